@@ -1,0 +1,28 @@
+"""Local, private search over your own photos, videos and texts; importing it loads nothing."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qvsearch.backends.local import LocalEmbedder as Embedder
+    from qvsearch.backends.local import LocalReranker as Reranker
+    from qvsearch.library import Library
+    from qvsearch.search import search
+
+__version__ = "0.1.0"
+__all__ = ["Embedder", "Library", "Reranker", "search"]
+
+_PUBLIC = {
+    "Embedder": ("qvsearch.backends.local", "LocalEmbedder"),
+    "Library": ("qvsearch.library", "Library"),
+    "Reranker": ("qvsearch.backends.local", "LocalReranker"),
+    "search": ("qvsearch.search", "search"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name at its first use, so that `import qvsearch` costs nothing."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'qvsearch' has no attribute {name!r}")
+    module, attribute = _PUBLIC[name]
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,17 @@
+"""The errors that a user sees: each names the thing, the value, the limit and the way out."""
+
+
+class QvsearchError(Exception):
+    """Something a user can act on; the command line prints its text and exits with `exit_code`."""
+
+    exit_code = 2
+
+
+class LibraryLocked(QvsearchError):
+    """Another process writes to the library; the text names it."""
+
+    exit_code = 11
+
+
+class MediaError(QvsearchError):
+    """One file cannot be decoded; its text is the reason that the report shows."""

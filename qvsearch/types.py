@@ -1,0 +1,215 @@
+"""The records that travel through qvsearch and its three seams; how they are made is unknown here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]
+    Vectors = NDArray[np.float32]
+
+
+class Kind(StrEnum):
+    """What a file is; its decoder is the module of the same name in `qvsearch.media`."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    TEXT = "text"
+
+
+_SUFFIXES = {
+    Kind.IMAGE: "jpg jpeg jpe jfif png webp gif bmp dib tif tiff avif heic heif",
+    Kind.VIDEO: "mp4 mov mkv webm avi m4v mpg mpeg wmv 3gp",
+    Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt",
+}
+KIND_OF_SUFFIX = {
+    f".{suffix}": kind for kind, names in _SUFFIXES.items() for suffix in names.split()
+}
+
+
+def kind_of(name: bytes) -> Kind | None:
+    """Return the kind that a file's suffix says, in any case; None where qvsearch takes it not."""
+    return KIND_OF_SUFFIX.get(os.fsdecode(os.path.splitext(name)[1]).lower())
+
+
+class Detail(StrEnum):
+    """The visual token budget of an image; a token is 32x32 pixels."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+    @property
+    def max_pixels(self) -> int:
+        """Most pixels of one image at this detail."""
+        return {Detail.LOW: 256, Detail.MEDIUM: 768, Detail.HIGH: 1800}[self] * 32 * 32
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file found under a root.
+
+    Paths are bytes; `path` is relative to `root`, and empty where the root is the file itself.
+    """
+
+    root: bytes
+    path: bytes
+    kind: Kind
+    size: int
+    mtime_ns: int
+
+    @property
+    def location(self) -> bytes:
+        """The absolute path."""
+        return os.path.join(self.root, self.path) if self.path else self.root
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What gets one vector: an image, a moment `[start, end)` of a video, a passage of a text.
+
+    `content_hash` is the item's; `start` and `end` are seconds; `lines` are the first and last,
+    from 1; `width` and `height` are the item's own pixels, upright.
+    """
+
+    item: Item
+    content_hash: str
+    start: float | None = None
+    end: float | None = None
+    lines: tuple[int, int] | None = None
+    snippet: str | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was not indexed, and why."""
+
+    path: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames of a video: `pixels` (t, h, w, 3) uint8 RGB, `times` in seconds, one a frame."""
+
+    pixels: Pixels
+    times: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedInput:
+    """One input of the model: media first, then text.
+
+    `images` are (h, w, 3) uint8 RGB whose sides are multiples of 32; `instruction` None is the
+    document's default.
+    """
+
+    text: str | None = None
+    images: tuple[Pixels, ...] = ()
+    video: Frames | None = None
+    instruction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A file's segments, each with the model input made from it."""
+
+    item: Item
+    segments: tuple[tuple[Segment, EmbedInput], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Everything that decides a vector; a library is searched and extended only with its own.
+
+    `prompt_layout` and `preprocessing` are versions of our own code, raised when a vector would
+    change.
+    """
+
+    model: str
+    revision: str
+    dim: int
+    detail: Detail
+    instruction: str
+    prompt_layout: int
+    preprocessing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer; `rank` counts from 1 within its kind.
+
+    `moments` are the item's other segments with their scores, best first.
+    """
+
+    rank: int
+    score: float
+    segment: Segment
+    moments: tuple[tuple[float, Segment], ...] = ()
+    rerank_score: float | None = None
+
+
+class Embedder(Protocol):
+    """Turns inputs into vectors."""
+
+    dim: int
+
+    def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
+        """Return unit rows (n, dim), float32, row i for input i."""
+        ...
+
+
+class Reranker(Protocol):
+    """Judges documents against a query."""
+
+    def score(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> list[float]:
+        """Return P(relevant) of each document, 0 to 1."""
+        ...
+
+
+class VectorStore(Protocol):
+    """Holds vectors by row number, in the order they were added."""
+
+    def add(self, vectors: Vectors) -> None:
+        """Append unit rows (n, dim)."""
+        ...
+
+    def remove(self, rows: Sequence[int]) -> None:
+        """Forget rows; the numbers of the others stay."""
+        ...
+
+    def search(
+        self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> list[tuple[int, float]]:
+        """Return up to k (row, cosine) for one query (dim,), best first, ties by row.
+
+        Only rows whose `allowed` (n,) is true are answers.
+        """
+        ...
+
+    def fetch(self, rows: Sequence[int]) -> Vectors:
+        """Return the stored vectors (len(rows), dim), float32."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to one file while indexing.
+
+    `state` is indexed, reused, unchanged, skipped, removed or, without a path, committed.
+    """
+
+    state: str
+    path: bytes | None = None
+    kind: Kind | None = None
+    segments: int = 0
+    reason: str | None = None
