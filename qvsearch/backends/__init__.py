@@ -1,0 +1,1 @@
+"""Where vectors are computed: a module per place, each with an `Embedder`."""

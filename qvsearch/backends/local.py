@@ -1,0 +1,86 @@
+"""The model in this process: inputs to unit vectors, pairs to P(relevant)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.errors import QvsearchError
+from qvsearch.models.network import ModelInput, Network
+from qvsearch.models.weights import DEFAULT_MODEL, DEFAULT_RERANKER, check_dim, resolve
+from qvsearch.prompt import embed_prompt, rerank_prompt
+
+if TYPE_CHECKING:
+    from qvsearch.types import EmbedInput, Vectors
+
+MAX_TOKENS = 8192  # the reference embedder's MAX_LENGTH
+MAX_RERANK_TOKENS = 10240  # the reference reranker's
+
+
+class LocalEmbedder:
+    """Embeds with a Qwen3-VL-Embedding checkpoint: a hub id, a local folder, or `demo`.
+
+    `dim` cuts the vectors to their first dimensions, which the model is trained for (Matryoshka).
+    """
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        device: str | None = None,
+        dtype: str | None = None,
+        dim: int | None = None,
+    ) -> None:
+        """Load the weights, downloading them if need be; raises QvsearchError where that fails."""
+        weights = resolve(str(model))
+        self.dim = check_dim(weights, dim)
+        self.network = Network(weights.folder, device, dtype)
+
+    def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
+        """Return unit rows (n, dim), float32, row i for input i; raises QvsearchError on NaN."""
+        prompts = [embed_prompt(each) for each in inputs]
+        ids = self.network.tokenize(prompts, MAX_TOKENS)
+        batch = [ModelInput(i, (each,)) for i, each in zip(ids, inputs, strict=True)]
+        return unit_rows(self.network.last_hidden(batch), self.dim)
+
+
+class LocalReranker:
+    """Judges pairs with a Qwen3-VL-Reranker checkpoint: a hub id or a local folder."""
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_RERANKER,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        """Load the weights, downloading them if need be; raises QvsearchError where that fails."""
+        weights = resolve(str(model))
+        self.network = Network(weights.folder, device, dtype)
+        yes, no = (self.network.output_row(weights.folder, token) for token in ("yes", "no"))
+        self.direction = yes - no
+
+    def score(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> list[float]:
+        """Return P(relevant) of each document, 0 to 1."""
+        logits = self.logits(query, documents)
+        return [float(p) for p in 1 / (1 + np.exp(-logits))]
+
+    def logits(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> Vectors:
+        """Return logit(yes) - logit(no) of each document (n,)."""
+        prompts = [rerank_prompt(query, each) for each in documents]
+        ids = self.network.tokenize(prompts, MAX_RERANK_TOKENS)
+        batch = [ModelInput(i, (query, each)) for i, each in zip(ids, documents, strict=True)]
+        logits: Vectors = self.network.last_hidden(batch) @ self.direction
+        return logits
+
+
+def unit_rows(hidden: Vectors, dim: int) -> Vectors:
+    """Cut rows (n, d) to their first `dim` values and scale each to length 1."""
+    cut = hidden[:, :dim]
+    if not np.isfinite(cut).all():
+        raise QvsearchError(
+            "the model gave a vector that is not finite; try --dtype float32 or --device cpu"
+        )
+    unit: Vectors = cut / np.linalg.norm(cut, axis=1, keepdims=True)
+    return unit

@@ -1,0 +1,1 @@
+"""The network, what it sees of a picture, and where its weights come from."""

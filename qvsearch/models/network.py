@@ -1,0 +1,226 @@
+"""The network itself: prompts and pixels in, the last token's hidden state out; it opens no media."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from qvsearch.errors import QvsearchError
+from qvsearch.models.vision import image_patches, video_patches
+from qvsearch.prompt import END
+
+if TYPE_CHECKING:
+    from qvsearch.types import EmbedInput, Vectors
+
+TOKENS_PER_BATCH = {"cpu": 1024, "mps": 1024, "cuda": 16384}  # past this a batch only costs memory
+MOST_PADDING = 1.1  # the longest input of a batch, over its shortest
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """A prompt's token ids and the media whose place they hold, in order: videos, then images."""
+
+    ids: list[int]
+    media: tuple[EmbedInput, ...]
+
+
+def pick_device(device: str | None) -> torch.device:
+    """Return the named device, or the best one here: CUDA, then MPS, then the CPU."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cpu" and torch.backends.mps.is_available():
+            device = "mps"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise QvsearchError(
+            f"the device {device!r} is not usable here; leave out --device, or name cpu, cuda, mps"
+        ) from error
+
+
+def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
+    """Return the named dtype or the device's own: bfloat16 on CUDA where it has it, float32 on the CPU."""
+    if dtype is not None:
+        if dtype not in DTYPES:
+            raise QvsearchError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
+        return DTYPES[dtype]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.float16 if device.type == "mps" else torch.float32
+
+
+class LinearPatchEmbed(nn.Module):
+    """The vision tower's patch embedding as one matrix product.
+
+    The checkpoint's Conv3d has kernel = stride, so it is a linear layer over each patch; as a
+    convolution it falls on slow kernels (pytorch#174051: 10 to 20 times and more).
+    """
+
+    def __init__(self, conv: nn.Conv3d) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(conv.weight.detach().flatten(1))
+        self.bias = conv.bias
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Return (n, hidden) for patches (n, 1536)."""
+        return nn.functional.linear(patches.to(self.weight.dtype), self.weight, self.bias)
+
+
+class Network:
+    """A Qwen3-VL base model with its tokenizer, on one device."""
+
+    def __init__(self, folder: Path, device: str | None = None, dtype: str | None = None) -> None:
+        """Load a checkpoint folder; raises QvsearchError where it is incomplete."""
+        self.device = pick_device(device)
+        self.dtype = pick_dtype(dtype, self.device)
+        self.tokenizer = _load_tokenizer(folder)
+        self.model = _load_model(folder, self.dtype, self.device)
+        self.tail = len(self.tokenizer(END)["input_ids"])
+
+    def tokenize(self, prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Return each prompt's ids; a longer one loses the end of its text, never the closing turn."""
+        ids: list[list[int]] = self.tokenizer(list(prompts), truncation=False)["input_ids"]
+        return [each if len(each) <= max_tokens else self._cut(each, max_tokens) for each in ids]
+
+    def _cut(self, ids: list[int], max_tokens: int) -> list[int]:
+        kept = max_tokens - self.tail
+        config = self.model.config
+        if {config.image_token_id, config.video_token_id} & set(ids[kept : -self.tail]):
+            raise QvsearchError(
+                f"an input of {len(ids)} tokens is over the model's {max_tokens};"
+                " give fewer images or frames, or a lower --detail"
+            )
+        return ids[:kept] + ids[-self.tail :]
+
+    def output_row(self, folder: Path, token: str) -> Vectors:
+        """Return the weights (hidden,) float32 that give a token's logit, tied or not."""
+        row = self.tokenizer.convert_tokens_to_ids(token)
+        head = _find_tensor(folder, "lm_head.weight", row)
+        if head is None and not _is_tied(self.model.config):
+            raise QvsearchError(f"{folder} is no reranker: it has no lm_head.weight")
+        if head is None:
+            head = self.model.get_input_embeddings().weight[row]
+        weights: Vectors = head.detach().float().cpu().numpy()
+        return weights
+
+    def last_hidden(self, inputs: Sequence[ModelInput]) -> Vectors:
+        """Return the final hidden state (n, hidden) float32 of each input's last token, in order.
+
+        Inputs of similar length share a forward pass, so little is spent on padding.
+        """
+        hidden = np.empty((len(inputs), self.model.config.text_config.hidden_size), np.float32)
+        for rows in _batches(
+            [len(each.ids) for each in inputs], TOKENS_PER_BATCH[self.device.type]
+        ):
+            hidden[rows] = self._forward([inputs[row] for row in rows])
+        return hidden
+
+    @torch.inference_mode()
+    def _forward(self, inputs: Sequence[ModelInput]) -> Vectors:
+        tensors = {name: value.to(self.device) for name, value in self.tensors(inputs).items()}
+        last = tensors["attention_mask"].sum(1) - 1
+        states = self.model(**tensors, use_cache=False).last_hidden_state
+        picked: Vectors = states[torch.arange(len(inputs)), last].float().cpu().numpy()
+        return picked
+
+    def tensors(self, inputs: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
+        """Return the arguments of the model's forward pass for one batch, padded on the right."""
+        length = max(len(each.ids) for each in inputs)
+        ids = torch.full((len(inputs), length), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for row, each in enumerate(inputs):
+            ids[row, : len(each.ids)] = torch.tensor(each.ids)
+            mask[row, : len(each.ids)] = 1
+        config = self.model.config
+        kinds = (ids == config.image_token_id).int() + 2 * (ids == config.video_token_id).int()
+        media = [source for each in inputs for source in each.media]
+        images = [image_patches(image) for source in media for image in source.images]
+        videos = [video_patches(each.video.pixels) for each in media if each.video is not None]
+        batch = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": kinds}
+        batch |= _vision("pixel_values", "image_grid_thw", images)
+        return batch | _vision("pixel_values_videos", "video_grid_thw", videos)
+
+
+def _vision(
+    pixels: str, grid: str, media: Sequence[tuple[Vectors, tuple[int, int, int]]]
+) -> dict[str, torch.Tensor]:
+    if not media:
+        return {}
+    patches = torch.from_numpy(np.concatenate([patches for patches, _ in media]))
+    return {pixels: patches, grid: torch.tensor([grid for _, grid in media])}
+
+
+def _batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Group row numbers by length: at most `budget` tokens a batch with its padding, or one row."""
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
+        batch = batches[-1] if batches else None
+        fits = (
+            batch is not None
+            and lengths[row] * (len(batch) + 1) <= budget
+            and lengths[row] <= lengths[batch[0]] * MOST_PADDING
+        )
+        if batch is not None and fits:
+            batch.append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def _load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 (transformers has no narrower type)
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise QvsearchError(f"{folder} holds no tokenizer: {error}") from error
+
+
+def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:  # noqa: ANN401
+    from transformers import Qwen3VLModel
+
+    load: Callable[..., Any] = Qwen3VLModel.from_pretrained
+    try:
+        model, report = load(
+            folder,
+            dtype=dtype,
+            # scaled dot product attention gives NaN with padding on MPS (sentence-transformers#3498)
+            attn_implementation="eager" if device.type == "mps" else "sdpa",
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise QvsearchError(f"{folder} holds no Qwen3-VL weights: {error}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise QvsearchError(
+            f"{folder} lacks {len(missing)} weights of a Qwen3-VL model ({missing[0]}, ...);"
+            " fetch it again with: qvsearch models pull"
+        )
+    model.visual.patch_embed = LinearPatchEmbed(model.visual.patch_embed.proj)
+    return model.to(device).eval()
+
+
+def _is_tied(config: Any) -> bool:  # noqa: ANN401
+    return bool(config.tie_word_embeddings or config.text_config.tie_word_embeddings)
+
+
+def _find_tensor(folder: Path, name: str, row: int) -> torch.Tensor | None:
+    """Read one row of a tensor of a checkpoint; None where no file holds it."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as tensors:
+            if name in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                found: torch.Tensor = tensors.get_slice(name)[row]
+                return found
+    return None

@@ -1,0 +1,87 @@
+"""The exact strings that the model reads; it knows no tokenizer and no pixels, only their sizes.
+
+The layout is that of the reference classes (QwenLM/Qwen3-VL-Embedding 8ce3aab, `src/models`) as
+transformers 4.57 renders it, written out here because later releases and checkpoints changed theirs.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qvsearch.types import EmbedInput, Frames, Pixels
+
+PROMPT_LAYOUT = 1  # part of a library's fingerprint: raise it when a string below changes
+
+DOCUMENT_INSTRUCTION = "Represent the user's input."
+QUERY_INSTRUCTION = "Retrieve images or text relevant to the user's query."
+RERANK_INSTRUCTION = "Given a search query, retrieve relevant candidates that answer the query."
+RERANK_SYSTEM = (
+    "Judge whether the Document meets the requirements based on the Query and the Instruct"
+    ' provided. Note that the answer can only be "yes" or "no".'
+)
+
+TOKEN_PIXELS = 32 * 32  # a visual token is 2x2 patches of 16x16 pixels
+FRAMES_PER_STEP = 2  # the vision tower merges two frames into one time step
+END = "<|im_end|>\n<|im_start|>assistant\n"
+
+
+def embed_prompt(source: EmbedInput) -> str:
+    """Return the prompt of one embedding input: media first, then its text."""
+    instruction = _punctuated(source.instruction or "") or DOCUMENT_INSTRUCTION
+    return f"<|im_start|>system\n{instruction}<|im_end|>\n<|im_start|>user\n{_content(source)}{END}"
+
+
+def rerank_prompt(query: EmbedInput, document: EmbedInput) -> str:
+    """Return the prompt that asks whether a document answers a query; its next token is yes or no."""
+    instruction = query.instruction or RERANK_INSTRUCTION
+    return (
+        f"<|im_start|>system\n{RERANK_SYSTEM}<|im_end|>\n<|im_start|>user\n"
+        f"<Instruct>: {instruction}<Query>:{_content(query)}\n<Document>:{_content(document)}{END}"
+    )
+
+
+def frame_pairs(frames: Frames) -> list[float]:
+    """Return the time of each step in seconds: the mean of its two frames, an odd last one alone."""
+    times = list(frames.times)
+    if len(times) % FRAMES_PER_STEP:
+        times.append(times[-1])
+    return [(first + last) / 2 for first, last in zip(times[::2], times[1::2], strict=True)]
+
+
+def _punctuated(instruction: str) -> str:
+    """End an instruction in punctuation, as every one that the model was trained with does."""
+    instruction = instruction.strip()
+    if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
+        instruction += "."
+    return instruction
+
+
+def _content(source: EmbedInput) -> str:
+    video = "" if source.video is None else _video(source.video)
+    return video + _images(source.images) + _harmless(source.text or "")
+
+
+def _images(images: Sequence[Pixels]) -> str:
+    return "".join(_vision("<|image_pad|>", height, width) for height, width, _ in _shapes(images))
+
+
+def _video(frames: Frames) -> str:
+    _, height, width, _ = frames.pixels.shape
+    block = _vision("<|video_pad|>", height, width)
+    return "".join(f"<{seconds:.1f} seconds>{block}" for seconds in frame_pairs(frames))
+
+
+def _vision(pad: str, height: int, width: int) -> str:
+    return f"<|vision_start|>{pad * (height * width // TOKEN_PIXELS)}<|vision_end|>"
+
+
+def _shapes(images: Sequence[Pixels]) -> list[tuple[int, ...]]:
+    return [image.shape for image in images]
+
+
+def _harmless(text: str) -> str:
+    """Break up what the tokenizer would read as a special token: a text file may hold `<|im_end|>`."""
+    return text.replace("<|", "< |")
