@@ -1,11 +1,12 @@
 """The exact strings that the model reads; it knows no tokenizer and no pixels, only their sizes.
 
 The layout is that of the reference classes (QwenLM/Qwen3-VL-Embedding 8ce3aab, `src/models`) as
-transformers 4.57 renders it, written out here because later releases and checkpoints changed theirs.
+transformers 4.57 renders it, written out here because later releases and checkpoints changed it.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -26,17 +27,18 @@ RERANK_SYSTEM = (
 TOKEN_PIXELS = 32 * 32  # a visual token is 2x2 patches of 16x16 pixels
 FRAMES_PER_STEP = 2  # the vision tower merges two frames into one time step
 END = "<|im_end|>\n<|im_start|>assistant\n"
+_SPECIAL = re.compile(r"<\|(?=\w+\|>)")  # the head of one; a lone `<|` in source code stays
 
 
 def embed_prompt(source: EmbedInput) -> str:
     """Return the prompt of one embedding input: media first, then its text."""
-    instruction = _punctuated(source.instruction or "") or DOCUMENT_INSTRUCTION
+    instruction = _harmless(_punctuated(source.instruction or "")) or DOCUMENT_INSTRUCTION
     return f"<|im_start|>system\n{instruction}<|im_end|>\n<|im_start|>user\n{_content(source)}{END}"
 
 
 def rerank_prompt(query: EmbedInput, document: EmbedInput) -> str:
-    """Return the prompt that asks whether a document answers a query; its next token is yes or no."""
-    instruction = query.instruction or RERANK_INSTRUCTION
+    """Return the prompt that asks whether a document answers a query: yes or no comes next."""
+    instruction = _harmless(query.instruction or RERANK_INSTRUCTION)
     return (
         f"<|im_start|>system\n{RERANK_SYSTEM}<|im_end|>\n<|im_start|>user\n"
         f"<Instruct>: {instruction}<Query>:{_content(query)}\n<Document>:{_content(document)}{END}"
@@ -44,7 +46,7 @@ def rerank_prompt(query: EmbedInput, document: EmbedInput) -> str:
 
 
 def frame_pairs(frames: Frames) -> list[float]:
-    """Return the time of each step in seconds: the mean of its two frames, an odd last one alone."""
+    """Return the time of each step in seconds: the mean of its two frames, or an odd last one's."""
     times = list(frames.times)
     if len(times) % FRAMES_PER_STEP:
         times.append(times[-1])
@@ -83,5 +85,5 @@ def _shapes(images: Sequence[Pixels]) -> list[tuple[int, ...]]:
 
 
 def _harmless(text: str) -> str:
-    """Break up what the tokenizer would read as a special token: a text file may hold `<|im_end|>`."""
-    return text.replace("<|", "< |")
+    """Break up what the tokenizer would read as a special token: any file may hold `<|im_end|>`."""
+    return _SPECIAL.sub("< |", text)

@@ -1,4 +1,4 @@
-"""The network itself: prompts and pixels in, the last token's hidden state out; it opens no media."""
+"""The network: prompts and pixels in, the last token's hidden state out; it opens no media."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pick_device(device: str | None) -> torch.device:
 
 
 def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
-    """Return the named dtype or the device's own: bfloat16 on CUDA where it has it, float32 on the CPU."""
+    """Return the named dtype or the device's own: float32 on the CPU, half as long elsewhere."""
     if dtype is not None:
         if dtype not in DTYPES:
             raise QvsearchError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
@@ -86,7 +86,7 @@ class Network:
         self.tail = len(self.tokenizer(END)["input_ids"])
 
     def tokenize(self, prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Return each prompt's ids; a longer one loses the end of its text, never the closing turn."""
+        """Return each prompt's ids; too long a one loses its text's end, never the closing turn."""
         ids: list[list[int]] = self.tokenizer(list(prompts), truncation=False)["input_ids"]
         return [each if len(each) <= max_tokens else self._cut(each, max_tokens) for each in ids]
 
@@ -192,7 +192,7 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Any: 
         model, report = load(
             folder,
             dtype=dtype,
-            # scaled dot product attention gives NaN with padding on MPS (sentence-transformers#3498)
+            # with padding, sdpa gives NaN on MPS (sentence-transformers#3498)
             attn_implementation="eager" if device.type == "mps" else "sdpa",
             local_files_only=True,
             use_safetensors=True,

@@ -37,7 +37,7 @@ def video_patches(frames: Pixels) -> tuple[Vectors, tuple[int, int, int]]:
 def _patches(frames: NDArray[np.uint8]) -> tuple[Vectors, tuple[int, int, int]]:
     """Cut (t, h, w, 3) into patches in the order of transformers' Qwen2VLImageProcessor.
 
-    Four patches that will merge into a token stand together; a patch holds channel, time, row, column.
+    Four patches that merge into a token stand together; a patch is channel, time, row, column.
     """
     t, height, width, _ = frames.shape
     grid = (t // FRAMES_PER_STEP, height // PATCH, width // PATCH)
