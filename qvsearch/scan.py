@@ -1,0 +1,278 @@
+"""Find the files under a path that qvsearch can index; knows nothing of libraries or decoders.
+
+Paths are bytes. Patterns (`include`, `exclude`, `.qvsearchignore`) have gitignore's syntax.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from qvsearch.errors import QvsearchError
+from qvsearch.types import Item, Kind, Skipped, kind_of
+
+IGNORE_FILE = b".qvsearchignore"
+
+_SPECIAL = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """Which files are wanted; patterns are matched against the path relative to the root.
+
+    `kinds` None is every kind. Symlinks are passed over unless `follow_symlinks`; then a folder is
+    entered once, and a link to a folder of the same root not at all (its files are met there).
+    """
+
+    kinds: frozenset[Kind] | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    hidden: bool = False
+    follow_symlinks: bool = False
+
+
+def selector(options: ScanOptions) -> Callable[[bytes, Kind], bool]:
+    """Return the test that kinds, include and exclude amount to, of a relative path and its kind.
+
+    Raises QvsearchError for a pattern that cannot be understood.
+    """
+    include, exclude = _spec("--include", options.include), _spec("--exclude", options.exclude)
+
+    def selects(relative: bytes, kind: Kind) -> bool:
+        if options.kinds is not None and kind not in options.kinds:
+            return False
+        if include and not include.match_file(_text(relative)):
+            return False
+        return not (exclude and exclude.match_file(_text(relative)))
+
+    return selects
+
+
+def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skipped]:
+    """Yield what is found at `path`, an absolute path equal to `root` or below it.
+
+    Lazy and in sorted order, a folder's files before its subfolders. What cannot be looked at is
+    Skipped and the walk goes on; a file of an unknown suffix is passed over unless it is `path`.
+    Raises QvsearchError for a pattern that cannot be understood.
+    """
+    selects = selector(options)
+    relative = b"" if path == root else path[len(root.rstrip(b"/")) + 1 :]
+    try:
+        status = Path(os.fsdecode(path)).stat()
+        is_folder = stat.S_ISDIR(status.st_mode)
+        start = relative + b"/" if relative and is_folder else relative
+        rules = _rules_above(root, start, {}) if relative else None
+    except OSError as error:
+        yield Skipped(path, _reason(error))
+    except _PassedOver as reason:
+        yield Skipped(path, str(reason))
+    else:
+        if is_folder:
+            yield from _Walk(root, options, status).below(start, rules)
+        elif kind_of(path) is None:
+            yield Skipped(path, "not a kind of file that qvsearch takes, going by its suffix")
+        else:
+            yield from _found(root, relative, os.path.basename(path), status, selects)
+
+
+def ignored(root: bytes) -> Callable[[bytes], bool]:
+    """Return the test whether a `.qvsearchignore` of this root covers a relative path."""
+    known: dict[bytes, _Rules | None] = {}
+
+    def covered(relative: bytes) -> bool:
+        try:
+            _rules_above(root, relative, known)
+        except _PassedOver as reason:
+            return reason.by_pattern
+        return False
+
+    return covered
+
+
+class _PassedOver(Exception):
+    """A `.qvsearchignore` covers the path, or cannot be read so that nobody knows."""
+
+    def __init__(self, reason: str, *, by_pattern: bool = False) -> None:
+        super().__init__(reason)
+        self.by_pattern = by_pattern
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The patterns of one folder, whose relative path has `depth` bytes, and of those above it."""
+
+    above: _Rules | None
+    depth: int
+    spec: GitIgnoreSpec
+
+
+def _covers(rules: _Rules | None, relative: bytes) -> bool:
+    """Tell whether the innermost pattern that matches says ignore; folders end in a slash."""
+    while rules is not None:
+        verdict = rules.spec.check_file(_text(relative[rules.depth :])).include
+        if verdict is not None:
+            return verdict
+        rules = rules.above
+    return False
+
+
+def _rules_above(root: bytes, relative: bytes, known: dict[bytes, _Rules | None]) -> _Rules | None:
+    """Return the rules of the folders above `relative`, keeping in `known` what was read.
+
+    Raises _PassedOver where they cover it or a folder above it.
+    """
+    folder, rules = b"", None
+    while True:
+        if folder not in known:
+            known[folder] = _read_rules(root, folder, rules)
+        rules = known[folder]
+        end = relative.find(b"/", len(folder)) + 1 or len(relative)
+        if _covers(rules, relative[:end]):
+            raise _PassedOver("ignored by .qvsearchignore", by_pattern=True)
+        if end == len(relative):
+            return rules
+        folder = relative[:end]
+
+
+def _read_rules(root: bytes, folder: bytes, above: _Rules | None) -> _Rules | None:
+    """Return a folder's rules; raises _PassedOver where its file cannot be read or understood."""
+    try:
+        content = Path(os.fsdecode(os.path.join(root, folder, IGNORE_FILE))).read_bytes()
+        # splitlines() would also cut at control characters, which names may hold
+        lines = [_text(line.removesuffix(b"\r")) for line in content.split(b"\n")]
+        return _Rules(above, len(folder), GitIgnoreSpec.from_lines(lines))
+    except (FileNotFoundError, NotADirectoryError):
+        return above
+    except OSError as error:
+        raise _PassedOver(f"its .qvsearchignore cannot be read: {_reason(error)}") from error
+    except ValueError as error:
+        raise _PassedOver(f"its .qvsearchignore cannot be understood: {error}") from error
+
+
+class _Walk:
+    """One walk under a root; the stack is its own, so that depth has no limit.
+
+    Folders are relative: empty for the root, else ending in a slash.
+    """
+
+    def __init__(self, root: bytes, options: ScanOptions, status: os.stat_result) -> None:
+        self._root = root
+        self._hidden, self._follow = options.hidden, options.follow_symlinks
+        self._selects = selector(options)
+        self._exclude = _spec("--exclude", options.exclude)
+        self._real_root = os.path.realpath(root)
+        self._entered = {(status.st_dev, status.st_ino)}
+
+    def below(self, folder: bytes, rules: _Rules | None) -> Iterator[Item | Skipped]:
+        """Yield what is in the folder and below it; `rules` are those of the folders above."""
+        pending = [(folder, rules)]
+        while pending:
+            folder, rules = pending.pop()
+            try:
+                listing, rules = self._open(folder, rules)
+            except _PassedOver as reason:
+                yield Skipped(self._location(folder), str(reason))
+                continue
+            subfolders = []
+            for entry in listing:
+                if entry.name.startswith(b".") and not self._hidden:
+                    continue
+                path = folder + entry.name
+                try:
+                    if entry.is_dir(follow_symlinks=self._follow):
+                        if self._enters(entry, path + b"/", rules):
+                            subfolders.append((path + b"/", rules))
+                    elif kind_of(entry.name) and not _covers(rules, path):
+                        yield from self._file(entry, path)
+                except OSError as error:
+                    yield Skipped(entry.path, _reason(error))
+            pending.extend(reversed(subfolders))
+
+    def _location(self, folder: bytes) -> bytes:
+        return os.path.join(self._root, folder[:-1]) if folder else self._root
+
+    def _open(
+        self, folder: bytes, rules: _Rules | None
+    ) -> tuple[list[os.DirEntry[bytes]], _Rules | None]:
+        """Return what is in a folder, sorted, and the rules that hold in it."""
+        try:
+            with os.scandir(self._location(folder)) as entries:
+                listing = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise _PassedOver(_reason(error)) from error
+        if any(entry.name == IGNORE_FILE for entry in listing):
+            return listing, _read_rules(self._root, folder, rules)
+        return listing, rules
+
+    def _enters(self, entry: os.DirEntry[bytes], folder: bytes, rules: _Rules | None) -> bool:
+        """Tell whether a folder is to be walked: followed links may lead to each only once."""
+        if _covers(rules, folder) or (self._exclude and self._exclude.match_file(_text(folder))):
+            return False
+        if not self._follow:
+            return True
+        if entry.is_symlink() and is_below(os.path.realpath(entry.path), self._real_root):
+            return False
+        status = entry.stat()
+        identity = (status.st_dev, status.st_ino)
+        seen = identity in self._entered
+        self._entered.add(identity)
+        return not seen
+
+    def _file(self, entry: os.DirEntry[bytes], path: bytes) -> Iterator[Item | Skipped]:
+        if entry.is_symlink() and not self._follow:
+            return iter(())
+        status = entry.stat(follow_symlinks=self._follow)
+        return _found(self._root, path, entry.name, status, self._selects)
+
+
+def _found(
+    root: bytes,
+    relative: bytes,
+    name: bytes,
+    status: os.stat_result,
+    selects: Callable[[bytes, Kind], bool],
+) -> Iterator[Item | Skipped]:
+    """Yield the item of a file of a known suffix, if it is selected and a file at all."""
+    kind = kind_of(name)
+    if kind is None or not selects(relative or name, kind):
+        return
+    item = Item(root, relative, kind, status.st_size, status.st_mtime_ns)
+    if stat.S_ISREG(status.st_mode):
+        yield item
+    else:
+        what = _SPECIAL.get(stat.S_IFMT(status.st_mode), "something special")
+        yield Skipped(item.location, f"{what}, not a file")
+
+
+def _spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
+    try:
+        return GitIgnoreSpec.from_lines(patterns) if patterns else None
+    except ValueError as error:
+        raise QvsearchError(f"{option}: {error}; patterns are written as in .gitignore") from error
+
+
+def _text(path: bytes) -> str:
+    """Return a path as patterns see it.
+
+    Pathspec's dot stops at a newline, and a faster engine it may choose refuses lone surrogates.
+    """
+    return path.decode("utf-8", "replace").replace("\n", "\r")
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def is_below(path: bytes, folder: bytes) -> bool:
+    """Tell whether an absolute path is the folder or in it."""
+    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
