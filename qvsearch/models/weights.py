@@ -2,39 +2,135 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
+from qvsearch.models import checkpoint, hubs
+
+if TYPE_CHECKING:
+    from qvsearch.types import Detail, Fingerprint
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
 DEFAULT_RERANKER = "Qwen/Qwen3-VL-Reranker-2B"
 DEMO = "demo"
+DEMO_FOLDER = Path(__file__).parent.parent / "demo" / "checkpoint"
 SMALLEST_DIM = 64  # the model is trained for any dimension from here up
+
+EMBEDDER = "embedder"
+RERANKER = "reranker"
+
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A model that qvsearch was written for; `revision` is the commit on Hugging Face it takes."""
+
+    role: str
+    parameters: int
+    dim: int | None
+    revision: str
+
+
+MODELS = {
+    "Qwen/Qwen3-VL-Embedding-2B": HubModel(
+        EMBEDDER, 2_127_532_032, 2048, "9f2f7e710d6d81056aa5c0a4f04764fec6bb7bda"
+    ),
+    "Qwen/Qwen3-VL-Embedding-8B": HubModel(
+        EMBEDDER, 8_144_793_840, 4096, "2c4565515e0f265c6511776e7193b22c0968ddc7"
+    ),
+    "Qwen/Qwen3-VL-Reranker-2B": HubModel(
+        RERANKER, 2_127_532_032, None, "4bd860ac4f15ad1897a214615cccc700f8f71818"
+    ),
+    "Qwen/Qwen3-VL-Reranker-8B": HubModel(
+        RERANKER, 8_767_123_696, None, "b212dc8c91a8164aef1ea2de9c1a867611e75c04"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A complete checkpoint on this disk."""
+    """A complete checkpoint on this disk.
+
+    `revision` is the hub's commit or, where the files have none, a hash of what they hold.
+    """
 
     folder: Path
     name: str
     revision: str
 
 
-def resolve(model: str) -> Weights:
-    """Return the checkpoint that a hub id, a local folder or `demo` names."""
-    if model == DEMO:
-        return Weights(Path(__file__).parent.parent / "demo" / "checkpoint", DEMO, "1")
-    if Path(model).is_dir():
-        return Weights(Path(model), model, "local")
-    raise QvsearchError(f"no model {model!r}")
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """A model one can name, and where it is; `size` is in bytes, `folder` None before a pull."""
+
+    name: str
+    role: str
+    parameters: int
+    dim: int | None
+    size: int
+    folder: Path | None
+
+
+def resolve(model: str, hub: str = hubs.HUGGING_FACE) -> Weights:
+    """Return the checkpoint that a hub id, a local folder or `demo` names.
+
+    A hub's model is downloaded from `hub` where no complete copy is on this disk; where one is, no
+    network is used. Raises QvsearchError, with the way out, where there is no such checkpoint.
+    """
+    found = _present(model)
+    if found is not None:
+        return found
+    try:
+        folder = hubs.download(model, _pinned(model), hub)
+    except hubs.NotHere as error:
+        raise QvsearchError(
+            f"the model {model} is not on this computer: {error}; {_way_out(model)}"
+        ) from error
+    return _downloaded(folder, model)
+
+
+def pull(model: str, hub: str = hubs.HUGGING_FACE) -> Weights:
+    """Download a hub's model if it is not here yet; an interrupted download is resumed."""
+    return resolve(model, hub)
+
+
+def verify(model: str) -> list[str]:
+    """Read every byte of a model that is here; return what is wrong with it, or nothing."""
+    found = _present(model)
+    if found is None:
+        raise QvsearchError(f"the model {model} is not on this computer; {_way_out(model)}")
+    return checkpoint.problems(found.folder)
+
+
+def list_models() -> list[ModelState]:
+    """Return the models that qvsearch was written for, the demo first; no network is used."""
+    demo_dim = hidden_size(Weights(DEMO_FOLDER, DEMO, ""))
+    states = [
+        ModelState(
+            name=DEMO,
+            role=EMBEDDER,
+            parameters=checkpoint.count_parameters(DEMO_FOLDER),
+            dim=demo_dim,
+            size=sum(path.stat().st_size for path in DEMO_FOLDER.iterdir()),
+            folder=DEMO_FOLDER,
+        )
+    ]
+    for name, known in MODELS.items():
+        found = _present(name)
+        folder = None if found is None else found.folder
+        size = 2 * known.parameters  # published as bfloat16
+        states.append(ModelState(name, known.role, known.parameters, known.dim, size, folder))
+    return states
 
 
 def hidden_size(weights: Weights) -> int:
     """Return the length of the model's full vectors."""
-    config = json.loads((weights.folder / "config.json").read_text())
+    config = checkpoint.read_json(weights.folder / "config.json")
     return int(config["text_config"]["hidden_size"])
 
 
@@ -46,3 +142,64 @@ def check_dim(weights: Weights, dim: int | None) -> int:
     if not SMALLEST_DIM <= dim <= largest:
         raise QvsearchError(f"--dim {dim} is outside {SMALLEST_DIM} to {largest} of {weights.name}")
     return dim
+
+
+def fingerprint(weights: Weights, dim: int, detail: Detail) -> Fingerprint:
+    """Return what decides the vectors that this model makes at a dimension and a detail."""
+    from qvsearch.models.vision import PREPROCESSING
+    from qvsearch.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
+    from qvsearch.types import Fingerprint
+
+    return Fingerprint(
+        model=weights.name,
+        revision=weights.revision,
+        dim=dim,
+        detail=detail,
+        instruction=DOCUMENT_INSTRUCTION,
+        prompt_layout=PROMPT_LAYOUT,
+        preprocessing=PREPROCESSING,
+    )
+
+
+def _present(model: str) -> Weights | None:
+    """Return a complete checkpoint that is on this disk; None for a hub's that is not."""
+    if model == DEMO or Path(model).is_dir():
+        folder = DEMO_FOLDER if model == DEMO else Path(model).resolve()
+        checkpoint.check_folder(folder)
+        return Weights(folder, DEMO if model == DEMO else str(folder), checkpoint.digest(folder))
+    if not _HUB_ID.fullmatch(model):
+        raise QvsearchError(
+            f"no model {model!r}: it is neither {DEMO!r}, nor a folder that exists, nor a hub's"
+            f" OWNER/NAME such as {DEFAULT_MODEL}"
+        )
+    found = hubs.find(model, _pinned(model))
+    if found is None:
+        return None
+    try:
+        return _downloaded(found, model)
+    except checkpoint.IncompleteCheckpoint:  # a client shows the files that it has so far
+        return None
+
+
+def _downloaded(folder: Path, name: str) -> Weights:
+    """Describe a hub's download; Hugging Face's client names the folder after the commit."""
+    checkpoint.check_folder(folder)
+    is_commit = _COMMIT.fullmatch(folder.name)
+    return Weights(folder, name, folder.name if is_commit else checkpoint.digest(folder))
+
+
+def _pinned(model: str) -> str | None:
+    """Return the commit to take; None takes the main branch once, and that commit from then on."""
+    known = MODELS.get(model)
+    return None if known is None else known.revision
+
+
+def _way_out(model: str) -> str:
+    known = MODELS.get(model)
+    is_reranker = known is not None and known.role == RERANKER
+    option = "--reranker" if is_reranker else "--model"
+    demo = "" if is_reranker else f"; or try qvsearch with {option} {DEMO}"
+    return (
+        f"where there is a network, run: qvsearch models pull {model};"
+        f" or name a copy: {option} FOLDER{demo}"
+    )

@@ -1,0 +1,160 @@
+"""What a checkpoint's folder must hold, which one it is, and whether it is sound; it loads none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from qvsearch.errors import QvsearchError
+
+MODEL_TYPE = "qwen3_vl"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+TOKENIZER = "tokenizer.json"
+
+SAMPLE = 4096  # bytes read of each tensor, to tell checkpoints of the same shape apart
+LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
+
+SHA256_DIGITS = 64
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+class IncompleteCheckpoint(QvsearchError):
+    """Files of a checkpoint are missing; its text names them."""
+
+
+def check_folder(folder: Path) -> None:
+    """Raise QvsearchError, with the reason, where a folder is no complete Qwen3-VL checkpoint."""
+    config = read_json(folder / "config.json")
+    if config.get("model_type") != MODEL_TYPE:
+        raise QvsearchError(
+            f"{folder} holds a model of type {config.get('model_type')!r};"
+            f" qvsearch takes Qwen3-VL-Embedding and Qwen3-VL-Reranker ({MODEL_TYPE})"
+        )
+    tokenizer_config = folder / "tokenizer_config.json"
+    if "auto_map" in config or (
+        tokenizer_config.exists() and "auto_map" in read_json(tokenizer_config)
+    ):
+        raise QvsearchError(f"{folder} wants to run its own code (auto_map), which is never done")
+    missing = [path.name for path in [*shards(folder), folder / TOKENIZER] if not path.exists()]
+    if missing:
+        raise IncompleteCheckpoint(f"{folder} is incomplete: it lacks {', '.join(missing)}")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's JSON file; raises QvsearchError where there is none or it is broken."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise IncompleteCheckpoint(
+            f"{path.parent} is no complete checkpoint: it has no {path.name}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise QvsearchError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise QvsearchError(f"{path} cannot be read: it is no JSON object")
+    return content
+
+
+def shards(folder: Path) -> list[Path]:
+    """Return the safetensors files that hold the weights, there or not; refuses pickled ones."""
+    if (folder / INDEX).exists():
+        weight_map = read_json(folder / INDEX).get("weight_map", {})
+        return [folder / name for name in sorted(set(weight_map.values()))]
+    single = folder / SINGLE
+    pickled = next((path for path in sorted(folder.glob("*.bin"))), None)
+    if pickled is not None and not single.exists():
+        raise QvsearchError(
+            f"{folder} has only pickled weights ({pickled.name}), which can run code;"
+            " save the model again as safetensors"
+        )
+    return [single]
+
+
+def digest(folder: Path) -> str:
+    """Return what tells this checkpoint from another: of its configuration, tokenizer and tensors.
+
+    Of each tensor the first 4 KiB count: that is quick, and training one changes them.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update((folder / "config.json").read_bytes())
+    digest.update((folder / TOKENIZER).read_bytes())
+    for path in shards(folder):
+        header, start = read_header(path)
+        digest.update(json.dumps(header, sort_keys=True).encode())
+        with path.open("rb") as file:
+            for _, tensor in sorted(header.items()):
+                begin, end = tensor["data_offsets"]
+                file.seek(start + begin)
+                digest.update(file.read(min(SAMPLE, end - begin)))
+    return digest.hexdigest()
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return a safetensors file's tensors by name (dtype, shape, offsets), and where data begin."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > LONGEST_HEADER:
+                raise QvsearchError(f"{path} is no safetensors file")
+            header = json.loads(file.read(length))
+    except (OSError, ValueError) as error:
+        raise QvsearchError(f"{path} is no safetensors file: {error}") from error
+    header.pop("__metadata__", None)
+    return header, 8 + length
+
+
+def count_parameters(folder: Path) -> int:
+    """Return how many numbers a checkpoint's tensors hold."""
+    total = 0
+    for path in shards(folder):
+        for tensor in read_header(path)[0].values():
+            size = 1
+            for side in tensor["shape"]:
+                size *= side
+            total += size
+    return total
+
+
+def problems(folder: Path) -> list[str]:
+    """Read every byte of a checkpoint; return what is wrong with it, a line each, or nothing."""
+    found = [line for path in shards(folder) for line in _shard_problems(folder, path)]
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not _matches_blob(path):
+            found.append(f"{path.name}: its content is not what the hub sent (hash mismatch)")
+    return found
+
+
+def _shard_problems(folder: Path, path: Path) -> list[str]:
+    """Compare a shard's header with its length, and with what the index says that it holds."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as tensors:
+            names = set(tensors.keys())
+    except (SafetensorError, OSError) as error:
+        return [f"{path.name}: {error}"]
+    if not (folder / INDEX).exists():
+        return []
+    weight_map = read_json(folder / INDEX)["weight_map"]
+    missing = sorted(name for name, file in weight_map.items() if file == path.name)
+    return [f"{path.name}: lacks the tensor {name}" for name in missing if name not in names]
+
+
+def _matches_blob(link: Path) -> bool:
+    """Compare a file of Hugging Face's cache with the hash that its blob is named by.
+
+    Large files are named by SHA-256, small ones by git's SHA-1 of an object.
+    """
+    blob = link.resolve()
+    if not _HASH.fullmatch(blob.name):
+        return True
+    with blob.open("rb") as file:
+        if len(blob.name) == SHA256_DIGITS:
+            return hashlib.file_digest(file, "sha256").hexdigest() == blob.name
+        content = file.read()
+    found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+    return found.hexdigest() == blob.name

@@ -1,0 +1,96 @@
+"""Where models are published, as their own clients see them; it knows no checkpoint's inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from qvsearch.errors import QvsearchError
+
+HUGGING_FACE = "huggingface"
+MODELSCOPE = "modelscope"
+
+PATIENCE = 10  # seconds to wait for a hub's first answer
+
+# no code, no pickles, no second copy of the weights in another format
+FILES = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+]
+
+
+class NotHere(QvsearchError):
+    """A model is not in a hub's local cache, or could not be downloaded; the text says why."""
+
+
+def find(name: str, revision: str | None) -> Path | None:
+    """Return the folder of a model that some hub's client has on this disk; no network is used."""
+    for snapshot in HUBS.values():
+        try:
+            return snapshot(name, revision, True)
+        except NotHere:
+            continue
+    return None
+
+
+def download(name: str, revision: str | None, hub: str) -> Path:
+    """Fetch a model, or what is missing of it, and return its folder; raises NotHere."""
+    if hub not in HUBS:
+        raise QvsearchError(f"no hub {hub!r}; there are {', '.join(HUBS)}")
+    return HUBS[hub](name, revision, False)
+
+
+def _hugging_face(name: str, revision: str | None, local_only: bool) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its client's
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        if not local_only:
+            # fails at once where there is no network; the download tries again for half a minute
+            HfApi().model_info(name, revision=revision, timeout=PATIENCE)
+        folder = snapshot_download(
+            name, revision=revision, allow_patterns=FILES, local_files_only=local_only
+        )
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise NotHere("Hugging Face has no model of that name that you may read") from error
+    except (HTTPError, OSError, RuntimeError, ValueError) as error:
+        raise NotHere(f"Hugging Face cannot be asked for it ({_reason(error)})") from error
+    return Path(folder)
+
+
+def _modelscope(name: str, _revision: str | None, local_only: bool) -> Path:
+    """Fetch from ModelScope, whose commits are its own: the model's current state is taken."""
+    if find_spec("modelscope") is None:
+        raise NotHere("its client is not installed: pip install modelscope")
+    from modelscope import snapshot_download
+    from modelscope_hub.errors import HubError
+
+    try:
+        folder = snapshot_download(name, allow_patterns=FILES, local_files_only=local_only)
+    except (HubError, OSError, ValueError) as error:
+        raise NotHere(f"ModelScope cannot be asked for it ({_reason(error)})") from error
+    return Path(folder)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the sentence at the root of an error: clients wrap the reason in advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+HUBS: dict[str, Callable[[str, str | None, bool], Path]] = {
+    HUGGING_FACE: _hugging_face,
+    MODELSCOPE: _modelscope,
+}
