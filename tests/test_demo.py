@@ -1,0 +1,111 @@
+"""The demo: the world is split honestly, the checkpoint knows it, the trainer repeats itself."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from qvsearch.demo.evaluate import evaluate
+from qvsearch.demo.show import write_world
+from qvsearch.demo.train import COMPOSED, batches, train
+from qvsearch.demo.world import caption, draw, neighbour, random_scene, recoloured, scenes
+
+CHECKPOINT = Path(__file__).parent.parent / "qvsearch" / "demo" / "checkpoint"
+
+# recall@1 and recall@5 that a user may count on; 0 where nothing is promised
+FLOORS = {
+    "text to image": (0.90, 0.99),
+    "text to image, half the dimensions": (0.855, 0),
+    "Spanish text to image": (0.80, 0),
+    "Chinese text to image": (0.80, 0),
+    "image to image": (0.90, 0),
+    "image and words to image": (0, 0.80),
+    "text to note": (0, 0.90),
+}
+
+
+def test_the_checkpoint_finds_scenes_it_was_never_trained_on(demo_embedder):
+    figures = {figure.task: figure for figure in evaluate(demo_embedder)}
+    assert figures.keys() == FLOORS.keys()
+    low = {
+        task: figures[task]
+        for task, (at_1, at_5) in FLOORS.items()
+        if figures[task].recall_at_1 < at_1 or figures[task].recall_at_5 < at_5
+    }
+    assert not low
+    full, half = figures["text to image"], figures["text to image, half the dimensions"]
+    assert half.recall_at_1 >= 0.95 * full.recall_at_1
+
+
+def test_the_checkpoint_is_small_enough_for_the_package():
+    assert sum(path.stat().st_size for path in CHECKPOINT.iterdir()) <= 6_000_000
+
+
+def test_no_trained_scene_is_held_out():
+    batch = next(batches(np.random.default_rng(5)))
+    assert not any(scene.held_out for scene in batch.scenes)
+    held_out = list(islice(scenes(np.random.default_rng(5), held_out=True), 50))
+    assert all(scene.held_out for scene in held_out)
+    assert len(set(held_out)) == 50
+
+
+def test_a_composed_query_names_a_colour_of_its_target_that_its_picture_lacks():
+    batch = next(batches(np.random.default_rng(6)))
+    composed = [
+        (query, batch.scenes[target])
+        for query, target in zip(batch.queries, batch.targets, strict=True)
+        if query.images and query.text
+    ]
+    assert len(composed) == COMPOSED
+    for query, scene in composed:
+        assert any(t.colour in query.text and t.shape in query.text for t in scene.things)
+
+
+def test_scenes_differ_in_what_their_names_say():
+    rng = np.random.default_rng(7)
+    for _ in range(200):
+        scene = random_scene(rng)
+        other, thing = recoloured(scene, rng)
+        assert thing in scene.things
+        assert thing not in other.things
+        assert [t.shape for t in other.things] == [t.shape for t in scene.things]
+        twin = neighbour(scene, rng)
+        assert twin != scene
+        assert len(twin.things) == len(scene.things)
+
+
+@pytest.mark.parametrize("size", [(128, 128), (160, 96)])
+def test_pictures_have_the_size_asked_for_and_repeat_with_their_generator(size):
+    scene = random_scene(np.random.default_rng(8))
+    first, again = (draw(scene, np.random.default_rng(9), *size) for _ in range(2))
+    assert first.shape == (size[1], size[0], 3)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, draw(scene, np.random.default_rng(10), *size))
+
+
+def test_captions_name_every_thing():
+    rng = np.random.default_rng(11)
+    for scene in islice(scenes(rng, held_out=True), 50):
+        text = caption(scene, rng, "en")
+        assert all(f"{thing.colour} {thing.shape}" in text for thing in scene.things)
+
+
+def test_the_demo_folder_repeats_and_its_answers_exist(tmp_path):
+    first = write_world(tmp_path / "a")
+    second = write_world(tmp_path / "b")
+    assert [q.text for q in first] == [q.text for q in second]
+    assert all(question.answer.is_file() for question in first)
+    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
+    assert len(files) == 40 + 3 + 8 + 2
+    same = [(tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files]
+    assert all(same)
+
+
+def test_the_trainer_repeats_itself(tmp_path):
+    for name in ("a", "b"):
+        train(tmp_path / name, steps=2)
+    a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b"))
+    assert a.keys() == b.keys()
+    assert all(np.array_equal(a[name], b[name]) for name in a)
