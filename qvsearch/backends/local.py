@@ -34,9 +34,9 @@ class LocalEmbedder:
         dim: int | None = None,
     ) -> None:
         """Load the weights, downloading them if need be; raises QvsearchError where that fails."""
-        weights = resolve(str(model))
-        self.dim = check_dim(weights, dim)
-        self.network = Network(weights.folder, device, dtype)
+        self.weights = resolve(str(model))
+        self.dim = check_dim(self.weights, dim)
+        self.network = Network(self.weights.folder, device, dtype)
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i; raises QvsearchError on NaN."""
@@ -56,15 +56,16 @@ class LocalReranker:
         dtype: str | None = None,
     ) -> None:
         """Load the weights, downloading them if need be; raises QvsearchError where that fails."""
-        weights = resolve(str(model))
-        self.network = Network(weights.folder, device, dtype)
-        yes, no = (self.network.output_row(weights.folder, token) for token in ("yes", "no"))
+        self.weights = resolve(str(model))
+        folder = self.weights.folder
+        self.network = Network(folder, device, dtype)
+        yes, no = (self.network.output_row(folder, token) for token in ("yes", "no"))
         self.direction = yes - no
 
     def score(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> list[float]:
         """Return P(relevant) of each document, 0 to 1."""
-        logits = self.logits(query, documents)
-        return [float(p) for p in 1 / (1 + np.exp(-logits))]
+        logits = self.logits(query, documents).astype(np.float64)
+        return [float(p) for p in (1 + np.tanh(logits / 2)) / 2]  # the sigmoid, without overflow
 
     def logits(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> Vectors:
         """Return logit(yes) - logit(no) of each document (n,)."""
@@ -72,15 +73,20 @@ class LocalReranker:
         ids = self.network.tokenize(prompts, MAX_RERANK_TOKENS)
         batch = [ModelInput(i, (query, each)) for i, each in zip(ids, documents, strict=True)]
         logits: Vectors = self.network.last_hidden(batch) @ self.direction
-        return logits
+        return _finite(logits)
 
 
 def unit_rows(hidden: Vectors, dim: int) -> Vectors:
     """Cut rows (n, d) to their first `dim` values and scale each to length 1."""
-    cut = hidden[:, :dim]
-    if not np.isfinite(cut).all():
-        raise QvsearchError(
-            "the model gave a vector that is not finite; try --dtype float32 or --device cpu"
-        )
+    cut = _finite(hidden[:, :dim])
     unit: Vectors = cut / np.linalg.norm(cut, axis=1, keepdims=True)
     return unit
+
+
+def _finite(values: Vectors) -> Vectors:
+    """Return the values; raises QvsearchError where one is none: half precision may overflow."""
+    if not np.isfinite(values).all():
+        raise QvsearchError(
+            "the model gave a value that is not finite; try --dtype float32 or --device cpu"
+        )
+    return values

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from qvsearch.errors import QvsearchError
+from qvsearch.models.checkpoint import shards
 from qvsearch.models.vision import image_patches, video_patches
 from qvsearch.prompt import END
 
@@ -38,12 +39,17 @@ def pick_device(device: str | None) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cpu" and torch.backends.mps.is_available():
             device = "mps"
+    sentence = (
+        f"the device {device!r} is not usable here;"
+        f" leave out --device, or name one of {', '.join(TOKENS_PER_BATCH)}"
+    )
     try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise QvsearchError(
-            f"the device {device!r} is not usable here; leave out --device, or name cpu, cuda, mps"
-        ) from error
+        found = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
+        raise QvsearchError(sentence) from error
+    if found.type not in TOKENS_PER_BATCH:
+        raise QvsearchError(sentence)
+    return found
 
 
 def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
@@ -55,6 +61,12 @@ def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.float16 if device.type == "mps" else torch.float32
+
+
+def attention(device: torch.device) -> str:
+    """Return transformers' name of the attention that is right on a device."""
+    # with padding, sdpa gives NaN on MPS (sentence-transformers#3498)
+    return "eager" if device.type == "mps" else "sdpa"
 
 
 class LinearPatchEmbed(nn.Module):
@@ -87,6 +99,8 @@ class Network:
 
     def tokenize(self, prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return each prompt's ids; too long a one loses its text's end, never the closing turn."""
+        if not prompts:  # of which transformers makes an error
+            return []
         ids: list[list[int]] = self.tokenizer(list(prompts), truncation=False)["input_ids"]
         return [each if len(each) <= max_tokens else self._cut(each, max_tokens) for each in ids]
 
@@ -103,6 +117,8 @@ class Network:
     def output_row(self, folder: Path, token: str) -> Vectors:
         """Return the weights (hidden,) float32 that give a token's logit, tied or not."""
         row = self.tokenizer.convert_tokens_to_ids(token)
+        if row is None or row == self.tokenizer.unk_token_id:
+            raise QvsearchError(f"{folder} is no reranker: its tokenizer has no token {token!r}")
         head = _find_tensor(folder, "lm_head.weight", row)
         if head is None and not _is_tied(self.model.config):
             raise QvsearchError(f"{folder} is no reranker: it has no lm_head.weight")
@@ -120,8 +136,23 @@ class Network:
         for rows in _batches(
             [len(each.ids) for each in inputs], TOKENS_PER_BATCH[self.device.type]
         ):
-            hidden[rows] = self._forward([inputs[row] for row in rows])
+            hidden[rows] = self._forward_in_memory([inputs[row] for row in rows])
         return hidden
+
+    def _forward_in_memory(self, inputs: Sequence[ModelInput]) -> Vectors:
+        """Run a batch, in halves where the device's memory does not hold it whole."""
+        try:
+            return self._forward(inputs)
+        except torch.OutOfMemoryError as error:
+            if len(inputs) == 1:
+                raise QvsearchError(
+                    f"{self.device} has no memory for an input of {len(inputs[0].ids)} tokens;"
+                    " try --detail low or --device cpu"
+                ) from error
+        half = len(inputs) // 2
+        return np.concatenate(
+            [self._forward_in_memory(part) for part in (inputs[:half], inputs[half:])]
+        )
 
     @torch.inference_mode()
     def _forward(self, inputs: Sequence[ModelInput]) -> Vectors:
@@ -186,14 +217,15 @@ def _load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 (transformers has no n
 
 def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:  # noqa: ANN401
     from transformers import Qwen3VLModel
+    from transformers.utils import logging
 
     load: Callable[..., Any] = Qwen3VLModel.from_pretrained
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # only the faces print
     try:
         model, report = load(
             folder,
             dtype=dtype,
-            # with padding, sdpa gives NaN on MPS (sentence-transformers#3498)
-            attn_implementation="eager" if device.type == "mps" else "sdpa",
+            attn_implementation=attention(device),
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
@@ -218,7 +250,7 @@ def _find_tensor(folder: Path, name: str, row: int) -> torch.Tensor | None:
     """Read one row of a tensor of a checkpoint; None where no file holds it."""
     from safetensors import safe_open
 
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in shards(folder):
         with safe_open(path, framework="pt") as tensors:
             if name in tensors.keys():  # noqa: SIM118 (it is no mapping)
                 found: torch.Tensor = tensors.get_slice(name)[row]

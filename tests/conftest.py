@@ -1,0 +1,44 @@
+"""Checkpoints of the true architecture with random weights, written once a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """0.75 million parameters, the head tied to the embeddings as in the 2B models."""
+    from reference import write_checkpoint
+
+    return write_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_appending(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a tokenizer that ends every prompt in <|endoftext|>."""
+    from reference import write_checkpoint
+
+    return write_checkpoint(tmp_path_factory.mktemp("appending"), appends_end=True)
+
+
+@pytest.fixture(scope="session")
+def untied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a head of its own, as in the 8B models."""
+    from reference import write_checkpoint
+
+    return write_checkpoint(tmp_path_factory.mktemp("untied"), tied=False)
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 2B model's widths, 2 of its 28 text layers and 3 of its 24 vision layers, bfloat16."""
+    import torch
+    from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
+
+    folder = tmp_path_factory.mktemp("wide")
+    return write_checkpoint(folder, WIDE_TEXT, WIDE_VISION, dtype=torch.bfloat16)
