@@ -205,7 +205,9 @@ class VectorStore(Protocol):
 class Event:
     """What happened to one file while indexing.
 
-    `state` is indexed, reused, unchanged, skipped, removed or, without a path, committed.
+    `state` is unchanged, indexed, reused, skipped or removed; without a path, planned or committed.
+    `estimate` is a guess at the segments of a file that has to be looked into; planned, which comes
+    once before those files, carries their number in `files` and the sum of their estimates.
     """
 
     state: str
@@ -213,3 +215,5 @@ class Event:
     kind: Kind | None = None
     segments: int = 0
     reason: str | None = None
+    files: int = 0
+    estimate: int = 0

@@ -1,0 +1,140 @@
+"""Embed decoded files in batches sized by time; knows nothing of libraries, disks or models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.errors import QvsearchError
+from qvsearch.types import Decoded, EmbedInput, Item, Segment, Skipped
+
+if TYPE_CHECKING:
+    from qvsearch.types import Embedder, Vectors
+
+BATCH_SECONDS = 3.0  # Ctrl-C waits no longer than a batch, and progress moves as often
+MAX_TOKENS = 32_768  # 100 MB of pixels; no device is fuller with more
+PROMPT_TOKENS = 24  # around each input
+TOKEN_PIXELS = 32 * 32
+TOKEN_CHARACTERS = 4  # of English; others are more tokens than this says, which costs only time
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A file's segments with their vectors (n, dim), row i for segment i."""
+
+    item: Item
+    segments: tuple[Segment, ...]
+    vectors: Vectors
+
+
+def embed_files(
+    outcomes: Iterable[Decoded | Skipped],
+    load_embedder: Callable[[], Embedder],
+    stop: Callable[[], bool],
+) -> Iterator[Embedded | Skipped]:
+    """Yield each file when all of its inputs are embedded; what is Skipped passes through.
+
+    A batch may end within a file, so that a long video delays nothing. Before each batch `stop` is
+    asked; when it says yes, nothing more comes. An input that the embedder refuses costs its own
+    file only.
+    """
+    batches = _Batches(load_embedder)
+    for outcome in outcomes:
+        if isinstance(outcome, Skipped):
+            yield outcome
+            continue
+        if not outcome.segments:
+            yield Skipped(outcome.item.location, "there is nothing in it to index")
+        for part in _parts(outcome):
+            if batches.add(part):
+                if stop():
+                    return
+                yield from batches.embed()
+    if not stop():
+        yield from batches.embed()
+
+
+@dataclass(slots=True)
+class _File:
+    """A decoded file and the vectors that have come back so far."""
+
+    item: Item
+    segments: tuple[Segment, ...]
+    vectors: list[Vectors] = field(default_factory=list)
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    file: _File
+    source: EmbedInput
+
+
+def _parts(decoded: Decoded) -> Iterator[_Part]:
+    file = _File(decoded.item, tuple(segment for segment, _ in decoded.segments))
+    for _, source in decoded.segments:
+        yield _Part(file, source)
+
+
+class _Batches:
+    """Gathers parts until a batch is worth its time, which each batch teaches anew."""
+
+    def __init__(self, load_embedder: Callable[[], Embedder]) -> None:
+        self._load_embedder = load_embedder
+        self._embedder: Embedder | None = None
+        self._parts: list[_Part] = []
+        self._tokens = 0
+        self._budget = 1.0  # tokens: the first batch is one input, its speed sizes the second
+
+    def add(self, part: _Part) -> bool:
+        """Take a part; return whether the batch is full."""
+        if not part.file.failed:
+            self._parts.append(part)
+            self._tokens += _tokens(part.source)
+        return self._tokens >= self._budget
+
+    def embed(self) -> Iterator[Embedded | Skipped]:
+        """Embed what was gathered and yield the files that this completes or loses."""
+        parts, tokens = self._parts, self._tokens
+        self._parts, self._tokens = [], 0
+        if not parts:
+            return
+        if self._embedder is None:
+            self._embedder = self._load_embedder()
+        started = time.monotonic()
+        yield from self._embed(self._embedder, parts)
+        speed = tokens / max(time.monotonic() - started, 1e-6)
+        self._budget = min(speed * BATCH_SECONDS, MAX_TOKENS)
+
+    def _embed(self, embedder: Embedder, parts: list[_Part]) -> Iterator[Embedded | Skipped]:
+        try:
+            vectors = embedder.embed([part.source for part in parts])
+        except QvsearchError as error:
+            files = [list(group) for _, group in groupby(parts, key=lambda part: id(part.file))]
+            if len(files) == 1:
+                parts[0].file.failed = True
+                yield Skipped(parts[0].file.item.location, str(error))
+                return
+            for group in files:
+                yield from self._embed(embedder, group)
+            return
+        for part, vector in zip(parts, vectors, strict=True):
+            file = part.file
+            file.vectors.append(vector)
+            if len(file.vectors) == len(file.segments):
+                yield Embedded(file.item, file.segments, np.stack(file.vectors))
+
+
+def _tokens(source: EmbedInput) -> int:
+    """Return about how many tokens the model will see."""
+    pixels = sum(image.shape[0] * image.shape[1] for image in source.images)
+    if source.video is not None:
+        frames, height, width, _ = source.video.pixels.shape
+        pixels += frames * height * width // 2  # the model joins frames in pairs
+    words = len(source.text or "") // TOKEN_CHARACTERS
+    return PROMPT_TOKENS + int(pixels) // TOKEN_PIXELS + words

@@ -1,0 +1,130 @@
+"""Bring a library up to date with files and folders; knows no format of media, model or disk."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qvsearch.batches import embed_files
+from qvsearch.changes import (
+    HASH_THREADS,
+    compare,
+    copies,
+    estimated_segments,
+    find,
+    hashed,
+    known_failures,
+    known_files,
+    resolve,
+    unreachable,
+)
+from qvsearch.errors import QvsearchError
+from qvsearch.media.workers import Decoders
+from qvsearch.missing import Kept, missing
+from qvsearch.run import IngestOptions, Run, Summary
+from qvsearch.scan import is_below
+from qvsearch.types import Event, Kind, Skipped
+
+if TYPE_CHECKING:
+    from qvsearch.library import Library
+    from qvsearch.types import Embedder
+
+__all__ = ["IngestOptions", "Kept", "Plan", "Summary", "forget", "index", "plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do, in files but for `segments`, a guess at the vectors to be computed."""
+
+    to_index: dict[Kind, int]
+    reused: int
+    unchanged: int
+    gone: int
+    segments: int
+    skipped: tuple[Skipped, ...]
+    unreachable: tuple[bytes, ...]
+    kept: tuple[Kept, ...]
+
+
+def index(
+    library: Library,
+    paths: Sequence[bytes],
+    load_embedder: Callable[[], Embedder],
+    options: IngestOptions,
+    report: Callable[[Event], None],
+    stop: Callable[[], bool],
+) -> Summary:
+    """Make the library hold what is at these absolute paths, embedding only what it never saw.
+
+    `load_embedder` is called when the first file needs it. `stop` is asked between batches; what
+    is finished then is committed. Raises QvsearchError for a path that is nowhere, LibraryLocked.
+    """
+    with library.lock():
+        run = Run(library, options, report, stop)
+        targets = resolve(library.roots, paths)
+        found = find(targets, options.scan, run.stopped)
+        items = run.begin(found)
+        with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
+            while items and not run.stopped():
+                jobs = run.jobs(hashed(items, threads))
+                decoded = decoders.decode(jobs, options.max_pixels)
+                for outcome in embed_files(decoded, load_embedder, run.stopped):
+                    run.take(outcome)
+                items = run.second_chances()
+        if not run.stopped():
+            run.remove_missing(targets, found)
+        run.commit()
+    return run.summary(targets)
+
+
+def plan(library: Library | None, paths: Sequence[bytes], options: IngestOptions) -> Plan:
+    """Tell what `index` would do; nothing is written, and only files of equal size are read."""
+    known = {} if library is None else known_files(library)
+    failures = {} if library is None else known_failures(library)
+    targets = resolve([] if library is None else library.roots, paths)
+    found = find(targets, options.scan, lambda: False)
+    changes = compare(found, known, failures, options.force, options.retry_failed)
+    reused = copies(changes.to_do, [] if options.force else known.values())
+    new = [item for item in changes.to_do if item.location not in reused]
+    moved = {content for place, content in reused.items() if place not in known}
+    lost = missing(targets, found, known, moved, options.scan, options.prune)
+    return Plan(
+        to_index=dict(Counter(item.kind for item in new)),
+        reused=len(reused),
+        unchanged=len(changes.unchanged),
+        gone=len(lost.gone),
+        segments=sum(estimated_segments(item) for item in new),
+        skipped=(*found.skipped, *changes.skipped),
+        unreachable=unreachable(targets, options.prune),
+        kept=tuple(lost.kept),
+    )
+
+
+def forget(library: Library, paths: Sequence[bytes]) -> int:
+    """Take what is at or below absolute paths out of the library; return how many files.
+
+    The files themselves are not touched. Raises QvsearchError, with nothing taken out, where the
+    library knows nothing of a path.
+    """
+
+    def named(place: bytes) -> bool:
+        return any(is_below(place, path) for path in paths)
+
+    with library.lock():
+        known, failures = library.by_location(), known_failures(library)
+        for path in paths:
+            if not any(is_below(place, path) for place in (*library.roots, *known, *failures)):
+                raise QvsearchError(
+                    f"the library {library.folder} holds nothing at {os.fsdecode(path)};"
+                    " `qvsearch status` lists its roots"
+                )
+        places = [place for place in known if named(place)]
+        library.remove([row for place in places for row in known[place]])
+        library.remove_roots([root for root in library.roots if named(root)])
+        library.commit()
+        library.save_failures(each for place, each in failures.items() if not named(place))
+    return len(places)

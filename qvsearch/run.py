@@ -1,0 +1,278 @@
+"""One indexing run: what is under way, what waits for a commit, and the counts.
+
+It knows neither how files are found nor how they are decoded or embedded.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from qvsearch.batches import Embedded
+from qvsearch.changes import (
+    Content,
+    Found,
+    Target,
+    compare,
+    content_of,
+    estimated_segments,
+    known_failures,
+    known_files,
+    same_state,
+    unreachable,
+)
+from qvsearch.errors import QvsearchError
+from qvsearch.failures import Failure
+from qvsearch.missing import Kept, missing
+from qvsearch.scan import ScanOptions, is_below
+from qvsearch.types import Event, Item, Kind, Skipped
+
+if TYPE_CHECKING:
+    from qvsearch.library import Library
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How to index; `max_pixels` is that of the library's detail, `commit_seconds` of work."""
+
+    max_pixels: int
+    scan: ScanOptions = ScanOptions()
+    prune: bool = False
+    retry_failed: bool = False
+    force: bool = False
+    commit_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run did, in files but for `segments`, the vectors added.
+
+    found = indexed + unchanged + skipped, and indexed = embedded + reused. `left` are the files
+    that an interrupted run did not come to. Nothing was removed of `unreachable`, given paths that
+    are not there, and of `kept`.
+    """
+
+    found: int
+    indexed: int
+    embedded: int
+    reused: int
+    unchanged: int
+    skipped: int
+    removed: int
+    segments: int
+    seconds: float
+    interrupted: bool
+    left: int
+    failures: tuple[Skipped, ...]
+    unreachable: tuple[bytes, ...]
+    kept: tuple[Kept, ...]
+
+
+@dataclass(slots=True)
+class _Underway:
+    """A file that is being decoded or embedded, and those of the same content found meanwhile."""
+
+    item: Item
+    content: Content
+    twins: list[Item] = field(default_factory=list)
+
+
+class Run:
+    """The state of one run: what is under way, what waits for the next commit, and the counts."""
+
+    def __init__(
+        self,
+        library: Library,
+        options: IngestOptions,
+        report: Callable[[Event], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        self._library, self._options = library, options
+        self._report, self._stop = report, stop
+        self._started = self._committed = time.monotonic()
+        self._stopped = False
+        self._known = known_files(library)
+        self._failures = known_failures(library)
+        self._failures_before = dict(self._failures)
+        self._rows_of_place = library.by_location()
+        self._rows_of_hash = {} if options.force else library.by_hash()
+        self._underway: dict[bytes, _Underway] = {}
+        self._by_content: dict[Content, _Underway] = {}
+        self._second_chances: list[Item] = []
+        self._moved: set[Content] = set()
+        self._dying: list[int] = []  # rows to be removed at the next commit, readable until then
+        self._uncommitted = 0  # files
+        self._left = 0
+        self._counts: Counter[str] = Counter()
+        self._segments = 0
+        self._skipped: list[Skipped] = []
+        self._kept: list[Kept] = []
+
+    def stopped(self) -> bool:
+        """Tell whether the run is to end early; once yes, always yes."""
+        self._stopped = self._stopped or self._stop()
+        return self._stopped
+
+    def begin(self, found: Found) -> list[Item]:
+        """Count what needs no work and return the rest."""
+        options = self._options
+        changes = compare(found, self._known, self._failures, options.force, options.retry_failed)
+        for skipped in (*found.skipped, *changes.skipped):
+            self._skip(skipped)
+        for item in changes.unchanged:
+            self._failures.pop(item.location, None)
+            self._count("unchanged", item)
+        self._left = len(changes.to_do)
+        estimate = sum(estimated_segments(item) for item in changes.to_do)
+        self._report(Event("planned", files=self._left, estimate=estimate))
+        return changes.to_do
+
+    def jobs(self, hashes: Iterable[tuple[Item, str | Skipped]]) -> Iterator[tuple[Item, str]]:
+        """Yield what has to be decoded; what the library or this run has already is copied."""
+        for item, digest in hashes:
+            if self.stopped():
+                return
+            if isinstance(digest, Skipped):
+                self._fail(digest, item)
+                continue
+            content = (item.kind, digest)
+            if (source := self._source(content)) is not None:
+                self._store(item, source, "reused")
+                self._commit_if_due()
+            elif content in self._by_content:
+                self._by_content[content].twins.append(item)
+            else:
+                underway = _Underway(item, content)
+                self._underway[item.location] = self._by_content[content] = underway
+                yield item, digest
+
+    def take(self, outcome: Embedded | Skipped) -> None:
+        """Store a file that is embedded, and those of the same content; or note its failure."""
+        location = outcome.path if isinstance(outcome, Skipped) else outcome.item.location
+        underway = self._underway.pop(location)
+        del self._by_content[underway.content]
+        if isinstance(outcome, Skipped):
+            self._fail(outcome, underway.item)
+            self._second_chances += underway.twins
+        else:
+            self._store(underway.item, outcome, "indexed")
+            for twin in underway.twins:
+                self._store(twin, outcome, "reused")
+        self._commit_if_due()
+
+    def second_chances(self) -> list[Item]:
+        """Return files whose content failed elsewhere: that file may have vanished meanwhile."""
+        items, self._second_chances = self._second_chances, []
+        return items
+
+    def remove_missing(self, targets: Sequence[Target], found: Found) -> None:
+        """Take out of the library what is gone from the targets."""
+        options = self._options
+        lost = missing(targets, found, self._known, self._moved, options.scan, options.prune)
+        self._kept = lost.kept
+        for location in lost.gone:
+            self._dying += self._rows_of_place[location]
+            self._uncommitted += 1
+            self._count("removed", self._known[location].item)
+        reachable = [target.path for target in targets if target.exists]
+        for place in [place for place in self._failures if not os.path.lexists(place)]:
+            if any(is_below(place, path) for path in reachable):
+                del self._failures[place]
+
+    def commit(self) -> None:
+        """Make everything up to here last."""
+        if self._uncommitted:
+            self._library.remove(self._dying)
+            self._library.commit()
+            self._report(Event("committed", files=self._uncommitted))
+            self._dying, self._uncommitted = [], 0
+        if self._failures != self._failures_before:
+            self._library.save_failures(self._failures.values())
+            self._failures_before = dict(self._failures)
+        self._committed = time.monotonic()
+
+    def summary(self, targets: Sequence[Target]) -> Summary:
+        """Return what was done; whatever was looked into is indexed or skipped."""
+        counts = self._counts
+        indexed = counts["indexed"] + counts["reused"]
+        return Summary(
+            found=indexed + counts["unchanged"] + len(self._skipped),
+            indexed=indexed,
+            embedded=counts["indexed"],
+            reused=counts["reused"],
+            unchanged=counts["unchanged"],
+            skipped=len(self._skipped),
+            removed=counts["removed"],
+            segments=self._segments,
+            seconds=time.monotonic() - self._started,
+            interrupted=self._stopped,
+            left=self._left,
+            failures=tuple(self._skipped),
+            unreachable=unreachable(targets, self._options.prune),
+            kept=tuple(self._kept),
+        )
+
+    def _commit_if_due(self) -> None:
+        if time.monotonic() - self._committed >= self._options.commit_seconds:
+            self.commit()
+
+    def _source(self, content: Content) -> Embedded | None:
+        """Return segments and vectors of this content from any file that has it."""
+        kind, digest = content
+        segments = self._library.segments
+        rows = [
+            row
+            for row in self._rows_of_hash.get(digest, ())
+            if row in segments and segments[row].item.kind is kind
+        ]
+        if not rows:
+            return None
+        item = segments[rows[0]].item
+        rows = [row for row in rows if segments[row].item.location == item.location]
+        return Embedded(item, tuple(segments[row] for row in rows), self._library.vectors(rows))
+
+    def _store(self, item: Item, source: Embedded, state: str) -> None:
+        """Add an item's rows; those it had before die in the same commit."""
+        library, location = self._library, item.location
+        segments = [replace(segment, item=item) for segment in source.segments]
+        try:
+            library.add_root(item.root)
+            library.add(segments, source.vectors)
+        except QvsearchError as error:  # the model's vectors are no unit vectors
+            self._fail(Skipped(location, str(error)), item)
+            return
+        rows = list(islice(reversed(library.segments), len(segments)))[::-1]
+        self._rows_of_hash.setdefault(segments[0].content_hash, []).extend(rows)
+        if location in self._rows_of_place:
+            self._dying += self._rows_of_place[location]
+        elif state == "reused":
+            self._moved.add(content_of(segments[0]))
+        self._failures.pop(location, None)
+        self._segments += len(segments)
+        self._uncommitted += 1
+        self._left -= 1
+        self._count(state, item, len(segments), estimated_segments(item))
+
+    def _fail(self, skipped: Skipped, item: Item) -> None:
+        """Note a failure, and how often this state of the file has failed by now."""
+        before = self._failures.get(item.location)
+        tries = 1 + (before.tries if before is not None and same_state(before, item) else 0)
+        self._failures[item.location] = Failure(
+            item.location, item.size, item.mtime_ns, skipped.reason, tries
+        )
+        self._left -= 1
+        self._skip(skipped, item.kind, estimated_segments(item))
+
+    def _skip(self, skipped: Skipped, kind: Kind | None = None, estimate: int = 0) -> None:
+        self._skipped.append(skipped)
+        event = Event("skipped", skipped.path, kind, reason=skipped.reason, estimate=estimate)
+        self._report(event)
+
+    def _count(self, state: str, item: Item, segments: int = 0, estimate: int = 0) -> None:
+        self._counts[state] += 1
+        self._report(Event(state, item.location, item.kind, segments, estimate=estimate))
