@@ -1,0 +1,77 @@
+"""Turns a file into segments with their model inputs; a module per kind, knowing nothing of models.
+
+Importing this costs only the standard library: the decoders load where they run.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+
+from qvsearch.errors import MediaError
+from qvsearch.types import Decoded, Item
+
+if TYPE_CHECKING:
+    from qvsearch.types import EmbedInput, Segment
+
+
+class _Decoder(Protocol):
+    def decode(
+        self, file: BinaryIO, item: Item, content_hash: str, max_pixels: int
+    ) -> list[tuple[Segment, EmbedInput]]: ...
+
+
+def decode(item: Item, content_hash: str, max_pixels: int) -> Decoded:
+    """Decode a file in this process; no image has more than `max_pixels` pixels.
+
+    Raises MediaError, whose text is the reason, for a file that cannot be used or that is not
+    the one that `item` describes, before or after it was read.
+    """
+    decoder = cast("_Decoder", import_module(f"qvsearch.media.{item.kind}"))
+    # libraries remark on odd metadata; what fails is raised
+    with warnings.catch_warnings(action="ignore"), _open_unchanged(item) as file:
+        segments = decoder.decode(file, item, content_hash, max_pixels)
+    return Decoded(item, tuple(segments))
+
+
+@contextmanager
+def _open_unchanged(item: Item) -> Iterator[BinaryIO]:
+    """Open the very file that was scanned, so that its vector belongs to the hash recorded."""
+    try:
+        file = open(os.fsdecode(item.location), "rb", opener=_without_waiting)  # noqa: SIM115
+    except OSError as error:
+        raise MediaError(_open_failure(error)) from error
+    with file:
+        _check_same(file, item)
+        yield file
+        _check_same(file, item)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO in the file's place would wait for ever
+
+
+def _open_failure(error: OSError) -> str:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return "no longer there"
+    if isinstance(error, IsADirectoryError):
+        return "not a regular file"
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    # a socket's or an unplugged device's ENXIO and the like, in the system's words
+    return f"cannot be opened: {error.strerror}"
+
+
+def _check_same(file: BinaryIO, item: Item) -> None:
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaError("not a regular file")
+    if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
+        raise MediaError("changed while it was being indexed")
+    if status.st_size == 0:
+        raise MediaError("empty file")

@@ -1,0 +1,129 @@
+"""From any picture that Pillow holds to the upright RGB pixels that the model sees.
+
+The sizes are those of `smart_resize` in qwen_vl_utils 0.0.14 and the resampling is Pillow's, so
+the pixels equal the reference's. qwen_vl_utils itself would load torch into every decode worker.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from qvsearch.errors import MediaError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qvsearch.types import Pixels
+
+FACTOR = 32  # a visual token is 32x32 pixels
+MIN_PIXELS = 4 * FACTOR**2  # the reference's least image: four tokens
+MAX_ASPECT_RATIO = 200  # the reference refuses longer strips
+MAX_MEGAPIXELS = 100  # decoded as RGBA that is 400 MB, the most that one worker may need
+
+_DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise MediaError for a picture of no or too many pixels, before it is decoded."""
+    if width < 1 or height < 1:
+        raise MediaError(f"no pixels: {width}x{height}")
+    if width * height > MAX_MEGAPIXELS * 1_000_000:
+        megapixels = width * height / 1e6
+        raise MediaError(
+            f"too large: {width}x{height} is {megapixels:.1f} megapixels, "
+            f"the limit is {MAX_MEGAPIXELS}"
+        )
+
+
+def smart_resize(
+    height: int, width: int, factor: int = FACTOR, *, min_pixels: int = MIN_PIXELS, max_pixels: int
+) -> tuple[int, int]:
+    """Return the (height, width) nearest to the given shape, in multiples of `factor`.
+
+    The product lies between `min_pixels` and `max_pixels`. Raises MediaError for a strip.
+    """
+    ratio = max(height, width) / min(height, width)
+    if ratio > MAX_ASPECT_RATIO:
+        raise MediaError(
+            f"too long a strip: {width}x{height} is {ratio:.0f} to 1, the limit is "
+            f"{MAX_ASPECT_RATIO} to 1"
+        )
+    h = max(factor, round(height / factor) * factor)
+    w = max(factor, round(width / factor) * factor)
+    if h * w > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        # the reference has no max here: a strip at a tiny budget would get a side of 0
+        h = max(factor, math.floor(height / shrink / factor) * factor)
+        w = max(factor, math.floor(width / shrink / factor) * factor)
+    elif h * w < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        h = math.ceil(height * grow / factor) * factor
+        w = math.ceil(width * grow / factor) * factor
+    return h, w
+
+
+def fit(image: Image.Image, max_pixels: int, min_pixels: int = MIN_PIXELS) -> Pixels:
+    """Return a picture as (h, w, 3) uint8 within the budget, resized once."""
+    rgb = upright_rgb(image)
+    height, width = smart_resize(
+        rgb.height, rgb.width, min_pixels=min_pixels, max_pixels=max_pixels
+    )
+    return np.array(rgb.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture as RGB: turned as its EXIF says, on white where it is transparent."""
+    image.load()  # Pillow turns a TIFF upright only while loading it
+    if _orientation(image) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode in _DEEP_GREY:
+        return _deep_grey_rgb(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGB", rgba.size, (255, 255, 255))
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    # a damaged EXIF block is no reason to refuse the picture
+    except (SyntaxError, ValueError, TypeError, LookupError, OSError, struct.error):
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _deep_grey_rgb(image: Image.Image) -> Image.Image:
+    """Scale grey of more than 8 bits, which Pillow's own conversion clips at 255, to 0..255."""
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        grey = np.rint(np.arange(65536) * (255 / 65535)).astype(np.uint8)[values]
+        transparent = image.info.get("transparency")
+        if isinstance(transparent, int):
+            grey[values == transparent] = 255
+    else:
+        grey = _scaled(np.array(image, dtype=np.float32))
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _scaled(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Scale integers of 32 bits or floats, whose white no header tells, to 0..255; in place.
+
+    White is that of the least usual depth that holds them (scans and renderings), else their
+    own range is spread (heights, temperatures).
+    """
+    np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    whites = [white for white in (1.0, 255.0, 65535.0) if low >= 0 and high <= white]
+    if whites:
+        low, high = 0.0, whites[0]
+    values -= low
+    values *= 255 / max(high - low, 1e-30)  # a flat picture has no range
+    return np.rint(values).astype(np.uint8)

@@ -1,0 +1,247 @@
+"""Decodes files in processes of their own, which a hostile file may hang or crash.
+
+Each process has a thread and a pipe to itself: one that dies in the middle of a message takes
+nothing but its file along, which a queue or a lock shared between them could not promise.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection, wait
+from typing import Self
+
+from qvsearch import media
+from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped
+
+DecodeFunction = Callable[[Item, str, int], Decoded]
+# what a worker says: a segment; None at a file's end and when it is ready; a reason
+Message = tuple[Segment, EmbedInput] | str | None
+
+# seconds to decode a file: slow machines need a third of them for 100 megapixels, or for a minute
+# of video that has to be decoded through
+PATIENCE = {Kind.IMAGE: 30.0, Kind.VIDEO: 60.0, Kind.TEXT: 30.0}
+# a second more for each: what a slow network drive delivers, and what plays in that second
+PATIENT_BYTES = 1_000_000
+MOST_PATIENCE = 600.0  # meanwhile the files behind it wait
+START_PATIENCE = 120.0  # seconds to start Python, beside everything else that a machine does
+
+LOOK_AHEAD_PIXELS = 100_000_000  # 300 MB of them may wait for the model
+LOOK_AHEAD_FILES = 64  # texts have no pixels, but passages
+IMAGES_OF_KIND = {Kind.IMAGE: 1, Kind.VIDEO: 64, Kind.TEXT: 0}  # the most that a file yields
+MAX_WORKERS = 16  # as many as the fastest GPU takes; each holds 100 MB
+
+
+def patience(item: Item) -> float:
+    """Return the seconds after which a file's decoder is taken to hang."""
+    return min(PATIENCE[item.kind] + item.size / PATIENT_BYTES, MOST_PATIENCE)
+
+
+class Decoders:
+    """Worker processes that decode files; a context manager, at whose end they are killed.
+
+    `decode` is what they call: a function that a fresh Python can import by its name. Scripts
+    that use this need the `if __name__ == "__main__":` of Python's multiprocessing.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        decode: DecodeFunction = media.decode,
+        patience: Callable[[Item], float] = patience,
+    ) -> None:
+        count = workers or min(max(1, (os.cpu_count() or 1) - 1), MAX_WORKERS)
+        self._decode_function = decode
+        self._patience = patience
+        self._threads = ThreadPoolExecutor(count, "decoder", initializer=_keep_from_interrupts)
+        # last in, first out: a second process starts only when there is work for it
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(count):
+            self._idle.put(None)
+        self._lock = threading.Lock()
+        self._running: set[_Worker] = set()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._closed = True
+            for worker in self._running:
+                worker.process.kill()  # its thread sees the pipe's end and returns
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._running:
+            worker.end()
+
+    def decode(
+        self, jobs: Iterable[tuple[Item, str]], max_pixels: int
+    ) -> Iterator[Decoded | Skipped]:
+        """Yield what became of each (item, content hash), in order.
+
+        Jobs are taken as there is room for what they will hold. Raises QvsearchError where no
+        process can be started.
+        """
+        upcoming = iter(jobs)
+        job = next(upcoming, None)
+        pending: deque[tuple[Item, Future[Decoded | Skipped]]] = deque()
+        while job is not None or pending:
+            while job is not None and _has_room(pending, job[0], max_pixels):
+                pending.append((job[0], self._threads.submit(self._run, *job, max_pixels)))
+                job = next(upcoming, None)
+            yield pending.popleft()[1].result()
+
+    def _run(self, item: Item, content_hash: str, max_pixels: int) -> Decoded | Skipped:
+        """Have one file decoded; in a thread, of which there are as many as processes."""
+        worker = self._idle.get()
+        try:
+            if worker is None or not worker.process.is_alive():
+                worker = self._replace(worker)
+            return worker.decode(item, content_hash, max_pixels, self._patience(item))
+        finally:
+            self._idle.put(worker)
+
+    def _replace(self, old: _Worker | None) -> _Worker:
+        with self._lock:
+            if self._closed:
+                raise QvsearchError("the decode processes have ended")
+            if old is not None:
+                self._running.remove(old)
+                old.end()
+            worker = _Worker(self._decode_function)
+            self._running.add(worker)
+        worker.wait_until_ready()
+        return worker
+
+
+def _has_room(
+    pending: Iterable[tuple[Item, Future[Decoded | Skipped]]], item: Item, max_pixels: int
+) -> bool:
+    """Tell whether one more file may be decoded ahead; the first always may."""
+    ahead = list(pending)
+    pixels = sum(_pixels_held(*entry, max_pixels) for entry in ahead)
+    pixels += IMAGES_OF_KIND[item.kind] * max_pixels
+    return not ahead or (len(ahead) < LOOK_AHEAD_FILES and pixels <= LOOK_AHEAD_PIXELS)
+
+
+def _pixels_held(item: Item, future: Future[Decoded | Skipped], max_pixels: int) -> int:
+    if not future.done() or future.exception():
+        return IMAGES_OF_KIND[item.kind] * max_pixels
+    result = future.result()
+    if isinstance(result, Skipped):
+        return 0
+    images = (image for _, input_ in result.segments for image in input_.images)
+    return sum(image.shape[0] * image.shape[1] for image in images)
+
+
+def _keep_from_interrupts() -> None:
+    """Block Ctrl-C in this thread, so that the processes it starts are born with it blocked."""
+    # started later, the tracker would lift the block from the thread
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+class _Worker:
+    """One process, seen from its parent."""
+
+    def __init__(self, decode: DecodeFunction) -> None:
+        context = get_context("spawn")  # a fork would copy torch's threads half dead
+        self._connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, decode), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def wait_until_ready(self) -> None:
+        """Raise QvsearchError if the process ends, or says nothing, instead."""
+        try:
+            self._next_message(time.monotonic() + START_PATIENCE)
+        except (EOFError, OSError) as error:
+            self.process.kill()
+            raise QvsearchError(
+                "the processes that decode files do not start; a script that uses qvsearch needs "
+                'its work under `if __name__ == "__main__":`'
+            ) from error
+
+    def decode(
+        self, item: Item, content_hash: str, max_pixels: int, seconds: float
+    ) -> Decoded | Skipped:
+        """Return what the process makes of a file; kills it where it takes longer."""
+        deadline = time.monotonic() + seconds
+        segments: list[tuple[Segment, EmbedInput]] = []
+        try:
+            self._connection.send((item, content_hash, max_pixels))
+            while (message := self._next_message(deadline)) is not None:
+                if isinstance(message, str):
+                    return Skipped(item.location, message)
+                segments.append(message)
+        except TimeoutError:
+            self.process.kill()
+            self.process.join()
+            return Skipped(item.location, f"took longer than {seconds:.3g} s")
+        except (EOFError, OSError):
+            return Skipped(item.location, self._crash_reason())
+        return Decoded(item, tuple(segments))
+
+    def _next_message(self, deadline: float) -> Message:
+        if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        message: Message = self._connection.recv()
+        return message
+
+    def _crash_reason(self) -> str:
+        self.process.kill()  # it may have closed the pipe and live on
+        self.process.join()
+        code = self.process.exitcode
+        if code is None or code >= 0:
+            return "the decoder crashed"
+        return f"the decoder crashed ({signal.Signals(-code).name})"
+
+    def end(self) -> None:
+        """Free what a killed process leaves."""
+        self.process.join()
+        self.process.close()
+        self._connection.close()
+
+
+def _serve(connection: Connection, decode: DecodeFunction) -> None:
+    """Decode what comes down the pipe until it closes; in the worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _silence()
+    connection.send(None)
+    while True:
+        try:
+            item, content_hash, max_pixels = connection.recv()
+        except EOFError:
+            return
+        try:
+            decoded = decode(item, content_hash, max_pixels)
+        except MediaError as error:
+            connection.send(str(error))
+            continue
+        for segment in decoded.segments:  # one by one: the copy in the pipe is a frame, not a film
+            connection.send(segment)
+        connection.send(None)
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+    os._exit(1)  # the main thread may be deep in a decoder
+
+
+def _silence() -> None:
+    """Keep the remarks of C libraries, and the trace of a crash, off the terminal."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)

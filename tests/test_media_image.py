@@ -1,0 +1,223 @@
+"""Pictures as files: every format, and every way in which a file is not one."""
+
+import io
+import os
+import random
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from qvsearch import media
+from qvsearch.errors import MediaError
+from qvsearch.media.pixels import fit
+from qvsearch.types import Item, Kind
+
+MEDIUM = 768 * 32 * 32
+
+
+def item_of(path, kind=Kind.IMAGE):
+    status = os.stat(path)
+    return Item(os.fsencode(path), b"", kind, status.st_size, status.st_mtime_ns)
+
+
+def decode(path, max_pixels=MEDIUM):
+    return media.decode(item_of(path), "hash", max_pixels)
+
+
+def scene(width=200, height=150):
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    return Image.fromarray(np.stack([x % 256, y % 256, (x + y) % 256], -1).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "form", "options", "tolerance"),
+    [
+        ("jpg", "JPEG", {"quality": 95}, 6),
+        ("jpeg", "JPEG", {"quality": 95, "progressive": True}, 6),
+        ("png", "PNG", {}, 0),
+        ("webp", "WEBP", {"lossless": True}, 0),
+        ("gif", "GIF", {}, 40),
+        ("bmp", "BMP", {}, 0),
+        ("dib", "DIB", {}, 0),
+        ("tif", "TIFF", {}, 0),
+        ("tiff", "TIFF", {"compression": "tiff_lzw"}, 0),
+        ("avif", "AVIF", {"quality": 95}, 8),
+        ("heic", "HEIF", {"quality": 95}, 8),
+        ("jpg", "MPO", {"save_all": True, "quality": 95}, 6),
+    ],
+)
+def test_formats(tmp_path, suffix, form, options, tolerance):
+    pillow_heif.register_heif_opener()
+    path = tmp_path / f"picture.{suffix}"
+    if form == "MPO":
+        options = {**options, "append_images": [scene().rotate(180)]}
+    scene().save(path, form, **options)
+    decoded = decode(path)
+    [(segment, input_)] = decoded.segments
+    assert decoded.item == segment.item == item_of(path)
+    assert segment.content_hash == "hash"
+    assert (segment.width, segment.height) == (200, 150)
+    assert (segment.start, segment.end, segment.lines, segment.snippet) == (None,) * 4
+    assert input_.text is None
+    [pixels] = input_.images
+    difference = np.abs(pixels.astype(int) - fit(scene(), MEDIUM))
+    assert difference.mean() <= tolerance
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_the_first_frame_of_an_animation(tmp_path, form):
+    path = tmp_path / f"moving.{form.lower()}"
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(path, form, save_all=True, append_images=frames[1:])
+    pixels = decode(path).segments[0][1].images[0]
+    np.testing.assert_allclose(pixels[32, 32], (255, 0, 0), atol=8)
+
+
+def test_the_size_is_the_upright_one(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.jpg"
+    scene().save(path, exif=exif)
+    [(segment, input_)] = decode(path).segments
+    assert (segment.width, segment.height) == (150, 200)
+    assert input_.images[0].shape[0] > input_.images[0].shape[1]
+
+
+def test_the_budget_is_kept(tmp_path):
+    path = tmp_path / "large.png"
+    scene(3000, 2000).save(path)
+    height, width, _ = decode(path, 256 * 1024).segments[0][1].images[0].shape
+    assert height * width <= 256 * 1024
+    assert (height % 32, width % 32) == (0, 0)
+
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(width, height, *more):
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(more) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "megapixels"),
+    [(9_500, 10_600, "100.7"), (12_000, 12_000, "144.0"), (30_000, 30_000, "900.0")],
+)
+def test_a_bomb_is_refused_from_its_header(tmp_path, width, height, megapixels):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(width, height))
+    with pytest.raises(
+        MediaError, match=rf"too large: .*{megapixels} megapixels, the limit is 100"
+    ):
+        decode(path)
+
+
+def test_a_text_bomb_in_a_picture_is_refused(tmp_path):
+    path = tmp_path / "text.png"
+    compressed = zlib.compress(b"a" * 100_000_000, 9)
+    path.write_bytes(png(4, 4, chunk(b"zTXt", b"Comment\0\0" + compressed)))
+    with pytest.raises(MediaError, match="too large"):
+        decode(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.jpg", b"", "empty file"),
+        ("one.jpg", b"\xff", "not an image"),
+        ("page.png", b"<!DOCTYPE html><html></html>", "not an image"),
+        ("drawing.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        ("photo.psd.jpg", b"8BPS\0\1" + bytes(100), "not an image"),
+        ("head.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF", "truncated"),
+        ("head.png", b"\x89PNG\r\n\x1a\n\0\0", "damaged or truncated PNG header"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_a_reason(tmp_path, name, content, reason):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(MediaError, match=reason) as caught:
+        decode(path)
+    assert str(tmp_path) not in str(caught.value)  # the report names the file already
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
+def test_a_truncated_file_is_refused(tmp_path, form):
+    pillow_heif.register_heif_opener()
+    whole = io.BytesIO()
+    scene().save(whole, form)
+    path = tmp_path / f"cut.{form.lower()}"
+    path.write_bytes(whole.getvalue()[: len(whole.getvalue()) * 6 // 10])
+    with pytest.raises(MediaError, match="truncated|damaged"):
+        decode(path)
+
+
+def test_damage_is_refused_or_decoded_and_nothing_else(tmp_path):
+    pillow_heif.register_heif_opener()
+    rng = random.Random(11)
+    path = tmp_path / "damaged"
+    outcomes = []
+    for form in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"):
+        whole = io.BytesIO()
+        scene(64, 48).save(whole, form)
+        for _ in range(25):
+            data = bytearray(whole.getvalue())
+            for _ in range(rng.randint(1, 30)):
+                data[rng.randrange(len(data))] = rng.randrange(256)
+            path.write_bytes(data)
+            try:
+                outcomes.append(len(decode(path).segments))
+            except MediaError as error:
+                outcomes.append(str(error))
+    assert outcomes.count(1) > 10
+    assert len([reason for reason in outcomes if isinstance(reason, str)]) > 50
+
+
+def test_no_warning_leaves_the_decoder(tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(png(9_500, 9_500))  # over Pillow's own warning, under the limit
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(MediaError, match="damaged"):
+            decode(path)
+    assert seen == []
+
+
+def test_the_file_must_be_the_one_that_was_scanned(tmp_path):
+    path = tmp_path / "picture.png"
+    scene().save(path)
+    item = item_of(path)
+    os.utime(path, ns=(1, item.mtime_ns + 1))
+    with pytest.raises(MediaError, match="changed while it was being indexed"):
+        media.decode(item, "hash", MEDIUM)
+    path.unlink()
+    with pytest.raises(MediaError, match="no longer there"):
+        media.decode(item, "hash", MEDIUM)
+    os.mkfifo(path)
+    with pytest.raises(MediaError, match="not a regular file"):
+        media.decode(item, "hash", MEDIUM)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(MediaError, match="not a regular file"):
+        media.decode(item, "hash", MEDIUM)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path):
+    path = tmp_path / "secret.png"
+    scene().save(path)
+    path.chmod(0)
+    with pytest.raises(MediaError, match="permission denied"):
+        decode(path)
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    name = os.fsencode(tmp_path) + b"/-\xff\n\x1b[31m.png"
+    with open(name, "wb") as file:
+        scene().save(file, "PNG")
+    assert decode(os.fsdecode(name)).item.location == name

@@ -1,0 +1,457 @@
+"""Videos as files. Each drawn frame bears its own number, so that times can be read off pixels."""
+
+import io
+import os
+import random
+import struct
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from qvsearch import media
+from qvsearch.errors import MediaError
+from qvsearch.media import video
+from qvsearch.types import Item, Kind
+
+LOW = 256 * 32 * 32
+WIDTH, HEIGHT, BITS = 176, 144, 11
+
+
+def frame_of(number, size=(WIDTH, HEIGHT)):
+    """Vertical bars, white for the ones of the number; the lower half is grey."""
+    bits = [number >> bit & 1 for bit in range(BITS)]
+    bars = np.kron(np.array(bits) * 255, np.ones(size[0] // BITS))
+    rows = np.resize(bars, size[0])[None, :].repeat(size[1] // 2, 0)
+    grey = np.full((size[1] - size[1] // 2, size[0]), 128)
+    return np.concatenate([rows, grey])[..., None].repeat(3, -1).astype(np.uint8)
+
+
+def number_in(pixels):
+    height, width, _ = pixels.shape
+    centres = [int((bit + 0.5) * width / BITS) for bit in range(BITS)]
+    return sum(int(pixels[height // 4, x].mean() > 128) << bit for bit, x in enumerate(centres))
+
+
+def make(
+    path,
+    frames,
+    *,
+    form="mp4",
+    codec="libx264",
+    rate=10,
+    times=None,
+    keyframe_every=None,
+    turn=None,
+):
+    """Encode frames; `times` in milliseconds, else one after the other."""
+    options = {"preset": "ultrafast", "sc_threshold": "0"} if codec == "libx264" else {}
+    if keyframe_every:
+        options["g"] = str(keyframe_every)
+    with av.open(path, "w", format=form) as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.bit_rate = 2_000_000
+        if turn is not None:
+            stream.set_display_rotation(*turn)
+        if times is not None:
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for index, pixels in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            if times is not None:
+                picture.pts, picture.time_base = times[index], Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def decode(path):
+    status = os.stat(path)
+    item = Item(os.fsencode(path), b"", Kind.VIDEO, status.st_size, status.st_mtime_ns)
+    return media.decode(item, "hash", LOW).segments
+
+
+def assert_whole(segments, length, within=0.11):
+    """The moments cover the video without a hole."""
+    assert segments[0][0].start == 0.0
+    for (one, _), (following, _) in pairwise(segments):
+        assert one.end == following.start
+        assert one.start < one.end
+    assert segments[-1][0].end == pytest.approx(length, abs=within)
+    assert segments[-1][0].start < segments[-1][0].end
+
+
+def assert_times_are_those_of_the_frames(segments, rate=10):
+    for segment, input_ in segments:
+        assert number_in(input_.images[0]) / rate == pytest.approx(segment.start, abs=0.011)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "codec"),
+    [
+        ("a.mp4", "mp4", "libx264"),
+        ("b.mp4", "mp4", "libx265"),
+        ("a.mov", "mov", "libx264"),
+        ("a.mkv", "matroska", "libx264"),
+        ("a.webm", "webm", "libvpx"),
+        ("b.webm", "webm", "libvpx-vp9"),
+        ("c.webm", "webm", "libsvtav1"),
+        ("a.avi", "avi", "mpeg4"),
+        ("b.avi", "avi", "mjpeg"),
+        ("a.m4v", "ipod", "libx264"),
+        ("b.m4v", "m4v", "mpeg4"),
+        ("a.mpg", "mpeg", "mpeg1video"),
+        ("b.mpg", "mpeg", "mpeg2video"),
+        ("c.mpg", "mpegts", "mpeg2video"),
+        ("a.wmv", "asf", "wmv2"),
+        ("a.3gp", "3gp", "h263"),
+    ],
+)
+def test_formats(tmp_path, name, form, codec):
+    rate = 25 if codec.startswith("mpeg") else 10
+    path = tmp_path / name
+    frames = [frame_of(n) for n in range(5 * rate)]
+    try:
+        make(path, frames, form=form, codec=codec, rate=rate)
+    except (av.error.FFmpegError, ValueError) as error:
+        pytest.skip(f"this build of PyAV cannot write it: {error}")
+    segments = decode(path)
+    assert len(segments) in (5, 6)
+    assert_whole(segments, 5.0)
+    assert_times_are_those_of_the_frames(segments, rate)
+    for segment, input_ in segments:
+        assert (segment.width, segment.height) == (WIDTH, HEIGHT)
+        assert segment.content_hash == "hash"
+        assert input_.images[0].shape == (160, 192, 3) or input_.images[0].shape == (128, 192, 3)
+
+
+def test_a_raw_stream_has_neither_length_nor_times(tmp_path):
+    frames = [frame_of(n) for n in range(125)]
+    path = make(tmp_path / "a.mpg", frames, form="mpeg1video", codec="mpeg1video", rate=25)
+    segments = decode(path)
+    assert len(segments) == 5
+    assert_whole(segments, 5.0)
+    for segment, input_ in segments:
+        assert number_in(input_.images[0]) / 25 == pytest.approx(segment.start, abs=0.1)
+
+
+def test_h264_in_avi_has_no_times_of_its_own(tmp_path):
+    segments = decode(make(tmp_path / "b.avi", [frame_of(n) for n in range(50)], form="avi"))
+    assert len(segments) == 5
+    assert_whole(segments, 5.0, within=0.3)
+    for segment, input_ in segments:  # the container counts packets, which come reordered
+        assert number_in(input_.images[0]) / 10 == pytest.approx(segment.start, abs=0.3)
+
+
+class Calls:
+    """Counts what is decoded and what is only read."""
+
+    def __init__(self, monkeypatch):
+        self.decoded = self.read = 0
+        decode_packet, packets = video._Film._decode, video._Film._packets
+
+        def counting_decode(film, packet):
+            self.decoded += packet is not None
+            return decode_packet(film, packet)
+
+        def counting_packets(film):
+            for packet in packets(film):
+                self.read += 1
+                yield packet
+
+        monkeypatch.setattr(video._Film, "_decode", counting_decode)
+        monkeypatch.setattr(video._Film, "_packets", counting_packets)
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.mp4", "mp4"), ("a.mkv", "matroska")])
+def test_a_long_video_is_read_by_keyframe(tmp_path, monkeypatch, name, form):
+    frames = [frame_of(n) for n in range(2000)]
+    path = make(tmp_path / name, frames, form=form, keyframe_every=10)
+    calls = Calls(monkeypatch)
+    segments = decode(path)
+    assert len(segments) == 64
+    assert_whole(segments, 200.0)
+    assert_times_are_those_of_the_frames(segments)
+    assert max(segment.end - segment.start for segment, _ in segments) < 5
+    assert calls.decoded == 64
+    assert calls.read < 300
+
+
+def test_a_long_video_with_few_keyframes_is_decoded_through(tmp_path):
+    frames = [frame_of(n) for n in range(1000)]
+    segments = decode(make(tmp_path / "a.mp4", frames, keyframe_every=400))
+    assert len(segments) == 64
+    assert_whole(segments, 100.0)
+    assert_times_are_those_of_the_frames(segments)
+    assert max(segment.end - segment.start for segment, _ in segments) < 1.8
+
+
+def test_neighbours_that_look_the_same_are_one_moment(tmp_path):
+    scenes = [frame_of(0)] * 40 + [frame_of(2047)] * 30 + [frame_of(5)] * 30
+    segments = decode(make(tmp_path / "a.mp4", scenes))
+    assert [(segment.start, segment.end) for segment, _ in segments] == [(0, 4), (4, 7), (7, 10)]
+
+
+def test_a_noisy_still_is_one_moment_and_a_slow_change_is_not(tmp_path):
+    rng = np.random.default_rng(1)
+    still = np.full((HEIGHT, WIDTH, 3), 100)
+    noisy = [(still + rng.integers(-8, 9, still.shape)).astype(np.uint8) for _ in range(100)]
+    assert len(decode(make(tmp_path / "noise.mp4", noisy))) == 1
+    fade = [np.full((HEIGHT, WIDTH, 3), 40 + n, np.uint8) for n in range(100)]
+    assert len(decode(make(tmp_path / "fade.mp4", fade))) > 5
+
+
+def test_a_small_thing_that_moves_is_seen(tmp_path):
+    frames = []
+    for n in range(50):
+        pixels = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+        pixels[60:84, 3 * n : 3 * n + 24] = 230
+        frames.append(pixels)
+    assert len(decode(make(tmp_path / "a.mp4", frames))) == 5
+
+
+@pytest.mark.parametrize(
+    ("turn", "operations"),
+    [
+        ((0, False, False), []),
+        ((90, False, False), [Image.Transpose.ROTATE_90]),
+        ((180, False, False), [Image.Transpose.ROTATE_180]),
+        ((-90, False, False), [Image.Transpose.ROTATE_270]),
+        ((0, True, False), [Image.Transpose.FLIP_LEFT_RIGHT]),
+        ((0, False, True), [Image.Transpose.FLIP_TOP_BOTTOM]),
+        ((90, True, False), [Image.Transpose.ROTATE_90, Image.Transpose.FLIP_LEFT_RIGHT]),
+        ((-90, True, False), [Image.Transpose.ROTATE_270, Image.Transpose.FLIP_LEFT_RIGHT]),
+    ],
+)
+def test_phone_videos_are_upright(tmp_path, turn, operations):
+    pixels = np.full((128, 192, 3), 60, np.uint8)
+    pixels[:40, :60] = 250  # a bright top left corner
+    path = make(tmp_path / "a.mp4", [pixels] * 10, turn=turn)
+    [(segment, input_)] = decode(path)
+    upright = Image.fromarray(pixels)
+    for operation in operations:
+        upright = upright.transpose(operation)
+    assert (segment.width, segment.height) == upright.size
+    assert np.abs(input_.images[0].astype(int) - np.asarray(upright)).mean() < 4
+
+
+def test_a_variable_frame_rate(tmp_path):
+    times = [0, 40, 80, 2500, 2540, 6000, 6100, 7250, 9999]
+    segments = decode(
+        make(tmp_path / "a.mkv", [frame_of(n) for n in range(9)], form="matroska", times=times)
+    )
+    assert_whole(segments, 10.0, within=0.15)
+    for segment, input_ in segments:
+        assert segment.start == pytest.approx(times[number_in(input_.images[0])] / 1000, abs=0.002)
+    assert len(segments) >= 5
+
+
+def test_a_stream_that_starts_late_starts_at_zero(tmp_path):
+    times = [5000 + 100 * n for n in range(30)]
+    path = make(tmp_path / "a.mkv", [frame_of(n) for n in range(30)], form="matroska", times=times)
+    segments = decode(path)
+    assert_whole(segments, 3.0)
+    assert_times_are_those_of_the_frames(segments)
+
+
+def test_one_frame(tmp_path):
+    [(segment, input_)] = decode(make(tmp_path / "a.mp4", [frame_of(77)]))
+    assert number_in(input_.images[0]) == 77
+    assert (segment.start, segment.end) == (0.0, pytest.approx(0.1, abs=0.01))
+
+
+class Unseekable(io.RawIOBase):
+    """A sink like a pipe: a muxer cannot go back to write lengths and indexes."""
+
+    def __init__(self):
+        self.data = bytearray()
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.data += data
+        return len(data)
+
+
+@pytest.mark.parametrize("seconds", [8, 120])
+def test_a_streamed_file_without_length_or_index(tmp_path, seconds):
+    sink = Unseekable()
+    frames = [frame_of(n) for n in range(seconds * 10)]
+    make(sink, frames, form="matroska", keyframe_every=10)
+    path = tmp_path / "a.webm"
+    path.write_bytes(sink.data)
+    with av.open(str(path)) as container:
+        assert not container.duration
+    segments = decode(path)
+    assert len(segments) == min(seconds, 64)
+    assert_whole(segments, seconds)
+    assert_times_are_those_of_the_frames(segments)
+
+
+def mp4_with_length(path, frames, factor):
+    """An mp4 whose three headers all tell a length that is wrong by a factor."""
+    make(path, frames)
+    data = bytearray(path.read_bytes())
+    for name, offset in [(b"mvhd", 20), (b"mdhd", 20), (b"tkhd", 24)]:
+        place = data.index(name) + offset
+        (length,) = struct.unpack_from(">I", data, place)
+        struct.pack_into(">I", data, place, int(length * factor))
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("factor", [0.02, 0.5, 3, 1000])
+def test_a_header_that_lies_about_the_length(tmp_path, factor):
+    frames = [frame_of(n) for n in range(200)]
+    segments = decode(mp4_with_length(tmp_path / "a.mp4", frames, factor))
+    assert len(segments) == 20
+    assert_whole(segments, 20.0)
+    assert_times_are_those_of_the_frames(segments)
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.mkv", "matroska"), ("a.avi", "avi")])
+@pytest.mark.parametrize("seconds", [20, 100])
+def test_a_truncated_file_gives_what_is_left(tmp_path, name, form, seconds):
+    codec = "mpeg4" if form == "avi" else "libx264"
+    frames = [frame_of(n) for n in range(seconds * 10)]
+    path = make(tmp_path / name, frames, form=form, codec=codec, keyframe_every=5)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    segments = decode(path)
+    assert seconds * 0.3 < len(segments) <= seconds * 0.7
+    assert segments[-1][0].end < seconds * 0.7
+    assert_whole(segments, segments[-1][0].end)
+    assert_times_are_those_of_the_frames(segments)
+
+
+def fast_start(path, frames):
+    """An mp4 with its index in front, as cameras and sites write them."""
+    with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "5"})
+        stream.height, stream.width = frames[0].shape[:2]
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_download_that_was_cut_off(tmp_path):
+    path = fast_start(tmp_path / "a.mp4", [frame_of(n) for n in range(900)])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    segments = decode(path)  # the index still tells of 90 seconds
+    assert 30 < len(segments) < 60
+    assert 30 < segments[-1][0].end < 60
+    assert_times_are_those_of_the_frames(segments)
+
+
+def test_an_mp4_whose_index_is_lost_is_refused(tmp_path):
+    path = make(tmp_path / "a.mp4", [frame_of(n) for n in range(50)])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MediaError, match="not a video"):
+        decode(path)
+
+
+def sound(path, cover=None):
+    with av.open(path, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=44100)
+        picture = None
+        if cover is not None:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.width, picture.height, picture.pix_fmt = 64, 64, "yuvj420p"
+            picture.disposition = av.stream.Disposition.attached_pic
+        samples = av.AudioFrame.from_ndarray(
+            np.zeros((1, 44100), np.float32), format="fltp", layout="mono"
+        )
+        samples.sample_rate = 44100
+        container.mux(stream.encode(samples))
+        container.mux(stream.encode())
+        if picture is not None:
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(cover, "rgb24")))
+            container.mux(picture.encode())
+    return path
+
+
+def test_sound_alone_is_refused(tmp_path):
+    with pytest.raises(MediaError, match="no moving pictures in it"):
+        decode(sound(tmp_path / "a.mp4"))
+
+
+def test_sound_with_a_cover_is_refused(tmp_path):
+    path = sound(tmp_path / "a.mp4", cover=frame_of(3, (64, 64)))
+    with pytest.raises(MediaError, match="no moving pictures in it, only a cover"):
+        decode(path)
+
+
+@pytest.mark.parametrize("content", [b"\0", b"<html>" * 100, bytes(5000), b"RIFF\0\0\0\0AVI "])
+def test_what_is_no_video_is_refused(tmp_path, content):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+    with pytest.raises(MediaError, match="not a video|no frame|no moving") as caught:
+        decode(path)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_picture_called_mp4_is_refused(tmp_path):
+    path = tmp_path / "a.mp4"
+    Image.fromarray(frame_of(1)).save(path, "JPEG")
+    with pytest.raises(MediaError, match="not a video"):
+        decode(path)
+
+
+def test_playlists_open_no_other_file(tmp_path):
+    real = make(tmp_path / "real.mp4", [frame_of(n) for n in range(20)])
+    segment = make(tmp_path / "real.ts", [frame_of(n) for n in range(20)], form="mpegts")
+    playlists = {
+        "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{segment}\n#EXT-X-ENDLIST\n",
+        "concat": f"ffconcat version 1.0\nfile {real}\n",
+        "dash": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" '
+        f'type="static"><BaseURL>{real}</BaseURL></MPD>\n',
+        "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+    }
+    for name, text in playlists.items():
+        path = tmp_path / f"{name}.mp4"
+        path.write_text(text)
+        with pytest.raises(MediaError, match="not a video"):
+            decode(path)
+
+
+def test_frames_are_within_the_budget(tmp_path):
+    pixels = np.zeros((1080, 1920, 3), np.uint8)
+    [(segment, input_)] = decode(make(tmp_path / "a.mp4", [pixels] * 3))
+    height, width, _ = input_.images[0].shape
+    assert height * width <= LOW
+    assert (height % 32, width % 32) == (0, 0)
+    assert (segment.width, segment.height) == (1920, 1080)
+
+
+def test_damaged_videos_are_decoded_or_refused(tmp_path):
+    rng = random.Random(5)
+    frames = [frame_of(n) for n in range(60)]
+    outcomes = []
+    for form, name in [
+        ("mp4", "a.mp4"),
+        ("matroska", "a.mkv"),
+        ("avi", "a.avi"),
+        ("mpeg", "a.mpg"),
+    ]:
+        codec, rate = ("mpeg2video", 25) if form == "mpeg" else ("mpeg4", 10)
+        make(tmp_path / name, frames, form=form, codec=codec, rate=rate)
+        whole = (tmp_path / name).read_bytes()
+        for _ in range(12):
+            data = bytearray(whole)
+            for _ in range(rng.randint(1, 64)):
+                data[rng.randrange(len(data))] = rng.randrange(256)
+            (tmp_path / "damaged").write_bytes(data)
+            try:
+                segments = decode(tmp_path / "damaged")
+            except MediaError as error:
+                outcomes.append(str(error))
+                continue
+            assert 1 <= len(segments) <= 64
+            assert segments[0][0].start == 0.0
+            outcomes.append(len(segments))
+    assert len([outcome for outcome in outcomes if isinstance(outcome, int)]) > 10

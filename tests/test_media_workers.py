@@ -1,0 +1,348 @@
+"""The worker processes: order, look-ahead, and what a hanging or crashing decoder costs."""
+
+import importlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from qvsearch import media
+from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.media import workers
+from qvsearch.media.workers import Decoders, patience
+from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped
+
+BUDGET = 256 * 32 * 32
+
+
+def named(name, kind=Kind.IMAGE, size=1):
+    """An item that no file stands behind, for decoders that look at its name only."""
+    return Item(b"/nowhere", name.encode(), kind, size, 0)
+
+
+def hang():
+    threading.Event().wait()
+
+
+def spin():
+    while True:
+        pass
+
+
+def ignore_every_signal():
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+    hang()
+
+
+def make_noise():
+    os.write(1, b"NOISE")
+    os.write(2, b"NOISE")
+
+
+def refuse():
+    raise MediaError("truncated image")
+
+
+ACTS = {
+    "hang": hang,
+    "spin": spin,
+    "stubborn": ignore_every_signal,
+    "noise": make_noise,
+    "bad": refuse,
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "exit": lambda: os._exit(0),
+    "bug": lambda: {}["not foreseen"],
+}
+
+
+def acting(item, content_hash, max_pixels):
+    """Do what the item's name says, then make something up; runs in the worker process."""
+    name = os.fsdecode(item.path)
+    ACTS.get(name.rstrip("0123456789"), lambda: None)()
+    images = 64 if item.kind is Kind.VIDEO else 1
+    pixels = np.full((64, 64, 3), len(name), np.uint8)
+    segment = Segment(item, content_hash, snippet=f"{os.getpid()} {max_pixels}")
+    return Decoded(item, tuple((segment, EmbedInput(images=(pixels,))) for _ in range(images)))
+
+
+def half_sent(item, content_hash, max_pixels):
+    """Give a segment, and one that kills the process while it is being sent."""
+    return Decoded(item, ((Segment(item, content_hash), EmbedInput()), _Deadly()))
+
+
+class _Deadly:
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_results_come_in_the_order_of_the_jobs():
+    jobs = [(named(f"picture{n}"), f"hash{n}") for n in range(40)]
+    with Decoders(2, decode=acting) as decoders:
+        results = list(decoders.decode(iter(jobs), BUDGET))
+    assert [result.item for result in results] == [item for item, _ in jobs]
+    assert [result.segments[0][0].content_hash for result in results] == [h for _, h in jobs]
+    assert results[3].segments[0][0].snippet.endswith(f" {BUDGET}")
+    assert results[3].segments[0][1].images[0].shape == (64, 64, 3)
+
+
+def test_real_files(tmp_path):
+    for n in range(3):
+        Image.effect_noise((80, 60), 40 + n).save(tmp_path / f"{n}.png")
+    (tmp_path / "3.txt").write_text("some words")
+    (tmp_path / "4.jpg").write_text("no picture")
+    jobs = []
+    for path in sorted(tmp_path.iterdir()):
+        status = path.stat()
+        kind = Kind.TEXT if path.suffix == ".txt" else Kind.IMAGE
+        item = Item(
+            os.fsencode(tmp_path), path.name.encode(), kind, status.st_size, status.st_mtime_ns
+        )
+        jobs.append((item, "hash"))
+    jobs.append((named("gone.png"), "hash"))
+    with Decoders(1) as decoders:
+        *good, bad, gone = decoders.decode(jobs, BUDGET)
+    for (item, content_hash), result in zip(jobs[:4], good, strict=True):
+        here = media.decode(item, content_hash, BUDGET)
+        assert [segment for segment, _ in result.segments] == [s for s, _ in here.segments]
+        for (_, theirs), (_, ours) in zip(result.segments, here.segments, strict=True):
+            assert theirs.text == ours.text
+            np.testing.assert_array_equal(theirs.images, ours.images)
+    assert bad.path == os.fsencode(tmp_path / "4.jpg")
+    assert bad.reason.startswith("not an image")
+    assert gone == Skipped(b"/nowhere/gone.png", "no longer there")
+
+
+@pytest.mark.parametrize("name", ["hang", "spin", "stubborn"])
+def test_a_decoder_that_hangs_is_killed_at_the_deadline(name):
+    jobs = [(named(n), "h") for n in ("before", name, "after", "later")]
+    seconds = {name.encode(): 0.3}
+    with Decoders(1, acting, lambda item: seconds.get(item.path, 60.0)) as decoders:
+        before, hung, after, later = decoders.decode(jobs, BUDGET)
+    assert hung == Skipped(f"/nowhere/{name}".encode(), "took longer than 0.3 s")
+    assert [result.item.path for result in (before, after, later)] == [
+        b"before",
+        b"after",
+        b"later",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("killed", "the decoder crashed (SIGKILL)"),
+        ("segfault", "the decoder crashed (SIGSEGV)"),
+        ("exit", "the decoder crashed"),
+        ("bug", "the decoder crashed"),
+        ("bad", "truncated image"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_crash_costs_its_file_only(name, reason, count):
+    names = ["a", f"{name}1", "b", f"{name}2", f"{name}3", "c"]
+    with Decoders(count, decode=acting) as decoders:
+        results = list(decoders.decode([(named(n), "h") for n in names], BUDGET))
+    outcomes = [r.reason if isinstance(r, Skipped) else os.fsdecode(r.item.path) for r in results]
+    assert outcomes == ["a", reason, "b", reason, reason, "c"]
+
+
+def test_a_worker_that_dies_while_it_sends():
+    with Decoders(2, decode=half_sent) as decoders:
+        results = list(decoders.decode([(named(n), "h") for n in "abc"], BUDGET))
+    assert [result.reason for result in results] == ["the decoder crashed (SIGKILL)"] * 3
+
+
+def test_a_worker_that_dies_while_idle_costs_no_file():
+    with Decoders(1, decode=acting) as decoders:
+        [first] = decoders.decode([(named("a"), "h")], BUDGET)
+        pid = int(first.segments[0][0].snippet.split()[0])
+        os.kill(pid, signal.SIGKILL)
+        [worker] = decoders._running
+        worker.process.join()
+        [second] = decoders.decode([(named("b"), "h")], BUDGET)
+    assert isinstance(second, Decoded)
+
+
+def test_jobs_are_taken_as_there_is_room():
+    taken = []
+
+    def jobs(kind, size):
+        for n in range(300):
+            taken.append(n)
+            yield named(f"{n}", kind, size), "h"
+
+    with Decoders(1, decode=acting) as decoders:
+        results = decoders.decode(jobs(Kind.TEXT, 1), BUDGET)
+        assert taken == []
+        next(results)
+        assert len(taken) <= workers.LOOK_AHEAD_FILES + 1
+        taken.clear()
+        large = 40_000_000  # pixels: two pictures may be ahead
+        results = decoders.decode(jobs(Kind.IMAGE, 1), large)
+        next(results)
+        assert len(taken) <= 3
+        taken.clear()
+        next(decoders.decode(jobs(Kind.VIDEO, 1), large))  # more than the room, yet one goes
+        assert len(taken) <= 2
+
+
+def test_small_results_make_room_for_more():
+    jobs = [(named(f"{n}", Kind.VIDEO), "h") for n in range(12)]
+    with Decoders(2, decode=acting) as decoders:
+        results = list(decoders.decode(jobs, 1800 * 32 * 32))
+    assert [len(result.segments) for result in results] == [64] * 12
+
+
+def test_patience_grows_with_the_file_to_an_end():
+    photo, film = named("a", Kind.IMAGE, 5_000_000), named("b", Kind.VIDEO, 200_000_000)
+    assert patience(photo) == 35
+    assert patience(film) == 260
+    assert patience(named("c", Kind.VIDEO, 10**11)) == 600
+
+
+def test_leaving_early_kills_the_workers():
+    with Decoders(2, decode=acting) as decoders:
+        results = decoders.decode([(named(n), "h") for n in ("a", "hang", "hang2")], BUDGET)
+        assert isinstance(next(results), Decoded)
+        processes = [worker.process.pid for worker in decoders._running]
+    assert processes
+    for pid in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    with pytest.raises(RuntimeError):
+        next(decoders.decode([(named("b"), "h")], BUDGET))
+
+
+def test_workers_ignore_an_interrupt():
+    with Decoders(1, decode=acting) as decoders:
+        [first] = decoders.decode([(named("a"), "h")], BUDGET)
+        pid = int(first.segments[0][0].snippet.split()[0])
+        os.kill(pid, signal.SIGINT)
+        [second] = decoders.decode([(named("b"), "h")], BUDGET)
+    assert int(second.segments[0][0].snippet.split()[0]) == pid
+
+
+def run(program, **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+PROGRAM = """
+import os, sys
+from test_media_workers import acting, named
+from qvsearch.media.workers import Decoders
+with Decoders(1, acting) as decoders:
+    for result in decoders.decode([(named(name), "h") for name in {names}], 262144):
+        print(result.segments[0][0].snippet.split()[0], flush=True)
+"""
+
+
+class Watched:
+    """A process that is not our child, but whose end can be waited for."""
+
+    def __init__(self, pid):
+        self.descriptor = os.pidfd_open(pid)
+
+    def ends(self):
+        ended, _, _ = select.select([self.descriptor], [], [], 60)
+        os.close(self.descriptor)
+        return bool(ended)
+
+
+watches = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+
+
+@watches
+@pytest.mark.parametrize("name", ["hang", "spin"])
+def test_workers_die_with_a_killed_parent(name):
+    parent = run(PROGRAM.format(names=["a", name]))
+    worker = Watched(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    assert worker.ends()
+
+
+@watches
+def test_an_interrupt_ends_the_program_and_its_workers_quietly():
+    parent = run(PROGRAM.format(names=["a", "hang"]), start_new_session=True)
+    worker = Watched(int(parent.stdout.readline()))
+    os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: to the workers as well
+    _, errors = parent.communicate(timeout=60)
+    assert parent.returncode == -signal.SIGINT
+    assert errors.count("Traceback") == 1  # the program's own, which catches nothing
+    assert worker.ends()
+
+
+def test_decoders_write_nothing_to_the_terminal():
+    parent = run(PROGRAM.format(names=["noise", "a"]))
+    output, errors = parent.communicate(timeout=120)
+    assert "NOISE" not in output + errors
+    assert errors == ""
+
+
+HEAVY = ["torch", "torchvision", "transformers", "faiss"]
+
+
+def imported(item, content_hash, max_pixels):
+    """Load every decoder, and say which heavy modules that brought; runs in the worker."""
+    for kind in Kind:
+        importlib.import_module(f"qvsearch.media.{kind}")
+    snippet = str([name for name in HEAVY if name in sys.modules])
+    return Decoded(item, ((Segment(item, content_hash, snippet=snippet), EmbedInput()),))
+
+
+def test_neither_the_parent_nor_a_worker_imports_torch():
+    program = """
+import sys
+from test_media_workers import HEAVY, imported, named
+from qvsearch.media.workers import Decoders
+print([name for name in HEAVY if name in sys.modules])
+with Decoders(1, imported) as decoders:
+    [result] = decoders.decode([(named("a"), "h")], 1)
+print(result.segments[0][0].snippet)
+"""
+    output, errors = run(program).communicate(timeout=120)
+    assert (output, errors) == ("[]\n[]\n", "")
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from qvsearch.media.workers import Decoders\n"
+        "from qvsearch.types import Item, Kind\n"
+        "with Decoders(1) as decoders:\n"
+        "    list(decoders.decode([(Item(b'/x', b'', Kind.IMAGE, 1, 1), 'h')], 262144))\n"
+    )
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert "a script that uses qvsearch needs" in result.stderr
+
+
+def test_importing_the_workers_is_cheap():
+    program = (
+        "import sys, qvsearch.media.workers\n"
+        "print([name for name in ('torch', 'numpy', 'PIL', 'av') if name in sys.modules])"
+    )
+    output, _ = run(program).communicate(timeout=60)
+    assert output == "[]\n"
+
+
+def test_a_closed_pool_refuses_work():
+    decoders = Decoders(1, decode=acting)
+    with decoders:
+        pass
+    with pytest.raises((RuntimeError, QvsearchError)):
+        list(decoders.decode([(named("a"), "h")], BUDGET))
