@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from qvsearch.backends.local import LocalEmbedder as Embedder
     from qvsearch.backends.local import LocalReranker as Reranker
     from qvsearch.library import Library
-    from qvsearch.search import search
+    from qvsearch.retrieve import search
 
 __version__ = "0.1.0"
 __all__ = ["Embedder", "Library", "Reranker", "search"]
@@ -16,7 +16,7 @@ _PUBLIC = {
     "Embedder": ("qvsearch.backends.local", "LocalEmbedder"),
     "Library": ("qvsearch.library", "Library"),
     "Reranker": ("qvsearch.backends.local", "LocalReranker"),
-    "search": ("qvsearch.search", "search"),
+    "search": ("qvsearch.retrieve", "search"),
 }
 
 

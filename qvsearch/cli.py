@@ -1,0 +1,242 @@
+"""The command line: each command parses, calls one function and prints; it holds no logic."""
+
+import shlex
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qvsearch import __version__, options, output
+from qvsearch.errors import QvsearchError
+from qvsearch.models_cli import models
+from qvsearch.upkeep import upkeep
+
+if TYPE_CHECKING:
+    from qvsearch.library import Library
+
+NOTHING_FOUND, FAILED, INTERRUPTED = 1, 2, 130  # exit codes
+
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Search your own photos, videos and texts by words, by a picture, or by both.
+
+    Everything stays on this computer. To begin:
+
+    \b
+    qvsearch demo                      without any download
+    qvsearch index ~/Photos
+    qvsearch search "dog on a beach"
+    """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
+    if version:
+        output.line(f"qvsearch {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def index(
+    paths: options.Paths,
+    kind: options.Kinds = None,
+    detail: options.DetailOption = None,
+    dim: options.Dim = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    hidden: options.Hidden = False,
+    follow_symlinks: options.FollowSymlinks = False,
+    dry_run: options.DryRun = False,
+    prune: options.Prune = False,
+    retry_failed: options.RetryFailed = False,
+    force: options.Force = False,
+    library: options.LibraryName = None,
+    model: options.Model = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    hub: options.Hub = "huggingface",
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Bring a library up to date with folders and files.
+
+    \b
+    qvsearch index ~/Photos ~/Videos ~/Notes
+    qvsearch index ~/Photos --dry-run
+    qvsearch index ~/Notes --kind text --exclude 'drafts/'
+    qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
+    """  # noqa: D301
+    from qvsearch import fingerprint, ingest, interrupt, report
+    from qvsearch.estimate import plan_index
+    from qvsearch.library import library_folder
+    from qvsearch.scan import ScanOptions
+
+    folder = library_folder(library)
+    choice = fingerprint.Choice(model, dim, detail, device, dtype, hub)
+    kinds = frozenset(kind) if kind else None
+    scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
+    how = ingest.IngestOptions(0, scan, prune, retry_failed, force)
+    if dry_run:
+        report.show_plan(*plan_index(folder, paths, choice, how), json=json)
+        return
+    opened = fingerprint.open_or_create(folder, choice, paths)
+    _hint_demo(opened)
+    with interrupt.interrupts() as stop, report.Progress(quiet, json) as progress:
+        summary = ingest.index(
+            opened,
+            paths,
+            lambda: fingerprint.load_embedder(opened.fingerprint, choice),
+            replace(how, max_pixels=opened.fingerprint.detail.max_pixels),
+            progress,
+            stop,
+        )
+    report.show_summary(summary, quiet=quiet, json=json)
+    raise typer.Exit(report.exit_code(summary))
+
+
+@app.command(cls=options.SearchCommand)
+def search(
+    query: Annotated[
+        str | None, typer.Argument(metavar="QUERY", help="Words, or the path of a file.")
+    ] = None,
+    image: options.Image = None,
+    top: options.Top = 10,
+    kind: options.Kinds = None,
+    under: options.Under = None,
+    after: options.After = None,
+    before: options.Before = None,
+    rerank: options.Rerank = None,
+    reranker: options.RerankerName = None,
+    instruction: options.Instruction = None,
+    paths: options.PathsOnly = False,
+    print0: options.Print0 = False,
+    library: options.LibraryName = None,
+    model: options.Model = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    hub: options.Hub = "huggingface",
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Find photos, moments of videos and passages of texts.
+
+    \b
+    qvsearch search "dog on a beach at sunset"
+    qvsearch search photo.jpg --kind video
+    qvsearch search "the same sofa, but green" --image sofa.jpg
+    qvsearch search snow --under ~/Photos --after 2023-01-01 --before 2024-01-01
+    qvsearch search cake --kind image -0 | xargs -0 cp -t /tmp/cakes
+    qvsearch search --rerank 20 "invoice from March" --json | jq -r .path
+    qvsearch search -- "-40 degrees"
+    """  # noqa: D301
+    from qvsearch.fingerprint import Choice, load_embedder, load_reranker, open_library
+    from qvsearch.library import library_folder
+    from qvsearch.retrieve import SearchOptions, answer, parse_date, parse_query
+
+    asked = parse_query(query, image, instruction)
+    which = SearchOptions(
+        top,
+        frozenset(kind) if kind else None,
+        under,
+        parse_date("--after", after),
+        parse_date("--before", before),
+        rerank or 0,
+    )
+    choice = Choice(model, None, None, device, dtype, hub)
+    opened = open_library(library_folder(library), choice)
+    _hint_demo(opened)
+    hits = answer(
+        opened,
+        asked,
+        which,
+        lambda: load_embedder(opened.fingerprint, choice),
+        (lambda: load_reranker(reranker, choice)) if rerank else None,
+        lambda skipped: output.hint(
+            f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}"
+        ),
+    )
+    if json:
+        for hit in hits:
+            output.write(output.json_line(output.hit_record(hit, opened.folder)))
+    elif paths or print0:
+        output.write_paths(hits, b"\0" if print0 else b"\n")
+    elif hits:
+        from qvsearch.tables import print_hits
+
+        print_hits(hits)
+    if not hits:
+        output.hint("nothing found")
+        raise typer.Exit(NOTHING_FOUND)
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="A new or empty folder to draw in.")
+    ] = None,
+) -> None:
+    """Draw a small world, index it and search it, without any download.
+
+    \b
+    qvsearch demo
+    qvsearch demo /tmp/drawn
+    """  # noqa: D301
+    from qvsearch.demo.show import write_world
+
+    folder = folder or Path(tempfile.mkdtemp(prefix="qvsearch-demo-"))
+    if folder.exists() and any(folder.iterdir()):
+        raise QvsearchError(f"{folder} is not empty; name a new folder for the demo")
+    questions = write_world(folder)
+    world, library = (
+        [str(folder / part) for part in ("pictures", "clips", "notes")],
+        str(folder / "library"),
+    )
+    _show("first, index what was drawn", ["index", *world, "-l", library, "--model", "demo"])
+    for question in questions:
+        arguments = ["search", *([question.text] if question.text else [])]
+        arguments += ["--image", str(question.image)] if question.image else []
+        arguments += ["--kind", question.kind] if question.kind else []
+        _show(question.title, [*arguments, "--top", "3", "-l", library])
+        output.line(f"drawn for it: {question.answer}")
+
+
+def _show(title: str, arguments: list[str]) -> None:
+    output.line(f"\n{title}:\n$ qvsearch {shlex.join(arguments)}")
+    main(arguments)
+
+
+app.add_typer(upkeep)
+app.add_typer(models, name="models")
+
+
+def _hint_demo(library: "Library") -> None:
+    if library.fingerprint.model == "demo":
+        output.hint("the demo model knows only its drawn world")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; an error is one sentence."""
+    try:
+        code = app(arguments, prog_name="qvsearch", standalone_mode=False)
+    except QvsearchError as error:
+        output.fail(str(error))
+        return error.exit_code
+    except typer.TyperException as error:
+        output.fail(f"{error.format_message()} (qvsearch COMMAND --help lists what there is)")
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except OSError as error:
+        output.fail(f"{error.strerror or error}: {error.filename}")
+        return FAILED
+    return code if isinstance(code, int) else 0

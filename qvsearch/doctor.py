@@ -1,0 +1,122 @@
+"""Find out what this machine has and what it will be like; collects facts, prints nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+
+from qvsearch.estimate import gemm_rate, photo_flop
+from qvsearch.models.weights import DEFAULT_MODEL, list_models
+from qvsearch.types import Detail
+
+PACKAGES = "torch transformers faiss-cpu numpy av pillow pillow-heif huggingface-hub rich typer"
+SLOW_CONV3D = (2, 9)  # the torch in which Conv3d is 10 to 20 times slower (pytorch#174051)
+NEEDED_DISK = 5_000_000_000  # bytes: the 2B model and room for its download
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of the report; `trap` is what to do about it, where something should be done."""
+
+    name: str
+    value: str
+    trap: str | None = None
+
+
+def examine(library: Path, device: str | None, dtype: str | None) -> Iterator[Fact]:
+    """Yield what is here and what stands in the way; takes a few seconds."""
+    yield Fact("python", f"{platform.python_version()} on {platform.platform()}")
+    for package in PACKAGES.split():
+        yield _package(package)
+    yield from _formats()
+    yield from _traps()
+    yield from _weights()
+    yield from _place(library)
+    yield from _speed(device, dtype)
+
+
+def _package(name: str) -> Fact:
+    try:
+        return Fact(name, version(name))
+    except PackageNotFoundError:
+        return Fact(name, "missing", f"pip install {name}")
+
+
+def _formats() -> Iterator[Fact]:
+    import av
+    import pillow_heif
+    from PIL import features
+
+    avif = features.check("avif")
+    yield Fact("AVIF", "yes" if avif else "no", None if avif else "pip install 'pillow>=11.3'")
+    yield Fact("HEIC", f"yes, libheif {pillow_heif.libheif_version()}")
+    codec = ".".join(str(part) for part in av.library_versions["libavcodec"])
+    yield Fact("video", f"libavcodec {codec}")
+
+
+def _traps() -> Iterator[Fact]:
+    """Yield the known clashes of the libraries, met here or not."""
+    major, minor = version("torch").split(".")[:2]
+    if (int(major), int(minor)) == SLOW_CONV3D:
+        note = "slow in this torch, but not used: patches go through a linear layer"
+    else:
+        note = "no trap in this torch"
+    yield Fact("Conv3d", note)
+    if sys.platform == "darwin":
+        copies = _openmp_copies()
+        trap = "if it crashes, run with OMP_NUM_THREADS=1" if copies > 1 else None
+        yield Fact("libomp", f"{copies} in torch and faiss", trap)
+
+
+def _openmp_copies() -> int:
+    """Count the OpenMP runtimes that torch and faiss bring; two in one process may crash."""
+    found = 0
+    for package in ("torch", "faiss-cpu"):
+        names = [file.name for file in distribution(package).files or ()]
+        found += any(name.startswith("libomp") for name in names)
+    return found
+
+
+def _weights() -> Iterator[Fact]:
+    for model in list_models():
+        here = "not downloaded" if model.folder is None else str(model.folder)
+        wanted = model.name == DEFAULT_MODEL and model.folder is None
+        yield Fact(model.name, here, f"qvsearch models pull {model.name}" if wanted else None)
+
+
+def _place(library: Path) -> Iterator[Fact]:
+    yield Fact("library", str(library) if library.exists() else f"{library} (not made yet)")
+    folder = library
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    yield Fact("free disk", f"{free / 1e9:,.1f} GB at {folder}", _disk_trap(free))
+
+
+def _disk_trap(free: int) -> str | None:
+    if free >= NEEDED_DISK:
+        return None
+    return f"the 2B model alone takes {NEEDED_DISK / 1e9:.1f} GB"
+
+
+def _speed(device: str | None, dtype: str | None) -> Iterator[Fact]:
+    import torch
+
+    from qvsearch.models.network import pick_device, pick_dtype
+
+    place = pick_device(device)
+    kind = pick_dtype(dtype, place)
+    name = torch.cuda.get_device_name(place) if place.type == "cuda" else platform.machine()
+    yield Fact("device", f"{place.type} ({name}), {str(kind).removeprefix('torch.')}")
+    yield Fact("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
+    rate = gemm_rate(place, kind)
+    yield Fact("matrix products", f"{rate / 1e9:,.0f} GFLOP/s, measured for a second")
+    for detail in Detail:
+        seconds = photo_flop(detail) / rate
+        yield Fact(f"photo, {detail}", f"{seconds:.2g} s with the 2B model, computed")

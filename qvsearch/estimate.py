@@ -1,0 +1,81 @@
+"""Compute how long the work will take on this machine, from the model's shapes and one second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qvsearch.fingerprint import Choice, new_detail, new_model, open_library
+from qvsearch.ingest import IngestOptions, Plan, plan
+from qvsearch.library import Library
+from qvsearch.models.weights import DEFAULT_MODEL, MODELS
+from qvsearch.prompt import TOKEN_PIXELS
+from qvsearch.types import Detail
+
+if TYPE_CHECKING:
+    import torch
+
+# the 2B model's shapes: a photo costs 2 FLOP a parameter and token in both towers, the vision
+# tower having four patches a token and attention over all of them
+TEXT_PARAMETERS = 1.41e9
+VISION_PARAMETERS = 0.30e9
+VISION_LAYERS, VISION_WIDTH = 24, 1024
+PATCHES_PER_TOKEN = 4
+PROMPT_TOKENS = 30
+
+GEMM_ROWS, GEMM_WIDTH = 256, 2048  # a photo's tokens at low detail, the text tower's width
+GEMM_SECONDS = 1.0
+
+
+def plan_index(
+    folder: Path, paths: Sequence[bytes], choice: Choice, how: IngestOptions
+) -> tuple[Plan, float | None]:
+    """Return what `index` would do and the seconds it would take, as far as that can be told.
+
+    A library that is not there yet counts as empty; nothing is downloaded or written.
+    """
+    library = open_library(folder, choice) if Library.exists(folder) else None
+    planned = plan(library, paths, how)
+    model = new_model(choice) if library is None else library.fingerprint.model
+    known = MODELS.get(model)
+    if known is None or not planned.segments:
+        return planned, None
+    detail = new_detail(choice) if library is None else library.fingerprint.detail
+    size = known.parameters / MODELS[DEFAULT_MODEL].parameters
+    return planned, planned.segments * size * photo_flop(detail) / _rate(choice)
+
+
+def _rate(choice: Choice) -> float:
+    from qvsearch.models.network import pick_device, pick_dtype
+
+    device = pick_device(choice.device)
+    return gemm_rate(device, pick_dtype(choice.dtype, device))
+
+
+def photo_flop(detail: Detail) -> float:
+    """Return what embedding one large photo costs with the 2B model."""
+    tokens = detail.max_pixels // TOKEN_PIXELS
+    patches = tokens * PATCHES_PER_TOKEN
+    text = 2 * TEXT_PARAMETERS * (tokens + PROMPT_TOKENS)
+    vision = 2 * VISION_PARAMETERS * patches
+    attention = 4 * VISION_LAYERS * VISION_WIDTH * patches**2
+    return text + vision + attention
+
+
+def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Return FLOP/s of the product that the model mostly consists of."""
+    import torch
+
+    left = torch.ones(GEMM_ROWS, GEMM_WIDTH, device=device, dtype=dtype)
+    right = torch.ones(GEMM_WIDTH, 3 * GEMM_WIDTH, device=device, dtype=dtype)
+    (left @ right).sum().item()
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() < start + GEMM_SECONDS:
+        for _ in range(8):
+            product = left @ right
+        product[0, 0].item()  # waits for the device
+        count += 8
+    seconds = time.perf_counter() - start
+    return 2 * GEMM_ROWS * GEMM_WIDTH * 3 * GEMM_WIDTH * count / seconds

@@ -1,0 +1,61 @@
+"""The commands under `qvsearch models`."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from qvsearch import options, output
+
+UNSOUND = 1
+
+models = typer.Typer(rich_markup_mode=None, help="List, download and verify models.")
+
+ModelName = Annotated[str | None, typer.Argument(metavar="ID", help="The 2B one by default.")]
+
+
+@models.command("list")
+def list_(json: options.Json = False) -> None:
+    """List the models that qvsearch knows, and which are here."""
+    from qvsearch.models.weights import list_models
+
+    states = list_models()
+    if json:
+        for state in states:
+            folder = None if state.folder is None else str(state.folder)
+            output.write(output.json_line(output.present({**asdict(state), "folder": folder})))
+        return
+    from qvsearch.tables import print_models
+
+    print_models(states)
+
+
+@models.command()
+def pull(model: ModelName = None, hub: options.Hub = "huggingface") -> None:
+    """Download a model; an interrupted download is resumed.
+
+    \b
+    qvsearch models pull
+    qvsearch models pull Qwen/Qwen3-VL-Reranker-2B
+    """  # noqa: D301 - a \b keeps the lines of examples apart
+    from qvsearch.models import weights
+
+    output.line(str(weights.pull(model or weights.DEFAULT_MODEL, hub).folder))
+
+
+@models.command()
+def verify(model: ModelName = None) -> None:
+    """Read every byte of a model and say what is wrong with it.
+
+    \b
+    qvsearch models verify
+    """  # noqa: D301
+    from qvsearch.models import weights
+
+    model = model or weights.DEFAULT_MODEL
+    problems = weights.verify(model)
+    for problem in problems:
+        output.line(problem)
+    if problems:
+        raise typer.Exit(UNSOUND)
+    output.line(f"{model} is sound")

@@ -1,0 +1,178 @@
+"""What people and programs read: harmless text, tables, JSON lines; it decides nothing.
+
+Results go to standard output. Progress and hints go to standard error, and only to a terminal.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from qvsearch.types import Event, Hit, Segment, Skipped
+
+SHOWN_SKIPPED = 20  # more would push the summary off the screen; `status` lists all
+
+# C0, DEL, C1, bidi marks and overrides, line separators, and what is no character at all
+_HARMFUL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_FIRST_ESCAPED_BYTE, _LAST_ESCAPED_BYTE = 0xDC80, 0xDCFF  # how os.fsdecode keeps a wrong byte
+
+
+def safe_text(name: bytes | str) -> str:
+    r"""Return text that no terminal acts on: control characters as \x1b, overrides as \u202e."""
+    text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
+    return _HARMFUL.sub(_visible, text)
+
+
+def _visible(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    if _FIRST_ESCAPED_BYTE <= code <= _LAST_ESCAPED_BYTE:
+        return f"\\x{code - 0xDC00:02x}"
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def json_line(record: Mapping[str, object]) -> bytes:
+    """Return one JSON object and a newline, UTF-8, with every harmful character escaped."""
+    text = json.dumps(record, ensure_ascii=False)
+
+    def escaped(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        # a lone surrogate is no JSON that strict readers take; paths never hold one (path_fields)
+        return "\ufffd" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
+
+    return _HARMFUL.sub(escaped, text).encode() + b"\n"
+
+
+def path_fields(name: str, path: bytes) -> dict[str, object]:
+    """Return `{name: path}`, or `{name_b64: ...}` where the path is not UTF-8."""
+    try:
+        return {name: path.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {f"{name}_b64": base64.b64encode(path).decode("ascii")}
+
+
+def hit_record(hit: Hit, library: Path) -> dict[str, object]:
+    """Return what `search --json` says of a hit; what a hit does not have is left out."""
+    segment = hit.segment
+    item = segment.item
+    record: dict[str, object | None] = {
+        "rank": hit.rank,
+        "score": round(hit.score, 6),
+        "kind": item.kind.value,
+        **path_fields("path", item.location),
+        **_place(segment),
+        "snippet": segment.snippet,
+        "width": segment.width,
+        "height": segment.height,
+        "mtime": _utc(item.mtime_ns),
+        **path_fields("library", os.fsencode(library)),
+        "rerank_score": None if hit.rerank_score is None else round(hit.rerank_score, 6),
+    }
+    moments = [{"score": round(score, 6), **present(_place(other))} for score, other in hit.moments]
+    return present({**record, "moments": moments or None})
+
+
+def _place(segment: Segment) -> dict[str, object | None]:
+    lines = None if segment.lines is None else list(segment.lines)
+    return {"start": segment.start, "end": segment.end, "lines": lines}
+
+
+def present(record: Mapping[str, object | None]) -> dict[str, object]:
+    """Return a record without what is absent."""
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def _utc(mtime_ns: int) -> str | None:
+    """Return ISO 8601 in UTC; None for a time outside the years 1 to 9999."""
+    try:
+        moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=mtime_ns // 10**9)
+    except OverflowError:
+        return None
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def event_record(event: Event) -> dict[str, object]:
+    """Return what `index --json` says of one file."""
+    path = {} if event.path is None else path_fields("path", event.path)
+    kind = None if event.kind is None else event.kind.value
+    segments = event.segments or None
+    rest = {"kind": kind, "segments": segments, "reason": event.reason}
+    return present({"state": event.state, **path, **rest})
+
+
+def write(data: bytes) -> None:
+    """Write to standard output; a reader that has left (`| head`) is no error."""
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # the work goes on and its exit code stands; nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def line(text: str = "") -> None:
+    """Print one harmless line to standard output."""
+    encoding = sys.stdout.encoding or "utf-8"
+    write((safe_text(text) + "\n").encode(encoding, "backslashreplace"))
+
+
+def fail(message: str) -> None:
+    """Say on standard error why the command ends."""
+    _to_stderr(f"qvsearch: {message}")
+
+
+def hint(message: str) -> None:
+    """Say something useful to a person: on standard error, and only to a terminal."""
+    if sys.stderr.isatty():
+        _to_stderr(message)
+
+
+def _to_stderr(message: str) -> None:
+    encoding = sys.stderr.encoding or "utf-8"
+    text = safe_text(message).encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def write_paths(hits: Sequence[Hit], end: bytes) -> None:
+    """Write each hit's exact path bytes, ended by `end`; to a terminal their harmless form."""
+    for hit in hits:
+        path = hit.segment.item.location
+        shown = safe_text(path).encode() if sys.stdout.isatty() else path
+        write(shown + end)
+
+
+def place_text(segment: Segment) -> str:
+    """Return where in its item a segment is: `02:13-02:19`, `12-31`; an image's is its size."""
+    if segment.start is not None and segment.end is not None:
+        return f"{clock(math.floor(segment.start))}-{clock(math.ceil(segment.end))}"
+    if segment.lines is not None:
+        return f"{segment.lines[0]}-{segment.lines[1]}"
+    return "" if segment.width is None else f"{segment.width}x{segment.height}"
+
+
+def clock(seconds: int) -> str:
+    """Return whole seconds as mm:ss, or h:mm:ss from an hour on."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
+
+
+def print_skipped(skipped: Sequence[Skipped], shown: int | None = SHOWN_SKIPPED) -> None:
+    """List what was not indexed and why: the first `shown`, and how many more there are."""
+    for each in skipped[:shown]:
+        line(f"  {safe_text(each.path)}: {each.reason}")
+    if shown is not None and len(skipped) > shown:
+        line(f"  ... and {len(skipped) - shown:,} more; `qvsearch status` lists them")

@@ -1,0 +1,228 @@
+"""What `index` says while it works and when it is done; it decides nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+from qvsearch import output
+from qvsearch.types import Event, Skipped
+
+if TYPE_CHECKING:
+    import rich.progress
+    from rich.progress import TaskID
+
+    from qvsearch.ingest import Plan, Summary
+
+SOME_SKIPPED, INTERRUPTED = 3, 130  # exit codes
+WINDOW = 60.0  # seconds of work that the shown speed is taken from, or half of all if that is more
+
+
+class Speed:
+    """How fast work goes and when it ends, in the caller's clock; work is counted in segments.
+
+    The time before the first file is done, when the model loads, is no measure and left out.
+    """
+
+    def __init__(self) -> None:
+        self.work_left = 0
+        self.files = 0
+        self._work = 0
+        self._points: deque[tuple[float, int, int]] = deque()
+
+    def plan(self, work: int) -> None:
+        """Start with this much work to do."""
+        self.work_left = work
+
+    def done(self, work: int, now: float) -> None:
+        """Count one finished file."""
+        self.files += 1
+        self._work += work
+        self.work_left = max(0, self.work_left - work)
+        self._points.append((now, self._work, self.files))
+        window = max(WINDOW, (now - self._points[0][0]) / 2)
+        while len(self._points) > 2 and self._points[1][0] < now - window:
+            self._points.popleft()
+
+    def files_per_second(self) -> float | None:
+        """Return the recent speed; None before there is one."""
+        return self._per_second(2)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the time that the rest will take; None before that can be told."""
+        speed = self._per_second(1)
+        if speed is None or not speed:
+            return None
+        return max(0.0, self.work_left / speed - (now - self._points[-1][0]))
+
+    def _per_second(self, what: int) -> float | None:
+        if not self._points or self._points[-1][0] <= self._points[0][0]:
+            return None
+        first, last = self._points[0], self._points[-1]
+        return (last[what] - first[what]) / (last[0] - first[0])
+
+
+class Progress:
+    """What `index` reports to: a bar on a terminal's standard error, or events in JSON."""
+
+    def __init__(self, quiet: bool, json: bool) -> None:
+        self._json = json
+        self._speed = Speed()
+        self._files = 0
+        self._bar: rich.progress.Progress | None = None
+        self._task: TaskID | None = None
+        if sys.stderr.isatty() and not (quiet or json):
+            self._bar = _bar()
+            self._task = self._bar.add_task("looking at the files", total=None, note="")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        if self._json:
+            output.write(output.json_line(output.event_record(event)))
+        now = time.monotonic()
+        if event.state == "planned":
+            self._files = event.files
+            self._speed.plan(event.estimate)
+        elif event.estimate:
+            self._speed.done(event.estimate, now)
+        if self._bar is None or self._task is None:
+            return
+        if event.state == "planned":
+            self._bar.update(self._task, total=event.estimate, description="indexing")
+        else:
+            self._bar.update(self._task, advance=event.estimate, note=self._note(now))
+
+    def _note(self, now: float) -> str:
+        speed, left = self._speed.files_per_second(), self._speed.seconds_left(now)
+        shown = "" if speed is None else f", {speed:.3g} files/s"
+        shown += "" if left is None else f", {output.clock(round(left))} left"
+        return f"{self._speed.files:,} of {self._files:,} files{shown}"
+
+
+def _bar() -> rich.progress.Progress:
+    from rich import progress
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+
+    return progress.Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def summary_record(summary: Summary) -> dict[str, object]:
+    """Return the last line of `index --json`."""
+    return {
+        "state": "summary",
+        "found": summary.found,
+        "indexed": summary.indexed,
+        "embedded": summary.embedded,
+        "reused": summary.reused,
+        "unchanged": summary.unchanged,
+        "skipped": summary.skipped,
+        "removed": summary.removed,
+        "segments": summary.segments,
+        "seconds": round(summary.seconds, 3),
+        "interrupted": summary.interrupted,
+        "left": summary.left,
+        **_not_there_record(summary),
+    }
+
+
+def plan_record(plan: Plan, seconds: float | None) -> dict[str, object]:
+    """Return the line of `index --dry-run --json`; `seconds` is computed, not measured."""
+    return {
+        "state": "plan",
+        "to_embed": {kind.value: count for kind, count in plan.to_index.items()},
+        "reused": plan.reused,
+        "unchanged": plan.unchanged,
+        "skipped": len(plan.skipped),
+        "gone": plan.gone,
+        "segments": plan.segments,
+        **({} if seconds is None else {"seconds": round(seconds)}),
+        **_not_there_record(plan),
+    }
+
+
+def _not_there_record(outcome: Summary | Plan) -> dict[str, object]:
+    return {
+        "unreachable": [output.path_fields("path", path) for path in outcome.unreachable],
+        "kept": [
+            {**output.path_fields("path", kept.path), "files": kept.files, "reason": kept.reason}
+            for kept in outcome.kept
+        ],
+    }
+
+
+def exit_code(summary: Summary) -> int:
+    """Return 0 where everything was indexed, 3 where something was not, 130 after Ctrl-C."""
+    if summary.interrupted:
+        return INTERRUPTED
+    return SOME_SKIPPED if summary.skipped or summary.unreachable or summary.kept else 0
+
+
+def show_summary(summary: Summary, quiet: bool, json: bool) -> None:
+    """Print what a run did and what it could not do; quietly only the latter."""
+    if json:
+        output.write(output.json_line(summary_record(summary)))
+        return
+    if not quiet:
+        _print_counts(summary)
+    _print_trouble(summary.failures, summary)
+    if summary.interrupted:
+        output.line(f"interrupted, {summary.left:,} files left; run it again to go on from here")
+
+
+def _print_counts(summary: Summary) -> None:
+    output.line(
+        f"found {summary.found:,} = indexed {summary.indexed:,}"
+        f" + unchanged {summary.unchanged:,} + skipped {summary.skipped:,}"
+    )
+    output.line(
+        f"embedded {summary.embedded:,}, reused {summary.reused:,}, removed {summary.removed:,};"
+        f" {summary.segments:,} segments in {output.clock(round(summary.seconds))}"
+    )
+
+
+def show_plan(plan: Plan, seconds: float | None, json: bool) -> None:
+    """Print what a run would do and, where that can be told, how long it would take."""
+    if json:
+        output.write(output.json_line(plan_record(plan, seconds)))
+        return
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(plan.to_index.items()))
+    output.line(f"would embed {kinds or 'nothing'}, about {plan.segments:,} segments")
+    output.line(
+        f"would reuse {plan.reused:,}, leave {plan.unchanged:,} unchanged,"
+        f" skip {len(plan.skipped):,}, remove {plan.gone:,}"
+    )
+    if seconds is not None:
+        output.line(f"would take about {output.clock(round(seconds))} on this machine (computed)")
+    _print_trouble(plan.skipped, plan)
+
+
+def _print_trouble(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> None:
+    if skipped:
+        output.line("skipped:")
+        output.print_skipped(skipped)
+    for path in outcome.unreachable:
+        output.line(f"not there: {output.safe_text(path)}; nothing of it was removed")
+    for kept in outcome.kept:
+        output.line(
+            f"kept {kept.files:,} files of {output.safe_text(kept.path)}: {kept.reason};"
+            " if they are gone for good, use --prune"
+        )

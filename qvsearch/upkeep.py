@@ -1,0 +1,131 @@
+"""The commands that look after a library and the machine: parse, call one function, print."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qvsearch import options, output
+
+if TYPE_CHECKING:
+    from qvsearch.library import Library
+
+UNSOUND = 1  # exit code
+
+upkeep = typer.Typer(rich_markup_mode=None)
+
+
+@upkeep.command()
+def status(library: options.LibraryName = None, json: options.Json = False) -> None:
+    """Say what is in the library, what failed and what is stale.
+
+    \b
+    qvsearch status
+    qvsearch status --json | jq .failed
+    """  # noqa: D301
+    from qvsearch.status import library_status, status_record
+
+    found = library_status(_open(library))
+    if json:
+        output.write(output.json_line(status_record(found)))
+        return
+    from qvsearch.tables import print_status
+
+    print_status(found)
+
+
+@upkeep.command()
+def check(
+    library: options.LibraryName = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Keep what is sound; `index` embeds the rest again.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Read every byte of the library and say what is wrong with it.
+
+    \b
+    qvsearch check
+    qvsearch check --repair && qvsearch index ~/Photos
+    """  # noqa: D301
+    from qvsearch import repair as files
+    from qvsearch.library import library_folder
+
+    folder = library_folder(library)
+    repaired = files.repair(folder) if repair else None
+    problems = files.check(folder) if repaired is None else repaired.problems
+    rows = None if repaired is None else {"kept": repaired.kept, "lost": repaired.lost}
+    if json:
+        record = {"problems": [asdict(problem) for problem in problems], **(rows or {})}
+        output.write(output.json_line(record))
+    else:
+        for problem in problems:
+            output.line(f"{problem.file}: {problem.reason}")
+        output.line(_verdict(len(problems), rows))
+    if problems and repaired is None:
+        raise typer.Exit(UNSOUND)
+
+
+@upkeep.command()
+def remove(
+    paths: options.Paths, library: options.LibraryName = None, json: options.Json = False
+) -> None:
+    """Forget files and folders; the files themselves are left alone.
+
+    \b
+    qvsearch remove ~/Photos/2009
+    """  # noqa: D301
+    from qvsearch.ingest import forget
+
+    count = forget(_open(library), paths)
+    if json:
+        output.write(output.json_line({"removed": count}))
+    else:
+        output.line(f"removed {count:,} files from the library; the files are where they were")
+
+
+@upkeep.command()
+def doctor(
+    library: options.LibraryName = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    json: options.Json = False,
+) -> None:
+    """Say what this machine has, and what to expect of it.
+
+    \b
+    qvsearch doctor
+    qvsearch doctor --json | jq -r 'select(.trap) | .name, .trap'
+    """  # noqa: D301
+    from qvsearch.doctor import examine
+    from qvsearch.library import library_folder
+
+    facts = examine(library_folder(library), device, dtype)
+    if json:
+        for fact in facts:
+            output.write(output.json_line(asdict(fact)))
+        return
+    from qvsearch.tables import print_facts
+
+    print_facts(
+        row
+        for fact in facts
+        for row in ((fact.name, fact.value), *([("", f"! {fact.trap}")] if fact.trap else []))
+    )
+
+
+def _open(name: str | None) -> "Library":
+    from qvsearch.library import Library, library_folder
+
+    return Library.open(library_folder(name))
+
+
+def _verdict(problems: int, rows: dict[str, int] | None) -> str:
+    if not problems:
+        return "every byte is as it was written"
+    if rows is None:
+        return f"{problems:,} problems; `qvsearch check --repair` keeps what is sound"
+    return (
+        f"{rows['kept']:,} segments kept, {rows['lost']:,} lost;"
+        " `qvsearch index` embeds again what is lost"
+    )

@@ -1,0 +1,250 @@
+import base64
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qvsearch import output, tables
+from qvsearch.types import Event, Hit, Item, Kind, Segment, Skipped
+
+BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def hit(path=b"/photos/dog.jpg", kind=Kind.IMAGE, rank=1, score=0.5, moments=(), **place):
+    mtime_ns = place.pop("mtime_ns", 1_688_488_201_500_000_000)
+    rerank_score = place.pop("rerank_score", None)
+    segment = Segment(Item(b"/photos", path[8:], kind, 10, mtime_ns), "00", **place)
+    assert segment.item.location == path
+    return Hit(rank, score, segment, moments, rerank_score)
+
+
+def record(*args, **place):
+    return json.loads(output.json_line(output.hit_record(hit(*args, **place), Path("/lib"))))
+
+
+def is_harmless(text):
+    """Judge by Unicode's own tables: no control, no override, nothing that cannot be encoded."""
+    return all(
+        unicodedata.category(each) not in {"Cc", "Cs", "Zl", "Zp"}
+        and unicodedata.bidirectional(each) not in BIDI
+        for each in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"plain.jpg", "plain.jpg"),
+        ("Zoë 海 👩‍👧.jpg".encode(), "Zoë 海 👩‍👧.jpg"),
+        (b"\x1b]0;owned\x07.jpg", "\\x1b]0;owned\\x07.jpg"),
+        (b"two\nlines\tand\rmore", "two\\nlines\\tand\\rmore"),
+        (b"not utf-8 \xff\xfe", "not utf-8 \\xff\\xfe"),
+        ("gpj.\u202egod".encode(), "gpj.\\u202egod"),
+        (b"c1 \xc2\x9b31m", "c1 \\x9b31m"),
+        ("from os.fsdecode \udcff", "from os.fsdecode \\xff"),
+        (b"[red]x[/red]", "[red]x[/red]"),
+    ],
+)
+def test_names_are_shown_so_that_no_terminal_acts_on_them(name, shown):
+    assert output.safe_text(name) == shown
+
+
+@given(st.one_of(st.binary(), st.text(st.characters())))
+def test_any_name_becomes_harmless(name):
+    assert is_harmless(output.safe_text(name))
+
+
+@given(st.binary(min_size=1).filter(lambda name: b"/" not in name and b"\0" not in name))
+def test_a_path_in_json_is_exact_and_harmless(name):
+    line = output.json_line(output.path_fields("path", b"/photos/" + name))
+    assert line.endswith(b"\n")
+    assert is_harmless(line.decode()[:-1])
+    fields = json.loads(line)
+    back = fields["path"].encode() if "path" in fields else base64.b64decode(fields["path_b64"])
+    assert back == b"/photos/" + name
+
+
+@given(st.text(st.characters()))
+def test_other_text_in_json_never_breaks_a_strict_reader(text):
+    line = output.json_line({"reason": text}).decode("utf-8")
+    assert is_harmless(line[:-1])
+    expected = "".join("\ufffd" if "\ud800" <= each <= "\udfff" else each for each in text)
+    assert json.loads(line) == {"reason": expected}
+
+
+def test_a_hit_says_what_it_has_and_leaves_out_the_rest():
+    assert record(width=40, height=30) == {
+        "rank": 1,
+        "score": 0.5,
+        "kind": "image",
+        "path": "/photos/dog.jpg",
+        "width": 40,
+        "height": 30,
+        "mtime": "2023-07-04T16:30:01Z",
+        "library": "/lib",
+    }
+
+
+def test_a_moment_a_passage_and_a_rerank_score_are_in_the_json():
+    other = hit(b"/photos/a.mp4", Kind.VIDEO, start=0.0, end=1.5).segment
+    video = record(
+        b"/photos/a.mp4", Kind.VIDEO, moments=((0.25, other),), start=2.0, end=3.0, rerank_score=0.9
+    )
+    assert (video["start"], video["end"], video["rerank_score"]) == (2.0, 3.0, 0.9)
+    assert video["moments"] == [{"score": 0.25, "start": 0.0, "end": 1.5}]
+    text = record(b"/photos/a.txt", Kind.TEXT, lines=(3, 9), snippet="a\nb")
+    assert (text["lines"], text["snippet"]) == ([3, 9], "a\nb")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "1970-01-01T00:00:00Z"),
+        (-1, "1969-12-31T23:59:59Z"),
+        (9_300_000_000, "2264-09-14T21:20:00Z"),
+        (10**13, None),
+    ],
+)
+def test_odd_file_times_are_told_or_left_out(seconds, expected):
+    assert record(mtime_ns=seconds * 10**9).get("mtime") == expected
+
+
+def test_an_event_in_json():
+    event = Event("skipped", b"/photos/\xff.jpg", Kind.IMAGE, reason="empty file")
+    assert output.event_record(event) == {
+        "state": "skipped",
+        "path_b64": base64.b64encode(b"/photos/\xff.jpg").decode(),
+        "kind": "image",
+        "reason": "empty file",
+    }
+    assert output.event_record(Event("committed")) == {"state": "committed"}
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ({"start": 133.2, "end": 138.7}, "02:13-02:19"),
+        ({"start": 0.0, "end": 0.4}, "00:00-00:01"),
+        ({"start": 3599.0, "end": 3725.0}, "59:59-1:02:05"),
+        ({"lines": (12, 31)}, "12-31"),
+        ({"width": 40, "height": 30}, "40x30"),
+        ({}, ""),
+    ],
+)
+def test_where_in_its_item_a_segment_is(place, shown):
+    assert output.place_text(hit(**place).segment) == shown
+
+
+def test_skipped_files_beyond_twenty_are_counted(capsysbinary):
+    output.print_skipped([Skipped(b"/a%d\n" % number, "empty file") for number in range(23)])
+    lines = capsysbinary.readouterr().out.decode().splitlines()
+    assert lines[0] == "  /a0\\n: empty file"
+    assert len(lines) == 21
+    assert lines[-1] == "  ... and 3 more; `qvsearch status` lists them"
+
+
+NAMES = [b"/photos/[red]x[/red].jpg", b"/photos/\x1b[31m\n.jpg", b"/photos/\xff.jpg"]
+
+
+def test_a_table_in_a_pipe_is_plain_whole_and_harmless(capsysbinary):
+    long = b"/photos/" + b"very-long-name-" * 20 + b".jpg"
+    tables.print_hits([hit(name, rank=rank) for rank, name in enumerate([*NAMES, long], start=1)])
+    shown = capsysbinary.readouterr().out.decode()
+    assert is_harmless(shown.replace("\n", ""))
+    for name in (*NAMES, long):
+        assert output.safe_text(name) in shown
+
+
+def test_paths_in_a_pipe_are_exact_bytes(capsysbinary):
+    hits = [hit(name) for name in NAMES]
+    output.write_paths(hits, b"\0")
+    assert capsysbinary.readouterr().out == b"".join(name + b"\0" for name in NAMES)
+
+
+SHOW = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_output import *
+video = hit(b"/photos/holiday in the mountains.mp4", Kind.VIDEO, start=133.0, end=139.0)
+video = Hit(1, 0.61, video.segment, ((0.5, video.segment),) * 5)
+text = hit(b"/photos/notes.md", Kind.TEXT, lines=(12, 31), snippet="word " * 100)
+long = hit(b"/photos/" + b"deep/" * 40 + b"dog.jpg", width=4000, height=3000, rerank_score=0.75)
+wide = hit("/photos/海の夕日{{}}.jpg".encode() * 1, rank=2)
+tables.print_hits([long, wide, *(hit(name) for name in NAMES), video, text])
+"""
+
+
+def in_terminal(code, columns=80):
+    """Run Python with its output on a terminal, and return what the terminal received."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, env=environment)
+    os.close(theirs)
+    received = io.BytesIO()
+    while True:
+        try:
+            data = os.read(ours, 65536)
+        except OSError:  # Linux says so where others return nothing
+            break
+        if not data:
+            break
+        received.write(data)
+    os.close(ours)
+    assert process.wait() == 0
+    return received.getvalue().decode()
+
+
+def without_escapes(text):
+    import re
+
+    return re.sub(r"\x1b\]8;[^\x1b]*\x1b\\|\x1b\[[0-9;]*m", "", text).replace("\r", "")
+
+
+def test_a_table_on_a_terminal_fits_and_links_to_the_exact_file():
+    from rich.cells import cell_len
+
+    shown = in_terminal(SHOW.format(tests=str(Path(__file__).parent)))
+    plain = without_escapes(shown)
+    assert is_harmless(plain.replace("\n", ""))
+    assert max(cell_len(line) for line in plain.splitlines()) <= 80
+    assert "file:///photos/%1B%5B31m%0A.jpg" in shown
+    assert "02:13-02:19" in plain
+    assert "12-31" in plain
+    assert "[red]x[/red].jpg" in plain
+    assert plain.replace("\n", "").replace(" ", "").count("deep/") == 40
+
+
+def test_paths_on_a_terminal_are_harmless():
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    code += "from test_output import *\noutput.write_paths([hit(n) for n in NAMES], b'\\n')"
+    lines = in_terminal(code).replace("\r", "").splitlines()
+    assert lines == [output.safe_text(name) for name in NAMES]
+
+
+def test_a_reader_that_leaves_is_no_error():
+    code = "from qvsearch import output\nfor n in range(100_000): output.line(str(n))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"0\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0
+
+
+def test_hints_are_for_terminals_and_errors_for_all(capsys):
+    output.hint("try --detail low")
+    output.fail("no file \x1b.jpg")
+    captured = capsys.readouterr()
+    assert captured.err == "qvsearch: no file \\x1b.jpg\n"
+    assert captured.out == ""

@@ -1,0 +1,402 @@
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
+from PIL import Image
+
+from qvsearch import search as lazy_search
+from qvsearch.errors import QvsearchError
+from qvsearch.library import Library
+from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.retrieve import (
+    MOMENTS,
+    QUERY_SEGMENTS,
+    Query,
+    SearchOptions,
+    answer,
+    parse_date,
+    parse_query,
+    query_inputs,
+    search,
+)
+from qvsearch.types import Item, Kind, Segment
+
+ROOT = b"/media"
+
+
+def picture(path, mtime_ns=0, content="0"):
+    return Segment(Item(ROOT, path, Kind.IMAGE, 1, mtime_ns), content)
+
+
+def moment(path, start, mtime_ns=0):
+    item = Item(ROOT, path, Kind.VIDEO, 1, mtime_ns)
+    return Segment(item, "0", start=float(start), end=start + 1.0)
+
+
+def passage(path, line):
+    item = Item(ROOT, path, Kind.TEXT, 1, 0)
+    return Segment(item, "0", lines=(line, line + 9), snippet=f"line {line}")
+
+
+@pytest.fixture
+def make_library(tmp_path):
+    def make(rows, root=ROOT):
+        """Make a library of (segment, vector) pairs, in two commits so that it has two files."""
+        library = Library.create(tmp_path / "library", FINGERPRINT)
+        library.add_root(root)
+        half = len(rows) // 2
+        for part in (rows[:half], rows[half:]):
+            if part:
+                segments, vectors = zip(*part, strict=True)
+                library.add(segments, np.stack([unit(*vector) for vector in vectors]))
+                library.commit()
+        return Library.open(library.folder)
+
+    return make
+
+
+def found(hits):
+    return [(hit.rank, hit.segment.item.kind.value, hit.segment.item.path) for hit in hits]
+
+
+def ask(library, query="red", **options):
+    return search(library, query, ColourEmbedder(), SearchOptions(**options))
+
+
+def test_each_kind_is_a_block_with_its_own_ranks(make_library):
+    library = make_library(
+        [
+            (passage(b"a.txt", 1), (9, 1, 0)),
+            (picture(b"green.jpg"), (0, 1, 0)),
+            (moment(b"a.mp4", 0), (1, 1, 0)),
+            (picture(b"red.jpg"), (1, 0, 0)),
+            (passage(b"b.txt", 1), (1, 0, 0)),
+        ]
+    )
+    hits = ask(library)
+    assert found(hits) == [
+        (1, "image", b"red.jpg"),
+        (2, "image", b"green.jpg"),
+        (1, "video", b"a.mp4"),
+        (1, "text", b"b.txt"),
+        (2, "text", b"a.txt"),
+    ]
+    assert hits[0].score == pytest.approx(1.0, abs=2e-3)
+    assert hits[2].score == pytest.approx(2**-0.5, abs=2e-3)
+
+
+def test_the_public_name_is_this_function():
+    assert lazy_search is search
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"kinds": frozenset({Kind.TEXT})}, [b"c/d.txt"]),
+        ({"kinds": frozenset({Kind.IMAGE, Kind.VIDEO})}, [b"a/1.jpg", b"ab/2.jpg", b"a/3.mp4"]),
+        ({"under": b"/media/a"}, [b"a/1.jpg", b"a/3.mp4"]),
+        ({"under": b"/media/a/1.jpg"}, [b"a/1.jpg"]),
+        ({"under": b"/med"}, []),
+        ({"under": b"/"}, [b"a/1.jpg", b"ab/2.jpg", b"a/3.mp4", b"c/d.txt"]),
+        ({"after": 20}, [b"ab/2.jpg", b"a/3.mp4"]),
+        ({"before": 20}, [b"a/1.jpg", b"c/d.txt"]),
+        ({"after": 10, "before": 20}, [b"a/1.jpg"]),
+        ({"after": 10, "kinds": frozenset({Kind.VIDEO}), "under": b"/media/a"}, [b"a/3.mp4"]),
+    ],
+)
+def test_filters(make_library, options, expected):
+    library = make_library(
+        [
+            (picture(b"a/1.jpg", mtime_ns=10), (4, 1, 0)),
+            (picture(b"ab/2.jpg", mtime_ns=20), (3, 1, 0)),
+            (moment(b"a/3.mp4", 0, mtime_ns=30), (2, 1, 0)),
+            (passage(b"c/d.txt", 1), (1, 1, 0)),
+        ]
+    )
+    assert [path for _, _, path in found(ask(library, **options))] == expected
+
+
+def test_nothing_left_by_the_filters_needs_no_model(make_library):
+    library = make_library([(picture(b"a.jpg"), (1, 0, 0))])
+
+    def load():
+        raise AssertionError("loaded")
+
+    options = SearchOptions(under=b"/elsewhere")
+    assert answer(library, Query("red"), options, load) == []
+
+
+def test_a_video_is_one_hit_with_its_other_moments(make_library):
+    rows = [(moment(b"long.mp4", start), (10, start, 0)) for start in range(9)]
+    library = make_library([*rows, (moment(b"short.mp4", 0), (10, 0.5, 0))])
+    first, second = ask(library)
+    assert (first.segment.item.path, first.segment.start) == (b"long.mp4", 0)
+    assert [segment.start for _, segment in first.moments] == [1, 2, 3, 4, 5]
+    assert len(first.moments) == MOMENTS
+    scores = [first.score, *(score for score, _ in first.moments)]
+    assert scores == sorted(scores, reverse=True)
+    assert (second.segment.item.path, second.moments) == (b"short.mp4", ())
+
+
+def test_top_counts_items_though_one_item_fills_the_first_rows(make_library):
+    crowd = [(moment(b"crowd.mp4", start), (1, 0, 0)) for start in range(500)]
+    others = [(moment(b"%03d.mp4" % number, 0), (9, 1 + number, 0)) for number in range(30)]
+    library = make_library([*crowd, *others])
+    hits = ask(library, top=20)
+    expected = [b"crowd.mp4", *(b"%03d.mp4" % number for number in range(19))]
+    assert [hit.segment.item.path for hit in hits] == expected
+    assert len(ask(library, top=100)) == 31
+
+
+def test_copies_are_hits_of_their_own(make_library):
+    library = make_library([(picture(path, content="same"), (1, 0, 0)) for path in (b"a", b"b")])
+    assert [path for _, _, path in found(ask(library))] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_hits_equal_a_plain_computation_over_all_rows(make_library, seed):
+    """With several query vectors too, of which each row's best counts."""
+    random = np.random.default_rng(seed)
+    count = int(random.integers(50, 800))
+    videos = [moment(b"%d.mp4" % random.integers(40), number) for number in range(count)]
+    library = make_library([(each, random.normal(size=3)) for each in videos])
+    vectors = np.stack([unit(*random.normal(size=3)) for _ in range(int(random.integers(1, 6)))])
+
+    class Fixed:
+        dim = 3
+
+        def embed(self, inputs):
+            return vectors
+
+    scores = (library.vectors(library.segments) @ vectors.T).max(axis=1)
+    best = {}
+    for segment, score in zip(library.segments.values(), scores, strict=True):
+        best[segment.item.path] = max(score, best.get(segment.item.path, -2))
+    expected = sorted(best.values(), reverse=True)[:7]
+    hits = search(library, "anything", Fixed(), SearchOptions(top=7))
+    assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-6)
+    assert [best[hit.segment.item.path] for hit in hits] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_empty_library_is_said_before_any_model_is_loaded(make_library):
+    library = make_library([])
+    with pytest.raises(QvsearchError, match="is empty; fill it with: qvsearch index FOLDER"):
+        search(library, "red")
+
+
+@pytest.fixture
+def red_picture(tmp_path):
+    path = tmp_path / "red.png"
+    Image.new("RGB", (64, 64), "red").save(path)
+    return path
+
+
+def test_words_are_words_and_existing_files_are_files(red_picture, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notes = tmp_path / "notes.unknown"
+    notes.write_text("red")
+    assert parse_query("  a dog ") == Query("a dog")
+    assert parse_query("red.png") == Query(file=os.fsencode(red_picture))
+    assert parse_query("missing.png") == Query("missing.png")
+    assert parse_query("notes.unknown") == Query("notes.unknown")
+    assert parse_query("bluer", b"red.png") == Query("bluer", image=os.fsencode(red_picture))
+    assert parse_query(None, b"red.png") == Query(image=os.fsencode(red_picture))
+    assert parse_query("dog", instruction="Find cats.").instruction == "Find cats."
+    for nothing in ("", "  ", None):
+        with pytest.raises(QvsearchError, match="the query is empty"):
+            parse_query(nothing)
+
+
+def test_a_query_has_the_retrieval_instruction(red_picture):
+    (words,) = query_inputs(Query("a dog"), 262_144)
+    assert (words.text, words.images, words.instruction) == ("a dog", (), QUERY_INSTRUCTION)
+    (file,) = query_inputs(Query(file=os.fsencode(red_picture), instruction="Find it."), 262_144)
+    assert file.instruction == "Find it."
+
+
+def test_a_picture_and_words_are_one_input(make_library, red_picture):
+    library = make_library(
+        [
+            (picture(b"red.jpg"), (1, 0, 0)),
+            (picture(b"purple.jpg"), (1, 0, 1)),
+            (picture(b"blue.jpg"), (0, 0, 1)),
+        ]
+    )
+    embedder = ColourEmbedder()
+    hits = search(library, parse_query("blue", os.fsencode(red_picture)), embedder)
+    assert hits[0].segment.item.path == b"purple.jpg"
+    (seen,) = embedder.seen
+    assert (seen.text, len(seen.images)) == ("blue", 1)
+    assert ask(library, str(red_picture))[0].segment.item.path == b"red.jpg"
+
+
+def test_a_text_file_as_the_query_is_several_passages(make_library, tmp_path):
+    library = make_library([(picture(b"red.jpg"), (1, 0, 0)), (picture(b"blue.jpg"), (0, 0, 1))])
+    long = tmp_path / "long.txt"
+    filler = "\n\n".join("nothing to see here " * 20 for _ in range(60))
+    long.write_text(f"blue blue blue\n\n{filler}\n\nred red red")
+    embedder = ColourEmbedder()
+    hits = search(library, str(long), embedder)
+    assert len(embedder.seen) == QUERY_SEGMENTS
+    assert "blue" in embedder.seen[0].text
+    assert "red" in embedder.seen[-1].text
+    # each picture is scored with the passage that suits it
+    assert [hit.score for hit in hits] == pytest.approx([1, 1], abs=0.01)
+
+
+def test_a_video_as_the_query_is_several_frames(make_library, tmp_path):
+    import av
+
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for colour in ((255, 0, 0), (0, 0, 255)):
+            for _ in range(15):
+                pixels = np.full((64, 64, 3), colour, dtype=np.uint8)
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    library = make_library(
+        [
+            (picture(b"red.jpg"), (1, 0, 0)),
+            (picture(b"blue.jpg"), (0, 0, 1)),
+            (picture(b"green.jpg"), (0, 1, 0)),
+        ]
+    )
+    hits = ask(library, str(path))
+    assert {hit.segment.item.path for hit in hits[:2]} == {b"red.jpg", b"blue.jpg"}
+    assert min(hit.score for hit in hits[:2]) > 0.95
+    assert hits[2].score < 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("broken.jpg", b"no picture at all", "broken.jpg cannot be the query"),
+        ("empty.png", b"", "empty.png cannot be the query: empty file"),
+        ("missing.png", None, "missing.png: no such file"),
+        ("sheet.xls", b"x", "qvsearch does not take files of this suffix"),
+    ],
+)
+def test_an_unreadable_query_is_said_before_a_model_is_loaded(
+    make_library, tmp_path, name, content, reason
+):
+    library = make_library([(picture(b"a.jpg"), (1, 0, 0))])
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+
+    def load():
+        raise AssertionError("loaded")
+
+    query = parse_query("words", os.fsencode(path))
+    with pytest.raises(QvsearchError, match=reason):
+        answer(library, query, SearchOptions(), load)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2023-07-04T18:30:00+00:00", datetime(2023, 7, 4, 18, 30, tzinfo=UTC)),
+        ("2023-07-04T18:30:00Z", datetime(2023, 7, 4, 18, 30, tzinfo=UTC)),
+        ("1969-07-20T20:17+02:00", datetime(1969, 7, 20, 18, 17, tzinfo=UTC)),
+    ],
+)
+def test_dates_with_a_zone(text, expected):
+    assert parse_date("--after", text) == int(expected.timestamp()) * 10**9
+
+
+def test_dates_without_a_zone_are_local():
+    assert parse_date("--after", "2023-07-04") == int(datetime(2023, 7, 4).timestamp()) * 10**9
+    assert parse_date("--after", None) is None
+
+
+@pytest.mark.parametrize("text", ["yesterday", "", "2023-13-01", "04.07.2023"])
+def test_what_is_no_date_is_said(text):
+    with pytest.raises(QvsearchError, match="--before '.*' is no date; write 2023-07-04 or"):
+        parse_date("--before", text)
+
+
+@pytest.fixture
+def colour_files(tmp_path, make_library):
+    """A library of real files whose vectors are all alike, so that only a reranker tells them."""
+    root = tmp_path / "files"
+    root.mkdir()
+    rows = []
+    for colour in ("blue", "red", "green"):
+        Image.new("RGB", (64, 64), colour).save(root / f"{colour}.png")
+        (root / f"{colour}.txt").write_text(f"{colour}\n")
+    for place, path in enumerate(sorted(root.iterdir())):
+        status = path.stat()
+        kind = Kind.IMAGE if path.suffix == ".png" else Kind.TEXT
+        item = Item(os.fsencode(root), path.name.encode(), kind, status.st_size, status.st_mtime_ns)
+        segment = Segment(item, "0", lines=(1, 1) if kind is Kind.TEXT else None)
+        rows.append((segment, (10, place, 0)))
+    return make_library(rows, os.fsencode(root))
+
+
+def rerank(library, count, top=10, missed=None):
+    reranker = ColourReranker()
+    hits = answer(
+        library,
+        Query("red"),
+        SearchOptions(top=top, rerank=count),
+        ColourEmbedder,
+        lambda: reranker,
+        missed or (lambda skipped: pytest.fail(str(skipped))),
+    )
+    return reranker, hits
+
+
+def test_a_reranker_reorders_each_kind_and_both_scores_stay(colour_files):
+    before = ask(colour_files)
+    assert [path for _, _, path in found(before)][:3] == [b"blue.png", b"green.png", b"red.png"]
+    reranker, hits = rerank(colour_files, 20)
+    assert found(hits)[:4:3] == [(1, "image", b"red.png"), (1, "text", b"red.txt")]
+    assert len(reranker.seen) == 6
+    assert hits[0].rerank_score == pytest.approx(1, abs=0.01)
+    cosines = {hit.segment.item.path: hit.score for hit in before}
+    assert {hit.segment.item.path: hit.score for hit in hits} == cosines
+
+
+def test_the_first_hits_over_all_kinds_are_judged(colour_files):
+    reranker, hits = rerank(colour_files, 3)
+    assert len(reranker.seen) == 3
+    judged = [hit.segment.item.path for hit in hits if hit.rerank_score is not None]
+    assert sorted(judged) == [b"blue.png", b"blue.txt", b"green.png"]
+    assert [path for _, _, path in found(hits)][:3] == [b"green.png", b"blue.png", b"red.png"]
+
+
+def test_a_reranker_sees_more_than_is_shown(colour_files):
+    _, hits = rerank(colour_files, 6, top=1)
+    assert found(hits) == [(1, "image", b"red.png"), (1, "text", b"red.txt")]
+
+
+def test_hits_whose_file_is_gone_or_changed_come_last_and_are_told(colour_files):
+    root = colour_files.roots[0].decode()
+    os.remove(f"{root}/red.png")
+    with open(f"{root}/blue.png", "ab") as file:
+        file.write(b"more")
+    missed = []
+    _, hits = rerank(colour_files, 20, missed=missed.append)
+    assert [path for _, _, path in found(hits)][:3] == [b"green.png", b"blue.png", b"red.png"]
+    assert [hit.rerank_score is None for hit in hits[:3]] == [False, True, True]
+    assert [os.path.basename(skipped.path) for skipped in missed] == [b"blue.png", b"red.png"]
+
+
+def test_an_instruction_of_the_user_reaches_the_reranker(colour_files):
+    asked = []
+
+    class Recorder(ColourReranker):
+        def score(self, query, documents):
+            asked.append(query.instruction)
+            return super().score(query, documents)
+
+    for instruction in (QUERY_INSTRUCTION, "Find paint."):
+        query = replace(Query("red"), instruction=instruction)
+        answer(colour_files, query, SearchOptions(rerank=2), ColourEmbedder, Recorder)
+    assert asked == [None, "Find paint."]
