@@ -1,0 +1,175 @@
+# ruff: noqa: PTH102, PTH105, PTH108  (pathlib would hide which operations are done)
+"""The only code that changes files of a library: each is there whole and on the disk, or not.
+
+It knows nothing of what the files hold. Every operation goes through this module's `os`, so that a
+test can record, fail or stop at each of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from qvsearch.errors import QvsearchError
+
+MIB = 1024 * 1024
+WHOLE_FILE = 4 * MIB  # up to this size a content hash reads everything
+SAMPLE = MIB  # of a larger file: the first, the middle and the last of this many bytes
+READ_SIZE = MIB
+TEMPORARY = ".tmp"
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What a whole file is known by: `size` in bytes, `sha256` in hex."""
+
+    size: int
+    sha256: str
+
+
+def write_file(path: Path, *parts: bytes | memoryview) -> Seal:
+    """Put a file of these parts, one after the other, at `path`, in one step and for good.
+
+    Readers see the old file or the new one. Raises QvsearchError when it cannot; then the old file
+    is still there, or, where only the last sync failed, possibly the new one.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        try:
+            seal = _write_new(temporary, parts)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        needed = sum(memoryview(part).nbytes for part in parts)
+        raise QvsearchError(_failure(path, needed, error)) from error
+    return seal
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, for good; one that is there is left as it is."""
+    if path.is_dir():
+        return
+    try:
+        if not path.parent.is_dir():
+            make_folder(path.parent)
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            if not path.is_dir():
+                raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise QvsearchError(f"cannot make the folder {path}: {error.strerror}") from error
+
+
+def move_file(path: Path, target: Path) -> None:
+    """Move a file within one file system; the folder of `target` is there."""
+    try:
+        os.replace(path, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise QvsearchError(f"cannot move {path} to {target}: {error.strerror}") from error
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file; one that is gone or held open by another is left for the next time."""
+    with suppress(OSError):
+        os.unlink(path)
+
+
+def open_file(location: Path | bytes) -> FileIO:
+    """Open a plain file for reading; raises OSError for anything else, and never waits for it."""
+    # Non-blocking, because opening a FIFO that nobody writes to would wait for ever.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = FileIO(os.open(location, flags))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a plain file", os.fspath(location))
+    return file
+
+
+def content_hash(location: bytes, size: int) -> str:
+    """Return what tells this content from others, in hex: of a large file only samples are read.
+
+    Raises OSError when the file cannot be read, is not a plain file, or is not `size` bytes long.
+    """
+    with open_file(location) as file:
+        if os.fstat(file.fileno()).st_size != size:
+            raise OSError(errno.EAGAIN, f"changed while it was read: {size} bytes before")
+        if size <= WHOLE_FILE:
+            ranges = [(0, size)]
+        else:
+            ranges = [(start, SAMPLE) for start in (0, (size - SAMPLE) // 2, size - SAMPLE)]
+        digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16)
+        for start, length in ranges:
+            file.seek(start)
+            while length:
+                data = file.read(min(length, READ_SIZE))
+                if not data:
+                    raise OSError(errno.EAGAIN, f"changed while it was read: {size} bytes before")
+                digest.update(data)
+                length -= len(data)
+    return digest.hexdigest()
+
+
+def _write_new(path: Path, parts: Sequence[bytes | memoryview]) -> Seal:
+    """Write a file that is not there yet and wait until the disk has it."""
+    digest = hashlib.sha256()
+    size = 0
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        for part in parts:
+            digest.update(part)
+            rest = memoryview(part).cast("B")
+            size += rest.nbytes
+            while rest.nbytes:
+                rest = rest[os.write(descriptor, rest) :]
+        _sync(descriptor)
+    finally:
+        # A network disk may report only here that the data did not arrive.
+        os.close(descriptor)
+    return Seal(size, digest.hexdigest())
+
+
+def _sync(descriptor: int) -> None:
+    os.fsync(descriptor)
+    if sys.platform == "darwin":
+        # There fsync leaves the data in the drive's own cache.
+        import fcntl
+
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+
+
+def _sync_folder(path: Path) -> None:
+    """Wait until the disk has the names in a folder."""
+    if sys.platform == "win32":
+        return  # folders cannot be opened there
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _failure(path: Path, needed: int, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"no space for {path.name} in {path.parent}: it needs {needed:,} bytes"
+            f" ({error.strerror}); free some and run the same command again"
+        )
+    return f"cannot write {path.name} in {path.parent}: {error.strerror}"

@@ -1,0 +1,65 @@
+"""The list of files that could not be indexed, `failed.jsonl` beside the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from qvsearch.durable import open_file, write_file
+from qvsearch.errors import QvsearchError
+from qvsearch.fields import number_field, path_field, read_path, text_field
+
+FAILURES = "failed.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that could not be indexed: what it was when it was last tried, and how often."""
+
+    path: bytes
+    size: int
+    mtime_ns: int
+    reason: str
+    tries: int
+
+
+def write_failures(folder: Path, failures: Iterable[Failure]) -> None:
+    """Replace a library's list."""
+    write_file(folder / FAILURES, b"".join(_encode(failure) for failure in failures))
+
+
+def read_failures(folder: Path) -> list[Failure]:
+    """Return a library's list; a broken line is passed over, its file is just tried again."""
+    try:
+        with open_file(folder / FAILURES) as file:
+            lines = file.readall().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise QvsearchError(f"cannot read {folder / FAILURES}: {error.strerror}") from error
+    return [failure for failure in map(_decode, lines) if failure is not None]
+
+
+def _encode(failure: Failure) -> bytes:
+    record = path_field(failure.path) | {
+        "size": failure.size,
+        "mtime_ns": number_field(failure.mtime_ns),
+        "reason": text_field(failure.reason),
+        "tries": failure.tries,
+    }
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _decode(line: bytes) -> Failure | None:
+    try:
+        record = orjson.loads(line)
+        match record:
+            case {"size": int(size), "reason": str(reason), "tries": int(tries)}:
+                mtime_ns = int(record["mtime_ns"])
+                return Failure(read_path(record), size, mtime_ns, reason, tries)
+    except (KeyError, OverflowError, TypeError, ValueError):
+        pass
+    return None

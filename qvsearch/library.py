@@ -1,0 +1,286 @@
+"""A library: segments on disk under one manifest, searched from memory, changed by commits.
+
+It knows rows, vectors and files of its own; how vectors are made and where media lie is for others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import platformdirs
+
+from qvsearch.durable import TEMPORARY, make_folder
+from qvsearch.errors import QvsearchError
+from qvsearch.failures import FAILURES, Failure, read_failures, write_failures
+from qvsearch.lock import HOLDER, LOCK, WriterLock
+from qvsearch.manifest import (
+    COPY,
+    SEGMENTS,
+    Manifest,
+    exists,
+    read_committed,
+    sweep,
+    unreadable,
+    write_manifest,
+)
+from qvsearch.rows import Rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from qvsearch.segments import Part
+    from qvsearch.types import Fingerprint, Segment, Vectors
+
+DEFAULT = "main"
+RACES = 20  # commits that may overtake an opening before it gives up
+K = TypeVar("K")
+_OURS = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES}
+
+
+def library_folder(name: str | None) -> Path:
+    """Return the folder of a library that is named, or of $QVSEARCH_LIBRARY, or of the default.
+
+    A bare name is one in the user's data folder, or else a folder of that name that exists here.
+    """
+    name = name or os.environ.get("QVSEARCH_LIBRARY")
+    home = platformdirs.user_data_path("qvsearch", appauthor=False)
+    if not name:
+        return home / DEFAULT
+    here = _absolute(name)
+    separators = [os.sep, os.altsep or os.sep]
+    named = any(separator in name for separator in separators) or name.startswith("~")
+    if named or (here.is_dir() and not Library.exists(home / name)):
+        return here
+    return home / name
+
+
+class Library:
+    """An open library: what was committed when it was opened, and what was changed here since.
+
+    `segments` are the live rows by number, in order. Numbers hold while this object lives, over
+    its own commits too; only where `lock` finds that another process has committed, they are new.
+    """
+
+    _manifest: Manifest  # the last commit
+    _roots: list[bytes | None]
+    _rows: Rows
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self._lock = WriterLock(folder)
+        self._load(manifest)
+
+    @classmethod
+    def create(cls, folder: str | Path, fingerprint: Fingerprint) -> Library:
+        """Make an empty library; raises QvsearchError where the folder holds anything else."""
+        folder = _absolute(folder)
+        make_folder(folder)
+        with WriterLock(folder).held():
+            if cls.exists(folder):
+                raise QvsearchError(f"{folder} is a library already")
+            for entry in sorted(folder.iterdir()):
+                if entry.name not in _OURS and not entry.name.endswith(TEMPORARY):
+                    raise QvsearchError(
+                        f"{folder} is no library and holds {entry.name}; name a new or empty folder"
+                    )
+            write_manifest(folder, Manifest(fingerprint))
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Library:
+        """Open a library as it was last committed, without changing or locking anything.
+
+        Raises QvsearchError where there is none, where it is damaged or of a newer format.
+        """
+        folder = _absolute(folder)
+        manifest = read_committed(folder)
+        for _ in range(RACES):
+            try:
+                return cls(folder, manifest)
+            except FileNotFoundError as error:
+                before, manifest = manifest, read_committed(folder)
+                if before == manifest:
+                    raise unreadable(folder, error) from error
+            except OSError as error:
+                raise unreadable(folder, error) from error
+        raise QvsearchError(f"{folder} changes faster than it can be opened; try again")
+
+    @staticmethod
+    def exists(folder: str | Path) -> bool:
+        """Whether a library is there, damaged or not."""
+        return exists(_absolute(folder))
+
+    def __len__(self) -> int:
+        """Return the number of live rows."""
+        return len(self.segments)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """How all vectors were made."""
+        return self._manifest.fingerprint
+
+    @property
+    def segments(self) -> dict[int, Segment]:
+        """The live rows by number, in order; not to be changed."""
+        return self._rows.segments
+
+    @property
+    def roots(self) -> list[bytes]:
+        """What the user indexed, in the order of adding."""
+        return [root for root in self._roots if root is not None]
+
+    @property
+    def generation(self) -> int:
+        """How many commits led to the state that was opened or committed last."""
+        return self._manifest.generation
+
+    def require(self, fingerprint: Fingerprint) -> None:
+        """Raise QvsearchError, naming both sides, unless vectors are made the library's way."""
+        differing = [
+            f"{field.name} is {getattr(self.fingerprint, field.name)}"
+            f" there and {getattr(fingerprint, field.name)} here"
+            for field in fields(fingerprint)
+            if getattr(self.fingerprint, field.name) != getattr(fingerprint, field.name)
+        ]
+        if differing:
+            raise QvsearchError(
+                f"the library {self.folder} was made otherwise: {', '.join(differing)};"
+                " take its own model and settings, or another --library"
+            )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other writers out; needed for changes, and free where it is held already.
+
+        What others committed since the opening is loaded first. Raises LibraryLocked.
+        """
+        if self._lock.is_held:
+            yield
+            return
+        with self._lock.held():
+            manifest = read_committed(self.folder)
+            if manifest != self._manifest:
+                if self._changed:
+                    raise QvsearchError(
+                        f"the library {self.folder} was changed by another process since it was"
+                        " opened; nothing of this one was written, run it again"
+                    )
+                try:
+                    self._load(manifest)
+                except OSError as error:
+                    raise unreadable(self.folder, error) from error
+            yield
+
+    def add_root(self, root: bytes) -> None:
+        """Take in a folder or file, absolute, that rows will be below."""
+        if root not in self._roots:
+            self._roots.append(root)
+            self._changed = True
+
+    def remove_roots(self, roots: Iterable[bytes]) -> None:
+        """Forget roots and all their rows."""
+        gone = set(roots)
+        self.remove([row for row, found in self.segments.items() if found.item.root in gone])
+        self._roots = [None if root in gone else root for root in self._roots]
+        self._changed = True
+
+    def by_location(self) -> dict[bytes, list[int]]:
+        """Return the live rows of each absolute path."""
+        return _grouped((each.item.location, row) for row, each in self.segments.items())
+
+    def by_hash(self) -> dict[str, list[int]]:
+        """Return the live rows of each content hash."""
+        return _grouped((each.content_hash, row) for row, each in self.segments.items())
+
+    def add(self, segments: Sequence[Segment], vectors: Vectors) -> None:
+        """Append a row for each segment, its vector in the same row of `vectors` (n, dim).
+
+        They can be found at once and are on the disk after the next commit. Raises QvsearchError,
+        and adds nothing, where a vector is not finite and of length 1 or a root is not known.
+        """
+        for root in {segment.item.root for segment in segments} - set(self.roots):
+            raise QvsearchError(f"{os.fsdecode(root)} is no root of the library {self.folder}")
+        self._rows.add(segments, vectors)
+        self._changed = True
+
+    def remove(self, rows: Iterable[int]) -> None:
+        """Forget rows; on the disk they are dead after the next commit."""
+        self._rows.remove(rows)
+        self._changed = True
+
+    def search(
+        self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> list[tuple[int, float]]:
+        """Return up to k (row, cosine) for one unit query (dim,), best first, ties by row.
+
+        Only rows whose `allowed` is true are answers; rows beyond its end are not.
+        """
+        return self._rows.search(query, k, allowed)
+
+    def vectors(self, rows: Iterable[int]) -> Vectors:
+        """Return the stored vectors of live rows (len(rows), dim), float32."""
+        return self._rows.vectors(rows)
+
+    def commit(self) -> None:
+        """Put all changes on the disk, in one step.
+
+        Costs what was added: now and then small segment files are merged and dead rows dropped.
+        Raises QvsearchError, and the last commit stays, where it cannot be written.
+        """
+        if not self._changed:
+            return
+        with self.lock():
+            try:
+                make_folder(self.folder / SEGMENTS)
+                parts = self._rows.write(self._roots, self._manifest.next)
+                manifest = self._following(parts)
+                write_manifest(self.folder, manifest)
+            except BaseException:
+                sweep(self.folder, self._manifest)
+                raise
+            self._rows.settle(parts)
+            self._manifest, self._changed = manifest, False
+            sweep(self.folder, manifest)
+
+    def load_failures(self) -> list[Failure]:
+        """Return the files that could not be indexed."""
+        return read_failures(self.folder)
+
+    def save_failures(self, failures: Iterable[Failure]) -> None:
+        """Replace the list of files that could not be indexed, at once."""
+        with self.lock():
+            write_failures(self.folder, failures)
+
+    def _load(self, manifest: Manifest) -> None:
+        """Take the state of a manifest; OSErrors pass through."""
+        self._rows = Rows.open(self.folder, manifest)
+        self._manifest, self._roots = manifest, list(manifest.roots)
+        self._changed = False
+
+    def _following(self, parts: Iterable[Part]) -> Manifest:
+        """Return the manifest of the next commit."""
+        files = tuple(replace(part.file, dead=part.dead) for part in parts if part.file is not None)
+        return Manifest(
+            self.fingerprint,
+            tuple(self._roots),
+            files,
+            max([self._manifest.next, *(int(file.name) + 1 for file in files)]),
+            self._manifest.generation + 1,
+        )
+
+
+def _grouped(pairs: Iterable[tuple[K, int]]) -> dict[K, list[int]]:
+    groups: dict[K, list[int]] = {}
+    for key, row in pairs:
+        groups.setdefault(key, []).append(row)
+    return groups
+
+
+def _absolute(folder: str | Path) -> Path:
+    return Path(folder).expanduser().absolute()

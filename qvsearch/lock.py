@@ -1,0 +1,108 @@
+"""One writer a library: who holds the lock, and a sentence for everyone else who wants it.
+
+A lock is the operating system's, so that it is free the moment its holder dies.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import filelock
+import orjson
+
+from qvsearch.durable import remove_file, write_file
+from qvsearch.errors import LibraryLocked, QvsearchError
+
+LOCK = "lock"
+HOLDER = "lock.json"  # apart from the lock itself, which others may not read everywhere
+HOLDER_WAIT = 0.5  # seconds: a holder writes its name a moment after it has the lock
+HOLDER_POLL = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that holds a lock; `since` is a local date and time."""
+
+    pid: int
+    host: str
+    since: str
+
+
+class WriterLock:
+    """The right to change one library; taking it again while it is held is free."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # The lock belongs to the object, so that any thread may commit.
+        self._lock = filelock.FileLock(folder / LOCK, thread_local=False)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds it."""
+        return self._lock.is_locked
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock; raises LibraryLocked at once when another does."""
+        if self.is_held:
+            yield
+            return
+        try:
+            self._lock.acquire(blocking=False)
+        except filelock.Timeout as error:
+            raise LibraryLocked(_locked(self.folder)) from error
+        except OSError as error:
+            raise QvsearchError(
+                f"cannot write to the library {self.folder}: {error.strerror}"
+            ) from error
+        try:
+            since = datetime.now().astimezone().isoformat(" ", "seconds")
+            holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
+            write_file(self.folder / HOLDER, orjson.dumps(holder))
+            yield
+        finally:
+            remove_file(self.folder / HOLDER)
+            self._lock.release()
+
+
+def _locked(folder: Path) -> str:
+    """Return who holds the lock, as far as they say."""
+    deadline = time.monotonic() + HOLDER_WAIT
+    while (holder := _read_holder(folder / HOLDER)) is None or not _may_live(holder):
+        if time.monotonic() > deadline:
+            return f"the library {folder} is being changed by another process; wait for its end"
+        time.sleep(HOLDER_POLL)
+    return (
+        f"the library {folder} is being changed by process {holder.pid} on {holder.host}"
+        f" since {holder.since}; wait for its end"
+    )
+
+
+def _read_holder(path: Path) -> Holder | None:
+    try:
+        match orjson.loads(path.read_bytes()):
+            case {"pid": int(pid), "host": str(host), "since": str(since)}:
+                return Holder(pid, host, since)
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _may_live(holder: Holder) -> bool:
+    """Whether the holder is not surely dead: a killed one leaves its name behind."""
+    if holder.host != platform.node() or os.name == "nt":
+        return True
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -1,0 +1,239 @@
+"""The one file that says what a library is: its fingerprint, its roots and its segment files.
+
+A library is what its manifest says; replacing the manifest is the commit. It holds a checksum of
+itself, and a copy lies beside it for the day when it is damaged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from qvsearch.durable import TEMPORARY, Seal, open_file, remove_file, write_file
+from qvsearch.errors import QvsearchError
+from qvsearch.fields import path_field, read_path
+from qvsearch.types import Detail, Fingerprint
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+COPY = "manifest.json.bak"
+SEGMENTS = "segments"
+LARGEST_DIM = 1 << 16
+LARGEST = 256 * 1024 * 1024  # bytes of a manifest; ten thousand segment files take a few
+T = TypeVar("T")
+_NAME = re.compile(r"[0-9]{6,18}")
+
+
+class Damaged(QvsearchError):
+    """A file of a library is not what it was; the text names the file and what differs."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path} is damaged: {reason}; `qvsearch check --repair` keeps what is sound"
+        )
+        self.path = path
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFile:
+    """One pair of files, vectors and sidecar; `dead` are its removed rows as ranges [a, b)."""
+
+    name: str
+    rows: int
+    faiss: Seal
+    sidecar: Seal
+    dead: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A committed state. A removed root leaves None, so that the numbers of the others stay.
+
+    `next` is the number of the next segment file; names are never used twice.
+    """
+
+    fingerprint: Fingerprint
+    roots: tuple[bytes | None, ...] = ()
+    files: tuple[SegmentFile, ...] = ()
+    next: int = 1
+    generation: int = 0
+
+    def to_bytes(self) -> bytes:
+        """Return the file's content."""
+        record = {
+            "format": FORMAT,
+            "generation": self.generation,
+            "fingerprint": self.fingerprint,
+            "roots": [None if root is None else path_field(root) for root in self.roots],
+            "segments": self.files,
+            "next": self.next,
+        }
+        # Once through JSON, because the checksum is of what a reader will see.
+        plain = orjson.loads(orjson.dumps(record))
+        return orjson.dumps(plain | {"sha256": _checksum(plain)}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def faiss_path(folder: Path, name: str) -> Path:
+    """Where a segment file's vectors are."""
+    return folder / SEGMENTS / f"{name}.faiss"
+
+
+def sidecar_path(folder: Path, name: str) -> Path:
+    """Where a segment file's rows are described."""
+    return folder / SEGMENTS / f"{name}.jsonl"
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Make this the library's state; raises QvsearchError where it cannot.
+
+    The copy comes first, so that nothing can fail once the manifest is in place.
+    """
+    data = manifest.to_bytes()
+    write_file(folder / COPY, data)
+    write_file(folder / MANIFEST, data)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the state a manifest file holds; raises Damaged, or QvsearchError for a newer format.
+
+    FileNotFoundError and other OSErrors pass through.
+    """
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise Damaged(path, f"it is larger than {LARGEST:,} bytes")
+        data = file.readall()
+    try:
+        record = orjson.loads(data)
+    except ValueError as error:
+        raise Damaged(path, "it is not JSON") from error
+    match record:
+        case {"format": int(found)} if found > FORMAT:
+            raise QvsearchError(
+                f"{path} has format {found}, and this qvsearch reads up to {FORMAT};"
+                " get a newer one with: pip install -U qvsearch"
+            )
+        case {"sha256": str(checksum)}:
+            del record["sha256"]
+        case _:
+            raise Damaged(path, "it is not the manifest of a library")
+    if checksum != _checksum(record):
+        raise Damaged(path, "its checksum does not fit its content")
+    try:
+        return _parse(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(path, f"it is not what qvsearch writes ({error})") from error
+
+
+def exists(folder: Path) -> bool:
+    """Whether a library is there, damaged or not."""
+    return (folder / MANIFEST).exists() or any((folder / SEGMENTS).glob("*.faiss"))
+
+
+def read_committed(folder: Path) -> Manifest:
+    """Return a library's state; raises QvsearchError where there is none to be had."""
+    try:
+        return read_manifest(folder / MANIFEST)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if exists(folder):
+            raise Damaged(folder / MANIFEST, "it is missing") from error
+        raise QvsearchError(
+            f"no library at {folder}; make one with: qvsearch index PATH..."
+        ) from error
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def unreadable(folder: Path, error: OSError) -> QvsearchError:
+    """Return the error to raise where a library's file cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return Damaged(Path(error.filename), "it is missing")
+    return QvsearchError(f"cannot read the library {folder}: {error.strerror}")
+
+
+def sweep(folder: Path, manifest: Manifest) -> None:
+    """Delete replaced segment files and what commits that died left behind.
+
+    Kept is what any of this manifest, the one on the disk and its copy refers to.
+    """
+    kept = {file.name for file in manifest.files}
+    try:
+        for name in (MANIFEST, COPY):
+            kept |= {file.name for file in read_manifest(folder / name).files}
+        entries = [*folder.iterdir(), *(folder / SEGMENTS).iterdir()]
+    except (OSError, QvsearchError):
+        return  # what is needed is not known
+    for path in entries:
+        temporary = path.name.startswith(".") and path.name.endswith(TEMPORARY)
+        segment = path.parent.name == SEGMENTS and path.suffix in (".faiss", ".jsonl")
+        if temporary or (segment and path.stem not in kept):
+            remove_file(path)
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(record, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _parse(record: dict[str, Any]) -> Manifest:
+    """Raise KeyError, TypeError or ValueError for anything that `to_bytes` does not write."""
+    if _need(record, "format", int) != FORMAT:
+        raise ValueError(f"format is {record['format']}")
+    files = tuple(_parse_file(file) for file in _need(record, "segments", list))
+    following = _need(record, "next", int)
+    names = [int(file.name) for file in files]
+    if len(set(names)) < len(names) or any(name >= following for name in names):
+        raise ValueError("segment names are used twice")
+    return Manifest(
+        _parse_fingerprint(_need(record, "fingerprint", dict)),
+        tuple(None if root is None else read_path(root) for root in _need(record, "roots", list)),
+        files,
+        following,
+        _need(record, "generation", int),
+    )
+
+
+def _parse_fingerprint(record: dict[str, Any]) -> Fingerprint:
+    dim = _need(record, "dim", int)
+    if not 0 < dim <= LARGEST_DIM:
+        raise ValueError(f"dim is {dim}")
+    return Fingerprint(
+        model=_need(record, "model", str),
+        revision=_need(record, "revision", str),
+        dim=dim,
+        detail=Detail(record["detail"]),
+        instruction=_need(record, "instruction", str),
+        prompt_layout=_need(record, "prompt_layout", int),
+        preprocessing=_need(record, "preprocessing", int),
+    )
+
+
+def _parse_file(record: dict[str, Any]) -> SegmentFile:
+    name = _need(record, "name", str)
+    # The name becomes a path.
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no segment name")
+    rows = _need(record, "rows", int)
+    dead = tuple((int(start), int(end)) for start, end in _need(record, "dead", list))
+    edges = [0, *(edge for pair in dead for edge in pair), rows]
+    if edges != sorted(edges):
+        raise ValueError(f"removed rows of {name} are not among its {rows}")
+    return SegmentFile(
+        name, rows, _parse_seal(record["faiss"]), _parse_seal(record["sidecar"]), dead
+    )
+
+
+def _parse_seal(record: dict[str, Any]) -> Seal:
+    return Seal(_need(record, "size", int), _need(record, "sha256", str))
+
+
+def _need(record: dict[str, Any], key: str, kind: type[T]) -> T:
+    value = record[key]
+    if type(value) is not kind:
+        raise TypeError(f"{key} is {value!r}")
+    return value

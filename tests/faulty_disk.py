@@ -1,0 +1,50 @@
+"""An `os` for qvsearch.durable that records each of its operations and can fail or stop at one."""
+
+import os
+
+STEPS = ("open", "write", "close", "replace", "unlink", "mkdir")
+
+
+class FaultyDisk:
+    """Before the operation number `at`, from 1, `act` is called; it raises or never returns."""
+
+    def __init__(self, at=0, act=None):
+        self.at = at
+        self.act = act
+        self.steps = []
+
+    def fsync(self, descriptor):
+        """Do not wait for the disk: no test here cuts the power."""
+        self._count("fsync", (descriptor,))
+
+    def __getattr__(self, name):
+        real = getattr(os, name)
+        if name not in STEPS:
+            return real
+
+        def step(*arguments):
+            if name == "close":
+                real(*arguments)  # a close that reports an error has closed all the same
+                return self._count(name, arguments)
+            self._count(name, arguments)
+            return real(*arguments)
+
+        return step
+
+    def _count(self, name, arguments):
+        self.steps.append((name, arguments))
+        if len(self.steps) == self.at:
+            self.act()
+
+    @property
+    def names(self):
+        return [name for name, _ in self.steps]
+
+
+def failing(number):
+    """Return an `act` that fails as the operating system does."""
+
+    def act():
+        raise OSError(number, os.strerror(number))
+
+    return act
