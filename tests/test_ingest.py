@@ -18,6 +18,7 @@ from PIL import Image
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
 from qvsearch.library import Library
+from qvsearch.media.workers import LOOK_AHEAD_FILES
 from qvsearch.scan import ScanOptions
 from qvsearch.types import Detail, Event, Fingerprint, Kind, Skipped
 
@@ -425,38 +426,52 @@ from qvsearch.library import Library
 
 if __name__ == "__main__":
     def report(event):
+        events.append(event)
         if event.state == "committed":
-            commits.append(event)
-            print(sum(commit.files for commit in commits), flush=True)
-            if len(commits) == {commits}:
-                os.kill(os.getpid(), signal.SIGKILL)
-    commits = []
-    embedder = Counting()
-    options = IngestOptions(max_pixels=PIXELS, commit_seconds=0.0)
-    folder = {root!r}.encode()
-    index(Library.open({library!r}), [folder], embedder.load, options, report, lambda: False)
+            print(event.files, flush=True)
+        if len(events) == {after}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    events = []
+    options = IngestOptions(max_pixels=PIXELS, commit_seconds={seconds})
+    folder, library = {root!r}.encode(), Library.open({library!r})
+    index(library, [folder], Counting().load, options, report, lambda: False)
 """
 
 
-@pytest.mark.parametrize("commits", [1, 3])
-def test_a_killed_run_loses_nothing_that_was_committed(bench, tmp_path, commits):
-    notes(bench.root, 200)
-    words = {"here": __file__, "commits": commits}
+def kill_and_resume(bench: Bench, script: Path, after: int, seconds: float) -> tuple[int, int]:
+    """Kill a run at an event; return how many files were acknowledged, how many came after."""
+    words = {"here": __file__, "after": after, "seconds": seconds}
     words |= {"root": str(bench.root), "library": str(bench.library_folder)}
-    script = tmp_path / "child.py"
     script.write_text(CHILD.format(**words))
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    acknowledged = int(ended.stdout.split()[-1])
-    assert len(bench.names()) == acknowledged < 200
+    acknowledged = sum(map(int, ended.stdout.split()))
+    assert len(bench.names()) == acknowledged
     summary = bench.index()
-    assert (summary.unchanged, summary.embedded) == (acknowledged, 200 - acknowledged)
-    assert len(bench.embedder.embedded) == 200 - acknowledged
+    assert summary.unchanged == acknowledged
+    assert len(bench.embedder.embedded) == summary.embedded
+    return acknowledged, summary.embedded
 
+
+@pytest.mark.parametrize("after", [2, 9, 40])
+def test_a_killed_run_loses_nothing_that_was_committed(bench, tmp_path, after):
+    notes(bench.root, 100)
+    done, rest = kill_and_resume(bench, tmp_path / "child.py", after, 0.0)
+    # planned comes first, then indexed and committed take turns
+    assert (done, rest) == ((after - 1) // 2, 100 - (after - 1) // 2)
     other = Bench(tmp_path / "other", bench.root)
     Library.create(other.library_folder, FINGERPRINT)
     other.index()
     assert other.rows() == bench.rows()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(25))
+def test_many_killed_runs_lose_nothing_that_was_committed(bench, tmp_path, seed):
+    dice = np.random.default_rng(seed)
+    notes(bench.root, 300)
+    kill_and_resume(bench, tmp_path / "child.py", int(dice.integers(1, 300)), dice.random() / 20)
+    assert len(bench.names()) == 300
 
 
 def test_a_missing_root_is_reported_and_loses_nothing(bench):
@@ -702,26 +717,95 @@ def test_a_file_can_be_a_root(bench):
     assert bench.index(path).unchanged == 1
 
 
-def test_a_file_that_vanishes_while_others_are_embedded_is_one_line(bench):
-    paths = notes(bench.root, 80)
+def while_embedding(bench: Bench, act) -> None:
+    """Do something when the first batch is embedded; decoding is then some files ahead."""
     embed = bench.embedder.embed
 
-    def deleting(inputs):
-        for path in paths[70:]:
-            path.unlink(missing_ok=True)
+    def acting(inputs):
+        if not bench.embedder.embedded:
+            act()
         return embed(inputs)
 
-    # hashing and decoding run ahead of the first batch, but not to the end of 80 large files
-    for number, path in enumerate(paths):
-        note(path, f"note {number}\n" + "filler words\n" * 4000)
-    bench.embedder.embed = deleting
+    bench.embedder.embed = acting
+
+
+# the last of so many are not decoded yet when the first batch is embedded
+MANY = LOOK_AHEAD_FILES + 20
+
+
+def test_a_file_that_vanishes_or_changes_before_it_is_decoded_is_one_line(bench):
+    paths = notes(bench.root, MANY)
+    late = paths[-10:]
+
+    def act():
+        for path in late[:5]:
+            path.unlink()
+        for path in late[5:]:
+            note(path, "other words")
+
+    while_embedding(bench, act)
     summary = bench.index()
-    assert {os.path.basename(each.path) for each in summary.failures} <= {
-        f"{number:03}.txt".encode() for number in range(70, 80)
-    }
-    assert summary.embedded + summary.skipped == 80
-    assert summary.skipped > 0
-    assert bench.index(prune=True).unchanged == 70
+    assert [each.path for each in summary.failures] == [os.fsencode(path) for path in late]
+    assert all(each.reason for each in summary.failures)
+    assert summary.embedded == MANY - 10
+    bench.embedder = Counting()
+    summary = bench.index()
+    assert (summary.unchanged, summary.embedded, summary.reused) == (MANY - 10, 1, 4)
+    assert bench.embedder.embedded == ["other words"]
+    assert bench.open().load_failures() == []
+
+
+def test_a_root_that_vanishes_in_mid_run_loses_nothing(bench):
+    notes(bench.root, MANY)
+    away = bench.root.with_name("away")
+    while_embedding(bench, lambda: bench.root.rename(away))
+    summary = bench.index()
+    assert (summary.embedded + summary.skipped, summary.removed) == (MANY, 0)
+    assert 0 < summary.embedded < MANY
+    assert len(bench.names()) == summary.embedded
+    away.rename(bench.root)
+    bench.embedder = Counting()
+    summary = bench.index()
+    assert (summary.unchanged + summary.embedded, summary.skipped) == (MANY, 0)
+
+
+def test_a_copy_of_what_failed_is_tried_for_itself(bench):
+    paths = notes(bench.root, MANY)
+    for path in (paths[-2], paths[-1]):
+        note(path, "the same words")
+    while_embedding(bench, paths[-2].unlink)
+    summary = bench.index()
+    # the two are hashed before the first is found to be gone, or the first is not even hashed
+    assert [each.path for each in summary.failures] == [os.fsencode(paths[-2])]
+    assert os.fsencode(paths[-1]) in bench.rows()
+
+
+def test_copies_of_what_the_model_refuses_are_all_reported(bench):
+    for name in ("a.txt", "b.txt", "c.txt"):
+        note(bench.root / name, "refused")
+    note(bench.root / "d.txt", "fine")
+    bench.embedder.refuses = "refused"
+    summary = bench.index()
+    assert (summary.skipped, summary.embedded) == (3, 1)
+    assert sorted(each.path[-5:] for each in summary.failures) == [b"a.txt", b"b.txt", b"c.txt"]
+
+
+def test_without_a_model_nothing_is_half_done(bench):
+    paths = notes(bench.root, 3)
+    bench.index()
+    before = bench.rows()
+    note(paths[0], "changed")
+
+    def missing_weights():
+        raise QvsearchError("no weights here; `qvsearch models pull` fetches them")
+
+    counting, bench.embedder = bench.embedder, Counting()
+    bench.embedder.load = missing_weights
+    with pytest.raises(QvsearchError, match="no weights here"):
+        bench.index()
+    assert bench.rows() == before
+    bench.embedder = counting
+    assert bench.index().embedded == 1
 
 
 def test_a_plan_says_what_the_run_does_and_touches_nothing(bench):
