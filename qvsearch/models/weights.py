@@ -95,7 +95,11 @@ def resolve(model: str, hub: str = hubs.HUGGING_FACE) -> Weights:
 
 
 def pull(model: str, hub: str = hubs.HUGGING_FACE) -> Weights:
-    """Download a hub's model if it is not here yet; an interrupted download is resumed."""
+    """Download a hub's model if it is not here yet.
+
+    A connection that breaks is taken up where it was by the hub's client; after an interrupted
+    program the files that had arrived whole are kept.
+    """
     return resolve(model, hub)
 
 
