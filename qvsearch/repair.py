@@ -1,0 +1,211 @@
+"""Check every byte of a library, and make a damaged one sound again at the least loss.
+
+Nothing is made up: a row is kept only where its line and its vector are what was written together.
+What is lost is embedded again by the next `qvsearch index`, because its rows are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.durable import make_folder, move_file, open_file
+from qvsearch.errors import QvsearchError
+from qvsearch.lock import WriterLock
+from qvsearch.manifest import (
+    COPY,
+    MANIFEST,
+    SEGMENTS,
+    Damaged,
+    Manifest,
+    SegmentFile,
+    faiss_path,
+    read_committed,
+    read_manifest,
+    sidecar_path,
+    sweep,
+    write_manifest,
+)
+from qvsearch.segments import Part, open_part, read_rows, verify, write_pair
+from qvsearch.sidecar import salvage_row
+from qvsearch.stores.faiss import HEADER_SIZE, FaissStore, code_size, header
+
+if TYPE_CHECKING:
+    from qvsearch.types import Segment
+
+QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a file; `file` is relative to the library."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a repair found and did: `kept` and `lost` are numbers of rows."""
+
+    problems: tuple[Problem, ...]
+    kept: int
+    lost: int
+
+
+def check(folder: str | Path) -> list[Problem]:
+    """Read every byte of a library and return all that is wrong.
+
+    Needs no lock: when a commit comes in between, it starts again. Raises QvsearchError where
+    there is no library or one of a newer format.
+    """
+    folder = Path(folder).expanduser().absolute()
+    while True:
+        manifest, problems = _manifest(folder)
+        if manifest is not None:
+            for file in manifest.files:
+                problems += _examine(folder, file, manifest)
+        if not problems or _manifest(folder)[0] == manifest:
+            return problems
+
+
+def repair(folder: str | Path) -> Repair:
+    """Keep every sound row of a library and drop the rest, in one commit.
+
+    Damaged files are moved to the library's folder `quarantine`. Raises QvsearchError where the
+    manifest and its copy are both damaged.
+    """
+    folder = Path(folder).expanduser().absolute()
+    _manifest(folder)  # before there is a lock file in what may be no library
+    with WriterLock(folder).held():
+        manifest, problems = _manifest(folder)
+        if manifest is None:
+            raise QvsearchError(
+                f"{folder / MANIFEST} and its copy are both damaged, so that nobody knows which"
+                " model made the vectors; index again into another --library"
+            )
+        sound = []
+        for file in manifest.files:
+            faults = _examine(folder, file, manifest)
+            problems += faults
+            if not faults:
+                sound.append(file)
+        if not problems:
+            return Repair((), sum(_live(file) for file in sound), 0)
+        return _rebuild(folder, manifest, sound, problems)
+
+
+def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
+    """Return the library's state, from the copy if need be, and what is wrong with the two."""
+    try:
+        manifest, problems = read_committed(folder), []
+    except Damaged as error:
+        manifest, problems = None, [_problem(folder, error)]
+    try:
+        copy = read_manifest(folder / COPY)
+    except Damaged as error:
+        return manifest, [*problems, _problem(folder, error)]
+    except OSError:
+        return manifest, problems
+    return manifest or copy, problems
+
+
+def _examine(folder: Path, file: SegmentFile, manifest: Manifest) -> list[Problem]:
+    """Return what is wrong with a pair of files."""
+    problems = []
+    for read in (
+        lambda: verify(folder, open_part(folder, file, manifest.fingerprint.dim, 0)),
+        lambda: read_rows(folder, file, manifest.roots),
+    ):
+        try:
+            read()
+        except Damaged as error:
+            problems.append(_problem(folder, error))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            problems.append(Problem(f"{SEGMENTS}/{Path(error.filename or file.name).name}", reason))
+    return problems
+
+
+def _rebuild(
+    folder: Path, manifest: Manifest, sound: list[SegmentFile], problems: list[Problem]
+) -> Repair:
+    """Commit the sound files and new ones with the sound rows of the others."""
+    on_disk = sorted({path.stem for path in (folder / SEGMENTS).glob("[0-9]*.*")})
+    following = max([manifest.next, *(int(name) + 1 for name in on_disk if name.isdigit())])
+    files = []
+    for file in manifest.files:
+        if file in sound:
+            files.append(file)
+        elif rows := list(_salvage(folder, file.name, manifest, _dead(file))):
+            files.append(_write_rows(folder, f"{following:06d}", rows, manifest))
+            following += 1
+    kept = sum(_live(file) for file in files)
+    before = sum(_live(file) for file in manifest.files)
+    state = replace(
+        manifest, files=tuple(files), next=following, generation=manifest.generation + 1
+    )
+    write_manifest(folder, state)
+    make_folder(folder / QUARANTINE)
+    for name in {file.name for file in manifest.files} - {file.name for file in files}:
+        for path in (faiss_path(folder, name), sidecar_path(folder, name)):
+            if path.exists():
+                move_file(path, folder / QUARANTINE / path.name)
+    sweep(folder, state)
+    return Repair(tuple(problems), kept, before - kept)
+
+
+def _salvage(
+    folder: Path, name: str, manifest: Manifest, dead: frozenset[int]
+) -> Iterator[tuple[Segment, bytes]]:
+    """Yield the rows of a damaged pair whose line and vector belong together, but the dead."""
+    try:
+        with open_file(faiss_path(folder, name)) as file:
+            codes = memoryview(file.readall())[HEADER_SIZE:]
+        with open_file(sidecar_path(folder, name)) as file:
+            lines = file.readall().split(b"\n")
+    except OSError:
+        return
+    size = code_size(manifest.fingerprint.dim)
+    rows = len(codes) // size
+    row = 0  # the vector that the next line should belong to
+    for line in lines:
+        # A line break that was made or lost by damage moves all lines after it by one.
+        for found in (row, row - 1, row + 1):
+            if 0 <= found < rows:
+                code = bytes(codes[found * size : (found + 1) * size])
+                segment = salvage_row(line, code, manifest.roots)
+                if segment is not None:
+                    row = found
+                    if found not in dead:
+                        yield segment, code
+                    break
+        row += 1
+
+
+def _write_rows(
+    folder: Path, name: str, rows: list[tuple[Segment, bytes]], manifest: Manifest
+) -> SegmentFile:
+    """Write a new pair of files; the vectors stay as they are, bit for bit."""
+    dim = manifest.fingerprint.dim
+    data = b"".join([header(dim, len(rows)), *(code for _, code in rows)])
+    part = Part(FaissStore.from_bytes(data, dim, len(rows)), np.arange(len(rows)))
+    numbers = {root: number for number, root in enumerate(manifest.roots) if root is not None}
+    segments = {row: segment for row, (segment, _) in enumerate(rows)}
+    return write_pair(folder, name, [part], segments, numbers)
+
+
+def _dead(file: SegmentFile) -> frozenset[int]:
+    return frozenset(row for start, end in file.dead for row in range(start, end))
+
+
+def _live(file: SegmentFile) -> int:
+    return file.rows - sum(end - start for start, end in file.dead)
+
+
+def _problem(folder: Path, error: Damaged) -> Problem:
+    return Problem(error.path.relative_to(folder).as_posix(), error.reason)
