@@ -20,6 +20,7 @@ BATCH_SECONDS = 3.0  # Ctrl-C waits no longer than a batch, and progress moves a
 MAX_TOKENS = 32_768  # 100 MB of pixels; no device is fuller with more
 PROMPT_TOKENS = 24  # around each input
 TOKEN_PIXELS = 32 * 32
+REFUSED_IN_A_ROW = 8  # files; where the embedder takes none of so many, it is not the files
 TOKEN_CHARACTERS = 4  # of English; others are more tokens than this says, which costs only time
 
 
@@ -41,7 +42,8 @@ def embed_files(
 
     A batch may end within a file, so that a long video delays nothing. Before each batch `stop` is
     asked; when it says yes, nothing more comes. An input that the embedder refuses costs its own
-    file only.
+    file only; but where file after file is refused, the QvsearchError is raised and none of those
+    is reported.
     """
     batches = _Batches(load_embedder)
     for outcome in outcomes:
@@ -57,6 +59,7 @@ def embed_files(
                 yield from batches.embed()
     if not stop():
         yield from batches.embed()
+        yield from batches.refused
 
 
 @dataclass(slots=True)
@@ -75,6 +78,12 @@ class _Part:
     source: EmbedInput
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    file: Skipped
+    error: QvsearchError
+
+
 def _parts(decoded: Decoded) -> Iterator[_Part]:
     file = _File(decoded.item, tuple(segment for segment, _ in decoded.segments))
     for _, source in decoded.segments:
@@ -90,6 +99,7 @@ class _Batches:
         self._parts: list[_Part] = []
         self._tokens = 0
         self._budget = 1.0  # tokens: the first batch is one input, its speed sizes the second
+        self.refused: list[Skipped] = []  # since a file was embedded; not reported yet
 
     def add(self, part: _Part) -> bool:
         """Take a part; return whether the batch is full."""
@@ -107,21 +117,32 @@ class _Batches:
         if self._embedder is None:
             self._embedder = self._load_embedder()
         started = time.monotonic()
-        yield from self._embed(self._embedder, parts)
+        outcomes = list(self._embed(self._embedder, parts))  # what the caller does is not timed
         speed = tokens / max(time.monotonic() - started, 1e-6)
         self._budget = min(speed * BATCH_SECONDS, MAX_TOKENS)
+        for outcome in outcomes:
+            if isinstance(outcome, Embedded):
+                yield from self.refused
+                self.refused.clear()
+                yield outcome
+            else:
+                self.refused.append(outcome.file)
+                if len(self.refused) == REFUSED_IN_A_ROW:
+                    raise outcome.error
 
-    def _embed(self, embedder: Embedder, parts: list[_Part]) -> Iterator[Embedded | Skipped]:
+    def _embed(self, embedder: Embedder, parts: list[_Part]) -> Iterator[Embedded | _Refused]:
+        """Embed the parts together or, where the embedder refuses that, file by file."""
         try:
             vectors = embedder.embed([part.source for part in parts])
         except QvsearchError as error:
             files = [list(group) for _, group in groupby(parts, key=lambda part: id(part.file))]
-            if len(files) == 1:
-                parts[0].file.failed = True
-                yield Skipped(parts[0].file.item.location, str(error))
+            if len(files) > 1:
+                for group in files:
+                    yield from self._embed(embedder, group)
                 return
-            for group in files:
-                yield from self._embed(embedder, group)
+            file = parts[0].file
+            file.failed = True
+            yield _Refused(Skipped(file.item.location, str(error)), error)
             return
         for part, vector in zip(parts, vectors, strict=True):
             file = part.file

@@ -56,9 +56,9 @@ class Changes:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def known_files(library: Library) -> dict[bytes, Segment]:
-    """Return one segment of each file in the library."""
-    return {segment.item.location: segment for segment in library.segments.values()}
+def known_files(library: Library, rows: Mapping[bytes, Sequence[int]]) -> dict[bytes, Segment]:
+    """Return one segment of each file, given the rows of each."""
+    return {place: library.segments[numbers[0]] for place, numbers in rows.items()}
 
 
 def known_failures(library: Library) -> dict[bytes, Failure]:

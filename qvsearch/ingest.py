@@ -61,20 +61,25 @@ def index(
     """Make the library hold what is at these absolute paths, embedding only what it never saw.
 
     `load_embedder` is called when the first file needs it. `stop` is asked between batches; what
-    is finished then is committed. Raises QvsearchError for a path that is nowhere, LibraryLocked.
+    is finished then is committed. Raises LibraryLocked, and QvsearchError for a path that is
+    nowhere or where the model, and not a file, fails.
     """
     with library.lock():
         run = Run(library, options, report, stop)
         targets = resolve(library.roots, paths)
         found = find(targets, options.scan, run.stopped)
         items = run.begin(found)
-        with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
-            while items and not run.stopped():
-                jobs = run.jobs(hashed(items, threads))
-                decoded = decoders.decode(jobs, options.max_pixels)
-                for outcome in embed_files(decoded, load_embedder, run.stopped):
-                    run.take(outcome)
-                items = run.second_chances()
+        try:
+            with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
+                while items and not run.stopped():
+                    jobs = run.jobs(hashed(items, threads))
+                    decoded = decoders.decode(jobs, options.max_pixels)
+                    for outcome in embed_files(decoded, load_embedder, run.stopped):
+                        run.take(outcome)
+                    items = run.second_chances()
+        except QvsearchError:
+            run.commit()  # a model that fails takes nothing along that is finished
+            raise
         if not run.stopped():
             run.remove_missing(targets, found)
         run.commit()
@@ -83,7 +88,7 @@ def index(
 
 def plan(library: Library | None, paths: Sequence[bytes], options: IngestOptions) -> Plan:
     """Tell what `index` would do; nothing is written, and only files of equal size are read."""
-    known = {} if library is None else known_files(library)
+    known = {} if library is None else known_files(library, library.by_location())
     failures = {} if library is None else known_failures(library)
     targets = resolve([] if library is None else library.roots, paths)
     found = find(targets, options.scan, lambda: False)

@@ -96,11 +96,11 @@ class Run:
         self._report, self._stop = report, stop
         self._started = self._committed = time.monotonic()
         self._stopped = False
-        self._known = known_files(library)
+        self._rows_of_place = library.by_location()
+        self._known = known_files(library, self._rows_of_place)
         self._failures = known_failures(library)
         self._failures_before = dict(self._failures)
-        self._rows_of_place = library.by_location()
-        self._rows_of_hash = {} if options.force else library.by_hash()
+        self._rows_of_hash: dict[str, list[int]] = {}
         self._underway: dict[bytes, _Underway] = {}
         self._by_content: dict[Content, _Underway] = {}
         self._second_chances: list[Item] = []
@@ -127,6 +127,8 @@ class Run:
         for item in changes.unchanged:
             self._failures.pop(item.location, None)
             self._count("unchanged", item)
+        if changes.to_do and not options.force:
+            self._rows_of_hash = self._library.by_hash()
         self._left = len(changes.to_do)
         estimate = sum(estimated_segments(item) for item in changes.to_do)
         self._report(Event("planned", files=self._left, estimate=estimate))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qvsearch.batches import REFUSED_IN_A_ROW
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
 from qvsearch.library import Library
@@ -790,11 +791,12 @@ def test_copies_of_what_the_model_refuses_are_all_reported(bench):
     assert sorted(each.path[-5:] for each in summary.failures) == [b"a.txt", b"b.txt", b"c.txt"]
 
 
-def test_without_a_model_nothing_is_half_done(bench):
-    paths = notes(bench.root, 3)
+def test_without_a_model_what_needs_none_is_done_and_nothing_by_half(bench):
+    paths = notes(bench.root, 12)
     bench.index()
     before = bench.rows()
-    note(paths[0], "changed")
+    note(paths[1], "changed")
+    os.utime(paths[0], ns=(0, 1))
 
     def missing_weights():
         raise QvsearchError("no weights here; `qvsearch models pull` fetches them")
@@ -805,7 +807,21 @@ def test_without_a_model_nothing_is_half_done(bench):
         bench.index()
     assert bench.rows() == before
     bench.embedder = counting
-    assert bench.index().embedded == 1
+    summary = bench.index()
+    assert (summary.embedded, summary.unchanged, summary.reused) == (1, 11, 0)
+
+
+def test_a_model_that_refuses_file_after_file_ends_the_run_and_blames_none(bench):
+    note(bench.root / "0 fine.txt", "fine")
+    notes(bench.root, REFUSED_IN_A_ROW)
+    bench.embedder.refuses = "note"
+    with pytest.raises(QvsearchError, match="cannot embed note"):
+        bench.index()
+    assert bench.names() == {"0 fine.txt"}
+    assert bench.open().load_failures() == []
+    note(bench.root / "004 fine.txt", "fine as well")
+    assert bench.index().skipped == REFUSED_IN_A_ROW
+    assert bench.names() == {"0 fine.txt", "004 fine.txt"}
 
 
 def test_a_plan_says_what_the_run_does_and_touches_nothing(bench):
