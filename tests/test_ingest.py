@@ -15,13 +15,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qvsearch.batches import REFUSED_IN_A_ROW
+from qvsearch.batches import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
 from qvsearch.library import Library
 from qvsearch.media.workers import LOOK_AHEAD_FILES
 from qvsearch.scan import ScanOptions
-from qvsearch.types import Detail, Event, Fingerprint, Kind, Skipped
+from qvsearch.types import (
+    Decoded,
+    Detail,
+    EmbedInput,
+    Event,
+    Fingerprint,
+    Item,
+    Kind,
+    Segment,
+    Skipped,
+)
 
 DIM = 8
 PIXELS = 64 * 1024
@@ -287,6 +297,39 @@ def test_a_long_file_is_whole_or_absent_when_one_passage_is_refused(bench):
     lines = [row[1] for row in rows]
     assert lines == sorted(lines), "passages come in the file's order"
     assert (lines[0][0], lines[-1][1]) == (1, 23)
+
+
+def frames(root: bytes, count: int, side: int) -> Decoded:
+    item = Item(root, b"v.mp4", Kind.VIDEO, 1, 1)
+    pixels = np.zeros((side, side, 3), dtype=np.uint8)
+    segments = [Segment(item, "hash", float(n), n + 1.0) for n in range(count)]
+    return Decoded(item, tuple((segment, EmbedInput(images=(pixels,))) for segment in segments))
+
+
+def test_batches_are_bounded_and_end_within_long_files():
+    sizes = []
+
+    class Sizing(Counting):
+        def embed(self, inputs):
+            sizes.append(sum(image.size // 3 // 1024 for each in inputs for image in each.images))
+            return super().embed(inputs)
+
+    films = [frames(b"/%d" % number, 64, 512) for number in range(8)]
+    done = list(embed_files(iter(films), Sizing().load, lambda: False))
+    assert [each.item for each in done] == [film.item for film in films]
+    for embedded, film in zip(done, films, strict=True):
+        assert embedded.segments == tuple(segment for segment, _ in film.segments)
+        assert embedded.vectors.shape == (64, DIM)
+    assert sizes[0] == 256, "the first batch is one input"
+    assert max(sizes) <= MAX_TOKENS + 256
+    assert sum(sizes) == 8 * 64 * 256
+
+
+def test_stop_is_heard_within_a_long_file():
+    embedder = Counting()
+    stop = lambda: len(embedder.embedded) > 0  # noqa: E731
+    assert list(embed_files(iter([frames(b"/r", 64, 64)]), embedder.load, stop)) == []
+    assert len(embedder.embedded) == 1
 
 
 def test_a_vector_that_is_none_is_never_stored(bench):
