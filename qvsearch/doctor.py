@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
+from qvsearch.errors import QvsearchError
 from qvsearch.estimate import gemm_rate, photo_flop
 from qvsearch.models.weights import DEFAULT_MODEL, list_models
 from qvsearch.types import Detail
@@ -84,7 +85,12 @@ def _openmp_copies() -> int:
 
 
 def _weights() -> Iterator[Fact]:
-    for model in list_models():
+    try:
+        models = list_models()
+    except QvsearchError as error:  # a damaged checkpoint must not end the examination
+        yield Fact("models", "cannot be listed", str(error))
+        return
+    for model in models:
         here = "not downloaded" if model.folder is None else str(model.folder)
         wanted = model.name == DEFAULT_MODEL and model.folder is None
         yield Fact(model.name, here, f"qvsearch models pull {model.name}" if wanted else None)
@@ -119,4 +125,5 @@ def _speed(device: str | None, dtype: str | None) -> Iterator[Fact]:
     yield Fact("matrix products", f"{rate / 1e9:,.0f} GFLOP/s, measured for a second")
     for detail in Detail:
         seconds = photo_flop(detail) / rate
-        yield Fact(f"photo, {detail}", f"{seconds:.2g} s with the 2B model, computed")
+        shown = f"{seconds:.3f}" if seconds < 1 else f"{seconds:,.1f}"
+        yield Fact(f"photo, {detail}", f"{shown} s with the 2B model, computed")

@@ -23,7 +23,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         asked = True
         # not Python's own handler: that would wait for a matrix product to end
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        hint("\nfinishing this batch; Ctrl-C again leaves at once")
+        hint("finishing this batch; Ctrl-C again leaves at once")
 
     before = {each: signal.signal(each, ask) for each in (signal.SIGINT, signal.SIGTERM)}
     try:

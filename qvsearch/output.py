@@ -1,4 +1,4 @@
-"""What people and programs read: harmless text, tables, JSON lines; it decides nothing.
+"""What people and programs read: harmless text, JSON lines, errors and hints; it decides nothing.
 
 Results go to standard output. Progress and hints go to standard error, and only to a terminal.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from qvsearch import output
@@ -55,7 +56,8 @@ class Speed:
         speed = self._per_second(1)
         if speed is None or not speed:
             return None
-        return max(0.0, self.work_left / speed - (now - self._points[-1][0]))
+        overdue = now - self._points[-1][0]
+        return max(self.work_left / speed - overdue, min(self.work_left, 1) / speed)
 
     def _per_second(self, what: int) -> float | None:
         if not self._points or self._points[-1][0] <= self._points[0][0]:
@@ -74,8 +76,8 @@ class Progress:
         self._bar: rich.progress.Progress | None = None
         self._task: TaskID | None = None
         if sys.stderr.isatty() and not (quiet or json):
-            self._bar = _bar()
-            self._task = self._bar.add_task("looking at the files", total=None, note="")
+            self._bar = _bar(lambda: self._note(time.monotonic()))
+            self._task = self._bar.add_task("looking at the files", total=None)
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -90,36 +92,43 @@ class Progress:
         """Take one event."""
         if self._json:
             output.write(output.json_line(output.event_record(event)))
-        now = time.monotonic()
-        if event.state == "planned":
+        planned = event.state == "planned"
+        if planned:
             self._files = event.files
             self._speed.plan(event.estimate)
         elif event.estimate:
-            self._speed.done(event.estimate, now)
+            self._speed.done(event.estimate, time.monotonic())
         if self._bar is None or self._task is None:
             return
-        if event.state == "planned":
+        if planned:
             self._bar.update(self._task, total=event.estimate, description="indexing")
         else:
-            self._bar.update(self._task, advance=event.estimate, note=self._note(now))
+            self._bar.advance(self._task, event.estimate)
 
     def _note(self, now: float) -> str:
+        if not self._files:
+            return ""
         speed, left = self._speed.files_per_second(), self._speed.seconds_left(now)
         shown = "" if speed is None else f", {speed:.3g} files/s"
         shown += "" if left is None else f", {output.clock(round(left))} left"
         return f"{self._speed.files:,} of {self._files:,} files{shown}"
 
 
-def _bar() -> rich.progress.Progress:
+def _bar(note: Callable[[], str]) -> rich.progress.Progress:
+    """Return a bar with a note behind it that is asked for whenever it is drawn."""
     from rich import progress
     from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.text import Text
+
+    class Note(progress.ProgressColumn):
+        def render(self, task: rich.progress.Task) -> Text:
+            return Text(note())
 
     return progress.Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        TextColumn("{task.fields[note]}"),
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=16),
+        Note(),
         console=Console(stderr=True),
         transient=True,
     )

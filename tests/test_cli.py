@@ -1,0 +1,460 @@
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from colours import FINGERPRINT
+from PIL import Image
+from typer.main import get_command
+
+from qvsearch.cli import app, main
+from qvsearch.library import Library
+
+COLOURS = ["red", "green", "blue", "yellow"]
+
+
+@pytest.fixture
+def run(capfdbinary):
+    """Run a command line in this process; give its exit code, output and errors."""
+
+    def run(*arguments):
+        code = main([os.fsdecode(argument) for argument in arguments])
+        captured = capfdbinary.readouterr()
+        return code, captured.out, captured.err.decode()
+
+    return run
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A computer of its own, without a network, where nothing was indexed or downloaded."""
+    for variable in ("XDG_DATA_HOME", "HF_HOME", "MODELSCOPE_CACHE", "HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # this process may have read the variables already
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "home"))
+    monkeypatch.delenv("QVSEARCH_MODEL", raising=False)
+    monkeypatch.setenv("QVSEARCH_LIBRARY", str(tmp_path / "library"))
+    return tmp_path
+
+
+def write_files(folder):
+    for colour in COLOURS:
+        Image.new("RGB", (64, 64), colour).save(folder / f"{colour}.png")
+    (folder / "note.txt").write_text("A note about the sea.\nIt has two lines.\n")
+
+
+@pytest.fixture
+def files(home):
+    folder = home / "files"
+    folder.mkdir()
+    write_files(folder)
+    return folder
+
+
+@pytest.fixture
+def indexed(run, files, tiny):
+    """Files in a library that the test may change."""
+    code, _, error = run("index", files, "--model", tiny, "--quiet")
+    assert (code, error) == (0, "")
+    return files
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, tiny):
+    """The same for tests that only read."""
+    folder = tmp_path_factory.mktemp("shared") / "files"
+    folder.mkdir()
+    write_files(folder)
+    library = str(folder.parent / "library")
+    assert main(["index", str(folder), "--model", str(tiny), "-l", library, "-q"]) == 0
+    return folder
+
+
+@pytest.fixture
+def searchable(shared, home, monkeypatch):
+    monkeypatch.setenv("QVSEARCH_LIBRARY", str(shared.parent / "library"))
+    return shared
+
+
+def subprocess_of(*arguments, **options):
+    command = [sys.executable, "-m", "qvsearch", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def records(output):
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def path_of(record):
+    return base64.b64decode(record["path_b64"]) if "path_b64" in record else record["path"].encode()
+
+
+def is_one_sentence(error):
+    return error.startswith("qvsearch: ") and error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_index_says_what_it_did(run, files, tiny):
+    (files / "empty.png").touch()
+    code, output, error = run("index", files, "--model", tiny)
+    lines = output.decode().splitlines()
+    assert lines[0] == "found 6 = indexed 5 + unchanged 0 + skipped 1"
+    assert lines[1].startswith("embedded 5, reused 0, removed 0; 5 segments in ")
+    assert lines[2:] == ["skipped:", f"  {files}/empty.png: empty file"]
+    assert (code, error) == (3, "")
+
+
+def test_index_in_json_is_an_event_a_line_and_a_summary(run, files, tiny):
+    code, output, error = run("index", files, "--model", tiny, "--json")
+    *events, summary = records(output)
+    assert (code, error) == (0, "")
+    assert sorted(path_of(event) for event in events if event["state"] == "indexed") == sorted(
+        os.fsencode(path) for path in files.iterdir()
+    )
+    assert summary["state"] == "summary"
+    assert summary["found"] == summary["indexed"] + summary["unchanged"] + summary["skipped"] == 5
+    code, output, _ = run("index", files, "--json")
+    assert (code, records(output)[-1]["unchanged"], records(output)[-1]["segments"]) == (0, 5, 0)
+
+
+def test_quiet_is_quiet(run, files, tiny):
+    assert run("index", files, "--model", tiny, "-q") == (0, b"", "")
+
+
+def test_a_dry_run_does_nothing(run, files, tiny, home):
+    code, output, error = run("index", files, "--model", tiny, "--dry-run")
+    assert (code, error) == (0, "")
+    assert "would embed 4 image, 1 text, about 5 segments" in output.decode()
+    _, output, _ = run("index", files, "--model", tiny, "--dry-run", "--json")
+    assert records(output)[0]["to_embed"] == {"image": 4, "text": 1}
+    assert not (home / "library").exists()
+
+
+def test_a_path_that_is_not_there_makes_no_library(run, home, tiny):
+    code, output, error = run("index", home / "missing", "--model", tiny)
+    assert (code, output) == (2, b"")
+    assert is_one_sentence(error)
+    assert str(home / "missing") in error
+    assert not (home / "library").exists()
+
+
+def test_search_finds_files_of_each_kind(run, searchable):
+    code, output, error = run("search", "the sea", "--json")
+    hits = records(output)
+    assert (code, error) == (0, "")
+    assert [(hit["kind"], hit["rank"]) for hit in hits] == [
+        *(("image", rank) for rank in (1, 2, 3, 4)),
+        ("text", 1),
+    ]
+    assert hits[-1]["lines"] == [1, 2]
+    assert hits[-1]["snippet"].startswith("A note about the sea.")
+    assert (hits[0]["width"], hits[0]["height"]) == (64, 64)
+    scores = [hit["score"] for hit in hits if hit["kind"] == "image"]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_picture_finds_itself(run, searchable):
+    for picture in (searchable / "red.png", searchable / "blue.png"):
+        _, output, _ = run("search", picture, "--kind", "image", "--json", "-k", "1")
+        (hit,) = records(output)
+        assert hit["path"] == str(picture)
+
+
+def test_the_table_is_plain_in_a_pipe(run, searchable):
+    code, output, _ = run("search", "the sea", "--top", "2")
+    shown = output.decode()
+    assert code == 0
+    assert re.findall(r"^(Images|Texts)$", shown, re.M) == ["Images", "Texts"]
+    assert len(re.findall(r"^\d+  -?0\.\d{3}", shown, re.M)) == 3
+    assert "\x1b" not in shown
+
+
+def test_a_search_without_hits(run, searchable):
+    assert run("search", "sea", "--kind", "video") == (1, b"", "")
+    assert run("search", "sea", "--under", searchable / "elsewhere", "--json") == (1, b"", "")
+    assert run("search", "sea", "--before", "1990-01-01")[0] == 1
+    assert run("search", "sea", "--after", "1990-01-01")[0] == 0
+
+
+def test_a_relative_path_under_which_to_search(run, searchable, monkeypatch):
+    monkeypatch.chdir(searchable.parent)
+    _, output, _ = run("search", "sea", "--under", "files/red.png", "--paths")
+    assert output == os.fsencode(searchable / "red.png") + b"\n"
+
+
+def test_a_query_may_begin_with_a_dash(run, searchable):
+    assert run("search", "--kind", "text", "--paths", "--", "-40 degrees")[0] == 0
+
+
+def test_several_libraries_by_name(run, files, tiny, home):
+    assert run("index", files / "red.png", "-l", "holidays", "--model", tiny)[0] == 0
+    _, output, _ = run("search", "sea", "--library", "holidays", "--json")
+    assert records(output)[0]["library"] == str(home / "home" / "qvsearch" / "holidays")
+
+
+MISTAKES = [
+    (["search", "sea", "--kind", "audio"], "'audio'.*image.*video.*text"),
+    (["search", "sea", "--top", "0"], "--top"),
+    (["search", "sea", "--topp", "3"], "--topp.*--top"),
+    (["search", "sea", "--after", "soon"], "--after 'soon' is no date"),
+    (["search", "sea", "--rerank", "0"], "--rerank"),
+    (["search"], "the query is empty"),
+    (["search", "  "], "the query is empty"),
+    (["search", "sea", "--image", "missing.jpg"], "missing.jpg: no such file"),
+    (["search", "sea", "--model", "Qwen/Qwen3-VL-Embedding-8B"], "made with --model"),
+    (["search", "sea", "--device", "abacus"], "abacus"),
+    (["search", "sea", "--rerank"], "Qwen/Qwen3-VL-Reranker-2B.*models pull"),
+    (["index"], "PATH"),
+    (["index", "files", "--dim", "64000"], "--dim"),
+    (["index", "files", "--detail", "high"], "made with --detail low"),
+    (["index", "missing"], "missing"),
+    (["remove", "missing"], "missing"),
+    (["searhc", "sea"], "searhc"),
+    (["models", "verify", "Qwen/Qwen3-VL-Embedding-2B"], "models pull"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), MISTAKES, ids=range(len(MISTAKES)))
+def test_a_mistake_is_one_sentence_that_names_it(run, searchable, monkeypatch, arguments, says):
+    monkeypatch.chdir(searchable.parent)
+    code, output, error = run(*arguments)
+    assert (code, output) == (2, b"")
+    assert is_one_sentence(error)
+    assert re.search(says, error)
+
+
+def test_an_unreadable_query_picture(run, searchable, home):
+    (home / "broken.jpg").write_bytes(b"nothing")
+    code, output, error = run("search", "sea", "--image", home / "broken.jpg")
+    assert (code, output) == (2, b"")
+    assert is_one_sentence(error)
+    assert "broken.jpg cannot be the query" in error
+
+
+def test_libraries_that_cannot_be_searched(run, home):
+    code, output, error = run("search", "sea")
+    assert (code, output) == (2, b"")
+    assert is_one_sentence(error)
+    assert str(home / "library") in error
+    Library.create(home / "library", FINGERPRINT)
+    code, _, error = run("search", "sea")
+    assert code == 2
+    assert is_one_sentence(error)
+    assert "is empty; fill it with: qvsearch index FOLDER" in error
+
+
+def test_a_new_library_without_weights_says_how_to_get_them(home, files):
+    process = subprocess_of("index", str(files))
+    output, error = process.communicate()
+    assert (process.returncode, output) == (2, b"")
+    assert is_one_sentence(error.decode())
+    assert "qvsearch models pull Qwen/Qwen3-VL-Embedding-2B" in error.decode()
+    assert not (home / "library").exists()
+
+
+def test_a_reranker_adds_its_score(run, searchable, tiny):
+    options = ["--rerank", "3", "--reranker", tiny, "--json"]
+    code, output, error = run("search", "the sea", *options)
+    assert (code, error) == (0, "")
+    hits = records(output)
+    judged = [hit for hit in hits if "rerank_score" in hit]
+    assert len(judged) == 3
+    assert all(0 <= hit["rerank_score"] <= 1 for hit in judged)
+    assert all("score" in hit for hit in hits)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count", "query"),
+    [
+        (["--rerank", "sea"], 20, "sea"),
+        (["sea", "--rerank"], 20, "sea"),
+        (["--rerank", "5", "sea"], 5, "sea"),
+        (["--rerank=7", "sea"], 7, "sea"),
+        (["--rerank", "-k", "3", "sea"], 20, "sea"),
+        (["--", "--rerank"], None, "--rerank"),
+        (["sea"], None, "sea"),
+    ],
+)
+def test_rerank_takes_a_number_or_none(arguments, count, query):
+    command = get_command(app).commands["search"]
+    parsed = command.make_context("search", list(arguments)).params
+    assert (parsed["rerank"], parsed["query"]) == (count, query)
+
+
+HOSTILE = [
+    b"two\nlines.png",
+    b"\x1b]0;owned\x07\x1b[31m.png",
+    b"\xff\xfe not utf-8.png",
+    "gpj.\u202egnp.png".encode(),
+    b"-k.png",
+    b"[red]markup[bold].png",
+    b"  spaces  .png",
+]
+
+
+def test_hostile_names_are_indexed_shown_harmlessly_and_given_back_exactly(run, home, tiny):
+    folder = os.fsencode(home / "hostile")
+    os.mkdir(folder)
+    paths = [os.path.join(folder, name) for name in HOSTILE]
+    for shade, path in enumerate(paths):
+        with open(path, "wb") as file:
+            Image.new("RGB", (64, 64), (20 * shade, 0, 0)).save(file, "PNG")
+    # a path that cannot be read, so that the report shows such a name too
+    broken = os.path.join(folder, b"broken\x1b[2J\xff\n.png")
+    with open(broken, "wb"):
+        pass
+    code, output, error = run("index", folder, "--model", tiny)
+    assert (code, error) == (3, "")
+    assert b"\x1b" not in output
+    assert output.count(b"\n") == 4
+
+    _, output, _ = run("search", "red", "--json")
+    assert b"\x1b" not in output
+    assert "\u202e".encode() not in output
+    assert sorted(path_of(hit) for hit in records(output)) == sorted(paths)
+    _, output, _ = run("search", "red")
+    assert b"\x1b" not in output
+    output.decode("utf-8")
+    _, output, _ = run("search", "red", "-0")
+    assert sorted(output.split(b"\0")[:-1]) == sorted(paths)
+    _, output, _ = run("search", "red", "--paths", "--under", paths[0])
+    assert output == paths[0] + b"\n"
+    assert run("search", "--image", paths[2], "--json", "--", paths[0])[0] == 0
+
+
+def test_a_relative_path_that_begins_with_a_dash(run, home, tiny, monkeypatch):
+    monkeypatch.chdir(home)
+    Image.new("RGB", (64, 64)).save(home / "-0.png")
+    assert run("index", "--model", tiny, "--", "-0.png")[0] == 0
+
+
+def test_status_counts_and_finds_what_is_stale(run, indexed):
+    (indexed / "empty.png").touch()
+    run("index", indexed)
+    (indexed / "red.png").unlink()
+    (indexed / "note.txt").write_text("changed")
+    code, output, error = run("status", "--json")
+    (status,) = records(output)
+    assert (code, error) == (0, "")
+    assert status["kinds"] == {
+        "image": {"items": 4, "segments": 4},
+        "text": {"items": 1, "segments": 1},
+    }
+    assert status["gone"] == [{"path": str(indexed / "red.png")}]
+    assert status["changed"] == [{"path": str(indexed / "note.txt")}]
+    assert status["failed"] == [
+        {"path": str(indexed / "empty.png"), "reason": "empty file", "tries": 1}
+    ]
+    assert status["roots"] == [{"path": str(indexed), "reachable": True}]
+    assert status["model"]["detail"] == "low"
+    code, output, _ = run("status")
+    assert code == 0
+    assert "4 files, 4 segments" in output.decode()
+    assert "empty.png: empty file (tried once)" in output.decode()
+
+
+def test_status_of_a_root_that_is_away(run, indexed):
+    indexed.rename(indexed.parent / "away")
+    _, output, _ = run("status", "--json")
+    (status,) = records(output)
+    assert (status["gone"], status["roots"][0]["reachable"]) == ([], False)
+    code, output, _ = run("index", indexed)
+    assert code == 3
+    assert f"not there: {indexed}; nothing of it was removed" in output.decode()
+
+
+def test_remove_forgets_and_leaves_the_files(run, indexed):
+    code, output, _ = run("remove", indexed / "red.png", indexed / "note.txt", "--json")
+    assert (code, records(output)) == (0, [{"removed": 2}])
+    assert (indexed / "red.png").exists()
+    _, output, _ = run("search", "sea", "--paths")
+    assert len(output.splitlines()) == 3
+
+
+def test_check_finds_a_flipped_byte_and_repair_keeps_the_rest(run, indexed, home):
+    assert run("check") == (0, b"every byte is as it was written\n", "")
+    vectors = next((home / "library" / "segments").glob("*.faiss"))
+    data = bytearray(vectors.read_bytes())
+    data[-3] ^= 1
+    vectors.write_bytes(data)
+    code, output, _ = run("check", "--json")
+    (report,) = records(output)
+    assert code == 1
+    assert [problem["file"] for problem in report["problems"]] == [f"segments/{vectors.name}"]
+    code, _, error = run("search", "sea")
+    assert code == 2
+    assert is_one_sentence(error)
+    assert run("check", "--repair")[0] == 0
+    assert run("check")[0] == 0
+    assert run("index", indexed)[0] == 0
+    assert len(run("search", "sea", "--paths")[1].splitlines()) == 5
+
+
+def test_a_locked_library_is_left_alone(run, indexed, home):
+    library = Library.open(home / "library")
+    with library.lock():
+        code, output, error = run("index", indexed)
+    assert (code, output) == (11, b"")
+    assert is_one_sentence(error)
+    assert str(os.getpid()) in error
+
+
+def test_doctor_reports_facts(run, home):
+    code, output, error = run("doctor", "--json")
+    assert (code, error) == (0, "")
+    facts = {fact["name"]: fact["value"] for fact in records(output)}
+    assert {"torch", "transformers", "pillow-heif", "device", "library", "free disk"} <= set(facts)
+    assert facts["library"] == f"{home / 'library'} (not made yet)"
+    seconds = [
+        float(facts[f"photo, {detail}"].split()[0].replace(",", ""))
+        for detail in ("low", "medium", "high")
+    ]
+    assert 0 < seconds[0] < seconds[1] < seconds[2]
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(home, tiny, run):
+    folder = home / "many"
+    folder.mkdir()
+    for number in range(60):
+        Image.new("RGB", (320, 320), (4 * number, 0, 0)).save(folder / f"{number}.png")
+    process = subprocess_of("index", str(folder), "--model", str(tiny), "--json")
+    while json.loads(process.stdout.readline())["state"] != "indexed":
+        pass
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate()
+    summary = records(output)[-1]
+    assert (process.returncode, error) == (130, b"")
+    assert summary["interrupted"]
+    assert summary["indexed"] + summary["left"] == 60
+    _, output, _ = run("index", folder, "--json")
+    after = records(output)[-1]
+    assert (after["unchanged"], after["indexed"]) == (summary["indexed"], summary["left"])
+
+
+def test_a_reader_that_leaves_stops_nothing(home, files, tiny, run):
+    process = subprocess_of("index", str(files), "--model", str(tiny), "--json")
+    process.stdout.readline()
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), error) == (0, b"")
+    assert len(run("search", "sea", "--paths")[1].splitlines()) == 5
+
+
+def test_version_and_help(run):
+    assert re.fullmatch(rb"qvsearch \d+\.\d+\.\d+\n", run("--version")[1])
+    assert b"qvsearch index ~/Photos" in run()[1]
+    assert run("search", "-h")[0] == 0
+
+
+def test_the_installed_program_is_the_same_program(home):
+    program = Path(sys.executable).parent / "qvsearch"
+    done = subprocess.run([program, "status"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr)

@@ -1,0 +1,142 @@
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from qvsearch.cli import app
+from qvsearch.models.weights import MODELS
+from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+COMMANDS = get_command(app).commands
+
+
+def section(title):
+    """The text below a heading, up to the next one of its level or above."""
+    match = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^#{{1,3}} |\Z)", README, re.M | re.S)
+    assert match, f"README.md has no section {title!r}"
+    return match[2]
+
+
+def options_of(command):
+    return {name for parameter in command.params for name in parameter.opts if name[:2] == "--"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_section(name):
+    assert re.search(rf"^### `qvsearch {name}\b", README, re.M)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_examples_in_its_help(name):
+    assert f"qvsearch {name}" in str(COMMANDS[name].help) or name == "models"
+
+
+@pytest.mark.parametrize("name", ["index", "search", "check"])
+def test_every_option_is_described(name):
+    undescribed = {
+        option
+        for option in options_of(COMMANDS[name])
+        if not re.search(f"`[^`]*{option}\\b", README)
+    }
+    assert undescribed == set()
+
+
+def test_every_option_that_is_described_exists():
+    known = set().union(*(options_of(command) for command in COMMANDS.values()), {"--help"})
+    for command in COMMANDS["models"].commands.values():
+        known |= options_of(command)
+    assert set(re.findall(r"`(--[a-z0-9-]+)", README)) <= known
+
+
+def test_every_kind_and_suffix_is_in_the_table_of_formats():
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", section("Formats"), re.M))
+    assert set(rows) == set(Kind)
+    for kind, suffixes in rows.items():
+        expected = {suffix for suffix, of in KIND_OF_SUFFIX.items() if of == kind}
+        assert set(re.findall(r"`(\.\w+)`", suffixes)) == expected
+
+
+def test_every_extra_is_listed():
+    listed = re.findall(r"^\| `\[(\w+)\]` \|", section("Install"), re.M)
+    assert set(listed) == set(PROJECT["optional-dependencies"])
+
+
+def test_every_model_and_detail_is_listed():
+    assert set(MODELS) <= set(re.findall(r"`(Qwen/[^`]+)` \|", section("Models")))
+    tokens = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", section("Models"), re.M))
+    assert {Detail(name): int(count) * 1024 for name, count in tokens.items()} == {
+        detail: detail.max_pixels for detail in Detail
+    }
+
+
+def test_every_field_of_the_json_is_described():
+    from test_output import Kind, hit, record
+
+    other = hit(b"/photos/a.mp4", Kind.VIDEO, start=0.0, end=1.5).segment
+    everything = record(
+        moments=((0.25, other),),
+        start=2.0,
+        end=3.0,
+        lines=(1, 2),
+        snippet="a",
+        width=1,
+        height=1,
+        rerank_score=0.5,
+    )
+    everything |= record(b"/photos/\xff.jpg")
+    rows = re.findall(r"^\| (`.*?`) \| [a-z]", section("`qvsearch search [QUERY]`"), re.M)
+    described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert set(everything) == described
+
+
+def test_the_file_tree_is_the_tree():
+    block = re.search(r"```\nqvsearch/\n(.*?)```", README, re.S)[1]
+    listed, folders = set(), []
+    for line in filter(None, block.splitlines()):
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        folders[depth - 1 :] = [name]
+        if not name.endswith("/"):
+            listed.add("".join(folders))
+    package = ROOT / "qvsearch"
+    actual = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert listed == actual
+
+
+def test_ci_runs_the_test_command():
+    command = re.search(r"^\$ (.*)$", section("Tests"), re.M)[1]
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert set(command.split(" && ")) <= set(script)
+
+
+def test_the_version_of_python_is_the_one_that_is_needed():
+    assert f"Python {PROJECT['requires-python'].removeprefix('>=')} or later" in README
+
+
+def examples():
+    """Every command line that the README or a help text shows, without what follows a pipe."""
+    texts = [README, *(str(command.help) for command in COMMANDS.values())]
+    texts += [str(command.help) for command in COMMANDS["models"].commands.values()]
+    for text in texts:
+        for line in re.findall(r"^(?:\$ |\s*)(qvsearch (?!\[).*)$", text, re.M):
+            words = shlex.split(line, comments=True)
+            ends = [place for place, word in enumerate(words) if word in {"|", "&&"}]
+            yield words[1 : ends[0] if ends else None]
+
+
+@pytest.mark.parametrize("words", list(examples()), ids=" ".join)
+def test_every_example_is_a_command_line(words):
+    name, *arguments = words
+    command = COMMANDS[name]
+    if name == "models":
+        command, arguments = command.commands[arguments[0]], arguments[1:]
+    command.make_context(name, arguments)

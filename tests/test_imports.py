@@ -1,0 +1,93 @@
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "qvsearch"
+
+FLOORS = [
+    "types errors",
+    "durable fields interrupt output prompt scan",
+    "backends media models stores",
+    "failures library lock manifest repair rows segments sidecar",
+    "batches changes demo doctor estimate fingerprint ingest missing rerank retrieve run status",
+    "__main__ cli models_cli options report tables upkeep",
+]
+FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
+
+
+def module_name(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imported(path):
+    """The package's modules that a module imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else node.module for name in inner]
+        yield from (name for name in names if name in MODULES and name != "qvsearch")
+
+
+IMPORTS = {
+    name: set(imported(path)) - {name} for name, path in MODULES.items() if name != "qvsearch"
+}
+
+
+def floor(name):
+    return FLOOR_OF[name.split(".")[1]]
+
+
+def test_imports_point_down():
+    upward = {
+        f"{name} imports {other}"
+        for name, others in IMPORTS.items()
+        for other in others
+        if floor(other) > floor(name)
+    }
+    assert upward == set()
+
+
+def test_no_module_needs_one_that_needs_it():
+    list(TopologicalSorter(IMPORTS).static_order())
+
+
+def loaded_by(code):
+    """The modules that a fresh Python has after running some code."""
+    report = "import sys; print('\\n' + ' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"numpy", "torch", "transformers", "faiss", "PIL", "av", "huggingface_hub", "rich.table"}
+
+
+def test_help_loads_nothing_heavy():
+    for arguments in (["--help"], ["search", "--help"], ["models", "--help"], ["--version"]):
+        loaded = loaded_by(f"from qvsearch.cli import main; assert main({arguments}) == 0")
+        assert not HEAVY & loaded, arguments
+
+
+def test_importing_the_package_loads_only_itself():
+    ours = {name for name in loaded_by("import qvsearch") if name.startswith("qvsearch")}
+    assert ours == {"qvsearch"}
+
+
+def test_public_names_are_there_and_stay_what_they_are():
+    code = """
+from qvsearch import search
+import qvsearch.retrieve, qvsearch
+assert callable(search) and qvsearch.search is search
+assert [getattr(qvsearch, name).__name__ for name in qvsearch.__all__]
+"""
+    assert "torch" in loaded_by(code)
