@@ -158,7 +158,8 @@ class Library:
     def lock(self) -> Iterator[None]:
         """Keep other writers out; needed for changes, and free where it is held already.
 
-        What others committed since the opening is loaded first. Raises LibraryLocked.
+        What others committed since the opening is loaded first, what those that died left behind
+        is deleted. Raises LibraryLocked.
         """
         if self._lock.is_held:
             yield
@@ -175,6 +176,7 @@ class Library:
                     self._load(manifest)
                 except OSError as error:
                     raise unreadable(self.folder, error) from error
+            sweep(self.folder, self._manifest)
             yield
 
     def add_root(self, root: bytes) -> None:
@@ -241,8 +243,10 @@ class Library:
                 parts = self._rows.write(self._roots, self._manifest.next)
                 manifest = self._following(parts)
                 write_manifest(self.folder, manifest)
-            except BaseException:
+            except BaseException as error:
                 sweep(self.folder, self._manifest)
+                if isinstance(error, OSError):
+                    raise unreadable(self.folder, error) from error
                 raise
             self._rows.settle(parts)
             self._manifest, self._changed = manifest, False

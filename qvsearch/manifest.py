@@ -152,8 +152,8 @@ def read_committed(folder: Path) -> Manifest:
 
 def unreadable(folder: Path, error: OSError) -> QvsearchError:
     """Return the error to raise where a library's file cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        return Damaged(Path(error.filename), "it is missing")
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return Damaged(Path(os.fsdecode(error.filename)), "it is missing")
     return QvsearchError(f"cannot read the library {folder}: {error.strerror}")
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.durable import MIB
 from qvsearch.errors import QvsearchError
-from qvsearch.manifest import Damaged, Manifest, faiss_path
+from qvsearch.manifest import Damaged, Manifest, SegmentFile, faiss_path
 from qvsearch.segments import (
     Part,
     merge_plan,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from qvsearch.types import Segment, Vectors
 
+MANY_BYTES = 32 * MIB  # of vectors: with more, threads are worth their start
 LARGEST_SCORE = 1.01  # a cosine of rounded unit vectors is below this
 
 
@@ -54,14 +56,7 @@ class Rows:
         rows = cls(folder, manifest.fingerprint.dim)
         starts = list(accumulate((file.rows for file in manifest.files), initial=0))
         rows._next = starts.pop()
-        # Checksums release the interpreter, so that several files are verified at once.
-        with ThreadPoolExecutor() as pool:
-            opened = pool.map(
-                lambda file, start: open_part(folder, file, rows.dim, start),
-                manifest.files,
-                starts,
-            )
-            rows._parts = list(opened)
+        rows._parts = _open_parts(folder, manifest, starts)
         for part, file in zip(rows._parts, manifest.files, strict=True):
             segments = read_rows(folder, file, manifest.roots)
             alive = part.store.alive.tolist()
@@ -152,3 +147,16 @@ class Rows:
                 where = np.flatnonzero((rows >= first) & (rows <= last))
                 if len(where):
                     yield part, np.searchsorted(part.numbers, rows[where]), where
+
+
+def _open_parts(folder: Path, manifest: Manifest, starts: Sequence[int]) -> list[Part]:
+    """Open all segment files, each numbered from its start."""
+
+    def opened(file: SegmentFile, start: int) -> Part:
+        return open_part(folder, file, manifest.fingerprint.dim, start)
+
+    if sum(file.faiss.size for file in manifest.files) < MANY_BYTES:
+        return list(map(opened, manifest.files, starts))
+    # Checksums release the interpreter, so that several files are verified at once.
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(opened, manifest.files, starts))
