@@ -1,4 +1,4 @@
-"""The records that travel through qvsearch and its three seams; how they are made is unknown here."""
+"""The records that travel through qvsearch and its three seams, not how they are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of the true architecture with random weights, written once a run."""
+"""Checkpoints of the true architecture: random ones, written once a run, and the demo's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from qvsearch.backends.local import LocalEmbedder
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +44,11 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("wide")
     return write_checkpoint(folder, WIDE_TEXT, WIDE_VISION, dtype=torch.bfloat16)
+
+
+@pytest.fixture(scope="session")
+def demo_embedder() -> LocalEmbedder:
+    """The checkpoint in the package: where a vector's meaning matters."""
+    from qvsearch.backends.local import LocalEmbedder
+
+    return LocalEmbedder("demo", device="cpu")

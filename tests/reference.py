@@ -141,7 +141,7 @@ def write_checkpoint(
     vocabulary = -(-len(tokenizer) // 64) * 64
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in VISION_TOKENS}
     config = Qwen3VLConfig(
-        text_config=text | {"vocab_size": vocabulary, "tie_word_embeddings": tied},
+        text_config={"vocab_size": vocabulary} | text | {"tie_word_embeddings": tied},
         vision_config=vision,
         image_token_id=ids["image_pad"],
         video_token_id=ids["video_pad"],

@@ -1,0 +1,70 @@
+"""Prints what a photo costs with the 2B model here: `python tests/bench/seconds_per_photo.py`.
+
+The weights are random, which changes no time; the configuration is the true one. A photo of each
+detail is embedded alone, as often as asked, and the median is printed with the extremes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
+
+from qvsearch.backends.local import LocalEmbedder
+from qvsearch.types import Detail, EmbedInput
+
+TRUE_TEXT = WIDE_TEXT | {"num_hidden_layers": 28, "vocab_size": 151_936}
+TRUE_VISION = WIDE_VISION | {"depth": 24, "deepstack_visual_indexes": [5, 11, 17]}
+TRUE_PARAMETERS = 2_127_532_032
+SIDES = {  # pixels: height and width at the whole budget
+    Detail.LOW: (512, 512),
+    Detail.MEDIUM: (768, 1024),
+    Detail.HIGH: (1152, 1600),
+}
+
+
+def measure(device: str | None, repeats: int) -> None:
+    """Print a line a detail, and the memory that the process took."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = write_checkpoint(Path(folder), TRUE_TEXT, TRUE_VISION, dtype=torch.bfloat16)
+        torch.set_num_threads(torch.get_num_interop_threads())  # the reference sets one
+        embedder = LocalEmbedder(checkpoint, device)
+    network = embedder.network
+    parameters = sum(each.numel() for each in network.model.parameters())
+    assert parameters == TRUE_PARAMETERS, parameters
+    print(f"{network.device}, {network.dtype}, {torch.get_num_threads()} threads")
+    for detail, sides in SIDES.items():
+        pixels = np.random.default_rng(0).integers(0, 256, (*sides, 3), np.uint8)
+        source = EmbedInput(images=(pixels,))
+        embedder.embed([source])
+        seconds = [_seconds(embedder, source) for _ in range(repeats)]
+        print(
+            f"{detail:7}{statistics.median(seconds):8.2f} s a photo"
+            f"  ({min(seconds):.2f} to {max(seconds):.2f}, {repeats} runs)"
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"memory at its peak {peak / 2**20:.1f} GiB, the writing of the weights included")
+
+
+def _seconds(embedder: LocalEmbedder, source: EmbedInput) -> float:
+    start = time.perf_counter()
+    embedder.embed([source])
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Measure what a photo costs.")
+    parser.add_argument("--device")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    measure(arguments.device, arguments.repeats)
