@@ -18,6 +18,11 @@ from qvsearch.media import video
 from qvsearch.types import Item, Kind
 
 LOW = 256 * 32 * 32
+FAST = {
+    "libx264": {"preset": "ultrafast", "sc_threshold": "0"},
+    "libvpx": {"deadline": "realtime", "cpu-used": "8"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
+}
 WIDTH, HEIGHT, BITS = 176, 144, 11
 
 
@@ -45,10 +50,9 @@ def make(
     rate=10,
     times=None,
     keyframe_every=None,
-    turn=None,
 ):
     """Encode frames; `times` in milliseconds, else one after the other."""
-    options = {"preset": "ultrafast", "sc_threshold": "0"} if codec == "libx264" else {}
+    options = dict(FAST.get(codec, {}))
     if keyframe_every:
         options["g"] = str(keyframe_every)
     with av.open(path, "w", format=form) as container:
@@ -56,8 +60,6 @@ def make(
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.bit_rate = 2_000_000
-        if turn is not None:
-            stream.set_display_rotation(*turn)
         if times is not None:
             stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         for index, pixels in enumerate(frames):
@@ -190,6 +192,23 @@ def test_a_long_video_with_few_keyframes_is_decoded_through(tmp_path):
     assert max(segment.end - segment.start for segment, _ in segments) < 1.8
 
 
+def test_frames_that_are_predicted_from_both_sides(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(path, "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "3", "g": "250"})
+        stream.width, stream.height = WIDTH, HEIGHT
+        for number in range(500):
+            picture = av.VideoFrame.from_ndarray(frame_of(number), "rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    segments = decode(path)
+    assert len(segments) == 20
+    assert_whole(segments, 20.0)
+    assert_times_are_those_of_the_frames(segments, 25)
+    for index, (segment, _) in enumerate(segments):
+        assert index <= segment.start < index + 0.25
+
+
 def test_neighbours_that_look_the_same_are_one_moment(tmp_path):
     scenes = [frame_of(0)] * 40 + [frame_of(2047)] * 30 + [frame_of(5)] * 30
     segments = decode(make(tmp_path / "a.mp4", scenes))
@@ -214,29 +233,43 @@ def test_a_small_thing_that_moves_is_seen(tmp_path):
     assert len(decode(make(tmp_path / "a.mp4", frames))) == 5
 
 
+def shown(pixels, matrix):
+    """Move each pixel where a display matrix a, b, c, d puts it."""
+    a, b, c, d = matrix
+    y, x = np.indices(pixels.shape[:2])
+    to_x, to_y = a * x + c * y, b * x + d * y
+    to_x, to_y = to_x - to_x.min(), to_y - to_y.min()
+    result = np.zeros((to_y.max() + 1, to_x.max() + 1, 3), np.uint8)
+    result[to_y, to_x] = pixels
+    return result
+
+
 @pytest.mark.parametrize(
-    ("turn", "operations"),
+    "matrix",
     [
-        ((0, False, False), []),
-        ((90, False, False), [Image.Transpose.ROTATE_90]),
-        ((180, False, False), [Image.Transpose.ROTATE_180]),
-        ((-90, False, False), [Image.Transpose.ROTATE_270]),
-        ((0, True, False), [Image.Transpose.FLIP_LEFT_RIGHT]),
-        ((0, False, True), [Image.Transpose.FLIP_TOP_BOTTOM]),
-        ((90, True, False), [Image.Transpose.ROTATE_90, Image.Transpose.FLIP_LEFT_RIGHT]),
-        ((-90, True, False), [Image.Transpose.ROTATE_270, Image.Transpose.FLIP_LEFT_RIGHT]),
+        (1, 0, 0, 1),
+        (0, 1, -1, 0),  # a phone held upright
+        (-1, 0, 0, -1),
+        (0, -1, 1, 0),
+        (-1, 0, 0, 1),
+        (1, 0, 0, -1),
+        (0, 1, 1, 0),
+        (0, -1, -1, 0),
     ],
 )
-def test_phone_videos_are_upright(tmp_path, turn, operations):
+def test_phone_videos_are_upright(tmp_path, matrix):
     pixels = np.full((128, 192, 3), 60, np.uint8)
     pixels[:40, :60] = 250  # a bright top left corner
-    path = make(tmp_path / "a.mp4", [pixels] * 10, turn=turn)
+    path = make(tmp_path / "a.mp4", [pixels] * 10)
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (65536 * value for value in matrix)
+    place = data.index(b"tkhd") + 44  # as in ISO/IEC 14496-12
+    struct.pack_into(">9i", data, place, a, b, 0, c, d, 0, 0, 0, 2**30)
+    path.write_bytes(data)
     [(segment, input_)] = decode(path)
-    upright = Image.fromarray(pixels)
-    for operation in operations:
-        upright = upright.transpose(operation)
-    assert (segment.width, segment.height) == upright.size
-    assert np.abs(input_.images[0].astype(int) - np.asarray(upright)).mean() < 4
+    upright = shown(pixels, matrix)
+    assert (segment.height, segment.width) == upright.shape[:2]
+    assert np.abs(input_.images[0].astype(int) - upright).mean() < 4
 
 
 def test_a_variable_frame_rate(tmp_path):
@@ -362,7 +395,7 @@ def sound(path, cover=None):
         if cover is not None:
             picture = container.add_stream("mjpeg", rate=1)
             picture.width, picture.height, picture.pix_fmt = 64, 64, "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic
+            picture.disposition = av.stream.Disposition.attached_pic.value
         samples = av.AudioFrame.from_ndarray(
             np.zeros((1, 44100), np.float32), format="fltp", layout="mono"
         )

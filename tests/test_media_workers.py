@@ -202,8 +202,8 @@ def test_small_results_make_room_for_more():
 
 def test_patience_grows_with_the_file_to_an_end():
     photo, film = named("a", Kind.IMAGE, 5_000_000), named("b", Kind.VIDEO, 200_000_000)
-    assert patience(photo) == 35
-    assert patience(film) == 260
+    assert patience(photo) == 125
+    assert patience(film) == 320
     assert patience(named("c", Kind.VIDEO, 10**11)) == 600
 
 

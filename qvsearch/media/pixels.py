@@ -84,7 +84,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _DEEP_GREY:
         return _deep_grey_rgb(image)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", rgba.size, (255, 255, 255))
         white.paste(rgba, mask=rgba.getchannel("A"))
         return white
@@ -126,4 +126,4 @@ def _scaled(values: NDArray[np.float32]) -> NDArray[np.uint8]:
         low, high = 0.0, whites[0]
     values -= low
     values *= 255 / max(high - low, 1e-30)  # a flat picture has no range
-    return np.rint(values).astype(np.uint8)
+    return np.rint(values, out=values).astype(np.uint8)
