@@ -411,7 +411,6 @@ def test_every_model_of_the_table_is_pinned_to_a_whole_commit() -> None:
     assert all(re.fullmatch("[0-9a-f]{40}", model.revision) for model in MODELS.values())
 
 
-@pytest.mark.skipif(not weights.DEMO_FOLDER.exists(), reason="the demo is not trained yet")
 def test_models_are_listed_with_where_they_are(hub: Hub, ask: Ask) -> None:
     program = """
 from qvsearch.models.weights import list_models

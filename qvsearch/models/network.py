@@ -216,6 +216,7 @@ def _load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 (transformers has no n
 
 
 def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:  # noqa: ANN401
+    from safetensors import SafetensorError
     from transformers import Qwen3VLModel
     from transformers.utils import logging
 
@@ -230,8 +231,8 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Any: 
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise QvsearchError(f"{folder} holds no Qwen3-VL weights: {error}") from error
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise QvsearchError(f"{folder} holds no sound Qwen3-VL weights: {error}") from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise QvsearchError(
