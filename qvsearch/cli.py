@@ -1,10 +1,13 @@
 """The command line: each command parses, calls one function and prints; it holds no logic."""
 
+import os
 import shlex
-import tempfile
+import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -90,7 +93,7 @@ def index(
         report.show_plan(*plan_index(folder, paths, choice, how), json=json)
         return
     opened = fingerprint.open_or_create(folder, choice, paths)
-    _hint_demo(opened)
+    _hint_demo(opened, quiet)
     with interrupt.interrupts() as stop, report.Progress(quiet, json) as progress:
         summary = ingest.index(
             opened,
@@ -139,7 +142,7 @@ def search(
     qvsearch search --rerank 20 "invoice from March" --json | jq -r .path
     qvsearch search -- "-40 degrees"
     """  # noqa: D301
-    from qvsearch.fingerprint import Choice, load_embedder, load_reranker, open_library
+    from qvsearch.fingerprint import Choice, find_reranker, load_embedder, open_library
     from qvsearch.library import library_folder
     from qvsearch.retrieve import SearchOptions, answer, parse_date, parse_query
 
@@ -154,20 +157,19 @@ def search(
     )
     choice = Choice(model, None, None, device, dtype, hub)
     opened = open_library(library_folder(library), choice)
-    _hint_demo(opened)
+    _hint_demo(opened, quiet)
     hits = answer(
         opened,
         asked,
         which,
         lambda: load_embedder(opened.fingerprint, choice),
-        (lambda: load_reranker(reranker, choice)) if rerank else None,
+        find_reranker(reranker, choice) if rerank else None,
         lambda skipped: output.hint(
-            f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}"
+            f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}", quiet
         ),
     )
     if json:
-        for hit in hits:
-            output.write(output.json_line(output.hit_record(hit, opened.folder)))
+        output.write_json(output.hit_record(hit, opened.folder) for hit in hits)
     elif paths or print0:
         output.write_paths(hits, b"\0" if print0 else b"\n")
     elif hits:
@@ -175,7 +177,7 @@ def search(
 
         print_hits(hits)
     if not hits:
-        output.hint("nothing found")
+        output.hint("nothing found", quiet)
         raise typer.Exit(NOTHING_FOUND)
 
 
@@ -191,27 +193,30 @@ def demo(
     qvsearch demo
     qvsearch demo /tmp/drawn
     """  # noqa: D301
+    import tempfile
+    from contextlib import chdir
+
     from qvsearch.demo.show import write_world
 
     folder = folder or Path(tempfile.mkdtemp(prefix="qvsearch-demo-"))
     if folder.exists() and any(folder.iterdir()):
         raise QvsearchError(f"{folder} is not empty; name a new folder for the demo")
-    questions = write_world(folder)
-    world, library = (
-        [str(folder / part) for part in ("pictures", "clips", "notes")],
-        str(folder / "library"),
-    )
-    _show("first, index what was drawn", ["index", *world, "-l", library, "--model", "demo"])
-    for question in questions:
-        arguments = ["search", *([question.text] if question.text else [])]
-        arguments += ["--image", str(question.image)] if question.image else []
-        arguments += ["--kind", question.kind] if question.kind else []
-        _show(question.title, [*arguments, "--top", "3", "-l", library])
-        output.line(f"drawn for it: {question.answer}")
+    folder.mkdir(parents=True, exist_ok=True)
+    output.line(f"$ cd {shlex.quote(str(folder))}")
+    with chdir(folder):
+        questions = write_world(Path())
+        _show(["index", "pictures", "clips", "notes", "-l", "./library", "--model", "demo"])
+        for question in questions:
+            output.line()
+            output.line(f"{question.title}; drawn for it: {question.answer}")
+            arguments = ["--image", str(question.image)] if question.image else []
+            arguments += ["--kind", question.kind] if question.kind else []
+            arguments += [question.text] if question.text else []
+            _show(["search", "-l", "./library", "--top", "3", *arguments])
 
 
-def _show(title: str, arguments: list[str]) -> None:
-    output.line(f"\n{title}:\n$ qvsearch {shlex.join(arguments)}")
+def _show(arguments: list[str]) -> None:
+    output.line(f"$ qvsearch {shlex.join(arguments)}")
     main(arguments)
 
 
@@ -219,13 +224,15 @@ app.add_typer(upkeep)
 app.add_typer(models, name="models")
 
 
-def _hint_demo(library: "Library") -> None:
+def _hint_demo(library: "Library", quiet: bool) -> None:
     if library.fingerprint.model == "demo":
-        output.hint("the demo model knows only its drawn world")
+        output.hint("the demo model knows only its drawn world", quiet)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; an error is one sentence."""
+    if arguments is None:
+        sys.excepthook = _crash
     try:
         code = app(arguments, prog_name="qvsearch", standalone_mode=False)
     except QvsearchError as error:
@@ -237,6 +244,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except OSError as error:
-        output.fail(f"{error.strerror or error}: {error.filename}")
+        place = "" if error.filename is None else f": {output.safe_text(error.filename)}"
+        output.fail(f"{error.strerror or error}{place}")
         return FAILED
     return code if isinstance(code, int) else 0
+
+
+def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show a mistake of ours; Python's own exit code for it would mean that nothing was found."""
+    traceback.print_exception(kind, error, trace)
+    sys.stderr.flush()
+    os._exit(FAILED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,13 +108,20 @@ def load_embedder(made: Fingerprint, choice: Choice) -> Embedder:
     return LocalEmbedder(model, choice.device, choice.dtype, made.dim)
 
 
-def load_reranker(model: str | None, choice: Choice) -> Reranker:
-    """Load a reranker: a hub id, a local folder, or the 2B one."""
-    from qvsearch.backends.local import LocalReranker
+def find_reranker(model: str | None, choice: Choice) -> Callable[[], Reranker]:
+    """Fetch a reranker, a hub id, a local folder or the 2B one; return what loads it.
 
+    Raises QvsearchError where it cannot be had, before anything else has cost its time.
+    """
     model = model or DEFAULT_RERANKER
     resolve(model, choice.hub)
-    return LocalReranker(model, choice.device, choice.dtype)
+
+    def load() -> Reranker:
+        from qvsearch.backends.local import LocalReranker
+
+        return LocalReranker(model, choice.device, choice.dtype)
+
+    return load
 
 
 def _is_folder(model: str | None) -> bool:

@@ -21,9 +21,10 @@ def list_(json: options.Json = False) -> None:
 
     states = list_models()
     if json:
-        for state in states:
-            folder = None if state.folder is None else str(state.folder)
-            output.write(output.json_line(output.present({**asdict(state), "folder": folder})))
+        output.write_json(
+            output.present(asdict(state) | {"folder": state.folder and str(state.folder)})
+            for state in states
+        )
         return
     from qvsearch.tables import print_models
 

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -105,8 +105,13 @@ def event_record(event: Event) -> dict[str, object]:
     """Return what `index --json` says of one file."""
     path = {} if event.path is None else path_fields("path", event.path)
     kind = None if event.kind is None else event.kind.value
-    segments = event.segments or None
-    rest = {"kind": kind, "segments": segments, "reason": event.reason}
+    rest = {
+        "kind": kind,
+        "segments": event.segments or None,
+        "reason": event.reason,
+        "files": event.files or None,
+        "estimate": event.estimate if event.path is None and event.estimate else None,
+    }
     return present({"state": event.state, **path, **rest})
 
 
@@ -120,6 +125,12 @@ def write(data: bytes) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def write_json(records: Iterable[Mapping[str, object]]) -> None:
+    """Write each record as a line of JSON."""
+    for record in records:
+        write(json_line(record))
+
+
 def line(text: str = "") -> None:
     """Print one harmless line to standard output."""
     encoding = sys.stdout.encoding or "utf-8"
@@ -131,9 +142,9 @@ def fail(message: str) -> None:
     _to_stderr(f"qvsearch: {message}")
 
 
-def hint(message: str) -> None:
+def hint(message: str, quiet: bool = False) -> None:
     """Say something useful to a person: on standard error, and only to a terminal."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not quiet:
         _to_stderr(message)
 
 

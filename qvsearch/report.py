@@ -91,7 +91,7 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         if self._json:
-            output.write(output.json_line(output.event_record(event)))
+            output.write_json([output.event_record(event)])
         planned = event.state == "planned"
         if planned:
             self._files = event.files
@@ -109,7 +109,7 @@ class Progress:
         if not self._files:
             return ""
         speed, left = self._speed.files_per_second(), self._speed.seconds_left(now)
-        shown = "" if speed is None else f", {speed:.3g} files/s"
+        shown = "" if speed is None else f", {speed:,.{0 if speed >= 10 else 2}f} files/s"
         shown += "" if left is None else f", {output.clock(round(left))} left"
         return f"{self._speed.files:,} of {self._files:,} files{shown}"
 
@@ -188,7 +188,7 @@ def exit_code(summary: Summary) -> int:
 def show_summary(summary: Summary, quiet: bool, json: bool) -> None:
     """Print what a run did and what it could not do; quietly only the latter."""
     if json:
-        output.write(output.json_line(summary_record(summary)))
+        output.write_json([summary_record(summary)])
         return
     if not quiet:
         _print_counts(summary)
@@ -211,7 +211,7 @@ def _print_counts(summary: Summary) -> None:
 def show_plan(plan: Plan, seconds: float | None, json: bool) -> None:
     """Print what a run would do and, where that can be told, how long it would take."""
     if json:
-        output.write(output.json_line(plan_record(plan, seconds)))
+        output.write_json([plan_record(plan, seconds)])
         return
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(plan.to_index.items()))
     output.line(f"would embed {kinds or 'nothing'}, about {plan.segments:,} segments")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library import Library
-    from qvsearch.types import Embedder, Reranker, Vectors
+    from qvsearch.types import Embedder, Pixels, Reranker, Vectors
 
 QUERY_SEGMENTS = 8  # frames or passages that stand for a video or a text file as the query
 MOMENTS = 5  # other segments of an item that a hit carries
@@ -156,7 +156,13 @@ def query_inputs(query: Query, max_pixels: int) -> list[EmbedInput]:
         ]
         picks = np.linspace(0, len(inputs) - 1, min(QUERY_SEGMENTS, len(inputs)))
         return [inputs[round(pick)] for pick in picks]
-    images = () if query.image is None else _decoded(query.image, max_pixels)[0].images
+    images: tuple[Pixels, ...] = ()
+    if query.image is not None:
+        if kind_of(query.image) not in (Kind.IMAGE, None):
+            raise QvsearchError(
+                f"--image takes a picture; give {os.fsdecode(query.image)} as the query itself"
+            )
+        images = _decoded(query.image, max_pixels)[0].images
     return [EmbedInput(text=query.words, images=images, instruction=query.instruction)]
 
 
@@ -182,9 +188,13 @@ def _masks(segments: Mapping[int, Segment], options: SearchOptions) -> list[NDAr
     """Return which rows may answer, a mask for each kind that has any."""
     size = max(segments) + 1
     masks: dict[Kind, NDArray[np.bool_]] = {}
+    # a folder may have been indexed by its own name and be asked for by a link's
+    under = None if options.under is None else {options.under, os.path.realpath(options.under)}
     for row, segment in segments.items():
         item = segment.item
-        if _wanted(item, options):
+        if _wanted(item, options) and (
+            under is None or any(is_below(item.location, folder) for folder in under)
+        ):
             masks.setdefault(item.kind, np.zeros(size, dtype=np.bool_))[row] = True
     return [masks[kind] for kind in Kind if kind in masks]
 
@@ -194,9 +204,7 @@ def _wanted(item: Item, options: SearchOptions) -> bool:
         return False
     if options.after is not None and item.mtime_ns < options.after:
         return False
-    if options.before is not None and item.mtime_ns >= options.before:
-        return False
-    return options.under is None or is_below(item.location, options.under)
+    return options.before is None or item.mtime_ns < options.before
 
 
 def _best(library: Library, vectors: Vectors, mask: NDArray[np.bool_], wanted: int) -> list[Hit]:

@@ -91,7 +91,7 @@ def print_status(status: Status) -> None:
             (each.kind, f"{each.items:,} files, {each.segments:,} segments")
             for each in status.holdings
         ),
-        ("size", f"{status.size / 1e6:,.1f} MB"),
+        ("size", _size(status.size)),
         ("changed", f"{len(status.changed):,} files since they were indexed"),
         ("gone", f"{len(status.gone):,} files"),
         ("failed", f"{len(status.failures):,} files"),
@@ -117,12 +117,18 @@ def print_models(states: Iterable[ModelState]) -> None:
                 state.role,
                 f"{state.parameters / 1e6:,.0f} M",
                 "" if state.dim is None else str(state.dim),
-                f"{state.size / 1e9:.1f} GB" if state.size > 1e8 else f"{state.size / 1e6:.1f} MB",
+                _size(state.size),
                 "no" if state.folder is None else "yes",
             )
             for state in states
         ],
     )
+
+
+def _size(count: int) -> str:
+    thousands = min((len(str(count)) - 1) // 3, 3)
+    unit = ("bytes", "kB", "MB", "GB")[thousands]
+    return f"{count / 1000**thousands:.{min(thousands, 1)}f} {unit}"
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:

@@ -27,7 +27,7 @@ def status(library: options.LibraryName = None, json: options.Json = False) -> N
 
     found = library_status(_open(library))
     if json:
-        output.write(output.json_line(status_record(found)))
+        output.write_json([status_record(found)])
         return
     from qvsearch.tables import print_status
 
@@ -57,7 +57,7 @@ def check(
     rows = None if repaired is None else {"kept": repaired.kept, "lost": repaired.lost}
     if json:
         record = {"problems": [asdict(problem) for problem in problems], **(rows or {})}
-        output.write(output.json_line(record))
+        output.write_json([record])
     else:
         for problem in problems:
             output.line(f"{problem.file}: {problem.reason}")
@@ -79,7 +79,7 @@ def remove(
 
     count = forget(_open(library), paths)
     if json:
-        output.write(output.json_line({"removed": count}))
+        output.write_json([{"removed": count}])
     else:
         output.line(f"removed {count:,} files from the library; the files are where they were")
 
@@ -102,8 +102,7 @@ def doctor(
 
     facts = examine(library_folder(library), device, dtype)
     if json:
-        for fact in facts:
-            output.write(output.json_line(asdict(fact)))
+        output.write_json(output.present(asdict(fact)) for fact in facts)
         return
     from qvsearch.tables import print_facts
 

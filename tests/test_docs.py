@@ -95,6 +95,32 @@ def test_every_field_of_the_json_is_described():
     assert set(everything) == described
 
 
+def test_every_field_of_what_index_says_is_described():
+    from qvsearch.ingest import Summary
+    from qvsearch.output import event_record
+    from qvsearch.report import summary_record
+    from qvsearch.types import Event
+
+    file = Event("indexed", b"/a", Kind.TEXT, segments=1, reason="why")
+    planned = Event("planned", files=1, estimate=1)
+    summary = Summary(
+        **dict.fromkeys(Summary.__dataclass_fields__, 0)
+        | {
+            "unreachable": (),
+            "kept": (),
+            "failures": (),
+        }
+    )
+    text = section("`qvsearch index PATH...`")
+    described = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", text, re.M)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    fields = {*event_record(file), *event_record(planned), *summary_record(summary)}
+    assert fields <= described
+
+
 def test_the_file_tree_is_the_tree():
     block = re.search(r"```\nqvsearch/\n(.*?)```", README, re.S)[1]
     listed, folders = set(), []

@@ -119,6 +119,16 @@ def test_filters(make_library, options, expected):
     assert [path for _, _, path in found(ask(library, **options))] == expected
 
 
+def test_a_folder_may_be_asked_for_by_a_link(make_library, tmp_path):
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    root = os.fsencode(real)
+    item = Item(root, b"a.jpg", Kind.IMAGE, 1, 0)
+    library = make_library([(Segment(item, "0"), (1, 0, 0))], root)
+    assert len(ask(library, under=os.fsencode(tmp_path / "link"))) == 1
+
+
 def test_nothing_left_by_the_filters_needs_no_model(make_library):
     library = make_library([(picture(b"a.jpg"), (1, 0, 0))])
 
@@ -280,6 +290,7 @@ def test_a_video_as_the_query_is_several_frames(make_library, tmp_path):
         ("empty.png", b"", "empty.png cannot be the query: empty file"),
         ("missing.png", None, "missing.png: no such file"),
         ("sheet.xls", b"x", "qvsearch does not take files of this suffix"),
+        ("clip.mp4", b"x", "--image takes a picture; give .*clip.mp4 as the query itself"),
     ],
 )
 def test_an_unreadable_query_is_said_before_a_model_is_loaded(
