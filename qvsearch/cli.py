@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.main import get_command
 
 from qvsearch import __version__, options, output
 from qvsearch.errors import QvsearchError
@@ -234,7 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         sys.excepthook = _crash
     try:
-        code = app(arguments, prog_name="qvsearch", standalone_mode=False)
+        command = get_command(app)
+        code = command.main(arguments, prog_name="qvsearch", standalone_mode=False)
     except QvsearchError as error:
         output.fail(str(error))
         return error.exit_code

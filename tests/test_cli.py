@@ -458,3 +458,16 @@ def test_the_installed_program_is_the_same_program(home):
     done = subprocess.run([program, "status"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)
+
+
+def test_a_mistake_of_ours_is_no_empty_answer():
+    code = """
+import sys
+from qvsearch import cli, library
+library.Library.open = lambda folder: 1 / 0
+sys.argv = ["qvsearch", "search", "sea"]
+sys.exit(cli.main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "ZeroDivisionError" in done.stderr

@@ -183,11 +183,13 @@ tables.print_hits([long, wide, *(hit(name) for name in NAMES), video, text])
 
 
 def in_terminal(code, columns=80):
-    """Run Python with its output on a terminal, and return what the terminal received."""
+    """Run Python on a terminal, and return what the terminal received."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=environment
+    )
     os.close(theirs)
     received = io.BytesIO()
     while True:
@@ -206,7 +208,7 @@ def in_terminal(code, columns=80):
 def without_escapes(text):
     import re
 
-    return re.sub(r"\x1b\]8;[^\x1b]*\x1b\\|\x1b\[[0-9;]*m", "", text).replace("\r", "")
+    return re.sub(r"\x1b\]8;[^\x1b]*\x1b\\|\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
 
 
 def test_a_table_on_a_terminal_fits_and_links_to_the_exact_file():

@@ -1,4 +1,7 @@
+import re
+
 import pytest
+from test_output import in_terminal, is_harmless, without_escapes
 
 from qvsearch.report import Speed
 
@@ -50,3 +53,32 @@ def test_files_that_were_guessed_too_small_leave_no_time_below_zero():
     for second in range(4):
         speed.done(1, now=float(second))
     assert speed.seconds_left(now=3.0) == 0
+
+
+SHOW = """
+from qvsearch.report import Progress
+from qvsearch.types import Event
+with Progress(quiet={quiet}, json=False) as report:
+    report(Event("unchanged", b"/a.jpg"))
+    report(Event("planned", files=3, estimate=66))
+    report(Event("indexed", b"/b.jpg", segments=1, estimate=1))
+    report(Event("skipped", b"/c.jpg", reason="empty file", estimate=1))
+"""
+
+
+def test_a_terminal_shows_how_far_it_is():
+    shown = in_terminal(SHOW.format(quiet=False))
+    lines = [without_escapes(each) for each in re.split(r"[\r\n]", shown)]
+    assert any("indexing" in line and "2 of 3 files" in line for line in lines)
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_a_quiet_run_shows_nothing():
+    assert in_terminal(SHOW.format(quiet=True)) == ""
+
+
+def test_hints_are_shown_on_a_terminal_and_harmless():
+    code = "from qvsearch.output import hint; hint('one\\x1b[2J'); hint('two', quiet=True)"
+    shown = in_terminal(code)
+    assert shown.strip() == "one\\x1b[2J"
+    assert is_harmless(shown.strip())
