@@ -67,11 +67,20 @@ def smart_resize(
     return h, w
 
 
-def fit(image: Image.Image, max_pixels: int, min_pixels: int = MIN_PIXELS) -> Pixels:
-    """Return a picture as (h, w, 3) uint8 within the budget, resized once."""
+def fit(
+    image: Image.Image,
+    max_pixels: int,
+    min_pixels: int = MIN_PIXELS,
+    *,
+    shown_width: int | None = None,
+) -> Pixels:
+    """Return a picture as (h, w, 3) uint8 within the budget, resized once.
+
+    `shown_width` is that of a video whose pixels are not square.
+    """
     rgb = upright_rgb(image)
     height, width = smart_resize(
-        rgb.height, rgb.width, min_pixels=min_pixels, max_pixels=max_pixels
+        rgb.height, shown_width or rgb.width, min_pixels=min_pixels, max_pixels=max_pixels
     )
     return np.array(rgb.resize((width, height), Image.Resampling.BICUBIC))
 

@@ -37,16 +37,18 @@ SECONDS_PER_FRAME = 1.0  # nobody searches for less
 # a video's frames are neighbours' copies where grey levels of 32x32 differ by less than this on
 # average: noise and compression stay under 0.5, one small thing that moves passes 2
 SAME_FRAME = 1.5
-THUMBNAIL = 32
 DECODE_THREADS = 2  # a file's own; files are decoded side by side already
-# frames that no other frame is predicted from are not decoded where so many lie between two that
-# are taken: one beside it does as well, and of a film with B-frames that saves 70 % of the work
+# frames that no other needs are not decoded where so many lie between two that are taken: its
+# neighbour does as well, and with B-frames that saves 70 % of the work
 NEAR_FRAMES = 8
 ROUNDING = 0.001  # seconds: Matroska's time stamps are whole milliseconds
 PROBES = 8  # enough to see how often keyframes come
 
 # playlists, image sequences and concat scripts, which name further files, are not among them
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,asf,flv"
+
+# nonsense in a container makes it seek or compute nonsense, too
+_DAMAGE = (FFmpegError, OSError, ValueError, ArithmeticError)
 
 _UPRIGHT = {  # of a display matrix's a, b, c, d: a point (x, y) is shown at (ax + cy, bx + dy)
     (0, 1, -1, 0): Image.Transpose.ROTATE_270,
@@ -76,17 +78,15 @@ def decode(
     try:
         film = _Film(file)
         moments, end = _moments(film, max_pixels)
-    except FFmpegError as error:
-        raise MediaError(f"not a video, or a damaged one: {error.strerror}") from error
+    except _DAMAGE as error:
+        reason = error.strerror if isinstance(error, (FFmpegError, OSError)) else str(error)
+        raise MediaError(f"not a video, or a damaged one: {reason}") from error
     if not moments:
         raise MediaError("no frame of it could be decoded")
-    starts = [0.0, *(moment.start for moment in moments[1:])]
-    ends = [*starts[1:], max(end, moments[-1].start)]
+    cuts = [0.0, *(moment.start for moment in moments[1:]), max(end, moments[-1].start)]
     segments = []
-    for moment, start, stop in zip(moments, starts, ends, strict=True):
-        segment = Segment(
-            item, content_hash, start=start, end=stop, width=moment.width, height=moment.height
-        )
+    for moment, (start, end) in zip(moments, itertools.pairwise(cuts), strict=True):
+        segment = Segment(item, content_hash, start, end, width=moment.width, height=moment.height)
         segments.append((segment, EmbedInput(images=(moment.pixels,))))
     return segments
 
@@ -97,10 +97,10 @@ def _moments(film: _Film, max_pixels: int) -> tuple[list[_Moment], float]:
     if length is None or (length > MAX_FRAMES and not film.has_keyframes_near(_times(length))):
         # reading all packets is cheap beside decoding them all, which a wrong length would waste
         length = film.measured_length()
-    moments = _kept(film.frames_at(_times(length)), max_pixels)
+    moments = _kept(film.frames_at(_times(length)), film.pixel_aspect, max_pixels)
     end = film.read_to_end()
     if abs(end - length) > max(SECONDS_PER_FRAME, length / MAX_FRAMES) / 2:
-        moments = _kept(film.frames_at(_times(end)), max_pixels)
+        moments = _kept(film.frames_at(_times(end)), film.pixel_aspect, max_pixels)
     return moments, end
 
 
@@ -110,18 +110,23 @@ def _times(length: float) -> list[float]:
     return [length * index / count for index in range(count)]
 
 
-def _kept(frames: Iterable[tuple[float, VideoFrame]], max_pixels: int) -> list[_Moment]:
+def _kept(
+    frames: Iterable[tuple[float, VideoFrame]], pixel_aspect: float, max_pixels: int
+) -> list[_Moment]:
     """Fit each frame at once, for full-size frames would fill the memory; drop the copies."""
     moments: list[_Moment] = []
     last = np.zeros(0, np.int16)
     for time, frame in frames:
         check_size(frame.width, frame.height)
-        grey = frame.reformat(THUMBNAIL, THUMBNAIL, "gray", interpolation="AREA")
+        grey = frame.reformat(32, 32, "gray", interpolation="AREA")
         thumbnail = grey.to_ndarray().astype(np.int16)
         if moments and np.abs(thumbnail - last).mean() < SAME_FRAME:
             continue
         image = _upright(frame)
-        moments.append(_Moment(time, image.width, image.height, fit(image, max_pixels)))
+        width = _shown_width(image, frame, pixel_aspect)
+        moments.append(
+            _Moment(time, width, image.height, fit(image, max_pixels, shown_width=width))
+        )
         last = thumbnail
     return moments
 
@@ -135,6 +140,12 @@ def _upright(frame: VideoFrame) -> Image.Image:
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5] / 65536
     turn = _UPRIGHT.get((round(a), round(b), round(c), round(d)))
     return image if turn is None else image.transpose(turn)
+
+
+def _shown_width(image: Image.Image, frame: VideoFrame, pixel_aspect: float) -> int:
+    """Return the width that square pixels would need; a DVD's are wide."""
+    turned = image.size != (frame.width, frame.height)
+    return max(1, round(image.width * (1 / pixel_aspect if turned else pixel_aspect)))
 
 
 def _no_other_file(*_: object) -> NoReturn:
@@ -165,6 +176,8 @@ class _Film:
         self._seconds = float(self._stream.time_base or 0)
         rate = self._stream.average_rate or self._stream.guessed_rate
         self._frame_seconds = 1 / float(rate) if rate else 0.0
+        aspect = float(self._stream.sample_aspect_ratio or 1)
+        self.pixel_aspect = aspect if 0.2 < aspect < 5 else 1.0  # width over height, or nonsense
         self._end = 0.0
 
     def _choose_stream(self) -> VideoStream:
@@ -211,8 +224,7 @@ class _Film:
     def frames_at(self, times: Sequence[float]) -> Iterator[tuple[float, VideoFrame]]:
         """Yield (time, frame) about the times wanted, in order; a frame that stands long once.
 
-        Where keyframes are as dense as that, each is sought and decoded alone; else everything
-        is decoded, and the first frames from each time on are taken.
+        Keyframes, where they come often enough; else the first frames from each time on.
         """
         if len(times) == MAX_FRAMES and self.has_keyframes_near(times):
             return self._keyframes(times)
@@ -253,7 +265,7 @@ class _Film:
             self._container.seek(
                 self._start + int(time / self._seconds), stream=self._stream, backward=True
             )
-        except FFmpegError:
+        except _DAMAGE:
             return None
         return next((packet for packet in self._packets() if packet.is_keyframe), None)
 
@@ -263,7 +275,7 @@ class _Film:
         while True:
             try:
                 packet = next(packets)
-            except (StopIteration, FFmpegError):
+            except (StopIteration, *_DAMAGE):
                 return
             if packet.size:
                 length = (packet.duration or 0) * self._seconds or self._frame_seconds
@@ -273,7 +285,7 @@ class _Film:
     def _decode(self, packet: Packet[VideoStream] | None) -> Sequence[VideoFrame]:
         try:
             return self._stream.codec_context.decode(packet)
-        except FFmpegError:
+        except _DAMAGE:
             return []  # damaged: the frames around it still count
 
     def _time(self, packet: Packet[VideoStream]) -> float:

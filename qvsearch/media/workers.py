@@ -108,7 +108,8 @@ class Decoders:
         worker = self._idle.get()
         try:
             if worker is None or not worker.process.is_alive():
-                worker = self._replace(worker)
+                dead, worker = worker, None
+                worker = self._replace(dead)
             return worker.decode(item, content_hash, max_pixels, self._patience(item))
         finally:
             self._idle.put(worker)
