@@ -346,3 +346,9 @@ def test_a_closed_pool_refuses_work():
         pass
     with pytest.raises((RuntimeError, QvsearchError)):
         list(decoders.decode([(named("a"), "h")], BUDGET))
+
+
+def test_the_look_ahead_knows_how_much_a_video_may_hold():
+    from qvsearch.media import video  # loads av, which the workers module must not
+
+    assert workers.IMAGES_OF_KIND[Kind.VIDEO] == video.MAX_FRAMES
