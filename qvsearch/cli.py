@@ -16,6 +16,7 @@ from typer.main import get_command
 from qvsearch import __version__, options, output
 from qvsearch.errors import QvsearchError
 from qvsearch.models_cli import models
+from qvsearch.types import kind_of
 from qvsearch.upkeep import upkeep
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ def search(
     from qvsearch.retrieve import SearchOptions, answer, parse_date, parse_query
 
     asked = parse_query(query, image, instruction)
+    if asked.words and image is None and kind_of(os.fsencode(asked.words)):
+        output.hint(f"there is no file {asked.words}; looking for these words", quiet)
     which = SearchOptions(
         top,
         frozenset(kind) if kind else None,
@@ -203,6 +206,7 @@ def demo(
     if folder.exists() and any(folder.iterdir()):
         raise QvsearchError(f"{folder} is not empty; name a new folder for the demo")
     folder.mkdir(parents=True, exist_ok=True)
+    output.line("a small model that knows only a world of drawn shapes")
     output.line(f"$ cd {shlex.quote(str(folder))}")
     with chdir(folder):
         questions = write_world(Path())
@@ -213,7 +217,9 @@ def demo(
             arguments = ["--image", str(question.image)] if question.image else []
             arguments += ["--kind", question.kind] if question.kind else []
             arguments += [question.text] if question.text else []
-            _show(["search", "-l", "./library", "--top", "3", *arguments])
+            _show(["search", "-l", "./library", "-k", "3", *arguments])
+    output.line()
+    output.line(f"all of it is in {folder}; to search your own: qvsearch index FOLDER")
 
 
 def _show(arguments: list[str]) -> None:

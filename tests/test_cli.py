@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from colours import FINGERPRINT
 from PIL import Image
+from test_output import in_terminal
 from typer.main import get_command
 
 from qvsearch.cli import app, main
@@ -471,3 +472,10 @@ sys.exit(cli.main())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "ZeroDivisionError" in done.stderr
+
+
+def test_a_misspelt_file_is_told_from_words(home):
+    ask = "from qvsearch.cli import main; main(['search', 'missing.png'{}])"
+    hint = "there is no file missing.png; looking for these words"
+    assert hint in in_terminal(ask.format(""))
+    assert hint not in in_terminal(ask.format(", '--quiet'"))
