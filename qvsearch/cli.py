@@ -247,7 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.fail(str(error))
         return error.exit_code
     except typer.TyperException as error:
-        output.fail(f"{error.format_message()} (qvsearch COMMAND --help lists what there is)")
+        mistake = error.format_message().replace("Value error, ", "")  # words of Typer's validator
+        output.fail(f"{mistake} (qvsearch COMMAND --help lists what there is)")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED

@@ -214,7 +214,8 @@ def show_plan(plan: Plan, seconds: float | None, json: bool) -> None:
         output.write_json([plan_record(plan, seconds)])
         return
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(plan.to_index.items()))
-    output.line(f"would embed {kinds or 'nothing'}, about {plan.segments:,} segments")
+    segments = f", about {plan.segments:,} segments" if kinds else ""
+    output.line(f"would embed {kinds or 'nothing'}{segments}")
     output.line(
         f"would reuse {plan.reused:,}, leave {plan.unchanged:,} unchanged,"
         f" skip {len(plan.skipped):,}, remove {plan.gone:,}"
