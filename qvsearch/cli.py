@@ -5,7 +5,6 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
@@ -90,7 +89,7 @@ def index(
     choice = fingerprint.Choice(model, dim, detail, device, dtype, hub)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
-    how = ingest.IngestOptions(0, scan, prune, retry_failed, force)
+    how = ingest.IngestOptions(scan, prune, retry_failed, force)
     if dry_run:
         report.show_plan(*plan_index(folder, paths, choice, how), json=json)
         return
@@ -101,7 +100,7 @@ def index(
             opened,
             paths,
             lambda: fingerprint.load_embedder(opened.fingerprint, choice),
-            replace(how, max_pixels=opened.fingerprint.detail.max_pixels),
+            how,
             progress,
             stop,
         )

@@ -73,7 +73,7 @@ def index(
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
                 while items and not run.stopped():
                     jobs = run.jobs(hashed(items, threads))
-                    decoded = decoders.decode(jobs, options.max_pixels)
+                    decoded = decoders.decode(jobs, library.fingerprint.detail.max_pixels)
                     for outcome in embed_files(decoded, load_embedder, run.stopped):
                         run.take(outcome)
                     items = run.second_chances()

@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """How to index; `max_pixels` is that of the library's detail, `commit_seconds` of work."""
+    """How to index; `commit_seconds` are of work."""
 
-    max_pixels: int
     scan: ScanOptions = ScanOptions()
     prune: bool = False
     retry_failed: bool = False

@@ -1,5 +1,8 @@
 """The demo: the world is split honestly, the checkpoint knows it, the trainer repeats itself."""
 
+import os
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -8,9 +11,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from qvsearch.demo.evaluate import evaluate
-from qvsearch.demo.show import write_world
+from qvsearch.demo.show import SCENE_SECONDS, write_world
 from qvsearch.demo.train import COMPOSED, batches, train
 from qvsearch.demo.world import caption, draw, neighbour, random_scene, recoloured, scenes
+from qvsearch.library import Library
+from qvsearch.retrieve import SearchOptions, search
 
 CHECKPOINT = Path(__file__).parent.parent / "qvsearch" / "demo" / "checkpoint"
 
@@ -109,3 +114,51 @@ def test_the_trainer_repeats_itself(tmp_path):
     a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b"))
     assert a.keys() == b.keys()
     assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """The output of `qvsearch demo`, as a newcomer gets it in a pipe."""
+    folder = tmp_path_factory.mktemp("demo") / "world"
+    command = [sys.executable, "-m", "qvsearch", "demo", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return folder, done.stdout
+
+
+def test_the_demo_command_finds_what_was_drawn_for_each_question(shown):
+    _, output = shown
+    assert "found 51 = indexed 51 + unchanged 0 + skipped 0" in output
+    parts = output.split("drawn for it: ")[1:]
+    assert len(parts) == 4
+    for part in parts:
+        answer, _, rest = part.partition("\n")
+        first = next(line for line in rest.splitlines() if line.startswith("1 "))
+        assert first.endswith(answer)
+
+
+def test_a_moment_is_found_in_the_second_it_was_drawn_at(shown):
+    folder, _ = shown
+    library = Library.open(folder / "library")
+    question = write_world(folder.parent / "again")[3]
+    [best, *_] = search(library, question.text, options=SearchOptions(kinds=frozenset(["video"])))
+    middle = (SCENE_SECONDS, 2 * SCENE_SECONDS)  # the clip's second scene is the one asked for
+    assert middle[0] - 1 <= best.segment.start < best.segment.end <= middle[1] + 1
+    assert Path(os.fsdecode(best.segment.item.location)).name == question.answer.name
+
+
+def test_a_note_is_found_by_other_words_than_its_own(shown):
+    folder, _ = shown
+    library = Library.open(folder / "library")
+    [hit, *_] = search(
+        library,
+        "a black cross at the top left on white snow",
+        options=SearchOptions(kinds=frozenset(["text"])),
+    )
+    assert "coal plus, north-west" in hit.segment.snippet
+
+
+def test_a_library_searched_twice_gives_the_same(shown):
+    folder, _ = shown
+    library = Library.open(folder / "library")
+    assert search(library, "a red star on sand") == search(library, "a red star on sand")

@@ -34,7 +34,6 @@ from qvsearch.types import (
 )
 
 DIM = 8
-PIXELS = 64 * 1024
 FINGERPRINT = Fingerprint("counting", "1", DIM, Detail.LOW, "Represent.", 1, 1)
 
 
@@ -88,7 +87,7 @@ class Bench:
             library,
             [os.fsencode(path) for path in paths or (self.root,)],
             self.embedder.load,
-            IngestOptions(max_pixels=PIXELS, **options),
+            IngestOptions(**options),
             self.events.append,
             stop,
         )
@@ -111,7 +110,7 @@ class Bench:
 
     def plan(self, *paths: Path, **options):
         asked = [os.fsencode(path) for path in paths or (self.root,)]
-        return plan(self.open(), asked, IngestOptions(max_pixels=PIXELS, **options))
+        return plan(self.open(), asked, IngestOptions(**options))
 
     def rows(self) -> dict[bytes, list]:
         """Return what a reader finds on the disk: places, with each row's hash and vector."""
@@ -464,7 +463,7 @@ def test_work_is_committed_as_it_goes(bench):
 CHILD = """
 import os, signal, sys
 sys.path.insert(0, os.path.dirname({here!r}))
-from test_ingest import PIXELS, Counting
+from test_ingest import Counting
 from qvsearch.ingest import IngestOptions, index
 from qvsearch.library import Library
 
@@ -476,7 +475,7 @@ if __name__ == "__main__":
         if len(events) == {after}:
             os.kill(os.getpid(), signal.SIGKILL)
     events = []
-    options = IngestOptions(max_pixels=PIXELS, commit_seconds={seconds})
+    options = IngestOptions(commit_seconds={seconds})
     folder, library = {root!r}.encode(), Library.open({library!r})
     index(library, [folder], Counting().load, options, report, lambda: False)
 """
@@ -890,7 +889,7 @@ def test_a_plan_says_what_the_run_does_and_touches_nothing(bench):
 def test_a_plan_needs_no_library(tmp_path):
     notes(tmp_path / "media", 3)
     picture(tmp_path / "media/p.png", 5)
-    planned = plan(None, [os.fsencode(tmp_path / "media")], IngestOptions(max_pixels=PIXELS))
+    planned = plan(None, [os.fsencode(tmp_path / "media")], IngestOptions())
     assert planned.to_index == {Kind.TEXT: 3, Kind.IMAGE: 1}
     assert (planned.unchanged, planned.gone, planned.segments) == (0, 0, 4)
     assert [path.name for path in tmp_path.iterdir()] == ["media"]

@@ -306,7 +306,7 @@ def test_a_checkpoint_of_other_shapes_is_refused(tiny: Path, tmp_path: Path) -> 
 def test_a_file_cut_short_is_said(tiny: Path, tmp_path: Path, file: str) -> None:
     folder = shutil.copytree(tiny, tmp_path / "cut")
     (folder / file).write_bytes((folder / file).read_bytes()[:-100])
-    with pytest.raises(QvsearchError, match="holds no (sound Qwen3-VL weights|tokenizer): "):
+    with pytest.raises(QvsearchError, match="holds no (sound Qwen3-VL weights|usable tokenizer): "):
         LocalEmbedder(folder, device="cpu")
 
 
@@ -349,3 +349,13 @@ def test_bfloat16_stays_near_float32(tiny: Path, embedder: LocalEmbedder) -> Non
     sources = mixed_inputs()
     half = LocalEmbedder(tiny, device="cpu", dtype="bfloat16").embed(sources)
     assert (half * embedder.embed(sources)).sum(1).min() > 0.99
+
+
+@pytest.mark.parametrize("content", ["{}", '{"version": "1.0", "model": {"type": "BPE"}}', "[1]"])
+def test_a_tokenizer_file_that_is_none_is_a_sentence(
+    tiny: Path, tmp_path: Path, content: str
+) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "checkpoint")
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(QvsearchError, match="no usable tokenizer"):
+        LocalEmbedder(folder, device="cpu")
