@@ -241,9 +241,11 @@ def run(program, **options):
 
 
 PROGRAM = """
-import os, sys
+import os, signal, sys
 from test_media_workers import acting, named
 from qvsearch.media.workers import Decoders
+# a shell's background job is born with Ctrl-C ignored, and so would this be in one
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Decoders(1, acting) as decoders:
     for result in decoders.decode([(named(name), "h") for name in {names}], 262144):
         print(result.segments[0][0].snippet.split()[0], flush=True)
