@@ -93,6 +93,7 @@ class Network:
         """Load a checkpoint folder; raises QvsearchError where it is incomplete."""
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
+        _silence_transformers()
         self.tokenizer = _load_tokenizer(folder)
         self.model = _load_model(folder, self.dtype, self.device)
         self.tail = len(self.tokenizer(END)["input_ids"])
@@ -206,6 +207,14 @@ def _batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return batches
 
 
+def _silence_transformers() -> None:
+    """Keep its bar and its remarks on newer checkpoints from the terminal: only the faces print."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+
+
 def _load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 (transformers has no narrower type)
     from transformers import AutoTokenizer
 
@@ -218,10 +227,8 @@ def _load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 (transformers has no n
 def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:  # noqa: ANN401
     from safetensors import SafetensorError
     from transformers import Qwen3VLModel
-    from transformers.utils import logging
 
     load: Callable[..., Any] = Qwen3VLModel.from_pretrained
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # only the faces print
     try:
         model, report = load(
             folder,
