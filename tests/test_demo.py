@@ -1,6 +1,7 @@
 """The demo: the world is split honestly, the checkpoint knows it, the trainer repeats itself."""
 
 import os
+import re
 import subprocess
 import sys
 from itertools import islice
@@ -119,7 +120,7 @@ def test_the_trainer_repeats_itself(tmp_path):
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     """The output of `qvsearch demo`, as a newcomer gets it in a pipe."""
-    folder = tmp_path_factory.mktemp("demo") / "world"
+    folder = tmp_path_factory.mktemp("demo") / "try"
     command = [sys.executable, "-m", "qvsearch", "demo", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
@@ -162,3 +163,19 @@ def test_a_library_searched_twice_gives_the_same(shown):
     folder, _ = shown
     library = Library.open(folder / "library")
     assert search(library, "a red star on sand") == search(library, "a red star on sand")
+
+
+def test_the_readmes_python_runs_after_the_demo(shown):
+    folder, _ = shown
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[-1].startswith("(2, 128) ")
+    assert len(lines) == 10 + 3 + 8 + 1  # ten pictures, all clips, all notes, the shape
