@@ -153,6 +153,14 @@ def test_a_crash_costs_its_file_only(name, reason, count):
     assert outcomes == ["a", reason, "b", reason, reason, "c"]
 
 
+def test_many_crashes_side_by_side_cost_their_own_files_only():
+    names = [name for number in range(12) for name in (f"killed{number}", "a")]
+    with Decoders(4, decode=acting) as decoders:
+        results = list(decoders.decode([(named(n), "h") for n in names], BUDGET))
+    outcomes = [r.reason if isinstance(r, Skipped) else os.fsdecode(r.item.path) for r in results]
+    assert outcomes == ["the decoder crashed (SIGKILL)", "a"] * 12
+
+
 def test_a_worker_that_dies_while_it_sends():
     with Decoders(2, decode=half_sent) as decoders:
         results = list(decoders.decode([(named(n), "h") for n in "abc"], BUDGET))

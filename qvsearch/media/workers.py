@@ -22,6 +22,10 @@ from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped
 
+# multiprocessing asks after all children when it starts one, and then a thread that waits for its
+# own at that moment is told nothing: that it has not ended, or not how
+_CHILDREN = threading.Lock()
+
 DecodeFunction = Callable[[Item, str, int], Decoded]
 # what a worker says: a segment; None at a file's end and when it is ready; a reason
 Message = tuple[Segment, EmbedInput] | str | None
@@ -107,7 +111,7 @@ class Decoders:
         """Have one file decoded; in a thread, of which there are as many as processes."""
         worker = self._idle.get()
         try:
-            if worker is None or not worker.process.is_alive():
+            if worker is None or not worker.is_usable():
                 dead, worker = worker, None
                 worker = self._replace(dead)
             return worker.decode(item, content_hash, max_pixels, self._patience(item))
@@ -161,15 +165,22 @@ class _Worker:
         context = get_context("spawn")  # a fork would copy torch's threads half dead
         self._connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, decode), daemon=True)
-        self.process.start()
+        with _CHILDREN:
+            self.process.start()
         theirs.close()
+        self._broken = False
+
+    def is_usable(self) -> bool:
+        """Tell whether it can be given a file."""
+        with _CHILDREN:
+            return not self._broken and self.process.is_alive()
 
     def wait_until_ready(self) -> None:
         """Raise QvsearchError if the process ends, or says nothing, instead."""
         try:
             self._next_message(time.monotonic() + START_PATIENCE)
         except (EOFError, OSError) as error:
-            self.process.kill()
+            self._kill()
             raise QvsearchError(
                 "the processes that decode files do not start; a script that uses qvsearch needs "
                 'its work under `if __name__ == "__main__":`'
@@ -188,8 +199,7 @@ class _Worker:
                     return Skipped(item.location, message)
                 segments.append(message)
         except TimeoutError:
-            self.process.kill()
-            self.process.join()
+            self._kill()
             return Skipped(item.location, f"took longer than {seconds:.3g} s")
         except (EOFError, OSError):
             return Skipped(item.location, self._crash_reason())
@@ -202,17 +212,24 @@ class _Worker:
         return message
 
     def _crash_reason(self) -> str:
-        self.process.kill()  # it may have closed the pipe and live on
-        self.process.join()
-        code = self.process.exitcode
+        code = self._kill()  # it may have closed the pipe and live on
         if code is None or code >= 0:
             return "the decoder crashed"
         return f"the decoder crashed ({signal.Signals(-code).name})"
 
+    def _kill(self) -> int | None:
+        """Make sure that it has ended, and return its exit code."""
+        self._broken = True
+        with _CHILDREN:
+            self.process.kill()
+            self.process.join()
+            return self.process.exitcode
+
     def end(self) -> None:
         """Free what a killed process leaves."""
-        self.process.join()
-        self.process.close()
+        with _CHILDREN:
+            self.process.join()
+            self.process.close()
         self._connection.close()
 
 
