@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 HASH_THREADS = 4  # enough to keep a disk busy
 HASHED_AHEAD = 32  # files; reading them hides behind decoding
 MAX_TRIES = 2  # of a file that fails and does not change
-# for guesses: a second of a video, between the web's and a phone's, and a passage of a text, each
-# with the most that the decoders take
-MOMENT_BYTES, MOMENTS = 500_000, 64
+# for guesses: a second of a video from the web (a phone's is larger, but longer videos stop at the
+# most anyway), and a passage of a text, each with the most that the decoders take
+MOMENT_BYTES, MOMENTS = 50_000, 64
 PASSAGE_BYTES, TEXT_BYTES = 1_600, 10 * 2**20
 
 Content = tuple[Kind, str]  # one content is decoded differently as another kind

@@ -223,7 +223,8 @@ def demo(
 
 def _show(arguments: list[str]) -> None:
     output.line(f"$ qvsearch {shlex.join(arguments)}")
-    main(arguments)
+    if code := main(arguments):
+        raise typer.Exit(code)
 
 
 app.add_typer(upkeep)

@@ -6,8 +6,9 @@ What is lost is embedded again by the next `qvsearch index`, because its rows ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,7 +142,7 @@ def _rebuild(
     for file in manifest.files:
         if file in sound:
             files.append(file)
-        elif rows := list(_salvage(folder, file.name, manifest, _dead(file))):
+        elif rows := _without_torn_items(list(_salvage(folder, file.name, manifest)), file):
             files.append(_write_rows(folder, f"{following:06d}", rows, manifest))
             following += 1
     kept = sum(_live(file) for file in files)
@@ -159,10 +160,34 @@ def _rebuild(
     return Repair(tuple(problems), kept, before - kept)
 
 
-def _salvage(
-    folder: Path, name: str, manifest: Manifest, dead: frozenset[int]
-) -> Iterator[tuple[Segment, bytes]]:
-    """Yield the rows of a damaged pair whose line and vector belong together, but the dead."""
+def _without_torn_items(
+    salvaged: Sequence[tuple[int, Segment, bytes]], file: SegmentFile
+) -> list[tuple[Segment, bytes]]:
+    """Return the live rows, but for what is left of a video or text that lost a part.
+
+    The next `index` takes a file with any row for unchanged, so that a gap would stay. An item's
+    rows lie side by side, and what a lost row was nobody can say: it may have been of either side.
+    """
+    dead = _dead(file)
+    live = [entry for entry in salvaged if entry[0] not in dead]
+    torn = set()
+    edges = [(-1, None), *((row, segment) for row, segment, _ in live), (file.rows, None)]
+    for (row, before), (following, after) in pairwise(edges):
+        if any(lost not in dead for lost in range(row + 1, following)):
+            torn |= {each.item.location for each in (before, after) if each is not None}
+    return [
+        (segment, code)
+        for _, segment, code in live
+        if segment.item.location not in torn or _is_whole_item(segment)
+    ]
+
+
+def _is_whole_item(segment: Segment) -> bool:
+    return segment.start is None and segment.lines is None
+
+
+def _salvage(folder: Path, name: str, manifest: Manifest) -> Iterator[tuple[int, Segment, bytes]]:
+    """Yield each row of a damaged pair whose line and vector belong together, with its number."""
     try:
         with open_file(faiss_path(folder, name)) as file:
             codes = memoryview(file.readall())[HEADER_SIZE:]
@@ -181,8 +206,7 @@ def _salvage(
                 segment = salvage_row(line, code, manifest.roots)
                 if segment is not None:
                     row = found
-                    if found not in dead:
-                        yield segment, code
+                    yield found, segment, code
                     break
         row += 1
 

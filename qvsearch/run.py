@@ -99,7 +99,8 @@ class Run:
         self._known = known_files(library, self._rows_of_place)
         self._failures = known_failures(library)
         self._failures_before = dict(self._failures)
-        self._rows_of_hash: dict[str, list[int]] = {}
+        # the rows of each file that has a content; the last one that lives is copied from
+        self._sources: dict[Content, list[list[int]]] = {}
         self._underway: dict[bytes, _Underway] = {}
         self._by_content: dict[Content, _Underway] = {}
         self._second_chances: list[Item] = []
@@ -127,7 +128,8 @@ class Run:
             self._failures.pop(item.location, None)
             self._count("unchanged", item)
         if changes.to_do and not options.force:
-            self._rows_of_hash = self._library.by_hash()
+            for rows in self._rows_of_place.values():
+                self._add_source(rows)
         self._left = len(changes.to_do)
         estimate = sum(estimated_segments(item) for item in changes.to_do)
         self._report(Event("planned", files=self._left, estimate=estimate))
@@ -224,18 +226,19 @@ class Run:
 
     def _source(self, content: Content) -> Embedded | None:
         """Return segments and vectors of this content from any file that has it."""
-        kind, digest = content
         segments = self._library.segments
-        rows = [
-            row
-            for row in self._rows_of_hash.get(digest, ())
-            if row in segments and segments[row].item.kind is kind
-        ]
-        if not rows:
+        sources = self._sources.get(content, [])
+        while sources and sources[-1][0] not in segments:
+            sources.pop()
+        if not sources:
             return None
+        rows = sources[-1]
         item = segments[rows[0]].item
-        rows = [row for row in rows if segments[row].item.location == item.location]
         return Embedded(item, tuple(segments[row] for row in rows), self._library.vectors(rows))
+
+    def _add_source(self, rows: list[int]) -> None:
+        content = content_of(self._library.segments[rows[0]])
+        self._sources.setdefault(content, []).append(rows)
 
     def _store(self, item: Item, source: Embedded, state: str) -> None:
         """Add an item's rows; those it had before die in the same commit."""
@@ -248,7 +251,8 @@ class Run:
             self._fail(Skipped(location, str(error)), item)
             return
         rows = list(islice(reversed(library.segments), len(segments)))[::-1]
-        self._rows_of_hash.setdefault(segments[0].content_hash, []).extend(rows)
+        if not self._sources.get(content_of(segments[0])):  # a copy of a copy is not needed
+            self._add_source(rows)
         if location in self._rows_of_place:
             self._dying += self._rows_of_place[location]
         elif state == "reused":

@@ -9,6 +9,7 @@ from qvsearch import durable, segments
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.library import Library
 from qvsearch.repair import Problem, check, repair
+from qvsearch.stores.faiss import HEADER_SIZE, code_size
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment
 
 DIM = 8
@@ -281,3 +282,26 @@ def test_truncations_anywhere_are_detected_and_repaired(library, tmp_path):
         assert content(Library.open(copy)).items() <= before.items()
         assert check(copy) == []
         shutil.rmtree(copy)
+
+
+def moment(name, second):
+    item = Item(b"/photos", name, Kind.VIDEO, 9, 9)
+    return Segment(item, name.decode(), start=float(second), end=second + 1.0)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3, 4, 5])
+def test_a_video_that_lost_a_moment_is_dropped_whole_to_be_embedded_again(tmp_path, lost):
+    made = Library.create(tmp_path / "films", FINGERPRINT)
+    made.add_root(b"/photos")
+    films = [moment(b"a.mp4", s) for s in range(3)] + [moment(b"b.mp4", s) for s in range(3)]
+    made.add([photo(0), *films, photo(1)], unit(8, 2))
+    made.commit()
+    flip(made.folder / "segments" / "000001.faiss", HEADER_SIZE + lost * code_size(DIM))
+    found = repair(made.folder)
+    left = Library.open(made.folder).by_location()
+    assert {b"/photos/photo 0.jpg", b"/photos/photo 1.jpg"} <= left.keys()
+    hurt = b"/photos/a.mp4" if lost <= 3 else b"/photos/b.mp4"
+    assert hurt not in left
+    assert all(len(rows) == 3 for place, rows in left.items() if place.endswith(b".mp4"))
+    assert found.kept + found.lost == 8
+    assert found.kept == sum(map(len, left.values()))

@@ -88,7 +88,6 @@ class FaissStore:
         self.dim = dim
         self._alive: Mask = np.ones(0, dtype=np.bool_)
         self._image = np.frombuffer(header(dim, 0), dtype=np.uint8)
-        self._added: list[Codes] = []  # not in the image yet
         self._index: Any = None  # of the image, made when it is searched
 
     @classmethod
@@ -121,22 +120,28 @@ class FaissStore:
     @property
     def codes(self) -> Codes:
         """All rows as they are stored (n, dim), removed ones too; not to be changed."""
-        if self._added:
-            data = [
-                self._image[HEADER_SIZE:],
-                *(code.view(np.uint8).ravel() for code in self._added),
-            ]
-            start = np.frombuffer(header(self.dim, len(self)), dtype=np.uint8)
-            self._image = np.concatenate([start, *data])
-            self._added, self._index = [], None
-        return self._image[HEADER_SIZE:].view(_CODE).reshape(-1, self.dim)
+        return self._image[HEADER_SIZE : self._size()].view(_CODE).reshape(-1, self.dim)
 
     def add(self, vectors: Vectors) -> None:
         """Append unit rows (n, dim); raises QvsearchError for any that is not one."""
         # numpy rounds the same way on every machine, FAISS's encoder does not.
         codes = check_unit(vectors, self.dim).astype(_CODE)
+        used = self._size()
         self._alive = np.concatenate([self._alive, np.ones(len(codes), dtype=np.bool_)])
-        self._added.append(codes)
+        size = self._size()
+        if size > self._image.size:
+            # twice what is needed, so that adding row after row costs what was added
+            grown = np.empty(2 * size, dtype=np.uint8)
+            grown[:used] = self._image[:used]
+            self._image = grown
+        if size > used:
+            self._image[:HEADER_SIZE] = np.frombuffer(header(self.dim, len(self)), dtype=np.uint8)
+            self._image[used:size] = codes.view(np.uint8).reshape(-1)
+            self._index = None
+
+    def _size(self) -> int:
+        """Return how much of the image is in use."""
+        return HEADER_SIZE + len(self) * code_size(self.dim)
 
     def remove(self, rows: Sequence[int]) -> None:
         """Forget rows; the numbers of the others stay."""
@@ -181,9 +186,8 @@ class FaissStore:
 
     def _searchable(self) -> Any:  # noqa: ANN401  (FAISS has no types)
         """Return a FAISS index that looks at the image."""
-        if self._added or self._index is None:
-            size = HEADER_SIZE + self.codes.nbytes
-            reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(self._image), size)
+        if self._index is None:
+            reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(self._image), self._size())
             self._index = faiss.read_index(reader)
         return self._index
 
