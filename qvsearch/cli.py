@@ -15,7 +15,7 @@ from typer.main import get_command
 from qvsearch import __version__, options, output
 from qvsearch.errors import QvsearchError
 from qvsearch.models_cli import models
-from qvsearch.types import kind_of
+from qvsearch.types import Hub
 from qvsearch.upkeep import upkeep
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def index(
     library: options.LibraryName = None,
     model: options.Model = None,
     device: options.Device = None,
-    dtype: options.Dtype = None,
-    hub: options.Hub = "huggingface",
+    dtype: options.DtypeOption = None,
+    hub: options.HubOption = Hub.HUGGINGFACE,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -127,8 +127,8 @@ def search(
     library: options.LibraryName = None,
     model: options.Model = None,
     device: options.Device = None,
-    dtype: options.Dtype = None,
-    hub: options.Hub = "huggingface",
+    dtype: options.DtypeOption = None,
+    hub: options.HubOption = Hub.HUGGINGFACE,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -147,9 +147,9 @@ def search(
     from qvsearch.library import library_folder
     from qvsearch.retrieve import SearchOptions, answer, parse_date, parse_query
 
+    if json + paths + print0 > 1:
+        raise QvsearchError("--json, --paths and --print0 are three ways to print; give one")
     asked = parse_query(query, image, instruction)
-    if asked.words and image is None and kind_of(os.fsencode(asked.words)):
-        output.hint(f"there is no file {asked.words}; looking for these words", quiet)
     which = SearchOptions(
         top,
         frozenset(kind) if kind else None,

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 from qvsearch.changes import resolve as find_targets
 from qvsearch.errors import QvsearchError
 from qvsearch.library import Library
-from qvsearch.models.hubs import HUGGING_FACE
 from qvsearch.models.vision import PREPROCESSING
 from qvsearch.models.weights import (
     DEFAULT_MODEL,
     DEFAULT_RERANKER,
+    DEMO,
+    MODELS,
+    RERANKER,
     check_dim,
     fingerprint,
     resolve,
 )
 from qvsearch.prompt import PROMPT_LAYOUT
-from qvsearch.types import Detail, Fingerprint
+from qvsearch.types import Detail, Fingerprint, Hub
 
 if TYPE_CHECKING:
     from qvsearch.types import Embedder, Reranker
@@ -36,7 +38,7 @@ class Choice:
     detail: Detail | None = None
     device: str | None = None
     dtype: str | None = None
-    hub: str = HUGGING_FACE
+    hub: str = Hub.HUGGINGFACE
 
 
 def open_library(folder: Path, choice: Choice) -> Library:
@@ -114,6 +116,8 @@ def find_reranker(model: str | None, choice: Choice) -> Callable[[], Reranker]:
     Raises QvsearchError where it cannot be had, before anything else has cost its time.
     """
     model = model or DEFAULT_RERANKER
+    if model == DEMO or (model in MODELS and MODELS[model].role != RERANKER):
+        raise QvsearchError(f"{model} is no reranker; leave out --reranker, or name one")
     resolve(model, choice.hub)
 
     def load() -> Reranker:

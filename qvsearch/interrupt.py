@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from qvsearch.output import hint
+from qvsearch.output import alert
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         asked = True
         # not Python's own handler: that would wait for a matrix product to end
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        hint("finishing this batch; Ctrl-C again leaves at once")
+        alert("finishing this batch; Ctrl-C again leaves at once")
 
     before = {each: signal.signal(each, ask) for each in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from qvsearch import options, output
+from qvsearch.types import Hub
 
 UNSOUND = 1
 
@@ -32,7 +33,7 @@ def list_(json: options.Json = False) -> None:
 
 
 @models.command()
-def pull(model: ModelName = None, hub: options.Hub = "huggingface") -> None:
+def pull(model: ModelName = None, hub: options.HubOption = Hub.HUGGINGFACE) -> None:
     """Download a model; an interrupted download is resumed.
 
     \b
@@ -59,4 +60,7 @@ def verify(model: ModelName = None) -> None:
         output.line(problem)
     if problems:
         raise typer.Exit(UNSOUND)
-    output.line(f"{model} is sound")
+    compared = (
+        "" if weights.has_hashes(model) else ", but no hash is here to compare its numbers with"
+    )
+    output.line(f"{model} is whole{compared}")

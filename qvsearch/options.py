@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from qvsearch.errors import QvsearchError
-from qvsearch.types import Detail, Kind
+from qvsearch.types import Detail, Dtype, Hub, Kind
 
 RERANKED = 20  # how many hits `--rerank` judges where it names no number
 
@@ -52,13 +52,10 @@ Model = Annotated[
 Device = Annotated[
     str | None, typer.Option(metavar="NAME", help="cuda, mps or cpu; else the best here.")
 ]
-Dtype = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="float32, bfloat16 or float16; else the device's own."),
+DtypeOption = Annotated[
+    Dtype | None, typer.Option("--dtype", help="What to compute with; else the device's own.")
 ]
-Hub = Annotated[
-    str, typer.Option(metavar="NAME", help="Where models come from: huggingface or modelscope.")
-]
+HubOption = Annotated[Hub, typer.Option("--hub", help="Where models come from.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")]
 Kinds = Annotated[
@@ -88,7 +85,7 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done and how long it would take.")
 ]
 Prune = Annotated[
-    bool, typer.Option("--prune", help="Forget files even where a whole folder is missing.")
+    bool, typer.Option("--prune", help="Forget files even where a PATH itself is missing or empty.")
 ]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try again the files that failed before.")

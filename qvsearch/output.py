@@ -148,6 +148,12 @@ def hint(message: str, quiet: bool = False) -> None:
         _to_stderr(message)
 
 
+def alert(message: str) -> None:
+    """Say something from a signal handler, where the buffered stream may be in use."""
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), f"{message}\n".encode())
+
+
 def _to_stderr(message: str) -> None:
     encoding = sys.stderr.encoding or "utf-8"
     text = safe_text(message).encode(encoding, "backslashreplace").decode(encoding)
@@ -186,4 +192,4 @@ def print_skipped(skipped: Sequence[Skipped], shown: int | None = SHOWN_SKIPPED)
     for each in skipped[:shown]:
         line(f"  {safe_text(each.path)}: {each.reason}")
     if shown is not None and len(skipped) > shown:
-        line(f"  ... and {len(skipped) - shown:,} more; `qvsearch status` lists them")
+        line(f"  ... and {len(skipped) - shown:,} more; --json lists them all")

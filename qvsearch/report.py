@@ -82,6 +82,8 @@ class Progress:
     def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
+            # a second Ctrl-C ends the process at once, and nobody would bring the cursor back
+            self._bar.console.show_cursor(True)
         return self
 
     def __exit__(self, *_: object) -> None:

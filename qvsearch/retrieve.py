@@ -65,7 +65,7 @@ def parse_query(
     """Read the query that a person typed; raises QvsearchError where it says nothing.
 
     Text that is the path of an existing file of a known suffix means the file, unless there is an
-    image beside it.
+    image beside it. One word that ends in such a suffix is a path as well, perhaps a misspelt one.
     """
     words = (text or "").strip() or None
     instruction = instruction or QUERY_INSTRUCTION
@@ -73,10 +73,20 @@ def parse_query(
         return Query(words, image=_absolute(image), instruction=instruction)
     if text and words:
         location = _absolute(os.fsencode(text))
-        if kind_of(location) is not None and Path(os.fsdecode(location)).is_file():
-            return Query(file=location, instruction=instruction)
+        if kind_of(location) is not None:
+            if _is_there(location):
+                return Query(file=location, instruction=instruction)
+            if len(words.split()) == 1:
+                raise QvsearchError(f"there is no file {words}; to look for words, use several")
         return Query(words, instruction=instruction)
     raise QvsearchError("the query is empty; give words, the path of a file, or --image FILE")
+
+
+def _is_there(location: bytes) -> bool:
+    try:
+        return os.path.lexists(location)
+    except OSError:  # many words are no name that a file may have
+        return False
 
 
 def parse_date(option: str, text: str | None) -> int | None:
@@ -134,6 +144,7 @@ def answer(
     inputs = query_inputs(query, max_pixels)
     masks = _masks(segments, options)
     if not masks:
+        _check_under(segments, options.under)
         return []
     vectors = load().embed(inputs)
     wanted = max(options.top, options.rerank)
@@ -145,6 +156,16 @@ def answer(
         for block in blocks
         for rank, hit in enumerate(block[: options.top], start=1)
     ]
+
+
+def _check_under(segments: Mapping[int, Segment], under: bytes | None) -> None:
+    """Raise QvsearchError for a path that neither library nor disk knows: a misspelt one."""
+    if under is None or os.path.lexists(under):
+        return
+    if not any(is_below(each.item.location, under) for each in segments.values()):
+        raise QvsearchError(
+            f"there is no {os.fsdecode(under)}, nor anything below it in the library; check --under"
+        )
 
 
 def query_inputs(query: Query, max_pixels: int) -> list[EmbedInput]:

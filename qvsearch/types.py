@@ -39,6 +39,21 @@ def kind_of(name: bytes) -> Kind | None:
     return KIND_OF_SUFFIX.get(os.fsdecode(os.path.splitext(name)[1]).lower())
 
 
+class Dtype(StrEnum):
+    """The numbers that the network computes with."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+class Hub(StrEnum):
+    """Where models are published."""
+
+    HUGGINGFACE = "huggingface"
+    MODELSCOPE = "modelscope"
+
+
 class Detail(StrEnum):
     """The visual token budget of an image; a token is 32x32 pixels."""
 

@@ -88,7 +88,7 @@ def remove(
 def doctor(
     library: options.LibraryName = None,
     device: options.Device = None,
-    dtype: options.Dtype = None,
+    dtype: options.DtypeOption = None,
     json: options.Json = False,
 ) -> None:
     """Say what this machine has, and what to expect of it.

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from colours import FINGERPRINT
 from PIL import Image
-from test_output import in_terminal
 from typer.main import get_command
 
 from qvsearch.cli import app, main
@@ -178,7 +177,7 @@ def test_the_table_is_plain_in_a_pipe(run, searchable):
 
 def test_a_search_without_hits(run, searchable):
     assert run("search", "sea", "--kind", "video") == (1, b"", "")
-    assert run("search", "sea", "--under", searchable / "elsewhere", "--json") == (1, b"", "")
+    assert run("search", "sea", "--under", searchable.parent / "library") == (1, b"", "")
     assert run("search", "sea", "--before", "1990-01-01")[0] == 1
     assert run("search", "sea", "--after", "1990-01-01")[0] == 0
 
@@ -474,8 +473,33 @@ sys.exit(cli.main())
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_a_misspelt_file_is_told_from_words(home):
-    ask = "from qvsearch.cli import main; main(['search', 'missing.png'{}])"
-    hint = "there is no file missing.png; looking for these words"
-    assert hint in in_terminal(ask.format(""))
-    assert hint not in in_terminal(ask.format(", '--quiet'"))
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.png"], "there is no file missing.png; to look for words, use several"),
+        (["sea", "--under", "nowhere"], "nor anything below it in the library; check --under"),
+        (["sea", "--json", "--paths"], "--json, --paths and --print0 are three ways to print"),
+        (["sea", "-0", "--paths"], "--json, --paths and --print0 are three ways to print"),
+        (["sea", "--rerank", "--reranker", "demo"], "demo is no reranker"),
+        (["sea", "--rerank", "--reranker", "Qwen/Qwen3-VL-Embedding-2B"], "is no reranker"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_sentence(run, indexed, home, arguments, sentence):
+    code, output, error = run("search", *arguments)
+    assert (code, output) == (2, b"")
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_many_words_that_end_like_a_file_are_words(run, indexed, home):
+    words = " ".join(["word"] * 80) + " notes.txt"
+    code, _, error = run("search", words)
+    assert (code, error) == (0, "")
+
+
+@pytest.mark.parametrize("option", ["--hub", "--dtype"])
+def test_an_unknown_value_is_refused_even_where_no_model_is_needed(run, indexed, home, option):
+    code, _, error = run("index", indexed, option, "foo")
+    assert code == 2
+    assert "'foo'" in error
+    assert run("index", indexed)[0] == 0

@@ -148,7 +148,7 @@ def test_skipped_files_beyond_twenty_are_counted(capsysbinary):
     lines = capsysbinary.readouterr().out.decode().splitlines()
     assert lines[0] == "  /a0\\n: empty file"
     assert len(lines) == 21
-    assert lines[-1] == "  ... and 3 more; `qvsearch status` lists them"
+    assert lines[-1] == "  ... and 3 more; --json lists them all"
 
 
 NAMES = [b"/photos/[red]x[/red].jpg", b"/photos/\x1b[31m\n.jpg", b"/photos/\xff.jpg"]

@@ -99,7 +99,6 @@ def test_the_public_name_is_this_function():
         ({"kinds": frozenset({Kind.IMAGE, Kind.VIDEO})}, [b"a/1.jpg", b"ab/2.jpg", b"a/3.mp4"]),
         ({"under": b"/media/a"}, [b"a/1.jpg", b"a/3.mp4"]),
         ({"under": b"/media/a/1.jpg"}, [b"a/1.jpg"]),
-        ({"under": b"/med"}, []),
         ({"under": b"/"}, [b"a/1.jpg", b"ab/2.jpg", b"a/3.mp4", b"c/d.txt"]),
         ({"after": 20}, [b"ab/2.jpg", b"a/3.mp4"]),
         ({"before": 20}, [b"a/1.jpg", b"c/d.txt"]),
@@ -129,13 +128,20 @@ def test_a_folder_may_be_asked_for_by_a_link(make_library, tmp_path):
     assert len(ask(library, under=os.fsencode(tmp_path / "link"))) == 1
 
 
+def test_a_folder_that_nobody_knows_is_said_and_one_without_files_is_not(make_library, tmp_path):
+    library = make_library([(picture(b"a/1.jpg"), (1, 0, 0))])
+    with pytest.raises(QvsearchError, match=r"there is no /med, nor anything below it"):
+        ask(library, under=b"/med")
+    assert ask(library, under=os.fsencode(tmp_path)) == []
+
+
 def test_nothing_left_by_the_filters_needs_no_model(make_library):
     library = make_library([(picture(b"a.jpg"), (1, 0, 0))])
 
     def load():
         raise AssertionError("loaded")
 
-    options = SearchOptions(under=b"/elsewhere")
+    options = SearchOptions(before=-(10**9))
     assert answer(library, Query("red"), options, load) == []
 
 
@@ -210,7 +216,7 @@ def test_words_are_words_and_existing_files_are_files(red_picture, tmp_path, mon
     notes.write_text("red")
     assert parse_query("  a dog ") == Query("a dog")
     assert parse_query("red.png") == Query(file=os.fsencode(red_picture))
-    assert parse_query("missing.png") == Query("missing.png")
+    assert parse_query("notes about missing.png") == Query("notes about missing.png")
     assert parse_query("notes.unknown") == Query("notes.unknown")
     assert parse_query("bluer", b"red.png") == Query("bluer", image=os.fsencode(red_picture))
     assert parse_query(None, b"red.png") == Query(image=os.fsencode(red_picture))

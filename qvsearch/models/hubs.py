@@ -7,9 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from qvsearch.errors import QvsearchError
-
-HUGGING_FACE = "huggingface"
-MODELSCOPE = "modelscope"
+from qvsearch.types import Hub
 
 PATIENCE = 10  # seconds to wait for a hub's first answer
 
@@ -91,6 +89,6 @@ def _reason(error: BaseException) -> str:
 
 
 HUBS: dict[str, Callable[[str, str | None, bool], Path]] = {
-    HUGGING_FACE: _hugging_face,
-    MODELSCOPE: _modelscope,
+    Hub.HUGGINGFACE: _hugging_face,
+    Hub.MODELSCOPE: _modelscope,
 }

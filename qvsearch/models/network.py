@@ -15,6 +15,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.models.checkpoint import shards
 from qvsearch.models.vision import image_patches, video_patches
 from qvsearch.prompt import END
+from qvsearch.types import Dtype
 
 if TYPE_CHECKING:
     from qvsearch.types import EmbedInput, Vectors
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 TOKENS_PER_BATCH = {"cpu": 1024, "mps": 1024, "cuda": 16384}  # past this a batch only costs memory
 MOST_PADDING = 1.1  # the longest input of a batch, over its shortest
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {each: getattr(torch, each) for each in Dtype}
 
 
 @dataclass(frozen=True, slots=True)

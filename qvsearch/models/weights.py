@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models import checkpoint, hubs
-
-if TYPE_CHECKING:
-    from qvsearch.types import Detail, Fingerprint
+from qvsearch.types import Detail, Fingerprint, Hub
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
 DEFAULT_RERANKER = "Qwen/Qwen3-VL-Reranker-2B"
@@ -76,7 +73,7 @@ class ModelState:
     folder: Path | None
 
 
-def resolve(model: str, hub: str = hubs.HUGGING_FACE) -> Weights:
+def resolve(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
     """Return the checkpoint that a hub id, a local folder or `demo` names.
 
     A hub's model is downloaded from `hub` where no complete copy is on this disk; where one is, no
@@ -94,7 +91,7 @@ def resolve(model: str, hub: str = hubs.HUGGING_FACE) -> Weights:
     return _downloaded(folder, model)
 
 
-def pull(model: str, hub: str = hubs.HUGGING_FACE) -> Weights:
+def pull(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
     """Download a hub's model if it is not here yet.
 
     A connection that breaks is taken up where it was by the hub's client; after an interrupted
@@ -109,6 +106,12 @@ def verify(model: str) -> list[str]:
     if found is None:
         raise QvsearchError(f"the model {model} is not on this computer; {_way_out(model)}")
     return checkpoint.problems(found.folder)
+
+
+def has_hashes(model: str) -> bool:
+    """Tell whether `verify` can compare content: only a hub's cache keeps what the hub sent."""
+    found = _present(model)
+    return found is not None and any(path.is_symlink() for path in found.folder.iterdir())
 
 
 def list_models() -> list[ModelState]:
@@ -152,7 +155,6 @@ def fingerprint(weights: Weights, dim: int, detail: Detail) -> Fingerprint:
     """Return what decides the vectors that this model makes at a dimension and a detail."""
     from qvsearch.models.vision import PREPROCESSING
     from qvsearch.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
-    from qvsearch.types import Fingerprint
 
     return Fingerprint(
         model=weights.name,
