@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import platformdirs
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 DEFAULT = "main"
 RACES = 20  # commits that may overtake an opening before it gives up
-K = TypeVar("K")
 _OURS = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES}
 
 
@@ -140,20 +139,6 @@ class Library:
         """How many commits led to the state that was opened or committed last."""
         return self._manifest.generation
 
-    def require(self, fingerprint: Fingerprint) -> None:
-        """Raise QvsearchError, naming both sides, unless vectors are made the library's way."""
-        differing = [
-            f"{field.name} is {getattr(self.fingerprint, field.name)}"
-            f" there and {getattr(fingerprint, field.name)} here"
-            for field in fields(fingerprint)
-            if getattr(self.fingerprint, field.name) != getattr(fingerprint, field.name)
-        ]
-        if differing:
-            raise QvsearchError(
-                f"the library {self.folder} was made otherwise: {', '.join(differing)};"
-                " take its own model and settings, or another --library"
-            )
-
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other writers out; needed for changes, and free where it is held already.
@@ -194,11 +179,10 @@ class Library:
 
     def by_location(self) -> dict[bytes, list[int]]:
         """Return the live rows of each absolute path."""
-        return _grouped((each.item.location, row) for row, each in self.segments.items())
-
-    def by_hash(self) -> dict[str, list[int]]:
-        """Return the live rows of each content hash."""
-        return _grouped((each.content_hash, row) for row, each in self.segments.items())
+        places: dict[bytes, list[int]] = {}
+        for row, segment in self.segments.items():
+            places.setdefault(segment.item.location, []).append(row)
+        return places
 
     def add(self, segments: Sequence[Segment], vectors: Vectors) -> None:
         """Append a row for each segment, its vector in the same row of `vectors` (n, dim).
@@ -277,13 +261,6 @@ class Library:
             max([self._manifest.next, *(int(file.name) + 1 for file in files)]),
             self._manifest.generation + 1,
         )
-
-
-def _grouped(pairs: Iterable[tuple[K, int]]) -> dict[K, list[int]]:
-    groups: dict[K, list[int]] = {}
-    for key, row in pairs:
-        groups.setdefault(key, []).append(row)
-    return groups
 
 
 def _absolute(folder: str | Path) -> Path:

@@ -211,13 +211,12 @@ def test_rows_of_one_file_share_its_item(library):
     assert items[0] is items[1] is items[2]
 
 
-def test_rows_are_found_by_location_and_by_hash(library):
+def test_rows_are_found_by_location(library):
     copy = replace(photo(1), item=replace(photo(1).item, path=b"copy.jpg"))
     library.add([photo(0), photo(1), copy], unit(3, 1))
     library.commit()
     library.remove([0])
     assert library.by_location() == {b"/photos/1/photo 1.jpg": [1], b"/photos/copy.jpg": [2]}
-    assert library.by_hash() == {"hash1": [1, 2]}
 
 
 def test_a_removed_root_takes_its_rows_and_can_come_back(library):
@@ -437,19 +436,6 @@ def test_a_newer_format_names_both_versions(library):
     rewrite_manifest(library, lambda record: record.update(format=2, segments="who knows"))
     with pytest.raises(QvsearchError, match="has format 2, and this qvsearch reads up to 1"):
         Library.open(library.folder)
-
-
-def test_another_fingerprint_is_refused_with_every_field(library):
-    library.require(FINGERPRINT)
-    other = replace(FINGERPRINT, model="other/model", dim=8, detail=Detail.HIGH)
-    with pytest.raises(QvsearchError) as caught:
-        library.require(other)
-    said = str(caught.value)
-    assert "model is some/model there and other/model here" in said
-    assert "dim is 16 there and 8 here" in said
-    assert "detail is low there and high here" in said
-    assert "revision" not in said
-    assert "--library" in said
 
 
 @pytest.mark.parametrize(
