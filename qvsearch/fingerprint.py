@@ -77,7 +77,7 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
     if Library.exists(folder):
         return open_library(folder, choice)
     find_targets([], paths)
-    weights = resolve(choice.model or os.environ.get("QVSEARCH_MODEL") or DEFAULT_MODEL, choice.hub)
+    weights = resolve(new_model(choice), choice.hub)
     dim = check_dim(weights, choice.dim)
     return Library.create(folder, fingerprint(weights, dim, new_detail(choice)))
 

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from qvsearch import ingest
+from qvsearch.cli import main
 from qvsearch.demo.evaluate import evaluate
 from qvsearch.demo.show import SCENE_SECONDS, write_world
 from qvsearch.demo.train import COMPOSED, batches, train
 from qvsearch.demo.world import caption, draw, neighbour, random_scene, recoloured, scenes
+from qvsearch.errors import QvsearchError
 from qvsearch.library import Library
 from qvsearch.retrieve import SearchOptions, search
 
@@ -179,3 +182,14 @@ def test_the_readmes_python_runs_after_the_demo(shown):
     lines = done.stdout.splitlines()
     assert lines[-1].startswith("(2, 128) ")
     assert len(lines) == 10 + 3 + 8 + 1  # ten pictures, all clips, all notes, the shape
+
+
+def test_a_demo_that_fails_says_so_and_stops(tmp_path, monkeypatch, capfd):
+    def full(*_):
+        raise QvsearchError("no space left")
+
+    monkeypatch.setattr(ingest, "index", full)
+    assert main(["demo", str(tmp_path / "try")]) == 2
+    output, errors = capfd.readouterr()
+    assert errors == "qvsearch: no space left\n"
+    assert "$ qvsearch search" not in output
