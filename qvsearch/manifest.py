@@ -18,7 +18,7 @@ import orjson
 from qvsearch.durable import TEMPORARY, Seal, open_file, remove_file, write_file
 from qvsearch.errors import QvsearchError
 from qvsearch.fields import path_field, read_path
-from qvsearch.types import Detail, Fingerprint
+from qvsearch.types import Detail, Fingerprint, VideoMode
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -210,6 +210,7 @@ def _parse_fingerprint(record: dict[str, Any]) -> Fingerprint:
         instruction=_need(record, "instruction", str),
         prompt_layout=_need(record, "prompt_layout", int),
         preprocessing=_need(record, "preprocessing", int),
+        video_mode=VideoMode(record.get("video_mode", VideoMode.FRAMES)),
     )
 
 

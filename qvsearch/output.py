@@ -78,7 +78,9 @@ def hit_record(hit: Hit, library: Path) -> dict[str, object]:
         **path_fields("library", os.fsencode(library)),
         "rerank_score": None if hit.rerank_score is None else round(hit.rerank_score, 6),
     }
-    moments = [{"score": round(score, 6), **present(_place(other))} for score, other in hit.moments]
+    moments = [
+        {"score": round(each.score, 6), **present(_place(each.segment))} for each in hit.moments
+    ]
     return present({**record, "moments": moments or None})
 
 

@@ -17,7 +17,7 @@ from qvsearch.media.workers import Decoders
 from qvsearch.prompt import QUERY_INSTRUCTION
 from qvsearch.rerank import rerank
 from qvsearch.scan import is_below
-from qvsearch.types import EmbedInput, Hit, Item, Kind, Segment, Skipped, kind_of
+from qvsearch.types import EmbedInput, Hit, Item, Kind, Moment, Segment, Skipped, kind_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -255,8 +255,12 @@ def _fold(
         segment = segments[row]
         items.setdefault(segment.item.location, []).append((score, segment))
     return [
-        Hit(rank, scored[0][0], scored[0][1], tuple(scored[1 : 1 + MOMENTS]))
-        for rank, scored in enumerate(items.values(), start=1)
+        Hit(
+            rank,
+            *(best[0], best[0], best[1]),
+            moments=tuple(Moment(score, score, each) for score, each in others[:MOMENTS]),
+        )
+        for rank, (best, *others) in enumerate(items.values(), start=1)
     ]
 
 

@@ -14,13 +14,21 @@ from typing import Any
 import orjson
 
 from qvsearch.fields import number_field, path_field, read_path, text_field
-from qvsearch.types import Item, Kind, Segment
+from qvsearch.types import NO_METADATA, Item, Kind, Metadata, Segment
 
 _KINDS = {kind.value: kind for kind in Kind}
 _EXTRAS = ("start", "end", "lines", "snippet", "width", "height")
-_SECONDS = {float, int, type(None)}
+_NUMBER: set[type] = {float, int, type(None)}
 _WHOLE = {int, type(None)}
-_STRING = {str, type(None)}
+_STRING: set[type] = {str, type(None)}
+_METADATA: dict[str, set[type]] = {  # each field with the types that it may have
+    "taken": _STRING,
+    "camera": _STRING,
+    "latitude": _NUMBER,
+    "longitude": _NUMBER,
+    "duration": _NUMBER,
+    "page": {bool, type(None)},
+}
 _CHECK = b',"crc":'
 
 
@@ -66,6 +74,14 @@ def _encode_row(segment: Segment, code: bytes, root_numbers: Mapping[bytes, int]
         value = getattr(segment, name)
         if value is not None:
             record[name] = text_field(value) if name == "snippet" else value
+    if segment.clip:
+        record["clip"] = True
+    if segment.dhash is not None:
+        record["dhash"] = f"{segment.dhash:016x}"
+    for name in _METADATA:
+        value = getattr(segment.metadata, name)
+        if value is not None:
+            record[name] = text_field(value) if isinstance(value, str) else value
     body = orjson.dumps(record)[:-1]
     # The one checksum of line and vector tells, when a file is damaged, which rows are not.
     return b"%b%b%d}\n" % (body, _CHECK, zlib.crc32(body, zlib.crc32(code)))
@@ -95,6 +111,9 @@ def _decode_row(
             get("snippet"),
             get("width"),
             get("height"),
+            "clip" in record,
+            int(record["dhash"], 16) if "dhash" in record else None,
+            _decode_metadata(record),
         )
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
         raise ValueError(f"no row of a sidecar ({error!r})") from error
@@ -102,8 +121,8 @@ def _decode_row(
         root is None
         or type(item.size) is not int
         or type(segment.content_hash) is not str
-        or type(segment.start) not in _SECONDS
-        or type(segment.end) not in _SECONDS
+        or type(segment.start) not in _NUMBER
+        or type(segment.end) not in _NUMBER
         or type(segment.snippet) not in _STRING
         or type(segment.width) not in _WHOLE
         or type(segment.height) not in _WHOLE
@@ -111,6 +130,15 @@ def _decode_row(
     ):
         raise ValueError("a field of a row has the wrong type, or its root is removed")
     return segment
+
+
+def _decode_metadata(record: dict[str, Any]) -> Metadata:
+    if record.keys().isdisjoint(_METADATA):
+        return NO_METADATA
+    values = {name: record.get(name) for name in _METADATA}
+    if any(type(value) not in _METADATA[name] for name, value in values.items()):
+        raise ValueError("a field of a row's metadata has the wrong type")
+    return Metadata(**values)
 
 
 @contextmanager

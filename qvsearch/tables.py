@@ -61,7 +61,7 @@ def _described(hit: Hit, width: int) -> Text:
     described = Text(safe_text(_short(location)), style=Style(link=f"file://{quote(location)}"))
     below = [] if hit.segment.snippet is None else [hit.segment.snippet]
     if hit.moments:
-        others = [place_text(segment) for _, segment in hit.moments[:SHOWN_MOMENTS]]
+        others = [place_text(each.segment) for each in hit.moments[:SHOWN_MOMENTS]]
         below.append("also " + ", ".join(others))
     lines = [described]
     for extra in below:

@@ -39,6 +39,14 @@ def kind_of(name: bytes) -> Kind | None:
     return KIND_OF_SUFFIX.get(os.fsdecode(os.path.splitext(name)[1]).lower())
 
 
+class VideoMode(StrEnum):
+    """What the segments of a video are: frames, clips of several frames, or both."""
+
+    FRAMES = "frames"
+    CLIPS = "clips"
+    BOTH = "both"
+
+
 class Dtype(StrEnum):
     """The numbers that the network computes with."""
 
@@ -87,11 +95,33 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a file says of itself beside its pixels; None where it says nothing.
+
+    `taken` is ISO 8601, without a zone where the file names none; `camera` is maker and model;
+    `latitude` and `longitude` are degrees (WGS 84); `duration` is seconds of a video; `page` tells
+    a screenshot or a scanned page from a photo.
+    """
+
+    taken: str | None = None
+    camera: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    duration: float | None = None
+    page: bool | None = None
+
+
+NO_METADATA = Metadata()
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """What gets one vector: an image, a moment `[start, end)` of a video, a passage of a text.
 
     `content_hash` is the item's; `start` and `end` are seconds; `lines` are the first and last,
-    from 1; `width` and `height` are the item's own pixels, upright.
+    from 1; `width` and `height` are the item's own pixels, upright. `clip` says that a moment's
+    vector is of several frames; `dhash` is the 64-bit difference hash of the picture that the
+    vector is of. `metadata` is the item's.
     """
 
     item: Item
@@ -102,6 +132,9 @@ class Segment:
     snippet: str | None = None
     width: int | None = None
     height: int | None = None
+    clip: bool = False
+    dhash: int | None = None
+    metadata: Metadata = NO_METADATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +177,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Everything that decides a vector; a library is searched and extended only with its own.
+    """Everything that decides vectors; a library is searched and extended only with its own.
 
     `prompt_layout` and `preprocessing` are versions of our own code, raised when a vector would
     change.
@@ -157,19 +190,39 @@ class Fingerprint:
     instruction: str
     prompt_layout: int
     preprocessing: int
+    video_mode: VideoMode = VideoMode.FRAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A stretch of an item that answers: neighbouring segments joined, the best one `segment`.
+
+    `start` and `end` are seconds, of a video only.
+    """
+
+    relevance: float
+    score: float
+    segment: Segment
+    start: float | None = None
+    end: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer; `rank` counts from 1 within its kind.
+    """One answer: an item with its best moment; `rank` counts from 1.
 
-    `moments` are the item's other segments with their scores, best first.
+    `relevance` is 0 to 1, 0.5 at the cut, comparable between kinds; `score` is the cosine.
+    `moments` are the item's other ones, best first; `duplicates` are items folded into this one.
     """
 
     rank: int
+    relevance: float
     score: float
     segment: Segment
-    moments: tuple[tuple[float, Segment], ...] = ()
+    start: float | None = None
+    end: float | None = None
+    moments: tuple[Moment, ...] = ()
+    duplicates: tuple[Item, ...] = ()
     rerank_score: float | None = None
 
 

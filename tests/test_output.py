@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qvsearch import output, tables
-from qvsearch.types import Event, Hit, Item, Kind, Segment, Skipped
+from qvsearch.types import Event, Hit, Item, Kind, Moment, Segment, Skipped
 
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -23,7 +23,7 @@ def hit(path=b"/photos/dog.jpg", kind=Kind.IMAGE, rank=1, score=0.5, moments=(),
     rerank_score = place.pop("rerank_score", None)
     segment = Segment(Item(b"/photos", path[8:], kind, 10, mtime_ns), "00", **place)
     assert segment.item.location == path
-    return Hit(rank, score, segment, moments, rerank_score)
+    return Hit(rank, score, score, segment, moments=moments, rerank_score=rerank_score)
 
 
 def record(*args, **place):
@@ -96,7 +96,12 @@ def test_a_hit_says_what_it_has_and_leaves_out_the_rest():
 def test_a_moment_a_passage_and_a_rerank_score_are_in_the_json():
     other = hit(b"/photos/a.mp4", Kind.VIDEO, start=0.0, end=1.5).segment
     video = record(
-        b"/photos/a.mp4", Kind.VIDEO, moments=((0.25, other),), start=2.0, end=3.0, rerank_score=0.9
+        b"/photos/a.mp4",
+        Kind.VIDEO,
+        moments=(Moment(0.25, 0.25, other),),
+        start=2.0,
+        end=3.0,
+        rerank_score=0.9,
     )
     assert (video["start"], video["end"], video["rerank_score"]) == (2.0, 3.0, 0.9)
     assert video["moments"] == [{"score": 0.25, "start": 0.0, "end": 1.5}]
@@ -174,7 +179,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from test_output import *
 video = hit(b"/photos/holiday in the mountains.mp4", Kind.VIDEO, start=133.0, end=139.0)
-video = Hit(1, 0.61, video.segment, ((0.5, video.segment),) * 5)
+video = Hit(1, 0.61, 0.61, video.segment, moments=(Moment(0.5, 0.5, video.segment),) * 5)
 text = hit(b"/photos/notes.md", Kind.TEXT, lines=(12, 31), snippet="word " * 100)
 long = hit(b"/photos/" + b"deep/" * 40 + b"dog.jpg", width=4000, height=3000, rerank_score=0.75)
 wide = hit("/photos/海の夕日{{}}.jpg".encode() * 1, rank=2)

@@ -150,9 +150,9 @@ def test_a_video_is_one_hit_with_its_other_moments(make_library):
     library = make_library([*rows, (moment(b"short.mp4", 0), (10, 0.5, 0))])
     first, second = ask(library)
     assert (first.segment.item.path, first.segment.start) == (b"long.mp4", 0)
-    assert [segment.start for _, segment in first.moments] == [1, 2, 3, 4, 5]
+    assert [each.segment.start for each in first.moments] == [1, 2, 3, 4, 5]
     assert len(first.moments) == MOMENTS
-    scores = [first.score, *(score for score, _ in first.moments)]
+    scores = [first.score, *(each.score for each in first.moments)]
     assert scores == sorted(scores, reverse=True)
     assert (second.segment.item.path, second.moments) == (b"short.mp4", ())
 
