@@ -16,7 +16,19 @@ from qvsearch.cli import main
 from qvsearch.demo.evaluate import evaluate
 from qvsearch.demo.show import SCENE_SECONDS, write_world
 from qvsearch.demo.train import COMPOSED, batches, train
-from qvsearch.demo.world import caption, draw, neighbour, random_scene, recoloured, scenes
+from qvsearch.demo.world import (
+    Part,
+    Scene,
+    Thing,
+    caption,
+    draw,
+    neighbour,
+    phrase,
+    random_part,
+    random_scene,
+    recoloured,
+    scenes,
+)
 from qvsearch.errors import QvsearchError
 from qvsearch.library import Library
 from qvsearch.retrieve import SearchOptions, search
@@ -99,6 +111,53 @@ def test_captions_name_every_thing():
     for scene in islice(scenes(rng, held_out=True), 50):
         text = caption(scene, rng, "en")
         assert all(f"{thing.colour} {thing.shape}" in text for thing in scene.things)
+
+
+def test_a_part_fits_where_one_thing_has_all_of_it():
+    star, ring = Thing("top left", "star", "red"), Thing("middle", "ring", "blue")
+    scene = Scene("snow", (ring, star))
+    fitting = [
+        Part("snow"),
+        Part(shape="ring"),
+        Part(colour="red"),
+        Part("snow", "star", "red", "top left"),
+    ]
+    others = [
+        Part("sand"),
+        Part("sand", "star"),
+        Part(shape="star", colour="blue"),  # the star is there, and blue: but not a blue star
+        Part(shape="ring", place="top left"),
+    ]
+    assert all(part.fits(scene) for part in fitting)
+    assert not any(part.fits(scene) for part in others)
+
+
+def test_random_parts_fit_their_scene_and_say_every_kind_of_thing():
+    rng = np.random.default_rng(12)
+    said = set()
+    for scene in islice(scenes(rng, held_out=True), 400):
+        part = random_part(scene, rng)
+        assert part.fits(scene)
+        fields = (part.background, part.shape, part.colour, part.place)
+        said.add(tuple(field is not None for field in fields))
+    assert len(said) == 1 + 3 * 2 * 2  # a background; shape, colour or both, placed, on a ground
+
+
+@pytest.mark.parametrize(
+    ("part", "language", "words"),
+    [
+        (Part("snow"), "en", {"snow", "white snow"}),
+        (Part(colour="red"), "en", {"something red", "red"}),
+        (Part(shape="star", colour="orange"), "en", {"an orange star", "orange star"}),
+        (Part("sand", "star"), "es", {"una estrella sobre arena", "una estrella sobre la arena"}),
+        (Part(colour="black", place="middle"), "es", {"algo negro en el centro"}),
+        (Part(colour="red"), "zh", {"红色的东西", "红色"}),
+        (Part(shape="ring", place="middle"), "zh", {"中间有圆环", "中央一个圆环"}),
+    ],
+)
+def test_a_phrase_says_its_part_and_no_more(part, language, words):
+    rng = np.random.default_rng(13)
+    assert words <= {phrase(part, rng, language) for _ in range(40)}
 
 
 def test_the_demo_folder_repeats_and_its_answers_exist(tmp_path):

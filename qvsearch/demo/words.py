@@ -13,17 +13,21 @@ Language = Literal["en", "es", "zh"]
 class Captions:
     """How a language tells a scene; every tuple holds ways to say the same."""
 
-    name: Callable[[str, str], str]  # a thing from its shape and colour
+    names: Callable[[str | None, str | None], tuple[str, ...]]  # of a thing: shape, colour
     places: dict[str, tuple[str, ...]]
     backgrounds: dict[str, tuple[str, ...]]
     thing: tuple[str, ...]
     comma: str
     last: str
     sentence: tuple[str, ...]
+    phrase: str  # of a thing and its background
 
 
-def _english(shape: str, colour: str) -> str:
-    return f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {shape}"
+def _english(shape: str | None, colour: str | None) -> tuple[str, ...]:
+    if shape is None:
+        return ("something",) if colour is None else (f"something {colour}", colour)
+    name = shape if colour is None else f"{colour} {shape}"
+    return (f"{'an' if name[0] in 'aeiou' else 'a'} {name}", name)
 
 
 _SPANISH_SHAPES = {  # each with its gender, which the colour follows
@@ -46,9 +50,12 @@ _SPANISH_COLOURS = {
 }
 
 
-def _spanish(shape: str, colour: str) -> str:
-    noun, gender = _SPANISH_SHAPES[shape]
-    return f"{noun} {_SPANISH_COLOURS[colour].replace('*', gender)}"
+def _spanish(shape: str | None, colour: str | None) -> tuple[str, ...]:
+    noun, gender = ("algo", "o") if shape is None else _SPANISH_SHAPES[shape]
+    if colour is None:
+        return (noun,)
+    word = _SPANISH_COLOURS[colour].replace("*", gender)
+    return (f"{noun} {word}",) + (word,) * (shape is None)
 
 
 _CHINESE_SHAPES = dict(
@@ -59,13 +66,17 @@ _CHINESE_COLOURS = dict(
 )
 
 
-def _chinese(shape: str, colour: str) -> str:
-    return f"{_CHINESE_COLOURS[colour]}色的{_CHINESE_SHAPES[shape]}"
+def _chinese(shape: str | None, colour: str | None) -> tuple[str, ...]:
+    noun = "东西" if shape is None else _CHINESE_SHAPES[shape]
+    if colour is None:
+        return (noun,)
+    word = f"{_CHINESE_COLOURS[colour]}色"
+    return (f"{word}的{noun}",) + (word,) * (shape is None)
 
 
 CAPTIONS: dict[Language, Captions] = {
     "en": Captions(
-        name=_english,
+        names=_english,
         places={
             "top left": ("at the top left", "in the top left corner"),
             "top right": ("at the top right", "in the top right corner"),
@@ -89,9 +100,10 @@ CAPTIONS: dict[Language, Captions] = {
             "on {background}, {things}",
             "{things}, {background}",
         ),
+        phrase="{thing} on {background}",
     ),
     "es": Captions(
-        name=_spanish,
+        names=_spanish,
         places={
             "top left": ("arriba a la izquierda",),
             "top right": ("arriba a la derecha",),
@@ -111,9 +123,10 @@ CAPTIONS: dict[Language, Captions] = {
         comma=", ",
         last=" y ",
         sentence=("{things} sobre {background}", "sobre {background}, {things}"),
+        phrase="{thing} sobre {background}",
     ),
     "zh": Captions(
-        name=_chinese,
+        names=_chinese,
         places={
             "top left": ("左上角", "左上方"),
             "top right": ("右上角", "右上方"),
@@ -133,6 +146,7 @@ CAPTIONS: dict[Language, Captions] = {
         comma="，",
         last="，",
         sentence=("{background}上，{things}", "{things}，在{background}上"),
+        phrase="{background}上，{thing}",
     ),
 }
 

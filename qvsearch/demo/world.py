@@ -78,6 +78,39 @@ class Scene:
         return zlib.crc32(repr(self).encode()) % HELD_OUT == 0
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a phrase says of a scene; None says nothing of it."""
+
+    background: str | None = None
+    shape: str | None = None
+    colour: str | None = None
+    place: str | None = None
+
+    def fits(self, scene: Scene) -> bool:
+        """Tell whether a scene has the background and one thing with all that is said of it."""
+        return self.background in (None, scene.background) and any(
+            self.shape in (None, thing.shape)
+            and self.colour in (None, thing.colour)
+            and self.place in (None, thing.place)
+            for thing in scene.things
+        )
+
+
+def random_part(scene: Scene, rng: Generator) -> Part:
+    """Return something to say of a scene: its background, or a thing with or without that."""
+    thing = _pick(rng, scene.things)
+    what, placed, grounded = int(rng.integers(4)), rng.random() < 1 / 3, rng.random() < 1 / 3
+    if what == 0:
+        return Part(background=scene.background)
+    return Part(
+        background=scene.background if grounded else None,
+        shape=None if what == 1 else thing.shape,
+        colour=None if what == 2 else thing.colour,
+        place=thing.place if placed else None,
+    )
+
+
 def random_scene(rng: Generator) -> Scene:
     """Return any scene, with as many things as not."""
     places = rng.permutation(list(PLACES))[: rng.integers(1, 4)]
@@ -124,13 +157,29 @@ def caption(scene: Scene, rng: Generator, language: Language = "en") -> str:
     words = CAPTIONS[language]
     things = [
         _pick(rng, words.thing).format(
-            thing=words.name(each.shape, each.colour), place=_pick(rng, words.places[each.place])
+            thing=words.names(each.shape, each.colour)[0],
+            place=_pick(rng, words.places[each.place]),
         )
         for each in _shuffled(scene.things, rng)
     ]
     listed = words.comma.join(things[:-1]) + words.last * (len(things) > 1) + things[-1]
     background = _pick(rng, words.backgrounds[scene.background])
     return _pick(rng, words.sentence).format(things=listed, background=background)
+
+
+def phrase(part: Part, rng: Generator, language: Language = "en") -> str:
+    """Return a few words that say no more than the part."""
+    words = CAPTIONS[language]
+    thing = _pick(rng, words.names(part.shape, part.colour))
+    if part.place is not None:
+        place = _pick(rng, words.places[part.place])
+        thing = _pick(rng, words.thing).format(thing=thing, place=place)
+    if part.background is None:
+        return thing
+    background = _pick(rng, words.backgrounds[part.background])
+    if part == Part(part.background):
+        return background
+    return words.phrase.format(thing=thing, background=background)
 
 
 def note(scene: Scene, rng: Generator) -> str:
