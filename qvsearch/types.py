@@ -47,6 +47,13 @@ class VideoMode(StrEnum):
     BOTH = "both"
 
 
+class RerankScope(StrEnum):
+    """Which hits a reranker judges: where it helps, or all."""
+
+    AUTO = "auto"
+    ALL = "all"
+
+
 class Dtype(StrEnum):
     """The numbers that the network computes with."""
 
