@@ -14,7 +14,7 @@ from PIL import Image
 
 from qvsearch import media
 from qvsearch.errors import MediaError
-from qvsearch.media.pixels import fit
+from qvsearch.media.pixels import dhash, fit
 from qvsearch.types import Item, Kind
 
 MEDIUM = 768 * 32 * 32
@@ -65,6 +65,7 @@ def test_formats(tmp_path, suffix, form, options, tolerance):
     assert (segment.start, segment.end, segment.lines, segment.snippet) == (None,) * 4
     assert input_.text is None
     [pixels] = input_.images
+    assert segment.dhash == dhash(pixels)
     difference = np.abs(pixels.astype(int) - fit(scene(), MEDIUM))
     assert difference.mean() <= tolerance
 

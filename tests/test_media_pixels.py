@@ -1,15 +1,17 @@
 """The pixels that the model sees, against qwen_vl_utils' own path and against plain arithmetic."""
 
+import functools
 import io
 import random
 import warnings
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 
+from qvsearch.demo.world import draw, random_scene
 from qvsearch.errors import MediaError
-from qvsearch.media.pixels import check_size, fit, smart_resize, upright_rgb
+from qvsearch.media.pixels import check_size, dhash, fit, smart_resize, upright_rgb
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own dependencies
@@ -233,3 +235,62 @@ def test_size_limits():
         check_size(10_000, 10_001)
     with pytest.raises(MediaError, match="no pixels"):
         check_size(0, 5)
+
+
+@functools.cache
+def drawn(count, seed=3):
+    rng = np.random.default_rng(seed)
+    return [Image.fromarray(draw(random_scene(rng), rng, 320, 240)) for _ in range(count)]
+
+
+def hashes(images):
+    return [dhash(fit(image, BUDGETS[1])) for image in images]
+
+
+def distances(ours, theirs):
+    pairs = zip(ours, theirs, strict=True)
+    return sorted((a ^ b).bit_count() for a, b in pairs if a is not None and b is not None)
+
+
+COPIES = {
+    "four times smaller": lambda image: image.resize((80, 60), Image.Resampling.LANCZOS),
+    "twice as large": lambda image: image.resize((640, 480), Image.Resampling.BICUBIC),
+    "JPEG of low quality": lambda image: saved(image, "JPEG", quality=40),
+    "WebP": lambda image: saved(image, "WEBP"),
+    "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.9),
+}
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_copies_differ_in_a_few_bits(copy):
+    pictures = drawn(40)
+    found = distances(hashes(pictures), hashes([COPIES[copy](each) for each in pictures]))
+    assert len(found) >= 25  # the others are nearly flat
+    assert found[-1] <= 4
+
+
+def test_different_pictures_differ_in_many_bits():
+    found = distances(hashes(drawn(60)), hashes(drawn(60, seed=4)))
+    assert found[len(found) // 2] >= 16
+    assert found[2] > 4
+
+
+def test_a_difference_hash_against_its_definition():
+    cells = np.random.default_rng(2).integers(0, 256, (8, 9))
+    pixels = np.repeat(np.repeat(cells, 32, 0), 32, 1)[..., None].repeat(3, 2).astype(np.uint8)
+    bits = [row[x + 1] - row[x] > 2 for row in cells.tolist() for x in range(8)]
+    assert dhash(pixels) == int("".join("01"[bit] for bit in bits), 2)
+
+
+@pytest.mark.parametrize("noise", [0, 5])
+def test_flat_pictures_have_no_difference_hash(noise):
+    rng = np.random.default_rng(1)
+    for grey in (20, 128, 240):
+        values = grey + rng.normal(0, noise, (480, 640, 3)) if noise else grey
+        assert dhash(np.broadcast_to(values, (480, 640, 3)).astype(np.uint8)) is None
+
+
+def test_a_lone_small_thing_is_too_little_for_a_difference_hash():
+    image = Image.new("RGB", (640, 480), "white")
+    image.paste("black", (300, 200, 340, 240))
+    assert dhash(np.array(image)) is None

@@ -12,7 +12,7 @@ import pillow_heif
 from PIL import Image, UnidentifiedImageError
 
 from qvsearch.errors import MediaError
-from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, fit, upright_rgb
+from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, upright_rgb
 from qvsearch.types import EmbedInput, Item, Segment
 
 # Pillow also reads formats that run other programs (EPS) or that nobody takes photos in; whatever
@@ -55,7 +55,9 @@ def decode(
         raise MediaError("not enough memory to decode it") from error
     except _DAMAGE as error:
         raise MediaError(_damage_reason(error)) from error
-    segment = Segment(item, content_hash, width=upright.width, height=upright.height)
+    segment = Segment(
+        item, content_hash, width=upright.width, height=upright.height, dhash=dhash(pixels)
+    )
     return [(segment, EmbedInput(images=(pixels,)))]
 
 

@@ -25,6 +25,12 @@ MIN_PIXELS = 4 * FACTOR**2  # the reference's least image: four tokens
 MAX_ASPECT_RATIO = 200  # the reference refuses longer strips
 MAX_MEGAPIXELS = 100  # decoded as RGBA that is 400 MB, the most that one worker may need
 
+# of 255, between the means of two neighbouring cells: noise, JPEG at quality 40 and another size
+# stay under it, so that the bits of a plain wall or sky are not drawn anew in every copy
+LEAST_STEP = 2.0
+# of 64: pictures with fewer would agree in nearly all bits, whatever they show
+LEAST_STEPS = 12
+
 _DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
 
@@ -98,6 +104,23 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         white.paste(rgba, mask=rgba.getchannel("A"))
         return white
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def dhash(pixels: Pixels) -> int | None:
+    """Return the 64-bit difference hash of a picture (h, w, 3); None for one that is nearly flat.
+
+    Copies in another size, format or quality differ in a few bits. Bit by bit, row by row from the
+    top left, it says whether a cell's right neighbour is brighter (N. Krawetz, "Kind of Like That",
+    2013), here by at least a step that noise does not make.
+    """
+    grey = Image.fromarray(pixels).convert("L")
+    # finer than the 9x8 cells, for Pillow rounds means to whole greys
+    fine = np.asarray(grey.resize((72, 64), Image.Resampling.BOX), np.float32)
+    cells = fine.reshape(8, 8, 9, 8).mean(axis=(1, 3))
+    steps = np.diff(cells, axis=1)
+    if np.count_nonzero(np.abs(steps) > LEAST_STEP) < LEAST_STEPS:
+        return None
+    return int.from_bytes(np.packbits(steps > LEAST_STEP).tobytes())
 
 
 def _orientation(image: Image.Image) -> int:
