@@ -1,21 +1,25 @@
 """The demo: the world is split honestly, the checkpoint knows it, the trainer repeats itself."""
 
+import math
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from qvsearch import ingest
 from qvsearch.cli import main
 from qvsearch.demo.evaluate import evaluate
+from qvsearch.demo.lessons import PARTS, WHOLE, batches
 from qvsearch.demo.show import SCENE_SECONDS, write_world
-from qvsearch.demo.train import COMPOSED, batches, train
+from qvsearch.demo.train import many_answers, train
 from qvsearch.demo.world import (
     Part,
     Scene,
@@ -65,7 +69,7 @@ def test_the_checkpoint_is_small_enough_for_the_package():
 
 
 def test_no_trained_scene_is_held_out():
-    batch = next(batches(np.random.default_rng(5)))
+    batch = next(batches(PARTS, np.random.default_rng(5)))
     assert not any(scene.held_out for scene in batch.scenes)
     held_out = list(islice(scenes(np.random.default_rng(5), held_out=True), 50))
     assert all(scene.held_out for scene in held_out)
@@ -73,13 +77,13 @@ def test_no_trained_scene_is_held_out():
 
 
 def test_a_composed_query_names_a_colour_of_its_target_that_its_picture_lacks():
-    batch = next(batches(np.random.default_rng(6)))
+    batch = next(batches(WHOLE, np.random.default_rng(6)))
     composed = [
         (query, batch.scenes[target])
         for query, target in zip(batch.queries, batch.targets, strict=True)
         if query.images and query.text
     ]
-    assert len(composed) == COMPOSED
+    assert len(composed) == WHOLE.composed
     for query, scene in composed:
         assert any(t.colour in query.text and t.shape in query.text for t in scene.things)
 
@@ -171,12 +175,38 @@ def test_the_demo_folder_repeats_and_its_answers_exist(tmp_path):
     assert all(same)
 
 
-def test_the_trainer_repeats_itself(tmp_path):
+def test_a_batch_of_parts_has_films_and_says_which_scenes_each_phrase_fits():
+    batch = next(batches(PARTS, np.random.default_rng(14)))
+    films = [document.video for document in batch.documents if document.video is not None]
+    assert len(films) == PARTS.clips
+    assert {len(film.pixels) % 2 for film in films} == {0, 1}
+    assert all(len(film.times) == len(film.pixels) for film in films)
+    assert batch.fitting.shape == (PARTS.phrases, len(batch.documents))
+    assert batch.fitting[:, ::2].any(axis=1).all()  # each fits a scene that has a note
+    for query, fitting in zip(batch.phrases, batch.fitting, strict=True):
+        grounds = {batch.scenes[row].background for row in fitting.nonzero()[0]}
+        assert query.text != "snow" or grounds == {"snow"}
+
+
+def test_the_loss_of_many_answers_asks_nothing_of_those_that_do_not_fit():
+    scores = torch.tensor([[2.0, 1.0, -3.0], [0.0, 0.0, 0.0]])
+    fitting = torch.tensor([[True, True, False], [False, True, False]])
+    total = math.log(math.exp(2) + math.exp(1) + math.exp(-3))
+    by_hand = ((total - 2) + (total - 1)) / 2
+    assert many_answers(scores, fitting).item() == pytest.approx((by_hand + math.log(3)) / 2)
+
+
+def test_the_trainer_repeats_itself_and_goes_on_from_a_checkpoint(tmp_path):
+    whole, parts = replace(WHOLE, steps=1), replace(PARTS, steps=1)
     for name in ("a", "b"):
-        train(tmp_path / name, steps=2)
-    a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b"))
-    assert a.keys() == b.keys()
+        train(tmp_path / name, whole=whole, parts=parts)
+    first = tmp_path / "first"
+    train(first, whole=whole, parts=replace(PARTS, steps=0))
+    train(tmp_path / "c", start=first, parts=parts)
+    a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b", "c"))
+    assert a.keys() == b.keys() == c.keys()
     assert all(np.array_equal(a[name], b[name]) for name in a)
+    assert all(np.array_equal(a[name], c[name]) for name in a)
 
 
 @pytest.fixture(scope="module")

@@ -3,128 +3,39 @@
 The recipe is contrastive (InfoNCE, van den Oord et al. 2018) over pairs of the drawn world, at the
 full and the half dimension (Matryoshka, Kusupati et al. 2022). Two things make it quick: a batch is
 made of near twins, and a linear reader of the vectors, thrown away at the end, names each part of
-the scene.
+the scene. A second lesson goes on from the first with phrases, each of which many documents may
+answer (supervised contrastive, Khosla et al. 2020), and with films.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, log_softmax, normalize
 
-from qvsearch.demo.world import (
-    BACKGROUNDS,
-    COLOURS,
-    PLACES,
-    SHAPES,
-    Scene,
-    caption,
-    change,
-    draw,
-    neighbour,
-    note,
-    random_scene,
-    recoloured,
-    scenes,
-)
+from qvsearch.demo.create import new_network, save
+from qvsearch.demo.lessons import PARTS, WHOLE, Batch, Lesson, batches
+from qvsearch.demo.world import BACKGROUNDS, COLOURS, PLACES, SHAPES, Scene
 from qvsearch.models.network import ModelInput, Network
-from qvsearch.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION, embed_prompt
-from qvsearch.types import EmbedInput
+from qvsearch.prompt import embed_prompt
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-STEPS = 3000
-FAMILIES = 16  # scenes of a batch that have nothing to do with each other
-TWINS = 4  # each with so many that differ from it in one attribute, itself among them
-REDRAWN = 16  # queries by picture in a batch
-COMPOSED = 24  # queries by picture and words in a batch
-LEARNING_RATE = 1.5e-3
+    from qvsearch.types import EmbedInput
+
 TEMPERATURE = 0.05
 READER_WEIGHT = 0.3
 HALF = 64
-SIZES = ((128, 128), (128, 128), (128, 128), (128, 96), (96, 128), (160, 128), (128, 160))
-VOCABULARY = 1200
 THREADS = 2  # sums are taken in an order that depends on it, so it is part of the recipe
-
-SPECIAL_TOKENS = [  # Qwen's, in its order
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|object_ref_start|>",
-    "<|object_ref_end|>",
-    "<|box_start|>",
-    "<|box_end|>",
-    "<|quad_start|>",
-    "<|quad_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What a step learns from; `targets` are rows of `documents`, one a query."""
-
-    documents: list[EmbedInput]
-    queries: list[EmbedInput]
-    targets: list[int]
-    scenes: list[Scene]  # of the documents
-    notes: list[EmbedInput]  # of the first documents, one each
-
-
-def batches(rng: Generator) -> Iterator[Batch]:
-    """Yield batches of scenes that are not held out, without end."""
-    while True:
-        width, height = SIZES[rng.integers(len(SIZES))]
-        family = [twin for _ in range(FAMILIES) for twin in _family(rng)]
-        pictures = [draw(scene, rng, width, height) for scene in family]
-        language = rng.choice(["en", "es", "zh"], len(family), p=[0.4, 0.3, 0.3])
-        queries = [
-            _query(text=caption(scene, rng, tongue))
-            for scene, tongue in zip(family, language, strict=True)
-        ]
-        targets = list(range(len(family)))
-        for row in rng.permutation(len(family))[:REDRAWN]:
-            queries.append(_query(images=(draw(family[row], rng, width, height),)))
-            targets.append(int(row))
-        for row in rng.permutation(len(family))[:COMPOSED]:
-            other, thing = recoloured(family[row], rng)
-            picture = draw(other, rng, width, height)
-            queries.append(_query(images=(picture,), text=change(thing, rng)))
-            targets.append(int(row))
-        documents = [EmbedInput(images=(picture,)) for picture in pictures]
-        notes = [EmbedInput(text=note(scene, rng)) for scene in family[::2]]
-        yield Batch(documents, queries, targets, family, notes)
-
-
-def _family(rng: Generator) -> list[Scene]:
-    """Return a trained scene and others that each differ from it in one attribute."""
-    first = next(scenes(rng, held_out=False))
-    family = [first]
-    while len(family) < TWINS:
-        twin = neighbour(first, rng)
-        if not twin.held_out and twin not in family:
-            family.append(twin)
-    return family
-
-
-def _query(text: str | None = None, images: tuple[Any, ...] = ()) -> EmbedInput:
-    return EmbedInput(text=text, images=images, instruction=QUERY_INSTRUCTION)
 
 
 class Reader(nn.Module):
@@ -155,32 +66,50 @@ def answers(scene: Scene) -> list[int]:
 
 def step_loss(network: Network, readers: dict[int, Reader], batch: Batch) -> torch.Tensor:
     """Return the loss of one batch: every query against every document, at both dimensions."""
-    pictured = [*batch.documents, *(q for q in batch.queries if q.images)]
-    written = [*batch.notes, *(q for q in batch.queries if not q.images)]
-    seen, read = hidden_states(network, pictured), hidden_states(network, written)
+    groups = (batch.documents, batch.notes, batch.queries, batch.phrases)
+    states = hidden_states(network, [each for group in groups for each in group])
+    documents, notes, queries, phrases = states.split([len(group) for group in groups])  # type: ignore[no-untyped-call]  # torch has none for it
     count = len(batch.documents)
-    documents, by_picture = seen[:count], seen[count:]
-    notes, by_words = read[: len(batch.notes)], read[len(batch.notes) :]
-    queries = torch.cat((by_words, by_picture))
     targets = torch.tensor(batch.targets)
     facts = torch.tensor([answers(scene) for scene in batch.scenes])
+    fitting = torch.from_numpy(batch.fitting)
     rows = torch.arange(0, count, 2)
     loss = torch.zeros(())
     for dim, reader in readers.items():
-        d, q, n = (normalize(x[:, :dim], dim=1) for x in (documents, queries, notes))
+        d, q, n, p = (normalize(x[:, :dim], dim=1) for x in (documents, queries, notes, phrases))
         scores = q @ d.T / TEMPERATURE
         by_note = q[:count] @ n.T / TEMPERATURE
         loss = loss + cross_entropy(scores, targets)
         loss = loss + 0.5 * cross_entropy(scores[:count].T, torch.arange(count))
         loss = loss + 0.5 * cross_entropy(by_note[rows], torch.arange(len(rows)))
         loss = loss + 0.25 * cross_entropy(by_note.T, rows)
+        if batch.phrases:
+            loss = loss + many_answers(p @ d.T / TEMPERATURE, fitting)
+            loss = loss + 0.5 * many_answers(p @ n.T / TEMPERATURE, fitting[:, rows])
         known = torch.cat((facts, facts[targets], facts[rows]))
         loss = loss + READER_WEIGHT * reader.loss(torch.cat((d, q, n)), known)
     return loss / len(readers)
 
 
+def many_answers(scores: torch.Tensor, fitting: torch.Tensor) -> torch.Tensor:
+    """Return the mean over queries of the mean -log P of the columns that fit, one or more."""
+    logs = log_softmax(scores, dim=1)
+    return -((logs * fitting).sum(1) / fitting.sum(1)).mean()
+
+
 def hidden_states(network: Network, inputs: list[EmbedInput]) -> torch.Tensor:
-    """Return the last token's hidden state (n, hidden) of each input, with its gradient."""
+    """Return the last token's hidden state (n, hidden) of each input, with its gradient.
+
+    Films, pictures and texts go each by themselves, as their lengths differ.
+    """
+    kinds = [2 if each.video is not None else bool(each.images) for each in inputs]
+    order = sorted(range(len(inputs)), key=lambda row: kinds[row])
+    groups = [list(rows) for _, rows in groupby(order, key=lambda row: kinds[row])]
+    states = [_hidden_states(network, [inputs[row] for row in rows]) for rows in groups]
+    return torch.cat(states)[torch.tensor(order).argsort()]
+
+
+def _hidden_states(network: Network, inputs: list[EmbedInput]) -> torch.Tensor:
     ids = network.tokenize([embed_prompt(each) for each in inputs], max_tokens=1024)
     pairs = zip(ids, inputs, strict=True)
     tensors = network.tensors([ModelInput(tokens, (each,)) for tokens, each in pairs])
@@ -189,125 +118,21 @@ def hidden_states(network: Network, inputs: list[EmbedInput]) -> torch.Tensor:
     return picked
 
 
-def new_network(folder: Path, rng: Generator) -> Network:
-    """Write an untrained checkpoint to `folder` and load it the way any checkpoint is loaded."""
-    from transformers import Qwen3VLConfig, Qwen3VLModel
-
-    tokenizer = _new_tokenizer(rng)
-    tokenizer.save_pretrained(folder)
-    number = tokenizer.convert_tokens_to_ids
-    config = Qwen3VLConfig(
-        text_config=dict(
-            vocab_size=-(-len(tokenizer) // 64) * 64,
-            hidden_size=128,
-            intermediate_size=384,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=32,
-            max_position_embeddings=32768,
-            rope_parameters=dict(
-                rope_type="default",
-                rope_theta=5_000_000,
-                mrope_section=[6, 5, 5],
-                mrope_interleaved=True,
-            ),
-        ),
-        vision_config=dict(
-            depth=4,
-            hidden_size=96,
-            intermediate_size=384,
-            num_heads=4,
-            out_hidden_size=128,
-            num_position_embeddings=256,
-            deepstack_visual_indexes=[1, 2, 3],
-        ),
-        image_token_id=number("<|image_pad|>"),
-        video_token_id=number("<|video_pad|>"),
-        vision_start_token_id=number("<|vision_start|>"),
-        vision_end_token_id=number("<|vision_end|>"),
-        tie_word_embeddings=True,
-    )
-    Qwen3VLModel(config).save_pretrained(folder)
-    return Network(folder, device="cpu")
-
-
-def _new_tokenizer(rng: Generator) -> Any:  # noqa: ANN401 (transformers has no narrower type)
-    """Learn byte-level BPE from the world's own sentences, with Qwen's special tokens after."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from transformers import Qwen2Tokenizer
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False
-    )
-    learner.train_from_iterator(_sentences(rng), trainer)
-    learned = json.loads(learner.to_str())["model"]
-    return Qwen2Tokenizer(
-        vocab=learned["vocab"],
-        merges=[tuple(pair) for pair in learned["merges"]],  # type: ignore[misc]  # lists it can't read
-        eos_token="<|im_end|>",  # noqa: S106 (a word, no secret)
-        pad_token="<|endoftext|>",  # noqa: S106
-        unk_token=None,  # type: ignore[arg-type]  # bytes have no unknown word
-        additional_special_tokens=SPECIAL_TOKENS,
-        padding_side="right",
-    )
-
-
-def _sentences(rng: Generator) -> Iterator[str]:
-    fixed = (
-        f"system\n{DOCUMENT_INSTRUCTION}",
-        f"system\n{QUERY_INSTRUCTION}",
-        "user\n",
-        "assistant\n",
-    )
-    for _ in range(3000):
-        yield from fixed
-        yield "yes no"
-        scene = random_scene(rng)
-        yield from (caption(scene, rng, language) for language in ("en", "es", "zh"))
-        yield note(scene, rng)
-        yield change(scene.things[0], rng)
-
-
-def save(network: Network, folder: Path) -> None:
-    """Write the checkpoint in half precision, under the names that the real checkpoints use."""
-    weights = {f"model.{name}": value.half() for name, value in network.model.state_dict().items()}
-    embed = "model.visual.patch_embed"
-    proj = weights.pop(f"{embed}.weight")
-    weights[f"{embed}.proj.weight"] = proj.view(-1, 3, 2, 16, 16)
-    weights[f"{embed}.proj.bias"] = weights.pop(f"{embed}.bias")
-    folder.mkdir(parents=True, exist_ok=True)
-    config = network.model.config
-    config.architectures = ["Qwen3VLForConditionalGeneration"]
-    config.save_pretrained(folder)
-    network.tokenizer.save_pretrained(folder)
-    tensors = {name: value.contiguous() for name, value in weights.items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def train(folder: Path, steps: int = STEPS, seed: int = 0) -> None:
-    """Train from nothing and write the checkpoint to `folder`."""
-    torch.set_num_threads(THREADS)
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    with tempfile.TemporaryDirectory() as blank:
-        network = new_network(Path(blank), rng)
+def teach(network: Network, lesson: Lesson, rng: Generator, folder: Path) -> None:
+    """Give a lesson, and write the checkpoint to `folder` now and then and at the end."""
     readers = {dim: Reader(dim) for dim in (network.model.config.text_config.hidden_size, HALF)}
     parameters = [
         *network.model.parameters(),
         *(p for r in readers.values() for p in r.parameters()),
     ]
-    optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    rate, steps = lesson.learning_rate, lesson.steps
+    optimizer = torch.optim.AdamW(parameters, rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1
+        optimizer, rate, total_steps=steps, pct_start=0.1
     )
     network.model.train()
     started, shown = time.monotonic(), 0.0
-    for step, batch in zip(range(1, steps + 1), batches(rng), strict=False):
+    for step, batch in zip(range(1, steps + 1), batches(lesson, rng), strict=False):
         loss = step_loss(network, readers, batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch ships none for it
@@ -319,14 +144,34 @@ def train(folder: Path, steps: int = STEPS, seed: int = 0) -> None:
             seconds = time.monotonic() - started
             print(f"step {step}/{steps}  loss {shown / 50:.3f}  {seconds:.0f} s", flush=True)  # noqa: T201
             shown = 0.0
-            if step % 250 == 0:
+            if step % 100 == 0:
                 save(network, folder)
     save(network, folder)
+
+
+def train(
+    folder: Path,
+    seed: int = 0,
+    start: Path | None = None,
+    whole: Lesson = WHOLE,
+    parts: Lesson = PARTS,
+) -> None:
+    """Give both lessons, or the second to the checkpoint `start`; write the result to `folder`."""
+    torch.set_num_threads(THREADS)
+    torch.use_deterministic_algorithms(True)
+    if start is None:
+        torch.manual_seed(seed)
+        rng = np.random.default_rng(seed)
+        with tempfile.TemporaryDirectory() as blank:
+            network = new_network(Path(blank), rng)
+        teach(network, whole, rng, folder)
+    torch.manual_seed(seed)  # as the first lesson's file says all that the second goes on from
+    teach(Network(start or folder, "cpu"), parts, np.random.default_rng([seed, 2]), folder)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train the demo checkpoint on the drawn world.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--start", type=Path, help="a checkpoint to give only the second lesson")
     parser.add_argument("--seed", type=int, default=0)
     train(**vars(parser.parse_args()))

@@ -21,6 +21,7 @@ from qvsearch.demo.words import (
     SHAPE_NOTES,
     Language,
 )
+from qvsearch.types import Frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,6 +225,16 @@ def draw(
     canvas *= rng.uniform(0.9, 1.1)
     canvas += rng.standard_normal(canvas.shape, np.float32) * np.float32(rng.uniform(2, 10))
     return canvas.clip(0, 255).astype(np.uint8)
+
+
+def film(scene: Scene, rng: Generator, width: int = 128, height: int = 128) -> Frames:
+    """Return two to eight frames of a scene whose things drift sideways."""
+    count = int(rng.integers(2, 9))
+    times = rng.uniform(0, 60) + np.arange(count) / rng.choice([0.5, 1, 2, 4, 10])
+    steady = int(rng.integers(2**32))  # the same draw for each frame, so that only it moves
+    drift = np.linspace(-0.5, 0.5, count) * rng.uniform(-0.12, 0.12)
+    pictures = [draw(scene, np.random.default_rng(steady), width, height, m) for m in drift]
+    return Frames(np.stack(pictures), tuple(float(each) for each in times))
 
 
 def _pick(rng: Generator, values: tuple[T, ...]) -> T:
