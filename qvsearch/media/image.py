@@ -12,6 +12,7 @@ import pillow_heif
 from PIL import Image, UnidentifiedImageError
 
 from qvsearch.errors import MediaError
+from qvsearch.media.metadata import image_metadata
 from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, upright_rgb
 from qvsearch.types import EmbedInput, Item, Segment
 
@@ -49,6 +50,7 @@ def decode(
         check_size(*image.size)
         upright = upright_rgb(image)
         pixels = fit(upright, max_pixels)
+        metadata = image_metadata(image)
     except MediaError:
         raise
     except MemoryError as error:
@@ -56,7 +58,12 @@ def decode(
     except _DAMAGE as error:
         raise MediaError(_damage_reason(error)) from error
     segment = Segment(
-        item, content_hash, width=upright.width, height=upright.height, dhash=dhash(pixels)
+        item,
+        content_hash,
+        width=upright.width,
+        height=upright.height,
+        dhash=dhash(pixels),
+        metadata=metadata,
     )
     return [(segment, EmbedInput(images=(pixels,)))]
 

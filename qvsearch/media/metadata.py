@@ -11,10 +11,14 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from PIL import ExifTags
+
+from qvsearch.media.exif import read_exif
 from qvsearch.types import Metadata
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from PIL import Image
 
 MAX_TEXT = 80  # characters of a maker or a model; those of real cameras have under 40
 
@@ -22,8 +26,39 @@ MAX_TEXT = 80  # characters of a maker or a model; those of real cameras have un
 # everything else in 1970
 FILMED = range(1971, 2100)
 
+PHOTOGRAPHED = range(1826, 2100)  # from the first photograph on; scans of old ones say so
+
+_BASE = ExifTags.Base
+_GPS = ExifTags.GPS
+_DATES = (  # the best first, each with the zone that is its own
+    (_BASE.DateTimeOriginal, _BASE.OffsetTimeOriginal),
+    (_BASE.DateTimeDigitized, _BASE.OffsetTimeDigitized),
+    # of the last change; a program that sets this zone may know nothing of the camera's
+    (_BASE.DateTime, _BASE.OffsetTime),
+)
+_EXIF_DATE = re.compile(r"(\d{4})[:/-](\d\d)[:/-](\d\d)[ T](\d\d:\d\d:\d\d)", re.ASCII)
+
 # decimal degrees; of ISO 6709's forms the one that phones write
-_ISO_6709 = re.compile(r"([+-]\d{1,2}(?:\.\d{1,20})?)([+-]\d{1,3}(?:\.\d{1,20})?)(?:[+-/]|$)")
+_ISO_6709 = re.compile(
+    r"([+-]\d{1,2}(?:\.\d{1,20})?)([+-]\d{1,3}(?:\.\d{1,20})?)(?:[-+/]|$)", re.ASCII
+)
+
+
+def image_metadata(image: Image.Image, page: bool | None = None) -> Metadata:
+    """Return what the EXIF block of a loaded picture says; `page` is the caller's knowledge."""
+    tags = read_exif(image)
+    dates = (_taken(tags.get(date), tags.get(zone)) for date, zone in _DATES)
+    latitude, longitude = _place(
+        _degrees(tags.get(_GPS.GPSLatitude), tags.get(_GPS.GPSLatitudeRef), "NS"),
+        _degrees(tags.get(_GPS.GPSLongitude), tags.get(_GPS.GPSLongitudeRef), "EW"),
+    )
+    return Metadata(
+        taken=next(filter(None, dates), None),
+        camera=_camera(tags.get(_BASE.Make), tags.get(_BASE.Model)),
+        latitude=latitude,
+        longitude=longitude,
+        page=page,
+    )
 
 
 def video_metadata(container: InputContainer, duration: float | None) -> Metadata:
@@ -50,12 +85,36 @@ def video_metadata(container: InputContainer, duration: float | None) -> Metadat
 
 
 def _filmed(text: str | None) -> str | None:
+    return _moment(text or "", FILMED)
+
+
+def _taken(date: object, zone: object) -> str | None:
+    """Return an EXIF date with its zone, or without where the zone is missing or nonsense."""
+    found = _EXIF_DATE.match(date) if isinstance(date, str) else None
+    if found is None:
+        return None
+    local = "{}-{}-{}T{}".format(*found.groups())
+    zoned = isinstance(zone, str) and _moment(local + zone.strip(), PHOTOGRAPHED)
+    return zoned or _moment(local, PHOTOGRAPHED)
+
+
+def _moment(text: str, years: range) -> str | None:
     """Return a date and time, written in any way of ISO 8601, in the plain one."""
     try:
-        when = datetime.fromisoformat((text or "").strip())
+        when = datetime.fromisoformat(text.strip())
     except ValueError:
         return None
-    return when.isoformat(timespec="seconds") if when.year in FILMED else None
+    return when.isoformat(timespec="seconds") if when.year in years else None
+
+
+def _degrees(parts: object, reference: object, directions: str) -> float:
+    """Return degrees, minutes and seconds as degrees; NaN without all of them and a direction."""
+    match parts, reference:
+        case (float(degrees), float(minutes), float(seconds)), str(name) if name:
+            if min(degrees, minutes, seconds) >= 0:
+                sign = (1, -1, math.nan)[directions.find(name[0].upper())]
+                return sign * round(degrees + minutes / 60 + seconds / 3600, 7)  # a centimetre
+    return math.nan
 
 
 def _iso_6709(text: str | None) -> tuple[float, float] | tuple[None, None]:
