@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qvsearch.bank import bank_vectors
 from qvsearch.batches import embed_files
 from qvsearch.changes import (
     HASH_THREADS,
@@ -60,10 +61,18 @@ def index(
 ) -> Summary:
     """Make the library hold what is at these absolute paths, embedding only what it never saw.
 
-    `load_embedder` is called when the first file needs it. `stop` is asked between batches; what
+    `load_embedder` is called when the first file needs it; then a library that has no bank of
+    generic queries gets one. `stop` is asked between batches; what
     is finished then is committed. Raises LibraryLocked, and QvsearchError for a path that is
     nowhere or where the model, and not a file, fails.
     """
+
+    def load() -> Embedder:
+        embedder = load_embedder()
+        if library.bank is None:
+            library.set_bank(bank_vectors(embedder, library.fingerprint))
+        return embedder
+
     with library.lock():
         run = Run(library, options, report, stop)
         targets = resolve(library.roots, paths)
@@ -74,7 +83,7 @@ def index(
                 while items and not run.stopped():
                     jobs = run.jobs(hashed(items, threads))
                     decoded = decoders.decode(jobs, library.fingerprint.detail.max_pixels)
-                    for outcome in embed_files(decoded, load_embedder, run.stopped):
+                    for outcome in embed_files(decoded, load, run.stopped):
                         run.take(outcome)
                     items = run.second_chances()
         except QvsearchError:

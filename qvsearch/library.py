@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from qvsearch.backgrounds import new_bank
 from qvsearch.durable import TEMPORARY, make_folder
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import FAILURES, Failure, read_failures, write_failures
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qvsearch.backgrounds import Bank
     from qvsearch.segments import Part
     from qvsearch.types import Fingerprint, Segment, Vectors
 
@@ -209,6 +211,46 @@ class Library:
         """
         return self._rows.search(query, k, allowed)
 
+    @property
+    def size(self) -> int:
+        """The highest live row number + 1: the length of the arrays below."""
+        return len(self.kinds)
+
+    def scores(self, query: Vectors) -> Vectors:
+        """Return the cosine (size,) of each row with one unit query (dim,), -inf where none lives.
+
+        Raises Damaged where a stored vector gives what is no cosine.
+        """
+        return self._rows.scores(query)
+
+    @property
+    def kinds(self) -> NDArray[np.uint8]:
+        """Each row's place in `Kind` (size,), NO_ROW where none lives; not to be changed."""
+        return self._rows.columns.kinds
+
+    @property
+    def backgrounds(self) -> Vectors:
+        """Mean and standard deviation of each row's cosines with the bank (size, 2), float32.
+
+        NaN where there was no bank; not to be changed.
+        """
+        return self._rows.columns.backgrounds
+
+    @property
+    def bank(self) -> Vectors | None:
+        """The vectors (m, dim) of the generic queries, where the library has them."""
+        return None if self._rows.bank is None else self._rows.bank.vectors
+
+    def set_bank(self, vectors: Vectors) -> None:
+        """Compare all rows, and those to come, with generic queries (m, dim), at most 64.
+
+        It is on the disk after the next commit. Raises QvsearchError for what is no bank.
+        """
+        bank = new_bank(vectors, self.fingerprint.dim)
+        if self._rows.bank is None or self._rows.bank.sha256 != bank.sha256:
+            self._rows.set_bank(bank)
+            self._changed = True
+
     def vectors(self, rows: Iterable[int]) -> Vectors:
         """Return the stored vectors of live rows (len(rows), dim), float32."""
         return self._rows.vectors(rows)
@@ -224,15 +266,15 @@ class Library:
         with self.lock():
             try:
                 make_folder(self.folder / SEGMENTS)
-                parts = self._rows.write(self._roots, self._manifest.next)
-                manifest = self._following(parts)
+                parts, bank = self._rows.write(self._roots, self._manifest.next)
+                manifest = self._following(parts, bank)
                 write_manifest(self.folder, manifest)
             except BaseException as error:
                 sweep(self.folder, self._manifest)
                 if isinstance(error, OSError):
                     raise unreadable(self.folder, error) from error
                 raise
-            self._rows.settle(parts)
+            self._rows.settle(parts, bank)
             self._manifest, self._changed = manifest, False
             sweep(self.folder, manifest)
 
@@ -251,15 +293,18 @@ class Library:
         self._manifest, self._roots = manifest, list(manifest.roots)
         self._changed = False
 
-    def _following(self, parts: Iterable[Part]) -> Manifest:
+    def _following(self, parts: Iterable[Part], bank: Bank | None) -> Manifest:
         """Return the manifest of the next commit."""
         files = tuple(replace(part.file, dead=part.dead) for part in parts if part.file is not None)
+        bank_file = None if bank is None else bank.file
+        names = [file.name for file in (*files, bank_file) if file is not None]
         return Manifest(
             self.fingerprint,
             tuple(self._roots),
             files,
-            max([self._manifest.next, *(int(file.name) + 1 for file in files)]),
+            max([self._manifest.next, *(int(name) + 1 for name in names)]),
             self._manifest.generation + 1,
+            bank_file,
         )
 
 

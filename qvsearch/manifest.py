@@ -43,20 +43,33 @@ class Damaged(QvsearchError):
 
 @dataclass(frozen=True, slots=True)
 class SegmentFile:
-    """One pair of files, vectors and sidecar; `dead` are its removed rows as ranges [a, b)."""
+    """One pair of files, vectors and sidecar; `dead` are its removed rows as ranges [a, b).
+
+    `bank` is the sha256 of the bank that the backgrounds in the sidecar are of.
+    """
 
     name: str
     rows: int
     faiss: Seal
     sidecar: Seal
     dead: tuple[tuple[int, int], ...] = ()
+    bank: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BankFile:
+    """The vectors of the generic queries that each row is compared with; `rows` of them."""
+
+    name: str
+    rows: int
+    seal: Seal
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A committed state. A removed root leaves None, so that the numbers of the others stay.
 
-    `next` is the number of the next segment file; names are never used twice.
+    `next` is the number of the next segment or bank file; names are never used twice.
     """
 
     fingerprint: Fingerprint
@@ -64,6 +77,7 @@ class Manifest:
     files: tuple[SegmentFile, ...] = ()
     next: int = 1
     generation: int = 0
+    bank: BankFile | None = None
 
     def to_bytes(self) -> bytes:
         """Return the file's content."""
@@ -74,6 +88,7 @@ class Manifest:
             "roots": [None if root is None else path_field(root) for root in self.roots],
             "segments": self.files,
             "next": self.next,
+            "bank": self.bank,
         }
         # Once through JSON, because the checksum is of what a reader will see.
         plain = orjson.loads(orjson.dumps(record))
@@ -88,6 +103,11 @@ def faiss_path(folder: Path, name: str) -> Path:
 def sidecar_path(folder: Path, name: str) -> Path:
     """Where a segment file's rows are described."""
     return folder / SEGMENTS / f"{name}.jsonl"
+
+
+def bank_path(folder: Path, name: str) -> Path:
+    """Where a bank's vectors are."""
+    return folder / SEGMENTS / f"{name}.bank"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -162,18 +182,24 @@ def sweep(folder: Path, manifest: Manifest) -> None:
 
     Kept is what any of this manifest, the one on the disk and its copy refers to.
     """
-    kept = {file.name for file in manifest.files}
+    kept = _names(manifest)
     try:
         for name in (MANIFEST, COPY):
-            kept |= {file.name for file in read_manifest(folder / name).files}
+            kept |= _names(read_manifest(folder / name))
         entries = [*folder.iterdir(), *(folder / SEGMENTS).iterdir()]
     except (OSError, QvsearchError):
         return  # what is needed is not known
     for path in entries:
         temporary = path.name.startswith(".") and path.name.endswith(TEMPORARY)
-        segment = path.parent.name == SEGMENTS and path.suffix in (".faiss", ".jsonl")
+        segment = path.parent.name == SEGMENTS and path.suffix in (".faiss", ".jsonl", ".bank")
         if temporary or (segment and path.stem not in kept):
             remove_file(path)
+
+
+def _names(manifest: Manifest) -> set[str]:
+    """Return what the files are called that a state refers to."""
+    bank = set() if manifest.bank is None else {manifest.bank.name}
+    return bank | {file.name for file in manifest.files}
 
 
 def _checksum(record: dict[str, Any]) -> str:
@@ -186,7 +212,8 @@ def _parse(record: dict[str, Any]) -> Manifest:
         raise ValueError(f"format is {record['format']}")
     files = tuple(_parse_file(file) for file in _need(record, "segments", list))
     following = _need(record, "next", int)
-    names = [int(file.name) for file in files]
+    bank = None if record.get("bank") is None else _parse_bank(_need(record, "bank", dict))
+    names = [int(file.name) for file in (*files, *([] if bank is None else [bank]))]
     if len(set(names)) < len(names) or any(name >= following for name in names):
         raise ValueError("segment names are used twice")
     return Manifest(
@@ -195,6 +222,7 @@ def _parse(record: dict[str, Any]) -> Manifest:
         files,
         following,
         _need(record, "generation", int),
+        bank,
     )
 
 
@@ -215,18 +243,28 @@ def _parse_fingerprint(record: dict[str, Any]) -> Fingerprint:
 
 
 def _parse_file(record: dict[str, Any]) -> SegmentFile:
-    name = _need(record, "name", str)
-    # The name becomes a path.
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no segment name")
+    name = _parse_name(record)
     rows = _need(record, "rows", int)
     dead = tuple((int(start), int(end)) for start, end in _need(record, "dead", list))
     edges = [0, *(edge for pair in dead for edge in pair), rows]
     if edges != sorted(edges):
         raise ValueError(f"removed rows of {name} are not among its {rows}")
-    return SegmentFile(
-        name, rows, _parse_seal(record["faiss"]), _parse_seal(record["sidecar"]), dead
-    )
+    faiss, sidecar = _parse_seal(record["faiss"]), _parse_seal(record["sidecar"])
+    bank = None if record.get("bank") is None else _need(record, "bank", str)
+    return SegmentFile(name, rows, faiss, sidecar, dead, bank)
+
+
+def _parse_bank(record: dict[str, Any]) -> BankFile:
+    seal = _parse_seal(_need(record, "seal", dict))
+    return BankFile(_parse_name(record), _need(record, "rows", int), seal)
+
+
+def _parse_name(record: dict[str, Any]) -> str:
+    name = _need(record, "name", str)
+    # The name becomes a path.
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no segment name")
+    return name
 
 
 def _parse_seal(record: dict[str, Any]) -> Seal:

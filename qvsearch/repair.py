@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.backgrounds import as_array, open_bank
 from qvsearch.durable import make_folder, move_file, open_file
 from qvsearch.errors import QvsearchError
 from qvsearch.lock import WriterLock
@@ -21,9 +22,11 @@ from qvsearch.manifest import (
     COPY,
     MANIFEST,
     SEGMENTS,
+    BankFile,
     Damaged,
     Manifest,
     SegmentFile,
+    bank_path,
     faiss_path,
     read_committed,
     read_manifest,
@@ -32,7 +35,7 @@ from qvsearch.manifest import (
     write_manifest,
 )
 from qvsearch.segments import Part, open_part, read_rows, verify, write_pair
-from qvsearch.sidecar import salvage_row
+from qvsearch.sidecar import Background, salvage_row
 from qvsearch.stores.faiss import HEADER_SIZE, FaissStore, code_size, header
 
 if TYPE_CHECKING:
@@ -58,6 +61,15 @@ class Repair:
     lost: int
 
 
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """A row of a damaged pair: what its line says, and the bytes of its vector."""
+
+    segment: Segment
+    background: Background
+    code: bytes
+
+
 def check(folder: str | Path) -> list[Problem]:
     """Read every byte of a library and return all that is wrong.
 
@@ -68,6 +80,7 @@ def check(folder: str | Path) -> list[Problem]:
     while True:
         manifest, problems = _manifest(folder)
         if manifest is not None:
+            problems += _examine_bank(folder, manifest)
             for file in manifest.files:
                 problems += _examine(folder, file, manifest)
         if not problems or _manifest(folder)[0] == manifest:
@@ -89,6 +102,9 @@ def repair(folder: str | Path) -> Repair:
                 f"{folder / MANIFEST} and its copy are both damaged, so that nobody knows which"
                 " model made the vectors; index again into another --library"
             )
+        faults = _examine_bank(folder, manifest)
+        problems += faults
+        bank = None if faults else manifest.bank
         sound = []
         for file in manifest.files:
             faults = _examine(folder, file, manifest)
@@ -97,7 +113,7 @@ def repair(folder: str | Path) -> Repair:
                 sound.append(file)
         if not problems:
             return Repair((), sum(_live(file) for file in sound), 0)
-        return _rebuild(folder, manifest, sound, problems)
+        return _rebuild(folder, manifest, bank, sound, problems)
 
 
 def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
@@ -132,10 +148,31 @@ def _examine(folder: Path, file: SegmentFile, manifest: Manifest) -> list[Proble
     return problems
 
 
+def _examine_bank(folder: Path, manifest: Manifest) -> list[Problem]:
+    """Return what is wrong with the bank of generic queries."""
+    if manifest.bank is None:
+        return []
+    try:
+        open_bank(folder, manifest.bank, manifest.fingerprint.dim)
+    except Damaged as error:
+        return [_problem(folder, error)]
+    except OSError as error:
+        name = bank_path(folder, manifest.bank.name).name
+        return [Problem(f"{SEGMENTS}/{name}", error.strerror or str(error))]
+    return []
+
+
 def _rebuild(
-    folder: Path, manifest: Manifest, sound: list[SegmentFile], problems: list[Problem]
+    folder: Path,
+    manifest: Manifest,
+    bank: BankFile | None,
+    sound: list[SegmentFile],
+    problems: list[Problem],
 ) -> Repair:
-    """Commit the sound files and new ones with the sound rows of the others."""
+    """Commit the sound files, and new ones with the sound rows of the others.
+
+    Without a bank that is sound there is none; the next `index` embeds it again.
+    """
     on_disk = sorted({path.stem for path in (folder / SEGMENTS).glob("[0-9]*.*")})
     following = max([manifest.next, *(int(name) + 1 for name in on_disk if name.isdigit())])
     files = []
@@ -143,26 +180,29 @@ def _rebuild(
         if file in sound:
             files.append(file)
         elif rows := _without_torn_items(list(_salvage(folder, file.name, manifest)), file):
-            files.append(_write_rows(folder, f"{following:06d}", rows, manifest))
+            files.append(_write_rows(folder, f"{following:06d}", rows, file, manifest))
             following += 1
     kept = sum(_live(file) for file in files)
     before = sum(_live(file) for file in manifest.files)
     state = replace(
-        manifest, files=tuple(files), next=following, generation=manifest.generation + 1
+        manifest, files=tuple(files), next=following, generation=manifest.generation + 1, bank=bank
     )
     write_manifest(folder, state)
     make_folder(folder / QUARANTINE)
-    for name in {file.name for file in manifest.files} - {file.name for file in files}:
-        for path in (faiss_path(folder, name), sidecar_path(folder, name)):
-            if path.exists():
-                move_file(path, folder / QUARANTINE / path.name)
+    gone = {file.name for file in manifest.files} - {file.name for file in files}
+    paths = [path(folder, name) for name in gone for path in (faiss_path, sidecar_path)]
+    if manifest.bank is not None and bank is None:
+        paths.append(bank_path(folder, manifest.bank.name))
+    for path in paths:
+        if path.exists():
+            move_file(path, folder / QUARANTINE / path.name)
     sweep(folder, state)
     return Repair(tuple(problems), kept, before - kept)
 
 
 def _without_torn_items(
-    salvaged: Sequence[tuple[int, Segment, bytes]], file: SegmentFile
-) -> list[tuple[Segment, bytes]]:
+    salvaged: Sequence[tuple[int, Salvaged]], file: SegmentFile
+) -> list[Salvaged]:
     """Return the live rows, but for what is left of a video or text that lost a part.
 
     The next `index` takes a file with any row for unchanged, so that a gap would stay. An item's
@@ -171,14 +211,14 @@ def _without_torn_items(
     dead = _dead(file)
     live = [entry for entry in salvaged if entry[0] not in dead]
     torn = set()
-    edges = [(-1, None), *((row, segment) for row, segment, _ in live), (file.rows, None)]
+    edges = [(-1, None), *((row, found.segment) for row, found in live), (file.rows, None)]
     for (row, before), (following, after) in pairwise(edges):
         if any(lost not in dead for lost in range(row + 1, following)):
             torn |= {each.item.location for each in (before, after) if each is not None}
     return [
-        (segment, code)
-        for _, segment, code in live
-        if segment.item.location not in torn or _is_whole_item(segment)
+        found
+        for _, found in live
+        if found.segment.item.location not in torn or _is_whole_item(found.segment)
     ]
 
 
@@ -186,7 +226,7 @@ def _is_whole_item(segment: Segment) -> bool:
     return segment.start is None and segment.lines is None
 
 
-def _salvage(folder: Path, name: str, manifest: Manifest) -> Iterator[tuple[int, Segment, bytes]]:
+def _salvage(folder: Path, name: str, manifest: Manifest) -> Iterator[tuple[int, Salvaged]]:
     """Yield each row of a damaged pair whose line and vector belong together, with its number."""
     try:
         with open_file(faiss_path(folder, name)) as file:
@@ -203,23 +243,25 @@ def _salvage(folder: Path, name: str, manifest: Manifest) -> Iterator[tuple[int,
         for found in (row, row - 1, row + 1):
             if 0 <= found < rows:
                 code = bytes(codes[found * size : (found + 1) * size])
-                segment = salvage_row(line, code, manifest.roots)
-                if segment is not None:
+                said = salvage_row(line, code, manifest.roots)
+                if said is not None:
                     row = found
-                    yield found, segment, code
+                    yield found, Salvaged(*said, code)
                     break
         row += 1
 
 
 def _write_rows(
-    folder: Path, name: str, rows: list[tuple[Segment, bytes]], manifest: Manifest
+    folder: Path, name: str, rows: list[Salvaged], before: SegmentFile, manifest: Manifest
 ) -> SegmentFile:
     """Write a new pair of files; the vectors stay as they are, bit for bit."""
     dim = manifest.fingerprint.dim
-    data = b"".join([header(dim, len(rows)), *(code for _, code in rows)])
-    part = Part(FaissStore.from_bytes(data, dim, len(rows)), np.arange(len(rows)))
+    data = b"".join([header(dim, len(rows)), *(row.code for row in rows)])
+    store = FaissStore.from_bytes(data, dim, len(rows))
+    backgrounds = as_array(row.background for row in rows)
+    part = Part(store, np.arange(len(rows)), backgrounds, before.bank)
     numbers = {root: number for number, root in enumerate(manifest.roots) if root is not None}
-    segments = {row: segment for row, (segment, _) in enumerate(rows)}
+    segments = {number: row.segment for number, row in enumerate(rows)}
     return write_pair(folder, name, [part], segments, numbers)
 
 

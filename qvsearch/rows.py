@@ -7,25 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.backgrounds import Bank, measure, open_bank, write_bank
 from qvsearch.durable import MIB
 from qvsearch.errors import QvsearchError
 from qvsearch.manifest import Damaged, Manifest, SegmentFile, faiss_path
 from qvsearch.segments import (
     Part,
+    compared,
     merge_plan,
     needs_writing,
     open_part,
     read_rows,
     waiting,
+    with_backgrounds,
     write_part,
 )
+from qvsearch.types import Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +37,19 @@ if TYPE_CHECKING:
     from qvsearch.types import Segment, Vectors
 
 MANY_BYTES = 32 * MIB  # of vectors: with more, threads are worth their start
+NO_ROW = 255  # in a column of kinds
 LARGEST_SCORE = 1.01  # a cosine of rounded unit vectors is below this
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What is known of each row, by number: `kinds` (size,) uint8, `backgrounds` (size, 2).
+
+    A kind is its place in `Kind`, or NO_ROW where no row lives; `size` is the last live one's + 1.
+    """
+
+    kinds: NDArray[np.uint8]
+    backgrounds: Vectors
 
 
 class Rows:
@@ -48,21 +64,46 @@ class Rows:
         self.segments: dict[int, Segment] = {}
         self._next = 0
         self._parts: list[Part] = []
-        self._waiting = waiting(dim)
+        self._bank: Bank | None = None
+        self._waiting = waiting(dim, None)
+        self._columns: Columns | None = None  # until rows come or go
 
     @classmethod
     def open(cls, folder: Path, manifest: Manifest) -> Rows:
         """Return the rows of a commit; raises Damaged, or OSError for files that cannot be read."""
         rows = cls(folder, manifest.fingerprint.dim)
+        if manifest.bank is not None:
+            rows._bank = open_bank(folder, manifest.bank, rows.dim)
+            rows._waiting = waiting(rows.dim, rows._bank)
         starts = list(accumulate((file.rows for file in manifest.files), initial=0))
         rows._next = starts.pop()
-        rows._parts = _open_parts(folder, manifest, starts)
-        for part, file in zip(rows._parts, manifest.files, strict=True):
-            segments = read_rows(folder, file, manifest.roots)
+        parts = _open_parts(folder, manifest, starts)
+        for part, file in zip(parts, manifest.files, strict=True):
+            segments, backgrounds = read_rows(folder, file, manifest.roots)
+            rows._parts.append(with_backgrounds(part, backgrounds, rows._bank))
             alive = part.store.alive.tolist()
             numbered = zip(part.numbers.tolist(), segments, alive, strict=True)
             rows.segments.update((number, segment) for number, segment, lives in numbered if lives)
         return rows
+
+    @property
+    def bank(self) -> Bank | None:
+        """The generic queries that rows are compared with, where there are any."""
+        return self._bank
+
+    def set_bank(self, bank: Bank) -> None:
+        """Compare all rows with this bank, those to come as well."""
+        self._bank = bank
+        self._parts = [compared(part, bank) for part in self._parts]
+        self._waiting = compared(self._waiting, bank)
+        self._columns = None
+
+    @property
+    def columns(self) -> Columns:
+        """What is known of each row, by number up to the last live one; not to be changed."""
+        if self._columns is None:
+            self._columns = self._gathered()
+        return self._columns
 
     def add(self, segments: Sequence[Segment], vectors: Vectors) -> None:
         """Append a row for each segment; raises QvsearchError, and adds none, for a bad vector."""
@@ -70,9 +111,14 @@ class Rows:
             raise QvsearchError(f"{len(segments)} segments come with {len(vectors)} vectors")
         self._waiting.store.add(vectors)
         numbers = np.arange(self._next, self._next + len(segments))
+        before = self._waiting
+        added = measure(before.store.codes[len(before.numbers) :], self._bank)
         self._waiting = replace(
-            self._waiting, numbers=np.concatenate([self._waiting.numbers, numbers])
+            before,
+            numbers=np.concatenate([before.numbers, numbers]),
+            backgrounds=np.concatenate([before.backgrounds, added]),
         )
+        self._columns = None
         self.segments.update(zip(numbers.tolist(), segments, strict=True))
         self._next += len(segments)
 
@@ -81,6 +127,7 @@ class Rows:
         gone = np.unique(np.fromiter(rows, dtype=np.int64))
         for part, positions, _ in self._located(gone):
             part.store.remove(positions.tolist())
+        self._columns = None
         for row in gone.tolist():
             del self.segments[row]
 
@@ -99,11 +146,22 @@ class Rows:
                 within = part.numbers < len(allowed)
                 mask[within] = allowed[part.numbers[within]]
             for position, score in part.store.search(query, k, mask):
-                if not abs(score) < LARGEST_SCORE and part.file is not None:
-                    path = faiss_path(self.folder, part.file.name)
-                    raise Damaged(path, f"vector {position} scores {score}")
+                if not abs(score) < LARGEST_SCORE:
+                    self._refuse(part, position, score)
                 hits.append((int(part.numbers[position]), score))
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:k]
+
+    def scores(self, query: Vectors) -> Vectors:
+        """Return the cosine (size,) of each row with one unit query, -inf where none is live."""
+        found = np.full(self._next, -np.inf, dtype=np.float32)
+        for part in [*self._parts, self._waiting]:
+            scores = part.store.scores(query)
+            # NaN is among the bad ones, and so would be removed rows, which are at -inf.
+            bad = ~(np.abs(scores) < LARGEST_SCORE) & part.store.alive
+            for position in np.flatnonzero(bad)[:1].tolist():
+                self._refuse(part, position, float(scores[position]))
+            found[_places(part.numbers)] = scores
+        return found[: len(self.columns.kinds)]
 
     def vectors(self, rows: Iterable[int]) -> Vectors:
         """Return the stored vectors of live rows (len(rows), dim), float32."""
@@ -113,11 +171,17 @@ class Rows:
             found[where] = part.store.fetch(positions.tolist())
         return found
 
-    def write(self, roots: Sequence[bytes | None], following: int) -> list[Part]:
+    def write(
+        self, roots: Sequence[bytes | None], following: int
+    ) -> tuple[list[Part], Bank | None]:
         """Write the files that the live rows need, the first named `following`; return them all.
 
         The rows here are changed only by `settle`, once the files are committed.
         """
+        bank = self._bank
+        if bank is not None and bank.file is None:
+            bank = write_bank(self.folder, f"{following:06d}", bank)
+            following += 1
         numbers = {root: number for number, root in enumerate(roots) if root is not None}
         parts: list[Part] = []
         for group in merge_plan([*self._parts, self._waiting], self.dim):
@@ -127,12 +191,30 @@ class Rows:
                 following += 1
             else:
                 parts += group
-        return parts
+        return parts, bank
 
-    def settle(self, parts: list[Part]) -> None:
+    def settle(self, parts: list[Part], bank: Bank | None) -> None:
         """Go on with the files that `write` returned."""
-        self._parts = parts
-        self._waiting = waiting(self.dim)
+        self._parts, self._bank = parts, bank
+        self._waiting = waiting(self.dim, bank)
+
+    def _refuse(self, part: Part, position: int, score: float) -> None:
+        """Raise Damaged for a score that no vector of a segment file can have."""
+        if part.file is not None:
+            path = faiss_path(self.folder, part.file.name)
+            raise Damaged(path, f"vector {position} scores {score}")
+
+    def _gathered(self) -> Columns:
+        kinds = np.full(self._next, NO_ROW, dtype=np.uint8)
+        codes = {kind: code for code, kind in enumerate(Kind)}
+        rows = np.fromiter(self.segments, dtype=np.int64, count=len(self.segments))
+        kinds[rows] = [codes[segment.item.kind] for segment in self.segments.values()]
+        backgrounds = np.full((self._next, 2), np.nan, dtype=np.float32)
+        for part in [*self._parts, self._waiting]:
+            backgrounds[_places(part.numbers)] = part.backgrounds
+        backgrounds[kinds == NO_ROW] = np.nan
+        size = int(rows[-1]) + 1 if len(rows) else 0
+        return Columns(kinds[:size], backgrounds[:size])
 
     def _located(
         self, rows: NDArray[np.int64]
@@ -147,6 +229,13 @@ class Rows:
                 where = np.flatnonzero((rows >= first) & (rows <= last))
                 if len(where):
                     yield part, np.searchsorted(part.numbers, rows[where]), where
+
+
+def _places(numbers: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    """Return where rows of these ascending numbers lie, as a slice where there is no gap."""
+    if len(numbers) and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
 
 
 def _open_parts(folder: Path, manifest: Manifest, starts: Sequence[int]) -> list[Part]:

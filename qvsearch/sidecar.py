@@ -9,7 +9,7 @@ import gc
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -18,6 +18,7 @@ from qvsearch.types import NO_METADATA, Item, Kind, Metadata, Segment
 
 _KINDS = {kind.value: kind for kind in Kind}
 _EXTRAS = ("start", "end", "lines", "snippet", "width", "height")
+_REAL: set[type] = {float, int}
 _NUMBER: set[type] = {float, int, type(None)}
 _WHOLE = {int, type(None)}
 _STRING: set[type] = {str, type(None)}
@@ -31,39 +32,54 @@ _METADATA: dict[str, set[type]] = {  # each field with the types that it may hav
 }
 _CHECK = b',"crc":'
 
-
-def encode_rows(rows: Iterable[tuple[Segment, bytes]], root_numbers: Mapping[bytes, int]) -> bytes:
-    """Return a line for each segment, which comes with the bytes of its stored vector."""
-    return b"".join(_encode_row(segment, code, root_numbers) for segment, code in rows)
+# Mean and standard deviation of a row's cosines with the library's bank; None where not known.
+Background: TypeAlias = tuple[float, float] | None
 
 
-def decode_rows(data: bytes, roots: Sequence[bytes | None]) -> list[Segment]:
-    """Return the segments of a sidecar that is known to be whole; raises ValueError otherwise."""
+def encode_rows(
+    rows: Iterable[tuple[Segment, Background, bytes]], root_numbers: Mapping[bytes, int]
+) -> bytes:
+    """Return a line for each segment; the bytes are those of its stored vector."""
+    return b"".join(_encode_row(*row, root_numbers) for row in rows)
+
+
+def decode_rows(
+    data: bytes, roots: Sequence[bytes | None]
+) -> tuple[list[Segment], list[Background]]:
+    """Return what a sidecar says, which is known to be whole; raises ValueError otherwise."""
     segments: list[Segment] = []
+    backgrounds: list[Background] = []
     item: Item | None = None
     lines = data.split(b"\n")
     if lines.pop():
         raise ValueError("the last line is cut off")
     with _no_collection():
         for line in lines:
-            segment = _decode_row(orjson.loads(line), roots, item)
+            record = orjson.loads(line)
+            segment = _decode_row(record, roots, item)
             item = segment.item
             segments.append(segment)
-    return segments
+            backgrounds.append(_decode_background(record))
+    return segments, backgrounds
 
 
-def salvage_row(line: bytes, code: bytes, roots: Sequence[bytes | None]) -> Segment | None:
-    """Return the segment of a line and a stored vector if both are what was written together."""
+def salvage_row(
+    line: bytes, code: bytes, roots: Sequence[bytes | None]
+) -> tuple[Segment, Background] | None:
+    """Return what a line says if it and a stored vector are what was written together."""
     body, _, check = line.rpartition(_CHECK)
     try:
         if int(check.removesuffix(b"}")) != zlib.crc32(body, zlib.crc32(code)):
             return None
-        return _decode_row(orjson.loads(line), roots, None)
+        record = orjson.loads(line)
+        return _decode_row(record, roots, None), _decode_background(record)
     except ValueError:
         return None
 
 
-def _encode_row(segment: Segment, code: bytes, root_numbers: Mapping[bytes, int]) -> bytes:
+def _encode_row(
+    segment: Segment, background: Background, code: bytes, root_numbers: Mapping[bytes, int]
+) -> bytes:
     item = segment.item
     record: dict[str, Any] = {"root": root_numbers[item.root], **path_field(item.path)}
     record["kind"] = item.kind.value
@@ -82,6 +98,8 @@ def _encode_row(segment: Segment, code: bytes, root_numbers: Mapping[bytes, int]
         value = getattr(segment.metadata, name)
         if value is not None:
             record[name] = text_field(value) if isinstance(value, str) else value
+    if background is not None:
+        record["background"] = background
     body = orjson.dumps(record)[:-1]
     # The one checksum of line and vector tells, when a file is damaged, which rows are not.
     return b"%b%b%d}\n" % (body, _CHECK, zlib.crc32(body, zlib.crc32(code)))
@@ -139,6 +157,15 @@ def _decode_metadata(record: dict[str, Any]) -> Metadata:
     if any(type(value) not in _METADATA[name] for name, value in values.items()):
         raise ValueError("a field of a row's metadata has the wrong type")
     return Metadata(**values)
+
+
+def _decode_background(record: dict[str, Any]) -> Background:
+    found = record.get("background")
+    if found is None:
+        return None
+    if type(found) is not list or len(found) != 2 or not {type(each) for each in found} <= _REAL:
+        raise ValueError("a row's background is not two numbers")
+    return found[0], found[1]
 
 
 @contextmanager

@@ -54,6 +54,14 @@ class RerankScope(StrEnum):
     ALL = "all"
 
 
+class Orientation(StrEnum):
+    """Which side of an upright picture is the longer one."""
+
+    LANDSCAPE = "landscape"
+    PORTRAIT = "portrait"
+    SQUARE = "square"
+
+
 class Dtype(StrEnum):
     """The numbers that the network computes with."""
 
@@ -269,6 +277,10 @@ class VectorStore(Protocol):
 
         Only rows whose `allowed` (n,) is true are answers.
         """
+        ...
+
+    def scores(self, query: Vectors) -> Vectors:
+        """Return the cosine (n,) of every row with one query (dim,), -inf for removed rows."""
         ...
 
     def fetch(self, rows: Sequence[int]) -> Vectors:

@@ -72,6 +72,22 @@ def test_removed_rows_are_no_answers_and_the_others_keep_their_numbers(make):
     assert [row for row, _ in store.search(query, 5, mask)] == [51]
 
 
+def test_scores_are_the_cosines_of_all_rows_and_of_no_removed_one(make):
+    vectors = unit(300, 1)
+    store = make(vectors)
+    for query in unit(5, 3):
+        found = store.scores(query)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, rounded(vectors).astype(np.float64) @ query, atol=1e-6)
+        assert store.search(query, 1)[0] == (found.argmax(), found.max())
+    store.remove([0, 7, 299])
+    found = store.scores(query)
+    assert np.array_equal(np.flatnonzero(found == -np.inf), [0, 7, 299])
+    store.add(vectors[:2])
+    assert store.scores(vectors[1])[[1, 301]] == pytest.approx([1, 1], abs=1e-3)
+    assert FaissStore(DIM).scores(query).shape == (0,)
+
+
 def test_fetched_vectors_are_the_added_ones_in_half_precision(make):
     vectors = unit(100, 1)
     store = make(vectors)
@@ -137,6 +153,8 @@ def test_a_bad_query_is_named(make):
     for query in (np.full(DIM, np.nan, np.float32), np.ones(DIM, np.float32), unit(1, 1, 23)[0]):
         with pytest.raises(QvsearchError, match="vector"):
             store.search(query, 3)
+        with pytest.raises(QvsearchError, match="vector"):
+            store.scores(query)
 
 
 def test_the_file_is_what_faiss_itself_writes_and_reads(make):

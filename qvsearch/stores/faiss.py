@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import faiss as _faiss
 import numpy as np
@@ -179,6 +179,37 @@ class FaissStore:
             if row >= 0
         ]
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:k]
+
+    def scores(self, query: Vectors) -> Vectors:
+        """Return the cosine (n,) of every row with one query (dim,), -inf for removed rows.
+
+        NaN where a damaged row has none, or one below -2.
+        """
+        unit = check_unit(query[None], self.dim)[0]
+        count = len(self)
+        if count == 0:
+            return np.empty(0, dtype=np.float32)
+        # FAISS's own loop over the codes; its search for the best k would sort all of them.
+        quantizer = self._searchable().sq
+        scanner = quantizer.select_InvertedListScanner(
+            faiss.METRIC_INNER_PRODUCT, None, True, None, False
+        )
+        scanner.set_query(faiss.swig_ptr(unit))
+        scanner.set_list(0, 0.0)
+        found = faiss.RangeSearchResult(1)
+        partial = faiss.RangeSearchPartialResult(found)
+        codes = faiss.swig_ptr(self._image[HEADER_SIZE : self._size()])
+        scanner.scan_codes_range(count, codes, None, -2.0, partial.new_result(0))
+        partial.finalize()
+        kept = int(faiss.rev_swig_ptr(found.lims, 2)[1])
+        cosines = faiss.rev_swig_ptr(found.distances, kept)
+        if kept == count:
+            scores = cosines.copy()
+        else:  # it leaves out what compares with nothing
+            scores = np.full(count, np.nan, dtype=np.float32)
+            scores[faiss.rev_swig_ptr(found.labels, kept)] = cosines
+        scores[~self._alive] = -np.inf
+        return cast("Vectors", scores)
 
     def fetch(self, rows: Sequence[int]) -> Vectors:
         """Return the stored vectors (len(rows), dim), float32; removed rows are still there."""

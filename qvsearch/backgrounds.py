@@ -1,0 +1,95 @@
+"""What rows score without being meant: the bank of generic queries, and each row's scores with it.
+
+It knows vectors and the bank's file; which queries these are, and what follows, is for others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.durable import open_file, write_file
+from qvsearch.errors import QvsearchError
+from qvsearch.manifest import BankFile, Damaged, bank_path
+from qvsearch.sidecar import Background
+from qvsearch.stores.faiss import FaissStore, index_file
+
+if TYPE_CHECKING:
+    from qvsearch.stores.faiss import Codes
+    from qvsearch.types import Vectors
+
+LARGEST_BANK = 64  # queries: a row's mean over them is known to an eighth of its spread
+DECIMALS = 4  # of a background: finer than half precision's cosines
+_ROWS = 4096  # measured at once, so that few are widened to single precision
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """The vectors (m, dim) of generic queries; `sha256` is their file's, None before a commit."""
+
+    vectors: Vectors
+    sha256: str
+    file: BankFile | None = None
+
+
+def new_bank(vectors: Vectors, dim: int) -> Bank:
+    """Return a bank of unit rows; raises QvsearchError for others, none, or too many."""
+    if not 0 < len(vectors) <= LARGEST_BANK:
+        raise QvsearchError(f"a bank of {len(vectors)} queries, where 1 to {LARGEST_BANK} are few")
+    store = FaissStore(dim)
+    store.add(vectors)
+    digest = hashlib.sha256(b"".join(index_file([store])))
+    return Bank(store.fetch(range(len(store))), digest.hexdigest())
+
+
+def open_bank(folder: Path, file: BankFile, dim: int) -> Bank:
+    """Return a committed bank; raises Damaged, or OSError where it cannot be read."""
+    path = bank_path(folder, file.name)
+    with open_file(path) as source:
+        data = source.readall()
+    if hashlib.sha256(data).hexdigest() != file.seal.sha256:
+        raise Damaged(path, "its sha256 is not the one that was written")
+    try:
+        store = FaissStore.from_bytes(data, dim, file.rows)
+    except QvsearchError as error:
+        raise Damaged(path, str(error)) from error
+    return Bank(store.fetch(range(file.rows)), file.seal.sha256, file)
+
+
+def write_bank(folder: Path, name: str, bank: Bank) -> Bank:
+    """Put a bank's file into a library's folder."""
+    store = FaissStore(bank.vectors.shape[1])
+    store.add(bank.vectors)
+    seal = write_file(bank_path(folder, name), *index_file([store]))
+    return replace(bank, file=BankFile(name, len(store), seal))
+
+
+def measure(codes: Codes, bank: Bank | None) -> Vectors:
+    """Return mean and standard deviation of each row's cosines with the bank (n, 2), or NaN."""
+    found = np.full((len(codes), 2), np.nan, dtype=np.float32)
+    if bank is not None:
+        with np.errstate(all="ignore"):  # a damaged row is found where it is searched
+            for start in range(0, len(codes), _ROWS):
+                scores = codes[start : start + _ROWS].astype(np.float32) @ bank.vectors.T
+                found[start : start + _ROWS, 0] = scores.mean(axis=1)
+                found[start : start + _ROWS, 1] = scores.std(axis=1)
+    return found.round(DECIMALS)
+
+
+def as_array(backgrounds: Iterable[Background]) -> Vectors:
+    """Return what sidecar lines say as (n, 2), NaN where nothing."""
+    pairs = [(np.nan, np.nan) if each is None else each for each in backgrounds]
+    return np.array(pairs, dtype=np.float32).reshape(-1, 2)
+
+
+def as_lines(backgrounds: Vectors) -> list[Background]:
+    """Return the backgrounds (n, 2) as sidecar lines have them."""
+    return [
+        None if mean != mean else (round(mean, DECIMALS), round(spread, DECIMALS))
+        for mean, spread in backgrounds.tolist()
+    ]
