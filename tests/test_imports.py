@@ -11,8 +11,8 @@ FLOORS = [
     "durable fields interrupt output prompt scan",
     "backends media models stores",
     "backgrounds failures library lock manifest repair rows segments sidecar",
-    "bank batches changes demo doctor estimate fingerprint ingest missing rerank retrieve run status"
-    " duplicates pairs sameness",
+    "bank batches changes demo doctor estimate fingerprint ingest missing rerank retrieve run"
+    " status duplicates pairs sameness",
     "__main__ cli models_cli options report tables upkeep",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
