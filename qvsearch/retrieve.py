@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qvsearch.errors import QvsearchError
+from qvsearch.filters import parse_date as parse_date
 from qvsearch.fingerprint import Choice, load_embedder
 from qvsearch.media.workers import Decoders
 from qvsearch.prompt import QUERY_INSTRUCTION
@@ -87,18 +87,6 @@ def _is_there(location: bytes) -> bool:
         return os.path.lexists(location)
     except OSError:  # many words are no name that a file may have
         return False
-
-
-def parse_date(option: str, text: str | None) -> int | None:
-    """Return nanoseconds since 1970 of a date or date-time, local unless it names a zone."""
-    if text is None:
-        return None
-    try:
-        return int(datetime.fromisoformat(text).timestamp()) * 10**9
-    except (ValueError, OverflowError) as error:
-        raise QvsearchError(
-            f"{option} {text!r} is no date; write 2023-07-04 or 2023-07-04T18:30"
-        ) from error
 
 
 def search(

@@ -1,0 +1,153 @@
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qvsearch.columns import KEPT, NOT_LIVE, Columns
+from qvsearch.errors import QvsearchError
+from qvsearch.filters import Filters, hidden_by
+from qvsearch.types import Item, Kind, Metadata, Orientation, Segment
+
+ROOTS = (b"/media", b"/media/2023", b"/", b"/media/a.jpg")
+PATHS = (b"a.jpg", b"2023/a.jpg", b"2023/b/c.mp4", b"\xff/\n.txt", b"a.jpg/d")
+GLOBS = ("*.jpg", "2023/**", "**/b/*", "?.txt", os.fsdecode(b"\xff/*"))
+CAMERAS = ("Canon EOS 5D", "canon", "Straße", "", "Apple iPhone 12")
+TIMES = st.sampled_from([0, 10**18, 2**62, 2**63 - 1, -(2**63), 2**80, -(2**80)])
+DATES = ("2001-09-09T01:46:40Z", "2023-07-04", "2023-07-04T12:00:00", "9999-12-31", "no date")
+COORDINATES = st.one_of(
+    st.tuples(st.sampled_from([-90, 0, 90.0]), st.sampled_from([-180.0, 0, 180])),
+    st.tuples(st.floats(-90, 90), st.floats(-180, 180)),
+)
+SIDES = st.integers(1, 4)
+SECONDS = st.sampled_from([0, 1, 1.5, 60])
+
+
+def maybe(strategy):
+    return st.none() | strategy
+
+
+@st.composite
+def segments(draw):
+    root = draw(st.sampled_from(ROOTS))
+    path = b"" if root.endswith(b".jpg") else draw(st.sampled_from(PATHS))
+    item = Item(root, path, draw(st.sampled_from(list(Kind))), 1, draw(TIMES))
+    place = draw(st.one_of(COORDINATES, st.just((None, None)), st.just((1.0, None))))
+    size = draw(st.one_of(st.tuples(SIDES, SIDES), st.just((None, None))))
+    metadata = Metadata(
+        taken=draw(maybe(st.sampled_from(DATES))),
+        camera=draw(maybe(st.sampled_from(CAMERAS))),
+        latitude=place[0],
+        longitude=place[1],
+        duration=draw(maybe(SECONDS)),
+    )
+    return Segment(item, "0", width=size[0], height=size[1], metadata=metadata)
+
+
+FILTERS = st.builds(
+    Filters,
+    kinds=maybe(st.frozensets(st.sampled_from(list(Kind)))),
+    under=st.lists(st.sampled_from([*ROOTS, b"/media/", b"/med", b"/media/2023/b"])).map(tuple),
+    globs=st.lists(st.sampled_from(GLOBS)).map(tuple),
+    after=maybe(TIMES),
+    before=maybe(TIMES),
+    camera=maybe(st.sampled_from(["canon", "STRASSE", "e", ""])),
+    near=maybe(
+        st.builds(lambda place, km: (*place, km), COORDINATES, st.sampled_from([0, 1, 1e4, 5e4]))
+    ),
+    min_size=maybe(st.tuples(SIDES, SIDES)),
+    duration=maybe(st.tuples(SECONDS, SECONDS | st.just(float("inf")))),
+    orientation=maybe(st.sampled_from(list(Orientation))),
+)
+NAMES = list(Filters.__dataclass_fields__)
+
+
+def alone(filters):
+    """Each filter by itself, and all of them; most rows fail all together."""
+    yield filters
+    for name in NAMES:
+        yield replace(Filters(), **{name: getattr(filters, name)})
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.integers(0, 9), segments(), max_size=6), FILTERS)
+def test_the_mask_is_what_is_hidden_by_nothing(rows, asked):
+    rows = dict(sorted(rows.items()))
+    size = max(rows, default=-1) + 1
+    columns = Columns(rows, size)
+    for filters in (Filters(), *alone(asked)):
+        expected = [row in rows and not hidden_by(rows[row], filters) for row in range(size)]
+        found = columns.mask(filters)
+        assert found.dtype == np.bool_
+        assert found.tolist() == expected, filters
+
+
+def picture(path, root=b"/media", **fields):
+    return Segment(Item(root, path, Kind.IMAGE, 1, 0), "0", **fields)
+
+
+def test_rows_that_are_not_live_have_nothing():
+    clip = Segment(Item(b"/media", b"a.mp4", Kind.VIDEO, 1, 5), "0", start=0.0, end=1.0)
+    columns = Columns({1: picture(b"a.jpg"), 3: clip, 4: replace(clip, start=1.0)}, 6)
+    image, video = list(Kind).index(Kind.IMAGE), list(Kind).index(Kind.VIDEO)
+    assert columns.kinds.tolist() == [NOT_LIVE, image, NOT_LIVE, video, video, NOT_LIVE]
+    assert columns.items.tolist() == [-1, 0, -1, 1, 1, -1]
+    assert columns.live.tolist() == [False, True, False, True, True, False]
+    assert columns.times.tolist() == [0, 0, 0, 5, 5, 0]
+    assert np.isnan(columns.widths).all()
+    assert columns.camera_names == []
+    assert columns.cameras.tolist() == [-1] * 6
+    assert columns.points.shape == (3, 6)
+
+
+def test_cameras_are_codes():
+    cameras = ["B", None, "A", "B", ""]
+    rows = {
+        row: picture(b"%d" % row, metadata=Metadata(camera=camera))
+        for row, camera in enumerate(cameras)
+    }
+    columns = Columns(rows, len(rows))
+    assert columns.camera_names == ["B", "A"]
+    assert columns.cameras.tolist() == [0, -1, 1, 0, -1]
+
+
+def test_an_empty_library_has_no_rows():
+    columns = Columns({}, 0)
+    full = Filters(globs=("*",), under=(b"/",), near=(0, 0, 1), camera="a", after=0)
+    for filters in (Filters(), full):
+        assert columns.mask(filters).tolist() == []
+
+
+def test_a_mask_belongs_to_who_asked():
+    columns = Columns({0: picture(b"a.jpg"), 1: picture(b"b.png")}, 2)
+    for filters in (Filters(), Filters(globs=("*.jpg",)), Filters(under=(b"/media",))):
+        before = columns.mask(filters)
+        expected = before.copy()
+        before[:] = False
+        assert columns.mask(filters).tolist() == expected.tolist()
+
+
+def test_more_patterns_than_are_remembered():
+    columns = Columns({row: picture(b"%d.jpg" % row) for row in range(KEPT + 9)}, KEPT + 9)
+    for _ in range(2):
+        for row in range(KEPT + 9):
+            assert np.flatnonzero(columns.mask(Filters(globs=(f"{row}.*",)))).tolist() == [row]
+
+
+def test_a_folder_that_nobody_knows_is_said(tmp_path):
+    columns = Columns({0: picture(b"gone/a.jpg")}, 1)
+    columns.check_under((b"/media/gone", os.fsencode(tmp_path), b"/media"))
+    for wrong in ((b"/med",), (b"/media", b"/media/gon")):
+        with pytest.raises(QvsearchError, match=f"there is no {wrong[-1].decode()}, nor anything"):
+            columns.check_under(wrong)
+
+
+def test_a_link_stands_for_where_it_leads(tmp_path):
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    columns = Columns({0: picture(b"a.jpg", os.fsencode(real)), 1: picture(b"a.jpg")}, 2)
+    under = (os.fsencode(tmp_path / "link"),)
+    assert columns.mask(Filters(under=under)).tolist() == [True, False]
