@@ -14,7 +14,7 @@ from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.scan import ScanOptions, is_below, scan
-from qvsearch.types import Item, Kind, Segment, Skipped
+from qvsearch.types import Item, Kind, Segment, Skipped, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.library import Library
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 HASH_THREADS = 4  # enough to keep a disk busy
 HASHED_AHEAD = 32  # files; reading them hides behind decoding
 MAX_TRIES = 2  # of a file that fails and does not change
-# for guesses: a second of a video from the web (a phone's is larger, but longer videos stop at the
-# most anyway), and a passage of a text, each with the most that the decoders take
-MOMENT_BYTES, MOMENTS = 50_000, 64
+# for guesses: a moment of a video, ten seconds from the web and one or two from a phone, and a
+# passage of a text, each with the most that the decoders take
+MOMENT_BYTES, MOMENTS = 2_000_000, 381
+FINE_MOMENT_BYTES, CLIPS = 400_000, 95
 PASSAGE_BYTES, TEXT_BYTES = 1_600, 10 * 2**20
 
 Content = tuple[Kind, str]  # one content is decoded differently as another kind
@@ -136,13 +137,18 @@ def same_state(before: Item | Failure, now: Item) -> bool:
     return (before.size, before.mtime_ns) == (now.size, now.mtime_ns)
 
 
-def estimated_segments(item: Item) -> int:
+def estimated_segments(item: Item, video_mode: VideoMode) -> int:
     """Guess the segments of a file from its size; nothing is read."""
     if item.kind is Kind.IMAGE:
         return 1
-    if item.kind is Kind.VIDEO:
+    if item.kind is Kind.TEXT:
+        return max(1, min(item.size, TEXT_BYTES) // PASSAGE_BYTES)
+    clips = max(1, min(CLIPS, item.size // MOMENT_BYTES))
+    if video_mode is VideoMode.CLIPS:
+        return clips
+    if video_mode is VideoMode.FRAMES:
         return max(1, min(MOMENTS, item.size // MOMENT_BYTES))
-    return max(1, min(item.size, TEXT_BYTES) // PASSAGE_BYTES)
+    return clips + max(1, min(MOMENTS, item.size // FINE_MOMENT_BYTES))
 
 
 def hashed(items: Iterable[Item], threads: Executor) -> Iterator[tuple[Item, str | Skipped]]:

@@ -55,6 +55,7 @@ def index(
     paths: options.Paths,
     kind: options.Kinds = None,
     detail: options.DetailOption = None,
+    video_mode: options.VideoModeOption = None,
     dim: options.Dim = None,
     include: options.Include = None,
     exclude: options.Exclude = None,
@@ -86,7 +87,7 @@ def index(
     from qvsearch.scan import ScanOptions
 
     folder = library_folder(library)
-    choice = fingerprint.Choice(model, dim, detail, device, dtype, hub)
+    choice = fingerprint.Choice(model, dim, detail, device, dtype, hub, video_mode)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
     how = ingest.IngestOptions(scan, prune, retry_failed, force)

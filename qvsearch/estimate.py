@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.fingerprint import Choice, new_detail, new_model, open_library
+from qvsearch.fingerprint import (
+    Choice,
+    new_detail,
+    new_model,
+    new_video_mode,
+    open_library,
+)
 from qvsearch.ingest import IngestOptions, Plan, plan
 from qvsearch.library import Library
 from qvsearch.models.weights import DEFAULT_MODEL, MODELS
@@ -37,7 +43,8 @@ def plan_index(
     A library that is not there yet counts as empty; nothing is downloaded or written.
     """
     library = open_library(folder, choice) if Library.exists(folder) else None
-    planned = plan(library, paths, how)
+    mode = new_video_mode(choice) if library is None else library.fingerprint.video_mode
+    planned = plan(library, paths, how, mode)
     model = new_model(choice) if library is None else library.fingerprint.model
     known = MODELS.get(model)
     if known is None or not planned.segments:

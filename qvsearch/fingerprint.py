@@ -23,7 +23,7 @@ from qvsearch.models.weights import (
     resolve,
 )
 from qvsearch.prompt import PROMPT_LAYOUT
-from qvsearch.types import Detail, Fingerprint, Hub
+from qvsearch.types import Detail, Fingerprint, Hub, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.types import Embedder, Reranker
@@ -39,6 +39,7 @@ class Choice:
     device: str | None = None
     dtype: str | None = None
     hub: str = Hub.HUGGINGFACE
+    video_mode: VideoMode | None = None
 
 
 def open_library(folder: Path, choice: Choice) -> Library:
@@ -50,6 +51,7 @@ def open_library(folder: Path, choice: Choice) -> Library:
         ("--model", None if _is_folder(choice.model) else choice.model, made.model),
         ("--dim", choice.dim, made.dim),
         ("--detail", choice.detail, made.detail),
+        ("--video-mode", choice.video_mode, made.video_mode),
     ):
         if asked not in (None, kept):
             raise QvsearchError(
@@ -79,7 +81,8 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
     find_targets([], paths)
     weights = resolve(new_model(choice), choice.hub)
     dim = check_dim(weights, choice.dim)
-    return Library.create(folder, fingerprint(weights, dim, new_detail(choice)))
+    made = fingerprint(weights, dim, new_detail(choice), new_video_mode(choice))
+    return Library.create(folder, made)
 
 
 def new_model(choice: Choice) -> str:
@@ -94,6 +97,11 @@ def new_detail(choice: Choice) -> Detail:
     if choice.detail is not None:
         return choice.detail
     return Detail.LOW if pick_device(choice.device).type == "cpu" else Detail.MEDIUM
+
+
+def new_video_mode(choice: Choice) -> VideoMode:
+    """Return what the segments of videos are in a new library."""
+    return choice.video_mode or VideoMode.FRAMES
 
 
 def load_embedder(made: Fingerprint, choice: Choice) -> Embedder:

@@ -28,7 +28,7 @@ from qvsearch.media.workers import Decoders
 from qvsearch.missing import Kept, missing
 from qvsearch.run import IngestOptions, Run, Summary
 from qvsearch.scan import is_below
-from qvsearch.types import Event, Kind, Skipped
+from qvsearch.types import Event, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.library import Library
@@ -82,7 +82,8 @@ def index(
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
                 while items and not run.stopped():
                     jobs = run.jobs(hashed(items, threads))
-                    decoded = decoders.decode(jobs, library.fingerprint.detail.max_pixels)
+                    made = library.fingerprint
+                    decoded = decoders.decode(jobs, made.detail.max_pixels, made.video_mode)
                     for outcome in embed_files(decoded, load, run.stopped):
                         run.take(outcome)
                     items = run.second_chances()
@@ -95,7 +96,12 @@ def index(
     return run.summary(targets)
 
 
-def plan(library: Library | None, paths: Sequence[bytes], options: IngestOptions) -> Plan:
+def plan(
+    library: Library | None,
+    paths: Sequence[bytes],
+    options: IngestOptions,
+    video_mode: VideoMode = VideoMode.FRAMES,
+) -> Plan:
     """Tell what `index` would do; nothing is written, and only files of equal size are read."""
     known = {} if library is None else known_files(library, library.by_location())
     failures = {} if library is None else known_failures(library)
@@ -111,7 +117,7 @@ def plan(library: Library | None, paths: Sequence[bytes], options: IngestOptions
         reused=len(reused),
         unchanged=len(changes.unchanged),
         gone=len(lost.gone),
-        segments=sum(estimated_segments(item) for item in new),
+        segments=sum(estimated_segments(item, video_mode) for item in new),
         skipped=(*found.skipped, *changes.skipped),
         unreachable=unreachable(targets, options.prune),
         kept=tuple(lost.kept),

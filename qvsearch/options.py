@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from qvsearch.errors import QvsearchError
-from qvsearch.types import Detail, Dtype, Hub, Kind
+from qvsearch.types import Detail, Dtype, Hub, Kind, VideoMode
 
 RERANKED = 20  # how many hits `--rerank` judges where it names no number
 
@@ -76,6 +76,12 @@ FollowSymlinks = Annotated[
 DetailOption = Annotated[
     Detail | None,
     typer.Option("--detail", help="Of images in a new library; low on a CPU, else medium."),
+]
+VideoModeOption = Annotated[
+    VideoMode | None,
+    typer.Option(
+        "--video-mode", help="Of videos in a new library: pictures (frames), clips, or both."
+    ),
 ]
 Dim = Annotated[
     int | None,

@@ -131,7 +131,7 @@ class Run:
             for rows in self._rows_of_place.values():
                 self._add_source(rows)
         self._left = len(changes.to_do)
-        estimate = sum(estimated_segments(item) for item in changes.to_do)
+        estimate = sum(map(self._estimate, changes.to_do))
         self._report(Event("planned", files=self._left, estimate=estimate))
         return changes.to_do
 
@@ -261,7 +261,7 @@ class Run:
         self._segments += len(segments)
         self._uncommitted += 1
         self._left -= 1
-        self._count(state, item, len(segments), estimated_segments(item))
+        self._count(state, item, len(segments), self._estimate(item))
 
     def _fail(self, skipped: Skipped, item: Item) -> None:
         """Note a failure, and how often this state of the file has failed by now."""
@@ -271,7 +271,10 @@ class Run:
             item.location, item.size, item.mtime_ns, skipped.reason, tries
         )
         self._left -= 1
-        self._skip(skipped, item.kind, estimated_segments(item))
+        self._skip(skipped, item.kind, self._estimate(item))
+
+    def _estimate(self, item: Item) -> int:
+        return estimated_segments(item, self._library.fingerprint.video_mode)
 
     def _skip(self, skipped: Skipped, kind: Kind | None = None, estimate: int = 0) -> None:
         self._skipped.append(skipped)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qvsearch import media
+from qvsearch import changes, media
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.media import workers
 from qvsearch.media.workers import Decoders, patience
-from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped
+from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, VideoMode
 
 BUDGET = 256 * 32 * 32
 
@@ -63,7 +63,7 @@ ACTS = {
 }
 
 
-def acting(item, content_hash, max_pixels):
+def acting(item, content_hash, max_pixels, video_mode):
     """Do what the item's name says, then make something up; runs in the worker process."""
     name = os.fsdecode(item.path)
     ACTS.get(name.rstrip("0123456789"), lambda: None)()
@@ -73,7 +73,7 @@ def acting(item, content_hash, max_pixels):
     return Decoded(item, tuple((segment, EmbedInput(images=(pixels,))) for _ in range(images)))
 
 
-def half_sent(item, content_hash, max_pixels):
+def half_sent(item, content_hash, max_pixels, video_mode):
     """Give a segment, and one that kills the process while it is being sent."""
     return Decoded(item, ((Segment(item, content_hash), EmbedInput()), _Deadly()))
 
@@ -197,7 +197,10 @@ def test_jobs_are_taken_as_there_is_room():
         next(results)
         assert len(taken) <= 3
         taken.clear()
-        next(decoders.decode(jobs(Kind.VIDEO, 1), large))  # more than the room, yet one goes
+        next(decoders.decode(jobs(Kind.VIDEO, 1), large))  # two videos may be ahead
+        assert len(taken) <= 3
+        taken.clear()
+        next(decoders.decode(jobs(Kind.VIDEO, 1), large, VideoMode.BOTH))
         assert len(taken) <= 2
 
 
@@ -306,7 +309,7 @@ def test_decoders_write_nothing_to_the_terminal():
 HEAVY = ["torch", "torchvision", "transformers", "faiss"]
 
 
-def imported(item, content_hash, max_pixels):
+def imported(item, content_hash, max_pixels, video_mode):
     """Load every decoder, and say which heavy modules that brought; runs in the worker."""
     for kind in Kind:
         importlib.import_module(f"qvsearch.media.{kind}")
@@ -358,7 +361,8 @@ def test_a_closed_pool_refuses_work():
         list(decoders.decode([(named("a"), "h")], BUDGET))
 
 
-def test_the_look_ahead_knows_how_much_a_video_may_hold():
+def test_the_look_ahead_and_the_guesses_know_how_much_a_video_may_hold():
     from qvsearch.media import video  # loads av, which the workers module must not
 
-    assert workers.IMAGES_OF_KIND[Kind.VIDEO] == video.MAX_FRAMES
+    assert workers.FILM_PIXELS == video.FILM_PIXELS
+    assert (changes.MOMENTS, changes.CLIPS) == (video.MAX_PICTURES, video.MAX_CLIPS)

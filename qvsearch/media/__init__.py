@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from qvsearch.errors import MediaError
-from qvsearch.types import Decoded, Item
+from qvsearch.types import Decoded, Item, Kind, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.types import EmbedInput, Segment
@@ -22,20 +22,24 @@ if TYPE_CHECKING:
 
 class _Decoder(Protocol):
     def decode(
-        self, file: BinaryIO, item: Item, content_hash: str, max_pixels: int
+        self, file: BinaryIO, item: Item, content_hash: str, max_pixels: int, *video: VideoMode
     ) -> list[tuple[Segment, EmbedInput]]: ...
 
 
-def decode(item: Item, content_hash: str, max_pixels: int) -> Decoded:
+def decode(
+    item: Item, content_hash: str, max_pixels: int, video_mode: VideoMode = VideoMode.FRAMES
+) -> Decoded:
     """Decode a file in this process; no image has more than `max_pixels` pixels.
 
-    Raises MediaError, whose text is the reason, for a file that cannot be used or that is not
-    the one that `item` describes, before or after it was read.
+    `video_mode` says what the segments of a video are. Raises MediaError, whose text is the
+    reason, for a file that cannot be used or that is not the one that `item` describes, before or
+    after it was read.
     """
     decoder = cast("_Decoder", import_module(f"qvsearch.media.{item.kind}"))
     # libraries remark on odd metadata; what fails is raised
     with warnings.catch_warnings(action="ignore"), _open_unchanged(item) as file:
-        segments = decoder.decode(file, item, content_hash, max_pixels)
+        video = (video_mode,) if item.kind is Kind.VIDEO else ()
+        segments = decoder.decode(file, item, content_hash, max_pixels, *video)
     return Decoded(item, tuple(segments))
 
 

@@ -14,19 +14,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Self
 
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
-from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped
+from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, VideoMode
 
 # multiprocessing asks after all children when it starts one, and then a thread that waits for its
 # own at that moment is told nothing: that it has not ended, or not how
 _CHILDREN = threading.Lock()
 
-DecodeFunction = Callable[[Item, str, int], Decoded]
+DecodeFunction = Callable[[Item, str, int, VideoMode], Decoded]
 # what a worker says: a segment; None at a file's end and when it is ready; a reason
 Message = tuple[Segment, EmbedInput] | str | None
 
@@ -40,13 +41,26 @@ START_PATIENCE = 120.0  # seconds to start Python, beside everything else that a
 
 LOOK_AHEAD_PIXELS = 100_000_000  # 300 MB of them may wait for the model
 LOOK_AHEAD_FILES = 64  # texts have no pixels, but passages
-IMAGES_OF_KIND = {Kind.IMAGE: 1, Kind.VIDEO: 64, Kind.TEXT: 0}  # the most that a file yields
+FILM_PIXELS = 50_000_000  # the most of all pictures of a video, and again of all its clips
 MAX_WORKERS = 16  # as many as the fastest GPU takes; each holds 100 MB
 
 
 def patience(item: Item) -> float:
     """Return the seconds after which a file's decoder is taken to hang."""
     return min(PATIENCE[item.kind] + item.size / PATIENT_BYTES, MOST_PATIENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What to make of files: images of at most `max_pixels`, and videos by their mode."""
+
+    max_pixels: int
+    video_mode: VideoMode
+
+    def most_pixels(self, kind: Kind) -> int:
+        """Return the most that a file's inputs may hold together."""
+        film = FILM_PIXELS * (2 if self.video_mode is VideoMode.BOTH else 1)
+        return {Kind.IMAGE: self.max_pixels, Kind.VIDEO: film, Kind.TEXT: 0}[kind]
 
 
 class Decoders:
@@ -87,34 +101,38 @@ class Decoders:
             worker.end()
 
     def decode(
-        self, jobs: Iterable[tuple[Item, str]], max_pixels: int
+        self,
+        jobs: Iterable[tuple[Item, str]],
+        max_pixels: int,
+        video_mode: VideoMode = VideoMode.FRAMES,
     ) -> Iterator[Decoded | Skipped]:
         """Yield what became of each (item, content hash), in order.
 
         Jobs are taken as there is room for what they will hold. Raises QvsearchError where no
         process can be started.
         """
+        wanted = _Wanted(max_pixels, video_mode)
         upcoming = iter(jobs)
         job = next(upcoming, None)
         pending: deque[tuple[Item, Future[Decoded | Skipped]]] = deque()
         try:
             while job is not None or pending:
-                while job is not None and _has_room(pending, job[0], max_pixels):
-                    pending.append((job[0], self._threads.submit(self._run, *job, max_pixels)))
+                while job is not None and _has_room(pending, job[0], wanted):
+                    pending.append((job[0], self._threads.submit(self._run, *job, wanted)))
                     job = next(upcoming, None)
                 yield pending.popleft()[1].result()
         finally:  # the caller may want no more
             for _, future in pending:
                 future.cancel()
 
-    def _run(self, item: Item, content_hash: str, max_pixels: int) -> Decoded | Skipped:
+    def _run(self, item: Item, content_hash: str, wanted: _Wanted) -> Decoded | Skipped:
         """Have one file decoded; in a thread, of which there are as many as processes."""
         worker = self._idle.get()
         try:
             if worker is None or not worker.is_usable():
                 dead, worker = worker, None
                 worker = self._replace(dead)
-            return worker.decode(item, content_hash, max_pixels, self._patience(item))
+            return worker.decode(item, content_hash, wanted, self._patience(item))
         finally:
             self._idle.put(worker)
 
@@ -132,23 +150,24 @@ class Decoders:
 
 
 def _has_room(
-    pending: Iterable[tuple[Item, Future[Decoded | Skipped]]], item: Item, max_pixels: int
+    pending: Iterable[tuple[Item, Future[Decoded | Skipped]]], item: Item, wanted: _Wanted
 ) -> bool:
     """Tell whether one more file may be decoded ahead; the first always may."""
     ahead = list(pending)
-    pixels = sum(_pixels_held(*entry, max_pixels) for entry in ahead)
-    pixels += IMAGES_OF_KIND[item.kind] * max_pixels
+    pixels = sum(_pixels_held(*entry, wanted) for entry in ahead) + wanted.most_pixels(item.kind)
     return not ahead or (len(ahead) < LOOK_AHEAD_FILES and pixels <= LOOK_AHEAD_PIXELS)
 
 
-def _pixels_held(item: Item, future: Future[Decoded | Skipped], max_pixels: int) -> int:
+def _pixels_held(item: Item, future: Future[Decoded | Skipped], wanted: _Wanted) -> int:
     if not future.done() or future.exception():
-        return IMAGES_OF_KIND[item.kind] * max_pixels
+        return wanted.most_pixels(item.kind)
     result = future.result()
     if isinstance(result, Skipped):
         return 0
-    images = (image for _, input_ in result.segments for image in input_.images)
-    return sum(image.shape[0] * image.shape[1] for image in images)
+    sources = [source for _, source in result.segments]
+    media = [image for source in sources for image in source.images]
+    media += [source.video.pixels for source in sources if source.video is not None]
+    return sum(pixels.size // 3 for pixels in media)
 
 
 def _keep_from_interrupts() -> None:
@@ -187,13 +206,13 @@ class _Worker:
             ) from error
 
     def decode(
-        self, item: Item, content_hash: str, max_pixels: int, seconds: float
+        self, item: Item, content_hash: str, wanted: _Wanted, seconds: float
     ) -> Decoded | Skipped:
         """Return what the process makes of a file; kills it where it takes longer."""
         deadline = time.monotonic() + seconds
         segments: list[tuple[Segment, EmbedInput]] = []
         try:
-            self._connection.send((item, content_hash, max_pixels))
+            self._connection.send((item, content_hash, wanted.max_pixels, wanted.video_mode))
             while (message := self._next_message(deadline)) is not None:
                 if isinstance(message, str):
                     return Skipped(item.location, message)
@@ -241,16 +260,16 @@ def _serve(connection: Connection, decode: DecodeFunction) -> None:
     connection.send(None)
     while True:
         try:
-            item, content_hash, max_pixels = connection.recv()
+            job = connection.recv()
         except EOFError:
             return
         try:
-            decoded = decode(item, content_hash, max_pixels)
+            segments = deque(decode(*job).segments)
         except MediaError as error:
             connection.send(str(error))
             continue
-        for segment in decoded.segments:  # one by one: the copy in the pipe is a frame, not a film
-            connection.send(segment)
+        while segments:  # one by one: a film is not here and with the parent at once
+            connection.send(segments.popleft())
         connection.send(None)
 
 

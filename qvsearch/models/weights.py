@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models import checkpoint, hubs
-from qvsearch.types import Detail, Fingerprint, Hub
+from qvsearch.types import Detail, Fingerprint, Hub, VideoMode
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
 DEFAULT_RERANKER = "Qwen/Qwen3-VL-Reranker-2B"
@@ -151,7 +151,9 @@ def check_dim(weights: Weights, dim: int | None) -> int:
     return dim
 
 
-def fingerprint(weights: Weights, dim: int, detail: Detail) -> Fingerprint:
+def fingerprint(
+    weights: Weights, dim: int, detail: Detail, video_mode: VideoMode = VideoMode.FRAMES
+) -> Fingerprint:
     """Return what decides the vectors that this model makes at a dimension and a detail."""
     from qvsearch.models.vision import PREPROCESSING
     from qvsearch.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
@@ -164,6 +166,7 @@ def fingerprint(weights: Weights, dim: int, detail: Detail) -> Fingerprint:
         instruction=DOCUMENT_INSTRUCTION,
         prompt_layout=PROMPT_LAYOUT,
         preprocessing=PREPROCESSING,
+        video_mode=video_mode,
     )
 
 

@@ -1,0 +1,326 @@
+"""Reads a video file: its true length, small pictures of it all along, and frames of given times.
+
+What a container says of its length is a hint, what it says of its number of frames is not read:
+both are wrong in files that play well.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn, cast
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
+
+from qvsearch.errors import MediaError
+from qvsearch.media.pixels import check_size
+from qvsearch.media.shots import Look
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+    from numpy.typing import NDArray
+
+LOOK_SECONDS = 0.5
+MAX_LOOKS = 1200  # a film over ten minutes is looked at less often
+LONG_SECONDS = 300.0  # decoding more than that costs minutes
+# the seconds between keyframes that suffice as looks, in any film and in a long one: encoders set
+# one every ten seconds at least, and where the scene changes
+KEYFRAMES_NEAR, KEYFRAMES_FAR = 1.0, 12.0
+MOST_FAR = 0.1  # of a film may lie further from a keyframe
+DECODE_THREADS = 2  # a file's own; files are decoded side by side already
+# frames that no other needs are not decoded where so many lie between two looks: its neighbour
+# does as well, and with B-frames that saves 70 % of the work
+NEAR_FRAMES = 8
+ROUNDING = 0.001  # seconds: Matroska's time stamps are whole milliseconds
+PROBES = 8  # enough to see how often keyframes come
+WRONG_LENGTH = 0.02  # of a long film: so much less or more than the header's is looked at anew
+
+# playlists, image sequences and concat scripts, which name further files, are not among them
+CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,asf,flv"
+
+# nonsense in a container makes it seek or compute nonsense, too
+DAMAGE = (FFmpegError, OSError, ValueError, ArithmeticError)
+
+
+def _no_other_file(*_: object) -> NoReturn:
+    raise PermissionError("a video opens no other file")
+
+
+class Film:
+    """The moving pictures of an open file; times are seconds from the stream's start.
+
+    `end` is where the last picture ends that was read so far, after `looks` that of the film.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._skip_frame: Literal["DEFAULT", "NONREF"] = "DEFAULT"
+        self._keyframes: list[float] = []
+        self._small, self._tiny = VideoReformatter(), VideoReformatter()
+        self._rewind()
+
+    def _rewind(self) -> None:
+        """Open the file anew: a seek to 0 fails in some containers and misses frames in others."""
+        self._file.seek(0)
+        self.container = av.open(
+            self._file,
+            "r",
+            container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": ""},
+            metadata_errors="replace",
+            io_open=_no_other_file,
+        )
+        self._stream = self._choose_stream()
+        self._stream.thread_type = "AUTO"
+        self._stream.thread_count = DECODE_THREADS
+        self._stream.codec_context.skip_frame = self._skip_frame
+        self._start = self._stream.start_time or 0
+        self._seconds = float(self._stream.time_base or 0)
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self._frame_seconds = 1 / float(rate) if rate else 0.0
+        aspect = float(self._stream.sample_aspect_ratio or 1)
+        self.pixel_aspect = aspect if 0.2 < aspect < 5 else 1.0  # width over height, or nonsense
+        self.end = 0.0
+
+    def _choose_stream(self) -> VideoStream:
+        streams = self.container.streams.video
+        moving = [s for s in streams if not s.disposition & Disposition.attached_pic]
+        if not moving:
+            raise MediaError("no moving pictures in it" + (", only a cover" if streams else ""))
+        # av types it otherwise, but has none for a codec that FFmpeg cannot decode
+        known = [s for s in moving if cast("object", s.codec_context) is not None]
+        if not known:
+            raise MediaError("its codec is unknown")
+        return known[0]
+
+    def looks(self) -> list[Look]:
+        """Look at the whole film, twice a second or as often as 1200 looks allow.
+
+        At keyframes alone where those come often enough, which for a long film is seldom.
+        """
+        length = self._claimed_length()
+        if length is not None and length > LONG_SECONDS:
+            looks = self._looks_at_claimed(length)
+            if looks:
+                return looks
+        # reading all packets is cheap beside decoding them, which a wrong length would waste
+        self._survey()
+        step = _step(self.end)
+        most = KEYFRAMES_FAR if self.end > LONG_SECONDS else KEYFRAMES_NEAR
+        if _uncovered(self._keyframes, self.end, most) <= MOST_FAR * self.end:
+            wanted = _thinned(self._keyframes, step)
+            looks = list(self._looks_exactly_at(wanted))
+            if len(looks) == len(wanted):
+                return looks
+        return list(self._looks_through(step))
+
+    def frames_at(self, times: Iterable[float]) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield each of the times of looks, in order, with its frame; those that fail are left out.
+
+        No more is decoded than from the keyframe before each.
+        """
+        frames: Iterator[tuple[float, VideoFrame]] = iter(())
+        position = -math.inf
+        for wanted in times:
+            keyframe = max((k for k in self._keyframes if k <= wanted + ROUNDING), default=0.0)
+            if wanted - keyframe <= ROUNDING and (frame := self._keyframe(wanted)) is not None:
+                frames, position = iter(()), -math.inf  # the decoder was told that none follows
+                yield wanted, frame
+                continue
+            if keyframe > position:
+                frames = self._frames_from(keyframe)
+            for position, frame in frames:
+                if position + ROUNDING >= wanted:
+                    yield wanted, frame
+                    break
+
+    def _claimed_length(self) -> float | None:
+        """Return seconds, as the header says; None where it says nothing."""
+        if self._stream.duration:
+            return self._stream.duration * self._seconds
+        if self.container.duration:
+            return self.container.duration / av.time_base
+        return None
+
+    def _survey(self) -> None:
+        """Read all packets, undecoded: where the keyframes are, and the end."""
+        self._rewind()
+        keyframes = {self._time(packet) for packet in self._packets() if packet.is_keyframe}
+        self._keyframes = sorted(keyframes)
+
+    def _looks_at_claimed(self, length: float) -> list[Look]:
+        """Return looks at the keyframes of a long film; none where its header is not to be trusted.
+
+        Only a little of the file is read.
+        """
+        step = _step(length)
+        times = [step * index for index in range(math.ceil(length / step))]
+        if not self._has_keyframes_near(times[:: len(times) // PROBES]):
+            return []
+        looks = list(self._looks_at_keyframes(times))
+        for _ in self._packets():
+            pass
+        self._keyframes = [look.time for look in looks]
+        return looks if abs(self.end - length) <= WRONG_LENGTH * length else []
+
+    def _has_keyframes_near(self, times: Sequence[float]) -> bool:
+        found = (self._keyframe_packet(time) for time in times)
+        near = [
+            packet is not None and abs(time - self._time(packet)) <= KEYFRAMES_FAR
+            for packet, time in zip(found, times, strict=True)
+        ]
+        return sum(near) >= 0.75 * len(near)
+
+    def _looks_at_keyframes(self, times: Iterable[float]) -> Iterator[Look]:
+        """Yield a look at the last keyframe before each time, each once."""
+        last = -math.inf
+        for wanted in times:
+            packet = self._keyframe_packet(wanted)
+            if packet is None or self._time(packet) <= last:
+                continue
+            last = self._time(packet)
+            frame = self._decoded_alone(packet)
+            if frame is not None:
+                yield self._look(frame, last, last, keyframe=True)
+
+    def _looks_exactly_at(self, keyframes: Iterable[float]) -> Iterator[Look]:
+        """Yield a look at each keyframe until one is not found."""
+        for time in keyframes:
+            frame = self._keyframe(time)
+            if frame is None:
+                return
+            yield self._look(frame, time, time, keyframe=True)
+
+    def _looks_through(self, step: float) -> Iterator[Look]:
+        """Yield a look at the first frame of each step, and at those that stand for a step."""
+        if step > NEAR_FRAMES * self._frame_seconds:
+            self._skip_frame = "NONREF"
+        wanted = since = jump = 0.0
+        before: NDArray[np.int16] | None = None
+        for time, frame, after in self._frames_with_next():
+            check_size(frame.width, frame.height)
+            glance = _scaled(self._tiny, frame, 32, 32, "gray", "POINT").astype(np.int16)
+            moved = 0.0 if before is None else float(np.abs(glance - before).mean())
+            before = glance
+            if moved >= jump:
+                jump, since = moved, time
+            if time + ROUNDING >= wanted or after - time >= step:
+                yield self._look(frame, time, since, keyframe=bool(frame.key_frame))
+                wanted = step * (math.floor((time + ROUNDING) / step) + 1)
+                jump = 0.0
+
+    def _frames_with_next(self) -> Iterator[tuple[float, VideoFrame, float]]:
+        """Yield (time, frame, the next one's time) of all frames that matter."""
+        held: tuple[float, VideoFrame] | None = None
+        for time, frame in self._frames_from(0.0):
+            if held is not None:
+                yield *held, time
+            held = time, frame
+        if held is not None:
+            yield *held, self.end
+
+    def _look(self, frame: VideoFrame, time: float, since: float, *, keyframe: bool) -> Look:
+        check_size(frame.width, frame.height)
+        planes = _scaled(self._small, frame, 160, 96, "yuv444p", "AREA").astype(np.float32)
+        thumbnail = planes.reshape(3, 32, 3, 32, 5).mean(axis=(2, 4))
+        steps = (np.abs(np.diff(planes[0], axis=axis)).mean() for axis in (0, 1))
+        return Look(time, since, thumbnail, float(sum(steps)), keyframe)
+
+    def _keyframe(self, time: float) -> VideoFrame | None:
+        """Return the keyframe of a time, or None where the container finds another."""
+        packet = self._keyframe_packet(time)
+        if packet is None or abs(self._time(packet) - time) > ROUNDING:
+            self._keyframes = []
+            return None
+        return self._decoded_alone(packet)
+
+    def _frames_from(self, keyframe: float) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield (time, frame) from a keyframe on, or from 0 where the container finds another."""
+        packet = self._keyframe_packet(keyframe) if keyframe > 0 else None
+        if packet is None or abs(self._time(packet) - keyframe) > ROUNDING:
+            if keyframe > 0:
+                self._keyframes = []
+            self._rewind()
+            packet, keyframe = None, 0.0
+        last = keyframe - self._frame_seconds
+        first = [] if packet is None else [packet]
+        for each in itertools.chain(first, self._packets(), [None]):
+            for frame in self._decode(each):
+                last = self._frame_time(frame, last)
+                yield last, frame
+
+    def _keyframe_packet(self, time: float) -> Packet[VideoStream] | None:
+        """Return the keyframe at or, where the container seeks coarsely, near a time."""
+        try:
+            self.container.seek(
+                self._start + round(time / self._seconds), stream=self._stream, backward=True
+            )
+        except DAMAGE:
+            return None
+        return next((packet for packet in self._packets() if packet.is_keyframe), None)
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        """Yield the packets from here on; a file that was cut off ends where it was cut."""
+        packets = self.container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, *DAMAGE):
+                return
+            if packet.size:
+                length = (packet.duration or 0) * self._seconds or self._frame_seconds
+                self.end = max(self.end, self._time(packet) + length)
+                yield packet
+
+    def _decoded_alone(self, packet: Packet[VideoStream]) -> VideoFrame | None:
+        # the decoder holds a frame back to reorder it, until it is told that none follows
+        return next(iter([*self._decode(packet), *self._decode(None)]), None)
+
+    def _decode(self, packet: Packet[VideoStream] | None) -> Sequence[VideoFrame]:
+        try:
+            return self._stream.codec_context.decode(packet)
+        except DAMAGE:
+            return []  # damaged: the frames around it still count
+
+    def _time(self, packet: Packet[VideoStream]) -> float:
+        stamp = packet.dts if packet.pts is None else packet.pts
+        return self.end if stamp is None else (stamp - self._start) * self._seconds
+
+    def _frame_time(self, frame: VideoFrame, last: float) -> float:
+        """Return a frame's time, later than the last one's: AVI numbers them as decoded."""
+        for stamp in (frame.pts, frame.dts):
+            if stamp is not None and (stamp - self._start) * self._seconds > last:
+                return (stamp - self._start) * self._seconds
+        return last + self._frame_seconds
+
+
+def _scaled(
+    scaler: VideoReformatter, frame: VideoFrame, width: int, height: int, form: str, how: str
+) -> NDArray[np.uint8]:
+    # for so small a result, to start threads costs more than they save
+    scaled = scaler.reformat(frame, width, height, form, interpolation=how, threads=1)
+    return np.asarray(scaled.to_ndarray(), np.uint8)
+
+
+def _step(length: float) -> float:
+    return max(LOOK_SECONDS, length / MAX_LOOKS)
+
+
+def _uncovered(keyframes: Sequence[float], end: float, most: float) -> float:
+    """Return the seconds of stretches without a keyframe that are longer than `most`."""
+    gaps = [other - one for one, other in itertools.pairwise([0.0, *keyframes, end])]
+    return sum(gap for gap in gaps if gap > most + ROUNDING)
+
+
+def _thinned(times: Iterable[float], step: float) -> list[float]:
+    kept = [-math.inf]
+    for time in times:
+        if time - kept[-1] >= step - ROUNDING:
+            kept.append(time)
+    return kept[1:]

@@ -1,0 +1,201 @@
+"""Cuts a film into shots, from small pictures of it alone: it opens no file.
+
+A shot ends where the scene changes, where a still stretch begins or ends, and where what moves has
+moved for long. The shots of a film cover it from 0 to its end without a hole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from qvsearch.types import Vectors
+
+# differences are of 32x32 pixels, 0 to 255: noise and compression stay under 0.5, one small thing
+# that moves passes 2
+STILL = 1.5
+STILL_FLOORS = 5  # a stretch that lasts so many floors without more is one, however long
+SCENE = 6.0  # the least difference that may be another scene,
+SCENE_RATIO = 2.5  # which is also so many times what the picture moves by around it
+AROUND = 4  # looks before and after
+DRIFT = 24.0  # by so much from where a shot began, a camera shows something else
+FLASH_SECONDS = 1.2  # a look between two that are alike and no further apart is a flash
+LEAST_SECONDS = 0.001  # that the last look stands for, where a file says nothing better
+GROWTH = 1.25  # of floor and ceiling, as often as it takes to stay below the most shots
+KEYFRAME_WORTH = 1.25  # times its sharpness: it is encoded better, and quicker to decode
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A small picture of a moment, at `time` in seconds.
+
+    `since` is when, after the look before, the picture changed most; `thumbnail` is (3, 32, 32)
+    float32, luma and two chromas, 0 to 255; `sharpness` is the mean step from pixel to pixel.
+    """
+
+    time: float
+    since: float
+    thumbnail: Vectors
+    sharpness: float
+    keyframe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A stretch `[start, end)` in seconds with the looks at it, of which there is at least one."""
+
+    start: float
+    end: float
+    looks: tuple[Look, ...]
+
+    def picture(self) -> Look:
+        """Return the look that stands for the shot: the sharpest of the half most like its mean.
+
+        So it is none of a fade, nor of the blur of a camera that is turned.
+        """
+        times = [*(look.time for look in self.looks), self.end]
+        lasting = [after - time for time, after in pairwise(times)]
+        mean = np.average([look.thumbnail for look in self.looks], axis=0, weights=lasting)
+        usual = sorted(self.looks, key=lambda look: float(np.abs(look.thumbnail - mean).mean()))
+        return max(
+            usual[: (len(usual) + 1) // 2],
+            key=lambda look: look.sharpness * (KEYFRAME_WORTH if look.keyframe else 1),
+        )
+
+    def spread(self, most: int) -> tuple[Look, ...]:
+        """Return looks from the first to the last, about one a second; two where it is still."""
+        still = all(difference(self.looks[0], look) < STILL for look in self.looks)
+        count = 2 if still else min(most, max(4, math.ceil(self.end - self.start)))
+        places = np.linspace(0, len(self.looks) - 1, min(count, len(self.looks)))
+        return tuple(self.looks[place] for place in places.round().astype(int))
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The least and the most seconds of a shot in which something moves."""
+
+    floor: float
+    ceiling: float
+
+
+WHOLE = Pace(1.0, 10.0)
+FINE = Pace(0.9, 1.25)  # about one a second
+
+
+def cut(looks: Sequence[Look], end: float, pace: Pace, most: int) -> list[Shot]:
+    """Return at most so many shots, which tile `[0, end)`; `looks` come in order, at least one.
+
+    A film of more shots than that gets longer ones.
+    """
+    steady = list(_without_flashes(looks))
+    growth = 1.0
+    while len(shots := _shots(steady, end, pace.floor * growth, pace.ceiling * growth)) > most:
+        growth *= GROWTH
+    return shots
+
+
+def difference(one: Look, other: Look) -> float:
+    """Return how much two pictures differ, 0 to 255, in luma or the chroma that differs more."""
+    return float(np.abs(one.thumbnail - other.thumbnail).mean(axis=(1, 2)).max())
+
+
+def _without_flashes(looks: Sequence[Look]) -> Iterator[Look]:
+    before = looks[0]
+    yield before
+    for look, after in pairwise(looks[1:]):
+        if not _is_flash(before, look, after):
+            yield look
+            before = look
+    yield from looks[1:][-1:]
+
+
+def _is_flash(before: Look, look: Look, after: Look) -> bool:
+    if after.time - before.time > FLASH_SECONDS:
+        return False
+    least = min(difference(before, look), difference(look, after))
+    return least > STILL and difference(before, after) < least / 2
+
+
+def _shots(looks: Sequence[Look], end: float, floor: float, ceiling: float) -> list[Shot]:
+    # when a shot that begins with each look would begin, and the end
+    times = [0.0, *(look.since for look in looks[1:])]
+    times.append(max(end, looks[-1].time + LEAST_SECONDS))
+    shots = []
+    for first, last in pairwise([*_scenes(looks, times, floor), len(looks)]):
+        parts = _parts(looks, times, first, last, floor)
+        for (start, still), (stop, _) in pairwise([*parts, (last, True)]):
+            starts = [start] if still else _pieces(looks, times, start, stop, floor, ceiling)
+            shots += [
+                Shot(times[one], times[other], tuple(looks[one:other]))
+                for one, other in pairwise([*starts, stop])
+            ]
+    return shots
+
+
+def _scenes(looks: Sequence[Look], times: Sequence[float], floor: float) -> list[int]:
+    """Return the looks with which a scene begins: the greatest changes, none close to another."""
+    changes = [0.0, *(difference(one, other) for one, other in pairwise(looks))]
+    starts, ends = [0], [0, len(looks)]
+    for look in sorted(range(1, len(looks)), key=lambda look: -changes[look]):
+        around = changes[max(1, look - AROUND) : look] + changes[look + 1 : look + AROUND + 1]
+        usual = float(np.quantile(around, 0.25)) if around else 0.0
+        if changes[look] > max(SCENE, SCENE_RATIO * usual) and all(
+            abs(times[look] - times[other]) >= floor for other in ends
+        ):
+            starts.append(look)
+            ends.append(look)
+    return sorted(starts)
+
+
+def _parts(
+    looks: Sequence[Look], times: Sequence[float], first: int, last: int, floor: float
+) -> list[tuple[int, bool]]:
+    """Return where still and moving parts of a scene begin, and which they are."""
+    parts: list[tuple[int, bool]] = []
+    here = first
+    while here < last:
+        after = here + 1
+        while after < last and difference(looks[here], looks[after]) < STILL:
+            after += 1
+        if after > here + 1 and times[after] - times[here] >= STILL_FLOORS * floor:
+            parts.append((here, True))
+            here = after
+            continue
+        if not parts or parts[-1][1]:
+            parts.append((here, False))
+        here += 1
+    lasting = [
+        (start, still)
+        for (start, still), (stop, _) in pairwise([*parts, (last, True)])
+        if still or times[stop] - times[start] >= floor
+    ]
+    if not lasting:
+        return parts[:1]
+    return [(first, lasting[0][1]), *lasting[1:]]
+
+
+def _pieces(
+    looks: Sequence[Look],
+    times: Sequence[float],
+    first: int,
+    last: int,
+    floor: float,
+    ceiling: float,
+) -> list[int]:
+    """Return where the pieces of a moving part begin: equal ones, or as the camera drifts."""
+    starts = [first]
+    for look in range(first + 1, last):
+        begun = times[starts[-1]]
+        length, rest = times[look] - begun, times[last] - begun
+        share = rest / math.ceil(rest / ceiling)
+        full = times[look + 1] - begun > share * 1.001
+        drifted = length >= ceiling / 3 and difference(looks[starts[-1]], looks[look]) > DRIFT
+        if (full or drifted) and length >= floor and times[last] - times[look] >= floor:
+            starts.append(look)
+    return starts
