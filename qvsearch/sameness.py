@@ -1,0 +1,217 @@
+"""The rule of near-duplicates: how like each other the vectors of two rows must be to be the same.
+
+Neither evidence is sound alone. A difference hash sees no colour and only 64 cells: drawn scenes
+that differ in one colour agree in all bits. A vector says what a picture shows: photos of two like
+rooms may come close, and a model that was not made for photos takes unlike ones for the same. So a
+picture is a copy where the hashes agree far beyond chance and the vectors nearly; in a burst the
+clock stands for much of the hash; a passage begins with the same words and has the same vector.
+Beyond that, sides must be in about the same proportion, and copies of a photo never name two
+cameras or two times. A picture too flat for a hash is the same only where its bytes are.
+`tests/bench/duplicates.py` prints what the thresholds let through and what they miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.types import Kind
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qvsearch.types import Segment
+
+    Numbers = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+BITS = 64
+# Hashes agree where they differ in fewer bits than this share of what chance would have differ,
+# which for two photos is 32: another size, format or quality changes up to 4, a crop of 5 % up to
+# 13, and unlike photos differ in 20 or more.
+COPY_SHARE = 1 / 3
+COPY_BITS = 10  # the most that this share allows
+COPY_COSINE = 0.95
+PAGE_SHARE = 1 / 8  # pages and screenshots of one layout differ in a few bits, and in their words
+PAGE_COSINE = 0.985
+BURST_SHARE = 2 / 3  # something or the camera moved
+BURST_COSINE = 0.95
+BURST_SECONDS = 10.0
+CLIP_COSINE = 0.98
+PASSAGE_COSINE = 0.99
+PROPORTION = 0.12  # of width to height: a crop of 10 % on one side changes it less
+LENGTH = 0.02  # of a video's seconds: another frame rate, a last frame lost
+LENGTH_SECONDS = 1.0
+NEVER, ALWAYS = np.inf, -np.inf  # as the cosine that a pair needs
+ABSENT = -1
+
+_KINDS = {kind: number for number, kind in enumerate(Kind)}
+_IMAGE, _VIDEO = _KINDS[Kind.IMAGE], _KINDS[Kind.VIDEO]
+
+
+class Reason(StrEnum):
+    """Why an item is a near-duplicate: the same bytes, the same picture or words, a burst's."""
+
+    EXACT = "exact"
+    COPY = "copy"
+    BURST = "burst"
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the rule looks at: a column each, a row a segment.
+
+    Contents, cameras and words are numbered, ABSENT where there are none; other absent numbers are
+    NaN. `proportion` is the logarithm of width over height; `taken` is seconds by the camera's
+    clock; `start`, `end` and `duration` are seconds; `words` are how a passage begins.
+    """
+
+    kind: Numbers
+    content: Numbers
+    dhash: NDArray[np.uint64]
+    hashed: Flags
+    proportion: Floats
+    pixels: Numbers
+    page: Flags
+    taken: Floats
+    camera: Numbers
+    clip: Flags
+    start: Floats
+    end: Floats
+    duration: Floats
+    words: Numbers
+
+
+def traits(segments: Sequence[Segment]) -> Traits:
+    """Return the traits of segments, in order."""
+    width = _floats(each.width or None for each in segments)
+    height = _floats(each.height or None for each in segments)
+    about = [each.metadata for each in segments]
+    return Traits(
+        kind=np.array([_KINDS[each.item.kind] for each in segments], np.int64),
+        content=_numbered(each.content_hash or None for each in segments),
+        dhash=np.array([each.dhash or 0 for each in segments], np.uint64),
+        hashed=np.array([each.dhash is not None for each in segments], np.bool_),
+        proportion=np.log(width / height),
+        pixels=np.nan_to_num(width * height).astype(np.int64),
+        page=np.array([each.page is True for each in about], np.bool_),
+        taken=_floats(clock(each.taken) for each in about),
+        camera=_numbered(each.camera for each in about),
+        clip=np.array([each.clip for each in segments], np.bool_),
+        start=_floats(each.start for each in segments),
+        end=_floats(each.end for each in segments),
+        duration=_floats(each.duration for each in about),
+        words=_numbered(" ".join((each.snippet or "").split()) or None for each in segments),
+    )
+
+
+def clock(taken: str | None) -> float | None:
+    """Return seconds by the clock on the camera's wall: a copy may have lost the zone, not that."""
+    if taken is None:
+        return None
+    try:
+        shown = datetime.fromisoformat(taken).replace(tzinfo=None)
+    except ValueError:
+        return None
+    return (shown - datetime.min).total_seconds()
+
+
+def needed(of: Traits, i: Numbers, j: Numbers) -> Floats:
+    """Return the least cosine with which row i[k] is the same as row j[k]: (k,), NEVER, ALWAYS.
+
+    It is about their items, so far as two rows can tell: moments and passages of one are the same.
+    """
+    kind = np.where(of.kind[i] == of.kind[j], of.kind[i], ABSENT)
+    share = chance_share(of, i, j)
+    shaped = ~(np.abs(of.proportion[i] - of.proportion[j]) > PROPORTION)
+    least = np.full(len(i), NEVER)
+
+    def enough(where: Flags, cosine: float) -> None:
+        least[where] = np.minimum(least[where], cosine)
+
+    image = (kind == _IMAGE) & shaped
+    page = of.page[i] | of.page[j]
+    one_shot = image & ~_two_cameras(of, i, j) & ~(_seconds_apart(of, i, j) > BURST_SECONDS)
+    enough(one_shot & ~page & (share < COPY_SHARE), COPY_COSINE)
+    enough(one_shot & page & (share < PAGE_SHARE), PAGE_COSINE)
+    moved = (share < BURST_SHARE) | ~(of.hashed[i] & of.hashed[j])
+    enough(image & ~page & _one_burst(of, i, j) & moved, BURST_COSINE)
+    video = (kind == _VIDEO) & shaped & _at_once(of, i, j) & (of.clip[i] == of.clip[j])
+    enough(video & (share < COPY_SHARE), COPY_COSINE)
+    enough(video & of.clip[i] & ~(of.hashed[i] & of.hashed[j]), CLIP_COSINE)
+    enough((of.words[i] == of.words[j]) & (of.words[i] != ABSENT), PASSAGE_COSINE)
+    least[_exact(of, i, j)] = ALWAYS
+    return least
+
+
+def reasons(of: Traits, i: Numbers, j: Numbers) -> list[Reason]:
+    """Return why each pair that is the same is so.
+
+    A photo of the same size and second may be a copy or a burst's next: it counts as the latter,
+    since that is a picture of its own.
+    """
+    moment = (of.pixels[i] == of.pixels[j]) | (_seconds_apart(of, i, j) > 0)
+    burst = (of.kind[i] == _IMAGE) & _one_burst(of, i, j) & moment
+    named = np.where(_exact(of, i, j), Reason.EXACT, np.where(burst, Reason.BURST, Reason.COPY))
+    return [Reason(each) for each in named.tolist()]
+
+
+def chance_share(of: Traits, i: Numbers, j: Numbers) -> Floats:
+    """Return in how many bits the hashes differ, as a share of what chance would have differ.
+
+    Chance is two hashes with as many ones in random places; where that would be none, or there is
+    no hash, the share is infinite.
+    """
+    differ = np.bitwise_count(of.dhash[i] ^ of.dhash[j]).astype(np.float64)
+    mine, other = (np.bitwise_count(of.dhash[rows]) / BITS for rows in (i, j))
+    chance = BITS * (mine * (1 - other) + other * (1 - mine))
+    known = of.hashed[i] & of.hashed[j] & (chance > 0)
+    share: Floats = np.divide(differ, chance, out=np.full(len(i), np.inf), where=known)
+    return share
+
+
+def _exact(of: Traits, i: Numbers, j: Numbers) -> Flags:
+    equal: Flags = (of.kind[i] == of.kind[j]) & (of.content[i] == of.content[j])
+    known: Flags = of.content[i] != ABSENT
+    return equal & known
+
+
+def _two_cameras(of: Traits, i: Numbers, j: Numbers) -> Flags:
+    named: Flags = (of.camera[i] != ABSENT) & (of.camera[j] != ABSENT)
+    differ: Flags = of.camera[i] != of.camera[j]
+    return named & differ
+
+
+def _one_burst(of: Traits, i: Numbers, j: Numbers) -> Flags:
+    one_camera: Flags = (of.camera[i] == of.camera[j]) & (of.camera[i] != ABSENT)
+    near: Flags = _seconds_apart(of, i, j) <= BURST_SECONDS
+    return one_camera & near
+
+
+def _seconds_apart(of: Traits, i: Numbers, j: Numbers) -> Floats:
+    seconds: Floats = np.abs(of.taken[i] - of.taken[j])
+    return seconds
+
+
+def _at_once(of: Traits, i: Numbers, j: Numbers) -> Flags:
+    """Tell whether moments of two videos of one length overlap."""
+    longer = np.fmax(of.duration[i], of.duration[j])
+    apart = np.abs(of.duration[i] - of.duration[j])
+    one_length: Flags = ~(apart > np.maximum(LENGTH_SECONDS, LENGTH * longer))
+    return one_length & (of.start[i] < of.end[j]) & (of.start[j] < of.end[i])
+
+
+def _floats(values: Iterable[float | None]) -> Floats:
+    return np.array(list(values), np.float64)  # None is NaN
+
+
+def _numbered(values: Iterable[Hashable | None]) -> Numbers:
+    """Return a number for each value, the same for equal ones."""
+    known: dict[Hashable | None, int] = {None: ABSENT}
+    return np.array([known.setdefault(each, len(known)) for each in values], np.int64)
