@@ -15,7 +15,7 @@ from PIL import Image
 from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.media.pixels import dhash, fit
-from qvsearch.types import Item, Kind
+from qvsearch.types import Item, Kind, Metadata
 
 MEDIUM = 768 * 32 * 32
 
@@ -66,6 +66,7 @@ def test_formats(tmp_path, suffix, form, options, tolerance):
     assert input_.text is None
     [pixels] = input_.images
     assert segment.dhash == dhash(pixels)
+    assert segment.metadata == Metadata(page=False)
     difference = np.abs(pixels.astype(int) - fit(scene(), MEDIUM))
     assert difference.mean() <= tolerance
 

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from qvsearch.errors import MediaError
 from qvsearch.media.metadata import image_metadata
+from qvsearch.media.page import is_page
 from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, upright_rgb
 from qvsearch.types import EmbedInput, Item, Segment
 
@@ -50,7 +51,7 @@ def decode(
         check_size(*image.size)
         upright = upright_rgb(image)
         pixels = fit(upright, max_pixels)
-        metadata = image_metadata(image)
+        metadata = image_metadata(image, page=is_page(pixels))
     except MediaError:
         raise
     except MemoryError as error:
