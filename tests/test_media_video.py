@@ -20,7 +20,7 @@ from qvsearch.types import Item, Kind, VideoMode
 LOW = 256 * 32 * 32
 FAST = {
     "libx264": {"preset": "ultrafast", "sc_threshold": "0"},
-    "libvpx": {"deadline": "realtime", "cpu-used": "8"},
+    "libvpx": {"deadline": "realtime", "cpu-used": "8", "threads": "1"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
 }
 WIDTH, HEIGHT, BITS = 176, 144, 11

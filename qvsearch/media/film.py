@@ -16,12 +16,17 @@ import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
+from PIL import Image
 
 from qvsearch.errors import MediaError
 from qvsearch.media.pixels import check_size
 from qvsearch.media.shots import Look
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from av.buffer import Buffer
+    from av.container import InputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -49,6 +54,54 @@ CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,asf,flv"
 DAMAGE = (FFmpegError, OSError, ValueError, ArithmeticError)
 
 
+_UPRIGHT = {  # of a display matrix's a, b, c, d: a point (x, y) is shown at (ax + cy, bx + dy)
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+}
+
+
+def upright(frame: VideoFrame) -> Image.Image:
+    """Return a frame as RGB, turned as it is shown."""
+    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+    side_data = cast("Mapping[str, Buffer]", frame.side_data)  # av's own type knows one key only
+    matrix = side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return image
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5] / 65536
+    turn = _UPRIGHT.get((round(a), round(b), round(c), round(d)))
+    return image if turn is None else image.transpose(turn)
+
+
+def open_container(file: BinaryIO) -> InputContainer:
+    """Open a file from its beginning; it can name no other one. Raises what `DAMAGE` lists."""
+    file.seek(0)
+    return av.open(
+        file,
+        "r",
+        container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": ""},
+        metadata_errors="replace",
+        io_open=_no_other_file,
+    )
+
+
+def choose_stream(container: InputContainer) -> VideoStream:
+    """Return the moving pictures; raises MediaError where there are none that can be decoded."""
+    streams = container.streams.video
+    moving = [s for s in streams if not s.disposition & Disposition.attached_pic]
+    if not moving:
+        raise MediaError("no moving pictures in it" + (", only a cover" if streams else ""))
+    # av types it otherwise, but has none for a codec that FFmpeg cannot decode
+    known = [s for s in moving if cast("object", s.codec_context) is not None]
+    if not known:
+        raise MediaError("its codec is unknown")
+    return known[0]
+
+
 def _no_other_file(*_: object) -> NoReturn:
     raise PermissionError("a video opens no other file")
 
@@ -68,15 +121,8 @@ class Film:
 
     def _rewind(self) -> None:
         """Open the file anew: a seek to 0 fails in some containers and misses frames in others."""
-        self._file.seek(0)
-        self.container = av.open(
-            self._file,
-            "r",
-            container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": ""},
-            metadata_errors="replace",
-            io_open=_no_other_file,
-        )
-        self._stream = self._choose_stream()
+        self.container = open_container(self._file)
+        self._stream = choose_stream(self.container)
         self._stream.thread_type = "AUTO"
         self._stream.thread_count = DECODE_THREADS
         self._stream.codec_context.skip_frame = self._skip_frame
@@ -87,17 +133,6 @@ class Film:
         aspect = float(self._stream.sample_aspect_ratio or 1)
         self.pixel_aspect = aspect if 0.2 < aspect < 5 else 1.0  # width over height, or nonsense
         self.end = 0.0
-
-    def _choose_stream(self) -> VideoStream:
-        streams = self.container.streams.video
-        moving = [s for s in streams if not s.disposition & Disposition.attached_pic]
-        if not moving:
-            raise MediaError("no moving pictures in it" + (", only a cover" if streams else ""))
-        # av types it otherwise, but has none for a codec that FFmpeg cannot decode
-        known = [s for s in moving if cast("object", s.codec_context) is not None]
-        if not known:
-            raise MediaError("its codec is unknown")
-        return known[0]
 
     def looks(self) -> list[Look]:
         """Look at the whole film, twice a second or as often as 1200 looks allow.
@@ -139,6 +174,16 @@ class Film:
                 if position + ROUNDING >= wanted:
                     yield wanted, frame
                     break
+
+    def frames_between(self, start: float, end: float) -> Iterator[tuple[float, VideoFrame, float]]:
+        """Yield (time, frame, the next one's time) of what is shown in `[start, end)`."""
+        packet = self._keyframe_packet(start)
+        keyframe = 0.0 if packet is None else self._time(packet)
+        for time, frame, after in self._frames_with_next(keyframe if keyframe <= start else 0.0):
+            if time >= end - ROUNDING:
+                return
+            if after > start + ROUNDING:
+                yield time, frame, after
 
     def _claimed_length(self) -> float | None:
         """Return seconds, as the header says; None where it says nothing."""
@@ -203,7 +248,7 @@ class Film:
             self._skip_frame = "NONREF"
         wanted = since = jump = 0.0
         before: NDArray[np.int16] | None = None
-        for time, frame, after in self._frames_with_next():
+        for time, frame, after in self._frames_with_next(0.0):
             check_size(frame.width, frame.height)
             glance = _scaled(self._tiny, frame, 32, 32, "gray", "POINT").astype(np.int16)
             moved = 0.0 if before is None else float(np.abs(glance - before).mean())
@@ -215,10 +260,10 @@ class Film:
                 wanted = step * (math.floor((time + ROUNDING) / step) + 1)
                 jump = 0.0
 
-    def _frames_with_next(self) -> Iterator[tuple[float, VideoFrame, float]]:
-        """Yield (time, frame, the next one's time) of all frames that matter."""
+    def _frames_with_next(self, keyframe: float) -> Iterator[tuple[float, VideoFrame, float]]:
+        """Yield (time, frame, the next one's time) of all frames that matter, from there on."""
         held: tuple[float, VideoFrame] | None = None
-        for time, frame in self._frames_from(0.0):
+        for time, frame in self._frames_from(keyframe):
             if held is not None:
                 yield *held, time
             held = time, frame

@@ -5,23 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from av.error import FFmpegError
 from PIL import Image
 
 from qvsearch.errors import MediaError
-from qvsearch.media.film import DAMAGE, Film
+from qvsearch.media.film import DAMAGE, Film, upright
 from qvsearch.media.metadata import video_metadata
 from qvsearch.media.pixels import dhash, smart_resize
 from qvsearch.media.shots import FINE, WHOLE, Look, Shot, cut
 from qvsearch.types import EmbedInput, Frames, Item, Segment, VideoMode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from av.buffer import Buffer
     from av.video.frame import VideoFrame
 
     from qvsearch.types import Pixels
@@ -34,16 +31,6 @@ MAX_PICTURES, MAX_CLIPS = FILM_PIXELS // LEAST_PICTURE, FILM_PIXELS // LEAST_CLI
 CLIP_IMAGES = 4  # so many images' pixels at the most; as frames count by pairs, it costs two
 CLIP_FRAMES = 32
 LEAST_CLIP_FRAME = 65_536  # pixels: rather fewer frames than smaller ones
-
-_UPRIGHT = {  # of a display matrix's a, b, c, d: a point (x, y) is shown at (ax + cy, bx + dy)
-    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
-    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
-    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
-    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
-    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
-    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
-    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
-}
 
 
 @dataclass(slots=True)
@@ -156,7 +143,7 @@ def _take(film: Film, moments: Iterable[_Moment]) -> None:
         for look in moment.looks:
             takers.setdefault(look.time, []).append(moment)
     for time, frame in film.frames_at(sorted(takers)):
-        image = _upright(frame)
+        image = upright(frame)
         width = _shown_width(image, frame, film.pixel_aspect)
         for moment in takers[time]:
             moment.take(time, image, width)
@@ -169,17 +156,6 @@ def _tiled(moments: Sequence[_Moment]) -> Iterator[tuple[_Moment, float, float]]
         cuts = [0.0, *(moment.shot.start for moment in taken[1:]), moments[-1].shot.end]
         for moment, (start, end) in zip(taken, itertools.pairwise(cuts), strict=True):
             yield moment, start, end
-
-
-def _upright(frame: VideoFrame) -> Image.Image:
-    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
-    side_data = cast("Mapping[str, Buffer]", frame.side_data)  # av's own type knows one key only
-    matrix = side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return image
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5] / 65536
-    turn = _UPRIGHT.get((round(a), round(b), round(c), round(d)))
-    return image if turn is None else image.transpose(turn)
 
 
 def _shown_width(image: Image.Image, frame: VideoFrame, pixel_aspect: float) -> int:

@@ -1,0 +1,235 @@
+"""A saved clip shows what the video shows there: its frames bear numbers, its sound a pitch."""
+
+import os
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from test_media_video import HEIGHT, WIDTH, frame_of, make, number_in
+
+from qvsearch.errors import QvsearchError
+from qvsearch.media import cut
+from qvsearch.media.cut import save_clip
+
+RATE = 10
+
+
+def numbers(path):
+    """The time in seconds and the number of each frame that a player would show."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        start = (stream.start_time or 0) * stream.time_base
+        return [
+            (
+                float(frame.pts * stream.time_base - start),
+                number_in(frame.to_ndarray(format="rgb24")),
+            )
+            for frame in container.decode(stream)
+        ]
+
+
+def codec_and_length(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.codec_context.name, container.duration / av.time_base
+
+
+def write_numbered(path, count=300, keyframe_every=10, form="mp4", codec="libx264"):
+    frames = [frame_of(n) for n in range(count)]
+    return make(path, frames, form=form, codec=codec, rate=RATE, keyframe_every=keyframe_every)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "codec", "suffix"),
+    [
+        ("a.mp4", "mp4", "libx264", ".mp4"),
+        ("a.mov", "mov", "libx264", ".mp4"),
+        ("a.mkv", "matroska", "libx264", ".mp4"),
+        ("a.webm", "webm", "libvpx", ".webm"),
+        ("a.avi", "avi", "mjpeg", ".avi"),
+        ("a.avi", "avi", "mpeg4", ".mp4"),
+        ("a.ts.mpg", "mpegts", "libx264", ".mp4"),
+        ("a.wmv", "asf", "wmv2", ".wmv"),
+    ],
+)
+def test_a_clip_begins_at_the_keyframe_before_and_is_whole(tmp_path, name, form, codec, suffix):
+    source = write_numbered(tmp_path / name, 120, form=form, codec=codec)
+    path = save_clip(os.fsencode(source), 4.6, 7.9, tmp_path / "out")
+    assert path.suffix == suffix
+    shown = numbers(path)
+    first = shown[0][1]
+    assert 36 <= first <= 46
+    for time, number in shown:
+        assert number / RATE - first / RATE == pytest.approx(time, abs=0.06)
+    assert 78 <= shown[-1][1] <= 80
+    assert [number for _, number in shown] == list(range(first, shown[-1][1] + 1))
+
+
+def test_what_is_near_a_keyframe_is_copied_bit_by_bit(tmp_path):
+    source = write_numbered(tmp_path / "a.mp4", 120)
+
+    def packets(path, start, end):
+        with av.open(str(path)) as container:
+            [stream] = container.streams.video
+            listed = [
+                (float(p.pts * stream.time_base), bytes(p))
+                for p in container.demux(stream)
+                if p.size
+            ]
+        return [data for time, data in listed if start <= time < end]
+
+    path = save_clip(os.fsencode(source), 3.0, 6.0, tmp_path)
+    assert packets(path, -1, 99) == packets(source, 3.0, 6.0)
+    assert numbers(path)[0] == (0.0, 30)
+
+
+def test_what_is_far_from_a_keyframe_is_encoded_from_the_very_frame(tmp_path):
+    source = write_numbered(tmp_path / "a.mp4", keyframe_every=250)
+    path = save_clip(os.fsencode(source), 12.3, 15.0, tmp_path / "out")
+    shown = numbers(path)
+    assert [number for _, number in shown] == list(range(123, 150))
+    for time, number in shown:
+        assert time == pytest.approx((number - 123) / RATE, abs=0.002)
+    codec, length = codec_and_length(path)
+    assert (codec, path.suffix) == ("h264", ".mp4")
+    assert length == pytest.approx(2.7, abs=0.15)
+
+
+def test_without_libx264_there_is_mpeg4(tmp_path, monkeypatch):
+    source = write_numbered(tmp_path / "a.mp4", 100, keyframe_every=250)
+    monkeypatch.setattr(cut, "_can_encode", lambda name: name != "libx264")
+    path = save_clip(os.fsencode(source), 5.0, 8.0, tmp_path / "out")
+    assert codec_and_length(path)[0] == "mpeg4"
+    assert [number for _, number in numbers(path)] == list(range(50, 80))
+
+
+def test_a_picture_that_stands_fills_its_clip(tmp_path):
+    times = [0, 100, 20_000]
+    frames = [frame_of(n) for n in range(3)]
+    source = make(tmp_path / "a.mkv", frames, form="matroska", times=times)
+    path = save_clip(os.fsencode(source), 8.0, 13.0, tmp_path / "out")
+    assert {number for _, number in numbers(path)} == {1}
+    assert codec_and_length(path)[1] == pytest.approx(5.0, abs=0.1)
+
+
+def with_sound(path, seconds=20, keyframe_every=10):
+    """Numbered frames, and a tone that is as many times 100 Hz as the second it is in."""
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("libx264", rate=RATE, options={"g": str(keyframe_every)})
+        pictures.width, pictures.height = WIDTH, HEIGHT
+        sound = container.add_stream("aac", rate=44100)
+        for number in range(seconds * RATE):
+            picture = av.VideoFrame.from_ndarray(frame_of(number), "rgb24")
+            container.mux(pictures.encode(picture))
+        for second in range(seconds):
+            wave = np.sin(2 * np.pi * 100 * (second + 1) * np.arange(44100) / 44100)
+            samples = av.AudioFrame.from_ndarray(
+                (0.5 * wave[None]).astype(np.float32), format="fltp", layout="mono"
+            )
+            samples.sample_rate, samples.pts = 44100, second * 44100
+            samples.time_base = Fraction(1, 44100)
+            container.mux(sound.encode(samples))
+        container.mux(pictures.encode())
+        container.mux(sound.encode())
+    return path
+
+
+def pitch(path, second):
+    """The frequency heard in the middle of a second, in Hz."""
+    with av.open(str(path)) as container:
+        heard = {}
+        for frame in container.decode(audio=0):
+            at = round(frame.time * 44100)
+            heard |= dict(enumerate(frame.to_ndarray()[0].tolist(), at))
+    middle = [
+        heard.get(at, 0.0)
+        for at in range(int((second + 0.25) * 44100), int((second + 0.75) * 44100))
+    ]
+    return np.argmax(np.abs(np.fft.rfft(middle))) * 44100 / len(middle)
+
+
+@pytest.mark.parametrize("keyframe_every", [10, 500])
+def test_sound_stays_with_its_picture(tmp_path, keyframe_every):
+    source = with_sound(tmp_path / "a.mp4", keyframe_every=keyframe_every)
+    path = save_clip(os.fsencode(source), 12.0, 16.0, tmp_path / "out")
+    assert numbers(path)[0] == (0.0, 120)
+    assert [pitch(path, second) for second in range(4)] == pytest.approx(
+        [1300, 1400, 1500, 1600], abs=10
+    )
+
+
+def test_a_phones_video_stays_upright(tmp_path):
+    from test_media_video import decode
+
+    source = write_numbered(tmp_path / "a.mp4", 60, keyframe_every=10)
+    data = bytearray(source.read_bytes())
+    place = data.index(b"tkhd") + 44
+    turned = [0, 65536, 0, -65536, 0, 0, 0, 0, 2**30]
+    data[place : place + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in turned)
+    source.write_bytes(data)
+    for start, end in [(2.0, 4.0), (2.5, 4.0)]:
+        path = save_clip(os.fsencode(source), start, end, tmp_path / "out")
+        for segment, _ in decode(path):
+            assert (segment.width, segment.height) == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (b"clip.mp4", "clip 0m01.0s-0m02.0s.mp4"),
+        (b"a/../-rf.mp4", "rf 0m01.0s-0m02.0s.mp4"),
+        (b"..mp4", "clip 0m01.0s-0m02.0s.mp4"),
+        (b"\x1b]0;title\x07\n.mp4", "_]0;title__ 0m01.0s-0m02.0s.mp4"),
+        ("a\u202eb\u200bc.mp4".encode(), "a_b_c 0m01.0s-0m02.0s.mp4"),
+        (b"\xff\xfe.mp4", "__ 0m01.0s-0m02.0s.mp4"),
+        ("\u6d77\u8fb9.mp4".encode(), "\u6d77\u8fb9 0m01.0s-0m02.0s.mp4"),
+        ("\u6d77".encode() * 80 + b".mp4", "\u6d77" * 33 + " 0m01.0s-0m02.0s.mp4"),
+    ],
+)
+def test_names_are_harmless(tmp_path, name, expected):
+    folder = tmp_path / "in"
+    (folder / "a").mkdir(parents=True)
+    source = os.path.join(os.fsencode(folder), name)
+    os.rename(write_numbered(tmp_path / "x.mp4", 30), source)
+    assert save_clip(source, 1.0, 2.0, tmp_path / "out") == tmp_path / "out" / expected
+
+
+def test_no_file_is_overwritten_and_nothing_else_is_left(tmp_path):
+    source = write_numbered(tmp_path / "a.mp4", 60)
+    out = tmp_path / "out"
+    paths = [save_clip(os.fsencode(source), 1.0, 2.0, out) for _ in range(3)]
+    names = [f"a 0m01.0s-0m02.0s{number}.mp4" for number in ("", " (2)", " (3)")]
+    assert [path.name for path in paths] == names
+    assert sorted(path.name for path in out.iterdir()) == sorted(names)
+
+
+def refused(source, match, folder, start=1.0, end=2.0):
+    with pytest.raises(QvsearchError, match=match) as caught:
+        save_clip(os.fsencode(source), start, end, folder)
+    assert "\n" not in str(caught.value)
+    assert not folder.is_dir() or not list(folder.iterdir())
+
+
+def test_what_cannot_be_cut_is_said_and_leaves_nothing(tmp_path):
+    out = tmp_path / "out"
+    refused(tmp_path / "gone.mp4", r"gone\.mp4 cannot be cut: it is no longer there", out)
+    refused(tmp_path, "cannot be cut: it is no longer there", out)
+    nonsense = tmp_path / "nonsense.mp4"
+    nonsense.write_bytes(b"<html>" * 100)
+    refused(nonsense, r"nonsense\.mp4 cannot be cut: invalid data", out)
+    source = write_numbered(tmp_path / "a.mp4", 30)
+    refused(source, "cannot be cut: it shows nothing from 50.0 s to 60.0 s", out, 50.0, 60.0)
+    not_a_folder = tmp_path / "file"
+    not_a_folder.write_text("")
+    refused(source, r"file: file exists", not_a_folder)
+    refused(source, r"file.*: not a directory", not_a_folder / "out")
+
+
+def test_a_file_that_was_cut_off_gives_what_is_left(tmp_path):
+    source = write_numbered(tmp_path / "a.mkv", 300, form="matroska")
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    path = save_clip(os.fsencode(source), 10.0, 200.0, tmp_path / "out")
+    shown = numbers(path)
+    assert shown[0] == (0.0, 100)
+    assert 110 < shown[-1][1] < 200
