@@ -77,6 +77,15 @@ def taken_time(taken: str | None, mtime_ns: int) -> int:
     return min(max(time, 1 - LATEST), LATEST - 1)
 
 
+def date_text(time: int) -> str:
+    """Return nanoseconds since 1970 in ISO 8601, as this machine's clock shows them."""
+    try:
+        moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=time // 10**9)
+        return moment.astimezone().isoformat()
+    except _NO_DATE:
+        return f"{time // 10**9} seconds after 1970"
+
+
 def orientation_of(width: int, height: int) -> Orientation:
     """Return the orientation of an upright picture."""
     if width == height:
@@ -273,13 +282,13 @@ def _glob_objects(segment: Segment, filters: Filters) -> str | None:
 def _after_objects(segment: Segment, filters: Filters) -> str | None:
     if filters.after is None or time_taken(segment) >= filters.after:
         return None
-    return f"--after {_date_text(filters.after)}: {_taken_text(segment)}"
+    return f"--after {date_text(filters.after)}: {_taken_text(segment)}"
 
 
 def _before_objects(segment: Segment, filters: Filters) -> str | None:
     if filters.before is None or time_taken(segment) < filters.before:
         return None
-    return f"--before {_date_text(filters.before)}: {_taken_text(segment)}"
+    return f"--before {date_text(filters.before)}: {_taken_text(segment)}"
 
 
 def _camera_objects(segment: Segment, filters: Filters) -> str | None:
@@ -359,14 +368,5 @@ _TESTS = (
 
 
 def _taken_text(segment: Segment) -> str:
-    date = _date_text(time_taken(segment))
+    date = date_text(time_taken(segment))
     return f"taken {date}" if segment.metadata.taken else f"last changed {date}"
-
-
-def _date_text(time: int) -> str:
-    """Return a time as this machine's clock shows it."""
-    try:
-        moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=time // 10**9)
-        return moment.astimezone().isoformat()
-    except _NO_DATE:
-        return f"{time // 10**9} seconds after 1970"

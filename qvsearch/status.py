@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.output import path_fields
+from qvsearch.filters import date_text, orientation_of, time_taken
+from qvsearch.output import path_fields, present, safe_text
 from qvsearch.types import Fingerprint, Item, Kind
 
 if TYPE_CHECKING:
     from qvsearch.failures import Failure
     from qvsearch.library import Library
+    from qvsearch.types import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +103,97 @@ def status_record(status: Status) -> dict[str, object]:
             for each in status.failures
         ],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What filters can ask for: the options that do, how many files have it, and what they have.
+
+    `values` counts files, the most frequent first. `least` and `most` are first and last dates (ISO
+    8601), fewest and most pixels (width, height), seconds, or the south-western and north-eastern
+    corners (latitude, longitude) of the box that holds all places; it may lie over 180 degrees.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    files: int
+    values: dict[str, int] = field(default_factory=dict)
+    least: str | float | tuple[float, float] | None = None
+    most: str | float | tuple[float, float] | None = None
+
+
+def library_fields(library: Library) -> tuple[Field, ...]:
+    """Return what the files of a library can be filtered by."""
+    files = list({each.item.location: each for each in library.segments.values()}.values())
+    said = [each.metadata for each in files]
+    dates = sorted(time_taken(each) for each in files if each.metadata.taken)
+    sizes = sorted(_sizes(files), key=lambda size: size[0] * size[1])
+    seconds = sorted(each.duration for each in said if each.duration is not None)
+    places = [
+        (float(each.latitude), float(each.longitude))
+        for each in said
+        if each.latitude is not None and each.longitude is not None
+    ]
+    return (
+        _counted("kind", ("--kind",), (each.item.kind for each in files)),
+        _counted("path", ("--under", "--glob"), (safe_text(each.item.root) for each in files)),
+        _ranged("taken", ("--after", "--before"), [date_text(date) for date in dates]),
+        _counted("camera", ("--camera",), (each.camera for each in said if each.camera)),
+        _ranged("place", ("--near",), _box(places), len(places)),
+        _ranged("size", ("--min-size",), sizes),
+        _counted("orientation", ("--orientation",), (orientation_of(*size) for size in sizes)),
+        _ranged("duration", ("--duration",), seconds),
+    )
+
+
+def fields_record(library: Library, fields: Iterable[Field]) -> dict[str, object]:
+    """Return what `status --fields --json` says."""
+    return {
+        **path_fields("library", os.fsencode(library.folder)),
+        "fields": {
+            each.name: {
+                "options": list(each.options),
+                "files": each.files,
+                **({"values": each.values} if each.values else {}),
+                **present({"least": each.least, "most": each.most}),
+            }
+            for each in fields
+        },
+    }
+
+
+def _sizes(files: Iterable[Segment]) -> list[tuple[int, int]]:
+    return [
+        (each.width, each.height)
+        for each in files
+        if each.width is not None and each.height is not None
+    ]
+
+
+def _counted(name: str, options: tuple[str, ...], values: Iterable[str]) -> Field:
+    counts = Counter(map(str, values))
+    return Field(name, options, counts.total(), dict(counts.most_common()))
+
+
+def _ranged(
+    name: str,
+    options: tuple[str, ...],
+    ordered: Sequence[str] | Sequence[float] | Sequence[tuple[float, float]],
+    files: int | None = None,
+) -> Field:
+    files = len(ordered) if files is None else files
+    if not ordered:
+        return Field(name, options, files)
+    return Field(name, options, files, least=ordered[0], most=ordered[-1])
+
+
+def _box(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the south-western and north-eastern corners of the narrowest box, if any."""
+    if not places:
+        return []
+    latitudes, around = sorted(place[0] for place in places), sorted(place[1] for place in places)
+    # what lies outside is the widest gap on the way round; the one over 180 degrees, if alike
+    gaps = [(around[0] + 360 - around[-1], around[0], around[-1])]
+    gaps += [(following - each, following, each) for each, following in pairwise(around)]
+    _, west, east = max(gaps, key=lambda gap: gap[0])
+    return [(latitudes[0], west), (latitudes[-1], east)]

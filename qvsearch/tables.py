@@ -16,13 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from qvsearch.models.weights import ModelState
-from qvsearch.output import hint, line, place_text, safe_text, write
-from qvsearch.status import Status
+from qvsearch.output import clock, hint, line, place_text, safe_text, write
+from qvsearch.status import Field, Status
 from qvsearch.types import Hit, Kind
 
 PLACES = {Kind.IMAGE: "pixels", Kind.VIDEO: "moment", Kind.TEXT: "lines"}
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
 GAP = 2  # between columns
+SHOWN_VALUES = 4  # of a field; --json has all
+NAME_WIDTH = 30  # of a value; what a file says can be long
 SNIPPET_WIDTH = 200  # where no terminal says how wide it is
 
 
@@ -105,6 +107,42 @@ def print_status(status: Status) -> None:
         line(f"  {safe_text(failure.path)}: {failure.reason} (tried {tries})")
     if status.changed or status.gone:
         hint("bring it up to date with: qvsearch index PATH...")
+
+
+def print_fields(fields: Iterable[Field]) -> None:
+    """Print what the files of a library can be filtered by."""
+    print_table(
+        ["field", "files", "what they have", "option"],
+        [(each.name, f"{each.files:,}", _values(each), " ".join(each.options)) for each in fields],
+    )
+    hint("where a file does not say when it was taken, the time of its last change counts")
+
+
+def _values(field: Field) -> str:
+    """Return a field's range, or its most frequent values."""
+    if field.least is not None and field.most is not None:
+        return f"{_bound(field.least)} to {_bound(field.most)}"
+    shown = [f"{_shortened(name)} ({count:,})" for name, count in field.values.items()]
+    rest = len(shown) - SHOWN_VALUES
+    return ", ".join(shown[:SHOWN_VALUES] + [f"{rest:,} more"] * (rest > 0))
+
+
+def _shortened(name: str) -> str:
+    shown = Text(safe_text(name))
+    shown.truncate(NAME_WIDTH, overflow="ellipsis")
+    return shown.plain
+
+
+def _bound(value: str | float | tuple[float, float]) -> str:
+    match value:
+        case str():
+            return value[:10]  # the day
+        case (int() as width, int() as height):
+            return f"{width}x{height}"
+        case (latitude, longitude):
+            return f"{latitude:.2f},{longitude:.2f}"
+        case seconds:
+            return clock(round(seconds))
 
 
 def print_models(states: Iterable[ModelState]) -> None:

@@ -16,16 +16,27 @@ upkeep = typer.Typer(rich_markup_mode=None)
 
 
 @upkeep.command()
-def status(library: options.LibraryName = None, json: options.Json = False) -> None:
+def status(
+    library: options.LibraryName = None,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="Say what search can filter the files here by.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
     """Say what is in the library, what failed and what is stale.
 
     \b
     qvsearch status
+    qvsearch status --fields
     qvsearch status --json | jq .failed
     """  # noqa: D301
     from qvsearch.status import library_status, status_record
 
-    found = library_status(_open(library))
+    opened = _open(library)
+    if fields:
+        _show_fields(opened, json)
+        return
+    found = library_status(opened)
     if json:
         output.write_json([status_record(found)])
         return
@@ -111,6 +122,18 @@ def doctor(
         for fact in facts
         for row in ((fact.name, fact.value), *([("", f"! {fact.trap}")] if fact.trap else []))
     )
+
+
+def _show_fields(library: "Library", json: bool) -> None:
+    from qvsearch.status import fields_record, library_fields
+
+    fields = library_fields(library)
+    if json:
+        output.write_json([fields_record(library, fields)])
+        return
+    from qvsearch.tables import print_fields
+
+    print_fields(fields)
 
 
 def _open(name: str | None) -> "Library":
