@@ -55,17 +55,18 @@ class Shot:
     looks: tuple[Look, ...]
 
     def picture(self) -> Look:
-        """Return the look that stands for the shot: the sharpest of the half most like its mean.
+        """Return the look that stands for the shot: the sharpest of those that are like its mean.
 
-        So it is none of a fade, nor of the blur of a camera that is turned.
+        Those are the nearer half at least, so it is none of a fade or of a camera's quick turn.
         """
         times = [*(look.time for look in self.looks), self.end]
         lasting = [after - time for time, after in pairwise(times)]
         mean = np.average([look.thumbnail for look in self.looks], axis=0, weights=lasting)
-        usual = sorted(self.looks, key=lambda look: float(np.abs(look.thumbnail - mean).mean()))
+        unlike = [float(np.abs(look.thumbnail - mean).mean()) for look in self.looks]
+        most = max(STILL, float(np.median(unlike)))
+        usual = [look for look, far in zip(self.looks, unlike, strict=True) if far <= most]
         return max(
-            usual[: (len(usual) + 1) // 2],
-            key=lambda look: look.sharpness * (KEYFRAME_WORTH if look.keyframe else 1),
+            usual, key=lambda look: look.sharpness * (KEYFRAME_WORTH if look.keyframe else 1)
         )
 
     def spread(self, most: int) -> tuple[Look, ...]:
