@@ -1,27 +1,63 @@
-"""Find near-duplicates in a ranked list; what is one, the rule in `sameness` says.
+"""Group near-duplicates in a ranked list or a library; what is one, the rule in `sameness` says.
 
-A group is a star: its members are all the same as its first. Were they only the same as some other
-member, a chain of small changes would lead from any picture to any other.
+A group is a star: its members are all the same as its first, the best hit or the best original.
+Were they only the same as some other member, a chain of small changes would lead from any picture
+to any other. Items are taken in order, best first: one that no earlier leader took leads itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.pairs import few
-from qvsearch.sameness import needed, traits
+from qvsearch.pairs import Candidates, few
+from qvsearch.sameness import Reason, clock, needed, reasons, traits
+from qvsearch.types import Kind
 
 if TYPE_CHECKING:
+    from qvsearch.library import Library
     from qvsearch.sameness import Floats, Numbers, Traits
     from qvsearch.types import Segment, Vectors
 
     Fetch = Callable[[Numbers], Vectors]
 
 FETCHED = 4096  # vectors that are held at once: 32 MB of 2048 numbers
+MOST = 0.8  # of a video's seconds, or of a text's passages: so much of both is in the other
+AT_ONCE = 512  # items that are compared with all behind them in one go
+MANY_PAIRS = 1_000_000  # with more, fewer items are
+EPOCH = 62_135_596_800  # seconds from the year 1, where the cameras' clocks begin, to 1970
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file of a group: one of its segments, and whether the file is gone from the disk.
+
+    `reason` is None for the best original, which the others repeat.
+    """
+
+    segment: Segment
+    reason: Reason | None
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Files that repeat the first of them, the best original; `reason` is the weakest of theirs.
+
+    `reclaimable` is the bytes that the others take, without what is gone or is a link to a file
+    that counts already.
+    """
+
+    kind: Kind
+    reason: Reason
+    reclaimable: int
+    items: tuple[Member, ...]
 
 
 def same(one: Segment, other: Segment, cosine: float) -> bool:
@@ -75,3 +111,124 @@ def _cosines(i: Numbers, j: Numbers, fetch: Fetch) -> Floats:
             here = (at // FETCHED == top // FETCHED) & (to // FETCHED == first // FETCHED)
             found[here] = block[at[here] - top, to[here] - first]
     return found
+
+
+def duplicate_groups(library: Library, kinds: Collection[Kind] | None = None) -> list[Group]:
+    """Return the groups of near-duplicates in a library, those that take most bytes first.
+
+    The best original of a group has most pixels, then most bytes, then is the oldest. Nothing is
+    changed, in the library or on the disk.
+    """
+    segments = library.segments
+    items = [
+        rows
+        for rows in library.by_location().values()
+        if kinds is None or segments[rows[0]].item.kind in kinds
+    ]
+    items.sort(key=lambda rows: _worth(segments[rows[0]]))
+    contents: dict[tuple[str, Kind], int] = {}
+    exact = [
+        contents.setdefault((each.content_hash, each.item.kind), place)
+        for place, each in enumerate(segments[rows[0]] for rows in items)
+    ]
+    different = sorted(set(exact))
+    stars = _library_stars(library, [items[place] for place in different])
+    leaders = dict(zip(different, (different[star] for star in stars.tolist()), strict=True))
+    groups: dict[int, list[int]] = {}
+    for place, content in enumerate(exact):
+        groups.setdefault(leaders[content], []).append(place)
+    found = [
+        _group([segments[items[place][0]] for place in places])
+        for places in groups.values()
+        if len(places) > 1
+    ]
+    return sorted(found, key=lambda group: -group.reclaimable)
+
+
+def _worth(segment: Segment) -> tuple[float, ...]:
+    """Return what the best original has the least of."""
+    item = segment.item
+    changed = item.mtime_ns / 10**9 + EPOCH
+    taken = clock(segment.metadata.taken)
+    pixels = (segment.width or 0) * (segment.height or 0)
+    return (-pixels, -item.size, changed if taken is None else taken, item.mtime_ns)
+
+
+def _library_stars(library: Library, items: Sequence[Sequence[int]]) -> Numbers:
+    """Return the leader of each item, which is given as its rows; leaders lead themselves."""
+    rows = np.array([row for item in items for row in item], np.int64)
+    firsts = np.cumsum([0, *map(len, items)])
+    item_of = np.repeat(np.arange(len(items)), np.diff(firsts))
+    of = traits([library.segments[row] for row in rows.tolist()])
+    weights = _weights(of)
+    candidates = Candidates(of)
+    leaders = np.arange(len(items))
+    first, size = 0, 1
+    while first < len(items):
+        free = (leaders == np.arange(len(items)))[item_of]
+        block = np.arange(firsts[first], firsts[min(first + size, len(items))])
+        i, j = candidates.after(block[free[block]], free)
+        other = item_of[i] != item_of[j]
+        size, first = _next_size(size, len(i)), first + size
+        i, j = alike(of, i[other], j[other], lambda some: library.vectors(rows[some].tolist()))
+        gather(leaders, *_alike_items(i, j, item_of, weights))
+    return leaders
+
+
+def _next_size(size: int, pairs: int) -> int:
+    """Return how many items to take next: where all are alike, the first few lead all others."""
+    return max(1, size // 2) if pairs > MANY_PAIRS else min(AT_ONCE, 2 * size)
+
+
+def _weights(of: Traits) -> Floats:
+    """Return what share in its item each row has, not divided by the whole yet.
+
+    Seconds for a video's moments, nothing for flat ones, which cannot be told from others.
+    """
+    seconds = np.where(of.hashed, np.fmax(of.end - of.start, 1e-3), 0.0)
+    return np.where(np.isnan(of.start), 1.0, seconds)
+
+
+def _alike_items(
+    i: Numbers, j: Numbers, item_of: Numbers, weights: Floats
+) -> tuple[Numbers, Numbers]:
+    """Return the pairs of items, ordered, most of which is in pairs of rows that are alike."""
+    count = int(item_of[-1]) + 1 if len(item_of) else 1
+    whole = np.bincount(item_of, weights, count)
+    pairs, which = np.unique(item_of[i] * count + item_of[j], return_inverse=True)
+    shared = [np.zeros(len(pairs)), np.zeros(len(pairs))]
+    for side, rows in zip(shared, (i, j), strict=True):
+        once = np.unique(which * len(item_of) + rows)
+        pair, row = np.divmod(once, len(item_of))
+        np.add.at(side, pair, weights[row])
+    a, b = np.divmod(pairs, count)
+    enough = (shared[0] >= MOST * whole[a]) & (shared[1] >= MOST * whole[b])
+    return a[enough], b[enough]
+
+
+def _group(segments: Sequence[Segment]) -> Group:
+    """Look at the files of a group, given best first, and tell the best that is there."""
+    links: set[tuple[int, int]] = set()
+    present: list[Segment] = []
+    gone: list[Segment] = []
+    reclaimable = 0
+    for segment in segments:
+        try:
+            status = Path(os.fsdecode(segment.item.location)).stat()
+        except OSError:
+            gone.append(segment)
+            continue
+        link = (status.st_dev, status.st_ino)
+        if present and link not in links:
+            reclaimable += segment.item.size
+        links.add(link)
+        present.append(segment)
+    ordered = [*present, *gone]
+    others = np.arange(1, len(ordered))
+    why = reasons(traits(ordered), np.zeros_like(others), others)
+    items = tuple(
+        Member(segment, reason, place >= len(present))
+        for place, (segment, reason) in enumerate(zip(ordered, [None, *why], strict=True))
+    )
+    weakest = max(why, key=list(Reason).index)
+    return Group(segments[0].item.kind, weakest, reclaimable, items)

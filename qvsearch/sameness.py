@@ -32,18 +32,17 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 BITS = 64
-# Hashes agree where they differ in fewer bits than this share of what chance would have differ,
-# which for two photos is 32: another size, format or quality changes up to 4, a crop of 5 % up to
+# Hashes are compared by the share of bits that differ among those that chance would have differ,
+# which for two photos are 32: another size, format or quality changes up to 4, a crop of 5 % up to
 # 13, and unlike photos differ in 20 or more.
-COPY_SHARE = 1 / 3
-COPY_BITS = 10  # the most that this share allows
-COPY_COSINE = 0.95
-PAGE_SHARE = 1 / 8  # pages and screenshots of one layout differ in a few bits, and in their words
-PAGE_COSINE = 0.985
-BURST_SHARE = 2 / 3  # something or the camera moved
-BURST_COSINE = 0.95
+COPY_SHARE, COPY_COSINE = 1 / 5, 0.95
+CROP_SHARE, CROP_COSINE = 1 / 3, 0.98
+COPY_BITS = 10  # the most that a share of 1/3 allows
+THUMB_SHARE, THUMB_COSINE = 1 / 10, 0.8  # models see little of a thumbnail
+THUMB_PIXELS = 2.0  # times as many has the larger
+PAGE_SHARE, PAGE_COSINE = 1 / 8, 0.985  # pages of one layout differ by what one reads on them
+BURST_SHARE, BURST_COSINE = 2 / 3, 0.95  # something or the camera moved
 BURST_SECONDS = 10.0
-CLIP_COSINE = 0.98
 PASSAGE_COSINE = 0.99
 PROPORTION = 0.12  # of width to height: a crop of 10 % on one side changes it less
 LENGTH = 0.02  # of a video's seconds: another frame rate, a last frame lost
@@ -138,13 +137,14 @@ def needed(of: Traits, i: Numbers, j: Numbers) -> Floats:
     image = (kind == _IMAGE) & shaped
     page = of.page[i] | of.page[j]
     one_shot = image & ~_two_cameras(of, i, j) & ~(_seconds_apart(of, i, j) > BURST_SECONDS)
-    enough(one_shot & ~page & (share < COPY_SHARE), COPY_COSINE)
+    video = (kind == _VIDEO) & shaped & _at_once(of, i, j) & (of.clip[i] == of.clip[j])
+    picture = (one_shot & ~page) | video
+    enough(picture & (share < COPY_SHARE), COPY_COSINE)
+    enough(picture & (share < CROP_SHARE), CROP_COSINE)
+    enough(picture & (share < THUMB_SHARE) & _two_sizes(of, i, j), THUMB_COSINE)
     enough(one_shot & page & (share < PAGE_SHARE), PAGE_COSINE)
     moved = (share < BURST_SHARE) | ~(of.hashed[i] & of.hashed[j])
     enough(image & ~page & _one_burst(of, i, j) & moved, BURST_COSINE)
-    video = (kind == _VIDEO) & shaped & _at_once(of, i, j) & (of.clip[i] == of.clip[j])
-    enough(video & (share < COPY_SHARE), COPY_COSINE)
-    enough(video & of.clip[i] & ~(of.hashed[i] & of.hashed[j]), CLIP_COSINE)
     enough((of.words[i] == of.words[j]) & (of.words[i] != ABSENT), PASSAGE_COSINE)
     least[_exact(of, i, j)] = ALWAYS
     return least
@@ -186,6 +186,13 @@ def _two_cameras(of: Traits, i: Numbers, j: Numbers) -> Flags:
     named: Flags = (of.camera[i] != ABSENT) & (of.camera[j] != ABSENT)
     differ: Flags = of.camera[i] != of.camera[j]
     return named & differ
+
+
+def _two_sizes(of: Traits, i: Numbers, j: Numbers) -> Flags:
+    smaller = np.minimum(of.pixels[i], of.pixels[j])
+    known: Flags = smaller > 0
+    far: Flags = np.maximum(of.pixels[i], of.pixels[j]) >= THUMB_PIXELS * smaller
+    return known & far
 
 
 def _one_burst(of: Traits, i: Numbers, j: Numbers) -> Flags:
