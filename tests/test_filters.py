@@ -346,6 +346,8 @@ def test_a_folder_may_be_asked_for_by_a_link(tmp_path):
         ("a/**/b", [b"a/b", b"a/x/b", b"a/x/y/b"], [b"ab", b"a/xb", b"x/a/b"]),
         ("**", [b"a", b"a/b"], []),
         ("a**b/c", [b"ab/c", b"axxb/c"], [b"a/b/c", b"a/x/b/c"]),
+        ("*a*b*", [b"aba", b"xaxbxax"], [b"ba", b"a/b"]),
+        ("**/a/**/b/**", [b"a/b/a/c", b"x/a/x/b/a/x"], [b"b/a/c", b"a/b"]),
         ("?.png", ["é.png".encode(), b"\xff.png", b"a.png"], [b".png", b"ab.png"]),
         ("[a-c]?[!0-9].x", [b"b1z.x", b"ccc.x"], [b"d1z.x", b"a11.x"]),
         ("[!a]", [b"b", b"x/b"], [b"a", b"ab"]),
