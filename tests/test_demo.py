@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from qvsearch import ingest
 from qvsearch.cli import main
 from qvsearch.demo.evaluate import evaluate
-from qvsearch.demo.lessons import PARTS, WHOLE, batches
+from qvsearch.demo.lessons import LESSONS, batches
 from qvsearch.demo.show import SCENE_SECONDS, write_world
 from qvsearch.demo.train import many_answers, train
 from qvsearch.demo.world import (
@@ -37,6 +37,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library import Library
 from qvsearch.retrieve import SearchOptions, search
 
+WHOLE, PARTS, _ = LESSONS
 CHECKPOINT = Path(__file__).parent.parent / "qvsearch" / "demo" / "checkpoint"
 
 # recall@1 and recall@5 that a user may count on; 0 where nothing is promised
@@ -197,12 +198,11 @@ def test_the_loss_of_many_answers_asks_nothing_of_those_that_do_not_fit():
 
 
 def test_the_trainer_repeats_itself_and_goes_on_from_a_checkpoint(tmp_path):
-    whole, parts = replace(WHOLE, steps=1), replace(PARTS, steps=1)
+    short = [replace(LESSONS[0], steps=1), replace(LESSONS[2], steps=1, looks=1)]
     for name in ("a", "b"):
-        train(tmp_path / name, whole=whole, parts=parts)
-    first = tmp_path / "first"
-    train(first, whole=whole, parts=replace(PARTS, steps=0))
-    train(tmp_path / "c", start=first, parts=parts)
+        train(tmp_path / name, lessons=short)
+    train(tmp_path / "first", lessons=short[:1])
+    train(tmp_path / "c", start=tmp_path / "first", first=1, lessons=short)
     a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b", "c"))
     assert a.keys() == b.keys() == c.keys()
     assert all(np.array_equal(a[name], b[name]) for name in a)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qvsearch.demo.words import Language
 from qvsearch.demo.world import (
     Scene,
     caption,
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 FAMILIES = 16  # scenes of a batch that have nothing to do with each other
 TWINS = 4  # each with so many that differ from it in one attribute, itself among them
 SIZES = ((128, 128), (128, 128), (128, 128), (128, 96), (96, 128), (160, 128), (128, 160))
-LANGUAGES = ["en", "es", "zh"]
-SHARES = [0.4, 0.3, 0.3]
+LANGUAGES: tuple[Language, ...] = ("en", "es", "zh")
+SHARES = (0.4, 0.3, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,15 @@ class Lesson:
     composed: int  # queries by picture and words
     clips: int  # documents that are films, not pictures
     phrases: int  # queries that say a part of a scene
+    looks: int  # steps of the vision tower alone, before
+    reads: int  # steps with the readers alone, before; one more of them finds shapes anywhere
 
 
-WHOLE = Lesson(3000, 1.5e-3, redrawn=16, composed=24, clips=0, phrases=0)
-PARTS = Lesson(1000, 1e-3, redrawn=8, composed=16, clips=12, phrases=64)
+LESSONS = (
+    Lesson(3000, 1.5e-3, redrawn=16, composed=24, clips=0, phrases=0, looks=0, reads=0),
+    Lesson(1000, 1e-3, redrawn=8, composed=16, clips=12, phrases=64, looks=0, reads=0),
+    Lesson(420, 1e-3, redrawn=8, composed=16, clips=12, phrases=96, looks=400, reads=400),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +77,17 @@ def batches(lesson: Lesson, rng: Generator) -> Iterator[Batch]:
         family = [twin for _ in range(FAMILIES) for twin in _family(rng)]
         documents = [EmbedInput(images=(draw(scene, rng, width, height),)) for scene in family]
         queries = [
-            _query(text=caption(scene, rng, tongue))
+            query(text=caption(scene, rng, tongue))
             for scene, tongue in zip(family, _languages(len(family), rng), strict=True)
         ]
         targets = list(range(len(family)))
         for row in rng.permutation(len(family))[: lesson.redrawn]:
-            queries.append(_query(images=(draw(family[row], rng, width, height),)))
+            queries.append(query(images=(draw(family[row], rng, width, height),)))
             targets.append(int(row))
         for row in rng.permutation(len(family))[: lesson.composed]:
             other, thing = recoloured(family[row], rng)
             picture = draw(other, rng, width, height)
-            queries.append(_query(images=(picture,), text=change(thing, rng)))
+            queries.append(query(images=(picture,), text=change(thing, rng)))
             targets.append(int(row))
         notes = [EmbedInput(text=note(scene, rng)) for scene in family[::2]]
         if lesson.clips:
@@ -111,12 +117,13 @@ def _phrases(
     fitting = np.array([[part.fits(scene) for scene in family] for part in parts], np.bool_)
     languages = _languages(count, rng)
     said = [phrase(part, rng, tongue) for part, tongue in zip(parts, languages, strict=True)]
-    return [_query(text=text) for text in said], fitting.reshape(count, len(family))
+    return [query(text=text) for text in said], fitting.reshape(count, len(family))
 
 
 def _languages(count: int, rng: Generator) -> Any:  # noqa: ANN401 (numpy's strings, not Language's)
     return rng.choice(LANGUAGES, count, p=SHARES)
 
 
-def _query(text: str | None = None, images: tuple[Any, ...] = ()) -> EmbedInput:
+def query(text: str | None = None, images: tuple[Any, ...] = ()) -> EmbedInput:
+    """Return a query with the instruction that a library's queries have."""
     return EmbedInput(text=text, images=images, instruction=QUERY_INSTRUCTION)

@@ -4,7 +4,9 @@ The recipe is contrastive (InfoNCE, van den Oord et al. 2018) over pairs of the 
 full and the half dimension (Matryoshka, Kusupati et al. 2022). Two things make it quick: a batch is
 made of near twins, and a linear reader of the vectors, thrown away at the end, names each part of
 the scene. A second lesson goes on from the first with phrases, each of which many documents may
-answer (supervised contrastive, Khosla et al. 2020), and with films.
+answer (supervised contrastive, Khosla et al. 2020), and with films. Both leave the shapes unseen:
+colours and places tell most scenes apart. So before the third, the vision tower alone and then the
+whole network are trained through readers only, and one that finds shapes anywhere stays for it.
 """
 
 from __future__ import annotations
@@ -22,56 +24,41 @@ from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax, normalize
 
 from qvsearch.demo.create import new_network, save
-from qvsearch.demo.lessons import PARTS, WHOLE, Batch, Lesson, batches
-from qvsearch.demo.world import BACKGROUNDS, COLOURS, PLACES, SHAPES, Scene
+from qvsearch.demo.lessons import LANGUAGES, LESSONS, Batch, Lesson, batches, query
+from qvsearch.demo.look import Looker
+from qvsearch.demo.look import losses as looks
+from qvsearch.demo.readers import Finder, Reader
+from qvsearch.demo.world import answers, caption, draw, findings, note, scenes
 from qvsearch.models.network import ModelInput, Network
 from qvsearch.prompt import embed_prompt
+from qvsearch.types import EmbedInput
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from qvsearch.types import EmbedInput
+    from numpy.random import Generator
 
 TEMPERATURE = 0.05
 READER_WEIGHT = 0.3
+FINDER_WEIGHT = 3.0
+READING_RATE = 1.5e-3  # the learning rate where readers are all that is trained through
+READ = 32  # scenes in a batch that is only read
 HALF = 64
 THREADS = 2  # sums are taken in an order that depends on it, so it is part of the recipe
 
 
-class Reader(nn.Module):
-    """Names the background and each place's shape and colour from a unit vector, linearly."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.sizes = [len(BACKGROUNDS)] + [len(SHAPES) + 1, len(COLOURS) + 1] * len(PLACES)
-        self.linear = nn.Linear(dim, sum(self.sizes))
-
-    def loss(self, vectors: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-        """Return the mean cross-entropy over the parts of the scenes."""
-        parts = self.linear(vectors * vectors.shape[1] ** 0.5).split(self.sizes, dim=1)
-        losses = [cross_entropy(part, answers[:, i]) for i, part in enumerate(parts)]
-        return torch.stack(losses).mean()
-
-
-def answers(scene: Scene) -> list[int]:
-    """Return a scene as class numbers: the background, then shape and colour place by place."""
-    at = {thing.place: thing for thing in scene.things}
-    numbers = [BACKGROUNDS.index(scene.background)]
-    for place in PLACES:
-        thing = at.get(place)
-        numbers.append(0 if thing is None else SHAPES.index(thing.shape) + 1)
-        numbers.append(0 if thing is None else list(COLOURS).index(thing.colour) + 1)
-    return numbers
-
-
-def step_loss(network: Network, readers: dict[int, Reader], batch: Batch) -> torch.Tensor:
+def step_loss(
+    network: Network, readers: dict[int, Reader], finders: dict[int, Finder], batch: Batch
+) -> torch.Tensor:
     """Return the loss of one batch: every query against every document, at both dimensions."""
     groups = (batch.documents, batch.notes, batch.queries, batch.phrases)
-    states = hidden_states(network, [each for group in groups for each in group])
+    inputs = [each for group in groups for each in group]
+    states = hidden_states(network, [embed_prompt(i) for i in inputs], [(i,) for i in inputs])
     documents, notes, queries, phrases = states.split([len(group) for group in groups])  # type: ignore[no-untyped-call]  # torch has none for it
     count = len(batch.documents)
     targets = torch.tensor(batch.targets)
     facts = torch.tensor([answers(scene) for scene in batch.scenes])
+    found = torch.tensor([findings(scene) for scene in batch.scenes])
     fitting = torch.from_numpy(batch.fitting)
     rows = torch.arange(0, count, 2)
     loss = torch.zeros(())
@@ -88,7 +75,32 @@ def step_loss(network: Network, readers: dict[int, Reader], batch: Batch) -> tor
             loss = loss + 0.5 * many_answers(p @ n.T / TEMPERATURE, fitting[:, rows])
         known = torch.cat((facts, facts[targets], facts[rows]))
         loss = loss + READER_WEIGHT * reader.loss(torch.cat((d, q, n)), known)
+        if dim in finders:
+            loss = loss + FINDER_WEIGHT * finders[dim].loss(
+                torch.cat((d, q, n)), torch.cat((found, found[targets], found[rows]))
+            )
     return loss / len(readers)
+
+
+def readings(
+    network: Network, readers: dict[int, Reader], finders: dict[int, Finder], rng: Generator
+) -> Iterator[torch.Tensor]:
+    """Yield the readers' losses alone, of pictures, notes and captions, without end."""
+    source = scenes(rng, held_out=False)
+    while True:
+        shown = [next(source) for _ in range(READ)]
+        inputs = [EmbedInput(images=(draw(scene, rng),)) for scene in shown]
+        inputs += [EmbedInput(text=note(scene, rng)) for scene in shown]
+        inputs += [query(text=caption(s, rng, LANGUAGES[rng.integers(3)])) for s in shown]
+        states = hidden_states(network, [embed_prompt(i) for i in inputs], [(i,) for i in inputs])
+        facts = torch.tensor([answers(scene) for scene in shown]).repeat(3, 1)
+        found = torch.tensor([findings(scene) for scene in shown]).repeat(3, 1)
+        loss = torch.zeros(())
+        for dim, reader in readers.items():
+            vectors = normalize(states[:, :dim], dim=1)
+            loss = loss + reader.loss(vectors, facts)
+            loss = loss + FINDER_WEIGHT * finders[dim].loss(vectors, found)
+        yield loss / len(readers)
 
 
 def many_answers(scores: torch.Tensor, fitting: torch.Tensor) -> torch.Tensor:
@@ -97,43 +109,42 @@ def many_answers(scores: torch.Tensor, fitting: torch.Tensor) -> torch.Tensor:
     return -((logs * fitting).sum(1) / fitting.sum(1)).mean()
 
 
-def hidden_states(network: Network, inputs: list[EmbedInput]) -> torch.Tensor:
-    """Return the last token's hidden state (n, hidden) of each input, with its gradient.
+def hidden_states(
+    network: Network, prompts: list[str], media: list[tuple[EmbedInput, ...]]
+) -> torch.Tensor:
+    """Return the last token's hidden state (n, hidden) of each prompt, with its gradient.
 
     Films, pictures and texts go each by themselves, as their lengths differ.
     """
-    kinds = [2 if each.video is not None else bool(each.images) for each in inputs]
-    order = sorted(range(len(inputs)), key=lambda row: kinds[row])
-    groups = [list(rows) for _, rows in groupby(order, key=lambda row: kinds[row])]
-    states = [_hidden_states(network, [inputs[row] for row in rows]) for rows in groups]
+    ids = network.tokenize(prompts, max_tokens=1024)
+    kinds = [max(2 if each.video else bool(each.images) for each in m) for m in media]
+    order = sorted(range(len(media)), key=lambda row: kinds[row])
+    states = []
+    for _, group in groupby(order, key=lambda row: kinds[row]):
+        tensors = network.tensors([ModelInput(ids[row], media[row]) for row in group])
+        last = tensors["attention_mask"].sum(1) - 1
+        found = network.model(**tensors, use_cache=False).last_hidden_state
+        states.append(found[torch.arange(len(last)), last])
     return torch.cat(states)[torch.tensor(order).argsort()]
 
 
-def _hidden_states(network: Network, inputs: list[EmbedInput]) -> torch.Tensor:
-    ids = network.tokenize([embed_prompt(each) for each in inputs], max_tokens=1024)
-    pairs = zip(ids, inputs, strict=True)
-    tensors = network.tensors([ModelInput(tokens, (each,)) for tokens, each in pairs])
-    states = network.model(**tensors, use_cache=False).last_hidden_state
-    picked: torch.Tensor = states[torch.arange(len(inputs)), tensors["attention_mask"].sum(1) - 1]
-    return picked
-
-
-def teach(network: Network, lesson: Lesson, rng: Generator, folder: Path) -> None:
-    """Give a lesson, and write the checkpoint to `folder` now and then and at the end."""
-    readers = {dim: Reader(dim) for dim in (network.model.config.text_config.hidden_size, HALF)}
-    parameters = [
-        *network.model.parameters(),
-        *(p for r in readers.values() for p in r.parameters()),
-    ]
-    rate, steps = lesson.learning_rate, lesson.steps
+def descend(
+    network: Network,
+    readers: Iterable[nn.Module],
+    losses: Iterable[torch.Tensor],
+    steps: int,
+    rate: float,
+    folder: Path,
+) -> None:
+    """Take the steps of one-cycle AdamW; write the checkpoint now and then and at the end."""
+    parameters = [p for each in (network.model, *readers) for p in each.parameters()]
     optimizer = torch.optim.AdamW(parameters, rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=steps, pct_start=0.1
     )
     network.model.train()
     started, shown = time.monotonic(), 0.0
-    for step, batch in zip(range(1, steps + 1), batches(lesson, rng), strict=False):
-        loss = step_loss(network, readers, batch)
+    for step, loss in zip(range(1, steps + 1), losses, strict=False):
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch ships none for it
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -149,29 +160,50 @@ def teach(network: Network, lesson: Lesson, rng: Generator, folder: Path) -> Non
     save(network, folder)
 
 
+def teach(network: Network, lesson: Lesson, rng: Generator, folder: Path) -> None:
+    """Give a lesson and write the checkpoint to `folder`."""
+    dims = (network.model.config.text_config.hidden_size, HALF)
+    readers = {dim: Reader(dim) for dim in dims}
+    finders = {dim: Finder(dim) for dim in dims if lesson.reads}
+    losses = (step_loss(network, readers, finders, batch) for batch in batches(lesson, rng))
+    helpers = [*readers.values(), *finders.values()]
+    if lesson.looks:
+        looker = Looker(dims[0])
+        descend(network, [looker], looks(network, looker, rng), lesson.looks, READING_RATE, folder)
+        read = readings(network, readers, finders, rng)
+        descend(network, helpers, read, lesson.reads, READING_RATE, folder)
+    descend(network, helpers, losses, lesson.steps, lesson.learning_rate, folder)
+
+
 def train(
     folder: Path,
     seed: int = 0,
     start: Path | None = None,
-    whole: Lesson = WHOLE,
-    parts: Lesson = PARTS,
+    first: int = 0,
+    lessons: Sequence[Lesson] = LESSONS,
 ) -> None:
-    """Give both lessons, or the second to the checkpoint `start`; write the result to `folder`."""
+    """Give the lessons from the number `first` on, to nothing or to `start`; write to `folder`.
+
+    A lesson goes on from the file that the one before it wrote, and from nothing else.
+    """
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
-    if start is None:
+    for number, lesson in enumerate(lessons[first:], first):
         torch.manual_seed(seed)
-        rng = np.random.default_rng(seed)
-        with tempfile.TemporaryDirectory() as blank:
-            network = new_network(Path(blank), rng)
-        teach(network, whole, rng, folder)
-    torch.manual_seed(seed)  # as the first lesson's file says all that the second goes on from
-    teach(Network(start or folder, "cpu"), parts, np.random.default_rng([seed, 2]), folder)
+        rng = np.random.default_rng([seed, number + 1] if number else seed)
+        if number == 0:
+            with tempfile.TemporaryDirectory() as blank:
+                network = new_network(Path(blank), rng)
+        else:
+            network = Network(start or folder, "cpu")
+        teach(network, lesson, rng, folder)
+        start = None
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train the demo checkpoint on the drawn world.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--start", type=Path, help="a checkpoint to give only the second lesson")
+    parser.add_argument("--start", type=Path, help="a checkpoint to give only the later lessons")
+    parser.add_argument("--first", type=int, default=0, help="the first of these, from 0")
     parser.add_argument("--seed", type=int, default=0)
     train(**vars(parser.parse_args()))
