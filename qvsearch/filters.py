@@ -19,7 +19,6 @@ FARTHEST_KM = 20_016  # no two places are farther apart
 NEAR_KM = 1.0  # where --near names no distance
 LATEST = 2**63 - 1  # nanoseconds; times lie between -LATEST and LATEST, both excluded
 
-
 _NO_DATE = (ValueError, OverflowError, OSError)  # what datetime says of text and of odd years
 _MONTH = re.compile("[0-9]{4}(-[0-9]{2})?")
 _DIGITS = r"[0-9]{1,9}(?:\.[0-9]{1,15})?"
