@@ -13,6 +13,7 @@ import typer
 from typer.main import get_command
 
 from qvsearch import __version__, options, output
+from qvsearch.duplicates_cli import alikes
 from qvsearch.errors import QvsearchError
 from qvsearch.models_cli import models
 from qvsearch.types import Hub
@@ -228,6 +229,7 @@ def _show(arguments: list[str]) -> None:
         raise typer.Exit(code)
 
 
+app.add_typer(alikes)
 app.add_typer(upkeep)
 app.add_typer(models, name="models")
 

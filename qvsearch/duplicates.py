@@ -206,6 +206,23 @@ def _alike_items(
     return a[enough], b[enough]
 
 
+def repetition(
+    library: Library, rows: Sequence[int], sources: Sequence[Segment], vectors: Vectors
+) -> Reason | None:
+    """Return why an item, given as its rows, repeats another of which some segments are given.
+
+    `vectors` (len(sources), dim) are theirs. None where the item lacks more than a little of them.
+    """
+    of = traits([*sources, *(library.segments[row] for row in rows)])
+    i, j = np.divmod(np.arange(len(sources) * len(rows)), len(rows))
+    known = np.concatenate([vectors, library.vectors(rows)])
+    i, j = alike(of, i, j + len(sources), known.__getitem__)
+    weights = _weights(of)
+    if not len(i) or weights[np.unique(i)].sum() < MOST * weights[: len(sources)].sum():
+        return None
+    return reasons(of, i[:1], j[:1])[0]
+
+
 def _group(segments: Sequence[Segment]) -> Group:
     """Look at the files of a group, given best first, and tell the best that is there."""
     links: set[tuple[int, int]] = set()

@@ -1,12 +1,23 @@
+import base64
+import json
+import os
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from qvsearch import pairs
-from qvsearch.duplicates import duplicate_groups, fold, same
+from qvsearch.cli import main
+from qvsearch.demo import world
+from qvsearch.duplicates import Group, Member, duplicate_groups, fold, same
+from qvsearch.duplicates_cli import group_record, similar_record
 from qvsearch.library import Library
-from qvsearch.sameness import traits
+from qvsearch.lookalikes import Similar, find_similar, similar
+from qvsearch.sameness import Reason, traits
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment
 
 DIM = 8
@@ -393,3 +404,202 @@ def test_no_pair_of_near_hashes_is_missed_however_the_work_is_cut(monkeypatch):
         monkeypatch.setattr(pairs, "SPREAD", spread)
         i, j = candidates.after(np.arange(800), np.ones(800, np.bool_))
         assert list(zip(i.tolist(), j.tolist(), strict=True)) == expected
+
+
+@pytest.fixture
+def run(capfdbinary):
+    """Run a command line in this process; give its exit code, output and errors."""
+
+    def run(*arguments):
+        code = main([os.fsdecode(argument) for argument in arguments])
+        captured = capfdbinary.readouterr()
+        return code, captured.out.decode(), captured.err.decode()
+
+    return run
+
+
+def draw(seed, side=128):
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(world.draw(world.random_scene(rng), rng, side, side))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Drawn pictures, some copies of the first and a note, in a library of the demo model."""
+    folder = tmp_path_factory.mktemp("drawn") / "files"
+    (folder / "sub").mkdir(parents=True)
+    for seed in range(4):
+        draw(seed).save(folder / f"{seed}.png")
+    draw(0).save(folder / "sub" / "recoded.jpg", quality=85)
+    shutil.copy(folder / "1.png", folder / "sub" / "twin.png")
+    (folder / "note.txt").write_text("a red star on sand")
+    assert main(["index", str(folder), "--model", "demo", "-q", *where(folder)]) == 0
+    return folder
+
+
+def where(folder):
+    return ["-l", str(folder.parent / "library")]
+
+
+def names(output):
+    return [Path(json.loads(line)["path"]).name for line in output.splitlines()]
+
+
+def refuse():
+    raise AssertionError("a model is loaded")
+
+
+def test_similar_finds_copies_first_and_says_so(run, pictures):
+    code, output, error = run("similar", pictures / "0.png", "--json", *where(pictures))
+    found = [json.loads(line) for line in output.splitlines()]
+    assert (code, error) == (0, "")
+    assert [each["rank"] for each in found] == [1, 2, 3, 4, 5]
+    assert (Path(found[0]["path"]).name, found[0]["reason"]) == ("recoded.jpg", "copy")
+    assert found[0]["score"] > 0.95
+    assert not any("reason" in each for each in found[1:])
+    assert {"0.png", "note.txt"}.isdisjoint(names(output))
+
+
+def test_a_file_of_the_library_or_a_copy_of_one_needs_no_model(pictures, tmp_path):
+    library = Library.open(pictures.parent / "library")
+    (first, *_) = find_similar(library, os.fsencode(pictures / "1.png"), refuse, 3)
+    assert first.segment.item.path == b"sub/twin.png"
+    assert (first.reason, first.score) == ("exact", pytest.approx(1, abs=1e-3))
+    away = tmp_path / "elsewhere.png"
+    shutil.copy(pictures / "1.png", away)
+    found = find_similar(library, os.fsencode(away), refuse, 3)
+    assert {each.segment.item.path for each in found[:2]} == {b"1.png", b"sub/twin.png"}
+
+
+def test_a_file_from_outside_is_embedded_as_what_it_is(pictures, tmp_path, demo_embedder):
+    library = Library.open(pictures.parent / "library")
+    away = tmp_path / "away.png"
+    draw(2).convert("RGBA").save(away)
+    first, *others = similar(library, away, demo_embedder, top=3)
+    assert (first.segment.item.path, first.reason) == (b"2.png", "copy")
+    assert first.score == pytest.approx(1, abs=2e-3)
+    assert len(others) == 2
+
+
+def test_a_file_that_was_changed_is_not_taken_for_what_it_was(run, pictures, tmp_path):
+    folder = tmp_path / "files"
+    shutil.copytree(pictures, folder)
+    assert run("index", folder, "--model", "demo", "-q", *where(folder))[0] == 0
+    draw(3).save(folder / "0.png")
+    _, output, _ = run("similar", folder / "0.png", "-k", "1", "--json", *where(folder))
+    assert names(output) == ["3.png"]
+
+
+def test_similar_can_be_asked_for_other_kinds(run, pictures):
+    _, output, _ = run("similar", pictures / "0.png", "--kind", "text", "--json", *where(pictures))
+    assert names(output) == ["note.txt"]
+    code, output, _ = run("similar", pictures / "note.txt", *where(pictures))
+    assert (code, output) == (1, "")
+
+
+def test_similar_says_what_it_cannot_compare(run, pictures, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    (tmp_path / "folder.png").mkdir()
+    for name, reason in {
+        "broken.png": "not an image",
+        "gone.png": "no such file",
+        "folder.png": "is a directory",
+        "program.exe": "suffix",
+    }.items():
+        code, output, error = run("similar", tmp_path / name, *where(pictures))
+        assert (code, output) == (2, "")
+        assert name in error
+        assert reason in error.lower()
+        assert error.count("\n") == 1
+
+
+def test_dupes_lists_groups_and_what_they_take(run, pictures):
+    code, output, error = run("dupes", *where(pictures))
+    lines = output.splitlines()
+    assert (code, error) == (0, "")
+    assert [line.split()[:2] for line in lines if "/files/" in line] == [
+        ["1", "best"],
+        ["exact", "128x128"],
+        ["2", "best"],
+        ["copy", "128x128"],
+    ]
+    assert lines[-1].startswith("beside the best of each group 2 files take 0.")
+    assert lines[-1].endswith("nothing was deleted")
+    assert "exact: the same bytes" in lines
+    assert not any(line.startswith(("burst:", "gone:")) for line in lines)
+    code, output, _ = run("dupes", "--kind", "video", *where(pictures))
+    assert (code, output) == (0, "no file of the library repeats another\n")
+
+
+def test_dupes_in_json_say_all_of_each_file(run, pictures):
+    _, output, _ = run("dupes", "--json", *where(pictures))
+    first, second = (json.loads(line) for line in output.splitlines())
+    size = (pictures / "1.png").stat().st_size
+    assert (first["group"], first["kind"], first["reason"]) == (1, "image", "exact")
+    assert first["reclaimable"] == size
+    best, twin = first["items"]
+    assert (best["best"], best["bytes"], best["width"]) == (True, size, 128)
+    assert (twin["reason"], "best" in twin) == ("exact", False)
+    assert second["items"][0]["path"] == str(pictures / "0.png")
+
+
+def test_an_empty_library_is_said_to_be_empty(run, folder):
+    library_of(folder)
+    (folder / "note.txt").write_text("words")
+    for arguments in (["dupes"], ["similar", folder / "note.txt"]):
+        code, output, error = run(*arguments, *where(folder))
+        assert (code, output) == (2, "")
+        assert "is empty; fill it with: qvsearch index FOLDER" in error
+
+
+def test_hostile_names_stay_exact_in_json_and_harmless_in_tables(run, folder):
+    photo = sized("a", 300)
+    names = ["\x1b]0;owned\x07.jpg", "not utf-8 \udcff.jpg", "gone\u202e.jpg"]
+    library = library_of(folder, *((name, photo, 0) for name in ["plain", "other"]))
+    row, *_ = library.segments.values()
+    renamed = [
+        replace(row, item=replace(row.item, path=os.fsencode(name), mtime_ns=-(10**30)))
+        for name in names
+    ]
+    library.add(renamed, np.eye(DIM, dtype=np.float32)[[0, 0, 0]])
+    library.commit()
+    _, output, _ = run("dupes", *where(folder))
+    assert "\\x1b]0;owned\\x07.jpg" in output
+    assert "not utf-8 \\xff.jpg" in output
+    assert "exact, gone" in output
+    assert all(each.isprintable() or each == "\n" for each in output)
+    _, output, _ = run("dupes", "--json", *where(folder))
+    paths = {
+        base64.b64decode(each["path_b64"]) if "path_b64" in each else os.fsencode(each["path"])
+        for each in json.loads(output)["items"]
+    }
+    assert {os.path.join(os.fsencode(folder), os.fsencode(name)) for name in names} < paths
+
+
+def test_every_field_of_the_json_is_described(folder):
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+    types = "string|integer|number|boolean|two integers|list of objects"
+
+    def described(command):
+        section = readme.split(f"### `qvsearch {command}", 1)[1].split("\n### ")[0]
+        cells = re.findall(rf"^\| (`.*?`) \| (?:{types}) \|", section, re.M)
+        return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+    place = {"start": 1.0, "end": 2.0, "lines": (1, 2), "width": 1, "height": 1}
+    rows = [sized("a", 1, metadata=SHOT), sized("b", 1, metadata=SHOT)]
+    odd = replace(rows[1], item=replace(rows[1].item, path=b"\xff"))
+    group = Group(
+        Kind.IMAGE,
+        Reason.COPY,
+        1,
+        (Member(rows[0], None, gone=False), Member(odd, Reason.COPY, gone=True)),
+    )
+    record = group_record(1, group)
+    fields = {*record, *(name for item in record["items"] for name in item)}
+    assert fields == described("dupes")
+    found = [
+        similar_record(Similar(1, 0.5, replace(each, **place), Reason.COPY), folder)
+        for each in (rows[0], odd)
+    ]
+    assert {name for each in found for name in each} == described("similar FILE")

@@ -12,8 +12,8 @@ FLOORS = [
     "backends media models stores",
     "backgrounds failures library lock manifest repair rows segments sidecar",
     "bank batches changes demo doctor estimate fingerprint ingest missing rerank retrieve run"
-    " status duplicates pairs sameness",
-    "__main__ cli models_cli options report tables upkeep",
+    " status duplicates lookalikes pairs sameness",
+    "__main__ cli duplicates_cli models_cli options report tables upkeep",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

@@ -1,0 +1,209 @@
+"""The commands about files that are alike: parse, call one function, print."""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qvsearch import options, output
+from qvsearch.errors import QvsearchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qvsearch.duplicates import Group, Member
+    from qvsearch.lookalikes import Similar
+    from qvsearch.types import Segment
+
+NOTHING_FOUND = 1  # exit code
+MEANINGS = {
+    "exact": "the same bytes",
+    "copy": "the same picture, video or text: re-encoded, resized, slightly cropped or edited",
+    "burst": "taken within seconds of the best, nearly alike, yet a picture of its own",
+    "gone": "no longer where it was indexed",
+}
+
+alikes = typer.Typer(rich_markup_mode=None)
+
+
+@alikes.command()
+def similar(
+    file: Annotated[
+        bytes,
+        typer.Argument(parser=options.path, metavar="FILE", help="In the library or anywhere."),
+    ],
+    top: Annotated[
+        int, typer.Option("--top", "-k", min=1, metavar="N", help="How many files.")
+    ] = 10,
+    kind: options.Kinds = None,
+    library: options.LibraryName = None,
+    json: options.Json = False,
+) -> None:
+    """Find what in the library is most like a file.
+
+    \b
+    qvsearch similar photo.jpg
+    qvsearch similar ~/Downloads/clip.mp4 --kind image -k 3
+    """  # noqa: D301
+    from qvsearch.fingerprint import Choice, load_embedder, open_library
+    from qvsearch.library import library_folder
+    from qvsearch.lookalikes import find_similar
+
+    opened = open_library(library_folder(library), Choice())
+    found = find_similar(
+        opened,
+        file,
+        lambda: load_embedder(opened.fingerprint, Choice()),
+        top,
+        frozenset(kind) if kind else None,
+    )
+    if json:
+        output.write_json(similar_record(each, opened.folder) for each in found)
+    elif found:
+        _print_similar(found)
+    if not found:
+        output.hint("there is nothing else of this kind in the library")
+        raise typer.Exit(NOTHING_FOUND)
+
+
+@alikes.command()
+def dupes(
+    kind: options.Kinds = None, library: options.LibraryName = None, json: options.Json = False
+) -> None:
+    """List files that repeat each other, the best original first; nothing is deleted.
+
+    \b
+    qvsearch dupes
+    qvsearch dupes --kind image --json | jq 'select(.reason == "exact")'
+    """  # noqa: D301
+    from qvsearch.duplicates import duplicate_groups
+    from qvsearch.library import Library, library_folder
+
+    opened = Library.open(library_folder(library))
+    if not opened.segments:
+        raise QvsearchError(
+            f"the library {opened.folder} is empty; fill it with: qvsearch index FOLDER"
+        )
+    groups = duplicate_groups(opened, frozenset(kind) if kind else None)
+    if json:
+        output.write_json(group_record(number, each) for number, each in enumerate(groups, 1))
+    else:
+        _print_groups(groups)
+
+
+def similar_record(found: "Similar", library: "Path") -> dict[str, object]:
+    """Return what `similar --json` says of a file; what it does not have is left out."""
+    segment = found.segment
+    record: dict[str, object | None] = {
+        "rank": found.rank,
+        "score": round(found.score, 6),
+        "reason": found.reason,
+        "kind": segment.item.kind.value,
+        **output.path_fields("path", segment.item.location),
+        "start": segment.start,
+        "end": segment.end,
+        "lines": None if segment.lines is None else list(segment.lines),
+        "width": segment.width,
+        "height": segment.height,
+        **output.path_fields("library", os.fsencode(library)),
+    }
+    return output.present(record)
+
+
+def group_record(number: int, group: "Group") -> dict[str, object]:
+    """Return what `dupes --json` says of a group."""
+    return {
+        "group": number,
+        "kind": group.kind.value,
+        "reason": group.reason,
+        "reclaimable": group.reclaimable,
+        "items": [_member_record(each) for each in group.items],
+    }
+
+
+def _member_record(member: "Member") -> dict[str, object]:
+    segment = member.segment
+    record: dict[str, object | None] = {
+        **output.path_fields("path", segment.item.location),
+        "best": True if member.reason is None else None,
+        "reason": member.reason,
+        "gone": member.gone or None,
+        "width": segment.width,
+        "height": segment.height,
+        "bytes": segment.item.size,
+        "taken": segment.metadata.taken,
+        "mtime": _time(segment, "%Y-%m-%dT%H:%M:%SZ"),
+    }
+    return output.present(record)
+
+
+def _print_similar(found: Sequence["Similar"]) -> None:
+    from qvsearch.tables import print_table
+
+    print_table(
+        ["", "score", "place", "", "path"],
+        [
+            (
+                str(each.rank),
+                f"{each.score:.3f}",
+                output.place_text(each.segment),
+                each.reason or "",
+                os.fsdecode(each.segment.item.location),
+            )
+            for each in found
+        ],
+    )
+    _explain({each.reason for each in found})
+
+
+def _print_groups(groups: Sequence["Group"]) -> None:
+    from qvsearch.tables import print_table
+
+    if not groups:
+        output.line("no file of the library repeats another")
+        return
+    rows = []
+    for number, group in enumerate(groups, start=1):
+        rows += [
+            _row(number if place == 0 else None, each) for place, each in enumerate(group.items)
+        ]
+    print_table(["", "why", "pixels", "MB", "date", "path"], rows)
+    members = [each for group in groups for each in group.items]
+    output.line()
+    _explain({*(each.reason for each in members), "gone" if any(e.gone for e in members) else None})
+    bytes_ = sum(group.reclaimable for group in groups)
+    output.line(
+        f"beside the best of each group {len(members) - len(groups):,} files"
+        f" take {bytes_ / 1e6:,.1f} MB; nothing was deleted"
+    )
+
+
+def _row(number: int | None, member: "Member") -> tuple[str, ...]:
+    segment = member.segment
+    why = member.reason or "best"
+    taken = segment.metadata.taken
+    return (
+        "" if number is None else f"{number:,}",
+        f"{why}, gone" if member.gone else why,
+        "" if segment.width is None else f"{segment.width}x{segment.height}",
+        f"{segment.item.size / 1e6:.1f}",
+        taken[:10] if taken else _time(segment, "%Y-%m-%d") or "",
+        os.fsdecode(segment.item.location),
+    )
+
+
+def _explain(words: set["str | None"]) -> None:
+    for word, meaning in MEANINGS.items():
+        if word in words:
+            output.line(f"{word}: {meaning}")
+
+
+def _time(segment: "Segment", form: str) -> str | None:
+    """Return when a file was last changed, in UTC; None outside the years 1 to 9999."""
+    seconds = segment.item.mtime_ns // 10**9
+    try:
+        return (datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)).strftime(form)
+    except OverflowError:
+        return None

@@ -1,0 +1,156 @@
+"""Find what in a library is most like a file, which may be of the library or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from qvsearch.duplicates import repetition
+from qvsearch.durable import content_hash
+from qvsearch.errors import QvsearchError
+from qvsearch.fingerprint import Choice, load_embedder
+from qvsearch.media.workers import Decoders
+from qvsearch.types import Item, Kind, Segment, Skipped, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qvsearch.library import Library
+    from qvsearch.sameness import Reason
+    from qvsearch.types import Embedder, Vectors
+
+T = TypeVar("T")
+SOURCES = 32  # moments or passages that stand for a video or a text file
+PICTURES = frozenset({Kind.IMAGE, Kind.VIDEO})
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """A file of the library: its segment that is most like one of the other file's.
+
+    `score` is the cosine; `reason` says why it is a near-duplicate, None where it is none.
+    """
+
+    rank: int
+    score: float
+    segment: Segment
+    reason: Reason | None
+
+
+def similar(
+    library: Library,
+    path: bytes | str | Path,
+    embedder: Embedder | None = None,
+    top: int = 10,
+    kinds: Collection[Kind] | None = None,
+) -> list[Similar]:
+    """Return the `top` files that are most like a file, which itself is left out.
+
+    By default pictures and moments are compared with both, and texts with texts. A file whose
+    content the library has is compared by its stored vectors; for another, which is decoded, the
+    library's own model is loaded where no embedder is given. Raises QvsearchError for an empty
+    library or a file that cannot be read.
+    """
+
+    def load() -> Embedder:
+        return embedder or load_embedder(library.fingerprint, Choice())
+
+    return find_similar(library, os.path.abspath(os.fsencode(path)), load, top, kinds)
+
+
+def find_similar(
+    library: Library,
+    location: bytes,
+    load: Callable[[], Embedder],
+    top: int,
+    kinds: Collection[Kind] | None = None,
+) -> list[Similar]:
+    """Do what `similar` does for an absolute path, loading a model only where it is needed."""
+    if not library.segments:
+        raise QvsearchError(
+            f"the library {library.folder} is empty; fill it with: qvsearch index FOLDER"
+        )
+    item, digest = _read(location)
+    if kinds is None:
+        kinds = PICTURES if item.kind in PICTURES else {Kind.TEXT}
+    sources, vectors = _stored(library, item, digest) or _embedded(library, item, digest, load)
+    nearest = _nearest(library, location, vectors, kinds, top)
+    places = library.by_location()
+    found = []
+    for rank, (row, score) in enumerate(nearest, start=1):
+        segment = library.segments[row]
+        rows = places[segment.item.location]
+        reason = repetition(library, rows, sources, vectors)
+        found.append(Similar(rank, score, segment, reason))
+    return found
+
+
+def _read(location: bytes) -> tuple[Item, str]:
+    """Return a file as an item that is its own root, and its content hash."""
+    name = os.fsdecode(location)
+    kind = kind_of(location)
+    if kind is None:
+        raise QvsearchError(f"{name}: qvsearch does not take files of this suffix")
+    try:
+        status = Path(name).stat()
+        digest = content_hash(location, status.st_size)
+    except OSError as error:
+        raise QvsearchError(f"{name}: {(error.strerror or str(error)).lower()}") from error
+    return Item(location, b"", kind, status.st_size, status.st_mtime_ns), digest
+
+
+def _stored(library: Library, item: Item, digest: str) -> tuple[Sequence[Segment], Vectors] | None:
+    """Return the rows of an item of the library that has this content, and their vectors."""
+    copies = [
+        row
+        for row, segment in library.segments.items()
+        if segment.content_hash == digest and segment.item.kind is item.kind
+    ]
+    if not copies:
+        return None
+    first = library.segments[copies[0]].item
+    rows = _picked([row for row in copies if library.segments[row].item == first])
+    return [library.segments[row] for row in rows], library.vectors(rows)
+
+
+def _embedded(
+    library: Library, item: Item, digest: str, load: Callable[[], Embedder]
+) -> tuple[Sequence[Segment], Vectors]:
+    """Decode and embed a file as `index` would."""
+    made = library.fingerprint
+    with Decoders() as decoders:
+        (outcome,) = decoders.decode([(item, digest)], made.detail.max_pixels, made.video_mode)
+    if isinstance(outcome, Skipped):
+        raise QvsearchError(f"{os.fsdecode(item.location)} cannot be read: {outcome.reason}")
+    if not outcome.segments:
+        raise QvsearchError(f"{os.fsdecode(item.location)}: there is nothing in it to compare")
+    picked = _picked(outcome.segments)
+    return [segment for segment, _ in picked], load().embed([source for _, source in picked])
+
+
+def _picked(all_: Sequence[T]) -> list[T]:
+    """Return at most SOURCES, spread evenly."""
+    places = np.linspace(0, len(all_) - 1, min(SOURCES, len(all_)))
+    return [all_[round(place)] for place in places.tolist()]
+
+
+def _nearest(
+    library: Library, location: bytes, vectors: Vectors, kinds: Collection[Kind], top: int
+) -> list[tuple[int, float]]:
+    """Return the best row of each of the `top` items, and its best cosine with the vectors."""
+    scores = np.max([library.scores(vector) for vector in vectors], axis=0)
+    wanted = np.isin(library.kinds, [code for code, kind in enumerate(Kind) if kind in kinds])
+    itself = {location, os.path.realpath(location)}
+    best: dict[bytes, tuple[int, float]] = {}
+    for row in np.argsort(-scores, kind="stable").tolist():
+        if len(best) == top or scores[row] == -np.inf:
+            break
+        place = library.segments[row].item.location
+        if wanted[row] and place not in itself:
+            best.setdefault(place, (row, float(scores[row])))
+    return list(best.values())
