@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).parent.parent / "qvsearch"
 
 FLOORS = [
     "types errors",
-    "columns durable fields filters globs interrupt output prompt scan",
+    "calibrate columns durable fields filters globs interrupt output prompt scan",
     "backends media models stores",
     "backgrounds failures library lock manifest repair rows segments sidecar",
     "bank batches changes demo doctor estimate fingerprint ingest missing rerank retrieve run"
