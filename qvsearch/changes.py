@@ -25,7 +25,7 @@ MAX_TRIES = 2  # of a file that fails and does not change
 # for guesses: a moment of a video, ten seconds from the web and one or two from a phone, and a
 # passage of a text, each with the most that the decoders take
 MOMENT_BYTES, MOMENTS = 2_000_000, 381
-FINE_MOMENT_BYTES, CLIPS = 400_000, 95
+FINE_MOMENT_BYTES = 400_000
 PASSAGE_BYTES, TEXT_BYTES = 1_600, 10 * 2**20
 
 Content = tuple[Kind, str]  # one content is decoded differently as another kind
@@ -143,12 +143,10 @@ def estimated_segments(item: Item, video_mode: VideoMode) -> int:
         return 1
     if item.kind is Kind.TEXT:
         return max(1, min(item.size, TEXT_BYTES) // PASSAGE_BYTES)
-    clips = max(1, min(CLIPS, item.size // MOMENT_BYTES))
-    if video_mode is VideoMode.CLIPS:
-        return clips
-    if video_mode is VideoMode.FRAMES:
-        return max(1, min(MOMENTS, item.size // MOMENT_BYTES))
-    return clips + max(1, min(MOMENTS, item.size // FINE_MOMENT_BYTES))
+    moments = max(1, min(MOMENTS, item.size // MOMENT_BYTES))
+    if video_mode is not VideoMode.BOTH:
+        return moments
+    return moments + max(1, min(MOMENTS, item.size // FINE_MOMENT_BYTES))
 
 
 def hashed(items: Iterable[Item], threads: Executor) -> Iterator[tuple[Item, str | Skipped]]:

@@ -210,12 +210,20 @@ class Reference:
         return self._processed(text=prompts, images=images, **options)
 
     def frame_inputs(
-        self, messages: list[dict], frames: list[Image.Image], fps: float
+        self,
+        messages: list[dict],
+        frames: list[Image.Image],
+        fps: float,
+        numbers: list[int] | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Prepare one conversation with one video, given as frames of the right size."""
+        """Prepare one conversation with one video, given as frames of the right size.
+
+        `numbers` are the frames' own in a video of `fps`; else they follow one another.
+        """
         pixels = [torch.from_numpy(_array(frame)).permute(2, 0, 1) for frame in frames]
         count = len(frames)
-        metadata = VideoMetadata(fps=fps, frames_indices=list(range(count)), total_num_frames=count)
+        numbers = list(range(count)) if numbers is None else numbers
+        metadata = VideoMetadata(fps=fps, frames_indices=numbers, total_num_frames=numbers[-1] + 1)
         prompt = self.prompt(messages)
         if hasattr(Qwen3VLProcessor, "replace_video_token"):
             # since 5.10 only <|video_pad|> is replaced, which leaves a second pair around it

@@ -209,14 +209,14 @@ def total_pixels(segments):
 
 
 def test_a_film_of_many_scenes_stays_within_its_pixels(tmp_path):
-    large = [scene(seed, 640, 480) for seed in range(12)]
+    large = [scene(seed, 416, 320) for seed in range(12)]
     frames = [large[n % 12] for n in range(480)]
     path = make(tmp_path / "a.mp4", frames, rate=1, keyframe_every=1)
     segments = decode(path, VideoMode.BOTH, max_pixels=1800 * 1024)
     pictures = [each for each in segments if not each[0].clip]
     clips = [each for each in segments if each[0].clip]
-    assert 150 < len(pictures) <= video.MAX_PICTURES
-    assert 40 < len(clips) <= video.MAX_CLIPS
+    assert 150 < len(pictures) <= video.MAX_MOMENTS
+    assert 40 < len(clips) <= video.MAX_MOMENTS
     for each in (pictures, clips):
         assert_whole(each, 480, within=1.1)
         assert total_pixels(each) <= video.FILM_PIXELS

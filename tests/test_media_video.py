@@ -538,7 +538,7 @@ def test_damaged_videos_are_decoded_or_refused(tmp_path):
             except MediaError as error:
                 outcomes.append(str(error))
                 continue
-            assert 1 <= len(segments) <= video.MAX_PICTURES
+            assert 1 <= len(segments) <= video.MAX_MOMENTS
             assert segments[0][0].start == 0.0
             outcomes.append(len(segments))
     assert len([outcome for outcome in outcomes if isinstance(outcome, int)]) > 10

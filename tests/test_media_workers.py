@@ -365,4 +365,4 @@ def test_the_look_ahead_and_the_guesses_know_how_much_a_video_may_hold():
     from qvsearch.media import video  # loads av, which the workers module must not
 
     assert workers.FILM_PIXELS == video.FILM_PIXELS
-    assert (changes.MOMENTS, changes.CLIPS) == (video.MAX_PICTURES, video.MAX_CLIPS)
+    assert changes.MOMENTS == video.MAX_MOMENTS

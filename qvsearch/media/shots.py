@@ -28,7 +28,8 @@ DRIFT = 24.0  # by so much from where a shot began, a camera shows something els
 FLASH_SECONDS = 1.2  # a look between two that are alike and no further apart is a flash
 LEAST_SECONDS = 0.001  # that the last look stands for, where a file says nothing better
 GROWTH = 1.25  # of floor and ceiling, as often as it takes to stay below the most shots
-KEYFRAME_WORTH = 1.25  # times its sharpness: it is encoded better, and quicker to decode
+# a keyframe is encoded better and quicker to decode: it may be less sharp and less like the mean
+KEYFRAME_WORTH, KEYFRAME_FAR = 1.25, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,11 @@ class Shot:
         mean = np.average([look.thumbnail for look in self.looks], axis=0, weights=lasting)
         unlike = [float(np.abs(look.thumbnail - mean).mean()) for look in self.looks]
         most = max(STILL, float(np.median(unlike)))
-        usual = [look for look, far in zip(self.looks, unlike, strict=True) if far <= most]
+        usual = [
+            look
+            for look, far in zip(self.looks, unlike, strict=True)
+            if far <= most * (KEYFRAME_FAR if look.keyframe else 1)
+        ]
         return max(
             usual, key=lambda look: look.sharpness * (KEYFRAME_WORTH if look.keyframe else 1)
         )

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
     from qvsearch.types import Pixels
 
-# what all pictures of a film hold together, and all its clips again: 150 MB. Their number is
-# bounded so that each may have the least: of a picture what the reference gives a video's frame
+# what all pictures of a film hold together, and all its clips again: 150 MB
 FILM_PIXELS = 50_000_000
-LEAST_PICTURE, LEAST_CLIP = 131_072, 524_288
-MAX_PICTURES, MAX_CLIPS = FILM_PIXELS // LEAST_PICTURE, FILM_PIXELS // LEAST_CLIP  # 381 and 95
-CLIP_IMAGES = 4  # so many images' pixels at the most; as frames count by pairs, it costs two
-CLIP_FRAMES = 32
-LEAST_CLIP_FRAME = 65_536  # pixels: rather fewer frames than smaller ones
+# a film has so many pictures that each may have what the reference gives a video's frame at least,
+# and so many clips; a clip's frame may have half of that, rather than there being fewer than two
+LEAST_PICTURE = 131_072
+MAX_MOMENTS = FILM_PIXELS // LEAST_PICTURE  # 381
+LEAST_CLIP_FRAME = LEAST_PICTURE // 2
+CLIP_FRAMES = (32, 16, 8, 4, 2)  # the most of a clip, and of those of longer and longer films
+CLIP_IMAGES = 4  # so many images' pixels a clip has; as frames count by pairs, it costs two
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ def decode(
 def _pictures(looks: Sequence[Look], end: float, max_pixels: int, mode: VideoMode) -> list[_Moment]:
     if mode is VideoMode.CLIPS:
         return []
-    shots = cut(looks, end, FINE if mode is VideoMode.BOTH else WHOLE, MAX_PICTURES)
+    shots = cut(looks, end, FINE if mode is VideoMode.BOTH else WHOLE, MAX_MOMENTS)
     share = min(max_pixels, FILM_PIXELS // len(shots))
     return [_Moment(shot, (shot.picture(),), share, clip=False) for shot in shots]
 
@@ -127,11 +128,18 @@ def _pictures(looks: Sequence[Look], end: float, max_pixels: int, mode: VideoMod
 def _clips(looks: Sequence[Look], end: float, max_pixels: int, mode: VideoMode) -> list[_Moment]:
     if mode is VideoMode.FRAMES:
         return []
-    shots = cut(looks, end, WHOLE, MAX_CLIPS)
-    share = min(CLIP_IMAGES * max_pixels, FILM_PIXELS // len(shots))
-    chosen = [shot.spread(min(CLIP_FRAMES, share // LEAST_CLIP_FRAME)) for shot in shots]
+    shots = cut(looks, end, WHOLE, MAX_MOMENTS)
+    for most in CLIP_FRAMES:
+        chosen = [
+            shot.spread(min(most, CLIP_IMAGES * max_pixels // LEAST_CLIP_FRAME)) for shot in shots
+        ]
+        share = FILM_PIXELS // sum(map(len, chosen))
+        if share >= LEAST_CLIP_FRAME:
+            break
     return [
-        _Moment(shot, frames, min(max_pixels, share // len(frames)), clip=True)
+        _Moment(
+            shot, frames, min(max_pixels, share, CLIP_IMAGES * max_pixels // len(frames)), clip=True
+        )
         for shot, frames in zip(shots, chosen, strict=True)
     ]
 
