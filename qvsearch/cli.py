@@ -1,4 +1,4 @@
-"""The command line: each command parses, calls one function and prints; it holds no logic."""
+"""The command line as a whole, with index and demo; it parses and prints, and holds no logic."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer.main import get_command
@@ -16,13 +16,11 @@ from qvsearch import __version__, options, output
 from qvsearch.duplicates_cli import alikes
 from qvsearch.errors import QvsearchError
 from qvsearch.models_cli import models
+from qvsearch.search_cli import searching
 from qvsearch.types import Hub
 from qvsearch.upkeep import upkeep
 
-if TYPE_CHECKING:
-    from qvsearch.library import Library
-
-NOTHING_FOUND, FAILED, INTERRUPTED = 1, 2, 130  # exit codes
+FAILED, INTERRUPTED = 2, 130  # exit codes
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -96,7 +94,7 @@ def index(
         report.show_plan(*plan_index(folder, paths, choice, how), json=json)
         return
     opened = fingerprint.open_or_create(folder, choice, paths)
-    _hint_demo(opened, quiet)
+    output.hint_demo(opened.fingerprint, quiet)
     with interrupt.interrupts() as stop, report.Progress(quiet, json) as progress:
         summary = ingest.index(
             opened,
@@ -108,82 +106,6 @@ def index(
         )
     report.show_summary(summary, quiet=quiet, json=json)
     raise typer.Exit(report.exit_code(summary))
-
-
-@app.command(cls=options.SearchCommand)
-def search(
-    query: Annotated[
-        str | None, typer.Argument(metavar="QUERY", help="Words, or the path of a file.")
-    ] = None,
-    image: options.Image = None,
-    top: options.Top = 10,
-    kind: options.Kinds = None,
-    under: options.Under = None,
-    after: options.After = None,
-    before: options.Before = None,
-    rerank: options.Rerank = None,
-    reranker: options.RerankerName = None,
-    instruction: options.Instruction = None,
-    paths: options.PathsOnly = False,
-    print0: options.Print0 = False,
-    library: options.LibraryName = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    hub: options.HubOption = Hub.HUGGINGFACE,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
-) -> None:
-    """Find photos, moments of videos and passages of texts.
-
-    \b
-    qvsearch search "dog on a beach at sunset"
-    qvsearch search photo.jpg --kind video
-    qvsearch search "the same sofa, but green" --image sofa.jpg
-    qvsearch search snow --under ~/Photos --after 2023-01-01 --before 2024-01-01
-    qvsearch search cake --kind image -0 | xargs -0 cp -t /tmp/cakes
-    qvsearch search --rerank 20 "invoice from March" --json | jq -r .path
-    qvsearch search -- "-40 degrees"
-    """  # noqa: D301
-    from qvsearch.fingerprint import Choice, find_reranker, load_embedder, open_library
-    from qvsearch.library import library_folder
-    from qvsearch.retrieve import SearchOptions, answer, parse_date, parse_query
-
-    if json + paths + print0 > 1:
-        raise QvsearchError("--json, --paths and --print0 are three ways to print; give one")
-    asked = parse_query(query, image, instruction)
-    which = SearchOptions(
-        top,
-        frozenset(kind) if kind else None,
-        under,
-        parse_date("--after", after),
-        parse_date("--before", before),
-        rerank or 0,
-    )
-    choice = Choice(model, None, None, device, dtype, hub)
-    opened = open_library(library_folder(library), choice)
-    _hint_demo(opened, quiet)
-    hits = answer(
-        opened,
-        asked,
-        which,
-        lambda: load_embedder(opened.fingerprint, choice),
-        find_reranker(reranker, choice) if rerank else None,
-        lambda skipped: output.hint(
-            f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}", quiet
-        ),
-    )
-    if json:
-        output.write_json(output.hit_record(hit, opened.folder) for hit in hits)
-    elif paths or print0:
-        output.write_paths(hits, b"\0" if print0 else b"\n")
-    elif hits:
-        from qvsearch.tables import print_hits
-
-        print_hits(hits)
-    if not hits:
-        output.hint("nothing found", quiet)
-        raise typer.Exit(NOTHING_FOUND)
 
 
 @app.command()
@@ -229,14 +151,10 @@ def _show(arguments: list[str]) -> None:
         raise typer.Exit(code)
 
 
+app.add_typer(searching)
 app.add_typer(alikes)
 app.add_typer(upkeep)
 app.add_typer(models, name="models")
-
-
-def _hint_demo(library: "Library", quiet: bool) -> None:
-    if library.fingerprint.model == "demo":
-        output.hint("the demo model knows only its drawn world", quiet)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -148,7 +148,7 @@ def _print_similar(found: Sequence["Similar"]) -> None:
             (
                 str(each.rank),
                 f"{each.score:.3f}",
-                output.place_text(each.segment),
+                output.segment_text(each.segment),
                 each.reason or "",
                 os.fsdecode(each.segment.item.location),
             )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from qvsearch.backgrounds import new_bank
+from qvsearch.columns import Columns
 from qvsearch.durable import TEMPORARY, make_folder
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import FAILURES, Failure, read_failures, write_failures
@@ -29,7 +30,7 @@ from qvsearch.manifest import (
     unreadable,
     write_manifest,
 )
-from qvsearch.rows import Rows
+from qvsearch.rows import Arrays, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +72,7 @@ class Library:
     _manifest: Manifest  # the last commit
     _roots: list[bytes | None]
     _rows: Rows
+    _columns: tuple[Arrays, Columns] | None
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
@@ -226,7 +228,15 @@ class Library:
     @property
     def kinds(self) -> NDArray[np.uint8]:
         """Each row's place in `Kind` (size,), NO_ROW where none lives; not to be changed."""
-        return self._rows.columns.kinds
+        return self._rows.arrays.kinds
+
+    @property
+    def columns(self) -> Columns:
+        """What the rows say of themselves, arrays (size,) for filters; not to be changed."""
+        arrays = self._rows.arrays  # made anew whenever rows come or go
+        if self._columns is None or self._columns[0] is not arrays:
+            self._columns = (arrays, Columns(self.segments, self.size))
+        return self._columns[1]
 
     @property
     def backgrounds(self) -> Vectors:
@@ -234,7 +244,7 @@ class Library:
 
         NaN where there was no bank; not to be changed.
         """
-        return self._rows.columns.backgrounds
+        return self._rows.arrays.backgrounds
 
     @property
     def bank(self) -> Vectors | None:
@@ -291,6 +301,7 @@ class Library:
         """Take the state of a manifest; OSErrors pass through."""
         self._rows = Rows.open(self.folder, manifest)
         self._manifest, self._roots = manifest, list(manifest.roots)
+        self._columns = None
         self._changed = False
 
     def _following(self, parts: Iterable[Part], bank: Bank | None) -> Manifest:

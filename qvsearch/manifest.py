@@ -213,7 +213,7 @@ def _parse(record: dict[str, Any]) -> Manifest:
     files = tuple(_parse_file(file) for file in _need(record, "segments", list))
     following = _need(record, "next", int)
     bank = None if record.get("bank") is None else _parse_bank(_need(record, "bank", dict))
-    names = [int(file.name) for file in (*files, *([] if bank is None else [bank]))]
+    names = [int(file.name) for file in files] + ([] if bank is None else [int(bank.name)])
     if len(set(names)) < len(names) or any(name >= following for name in names):
         raise ValueError("segment names are used twice")
     return Manifest(

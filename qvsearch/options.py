@@ -1,15 +1,14 @@
 """The options that commands share, with their help; it runs nothing."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.core import TyperCommand
 
 from qvsearch.errors import QvsearchError
-from qvsearch.types import Detail, Dtype, Hub, Kind, VideoMode
-
-RERANKED = 20  # how many hits `--rerank` judges where it names no number
+from qvsearch.types import Detail, Dtype, Hub, Kind, Orientation, RerankScope, VideoMode
 
 
 def path(text: str) -> bytes:
@@ -20,15 +19,17 @@ def path(text: str) -> bytes:
 
 
 class SearchCommand(TyperCommand):
-    """Lets `--rerank` stand without a number, which Typer's options cannot."""
+    """Lets `--rerank` stand without a value, which Typer's options cannot."""
 
     # Typer hides the class that it calls this with; typer.Context is what it makes
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Write the default number behind a `--rerank` that no number follows."""
+        """Write the default scope behind a `--rerank` that none follows."""
         options = args[: args.index("--")] if "--" in args else args
         for place, option in enumerate(options):
-            if option == "--rerank" and not "".join(args[place + 1 : place + 2]).isdecimal():
-                args[place] = f"--rerank={RERANKED}"
+            if option == "--rerank" and args[place + 1 : place + 2] not in [
+                [s] for s in RerankScope
+            ]:
+                args[place] = f"--rerank={RerankScope.AUTO}"
         return super().parse_args(ctx, args)
 
 
@@ -102,22 +103,81 @@ Image = Annotated[
     bytes | None,
     typer.Option(parser=path, metavar="FILE", help="A picture, one query with the words."),
 ]
-Top = Annotated[
-    int, typer.Option("--top", "-k", min=1, metavar="N", help="How many hits of each kind.")
+Not = Annotated[
+    list[str] | None,
+    typer.Option("--not", metavar="TEXT", help="Leave out what this says; may be repeated."),
+]
+Like = Annotated[
+    list[bytes] | None,
+    typer.Option(parser=path, metavar="FILE", help="Look for what is like it; may be repeated."),
+]
+Unlike = Annotated[
+    list[bytes] | None,
+    typer.Option(parser=path, metavar="FILE", help="Leave out what is like it; may be repeated."),
+]
+LikeWeight = Annotated[
+    float, typer.Option(metavar="W", help="How much each --like counts; the words count 1.")
+]
+NotWeight = Annotated[
+    float, typer.Option(metavar="W", help="How strictly each --not and --unlike leaves out.")
+]
+Top = Annotated[int, typer.Option("--top", "-k", min=1, metavar="N", help="How many hits.")]
+All = Annotated[
+    bool, typer.Option("--all", help="Show the ranking even where nothing is relevant.")
+]
+MinRelevance = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, metavar="P", help="Show hits from this relevance on; else 0.5."),
+]
+ByKind = Annotated[bool, typer.Option("--by-kind", help="A list for each kind, with its own N.")]
+NoDedupe = Annotated[
+    bool, typer.Option("--no-dedupe", help="Show near-duplicates as hits of their own.")
 ]
 Under = Annotated[
-    bytes | None, typer.Option(parser=path, metavar="PATH", help="Only this folder or file.")
+    list[bytes] | None,
+    typer.Option(parser=path, metavar="PATH", help="Only this folder or file; may be repeated."),
+]
+Glob = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Only paths like '**/2023/*.jpg'; may be repeated."),
 ]
 After = Annotated[
-    str | None, typer.Option(metavar="DATE", help="Only files changed then or later.")
+    str | None, typer.Option(metavar="DATE", help="Only what was taken then or later.")
 ]
-Before = Annotated[str | None, typer.Option(metavar="DATE", help="Only files changed before then.")]
-Rerank = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="[N]", help=f"Let a reranker judge N hits; {RERANKED} if no N."),
+Before = Annotated[
+    str | None, typer.Option(metavar="DATE", help="Only what was taken before then.")
+]
+Camera = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Only what a camera of this name took.")
+]
+Near = Annotated[
+    str | None,
+    typer.Option(metavar="LAT,LON[,KM]", help="Only what was taken near this place; else 1 km."),
+]
+MinSize = Annotated[
+    str | None, typer.Option(metavar="WxH", help="Only pictures and videos of so many pixels.")
+]
+Duration = Annotated[
+    str | None, typer.Option(metavar="MIN-MAX", help="Only videos of this length, as 10s-2m.")
+]
+OrientationOption = Annotated[
+    Orientation | None, typer.Option("--orientation", help="Only this shape of picture.")
+]
+RerankOption = Annotated[
+    RerankScope | None,
+    typer.Option("--rerank", help="Let a reranker judge texts and pages, or all; auto if bare."),
+]
+RerankTop = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Among how many of the first hits.")
+]
+RerankBudget = Annotated[
+    str | None, typer.Option(metavar="TIME", help="For how long, as 5s; then the rest stays.")
 ]
 RerankerName = Annotated[
     str | None, typer.Option("--reranker", metavar="ID-OR-FOLDER", help="Which reranker.")
+]
+SaveClips = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Cut the moments of videos out into files.")
 ]
 Instruction = Annotated[
     str | None, typer.Option(metavar="TEXT", help="What the model is told to look for.")

@@ -12,10 +12,11 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from qvsearch.types import Event, Hit, Segment, Skipped
+from qvsearch.types import Event, Fingerprint, Hit, Moment, Segment, Skipped
 
 SHOWN_SKIPPED = 20  # more would push the summary off the screen; `status` lists all
 
@@ -61,32 +62,44 @@ def path_fields(name: str, path: bytes) -> dict[str, object]:
         return {f"{name}_b64": base64.b64encode(path).decode("ascii")}
 
 
-def hit_record(hit: Hit, library: Path) -> dict[str, object]:
+def hit_record(hit: Hit, library: Path, saved: Path | None = None) -> dict[str, object]:
     """Return what `search --json` says of a hit; what a hit does not have is left out."""
-    segment = hit.segment
-    item = segment.item
-    record: dict[str, object | None] = {
-        "rank": hit.rank,
-        "score": round(hit.score, 6),
-        "kind": item.kind.value,
-        **path_fields("path", item.location),
-        **_place(segment),
-        "snippet": segment.snippet,
-        "width": segment.width,
-        "height": segment.height,
-        "mtime": _utc(item.mtime_ns),
-        **path_fields("library", os.fsencode(library)),
-        "rerank_score": None if hit.rerank_score is None else round(hit.rerank_score, 6),
-    }
+    segment, item = hit.segment, hit.segment.item
+    rerank_score = None if hit.rerank_score is None else round(hit.rerank_score, 6)
     moments = [
-        {"score": round(each.score, 6), **present(_place(each.segment))} for each in hit.moments
+        {
+            "relevance": round(each.relevance, 6),
+            "score": round(each.score, 6),
+            **_place(each.start, each.end, each.segment),
+        }
+        for each in hit.moments
     ]
-    return present({**record, "moments": moments or None})
+    return present(
+        {
+            "rank": hit.rank,
+            "relevance": round(hit.relevance, 6),
+            "score": round(hit.score, 6),
+            "kind": item.kind.value,
+            **path_fields("path", item.location),
+            **_place(hit.start, hit.end, segment),
+            "clip": segment.clip or None,
+            "snippet": segment.snippet,
+            "width": segment.width,
+            "height": segment.height,
+            **asdict(segment.metadata),
+            "mtime": _utc(item.mtime_ns),
+            **path_fields("library", os.fsencode(library)),
+            "rerank_score": rerank_score,
+            **({} if saved is None else path_fields("saved", os.fsencode(saved))),
+            "moments": moments or None,
+            "duplicates": [path_fields("path", each.location) for each in hit.duplicates] or None,
+        }
+    )
 
 
-def _place(segment: Segment) -> dict[str, object | None]:
+def _place(start: float | None, end: float | None, segment: Segment) -> dict[str, object]:
     lines = None if segment.lines is None else list(segment.lines)
-    return {"start": segment.start, "end": segment.end, "lines": lines}
+    return present({"start": start, "end": end, "lines": lines})
 
 
 def present(record: Mapping[str, object | None]) -> dict[str, object]:
@@ -150,6 +163,12 @@ def hint(message: str, quiet: bool = False) -> None:
         _to_stderr(message)
 
 
+def hint_demo(made: Fingerprint, quiet: bool) -> None:
+    """Say that a library of the demo's knows only the drawn world."""
+    if made.model == "demo":
+        hint("the demo model knows only its drawn world", quiet)
+
+
 def alert(message: str) -> None:
     """Say something from a signal handler, where the buffered stream may be in use."""
     if sys.stderr.isatty():
@@ -173,10 +192,19 @@ def write_paths(hits: Sequence[Hit], end: bytes) -> None:
         write(shown + end)
 
 
-def place_text(segment: Segment) -> str:
-    """Return where in its item a segment is: `02:13-02:19`, `12-31`; an image's is its size."""
-    if segment.start is not None and segment.end is not None:
-        return f"{clock(math.floor(segment.start))}-{clock(math.ceil(segment.end))}"
+def place_text(where: Hit | Moment) -> str:
+    """Return where in its item a moment is: `02:13-02:19`, `12-31`; an image's is its size."""
+    return _place_text(where.start, where.end, where.segment)
+
+
+def segment_text(segment: Segment) -> str:
+    """Return where in its item a segment is, as `place_text` does."""
+    return _place_text(segment.start, segment.end, segment)
+
+
+def _place_text(start: float | None, end: float | None, segment: Segment) -> str:
+    if start is not None and end is not None:
+        return f"{clock(math.floor(start))}-{clock(math.ceil(end))}"
     if segment.lines is not None:
         return f"{segment.lines[0]}-{segment.lines[1]}"
     return "" if segment.width is None else f"{segment.width}x{segment.height}"

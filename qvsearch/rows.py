@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from qvsearch.types import Segment, Vectors
 
 MANY_BYTES = 32 * MIB  # of vectors: with more, threads are worth their start
-NO_ROW = 255  # in a column of kinds
+NO_ROW = 255  # in an array of kinds
 LARGEST_SCORE = 1.01  # a cosine of rounded unit vectors is below this
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class Arrays:
     """What is known of each row, by number: `kinds` (size,) uint8, `backgrounds` (size, 2).
 
     A kind is its place in `Kind`, or NO_ROW where no row lives; `size` is the last live one's + 1.
@@ -66,7 +66,7 @@ class Rows:
         self._parts: list[Part] = []
         self._bank: Bank | None = None
         self._waiting = waiting(dim, None)
-        self._columns: Columns | None = None  # until rows come or go
+        self._arrays: Arrays | None = None  # until rows come or go
 
     @classmethod
     def open(cls, folder: Path, manifest: Manifest) -> Rows:
@@ -96,14 +96,14 @@ class Rows:
         self._bank = bank
         self._parts = [compared(part, bank) for part in self._parts]
         self._waiting = compared(self._waiting, bank)
-        self._columns = None
+        self._arrays = None
 
     @property
-    def columns(self) -> Columns:
+    def arrays(self) -> Arrays:
         """What is known of each row, by number up to the last live one; not to be changed."""
-        if self._columns is None:
-            self._columns = self._gathered()
-        return self._columns
+        if self._arrays is None:
+            self._arrays = self._gathered()
+        return self._arrays
 
     def add(self, segments: Sequence[Segment], vectors: Vectors) -> None:
         """Append a row for each segment; raises QvsearchError, and adds none, for a bad vector."""
@@ -118,7 +118,7 @@ class Rows:
             numbers=np.concatenate([before.numbers, numbers]),
             backgrounds=np.concatenate([before.backgrounds, added]),
         )
-        self._columns = None
+        self._arrays = None
         self.segments.update(zip(numbers.tolist(), segments, strict=True))
         self._next += len(segments)
 
@@ -127,7 +127,7 @@ class Rows:
         gone = np.unique(np.fromiter(rows, dtype=np.int64))
         for part, positions, _ in self._located(gone):
             part.store.remove(positions.tolist())
-        self._columns = None
+        self._arrays = None
         for row in gone.tolist():
             del self.segments[row]
 
@@ -161,7 +161,7 @@ class Rows:
             for position in np.flatnonzero(bad)[:1].tolist():
                 self._refuse(part, position, float(scores[position]))
             found[_places(part.numbers)] = scores
-        return found[: len(self.columns.kinds)]
+        return found[: len(self.arrays.kinds)]
 
     def vectors(self, rows: Iterable[int]) -> Vectors:
         """Return the stored vectors of live rows (len(rows), dim), float32."""
@@ -204,7 +204,7 @@ class Rows:
             path = faiss_path(self.folder, part.file.name)
             raise Damaged(path, f"vector {position} scores {score}")
 
-    def _gathered(self) -> Columns:
+    def _gathered(self) -> Arrays:
         kinds = np.full(self._next, NO_ROW, dtype=np.uint8)
         codes = {kind: code for code, kind in enumerate(Kind)}
         rows = np.fromiter(self.segments, dtype=np.int64, count=len(self.segments))
@@ -214,7 +214,7 @@ class Rows:
             backgrounds[_places(part.numbers)] = part.backgrounds
         backgrounds[kinds == NO_ROW] = np.nan
         size = int(rows[-1]) + 1 if len(rows) else 0
-        return Columns(kinds[:size], backgrounds[:size])
+        return Arrays(kinds[:size], backgrounds[:size])
 
     def _located(
         self, rows: NDArray[np.int64]

@@ -15,56 +15,79 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from qvsearch.explain import Explanation
 from qvsearch.models.weights import ModelState
-from qvsearch.output import clock, hint, line, place_text, safe_text, write
+from qvsearch.output import clock, hint, line, place_text, safe_text, segment_text, write
 from qvsearch.status import Field, Status
-from qvsearch.types import Hit, Kind
+from qvsearch.types import Hit
 
-PLACES = {Kind.IMAGE: "pixels", Kind.VIDEO: "moment", Kind.TEXT: "lines"}
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
+SHOWN_SEGMENTS = 10  # of a file that is explained
 GAP = 2  # between columns
 SHOWN_VALUES = 4  # of a field; --json has all
 NAME_WIDTH = 30  # of a value; what a file says can be long
 SNIPPET_WIDTH = 200  # where no terminal says how wide it is
 
 
-def print_hits(hits: Sequence[Hit]) -> None:
-    """Print a block a kind: rank, score, place in the item, clickable path, snippet."""
+def print_hits(hits: Sequence[Hit], *, by_kind: bool = False) -> None:
+    """Print one list, or one a kind: rank, relevance, kind, place in the item, path, snippet."""
     console = _console()
+    if not by_kind:
+        _print(console, [_hits(console, hits)])
+        return
     blocks = groupby(hits, key=lambda hit: hit.segment.item.kind)
-    _print(console, [_block(console, kind, list(block)) for kind, block in blocks])
+    _print(
+        console,
+        [
+            Group(Text(f"{kind}s".capitalize(), style="bold"), _hits(console, list(block)))
+            for kind, block in blocks
+        ],
+    )
 
 
-def _block(console: Console, kind: Kind, hits: list[Hit]) -> RenderableType:
+def _hits(console: Console, hits: Sequence[Hit]) -> Table:
     reranked = any(hit.rerank_score is not None for hit in hits)
+    columns = ["relevance", *["rerank"] * reranked, "kind", "where"]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", justify="right", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
-    if reranked:
-        table.add_column("rerank", justify="right", no_wrap=True)
-    place = PLACES.get(kind, "place")
-    table.add_column(place, no_wrap=True, style="cyan")
+    for name in columns:
+        is_number = name in ("relevance", "rerank")
+        style = "" if is_number else "cyan"
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=True, style=style)
     table.add_column("path", overflow="fold")
-    columns = [str(len(hits)), "0.000", *["rerank"] * reranked]
-    places = [place, *(place_text(hit.segment) for hit in hits)]
-    beside = sum(len(each) + GAP for each in [*columns, max(places, key=len)])
+    rows = [
+        (
+            str(hit.rank),
+            f"{hit.relevance:.2f}",
+            *[_probability(hit.rerank_score)] * reranked,
+            hit.segment.item.kind.value,
+            place_text(hit),
+        )
+        for hit in hits
+    ]
+    widths = [max(len(cell) for cell in cells) for cells in zip(("", *columns), *rows, strict=True)]
+    beside = sum(width + GAP for width in widths)
     width = max(20, console.width - beside) if console.is_terminal else SNIPPET_WIDTH
-    for hit in hits:
-        scores = [f"{hit.score:.3f}"]
-        if reranked:
-            scores.append("" if hit.rerank_score is None else f"{hit.rerank_score:.3f}")
-        table.add_row(str(hit.rank), *scores, place_text(hit.segment), _described(hit, width))
-    return Group(Text(f"{kind}s".capitalize(), style="bold"), table)
+    for row, hit in zip(rows, hits, strict=True):
+        table.add_row(*row, _described(hit, width))
+    return table
+
+
+def _probability(score: float | None) -> str:
+    return "" if score is None else f"{score:.2f}"
 
 
 def _described(hit: Hit, width: int) -> Text:
-    """Return the path as a link, under it the snippet and the item's other moments."""
+    """Return the path as a link, under it the snippet, other moments and near-duplicates."""
     location = hit.segment.item.location
     described = Text(safe_text(_short(location)), style=Style(link=f"file://{quote(location)}"))
     below = [] if hit.segment.snippet is None else [hit.segment.snippet]
     if hit.moments:
-        others = [place_text(each.segment) for each in hit.moments[:SHOWN_MOMENTS]]
-        below.append("also " + ", ".join(others))
+        below.append("also " + ", ".join(place_text(each) for each in hit.moments[:SHOWN_MOMENTS]))
+    if hit.duplicates:
+        more = len(hit.duplicates) - 1
+        first = os.fsdecode(_short(hit.duplicates[0].location))
+        below.append(f"like it: {first}" + (f" and {more} more" if more else ""))
     lines = [described]
     for extra in below:
         shown = Text(safe_text(" ".join(extra.split())), style="dim")
@@ -202,3 +225,36 @@ def _print(console: Console, parts: Sequence[RenderableType]) -> None:
             console.print(part)
     text = "".join(f"{each.rstrip()}\n" for each in capture.get().splitlines())
     write(text.encode(console.encoding or "utf-8", "backslashreplace"))
+
+
+def print_explanation(found: Explanation) -> None:
+    """Print why a file is or is not an answer, and what each of its segments scores."""
+    facts = [("file", safe_text(found.path))]
+    facts.append(("shown", "yes" if found.reason is None else f"no: {found.reason}"))
+    if found.rank is not None and found.relevance is not None:
+        facts.append(("rank", f"{found.rank:,} of {found.items:,} files"))
+        facts.append(("relevance", f"{found.relevance:.2f}, the cut is {found.cut:g}"))
+    print_facts(facts)
+    if not found.segments:
+        return
+    line()
+    names = ["segment", "relevance", "score", "cut", "others here", "generic queries"]
+    rows = []
+    for each in found.segments[:SHOWN_SEGMENTS]:
+        for number, term in enumerate(each.terms):
+            level = term.level
+            rows.append(
+                (
+                    segment_text(each.segment) or "whole" if not number else "",
+                    f"{level.relevance:.2f}",
+                    f"{level.score:.3f}",
+                    f"{level.kind.cut:.3f}",
+                    f"{level.kind.centre:.3f} ± {level.kind.spread:.3f}",
+                    "" if level.background is None else "{:.3f} ± {:.3f}".format(*level.background),
+                    f"{'not ' if term.weight < 0 else ''}{term.text}",
+                )
+            )
+    several = any(len(each.terms) > 1 for each in found.segments)
+    print_table([*names, *["term"] * several], [row[: len(names) + several] for row in rows])
+    if len(found.segments) > SHOWN_SEGMENTS:
+        line(f"... and {len(found.segments) - SHOWN_SEGMENTS:,} more; --json has them all")

@@ -145,7 +145,7 @@ def test_a_path_that_is_not_there_makes_no_library(run, home, tiny):
 
 
 def test_search_finds_files_of_each_kind(run, searchable):
-    code, output, error = run("search", "the sea", "--json")
+    code, output, error = run("search", "the sea", "--all", "--by-kind", "--json")
     hits = records(output)
     assert (code, error) == (0, "")
     assert [(hit["kind"], hit["rank"]) for hit in hits] == [
@@ -155,46 +155,102 @@ def test_search_finds_files_of_each_kind(run, searchable):
     assert hits[-1]["lines"] == [1, 2]
     assert hits[-1]["snippet"].startswith("A note about the sea.")
     assert (hits[0]["width"], hits[0]["height"]) == (64, 64)
-    scores = [hit["score"] for hit in hits if hit["kind"] == "image"]
-    assert scores == sorted(scores, reverse=True)
+    relevance = [hit["relevance"] for hit in hits if hit["kind"] == "image"]
+    assert relevance == sorted(relevance, reverse=True)
+
+
+def test_one_list_is_ordered_by_relevance(run, searchable):
+    _, output, _ = run("search", "the sea", "--all", "--json")
+    hits = records(output)
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
+    relevance = [hit["relevance"] for hit in hits]
+    assert relevance == sorted(relevance, reverse=True)
+    assert all(0 <= each <= 1 for each in relevance)
 
 
 def test_a_picture_finds_itself(run, searchable):
     for picture in (searchable / "red.png", searchable / "blue.png"):
-        _, output, _ = run("search", picture, "--kind", "image", "--json", "-k", "1")
+        _, output, _ = run("search", picture, "--kind", "image", "--json", "-k", "1", "--all")
         (hit,) = records(output)
         assert hit["path"] == str(picture)
 
 
 def test_the_table_is_plain_in_a_pipe(run, searchable):
-    code, output, _ = run("search", "the sea", "--top", "2")
+    code, output, _ = run("search", "the sea", "--top", "2", "--all")
     shown = output.decode()
     assert code == 0
-    assert re.findall(r"^(Images|Texts)$", shown, re.M) == ["Images", "Texts"]
-    assert len(re.findall(r"^\d+  -?0\.\d{3}", shown, re.M)) == 3
+    assert len(re.findall(r"^\d +0\.\d\d +(image|text) ", shown, re.M)) == 2
     assert "\x1b" not in shown
+    _, output, _ = run("search", "the sea", "--all", "--by-kind")
+    assert re.findall(r"^(Images|Texts)$", output.decode(), re.M) == ["Images", "Texts"]
 
 
 def test_a_search_without_hits(run, searchable):
-    assert run("search", "sea", "--kind", "video") == (1, b"", "")
-    assert run("search", "sea", "--under", searchable.parent / "library") == (1, b"", "")
-    assert run("search", "sea", "--before", "1990-01-01")[0] == 1
-    assert run("search", "sea", "--after", "1990-01-01")[0] == 0
+    assert run("search", "sea", "--all", "--kind", "video") == (1, b"", "")
+    assert run("search", "sea", "--all", "--under", searchable.parent / "library") == (1, b"", "")
+    assert run("search", "sea", "--all", "--before", "1990-01-01")[0] == 1
+    assert run("search", "sea", "--all", "--after", "1990-01-01")[0] == 0
+    assert run("search", "sea", "--min-relevance", "1") == (1, b"", "")
 
 
 def test_a_relative_path_under_which_to_search(run, searchable, monkeypatch):
     monkeypatch.chdir(searchable.parent)
-    _, output, _ = run("search", "sea", "--under", "files/red.png", "--paths")
+    _, output, _ = run("search", "sea", "--under", "files/red.png", "--paths", "--all")
     assert output == os.fsencode(searchable / "red.png") + b"\n"
 
 
 def test_a_query_may_begin_with_a_dash(run, searchable):
-    assert run("search", "--kind", "text", "--paths", "--", "-40 degrees")[0] == 0
+    assert run("search", "--kind", "text", "--paths", "--all", "--", "-40 degrees")[0] == 0
+
+
+def test_filters_go_through_to_the_search(run, searchable):
+    def paths(*filters):
+        _, output, error = run("search", "sea", "--all", "--json", *filters)
+        assert error == ""
+        return {Path(hit["path"]).name for hit in records(output)}
+
+    pictures = {f"{colour}.png" for colour in COLOURS}
+    assert paths("--glob", "r*.png", "--glob", "*.txt") == {"red.png", "note.txt"}
+    assert paths("--min-size", "64x64") == pictures
+    assert paths("--min-size", "65x64") == set()
+    assert paths("--orientation", "square") == pictures
+    assert paths("--orientation", "portrait") == set()
+    assert paths("--camera", "canon") == paths("--near", "48,16") == set()
+    assert paths("--duration", "1s") == set()
+
+
+def test_what_to_leave_out_and_what_to_be_like_are_part_of_the_query(run, searchable):
+    red, blue = searchable / "red.png", searchable / "blue.png"
+    options = ["--all", "--no-dedupe", "--json", "--kind", "image"]
+    first = [run("search", "--like", each, *options)[1] for each in (red, blue)]
+    assert [records(output)[0]["path"] for output in first] == [str(red), str(blue)]
+    _, output, _ = run("search", "--like", red, "--unlike", red, *options)
+    assert records(output)[0]["relevance"] < 0.5
+    weights = ["--like-weight", "2", "--not-weight", "0.5"]
+    assert run("search", "sea", "--like", red, "--not", "sky", *weights, *options)[0] == 0
+
+
+def test_explain_says_why(run, searchable, home):
+    red = searchable / "red.png"
+    code, output, _ = run("explain", "the sea", red, "--all", "--no-dedupe", "--json")
+    (said,) = records(output)
+    assert code == 0
+    assert (said["path"], said["items"]) == (str(red), 5)
+    assert 1 <= said["rank"] <= 5
+    assert "reason" not in said
+    assert len(said["segments"]) == 1
+    code, output, _ = run("explain", "the sea", red, "--camera", "canon", "--json")
+    (said,) = records(output)
+    assert code == 1
+    assert said["reason"] == "hidden by " + said["hidden_by"][0]
+    code, output, _ = run("explain", "the sea", home / "missing.png")
+    assert code == 1
+    assert "there is no such file" in output.decode()
 
 
 def test_several_libraries_by_name(run, files, tiny, home):
     assert run("index", files / "red.png", "-l", "holidays", "--model", tiny)[0] == 0
-    _, output, _ = run("search", "sea", "--library", "holidays", "--json")
+    _, output, _ = run("search", "sea", "--library", "holidays", "--json", "--all")
     assert records(output)[0]["library"] == str(home / "home" / "qvsearch" / "holidays")
 
 
@@ -203,9 +259,29 @@ MISTAKES = [
     (["search", "sea", "--top", "0"], "--top"),
     (["search", "sea", "--topp", "3"], "--topp.*--top"),
     (["search", "sea", "--after", "soon"], "--after 'soon' is no date"),
-    (["search", "sea", "--rerank", "0"], "--rerank"),
-    (["search"], "the query is empty"),
-    (["search", "  "], "the query is empty"),
+    (["search", "sea", "--before", "2020", "--after", "2021"], "nothing is both after"),
+    (["search", "sea", "--near", "100,0"], "--near '100,0'"),
+    (["search", "sea", "--near", "here"], "--near 'here'"),
+    (["search", "sea", "--min-size", "big"], "--min-size 'big'"),
+    (["search", "sea", "--duration", "long"], "--duration 'long'"),
+    (["search", "sea", "--orientation", "upright"], "'upright'.*landscape"),
+    (["search", "sea", "--glob", ""], "--glob"),
+    (["search", "sea", "--glob", "[a"], "--glob"),
+    (["search", "sea", "--camera", " "], "--camera"),
+    (["search", "sea", "--min-relevance", "2"], "--min-relevance"),
+    (["search", "sea", "--min-relevance", "0.2", "--all"], "--all is --min-relevance 0"),
+    (["search", "--not", "people"], "the query looks for nothing"),
+    (["search", "sea", "--not", " "], "--not is empty"),
+    (["search", "sea", "--like", "missing.jpg"], "missing.jpg: no such file"),
+    (["search", "sea", "--unlike", "sheet.xls"], "sheet.xls: qvsearch does not take"),
+    (["search", "sea", "--like-weight", "0"], "--like-weight 0 is no weight"),
+    (["search", "sea", "--not-weight", "nan"], "--not-weight nan is no weight"),
+    (["search", "sea", "--rerank-budget", "soon"], "--rerank-budget 'soon' is no time"),
+    (["search", "sea", "--rerank-top", "0"], "--rerank-top"),
+    (["search"], "the query looks for nothing"),
+    (["search", "  "], "the query looks for nothing"),
+    (["explain", "sea"], "FILE"),
+    (["explain", " ", "files/red.png"], "the query looks for nothing"),
     (["search", "sea", "--image", "missing.jpg"], "missing.jpg: no such file"),
     (["search", "sea", "--model", "Qwen/Qwen3-VL-Embedding-8B"], "made with --model"),
     (["search", "sea", "--device", "abacus"], "abacus"),
@@ -259,7 +335,7 @@ def test_a_new_library_without_weights_says_how_to_get_them(home, files):
 
 
 def test_a_reranker_adds_its_score(run, searchable, tiny):
-    options = ["--rerank", "3", "--reranker", tiny, "--json"]
+    options = ["--rerank", "all", "--rerank-top", "3", "--reranker", tiny, "--json", "--all"]
     code, output, error = run("search", "the sea", *options)
     assert (code, error) == (0, "")
     hits = records(output)
@@ -270,21 +346,21 @@ def test_a_reranker_adds_its_score(run, searchable, tiny):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "count", "query"),
+    ("arguments", "scope", "query"),
     [
-        (["--rerank", "sea"], 20, "sea"),
-        (["sea", "--rerank"], 20, "sea"),
-        (["--rerank", "5", "sea"], 5, "sea"),
-        (["--rerank=7", "sea"], 7, "sea"),
-        (["--rerank", "-k", "3", "sea"], 20, "sea"),
+        (["--rerank", "sea"], "auto", "sea"),
+        (["sea", "--rerank"], "auto", "sea"),
+        (["--rerank", "all", "sea"], "all", "sea"),
+        (["--rerank=auto", "sea"], "auto", "sea"),
+        (["--rerank", "-k", "3", "sea"], "auto", "sea"),
         (["--", "--rerank"], None, "--rerank"),
         (["sea"], None, "sea"),
     ],
 )
-def test_rerank_takes_a_number_or_none(arguments, count, query):
+def test_rerank_takes_a_scope_or_none(arguments, scope, query):
     command = get_command(app).commands["search"]
     parsed = command.make_context("search", list(arguments)).params
-    assert (parsed["rerank"], parsed["query"]) == (count, query)
+    assert (parsed["rerank"], parsed["query"]) == (scope, query)
 
 
 HOSTILE = [
@@ -314,18 +390,18 @@ def test_hostile_names_are_indexed_shown_harmlessly_and_given_back_exactly(run, 
     assert b"\x1b" not in output
     assert output.count(b"\n") == 4
 
-    _, output, _ = run("search", "red", "--json")
+    _, output, _ = run("search", "red", "--all", "--no-dedupe", "--json")
     assert b"\x1b" not in output
     assert "\u202e".encode() not in output
     assert sorted(path_of(hit) for hit in records(output)) == sorted(paths)
-    _, output, _ = run("search", "red")
+    _, output, _ = run("search", "red", "--all", "--no-dedupe")
     assert b"\x1b" not in output
     output.decode("utf-8")
-    _, output, _ = run("search", "red", "-0")
+    _, output, _ = run("search", "red", "--all", "--no-dedupe", "-0")
     assert sorted(output.split(b"\0")[:-1]) == sorted(paths)
-    _, output, _ = run("search", "red", "--paths", "--under", paths[0])
+    _, output, _ = run("search", "red", "--all", "--no-dedupe", "--paths", "--under", paths[0])
     assert output == paths[0] + b"\n"
-    assert run("search", "--image", paths[2], "--json", "--", paths[0])[0] == 0
+    assert run("search", "--image", paths[2], "--all", "--json", "--", paths[0])[0] == 0
 
 
 def test_a_relative_path_that_begins_with_a_dash(run, home, tiny, monkeypatch):
@@ -373,7 +449,7 @@ def test_remove_forgets_and_leaves_the_files(run, indexed):
     code, output, _ = run("remove", indexed / "red.png", indexed / "note.txt", "--json")
     assert (code, records(output)) == (0, [{"removed": 2}])
     assert (indexed / "red.png").exists()
-    _, output, _ = run("search", "sea", "--paths")
+    _, output, _ = run("search", "sea", "--paths", "--all")
     assert len(output.splitlines()) == 3
 
 
@@ -393,7 +469,7 @@ def test_check_finds_a_flipped_byte_and_repair_keeps_the_rest(run, indexed, home
     assert run("check", "--repair")[0] == 0
     assert run("check")[0] == 0
     assert run("index", indexed)[0] == 0
-    assert len(run("search", "sea", "--paths")[1].splitlines()) == 5
+    assert len(run("search", "sea", "--paths", "--all")[1].splitlines()) == 5
 
 
 def test_a_locked_library_is_left_alone(run, indexed, home):
@@ -444,7 +520,7 @@ def test_a_reader_that_leaves_stops_nothing(home, files, tiny, run):
     error = process.stderr.read()
     process.stderr.close()
     assert (process.wait(), error) == (0, b"")
-    assert len(run("search", "sea", "--paths")[1].splitlines()) == 5
+    assert len(run("search", "sea", "--paths", "--all")[1].splitlines()) == 5
 
 
 def test_version_and_help(run):
@@ -493,7 +569,7 @@ def test_what_cannot_be_meant_is_one_sentence(run, indexed, home, arguments, sen
 
 def test_many_words_that_end_like_a_file_are_words(run, indexed, home):
     words = " ".join(["word"] * 80) + " notes.txt"
-    code, _, error = run("search", words)
+    code, _, error = run("search", words, "--all")
     assert (code, error) == (0, "")
 
 

@@ -1,12 +1,15 @@
 import re
 import shlex
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
+from qvsearch import output
 from qvsearch.cli import app
+from qvsearch.explain import explanation_record
 from qvsearch.models.weights import MODELS
 from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
 
@@ -37,7 +40,7 @@ def test_every_command_shows_examples_in_its_help(name):
     assert f"qvsearch {name}" in str(COMMANDS[name].help) or name == "models"
 
 
-@pytest.mark.parametrize("name", ["index", "search", "check"])
+@pytest.mark.parametrize("name", ["index", "search", "explain", "status", "check"])
 def test_every_option_is_described(name):
     undescribed = {
         option
@@ -75,24 +78,45 @@ def test_every_model_and_detail_is_listed():
     }
 
 
-def test_every_field_of_the_json_is_described():
-    from test_output import Kind, hit, record
+def fields_in(text):
+    """The names in the first column of the tables of fields, with whether each has a type."""
+    rows = re.findall(r"^\| (`.*?`) \| [a-z]", text, re.M)
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+def test_every_field_of_a_hit_is_in_the_table_with_its_type():
+    from test_output import ITEM, Item, Kind, Metadata, Moment, hit, record
 
     other = hit(b"/photos/a.mp4", Kind.VIDEO, start=0.0, end=1.5).segment
-    everything = record(
-        moments=((0.25, other),),
+    metadata = Metadata("2023-07-04", "Canon", 1.0, 2.0, 3.0, True)
+    full = hit(
+        moments=(Moment(0.5, 0.25, other, 0.0, 1.5),),
         start=2.0,
         end=3.0,
         lines=(1, 2),
         snippet="a",
         width=1,
         height=1,
+        clip=True,
+        metadata=metadata,
         rerank_score=0.5,
     )
-    everything |= record(b"/photos/\xff.jpg")
-    rows = re.findall(r"^\| (`.*?`) \| [a-z]", section("`qvsearch search [QUERY]`"), re.M)
-    described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert set(everything) == described
+    full = replace(full, duplicates=(Item(b"/a", b"", *ITEM),))
+    everything = output.hit_record(full, Path("/lib"), Path("/clips/a.mp4"))
+    described = fields_in(section("`qvsearch search [QUERY]`"))
+    assert {*everything, *record(b"/photos/\xff.jpg")} == described
+
+
+def test_every_field_of_an_explanation_is_in_the_table():
+    from test_explain import SAMPLE
+
+    text = section("`qvsearch explain QUERY FILE`")
+    said = explanation_record(SAMPLE)
+    (segment,) = said["segments"]
+    (term,) = segment["terms"]
+    described = set(re.findall(r"`(\w+)`", text))
+    assert {*said, *segment, *term} <= described
+    assert fields_in(text) - {"path_b64", "folded_into_b64"} <= {*said, *segment}
 
 
 def test_every_field_of_what_index_says_is_described():

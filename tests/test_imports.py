@@ -8,12 +8,12 @@ PACKAGE = Path(__file__).parent.parent / "qvsearch"
 
 FLOORS = [
     "types errors",
-    "calibrate columns durable fields filters globs interrupt output prompt scan",
+    "calibrate columns combine durable fields filters globs interrupt moments output prompt scan",
     "backends media models stores",
     "backgrounds failures library lock manifest repair rows segments sidecar",
-    "bank batches changes demo doctor estimate fingerprint ingest missing rerank retrieve run"
-    " status duplicates lookalikes pairs sameness",
-    "__main__ cli duplicates_cli models_cli options report tables upkeep",
+    "bank batches changes demo doctor duplicates estimate explain fingerprint hits ingest"
+    " lookalikes missing pairs ranking rerank retrieve run sameness status terms",
+    "__main__ cli duplicates_cli models_cli options report search_cli tables upkeep",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qvsearch import output, tables
-from qvsearch.types import Event, Hit, Item, Kind, Moment, Segment, Skipped
+from qvsearch.types import Event, Hit, Item, Kind, Metadata, Moment, Segment, Skipped
 
+ITEM = (Kind.IMAGE, 10, 0)
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
@@ -23,7 +25,16 @@ def hit(path=b"/photos/dog.jpg", kind=Kind.IMAGE, rank=1, score=0.5, moments=(),
     rerank_score = place.pop("rerank_score", None)
     segment = Segment(Item(b"/photos", path[8:], kind, 10, mtime_ns), "00", **place)
     assert segment.item.location == path
-    return Hit(rank, score, score, segment, moments=moments, rerank_score=rerank_score)
+    return Hit(
+        rank,
+        score,
+        score,
+        segment,
+        segment.start,
+        segment.end,
+        moments=moments,
+        rerank_score=rerank_score,
+    )
 
 
 def record(*args, **place):
@@ -83,6 +94,7 @@ def test_other_text_in_json_never_breaks_a_strict_reader(text):
 def test_a_hit_says_what_it_has_and_leaves_out_the_rest():
     assert record(width=40, height=30) == {
         "rank": 1,
+        "relevance": 0.5,
         "score": 0.5,
         "kind": "image",
         "path": "/photos/dog.jpg",
@@ -98,15 +110,26 @@ def test_a_moment_a_passage_and_a_rerank_score_are_in_the_json():
     video = record(
         b"/photos/a.mp4",
         Kind.VIDEO,
-        moments=(Moment(0.25, 0.25, other),),
+        moments=(Moment(0.75, 0.25, other, 0.0, 1.5),),
         start=2.0,
         end=3.0,
         rerank_score=0.9,
     )
     assert (video["start"], video["end"], video["rerank_score"]) == (2.0, 3.0, 0.9)
-    assert video["moments"] == [{"score": 0.25, "start": 0.0, "end": 1.5}]
+    assert video["moments"] == [{"relevance": 0.75, "score": 0.25, "start": 0.0, "end": 1.5}]
     text = record(b"/photos/a.txt", Kind.TEXT, lines=(3, 9), snippet="a\nb")
     assert (text["lines"], text["snippet"]) == ([3, 9], "a\nb")
+
+
+def test_what_a_file_says_of_itself_its_copies_and_its_clip_are_in_the_json():
+    metadata = Metadata("2023-07-04T18:30:00+02:00", "Apple iPhone 12", 48.2, 16.37, 61.5, False)
+    found = replace(hit(metadata=metadata, clip=True), duplicates=(Item(b"/\xff", b"", *ITEM),))
+    said = output.hit_record(found, Path("/lib"), Path("/clips/dog.mp4"))
+    assert said["taken"] == "2023-07-04T18:30:00+02:00"
+    assert (said["camera"], said["latitude"], said["longitude"]) == ("Apple iPhone 12", 48.2, 16.37)
+    assert (said["duration"], said["page"], said["clip"]) == (61.5, False, True)
+    assert said["duplicates"] == [{"path_b64": base64.b64encode(b"/\xff").decode()}]
+    assert said["saved"] == "/clips/dog.mp4"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +168,7 @@ def test_an_event_in_json():
     ],
 )
 def test_where_in_its_item_a_segment_is(place, shown):
-    assert output.place_text(hit(**place).segment) == shown
+    assert output.place_text(hit(**place)) == shown
 
 
 def test_skipped_files_beyond_twenty_are_counted(capsysbinary):
@@ -179,7 +202,8 @@ import sys
 sys.path.insert(0, {tests!r})
 from test_output import *
 video = hit(b"/photos/holiday in the mountains.mp4", Kind.VIDEO, start=133.0, end=139.0)
-video = Hit(1, 0.61, 0.61, video.segment, moments=(Moment(0.5, 0.5, video.segment),) * 5)
+video = replace(video, moments=(Moment(0.5, 0.5, video.segment, 133.0, 139.0),) * 5)
+video = replace(video, duplicates=(video.segment.item,) * 3)
 text = hit(b"/photos/notes.md", Kind.TEXT, lines=(12, 31), snippet="word " * 100)
 long = hit(b"/photos/" + b"deep/" * 40 + b"dog.jpg", width=4000, height=3000, rerank_score=0.75)
 wide = hit("/photos/海の夕日{{}}.jpg".encode() * 1, rank=2)

@@ -1,6 +1,5 @@
 import os
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -9,20 +8,14 @@ from PIL import Image
 
 from qvsearch import search as lazy_search
 from qvsearch.errors import QvsearchError
+from qvsearch.filters import Filters
+from qvsearch.hits import MOMENTS
 from qvsearch.library import Library
 from qvsearch.prompt import QUERY_INSTRUCTION
-from qvsearch.retrieve import (
-    MOMENTS,
-    QUERY_SEGMENTS,
-    Query,
-    SearchOptions,
-    answer,
-    parse_date,
-    parse_query,
-    query_inputs,
-    search,
-)
-from qvsearch.types import Item, Kind, Segment
+from qvsearch.rerank import Rerank
+from qvsearch.retrieve import Query, SearchOptions, answer, parse_query, search
+from qvsearch.terms import QUERY_SEGMENTS, read_terms
+from qvsearch.types import Item, Kind, Metadata, RerankScope, Segment
 
 ROOT = b"/media"
 
@@ -43,9 +36,9 @@ def passage(path, line):
 
 @pytest.fixture
 def make_library(tmp_path):
-    def make(rows, root=ROOT):
+    def make(rows, root=ROOT, name="library"):
         """Make a library of (segment, vector) pairs, in two commits so that it has two files."""
-        library = Library.create(tmp_path / "library", FINGERPRINT)
+        library = Library.create(tmp_path / name, FINGERPRINT)
         library.add_root(root)
         half = len(rows) // 2
         for part in (rows[:half], rows[half:]):
@@ -63,10 +56,12 @@ def found(hits):
 
 
 def ask(library, query="red", **options):
+    """The whole ranking, whatever it is worth, unless the options say otherwise."""
+    options = {"min_relevance": 0, "dedupe": False, **options}
     return search(library, query, ColourEmbedder(), SearchOptions(**options))
 
 
-def test_each_kind_is_a_block_with_its_own_ranks(make_library):
+def test_by_kind_each_kind_is_a_block_with_its_own_ranks(make_library):
     library = make_library(
         [
             (passage(b"a.txt", 1), (9, 1, 0)),
@@ -76,7 +71,7 @@ def test_each_kind_is_a_block_with_its_own_ranks(make_library):
             (passage(b"b.txt", 1), (1, 0, 0)),
         ]
     )
-    hits = ask(library)
+    hits = ask(library, by_kind=True)
     assert found(hits) == [
         (1, "image", b"red.jpg"),
         (2, "image", b"green.jpg"),
@@ -88,25 +83,50 @@ def test_each_kind_is_a_block_with_its_own_ranks(make_library):
     assert hits[2].score == pytest.approx(2**-0.5, abs=2e-3)
 
 
+def test_kinds_stand_in_one_list_by_relevance(make_library):
+    """Texts score higher than pictures here, as they do with the real model."""
+    pictures = [(picture(b"%d.jpg" % n), (1, 9, n % 5)) for n in range(40)]
+    passages = [(passage(b"%d.txt" % n, 1), (4, 9, n % 5)) for n in range(40)]
+    answer = (picture(b"answer.jpg"), (7, 9, 0))
+    hits = ask(make_library([*pictures, *passages, answer]), top=81)
+    assert [hit.rank for hit in hits] == list(range(1, 82))
+    assert hits[0].segment.item.path == b"answer.jpg"
+    assert min(hit.score for hit in hits if hit.segment.item.kind is Kind.TEXT) > max(
+        hit.score for hit in hits[1:] if hit.segment.item.kind is Kind.IMAGE
+    )
+    relevance = [hit.relevance for hit in hits]
+    assert relevance == sorted(relevance, reverse=True)
+
+
+def test_only_what_is_relevant_is_shown_unless_all_is_asked_for(make_library):
+    random = np.random.default_rng(5)
+    rows = [(picture(b"%d.jpg" % n), (0, *random.normal(size=2))) for n in range(60)]
+    nothing = make_library(rows, name="nothing")
+    library = make_library([*rows, (picture(b"red.jpg"), (1, 0, 0))])
+    assert [path for _, _, path in found(ask(library, min_relevance=0.5))] == [b"red.jpg"]
+    assert ask(nothing, min_relevance=0.5) == []
+    assert len(ask(nothing, top=100)) == 60
+
+
 def test_the_public_name_is_this_function():
     assert lazy_search is search
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("filters", "expected"),
     [
-        ({"kinds": frozenset({Kind.TEXT})}, [b"c/d.txt"]),
-        ({"kinds": frozenset({Kind.IMAGE, Kind.VIDEO})}, [b"a/1.jpg", b"ab/2.jpg", b"a/3.mp4"]),
-        ({"under": b"/media/a"}, [b"a/1.jpg", b"a/3.mp4"]),
-        ({"under": b"/media/a/1.jpg"}, [b"a/1.jpg"]),
-        ({"under": b"/"}, [b"a/1.jpg", b"ab/2.jpg", b"a/3.mp4", b"c/d.txt"]),
-        ({"after": 20}, [b"ab/2.jpg", b"a/3.mp4"]),
-        ({"before": 20}, [b"a/1.jpg", b"c/d.txt"]),
-        ({"after": 10, "before": 20}, [b"a/1.jpg"]),
-        ({"after": 10, "kinds": frozenset({Kind.VIDEO}), "under": b"/media/a"}, [b"a/3.mp4"]),
+        (Filters(kinds=frozenset({Kind.TEXT})), [b"c/d.txt"]),
+        (Filters(kinds=frozenset({Kind.IMAGE, Kind.VIDEO})), [b"a/1.jpg", b"ab/2.jpg", b"a/3.mp4"]),
+        (Filters(under=(b"/media/a",)), [b"a/1.jpg", b"a/3.mp4"]),
+        (Filters(under=(b"/media/a/1.jpg",)), [b"a/1.jpg"]),
+        (Filters(under=(b"/",)), [b"a/1.jpg", b"ab/2.jpg", b"a/3.mp4", b"c/d.txt"]),
+        (Filters(after=20), [b"ab/2.jpg", b"a/3.mp4"]),
+        (Filters(before=20), [b"a/1.jpg", b"c/d.txt"]),
+        (Filters(after=10, before=20), [b"a/1.jpg"]),
+        (Filters(frozenset({Kind.VIDEO}), (b"/media/a",), after=10), [b"a/3.mp4"]),
     ],
 )
-def test_filters(make_library, options, expected):
+def test_filters(make_library, filters, expected):
     library = make_library(
         [
             (picture(b"a/1.jpg", mtime_ns=10), (4, 1, 0)),
@@ -115,7 +135,7 @@ def test_filters(make_library, options, expected):
             (passage(b"c/d.txt", 1), (1, 1, 0)),
         ]
     )
-    assert [path for _, _, path in found(ask(library, **options))] == expected
+    assert {path for _, _, path in found(ask(library, filters=filters))} == set(expected)
 
 
 def test_a_folder_may_be_asked_for_by_a_link(make_library, tmp_path):
@@ -125,14 +145,14 @@ def test_a_folder_may_be_asked_for_by_a_link(make_library, tmp_path):
     root = os.fsencode(real)
     item = Item(root, b"a.jpg", Kind.IMAGE, 1, 0)
     library = make_library([(Segment(item, "0"), (1, 0, 0))], root)
-    assert len(ask(library, under=os.fsencode(tmp_path / "link"))) == 1
+    assert len(ask(library, filters=Filters(under=(os.fsencode(tmp_path / "link"),)))) == 1
 
 
 def test_a_folder_that_nobody_knows_is_said_and_one_without_files_is_not(make_library, tmp_path):
     library = make_library([(picture(b"a/1.jpg"), (1, 0, 0))])
     with pytest.raises(QvsearchError, match=r"there is no /med, nor anything below it"):
-        ask(library, under=b"/med")
-    assert ask(library, under=os.fsencode(tmp_path)) == []
+        ask(library, filters=Filters(under=(b"/med",)))
+    assert ask(library, filters=Filters(under=(os.fsencode(tmp_path),))) == []
 
 
 def test_nothing_left_by_the_filters_needs_no_model(make_library):
@@ -141,16 +161,16 @@ def test_nothing_left_by_the_filters_needs_no_model(make_library):
     def load():
         raise AssertionError("loaded")
 
-    options = SearchOptions(before=-(10**9))
+    options = SearchOptions(filters=Filters(before=-(10**9)))
     assert answer(library, Query("red"), options, load) == []
 
 
 def test_a_video_is_one_hit_with_its_other_moments(make_library):
-    rows = [(moment(b"long.mp4", start), (10, start, 0)) for start in range(9)]
+    rows = [(moment(b"long.mp4", 10 * place), (10, place, 0)) for place in range(9)]
     library = make_library([*rows, (moment(b"short.mp4", 0), (10, 0.5, 0))])
     first, second = ask(library)
     assert (first.segment.item.path, first.segment.start) == (b"long.mp4", 0)
-    assert [each.segment.start for each in first.moments] == [1, 2, 3, 4, 5]
+    assert [each.segment.start for each in first.moments] == [10, 20, 30, 40, 50]
     assert len(first.moments) == MOMENTS
     scores = [first.score, *(each.score for each in first.moments)]
     assert scores == sorted(scores, reverse=True)
@@ -167,9 +187,19 @@ def test_top_counts_items_though_one_item_fills_the_first_rows(make_library):
     assert len(ask(library, top=100)) == 31
 
 
-def test_copies_are_hits_of_their_own(make_library):
+def test_copies_are_one_hit_unless_asked_for(make_library):
     library = make_library([(picture(path, content="same"), (1, 0, 0)) for path in (b"a", b"b")])
     assert [path for _, _, path in found(ask(library))] == [b"a", b"b"]
+    (hit,) = ask(library, dedupe=True)
+    assert (hit.segment.item.path, [item.path for item in hit.duplicates]) == (b"a", [b"b"])
+
+
+def test_many_copies_do_not_crowd_the_others_out(make_library):
+    copies = [(picture(b"copy-%03d.jpg" % n, content="same"), (1, 0, 0)) for n in range(300)]
+    others = [(picture(b"%d.jpg" % n, content=str(n)), (5, 1 + n, 0)) for n in range(4)]
+    hits = ask(make_library([*copies, *others]), dedupe=True, top=5)
+    assert [hit.segment.item.path for hit in hits[:2]] == [b"copy-000.jpg", b"0.jpg"]
+    assert len(hits) == 5
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -192,7 +222,8 @@ def test_hits_equal_a_plain_computation_over_all_rows(make_library, seed):
     for segment, score in zip(library.segments.values(), scores, strict=True):
         best[segment.item.path] = max(score, best.get(segment.item.path, -2))
     expected = sorted(best.values(), reverse=True)[:7]
-    hits = search(library, "anything", Fixed(), SearchOptions(top=7))
+    options = SearchOptions(top=7, min_relevance=0, dedupe=False)
+    hits = search(library, "anything", Fixed(), options)
     assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-6)
     assert [best[hit.segment.item.path] for hit in hits] == pytest.approx(expected, abs=1e-6)
 
@@ -222,14 +253,15 @@ def test_words_are_words_and_existing_files_are_files(red_picture, tmp_path, mon
     assert parse_query(None, b"red.png") == Query(image=os.fsencode(red_picture))
     assert parse_query("dog", instruction="Find cats.").instruction == "Find cats."
     for nothing in ("", "  ", None):
-        with pytest.raises(QvsearchError, match="the query is empty"):
+        with pytest.raises(QvsearchError, match="the query looks for nothing"):
             parse_query(nothing)
 
 
 def test_a_query_has_the_retrieval_instruction(red_picture):
-    (words,) = query_inputs(Query("a dog"), 262_144)
+    ((words,),) = (term.inputs for term in read_terms(Query("a dog"), 262_144))
     assert (words.text, words.images, words.instruction) == ("a dog", (), QUERY_INSTRUCTION)
-    (file,) = query_inputs(Query(file=os.fsencode(red_picture), instruction="Find it."), 262_144)
+    asked = Query(file=os.fsencode(red_picture), instruction="Find it.")
+    ((file,),) = (term.inputs for term in read_terms(asked, 262_144))
     assert file.instruction == "Find it."
 
 
@@ -242,7 +274,8 @@ def test_a_picture_and_words_are_one_input(make_library, red_picture):
         ]
     )
     embedder = ColourEmbedder()
-    hits = search(library, parse_query("blue", os.fsencode(red_picture)), embedder)
+    query = parse_query("blue", os.fsencode(red_picture))
+    hits = search(library, query, embedder, SearchOptions(min_relevance=0))
     assert hits[0].segment.item.path == b"purple.jpg"
     (seen,) = embedder.seen
     assert (seen.text, len(seen.images)) == ("blue", 1)
@@ -255,7 +288,7 @@ def test_a_text_file_as_the_query_is_several_passages(make_library, tmp_path):
     filler = "\n\n".join("nothing to see here " * 20 for _ in range(60))
     long.write_text(f"blue blue blue\n\n{filler}\n\nred red red")
     embedder = ColourEmbedder()
-    hits = search(library, str(long), embedder)
+    hits = search(library, str(long), embedder, SearchOptions(min_relevance=0, dedupe=False))
     assert len(embedder.seen) == QUERY_SEGMENTS
     assert "blue" in embedder.seen[0].text
     assert "red" in embedder.seen[-1].text
@@ -315,29 +348,6 @@ def test_an_unreadable_query_is_said_before_a_model_is_loaded(
         answer(library, query, SearchOptions(), load)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2023-07-04T18:30:00+00:00", datetime(2023, 7, 4, 18, 30, tzinfo=UTC)),
-        ("2023-07-04T18:30:00Z", datetime(2023, 7, 4, 18, 30, tzinfo=UTC)),
-        ("1969-07-20T20:17+02:00", datetime(1969, 7, 20, 18, 17, tzinfo=UTC)),
-    ],
-)
-def test_dates_with_a_zone(text, expected):
-    assert parse_date("--after", text) == int(expected.timestamp()) * 10**9
-
-
-def test_dates_without_a_zone_are_local():
-    assert parse_date("--after", "2023-07-04") == int(datetime(2023, 7, 4).timestamp()) * 10**9
-    assert parse_date("--after", None) is None
-
-
-@pytest.mark.parametrize("text", ["yesterday", "", "2023-13-01", "04.07.2023"])
-def test_what_is_no_date_is_said(text):
-    with pytest.raises(QvsearchError, match="--before '.*' is no date; write 2023-07-04 or"):
-        parse_date("--before", text)
-
-
 @pytest.fixture
 def colour_files(tmp_path, make_library):
     """A library of real files whose vectors are all alike, so that only a reranker tells them."""
@@ -356,12 +366,13 @@ def colour_files(tmp_path, make_library):
     return make_library(rows, os.fsencode(root))
 
 
-def rerank(library, count, top=10, missed=None):
-    reranker = ColourReranker()
+def rerank(library, judged, missed=None, reranker=None, seconds=None, **options):
+    reranker = reranker or ColourReranker()
+    how = Rerank(options.pop("scope", RerankScope.ALL), judged, seconds)
     hits = answer(
         library,
         Query("red"),
-        SearchOptions(top=top, rerank=count),
+        SearchOptions(min_relevance=0, dedupe=False, rerank=how, **options),
         ColourEmbedder,
         lambda: reranker,
         missed or (lambda skipped: pytest.fail(str(skipped))),
@@ -369,40 +380,70 @@ def rerank(library, count, top=10, missed=None):
     return reranker, hits
 
 
-def test_a_reranker_reorders_each_kind_and_both_scores_stay(colour_files):
+def test_a_reranker_reorders_the_list_and_both_scores_stay(colour_files):
     before = ask(colour_files)
-    assert [path for _, _, path in found(before)][:3] == [b"blue.png", b"green.png", b"red.png"]
+    assert {path for _, _, path in found(before)[:2]} == {b"blue.png", b"blue.txt"}
     reranker, hits = rerank(colour_files, 20)
-    assert found(hits)[:4:3] == [(1, "image", b"red.png"), (1, "text", b"red.txt")]
+    assert {path for _, _, path in found(hits)[:2]} == {b"red.png", b"red.txt"}
     assert len(reranker.seen) == 6
     assert hits[0].rerank_score == pytest.approx(1, abs=0.01)
+    relevance = [hit.relevance for hit in hits]
+    assert relevance == sorted(relevance, reverse=True)
     cosines = {hit.segment.item.path: hit.score for hit in before}
     assert {hit.segment.item.path: hit.score for hit in hits} == cosines
 
 
-def test_the_first_hits_over_all_kinds_are_judged(colour_files):
-    reranker, hits = rerank(colour_files, 3)
+def test_by_kind_the_first_hits_over_all_kinds_are_judged(colour_files):
+    reranker, hits = rerank(colour_files, 3, by_kind=True)
     assert len(reranker.seen) == 3
     judged = [hit.segment.item.path for hit in hits if hit.rerank_score is not None]
     assert sorted(judged) == [b"blue.png", b"blue.txt", b"green.png"]
-    assert [path for _, _, path in found(hits)][:3] == [b"green.png", b"blue.png", b"red.png"]
+
+
+def test_auto_judges_texts_and_pages_only(colour_files):
+    rows = list(colour_files.segments)
+    pages = [
+        replace(colour_files.segments[row], metadata=Metadata(page=True))
+        for row in rows
+        if colour_files.segments[row].item.path == b"green.png"
+    ]
+    colour_files.add(pages, colour_files.vectors(rows[:1]))
+    colour_files.remove(
+        [row for row in rows if colour_files.segments[row].item.path == b"green.png"][:1]
+    )
+    reranker, hits = rerank(colour_files, 20, scope=RerankScope.AUTO)
+    judged = {hit.segment.item.path for hit in hits if hit.rerank_score is not None}
+    assert judged == {b"red.txt", b"blue.txt", b"green.txt", b"green.png"}
+    assert len(reranker.seen) == 4
+
+
+def test_a_budget_that_does_not_last_judges_the_first_and_leaves_the_others(colour_files):
+    reranker, hits = rerank(colour_files, 20, seconds=0.0)
+    assert len(reranker.seen) == 1
+    assert sum(hit.rerank_score is not None for hit in hits) == 1
+    assert len(hits) == 6
+    assert len(rerank(colour_files, 20, seconds=1e6)[0].seen) == 6
 
 
 def test_a_reranker_sees_more_than_is_shown(colour_files):
-    _, hits = rerank(colour_files, 6, top=1)
+    _, hits = rerank(colour_files, 6, top=1, by_kind=True)
     assert found(hits) == [(1, "image", b"red.png"), (1, "text", b"red.txt")]
 
 
-def test_hits_whose_file_is_gone_or_changed_come_last_and_are_told(colour_files):
+def test_hits_whose_file_is_gone_or_changed_keep_their_place_and_are_told(colour_files):
     root = colour_files.roots[0].decode()
     os.remove(f"{root}/red.png")
     with open(f"{root}/blue.png", "ab") as file:
         file.write(b"more")
     missed = []
     _, hits = rerank(colour_files, 20, missed=missed.append)
-    assert [path for _, _, path in found(hits)][:3] == [b"green.png", b"blue.png", b"red.png"]
-    assert [hit.rerank_score is None for hit in hits[:3]] == [False, True, True]
-    assert [os.path.basename(skipped.path) for skipped in missed] == [b"blue.png", b"red.png"]
+    unjudged = {hit.segment.item.path for hit in hits if hit.rerank_score is None}
+    assert unjudged == {b"red.png", b"blue.png"}
+    before = {hit.segment.item.path: hit.relevance for hit in ask(colour_files)}
+    assert all(
+        hit.relevance == before[hit.segment.item.path] for hit in hits if hit.rerank_score is None
+    )
+    assert sorted(os.path.basename(skipped.path) for skipped in missed) == [b"blue.png", b"red.png"]
 
 
 def test_an_instruction_of_the_user_reaches_the_reranker(colour_files):
@@ -415,5 +456,6 @@ def test_an_instruction_of_the_user_reaches_the_reranker(colour_files):
 
     for instruction in (QUERY_INSTRUCTION, "Find paint."):
         query = replace(Query("red"), instruction=instruction)
-        answer(colour_files, query, SearchOptions(rerank=2), ColourEmbedder, Recorder)
+        options = SearchOptions(rerank=Rerank(RerankScope.ALL))
+        answer(colour_files, query, options, ColourEmbedder, Recorder)
     assert asked == [None, "Find paint."]

@@ -1,0 +1,49 @@
+"""One judgement from several: what is looked for, what examples look like, what is to be left out.
+
+Evidence is log-odds that a row answers, 0 at the cut; relevance is the probability it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from qvsearch.types import Vectors
+
+
+def relevance_of(evidence: float) -> float:
+    """Return the probability, 0 to 1, that log-odds stand for."""
+    return float((1 + np.tanh(evidence / 2)) / 2)  # the sigmoid, without overflow
+
+
+def evidence_of(relevance: float) -> float:
+    """Return the log-odds of a probability, infinite at 0 and 1."""
+    with np.errstate(divide="ignore"):
+        return float(np.log(relevance) - np.log1p(-relevance))
+
+
+def combine(
+    wanted: Sequence[tuple[float, Vectors]], unwanted: Sequence[tuple[float, Vectors]]
+) -> Vectors:
+    """Return the evidence (n,) of a query whose terms come as (weight, evidence (n,)).
+
+    What is wanted counts by its weighted mean, the logarithmic opinion pool (Genest and Zidek
+    1986). Of that remains the share that is none of the unwanted, taken for independent:
+    P = P(wanted) * (1 - P(unwanted)) ** weight.
+    """
+    total = sum(weight for weight, _ in wanted)
+    pooled = np.zeros_like(wanted[0][1])
+    for weight, evidence in wanted:
+        pooled += np.float32(weight / total) * evidence
+    if not unwanted:
+        return pooled
+    log_odds = -np.logaddexp(0, -pooled, dtype=np.float64)  # log P(wanted)
+    for weight, evidence in unwanted:
+        log_odds -= weight * np.logaddexp(0, evidence)  # log (1 - P(unwanted))
+    with np.errstate(divide="ignore"):
+        log_odds -= np.log(-np.expm1(log_odds))
+    combined: Vectors = log_odds.astype(np.float32)
+    return combined

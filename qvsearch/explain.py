@@ -1,0 +1,248 @@
+"""Why a file is or is not an answer: what the search makes of it, step by step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.calibrate import RowLevel
+from qvsearch.combine import evidence_of, relevance_of
+from qvsearch.filters import hidden_by
+from qvsearch.fingerprint import Choice, load_embedder
+from qvsearch.hits import best_hits, best_rows
+from qvsearch.output import path_fields, present
+from qvsearch.ranking import rank_rows
+from qvsearch.retrieve import SearchOptions, allowed_rows
+from qvsearch.scan import is_below
+from qvsearch.terms import Query, parse_query, read_terms
+from qvsearch.types import kind_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qvsearch.library import Library
+    from qvsearch.ranking import Ranking
+    from qvsearch.types import Embedder, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What one term of a query makes of a segment; `weight` is negative where it leaves out."""
+
+    text: str
+    weight: float
+    level: RowLevel
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A segment as a query sees it: over all terms, and for each of them."""
+
+    segment: Segment
+    score: float
+    relevance: float
+    terms: tuple[Weighed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the search makes of one file.
+
+    `reason` says why it is no hit, None where it is one. `rank` counts from 1 among the `items`
+    that pass the filters; it is what the file would have where a filter hides it. `cut` is the
+    least relevance that is shown.
+    """
+
+    path: bytes
+    reason: str | None
+    segments: tuple[Explained, ...] = ()
+    relevance: float | None = None
+    rank: int | None = None
+    items: int | None = None
+    cut: float | None = None
+    hidden_by: tuple[str, ...] = ()
+    folded_into: bytes | None = None
+
+
+def explain(
+    library: Library,
+    query: Query | str,
+    path: bytes | str,
+    embedder: Embedder | None = None,
+    options: SearchOptions | None = None,
+) -> Explanation:
+    """Say why a file is or is not among the hits of a search, its segments best first.
+
+    The library's own model is loaded where no embedder is given. Raises QvsearchError as `search`
+    does; that the library does not hold the file is an answer.
+    """
+    return explained(
+        library,
+        parse_query(query) if isinstance(query, str) else query,
+        os.path.abspath(os.fsencode(path)),
+        options or SearchOptions(),
+        lambda: embedder or load_embedder(library.fingerprint, Choice()),
+    )
+
+
+def explained(
+    library: Library,
+    query: Query,
+    path: bytes,
+    options: SearchOptions,
+    load: Callable[[], Embedder],
+) -> Explanation:
+    """Do what `explain` does, loading the model only when it is needed; `path` is absolute."""
+    allowed = allowed_rows(library, options.filters)
+    rows = _rows_of(library, path)
+    if not rows:
+        return Explanation(path, _why_absent(library, path))
+    terms = read_terms(query, library.fingerprint.detail.max_pixels)
+    ranking = rank_rows(library, terms, load())
+    rows.sort(key=lambda row: -ranking.evidence[row])
+    best = rows[0]
+    others = list(best_rows(library, ranking, allowed, -np.inf))
+    rank = 1 + sum(bool(ranking.evidence[row] > ranking.evidence[best]) for row in others)
+    relevance = relevance_of(float(ranking.evidence[best]))
+    hidden = tuple(hidden_by(library.segments[best], options.filters))
+    leader = None if hidden else _leader(library, ranking, allowed, path, options)
+    return Explanation(
+        path=path,
+        reason=_why_hidden(hidden, leader, relevance, rank, options),
+        segments=tuple(_explained(library, ranking, row) for row in rows),
+        relevance=relevance,
+        rank=rank,
+        items=len(others),
+        cut=options.min_relevance,
+        hidden_by=hidden,
+        folded_into=leader,
+    )
+
+
+def _rows_of(library: Library, path: bytes) -> list[int]:
+    places = library.by_location()
+    return list(places.get(path) or places.get(os.path.realpath(path), []))
+
+
+def _why_absent(library: Library, path: bytes) -> str:
+    """Say why the library does not hold a file, as far as can be told."""
+    failed = [each for each in library.load_failures() if each.path == path]
+    if failed:
+        return f"it could not be indexed: {failed[0].reason}"
+    if not os.path.lexists(path):
+        return "there is no such file, and the library knows none of this name"
+    if Path(os.fsdecode(path)).is_dir():
+        return "it is a folder; name a file"
+    if kind_of(path) is None:
+        return "qvsearch does not take files of this suffix"
+    if not any(is_below(path, root) for root in library.roots):
+        return "it lies in none of the library's folders; take it in with: qvsearch index"
+    return "it is not indexed: new since the last `qvsearch index`, or left out by its options"
+
+
+def _leader(
+    library: Library,
+    ranking: Ranking,
+    allowed: NDArray[np.bool_],
+    path: bytes,
+    options: SearchOptions,
+) -> bytes | None:
+    """Return the path of the hit that a file is folded into as a near-duplicate."""
+    least = evidence_of(options.min_relevance)
+    hits = best_hits(library, ranking, allowed, options.top, least=least, dedupe=options.dedupe)
+    for hit in hits:
+        if any(item.location == path for item in hit.duplicates):
+            return hit.segment.item.location
+    return None
+
+
+def _why_hidden(
+    hidden: Sequence[str],
+    leader: bytes | None,
+    relevance: float,
+    rank: int,
+    options: SearchOptions,
+) -> str | None:
+    """Return the first thing that keeps a file from being a hit; None where it is one."""
+    if hidden:
+        return "hidden by " + "; ".join(hidden)
+    if relevance < options.min_relevance:
+        return f"its relevance is below the cut of {options.min_relevance:g}; see --min-relevance"
+    if leader is not None:
+        return f"a near-duplicate of {os.fsdecode(leader)}, which ranks higher; see --no-dedupe"
+    if rank > options.top:
+        return f"{rank - 1} files rank higher, and {options.top} are shown; see --top"
+    return None
+
+
+def _explained(library: Library, ranking: Ranking, row: int) -> Explained:
+    return Explained(
+        library.segments[row],
+        float(ranking.scores[row]),
+        relevance_of(float(ranking.evidence[row])),
+        tuple(
+            Weighed(each.term.text, each.term.weight, each.calibrated.row(row))
+            for each in ranking.terms
+        ),
+    )
+
+
+def explanation_record(found: Explanation) -> dict[str, object]:
+    """Return what `explain --json` says."""
+    folded = {} if found.folded_into is None else path_fields("folded_into", found.folded_into)
+    return present(
+        {
+            **path_fields("path", found.path),
+            "reason": found.reason,
+            "relevance": _rounded(found.relevance),
+            "cut": found.cut,
+            "rank": found.rank,
+            "items": found.items,
+            "hidden_by": list(found.hidden_by) or None,
+            **folded,
+            "segments": [_segment_record(each) for each in found.segments] or None,
+        }
+    )
+
+
+def _segment_record(each: Explained) -> dict[str, object]:
+    segment = each.segment
+    return present(
+        {
+            "start": segment.start,
+            "end": segment.end,
+            "clip": segment.clip or None,
+            "lines": None if segment.lines is None else list(segment.lines),
+            "relevance": _rounded(each.relevance),
+            "score": _rounded(each.score),
+            "terms": [_term_record(term) for term in each.terms],
+        }
+    )
+
+
+def _term_record(term: Weighed) -> dict[str, object]:
+    level, kind = term.level, term.level.kind
+    mean, spread = level.background or (None, None)
+    return present(
+        {
+            "term": term.text,
+            "weight": term.weight,
+            "relevance": _rounded(level.relevance),
+            "score": _rounded(level.score),
+            "adjusted": _rounded(level.adjusted),
+            "centre": _rounded(kind.centre),
+            "spread": _rounded(kind.spread),
+            "cut": _rounded(kind.cut),
+            "bank_mean": _rounded(mean),
+            "bank_spread": _rounded(spread),
+        }
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

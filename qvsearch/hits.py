@@ -1,0 +1,97 @@
+"""Rows that answer, as hits: one an item, its moments joined, its near-duplicates folded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.combine import relevance_of
+from qvsearch.duplicates import fold
+from qvsearch.moments import Scored, moments
+from qvsearch.types import Hit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qvsearch.library import Library
+    from qvsearch.ranking import Ranking
+
+MOMENTS = 5  # other moments or passages of an item that a hit carries
+FIRST_ROWS = 1024  # put in order at first; answers of one long video are rarely more
+
+
+def best_hits(
+    library: Library,
+    ranking: Ranking,
+    mask: NDArray[np.bool_],
+    count: int,
+    *,
+    least: float,
+    dedupe: bool,
+) -> list[Hit]:
+    """Return the first `count` items, best first, with a row in the mask of evidence `least`."""
+    rows = best_rows(library, ranking, mask, least)
+    groups = _folded(library, rows, count) if dedupe else [[row] for row in islice(rows, count)]
+    return [
+        _hit(library, ranking, group, rank, least) for rank, group in enumerate(groups, start=1)
+    ]
+
+
+def best_rows(
+    library: Library, ranking: Ranking, mask: NDArray[np.bool_], least: float
+) -> Iterator[int]:
+    """Yield the best row of each item, best first, ties by row number."""
+    evidence, items = ranking.evidence, library.columns.items
+    rows = np.flatnonzero(mask & (evidence >= least))
+    seen: set[int] = set()
+    count = FIRST_ROWS
+    while True:
+        first = rows
+        if count < len(rows):
+            first = np.sort(rows[np.argpartition(-evidence[rows], count)[:count]])
+        for row in first[np.argsort(-evidence[first], kind="stable")].tolist():
+            if items[row] not in seen:
+                seen.add(items[row])
+                yield row
+        if count >= len(rows):
+            return
+        count *= 4
+
+
+def _folded(library: Library, rows: Iterator[int], count: int) -> list[list[int]]:
+    """Return `count` groups of near-duplicates, the best row of each first."""
+    taken = list(islice(rows, count))
+    while True:
+        leaders = fold([library.segments[row] for row in taken], library.vectors(taken))
+        groups: dict[int, list[int]] = {}
+        for row, leader in zip(taken, leaders, strict=True):
+            groups.setdefault(leader, []).append(row)
+        more = list(islice(rows, len(taken))) if len(groups) < count else []
+        if not more:
+            return list(groups.values())[:count]
+        taken += more
+
+
+def _hit(library: Library, ranking: Ranking, group: list[int], rank: int, least: float) -> Hit:
+    """Return the hit of the item of a group's first row, the others its duplicates."""
+    items, segments = library.columns.items, library.segments
+    rows = np.flatnonzero(items == items[group[0]]).tolist()
+    scored = [
+        Scored(float(ranking.evidence[row]), float(ranking.scores[row]), segments[row])
+        for row in rows
+    ]
+    best, *others = moments(scored)
+    shown = [each for each in others if each.relevance >= relevance_of(least)]
+    return Hit(
+        rank,
+        best.relevance,
+        best.score,
+        best.segment,
+        best.start,
+        best.end,
+        moments=tuple(shown[:MOMENTS]),
+        duplicates=tuple(segments[row].item for row in group[1:]),
+    )

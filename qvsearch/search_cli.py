@@ -1,0 +1,259 @@
+"""The commands that ask a library: search and explain; they parse, call one function and print."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qvsearch import options, output
+from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.types import Hub
+
+if TYPE_CHECKING:
+    from qvsearch.types import Hit
+
+NOTHING_FOUND = 1  # exit code
+
+searching = typer.Typer(rich_markup_mode=None)
+
+QueryText = Annotated[
+    str | None, typer.Argument(metavar="QUERY", help="Words, or the path of a file.")
+]
+
+
+@searching.command(cls=options.SearchCommand)
+def search(
+    query: QueryText = None,
+    image: options.Image = None,
+    like: options.Like = None,
+    not_: options.Not = None,
+    unlike: options.Unlike = None,
+    like_weight: options.LikeWeight = 1.0,
+    not_weight: options.NotWeight = 1.0,
+    top: options.Top = 10,
+    all_: options.All = False,
+    min_relevance: options.MinRelevance = None,
+    by_kind: options.ByKind = False,
+    no_dedupe: options.NoDedupe = False,
+    kind: options.Kinds = None,
+    under: options.Under = None,
+    glob: options.Glob = None,
+    after: options.After = None,
+    before: options.Before = None,
+    camera: options.Camera = None,
+    near: options.Near = None,
+    min_size: options.MinSize = None,
+    duration: options.Duration = None,
+    orientation: options.OrientationOption = None,
+    rerank: options.RerankOption = None,
+    rerank_top: options.RerankTop = 20,
+    rerank_budget: options.RerankBudget = None,
+    reranker: options.RerankerName = None,
+    save_clips: options.SaveClips = None,
+    instruction: options.Instruction = None,
+    paths: options.PathsOnly = False,
+    print0: options.Print0 = False,
+    library: options.LibraryName = None,
+    model: options.Model = None,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    hub: options.HubOption = Hub.HUGGINGFACE,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Find photos, moments of videos and passages of texts.
+
+    Only what is relevant is shown; where nothing is, the exit code is 1.
+
+    \b
+    qvsearch search "dog on a beach at sunset"
+    qvsearch search photo.jpg --kind video
+    qvsearch search "the same sofa, but green" --image sofa.jpg
+    qvsearch search beach --not people --like dunes.jpg --camera iphone
+    qvsearch search snow --under ~/Photos --after 2023-01-01 --before 2024-01-01
+    qvsearch search mountains --near 46.56,7.69,20 --orientation landscape
+    qvsearch search goal --kind video --save-clips goals
+    qvsearch search cake --kind image -0 | xargs -0 cp -t /tmp/cakes
+    qvsearch search --rerank "invoice from March" --json | jq -r .path
+    qvsearch search -- "-40 degrees"
+    """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
+    from qvsearch.filters import parse_filters
+    from qvsearch.fingerprint import Choice, find_reranker, load_embedder, open_library
+    from qvsearch.library import library_folder
+    from qvsearch.rerank import Rerank, parse_budget
+    from qvsearch.retrieve import SearchOptions, answer
+    from qvsearch.terms import parse_query
+
+    if json + paths + print0 > 1:
+        raise QvsearchError("--json, --paths and --print0 are three ways to print; give one")
+    asked = parse_query(
+        query,
+        image,
+        instruction,
+        without=not_ or (),
+        like=like or (),
+        unlike=unlike or (),
+        like_weight=like_weight,
+        not_weight=not_weight,
+    )
+    seconds = parse_budget(rerank_budget)
+    which = SearchOptions(
+        top,
+        parse_filters(
+            kinds=kind or (),
+            under=under or (),
+            globs=glob or (),
+            after=after,
+            before=before,
+            camera=camera,
+            near=near,
+            min_size=min_size,
+            duration=duration,
+            orientation=orientation,
+        ),
+        _cut(all_, min_relevance),
+        by_kind,
+        not no_dedupe,
+        Rerank(rerank, rerank_top, seconds) if rerank else None,
+    )
+    choice = Choice(model, None, None, device, dtype, hub)
+    opened = open_library(library_folder(library), choice)
+    output.hint_demo(opened.fingerprint, quiet)
+    hits = answer(
+        opened,
+        asked,
+        which,
+        lambda: load_embedder(opened.fingerprint, choice),
+        find_reranker(reranker, choice) if rerank else None,
+        lambda skipped: output.hint(
+            f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}", quiet
+        ),
+    )
+    saved = [None] * len(hits) if save_clips is None else _save_clips(hits, save_clips)
+    if json:
+        output.write_json(
+            output.hit_record(hit, opened.folder, clip)
+            for hit, clip in zip(hits, saved, strict=True)
+        )
+    elif paths or print0:
+        output.write_paths(hits, b"\0" if print0 else b"\n")
+    elif hits:
+        from qvsearch.tables import print_hits
+
+        print_hits(hits, by_kind=by_kind)
+    if not hits:
+        output.hint("nothing in this library matches; --all shows what comes nearest", quiet)
+        raise typer.Exit(NOTHING_FOUND)
+
+
+def _cut(all_: bool, min_relevance: float | None) -> float:
+    from qvsearch.retrieve import CUT
+
+    if all_ and min_relevance is not None:
+        raise QvsearchError("--all is --min-relevance 0; give one of them")
+    if all_:
+        return 0.0
+    return CUT if min_relevance is None else min_relevance
+
+
+def _save_clips(hits: Sequence["Hit"], folder: Path) -> list[Path | None]:
+    """Cut each video's moment out; one that fails is said, and costs its own clip only."""
+    from qvsearch.media.cut import save_clip
+
+    saved: list[Path | None] = []
+    for hit in hits:
+        saved.append(None)
+        if hit.start is None or hit.end is None:
+            continue
+        location = hit.segment.item.location
+        try:
+            saved[-1] = save_clip(location, hit.start, hit.end, folder)
+        except MediaError as error:
+            output.fail(f"no clip of {output.safe_text(location)}: {error}")
+    return saved
+
+
+@searching.command()
+def explain(
+    query: QueryText,
+    file: Annotated[bytes, typer.Argument(parser=options.path, metavar="FILE", help="Any file.")],
+    image: options.Image = None,
+    like: options.Like = None,
+    not_: options.Not = None,
+    unlike: options.Unlike = None,
+    like_weight: options.LikeWeight = 1.0,
+    not_weight: options.NotWeight = 1.0,
+    top: options.Top = 10,
+    all_: options.All = False,
+    min_relevance: options.MinRelevance = None,
+    no_dedupe: options.NoDedupe = False,
+    kind: options.Kinds = None,
+    under: options.Under = None,
+    glob: options.Glob = None,
+    after: options.After = None,
+    before: options.Before = None,
+    camera: options.Camera = None,
+    near: options.Near = None,
+    min_size: options.MinSize = None,
+    duration: options.Duration = None,
+    orientation: options.OrientationOption = None,
+    instruction: options.Instruction = None,
+    library: options.LibraryName = None,
+    model: options.Model = None,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    hub: options.HubOption = Hub.HUGGINGFACE,
+    json: options.Json = False,
+) -> None:
+    """Say why a file is or is not an answer to a query.
+
+    \b
+    qvsearch explain "dog on a beach" IMG_2041.jpg
+    qvsearch explain "dog on a beach" IMG_2041.jpg --after 2020-01-01 --json
+    """  # noqa: D301
+    from qvsearch.explain import explained, explanation_record
+    from qvsearch.filters import parse_filters
+    from qvsearch.fingerprint import Choice, load_embedder, open_library
+    from qvsearch.library import library_folder
+    from qvsearch.retrieve import SearchOptions
+    from qvsearch.terms import parse_query
+
+    asked = parse_query(
+        query,
+        image,
+        instruction,
+        without=not_ or (),
+        like=like or (),
+        unlike=unlike or (),
+        like_weight=like_weight,
+        not_weight=not_weight,
+    )
+    which = SearchOptions(
+        top,
+        parse_filters(
+            kinds=kind or (),
+            under=under or (),
+            globs=glob or (),
+            after=after,
+            before=before,
+            camera=camera,
+            near=near,
+            min_size=min_size,
+            duration=duration,
+            orientation=orientation,
+        ),
+        _cut(all_, min_relevance),
+        dedupe=not no_dedupe,
+    )
+    choice = Choice(model, None, None, device, dtype, hub)
+    opened = open_library(library_folder(library), choice)
+    found = explained(opened, asked, file, which, lambda: load_embedder(opened.fingerprint, choice))
+    if json:
+        output.write_json([explanation_record(found)])
+    else:
+        from qvsearch.tables import print_explanation
+
+        print_explanation(found)
+    if found.reason is not None:
+        raise typer.Exit(NOTHING_FOUND)

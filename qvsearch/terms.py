@@ -1,0 +1,188 @@
+"""What a query says, as inputs of the model; it knows nothing of libraries."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.errors import QvsearchError
+from qvsearch.media.workers import Decoders
+from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.types import EmbedInput, Item, Kind, Skipped, kind_of
+
+if TYPE_CHECKING:
+    from qvsearch.types import Pixels
+
+QUERY_SEGMENTS = 8  # frames or passages that stand for a video or a text file in a query
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for: words, a file, or words and an image as one model input; and examples.
+
+    `file` and `like` are images, videos or texts; `without` are words and `unlike` files that tell
+    what to leave out. A weight counts for each of its files or words; that of the words or file
+    looked for is 1. Paths are absolute bytes.
+    """
+
+    words: str | None = None
+    file: bytes | None = None
+    image: bytes | None = None
+    without: tuple[str, ...] = ()
+    like: tuple[bytes, ...] = ()
+    unlike: tuple[bytes, ...] = ()
+    like_weight: float = 1.0
+    not_weight: float = 1.0
+    instruction: str = QUERY_INSTRUCTION
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a query: its model inputs, of which the best counts for a row.
+
+    `text` names it as the user did; `weight` is negative where it is to be left out.
+    """
+
+    text: str
+    inputs: tuple[EmbedInput, ...]
+    weight: float
+
+    @property
+    def worded(self) -> bool:
+        """Whether it is words alone, as the generic queries of a library's bank are."""
+        return not any(each.images or each.video for each in self.inputs)
+
+
+def parse_query(
+    text: str | None,
+    image: bytes | None = None,
+    instruction: str | None = None,
+    *,
+    without: Sequence[str] = (),
+    like: Sequence[bytes] = (),
+    unlike: Sequence[bytes] = (),
+    like_weight: float = 1.0,
+    not_weight: float = 1.0,
+) -> Query:
+    """Read the query that a person typed; raises QvsearchError where it looks for nothing.
+
+    Text that is the path of an existing file of a known suffix means the file, unless there is an
+    image beside it. One word that ends in such a suffix is a path as well, perhaps a misspelt one.
+    """
+    words = (text or "").strip() or None
+    if not (words or image or like):
+        raise QvsearchError(
+            "the query looks for nothing; give words, the path of a file, --image FILE"
+            " or --like FILE"
+        )
+    for option, weight in (("--like-weight", like_weight), ("--not-weight", not_weight)):
+        if not (math.isfinite(weight) and weight > 0):
+            raise QvsearchError(f"{option} {weight:g} is no weight; give a number above 0")
+    if not all(each.strip() for each in without):
+        raise QvsearchError("--not is empty; say in words what to leave out")
+    is_file = words is not None and image is None and _is_path(words, os.fsencode(text or ""))
+    return Query(
+        words=None if is_file else words,
+        file=os.path.abspath(os.fsencode(text or "")) if is_file else None,
+        image=None if image is None else os.path.abspath(image),
+        without=tuple(each.strip() for each in without),
+        like=_absolute(like),
+        unlike=_absolute(unlike),
+        like_weight=like_weight,
+        not_weight=not_weight,
+        instruction=instruction or QUERY_INSTRUCTION,
+    )
+
+
+def _is_path(words: str, path: bytes) -> bool:
+    if kind_of(path) is None:
+        return False
+    if _is_there(path):
+        return True
+    if len(words.split()) == 1:
+        raise QvsearchError(f"there is no file {words}; to look for words, use several")
+    return False
+
+
+def _is_there(location: bytes) -> bool:
+    try:
+        return os.path.lexists(location)
+    except OSError:  # many words are no name that a file may have
+        return False
+
+
+def _absolute(paths: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(os.path.abspath(path) for path in paths)
+
+
+def read_terms(query: Query, max_pixels: int) -> list[Term]:
+    """Return a query's terms, what is looked for first; raises QvsearchError for unusable files."""
+    if query.image is not None and kind_of(query.image) not in (Kind.IMAGE, None):
+        raise QvsearchError(
+            f"--image takes a picture; give {os.fsdecode(query.image)} as the query itself"
+        )
+    files = [query.file, query.image, *query.like, *query.unlike]
+    shown = dict(_decoded([each for each in files if each is not None], max_pixels))
+
+    def term(text: str, inputs: Iterable[EmbedInput], weight: float) -> Term:
+        asked = (replace(each, instruction=query.instruction) for each in inputs)
+        return Term(text, tuple(asked), weight)
+
+    terms = []
+    if query.file is not None:
+        terms.append(term(_name(query.file), shown[query.file], 1.0))
+    elif query.words or query.image is not None:
+        images: tuple[Pixels, ...] = ()
+        if query.image is not None:
+            images = shown[query.image][0].images
+        text = query.words or _name(query.image or b"")
+        terms.append(term(text, [EmbedInput(text=query.words, images=images)], 1.0))
+    for path in query.like:
+        terms.append(term(_name(path), shown[path], query.like_weight))
+    for words in query.without:
+        terms.append(term(words, [EmbedInput(text=words)], -query.not_weight))
+    for path in query.unlike:
+        terms.append(term(_name(path), shown[path], -query.not_weight))
+    return terms
+
+
+def _name(path: bytes) -> str:
+    return os.fsdecode(os.path.basename(path))
+
+
+def _decoded(
+    locations: Sequence[bytes], max_pixels: int
+) -> Iterator[tuple[bytes, list[EmbedInput]]]:
+    """Decode a query's files in a worker that can be killed, as any file from anywhere is.
+
+    Yields each with at most QUERY_SEGMENTS inputs, evenly chosen.
+    """
+    if not locations:
+        return
+    jobs = [(_item(location), "") for location in dict.fromkeys(locations)]
+    with Decoders() as decoders:
+        for (item, _), outcome in zip(jobs, decoders.decode(jobs, max_pixels), strict=True):
+            if isinstance(outcome, Skipped):
+                name = os.fsdecode(item.location)
+                raise QvsearchError(f"{name} cannot be the query: {outcome.reason}")
+            inputs = [source for _, source in outcome.segments]
+            picks = np.linspace(0, len(inputs) - 1, min(QUERY_SEGMENTS, len(inputs)))
+            yield item.location, [inputs[round(pick)] for pick in picks]
+
+
+def _item(location: bytes) -> Item:
+    name = os.fsdecode(location)
+    kind = kind_of(location)
+    if kind is None:
+        raise QvsearchError(f"{name}: qvsearch does not take files of this suffix")
+    try:
+        status = Path(name).stat()
+    except OSError as error:
+        raise QvsearchError(f"{name}: {(error.strerror or str(error)).lower()}") from error
+    return Item(location, b"", kind, status.st_size, status.st_mtime_ns)

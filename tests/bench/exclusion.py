@@ -1,0 +1,113 @@
+"""What --not takes away and what it leaves, against vector subtraction, on the drawn world.
+
+python tests/bench/exclusion.py
+
+A library of drawn pictures and notes is asked for a part of a scene without another part ("a star"
+and not "red"), where the library has both scenes that fit the wanted part alone and with the other.
+Printed is the mean over the queries of:
+- leak@10: the share of the first ten that have what was to be left out;
+- wanted@10: the share of the first ten that fit the query and have it not;
+- R-precision: that share among the first R, R being how many such rows there are.
+Subtraction is the rival most tools have: rank by the unit vector of q - w * n.
+"""
+
+import tempfile
+
+import numpy as np
+
+from qvsearch.backends.local import LocalEmbedder
+from qvsearch.bank import bank_vectors
+from qvsearch.demo.world import Part, draw, note, phrase, random_scene
+from qvsearch.fingerprint import Choice, open_or_create
+from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.ranking import rank_rows
+from qvsearch.terms import parse_query, read_terms
+from qvsearch.types import EmbedInput, Item, Kind, Segment
+
+ROWS = 1200
+QUERIES = 150
+FEWEST = 5  # rows that a query has to have, on either side
+SEED = 77
+
+
+def random_question(rng, scenes):
+    """Return a wanted and an unwanted part of one scene, the second not the first's own."""
+    while True:
+        scene = scenes[rng.integers(len(scenes))]
+        thing = scene.things[rng.integers(len(scene.things))]
+        wanted = [
+            Part(shape=thing.shape),
+            Part(colour=thing.colour),
+            Part(shape=thing.shape, place=thing.place),
+            Part(background=scene.background),
+        ][rng.integers(4)]
+        other = scene.things[rng.integers(len(scene.things))]
+        unwanted = [
+            Part(colour=other.colour),
+            Part(shape=other.shape),
+            Part(background=scene.background),
+        ][rng.integers(3)]
+        if wanted != unwanted:
+            return wanted, unwanted
+
+
+def build(folder, embedder, rng):
+    """Return a library of pictures and notes, and the scene of each row."""
+    scenes = [random_scene(rng) for _ in range(ROWS)]
+    library = open_or_create(folder, Choice(model="demo"), [])
+    library.set_bank(bank_vectors(embedder, library.fingerprint))
+    library.add_root(b"/drawn")
+    inputs, segments = [], []
+    for number, scene in enumerate(scenes):
+        kind = Kind.TEXT if number % 3 == 0 else Kind.IMAGE
+        item = Item(b"/drawn", f"{number}".encode(), kind, 1, 1)
+        told = EmbedInput(text=note(scene, rng))
+        inputs.append(told if kind is Kind.TEXT else EmbedInput(images=(draw(scene, rng),)))
+        segments.append(Segment(item, f"{number}"))
+    library.add(segments, embedder.embed(inputs))
+    return library, scenes
+
+
+def figures(order, good, bad):
+    """Return leak@10, wanted@10 and R-precision of rows in an order."""
+    return bad[order[:10]].mean(), good[order[:10]].mean(), good[order[: good.sum()]].mean()
+
+
+def main():
+    rng = np.random.default_rng(SEED)
+    embedder = LocalEmbedder("demo")
+    with tempfile.TemporaryDirectory() as folder:
+        library, scenes = build(folder + "/library", embedder, rng)
+        vectors = library.vectors(range(len(scenes)))
+        results = {}
+        for _ in range(QUERIES):
+            wanted, unwanted = random_question(rng, scenes)
+            fits = np.array([wanted.fits(scene) for scene in scenes])
+            bad = np.array([unwanted.fits(scene) for scene in scenes])
+            good = fits & ~bad
+            if good.sum() < FEWEST or (fits & bad).sum() < FEWEST:
+                continue
+            words, without = phrase(wanted, rng), phrase(unwanted, rng)
+            query = parse_query(words, without=[without])
+            ours = rank_rows(library, read_terms(query, 1), embedder).evidence
+            q, n = embedder.embed(
+                [EmbedInput(text=text, instruction=QUERY_INSTRUCTION) for text in (words, without)]
+            )
+            ways = {"without --not": vectors @ q, "--not": ours}
+            ways |= {f"subtraction, w = {w}": vectors @ (q - w * n) for w in (0.25, 0.5, 0.75, 1.0)}
+            for name, scores in ways.items():
+                order = np.argsort(-scores, kind="stable")
+                results.setdefault(name, []).append(figures(order, good, bad))
+            shown = ours >= 0
+            results.setdefault("shown by --not (leak, precision, recall)", []).append(
+                (bad[shown].mean(), good[shown].mean(), shown[good].mean())
+                if shown.any()
+                else (0.0, 1.0, 0.0)
+            )
+    print(f"{'':44}leak@10  wanted@10  R-precision   ({len(results['--not'])} queries)")
+    for name, rows in results.items():
+        print(f"{name:42}" + "".join(f"{value:10.3f}" for value in np.mean(rows, axis=0)))
+
+
+if __name__ == "__main__":
+    main()
