@@ -3,7 +3,8 @@
 Each kind of row is judged by itself, in three steps:
 
 1. A row's own level, its mean cosine with the bank of generic queries, is taken off, as far as it
-   is more than chance (Z-norm, Reynolds 1997; shrinkage, James and Stein 1961).
+   is more than chance (Z-norm, Reynolds 1997; shrinkage, James and Stein 1961). To divide by the
+   row's own spread as well was measured, and is worse.
 2. The scores fall into two groups of equal spread, what matches and what does not, where that is
    likelier than one group (minimum error threshold, Kittler and Illingworth 1986, as the
    classification likelihood of Scott and Symons 1971). It asks a lone row to stand sqrt(2 ln n)
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 MATCHED = float(np.log(19))  # evidence at the middle of what matches: 95 %
 BANK_QUERIES = 64  # that a row's mean is over
-PRIOR_ROWS = 8  # that the bank stands for: a kind's centre moves by a third of a row's spread
+PRIOR_ROWS = 4  # that the bank stands for: a kind's centre moves by half of a row's spread
 LEAST = 1.0  # spreads of the bank by which matches stand out, or all is one group
 DIP = 2.0  # times as dense in their middle as at the cut, or they are only the tail of the rest
 FEW = 10  # rows are too few to speak of density
@@ -131,15 +132,16 @@ def calibrate(
     """
     evidence = np.full(len(scores), -np.inf, dtype=np.float32)
     levels: dict[int, Level] = {}
-    present = np.flatnonzero(np.bincount(kinds, minlength=len(Kind))[: len(Kind)]).tolist()
-    for code in present:
+    for code in range(len(Kind)):
         rows = np.flatnonzero(kinds == code)
+        if not len(rows):
+            continue
         centre, spread, shrinkage = _bank_level(backgrounds[rows[:: -(-len(rows) // SAMPLE)]])
         adjusted = scores[rows]
         if shrinkage:
             own = np.nan_to_num(backgrounds[rows, 0] - np.float32(centre))
             adjusted = adjusted - np.float32(shrinkage) * own
-        level = _level(adjusted, centre, spread, shrinkage, worded, len(present))
+        level = _level(adjusted, centre, spread, shrinkage, worded)
         evidence[rows] = (adjusted - level.cut) * (MATCHED / (level.middle - level.cut))
         levels[code] = level
     return Calibrated(evidence, levels, scores, kinds, backgrounds)
@@ -156,13 +158,8 @@ def _bank_level(backgrounds: Vectors) -> tuple[float, float, float]:
     return float(centre), float(spread), float(shrinkage)
 
 
-def _level(
-    x: Vectors, centre: float, spread: float, shrinkage: float, worded: bool, tried: int
-) -> Level:
-    """Return how a kind's adjusted scores fall into what matches and what does not.
-
-    `tried` is how many kinds are looked at, any of which may seem to have a match by chance.
-    """
+def _level(x: Vectors, centre: float, spread: float, shrinkage: float, worded: bool) -> Level:
+    """Return how a kind's adjusted scores fall into what matches and what does not."""
     middle = float(np.partition(x, (len(x) - 1) // 2)[(len(x) - 1) // 2])
     if centre != centre:
         centre = min(middle, ASSUMED_LEVEL)
@@ -201,7 +198,7 @@ def _level(
     ]
     gain[(above - below < LEAST * spread) | ((upper >= FEW) & (near[0] < DIP * near[1]))] = -np.inf
     best = int(gain.argmax())
-    if gain[best] > np.log(tried):
+    if gain[best] > 0:
         found = below[best], spreads[best], cuts[best], above[best]
         matching = int(upper[best])
     else:

@@ -254,7 +254,7 @@ def test_a_kind_means_the_same_wherever_its_scores_lie():
 
 
 def test_a_rows_account_adds_up():
-    scores, known, _ = library(500, 0.1, 1)
+    scores, known, _ = library(500, 0.1, 2)
     kinds = np.repeat(np.uint8([IMAGE, TEXT]), 250)
     found = calibrate(scores, kinds, known)
     for row in (0, 100, 300):
