@@ -7,18 +7,20 @@ if TYPE_CHECKING:
     from qvsearch.backends.local import LocalEmbedder as Embedder
     from qvsearch.backends.local import LocalReranker as Reranker
     from qvsearch.duplicates import duplicate_groups
+    from qvsearch.explanation import explain
     from qvsearch.library import Library
     from qvsearch.lookalikes import similar
     from qvsearch.retrieve import search
 
 __version__ = "0.1.0"
-__all__ = ["Embedder", "Library", "Reranker", "duplicate_groups", "search", "similar"]
+__all__ = ["Embedder", "Library", "Reranker", "duplicate_groups", "explain", "search", "similar"]
 
 _PUBLIC = {
     "Embedder": ("qvsearch.backends.local", "LocalEmbedder"),
     "Library": ("qvsearch.library", "Library"),
     "Reranker": ("qvsearch.backends.local", "LocalReranker"),
     "duplicate_groups": ("qvsearch.duplicates", "duplicate_groups"),
+    "explain": ("qvsearch.explanation", "explain"),
     "search": ("qvsearch.retrieve", "search"),
     "similar": ("qvsearch.lookalikes", "similar"),
 }

@@ -212,7 +212,7 @@ def explain(
     qvsearch explain "dog on a beach" IMG_2041.jpg
     qvsearch explain "dog on a beach" IMG_2041.jpg --after 2020-01-01 --json
     """  # noqa: D301
-    from qvsearch.explain import explained, explanation_record
+    from qvsearch.explanation import explained, explanation_record
     from qvsearch.filters import parse_filters
     from qvsearch.fingerprint import Choice, load_embedder, open_library
     from qvsearch.library import library_folder

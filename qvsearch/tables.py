@@ -15,7 +15,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from qvsearch.explain import Explanation
+from qvsearch.explanation import Explanation
 from qvsearch.models.weights import ModelState
 from qvsearch.output import clock, hint, line, place_text, safe_text, segment_text, write
 from qvsearch.status import Field, Status

@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from qvsearch import output
 from qvsearch.cli import app
-from qvsearch.explain import explanation_record
+from qvsearch.explanation import explanation_record
 from qvsearch.models.weights import MODELS
 from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
 

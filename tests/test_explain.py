@@ -5,7 +5,7 @@ import pytest
 from colours import FINGERPRINT, ColourEmbedder, unit
 
 from qvsearch.calibrate import Level, RowLevel
-from qvsearch.explain import Explained, Explanation, Weighed, explain, explanation_record
+from qvsearch.explanation import Explained, Explanation, Weighed, explain, explanation_record
 from qvsearch.failures import Failure
 from qvsearch.filters import Filters
 from qvsearch.library import Library
