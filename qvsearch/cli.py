@@ -16,7 +16,7 @@ from qvsearch import __version__, options, output
 from qvsearch.duplicates_cli import alikes
 from qvsearch.errors import QvsearchError
 from qvsearch.models_cli import models
-from qvsearch.search_cli import searching
+from qvsearch.search_cli import NOTHING_FOUND, searching
 from qvsearch.types import Hub
 from qvsearch.upkeep import upkeep
 
@@ -136,19 +136,22 @@ def demo(
         _show(["index", "pictures", "clips", "notes", "-l", "./library", "--model", "demo"])
         for question in questions:
             output.line()
-            output.line(f"{question.title}; drawn for it: {question.answer}")
+            drawn = question.answer or "nothing, and so nothing matches"
+            output.line(f"{question.title}; drawn for it: {drawn}")
             arguments = ["--image", str(question.image)] if question.image else []
             arguments += ["--kind", question.kind] if question.kind else []
             arguments += [question.text] if question.text else []
-            _show(["search", "-l", "./library", "-k", "3", *arguments])
+            code = 0 if question.answer else NOTHING_FOUND
+            _show(["search", "-l", "./library", "-k", "3", *arguments], code)
     output.line()
     output.line(f"all of it is in {folder}; to search your own: qvsearch index FOLDER")
 
 
-def _show(arguments: list[str]) -> None:
+def _show(arguments: list[str], expected: int = 0) -> None:
     output.line(f"$ qvsearch {shlex.join(arguments)}")
-    if code := main(arguments):
-        raise typer.Exit(code)
+    code = main(arguments)
+    if code != expected:
+        raise typer.Exit(code or FAILED)
 
 
 app.add_typer(searching)

@@ -28,13 +28,13 @@ WIDTH, HEIGHT = 160, 128  # pixels
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query to show: its arguments, what it shows, and the file that answers it."""
+    """A query to show: its arguments, what it shows, and the file that answers it, if any does."""
 
     title: str
     text: str | None
     image: Path | None
     kind: Kind | None
-    answer: Path
+    answer: Path | None
 
 
 def write_world(folder: Path, seed: int = 1) -> list[Question]:
@@ -106,7 +106,7 @@ def _questions(
     rng: Generator,
 ) -> list[Question]:
     folder.mkdir(parents=True, exist_ok=True)
-    (by_words, first), (by_picture, second), (by_both, third) = list(pictures.items())[:3]
+    (by_words, first), (by_picture, second), _, _, (by_both, third) = list(pictures.items())[:5]
     start, thing = recoloured(third, rng)
     like, other = folder / "like-this.jpg", folder / "but-recoloured.jpg"
     _write_picture(like, second, rng)
@@ -117,4 +117,5 @@ def _questions(
         Question("by a picture", None, like, Kind.IMAGE, by_picture),
         Question("by a picture and words", change(thing, rng), other, Kind.IMAGE, by_both),
         Question("a moment of a video", caption(shown[1], rng), None, Kind.VIDEO, clip),
+        Question("what is not there", "a dog on a beach at sunset", None, None, None),
     ]
