@@ -107,20 +107,22 @@ def explained(
     rows.sort(key=lambda row: -ranking.evidence[row])
     best = rows[0]
     others = list(best_rows(library, ranking, allowed, -np.inf))
-    rank = 1 + sum(bool(ranking.evidence[row] > ranking.evidence[best]) for row in others)
+    ahead = (-float(ranking.evidence[best]), best)  # of hits alike, the first row's leads
+    rank = 1 + sum((-float(ranking.evidence[row]), row) < ahead for row in others)
     relevance = relevance_of(float(ranking.evidence[best]))
     hidden = tuple(hidden_by(library.segments[best], options.filters))
-    leader = None if hidden else _leader(library, ranking, allowed, path, options)
+    leader = None if hidden else _leader(library, ranking, allowed, best, options)
+    is_hit = leader == library.segments[best].item.location
     return Explanation(
         path=path,
-        reason=_why_hidden(hidden, leader, relevance, rank, options),
+        reason=None if is_hit else _why_hidden(hidden, leader, relevance, rank, options),
         segments=tuple(_explained(library, ranking, row) for row in rows),
         relevance=relevance,
         rank=rank,
         items=len(others),
         cut=options.min_relevance,
         hidden_by=hidden,
-        folded_into=leader,
+        folded_into=None if is_hit else leader,
     )
 
 
@@ -149,14 +151,15 @@ def _leader(
     library: Library,
     ranking: Ranking,
     allowed: NDArray[np.bool_],
-    path: bytes,
+    row: int,
     options: SearchOptions,
 ) -> bytes | None:
-    """Return the path of the hit that a file is folded into as a near-duplicate."""
+    """Return the path of the hit that shows a row's file: its own, or that it is folded into."""
+    location = library.segments[row].item.location
     least = evidence_of(options.min_relevance)
     hits = best_hits(library, ranking, allowed, options.top, least=least, dedupe=options.dedupe)
     for hit in hits:
-        if any(item.location == path for item in hit.duplicates):
+        if any(item.location == location for item in (hit.segment.item, *hit.duplicates)):
             return hit.segment.item.location
     return None
 
@@ -167,17 +170,15 @@ def _why_hidden(
     relevance: float,
     rank: int,
     options: SearchOptions,
-) -> str | None:
-    """Return the first thing that keeps a file from being a hit; None where it is one."""
+) -> str:
+    """Return the first thing that keeps a file from being a hit."""
     if hidden:
         return "hidden by " + "; ".join(hidden)
     if relevance < options.min_relevance:
         return f"its relevance is below the cut of {options.min_relevance:g}; see --min-relevance"
     if leader is not None:
         return f"a near-duplicate of {os.fsdecode(leader)}, which ranks higher; see --no-dedupe"
-    if rank > options.top:
-        return f"{rank - 1} files rank higher, and {options.top} are shown; see --top"
-    return None
+    return f"{rank - 1} files rank higher, and {options.top} are shown; see --top"
 
 
 def _explained(library: Library, ranking: Ranking, row: int) -> Explained:

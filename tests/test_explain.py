@@ -128,6 +128,23 @@ def test_what_is_not_among_the_first_is_said(library):
     assert "rank higher, and 1 are shown" in found.reason
 
 
+@pytest.mark.parametrize("dedupe", [True, False])
+@pytest.mark.parametrize("top", [1, 2, 3])
+def test_a_reason_is_given_for_all_files_but_the_hits(library, top, dedupe):
+    """Folded files take no place among the hits, and of two alike one is first."""
+    options = SearchOptions(top, dedupe=dedupe, min_relevance=0)
+    shown = {hit.segment.item.location for hit in search(library, "red", ColourEmbedder(), options)}
+    assert {path for path in library.by_location() if not said(library, path, options).reason} == (
+        shown
+    )
+
+
+def test_a_link_to_a_file_is_explained_as_the_file(library, tmp_path):
+    (tmp_path / "link.jpg").symlink_to("/media/copy.jpg")
+    found = said(library, os.fsencode(tmp_path / "link.jpg"))
+    assert found.folded_into == b"/media/red.jpg"
+
+
 def test_why_the_library_does_not_hold_a_file(library, tmp_path):
     library.add_root(os.fsencode(tmp_path / "indexed"))
     (tmp_path / "indexed").mkdir()
