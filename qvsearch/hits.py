@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.combine import relevance_of
 from qvsearch.duplicates import fold
 from qvsearch.moments import Scored, moments
 from qvsearch.types import Hit
@@ -35,9 +34,7 @@ def best_hits(
     """Return the first `count` items, best first, with a row in the mask of evidence `least`."""
     rows = best_rows(library, ranking, mask, least)
     groups = _folded(library, rows, count) if dedupe else [[row] for row in islice(rows, count)]
-    return [
-        _hit(library, ranking, group, rank, least) for rank, group in enumerate(groups, start=1)
-    ]
+    return [_hit(library, ranking, group, rank) for rank, group in enumerate(groups, start=1)]
 
 
 def best_rows(
@@ -75,8 +72,11 @@ def _folded(library: Library, rows: Iterator[int], count: int) -> list[list[int]
         taken += more
 
 
-def _hit(library: Library, ranking: Ranking, group: list[int], rank: int, least: float) -> Hit:
-    """Return the hit of the item of a group's first row, the others its duplicates."""
+def _hit(library: Library, ranking: Ranking, group: list[int], rank: int) -> Hit:
+    """Return the hit of the item of a group's first row, the others its duplicates.
+
+    Its moments are the best others, whatever they are worth.
+    """
     items, segments = library.columns.items, library.segments
     rows = np.flatnonzero(items == items[group[0]]).tolist()
     scored = [
@@ -84,7 +84,6 @@ def _hit(library: Library, ranking: Ranking, group: list[int], rank: int, least:
         for row in rows
     ]
     best, *others = moments(scored)
-    shown = [each for each in others if each.relevance >= relevance_of(least)]
     return Hit(
         rank,
         best.relevance,
@@ -92,6 +91,6 @@ def _hit(library: Library, ranking: Ranking, group: list[int], rank: int, least:
         best.segment,
         best.start,
         best.end,
-        moments=tuple(shown[:MOMENTS]),
+        moments=tuple(others[:MOMENTS]),
         duplicates=tuple(segments[row].item for row in group[1:]),
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from qvsearch.combine import evidence_of, relevance_of
@@ -66,9 +68,8 @@ def rerank(
     hits = {place: blocks[place[1]][place[0]] for place in places[: how.top]}
     judged = {place: hit for place, hit in hits.items() if in_scope(hit.segment, how.scope)}
     query = joined([each for term in terms if term.weight > 0 for each in term.inputs])
-    documents = list(_documents(judged, made, missed))
-    scores = _scores(reranker, query, [source for _, source in documents], how.seconds)
-    found = {place: score for (place, _), score in zip(documents, scores, strict=False)}
+    with closing(_documents(judged, made, missed)) as documents:
+        found = _scores(reranker, query, documents, how.seconds)
     return [
         sorted(
             (_judged(hit, found.get((place, number))) for place, hit in enumerate(block)),
@@ -105,24 +106,25 @@ def joined(query: Sequence[EmbedInput]) -> EmbedInput:
 
 
 def _scores(
-    reranker: Reranker, query: EmbedInput, documents: Sequence[EmbedInput], seconds: float | None
-) -> list[float]:
+    reranker: Reranker,
+    query: EmbedInput,
+    documents: Iterator[tuple[Place, EmbedInput]],
+    seconds: float | None,
+) -> dict[Place, float]:
     """Return P(yes) of the documents, of the first ones only where the time does not last.
 
     One is judged whatever it takes, and teaches how many more fit.
     """
-    if seconds is None:
-        return reranker.score(query, documents) if documents else []
-    scores: list[float] = []
+    scores: dict[Place, float] = {}
     started = time.monotonic()
-    count = 1
-    while len(scores) < len(documents) and count:
-        scores += reranker.score(query, documents[len(scores) : len(scores) + count])
-        spent = time.monotonic() - started
-        fitting = int((seconds - spent) / (spent / len(scores)))
-        count = max(
-            0, min(fitting, len(scores))
-        )  # a later batch is as quick as all before it, or quicker
+    count = None if seconds is None else 1
+    while batch := dict(islice(documents, count)):
+        scores |= zip(batch, reranker.score(query, list(batch.values())), strict=True)
+        if seconds is not None:
+            spent = time.monotonic() - started
+            fitting = int((seconds - spent) / (spent / len(scores)))
+            # a later batch is as quick as all before it, or quicker
+            count = max(0, min(fitting, len(scores)))
     return scores
 
 
@@ -138,7 +140,7 @@ def _judged(hit: Hit, score: float | None) -> Hit:
 
 def _documents(
     hits: dict[Place, Hit], made: Fingerprint, missed: Callable[[Skipped], None]
-) -> Iterator[tuple[Place, EmbedInput]]:
+) -> Generator[tuple[Place, EmbedInput]]:
     """Decode each hit's file again and yield the input of just its segment."""
     jobs = [(hit.segment.item, hit.segment.content_hash) for hit in hits.values()]
     with Decoders() as decoders:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from qvsearch.hits import best_hits
 from qvsearch.ranking import rank_rows
 from qvsearch.rerank import Rerank, rerank
 from qvsearch.terms import Query, parse_query, read_terms
-from qvsearch.types import Hit, Kind, Skipped
+from qvsearch.types import Hit, Kind, Moment, Skipped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Query", "SearchOptions", "answer", "parse_query", "search"]
 
+Found = TypeVar("Found", Hit, Moment)
 CUT = 0.5  # relevance from which a hit is shown: it answers rather than not
 
 
@@ -118,6 +119,12 @@ def _blocks(library: Library, mask: NDArray[np.bool_], *, by_kind: bool) -> list
 
 
 def _shown(block: Sequence[Hit], options: SearchOptions) -> list[Hit]:
-    """Return the hits of a list that are shown, ranked from 1."""
-    relevant = [hit for hit in block if hit.relevance >= options.min_relevance]
-    return [replace(hit, rank=rank) for rank, hit in enumerate(relevant[: options.top], start=1)]
+    """Return the hits of a list that are shown, ranked from 1, with the moments that are."""
+
+    def relevant(found: Iterable[Found]) -> list[Found]:
+        return [each for each in found if each.relevance >= options.min_relevance]
+
+    return [
+        replace(hit, rank=rank, moments=tuple(relevant(hit.moments)))
+        for rank, hit in enumerate(relevant(block)[: options.top], start=1)
+    ]

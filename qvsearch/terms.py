@@ -28,7 +28,7 @@ class Query:
 
     `file` and `like` are images, videos or texts; `without` are words and `unlike` files that tell
     what to leave out. A weight counts for each of its files or words; that of the words or file
-    looked for is 1. Paths are absolute bytes.
+    looked for is 1. Paths are absolute bytes. Raises QvsearchError where it looks for nothing.
     """
 
     words: str | None = None
@@ -40,6 +40,22 @@ class Query:
     like_weight: float = 1.0
     not_weight: float = 1.0
     instruction: str = QUERY_INSTRUCTION
+
+    def __post_init__(self) -> None:
+        """Refuse what no row can be compared with."""
+        if not (self.words or self.file or self.image or self.like):
+            raise QvsearchError(
+                "the query looks for nothing; give words, the path of a file, --image FILE"
+                " or --like FILE"
+            )
+        for option, weight in (
+            ("--like-weight", self.like_weight),
+            ("--not-weight", self.not_weight),
+        ):
+            if not (math.isfinite(weight) and weight > 0):
+                raise QvsearchError(f"{option} {weight:g} is no weight; give a number above 0")
+        if not all(each.strip() for each in self.without):
+            raise QvsearchError("--not is empty; say in words what to leave out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +92,6 @@ def parse_query(
     image beside it. One word that ends in such a suffix is a path as well, perhaps a misspelt one.
     """
     words = (text or "").strip() or None
-    if not (words or image or like):
-        raise QvsearchError(
-            "the query looks for nothing; give words, the path of a file, --image FILE"
-            " or --like FILE"
-        )
-    for option, weight in (("--like-weight", like_weight), ("--not-weight", not_weight)):
-        if not (math.isfinite(weight) and weight > 0):
-            raise QvsearchError(f"{option} {weight:g} is no weight; give a number above 0")
-    if not all(each.strip() for each in without):
-        raise QvsearchError("--not is empty; say in words what to leave out")
     is_file = words is not None and image is None and _is_path(words, os.fsencode(text or ""))
     return Query(
         words=None if is_file else words,

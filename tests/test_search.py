@@ -257,6 +257,23 @@ def test_words_are_words_and_existing_files_are_files(red_picture, tmp_path, mon
             parse_query(nothing)
 
 
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ({}, "looks for nothing"),
+        ({"words": ""}, "looks for nothing"),
+        ({"without": ("people",)}, "looks for nothing"),
+        ({"unlike": (b"/a.jpg",)}, "looks for nothing"),
+        ({"words": "red", "without": (" ",)}, "--not is empty"),
+        ({"words": "red", "not_weight": -1.0}, "--not-weight -1 is no weight"),
+        ({"like": (b"/a.jpg",), "like_weight": float("nan")}, "--like-weight nan is no weight"),
+    ],
+)
+def test_a_query_that_means_nothing_is_refused_from_python_too(parts, reason):
+    with pytest.raises(QvsearchError, match=reason):
+        Query(**parts)
+
+
 def test_a_query_has_the_retrieval_instruction(red_picture):
     ((words,),) = (term.inputs for term in read_terms(Query("a dog"), 262_144))
     assert (words.text, words.images, words.instruction) == ("a dog", (), QUERY_INSTRUCTION)
@@ -444,6 +461,24 @@ def test_hits_whose_file_is_gone_or_changed_keep_their_place_and_are_told(colour
         hit.relevance == before[hit.segment.item.path] for hit in hits if hit.rerank_score is None
     )
     assert sorted(os.path.basename(skipped.path) for skipped in missed) == [b"blue.png", b"red.png"]
+
+
+def test_what_the_budget_does_not_last_for_is_not_even_read(colour_files):
+    """Decoding costs time as well: a second hit that is gone is not noticed."""
+    first, second, *_ = [hit.segment.item.location for hit in ask(colour_files)]
+    os.remove(second)
+    _, hits = rerank(colour_files, 20, seconds=0.0)
+    assert [hit.segment.item.location for hit in hits if hit.rerank_score is not None] == [first]
+
+
+def test_a_reranker_adds_no_moments_that_do_not_answer(make_library):
+    random = np.random.default_rng(7)
+    rows = [(moment(b"%d.mp4" % n, 0), (0, *random.normal(size=2))) for n in range(40)]
+    film = [(moment(b"film.mp4", 0), (1, 0, 0)), (moment(b"film.mp4", 9), (0, 1, 1))]
+    library = make_library([*rows, *film])
+    asked = SearchOptions(rerank=Rerank(RerankScope.AUTO))
+    [hit] = answer(library, Query("red"), asked, ColourEmbedder, ColourReranker)
+    assert (hit.segment.item.path, hit.moments) == (b"film.mp4", ())
 
 
 def test_an_instruction_of_the_user_reaches_the_reranker(colour_files):
