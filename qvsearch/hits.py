@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qvsearch.ranking import Ranking
 
 MOMENTS = 5  # other moments or passages of an item that a hit carries
+FOLDED = 1024  # compared at once where most are copies: the cost is quadratic
 FIRST_ROWS = 1024  # put in order at first; answers of one long video are rarely more
 
 
@@ -60,16 +61,16 @@ def best_rows(
 
 def _folded(library: Library, rows: Iterator[int], count: int) -> list[list[int]]:
     """Return `count` groups of near-duplicates, the best row of each first."""
-    taken = list(islice(rows, count))
-    while True:
+    groups: dict[int, list[int]] = {}  # by their first rows, which repeat none of one another
+    size = count
+    while len(groups) < count and (more := list(islice(rows, size))):
+        known = len(groups)
+        taken = [*groups, *more]
         leaders = fold([library.segments[row] for row in taken], library.vectors(taken))
-        groups: dict[int, list[int]] = {}
-        for row, leader in zip(taken, leaders, strict=True):
-            groups.setdefault(leader, []).append(row)
-        more = list(islice(rows, len(taken))) if len(groups) < count else []
-        if not more:
-            return list(groups.values())[:count]
-        taken += more
+        for row, leader in zip(more, leaders[known:], strict=True):
+            groups.setdefault(taken[leader], []).append(row)
+        size = max(count, min(2 * size, FOLDED))
+    return list(groups.values())[:count]
 
 
 def _hit(library: Library, ranking: Ranking, group: list[int], rank: int) -> Hit:

@@ -29,13 +29,19 @@ NEIGHBOURS = 100
 
 
 def few(of: Traits) -> tuple[Numbers, Numbers]:
-    """Return all pairs (i, j), i before j, of some hundred rows that may be the same."""
-    near = np.bitwise_count(of.dhash[:, None] ^ of.dhash) <= COPY_BITS
-    near &= of.hashed[:, None] & of.hashed
-    near |= np.abs(of.taken[:, None] - of.taken) <= BURST_SECONDS
-    near |= (of.content[:, None] == of.content) & (of.content != ABSENT)
-    near |= (of.words[:, None] == of.words) & (of.words != ABSENT)
-    i, j = np.nonzero(np.triu(near, 1))
+    """Return all pairs (i, j), i before j, of rows that may be the same: looks at every pair."""
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    step = max(1, SPREAD // max(1, len(of.dhash)))
+    for first in range(0, len(of.dhash), step):
+        some = slice(first, first + step)
+        near = np.bitwise_count(of.dhash[some, None] ^ of.dhash) <= COPY_BITS
+        near &= of.hashed[some, None] & of.hashed
+        near |= np.abs(of.taken[some, None] - of.taken) <= BURST_SECONDS
+        near |= (of.content[some, None] == of.content) & (of.content != ABSENT)
+        near |= (of.words[some, None] == of.words) & (of.words != ABSENT)
+        i, j = np.nonzero(np.triu(near, first + 1))
+        found.append((i + first, j))
+    i, j = (np.concatenate(side) for side in zip(*found, strict=True))
     return i, j
 
 

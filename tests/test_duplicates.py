@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shutil
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,21 @@ def test_folding_builds_no_chains():
 
 def test_nothing_folds_to_nothing():
     assert fold([], np.empty((0, 8), np.float32)) == []
+
+
+def test_folding_thousands_needs_memory_for_few_pairs_at_once():
+    rng = np.random.default_rng(4)
+    rows = [row(str(n), dhash=int(rng.integers(1 << 63))) for n in range(3000)]
+    copies = {2999: 5, 1501: 1500, 900: 5}
+    for copy, original in copies.items():
+        rows[copy] = row(str(copy), dhash=rows[original].dhash)
+    vectors = np.ones((3000, 1), np.float32)
+    tracemalloc.start()
+    leaders = fold(rows, vectors)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert {place: leader for place, leader in enumerate(leaders) if place != leader} == copies
+    assert peak < 40 * 2**20  # 3000 x 3000 pairs of hashes alone are 69 MiB
 
 
 def test_folding_judges_as_the_rule_does_pair_by_pair():

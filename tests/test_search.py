@@ -200,6 +200,7 @@ def test_many_copies_do_not_crowd_the_others_out(make_library):
     hits = ask(make_library([*copies, *others]), dedupe=True, top=5)
     assert [hit.segment.item.path for hit in hits[:2]] == [b"copy-000.jpg", b"0.jpg"]
     assert len(hits) == 5
+    assert len(hits[0].duplicates) == 299
 
 
 @pytest.mark.parametrize("seed", range(12))
