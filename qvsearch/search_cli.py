@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch import options, output
-from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.errors import QvsearchError
 from qvsearch.types import Hub
 
 if TYPE_CHECKING:
     from qvsearch.types import Hit
 
-NOTHING_FOUND = 1  # exit code
+NOTHING_FOUND, INCOMPLETE = 1, 3  # exit codes
 
 searching = typer.Typer(rich_markup_mode=None)
 
@@ -82,7 +82,7 @@ def search(
     from qvsearch.fingerprint import Choice, find_reranker, load_embedder, open_library
     from qvsearch.library import library_folder
     from qvsearch.rerank import Rerank, parse_budget
-    from qvsearch.retrieve import SearchOptions, answer
+    from qvsearch.retrieve import SearchOptions, allowed_rows, answer
     from qvsearch.terms import parse_query
 
     if json + paths + print0 > 1:
@@ -143,8 +143,15 @@ def search(
 
         print_hits(hits, by_kind=by_kind)
     if not hits:
-        output.hint("nothing in this library matches; --all shows what comes nearest", quiet)
+        if allowed_rows(opened, which.filters).any():
+            output.hint("nothing in this library matches; --all shows what comes nearest", quiet)
+        else:
+            output.hint("no file passes the filters; see: qvsearch status --fields", quiet)
         raise typer.Exit(NOTHING_FOUND)
+    if save_clips and any(
+        clip is None and hit.start is not None for hit, clip in zip(hits, saved, strict=True)
+    ):
+        raise typer.Exit(INCOMPLETE)
 
 
 def _cut(all_: bool, min_relevance: float | None) -> float:
@@ -169,8 +176,8 @@ def _save_clips(hits: Sequence["Hit"], folder: Path) -> list[Path | None]:
         location = hit.segment.item.location
         try:
             saved[-1] = save_clip(location, hit.start, hit.end, folder)
-        except MediaError as error:
-            output.fail(f"no clip of {output.safe_text(location)}: {error}")
+        except QvsearchError as error:
+            output.fail(str(error))
     return saved
 
 

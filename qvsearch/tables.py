@@ -232,7 +232,10 @@ def print_explanation(found: Explanation) -> None:
     facts = [("file", safe_text(found.path))]
     facts.append(("shown", "yes" if found.reason is None else f"no: {found.reason}"))
     if found.rank is not None and found.relevance is not None:
-        facts.append(("rank", f"{found.rank:,} of {found.items:,} files"))
+        beside = f"would be {found.rank:,}, beside the {found.items:,} files that pass the filters"
+        facts.append(
+            ("rank", beside if found.hidden_by else f"{found.rank:,} of {found.items:,} files")
+        )
         facts.append(("relevance", f"{found.relevance:.2f}, the cut is {found.cut:g}"))
     print_facts(facts)
     if not found.segments:

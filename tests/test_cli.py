@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from colours import FINGERPRINT
 from PIL import Image
+from test_media_shots import moving
+from test_media_video import make
 from typer.main import get_command
 
 from qvsearch.cli import app, main
@@ -228,6 +230,24 @@ def test_what_to_leave_out_and_what_to_be_like_are_part_of_the_query(run, search
     assert records(output)[0]["relevance"] < 0.5
     weights = ["--like-weight", "2", "--not-weight", "0.5"]
     assert run("search", "sea", "--like", red, "--not", "sky", *weights, *options)[0] == 0
+
+
+def test_a_moment_that_cannot_be_cut_out_costs_only_its_own_clip(run, home, tiny):
+    folder = home / "films"
+    folder.mkdir()
+    for name in ("gone.mp4", "here.mp4"):
+        make(folder / name, moving(1, 3), rate=10)
+    assert run("index", folder, "--model", tiny, "--quiet")[0] == 0
+    (folder / "gone.mp4").unlink()
+    search = ("search", "a film", "--all", "--no-dedupe", "--json", "--save-clips")
+    code, output, error = run(*search, home / "clips")
+    saved = {Path(hit["path"]).name: hit.get("saved") for hit in records(output)}
+    assert code == 3
+    assert saved == {"gone.mp4": None, "here.mp4": str(*(home / "clips").iterdir())}
+    assert is_one_sentence(error)
+    assert "gone.mp4 cannot be cut: it is no longer there" in error
+    (folder / "gone.mp4").write_bytes((folder / "here.mp4").read_bytes())
+    assert run(*search, home / "clips")[0] == 0
 
 
 def test_explain_says_why(run, searchable, home):
