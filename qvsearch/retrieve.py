@@ -35,7 +35,7 @@ class SearchOptions:
     """How many hits, of which items; `top` is of each kind where `by_kind` is asked for.
 
     Hits of less than `min_relevance` are not shown; 0 shows the ranking whatever it is worth.
-    `dedupe` folds near-duplicates into one hit.
+    `dedupe` folds near-duplicates into one hit. Raises QvsearchError for numbers out of range.
     """
 
     top: int = 10
@@ -44,6 +44,13 @@ class SearchOptions:
     by_kind: bool = False
     dedupe: bool = True
     rerank: Rerank | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what shows nothing whatever is found."""
+        if self.top < 1:
+            raise QvsearchError(f"top is {self.top}; ask for one hit at least")
+        if not 0 <= self.min_relevance <= 1:
+            raise QvsearchError(f"min_relevance is {self.min_relevance:g}; it is from 0 to 1")
 
 
 def search(

@@ -275,6 +275,19 @@ def test_a_query_that_means_nothing_is_refused_from_python_too(parts, reason):
         Query(**parts)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "reason"),
+    [
+        ({"top": 0}, "top is 0"),
+        ({"min_relevance": 1.5}, "min_relevance is 1.5"),
+        ({"min_relevance": float("nan")}, "min_relevance is nan"),
+    ],
+)
+def test_options_that_can_show_nothing_are_refused(numbers, reason):
+    with pytest.raises(QvsearchError, match=reason):
+        SearchOptions(**numbers)
+
+
 def test_a_query_has_the_retrieval_instruction(red_picture):
     ((words,),) = (term.inputs for term in read_terms(Query("a dog"), 262_144))
     assert (words.text, words.images, words.instruction) == ("a dog", (), QUERY_INSTRUCTION)
