@@ -143,7 +143,7 @@ def _print_similar(found: Sequence["Similar"]) -> None:
     from qvsearch.tables import print_table
 
     print_table(
-        ["", "score", "place", "", "path"],
+        ["", "score", "where", "", "path"],
         [
             (
                 str(each.rank),
