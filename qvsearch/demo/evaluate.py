@@ -1,4 +1,4 @@
-"""Measures the demo checkpoint on scenes never trained: `python -m qvsearch.demo.evaluate`."""
+"""Measures the demo's checkpoints on scenes never trained: `python -m qvsearch.demo.evaluate`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qvsearch.backends.local import LocalEmbedder, unit_rows
+from qvsearch.backends.local import LocalEmbedder, LocalReranker, unit_rows
 from qvsearch.demo.words import Language
-from qvsearch.demo.world import Scene, caption, change, draw, note, recoloured, scenes
+from qvsearch.demo.world import (
+    Part,
+    Scene,
+    caption,
+    change,
+    draw,
+    film,
+    neighbour,
+    note,
+    phrase,
+    random_part,
+    recoloured,
+    scenes,
+    swapped,
+)
 from qvsearch.models.weights import DEMO
 from qvsearch.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput
@@ -21,10 +35,14 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from qvsearch.types import Embedder, Vectors
+    from qvsearch.types import Embedder, Reranker, Vectors
 
 COUNT = 200
 SEED = 20_000  # the trainer counts from 0
+FAMILY = 8  # scenes of a library of near twins that differ from one scene, itself among them
+HARD = 40  # queries to it
+RERANKED = 20  # of the embedder's first hits
+CUT = 10  # of the nDCG
 
 
 class Figure(NamedTuple):
@@ -33,6 +51,26 @@ class Figure(NamedTuple):
     task: str
     recall_at_1: float
     recall_at_5: float
+
+
+class Phrases(NamedTuple):
+    """How well phrases that many documents fit tell those from the others, averaged over them.
+
+    The area under the ROC curve, and the share of fitting documents among as many first hits as
+    there are fitting ones (R-precision).
+    """
+
+    task: str
+    auc: float
+    precision: float
+
+
+class Reranked(NamedTuple):
+    """The nDCG@10 (Jaervelin & Kekaelaeinen 2002; a document fits or not) before and after."""
+
+    task: str
+    before: float
+    after: float
 
 
 def evaluate(embedder: Embedder, count: int = COUNT, seed: int = SEED) -> list[Figure]:
@@ -63,7 +101,131 @@ def evaluate(embedder: Embedder, count: int = COUNT, seed: int = SEED) -> list[F
     figures.append(_composed(embedder, held_out, pictures, rng))
     notes = embedder.embed([EmbedInput(text=note(scene, rng)) for scene in held_out])
     figures.append(_recall("text to note", english, notes))
+    films = embedder.embed([EmbedInput(video=film(scene, rng)) for scene in held_out])
+    figures.append(_recall("text to video", english, films))
     return figures
+
+
+def evaluate_phrases(embedder: Embedder, count: int = COUNT, seed: int = SEED) -> list[Phrases]:
+    """Return how well English phrases find pictures, notes and videos of `count` held-out scenes.
+
+    A phrase fits one of them or more; it says a background, a colour, a shape, both of these, or
+    such a thing with its place or background.
+    """
+    rng = np.random.default_rng(seed + 1)
+    held_out = list(islice(scenes(rng, held_out=True), count))
+    parts = list(dict.fromkeys(random_part(scene, rng) for scene in held_out * 2))
+    queries = embedder.embed([_query(text=phrase(part, rng)) for part in parts])
+    fitting = np.array([[part.fits(scene) for scene in held_out] for part in parts])
+    figures = []
+    for document in ("image", "note", "video"):
+        documents = embedder.embed([_shown(document, scene, rng) for scene in held_out])
+        measured = np.array(list(map(separation, queries @ documents.T, fitting)))
+        for said in SAID:
+            rows = [row for row, part in enumerate(parts) if _said(part) == said]
+            auc, precision = measured[rows].mean(axis=0)
+            figures.append(Phrases(f"{said} to {document}", float(auc), float(precision)))
+    return figures
+
+
+def evaluate_reranker(
+    embedder: Embedder, reranker: Reranker, count: int = HARD, seed: int = SEED
+) -> list[Reranked]:
+    """Return what reranking the first hits does for `count` queries to a library of near twins.
+
+    Half of the queries are captions of one document, half are phrases that say two or three things
+    of one shape, which a twin whose shapes have exchanged them does not fit.
+    """
+    rng = np.random.default_rng(seed + 2)
+    library = list(
+        dict.fromkeys(
+            s for first in islice(scenes(rng, held_out=True), 25) for s in _family(first, rng)
+        )
+    )
+    asked = [library[row] for row in rng.permutation(len(library))[:count]]
+    captions = [(caption(scene, rng), [each == scene for each in library]) for scene in asked[::2]]
+    parts = [_hard_part(scene, rng) for scene in asked[1::2]]
+    phrases = [(phrase(part, rng), [part.fits(each) for each in library]) for part in parts]
+    figures = []
+    for document in ("image", "note"):
+        shown = [_shown(document, scene, rng) for scene in library]
+        vectors = embedder.embed(shown)
+        for name, queries in (("captions", captions), ("phrases", phrases)):
+            gains = [_reranked(embedder, reranker, text, vectors, shown, f) for text, f in queries]
+            before, after = np.mean(gains, axis=0)
+            figures.append(Reranked(f"{name} to {document}", float(before), float(after)))
+    return figures
+
+
+SAID = ("a background", "a colour", "a shape", "a coloured shape", "a thing and more")
+
+
+def _said(part: Part) -> str:
+    """Return which of SAID a part is."""
+    is_thing = part.shape is not None or part.colour is not None
+    if part.place is not None or (part.background is not None and is_thing):
+        return "a thing and more"
+    if not is_thing:
+        return "a background"
+    if part.shape is not None and part.colour is not None:
+        return "a coloured shape"
+    return "a colour" if part.shape is None else "a shape"
+
+
+def _shown(document: str, scene: Scene, rng: Generator) -> EmbedInput:
+    if document == "note":
+        return EmbedInput(text=note(scene, rng))
+    if document == "video":
+        return EmbedInput(video=film(scene, rng))
+    return EmbedInput(images=(draw(scene, rng),))
+
+
+def separation(scores: Vectors, fitting: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the area under the ROC curve and the precision at the true count."""
+    ranked = fitting[np.argsort(scores)]
+    count = int(fitting.sum())
+    passed = np.cumsum(~ranked)[ranked].sum()  # pairs in which the fitting one scores higher
+    return float(passed / (count * (len(fitting) - count))), float(ranked[-count:].mean())
+
+
+def _family(first: Scene, rng: Generator) -> list[Scene]:
+    """Return a scene and held-out ones a step or a few from it."""
+    family, near = [first], first
+    while len(family) < FAMILY:
+        near = swapped(near, rng) if rng.random() < 0.5 else neighbour(near, rng)
+        if near.held_out and near not in family:
+            family.append(near)
+            near = first
+    return family
+
+
+def _hard_part(scene: Scene, rng: Generator) -> Part:
+    while True:
+        part = random_part(scene, rng)
+        if part.background is None and (part.shape, part.colour, part.place).count(None) < 2:
+            return part
+
+
+def _reranked(
+    embedder: Embedder,
+    reranker: Reranker,
+    text: str,
+    vectors: Vectors,
+    documents: Sequence[EmbedInput],
+    fitting: Sequence[bool],
+) -> tuple[float, float]:
+    order = np.argsort(-(vectors @ embedder.embed([_query(text=text)])[0]), kind="stable")
+    first = order[:RERANKED]
+    judged = np.array(reranker.score(EmbedInput(text=text), [documents[row] for row in first]))
+    again = np.concatenate((first[np.argsort(-judged, kind="stable")], order[RERANKED:]))
+    fits = np.array(fitting)
+    return ndcg(fits[order]), ndcg(fits[again])
+
+
+def ndcg(fits: NDArray[np.bool_]) -> float:
+    """Return the nDCG of a ranking's first hits, whose gain is 1 where a document fits."""
+    discounts = 1 / np.log2(np.arange(CUT) + 2)
+    return float((fits[:CUT] @ discounts) / discounts[: fits.sum()].sum())
 
 
 def _composed(
@@ -97,19 +259,34 @@ def _recall(task: str, queries: Vectors, documents: Vectors) -> Figure:
     return Figure(task, float((better < 1).mean()), float((better < 5).mean()))
 
 
+def _print_table(
+    title: str, columns: tuple[str, str], figures: Sequence[tuple[str, float, float]]
+) -> None:
+    lines = [f"{title:42}{columns[0]:>8}{columns[1]:>10}"]
+    lines += [f"{task:42}{one:8.3f}{other:10.3f}" for task, one, other in figures]
+    print("\n".join(lines))  # noqa: T201 (this module is a command)
+
+
 def main() -> None:
-    """Print the figures as a table, or as JSON."""
-    parser = argparse.ArgumentParser(description="Measure a checkpoint on the drawn world.")
+    """Print the figures as tables, or as JSON."""
+    parser = argparse.ArgumentParser(description="Measure checkpoints on the drawn world.")
     parser.add_argument("--model", default=DEMO, help="a checkpoint folder (default: the demo)")
+    parser.add_argument("--reranker", help="also this reranker's checkpoint folder")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
-    figures = evaluate(LocalEmbedder(arguments.model))
-    if arguments.json:
-        lines = [json.dumps(figure._asdict()) for figure in figures]
-    else:
-        lines = [f"{COUNT} held-out scenes{'':25}recall@1  recall@5"]
-        lines += [f"{f.task:42}{f.recall_at_1:8.3f}{f.recall_at_5:10.3f}" for f in figures]
-    print("\n".join(lines))  # noqa: T201 (this module is a command)
+    embedder = LocalEmbedder(arguments.model)
+    tables: list[tuple[str, tuple[str, str], Sequence[Figure | Phrases | Reranked]]] = [
+        (f"{COUNT} held-out scenes", ("recall@1", "recall@5"), evaluate(embedder)),
+        ("phrases that say a part", ("AUC", "R-prec."), evaluate_phrases(embedder)),
+    ]
+    if arguments.reranker is not None:
+        figures = evaluate_reranker(embedder, LocalReranker(arguments.reranker))
+        tables.append((f"nDCG@{CUT} among near twins", ("before", "reranked"), figures))
+    for table in tables:
+        if arguments.json:
+            print("\n".join(json.dumps(figure._asdict()) for figure in table[2]))  # noqa: T201
+        else:
+            _print_table(*table)
 
 
 if __name__ == "__main__":

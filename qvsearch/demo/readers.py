@@ -40,3 +40,16 @@ class Finder(nn.Module):
             strict=True,
         )
         return torch.stack([binary_cross_entropy_with_logits(a, b) for a, b in parts]).sum()
+
+
+class Comparer(nn.Module):
+    """Tells from a hidden state in what a document agrees with a query, linearly."""
+
+    def __init__(self, dim: int, things: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, things)
+
+    def loss(self, states: torch.Tensor, agree: torch.Tensor) -> torch.Tensor:
+        """Return the mean cross-entropy over what was said (n, things), NaN where nothing was."""
+        known = ~agree.isnan()
+        return binary_cross_entropy_with_logits(self.linear(states)[known], agree[known])

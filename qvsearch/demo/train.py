@@ -137,7 +137,8 @@ def descend(
     folder: Path,
 ) -> None:
     """Take the steps of one-cycle AdamW; write the checkpoint now and then and at the end."""
-    parameters = [p for each in (network.model, *readers) for p in each.parameters()]
+    every = [p for each in (network.model, *readers) for p in each.parameters()]
+    parameters = [p for p in every if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=steps, pct_start=0.1

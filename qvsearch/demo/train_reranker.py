@@ -1,0 +1,98 @@
+"""Trains the demo reranker: `python -m qvsearch.demo.train_reranker FOLDER`, the same each time.
+
+It goes on from the demo embedder and learns P(yes) by binary cross-entropy, as the real reranker
+does: of words about one thing, then of all words, then of pictures and films. A reader that is
+thrown away names the document's scene, and another tells in what it agrees with the query.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, normalize
+
+from qvsearch.demo.readers import Comparer, Reader
+from qvsearch.demo.train import READER_WEIGHT, descend, hidden_states
+from qvsearch.demo.verdicts import COURSES, PIECES, Course, Verdict, batches, comparisons
+from qvsearch.demo.world import PLACES, answers
+from qvsearch.models.network import Network
+from qvsearch.models.weights import DEMO_FOLDER
+from qvsearch.prompt import RERANK_INSTRUCTION, RERANK_SYSTEM, rerank_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+LEARNING_RATE = 1e-3
+THREADS = 1  # part of the recipe, as for the embedder
+# what every prompt holds: a token each, where the drawn world's words would take 130
+FIXED = (RERANK_SYSTEM, RERANK_INSTRUCTION, "<Instruct>: ", "<Query>:", "<Document>:")
+
+
+def new_reranker(start: Path) -> Network:
+    """Load an embedder and give it the tokens of the reranker's prompt."""
+    from tokenizers import AddedToken
+
+    network = Network(start, "cpu")
+    network.tokenizer.add_tokens([AddedToken(text, normalized=False) for text in FIXED])
+    network.model.resize_token_embeddings(len(network.tokenizer), pad_to_multiple_of=64)
+    network.model.visual.requires_grad_(False)  # it sees what there is to see
+    return network
+
+
+def logits_and_states(
+    network: Network, verdicts: list[Verdict]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logit(yes) - logit(no) of each pair (n,), and the hidden state it is read from."""
+    prompts = [rerank_prompt(each.query, each.document) for each in verdicts]
+    states = hidden_states(network, prompts, [(each.query, each.document) for each in verdicts])
+    yes, no = network.tokenizer.convert_tokens_to_ids(["yes", "no"])
+    rows = network.model.get_input_embeddings().weight
+    return states @ (rows[yes] - rows[no]), states
+
+
+def losses(
+    network: Network, reader: Reader, comparer: Comparer, verdicts: Iterable[list[Verdict]]
+) -> Iterator[torch.Tensor]:
+    """Yield the loss of each batch."""
+    for batch in verdicts:
+        logits, states = logits_and_states(network, batch)
+        fits = torch.tensor([float(each.fits) for each in batch])
+        shown = torch.tensor([answers(each.scene) for each in batch])
+        agree = torch.tensor([comparisons(each.meant, each.scene) for each in batch])
+        loss = binary_cross_entropy_with_logits(logits, fits) + comparer.loss(states, agree)
+        yield loss + READER_WEIGHT * reader.loss(normalize(states, dim=1), shown)
+
+
+def train(
+    folder: Path,
+    start: Path = DEMO_FOLDER,
+    seed: int = 0,
+    courses: Sequence[Course] = COURSES,
+) -> None:
+    """Train a reranker from an embedder's checkpoint and write it to `folder`."""
+    torch.set_num_threads(THREADS)
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(seed)
+    network = new_reranker(start)
+    dim = network.model.config.text_config.hidden_size
+    reader, comparer = Reader(dim), Comparer(dim, 1 + 2 * len(PLACES) + len(PIECES))
+    rng = np.random.default_rng([seed, 100])  # the embedder's are 0 to 3
+    each = chain.from_iterable(
+        islice(losses(network, reader, comparer, batches(course, rng)), course.steps)
+        for course in courses
+    )
+    steps = sum(course.steps for course in courses)
+    descend(network, [reader, comparer], each, steps, LEARNING_RATE, folder)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Train the demo reranker on the drawn world.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--start", type=Path, default=DEMO_FOLDER, help="the embedder's checkpoint")
+    parser.add_argument("--seed", type=int, default=0)
+    train(**vars(parser.parse_args()))
