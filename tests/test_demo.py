@@ -225,7 +225,7 @@ def test_the_loss_of_many_answers_asks_nothing_of_those_that_do_not_fit():
 
 
 def test_the_trainer_repeats_itself_and_goes_on_from_a_checkpoint(tmp_path):
-    short = [replace(LESSONS[0], steps=1), replace(LESSONS[2], steps=1, looks=1)]
+    short = [replace(LESSONS[0], steps=1), replace(LESSONS[2], steps=1, looks=1, reads=1)]
     for name in ("a", "b"):
         train(tmp_path / name, lessons=short)
     train(tmp_path / "first", lessons=short[:1])
