@@ -226,14 +226,12 @@ def test_the_loss_of_many_answers_asks_nothing_of_those_that_do_not_fit():
 
 def test_the_trainer_repeats_itself_and_goes_on_from_a_checkpoint(tmp_path):
     short = [replace(LESSONS[0], steps=1), replace(LESSONS[2], steps=1, looks=1, reads=1)]
-    for name in ("a", "b"):
-        train(tmp_path / name, lessons=short)
-    train(tmp_path / "first", lessons=short[:1])
-    train(tmp_path / "c", start=tmp_path / "first", first=1, lessons=short)
-    a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b", "c"))
-    assert a.keys() == b.keys() == c.keys()
-    assert all(np.array_equal(a[name], b[name]) for name in a)
-    assert all(np.array_equal(a[name], c[name]) for name in a)
+    train(tmp_path / "whole", lessons=short)
+    train(tmp_path / "begun", lessons=short[:1])
+    train(tmp_path / "ended", start=tmp_path / "begun", first=1, lessons=short)
+    one, other = (load_file(tmp_path / n / "model.safetensors") for n in ("whole", "ended"))
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_the_rerankers_trainer_repeats_itself(tmp_path):
@@ -244,7 +242,8 @@ def test_the_rerankers_trainer_repeats_itself(tmp_path):
 
 
 def test_a_verdict_says_whether_its_document_answers():
-    verdicts = next(verdict_batches(COURSES[1], np.random.default_rng(15)))
+    source = verdict_batches(COURSES[-1], np.random.default_rng(15))
+    verdicts = [verdict for batch in islice(source, 4) for verdict in batch]
     assert sum(each.fits for each in verdicts) * 2 == len(verdicts)
     assert not any(each.scene.held_out for each in verdicts)
     kinds = {
