@@ -62,8 +62,8 @@ def index(
     """Make the library hold what is at these absolute paths, embedding only what it never saw.
 
     `load_embedder` is called when the first file needs it; then a library that has no bank of
-    generic queries gets one. `stop` is asked between batches; what
-    is finished then is committed. Raises LibraryLocked, and QvsearchError for a path that is
+    generic queries gets one. `stop` is asked between batches; what is finished then is committed.
+    Raises LibraryLocked, and QvsearchError for a path that is
     nowhere or where the model, and not a file, fails.
     """
 

@@ -171,7 +171,7 @@ def _rebuild(
 ) -> Repair:
     """Commit the sound files, and new ones with the sound rows of the others.
 
-    Without a bank that is sound there is none; the next `index` embeds it again.
+    Without a bank that is sound there is none; the next `index` that embeds a file makes it anew.
     """
     on_disk = sorted({path.stem for path in (folder / SEGMENTS).glob("[0-9]*.*")})
     following = max([manifest.next, *(int(name) + 1 for name in on_disk if name.isdigit())])
