@@ -24,7 +24,8 @@ RERANK_SYSTEM = (
     ' provided. Note that the answer can only be "yes" or "no".'
 )
 
-TOKEN_PIXELS = 32 * 32  # a visual token is 2x2 patches of 16x16 pixels
+TOKEN_SIDE = 32  # pixels: a visual token is 2x2 patches of 16x16
+TOKEN_PIXELS = TOKEN_SIDE * TOKEN_SIDE
 FRAMES_PER_STEP = 2  # the vision tower merges two frames into one time step
 END = "<|im_end|>\n<|im_start|>assistant\n"
 _SPECIAL = re.compile(r"<\|(?=\w+\|>)")  # the head of one; a lone `<|` in source code stays
@@ -51,6 +52,21 @@ def frame_pairs(frames: Frames) -> list[float]:
     if len(times) % FRAMES_PER_STEP:
         times.append(times[-1])
     return [(first + last) / 2 for first, last in zip(times[::2], times[1::2], strict=True)]
+
+
+def visual_grids(source: EmbedInput) -> list[tuple[int, int]]:
+    """Return the rows and columns of tokens of each picture in a prompt, in its order.
+
+    A video's steps, each a picture, come before the images.
+    """
+    steps = [source.video.pixels.shape[1:]] * len(frame_pairs(source.video)) if source.video else []
+    shapes = [*steps, *_shapes(source.images)]
+    return [(height // TOKEN_SIDE, width // TOKEN_SIDE) for height, width, _ in shapes]
+
+
+def visual_tokens(source: EmbedInput) -> int:
+    """Return how many tokens of an input's prompt stand for pixels."""
+    return sum(rows * columns for rows, columns in visual_grids(source))
 
 
 def _punctuated(instruction: str) -> str:

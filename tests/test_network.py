@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from qvsearch.backends.local import LocalEmbedder, unit_rows
 from qvsearch.errors import QvsearchError
 from qvsearch.models import network
-from qvsearch.models.network import ModelInput, pick_device, pick_dtype
+from qvsearch.models.forward import ModelInput, last_states
+from qvsearch.models.network import pick_device, pick_dtype
 from qvsearch.prompt import embed_prompt
 from qvsearch.types import EmbedInput, Frames
 
@@ -230,16 +231,15 @@ def test_an_input_wider_than_memory_is_embedded_in_halves(
 ) -> None:
     sources = [EmbedInput(f"dog {index}") for index in range(8)]
     expected = embedder.embed(sources)
-    model = embedder.network.model
     sizes = []
 
-    def small_memory(**tensors):
-        sizes.append(len(tensors["input_ids"]))
+    def small_memory(model, inputs, *rest):
+        sizes.append(len(inputs))
         if sizes[-1] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return model(**tensors)
+        return last_states(model, inputs, *rest)
 
-    monkeypatch.setattr(embedder.network, "model", _Named(small_memory, model.config))
+    monkeypatch.setattr(network, "last_states", small_memory)
     assert np.abs(embedder.embed(sources) - expected).max() < TOLERANCE
     assert sizes == [8, 4, 2, 2, 4, 2, 2]
 
@@ -247,23 +247,12 @@ def test_an_input_wider_than_memory_is_embedded_in_halves(
 def test_one_input_wider_than_memory_is_said(
     embedder: LocalEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_memory(**_tensors):
+    def no_memory(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    model = _Named(no_memory, embedder.network.model.config)
-    monkeypatch.setattr(embedder.network, "model", model)
+    monkeypatch.setattr(network, "last_states", no_memory)
     with pytest.raises(QvsearchError, match="cpu has no memory for an input of .* --detail low"):
         embedder.embed([EmbedInput("a dog")])
-
-
-class _Named:
-    """A model's stand-in that fails as a full graphics card does."""
-
-    def __init__(self, call, config) -> None:
-        self.call, self.config = call, config
-
-    def __call__(self, **tensors):
-        return self.call(**tensors)
 
 
 def changed(folder: Path, source: Path, change) -> Path:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.models.network import ModelInput, Network
+from qvsearch.models.forward import ModelInput
+from qvsearch.models.network import Network
 from qvsearch.models.weights import DEFAULT_MODEL, DEFAULT_RERANKER, check_dim, resolve
 from qvsearch.prompt import embed_prompt, rerank_prompt
 

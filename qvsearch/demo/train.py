@@ -29,7 +29,8 @@ from qvsearch.demo.look import Looker
 from qvsearch.demo.look import losses as looks
 from qvsearch.demo.readers import Finder, Reader
 from qvsearch.demo.world import answers, caption, draw, findings, note, scenes
-from qvsearch.models.network import ModelInput, Network
+from qvsearch.models.forward import ModelInput
+from qvsearch.models.network import Network
 from qvsearch.prompt import embed_prompt
 from qvsearch.types import EmbedInput
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,25 +13,43 @@ from torch import nn
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.checkpoint import shards
+from qvsearch.models.forward import (
+    Beginning,
+    ModelInput,
+    last_states,
+    shared_length,
+    visual_pads,
+)
 from qvsearch.models.vision import image_patches, video_patches
 from qvsearch.prompt import END
 from qvsearch.types import Dtype
 
 if TYPE_CHECKING:
-    from qvsearch.types import EmbedInput, Vectors
+    from qvsearch.types import Vectors
 
-TOKENS_PER_BATCH = {"cpu": 1024, "mps": 1024, "cuda": 16384}  # past this a batch only costs memory
-MOST_PADDING = 1.1  # the longest input of a batch, over its shortest
-
-DTYPES: dict[str, torch.dtype] = {each: getattr(torch, each) for each in Dtype}
+FEWEST_SHARED = 8  # tokens: a turn's opening alone is three, which any two prompts share
+PASS_TOKENS = 64  # what a forward pass costs in tokens that it does not have
+KEPT_TOKENS = 128  # of a prompt whose like may follow; 230 kB each with the 2B model in float32
 
 
 @dataclass(frozen=True, slots=True)
-class ModelInput:
-    """A prompt's token ids and the media whose place they hold, in order: videos, then images."""
+class Limits:
+    """How a device's batches are made."""
 
-    ids: list[int]
-    media: tuple[EmbedInput, ...]
+    tokens: int  # of a batch: past this it only costs memory
+    padding: float  # the longest sequence of an attention call, over its shortest
+    shares: bool  # whether what prompts begin with is computed once
+
+
+LIMITS = {
+    "cpu": Limits(1024, 1.25, shares=True),
+    "cuda": Limits(16384, 1.25, shares=True),
+    # sdpa with a mask gives NaN on MPS (sentence-transformers#3498), so no sequence is padded there
+    # and none attends to another's beginning: without a mask, and causal, sdpa is right
+    "mps": Limits(1024, 1.0, shares=False),
+}
+
+DTYPES: dict[str, torch.dtype] = {each: getattr(torch, each) for each in Dtype}
 
 
 def pick_device(device: str | None) -> torch.device:
@@ -42,13 +60,13 @@ def pick_device(device: str | None) -> torch.device:
             device = "mps"
     sentence = (
         f"the device {device!r} is not usable here;"
-        f" leave out --device, or name one of {', '.join(TOKENS_PER_BATCH)}"
+        f" leave out --device, or name one of {', '.join(LIMITS)}"
     )
     try:
         found = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
         raise QvsearchError(sentence) from error
-    if found.type not in TOKENS_PER_BATCH:
+    if found.type not in LIMITS:
         raise QvsearchError(sentence)
     return found
 
@@ -98,6 +116,8 @@ class Network:
         self.tokenizer = _load_tokenizer(folder)
         self.model = _load_model(folder, self.dtype, self.device)
         self.tail = len(self.tokenizer(END)["input_ids"])
+        self._limits = LIMITS[self.device.type]
+        self._beginning = Beginning.empty(self.model)
 
     def tokenize(self, prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return each prompt's ids; too long a one loses its text's end, never the closing turn."""
@@ -132,19 +152,43 @@ class Network:
     def last_hidden(self, inputs: Sequence[ModelInput]) -> Vectors:
         """Return the final hidden state (n, hidden) float32 of each input's last token, in order.
 
-        Inputs of similar length share a forward pass, so little is spent on padding.
+        Inputs share forward passes, by length; what they begin with alike is computed once, and
+        kept for the next call.
         """
-        hidden = np.empty((len(inputs), self.model.config.text_config.hidden_size), np.float32)
-        for rows in _batches(
-            [len(each.ids) for each in inputs], TOKENS_PER_BATCH[self.device.type]
-        ):
-            hidden[rows] = self._forward_in_memory([inputs[row] for row in rows])
+        if not inputs:
+            return np.empty((0, self.model.config.text_config.hidden_size), np.float32)
+        rows = sorted(range(len(inputs)), key=lambda row: len(inputs[row].ids))
+        states = self._states([inputs[row] for row in rows]).float().cpu().numpy()
+        hidden = np.empty_like(states)
+        hidden[rows] = states
         return hidden
 
-    def _forward_in_memory(self, inputs: Sequence[ModelInput]) -> Vectors:
+    def _states(self, inputs: Sequence[ModelInput]) -> torch.Tensor:
+        """Return the last states (n, hidden) of inputs that come by rising length."""
+        common = self._shared(inputs[0], inputs)
+        known = self._shared(self._beginning.prompt, inputs)
+        if (common - known) * (len(inputs) - 1) >= PASS_TOKENS:
+            found = [self._in_memory(inputs[:1], kept=common)]
+            inputs = inputs[1:]
+        else:
+            found, common = [], known
+        for batch in _batches(inputs, self._limits.tokens, common):
+            found.append(self._in_memory(batch))
+        return torch.cat(found)
+
+    def _shared(self, first: ModelInput, inputs: Sequence[ModelInput]) -> int:
+        """Return how many tokens all inputs begin with as `first` does, or 0 for hardly any."""
+        pads = visual_pads(self.model)
+        length = min(
+            min(shared_length(first, each, pads), len(each.ids) - 1)  # one has to follow
+            for each in inputs
+        )
+        return length if self._limits.shares and length >= FEWEST_SHARED else 0
+
+    def _in_memory(self, inputs: Sequence[ModelInput], kept: int = 0) -> torch.Tensor:
         """Run a batch, in halves where the device's memory does not hold it whole."""
         try:
-            return self._forward(inputs)
+            return self._forward(inputs, kept)
         except torch.OutOfMemoryError as error:
             if len(inputs) == 1:
                 raise QvsearchError(
@@ -152,17 +196,24 @@ class Network:
                     " try --detail low or --device cpu"
                 ) from error
         half = len(inputs) // 2
-        return np.concatenate(
-            [self._forward_in_memory(part) for part in (inputs[:half], inputs[half:])]
-        )
+        return torch.cat([self._in_memory(part) for part in (inputs[:half], inputs[half:])])
 
     @torch.inference_mode()
-    def _forward(self, inputs: Sequence[ModelInput]) -> Vectors:
-        tensors = {name: value.to(self.device) for name, value in self.tensors(inputs).items()}
-        last = tensors["attention_mask"].sum(1) - 1
-        states = self.model(**tensors, use_cache=False).last_hidden_state
-        picked: Vectors = states[torch.arange(len(inputs)), last].float().cpu().numpy()
-        return picked
+    def _forward(self, inputs: Sequence[ModelInput], kept: int) -> torch.Tensor:
+        """Run a batch; the first `kept` tokens of its first input are kept for the next."""
+        known = self._shared(self._beginning.prompt, inputs)
+        if not known and not kept and self._limits.shares:
+            kept = self._head(inputs[0])
+        states, self._beginning = last_states(
+            self.model, inputs, self._beginning.cut(known), kept, self._limits.padding
+        )
+        return states
+
+    def _head(self, first: ModelInput) -> int:
+        """Return how many tokens of a prompt are kept where nothing says what the next has."""
+        pads = visual_pads(self.model)
+        head = first.ids[:KEPT_TOKENS]
+        return next((place for place, token in enumerate(head) if token in pads), len(head))
 
     def tensors(self, inputs: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
         """Return the arguments of the model's forward pass for one batch, padded on the right."""
@@ -191,21 +242,19 @@ def _vision(
     return {pixels: patches, grid: torch.tensor([grid for _, grid in media])}
 
 
-def _batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group row numbers by length: at most `budget` tokens a batch with its padding, or one row."""
-    batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
-        batch = batches[-1] if batches else None
-        fits = (
-            batch is not None
-            and lengths[row] * (len(batch) + 1) <= budget
-            and lengths[row] <= lengths[batch[0]] * MOST_PADDING
-        )
-        if batch is not None and fits:
-            batch.append(row)
-        else:
-            batches.append([row])
-    return batches
+def _batches(
+    inputs: Sequence[ModelInput], tokens: int, known: int
+) -> Iterator[Sequence[ModelInput]]:
+    """Yield neighbours that have at most `tokens` together past the `known` ones, or one input."""
+    start = total = 0
+    for row, each in enumerate(inputs):
+        own = len(each.ids) - known
+        if start < row and total + own > tokens:
+            yield inputs[start:row]
+            start, total = row, 0
+        total += own
+    if inputs:
+        yield inputs[start:]
 
 
 def _silence_transformers() -> None:

@@ -1,0 +1,324 @@
+"""The model's forward pass, for the last token's hidden state alone: nothing padded or done twice.
+
+The weights and modules are those of transformers' Qwen3VLModel. Its own `forward` pads a batch and
+computes every token in every layer; here
+
+- the tokens of a batch stand one after another, without padding, everywhere but in the attention,
+  which takes sequences of near-equal length together;
+- the last layer's queries and all that follows them are computed for the last tokens only;
+- a `Beginning` that all sequences share is not computed again: they attend to its keys and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from qvsearch.models.vision import image_patches, video_patches
+from qvsearch.prompt import visual_grids, visual_tokens
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qvsearch.types import EmbedInput
+
+KeysValues = tuple[torch.Tensor, torch.Tensor]  # of one layer: (tokens, key heads, head size) each
+Rope = tuple[torch.Tensor, torch.Tensor]  # cosines and sines: (tokens, 1, head size) each
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """A prompt's token ids and the media whose place they hold, in order: videos, then images."""
+
+    ids: list[int]
+    media: tuple[EmbedInput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The leading tokens of a prompt, and each layer's keys (rotated) and values of them."""
+
+    prompt: ModelInput
+    layers: list[KeysValues]
+
+    @classmethod
+    def empty(cls, model: Any) -> Beginning:  # noqa: ANN401 (transformers has no narrower type)
+        """Return the beginning of no token."""
+        config = model.config.text_config
+        none = torch.empty(
+            (0, config.num_key_value_heads, config.head_dim), device=model.device, dtype=model.dtype
+        )
+        return cls(ModelInput([], ()), [(none, none)] * config.num_hidden_layers)
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+        return len(self.prompt.ids)
+
+    def cut(self, length: int) -> Beginning:
+        """Return the beginning of the first `length` tokens, which see none that follow."""
+        prompt = ModelInput(self.prompt.ids[:length], self.prompt.media)
+        return Beginning(prompt, [(keys[:length], values[:length]) for keys, values in self.layers])
+
+
+def shared_length(first: ModelInput, second: ModelInput, pads: set[int]) -> int:
+    """Return with how many of the same tokens two prompts begin.
+
+    `pads` are the ids that stand for pixels: those are the same where the media are one object.
+    """
+    visible = 0  # visual tokens of the media that both begin with
+    for one, other in zip(first.media, second.media, strict=False):
+        if one is not other:
+            break
+        visible += visual_tokens(one)
+    for place, (token, other_token) in enumerate(zip(first.ids, second.ids, strict=False)):
+        visible -= token in pads
+        if token != other_token or visible < 0:
+            return place
+    return min(len(first.ids), len(second.ids))
+
+
+def last_states(
+    model: Any,  # noqa: ANN401
+    inputs: Sequence[ModelInput],
+    beginning: Beginning,
+    kept: int = 0,
+    padding: float = 1.0,
+) -> tuple[torch.Tensor, Beginning]:
+    """Return the final hidden state (n, hidden) of each input's last token, which is no image's.
+
+    All inputs begin with the beginning's tokens and have more. The first `kept` tokens of the first
+    input, where they are more than the beginning's, are returned as another beginning. Neighbours
+    of which the longer has at most `padding` times the tokens of the shorter share an attention.
+    """
+    batch = _pack(model, inputs, beginning, padding)
+    text = model.language_model
+    states, seen = batch.states, []
+    for number, (layer, shared) in enumerate(zip(text.layers, beginning.layers, strict=True)):
+        is_last = number == len(text.layers) - 1
+        states, own = _layer(layer, states, batch, shared, is_last=is_last)
+        if kept > len(beginning):
+            seen.append(_joined(shared, own, kept))
+        if number < len(batch.deepstack) and not is_last:
+            states.index_add_(0, batch.visual, batch.deepstack[number].to(states.dtype))
+    if seen:
+        beginning = Beginning(ModelInput(inputs[0].ids[:kept], inputs[0].media), seen)
+    return text.norm(states), beginning
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Sequences whose attention is one call; the shorter are padded with their last token again.
+
+    Padding stands on the right, so that under the causal mask no token of a sequence sees it.
+    """
+
+    queries: torch.Tensor  # (n, longest) numbers of the batch's tokens
+    keys: torch.Tensor  # (n, longest) the same, of those seen
+    mask: torch.Tensor | None  # what sees what, the beginning first; None is: all before itself
+    real: torch.Tensor  # places in the flattened `queries` that are no padding
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What the layers need of all inputs, whose tokens past the beginning stand in one row."""
+
+    states: torch.Tensor  # (tokens, hidden) the embeddings
+    rope: Rope  # of the tokens' positions
+    visual: torch.Tensor  # numbers of the tokens that stand for pixels
+    deepstack: list[torch.Tensor]  # what the first layers add to those
+    last: torch.Tensor  # the number of each input's last token
+    groups: list[_Group]
+    last_groups: list[_Group]  # with the last tokens' queries only, numbered among themselves
+
+
+def _pack(
+    model: Any,  # noqa: ANN401
+    inputs: Sequence[ModelInput],
+    beginning: Beginning,
+    padding: float,
+) -> _Batch:
+    pads, start = visual_pads(model), len(beginning)
+    ids = np.concatenate([each.ids[start:] for each in inputs])
+    places = np.concatenate([_positions(each, pads)[:, start:] for each in inputs], axis=1)
+    visual = _moved(np.flatnonzero(np.isin(ids, list(pads))), model.device)
+    states = model.get_input_embeddings()(_moved(ids, model.device))
+    deepstack: list[torch.Tensor] = []
+    seen = sum(token in pads for token in beginning.prompt.ids)
+    blocks = [block for each in inputs for block in _blocks(each.media, seen)]
+    if blocks:
+        patches = _moved(np.concatenate([patches for patches, _ in blocks]), model.device)
+        grids = torch.tensor([grid for _, grid in blocks], device=model.device)
+        tower = model.visual(patches.to(states.dtype), grid_thw=grids)
+        states.index_copy_(0, visual, tower.pooler_output.to(states.dtype))
+        deepstack = list(tower.deepstack_features)
+    rope = model.language_model.rotary_emb(states, _moved(places, model.device)[:, None])
+    lengths = np.array([len(each.ids) - start for each in inputs])
+    groups, last_groups = _groups(lengths, start, padding, model.device)
+    return _Batch(
+        states,
+        (rope[0][0, :, None], rope[1][0, :, None]),
+        visual,
+        deepstack,
+        _moved(lengths.cumsum() - 1, model.device),
+        groups,
+        last_groups,
+    )
+
+
+def visual_pads(model: Any) -> set[int]:  # noqa: ANN401
+    """Return the token ids that stand for pixels."""
+    return {model.config.image_token_id, model.config.video_token_id}
+
+
+def _moved(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Copy to the device, and to CUDA while the processor goes on: that needs pinned memory."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _blocks(
+    media: Sequence[EmbedInput], seen: int
+) -> Iterator[tuple[NDArray[np.float32], tuple[int, int, int]]]:
+    """Yield patches and grid of each video and image after the first `seen` visual tokens."""
+    ends = accumulate(visual_tokens(source) for source in media)
+    for source, end in zip(media, ends, strict=True):
+        if end > seen:
+            if source.video is not None:
+                yield video_patches(source.video.pixels)
+            yield from (image_patches(image) for image in source.images)
+
+
+def _positions(prompt: ModelInput, pads: set[int]) -> NDArray[np.int64]:
+    """Return the time, row and column (3, tokens) of every token, as `get_rope_index` does.
+
+    A text's token is one further in all three. A picture's tokens are at one time, each in its row
+    and column; what follows stands past the picture's longer side.
+    """
+    found = np.empty((3, len(prompt.ids)), np.int64)
+    token = position = 0
+    for rows, columns in (grid for source in prompt.media for grid in visual_grids(source)):
+        first = next(n for n in range(token, len(prompt.ids)) if prompt.ids[n] in pads)
+        found[:, token:first] = np.arange(first - token) + position
+        position += first - token
+        token = first + rows * columns
+        found[:, first:token] = np.indices((1, rows, columns)).reshape(3, -1) + position
+        position += max(rows, columns)
+    found[:, token:] = np.arange(len(prompt.ids) - token) + position
+    return found
+
+
+def _groups(
+    lengths: NDArray[np.int64], start: int, padding: float, device: torch.device
+) -> tuple[list[_Group], list[_Group]]:
+    """Return the groups for all tokens' queries and for the last tokens'."""
+    groups, last_groups = [], []
+    for rows in _near_equal(lengths, padding):
+        own, longest = lengths[rows], int(lengths[rows].max())
+        column = np.arange(longest)
+        offsets = lengths[: rows.start].sum() + own.cumsum() - own
+        keys = _moved(offsets[:, None] + np.minimum(column, own[:, None] - 1), device)
+        is_real = column < own[:, None]
+        # a call that needs no mask gets none: kernels that take one are slower
+        sees = np.tri(longest, start + longest, start, dtype=bool) if start else None
+        groups.append(_Group(keys, keys, _mask(sees, device), _real(is_real, device)))
+        numbers = np.arange(rows.start, rows.stop)[:, None]
+        seen = np.pad(is_real, ((0, 0), (start, 0)), constant_values=True)[:, None, None]
+        last_groups.append(
+            _Group(
+                _moved(numbers, device),
+                keys,
+                _mask(None if is_real.all() else seen, device),
+                _real(np.ones_like(numbers, bool), device),
+            )
+        )
+    return groups, last_groups
+
+
+def _near_equal(lengths: NDArray[np.int64], padding: float) -> Iterator[slice]:
+    """Yield neighbours whose longest has at most `padding` times the tokens of their shortest."""
+    start = 0
+    for row in range(1, len(lengths) + 1):
+        part = lengths[start : row + 1]
+        if row == len(lengths) or part.max() > part.min() * padding:
+            yield slice(start, row)
+            start = row
+
+
+def _mask(sees: NDArray[np.bool_] | None, device: torch.device) -> torch.Tensor | None:
+    return None if sees is None else _moved(sees, device)
+
+
+def _real(is_real: NDArray[np.bool_], device: torch.device) -> torch.Tensor:
+    return _moved(np.flatnonzero(is_real), device)
+
+
+def _layer(
+    layer: Any,  # noqa: ANN401
+    states: torch.Tensor,
+    batch: _Batch,
+    shared: KeysValues,
+    *,
+    is_last: bool,
+) -> tuple[torch.Tensor, KeysValues]:
+    """Return the states after a decoder layer, the last tokens' only after the last one.
+
+    With them come the keys and values of all tokens.
+    """
+    attention, rope, groups = layer.self_attn, batch.rope, batch.groups
+    size = (-1, attention.head_dim)
+    normed = layer.input_layernorm(states)
+    keys = _rotated(attention.k_norm(attention.k_proj(normed).unflatten(-1, size)), rope)
+    values = attention.v_proj(normed).unflatten(-1, size)
+    if is_last:
+        states, normed = states[batch.last], normed[batch.last]
+        rope, groups = (rope[0][batch.last], rope[1][batch.last]), batch.last_groups
+    queries = _rotated(attention.q_norm(attention.q_proj(normed).unflatten(-1, size)), rope)
+    mixed = torch.cat([_attend(queries, (keys, values), shared, group) for group in groups])
+    states = states + attention.o_proj(mixed)
+    return states + layer.mlp(layer.post_attention_layernorm(states)), (keys, values)
+
+
+def _rotated(heads: torch.Tensor, rope: Rope) -> torch.Tensor:
+    """Turn each half of a head (tokens, heads, size) against the other by its position's angles."""
+    first, second = heads.chunk(2, dim=-1)
+    cosine, sine = rope
+    return heads * cosine + torch.cat((-second, first), dim=-1) * sine
+
+
+def _attend(
+    queries: torch.Tensor, own: KeysValues, shared: KeysValues, group: _Group
+) -> torch.Tensor:
+    """Return what a group's queries see (tokens, heads * head size): the shared, then their own."""
+    count, longest = group.queries.shape
+    heads = queries.shape[1]
+    keys, values = (
+        torch.cat((past.expand(count, *past.shape), present[group.keys]), dim=1)
+        .transpose(1, 2)
+        .repeat_interleave(heads // present.shape[1], dim=1)
+        for past, present in zip(shared, own, strict=True)
+    )
+    found = scaled_dot_product_attention(
+        queries[group.queries].transpose(1, 2).contiguous(),
+        keys,
+        values,
+        attn_mask=group.mask,
+        is_causal=group.mask is None and longest > 1,
+    )
+    return found.transpose(1, 2).reshape(count * longest, -1)[group.real]
+
+
+def _joined(shared: KeysValues, own: KeysValues, kept: int) -> KeysValues:
+    """Return the first `kept` keys and values, in memory of their own."""
+    more = kept - len(shared[0])
+    keys, values = (
+        torch.cat((past, present[:more])) for past, present in zip(shared, own, strict=True)
+    )
+    return keys, values
