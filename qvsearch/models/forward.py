@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from qvsearch.models.vision import image_patches, video_patches
 from qvsearch.prompt import visual_grids, visual_tokens
@@ -107,7 +107,7 @@ def last_states(
         if number < len(batch.deepstack) and not is_last:
             states.index_add_(0, batch.visual, batch.deepstack[number].to(states.dtype))
     if seen:
-        beginning = Beginning(ModelInput(inputs[0].ids[:kept], inputs[0].media), seen)
+        beginning = Beginning(_first(inputs[0], kept, visual_pads(model)), seen)
     return text.norm(states), beginning
 
 
@@ -120,7 +120,7 @@ class _Group:
 
     queries: torch.Tensor  # (n, longest) numbers of the batch's tokens
     keys: torch.Tensor  # (n, longest) the same, of those seen
-    mask: torch.Tensor | None  # what sees what, the beginning first; None is: all before itself
+    mask: torch.Tensor | None  # who sees what, the beginning first; None: all up to itself
     real: torch.Tensor  # places in the flattened `queries` that are no padding
 
 
@@ -226,8 +226,8 @@ def _groups(
         offsets = lengths[: rows.start].sum() + own.cumsum() - own
         keys = _moved(offsets[:, None] + np.minimum(column, own[:, None] - 1), device)
         is_real = column < own[:, None]
-        # a call that needs no mask gets none: kernels that take one are slower
-        sees = np.tri(longest, start + longest, start, dtype=bool) if start else None
+        # a mask makes kernels compute what it hides, which for a long sequence is half of all
+        sees = np.tri(longest, start + longest, start, dtype=bool) if longest <= start else None
         groups.append(_Group(keys, keys, _mask(sees, device), _real(is_real, device)))
         numbers = np.arange(rows.start, rows.stop)[:, None]
         seen = np.pad(is_real, ((0, 0), (start, 0)), constant_values=True)[:, None, None]
@@ -305,14 +305,27 @@ def _attend(
         .repeat_interleave(heads // present.shape[1], dim=1)
         for past, present in zip(shared, own, strict=True)
     )
+    is_causal = group.mask is None and longest > 1
+    # without a mask the first query sees the first key: the beginning's are there, and dropped
+    absent = len(shared[0]) if is_causal else 0
     found = scaled_dot_product_attention(
-        queries[group.queries].transpose(1, 2).contiguous(),
+        pad(queries[group.queries], (0, 0, 0, 0, absent, 0)).transpose(1, 2).contiguous(),
         keys,
         values,
         attn_mask=group.mask,
-        is_causal=group.mask is None and longest > 1,
+        is_causal=is_causal,
     )
-    return found.transpose(1, 2).reshape(count * longest, -1)[group.real]
+    return found[:, :, absent:].transpose(1, 2).reshape(count * longest, -1)[group.real]
+
+
+def _first(prompt: ModelInput, length: int, pads: set[int]) -> ModelInput:
+    """Return a prompt's first `length` tokens, and the media that lie within them."""
+    ids = prompt.ids[:length]
+    seen = sum(token in pads for token in ids)
+    ends = accumulate(visual_tokens(source) for source in prompt.media)
+    return ModelInput(
+        ids, tuple(m for m, end in zip(prompt.media, ends, strict=True) if end <= seen)
+    )
 
 
 def _joined(shared: KeysValues, own: KeysValues, kept: int) -> KeysValues:

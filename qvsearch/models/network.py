@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Vectors
 
 FEWEST_SHARED = 8  # tokens: a turn's opening alone is three, which any two prompts share
-PASS_TOKENS = 64  # what a forward pass costs in tokens that it does not have
+PASS_TOKENS = 64  # as many take hardly longer than one, as every pass reads all the weights
 KEPT_TOKENS = 128  # of a prompt whose like may follow; 230 kB each with the 2B model in float32
 
 
@@ -201,11 +201,12 @@ class Network:
     @torch.inference_mode()
     def _forward(self, inputs: Sequence[ModelInput], kept: int) -> torch.Tensor:
         """Run a batch; the first `kept` tokens of its first input are kept for the next."""
-        known = self._shared(self._beginning.prompt, inputs)
+        beginning = self._beginning
+        known = self._shared(beginning.prompt, inputs)
         if not known and not kept and self._limits.shares:
             kept = self._head(inputs[0])
         states, self._beginning = last_states(
-            self.model, inputs, self._beginning.cut(known), kept, self._limits.padding
+            self.model, inputs, beginning.cut(known), kept, self._limits.padding
         )
         return states
 

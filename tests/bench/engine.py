@@ -1,0 +1,247 @@
+"""Prints how near the forward pass comes to the machine's limit: `python tests/bench/engine.py`.
+
+The widths are the 2B model's, the weights random, float32 on the CPU; the layers are fewer, and the
+prompts are token numbers, as long as the published tokenizer's. Ours stands against transformers'
+own forward, which pads: as many items at a time as given, in their order, or sorted and at most a
+tenth apart as qvsearch did before. All take turns in one run, the rate of a matrix product between.
+
+`rate` is what 2 x parameters x tokens of every item alone make of the time, over the measured rate;
+`busy` counts the matrix products that were done instead, `28+24` is the `rate` that follows for all
+28 and 24 layers, where the last layer's share is smaller. On one thread the time is the
+processor's, which others on the machine hardly change; on several it is the clock's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
+
+from qvsearch.models.forward import Beginning, ModelInput
+from qvsearch.models.network import LinearPatchEmbed, Network
+from qvsearch.types import EmbedInput
+
+TRUE_LAYERS = {"text": 28, "vision": 24, "mergers": 4}
+TURN, END = 16, 5  # tokens before and after what is embedded
+PAIR = 80  # the reranker's system turn, its instruction and a query of 7 tokens
+SIDES = {56: (224, 256), 100: (320, 320), 256: (512, 512), 581: (608, 992)}  # of a photo's tokens
+TEXTS = [23, 31, 40, 48, 60, 75, 90, 110, 135, 160, 190, 240, 300]
+PHOTOS = [56, 56, 56, 56, 100, 100, 100, 256, 256, 256, 256, 581, 581]
+SHORT = [*range(10, 50, 2)]  # documents' tokens: captions
+MIXED = [*range(30, 240, 15), *(-photo for photo in (56, 56, 100, 100, 256, 256))]  # passages too
+
+
+@dataclass
+class Engine:
+    """A way to compute all items' states, its times and what it multiplied."""
+
+    name: str
+    run: Callable[[], np.ndarray]
+    seconds: list[float] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
+    states: np.ndarray | None = None
+
+
+class Items:
+    """Prompts of exact lengths."""
+
+    def __init__(self, network: Network) -> None:
+        self.config = network.model.config
+        self.rng = np.random.default_rng(0)
+
+    def ids(self, count: int) -> list[int]:
+        return [int(token) for token in self.rng.integers(0, 256, count)]
+
+    def item(self, beginning: list[int], tokens: int) -> ModelInput:
+        """Return a text's prompt, or that of a photo of minus so many visual tokens."""
+        if tokens > 0:
+            return ModelInput(beginning + self.ids(tokens + END), (EmbedInput("text"),))
+        pixels = self.rng.integers(0, 256, (*SIDES[-tokens], 3), np.uint8)
+        config = self.config
+        photo = [config.vision_start_token_id, *[config.image_token_id] * -tokens]
+        ids = beginning + photo + [config.vision_end_token_id] + self.ids(END)
+        return ModelInput(ids, (EmbedInput(images=(pixels,)),))
+
+    def items(self, turn: int, lengths: Sequence[int]) -> list[ModelInput]:
+        beginning = self.ids(turn)
+        made = [self.item(beginning, tokens) for tokens in lengths]
+        return [made[row] for row in self.rng.permutation(len(made))]
+
+
+def ours(network: Network, items: Sequence[ModelInput], size: int) -> np.ndarray:
+    """Embed as many at a time as a caller has, from nothing kept."""
+    network._beginning = Beginning.empty(network.model)  # noqa: SLF001
+    parts = [items[row : row + size] for row in range(0, len(items), size)]
+    return np.concatenate([network.last_hidden(part) for part in parts])
+
+
+@torch.inference_mode()
+def plain(network: Network, batches: Sequence[Sequence[ModelInput]]) -> np.ndarray:
+    """Run transformers' forward on padded batches."""
+    found = []
+    for batch in batches:
+        tensors = network.tensors(batch)
+        last = tensors["attention_mask"].sum(1) - 1
+        states = network.model(**tensors, use_cache=False).last_hidden_state
+        found.append(states[torch.arange(len(batch)), last].numpy())
+    return np.concatenate(found)
+
+
+def padded(network: Network, items: Sequence[ModelInput], size: int) -> np.ndarray:
+    return plain(network, [items[row : row + size] for row in range(0, len(items), size)])
+
+
+def before(network: Network, items: Sequence[ModelInput]) -> np.ndarray:
+    """Batch as qvsearch did: by length, at most a tenth of padding and 1,024 tokens."""
+    order = sorted(range(len(items)), key=lambda row: len(items[row].ids))
+    batches: list[list[int]] = []
+    for row in order:
+        length, batch = len(items[row].ids), batches[-1] if batches else []
+        if batch and length * (len(batch) + 1) <= 1024 and length <= len(items[batch[0]].ids) * 1.1:
+            batch.append(row)
+        else:
+            batches.append([row])
+    states = plain(network, [[items[row] for row in batch] for batch in batches])
+    return states[np.argsort(np.concatenate(batches))]
+
+
+def count_products(network: Network, done: Counter[str]) -> None:
+    """Let every linear layer add its multiplications to those of its kind of layer."""
+
+    def kind(name: str) -> str:
+        parts = name.split(".")
+        if "layers" in parts:
+            is_last = int(parts[2]) == len(network.model.language_model.layers) - 1
+            return "last" if is_last else "text"
+        return "vision" if "blocks" in parts else "mergers" if "merger" in name else "patches"
+
+    for name, module in network.model.named_modules():
+        if isinstance(module, torch.nn.Linear | LinearPatchEmbed):
+
+            def add(
+                module: torch.nn.Module,
+                arguments: tuple[torch.Tensor, ...],
+                _: object,
+                of: str = kind(name),
+            ) -> None:
+                rows = arguments[0].numel() // arguments[0].shape[-1]
+                done[of] += 2 * rows * module.weight.numel()  # type: ignore[operator, union-attr]
+
+            module.register_forward_hook(add)
+
+
+def whole(done: Counter[str], layers: dict[str, int]) -> float:
+    """Return what the products would be with all the layers."""
+    scale = {of: TRUE_LAYERS[of] / layers[of] for of in layers}
+    scale["text"] = (TRUE_LAYERS["text"] - 1) / (layers["text"] - 1)
+    return sum(count * scale.get(of, 1) for of, count in done.items())
+
+
+def product_rate(clock: Callable[[], float]) -> float:
+    """Return multiplications and additions a second of a large matrix product."""
+    states, weights = torch.randn(512, 2048), torch.randn(6144, 2048)
+    start = clock()
+    for _ in range(4):
+        torch.nn.functional.linear(states, weights)
+    return 4 * 2 * states.numel() * len(weights) / (clock() - start)
+
+
+def compare(
+    engines: Sequence[Engine],
+    done: Counter[str],
+    layers: dict[str, int],
+    repeats: int,
+    clock: Callable[[], float],
+) -> None:
+    """Let the engines take turns, the first of which is the measure, and print a line each."""
+    rates = [product_rate(clock)]
+    for turn in range(repeats):
+        for engine in engines if turn % 2 == 0 else reversed(engines):
+            done.clear()
+            start = clock()
+            engine.states = engine.run()
+            engine.seconds.append(clock() - start)
+            engine.done = done.copy()
+            rates.append(product_rate(clock))
+    rate = statistics.median(rates)
+    print(f"  a product's rate {rate / 1e9:.0f} GFLOP/s ({min(rates) / 1e9:.0f} to", end="")
+    print(f" {max(rates) / 1e9:.0f})\n  {'':24}seconds      (spread)   rate   busy  28+24  differs")
+    first = engines[0]
+    alone, all_alone = sum(first.done.values()), whole(first.done, layers)
+    for engine in engines:
+        seconds = statistics.median(engine.seconds)
+        busy = sum(engine.done.values()) / seconds / rate
+        spread = f"({min(engine.seconds):.1f} to {max(engine.seconds):.1f})"
+        assert engine.states is not None
+        assert first.states is not None
+        print(
+            f"  {engine.name:24}{seconds:7.1f}{spread:>15}{alone / seconds / rate:7.2f}{busy:7.2f}"
+            f"{busy * all_alone / whole(engine.done, layers):7.2f}"
+            f"{np.abs(engine.states - first.states).max():9.0e}"
+        )
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Print a table for embedding and one for each kind of reranked documents."""
+    layers = {"text": arguments.text_layers, "vision": arguments.vision_layers, "mergers": 2}
+    text = WIDE_TEXT | {"num_hidden_layers": layers["text"]}
+    vision = WIDE_VISION | {"depth": layers["vision"], "deepstack_visual_indexes": [0]}
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(Path(folder), text, vision, dtype=torch.bfloat16)
+        network = Network(Path(folder), "cpu")
+    torch.set_num_threads(arguments.threads)
+    clock = time.process_time if arguments.threads == 1 else time.perf_counter
+    done: Counter[str] = Counter()
+    count_products(network, done)
+    makes = Items(network)
+    every = 26 // arguments.items
+    lengths = [*TEXTS[::every], *(-photo for photo in PHOTOS[::every])]
+    items = makes.items(TURN, lengths)
+    tokens = [len(each.ids) for each in items]
+    network.last_hidden(items[:2])  # first calls allocate
+
+    if "embed" in arguments.tables:
+        print(f"{len(items)} texts and photos of {min(tokens)} to {max(tokens)} tokens")
+        engines = [
+            Engine("transformers, 1 a time", lambda: padded(network, items, 1)),
+            Engine("transformers, 4", lambda: padded(network, items, 4)),
+            Engine("transformers, 8", lambda: padded(network, items, 8)),
+            Engine("sorted, near-equal", lambda: before(network, items)),
+            *(
+                Engine(f"qvsearch, {size}", lambda size=size: ours(network, items, size))
+                for size in (1, 4, 8, len(items))
+            ),
+        ]
+        compare(engines, done, layers, arguments.repeats, clock)
+    for name, lengths in [("short", SHORT), ("mixed", MIXED)]:
+        if name in arguments.tables:
+            pairs = makes.items(PAIR, lengths)
+            print(f"one query and {len(pairs)} {name} documents, the states of pairs")
+            engines = [
+                Engine("transformers, a pair", lambda pairs=pairs: padded(network, pairs, 1)),
+                Engine("qvsearch", lambda pairs=pairs: ours(network, pairs, len(pairs))),
+            ]
+            compare(engines, done, layers, arguments.repeats, clock)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Measure the forward pass.")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--items", type=int, default=26, choices=(13, 26))
+    parser.add_argument("--text-layers", type=int, default=4)
+    parser.add_argument("--vision-layers", type=int, default=3)
+    parser.add_argument("--tables", nargs="+", default=["embed", "short", "mixed"])
+    measure(parser.parse_args())
