@@ -217,7 +217,10 @@ class Network:
         return next((place for place, token in enumerate(head) if token in pads), len(head))
 
     def tensors(self, inputs: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
-        """Return the arguments of the model's forward pass for one batch, padded on the right."""
+        """Return the arguments of transformers' own forward pass for a batch, padded on the right.
+
+        It is what training goes through, and what ours is compared with.
+        """
         length = max(len(each.ids) for each in inputs)
         ids = torch.full((len(inputs), length), self.tokenizer.pad_token_id)
         mask = torch.zeros_like(ids)

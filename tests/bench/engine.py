@@ -36,9 +36,9 @@ from qvsearch.types import EmbedInput
 TRUE_LAYERS = {"text": 28, "vision": 24, "mergers": 4}
 TURN, END = 16, 5  # tokens before and after what is embedded
 PAIR = 80  # the reranker's system turn, its instruction and a query of 7 tokens
-SIDES = {56: (224, 256), 100: (320, 320), 256: (512, 512), 581: (608, 992)}  # of a photo's tokens
+SIDES = {56: (224, 256), 100: (320, 320), 256: (512, 512), 580: (640, 928)}  # of a photo's tokens
 TEXTS = [23, 31, 40, 48, 60, 75, 90, 110, 135, 160, 190, 240, 300]
-PHOTOS = [56, 56, 56, 56, 100, 100, 100, 256, 256, 256, 256, 581, 581]
+PHOTOS = [56, 56, 56, 56, 100, 100, 100, 256, 256, 256, 256, 580, 580]
 SHORT = [*range(10, 50, 2)]  # documents' tokens: captions
 MIXED = [*range(30, 240, 15), *(-photo for photo in (56, 56, 100, 100, 256, 256))]  # passages too
 
@@ -206,8 +206,8 @@ def measure(arguments: argparse.Namespace) -> None:
     done: Counter[str] = Counter()
     count_products(network, done)
     makes = Items(network)
-    every = 26 // arguments.items
-    lengths = [*TEXTS[::every], *(-photo for photo in PHOTOS[::every])]
+    step = arguments.every
+    lengths = [*TEXTS[::step], *(-photo for photo in PHOTOS[::step])]
     items = makes.items(TURN, lengths)
     tokens = [len(each.ids) for each in items]
     network.last_hidden(items[:2])  # first calls allocate
@@ -215,13 +215,14 @@ def measure(arguments: argparse.Namespace) -> None:
     if "embed" in arguments.tables:
         print(f"{len(items)} texts and photos of {min(tokens)} to {max(tokens)} tokens")
         engines = [
-            Engine("transformers, 1 a time", lambda: padded(network, items, 1)),
-            Engine("transformers, 4", lambda: padded(network, items, 4)),
-            Engine("transformers, 8", lambda: padded(network, items, 8)),
+            *(
+                Engine(f"transformers, {size}", lambda size=size: padded(network, items, size))
+                for size in (1, *arguments.sizes)
+            ),
             Engine("sorted, near-equal", lambda: before(network, items)),
             *(
                 Engine(f"qvsearch, {size}", lambda size=size: ours(network, items, size))
-                for size in (1, 4, 8, len(items))
+                for size in (1, *arguments.sizes, len(items))
             ),
         ]
         compare(engines, done, layers, arguments.repeats, clock)
@@ -240,7 +241,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure the forward pass.")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--items", type=int, default=26, choices=(13, 26))
+    parser.add_argument("--every", type=int, default=1, help="2 takes half of the items")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[4, 8])
     parser.add_argument("--text-layers", type=int, default=4)
     parser.add_argument("--vision-layers", type=int, default=3)
     parser.add_argument("--tables", nargs="+", default=["embed", "short", "mixed"])
