@@ -18,7 +18,7 @@ from rich.text import Text
 from qvsearch.explanation import Explanation
 from qvsearch.models.weights import ModelState
 from qvsearch.output import clock, hint, line, place_text, safe_text, segment_text, write
-from qvsearch.status import Field, Status
+from qvsearch.status import Field, Status, warm_text
 from qvsearch.types import Hit
 
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
@@ -124,6 +124,7 @@ def print_status(status: Status) -> None:
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
         facts.append(("root", f"{safe_text(root)}{there}"))
+    facts += [("warm", warm_text(each)) for each in status.warm]
     print_facts(facts)
     for failure in status.failures:
         tries = "once" if failure.tries == 1 else f"{failure.tries} times"
