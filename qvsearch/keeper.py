@@ -26,9 +26,10 @@ import numpy as np
 
 from qvsearch.backends.sockets import Kept, peer
 from qvsearch.backends.warm import BEAT
+from qvsearch.durable import PRIVATE_FILE
 from qvsearch.errors import QvsearchError
 from qvsearch.messages import BadMessage, receive, send, unpack_inputs
-from qvsearch.models.weights import RERANKER
+from qvsearch.models.weights import RERANKER, resolve
 from qvsearch.types import EmbedInput
 
 if TYPE_CHECKING:
@@ -171,21 +172,19 @@ class Keeper:
 
 def load(order: Order) -> Compute:
     """Load what an order names and try it; raises QvsearchError where that fails."""
+    kept = order.kept
+    found = resolve(order.model).revision
+    if found != kept.revision:
+        raise QvsearchError(f"{order.model} is now at revision {found}, not {kept.revision}")
     from qvsearch.backends.local import LocalEmbedder, LocalReranker
 
-    kept = order.kept
-    model: LocalEmbedder | LocalReranker
     trial = EmbedInput(text="warm")
     if kept.role == RERANKER:
-        model = reranker = LocalReranker(order.model, kept.device, kept.dtype)
+        reranker = LocalReranker(order.model, kept.device, kept.dtype)
         reranker.score(trial, [trial])
     else:
-        model = embedder = LocalEmbedder(order.model, kept.device, kept.dtype)
+        embedder = LocalEmbedder(order.model, kept.device, kept.dtype)
         embedder.embed([trial])
-    if model.weights.revision != kept.revision:
-        raise QvsearchError(
-            f"{order.model} is now at revision {model.weights.revision}, not {kept.revision}"
-        )
 
     def compute(header: dict[str, Any], inputs: Sequence[EmbedInput]) -> Array:
         if kept.role == RERANKER:
@@ -199,29 +198,45 @@ def load(order: Order) -> Compute:
 def run(order: Order, ready: Callable[[], None]) -> None:
     """Load the model, listen, say so, and serve; raises QvsearchError where it cannot begin."""
     path = Path(order.socket)
-    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    with _alone(path.with_suffix(".lock"), order.model):
+        compute = load(order)
+        path.unlink(missing_ok=True)  # of one that was killed: no other is alive
+        try:
+            with _listen(path) as listener:
+                ready()
+                Keeper(order, compute).serve(listener)
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(path: Path, model: str) -> Iterator[None]:
+    """Hold a lock that a killed process loses; raises QvsearchError where another has it."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # for as long as this process lives
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     except BlockingIOError as error:
         raise QvsearchError(
-            f"another process keeps {order.model} loaded or is about to;"
+            f"another process keeps {model} loaded or is about to;"
             " end it with: qvsearch warm --stop"
         ) from error
-    compute = load(order)
+    finally:
+        os.close(lock)
+
+
+def _listen(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
-    path.unlink(missing_ok=True)  # of one that was killed: the lock is ours
     try:
-        listener.bind(order.socket)
+        listener.bind(os.fspath(path))
+        path.chmod(PRIVATE_FILE)
         listener.listen(MOST_CLIENTS)
     except OSError as error:
+        listener.close()
         raise QvsearchError(
             f"cannot listen at {path}: {error}; set XDG_RUNTIME_DIR to a folder of your own"
         ) from error
-    try:
-        ready()
-        Keeper(order, compute).serve(listener)
-    finally:
-        path.unlink(missing_ok=True)
+    return listener
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -92,7 +92,7 @@ def unpack_inputs(said: object, arrays: Iterable[Array]) -> list[EmbedInput]:
     rest = iter(arrays)
     try:
         inputs = [_input(each, rest) for each in said]  # type: ignore[attr-defined]
-    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except (TypeError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
         raise BadMessage("no inputs") from error
     if next(rest, None) is not None:
         raise BadMessage("arrays that belong to no input")

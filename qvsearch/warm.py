@@ -118,6 +118,7 @@ def _launch(kept: Kept, model: str, idle: float) -> None:
         raise QvsearchError(
             said.get("failed") or f"the process that was to load {model} has ended; {_log(kept)}"
         )
+    process.returncode = 0  # it lives on, which Popen would warn of
 
 
 def _look(path: Path) -> Running | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
@@ -28,6 +29,7 @@ class _Warm(Generic[Local]):
     def __init__(self, connection: socket.socket, load: Callable[[], Local]) -> None:
         """Take a greeted connection, and what loads the same model in this process."""
         connection.settimeout(SILENCE)
+        weakref.finalize(self, connection.close)
         self._connection = connection
         self._load = load
         self._local: Local | None = None
