@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from qvsearch.backends.cached import CachedEmbedder
 from qvsearch.backends.sockets import Kept, find_keeper
 from qvsearch.backends.warm import WarmEmbedder, WarmReranker
-from qvsearch.changes import resolve as find_targets
 from qvsearch.errors import QvsearchError
 from qvsearch.library import Library
 from qvsearch.manifest import read_committed
@@ -85,6 +84,8 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
     """
     if Library.exists(folder):
         return open_library(folder, choice)
+    from qvsearch.changes import resolve as find_targets  # which queries need not wait for
+
     find_targets([], paths)
     weights = resolve(new_model(choice), choice.hub)
     dim = check_dim(weights, choice.dim)

@@ -214,13 +214,14 @@ def _alone(path: Path, model: str) -> Iterator[None]:
     """Hold a lock that a killed process loses; raises QvsearchError where another has it."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise QvsearchError(
+                f"another process keeps {model} loaded or is about to;"
+                " end it with: qvsearch warm --stop"
+            ) from error
         yield
-    except BlockingIOError as error:
-        raise QvsearchError(
-            f"another process keeps {model} loaded or is about to;"
-            " end it with: qvsearch warm --stop"
-        ) from error
     finally:
         os.close(lock)
 
