@@ -5,16 +5,12 @@ It knows what people keep; what a row's scores with them mean is `calibrate`'s.
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import platformdirs
 
-from qvsearch.durable import make_folder, open_file, write_file
-from qvsearch.errors import QvsearchError
+from qvsearch.cache import cache_folder, file_name, keep_vectors, read_vectors
 from qvsearch.models.weights import DEMO
 from qvsearch.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput
@@ -90,7 +86,7 @@ QUERIES = (
 )
 _DEMO_SEED = 64  # of the drawn world's queries: any will do, and these are always the same
 _BATCH = 8  # queries embedded at once
-_DIGEST = hashlib.sha256().digest_size
+_BANKS = 20  # of the models used last
 
 
 def queries(model: str) -> tuple[str, ...]:
@@ -115,34 +111,17 @@ def bank_vectors(embedder: Embedder, made: Fingerprint) -> Vectors:
     """
     texts = queries(made.model)
     path = _cache_path(made, texts)
-    kept = _read(path, (len(texts), made.dim))
+    kept = read_vectors(path, (len(texts), made.dim))
     if kept is not None:
         return kept
     inputs = [EmbedInput(text=text, instruction=QUERY_INSTRUCTION) for text in texts]
     batches = [inputs[start : start + _BATCH] for start in range(0, len(inputs), _BATCH)]
     vectors = np.concatenate([embedder.embed(batch) for batch in batches])
-    data = np.ascontiguousarray(vectors, dtype="<f4").tobytes()
-    with suppress(QvsearchError):  # a cache that cannot be written costs only the next time
-        make_folder(path.parent)
-        write_file(path, hashlib.sha256(data).digest(), data)
+    keep_vectors(path, vectors, _BANKS)
     return vectors
 
 
 def _cache_path(made: Fingerprint, texts: tuple[str, ...]) -> Path:
     """Name the file after everything that decides a query's vector."""
     decides = (made.model, made.revision, made.dim, made.prompt_layout, QUERY_INSTRUCTION, texts)
-    name = hashlib.sha256(repr(decides).encode()).hexdigest()[:32]
-    return platformdirs.user_cache_path("qvsearch", appauthor=False) / "banks" / name
-
-
-def _read(path: Path, shape: tuple[int, int]) -> Vectors | None:
-    """Return what a cache file holds, if it is whole."""
-    try:
-        with open_file(path) as file:
-            data = file.readall()
-    except OSError:
-        return None
-    digest, body = data[:_DIGEST], data[_DIGEST:]
-    if hashlib.sha256(body).digest() != digest or len(body) != 4 * shape[0] * shape[1]:
-        return None
-    return np.frombuffer(body, dtype="<f4").reshape(shape).astype(np.float32)
+    return cache_folder("banks") / file_name(*decides)

@@ -19,6 +19,7 @@ from qvsearch.models_cli import models
 from qvsearch.search_cli import NOTHING_FOUND, searching
 from qvsearch.types import Hub
 from qvsearch.upkeep import upkeep
+from qvsearch.warm_cli import warming
 
 FAILED, INTERRUPTED = 2, 130  # exit codes
 
@@ -156,6 +157,7 @@ def _show(arguments: list[str], expected: int = 0) -> None:
 
 app.add_typer(searching)
 app.add_typer(alikes)
+app.add_typer(warming)
 app.add_typer(upkeep)
 app.add_typer(models, name="models")
 

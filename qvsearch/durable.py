@@ -1,4 +1,4 @@
-# ruff: noqa: PTH102, PTH105, PTH108  (pathlib would hide which operations are done)
+# ruff: noqa: PTH101, PTH102, PTH105, PTH108  (pathlib would hide which operations are done)
 """The only code that changes files of a library: each is there whole and on the disk, or not.
 
 It knows nothing of what the files hold. Every operation goes through this module's `os`, so that a
@@ -26,6 +26,7 @@ WHOLE_FILE = 4 * MIB  # up to this size a content hash reads everything
 SAMPLE = MIB  # of a larger file: the first, the middle and the last of this many bytes
 READ_SIZE = MIB
 TEMPORARY = ".tmp"
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700  # modes that let in nobody but the user
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +37,17 @@ class Seal:
     sha256: str
 
 
-def write_file(path: Path, *parts: bytes | memoryview) -> Seal:
+def write_file(path: Path, *parts: bytes | memoryview, private: bool = False) -> Seal:
     """Put a file of these parts, one after the other, at `path`, in one step and for good.
 
-    Readers see the old file or the new one. Raises QvsearchError when it cannot; then the old file
-    is still there, or, where only the last sync failed, possibly the new one.
+    Readers see the old file or the new one; of a private one there are none but the user. Raises
+    QvsearchError when it cannot; then the old file is still there, or, where only the last sync
+    failed, possibly the new one.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         try:
-            seal = _write_new(temporary, parts)
+            seal = _write_new(temporary, parts, PRIVATE_FILE if private else 0o666)
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
@@ -58,15 +60,21 @@ def write_file(path: Path, *parts: bytes | memoryview) -> Seal:
     return seal
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it, for good; one that is there is left as it is."""
+def make_folder(path: Path, *, private: bool = False) -> None:
+    """Make a folder and those above it, for good; one that is there is left as it is.
+
+    One that is to be private is made so, whoever made it; those above it are not.
+    """
     if path.is_dir():
+        if private and stat.S_IMODE(path.stat().st_mode) != PRIVATE_FOLDER:
+            with suppress(OSError):  # of another user
+                os.chmod(path, PRIVATE_FOLDER)
         return
     try:
         if not path.parent.is_dir():
             make_folder(path.parent)
         try:
-            os.mkdir(path)
+            os.mkdir(path, PRIVATE_FOLDER if private else 0o777)
         except FileExistsError:
             if not path.is_dir():
                 raise
@@ -125,12 +133,12 @@ def content_hash(location: bytes, size: int) -> str:
     return digest.hexdigest()
 
 
-def _write_new(path: Path, parts: Sequence[bytes | memoryview]) -> Seal:
+def _write_new(path: Path, parts: Sequence[bytes | memoryview], mode: int) -> Seal:
     """Write a file that is not there yet and wait until the disk has it."""
     digest = hashlib.sha256()
     size = 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags, 0o666)
+    descriptor = os.open(path, flags, mode)
     try:
         for part in parts:
             digest.update(part)

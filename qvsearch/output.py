@@ -159,8 +159,13 @@ def fail(message: str) -> None:
 
 def hint(message: str, quiet: bool = False) -> None:
     """Say something useful to a person: on standard error, and only to a terminal."""
-    if sys.stderr.isatty() and not quiet:
+    if is_watched(quiet):
         _to_stderr(message)
+
+
+def is_watched(quiet: bool) -> bool:
+    """Tell whether a person reads the hints."""
+    return sys.stderr.isatty() and not quiet
 
 
 def hint_demo(made: Fingerprint, quiet: bool) -> None:

@@ -38,13 +38,13 @@ class Rerank:
     seconds: float | None = None
 
 
-def parse_budget(text: str | None) -> float | None:
+def parse_budget(text: str | None, option: str = "--rerank-budget") -> float | None:
     """Return the seconds that `5s`, `1.5` or `2m` say; raises QvsearchError for anything else."""
     if text is None:
         return None
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)\s*(s|m?)", text.strip(), re.ASCII)
     if found is None:
-        raise QvsearchError(f"--rerank-budget {text!r} is no time; write 5s, 1.5s or 2m")
+        raise QvsearchError(f"{option} {text!r} is no time; write 5s, 1.5s or 2m")
     return float(found[1]) * (60 if found[2] == "m" else 1)
 
 

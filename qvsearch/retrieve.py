@@ -11,7 +11,7 @@ import numpy as np
 from qvsearch.combine import evidence_of
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters
-from qvsearch.fingerprint import Choice, load_embedder
+from qvsearch.fingerprint import Choice, query_embedder
 from qvsearch.hits import best_hits
 from qvsearch.ranking import rank_rows
 from qvsearch.rerank import Rerank, rerank
@@ -70,7 +70,7 @@ def search(
         library,
         parse_query(query) if isinstance(query, str) else query,
         options or SearchOptions(),
-        lambda: embedder or load_embedder(library.fingerprint, Choice()),
+        lambda: embedder or query_embedder(library.fingerprint, Choice()),
         None if reranker is None else lambda: reranker,
     )
 

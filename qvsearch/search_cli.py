@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Hit
 
 NOTHING_FOUND, INCOMPLETE = 1, 3  # exit codes
+SLOW = 3.0  # seconds of loading that are worth a hint
 
 searching = typer.Typer(rich_markup_mode=None)
 
@@ -79,7 +80,7 @@ def search(
     qvsearch search -- "-40 degrees"
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
     from qvsearch.filters import parse_filters
-    from qvsearch.fingerprint import Choice, find_reranker, load_embedder, open_library
+    from qvsearch.fingerprint import Choice, find_reranker, open_library, query_embedder
     from qvsearch.library import library_folder
     from qvsearch.rerank import Rerank, parse_budget
     from qvsearch.retrieve import SearchOptions, allowed_rows, answer
@@ -124,7 +125,9 @@ def search(
         opened,
         asked,
         which,
-        lambda: load_embedder(opened.fingerprint, choice),
+        lambda: query_embedder(
+            opened.fingerprint, choice, lambda seconds: _hint_warm(seconds, quiet)
+        ),
         find_reranker(reranker, choice) if rerank else None,
         lambda skipped: output.hint(
             f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}", quiet
@@ -162,6 +165,16 @@ def _cut(all_: bool, min_relevance: float | None) -> float:
     if all_:
         return 0.0
     return CUT if min_relevance is None else min_relevance
+
+
+def _hint_warm(seconds: float, quiet: bool) -> None:
+    """Say once, to whoever waited for a model, how not to wait for it."""
+    from qvsearch.cache import first_time
+
+    if seconds > SLOW and output.is_watched(quiet) and first_time("warm-hint"):
+        output.hint(
+            f"loading the model took {seconds:.0f} s; `qvsearch warm` keeps it loaded", quiet
+        )
 
 
 def _save_clips(hits: Sequence["Hit"], folder: Path) -> list[Path | None]:
@@ -221,7 +234,7 @@ def explain(
     """  # noqa: D301
     from qvsearch.explanation import explained, explanation_record
     from qvsearch.filters import parse_filters
-    from qvsearch.fingerprint import Choice, load_embedder, open_library
+    from qvsearch.fingerprint import Choice, open_library, query_embedder
     from qvsearch.library import library_folder
     from qvsearch.retrieve import SearchOptions
     from qvsearch.terms import parse_query
@@ -255,7 +268,9 @@ def explain(
     )
     choice = Choice(model, None, None, device, dtype, hub)
     opened = open_library(library_folder(library), choice)
-    found = explained(opened, asked, file, which, lambda: load_embedder(opened.fingerprint, choice))
+    found = explained(
+        opened, asked, file, which, lambda: query_embedder(opened.fingerprint, choice)
+    )
     if json:
         output.write_json([explanation_record(found)])
     else:

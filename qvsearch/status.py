@@ -6,18 +6,20 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.filters import date_text, orientation_of, time_taken
-from qvsearch.output import path_fields, present, safe_text
+from qvsearch.output import clock, path_fields, present, safe_text
 from qvsearch.types import Fingerprint, Item, Kind
 
 if TYPE_CHECKING:
     from qvsearch.failures import Failure
     from qvsearch.library import Library
     from qvsearch.types import Segment
+    from qvsearch.warm import Running
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,13 @@ class Status:
     gone: tuple[bytes, ...]
     failures: tuple[Failure, ...]
     size: int
+    warm: tuple[Running, ...] = ()
 
 
 def library_status(library: Library) -> Status:
     """Compare a library with the disk by looking at every file's size and time."""
+    from qvsearch.warm import running
+
     items: dict[bytes, Item] = {}
     segments: Counter[Kind] = Counter()
     for segment in library.segments.values():
@@ -79,6 +84,7 @@ def library_status(library: Library) -> Status:
         gone=tuple(sorted(gone)),
         failures=tuple(library.load_failures()),
         size=sum(each.stat().st_size for each in library.folder.rglob("*") if each.is_file()),
+        warm=tuple(running()),
     )
 
 
@@ -102,7 +108,44 @@ def status_record(status: Status) -> dict[str, object]:
             {**path_fields("path", each.path), "reason": each.reason, "tries": each.tries}
             for each in status.failures
         ],
+        "warm": [warm_record(each) for each in status.warm],
     }
+
+
+def warm_record(process: Running) -> dict[str, object]:
+    """Return what JSON says of a warm process; of one that gives no answer only `pid`."""
+    kept = process.kept
+    if kept is None:
+        return {"pid": process.pid}
+    since = datetime.fromtimestamp(process.since, UTC)
+    return present(
+        {
+            "pid": process.pid,
+            "model": process.model,
+            "role": kept.role,
+            "revision": kept.revision,
+            "device": kept.device,
+            "dtype": kept.dtype,
+            "version": kept.version,
+            "since": since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "idle": round(process.idle, 1),
+            "limit": process.limit,
+            "memory": process.memory,
+            "socket": str(process.socket),
+        }
+    )
+
+
+def warm_text(process: Running) -> str:
+    """Return a line about a warm process."""
+    if process.kept is None:
+        return f"process {process.pid} gives no answer; end it with: qvsearch warm --stop"
+    memory = "" if process.memory is None else f", {process.memory / 1e9:.1f} GB"
+    since = datetime.fromtimestamp(process.since).astimezone().strftime("%Y-%m-%d %H:%M")
+    return (
+        f"{process.model}, process {process.pid} since {since}{memory};"
+        f" idle for {clock(int(process.idle))} of {clock(int(process.limit))}; {process.socket}"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from rich.console import Console, Group, RenderableType
@@ -15,11 +16,13 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from qvsearch.explanation import Explanation
-from qvsearch.models.weights import ModelState
 from qvsearch.output import clock, hint, line, place_text, safe_text, segment_text, write
-from qvsearch.status import Field, Status
-from qvsearch.types import Hit
+
+if TYPE_CHECKING:
+    from qvsearch.explanation import Explanation
+    from qvsearch.models.weights import ModelState
+    from qvsearch.status import Field, Status
+    from qvsearch.types import Hit
 
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
 SHOWN_SEGMENTS = 10  # of a file that is explained
@@ -105,6 +108,8 @@ def _short(location: bytes) -> bytes:
 
 def print_status(status: Status) -> None:
     """Print what is in a library, and below it what is to be done about it."""
+    from qvsearch.status import warm_text
+
     made = status.fingerprint
     facts = [
         ("library", str(status.folder)),
@@ -124,6 +129,7 @@ def print_status(status: Status) -> None:
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
         facts.append(("root", f"{safe_text(root)}{there}"))
+    facts += [("warm", warm_text(each)) for each in status.warm]
     print_facts(facts)
     for failure in status.failures:
         tries = "once" if failure.tries == 1 else f"{failure.tries} times"

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the user's cache folder out of every test, and one test's out of another's."""
+    """Keep the user's cache and warm processes out of every test, and one test's out of others."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: folder)
+    monkeypatch.setattr(platformdirs, "user_runtime_path", lambda *_, **__: folder / "run" / "q")
 
 
 @pytest.fixture(scope="session")

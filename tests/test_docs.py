@@ -40,7 +40,7 @@ def test_every_command_shows_examples_in_its_help(name):
     assert f"qvsearch {name}" in str(COMMANDS[name].help) or name == "models"
 
 
-@pytest.mark.parametrize("name", ["index", "search", "explain", "status", "check"])
+@pytest.mark.parametrize("name", ["index", "search", "explain", "status", "check", "warm"])
 def test_every_option_is_described(name):
     undescribed = {
         option

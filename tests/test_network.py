@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers import Qwen3VLModel
 
 from qvsearch.backends.local import LocalEmbedder, unit_rows
 from qvsearch.errors import QvsearchError
@@ -280,6 +281,41 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tiny: Path, tmp_path: Path) 
     folder = changed(tmp_path / "lost", tiny, lose)
     with pytest.raises(QvsearchError, match=r"lacks 1 weights .*merger\.linear_fc1\.weight"):
         LocalEmbedder(folder, device="cpu")
+
+
+@pytest.mark.parametrize("checkpoint", ["tiny", "untied"])
+def test_words_load_no_vision_tower_and_give_the_whole_models_vectors(
+    checkpoint: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(checkpoint)
+    words = [EmbedInput("a dog"), EmbedInput("the beach", instruction="Find it.")]
+    lazy = LocalEmbedder(folder, device="cpu")
+    found = lazy.embed(words)
+    assert lazy.network.model.visual is None
+    assert not [name for name, _ in lazy.network.model.named_parameters() if "visual" in name]
+    whole = LocalEmbedder(folder, device="cpu")
+    whole.network.model = Qwen3VLModel.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="sdpa"
+    ).eval()
+    assert np.array_equal(found, whole.embed(words))
+    picture = EmbedInput("a dog", images=(pixels(64, 96),))
+    assert np.abs(lazy.embed([picture]) - whole.embed([picture])).max() < TOLERANCE
+    assert lazy.network.model.visual is not None
+    assert np.array_equal(found, lazy.embed(words)), "and the words' stay what they were"
+
+
+def test_weights_that_change_under_a_loaded_model_are_refused(tiny: Path, tmp_path: Path) -> None:
+    def train(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.visual.merger.linear_fc2.bias"] += 1
+
+    folder = shutil.copytree(tiny, tmp_path / "changing")
+    embedder = LocalEmbedder(folder, device="cpu")
+    before = embedder.embed([EmbedInput("a dog")])
+    changed(tmp_path / "new", tiny, train)
+    shutil.copy(tmp_path / "new" / "model.safetensors", folder)
+    with pytest.raises(QvsearchError, match="were changed while they were in use"):
+        embedder.embed([EmbedInput(images=(pixels(64, 96),))])
+    assert np.array_equal(embedder.embed([EmbedInput("a dog")]), before)
 
 
 def test_a_checkpoint_of_other_shapes_is_refused(tiny: Path, tmp_path: Path) -> None:

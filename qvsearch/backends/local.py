@@ -41,10 +41,14 @@ class LocalEmbedder:
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i; raises QvsearchError on NaN."""
+        return self.embed_to(inputs, self.dim)
+
+    def embed_to(self, inputs: Sequence[EmbedInput], dim: int) -> Vectors:
+        """Return what an embedder of this dimension does."""
         prompts = [embed_prompt(each) for each in inputs]
         ids = self.network.tokenize(prompts, MAX_TOKENS)
         batch = [ModelInput(i, (each,)) for i, each in zip(ids, inputs, strict=True)]
-        return unit_rows(self.network.last_hidden(batch), self.dim)
+        return unit_rows(self.network.last_hidden(batch), dim)
 
 
 class LocalReranker:

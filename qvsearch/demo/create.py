@@ -75,7 +75,9 @@ def new_network(folder: Path, rng: Generator) -> Network:
         tie_word_embeddings=True,
     )
     Qwen3VLModel(config).save_pretrained(folder)
-    return Network(folder, device="cpu")
+    network = Network(folder, device="cpu")
+    network.load_vision()  # before the folder is gone
+    return network
 
 
 def _new_tokenizer(rng: Generator) -> Any:  # noqa: ANN401 (transformers has no narrower type)

@@ -198,6 +198,7 @@ def train(
                 network = new_network(Path(blank), rng)
         else:
             network = Network(start or folder, "cpu")
+            network.load_vision()
         teach(network, lesson, rng, folder)
         start = None
 

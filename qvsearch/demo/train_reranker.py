@@ -38,6 +38,7 @@ def new_reranker(start: Path) -> Network:
     from tokenizers import AddedToken
 
     network = Network(start, "cpu")
+    network.load_vision()
     network.tokenizer.add_tokens([AddedToken(text, normalized=False) for text in FIXED])
     network.model.resize_token_embeddings(len(network.tokenizer), pad_to_multiple_of=64)
     network.model.visual.requires_grad_(False)  # it sees what there is to see

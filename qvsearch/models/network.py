@@ -106,15 +106,19 @@ class LinearPatchEmbed(nn.Module):
 
 
 class Network:
-    """A Qwen3-VL base model with its tokenizer, on one device."""
+    """A Qwen3-VL base model with its tokenizer, on one device.
+
+    The vision tower is loaded with the first picture: words alone never wait for it.
+    """
 
     def __init__(self, folder: Path, device: str | None = None, dtype: str | None = None) -> None:
         """Load a checkpoint folder; raises QvsearchError where it is incomplete."""
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
+        self._folder, self._files = folder, _files(folder)
         _silence_transformers()
         self.tokenizer = _load_tokenizer(folder)
-        self.model = _load_model(folder, self.dtype, self.device)
+        self.model = _load_model(folder, self.dtype, self.device, "language_model")
         self.tail = len(self.tokenizer(END)["input_ids"])
         self._limits = LIMITS[self.device.type]
         self._beginning = Beginning.empty(self.model)
@@ -157,11 +161,24 @@ class Network:
         """
         if not inputs:
             return np.empty((0, self.model.config.text_config.hidden_size), np.float32)
+        if any(source.images or source.video for each in inputs for source in each.media):
+            self.load_vision()
         rows = sorted(range(len(inputs)), key=lambda row: len(inputs[row].ids))
         states = self._states([inputs[row] for row in rows]).float().cpu().numpy()
         hidden = np.empty_like(states)
         hidden[rows] = states
         return hidden
+
+    def load_vision(self) -> None:
+        """Load the vision tower where it is not yet; raises QvsearchError where it has changed."""
+        if self.model.visual is not None:
+            return
+        if _files(self._folder) != self._files:
+            raise QvsearchError(
+                f"the weights in {self._folder} were changed while they were in use;"
+                " run the same command again"
+            )
+        self.model.visual = _load_model(self._folder, self.dtype, self.device, "visual").visual
 
     def _states(self, inputs: Sequence[ModelInput]) -> torch.Tensor:
         """Return the last states (n, hidden) of inputs that come by rising length."""
@@ -278,11 +295,20 @@ def _load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 (transformers has no n
         raise QvsearchError(f"{folder} holds no usable tokenizer: {error}") from error
 
 
-def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:  # noqa: ANN401
+def _load_model(folder: Path, dtype: torch.dtype, device: torch.device, part: str) -> Any:  # noqa: ANN401
+    """Load one part of a model, `language_model` or `visual`; the other one is None."""
     from safetensors import SafetensorError
-    from transformers import Qwen3VLModel
+    from transformers import Qwen3VLConfig, Qwen3VLModel
 
-    load: Callable[..., Any] = Qwen3VLModel.from_pretrained
+    class Part(Qwen3VLModel):  # type: ignore[no-untyped-call] # transformers types no __init_subclass__
+        def __init__(self, config: Qwen3VLConfig) -> None:
+            super().__init__(config)
+            # before weights are read: transformers reads those only that have a place
+            other = "visual" if part == "language_model" else "language_model"
+            self.left_out = {f"{other}.{name}" for name in getattr(self, other).state_dict()}
+            setattr(self, other, None)
+
+    load: Callable[..., Any] = Part.from_pretrained
     try:
         model, report = load(
             folder,
@@ -294,14 +320,22 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Any: 
         )
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise QvsearchError(f"{folder} holds no sound Qwen3-VL weights: {error}") from error
-    missing = sorted(report["missing_keys"])
+    there = {name.removeprefix("model.") for name in report["unexpected_keys"]}
+    missing = sorted(report["missing_keys"] | (model.left_out - there))
     if missing:
         raise QvsearchError(
             f"{folder} lacks {len(missing)} weights of a Qwen3-VL model ({missing[0]}, ...);"
             " fetch it again with: qvsearch models pull"
         )
-    model.visual.patch_embed = LinearPatchEmbed(model.visual.patch_embed.proj)
+    if part == "visual":
+        model.visual.patch_embed = LinearPatchEmbed(model.visual.patch_embed.proj)
     return model.to(device).eval()
+
+
+def _files(folder: Path) -> list[tuple[int, int]]:
+    """Return what changes with the weights: size and time of each file."""
+    states = [path.stat() for path in shards(folder)]
+    return [(each.st_size, each.st_mtime_ns) for each in states]
 
 
 def _is_tied(config: Any) -> bool:  # noqa: ANN401

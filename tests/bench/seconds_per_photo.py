@@ -39,6 +39,7 @@ def measure(device: str | None, repeats: int) -> None:
         checkpoint = write_checkpoint(Path(folder), TRUE_TEXT, TRUE_VISION, dtype=torch.bfloat16)
         torch.set_num_threads(torch.get_num_interop_threads())  # the reference sets one
         embedder = LocalEmbedder(checkpoint, device)
+        embedder.network.load_vision()  # before the folder is gone
     network = embedder.network
     parameters = sum(each.numel() for each in network.model.parameters())
     assert parameters == TRUE_PARAMETERS, parameters

@@ -1,0 +1,52 @@
+"""Vectors that were computed before, from the user's cache; it computes none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.cache import cache_folder, file_name, keep_vectors, read_vectors
+
+if TYPE_CHECKING:
+    from qvsearch.types import Embedder, EmbedInput, Pixels, Vectors
+
+FOLDER = "queries"
+MOST = 1000  # vectors kept: 8 MB of the 2B model's
+
+
+class CachedEmbedder:
+    """Embeds each input once: from then on its vector is read, and nothing is loaded."""
+
+    def __init__(self, load: Callable[[], Embedder], dim: int, *decides: object) -> None:
+        """Take what embeds, its vectors' length, and all but an input that decides a vector."""
+        self.dim = dim
+        self._load = load
+        self._decides = decides
+
+    def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
+        """Return unit rows (n, dim), float32, row i for input i; raises what the loading does."""
+        paths = [self._path(each) for each in inputs]
+        kept = [read_vectors(path, (1, self.dim)) for path in paths]
+        missing = [number for number, vector in enumerate(kept) if vector is None]
+        if missing:
+            vectors = self._load().embed([inputs[number] for number in missing])
+            for number, vector in zip(missing, vectors, strict=True):
+                kept[number] = vector[None]
+                keep_vectors(paths[number], vector[None], MOST)
+        rows: Vectors = np.concatenate([each for each in kept if each is not None])
+        return rows
+
+    def _path(self, source: EmbedInput) -> Path:
+        """Name a file after all that decides a vector: of media, the pixels that the model sees."""
+        images = [_content(each) for each in source.images]
+        video = source.video and (_content(source.video.pixels), source.video.times)
+        name = file_name(self._decides, source.instruction, source.text, images, video)
+        return cache_folder(FOLDER) / name
+
+
+def _content(pixels: Pixels) -> tuple[tuple[int, ...], str]:
+    return pixels.shape, hashlib.sha256(pixels.tobytes()).hexdigest()

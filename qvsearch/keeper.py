@@ -1,0 +1,286 @@
+"""The process that keeps one model loaded and computes for others of the same user, until idle.
+
+It decodes nothing and opens no library. `qvsearch.warm` starts it: python -m qvsearch.keeper ORDER
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qvsearch.backends.sockets import Kept, peer
+from qvsearch.backends.warm import BEAT
+from qvsearch.durable import PRIVATE_FILE
+from qvsearch.errors import QvsearchError
+from qvsearch.messages import BadMessage, receive, send, unpack_inputs
+from qvsearch.models.weights import RERANKER, resolve
+from qvsearch.types import EmbedInput
+
+if TYPE_CHECKING:
+    from qvsearch.messages import Array
+
+    Compute = Callable[[dict[str, Any], Sequence[EmbedInput]], Array]
+
+MOST_CLIENTS = 64  # at once; others load the model themselves
+MESSAGE_SECONDS = 10.0  # within a message; what stops in the middle of one is cut off
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to keep loaded, where it listens, and for how many seconds without a question."""
+
+    kept: Kept
+    model: str
+    socket: str
+    idle: float
+
+
+class Keeper:
+    """Answers on a socket; its model computes one question after the other."""
+
+    def __init__(self, order: Order, compute: Compute) -> None:
+        """Take what is kept loaded, and what computes with it."""
+        self._order = order
+        self._compute = compute
+        self._model = ThreadPoolExecutor(1)  # whose queue keeps the order of the questions
+        self._guard = threading.Lock()
+        self._clients = self._at_work = 0
+        self._since = time.time()
+        self._last = time.monotonic()
+
+    def serve(self, listener: socket.socket) -> None:
+        """Answer whoever connects, until nobody has asked for as long as the order says."""
+        while (left := self._time_left()) > 0:
+            listener.settimeout(left)
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError:  # the client has left already, or there is no descriptor for it
+                time.sleep(BEAT / 10)
+                continue
+            threading.Thread(target=self._meet, args=(connection,), daemon=True).start()
+
+    def _time_left(self) -> float:
+        with self._guard:
+            waited = 0.0 if self._at_work else time.monotonic() - self._last
+        return self._order.idle - waited
+
+    def _meet(self, connection: socket.socket) -> None:
+        """Talk with one client until it leaves or says what is no message."""
+        with connection, self._guest() as welcome, suppress(OSError, ValueError, EOFError):
+            connection.settimeout(MESSAGE_SECONDS)
+            if not welcome or peer(connection).uid != os.getuid():
+                return
+            send(connection, self._hello())
+            while self._awaited(connection):
+                self._reply(connection, *receive(connection))
+
+    def _awaited(self, connection: socket.socket) -> bool:
+        """Wait for the beginning of a question; no longer than for the first of anybody."""
+        connection.settimeout(self._order.idle)
+        begun = bool(connection.recv(1, socket.MSG_PEEK))
+        connection.settimeout(MESSAGE_SECONDS)
+        return begun
+
+    def _reply(
+        self, connection: socket.socket, header: dict[str, Any], arrays: list[Array]
+    ) -> None:
+        match header.get("do"):
+            case "stop":
+                send(connection, {"state": "done"})
+                os.kill(os.getpid(), signal.SIGTERM)
+            case "compute":
+                inputs = unpack_inputs(header.get("inputs"), arrays)
+                with self._work():
+                    self._answer(connection, header, inputs)
+            case _:
+                raise BadMessage("a question that is none")
+
+    def _answer(
+        self, connection: socket.socket, header: dict[str, Any], inputs: Sequence[EmbedInput]
+    ) -> None:
+        """Compute, giving a sign of life now and then; who has left meanwhile is not waited for."""
+        future = self._model.submit(self._compute, header, inputs)
+        try:
+            while not wait([future], BEAT).done:
+                send(connection, {"state": "busy"})
+        except OSError:
+            future.cancel()
+            raise
+        error = future.exception()
+        if error is None:
+            send(connection, {"state": "done"}, [future.result()])
+        elif isinstance(error, QvsearchError):
+            send(connection, {"state": "failed", "reason": str(error)})
+        else:
+            traceback.print_exception(error)
+            raise BadMessage("a question that the model cannot take") from error
+
+    def _hello(self) -> dict[str, Any]:
+        with self._guard:
+            idle = 0.0 if self._at_work else time.monotonic() - self._last
+        return {
+            "kept": asdict(self._order.kept),
+            "model": self._order.model,
+            "pid": os.getpid(),
+            "since": self._since,
+            "idle": idle,
+            "limit": self._order.idle,
+            "memory": _resident(),
+        }
+
+    @contextmanager
+    def _guest(self) -> Iterator[bool]:
+        """Count a client in and out; gives whether there is room for it."""
+        with self._guard:
+            self._clients += 1
+            welcome = self._clients <= MOST_CLIENTS
+        try:
+            yield welcome
+        finally:
+            with self._guard:
+                self._clients -= 1
+
+    @contextmanager
+    def _work(self) -> Iterator[None]:
+        with self._guard:
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._at_work -= 1
+                self._last = time.monotonic()
+
+
+def load(order: Order) -> Compute:
+    """Load what an order names and try it; raises QvsearchError where that fails."""
+    kept = order.kept
+    found = resolve(order.model).revision
+    if found != kept.revision:
+        raise QvsearchError(f"{order.model} is now at revision {found}, not {kept.revision}")
+    from qvsearch.backends.local import LocalEmbedder, LocalReranker
+
+    trial = EmbedInput(text="warm")
+    if kept.role == RERANKER:
+        reranker = LocalReranker(order.model, kept.device, kept.dtype)
+        reranker.score(trial, [trial])
+    else:
+        embedder = LocalEmbedder(order.model, kept.device, kept.dtype)
+        embedder.embed([trial])
+
+    def compute(header: dict[str, Any], inputs: Sequence[EmbedInput]) -> Array:
+        if kept.role == RERANKER:
+            query, *documents = inputs
+            return np.array(reranker.score(query, documents), np.float64)
+        return embedder.embed_to(inputs, header["dim"])
+
+    return compute
+
+
+def run(order: Order, ready: Callable[[], None]) -> None:
+    """Load the model, listen, say so, and serve; raises QvsearchError where it cannot begin."""
+    path = Path(order.socket)
+    with _alone(path.with_suffix(".lock"), order.model):
+        compute = load(order)
+        path.unlink(missing_ok=True)  # of one that was killed: no other is alive
+        try:
+            with _listen(path) as listener:
+                ready()
+                Keeper(order, compute).serve(listener)
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(path: Path, model: str) -> Iterator[None]:
+    """Hold a lock that a killed process loses; raises QvsearchError where another has it."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise QvsearchError(
+                f"another process keeps {model} loaded or is about to;"
+                " end it with: qvsearch warm --stop"
+            ) from error
+        yield
+    finally:
+        os.close(lock)
+
+
+def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(os.fspath(path))
+        path.chmod(PRIVATE_FILE)
+        listener.listen(MOST_CLIENTS)
+    except OSError as error:
+        listener.close()
+        raise QvsearchError(
+            f"cannot listen at {path}: {error}; set XDG_RUNTIME_DIR to a folder of your own"
+        ) from error
+    return listener
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit
+
+
+def _resident() -> int | None:
+    """Return the bytes of memory that this process has, where the system says so."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _say(**what: str) -> None:
+    """Tell the process that waits for this one; without it nobody wants this one."""
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Do what the first argument orders, and leave at once when it is done."""
+    said = json.loads(sys.argv[1])
+    order = Order(Kept(**said["kept"]), said["model"], said["socket"], said["idle"])
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.umask(0o077)
+    os.chdir("/")
+
+    def ready() -> None:
+        _say(ready=order.socket)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    try:
+        run(order, ready)
+    except QvsearchError as error:
+        _say(failed=str(error))
+    except SystemExit:  # asked to end
+        pass
+    sys.stderr.flush()
+    os._exit(0)  # a question that is still computed is not waited for
+
+
+if __name__ == "__main__":
+    main()
