@@ -17,7 +17,7 @@ from qvsearch.durable import make_folder, open_file, write_file
 from qvsearch.errors import QvsearchError
 from qvsearch.models.weights import DEMO
 from qvsearch.prompt import QUERY_INSTRUCTION
-from qvsearch.types import EmbedInput
+from qvsearch.types import EmbedInput, Precision
 
 if TYPE_CHECKING:
     from qvsearch.types import Embedder, Fingerprint, Vectors
@@ -131,7 +131,8 @@ def bank_vectors(embedder: Embedder, made: Fingerprint) -> Vectors:
 def _cache_path(made: Fingerprint, texts: tuple[str, ...]) -> Path:
     """Name the file after everything that decides a query's vector."""
     decides = (made.model, made.revision, made.dim, made.prompt_layout, QUERY_INSTRUCTION, texts)
-    name = hashlib.sha256(repr(decides).encode()).hexdigest()[:32]
+    said = repr(decides) + ("" if made.precision == Precision.FLOAT else made.precision)
+    name = hashlib.sha256(said.encode()).hexdigest()[:32]
     return platformdirs.user_cache_path("qvsearch", appauthor=False) / "banks" / name
 
 

@@ -19,7 +19,7 @@ from qvsearch.explanation import Explanation
 from qvsearch.models.weights import ModelState
 from qvsearch.output import clock, hint, line, place_text, safe_text, segment_text, write
 from qvsearch.status import Field, Status
-from qvsearch.types import Hit
+from qvsearch.types import Hit, Precision
 
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
 SHOWN_SEGMENTS = 10  # of a file that is explained
@@ -110,7 +110,8 @@ def print_status(status: Status) -> None:
         ("library", str(status.folder)),
         (
             "model",
-            f"{made.model} at {made.revision[:12]}, {made.dim} numbers, {made.detail} detail",
+            f"{made.model} at {made.revision[:12]}, {made.dim} numbers, {made.detail} detail"
+            + (", in int8" if made.precision == Precision.INT8 else ""),
         ),
         *(
             (each.kind, f"{each.items:,} files, {each.segments:,} segments")

@@ -11,8 +11,8 @@ FLOORS = [
     "calibrate columns combine durable fields filters globs interrupt moments output prompt scan",
     "backends media models stores",
     "backgrounds failures library lock manifest repair rows segments sidecar",
-    "bank batches changes demo doctor duplicates estimate explanation fingerprint hits ingest"
-    " lookalikes missing pairs ranking rerank retrieve run sameness status terms",
+    "agreement bank batches changes demo doctor duplicates estimate explanation fingerprint hits"
+    " ingest lookalikes missing pairs ranking rerank retrieve run sameness status terms",
     "__main__ cli duplicates_cli models_cli options report search_cli tables upkeep",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
