@@ -65,8 +65,8 @@ def index(
 
     `load_embedder` is called when the first file needs it; then a library that has no bank of
     generic queries gets one. `load_exact` loads the model in float32: an int8 library of few rows
-    is compared with it on the first files, before any is added. `stop` is asked between batches; what
-    is finished then is committed. Raises LibraryLocked, and QvsearchError for a path that is
+    is compared with it on the first files, before any is added. `stop` is asked between batches;
+    what is finished then is committed. Raises LibraryLocked, and QvsearchError for a path that is
     nowhere, where the model, and not a file, fails, or where int8 is too far from float32.
     """
     made = library.fingerprint

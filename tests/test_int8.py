@@ -1,4 +1,4 @@
-"""int8 against the same arithmetic in numpy, and against float32 where a vector's meaning matters."""
+"""int8 against the same arithmetic in numpy, and against float32 where vectors have a meaning."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import numpy as np
 import platformdirs
 import pytest
 import torch
+from reference import write_checkpoint
 from torch import nn
 
 from qvsearch import agreement
@@ -19,7 +20,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, load_embedder
 from qvsearch.library import Library
 from qvsearch.manifest import Manifest, _parse
-from qvsearch.models.int8 import Int8Linear, check_kernels, rotation
+from qvsearch.models.int8 import Int8Linear, check_kernels, quantise, rotation
 from qvsearch.models.network import Network, pick_dtype
 from qvsearch.prompt import QUERY_INSTRUCTION
 from qvsearch.types import (
@@ -51,9 +52,9 @@ def hadamard(size):
 
 def by_hand(rows, linear, block):
     """The product of rows and weights, both rounded, in exact integers."""
-    signs = [
-        -1.0 if bin(n).count("11") % 2 ^ bin(n).count("111") % 2 else 1.0 for n in range(block)
-    ]
+    digits = [f"{number:b}" for number in range(block)]
+    pairs = [sum(each[at : at + 2] == "11" for at in range(len(each))) for each in digits]
+    signs = (-1.0) ** np.array(pairs)
     turn = np.diag(signs) @ hadamard(block) if block > 1 else np.ones((1, 1))
     weights = linear.weight.double().numpy()
     turned = [(each.reshape(-1, block) @ turn).reshape(each.shape) for each in (rows, weights)]
@@ -100,7 +101,7 @@ def test_outlier_channels_are_spread():
     exact = linear(rows).numpy()
     assert error_of_rows(Int8Linear(linear)(rows).numpy(), exact).max() < 0.045
     plain = by_hand(rows.double().numpy(), linear, 1)
-    assert np.median(error_of_rows(plain, exact)) > 0.1, "there is something to spread"
+    assert np.median(error_of_rows(plain, exact)) > 0.08, "there is something to spread"
 
 
 def test_a_row_does_not_depend_on_its_neighbours():
@@ -143,12 +144,17 @@ def test_only_linear_layers_are_replaced_and_the_rest_is_float32(tiny, tmp_path)
         assert torch.equal(value, expected[name]), name
 
 
-def test_a_checkpoint_in_bfloat16_gives_what_it_gives_in_float32(wide):
-    small = Network(wide, "cpu", "int8").model
-    assert {value.dtype for value in small.parameters()} == {torch.float32}
-    plain = Network(wide, "cpu").model
-    frequencies = [model.language_model.rotary_emb.inv_freq for model in (small, plain)]
-    assert torch.equal(*frequencies)
+def test_a_checkpoint_in_bfloat16_is_the_same_in_float32_and_then_rounded(tmp_path):
+    folder = write_checkpoint(tmp_path / "half", dtype=torch.bfloat16)
+    plain, small = (Network(folder, "cpu", dtype).model for dtype in (None, "int8"))
+    quantise(plain)
+    state = dict(plain.named_parameters()) | dict(plain.named_buffers())
+    for name, value in (*small.named_parameters(), *small.named_buffers()):
+        assert value.dtype == torch.float32
+        assert torch.equal(value, state[name]), name
+    rows = torch.randn(5, 64)
+    ours, theirs = (model.language_model.layers[3].mlp.up_proj for model in (small, plain))
+    assert torch.equal(ours(rows), theirs(rows))
 
 
 def test_the_demo_model_answers_as_in_float32(demo_embedder):
