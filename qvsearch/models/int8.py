@@ -54,7 +54,8 @@ class Int8Linear(nn.Module):
         outputs.mul_(top)
         if self.bias is not None:
             outputs.add_(self.bias)
-        return outputs.view(inputs.shape[:-1] + (self.out_features,))
+        shaped: torch.Tensor = outputs.view(*inputs.shape[:-1], self.out_features)
+        return shaped
 
 
 def rotation(block: int) -> torch.Tensor:
