@@ -10,6 +10,8 @@ quantized dtypes, which fbgemm's kernels ask for, are deprecated (pytorch#184982
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -68,7 +70,7 @@ def rotation(block: int) -> torch.Tensor:
     rows = [
         [(-1.0) ** (row & column).bit_count() for column in range(block)] for row in range(block)
     ]
-    return torch.tensor(rows) * torch.tensor(signs)[:, None] / block**0.5
+    return torch.tensor(rows) * torch.tensor(signs)[:, None] / math.sqrt(block)
 
 
 def _rotated(rows: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
