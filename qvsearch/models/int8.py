@@ -19,8 +19,8 @@ from qvsearch.errors import QvsearchError
 
 BLOCK = 64  # channels that are rotated together
 WEIGHT_LEVELS = 127  # to both sides of 0
-# to both sides of 0, of 255 there could be: without VNNI kernels add two products in 16 bits, and
-# 2 x 127 x 127 is what these hold
+# to both sides of 0, where 8 bits have 127: kernels without VNNI add two products of a weight and a
+# code in 16 bits, which hold no more than 2 x 127 x 127
 ACTIVATION_LEVELS = 63
 ZERO = 64  # the unsigned code of an activation of 0
 BATCH = 256  # rows that the weights' layout is chosen for
