@@ -13,7 +13,7 @@ import numpy as np
 from qvsearch.cache import cache_folder, file_name, keep_vectors, read_vectors
 from qvsearch.models.weights import DEMO
 from qvsearch.prompt import QUERY_INSTRUCTION
-from qvsearch.types import EmbedInput
+from qvsearch.types import EmbedInput, Precision
 
 if TYPE_CHECKING:
     from qvsearch.types import Embedder, Fingerprint, Vectors
@@ -124,4 +124,5 @@ def bank_vectors(embedder: Embedder, made: Fingerprint) -> Vectors:
 def _cache_path(made: Fingerprint, texts: tuple[str, ...]) -> Path:
     """Name the file after everything that decides a query's vector."""
     decides = (made.model, made.revision, made.dim, made.prompt_layout, QUERY_INSTRUCTION, texts)
-    return cache_folder("banks") / file_name(*decides)
+    own = () if made.precision == Precision.FLOAT else (made.precision,)
+    return cache_folder("banks") / file_name(*decides, *own)

@@ -5,6 +5,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
@@ -17,7 +18,7 @@ from qvsearch.duplicates_cli import alikes
 from qvsearch.errors import QvsearchError
 from qvsearch.models_cli import models
 from qvsearch.search_cli import NOTHING_FOUND, searching
-from qvsearch.types import Hub
+from qvsearch.types import Dtype, Hub
 from qvsearch.upkeep import upkeep
 from qvsearch.warm_cli import warming
 
@@ -88,6 +89,7 @@ def index(
 
     folder = library_folder(library)
     choice = fingerprint.Choice(model, dim, detail, device, dtype, hub, video_mode)
+    exact = replace(choice, dtype=Dtype.FLOAT32)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
     how = ingest.IngestOptions(scan, prune, retry_failed, force)
@@ -104,6 +106,7 @@ def index(
             how,
             progress,
             stop,
+            lambda: fingerprint.load_embedder(opened.fingerprint, exact),
         )
     report.show_summary(summary, quiet=quiet, json=json)
     raise typer.Exit(report.exit_code(summary))

@@ -13,6 +13,7 @@ from qvsearch.fingerprint import (
     new_model,
     new_video_mode,
     open_library,
+    own_dtype,
 )
 from qvsearch.ingest import IngestOptions, Plan, plan
 from qvsearch.library import Library
@@ -51,14 +52,15 @@ def plan_index(
         return planned, None
     detail = new_detail(choice) if library is None else library.fingerprint.detail
     size = known.parameters / MODELS[DEFAULT_MODEL].parameters
-    return planned, planned.segments * size * photo_flop(detail) / _rate(choice)
+    return planned, planned.segments * size * photo_flop(detail) / _rate(choice, library)
 
 
-def _rate(choice: Choice) -> float:
+def _rate(choice: Choice, library: Library | None) -> float:
     from qvsearch.models.network import pick_device, pick_dtype
 
     device = pick_device(choice.device)
-    return gemm_rate(device, pick_dtype(choice.dtype, device))
+    own = None if library is None else own_dtype(library.fingerprint, choice)
+    return gemm_rate(device, pick_dtype(choice.dtype or own, device))
 
 
 def photo_flop(detail: Detail) -> float:
@@ -75,13 +77,19 @@ def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Return FLOP/s of the product that the model mostly consists of."""
     import torch
 
-    left = torch.ones(GEMM_ROWS, GEMM_WIDTH, device=device, dtype=dtype)
-    right = torch.ones(GEMM_WIDTH, 3 * GEMM_WIDTH, device=device, dtype=dtype)
-    (left @ right).sum().item()
+    from qvsearch.models.int8 import Int8Linear
+
+    kept = torch.float32 if dtype == torch.int8 else dtype
+    layer = torch.nn.Linear(
+        GEMM_WIDTH, 3 * GEMM_WIDTH, bias=False, device=device, dtype=kept
+    ).requires_grad_(False)
+    multiply = Int8Linear(layer) if dtype == torch.int8 else layer
+    left = torch.ones(GEMM_ROWS, GEMM_WIDTH, device=device, dtype=kept)
+    multiply(left).sum().item()
     start, count = time.perf_counter(), 0
     while time.perf_counter() < start + GEMM_SECONDS:
         for _ in range(8):
-            product = left @ right
+            product = multiply(left)
         product[0, 0].item()  # waits for the device
         count += 8
     seconds = time.perf_counter() - start

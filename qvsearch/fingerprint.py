@@ -29,7 +29,7 @@ from qvsearch.models.weights import (
     resolve,
 )
 from qvsearch.prompt import PROMPT_LAYOUT
-from qvsearch.types import Detail, Fingerprint, Hub, VideoMode
+from qvsearch.types import Detail, Dtype, Fingerprint, Hub, Precision, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.types import Embedder, Reranker
@@ -83,14 +83,52 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
     QvsearchError, before any download, where one of the paths to be indexed does not exist.
     """
     if Library.exists(folder):
-        return open_library(folder, choice)
+        library = open_library(folder, choice)
+        _match_precision(library, choice)
+        return library
     from qvsearch.changes import resolve as find_targets  # which queries need not wait for
 
     find_targets([], paths)
     weights = resolve(new_model(choice), choice.hub)
     dim = check_dim(weights, choice.dim)
-    made = fingerprint(weights, dim, new_detail(choice), new_video_mode(choice))
+    precision = _precision(choice.dtype) or Precision.FLOAT
+    if precision == Precision.INT8:
+        check_int8(choice.device)
+    made = fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
     return Library.create(folder, made)
+
+
+def _match_precision(library: Library, choice: Choice) -> None:
+    """See that documents will be embedded as those that are there; queries may be otherwise.
+
+    Before its first commit, as after a refused comparison, a library takes the chosen one.
+    """
+    made, asked = library.fingerprint, _precision(choice.dtype)
+    if asked not in (None, made.precision):
+        if library.generation:
+            kept = Dtype.INT8 if made.precision == Precision.INT8 else "float32, or a half of it"
+            raise QvsearchError(
+                f"the library {library.folder} was made with --dtype {kept}, not {choice.dtype};"
+                " leave the option out, or name another --library"
+            )
+        made = replace(made, precision=asked)
+    if made.precision == Precision.INT8:
+        check_int8(choice.device)
+    if made != library.fingerprint:
+        library.make_anew(made)
+
+
+def check_int8(device: str | None) -> None:
+    """Raise QvsearchError where int8 does not run on the device, or on the best one here."""
+    from qvsearch.models.network import pick_device, pick_dtype
+
+    pick_dtype(Dtype.INT8, pick_device(device))
+
+
+def _precision(dtype: str | None) -> Precision | None:
+    if dtype is None:
+        return None
+    return Precision.INT8 if dtype == Dtype.INT8 else Precision.FLOAT
 
 
 def new_model(choice: Choice) -> str:
@@ -122,8 +160,8 @@ def kept_embedder(folder: Path, choice: Choice) -> tuple[Kept, str]:
         made = read_committed(folder).fingerprint
         weights = resolve(made.model, choice.hub)
         _check_weights(made, weights)
-    else:
-        weights = resolve(choice.model, choice.hub)
+        return _kept(made, choice), weights.name
+    weights = resolve(choice.model, choice.hub)
     return Kept(EMBEDDER, weights.revision, choice.device, choice.dtype), weights.name
 
 
@@ -154,7 +192,9 @@ def load_embedder(
 ) -> Embedder:
     """Return the very model that a library was made with, in a warm process where there is one.
 
-    The chosen model may say where it is now. `cold` is as for `query_embedder`.
+    The chosen model may say where it is now. It computes as the library's vectors were, unless
+    another dtype is chosen, or the device, which then can only be asked queries, has no int8.
+    `cold` is as for `query_embedder`.
     """
     _check_revision(made, choice)
 
@@ -164,13 +204,27 @@ def load_embedder(
         _check_weights(made, resolve(model, choice.hub))
         from qvsearch.backends.local import LocalEmbedder
 
-        embedder = LocalEmbedder(model, choice.device, choice.dtype, made.dim)
+        dtype = choice.dtype or own_dtype(made, choice)
+        embedder = LocalEmbedder(model, choice.device, dtype, made.dim)
         cold(time.monotonic() - started)
         return embedder
 
-    kept = Kept(EMBEDDER, made.revision, choice.device, choice.dtype)
-    connection = find_keeper(kept)
+    connection = find_keeper(_kept(made, choice))
     return load() if connection is None else WarmEmbedder(connection, made.dim, load)
+
+
+def own_dtype(made: Fingerprint, choice: Choice) -> Dtype | None:
+    """Return what a library's own vectors are computed with where one looks; None for floats."""
+    from qvsearch.models.network import pick_device
+
+    is_int8 = made.precision == Precision.INT8 and pick_device(choice.device).type == "cpu"
+    return Dtype.INT8 if is_int8 else None
+
+
+def _kept(made: Fingerprint, choice: Choice) -> Kept:
+    """Return what a warm process keeps for a library; to ask which device is here takes torch."""
+    own = Dtype.INT8 if made.precision == Precision.INT8 else None
+    return Kept(EMBEDDER, made.revision, choice.device, choice.dtype or own)
 
 
 def find_reranker(model: str | None, choice: Choice) -> Callable[[], Reranker]:

@@ -6,9 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from qvsearch.agreement import INPUTS, agreement_of, embed_first, first_inputs
 from qvsearch.bank import bank_vectors
 from qvsearch.batches import embed_files
 from qvsearch.changes import (
@@ -28,11 +29,11 @@ from qvsearch.media.workers import Decoders
 from qvsearch.missing import Kept, missing
 from qvsearch.run import IngestOptions, Run, Summary
 from qvsearch.scan import is_below
-from qvsearch.types import Event, Kind, Skipped, VideoMode
+from qvsearch.types import Event, Kind, Precision, Skipped, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.library import Library
-    from qvsearch.types import Embedder
+    from qvsearch.types import Embedder, EmbedInput
 
 __all__ = ["IngestOptions", "Kept", "Plan", "Summary", "forget", "index", "plan"]
 
@@ -58,19 +59,32 @@ def index(
     options: IngestOptions,
     report: Callable[[Event], None],
     stop: Callable[[], bool],
+    load_exact: Callable[[], Embedder] | None = None,
 ) -> Summary:
     """Make the library hold what is at these absolute paths, embedding only what it never saw.
 
     `load_embedder` is called when the first file needs it; then a library that has no bank of
-    generic queries gets one. `stop` is asked between batches; what is finished then is committed.
-    Raises LibraryLocked, and QvsearchError for a path that is
-    nowhere or where the model, and not a file, fails.
+    generic queries gets one. `load_exact` loads the model in float32: an int8 library of few rows
+    is compared with it on the first files, before any is added. `stop` is asked between batches;
+    what is finished then is committed. Raises LibraryLocked, and QvsearchError for a path that is
+    nowhere, where the model, and not a file, fails, or where int8 is too far from float32.
     """
+    made = library.fingerprint
+    first: list[EmbedInput] = []  # to be compared
 
     def load() -> Embedder:
+        expected = None
+        if first and load_exact is not None:  # what it loads is gone before the other model comes
+            floats = replace(made, precision=Precision.FLOAT)
+            expected = embed_first(load_exact(), first, floats)
         embedder = load_embedder()
         if library.bank is None:
-            library.set_bank(bank_vectors(embedder, library.fingerprint))
+            library.set_bank(bank_vectors(embedder, made))
+        if expected is not None:
+            found = agreement_of(expected, embed_first(embedder, first, made))
+            report(Event("compared", reason=str(found)))
+            found.require()
+            first.clear()
         return embedder
 
     with library.lock():
@@ -82,8 +96,9 @@ def index(
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
                 while items and not run.stopped():
                     jobs = run.jobs(hashed(items, threads))
-                    made = library.fingerprint
                     decoded = decoders.decode(jobs, made.detail.max_pixels, made.video_mode)
+                    if load_exact is not None and _is_unproven(library) and not first:
+                        first, decoded = first_inputs(decoded)
                     for outcome in embed_files(decoded, load, run.stopped):
                         run.take(outcome)
                     items = run.second_chances()
@@ -94,6 +109,11 @@ def index(
             run.remove_missing(targets, found)
         run.commit()
     return run.summary(targets)
+
+
+def _is_unproven(library: Library) -> bool:
+    """Tell whether int8 was compared with float32 on fewer inputs than that takes, or on none."""
+    return library.fingerprint.precision == Precision.INT8 and len(library) < INPUTS
 
 
 def plan(

@@ -114,6 +114,14 @@ class Library:
                 raise unreadable(folder, error) from error
         raise QvsearchError(f"{folder} changes faster than it can be opened; try again")
 
+    def make_anew(self, fingerprint: Fingerprint) -> None:
+        """Take another fingerprint; raises QvsearchError where anything was ever committed."""
+        with self.lock():
+            if self.generation:
+                raise QvsearchError(f"{self.folder} keeps the fingerprint that its rows have")
+            self._manifest = Manifest(fingerprint)
+            write_manifest(self.folder, self._manifest)
+
     @staticmethod
     def exists(folder: str | Path) -> bool:
         """Whether a library is there, damaged or not."""

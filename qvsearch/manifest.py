@@ -18,7 +18,7 @@ import orjson
 from qvsearch.durable import TEMPORARY, Seal, open_file, remove_file, write_file
 from qvsearch.errors import QvsearchError
 from qvsearch.fields import path_field, read_path
-from qvsearch.types import Detail, Fingerprint, VideoMode
+from qvsearch.types import Detail, Fingerprint, Precision, VideoMode
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -239,6 +239,7 @@ def _parse_fingerprint(record: dict[str, Any]) -> Fingerprint:
         prompt_layout=_need(record, "prompt_layout", int),
         preprocessing=_need(record, "preprocessing", int),
         video_mode=VideoMode(record.get("video_mode", VideoMode.FRAMES)),
+        precision=Precision(record.get("precision", Precision.FLOAT)),
     )
 
 

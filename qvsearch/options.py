@@ -54,7 +54,10 @@ Device = Annotated[
     str | None, typer.Option(metavar="NAME", help="cuda, mps or cpu; else the best here.")
 ]
 DtypeOption = Annotated[
-    Dtype | None, typer.Option("--dtype", help="What to compute with; else the device's own.")
+    Dtype | None,
+    typer.Option(
+        "--dtype", help="What to compute with; else the device's own, and of an int8 library int8."
+    ),
 ]
 HubOption = Annotated[Hub, typer.Option("--hub", help="Where models come from.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]

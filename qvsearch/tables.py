@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qvsearch.output import clock, hint, line, place_text, safe_text, segment_text, write
+from qvsearch.types import Precision
 
 if TYPE_CHECKING:
     from qvsearch.explanation import Explanation
@@ -115,7 +116,8 @@ def print_status(status: Status) -> None:
         ("library", str(status.folder)),
         (
             "model",
-            f"{made.model} at {made.revision[:12]}, {made.dim} numbers, {made.detail} detail",
+            f"{made.model} at {made.revision[:12]}, {made.dim} numbers, {made.detail} detail"
+            + (", in int8" if made.precision == Precision.INT8 else ""),
         ),
         *(
             (each.kind, f"{each.items:,} files, {each.segments:,} segments")

@@ -68,6 +68,17 @@ class Dtype(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    INT8 = "int8"
+
+
+class Precision(StrEnum):
+    """What a library's vectors were computed with, as far as they are not to be mixed.
+
+    The three floating types give nearly the same ones.
+    """
+
+    FLOAT = "float"
+    INT8 = "int8"
 
 
 class Hub(StrEnum):
@@ -206,6 +217,7 @@ class Fingerprint:
     prompt_layout: int
     preprocessing: int
     video_mode: VideoMode = VideoMode.FRAMES
+    precision: Precision = Precision.FLOAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +304,8 @@ class VectorStore(Protocol):
 class Event:
     """What happened to one file while indexing.
 
-    `state` is unchanged, indexed, reused, skipped or removed; without a path, planned or committed.
+    `state` is unchanged, indexed, reused, skipped or removed; without a path, planned, compared
+    (with `reason` what came of it) or committed.
     `estimate` is a guess at the segments of a file that has to be looked into; planned, which comes
     once before those files, carries their number in `files` and the sum of their estimates.
     """

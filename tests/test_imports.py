@@ -12,8 +12,9 @@ FLOORS = [
     " prompt scan",
     "backends media models stores",
     "backgrounds failures library lock manifest repair rows segments sidecar",
-    "bank batches changes demo doctor duplicates estimate explanation fingerprint hits ingest"
-    " keeper lookalikes missing pairs ranking rerank retrieve run sameness status terms warm",
+    "agreement bank batches changes demo doctor duplicates estimate explanation fingerprint hits"
+    " ingest keeper lookalikes missing pairs ranking rerank retrieve run sameness status terms"
+    " warm",
     "__main__ cli duplicates_cli models_cli options report search_cli tables upkeep warm_cli",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -20,6 +20,7 @@ from qvsearch.models.forward import (
     shared_length,
     visual_pads,
 )
+from qvsearch.models.int8 import check_kernels, quantise
 from qvsearch.models.vision import image_patches, video_patches
 from qvsearch.prompt import END
 from qvsearch.types import Dtype
@@ -72,10 +73,16 @@ def pick_device(device: str | None) -> torch.device:
 
 
 def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
-    """Return the named dtype or the device's own: float32 on the CPU, half as long elsewhere."""
+    """Return the named dtype or the device's own: float32 on the CPU, half as long elsewhere.
+
+    int8 stands for a model whose linear layers multiply such, and whose rest is float32. Raises
+    QvsearchError where a name is none, or int8 does not run.
+    """
     if dtype is not None:
         if dtype not in DTYPES:
             raise QvsearchError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
+        if dtype == Dtype.INT8:
+            check_kernels(device)
         return DTYPES[dtype]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
@@ -312,7 +319,8 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device, part: st
     try:
         model, report = load(
             folder,
-            dtype=dtype,
+            # the layers that int8 replaces need never be as long as float32 all at once
+            dtype="auto" if dtype == torch.int8 else dtype,
             attn_implementation=attention(device),
             local_files_only=True,
             use_safetensors=True,
@@ -329,6 +337,9 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device, part: st
         )
     if part == "visual":
         model.visual.patch_embed = LinearPatchEmbed(model.visual.patch_embed.proj)
+    if dtype == torch.int8:
+        quantise(model)
+        model.float()
     return model.to(device).eval()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models import checkpoint, hubs
-from qvsearch.types import Detail, Fingerprint, Hub, VideoMode
+from qvsearch.types import Detail, Fingerprint, Hub, Precision, VideoMode
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
 DEFAULT_RERANKER = "Qwen/Qwen3-VL-Reranker-2B"
@@ -152,7 +152,11 @@ def check_dim(weights: Weights, dim: int | None) -> int:
 
 
 def fingerprint(
-    weights: Weights, dim: int, detail: Detail, video_mode: VideoMode = VideoMode.FRAMES
+    weights: Weights,
+    dim: int,
+    detail: Detail,
+    video_mode: VideoMode = VideoMode.FRAMES,
+    precision: Precision = Precision.FLOAT,
 ) -> Fingerprint:
     """Return what decides the vectors that this model makes at a dimension and a detail."""
     from qvsearch.models.vision import PREPROCESSING
@@ -167,6 +171,7 @@ def fingerprint(
         prompt_layout=PROMPT_LAYOUT,
         preprocessing=PREPROCESSING,
         video_mode=video_mode,
+        precision=precision,
     )
 
 

@@ -1,0 +1,111 @@
+"""Prints how much faster int8 is than float32 here, and how alike its vectors are: run it plainly.
+
+`python tests/bench/int8.py`. The speed is that of random weights of the 2B model's widths with a
+few of its layers, both alternating, in seconds of the processor, so that other programs count
+little. The same weights then get channels of outliers, which real checkpoints have: norms and the
+first half of each MLP make some channels many times as large.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
+
+from qvsearch.agreement import agreement_of
+from qvsearch.backends.local import LocalEmbedder
+from qvsearch.bank import queries
+from qvsearch.demo.world import caption, draw, random_scene
+from qvsearch.models.int8 import quantise
+from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.types import EmbedInput
+
+TEXT = WIDE_TEXT | {"num_hidden_layers": 4}
+VISION = WIDE_VISION | {"depth": 3, "deepstack_visual_indexes": [1]}
+OUTLIERS = 6  # channels of each layer
+SIZES = ("input_layernorm", "post_attention_layernorm", "norm1", "norm2", "up_proj", "linear_fc1")
+
+
+def demo() -> None:
+    """Print how the demo model answers in both."""
+    rng = np.random.default_rng(1)
+    scenes = [random_scene(rng) for _ in range(200)]
+    pictures = [EmbedInput(images=(draw(scene, rng),)) for scene in scenes]
+    words = [caption(scene, rng) for scene in scenes] + list(queries("demo"))
+    asked = [EmbedInput(text, instruction=QUERY_INSTRUCTION) for text in words]
+    exact, found = (
+        (each.embed(pictures), each.embed(asked))
+        for each in (LocalEmbedder("demo", "cpu", dtype) for dtype in ("float32", "int8"))
+    )
+    least = (exact[0] * found[0]).sum(1).min()
+    print(f"demo model, 200 pictures: {agreement_of(exact, found)}; least cosine {least:.4f}")
+
+
+def wide(folder: Path, repeats: int) -> None:
+    """Print speed and cosines on random weights, without and with outliers."""
+    write_checkpoint(folder, TEXT, VISION, dtype=torch.bfloat16)
+    torch.set_num_threads(1)
+    embedders = [LocalEmbedder(folder, "cpu", dtype) for dtype in ("float32", "int8")]
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (2, 8, 8, 3), np.uint8).repeat(64, 1).repeat(64, 2)
+    photos = [EmbedInput(images=(each,)) for each in coarse]
+    texts = [EmbedInput("what a dog does on a beach at sunset " * n) for n in (1, 3, 6, 12)]
+    for name, inputs in (("photo of 256 tokens", photos), ("text", texts)):
+        seconds, vectors = _alternate(embedders, inputs, repeats)
+        ratios = [before / after for before, after in zip(*seconds, strict=True)]
+        print(
+            f"{name}: {statistics.median(ratios):.2f} times as fast"
+            f" ({min(ratios):.2f} to {max(ratios):.2f}, {repeats} runs),"
+            f" least cosine {(vectors[0] * vectors[1]).sum(1).min():.4f}",
+            flush=True,
+        )
+    del embedders
+    for strength in (10, 30):
+        embedder = LocalEmbedder(folder, "cpu")
+        _add_outliers(embedder.network.model, strength)
+        exact = embedder.embed(photos + texts)
+        quantise(embedder.network.model)
+        cosines = (exact * embedder.embed(photos + texts)).sum(1)
+        print(
+            f"outliers of {strength} times the size: median cosine {np.median(cosines):.4f},"
+            f" least {cosines.min():.4f}",
+            flush=True,
+        )
+
+
+def _alternate(
+    embedders: list[LocalEmbedder], inputs: list[EmbedInput], repeats: int
+) -> tuple[list[list[float]], list[np.ndarray]]:
+    vectors = [each.embed(inputs) for each in embedders]
+    seconds: list[list[float]] = [[], []]
+    for _ in range(repeats):
+        for each, spent in zip(embedders, seconds, strict=True):
+            start = time.process_time()
+            each.embed(inputs)
+            spent.append(time.process_time() - start)
+    return seconds, vectors
+
+
+@torch.no_grad()
+def _add_outliers(model: torch.nn.Module, strength: float) -> None:
+    for name, parameter in model.named_parameters():
+        if name.endswith("weight") and name.split(".")[-2] in SIZES:
+            parameter[5 :: len(parameter) // OUTLIERS] *= strength
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Compare int8 with float32.")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    demo()
+    with tempfile.TemporaryDirectory() as folder:
+        wide(Path(folder), arguments.repeats)
