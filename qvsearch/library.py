@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.backgrounds import Bank
+    from qvsearch.catalogue import Catalogue
     from qvsearch.segments import Part
     from qvsearch.types import Fingerprint, Segment, Vectors
 
@@ -129,8 +130,11 @@ class Library:
         return self._manifest.fingerprint
 
     @property
-    def segments(self) -> dict[int, Segment]:
-        """The live rows by number, in order; not to be changed."""
+    def segments(self) -> Catalogue:
+        """The live rows by number, in order; not to be changed. Each is read when it is asked for.
+
+        Raises Damaged where a row's line is not what was written.
+        """
         return self._rows.segments
 
     @property
@@ -235,7 +239,7 @@ class Library:
         """What the rows say of themselves, arrays (size,) for filters; not to be changed."""
         arrays = self._rows.arrays  # made anew whenever rows come or go
         if self._columns is None or self._columns[0] is not arrays:
-            self._columns = (arrays, Columns(self.segments, self.size))
+            self._columns = (arrays, Columns(self._rows.sources(), self.size))
         return self._columns[1]
 
     @property

@@ -14,19 +14,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.backgrounds import Bank, measure, open_bank, write_bank
+from qvsearch.backgrounds import Bank, as_array, measure, open_bank, write_bank
+from qvsearch.catalogue import Catalogue
+from qvsearch.columns import Source
 from qvsearch.durable import MIB
 from qvsearch.errors import QvsearchError
+from qvsearch.facts import facts_of
 from qvsearch.manifest import Damaged, Manifest, SegmentFile, faiss_path
 from qvsearch.segments import (
     Part,
     compared,
+    lacks_facts,
     merge_plan,
     needs_writing,
     open_part,
     read_rows,
     waiting,
     with_backgrounds,
+    with_facts,
+    write_facts,
     write_part,
 )
 from qvsearch.types import Kind
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Segment, Vectors
 
 MANY_BYTES = 32 * MIB  # of vectors: with more, threads are worth their start
+_CODES = {kind: code for code, kind in enumerate(Kind)}
 NO_ROW = 255  # in an array of kinds
 LARGEST_SCORE = 1.01  # a cosine of rounded unit vectors is below this
 
@@ -61,7 +68,7 @@ class Rows:
     def __init__(self, folder: Path, dim: int) -> None:
         self.folder = folder
         self.dim = dim
-        self.segments: dict[int, Segment] = {}
+        self.segments = Catalogue()
         self._next = 0
         self._parts: list[Part] = []
         self._bank: Bank | None = None
@@ -77,14 +84,22 @@ class Rows:
             rows._waiting = waiting(rows.dim, rows._bank)
         starts = list(accumulate((file.rows for file in manifest.files), initial=0))
         rows._next = starts.pop()
-        parts = _open_parts(folder, manifest, starts)
-        for part, file in zip(parts, manifest.files, strict=True):
-            segments, backgrounds = read_rows(folder, file, manifest.roots)
-            rows._parts.append(with_backgrounds(part, backgrounds, rows._bank))
-            alive = part.store.alive.tolist()
-            numbered = zip(part.numbers.tolist(), segments, alive, strict=True)
-            rows.segments.update((number, segment) for number, segment, lives in numbered if lives)
+        for part in _open_parts(folder, manifest, starts):
+            rows._take(part, manifest.roots)
         return rows
+
+    def _take(self, part: Part, roots: Sequence[bytes | None]) -> None:
+        """Append the rows of a file that is open."""
+        alive = part.store.alive
+        if part.lines is not None:
+            self.segments.add_file(alive, part.lines)
+            self._parts.append(with_backgrounds(part, part.backgrounds, self._bank))
+        elif part.file is not None:
+            segments, found = read_rows(self.folder, part.file, roots, alive)
+            self.segments.add_file(alive, segments)
+            backgrounds = part.backgrounds
+            backgrounds[alive] = as_array(found)
+            self._parts.append(with_backgrounds(part, backgrounds, self._bank))
 
     @property
     def bank(self) -> Bank | None:
@@ -119,7 +134,7 @@ class Rows:
             backgrounds=np.concatenate([before.backgrounds, added]),
         )
         self._arrays = None
-        self.segments.update(zip(numbers.tolist(), segments, strict=True))
+        self.segments.add(segments)
         self._next += len(segments)
 
     def remove(self, rows: Iterable[int]) -> None:
@@ -128,8 +143,7 @@ class Rows:
         for part, positions, _ in self._located(gone):
             part.store.remove(positions.tolist())
         self._arrays = None
-        for row in gone.tolist():
-            del self.segments[row]
+        self.segments.remove(gone)
 
     def search(
         self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
@@ -182,16 +196,23 @@ class Rows:
         if bank is not None and bank.file is None:
             bank = write_bank(self.folder, f"{following:06d}", bank)
             following += 1
-        numbers = {root: number for number, root in enumerate(roots) if root is not None}
         parts: list[Part] = []
         for group in merge_plan([*self._parts, self._waiting], self.dim):
             if needs_writing(group):
                 name = f"{following:06d}"
-                parts.append(write_part(self.folder, name, group, self.segments, numbers))
+                parts.append(write_part(self.folder, name, group, self.segments, roots))
                 following += 1
             else:
-                parts += group
+                parts += [self._with_facts(part, roots) for part in group]
         return parts, bank
+
+    def _with_facts(self, part: Part, roots: Sequence[bytes | None]) -> Part:
+        """Return a part of a file with the facts that one of an older version has not."""
+        if part.file is None or not lacks_facts(part):
+            return part
+        file = write_facts(self.folder, part.file, roots)
+        opened = with_facts(self.folder, replace(part, file=file), roots)
+        return replace(part, file=file, facts=opened.facts, lines=opened.lines)
 
     def settle(self, parts: list[Part], bank: Bank | None) -> None:
         """Go on with the files that `write` returned."""
@@ -206,15 +227,38 @@ class Rows:
 
     def _gathered(self) -> Arrays:
         kinds = np.full(self._next, NO_ROW, dtype=np.uint8)
-        codes = {kind: code for code, kind in enumerate(Kind)}
-        rows = np.fromiter(self.segments, dtype=np.int64, count=len(self.segments))
-        kinds[rows] = [codes[segment.item.kind] for segment in self.segments.values()]
         backgrounds = np.full((self._next, 2), np.nan, dtype=np.float32)
         for part in [*self._parts, self._waiting]:
+            kinds[_places(part.numbers)] = self._kinds(part)
             backgrounds[_places(part.numbers)] = part.backgrounds
-        backgrounds[kinds == NO_ROW] = np.nan
-        size = int(rows[-1]) + 1 if len(rows) else 0
+        dead = ~self.segments.live
+        kinds[dead], backgrounds[dead] = NO_ROW, np.nan
+        live = np.flatnonzero(self.segments.live)
+        size = int(live[-1]) + 1 if len(live) else 0
         return Arrays(kinds[:size], backgrounds[:size])
+
+    def _kinds(self, part: Part) -> NDArray[np.uint8]:
+        if part.facts is not None:
+            return part.facts.kinds
+        kinds = np.full(len(part.numbers), NO_ROW, dtype=np.uint8)
+        alive = part.store.alive
+        segments = map(self.segments.__getitem__, part.numbers[alive].tolist())
+        kinds[alive] = [_CODES[segment.item.kind] for segment in segments]
+        return kinds
+
+    def sources(self) -> list[Source]:
+        """Return the facts of all live rows; those of files without are made."""
+        return [self._source(part) for part in [*self._parts, self._waiting] if part.live]
+
+    def _source(self, part: Part) -> Source:
+        alive = part.store.alive
+        numbers = part.numbers[alive]
+        if part.facts is None or part.lines is None:
+            segments = [self.segments[row] for row in numbers.tolist()]
+            roots = list(dict.fromkeys(segment.item.root for segment in segments))
+            return Source(_places(numbers), slice(None), facts_of(segments, roots), roots)
+        positions = slice(None) if alive.all() else np.flatnonzero(alive)
+        return Source(_places(numbers), positions, part.facts, part.lines.roots)
 
     def _located(
         self, rows: NDArray[np.int64]
@@ -242,7 +286,7 @@ def _open_parts(folder: Path, manifest: Manifest, starts: Sequence[int]) -> list
     """Open all segment files, each numbered from its start."""
 
     def opened(file: SegmentFile, start: int) -> Part:
-        return open_part(folder, file, manifest.fingerprint.dim, start)
+        return open_part(folder, file, manifest.fingerprint.dim, start, manifest.roots)
 
     if sum(file.faiss.size for file in manifest.files) < MANY_BYTES:
         return list(map(opened, manifest.files, starts))

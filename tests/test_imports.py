@@ -8,9 +8,10 @@ PACKAGE = Path(__file__).parent.parent / "qvsearch"
 
 FLOORS = [
     "types errors",
-    "calibrate columns combine durable fields filters globs interrupt moments output prompt scan",
+    "arrays calibrate columns combine durable facts fields filters globs interrupt moments"
+    " output prompt scan",
     "backends media models stores",
-    "backgrounds failures library lock manifest repair rows segments sidecar",
+    "backgrounds catalogue failures library lock manifest repair rows segments sidecar",
     "bank batches changes demo doctor duplicates estimate explanation fingerprint hits ingest"
     " lookalikes missing pairs ranking rerank retrieve run sameness status terms",
     "__main__ cli duplicates_cli models_cli options report search_cli tables upkeep",
