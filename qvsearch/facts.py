@@ -39,7 +39,7 @@ _TYPES = {
     "camera_ends": "<i8",
     "camera_texts": "u1",
 }
-TYPES = {name: np.dtype(kind) for name, kind in _TYPES.items()}
+TYPES: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in _TYPES.items()}
 _CODES = {kind: code for code, kind in enumerate(Kind)}
 
 

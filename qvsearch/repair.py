@@ -118,6 +118,7 @@ def repair(folder: str | Path) -> Repair:
         faults = _examine_bank(folder, manifest)
         problems += faults
         bank = None if faults else manifest.bank
+        dim = manifest.fingerprint.dim
         sound: dict[str, SegmentFile] = {}
         for file in manifest.files:
             faults = _examine(folder, file, manifest)
@@ -125,7 +126,9 @@ def repair(folder: str | Path) -> Repair:
             if not faults:
                 faults = _examine_facts(folder, file, manifest)
                 problems += faults
-                sound[file.name] = write_facts(folder, file, manifest.roots) if faults else file
+                sound[file.name] = file
+                if faults:
+                    sound[file.name] = write_facts(folder, file, dim, manifest.roots)
         if not problems:
             return Repair((), sum(_live(file) for file in sound.values()), 0)
         return _rebuild(folder, manifest, bank, sound, problems)

@@ -5,10 +5,11 @@ It knows what is live now; what is committed, and when, is the library's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,16 +36,20 @@ from qvsearch.segments import (
     write_facts,
     write_part,
 )
+from qvsearch.stores.faiss import FaissStore
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qvsearch.stores.signs import Signs
     from qvsearch.types import Segment, Vectors
 
 MANY_BYTES = 32 * MIB  # of vectors: with more, threads are worth their start
 _CODES = {kind: code for code, kind in enumerate(Kind)}
 NO_ROW = 255  # in an array of kinds
+PIECE = 1 << 17  # rows that one thread guesses at once
+SAMPLE = 4096  # rows of a kind: they tell a spread within a hundredth
 LARGEST_SCORE = 1.01  # a cosine of rounded unit vectors is below this
 
 
@@ -57,6 +62,18 @@ class Arrays:
 
     kinds: NDArray[np.uint8]
     backgrounds: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Rows (n,) that stand for all rows of their kinds, each for `weights` (n,) of them.
+
+    `store` has their vectors, so that their scores are exact and cost little.
+    """
+
+    rows: NDArray[np.int64]
+    weights: Vectors
+    store: FaissStore
 
 
 class Rows:
@@ -74,6 +91,7 @@ class Rows:
         self._bank: Bank | None = None
         self._waiting = waiting(dim, None)
         self._arrays: Arrays | None = None  # until rows come or go
+        self._sample: tuple[Arrays, Sample] | None = None  # of these arrays
 
     @classmethod
     def open(cls, folder: Path, manifest: Manifest) -> Rows:
@@ -177,6 +195,49 @@ class Rows:
             found[_places(part.numbers)] = scores
         return found[: len(self.arrays.kinds)]
 
+    def guesses(self, query: Vectors) -> Vectors:
+        """Return about what `scores` does, many times faster where segment files are large."""
+        found = np.full(self._next, -np.inf, dtype=np.float32)
+
+        def guess(part: Part, signs: Signs, start: int, end: int) -> None:
+            found[_places(part.numbers[start:end])] = signs.part(start, end).guess(query)
+
+        pieces = []
+        for part in [*self._parts, self._waiting]:
+            if part.signs is None:
+                found[_places(part.numbers)] = part.store.scores(query)
+            else:
+                edges = [*range(0, len(part.numbers), PIECE), len(part.numbers)]
+                pieces += [(part, part.signs, *piece) for piece in pairwise(edges)]
+        with ThreadPoolExecutor(min(len(pieces), os.cpu_count() or 1) or 1) as pool:
+            for done in [pool.submit(guess, *piece) for piece in pieces]:
+                done.result()
+        found[~self.segments.live] = -np.inf
+        return found[: len(self.arrays.kinds)]
+
+    def pick(self, rows: NDArray[np.int64]) -> FaissStore:
+        """Return a store of the vectors of live rows, in order."""
+        codes = np.empty((len(rows), self.dim), dtype=np.float16)
+        for part, positions, where in self._located(rows):
+            codes[where] = part.store.codes[positions]
+        return FaissStore.of_codes(codes)
+
+    @property
+    def sample(self) -> Sample:
+        """Some rows of each kind that stand for all, evenly taken; not to be changed."""
+        if self._sample is None or self._sample[0] is not self.arrays:
+            kinds = self.arrays.kinds
+            taken = [np.empty(0, np.int64)]
+            weights = np.zeros(len(kinds), np.float32)
+            for code in range(len(Kind)):
+                rows = np.flatnonzero(kinds == code)
+                if len(rows):
+                    taken.append(rows[:: -(-len(rows) // SAMPLE)])
+                    weights[taken[-1]] = len(rows) / len(taken[-1])
+            numbers = np.sort(np.concatenate(taken))
+            self._sample = self.arrays, Sample(numbers, weights[numbers], self.pick(numbers))
+        return self._sample[1]
+
     def vectors(self, rows: Iterable[int]) -> Vectors:
         """Return the stored vectors of live rows (len(rows), dim), float32."""
         wanted = np.fromiter(rows, dtype=np.int64)
@@ -210,9 +271,9 @@ class Rows:
         """Return a part of a file with the facts that one of an older version has not."""
         if part.file is None or not lacks_facts(part):
             return part
-        file = write_facts(self.folder, part.file, roots)
+        file = write_facts(self.folder, part.file, self.dim, roots)
         opened = with_facts(self.folder, replace(part, file=file), roots)
-        return replace(part, file=file, facts=opened.facts, lines=opened.lines)
+        return replace(part, file=file, facts=opened.facts, signs=opened.signs, lines=opened.lines)
 
     def settle(self, parts: list[Part], bank: Bank | None) -> None:
         """Go on with the files that `write` returned."""
@@ -264,9 +325,11 @@ class Rows:
         self, rows: NDArray[np.int64]
     ) -> Iterator[tuple[Part, NDArray[np.int64], NDArray[np.int64]]]:
         """Yield each part that has any of the rows, with positions in it and in `rows`."""
-        for row in rows.tolist():
-            if row not in self.segments:
-                raise QvsearchError(f"row {row} is not in the library {self.folder}")
+        live = self.segments.live
+        within = (rows >= 0) & (rows < len(live))
+        gone = ~within | ~live[np.where(within, rows, 0)] if len(live) else ~within
+        for row in rows[gone].tolist():
+            raise QvsearchError(f"row {row} is not in the library {self.folder}")
         for part in [*self._parts, self._waiting]:
             if len(part.numbers):
                 first, last = part.numbers[0], part.numbers[-1]

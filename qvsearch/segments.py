@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qvsearch import facts
 from qvsearch.arrays import pack, unpack
 from qvsearch.backgrounds import Bank, as_array, as_lines, measure
 from qvsearch.catalogue import Lines
-from qvsearch.durable import MIB, Seal, open_file, write_file
+from qvsearch.durable import MIB, open_file, write_file
 from qvsearch.errors import QvsearchError
-from qvsearch.facts import TYPES, Facts, facts_of
+from qvsearch.facts import Facts, facts_of
 from qvsearch.manifest import (
     Damaged,
     SegmentFile,
@@ -30,7 +31,9 @@ from qvsearch.manifest import (
     sidecar_path,
 )
 from qvsearch.sidecar import Background, decode_rows, encode_rows
+from qvsearch.stores import signs
 from qvsearch.stores.faiss import FaissStore, index_file
+from qvsearch.stores.signs import Signs, signs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +49,8 @@ _ROW = 256  # bytes that a row's line takes, roughly
 _FILE_TYPES: dict[str, np.dtype[Any]] = {
     "ends": np.dtype("<i8"),
     "backgrounds": np.dtype("<f4"),
-    **TYPES,
+    **facts.TYPES,
+    **signs.TYPES,
 }
 
 
@@ -55,9 +59,9 @@ class Part:
     """A segment file that is open or, where `file` is None, rows that wait for a commit.
 
     `numbers` (n,) ascending are the library's numbers of the store's rows; `backgrounds` (n, 2)
-    are of the bank with the sha256 `bank`; `facts` are of all rows and `lines` have their segments,
-    where these lie in files of their own; `verified` says that the vectors' checksum was seen to
-    fit.
+    are of the bank with the sha256 `bank`; `facts` and `signs` are of all rows and `lines`
+    have their segments, where there is a file of facts; `verified` says that the vectors' checksum
+    was seen to fit.
     """
 
     store: FaissStore
@@ -66,6 +70,7 @@ class Part:
     bank: str | None = None
     file: SegmentFile | None = None
     facts: Facts | None = None
+    signs: Signs | None = None
     lines: Lines | None = None
     verified: bool = True
 
@@ -126,11 +131,13 @@ def with_facts(folder: Path, part: Part, roots: Sequence[bytes | None]) -> Part:
     except ValueError as error:
         raise Damaged(path, str(error)) from error
     ends, backgrounds = arrays.pop("ends"), arrays.pop("backgrounds")
+    known = Signs(**{name: arrays.pop(name) for name in signs.TYPES})
     return replace(
         part,
         backgrounds=backgrounds,
         bank=file.bank,
         facts=Facts(**arrays),
+        signs=known,
         lines=Lines(beside, file.sidecar, lines, ends, part.store.codes, roots),
     )
 
@@ -140,14 +147,16 @@ def lacks_facts(part: Part) -> bool:
     return part.file is not None and part.file.facts is None and part.file.rows >= FACTS_FROM
 
 
-def write_facts(folder: Path, file: SegmentFile, roots: Sequence[bytes | None]) -> SegmentFile:
+def write_facts(
+    folder: Path, file: SegmentFile, dim: int, roots: Sequence[bytes | None]
+) -> SegmentFile:
     """Write the facts of a pair's rows anew from its sidecar; raises as `open_part` does."""
     data = read_sidecar(folder, file)
     known = [root or b"" for root in roots]  # of rows that are dead nobody asks
     segments, backgrounds = _decode(folder, file, data, known, [True] * file.rows)
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
-    facts = facts_of(segments, known)
-    return replace(file, facts=_write_facts(folder, file.name, facts, ends, as_array(backgrounds)))
+    found = facts_of(segments, known)
+    return _write_facts(folder, file, dim, found, ends, as_array(backgrounds))
 
 
 def read_rows(
@@ -267,8 +276,8 @@ def write_pair(
     if file.rows < FACTS_FROM:
         return file
     ends = np.cumsum([len(line) for line in lines])
-    facts = facts_of(stored, roots)
-    return replace(file, facts=_write_facts(folder, name, facts, ends, backgrounds))
+    found = facts_of(stored, roots)
+    return _write_facts(folder, file, group[0].store.dim, found, ends, backgrounds)
 
 
 def _backgrounds(group: Sequence[Part], bank: str | None) -> Vectors:
@@ -280,11 +289,18 @@ def _backgrounds(group: Sequence[Part], bank: str | None) -> Vectors:
 
 
 def _write_facts(
-    folder: Path, name: str, facts: Facts, ends: NDArray[np.int64], backgrounds: Vectors
-) -> Seal:
-    arrays = facts.arrays | {"ends": ends, "backgrounds": backgrounds}
+    folder: Path,
+    file: SegmentFile,
+    dim: int,
+    found: Facts,
+    ends: NDArray[np.int64],
+    backgrounds: Vectors,
+) -> SegmentFile:
+    """Write what is known of a pair's rows, with the signs of its vectors, and seal it."""
+    codes = FaissStore.from_bytes(_map(faiss_path(folder, file.name)), dim, file.rows).codes
+    arrays = found.arrays | signs_of(codes).arrays | {"ends": ends, "backgrounds": backgrounds}
     typed = {key: arrays[key].astype(kind, copy=False) for key, kind in _FILE_TYPES.items()}
-    return write_file(facts_path(folder, name), *pack(typed))
+    return replace(file, facts=write_file(facts_path(folder, file.name), *pack(typed)))
 
 
 def _decode(

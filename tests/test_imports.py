@@ -12,8 +12,8 @@ FLOORS = [
     " output prompt scan",
     "backends media models stores",
     "backgrounds catalogue failures library lock manifest repair rows segments sidecar",
-    "bank batches changes demo doctor duplicates estimate explanation fingerprint hits ingest"
-    " lookalikes missing pairs ranking rerank retrieve run sameness status terms",
+    "bank batches changes demo doctor duplicates estimate explanation fingerprint firstpass hits"
+    " ingest lookalikes missing pairs ranking rerank retrieve run sameness status terms",
     "__main__ cli duplicates_cli models_cli options report search_cli tables upkeep",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -108,6 +108,15 @@ class FaissStore:
         store._alive = np.ones(rows, dtype=np.bool_)
         return store
 
+    @classmethod
+    def of_codes(cls, codes: Codes) -> FaissStore:
+        """Return a store of rows (n, dim) as another one has them, copied."""
+        count, dim = codes.shape
+        image = np.empty(HEADER_SIZE + codes.nbytes, dtype=np.uint8)
+        image[:HEADER_SIZE] = np.frombuffer(header(dim, count), dtype=np.uint8)
+        image[HEADER_SIZE:] = codes.reshape(-1).view(np.uint8)
+        return cls.from_bytes(image.data, dim, count)
+
     def __len__(self) -> int:
         """Return the number of rows, the removed ones included."""
         return len(self._alive)
