@@ -231,7 +231,7 @@ class Library:
         return self._rows.scores(query)
 
     def guesses(self, query: Vectors) -> Vectors:
-        """Return about what `scores` does, many times faster where the library is large."""
+        """Return about what `scores` does, much faster in a large library; 0 where no row lives."""
         return self._rows.guesses(query)
 
     def pick(self, rows: NDArray[np.int64]) -> FaissStore:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from qvsearch.combine import evidence_of
+from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters
 from qvsearch.fingerprint import Choice, load_embedder
@@ -113,12 +113,19 @@ def answer(
     else:
         ranking = rank_best(library, asked, mask)
         blocks = found(ranking)
-        if ranking.bound >= least and any(len(block) < count for block in blocks):
-            # so many of the best are copies, or of one item, that more must be judged
+        if any(_may_lack(block, count, ranking.bound, least) for block in blocks):
+            # so many are asked for, or copies, or of one item, that more rows must be judged
             blocks = found(rank_rows(library, asked))
     if judge is not None and load_reranker is not None:
         blocks = rerank(blocks, terms, load_reranker(), judge, library.fingerprint, missed)
     return [hit for block in blocks for hit in _shown(block, options)]
+
+
+def _may_lack(block: Sequence[Hit], count: int, bound: float, least: float) -> bool:
+    """Whether a row that was not judged, of evidence `bound`, might be among the hits of a list."""
+    if len(block) < count:
+        return bound >= least
+    return block[-1].relevance < relevance_of(bound)
 
 
 def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
