@@ -43,7 +43,7 @@ def rank_best(library: Library, asked: Sequence[Asked], mask: NDArray[np.bool_])
         [(each.term, found.evidence) for each, found in zip(asked, rough, strict=True)]
     )
     masked = of_kind if mask.all() else [rows[mask[rows]] for rows in of_kind]
-    chosen, bound = _best(together, masked)
+    chosen, following = _best(together, masked)
     wanted = np.zeros(library.size, np.bool_)
     wanted[np.concatenate([chosen, *tops])] = True
     wanted[sample.rows] = False
@@ -63,7 +63,11 @@ def rank_best(library: Library, asked: Sequence[Asked], mask: NDArray[np.bool_])
         for exact in (rows, sample.rows):
             found.judge(exact, scores[exact])
         judged.append(Judged(each.term, scores, found, each.vectors))
-    return ranking_of(judged, bound)
+    left = [
+        (each.term, each.calibrated.evidence_at(guessed.scores[following], following))
+        for each, guessed in zip(judged, rough, strict=True)
+    ]
+    return ranking_of(judged, float(pooled(left).max(initial=-np.inf)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +147,9 @@ def _exact(store: FaissStore, vectors: Vectors) -> Vectors:
 
 def _best(
     evidence: Vectors, groups: Sequence[NDArray[np.int64]]
-) -> tuple[NDArray[np.int64], float]:
-    """Return the BEST rows of each group, and the most evidence that any other has."""
-    chosen, bound = [np.empty(0, np.int64)], -np.inf
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the BEST rows of each group, and of each that has more the row that would follow."""
+    chosen, following = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for group in groups:
         rows = group
         if len(rows) > 4 * _PROBE * BEST:
@@ -156,7 +160,7 @@ def _best(
             rows = near if len(near) > BEST else rows
         if len(rows) > BEST:
             order = np.argpartition(-evidence[rows], BEST)
-            bound = max(bound, float(evidence[rows[order[BEST]]]))
+            following.append(rows[order[BEST : BEST + 1]])
             rows = rows[order[:BEST]]
         chosen.append(rows)
-    return np.concatenate(chosen), bound
+    return np.concatenate(chosen), np.concatenate(following)

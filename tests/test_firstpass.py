@@ -87,7 +87,7 @@ def says(library):
     return Says(unit(first[:35] + 0.7 * second[:35]))
 
 
-def alike(library, query, says, **options):
+def alike(library, query, says, apart=0.05, **options):
     """The hits of both ways, kind by kind; their relevance differs as the levels of kinds do."""
     options = {"by_kind": True, "min_relevance": 0, "dedupe": False, **options}
     exact, fast = (
@@ -97,7 +97,7 @@ def alike(library, query, says, **options):
     assert [each.segment for each in fast] == [each.segment for each in exact]
     for one, other in zip(exact, fast, strict=True):
         assert other.score == pytest.approx(one.score, abs=1e-5)
-        assert other.relevance == pytest.approx(one.relevance, abs=0.05)
+        assert other.relevance == pytest.approx(one.relevance, abs=apart)
     return exact, fast
 
 
@@ -177,7 +177,6 @@ def test_queries_of_several_parts(library, says):
 
 def test_moments_of_a_hit_are_judged_though_no_first_pass_chose_them(library, says, monkeypatch):
     monkeypatch.setattr(firstpass, "BEST", 150)
-    monkeypatch.setattr(rows, "SAMPLE", 1600)
     for number in range(6):
         exact, fast = alike(
             library,
@@ -185,6 +184,7 @@ def test_moments_of_a_hit_are_judged_though_no_first_pass_chose_them(library, sa
             says,
             filters=parse_filters(kinds=[Kind.VIDEO]),
             top=3,
+            apart=0.1,
         )
         for one, other in zip(exact, fast, strict=True):
             expected = {each.segment for each in one.moments}
