@@ -220,6 +220,7 @@ class Rows:
         codes = np.empty((len(rows), self.dim), dtype=np.float16)
         for part, positions, where in self._located(rows):
             codes[where] = part.store.codes[positions]
+            part.store.release()
         return FaissStore.of_codes(codes)
 
     @property
