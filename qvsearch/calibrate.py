@@ -96,6 +96,26 @@ class Calibrated:
         """The evidence (size,) as 0 to 1, 0.5 at the cut."""
         return relevance(self.evidence)
 
+    def judge(self, rows: NDArray[np.int64], scores: Vectors) -> None:
+        """Take in the scores of further rows, whose kinds' levels they do not change."""
+        self._scores[rows] = scores
+        self.evidence[rows] = self.evidence_at(scores, rows)
+
+    def evidence_at(self, scores: Vectors, rows: NDArray[np.int64] | slice) -> Vectors:
+        """Return the evidence of rows with such scores."""
+        tables = np.full((4, 256), np.nan, np.float32)
+        for code, level in self.levels.items():
+            slope = MATCHED / (level.middle - level.cut)
+            own = level.bank_centre if level.shrinkage else 0.0
+            tables[:, code] = level.shrinkage, own, level.cut, slope
+        kinds = self._kinds[rows]
+        shrinkage, centres, cuts, slopes = (table[kinds] for table in tables)
+        above = np.nan_to_num(self._backgrounds[rows, 0] - centres)
+        found = ((scores - shrinkage * above) - cuts) * slopes
+        found[np.isnan(found)] = -np.inf
+        evidence: Vectors = found
+        return evidence
+
     def row(self, row: int) -> RowLevel:
         """Return how a live row's evidence came about."""
         level = self.levels[int(self._kinds[row])]
@@ -122,13 +142,19 @@ def relevance(evidence: Vectors) -> Vectors:
 
 
 def calibrate(
-    scores: Vectors, kinds: NDArray[np.uint8], backgrounds: Vectors, *, worded: bool = True
+    scores: Vectors,
+    kinds: NDArray[np.uint8],
+    backgrounds: Vectors,
+    *,
+    worded: bool = True,
+    weights: Vectors | None = None,
 ) -> Calibrated:
     """Return the evidence of rows by their cosines (size,), kinds and backgrounds (size, 2).
 
     `worded` says that the query is words alone, as the bank's are: else only what the bank says of
     one row against another holds, and not the level. A kind is its place in Kind; rows of any other
-    are not live. A background is mean and standard deviation, NaN where there is no bank.
+    are not live. A background is mean and standard deviation, NaN where there is no bank. With
+    `weights` (size,) only rows that have some are judged, each standing for so many of its kind.
     """
     evidence = np.full(len(scores), -np.inf, dtype=np.float32)
     levels: dict[int, Level] = {}
@@ -137,11 +163,14 @@ def calibrate(
         if not len(rows):
             continue
         centre, spread, shrinkage = _bank_level(backgrounds[rows[:: -(-len(rows) // SAMPLE)]])
+        if weights is not None:
+            rows = rows[weights[rows] > 0]
+        each = None if weights is None else weights[rows]
         adjusted = scores[rows]
         if shrinkage:
             own = np.nan_to_num(backgrounds[rows, 0] - np.float32(centre))
             adjusted = adjusted - np.float32(shrinkage) * own
-        level = _level(adjusted, centre, spread, shrinkage, worded)
+        level = _level(adjusted, each, centre, spread, shrinkage, worded)
         evidence[rows] = (adjusted - level.cut) * (MATCHED / (level.middle - level.cut))
         levels[code] = level
     return Calibrated(evidence, levels, scores, kinds, backgrounds)
@@ -158,26 +187,31 @@ def _bank_level(backgrounds: Vectors) -> tuple[float, float, float]:
     return float(centre), float(spread), float(shrinkage)
 
 
-def _level(x: Vectors, centre: float, spread: float, shrinkage: float, worded: bool) -> Level:
+def _level(
+    x: Vectors,
+    weights: Vectors | None,
+    centre: float,
+    spread: float,
+    shrinkage: float,
+    worded: bool,
+) -> Level:
     """Return how a kind's adjusted scores fall into what matches and what does not."""
-    middle = float(np.partition(x, (len(x) - 1) // 2)[(len(x) - 1) // 2])
+    middle, rows, variance = _moments(x, weights)
     if centre != centre:
         centre = min(middle, ASSUMED_LEVEL)
-        spread = np.sqrt(
-            (len(x) * x.var() + PRIOR_ROWS * ASSUMED_SPREAD**2) / (len(x) + PRIOR_ROWS)
-        )
+        spread = np.sqrt((rows * variance + PRIOR_ROWS * ASSUMED_SPREAD**2) / (rows + PRIOR_ROWS))
     elif not worded:
         centre = min(middle, (centre + 1) / 2)
 
     # all scores as a histogram: `count` rows at each of `value`, ascending
     low, high = float(x.min()), float(x.max())
     width = max((high - low) / BINS, 1e-6)
-    count = np.bincount(((x - low) * np.float32(1 / width)).astype(np.intp))
+    count = np.bincount(((x - low) * np.float32(1 / width)).astype(np.intp), weights)
     value = low + (np.flatnonzero(count) + 0.5) * width
     count = count[count > 0].astype(np.float64)
 
     # for each value: the group from there up, and the rest with the rows that the bank stands for
-    n = len(x) + PRIOR_ROWS
+    n = rows + PRIOR_ROWS
     upper, sums, squares = (np.cumsum((count * value**p)[::-1])[::-1] for p in range(3))
     prior = PRIOR_ROWS * np.array([centre, centre**2 + spread**2])
     rest, total = n - upper, sums[0] + prior[0]
@@ -200,7 +234,7 @@ def _level(x: Vectors, centre: float, spread: float, shrinkage: float, worded: b
     best = int(gain.argmax())
     if gain[best] > 0:
         found = below[best], spreads[best], cuts[best], above[best]
-        matching = int(upper[best])
+        matching = round(float(upper[best]))
     else:
         lone = max(alone * np.sqrt(2 * np.log(n) + 2), LEAST * spread)
         cut = max(total / n + lone, high + spread / 10)
@@ -208,3 +242,14 @@ def _level(x: Vectors, centre: float, spread: float, shrinkage: float, worded: b
         matching = 0
     base, width, cut, middle = map(float, found)
     return Level(base, width, cut, middle, matching, centre, spread, shrinkage)
+
+
+def _moments(x: Vectors, weights: Vectors | None) -> tuple[float, float, float]:
+    """Return the median of scores, the number of rows that they stand for, and their variance."""
+    if weights is None:
+        half = (len(x) - 1) // 2
+        return float(np.partition(x, half)[half]), len(x), float(x.var())
+    # rows of small weight are the few that match best
+    median = _moments(x[weights == weights.max()], None)[0]
+    rows, mean = float(weights.sum(dtype=np.float64)), np.average(x, weights=weights)
+    return median, rows, float(np.average((x - mean) ** 2, weights=weights))

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.filters import LATEST, aliases, point, squared_chord, taken_time
+from qvsearch.filters import (
+    LATEST,
+    WIDEST_ZONE,
+    aliases,
+    from_wall_time,
+    point,
+    squared_chord,
+)
 from qvsearch.globs import glob_regex, path_text
 from qvsearch.types import Kind, Orientation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qvsearch.facts import Facts
     from qvsearch.filters import Filters
-    from qvsearch.types import Segment
 
     Mask: TypeAlias = NDArray[np.bool_]
     Numbers: TypeAlias = NDArray[np.float64]
+    Rows: TypeAlias = NDArray[np.int64] | slice
 
 NOT_LIVE = 255  # the kind of a row that is dead
 KEPT = 32  # masks of paths that are remembered
+
+
+class Source(NamedTuple):
+    """Facts of some rows: which ones, where in the facts, and the roots by number."""
+
+    rows: Rows
+    places: Rows
+    facts: Facts
+    roots: Sequence[bytes | None]
 
 
 class Columns:
@@ -34,10 +51,9 @@ class Columns:
     was made.
     """
 
-    def __init__(self, segments: Mapping[int, Segment], size: int) -> None:
+    def __init__(self, sources: Sequence[Source], size: int) -> None:
         self.size = size
-        self._rows = np.fromiter(segments, dtype=np.int64, count=len(segments))
-        self._segments = list(segments.values())
+        self._sources = sources
         self._by_path: dict[tuple[str | bytes, ...], Mask] = {}
 
     def mask(self, filters: Filters) -> Mask:
@@ -59,89 +75,62 @@ class Columns:
     @cached_property
     def live(self) -> Mask:
         """Which rows there are."""
-        return self._column(True, np.bool_, False)
+        live: Mask = self.kinds != NOT_LIVE
+        return live
 
     @cached_property
     def kinds(self) -> NDArray[np.uint8]:
         """Places in `list(Kind)`; NOT_LIVE where there is no row."""
-        codes = {kind: code for code, kind in enumerate(Kind)}
-        kinds = [codes[each.item.kind] for each in self._segments]
-        return self._column(kinds, np.uint8, NOT_LIVE)
+        return self._column(lambda facts: facts.kinds, np.uint8, NOT_LIVE)
 
     @cached_property
     def items(self) -> NDArray[np.int64]:
-        """Numbers of the items, counted as they come; -1 where there is no row."""
-        return self._column(self._places[1], np.int64, -1)
-
-    @cached_property
-    def times(self) -> NDArray[np.int64]:
-        """When the files were taken, as `time_taken`; 0 where there is no row."""
-        times = [taken_time(each.metadata.taken, each.item.mtime_ns) for each in self._segments]
-        return self._column(times, np.int64, 0)
-
-    @cached_property
-    def latitudes(self) -> Numbers:
-        """Degrees."""
-        return self._numbers([each.metadata.latitude for each in self._segments])
-
-    @cached_property
-    def longitudes(self) -> Numbers:
-        """Degrees."""
-        return self._numbers([each.metadata.longitude for each in self._segments])
+        """Numbers that the rows of an item share, and no others; -1 where there is no row."""
+        return self._column(lambda facts: facts.items, np.int64, -1)
 
     @cached_property
     def points(self) -> Numbers:
         """Places as `point`s, (3, size)."""
         points = np.full((3, self.size), np.nan)
-        known = np.flatnonzero(~np.isnan(self.latitudes + self.longitudes))
-        places = zip(self.latitudes[known].tolist(), self.longitudes[known].tolist(), strict=True)
-        # not by numpy, whose sines may differ in the last bit from those that `hidden_by` takes
-        found = [point(*place) for place in places]
-        points[:, known] = np.array(found, np.float64).reshape(-1, 3).T
+        for source in self._sources:
+            points[:, source.rows] = source.facts.points[:, source.places]
         return points
 
     @cached_property
     def widths(self) -> Numbers:
         """Pixels, upright."""
-        return self._numbers([each.width for each in self._segments])
+        return self._numbers(lambda facts: facts.widths)
 
     @cached_property
     def heights(self) -> Numbers:
         """Pixels, upright."""
-        return self._numbers([each.height for each in self._segments])
+        return self._numbers(lambda facts: facts.heights)
 
     @cached_property
     def durations(self) -> Numbers:
         """Seconds."""
-        return self._numbers([each.metadata.duration for each in self._segments])
+        return self._numbers(lambda facts: facts.durations)
 
     @cached_property
-    def cameras(self) -> NDArray[np.int64]:
-        """Places in `camera_names`, or -1."""
-        return self._cameras[1]
-
-    @property
-    def camera_names(self) -> list[str]:
-        """All cameras, as they come."""
-        return self._cameras[0]
+    def _times(self) -> NDArray[np.int64]:
+        return self._column(lambda facts: facts.times, np.int64, 0)
 
     @cached_property
-    def _cameras(self) -> tuple[list[str], NDArray[np.int64]]:
-        codes: dict[str | None, int] = {None: -1, "": -1}
-        cameras = [
-            codes.setdefault(each.metadata.camera, len(codes) - 2) for each in self._segments
+    def _on_the_wall(self) -> Mask:
+        return self._column(lambda facts: facts.on_the_wall, np.bool_, False)
+
+    @cached_property
+    def _paths(self) -> list[list[tuple[bytes, bytes]]]:
+        """Root and path of each of the files of each source."""
+        return [
+            [(each.roots[number] or b"", path) for number, path in each.facts.paths()]
+            for each in self._sources
         ]
-        return [*filter(None, codes)], self._column(cameras, np.int64, -1)
 
     @cached_property
-    def _places(self) -> tuple[list[tuple[bytes, bytes]], NDArray[np.int64]]:
-        """The roots with paths that there are, and which of them each segment has."""
-        numbers: dict[tuple[bytes, bytes], int] = {}
-        of_segment = [
-            numbers.setdefault((each.item.root, each.item.path), len(numbers))
-            for each in self._segments
-        ]
-        return list(numbers), np.array(of_segment, np.int64)
+    def _cameras(self) -> list[list[str]]:
+        """The names of the cameras of each source."""
+        return [each.facts.camera_names() for each in self._sources]
 
     def _pass_as_files(self, filters: Filters) -> Iterator[Mask]:
         if filters.kinds is not None:
@@ -153,15 +142,17 @@ class Columns:
         if filters.globs:
             yield self._matching(filters.globs)
         if filters.after is not None:
-            yield self.times >= _within(filters.after)
+            yield ~self._before(filters.after)
         if filters.before is not None:
-            yield self.times < _within(filters.before)
+            yield self._before(filters.before)
 
     def _pass_by_metadata(self, filters: Filters) -> Iterator[Mask]:
         if filters.camera is not None:
             part = filters.camera.casefold()
-            wanted = [part in name.casefold() for name in self.camera_names]
-            yield np.array([*wanted, False])[self.cameras]  # -1 is the last
+            yield self._any_of(
+                [[part in name.casefold() for name in names] for names in self._cameras],
+                lambda facts: facts.cameras,
+            )
         if filters.near is not None:
             latitude, longitude, km = filters.near
             yield self._squared_chords(latitude, longitude) <= squared_chord(km)
@@ -211,21 +202,43 @@ class Columns:
         """Return which rows' root and path pass a test; the same key is the same test."""
         mask = self._by_path.get(key)
         if mask is None:
-            places, number_of_row = self._places
-            passing = np.fromiter((test(*place) for place in places), np.bool_, len(places))
-            mask = self._column(passing[number_of_row], np.bool_, False)
+            passing = [[test(*place) for place in places] for places in self._paths]
+            mask = self._any_of(passing, lambda facts: facts.places)
             if len(self._by_path) >= KEPT:
                 self._by_path.clear()
             self._by_path[key] = mask
         return mask
 
-    def _numbers(self, values: list[float | None]) -> Numbers:
-        return self._column(np.array(values, np.float64), np.float64, np.nan)
+    def _any_of(
+        self, wanted: list[list[bool]], column: Callable[[Facts], NDArray[np.int32]]
+    ) -> Mask:
+        """Return which rows have a number in the column that is wanted of their source."""
+        mask = np.zeros(self.size, np.bool_)
+        for source, each in zip(self._sources, wanted, strict=True):
+            passing = np.array([*each, False])  # -1 is the last
+            mask[source.rows] = passing[column(source.facts)[source.places]]
+        return mask
 
-    def _column(self, values: object, dtype: type[np.generic], absent: object) -> NDArray[Any]:
-        column = np.full(self.size, absent, dtype)
-        column[self._rows] = values
-        return column
+    def _before(self, time: int) -> Mask:
+        """Return which rows were taken before a time."""
+        bound = _within(time)
+        mask = self._times < bound
+        # only near the bound does it matter in which zone a clock hung
+        near = np.abs(self._times - np.float64(bound)) < WIDEST_ZONE
+        for row in np.flatnonzero(near & self._on_the_wall).tolist():
+            mask[row] = from_wall_time(int(self._times[row])) < bound
+        return mask
+
+    def _numbers(self, column: Callable[[Facts], Numbers]) -> Numbers:
+        return self._column(column, np.float64, np.nan)
+
+    def _column(
+        self, column: Callable[[Facts], NDArray[Any]], dtype: type[np.generic], absent: object
+    ) -> NDArray[Any]:
+        found = np.full(self.size, absent, dtype)
+        for source in self._sources:
+            found[source.rows] = column(source.facts)[source.places]
+        return found
 
 
 def _within(time: int) -> int:

@@ -43,7 +43,7 @@ def best_rows(
 ) -> Iterator[int]:
     """Yield the best row of each item, best first, ties by row number."""
     evidence, items = ranking.evidence, library.columns.items
-    rows = np.flatnonzero(mask & (evidence >= least))
+    rows = np.flatnonzero(mask & (evidence >= least) & (evidence > -np.inf))
     seen: set[int] = set()
     count = FIRST_ROWS
     while True:
@@ -80,6 +80,7 @@ def _hit(library: Library, ranking: Ranking, group: list[int], rank: int) -> Hit
     """
     items, segments = library.columns.items, library.segments
     rows = np.flatnonzero(items == items[group[0]]).tolist()
+    ranking.judge(library, rows)
     scored = [
         Scored(float(ranking.evidence[row]), float(ranking.scores[row]), segments[row])
         for row in rows

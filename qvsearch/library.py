@@ -30,14 +30,16 @@ from qvsearch.manifest import (
     unreadable,
     write_manifest,
 )
-from qvsearch.rows import Arrays, Rows
+from qvsearch.rows import Arrays, Rows, Sample
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from qvsearch.backgrounds import Bank
+    from qvsearch.catalogue import Catalogue
     from qvsearch.segments import Part
+    from qvsearch.stores.faiss import FaissStore
     from qvsearch.types import Fingerprint, Segment, Vectors
 
 DEFAULT = "main"
@@ -137,8 +139,11 @@ class Library:
         return self._manifest.fingerprint
 
     @property
-    def segments(self) -> dict[int, Segment]:
-        """The live rows by number, in order; not to be changed."""
+    def segments(self) -> Catalogue:
+        """The live rows by number, in order; not to be changed. Each is read when it is asked for.
+
+        Raises Damaged where a row's line is not what was written.
+        """
         return self._rows.segments
 
     @property
@@ -233,6 +238,19 @@ class Library:
         """
         return self._rows.scores(query)
 
+    def guesses(self, query: Vectors) -> Vectors:
+        """Return about what `scores` does, much faster in a large library; 0 where no row lives."""
+        return self._rows.guesses(query)
+
+    def pick(self, rows: NDArray[np.int64]) -> FaissStore:
+        """Return a store of the vectors of live rows, in order."""
+        return self._rows.pick(rows)
+
+    @property
+    def sample(self) -> Sample:
+        """Some rows of each kind, with their vectors, that stand for all of it."""
+        return self._rows.sample
+
     @property
     def kinds(self) -> NDArray[np.uint8]:
         """Each row's place in `Kind` (size,), NO_ROW where none lives; not to be changed."""
@@ -243,7 +261,7 @@ class Library:
         """What the rows say of themselves, arrays (size,) for filters; not to be changed."""
         arrays = self._rows.arrays  # made anew whenever rows come or go
         if self._columns is None or self._columns[0] is not arrays:
-            self._columns = (arrays, Columns(self.segments, self.size))
+            self._columns = (arrays, Columns(self._rows.sources(), self.size))
         return self._columns[1]
 
     @property

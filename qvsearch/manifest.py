@@ -24,6 +24,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 COPY = "manifest.json.bak"
 SEGMENTS = "segments"
+_SUFFIXES = {".faiss", ".jsonl", ".facts", ".bank"}
 LARGEST_DIM = 1 << 16
 LARGEST = 256 * 1024 * 1024  # bytes of a manifest; ten thousand segment files take a few
 T = TypeVar("T")
@@ -45,7 +46,8 @@ class Damaged(QvsearchError):
 class SegmentFile:
     """One pair of files, vectors and sidecar; `dead` are its removed rows as ranges [a, b).
 
-    `bank` is the sha256 of the bank that the backgrounds in the sidecar are of.
+    `bank` is the sha256 of the bank that the backgrounds in the sidecar are of. `facts` are what
+    search needs of the rows beside their vectors, where that lies in a file of its own.
     """
 
     name: str
@@ -54,6 +56,7 @@ class SegmentFile:
     sidecar: Seal
     dead: tuple[tuple[int, int], ...] = ()
     bank: str | None = None
+    facts: Seal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,27 @@ def sidecar_path(folder: Path, name: str) -> Path:
     return folder / SEGMENTS / f"{name}.jsonl"
 
 
+def facts_path(folder: Path, name: str) -> Path:
+    """Where the facts of a segment file's rows are."""
+    return folder / SEGMENTS / f"{name}.facts"
+
+
 def bank_path(folder: Path, name: str) -> Path:
     """Where a bank's vectors are."""
     return folder / SEGMENTS / f"{name}.bank"
+
+
+def check_size(path: Path, seal: Seal, size: int) -> None:
+    """Raise Damaged unless a file has the size that was written."""
+    if size != seal.size:
+        raise Damaged(path, f"it has {size:,} bytes, and {seal.size:,} were written")
+
+
+def check_sum(path: Path, seal: Seal, data: bytes | memoryview) -> None:
+    """Raise Damaged unless a file's content is what was written."""
+    found = hashlib.sha256(data).hexdigest()
+    if found != seal.sha256:
+        raise Damaged(path, f"its sha256 is {found[:12]}…, and {seal.sha256[:12]}… was written")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -191,7 +212,7 @@ def sweep(folder: Path, manifest: Manifest) -> None:
         return  # what is needed is not known
     for path in entries:
         temporary = path.name.startswith(".") and path.name.endswith(TEMPORARY)
-        segment = path.parent.name == SEGMENTS and path.suffix in (".faiss", ".jsonl", ".bank")
+        segment = path.parent.name == SEGMENTS and path.suffix in _SUFFIXES
         if temporary or (segment and path.stem not in kept):
             remove_file(path)
 
@@ -252,7 +273,8 @@ def _parse_file(record: dict[str, Any]) -> SegmentFile:
         raise ValueError(f"removed rows of {name} are not among its {rows}")
     faiss, sidecar = _parse_seal(record["faiss"]), _parse_seal(record["sidecar"])
     bank = None if record.get("bank") is None else _need(record, "bank", str)
-    return SegmentFile(name, rows, faiss, sidecar, dead, bank)
+    facts = None if record.get("facts") is None else _parse_seal(_need(record, "facts", dict))
+    return SegmentFile(name, rows, faiss, sidecar, dead, bank, facts)
 
 
 def _parse_bank(record: dict[str, Any]) -> BankFile:

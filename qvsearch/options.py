@@ -133,6 +133,7 @@ MinRelevance = Annotated[
     typer.Option(min=0, max=1, metavar="P", help="Show hits from this relevance on; else 0.5."),
 ]
 ByKind = Annotated[bool, typer.Option("--by-kind", help="A list for each kind, with its own N.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Score every row, also of a large library.")]
 NoDedupe = Annotated[
     bool, typer.Option("--no-dedupe", help="Show near-duplicates as hits of their own.")
 ]

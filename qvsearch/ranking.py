@@ -1,4 +1,4 @@
-"""How each row of a library answers a query: cosines, calibrated and combined over its terms."""
+"""How the rows of a library answer a query: cosines, calibrated and combined over its terms."""
 
 from __future__ import annotations
 
@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A term of a query with its vectors (m, dim); a row counts by its best with any of them."""
+
+    term: Term
+    vectors: Vectors
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """What one term of a query makes of the rows: their cosines (n,), and these calibrated."""
 
     term: Term
     scores: Vectors
     calibrated: Calibrated
+    vectors: Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,37 +41,71 @@ class Ranking:
     """A library's rows against a query, arrays by row number, -inf where there is no row.
 
     `evidence` (n,) is log-odds that a row answers; `scores` (n,) are cosines, the weighted mean
-    over what is looked for. `terms` holds what each term of the query made of the rows.
+    over what is looked for. `terms` holds what each term of the query made of the rows. Rows that
+    are not judged are at -inf as well, and about `bound` at most.
     """
 
     evidence: Vectors
     scores: Vectors
     terms: tuple[Judged, ...]
+    bound: float = -np.inf
+
+    def judge(self, library: Library, rows: Sequence[int]) -> None:
+        """Judge those of the rows that are not judged yet."""
+        found = np.asarray(rows, np.int64)
+        found = found[self.evidence[found] == -np.inf]
+        if not len(found):
+            return
+        stored = library.vectors(found.tolist())
+        for each in self.terms:
+            each.calibrated.judge(found, (stored @ each.vectors.T).max(axis=1))
+        self.evidence[found] = pooled(
+            [(each.term, each.calibrated.evidence[found]) for each in self.terms]
+        )
+        self.scores[found] = mean_score([(each.term, each.scores[found]) for each in self.terms])
 
 
-def rank_rows(library: Library, terms: Sequence[Term], embedder: Embedder) -> Ranking:
-    """Embed a query's terms and judge every row of a library by them."""
+def ask(terms: Sequence[Term], embedder: Embedder) -> list[Asked]:
+    """Embed a query's terms."""
     vectors = embedder.embed([each for term in terms for each in term.inputs])
     ends = list(accumulate(len(term.inputs) for term in terms))
-    judged = [
-        _judged(library, term, rows)
-        for term, rows in zip(terms, np.split(vectors, ends[:-1]), strict=True)
+    return [
+        Asked(term, rows) for term, rows in zip(terms, np.split(vectors, ends[:-1]), strict=True)
     ]
-    wanted = [each for each in judged if each.term.weight > 0]
-    unwanted = [each for each in judged if each.term.weight < 0]
-    evidence = combine(
-        [(each.term.weight, each.calibrated.evidence) for each in wanted],
-        [(-each.term.weight, each.calibrated.evidence) for each in unwanted],
+
+
+def rank_rows(library: Library, asked: Sequence[Asked]) -> Ranking:
+    """Judge every row of a library by a query's terms."""
+    return ranking_of([_judged(library, each) for each in asked])
+
+
+def ranking_of(judged: Sequence[Judged], bound: float = -np.inf) -> Ranking:
+    """Return what several terms make of the rows together."""
+    evidence = pooled([(each.term, each.calibrated.evidence) for each in judged])
+    scores = mean_score([(each.term, each.scores) for each in judged])
+    return Ranking(evidence, scores, tuple(judged), bound)
+
+
+def pooled(found: Sequence[tuple[Term, Vectors]]) -> Vectors:
+    """Return the evidence (n,) of all terms together."""
+    return combine(
+        [(term.weight, evidence) for term, evidence in found if term.weight > 0],
+        [(-term.weight, evidence) for term, evidence in found if term.weight < 0],
     )
-    total = sum(each.term.weight for each in wanted)
-    scores = np.zeros_like(evidence)
-    for each in wanted:
-        scores += np.float32(each.term.weight / total) * each.scores
-    return Ranking(evidence, scores, tuple(judged))
 
 
-def _judged(library: Library, term: Term, vectors: Vectors) -> Judged:
-    """Calibrate one term; where it has several vectors, a row counts by its best."""
-    scores = np.maximum.reduce([library.scores(vector) for vector in vectors])
-    found = calibrate(scores, library.kinds, library.backgrounds, worded=term.worded)
-    return Judged(term, scores, found)
+def mean_score(found: Sequence[tuple[Term, Vectors]]) -> Vectors:
+    """Return the weighted mean (n,) of the cosines with what is looked for."""
+    wanted = [(term.weight, scores) for term, scores in found if term.weight > 0]
+    total = sum(weight for weight, _ in wanted)
+    mean = np.zeros_like(wanted[0][1])
+    for weight, scores in wanted:
+        mean += np.float32(weight / total) * scores
+    return mean
+
+
+def _judged(library: Library, asked: Asked) -> Judged:
+    """Calibrate one term."""
+    scores = np.maximum.reduce([library.scores(vector) for vector in asked.vectors])
+    found = calibrate(scores, library.kinds, library.backgrounds, worded=asked.term.worded)
+    return Judged(asked.term, scores, found, asked.vectors)

@@ -6,7 +6,7 @@ What is lost is embedded again by the next `qvsearch index`, because its rows ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +27,7 @@ from qvsearch.manifest import (
     Manifest,
     SegmentFile,
     bank_path,
+    facts_path,
     faiss_path,
     read_committed,
     read_manifest,
@@ -34,11 +35,22 @@ from qvsearch.manifest import (
     sweep,
     write_manifest,
 )
-from qvsearch.segments import Part, open_part, read_rows, verify, write_pair
+from qvsearch.segments import (
+    Part,
+    open_part,
+    read_rows,
+    verify,
+    waiting,
+    with_facts,
+    write_facts,
+    write_pair,
+)
 from qvsearch.sidecar import Background, salvage_row
 from qvsearch.stores.faiss import HEADER_SIZE, FaissStore, code_size, header
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qvsearch.types import Segment
 
 QUARANTINE = "quarantine"
@@ -83,6 +95,7 @@ def check(folder: str | Path) -> list[Problem]:
             problems += _examine_bank(folder, manifest)
             for file in manifest.files:
                 problems += _examine(folder, file, manifest)
+                problems += _examine_facts(folder, file, manifest)
         if not problems or _manifest(folder)[0] == manifest:
             return problems
 
@@ -105,14 +118,19 @@ def repair(folder: str | Path) -> Repair:
         faults = _examine_bank(folder, manifest)
         problems += faults
         bank = None if faults else manifest.bank
-        sound = []
+        dim = manifest.fingerprint.dim
+        sound: dict[str, SegmentFile] = {}
         for file in manifest.files:
             faults = _examine(folder, file, manifest)
             problems += faults
             if not faults:
-                sound.append(file)
+                faults = _examine_facts(folder, file, manifest)
+                problems += faults
+                sound[file.name] = file
+                if faults:
+                    sound[file.name] = write_facts(folder, file, dim, manifest.roots)
         if not problems:
-            return Repair((), sum(_live(file) for file in sound), 0)
+            return Repair((), sum(_live(file) for file in sound.values()), 0)
         return _rebuild(folder, manifest, bank, sound, problems)
 
 
@@ -133,11 +151,24 @@ def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
 
 def _examine(folder: Path, file: SegmentFile, manifest: Manifest) -> list[Problem]:
     """Return what is wrong with a pair of files."""
+    dim, bare, alive = manifest.fingerprint.dim, replace(file, facts=None), _alive(file)
+    return _faults(
+        folder,
+        file,
+        lambda: verify(folder, open_part(folder, bare, dim, 0, manifest.roots)),
+        lambda: read_rows(folder, file, manifest.roots, alive),
+    )
+
+
+def _examine_facts(folder: Path, file: SegmentFile, manifest: Manifest) -> list[Problem]:
+    """Return what is wrong with the facts beside a pair, which can be made anew from it."""
+    part = replace(waiting(manifest.fingerprint.dim, None), file=file)
+    return _faults(folder, file, lambda: with_facts(folder, part, manifest.roots))
+
+
+def _faults(folder: Path, file: SegmentFile, *reads: Callable[[], object]) -> list[Problem]:
     problems = []
-    for read in (
-        lambda: verify(folder, open_part(folder, file, manifest.fingerprint.dim, 0)),
-        lambda: read_rows(folder, file, manifest.roots),
-    ):
+    for read in reads:
         try:
             read()
         except Damaged as error:
@@ -166,7 +197,7 @@ def _rebuild(
     folder: Path,
     manifest: Manifest,
     bank: BankFile | None,
-    sound: list[SegmentFile],
+    sound: Mapping[str, SegmentFile],
     problems: list[Problem],
 ) -> Repair:
     """Commit the sound files, and new ones with the sound rows of the others.
@@ -177,8 +208,8 @@ def _rebuild(
     following = max([manifest.next, *(int(name) + 1 for name in on_disk if name.isdigit())])
     files = []
     for file in manifest.files:
-        if file in sound:
-            files.append(file)
+        if file.name in sound:
+            files.append(sound[file.name])
         elif rows := _without_torn_items(list(_salvage(folder, file.name, manifest)), file):
             files.append(_write_rows(folder, f"{following:06d}", rows, file, manifest))
             following += 1
@@ -190,7 +221,7 @@ def _rebuild(
     write_manifest(folder, state)
     make_folder(folder / QUARANTINE)
     gone = {file.name for file in manifest.files} - {file.name for file in files}
-    paths = [path(folder, name) for name in gone for path in (faiss_path, sidecar_path)]
+    paths = [path(folder, name) for name in gone for path in (faiss_path, sidecar_path, facts_path)]
     if manifest.bank is not None and bank is None:
         paths.append(bank_path(folder, manifest.bank.name))
     for path in paths:
@@ -260,13 +291,18 @@ def _write_rows(
     store = FaissStore.from_bytes(data, dim, len(rows))
     backgrounds = as_array(row.background for row in rows)
     part = Part(store, np.arange(len(rows)), backgrounds, before.bank)
-    numbers = {root: number for number, root in enumerate(manifest.roots) if root is not None}
     segments = {number: row.segment for number, row in enumerate(rows)}
-    return write_pair(folder, name, [part], segments, numbers)
+    return write_pair(folder, name, [part], segments, manifest.roots)
 
 
 def _dead(file: SegmentFile) -> frozenset[int]:
     return frozenset(row for start, end in file.dead for row in range(start, end))
+
+
+def _alive(file: SegmentFile) -> NDArray[np.bool_]:
+    alive = np.ones(file.rows, np.bool_)
+    alive[list(_dead(file))] = False
+    return alive
 
 
 def _live(file: SegmentFile) -> int:

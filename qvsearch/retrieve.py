@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from qvsearch.combine import evidence_of
+from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters
 from qvsearch.fingerprint import Choice, query_embedder
+from qvsearch.firstpass import EXACT_UP_TO, rank_best
 from qvsearch.hits import best_hits
-from qvsearch.ranking import rank_rows
+from qvsearch.ranking import ask, rank_rows
 from qvsearch.rerank import Rerank, rerank
 from qvsearch.terms import Query, parse_query, read_terms
 from qvsearch.types import Hit, Kind, Moment, Skipped
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library import Library
+    from qvsearch.ranking import Ranking
     from qvsearch.types import Embedder, Reranker
 
 __all__ = ["Query", "SearchOptions", "answer", "parse_query", "search"]
@@ -35,7 +37,8 @@ class SearchOptions:
     """How many hits, of which items; `top` is of each kind where `by_kind` is asked for.
 
     Hits of less than `min_relevance` are not shown; 0 shows the ranking whatever it is worth.
-    `dedupe` folds near-duplicates into one hit. Raises QvsearchError for numbers out of range.
+    `dedupe` folds near-duplicates into one hit. `exact` scores every row of a large library, of
+    which a first pass else leaves only the best. Raises QvsearchError for numbers out of range.
     """
 
     top: int = 10
@@ -44,6 +47,7 @@ class SearchOptions:
     by_kind: bool = False
     dedupe: bool = True
     rerank: Rerank | None = None
+    exact: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what shows nothing whatever is found."""
@@ -91,18 +95,37 @@ def answer(
     terms = read_terms(query, library.fingerprint.detail.max_pixels)
     if not mask.any():
         return []
-    ranking = rank_rows(library, terms, load())
+    asked = ask(terms, load())
     judge = options.rerank if load_reranker is not None else None
     # what a reranker is to judge may lie below the cut, where it may rescue it
     least = -np.inf if judge else evidence_of(options.min_relevance)
     count = max(options.top, judge.top if judge else 0)
-    blocks = [
-        best_hits(library, ranking, each, count, least=least, dedupe=options.dedupe)
-        for each in _blocks(library, mask, by_kind=options.by_kind)
-    ]
+    masks = _blocks(library, mask, by_kind=options.by_kind)
+
+    def found(ranking: Ranking) -> list[list[Hit]]:
+        return [
+            best_hits(library, ranking, each, count, least=least, dedupe=options.dedupe)
+            for each in masks
+        ]
+
+    if options.exact or len(library) <= EXACT_UP_TO:
+        blocks = found(rank_rows(library, asked))
+    else:
+        ranking = rank_best(library, asked, mask)
+        blocks = found(ranking)
+        if any(_may_lack(block, count, ranking.bound, least) for block in blocks):
+            # so many are asked for, or copies, or of one item, that more rows must be judged
+            blocks = found(rank_rows(library, asked))
     if judge is not None and load_reranker is not None:
         blocks = rerank(blocks, terms, load_reranker(), judge, library.fingerprint, missed)
     return [hit for block in blocks for hit in _shown(block, options)]
+
+
+def _may_lack(block: Sequence[Hit], count: int, bound: float, least: float) -> bool:
+    """Whether a row that was not judged, of evidence `bound`, might be among the hits of a list."""
+    if len(block) < count:
+        return bound >= least
+    return block[-1].relevance < relevance_of(bound)
 
 
 def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:

@@ -5,39 +5,51 @@ It knows what is live now; what is committed, and when, is the library's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.backgrounds import Bank, measure, open_bank, write_bank
+from qvsearch.backgrounds import Bank, as_array, measure, open_bank, write_bank
+from qvsearch.catalogue import Catalogue
+from qvsearch.columns import Source
 from qvsearch.durable import MIB
 from qvsearch.errors import QvsearchError
+from qvsearch.facts import facts_of
 from qvsearch.manifest import Damaged, Manifest, SegmentFile, faiss_path
 from qvsearch.segments import (
     Part,
     compared,
+    lacks_facts,
     merge_plan,
     needs_writing,
     open_part,
     read_rows,
     waiting,
     with_backgrounds,
+    with_facts,
+    write_facts,
     write_part,
 )
+from qvsearch.stores.faiss import FaissStore
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qvsearch.stores.signs import Signs
     from qvsearch.types import Segment, Vectors
 
 MANY_BYTES = 32 * MIB  # of vectors: with more, threads are worth their start
+_CODES = {kind: code for code, kind in enumerate(Kind)}
 NO_ROW = 255  # in an array of kinds
+PIECE = 1 << 17  # rows that one thread guesses at once
+SAMPLE = 4096  # rows of a kind: they tell a spread within a hundredth
 LARGEST_SCORE = 1.01  # a cosine of rounded unit vectors is below this
 
 
@@ -52,6 +64,18 @@ class Arrays:
     backgrounds: Vectors
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Rows (n,) that stand for all rows of their kinds, each for `weights` (n,) of them.
+
+    `store` has their vectors, so that their scores are exact and cost little.
+    """
+
+    rows: NDArray[np.int64]
+    weights: Vectors
+    store: FaissStore
+
+
 class Rows:
     """All rows, numbered in order; `segments` are the live ones by number.
 
@@ -61,12 +85,13 @@ class Rows:
     def __init__(self, folder: Path, dim: int) -> None:
         self.folder = folder
         self.dim = dim
-        self.segments: dict[int, Segment] = {}
+        self.segments = Catalogue()
         self._next = 0
         self._parts: list[Part] = []
         self._bank: Bank | None = None
         self._waiting = waiting(dim, None)
         self._arrays: Arrays | None = None  # until rows come or go
+        self._sample: tuple[Arrays, Sample] | None = None  # of these arrays
 
     @classmethod
     def open(cls, folder: Path, manifest: Manifest) -> Rows:
@@ -77,14 +102,22 @@ class Rows:
             rows._waiting = waiting(rows.dim, rows._bank)
         starts = list(accumulate((file.rows for file in manifest.files), initial=0))
         rows._next = starts.pop()
-        parts = _open_parts(folder, manifest, starts)
-        for part, file in zip(parts, manifest.files, strict=True):
-            segments, backgrounds = read_rows(folder, file, manifest.roots)
-            rows._parts.append(with_backgrounds(part, backgrounds, rows._bank))
-            alive = part.store.alive.tolist()
-            numbered = zip(part.numbers.tolist(), segments, alive, strict=True)
-            rows.segments.update((number, segment) for number, segment, lives in numbered if lives)
+        for part in _open_parts(folder, manifest, starts):
+            rows._take(part, manifest.roots)
         return rows
+
+    def _take(self, part: Part, roots: Sequence[bytes | None]) -> None:
+        """Append the rows of a file that is open."""
+        alive = part.store.alive
+        if part.lines is not None:
+            self.segments.add_file(alive, part.lines)
+            self._parts.append(with_backgrounds(part, part.backgrounds, self._bank))
+        elif part.file is not None:
+            segments, found = read_rows(self.folder, part.file, roots, alive)
+            self.segments.add_file(alive, segments)
+            backgrounds = part.backgrounds
+            backgrounds[alive] = as_array(found)
+            self._parts.append(with_backgrounds(part, backgrounds, self._bank))
 
     @property
     def bank(self) -> Bank | None:
@@ -119,7 +152,7 @@ class Rows:
             backgrounds=np.concatenate([before.backgrounds, added]),
         )
         self._arrays = None
-        self.segments.update(zip(numbers.tolist(), segments, strict=True))
+        self.segments.add(segments)
         self._next += len(segments)
 
     def remove(self, rows: Iterable[int]) -> None:
@@ -128,8 +161,7 @@ class Rows:
         for part, positions, _ in self._located(gone):
             part.store.remove(positions.tolist())
         self._arrays = None
-        for row in gone.tolist():
-            del self.segments[row]
+        self.segments.remove(gone)
 
     def search(
         self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
@@ -163,6 +195,50 @@ class Rows:
             found[_places(part.numbers)] = scores
         return found[: len(self.arrays.kinds)]
 
+    def guesses(self, query: Vectors) -> Vectors:
+        """Return about what `scores` does, faster where files are large; 0 where none lives."""
+        found = np.full(self._next, -np.inf, dtype=np.float32)
+
+        def guess(part: Part, signs: Signs, start: int, end: int) -> None:
+            found[_places(part.numbers[start:end])] = signs.part(start, end).guess(query)
+
+        pieces = []
+        for part in [*self._parts, self._waiting]:
+            if part.signs is None:
+                found[_places(part.numbers)] = part.store.scores(query)
+            else:
+                edges = [*range(0, len(part.numbers), PIECE), len(part.numbers)]
+                pieces += [(part, part.signs, *piece) for piece in pairwise(edges)]
+        with ThreadPoolExecutor(min(len(pieces), os.cpu_count() or 1) or 1) as pool:
+            for done in [pool.submit(guess, *piece) for piece in pieces]:
+                done.result()
+        found[~self.segments.live] = 0
+        return found[: len(self.arrays.kinds)]
+
+    def pick(self, rows: NDArray[np.int64]) -> FaissStore:
+        """Return a store of the vectors of live rows, in order."""
+        codes = np.empty((len(rows), self.dim), dtype=np.float16)
+        for part, positions, where in self._located(rows):
+            codes[where] = part.store.codes[positions]
+            part.store.release()
+        return FaissStore.of_codes(codes)
+
+    @property
+    def sample(self) -> Sample:
+        """Some rows of each kind that stand for all, evenly taken; not to be changed."""
+        if self._sample is None or self._sample[0] is not self.arrays:
+            kinds = self.arrays.kinds
+            taken = [np.empty(0, np.int64)]
+            weights = np.zeros(len(kinds), np.float32)
+            for code in range(len(Kind)):
+                rows = np.flatnonzero(kinds == code)
+                if len(rows):
+                    taken.append(rows[:: -(-len(rows) // SAMPLE)])
+                    weights[taken[-1]] = len(rows) / len(taken[-1])
+            numbers = np.sort(np.concatenate(taken))
+            self._sample = self.arrays, Sample(numbers, weights[numbers], self.pick(numbers))
+        return self._sample[1]
+
     def vectors(self, rows: Iterable[int]) -> Vectors:
         """Return the stored vectors of live rows (len(rows), dim), float32."""
         wanted = np.fromiter(rows, dtype=np.int64)
@@ -182,16 +258,23 @@ class Rows:
         if bank is not None and bank.file is None:
             bank = write_bank(self.folder, f"{following:06d}", bank)
             following += 1
-        numbers = {root: number for number, root in enumerate(roots) if root is not None}
         parts: list[Part] = []
         for group in merge_plan([*self._parts, self._waiting], self.dim):
             if needs_writing(group):
                 name = f"{following:06d}"
-                parts.append(write_part(self.folder, name, group, self.segments, numbers))
+                parts.append(write_part(self.folder, name, group, self.segments, roots))
                 following += 1
             else:
-                parts += group
+                parts += [self._with_facts(part, roots) for part in group]
         return parts, bank
+
+    def _with_facts(self, part: Part, roots: Sequence[bytes | None]) -> Part:
+        """Return a part of a file with the facts that one of an older version has not."""
+        if part.file is None or not lacks_facts(part):
+            return part
+        file = write_facts(self.folder, part.file, self.dim, roots)
+        opened = with_facts(self.folder, replace(part, file=file), roots)
+        return replace(part, file=file, facts=opened.facts, signs=opened.signs, lines=opened.lines)
 
     def settle(self, parts: list[Part], bank: Bank | None) -> None:
         """Go on with the files that `write` returned."""
@@ -206,23 +289,48 @@ class Rows:
 
     def _gathered(self) -> Arrays:
         kinds = np.full(self._next, NO_ROW, dtype=np.uint8)
-        codes = {kind: code for code, kind in enumerate(Kind)}
-        rows = np.fromiter(self.segments, dtype=np.int64, count=len(self.segments))
-        kinds[rows] = [codes[segment.item.kind] for segment in self.segments.values()]
         backgrounds = np.full((self._next, 2), np.nan, dtype=np.float32)
         for part in [*self._parts, self._waiting]:
+            kinds[_places(part.numbers)] = self._kinds(part)
             backgrounds[_places(part.numbers)] = part.backgrounds
-        backgrounds[kinds == NO_ROW] = np.nan
-        size = int(rows[-1]) + 1 if len(rows) else 0
+        dead = ~self.segments.live
+        kinds[dead], backgrounds[dead] = NO_ROW, np.nan
+        live = np.flatnonzero(self.segments.live)
+        size = int(live[-1]) + 1 if len(live) else 0
         return Arrays(kinds[:size], backgrounds[:size])
+
+    def _kinds(self, part: Part) -> NDArray[np.uint8]:
+        if part.facts is not None:
+            return part.facts.kinds
+        kinds = np.full(len(part.numbers), NO_ROW, dtype=np.uint8)
+        alive = part.store.alive
+        segments = map(self.segments.__getitem__, part.numbers[alive].tolist())
+        kinds[alive] = [_CODES[segment.item.kind] for segment in segments]
+        return kinds
+
+    def sources(self) -> list[Source]:
+        """Return the facts of all live rows; those of files without are made."""
+        return [self._source(part) for part in [*self._parts, self._waiting] if part.live]
+
+    def _source(self, part: Part) -> Source:
+        alive = part.store.alive
+        numbers = part.numbers[alive]
+        if part.facts is None or part.lines is None:
+            segments = [self.segments[row] for row in numbers.tolist()]
+            roots = list(dict.fromkeys(segment.item.root for segment in segments))
+            return Source(_places(numbers), slice(None), facts_of(segments, roots), roots)
+        positions = slice(None) if alive.all() else np.flatnonzero(alive)
+        return Source(_places(numbers), positions, part.facts, part.lines.roots)
 
     def _located(
         self, rows: NDArray[np.int64]
     ) -> Iterator[tuple[Part, NDArray[np.int64], NDArray[np.int64]]]:
         """Yield each part that has any of the rows, with positions in it and in `rows`."""
-        for row in rows.tolist():
-            if row not in self.segments:
-                raise QvsearchError(f"row {row} is not in the library {self.folder}")
+        live = self.segments.live
+        within = (rows >= 0) & (rows < len(live))
+        gone = ~within | ~live[np.where(within, rows, 0)] if len(live) else ~within
+        for row in rows[gone].tolist():
+            raise QvsearchError(f"row {row} is not in the library {self.folder}")
         for part in [*self._parts, self._waiting]:
             if len(part.numbers):
                 first, last = part.numbers[0], part.numbers[-1]
@@ -242,7 +350,7 @@ def _open_parts(folder: Path, manifest: Manifest, starts: Sequence[int]) -> list
     """Open all segment files, each numbered from its start."""
 
     def opened(file: SegmentFile, start: int) -> Part:
-        return open_part(folder, file, manifest.fingerprint.dim, start)
+        return open_part(folder, file, manifest.fingerprint.dim, start, manifest.roots)
 
     if sum(file.faiss.size for file in manifest.files) < MANY_BYTES:
         return list(map(opened, manifest.files, starts))

@@ -37,6 +37,7 @@ def search(
     min_relevance: options.MinRelevance = None,
     by_kind: options.ByKind = False,
     no_dedupe: options.NoDedupe = False,
+    exact: options.Exact = False,
     kind: options.Kinds = None,
     under: options.Under = None,
     glob: options.Glob = None,
@@ -117,6 +118,7 @@ def search(
         by_kind,
         not no_dedupe,
         Rerank(rerank, rerank_top, seconds) if rerank else None,
+        exact,
     )
     choice = Choice(model, None, None, device, dtype, hub)
     opened = open_library(library_folder(library), choice)

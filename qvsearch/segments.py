@@ -5,33 +5,53 @@ It knows single pairs and runs of them; which of them make up a library is the m
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qvsearch import facts
+from qvsearch.arrays import pack, unpack
 from qvsearch.backgrounds import Bank, as_array, as_lines, measure
-from qvsearch.durable import MIB, Seal, open_file, write_file
+from qvsearch.catalogue import Lines
+from qvsearch.durable import MIB, open_file, write_file
 from qvsearch.errors import QvsearchError
-from qvsearch.manifest import Damaged, SegmentFile, faiss_path, sidecar_path
+from qvsearch.facts import Facts, facts_of
+from qvsearch.manifest import (
+    Damaged,
+    SegmentFile,
+    check_size,
+    check_sum,
+    facts_path,
+    faiss_path,
+    sidecar_path,
+)
 from qvsearch.sidecar import Background, decode_rows, encode_rows
+from qvsearch.stores import signs
 from qvsearch.stores.faiss import FaissStore, index_file
+from qvsearch.stores.signs import Signs, signs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.types import Segment, Vectors
 
+FACTS_FROM = 1000  # rows of a file: fewer lines are read as fast as one file more
 VERIFY_AT_OPEN = 64 * MIB  # vectors of at most this size are verified whenever they are opened
 TIERS = (1 * MIB, 8 * MIB, 64 * MIB)  # sizes that divide small segment files into classes
 MERGE = 8  # so many files at the end, none of a higher class than the last, become one
 MOST_DEAD = 0.25  # of a file's rows; with more it is written anew
 _ROW = 256  # bytes that a row's line takes, roughly
+_FILE_TYPES: dict[str, np.dtype[Any]] = {
+    "ends": np.dtype("<i8"),
+    "backgrounds": np.dtype("<f4"),
+    **facts.TYPES,
+    **signs.TYPES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +59,9 @@ class Part:
     """A segment file that is open or, where `file` is None, rows that wait for a commit.
 
     `numbers` (n,) ascending are the library's numbers of the store's rows; `backgrounds` (n, 2)
-    are of the bank with the sha256 `bank`; `verified` says that the vectors' checksum was seen to
-    fit.
+    are of the bank with the sha256 `bank`; `facts` and `signs` are of all rows and `lines`
+    have their segments, where there is a file of facts; `verified` says that the vectors' checksum
+    was seen to fit.
     """
 
     store: FaissStore
@@ -48,6 +69,9 @@ class Part:
     backgrounds: Vectors
     bank: str | None = None
     file: SegmentFile | None = None
+    facts: Facts | None = None
+    signs: Signs | None = None
+    lines: Lines | None = None
     verified: bool = True
 
     @property
@@ -69,52 +93,97 @@ def waiting(dim: int, bank: Bank | None) -> Part:
     return Part(store, number, measure(store.codes, None), None if bank is None else bank.sha256)
 
 
-def open_part(folder: Path, file: SegmentFile, dim: int, start: int) -> Part:
-    """Return the vectors of a segment file, numbered from `start`, their backgrounds not known.
+def open_part(
+    folder: Path, file: SegmentFile, dim: int, start: int, roots: Sequence[bytes | None]
+) -> Part:
+    """Return the vectors of a segment file, numbered from `start`, with the facts that it has.
 
     Raises Damaged where they are not what was written, OSError where they cannot be read.
     """
     path = faiss_path(folder, file.name)
     data = _map(path)
-    _check_size(path, file.faiss, data.nbytes)
+    check_size(path, file.faiss, data.nbytes)
     try:
         store = FaissStore.from_bytes(data, dim, file.rows)
     except QvsearchError as error:
         raise Damaged(path, str(error)) from error
     small = data.nbytes <= VERIFY_AT_OPEN
     if small:
-        _check_sum(path, file.faiss, data)
+        check_sum(path, file.faiss, data)
     store.remove([row for first, end in file.dead for row in range(first, end)])
     numbers = np.arange(start, start + file.rows)
-    return Part(store, numbers, measure(store.codes, None), None, file, verified=small)
+    part = Part(store, numbers, measure(store.codes, None), None, file, verified=small)
+    return part if file.facts is None else with_facts(folder, part, roots)
+
+
+def with_facts(folder: Path, part: Part, roots: Sequence[bytes | None]) -> Part:
+    """Return the part of a file with its facts and lines; raises as `open_part` does."""
+    file = part.file
+    if file is None or file.facts is None:
+        return part
+    path, beside = facts_path(folder, file.name), sidecar_path(folder, file.name)
+    data, lines = _map(path), _map(beside)
+    check_size(path, file.facts, data.nbytes)
+    check_sum(path, file.facts, data)
+    check_size(beside, file.sidecar, lines.nbytes)
+    try:
+        arrays = unpack(data, _FILE_TYPES)
+    except ValueError as error:
+        raise Damaged(path, str(error)) from error
+    ends, backgrounds = arrays.pop("ends"), arrays.pop("backgrounds")
+    known = Signs(**{name: arrays.pop(name) for name in signs.TYPES})
+    return replace(
+        part,
+        backgrounds=backgrounds,
+        bank=file.bank,
+        facts=Facts(**arrays),
+        signs=known,
+        lines=Lines(beside, file.sidecar, lines, ends, part.store.codes, roots),
+    )
+
+
+def lacks_facts(part: Part) -> bool:
+    """Whether a part is of a file that should have facts beside it, and is of an older version."""
+    return part.file is not None and part.file.facts is None and part.file.rows >= FACTS_FROM
+
+
+def write_facts(
+    folder: Path, file: SegmentFile, dim: int, roots: Sequence[bytes | None]
+) -> SegmentFile:
+    """Write the facts of a pair's rows anew from its sidecar; raises as `open_part` does."""
+    data = read_sidecar(folder, file)
+    known = [root or b"" for root in roots]  # of rows that are dead nobody asks
+    segments, backgrounds = _decode(folder, file, data, known, [True] * file.rows)
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
+    found = facts_of(segments, known)
+    return _write_facts(folder, file, dim, found, ends, as_array(backgrounds))
 
 
 def read_rows(
-    folder: Path, file: SegmentFile, roots: Sequence[bytes | None]
+    folder: Path, file: SegmentFile, roots: Sequence[bytes | None], alive: NDArray[np.bool_]
 ) -> tuple[list[Segment], list[Background]]:
-    """Return what a sidecar says of each row, removed ones too; raises as `open_part` does."""
+    """Return what a sidecar says of each row that is alive; raises as `open_part` does."""
+    return _decode(folder, file, read_sidecar(folder, file), roots, alive.tolist())
+
+
+def read_sidecar(folder: Path, file: SegmentFile) -> bytes:
+    """Return a sidecar as it was written; raises as `open_part` does."""
     path = sidecar_path(folder, file.name)
     with open_file(path) as source:
-        _check_size(path, file.sidecar, os.fstat(source.fileno()).st_size)
+        check_size(path, file.sidecar, os.fstat(source.fileno()).st_size)
         data = source.readall()
-    _check_sum(path, file.sidecar, data)
-    try:
-        segments, backgrounds = decode_rows(data, roots)
-    except ValueError as error:
-        raise Damaged(path, str(error)) from error
-    if len(segments) != file.rows:
-        raise Damaged(path, f"it has {len(segments)} rows, and {file.rows} vectors lie beside it")
-    return segments, backgrounds
+    check_sum(path, file.sidecar, data)
+    return data
 
 
-def with_backgrounds(part: Part, found: Sequence[Background], bank: Bank | None) -> Part:
-    """Return an opened part with what its sidecar says, or measured where that is another bank's.
+def with_backgrounds(part: Part, found: Vectors, bank: Bank | None) -> Part:
+    """Return an opened part with what its file says (n, 2), or measured where the bank is another.
 
     Of a library that lost its bank the backgrounds are kept for the day when it comes back.
     """
     known = None if part.file is None else part.file.bank
     if bank is None or bank.sha256 == known:
-        return replace(part, backgrounds=as_array(found), bank=known)
+        return replace(part, backgrounds=found, bank=known)
     return compared(part, bank)
 
 
@@ -129,7 +198,7 @@ def verify(folder: Path, part: Part) -> None:
     """Compare a part's vectors with their checksum if nobody has; raises Damaged."""
     if part.file is not None and not part.verified:
         path = faiss_path(folder, part.file.name)
-        _check_sum(path, part.file.faiss, _map(path))
+        check_sum(path, part.file.faiss, _map(path))
 
 
 def merge_plan(parts: Iterable[Part], dim: int) -> list[list[Part]]:
@@ -169,16 +238,14 @@ def write_part(
     name: str,
     group: Sequence[Part],
     segments: Mapping[int, Segment],
-    root_numbers: Mapping[bytes, int],
+    roots: Sequence[bytes | None],
 ) -> Part:
     """Write a pair as `write_pair` does and open it, its rows numbered as they were."""
-    file = write_pair(folder, name, group, segments, root_numbers)
+    file = write_pair(folder, name, group, segments, roots)
     numbers = np.concatenate([part.numbers[part.store.alive] for part in group])
-    backgrounds = np.concatenate([part.backgrounds[part.store.alive] for part in group])
-    if file.bank is None:
-        backgrounds[:] = np.nan
+    backgrounds = _backgrounds(group, file.bank)
     store = FaissStore.from_bytes(_map(faiss_path(folder, name)), group[0].store.dim, file.rows)
-    return Part(store, numbers, backgrounds, file.bank, file)
+    return with_facts(folder, Part(store, numbers, backgrounds, file.bank, file), roots)
 
 
 def write_pair(
@@ -186,9 +253,9 @@ def write_pair(
     name: str,
     group: Sequence[Part],
     segments: Mapping[int, Segment],
-    root_numbers: Mapping[bytes, int],
+    roots: Sequence[bytes | None],
 ) -> SegmentFile:
-    """Write the live rows of some parts, in order, as one new pair of files.
+    """Write the live rows of some parts, in order, as one new pair of files, and facts if many.
 
     `segments` has the segment of each row number. Raises Damaged rather than copy damaged vectors.
     """
@@ -196,20 +263,57 @@ def write_pair(
         verify(folder, part)
     banks = {part.bank for part in group}
     bank = banks.pop() if len(banks) == 1 else None  # what is of several banks is not kept
-    rows = (
-        (
-            segments[int(part.numbers[row])],
-            background if bank else None,
-            part.store.codes[row].tobytes(),
-        )
-        for part in group
-        for row, background in enumerate(as_lines(part.backgrounds))
-        if part.store.alive[row]
+    stored = [segments[row] for part in group for row in part.numbers[part.store.alive].tolist()]
+    backgrounds = _backgrounds(group, bank)
+    codes = (part.store.codes[row] for part in group for row in np.flatnonzero(part.store.alive))
+    numbers = {root: number for number, root in enumerate(roots) if root is not None}
+    lines = encode_rows(
+        zip(stored, as_lines(backgrounds), (code.tobytes() for code in codes), strict=True), numbers
     )
     faiss = write_file(faiss_path(folder, name), *index_file([part.store for part in group]))
-    sidecar = write_file(sidecar_path(folder, name), encode_rows(rows, root_numbers))
-    live = sum(part.live for part in group)
-    return SegmentFile(name, live, faiss, sidecar, bank=bank)
+    sidecar = write_file(sidecar_path(folder, name), b"".join(lines))
+    file = SegmentFile(name, len(stored), faiss, sidecar, bank=bank)
+    if file.rows < FACTS_FROM:
+        return file
+    ends = np.cumsum([len(line) for line in lines])
+    found = facts_of(stored, roots)
+    return _write_facts(folder, file, group[0].store.dim, found, ends, backgrounds)
+
+
+def _backgrounds(group: Sequence[Part], bank: str | None) -> Vectors:
+    """Return the backgrounds of the live rows, NaN where they are not of this bank."""
+    found = np.concatenate([part.backgrounds[part.store.alive] for part in group])
+    if bank is None:
+        found[:] = np.nan
+    return found
+
+
+def _write_facts(
+    folder: Path,
+    file: SegmentFile,
+    dim: int,
+    found: Facts,
+    ends: NDArray[np.int64],
+    backgrounds: Vectors,
+) -> SegmentFile:
+    """Write what is known of a pair's rows, with the signs of its vectors, and seal it."""
+    codes = FaissStore.from_bytes(_map(faiss_path(folder, file.name)), dim, file.rows).codes
+    arrays = found.arrays | signs_of(codes).arrays | {"ends": ends, "backgrounds": backgrounds}
+    typed = {key: arrays[key].astype(kind, copy=False) for key, kind in _FILE_TYPES.items()}
+    return replace(file, facts=write_file(facts_path(folder, file.name), *pack(typed)))
+
+
+def _decode(
+    folder: Path,
+    file: SegmentFile,
+    data: bytes,
+    roots: Sequence[bytes | None],
+    alive: Sequence[bool],
+) -> tuple[list[Segment], list[Background]]:
+    try:
+        return decode_rows(data, roots, alive)
+    except ValueError as error:
+        raise Damaged(sidecar_path(folder, file.name), str(error)) from error
 
 
 def _tier(group: Sequence[Part], dim: int) -> int:
@@ -223,14 +327,3 @@ def _map(path: Path) -> memoryview:
         if os.fstat(source.fileno()).st_size == 0:
             return memoryview(b"")
         return memoryview(mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-def _check_size(path: Path, seal: Seal, size: int) -> None:
-    if size != seal.size:
-        raise Damaged(path, f"it has {size:,} bytes, and {seal.size:,} were written")
-
-
-def _check_sum(path: Path, seal: Seal, data: bytes | memoryview) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    if found != seal.sha256:
-        raise Damaged(path, f"its sha256 is {found[:12]}…, and {seal.sha256[:12]}… was written")

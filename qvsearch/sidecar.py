@@ -9,6 +9,7 @@ import gc
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from typing import Any, TypeAlias
 
 import orjson
@@ -38,23 +39,28 @@ Background: TypeAlias = tuple[float, float] | None
 
 def encode_rows(
     rows: Iterable[tuple[Segment, Background, bytes]], root_numbers: Mapping[bytes, int]
-) -> bytes:
+) -> list[bytes]:
     """Return a line for each segment; the bytes are those of its stored vector."""
-    return b"".join(_encode_row(*row, root_numbers) for row in rows)
+    return [_encode_row(*row, root_numbers) for row in rows]
 
 
 def decode_rows(
-    data: bytes, roots: Sequence[bytes | None]
+    data: bytes, roots: Sequence[bytes | None], alive: Sequence[bool]
 ) -> tuple[list[Segment], list[Background]]:
-    """Return what a sidecar says, which is known to be whole; raises ValueError otherwise."""
+    """Return what a sidecar, known to be whole, says of the rows that are alive.
+
+    Raises ValueError where it says nothing, or not of so many rows.
+    """
     segments: list[Segment] = []
     backgrounds: list[Background] = []
     item: Item | None = None
     lines = data.split(b"\n")
     if lines.pop():
         raise ValueError("the last line is cut off")
+    if len(lines) != len(alive):
+        raise ValueError(f"it has {len(lines)} rows, and {len(alive)} vectors lie beside it")
     with _no_collection():
-        for line in lines:
+        for line in compress(lines, alive):
             record = orjson.loads(line)
             segment = _decode_row(record, roots, item)
             item = segment.item

@@ -215,10 +215,10 @@ def test_rows_saved_from_a_damaged_file_keep_their_backgrounds(library):
 def test_a_background_that_is_none_is_damage(library, background):
     from qvsearch.sidecar import decode_rows, encode_rows
 
-    line = encode_rows([(photo(1), (0.25, 0.5), b"")], {ROOT: 0})
-    assert decode_rows(line, [ROOT])[1] == [(0.25, 0.5)]
+    (line,) = encode_rows([(photo(1), (0.25, 0.5), b"")], {ROOT: 0})
+    assert decode_rows(line, [ROOT], [True])[1] == [(0.25, 0.5)]
     with pytest.raises(ValueError, match="background"):
-        decode_rows(line.replace(b"[0.25,0.5]", background), [ROOT])
+        decode_rows(line.replace(b"[0.25,0.5]", background), [ROOT], [True])
 
 
 def test_what_is_no_bank_is_refused(library):

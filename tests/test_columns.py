@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qvsearch.columns import KEPT, NOT_LIVE, Columns
+from qvsearch.columns import KEPT, NOT_LIVE, Columns, Source
 from qvsearch.errors import QvsearchError
+from qvsearch.facts import facts_of
 from qvsearch.filters import Filters, hidden_by
 from qvsearch.types import Item, Kind, Metadata, Orientation, Segment
 
@@ -23,6 +24,17 @@ COORDINATES = st.one_of(
 )
 SIDES = st.integers(1, 4)
 SECONDS = st.sampled_from([0, 1, 1.5, 60])
+
+
+def columns_of(rows, size):
+    """Columns of segments by number, in two sources as of two files."""
+    sources = []
+    for part in (list(rows)[:2], list(rows)[2:]):
+        segments = [rows[row] for row in part]
+        roots = [None, *{segment.item.root for segment in segments}]
+        numbers = np.array(part, np.int64)
+        sources.append(Source(numbers, slice(None), facts_of(segments, roots), roots))
+    return Columns(sources, size)
 
 
 def maybe(strategy):
@@ -76,7 +88,7 @@ def alone(filters):
 def test_the_mask_is_what_is_hidden_by_nothing(rows, asked):
     rows = dict(sorted(rows.items()))
     size = max(rows, default=-1) + 1
-    columns = Columns(rows, size)
+    columns = columns_of(rows, size)
     for filters in (Filters(), *alone(asked)):
         expected = [row in rows and not hidden_by(rows[row], filters) for row in range(size)]
         found = columns.mask(filters)
@@ -90,38 +102,26 @@ def picture(path, root=b"/media", **fields):
 
 def test_rows_that_are_not_live_have_nothing():
     clip = Segment(Item(b"/media", b"a.mp4", Kind.VIDEO, 1, 5), "0", start=0.0, end=1.0)
-    columns = Columns({1: picture(b"a.jpg"), 3: clip, 4: replace(clip, start=1.0)}, 6)
+    columns = columns_of({1: picture(b"a.jpg"), 3: clip, 4: replace(clip, start=1.0)}, 6)
     image, video = list(Kind).index(Kind.IMAGE), list(Kind).index(Kind.VIDEO)
     assert columns.kinds.tolist() == [NOT_LIVE, image, NOT_LIVE, video, video, NOT_LIVE]
-    assert columns.items.tolist() == [-1, 0, -1, 1, 1, -1]
+    image, film = columns.items[[1, 3]].tolist()
+    assert columns.items.tolist() == [-1, image, -1, film, film, -1]
+    assert len({-1, image, film}) == 3
     assert columns.live.tolist() == [False, True, False, True, True, False]
-    assert columns.times.tolist() == [0, 0, 0, 5, 5, 0]
     assert np.isnan(columns.widths).all()
-    assert columns.camera_names == []
-    assert columns.cameras.tolist() == [-1] * 6
     assert columns.points.shape == (3, 6)
 
 
-def test_cameras_are_codes():
-    cameras = ["B", None, "A", "B", ""]
-    rows = {
-        row: picture(b"%d" % row, metadata=Metadata(camera=camera))
-        for row, camera in enumerate(cameras)
-    }
-    columns = Columns(rows, len(rows))
-    assert columns.camera_names == ["B", "A"]
-    assert columns.cameras.tolist() == [0, -1, 1, 0, -1]
-
-
 def test_an_empty_library_has_no_rows():
-    columns = Columns({}, 0)
+    columns = columns_of({}, 0)
     full = Filters(globs=("*",), under=(b"/",), near=(0, 0, 1), camera="a", after=0)
     for filters in (Filters(), full):
         assert columns.mask(filters).tolist() == []
 
 
 def test_a_mask_belongs_to_who_asked():
-    columns = Columns({0: picture(b"a.jpg"), 1: picture(b"b.png")}, 2)
+    columns = columns_of({0: picture(b"a.jpg"), 1: picture(b"b.png")}, 2)
     for filters in (Filters(), Filters(globs=("*.jpg",)), Filters(under=(b"/media",))):
         before = columns.mask(filters)
         expected = before.copy()
@@ -130,14 +130,14 @@ def test_a_mask_belongs_to_who_asked():
 
 
 def test_more_patterns_than_are_remembered():
-    columns = Columns({row: picture(b"%d.jpg" % row) for row in range(KEPT + 9)}, KEPT + 9)
+    columns = columns_of({row: picture(b"%d.jpg" % row) for row in range(KEPT + 9)}, KEPT + 9)
     for _ in range(2):
         for row in range(KEPT + 9):
             assert np.flatnonzero(columns.mask(Filters(globs=(f"{row}.*",)))).tolist() == [row]
 
 
 def test_a_folder_that_nobody_knows_is_said(tmp_path):
-    columns = Columns({0: picture(b"gone/a.jpg")}, 1)
+    columns = columns_of({0: picture(b"gone/a.jpg")}, 1)
     columns.check_under((b"/media/gone", os.fsencode(tmp_path), b"/media"))
     for wrong in ((b"/med",), (b"/media", b"/media/gon")):
         with pytest.raises(QvsearchError, match=f"there is no {wrong[-1].decode()}, nor anything"):
@@ -148,6 +148,6 @@ def test_a_link_stands_for_where_it_leads(tmp_path):
     real = tmp_path / "real"
     real.mkdir()
     (tmp_path / "link").symlink_to(real)
-    columns = Columns({0: picture(b"a.jpg", os.fsencode(real)), 1: picture(b"a.jpg")}, 2)
+    columns = columns_of({0: picture(b"a.jpg", os.fsencode(real)), 1: picture(b"a.jpg")}, 2)
     under = (os.fsencode(tmp_path / "link"),)
     assert columns.mask(Filters(under=under)).tolist() == [True, False]

@@ -14,7 +14,7 @@ import writer
 from faulty_disk import FaultyDisk, failing
 from writer import STEPS, content, steps
 
-from qvsearch import durable
+from qvsearch import durable, segments
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.library import Library
 from qvsearch.repair import check
@@ -102,8 +102,9 @@ def test_a_library_whose_making_was_killed_can_be_made(tmp_path):
         assert len(Library.open(folder)) == 0
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_every_operation_may_fail_and_a_rerun_mends_it(folder, monkeypatch, number):
+@pytest.mark.parametrize(("number", "facts_from"), [(errno.ENOSPC, 1), (errno.EIO, 1000)])
+def test_every_operation_may_fail_and_a_rerun_mends_it(folder, monkeypatch, number, facts_from):
+    monkeypatch.setattr(segments, "FACTS_FROM", facts_from)
     at, ended = 0, False
     while not ended:
         at += 1

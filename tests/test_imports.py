@@ -8,13 +8,13 @@ PACKAGE = Path(__file__).parent.parent / "qvsearch"
 
 FLOORS = [
     "types errors",
-    "cache calibrate columns combine durable fields filters globs interrupt messages moments output"
-    " prompt scan",
+    "arrays cache calibrate columns combine durable facts fields filters globs interrupt messages"
+    " moments output prompt scan",
     "backends media models stores",
-    "backgrounds failures library lock manifest repair rows segments sidecar",
-    "agreement bank batches changes demo doctor duplicates estimate explanation fingerprint hits"
-    " ingest keeper lookalikes missing pairs ranking rerank retrieve run sameness status terms"
-    " warm",
+    "backgrounds catalogue failures library lock manifest repair rows segments sidecar",
+    "agreement bank batches changes demo doctor duplicates estimate explanation fingerprint"
+    " firstpass hits ingest keeper lookalikes missing pairs ranking rerank retrieve run sameness"
+    " status terms warm",
     "__main__ cli duplicates_cli models_cli options report search_cli tables upkeep warm_cli",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -352,6 +352,7 @@ def test_any_history_equals_a_dictionary(tmp_path, monkeypatch, seed):
     row = 2 * DIM + 256
     monkeypatch.setattr(segments, "TIERS", (8 * row, 64 * row, 512 * row))
     monkeypatch.setattr(segments, "VERIFY_AT_OPEN", 1000 if seed % 2 else 64 << 20)
+    monkeypatch.setattr(segments, "FACTS_FROM", (1, 6, 1000)[seed % 3])
     rng = np.random.default_rng(seed)
     library = Library.create(tmp_path / "library", FINGERPRINT)
     library.add_root(ROOT)

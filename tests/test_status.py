@@ -11,7 +11,6 @@ from colours import FINGERPRINT, unit
 from rich.cells import cell_len
 
 from qvsearch.cli import main
-from qvsearch.columns import Columns
 from qvsearch.filters import hidden_by, parse_filters
 from qvsearch.library import Library
 from qvsearch.status import library_fields
@@ -111,7 +110,7 @@ def test_what_a_field_says_is_what_its_filter_takes(make_library):
     """The ends of each range, given back to the option, find as many files as there are."""
     library = make_library(*FILES)
     fields = {each.name: each for each in library_fields(library)}
-    columns = Columns(library.segments, library.size)
+    columns = library.columns
 
     def files(**asked):
         rows = np.flatnonzero(columns.mask(parse_filters(**asked)))

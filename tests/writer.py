@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from faulty_disk import FaultyDisk
 
-from qvsearch import durable
+from qvsearch import durable, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library
@@ -184,6 +184,7 @@ if __name__ == "__main__":
     task, folder = sys.argv[1], Path(sys.argv[2])
     match task:
         case "kill":
+            segments.FACTS_FROM = 1  # so that every kind of file is written
             kill_everywhere(folder, steps)
         case "kill making":
             kill_everywhere(folder, make)

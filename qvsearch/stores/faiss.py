@@ -6,6 +6,7 @@ may be a mapped file.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -89,6 +90,7 @@ class FaissStore:
         self._alive: Mask = np.ones(0, dtype=np.bool_)
         self._image = np.frombuffer(header(dim, 0), dtype=np.uint8)
         self._index: Any = None  # of the image, made when it is searched
+        self._source: bytes | memoryview = b""
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, dim: int, rows: int) -> FaissStore:
@@ -104,9 +106,18 @@ class FaissStore:
         if image[:HEADER_SIZE].tobytes() != header(dim, rows):
             raise QvsearchError(f"does not begin as a FAISS index of {rows} x {dim} fp16 vectors")
         store = cls(dim)
-        store._image = image
+        store._image, store._source = image, data
         store._alive = np.ones(rows, dtype=np.bool_)
         return store
+
+    @classmethod
+    def of_codes(cls, codes: Codes) -> FaissStore:
+        """Return a store of rows (n, dim) as another one has them, copied."""
+        count, dim = codes.shape
+        image = np.empty(HEADER_SIZE + codes.nbytes, dtype=np.uint8)
+        image[:HEADER_SIZE] = np.frombuffer(header(dim, count), dtype=np.uint8)
+        image[HEADER_SIZE:] = codes.reshape(-1).view(np.uint8)
+        return cls.from_bytes(image.data, dim, count)
 
     def __len__(self) -> int:
         """Return the number of rows, the removed ones included."""
@@ -210,6 +221,15 @@ class FaissStore:
             scores[faiss.rev_swig_ptr(found.labels, kept)] = cosines
         scores[~self._alive] = -np.inf
         return cast("Vectors", scores)
+
+    def release(self) -> None:
+        """Let go of the memory that a mapped file took by being read; it is read again if need be.
+
+        To read one row of a file maps its neighbours too, up to 16 times as much.
+        """
+        source = self._source.obj if isinstance(self._source, memoryview) else None
+        if isinstance(source, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            source.madvise(mmap.MADV_DONTNEED)
 
     def fetch(self, rows: Sequence[int]) -> Vectors:
         """Return the stored vectors (len(rows), dim), float32; removed rows are still there."""

@@ -20,7 +20,7 @@ from qvsearch.bank import bank_vectors
 from qvsearch.demo.world import Part, draw, note, phrase, random_scene
 from qvsearch.fingerprint import Choice, open_or_create
 from qvsearch.prompt import QUERY_INSTRUCTION
-from qvsearch.ranking import rank_rows
+from qvsearch.ranking import ask, rank_rows
 from qvsearch.terms import parse_query, read_terms
 from qvsearch.types import EmbedInput, Item, Kind, Segment
 
@@ -89,7 +89,7 @@ def main():
                 continue
             words, without = phrase(wanted, rng), phrase(unwanted, rng)
             query = parse_query(words, without=[without])
-            ours = rank_rows(library, read_terms(query, 1), embedder).evidence
+            ours = rank_rows(library, ask(read_terms(query, 1), embedder)).evidence
             q, n = embedder.embed(
                 [EmbedInput(text=text, instruction=QUERY_INSTRUCTION) for text in (words, without)]
             )

@@ -1,0 +1,140 @@
+"""The segments of a library's rows by number, read from the sidecars when they are asked for.
+
+It knows lines, and where each begins; which rows live is said to it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.manifest import Damaged, check_sum
+from qvsearch.sidecar import decode_rows, salvage_row
+from qvsearch.types import Segment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qvsearch.durable import Seal
+    from qvsearch.stores.faiss import Codes
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The sidecar `data` of some rows: where each line ends (n,), and the vectors (n, dim) beside.
+
+    `roots` are what the lines' numbers of roots mean. Raises Damaged for a line that is not what
+    was written.
+    """
+
+    path: Path
+    seal: Seal
+    data: memoryview
+    ends: NDArray[np.int64]
+    codes: Codes
+    roots: Sequence[bytes | None]
+
+    def read(self, position: int) -> Segment:
+        """Return one row's segment."""
+        start = int(self.ends[position - 1]) if position else 0
+        line = bytes(self.data[start : int(self.ends[position]) - 1])
+        found = salvage_row(line, self.codes[position].tobytes(), self.roots)
+        if found is None:
+            raise Damaged(self.path, f"line {position + 1} and its vector do not fit each other")
+        return found[0]
+
+    def read_all(self, alive: NDArray[np.bool_]) -> list[Segment]:
+        """Return the segments of the rows that are alive, in order."""
+        check_sum(self.path, self.seal, self.data)
+        try:
+            return decode_rows(bytes(self.data), self.roots, alive.tolist())[0]
+        except ValueError as error:
+            raise Damaged(self.path, str(error)) from error
+
+
+class Catalogue(Mapping[int, Segment]):
+    """Segments by row number, in order; a row is read from its sidecar when it is asked for."""
+
+    def __init__(self) -> None:
+        self._live = np.zeros(0, np.bool_)  # by number
+        self._known: dict[int, Segment] = {}
+        self._unread: list[tuple[int, Lines]] = []  # with their first numbers, ascending
+
+    def add(self, segments: Sequence[Segment]) -> None:
+        """Append live rows."""
+        start = len(self._live)
+        self._live = np.concatenate([self._live, np.ones(len(segments), np.bool_)])
+        self._known.update(enumerate(segments, start))
+
+    def add_file(self, alive: NDArray[np.bool_], rows: Lines | Sequence[Segment]) -> None:
+        """Append the rows of a file, of which some live, with its lines or segments of those."""
+        start = len(self._live)
+        self._live = np.concatenate([self._live, alive])
+        if isinstance(rows, Lines):
+            self._unread.append((start, rows))
+        else:
+            numbers = (start + np.flatnonzero(alive)).tolist()
+            self._known.update(zip(numbers, rows, strict=True))
+
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Forget live rows."""
+        self._live = self._live.copy()
+        self._live[rows] = False
+        for row in rows.tolist():
+            self._known.pop(row, None)
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """Which rows live, by number; not to be changed."""
+        return self._live
+
+    def __len__(self) -> int:
+        """Return the number of live rows."""
+        return int(self._live.sum())
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the numbers of live rows, ascending."""
+        return iter(np.flatnonzero(self._live).tolist())
+
+    def __reversed__(self) -> Iterator[int]:
+        """Yield the numbers of live rows, descending."""
+        return (row for row in range(len(self._live) - 1, -1, -1) if self._live[row])
+
+    def __contains__(self, row: object) -> bool:
+        """Whether a row lives."""
+        return isinstance(row, int) and 0 <= row < len(self._live) and bool(self._live[row])
+
+    def __getitem__(self, row: int) -> Segment:
+        """Return a live row's segment; raises KeyError where there is none, or Damaged."""
+        known = self._known.get(row)
+        if known is None:
+            if row not in self:
+                raise KeyError(row)
+            start, lines = self._unread[bisect_right(self._unread, row, key=itemgetter(0)) - 1]
+            known = self._known[row] = lines.read(row - start)
+        return known
+
+    def values(self) -> ValuesView[Segment]:
+        """Return all segments, read at once."""
+        return self._all().values()
+
+    def items(self) -> ItemsView[int, Segment]:
+        """Return all numbers with their segments, read at once."""
+        return self._all().items()
+
+    def _all(self) -> dict[int, Segment]:
+        """Return all segments, in order, which are known from then on."""
+        if self._unread:
+            known = self._known
+            for start, lines in self._unread:
+                alive = self._live[start : start + len(lines.ends)]
+                numbers = (start + np.flatnonzero(alive)).tolist()
+                known.update(zip(numbers, lines.read_all(alive), strict=True))
+            self._known, self._unread = {row: known[row] for row in self}, []
+        return self._known

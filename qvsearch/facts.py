@@ -1,0 +1,147 @@
+"""What search needs of each row beside its vector, as arrays: no line of a sidecar need be read.
+
+It knows segments and arrays; in which file these lie, and when, is for others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qvsearch.fields import text_field
+from qvsearch.filters import point, wall_time
+from qvsearch.types import Kind
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qvsearch.types import Segment
+
+_TYPES = {
+    "kinds": "u1",
+    "items": "<i8",
+    "places": "<i4",
+    "place_roots": "<i4",
+    "place_ends": "<i8",
+    "place_paths": "u1",
+    "times": "<i8",
+    "on_the_wall": "?",
+    "points": "<f8",
+    "widths": "<f8",
+    "heights": "<f8",
+    "durations": "<f8",
+    "cameras": "<i4",
+    "camera_ends": "<i8",
+    "camera_texts": "u1",
+}
+TYPES: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in _TYPES.items()}
+_CODES = {kind: code for code, kind in enumerate(Kind)}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Facts of n rows, n long but for the three tables; what a row has not is NaN or -1.
+
+    `kinds` are places in Kind. `items` are numbers that the rows of an item share, and no other's,
+    in whatever file they lie. `places` counts the files in the order they come: `place_roots` are
+    numbers of roots, and `place_ends` where each path ends in `place_paths`. `times` are
+    nanoseconds since 1970, in UTC, or `on_the_wall` of a clock in no zone. `points` (3, n) are
+    `point`s; `widths` and `heights` upright pixels; `durations` seconds; `cameras` numbers of names
+    in `camera_texts`.
+    """
+
+    kinds: NDArray[np.uint8]
+    items: NDArray[np.int64]
+    places: NDArray[np.int32]
+    place_roots: NDArray[np.int32]
+    place_ends: NDArray[np.int64]
+    place_paths: NDArray[np.uint8]
+    times: NDArray[np.int64]
+    on_the_wall: NDArray[np.bool_]
+    points: NDArray[np.float64]
+    widths: NDArray[np.float64]
+    heights: NDArray[np.float64]
+    durations: NDArray[np.float64]
+    cameras: NDArray[np.int32]
+    camera_ends: NDArray[np.int64]
+    camera_texts: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.kinds)
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All of them by name, as TYPES has them."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def paths(self) -> list[tuple[int, bytes]]:
+        """Return the number of the root and the path of each file."""
+        paths = _split(self.place_paths, self.place_ends)
+        return list(zip(self.place_roots.tolist(), paths, strict=True))
+
+    def camera_names(self) -> list[str]:
+        """Return what `cameras` are numbers of."""
+        return [text.decode() for text in _split(self.camera_texts, self.camera_ends)]
+
+
+def facts_of(segments: Sequence[Segment], roots: Sequence[bytes | None]) -> Facts:
+    """Return the facts of rows in order; `roots` have the numbers of all their roots."""
+    numbers = {root: number for number, root in enumerate(roots)}
+    places: dict[tuple[bytes, bytes], int] = {}
+    cameras: dict[str, int] = {}
+    place_of_row = []
+    camera_of_row = []
+    for segment in segments:
+        item, camera = segment.item, segment.metadata.camera
+        place_of_row.append(places.setdefault((item.root, item.path), len(places)))
+        camera_of_row.append(cameras.setdefault(text_field(camera), len(cameras)) if camera else -1)
+    times = [wall_time(each.metadata.taken, each.item.mtime_ns) for each in segments]
+    names = [name.encode() for name in cameras]
+    paths = [path for _, path in places]
+    place_array = np.array(place_of_row, np.int32)
+    return Facts(
+        kinds=np.array([_CODES[each.item.kind] for each in segments], np.uint8),
+        items=np.array([_number(*place) for place in places], np.int64)[place_array],
+        places=place_array,
+        place_roots=np.array([numbers[root] for root, _ in places], np.int32),
+        place_ends=np.cumsum([len(path) for path in paths], dtype=np.int64),
+        place_paths=np.frombuffer(b"".join(paths), np.uint8),
+        times=np.array([time for time, _ in times], np.int64),
+        on_the_wall=np.array([wall for _, wall in times], np.bool_),
+        points=_points(segments),
+        widths=np.array([each.width for each in segments], np.float64),
+        heights=np.array([each.height for each in segments], np.float64),
+        durations=np.array([each.metadata.duration for each in segments], np.float64),
+        cameras=np.array(camera_of_row, np.int32),
+        camera_ends=np.cumsum([len(name) for name in names], dtype=np.int64),
+        camera_texts=np.frombuffer(b"".join(names), np.uint8),
+    )
+
+
+def _number(root: bytes, path: bytes) -> int:
+    """Return a number of 63 bits; among a million files two alike are as good as never."""
+    digest = hashlib.blake2b(root + b"\0" + path, digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def _points(segments: Sequence[Segment]) -> NDArray[np.float64]:
+    points = np.full((3, len(segments)), np.nan)
+    for row, segment in enumerate(segments):
+        latitude, longitude = segment.metadata.latitude, segment.metadata.longitude
+        if latitude is not None and longitude is not None:
+            # not by numpy, whose sines may differ in the last bit from those of `hidden_by`
+            points[:, row] = point(latitude, longitude)
+    return points
+
+
+def _split(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes]:
+    """Return the pieces that end there."""
+    whole = data.tobytes()
+    edges = [0, *ends.tolist()]
+    return [whole[start:end] for start, end in pairwise(edges)]

@@ -1,0 +1,125 @@
+"""A bit for each dimension of a vector: about its cosines, many times faster than themselves.
+
+The bits are the signs of a vector's parts, after the mean is taken off and a random rotation has
+made all parts alike (random hyperplanes, Charikar 2002; the rotation is a Hadamard transform after
+random flips, Ailon and Chazelle 2006). Only rows that it finds promising need an exact score.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import faiss as _faiss
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qvsearch.stores.faiss import Codes
+    from qvsearch.types import Vectors
+
+faiss: Any = _faiss  # its type stubs lack what its Python layer adds
+
+_ROWS = 4096  # rotated at once, so that few are widened to single precision
+TYPES: dict[str, np.dtype[Any]] = {
+    "centre": np.dtype("<f4"),
+    "radius": np.dtype("<f4"),
+    "bits": np.dtype("u1"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """The signs of n vectors, `bits` (n, width / 8), about `centre` (dim,).
+
+    `radius` (1,) is their root mean square distance from it.
+    """
+
+    centre: Vectors
+    radius: Vectors
+    bits: NDArray[np.uint8]
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All of them by name, as TYPES has them."""
+        return {"centre": self.centre, "radius": self.radius, "bits": self.bits}
+
+    def guess(self, query: Vectors) -> Vectors:
+        """Return about the cosine (n,) of every row with one unit query (dim,)."""
+        aside = query - self.centre
+        width = 8 * self.bits.shape[1]
+        # the angle between two vectors is pi times the share of signs in which they differ
+        cosines = np.cos(np.pi / width * np.arange(width + 1))
+        size = float(np.linalg.norm(aside)) * float(self.radius[0])
+        table = (float(query @ self.centre) + size * cosines).astype(np.float32)
+        guessed: Vectors = table[self._differing(np.packbits(_rotated(aside[None]) > 0))]
+        return guessed
+
+    def _differing(self, query: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Return in how many bits each row differs from a query's."""
+        found = np.empty(len(self.bits), np.int32)
+        if len(found):
+            one, all_, results = map(faiss.swig_ptr, (query, self.bits, found))
+            faiss.hammings(one, all_, 1, len(found), self.bits.shape[1], results)
+        return found
+
+    def part(self, start: int, end: int) -> Signs:
+        """Return the signs of some of the vectors."""
+        return Signs(self.centre, self.radius, self.bits[start:end])
+
+
+def signs_of(codes: Codes) -> Signs:
+    """Return the signs of stored vectors (n, dim)."""
+    count, dim = codes.shape
+    chunks = range(0, count, _ROWS)
+    sums = [codes[at : at + _ROWS].sum(axis=0, dtype=np.float64) for at in chunks]
+    centre = (np.sum(sums, axis=0) / count).astype(np.float32)
+    bits = np.empty((count, width_of(dim) // 8), np.uint8)
+    squares = 0.0
+    for at in chunks:
+        aside = codes[at : at + _ROWS].astype(np.float32) - centre
+        squares += float(np.einsum("nd,nd->", aside, aside, dtype=np.float64))
+        bits[at : at + _ROWS] = np.packbits(_rotated(aside) > 0, axis=1)
+    return Signs(centre, np.array([np.sqrt(squares / count)], np.float32), bits)
+
+
+def width_of(dim: int) -> int:
+    """Return how many bits a vector of so many dimensions has: a power of 2, at least 64."""
+    return max(64, 1 << (dim - 1).bit_length())
+
+
+def _rotated(vectors: Vectors) -> Vectors:
+    """Return vectors (n, dim) in the rotated space (n, width)."""
+    count, dim = vectors.shape
+    width = width_of(dim)
+    flips, left, right = _rotation(width)
+    turned = np.zeros((count, width), np.float32)
+    turned[:, :dim] = vectors
+    for flip in flips:
+        turned = (left @ (turned * flip).reshape(count, len(left), len(right)) @ right).reshape(
+            count, width
+        )
+    return turned
+
+
+@cache
+def _rotation(width: int) -> tuple[Vectors, Vectors, Vectors]:
+    """Return flips (2, width), and two Hadamard matrices whose Kronecker product is one of width.
+
+    Two rounds: after one, a vector of a few large parts still has many alike.
+    """
+    random = np.frombuffer(hashlib.shake_256(b"qvsearch").digest(width // 4), np.uint8)
+    flips = np.unpackbits(random).astype(np.float32).reshape(2, width) * 2 - 1
+    power = width.bit_length() - 1
+    return flips, _hadamard(power // 2), _hadamard(power - power // 2)
+
+
+def _hadamard(power: int) -> Vectors:
+    """Return the Hadamard matrix of 2^power (Sylvester 1867)."""
+    matrix = np.ones((1, 1), np.float32)
+    for _ in range(power):
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]]).astype(np.float32)
+    return matrix

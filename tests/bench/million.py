@@ -1,0 +1,209 @@
+"""One query over many rows, by three ways: python tests/bench/million.py --rows 1000000
+
+The vectors have a realistic spectrum: 2,000 cluster centres and the rows about them are Gaussian,
+their variance falling with the dimension as 1 / d (half of it between clusters, whose sizes follow
+a power law), all in one cone about a mean. A query is a row disturbed by most of another one. Every
+contender has its own process, one after the other, all with the same rows and queries; printed are
+the median and 95th percentile of the time of a query, the resident memory while it answers, and
+recall@10 against FAISS's exact answer, of the best ten rows. `--mixed` makes a quarter of the rows
+moments and a quarter passages, whose cosines are higher by 0.3.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+DIM = 2048
+CHUNK = 10_000
+CLUSTERS = 2000
+CONTENDERS = ("IndexFlatIP", "exact", "fast")
+SAMPLE = dict(
+    model="random",
+    revision="1",
+    dim=DIM,
+    detail="low",
+    instruction="Represent the user's input.",
+    prompt_layout=1,
+    preprocessing=1,
+)
+
+
+def vectors(rows, seed=0):
+    """Yield unit rows in chunks, as the module says."""
+    rng = np.random.default_rng(seed)
+    scale = (np.arange(1, DIM + 1) ** -0.5).astype(np.float32)
+    centres = rng.standard_normal((CLUSTERS, DIM), np.float32) * scale
+    mean = rng.standard_normal(DIM, np.float32) * scale
+    mean *= 0.35 / np.linalg.norm(mean)
+    shares = np.arange(1, CLUSTERS + 1) ** -0.7
+    shares /= shares.sum()
+    for start in range(0, rows, CHUNK):
+        count = min(CHUNK, rows - start)
+        found = centres[rng.choice(CLUSTERS, count, p=shares)]
+        found += rng.standard_normal((count, DIM), np.float32) * scale
+        found /= np.linalg.norm(found, axis=1, keepdims=True)
+        found += mean
+        yield found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def queries_of(rows, rng, count):
+    """Rows disturbed by most of other ones, and what text queries have that no row has."""
+    first, second = (rows[rng.integers(0, len(rows), count)].astype(np.float32) for _ in range(2))
+    found = first + 0.7 * second
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def fill(folder, rows, mixed):
+    from qvsearch.library import Library
+    from qvsearch.types import Fingerprint, Item, Kind, Segment
+
+    library = Library.create(folder / "library", Fingerprint(**SAMPLE))
+    library.add_root(b"/media")
+    rng = np.random.default_rng(1)
+    number = 0
+    kept = []
+    for chunk in vectors(rows):
+        if not number:
+            library.set_bank(queries_of(chunk, rng, 64))
+        segments = []
+        for _ in chunk:
+            kind = (Kind.IMAGE, Kind.VIDEO, Kind.IMAGE, Kind.TEXT)[number % 4 if mixed else 0]
+            name = b"%d" % (number if kind is Kind.IMAGE else number // 80)
+            start = float(number % 80) if kind is Kind.VIDEO else None
+            item = Item(b"/media", name, kind, 1, number)
+            segments.append(Segment(item, str(number), start, start and start + 1.0))
+            number += 1
+        library.add(segments, chunk)
+        kept.append(chunk[:: max(1, rows // 2000)].astype(np.float16))
+        if number % 100_000 == 0:
+            library.commit()
+    library.commit()
+    np.save(folder / "queries.npy", queries_of(np.concatenate(kept), rng, 30))
+
+
+def resident():
+    status = Path("/proc/self/status").read_text().splitlines()
+    (line,) = [line for line in status if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+
+class Fixed:
+    """Answers any query with one vector."""
+
+    dim = DIM
+    vector = None
+
+    def embed(self, inputs):
+        return self.vector[None].repeat(len(inputs), axis=0)
+
+
+def flat(folder):
+    import faiss
+
+    from qvsearch.library import Library
+
+    library = Library.open(folder / "library")
+    index = faiss.IndexFlatIP(DIM)
+    for start in range(0, library.size, CHUNK):
+        index.add(library.vectors(range(start, min(library.size, start + CHUNK))))
+    del library
+    return lambda query: (index.search(query[None], 10)[1][0].tolist(), [])
+
+
+def ours(folder, exact):
+    from qvsearch import firstpass
+    from qvsearch.library import Library
+    from qvsearch.retrieve import SearchOptions, search
+
+    firstpass.EXACT_UP_TO = 0
+    import qvsearch.retrieve
+
+    qvsearch.retrieve.EXACT_UP_TO = 0
+    library = Library.open(folder / "library")
+    options = SearchOptions(min_relevance=0, dedupe=False, exact=exact)
+    embedder = Fixed()
+
+    def ask(query):
+        embedder.vector = query
+        hits = search(library, "words", embedder, options)
+        return (
+            [int(hit.segment.content_hash) for hit in hits],
+            [round(hit.relevance, 6) for hit in hits],
+        )
+
+    return ask
+
+
+def contend(folder, name):
+    started = time.perf_counter()
+    ask = flat(folder) if name == "IndexFlatIP" else ours(folder, name == "exact")
+    queries = np.load(folder / "queries.npy")
+    ask(queries[0])
+    first = time.perf_counter() - started
+    times, answers, relevance, memory = [], [], [], 0.0
+    for query in queries:
+        begun = time.perf_counter()
+        found, worth = ask(query)
+        times.append((time.perf_counter() - begun) * 1000)
+        answers.append(found)
+        relevance.append(worth)
+        memory = max(memory, resident())
+    return dict(times=times, answers=answers, relevance=relevance, memory=memory, first=first)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--mixed", action="store_true")
+    parser.add_argument("--without", nargs="*", default=[], choices=CONTENDERS)
+    parser.add_argument("--folder", type=Path, help="where the library is made; else temporary")
+    parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        print(json.dumps(contend(asked.folder, asked.one)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = asked.folder or Path(temporary)
+        if not (folder / "queries.npy").exists():
+            fill(folder, asked.rows, asked.mixed)
+        found = {}
+        for name in CONTENDERS:
+            if name not in asked.without:
+                command = [sys.executable, __file__, "--one", name, "--folder", str(folder)]
+                done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+                found[name] = json.loads(done.stdout)
+    report(asked.rows, found)
+
+
+def report(rows, found):
+    print(f"{rows:,} rows x {DIM}, {len(next(iter(found.values()))['times'])} queries")
+    truth = found.get("exact", next(iter(found.values())))["answers"]
+    for name, each in found.items():
+        both = zip(each["answers"], truth, strict=True)
+        recall = np.mean([len({*ours} & {*best}) / 10 for ours, best in both])
+        print(
+            f"{name:12} p50 {np.percentile(each['times'], 50):7.1f} ms"
+            f"  p95 {np.percentile(each['times'], 95):7.1f} ms  {each['memory']:7,.0f} MB resident"
+            f"  recall@10 {recall:.3f}  first answer after {each['first']:.2f} s"
+        )
+    if {"exact", "fast"} <= found.keys():
+        apart = []
+        for exact, fast in zip(answered(found["exact"]), answered(found["fast"]), strict=True):
+            apart += [abs(exact[row] - fast[row]) for row in exact.keys() & fast.keys()]
+        print(f"relevance of fast and exact: {np.mean(apart):.4f} apart, {max(apart):.4f} at most")
+
+
+def answered(found):
+    """Yield the relevance of each hit, query by query."""
+    for rows, worth in zip(found["answers"], found["relevance"], strict=True):
+        yield dict(zip(rows, worth, strict=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""What a first pass leaves to be scored exactly gives the answers of an exact search."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from qvsearch import firstpass, retrieve, rows, segments
+from qvsearch.calibrate import relevance
+from qvsearch.errors import QvsearchError
+from qvsearch.filters import parse_filters
+from qvsearch.firstpass import rank_best
+from qvsearch.library import Library
+from qvsearch.ranking import Asked, rank_rows
+from qvsearch.retrieve import Query, SearchOptions, search
+from qvsearch.stores.signs import Signs, signs_of, width_of
+from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment
+
+DIM = 96
+ROWS = 6000
+FINGERPRINT = Fingerprint("some/model", "abc123", DIM, Detail.LOW, "Represent.", 1, 1)
+IMAGE, VIDEO, TEXT = range(3)
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def made_vectors(rows, seed=0):
+    """Clusters, a spectrum that falls with the dimension, and a mean that all share."""
+    rng = np.random.default_rng(seed)
+    scale = np.arange(1, DIM + 1) ** -0.5
+    centres = rng.standard_normal((60, DIM)) * scale
+    found = centres[rng.integers(0, 60, rows)] + rng.standard_normal((rows, DIM)) * scale
+    return unit(unit(found) + 0.35 * unit(rng.standard_normal(DIM) * scale))
+
+
+def row(number):
+    kind = (Kind.IMAGE, Kind.VIDEO, Kind.IMAGE, Kind.TEXT)[number % 4]
+    name = b"%d" % (number // 80 if kind is Kind.VIDEO else number)
+    start = float(number % 80) if kind is Kind.VIDEO else None
+    end = None if start is None else start + 4
+    item = Item(b"/media/%d" % (number % 7), name, kind, 1, number)
+    return Segment(item, str(number), start, end)
+
+
+@dataclass(frozen=True)
+class Says:
+    """Answers words with the vector that they are the number of."""
+
+    vectors: np.ndarray
+    dim: int = DIM
+
+    def embed(self, inputs):
+        return self.vectors[[int(each.text) for each in inputs]]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """6,000 rows of three kinds in two files; some are dead, and some wait for a commit."""
+    library = Library.create(tmp_path_factory.mktemp("first") / "library", FINGERPRINT)
+    for root in range(7):
+        library.add_root(b"/media/%d" % root)
+    vectors = made_vectors(ROWS)
+    vectors[TEXT::4] = unit(vectors[TEXT::4] + 0.3 * vectors.mean(axis=0))
+    library.set_bank(unit(made_vectors(64, 5) + 0.5 * vectors[:64]))
+    for start, end in ((0, 2500), (2500, 5900), (5900, 6000)):
+        library.add([row(number) for number in range(start, end)], vectors[start:end])
+        if end < ROWS:
+            library.commit()
+    library.remove(range(0, ROWS, 50))
+    return library
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    """A library of this size is a large one."""
+    monkeypatch.setattr(retrieve, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(firstpass, "BEST", 200)
+    monkeypatch.setattr(rows, "SAMPLE", 1000)
+
+
+@pytest.fixture(scope="module")
+def says(library):
+    live = list(library.segments)
+    first, second = (library.vectors(live[start::151]) for start in (0, 7))
+    return Says(unit(first[:35] + 0.7 * second[:35]))
+
+
+def alike(library, query, says, apart=0.05, **options):
+    """The hits of both ways, kind by kind; their relevance differs as the levels of kinds do."""
+    options = {"by_kind": True, "min_relevance": 0, "dedupe": False, **options}
+    exact, fast = (
+        search(library, query, says, SearchOptions(exact=exact, **options))
+        for exact in (True, False)
+    )
+    assert [each.segment for each in fast] == [each.segment for each in exact]
+    for one, other in zip(exact, fast, strict=True):
+        assert other.score == pytest.approx(one.score, abs=1e-5)
+        assert other.relevance == pytest.approx(one.relevance, abs=apart)
+    return exact, fast
+
+
+def test_signs_tell_about_cosines_whatever_the_dimension():
+    for dim in (64, 96, 2048):
+        rng = np.random.default_rng(dim)
+        vectors = unit(rng.standard_normal((500, dim)) * np.arange(1, dim + 1) ** -0.5 + 0.02)
+        query = unit(vectors[7] + vectors[8])
+        signs = signs_of(vectors.astype(np.float16))
+        assert signs.bits.shape == (500, width_of(dim) // 8)
+        errors = signs.guess(query) - vectors @ query
+        assert np.abs(errors).mean() < 1.5 / np.sqrt(dim)
+        assert abs(errors.mean()) < 0.3 / np.sqrt(dim)
+        assert {7, 8} <= set(signs.guess(query).argsort()[-10:].tolist())
+        part = signs.part(100, 200)
+        np.testing.assert_array_equal(part.guess(query), signs.guess(query)[100:200])
+        assert Signs(signs.centre, signs.radius, signs.bits[:0]).guess(query).shape == (0,)
+
+
+def test_the_best_rows_and_their_evidence_are_those_of_an_exact_search(library, says):
+    apart, recall = [], []
+    for vector in says.vectors:
+        asked = [Asked(Term(1.0), vector[None])]
+        exact = rank_rows(library, asked)
+        fast = rank_best(library, asked, library.columns.live)
+        judged = fast.evidence > -np.inf
+        assert judged.sum() < len(library)
+        np.testing.assert_allclose(fast.scores[judged], exact.scores[judged], atol=1e-6)
+        best = np.argsort(-exact.scores)[:10]
+        recall.append(judged[best].mean())
+        best = np.argsort(-exact.evidence)[:10]
+        apart.append(np.abs(relevance(fast.evidence) - relevance(exact.evidence))[best])
+    assert np.mean(recall) >= 0.99
+    assert np.mean(apart) < 0.03  # 96 bits guess badly; 2048 stay below 0.01
+
+
+@dataclass(frozen=True)
+class Term:
+    weight: float
+    worded: bool = True
+
+
+def test_hits_are_those_of_an_exact_search(library, says):
+    for number in range(12):
+        exact, _ = alike(library, str(number), says)
+        assert len(exact) == 30
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"kinds": [Kind.TEXT]},
+        {"under": [b"/media/3"]},
+        {"globs": ["1??4"]},
+        {"globs": ["17"]},
+        {"kinds": [Kind.VIDEO], "under": [b"/media/1"]},
+    ],
+)
+def test_filters_choose_before_the_first_pass_does(library, says, asked):
+    for number in range(4):
+        alike(library, str(number), says, filters=parse_filters(**asked))
+
+
+def test_queries_of_several_parts(library, says):
+    """Their order depends on levels of kinds, so that what is nearly alike may change places."""
+    for query in (Query("1", without=("2",)), Query("3", without=("4", "5"), not_weight=2.0)):
+        exact, fast = (
+            search(library, query, says, SearchOptions(exact=way, min_relevance=0, dedupe=False))
+            for way in (True, False)
+        )
+        expected = {each.segment: each.score for each in exact}
+        both = [each for each in fast if each.segment in expected]
+        assert len(both) >= 9
+        for each in both:
+            assert each.score == pytest.approx(expected[each.segment], abs=1e-5)
+
+
+def test_moments_of_a_hit_are_judged_though_no_first_pass_chose_them(library, says, monkeypatch):
+    monkeypatch.setattr(firstpass, "BEST", 150)
+    for number in range(6):
+        exact, fast = alike(
+            library,
+            str(number),
+            says,
+            filters=parse_filters(kinds=[Kind.VIDEO]),
+            top=3,
+            apart=0.1,
+        )
+        for one, other in zip(exact, fast, strict=True):
+            expected = {each.segment for each in one.moments}
+            assert {each.segment for each in other.moments} == expected
+
+
+def test_where_the_chosen_rows_do_not_fill_the_list_all_are_scored(library, says, monkeypatch):
+    monkeypatch.setattr(firstpass, "BEST", 5)
+    asked = {"filters": parse_filters(kinds=[Kind.VIDEO])}
+    exact, fast = alike(library, "1", says, top=60, **asked)
+    assert len(exact) == len(fast) == 60
+
+
+def test_a_library_of_the_version_before_is_scored_exactly(tmp_path, says, monkeypatch):
+    monkeypatch.setattr(segments, "FACTS_FROM", 10**9)
+    made = Library.create(tmp_path / "library", FINGERPRINT)
+    made.add_root(b"/media")
+    moved = [replace(row(n), item=replace(row(n).item, root=b"/media")) for n in range(300)]
+    made.add(moved, made_vectors(300))
+    made.commit()
+    alike(Library.open(made.folder), "1", says)
+
+
+def test_a_damaged_vector_stops_the_search(library, says, tmp_path, monkeypatch):
+    import shutil
+
+    library.commit()
+    copy = shutil.copytree(library.folder, tmp_path / "copy")
+    monkeypatch.setattr(segments, "VERIFY_AT_OPEN", 0)
+    (path, *_) = sorted((copy / "segments").glob("*.faiss"))
+    data = bytearray(path.read_bytes())
+    data[-2 * DIM * 400 :] = b"\xff" * (2 * DIM * 400)  # NaN
+    path.write_bytes(data)
+    with pytest.raises(QvsearchError, match="damaged.*check --repair"):
+        search(Library.open(copy), "1", says, SearchOptions())
