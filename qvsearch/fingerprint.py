@@ -16,11 +16,13 @@ from qvsearch.models.weights import (
     DEFAULT_MODEL,
     DEFAULT_RERANKER,
     DEMO,
-    MODELS,
+    DEMO_RERANKER,
+    EMBEDDER,
     RERANKER,
     check_dim,
     fingerprint,
     resolve,
+    role_of,
 )
 from qvsearch.prompt import PROMPT_LAYOUT
 from qvsearch.types import Detail, Fingerprint, Hub, VideoMode
@@ -79,7 +81,10 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
     if Library.exists(folder):
         return open_library(folder, choice)
     find_targets([], paths)
-    weights = resolve(new_model(choice), choice.hub)
+    model = new_model(choice)
+    if role_of(model) == RERANKER:
+        raise QvsearchError(f"{model} embeds nothing; it is for: search --reranker")
+    weights = resolve(model, choice.hub)
     dim = check_dim(weights, choice.dim)
     made = fingerprint(weights, dim, new_detail(choice), new_video_mode(choice))
     return Library.create(folder, made)
@@ -118,13 +123,14 @@ def load_embedder(made: Fingerprint, choice: Choice) -> Embedder:
     return LocalEmbedder(model, choice.device, choice.dtype, made.dim)
 
 
-def find_reranker(model: str | None, choice: Choice) -> Callable[[], Reranker]:
-    """Fetch a reranker, a hub id, a local folder or the 2B one; return what loads it.
+def find_reranker(model: str | None, made: Fingerprint, choice: Choice) -> Callable[[], Reranker]:
+    """Fetch a reranker, a hub's id or a local folder, else the library's own; return what loads it.
 
-    Raises QvsearchError where it cannot be had, before anything else has cost its time.
+    A library of the demo's model has the demo's reranker, any other the 2B one. Raises
+    QvsearchError where it cannot be had, before anything else has cost its time.
     """
-    model = model or DEFAULT_RERANKER
-    if model == DEMO or (model in MODELS and MODELS[model].role != RERANKER):
+    model = model or (DEMO_RERANKER if made.model == DEMO else DEFAULT_RERANKER)
+    if role_of(model) == EMBEDDER:
         raise QvsearchError(f"{model} is no reranker; leave out --reranker, or name one")
     resolve(model, choice.hub)
 
