@@ -20,13 +20,14 @@ from qvsearch.models.weights import (
     DEFAULT_MODEL,
     DEFAULT_RERANKER,
     DEMO,
+    DEMO_RERANKER,
     EMBEDDER,
-    MODELS,
     RERANKER,
     Weights,
     check_dim,
     fingerprint,
     resolve,
+    role_of,
 )
 from qvsearch.prompt import PROMPT_LAYOUT
 from qvsearch.types import Detail, Dtype, Fingerprint, Hub, Precision, VideoMode
@@ -89,7 +90,10 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
     from qvsearch.changes import resolve as find_targets  # which queries need not wait for
 
     find_targets([], paths)
-    weights = resolve(new_model(choice), choice.hub)
+    model = new_model(choice)
+    if role_of(model) == RERANKER:
+        raise QvsearchError(f"{model} embeds nothing; it is for: search --reranker")
+    weights = resolve(model, choice.hub)
     dim = check_dim(weights, choice.dim)
     precision = _precision(choice.dtype) or Precision.FLOAT
     if precision == Precision.INT8:
@@ -167,7 +171,7 @@ def kept_embedder(folder: Path, choice: Choice) -> tuple[Kept, str]:
 
 def kept_reranker(model: str, choice: Choice) -> tuple[Kept, str]:
     """Return what a warm process is to keep loaded for `--rerank`, and the reranker's name."""
-    _, weights = _reranker(model, choice)
+    weights = _reranker(model, choice)
     return Kept(RERANKER, weights.revision, choice.device, choice.dtype), weights.name
 
 
@@ -227,13 +231,15 @@ def _kept(made: Fingerprint, choice: Choice) -> Kept:
     return Kept(EMBEDDER, made.revision, choice.device, choice.dtype or own)
 
 
-def find_reranker(model: str | None, choice: Choice) -> Callable[[], Reranker]:
-    """Fetch a reranker, a hub id, a local folder or the 2B one; return what loads it.
+def find_reranker(model: str | None, made: Fingerprint, choice: Choice) -> Callable[[], Reranker]:
+    """Fetch a reranker, a hub's id or a local folder, else the library's own; return what loads it.
 
-    It is that in a warm process where there is one. Raises QvsearchError where it cannot be had,
-    before anything else has cost its time.
+    A library of the demo's model has the demo's reranker, any other the 2B one. It is that in a
+    warm process where there is one. Raises QvsearchError where it cannot be had, before anything
+    else has cost its time.
     """
-    model, weights = _reranker(model, choice)
+    model = model or (DEMO_RERANKER if made.model == DEMO else DEFAULT_RERANKER)
+    weights = _reranker(model, choice)
 
     def load_here() -> Reranker:
         from qvsearch.backends.local import LocalReranker
@@ -247,12 +253,11 @@ def find_reranker(model: str | None, choice: Choice) -> Callable[[], Reranker]:
     return load
 
 
-def _reranker(model: str | None, choice: Choice) -> tuple[str, Weights]:
-    """Return a reranker's name and its files, downloading them if need be."""
-    model = model or DEFAULT_RERANKER
-    if model == DEMO or (model in MODELS and MODELS[model].role != RERANKER):
+def _reranker(model: str, choice: Choice) -> Weights:
+    """Return a reranker's files, downloading them if need be."""
+    if role_of(model) == EMBEDDER:
         raise QvsearchError(f"{model} is no reranker; leave out --reranker, or name one")
-    return model, resolve(model, choice.hub)
+    return resolve(model, choice.hub)
 
 
 def _check_revision(made: Fingerprint, choice: Choice) -> None:

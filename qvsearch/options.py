@@ -172,7 +172,7 @@ RerankOption = Annotated[
     typer.Option("--rerank", help="Let a reranker judge texts and pages, or all; auto if bare."),
 ]
 RerankTop = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Among how many of the first hits.")
+    int | None, typer.Option(min=1, metavar="N", help="Among how many of the first hits; else 20.")
 ]
 RerankBudget = Annotated[
     str | None, typer.Option(metavar="TIME", help="For how long, as 5s; then the rest stays.")

@@ -38,6 +38,26 @@ class Rerank:
     seconds: float | None = None
 
 
+def parse_rerank(
+    scope: RerankScope | None, top: int | None, budget: str | None, reranker: str | None
+) -> Rerank | None:
+    """Read the options of reranking; raises QvsearchError for a budget that is no time.
+
+    And for any of them without a scope, which asks for it.
+    """
+    seconds = parse_budget(budget)
+    if scope is not None:
+        return Rerank(scope, RERANK_TOP if top is None else top, seconds)
+    for option, value in (
+        ("--rerank-top", top),
+        ("--rerank-budget", budget),
+        ("--reranker", reranker),
+    ):
+        if value is not None:
+            raise QvsearchError(f"{option} says how to rerank; add --rerank, which asks for it")
+    return None
+
+
 def parse_budget(text: str | None, option: str = "--rerank-budget") -> float | None:
     """Return the seconds that `5s`, `1.5` or `2m` say; raises QvsearchError for anything else."""
     if text is None:
@@ -77,6 +97,17 @@ def rerank(
         )
         for number, block in enumerate(blocks)
     ]
+
+
+def both_judges(relevance: float, score: float) -> float:
+    """Return the relevance, 0 to 1, that a hit's own and the reranker's P(yes) make together.
+
+    It is the mean of their log-odds (the logarithmic opinion pool, Genest and Zidek 1986).
+    """
+    embedded, judged = (
+        evidence_of(min(max(each, 1 - SUREST), SUREST)) for each in (relevance, score)
+    )
+    return relevance_of((embedded + judged - evidence_of(YES)) / 2)
 
 
 def in_scope(segment: Segment, scope: RerankScope) -> bool:
@@ -131,11 +162,7 @@ def _scores(
 def _judged(hit: Hit, score: float | None) -> Hit:
     if score is None:
         return hit
-    embedded, judged = (
-        evidence_of(min(max(each, 1 - SUREST), SUREST)) for each in (hit.relevance, score)
-    )
-    evidence = (embedded + judged - evidence_of(YES)) / 2
-    return replace(hit, rerank_score=score, relevance=relevance_of(evidence))
+    return replace(hit, rerank_score=score, relevance=both_judges(hit.relevance, score))
 
 
 def _documents(

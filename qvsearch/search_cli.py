@@ -49,7 +49,7 @@ def search(
     duration: options.Duration = None,
     orientation: options.OrientationOption = None,
     rerank: options.RerankOption = None,
-    rerank_top: options.RerankTop = 20,
+    rerank_top: options.RerankTop = None,
     rerank_budget: options.RerankBudget = None,
     reranker: options.RerankerName = None,
     save_clips: options.SaveClips = None,
@@ -83,7 +83,7 @@ def search(
     from qvsearch.filters import parse_filters
     from qvsearch.fingerprint import Choice, find_reranker, open_library, query_embedder
     from qvsearch.library import library_folder
-    from qvsearch.rerank import Rerank, parse_budget
+    from qvsearch.rerank import parse_rerank
     from qvsearch.retrieve import SearchOptions, allowed_rows, answer
     from qvsearch.terms import parse_query
 
@@ -99,7 +99,7 @@ def search(
         like_weight=like_weight,
         not_weight=not_weight,
     )
-    seconds = parse_budget(rerank_budget)
+    judge = parse_rerank(rerank, rerank_top, rerank_budget, reranker)
     which = SearchOptions(
         top,
         parse_filters(
@@ -117,7 +117,7 @@ def search(
         _cut(all_, min_relevance),
         by_kind,
         not no_dedupe,
-        Rerank(rerank, rerank_top, seconds) if rerank else None,
+        judge,
         exact,
     )
     choice = Choice(model, None, None, device, dtype, hub)
@@ -130,7 +130,7 @@ def search(
         lambda: query_embedder(
             opened.fingerprint, choice, lambda seconds: _hint_warm(seconds, quiet)
         ),
-        find_reranker(reranker, choice) if rerank else None,
+        find_reranker(reranker, opened.fingerprint, choice) if judge else None,
         lambda skipped: output.hint(
             f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}", quiet
         ),

@@ -56,6 +56,15 @@ class Query:
                 raise QvsearchError(f"{option} {weight:g} is no weight; give a number above 0")
         if not all(each.strip() for each in self.without):
             raise QvsearchError("--not is empty; say in words what to leave out")
+        for what, text in (
+            ("the query", self.words or ""),
+            ("--instruction", self.instruction),
+            *(("--not", each) for each in self.without),
+        ):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:  # a byte of the terminal's that is no letter
+                raise QvsearchError(f"{what} is no UTF-8 text; write it anew") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The demo: the world is split honestly, the checkpoint knows it, the trainer repeats itself."""
 
+import json
 import math
 import os
 import re
@@ -15,10 +16,12 @@ import torch
 from safetensors.numpy import load_file
 
 from qvsearch import ingest
+from qvsearch.backends.local import LocalReranker
 from qvsearch.cli import main
 from qvsearch.demo.evaluate import (
     evaluate,
     evaluate_phrases,
+    evaluate_reranker,
     ndcg,
     separation,
 )
@@ -26,7 +29,7 @@ from qvsearch.demo.lessons import LESSONS, batches
 from qvsearch.demo.show import SCENE_SECONDS, write_world
 from qvsearch.demo.train import many_answers, train
 from qvsearch.demo.train_reranker import train as train_reranker
-from qvsearch.demo.verdicts import COURSES
+from qvsearch.demo.verdicts import TERMS
 from qvsearch.demo.verdicts import batches as verdict_batches
 from qvsearch.demo.world import (
     Part,
@@ -45,11 +48,11 @@ from qvsearch.demo.world import (
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters
 from qvsearch.library import Library
+from qvsearch.models.weights import DEMO_RERANKER, PACKAGED
 from qvsearch.retrieve import SearchOptions, search
 from qvsearch.types import Kind
 
 WHOLE, PARTS, _ = LESSONS
-DEMO = Path(__file__).parent.parent / "qvsearch" / "demo"
 
 # recall@1 and recall@5 that a user may count on; 0 where nothing is promised
 FLOORS = {
@@ -92,8 +95,18 @@ def test_areas_and_gains_are_what_they_are_by_hand():
     assert gained == pytest.approx((first + third) / (first + 1 / math.log2(3)))
 
 
-def test_the_checkpoint_is_small_enough_for_the_package():
-    assert sum(path.stat().st_size for path in (DEMO / "checkpoint").iterdir()) <= 6_000_000
+def test_the_reranker_orders_near_twins_of_texts_better_than_the_embedder(demo_embedder):
+    reranker = LocalReranker(DEMO_RERANKER, device="cpu")
+    figures = {each.task: each for each in evaluate_reranker(demo_embedder, reranker, count=40)}
+    notes = figures.pop("phrases to note")
+    assert notes.after > notes.before + 0.02
+    for other in figures.values():
+        assert other.after > other.before - 0.02
+
+
+@pytest.mark.parametrize("folder", PACKAGED)
+def test_the_checkpoints_are_small_enough_for_the_package(folder):
+    assert sum(path.stat().st_size for path in PACKAGED[folder][1].iterdir()) <= 6_000_000
 
 
 def test_no_trained_scene_is_held_out():
@@ -235,14 +248,15 @@ def test_the_trainer_repeats_itself_and_goes_on_from_a_checkpoint(tmp_path):
 
 
 def test_the_rerankers_trainer_repeats_itself(tmp_path):
+    short = [[replace(each, steps=1) for each in courses[-2:]] for courses in TERMS]
     for name in ("a", "b"):
-        train_reranker(tmp_path / name, courses=[replace(each, steps=1) for each in COURSES])
+        train_reranker(tmp_path / name, terms=short)
     a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b"))
     assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def test_a_verdict_says_whether_its_document_answers():
-    source = verdict_batches(COURSES[-1], np.random.default_rng(15))
+    source = verdict_batches(TERMS[0][-1], np.random.default_rng(15))
     verdicts = [verdict for batch in islice(source, 4) for verdict in batch]
     assert sum(each.fits for each in verdicts) * 2 == len(verdicts)
     assert not any(each.scene.held_out for each in verdicts)
@@ -301,6 +315,17 @@ def test_a_moment_is_found_in_the_second_it_was_drawn_at(shown):
     middle = (SCENE_SECONDS, 2 * SCENE_SECONDS)  # the clip's second scene is the one asked for
     assert middle[0] - 1 <= best.segment.start < best.segment.end <= middle[1] + 1
     assert Path(os.fsdecode(best.segment.item.location)).name == question.answer.name
+
+
+def test_a_library_of_the_demo_is_reranked_by_the_demos_reranker(shown, capfd):
+    folder, _ = shown
+    question = write_world(folder.parent / "once more")[0]
+    words = ["search", question.text, "-l", str(folder / "library"), "--all", "--json"]
+    assert main([*words, "--rerank", "all"]) == 0
+    hits = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert all(0 <= hit["rerank_score"] <= 1 for hit in hits)
+    assert Path(hits[0]["path"]).name == question.answer.name
+    assert hits[0]["rerank_score"] > 0.5
 
 
 def test_a_note_is_found_by_other_words_than_its_own(shown):

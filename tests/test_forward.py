@@ -59,7 +59,9 @@ def plain(model: Network, inputs: list[ModelInput]) -> np.ndarray:
 
 
 def fresh(folder: Path) -> Network:
-    return Network(folder, "cpu")
+    network = Network(folder, "cpu")
+    network.load_vision()
+    return network
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +212,7 @@ def test_a_querys_picture_goes_through_the_tower_once(tiny: Path) -> None:
     documents += [EmbedInput(images=(pixels(64, 64, number),)) for number in range(3)]
     alone = [LocalReranker(tiny, device="cpu").logits(query, [each])[0] for each in documents]
     patches = []
+    reranker.network.load_vision()
     reranker.network.model.visual.register_forward_pre_hook(
         lambda _, arguments: patches.append(len(arguments[0]))
     )

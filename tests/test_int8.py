@@ -130,8 +130,14 @@ def test_inputs_are_left_as_they_were():
     assert torch.equal(rows, before)
 
 
+def whole_model(folder, dtype):
+    network = Network(folder, "cpu", dtype)
+    network.load_vision()
+    return network.model
+
+
 def test_only_linear_layers_are_replaced_and_the_rest_is_float32(tiny, tmp_path):
-    plain, small = (Network(tiny, "cpu", dtype).model for dtype in (None, "int8"))
+    plain, small = (whole_model(tiny, dtype) for dtype in (None, "int8"))
     kinds = {type(module) for module in small.modules()}
     assert nn.Linear not in kinds
     assert {nn.Embedding, nn.LayerNorm, Int8Linear} <= kinds
@@ -146,7 +152,7 @@ def test_only_linear_layers_are_replaced_and_the_rest_is_float32(tiny, tmp_path)
 
 def test_a_checkpoint_in_bfloat16_is_the_same_in_float32_and_then_rounded(tmp_path):
     folder = write_checkpoint(tmp_path / "half", dtype=torch.bfloat16)
-    plain, small = (Network(folder, "cpu", dtype).model for dtype in (None, "int8"))
+    plain, small = (whole_model(folder, dtype) for dtype in (None, "int8"))
     quantise(plain)
     state = dict(plain.named_parameters()) | dict(plain.named_buffers())
     for name, value in (*small.named_parameters(), *small.named_buffers()):

@@ -189,9 +189,8 @@ def test_one_that_hangs_is_given_up_and_can_be_ended(process, tiny, local, monke
     asked = WarmEmbedder(connection, DIM, lambda: local)
     os.kill(process.pid, signal.SIGSTOP)
     try:
-        assert np.array_equal(
-            asked.embed([EmbedInput("a dog")]), local.embed([EmbedInput("a dog")])
-        )
+        here = asked.embed([EmbedInput("a dog")])
+        np.testing.assert_allclose(here, local.embed([EmbedInput("a dog")]), atol=1e-6)
         assert find_keeper(kept(tiny)) is None
         (found,) = processes.running()
         assert found == processes.Running(process.socket, process.pid)
@@ -505,7 +504,7 @@ def test_an_answer_that_is_none_costs_time_only(tiny, local, monkeypatch, answer
         embedder = WarmEmbedder(find_keeper(mine), DIM, load)
         for _ in range(2):
             found = embedder.embed([EmbedInput("a dog")])
-            assert np.array_equal(found, local.embed([EmbedInput("a dog")]))
+            np.testing.assert_allclose(found, local.embed([EmbedInput("a dog")]), atol=1e-6)
     assert loaded == [True]
 
 
@@ -573,7 +572,8 @@ def test_what_is_too_large_to_be_sent_is_embedded_here(tiny, local, monkeypatch)
     monkeypatch.setattr("qvsearch.messages.LARGEST_BODY", 1000)
     with answering(tiny, hello(tiny), waits_for_the_end) as mine:
         embedder = WarmEmbedder(find_keeper(mine), DIM, lambda: local)
-        assert np.array_equal(embedder.embed(list(inputs())), local.embed(list(inputs())))
+        found = embedder.embed(list(inputs()))
+        np.testing.assert_allclose(found, local.embed(list(inputs())), atol=1e-6)
 
 
 # ------------------------------------------------------------------ the hint

@@ -227,7 +227,10 @@ def test_an_unpinned_model_stays_at_the_commit_that_was_first_seen(hub: Hub, ask
     ("name", "way_out"),
     [
         (NAME, "name a copy: --model FOLDER; or try qvsearch with --model demo"),
-        (weights.DEFAULT_RERANKER, "name a copy: --reranker FOLDER"),
+        (
+            weights.DEFAULT_RERANKER,
+            "name a copy: --reranker FOLDER; or try qvsearch with --reranker demo-reranker",
+        ),
     ],
 )
 def test_without_a_network_a_sentence_says_what_to_do(ask: Ask, name: str, way_out: str) -> None:
@@ -387,7 +390,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused_with_the_reason(
 
 @pytest.mark.parametrize("name", ["2b", "./missing", "a/b/c", "\n", "-x/y", "http://a/b"])
 def test_a_name_that_can_be_no_model_is_said_without_asking_a_hub(name: str) -> None:
-    with pytest.raises(QvsearchError, match="it is neither 'demo', nor a folder that exists"):
+    with pytest.raises(QvsearchError, match="it is neither 'demo' nor 'demo-reranker', nor a"):
         resolve(name)
 
 
@@ -419,7 +422,11 @@ for model in list_models():
 """
     before = ask(OFFLINE + program)
     listed = [f"{name} {model.role} False" for name, model in MODELS.items()]
-    assert before.stdout.splitlines() == ["demo embedder True", *listed], before.stderr
+    assert before.stdout.splitlines() == [
+        "demo embedder True",
+        "demo-reranker reranker True",
+        *listed,
+    ], before.stderr
     ask(resolving(), hub)
     assert f"{NAME} embedder True" in ask(OFFLINE + program).stdout.splitlines()
 

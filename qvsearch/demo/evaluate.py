@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from qvsearch.backends.local import LocalEmbedder, LocalReranker, unit_rows
+from qvsearch.bank import queries
+from qvsearch.calibrate import calibrate
 from qvsearch.demo.words import Language
 from qvsearch.demo.world import (
     Part,
@@ -19,6 +21,7 @@ from qvsearch.demo.world import (
     change,
     draw,
     film,
+    hard_part,
     neighbour,
     note,
     phrase,
@@ -27,9 +30,10 @@ from qvsearch.demo.world import (
     scenes,
     swapped,
 )
-from qvsearch.models.weights import DEMO
+from qvsearch.models.weights import DEMO, DEMO_RERANKER
 from qvsearch.prompt import QUERY_INSTRUCTION
-from qvsearch.types import EmbedInput
+from qvsearch.rerank import RERANK_TOP, both_judges
+from qvsearch.types import EmbedInput, Kind
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -40,8 +44,7 @@ if TYPE_CHECKING:
 COUNT = 200
 SEED = 20_000  # the trainer counts from 0
 FAMILY = 8  # scenes of a library of near twins that differ from one scene, itself among them
-HARD = 40  # queries to it
-RERANKED = 20  # of the embedder's first hits
+HARD = 120  # queries to it
 CUT = 10  # of the nDCG
 
 
@@ -133,8 +136,9 @@ def evaluate_reranker(
 ) -> list[Reranked]:
     """Return what reranking the first hits does for `count` queries to a library of near twins.
 
-    Half of the queries are captions of one document, half are phrases that say two or three things
-    of one shape, which a twin whose shapes have exchanged them does not fit.
+    It is done as a search does it, which lets both judge. Half of the queries are captions of one
+    document, half are phrases that say two or three things of one shape, which a twin whose shapes
+    have exchanged them does not fit.
     """
     rng = np.random.default_rng(seed + 2)
     library = list(
@@ -144,17 +148,49 @@ def evaluate_reranker(
     )
     asked = [library[row] for row in rng.permutation(len(library))[:count]]
     captions = [(caption(scene, rng), [each == scene for each in library]) for scene in asked[::2]]
-    parts = [_hard_part(scene, rng) for scene in asked[1::2]]
+    parts = [hard_part(scene, rng) for scene in asked[1::2]]
     phrases = [(phrase(part, rng), [part.fits(each) for each in library]) for part in parts]
+    bank = embedder.embed([_query(text=text) for text in queries(DEMO)])
     figures = []
-    for document in ("image", "note"):
+    for kind, document in ((Kind.IMAGE, "image"), (Kind.TEXT, "note")):
         shown = [_shown(document, scene, rng) for scene in library]
-        vectors = embedder.embed(shown)
-        for name, queries in (("captions", captions), ("phrases", phrases)):
-            gains = [_reranked(embedder, reranker, text, vectors, shown, f) for text, f in queries]
-            before, after = np.mean(gains, axis=0)
+        twins = _Twins(embedder, reranker, kind, shown, bank)
+        for name, asks in (("captions", captions), ("phrases", phrases)):
+            before, after = np.mean([twins.gains(text, fits) for text, fits in asks], axis=0)
             figures.append(Reranked(f"{name} to {document}", float(before), float(after)))
     return figures
+
+
+class _Twins:
+    """Documents of one kind, with what they score anyway."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        reranker: Reranker,
+        kind: Kind,
+        documents: Sequence[EmbedInput],
+        bank: Vectors,
+    ) -> None:
+        self._embedder, self._reranker, self._documents = embedder, reranker, documents
+        self._vectors = embedder.embed(documents)
+        anyway = self._vectors @ bank.T
+        self._backgrounds = np.stack([anyway.mean(1), anyway.std(1)], axis=1)
+        self._kinds = np.full(len(documents), list(Kind).index(kind), np.uint8)
+
+    def gains(self, text: str, fitting: Sequence[bool]) -> tuple[float, float]:
+        """Return the nDCG of the documents for a query, before and after reranking."""
+        scores = self._vectors @ self._embedder.embed([_query(text=text)])[0]
+        found = calibrate(scores, self._kinds, self._backgrounds).relevance.astype(np.float64)
+        order = np.argsort(-found, kind="stable")
+        first = order[:RERANK_TOP]
+        judged = self._reranker.score(
+            EmbedInput(text=text), [self._documents[row] for row in first]
+        )
+        again = found.copy()
+        again[first] = [both_judges(*each) for each in zip(found[first], judged, strict=True)]
+        fits = np.array(fitting)
+        return ndcg(fits[order]), ndcg(fits[np.argsort(-again, kind="stable")])
 
 
 SAID = ("a background", "a colour", "a shape", "a coloured shape", "a thing and more")
@@ -197,29 +233,6 @@ def _family(first: Scene, rng: Generator) -> list[Scene]:
             family.append(near)
             near = first
     return family
-
-
-def _hard_part(scene: Scene, rng: Generator) -> Part:
-    while True:
-        part = random_part(scene, rng)
-        if part.background is None and (part.shape, part.colour, part.place).count(None) < 2:
-            return part
-
-
-def _reranked(
-    embedder: Embedder,
-    reranker: Reranker,
-    text: str,
-    vectors: Vectors,
-    documents: Sequence[EmbedInput],
-    fitting: Sequence[bool],
-) -> tuple[float, float]:
-    order = np.argsort(-(vectors @ embedder.embed([_query(text=text)])[0]), kind="stable")
-    first = order[:RERANKED]
-    judged = np.array(reranker.score(EmbedInput(text=text), [documents[row] for row in first]))
-    again = np.concatenate((first[np.argsort(-judged, kind="stable")], order[RERANKED:]))
-    fits = np.array(fitting)
-    return ndcg(fits[order]), ndcg(fits[again])
 
 
 def ndcg(fits: NDArray[np.bool_]) -> float:
@@ -271,17 +284,21 @@ def main() -> None:
     """Print the figures as tables, or as JSON."""
     parser = argparse.ArgumentParser(description="Measure checkpoints on the drawn world.")
     parser.add_argument("--model", default=DEMO, help="a checkpoint folder (default: the demo)")
-    parser.add_argument("--reranker", help="also this reranker's checkpoint folder")
+    parser.add_argument(
+        "--reranker", default=DEMO_RERANKER, help="its checkpoint folder (default: the demo's)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
     embedder = LocalEmbedder(arguments.model)
     tables: list[tuple[str, tuple[str, str], Sequence[Figure | Phrases | Reranked]]] = [
         (f"{COUNT} held-out scenes", ("recall@1", "recall@5"), evaluate(embedder)),
         ("phrases that say a part", ("AUC", "R-prec."), evaluate_phrases(embedder)),
+        (
+            f"nDCG@{CUT} among near twins",
+            ("before", "reranked"),
+            evaluate_reranker(embedder, LocalReranker(arguments.reranker)),
+        ),
     ]
-    if arguments.reranker is not None:
-        figures = evaluate_reranker(embedder, LocalReranker(arguments.reranker))
-        tables.append((f"nDCG@{CUT} among near twins", ("before", "reranked"), figures))
     for table in tables:
         if arguments.json:
             print("\n".join(json.dumps(figure._asdict()) for figure in table[2]))  # noqa: T201

@@ -1,8 +1,9 @@
 """Trains the demo reranker: `python -m qvsearch.demo.train_reranker FOLDER`, the same each time.
 
 It goes on from the demo embedder and learns P(yes) by binary cross-entropy, as the real reranker
-does: of words about one thing, then of all words, then of pictures and films. A reader that is
-thrown away names the document's scene, and another tells in what it agrees with the query.
+does: of words about one thing, then of all words, then of pictures and films, and at last of
+phrases that near twins answer differently. A reader that is thrown away names the document's scene,
+and another tells in what it agrees with the query.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from qvsearch.demo.readers import Comparer, Reader
 from qvsearch.demo.train import READER_WEIGHT, descend, hidden_states
-from qvsearch.demo.verdicts import COURSES, PIECES, Course, Verdict, batches, comparisons
+from qvsearch.demo.verdicts import PIECES, TERMS, Course, Verdict, batches, comparisons
 from qvsearch.demo.world import PLACES, answers
 from qvsearch.models.network import Network
 from qvsearch.models.weights import DEMO_FOLDER
@@ -34,7 +35,7 @@ FIXED = (RERANK_SYSTEM, RERANK_INSTRUCTION, "<Instruct>: ", "<Query>:", "<Docume
 
 
 def new_reranker(start: Path) -> Network:
-    """Load an embedder and give it the tokens of the reranker's prompt."""
+    """Load a checkpoint and give it the tokens of the reranker's prompt, if it has them not."""
     from tokenizers import AddedToken
 
     network = Network(start, "cpu")
@@ -71,29 +72,39 @@ def losses(
 
 def train(
     folder: Path,
-    start: Path = DEMO_FOLDER,
     seed: int = 0,
-    courses: Sequence[Course] = COURSES,
+    start: Path = DEMO_FOLDER,
+    first: int = 0,
+    terms: Sequence[Sequence[Course]] = TERMS,
 ) -> None:
-    """Train a reranker from an embedder's checkpoint and write it to `folder`."""
+    """Train a reranker from an embedder's checkpoint and write it to `folder`.
+
+    Or from a reranker's, with the terms from the number `first` on. A term goes on from the file
+    that the one before it wrote, and from nothing else.
+    """
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
-    torch.manual_seed(seed)
-    network = new_reranker(start)
-    dim = network.model.config.text_config.hidden_size
-    reader, comparer = Reader(dim), Comparer(dim, 1 + 2 * len(PLACES) + len(PIECES))
-    rng = np.random.default_rng([seed, 100])  # the embedder's are 0 to 3
-    each = chain.from_iterable(
-        islice(losses(network, reader, comparer, batches(course, rng)), course.steps)
-        for course in courses
-    )
-    steps = sum(course.steps for course in courses)
-    descend(network, [reader, comparer], each, steps, LEARNING_RATE, folder)
+    for number, courses in enumerate(terms[first:], first):
+        torch.manual_seed(seed)
+        rng = np.random.default_rng([seed, 100 + number])  # the embedder's are 0 to 4
+        network = new_reranker(start)
+        dim = network.model.config.text_config.hidden_size
+        reader, comparer = Reader(dim), Comparer(dim, 1 + 2 * len(PLACES) + len(PIECES))
+        each = chain.from_iterable(
+            islice(losses(network, reader, comparer, batches(course, rng)), course.steps)
+            for course in courses
+        )
+        steps = sum(course.steps for course in courses)
+        descend(network, [reader, comparer], each, steps, LEARNING_RATE, folder)
+        start = folder
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train the demo reranker on the drawn world.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--start", type=Path, default=DEMO_FOLDER, help="the embedder's checkpoint")
+    parser.add_argument(
+        "--start", type=Path, default=DEMO_FOLDER, help="a checkpoint, the embedder's by default"
+    )
+    parser.add_argument("--first", type=int, default=0, help="the first term to give it, from 0")
     parser.add_argument("--seed", type=int, default=0)
     train(**vars(parser.parse_args()))

@@ -20,6 +20,7 @@ from qvsearch.demo.world import (
     change,
     draw,
     film,
+    hard_part,
     neighbour,
     note,
     phrase,
@@ -47,12 +48,16 @@ class Course:
     told: float  # documents that are notes
     filmed: float  # documents that are films; all others are pictures
     pictured: float  # queries that have a picture
+    hard: float = 0.0  # queries that are phrases of what near twins exchange
 
 
-COURSES = (  # to compare one thing with one is learned first, and soon
-    Course(400, things=1, told=1.0, filmed=0.0, pictured=0.0),
-    Course(1100, things=3, told=1.0, filmed=0.0, pictured=0.0),
-    Course(1400, things=3, told=0.3, filmed=0.1, pictured=0.1),
+TERMS = (  # each of courses, and with a learning rate that rises and falls
+    (  # to compare one thing with one is learned first, and soon
+        Course(400, things=1, told=1.0, filmed=0.0, pictured=0.0),
+        Course(1100, things=3, told=1.0, filmed=0.0, pictured=0.0),
+        Course(1400, things=3, told=0.3, filmed=0.1, pictured=0.1),
+    ),
+    (Course(1000, things=3, told=0.45, filmed=0.03, pictured=0.03, hard=0.6),),
 )
 
 
@@ -118,6 +123,9 @@ def _verdicts(scene: Scene, course: Course, rng: Generator) -> list[Verdict]:
         start, thing = recoloured(scene, rng)
         query = EmbedInput(text=change(thing, rng), images=(draw(start, rng, width, height),))
         wrong = start if rng.random() < 0.3 else scene
+    elif kind < course.pictured + course.hard:
+        meant = hard_part(scene, rng)
+        query = EmbedInput(text=phrase(meant, rng))
     elif rng.random() < 0.4:
         query = EmbedInput(text=caption(scene, rng))
     else:

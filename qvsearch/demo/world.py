@@ -112,6 +112,14 @@ def random_part(scene: Scene, rng: Generator) -> Part:
     )
 
 
+def hard_part(scene: Scene, rng: Generator) -> Part:
+    """Return two or three things to say of one shape, which one with exchanged colours lacks."""
+    while True:
+        part = random_part(scene, rng)
+        if part.background is None and (part.shape, part.colour, part.place).count(None) < 2:
+            return part
+
+
 def random_scene(rng: Generator) -> Scene:
     """Return any scene, with as many things as not."""
     places = rng.permutation(list(PLACES))[: rng.integers(1, 4)]

@@ -13,11 +13,15 @@ from qvsearch.types import Detail, Fingerprint, Hub, Precision, VideoMode
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
 DEFAULT_RERANKER = "Qwen/Qwen3-VL-Reranker-2B"
 DEMO = "demo"
+DEMO_RERANKER = "demo-reranker"
 DEMO_FOLDER = Path(__file__).parent.parent / "demo" / "checkpoint"
+RERANKER_FOLDER = DEMO_FOLDER.with_name("reranker")
 SMALLEST_DIM = 64  # the model is trained for any dimension from here up
 
 EMBEDDER = "embedder"
 RERANKER = "reranker"
+
+PACKAGED = {DEMO: (EMBEDDER, DEMO_FOLDER), DEMO_RERANKER: (RERANKER, RERANKER_FOLDER)}
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -74,7 +78,7 @@ class ModelState:
 
 
 def resolve(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
-    """Return the checkpoint that a hub id, a local folder or `demo` names.
+    """Return the checkpoint that a hub id, a local folder or a name of PACKAGED stands for.
 
     A hub's model is downloaded from `hub` where no complete copy is on this disk; where one is, no
     network is used. Raises QvsearchError, with the way out, where there is no such checkpoint.
@@ -114,24 +118,32 @@ def has_hashes(model: str) -> bool:
     return found is not None and any(path.is_symlink() for path in found.folder.iterdir())
 
 
+def role_of(model: str) -> str | None:
+    """Return what a model that qvsearch knows by name is for; None of any other."""
+    if model in PACKAGED:
+        return PACKAGED[model][0]
+    return MODELS[model].role if model in MODELS else None
+
+
 def list_models() -> list[ModelState]:
-    """Return the models that qvsearch was written for, the demo first; no network is used."""
-    demo_dim = hidden_size(Weights(DEMO_FOLDER, DEMO, ""))
-    states = [
-        ModelState(
-            name=DEMO,
-            role=EMBEDDER,
-            parameters=checkpoint.count_parameters(DEMO_FOLDER),
-            dim=demo_dim,
-            size=sum(path.stat().st_size for path in DEMO_FOLDER.iterdir()),
-            folder=DEMO_FOLDER,
+    """Return the models that qvsearch was written for, the demo's first; no network is used."""
+    states = []
+    for name, (role, folder) in PACKAGED.items():
+        states.append(
+            ModelState(
+                name=name,
+                role=role,
+                parameters=checkpoint.count_parameters(folder),
+                dim=hidden_size(Weights(folder, name, "")) if role == EMBEDDER else None,
+                size=sum(path.stat().st_size for path in folder.iterdir()),
+                folder=folder,
+            )
         )
-    ]
     for name, known in MODELS.items():
         found = _present(name)
-        folder = None if found is None else found.folder
+        place = None if found is None else found.folder
         size = 2 * known.parameters  # published as bfloat16
-        states.append(ModelState(name, known.role, known.parameters, known.dim, size, folder))
+        states.append(ModelState(name, known.role, known.parameters, known.dim, size, place))
     return states
 
 
@@ -177,14 +189,15 @@ def fingerprint(
 
 def _present(model: str) -> Weights | None:
     """Return a complete checkpoint that is on this disk; None for a hub's that is not."""
-    if model == DEMO or Path(model).is_dir():
-        folder = DEMO_FOLDER if model == DEMO else Path(model).resolve()
+    if model in PACKAGED or Path(model).is_dir():
+        folder = PACKAGED[model][1] if model in PACKAGED else Path(model).resolve()
+        name = model if model in PACKAGED else str(folder)
         checkpoint.check_folder(folder)
-        return Weights(folder, DEMO if model == DEMO else str(folder), checkpoint.digest(folder))
+        return Weights(folder, name, checkpoint.digest(folder))
     if not _HUB_ID.fullmatch(model):
         raise QvsearchError(
-            f"no model {model!r}: it is neither {DEMO!r}, nor a folder that exists, nor a hub's"
-            f" OWNER/NAME such as {DEFAULT_MODEL}"
+            f"no model {model!r}: it is neither {' nor '.join(map(repr, PACKAGED))}, nor a folder"
+            f" that exists, nor a hub's OWNER/NAME such as {DEFAULT_MODEL}"
         )
     found = hubs.find(model, _pinned(model))
     if found is None:
@@ -209,11 +222,9 @@ def _pinned(model: str) -> str | None:
 
 
 def _way_out(model: str) -> str:
-    known = MODELS.get(model)
-    is_reranker = known is not None and known.role == RERANKER
-    option = "--reranker" if is_reranker else "--model"
-    demo = "" if is_reranker else f"; or try qvsearch with {option} {DEMO}"
+    is_reranker = role_of(model) == RERANKER
+    option, demo = ("--reranker", DEMO_RERANKER) if is_reranker else ("--model", DEMO)
     return (
         f"where there is a network, run: qvsearch models pull {model};"
-        f" or name a copy: {option} FOLDER{demo}"
+        f" or name a copy: {option} FOLDER; or try qvsearch with {option} {demo}"
     )
