@@ -399,7 +399,7 @@ def test_a_reranker_is_kept_as_well(tiny, monkeypatch):
     compute = keeper.load(keeper.Order(mine, str(tiny), "", 600))
     query, *documents = inputs()
     with keeping(tiny, compute, RERANKER):
-        reranker = find_reranker(str(tiny), ACTED)()
+        reranker = find_reranker(str(tiny), made_with(tiny), ACTED)()
         assert isinstance(reranker, WarmReranker)
         found = reranker.score(query, documents)
     expected = LocalReranker(tiny, "cpu").score(query, documents)
