@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 EXACT_UP_TO = 200_000  # rows are scored exactly, all of them: that takes a tenth of a second
 BEST = 1000  # rows of each kind that get an exact score
 REST = 1 << 16  # of the other rows of a kind: their guesses tell how all of them score
+REACH = 3.0  # spreads of the guesses' errors: one guess of 700 is further below the score
 _PROBE = 16  # of so many guesses one tells from where on the best are
 
 
@@ -63,11 +64,12 @@ def rank_best(library: Library, asked: Sequence[Asked], mask: NDArray[np.bool_])
         for exact in (rows, sample.rows):
             found.judge(exact, scores[exact])
         judged.append(Judged(each.term, scores, found, each.vectors))
-    left = [
-        (each.term, each.calibrated.evidence_at(guessed.scores[following], following))
+    guesses = [
+        (each.term, each.calibrated.evidence_at(guessed.most(following, kinds, each), following))
         for each, guessed in zip(judged, rough, strict=True)
     ]
-    return ranking_of(judged, float(pooled(left).max(initial=-np.inf)))
+    left = zip(following.tolist(), pooled(guesses).tolist(), strict=True)
+    return ranking_of(judged, tuple(left))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,13 @@ class Rough:
     scores: Vectors
     evidence: Vectors
     errors: dict[int, Vectors]
+
+    def most(self, rows: NDArray[np.int64], kinds: NDArray[np.uint8], judged: Judged) -> Vectors:
+        """Return what rows may score that counts most, or least of what is to be left out."""
+        spreads = [self.errors[code].std() for code in kinds[rows].tolist()]
+        reach = np.copysign(REACH * np.array(spreads, np.float32), judged.term.weight)
+        found: Vectors = self.scores[rows] + reach
+        return found
 
 
 def _guessed(library: Library, asked: Asked, exact: Vectors) -> Rough:

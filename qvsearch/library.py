@@ -242,6 +242,11 @@ class Library:
         """Return about what `scores` does, much faster in a large library; 0 where no row lives."""
         return self._rows.guesses(query)
 
+    @property
+    def has_signs(self) -> bool:
+        """Whether `guesses` differ from `scores`, for some rows at least."""
+        return self._rows.has_signs
+
     def pick(self, rows: NDArray[np.int64]) -> FaissStore:
         """Return a store of the vectors of live rows, in order."""
         return self._rows.pick(rows)

@@ -13,6 +13,8 @@ from qvsearch.calibrate import Calibrated, calibrate
 from qvsearch.combine import combine
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qvsearch.library import Library
     from qvsearch.terms import Term
     from qvsearch.types import Embedder, Vectors
@@ -42,13 +44,17 @@ class Ranking:
 
     `evidence` (n,) is log-odds that a row answers; `scores` (n,) are cosines, the weighted mean
     over what is looked for. `terms` holds what each term of the query made of the rows. Rows that
-    are not judged are at -inf as well, and about `bound` at most.
+    are not judged are at -inf as well; `left` has the best of each kind, (row, evidence at most).
     """
 
     evidence: Vectors
     scores: Vectors
     terms: tuple[Judged, ...]
-    bound: float = -np.inf
+    left: tuple[tuple[int, float], ...] = ()
+
+    def bound(self, mask: NDArray[np.bool_]) -> float:
+        """Return the most evidence that the mask's rows may have that are not judged, or -inf."""
+        return max((evidence for row, evidence in self.left if mask[row]), default=-np.inf)
 
     def judge(self, library: Library, rows: Sequence[int]) -> None:
         """Judge those of the rows that are not judged yet."""
@@ -79,11 +85,11 @@ def rank_rows(library: Library, asked: Sequence[Asked]) -> Ranking:
     return ranking_of([_judged(library, each) for each in asked])
 
 
-def ranking_of(judged: Sequence[Judged], bound: float = -np.inf) -> Ranking:
+def ranking_of(judged: Sequence[Judged], left: tuple[tuple[int, float], ...] = ()) -> Ranking:
     """Return what several terms make of the rows together."""
     evidence = pooled([(each.term, each.calibrated.evidence) for each in judged])
     scores = mean_score([(each.term, each.scores) for each in judged])
-    return Ranking(evidence, scores, tuple(judged), bound)
+    return Ranking(evidence, scores, tuple(judged), left)
 
 
 def pooled(found: Sequence[tuple[Term, Vectors]]) -> Vectors:

@@ -113,7 +113,11 @@ def answer(
     else:
         ranking = rank_best(library, asked, mask)
         blocks = found(ranking)
-        if any(_may_lack(block, count, ranking.bound, least) for block in blocks):
+        bounds = map(ranking.bound, masks)
+        if any(
+            _may_lack(block, count, bound, least)
+            for block, bound in zip(blocks, bounds, strict=True)
+        ):
             # so many are asked for, or copies, or of one item, that more rows must be judged
             blocks = found(rank_rows(library, asked))
     if judge is not None and load_reranker is not None:
@@ -122,7 +126,9 @@ def answer(
 
 
 def _may_lack(block: Sequence[Hit], count: int, bound: float, least: float) -> bool:
-    """Whether a row that was not judged, of evidence `bound`, might be among the hits of a list."""
+    """Whether a row not judged, of evidence `bound` at most, might be among the hits of a list."""
+    if bound == -np.inf:
+        return False  # all are judged
     if len(block) < count:
         return bound >= least
     return block[-1].relevance < relevance_of(bound)

@@ -215,6 +215,11 @@ class Rows:
         found[~self.segments.live] = 0
         return found[: len(self.arrays.kinds)]
 
+    @property
+    def has_signs(self) -> bool:
+        """Whether `guesses` are guesses, of some rows at least."""
+        return any(part.signs is not None for part in self._parts)
+
     def pick(self, rows: NDArray[np.int64]) -> FaissStore:
         """Return a store of the vectors of live rows, in order."""
         codes = np.empty((len(rows), self.dim), dtype=np.float16)

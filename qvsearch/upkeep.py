@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch import options, output
+from qvsearch.errors import QvsearchError
 
 if TYPE_CHECKING:
     from qvsearch.library import Library
@@ -51,6 +52,9 @@ def check(
     repair: Annotated[
         bool, typer.Option("--repair", help="Keep what is sound; `index` embeds the rest again.")
     ] = False,
+    recall: Annotated[
+        bool, typer.Option("--recall", help="Measure instead what a first pass misses here.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Read every byte of the library and say what is wrong with it.
@@ -58,7 +62,13 @@ def check(
     \b
     qvsearch check
     qvsearch check --repair && qvsearch index ~/Photos
+    qvsearch check --recall
     """  # noqa: D301
+    if recall and repair:
+        raise QvsearchError("--recall only measures and --repair changes files; ask for one")
+    if recall:
+        _show_recall(_open(library), json)
+        return
     from qvsearch import repair as files
     from qvsearch.library import library_folder
 
@@ -134,6 +144,29 @@ def _show_fields(library: "Library", json: bool) -> None:
     from qvsearch.tables import print_fields
 
     print_fields(fields)
+
+
+def _show_recall(library: "Library", json: bool) -> None:
+    from qvsearch.recall import NOISE, measure_recall, recall_record
+
+    found = measure_recall(library)
+    if json:
+        output.write_json([recall_record(found)])
+        return
+    output.line(
+        f"recall@10 {found.recall_at_10:.4f}: of the ten best files by exact search, the share that"
+        " a first pass finds"
+    )
+    output.line(
+        f"{found.stored_queries + found.generic_queries:,} queries of {found.rows:,} rows:"
+        f" {found.stored_queries:,} rows with noise of {NOISE:g} times their length,"
+        f" {found.generic_queries:,} generic queries"
+    )
+    output.line(f"relevance of what is found differs by at most {found.relevance_apart:.4f}")
+    output.line(
+        f"a query takes {found.first_pass_ms:.1f} ms with a first pass,"
+        f" {found.exact_ms:.1f} ms exactly (medians)"
+    )
 
 
 def _open(name: str | None) -> "Library":

@@ -13,8 +13,8 @@ FLOORS = [
     "backends media models stores",
     "backgrounds catalogue failures library lock manifest repair rows segments sidecar",
     "agreement bank batches changes demo doctor duplicates estimate explanation fingerprint"
-    " firstpass hits ingest keeper lookalikes missing pairs ranking rerank retrieve run sameness"
-    " status terms warm",
+    " firstpass hits ingest keeper lookalikes missing pairs ranking recall rerank retrieve run"
+    " sameness status terms warm",
     "__main__ cli duplicates_cli models_cli options report search_cli tables upkeep warm_cli",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

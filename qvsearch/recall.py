@@ -1,0 +1,133 @@
+"""How much of what exact search finds the first pass leaves, on a library's own rows.
+
+It loads no model: it asks for stored rows, made noisy, and for the bank's generic queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import islice
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.calibrate import relevance
+from qvsearch.errors import QvsearchError
+from qvsearch.firstpass import rank_best
+from qvsearch.hits import best_rows
+from qvsearch.ranking import Asked, rank_rows
+from qvsearch.segments import FACTS_FROM
+from qvsearch.terms import Term
+
+if TYPE_CHECKING:
+    from qvsearch.library import Library
+    from qvsearch.ranking import Ranking
+    from qvsearch.types import Vectors
+
+ANSWERS = 10  # files of which a query's recall is told
+STORED = 50  # rows that are asked for
+NOISE = 0.5  # as long as that, where a row is of length 1: the query's cosine with it is about 0.9
+_SEED = 10  # of the noise: a library is asked the same whenever it is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """What came of asking both ways, for the ten best files each.
+
+    `recall_at_10` is the mean share of a query's that the first pass finds, or others as good;
+    `relevance_apart` the largest difference in a found file's relevance. Times are medians.
+    """
+
+    rows: int
+    stored_queries: int
+    generic_queries: int
+    recall_at_10: float
+    relevance_apart: float
+    first_pass_ms: float
+    exact_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What came of one query."""
+
+    recall: float
+    relevance_apart: float
+    first_pass_ms: float
+    exact_ms: float
+
+
+def measure_recall(library: Library) -> Recall:
+    """Compare a search that a first pass precedes with an exact one, whatever the library's size.
+
+    Raises QvsearchError where the library is empty or no first pass is kept for any of its files,
+    or where a stored vector is damaged.
+    """
+    if not len(library):
+        raise QvsearchError(
+            f"the library {library.folder} is empty; fill it with: qvsearch index FOLDER"
+        )
+    if not library.has_signs:
+        raise QvsearchError(
+            f"the library {library.folder} has {len(library):,} rows and nothing for a first pass,"
+            " so that all its searches are exact; `qvsearch index` keeps what one needs for files"
+            f" of {FACTS_FROM:,} vectors or more"
+        )
+    # what is read only once is no query's time, and a damaged vector is named before it is asked
+    _compared(library, np.eye(1, library.fingerprint.dim, dtype=np.float32)[0], exact_first=True)
+    stored, generic = stored_queries(library), library.bank
+    queries = stored if generic is None else np.concatenate([stored, generic])
+    # by turns, because the second way finds more in the machine's caches
+    found = [_compared(library, each, exact_first=n % 2 > 0) for n, each in enumerate(queries)]
+    return Recall(
+        rows=len(library),
+        stored_queries=len(stored),
+        generic_queries=len(queries) - len(stored),
+        recall_at_10=float(np.mean([each.recall for each in found])),
+        relevance_apart=max(each.relevance_apart for each in found),
+        first_pass_ms=float(np.median([each.first_pass_ms for each in found])),
+        exact_ms=float(np.median([each.exact_ms for each in found])),
+    )
+
+
+def recall_record(found: Recall) -> dict[str, object]:
+    """Return what `check --recall --json` says."""
+    return {name: round(value, 6) for name, value in asdict(found).items()}
+
+
+def stored_queries(library: Library) -> Vectors:
+    """Return the vectors (m, dim) of rows taken evenly, each turned a little at random."""
+    rows = np.flatnonzero(library.segments.live)
+    rows = rows[np.linspace(0, len(rows) - 1, min(STORED, len(rows))).astype(np.intp)]
+    vectors = library.vectors(rows.tolist())
+    noise = np.random.default_rng(_SEED).standard_normal(vectors.shape, np.float32)
+    vectors += NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    turned: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return turned
+
+
+def _compared(library: Library, query: Vectors, *, exact_first: bool) -> _Compared:
+    """Ask one query (dim,) both ways; of copies, which are as good as each other, any counts."""
+    live = library.columns.live
+    asked = [Asked(Term("", (), 1.0), query[None])]
+
+    def ask(rank: Callable[[], Ranking]) -> tuple[Vectors, list[int], float]:
+        start = perf_counter()
+        ranking = rank()
+        best = list(islice(best_rows(library, ranking, live, -np.inf), ANSWERS))
+        return ranking.evidence, best, 1000 * (perf_counter() - start)
+
+    ways = [lambda: rank_best(library, asked, live), lambda: rank_rows(library, asked)]
+    if exact_first:
+        exact, fast = ask(ways[1]), ask(ways[0])
+    else:
+        fast, exact = ask(ways[0]), ask(ways[1])
+    (guessed, found, first_pass_ms), (evidence, best, exact_ms) = fast, exact
+    return _Compared(
+        float((evidence[found] >= evidence[best[-1]]).sum() / len(best)),
+        float(np.abs(relevance(guessed[found]) - relevance(evidence[found])).max()),
+        first_pass_ms,
+        exact_ms,
+    )
