@@ -215,16 +215,17 @@ def upstream_embedder(setting: Setting) -> tuple[Embed, torch.nn.Module]:
     embedder = published(setting, "qwen3_vl_embedding").Qwen3VLEmbedder(
         str(setting.folder), max_pixels=setting.max_pixels, dtype=setting.dtype
     )
-    return (
-        in_batches(lambda items: array(embedder.process([each.named() for each in items]))),
-        embedder.model,
-    )
+    embedder.model.to(setting.device)  # it takes a GPU wherever there is one
+    embed = in_batches(lambda items: array(embedder.process([each.named() for each in items])))
+    return embed, embedder.model
 
 
 def upstream_reranker(setting: Setting) -> tuple[Score, torch.nn.Module]:
     reranker = published(setting, "qwen3_vl_reranker").Qwen3VLReranker(
         str(setting.folder), max_pixels=setting.max_pixels, dtype=setting.dtype
     )
+    reranker.model.to(setting.device)
+    reranker.score_linear.to(setting.device)
     plain = reranker.tokenize
 
     def tokenize(pairs: list) -> object:

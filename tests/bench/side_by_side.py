@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -33,7 +32,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+sys.path.insert(0, str(Path(__file__).parent.parent))
 from contenders import EMBEDDERS, RERANKERS, Absent, Item, Setting, share
 from reference import (
     TINY_TEXT,
@@ -45,14 +44,19 @@ from reference import (
     write_checkpoint,
 )
 
+from qvsearch.errors import QvsearchError
+from qvsearch.models.network import pick_device
+
 MAX_PIXELS = 768 * 1024  # the budget of detail medium
+TABLES = ["embed", "rerank"]
+NOT_MEASURED = ("folder", "repeats", "tables")  # options that change nothing of what is measured
 SIDES = {56: (224, 256), 100: (320, 320), 256: (512, 512), 580: (640, 928)}  # of a photo's tokens
 # what is embedded or judged, in tokens beside those of the prompt: texts, and photos as minus
 EMBEDDED = [23, 31, 40, 48, 60, 75, 90, 110, 135, 160, 190, 240, 300]
 EMBEDDED += [-56, -56, -56, -56, -100, -100, -100, -256, -256, -256, -256, -580, -580]
 DOCUMENTS = [*range(30, 240, 15), -56, -56, -100, -100, -256, -256]
 QUERY = Item("a dog on a beach at sunset")
-WORDS = "a dog on a beach at sunset".split()
+WORDS = ["a", "dog", "on", "the", "beach", "at", "sunset"]
 FIRST = ("upstream", "transformers")  # with whose vectors all others are compared
 
 Ways = dict[str, Callable[[], np.ndarray]]
@@ -95,12 +99,12 @@ def product_rate(setting: Setting, clock: Callable[[], float]) -> float:
     rows = 512 if setting.device == "cpu" else 8192
     placed = {"device": setting.device, "dtype": setting.dtype}
     states, weights = torch.randn(rows, 2048, **placed), torch.randn(6144, 2048, **placed)
-    for times in (1, 4):  # once for nothing
+    for times in (1, 2):  # once for nothing
         start = clock()
         for _ in range(times):
             found = torch.nn.functional.linear(states, weights)
         float(found[0, 0])  # waits for a GPU
-    return 4 * 2 * states.numel() * len(weights) / (clock() - start)
+    return 2 * 2 * states.numel() * len(weights) / (clock() - start)
 
 
 def products_of(model: torch.nn.Module, run: Callable[[], object]) -> int:
@@ -191,9 +195,8 @@ def spread(values: Sequence[float], digits: int) -> str:
     return f"{middle:8.{digits}f}{f'({least:.{digits}f} to {most:.{digits}f})':>18}"
 
 
-def report(kept: Kept, products: int) -> None:
+def report(runs: Sequence[dict], products: int) -> None:
     """Print a line a contender; ratios are those of each repetition."""
-    runs = kept.repetitions
     rates = [rate for run in runs for rate in run["rates"]]
     print(
         f"  {len(runs)} repetitions, a product's rate {statistics.median(rates) / 1e9:.0f}", end=""
@@ -237,21 +240,14 @@ def compare(
     name: str, ways: Ways, products: int, setting: Setting, arguments: argparse.Namespace
 ) -> None:
     """Let the contenders take turns until there are enough repetitions, and print the table."""
-    told = {key: str(value) for key, value in sorted(vars(arguments).items()) if key in TOLD}
+    told = {key: str(value) for key, value in vars(arguments).items() if key not in NOT_MEASURED}
     kept = Kept(setting.folder.parent / f"{name}.json", told | {"contenders": list(ways)})
     by_process = arguments.threads == 1 and setting.device == "cpu"
     clock = time.process_time if by_process else time.perf_counter
     for turn in range(len(kept.repetitions), arguments.repeats):
+        print(f"  {name}: repetition {turn + 1} of {arguments.repeats}", file=sys.stderr)
         kept.add(take_turns(ways, turn, setting, clock))
-        report(kept, products)
-    if len(kept.repetitions) > arguments.repeats or not arguments.repeats:
-        report(kept, products)
-
-
-# the options that change what is measured
-TOLD = (
-    """text_layers vision_layers tiny every sizes device dtype threads upstream without""".split()
-)
+    report(kept.repetitions, products)
 
 
 def measure_embedding(setting: Setting, arguments: argparse.Namespace) -> None:
@@ -260,9 +256,7 @@ def measure_embedding(setting: Setting, arguments: argparse.Namespace) -> None:
     loaded = load(EMBEDDERS, setting, arguments.without)
     run, model = loaded.get("transformers") or EMBEDDERS["transformers"](setting)
     products = products_of(model, lambda: run(items, 1))
-    sizes = dict.fromkeys(
-        len(items) if size == "all" else min(int(size), len(items)) for size in arguments.sizes
-    )
+    sizes = dict.fromkeys(min(size or len(items), len(items)) for size in arguments.sizes)
     ways = {
         f"{name}, {size}": lambda run=run, size=size: run(items, size)
         for name, (run, _) in loaded.items()
@@ -286,14 +280,12 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     weights = folder / "weights"
     shape = f"{arguments.text_layers} {arguments.vision_layers} {arguments.tiny}"
     written = folder / "weights.txt"  # last of all, so that half a checkpoint is not taken
-    if not written.exists() or written.read_text() != shape:
+    if not written.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(arguments, weights)
         written.write_text(shape)
-    if arguments.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = (
-            ""  # which the published classes take where they see it
-        )
+    if written.read_text() != shape:
+        sys.exit(f"{weights} has other layers; give another --folder")
     torch.set_num_threads(arguments.threads)
     setting = Setting(
         weights, MAX_PIXELS, arguments.device, getattr(torch, arguments.dtype), arguments.upstream
@@ -307,18 +299,32 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         measure_reranking(setting, arguments)
 
 
+def positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
+
+
+def batch_size(word: str) -> int | None:
+    """Read how many items go at a time; None is all."""
+    return None if word == "all" else positive(word)
+
+
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Measure qvsearch beside others.")
     parser.add_argument("--upstream", type=Path, help="a checkout of QwenLM/Qwen3-VL-Embedding")
     parser.add_argument("--folder", type=Path, help="keeps weights and times; else temporary")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--every", type=int, default=2, help="1 takes all 26 items, 2 half of them")
-    parser.add_argument("--sizes", nargs="+", default=["1", "8"], help="such as: 1 4 8 all")
-    parser.add_argument("--text-layers", type=int, default=4)
-    parser.add_argument("--vision-layers", type=int, default=3)
-    parser.add_argument("--without", nargs="*", default=[], choices=EMBEDDERS)
-    parser.add_argument("--tables", nargs="+", default=["embed", "rerank"])
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=positive, default=5)
+    parser.add_argument("--every", type=positive, default=2, help="1 takes all 26 items, 2 half")
+    parser.add_argument(
+        "--sizes", nargs="+", type=batch_size, default=[1, 8], help="of batches, as in: 1 4 8 all"
+    )
+    parser.add_argument("--text-layers", type=positive, default=4)
+    parser.add_argument("--vision-layers", type=positive, default=3)
+    parser.add_argument("--without", nargs="+", default=[], choices=EMBEDDERS)
+    parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
+    parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--tiny", action="store_true", help="narrow layers, to try the command")
@@ -328,7 +334,11 @@ def options() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> None:
     arguments = options().parse_args(words)
     with tempfile.TemporaryDirectory() as temporary:
-        measure(arguments, arguments.folder or Path(temporary))
+        try:
+            pick_device(arguments.device)
+            measure(arguments, arguments.folder or Path(temporary))
+        except QvsearchError as error:
+            sys.exit(str(error))
 
 
 if __name__ == "__main__":
