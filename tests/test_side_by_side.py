@@ -42,15 +42,16 @@ def test_qvsearch_and_plain_transformers_take_turns(side_by_side, tmp_path, caps
     assert max(apart) < 1e-4
     assert "upstream is left out: no --upstream is given" in printed
 
-    times = json.loads((tmp_path / "embed.json").read_text())["repetitions"]
+    (path,) = tmp_path.glob("embed-*.json")
+    times = json.loads(path.read_text())["repetitions"]
     side_by_side.main([*words[:-1], "2", "--tables", "embed"])  # goes on, and measures one more
-    kept = json.loads((tmp_path / "embed.json").read_text())["repetitions"]
+    kept = json.loads(path.read_text())["repetitions"]
     assert kept[:1] == times
     assert len(kept) == 2
     assert "2 repetitions" in capsys.readouterr().out
 
-    with pytest.raises(SystemExit, match="has other options"):
-        side_by_side.main([*words, "--threads", "2"])
+    with pytest.raises(SystemExit, match="has other layers"):
+        side_by_side.main([*words, "--text-layers", "3"])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ What was built and measured is kept in `--folder`; with the same options a later
 import argparse
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -157,7 +158,8 @@ TRUTH, OURS = "IndexFlatIP", ("qvsearch, exact", "qvsearch, first pass")
 def build(folder, rows, name):
     """Build what a contender keeps; return the seconds."""
     kept, make, _ = CONTENDERS[name]
-    (folder / kept).mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / kept, ignore_errors=True)  # of a build that was ended
+    (folder / kept).mkdir(parents=True)
     chunks = Chunks(rows)
     started = time.perf_counter()
     make(folder / kept, chunks)
@@ -242,6 +244,8 @@ def main(words=None):
     elif asked.step == "contend":
         print(json.dumps(contend(asked.folder, asked.one)))
     else:
+        if min(asked.rows) < 1000:
+            parser.error(f"{min(asked.rows)} rows are too few to measure; take 1000 or more")
         names = [name for name in CONTENDERS if name not in asked.without]
         for name in [name for name in names if name in NEEDS]:
             if importlib.util.find_spec(NEEDS[name]) is None:

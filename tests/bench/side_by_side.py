@@ -25,6 +25,7 @@ import statistics
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -172,17 +173,14 @@ def agree(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 class Kept:
-    """Repetitions in a file, so that a run that was ended goes on."""
+    """Repetitions in a file of these options alone, so that a run that was ended goes on."""
 
-    def __init__(self, path: Path, told: dict) -> None:
-        """Read what was measured with these options; refuse what was with others."""
-        self.path, self.told = path, told
+    def __init__(self, folder: Path, name: str, told: dict) -> None:
+        digest = zlib.crc32(json.dumps(told, sort_keys=True).encode())
+        self.path, self.told = folder / f"{name}-{digest:08x}.json", told
         self.repetitions: list[dict] = []
-        if path.exists():
-            kept = json.loads(path.read_text())
-            if kept["told"] != told:
-                sys.exit(f"{path} has other options, {kept['told']}; give another --folder")
-            self.repetitions = kept["repetitions"]
+        if self.path.exists():
+            self.repetitions = json.loads(self.path.read_text())["repetitions"]
 
     def add(self, repetition: dict) -> None:
         self.repetitions.append(repetition)
@@ -241,7 +239,7 @@ def compare(
 ) -> None:
     """Let the contenders take turns until there are enough repetitions, and print the table."""
     told = {key: str(value) for key, value in vars(arguments).items() if key not in NOT_MEASURED}
-    kept = Kept(setting.folder.parent / f"{name}.json", told | {"contenders": list(ways)})
+    kept = Kept(setting.folder.parent, name, told | {"contenders": list(ways)})
     by_process = arguments.threads == 1 and setting.device == "cpu"
     clock = time.process_time if by_process else time.perf_counter
     for turn in range(len(kept.repetitions), arguments.repeats):
