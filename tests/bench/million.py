@@ -59,7 +59,7 @@ def queries_of(rows, rng, count):
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def fill(folder, rows, mixed):
+def fill(folder, rows, mixed, chunks=None):
     from qvsearch.library import Library
     from qvsearch.types import Fingerprint, Item, Kind, Segment
 
@@ -68,7 +68,7 @@ def fill(folder, rows, mixed):
     rng = np.random.default_rng(1)
     number = 0
     kept = []
-    for chunk in vectors(rows):
+    for chunk in chunks or vectors(rows):
         if not number:
             library.set_bank(queries_of(chunk, rng, 64))
         segments = []
