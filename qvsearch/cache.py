@@ -43,16 +43,18 @@ def read_vectors(path: Path, shape: tuple[int, int]) -> Vectors | None:
     digest, body = data[:_DIGEST], data[_DIGEST:]
     if _digest(path, body) != digest or len(body) != 4 * shape[0] * shape[1]:
         return None
+    with suppress(OSError):
+        os.utime(path)  # so that what is asked for often stays
     return np.frombuffer(body, dtype="<f4").reshape(shape).astype(np.float32)
 
 
 def keep_vectors(path: Path, vectors: Vectors, most: int) -> None:
-    """Keep vectors (n, dim), and at most so many files in the folder: the oldest ones go.
+    """Keep vectors (n, dim), and at most so many files in the folder: those unread for longest go.
 
     Where that cannot be done it costs only the next time.
     """
     body = np.ascontiguousarray(vectors, dtype="<f4").tobytes()
-    with suppress(QvsearchError):
+    with suppress(OSError, QvsearchError):
         make_folder(path.parent, private=True)
         write_file(path, _digest(path, body), body, private=True)
     with suppress(OSError), os.scandir(path.parent) as entries:

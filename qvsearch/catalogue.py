@@ -107,8 +107,10 @@ class Catalogue(Mapping[int, Segment]):
         return (row for row in range(len(self._live) - 1, -1, -1) if self._live[row])
 
     def __contains__(self, row: object) -> bool:
-        """Whether a row lives."""
-        return isinstance(row, int) and 0 <= row < len(self._live) and bool(self._live[row])
+        """Whether a row lives; numpy's numbers are row numbers, too."""
+        if not isinstance(row, int | np.integer):
+            return False
+        return bool(0 <= row < len(self._live) and self._live[row])
 
     def __getitem__(self, row: int) -> Segment:
         """Return a live row's segment; raises KeyError where there is none, or Damaged."""
@@ -116,6 +118,7 @@ class Catalogue(Mapping[int, Segment]):
         if known is None:
             if row not in self:
                 raise KeyError(row)
+            row = int(row)
             start, lines = self._unread[bisect_right(self._unread, row, key=itemgetter(0)) - 1]
             known = self._known[row] = lines.read(row - start)
         return known

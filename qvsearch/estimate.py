@@ -13,7 +13,6 @@ from qvsearch.fingerprint import (
     new_model,
     new_video_mode,
     open_library,
-    own_dtype,
 )
 from qvsearch.ingest import IngestOptions, Plan, plan
 from qvsearch.library import Library
@@ -56,10 +55,10 @@ def plan_index(
 
 
 def _rate(choice: Choice, library: Library | None) -> float:
-    from qvsearch.models.network import pick_device, pick_dtype
+    from qvsearch.models.network import own_dtype, pick_device, pick_dtype
 
     device = pick_device(choice.device)
-    own = None if library is None else own_dtype(library.fingerprint, choice)
+    own = None if library is None else own_dtype(library.fingerprint.precision, choice.device)
     return gemm_rate(device, pick_dtype(choice.dtype or own, device))
 
 

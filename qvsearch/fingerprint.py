@@ -160,12 +160,14 @@ def kept_embedder(folder: Path, choice: Choice) -> tuple[Kept, str]:
     It is the chosen model, or a library's, of which only the manifest is read. Raises QvsearchError
     where there is neither.
     """
-    if choice.model is None:
+    made = None
+    if choice.model is None or Library.exists(folder):
         made = read_committed(folder).fingerprint
-        weights = resolve(made.model, choice.hub)
+    weights = resolve(choice.model or (made.model if made else DEFAULT_MODEL), choice.hub)
+    if made is not None and choice.model is None:
         _check_weights(made, weights)
+    if made is not None and made.revision == weights.revision:
         return _kept(made, choice), weights.name
-    weights = resolve(choice.model, choice.hub)
     return Kept(EMBEDDER, weights.revision, choice.device, choice.dtype), weights.name
 
 
@@ -207,8 +209,9 @@ def load_embedder(
         model = choice.model or made.model
         _check_weights(made, resolve(model, choice.hub))
         from qvsearch.backends.local import LocalEmbedder
+        from qvsearch.models.network import own_dtype
 
-        dtype = choice.dtype or own_dtype(made, choice)
+        dtype = choice.dtype or own_dtype(made.precision, choice.device)
         embedder = LocalEmbedder(model, choice.device, dtype, made.dim)
         cold(time.monotonic() - started)
         return embedder
@@ -217,18 +220,10 @@ def load_embedder(
     return load() if connection is None else WarmEmbedder(connection, made.dim, load)
 
 
-def own_dtype(made: Fingerprint, choice: Choice) -> Dtype | None:
-    """Return what a library's own vectors are computed with where one looks; None for floats."""
-    from qvsearch.models.network import pick_device
-
-    is_int8 = made.precision == Precision.INT8 and pick_device(choice.device).type == "cpu"
-    return Dtype.INT8 if is_int8 else None
-
-
 def _kept(made: Fingerprint, choice: Choice) -> Kept:
-    """Return what a warm process keeps for a library; to ask which device is here takes torch."""
-    own = Dtype.INT8 if made.precision == Precision.INT8 else None
-    return Kept(EMBEDDER, made.revision, choice.device, choice.dtype or own)
+    """Return what a warm process keeps for a library."""
+    precision = made.precision if choice.dtype is None else Precision.FLOAT
+    return Kept(EMBEDDER, made.revision, choice.device, choice.dtype, precision)
 
 
 def find_reranker(model: str | None, made: Fingerprint, choice: Choice) -> Callable[[], Reranker]:

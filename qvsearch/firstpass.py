@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qvsearch.stores.faiss import FaissStore
     from qvsearch.types import Vectors
 
-EXACT_UP_TO = 200_000  # rows are scored exactly, all of them: that takes a tenth of a second
+EXACT_UP_TO = 200_000 * 2048  # numbers are scored exactly, all: that takes a tenth of a second
 BEST = 1000  # rows of each kind that get an exact score
 REST = 1 << 16  # of the other rows of a kind: their guesses tell how all of them score
 REACH = 3.0  # spreads of the guesses' errors: one guess of 700 is further below the score

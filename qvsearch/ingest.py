@@ -83,7 +83,11 @@ def index(
         if expected is not None:
             found = agreement_of(expected, embed_first(embedder, first, made))
             report(Event("compared", reason=str(found)))
-            found.require()
+            found.require(
+                "index into a new --library with --dtype float32"
+                if library.generation
+                else "go on with --dtype float32"
+            )
             first.clear()
         return embedder
 

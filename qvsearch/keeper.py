@@ -124,9 +124,14 @@ class Keeper:
         except OSError:
             future.cancel()
             raise
+        from qvsearch.models.network import WeightsChanged
+
         error = future.exception()
         if error is None:
             send(connection, {"state": "done"}, [future.result()])
+        elif isinstance(error, WeightsChanged):
+            os.kill(os.getpid(), signal.SIGTERM)  # who asks loads the new ones
+            raise BadMessage("a question to a model that is gone") from error
         elif isinstance(error, QvsearchError):
             send(connection, {"state": "failed", "reason": str(error)})
         else:
@@ -177,13 +182,15 @@ def load(order: Order) -> Compute:
     if found != kept.revision:
         raise QvsearchError(f"{order.model} is now at revision {found}, not {kept.revision}")
     from qvsearch.backends.local import LocalEmbedder, LocalReranker
+    from qvsearch.models.network import own_dtype
 
     trial = EmbedInput(text="warm")
     if kept.role == RERANKER:
         reranker = LocalReranker(order.model, kept.device, kept.dtype)
         reranker.score(trial, [trial])
     else:
-        embedder = LocalEmbedder(order.model, kept.device, kept.dtype)
+        dtype = kept.dtype or own_dtype(kept.precision, kept.device)
+        embedder = LocalEmbedder(order.model, kept.device, dtype)
         embedder.embed([trial])
 
     def compute(header: dict[str, Any], inputs: Sequence[EmbedInput]) -> Array:

@@ -94,8 +94,9 @@ def check(folder: str | Path) -> list[Problem]:
         if manifest is not None:
             problems += _examine_bank(folder, manifest)
             for file in manifest.files:
-                problems += _examine(folder, file, manifest)
-                problems += _examine_facts(folder, file, manifest)
+                problems += _examine(folder, file, manifest) or _examine_facts(
+                    folder, file, manifest
+                )
         if not problems or _manifest(folder)[0] == manifest:
             return problems
 

@@ -108,7 +108,7 @@ def answer(
             for each in masks
         ]
 
-    if options.exact or len(library) <= EXACT_UP_TO:
+    if options.exact or len(library) * library.fingerprint.dim <= EXACT_UP_TO:
         blocks = found(rank_rows(library, asked))
     else:
         ranking = rank_best(library, asked, mask)

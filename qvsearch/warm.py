@@ -30,7 +30,6 @@ from qvsearch.messages import receive, send
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-IDLE = "10m"
 _MOST_IDLE = 30 * 24 * 3600.0  # seconds
 
 

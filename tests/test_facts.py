@@ -272,3 +272,12 @@ def test_arrays_come_back_and_what_is_no_such_file_is_refused():
 def test_a_copy_of_a_library_elsewhere_is_the_same(library, tmp_path):
     copy = shutil.copytree(library.folder, tmp_path / os.fsdecode(b"c\xc3\xb6py"))
     assert masks(Library.open(copy)) == masks(library)
+
+
+def test_a_lost_sidecar_is_one_problem_and_numpys_numbers_are_row_numbers(library):
+    row = next(iter(library.segments))
+    assert np.int64(row) in library.segments
+    assert library.segments[np.int64(row)] is library.segments[row]
+    assert np.int64(10**6) not in library.segments
+    (library.folder / "segments" / "000002.jsonl").unlink()
+    assert [each.file for each in check(library.folder)] == ["segments/000002.jsonl"]

@@ -2,6 +2,8 @@
 
 import json
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import platformdirs
@@ -10,18 +12,19 @@ import torch
 from reference import write_checkpoint
 from torch import nn
 
-from qvsearch import agreement
-from qvsearch.agreement import Agreement, agreement_of, first_inputs
+from qvsearch import agreement, keeper
+from qvsearch.agreement import Agreement, agreement_of, embed_first, first_inputs
 from qvsearch.backends.local import LocalEmbedder
 from qvsearch.bank import queries
 from qvsearch.cli import main
 from qvsearch.demo.world import caption, draw, random_scene
 from qvsearch.errors import QvsearchError
-from qvsearch.fingerprint import Choice, load_embedder
+from qvsearch.fingerprint import Choice, kept_embedder, load_embedder
 from qvsearch.library import Library
 from qvsearch.manifest import Manifest, _parse
 from qvsearch.models.int8 import Int8Linear, check_kernels, quantise, rotation
 from qvsearch.models.network import Network, pick_dtype
+from qvsearch.models.weights import fingerprint, resolve
 from qvsearch.prompt import QUERY_INSTRUCTION
 from qvsearch.types import (
     Decoded,
@@ -192,18 +195,47 @@ def test_equal_vectors_agree_and_others_do_not():
         mine, bank = unit(rng, count), unit(rng, 64)
         same = agreement_of((mine, bank), (mine.copy(), bank.copy()))
         assert same == Agreement(count, pytest.approx(1), 1.0)
-        same.require()
+        same.require("give up")
         other = agreement_of((mine, bank), (unit(rng, count), bank))
         assert other.overlap < 0.6
-        with pytest.raises(QvsearchError, match="median cosine .* of the 10 nearest .*float32"):
-            other.require()
+        with pytest.raises(QvsearchError, match="median cosine .* of the 10 nearest .*, give up$"):
+            other.require("give up")
 
 
 @pytest.mark.parametrize(("cosine", "overlap"), [(0.989, 1.0), (1.0, 0.949), (float("nan"), 1.0)])
 def test_each_figure_has_its_floor(cosine, overlap):
     with pytest.raises(QvsearchError, match=r"0\.99 and 95% are asked"):
-        Agreement(32, cosine, overlap).require()
-    Agreement(32, 0.99, 0.95).require()
+        Agreement(32, cosine, overlap).require("")
+    Agreement(32, 0.99, 0.95).require("")
+
+
+def test_of_few_inputs_only_the_cosine_has_a_floor():
+    Agreement(agreement.FEW - 1, 0.99, 0.9).require("")
+    with pytest.raises(QvsearchError):
+        Agreement(agreement.FEW - 1, 0.98, 1.0).require("")
+    with pytest.raises(QvsearchError):
+        Agreement(agreement.FEW, 0.99, 0.9).require("")
+
+
+def test_an_input_that_the_model_refuses_is_not_compared(tiny):
+    rng = np.random.default_rng(1)
+    mine, bank = unit(rng, 12), unit(rng, 64)
+    theirs = mine.copy()
+    mine[3] = np.nan
+    assert agreement_of((mine, bank), (theirs, bank)) == Agreement(11, pytest.approx(1), 1.0)
+    assert agreement_of((mine[3:4], bank), (theirs[3:4], bank)) == Agreement(0, 1.0, 1.0)
+
+    class Refusing:
+        dim = 16
+
+        def embed(self, sources):
+            if sources[0].text == "bad":
+                raise QvsearchError("too much")
+            return unit(rng, len(sources))
+
+    made = fingerprint(resolve(str(tiny)), 64, Detail.LOW)
+    vectors, _ = embed_first(Refusing(), [EmbedInput("good"), EmbedInput("bad")], made)
+    assert np.isfinite(vectors).all(axis=1).tolist() == [True, False]
 
 
 def test_few_inputs_of_each_file_are_compared_and_none_is_lost():
@@ -221,6 +253,16 @@ def test_few_inputs_of_each_file_are_compared_and_none_is_lost():
     ]
     assert list(rest) == outcomes
     assert first_inputs(iter([]))[0] == []
+
+
+def test_files_of_many_pixels_are_not_gathered_for_the_comparison(monkeypatch):
+    monkeypatch.setattr(agreement, "HELD_PIXELS", 2000)
+    item = Item(b"/files", b"a", Kind.IMAGE, 1, 1)
+    picture = EmbedInput(images=(np.zeros((32, 32, 3), np.uint8),))
+    outcomes = iter([Decoded(item, ((Segment(item, "0"), picture),))] * 10)
+    inputs, rest = first_inputs(outcomes)
+    assert len(inputs) == 2
+    assert len(list(outcomes)) == 8, "the rest is not decoded yet"
 
 
 # ------------------------------------------------------------------ where it does not run
@@ -304,7 +346,7 @@ def test_too_far_from_float32_nothing_is_kept_and_the_way_out_works(pictures, ca
         assert index(pictures, "--model", "demo", "--dtype", "int8") == 2
     error = capfd.readouterr().err
     assert error.startswith("qvsearch: int8 against float32 on the first 32 inputs: median cosine")
-    assert error.endswith("nothing was indexed, go on with --dtype float32\n")
+    assert error.endswith("no new vector was kept, go on with --dtype float32\n")
     folder = os.environ["QVSEARCH_LIBRARY"]
     assert (len(Library.open(folder)), Library.open(folder).generation) == (0, 0)
     assert index(pictures, "--dtype", "float32", "-q") == 0
@@ -334,3 +376,31 @@ def test_a_bank_of_each_precision_is_kept(demo_embedder):
     found = bank_vectors(load_embedder(small, Choice(device="cpu")), small)
     assert 0 < np.abs(exact - found).max() < 0.02
     assert len(list((platformdirs.user_cache_path() / "banks").iterdir())) == 2
+
+
+def test_a_library_with_rows_is_told_another_way_out(pictures, capfd, monkeypatch):
+    first = sorted(pictures.iterdir())[:3]
+    options = ["--model", "demo", "--dtype", "int8", "--device", "cpu", "-q"]
+    assert main(["index", *map(str, first), *options]) == 0
+    monkeypatch.setattr(agreement, "COSINE", 1.5)
+    assert index(pictures) == 2
+    assert capfd.readouterr().err.endswith(
+        "no new vector was kept, index into a new --library with --dtype float32\n"
+    )
+    assert len(Library.open(os.environ["QVSEARCH_LIBRARY"])) == 3
+
+
+def test_a_warm_process_for_an_int8_library_is_the_one_that_its_search_looks_for(pictures):
+    assert index(pictures, "--model", "demo", "--dtype", "int8", "-q") == 0
+    folder = Path(os.environ["QVSEARCH_LIBRARY"])
+    kept, _ = kept_embedder(folder, Choice())
+    assert (kept.dtype, kept.precision) == (None, Precision.INT8)
+    assert kept_embedder(folder, Choice(model="demo"))[0] == kept
+    asked, _ = kept_embedder(folder, Choice(dtype="float32"))
+    assert (asked.dtype, asked.precision) == ("float32", Precision.FLOAT)
+    compute = keeper.load(keeper.Order(replace(kept, device="cpu"), "demo", "", 600))
+    source = EmbedInput("a red star")
+    small, plain = (LocalEmbedder("demo", "cpu", dtype) for dtype in ("int8", None))
+    found = compute({"dim": 128}, [source])
+    assert np.abs(found - small.embed([source])).max() < 1e-5
+    assert np.abs(found - plain.embed([source])).max() > 1e-4

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -199,6 +200,19 @@ def test_one_that_hangs_is_given_up_and_can_be_ended(process, tiny, local, monke
     finally:
         os.kill(process.pid, signal.SIGCONT)
     assert len(processes.running()) == 1
+
+
+def test_a_model_whose_files_change_is_given_up(process, tiny, local, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "copy")
+    mine = kept(folder, "bfloat16")  # else it would be the other process, of the same weights
+    found = processes.start(mine, str(folder), 600)
+    alive = os.pidfd_open(found.pid)
+    asked = WarmEmbedder(find_keeper(mine), DIM, lambda: local)
+    os.utime(folder / "model.safetensors", ns=(1, 1))
+    vectors = asked.embed(list(inputs()))
+    np.testing.assert_allclose(vectors, local.embed(list(inputs())), atol=1e-6)
+    assert select.select([alive], [], [], 30)[0], "it has ended"
+    os.close(alive)
 
 
 def test_a_model_that_cannot_be_loaded_is_said(tiny):

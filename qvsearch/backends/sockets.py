@@ -23,6 +23,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.messages import receive
 from qvsearch.models.vision import PREPROCESSING
 from qvsearch.prompt import PROMPT_LAYOUT
+from qvsearch.types import Precision
 
 SUFFIX = ".sock"
 HELLO_SECONDS = 2.0  # a process that says nothing for so long hangs
@@ -33,13 +34,15 @@ class Kept:
     """What a warm process keeps loaded, and all that decides what it answers.
 
     `device` and `dtype` are as asked for, None for this machine's own: which those are is known
-    only with torch, for which nobody who asks is to wait.
+    only with torch, for which nobody who asks is to wait. A library's `precision` tells what is
+    this machine's own, so it is FLOAT where a dtype was asked for.
     """
 
     role: str
     revision: str
     device: str | None
     dtype: str | None
+    precision: Precision = Precision.FLOAT  # of the libraries that it is for
     version: str = __version__
     prompt_layout: int = PROMPT_LAYOUT
     preprocessing: int = PREPROCESSING

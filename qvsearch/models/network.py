@@ -23,7 +23,7 @@ from qvsearch.models.forward import (
 from qvsearch.models.int8 import check_kernels, quantise
 from qvsearch.models.vision import image_patches, video_patches
 from qvsearch.prompt import END
-from qvsearch.types import Dtype
+from qvsearch.types import Dtype, Precision
 
 if TYPE_CHECKING:
     from qvsearch.types import Vectors
@@ -95,6 +95,16 @@ def attention(device: torch.device) -> str:
     return "eager" if device.type == "mps" else "sdpa"
 
 
+class WeightsChanged(QvsearchError):
+    """The files of a model that is loaded in part are not those it was loaded from."""
+
+
+def own_dtype(precision: Precision, device: str | None) -> Dtype | None:
+    """Return what a library's own vectors are computed with on a device; None for floats."""
+    is_int8 = precision == Precision.INT8 and pick_device(device).type == "cpu"
+    return Dtype.INT8 if is_int8 else None
+
+
 class LinearPatchEmbed(nn.Module):
     """The vision tower's patch embedding as one matrix product.
 
@@ -115,7 +125,8 @@ class LinearPatchEmbed(nn.Module):
 class Network:
     """A Qwen3-VL base model with its tokenizer, on one device.
 
-    The vision tower is loaded with the first picture: words alone never wait for it.
+    The vision tower is loaded with the first picture: words alone never wait for it. What prompts
+    begin with is kept from call to call, so weights are not to be changed between calls.
     """
 
     def __init__(self, folder: Path, device: str | None = None, dtype: str | None = None) -> None:
@@ -181,7 +192,7 @@ class Network:
         if self.model.visual is not None:
             return
         if _files(self._folder) != self._files:
-            raise QvsearchError(
+            raise WeightsChanged(
                 f"the weights in {self._folder} were changed while they were in use;"
                 " run the same command again"
             )
