@@ -12,8 +12,9 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from qvsearch.errors import QvsearchError
-from qvsearch.estimate import gemm_rate, photo_flop
+from qvsearch.estimate import Expected, expect, gemm_rate
 from qvsearch.models.weights import DEFAULT_MODEL, list_models
+from qvsearch.speeds import device_name
 from qvsearch.types import Detail
 
 PACKAGES = "torch transformers faiss-cpu numpy av pillow pillow-heif huggingface-hub rich typer"
@@ -114,16 +115,27 @@ def _disk_trap(free: int) -> str | None:
 def _speed(device: str | None, dtype: str | None) -> Iterator[Fact]:
     import torch
 
-    from qvsearch.models.network import pick_device, pick_dtype
+    from qvsearch.models.network import dtype_name, pick_device, pick_dtype
 
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
-    name = torch.cuda.get_device_name(place) if place.type == "cuda" else platform.machine()
-    yield Fact("device", f"{place.type} ({name}), {str(kind).removeprefix('torch.')}")
+    name = dtype_name(kind)
+    yield Fact("device", f"{device_name(place)}, {name}")
     yield Fact("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
     rate = gemm_rate(place, kind)
     yield Fact("matrix products", f"{rate / 1e9:,.0f} GFLOP/s, measured for a second")
     for detail in Detail:
-        seconds = photo_flop(detail) / rate
+        expected = expect(DEFAULT_MODEL, detail, place, name, lambda: rate)
+        if expected is not None:
+            yield from _expected(detail, expected)
+
+
+def _expected(detail: Detail, expected: Expected) -> Iterator[Fact]:
+    """Yield what each kind costs; a passage costs the same at every detail."""
+    basis = "measured" if expected.measured else "computed; `qvsearch bench` measures it"
+    costs = {f"photo, {detail}": expected.photo, f"video moment, {detail}": expected.moment}
+    if detail is Detail.LOW:
+        costs["text passage"] = expected.passage
+    for name, seconds in costs.items():
         shown = f"{seconds:.3f}" if seconds < 1 else f"{seconds:,.1f}"
-        yield Fact(f"photo, {detail}", f"{shown} s with the 2B model, computed")
+        yield Fact(name, f"{shown} s with the 2B model, {basis}")

@@ -1,12 +1,14 @@
-"""Compute how long the work will take on this machine, from the model's shapes and one second."""
+"""Say how long the work will take here: as `bench` measured it, or computed from one second."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.changes import FINE_MOMENT_BYTES, MOMENT_BYTES
 from qvsearch.fingerprint import (
     Choice,
     new_detail,
@@ -16,64 +18,91 @@ from qvsearch.fingerprint import (
 )
 from qvsearch.ingest import IngestOptions, Plan, plan
 from qvsearch.library import Library
-from qvsearch.models.weights import DEFAULT_MODEL, MODELS
+from qvsearch.media.text import PASSAGE_TOKENS
+from qvsearch.models.shapes import CONFIG_2B, Shapes
+from qvsearch.models.weights import DEFAULT_MODEL, MODELS, find
 from qvsearch.prompt import TOKEN_PIXELS
-from qvsearch.types import Detail
+from qvsearch.speeds import device_name, kept_speeds
+from qvsearch.types import Detail, Kind, Precision, VideoMode
 
 if TYPE_CHECKING:
     import torch
 
-# the 2B model's shapes: a photo costs 2 FLOP a parameter and token in both towers, the vision
-# tower having four patches a token and attention over all of them
-TEXT_PARAMETERS = 1.41e9
-VISION_PARAMETERS = 0.30e9
-VISION_LAYERS, VISION_WIDTH = 24, 1024
-PATCHES_PER_TOKEN = 4
-PROMPT_TOKENS = 30
+PROMPT_TOKENS = 24  # around each input
+CLIP_PHOTOS = 2  # photos that a clip costs at most
 
-GEMM_ROWS, GEMM_WIDTH = 256, 2048  # a photo's tokens at low detail, the text tower's width
+GEMM_ROWS, GEMM_WIDTH = 256, 2048  # a photo's tokens at low detail, the 2B model's width
 GEMM_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Seconds that a photo, a picture of a video and a passage take, measured or computed."""
+
+    photo: float
+    moment: float
+    passage: float
+    measured: bool
+
+    def seconds(self, segments: Mapping[Kind, int], mode: VideoMode) -> float:
+        """Return how long it takes to embed so many segments of each kind."""
+        each = {
+            Kind.IMAGE: self.photo,
+            Kind.VIDEO: self.moment * _pictures(mode),
+            Kind.TEXT: self.passage,
+        }
+        return sum(count * each[kind] for kind, count in segments.items())
 
 
 def plan_index(
     folder: Path, paths: Sequence[bytes], choice: Choice, how: IngestOptions
-) -> tuple[Plan, float | None]:
-    """Return what `index` would do and the seconds it would take, as far as that can be told.
+) -> tuple[Plan, Expected | None, float | None]:
+    """Return what `index` would do, what it expects and its seconds, as far as can be told.
 
     A library that is not there yet counts as empty; nothing is downloaded or written.
     """
     library = open_library(folder, choice) if Library.exists(folder) else None
     mode = new_video_mode(choice) if library is None else library.fingerprint.video_mode
     planned = plan(library, paths, how, mode)
-    model = new_model(choice) if library is None else library.fingerprint.model
-    known = MODELS.get(model)
-    if known is None or not planned.segments:
-        return planned, None
+    if not planned.segments:
+        return planned, None, None
+    model = _name(new_model(choice)) if library is None else library.fingerprint.model
     detail = new_detail(choice) if library is None else library.fingerprint.detail
-    size = known.parameters / MODELS[DEFAULT_MODEL].parameters
-    return planned, planned.segments * size * photo_flop(detail) / _rate(choice, library)
+    precision = Precision.FLOAT if library is None else library.fingerprint.precision
+    expected = _expect_here(model, detail, choice, precision)
+    seconds = None if expected is None else expected.seconds(planned.by_kind, mode)
+    return planned, expected, seconds
 
 
-def _rate(choice: Choice, library: Library | None) -> float:
-    from qvsearch.models.network import own_dtype, pick_device, pick_dtype
+def expect(
+    model: str, detail: Detail, device: torch.device, dtype: str, rate: Callable[[], float]
+) -> Expected | None:
+    """Return what a model's inputs cost here: measured where `bench` was run, else computed.
 
-    device = pick_device(choice.device)
-    own = None if library is None else own_dtype(library.fingerprint.precision, choice.device)
-    return gemm_rate(device, pick_dtype(choice.dtype or own, device))
+    `rate` gives the FLOP/s of matrix products. None where neither can be.
+    """
+    kept = kept_speeds(model, device_name(device), dtype)
+    if kept is not None and kept.passage is not None:
+        photo, moment = kept.photo.get(detail), kept.moment.get(detail)
+        if photo is not None and moment is not None:
+            return Expected(photo, moment, kept.passage, measured=True)
+    known = MODELS.get(model)
+    if known is None:
+        return None
+    scale = known.parameters / MODELS[DEFAULT_MODEL].parameters / rate()
+    photo = photo_flop(detail) * scale
+    passage = Shapes.of(CONFIG_2B).flop(PASSAGE_TOKENS + PROMPT_TOKENS) * scale
+    return Expected(photo, photo, passage, measured=False)
 
 
 def photo_flop(detail: Detail) -> float:
     """Return what embedding one large photo costs with the 2B model."""
     tokens = detail.max_pixels // TOKEN_PIXELS
-    patches = tokens * PATCHES_PER_TOKEN
-    text = 2 * TEXT_PARAMETERS * (tokens + PROMPT_TOKENS)
-    vision = 2 * VISION_PARAMETERS * patches
-    attention = 4 * VISION_LAYERS * VISION_WIDTH * patches**2
-    return text + vision + attention
+    return Shapes.of(CONFIG_2B).flop(tokens + PROMPT_TOKENS, [tokens])
 
 
-def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return FLOP/s of the product that the model mostly consists of."""
+def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = GEMM_SECONDS) -> float:
+    """Return FLOP/s of the product that the model mostly consists of, measured for so long."""
     import torch
 
     from qvsearch.models.int8 import Int8Linear
@@ -86,10 +115,34 @@ def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
     left = torch.ones(GEMM_ROWS, GEMM_WIDTH, device=device, dtype=kept)
     multiply(left).sum().item()
     start, count = time.perf_counter(), 0
-    while time.perf_counter() < start + GEMM_SECONDS:
+    while time.perf_counter() < start + seconds:
         for _ in range(8):
             product = multiply(left)
         product[0, 0].item()  # waits for the device
         count += 8
-    seconds = time.perf_counter() - start
-    return 2 * GEMM_ROWS * GEMM_WIDTH * 3 * GEMM_WIDTH * count / seconds
+    passed = time.perf_counter() - start
+    return 2 * GEMM_ROWS * GEMM_WIDTH * 3 * GEMM_WIDTH * count / passed
+
+
+def _expect_here(
+    model: str, detail: Detail, choice: Choice, precision: Precision
+) -> Expected | None:
+    from qvsearch.models.network import dtype_name, own_dtype, pick_device, pick_dtype
+
+    device = pick_device(choice.device)
+    dtype = pick_dtype(choice.dtype or own_dtype(precision, choice.device), device)
+    return expect(model, detail, device, dtype_name(dtype), lambda: gemm_rate(device, dtype))
+
+
+def _name(model: str) -> str:
+    """Return the name that a library keeps of a model."""
+    found = find(model)
+    return model if found is None else found.name
+
+
+def _pictures(mode: VideoMode) -> float:
+    """Return how many pictures a video's segment costs on average."""
+    if mode is VideoMode.BOTH:  # of so many bytes one is a clip, and each of so many fewer is not
+        clips, fine = 1 / MOMENT_BYTES, 1 / FINE_MOMENT_BYTES
+        return (CLIP_PHOTOS * clips + fine) / (clips + fine)
+    return CLIP_PHOTOS if mode is VideoMode.CLIPS else 1

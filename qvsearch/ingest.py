@@ -40,16 +40,21 @@ __all__ = ["IngestOptions", "Kept", "Plan", "Summary", "forget", "index", "plan"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do, in files but for `segments`, a guess at the vectors to be computed."""
+    """What a run would do, in files but for `by_kind`, a guess at the vectors to be computed."""
 
     to_index: dict[Kind, int]
     reused: int
     unchanged: int
     gone: int
-    segments: int
+    by_kind: dict[Kind, int]
     skipped: tuple[Skipped, ...]
     unreachable: tuple[bytes, ...]
     kept: tuple[Kept, ...]
+
+    @property
+    def segments(self) -> int:
+        """A guess at all vectors to be computed."""
+        return sum(self.by_kind.values())
 
 
 def index(
@@ -135,13 +140,16 @@ def plan(
     reused = copies(changes.to_do, [] if options.force else known.values())
     new = [item for item in changes.to_do if item.location not in reused]
     moved = {content for place, content in reused.items() if place not in known}
+    by_kind: Counter[Kind] = Counter()
+    for item in new:
+        by_kind[item.kind] += estimated_segments(item, video_mode)
     lost = missing(targets, found, known, moved, options.scan, options.prune)
     return Plan(
         to_index=dict(Counter(item.kind for item in new)),
         reused=len(reused),
         unchanged=len(changes.unchanged),
         gone=len(lost.gone),
-        segments=sum(estimated_segments(item, video_mode) for item in new),
+        by_kind=dict(by_kind),
         skipped=(*found.skipped, *changes.skipped),
         unreachable=unreachable(targets, options.prune),
         kept=tuple(lost.kept),

@@ -168,6 +168,12 @@ def is_watched(quiet: bool) -> bool:
     return sys.stderr.isatty() and not quiet
 
 
+def progress(what: str, quiet: bool = False) -> None:
+    """Say on a terminal what is being done, in the place of what was said before."""
+    if is_watched(quiet):
+        _to_stderr(what, before="\r\x1b[2K", end="")
+
+
 def hint_demo(made: Fingerprint, quiet: bool) -> None:
     """Say that a library of the demo's knows only the drawn world."""
     if made.model == "demo":
@@ -180,11 +186,11 @@ def alert(message: str) -> None:
         os.write(sys.stderr.fileno(), f"{message}\n".encode())
 
 
-def _to_stderr(message: str) -> None:
+def _to_stderr(message: str, before: str = "", end: str = "\n") -> None:
     encoding = sys.stderr.encoding or "utf-8"
     text = safe_text(message).encode(encoding, "backslashreplace").decode(encoding)
     try:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(f"{before}{text}", file=sys.stderr, end=end, flush=True)  # noqa: T201
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import rich.progress
     from rich.progress import TaskID
 
+    from qvsearch.estimate import Expected
     from qvsearch.ingest import Plan, Summary
 
 SOME_SKIPPED, INTERRUPTED = 3, 130  # exit codes
@@ -155,8 +156,8 @@ def summary_record(summary: Summary) -> dict[str, object]:
     }
 
 
-def plan_record(plan: Plan, seconds: float | None) -> dict[str, object]:
-    """Return the line of `index --dry-run --json`; `seconds` is computed, not measured."""
+def plan_record(plan: Plan, measured: bool, seconds: float | None) -> dict[str, object]:
+    """Return the line of `index --dry-run --json`; `measured` says what `seconds` rest on."""
     return {
         "state": "plan",
         "to_embed": {kind.value: count for kind, count in plan.to_index.items()},
@@ -165,7 +166,7 @@ def plan_record(plan: Plan, seconds: float | None) -> dict[str, object]:
         "skipped": len(plan.skipped),
         "gone": plan.gone,
         "segments": plan.segments,
-        **({} if seconds is None else {"seconds": round(seconds)}),
+        **({} if seconds is None else {"seconds": round(seconds), "measured": measured}),
         **_not_there_record(plan),
     }
 
@@ -210,10 +211,11 @@ def _print_counts(summary: Summary) -> None:
     )
 
 
-def show_plan(plan: Plan, seconds: float | None, json: bool) -> None:
+def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json: bool) -> None:
     """Print what a run would do and, where that can be told, how long it would take."""
+    measured = expected is not None and expected.measured
     if json:
-        output.write_json([plan_record(plan, seconds)])
+        output.write_json([plan_record(plan, measured, seconds)])
         return
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(plan.to_index.items()))
     segments = f", about {plan.segments:,} segments" if kinds else ""
@@ -223,7 +225,8 @@ def show_plan(plan: Plan, seconds: float | None, json: bool) -> None:
         f" skip {len(plan.skipped):,}, remove {plan.gone:,}"
     )
     if seconds is not None:
-        output.line(f"would take about {output.clock(round(seconds))} on this machine (computed)")
+        basis = "measured by qvsearch bench" if measured else "computed"
+        output.line(f"would take about {output.clock(round(seconds))} on this machine ({basis})")
     _print_trouble(plan.skipped, plan)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qvsearch.explanation import Explanation
     from qvsearch.models.weights import ModelState
     from qvsearch.status import Field, Status
+    from qvsearch.timings import Figure
     from qvsearch.types import Hit
 
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
@@ -174,6 +175,44 @@ def _bound(value: str | float | tuple[float, float]) -> str:
             return f"{latitude:.2f},{longitude:.2f}"
         case seconds:
             return clock(round(seconds))
+
+
+def print_figures(figures: Iterable[Figure]) -> None:
+    """Print what was measured, and below it what stood for what."""
+    shown = list(figures)
+    print_table(
+        ["figure", "", "dtype", "median", "of", "spread", "of GEMM"],
+        [
+            (
+                each.figure,
+                _told_apart(each),
+                each.dtype or "",
+                each.reason or f"{_number(each.value)} {each.unit}",
+                "" if each.runs is None else str(each.runs),
+                "" if each.least is None else f"{_number(each.least)} to {_number(each.most)}",
+                "" if each.of_gemm is None else f"{each.of_gemm:.0%}",
+            )
+            for each in shown
+        ],
+    )
+    model = next((each for each in shown if each.model is not None), None)
+    if model is not None:
+        line(f"{model.model} on {model.device}")
+    if any(each.random for each in shown):
+        line("the weights are random, of the model's sizes, which changes no time")
+    if any(each.scaled for each in shown):
+        line("fewer layers were timed; times are scaled by the arithmetic of all, computed")
+
+
+def _told_apart(figure: Figure) -> str:
+    rows = None if figure.rows is None else f"{figure.rows:,} rows"
+    return ", ".join(each for each in (figure.detail, figure.how, rows) if each is not None)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def print_models(states: Iterable[ModelState]) -> None:

@@ -1,5 +1,6 @@
 """The commands that look after a library and the machine: parse, call one function, print."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,11 +8,13 @@ import typer
 
 from qvsearch import options, output
 from qvsearch.errors import QvsearchError
+from qvsearch.types import Detail, Dtype
 
 if TYPE_CHECKING:
     from qvsearch.library import Library
+    from qvsearch.timings import Figure
 
-UNSOUND = 1  # exit code
+UNSOUND, INTERRUPTED = 1, 130  # exit codes
 
 upkeep = typer.Typer(rich_markup_mode=None)
 
@@ -132,6 +135,58 @@ def doctor(
         for fact in facts
         for row in ((fact.name, fact.value), *([("", f"! {fact.trap}")] if fact.trap else []))
     )
+
+
+@upkeep.command()
+def bench(
+    model: options.Model = None,
+    device: options.Device = None,
+    dtype: Annotated[
+        list[Dtype] | None,
+        typer.Option("--dtype", help="What to compute with; may be repeated; else the device's."),
+    ] = None,
+    detail: Annotated[
+        list[Detail] | None, typer.Option("--detail", help="Only this one; may be repeated.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Take about a minute: fewer timings, low detail.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Measure how fast this machine is, with the model or with random weights of its sizes.
+
+    \b
+    qvsearch bench --quick
+    qvsearch bench --detail low --detail medium
+    qvsearch bench --json | jq -c 'select(.figure == "photo")'
+    """  # noqa: D301
+    from qvsearch import interrupt
+    from qvsearch.bench import Wanted, measure
+    from qvsearch.fingerprint import Choice, new_model
+
+    details = detail or ([Detail.LOW] if quick else list(Detail))
+    name = new_model(Choice(model))
+    wanted = Wanted(name, device, tuple(dtype or ()), tuple(dict.fromkeys(details)), quick)
+    with interrupt.interrupts() as stop:
+        _show_figures(measure(wanted, lambda what: output.progress(what, json), stop), json)
+    if stop():
+        raise typer.Exit(INTERRUPTED)
+
+
+def _show_figures(found: Iterable["Figure"], json: bool) -> None:
+    """Print figures as JSON as they come or, when they end, in a table: all that there are."""
+    if json:
+        output.write_json(output.present(asdict(figure)) for figure in found)
+        return
+    from qvsearch.tables import print_figures
+
+    figures: list[Figure] = []
+    try:
+        figures.extend(found)
+    finally:
+        output.progress("")
+        if figures:
+            print_figures(figures)
 
 
 def _show_fields(library: "Library", json: bool) -> None:

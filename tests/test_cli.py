@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from colours import FINGERPRINT
 from PIL import Image
 from test_media_shots import moving
@@ -16,6 +17,9 @@ from typer.main import get_command
 
 from qvsearch.cli import app, main
 from qvsearch.library import Library
+from qvsearch.models.weights import DEFAULT_MODEL
+from qvsearch.speeds import Speeds, device_name, keep_speeds
+from qvsearch.types import Detail
 
 COLOURS = ["red", "green", "blue", "yellow"]
 
@@ -516,6 +520,46 @@ def test_doctor_reports_facts(run, home):
         for detail in ("low", "medium", "high")
     ]
     assert 0 < seconds[0] < seconds[1] < seconds[2]
+
+
+def test_the_plan_and_the_doctor_use_what_was_kept(run, home, tiny):
+    folder = home / "files"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.txt").write_text(f"note {number}")
+    (folder / "a.png").write_bytes(b"only its name is looked at")
+    arguments = ("index", folder, "--model", tiny, "--dry-run")
+    assert b"measured" not in run(*arguments)[1]
+    device = device_name(torch.device("cpu"))
+    each = {detail: 100.0 for detail in Detail}
+    keep_speeds(str(tiny), device, "float32", Speeds(each, each, 10.0))
+    assert (
+        b"would take about 02:10 on this machine (measured by qvsearch bench)"
+        in (run(*arguments)[1])
+    )
+    (line,) = records(run(*arguments, "--json")[1])
+    assert (line["seconds"], line["measured"]) == (130, True)
+    keep_speeds(DEFAULT_MODEL, device, "float32", Speeds(each, each, 10.0))
+    facts = {fact["name"]: fact["value"] for fact in records(run("doctor", "--json")[1])}
+    assert facts["photo, high"] == "100.0 s with the 2B model, measured"
+    assert facts["text passage"] == "10.0 s with the 2B model, measured"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--model", "no/where/at-all"), "no/where/at-all"),
+        (("--model", "someone/else"), "qvsearch models pull someone/else"),
+        (("--device", "abacus"), "abacus"),
+        (("--dtype", "float8"), "float8"),
+        (("--detail", "vague"), "vague"),
+    ],
+)
+def test_bench_says_in_one_sentence_what_is_not_there(arguments, named, run, home):
+    code, output, error = run("bench", *arguments)
+    assert (code, output) == (2, b"")
+    assert is_one_sentence(error)
+    assert named in error
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(home, tiny, run):

@@ -40,7 +40,7 @@ def test_every_command_shows_examples_in_its_help(name):
     assert f"qvsearch {name}" in str(COMMANDS[name].help) or name == "models"
 
 
-@pytest.mark.parametrize("name", ["index", "search", "explain", "status", "check", "warm"])
+@pytest.mark.parametrize("name", ["index", "search", "explain", "status", "check", "warm", "bench"])
 def test_every_option_is_described(name):
     undescribed = {
         option
@@ -143,6 +143,12 @@ def test_every_field_of_what_index_says_is_described():
     }
     fields = {*event_record(file), *event_record(planned), *summary_record(summary)}
     assert fields <= described
+
+
+def test_every_field_of_a_figure_is_in_the_table_with_its_type():
+    from qvsearch.timings import Figure
+
+    assert fields_in(section("`qvsearch bench`")) == set(Figure.__dataclass_fields__)
 
 
 def test_the_file_tree_is_the_tree():

@@ -89,6 +89,11 @@ def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "mps" else torch.float32
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return what `--dtype` calls it."""
+    return str(dtype).removeprefix("torch.")
+
+
 def attention(device: torch.device) -> str:
     """Return transformers' name of the attention that is right on a device."""
     # with padding, sdpa gives NaN on MPS (sentence-transformers#3498)
@@ -134,7 +139,7 @@ class Network:
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         self._folder, self._files = folder, _files(folder)
-        _silence_transformers()
+        silence_transformers()
         self.tokenizer = _load_tokenizer(folder)
         self.model = _load_model(folder, self.dtype, self.device, "language_model")
         self.tail = len(self.tokenizer(END)["input_ids"])
@@ -296,7 +301,7 @@ def _batches(
         yield inputs[start:]
 
 
-def _silence_transformers() -> None:
+def silence_transformers() -> None:
     """Keep its bar and its remarks on newer checkpoints from the terminal: only the faces print."""
     from transformers.utils import logging
 

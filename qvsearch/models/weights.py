@@ -83,7 +83,7 @@ def resolve(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
     A hub's model is downloaded from `hub` where no complete copy is on this disk; where one is, no
     network is used. Raises QvsearchError, with the way out, where there is no such checkpoint.
     """
-    found = _present(model)
+    found = find(model)
     if found is not None:
         return found
     try:
@@ -93,6 +93,30 @@ def resolve(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
             f"the model {model} is not on this computer: {error}; {_way_out(model)}"
         ) from error
     return _downloaded(folder, model)
+
+
+def find(model: str) -> Weights | None:
+    """Return the complete checkpoint of a model, as `resolve` does; None where none is here.
+
+    No network is used. Raises QvsearchError for what is no model's name or folder.
+    """
+    if model in PACKAGED or Path(model).is_dir():
+        folder = PACKAGED[model][1] if model in PACKAGED else Path(model).resolve()
+        name = model if model in PACKAGED else str(folder)
+        checkpoint.check_folder(folder)
+        return Weights(folder, name, checkpoint.digest(folder))
+    if not _HUB_ID.fullmatch(model):
+        raise QvsearchError(
+            f"no model {model!r}: it is neither {' nor '.join(map(repr, PACKAGED))}, nor a folder"
+            f" that exists, nor a hub's OWNER/NAME such as {DEFAULT_MODEL}"
+        )
+    found = hubs.find(model, _pinned(model))
+    if found is None:
+        return None
+    try:
+        return _downloaded(found, model)
+    except checkpoint.IncompleteCheckpoint:  # a client shows the files that it has so far
+        return None
 
 
 def pull(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
@@ -106,7 +130,7 @@ def pull(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
 
 def verify(model: str) -> list[str]:
     """Read every byte of a model that is here; return what is wrong with it, or nothing."""
-    found = _present(model)
+    found = find(model)
     if found is None:
         raise QvsearchError(f"the model {model} is not on this computer; {_way_out(model)}")
     return checkpoint.problems(found.folder)
@@ -114,7 +138,7 @@ def verify(model: str) -> list[str]:
 
 def has_hashes(model: str) -> bool:
     """Tell whether `verify` can compare content: only a hub's cache keeps what the hub sent."""
-    found = _present(model)
+    found = find(model)
     return found is not None and any(path.is_symlink() for path in found.folder.iterdir())
 
 
@@ -140,7 +164,7 @@ def list_models() -> list[ModelState]:
             )
         )
     for name, known in MODELS.items():
-        found = _present(name)
+        found = find(name)
         place = None if found is None else found.folder
         size = 2 * known.parameters  # published as bfloat16
         states.append(ModelState(name, known.role, known.parameters, known.dim, size, place))
@@ -185,27 +209,6 @@ def fingerprint(
         video_mode=video_mode,
         precision=precision,
     )
-
-
-def _present(model: str) -> Weights | None:
-    """Return a complete checkpoint that is on this disk; None for a hub's that is not."""
-    if model in PACKAGED or Path(model).is_dir():
-        folder = PACKAGED[model][1] if model in PACKAGED else Path(model).resolve()
-        name = model if model in PACKAGED else str(folder)
-        checkpoint.check_folder(folder)
-        return Weights(folder, name, checkpoint.digest(folder))
-    if not _HUB_ID.fullmatch(model):
-        raise QvsearchError(
-            f"no model {model!r}: it is neither {' nor '.join(map(repr, PACKAGED))}, nor a folder"
-            f" that exists, nor a hub's OWNER/NAME such as {DEFAULT_MODEL}"
-        )
-    found = hubs.find(model, _pinned(model))
-    if found is None:
-        return None
-    try:
-        return _downloaded(found, model)
-    except checkpoint.IncompleteCheckpoint:  # a client shows the files that it has so far
-        return None
 
 
 def _downloaded(folder: Path, name: str) -> Weights:

@@ -1,0 +1,102 @@
+"""The sizes of a model's layers, from which the arithmetic of a forward pass follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+PATCH_NUMBERS = 3 * 2 * 16 * 16  # of one patch: colours, frames, rows, columns
+MERGED = 4  # patches that become one token
+
+# Qwen3-VL-Embedding-2B, as its config.json has it
+CONFIG_2B: dict[str, Any] = {
+    "text_config": {
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 151_936,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 5_000_000,
+            "mrope_section": [24, 20, 20],
+            "mrope_interleaved": True,
+        },
+    },
+    "vision_config": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "depth": 24,
+        "num_heads": 16,
+        "out_hidden_size": 2048,
+        "num_position_embeddings": 2304,
+        "deepstack_visual_indexes": [5, 11, 17],
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """How many layers each tower has and how wide they are, in numbers a token or patch.
+
+    `queries` and `keys` are the widths of all heads together; `mergers` make tokens of patches.
+    """
+
+    layers: int
+    width: int
+    inner: int
+    queries: int
+    keys: int
+    vision_layers: int
+    vision_width: int
+    vision_inner: int
+    mergers: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Shapes:
+        """Read them from a checkpoint's configuration."""
+        text, vision = config["text_config"], config["vision_config"]
+        return cls(
+            layers=text["num_hidden_layers"],
+            width=text["hidden_size"],
+            inner=text["intermediate_size"],
+            queries=text["num_attention_heads"] * text["head_dim"],
+            keys=text["num_key_value_heads"] * text["head_dim"],
+            vision_layers=vision["depth"],
+            vision_width=vision["hidden_size"],
+            vision_inner=vision["intermediate_size"],
+            mergers=1 + len(vision["deepstack_visual_indexes"]),
+        )
+
+    def shallow(self, layers: int, vision_layers: int) -> Shapes:
+        """Return the same widths with fewer layers."""
+        return replace(self, layers=layers, vision_layers=vision_layers)
+
+    def flop(self, tokens: int, pictures: Iterable[int] = ()) -> float:
+        """Return the multiplications and additions that one input takes.
+
+        `pictures` are the visual tokens of each of its pictures, which `tokens` includes. The last
+        layer is computed as forward.py does, for the last token but for keys and values. Products
+        and attention count, and of text no token sees a later one.
+        """
+        return self._text_flop(tokens) + sum(map(self._vision_flop, pictures))
+
+    def _text_flop(self, tokens: int) -> float:
+        keys = 2 * self.width * 2 * self.keys
+        rest = 2 * self.width * (2 * self.queries + 3 * self.inner)
+        attention = 4 * self.queries * tokens / 2
+        whole = tokens * (keys + rest + attention)
+        return (self.layers - 1) * whole + tokens * keys + rest + 2 * attention
+
+    def _vision_flop(self, tokens: int) -> float:
+        patches, width = tokens * MERGED, self.vision_width
+        layer = 2 * width * (4 * width + 2 * self.vision_inner) + 4 * width * patches
+        merged = MERGED * width
+        merger = 2 * merged * (merged + self.width)
+        return (
+            patches * (self.vision_layers * layer + 2 * PATCH_NUMBERS * width)
+            + tokens * self.mergers * merger
+        )
