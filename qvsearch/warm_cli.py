@@ -33,7 +33,8 @@ def warm(
 ) -> None:
     """Keep the library's model loaded in the background, so that no query waits for it.
 
-    Every library of the same model gains from it. It ends by itself when nobody asks any more.
+    Every library of that model, in int8 or not as this one, gains from it.
+    It ends by itself when nobody asks any more.
 
     \b
     qvsearch warm
