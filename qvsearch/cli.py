@@ -1,5 +1,7 @@
 """The command line as a whole, with index and demo; it parses and prints, and holds no logic."""
 
+import atexit
+import gc
 import os
 import shlex
 import sys
@@ -23,6 +25,7 @@ from qvsearch.upkeep import upkeep
 from qvsearch.warm_cli import warming
 
 FAILED, INTERRUPTED = 2, 130  # exit codes
+GARBAGE = 50_000  # objects more than were freed, before garbage is looked for: imports make none
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -169,6 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; an error is one sentence."""
     if arguments is None:
         sys.excepthook = _crash
+        gc.set_threshold(GARBAGE)
+        atexit.register(gc.freeze)  # garbage need not be told apart from the rest any more
     try:
         command = get_command(app)
         code = command.main(arguments, prog_name="qvsearch", standalone_mode=False)

@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import filelock
 import orjson
 
 from qvsearch.durable import remove_file, write_file
 from qvsearch.errors import LibraryLocked, QvsearchError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 LOCK = "lock"
 HOLDER = "lock.json"  # apart from the lock itself, which others may not read everywhere
@@ -40,8 +44,13 @@ class WriterLock:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @cached_property
+    def _lock(self) -> FileLock:
+        from filelock import FileLock  # which a query need not wait for
+
         # The lock belongs to the object, so that any thread may commit.
-        self._lock = filelock.FileLock(folder / LOCK, thread_local=False)
+        return FileLock(self.folder / LOCK, thread_local=False)
 
     @property
     def is_held(self) -> bool:
@@ -54,9 +63,11 @@ class WriterLock:
         if self.is_held:
             yield
             return
+        from filelock import Timeout
+
         try:
             self._lock.acquire(blocking=False)
-        except filelock.Timeout as error:
+        except Timeout as error:
             raise LibraryLocked(_locked(self.folder)) from error
         except OSError as error:
             raise QvsearchError(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
-from qvsearch.media.workers import Decoders
 from qvsearch.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput, Fingerprint, Hit, Kind, RerankScope, Segment, Skipped
 
@@ -169,6 +168,8 @@ def _documents(
     hits: dict[Place, Hit], made: Fingerprint, missed: Callable[[Skipped], None]
 ) -> Generator[tuple[Place, EmbedInput]]:
     """Decode each hit's file again and yield the input of just its segment."""
+    from qvsearch.media.workers import Decoders  # which a plain search need not wait for
+
     jobs = [(hit.segment.item, hit.segment.content_hash) for hit in hits.values()]
     with Decoders() as decoders:
         outcomes = decoders.decode(jobs, made.detail.max_pixels, made.video_mode)

@@ -10,11 +10,13 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Item, Kind, Skipped, kind_of
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 IGNORE_FILE = b".qvsearchignore"
 
@@ -146,6 +148,8 @@ def _rules_above(root: bytes, relative: bytes, known: dict[bytes, _Rules | None]
 
 def _read_rules(root: bytes, folder: bytes, above: _Rules | None) -> _Rules | None:
     """Return a folder's rules; raises _PassedOver where its file cannot be read or understood."""
+    from pathspec import GitIgnoreSpec  # which a query need not wait for
+
     try:
         content = Path(os.fsdecode(os.path.join(root, folder, IGNORE_FILE))).read_bytes()
         # splitlines() would also cut at control characters, which names may hold
@@ -255,6 +259,8 @@ def _found(
 
 
 def _spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
+    from pathspec import GitIgnoreSpec
+
     try:
         return GitIgnoreSpec.from_lines(patterns) if patterns else None
     except ValueError as error:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.media.workers import Decoders
 from qvsearch.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput, Item, Kind, Skipped, kind_of
 
@@ -180,6 +179,8 @@ def _decoded(
     """
     if not locations:
         return
+    from qvsearch.media.workers import Decoders  # which words need not wait for
+
     jobs = [(_item(location), "") for location in dict.fromkeys(locations)]
     with Decoders() as decoders:
         for (item, _), outcome in zip(jobs, decoders.decode(jobs, max_pixels), strict=True):
