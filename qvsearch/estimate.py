@@ -106,7 +106,10 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = GEMM_SE
     import torch
 
     from qvsearch.models.int8 import Int8Linear
+    from qvsearch.models.threads import settle_threads
 
+    if device.type == "cpu":
+        settle_threads()
     kept = torch.float32 if dtype == torch.int8 else dtype
     layer = torch.nn.Linear(
         GEMM_WIDTH, 3 * GEMM_WIDTH, bias=False, device=device, dtype=kept

@@ -21,6 +21,7 @@ from qvsearch.models.forward import (
     visual_pads,
 )
 from qvsearch.models.int8 import check_kernels, quantise
+from qvsearch.models.threads import settle_threads
 from qvsearch.models.vision import image_patches, video_patches
 from qvsearch.prompt import END
 from qvsearch.types import Dtype, Precision
@@ -138,6 +139,8 @@ class Network:
         """Load a checkpoint folder; raises QvsearchError where it is incomplete."""
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
+        if self.device.type == "cpu":
+            settle_threads()
         self._folder, self._files = folder, _files(folder)
         silence_transformers()
         self.tokenizer = _load_tokenizer(folder)
