@@ -186,8 +186,11 @@ class Rows:
     def scores(self, query: Vectors) -> Vectors:
         """Return the cosine (size,) of each row with one unit query, -inf where none is live."""
         found = np.full(self._next, -np.inf, dtype=np.float32)
+        is_large = sum(part.signs is not None for part in self._parts) > 1
         for part in [*self._parts, self._waiting]:
             scores = part.store.scores(query)
+            if is_large:
+                part.store.release()  # all the files together may not fit
             # NaN is among the bad ones, and so would be removed rows, which are at -inf.
             bad = ~(np.abs(scores) < LARGEST_SCORE) & part.store.alive
             for position in np.flatnonzero(bad)[:1].tolist():
