@@ -14,9 +14,10 @@ from qvsearch.calibrate import RowLevel
 from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.filters import hidden_by
 from qvsearch.fingerprint import Choice, query_embedder
+from qvsearch.firstpass import rank_all
 from qvsearch.hits import best_hits, best_rows
 from qvsearch.output import path_fields, present
-from qvsearch.ranking import ask, rank_rows
+from qvsearch.ranking import ask
 from qvsearch.retrieve import SearchOptions, allowed_rows
 from qvsearch.scan import is_below
 from qvsearch.terms import Query, parse_query, read_terms
@@ -103,7 +104,7 @@ def explained(
     if not rows:
         return Explanation(path, _why_absent(library, path))
     terms = read_terms(query, library.fingerprint.detail.max_pixels)
-    ranking = rank_rows(library, ask(terms, load()))
+    ranking = rank_all(library, ask(terms, load()))
     rows.sort(key=lambda row: -ranking.evidence[row])
     best = rows[0]
     others = list(best_rows(library, ranking, allowed, -np.inf))

@@ -14,7 +14,7 @@ import numpy as np
 
 from qvsearch.calibrate import Calibrated, calibrate
 from qvsearch.errors import QvsearchError
-from qvsearch.ranking import Asked, Judged, Ranking, pooled, ranking_of
+from qvsearch.ranking import Asked, Judged, Ranking, pooled, rank_rows, ranking_of
 from qvsearch.rows import LARGEST_SCORE
 from qvsearch.types import Kind
 
@@ -33,64 +33,109 @@ REACH = 3.0  # spreads of the guesses' errors: one guess of 700 is further below
 _PROBE = 16  # of so many guesses one tells from where on the best are
 
 
+def rank_all(library: Library, asked: Sequence[Asked]) -> Ranking:
+    """Judge every row of a library by its own score.
+
+    In a large library the levels of kinds are those that `rank_best` finds, so that a row has the
+    same relevance in both.
+    """
+    if not is_large(library):
+        return rank_rows(library, asked)
+    guessed = _guess_all(library, asked)
+    return ranking_of(
+        [
+            _judged(library, each, rough, top, slice(None), _all_scores(library, each.vectors))
+            for each, rough, top in guessed
+        ]
+    )
+
+
+def is_large(library: Library) -> bool:
+    """Tell whether a first pass is worth its time."""
+    return len(library) * library.fingerprint.dim > EXACT_UP_TO
+
+
 def rank_best(library: Library, asked: Sequence[Asked], mask: NDArray[np.bool_]) -> Ranking:
     """Judge the rows that may answer best, of all rows and of those in the mask (size,)."""
-    kinds, sample = library.kinds, library.sample
-    of_kind = [np.flatnonzero(kinds == code) for code in range(len(Kind))]
-    sampled = [_exact(sample.store, each.vectors) for each in asked]
-    rough = [_guessed(library, *each) for each in zip(asked, sampled, strict=True)]
-    tops = [_best(each.evidence, of_kind)[0] for each in rough]
-    together = pooled(
-        [(each.term, found.evidence) for each, found in zip(asked, rough, strict=True)]
+    guessed = _guess_all(library, asked)
+    together = pooled([(each.term, rough.evidence) for each, rough, _ in guessed])
+    groups = _by_kind(library)
+    chosen, following = _best(
+        together, groups if mask.all() else [rows[mask[rows]] for rows in groups]
     )
-    masked = of_kind if mask.all() else [rows[mask[rows]] for rows in of_kind]
-    chosen, following = _best(together, masked)
     wanted = np.zeros(library.size, np.bool_)
-    wanted[np.concatenate([chosen, *tops])] = True
-    wanted[sample.rows] = False
+    wanted[np.concatenate([chosen, *(top for _, _, top in guessed)])] = True
+    wanted[library.sample.rows] = False
     rows = np.flatnonzero(wanted)
     store = library.pick(rows)
-    judged = []
-    for each, guessed, known, top in zip(asked, rough, sampled, tops, strict=True):
-        scores = np.full(library.size, -np.inf, np.float32)
-        scores[sample.rows], scores[rows] = known, _exact(store, each.vectors)
-        found = Calibrated(
-            np.full_like(scores, -np.inf),
-            _levels(library, each, guessed, scores, of_kind, top),
-            scores,
-            kinds,
-            library.backgrounds,
-        )
-        for exact in (rows, sample.rows):
-            found.judge(exact, scores[exact])
-        judged.append(Judged(each.term, scores, found, each.vectors))
-    guesses = [
-        (each.term, each.calibrated.evidence_at(guessed.most(following, kinds, each), following))
-        for each, guessed in zip(judged, rough, strict=True)
+    judged = [
+        _judged(library, each, rough, top, rows, _exact(store, each.vectors))
+        for each, rough, top in guessed
     ]
-    left = zip(following.tolist(), pooled(guesses).tolist(), strict=True)
-    return ranking_of(judged, tuple(left))
+    most = []
+    for found, (each, rough, _) in zip(judged, guessed, strict=True):
+        scores = rough.most(following, library.kinds, each)
+        most.append((each.term, found.calibrated.evidence_at(scores, following)))
+    return ranking_of(judged, tuple(zip(following.tolist(), pooled(most).tolist(), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class Rough:
-    """Guesses of all rows: cosines (size,), evidence (size,), errors of the sample by kind."""
+    """Guesses of all rows: cosines (size,), evidence (size,), errors of the sample by kind.
+
+    `sampled` are the sample's own scores.
+    """
 
     scores: Vectors
     evidence: Vectors
     errors: dict[int, Vectors]
+    sampled: Vectors
 
-    def most(self, rows: NDArray[np.int64], kinds: NDArray[np.uint8], judged: Judged) -> Vectors:
+    def most(self, rows: NDArray[np.int64], kinds: NDArray[np.uint8], asked: Asked) -> Vectors:
         """Return what rows may score that counts most, or least of what is to be left out."""
         spreads = [self.errors[code].std() for code in kinds[rows].tolist()]
-        reach = np.copysign(REACH * np.array(spreads, np.float32), judged.term.weight)
+        reach = np.copysign(REACH * np.array(spreads, np.float32), asked.term.weight)
         found: Vectors = self.scores[rows] + reach
         return found
 
 
-def _guessed(library: Library, asked: Asked, exact: Vectors) -> Rough:
-    """Guess what all rows score, where `exact` are the scores of the sample."""
+def _guess_all(
+    library: Library, asked: Sequence[Asked]
+) -> list[tuple[Asked, Rough, NDArray[np.int64]]]:
+    """Return, with each term, guesses of all rows and the BEST of each kind by them."""
+    guessed = [(each, _guessed(library, each)) for each in asked]
+    by_kind = _by_kind(library)
+    return [(each, rough, _best(rough.evidence, by_kind)[0]) for each, rough in guessed]
+
+
+def _by_kind(library: Library) -> list[NDArray[np.int64]]:
+    return [np.flatnonzero(library.kinds == code) for code in range(len(Kind))]
+
+
+def _judged(
+    library: Library,
+    asked: Asked,
+    rough: Rough,
+    top: NDArray[np.int64],
+    rows: NDArray[np.int64] | slice,
+    exact: Vectors,
+) -> Judged:
+    """Judge the sample and `rows`, the top ones among them, by their own scores."""
+    scores = np.full(library.size, -np.inf, np.float32)
+    scores[library.sample.rows] = rough.sampled
+    scores[rows] = exact
+    levels = _levels(library, asked, rough, scores, top)
+    evidence = np.full_like(scores, -np.inf)
+    found = Calibrated(evidence, levels, scores, library.kinds, library.backgrounds)
+    known = np.flatnonzero(scores > -np.inf)
+    found.judge(known, scores[known])
+    return Judged(asked.term, scores, found, asked.vectors)
+
+
+def _guessed(library: Library, asked: Asked) -> Rough:
+    """Guess what all rows score."""
     sample, kinds = library.sample, library.kinds
+    exact = _exact(sample.store, asked.vectors)
     guesses = np.maximum.reduce([library.guesses(vector) for vector in asked.vectors])
     means = np.nan_to_num(library.backgrounds[:, 0])
     lines = np.zeros((3, 256), np.float32)
@@ -111,7 +156,7 @@ def _guessed(library: Library, asked: Asked, exact: Vectors) -> Rough:
     found = calibrate(
         guesses, kinds, library.backgrounds, worded=asked.term.worded, weights=weights
     )
-    return Rough(guesses, found.evidence_at(guesses, slice(None)), errors)
+    return Rough(guesses, found.evidence_at(guesses, slice(None)), errors, exact)
 
 
 def _levels(
@@ -119,7 +164,6 @@ def _levels(
     asked: Asked,
     rough: Rough,
     exact: Vectors,
-    of_kind: Sequence[NDArray[np.int64]],
     top: NDArray[np.int64],
 ) -> dict[int, Level]:
     """Return the levels of all kinds, from exact scores of the top rows and guesses of the rest.
@@ -130,7 +174,7 @@ def _levels(
     scores = np.full(library.size, np.nan, np.float32)
     weights = np.zeros(library.size, np.float32)
     scores[top], weights[top] = exact[top], 1
-    for code, rows in enumerate(of_kind):
+    for code, rows in enumerate(_by_kind(library)):
         rest = rows[weights[rows] == 0]
         if len(rest):
             some = rest[:: -(-len(rest) // REST)]
@@ -141,6 +185,12 @@ def _levels(
     return calibrate(
         scores, library.kinds, library.backgrounds, worded=asked.term.worded, weights=weights
     ).levels
+
+
+def _all_scores(library: Library, vectors: Vectors) -> Vectors:
+    """Return the best cosine (size,) of each row with any of the vectors."""
+    scores: Vectors = np.maximum.reduce([library.scores(vector) for vector in vectors])
+    return scores
 
 
 def _exact(store: FaissStore, vectors: Vectors) -> Vectors:

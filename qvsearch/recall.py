@@ -15,9 +15,9 @@ import numpy as np
 
 from qvsearch.calibrate import relevance
 from qvsearch.errors import QvsearchError
-from qvsearch.firstpass import rank_best
+from qvsearch.firstpass import rank_all, rank_best
 from qvsearch.hits import best_rows
-from qvsearch.ranking import Asked, rank_rows
+from qvsearch.ranking import Asked
 from qvsearch.segments import FACTS_FROM
 from qvsearch.terms import Term
 
@@ -119,7 +119,7 @@ def _compared(library: Library, query: Vectors, *, exact_first: bool) -> _Compar
         best = list(islice(best_rows(library, ranking, live, -np.inf), ANSWERS))
         return ranking.evidence, best, 1000 * (perf_counter() - start)
 
-    ways = [lambda: rank_best(library, asked, live), lambda: rank_rows(library, asked)]
+    ways = [lambda: rank_best(library, asked, live), lambda: rank_all(library, asked)]
     if exact_first:
         exact, fast = ask(ways[1]), ask(ways[0])
     else:

@@ -12,9 +12,9 @@ from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters
 from qvsearch.fingerprint import Choice, query_embedder
-from qvsearch.firstpass import EXACT_UP_TO, rank_best
+from qvsearch.firstpass import is_large, rank_all, rank_best
 from qvsearch.hits import best_hits
-from qvsearch.ranking import ask, rank_rows
+from qvsearch.ranking import ask
 from qvsearch.rerank import Rerank, rerank
 from qvsearch.terms import Query, parse_query, read_terms
 from qvsearch.types import Hit, Kind, Moment, Skipped
@@ -108,8 +108,8 @@ def answer(
             for each in masks
         ]
 
-    if options.exact or len(library) * library.fingerprint.dim <= EXACT_UP_TO:
-        blocks = found(rank_rows(library, asked))
+    if options.exact or not is_large(library):
+        blocks = found(rank_all(library, asked))
     else:
         ranking = rank_best(library, asked, mask)
         blocks = found(ranking)
@@ -119,7 +119,7 @@ def answer(
             for block, bound in zip(blocks, bounds, strict=True)
         ):
             # so many are asked for, or copies, or of one item, that more rows must be judged
-            blocks = found(rank_rows(library, asked))
+            blocks = found(rank_all(library, asked))
     if judge is not None and load_reranker is not None:
         blocks = rerank(blocks, terms, load_reranker(), judge, library.fingerprint, missed)
     return [hit for block in blocks for hit in _shown(block, options)]

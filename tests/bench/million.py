@@ -155,9 +155,6 @@ def ours(folder, exact):
     from qvsearch.retrieve import SearchOptions, search
 
     firstpass.EXACT_UP_TO = 0
-    import qvsearch.retrieve
-
-    qvsearch.retrieve.EXACT_UP_TO = 0
     library = Library.open(folder / "library")
     options = SearchOptions(min_relevance=0, dedupe=False, exact=exact)
     embedder = Fixed()

@@ -57,7 +57,7 @@ clocked(retrieve, "read_terms", "reading the query")
 clocked(fingerprint, "find_keeper", "finding the warm process")
 clocked(warm.WarmEmbedder, "embed", "the vector, from the warm process")
 clocked(cached, "read_vectors", "the vector, from the cache")
-clocked(retrieve, "rank_rows", "ranking all rows, with the vector")
+clocked(retrieve, "rank_all", "ranking all rows, with the vector")
 clocked(retrieve, "best_hits", "the best hits")
 cli.main(sys.argv[1:])
 spent["all, from the first line of Python"] = time.perf_counter() - begun
