@@ -1,0 +1,262 @@
+"""Prints what indexing costs beside the model: `python tests/bench/indexing.py`.
+
+Four tables, of which `--tables` chooses some:
+
+- `photos`: JPEGs of 12 megapixels are indexed with the demo model, and only decoded with all cores;
+  by turns, the ratio of each pair is printed.
+- `share`: the same photos are indexed with a model of the 2B's widths and few of its layers; what
+  of the wall time is not the model is printed, and what it is of the full model's time.
+- `unchanged`: a whole process that finds every file of a large library as it was; its time, its
+  memory above that of `--help`, and that it loads no model.
+- `flat`: the memory of all processes while many small pictures are indexed, tenth by tenth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
+
+from qvsearch.backends.local import LocalEmbedder
+from qvsearch.fingerprint import Choice, open_or_create
+from qvsearch.ingest import IngestOptions, index
+from qvsearch.library import Library
+from qvsearch.media.workers import Decoders
+from qvsearch.models.shapes import CONFIG_2B, Shapes
+from qvsearch.models.weights import fingerprint, hidden_size, resolve
+from qvsearch.scan import ScanOptions, scan
+from qvsearch.types import Detail, EmbedInput, Event, Item, Segment
+
+WIDE, HIGH = 4000, 3000
+QUALITY = 88
+TEXT_LAYERS, VISION_LAYERS = 2, 2
+IN_A_FOLDER = 500
+Report = Callable[[Event], None]
+RUN = "import sys; from qvsearch.cli import main; code = main(sys.argv[1:])"
+WATCHED = f"""
+{RUN}
+from pathlib import Path
+(peak,) = [line for line in Path("/proc/self/status").open() if line.startswith("VmHWM")]
+print(peak.split()[1], "torch" in sys.modules, file=sys.stderr)
+"""
+
+
+class Timed:
+    """An embedder, and the seconds that it takes."""
+
+    def __init__(self, embedder: LocalEmbedder) -> None:
+        self.embedder, self.seconds = embedder, 0.0
+
+    def embed(self, inputs: Sequence[EmbedInput]) -> np.ndarray:
+        start = time.perf_counter()
+        try:
+            return self.embedder.embed(inputs)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+def write_photos(folder: Path, count: int) -> None:
+    """Write JPEGs of some megabytes: shapes and shades of all sizes, with a camera's noise."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 4, (HIGH, WIDE, 3)).astype(np.float32)
+    for number in range(count):
+        picture = np.zeros((HIGH, WIDE, 3), np.float32)
+        for power in range(2, 9):
+            size = (WIDE * 2**power // 1024, HIGH * 2**power // 1024)
+            part = rng.normal(0, 90 / power, (size[1], size[0], 3)).clip(-127, 127) + 128
+            picture += enlarged(part.astype(np.uint8), (WIDE, HIGH)) - np.float32(128)
+        picture += np.roll(noise, number * 997, axis=1) + 128
+        pixels = picture.clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:04d}.jpg", quality=QUALITY)
+
+
+def enlarged(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
+def files_in(folder: Path) -> list[Item]:
+    path = os.fsencode(folder)
+    return [item for item in scan(path, path, ScanOptions()) if isinstance(item, Item)]
+
+
+def run_index(
+    folder: Path, library: Path, embedder: Timed, report: Report = lambda _: None
+) -> float:
+    """Return the seconds that indexing a folder anew takes, the model being loaded."""
+    made = open_or_create(library, Choice("demo", None, Detail.LOW), [os.fsencode(folder)])
+    start = time.perf_counter()
+    index(
+        made,
+        [os.fsencode(folder)],
+        lambda: embedder,
+        IngestOptions(ScanOptions()),
+        report,
+        lambda: False,
+    )
+    return time.perf_counter() - start
+
+
+def photos(folder: Path, temporary: Path, repeats: int) -> None:
+    items = files_in(folder)
+    megabytes = sum(item.size for item in items) / 1e6
+    embedder = Timed(LocalEmbedder("demo", "cpu"))
+    ratios = []
+    for turn in range(repeats):
+        took = run_index(folder, temporary / f"demo-{turn}", embedder)
+        start = time.perf_counter()
+        with Decoders() as decoders:
+            for _ in decoders.decode([(item, "") for item in items], Detail.LOW.max_pixels):
+                pass
+        alone = time.perf_counter() - start
+        ratios.append(alone / took)
+        print(
+            f"  index {took:.1f} s, of which the model {embedder.seconds:.1f}; decode {alone:.1f} s"
+        )
+        embedder.seconds = 0.0
+    print(
+        f"{len(items)} photos, {megabytes:.0f} MB: the demo model indexes at"
+        f" {statistics.median(ratios):.2f} of the rate of decoding alone"
+        f" ({min(ratios):.2f} to {max(ratios):.2f}, {repeats} turns)"
+    )
+
+
+def share(folder: Path, temporary: Path) -> None:
+    text = WIDE_TEXT | {"num_hidden_layers": TEXT_LAYERS}
+    vision = WIDE_VISION | {"depth": VISION_LAYERS, "deepstack_visual_indexes": [0]}
+    weights = write_checkpoint(temporary / "weights", text, vision, dtype=torch.bfloat16)
+    torch.set_num_threads(torch.get_num_interop_threads())  # the reference sets one
+    embedder = Timed(LocalEmbedder(weights, "cpu"))
+    full = Shapes.of(CONFIG_2B)
+    few = full.shallow(TEXT_LAYERS, VISION_LAYERS)
+    tokens = Detail.LOW.max_pixels // 1024
+    times = full.flop(tokens + 24, [tokens]) / few.flop(tokens + 24, [tokens])
+    library = Library.create(temporary / "wide", fingerprint(resolve("demo"), 128, Detail.LOW))
+    embedder.embedder.dim = library.fingerprint.dim
+    took = run_index(folder, library.folder, embedder)
+    beside = took - embedder.seconds
+    of_all = beside / (beside + times * embedder.seconds)
+    print(
+        f"{len(list(folder.iterdir()))} photos in {took:.1f} s with {TEXT_LAYERS}+{VISION_LAYERS}"
+        f" layers; {beside:.1f} s are not the model: {beside / took:.1%}, or {of_all:.1%} with"
+        f" 28+24 layers, which take {times:.1f} times as long"
+    )
+
+
+def unchanged(temporary: Path, files: int, repeats: int) -> None:
+    root = temporary / "many"
+    for number in range(files):
+        if number % IN_A_FOLDER == 0:
+            (root / f"{number // IN_A_FOLDER:05d}").mkdir(parents=True)
+        (root / f"{number // IN_A_FOLDER:05d}" / f"{number:07d}.jpg").write_bytes(b"%d" % number)
+    weights = resolve("demo")
+    library = Library.create(
+        temporary / "library", fingerprint(weights, hidden_size(weights), Detail.LOW)
+    )
+    rng = np.random.default_rng(0)
+    library.add_root(os.fsencode(root))
+    found = files_in(root)
+    vectors = rng.standard_normal((len(found), hidden_size(weights)), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    library.add([Segment(item, str(row)) for row, item in enumerate(found)], vectors)
+    library.commit()
+
+    def watched(*arguments: str) -> tuple[float, float, bool]:
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", WATCHED, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        kilobytes, torch_loaded = done.stderr.split()[-2:]
+        return time.perf_counter() - start, int(kilobytes) / 1024, torch_loaded == "True"
+
+    start = watched("--help")[1]
+    runs = [watched("index", str(root), "-l", str(library.folder), "-q") for _ in range(repeats)]
+    seconds = [each[0] for each in runs]
+    print(
+        f"{files:,} files as they were: {statistics.median(seconds):.2f} s"
+        f" ({min(seconds):.2f} to {max(seconds):.2f}, {repeats} runs),"
+        f" {max(each[1] for each in runs) - start:.0f} MB above the {start:.0f} of --help,"
+        f" torch loaded: {any(each[2] for each in runs)}"
+    )
+
+
+def flat(temporary: Path, files: int) -> None:
+    root = temporary / "small"
+    rng = np.random.default_rng(0)
+    for number in range(files):
+        if number % IN_A_FOLDER == 0:
+            (root / f"{number // IN_A_FOLDER:05d}").mkdir(parents=True)
+        coarse = rng.integers(0, 256, (6, 8, 3), np.uint8)
+        pixels = enlarged(coarse, (128, 96))
+        Image.fromarray(pixels).save(root / f"{number // IN_A_FOLDER:05d}" / f"{number:06d}.jpg")
+    embedder = Timed(LocalEmbedder("demo", "cpu"))
+    embedder.embed([EmbedInput(images=(np.zeros((96, 128, 3), np.uint8),))])
+    before = resident()
+    lines: list[float] = []
+    seen = 0
+
+    def report(event: Event) -> None:
+        nonlocal seen
+        seen += event.state == "indexed"
+        if seen >= (len(lines) + 1) * files / 10:
+            lines.append(resident() - before)
+
+    run_index(root, temporary / "small-library", embedder, report)
+    print(
+        f"{files:,} pictures, MB of this process and its decoders above the loaded model's"
+        f" {before:,.0f}, tenth by tenth: {', '.join(f'{each:.0f}' for each in lines)}"
+    )
+
+
+def resident() -> float:
+    """Return the MB that this process and its children hold by themselves or share."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return sum(
+        int(line.split()[1]) / 1024
+        for process in ("self", *children)
+        for line in Path(f"/proc/{process}/status").read_text().splitlines()
+        if line.startswith("VmRSS")
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure indexing beside the model.")
+    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    tables = ("photos", "share", "unchanged", "flat")
+    parser.add_argument("--tables", nargs="+", default=tables, choices=tables)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="qvsearch-bench-") as name:
+        temporary = Path(name)
+        if {"photos", "share"} & {*given.tables}:
+            write_photos(temporary / "photos", given.photos)
+        if "photos" in given.tables:
+            photos(temporary / "photos", temporary, given.repeats)
+        if "share" in given.tables:
+            share(temporary / "photos", temporary)
+        if "unchanged" in given.tables:
+            unchanged(temporary, given.files, given.repeats)
+        if "flat" in given.tables:
+            flat(temporary, given.pictures)
+
+
+if __name__ == "__main__":
+    main()
