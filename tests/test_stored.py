@@ -9,11 +9,13 @@ import numpy as np
 import orjson
 import pytest
 from faulty_disk import FaultyDisk
+from PIL import Image
 from test_ingest import Counting
 from test_library import photo, photos, rewrite_manifest
 
 from qvsearch import durable, segments
 from qvsearch.arrays import pack, unpack
+from qvsearch.cli import main
 from qvsearch.durable import Seal, write_file
 from qvsearch.errors import QvsearchError
 from qvsearch.ingest import IngestOptions, index
@@ -264,3 +266,31 @@ def test_a_file_of_the_other_form_is_refused(library):
     rewrite_manifest(library, lambda record: record.update(store="float16", format=1))
     with pytest.raises(QvsearchError, match=r"000001\.faiss is damaged: .* 30 x 16 float16"):
         Library.open(library.folder)
+
+
+def test_the_option_makes_a_library_that_keeps_it(tmp_path, capfd):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number, colour in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (64, 64), colour).save(pictures / f"{number}.png")
+    folder = tmp_path / "library"
+    run = ["index", str(pictures), "-l", str(folder), "--model", "demo", "--quiet"]
+    assert main([*run, "--store", "int8"]) == 0
+    assert main(run) == 0
+    assert Library.open(folder).store is Stored.INT8
+    for more in ([], ["--dry-run"]):
+        capfd.readouterr()
+        assert main([*run, "--store", "float16", *more]) == 2
+        assert "was made with --store int8, not float16;" in capfd.readouterr().err
+    assert main([*run, "--store", "int3"]) == 2
+    assert main(["check", "-l", str(folder)]) == 0
+    capfd.readouterr()
+    assert main(["status", "-l", str(folder), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["store"] == "int8"
+    assert main(["status", "-l", str(folder)]) == 0
+    assert "vectors in int8" in capfd.readouterr().out
+    assert main(["search", "red", "-l", str(folder), "--all", "--json"]) == 0
+    hits = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert sorted(hit["path"] for hit in hits) == sorted(map(str, pictures.iterdir()))
+    assert main(["similar", str(pictures / "0.png"), "-l", str(folder), "--json"]) == 0
+    assert all(-1 <= json.loads(hit)["score"] <= 1 for hit in capfd.readouterr().out.splitlines())
