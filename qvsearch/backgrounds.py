@@ -17,15 +17,15 @@ from qvsearch.durable import open_file, write_file
 from qvsearch.errors import QvsearchError
 from qvsearch.manifest import BankFile, Damaged, bank_path
 from qvsearch.sidecar import Background
+from qvsearch.stores.codes import Form, slices
 from qvsearch.stores.faiss import FaissStore, index_file
+from qvsearch.types import Stored
 
 if TYPE_CHECKING:
-    from qvsearch.stores.faiss import Codes
     from qvsearch.types import Vectors
 
 LARGEST_BANK = 64  # queries: a row's mean over them is known to an eighth of its spread
 DECIMALS = 4  # of a background: finer than half precision's cosines
-_ROWS = 4096  # measured at once, so that few are widened to single precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def new_bank(vectors: Vectors, dim: int) -> Bank:
     """Return a bank of unit rows; raises QvsearchError for others, none, or too many."""
     if not 0 < len(vectors) <= LARGEST_BANK:
         raise QvsearchError(f"a bank of {len(vectors)} queries, where 1 to {LARGEST_BANK} are few")
-    store = FaissStore(dim)
+    store = FaissStore(_form(dim))
     store.add(vectors)
     digest = hashlib.sha256(b"".join(index_file([store])))
     return Bank(store.fetch(range(len(store))), digest.hexdigest())
@@ -55,7 +55,7 @@ def open_bank(folder: Path, file: BankFile, dim: int) -> Bank:
     if hashlib.sha256(data).hexdigest() != file.seal.sha256:
         raise Damaged(path, "its sha256 is not the one that was written")
     try:
-        store = FaissStore.from_bytes(data, dim, file.rows)
+        store = FaissStore.from_bytes(data, _form(dim), file.rows)
     except QvsearchError as error:
         raise Damaged(path, str(error)) from error
     return Bank(store.fetch(range(file.rows)), file.seal.sha256, file)
@@ -63,22 +63,29 @@ def open_bank(folder: Path, file: BankFile, dim: int) -> Bank:
 
 def write_bank(folder: Path, name: str, bank: Bank) -> Bank:
     """Put a bank's file into a library's folder."""
-    store = FaissStore(bank.vectors.shape[1])
+    store = FaissStore(_form(bank.vectors.shape[1]))
     store.add(bank.vectors)
     seal = write_file(bank_path(folder, name), *index_file([store]))
     return replace(bank, file=BankFile(name, len(store), seal))
 
 
-def measure(codes: Codes, bank: Bank | None) -> Vectors:
-    """Return mean and standard deviation of each row's cosines with the bank (n, 2), or NaN."""
-    found = np.full((len(codes), 2), np.nan, dtype=np.float32)
+def measure(store: FaissStore, bank: Bank | None, start: int = 0) -> Vectors:
+    """Return mean and standard deviation of each row's cosines with the bank (n, 2), or NaN.
+
+    The rows are those of the store from `start` on.
+    """
+    found = np.full((len(store), 2), np.nan, dtype=np.float32)
     if bank is not None:
         with np.errstate(all="ignore"):  # a damaged row is found where it is searched
-            for start in range(0, len(codes), _ROWS):
-                scores = codes[start : start + _ROWS].astype(np.float32) @ bank.vectors.T
-                found[start : start + _ROWS, 0] = scores.mean(axis=1)
-                found[start : start + _ROWS, 1] = scores.std(axis=1)
-    return found.round(DECIMALS)
+            for some in slices(len(store), start):
+                scores = store.fetch(some) @ bank.vectors.T
+                found[some, 0] = scores.mean(axis=1)
+                found[some, 1] = scores.std(axis=1)
+    return found[start:].round(DECIMALS)
+
+
+def _form(dim: int) -> Form:
+    return Form(dim, Stored.FLOAT16)
 
 
 def as_array(backgrounds: Iterable[Background]) -> Vectors:

@@ -20,10 +20,11 @@ from qvsearch.manifest import SEGMENTS
 from qvsearch.models.vision import PREPROCESSING
 from qvsearch.prompt import PROMPT_LAYOUT, visual_tokens
 from qvsearch.speeds import Speeds, keep_speeds
-from qvsearch.stores.faiss import FaissStore, code_size, header
+from qvsearch.stores.codes import Form
+from qvsearch.stores.faiss import FaissStore
 from qvsearch.subject import Loaded, Subject, loaded, open_subject
 from qvsearch.timings import Figure, Task, Turns, rounded, timed
-from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment
+from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment, Stored
 
 if TYPE_CHECKING:
     from qvsearch.types import Vectors
@@ -189,20 +190,21 @@ def _keep(figure: Figure, works: Mapping[Detail, _Work], passage: Task) -> None:
 def _searching(dim: int, sizes: Sequence[int], turns: Turns) -> Iterator[Figure]:
     """Yield what the cosines of all rows with one query take, and how each way of search does."""
     query = _unit_rows(1, dim)[0]
+    form = Form(dim, Stored.FLOAT16)
     tasks = []
     for rows in sizes:
         if turns.stop():
             break
         figures = [Figure("search", "ms", how=how, rows=rows) for how in SEARCHES]
         free = _free_memory()
-        if rows == MANY_ROWS and (free is None or rows * code_size(dim) > free * MEMORY_SHARE):
-            needed = rows * code_size(dim) / MEMORY_SHARE / 1e9
+        if rows == MANY_ROWS and (free is None or rows * form.row_size > free * MEMORY_SHARE):
+            needed = rows * form.row_size / MEMORY_SHARE / 1e9
             yield from (
                 replace(each, reason=f"it needs {needed:.1f} GB of free memory") for each in figures
             )
             continue
         turns.report(f"making {rows:,} rows")
-        store = _store(rows, dim)
+        store = _store(rows, form)
         tasks += [Task(each, _search(store, query, str(each.how)), _in_ms) for each in figures]
     yield from _taken(turns, tasks)
 
@@ -211,10 +213,10 @@ def _search(store: FaissStore, query: Vectors, how: str) -> Callable[[], float]:
     return lambda: timed(lambda: SEARCHES[how](store, query))
 
 
-def _store(rows: int, dim: int) -> FaissStore:
+def _store(rows: int, form: Form) -> FaissStore:
     """Return a store of random unit rows."""
-    block = _unit_rows(min(rows, BLOCK), dim).astype(np.float16).tobytes()
-    return FaissStore.from_bytes(header(dim, rows) + block * (rows // BLOCK), dim, rows)
+    block = form.encode(_unit_rows(min(rows, BLOCK), form.dim))
+    return FaissStore.of_codes(block[np.arange(rows) % BLOCK], form)
 
 
 def _unit_rows(count: int, dim: int) -> Vectors:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.durable import Seal
-    from qvsearch.stores.faiss import Codes
+    from qvsearch.stores.codes import Codes
 
 
 @dataclass(frozen=True, slots=True)

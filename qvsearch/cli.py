@@ -61,6 +61,7 @@ def index(
     detail: options.DetailOption = None,
     video_mode: options.VideoModeOption = None,
     dim: options.Dim = None,
+    store: options.StoreOption = None,
     include: options.Include = None,
     exclude: options.Exclude = None,
     hidden: options.Hidden = False,
@@ -91,7 +92,7 @@ def index(
     from qvsearch.scan import ScanOptions
 
     folder = library_folder(library)
-    choice = fingerprint.Choice(model, dim, detail, device, dtype, hub, video_mode)
+    choice = fingerprint.Choice(model, dim, detail, device, dtype, hub, video_mode, store)
     exact = replace(choice, dtype=Dtype.FLOAT32)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)

@@ -30,7 +30,7 @@ from qvsearch.models.weights import (
     role_of,
 )
 from qvsearch.prompt import PROMPT_LAYOUT
-from qvsearch.types import Detail, Dtype, Fingerprint, Hub, Precision, VideoMode
+from qvsearch.types import Detail, Dtype, Fingerprint, Hub, Precision, Stored, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.types import Embedder, Reranker
@@ -47,6 +47,7 @@ class Choice:
     dtype: str | None = None
     hub: str = Hub.HUGGINGFACE
     video_mode: VideoMode | None = None
+    store: Stored | None = None
 
 
 def open_library(folder: Path, choice: Choice) -> Library:
@@ -59,6 +60,7 @@ def open_library(folder: Path, choice: Choice) -> Library:
         ("--dim", choice.dim, made.dim),
         ("--detail", choice.detail, made.detail),
         ("--video-mode", choice.video_mode, made.video_mode),
+        ("--store", choice.store, library.store),
     ):
         if asked not in (None, kept):
             raise QvsearchError(
@@ -99,7 +101,7 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
     if precision == Precision.INT8:
         check_int8(choice.device)
     made = fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
-    return Library.create(folder, made)
+    return Library.create(folder, made, choice.store or Stored.FLOAT16)
 
 
 def _match_precision(library: Library, choice: Choice) -> None:

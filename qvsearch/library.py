@@ -31,6 +31,7 @@ from qvsearch.manifest import (
     write_manifest,
 )
 from qvsearch.rows import Arrays, Rows, Sample
+from qvsearch.types import Stored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +83,9 @@ class Library:
         self._load(manifest)
 
     @classmethod
-    def create(cls, folder: str | Path, fingerprint: Fingerprint) -> Library:
+    def create(
+        cls, folder: str | Path, fingerprint: Fingerprint, store: Stored = Stored.FLOAT16
+    ) -> Library:
         """Make an empty library; raises QvsearchError where the folder holds anything else."""
         folder = _absolute(folder)
         make_folder(folder)
@@ -94,7 +97,7 @@ class Library:
                     raise QvsearchError(
                         f"{folder} is no library and holds {entry.name}; name a new or empty folder"
                     )
-            write_manifest(folder, Manifest(fingerprint))
+            write_manifest(folder, Manifest(fingerprint, store=store))
         return cls.open(folder)
 
     @classmethod
@@ -121,7 +124,7 @@ class Library:
         with self.lock():
             if self.generation:
                 raise QvsearchError(f"{self.folder} keeps the fingerprint that its rows have")
-            self._manifest = Manifest(fingerprint)
+            self._manifest = Manifest(fingerprint, store=self.store)
             write_manifest(self.folder, self._manifest)
 
     @staticmethod
@@ -137,6 +140,11 @@ class Library:
     def fingerprint(self) -> Fingerprint:
         """How all vectors were made."""
         return self._manifest.fingerprint
+
+    @property
+    def store(self) -> Stored:
+        """What the numbers of all vectors are here."""
+        return self._manifest.store
 
     @property
     def segments(self) -> Catalogue:
@@ -347,6 +355,7 @@ class Library:
             max([self._manifest.next, *(int(name) + 1 for name in names)]),
             self._manifest.generation + 1,
             bank_file,
+            self.store,
         )
 
 

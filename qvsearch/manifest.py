@@ -18,9 +18,10 @@ import orjson
 from qvsearch.durable import TEMPORARY, Seal, open_file, remove_file, write_file
 from qvsearch.errors import QvsearchError
 from qvsearch.fields import path_field, read_path
-from qvsearch.types import Detail, Fingerprint, Precision, VideoMode
+from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
-FORMAT = 1
+FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # an older version can read what it knows
+FORMAT = max(FORMATS.values())
 MANIFEST = "manifest.json"
 COPY = "manifest.json.bak"
 SEGMENTS = "segments"
@@ -72,7 +73,8 @@ class BankFile:
 class Manifest:
     """A committed state. A removed root leaves None, so that the numbers of the others stay.
 
-    `next` is the number of the next segment or bank file; names are never used twice.
+    `next` is the number of the next segment or bank file; names are never used twice. `store` is
+    what the numbers of all vectors are.
     """
 
     fingerprint: Fingerprint
@@ -81,17 +83,19 @@ class Manifest:
     next: int = 1
     generation: int = 0
     bank: BankFile | None = None
+    store: Stored = Stored.FLOAT16
 
     def to_bytes(self) -> bytes:
         """Return the file's content."""
         record = {
-            "format": FORMAT,
+            "format": FORMATS[self.store],
             "generation": self.generation,
             "fingerprint": self.fingerprint,
             "roots": [None if root is None else path_field(root) for root in self.roots],
             "segments": self.files,
             "next": self.next,
             "bank": self.bank,
+            "store": self.store,
         }
         # Once through JSON, because the checksum is of what a reader will see.
         plain = orjson.loads(orjson.dumps(record))
@@ -229,7 +233,8 @@ def _checksum(record: dict[str, Any]) -> str:
 
 def _parse(record: dict[str, Any]) -> Manifest:
     """Raise KeyError, TypeError or ValueError for anything that `to_bytes` does not write."""
-    if _need(record, "format", int) != FORMAT:
+    store = Stored(record.get("store", Stored.FLOAT16))
+    if _need(record, "format", int) != FORMATS[store]:
         raise ValueError(f"format is {record['format']}")
     files = tuple(_parse_file(file) for file in _need(record, "segments", list))
     following = _need(record, "next", int)
@@ -244,6 +249,7 @@ def _parse(record: dict[str, Any]) -> Manifest:
         following,
         _need(record, "generation", int),
         bank,
+        store,
     )
 
 

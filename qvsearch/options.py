@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from qvsearch.errors import QvsearchError
-from qvsearch.types import Detail, Dtype, Hub, Kind, Orientation, RerankScope, VideoMode
+from qvsearch.types import Detail, Dtype, Hub, Kind, Orientation, RerankScope, Stored, VideoMode
 
 
 def path(text: str) -> bytes:
@@ -90,6 +90,10 @@ VideoModeOption = Annotated[
 Dim = Annotated[
     int | None,
     typer.Option(metavar="N", help="Numbers a vector in a new library; else the model's most."),
+]
+StoreOption = Annotated[
+    Stored | None,
+    typer.Option("--store", help="Of vectors in a new library: float16, or int8 of half the size."),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done and how long it would take.")

@@ -35,6 +35,7 @@ from qvsearch.manifest import (
     sweep,
     write_manifest,
 )
+from qvsearch.rows import form_of
 from qvsearch.segments import (
     Part,
     open_part,
@@ -46,7 +47,7 @@ from qvsearch.segments import (
     write_pair,
 )
 from qvsearch.sidecar import Background, salvage_row
-from qvsearch.stores.faiss import HEADER_SIZE, FaissStore, code_size, header
+from qvsearch.stores.faiss import FaissStore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def repair(folder: str | Path) -> Repair:
         faults = _examine_bank(folder, manifest)
         problems += faults
         bank = None if faults else manifest.bank
-        dim = manifest.fingerprint.dim
+        form = form_of(manifest)
         sound: dict[str, SegmentFile] = {}
         for file in manifest.files:
             faults = _examine(folder, file, manifest)
@@ -129,7 +130,7 @@ def repair(folder: str | Path) -> Repair:
                 problems += faults
                 sound[file.name] = file
                 if faults:
-                    sound[file.name] = write_facts(folder, file, dim, manifest.roots)
+                    sound[file.name] = write_facts(folder, file, form, manifest.roots)
         if not problems:
             return Repair((), sum(_live(file) for file in sound.values()), 0)
         return _rebuild(folder, manifest, bank, sound, problems)
@@ -152,18 +153,18 @@ def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
 
 def _examine(folder: Path, file: SegmentFile, manifest: Manifest) -> list[Problem]:
     """Return what is wrong with a pair of files."""
-    dim, bare, alive = manifest.fingerprint.dim, replace(file, facts=None), _alive(file)
+    form, bare, alive = form_of(manifest), replace(file, facts=None), _alive(file)
     return _faults(
         folder,
         file,
-        lambda: verify(folder, open_part(folder, bare, dim, 0, manifest.roots)),
+        lambda: verify(folder, open_part(folder, bare, form, 0, manifest.roots)),
         lambda: read_rows(folder, file, manifest.roots, alive),
     )
 
 
 def _examine_facts(folder: Path, file: SegmentFile, manifest: Manifest) -> list[Problem]:
     """Return what is wrong with the facts beside a pair, which can be made anew from it."""
-    part = replace(waiting(manifest.fingerprint.dim, None), file=file)
+    part = replace(waiting(form_of(manifest), None), file=file)
     return _faults(folder, file, lambda: with_facts(folder, part, manifest.roots))
 
 
@@ -260,14 +261,15 @@ def _is_whole_item(segment: Segment) -> bool:
 
 def _salvage(folder: Path, name: str, manifest: Manifest) -> Iterator[tuple[int, Salvaged]]:
     """Yield each row of a damaged pair whose line and vector belong together, with its number."""
+    form = form_of(manifest)
     try:
         with open_file(faiss_path(folder, name)) as file:
-            codes = memoryview(file.readall())[HEADER_SIZE:]
+            codes = memoryview(file.readall())[form.header_size :]
         with open_file(sidecar_path(folder, name)) as file:
             lines = file.readall().split(b"\n")
     except OSError:
         return
-    size = code_size(manifest.fingerprint.dim)
+    size = form.row_size
     rows = len(codes) // size
     row = 0  # the vector that the next line should belong to
     for line in lines:
@@ -287,9 +289,9 @@ def _write_rows(
     folder: Path, name: str, rows: list[Salvaged], before: SegmentFile, manifest: Manifest
 ) -> SegmentFile:
     """Write a new pair of files; the vectors stay as they are, bit for bit."""
-    dim = manifest.fingerprint.dim
-    data = b"".join([header(dim, len(rows)), *(row.code for row in rows)])
-    store = FaissStore.from_bytes(data, dim, len(rows))
+    form = form_of(manifest)
+    data = b"".join([form.header(len(rows)), *(row.code for row in rows)])
+    store = FaissStore.from_bytes(data, form, len(rows))
     backgrounds = as_array(row.background for row in rows)
     part = Part(store, np.arange(len(rows)), backgrounds, before.bank)
     segments = {number: row.segment for number, row in enumerate(rows)}

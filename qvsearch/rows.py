@@ -36,6 +36,7 @@ from qvsearch.segments import (
     write_facts,
     write_part,
 )
+from qvsearch.stores.codes import Form
 from qvsearch.stores.faiss import FaissStore
 from qvsearch.types import Kind
 
@@ -82,24 +83,24 @@ class Rows:
     Numbers hold while the object lives, also when `write` moves rows to other files.
     """
 
-    def __init__(self, folder: Path, dim: int) -> None:
+    def __init__(self, folder: Path, form: Form) -> None:
         self.folder = folder
-        self.dim = dim
+        self.form = form
         self.segments = Catalogue()
         self._next = 0
         self._parts: list[Part] = []
         self._bank: Bank | None = None
-        self._waiting = waiting(dim, None)
+        self._waiting = waiting(form, None)
         self._arrays: Arrays | None = None  # until rows come or go
         self._sample: tuple[Arrays, Sample] | None = None  # of these arrays
 
     @classmethod
     def open(cls, folder: Path, manifest: Manifest) -> Rows:
         """Return the rows of a commit; raises Damaged, or OSError for files that cannot be read."""
-        rows = cls(folder, manifest.fingerprint.dim)
+        rows = cls(folder, form_of(manifest))
         if manifest.bank is not None:
-            rows._bank = open_bank(folder, manifest.bank, rows.dim)
-            rows._waiting = waiting(rows.dim, rows._bank)
+            rows._bank = open_bank(folder, manifest.bank, rows.form.dim)
+            rows._waiting = waiting(rows.form, rows._bank)
         starts = list(accumulate((file.rows for file in manifest.files), initial=0))
         rows._next = starts.pop()
         for part in _open_parts(folder, manifest, starts):
@@ -145,7 +146,7 @@ class Rows:
         self._waiting.store.add(vectors)
         numbers = np.arange(self._next, self._next + len(segments))
         before = self._waiting
-        added = measure(before.store.codes[len(before.numbers) :], self._bank)
+        added = measure(before.store, self._bank, len(before.numbers))
         self._waiting = replace(
             before,
             numbers=np.concatenate([before.numbers, numbers]),
@@ -225,11 +226,16 @@ class Rows:
 
     def pick(self, rows: NDArray[np.int64]) -> FaissStore:
         """Return a store of the vectors of live rows, in order."""
-        codes = np.empty((len(rows), self.dim), dtype=np.float16)
+        codes = np.empty((len(rows), self.form.dim), self.form.code)
+        norms = np.ones(len(rows), np.float32)
         for part, positions, where in self._located(rows):
             codes[where] = part.store.codes[positions]
+            if self.form.scaled:
+                norms[where] = part.store.norms[positions]
             part.store.release()
-        return FaissStore.of_codes(codes)
+        picked = FaissStore.of_codes(codes, self.form)
+        picked.know_norms(norms)
+        return picked
 
     @property
     def sample(self) -> Sample:
@@ -250,7 +256,7 @@ class Rows:
     def vectors(self, rows: Iterable[int]) -> Vectors:
         """Return the stored vectors of live rows (len(rows), dim), float32."""
         wanted = np.fromiter(rows, dtype=np.int64)
-        found = np.empty((len(wanted), self.dim), dtype=np.float32)
+        found = np.empty((len(wanted), self.form.dim), dtype=np.float32)
         for part, positions, where in self._located(wanted):
             found[where] = part.store.fetch(positions.tolist())
         return found
@@ -267,7 +273,7 @@ class Rows:
             bank = write_bank(self.folder, f"{following:06d}", bank)
             following += 1
         parts: list[Part] = []
-        for group in merge_plan([*self._parts, self._waiting], self.dim):
+        for group in merge_plan([*self._parts, self._waiting]):
             if needs_writing(group):
                 name = f"{following:06d}"
                 parts.append(write_part(self.folder, name, group, self.segments, roots))
@@ -280,14 +286,14 @@ class Rows:
         """Return a part of a file with the facts that one of an older version has not."""
         if part.file is None or not lacks_facts(part):
             return part
-        file = write_facts(self.folder, part.file, self.dim, roots)
+        file = write_facts(self.folder, part.file, self.form, roots)
         opened = with_facts(self.folder, replace(part, file=file), roots)
         return replace(part, file=file, facts=opened.facts, signs=opened.signs, lines=opened.lines)
 
     def settle(self, parts: list[Part], bank: Bank | None) -> None:
         """Go on with the files that `write` returned."""
         self._parts, self._bank = parts, bank
-        self._waiting = waiting(self.dim, bank)
+        self._waiting = waiting(self.form, bank)
 
     def _refuse(self, part: Part, position: int, score: float) -> None:
         """Raise Damaged for a score that no vector of a segment file can have."""
@@ -347,6 +353,11 @@ class Rows:
                     yield part, np.searchsorted(part.numbers, rows[where]), where
 
 
+def form_of(manifest: Manifest) -> Form:
+    """Return how the vectors of a library are stored."""
+    return Form(manifest.fingerprint.dim, manifest.store)
+
+
 def _places(numbers: NDArray[np.int64]) -> NDArray[np.int64] | slice:
     """Return where rows of these ascending numbers lie, as a slice where there is no gap."""
     if len(numbers) and numbers[-1] - numbers[0] == len(numbers) - 1:
@@ -356,9 +367,10 @@ def _places(numbers: NDArray[np.int64]) -> NDArray[np.int64] | slice:
 
 def _open_parts(folder: Path, manifest: Manifest, starts: Sequence[int]) -> list[Part]:
     """Open all segment files, each numbered from its start."""
+    form = form_of(manifest)
 
     def opened(file: SegmentFile, start: int) -> Part:
-        return open_part(folder, file, manifest.fingerprint.dim, start, manifest.roots)
+        return open_part(folder, file, form, start, manifest.roots)
 
     if sum(file.faiss.size for file in manifest.files) < MANY_BYTES:
         return list(map(opened, manifest.files, starts))

@@ -32,6 +32,7 @@ from qvsearch.manifest import (
 )
 from qvsearch.sidecar import Background, decode_rows, encode_rows
 from qvsearch.stores import signs
+from qvsearch.stores.codes import Form
 from qvsearch.stores.faiss import FaissStore, index_file
 from qvsearch.stores.signs import Signs, signs_of
 
@@ -86,15 +87,15 @@ class Part:
         return tuple((int(start), int(end)) for start, end in edges.reshape(-1, 2))
 
 
-def waiting(dim: int, bank: Bank | None) -> Part:
+def waiting(form: Form, bank: Bank | None) -> Part:
     """Return a part without rows, to be filled."""
-    store = FaissStore(dim)
+    store = FaissStore(form)
     number = np.empty(0, dtype=np.int64)
-    return Part(store, number, measure(store.codes, None), None if bank is None else bank.sha256)
+    return Part(store, number, measure(store, None), None if bank is None else bank.sha256)
 
 
 def open_part(
-    folder: Path, file: SegmentFile, dim: int, start: int, roots: Sequence[bytes | None]
+    folder: Path, file: SegmentFile, form: Form, start: int, roots: Sequence[bytes | None]
 ) -> Part:
     """Return the vectors of a segment file, numbered from `start`, with the facts that it has.
 
@@ -104,7 +105,7 @@ def open_part(
     data = _map(path)
     check_size(path, file.faiss, data.nbytes)
     try:
-        store = FaissStore.from_bytes(data, dim, file.rows)
+        store = FaissStore.from_bytes(data, form, file.rows)
     except QvsearchError as error:
         raise Damaged(path, str(error)) from error
     small = data.nbytes <= VERIFY_AT_OPEN
@@ -112,7 +113,7 @@ def open_part(
         check_sum(path, file.faiss, data)
     store.remove([row for first, end in file.dead for row in range(first, end)])
     numbers = np.arange(start, start + file.rows)
-    part = Part(store, numbers, measure(store.codes, None), None, file, verified=small)
+    part = Part(store, numbers, measure(store, None), None, file, verified=small)
     return part if file.facts is None else with_facts(folder, part, roots)
 
 
@@ -127,9 +128,14 @@ def with_facts(folder: Path, part: Part, roots: Sequence[bytes | None]) -> Part:
     check_sum(path, file.facts, data)
     check_size(beside, file.sidecar, lines.nbytes)
     try:
-        arrays = unpack(data, _FILE_TYPES)
+        arrays = unpack(data, _file_types(part.store.form))
     except ValueError as error:
         raise Damaged(path, str(error)) from error
+    if part.store.form.scaled:
+        norms = arrays.pop("norms")
+        if len(norms) != file.rows or not (norms > 0).all():
+            raise Damaged(path, "it has not the length of each vector")
+        part.store.know_norms(norms)
     ends, backgrounds = arrays.pop("ends"), arrays.pop("backgrounds")
     known = Signs(**{name: arrays.pop(name) for name in signs.TYPES})
     return replace(
@@ -148,7 +154,7 @@ def lacks_facts(part: Part) -> bool:
 
 
 def write_facts(
-    folder: Path, file: SegmentFile, dim: int, roots: Sequence[bytes | None]
+    folder: Path, file: SegmentFile, form: Form, roots: Sequence[bytes | None]
 ) -> SegmentFile:
     """Write the facts of a pair's rows anew from its sidecar; raises as `open_part` does."""
     data = read_sidecar(folder, file)
@@ -156,7 +162,7 @@ def write_facts(
     segments, backgrounds = _decode(folder, file, data, known, [True] * file.rows)
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
     found = facts_of(segments, known)
-    return _write_facts(folder, file, dim, found, ends, as_array(backgrounds))
+    return _write_facts(folder, file, form, found, ends, as_array(backgrounds))
 
 
 def read_rows(
@@ -191,7 +197,7 @@ def compared(part: Part, bank: Bank) -> Part:
     """Return the part with the backgrounds of this bank."""
     if part.bank == bank.sha256:
         return part
-    return replace(part, backgrounds=measure(part.store.codes, bank), bank=bank.sha256)
+    return replace(part, backgrounds=measure(part.store, bank), bank=bank.sha256)
 
 
 def verify(folder: Path, part: Part) -> None:
@@ -201,7 +207,7 @@ def verify(folder: Path, part: Part) -> None:
         check_sum(path, part.file.faiss, _map(path))
 
 
-def merge_plan(parts: Iterable[Part], dim: int) -> list[list[Part]]:
+def merge_plan(parts: Iterable[Part]) -> list[list[Part]]:
     """Return the parts that have live rows, in order, those together that should be one file.
 
     Only parts at the end are merged, and only when MERGE of them have gathered, so that a row is
@@ -209,7 +215,7 @@ def merge_plan(parts: Iterable[Part], dim: int) -> list[list[Part]]:
     """
     groups = [[part] for part in parts if part.live]
     while groups:
-        tiers = [_tier(group, dim) for group in groups]
+        tiers = [_tier(group) for group in groups]
         run = 0
         while run < len(groups) and tiers[-1 - run] <= tiers[-1] < len(TIERS):
             run += 1
@@ -244,7 +250,7 @@ def write_part(
     file = write_pair(folder, name, group, segments, roots)
     numbers = np.concatenate([part.numbers[part.store.alive] for part in group])
     backgrounds = _backgrounds(group, file.bank)
-    store = FaissStore.from_bytes(_map(faiss_path(folder, name)), group[0].store.dim, file.rows)
+    store = FaissStore.from_bytes(_map(faiss_path(folder, name)), group[0].store.form, file.rows)
     return with_facts(folder, Part(store, numbers, backgrounds, file.bank, file), roots)
 
 
@@ -277,7 +283,7 @@ def write_pair(
         return file
     ends = np.cumsum([len(line) for line in lines])
     found = facts_of(stored, roots)
-    return _write_facts(folder, file, group[0].store.dim, found, ends, backgrounds)
+    return _write_facts(folder, file, group[0].store.form, found, ends, backgrounds)
 
 
 def _backgrounds(group: Sequence[Part], bank: str | None) -> Vectors:
@@ -291,15 +297,17 @@ def _backgrounds(group: Sequence[Part], bank: str | None) -> Vectors:
 def _write_facts(
     folder: Path,
     file: SegmentFile,
-    dim: int,
+    form: Form,
     found: Facts,
     ends: NDArray[np.int64],
     backgrounds: Vectors,
 ) -> SegmentFile:
     """Write what is known of a pair's rows, with the signs of its vectors, and seal it."""
-    codes = FaissStore.from_bytes(_map(faiss_path(folder, file.name)), dim, file.rows).codes
-    arrays = found.arrays | signs_of(codes).arrays | {"ends": ends, "backgrounds": backgrounds}
-    typed = {key: arrays[key].astype(kind, copy=False) for key, kind in _FILE_TYPES.items()}
+    store = FaissStore.from_bytes(_map(faiss_path(folder, file.name)), form, file.rows)
+    arrays = found.arrays | signs_of(store).arrays | {"ends": ends, "backgrounds": backgrounds}
+    arrays["norms"] = store.norms
+    types = _file_types(form)
+    typed = {key: arrays[key].astype(kind, copy=False) for key, kind in types.items()}
     return replace(file, facts=write_file(facts_path(folder, file.name), *pack(typed)))
 
 
@@ -316,8 +324,13 @@ def _decode(
         raise Damaged(sidecar_path(folder, file.name), str(error)) from error
 
 
-def _tier(group: Sequence[Part], dim: int) -> int:
-    size = sum(part.live for part in group) * (2 * dim + _ROW)
+def _file_types(form: Form) -> dict[str, np.dtype[Any]]:
+    """Return what a file of facts has of vectors of this form."""
+    return _FILE_TYPES | ({"norms": np.dtype("<f4")} if form.scaled else {})
+
+
+def _tier(group: Sequence[Part]) -> int:
+    size = sum(part.live * (part.store.form.row_size + _ROW) for part in group)
     return sum(size >= limit for limit in TIERS)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.filters import date_text, orientation_of, time_taken
 from qvsearch.output import clock, path_fields, present, safe_text
-from qvsearch.types import Fingerprint, Item, Kind
+from qvsearch.types import Fingerprint, Item, Kind, Stored
 
 if TYPE_CHECKING:
     from qvsearch.failures import Failure
@@ -47,6 +47,7 @@ class Status:
     gone: tuple[bytes, ...]
     failures: tuple[Failure, ...]
     size: int
+    store: Stored
     warm: tuple[Running, ...] = ()
 
 
@@ -84,6 +85,7 @@ def library_status(library: Library) -> Status:
         gone=tuple(sorted(gone)),
         failures=tuple(library.load_failures()),
         size=sum(each.stat().st_size for each in library.folder.rglob("*") if each.is_file()),
+        store=library.store,
         warm=tuple(running()),
     )
 
@@ -93,6 +95,7 @@ def status_record(status: Status) -> dict[str, object]:
     return {
         **path_fields("library", os.fsencode(status.folder)),
         "model": asdict(status.fingerprint),
+        "store": status.store,
         "bytes": status.size,
         "kinds": {
             each.kind.value: {"items": each.items, "segments": each.segments}

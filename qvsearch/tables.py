@@ -124,7 +124,7 @@ def print_status(status: Status) -> None:
             (each.kind, f"{each.items:,} files, {each.segments:,} segments")
             for each in status.holdings
         ),
-        ("size", _size(status.size)),
+        ("size", f"{_size(status.size)}, vectors in {status.store}"),
         ("changed", f"{len(status.changed):,} files since they were indexed"),
         ("gone", f"{len(status.gone):,} files"),
         ("failed", f"{len(status.failures):,} files"),

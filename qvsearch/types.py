@@ -81,6 +81,13 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
+class Stored(StrEnum):
+    """What the numbers of a vector are in a library; bytes are in a scale of each vector's own."""
+
+    FLOAT16 = "float16"
+    INT8 = "int8"
+
+
 class Hub(StrEnum):
     """Where models are published."""
 

@@ -13,8 +13,10 @@ from qvsearch.firstpass import rank_all, rank_best
 from qvsearch.library import Library
 from qvsearch.ranking import Asked, rank_rows
 from qvsearch.retrieve import Query, SearchOptions, search
+from qvsearch.stores.codes import Form
+from qvsearch.stores.faiss import FaissStore
 from qvsearch.stores.signs import Signs, signs_of, width_of
-from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment
+from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
 DIM = 512  # so many bits guess well enough that few searches score all rows after all
 ROWS = 6000
@@ -55,10 +57,11 @@ class Says:
         return self.vectors[[int(each.text) for each in inputs]]
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
+@pytest.fixture(scope="module", params=Stored)
+def library(request, tmp_path_factory):
     """6,000 rows of three kinds in two files; some are dead, and some wait for a commit."""
-    library = Library.create(tmp_path_factory.mktemp("first") / "library", FINGERPRINT)
+    folder = tmp_path_factory.mktemp("first") / "library"
+    library = Library.create(folder, FINGERPRINT, request.param)
     for root in range(7):
         library.add_root(b"/media/%d" % root)
     vectors = made_vectors(ROWS)
@@ -106,7 +109,9 @@ def test_signs_tell_about_cosines_whatever_the_dimension():
         rng = np.random.default_rng(dim)
         vectors = unit(rng.standard_normal((500, dim)) * np.arange(1, dim + 1) ** -0.5 + 0.02)
         query = unit(vectors[7] + vectors[8])
-        signs = signs_of(vectors.astype(np.float16))
+        store = FaissStore(Form(dim, Stored.FLOAT16))
+        store.add(vectors)
+        signs = signs_of(store)
         assert signs.bits.shape == (500, width_of(dim) // 8)
         errors = signs.guess(query) - vectors @ query
         assert np.abs(errors).mean() < 1.5 / np.sqrt(dim)
@@ -232,6 +237,7 @@ def test_a_library_of_the_version_before_is_scored_exactly(tmp_path, says, monke
     alike(Library.open(made.folder), "1", says)
 
 
+@pytest.mark.parametrize("library", [Stored.FLOAT16], indirect=True)
 def test_a_damaged_vector_stops_the_search(library, says, tmp_path, monkeypatch):
     import shutil
 

@@ -10,7 +10,7 @@ from qvsearch import durable, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library, library_folder
-from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment
+from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
 DIM = 16
 ROOT = b"/photos"
@@ -22,8 +22,12 @@ def unit(rows, seed):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def rounded(vectors):
-    return vectors.astype(np.float16).astype(np.float32)
+def rounded(vectors, stored=Stored.FLOAT16):
+    if stored is Stored.FLOAT16:
+        return vectors.astype(np.float16).astype(np.float32)
+    steps = np.rint(vectors * (127 / np.abs(vectors).max(axis=1, keepdims=True)))
+    lengths = np.linalg.norm(steps.astype(np.float64), axis=1, keepdims=True)
+    return (steps + 0) / lengths.astype(np.float32)  # and no -0
 
 
 def photo(number, root=ROOT):
@@ -43,8 +47,9 @@ def content(library):
     return {library.segments[row]: vectors[i].tobytes() for i, row in enumerate(rows)}
 
 
-def expected(segments, vectors):
-    return {segment: rounded(vectors)[i].tobytes() for i, segment in enumerate(segments)}
+def expected(segments, vectors, stored=Stored.FLOAT16):
+    kept = rounded(vectors, stored)
+    return {segment: kept[i].tobytes() for i, segment in enumerate(segments)}
 
 
 @pytest.fixture(autouse=True)
@@ -354,7 +359,8 @@ def test_any_history_equals_a_dictionary(tmp_path, monkeypatch, seed):
     monkeypatch.setattr(segments, "VERIFY_AT_OPEN", 1000 if seed % 2 else 64 << 20)
     monkeypatch.setattr(segments, "FACTS_FROM", (1, 6, 1000)[seed % 3])
     rng = np.random.default_rng(seed)
-    library = Library.create(tmp_path / "library", FINGERPRINT)
+    stored = list(Stored)[seed // 4]
+    library = Library.create(tmp_path / "library", FINGERPRINT, stored)
     library.add_root(ROOT)
     model, committed, following = {}, {}, 0
     for _ in range(120):
@@ -363,7 +369,7 @@ def test_any_history_equals_a_dictionary(tmp_path, monkeypatch, seed):
                 number = int(rng.integers(1, 30))
                 rows, vectors = photos(following, following + number), unit(number, following)
                 library.add(rows, vectors)
-                model |= expected(rows, vectors)
+                model |= expected(rows, vectors, stored)
                 following += number
             case "remove":
                 share = rng.choice([0.02, 0.4])
@@ -434,8 +440,8 @@ def rewrite_manifest(library, change):
 
 
 def test_a_newer_format_names_both_versions(library):
-    rewrite_manifest(library, lambda record: record.update(format=2, segments="who knows"))
-    with pytest.raises(QvsearchError, match="has format 2, and this qvsearch reads up to 1"):
+    rewrite_manifest(library, lambda record: record.update(format=3, segments="who knows"))
+    with pytest.raises(QvsearchError, match="has format 3, and this qvsearch reads up to 2"):
         Library.open(library.folder)
 
 

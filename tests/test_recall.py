@@ -19,6 +19,7 @@ from qvsearch.library import Library
 from qvsearch.ranking import Asked, rank_rows
 from qvsearch.recall import ANSWERS, STORED, measure_recall, recall_record, stored_queries
 from qvsearch.stores.signs import Signs
+from qvsearch.types import Stored
 
 IMAGES = range(0, 12000, 4)  # numbers of which `row` makes pictures
 
@@ -30,19 +31,20 @@ def _few(monkeypatch):
     monkeypatch.setattr(rows, "SAMPLE", 100)
 
 
-def made(folder, numbers, vectors):
-    library = Library.create(folder, FINGERPRINT)
+def made(folder, numbers, vectors, store=Stored.FLOAT16):
+    library = Library.create(folder, FINGERPRINT, store)
     for root in range(7):
         library.add_root(b"/media/%d" % root)
     library.add([row(number) for number in numbers], vectors)
     return library
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+@pytest.fixture(scope="module", params=Stored)
+def pictures(request, tmp_path_factory):
     """3,000 pictures and no bank: their order is that of their cosines."""
     vectors = made_vectors(len(IMAGES))
-    library = made(tmp_path_factory.mktemp("recall") / "library", IMAGES, vectors)
+    folder = tmp_path_factory.mktemp("recall") / "library"
+    library = made(folder, IMAGES, vectors, request.param)
     library.commit()
     library.remove(range(0, len(IMAGES), 30))
     library.commit()

@@ -9,12 +9,13 @@ from qvsearch import durable, segments
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.library import Library
 from qvsearch.repair import Problem, check, repair
-from qvsearch.stores.faiss import HEADER_SIZE, code_size
-from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment
+from qvsearch.stores.codes import Form
+from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
 DIM = 8
 ROWS = 60
 FINGERPRINT = Fingerprint("some/model", "abc123", DIM, Detail.LOW, "Represent.", 1, 1)
+HALVES = Form(DIM, Stored.FLOAT16)
 
 
 def unit(rows, seed):
@@ -296,7 +297,7 @@ def test_a_video_that_lost_a_moment_is_dropped_whole_to_be_embedded_again(tmp_pa
     films = [moment(b"a.mp4", s) for s in range(3)] + [moment(b"b.mp4", s) for s in range(3)]
     made.add([photo(0), *films, photo(1)], unit(8, 2))
     made.commit()
-    flip(made.folder / "segments" / "000001.faiss", HEADER_SIZE + lost * code_size(DIM))
+    flip(made.folder / "segments" / "000001.faiss", HALVES.header_size + lost * HALVES.row_size)
     found = repair(made.folder)
     left = Library.open(made.folder).by_location()
     assert {b"/photos/photo 0.jpg", b"/photos/photo 1.jpg"} <= left.keys()

@@ -1,11 +1,13 @@
-"""The contract of VectorStore, on every implementation, against numpy."""
+"""The contract of VectorStore, on every implementation and form, against numpy."""
 
 import faiss
 import numpy as np
 import pytest
 
 from qvsearch.errors import QvsearchError
+from qvsearch.stores.codes import Form
 from qvsearch.stores.faiss import FaissStore, index_file
+from qvsearch.types import Stored
 
 DIM = 24
 
@@ -15,28 +17,48 @@ def unit(rows, seed, dim=DIM):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def rounded(vectors):
-    return vectors.astype(np.float16).astype(np.float32)
+def levels(vectors):
+    """The numbers of an int8 row: even steps from the largest to its negative, by search."""
+    steps = np.arange(-127.0, 128)
+    scaled = vectors.astype(np.float64) / np.abs(vectors).max(axis=1, keepdims=True) * 127
+    return steps[np.abs(scaled[..., None] - steps).argmin(axis=-1)]
 
 
-def made(vectors):
-    store = FaissStore(DIM)
-    store.add(vectors[: len(vectors) // 2])
-    store.add(vectors[len(vectors) // 2 :])
-    return store
+def rounded(vectors, stored):
+    """What is left of vectors, float64."""
+    if stored is Stored.FLOAT16:
+        return vectors.astype(np.float16).astype(np.float64)
+    found = levels(vectors) if len(vectors) else vectors
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def read_back(vectors):
-    return FaissStore.from_bytes(b"".join(index_file([made(vectors)])), DIM, len(vectors))
+@pytest.fixture(params=Stored)
+def form(request):
+    return Form(DIM, request.param)
 
 
-@pytest.fixture(params=[made, read_back])
-def make(request):
-    return request.param
+@pytest.fixture(params=["made", "read back"])
+def make(request, form):
+    def made(vectors):
+        store = FaissStore(form)
+        store.add(vectors[: len(vectors) // 2])
+        store.add(vectors[len(vectors) // 2 :])
+        if request.param == "made":
+            return store
+        return FaissStore.from_bytes(b"".join(index_file([store])), form, len(vectors))
+
+    return made
 
 
-def oracle(vectors, query, k, allowed):
-    scores = rounded(vectors).astype(np.float64) @ query
+def near(store, rows, vectors):
+    """Whether rows are what is left of vectors: halves exactly, bytes as far as floats are."""
+    expected = rounded(vectors, store.form.stored)
+    np.testing.assert_allclose(store.fetch(rows), expected, rtol=0, atol=1e-7)
+    return True
+
+
+def oracle(store, vectors, query, k, allowed):
+    scores = rounded(vectors, store.form.stored) @ query
     best = [(row, scores[row]) for row in np.argsort(-scores, kind="stable") if allowed[row]]
     return best[:k]
 
@@ -49,7 +71,7 @@ def test_search_is_exact_over_allowed_rows(make, k, share):
     allowed = np.random.default_rng(2).random(300) < share
     for query in unit(5, 3):
         found = store.search(query, k, allowed)
-        expected = oracle(vectors, query, k, allowed)
+        expected = oracle(store, vectors, query, k, allowed)
         assert [row for row, _ in found] == [row for row, _ in expected]
         np.testing.assert_allclose(
             [score for _, score in found], [score for _, score in expected], atol=1e-6
@@ -65,7 +87,7 @@ def test_removed_rows_are_no_answers_and_the_others_keep_their_numbers(make):
     allowed[[0, 7, 50, 99]] = False
     query = vectors[50]
     assert [row for row, _ in store.search(query, 100)] == [
-        row for row, _ in oracle(vectors, query, 100, allowed)
+        row for row, _ in oracle(store, vectors, query, 100, allowed)
     ]
     mask = np.zeros(100, dtype=bool)
     mask[[50, 51]] = True
@@ -78,22 +100,25 @@ def test_scores_are_the_cosines_of_all_rows_and_of_no_removed_one(make):
     for query in unit(5, 3):
         found = store.scores(query)
         assert found.dtype == np.float32
-        np.testing.assert_allclose(found, rounded(vectors).astype(np.float64) @ query, atol=1e-6)
+        expected = rounded(vectors, store.form.stored) @ query
+        np.testing.assert_allclose(found, expected, atol=1e-6)
         assert store.search(query, 1)[0] == (found.argmax(), found.max())
     store.remove([0, 7, 299])
     found = store.scores(query)
     assert np.array_equal(np.flatnonzero(found == -np.inf), [0, 7, 299])
     store.add(vectors[:2])
     assert store.scores(vectors[1])[[1, 301]] == pytest.approx([1, 1], abs=1e-3)
-    assert FaissStore(DIM).scores(query).shape == (0,)
+    assert FaissStore(store.form).scores(query).shape == (0,)
 
 
-def test_fetched_vectors_are_the_added_ones_in_half_precision(make):
+def test_fetched_vectors_are_the_added_ones_as_far_as_they_are_kept(make):
     vectors = unit(100, 1)
     store = make(vectors)
     rows = [99, 3, 3, 0]
-    assert np.array_equal(store.fetch(rows), rounded(vectors[rows]))
+    assert near(store, rows, vectors[rows])
+    assert near(store, slice(90, None), vectors[90:])
     assert store.fetch([]).shape == (0, DIM)
+    assert store.fetch(rows).dtype == np.float32
 
 
 def test_rows_can_be_added_at_any_time(make):
@@ -103,7 +128,7 @@ def test_rows_can_be_added_at_any_time(make):
     store.add(vectors[60:])
     store.add(vectors[:0])
     assert len(store) == 100
-    assert np.array_equal(store.fetch(range(100)), rounded(vectors))
+    assert near(store, range(100), vectors)
     assert store.search(vectors[80], 1)[0][0] == 80
     assert 10 not in [row for row, _ in store.search(vectors[10], 100)]
 
@@ -117,14 +142,10 @@ def test_equal_rows_come_in_their_order(make):
         assert len(found) == k
 
 
-def test_an_empty_store_answers_with_nothing():
-    assert FaissStore(DIM).search(unit(1, 1)[0], 5) == []
-    assert (
-        FaissStore.from_bytes(b"".join(index_file([FaissStore(DIM)])), DIM, 0).search(
-            unit(1, 1)[0], 5
-        )
-        == []
-    )
+def test_an_empty_store_answers_with_nothing(form):
+    assert FaissStore(form).search(unit(1, 1)[0], 5) == []
+    again = FaissStore.from_bytes(b"".join(index_file([FaissStore(form)])), form, 0)
+    assert again.search(unit(1, 1)[0], 5) == []
 
 
 @pytest.mark.parametrize(
@@ -145,7 +166,7 @@ def test_a_bad_vector_never_gets_in(make, spoil, said):
     with pytest.raises(QvsearchError, match=said):
         store.add(spoil(vectors).astype(np.float32))
     assert len(store) == 4
-    assert np.array_equal(store.fetch(range(4)), rounded(vectors))
+    assert near(store, range(4), vectors)
 
 
 def test_a_bad_query_is_named(make):
@@ -157,39 +178,95 @@ def test_a_bad_query_is_named(make):
             store.scores(query)
 
 
-def test_the_file_is_what_faiss_itself_writes_and_reads(make):
+def test_the_file_is_what_faiss_itself_writes_and_reads(make, form):
     vectors = unit(50, 1)
     ours = b"".join(index_file([make(vectors)]))
-    index = faiss.IndexScalarQuantizer(
-        DIM, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-    )
-    index.add(rounded(vectors))
+    quantizers = faiss.ScalarQuantizer
+    if form.stored is Stored.FLOAT16:
+        numbers = rounded(vectors, form.stored).astype(np.float32)
+        index = faiss.IndexScalarQuantizer(DIM, quantizers.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    else:
+        numbers = levels(vectors).astype(np.float32)
+        index = faiss.IndexScalarQuantizer(
+            DIM, quantizers.QT_8bit_uniform, faiss.METRIC_INNER_PRODUCT
+        )
+        faiss.copy_array_to_vector(np.array([-128.5, 255], np.float32), index.sq.trained)
+        index.is_trained = True
+    index.add(numbers)
     assert ours == faiss.serialize_index(index).tobytes()
     theirs = faiss.deserialize_index(np.frombuffer(ours, dtype=np.uint8))
-    assert np.array_equal(theirs.reconstruct_n(0, 50), rounded(vectors))
+    steps = 0 if form.stored is Stored.FLOAT16 else 1e-4  # it divides by 255 and multiplies again
+    np.testing.assert_allclose(theirs.reconstruct_n(0, 50), numbers, rtol=0, atol=steps)
 
 
-def test_a_file_of_several_stores_has_their_live_rows_in_order(make):
+@pytest.mark.parametrize("dim", [64, 96, 100, 2048])
+def test_faiss_finds_the_same_inner_products_in_the_file(form, dim):
+    """Its kernels depend on the dimension, and some round the query."""
+    vectors, (query,) = unit(40, 1, dim), unit(1, 2, dim)
+    store = FaissStore(Form(dim, form.stored))
+    store.add(vectors)
+    data = np.frombuffer(b"".join(index_file([store])), dtype=np.uint8)
+    theirs = faiss.deserialize_index(data)
+    products, rows = theirs.search(query[None], 40)
+    cosines = products[0] / store.norms[rows[0]]
+    np.testing.assert_allclose(cosines, store.scores(query)[rows[0]], atol=1e-6)
+    numbers = theirs.reconstruct_n(0, 40).astype(np.float64)
+    np.testing.assert_allclose(store.norms, np.linalg.norm(numbers, axis=1), atol=1e-3)
+    expected = numbers @ query / store.norms
+    np.testing.assert_allclose(store.scores(query), expected, atol=1e-6)
+    assert np.abs(store.scores(query) - vectors @ query).max() < 0.01
+
+
+def test_a_stored_vector_is_stored_again_bit_for_bit(make):
+    """As when a file is renamed; a row may have one large number, or all alike."""
+    vectors = unit(300, 1) * np.geomspace(1, 1e4, DIM, dtype=np.float32)
+    vectors[0], vectors[1] = 1, -1
+    vectors[2], vectors[2, 5] = 0, -1
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    store = make(vectors)
+    again = make(store.fetch(range(300)))
+    assert again.codes.tobytes() == store.codes.tobytes()
+
+
+@pytest.mark.parametrize(("stored", "byte"), [(Stored.FLOAT16, 255), (Stored.INT8, 128)])
+def test_a_damaged_row_without_a_cosine_is_no_answer(stored, byte):
+    form = Form(DIM, stored)
+    store = FaissStore(form)
+    store.add(unit(9, 1))
+    codes = store.codes.copy()
+    codes[4].view(np.uint8)[:] = byte  # NaN alone, or zeros
+    damaged = FaissStore.of_codes(codes, form)
+    query = unit(1, 2)[0]
+    assert np.flatnonzero(np.isnan(damaged.scores(query))).tolist() == [4]
+    assert np.flatnonzero(np.isnan(damaged.fetch(range(9))).any(axis=1)).tolist() == [4]
+    others = [hit for hit in store.search(query, 9) if hit[0] != 4]
+    for k in (3, 8, 9):
+        assert damaged.search(query, k) == others[:k]
+
+
+def test_a_file_of_several_stores_has_their_live_rows_in_order(make, form):
     vectors = unit(60, 1)
     stores = [make(vectors[:30]), make(vectors[30:])]
     stores[0].remove([0, 1, 5])
     stores[1].remove(range(10, 30))
     kept = np.r_[2:5, 6:40]
-    merged = FaissStore.from_bytes(b"".join(index_file(stores)), DIM, len(kept))
-    assert np.array_equal(merged.fetch(range(len(kept))), rounded(vectors[kept]))
+    merged = FaissStore.from_bytes(b"".join(index_file(stores)), form, len(kept))
+    assert near(merged, range(len(kept)), vectors[kept])
+    codes = np.concatenate([each.codes[each.alive] for each in stores])
+    assert merged.codes.tobytes() == codes.tobytes()
 
 
-def test_bytes_that_are_not_exactly_such_an_index_are_refused():
-    sound = b"".join(index_file([made(unit(5, 1))]))
+def test_bytes_that_are_not_exactly_such_an_index_are_refused(make, form):
+    sound = b"".join(index_file([make(unit(5, 1))]))
     flat = faiss.serialize_index(faiss.IndexFlatIP(DIM)).tobytes()
     for data in (b"", sound[:40], sound[:-1], sound + b"\0", flat, b"IxMp" + sound[4:]):
         with pytest.raises(QvsearchError, match=r"where|begin"):
-            FaissStore.from_bytes(data, DIM, 5)
+            FaissStore.from_bytes(data, form, 5)
     for dim, rows in ((DIM, 4), (DIM - 1, 5), (12, 10), (10**6, 10**12)):
         with pytest.raises(QvsearchError, match=r"where|begin"):
-            FaissStore.from_bytes(sound, dim, rows)
-    for place in range(81):
+            FaissStore.from_bytes(sound, Form(dim, form.stored), rows)
+    for place in range(form.header_size):
         flipped = bytearray(sound)
         flipped[place] ^= 1
         with pytest.raises(QvsearchError, match="does not begin"):
-            FaissStore.from_bytes(bytes(flipped), DIM, 5)
+            FaissStore.from_bytes(bytes(flipped), form, 5)

@@ -1,4 +1,4 @@
-"""Vectors in a FAISS index of half-precision floats under the inner product.
+"""Vectors in a FAISS index of a scalar quantizer under the inner product.
 
 It knows row numbers, not what they stand for, and reads no file itself: it works on bytes, which
 may be a mapped file.
@@ -7,10 +7,8 @@ may be a mapped file.
 from __future__ import annotations
 
 import mmap
-import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import faiss as _faiss
 import numpy as np
@@ -20,33 +18,14 @@ from qvsearch.errors import QvsearchError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qvsearch.stores.codes import Codes, Form
     from qvsearch.types import Vectors
 
-    Codes = NDArray[np.float16]
     Mask = NDArray[np.bool_]
 
 faiss: Any = _faiss  # its type stubs lack what its Python layer adds
 
-# FAISS's form of an IndexScalarQuantizer: "IxSQ", d, ntotal, two reserved numbers, trained, metric;
-# quantizer, range statistic, its argument, d, bytes a row, length of `trained`; bytes of codes.
-_HEADER = struct.Struct("<4siqqq?i iifQQQ Q")
-HEADER_SIZE = _HEADER.size
-_RESERVED = 1 << 20
-_CODE = np.dtype("<f2")
 UNIT_TOLERANCE = 1e-3  # how far from 1 the length of a unit row may be
-
-
-def code_size(dim: int) -> int:
-    """Return the bytes that a stored vector takes."""
-    return dim * _CODE.itemsize
-
-
-def header(dim: int, rows: int) -> bytes:
-    """Return how an index file of this many rows begins; their codes, (rows, dim) fp16, follow."""
-    row = code_size(dim)
-    metric, kind = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_fp16
-    start = (b"IxSQ", dim, rows, _RESERVED, _RESERVED, True, metric)
-    return _HEADER.pack(*start, kind, 0, 0.0, dim, row, 0, rows * row)
 
 
 def check_unit(vectors: Vectors, dim: int) -> Vectors:
@@ -69,13 +48,13 @@ def check_unit(vectors: Vectors, dim: int) -> Vectors:
 def index_file(stores: Sequence[FaissStore]) -> list[bytes | memoryview]:
     """Return the parts of an index file of all rows of the stores that are not removed, in order.
 
-    They are FAISS's own form, and views of the stores: nothing is copied.
+    The stores are of one form. The parts are FAISS's own form, and views: nothing is copied.
     """
     runs: list[Codes] = []
     for store in stores:
         edges = np.flatnonzero(np.diff(store.alive, prepend=False, append=False))
         runs += [store.codes[start:end] for start, end in edges.reshape(-1, 2)]
-    start = header(stores[0].dim, sum(len(run) for run in runs))
+    start = stores[0].form.header(sum(len(run) for run in runs))
     return [start, *(run.view(np.uint8).reshape(-1).data for run in runs)]
 
 
@@ -85,39 +64,37 @@ class FaissStore:
     The vectors lie in numpy's memory or a mapped file, where FAISS only looks at them.
     """
 
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
+    def __init__(self, form: Form) -> None:
+        self.form = form
         self._alive: Mask = np.ones(0, dtype=np.bool_)
-        self._image = np.frombuffer(header(dim, 0), dtype=np.uint8)
-        self._index: Any = None  # of the image, made when it is searched
+        self._codes: Codes = np.empty((0, form.dim), form.code)  # with room for rows to come
+        self._norms: Vectors = np.empty(0, np.float32)  # of the first rows, as far as known
         self._source: bytes | memoryview = b""
 
     @classmethod
-    def from_bytes(cls, data: bytes | memoryview, dim: int, rows: int) -> FaissStore:
+    def from_bytes(cls, data: bytes | memoryview, form: Form, rows: int) -> FaissStore:
         """Return the store that these bytes of an index file hold, without copying them.
 
-        Raises QvsearchError unless they are exactly an index of this size: FAISS's reader trusts
-        lengths that it finds, so that it only ever gets a start that is known byte for byte.
+        Raises QvsearchError unless they are exactly an index of this form and size.
         """
         image = np.frombuffer(data, dtype=np.uint8)
-        size = HEADER_SIZE + rows * code_size(dim)
+        start = form.header(rows)
+        size = len(start) + rows * form.row_size
+        what = f"{rows} x {form.dim} {form.stored} vectors"
         if image.size != size:
-            raise QvsearchError(f"{image.size} bytes, where {rows} x {dim} vectors take {size}")
-        if image[:HEADER_SIZE].tobytes() != header(dim, rows):
-            raise QvsearchError(f"does not begin as a FAISS index of {rows} x {dim} fp16 vectors")
-        store = cls(dim)
-        store._image, store._source = image, data
-        store._alive = np.ones(rows, dtype=np.bool_)
+            raise QvsearchError(f"{image.size} bytes, where {what} take {size}")
+        if image[: len(start)].tobytes() != start:
+            raise QvsearchError(f"does not begin as a FAISS index of {what}")
+        store = cls.of_codes(image[len(start) :].view(form.code).reshape(-1, form.dim), form)
+        store._source = data
         return store
 
     @classmethod
-    def of_codes(cls, codes: Codes) -> FaissStore:
-        """Return a store of rows (n, dim) as another one has them, copied."""
-        count, dim = codes.shape
-        image = np.empty(HEADER_SIZE + codes.nbytes, dtype=np.uint8)
-        image[:HEADER_SIZE] = np.frombuffer(header(dim, count), dtype=np.uint8)
-        image[HEADER_SIZE:] = codes.reshape(-1).view(np.uint8)
-        return cls.from_bytes(image.data, dim, count)
+    def of_codes(cls, codes: Codes, form: Form) -> FaissStore:
+        """Return a store of rows (n, dim) as another one of this form has them, not copied."""
+        store = cls(form)
+        store._codes, store._alive = codes, np.ones(len(codes), dtype=np.bool_)
+        return store
 
     def __len__(self) -> int:
         """Return the number of rows, the removed ones included."""
@@ -131,28 +108,35 @@ class FaissStore:
     @property
     def codes(self) -> Codes:
         """All rows as they are stored (n, dim), removed ones too; not to be changed."""
-        return self._image[HEADER_SIZE : self._size()].view(_CODE).reshape(-1, self.dim)
+        return self._codes[: len(self)]
+
+    @property
+    def norms(self) -> Vectors:
+        """The length (n,) of each row as it is stored; not to be changed.
+
+        To find them all rows are read, once, unless they are known.
+        """
+        known = len(self._norms)
+        if known < len(self):
+            self._norms = np.concatenate([self._norms, self.form.norms(self.codes[known:])])
+        return self._norms
+
+    def know_norms(self, norms: Vectors) -> None:
+        """Take the lengths (n,) from who has kept them."""
+        self._norms = norms
 
     def add(self, vectors: Vectors) -> None:
         """Append unit rows (n, dim); raises QvsearchError for any that is not one."""
-        # numpy rounds the same way on every machine, FAISS's encoder does not.
-        codes = check_unit(vectors, self.dim).astype(_CODE)
-        used = self._size()
+        codes = self.form.encode(check_unit(vectors, self.form.dim))
+        used = len(self)
         self._alive = np.concatenate([self._alive, np.ones(len(codes), dtype=np.bool_)])
-        size = self._size()
-        if size > self._image.size:
+        if len(self) > len(self._codes):
             # twice what is needed, so that adding row after row costs what was added
-            grown = np.empty(2 * size, dtype=np.uint8)
-            grown[:used] = self._image[:used]
-            self._image = grown
-        if size > used:
-            self._image[:HEADER_SIZE] = np.frombuffer(header(self.dim, len(self)), dtype=np.uint8)
-            self._image[used:size] = codes.view(np.uint8).reshape(-1)
-            self._index = None
-
-    def _size(self) -> int:
-        """Return how much of the image is in use."""
-        return HEADER_SIZE + len(self) * code_size(self.dim)
+            grown = np.empty((2 * len(self), self.form.dim), self.form.code)
+            grown[:used] = self._codes[:used]
+            self._codes = grown
+        if len(codes):
+            self._codes[used : len(self)] = codes
 
     def remove(self, rows: Sequence[int]) -> None:
         """Forget rows; the numbers of the others stay."""
@@ -165,62 +149,55 @@ class FaissStore:
     ) -> list[tuple[int, float]]:
         """Return up to k (row, cosine) for one query (dim,), best first, ties by row.
 
-        Only rows whose `allowed` (n,) is true are answers.
+        Only rows whose `allowed` (n,) is true are answers, and no damaged row without a cosine.
         """
-        unit = check_unit(query[None], self.dim)
+        unit = check_unit(query[None], self.form.dim)[0]
         mask = self._alive if allowed is None else self._alive & allowed
-        count = int(mask.sum())
-        if count == 0 or k <= 0:
+        if k <= 0 or not mask.any():
             return []
-        parameters = None
-        if count < len(mask):
-            bits = np.packbits(mask, bitorder="little")
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
-        asked = min(k + 1, count)
-        with _one_thread():
-            while True:
-                scores, found = self._searchable().search(unit, asked, params=parameters)
-                # FAISS keeps any of several equal rows; once a lesser one follows all are there.
-                if asked == count or scores[0, -1] < scores[0, min(k, count) - 1]:
-                    break
-                asked = min(asked * 4, count)
-        hits = [
-            (int(row), float(score))
-            for row, score in zip(found[0], scores[0], strict=True)
-            if row >= 0
-        ]
-        return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:k]
+        scores = self._cosines(unit, None if mask.all() else mask)
+        rows = np.flatnonzero(~np.isnan(scores))
+        if len(rows) > k:
+            rows = rows[scores[rows] >= np.partition(scores[rows], -k)[-k]]
+        best = rows[np.argsort(-scores[rows], kind="stable")][:k]
+        return list(zip(best.tolist(), scores[best].tolist(), strict=True))
 
     def scores(self, query: Vectors) -> Vectors:
         """Return the cosine (n,) of every row with one query (dim,), -inf for removed rows.
 
-        NaN where a damaged row has none, or one below -2.
+        NaN where a damaged row has none.
         """
-        unit = check_unit(query[None], self.dim)[0]
+        scores = self._cosines(check_unit(query[None], self.form.dim)[0], None)
+        scores[~self._alive] = -np.inf
+        return scores
+
+    def _cosines(self, unit: Vectors, mask: Mask | None) -> Vectors:
+        """Return the cosine (n,) of the rows in the mask, or of all; NaN for what has none."""
         count = len(self)
+        scores = np.full(count, np.nan, dtype=np.float32)
         if count == 0:
-            return np.empty(0, dtype=np.float32)
+            return scores
         # FAISS's own loop over the codes; its search for the best k would sort all of them.
-        quantizer = self._searchable().sq
+        quantizer = self.form.quantizer()
+        chosen = None
+        if mask is not None:
+            bits = np.packbits(mask, bitorder="little")
+            chosen = faiss.IDSelectorBitmap(bits)
         scanner = quantizer.select_InvertedListScanner(
-            faiss.METRIC_INNER_PRODUCT, None, True, None, False
+            faiss.METRIC_INNER_PRODUCT, None, True, chosen, False
         )
         scanner.set_query(faiss.swig_ptr(unit))
         scanner.set_list(0, 0.0)
         found = faiss.RangeSearchResult(1)
         partial = faiss.RangeSearchPartialResult(found)
-        codes = faiss.swig_ptr(self._image[HEADER_SIZE : self._size()])
-        scanner.scan_codes_range(count, codes, None, -2.0, partial.new_result(0))
+        codes = faiss.swig_ptr(self.codes.view(np.uint8).reshape(-1))
+        scanner.scan_codes_range(count, codes, None, -np.inf, partial.new_result(0))
         partial.finalize()
-        kept = int(faiss.rev_swig_ptr(found.lims, 2)[1])
-        cosines = faiss.rev_swig_ptr(found.distances, kept)
-        if kept == count:
-            scores = cosines.copy()
-        else:  # it leaves out what compares with nothing
-            scores = np.full(count, np.nan, dtype=np.float32)
-            scores[faiss.rev_swig_ptr(found.labels, kept)] = cosines
-        scores[~self._alive] = -np.inf
-        return cast("Vectors", scores)
+        kept = int(faiss.rev_swig_ptr(found.lims, 2)[1])  # all but what compares with nothing
+        scores[faiss.rev_swig_ptr(found.labels, kept)] = faiss.rev_swig_ptr(found.distances, kept)
+        if self.form.scaled:
+            scores /= self.norms
+        return scores
 
     def release(self) -> None:
         """Let go of the memory that a mapped file took by being read; it is read again if need be.
@@ -231,27 +208,10 @@ class FaissStore:
         if isinstance(source, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             source.madvise(mmap.MADV_DONTNEED)
 
-    def fetch(self, rows: Sequence[int]) -> Vectors:
+    def fetch(self, rows: Sequence[int] | slice) -> Vectors:
         """Return the stored vectors (len(rows), dim), float32; removed rows are still there."""
-        return self.codes[np.asarray(rows, dtype=np.int64)].astype(np.float32)
-
-    def _searchable(self) -> Any:  # noqa: ANN401  (FAISS has no types)
-        """Return a FAISS index that looks at the image."""
-        if self._index is None:
-            reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(self._image), self._size())
-            self._index = faiss.read_index(reader)
-        return self._index
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep FAISS from waking threads, which have nothing to do for a single query.
-
-    On a busy machine it waits for them a thousand times longer than a small search takes.
-    """
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+        chosen = rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
+        vectors = self.form.decode(self.codes[chosen])
+        if self.form.scaled:
+            vectors /= self.norms[chosen, None]
+        return vectors

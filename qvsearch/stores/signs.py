@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 import faiss as _faiss
 import numpy as np
 
+from qvsearch.stores.codes import slices
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.stores.faiss import Codes
+    from qvsearch.stores.faiss import FaissStore
     from qvsearch.types import Vectors
 
 faiss: Any = _faiss  # its type stubs lack what its Python layer adds
 
-_ROWS = 4096  # rotated at once, so that few are widened to single precision
 TYPES: dict[str, np.dtype[Any]] = {
     "centre": np.dtype("<f4"),
     "radius": np.dtype("<f4"),
@@ -71,18 +72,17 @@ class Signs:
         return Signs(self.centre, self.radius, self.bits[start:end])
 
 
-def signs_of(codes: Codes) -> Signs:
-    """Return the signs of stored vectors (n, dim)."""
-    count, dim = codes.shape
-    chunks = range(0, count, _ROWS)
-    sums = [codes[at : at + _ROWS].sum(axis=0, dtype=np.float64) for at in chunks]
+def signs_of(store: FaissStore) -> Signs:
+    """Return the signs of all vectors (n, dim) of a store."""
+    count = len(store)
+    sums = [store.fetch(some).sum(axis=0, dtype=np.float64) for some in slices(count)]
     centre = (np.sum(sums, axis=0) / count).astype(np.float32)
-    bits = np.empty((count, width_of(dim) // 8), np.uint8)
+    bits = np.empty((count, width_of(store.form.dim) // 8), np.uint8)
     squares = 0.0
-    for at in chunks:
-        aside = codes[at : at + _ROWS].astype(np.float32) - centre
+    for some in slices(count):
+        aside = store.fetch(some) - centre
         squares += float(np.einsum("nd,nd->", aside, aside, dtype=np.float64))
-        bits[at : at + _ROWS] = np.packbits(_rotated(aside) > 0, axis=1)
+        bits[some] = np.packbits(_rotated(aside) > 0, axis=1)
     return Signs(centre, np.array([np.sqrt(squares / count)], np.float32), bits)
 
 
