@@ -82,6 +82,22 @@ def test_a_layer_is_the_product_of_rounded_numbers(width):
     assert np.median(np.abs(found - expected)) < 1e-5
 
 
+def test_layers_that_share_activations_give_what_each_gives_alone():
+    rows = torch.randn(5, 128)
+    first, second = layer(128, 64), layer(128, 32)
+    model = nn.Module()
+    model.first, model.second = first, second
+    with torch.inference_mode():
+        alone = [Int8Linear(each)(rows) for each in (first, second)]
+        quantise(model)
+        for same in (rows, rows.clone(), rows):  # a copy is another tensor
+            torch.testing.assert_close(model.first(same), alone[0], rtol=0, atol=0)
+            torch.testing.assert_close(model.second(same), alone[1], rtol=0, atol=0)
+        other = torch.randn(5, 128)
+        assert not torch.equal(model.second(other), alone[1])
+        torch.testing.assert_close(model.first(other), Int8Linear(first)(other), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("block", [1, 2, 16, 64])
 def test_the_rotation_is_orthogonal_and_spreads_a_channel_and_a_mean(block):
     turn = rotation(block)

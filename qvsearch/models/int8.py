@@ -11,6 +11,8 @@ quantized dtypes, which fbgemm's kernels ask for, are deprecated (pytorch#184982
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -27,15 +29,42 @@ BATCH = 256  # rows that the weights' layout is chosen for
 LEAST = 1e-30  # a row's largest value, so that rows of zeros are divided by something
 
 
+class Activations:
+    """Rotates and quantises rows, once for all layers that are given the same tensor in turn."""
+
+    def __init__(self, features: int) -> None:
+        self.features = features
+        self.rotation = rotation(min(BLOCK, features & -features))
+        self._inputs: Callable[[], torch.Tensor | None] = lambda: None
+        self._found: tuple[torch.Tensor, torch.Tensor]
+
+    def of(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the codes (n, features) uint8 of rows (..., features), and each's largest (n, 1).
+
+        A tensor is not to be changed in place between two calls.
+        """
+        if self._inputs() is not inputs:
+            self._found = self._quantised(inputs.reshape(-1, self.features))
+            self._inputs = weakref.ref(inputs)
+        return self._found
+
+    def _quantised(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = _rotated(inputs, self.rotation)
+        top = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True))
+        top.clamp_(min=LEAST)
+        # half a step more, because the conversion cuts
+        return rows.mul_(ACTIVATION_LEVELS / top).add_(ZERO + 0.5).to(torch.uint8), top
+
+
 class Int8Linear(nn.Module):
     """What replaces an `nn.Linear` of float32 on the CPU; its weights stay as 8-bit integers."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, activations: Activations | None = None) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.rotation = rotation(min(BLOCK, self.in_features & -self.in_features))
+        self.activations = activations or Activations(linear.in_features)
         self.bias = None if linear.bias is None else linear.bias.detach().float()
-        weight = _rotated(linear.weight.detach().float(), self.rotation)
+        weight = _rotated(linear.weight.detach().float(), self.activations.rotation)
         top = weight.abs().amax(1).clamp_(min=LEAST)
         codes = (weight * (WEIGHT_LEVELS / top)[:, None]).round_().to(torch.int8)
         self._scales = top / (WEIGHT_LEVELS * ACTIVATION_LEVELS)
@@ -44,11 +73,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return (..., out_features) float32 for inputs (..., in_features) float32."""
-        rows = _rotated(inputs.reshape(-1, self.in_features), self.rotation)
-        top = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True))
-        top.clamp_(min=LEAST)
-        # half a step more, because the conversion cuts
-        codes = rows.mul_(ACTIVATION_LEVELS / top).add_(ZERO + 0.5).to(torch.uint8)
+        codes, top = self.activations.of(inputs)
         outputs: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             *(codes, 1.0, ZERO, self._packed, self._scales, self._zeros, None),
             *(1.0, 0, torch.float32, "none", [], ""),
@@ -84,9 +109,12 @@ def quantise(model: nn.Module) -> None:
     embedding, which sees the pixels.
     """
     for parent in list(model.modules()):
+        shared: dict[int, Activations] = {}  # queries, keys and values are of the same tensor
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(parent, name, Int8Linear(child))
+                width = child.in_features
+                activations = shared.setdefault(width, Activations(width))
+                setattr(parent, name, Int8Linear(child, activations))
 
 
 def check_kernels(device: torch.device) -> None:
