@@ -39,12 +39,12 @@ def rank_best(library: Library, asked: Sequence[Asked], mask: NDArray[np.bool_])
     of_kind = [np.flatnonzero(kinds == code) for code in range(len(Kind))]
     sampled = [_exact(sample.store, each.vectors) for each in asked]
     rough = [_guessed(library, *each) for each in zip(asked, sampled, strict=True)]
-    tops = [_best(each.evidence, of_kind)[0] for each in rough]
+    tops = [best_guesses(each.evidence, of_kind)[0] for each in rough]
     together = pooled(
         [(each.term, found.evidence) for each, found in zip(asked, rough, strict=True)]
     )
     masked = of_kind if mask.all() else [rows[mask[rows]] for rows in of_kind]
-    chosen, following = _best(together, masked)
+    chosen, following = best_guesses(together, masked)
     wanted = np.zeros(library.size, np.bool_)
     wanted[np.concatenate([chosen, *tops])] = True
     wanted[sample.rows] = False
@@ -154,7 +154,7 @@ def _exact(store: FaissStore, vectors: Vectors) -> Vectors:
     return scores
 
 
-def _best(
+def best_guesses(
     evidence: Vectors, groups: Sequence[NDArray[np.int64]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the BEST rows of each group, and of each that has more the row that would follow."""

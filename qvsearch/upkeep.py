@@ -158,6 +158,7 @@ def bench(
     \b
     qvsearch bench --quick
     qvsearch bench --detail low --detail medium
+    qvsearch bench --dtype float32 --dtype bfloat16 --dtype int8
     qvsearch bench --json | jq -c 'select(.figure == "photo")'
     """  # noqa: D301
     from qvsearch import interrupt
@@ -166,7 +167,9 @@ def bench(
 
     details = detail or ([Detail.LOW] if quick else list(Detail))
     name = new_model(Choice(model))
-    wanted = Wanted(name, device, tuple(dtype or ()), tuple(dict.fromkeys(details)), quick)
+    wanted = Wanted(
+        name, device, tuple(dict.fromkeys(dtype or ())), tuple(dict.fromkeys(details)), quick
+    )
     with interrupt.interrupts() as stop:
         _show_figures(measure(wanted, lambda what: output.progress(what, json), stop), json)
     if stop():
