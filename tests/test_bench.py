@@ -23,6 +23,7 @@ from qvsearch.asking import asking
 from qvsearch.backends.local import LocalEmbedder
 from qvsearch.backends.sockets import Kept
 from qvsearch.bench import Wanted, measure
+from qvsearch.doctor import _faster
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import CLIP_PHOTOS, Expected, expect
 from qvsearch.firstpass import BEST
@@ -173,6 +174,25 @@ def test_details_are_kept_beside_one_another():
     keep_speeds("a", "cpu", "float32", Speeds({Detail.HIGH: 4.0}, {}, None))
     kept = kept_speeds("a", "cpu", "float32")
     assert kept == Speeds({Detail.LOW: 1.0, Detail.HIGH: 4.0}, {Detail.LOW: 2.0}, 3.0)
+
+
+def test_what_is_much_faster_in_all_that_was_measured_is_said():
+    def keep(dtype, photo, passage):
+        keep_speeds(DEFAULT_MODEL, "cpu", dtype, Speeds({Detail.LOW: photo}, {}, passage))
+
+    keep("bfloat16", 2.0, 1.0)
+    assert _faster("cpu", "float32") is None  # as nothing is known of float32
+    keep("float32", 8.0, 1.4)
+    assert _faster("cpu", "float32") is None  # as passages are hardly faster
+    keep("float32", 8.0, 3.0)
+    keep("float16", 80.0, 30.0)
+    assert "found bfloat16 3.0 times as fast as float32 on" in _faster("cpu", "float32")
+    assert _faster("cpu", "bfloat16") is None
+    keep("int8", 1.0, 0.5)
+    assert _faster("cpu", "float32") == (
+        "`qvsearch bench` found bfloat16 3.0 times and int8 6.0 times as fast as float32 on this"
+        " machine; give `index` --dtype bfloat16 or --dtype int8 for a new library"
+    )
 
 
 def test_another_version_s_figures_do_not_count(monkeypatch):
