@@ -149,7 +149,7 @@ def bench(
         list[Detail] | None, typer.Option("--detail", help="Only this one; may be repeated.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Take about a minute: fewer timings, low detail.")
+        bool, typer.Option("--quick", help="A minute for each dtype: fewer timings, low detail.")
     ] = False,
     json: options.Json = False,
 ) -> None:
