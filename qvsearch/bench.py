@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from qvsearch import media, samples
+from qvsearch.asking import asking
+from qvsearch.errors import QvsearchError
 from qvsearch.estimate import gemm_rate
-from qvsearch.library import Library
 from qvsearch.manifest import SEGMENTS
 from qvsearch.models.vision import PREPROCESSING
 from qvsearch.prompt import PROMPT_LAYOUT, visual_tokens
+from qvsearch.sample_library import write_library
+from qvsearch.scans import searching
 from qvsearch.speeds import Speeds, keep_speeds
-from qvsearch.stores.codes import Form
-from qvsearch.stores.faiss import FaissStore
 from qvsearch.subject import Loaded, Subject, loaded, open_subject
-from qvsearch.timings import Figure, Task, Turns, rounded, timed
-from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment, Stored
-
-if TYPE_CHECKING:
-    from qvsearch.types import Vectors
+from qvsearch.timings import Figure, Task, Turns, reached, rounded, timed
+from qvsearch.types import Detail, Fingerprint, Item
 
 REPEATS, QUICK_REPEATS = 5, 2
 # for forward passes in one dtype; a model that takes longer is measured with fewer layers
 MODEL_SECONDS, QUICK_SECONDS = 300.0, 15.0
 GEMM_SECONDS = 0.3
 ROWS, MANY_ROWS = (10_000, 100_000), 1_000_000
-BLOCK = 1_000  # rows that are drawn; a scan takes as long where they come again
-MEMORY_SHARE = 0.5  # of what is free that a million rows may take
-SEARCHES: dict[str, Callable[[FaissStore, Vectors], object]] = {"exact": FaissStore.scores}
 SIZED_ROWS = 10_000
-PHOTO = Segment(  # what a sidecar says of a usual one
-    Item(b"/home/someone/Pictures", b"2023/07/IMG_20230704_181530.jpg", Kind.IMAGE, 4_213_377, 0),
-    "0" * 32,
-    width=4000,
-    height=3000,
-    dhash=2**63,
-    metadata=Metadata("2023-07-04T18:15:30", "Canon EOS R5", 59.913869, 10.752245, page=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +58,15 @@ def measure(
         report("drawing a photo and a film")
         photo, film = samples.write_photo(Path(folder)), samples.write_film(Path(folder))
         decoding = {detail: _decoding(photo, film, detail) for detail in wanted.details}
-        yield from _taken(turns, [task for tasks in decoding.values() for task in tasks])
+        yield from turns.taken([task for tasks in decoding.values() for task in tasks])
         films = {detail: task for detail, (_, task) in decoding.items()}
         for subject in subjects:
             if not stop():
                 yield from _embedding(wanted, subject, film, films, turns)
     dim = subjects[0].shapes.width
-    yield from _searching(dim, ROWS if wanted.quick else (*ROWS, MANY_ROWS), turns)
+    yield from searching(dim, ROWS if wanted.quick else (*ROWS, MANY_ROWS), turns, _in_ms)
+    turns.report(f"writing a library of {SIZED_ROWS:,} photos")
     yield _size(dim)
-
-
-def _taken(turns: Turns, tasks: Sequence[Task], rate: float | None = None) -> Iterator[Figure]:
-    """Time tasks in turns and yield the figures of those that were reached."""
-    turns.take(tasks)
-    for task in tasks:
-        if task.seconds or task.failure:
-            yield task.finished(rate)
 
 
 def _decoding(photo: Item, film: Item, detail: Detail) -> tuple[Task, Task]:
@@ -111,28 +87,40 @@ def _embedding(
     """Yield what the model does in one dtype, and keep what tells how long a run will take."""
     turns.report(f"loading {subject.name}")
     with loaded(subject, shallow=_is_long(wanted, subject, turns.repeats)) as model:
-        rate = replace(model.figure, figure="gemm", unit="GFLOP/s", random=None)
-        gemm = Task(rate, lambda: 1 / _rate(subject), lambda seconds: 1e-9 / seconds)
+        products = replace(model.figure, figure="gemm", unit="GFLOP/s", random=None)
+        gemm = Task(products, lambda: 1 / _rate(subject), lambda seconds: 1e-9 / seconds)
         works = {detail: _Work.of(model, film, detail) for detail in wanted.details}
         query = replace(model.figure, figure="query", unit="ms")
         passage = replace(model.figure, figure="passage", unit="1/s")
         passages = model.task(passage, model.passages(), _per_second)
+        query = replace(model.figure, figure="query", unit="ms")
+        loaded_query = model.task(replace(query, how="loaded"), samples.queries(), _in_ms)
         tasks = [gemm, *(task for work in works.values() for task in (work.photo, work.moment))]
-        tasks += [
-            passages,
-            model.task(replace(query, how="loaded"), samples.queries(), _in_ms),
-        ]
-        turns.take(tasks)
+        turns.take([*tasks, passages, loaded_query])
         if not gemm.seconds:
             return
-        found = [task for task in tasks if task.seconds or task.failure]
-        yield from (task.finished(1 / gemm.median) for task in found)
+        rate = 1 / gemm.median
+        yield from reached(tasks, rate)
         for detail, work in works.items():
             yield from _video(films[detail], work)
+        yield from reached([passages, loaded_query], rate)
         cold = model.cold_query(replace(query, how="cold"), _in_ms)
-        yield from _taken(replace(turns, repeats=1) if wanted.quick else turns, [cold])
+        yield from (replace(turns, repeats=1) if wanted.quick else turns).taken([cold])
+        if not turns.stop():
+            yield from _asked(model, query, turns)
     if not turns.stop():
         _keep(model.figure, works, passages)
+
+
+def _asked(model: Loaded, query: Figure, turns: Turns) -> Iterator[Figure]:
+    """Yield what whole processes of `search` take that load no model."""
+    turns.report("loading the model in a warm process")
+    try:
+        with asking(model) as library:
+            yield from turns.taken(library.tasks(query, _in_ms))
+    except QvsearchError as error:
+        yield replace(query, how="warm", reason=str(error))
+        yield replace(query, how="cached", reason=str(error))
 
 
 def _is_long(wanted: Wanted, subject: Subject, repeats: int) -> bool:
@@ -187,70 +175,13 @@ def _keep(figure: Figure, works: Mapping[Detail, _Work], passage: Task) -> None:
     keep_speeds(str(figure.model), str(figure.device), str(figure.dtype), speeds)
 
 
-def _searching(dim: int, sizes: Sequence[int], turns: Turns) -> Iterator[Figure]:
-    """Yield what the cosines of all rows with one query take, and how each way of search does."""
-    query = _unit_rows(1, dim)[0]
-    form = Form(dim, Stored.FLOAT16)
-    tasks = []
-    for rows in sizes:
-        if turns.stop():
-            break
-        figures = [Figure("search", "ms", how=how, rows=rows) for how in SEARCHES]
-        free = _free_memory()
-        if rows == MANY_ROWS and (free is None or rows * form.row_size > free * MEMORY_SHARE):
-            needed = rows * form.row_size / MEMORY_SHARE / 1e9
-            yield from (
-                replace(each, reason=f"it needs {needed:.1f} GB of free memory") for each in figures
-            )
-            continue
-        turns.report(f"making {rows:,} rows")
-        store = _store(rows, form)
-        tasks += [Task(each, _search(store, query, str(each.how)), _in_ms) for each in figures]
-    yield from _taken(turns, tasks)
-
-
-def _search(store: FaissStore, query: Vectors, how: str) -> Callable[[], float]:
-    return lambda: timed(lambda: SEARCHES[how](store, query))
-
-
-def _store(rows: int, form: Form) -> FaissStore:
-    """Return a store of random unit rows."""
-    block = form.encode(_unit_rows(min(rows, BLOCK), form.dim))
-    return FaissStore.of_codes(block[np.arange(rows) % BLOCK], form)
-
-
-def _unit_rows(count: int, dim: int) -> Vectors:
-    rows = np.random.default_rng(count).standard_normal((count, dim), np.float32)
-    unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return unit
-
-
-def _free_memory() -> int | None:
-    """Return the bytes that programs can still have; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(each.split()[1]) * 1024 for each in lines if each.startswith("MemAvail"))
-    except (OSError, StopIteration):
-        pass
-    try:  # half of all, where the free part is not told
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (ValueError, OSError):
-        return None
-
-
 def _size(dim: int) -> Figure:
-    """Return what photos take in a library, of which a tenth is written."""
-    rows = SIZED_ROWS // 10
-    vectors = np.random.default_rng(0).standard_normal((rows, dim), np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    """Return what photos take in a library."""
+    made = Fingerprint("", "", dim, Detail.LOW, "", PROMPT_LAYOUT, PREPROCESSING)
     with tempfile.TemporaryDirectory(prefix="qvsearch-bench-") as folder:
-        made = Fingerprint("", "", dim, Detail.LOW, "", PROMPT_LAYOUT, PREPROCESSING)
-        library = Library.create(folder, made)
-        library.add_root(PHOTO.item.root)
-        library.add([PHOTO] * rows, vectors)
-        library.commit()
-        files = (Path(folder) / SEGMENTS).iterdir()
-        megabytes = 10 * sum(path.stat().st_size for path in files) / 1e6
+        library = write_library(Path(folder), made, SIZED_ROWS)
+        files = (library.folder / SEGMENTS).iterdir()
+        megabytes = sum(path.stat().st_size for path in files) / 1e6
     return Figure("size", "MB", rounded(megabytes), rows=SIZED_ROWS)
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import Expected, expect, gemm_rate
 from qvsearch.models.weights import DEFAULT_MODEL, list_models
-from qvsearch.speeds import device_name
-from qvsearch.types import Detail
+from qvsearch.speeds import device_name, kept_speeds
+from qvsearch.types import Detail, Dtype
 
 PACKAGES = "torch transformers faiss-cpu numpy av pillow pillow-heif huggingface-hub rich typer"
 SLOW_CONV3D = (2, 9)  # the torch in which Conv3d is 10 to 20 times slower (pytorch#174051)
 NEEDED_DISK = 5_000_000_000  # bytes: the 2B model and room for its download
+MUCH_FASTER = 1.5  # times: less is not worth other numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def _speed(device: str | None, dtype: str | None) -> Iterator[Fact]:
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
     name = dtype_name(kind)
-    yield Fact("device", f"{device_name(place)}, {name}")
+    yield Fact("device", f"{device_name(place)}, {name}", _faster(device_name(place), name))
     yield Fact("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
     rate = gemm_rate(place, kind)
     yield Fact("matrix products", f"{rate / 1e9:,.0f} GFLOP/s, measured for a second")
@@ -128,6 +129,24 @@ def _speed(device: str | None, dtype: str | None) -> Iterator[Fact]:
         expected = expect(DEFAULT_MODEL, detail, place, name, lambda: rate)
         if expected is not None:
             yield from _expected(detail, expected)
+
+
+def _faster(device: str, dtype: str) -> str | None:
+    """Return how to have other numbers, where `bench` found this one slow with the 2B model."""
+    here = kept_speeds(DEFAULT_MODEL, device, dtype)
+    times, ways = [], []
+    for other in Dtype:
+        speeds = kept_speeds(DEFAULT_MODEL, device, other.value)
+        found = None if here is None or speeds is None else speeds.times_as_fast(here)
+        if found is not None and found >= MUCH_FASTER:
+            times.append(f"{other} {found:.1f} times")
+            ways.append(f"--dtype {other}{' for a new library' if other == Dtype.INT8 else ''}")
+    if not times:
+        return None
+    return (
+        f"`qvsearch bench` found {' and '.join(times)} as fast as {dtype} on this machine;"
+        f" give `index` {' or '.join(ways)}"
+    )
 
 
 def _expected(detail: Detail, expected: Expected) -> Iterator[Fact]:

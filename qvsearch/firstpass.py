@@ -60,7 +60,7 @@ def rank_best(library: Library, asked: Sequence[Asked], mask: NDArray[np.bool_])
     guessed = _guess_all(library, asked)
     together = pooled([(each.term, rough.evidence) for each, rough, _ in guessed])
     groups = _by_kind(library)
-    chosen, following = _best(
+    chosen, following = best_guesses(
         together, groups if mask.all() else [rows[mask[rows]] for rows in groups]
     )
     wanted = np.zeros(library.size, np.bool_)
@@ -105,7 +105,7 @@ def _guess_all(
     """Return, with each term, guesses of all rows and the BEST of each kind by them."""
     guessed = [(each, _guessed(library, each)) for each in asked]
     by_kind = _by_kind(library)
-    return [(each, rough, _best(rough.evidence, by_kind)[0]) for each, rough in guessed]
+    return [(each, rough, best_guesses(rough.evidence, by_kind)[0]) for each, rough in guessed]
 
 
 def _by_kind(library: Library) -> list[NDArray[np.int64]]:
@@ -204,7 +204,7 @@ def _exact(store: FaissStore, vectors: Vectors) -> Vectors:
     return scores
 
 
-def _best(
+def best_guesses(
     evidence: Vectors, groups: Sequence[NDArray[np.int64]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the BEST rows of each group, and of each that has more the row that would follow."""

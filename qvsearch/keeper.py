@@ -202,11 +202,24 @@ def load(order: Order) -> Compute:
     return compute
 
 
-def run(order: Order, ready: Callable[[], None]) -> None:
-    """Load the model, listen, say so, and serve; raises QvsearchError where it cannot begin."""
+def read_order(text: str) -> Order:
+    """Return the order that a process was started with."""
+    said = json.loads(text)
+    return Order(Kept(**said["kept"]), said["model"], said["socket"], said["idle"])
+
+
+def run(
+    order: Order,
+    ready: Callable[[], None],
+    around: Callable[[Compute], Compute] = lambda compute: compute,
+) -> None:
+    """Load the model, listen, say so, and serve; raises QvsearchError where it cannot begin.
+
+    `around` may put something around what computes.
+    """
     path = Path(order.socket)
     with _alone(path.with_suffix(".lock"), order.model):
-        compute = load(order)
+        compute = around(load(order))
         path.unlink(missing_ok=True)  # of one that was killed: no other is alive
         try:
             with _listen(path) as listener:
@@ -268,8 +281,7 @@ def _say(**what: str) -> None:
 
 def main() -> None:
     """Do what the first argument orders, and leave at once when it is done."""
-    said = json.loads(sys.argv[1])
-    order = Order(Kept(**said["kept"]), said["model"], said["socket"], said["idle"])
+    order = read_order(sys.argv[1])
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o077)

@@ -33,6 +33,14 @@ class Speeds:
     moment: Mapping[Detail, float] = field(default_factory=dict)
     passage: float | None = None
 
+    def times_as_fast(self, other: Speeds) -> float | None:
+        """Return how many times as fast as others these are: the least of what both tell."""
+        pairs = [(self.passage, other.passage)]
+        for ours, theirs in ((self.photo, other.photo), (self.moment, other.moment)):
+            pairs += [(ours[each], theirs[each]) for each in ours.keys() & theirs.keys()]
+        known = [theirs / ours for ours, theirs in pairs if ours and theirs]
+        return min(known, default=None)
+
 
 def device_name(device: torch.device) -> str:
     """Return what tells this device from others that a computer may have had."""

@@ -138,14 +138,14 @@ class Loaded:
         self, figure: Figure, inputs: Iterator[EmbedInput], shown: Callable[[float], float]
     ) -> Task:
         """Return what times one input, as if the model had all of its layers."""
-        flop, scale = self._work(next(inputs))
+        flop, scale = self.work(next(inputs))
         figure = replace(figure, scaled=scale if scale != 1 else None)
         return Task(figure, _Embedding(self.embedder, inputs, scale), shown, flop)
 
     def cold_query(self, figure: Figure, shown: Callable[[float], float]) -> Task:
         """Return what times a new process from its start to a query's vector."""
         queries = samples.queries()
-        _, scale = self._work(next(queries))
+        _, scale = self.work(next(queries))
         figure = replace(figure, scaled=scale if scale != 1 else None)
         weight = self.subject.parameters / count_parameters(self.folder) if scale != 1 else 1.0
 
@@ -168,7 +168,7 @@ class Loaded:
             (ids,) = self.embedder.network.tokenize([text], MOST_TOKENS)
             yield EmbedInput(text=text[: len(text) * PASSAGE_TOKENS // len(ids)])
 
-    def _work(self, source: EmbedInput) -> tuple[float, float]:
+    def work(self, source: EmbedInput) -> tuple[float, float]:
         """Return an input's FLOP with all layers, and how many times those that are measured."""
         (ids,) = self.embedder.network.tokenize([embed_prompt(source)], MOST_TOKENS)
         pictures = [rows * columns for rows, columns in visual_grids(source)]

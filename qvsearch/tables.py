@@ -32,6 +32,8 @@ GAP = 2  # between columns
 SHOWN_VALUES = 4  # of a field; --json has all
 NAME_WIDTH = 30  # of a value; what a file says can be long
 SNIPPET_WIDTH = 200  # where no terminal says how wide it is
+MOST_SHOWN = 10_000  # of a unit that there is a thousand times LARGER one of
+LARGER = {"ms": "s", "GFLOP/s": "TFLOP/s"}
 
 
 def print_hits(hits: Sequence[Hit], *, by_kind: bool = False) -> None:
@@ -180,38 +182,55 @@ def _bound(value: str | float | tuple[float, float]) -> str:
 def print_figures(figures: Iterable[Figure]) -> None:
     """Print what was measured, and below it what stood for what."""
     shown = list(figures)
-    print_table(
-        ["figure", "", "dtype", "median", "of", "spread", "of GEMM"],
-        [
-            (
-                each.figure,
-                _told_apart(each),
-                each.dtype or "",
-                each.reason or f"{_number(each.value)} {each.unit}",
-                "" if each.runs is None else str(each.runs),
-                "" if each.least is None else f"{_number(each.least)} to {_number(each.most)}",
-                "" if each.of_gemm is None else f"{each.of_gemm:.0%}",
-            )
-            for each in shown
-        ],
-    )
+    dtypes = list(dict.fromkeys(each.dtype for each in shown if each.dtype is not None))
+    rows = []
+    for each in shown:
+        share = "" if each.of_gemm is None else f"{each.of_gemm:.0%}"
+        of = [each.dtype or ""] if len(dtypes) > 1 else []
+        rows.append([each.figure, _told_apart(each), *of, *_median_and_spread(each), share])
+    of = ["dtype"] if len(dtypes) > 1 else []
+    print_table(["figure", "", *of, "median", "spread", "of GEMM"], rows)
+    for each in shown:
+        if each.reason is not None:
+            line(f"{each.figure} {_told_apart(each)}: {safe_text(each.reason)}")
     model = next((each for each in shown if each.model is not None), None)
     if model is not None:
-        line(f"{model.model} on {model.device}")
+        line(f"{model.model} on {model.device}, {', '.join(dtypes)}")
     if any(each.random for each in shown):
         line("the weights are random, of the model's sizes, which changes no time")
     if any(each.scaled for each in shown):
         line("fewer layers were timed; times are scaled by the arithmetic of all, computed")
 
 
+def _median_and_spread(figure: Figure) -> tuple[str, str]:
+    """Return them in units in which numbers are short; one timing alone has no spread."""
+    if figure.value is None:
+        return "none", ""
+    unit = "per s" if figure.unit == "1/s" else figure.unit
+    values = [each for each in (figure.value, figure.least, figure.most) if each is not None]
+    if figure.unit == "1/s" and figure.value < 1:
+        unit, values = "s each", [1 / each for each in values]
+    elif figure.unit in LARGER and figure.value >= MOST_SHOWN:
+        unit, values = LARGER[figure.unit], [each / 1000 for each in values]
+    ends = sorted(values[1:])
+    spread = "" if figure.runs in (None, 1) else " to ".join(map(_number, ends))
+    return f"{_number(values[0])} {unit}", spread
+
+
 def _told_apart(figure: Figure) -> str:
-    rows = None if figure.rows is None else f"{figure.rows:,} rows"
+    rows = None if figure.rows is None else f"{_abbreviated(figure.rows)} rows"
     return ", ".join(each for each in (figure.detail, figure.how, rows) if each is not None)
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
+def _abbreviated(count: int) -> str:
+    """Return 10k for 10,000 and 1M for a million, as little space as there is in a table."""
+    for unit, size in (("M", 10**6), ("k", 10**3)):
+        if count % size == 0:
+            return f"{count // size}{unit}"
+    return f"{count:,}"
+
+
+def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

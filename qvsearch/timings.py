@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -103,6 +103,16 @@ class Turns:
                     label = " ".join(str(each) for each in what if each)
                     self.report(f"{label}, {turn + 1} of {self.repeats}")
                     task.time()
+
+    def taken(self, tasks: Sequence[Task]) -> Iterator[Figure]:
+        """Time all tasks and yield their figures."""
+        self.take(tasks)
+        yield from reached(tasks)
+
+
+def reached(tasks: Iterable[Task], rate: float | None = None) -> Iterator[Figure]:
+    """Yield the figures of tasks that Ctrl-C has not left untimed; `rate` is as for a task."""
+    return (task.finished(rate) for task in tasks if task.seconds or task.failure)
 
 
 def timed(run: Callable[[], object]) -> float:

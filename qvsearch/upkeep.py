@@ -149,7 +149,7 @@ def bench(
         list[Detail] | None, typer.Option("--detail", help="Only this one; may be repeated.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Take about a minute: fewer timings, low detail.")
+        bool, typer.Option("--quick", help="A minute for each dtype: fewer timings, low detail.")
     ] = False,
     json: options.Json = False,
 ) -> None:
@@ -158,6 +158,7 @@ def bench(
     \b
     qvsearch bench --quick
     qvsearch bench --detail low --detail medium
+    qvsearch bench --dtype float32 --dtype bfloat16 --dtype int8
     qvsearch bench --json | jq -c 'select(.figure == "photo")'
     """  # noqa: D301
     from qvsearch import interrupt
@@ -166,7 +167,9 @@ def bench(
 
     details = detail or ([Detail.LOW] if quick else list(Detail))
     name = new_model(Choice(model))
-    wanted = Wanted(name, device, tuple(dtype or ()), tuple(dict.fromkeys(details)), quick)
+    wanted = Wanted(
+        name, device, tuple(dict.fromkeys(dtype or ())), tuple(dict.fromkeys(details)), quick
+    )
     with interrupt.interrupts() as stop:
         _show_figures(measure(wanted, lambda what: output.progress(what, json), stop), json)
     if stop():

@@ -1,10 +1,12 @@
+import json
 import os
 import pty
 import re
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import product
 
 import numpy as np
 import platformdirs
@@ -16,18 +18,24 @@ from test_cli import records
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from qvsearch import samples, speeds
+from qvsearch import samples, scans, speeds
+from qvsearch.asking import asking
 from qvsearch.backends.local import LocalEmbedder
-from qvsearch.bench import PHOTO, Wanted, measure
+from qvsearch.backends.sockets import Kept
+from qvsearch.bench import Wanted, measure
+from qvsearch.doctor import _faster
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import CLIP_PHOTOS, Expected, expect
+from qvsearch.firstpass import BEST
 from qvsearch.library import Library
 from qvsearch.media import decode
 from qvsearch.models.checkpoint import count_parameters, read_json
 from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.models.stand_in import write_stand_in
-from qvsearch.models.weights import DEFAULT_MODEL, MODELS
+from qvsearch.models.weights import DEFAULT_MODEL, MODELS, resolve
 from qvsearch.prompt import embed_prompt, visual_grids
+from qvsearch.sample_library import PHOTO, unit_rows
+from qvsearch.scans import SEARCHES, Scanned, searching
 from qvsearch.speeds import Speeds, keep_speeds, kept_speeds
 from qvsearch.subject import LAYERS, loaded, open_subject
 from qvsearch.tables import print_figures
@@ -63,8 +71,10 @@ def test_every_figure_is_there_and_positive(found):
     }
     assert all(each["value"] > 0 for each in lines)
     assert {each.get("detail", "low") for each in lines} == {"low"}
-    assert {each["how"] for each in lines if each["figure"] == "query"} == {"cold", "loaded"}
-    assert {each["rows"] for each in lines if each["figure"] == "search"} == {10_000, 100_000}
+    queries = [each["how"] for each in lines if each["figure"] == "query"]
+    assert queries == ["loaded", "cold", "warm", "cached"]
+    searches = {(each["how"], each["rows"]) for each in lines if each["figure"] == "search"}
+    assert searches == set(product(("exact", "first pass"), (10_000, 100_000)))
     for each in lines:
         if "runs" in each:
             assert each["least"] <= each["value"] <= each["most"]
@@ -92,6 +102,7 @@ def test_what_a_library_takes_is_what_files_take(found, tiny, tmp_path):
         for n in range(2000)
     ]
     vectors = np.eye(64, dtype=np.float32)[np.arange(2000) % 64]
+    library.set_bank(vectors[:64])
     library.add(segments, vectors)
     library.commit()
     size = sum(path.stat().st_size for path in (library.folder / "segments").iterdir())
@@ -114,13 +125,32 @@ def test_the_table_for_people_has_every_figure_and_says_what_stood_for_what(foun
     table = capfdbinary.readouterr().out.decode()
     assert len(table.splitlines()) == 1 + len(figures) + 1
     for each in figures:
-        assert re.search(rf"^{each.figure} .* {re.escape(each.unit)}", table, re.M)
+        unit = {"1/s": "per s|s each", "ms": "m?s", "GFLOP/s": "[GT]FLOP/s"}.get(each.unit)
+        assert re.search(rf"^{each.figure} .* ({unit or each.unit})", table, re.M)
     assert "random" not in table
     print_figures([replace(figures[-2], random=True, scaled=9.0, value=None, reason="too large")])
     table = capfdbinary.readouterr().out.decode()
-    assert "too large" in table
+    assert "\nsearch first pass, 100k rows: too large\n" in table
     assert "the weights are random" in table
     assert "fewer layers" in table
+
+
+def test_a_table_of_several_number_types_fits_a_terminal(capfdbinary):
+    """With the 2B model's figures on a slow machine and on a fast one."""
+    timed = dict(model="m", device="cpu", runs=5, of_gemm=0.987)
+    photo = Figure("photo", "1/s", 0.07, 0.0695, 0.0701, detail=Detail.MEDIUM, **timed)
+    products = Figure("gemm", "GFLOP/s", 412_345.0, 398_765.0, 423_456.0, **timed)
+    query = Figure("query", "ms", 24_480.0, 22_570.0, 25_481.0, how="cached", rows=10_000, **timed)
+    search = Figure("search", "ms", 152.1, 148.2, 163.9, how="first pass", rows=10**6, runs=5)
+    figures = [replace(each, dtype="bfloat16") for each in (photo, products, query)]
+    print_figures([replace(photo, dtype="int8"), *figures, search])
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert len(lines) == 1 + 5 + 1
+    assert max(map(len, lines)) <= 80
+    assert re.match(r"photo +medium +int8 +14.3 s each +14.3 to 14.4 +99%$", lines[1])
+    assert re.match(r"gemm .* 412 TFLOP/s +399 to 423 +99%$", lines[3])
+    assert re.match(r"query +cached, 10k rows +bfloat16 +24.5 s +22.6 to 25.5 +99%$", lines[4])
+    assert lines[-1] == "m on cpu, int8, bfloat16"
 
 
 def test_a_run_keeps_what_the_estimate_asks_for(found, tiny, monkeypatch):
@@ -131,6 +161,8 @@ def test_a_run_keeps_what_the_estimate_asks_for(found, tiny, monkeypatch):
     assert expected.photo == pytest.approx(1 / one(lines, "photo")["value"], rel=1e-3)
     assert expected.moment == pytest.approx(1 / one(lines, "moment")["value"], rel=1e-3)
     assert expected.passage == pytest.approx(1 / one(lines, "passage")["value"], rel=1e-3)
+    # and of the queries that were asked nothing
+    assert [each.name for each in (cache / "qvsearch").iterdir()] == ["speeds"]
     # of no other detail, type or model
     assert expect(str(tiny), Detail.HIGH, CPU, "float32", lambda: 1.0) is None
     assert expect(str(tiny), Detail.LOW, CPU, "bfloat16", lambda: 1.0) is None
@@ -142,6 +174,25 @@ def test_details_are_kept_beside_one_another():
     keep_speeds("a", "cpu", "float32", Speeds({Detail.HIGH: 4.0}, {}, None))
     kept = kept_speeds("a", "cpu", "float32")
     assert kept == Speeds({Detail.LOW: 1.0, Detail.HIGH: 4.0}, {Detail.LOW: 2.0}, 3.0)
+
+
+def test_what_is_much_faster_in_all_that_was_measured_is_said():
+    def keep(dtype, photo, passage):
+        keep_speeds(DEFAULT_MODEL, "cpu", dtype, Speeds({Detail.LOW: photo}, {}, passage))
+
+    keep("bfloat16", 2.0, 1.0)
+    assert _faster("cpu", "float32") is None  # as nothing is known of float32
+    keep("float32", 8.0, 1.4)
+    assert _faster("cpu", "float32") is None  # as passages are hardly faster
+    keep("float32", 8.0, 3.0)
+    keep("float16", 80.0, 30.0)
+    assert "found bfloat16 3.0 times as fast as float32 on" in _faster("cpu", "float32")
+    assert _faster("cpu", "bfloat16") is None
+    keep("int8", 1.0, 0.5)
+    assert _faster("cpu", "float32") == (
+        "`qvsearch bench` found bfloat16 3.0 times and int8 6.0 times as fast as float32 on this"
+        " machine; give `index` --dtype bfloat16 or --dtype int8 for a new library"
+    )
 
 
 def test_another_version_s_figures_do_not_count(monkeypatch):
@@ -187,14 +238,14 @@ def test_ctrl_c_prints_what_was_measured(tiny, tmp_path):
     """The terminal shows what is being timed; when it says a photo, Ctrl-C comes."""
     terminal, end = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "qvsearch", "bench", "--model", tiny, "--detail", "low"],
+        [sys.executable, "-m", "qvsearch", "bench", "--model", tiny, "--quick"],
         stdout=subprocess.PIPE,
         stderr=end,
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
     )
     os.close(end)
     said = b""
-    while b"gemm, 1 of 5" not in said:
+    while b"gemm, 1 of 2" not in said:
         said += os.read(terminal, 1000)
     process.send_signal(signal.SIGINT)
     output = process.communicate()[0].decode()
@@ -290,11 +341,18 @@ def test_a_stand_in_is_the_same_each_time_and_embeds(tmp_path):
     assert vectors.shape == (2, TINY_TEXT["hidden_size"])
 
 
-def test_fewer_layers_stand_for_all_by_their_arithmetic(tmp_path):
-    """A deep, narrow model at a shallow one's times, against its own."""
-    deep = tmp_path / "deep"
-    deep.mkdir()
-    write_checkpoint(deep, TINY_TEXT | {"num_hidden_layers": 12}, TINY_VISION | {"depth": 12})
+@pytest.fixture
+def deep(tmp_path):
+    """A deep, narrow model."""
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    return write_checkpoint(
+        folder, TINY_TEXT | {"num_hidden_layers": 12}, TINY_VISION | {"depth": 12}
+    )
+
+
+def test_fewer_layers_stand_for_all_by_their_arithmetic(deep):
+    """A shallow model's times stand for a deep one's, against its own."""
     subject = open_subject(str(deep), "cpu", None)
     with loaded(subject, shallow=True) as model, loaded(subject, shallow=False) as whole:
         assert model.shapes.layers == LAYERS
@@ -305,6 +363,74 @@ def test_fewer_layers_stand_for_all_by_their_arithmetic(tmp_path):
         assert other.figure.scaled is None
         assert task.flop == pytest.approx(other.flop, rel=0.3)  # another tokenizer
         assert (model.figure.random, whole.figure.random) == (True, None)
+
+
+def test_a_warm_query_needs_the_process_and_one_asked_before_does_not(deep, tmp_path, monkeypatch):
+    """And nothing of it stays: no process, no file, and none where the user's are."""
+    for name in ("CACHE_HOME", "RUNTIME_DIR", "DATA_HOME"):
+        monkeypatch.setenv(f"XDG_{name}", str(tmp_path / name))
+    subject, left = open_subject(str(deep), "cpu", None), []
+
+    def ask_and_leave():
+        with loaded(subject, shallow=True) as model, asking(model) as asked:
+            left.append(asked)
+            warm, cached = asked.tasks(Figure("query", "s"), lambda seconds: seconds)
+            assert warm.figure.scaled > 1
+            assert cached.figure.scaled is None
+            new = next(asked.queries)
+            assert asked._warm(new, 1e6) > 100 + asked._cached(new)  # what is computed is scaled
+            with pytest.raises(QvsearchError, match="a search ended with 2: qvsearch: no model"):
+                asked._cached(next(asked.queries))
+            os.kill(asked.keeper.pid, 0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ask_and_leave()
+    with pytest.raises(ProcessLookupError):
+        os.kill(left[0].keeper.pid, 0)
+    assert not left[0].folder.exists()
+    assert list(tmp_path.iterdir()) == [deep]
+
+
+def test_the_process_that_is_asked_ends_with_its_parent(tiny, tmp_path):
+    """Whose end is that of its standard input; it does not even load the model then."""
+    kept = Kept("embedder", resolve(str(tiny)).revision, "cpu", "float32")
+    socket = str(tmp_path / "qvsearch" / "a.sock")
+    order = {"kept": asdict(kept), "model": str(tiny), "socket": socket, "idle": 600}
+    done = subprocess.run(
+        [sys.executable, "-m", "qvsearch.clocked_keeper", json.dumps(order)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("free", [10**6, None])
+def test_rows_that_fit_no_memory_are_not_made(free, monkeypatch):
+    monkeypatch.setattr(scans, "LARGE", 2000)
+    monkeypatch.setattr(scans, "free_memory", lambda: free)
+    turns = Turns(1, lambda _: None, lambda: False)
+    found = list(searching(64, (1000, 2000, 4000), turns, lambda seconds: seconds))
+    fitting = [(each.rows, each.how) for each in found if each.value is not None]
+    assert fitting == list(product((1000,) if free is None else (1000, 2000), SEARCHES))
+    for each in found:
+        if each.value is None:
+            assert each.reason == f"it needs {each.rows * 2 * 136 / 1e9:.1f} GB of free memory"
+
+
+def test_a_first_pass_scores_what_its_guesses_choose():
+    rows = Scanned.of(70_000, 64)
+    query = unit_rows(1, 64)[0]
+    assert len(np.unique(rows.signs.bits, axis=0)) > 69_000  # no row is another's copy
+    exact = rows.exact(query)
+    np.testing.assert_allclose(exact, rows.store.codes.astype(np.float32) @ query, atol=1e-5)
+    chosen = np.sort(np.argsort(-rows.signs.guess(query), kind="stable")[:BEST])
+    found = rows.after_first_pass(query)
+    assert len(found) == BEST
+    assert np.isin(found, exact).all()
+    assert np.isin(exact[chosen], found).mean() > 0.9  # guesses are of few bits: many are alike
 
 
 def test_a_run_that_is_stopped_at_once_says_what_needs_no_time(tiny):
