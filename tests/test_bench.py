@@ -1,9 +1,11 @@
+import io
 import os
 import pty
 import re
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +18,10 @@ from test_cli import records
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from qvsearch import samples, speeds
+from qvsearch import samples, speeds, subject
 from qvsearch.backends.local import LocalEmbedder
 from qvsearch.bench import PHOTO, Wanted, measure
+from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import CLIP_PHOTOS, Expected, expect
 from qvsearch.library import Library
@@ -35,20 +38,21 @@ from qvsearch.timings import Figure, Task, Turns
 from qvsearch.types import Detail, EmbedInput, Kind, VideoMode
 
 CPU = torch.device("cpu")
+SMALL_FILM = (270, 480)  # where what it takes to write and decode is nobody's question
 
 
 @pytest.fixture(scope="module")
 def found(tiny, tmp_path_factory):
-    """The lines of a quick run, whose cold query needs the package in a process of its own."""
+    """The lines of a quick run, and the cache that it has kept its figures in."""
     cache = tmp_path_factory.mktemp("cache")
-    done = subprocess.run(
-        [sys.executable, "-m", "qvsearch", "bench", "--model", tiny, "--quick", "--json"],
-        capture_output=True,
-        env=os.environ | {"XDG_CACHE_HOME": str(cache)},
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    return records(done.stdout), cache
+    printed, said = io.TextIOWrapper(io.BytesIO()), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(said):
+        patch.setattr(platformdirs, "user_cache_path", lambda *_, **__: cache)
+        patch.setattr(samples, "FILM", SMALL_FILM)
+        patch.setattr(subject, "ENOUGH_SECONDS", 0.05)
+        code = main(["bench", "--model", str(tiny), "--quick", "--json"])
+    assert (code, said.getvalue()) == (0, "")
+    return records(printed.buffer.getvalue()), cache
 
 
 def one(lines, figure, **fields):
@@ -125,7 +129,7 @@ def test_the_table_for_people_has_every_figure_and_says_what_stood_for_what(foun
 
 def test_a_run_keeps_what_the_estimate_asks_for(found, tiny, monkeypatch):
     lines, cache = found
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: cache / "qvsearch")
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: cache)
     expected = expect(str(tiny), Detail.LOW, CPU, "float32", lambda: pytest.fail("computed"))
     assert expected.measured
     assert expected.photo == pytest.approx(1 / one(lines, "photo")["value"], rel=1e-3)
@@ -187,14 +191,14 @@ def test_ctrl_c_prints_what_was_measured(tiny, tmp_path):
     """The terminal shows what is being timed; when it says a photo, Ctrl-C comes."""
     terminal, end = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "qvsearch", "bench", "--model", tiny, "--detail", "low"],
+        [sys.executable, "-m", "qvsearch", "bench", "--model", tiny, "--quick"],
         stdout=subprocess.PIPE,
         stderr=end,
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
     )
     os.close(end)
     said = b""
-    while b"gemm, 1 of 5" not in said:
+    while b"gemm, 1 of 2" not in said:
         said += os.read(terminal, 1000)
     process.send_signal(signal.SIGINT)
     output = process.communicate()[0].decode()
@@ -295,8 +299,8 @@ def test_fewer_layers_stand_for_all_by_their_arithmetic(tmp_path):
     deep = tmp_path / "deep"
     deep.mkdir()
     write_checkpoint(deep, TINY_TEXT | {"num_hidden_layers": 12}, TINY_VISION | {"depth": 12})
-    subject = open_subject(str(deep), "cpu", None)
-    with loaded(subject, shallow=True) as model, loaded(subject, shallow=False) as whole:
+    made = open_subject(str(deep), "cpu", None)
+    with loaded(made, shallow=True) as model, loaded(made, shallow=False) as whole:
         assert model.shapes.layers == LAYERS
         assert count_parameters(model.folder) < count_parameters(whole.folder)
         task = model.task(Figure("photo", "s"), samples.photos(Detail.LOW), lambda value: value)
@@ -307,6 +311,7 @@ def test_fewer_layers_stand_for_all_by_their_arithmetic(tmp_path):
         assert (model.figure.random, whole.figure.random) == (True, None)
 
 
-def test_a_run_that_is_stopped_at_once_says_what_needs_no_time(tiny):
+def test_a_run_that_is_stopped_at_once_says_what_needs_no_time(tiny, monkeypatch):
+    monkeypatch.setattr(samples, "FILM", SMALL_FILM)
     figures = list(measure(Wanted(str(tiny), "cpu", quick=True), lambda _: None, lambda: True))
     assert [each.figure for each in figures] == ["size"]
