@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qvsearch.backends.local import LocalEmbedder
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage not be looked for among half a million objects of torch, again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
