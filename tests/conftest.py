@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from typing import TYPE_CHECKING
 
 import platformdirs
 import pytest
 
+# Before torch is loaded, here and in the processes that tests start: threads of small matrices only
+# wait for one another, and where other programs have the cores, they wait long and busily.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from qvsearch.backends.local import LocalEmbedder
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage not be looked for among half a million objects of torch, again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

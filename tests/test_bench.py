@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import pty
@@ -5,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, replace
 from itertools import product
 
@@ -18,11 +20,12 @@ from test_cli import records
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from qvsearch import samples, scans, speeds
+from qvsearch import samples, scans, speeds, subject
 from qvsearch.asking import asking
 from qvsearch.backends.local import LocalEmbedder
 from qvsearch.backends.sockets import Kept
 from qvsearch.bench import Wanted, measure
+from qvsearch.cli import main
 from qvsearch.doctor import _faster
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import CLIP_PHOTOS, Expected, expect
@@ -43,20 +46,21 @@ from qvsearch.timings import Figure, Task, Turns
 from qvsearch.types import Detail, EmbedInput, Kind, VideoMode
 
 CPU = torch.device("cpu")
+SMALL_FILM = (270, 480)  # where what it takes to write and decode is nobody's question
 
 
 @pytest.fixture(scope="module")
 def found(tiny, tmp_path_factory):
-    """The lines of a quick run, whose cold query needs the package in a process of its own."""
+    """The lines of a quick run, and the cache that it has kept its figures in."""
     cache = tmp_path_factory.mktemp("cache")
-    done = subprocess.run(
-        [sys.executable, "-m", "qvsearch", "bench", "--model", tiny, "--quick", "--json"],
-        capture_output=True,
-        env=os.environ | {"XDG_CACHE_HOME": str(cache)},
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    return records(done.stdout), cache
+    printed, said = io.TextIOWrapper(io.BytesIO()), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(said):
+        patch.setattr(platformdirs, "user_cache_path", lambda *_, **__: cache)
+        patch.setattr(samples, "FILM", SMALL_FILM)
+        patch.setattr(subject, "ENOUGH_SECONDS", 0.05)
+        code = main(["bench", "--model", str(tiny), "--quick", "--json"])
+    assert (code, said.getvalue()) == (0, "")
+    return records(printed.buffer.getvalue()), cache
 
 
 def one(lines, figure, **fields):
@@ -155,14 +159,14 @@ def test_a_table_of_several_number_types_fits_a_terminal(capfdbinary):
 
 def test_a_run_keeps_what_the_estimate_asks_for(found, tiny, monkeypatch):
     lines, cache = found
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: cache / "qvsearch")
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: cache)
     expected = expect(str(tiny), Detail.LOW, CPU, "float32", lambda: pytest.fail("computed"))
     assert expected.measured
     assert expected.photo == pytest.approx(1 / one(lines, "photo")["value"], rel=1e-3)
     assert expected.moment == pytest.approx(1 / one(lines, "moment")["value"], rel=1e-3)
     assert expected.passage == pytest.approx(1 / one(lines, "passage")["value"], rel=1e-3)
     # and of the queries that were asked nothing
-    assert [each.name for each in (cache / "qvsearch").iterdir()] == ["speeds"]
+    assert [each.name for each in cache.iterdir()] == ["speeds"]
     # of no other detail, type or model
     assert expect(str(tiny), Detail.HIGH, CPU, "float32", lambda: 1.0) is None
     assert expect(str(tiny), Detail.LOW, CPU, "bfloat16", lambda: 1.0) is None
@@ -353,8 +357,8 @@ def deep(tmp_path):
 
 def test_fewer_layers_stand_for_all_by_their_arithmetic(deep):
     """A shallow model's times stand for a deep one's, against its own."""
-    subject = open_subject(str(deep), "cpu", None)
-    with loaded(subject, shallow=True) as model, loaded(subject, shallow=False) as whole:
+    made = open_subject(str(deep), "cpu", None)
+    with loaded(made, shallow=True) as model, loaded(made, shallow=False) as whole:
         assert model.shapes.layers == LAYERS
         assert count_parameters(model.folder) < count_parameters(whole.folder)
         task = model.task(Figure("photo", "s"), samples.photos(Detail.LOW), lambda value: value)
@@ -369,10 +373,10 @@ def test_a_warm_query_needs_the_process_and_one_asked_before_does_not(deep, tmp_
     """And nothing of it stays: no process, no file, and none where the user's are."""
     for name in ("CACHE_HOME", "RUNTIME_DIR", "DATA_HOME"):
         monkeypatch.setenv(f"XDG_{name}", str(tmp_path / name))
-    subject, left = open_subject(str(deep), "cpu", None), []
+    made, left = open_subject(str(deep), "cpu", None), []
 
     def ask_and_leave():
-        with loaded(subject, shallow=True) as model, asking(model) as asked:
+        with loaded(made, shallow=True) as model, asking(model) as asked:
             left.append(asked)
             warm, cached = asked.tasks(Figure("query", "s"), lambda seconds: seconds)
             assert warm.figure.scaled > 1
@@ -433,6 +437,7 @@ def test_a_first_pass_scores_what_its_guesses_choose():
     assert np.isin(exact[chosen], found).mean() > 0.9  # guesses are of few bits: many are alike
 
 
-def test_a_run_that_is_stopped_at_once_says_what_needs_no_time(tiny):
+def test_a_run_that_is_stopped_at_once_says_what_needs_no_time(tiny, monkeypatch):
+    monkeypatch.setattr(samples, "FILM", SMALL_FILM)
     figures = list(measure(Wanted(str(tiny), "cpu", quick=True), lambda _: None, lambda: True))
     assert [each.figure for each in figures] == ["size"]

@@ -588,14 +588,15 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(home, tiny, run)
     assert (after["unchanged"], after["indexed"]) == (summary["indexed"], summary["left"])
 
 
-def test_a_reader_that_leaves_stops_nothing(home, files, tiny, run):
-    process = subprocess_of("index", str(files), "--model", str(tiny), "--json")
-    process.stdout.readline()
-    process.stdout.close()
-    error = process.stderr.read()
-    process.stderr.close()
-    assert (process.wait(), error) == (0, b"")
-    assert len(run("search", "sea", "--paths", "--all")[1].splitlines()) == 5
+def test_a_reader_that_leaves_stops_nothing(home, files, tiny, run, monkeypatch):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w") as printed, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", printed)
+        assert main(["index", str(files), "--model", str(tiny), "--json"]) == 0
+    code, output, error = run("search", "sea", "--paths", "--all")
+    assert (code, error) == (0, "")
+    assert len(output.splitlines()) == 5
 
 
 def test_version_and_help(run):

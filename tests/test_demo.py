@@ -205,14 +205,21 @@ def test_a_phrase_says_its_part_and_no_more(part, language, words):
     assert words <= {phrase(part, rng, language) for _ in range(40)}
 
 
-def test_the_demo_folder_repeats_and_its_answers_exist(tmp_path):
-    first = write_world(tmp_path / "a")
-    second = write_world(tmp_path / "b")
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The demo's world in a folder, and what is asked of it."""
+    folder = tmp_path_factory.mktemp("drawn")
+    return folder, write_world(folder)
+
+
+def test_the_demo_folder_repeats_and_its_answers_exist(drawn, tmp_path):
+    folder, first = drawn
+    second = write_world(tmp_path)
     assert [q.text for q in first] == [q.text for q in second]
     assert all(question.answer.is_file() for question in first if question.answer)
-    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     assert len(files) == 40 + 3 + 8 + 2
-    same = [(tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files]
+    same = [(folder / each).read_bytes() == (tmp_path / each).read_bytes() for each in files]
     assert all(same)
 
 
@@ -237,6 +244,23 @@ def test_the_loss_of_many_answers_asks_nothing_of_those_that_do_not_fit():
     assert many_answers(scores, fitting).item() == pytest.approx((by_hand + math.log(3)) / 2)
 
 
+@pytest.fixture
+def _few_scenes(monkeypatch):
+    """Batches of a quarter, and torch as it was for the tests that follow."""
+    for name, count in (
+        ("lessons.FAMILIES", 4),
+        ("look.PICTURES", 12),
+        ("train.READ", 8),
+        ("verdicts.QUERIES", 8),
+    ):
+        monkeypatch.setattr(f"qvsearch.demo.{name}", count)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("_few_scenes")
 def test_the_trainer_repeats_itself_and_goes_on_from_a_checkpoint(tmp_path):
     short = [replace(LESSONS[0], steps=1), replace(LESSONS[2], steps=1, looks=1, reads=1)]
     train(tmp_path / "whole", lessons=short)
@@ -247,6 +271,7 @@ def test_the_trainer_repeats_itself_and_goes_on_from_a_checkpoint(tmp_path):
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.usefixtures("_few_scenes")
 def test_the_rerankers_trainer_repeats_itself(tmp_path):
     short = [[replace(each, steps=1) for each in courses[-2:]] for courses in TERMS]
     for name in ("a", "b"):
@@ -288,7 +313,8 @@ def shown(tmp_path_factory):
     """The output of `qvsearch demo`, as a newcomer gets it in a pipe."""
     folder = tmp_path_factory.mktemp("demo") / "try"
     command = [sys.executable, "-m", "qvsearch", "demo", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    environment = {name: each for name, each in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stderr == ""
     return folder, done.stdout
 
@@ -306,10 +332,10 @@ def test_the_demo_command_finds_what_was_drawn_for_each_question(shown):
         assert first.endswith(answer)
 
 
-def test_a_moment_is_found_in_the_second_it_was_drawn_at(shown):
+def test_a_moment_is_found_in_the_second_it_was_drawn_at(shown, drawn):
     folder, _ = shown
     library = Library.open(folder / "library")
-    question = write_world(folder.parent / "again")[3]
+    question = drawn[1][3]
     options = SearchOptions(filters=Filters(frozenset({Kind.VIDEO})))
     [best, *_] = search(library, question.text, options=options)
     middle = (SCENE_SECONDS, 2 * SCENE_SECONDS)  # the clip's second scene is the one asked for
@@ -317,9 +343,9 @@ def test_a_moment_is_found_in_the_second_it_was_drawn_at(shown):
     assert Path(os.fsdecode(best.segment.item.location)).name == question.answer.name
 
 
-def test_a_library_of_the_demo_is_reranked_by_the_demos_reranker(shown, capfd):
+def test_a_library_of_the_demo_is_reranked_by_the_demos_reranker(shown, drawn, capfd):
     folder, _ = shown
-    question = write_world(folder.parent / "once more")[0]
+    question = drawn[1][0]
     words = ["search", question.text, "-l", str(folder / "library"), "--all", "--json"]
     assert main([*words, "--rerank", "all"]) == 0
     hits = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
@@ -345,18 +371,13 @@ def test_a_library_searched_twice_gives_the_same(shown):
     assert search(library, "a red star on sand") == search(library, "a red star on sand")
 
 
-def test_the_readmes_python_runs_after_the_demo(shown):
+def test_the_readmes_python_runs_after_the_demo(shown, monkeypatch, capfd):
     folder, _ = shown
+    monkeypatch.chdir(folder.parent)
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     [example] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", example],
-        cwd=folder.parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = done.stdout.splitlines()
+    exec(example, {})
+    lines = capfd.readouterr().out.splitlines()
     assert lines[-1].startswith("(2, 128) ")
     assert re.match(r"1 0\.\d+ b'.*' None", lines[0])
     assert lines[-2] == "None"  # the picture that is explained is a hit

@@ -1,86 +1,24 @@
 """The worker processes: order, look-ahead, and what a hanging or crashing decoder costs."""
 
-import importlib
 import os
 import select
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from acting import acting, half_sent, named
 from PIL import Image
 
 from qvsearch import changes, media
-from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.errors import QvsearchError
 from qvsearch.media import workers
 from qvsearch.media.workers import Decoders, patience
-from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, VideoMode
+from qvsearch.types import Decoded, Item, Kind, Skipped, VideoMode
 
 BUDGET = 256 * 32 * 32
-
-
-def named(name, kind=Kind.IMAGE, size=1):
-    """An item that no file stands behind, for decoders that look at its name only."""
-    return Item(b"/nowhere", name.encode(), kind, size, 0)
-
-
-def hang():
-    threading.Event().wait()
-
-
-def spin():
-    while True:
-        pass
-
-
-def ignore_every_signal():
-    signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
-    hang()
-
-
-def make_noise():
-    os.write(1, b"NOISE")
-    os.write(2, b"NOISE")
-
-
-def refuse():
-    raise MediaError("truncated image")
-
-
-ACTS = {
-    "hang": hang,
-    "spin": spin,
-    "stubborn": ignore_every_signal,
-    "noise": make_noise,
-    "bad": refuse,
-    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
-    "exit": lambda: os._exit(0),
-    "bug": lambda: {}["not foreseen"],
-}
-
-
-def acting(item, content_hash, max_pixels, video_mode):
-    """Do what the item's name says, then make something up; runs in the worker process."""
-    name = os.fsdecode(item.path)
-    ACTS.get(name.rstrip("0123456789"), lambda: None)()
-    images = 64 if item.kind is Kind.VIDEO else 1
-    pixels = np.full((64, 64, 3), len(name), np.uint8)
-    segment = Segment(item, content_hash, snippet=f"{os.getpid()} {max_pixels}")
-    return Decoded(item, tuple((segment, EmbedInput(images=(pixels,))) for _ in range(images)))
-
-
-def half_sent(item, content_hash, max_pixels, video_mode):
-    """Give a segment, and one that kills the process while it is being sent."""
-    return Decoded(item, ((Segment(item, content_hash), EmbedInput()), _Deadly()))
-
-
-class _Deadly:
-    def __reduce__(self):
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_results_come_in_the_order_of_the_jobs():
@@ -253,7 +191,7 @@ def run(program, **options):
 
 PROGRAM = """
 import os, signal, sys
-from test_media_workers import acting, named
+from acting import acting, named
 from qvsearch.media.workers import Decoders
 # a shell's background job is born with Ctrl-C ignored, and so would this be in one
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -306,21 +244,10 @@ def test_decoders_write_nothing_to_the_terminal():
     assert errors == ""
 
 
-HEAVY = ["torch", "torchvision", "transformers", "faiss"]
-
-
-def imported(item, content_hash, max_pixels, video_mode):
-    """Load every decoder, and say which heavy modules that brought; runs in the worker."""
-    for kind in Kind:
-        importlib.import_module(f"qvsearch.media.{kind}")
-    snippet = str([name for name in HEAVY if name in sys.modules])
-    return Decoded(item, ((Segment(item, content_hash, snippet=snippet), EmbedInput()),))
-
-
 def test_neither_the_parent_nor_a_worker_imports_torch():
     program = """
 import sys
-from test_media_workers import HEAVY, imported, named
+from acting import HEAVY, imported, named
 from qvsearch.media.workers import Decoders
 print([name for name in HEAVY if name in sys.modules])
 with Decoders(1, imported) as decoders:

@@ -78,7 +78,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         if match and match[1] in hub.repositories and match[3] != hub.failing:
             return self.send_file(hub.repositories[match[1]], match[3])
         if match and match[3] == hub.failing:
-            return self.send_error(500)
+            return self.send_error(507)  # which the client does not try again for half a minute
         self.send_response(404)
         self.send_header("X-Error-Code", "RepoNotFound")
         self.send_header("Content-Length", "0")

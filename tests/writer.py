@@ -162,6 +162,8 @@ def try_to_write(folder):
     """As a user who may only read."""
     os.chmod(folder, 0o555)  # noqa: S103
     if os.getuid() == 0:
+        import filelock  # noqa: F401 (nobody may be unable to read where Python is installed)
+
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)

@@ -96,10 +96,12 @@ def make_items(folder: Path, lengths: Sequence[int]) -> list[Item]:
 
 
 def product_rate(setting: Setting, clock: Callable[[], float]) -> float:
-    """Return multiplications and additions a second of a large matrix product."""
+    """Return multiplications and additions a second of a product of the model's widths."""
     rows = 512 if setting.device == "cpu" else 8192
+    text = json.loads((setting.folder / "config.json").read_text())["text_config"]
     placed = {"device": setting.device, "dtype": setting.dtype}
-    states, weights = torch.randn(rows, 2048, **placed), torch.randn(6144, 2048, **placed)
+    states = torch.randn(rows, text["hidden_size"], **placed)
+    weights = torch.randn(text["intermediate_size"], text["hidden_size"], **placed)
     for times in (1, 2):  # once for nothing
         start = clock()
         for _ in range(times):

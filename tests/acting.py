@@ -1,0 +1,86 @@
+"""What a decode process calls in place of a decoder: it does what the name of its file says.
+
+Every new process imports this, so it imports little.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import threading
+
+import numpy as np
+
+from qvsearch.errors import MediaError
+from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment
+
+HEAVY = ["torch", "torchvision", "transformers", "faiss"]
+
+
+def named(name, kind=Kind.IMAGE, size=1):
+    """An item that no file stands behind, for decoders that look at its name only."""
+    return Item(b"/nowhere", name.encode(), kind, size, 0)
+
+
+def hang():
+    threading.Event().wait()
+
+
+def spin():
+    while True:
+        pass
+
+
+def ignore_every_signal():
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+    hang()
+
+
+def make_noise():
+    os.write(1, b"NOISE")
+    os.write(2, b"NOISE")
+
+
+def refuse():
+    raise MediaError("truncated image")
+
+
+ACTS = {
+    "hang": hang,
+    "spin": spin,
+    "stubborn": ignore_every_signal,
+    "noise": make_noise,
+    "bad": refuse,
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "exit": lambda: os._exit(0),
+    "bug": lambda: {}["not foreseen"],
+}
+
+
+def acting(item, content_hash, max_pixels, video_mode):
+    """Do what the item's name says, then make something up; runs in the worker process."""
+    name = os.fsdecode(item.path)
+    ACTS.get(name.rstrip("0123456789"), lambda: None)()
+    images = 64 if item.kind is Kind.VIDEO else 1
+    pixels = np.full((64, 64, 3), len(name), np.uint8)
+    segment = Segment(item, content_hash, snippet=f"{os.getpid()} {max_pixels}")
+    return Decoded(item, tuple((segment, EmbedInput(images=(pixels,))) for _ in range(images)))
+
+
+def half_sent(item, content_hash, max_pixels, video_mode):
+    """Give a segment, and one that kills the process while it is being sent."""
+    return Decoded(item, ((Segment(item, content_hash), EmbedInput()), _Deadly()))
+
+
+class _Deadly:
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def imported(item, content_hash, max_pixels, video_mode):
+    """Load every decoder, and say which heavy modules that brought; runs in the worker."""
+    for kind in Kind:
+        importlib.import_module(f"qvsearch.media.{kind}")
+    snippet = str([name for name in HEAVY if name in sys.modules])
+    return Decoded(item, ((Segment(item, content_hash, snippet=snippet), EmbedInput()),))
