@@ -92,7 +92,7 @@ def _unidentified_reason(file: BinaryIO) -> str:
 
 
 def _damage_reason(error: Exception) -> str:
-    text = str(error)
+    text = " ".join(str(error).split())
     if isinstance(error, EOFError) or "truncated" in text.lower() or "end of" in text.lower():
         return f"truncated image: {text}"
     return f"damaged image: {text or type(error).__name__}"
