@@ -54,8 +54,6 @@ def decode(
         metadata = image_metadata(image, page=is_page(pixels))
     except MediaError:
         raise
-    except MemoryError as error:
-        raise MediaError("not enough memory to decode it") from error
     except _DAMAGE as error:
         raise MediaError(_damage_reason(error)) from error
     segment = Segment(
