@@ -6,10 +6,11 @@ both are wrong in files that play well.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn, TypeVar, cast
 
 import av
 import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
+
+P = TypeVar("P")
 
 LOOK_SECONDS = 0.5
 MAX_LOOKS = 1200  # a film over ten minutes is looked at less often
@@ -100,6 +103,15 @@ def choose_stream(container: InputContainer) -> VideoStream:
     if not known:
         raise MediaError("its codec is unknown")
     return known[0]
+
+
+def of_known_streams(packets: Iterator[P]) -> Iterator[P]:
+    """Yield what `demux` does, without its failure at the end of a file whose streams begin late.
+
+    There it looks up streams that it did not list when the file was opened.
+    """
+    with contextlib.suppress(IndexError):
+        yield from packets
 
 
 def _no_other_file(*_: object) -> NoReturn:
@@ -312,7 +324,7 @@ class Film:
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         """Yield the packets from here on; a file that was cut off ends where it was cut."""
-        packets = self.container.demux(self._stream)
+        packets = of_known_streams(self.container.demux(self._stream))
         while True:
             try:
                 packet = next(packets)
