@@ -6,8 +6,10 @@ swallow it.
 
 import os
 import sys
+from contextlib import ExitStack, chdir
 from importlib import import_module
 from pathlib import Path
+from unittest import mock
 
 from qvsearch import media
 from qvsearch.media.workers import Decoders
@@ -30,6 +32,7 @@ FORBIDDEN = (
     "tempfile.",
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+MAX_PIXELS = 256 * 32 * 32
 watched = False
 
 
@@ -51,50 +54,66 @@ def abort_on_violation(event, arguments):
         os.abort()
 
 
+def is_a_reason(text):
+    return text.isprintable() and 5 < len(text) < 300 and text.strip() == text
+
+
+def is_no_surprise(text):
+    return not any(word in text for word in ("crashed", "took longer", "not enough memory"))
+
+
 class Watch:
     """Decodes files, given as (name, bytes), in one worker; a context manager.
 
-    `peak` is then the most memory, in bytes, that a worker held which was alive at the end, and
-    `children` the processes that these had started.
+    At its end there is nothing new in the folders that the worker knows: that of the files, the
+    current and the temporary one. `peak` is then the most memory, in bytes, that the worker held.
     """
 
-    def __init__(self, folder, kind, seconds=30.0, max_pixels=256 * 1024, modes=()):
-        self.folder, self.kind, self.max_pixels = Path(folder), kind, max_pixels
-        self.modes = modes
+    def __init__(self, folder, kind, seconds=30.0, modes=()):
+        self.kind, self.modes = kind, modes
+        self.folders = [Path(folder) / name for name in ("files", "here", "temporary")]
         self.decoders = Decoders(1, decode, lambda item: seconds)
-        self.peak, self.children = 0, []
+        self.stack = ExitStack()
+        self.peak = 0
 
     def __enter__(self):
-        self.decoders.__enter__()
+        for folder in self.folders:
+            folder.mkdir()
+        _, here, temporary = self.folders
+        self.stack.enter_context(chdir(here))
+        self.stack.enter_context(mock.patch.dict(os.environ, TMPDIR=str(temporary)))
+        self.stack.enter_context(self.decoders)
         return self
 
     def __exit__(self, *error):
+        children = []
         for worker in self.decoders._running:
             process = Path(f"/proc/{worker.process.pid}")
             status = (process / "status").read_text()
             self.peak = max(self.peak, 1024 * int(status.split("VmHWM:")[1].split()[0]))
-            self.children += [
-                child
-                for path in process.glob("task/*/children")
-                for child in path.read_text().split()
-            ]
-        self.decoders.__exit__(*error)
+            children += [path.read_text() for path in process.glob("task/*/children")]
+        self.stack.__exit__(*error)
+        if error == (None, None, None):
+            assert "".join(children) == ""
+            for folder in self.folders:
+                assert list(folder.iterdir()) == []
+                folder.rmdir()
 
     def outcomes(self, files):
         """Yield (name, the number of its segments or the reason why there are none)."""
+        folder = self.folders[0]
         names = []
 
         def jobs():
             for name, data in files:
-                path = self.folder / str(len(names))
+                path = folder / str(len(names))
                 path.write_bytes(data)
                 status = path.stat()
                 names.append(name)
-                root, place = os.fsencode(self.folder), os.fsencode(path.name)
+                root, place = os.fsencode(folder), os.fsencode(path.name)
                 yield Item(root, place, self.kind, status.st_size, status.st_mtime_ns), "hash"
 
-        results = self.decoders.decode(jobs(), self.max_pixels, *self.modes)
-        for number, result in enumerate(results):
-            (self.folder / str(number)).unlink()
+        for number, result in enumerate(self.decoders.decode(jobs(), MAX_PIXELS, *self.modes)):
+            (folder / str(number)).unlink()
             good = isinstance(result, Decoded)
             yield names[number], len(result.segments) if good else result.reason
