@@ -63,7 +63,7 @@ def is_no_surprise(text):
 
 
 class Watch:
-    """Decodes files, given as (name, bytes), in one worker; a context manager.
+    """Decodes files, given as (name, bytes or what writes them), in one worker; a context manager.
 
     At its end there is nothing new in the folders that the worker knows: that of the files, the
     current and the temporary one. `peak` is then the most memory, in bytes, that the worker held.
@@ -107,7 +107,10 @@ class Watch:
         def jobs():
             for name, data in files:
                 path = folder / str(len(names))
-                path.write_bytes(data)
+                if callable(data):
+                    data(path)
+                else:
+                    path.write_bytes(data)
                 status = path.stat()
                 names.append(name)
                 root, place = os.fsencode(folder), os.fsencode(path.name)
