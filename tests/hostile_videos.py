@@ -28,13 +28,13 @@ def frames(count=FRAMES, width=WIDTH, height=HEIGHT):
         yield av.VideoFrame.from_ndarray(grey.astype(np.uint8)[..., None].repeat(3, -1), "rgb24")
 
 
-def film(form, codec="libx264", rate=RATE, **options):
+def film(form, codec="libx264", rate=RATE, pixels="yuv420p", **options):
     """Return a film as bytes; `options` are the container's."""
     file = io.BytesIO()
     with av.open(file, "w", format=form, options=options) as container:
         stream = container.add_stream(codec, rate=rate, options={"g": "10"} | FAST.get(codec, {}))
         stream.width, stream.height = WIDTH, HEIGHT
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else pixels
         for frame in frames():
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -102,6 +102,17 @@ def test_what_only_claims_to_be_a_film(tmp_path):
     assert refused.keys() == liars.keys()
 
 
+def test_codecs_that_nobody_films_in_are_refused(tmp_path):
+    films = {
+        "magicyuv": hostile_videos.film("avi", "magicyuv"),
+        "snow": hostile_videos.film("avi", "snow"),
+        "zlib": hostile_videos.film("avi", "zlib", pixels="bgr24"),
+    }
+    with Watch(tmp_path, Kind.VIDEO) as watch:
+        outcomes = dict(watch.outcomes(films.items()))
+    assert outcomes == {name: f"its codec, {name}, is none of those decoded here" for name in films}
+
+
 def elsewhere(url):
     """What would have FFmpeg open `url`, by name, if every container and protocol were let in."""
     script = f"ffconcat version 1.0\nfile '{url}'\nduration 2\n"
