@@ -271,8 +271,16 @@ def large_bmp():
     return b"BM" + struct.pack("<IIII", 54, 0, 54, 40) + sizes
 
 
+def endless_png():
+    """A whole picture whose pixels' chunk claims four gigabytes."""
+    data = bytearray(seeds()["png 8 bit"])
+    struct.pack_into(">I", data, data.index(b"IDAT") - 4, 2**32 - 1)
+    return bytes(data)
+
+
 BOMBS = {  # small files that ask for much
     "pixels.png": lambda: png(30_000, 30_000, chunk(b"IDAT", squeezed(50_000_000))),
+    "endless.png": endless_png,
     "text.png": text_bomb,
     "title.png": international_text_bomb,
     "profile.png": colour_profile_bomb,
