@@ -13,6 +13,7 @@ from pathlib import Path
 
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import Expected, expect, gemm_rate
+from qvsearch.holes import known_hole
 from qvsearch.models.weights import DEFAULT_MODEL, list_models
 from qvsearch.speeds import device_name, kept_speeds
 from qvsearch.types import Detail, Dtype
@@ -46,7 +47,7 @@ def examine(library: Path, device: str | None, dtype: str | None) -> Iterator[Fa
 
 def _package(name: str) -> Fact:
     try:
-        return Fact(name, version(name))
+        return Fact(name, version(name), known_hole(name, version(name)))
     except PackageNotFoundError:
         return Fact(name, "missing", f"pip install {name}")
 
@@ -58,9 +59,17 @@ def _formats() -> Iterator[Fact]:
 
     avif = features.check("avif")
     yield Fact("AVIF", "yes" if avif else "no", None if avif else "pip install 'pillow>=11.3'")
-    yield Fact("HEIC", f"yes, libheif {pillow_heif.libheif_version()}")
-    codec = ".".join(str(part) for part in av.library_versions["libavcodec"])
-    yield Fact("video", f"libavcodec {codec}")
+    yield _decoder("WebP", "libwebp", features.version("webp"))
+    heic = pillow_heif.libheif_info()
+    yield _decoder("HEIC", "libheif", heic["libheif"])
+    if "libde265" in heic["decoders"]:
+        # it tells its version at the end of its name
+        yield _decoder("HEVC", "libde265", heic["decoders"]["libde265"].rpartition(" ")[2])
+    yield _decoder("video", "FFmpeg", av.ffmpeg_version_info)
+
+
+def _decoder(name: str, library: str, found: str | None) -> Fact:
+    return Fact(name, f"{library} {found or 'of an unknown version'}", known_hole(library, found))
 
 
 def _traps() -> Iterator[Fact]:

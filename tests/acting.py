@@ -6,12 +6,15 @@ Every new process imports this, so it imports little.
 import importlib
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
 
 import numpy as np
 
 from qvsearch.errors import MediaError
+from qvsearch.media import confine
 from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment
 
 HEAVY = ["torch", "torchvision", "transformers", "faiss"]
@@ -45,6 +48,23 @@ def refuse():
     raise MediaError("truncated image")
 
 
+def hoard():
+    """Ask for more than a worker may have, though less than a machine will promise."""
+    bytearray(confine.MOST_BYTES)
+
+
+def attempt(act):
+    try:
+        act()
+    except OSError as error:
+        raise MediaError(error.strerror) from error
+
+
+def connect():
+    """Call who listens at the port that the environment names."""
+    socket.create_connection(("127.0.0.1", int(os.environ["PORT"]))).close()
+
+
 ACTS = {
     "hang": hang,
     "spin": spin,
@@ -55,6 +75,10 @@ ACTS = {
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "exit": lambda: os._exit(0),
     "bug": lambda: {}["not foreseen"],
+    "hoard": hoard,
+    "program": lambda: attempt(lambda: subprocess.run(["true"])),
+    "packet": lambda: attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)),
+    "connect": lambda: attempt(connect),
 }
 
 

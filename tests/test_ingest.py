@@ -6,20 +6,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from qvsearch import ingest, media
 from qvsearch.batches import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
 from qvsearch.library import Library
-from qvsearch.media.workers import LOOK_AHEAD_FILES
+from qvsearch.media.workers import LOOK_AHEAD_FILES, Decoders
 from qvsearch.scan import ScanOptions
 from qvsearch.types import (
     Decoded,
@@ -386,6 +389,32 @@ def test_a_file_that_fails_is_tried_twice_until_it_changes_or_is_asked_for(bench
     bench.embedder.refuses = "nothing"
     assert bench.index().embedded == 1
     assert bench.open().load_failures() == []
+
+
+def stuck(item, content_hash, max_pixels, video_mode):
+    """Decode in the worker process, but never come to an end of a file of that name."""
+    if item.path == b"stuck.txt":
+        threading.Event().wait()
+    return media.decode(item, content_hash, max_pixels, video_mode)
+
+
+def test_a_file_whose_decoder_hangs_is_left_alone_after_two_tries(bench, monkeypatch):
+    def patience(item):
+        return 0.3 if item.path == b"stuck.txt" else 60.0
+
+    monkeypatch.setattr(ingest, "Decoders", partial(Decoders, 1, stuck, patience))
+    path = note(bench.root / "stuck.txt", "words")
+    note(bench.root / "z.txt", "other words")
+    first = bench.index()
+    assert first.failures == (Skipped(os.fsencode(path), "took longer than 0.3 s"),)
+    assert bench.names() == {"z.txt"}
+    assert bench.index().failures == first.failures
+    reason = "failed before: took longer than 0.3 s; --retry-failed tries again"
+    assert bench.index().failures[0].reason == reason
+    assert bench.index(retry_failed=True).failures == first.failures
+    monkeypatch.undo()
+    assert bench.index(retry_failed=True).embedded == 1
+    assert bench.index().skipped == 0
 
 
 def test_failures_of_files_that_are_gone_are_forgotten(bench):

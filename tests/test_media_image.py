@@ -159,6 +159,16 @@ def test_a_truncated_file_is_refused(tmp_path, form):
         decode(path)
 
 
+def test_a_reason_is_one_line(tmp_path):
+    pillow_heif.register_heif_opener()
+    path = tmp_path / "cut.heic"
+    scene(61, 47).save(path, "HEIF")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(MediaError, match="truncated") as caught:
+        decode(path)  # libheif's message ends its line
+    assert str(caught.value).isprintable()
+
+
 def test_damage_is_refused_or_decoded_and_nothing_else(tmp_path):
     pillow_heif.register_heif_opener()
     rng = random.Random(11)

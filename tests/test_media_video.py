@@ -15,6 +15,7 @@ from PIL import Image
 from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.media import film, video
+from qvsearch.media.cut import save_clip
 from qvsearch.types import Item, Kind, VideoMode
 
 LOW = 256 * 32 * 32
@@ -440,6 +441,34 @@ def test_an_mp4_whose_index_is_lost_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(MediaError, match="not a video"):
         decode(path)
+
+
+def test_streams_that_begin_late(tmp_path):
+    """A broadcast whose sound in 32 languages sets in after the 5 MB that FFmpeg looks ahead."""
+    rng = np.random.default_rng(1)
+    noise = [rng.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(60)]
+    path = tmp_path / "a.mpg"
+    with av.open(path, "w", format="mpeg") as container:
+        options = {"g": "5", "qmin": "1", "qmax": "1"}  # large
+        stream = container.add_stream("mpeg2video", rate=25, options=options)
+        stream.height, stream.width, stream.bit_rate = 240, 320, 10**8
+        for pixels in noise:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode())
+    film = path.read_bytes().removesuffix(b"\0\0\1\xb9")  # the end code
+    assert len(film) > 5_000_000
+    packet = b"\x80\0\0" + bytes(64)  # ISO/IEC 13818-1, 2.4.3.6: an audio stream without times
+    sounds = b"".join(
+        b"\0\0\1" + bytes([number]) + struct.pack(">H", len(packet)) + packet
+        for number in range(0xC0, 0xE0)
+    )
+    path.write_bytes(film + sounds + film)
+    with av.open(path) as container:
+        assert len(container.streams) == 1
+    [(segment, _), *_] = decode(path)
+    assert segment.start == 0.0
+    saved = save_clip(os.fsencode(path), 0.0, 60.0, tmp_path)
+    assert decode(saved)
 
 
 def sound(path, cover=None):

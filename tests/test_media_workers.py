@@ -3,18 +3,19 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from acting import acting, half_sent, named
+from acting import acting, connect, half_sent, named
 from PIL import Image
 
 from qvsearch import changes, media
 from qvsearch.errors import QvsearchError
-from qvsearch.media import workers
+from qvsearch.media import confine, workers
 from qvsearch.media.workers import Decoders, patience
 from qvsearch.types import Decoded, Item, Kind, Skipped, VideoMode
 
@@ -89,6 +90,36 @@ def test_a_crash_costs_its_file_only(name, reason, count):
         results = list(decoders.decode([(named(n), "h") for n in names], BUDGET))
     outcomes = [r.reason if isinstance(r, Skipped) else os.fsdecode(r.item.path) for r in results]
     assert outcomes == ["a", reason, "b", reason, reason, "c"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system limits it")
+def test_a_decoder_that_asks_for_too_much_memory_costs_its_file_only():
+    with Decoders(1, decode=acting) as decoders:
+        before, hoarding, after = decoders.decode(
+            [(named(name), "h") for name in ("a", "hoard", "b")], BUDGET
+        )
+    assert hoarding == Skipped(b"/nowhere/hoard", "not enough memory to decode it")
+    pids = {result.segments[0][0].snippet.split()[0] for result in (before, after)}
+    assert len(pids) == 1  # it lives on
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.uname().machine not in confine.FORBIDDEN,
+    reason="only Linux lets a process give these up",
+)
+def test_a_decoder_reaches_no_network_and_starts_no_program(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        monkeypatch.setenv("PORT", str(listener.getsockname()[1]))
+        with Decoders(1, decode=acting) as decoders:
+            jobs = [(named(name), "h") for name in ("connect", "packet", "program", "a")]
+            *refused, after = decoders.decode(jobs, BUDGET)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        connect()  # it does listen, and others may
+        listener.accept()[0].close()
+    assert [result.reason for result in refused] == ["Operation not permitted"] * 3
+    assert isinstance(after, Decoded)
 
 
 def test_many_crashes_side_by_side_cost_their_own_files_only():

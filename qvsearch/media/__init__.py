@@ -5,6 +5,7 @@ Importing this costs only the standard library: the decoders load where they run
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import warnings
@@ -43,11 +44,20 @@ def decode(
     return Decoded(item, tuple(segments))
 
 
+class _Bounded(io.BufferedReader):
+    """A file that sets no memory aside for more than it holds, however much a header claims."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = max(0, min(size, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
 @contextmanager
 def _open_unchanged(item: Item) -> Iterator[BinaryIO]:
     """Open the very file that was scanned, so that its vector belongs to the hash recorded."""
     try:
-        file = open(os.fsdecode(item.location), "rb", opener=_without_waiting)  # noqa: SIM115
+        file = _Bounded(io.FileIO(os.fsdecode(item.location), opener=_without_waiting))
     except OSError as error:
         raise MediaError(_open_failure(error)) from error
     with file:

@@ -16,7 +16,15 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 from qvsearch.errors import MediaError, QvsearchError
-from qvsearch.media.film import DAMAGE, ROUNDING, Film, choose_stream, open_container, upright
+from qvsearch.media.film import (
+    DAMAGE,
+    ROUNDING,
+    Film,
+    choose_stream,
+    of_known_streams,
+    open_container,
+    upright,
+)
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -121,7 +129,7 @@ def _copy(opened: InputContainer, suffix: str, start: float, end: float, made: P
     begin, base = _begin(pictures), pictures.time_base or Fraction(1)
     wanted, stop = begin + Fraction(start), begin + Fraction(end)
     opened.seek(round(wanted / base), stream=pictures, backward=True)
-    packets = opened.demux([pictures, *opened.streams.audio[:1]])
+    packets = of_known_streams(opened.demux([pictures, *opened.streams.audio[:1]]))
     ahead, zero = _from_keyframe(packets, pictures, wanted)
     if zero is None or wanted - zero > NEAR_SECONDS:
         return None
@@ -189,7 +197,7 @@ def _encode(film: Film, opened: InputContainer, start: float, end: float, made: 
             audio = opened.streams.audio[0]
             opened.seek(round(begin / (audio.time_base or 1)), stream=audio, backward=True)
             stop = begin + Fraction(end - start)
-            for packet in opened.demux(audio):
+            for packet in of_known_streams(opened.demux(audio)):
                 time_ = _time(packet)
                 if time_ is not None and time_ >= stop:
                     break

@@ -6,10 +6,11 @@ both are wrong in files that play well.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn, TypeVar, cast
 
 import av
 import numpy as np
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
+P = TypeVar("P")
+
 LOOK_SECONDS = 0.5
 MAX_LOOKS = 1200  # a film over ten minutes is looked at less often
 LONG_SECONDS = 300.0  # decoding more than that costs minutes
@@ -49,6 +52,21 @@ WRONG_LENGTH = 0.02  # of a long film: so much less or more than the header's is
 
 # playlists, image sequences and concat scripts, which name further files, are not among them
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,asf,flv"
+
+# what cameras, phones, recorders, editors and the web have written. FFmpeg has 300 decoders, and
+# its holes are mostly in those of old games: any file could ask for them
+DECODERS = (
+    *("h264", "hevc", "libdav1d", "av1", "vp8", "libvpx", "vp9", "libvpx-vp9", "theora"),
+    *("mpeg1video", "mpeg2video", "mpeg4", "h263", "mjpeg", "dvvideo", "flv", "vp6", "vp6f"),
+    *("msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "wmv3", "vc1", "msvideo1"),
+    *("cinepak", "indeo3", "indeo5", "svq1", "svq3", "rpza", "qtrle"),
+    *("prores", "dnxhd", "cfhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo"),
+)
+# sound is copied at most, but without these some files do not tell its rate
+SOUND_DECODERS = (
+    *("aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "opus", "libopus", "vorbis"),
+    *("flac", "alac", "amrnb", "amrwb", "wmav1", "wmav2", "wmapro", "nellymoser", "adpcm_ima_wav"),
+)
 
 # nonsense in a container makes it seek or compute nonsense, too
 DAMAGE = (FFmpegError, OSError, ValueError, ArithmeticError)
@@ -83,7 +101,12 @@ def open_container(file: BinaryIO) -> InputContainer:
     return av.open(
         file,
         "r",
-        container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": ""},
+        container_options={
+            "format_whitelist": CONTAINERS,
+            "protocol_whitelist": "",
+            # to open a file is to decode some of it
+            "codec_whitelist": ",".join(DECODERS + SOUND_DECODERS),
+        },
         metadata_errors="replace",
         io_open=_no_other_file,
     )
@@ -99,7 +122,18 @@ def choose_stream(container: InputContainer) -> VideoStream:
     known = [s for s in moving if cast("object", s.codec_context) is not None]
     if not known:
         raise MediaError("its codec is unknown")
+    if known[0].codec_context.name not in DECODERS:
+        raise MediaError(f"its codec, {known[0].codec_context.name}, is none of those decoded here")
     return known[0]
+
+
+def of_known_streams(packets: Iterator[P]) -> Iterator[P]:
+    """Yield what `demux` does, without its failure at the end of a file whose streams begin late.
+
+    There it looks up streams that it did not list when the file was opened.
+    """
+    with contextlib.suppress(IndexError):
+        yield from packets
 
 
 def _no_other_file(*_: object) -> NoReturn:
@@ -312,7 +346,7 @@ class Film:
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         """Yield the packets from here on; a file that was cut off ends where it was cut."""
-        packets = self.container.demux(self._stream)
+        packets = of_known_streams(self.container.demux(self._stream))
         while True:
             try:
                 packet = next(packets)

@@ -54,8 +54,6 @@ def decode(
         metadata = image_metadata(image, page=is_page(pixels))
     except MediaError:
         raise
-    except MemoryError as error:
-        raise MediaError("not enough memory to decode it") from error
     except _DAMAGE as error:
         raise MediaError(_damage_reason(error)) from error
     segment = Segment(
@@ -92,7 +90,7 @@ def _unidentified_reason(file: BinaryIO) -> str:
 
 
 def _damage_reason(error: Exception) -> str:
-    text = str(error)
+    text = " ".join(str(error).split())
     if isinstance(error, EOFError) or "truncated" in text.lower() or "end of" in text.lower():
         return f"truncated image: {text}"
     return f"damaged image: {text or type(error).__name__}"

@@ -6,8 +6,7 @@ import codecs
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from qvsearch.errors import MediaError
 from qvsearch.types import EmbedInput, Item, Segment
@@ -32,8 +31,7 @@ _SENTENCE_END = re.compile(r"[.!?;][\"')\]”’]*\s+|[。！？；][”’」�
 _SPACE = re.compile(r"\s+")
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(NamedTuple):  # made in a third of a dataclass's time, ten million times at worst
     """A line with its end, or a part of one that is longer than a passage."""
 
     text: str
@@ -130,6 +128,10 @@ def _pieces(text: str) -> Iterator[_Piece]:
     # newline="" keeps \n, \r\n and \r as they are; str.splitlines would also end lines at form
     # feeds and the like, and no editor's line numbers would agree
     for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+        tokens = _tokens(line)
+        if tokens <= PASSAGE_TOKENS:
+            yield _Piece(line, number, tokens)
+            continue
         start = 0
         while start < len(line):
             end = _piece_end(line, start)

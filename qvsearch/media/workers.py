@@ -1,4 +1,4 @@
-"""Decodes files in processes of their own, which a hostile file may hang or crash.
+"""Decodes files in processes of their own, which a hostile file may hang, fill or crash.
 
 Each process has a thread and a pipe to itself: one that dies in the middle of a message takes
 nothing but its file along, which a queue or a lock shared between them could not promise.
@@ -21,6 +21,7 @@ from typing import Self
 
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.media.confine import confine
 from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, VideoMode
 
 # multiprocessing asks after all children when it starts one, and then a thread that waits for its
@@ -254,6 +255,7 @@ class _Worker:
 
 def _serve(connection: Connection, decode: DecodeFunction) -> None:
     """Decode what comes down the pipe until it closes; in the worker process."""
+    confine()  # before there is a second thread, which it would not reach
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _silence()
@@ -267,6 +269,9 @@ def _serve(connection: Connection, decode: DecodeFunction) -> None:
             segments = deque(decode(*job).segments)
         except MediaError as error:
             connection.send(str(error))
+            continue
+        except MemoryError:
+            connection.send("not enough memory to decode it")
             continue
         while segments:  # one by one: a film is not here and with the parent at once
             connection.send(segments.popleft())
