@@ -39,9 +39,9 @@ def _disk(monkeypatch):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    writer.prepare(tmp_path / "library")
-    return tmp_path / "library"
+def folder(in_memory):
+    writer.prepare(in_memory / "library")
+    return in_memory / "library"
 
 
 def tidy(folder):

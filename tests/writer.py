@@ -17,7 +17,7 @@ from qvsearch import durable, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library
-from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment
+from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
 DIM = 8
 FINGERPRINT = Fingerprint("some/model", "abc123", DIM, Detail.LOW, "Represent.", 1, 1)
@@ -65,10 +65,10 @@ STEPS = {
 }
 
 
-def prepare(folder):
-    library = Library.create(folder, FINGERPRINT)
+def prepare(folder, store=Stored.FLOAT16, count=21):
+    library = Library.create(folder, FINGERPRINT, store)
     library.add_root(b"/photos")
-    for start in range(0, 21, 3):
+    for start in range(0, count, 3):
         add(library, range(start, start + 3))
         library.commit()
 
@@ -159,7 +159,9 @@ def hold(folder):
 
 
 def try_to_write(folder):
-    """As a user who may only read."""
+    """As a user who may only read; of what Python itself needs as well, which is loaded before."""
+    import filelock  # noqa: F401
+
     os.chmod(folder, 0o555)  # noqa: S103
     if os.getuid() == 0:
         os.setgroups([])

@@ -1,0 +1,78 @@
+"""The whole command line with a model that hashes what it reads: exact, at once, without torch.
+
+Run as a program it is `qvsearch` with this model, for libraries that have FINGERPRINT.
+"""
+
+import hashlib
+import sys
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import numpy as np
+
+from qvsearch import fingerprint, ingest, media
+from qvsearch.cli import main
+from qvsearch.errors import MediaError
+from qvsearch.models.vision import PREPROCESSING
+from qvsearch.prompt import PROMPT_LAYOUT
+from qvsearch.types import Detail, Fingerprint, Skipped
+
+DIM = 8
+FINGERPRINT = Fingerprint(
+    "hashes", "1", DIM, Detail.LOW, "Represent.", PROMPT_LAYOUT, PREPROCESSING
+)
+
+
+class CheapModel:
+    """Its vector is a hash of the text, and of nothing else."""
+
+    dim = DIM
+
+    def embed(self, inputs):
+        return np.stack([vector_of(each.text or "") for each in inputs])
+
+
+def vector_of(text):
+    digest = hashlib.sha256(text.encode()).digest()
+    found = np.frombuffer(digest, np.uint8)[:DIM].astype(np.float32) + 1
+    return found / np.linalg.norm(found)
+
+
+class DecodersHere:
+    """Decodes in this process: starting another costs more than all that is tested with it."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def decode(self, jobs, max_pixels, video_mode):
+        for item, content_hash in jobs:
+            try:
+                yield media.decode(item, content_hash, max_pixels, video_mode)
+            except MediaError as error:
+                yield Skipped(item.location, str(error))
+
+
+@contextmanager
+def instead(model=None, decoders=DecodersHere):
+    """Have the command line load this model."""
+    model = model or CheapModel()
+    with (
+        patch.object(fingerprint, "load_embedder", lambda *_: model),
+        patch.object(ingest, "Decoders", decoders),
+    ):
+        yield model
+
+
+def write_notes(folder, count, first=0):
+    folder.mkdir(exist_ok=True)
+    for number in range(first, first + count):
+        (folder / f"{number:04}.txt").write_text(f"note {number}\n")
+
+
+if __name__ == "__main__":
+    with instead():
+        code = main(sys.argv[1:])
+    sys.exit(code)

@@ -1,0 +1,201 @@
+"""A power cut at any moment leaves a library that was committed, with all that was acknowledged.
+
+Histories of a library are recorded, operation by operation. For each beginning of each recording,
+and each way in which a disk may lose, keep, tear or reorder what it was not asked to sync, the
+folder is laid out anew, opened, read and searched; from every eighth the history is gone through
+again. That syncs are needed, and missed where they are left out, is held as well.
+"""
+
+import os
+from dataclasses import dataclass
+from itertools import chain
+
+import cheap_model
+import numpy as np
+import pytest
+import writer
+from faulty_disk import FaultyDisk
+from recording_disk import Platter, RecordingDisk, lay_out, tree_of
+
+from qvsearch import durable, ingest, segments
+from qvsearch.errors import QvsearchError
+from qvsearch.failures import read_failures
+from qvsearch.library import Library
+from qvsearch.manifest import Damaged
+from qvsearch.repair import check, repair
+from qvsearch.types import Stored
+
+AGAIN = 8  # of so many states one is gone on from
+
+
+def rows(library):
+    found = list(library.segments)
+    vectors = library.vectors(found)
+    return {library.segments[row]: vectors[place].tobytes() for place, row in enumerate(found)}
+
+
+def view(folder):
+    """Return all that a reader gets of a library, having searched for each row of it."""
+    if not Library.exists(folder):
+        return "no library"
+    try:
+        library = Library.open(folder)
+    except Damaged:
+        return "damaged"
+    for row, vector in zip(library.segments, library.vectors(library.segments), strict=True):
+        ((found, score),) = library.search(vector / np.linalg.norm(vector), 1)
+        assert (found, score) == (row, pytest.approx(1, abs=1e-2))
+    assert check(folder) == []
+    bank = None if library.bank is None else library.bank.tobytes()
+    return rows(library), bank, read_failures(folder)
+
+
+@dataclass
+class Replay:
+    """How many states of the disk were replayed, how many of them differed, and what was wrong."""
+
+    states: int
+    trees: int
+    wrong: list[str]
+
+
+def replay(above, history, leaves_out=()):
+    """Record a history of a library in a folder, and look at it after every power cut.
+
+    A history is called with the library's folder and with what it calls whenever something was
+    acknowledged; called again, it does what is left to do.
+    """
+    library = above / "library"
+    before, legal = tree_of(above), [view(library)]
+    disk = RecordingDisk(above, leaves_out)
+
+    def acknowledge():
+        legal.append(view(library))
+        disk.note("acknowledged")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(durable, "os", disk)
+        history(library, acknowledge)
+    assert len({repr(each) for each in legal}) == len(legal) > 1
+    found, seen, acknowledged, platter = Replay(0, 0, []), {}, 0, Platter(before)
+    for place, operation in enumerate(chain([("begin", "")], disk.operations)):
+        acknowledged += operation[0] == "acknowledged"
+        if operation[0] not in ("begin", "acknowledged"):
+            platter.apply(operation)
+        for loss, tree in platter.states():
+            found.states += 1
+            key = frozenset(tree.items())
+            if key not in seen:
+                lay_out(tree)
+                end = legal[-1] if len(seen) % AGAIN == 0 else None
+                seen[key] = look(library, history, end)
+            if seen[key] not in legal[acknowledged : acknowledged + 2]:
+                found.wrong.append(f"{place} {operation[:2]}, {loss}: {seen[key]!r:.200}")
+    found.trees = len(seen)
+    return found
+
+
+def look(library, history, end):
+    """Return the view of a library after a power cut, which the history brings to its end."""
+    try:
+        found = view(library)
+        if end is not None:
+            history(library, lambda: None)
+            assert view(library) == end
+    except (AssertionError, QvsearchError) as error:
+        return f"not sound: {error}"
+    return found
+
+
+def make(library, acknowledge):
+    if not Library.exists(library):
+        Library.create(library, writer.FINGERPRINT)
+        acknowledge()
+    made = Library.open(library)
+    if not len(made):
+        made.add_root(b"/photos")
+        writer.add(made, range(5))
+        made.commit()
+        acknowledge()
+
+
+def merge_compact_and_note_failures(library, acknowledge):
+    for _ in writer.steps(library):
+        acknowledge()
+
+
+def measure_against_a_bank(library, acknowledge):
+    made = Library.open(library)
+    if made.bank is None:
+        made.set_bank(np.stack([writer.vector(1000 + number) for number in range(4)]))
+        made.commit()
+        acknowledge()
+    if 30 not in writer.content(made):
+        writer.add(made, [30])
+        writer.remove(made, lambda number: number < 4)
+        made.commit()
+        acknowledge()
+
+
+def mend(library, acknowledge):
+    if repair(library).problems:
+        acknowledge()
+
+
+def index_notes(library, acknowledge):
+    def report(event):
+        if event.state == "committed":
+            acknowledge()
+
+    options = ingest.IngestOptions(commit_seconds=0.0)
+    paths = [os.fsencode(library.parent.with_name("notes"))]
+    with cheap_model.instead() as model:
+        made = Library.open(library)
+        ingest.index(made, paths, lambda: model, options, report, lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def _disk(monkeypatch):
+    monkeypatch.setattr(durable, "os", FaultyDisk())
+
+
+@pytest.fixture
+def above(in_memory):
+    (in_memory / "disk").mkdir()
+    return in_memory / "disk"
+
+
+@pytest.mark.parametrize(
+    ("history", "store", "facts_from", "least"),
+    [
+        (make, None, 1000, 250),
+        (merge_compact_and_note_failures, Stored.FLOAT16, 1000, 900),
+        (measure_against_a_bank, Stored.FLOAT16, 1, 1500),
+        (measure_against_a_bank, Stored.INT8, 1, 1500),
+        (mend, Stored.FLOAT16, 1, 550),
+        (index_notes, None, 1000, 500),
+    ],
+)
+def test_a_power_cut_leaves_a_committed_state(
+    above, monkeypatch, history, store, facts_from, least
+):
+    monkeypatch.setattr(segments, "FACTS_FROM", facts_from)
+    library = above / "library"
+    if history is index_notes:
+        Library.create(library, cheap_model.FINGERPRINT)
+        cheap_model.write_notes(above.with_name("notes"), 4)
+    elif store is not None:
+        writer.prepare(library, store, 21 if history is merge_compact_and_note_failures else 6)
+    if history is mend:
+        for name in ("000001.faiss", "000002.facts"):
+            path = library / "segments" / name
+            path.write_bytes(path.read_bytes()[:-10] + b"?" * 10)
+    found = replay(above, history)
+    assert found.wrong == []
+    assert found.states >= least, "of all six 5,200"
+    assert found.trees > 30
+
+
+@pytest.mark.parametrize("left_out", ["sync", "sync folder"])
+def test_a_sync_that_is_left_out_is_noticed(above, left_out):
+    assert replay(above, make, [left_out]).wrong
