@@ -6,18 +6,20 @@ Run as a program it is `qvsearch` with this model, for libraries that have FINGE
 import hashlib
 import sys
 from contextlib import contextmanager
+from functools import cache, partial
 from unittest.mock import patch
 
 import numpy as np
 
-from qvsearch import fingerprint, ingest, media
-from qvsearch.cli import main
+from qvsearch import batches, cli, fingerprint, ingest, media
 from qvsearch.errors import MediaError
 from qvsearch.models.vision import PREPROCESSING
 from qvsearch.prompt import PROMPT_LAYOUT
 from qvsearch.types import Detail, Fingerprint, Skipped
 
 DIM = 8
+BATCH = 4
+_get_command = cache(cli.get_command)  # which takes longer than indexing a few notes
 FINGERPRINT = Fingerprint(
     "hashes", "1", DIM, Detail.LOW, "Represent.", PROMPT_LAYOUT, PREPROCESSING
 )
@@ -57,11 +59,15 @@ class DecodersHere:
 
 @contextmanager
 def instead(model=None, decoders=DecodersHere):
-    """Have the command line load this model."""
+    """Have the command line load this model, embed BATCH notes at once and commit after each."""
     model = model or CheapModel()
+    options = partial(ingest.IngestOptions, commit_seconds=0.0)
     with (
         patch.object(fingerprint, "load_embedder", lambda *_: model),
         patch.object(ingest, "Decoders", decoders),
+        patch.object(ingest, "IngestOptions", options),
+        patch.object(cli, "get_command", _get_command),
+        patch.object(batches, "MAX_TOKENS", BATCH * batches.PROMPT_TOKENS),
     ):
         yield model
 
@@ -74,5 +80,5 @@ def write_notes(folder, count, first=0):
 
 if __name__ == "__main__":
     with instead():
-        code = main(sys.argv[1:])
+        code = cli.main(sys.argv[1:])
     sys.exit(code)

@@ -15,39 +15,16 @@ import numpy as np
 import pytest
 import writer
 from faulty_disk import FaultyDisk
+from readers import view
 from recording_disk import Platter, RecordingDisk, lay_out, tree_of
 
 from qvsearch import durable, ingest, segments
 from qvsearch.errors import QvsearchError
-from qvsearch.failures import read_failures
 from qvsearch.library import Library
-from qvsearch.manifest import Damaged
-from qvsearch.repair import check, repair
+from qvsearch.repair import repair
 from qvsearch.types import Stored
 
 AGAIN = 8  # of so many states one is gone on from
-
-
-def rows(library):
-    found = list(library.segments)
-    vectors = library.vectors(found)
-    return {library.segments[row]: vectors[place].tobytes() for place, row in enumerate(found)}
-
-
-def view(folder):
-    """Return all that a reader gets of a library, having searched for each row of it."""
-    if not Library.exists(folder):
-        return "no library"
-    try:
-        library = Library.open(folder)
-    except Damaged:
-        return "damaged"
-    for row, vector in zip(library.segments, library.vectors(library.segments), strict=True):
-        ((found, score),) = library.search(vector / np.linalg.norm(vector), 1)
-        assert (found, score) == (row, pytest.approx(1, abs=1e-2))
-    assert check(folder) == []
-    bank = None if library.bank is None else library.bank.tobytes()
-    return rows(library), bank, read_failures(folder)
 
 
 @dataclass
@@ -147,9 +124,9 @@ def index_notes(library, acknowledge):
         if event.state == "committed":
             acknowledge()
 
-    options = ingest.IngestOptions(commit_seconds=0.0)
     paths = [os.fsencode(library.parent.with_name("notes"))]
     with cheap_model.instead() as model:
+        options = ingest.IngestOptions()
         made = Library.open(library)
         ingest.index(made, paths, lambda: model, options, report, lambda: False)
 
