@@ -58,16 +58,16 @@ class DecodersHere:
 
 
 @contextmanager
-def instead(model=None, decoders=DecodersHere):
-    """Have the command line load this model, embed BATCH notes at once and commit after each."""
+def instead(model=None, decoders=DecodersHere, batch=BATCH, commit_seconds=0.0):
+    """Have the command line load this model, embed a batch of notes at once and commit each."""
     model = model or CheapModel()
-    options = partial(ingest.IngestOptions, commit_seconds=0.0)
+    options = partial(ingest.IngestOptions, commit_seconds=commit_seconds)
     with (
         patch.object(fingerprint, "load_embedder", lambda *_: model),
         patch.object(ingest, "Decoders", decoders),
         patch.object(ingest, "IngestOptions", options),
         patch.object(cli, "get_command", _get_command),
-        patch.object(batches, "MAX_TOKENS", BATCH * batches.PROMPT_TOKENS),
+        patch.object(batches, "MAX_TOKENS", batch * batches.PROMPT_TOKENS),
     ):
         yield model
 
