@@ -65,6 +65,20 @@ def library_folder(name: str | None) -> Path:
     return home / name
 
 
+def check_place(folder: Path) -> None:
+    """Raise QvsearchError where no new library can be made; nothing is written."""
+    if exists(folder):
+        raise QvsearchError(f"{folder} is a library already")
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    if nearest.is_dir() and not os.access(nearest, os.W_OK | os.X_OK):
+        raise QvsearchError(f"cannot make the library {folder}: {nearest} may not be written to")
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if entry.name not in _OURS and not entry.name.endswith(TEMPORARY):
+            raise QvsearchError(
+                f"{folder} is no library and holds {entry.name}; name a new or empty folder"
+            )
+
+
 class Library:
     """An open library: what was committed when it was opened, and what was changed here since.
 
@@ -90,13 +104,7 @@ class Library:
         folder = _absolute(folder)
         make_folder(folder)
         with WriterLock(folder).held():
-            if cls.exists(folder):
-                raise QvsearchError(f"{folder} is a library already")
-            for entry in sorted(folder.iterdir()):
-                if entry.name not in _OURS and not entry.name.endswith(TEMPORARY):
-                    raise QvsearchError(
-                        f"{folder} is no library and holds {entry.name}; name a new or empty folder"
-                    )
+            check_place(folder)
             write_manifest(folder, Manifest(fingerprint, store=store))
         return cls.open(folder)
 

@@ -10,10 +10,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cheap_model
 import numpy as np
 from faulty_disk import FaultyDisk
 
-from qvsearch import durable, segments
+from qvsearch import cli, durable, fingerprint, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library
@@ -159,9 +160,14 @@ def hold(folder):
 
 
 def try_to_write(folder):
-    """As a user who may only read; of what Python itself needs as well, which is loaded before."""
-    import filelock  # noqa: F401
-
+    """As a user who may only read, at what is there and at what may be needed of Python too."""
+    notes = folder.parent / "notes"
+    cheap_model.write_notes(notes, 1)
+    rehearsal = folder.parent / "rehearsal"  # after which all modules are loaded
+    Library.create(rehearsal, FINGERPRINT)
+    with cheap_model.instead():
+        assert cli.main(["index", str(notes), "-l", str(rehearsal), "--quiet"]) == 0
+    cheap_model.write_notes(notes, 2)
     os.chmod(folder, 0o555)  # noqa: S103
     if os.getuid() == 0:
         os.setgroups([])
@@ -180,6 +186,11 @@ def try_to_write(folder):
             task()
         except QvsearchError as error:
             say(f"refused {error}")
+    fingerprint.load_embedder = lambda *_: say("loads the model")
+    fingerprint.resolve = lambda *_: say("downloads the model")
+    os.dup2(1, 2)
+    for place in (folder, folder / "other"):
+        say(f"index {cli.main(['index', str(notes), '-l', str(place), '--quiet'])}")
 
 
 if __name__ == "__main__":
