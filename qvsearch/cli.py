@@ -86,7 +86,7 @@ def index(
     qvsearch index ~/Notes --kind text --exclude 'drafts/'
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
     """  # noqa: D301
-    from qvsearch import fingerprint, ingest, interrupt, report
+    from qvsearch import fingerprint, ingest, interrupt, mounts, report
     from qvsearch.estimate import plan_index
     from qvsearch.library import library_folder
     from qvsearch.scan import ScanOptions
@@ -102,6 +102,8 @@ def index(
         return
     opened = fingerprint.open_or_create(folder, choice, paths)
     output.hint_demo(opened.fingerprint, quiet)
+    if (warning := mounts.warning(folder)) is not None:
+        output.hint(warning, quiet)
     with interrupt.interrupts() as stop, report.Progress(quiet, json) as progress:
         summary = ingest.index(
             opened,
