@@ -316,17 +316,23 @@ class Library:
         """Put all changes on the disk, in one step.
 
         Costs what was added: now and then small segment files are merged and dead rows dropped.
-        Raises QvsearchError, and the last commit stays, where it cannot be written.
+        Raises QvsearchError, and the last commit stays, where it cannot be written; where only the
+        last sync failed the new one is there, and may not last.
         """
         if not self._changed:
             return
         with self.lock():
+            manifest = None
             try:
                 make_folder(self.folder / SEGMENTS)
                 parts, bank = self._rows.write(self._roots, self._manifest.next)
                 manifest = self._following(parts, bank)
                 write_manifest(self.folder, manifest)
             except BaseException as error:
+                if manifest is not None and self._is_on_disk(manifest):
+                    # Only whether it lasts is open, and no later commit may take its names again.
+                    self._rows.settle(parts, bank)
+                    self._manifest = manifest
                 sweep(self.folder, self._manifest)
                 if isinstance(error, OSError):
                     raise unreadable(self.folder, error) from error
@@ -334,6 +340,12 @@ class Library:
             self._rows.settle(parts, bank)
             self._manifest, self._changed = manifest, False
             sweep(self.folder, manifest)
+
+    def _is_on_disk(self, manifest: Manifest) -> bool:
+        try:
+            return read_committed(self.folder) == manifest
+        except QvsearchError:
+            return False
 
     def load_failures(self) -> list[Failure]:
         """Return the files that could not be indexed."""

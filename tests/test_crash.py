@@ -139,6 +139,38 @@ def test_the_same_object_commits_once_there_is_space_again(folder, monkeypatch):
     assert tidy(folder)
 
 
+def test_a_commit_that_may_be_on_the_disk_is_not_overwritten_by_the_next(folder, monkeypatch):
+    trial, disk = Library.open(shutil.copytree(folder, folder.with_name("trial"))), FaultyDisk()
+    library = Library.open(folder)
+    with library.lock(), trial.lock():
+        with monkeypatch.context() as patch:
+            patch.setattr(durable, "os", disk)
+            writer.add(trial, range(21, 24))
+            trial.commit()
+            *_, last = (place for place, name in enumerate(disk.names) if name == "fsync")
+            patch.setattr(durable, "os", FaultyDisk(last + 1, failing(errno.EIO)))
+            writer.add(library, range(21, 24))
+            with pytest.raises(QvsearchError, match=r"cannot write manifest\.json in"):
+                library.commit()
+        assert content(Library.open(folder)) == writer.expected(range(24))
+        writer.add(library, [30])
+        at, failed = 0, True
+        while failed:
+            at, failed = at + 1, False
+            with monkeypatch.context() as patch:
+                patch.setattr(durable, "os", FaultyDisk(at, failing(errno.EIO)))
+                try:
+                    library.commit()
+                except QvsearchError:
+                    failed = True
+            found = content(Library.open(folder))
+            assert found in (writer.expected(range(24)), writer.expected([*range(24), 30]))
+            assert check(folder) == []
+    assert at > 30
+    assert content(Library.open(folder)) == writer.expected([*range(24), 30])
+    assert tidy(folder)
+
+
 def test_readers_see_one_commit_while_others_follow(tmp_path):
     folder = tmp_path / "library"
     library = Library.create(folder, writer.FINGERPRINT)
