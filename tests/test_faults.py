@@ -9,6 +9,7 @@ failed fsync may have lost is never asked for again.
 import errno
 import json
 import os
+import re
 import shutil
 from itertools import count
 
@@ -109,6 +110,7 @@ def test_a_disk_that_fails_costs_a_sentence_and_no_row(home, disk_type, number):
             failed += 1
             assert code == FAILED
             assert is_one_sentence(said)
+            assert re.match("qvsearch: (no space for|cannot (write|read)) .*", said)
             assert str(library) in said
         if disk_type is FaultyDisk and disk.names[at - 1] == "fsync":
             assert code == FAILED
