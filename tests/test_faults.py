@@ -20,6 +20,7 @@ from readers import rows, view
 
 from qvsearch import durable
 from qvsearch.cli import main
+from qvsearch.errors import QvsearchError
 from qvsearch.library import Library
 from qvsearch.manifest import MANIFEST
 
@@ -119,6 +120,26 @@ def test_a_disk_that_fails_costs_a_sentence_and_no_row(home, disk_type, number):
             assert home.index(library, FaultyDisk())[0] == SOME_SKIPPED
             assert view(library) == (committed[-1], *view(watch.library)[1:])
     assert failed > 100, f"{failed} of {at - 1}"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_library_is_made_or_not_wherever_its_making_fails(in_memory, monkeypatch, number):
+    for at in count(1):
+        folder, disk = in_memory / f"{at}" / "library", FaultyDisk(at, failing(number))
+        with monkeypatch.context() as patch:
+            patch.setattr(durable, "os", disk)
+            try:
+                Library.create(folder, cheap_model.FINGERPRINT)
+            except QvsearchError as error:
+                assert str(folder.parent) in str(error)  # noqa: PT017
+        if len(disk.steps) < at:
+            break
+        monkeypatch.setattr(durable, "os", FaultyDisk())
+        if not Library.exists(folder):
+            Library.create(folder, cheap_model.FINGERPRINT)
+        assert view(folder) == ({}, None, [])
+    assert at > 20
+    assert {"mkdir", "open", "write", "fsync", "close", "replace"} <= set(disk.names)
 
 
 def is_given_up(steps, at):

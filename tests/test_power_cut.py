@@ -7,6 +7,7 @@ again. That syncs are needed, and missed where they are left out, is held as wel
 """
 
 import os
+import sys
 from dataclasses import dataclass
 from itertools import chain
 
@@ -24,8 +25,6 @@ from qvsearch.library import Library
 from qvsearch.repair import repair
 from qvsearch.types import Stored
 
-AGAIN = 8  # of so many states one is gone on from
-
 
 @dataclass
 class Replay:
@@ -36,11 +35,11 @@ class Replay:
     wrong: list[str]
 
 
-def replay(above, history, leaves_out=()):
+def replay(above, history, leaves_out=(), again=8):
     """Record a history of a library in a folder, and look at it after every power cut.
 
     A history is called with the library's folder and with what it calls whenever something was
-    acknowledged; called again, it does what is left to do.
+    acknowledged; called again, it does what is left to do, from one of `again` different trees.
     """
     library = above / "library"
     before, legal = tree_of(above), [view(library)]
@@ -64,7 +63,7 @@ def replay(above, history, leaves_out=()):
             key = frozenset(tree.items())
             if key not in seen:
                 lay_out(tree)
-                end = legal[-1] if len(seen) % AGAIN == 0 else None
+                end = legal[-1] if len(seen) % again == 0 else None
                 seen[key] = look(library, history, end)
             if seen[key] not in legal[acknowledged : acknowledged + 2]:
                 found.wrong.append(f"{place} {operation[:2]}, {loss}: {seen[key]!r:.200}")
@@ -142,7 +141,7 @@ def above(in_memory):
     return in_memory / "disk"
 
 
-@pytest.mark.parametrize(
+HISTORIES = pytest.mark.parametrize(
     ("history", "store", "facts_from", "least"),
     [
         (make, None, 1000, 250),
@@ -153,10 +152,10 @@ def above(in_memory):
         (index_notes, None, 1000, 500),
     ],
 )
-def test_a_power_cut_leaves_a_committed_state(
-    above, monkeypatch, history, store, facts_from, least
-):
-    monkeypatch.setattr(segments, "FACTS_FROM", facts_from)
+
+
+def begin(above, history, store):
+    """Prepare what a history begins with."""
     library = above / "library"
     if history is index_notes:
         Library.create(library, cheap_model.FINGERPRINT)
@@ -167,10 +166,32 @@ def test_a_power_cut_leaves_a_committed_state(
         for name in ("000001.faiss", "000002.facts"):
             path = library / "segments" / name
             path.write_bytes(path.read_bytes()[:-10] + b"?" * 10)
+
+
+@HISTORIES
+def test_a_power_cut_leaves_a_committed_state(
+    above, monkeypatch, history, store, facts_from, least
+):
+    monkeypatch.setattr(segments, "FACTS_FROM", facts_from)
+    begin(above, history, store)
     found = replay(above, history)
     assert found.wrong == []
     assert found.states >= least, "of all six 5,200"
     assert found.trees > 30
+
+
+@pytest.mark.soak
+@HISTORIES
+def test_every_state_can_be_gone_on_from(
+    above, monkeypatch, capsys, history, store, facts_from, least
+):
+    monkeypatch.setattr(segments, "FACTS_FROM", facts_from)
+    begin(above, history, store)
+    found = replay(above, history, again=1)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{found.states} states, {found.trees} different trees\n")
+    assert found.wrong == []
+    assert found.states >= least
 
 
 @pytest.mark.parametrize("left_out", ["sync", "sync folder"])
