@@ -7,6 +7,7 @@ import hashlib
 import sys
 from contextlib import contextmanager
 from functools import cache, partial
+from importlib import import_module
 from unittest.mock import patch
 
 import numpy as np
@@ -72,6 +73,14 @@ def instead(model=None, decoders=DecodersHere, batch=BATCH, commit_seconds=0.0):
         yield model
 
 
+def load_all():
+    """Load here, once, what each process that is forked from this one would."""
+    _get_command(cli.app)
+    for name in ("estimate", "interrupt", "report"):
+        import_module(f"qvsearch.{name}")
+    import_module("filelock")
+
+
 def write_notes(folder, count, first=0):
     folder.mkdir(exist_ok=True)
     for number in range(first, first + count):
@@ -80,5 +89,5 @@ def write_notes(folder, count, first=0):
 
 if __name__ == "__main__":
     with instead():
-        code = cli.main(sys.argv[1:])
+        code = cli.main()
     sys.exit(code)

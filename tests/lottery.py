@@ -73,6 +73,7 @@ def life(folder, decoders, seconds):
 
 
 def main():
+    cheap_model.load_all()
     folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     decoders = Decoders if sys.argv[4:] == ["workers"] else cheap_model.DecodersHere
     dice, killed, longest = random.Random(seed), 0, None  # noqa: S311

@@ -128,6 +128,7 @@ class Platter:
         yield "dropped", self._tree([], self._sure)
         yield "kept", self._tree(pending, self._all)
         yield "names before data", self._tree(pending, self._sure)
+        yield "zeros for data", self._tree(pending, self._zeros)
         yield "data before names", self._tree([], self._all)
         if self._written is not None:
             for end in range(0, len(self._writes[self._written][-1]), SECTOR):
@@ -144,6 +145,9 @@ class Platter:
 
     def _all(self, file):
         return b"".join(self._writes[file])
+
+    def _zeros(self, file):
+        return self._sure(file).ljust(len(self._all(file)), b"\0")
 
     def _torn(self, end, file):
         *before, last = self._writes[file]

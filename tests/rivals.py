@@ -141,6 +141,7 @@ def best(generation, query, k):
 
 
 if __name__ == "__main__":
+    cheap_model.load_all()
     task, folder, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     if task == "index":
         for number in range(count):

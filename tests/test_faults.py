@@ -10,7 +10,10 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from itertools import count
 
 import cheap_model
@@ -148,3 +151,14 @@ def is_given_up(steps, at):
     path = next(arguments[0] for name, arguments in steps[at - 1 :: -1] if name == "open")
     renamed = [arguments[0] for name, arguments in steps[at:] if name == "replace"]
     return steps[at] == ("close", (descriptor,)) and path not in renamed
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_an_indexer_without_standard_streams_indexes(in_memory, closed):
+    cheap_model.write_notes(in_memory / "notes", 3)
+    Library.create(in_memory / "library", cheap_model.FINGERPRINT)
+    command = [sys.executable, cheap_model.__file__, "index", in_memory / "notes"]
+    line = shlex.join(map(str, [*command, "-l", in_memory / "library"]))
+    done = subprocess.run(["sh", "-c", f"{line} {closed}"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert len(view(in_memory / "library")[0]) == 3
