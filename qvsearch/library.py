@@ -194,6 +194,7 @@ class Library:
                     self._load(manifest)
                 except OSError as error:
                     raise unreadable(self.folder, error) from error
+            # Taking the lock has synced the folder, so that the manifest lasts that needs no other.
             sweep(self.folder, self._manifest)
             yield
 
@@ -330,10 +331,12 @@ class Library:
                 write_manifest(self.folder, manifest)
             except BaseException as error:
                 if manifest is not None and self._is_on_disk(manifest):
-                    # Only whether it lasts is open, and no later commit may take its names again.
+                    # Only whether it lasts is open: no later commit may take its names again, and
+                    # the files of the one before stay.
                     self._rows.settle(parts, bank)
                     self._manifest = manifest
-                sweep(self.folder, self._manifest)
+                else:
+                    sweep(self.folder, self._manifest)
                 if isinstance(error, OSError):
                     raise unreadable(self.folder, error) from error
                 raise

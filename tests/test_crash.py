@@ -139,6 +139,16 @@ def test_the_same_object_commits_once_there_is_space_again(folder, monkeypatch):
     assert tidy(folder)
 
 
+def replaced(disk, name):
+    """Return which operation put a file of this name in place."""
+    (place,) = (
+        place
+        for place, (step, arguments) in enumerate(disk.steps)
+        if step == "replace" and arguments[1].name == name
+    )
+    return place
+
+
 def test_a_commit_that_may_be_on_the_disk_is_not_overwritten_by_the_next(folder, monkeypatch):
     trial, disk = Library.open(shutil.copytree(folder, folder.with_name("trial"))), FaultyDisk()
     library = Library.open(folder)
@@ -147,7 +157,7 @@ def test_a_commit_that_may_be_on_the_disk_is_not_overwritten_by_the_next(folder,
             patch.setattr(durable, "os", disk)
             writer.add(trial, range(21, 24))
             trial.commit()
-            *_, last = (place for place, name in enumerate(disk.names) if name == "fsync")
+            last = disk.names.index("fsync", replaced(disk, "manifest.json"))
             patch.setattr(durable, "os", FaultyDisk(last + 1, failing(errno.EIO)))
             writer.add(library, range(21, 24))
             with pytest.raises(QvsearchError, match=r"cannot write manifest\.json in"):
