@@ -86,7 +86,7 @@ def index(
     qvsearch index ~/Notes --kind text --exclude 'drafts/'
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
     """  # noqa: D301
-    from qvsearch import fingerprint, ingest, interrupt, report
+    from qvsearch import fingerprint, ingest, interrupt, mounts, report
     from qvsearch.estimate import plan_index
     from qvsearch.library import library_folder
     from qvsearch.scan import ScanOptions
@@ -102,6 +102,8 @@ def index(
         return
     opened = fingerprint.open_or_create(folder, choice, paths)
     output.hint_demo(opened.fingerprint, quiet)
+    if (warning := mounts.warning(folder)) is not None:
+        output.hint(warning, quiet)
     with interrupt.interrupts() as stop, report.Progress(quiet, json) as progress:
         summary = ingest.index(
             opened,
@@ -172,6 +174,7 @@ app.add_typer(models, name="models")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; an error is one sentence."""
     if arguments is None:
+        _open_streams()
         sys.excepthook = _crash
         gc.set_threshold(GARBAGE)
         atexit.register(gc.freeze)  # garbage need not be told apart from the rest any more
@@ -192,6 +195,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.fail(f"{error.strerror or error}{place}")
         return FAILED
     return code if isinstance(code, int) else 0
+
+
+def _open_streams() -> None:
+    """Open what was closed of the three standard streams.
+
+    Else the next files to be opened, a library's among them, would be what others write to.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which gets the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

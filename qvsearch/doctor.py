@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
+from qvsearch import mounts
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import Expected, expect, gemm_rate
 from qvsearch.holes import known_hole
@@ -108,7 +109,8 @@ def _weights() -> Iterator[Fact]:
 
 
 def _place(library: Path) -> Iterator[Fact]:
-    yield Fact("library", str(library) if library.exists() else f"{library} (not made yet)")
+    shown = str(library) if library.exists() else f"{library} (not made yet)"
+    yield Fact("library", shown, mounts.warning(library))
     folder = library
     while not folder.exists():
         folder = folder.parent

@@ -13,7 +13,7 @@ from qvsearch.backends.cached import CachedEmbedder
 from qvsearch.backends.sockets import Kept, find_keeper
 from qvsearch.backends.warm import WarmEmbedder, WarmReranker
 from qvsearch.errors import QvsearchError
-from qvsearch.library import Library
+from qvsearch.library import Library, check_place
 from qvsearch.manifest import read_committed
 from qvsearch.models.vision import PREPROCESSING
 from qvsearch.models.weights import (
@@ -83,7 +83,8 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
     """Open a library, or make it with the chosen model, downloading that if need be.
 
     A new one gets $QVSEARCH_MODEL or the 2B model, and low detail where only a CPU embeds. Raises
-    QvsearchError, before any download, where one of the paths to be indexed does not exist.
+    QvsearchError, before any download, where one of the paths to be indexed does not exist or no
+    library can be made in the folder.
     """
     if Library.exists(folder):
         library = open_library(folder, choice)
@@ -92,6 +93,7 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
     from qvsearch.changes import resolve as find_targets  # which queries need not wait for
 
     find_targets([], paths)
+    check_place(folder)
     model = new_model(choice)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} embeds nothing; it is for: search --reranker")

@@ -65,6 +65,20 @@ def library_folder(name: str | None) -> Path:
     return home / name
 
 
+def check_place(folder: Path) -> None:
+    """Raise QvsearchError where no new library can be made; nothing is written."""
+    if exists(folder):
+        raise QvsearchError(f"{folder} is a library already")
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    if nearest.is_dir() and not os.access(nearest, os.W_OK | os.X_OK):
+        raise QvsearchError(f"cannot make the library {folder}: {nearest} may not be written to")
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if entry.name not in _OURS and not entry.name.endswith(TEMPORARY):
+            raise QvsearchError(
+                f"{folder} is no library and holds {entry.name}; name a new or empty folder"
+            )
+
+
 class Library:
     """An open library: what was committed when it was opened, and what was changed here since.
 
@@ -90,13 +104,7 @@ class Library:
         folder = _absolute(folder)
         make_folder(folder)
         with WriterLock(folder).held():
-            if cls.exists(folder):
-                raise QvsearchError(f"{folder} is a library already")
-            for entry in sorted(folder.iterdir()):
-                if entry.name not in _OURS and not entry.name.endswith(TEMPORARY):
-                    raise QvsearchError(
-                        f"{folder} is no library and holds {entry.name}; name a new or empty folder"
-                    )
+            check_place(folder)
             write_manifest(folder, Manifest(fingerprint, store=store))
         return cls.open(folder)
 
@@ -186,6 +194,7 @@ class Library:
                     self._load(manifest)
                 except OSError as error:
                     raise unreadable(self.folder, error) from error
+            # Taking the lock has synced the folder, so that the manifest lasts that needs no other.
             sweep(self.folder, self._manifest)
             yield
 
@@ -308,24 +317,38 @@ class Library:
         """Put all changes on the disk, in one step.
 
         Costs what was added: now and then small segment files are merged and dead rows dropped.
-        Raises QvsearchError, and the last commit stays, where it cannot be written.
+        Raises QvsearchError, and the last commit stays, where it cannot be written; where only the
+        last sync failed the new one is there, and may not last.
         """
         if not self._changed:
             return
         with self.lock():
+            manifest = None
             try:
                 make_folder(self.folder / SEGMENTS)
                 parts, bank = self._rows.write(self._roots, self._manifest.next)
                 manifest = self._following(parts, bank)
                 write_manifest(self.folder, manifest)
             except BaseException as error:
-                sweep(self.folder, self._manifest)
+                if manifest is not None and self._is_on_disk(manifest):
+                    # Only whether it lasts is open: no later commit may take its names again, and
+                    # the files of the one before stay.
+                    self._rows.settle(parts, bank)
+                    self._manifest = manifest
+                else:
+                    sweep(self.folder, self._manifest)
                 if isinstance(error, OSError):
                     raise unreadable(self.folder, error) from error
                 raise
             self._rows.settle(parts, bank)
             self._manifest, self._changed = manifest, False
             sweep(self.folder, manifest)
+
+    def _is_on_disk(self, manifest: Manifest) -> bool:
+        try:
+            return read_committed(self.folder) == manifest
+        except QvsearchError:
+            return False
 
     def load_failures(self) -> list[Failure]:
         """Return the files that could not be indexed."""

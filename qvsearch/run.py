@@ -107,6 +107,7 @@ class Run:
         self._moved: set[Content] = set()
         self._dying: list[int] = []  # rows to be removed at the next commit, readable until then
         self._uncommitted = 0  # files
+        self._refused = False  # by the disk, at a commit
         self._left = 0
         self._counts: Counter[str] = Counter()
         self._segments = 0
@@ -188,7 +189,10 @@ class Run:
                 del self._failures[place]
 
     def commit(self) -> None:
-        """Make everything up to here last."""
+        """Make everything up to here last; what the disk refused once is not tried again."""
+        if self._refused:
+            return
+        self._refused = True
         if self._uncommitted:
             self._library.remove(self._dying)
             self._library.commit()
@@ -197,6 +201,7 @@ class Run:
         if self._failures != self._failures_before:
             self._library.save_failures(self._failures.values())
             self._failures_before = dict(self._failures)
+        self._refused = False
         self._committed = time.monotonic()
 
     def summary(self, targets: Sequence[Target]) -> Summary:

@@ -23,6 +23,8 @@ class FaultyDisk:
             return real
 
         def step(*arguments):
+            if name == "open" and isinstance(arguments[0], bytes):
+                return real(*arguments)  # to read media, which lie on other disks
             if name == "close":
                 real(*arguments)  # a close that reports an error has closed all the same
                 return self._count(name, arguments)
@@ -39,6 +41,15 @@ class FaultyDisk:
     @property
     def names(self):
         return [name for name, _ in self.steps]
+
+
+class FullDisk(FaultyDisk):
+    """Takes no byte and no folder from the operation number `at` on."""
+
+    def _count(self, name, arguments):
+        self.steps.append((name, arguments))
+        if len(self.steps) >= self.at and name in ("write", "mkdir"):
+            self.act()
 
 
 def failing(number):

@@ -39,9 +39,9 @@ def _disk(monkeypatch):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    writer.prepare(tmp_path / "library")
-    return tmp_path / "library"
+def folder(in_memory):
+    writer.prepare(in_memory / "library")
+    return in_memory / "library"
 
 
 def tidy(folder):
@@ -139,6 +139,48 @@ def test_the_same_object_commits_once_there_is_space_again(folder, monkeypatch):
     assert tidy(folder)
 
 
+def replaced(disk, name):
+    """Return which operation put a file of this name in place."""
+    (place,) = (
+        place
+        for place, (step, arguments) in enumerate(disk.steps)
+        if step == "replace" and arguments[1].name == name
+    )
+    return place
+
+
+def test_a_commit_that_may_be_on_the_disk_is_not_overwritten_by_the_next(folder, monkeypatch):
+    trial, disk = Library.open(shutil.copytree(folder, folder.with_name("trial"))), FaultyDisk()
+    library = Library.open(folder)
+    with library.lock(), trial.lock():
+        with monkeypatch.context() as patch:
+            patch.setattr(durable, "os", disk)
+            writer.add(trial, range(21, 24))
+            trial.commit()
+            last = disk.names.index("fsync", replaced(disk, "manifest.json"))
+            patch.setattr(durable, "os", FaultyDisk(last + 1, failing(errno.EIO)))
+            writer.add(library, range(21, 24))
+            with pytest.raises(QvsearchError, match=r"cannot write manifest\.json in"):
+                library.commit()
+        assert content(Library.open(folder)) == writer.expected(range(24))
+        writer.add(library, [30])
+        at, failed = 0, True
+        while failed:
+            at, failed = at + 1, False
+            with monkeypatch.context() as patch:
+                patch.setattr(durable, "os", FaultyDisk(at, failing(errno.EIO)))
+                try:
+                    library.commit()
+                except QvsearchError:
+                    failed = True
+            found = content(Library.open(folder))
+            assert found in (writer.expected(range(24)), writer.expected([*range(24), 30]))
+            assert check(folder) == []
+    assert at > 30
+    assert content(Library.open(folder)) == writer.expected([*range(24), 30])
+    assert tidy(folder)
+
+
 def test_readers_see_one_commit_while_others_follow(tmp_path):
     folder = tmp_path / "library"
     library = Library.create(folder, writer.FINGERPRINT)
@@ -207,5 +249,8 @@ def test_a_library_that_may_only_be_read_is_searched_and_its_change_refused():
         lines = run("try to write", str(folder))
         folder.chmod(0o755)
     assert lines[0] == "found 7"
-    assert len(lines) == 5
-    assert all(line.startswith("refused cannot ") and str(folder) in line for line in lines[1:])
+    assert all(line.startswith("refused cannot ") and str(folder) in line for line in lines[1:5])
+    assert lines[6::2] == ["index 2", "index 2"], "and no model was loaded, nor downloaded"
+    for line in lines[5::2]:
+        assert line.startswith("qvsearch: cannot ")
+        assert str(folder) in line

@@ -1,3 +1,5 @@
+"""A file is there whole and for good, or not at all; the disk has the data before the name."""
+
 import errno
 import hashlib
 import os

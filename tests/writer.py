@@ -10,14 +10,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cheap_model
 import numpy as np
 from faulty_disk import FaultyDisk
 
-from qvsearch import durable, segments
+from qvsearch import cli, durable, fingerprint, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library
-from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment
+from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
 DIM = 8
 FINGERPRINT = Fingerprint("some/model", "abc123", DIM, Detail.LOW, "Represent.", 1, 1)
@@ -65,10 +66,10 @@ STEPS = {
 }
 
 
-def prepare(folder):
-    library = Library.create(folder, FINGERPRINT)
+def prepare(folder, store=Stored.FLOAT16, count=21):
+    library = Library.create(folder, FINGERPRINT, store)
     library.add_root(b"/photos")
-    for start in range(0, 21, 3):
+    for start in range(0, count, 3):
         add(library, range(start, start + 3))
         library.commit()
 
@@ -159,7 +160,14 @@ def hold(folder):
 
 
 def try_to_write(folder):
-    """As a user who may only read."""
+    """As a user who may only read, at what is there and at what may be needed of Python too."""
+    notes = folder.parent / "notes"
+    cheap_model.write_notes(notes, 1)
+    rehearsal = folder.parent / "rehearsal"  # after which all modules are loaded
+    Library.create(rehearsal, FINGERPRINT)
+    with cheap_model.instead():
+        assert cli.main(["index", str(notes), "-l", str(rehearsal), "--quiet"]) == 0
+    cheap_model.write_notes(notes, 2)
     os.chmod(folder, 0o555)  # noqa: S103
     if os.getuid() == 0:
         import filelock  # noqa: F401 (nobody may be unable to read where Python is installed)
@@ -180,6 +188,11 @@ def try_to_write(folder):
             task()
         except QvsearchError as error:
             say(f"refused {error}")
+    fingerprint.load_embedder = lambda *_: say("loads the model")
+    fingerprint.resolve = lambda *_: say("downloads the model")
+    os.dup2(1, 2)
+    for place in (folder, folder / "other"):
+        say(f"index {cli.main(['index', str(notes), '-l', str(place), '--quiet'])}")
 
 
 if __name__ == "__main__":

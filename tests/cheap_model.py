@@ -1,0 +1,93 @@
+"""The whole command line with a model that hashes what it reads: exact, at once, without torch.
+
+Run as a program it is `qvsearch` with this model, for libraries that have FINGERPRINT.
+"""
+
+import hashlib
+import sys
+from contextlib import contextmanager
+from functools import cache, partial
+from importlib import import_module
+from unittest.mock import patch
+
+import numpy as np
+
+from qvsearch import batches, cli, fingerprint, ingest, media
+from qvsearch.errors import MediaError
+from qvsearch.models.vision import PREPROCESSING
+from qvsearch.prompt import PROMPT_LAYOUT
+from qvsearch.types import Detail, Fingerprint, Skipped
+
+DIM = 8
+BATCH = 4
+_get_command = cache(cli.get_command)  # which takes longer than indexing a few notes
+FINGERPRINT = Fingerprint(
+    "hashes", "1", DIM, Detail.LOW, "Represent.", PROMPT_LAYOUT, PREPROCESSING
+)
+
+
+class CheapModel:
+    """Its vector is a hash of the text, and of nothing else."""
+
+    dim = DIM
+
+    def embed(self, inputs):
+        return np.stack([vector_of(each.text or "") for each in inputs])
+
+
+def vector_of(text):
+    digest = hashlib.sha256(text.encode()).digest()
+    found = np.frombuffer(digest, np.uint8)[:DIM].astype(np.float32) + 1
+    return found / np.linalg.norm(found)
+
+
+class DecodersHere:
+    """Decodes in this process: starting another costs more than all that is tested with it."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def decode(self, jobs, max_pixels, video_mode):
+        for item, content_hash in jobs:
+            try:
+                yield media.decode(item, content_hash, max_pixels, video_mode)
+            except MediaError as error:
+                yield Skipped(item.location, str(error))
+
+
+@contextmanager
+def instead(model=None, decoders=DecodersHere, batch=BATCH, commit_seconds=0.0):
+    """Have the command line load this model, embed a batch of notes at once and commit each."""
+    model = model or CheapModel()
+    options = partial(ingest.IngestOptions, commit_seconds=commit_seconds)
+    with (
+        patch.object(fingerprint, "load_embedder", lambda *_: model),
+        patch.object(ingest, "Decoders", decoders),
+        patch.object(ingest, "IngestOptions", options),
+        patch.object(cli, "get_command", _get_command),
+        patch.object(batches, "MAX_TOKENS", batch * batches.PROMPT_TOKENS),
+    ):
+        yield model
+
+
+def load_all():
+    """Load here, once, what each process that is forked from this one would."""
+    _get_command(cli.app)
+    for name in ("estimate", "interrupt", "report"):
+        import_module(f"qvsearch.{name}")
+    import_module("filelock")
+
+
+def write_notes(folder, count, first=0):
+    folder.mkdir(exist_ok=True)
+    for number in range(first, first + count):
+        (folder / f"{number:04}.txt").write_text(f"note {number}\n")
+
+
+if __name__ == "__main__":
+    with instead():
+        code = cli.main()
+    sys.exit(code)

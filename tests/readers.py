@@ -1,0 +1,33 @@
+"""What a reader gets of a library: every row, found by search as well."""
+
+import numpy as np
+import pytest
+
+from qvsearch.failures import read_failures
+from qvsearch.library import Library
+from qvsearch.manifest import Damaged
+from qvsearch.repair import check
+
+
+def rows(folder):
+    """Return the bytes of each row's vector by the row's segment, having searched for each."""
+    library = Library.open(folder)
+    vectors = library.vectors(library.segments)
+    for row, vector in zip(library.segments, vectors, strict=True):
+        ((found, score),) = library.search(vector / np.linalg.norm(vector), 1)
+        assert (found, score) == (row, pytest.approx(1, abs=1e-2))
+    stored = [vector.tobytes() for vector in vectors]
+    return dict(zip(library.segments.values(), stored, strict=True))
+
+
+def view(folder):
+    """Return all that is in a sound library; else why there is none."""
+    if not Library.exists(folder):
+        return "no library"
+    try:
+        library = Library.open(folder)
+    except Damaged:
+        return "damaged"
+    assert check(folder) == []
+    bank = None if library.bank is None else library.bank.tobytes()
+    return rows(folder), bank, read_failures(folder)

@@ -1,0 +1,60 @@
+"""A library on a network is noticed, and who changes it is warned of what locks do not do there."""
+
+from pathlib import Path
+
+import cheap_model
+import pytest
+from faulty_disk import FaultyDisk
+
+from qvsearch import cli, durable, mounts, output
+from qvsearch.doctor import _place
+from qvsearch.library import Library
+
+LIST = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+40 22 0:50 / {0}/nas rw,relatime shared:5 - nfs4 server:/export rw,vers=4.2
+41 40 8:2 / {0}/nas/disk rw - ext4 /dev/sdb1 rw
+42 22 0:51 / {0}/two\040words rw master:3 - cifs //server/share rw
+43 22 0:52 / {0}/hidden rw - fuse.sshfs me@server: rw
+44 22 8:3 / {0}/hidden rw - xfs /dev/sdc1 rw
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "list").write_text(LIST.format(tmp_path))
+    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "list")
+    return tmp_path
+
+
+def test_the_innermost_and_latest_mount_decides(folder):
+    (folder / "link").symlink_to(folder / "nas")
+    for place, expected in [
+        ("nas", "nfs4"),
+        ("nas/library/not/made/yet", "nfs4"),
+        ("nas/disk/library", None),
+        ("nasty", None),
+        ("two words/library", "cifs"),
+        ("hidden/library", None),
+        ("link/library", "nfs4"),
+    ]:
+        assert mounts.shared_type(folder / place) == expected, place
+
+
+def test_where_the_system_says_nothing_there_is_no_warning(monkeypatch):
+    monkeypatch.setattr(mounts, "MOUNTS", Path("/nowhere"))
+    assert mounts.warning(Path("/")) is None
+
+
+def test_who_indexes_into_it_is_warned(folder, monkeypatch, capfd):
+    monkeypatch.setattr(durable, "os", FaultyDisk())
+    monkeypatch.setattr(output, "is_watched", lambda quiet: not quiet)
+    cheap_model.write_notes(folder / "notes", 1)
+    for name, warned in (("nas", True), ("local", False)):
+        library = folder / name / "library"
+        Library.create(library, cheap_model.FINGERPRINT)
+        with cheap_model.instead():
+            assert cli.main(["index", str(folder / "notes"), "-l", str(library)]) == 0
+        said = f"{library} is on a network (nfs4), where a lock may not keep two machines apart"
+        assert (said in capfd.readouterr().err) == warned
+        traps = [fact.trap for fact in _place(library) if fact.name == "library"]
+        assert (said in str(traps)) == warned
