@@ -1,0 +1,161 @@
+"""Ctrl-C, and a request to end, while a run is indexing.
+
+Proves that the first Ctrl-C keeps what is finished and ends with 130 whatever a decoder does, that
+the second ends at once, that no process outlives the run, and that nothing shared is left behind.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from acting import hanging
+from PIL import Image
+from test_ingest import FINGERPRINT, Bench, notes
+
+from qvsearch import ingest
+from qvsearch.library import Library
+from qvsearch.media.workers import Decoders
+
+linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+
+
+@pytest.fixture
+def bench(tmp_path):
+    Library.create(tmp_path / "library", FINGERPRINT)
+    (tmp_path / "media").mkdir()
+    return Bench(tmp_path / "library", tmp_path / "media")
+
+
+def test_a_decoder_that_hangs_does_not_keep_a_stopped_run(bench, monkeypatch):
+    paths = notes(bench.root, 3)
+    mark = paths[0].with_suffix(".started")
+    patient = lambda _: 30.0  # noqa: E731
+    monkeypatch.setattr(ingest, "Decoders", lambda: Decoders(1, hanging, patient))
+    summary = bench.index(stop=mark.exists)
+    assert summary.interrupted
+    assert (summary.failures, summary.left) == ((), 3), "not one that took too long"
+
+
+class Watched:
+    """Processes that are not our children, but whose end can be waited for."""
+
+    def __init__(self, pids):
+        self.descriptors = [os.pidfd_open(pid) for pid in pids]
+
+    def end(self):
+        for descriptor in self.descriptors:
+            ended, _, _ = select.select([descriptor], [], [], 60)
+            os.close(descriptor)
+            if not ended:
+                return False
+        return True
+
+
+def children(pid):
+    """The processes that this one has started, by Linux's own list."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(each) for task in tasks for each in (task / "children").read_text().split()]
+
+
+def shared_memory(pid):
+    """What a process has mapped that outlives it: segments of System V, and files of /dev/shm."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return [line for line in lines if "/dev/shm/" in line or "/SYSV" in line]
+
+
+@pytest.fixture
+def many(tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(100):
+        Image.new("RGB", (320, 320), (2 * number, 0, 0)).save(folder / f"{number:03}.png")
+    return folder
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_to_all_processes_keeps_what_is_finished(many, tmp_path, tiny, number):
+    library = tmp_path / "library"
+    arguments = ["index", str(many), "--model", str(tiny), "-l", str(library), "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qvsearch", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    while json.loads(process.stdout.readline())["state"] != "indexed":
+        pass
+    ours = children(process.pid)
+    watched = Watched(ours)
+    shared = [line for pid in [process.pid, *ours] for line in shared_memory(pid)]
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)  # as a service manager does
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (130, b"")
+    summary = json.loads(output.splitlines()[-1])
+    assert summary["interrupted"]
+    assert summary["indexed"] + summary["left"] == 100
+    assert len(Library.open(library)) == summary["indexed"] > 0
+    assert ours
+    assert watched.end()
+    assert shared == []
+
+
+STUBBORN = """
+import os, sys, threading
+sys.path.insert(0, os.path.dirname({here!r}))
+from test_ingest import Counting
+from qvsearch.ingest import IngestOptions, index
+from qvsearch.interrupt import interrupts
+from qvsearch.library import Library
+
+class Endless(Counting):
+    def embed(self, inputs):
+        if any(source.text == "note 5" for source in inputs):
+            print("embedding", flush=True)
+            while not stop():
+                threading.Event().wait(0.01)
+            print("asked", flush=True)
+            threading.Event().wait()
+        return super().embed(inputs)
+
+if __name__ == "__main__":
+    options = IngestOptions(commit_seconds=0.0)
+    with interrupts() as stop:
+        library = Library.open({library!r})
+        index(library, [{root!r}.encode()], Endless().load, options, lambda _: None, stop)
+"""
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_ends_at_once_whatever_is_in_flight(bench, tmp_path, number):
+    notes(bench.root, 6)
+    script = tmp_path / "script.py"
+    words = {"library": str(bench.library_folder), "root": str(bench.root)}
+    script.write_text(STUBBORN.format(here=__file__, **words))
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == b"embedding\n"
+    watched = Watched(children(process.pid))
+    process.send_signal(number)
+    assert process.stdout.readline() == b"asked\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == -signal.SIGINT
+    assert watched.end()
+    kept = bench.names()
+    assert kept < {f"{number:03}.txt" for number in range(5)} | {"005.txt"}
+    summary = bench.index()
+    assert (summary.unchanged, summary.embedded) == (len(kept), 6 - len(kept))
