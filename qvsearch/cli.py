@@ -172,6 +172,7 @@ app.add_typer(models, name="models")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; an error is one sentence."""
     if arguments is None:
+        output.open_streams()
         sys.excepthook = _crash
         gc.set_threshold(GARBAGE)
         atexit.register(gc.freeze)  # garbage need not be told apart from the rest any more
@@ -187,6 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except SystemExit:  # Typer's own, where the reader of a help has left, which is no error
+        return 0
     except OSError as error:
         place = "" if error.filename is None else f": {output.safe_text(error.filename)}"
         output.fail(f"{error.strerror or error}{place}")
