@@ -36,6 +36,11 @@ def linked(path):
     path.symlink_to(other(path))
 
 
+def piped(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 def replaced(path):
     os.replace(other(path), path)
 
@@ -63,6 +68,7 @@ ACTS = {
     "linked": linked,
     "replaced": replaced,
     "overwritten": overwritten,
+    "piped": piped,
     "slyly linked": like_before(linked),
     "slyly replaced": like_before(replaced),
     "slyly overwritten": like_before(overwritten),
