@@ -18,6 +18,7 @@ from PIL import Image
 from test_ingest import FINGERPRINT, Bench, notes
 
 from qvsearch import ingest
+from qvsearch.cli import main
 from qvsearch.library import Library
 from qvsearch.media.workers import Decoders
 
@@ -79,7 +80,9 @@ def many(tmp_path):
 
 @linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_to_all_processes_keeps_what_is_finished(many, tmp_path, tiny, number):
+def test_the_first_signal_keeps_what_is_finished_and_the_next_run_goes_on(
+    many, tmp_path, tiny, number, capfd
+):
     library = tmp_path / "library"
     arguments = ["index", str(many), "--model", str(tiny), "-l", str(library), "--json"]
     process = subprocess.Popen(
@@ -106,6 +109,9 @@ def test_the_first_signal_to_all_processes_keeps_what_is_finished(many, tmp_path
     assert ours
     assert watched.end()
     assert shared == []
+    assert main(arguments) == 0
+    after = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (after["unchanged"], after["indexed"]) == (summary["indexed"], summary["left"])
 
 
 STUBBORN = """
