@@ -165,3 +165,46 @@ def test_a_second_ctrl_c_ends_at_once_whatever_is_in_flight(bench, tmp_path, num
     assert kept < {f"{number:03}.txt" for number in range(5)} | {"005.txt"}
     summary = bench.index()
     assert (summary.unchanged, summary.embedded) == (len(kept), 6 - len(kept))
+
+
+SEARCHING = """
+import os, sys
+from functools import partial
+sys.path.insert(0, os.path.dirname({here!r}))
+from acting import hanging
+from qvsearch.cli import main
+from qvsearch.media import workers
+
+if __name__ == "__main__":
+    workers.Decoders = partial(workers.Decoders, 1, hanging)
+    sys.argv[1:] = ["search", "--image", {picture!r}, "-l", {library!r}]
+    sys.exit(main())
+"""
+
+
+@linux
+def test_ctrl_c_ends_a_search_quietly_and_its_processes_with_it(bench, tmp_path):
+    notes(bench.root, 1)
+    bench.index()
+    picture = tmp_path / "query.png"
+    Image.new("RGB", (64, 64)).save(picture)
+    mark = picture.with_suffix(".started")
+    os.mkfifo(mark)
+    waiting = os.open(mark, os.O_RDONLY | os.O_NONBLOCK)
+    script = tmp_path / "script.py"
+    words = {"library": str(bench.library_folder), "picture": str(picture)}
+    script.write_text(SEARCHING.format(here=__file__, **words))
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    ready, _, _ = select.select([waiting], [], [], 60)
+    os.close(waiting)
+    assert ready, "the decoder has opened and closed it, and hangs"
+    watched = Watched(children(process.pid))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 130
+    assert watched.end()
