@@ -174,7 +174,7 @@ app.add_typer(models, name="models")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; an error is one sentence."""
     if arguments is None:
-        _open_streams()
+        output.open_streams()
         sys.excepthook = _crash
         gc.set_threshold(GARBAGE)
         atexit.register(gc.freeze)  # garbage need not be told apart from the rest any more
@@ -190,25 +190,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except SystemExit:  # Typer's own, where the reader of a help has left, which is no error
+        return 0
     except OSError as error:
         place = "" if error.filename is None else f": {output.safe_text(error.filename)}"
         output.fail(f"{error.strerror or error}{place}")
         return FAILED
     return code if isinstance(code, int) else 0
-
-
-def _open_streams() -> None:
-    """Open what was closed of the three standard streams.
-
-    Else the next files to be opened, a library's among them, would be what others write to.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # which gets the lowest number that is free
-    sys.stdout = sys.stdout or os.fdopen(1, "w")
-    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 from qvsearch.errors import QvsearchError
 
@@ -115,21 +116,26 @@ def content_hash(location: bytes, size: int) -> str:
     Raises OSError when the file cannot be read, is not a plain file, or is not `size` bytes long.
     """
     with open_file(location) as file:
-        if os.fstat(file.fileno()).st_size != size:
-            raise OSError(errno.EAGAIN, f"changed while it was read: {size} bytes before")
-        if size <= WHOLE_FILE:
-            ranges = [(0, size)]
-        else:
-            ranges = [(start, SAMPLE) for start in (0, (size - SAMPLE) // 2, size - SAMPLE)]
-        digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16)
-        for start, length in ranges:
-            file.seek(start)
-            while length:
-                data = file.read(min(length, READ_SIZE))
-                if not data:
-                    raise OSError(errno.EAGAIN, f"changed while it was read: {size} bytes before")
-                digest.update(data)
-                length -= len(data)
+        return hash_open_file(file, size)
+
+
+def hash_open_file(file: FileIO | BinaryIO, size: int) -> str:
+    """Return the content hash of a file that is open; raises as `content_hash` does."""
+    if os.fstat(file.fileno()).st_size != size:
+        raise OSError(errno.EAGAIN, f"changed while it was read: {size} bytes before")
+    if size <= WHOLE_FILE:
+        ranges = [(0, size)]
+    else:
+        ranges = [(start, SAMPLE) for start in (0, (size - SAMPLE) // 2, size - SAMPLE)]
+    digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16)
+    for start, length in ranges:
+        file.seek(start)
+        while length:
+            data = file.read(min(length, READ_SIZE))
+            if not data:
+                raise OSError(errno.EAGAIN, f"changed while it was read: {size} bytes before")
+            digest.update(data)
+            length -= len(data)
     return digest.hexdigest()
 
 

@@ -105,7 +105,9 @@ def index(
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
                 while items and not run.stopped():
                     jobs = run.jobs(hashed(items, threads))
-                    decoded = decoders.decode(jobs, made.detail.max_pixels, made.video_mode)
+                    decoded = decoders.decode(
+                        jobs, made.detail.max_pixels, made.video_mode, run.stopped
+                    )
                     if load_exact is not None and _is_unproven(library) and not first:
                         first, decoded = first_inputs(decoded)
                     for outcome in embed_files(decoded, load, run.stopped):

@@ -130,6 +130,20 @@ def event_record(event: Event) -> dict[str, object]:
     return present({"state": event.state, **path, **rest})
 
 
+def open_streams() -> None:
+    """Give a process that was started without standard streams (`>&-`) some that lead nowhere.
+
+    Else the next file to be opened, perhaps one of a library, would be where output is written.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, "w" if number else "r"))  # noqa: SIM115, PTH123
+
+
 def write(data: bytes) -> None:
     """Write to standard output; a reader that has left (`| head`) is no error."""
     try:

@@ -108,3 +108,9 @@ def imported(item, content_hash, max_pixels, video_mode):
         importlib.import_module(f"qvsearch.media.{kind}")
     snippet = str([name for name in HEAVY if name in sys.modules])
     return Decoded(item, ((Segment(item, content_hash, snippet=snippet), EmbedInput()),))
+
+
+def hanging(item, content_hash, max_pixels, video_mode):
+    """Say so in a file beside the one to decode, and hang."""
+    open(os.path.splitext(item.location)[0] + b".started", "wb").close()
+    hang()

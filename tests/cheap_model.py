@@ -50,7 +50,7 @@ class DecodersHere:
     def __exit__(self, *_):
         pass
 
-    def decode(self, jobs, max_pixels, video_mode):
+    def decode(self, jobs, max_pixels, video_mode, stop):
         for item, content_hash in jobs:
             try:
                 yield media.decode(item, content_hash, max_pixels, video_mode)

@@ -2,7 +2,6 @@ import base64
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -567,25 +566,6 @@ def test_bench_says_in_one_sentence_what_is_not_there(arguments, named, run, hom
     assert (code, output) == (2, b"")
     assert is_one_sentence(error)
     assert named in error
-
-
-def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(home, tiny, run):
-    folder = home / "many"
-    folder.mkdir()
-    for number in range(60):
-        Image.new("RGB", (320, 320), (4 * number, 0, 0)).save(folder / f"{number}.png")
-    process = subprocess_of("index", str(folder), "--model", str(tiny), "--json")
-    while json.loads(process.stdout.readline())["state"] != "indexed":
-        pass
-    process.send_signal(signal.SIGINT)
-    output, error = process.communicate()
-    summary = records(output)[-1]
-    assert (process.returncode, error) == (130, b"")
-    assert summary["interrupted"]
-    assert summary["indexed"] + summary["left"] == 60
-    _, output, _ = run("index", folder, "--json")
-    after = records(output)[-1]
-    assert (after["unchanged"], after["indexed"]) == (summary["indexed"], summary["left"])
 
 
 def test_a_reader_that_leaves_stops_nothing(home, files, tiny, run, monkeypatch):

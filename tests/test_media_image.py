@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from qvsearch import media
+from qvsearch.durable import content_hash
 from qvsearch.errors import MediaError
 from qvsearch.media.pixels import dhash, fit
 from qvsearch.types import Item, Kind, Metadata
@@ -26,7 +27,8 @@ def item_of(path, kind=Kind.IMAGE):
 
 
 def decode(path, max_pixels=MEDIUM):
-    return media.decode(item_of(path), "hash", max_pixels)
+    item = item_of(path)
+    return media.decode(item, content_hash(item.location, item.size), max_pixels)
 
 
 def scene(width=200, height=150):
@@ -60,7 +62,7 @@ def test_formats(tmp_path, suffix, form, options, tolerance):
     decoded = decode(path)
     [(segment, input_)] = decoded.segments
     assert decoded.item == segment.item == item_of(path)
-    assert segment.content_hash == "hash"
+    assert segment.content_hash == content_hash(os.fsencode(path), os.path.getsize(path))
     assert (segment.width, segment.height) == (200, 150)
     assert (segment.start, segment.end, segment.lines, segment.snippet) == (None,) * 4
     assert input_.text is None
@@ -204,19 +206,21 @@ def test_the_file_must_be_the_one_that_was_scanned(tmp_path):
     path = tmp_path / "picture.png"
     scene().save(path)
     item = item_of(path)
+    with pytest.raises(MediaError, match="changed while it was being indexed"):
+        media.decode(item, "the hash of another content", MEDIUM)
     os.utime(path, ns=(1, item.mtime_ns + 1))
     with pytest.raises(MediaError, match="changed while it was being indexed"):
-        media.decode(item, "hash", MEDIUM)
+        media.decode(item, "", MEDIUM)
     path.unlink()
     with pytest.raises(MediaError, match="no longer there"):
-        media.decode(item, "hash", MEDIUM)
+        media.decode(item, "", MEDIUM)
     os.mkfifo(path)
     with pytest.raises(MediaError, match="not a regular file"):
-        media.decode(item, "hash", MEDIUM)
+        media.decode(item, "", MEDIUM)
     path.unlink()
     path.mkdir()
     with pytest.raises(MediaError, match="not a regular file"):
-        media.decode(item, "hash", MEDIUM)
+        media.decode(item, "", MEDIUM)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -15,7 +15,7 @@ def decode(path, content):
     path.write_bytes(content)
     status = os.stat(path)
     item = Item(os.fsencode(path), b"", Kind.TEXT, status.st_size, status.st_mtime_ns)
-    return [(segment, input_.text) for segment, input_ in media.decode(item, "h", 1).segments]
+    return [(segment, input_.text) for segment, input_ in media.decode(item, "", 1).segments]
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_the_size_cap(path):
     status = os.stat(path)
     item = Item(os.fsencode(path), b"", Kind.TEXT, status.st_size, status.st_mtime_ns)
     with pytest.raises(MediaError, match=r"too large: 5120\.0 MiB of text, the limit is 10"):
-        media.decode(item, "h", 1)
+        media.decode(item, "", 1)
     assert decode(path, b"word " * (MAX_BYTES // 5))
 
 

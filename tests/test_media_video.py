@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from qvsearch import media
+from qvsearch.durable import content_hash
 from qvsearch.errors import MediaError
 from qvsearch.media import film, video
 from qvsearch.media.cut import save_clip
@@ -76,7 +77,8 @@ def make(
 def decode(path, mode=VideoMode.FRAMES, max_pixels=LOW):
     status = os.stat(path)
     item = Item(os.fsencode(path), b"", Kind.VIDEO, status.st_size, status.st_mtime_ns)
-    return media.decode(item, "hash", max_pixels, mode).segments
+    digest = content_hash(item.location, item.size)
+    return media.decode(item, digest, max_pixels, mode).segments
 
 
 def decode_both(path):
@@ -149,7 +151,7 @@ def test_formats(tmp_path, name, form, codec):
     for segment, input_ in segments:
         wide = codec == "h263"  # whose pixels are 12 to 11
         assert (segment.width, segment.height) == (192 if wide else WIDTH, HEIGHT)
-        assert segment.content_hash == "hash"
+        assert segment.content_hash == content_hash(os.fsencode(path), os.path.getsize(path))
         assert segment.metadata.duration == pytest.approx(5.0, abs=0.11)
         assert input_.images[0].shape == (160, 192, 3) or input_.images[0].shape == (128, 192, 3)
 

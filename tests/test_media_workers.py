@@ -14,6 +14,7 @@ from acting import acting, connect, half_sent, named
 from PIL import Image
 
 from qvsearch import changes, media
+from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
 from qvsearch.media import confine, workers
 from qvsearch.media.workers import Decoders, patience
@@ -44,12 +45,12 @@ def test_real_files(tmp_path):
         item = Item(
             os.fsencode(tmp_path), path.name.encode(), kind, status.st_size, status.st_mtime_ns
         )
-        jobs.append((item, "hash"))
+        jobs.append((item, content_hash(item.location, item.size)))
     jobs.append((named("gone.png"), "hash"))
     with Decoders(1) as decoders:
         *good, bad, gone = decoders.decode(jobs, BUDGET)
-    for (item, content_hash), result in zip(jobs[:4], good, strict=True):
-        here = media.decode(item, content_hash, BUDGET)
+    for (item, digest), result in zip(jobs[:4], good, strict=True):
+        here = media.decode(item, digest, BUDGET)
         assert [segment for segment, _ in result.segments] == [s for s, _ in here.segments]
         for (_, theirs), (_, ours) in zip(result.segments, here.segments, strict=True):
             assert theirs.text == ours.text

@@ -7,6 +7,7 @@ from colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
 from PIL import Image
 
 from qvsearch import search as lazy_search
+from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters
 from qvsearch.hits import MOMENTS
@@ -392,7 +393,8 @@ def colour_files(tmp_path, make_library):
         status = path.stat()
         kind = Kind.IMAGE if path.suffix == ".png" else Kind.TEXT
         item = Item(os.fsencode(root), path.name.encode(), kind, status.st_size, status.st_mtime_ns)
-        segment = Segment(item, "0", lines=(1, 1) if kind is Kind.TEXT else None)
+        digest = content_hash(item.location, item.size)
+        segment = Segment(item, digest, lines=(1, 1) if kind is Kind.TEXT else None)
         rows.append((segment, (10, place, 0)))
     return make_library(rows, os.fsencode(root))
 

@@ -1,5 +1,10 @@
-"""Ctrl-C ends an indexer after the batch in flight, twice at once, and no process outlives it."""
+"""Ctrl-C, and a request to end, while a run is indexing.
 
+Proves that the first Ctrl-C keeps what is finished and ends with 130 whatever a decoder does, that
+the second ends at once, that no process outlives the run, and that nothing shared is left behind.
+"""
+
+import json
 import os
 import select
 import signal
@@ -7,102 +12,199 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cheap_model
-import paused
 import pytest
-from faulty_disk import FaultyDisk
-from readers import rows
+from acting import hanging
+from PIL import Image
+from test_ingest import FINGERPRINT, Bench, notes
 
-from qvsearch import durable
+from qvsearch import ingest
 from qvsearch.cli import main
 from qvsearch.library import Library
+from qvsearch.media.workers import Decoders
 
-NOTES = 12
-PATIENCE = 60  # seconds, after which a process hangs
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes have no handles")
+linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
-    cheap_model.write_notes(tmp_path / "notes", NOTES)
-    Library.create(tmp_path / "library", cheap_model.FINGERPRINT)
-    return tmp_path
+def bench(tmp_path):
+    Library.create(tmp_path / "library", FINGERPRINT)
+    (tmp_path / "media").mkdir()
+    return Bench(tmp_path / "library", tmp_path / "media")
+
+
+def test_a_decoder_that_hangs_does_not_keep_a_stopped_run(bench, monkeypatch):
+    paths = notes(bench.root, 3)
+    mark = paths[0].with_suffix(".started")
+    patient = lambda _: 30.0  # noqa: E731
+    monkeypatch.setattr(ingest, "Decoders", lambda: Decoders(1, hanging, patient))
+    summary = bench.index(stop=mark.exists)
+    assert summary.interrupted
+    assert (summary.failures, summary.left) == ((), 3), "not one that took too long"
+
+
+class Watched:
+    """Processes that are not our children, but whose end can be waited for."""
+
+    def __init__(self, pids):
+        self.descriptors = [os.pidfd_open(pid) for pid in pids]
+
+    def end(self):
+        for descriptor in self.descriptors:
+            ended, _, _ = select.select([descriptor], [], [], 60)
+            os.close(descriptor)
+            if not ended:
+                return False
+        return True
+
+
+def children(pid):
+    """The processes that this one has started, by Linux's own list."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(each) for task in tasks for each in (task / "children").read_text().split()]
+
+
+def shared_memory(pid):
+    """What a process has mapped that outlives it: segments of System V, and files of /dev/shm."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return [line for line in lines if "/dev/shm/" in line or "/SYSV" in line]
 
 
 @pytest.fixture
-def indexer(folder):
-    """An indexer that has committed a batch of one note, and is about to embed one of several."""
-    with subprocess.Popen(
-        [sys.executable, paused.__file__, str(folder)],
-        stdin=subprocess.PIPE,
+def many(tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(100):
+        Image.new("RGB", (320, 320), (2 * number, 0, 0)).save(folder / f"{number:03}.png")
+    return folder
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_keeps_what_is_finished_and_the_next_run_goes_on(
+    many, tmp_path, tiny, number, capfd
+):
+    library = tmp_path / "library"
+    arguments = ["index", str(many), "--model", str(tiny), "-l", str(library), "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qvsearch", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout.readline() == b"at work\n"
-        process.stdin.write(b"\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == b"at work\n"
-        yield process
-        process.kill()
+        start_new_session=True,
+    )
+    while json.loads(process.stdout.readline())["state"] != "indexed":
+        pass
+    ours = children(process.pid)
+    watched = Watched(ours)
+    shared = [line for pid in [process.pid, *ours] for line in shared_memory(pid)]
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)  # as a service manager does
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (130, b"")
+    summary = json.loads(output.splitlines()[-1])
+    assert summary["interrupted"]
+    assert summary["indexed"] + summary["left"] == 100
+    assert len(Library.open(library)) == summary["indexed"] > 0
+    assert ours
+    assert watched.end()
+    assert shared == []
+    assert main(arguments) == 0
+    after = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (after["unchanged"], after["indexed"]) == (summary["indexed"], summary["left"])
 
 
-def descendants(pid):
-    """Return handles of the processes that a process started, and those that these did."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has ended
-            continue
-    found = [child for child, parent in parents.items() if parent == pid]
-    return [os.pidfd_open(child) for child in found] + [
-        handle for child in found for handle in descendants(child)
-    ]
+STUBBORN = """
+import os, sys, threading
+sys.path.insert(0, os.path.dirname({here!r}))
+from test_ingest import Counting
+from qvsearch.ingest import IngestOptions, index
+from qvsearch.interrupt import interrupts
+from qvsearch.library import Library
+
+class Endless(Counting):
+    def embed(self, inputs):
+        if any(source.text == "note 5" for source in inputs):
+            print("embedding", flush=True)
+            while not stop():
+                threading.Event().wait(0.01)
+            print("asked", flush=True)
+            threading.Event().wait()
+        return super().embed(inputs)
+
+if __name__ == "__main__":
+    options = IngestOptions(commit_seconds=0.0)
+    with interrupts() as stop:
+        library = Library.open({library!r})
+        index(library, [{root!r}.encode()], Endless().load, options, lambda _: None, stop)
+"""
 
 
-def have_ended(handles):
-    for handle in handles:
-        ended, _, _ = select.select([handle], [], [], PATIENCE)
-        os.close(handle)
-        assert ended, "a process outlives the indexer"
-    return True
-
-
-def goes_on(folder):
-    with cheap_model.instead():
-        assert main(["index", str(folder / "notes"), "-l", str(folder / "library"), "-q"]) == 0
-    return len(rows(folder / "library")) == NOTES
-
-
+@linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_after_the_batch_in_flight(folder, indexer, number):
-    started = descendants(indexer.pid)
-    assert started, "files are decoded elsewhere"
-    indexer.send_signal(number)
-    output, error = indexer.communicate()  # which also lets the batch go on
-    assert (indexer.returncode, error) == (130, b"")
-    left = NOTES - 1 - cheap_model.BATCH
-    assert output.startswith(b"interrupted, %d files left; run it again" % left)
-    assert len(rows(folder / "library")) == 1 + cheap_model.BATCH
-    assert have_ended(started)
-    assert goes_on(folder)
+def test_a_second_ctrl_c_ends_at_once_whatever_is_in_flight(bench, tmp_path, number):
+    notes(bench.root, 6)
+    script = tmp_path / "script.py"
+    words = {"library": str(bench.library_folder), "root": str(bench.root)}
+    script.write_text(STUBBORN.format(here=__file__, **words))
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == b"embedding\n"
+    watched = Watched(children(process.pid))
+    process.send_signal(number)
+    assert process.stdout.readline() == b"asked\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == -signal.SIGINT
+    assert watched.end()
+    kept = bench.names()
+    assert kept < {f"{number:03}.txt" for number in range(5)} | {"005.txt"}
+    summary = bench.index()
+    assert (summary.unchanged, summary.embedded) == (len(kept), 6 - len(kept))
 
 
-def test_a_second_ctrl_c_ends_it_at_once(folder, indexer):
-    started = descendants(indexer.pid)
-    while indexer.poll() is None:
-        indexer.send_signal(signal.SIGINT)
-    assert indexer.returncode == -signal.SIGINT
-    assert len(rows(folder / "library")) == 1
-    assert have_ended(started)
-    assert goes_on(folder)
+SEARCHING = """
+import os, sys
+from functools import partial
+sys.path.insert(0, os.path.dirname({here!r}))
+from acting import hanging
+from qvsearch.cli import main
+from qvsearch.media import workers
+
+if __name__ == "__main__":
+    workers.Decoders = partial(workers.Decoders, 1, hanging)
+    sys.argv[1:] = ["search", "--image", {picture!r}, "-l", {library!r}]
+    sys.exit(main())
+"""
 
 
-def test_a_killed_indexer_leaves_no_process_behind(folder, indexer):
-    started = descendants(indexer.pid)
-    indexer.kill()
-    assert len(rows(folder / "library")) == 1
-    assert have_ended(started)
-    assert goes_on(folder)
+@linux
+def test_ctrl_c_ends_a_search_quietly_and_its_processes_with_it(bench, tmp_path):
+    notes(bench.root, 1)
+    bench.index()
+    picture = tmp_path / "query.png"
+    Image.new("RGB", (64, 64)).save(picture)
+    mark = picture.with_suffix(".started")
+    os.mkfifo(mark)
+    waiting = os.open(mark, os.O_RDONLY | os.O_NONBLOCK)
+    script = tmp_path / "script.py"
+    words = {"library": str(bench.library_folder), "picture": str(picture)}
+    script.write_text(SEARCHING.format(here=__file__, **words))
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    ready, _, _ = select.select([waiting], [], [], 60)
+    os.close(waiting)
+    assert ready, "the decoder has opened and closed it, and hangs"
+    watched = Watched(children(process.pid))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 130
+    assert watched.end()

@@ -54,6 +54,7 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     failing: str = ""  # the file that it cannot give just now
+    damaging: str = ""  # the file of which it sends a wrong byte
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -100,7 +101,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def send_file(self, repository: Repository, name: str) -> None:
-        body = (repository.folder / name).read_bytes()
+        body = bytearray((repository.folder / name).read_bytes())
+        body[-5] ^= name == self.server.hub.damaging
         self.send_response(200)
         self.send_header("X-Repo-Commit", repository.commit)
         self.send_header("ETag", f'"{etag(repository.folder / name)}"')
@@ -205,6 +207,23 @@ def test_a_broken_download_keeps_what_arrived_and_fetches_the_rest(hub: Hub, ask
     assert Path(whole.stdout.strip()).name == COMMIT, whole.stderr
     fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
     assert fetched == {"model.safetensors"}
+    sound = ask(f"from qvsearch.models.weights import verify; print(verify({NAME!r}))")
+    assert sound.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_download_that_arrives_damaged_is_refused_and_fetched_anew(
+    hub: Hub, ask: Ask, name: str
+) -> None:
+    hub.damaging = name
+    said = ask(resolving(), hub).stderr.strip().splitlines()[-1]
+    assert f"QvsearchError: {name} of the model {NAME} arrived damaged" in said
+    assert "is not on this computer" in ask(resolving()).stderr
+    hub.damaging = ""
+    hub.asked.clear()
+    assert Path(ask(resolving(), hub).stdout.strip()).name == COMMIT
+    fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
+    assert fetched == {name}
     sound = ask(f"from qvsearch.models.weights import verify; print(verify({NAME!r}))")
     assert sound.stdout.strip() == "[]"
 

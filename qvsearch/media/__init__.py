@@ -14,11 +14,14 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
+from qvsearch.durable import hash_open_file
 from qvsearch.errors import MediaError
 from qvsearch.types import Decoded, Item, Kind, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.types import EmbedInput, Segment
+
+CHANGED = "changed while it was being indexed"
 
 
 class _Decoder(Protocol):
@@ -32,13 +35,13 @@ def decode(
 ) -> Decoded:
     """Decode a file in this process; no image has more than `max_pixels` pixels.
 
-    `video_mode` says what the segments of a video are. Raises MediaError, whose text is the
-    reason, for a file that cannot be used or that is not the one that `item` describes, before or
-    after it was read.
+    `video_mode` says what the segments of a video are; `content_hash` is empty where nobody has
+    read the file before. Raises MediaError, whose text is the reason, for a file that cannot be
+    used or that is not the one that `item` and the hash describe, before or after it was read.
     """
     decoder = cast("_Decoder", import_module(f"qvsearch.media.{item.kind}"))
     # libraries remark on odd metadata; what fails is raised
-    with warnings.catch_warnings(action="ignore"), _open_unchanged(item) as file:
+    with warnings.catch_warnings(action="ignore"), _open_unchanged(item, content_hash) as file:
         video = (video_mode,) if item.kind is Kind.VIDEO else ()
         segments = decoder.decode(file, item, content_hash, max_pixels, *video)
     return Decoded(item, tuple(segments))
@@ -54,8 +57,11 @@ class _Bounded(io.BufferedReader):
 
 
 @contextmanager
-def _open_unchanged(item: Item) -> Iterator[BinaryIO]:
-    """Open the very file that was scanned, so that its vector belongs to the hash recorded."""
+def _open_unchanged(item: Item, content_hash: str) -> Iterator[BinaryIO]:
+    """Open the very file that was hashed, so that its vector belongs to the hash recorded.
+
+    Size and time alone would let pass what a synchronising program puts in its place.
+    """
     try:
         file = _Bounded(io.FileIO(os.fsdecode(item.location), opener=_without_waiting))
     except OSError as error:
@@ -64,6 +70,8 @@ def _open_unchanged(item: Item) -> Iterator[BinaryIO]:
         _check_same(file, item)
         yield file
         _check_same(file, item)
+        if content_hash and _hash(file, item) != content_hash:
+            raise MediaError(CHANGED)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -81,11 +89,18 @@ def _open_failure(error: OSError) -> str:
     return f"cannot be opened: {error.strerror}"
 
 
+def _hash(file: BinaryIO, item: Item) -> str:
+    try:
+        return hash_open_file(file, item.size)
+    except OSError as error:
+        raise MediaError(CHANGED) from error
+
+
 def _check_same(file: BinaryIO, item: Item) -> None:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
         raise MediaError("not a regular file")
     if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
-        raise MediaError("changed while it was being indexed")
+        raise MediaError(CHANGED)
     if status.st_size == 0:
         raise MediaError("empty file")

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
@@ -38,6 +39,7 @@ PATIENCE = {Kind.IMAGE: 120.0, Kind.VIDEO: 120.0, Kind.TEXT: 60.0}
 # a second more for each: what a slow network drive delivers, and what plays in that second
 PATIENT_BYTES = 1_000_000
 MOST_PATIENCE = 600.0  # meanwhile the files behind it wait
+STOP_SECONDS = 0.2  # how often `stop` is asked while a decoder works
 START_PATIENCE = 120.0  # seconds to start Python, beside everything else that a machine does
 
 LOOK_AHEAD_PIXELS = 100_000_000  # 300 MB of them may wait for the model
@@ -106,8 +108,9 @@ class Decoders:
         jobs: Iterable[tuple[Item, str]],
         max_pixels: int,
         video_mode: VideoMode = VideoMode.FRAMES,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[Decoded | Skipped]:
-        """Yield what became of each (item, content hash), in order.
+        """Yield what became of each (item, content hash), in order, until `stop` says so.
 
         Jobs are taken as there is room for what they will hold. Raises QvsearchError where no
         process can be started.
@@ -121,7 +124,11 @@ class Decoders:
                 while job is not None and _has_room(pending, job[0], wanted):
                     pending.append((job[0], self._threads.submit(self._run, *job, wanted)))
                     job = next(upcoming, None)
-                yield pending.popleft()[1].result()
+                first = pending.popleft()[1]
+                while not futures.wait([first], STOP_SECONDS).done:
+                    if stop():  # a decoder that hangs keeps nobody who wants to leave
+                        return
+                yield first.result()
         finally:  # the caller may want no more
             for _, future in pending:
                 future.cancel()

@@ -122,10 +122,15 @@ def count_parameters(folder: Path) -> int:
 def problems(folder: Path) -> list[str]:
     """Read every byte of a checkpoint; return what is wrong with it, a line each, or nothing."""
     found = [line for path in shards(folder) for line in _shard_problems(folder, path)]
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink() and not _matches_blob(path):
-            found.append(f"{path.name}: its content is not what the hub sent (hash mismatch)")
+    for path in damaged_files(folder):
+        found.append(f"{path.name}: its content is not what the hub sent (hash mismatch)")
     return found
+
+
+def damaged_files(folder: Path) -> list[Path]:
+    """Read what a hub's client keeps by its hash; return the files that are not what it sent."""
+    links = [path for path in sorted(folder.iterdir()) if path.is_symlink()]
+    return [path for path in links if not _matches_blob(path)]
 
 
 def _shard_problems(folder: Path, path: Path) -> list[str]:

@@ -80,8 +80,9 @@ class ModelState:
 def resolve(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
     """Return the checkpoint that a hub id, a local folder or a name of PACKAGED stands for.
 
-    A hub's model is downloaded from `hub` where no complete copy is on this disk; where one is, no
-    network is used. Raises QvsearchError, with the way out, where there is no such checkpoint.
+    A hub's model is downloaded from `hub` where no complete copy is on this disk, and its bytes are
+    compared with the hub's hashes; where one is, no network is used. Raises QvsearchError, with the
+    way out, where there is no such checkpoint.
     """
     found = find(model)
     if found is not None:
@@ -92,6 +93,7 @@ def resolve(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
         raise QvsearchError(
             f"the model {model} is not on this computer: {error}; {_way_out(model)}"
         ) from error
+    _refuse_damaged(folder, model)
     return _downloaded(folder, model)
 
 
@@ -216,6 +218,20 @@ def _downloaded(folder: Path, name: str) -> Weights:
     checkpoint.check_folder(folder)
     is_commit = _COMMIT.fullmatch(folder.name)
     return Weights(folder, name, folder.name if is_commit else checkpoint.digest(folder))
+
+
+def _refuse_damaged(folder: Path, model: str) -> None:
+    """Take away what is not what the hub sent, so that it is fetched anew, and say so."""
+    damaged = checkpoint.damaged_files(folder)
+    for path in damaged:
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+    if damaged:
+        names = ", ".join(path.name for path in damaged)
+        raise QvsearchError(
+            f"{names} of the model {model} arrived damaged and was removed; fetch it again with:"
+            f" qvsearch models pull {model}"
+        )
 
 
 def _pinned(model: str) -> str | None:
