@@ -197,9 +197,12 @@ def read_committed(folder: Path) -> Manifest:
 
 def unreadable(folder: Path, error: OSError) -> QvsearchError:
     """Return the error to raise where a library's file cannot be read."""
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return Damaged(Path(os.fsdecode(error.filename)), "it is missing")
-    return QvsearchError(f"cannot read the library {folder}: {error.strerror}")
+    if not error.filename:
+        return QvsearchError(f"cannot read the library {folder}: {error.strerror}")
+    path = Path(os.fsdecode(error.filename))
+    if isinstance(error, FileNotFoundError):
+        return Damaged(path, "it is missing")
+    return QvsearchError(f"cannot read {path} of the library: {error.strerror}")
 
 
 def sweep(folder: Path, manifest: Manifest) -> None:

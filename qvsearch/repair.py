@@ -6,6 +6,8 @@ What is lost is embedded again by the next `qvsearch index`, because its rows ar
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -33,6 +35,7 @@ from qvsearch.manifest import (
     read_manifest,
     sidecar_path,
     sweep,
+    unreadable,
     write_manifest,
 )
 from qvsearch.rows import form_of
@@ -55,6 +58,8 @@ if TYPE_CHECKING:
     from qvsearch.types import Segment
 
 QUARANTINE = "quarantine"
+# What the system says of a file that is not there or broken; all else may be over in a moment.
+_BROKEN = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EIO}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,35 +110,42 @@ def check(folder: str | Path) -> list[Problem]:
 def repair(folder: str | Path) -> Repair:
     """Keep every sound row of a library and drop the rest, in one commit.
 
-    Damaged files are moved to the library's folder `quarantine`. Raises QvsearchError where the
-    manifest and its copy are both damaged.
+    Damaged files are moved to the library's folder `quarantine`. Raises QvsearchError, and nothing
+    is changed, where the manifest and its copy are both damaged, or where a damaged file cannot be
+    read for another reason than that.
     """
     folder = Path(folder).expanduser().absolute()
     _manifest(folder)  # before there is a lock file in what may be no library
     with WriterLock(folder).held():
-        manifest, problems = _manifest(folder)
-        if manifest is None:
-            raise QvsearchError(
-                f"{folder / MANIFEST} and its copy are both damaged, so that nobody knows which"
-                " model made the vectors; index again into another --library"
-            )
-        faults = _examine_bank(folder, manifest)
+        try:
+            return _repaired(folder)
+        except OSError as error:
+            raise unreadable(folder, error) from error
+
+
+def _repaired(folder: Path) -> Repair:
+    """Do what `repair` does, the lock held; OSErrors pass through."""
+    manifest, problems = _manifest(folder)
+    if manifest is None:
+        raise QvsearchError(
+            f"{folder / MANIFEST} and its copy are both damaged, so that nobody knows which"
+            " model made the vectors; index again into another --library"
+        )
+    faults = _examine_bank(folder, manifest)
+    bank = None if faults else manifest.bank
+    problems += faults
+    sound: dict[str, SegmentFile] = {}
+    for file in manifest.files:
+        faults = _examine(folder, file, manifest)
+        if not faults:
+            faults = _examine_facts(folder, file, manifest)
+            sound[file.name] = file
+            if faults:
+                sound[file.name] = write_facts(folder, file, form_of(manifest), manifest.roots)
         problems += faults
-        bank = None if faults else manifest.bank
-        form = form_of(manifest)
-        sound: dict[str, SegmentFile] = {}
-        for file in manifest.files:
-            faults = _examine(folder, file, manifest)
-            problems += faults
-            if not faults:
-                faults = _examine_facts(folder, file, manifest)
-                problems += faults
-                sound[file.name] = file
-                if faults:
-                    sound[file.name] = write_facts(folder, file, form, manifest.roots)
-        if not problems:
-            return Repair((), sum(_live(file) for file in sound.values()), 0)
-        return _rebuild(folder, manifest, bank, sound, problems)
+    if not problems:
+        return Repair((), sum(_live(file) for file in sound.values()), 0)
+    return _rebuild(folder, manifest, bank, sound, problems)
 
 
 def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
@@ -176,8 +188,8 @@ def _faults(folder: Path, file: SegmentFile, *reads: Callable[[], object]) -> li
         except Damaged as error:
             problems.append(_problem(folder, error))
         except OSError as error:
-            reason = error.strerror or str(error)
-            problems.append(Problem(f"{SEGMENTS}/{Path(error.filename or file.name).name}", reason))
+            name = Path(os.fsdecode(error.filename or file.name)).name
+            problems.append(Problem(f"{SEGMENTS}/{name}", error.strerror or str(error)))
     return problems
 
 
@@ -260,14 +272,19 @@ def _is_whole_item(segment: Segment) -> bool:
 
 
 def _salvage(folder: Path, name: str, manifest: Manifest) -> Iterator[tuple[int, Salvaged]]:
-    """Yield each row of a damaged pair whose line and vector belong together, with its number."""
+    """Yield each row of a damaged pair whose line and vector belong together, with its number.
+
+    OSErrors pass through that do not say that a file is broken.
+    """
     form = form_of(manifest)
     try:
         with open_file(faiss_path(folder, name)) as file:
             codes = memoryview(file.readall())[form.header_size :]
         with open_file(sidecar_path(folder, name)) as file:
             lines = file.readall().split(b"\n")
-    except OSError:
+    except OSError as error:
+        if error.errno not in _BROKEN:
+            raise
         return
     size = form.row_size
     rows = len(codes) // size
