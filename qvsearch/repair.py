@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.backgrounds import as_array, open_bank
-from qvsearch.durable import make_folder, move_file, open_file
+from qvsearch.durable import MIB, make_folder, move_file, open_file
 from qvsearch.errors import QvsearchError
 from qvsearch.lock import WriterLock
 from qvsearch.manifest import (
@@ -53,8 +54,7 @@ from qvsearch.sidecar import Background, salvage_row
 from qvsearch.stores.faiss import FaissStore
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from qvsearch.durable import Seal
     from qvsearch.types import Segment
 
 QUARANTINE = "quarantine"
@@ -165,12 +165,12 @@ def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
 
 def _examine(folder: Path, file: SegmentFile, manifest: Manifest) -> list[Problem]:
     """Return what is wrong with a pair of files."""
-    form, bare, alive = form_of(manifest), replace(file, facts=None), _alive(file)
+    form, bare = form_of(manifest), replace(file, facts=None)
     return _faults(
         folder,
         file,
         lambda: verify(folder, open_part(folder, bare, form, 0, manifest.roots)),
-        lambda: read_rows(folder, file, manifest.roots, alive),
+        lambda: read_rows(folder, file, manifest.roots),
     )
 
 
@@ -224,7 +224,7 @@ def _rebuild(
     for file in manifest.files:
         if file.name in sound:
             files.append(sound[file.name])
-        elif rows := _without_torn_items(list(_salvage(folder, file.name, manifest)), file):
+        elif rows := _without_torn_items(list(_salvage(folder, file, manifest)), file):
             files.append(_write_rows(folder, f"{following:06d}", rows, file, manifest))
             following += 1
     kept = sum(_live(file) for file in files)
@@ -271,21 +271,20 @@ def _is_whole_item(segment: Segment) -> bool:
     return segment.start is None and segment.lines is None
 
 
-def _salvage(folder: Path, name: str, manifest: Manifest) -> Iterator[tuple[int, Salvaged]]:
+def _salvage(folder: Path, file: SegmentFile, manifest: Manifest) -> Iterator[tuple[int, Salvaged]]:
     """Yield each row of a damaged pair whose line and vector belong together, with its number.
 
     OSErrors pass through that do not say that a file is broken.
     """
     form = form_of(manifest)
     try:
-        with open_file(faiss_path(folder, name)) as file:
-            codes = memoryview(file.readall())[form.header_size :]
-        with open_file(sidecar_path(folder, name)) as file:
-            lines = file.readall().split(b"\n")
+        data = _read(faiss_path(folder, file.name), file.faiss)
+        lines = _read(sidecar_path(folder, file.name), file.sidecar).split(b"\n")
     except OSError as error:
         if error.errno not in _BROKEN:
             raise
         return
+    codes = memoryview(data)[form.header_size :]
     size = form.row_size
     rows = len(codes) // size
     row = 0  # the vector that the next line should belong to
@@ -300,6 +299,12 @@ def _salvage(folder: Path, name: str, manifest: Manifest) -> Iterator[tuple[int,
                     yield found, Salvaged(*said, code)
                     break
         row += 1
+
+
+def _read(path: Path, seal: Seal) -> bytes:
+    """Return a damaged file, of one that has grown beyond all measure only the beginning."""
+    with BufferedReader(open_file(path)) as source:
+        return source.read(2 * seal.size + MIB)
 
 
 def _write_rows(
@@ -317,12 +322,6 @@ def _write_rows(
 
 def _dead(file: SegmentFile) -> frozenset[int]:
     return frozenset(row for start, end in file.dead for row in range(start, end))
-
-
-def _alive(file: SegmentFile) -> NDArray[np.bool_]:
-    alive = np.ones(file.rows, np.bool_)
-    alive[list(_dead(file))] = False
-    return alive
 
 
 def _live(file: SegmentFile) -> int:

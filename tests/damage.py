@@ -1,12 +1,11 @@
 """Damage done to libraries, and a process that says of each what a user would meet.
 
-Run as a program: `damage.py FOLDER FORM SEED FLIPS CUTS`; it makes a library in FOLDER, breaks it in
-so many ways, one at a time, and prints a JSON object a line. What it is compared with is what the
-library said when it was sound.
+Run as a program: `damage.py FOLDER FORM SEED FLIPS CUTS`; it makes a library in FOLDER, breaks it
+in so many ways, one at a time, and prints a JSON object a line. What it is compared with is what
+the library said when it was sound.
 """
 
 import json
-import os
 import resource
 import shutil
 import sys
@@ -17,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from qvsearch import durable, segments
-from qvsearch.durable import write_file
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure, read_failures
 from qvsearch.filters import parse_filters
@@ -51,7 +49,7 @@ QUERIES = unit(3, 1000)
 
 
 def row(number):
-    """A photo, a second of a film, or a passage of a text; every third file is of the other root."""
+    """A photo, a second of a film, or a passage of a text; every third is of the other root."""
     metadata = Metadata(
         taken=(None, "no date", f"2001-0{number % 9 + 1}-15T12:00:00")[number % 3],
         camera=(None, "Canon EOS 5D", "Straße")[number % 3],
@@ -204,7 +202,7 @@ def put(folder, files):
 
 
 def outcome(folder, damage, sound, earlier):
-    """What a user meets: refused when opened or searched, or whether the answers are the sound ones.
+    """What a user meets: refused when opened or searched, or which answers.
 
     With what `check` finds, and every text that is shown.
     """
@@ -231,7 +229,7 @@ def outcome(folder, damage, sound, earlier):
 
 
 def sweep(folder, stored, seed, bits, lengths):
-    """Yield the outcome of each damage, of vectors verified at opening and, once more, of large ones."""
+    """Yield the outcome of each damage; where vectors are hurt, also as if they were large."""
     before = make(folder, stored)
     stranger = folder.with_name(f"{folder.name} stranger")
     make(stranger, Stored.INT8 if stored is Stored.FLOAT16 else Stored.FLOAT16)
@@ -250,6 +248,7 @@ def sweep(folder, stored, seed, bits, lengths):
 
 def say(record):
     sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
