@@ -227,8 +227,8 @@ def sweep(folder: Path, manifest: Manifest) -> None:
         return  # what is needed is not known
     for path in entries:
         temporary = path.name.startswith(".") and path.name.endswith(TEMPORARY)
-        segment = path.parent.name == SEGMENTS and path.suffix in _SUFFIXES
-        if temporary or (segment and path.stem not in kept):
+        ours = path.suffix in _SUFFIXES and _NAME.fullmatch(path.stem)
+        if temporary or (ours and path.parent.name == SEGMENTS and path.stem not in kept):
             remove_file(path)
 
 

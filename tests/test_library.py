@@ -342,6 +342,16 @@ def test_a_file_with_many_dead_rows_is_written_anew(library):
     assert content(again) == content(library) == expected(photos(26, 110), stored)
 
 
+def test_files_that_are_not_ours_are_left_alone(library):
+    (library.folder / "segments").mkdir()
+    others = ["notes.jsonl", "faces.faiss", "12.facts", "000001.txt", "000009.jsonl"]
+    for name in others:
+        (library.folder / "segments" / name).write_bytes(b"")
+    fill(library, 0, 5)
+    left = files(library)
+    assert others[:-1] == [name for name in others if name in left]
+
+
 def test_a_file_without_live_rows_goes(library):
     fill(library, 0, 10)
     library.remove(range(10))
