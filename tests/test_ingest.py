@@ -209,6 +209,15 @@ def test_touching_renaming_moving_and_copying_cost_no_embedding(bench):
     assert bench.index().unchanged == 14
 
 
+def test_a_copy_of_a_touched_file_costs_no_embedding_though_a_commit_lies_between(bench):
+    first, *_ = notes(bench.root, 3)
+    bench.index()
+    os.utime(first, ns=(0, 12_345))
+    shutil.copy(first, bench.root / "z copy.txt")
+    assert bench.index(commit_seconds=0).reused == 2
+    assert bench.embedder.embedded == []
+
+
 def test_moving_everything_is_no_loss(bench):
     notes(bench.root / "old", 30)
     bench.index()
