@@ -103,9 +103,11 @@ def open_file(location: Path | bytes) -> FileIO:
     # Non-blocking, because opening a FIFO that nobody writes to would wait for ever.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(location, flags)
-    # before it becomes a FileIO, which refuses a folder without naming or closing it
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):  # and FileIO would refuse a folder without naming or closing it
         os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(location))
         raise OSError(errno.EINVAL, "not a plain file", os.fspath(location))
     return FileIO(descriptor)
 

@@ -84,7 +84,7 @@ class Facts:
         """Raise ValueError unless these are facts of so many rows, below so many roots."""
         tables = {"place_roots", "place_ends", "place_paths", "camera_ends", "camera_texts"}
         shapes = {name: (rows,) for name in TYPES.keys() - tables} | {"points": (3, rows)}
-        files = len(self.place_ends)
+        files = self.place_ends.size
         shapes["place_roots"] = (files,)
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
@@ -95,7 +95,7 @@ class Facts:
             and _within(self.kinds, 0, len(_CODES))
             and _within(self.places, 0, files)
             and _within(self.place_roots, 0, roots)
-            and _within(self.cameras, -1, len(self.camera_ends))
+            and _within(self.cameras, -1, self.camera_ends.size)
         ):
             raise ValueError("its numbers stand for nothing")
         self.camera_names()

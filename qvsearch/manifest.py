@@ -208,8 +208,8 @@ def unreadable(folder: Path, error: OSError) -> QvsearchError:
     path = Path(os.fsdecode(error.filename))
     if isinstance(error, FileNotFoundError):
         return Damaged(path, "it is missing")
-    if error.errno == errno.EINVAL:  # as `open_file` says
-        return Damaged(path, f"it is {error.strerror}")
+    if error.errno in (errno.EINVAL, errno.EISDIR):  # as `open_file` says
+        return Damaged(path, "it is not a plain file")
     return QvsearchError(f"cannot read {path} of the library: {error.strerror}")
 
 

@@ -316,7 +316,7 @@ def test_a_folder_or_a_pipe_in_place_of_a_file_is_a_problem_that_costs_its_rows_
         make(path)
     open_files = len(os.listdir("/dev/fd"))
     assert check(library.folder) == [
-        Problem("segments/000002.faiss", "not a plain file"),
+        Problem("segments/000002.faiss", "Is a directory"),
         Problem("segments/000003.faiss", "not a plain file"),
     ]
     assert len(os.listdir("/dev/fd")) == open_files
