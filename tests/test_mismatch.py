@@ -44,7 +44,7 @@ def made(folder, stored=Stored.FLOAT16, **other):
     return library
 
 
-def asked(name, stored=None):
+def asked(name):
     """What a user says who means the library that `made` makes without other fields."""
     said = {
         "model": ["--model", "demo"],
