@@ -6,7 +6,7 @@ import orjson
 import pytest
 from faulty_disk import FaultyDisk
 
-from qvsearch import durable, segments
+from qvsearch import durable, manifest, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library, library_folder
@@ -504,6 +504,20 @@ def test_a_manifest_that_is_none_is_one_sentence(library, data):
     (library.folder / "manifest.json").write_bytes(data)
     with pytest.raises(QvsearchError, match=r"manifest\.json is damaged: .*check --repair"):
         Library.open(library.folder)
+
+
+@pytest.mark.parametrize("limit", ["LARGEST", "MOST_VALUES"])
+def test_a_manifest_too_large_to_be_read_is_not_written(library, monkeypatch, limit):
+    fill(library, 0, 5)
+    data = (library.folder / "manifest.json").read_bytes()
+    library.remove([1])  # which the manifest has to say as well
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, limit, len(data) if limit == "LARGEST" else data.count(b","))
+        with pytest.raises(QvsearchError, match="manifest of .* cannot be written: it"):
+            library.commit()
+    assert len(Library.open(library.folder)) == 5
+    library.commit()
+    assert len(Library.open(library.folder)) == 4
 
 
 def test_pipes_folders_and_giants_in_place_of_files_do_not_stop_it(library):
