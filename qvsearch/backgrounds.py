@@ -6,6 +6,7 @@ It knows vectors and the bank's file; which queries these are, and what follows,
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from qvsearch.durable import open_file, write_file
 from qvsearch.errors import QvsearchError
-from qvsearch.manifest import BankFile, Damaged, bank_path
+from qvsearch.manifest import BankFile, Damaged, bank_path, check_size, check_sum
 from qvsearch.sidecar import Background
 from qvsearch.stores.codes import Form, slices
 from qvsearch.stores.faiss import FaissStore, index_file
@@ -50,10 +51,12 @@ def new_bank(vectors: Vectors, dim: int) -> Bank:
 def open_bank(folder: Path, file: BankFile, dim: int) -> Bank:
     """Return a committed bank; raises Damaged, or OSError where it cannot be read."""
     path = bank_path(folder, file.name)
+    if not 0 < file.rows <= LARGEST_BANK:
+        raise Damaged(path, f"it has {file.rows} queries, and 1 to {LARGEST_BANK} are few")
     with open_file(path) as source:
-        data = source.readall()
-    if hashlib.sha256(data).hexdigest() != file.seal.sha256:
-        raise Damaged(path, "its sha256 is not the one that was written")
+        check_size(path, file.seal, os.fstat(source.fileno()).st_size)
+        data = source.read(_form(dim).header_size + LARGEST_BANK * _form(dim).row_size)
+    check_sum(path, file.seal, data)
     try:
         store = FaissStore.from_bytes(data, _form(dim), file.rows)
     except QvsearchError as error:

@@ -103,11 +103,14 @@ def open_file(location: Path | bytes) -> FileIO:
     """Open a plain file for reading; raises OSError for anything else, and never waits for it."""
     # Non-blocking, because opening a FIFO that nobody writes to would wait for ever.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = FileIO(os.open(location, flags))
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    descriptor = os.open(location, flags)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):  # and FileIO would refuse a folder without naming or closing it
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(location))
         raise OSError(errno.EINVAL, "not a plain file", os.fspath(location))
-    return file
+    return FileIO(descriptor)
 
 
 def content_hash(location: bytes, size: int) -> str:

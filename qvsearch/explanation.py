@@ -13,7 +13,7 @@ import numpy as np
 from qvsearch.calibrate import RowLevel
 from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.filters import hidden_by
-from qvsearch.fingerprint import Choice, query_embedder
+from qvsearch.fingerprint import own_embedder
 from qvsearch.firstpass import rank_all
 from qvsearch.hits import best_hits, best_rows
 from qvsearch.output import path_fields, present
@@ -87,7 +87,7 @@ def explain(
         parse_query(query) if isinstance(query, str) else query,
         os.path.abspath(os.fsencode(path)),
         options or SearchOptions(),
-        lambda: embedder or query_embedder(library.fingerprint, Choice()),
+        lambda: embedder or own_embedder(library),
     )
 
 

@@ -80,6 +80,26 @@ class Facts:
         """All of them by name, as TYPES has them."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
+    def check(self, rows: int, roots: int) -> None:
+        """Raise ValueError unless these are facts of so many rows, below so many roots."""
+        tables = {"place_roots", "place_ends", "place_paths", "camera_ends", "camera_texts"}
+        shapes = {name: (rows,) for name in TYPES.keys() - tables} | {"points": (3, rows)}
+        files = self.place_ends.size
+        shapes["place_roots"] = (files,)
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"it has not the {name} of each row")
+        if not (
+            is_ends(self.place_ends, self.place_paths.size)
+            and is_ends(self.camera_ends, self.camera_texts.size)
+            and _within(self.kinds, 0, len(_CODES))
+            and _within(self.places, 0, files)
+            and _within(self.place_roots, 0, roots)
+            and _within(self.cameras, -1, self.camera_ends.size)
+        ):
+            raise ValueError("its numbers stand for nothing")
+        self.camera_names()
+
     def paths(self) -> list[tuple[int, bytes]]:
         """Return the number of the root and the path of each file."""
         paths = _split(self.place_paths, self.place_ends)
@@ -88,6 +108,16 @@ class Facts:
     def camera_names(self) -> list[str]:
         """Return what `cameras` are numbers of."""
         return [text.decode() for text in _split(self.camera_texts, self.camera_ends)]
+
+
+def is_ends(ends: NDArray[np.int64], size: int) -> bool:
+    """Whether these may be where the pieces of so many bytes end."""
+    edges = np.concatenate([[0], ends]) if ends.ndim == 1 else np.array([-1])
+    return bool(edges[0] == 0 and edges[-1] == size and (np.diff(edges) >= 0).all())
+
+
+def _within(numbers: NDArray[Any], least: int, end: int) -> bool:
+    return not numbers.size or bool(numbers.min() >= least and numbers.max() < end)
 
 
 def facts_of(segments: Sequence[Segment], roots: Sequence[bytes | None]) -> Facts:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
 
 import orjson
@@ -13,6 +16,8 @@ from qvsearch.errors import QvsearchError
 from qvsearch.fields import number_field, path_field, read_path, text_field
 
 FAILURES = "failed.jsonl"
+LARGEST = 256 * 1024 * 1024  # bytes of the list; a million files take as many
+_LARGEST_LINE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +38,20 @@ def write_failures(folder: Path, failures: Iterable[Failure]) -> None:
 
 def read_failures(folder: Path) -> list[Failure]:
     """Return a library's list; a broken line is passed over, its file is just tried again."""
+    path = folder / FAILURES
     try:
-        with open_file(folder / FAILURES) as file:
-            lines = file.readall().split(b"\n")
+        with BufferedReader(open_file(path)) as file:
+            if os.fstat(file.fileno()).st_size > LARGEST:
+                raise QvsearchError(
+                    f"{path} is larger than {LARGEST:,} bytes; delete it, and the files it lists"
+                    " are tried again"
+                )
+            lines = iter(partial(file.readline, _LARGEST_LINE), b"")
+            return [failure for failure in map(_decode, lines) if failure is not None]
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise QvsearchError(f"cannot read {folder / FAILURES}: {error.strerror}") from error
-    return [failure for failure in map(_decode, lines) if failure is not None]
+        raise QvsearchError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _encode(failure: Failure) -> bytes:

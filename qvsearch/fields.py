@@ -15,13 +15,17 @@ def path_field(path: bytes) -> dict[str, str]:
 
 
 def read_path(record: dict[str, Any]) -> bytes:
-    """Return the path of a JSON record; raises ValueError where it has none."""
+    """Return the path of a JSON record; raises ValueError where it has none that can be."""
     match record:
-        case {"path": str(path)}:
-            return path.encode()
+        case {"path": str(text)}:
+            path = text.encode()
         case {"path_b64": str(coded)}:
-            return base64.b64decode(coded, validate=True)
-    raise ValueError("no path")
+            path = base64.b64decode(coded, validate=True)
+        case _:
+            raise ValueError("no path")
+    if b"\0" in path:
+        raise ValueError("no file can have this path")
+    return path
 
 
 def number_field(number: int) -> int | str:

@@ -29,7 +29,7 @@ from qvsearch.models.weights import (
     resolve,
     role_of,
 )
-from qvsearch.prompt import PROMPT_LAYOUT
+from qvsearch.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.types import Detail, Dtype, Fingerprint, Hub, Precision, Stored, VideoMode
 
 if TYPE_CHECKING:
@@ -67,16 +67,23 @@ def open_library(folder: Path, choice: Choice) -> Library:
                 f"the library {folder} was made with {option} {kept}, not {asked};"
                 " leave the option out, or name another --library"
             )
+    check_version(library)
+    return library
+
+
+def check_version(library: Library) -> None:
+    """Raise QvsearchError for a library whose vectors this version of qvsearch cannot make."""
+    made = library.fingerprint
     for what, kept, now in (
+        ("instruction", repr(made.instruction), repr(DOCUMENT_INSTRUCTION)),
         ("prompt layout", made.prompt_layout, PROMPT_LAYOUT),
         ("preprocessing", made.preprocessing, PREPROCESSING),
     ):
         if kept != now:
             raise QvsearchError(
-                f"the library {folder} was made with {what} {kept}, this qvsearch has {now};"
-                " index into a new --library"
+                f"the library {library.folder} was made with {what} {kept}, this qvsearch has"
+                f" {now}; index into a new --library"
             )
-    return library
 
 
 def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Library:
@@ -195,6 +202,12 @@ def query_embedder(
     return CachedEmbedder(
         lambda: load_embedder(made, choice, cold), made.dim, decides, choice.device, choice.dtype
     )
+
+
+def own_embedder(library: Library) -> Embedder:
+    """Return what embeds queries of a library; raises QvsearchError for one of another version."""
+    check_version(library)
+    return query_embedder(library.fingerprint, Choice())
 
 
 def load_embedder(

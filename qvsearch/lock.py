@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from qvsearch.durable import remove_file, write_file
+from qvsearch.durable import open_file, remove_file, write_file
 from qvsearch.errors import LibraryLocked, QvsearchError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ LOCK = "lock"
 HOLDER = "lock.json"  # apart from the lock itself, which others may not read everywhere
 HOLDER_WAIT = 0.5  # seconds: a holder writes its name a moment after it has the lock
 HOLDER_POLL = 0.01
+_LARGEST_HOLDER = 4096  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,9 @@ def _locked(folder: Path) -> str:
 
 def _read_holder(path: Path) -> Holder | None:
     try:
-        match orjson.loads(path.read_bytes()):
+        with open_file(path) as file:
+            data = file.read(_LARGEST_HOLDER)
+        match orjson.loads(data):
             case {"pid": int(pid), "host": str(host), "since": str(since)}:
                 return Holder(pid, host, since)
     except (OSError, ValueError):

@@ -6,6 +6,7 @@ itself, and a copy lies beside it for the day when it is damaged.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -27,7 +28,10 @@ COPY = "manifest.json.bak"
 SEGMENTS = "segments"
 _SUFFIXES = {".faiss", ".jsonl", ".facts", ".bank"}
 LARGEST_DIM = 1 << 16
-LARGEST = 256 * 1024 * 1024  # bytes of a manifest; ten thousand segment files take a few
+LARGEST = 24 * 1024 * 1024  # bytes of a manifest; ten thousand segment files take a few
+MOST_VALUES = 2_000_000  # in a manifest: numbers, texts, lists; a million removed rows take these
+LARGEST_COUNT = 10**17  # of rows, files and commits
+LEAST_LINE, LARGEST_LINE = 64, 1 << 20  # bytes of a row in a sidecar
 T = TypeVar("T")
 _NAME = re.compile(r"[0-9]{6,18}")
 
@@ -141,6 +145,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     The copy comes first, so that nothing can fail once the manifest is in place.
     """
     data = manifest.to_bytes()
+    if objection := _too_large(data):
+        raise QvsearchError(f"the manifest of {folder} cannot be written: {objection}")
     write_file(folder / COPY, data)
     write_file(folder / MANIFEST, data)
 
@@ -151,9 +157,9 @@ def read_manifest(path: Path) -> Manifest:
     FileNotFoundError and other OSErrors pass through.
     """
     with open_file(path) as file:
-        if os.fstat(file.fileno()).st_size > LARGEST:
-            raise Damaged(path, f"it is larger than {LARGEST:,} bytes")
-        data = file.readall()
+        data = file.read(LARGEST + 1)
+    if objection := _too_large(data):
+        raise Damaged(path, objection)
     try:
         record = orjson.loads(data)
     except ValueError as error:
@@ -168,9 +174,9 @@ def read_manifest(path: Path) -> Manifest:
             del record["sha256"]
         case _:
             raise Damaged(path, "it is not the manifest of a library")
-    if checksum != _checksum(record):
-        raise Damaged(path, "its checksum does not fit its content")
     try:
+        if checksum != _checksum(record):
+            raise Damaged(path, "its checksum does not fit its content")
         return _parse(record)
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(path, f"it is not what qvsearch writes ({error})") from error
@@ -197,9 +203,14 @@ def read_committed(folder: Path) -> Manifest:
 
 def unreadable(folder: Path, error: OSError) -> QvsearchError:
     """Return the error to raise where a library's file cannot be read."""
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return Damaged(Path(os.fsdecode(error.filename)), "it is missing")
-    return QvsearchError(f"cannot read the library {folder}: {error.strerror}")
+    if not error.filename:
+        return QvsearchError(f"cannot read the library {folder}: {error.strerror}")
+    path = Path(os.fsdecode(error.filename))
+    if isinstance(error, FileNotFoundError):
+        return Damaged(path, "it is missing")
+    if error.errno in (errno.EINVAL, errno.EISDIR):  # as `open_file` says
+        return Damaged(path, "it is not a plain file")
+    return QvsearchError(f"cannot read {path} of the library: {error.strerror}")
 
 
 def sweep(folder: Path, manifest: Manifest) -> None:
@@ -216,8 +227,8 @@ def sweep(folder: Path, manifest: Manifest) -> None:
         return  # what is needed is not known
     for path in entries:
         temporary = path.name.startswith(".") and path.name.endswith(TEMPORARY)
-        segment = path.parent.name == SEGMENTS and path.suffix in _SUFFIXES
-        if temporary or (segment and path.stem not in kept):
+        ours = path.suffix in _SUFFIXES and _NAME.fullmatch(path.stem)
+        if temporary or (ours and path.parent.name == SEGMENTS and path.stem not in kept):
             remove_file(path)
 
 
@@ -225,6 +236,15 @@ def _names(manifest: Manifest) -> set[str]:
     """Return what the files are called that a state refers to."""
     bank = set() if manifest.bank is None else {manifest.bank.name}
     return bank | {file.name for file in manifest.files}
+
+
+def _too_large(data: bytes) -> str | None:
+    """Return what is too much in a manifest, whose reading takes many times its size in memory."""
+    if len(data) > LARGEST:
+        return f"it is larger than {LARGEST:,} bytes"
+    if data.count(b",") > MOST_VALUES:
+        return f"it holds more than {MOST_VALUES:,} values"
+    return None
 
 
 def _checksum(record: dict[str, Any]) -> str:
@@ -236,18 +256,19 @@ def _parse(record: dict[str, Any]) -> Manifest:
     store = Stored(record.get("store", Stored.FLOAT16))
     if _need(record, "format", int) != FORMATS[store]:
         raise ValueError(f"format is {record['format']}")
-    files = tuple(_parse_file(file) for file in _need(record, "segments", list))
-    following = _need(record, "next", int)
+    fingerprint = _parse_fingerprint(_need(record, "fingerprint", dict))
+    files = tuple(_parse_file(file, fingerprint.dim) for file in _need(record, "segments", list))
+    following = _need_count(record, "next")
     bank = None if record.get("bank") is None else _parse_bank(_need(record, "bank", dict))
     names = [int(file.name) for file in files] + ([] if bank is None else [int(bank.name)])
     if len(set(names)) < len(names) or any(name >= following for name in names):
         raise ValueError("segment names are used twice")
     return Manifest(
-        _parse_fingerprint(_need(record, "fingerprint", dict)),
+        fingerprint,
         tuple(None if root is None else read_path(root) for root in _need(record, "roots", list)),
         files,
         following,
-        _need(record, "generation", int),
+        _need_count(record, "generation"),
         bank,
         store,
     )
@@ -270,14 +291,17 @@ def _parse_fingerprint(record: dict[str, Any]) -> Fingerprint:
     )
 
 
-def _parse_file(record: dict[str, Any]) -> SegmentFile:
+def _parse_file(record: dict[str, Any], dim: int) -> SegmentFile:
     name = _parse_name(record)
-    rows = _need(record, "rows", int)
+    rows = _need_count(record, "rows")
     dead = tuple((int(start), int(end)) for start, end in _need(record, "dead", list))
     edges = [0, *(edge for pair in dead for edge in pair), rows]
     if edges != sorted(edges):
         raise ValueError(f"removed rows of {name} are not among its {rows}")
     faiss, sidecar = _parse_seal(record["faiss"]), _parse_seal(record["sidecar"])
+    # Memory is taken for so many rows, and files are read of such sizes, once the sizes fit.
+    if not (rows * dim <= faiss.size and rows * LEAST_LINE <= sidecar.size <= rows * LARGEST_LINE):
+        raise ValueError(f"the files of {name} are not of {rows} rows")
     bank = None if record.get("bank") is None else _need(record, "bank", str)
     facts = None if record.get("facts") is None else _parse_seal(_need(record, "facts", dict))
     return SegmentFile(name, rows, faiss, sidecar, dead, bank, facts)
@@ -285,7 +309,7 @@ def _parse_file(record: dict[str, Any]) -> SegmentFile:
 
 def _parse_bank(record: dict[str, Any]) -> BankFile:
     seal = _parse_seal(_need(record, "seal", dict))
-    return BankFile(_parse_name(record), _need(record, "rows", int), seal)
+    return BankFile(_parse_name(record), _need_count(record, "rows"), seal)
 
 
 def _parse_name(record: dict[str, Any]) -> str:
@@ -298,6 +322,13 @@ def _parse_name(record: dict[str, Any]) -> str:
 
 def _parse_seal(record: dict[str, Any]) -> Seal:
     return Seal(_need(record, "size", int), _need(record, "sha256", str))
+
+
+def _need_count(record: dict[str, Any], key: str) -> int:
+    value = _need(record, key, int)
+    if not 0 <= value < LARGEST_COUNT:
+        raise ValueError(f"{key} is {value}")
+    return value
 
 
 def _need(record: dict[str, Any], key: str, kind: type[T]) -> T:

@@ -6,8 +6,11 @@ What is lost is embedded again by the next `qvsearch index`, because its rows ar
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.backgrounds import as_array, open_bank
-from qvsearch.durable import make_folder, move_file, open_file
+from qvsearch.durable import MIB, make_folder, move_file, open_file
 from qvsearch.errors import QvsearchError
 from qvsearch.lock import WriterLock
 from qvsearch.manifest import (
@@ -33,6 +36,7 @@ from qvsearch.manifest import (
     read_manifest,
     sidecar_path,
     sweep,
+    unreadable,
     write_manifest,
 )
 from qvsearch.rows import form_of
@@ -50,11 +54,12 @@ from qvsearch.sidecar import Background, salvage_row
 from qvsearch.stores.faiss import FaissStore
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from qvsearch.durable import Seal
     from qvsearch.types import Segment
 
 QUARANTINE = "quarantine"
+# What the system says of a file that is not there or broken; all else may be over in a moment.
+_BROKEN = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EIO}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,35 +110,42 @@ def check(folder: str | Path) -> list[Problem]:
 def repair(folder: str | Path) -> Repair:
     """Keep every sound row of a library and drop the rest, in one commit.
 
-    Damaged files are moved to the library's folder `quarantine`. Raises QvsearchError where the
-    manifest and its copy are both damaged.
+    Damaged files are moved to the library's folder `quarantine`. Raises QvsearchError, and nothing
+    is changed, where the manifest and its copy are both damaged, or where a damaged file cannot be
+    read for another reason than that.
     """
     folder = Path(folder).expanduser().absolute()
     _manifest(folder)  # before there is a lock file in what may be no library
     with WriterLock(folder).held():
-        manifest, problems = _manifest(folder)
-        if manifest is None:
-            raise QvsearchError(
-                f"{folder / MANIFEST} and its copy are both damaged, so that nobody knows which"
-                " model made the vectors; index again into another --library"
-            )
-        faults = _examine_bank(folder, manifest)
+        try:
+            return _repaired(folder)
+        except OSError as error:
+            raise unreadable(folder, error) from error
+
+
+def _repaired(folder: Path) -> Repair:
+    """Do what `repair` does, the lock held; OSErrors pass through."""
+    manifest, problems = _manifest(folder)
+    if manifest is None:
+        raise QvsearchError(
+            f"{folder / MANIFEST} and its copy are both damaged, so that nobody knows which"
+            " model made the vectors; index again into another --library"
+        )
+    faults = _examine_bank(folder, manifest)
+    bank = None if faults else manifest.bank
+    problems += faults
+    sound: dict[str, SegmentFile] = {}
+    for file in manifest.files:
+        faults = _examine(folder, file, manifest)
+        if not faults:
+            faults = _examine_facts(folder, file, manifest)
+            sound[file.name] = file
+            if faults:
+                sound[file.name] = write_facts(folder, file, form_of(manifest), manifest.roots)
         problems += faults
-        bank = None if faults else manifest.bank
-        form = form_of(manifest)
-        sound: dict[str, SegmentFile] = {}
-        for file in manifest.files:
-            faults = _examine(folder, file, manifest)
-            problems += faults
-            if not faults:
-                faults = _examine_facts(folder, file, manifest)
-                problems += faults
-                sound[file.name] = file
-                if faults:
-                    sound[file.name] = write_facts(folder, file, form, manifest.roots)
-        if not problems:
-            return Repair((), sum(_live(file) for file in sound.values()), 0)
-        return _rebuild(folder, manifest, bank, sound, problems)
+    if not problems:
+        return Repair((), sum(_live(file) for file in sound.values()), 0)
+    return _rebuild(folder, manifest, bank, sound, problems)
 
 
 def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
@@ -153,12 +165,12 @@ def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
 
 def _examine(folder: Path, file: SegmentFile, manifest: Manifest) -> list[Problem]:
     """Return what is wrong with a pair of files."""
-    form, bare, alive = form_of(manifest), replace(file, facts=None), _alive(file)
+    form, bare = form_of(manifest), replace(file, facts=None)
     return _faults(
         folder,
         file,
         lambda: verify(folder, open_part(folder, bare, form, 0, manifest.roots)),
-        lambda: read_rows(folder, file, manifest.roots, alive),
+        lambda: read_rows(folder, file, manifest.roots),
     )
 
 
@@ -176,8 +188,8 @@ def _faults(folder: Path, file: SegmentFile, *reads: Callable[[], object]) -> li
         except Damaged as error:
             problems.append(_problem(folder, error))
         except OSError as error:
-            reason = error.strerror or str(error)
-            problems.append(Problem(f"{SEGMENTS}/{Path(error.filename or file.name).name}", reason))
+            name = Path(os.fsdecode(error.filename or file.name)).name
+            problems.append(Problem(f"{SEGMENTS}/{name}", error.strerror or str(error)))
     return problems
 
 
@@ -212,7 +224,7 @@ def _rebuild(
     for file in manifest.files:
         if file.name in sound:
             files.append(sound[file.name])
-        elif rows := _without_torn_items(list(_salvage(folder, file.name, manifest)), file):
+        elif rows := _without_torn_items(list(_salvage(folder, file, manifest)), file):
             files.append(_write_rows(folder, f"{following:06d}", rows, file, manifest))
             following += 1
     kept = sum(_live(file) for file in files)
@@ -259,16 +271,20 @@ def _is_whole_item(segment: Segment) -> bool:
     return segment.start is None and segment.lines is None
 
 
-def _salvage(folder: Path, name: str, manifest: Manifest) -> Iterator[tuple[int, Salvaged]]:
-    """Yield each row of a damaged pair whose line and vector belong together, with its number."""
+def _salvage(folder: Path, file: SegmentFile, manifest: Manifest) -> Iterator[tuple[int, Salvaged]]:
+    """Yield each row of a damaged pair whose line and vector belong together, with its number.
+
+    OSErrors pass through that do not say that a file is broken.
+    """
     form = form_of(manifest)
     try:
-        with open_file(faiss_path(folder, name)) as file:
-            codes = memoryview(file.readall())[form.header_size :]
-        with open_file(sidecar_path(folder, name)) as file:
-            lines = file.readall().split(b"\n")
-    except OSError:
+        data = _read(faiss_path(folder, file.name), file.faiss)
+        lines = _read(sidecar_path(folder, file.name), file.sidecar).split(b"\n")
+    except OSError as error:
+        if error.errno not in _BROKEN:
+            raise
         return
+    codes = memoryview(data)[form.header_size :]
     size = form.row_size
     rows = len(codes) // size
     row = 0  # the vector that the next line should belong to
@@ -283,6 +299,12 @@ def _salvage(folder: Path, name: str, manifest: Manifest) -> Iterator[tuple[int,
                     yield found, Salvaged(*said, code)
                     break
         row += 1
+
+
+def _read(path: Path, seal: Seal) -> bytes:
+    """Return a damaged file, of one that has grown beyond all measure only the beginning."""
+    with BufferedReader(open_file(path)) as source:
+        return source.read(2 * seal.size + MIB)
 
 
 def _write_rows(
@@ -300,12 +322,6 @@ def _write_rows(
 
 def _dead(file: SegmentFile) -> frozenset[int]:
     return frozenset(row for start, end in file.dead for row in range(start, end))
-
-
-def _alive(file: SegmentFile) -> NDArray[np.bool_]:
-    alive = np.ones(file.rows, np.bool_)
-    alive[list(_dead(file))] = False
-    return alive
 
 
 def _live(file: SegmentFile) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters
-from qvsearch.fingerprint import Choice, query_embedder
+from qvsearch.fingerprint import own_embedder
 from qvsearch.firstpass import is_large, rank_all, rank_best
 from qvsearch.hits import best_hits
 from qvsearch.ranking import ask
@@ -74,7 +74,7 @@ def search(
         library,
         parse_query(query) if isinstance(query, str) else query,
         options or SearchOptions(),
-        lambda: embedder or query_embedder(library.fingerprint, Choice()),
+        lambda: embedder or own_embedder(library),
         None if reranker is None else lambda: reranker,
     )
 

@@ -114,7 +114,7 @@ class Rows:
             self.segments.add_file(alive, part.lines)
             self._parts.append(with_backgrounds(part, part.backgrounds, self._bank))
         elif part.file is not None:
-            segments, found = read_rows(self.folder, part.file, roots, alive)
+            segments, found = read_rows(self.folder, part.file, roots)
             self.segments.add_file(alive, segments)
             backgrounds = part.backgrounds
             backgrounds[alive] = as_array(found)

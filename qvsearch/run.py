@@ -256,9 +256,11 @@ class Run:
             self._fail(Skipped(location, str(error)), item)
             return
         rows = list(islice(reversed(library.segments), len(segments)))[::-1]
-        if not self._sources.get(content_of(segments[0])):  # a copy of a copy is not needed
+        known = location in self._rows_of_place
+        # a copy of a copy is not needed, unless the first one dies now
+        if known or not self._sources.get(content_of(segments[0])):
             self._add_source(rows)
-        if location in self._rows_of_place:
+        if known:
             self._dying += self._rows_of_place[location]
         elif state == "reused":
             self._moved.add(content_of(segments[0]))

@@ -20,7 +20,7 @@ from qvsearch.backgrounds import Bank, as_array, as_lines, measure
 from qvsearch.catalogue import Lines
 from qvsearch.durable import MIB, open_file, write_file
 from qvsearch.errors import QvsearchError
-from qvsearch.facts import Facts, facts_of
+from qvsearch.facts import Facts, facts_of, is_ends
 from qvsearch.manifest import (
     Damaged,
     SegmentFile,
@@ -39,6 +39,7 @@ from qvsearch.stores.signs import Signs, signs_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qvsearch.durable import Seal
     from qvsearch.types import Segment, Vectors
 
 FACTS_FROM = 1000  # rows of a file: fewer lines are read as fast as one file more
@@ -102,8 +103,7 @@ def open_part(
     Raises Damaged where they are not what was written, OSError where they cannot be read.
     """
     path = faiss_path(folder, file.name)
-    data = _map(path)
-    check_size(path, file.faiss, data.nbytes)
+    data = _map(path, file.faiss)
     try:
         store = FaissStore.from_bytes(data, form, file.rows)
     except QvsearchError as error:
@@ -123,29 +123,42 @@ def with_facts(folder: Path, part: Part, roots: Sequence[bytes | None]) -> Part:
     if file is None or file.facts is None:
         return part
     path, beside = facts_path(folder, file.name), sidecar_path(folder, file.name)
-    data, lines = _map(path), _map(beside)
-    check_size(path, file.facts, data.nbytes)
+    data, lines = _map(path, file.facts), _map(beside, file.sidecar)
     check_sum(path, file.facts, data)
-    check_size(beside, file.sidecar, lines.nbytes)
+    form = part.store.form
     try:
-        arrays = unpack(data, _file_types(part.store.form))
+        arrays = unpack(data, _file_types(form))
+        _check_arrays(arrays, file)
+        ends, backgrounds = arrays.pop("ends"), arrays.pop("backgrounds")
+        norms = arrays.pop("norms") if form.scaled else None
+        known = Signs(**{name: arrays.pop(name) for name in signs.TYPES})
+        known.check(file.rows, form.dim)
+        found = Facts(**arrays)
+        found.check(file.rows, len(roots))
     except ValueError as error:
         raise Damaged(path, str(error)) from error
-    if part.store.form.scaled:
-        norms = arrays.pop("norms")
-        if len(norms) != file.rows or not (norms > 0).all():
-            raise Damaged(path, "it has not the length of each vector")
+    if norms is not None:
         part.store.know_norms(norms)
-    ends, backgrounds = arrays.pop("ends"), arrays.pop("backgrounds")
-    known = Signs(**{name: arrays.pop(name) for name in signs.TYPES})
     return replace(
         part,
         backgrounds=backgrounds,
         bank=file.bank,
-        facts=Facts(**arrays),
+        facts=found,
         signs=known,
         lines=Lines(beside, file.sidecar, lines, ends, part.store.codes, roots),
     )
+
+
+def _check_arrays(arrays: Mapping[str, NDArray[Any]], file: SegmentFile) -> None:
+    """Raise ValueError unless ends, backgrounds and lengths are of the rows of a file."""
+    ends = arrays["ends"]
+    if not is_ends(ends, file.sidecar.size) or len(ends) != file.rows:
+        raise ValueError("it has not the end of each line")
+    if arrays["backgrounds"].shape != (file.rows, 2):
+        raise ValueError("it has not the background of each row")
+    norms = arrays.get("norms", np.ones(file.rows, np.float32))
+    if norms.shape != (file.rows,) or not ((norms > 0) & (norms < np.inf)).all():
+        raise ValueError("it has not the length of each vector")
 
 
 def lacks_facts(part: Part) -> bool:
@@ -166,10 +179,14 @@ def write_facts(
 
 
 def read_rows(
-    folder: Path, file: SegmentFile, roots: Sequence[bytes | None], alive: NDArray[np.bool_]
+    folder: Path, file: SegmentFile, roots: Sequence[bytes | None]
 ) -> tuple[list[Segment], list[Background]]:
-    """Return what a sidecar says of each row that is alive; raises as `open_part` does."""
-    return _decode(folder, file, read_sidecar(folder, file), roots, alive.tolist())
+    """Return what a sidecar says of each row that is not removed; raises as `open_part` does."""
+    data = read_sidecar(folder, file)
+    alive = np.ones(file.rows, np.bool_)
+    for start, end in file.dead:
+        alive[start:end] = False
+    return _decode(folder, file, data, roots, alive.tolist())
 
 
 def read_sidecar(folder: Path, file: SegmentFile) -> bytes:
@@ -204,7 +221,7 @@ def verify(folder: Path, part: Part) -> None:
     """Compare a part's vectors with their checksum if nobody has; raises Damaged."""
     if part.file is not None and not part.verified:
         path = faiss_path(folder, part.file.name)
-        check_sum(path, part.file.faiss, _map(path))
+        check_sum(path, part.file.faiss, _map(path, part.file.faiss))
 
 
 def merge_plan(parts: Iterable[Part]) -> list[list[Part]]:
@@ -250,7 +267,8 @@ def write_part(
     file = write_pair(folder, name, group, segments, roots)
     numbers = np.concatenate([part.numbers[part.store.alive] for part in group])
     backgrounds = _backgrounds(group, file.bank)
-    store = FaissStore.from_bytes(_map(faiss_path(folder, name)), group[0].store.form, file.rows)
+    data = _map(faiss_path(folder, name), file.faiss)
+    store = FaissStore.from_bytes(data, group[0].store.form, file.rows)
     return with_facts(folder, Part(store, numbers, backgrounds, file.bank, file), roots)
 
 
@@ -303,7 +321,8 @@ def _write_facts(
     backgrounds: Vectors,
 ) -> SegmentFile:
     """Write what is known of a pair's rows, with the signs of its vectors, and seal it."""
-    store = FaissStore.from_bytes(_map(faiss_path(folder, file.name)), form, file.rows)
+    data = _map(faiss_path(folder, file.name), file.faiss)
+    store = FaissStore.from_bytes(data, form, file.rows)
     arrays = found.arrays | signs_of(store).arrays | {"ends": ends, "backgrounds": backgrounds}
     arrays["norms"] = store.norms
     types = _file_types(form)
@@ -334,9 +353,14 @@ def _tier(group: Sequence[Part]) -> int:
     return sum(size >= limit for limit in TIERS)
 
 
-def _map(path: Path) -> memoryview:
-    """Return a file's bytes without reading them; they stay when a commit deletes the file."""
+def _map(path: Path, seal: Seal) -> memoryview:
+    """Return a file's bytes without reading them; they stay when a commit deletes the file.
+
+    Raises Damaged where they are not as many as were written.
+    """
     with open_file(path) as source:
-        if os.fstat(source.fileno()).st_size == 0:
+        size = os.fstat(source.fileno()).st_size
+        check_size(path, seal, size)
+        if size == 0:
             return memoryview(b"")
         return memoryview(mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ))

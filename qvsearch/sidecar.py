@@ -32,6 +32,7 @@ _METADATA: dict[str, set[type]] = {  # each field with the types that it may hav
     "page": {bool, type(None)},
 }
 _CHECK = b',"crc":'
+_LARGEST_COSINE = 2  # beyond any rounding
 
 # Mean and standard deviation of a row's cosines with the library's bank; None where not known.
 Background: TypeAlias = tuple[float, float] | None
@@ -143,6 +144,9 @@ def _decode_row(
         raise ValueError(f"no row of a sidecar ({error!r})") from error
     if (
         root is None
+        or type(record["root"]) is not int
+        or record["root"] < 0
+        or b"\0" in path
         or type(item.size) is not int
         or type(segment.content_hash) is not str
         or type(segment.start) not in _NUMBER
@@ -150,7 +154,8 @@ def _decode_row(
         or type(segment.snippet) not in _STRING
         or type(segment.width) not in _WHOLE
         or type(segment.height) not in _WHOLE
-        or (lines is not None and {type(line) for line in lines} != {int})
+        or (lines is not None and [type(line) for line in lines] != [int, int])
+        or (segment.dhash is not None and not 0 <= segment.dhash < 1 << 64)
     ):
         raise ValueError("a field of a row has the wrong type, or its root is removed")
     return segment
@@ -169,7 +174,12 @@ def _decode_background(record: dict[str, Any]) -> Background:
     found = record.get("background")
     if found is None:
         return None
-    if type(found) is not list or len(found) != 2 or not {type(each) for each in found} <= _REAL:
+    if (
+        type(found) is not list
+        or len(found) != 2
+        or not {type(each) for each in found} <= _REAL
+        or max(map(abs, found)) > _LARGEST_COSINE
+    ):
         raise ValueError("a row's background is not two numbers")
     return found[0], found[1]
 

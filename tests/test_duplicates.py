@@ -22,7 +22,9 @@ from qvsearch.sameness import Reason, traits
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment
 
 DIM = 8
-FINGERPRINT = Fingerprint("some/model", "abc123", DIM, Detail.LOW, "Represent.", 1, 1)
+FINGERPRINT = Fingerprint(
+    "some/model", "abc123", DIM, Detail.LOW, "Represent the user's input.", 1, 1
+)
 
 HASH = 0xF0E1_D2C3_B4A5_9687  # half of its bits are ones
 SHOT = Metadata(taken="2024-05-01T10:00:00", camera="Pixel 8")

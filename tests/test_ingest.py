@@ -19,6 +19,7 @@ from PIL import Image
 
 from qvsearch import ingest, media
 from qvsearch.batches import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
+from qvsearch.durable import content_hash
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
 from qvsearch.library import Library
@@ -210,6 +211,15 @@ def test_touching_renaming_moving_and_copying_cost_no_embedding(bench):
     assert {"000.txt", "renamed.txt", "sub/moved.md", "003.txt", "copy.txt"} <= names
     assert not {"001.txt", "002.txt"} & names
     assert bench.index().unchanged == 14
+
+
+def test_a_copy_of_a_touched_file_costs_no_embedding_though_a_commit_lies_between(bench):
+    first, *_ = notes(bench.root, 3)
+    bench.index()
+    os.utime(first, ns=(0, 12_345))
+    shutil.copy(first, bench.root / "z copy.txt")
+    assert bench.index(commit_seconds=0).reused == 2
+    assert bench.embedder.embedded == []
 
 
 def test_moving_everything_is_no_loss(bench):
@@ -966,3 +976,53 @@ def test_items_follow_a_touched_file(bench):
     (segment,) = bench.open().segments.values()
     assert segment.item.mtime_ns == path.stat().st_mtime_ns == -5_000_000_001
     assert segment == replace(segment, item=segment.item)
+
+
+def test_what_does_not_change_leaves_the_manifest_byte_for_byte(bench):
+    notes(bench.root, 5)
+    note(bench.root / "empty.txt", "")
+    bench.index()
+    bench.index()  # the empty one fails a second time
+    kept = {path: path.read_bytes() for path in bench.library_folder.rglob("*") if path.is_file()}
+    assert len(kept) > 4
+    bench.index()
+    after = {path: path.read_bytes() for path in bench.library_folder.rglob("*") if path.is_file()}
+    assert after == kept
+    for path in bench.root.iterdir():
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+    assert bench.index().reused == 5
+    assert bench.embedder.embedded == []
+
+
+def test_a_thousand_renamed_files_cost_no_embedding_nor_a_model(bench):
+    """Filled without decoding; then only what the files are called is new."""
+    paths = notes(bench.root / "old", 1000)
+    vectors, segments = [], []
+    for path in paths:
+        content = path.read_bytes()
+        status = path.stat()
+        item = Item(
+            os.fsencode(bench.root),
+            os.fsencode(path.relative_to(bench.root)),
+            Kind.TEXT,
+            len(content),
+            status.st_mtime_ns,
+        )
+        segments.append(Segment(item, content_hash(item.location, item.size), lines=(1, 1)))
+        vectors.append(hash_vector(EmbedInput(text=content.decode().strip())))
+    library = bench.open()
+    library.add_root(os.fsencode(bench.root))
+    library.set_bank(np.stack(vectors[:3]))
+    library.add(segments, np.stack(vectors))
+    library.commit()
+    assert bench.index().unchanged == 1000
+    (bench.root / "new").mkdir()
+    for path in paths:
+        path.rename(bench.root / "new" / f"moved {path.name}")
+    summary = bench.index()
+    assert (summary.reused, summary.removed, summary.kept) == (1000, 1000, ())
+    assert (bench.embedder.embedded, bench.embedder.loads) == ([], 0)
+    assert {row[0]: row[2] for (row,) in bench.rows().values()} == {
+        segment.content_hash: vector.astype(np.float16).astype(np.float32).tobytes()
+        for segment, vector in zip(segments, vectors, strict=True)
+    }

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from faulty_disk import FaultyDisk
 
-from qvsearch import durable, segments
+from qvsearch import durable, manifest, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library, library_folder
@@ -342,6 +342,16 @@ def test_a_file_with_many_dead_rows_is_written_anew(library):
     assert content(again) == content(library) == expected(photos(26, 110), stored)
 
 
+def test_files_that_are_not_ours_are_left_alone(library):
+    (library.folder / "segments").mkdir()
+    others = ["notes.jsonl", "faces.faiss", "12.facts", "000001.txt", "000009.jsonl"]
+    for name in others:
+        (library.folder / "segments" / name).write_bytes(b"")
+    fill(library, 0, 5)
+    left = files(library)
+    assert others[:-1] == [name for name in others if name in left]
+
+
 def test_a_file_without_live_rows_goes(library):
     fill(library, 0, 10)
     library.remove(range(10))
@@ -496,6 +506,20 @@ def test_a_manifest_that_is_none_is_one_sentence(library, data):
         Library.open(library.folder)
 
 
+@pytest.mark.parametrize("limit", ["LARGEST", "MOST_VALUES"])
+def test_a_manifest_too_large_to_be_read_is_not_written(library, monkeypatch, limit):
+    fill(library, 0, 5)
+    data = (library.folder / "manifest.json").read_bytes()
+    library.remove([1])  # which the manifest has to say as well
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, limit, len(data) if limit == "LARGEST" else data.count(b","))
+        with pytest.raises(QvsearchError, match="manifest of .* cannot be written: it"):
+            library.commit()
+    assert len(Library.open(library.folder)) == 5
+    library.commit()
+    assert len(Library.open(library.folder)) == 4
+
+
 def test_pipes_folders_and_giants_in_place_of_files_do_not_stop_it(library):
     fill(library, 0, 5)
     for name in ("manifest.json", "segments/000001.faiss", "segments/000001.jsonl"):
@@ -503,11 +527,11 @@ def test_pipes_folders_and_giants_in_place_of_files_do_not_stop_it(library):
         saved = path.read_bytes()
         path.unlink()
         os.mkfifo(path)
-        with pytest.raises(QvsearchError, match="not a plain file"):
+        with pytest.raises(QvsearchError, match="is damaged: it is not a plain file"):
             Library.open(library.folder)
         path.unlink()
         path.mkdir()
-        with pytest.raises(QvsearchError, match="cannot read"):
+        with pytest.raises(QvsearchError, match="is damaged: it is not a plain file"):
             Library.open(library.folder)
         path.rmdir()
         with path.open("wb") as file:

@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 
@@ -306,3 +307,57 @@ def test_a_video_that_lost_a_moment_is_dropped_whole_to_be_embedded_again(tmp_pa
     assert all(len(rows) == 3 for place, rows in left.items() if place.endswith(b".mp4"))
     assert found.kept + found.lost == 8
     assert found.kept == sum(map(len, left.values()))
+
+
+def test_a_folder_or_a_pipe_in_place_of_a_file_is_a_problem_that_costs_its_rows_only(library):
+    for number, make in ((2, os.mkdir), (3, os.mkfifo)):
+        path = library.folder / "segments" / f"00000{number}.faiss"
+        path.unlink()
+        make(path)
+    open_files = len(os.listdir("/dev/fd"))
+    assert check(library.folder) == [
+        Problem("segments/000002.faiss", "Is a directory"),
+        Problem("segments/000003.faiss", "not a plain file"),
+    ]
+    assert len(os.listdir("/dev/fd")) == open_files
+    found = repair(library.folder)
+    assert (found.kept, found.lost) == (17, 40)
+    assert check(library.folder) == []
+
+
+@pytest.mark.parametrize("suffix", ["faiss", "jsonl"])
+def test_a_damaged_file_that_cannot_be_read_now_loses_nothing(library, monkeypatch, suffix):
+    """Of another user, or too many files are open: that is over before the next repair."""
+    before = {name: (library.folder / name).read_bytes() for name in names(library)}
+    refused = library.folder / "segments" / f"000002.{suffix}"
+
+    class Refusing(FaultyDisk):
+        def open(self, path, *arguments):
+            if path == refused:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return os.open(path, *arguments)
+
+    monkeypatch.setattr(durable, "os", Refusing())
+    assert check(library.folder) == [Problem(f"segments/{refused.name}", "Permission denied")]
+    with pytest.raises(QvsearchError, match=rf"{refused.name} of the library: Permission denied"):
+        repair(library.folder)
+    assert {name: (library.folder / name).read_bytes() for name in names(library)} == before
+    monkeypatch.undo()
+    assert repair(library.folder).problems == ()
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_repair_is_one_sentence(library, monkeypatch):
+    monkeypatch.setattr(segments, "FACTS_FROM", 1)
+    flip(library.folder / "segments" / "000002.faiss", 300)
+
+    class Failing(FaultyDisk):
+        def open(self, path, *arguments):
+            if path.name == "000004.faiss":
+                raise OSError(errno.EIO, "Input/output error", str(path))
+            return os.open(path, *arguments)
+
+    monkeypatch.setattr(durable, "os", Failing())
+    with pytest.raises(QvsearchError, match=r"000004\.faiss of the library: Input/output error"):
+        repair(library.folder)
+    monkeypatch.undo()
+    assert repair(library.folder).lost == 1

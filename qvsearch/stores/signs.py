@@ -43,6 +43,12 @@ class Signs:
     radius: Vectors
     bits: NDArray[np.uint8]
 
+    def check(self, rows: int, dim: int) -> None:
+        """Raise ValueError unless these are the signs of so many vectors of dim numbers."""
+        shapes = (self.centre.shape, self.radius.shape, self.bits.shape)
+        if shapes != ((dim,), (1,), (rows, width_of(dim) // 8)):
+            raise ValueError("it has not the signs of each vector")
+
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All of them by name, as TYPES has them."""
