@@ -61,6 +61,14 @@ class Level:
     bank_spread: float
     shrinkage: float
 
+    def evidence(self, scores: Vectors, means: Vectors) -> Vectors:
+        """Return the evidence (n,) of rows of this kind by their scores and means with the bank."""
+        if self.shrinkage:
+            own = means - np.float32(self.bank_centre)
+            own[np.isnan(own)] = 0
+            scores = scores - np.float32(self.shrinkage) * own
+        return (scores - np.float32(self.cut)) * np.float32(MATCHED / (self.middle - self.cut))
+
 
 @dataclass(frozen=True, slots=True)
 class RowLevel:
@@ -96,7 +104,7 @@ class Calibrated:
         """The evidence (size,) as 0 to 1, 0.5 at the cut."""
         return relevance(self.evidence)
 
-    def judge(self, rows: NDArray[np.int64], scores: Vectors) -> None:
+    def judge(self, rows: NDArray[np.int64] | slice, scores: Vectors) -> None:
         """Take in the scores of further rows, whose kinds' levels they do not change."""
         self._scores[rows] = scores
         self.evidence[rows] = self.evidence_at(scores, rows)
@@ -110,7 +118,8 @@ class Calibrated:
             tables[:, code] = level.shrinkage, own, level.cut, slope
         kinds = self._kinds[rows]
         shrinkage, centres, cuts, slopes = (table[kinds] for table in tables)
-        above = np.nan_to_num(self._backgrounds[rows, 0] - centres)
+        above = self._backgrounds[rows, 0] - centres
+        above[np.isnan(above)] = 0
         found = ((scores - shrinkage * above) - cuts) * slopes
         found[np.isnan(found)] = -np.inf
         evidence: Vectors = found

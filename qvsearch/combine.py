@@ -32,8 +32,10 @@ def combine(
 
     What is wanted counts by its weighted mean, the logarithmic opinion pool (Genest and Zidek
     1986). Of that remains the share that is none of the unwanted, taken for independent:
-    P = P(wanted) * (1 - P(unwanted)) ** weight.
+    P = P(wanted) * (1 - P(unwanted)) ** weight. Of one term alone it is that term's own array.
     """
+    if len(wanted) == 1 and not unwanted:
+        return wanted[0][1]
     total = sum(weight for weight, _ in wanted)
     pooled = np.zeros_like(wanted[0][1])
     for weight, evidence in wanted:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,7 @@ import numpy as np
 from qvsearch.calibrate import Calibrated, calibrate
 from qvsearch.errors import QvsearchError
 from qvsearch.ranking import Asked, Judged, Ranking, pooled, rank_rows, ranking_of
-from qvsearch.rows import LARGEST_SCORE
-from qvsearch.types import Kind
+from qvsearch.rows import LARGEST_SCORE, places
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def rank_best(library: Library, asked: Sequence[Asked], mask: NDArray[np.bool_])
     """Judge the rows that may answer best, of all rows and of those in the mask (size,)."""
     guessed = _guess_all(library, asked)
     together = pooled([(each.term, rough.evidence) for each, rough, _ in guessed])
-    groups = _by_kind(library)
+    groups = library.by_kind
     chosen, following = best_guesses(
         together, groups if mask.all() else [rows[mask[rows]] for rows in groups]
     )
@@ -104,12 +104,8 @@ def _guess_all(
 ) -> list[tuple[Asked, Rough, NDArray[np.int64]]]:
     """Return, with each term, guesses of all rows and the BEST of each kind by them."""
     guessed = [(each, _guessed(library, each)) for each in asked]
-    by_kind = _by_kind(library)
+    by_kind = library.by_kind
     return [(each, rough, best_guesses(rough.evidence, by_kind)[0]) for each, rough in guessed]
-
-
-def _by_kind(library: Library) -> list[NDArray[np.int64]]:
-    return [np.flatnonzero(library.kinds == code) for code in range(len(Kind))]
 
 
 def _judged(
@@ -127,8 +123,8 @@ def _judged(
     levels = _levels(library, asked, rough, scores, top)
     evidence = np.full_like(scores, -np.inf)
     found = Calibrated(evidence, levels, scores, library.kinds, library.backgrounds)
-    known = np.flatnonzero(scores > -np.inf)
-    found.judge(known, scores[known])
+    for known in (library.sample.rows, rows):
+        found.judge(known, scores[known])
     return Judged(asked.term, scores, found, asked.vectors)
 
 
@@ -136,27 +132,33 @@ def _guessed(library: Library, asked: Asked) -> Rough:
     """Guess what all rows score."""
     sample, kinds = library.sample, library.kinds
     exact = _exact(sample.store, asked.vectors)
-    guesses = np.maximum.reduce([library.guesses(vector) for vector in asked.vectors])
-    means = np.nan_to_num(library.backgrounds[:, 0])
-    lines = np.zeros((3, 256), np.float32)
+    guesses = reduce(np.maximum, [library.guesses(vector) for vector in asked.vectors])
+    means = library.backgrounds[:, 0]
+    seen = guesses[sample.rows]
+    told = np.stack([seen, np.nan_to_num(means[sample.rows]), np.ones_like(seen)], axis=1)
     errors: dict[int, Vectors] = {}
-    for code in np.unique(kinds[sample.rows]).tolist():
+    for code, rows in enumerate(library.by_kind):
         here = kinds[sample.rows] == code
-        rows = sample.rows[here]
+        if not len(rows):
+            continue
         # a row's mean tells something of the error, too
-        told = np.stack([guesses[rows], means[rows], np.ones_like(guesses[rows])], axis=1)
-        lines[:, code] = np.linalg.lstsq(told, exact[here])[0]
-        errors[code] = exact[here] - told @ lines[:, code]
-    slope, share, offset = lines
-    guesses *= slope[kinds]
-    guesses += share[kinds] * means + offset[kinds]
+        line = np.linalg.lstsq(told[here], exact[here])[0].astype(np.float32)
+        errors[code] = exact[here] - told[here] @ line
+        at = places(rows)
+        guesses[at] = line[0] * guesses[at] + line[1] * np.nan_to_num(means[at]) + line[2]
     guesses[sample.rows] = exact
-    weights = np.zeros(library.size, np.float32)
-    weights[sample.rows] = sample.weights
-    found = calibrate(
-        guesses, kinds, library.backgrounds, worded=asked.term.worded, weights=weights
-    )
-    return Rough(guesses, found.evidence_at(guesses, slice(None)), errors, exact)
+    levels = calibrate(
+        exact,
+        kinds[sample.rows],
+        library.backgrounds[sample.rows],
+        worded=asked.term.worded,
+        weights=sample.weights,
+    ).levels
+    evidence = np.full_like(guesses, -np.inf)
+    for code, level in levels.items():
+        at = places(library.by_kind[code])
+        evidence[at] = level.evidence(guesses[at], means[at])
+    return Rough(guesses, evidence, errors, exact)
 
 
 def _levels(
@@ -171,31 +173,37 @@ def _levels(
     A guess is given an error of the sample, so that guesses are spread as scores are. That tells a
     spread better than the sample alone does: there are many more of them.
     """
-    scores = np.full(library.size, np.nan, np.float32)
-    weights = np.zeros(library.size, np.float32)
-    scores[top], weights[top] = exact[top], 1
-    for code, rows in enumerate(_by_kind(library)):
-        rest = rows[weights[rows] == 0]
-        if len(rest):
-            some = rest[:: -(-len(rest) // REST)]
-            scores[some] = rough.scores[some] + np.resize(rough.errors[code], len(some))
-            weights[some] = len(rest) / len(some)
-    sampled = library.sample.rows[weights[library.sample.rows] > 0]
-    scores[sampled] = exact[sampled]
+    is_top, is_known = (np.zeros(library.size, np.bool_) for _ in range(2))
+    is_top[top] = is_known[top] = is_known[library.sample.rows] = True
+    chosen, scores, weights = [top], [exact[top]], [np.ones(len(top), np.float32)]
+    for code, rows in enumerate(library.by_kind):
+        rest = len(rows) - np.count_nonzero(library.kinds[top] == code)
+        some = rows[:: -(-len(rows) // REST) or 1]
+        some = some[~is_top[some]]
+        if rest:
+            guessed = rough.scores[some] + np.resize(rough.errors[code], len(some))
+            chosen.append(some)
+            scores.append(np.where(is_known[some], exact[some], guessed))
+            weights.append(np.full(len(some), rest / len(some), np.float32))
+    found = np.concatenate(chosen)
     return calibrate(
-        scores, library.kinds, library.backgrounds, worded=asked.term.worded, weights=weights
+        np.concatenate(scores),
+        library.kinds[found],
+        library.backgrounds[found],
+        worded=asked.term.worded,
+        weights=np.concatenate(weights),
     ).levels
 
 
 def _all_scores(library: Library, vectors: Vectors) -> Vectors:
     """Return the best cosine (size,) of each row with any of the vectors."""
-    scores: Vectors = np.maximum.reduce([library.scores(vector) for vector in vectors])
+    scores: Vectors = reduce(np.maximum, [library.scores(vector) for vector in vectors])
     return scores
 
 
 def _exact(store: FaissStore, vectors: Vectors) -> Vectors:
     """Return the best cosine (n,) of each stored row with any of the vectors."""
-    scores: Vectors = np.maximum.reduce([store.scores(vector) for vector in vectors])
+    scores: Vectors = reduce(np.maximum, [store.scores(vector) for vector in vectors])
     if not (np.abs(scores) < LARGEST_SCORE).all():  # NaN compares with nothing
         raise QvsearchError(
             "a stored vector is damaged; `qvsearch check` says in which file,"

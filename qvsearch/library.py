@@ -279,6 +279,11 @@ class Library:
         return self._rows.arrays.kinds
 
     @property
+    def by_kind(self) -> list[NDArray[np.int64]]:
+        """The live rows of each kind, ascending; not to be changed."""
+        return self._rows.arrays.by_kind
+
+    @property
     def columns(self) -> Columns:
         """What the rows say of themselves, arrays (size,) for filters; not to be changed."""
         arrays = self._rows.arrays  # made anew whenever rows come or go

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -101,8 +102,13 @@ def pooled(found: Sequence[tuple[Term, Vectors]]) -> Vectors:
 
 
 def mean_score(found: Sequence[tuple[Term, Vectors]]) -> Vectors:
-    """Return the weighted mean (n,) of the cosines with what is looked for."""
+    """Return the weighted mean (n,) of the cosines with what is looked for.
+
+    Of one term alone it is that term's own array.
+    """
     wanted = [(term.weight, scores) for term, scores in found if term.weight > 0]
+    if len(wanted) == 1:
+        return wanted[0][1]
     total = sum(weight for weight, _ in wanted)
     mean = np.zeros_like(wanted[0][1])
     for weight, scores in wanted:
@@ -112,6 +118,6 @@ def mean_score(found: Sequence[tuple[Term, Vectors]]) -> Vectors:
 
 def _judged(library: Library, asked: Asked) -> Judged:
     """Calibrate one term."""
-    scores = np.maximum.reduce([library.scores(vector) for vector in asked.vectors])
+    scores = reduce(np.maximum, [library.scores(vector) for vector in asked.vectors])
     found = calibrate(scores, library.kinds, library.backgrounds, worded=asked.term.worded)
     return Judged(asked.term, scores, found, asked.vectors)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,7 @@ SAMPLE = 4096  # rows of a kind: they tell a spread within a hundredth
 LARGEST_SCORE = 1.01  # a cosine of rounded unit vectors is below this
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Arrays:
     """What is known of each row, by number: `kinds` (size,) uint8, `backgrounds` (size, 2).
 
@@ -63,6 +64,11 @@ class Arrays:
 
     kinds: NDArray[np.uint8]
     backgrounds: Vectors
+
+    @cached_property
+    def by_kind(self) -> list[NDArray[np.int64]]:
+        """The rows of each kind, ascending."""
+        return [np.flatnonzero(self.kinds == code) for code in range(len(Kind))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +202,7 @@ class Rows:
             bad = ~(np.abs(scores) < LARGEST_SCORE) & part.store.alive
             for position in np.flatnonzero(bad)[:1].tolist():
                 self._refuse(part, position, float(scores[position]))
-            found[_places(part.numbers)] = scores
+            found[places(part.numbers)] = scores
         return found[: len(self.arrays.kinds)]
 
     def guesses(self, query: Vectors) -> Vectors:
@@ -204,12 +210,12 @@ class Rows:
         found = np.full(self._next, -np.inf, dtype=np.float32)
 
         def guess(part: Part, signs: Signs, start: int, end: int) -> None:
-            found[_places(part.numbers[start:end])] = signs.part(start, end).guess(query)
+            found[places(part.numbers[start:end])] = signs.part(start, end).guess(query)
 
         pieces = []
         for part in [*self._parts, self._waiting]:
             if part.signs is None:
-                found[_places(part.numbers)] = part.store.scores(query)
+                found[places(part.numbers)] = part.store.scores(query)
             else:
                 edges = [*range(0, len(part.numbers), PIECE), len(part.numbers)]
                 pieces += [(part, part.signs, *piece) for piece in pairwise(edges)]
@@ -244,8 +250,7 @@ class Rows:
             kinds = self.arrays.kinds
             taken = [np.empty(0, np.int64)]
             weights = np.zeros(len(kinds), np.float32)
-            for code in range(len(Kind)):
-                rows = np.flatnonzero(kinds == code)
+            for rows in self.arrays.by_kind:
                 if len(rows):
                     taken.append(rows[:: -(-len(rows) // SAMPLE)])
                     weights[taken[-1]] = len(rows) / len(taken[-1])
@@ -305,8 +310,8 @@ class Rows:
         kinds = np.full(self._next, NO_ROW, dtype=np.uint8)
         backgrounds = np.full((self._next, 2), np.nan, dtype=np.float32)
         for part in [*self._parts, self._waiting]:
-            kinds[_places(part.numbers)] = self._kinds(part)
-            backgrounds[_places(part.numbers)] = part.backgrounds
+            kinds[places(part.numbers)] = self._kinds(part)
+            backgrounds[places(part.numbers)] = part.backgrounds
         dead = ~self.segments.live
         kinds[dead], backgrounds[dead] = NO_ROW, np.nan
         live = np.flatnonzero(self.segments.live)
@@ -332,9 +337,9 @@ class Rows:
         if part.facts is None or part.lines is None:
             segments = [self.segments[row] for row in numbers.tolist()]
             roots = list(dict.fromkeys(segment.item.root for segment in segments))
-            return Source(_places(numbers), slice(None), facts_of(segments, roots), roots)
+            return Source(places(numbers), slice(None), facts_of(segments, roots), roots)
         positions = slice(None) if alive.all() else np.flatnonzero(alive)
-        return Source(_places(numbers), positions, part.facts, part.lines.roots)
+        return Source(places(numbers), positions, part.facts, part.lines.roots)
 
     def _located(
         self, rows: NDArray[np.int64]
@@ -358,7 +363,7 @@ def form_of(manifest: Manifest) -> Form:
     return Form(manifest.fingerprint.dim, manifest.store)
 
 
-def _places(numbers: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+def places(numbers: NDArray[np.int64]) -> NDArray[np.int64] | slice:
     """Return where rows of these ascending numbers lie, as a slice where there is no gap."""
     if len(numbers) and numbers[-1] - numbers[0] == len(numbers) - 1:
         return slice(int(numbers[0]), int(numbers[-1]) + 1)
