@@ -5,7 +5,7 @@ Four tables, of which `--tables` chooses some:
 - `photos`: JPEGs of 12 megapixels are indexed with the demo model, and only decoded with all cores;
   by turns, the ratio of each pair is printed.
 - `share`: the same photos are indexed with a model of the 2B's widths and few of its layers; what
-  of the wall time is not the model is printed, and what it is of the full model's time.
+  of the wall time is not the model is printed, what it is of the full model's time, and the memory.
 - `unchanged`: a whole process that finds every file of a large library as it was; its time, its
   memory above that of `--help`, and that it loads no model.
 - `flat`: the memory of all processes while many small pictures are indexed, tenth by tenth.
@@ -146,13 +146,17 @@ def share(folder: Path, temporary: Path) -> None:
     times = full.flop(tokens + 24, [tokens]) / few.flop(tokens + 24, [tokens])
     library = Library.create(temporary / "wide", fingerprint(resolve("demo"), 128, Detail.LOW))
     embedder.embedder.dim = library.fingerprint.dim
-    took = run_index(folder, library.folder, embedder)
+    embedder.embedder.network.load_vision()
+    before, peaks = resident(), [0.0]
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is that from now on
+    took = run_index(folder, library.folder, embedder, lambda _: peaks.append(resident("VmHWM")))
     beside = took - embedder.seconds
     of_all = beside / (beside + times * embedder.seconds)
     print(
         f"{len(list(folder.iterdir()))} photos in {took:.1f} s with {TEXT_LAYERS}+{VISION_LAYERS}"
         f" layers; {beside:.1f} s are not the model: {beside / took:.1%}, or {of_all:.1%} with"
-        f" 28+24 layers, which take {times:.1f} times as long"
+        f" 28+24 layers, which take {times:.1f} times as long; this process and its decoders hold"
+        f" at most {max(peaks) - before:,.0f} MB above the loaded model's {before:,.0f}"
     )
 
 
@@ -224,14 +228,14 @@ def flat(temporary: Path, files: int) -> None:
     )
 
 
-def resident() -> float:
-    """Return the MB that this process and its children hold by themselves or share."""
+def resident(field: str = "VmRSS") -> float:
+    """Return the MB that this process and its children hold, now or, by VmHWM, at their peaks."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     return sum(
         int(line.split()[1]) / 1024
         for process in ("self", *children)
         for line in Path(f"/proc/{process}/status").read_text().splitlines()
-        if line.startswith("VmRSS")
+        if line.startswith(field)
     )
 
 
