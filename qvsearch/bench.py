@@ -90,7 +90,6 @@ def _embedding(
         products = replace(model.figure, figure="gemm", unit="GFLOP/s", random=None)
         gemm = Task(products, lambda: 1 / _rate(subject), lambda seconds: 1e-9 / seconds)
         works = {detail: _Work.of(model, film, detail) for detail in wanted.details}
-        query = replace(model.figure, figure="query", unit="ms")
         passage = replace(model.figure, figure="passage", unit="1/s")
         passages = model.task(passage, model.passages(), _per_second)
         query = replace(model.figure, figure="query", unit="ms")

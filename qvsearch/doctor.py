@@ -133,8 +133,8 @@ def _speed(device: str | None, dtype: str | None) -> Iterator[Fact]:
     kind = pick_dtype(dtype, place)
     name = dtype_name(kind)
     yield Fact("device", f"{device_name(place)}, {name}", _faster(device_name(place), name))
+    rate = gemm_rate(place, kind)  # which settles the threads
     yield Fact("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
-    rate = gemm_rate(place, kind)
     yield Fact("matrix products", f"{rate / 1e9:,.0f} GFLOP/s, measured for a second")
     for detail in Detail:
         expected = expect(DEFAULT_MODEL, detail, place, name, lambda: rate)

@@ -1,15 +1,18 @@
 """The doctor names bundled decoders that have known holes, with the advisory and the way out."""
 
+import os
 import re
 from importlib.metadata import version
 
 import av
 import pillow_heif
 import pytest
+import torch
 from PIL import features
 
 from qvsearch import doctor
 from qvsearch.holes import HOLES, known_hole
+from qvsearch.models import threads
 
 
 def traps(tmp_path):
@@ -79,3 +82,15 @@ def test_an_update_helps_against_each_trap(tmp_path, monkeypatch):
 def test_what_is_installed_here_is_read(tmp_path):
     names = {"pillow", "WebP", "HEIC", "HEVC", "video"}
     assert names <= traps(tmp_path).keys()
+
+
+def test_as_many_threads_are_named_as_the_model_will_take(tmp_path, monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_DEFAULT", before)
+    monkeypatch.setattr(threads, "_fastest", lambda most: most + 1)
+    try:
+        found = {fact.name: fact.value for fact in doctor.examine(tmp_path, "cpu", None)}
+    finally:
+        torch.set_num_threads(before)
+    assert found["threads"] == f"{before + 1} of {os.cpu_count()} cores"

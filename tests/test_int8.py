@@ -2,6 +2,9 @@
 
 import json
 import os
+import sys
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +99,32 @@ def test_layers_that_share_activations_give_what_each_gives_alone():
         other = torch.randn(5, 128)
         assert not torch.equal(model.second(other), alone[1])
         torch.testing.assert_close(model.first(other), Int8Linear(first)(other), rtol=0, atol=0)
+
+
+def test_threads_that_share_a_layer_do_not_take_each_other_s_codes():
+    int8 = Int8Linear(layer(64, 8))
+    inputs = [torch.randn(2, 64) for _ in range(4)]
+    expected = [int8(rows) for rows in inputs]
+
+    def agree(number):
+        return all(torch.equal(int8(inputs[number][:]), expected[number]) for _ in range(1000))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that threads change in the middle of everything
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(agree, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_codes_are_kept_no_longer_than_what_they_are_of():
+    int8 = Int8Linear(layer(64, 8))
+    rows = torch.randn(2, 64)
+    codes = weakref.ref(int8.activations.of(rows)[0])
+    assert int8.activations.of(rows)[0] is codes()
+    del rows
+    assert codes() is None
 
 
 @pytest.mark.parametrize("block", [1, 2, 16, 64])

@@ -3,6 +3,7 @@
 import faiss
 import numpy as np
 import pytest
+from test_resources import MEGABYTE, linux, resident
 
 from qvsearch.errors import QvsearchError
 from qvsearch.stores.codes import Form
@@ -242,6 +243,20 @@ def test_a_damaged_row_without_a_cosine_is_no_answer(stored, byte):
     others = [hit for hit in store.search(query, 9) if hit[0] != 4]
     for k in (3, 8, 9):
         assert damaged.search(query, k) == others[:k]
+
+
+@linux
+def test_a_search_leaves_no_memory_behind(form):
+    dim = 1 << 14
+    vectors = unit(2, 1, dim)
+    store = FaissStore(Form(dim, form.stored))
+    store.add(vectors)
+    store.search(vectors[0], 1)
+    before = resident()
+    for _ in range(500):  # a query is 64 kB
+        store.search(vectors[0], 1)
+        store.scores(vectors[0])
+    assert resident() - before < 8 * MEGABYTE
 
 
 def test_a_file_of_several_stores_has_their_live_rows_in_order(make, form):

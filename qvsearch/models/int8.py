@@ -28,6 +28,9 @@ ZERO = 64  # the unsigned code of an activation of 0
 BATCH = 256  # rows that the weights' layout is chosen for
 LEAST = 1e-30  # a row's largest value, so that rows of zeros are divided by something
 
+Quantised = tuple[torch.Tensor, torch.Tensor]
+_NOTHING = (lambda: None, None)
+
 
 class Activations:
     """Rotates and quantises rows, once for all layers that are given the same tensor in turn."""
@@ -35,20 +38,25 @@ class Activations:
     def __init__(self, features: int) -> None:
         self.features = features
         self.rotation = rotation(min(BLOCK, features & -features))
-        self._inputs: Callable[[], torch.Tensor | None] = lambda: None
-        self._found: tuple[torch.Tensor, torch.Tensor]
+        self._last: tuple[Callable[[], torch.Tensor | None], Quantised | None] = _NOTHING
 
-    def of(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def of(self, inputs: torch.Tensor) -> Quantised:
         """Return the codes (n, features) uint8 of rows (..., features), and each's largest (n, 1).
 
-        A tensor is not to be changed in place between two calls.
+        A tensor is not to be changed in place between two calls. What was found is kept no longer
+        than the tensor.
         """
-        if self._inputs() is not inputs:
-            self._found = self._quantised(inputs.reshape(-1, self.features))
-            self._inputs = weakref.ref(inputs)
-        return self._found
+        of, found = self._last  # both at once, as another thread may put its own there
+        if found is None or of() is not inputs:
+            found = self._quantised(inputs.reshape(-1, self.features))
+            self._last = weakref.ref(inputs, self._forget), found
+        return found
 
-    def _quantised(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _forget(self, gone: Callable[[], torch.Tensor | None]) -> None:
+        if self._last[0] is gone:
+            self._last = _NOTHING
+
+    def _quantised(self, inputs: torch.Tensor) -> Quantised:
         rows = _rotated(inputs, self.rotation)
         top = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True))
         top.clamp_(min=LEAST)

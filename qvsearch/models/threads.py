@@ -19,8 +19,9 @@ _DEFAULT = torch.get_num_threads()
 def settle_threads() -> None:
     """Let torch use as many threads as multiply fastest, measured once in some tenths of a second.
 
-    Two threads of one core, or cores that other programs are busy on, slow each other down. A
-    number that the caller chose, by `torch.set_num_threads` or OMP_NUM_THREADS, stays.
+    Two threads of one core, or cores that other programs are busy on, slow each other down. What
+    OMP_NUM_THREADS says stays, and so does what `torch.set_num_threads` says once this is imported;
+    what it says before is taken for torch's own number, the most that are tried.
     """
     if torch.get_num_threads() == _DEFAULT and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(_fastest(_DEFAULT))

@@ -186,12 +186,15 @@ class FaissStore:
         scanner = quantizer.select_InvertedListScanner(
             faiss.METRIC_INNER_PRODUCT, None, True, chosen, False
         )
-        scanner.set_query(faiss.swig_ptr(unit))
-        scanner.set_list(0, 0.0)
         found = faiss.RangeSearchResult(1)
         partial = faiss.RangeSearchPartialResult(found)
         codes = faiss.swig_ptr(self.codes.view(np.uint8).reshape(-1))
-        scanner.scan_codes_range(count, codes, None, -np.inf, partial.new_result(0))
+        try:
+            scanner.set_query(faiss.swig_ptr(unit))
+            scanner.set_list(0, 0.0)
+            scanner.scan_codes_range(count, codes, None, -np.inf, partial.new_result(0))
+        finally:  # it holds the query, and FAISS's Python layer does not know that it is ours
+            scanner.__swig_destroy__(scanner)
         partial.finalize()
         kept = int(faiss.rev_swig_ptr(found.lims, 2)[1])  # all but what compares with nothing
         scores[faiss.rev_swig_ptr(found.labels, kept)] = faiss.rev_swig_ptr(found.distances, kept)
