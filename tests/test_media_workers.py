@@ -104,6 +104,25 @@ def test_a_decoder_that_asks_for_too_much_memory_costs_its_file_only():
     assert len(pids) == 1  # it lives on
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system limits it")
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        # numpy sets 41 MB aside for each thread: on 64 cores nearly all that a worker may have
+        ("", "import numpy; print(len(os.listdir('/proc/self/task')))", "1"),
+        # and a script that loads it for itself has it before the worker can say anything
+        ("held = bytearray(2**31)", "print(len(bytearray(2**31)))", str(2**31)),
+    ],
+)
+def test_what_numpy_sets_aside_leaves_the_memory_to_decode(before, after, found):
+    program = f"import os\nfrom qvsearch.media.confine import confine\n{before}\nconfine()\n{after}"
+    cores = os.environ | {"OPENBLAS_NUM_THREADS": str(os.cpu_count())}
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=cores
+    )
+    assert output.stdout.strip() == found, output.stderr
+
+
 @pytest.mark.skipif(
     sys.platform != "linux" or os.uname().machine not in confine.FORBIDDEN,
     reason="only Linux lets a process give these up",
