@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from acting import acting, connect, half_sent, named
+from acting import acting, connect, half_sent, named, taken_over
 from PIL import Image
 
 from qvsearch import changes, media
@@ -140,6 +140,17 @@ def test_a_decoder_reaches_no_network_and_starts_no_program(monkeypatch):
         listener.accept()[0].close()
     assert [result.reason for result in refused] == ["Operation not permitted"] * 3
     assert isinstance(after, Decoded)
+
+
+@pytest.mark.parametrize("name", ["pickled", "wrong"])
+def test_a_decoder_that_is_taken_over_has_no_say_in_its_parent(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Decoders(1, decode=taken_over) as decoders:
+        results = list(decoders.decode([(named(each), "h") for each in ("a", name, "b")], BUDGET))
+    assert not list(tmp_path.iterdir())
+    assert results[1] == Skipped(f"/nowhere/{name}".encode(), "the decoder crashed (SIGKILL)")
+    assert isinstance(results[0], Decoded)
+    assert isinstance(results[2], Decoded)
 
 
 def test_many_crashes_side_by_side_cost_their_own_files_only():
