@@ -3,6 +3,7 @@
 Every new process imports this, so it imports little.
 """
 
+import ctypes
 import gc
 import importlib
 import os
@@ -67,6 +68,13 @@ def connect():
     socket.create_connection(("127.0.0.1", int(os.environ["PORT"]))).close()
 
 
+def reach_into_the_parent():
+    """Write nothing into its memory, which is allowed to whoever may write something."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.process_vm_writev(os.getppid(), None, 0, None, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 ACTS = {
     "hang": hang,
     "spin": spin,
@@ -81,6 +89,7 @@ ACTS = {
     "program": lambda: attempt(lambda: subprocess.run(["true"])),
     "packet": lambda: attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)),
     "connect": lambda: attempt(connect),
+    "memory": lambda: attempt(reach_into_the_parent),
 }
 
 

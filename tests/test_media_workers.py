@@ -132,13 +132,14 @@ def test_a_decoder_reaches_no_network_and_starts_no_program(monkeypatch):
         listener.setblocking(False)
         monkeypatch.setenv("PORT", str(listener.getsockname()[1]))
         with Decoders(1, decode=acting) as decoders:
-            jobs = [(named(name), "h") for name in ("connect", "packet", "program", "a")]
+            refused_acts = ("connect", "packet", "program", "memory")
+            jobs = [(named(name), "h") for name in (*refused_acts, "a")]
             *refused, after = decoders.decode(jobs, BUDGET)
         with pytest.raises(BlockingIOError):
             listener.accept()
         connect()  # it does listen, and others may
         listener.accept()[0].close()
-    assert [result.reason for result in refused] == ["Operation not permitted"] * 3
+    assert [result.reason for result in refused] == ["Operation not permitted"] * 4
     assert isinstance(after, Decoded)
 
 

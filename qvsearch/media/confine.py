@@ -19,10 +19,10 @@ from pathlib import Path
 MOST_BYTES = 3 * 2**30
 
 # by machine: what audit(7) calls it, and its numbers of the system calls socket, execve, execveat,
-# ptrace and io_uring_setup, which would make sockets, too
+# ptrace, process_vm_writev, pidfd_getfd and io_uring_setup, which would make sockets, too
 FORBIDDEN = {
-    "x86_64": (0xC000003E, (41, 59, 322, 101, 425)),
-    "aarch64": (0xC00000B7, (198, 221, 281, 117, 425)),
+    "x86_64": (0xC000003E, (41, 59, 322, 101, 311, 438, 425)),
+    "aarch64": (0xC00000B7, (198, 221, 281, 117, 271, 438, 425)),
 }
 _X32 = 0x40000000  # the same machine's other numbers begin here
 
@@ -49,7 +49,7 @@ def confine() -> None:
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     machine = os.uname().machine
-    if machine in FORBIDDEN:
+    if machine in FORBIDDEN and sys.maxsize > 2**32:  # a 32-bit Python has other numbers
         _forbid(*FORBIDDEN[machine])
 
 
