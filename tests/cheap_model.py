@@ -15,14 +15,14 @@ import numpy as np
 from qvsearch import batches, cli, fingerprint, ingest, media
 from qvsearch.errors import MediaError
 from qvsearch.models.vision import PREPROCESSING
-from qvsearch.prompt import PROMPT_LAYOUT
+from qvsearch.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.types import Detail, Fingerprint, Skipped
 
 DIM = 8
 BATCH = 4
 _get_command = cache(cli.get_command)  # which takes longer than indexing a few notes
 FINGERPRINT = Fingerprint(
-    "hashes", "1", DIM, Detail.LOW, "Represent.", PROMPT_LAYOUT, PREPROCESSING
+    "hashes", "1", DIM, Detail.LOW, DOCUMENT_INSTRUCTION, PROMPT_LAYOUT, PREPROCESSING
 )
 
 

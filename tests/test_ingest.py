@@ -24,6 +24,7 @@ from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
 from qvsearch.library import Library
 from qvsearch.media.workers import LOOK_AHEAD_FILES, Decoders
+from qvsearch.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.scan import ScanOptions
 from qvsearch.types import (
     Decoded,
@@ -38,7 +39,7 @@ from qvsearch.types import (
 )
 
 DIM = 8
-FINGERPRINT = Fingerprint("counting", "1", DIM, Detail.LOW, "Represent.", 1, 1)
+FINGERPRINT = Fingerprint("counting", "1", DIM, Detail.LOW, DOCUMENT_INSTRUCTION, 1, 1)
 
 
 def hash_vector(source) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from acting import acting, connect, half_sent, named
+from acting import acting, connect, half_sent, named, taken_over
 from PIL import Image
 
 from qvsearch import changes, media
@@ -104,6 +104,25 @@ def test_a_decoder_that_asks_for_too_much_memory_costs_its_file_only():
     assert len(pids) == 1  # it lives on
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system limits it")
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        # numpy sets 41 MB aside for each thread: on 64 cores nearly all that a worker may have
+        ("", "import numpy; print(len(os.listdir('/proc/self/task')))", "1"),
+        # and a script that loads it for itself has it before the worker can say anything
+        ("held = bytearray(2**31)", "print(len(bytearray(2**31)))", str(2**31)),
+    ],
+)
+def test_what_numpy_sets_aside_leaves_the_memory_to_decode(before, after, found):
+    program = f"import os\nfrom qvsearch.media.confine import confine\n{before}\nconfine()\n{after}"
+    cores = os.environ | {"OPENBLAS_NUM_THREADS": str(os.cpu_count())}
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=cores
+    )
+    assert output.stdout.strip() == found, output.stderr
+
+
 @pytest.mark.skipif(
     sys.platform != "linux" or os.uname().machine not in confine.FORBIDDEN,
     reason="only Linux lets a process give these up",
@@ -113,14 +132,26 @@ def test_a_decoder_reaches_no_network_and_starts_no_program(monkeypatch):
         listener.setblocking(False)
         monkeypatch.setenv("PORT", str(listener.getsockname()[1]))
         with Decoders(1, decode=acting) as decoders:
-            jobs = [(named(name), "h") for name in ("connect", "packet", "program", "a")]
+            refused_acts = ("connect", "packet", "program", "memory")
+            jobs = [(named(name), "h") for name in (*refused_acts, "a")]
             *refused, after = decoders.decode(jobs, BUDGET)
         with pytest.raises(BlockingIOError):
             listener.accept()
         connect()  # it does listen, and others may
         listener.accept()[0].close()
-    assert [result.reason for result in refused] == ["Operation not permitted"] * 3
+    assert [result.reason for result in refused] == ["Operation not permitted"] * 4
     assert isinstance(after, Decoded)
+
+
+@pytest.mark.parametrize("name", ["pickled", "wrong"])
+def test_a_decoder_that_is_taken_over_has_no_say_in_its_parent(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Decoders(1, decode=taken_over) as decoders:
+        results = list(decoders.decode([(named(each), "h") for each in ("a", name, "b")], BUDGET))
+    assert not list(tmp_path.iterdir())
+    assert results[1] == Skipped(f"/nowhere/{name}".encode(), "the decoder crashed (SIGKILL)")
+    assert isinstance(results[0], Decoded)
+    assert isinstance(results[2], Decoded)
 
 
 def test_many_crashes_side_by_side_cost_their_own_files_only():

@@ -114,7 +114,7 @@ class Watch:
                 status = path.stat()
                 names.append(name)
                 root, place = os.fsencode(folder), os.fsencode(path.name)
-                yield Item(root, place, self.kind, status.st_size, status.st_mtime_ns), "hash"
+                yield Item(root, place, self.kind, status.st_size, status.st_mtime_ns), ""
 
         for number, result in enumerate(self.decoders.decode(jobs(), MAX_PIXELS, *self.modes)):
             (folder / str(number)).unlink()

@@ -18,20 +18,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.media.confine import confine
 from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, VideoMode
 
+if TYPE_CHECKING:
+    from qvsearch.media.answers import Answer
+
 # multiprocessing asks after all children when it starts one, and then a thread that waits for its
 # own at that moment is told nothing: that it has not ended, or not how
 _CHILDREN = threading.Lock()
 
 DecodeFunction = Callable[[Item, str, int, VideoMode], Decoded]
-# what a worker says: a segment; None at a file's end and when it is ready; a reason
-Message = tuple[Segment, EmbedInput] | str | None
 
 # seconds by the wall clock, on a machine whose cores all compute vectors meanwhile: 100 megapixels
 # of PNG took 50 there, and 4 on an idle one
@@ -189,8 +190,11 @@ class _Worker:
     """One process, seen from its parent."""
 
     def __init__(self, decode: DecodeFunction) -> None:
+        from qvsearch.media import answers  # which loads numpy
+
         context = get_context("spawn")  # a fork would copy torch's threads half dead
         self._connection, theirs = context.Pipe()
+        self._answers = answers.channel(self._connection)
         self.process = context.Process(target=_serve, args=(theirs, decode), daemon=True)
         with _CHILDREN:
             self.process.start()
@@ -205,7 +209,8 @@ class _Worker:
     def wait_until_ready(self) -> None:
         """Raise QvsearchError if the process ends, or says nothing, instead."""
         try:
-            self._next_message(time.monotonic() + START_PATIENCE)
+            self._wait(time.monotonic() + START_PATIENCE)
+            self._connection.recv_bytes()
         except (EOFError, OSError) as error:
             self._kill()
             raise QvsearchError(
@@ -221,22 +226,26 @@ class _Worker:
         segments: list[tuple[Segment, EmbedInput]] = []
         try:
             self._connection.send((item, content_hash, wanted.max_pixels, wanted.video_mode))
-            while (message := self._next_message(deadline)) is not None:
-                if isinstance(message, str):
-                    return Skipped(item.location, message)
-                segments.append(message)
+            while (answer := self._answer(item, content_hash, deadline)) is not None:
+                if isinstance(answer, str):
+                    return Skipped(item.location, answer)
+                segments.append(answer)
         except TimeoutError:
             self._kill()
             return Skipped(item.location, f"took longer than {seconds:.3g} s")
-        except (EOFError, OSError):
+        except (EOFError, OSError, ValueError):  # or it says what no decoder does
             return Skipped(item.location, self._crash_reason())
         return Decoded(item, tuple(segments))
 
-    def _next_message(self, deadline: float) -> Message:
+    def _answer(self, item: Item, content_hash: str, deadline: float) -> Answer:
+        from qvsearch.media import answers
+
+        self._wait(deadline)
+        return answers.hear(self._answers, item, content_hash)
+
+    def _wait(self, deadline: float) -> None:
         if not self._connection.poll(max(0.0, deadline - time.monotonic())):
             raise TimeoutError
-        message: Message = self._connection.recv()
-        return message
 
     def _crash_reason(self) -> str:
         code = self._kill()  # it may have closed the pipe and live on
@@ -257,6 +266,7 @@ class _Worker:
         with _CHILDREN:
             self.process.join()
             self.process.close()
+        self._answers.close()
         self._connection.close()
 
 
@@ -266,7 +276,10 @@ def _serve(connection: Connection, decode: DecodeFunction) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _silence()
-    connection.send(None)
+    from qvsearch.media import answers  # which loads numpy
+
+    pipe = answers.channel(connection)
+    connection.send_bytes(b"ready")
     while True:
         try:
             job = connection.recv()
@@ -275,14 +288,14 @@ def _serve(connection: Connection, decode: DecodeFunction) -> None:
         try:
             segments = deque(decode(*job).segments)
         except MediaError as error:
-            connection.send(str(error))
+            answers.tell(pipe, str(error))
             continue
         except MemoryError:
-            connection.send("not enough memory to decode it")
+            answers.tell(pipe, "not enough memory to decode it")
             continue
         while segments:  # one by one: a film is not here and with the parent at once
-            connection.send(segments.popleft())
-        connection.send(None)
+            answers.tell(pipe, segments.popleft())
+        answers.tell(pipe, None)
 
 
 def _die_with_parent() -> None:
