@@ -18,10 +18,11 @@ from qvsearch import cli, durable, fingerprint, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library
+from qvsearch.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
 DIM = 8
-FINGERPRINT = Fingerprint("some/model", "abc123", DIM, Detail.LOW, "Represent.", 1, 1)
+FINGERPRINT = Fingerprint("some/model", "abc123", DIM, Detail.LOW, DOCUMENT_INSTRUCTION, 1, 1)
 FAILURES = [Failure(b"/photos/bad.jpg", 1, 2, "cut off", 1)]
 
 
