@@ -83,6 +83,7 @@ ACTS = {
     "bad": refuse,
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "nameless": lambda: os.kill(os.getpid(), 40),
     "exit": lambda: os._exit(0),
     "bug": lambda: {}["not foreseen"],
     "hoard": hoard,

@@ -79,6 +79,7 @@ def test_a_decoder_that_hangs_is_killed_at_the_deadline(name):
     [
         ("killed", "the decoder crashed (SIGKILL)"),
         ("segfault", "the decoder crashed (SIGSEGV)"),
+        ("nameless", "the decoder crashed (signal 40)"),
         ("exit", "the decoder crashed"),
         ("bug", "the decoder crashed"),
         ("bad", "truncated image"),

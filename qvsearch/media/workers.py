@@ -251,7 +251,8 @@ class _Worker:
         code = self._kill()  # it may have closed the pipe and live on
         if code is None or code >= 0:
             return "the decoder crashed"
-        return f"the decoder crashed ({signal.Signals(-code).name})"
+        names = {each.value: each.name for each in signal.Signals}  # some signals have none
+        return f"the decoder crashed ({names.get(-code, f'signal {-code}')})"
 
     def _kill(self) -> int | None:
         """Make sure that it has ended, and return its exit code."""
