@@ -60,7 +60,7 @@ def test_real_files(tmp_path):
     assert gone == Skipped(b"/nowhere/gone.png", "no longer there")
 
 
-@pytest.mark.parametrize("name", ["hang", "spin", "stubborn"])
+@pytest.mark.parametrize("name", ["hang", "spin", "stubborn", "stutter"])
 def test_a_decoder_that_hangs_is_killed_at_the_deadline(name):
     jobs = [(named(n), "h") for n in ("before", name, "after", "later")]
     seconds = {name.encode(): 0.3}

@@ -41,6 +41,7 @@ PATIENCE = {Kind.IMAGE: 120.0, Kind.VIDEO: 120.0, Kind.TEXT: 60.0}
 PATIENT_BYTES = 1_000_000
 MOST_PATIENCE = 600.0  # meanwhile the files behind it wait
 STOP_SECONDS = 0.2  # how often `stop` is asked while a decoder works
+LEAST_WAIT = 0.01  # seconds for the rest of a message; none would be no limit
 START_PATIENCE = 120.0  # seconds to start Python, beside everything else that a machine does
 
 LOOK_AHEAD_PIXELS = 100_000_000  # 300 MB of them may wait for the model
@@ -241,7 +242,11 @@ class _Worker:
         from qvsearch.media import answers
 
         self._wait(deadline)
-        return answers.hear(self._answers, item, content_hash)
+        self._answers.settimeout(max(LEAST_WAIT, deadline - time.monotonic()))
+        try:
+            return answers.hear(self._answers, item, content_hash)
+        finally:
+            self._answers.settimeout(None)  # the pipe is the same, and is written to as well
 
     def _wait(self, deadline: float) -> None:
         if not self._connection.poll(max(0.0, deadline - time.monotonic())):
