@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cheap_model import DecodersHere
 from faulty_disk import FaultyDisk
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -30,7 +31,7 @@ from hypothesis.stateful import (
 from test_ingest import DIM, FINGERPRINT, Counting, hash_vector
 from test_library import rounded, unit
 
-from qvsearch import durable, ingest, media, segments
+from qvsearch import durable, ingest, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.ingest import IngestOptions, forget, index
 from qvsearch.library import Library
@@ -78,20 +79,6 @@ class DeadlyDisk(FaultyDisk):
         self.steps.append((name, arguments))
         if 0 < self.at <= len(self.steps):
             raise Killed
-
-
-class HereDecoders:
-    """Decodes in this process, which a run of a hundred commands would start too often."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def decode(self, jobs, max_pixels, video_mode, stop):
-        for item, content_hash in jobs:
-            yield media.decode(item, content_hash, max_pixels, video_mode)
 
 
 def small(rows, seed):
@@ -274,7 +261,7 @@ class History(RuleBasedStateMachine):
 @pytest.fixture
 def _lowered(monkeypatch):
     monkeypatch.setattr(durable, "os", FaultyDisk())
-    monkeypatch.setattr(ingest, "Decoders", HereDecoders)
+    monkeypatch.setattr(ingest, "Decoders", DecodersHere)
     monkeypatch.setattr(ingest, "bank_vectors", lambda *_: small(3, 5))
     monkeypatch.setattr(segments, "TIERS", (300, 3000, 30000))
     monkeypatch.setattr(segments, "MERGE", 3)
