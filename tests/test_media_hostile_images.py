@@ -7,13 +7,12 @@ thousand damaged pictures (ten thousand in the soak test), nor over the bombs.
 import os
 import socket
 import sys
-from collections import Counter
 from pathlib import Path
 
 import hostile_images
 import pytest
 import watching
-from watching import Watch, is_a_reason, is_no_surprise
+from watching import Watch, is_a_reason, is_no_surprise, tally
 
 from qvsearch.errors import MediaError
 from qvsearch.media.workers import Decoders
@@ -27,18 +26,7 @@ FORMATS = 43  # and ways of writing them
 
 def decode_damaged(tmp_path, numbers):
     """Decode damaged pictures and return how many of each seed were decoded and refused."""
-    decoded, refused = Counter(), Counter()
-    with Watch(tmp_path, Kind.IMAGE) as watch:
-        for name, outcome in watch.outcomes(map(hostile_images.damaged, numbers)):
-            if isinstance(outcome, int):
-                assert outcome == 1
-                decoded[name] += 1
-            else:
-                assert is_a_reason(outcome), (name, outcome)
-                assert is_no_surprise(outcome), (name, outcome)
-                refused[name] += 1
-    assert watch.peak < 1_000_000_000
-    return decoded, refused
+    return tally(tmp_path, Kind.IMAGE, map(hostile_images.damaged, numbers), most=1)
 
 
 def test_every_seed_is_a_picture(tmp_path):

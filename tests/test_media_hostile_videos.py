@@ -18,7 +18,7 @@ import hostile_videos
 import pytest
 from av.error import FFmpegError
 from hostile_videos import HEIGHT, WIDTH, seeds
-from watching import Watch, is_a_reason, is_no_surprise
+from watching import Watch, is_a_reason, tally
 
 from qvsearch import media
 from qvsearch.errors import MediaError
@@ -32,18 +32,7 @@ CONTAINERS = 14  # and codecs in them
 
 def watch_films(tmp_path, films):
     """Decode films into pictures and clips; return how many of each name were, and were not."""
-    decoded, refused = Counter(), Counter()
-    with Watch(tmp_path, Kind.VIDEO, modes=(VideoMode.BOTH,)) as watch:
-        for name, outcome in watch.outcomes(films):
-            if isinstance(outcome, int):
-                assert 1 <= outcome <= 2 * MAX_MOMENTS
-                decoded[name] += 1
-            else:
-                assert is_a_reason(outcome), (name, outcome)
-                assert is_no_surprise(outcome), (name, outcome)
-                refused[name] += 1
-    assert watch.peak < 1_000_000_000
-    return decoded, refused
+    return tally(tmp_path, Kind.VIDEO, films, 2 * MAX_MOMENTS, modes=(VideoMode.BOTH,))
 
 
 def test_every_seed_is_a_film(tmp_path):

@@ -6,6 +6,7 @@ swallow it.
 
 import os
 import sys
+from collections import Counter
 from contextlib import ExitStack, chdir
 from importlib import import_module
 from pathlib import Path
@@ -120,3 +121,19 @@ class Watch:
             (folder / str(number)).unlink()
             good = isinstance(result, Decoded)
             yield names[number], len(result.segments) if good else result.reason
+
+
+def tally(folder, kind, files, most, **options):
+    """Decode files; return how many of each name were decoded, to `most` segments, and refused."""
+    decoded, refused = Counter(), Counter()
+    with Watch(folder, kind, **options) as watch:
+        for name, outcome in watch.outcomes(files):
+            if isinstance(outcome, int):
+                assert 1 <= outcome <= most
+                decoded[name] += 1
+            else:
+                assert is_a_reason(outcome), (name, outcome)
+                assert is_no_surprise(outcome), (name, outcome)
+                refused[name] += 1
+    assert watch.peak < 1_000_000_000
+    return decoded, refused
