@@ -25,6 +25,7 @@ from qvsearch.types import Detail
 NAME = weights.DEFAULT_MODEL
 COMMIT = MODELS[NAME].revision
 OTHER = "someone/finetuned"
+WANTED = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 OFFLINE = """
 import os, sys
 def refuse(event, _arguments):
@@ -174,12 +175,7 @@ def test_a_model_is_downloaded_at_its_pinned_commit_and_nothing_else_with_it(
     assert folder.name == COMMIT
     assert (folder / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
     fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
-    assert fetched == {
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    }
+    assert fetched == WANTED
     assert all(f"/resolve/{COMMIT}/" in path for path in hub.asked if "/resolve/" in path)
 
 
@@ -197,16 +193,21 @@ print(LocalEmbedder({NAME!r}, device="cpu").embed([EmbedInput("a dog")]).shape)
     assert ask(OFFLINE + resolving(), None).returncode == 0
 
 
-def test_a_broken_download_keeps_what_arrived_and_fetches_the_rest(hub: Hub, ask: Ask) -> None:
+def test_a_broken_download_keeps_what_arrived_and_fetches_the_rest(
+    hub: Hub, ask: Ask, tmp_path: Path
+) -> None:
     hub.failing = "model.safetensors"
     broken = ask(resolving(), hub)
     assert "QvsearchError: the model" in broken.stderr.strip().splitlines()[-1]
+    # the client fetches several files at once, in their order, and begins no more after a failure
+    arrived = {path.name for path in (tmp_path / "cache").glob(f"**/snapshots/{COMMIT}/*")}
+    assert "config.json" in arrived
     hub.failing = ""
     hub.asked.clear()
     whole = ask(resolving(), hub)
     assert Path(whole.stdout.strip()).name == COMMIT, whole.stderr
     fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
-    assert fetched == {"model.safetensors"}
+    assert fetched == WANTED - arrived
     sound = ask(f"from qvsearch.models.weights import verify; print(verify({NAME!r}))")
     assert sound.stdout.strip() == "[]"
 
