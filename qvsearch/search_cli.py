@@ -181,18 +181,18 @@ def _hint_warm(seconds: float, quiet: bool) -> None:
 
 def _save_clips(hits: Sequence["Hit"], folder: Path) -> list[Path | None]:
     """Cut each video's moment out; one that fails is said, and costs its own clip only."""
-    from qvsearch.media.cut import save_clip
+    from qvsearch.media.clips import ClipFolder
 
     saved: list[Path | None] = []
-    for hit in hits:
-        saved.append(None)
-        if hit.start is None or hit.end is None:
-            continue
-        location = hit.segment.item.location
-        try:
-            saved[-1] = save_clip(location, hit.start, hit.end, folder)
-        except QvsearchError as error:
-            output.fail(str(error))
+    with ClipFolder(folder) as clips:
+        for hit in hits:
+            saved.append(None)
+            if hit.start is None or hit.end is None:
+                continue
+            try:
+                saved[-1] = clips.save(hit.segment.item.location, hit.start, hit.end)
+            except QvsearchError as error:
+                output.fail(str(error))
     return saved
 
 

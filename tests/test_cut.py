@@ -1,18 +1,26 @@
 """A saved clip shows what the video shows there: its frames bear numbers, its sound a pitch."""
 
 import os
+import sys
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from acting import cutting
 from test_media_video import HEIGHT, WIDTH, frame_of, make, number_in
 
 from qvsearch.errors import QvsearchError
-from qvsearch.media import cut
-from qvsearch.media.cut import save_clip
+from qvsearch.media import confine, cut
+from qvsearch.media.clips import ClipFolder, patience
+from qvsearch.media.cut import write_clip
 
 RATE = 10
+
+
+def save_clip(source, start, end, folder):
+    with ClipFolder(folder) as clips:
+        return clips.save(source, start, end)
 
 
 def numbers(path):
@@ -99,7 +107,8 @@ def test_what_is_far_from_a_keyframe_is_encoded_from_the_very_frame(tmp_path):
 def test_without_libx264_there_is_mpeg4(tmp_path, monkeypatch):
     source = write_numbered(tmp_path / "a.mp4", 100, keyframe_every=250)
     monkeypatch.setattr(cut, "_can_encode", lambda name: name != "libx264")
-    path = save_clip(os.fsencode(source), 5.0, 8.0, tmp_path / "out")
+    path = tmp_path / "clip.mp4"
+    assert write_clip(source, 5.0, 8.0, path) == ".mp4"
     assert codec_and_length(path)[0] == "mpeg4"
     assert [number for _, number in numbers(path)] == list(range(50, 80))
 
@@ -233,3 +242,44 @@ def test_a_file_that_was_cut_off_gives_what_is_left(tmp_path):
     shown = numbers(path)
     assert shown[0] == (0.0, 100)
     assert 110 < shown[-1][1] < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("hang", "took longer than 0.3 s"),
+        ("segfault", "the decoder crashed (SIGSEGV)"),
+        ("escape", "the decoder crashed (SIGKILL)"),  # it has been taken over, and is ended
+        ("bad", "truncated image"),
+    ],
+)
+def test_a_film_that_takes_its_process_along_costs_its_own_clip(tmp_path, name, reason):
+    for stem in ("before", name, "after"):
+        (tmp_path / f"{stem}.mp4").touch()
+    out = tmp_path / "clips" / "of" / "mine"
+    with ClipFolder(out, cutting, lambda start, _: 0.3 if start else 60.0) as clips:
+        before = clips.save(os.fsencode(tmp_path / "before.mp4"), 0.0, 1.0)
+        with pytest.raises(QvsearchError) as caught:
+            clips.save(os.fsencode(tmp_path / f"{name}.mp4"), float(name == "hang"), 2.0)
+        after = clips.save(os.fsencode(tmp_path / "after.mp4"), 0.0, 1.0)
+    assert str(caught.value) == f"{tmp_path}/{name}.mp4 cannot be cut: {reason}"
+    assert sorted(out.iterdir()) == sorted([before, after])
+    assert sorted(path.suffix for path in tmp_path.rglob("*.mp4")) == [".mp4"] * 5
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.uname().machine not in confine.FORBIDDEN,
+    reason="only Linux lets a process give these up",
+)
+def test_a_film_that_is_cut_reaches_no_network_and_starts_no_program(tmp_path, monkeypatch):
+    monkeypatch.setenv("PORT", "9")
+    with ClipFolder(tmp_path / "out", cutting) as clips:
+        for name in ("connect", "program"):
+            (tmp_path / f"{name}.mp4").touch()
+            with pytest.raises(QvsearchError, match="Operation not permitted"):
+                clips.save(os.fsencode(tmp_path / f"{name}.mp4"), 0.0, 1.0)
+
+
+def test_patience_grows_with_the_moment():
+    assert patience(3.0, 3.0) == 120
+    assert patience(10.0, 70.0) == 720

@@ -5,18 +5,19 @@ A hostile file may have taken over the process; a pickle of it would be obeyed b
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import asdict
-from multiprocessing.connection import Connection
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qvsearch.messages import BadMessage, pack_inputs, receive, send, unpack_inputs
+from qvsearch.messages import BadMessage, pack_inputs, send, unpack_inputs
 from qvsearch.types import EmbedInput, Item, Metadata, Segment
 
-# what a worker says: a segment; None at a file's end; the reason why there is none
-Answer = tuple[Segment, EmbedInput] | str | None
+if TYPE_CHECKING:
+    import socket
+
+    from qvsearch.messages import Array
+
+Answer = tuple[Segment, EmbedInput]
 
 _TEXT: set[type] = {str, NoneType}
 _WHOLE: set[type] = {int, NoneType}
@@ -33,28 +34,16 @@ _METADATA: dict[str, set[type]] = {
 }
 
 
-def channel(connection: Connection) -> socket.socket:
-    """Return the socket that a pipe is, to be closed apart from it."""
-    return socket.socket(socket.AF_UNIX, fileno=os.dup(connection.fileno()))
-
-
 def tell(pipe: socket.socket, answer: Answer) -> None:
     """Say one thing; the item and the hash of a segment are those that were asked for."""
-    if answer is None or isinstance(answer, str):
-        send(pipe, {"reason": answer})
-        return
     segment, source = answer
     inputs, arrays = pack_inputs([source])
     fields = {name: value for name, value in asdict(segment).items() if name in _SEGMENT}
     send(pipe, {"segment": fields, "inputs": inputs}, arrays)
 
 
-def hear(pipe: socket.socket, item: Item, content_hash: str) -> Answer:
-    """Wait for what is said of this item; raises BadMessage for all else, EOFError, OSError."""
-    said, arrays = receive(pipe)
-    reason = said.get("reason", ...)
-    if reason is None or isinstance(reason, str):
-        return reason
+def understand(said: dict[str, Any], arrays: list[Array], item: Item, content_hash: str) -> Answer:
+    """Return what a message says of this item; raises BadMessage where it is none of `tell`."""
     segment = _checked(said.get("segment"), _SEGMENT)
     segment["metadata"] = Metadata(**_checked(segment["metadata"], _METADATA))
     if (lines := segment["lines"]) is not None:

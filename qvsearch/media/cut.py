@@ -1,11 +1,9 @@
-"""Saves a moment of a video as a file of its own, copied where that is possible."""
+"""Writes a moment of a video to a file of its own, copied where that is possible."""
 
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +13,7 @@ import numpy as np
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
-from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.errors import MediaError
 from qvsearch.media.film import (
     DAMAGE,
     ROUNDING,
@@ -23,7 +21,6 @@ from qvsearch.media.film import (
     choose_stream,
     of_known_streams,
     open_container,
-    upright,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+    from PIL import Image
 
 # a copy begins at a keyframe; where none lies so close before the start, it is encoded anew
 NEAR_SECONDS = 1.0
@@ -44,82 +42,29 @@ ENCODERS: dict[Literal["libx264", "mpeg4"], dict[str, str]] = {
 TICKS = 1000  # a second, in what is encoded: frames may come at any time
 # where the last picture stands for longer than a player would guess, it is shown again at the end
 STANDS_LONG, LAST_SECONDS = 0.5, 0.04
-MAX_NAME = 100  # bytes of the source's name; a file system takes 255 in all
 
 
-def save_clip(source: bytes, start: float, end: float, folder: Path) -> Path:
-    """Save what a video shows in `[start, end)` seconds as a new file in a folder; return its path.
+def write_clip(source: Path, start: float, end: float, made: Path) -> str:
+    """Write what a video shows in `[start, end)` seconds to a file; return the suffix it is to get.
 
     Nothing is encoded anew where a keyframe lies in the second before `start`, with which a copy
-    then begins. Sound is kept where the new container takes it as it is. No existing file is
-    overwritten. Raises QvsearchError where the source is gone or cannot be cut.
+    then begins. Sound is kept where the new container takes it as it is. Raises MediaError where
+    it cannot be cut, or the file not be written.
     """
-    path = Path(os.fsdecode(source))
-    if not path.is_file():
-        raise QvsearchError(f"{path} cannot be cut: it is no longer there")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _unfinished(folder) as made:
-            suffix = _write(path, start, end, made)
-            return _placed(made, folder, _stem(source, start, end), suffix)
-    except MediaError as error:
-        raise QvsearchError(f"{path} cannot be cut: {error}") from error
-    except OSError as error:
-        place = os.fsdecode(error.filename or folder)
-        raise QvsearchError(f"{place}: {(error.strerror or str(error)).lower()}") from error
-
-
-@contextmanager
-def _unfinished(folder: Path) -> Iterator[Path]:
-    """Give the path of a file that is gone afterwards, unless it was renamed."""
-    path = folder / f".qvsearch-{os.getpid()}.part"
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _placed(made: Path, folder: Path, stem: str, suffix: str) -> Path:
-    """Give a finished file a name that no other has."""
-    for number in itertools.count(1):
-        path = folder / f"{stem}{f' ({number})' if number > 1 else ''}{suffix}"
-        try:
-            path.touch(exist_ok=False)  # the name is ours from here on
-        except FileExistsError:
-            continue
-        return made.replace(path)
-    raise AssertionError("no end of numbers")
-
-
-def _stem(source: bytes, start: float, end: float) -> str:
-    """Return a name that no terminal, shell or file system makes more of."""
-    stem = Path(source.decode("utf-8", "replace")).stem
-    shown = "".join(c if c.isprintable() and c not in '\\/:*?"<>|\ufffd' else "_" for c in stem)
-    harmless = shown.strip(" .-").encode()[:MAX_NAME].decode(errors="ignore")
-    return f"{harmless or 'clip'} {_minutes(start)}-{_minutes(end)}"
-
-
-def _minutes(seconds: float) -> str:
-    tenths = round(seconds * 10)
-    return f"{tenths // 600}m{tenths % 600 // 10:02}.{tenths % 10}s"
-
-
-def _write(source: Path, start: float, end: float, made: Path) -> str:
-    """Copy or else encode; return the suffix of what was written. Raises MediaError, OSError."""
-    with source.open("rb") as file, source.open("rb") as again:
-        try:
-            with open_container(file) as opened:
-                suffix = _copy(opened, source.suffix.lower(), start, end, made)
-            if suffix is not None:
-                return suffix
-        except DAMAGE:  # what cannot be copied may still be decoded
-            pass
-        try:
+        with source.open("rb") as file, source.open("rb") as again:
+            try:
+                with open_container(file) as opened:
+                    suffix = _copy(opened, source.suffix.lower(), start, end, made)
+                if suffix is not None:
+                    return suffix
+            except DAMAGE:  # what cannot be copied may still be decoded
+                pass
             with open_container(again) as opened:
                 _encode(Film(file), opened, start, end, made)
-        except DAMAGE as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise MediaError(reason.lower()) from error
+    except DAMAGE as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(reason.lower()) from error
     return ".mp4"
 
 
@@ -182,14 +127,15 @@ def _encode(film: Film, opened: InputContainer, start: float, end: float, made: 
         stream: VideoStream | None = None
         for time, frame, after in film.frames_between(start, end):
             if stream is None:
-                stream = _new_stream(written, frame, film.pixel_aspect)
+                stream = _new_stream(written, film, frame)
                 sound = _sound(opened, written)
             stands = min(after, end) - max(time, start)
             times = [max(time, start) - start]
             if after >= end - ROUNDING and stands > STANDS_LONG:
                 times.append(end - LAST_SECONDS - start)
+            shown = film.upright(frame)
             for at in times:
-                written.mux(stream.encode(_picture(frame, stream, at)))
+                written.mux(stream.encode(_picture(shown, stream, at)))
         if stream is None:
             raise MediaError(f"it shows nothing from {start:.1f} s to {end:.1f} s")
         written.mux(stream.encode(None))
@@ -204,22 +150,21 @@ def _encode(film: Film, opened: InputContainer, start: float, end: float, made: 
                 _mux(packet, written, sound, begin, stop)
 
 
-def _new_stream(written: OutputContainer, frame: VideoFrame, pixel_aspect: float) -> VideoStream:
+def _new_stream(written: OutputContainer, film: Film, frame: VideoFrame) -> VideoStream:
     """Add pictures of a frame's size, upright, to be encoded as this build of FFmpeg can."""
     name = next(name for name in ENCODERS if _can_encode(name))
     stream = written.add_stream(name, rate=TICKS, options=ENCODERS[name])
-    shown = upright(frame)
+    shown = film.upright(frame)
     turned = shown.size != (frame.width, frame.height)
     stream.width, stream.height = (max(2, side // 2 * 2) for side in shown.size)
     stream.pix_fmt = "yuv420p"
-    aspect = 1 / pixel_aspect if turned else pixel_aspect
+    aspect = 1 / film.pixel_aspect if turned else film.pixel_aspect
     stream.codec_context.sample_aspect_ratio = Fraction(aspect).limit_denominator(255)
     stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS)
     return stream
 
 
-def _picture(frame: VideoFrame, stream: VideoStream, time: float) -> VideoFrame:
-    shown = upright(frame)
+def _picture(shown: Image.Image, stream: VideoStream, time: float) -> VideoFrame:
     if shown.size != (stream.width, stream.height):
         shown = shown.resize((stream.width, stream.height))
     picture = av.VideoFrame.from_ndarray(np.asarray(shown), "rgb24")

@@ -83,18 +83,6 @@ _UPRIGHT = {  # of a display matrix's a, b, c, d: a point (x, y) is shown at (ax
 }
 
 
-def upright(frame: VideoFrame) -> Image.Image:
-    """Return a frame as RGB, turned as it is shown."""
-    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
-    side_data = cast("Mapping[str, Buffer]", frame.side_data)  # av's own type knows one key only
-    matrix = side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return image
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5] / 65536
-    turn = _UPRIGHT.get((round(a), round(b), round(c), round(d)))
-    return image if turn is None else image.transpose(turn)
-
-
 def open_container(file: BinaryIO) -> InputContainer:
     """Open a file from its beginning; it can name no other one. Raises what `DAMAGE` lists."""
     file.seek(0)
@@ -151,6 +139,8 @@ class Film:
         self._skip_frame: Literal["DEFAULT", "NONREF"] = "DEFAULT"
         self._keyframes: list[float] = []
         self._small, self._tiny = VideoReformatter(), VideoReformatter()
+        self._turn: Image.Transpose | None = None
+        self._turn_is_known = False
         self._rewind()
 
     def _rewind(self) -> None:
@@ -218,6 +208,14 @@ class Film:
                 return
             if after > start + ROUNDING:
                 yield time, frame, after
+
+    def upright(self, frame: VideoFrame) -> Image.Image:
+        """Return a frame as RGB, turned as the film is shown."""
+        # without a number each frame would start threads for this, and keep them
+        image = Image.fromarray(frame.to_ndarray(format="rgb24", threads=1))
+        if not self._turn_is_known:  # asked of every frame, it would fill memory
+            self._turn, self._turn_is_known = _turn_of(frame), True
+        return image if self._turn is None else image.transpose(self._turn)
 
     def _claimed_length(self) -> float | None:
         """Return seconds, as the header says; None where it says nothing."""
@@ -377,6 +375,19 @@ class Film:
             if stamp is not None and (stamp - self._start) * self._seconds > last:
                 return (stamp - self._start) * self._seconds
         return last + self._frame_seconds
+
+
+def _turn_of(frame: VideoFrame) -> Image.Transpose | None:
+    """Return how a frame is to be turned; from then on it is freed by the garbage collector only.
+
+    It and its side data hold each other.
+    """
+    side_data = cast("Mapping[str, Buffer]", frame.side_data)  # av's own type knows one key only
+    matrix = side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return None
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5] / 65536
+    return _UPRIGHT.get((round(a), round(b), round(c), round(d)))
 
 
 def _scaled(

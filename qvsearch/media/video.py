@@ -12,7 +12,7 @@ from av.error import FFmpegError
 from PIL import Image
 
 from qvsearch.errors import MediaError
-from qvsearch.media.film import DAMAGE, Film, upright
+from qvsearch.media.film import DAMAGE, Film
 from qvsearch.media.metadata import video_metadata
 from qvsearch.media.pixels import dhash, smart_resize
 from qvsearch.media.shots import FINE, WHOLE, Look, Shot, cut
@@ -151,7 +151,7 @@ def _take(film: Film, moments: Iterable[_Moment]) -> None:
         for look in moment.looks:
             takers.setdefault(look.time, []).append(moment)
     for time, frame in film.frames_at(sorted(takers)):
-        image = upright(frame)
+        image = film.upright(frame)
         width = _shown_width(image, frame, film.pixel_aspect)
         for moment in takers[time]:
             moment.take(time, image, width)

@@ -1,0 +1,135 @@
+"""Saves moments of videos as files of a folder, cut out by a process that may be killed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.media.cut import write_clip
+from qvsearch.media.process import ConfinedProcess
+from qvsearch.messages import BadMessage, send
+from qvsearch.types import KIND_OF_SUFFIX, Kind
+
+if TYPE_CHECKING:
+    import socket
+
+    from qvsearch.messages import Array
+
+MAX_NAME = 100  # bytes of the source's name; a file system takes 255 in all
+# seconds after which the process is taken to hang, and for each second of the moment as many more
+# as encoding it anew takes on a slow machine
+PATIENCE, PATIENT_RATE = 120.0, 10.0
+
+
+def patience(start: float, end: float) -> float:
+    """Return the seconds after which cutting out a moment is taken to hang."""
+    return PATIENCE + PATIENT_RATE * (end - start)
+
+
+class ClipFolder:
+    """Saves moments into a folder, one after another; a context manager, which ends its process.
+
+    `write` is what that calls: `write_clip`, or another function that a fresh Python can import.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        write: Callable[[Path, float, float, Path], str] = write_clip,
+        patience: Callable[[float, float], float] = patience,
+    ) -> None:
+        self._folder = folder
+        self._write = write
+        self._patience = patience
+        self._process: ConfinedProcess | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.end()
+
+    def save(self, source: bytes, start: float, end: float) -> Path:
+        """Save what a video shows in `[start, end)` seconds as a new file; return its path.
+
+        No existing file is overwritten. Raises QvsearchError where the source is gone or cannot be
+        cut.
+        """
+        path = Path(os.fsdecode(source))
+        if not path.is_file():
+            raise QvsearchError(f"{path} cannot be cut: it is no longer there")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with _unfinished(self._folder) as made:
+                job = (self._write, path, start, end, made)
+                [suffix] = self._running().ask(job, self._patience(start, end), _suffix)
+                return _placed(made, self._folder, _stem(source, start, end), suffix)
+        except MediaError as error:
+            raise QvsearchError(f"{path} cannot be cut: {error}") from error
+        except OSError as error:
+            place = os.fsdecode(error.filename or self._folder)
+            raise QvsearchError(f"{place}: {(error.strerror or str(error)).lower()}") from error
+
+    def _running(self) -> ConfinedProcess:
+        """Return the process, a new one where a file has broken the last."""
+        if self._process is not None and not self._process.is_usable():
+            self._process.end()
+            self._process = None
+        if self._process is None:
+            self._process = ConfinedProcess(_work)
+            self._process.wait_until_ready()
+        return self._process
+
+
+@contextmanager
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """Give the path of a file that is gone afterwards, unless it was renamed."""
+    path = folder / f".qvsearch-{os.getpid()}.part"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _placed(made: Path, folder: Path, stem: str, suffix: str) -> Path:
+    """Give a finished file a name that no other has."""
+    for number in itertools.count(1):
+        path = folder / f"{stem}{f' ({number})' if number > 1 else ''}{suffix}"
+        try:
+            path.touch(exist_ok=False)  # the name is ours from here on
+        except FileExistsError:
+            continue
+        return made.replace(path)
+    raise AssertionError("no end of numbers")
+
+
+def _stem(source: bytes, start: float, end: float) -> str:
+    """Return a name that no terminal, shell or file system makes more of."""
+    stem = Path(source.decode("utf-8", "replace")).stem
+    shown = "".join(c if c.isprintable() and c not in '\\/:*?"<>|\ufffd' else "_" for c in stem)
+    harmless = shown.strip(" .-").encode()[:MAX_NAME].decode(errors="ignore")
+    return f"{harmless or 'clip'} {_minutes(start)}-{_minutes(end)}"
+
+
+def _minutes(seconds: float) -> str:
+    tenths = round(seconds * 10)
+    return f"{tenths // 600}m{tenths % 600 // 10:02}.{tenths % 10}s"
+
+
+def _work(pipe: socket.socket, write: Callable[..., str], *job: object) -> None:
+    """Cut one moment out in a process: `job` is what `write_clip` takes."""
+    send(pipe, {"suffix": write(*job)})
+
+
+def _suffix(said: dict[str, Any], _: list[Array]) -> str:
+    """Return the suffix that a message says, which becomes part of a path."""
+    suffix = said.get("suffix")
+    if not isinstance(suffix, str) or KIND_OF_SUFFIX.get(suffix) is not Kind.VIDEO:
+        raise BadMessage("no suffix of a video")
+    return suffix
