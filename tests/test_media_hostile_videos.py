@@ -18,12 +18,13 @@ import hostile_videos
 import pytest
 from av.error import FFmpegError
 from hostile_videos import HEIGHT, WIDTH, seeds
-from watching import Watch, is_a_reason, tally
+from watching import Watch, is_a_reason, is_no_surprise, tally
 
 from qvsearch import media
-from qvsearch.errors import MediaError
+from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.media.clips import ClipFolder
 from qvsearch.media.video import MAX_MOMENTS
-from qvsearch.types import Item, Kind, VideoMode
+from qvsearch.types import Item, Kind, VideoMode, kind_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -52,6 +53,30 @@ def test_ten_thousand_damaged_films(tmp_path):
     decoded, refused = watch_films(tmp_path, map(hostile_videos.damaged, range(200, 10_200)))
     assert decoded.total() + refused.total() == 10_000
     assert len(decoded) == len(refused) == CONTAINERS
+
+
+def test_two_hundred_damaged_films_are_cut_or_refused_by_one_process(tmp_path):
+    saved, refused = Counter(), Counter()
+    with ClipFolder(tmp_path / "clips") as clips:
+        for name, data in map(hostile_videos.damaged, range(200)):
+            suffix = f".{name.split()[0]}"
+            path = tmp_path / f"film{suffix if kind_of(f'film{suffix}'.encode()) else '.mp4'}"
+            path.write_bytes(data)
+            try:
+                clip = clips.save(os.fsencode(path), 0.45, 1.4)
+            except QvsearchError as error:
+                reason = str(error).removeprefix(f"{path} cannot be cut: ")
+                assert is_a_reason(reason), (name, reason)
+                assert is_no_surprise(reason), (name, reason)
+                refused[name] += 1
+            else:
+                assert clip.stat().st_size > 0
+                clip.unlink()
+                saved[name] += 1
+    assert saved.total() + refused.total() == 200
+    assert saved.total() > 50
+    assert refused.total() > 20
+    assert list((tmp_path / "clips").iterdir()) == []
 
 
 def test_headers_that_lie_about_times_rates_and_counts(tmp_path):
