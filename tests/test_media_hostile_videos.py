@@ -55,10 +55,11 @@ def test_ten_thousand_damaged_films(tmp_path):
     assert len(decoded) == len(refused) == CONTAINERS
 
 
-def test_two_hundred_damaged_films_are_cut_or_refused_by_one_process(tmp_path):
+def test_damaged_films_are_cut_or_refused_by_one_process(tmp_path):
     saved, refused = Counter(), Counter()
+    nothing_to_copy = 3314  # between the keyframe and the end, but for damage
     with ClipFolder(tmp_path / "clips") as clips:
-        for name, data in map(hostile_videos.damaged, range(200)):
+        for name, data in map(hostile_videos.damaged, [nothing_to_copy, *range(200)]):
             suffix = f".{name.split()[0]}"
             path = tmp_path / f"film{suffix if kind_of(f'film{suffix}'.encode()) else '.mp4'}"
             path.write_bytes(data)
@@ -73,7 +74,7 @@ def test_two_hundred_damaged_films_are_cut_or_refused_by_one_process(tmp_path):
                 assert clip.stat().st_size > 0
                 clip.unlink()
                 saved[name] += 1
-    assert saved.total() + refused.total() == 200
+    assert saved.total() + refused.total() == 201
     assert saved.total() > 50
     assert refused.total() > 20
     assert list((tmp_path / "clips").iterdir()) == []

@@ -56,7 +56,7 @@ def write_clip(source: Path, start: float, end: float, made: Path) -> str:
             try:
                 with open_container(file) as opened:
                     suffix = _copy(opened, source.suffix.lower(), start, end, made)
-                if suffix is not None:
+                if suffix is not None and made.exists():  # it is not where no packet was whole
                     return suffix
             except DAMAGE:  # what cannot be copied may still be decoded
                 pass
