@@ -28,6 +28,7 @@ FAILED, INTERRUPTED = 2, 130  # exit codes
 GARBAGE = 50_000  # objects more than were freed, before garbage is looked for: imports make none
 
 app = typer.Typer(
+    cls=options.Commands,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

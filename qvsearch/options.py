@@ -1,14 +1,18 @@
 """The options that commands share, with their help; it runs nothing."""
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Detail, Dtype, Hub, Kind, Orientation, RerankScope, Stored, VideoMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def path(text: str) -> bytes:
@@ -18,10 +22,19 @@ def path(text: str) -> bytes:
     return os.path.abspath(os.fsencode(text))
 
 
+class Commands(TyperGroup):
+    """The commands; what stands before one is read without what only some commands need."""
+
+    # Typer hides the class that it calls this with; typer.Context is what it makes
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Read the options of all commands."""
+        _spare(self, ctx)
+        return super().parse_args(ctx, args)
+
+
 class SearchCommand(TyperCommand):
     """Lets `--rerank` stand without a value, which Typer's options cannot."""
 
-    # Typer hides the class that it calls this with; typer.Context is what it makes
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Write the default scope behind a `--rerank` that none follows."""
         options = args[: args.index("--")] if "--" in args else args
@@ -30,7 +43,32 @@ class SearchCommand(TyperCommand):
                 [s] for s in RerankScope
             ]:
                 args[place] = f"--rerank={RerankScope.AUTO}"
+        _spare(self, ctx)
         return super().parse_args(ctx, args)
+
+
+def _spare(command: TyperCommand | TyperGroup, context: Any) -> None:  # noqa: ANN401 (as above)
+    """Let words, and what was not given, be taken as they are.
+
+    Typer reads them with pydantic, too, and the import of that is a quarter of the time that a
+    query takes whose model is loaded or whose vector is known.
+    """
+    hints = get_type_hints(command.callback)
+    for param in command.get_params(context):
+        if not param.required:
+            is_text = hints.get(param.name) in (str | None, list[str] | None)
+            read = partial(_read, param.process_value, param.default, is_text)
+            param.process_value = read  # type: ignore[method-assign]  # of this object alone
+
+
+def _read(
+    process: "Callable[[Any, Any], object]",
+    default: object,
+    is_text: bool,
+    context: object,
+    value: object,
+) -> object:
+    return value if is_text or value is default else process(context, value)
 
 
 LibraryName = Annotated[

@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,12 +110,19 @@ def open_part(
     except QvsearchError as error:
         raise Damaged(path, str(error)) from error
     small = data.nbytes <= VERIFY_AT_OPEN
-    if small:
-        check_sum(path, file.faiss, data)
     store.remove([row for first, end in file.dead for row in range(first, end)])
     numbers = np.arange(start, start + file.rows)
     part = Part(store, numbers, measure(store, None), None, file, verified=small)
-    return part if file.facts is None else with_facts(folder, part, roots)
+    if not small:
+        return with_facts(folder, part, roots)
+    if file.facts is None:
+        check_sum(path, file.faiss, data)
+        return part
+    with ThreadPoolExecutor(1) as beside:  # who waits, waits for the longer checksum only
+        checked = beside.submit(check_sum, path, file.faiss, data)
+        part = with_facts(folder, part, roots)
+        checked.result()
+    return part
 
 
 def with_facts(folder: Path, part: Part, roots: Sequence[bytes | None]) -> Part:

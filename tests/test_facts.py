@@ -169,6 +169,15 @@ def test_a_vector_that_is_not_its_lines_is_noticed_when_it_becomes_a_hit(library
         opened.segments[19]
 
 
+def test_damaged_vectors_are_refused_whether_their_facts_are_sound_or_not(library):
+    for path in (library.folder / "segments" / "000002.faiss", facts_file(library, 2)):
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(QvsearchError, match=r"000002\.fa(iss|cts) is damaged: its sha256 is"):
+            Library.open(library.folder)
+
+
 @pytest.mark.parametrize("way", ["gone", "empty", "cut", "flip", "other"])
 def test_damaged_facts_are_refused_and_made_anew_without_loss(library, way):
     before = masks(library)

@@ -82,6 +82,13 @@ def test_help_loads_nothing_heavy():
         assert not HEAVY & loaded, arguments
 
 
+def test_words_are_asked_for_without_what_reads_numbers_and_choices():
+    query = ["search", "a dog", "--not", "a cat", "--library", "/nowhere", "--all", "--json"]
+    loaded = loaded_by(f"from qvsearch.cli import main; assert main({query}) == 2")
+    assert "qvsearch.retrieve" in loaded
+    assert "pydantic" not in loaded
+
+
 def test_importing_the_package_loads_only_itself():
     ours = {name for name in loaded_by("import qvsearch") if name.startswith("qvsearch")}
     assert ours == {"qvsearch"}

@@ -95,6 +95,18 @@ def test_removed_rows_are_no_answers_and_the_others_keep_their_numbers(make):
     assert [row for row, _ in store.search(query, 5, mask)] == [51]
 
 
+@pytest.mark.parametrize("rows", [1, 7, 299])
+def test_rows_score_the_same_however_many_are_scanned_at_once(make, monkeypatch, rows):
+    vectors, query = unit(300, 1), unit(1, 2)[0]
+    allowed = np.random.default_rng(3).random(300) < 0.5
+    store = make(vectors)
+    store.remove([0, 6, 7, 150])
+    scores, hits = store.scores(query), store.search(query, 50, allowed)
+    monkeypatch.setattr("qvsearch.stores.faiss.AT_ONCE", rows * store.form.row_size)
+    np.testing.assert_array_equal(store.scores(query), scores)
+    assert store.search(query, 50, allowed) == hits
+
+
 def test_scores_are_the_cosines_of_all_rows_and_of_no_removed_one(make):
     vectors = unit(300, 1)
     store = make(vectors)

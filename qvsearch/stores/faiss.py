@@ -7,7 +7,9 @@ may be a mapped file.
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import faiss as _faiss
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 faiss: Any = _faiss  # its type stubs lack what its Python layer adds
 
 UNIT_TOLERANCE = 1e-3  # how far from 1 the length of a unit row may be
+AT_ONCE = 1 << 26  # bytes of rows that a thread scans; with fewer a second one gains nothing
 
 
 def check_unit(vectors: Vectors, dim: int) -> Vectors:
@@ -173,10 +176,26 @@ class FaissStore:
 
     def _cosines(self, unit: Vectors, mask: Mask | None) -> Vectors:
         """Return the cosine (n,) of the rows in the mask, or of all; NaN for what has none."""
-        count = len(self)
-        scores = np.full(count, np.nan, dtype=np.float32)
-        if count == 0:
-            return scores
+        scores = np.full(len(self), np.nan, dtype=np.float32)
+        step = max(1, AT_ONCE // self.form.row_size)
+        pieces = [slice(start, start + step) for start in range(0, len(self), step)]
+
+        def scan(rows: slice) -> None:
+            self._scan(unit, rows, None if mask is None else mask[rows], scores[rows])
+
+        if len(pieces) > 1:
+            # FAISS releases the interpreter meanwhile; a file's pages, too, are mapped by them all
+            with ThreadPoolExecutor(min(len(pieces), os.cpu_count() or 1)) as pool:
+                list(pool.map(scan, pieces))
+        else:
+            list(map(scan, pieces))
+        if self.form.scaled:
+            scores /= self.norms
+        return scores
+
+    def _scan(self, unit: Vectors, rows: slice, mask: Mask | None, scores: Vectors) -> None:
+        """Put what some rows, those in their mask, score into `scores`, unless it is NaN."""
+        codes = self.codes[rows]
         # FAISS's own loop over the codes; its search for the best k would sort all of them.
         quantizer = self.form.quantizer()
         chosen = None
@@ -188,19 +207,16 @@ class FaissStore:
         )
         found = faiss.RangeSearchResult(1)
         partial = faiss.RangeSearchPartialResult(found)
-        codes = faiss.swig_ptr(self.codes.view(np.uint8).reshape(-1))
+        start = faiss.swig_ptr(codes.view(np.uint8).reshape(-1))
         try:
             scanner.set_query(faiss.swig_ptr(unit))
             scanner.set_list(0, 0.0)
-            scanner.scan_codes_range(count, codes, None, -np.inf, partial.new_result(0))
+            scanner.scan_codes_range(len(codes), start, None, -np.inf, partial.new_result(0))
         finally:  # it holds the query, and FAISS's Python layer does not know that it is ours
             scanner.__swig_destroy__(scanner)
         partial.finalize()
         kept = int(faiss.rev_swig_ptr(found.lims, 2)[1])  # all but what compares with nothing
         scores[faiss.rev_swig_ptr(found.labels, kept)] = faiss.rev_swig_ptr(found.distances, kept)
-        if self.form.scaled:
-            scores /= self.norms
-        return scores
 
     def release(self) -> None:
         """Let go of the memory that a mapped file took by being read; it is read again if need be.

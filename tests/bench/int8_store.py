@@ -6,7 +6,7 @@ of exactly the tenth's cosine counts. It is asked of the drawn world: the docume
 captions, pictures, phrases and everyday queries. And of rows of 2048 numbers with a realistic
 spectrum, as `tests/bench/million.py` makes them, where the first numbers are many times as large as
 the last, which is the worst case for even steps; and of the same turned at random, so that none is.
-There both forms are also searched in turns, an exact search for the ten best in one thread; printed
+There both forms are also searched in turns, an exact search for the ten best on all cores; printed
 are medians and the ratio turn by turn.
 """
 
