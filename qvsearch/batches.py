@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.errors import QvsearchError
+from qvsearch.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.types import Decoded, EmbedInput, Item, Segment, Skipped
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 BATCH_SECONDS = 3.0  # Ctrl-C waits no longer than a batch, and progress moves as often
 MAX_TOKENS = 32_768  # 100 MB of pixels; no device is fuller with more
-PROMPT_TOKENS = 24  # around each input
-TOKEN_PIXELS = 32 * 32
 REFUSED_IN_A_ROW = 8  # files; where the embedder takes none of so many, it is not the files
 TOKEN_CHARACTERS = 4  # of English; others are more tokens than this says, which costs only time
 

@@ -21,14 +21,13 @@ from qvsearch.library import Library
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.models.weights import DEFAULT_MODEL, MODELS, find
-from qvsearch.prompt import TOKEN_PIXELS
+from qvsearch.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.speeds import device_name, kept_speeds
 from qvsearch.types import Detail, Kind, Precision, VideoMode
 
 if TYPE_CHECKING:
     import torch
 
-PROMPT_TOKENS = 24  # around each input
 CLIP_PHOTOS = 2  # photos that a clip costs at most
 
 GEMM_ROWS, GEMM_WIDTH = 256, 2048  # a photo's tokens at low detail, the 2B model's width

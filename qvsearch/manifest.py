@@ -146,7 +146,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """
     data = manifest.to_bytes()
     if objection := _too_large(data):
-        raise QvsearchError(f"the manifest of {folder} cannot be written: {objection}")
+        raise QvsearchError(
+            f"the manifest of {folder} cannot be written: {objection};"
+            " index some of its folders into a library of their own, with --library"
+        )
     write_file(folder / COPY, data)
     write_file(folder / MANIFEST, data)
 

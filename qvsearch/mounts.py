@@ -9,7 +9,9 @@ from pathlib import Path
 MOUNTS = Path("/proc/self/mountinfo")
 SHARED = frozenset(  # 9p is not among them: most of these are of the same machine
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "gpfs", "lustre", "glusterfs", "davfs"}
-    | {"fuse.sshfs", "fuse.rclone", "fuse.glusterfs", "fuse.ceph", "fuse.davfs"}
+    | {"beegfs", "gfs2", "ocfs2", "orangefs", "pvfs2", "coda", "ncpfs"}
+    | {"fuse.sshfs", "fuse.rclone", "fuse.glusterfs", "fuse.ceph", "fuse.davfs", "fuse.s3fs"}
+    | {"fuse.gcsfuse", "fuse.juicefs", "fuse.JuiceFS", "fuse.seaweedfs", "fuse.curlftpfs"}
 )
 _ESCAPED = re.compile(rb"\\([0-7]{3})")  # what would end a name in the list
 

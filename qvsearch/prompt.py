@@ -26,6 +26,7 @@ RERANK_SYSTEM = (
 
 TOKEN_SIDE = 32  # pixels: a visual token is 2x2 patches of 16x16
 TOKEN_PIXELS = TOKEN_SIDE * TOKEN_SIDE
+PROMPT_TOKENS = 24  # about so many stand around what is embedded
 FRAMES_PER_STEP = 2  # the vision tower merges two frames into one time step
 END = "<|im_end|>\n<|im_start|>assistant\n"
 _SPECIAL = re.compile(r"<\|(?=\w+\|>)")  # the head of one; a lone `<|` in source code stays

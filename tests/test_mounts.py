@@ -16,6 +16,7 @@ LIST = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 42 22 0:51 / {0}/two\040words rw master:3 - cifs //server/share rw
 43 22 0:52 / {0}/hidden rw - fuse.sshfs me@server: rw
 44 22 8:3 / {0}/hidden rw - xfs /dev/sdc1 rw
+45 22 0:53 / {0}/cluster rw - beegfs beegfs_nodev rw
 """
 
 
@@ -35,6 +36,7 @@ def test_the_innermost_and_latest_mount_decides(folder):
         ("nasty", None),
         ("two words/library", "cifs"),
         ("hidden/library", None),
+        ("cluster/library", "beegfs"),
         ("link/library", "nfs4"),
     ]:
         assert mounts.shared_type(folder / place) == expected, place
