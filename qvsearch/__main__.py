@@ -1,8 +1,19 @@
-"""`python -m qvsearch`."""
+"""`qvsearch`, and `python -m qvsearch`."""
 
+import signal
 import sys
 
-from qvsearch.cli import main
+
+def main() -> int:
+    """Run the command line; a Ctrl-C while it is loaded ends the process without a word."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:  # and not where Ctrl-C is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from qvsearch import cli
+
+    signal.signal(signal.SIGINT, handler)
+    return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

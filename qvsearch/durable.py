@@ -81,7 +81,8 @@ def make_folder(path: Path, *, private: bool = False) -> None:
                 raise
         _sync_folder(path.parent)
     except OSError as error:
-        raise QvsearchError(f"cannot make the folder {path}: {error.strerror}") from error
+        reason = "a file has that name" if isinstance(error, FileExistsError) else error.strerror
+        raise QvsearchError(f"cannot make the folder {path}: {reason}") from error
 
 
 def move_file(path: Path, target: Path) -> None:

@@ -208,3 +208,24 @@ def test_ctrl_c_ends_a_search_quietly_and_its_processes_with_it(bench, tmp_path)
     assert process.communicate(timeout=60) == (b"", b"")
     assert process.returncode == 130
     assert watched.end()
+
+
+@pytest.mark.parametrize("program", [["-m", "qvsearch"], ["-c", "{main}; main()"]])
+def test_ctrl_c_while_the_command_line_is_loaded_ends_it_without_a_word(tmp_path, program):
+    (tmp_path / "typer.py").write_text("print('loading', flush=True); input()")
+    main = "from qvsearch.__main__ import main"  # as pip's script does
+    ignored_by_no_shell = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    (tmp_path / "sitecustomize.py").write_text(ignored_by_no_shell)
+    with subprocess.Popen(
+        [sys.executable, *(each.format(main=main) for each in program)],
+        env=os.environ
+        | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == -signal.SIGINT
