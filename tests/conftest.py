@@ -1,10 +1,11 @@
-"""Checkpoints of the true architecture: random ones, written once a run, and the demo's."""
+"""What many tests need: checkpoints of the true architecture, and a count of what was tried."""
 
 from __future__ import annotations
 
 import gc
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qvsearch.backends.local import LocalEmbedder
+
+TRIED: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="session")
+def tally() -> Counter[str]:
+    """Count here, by what it was, each thing that was tried and went well; the run's end says it.
+
+    Counts are kept where the thing is done, never written down: they are what the README claims.
+    """
+    return TRIED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how often what was tried."""
+    if TRIED:
+        terminalreporter.section("tried")
+    for name, count in TRIED.items():
+        terminalreporter.line(f"{count:>9,} {name}")
 
 
 def pytest_collection_finish() -> None:

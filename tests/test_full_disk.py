@@ -31,7 +31,7 @@ def namespace(folder):
     pytest.skip(f"no small file system can be mounted here: {said}")
 
 
-def test_a_full_file_system_loses_nothing_and_says_what_is_missing(tmp_path, monkeypatch):
+def test_a_full_file_system_loses_nothing_and_says_what_is_missing(tmp_path, monkeypatch, tally):
     monkeypatch.setattr(durable, "os", FaultyDisk())
     small = tmp_path / "small"
     small.mkdir()
@@ -55,6 +55,7 @@ def test_a_full_file_system_loses_nothing_and_says_what_is_missing(tmp_path, mon
         assert each["unchanged"]
         assert each["again"] == [0, ""]
         assert each["as with room"]
+        tally["file systems really full"] += 1
 
 
 def place(small, record):

@@ -8,7 +8,6 @@ opened, searched, checked and gone on with; files are merged and compacted all t
 import itertools
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -98,7 +97,7 @@ class History(RuleBasedStateMachine):
     """`files` are on the disk and `known` in the library: each path with the name of its text."""
 
     stored = Stored.FLOAT16
-    steps = kills = 0
+    tally = Counter()
 
     def __init__(self):
         super().__init__()
@@ -196,7 +195,6 @@ class History(RuleBasedStateMachine):
             died = False
         except Killed:
             died = True
-            History.kills += 1
         finally:
             durable.os = FaultyDisk()
         self.library = Library.open(self.library.folder)
@@ -212,6 +210,7 @@ class History(RuleBasedStateMachine):
         assert found.keys() == self.known.keys()
         if not died:
             assert self.known == self.files
+        self.tally["of these steps kills"] += died
 
     @rule()
     def open(self):
@@ -242,10 +241,10 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def is_the_dictionary(self):
-        History.steps += 1
         found = self.found()
         assert found.keys() == self.known.keys()
         assert all(self.holds(found[name], words) for name, words in self.known.items())
+        self.tally["steps of random histories"] += 1
 
     @invariant()
     def finds_the_best(self):
@@ -268,11 +267,11 @@ def _lowered(monkeypatch):
     monkeypatch.setattr(segments, "FACTS_FROM", 4)
 
 
-def play(stored, examples, steps, derandomize):
+def play(tally, stored, examples, steps, derandomize):
     class Machine(History):
         pass
 
-    Machine.stored = stored
+    Machine.stored, Machine.tally = stored, tally
     run_state_machine_as_test(
         Machine,
         settings=settings(
@@ -289,16 +288,14 @@ def play(stored, examples, steps, derandomize):
 
 @pytest.mark.usefixtures("_lowered")
 @pytest.mark.parametrize("stored", Stored)
-def test_any_history_of_files_is_a_dictionary(stored):
-    play(stored, 20, 40, derandomize=True)
+def test_any_history_of_files_is_a_dictionary(tally, stored):
+    play(tally, stored, 20, 40, derandomize=True)
 
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("_lowered")
-def test_many_histories_of_files_are_dictionaries(capsys):
+def test_many_histories_of_files_are_dictionaries(tally):
     """For ten minutes; the last run of it is in the README."""
-    History.steps, started, forms = 0, time.monotonic(), itertools.cycle(Stored)
+    started, forms = time.monotonic(), itertools.cycle(Stored)
     while time.monotonic() - started < SOAK_SECONDS:
-        play(next(forms), 20, 60, derandomize=False)
-    with capsys.disabled():
-        sys.stdout.write(f"\n{History.steps:,} steps, {History.kills:,} kills\n")
+        play(tally, next(forms), 20, 60, derandomize=False)

@@ -13,6 +13,7 @@ import socket
 import struct
 import zlib
 from dataclasses import replace
+from functools import wraps
 
 import numpy as np
 import orjson
@@ -68,6 +69,19 @@ ROOTS = (b"/photos", b"/disk \xff", None)
 @pytest.fixture(autouse=True)
 def _disk(monkeypatch):
     monkeypatch.setattr(durable, "os", FaultyDisk())
+
+
+@pytest.fixture(autouse=True)
+def _counting(request, monkeypatch, tally):
+    """Count each input that a test is given and passes with."""
+    inner = request.function.hypothesis.inner_test
+
+    @wraps(inner)
+    def counted(*arguments, **options):
+        inner(*arguments, **options)
+        tally["inputs of parsers, drawn at random"] += 1
+
+    monkeypatch.setattr(request.function.hypothesis, "inner_test", counted)
 
 
 def maybe(strategy):

@@ -133,6 +133,7 @@ def kill_everywhere(folder, task):
                 say(f"done {name}")
             os._exit(0)
         status = os.waitpid(child, 0)[1]
+        assert status in (0, signal.SIGKILL), "it dies of nothing else"
 
 
 def make(folder):
