@@ -20,6 +20,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from faulty_disk import FaultyDisk
+
     from qvsearch.backends.local import LocalEmbedder
 
 TRIED: Counter[str] = Counter()
@@ -53,6 +55,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: folder)
     monkeypatch.setattr(platformdirs, "user_runtime_path", lambda *_, **__: folder / "run" / "q")
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> FaultyDisk:
+    """Record what the library does to the disk, without waiting for it."""
+    from faulty_disk import FaultyDisk
+
+    disk = FaultyDisk()
+    monkeypatch.setattr("qvsearch.durable.os", disk)
+    return disk
 
 
 @pytest.fixture

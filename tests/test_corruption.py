@@ -35,8 +35,7 @@ MOST_MEMORY = 200 * 1024 * 1024  # bytes that a whole sweep may take
 
 
 @pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def _lowered(disk, monkeypatch):
     monkeypatch.setattr(segments, "FACTS_FROM", library_damage.FACTS_FROM)
 
 

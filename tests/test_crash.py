@@ -19,6 +19,8 @@ from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.library import Library
 from qvsearch.repair import check
 
+pytestmark = pytest.mark.usefixtures("disk")
+
 PROGRAM = [sys.executable, writer.__file__]
 KILLED = "writers killed, at every operation"
 
@@ -32,11 +34,6 @@ def start(*arguments):
     return subprocess.Popen(
         [*PROGRAM, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-
-
-@pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
 
 
 @pytest.fixture

@@ -258,8 +258,7 @@ class History(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def _lowered(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def _lowered(disk, monkeypatch):
     monkeypatch.setattr(ingest, "Decoders", DecodersHere)
     monkeypatch.setattr(ingest, "bank_vectors", lambda *_: small(3, 5))
     monkeypatch.setattr(segments, "TIERS", (300, 3000, 30000))

@@ -14,10 +14,8 @@ from collections import Counter
 import cheap_model
 import lottery
 import pytest
-from faulty_disk import FaultyDisk
 from readers import rows, view
 
-from qvsearch import durable
 from qvsearch.cli import main
 from qvsearch.library import Library
 
@@ -26,8 +24,7 @@ KILLED = "indexers killed at random"
 
 
 @pytest.fixture
-def folder(in_memory, monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def folder(in_memory, disk):
     cheap_model.write_notes(in_memory / "notes", NOTES)
     for name in ("new", "undisturbed"):
         Library.create(in_memory / name, cheap_model.FINGERPRINT)

@@ -18,12 +18,10 @@ from functools import wraps
 import numpy as np
 import orjson
 import pytest
-from faulty_disk import FaultyDisk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from library_damage import FINGERPRINT, row
 
-from qvsearch import durable
 from qvsearch.arrays import pack, unpack
 from qvsearch.cache import keep_vectors, read_vectors
 from qvsearch.durable import Seal
@@ -41,6 +39,8 @@ from qvsearch.manifest import (
 from qvsearch.messages import pack_inputs, receive, send, unpack_inputs
 from qvsearch.sidecar import decode_rows, encode_rows, salvage_row
 from qvsearch.types import EmbedInput, Frames, Item, Kind, Metadata, Segment, Stored
+
+pytestmark = pytest.mark.usefixtures("disk")
 
 EXAMPLES = int(os.environ.get("QVSEARCH_EXAMPLES", "150"))
 fuzzed = settings(
@@ -64,11 +64,6 @@ JSON = st.recursive(
 )
 PATHS = st.binary(max_size=20).filter(lambda path: b"\0" not in path)
 ROOTS = (b"/photos", b"/disk \xff", None)
-
-
-@pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
 
 
 @pytest.fixture(autouse=True)

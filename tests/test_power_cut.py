@@ -15,7 +15,6 @@ import cheap_model
 import numpy as np
 import pytest
 import writer
-from faulty_disk import FaultyDisk
 from readers import view
 from recording_disk import Platter, RecordingDisk, lay_out, tree_of
 
@@ -25,6 +24,8 @@ from qvsearch.library import Library
 from qvsearch.manifest import MANIFEST
 from qvsearch.repair import repair
 from qvsearch.types import Stored
+
+pytestmark = pytest.mark.usefixtures("disk")
 
 
 @dataclass
@@ -185,11 +186,6 @@ def index_notes(library, acknowledge):
         options = ingest.IngestOptions()
         made = Library.open(library)
         ingest.index(made, paths, lambda: model, options, report, lambda: False)
-
-
-@pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
 
 
 @pytest.fixture

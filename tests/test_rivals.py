@@ -14,15 +14,10 @@ import cheap_model
 import pytest
 import rivals
 import writer
-from faulty_disk import FaultyDisk
 
-from qvsearch import durable
 from qvsearch.library import Library
 
-
-@pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+pytestmark = pytest.mark.usefixtures("disk")
 
 
 def run(*arguments):
