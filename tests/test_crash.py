@@ -188,12 +188,7 @@ def test_a_commit_that_may_be_on_the_disk_is_not_overwritten_by_the_next(
 
 
 def test_readers_see_one_commit_while_others_follow(tmp_path):
-    folder = tmp_path / "library"
-    library = Library.create(folder, writer.FINGERPRINT)
-    library.add_root(b"/photos")
-    writer.add(library, range(3, 6))
-    writer.remove(library, lambda found: found % 5 == 0)
-    library.commit()
+    folder = writer.begin(tmp_path / "library").folder
     views = [Library.open(folder)]
     with start("commit", str(folder), "60") as process:
         assert process.stdin.write("go\n")

@@ -27,8 +27,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from library_damage import unit
 from test_ingest import DIM, FINGERPRINT, Counting, hash_vector
-from test_library import rounded, unit
+from test_library import rounded
 
 from qvsearch import durable, ingest, segments
 from qvsearch.errors import QvsearchError
@@ -78,11 +79,6 @@ class DeadlyDisk(FaultyDisk):
         self.steps.append((name, arguments))
         if 0 < self.at <= len(self.steps):
             raise Killed
-
-
-def small(rows, seed):
-    vectors = unit(rows, seed)[:, :DIM]
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def vectors_of(words):
@@ -248,7 +244,7 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def finds_the_best(self):
-        (query,) = small(1, 5)
+        (query,) = unit(1, 5, DIM)
         expected = Counter()
         for words in self.known.values():
             expected.update(np.round(self.rows_of(words) @ query, 4).tolist())
@@ -260,7 +256,7 @@ class History(RuleBasedStateMachine):
 @pytest.fixture
 def _lowered(disk, monkeypatch):
     monkeypatch.setattr(ingest, "Decoders", DecodersHere)
-    monkeypatch.setattr(ingest, "bank_vectors", lambda *_: small(3, 5))
+    monkeypatch.setattr(ingest, "bank_vectors", lambda *_: unit(3, 5, DIM))
     monkeypatch.setattr(segments, "TIERS", (300, 3000, 30000))
     monkeypatch.setattr(segments, "MERGE", 3)
     monkeypatch.setattr(segments, "FACTS_FROM", 4)

@@ -68,11 +68,7 @@ def test_the_whole_program_leaves_a_held_library_and_searches_it(tmp_path):
 
 
 def test_searchers_get_answers_of_one_generation_each_while_others_commit(in_memory, tally):
-    library = Library.create(in_memory / "library", writer.FINGERPRINT)
-    library.add_root(b"/photos")
-    writer.add(library, range(3, 6))
-    writer.remove(library, lambda found: found % 5 == 0)
-    library.commit()
+    library = writer.begin(in_memory / "library")
     searchers = run("search", library.folder, 200, 21)
     assert [each["right"] for each in searchers] == [200] * rivals.SEARCHERS
     assert sum(each["generations"] for each in searchers) > 3 * rivals.SEARCHERS
