@@ -1,10 +1,11 @@
-"""Checkpoints of the true architecture: random ones, written once a run, and the demo's."""
+"""What many tests need: checkpoints of the true architecture, and a count of what was tried."""
 
 from __future__ import annotations
 
 import gc
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,28 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from faulty_disk import FaultyDisk
+
     from qvsearch.backends.local import LocalEmbedder
+
+TRIED: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="session")
+def tally() -> Counter[str]:
+    """Count here, by what it was, each thing that was tried and went well; the run's end says it.
+
+    Counts are kept where the thing is done, never written down: they are what the README claims.
+    """
+    return TRIED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how often what was tried."""
+    if TRIED:
+        terminalreporter.section("tried")
+    for name, count in TRIED.items():
+        terminalreporter.line(f"{count:>9,} {name}")
 
 
 def pytest_collection_finish() -> None:
@@ -33,6 +55,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: folder)
     monkeypatch.setattr(platformdirs, "user_runtime_path", lambda *_, **__: folder / "run" / "q")
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> FaultyDisk:
+    """Record what the library does to the disk, without waiting for it."""
+    from faulty_disk import FaultyDisk
+
+    disk = FaultyDisk()
+    monkeypatch.setattr("qvsearch.durable.os", disk)
+    return disk
 
 
 @pytest.fixture

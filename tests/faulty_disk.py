@@ -3,6 +3,7 @@
 import os
 
 STEPS = ("open", "write", "close", "replace", "unlink", "mkdir")
+FAILED = "operations on the disk that failed"  # what the tests that make them fail count
 
 
 class FaultyDisk:
@@ -12,6 +13,7 @@ class FaultyDisk:
         self.at = at
         self.act = act
         self.steps = []
+        self.acted = False
 
     def fsync(self, descriptor):
         """Do not wait for the disk: no test here cuts the power."""
@@ -36,6 +38,7 @@ class FaultyDisk:
     def _count(self, name, arguments):
         self.steps.append((name, arguments))
         if len(self.steps) == self.at:
+            self.acted = True
             self.act()
 
     @property
@@ -49,6 +52,7 @@ class FullDisk(FaultyDisk):
     def _count(self, name, arguments):
         self.steps.append((name, arguments))
         if len(self.steps) >= self.at and name in ("write", "mkdir"):
+            self.acted = True
             self.act()
 
 

@@ -10,10 +10,8 @@ from pathlib import Path
 import cheap_model
 import paused
 import pytest
-from faulty_disk import FaultyDisk
 from readers import rows
 
-from qvsearch import durable
 from qvsearch.cli import main
 from qvsearch.library import Library
 
@@ -24,8 +22,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def folder(tmp_path, disk):
     cheap_model.write_notes(tmp_path / "notes", NOTES)
     Library.create(tmp_path / "library", cheap_model.FINGERPRINT)
     return tmp_path

@@ -19,7 +19,7 @@ from pathlib import Path
 import library_damage
 import numpy as np
 import pytest
-from faulty_disk import FaultyDisk, failing
+from faulty_disk import FAILED, FaultyDisk, failing
 from library_damage import content, every, make, names, put
 from test_ingest import FINGERPRINT, Bench, notes
 
@@ -35,8 +35,7 @@ MOST_MEMORY = 200 * 1024 * 1024  # bytes that a whole sweep may take
 
 
 @pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def _lowered(disk, monkeypatch):
     monkeypatch.setattr(segments, "FACTS_FROM", library_damage.FACTS_FROM)
 
 
@@ -52,6 +51,14 @@ def swept(folder, stored, seed, bits, lengths):
     *records, last = map(json.loads, done.stdout.splitlines())
     assert last["grown"] < MOST_MEMORY
     return records
+
+
+def judge(record, tally):
+    """Examine what came of a damage, and count those of files that are not taken for large too."""
+    examine(record)
+    names = {"flip": "flipped bits", "cut": "cuts"}
+    name = names.get(record["what"].partition(" ")[0], "zeroed, swapped, emptied or lost files")
+    tally[f"{name} in libraries"] += not record["large"]
 
 
 def examine(record):
@@ -82,10 +89,10 @@ def examine(record):
 
 
 @pytest.mark.parametrize("stored", Stored)
-def test_no_damage_is_met_unsaid(tmp_path, stored):
+def test_no_damage_is_met_unsaid(tmp_path, tally, stored):
     records = swept(tmp_path / "library", stored, 1, 500, 100)
     for record in records:
-        examine(record)
+        judge(record, tally)
     small = Counter(record["met"] for record in records if not record["large"])
     large = Counter(record["met"] for record in records if record["large"])
     assert small.keys() == {*REFUSED, "same answers", "answers of the commit before"}
@@ -97,9 +104,9 @@ def test_no_damage_is_met_unsaid(tmp_path, stored):
 @pytest.mark.soak
 @pytest.mark.parametrize("stored", Stored)
 @pytest.mark.parametrize("seed", range(2, 7))
-def test_many_damages_are_met_unsaid_neither(tmp_path, stored, seed):
+def test_many_damages_are_met_unsaid_neither(tmp_path, tally, stored, seed):
     for record in swept(tmp_path / "library", stored, seed, 4000, 1000):
-        examine(record)
+        judge(record, tally)
 
 
 # ------------------------------------------------------------------ repair
@@ -123,7 +130,7 @@ def touched(folder, damages):
 
 
 @pytest.mark.parametrize("stored", Stored)
-def test_repair_keeps_what_is_sound_of_any_damage_and_counts_what_is_not(tmp_path, stored):
+def test_repair_keeps_what_is_sound_of_any_damage_and_counts_what_is_not(tmp_path, tally, stored):
     folder, copy = tmp_path / "library", tmp_path / "copy"
     damages = sample(folder, stored, 60)
     sound = content(Library.open(folder))
@@ -141,6 +148,7 @@ def test_repair_keeps_what_is_sound_of_any_damage_and_counts_what_is_not(tmp_pat
         assert check(copy) == []
         assert repair(copy).problems == ()
         lost["some" if found.lost else "none"] += 1
+        tally["damages repaired"] += 1
         shutil.rmtree(copy)
     assert lost.keys() == {"some", "none"}
 
@@ -167,7 +175,7 @@ def test_what_repair_lost_is_embedded_by_the_next_run_and_nothing_else(tmp_path,
     assert bench.index().unchanged == 30
 
 
-def test_a_repair_that_fails_anywhere_has_changed_no_file_that_is_still_needed(tmp_path):
+def test_a_repair_that_fails_anywhere_has_changed_no_file_that_is_still_needed(tmp_path, tally):
     folder, copy = tmp_path / "library", tmp_path / "copy"
     make(folder, Stored.INT8)
     sound = content(Library.open(folder))
@@ -200,6 +208,7 @@ def test_a_repair_that_fails_anywhere_has_changed_no_file_that_is_still_needed(t
             assert repair(copy).kept == expected.kept
         assert content(Library.open(copy)) == whole
         assert check(copy) == []
+        tally[FAILED] += not ended
     assert at > 20
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import writer
-from faulty_disk import FaultyDisk, failing
+from faulty_disk import FAILED, FaultyDisk, failing
 from writer import STEPS, content, steps
 
 from qvsearch import durable, segments
@@ -19,7 +19,10 @@ from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.library import Library
 from qvsearch.repair import check
 
+pytestmark = pytest.mark.usefixtures("disk")
+
 PROGRAM = [sys.executable, writer.__file__]
+KILLED = "writers killed, at every operation"
 
 
 def run(*arguments):
@@ -31,11 +34,6 @@ def start(*arguments):
     return subprocess.Popen(
         [*PROGRAM, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-
-
-@pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
 
 
 @pytest.fixture
@@ -71,7 +69,7 @@ def finish(folder):
     assert tidy(folder)
 
 
-def test_a_killed_writer_leaves_a_committed_state_wherever_it_dies(folder):
+def test_a_killed_writer_leaves_a_committed_state_wherever_it_dies(folder, tally):
     done = {}
     for line in run("kill", str(folder)):
         match line.split():
@@ -88,9 +86,10 @@ def test_a_killed_writer_leaves_a_committed_state_wherever_it_dies(folder):
         assert content(Library.open(copy)) in legal(name)
         assert check(copy) == []
         finish(copy)
+        tally[KILLED] += at < len(done)  # the last one ends by itself
 
 
-def test_a_library_whose_making_was_killed_can_be_made(tmp_path):
+def test_a_library_whose_making_was_killed_can_be_made(tmp_path, tally):
     lines = run("kill making", str(tmp_path / "library"))
     ends = [line for line in lines if line.startswith("at")]
     assert len(ends) > 10
@@ -100,10 +99,13 @@ def test_a_library_whose_making_was_killed_can_be_made(tmp_path):
         if not Library.exists(folder):
             Library.create(folder, writer.FINGERPRINT)
         assert len(Library.open(folder)) == 0
+        tally[KILLED] += 1
 
 
 @pytest.mark.parametrize(("number", "facts_from"), [(errno.ENOSPC, 1), (errno.EIO, 1000)])
-def test_every_operation_may_fail_and_a_rerun_mends_it(folder, monkeypatch, number, facts_from):
+def test_every_operation_may_fail_and_a_rerun_mends_it(
+    folder, monkeypatch, tally, number, facts_from
+):
     monkeypatch.setattr(segments, "FACTS_FROM", facts_from)
     at, ended = 0, False
     while not ended:
@@ -122,6 +124,7 @@ def test_every_operation_may_fail_and_a_rerun_mends_it(folder, monkeypatch, numb
         assert content(Library.open(copy)) in legal(last)
         finish(copy)
         shutil.rmtree(copy)
+        tally[FAILED] += not ended
     assert at > 60
 
 
@@ -149,7 +152,9 @@ def replaced(disk, name):
     return place
 
 
-def test_a_commit_that_may_be_on_the_disk_is_not_overwritten_by_the_next(folder, monkeypatch):
+def test_a_commit_that_may_be_on_the_disk_is_not_overwritten_by_the_next(
+    folder, monkeypatch, tally
+):
     trial, disk = Library.open(shutil.copytree(folder, folder.with_name("trial"))), FaultyDisk()
     library = Library.open(folder)
     with library.lock(), trial.lock():
@@ -176,18 +181,14 @@ def test_a_commit_that_may_be_on_the_disk_is_not_overwritten_by_the_next(folder,
             found = content(Library.open(folder))
             assert found in (writer.expected(range(24)), writer.expected([*range(24), 30]))
             assert check(folder) == []
+            tally[FAILED] += failed
     assert at > 30
     assert content(Library.open(folder)) == writer.expected([*range(24), 30])
     assert tidy(folder)
 
 
 def test_readers_see_one_commit_while_others_follow(tmp_path):
-    folder = tmp_path / "library"
-    library = Library.create(folder, writer.FINGERPRINT)
-    library.add_root(b"/photos")
-    writer.add(library, range(3, 6))
-    writer.remove(library, lambda found: found % 5 == 0)
-    library.commit()
+    folder = writer.begin(tmp_path / "library").folder
     views = [Library.open(folder)]
     with start("commit", str(folder), "60") as process:
         assert process.stdin.write("go\n")

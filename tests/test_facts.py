@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
-from faulty_disk import FaultyDisk
 
-from qvsearch import durable, segments
+from qvsearch import segments
 from qvsearch.arrays import pack, unpack
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters, hidden_by, parse_filters
@@ -57,8 +56,7 @@ def row(number):
 
 
 @pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def _lowered(disk, monkeypatch):
     monkeypatch.setattr(segments, "FACTS_FROM", 1)
 
 

@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from faulty_disk import FaultyDisk
 
-from qvsearch import durable
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library
@@ -103,8 +101,7 @@ def test_an_older_library_is_read_as_it_was_written(name):
         np.testing.assert_allclose(found, means, atol=2e-3)
 
 
-def test_an_older_library_goes_on(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def test_an_older_library_goes_on(name, tmp_path, disk):
     shutil.copytree(LIBRARIES / name, tmp_path / "library")
     library = Library.open(tmp_path / "library")
     more = Segment(item(b"/photos", b"new.jpg", Kind.IMAGE, 1), "ff", width=1, height=1)

@@ -12,9 +12,7 @@ import sys
 import cheap_model
 import full_disk
 import pytest
-from faulty_disk import FaultyDisk
 
-from qvsearch import durable
 from qvsearch.library import Library
 
 
@@ -31,8 +29,7 @@ def namespace(folder):
     pytest.skip(f"no small file system can be mounted here: {said}")
 
 
-def test_a_full_file_system_loses_nothing_and_says_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def test_a_full_file_system_loses_nothing_and_says_what_is_missing(tmp_path, disk, tally):
     small = tmp_path / "small"
     small.mkdir()
     before = namespace(small)
@@ -55,6 +52,7 @@ def test_a_full_file_system_loses_nothing_and_says_what_is_missing(tmp_path, mon
         assert each["unchanged"]
         assert each["again"] == [0, ""]
         assert each["as with room"]
+        tally["file systems really full"] += 1
 
 
 def place(small, record):

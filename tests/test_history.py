@@ -8,7 +8,6 @@ opened, searched, checked and gone on with; files are merged and compacted all t
 import itertools
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -28,8 +27,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from library_damage import unit
 from test_ingest import DIM, FINGERPRINT, Counting, hash_vector
-from test_library import rounded, unit
+from test_library import rounded
 
 from qvsearch import durable, ingest, segments
 from qvsearch.errors import QvsearchError
@@ -81,11 +81,6 @@ class DeadlyDisk(FaultyDisk):
             raise Killed
 
 
-def small(rows, seed):
-    vectors = unit(rows, seed)[:, :DIM]
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
 def vectors_of(words):
     """What becomes of a text: the vectors of its passages."""
     from qvsearch.media.text import _passages
@@ -98,7 +93,7 @@ class History(RuleBasedStateMachine):
     """`files` are on the disk and `known` in the library: each path with the name of its text."""
 
     stored = Stored.FLOAT16
-    steps = kills = 0
+    tally = Counter()
 
     def __init__(self):
         super().__init__()
@@ -196,7 +191,6 @@ class History(RuleBasedStateMachine):
             died = False
         except Killed:
             died = True
-            History.kills += 1
         finally:
             durable.os = FaultyDisk()
         self.library = Library.open(self.library.folder)
@@ -212,6 +206,7 @@ class History(RuleBasedStateMachine):
         assert found.keys() == self.known.keys()
         if not died:
             assert self.known == self.files
+        self.tally["of these steps kills"] += died
 
     @rule()
     def open(self):
@@ -242,14 +237,14 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def is_the_dictionary(self):
-        History.steps += 1
         found = self.found()
         assert found.keys() == self.known.keys()
         assert all(self.holds(found[name], words) for name, words in self.known.items())
+        self.tally["steps of random histories"] += 1
 
     @invariant()
     def finds_the_best(self):
-        (query,) = small(1, 5)
+        (query,) = unit(1, 5, DIM)
         expected = Counter()
         for words in self.known.values():
             expected.update(np.round(self.rows_of(words) @ query, 4).tolist())
@@ -259,20 +254,19 @@ class History(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def _lowered(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def _lowered(disk, monkeypatch):
     monkeypatch.setattr(ingest, "Decoders", DecodersHere)
-    monkeypatch.setattr(ingest, "bank_vectors", lambda *_: small(3, 5))
+    monkeypatch.setattr(ingest, "bank_vectors", lambda *_: unit(3, 5, DIM))
     monkeypatch.setattr(segments, "TIERS", (300, 3000, 30000))
     monkeypatch.setattr(segments, "MERGE", 3)
     monkeypatch.setattr(segments, "FACTS_FROM", 4)
 
 
-def play(stored, examples, steps, derandomize):
+def play(tally, stored, examples, steps, derandomize):
     class Machine(History):
         pass
 
-    Machine.stored = stored
+    Machine.stored, Machine.tally = stored, tally
     run_state_machine_as_test(
         Machine,
         settings=settings(
@@ -289,16 +283,14 @@ def play(stored, examples, steps, derandomize):
 
 @pytest.mark.usefixtures("_lowered")
 @pytest.mark.parametrize("stored", Stored)
-def test_any_history_of_files_is_a_dictionary(stored):
-    play(stored, 20, 40, derandomize=True)
+def test_any_history_of_files_is_a_dictionary(tally, stored):
+    play(tally, stored, 20, 40, derandomize=True)
 
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("_lowered")
-def test_many_histories_of_files_are_dictionaries(capsys):
+def test_many_histories_of_files_are_dictionaries(tally):
     """For ten minutes; the last run of it is in the README."""
-    History.steps, started, forms = 0, time.monotonic(), itertools.cycle(Stored)
+    started, forms = time.monotonic(), itertools.cycle(Stored)
     while time.monotonic() - started < SOAK_SECONDS:
-        play(next(forms), 20, 60, derandomize=False)
-    with capsys.disabled():
-        sys.stdout.write(f"\n{History.steps:,} steps, {History.kills:,} kills\n")
+        play(tally, next(forms), 20, 60, derandomize=False)

@@ -43,7 +43,7 @@ def met(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", hostile_libraries.CASES)
-def test_it_is_refused_by_name(met, name):
+def test_it_is_refused_by_name(met, tally, name):
     texts = met[name]["texts"]
     for text in texts.values():
         assert "\n" not in text
@@ -56,6 +56,7 @@ def test_it_is_refused_by_name(met, name):
         assert number in texts["search"]
         assert number in texts["commit"]
         assert "check --repair" in texts["search"]
+    tally["libraries made to do harm"] += 1
 
 
 def test_it_takes_little_memory(met):

@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
-from faulty_disk import FaultyDisk
 
 from qvsearch import durable, manifest, segments
 from qvsearch.errors import QvsearchError
@@ -12,6 +11,7 @@ from qvsearch.failures import Failure
 from qvsearch.library import Library, library_folder
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
+pytestmark = pytest.mark.usefixtures("disk")
 DIM = 16
 ROOT = b"/photos"
 FINGERPRINT = Fingerprint("some/model", "abc123", DIM, Detail.LOW, "Represent.", 1, 1)
@@ -50,14 +50,6 @@ def content(library):
 def expected(segments, vectors, stored=Stored.FLOAT16):
     kept = rounded(vectors, stored)
     return {segment: kept[i].tobytes() for i, segment in enumerate(segments)}
-
-
-@pytest.fixture(autouse=True)
-def disk(monkeypatch):
-    """Record what is done to the disk, without waiting for it."""
-    disk = FaultyDisk()
-    monkeypatch.setattr(durable, "os", disk)
-    return disk
 
 
 @pytest.fixture

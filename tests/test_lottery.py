@@ -9,23 +9,22 @@ import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import cheap_model
 import lottery
 import pytest
-from faulty_disk import FaultyDisk
 from readers import rows, view
 
-from qvsearch import durable
 from qvsearch.cli import main
 from qvsearch.library import Library
 
 NOTES = 60
+KILLED = "indexers killed at random"
 
 
 @pytest.fixture
-def folder(in_memory, monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def folder(in_memory, disk):
     cheap_model.write_notes(in_memory / "notes", NOTES)
     for name in ("new", "undisturbed"):
         Library.create(in_memory / name, cheap_model.FINGERPRINT)
@@ -34,45 +33,42 @@ def folder(in_memory, monkeypatch):
     return in_memory
 
 
-def draw(folder, kills, seed, *options):
-    """Return how many dead held the lock, and how many items were looked for after their deaths."""
+def draw(folder, tally, kills, seed, *options):
     program = [sys.executable, lottery.__file__, str(folder), str(kills), str(seed), *options]
     whole = list(rows(folder / "undisturbed").items())
     assert len(whole) == NOTES
-    there = killed = holding = checked = 0
+    there, found = 0, Counter()
     with subprocess.Popen(
         program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         for record in map(json.loads, process.stdout):
             promised = there + record["acknowledged"]
-            found = view(folder / "library")[0]
-            assert list(found.items()) == whole[: len(found)], "a committed state"
-            assert len(found) in (promised, promised + 1), "each note is a commit here"
+            notes = view(folder / "library")[0]
+            assert list(notes.items()) == whole[: len(notes)], "a committed state"
+            assert len(notes) in (promised, promised + 1), "each note is a commit here"
             assert record["embedded"] - record["acknowledged"] <= cheap_model.BATCH
             if record["exit"] == 0:
-                assert len(found) == NOTES
+                assert len(notes) == NOTES
                 there = 0
             else:
                 assert record["exit"] == -signal.SIGKILL
-                there, killed = len(found), killed + 1
-                holding += record["locked"]
-                checked += promised
+                there = len(notes)
+                found[KILLED] += 1
+                found["acknowledged items looked for after these kills"] += promised
+                found["of these kills while the lock was held"] += record["locked"]
             process.stdin.write("\n")
             process.stdin.flush()
     assert process.returncode == 0
-    assert killed == kills
-    return holding, checked
+    assert found[KILLED] == kills
+    assert all(found.values())
+    tally.update(found)
 
 
-def test_killed_indexers_lose_nothing_that_was_acknowledged(folder):
-    holding, checked = draw(folder, 25, 1)
-    assert holding > 0
-    assert checked > 0
+def test_killed_indexers_lose_nothing_that_was_acknowledged(folder, tally):
+    draw(folder, tally, 25, 1)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("options", [[], ["workers"]])
-def test_many_killed_indexers_lose_nothing_that_was_acknowledged(folder, capsys, options):
-    holding, checked = draw(folder, 250, 2, *options)
-    with capsys.disabled():
-        sys.stdout.write(f"\n250 kills, {holding} with the lock, {checked} acknowledged items\n")
+def test_many_killed_indexers_lose_nothing_that_was_acknowledged(folder, tally, options):
+    draw(folder, tally, 250, 2, *options)

@@ -12,7 +12,7 @@ from pathlib import Path
 import hostile_images
 import pytest
 import watching
-from watching import Watch, is_a_reason, is_no_surprise, tally
+from watching import Watch, is_a_reason, is_no_surprise, sort
 
 from qvsearch.errors import MediaError
 from qvsearch.media.workers import Decoders
@@ -22,11 +22,14 @@ from qvsearch.types import Item, Kind
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 FORMATS = 43  # and ways of writing them
+HOSTILE = "pictures that lie or ask for too much"
 
 
-def decode_damaged(tmp_path, numbers):
+def decode_damaged(tmp_path, tally, numbers):
     """Decode damaged pictures and return how many of each seed were decoded and refused."""
-    return tally(tmp_path, Kind.IMAGE, map(hostile_images.damaged, numbers), most=1)
+    found = sort(tmp_path, Kind.IMAGE, map(hostile_images.damaged, numbers), most=1)
+    tally["damaged pictures"] += sum(each.total() for each in found)
+    return found
 
 
 def test_every_seed_is_a_picture(tmp_path):
@@ -36,16 +39,16 @@ def test_every_seed_is_a_picture(tmp_path):
         assert dict(watch.outcomes(seeds.items())) == dict.fromkeys(seeds, 1)
 
 
-def test_a_thousand_damaged_pictures(tmp_path):
-    decoded, refused = decode_damaged(tmp_path, range(1000))
+def test_a_thousand_damaged_pictures(tmp_path, tally):
+    decoded, refused = decode_damaged(tmp_path, tally, range(1000))
     assert decoded.total() + refused.total() == 1000
     assert decoded.total() > 100  # damage beyond the header is looked at, too
     assert len(refused) == FORMATS
 
 
 @pytest.mark.soak
-def test_ten_thousand_damaged_pictures(tmp_path):
-    decoded, refused = decode_damaged(tmp_path, range(1000, 11_000))
+def test_ten_thousand_damaged_pictures(tmp_path, tally):
+    decoded, refused = decode_damaged(tmp_path, tally, range(1000, 11_000))
     assert decoded.total() + refused.total() == 10_000
     assert len(decoded) == len(refused) == FORMATS
 
@@ -87,7 +90,7 @@ HARMLESS = {
 }
 
 
-def test_bombs_cost_little(tmp_path):
+def test_bombs_cost_little(tmp_path, tally):
     bombs = {name: draw() for name, draw in hostile_images.BOMBS.items()}
     assert all(len(data) < 20_000_000 for data in bombs.values())
     with Watch(tmp_path, Kind.IMAGE) as watch:
@@ -98,6 +101,7 @@ def test_bombs_cost_little(tmp_path):
         assert is_a_reason(outcomes[name]), outcomes[name]
         assert is_no_surprise(outcomes[name]), outcomes[name]
     assert watch.peak < 300_000_000
+    tally[HOSTILE] += len(outcomes)
 
 
 def test_vector_drawings_are_no_pictures(tmp_path):
@@ -129,9 +133,10 @@ LIARS = {
 }
 
 
-def test_what_only_claims_to_be_a_picture(tmp_path):
+def test_what_only_claims_to_be_a_picture(tmp_path, tally):
     with Watch(tmp_path, Kind.IMAGE) as watch:
         outcomes = dict(watch.outcomes(LIARS.items()))
     assert outcomes.pop("empty.jpg") == "empty file"
     assert {reason.partition(":")[0] for reason in outcomes.values()} == {"not an image"}
     assert len(outcomes) == len(LIARS) - 1
+    tally[HOSTILE] += 1 + len(outcomes)

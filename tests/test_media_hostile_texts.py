@@ -59,7 +59,7 @@ TAKEN = {
 }
 
 
-def test_texts_are_read_within_bounds(tmp_path):
+def test_texts_are_read_within_bounds(tmp_path, tally):
     files = {name: data for name, (data, _) in REFUSED.items()} | TAKEN
     with Watch(tmp_path, Kind.TEXT) as watch:
         outcomes = dict(watch.outcomes(files.items()))
@@ -72,6 +72,7 @@ def test_texts_are_read_within_bounds(tmp_path):
         assert isinstance(outcomes[name], int), (name, outcomes[name])
         assert 1 <= outcomes[name] <= MAX_BYTES // 1000
     assert watch.peak < 300_000_000
+    tally["texts that are huge, broken or none"] += len(outcomes)
 
 
 def test_a_huge_file_is_told_from_others_by_samples(tmp_path):

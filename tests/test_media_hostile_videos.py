@@ -18,7 +18,7 @@ import hostile_videos
 import pytest
 from av.error import FFmpegError
 from hostile_videos import HEIGHT, WIDTH, seeds
-from watching import Watch, is_a_reason, is_no_surprise, tally
+from watching import Watch, is_a_reason, is_no_surprise, sort
 
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
@@ -29,11 +29,12 @@ from qvsearch.types import Item, Kind, VideoMode, kind_of
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 CONTAINERS = 14  # and codecs in them
+DAMAGED, HOSTILE = "damaged films", "films that lie, ask for too much or point elsewhere"
 
 
 def watch_films(tmp_path, films):
     """Decode films into pictures and clips; return how many of each name were, and were not."""
-    return tally(tmp_path, Kind.VIDEO, films, 2 * MAX_MOMENTS, modes=(VideoMode.BOTH,))
+    return sort(tmp_path, Kind.VIDEO, films, 2 * MAX_MOMENTS, modes=(VideoMode.BOTH,))
 
 
 def test_every_seed_is_a_film(tmp_path):
@@ -41,21 +42,23 @@ def test_every_seed_is_a_film(tmp_path):
     assert len(seeds()) == CONTAINERS
 
 
-def test_two_hundred_damaged_films(tmp_path):
+def test_two_hundred_damaged_films(tmp_path, tally):
     decoded, refused = watch_films(tmp_path, map(hostile_videos.damaged, range(200)))
     assert decoded.total() + refused.total() == 200
     assert decoded.total() > 50
     assert refused.total() > 20
+    tally[DAMAGED] += decoded.total() + refused.total()
 
 
 @pytest.mark.soak
-def test_ten_thousand_damaged_films(tmp_path):
+def test_ten_thousand_damaged_films(tmp_path, tally):
     decoded, refused = watch_films(tmp_path, map(hostile_videos.damaged, range(200, 10_200)))
     assert decoded.total() + refused.total() == 10_000
     assert len(decoded) == len(refused) == CONTAINERS
+    tally[DAMAGED] += decoded.total() + refused.total()
 
 
-def test_damaged_films_are_cut_or_refused_by_one_process(tmp_path):
+def test_damaged_films_are_cut_or_refused_by_one_process(tmp_path, tally):
     saved, refused = Counter(), Counter()
     nothing_to_copy = 3314  # between the keyframe and the end, but for damage
     with ClipFolder(tmp_path / "clips") as clips:
@@ -78,14 +81,16 @@ def test_damaged_films_are_cut_or_refused_by_one_process(tmp_path):
     assert saved.total() > 50
     assert refused.total() > 20
     assert list((tmp_path / "clips").iterdir()) == []
+    tally["cuts of damaged films"] += saved.total() + refused.total()
 
 
-def test_headers_that_lie_about_times_rates_and_counts(tmp_path):
+def test_headers_that_lie_about_times_rates_and_counts(tmp_path, tally):
     films = dict(hostile_videos.lies())
     decoded, refused = watch_films(tmp_path, films.items())
     assert decoded.total() + refused.total() == len(films)
     lengths = {name for name in films if name.startswith(("avi", "mkv", "rate", "mp4 length"))}
     assert lengths <= decoded.keys()  # nothing that says only how long it plays is believed
+    tally[HOSTILE] += decoded.total() + refused.total()
 
 
 def test_a_film_whose_frames_change_their_size(tmp_path):
@@ -94,16 +99,17 @@ def test_a_film_whose_frames_change_their_size(tmp_path):
     assert isinstance(outcome, int)
 
 
-def test_films_that_ask_for_much(tmp_path):
+def test_films_that_ask_for_much(tmp_path, tally):
     films = {
         "frames": hostile_videos.large_frames(),
         "samples": hostile_videos.many_samples(),
     }
     _, refused = watch_films(tmp_path, films.items())
     assert refused.keys() == films.keys()
+    tally[HOSTILE] += refused.total()
 
 
-def test_what_only_claims_to_be_a_film(tmp_path):
+def test_what_only_claims_to_be_a_film(tmp_path, tally):
     liars = {
         "text.mp4": b"These are words, and no film.\n" * 100,
         "page.mp4": b"<!DOCTYPE html><video src='http://127.0.0.1/'></video>",
@@ -115,6 +121,7 @@ def test_what_only_claims_to_be_a_film(tmp_path):
     }
     _, refused = watch_films(tmp_path, liars.items())
     assert refused.keys() == liars.keys()
+    tally[HOSTILE] += refused.total()
 
 
 def test_codecs_that_nobody_films_in_are_refused(tmp_path):
@@ -237,12 +244,13 @@ def test_no_trick_opens_a_socket_or_another_file(tmp_path, tricks):
         assert is_a_reason(str(caught.value)), name
 
 
-def test_no_trick_is_a_surprise_to_a_worker(tmp_path, tricks):
+def test_no_trick_is_a_surprise_to_a_worker(tmp_path, tally, tricks):
     _, refused = watch_films(tmp_path, tricks.items())
     assert refused.keys() == tricks.keys()
+    tally[HOSTILE] += refused.total()
 
 
-def test_a_film_that_says_its_pictures_are_elsewhere(tmp_path, listener):
+def test_a_film_that_says_its_pictures_are_elsewhere(tmp_path, tally, listener):
     """The other file is a pipe without a writer: to open it would take for ever."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -252,3 +260,4 @@ def test_a_film_that_says_its_pictures_are_elsewhere(tmp_path, listener):
     }
     decoded, refused = watch_films(tmp_path, films.items())
     assert decoded.keys() | refused.keys() == films.keys()
+    tally[HOSTILE] += decoded.total() + refused.total()

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import cheap_model
 import pytest
-from faulty_disk import FaultyDisk
 
-from qvsearch import cli, durable, mounts, output
+from qvsearch import cli, mounts, output
 from qvsearch.doctor import _place
 from qvsearch.library import Library
 
@@ -47,8 +46,7 @@ def test_where_the_system_says_nothing_there_is_no_warning(monkeypatch):
     assert mounts.warning(Path("/")) is None
 
 
-def test_who_indexes_into_it_is_warned(folder, monkeypatch, capfd):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def test_who_indexes_into_it_is_warned(folder, disk, monkeypatch, capfd):
     monkeypatch.setattr(output, "is_watched", lambda quiet: not quiet)
     cheap_model.write_notes(folder / "notes", 1)
     for name, warned in (("nas", True), ("local", False)):

@@ -13,16 +13,15 @@ import socket
 import struct
 import zlib
 from dataclasses import replace
+from functools import wraps
 
 import numpy as np
 import orjson
 import pytest
-from faulty_disk import FaultyDisk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from library_damage import FINGERPRINT, row
 
-from qvsearch import durable
 from qvsearch.arrays import pack, unpack
 from qvsearch.cache import keep_vectors, read_vectors
 from qvsearch.durable import Seal
@@ -40,6 +39,8 @@ from qvsearch.manifest import (
 from qvsearch.messages import pack_inputs, receive, send, unpack_inputs
 from qvsearch.sidecar import decode_rows, encode_rows, salvage_row
 from qvsearch.types import EmbedInput, Frames, Item, Kind, Metadata, Segment, Stored
+
+pytestmark = pytest.mark.usefixtures("disk")
 
 EXAMPLES = int(os.environ.get("QVSEARCH_EXAMPLES", "150"))
 fuzzed = settings(
@@ -66,8 +67,16 @@ ROOTS = (b"/photos", b"/disk \xff", None)
 
 
 @pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+def _counting(request, monkeypatch, tally):
+    """Count each input that a test is given and passes with."""
+    inner = request.function.hypothesis.inner_test
+
+    @wraps(inner)
+    def counted(*arguments, **options):
+        inner(*arguments, **options)
+        tally["inputs of parsers, drawn at random"] += 1
+
+    monkeypatch.setattr(request.function.hypothesis, "inner_test", counted)
 
 
 def maybe(strategy):

@@ -8,7 +8,6 @@ again. That syncs are needed, and missed where they are left out, is held as wel
 
 import errno
 import os
-import sys
 from dataclasses import dataclass
 from itertools import chain
 
@@ -16,7 +15,6 @@ import cheap_model
 import numpy as np
 import pytest
 import writer
-from faulty_disk import FaultyDisk
 from readers import view
 from recording_disk import Platter, RecordingDisk, lay_out, tree_of
 
@@ -26,6 +24,8 @@ from qvsearch.library import Library
 from qvsearch.manifest import MANIFEST
 from qvsearch.repair import repair
 from qvsearch.types import Stored
+
+pytestmark = pytest.mark.usefixtures("disk")
 
 
 @dataclass
@@ -188,11 +188,6 @@ def index_notes(library, acknowledge):
         ingest.index(made, paths, lambda: model, options, report, lambda: False)
 
 
-@pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
-
-
 @pytest.fixture
 def above(in_memory):
     (in_memory / "disk").mkdir()
@@ -228,9 +223,15 @@ def begin(above, history, store):
             path.write_bytes(path.read_bytes()[:-10] + b"?" * 10)
 
 
+def count(tally, found):
+    tally["histories of power cuts"] += 1
+    tally["states of the disk after power cuts"] += found.states
+    tally["of these states different"] += found.trees
+
+
 @HISTORIES
 def test_a_power_cut_leaves_a_committed_state(
-    above, monkeypatch, history, store, facts_from, least
+    above, monkeypatch, tally, history, store, facts_from, least
 ):
     monkeypatch.setattr(segments, "FACTS_FROM", facts_from)
     begin(above, history, store)
@@ -238,20 +239,20 @@ def test_a_power_cut_leaves_a_committed_state(
     assert found.wrong == []
     assert found.states >= least, "of all eight 6,750"
     assert found.trees > 30
+    count(tally, found)
 
 
 @pytest.mark.soak
 @HISTORIES
 def test_every_state_can_be_gone_on_from(
-    above, monkeypatch, capsys, history, store, facts_from, least
+    above, monkeypatch, tally, history, store, facts_from, least
 ):
     monkeypatch.setattr(segments, "FACTS_FROM", facts_from)
     begin(above, history, store)
     found = replay(above, history, again=1)
-    with capsys.disabled():
-        sys.stdout.write(f"\n{found.states} states, {found.trees} different trees\n")
     assert found.wrong == []
     assert found.states >= least
+    count(tally, found)
 
 
 @pytest.mark.parametrize("left_out", ["sync", "sync folder"])

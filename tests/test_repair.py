@@ -13,6 +13,8 @@ from qvsearch.repair import Problem, check, repair
 from qvsearch.stores.codes import Form
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
+pytestmark = pytest.mark.usefixtures("disk")
+
 DIM = 8
 ROWS = 60
 FINGERPRINT = Fingerprint("some/model", "abc123", DIM, Detail.LOW, "Represent.", 1, 1)
@@ -33,11 +35,6 @@ def content(library):
     rows = list(library.segments)
     vectors = library.vectors(rows)
     return {library.segments[row]: vectors[i].tobytes() for i, row in enumerate(rows)}
-
-
-@pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
 
 
 @pytest.fixture

@@ -14,15 +14,10 @@ import cheap_model
 import pytest
 import rivals
 import writer
-from faulty_disk import FaultyDisk
 
-from qvsearch import durable
 from qvsearch.library import Library
 
-
-@pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
+pytestmark = pytest.mark.usefixtures("disk")
 
 
 def run(*arguments):
@@ -32,7 +27,7 @@ def run(*arguments):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_of_two_indexers_one_works_and_the_other_leaves_naming_it(in_memory):
+def test_of_two_indexers_one_works_and_the_other_leaves_naming_it(in_memory, tally):
     Library.create(in_memory / "new", cheap_model.FINGERPRINT)
     for name in "ab":
         cheap_model.write_notes(in_memory / name, 3)
@@ -45,6 +40,7 @@ def test_of_two_indexers_one_works_and_the_other_leaves_naming_it(in_memory):
         assert each["said"].count("\n") == 1
         notes = in_memory / each["won"]
         assert each["held"] == sorted(map(str, notes.iterdir()))
+        tally["pairs of indexers at once"] += 1
     with cheap_model.instead():
         for name in "ab":
             command = ["index", str(in_memory / name), "-l", str(in_memory / "library"), "--quiet"]
@@ -71,13 +67,12 @@ def test_the_whole_program_leaves_a_held_library_and_searches_it(tmp_path):
             assert code == 0 or f"by process {os.getpid()} on " in done.stderr
 
 
-def test_searchers_get_answers_of_one_generation_each_while_others_commit(in_memory):
-    library = Library.create(in_memory / "library", writer.FINGERPRINT)
-    library.add_root(b"/photos")
-    writer.add(library, range(3, 6))
-    writer.remove(library, lambda found: found % 5 == 0)
-    library.commit()
+def test_searchers_get_answers_of_one_generation_each_while_others_commit(in_memory, tally):
+    library = writer.begin(in_memory / "library")
     searchers = run("search", library.folder, 200, 21)
     assert [each["right"] for each in searchers] == [200] * rivals.SEARCHERS
     assert sum(each["generations"] for each in searchers) > 3 * rivals.SEARCHERS
-    assert Library.open(library.folder).generation == 21
+    commits = Library.open(library.folder).generation - library.generation
+    assert commits == 20
+    tally["searches while another process commits"] += sum(each["right"] for each in searchers)
+    tally["commits meanwhile"] += commits

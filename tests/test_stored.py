@@ -8,12 +8,11 @@ import faiss
 import numpy as np
 import orjson
 import pytest
-from faulty_disk import FaultyDisk
 from PIL import Image
 from test_ingest import Counting
 from test_library import photo, photos, rewrite_manifest
 
-from qvsearch import durable, segments
+from qvsearch import segments
 from qvsearch.arrays import pack, unpack
 from qvsearch.cli import main
 from qvsearch.durable import Seal, write_file
@@ -25,6 +24,8 @@ from qvsearch.repair import check, repair
 from qvsearch.segments import _file_types
 from qvsearch.stores.codes import Form
 from qvsearch.types import Detail, Fingerprint, Stored
+
+pytestmark = pytest.mark.usefixtures("disk")
 
 DIM = 16
 ROWS = 60
@@ -43,11 +44,6 @@ VECTORS = unit(ROWS, 1)
 STEPS = np.rint(VECTORS / np.abs(VECTORS).max(axis=1, keepdims=True) * 127)
 BYTES = (STEPS + 128).astype(np.uint8)
 KEPT = STEPS / np.linalg.norm(STEPS, axis=1, keepdims=True)
-
-
-@pytest.fixture(autouse=True)
-def _disk(monkeypatch):
-    monkeypatch.setattr(durable, "os", FaultyDisk())
 
 
 @pytest.fixture(params=[1, 1000], ids=["facts", "no facts"])

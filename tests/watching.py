@@ -123,7 +123,7 @@ class Watch:
             yield names[number], len(result.segments) if good else result.reason
 
 
-def tally(folder, kind, files, most, **options):
+def sort(folder, kind, files, most, **options):
     """Decode files; return how many of each name were decoded, to `most` segments, and refused."""
     decoded, refused = Counter(), Counter()
     with Watch(folder, kind, **options) as watch:

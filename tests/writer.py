@@ -133,20 +133,35 @@ def kill_everywhere(folder, task):
                 say(f"done {name}")
             os._exit(0)
         status = os.waitpid(child, 0)[1]
+        assert status in (0, signal.SIGKILL), "it dies of nothing else"
 
 
 def make(folder):
     yield Library.create(folder, FINGERPRINT).generation
 
 
+def begin(folder):
+    """Make a library, and commit its first generation."""
+    library = Library.create(folder, FINGERPRINT)
+    library.add_root(b"/photos")
+    follow(library)
+    return library
+
+
+def follow(library):
+    """Commit the next generation; each holds what `after` says."""
+    number = library.generation + 1
+    add(library, range(3 * number, 3 * number + 3))
+    remove(library, lambda found: found % 5 == 0)
+    library.commit()
+
+
 def commit_often(folder, number):
-    """Commit up to that generation, when told to; each then holds what `after` says."""
+    """Commit up to that generation, when told to."""
     library = Library.open(folder)
     sys.stdin.readline()
-    for commit in range(library.generation + 1, number + 1):
-        add(library, range(3 * commit, 3 * commit + 3))
-        remove(library, lambda found: found % 5 == 0)
-        library.commit()
+    while library.generation < number:
+        follow(library)
         say(f"done {library.generation}")
 
 
