@@ -104,21 +104,23 @@ def race(folder, notes):
     }
 
 
-def commit(folder, commits, asked, pace):
-    """Commit, each time that so many more queries were asked."""
+def commit(folder, commits, pace, allowing, asked):
+    """Commit, each time while so many queries are asked that were not allowed before."""
     library = Library.open(folder)
     while library.generation < commits:
+        os.write(allowing, b"." * pace)
+        writer.follow(library)
         for _ in range(pace):
             os.read(asked, 1)
-        writer.follow(library)
     return 0
 
 
-def search(folder, queries, seed, asking):
+def search(folder, queries, seed, allowed, asking):
     """Ask, opening the library anew each time; tell how many answers were of one generation."""
     dice = np.random.default_rng(seed)
     right, generations = 0, set()
     for _ in range(queries):
+        os.read(allowed, 1)  # or nobody commits any more
         query = writer.vector(int(dice.integers(1 << 30)))
         library = Library.open(folder)
         hits = library.search(query, 5)
@@ -147,10 +149,11 @@ if __name__ == "__main__":
             os.write(1, json.dumps(record).encode() + b"\n")
     if task == "search":
         commits = int(sys.argv[4])
-        asked, asking = os.pipe()
+        (allowed, allowing), (asked, asking) = os.pipe(), os.pipe()
         pace = SEARCHERS * count // (commits + 1)
-        children = [start(lambda: commit(folder, commits, asked, pace))]
+        children = [start(lambda: commit(folder, commits, pace, allowing, asked))]
+        os.close(allowing)
         for seed in range(SEARCHERS):
-            children.append(start(lambda seed=seed: search(folder, count, seed, asking)))
+            children.append(start(lambda seed=seed: search(folder, count, seed, allowed, asking)))
         codes = [os.waitpid(child, 0)[1] for child in children]
         sys.exit(max(codes) != 0)
