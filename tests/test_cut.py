@@ -251,6 +251,7 @@ def test_a_file_that_was_cut_off_gives_what_is_left(tmp_path):
         ("segfault", "the decoder crashed (SIGSEGV)"),
         ("escape", "the decoder crashed (SIGKILL)"),  # it has been taken over, and is ended
         ("bad", "truncated image"),
+        ("nothing", "nothing was written"),
     ],
 )
 def test_a_film_that_takes_its_process_along_costs_its_own_clip(tmp_path, name, reason):

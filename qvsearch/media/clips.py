@@ -68,8 +68,10 @@ class ClipFolder:
             self._folder.mkdir(parents=True, exist_ok=True)
             with _unfinished(self._folder) as made:
                 job = (self._write, path, start, end, made)
-                [suffix] = self._running().ask(job, self._patience(start, end), _suffix)
-                return _placed(made, self._folder, _stem(source, start, end), suffix)
+                suffixes = self._running().ask(job, self._patience(start, end), _suffix)
+                if len(suffixes) != 1 or not made.is_file():  # it does not do what it was told
+                    raise MediaError("nothing was written")
+                return _placed(made, self._folder, _stem(source, start, end), suffixes[0])
         except MediaError as error:
             raise QvsearchError(f"{path} cannot be cut: {error}") from error
         except OSError as error:
