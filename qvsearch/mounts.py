@@ -7,13 +7,21 @@ import re
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
-SHARED = frozenset(  # 9p is not among them: most of these are of the same machine
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "gpfs", "lustre", "glusterfs", "davfs"}
-    | {"beegfs", "gfs2", "ocfs2", "orangefs", "pvfs2", "coda", "ncpfs"}
-    | {"fuse.sshfs", "fuse.rclone", "fuse.glusterfs", "fuse.ceph", "fuse.davfs", "fuse.s3fs"}
-    | {"fuse.gcsfuse", "fuse.juicefs", "fuse.JuiceFS", "fuse.seaweedfs", "fuse.curlftpfs"}
+# What a virtual machine or a container has of its own host is not among them: 9p, virtiofs, vboxsf.
+_KERNEL = (
+    "nfs nfs4 cifs smb3 smbfs ncpfs afs coda davfs"  # one server
+    " ceph lustre gpfs beegfs glusterfs orangefs pvfs2 panfs wekafs"  # a cluster of them
+    " gfs2 ocfs2 acfs"  # disks that several machines have
 )
+_PROGRAMS = (  # of FUSE
+    "sshfs smbnetfs curlftpfs davfs gvfsd-fuse kio-fuse rclone"  # one server
+    " ceph ceph-fuse glusterfs juicefs JuiceFS seaweedfs mfs moosefs lizardfs fuse_dfs"  # a cluster
+    " s3fs mountpoint-s3 goofys gcsfuse blobfuse blobfuse2 ossfs cosfs"  # a cloud's buckets
+    " http https ftp sftp"  # some give an address instead of their name, as davfs2 does
+)
+SHARED = frozenset([*_KERNEL.split(), *(f"fuse.{name}" for name in _PROGRAMS.split())])
 _ESCAPED = re.compile(rb"\\([0-7]{3})")  # what would end a name in the list
+_NAME = re.compile(rb"[^#:]*")  # of a program, in `mfs#master:9421` and `https://...`
 
 
 def shared_type(folder: Path) -> str | None:
@@ -28,7 +36,7 @@ def shared_type(folder: Path) -> str | None:
         mount, _, source = line.partition(b" - ")
         point = Path(os.fsdecode(_ESCAPED.sub(_unescaped, mount.split()[4])))
         if place.is_relative_to(point) and len(point.parts) >= depth:  # a later one hides others
-            found, depth = source.split()[0].decode(), len(point.parts)
+            found, depth = _type(source), len(point.parts)
     return found if found in SHARED else None
 
 
@@ -41,6 +49,15 @@ def warning(folder: Path) -> str | None:
         f"{folder} is on a network ({kind}), where a lock may not keep two machines apart:"
         " index from one at a time"
     )
+
+
+def _type(source: bytes) -> str:
+    """Return the type; of a bare `fuse` the program that serves it is known by the source only."""
+    name, device = [*source.split(), b""][:2]
+    program = _NAME.match(device)
+    if name == b"fuse" and program is not None:
+        name += b"." + program[0]
+    return os.fsdecode(name)
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:

@@ -16,6 +16,14 @@ LIST = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 43 22 0:52 / {0}/hidden rw - fuse.sshfs me@server: rw
 44 22 8:3 / {0}/hidden rw - xfs /dev/sdc1 rw
 45 22 0:53 / {0}/cluster rw - beegfs beegfs_nodev rw
+46 22 8:4 / {0}/disks rw - ocfs2 /dev/sdd1 rw
+47 22 0:54 / {0}/bucket rw - fuse.s3fs s3fs rw
+48 22 0:55 / {0}/nextcloud rw - fuse https://cloud.example/remote.php/dav/files/me rw
+49 22 0:56 / {0}/moose rw - fuse mfs#mfsmaster:9421 rw
+50 22 0:57 / {0}/secret rw - fuse.encfs encfs rw
+51 22 0:58 / {0}/archive rw - fuse archivemount rw
+52 22 0:59 / {0}/windows rw - 9p C:\\134 rw
+53 22 0:60 / {0}/nameless rw - fuse
 """
 
 
@@ -37,6 +45,14 @@ def test_the_innermost_and_latest_mount_decides(folder):
         ("hidden/library", None),
         ("cluster/library", "beegfs"),
         ("link/library", "nfs4"),
+        ("disks/library", "ocfs2"),
+        ("bucket/library", "fuse.s3fs"),
+        ("nextcloud/library", "fuse.https"),
+        ("moose/library", "fuse.mfs"),
+        ("secret/library", None),
+        ("archive/library", None),
+        ("windows/library", None),
+        ("nameless/library", None),
     ]:
         assert mounts.shared_type(folder / place) == expected, place
 
