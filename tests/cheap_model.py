@@ -15,7 +15,7 @@ import numpy as np
 from qvsearch import batches, cli, fingerprint, ingest, media
 from qvsearch.errors import MediaError
 from qvsearch.models.vision import PREPROCESSING
-from qvsearch.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
+from qvsearch.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT, PROMPT_TOKENS
 from qvsearch.types import Detail, Fingerprint, Skipped
 
 DIM = 8
@@ -68,7 +68,7 @@ def instead(model=None, decoders=DecodersHere, batch=BATCH, commit_seconds=0.0):
         patch.object(ingest, "Decoders", decoders),
         patch.object(ingest, "IngestOptions", options),
         patch.object(cli, "get_command", _get_command),
-        patch.object(batches, "MAX_TOKENS", batch * batches.PROMPT_TOKENS),
+        patch.object(batches, "MAX_TOKENS", batch * PROMPT_TOKENS),
     ):
         yield model
 

@@ -2,7 +2,8 @@
 
 Proves that nothing in it can run what a file says, that no value is checked by an `assert` that
 Python may leave out, that models are loaded from this disk or at a commit, that one module alone
-speaks to the network, and that the libraries' telemetry is off.
+speaks to the network, that numbers of the prompt stand in one place, and that the libraries'
+telemetry is off.
 """
 
 import ast
@@ -197,6 +198,20 @@ def test_a_breach_would_be_noticed(source, tally):
 
 def test_what_is_harmless_is_allowed():
     assert list(broken_rules(ast.parse(ALLOWED))) == []
+
+
+def constants(tree):
+    """The names that a module gives values to at its top."""
+    for node in tree.body:
+        for target in node.targets if isinstance(node, ast.Assign) else []:
+            yield from (each.id for each in ast.walk(target) if isinstance(each, ast.Name))
+
+
+def test_what_a_prompt_measures_is_said_in_one_place():
+    public = {name for name in constants(TREES["qvsearch.prompt"]) if not name.startswith("_")}
+    assert "PROMPT_TOKENS" in public
+    others = {name: tree for name, tree in TREES.items() if name != "qvsearch.prompt"}
+    assert [(name, again) for name in others for again in public & {*constants(others[name])}] == []
 
 
 def test_one_module_alone_speaks_to_the_network():
