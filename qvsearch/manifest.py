@@ -145,7 +145,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     The copy comes first, so that nothing can fail once the manifest is in place.
     """
     data = manifest.to_bytes()
-    if objection := _too_large(data):
+    if objection := _too_large(data, len(data)):
         raise QvsearchError(
             f"the manifest of {folder} cannot be written: {objection};"
             " index some of its folders into a library of their own, with --library"
@@ -160,8 +160,9 @@ def read_manifest(path: Path) -> Manifest:
     FileNotFoundError and other OSErrors pass through.
     """
     with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
         data = file.read(LARGEST + 1)
-    if objection := _too_large(data):
+    if objection := _too_large(data, max(size, len(data))):
         raise Damaged(path, objection)
     try:
         record = orjson.loads(data)
@@ -241,12 +242,12 @@ def _names(manifest: Manifest) -> set[str]:
     return bank | {file.name for file in manifest.files}
 
 
-def _too_large(data: bytes) -> str | None:
+def _too_large(data: bytes, size: int) -> str | None:
     """Return what is too much in a manifest, whose reading takes many times its size in memory."""
-    if len(data) > LARGEST:
-        return f"it is larger than {LARGEST:,} bytes"
-    if data.count(b",") > MOST_VALUES:
-        return f"it holds more than {MOST_VALUES:,} values"
+    if size > LARGEST:
+        return f"it has {size:,} bytes, and at most {LARGEST:,} are read"
+    if (values := data.count(b",")) > MOST_VALUES:
+        return f"it has {values:,} values, and at most {MOST_VALUES:,} are read"
     return None
 
 

@@ -1,4 +1,5 @@
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -499,16 +500,25 @@ def test_a_manifest_that_is_none_is_one_sentence(library, data):
 
 
 @pytest.mark.parametrize("limit", ["LARGEST", "MOST_VALUES"])
-def test_a_manifest_too_large_to_be_read_is_not_written(library, monkeypatch, limit):
+def test_a_manifest_too_large_to_be_read_is_not_written_and_a_way_out_is_said(
+    library, monkeypatch, limit
+):
     fill(library, 0, 5)
     data = (library.folder / "manifest.json").read_bytes()
     library.remove([1])  # which the manifest has to say as well
     with monkeypatch.context() as patch:
-        patch.setattr(manifest, limit, len(data) if limit == "LARGEST" else data.count(b","))
-        with pytest.raises(
-            QvsearchError, match="cannot be written: it .*; index some of its folders"
-        ):
+        most = len(data) if limit == "LARGEST" else data.count(b",")
+        patch.setattr(manifest, limit, most)
+        with pytest.raises(QvsearchError) as refused:
             library.commit()
+    said = re.fullmatch(
+        rf"the manifest of {library.folder} cannot be written: it has ([\d,]+) (bytes|values),"
+        r" and at most ([\d,]+) are read; index some of its folders into a library of their own,"
+        r" with --library",
+        str(refused.value),
+    )
+    assert said is not None
+    assert int(said[1].replace(",", "")) > int(said[3].replace(",", "")) == most
     assert len(Library.open(library.folder)) == 5
     library.commit()
     assert len(Library.open(library.folder)) == 4
