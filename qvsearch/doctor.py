@@ -15,6 +15,7 @@ from qvsearch import mounts
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import Expected, expect, gemm_rate
 from qvsearch.holes import known_hole
+from qvsearch.manifest import check_way
 from qvsearch.models.weights import DEFAULT_MODEL, list_models
 from qvsearch.speeds import device_name, kept_speeds
 from qvsearch.types import Detail, Dtype
@@ -110,7 +111,12 @@ def _weights() -> Iterator[Fact]:
 
 def _place(library: Path) -> Iterator[Fact]:
     shown = str(library) if library.exists() else f"{library} (not made yet)"
-    yield Fact("library", shown, mounts.warning(library))
+    try:
+        check_way(library)
+        trap = mounts.warning(library)
+    except QvsearchError as error:
+        trap = str(error)
+    yield Fact("library", shown, trap)
     folder = library
     while not folder.exists():
         folder = folder.parent

@@ -17,7 +17,7 @@ from qvsearch.fingerprint import (
     open_library,
 )
 from qvsearch.ingest import IngestOptions, Plan, plan
-from qvsearch.library import Library
+from qvsearch.library import Library, check_place
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.models.weights import DEFAULT_MODEL, MODELS, find
@@ -58,9 +58,12 @@ def plan_index(
 ) -> tuple[Plan, Expected | None, float | None]:
     """Return what `index` would do, what it expects and its seconds, as far as can be told.
 
-    A library that is not there yet counts as empty; nothing is downloaded or written.
+    A library that is not there yet counts as empty; nothing is downloaded or written. Raises
+    QvsearchError where none can be made.
     """
     library = open_library(folder, choice) if Library.exists(folder) else None
+    if library is None:
+        check_place(folder)
     mode = new_video_mode(choice) if library is None else library.fingerprint.video_mode
     planned = plan(library, paths, how, mode)
     if not planned.segments:

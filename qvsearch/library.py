@@ -24,6 +24,7 @@ from qvsearch.manifest import (
     COPY,
     SEGMENTS,
     Manifest,
+    check_way,
     exists,
     read_committed,
     sweep,
@@ -69,8 +70,9 @@ def check_place(folder: Path) -> None:
     """Raise QvsearchError where no new library can be made; nothing is written."""
     if exists(folder):
         raise QvsearchError(f"{folder} is a library already")
+    check_way(folder)
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
-    if nearest.is_dir() and not os.access(nearest, os.W_OK | os.X_OK):
+    if not os.access(nearest, os.W_OK | os.X_OK):
         raise QvsearchError(f"cannot make the library {folder}: {nearest} may not be written to")
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         if entry.name not in _OURS and not entry.name.endswith(TEMPORARY):
@@ -102,6 +104,7 @@ class Library:
     ) -> Library:
         """Make an empty library; raises QvsearchError where the folder holds anything else."""
         folder = _absolute(folder)
+        check_way(folder)
         make_folder(folder)
         with WriterLock(folder).held():
             check_place(folder)

@@ -191,6 +191,16 @@ def exists(folder: Path) -> bool:
     return (folder / MANIFEST).exists() or any((folder / SEGMENTS).glob("*.faiss"))
 
 
+def check_way(folder: Path) -> None:
+    """Raise QvsearchError where a file, or a link to nothing, is where a folder would be."""
+    nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not nearest.is_dir():
+        what = "not a folder" if nearest.exists() else "a link that leads nowhere"
+        raise QvsearchError(
+            f"no library can be at {folder}: {nearest} is {what}; name another one with --library"
+        )
+
+
 def read_committed(folder: Path) -> Manifest:
     """Return a library's state; raises QvsearchError where there is none to be had."""
     try:
@@ -198,6 +208,7 @@ def read_committed(folder: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         if exists(folder):
             raise Damaged(folder / MANIFEST, "it is missing") from error
+        check_way(folder)
         raise QvsearchError(
             f"no library at {folder}; make one with: qvsearch index PATH..."
         ) from error

@@ -352,6 +352,38 @@ def test_libraries_that_cannot_be_searched(run, home):
     assert "is empty; fill it with: qvsearch index FOLDER" in error
 
 
+ON_A_LIBRARY = [
+    ["index", "files", "--model", "demo"],
+    ["index", "files", "--model", "demo", "--dry-run"],
+    ["search", "sea"],
+    ["explain", "sea", "files/red.png"],
+    ["similar", "files/red.png"],
+    *(["dupes"], ["status"], ["status", "--fields"], ["remove", "files"], ["warm"]),
+    *(["check"], ["check", "--repair"], ["check", "--recall"]),
+]
+
+
+@pytest.mark.parametrize("name", ["./file", "file/library", "file/a/b", "link/library"])
+def test_a_file_where_the_library_would_be_is_named_by_every_command(run, files, monkeypatch, name):
+    monkeypatch.chdir(files.parent)
+    Path("file").write_bytes(b"mine")
+    Path("link").symlink_to("nowhere")
+    before = sorted(Path().rglob("*"))
+    in_the_way = files.parent / name.removeprefix("./").partition("/")[0]
+    what = "a link that leads nowhere" if in_the_way.is_symlink() else "not a folder"
+    sentence = (
+        f"no library can be at {files.parent / name}: {in_the_way} is {what};"
+        " name another one with --library"
+    )
+    for arguments in ON_A_LIBRARY:
+        said = run(*arguments, "--library", name)
+        assert said == (2, b"", f"qvsearch: {sentence}\n"), arguments
+    facts = records(run("doctor", "--json", "--library", name)[1])
+    assert [fact["trap"] for fact in facts if fact["name"] == "library"] == [sentence]
+    assert sorted(Path().rglob("*")) == before
+    assert Path("file").read_bytes() == b"mine"
+
+
 def test_a_new_library_without_weights_says_how_to_get_them(home, files):
     process = subprocess_of("index", str(files))
     output, error = process.communicate()

@@ -404,12 +404,20 @@ def test_any_history_equals_a_dictionary(tmp_path, monkeypatch, seed):
 
 
 def test_a_missing_library_is_said_with_the_way_out(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
     (tmp_path / "empty").mkdir()
-    for folder in (tmp_path / "nothing", tmp_path / "empty", tmp_path / "file"):
+    for folder in (tmp_path / "nothing", tmp_path / "empty"):
         assert not Library.exists(folder)
         with pytest.raises(QvsearchError, match="no library at .*; make one with: qvsearch index"):
             Library.open(folder)
+
+
+def test_a_file_where_the_folder_would_be_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for folder in (tmp_path / "file", tmp_path / "file" / "library"):
+        assert not Library.exists(folder)
+        for task in (Library.open, lambda folder: Library.create(folder, FINGERPRINT)):
+            with pytest.raises(QvsearchError, match=r"no library can be at .*file is not"):
+                task(folder)
 
 
 def test_a_folder_with_other_things_does_not_become_a_library(tmp_path):
