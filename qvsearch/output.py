@@ -133,7 +133,8 @@ def event_record(event: Event) -> dict[str, object]:
 def open_streams() -> None:
     """Give a process that was started without standard streams (`>&-`) some that lead nowhere.
 
-    Else the next file to be opened, perhaps one of a library, would be where output is written.
+    Else the next file to be opened, perhaps one of a library, would be where output is written, in
+    this process or in one that it starts.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -141,6 +142,7 @@ def open_streams() -> None:
             if nowhere != number:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
+            os.set_inheritable(number, True)
             setattr(sys, name, open(number, "w" if number else "r"))  # noqa: SIM115, PTH123
 
 

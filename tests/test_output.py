@@ -3,6 +3,7 @@ import io
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 import unicodedata
@@ -271,6 +272,18 @@ def test_a_reader_that_leaves_is_no_error():
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 0
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_programs_that_are_started_have_all_standard_streams(tmp_path, closed):
+    look = "import os; open('seen', 'w').write(str([os.fstat(n).st_rdev for n in (0, 1, 2)]))"
+    code = "import subprocess, sys\nfrom qvsearch.output import open_streams\nopen_streams()\n"
+    code += f"subprocess.run([sys.executable, '-c', {look!r}], check=True)"
+    command = (
+        f"{shlex.join([sys.executable, '-c', code])} </dev/null >/dev/null 2>/dev/null {closed}"
+    )
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False).returncode == 0
+    assert (tmp_path / "seen").read_text() == str([os.stat(os.devnull).st_rdev] * 3)
 
 
 def test_hints_are_for_terminals_and_errors_for_all(capsys):
