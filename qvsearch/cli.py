@@ -194,10 +194,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:  # Typer's own, where the reader of a help has left, which is no error
         return 0
     except OSError as error:
-        place = "" if error.filename is None else f": {output.safe_text(error.filename)}"
-        output.fail(f"{error.strerror or error}{place}")
+        output.fail(_reason(error))
         return FAILED
     return code if isinstance(code, int) else 0
+
+
+def _reason(error: OSError) -> str:
+    """Return what was refused; where that was a help, which Typer prints itself, to be written."""
+    if error.filename is not None:
+        return f"{error.strerror}: {output.safe_text(error.filename)}"
+    try:
+        output.write(b"")
+    except QvsearchError as unwritten:
+        return str(unwritten)
+    return error.strerror or str(error)
 
 
 def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -15,7 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TextIO
 
+from qvsearch.errors import QvsearchError
 from qvsearch.types import Event, Fingerprint, Hit, Moment, Segment, Skipped
 
 SHOWN_SKIPPED = 20  # more would push the summary off the screen; `status` lists all
@@ -147,13 +149,23 @@ def open_streams() -> None:
 
 
 def write(data: bytes) -> None:
-    """Write to standard output; a reader that has left (`| head`) is no error."""
+    """Write to standard output; a reader that has left (`| head`) is no error.
+
+    Raises QvsearchError where it cannot be written, as on a full disk.
+    """
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # the work goes on and its exit code stands; nobody reads the rest
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _lead_nowhere(sys.stdout)
+        # where a reader has left, the work goes on and its exit code stands
+        if not isinstance(error, BrokenPipeError):
+            raise QvsearchError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    """Drop what a stream still holds, which Python would try to write again as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def write_json(records: Iterable[Mapping[str, object]]) -> None:
@@ -207,8 +219,8 @@ def _to_stderr(message: str, before: str = "", end: str = "\n") -> None:
     text = safe_text(message).encode(encoding, "backslashreplace").decode(encoding)
     try:
         print(f"{before}{text}", file=sys.stderr, end=end, flush=True)  # noqa: T201
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    except OSError:  # nobody can be told, and the exit code stands
+        _lead_nowhere(sys.stderr)
 
 
 def write_paths(hits: Sequence[Hit], end: bytes) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from io import StringIO
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -277,10 +278,14 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def _console() -> Console:
-    """Return a console on standard output; in a pipe lines are as long as they need to be."""
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=10_000)
+    """Return a console as for standard output; in a pipe lines are as long as they need to be.
+
+    It has a file of its own, for rich writes even where it only captures, and nothing but `write`
+    knows what to do where that fails.
+    """
+    watched = sys.stdout.isatty()
+    width = None if watched else 10_000
+    return Console(file=StringIO(), force_terminal=watched, highlight=False, width=width)
 
 
 def _print(console: Console, parts: Sequence[RenderableType]) -> None:
@@ -290,7 +295,7 @@ def _print(console: Console, parts: Sequence[RenderableType]) -> None:
                 console.print()
             console.print(part)
     text = "".join(f"{each.rstrip()}\n" for each in capture.get().splitlines())
-    write(text.encode(console.encoding or "utf-8", "backslashreplace"))
+    write(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
 
 
 def print_explanation(found: Explanation) -> None:

@@ -189,16 +189,33 @@ def test_a_reader_that_leaves_is_quiet_and_changes_no_exit_code(indexed, capfd, 
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("arguments", [["models", "list"], ["--version"]])
-def test_closed_and_full_streams_are_no_crash(arguments):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["models", "list"], ["--version"], ["--help"]])
+def test_closed_and_full_streams_are_no_crash(arguments, unbuffered):
     command = " ".join(["exec", sys.executable, "-m", "qvsearch", *arguments])
     for redirection, code in ((">&-", 0), (">&- 2>&- <&-", 0), ("> /dev/full", 2)):
         done = subprocess.run(
-            ["sh", "-c", f"{command} {redirection}"], capture_output=True, check=False
+            ["sh", "-c", f"{command} {redirection}"],
+            capture_output=True,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            check=False,
         )
         assert (redirection, done.returncode) == (redirection, code), done.stderr
-        assert b"Traceback" not in done.stderr
-        assert done.stderr.count(b"\n") == (code == 2)
+        full = b"qvsearch: cannot write to standard output: No space left on device\n"
+        assert done.stderr == (full if code == 2 else b"")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_error_that_cannot_be_said_keeps_its_exit_code(tmp_path, unbuffered):
+    command = f"exec {sys.executable} -m qvsearch status --library {tmp_path}"
+    for redirection in ("2>&-", "2> /dev/full"):
+        done = subprocess.run(
+            ["sh", "-c", f"{command} {redirection}"],
+            capture_output=True,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
 
 
 def helps(command, words=()):
