@@ -89,7 +89,8 @@ def _described(hit: Hit, width: int) -> Text:
     """Return the path as a link, under it the snippet, other moments and near-duplicates."""
     location = hit.segment.item.location
     described = Text(safe_text(_short(location)), style=Style(link=f"file://{quote(location)}"))
-    below = [] if hit.segment.snippet is None else [hit.segment.snippet]
+    snippet = hit.segment.snippet
+    below = [] if snippet is None else [" ".join(snippet.split())]
     if hit.moments:
         below.append("also " + ", ".join(place_text(each) for each in hit.moments[:SHOWN_MOMENTS]))
     if hit.duplicates:
@@ -98,7 +99,7 @@ def _described(hit: Hit, width: int) -> Text:
         below.append(f"like it: {first}" + (f" and {more} more" if more else ""))
     lines = [described]
     for extra in below:
-        shown = Text(safe_text(" ".join(extra.split())), style="dim")
+        shown = Text(safe_text(extra), style="dim")
         shown.truncate(width, overflow="ellipsis")
         lines.append(shown)
     return Text("\n").join(lines)

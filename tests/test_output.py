@@ -192,6 +192,12 @@ def test_a_table_in_a_pipe_is_plain_whole_and_harmless(capsysbinary):
         assert output.safe_text(name) in shown
 
 
+def test_the_name_of_a_near_duplicate_is_shown_as_it_is(capsysbinary):
+    named = replace(hit().segment.item, path=b"two\nlines, two  spaces.jpg")
+    tables.print_hits([replace(hit(), duplicates=(named,))])
+    assert b"like it: /photos/two\\nlines, two  spaces.jpg\n" in capsysbinary.readouterr().out
+
+
 def test_paths_in_a_pipe_are_exact_bytes(capsysbinary):
     hits = [hit(name) for name in NAMES]
     output.write_paths(hits, b"\0")
