@@ -270,9 +270,13 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     _print(_console(), [table])
 
 
-def print_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under their column names."""
-    table = Table(*names, box=None, pad_edge=False, header_style="dim")
+def print_table(
+    names: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = ()
+) -> None:
+    """Print rows under their column names; no line is broken in columns named `whole`."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in names:
+        table.add_column(name, no_wrap=name in whole)
     for row in rows:
         table.add_row(*(Text(safe_text(cell), overflow="fold") for cell in row))
     _print(_console(), [table])
@@ -313,23 +317,25 @@ def print_explanation(found: Explanation) -> None:
     if not found.segments:
         return
     line()
-    names = ["segment", "relevance", "score", "cut", "others here", "generic queries"]
-    rows = []
+    several = any(len(each.terms) > 1 for each in found.segments)
+    names = ["relevance", "score", "cut", "others here", "generic queries"]
+    rows: list[tuple[str, ...]] = []
     for each in found.segments[:SHOWN_SEGMENTS]:
-        for number, term in enumerate(each.terms):
+        place = segment_text(each.segment) or "whole"
+        if several:
+            rows.append((place, *("" for _ in names)))
+        for term in each.terms:
             level = term.level
             rows.append(
                 (
-                    segment_text(each.segment) or "whole" if not number else "",
+                    f"  {'not ' if term.weight < 0 else ''}{term.text}" if several else place,
                     f"{level.relevance:.2f}",
                     f"{level.score:.3f}",
                     f"{level.kind.cut:.3f}",
                     f"{level.kind.centre:.3f} ± {level.kind.spread:.3f}",
                     "" if level.background is None else "{:.3f} ± {:.3f}".format(*level.background),
-                    f"{'not ' if term.weight < 0 else ''}{term.text}",
                 )
             )
-    several = any(len(each.terms) > 1 for each in found.segments)
-    print_table([*names, *["term"] * several], [row[: len(names) + several] for row in rows])
+    print_table(["segment", *names], rows, whole=names)
     if len(found.segments) > SHOWN_SEGMENTS:
         line(f"... and {len(found.segments) - SHOWN_SEGMENTS:,} more; --json has them all")

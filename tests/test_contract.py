@@ -9,6 +9,7 @@ model at hand no command, and no process that it starts, asks for a network.
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 import hostile
 import pytest
 from PIL import Image
+from rich.cells import cell_len
 from test_imports import HEAVY, loaded_by
 from test_output import in_terminal, is_harmless, without_escapes
 from typer.main import get_command
@@ -165,6 +167,20 @@ def test_a_terminal_gets_no_escape_that_a_name_has_made(indexed):
     assert bad == set()
     assert "\u202e" not in shown
     assert "owned" in shown
+
+
+def test_a_terminal_gets_each_number_of_an_explanation_with_its_spread(indexed):
+    folder, library, _ = map(os.fsdecode, indexed)
+    note, picture = (os.path.join(folder, os.fsdecode(each[5])) for each in (NOTES, PICTURES))
+    words = "people who walk along it with their dogs when the sun goes down"
+    query = ["the sea", note, "--not", words, "--like", picture, "--all", "-k", "100"]
+    code = "from qvsearch.cli import main\n"
+    code += f"assert main({['explain', *query, '-l', library]!r}) == 0"
+    shown = without_escapes(in_terminal(code))
+    spreads = re.findall(r"\d\.\d{3} ± \d\.\d{3}\b", shown)
+    assert len(spreads) == shown.count("±") == 6
+    assert words.replace(" ", "") in re.sub(r"[^a-z]", "", shown)
+    assert max(map(cell_len, shown.splitlines())) <= 80
 
 
 @contextmanager
