@@ -175,8 +175,8 @@ def _print_groups(groups: Sequence["Group"]) -> None:
     _explain({*(each.reason for each in members), "gone" if any(e.gone for e in members) else None})
     bytes_ = sum(group.reclaimable for group in groups)
     output.line(
-        f"beside the best of each group {len(members) - len(groups):,} files"
-        f" take {bytes_ / 1e6:,.1f} MB; nothing was deleted"
+        f"{bytes_ / 1e6:,.1f} MB are in {output.counted(len(members) - len(groups), 'file')}"
+        " beside the best of each group; nothing was deleted"
     )
 
 

@@ -179,7 +179,7 @@ def _why_hidden(
         return f"its relevance is below the cut of {options.min_relevance:g}; see --min-relevance"
     if leader is not None:
         return f"a near-duplicate of {os.fsdecode(leader)}, which ranks higher; see --no-dedupe"
-    return f"{rank - 1} files rank higher, and {options.top} are shown; see --top"
+    return f"it ranks {rank:,}, and {options.top:,} are shown; see --top"
 
 
 def _explained(library: Library, ranking: Ranking, row: int) -> Explained:

@@ -249,6 +249,11 @@ def _place_text(start: float | None, end: float | None, segment: Segment) -> str
     return "" if segment.width is None else f"{segment.width}x{segment.height}"
 
 
+def counted(number: int, what: str) -> str:
+    """Return `1 file`, or `2,000 files`."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
 def clock(seconds: int) -> str:
     """Return whole seconds as mm:ss, or h:mm:ss from an hour on."""
     minutes, rest = divmod(seconds, 60)

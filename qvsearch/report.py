@@ -197,7 +197,8 @@ def show_summary(summary: Summary, quiet: bool, json: bool) -> None:
         _print_counts(summary)
     _print_trouble(summary.failures, summary)
     if summary.interrupted:
-        output.line(f"interrupted, {summary.left:,} files left; run it again to go on from here")
+        left = output.counted(summary.left, "file")
+        output.line(f"interrupted, {left} left; run it again to go on from here")
 
 
 def _print_counts(summary: Summary) -> None:
@@ -207,7 +208,7 @@ def _print_counts(summary: Summary) -> None:
     )
     output.line(
         f"embedded {summary.embedded:,}, reused {summary.reused:,}, removed {summary.removed:,};"
-        f" {summary.segments:,} segments in {output.clock(round(summary.seconds))}"
+        f" {output.counted(summary.segments, 'segment')} in {output.clock(round(summary.seconds))}"
     )
 
 
@@ -217,8 +218,8 @@ def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json
     if json:
         output.write_json([plan_record(plan, measured, seconds)])
         return
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(plan.to_index.items()))
-    segments = f", about {plan.segments:,} segments" if kinds else ""
+    kinds = ", ".join(output.counted(count, kind) for kind, count in sorted(plan.to_index.items()))
+    segments = f", about {output.counted(plan.segments, 'segment')}" if kinds else ""
     output.line(f"would embed {kinds or 'nothing'}{segments}")
     output.line(
         f"would reuse {plan.reused:,}, leave {plan.unchanged:,} unchanged,"
@@ -237,7 +238,8 @@ def _print_trouble(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> Non
     for path in outcome.unreachable:
         output.line(f"not there: {output.safe_text(path)}; nothing of it was removed")
     for kept in outcome.kept:
+        files = output.counted(kept.files, "file")
         output.line(
-            f"kept {kept.files:,} files of {output.safe_text(kept.path)}: {kept.reason};"
+            f"kept {files} of {output.safe_text(kept.path)}: {kept.reason};"
             " if they are gone for good, use --prune"
         )

@@ -17,7 +17,16 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from qvsearch.output import clock, hint, line, place_text, safe_text, segment_text, write
+from qvsearch.output import (
+    clock,
+    counted,
+    hint,
+    line,
+    place_text,
+    safe_text,
+    segment_text,
+    write,
+)
 from qvsearch.types import Precision
 
 if TYPE_CHECKING:
@@ -125,13 +134,13 @@ def print_status(status: Status) -> None:
             + (", in int8" if made.precision == Precision.INT8 else ""),
         ),
         *(
-            (each.kind, f"{each.items:,} files, {each.segments:,} segments")
+            (each.kind, f"{counted(each.items, 'file')}, {counted(each.segments, 'segment')}")
             for each in status.holdings
         ),
         ("size", f"{_size(status.size)}, vectors in {status.store}"),
-        ("changed", f"{len(status.changed):,} files since they were indexed"),
-        ("gone", f"{len(status.gone):,} files"),
-        ("failed", f"{len(status.failures):,} files"),
+        ("changed", f"{counted(len(status.changed), 'file')} since the last index"),
+        ("gone", counted(len(status.gone), "file")),
+        ("failed", counted(len(status.failures), "file")),
     ]
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
@@ -307,11 +316,10 @@ def print_explanation(found: Explanation) -> None:
     """Print why a file is or is not an answer, and what each of its segments scores."""
     facts = [("file", safe_text(found.path))]
     facts.append(("shown", "yes" if found.reason is None else f"no: {found.reason}"))
-    if found.rank is not None and found.relevance is not None:
-        beside = f"would be {found.rank:,}, beside the {found.items:,} files that pass the filters"
-        facts.append(
-            ("rank", beside if found.hidden_by else f"{found.rank:,} of {found.items:,} files")
-        )
+    if found.rank is not None and found.relevance is not None and found.items is not None:
+        others = counted(found.items, "file")
+        beside = f"would be {found.rank:,}, beside {others} passing the filters"
+        facts.append(("rank", beside if found.hidden_by else f"{found.rank:,} of {others}"))
         facts.append(("relevance", f"{found.relevance:.2f}, the cut is {found.cut:g}"))
     print_facts(facts)
     if not found.segments:

@@ -105,7 +105,9 @@ def remove(
     if json:
         output.write_json([{"removed": count}])
     else:
-        output.line(f"removed {count:,} files from the library; the files are where they were")
+        output.line(
+            f"removed {output.counted(count, 'file')} from the library, and nothing from the disk"
+        )
 
 
 @upkeep.command()
@@ -237,8 +239,10 @@ def _verdict(problems: int, rows: dict[str, int] | None) -> str:
     if not problems:
         return "every byte is as it was written"
     if rows is None:
-        return f"{problems:,} problems; `qvsearch check --repair` keeps what is sound"
+        return (
+            f"{output.counted(problems, 'problem')}; `qvsearch check --repair` keeps what is sound"
+        )
     return (
-        f"{rows['kept']:,} segments kept, {rows['lost']:,} lost;"
+        f"{output.counted(rows['kept'], 'segment')} kept, {rows['lost']:,} lost;"
         " `qvsearch index` embeds again what is lost"
     )

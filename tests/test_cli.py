@@ -135,10 +135,31 @@ def test_quiet_is_quiet(run, files, tiny):
 def test_a_dry_run_does_nothing(run, files, tiny, home):
     code, output, error = run("index", files, "--model", tiny, "--dry-run")
     assert (code, error) == (0, "")
-    assert "would embed 4 image, 1 text, about 5 segments" in output.decode()
+    assert "would embed 4 images, 1 text, about 5 segments" in output.decode()
     _, output, _ = run("index", files, "--model", tiny, "--dry-run", "--json")
     assert records(output)[0]["to_embed"] == {"image": 4, "text": 1}
     assert not (home / "library").exists()
+
+
+def test_one_file_is_counted_as_one(run, home, tiny):
+    note = home / "note.txt"
+    note.write_text("A note about the sea.\n")
+    said = [
+        run(*arguments)[1].decode()
+        for arguments in (
+            ["index", note, "--model", tiny, "--dry-run"],
+            ["index", note, "--model", tiny],
+            ["status"],
+            ["explain", "the sea", note, "--all"],
+            ["remove", note],
+        )
+    ]
+    assert "would embed 1 text, about 1 segment\n" in said[0]
+    assert "; 1 segment in " in said[1]
+    assert re.search("text +1 file, 1 segment\n", said[2])
+    assert re.search("failed +0 files\n", said[2])
+    assert re.search("rank +1 of 1 file\n", said[3])
+    assert said[4] == "removed 1 file from the library, and nothing from the disk\n"
 
 
 def test_a_path_that_is_not_there_makes_no_library(run, home, tiny):

@@ -146,6 +146,12 @@ def test_odd_file_times_are_told_or_left_out(seconds, expected):
     assert record(mtime_ns=seconds * 10**9).get("mtime") == expected
 
 
+def test_things_are_counted_as_one_speaks():
+    assert [output.counted(n, "file") for n in (0, 1, 2, 1000)] == [
+        *("0 files", "1 file", "2 files", "1,000 files")
+    ]
+
+
 def test_an_event_in_json():
     event = Event("skipped", b"/photos/\xff.jpg", Kind.IMAGE, reason="empty file")
     assert output.event_record(event) == {
