@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
 SHOWN_SEGMENTS = 10  # of a file that is explained
 GAP = 2  # between columns
+LEAST_WIDTH = 16  # that columns of numbers leave for what is beside them
 SHOWN_VALUES = 4  # of a field; --json has all
 NAME_WIDTH = 30  # of a value; what a file says can be long
 SNIPPET_WIDTH = 200  # where no terminal says how wide it is
@@ -282,13 +283,20 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 def print_table(
     names: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = ()
 ) -> None:
-    """Print rows under their column names; no line is broken in columns named `whole`."""
+    """Print rows under their column names.
+
+    No line is broken in columns named `whole`, as long as that leaves room for the others.
+    """
+    console, rows = _console(), list(rows)
+    columns = zip(names, *rows, strict=True)
+    taken = sum(max(map(len, cells)) + GAP for cells in columns if cells[0] in whole)
+    fits = console.width - taken >= LEAST_WIDTH
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in names:
-        table.add_column(name, no_wrap=name in whole)
+        table.add_column(name, overflow="fold", no_wrap=fits and name in whole)
     for row in rows:
         table.add_row(*(Text(safe_text(cell), overflow="fold") for cell in row))
-    _print(_console(), [table])
+    _print(console, [table])
 
 
 def _console() -> Console:

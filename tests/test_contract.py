@@ -176,10 +176,13 @@ def test_a_terminal_gets_each_number_of_an_explanation_with_its_spread(indexed):
     query = ["the sea", note, "--not", words, "--like", picture, "--all", "-k", "100"]
     code = "from qvsearch.cli import main\n"
     code += f"assert main({['explain', *query, '-l', library]!r}) == 0"
+    narrow = without_escapes(in_terminal(code, columns=40))
     shown = without_escapes(in_terminal(code))
     spreads = re.findall(r"\d\.\d{3} ± \d\.\d{3}\b", shown)
     assert len(spreads) == shown.count("±") == 6
     assert words.replace(" ", "") in re.sub(r"[^a-z]", "", shown)
+    assert "…" not in narrow, "what does not fit is broken, and not left out"
+    assert max(map(cell_len, narrow.splitlines())) <= 40
     assert max(map(cell_len, shown.splitlines())) <= 80
 
 
