@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.filters import (
-    LATEST,
-    WIDEST_ZONE,
-    aliases,
-    from_wall_time,
-    point,
-    squared_chord,
-)
+from qvsearch.filters import aliases, point, squared_chord
 from qvsearch.globs import glob_regex, path_text
+from qvsearch.times import LATEST, WIDEST_ZONE, from_wall_time
 from qvsearch.types import Kind, Orientation
 
 if TYPE_CHECKING:

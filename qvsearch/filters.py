@@ -7,22 +7,18 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from qvsearch.errors import QvsearchError
 from qvsearch.globs import glob_regex, path_text
 from qvsearch.scan import is_below
+from qvsearch.times import NO_DATE, date_text, nanoseconds, time_taken
 from qvsearch.types import Kind, Orientation, Segment
 
 EARTH_KM = 6371.0088  # mean radius (IUGG)
 FARTHEST_KM = 20_016  # no two places are farther apart
 NEAR_KM = 1.0  # where --near names no distance
-LATEST = 2**63 - 1  # nanoseconds; times lie between -LATEST and LATEST, both excluded
-WIDEST_ZONE = 2 * 86_400 * 10**9  # nanoseconds; no clock on a wall is so far from UTC
 
-_EPOCH = datetime(1970, 1, 1)  # of clocks in no zone
-_MICROSECOND = timedelta(microseconds=1)
-_NO_DATE = (ValueError, OverflowError, OSError)  # what datetime says of text and of odd years
 _MONTH = re.compile("[0-9]{4}(-[0-9]{2})?")
 _DIGITS = r"[0-9]{1,9}(?:\.[0-9]{1,15})?"
 _NUMBER = f"({_DIGITS})"
@@ -59,54 +55,6 @@ def hidden_by(segment: Segment, filters: Filters) -> list[str]:
     """Return which filters keep a segment out, as `--camera canon: taken with Apple iPhone 12`."""
     said = (test(segment, filters) for test in _TESTS)
     return [objection for objection in said if objection is not None]
-
-
-def time_taken(segment: Segment) -> int:
-    """Return when a file was taken, in nanoseconds since 1970.
-
-    A time without a zone is what a clock on the wall showed, and read as this machine's local time.
-    Where the file says nothing that is a date, it is when the file was last changed.
-    """
-    return taken_time(segment.metadata.taken, segment.item.mtime_ns)
-
-
-def taken_time(taken: str | None, mtime_ns: int) -> int:
-    """Return `time_taken` of a file that says so and was changed then."""
-    try:
-        time = mtime_ns if taken is None else _nanoseconds(datetime.fromisoformat(taken))
-    except _NO_DATE:
-        time = mtime_ns
-    return min(max(time, 1 - LATEST), LATEST - 1)
-
-
-def wall_time(taken: str | None, mtime_ns: int) -> tuple[int, bool]:
-    """Return what `taken_time` does, and False, or what a clock on the wall showed, and True.
-
-    The latter is as if the clock had been in UTC; `from_wall_time` says when it was.
-    """
-    try:
-        moment = None if taken is None else datetime.fromisoformat(taken)
-    except _NO_DATE:
-        moment = None
-    if moment is not None and moment.tzinfo is None:
-        wall = (moment - _EPOCH) // _MICROSECOND * 1000
-        if abs(wall) < LATEST - WIDEST_ZONE:
-            return wall, True
-    return taken_time(taken, mtime_ns), False
-
-
-def from_wall_time(wall: int) -> int:
-    """Return when a clock on this machine's wall shows that: less than WIDEST_ZONE away."""
-    return _nanoseconds(_EPOCH + wall // 1000 * _MICROSECOND)
-
-
-def date_text(time: int) -> str:
-    """Return nanoseconds since 1970 in ISO 8601, as this machine's clock shows them."""
-    try:
-        moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=time // 10**9)
-        return moment.astimezone().isoformat()
-    except _NO_DATE:
-        return f"{time // 10**9} seconds after 1970"
 
 
 def orientation_of(width: int, height: int) -> Orientation:
@@ -188,8 +136,8 @@ def parse_date(option: str, text: str | None) -> int | None:
         return None
     whole = text + "-01-01"[len(text) - 4 :] if _MONTH.fullmatch(text) else text
     try:
-        return _nanoseconds(datetime.fromisoformat(whole))
-    except _NO_DATE as error:
+        return nanoseconds(datetime.fromisoformat(whole))
+    except NO_DATE as error:
         raise QvsearchError(
             f"{option} {text!r} is no date; write 2023-07-04 or 2023-07-04T18:30"
         ) from error
@@ -272,10 +220,6 @@ def parse_globs(globs: Iterable[str]) -> tuple[str, ...]:
 def _seconds(span: re.Match[str]) -> float:
     bare, hours, minutes, seconds = (float(number or 0) for number in span.groups())
     return bare + 3600 * hours + 60 * minutes + seconds
-
-
-def _nanoseconds(moment: datetime) -> int:
-    return math.floor(moment.timestamp()) * 10**9 + moment.microsecond * 1000
 
 
 def _kind_objects(segment: Segment, filters: Filters) -> str | None:

@@ -11,8 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.filters import date_text, orientation_of, time_taken
+from qvsearch.filters import orientation_of
 from qvsearch.output import clock, path_fields, present, safe_text
+from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Stored
 
 if TYPE_CHECKING:

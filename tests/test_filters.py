@@ -22,9 +22,9 @@ from qvsearch.filters import (
     parse_orientation,
     parse_size,
     parse_under,
-    time_taken,
 )
 from qvsearch.globs import glob_regex, path_text
+from qvsearch.times import time_taken
 from qvsearch.types import Item, Kind, Metadata, Orientation, Segment
 
 # as POSIX writes zones, so that no table of them has to be there
