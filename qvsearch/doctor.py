@@ -133,7 +133,7 @@ def _disk_trap(free: int) -> str | None:
 def _speed(device: str | None, dtype: str | None) -> Iterator[Fact]:
     import torch
 
-    from qvsearch.models.network import dtype_name, pick_device, pick_dtype
+    from qvsearch.models.devices import dtype_name, pick_device, pick_dtype
 
     place = pick_device(device)
     kind = pick_dtype(dtype, place)

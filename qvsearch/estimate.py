@@ -132,7 +132,7 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = GEMM_SE
 def _expect_here(
     model: str, detail: Detail, choice: Choice, precision: Precision
 ) -> Expected | None:
-    from qvsearch.models.network import dtype_name, own_dtype, pick_device, pick_dtype
+    from qvsearch.models.devices import dtype_name, own_dtype, pick_device, pick_dtype
 
     device = pick_device(choice.device)
     dtype = pick_dtype(choice.dtype or own_dtype(precision, choice.device), device)

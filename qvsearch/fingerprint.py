@@ -135,7 +135,7 @@ def _match_precision(library: Library, choice: Choice) -> None:
 
 def check_int8(device: str | None) -> None:
     """Raise QvsearchError where int8 does not run on the device, or on the best one here."""
-    from qvsearch.models.network import pick_device, pick_dtype
+    from qvsearch.models.devices import pick_device, pick_dtype
 
     pick_dtype(Dtype.INT8, pick_device(device))
 
@@ -153,7 +153,7 @@ def new_model(choice: Choice) -> str:
 
 def new_detail(choice: Choice) -> Detail:
     """Return the detail that a new library gets."""
-    from qvsearch.models.network import pick_device
+    from qvsearch.models.devices import pick_device
 
     if choice.detail is not None:
         return choice.detail
@@ -226,7 +226,7 @@ def load_embedder(
         model = choice.model or made.model
         _check_weights(made, resolve(model, choice.hub))
         from qvsearch.backends.local import LocalEmbedder
-        from qvsearch.models.network import own_dtype
+        from qvsearch.models.devices import own_dtype
 
         dtype = choice.dtype or own_dtype(made.precision, choice.device)
         embedder = LocalEmbedder(model, choice.device, dtype, made.dim)

@@ -182,7 +182,7 @@ def load(order: Order) -> Compute:
     if found != kept.revision:
         raise QvsearchError(f"{order.model} is now at revision {found}, not {kept.revision}")
     from qvsearch.backends.local import LocalEmbedder, LocalReranker
-    from qvsearch.models.network import own_dtype
+    from qvsearch.models.devices import own_dtype
 
     trial = EmbedInput(text="warm")
     if kept.role == RERANKER:

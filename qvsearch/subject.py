@@ -69,7 +69,7 @@ class Subject:
     @property
     def figure(self) -> Figure:
         """What every figure of it says."""
-        from qvsearch.models.network import dtype_name
+        from qvsearch.models.devices import dtype_name
 
         return Figure(
             "",
@@ -85,7 +85,7 @@ def open_subject(model: str, device: str | None, dtype: str | None) -> Subject:
 
     The 2B model can be without its weights, as their values change no time.
     """
-    from qvsearch.models.network import pick_device, pick_dtype
+    from qvsearch.models.devices import pick_device, pick_dtype
 
     place = pick_device(device)
     number = pick_dtype(dtype, place)

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from qvsearch.backends.local import LocalEmbedder, LocalReranker
-from qvsearch.models import network
+from qvsearch.models.devices import LIMITS, Limits
 from qvsearch.models.forward import Beginning, ModelInput, last_states, shared_length
-from qvsearch.models.network import Limits, Network
+from qvsearch.models.network import Network
 from qvsearch.prompt import embed_prompt, rerank_prompt
 from qvsearch.types import EmbedInput, Frames
 
@@ -153,7 +153,7 @@ def test_small_batches_and_devices_that_share_nothing_give_the_plain_states(
     tiny: Path, states: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for limits in (Limits(1, 1.25, shares=True), Limits(200, 1.0, shares=False)):
-        monkeypatch.setitem(network.LIMITS, "cpu", limits)
+        monkeypatch.setitem(LIMITS, "cpu", limits)
         model = fresh(tiny)
         found = model.last_hidden(prompts(model, SOURCES))
         assert np.abs(found - states).max() < TOLERANCE
@@ -175,7 +175,7 @@ def test_the_device_that_masks_badly_gets_no_mask(
     for device, masked in [("cpu", True), ("mps", False)]:
         masks.clear()
         with monkeypatch.context() as patch:
-            patch.setitem(network.LIMITS, "cpu", network.LIMITS[device])
+            patch.setitem(LIMITS, "cpu", LIMITS[device])
             model = fresh(tiny)
             for _ in range(2):
                 model.last_hidden(prompts(model, SOURCES))

@@ -25,8 +25,9 @@ from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, kept_embedder, load_embedder
 from qvsearch.library import Library
 from qvsearch.manifest import Manifest, _parse
+from qvsearch.models.devices import pick_dtype
 from qvsearch.models.int8 import Int8Linear, check_kernels, quantise, rotation
-from qvsearch.models.network import Network, pick_dtype
+from qvsearch.models.network import Network
 from qvsearch.models.weights import fingerprint, resolve
 from qvsearch.prompt import QUERY_INSTRUCTION
 from qvsearch.types import (

@@ -14,8 +14,8 @@ from transformers import Qwen3VLModel
 from qvsearch.backends.local import LocalEmbedder, unit_rows
 from qvsearch.errors import QvsearchError
 from qvsearch.models import network
+from qvsearch.models.devices import attention, pick_device, pick_dtype
 from qvsearch.models.forward import ModelInput, last_states
-from qvsearch.models.network import pick_device, pick_dtype
 from qvsearch.prompt import embed_prompt
 from qvsearch.types import EmbedInput, Frames
 
@@ -365,9 +365,9 @@ def test_each_device_has_its_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sdpa_is_avoided_where_it_fails() -> None:
-    assert network.attention(torch.device("mps")) == "eager"
-    assert network.attention(torch.device("cuda")) == "sdpa"
-    assert network.attention(torch.device("cpu")) == "sdpa"
+    assert attention(torch.device("mps")) == "eager"
+    assert attention(torch.device("cuda")) == "sdpa"
+    assert attention(torch.device("cpu")) == "sdpa"
 
 
 def test_bfloat16_stays_near_float32(tiny: Path, embedder: LocalEmbedder) -> None:

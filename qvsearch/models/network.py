@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.checkpoint import shards
+from qvsearch.models.devices import LIMITS, attention, pick_device, pick_dtype
 from qvsearch.models.forward import (
     Beginning,
     ModelInput,
@@ -20,11 +20,10 @@ from qvsearch.models.forward import (
     shared_length,
     visual_pads,
 )
-from qvsearch.models.int8 import check_kernels, quantise
+from qvsearch.models.int8 import quantise
 from qvsearch.models.threads import settle_threads
 from qvsearch.models.vision import image_patches, video_patches
 from qvsearch.prompt import END
-from qvsearch.types import Dtype, Precision
 
 if TYPE_CHECKING:
     from qvsearch.types import Vectors
@@ -34,81 +33,8 @@ PASS_TOKENS = 64  # as many take hardly longer than one, as every pass reads all
 KEPT_TOKENS = 128  # of a prompt whose like may follow; 230 kB each with the 2B model in float32
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How a device's batches are made."""
-
-    tokens: int  # of a batch: past this it only costs memory
-    padding: float  # the longest sequence of an attention call, over its shortest
-    shares: bool  # whether what prompts begin with is computed once
-
-
-LIMITS = {
-    "cpu": Limits(1024, 1.25, shares=True),
-    "cuda": Limits(16384, 1.25, shares=True),
-    # sdpa with a mask gives NaN on MPS (sentence-transformers#3498), so no sequence is padded there
-    # and none attends to another's beginning: without a mask, and causal, sdpa is right
-    "mps": Limits(1024, 1.0, shares=False),
-}
-
-DTYPES: dict[str, torch.dtype] = {each: getattr(torch, each) for each in Dtype}
-
-
-def pick_device(device: str | None) -> torch.device:
-    """Return the named device, or the best one here: CUDA, then MPS, then the CPU."""
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device == "cpu" and torch.backends.mps.is_available():
-            device = "mps"
-    sentence = (
-        f"the device {device!r} is not usable here;"
-        f" leave out --device, or name one of {', '.join(LIMITS)}"
-    )
-    try:
-        found = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
-        raise QvsearchError(sentence) from error
-    if found.type not in LIMITS:
-        raise QvsearchError(sentence)
-    return found
-
-
-def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
-    """Return the named dtype or the device's own: float32 on the CPU, half as long elsewhere.
-
-    int8 stands for a model whose linear layers multiply such, and whose rest is float32. Raises
-    QvsearchError where a name is none, or int8 does not run.
-    """
-    if dtype is not None:
-        if dtype not in DTYPES:
-            raise QvsearchError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
-        if dtype == Dtype.INT8:
-            check_kernels(device)
-        return DTYPES[dtype]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.float16 if device.type == "mps" else torch.float32
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """Return what `--dtype` calls it."""
-    return str(dtype).removeprefix("torch.")
-
-
-def attention(device: torch.device) -> str:
-    """Return transformers' name of the attention that is right on a device."""
-    # with padding, sdpa gives NaN on MPS (sentence-transformers#3498)
-    return "eager" if device.type == "mps" else "sdpa"
-
-
 class WeightsChanged(QvsearchError):
     """The files of a model that is loaded in part are not those it was loaded from."""
-
-
-def own_dtype(precision: Precision, device: str | None) -> Dtype | None:
-    """Return what a library's own vectors are computed with on a device; None for floats."""
-    is_int8 = precision == Precision.INT8 and pick_device(device).type == "cpu"
-    return Dtype.INT8 if is_int8 else None
 
 
 class LinearPatchEmbed(nn.Module):

@@ -46,7 +46,7 @@ from reference import (
 )
 
 from qvsearch.errors import QvsearchError
-from qvsearch.models.network import pick_device
+from qvsearch.models.devices import pick_device
 
 MAX_PIXELS = 768 * 1024  # the budget of detail medium
 TABLES = ["embed", "rerank"]
