@@ -92,6 +92,43 @@ def test_what_is_near_a_keyframe_is_copied_bit_by_bit(tmp_path):
     assert numbers(path)[0] == (0.0, 30)
 
 
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("a.mp4", "mp4"),
+        ("a.mov", "mov"),
+        ("a.mkv", "matroska"),
+        ("a.avi", "avi"),
+        ("a.mpg", "mpegts"),
+    ],
+)
+@pytest.mark.parametrize("start", [5.0, 5.4, 7.95])
+def test_pictures_that_are_decoded_before_they_are_shown_stay_in_their_order(
+    tmp_path, name, form, start
+):
+    source = tmp_path / name
+    options = {"g": "10", "bf": "3", "sc_threshold": "0"}
+    with av.open(source, "w", format=form) as container:
+        stream = container.add_stream("libx264", rate=RATE, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(120):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_of(number), "rgb24")))
+        container.mux(stream.encode())
+    shown = numbers(save_clip(os.fsencode(source), start, start + 2, tmp_path / "out"))
+    first = shown[0][1]
+    assert start * RATE - 11 <= first <= start * RATE
+    late = 2 if form == "avi" else 0  # frames: its times are those of decoding
+    wanted = range(first, round((start + 2) * RATE) - late)
+    assert [number for _, number in shown][: len(wanted)] == list(wanted)
+
+
+def test_more_frames_than_a_clip_can_time_are_thinned_out(tmp_path):
+    source = make(tmp_path / "a.mp4", map(frame_of, range(2040)), rate=2000, keyframe_every=5000)
+    shown = numbers(save_clip(os.fsencode(source), 1.005, 1.015, tmp_path / "out"))
+    assert 9 <= len(shown) <= 11
+    assert all(number / 2000 - 1.005 == pytest.approx(time, abs=0.002) for time, number in shown)
+
+
 def test_what_is_far_from_a_keyframe_is_encoded_from_the_very_frame(tmp_path):
     source = write_numbered(tmp_path / "a.mp4", keyframe_every=250)
     path = save_clip(os.fsencode(source), 12.3, 15.0, tmp_path / "out")

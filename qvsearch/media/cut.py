@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -71,6 +71,8 @@ def write_clip(source: Path, start: float, end: float, made: Path) -> str:
 def _copy(opened: InputContainer, suffix: str, start: float, end: float, made: Path) -> str | None:
     """Copy packets and return the suffix; None where no keyframe is near enough."""
     pictures = choose_stream(opened)
+    if opened.format.name == "avi" and pictures.codec_context.has_b_frames:
+        return None  # it does not say in which order they are shown
     begin, base = _begin(pictures), pictures.time_base or Fraction(1)
     wanted, stop = begin + Fraction(start), begin + Fraction(end)
     opened.seek(round(wanted / base), stream=pictures, backward=True)
@@ -78,6 +80,7 @@ def _copy(opened: InputContainer, suffix: str, start: float, end: float, made: P
     ahead, zero = _from_keyframe(packets, pictures, wanted)
     if zero is None or wanted - zero > NEAR_SECONDS:
         return None
+    _complete(ahead, pictures)
     if pictures.codec_context.name in IN_MP4:
         suffix = ".mp4"
     with av.open(str(made), "w", format=MUXERS.get(suffix, suffix[1:])) as written:
@@ -120,11 +123,22 @@ def _from_keyframe(
     return read, zero
 
 
+def _complete(packets: Sequence[Packet[Any]], pictures: VideoStream) -> None:
+    """Say when pictures are decoded where nothing does: in Matroska after a seek."""
+    following: int | None = None
+    for packet in reversed(packets):
+        if packet.stream is pictures:
+            if packet.dts is None and following is not None:
+                packet.dts = following - (packet.duration or 1)
+            following = packet.dts
+
+
 def _encode(film: Film, opened: InputContainer, start: float, end: float, made: Path) -> None:
     """Encode what is shown, decoded from the keyframe before on; copy the sound."""
     begin = _begin(choose_stream(opened)) + Fraction(start)
     with av.open(str(made), "w", format="mp4") as written:
         stream: VideoStream | None = None
+        last = -1
         for time, frame, after in film.frames_between(start, end):
             if stream is None:
                 stream = _new_stream(written, film, frame)
@@ -134,8 +148,10 @@ def _encode(film: Film, opened: InputContainer, start: float, end: float, made: 
             if after >= end - ROUNDING and stands > STANDS_LONG:
                 times.append(end - LAST_SECONDS - start)
             shown = film.upright(frame)
-            for at in times:
-                written.mux(stream.encode(_picture(shown, stream, at)))
+            for tick in (round(at * TICKS) for at in times):
+                if tick > last:  # of several within one a player would show only the last
+                    written.mux(stream.encode(_picture(shown, stream, tick)))
+                    last = tick
         if stream is None:
             raise MediaError(f"it shows nothing from {start:.1f} s to {end:.1f} s")
         written.mux(stream.encode(None))
@@ -164,11 +180,11 @@ def _new_stream(written: OutputContainer, film: Film, frame: VideoFrame) -> Vide
     return stream
 
 
-def _picture(shown: Image.Image, stream: VideoStream, time: float) -> VideoFrame:
+def _picture(shown: Image.Image, stream: VideoStream, tick: int) -> VideoFrame:
     if shown.size != (stream.width, stream.height):
         shown = shown.resize((stream.width, stream.height))
     picture = av.VideoFrame.from_ndarray(np.asarray(shown), "rgb24")
-    picture.pts, picture.time_base = round(time * TICKS), Fraction(1, TICKS)
+    picture.pts, picture.time_base = tick, Fraction(1, TICKS)
     return picture
 
 
