@@ -65,8 +65,9 @@ def measure(
                 yield from _embedding(wanted, subject, film, films, turns)
     dim = subjects[0].shapes.width
     yield from searching(dim, ROWS if wanted.quick else (*ROWS, MANY_ROWS), turns, _in_ms)
-    turns.report(f"writing a library of {SIZED_ROWS:,} photos")
-    yield _size(dim)
+    if not stop():
+        report(f"writing a library of {SIZED_ROWS:,} photos")
+        yield _size(dim)
 
 
 def _decoding(photo: Item, film: Item, detail: Detail) -> tuple[Task, Task]:

@@ -2,7 +2,6 @@
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -223,7 +222,8 @@ RerankerName = Annotated[
     str | None, typer.Option("--reranker", metavar="ID-OR-FOLDER", help="Which reranker.")
 ]
 SaveClips = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Cut the moments of videos out into files.")
+    bytes | None,
+    typer.Option(parser=path, metavar="FOLDER", help="Cut the moments of videos out into files."),
 ]
 Instruction = Annotated[
     str | None, typer.Option(metavar="TEXT", help="What the model is told to look for.")

@@ -198,7 +198,8 @@ def show_summary(summary: Summary, quiet: bool, json: bool) -> None:
     _print_trouble(summary.failures, summary)
     if summary.interrupted:
         left = output.counted(summary.left, "file")
-        output.line(f"interrupted, {left} left; run it again to go on from here")
+        rest = f"{left} left; run it again to go on from here" if summary.left else "at the end"
+        output.line(f"interrupted, {rest}")
 
 
 def _print_counts(summary: Summary) -> None:

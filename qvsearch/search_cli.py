@@ -1,5 +1,6 @@
 """The commands that ask a library: search and explain; they parse, call one function and print."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -135,7 +136,11 @@ def search(
             f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}", quiet
         ),
     )
-    saved = [None] * len(hits) if save_clips is None else _save_clips(hits, save_clips)
+    saved = (
+        [None] * len(hits)
+        if save_clips is None
+        else _save_clips(hits, Path(os.fsdecode(save_clips)))
+    )
     if json:
         output.write_json(
             output.hit_record(hit, opened.folder, clip)

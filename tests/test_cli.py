@@ -272,6 +272,9 @@ def test_a_moment_that_cannot_be_cut_out_costs_only_its_own_clip(run, home, tiny
     assert "gone.mp4 cannot be cut: it is no longer there" in error
     (folder / "gone.mp4").write_bytes((folder / "here.mp4").read_bytes())
     assert run(*search, home / "clips")[0] == 0
+    code, output, error = run(*search, "")  # as of a shell's variable that is not set
+    assert (code, output) == (2, b"")
+    assert "a path is empty" in error
 
 
 def test_explain_says_why(run, searchable, home):

@@ -3,7 +3,8 @@ import re
 import pytest
 from test_output import in_terminal, is_harmless, without_escapes
 
-from qvsearch.report import Speed
+from qvsearch.report import Speed, show_summary
+from qvsearch.run import Summary
 
 
 def test_time_left_follows_the_work_left_not_the_files():
@@ -82,3 +83,16 @@ def test_hints_are_shown_on_a_terminal_and_harmless():
     shown = in_terminal(code)
     assert shown.strip() == "one\\x1b[2J"
     assert is_harmless(shown.strip())
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (2, "interrupted, 2 files left; run it again to go on from here\n"),
+        (0, "interrupted, at the end\n"),
+    ],
+)
+def test_who_interrupts_is_told_what_is_left(left, said, capfd):
+    done = Summary(5 + left, 5, 5, 0, 0, 0, 0, 5, 1.0, True, left, (), (), ())
+    show_summary(done, quiet=True, json=False)
+    assert capfd.readouterr().out == said
