@@ -54,7 +54,7 @@ def warning(folder: Path) -> str | None:
 def _type(source: bytes) -> str:
     """Return the type; of a bare `fuse` the program that serves it is known by the source only."""
     name, device = [*source.split(), b""][:2]
-    program = _NAME.match(device)
+    program = _NAME.match(_ESCAPED.sub(_unescaped, device))
     if name == b"fuse" and program is not None:
         name += b"." + program[0]
     return os.fsdecode(name)

@@ -154,8 +154,15 @@ def imported(item, content_hash, max_pixels, video_mode):
 def cutting(source, start, end, made):
     """Do what the name of a film says in place of cutting it; runs in the process that cuts."""
     ACTS.get(source.stem, lambda: None)()
-    if source.stem != "nothing":
-        made.write_bytes(b"a clip")
+    match source.stem:
+        case "empty":
+            made.touch()
+        case "link":
+            made.symlink_to(source)
+        case "nothing":
+            pass
+        case _:
+            made.write_bytes(b"a clip")
     return "/../../elsewhere.mp4" if source.stem == "escape" else ".mp4"
 
 

@@ -289,6 +289,8 @@ def test_a_file_that_was_cut_off_gives_what_is_left(tmp_path):
         ("escape", "the decoder crashed (SIGKILL)"),  # it has been taken over, and is ended
         ("bad", "truncated image"),
         ("nothing", "nothing was written"),
+        ("empty", "nothing was written"),
+        ("link", "nothing was written"),
     ],
 )
 def test_a_film_that_takes_its_process_along_costs_its_own_clip(tmp_path, name, reason):
@@ -319,5 +321,5 @@ def test_a_film_that_is_cut_reaches_no_network_and_starts_no_program(tmp_path, m
 
 
 def test_patience_grows_with_the_moment():
-    assert patience(3.0, 3.0) == 120
-    assert patience(10.0, 70.0) == 720
+    assert patience(0.0, 0.0) == 120
+    assert patience(10.0, 70.0) == 730

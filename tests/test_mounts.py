@@ -19,7 +19,7 @@ LIST = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 46 22 8:4 / {0}/disks rw - ocfs2 /dev/sdd1 rw
 47 22 0:54 / {0}/bucket rw - fuse.s3fs s3fs rw
 48 22 0:55 / {0}/nextcloud rw - fuse https://cloud.example/remote.php/dav/files/me rw
-49 22 0:56 / {0}/moose rw - fuse mfs#mfsmaster:9421 rw
+49 22 0:56 / {0}/moose rw - fuse mfs\043mfsmaster:9421 rw
 50 22 0:57 / {0}/secret rw - fuse.encfs encfs rw
 51 22 0:58 / {0}/archive rw - fuse archivemount rw
 52 22 0:59 / {0}/windows rw - 9p C:\\134 rw

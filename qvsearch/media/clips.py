@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,15 +22,18 @@ if TYPE_CHECKING:
 
     from qvsearch.messages import Array
 
+UNFINISHED = ".qvsearch-"  # how a folder's name begins in which a clip is written
 MAX_NAME = 100  # bytes of the source's name; a file system takes 255 in all
-# seconds after which the process is taken to hang, and for each second of the moment as many more
-# as encoding it anew takes on a slow machine
+MOST_BYTES = 6 * 2**30  # encoding 8K takes 3.2 GB
+# seconds after which the process is taken to hang; for each second of the moment as many more as
+# encoding it anew takes on a slow machine, and one for each before it, as some films have to be
+# decoded from their beginning
 PATIENCE, PATIENT_RATE = 120.0, 10.0
 
 
 def patience(start: float, end: float) -> float:
     """Return the seconds after which cutting out a moment is taken to hang."""
-    return PATIENCE + PATIENT_RATE * (end - start)
+    return PATIENCE + start + PATIENT_RATE * (end - start)
 
 
 class ClipFolder:
@@ -69,13 +74,14 @@ class ClipFolder:
             with _unfinished(self._folder) as made:
                 job = (self._write, path, start, end, made)
                 suffixes = self._running().ask(job, self._patience(start, end), _suffix)
-                if len(suffixes) != 1 or not made.is_file():  # it does not do what it was told
+                if len(suffixes) != 1 or not _is_filled(made):  # it does not do what it was told
                     raise MediaError("nothing was written")
                 return _placed(made, self._folder, _stem(source, start, end), suffixes[0])
         except MediaError as error:
             raise QvsearchError(f"{path} cannot be cut: {error}") from error
         except OSError as error:
-            place = os.fsdecode(error.filename or self._folder)
+            # within the folder only what is unfinished can fail, whose name says nothing
+            place = os.fsdecode(error.filename or self._folder).partition(f"/{UNFINISHED}")[0]
             raise QvsearchError(f"{place}: {(error.strerror or str(error)).lower()}") from error
 
     def _running(self) -> ConfinedProcess:
@@ -84,19 +90,25 @@ class ClipFolder:
             self._process.end()
             self._process = None
         if self._process is None:
-            self._process = ConfinedProcess(_work)
+            self._process = ConfinedProcess(_work, MOST_BYTES)
             self._process.wait_until_ready()
         return self._process
 
 
 @contextmanager
 def _unfinished(folder: Path) -> Iterator[Path]:
-    """Give the path of a file that is gone afterwards, unless it was renamed."""
-    path = folder / f".qvsearch-{os.getpid()}.part"
+    """Give the path of a file that nobody else has, and that is gone afterwards unless renamed."""
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as made:
+        yield Path(made) / "clip"
+
+
+def _is_filled(made: Path) -> bool:
+    """Tell whether something was written, and not elsewhere, by way of a link."""
     try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+        status = made.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def _placed(made: Path, folder: Path, stem: str, suffix: str) -> Path:

@@ -36,7 +36,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def confine() -> None:
+def confine(most_bytes: int = MOST_BYTES) -> None:
     """Give these up for good, in this thread and those it starts from now on."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash shall leave no picture on disk
     # numpy, when it is loaded, sets 41 MB aside for each thread: on 64 cores nearly all there is
@@ -44,7 +44,7 @@ def confine() -> None:
     if sys.platform != "linux":
         return
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = _held_bytes() + MOST_BYTES
+    most = _held_bytes() + most_bytes
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))

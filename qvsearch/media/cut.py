@@ -39,6 +39,7 @@ ENCODERS: dict[Literal["libx264", "mpeg4"], dict[str, str]] = {
     "libx264": {"crf": "18", "preset": "veryfast"},
     "mpeg4": {"b": "8000000"},
 }
+ENCODE_THREADS = 2  # each holds frames of its own: of 8K, 50 MB each
 TICKS = 1000  # a second, in what is encoded: frames may come at any time
 # where the last picture stands for longer than a player would guess, it is shown again at the end
 STANDS_LONG, LAST_SECONDS = 0.5, 0.04
@@ -170,6 +171,7 @@ def _new_stream(written: OutputContainer, film: Film, frame: VideoFrame) -> Vide
     """Add pictures of a frame's size, upright, to be encoded as this build of FFmpeg can."""
     name = next(name for name in ENCODERS if _can_encode(name))
     stream = written.add_stream(name, rate=TICKS, options=ENCODERS[name])
+    stream.codec_context.thread_count = ENCODE_THREADS
     shown = film.upright(frame)
     turned = shown.size != (frame.width, frame.height)
     stream.width, stream.height = (max(2, side // 2 * 2) for side in shown.size)

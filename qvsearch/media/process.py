@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qvsearch.errors import MediaError, QvsearchError
-from qvsearch.media.confine import confine
+from qvsearch.media.confine import MOST_BYTES, confine
 
 if TYPE_CHECKING:
     from qvsearch.messages import Array
@@ -34,15 +34,16 @@ class ConfinedProcess:
     """One process, seen from its parent: it calls `work(pipe, *job)` for every job it is given.
 
     What it finds it sends through the pipe, a message each; a MediaError is the reason why there
-    is none. `work` is a function that a fresh Python can import by its name. Scripts that use this
-    need the `if __name__ == "__main__":` of Python's multiprocessing.
+    is none. It has `most_bytes` of memory at most. `work` is a function that a fresh Python can
+    import by its name. Scripts that use this need the `if __name__ == "__main__":` of Python's
+    multiprocessing.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, most_bytes: int = MOST_BYTES) -> None:
         context = get_context("spawn")  # a fork would copy torch's threads half dead
         self._connection, theirs = context.Pipe()
         self._answers = _channel(self._connection)
-        self.process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, work, most_bytes), daemon=True)
         with _CHILDREN, _interrupts_blocked():  # it is born so, and never dies of Ctrl-C
             self.process.start()
         theirs.close()
@@ -147,9 +148,9 @@ def _channel(connection: Connection) -> socket.socket:
     return socket.socket(socket.AF_UNIX, fileno=os.dup(connection.fileno()))
 
 
-def _serve(connection: Connection, work: Work) -> None:
+def _serve(connection: Connection, work: Work, most_bytes: int) -> None:
     """Work on what comes down the pipe until it closes; in the process."""
-    confine()  # before there is a second thread, which it would not reach
+    confine(most_bytes)  # before there is a second thread, which it would not reach
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _silence()
