@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from qvsearch.backends.sockets import (
     sockets,
 )
 from qvsearch.cache import cache_folder
-from qvsearch.durable import make_folder
+from qvsearch.durable import PRIVATE_FILE, make_folder
 from qvsearch.errors import QvsearchError
 from qvsearch.messages import receive, send
 
@@ -54,18 +55,20 @@ class Running:
 def start(kept: Kept, model: str, idle: float) -> Running:
     """Start a process that keeps a model loaded, unless there is one; returns once it answers.
 
-    `idle` is after how many seconds without a question it ends. Raises QvsearchError with its own
-    reason where it cannot. An exception while it loads, Ctrl-C for one, ends it.
+    `idle` is after how many seconds without a question it ends. If another command is starting the
+    same, this waits for it. Raises QvsearchError with its own reason where it cannot. An exception
+    while it loads, Ctrl-C for one, ends it.
     """
     if not 1 <= idle <= _MOST_IDLE:
         raise QvsearchError(f"--idle is {idle:g} seconds; it is from 1s to 43200m, 30 days")
     make_socket_folder()
-    connection = find_keeper(kept)
-    if connection is None:
-        _launch(kept, model, idle)
-    else:
-        connection.close()
-    found = _look(kept.socket)
+    with _turn(kept.socket.with_suffix(".turn")):
+        connection = find_keeper(kept)
+        if connection is None:
+            _launch(kept, model, idle)
+        else:
+            connection.close()
+        found = _look(kept.socket)
     if found is None:
         raise QvsearchError(
             f"the process that keeps {model} loaded has ended at once; {_log(kept)}"
@@ -89,6 +92,17 @@ def stop(process: Running) -> None:
         send(connection, {"do": "stop"})
         receive(connection)
         connection.recv(1)  # which ends when the process does
+
+
+@contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    """Wait until no other command starts the same process, and keep others waiting meanwhile."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _launch(kept: Kept, model: str, idle: float) -> None:

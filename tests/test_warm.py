@@ -175,6 +175,26 @@ def test_it_is_there_once_and_status_tells(process, tiny, library, capsys):
     assert f"process {process.pid} since" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="its runtime folder is not chosen by name")
+def test_two_started_at_once_are_one(runtime):
+    command = [sys.executable, "-m", "qvsearch", "warm", "--model", "demo", "--json"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(runtime / "cache")}
+    pair = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    ended = [(*each.communicate(), each.returncode) for each in pair]
+    try:
+        assert [(error, code) for _, error, code in ended] == [(b"", 0)] * 2
+        first, second = (json.loads(said) for said, _, _ in ended)
+        assert first["state"] == second["state"] == "running"
+        assert first["pid"] == second["pid"]
+    finally:
+        for each in processes.running():
+            if each.model == "demo":
+                processes.stop(each)
+
+
 def test_it_belongs_to_no_terminal_and_to_nobody_else(process):
     assert os.getsid(process.pid) == process.pid
     for descriptor in (0, 1):
