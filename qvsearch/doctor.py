@@ -16,6 +16,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.estimate import Expected, expect, gemm_rate
 from qvsearch.holes import known_hole
 from qvsearch.manifest import check_way
+from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.models.weights import DEFAULT_MODEL, list_models
 from qvsearch.speeds import device_name, kept_speeds
 from qvsearch.types import Detail, Dtype
@@ -24,6 +25,7 @@ PACKAGES = "torch transformers faiss-cpu numpy av pillow pillow-heif huggingface
 SLOW_CONV3D = (2, 9)  # the torch in which Conv3d is 10 to 20 times slower (pytorch#174051)
 NEEDED_DISK = 5_000_000_000  # bytes: the 2B model and room for its download
 MUCH_FASTER = 1.5  # times: less is not worth other numbers
+FIXED = " for a new library, which keeps it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def _speed(device: str | None, dtype: str | None) -> Iterator[Fact]:
     from qvsearch.models.devices import dtype_name, pick_device, pick_dtype
 
     place = pick_device(device)
-    kind = pick_dtype(dtype, place)
+    kind = pick_dtype(dtype, place, Shapes.of(CONFIG_2B).width)
     name = dtype_name(kind)
     yield Fact("device", f"{device_name(place)}, {name}", _faster(device_name(place), name))
     rate = gemm_rate(place, kind)  # which settles the threads
@@ -157,7 +159,7 @@ def _faster(device: str, dtype: str) -> str | None:
         found = None if here is None or speeds is None else speeds.times_as_fast(here)
         if found is not None and found >= MUCH_FASTER:
             times.append(f"{other} {found:.1f} times")
-            ways.append(f"--dtype {other}{' for a new library' if other == Dtype.INT8 else ''}")
+            ways.append(f"--dtype {other}{FIXED if other == Dtype.INT8 else ''}")
     if not times:
         return None
     return (

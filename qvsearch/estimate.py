@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.changes import FINE_MOMENT_BYTES, MOMENT_BYTES
+from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import (
     Choice,
     new_detail,
@@ -20,7 +21,7 @@ from qvsearch.ingest import IngestOptions, Plan, plan
 from qvsearch.library import Library, check_place
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.shapes import CONFIG_2B, Shapes
-from qvsearch.models.weights import DEFAULT_MODEL, MODELS, find
+from qvsearch.models.weights import DEFAULT_MODEL, MODELS, find, hidden_size
 from qvsearch.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.speeds import device_name, kept_speeds
 from qvsearch.types import Detail, Kind, Precision, VideoMode
@@ -135,8 +136,18 @@ def _expect_here(
     from qvsearch.models.devices import dtype_name, own_dtype, pick_device, pick_dtype
 
     device = pick_device(choice.device)
-    dtype = pick_dtype(choice.dtype or own_dtype(precision, choice.device), device)
+    asked = choice.dtype or own_dtype(precision, choice.device)
+    dtype = pick_dtype(asked, device, _width(model))
     return expect(model, detail, device, dtype_name(dtype), lambda: gemm_rate(device, dtype))
+
+
+def _width(model: str) -> int:
+    """Return a model's hidden width; that of the 2B model if the model is not on this computer."""
+    try:
+        found = find(model)
+    except QvsearchError:  # the folder that a library's model had
+        found = None
+    return Shapes.of(CONFIG_2B).width if found is None else hidden_size(found)
 
 
 def _name(model: str) -> str:

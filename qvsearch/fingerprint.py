@@ -135,9 +135,10 @@ def _match_precision(library: Library, choice: Choice) -> None:
 
 def check_int8(device: str | None) -> None:
     """Raise QvsearchError where int8 does not run on the device, or on the best one here."""
-    from qvsearch.models.devices import pick_device, pick_dtype
+    from qvsearch.models.devices import pick_device
+    from qvsearch.models.int8 import check_kernels
 
-    pick_dtype(Dtype.INT8, pick_device(device))
+    check_kernels(pick_device(device))
 
 
 def _precision(dtype: str | None) -> Precision | None:

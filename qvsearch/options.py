@@ -93,7 +93,7 @@ Device = Annotated[
 DtypeOption = Annotated[
     Dtype | None,
     typer.Option(
-        "--dtype", help="What to compute with; else the device's own, and of an int8 library int8."
+        "--dtype", help="Compute precision (default: the device's; int8 for int8 libraries)."
     ),
 ]
 HubOption = Annotated[Hub, typer.Option("--hub", help="Where models come from.")]

@@ -87,19 +87,18 @@ def open_subject(model: str, device: str | None, dtype: str | None) -> Subject:
     """
     from qvsearch.models.devices import pick_device, pick_dtype
 
-    place = pick_device(device)
-    number = pick_dtype(dtype, place)
-    found = find(model)
-    if found is not None:
-        config = read_json(found.folder / "config.json")
-        parameters = count_parameters(found.folder)
-        return Subject(found.name, config, found.folder, parameters, place, number)
-    if model != DEFAULT_MODEL:
+    place, found = pick_device(device), find(model)
+    if found is None and model != DEFAULT_MODEL:
         raise QvsearchError(
             f"the model {model} is not on this computer; fetch it with: qvsearch models pull"
             f" {model}; or leave out --model to measure random weights of the 2B model's sizes"
         )
-    return Subject(model, CONFIG_2B, None, MODELS[model].parameters, place, number)
+    config = CONFIG_2B if found is None else read_json(found.folder / "config.json")
+    number = pick_dtype(dtype, place, config["text_config"]["hidden_size"])
+    if found is None:
+        return Subject(model, config, None, MODELS[model].parameters, place, number)
+    parameters = count_parameters(found.folder)
+    return Subject(found.name, config, found.folder, parameters, place, number)
 
 
 @contextmanager

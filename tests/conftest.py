@@ -114,4 +114,4 @@ def demo_embedder() -> LocalEmbedder:
     """The checkpoint in the package: where a vector's meaning matters."""
     from qvsearch.backends.local import LocalEmbedder
 
-    return LocalEmbedder("demo", device="cpu")
+    return LocalEmbedder("demo", device="cpu", dtype="float32")

@@ -195,7 +195,7 @@ def test_what_is_much_faster_in_all_that_was_measured_is_said():
     keep("int8", 1.0, 0.5)
     assert _faster("cpu", "float32") == (
         "`qvsearch bench` found bfloat16 3.0 times and int8 6.0 times as fast as float32 on this"
-        " machine; give `index` --dtype bfloat16 or --dtype int8 for a new library"
+        " machine; give `index` --dtype bfloat16 or --dtype int8 for a new library, which keeps it"
     )
 
 

@@ -597,7 +597,8 @@ def test_the_plan_and_the_doctor_use_what_was_kept(run, home, tiny):
     keep_speeds(DEFAULT_MODEL, device, "float32", Speeds(each, each, 10.0))
     keep_speeds(DEFAULT_MODEL, device, "int8", Speeds(each, {}, 6.0))
     keep_speeds(DEFAULT_MODEL, device, "bfloat16", Speeds({}, {}, 5.0))
-    found = records(run("doctor", "--device", "cpu", "--json")[1])
+    cpu = ("--device", "cpu", "--dtype", "float32")
+    found = records(run("doctor", *cpu, "--json")[1])
     assert [fact.get("trap") for fact in found if fact["name"] == "device"] == [
         "`qvsearch bench` found bfloat16 2.0 times as fast as float32 on this machine;"
         " give `index` --dtype bfloat16"

@@ -39,7 +39,7 @@ def test_a_clips_vector_is_that_of_transformers_own_video_path(tiny, tmp_path, c
     reference = Reference.load(tiny)
     shown = [Image.fromarray(pixels) for pixels in video.pixels]
     inputs = reference.frame_inputs(messages, shown, float(RATE), numbers)
-    embedder = LocalEmbedder(tiny, device="cpu")
+    embedder = LocalEmbedder(tiny, device="cpu", dtype="float32")
     [ids] = embedder.network.tokenize([embed_prompt(source)], 8192)
     assert ids == inputs["input_ids"][0].tolist()
     expected = reference.embed(inputs)[0].numpy()

@@ -96,7 +96,7 @@ def test_areas_and_gains_are_what_they_are_by_hand():
 
 
 def test_the_reranker_orders_near_twins_of_texts_better_than_the_embedder(demo_embedder):
-    reranker = LocalReranker(DEMO_RERANKER, device="cpu")
+    reranker = LocalReranker(DEMO_RERANKER, device="cpu", dtype="float32")
     figures = {each.task: each for each in evaluate_reranker(demo_embedder, reranker, count=40)}
     notes = figures.pop("phrases to note")
     assert notes.after > notes.before + 0.02

@@ -59,7 +59,7 @@ def plain(model: Network, inputs: list[ModelInput]) -> np.ndarray:
 
 
 def fresh(folder: Path) -> Network:
-    network = Network(folder, "cpu")
+    network = Network(folder, "cpu", "float32")
     network.load_vision()
     return network
 
@@ -206,11 +206,14 @@ def test_what_an_input_begins_with_is_computed_once(
 
 
 def test_a_querys_picture_goes_through_the_tower_once(tiny: Path) -> None:
-    reranker = LocalReranker(tiny, device="cpu")
+    reranker = LocalReranker(tiny, device="cpu", dtype="float32")
     query = EmbedInput("but at night", images=(PHOTO,))
     documents = [EmbedInput(f"dog {number}") for number in range(6)]
     documents += [EmbedInput(images=(pixels(64, 64, number),)) for number in range(3)]
-    alone = [LocalReranker(tiny, device="cpu").logits(query, [each])[0] for each in documents]
+    alone = [
+        LocalReranker(tiny, device="cpu", dtype="float32").logits(query, [each])[0]
+        for each in documents
+    ]
     patches = []
     reranker.network.load_vision()
     reranker.network.model.visual.register_forward_pre_hook(
@@ -224,7 +227,7 @@ def test_a_querys_picture_goes_through_the_tower_once(tiny: Path) -> None:
 
 
 def test_one_item_alone_has_the_vector_that_it_has_in_a_batch_at_the_2b_widths(wide: Path) -> None:
-    embedder = LocalEmbedder(wide, device="cpu")
+    embedder = LocalEmbedder(wide, device="cpu", dtype="float32")
     sources = [SOURCES[row] for row in (1, 2, 4, 5)]
     together = embedder.embed(sources)
     alone = np.concatenate([embedder.embed([each]) for each in reversed(sources)])[::-1]

@@ -43,7 +43,7 @@ RECORDED = {
 def embedder():
     from qvsearch.backends.local import LocalEmbedder
 
-    return LocalEmbedder(DEFAULT_MODEL)
+    return LocalEmbedder(DEFAULT_MODEL, dtype="float32")
 
 
 def test_the_model_cards_query_and_document(embedder) -> None:

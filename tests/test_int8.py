@@ -186,7 +186,7 @@ def whole_model(folder, dtype):
 
 
 def test_only_linear_layers_are_replaced_and_the_rest_is_float32(tiny, tmp_path):
-    plain, small = (whole_model(tiny, dtype) for dtype in (None, "int8"))
+    plain, small = (whole_model(tiny, dtype) for dtype in ("float32", "int8"))
     kinds = {type(module) for module in small.modules()}
     assert nn.Linear not in kinds
     assert {nn.Embedding, nn.LayerNorm, Int8Linear} <= kinds
@@ -201,7 +201,7 @@ def test_only_linear_layers_are_replaced_and_the_rest_is_float32(tiny, tmp_path)
 
 def test_a_checkpoint_in_bfloat16_is_the_same_in_float32_and_then_rounded(tmp_path):
     folder = write_checkpoint(tmp_path / "half", dtype=torch.bfloat16)
-    plain, small = (whole_model(folder, dtype) for dtype in (None, "int8"))
+    plain, small = (whole_model(folder, dtype) for dtype in ("float32", "int8"))
     quantise(plain)
     state = dict(plain.named_parameters()) | dict(plain.named_buffers())
     for name, value in (*small.named_parameters(), *small.named_buffers()):
@@ -317,7 +317,7 @@ def test_files_of_many_pixels_are_not_gathered_for_the_comparison(monkeypatch):
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_other_devices_are_refused(device):
     with pytest.raises(QvsearchError, match=f"CPU only, not on {device}; add --device cpu"):
-        pick_dtype("int8", torch.device(device))
+        pick_dtype("int8", torch.device(device), 2048)
 
 
 def test_a_torch_without_the_kernels_is_said(monkeypatch):
@@ -446,7 +446,7 @@ def test_a_warm_process_for_an_int8_library_is_the_one_that_its_search_looks_for
     assert (asked.dtype, asked.precision) == ("float32", Precision.FLOAT)
     compute = keeper.load(keeper.Order(replace(kept, device="cpu"), "demo", "", 600))
     source = EmbedInput("a red star")
-    small, plain = (LocalEmbedder("demo", "cpu", dtype) for dtype in ("int8", None))
+    small, plain = (LocalEmbedder("demo", "cpu", dtype) for dtype in ("int8", "float32"))
     found = compute({"dim": 128}, [source])
     assert np.abs(found - small.embed([source])).max() < 1e-5
     assert np.abs(found - plain.embed([source])).max() > 1e-4

@@ -30,12 +30,12 @@ TOLERANCE = 1e-5
 @pytest.fixture(scope="module")
 def loaded(request: pytest.FixtureRequest) -> tuple[LocalEmbedder, Reference]:
     folder = request.getfixturevalue(request.param)
-    return LocalEmbedder(folder, device="cpu"), Reference.load(folder)
+    return LocalEmbedder(folder, device="cpu", dtype="float32"), Reference.load(folder)
 
 
 @pytest.fixture(scope="module")
 def embedder(tiny: Path) -> LocalEmbedder:
-    return LocalEmbedder(tiny, device="cpu")
+    return LocalEmbedder(tiny, device="cpu", dtype="float32")
 
 
 def pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -188,7 +188,9 @@ def test_hostile_text_changes_neither_its_batch_nor_its_turn(embedder: LocalEmbe
 def test_too_long_a_text_loses_its_end_and_never_the_closing_turn(
     name: str, request: pytest.FixtureRequest
 ) -> None:
-    tokenizer_of = LocalEmbedder(request.getfixturevalue(name), device="cpu").network
+    tokenizer_of = LocalEmbedder(
+        request.getfixturevalue(name), device="cpu", dtype="float32"
+    ).network
     prompt = embed_prompt(EmbedInput("a dog on a beach " * 200))
     [whole] = tokenizer_of.tokenize([prompt], 8192)
     [cut] = tokenizer_of.tokenize([prompt], 100)
@@ -213,8 +215,8 @@ def test_a_smaller_dimension_is_the_head_of_the_vector_at_length_1(tmp_path: Pat
     vision = TINY_VISION | {"out_hidden_size": 128}
     folder = write_checkpoint(tmp_path / "checkpoint", text, vision)
     sources = mixed_inputs()
-    whole = LocalEmbedder(folder, device="cpu").embed(sources)
-    cut = LocalEmbedder(folder, device="cpu", dim=64).embed(sources)
+    whole = LocalEmbedder(folder, device="cpu", dtype="float32").embed(sources)
+    cut = LocalEmbedder(folder, device="cpu", dtype="float32", dim=64).embed(sources)
     head = whole[:, :64] / np.linalg.norm(whole[:, :64], axis=1, keepdims=True)
     assert cut.shape == (len(sources), 64)
     assert np.abs(cut - head).max() < 1e-6
@@ -269,7 +271,7 @@ def test_weights_that_are_not_numbers_are_said(tiny: Path, tmp_path: Path) -> No
     def poison(tensors: dict[str, torch.Tensor]) -> None:
         tensors["model.language_model.norm.weight"].fill_(float("nan"))
 
-    broken = LocalEmbedder(changed(tmp_path / "nan", tiny, poison), device="cpu")
+    broken = LocalEmbedder(changed(tmp_path / "nan", tiny, poison), device="cpu", dtype="float32")
     with pytest.raises(QvsearchError, match="not finite; try --dtype float32"):
         broken.embed([EmbedInput("a dog")])
 
@@ -280,7 +282,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tiny: Path, tmp_path: Path) 
 
     folder = changed(tmp_path / "lost", tiny, lose)
     with pytest.raises(QvsearchError, match=r"lacks 1 weights .*merger\.linear_fc1\.weight"):
-        LocalEmbedder(folder, device="cpu")
+        LocalEmbedder(folder, device="cpu", dtype="float32")
 
 
 @pytest.mark.parametrize("checkpoint", ["tiny", "untied"])
@@ -289,11 +291,11 @@ def test_words_load_no_vision_tower_and_give_the_whole_models_vectors(
 ) -> None:
     folder = request.getfixturevalue(checkpoint)
     words = [EmbedInput("a dog"), EmbedInput("the beach", instruction="Find it.")]
-    lazy = LocalEmbedder(folder, device="cpu")
+    lazy = LocalEmbedder(folder, device="cpu", dtype="float32")
     found = lazy.embed(words)
     assert lazy.network.model.visual is None
     assert not [name for name, _ in lazy.network.model.named_parameters() if "visual" in name]
-    whole = LocalEmbedder(folder, device="cpu")
+    whole = LocalEmbedder(folder, device="cpu", dtype="float32")
     whole.network.model = Qwen3VLModel.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="sdpa"
     ).eval()
@@ -309,7 +311,7 @@ def test_weights_that_change_under_a_loaded_model_are_refused(tiny: Path, tmp_pa
         tensors["model.visual.merger.linear_fc2.bias"] += 1
 
     folder = shutil.copytree(tiny, tmp_path / "changing")
-    embedder = LocalEmbedder(folder, device="cpu")
+    embedder = LocalEmbedder(folder, device="cpu", dtype="float32")
     before = embedder.embed([EmbedInput("a dog")])
     changed(tmp_path / "new", tiny, train)
     shutil.copy(tmp_path / "new" / "model.safetensors", folder)
@@ -324,7 +326,7 @@ def test_a_checkpoint_of_other_shapes_is_refused(tiny: Path, tmp_path: Path) -> 
     config["text_config"]["intermediate_size"] = 256
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(QvsearchError, match="holds no sound Qwen3-VL weights"):
-        LocalEmbedder(folder, device="cpu")
+        LocalEmbedder(folder, device="cpu", dtype="float32")
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json"])
@@ -332,7 +334,7 @@ def test_a_file_cut_short_is_said(tiny: Path, tmp_path: Path, file: str) -> None
     folder = shutil.copytree(tiny, tmp_path / "cut")
     (folder / file).write_bytes((folder / file).read_bytes()[:-100])
     with pytest.raises(QvsearchError, match="holds no (sound Qwen3-VL weights|usable tokenizer): "):
-        LocalEmbedder(folder, device="cpu")
+        LocalEmbedder(folder, device="cpu", dtype="float32")
 
 
 def test_rows_are_cut_and_scaled() -> None:
@@ -346,7 +348,7 @@ def test_devices_and_dtypes_that_are_not_there_are_said() -> None:
     with pytest.raises(QvsearchError, match="the device 'meta' is not usable here"):
         pick_device("meta")
     with pytest.raises(QvsearchError, match="no dtype 'int3'; there are float32, bfloat16"):
-        pick_dtype("int3", torch.device("cpu"))
+        pick_dtype("int3", torch.device("cpu"), 2048)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
@@ -356,12 +358,11 @@ def test_cuda_where_there_is_none_is_said() -> None:
 
 
 def test_each_device_has_its_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pick_dtype(None, torch.device("cpu")) == torch.float32
-    assert pick_dtype(None, torch.device("mps")) == torch.float16
+    assert pick_dtype(None, torch.device("mps"), 2048) == torch.float16
     for has_bfloat16, expected in [(True, torch.bfloat16), (False, torch.float16)]:
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bfloat16: has)
-        assert pick_dtype(None, torch.device("cuda")) == expected
-    assert pick_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
+        assert pick_dtype(None, torch.device("cuda"), 2048) == expected
+    assert pick_dtype("bfloat16", torch.device("cpu"), 64) == torch.bfloat16
 
 
 def test_sdpa_is_avoided_where_it_fails() -> None:
@@ -383,4 +384,4 @@ def test_a_tokenizer_file_that_is_none_is_a_sentence(
     folder = shutil.copytree(tiny, tmp_path / "checkpoint")
     (folder / "tokenizer.json").write_text(content)
     with pytest.raises(QvsearchError, match="no usable tokenizer"):
-        LocalEmbedder(folder, device="cpu")
+        LocalEmbedder(folder, device="cpu", dtype="float32")

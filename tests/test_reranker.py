@@ -73,7 +73,10 @@ DOCUMENTS = [
 @pytest.mark.parametrize("name", ["tiny", "untied", "tiny_appending"])
 def test_logits_equal_the_whole_heads(name: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(name)
-    reference, reranker = Reference.load(folder), LocalReranker(folder, device="cpu")
+    reference, reranker = (
+        Reference.load(folder),
+        LocalReranker(folder, device="cpu", dtype="float32"),
+    )
     generator, tokenizer = load_generator(folder), reference.processor.tokenizer
     for query in QUERIES:
         found = reranker.logits(query, DOCUMENTS)
@@ -86,7 +89,7 @@ def test_logits_equal_the_whole_heads(name: str, request: pytest.FixtureRequest)
 
 
 def test_logits_equal_the_whole_heads_at_the_2b_widths(wide: Path) -> None:
-    reference, reranker = Reference.load(wide), LocalReranker(wide, device="cpu")
+    reference, reranker = Reference.load(wide), LocalReranker(wide, device="cpu", dtype="float32")
     found = reranker.logits(QUERIES[2], DOCUMENTS)
     inputs = reference.inputs([conversation(QUERIES[2], DOCUMENTS[2])])
     expected = logit_difference(load_generator(wide), inputs, reference.processor.tokenizer)
@@ -94,7 +97,7 @@ def test_logits_equal_the_whole_heads_at_the_2b_widths(wide: Path) -> None:
 
 
 def test_documents_keep_their_order_and_do_not_see_each_other(tiny: Path) -> None:
-    reranker = LocalReranker(tiny, device="cpu")
+    reranker = LocalReranker(tiny, device="cpu", dtype="float32")
     together = reranker.logits(QUERIES[0], DOCUMENTS * 2)
     alone = [reranker.logits(QUERIES[0], [document])[0] for document in DOCUMENTS * 2]
     assert np.abs(together - alone).max() < 1e-4
@@ -102,7 +105,7 @@ def test_documents_keep_their_order_and_do_not_see_each_other(tiny: Path) -> Non
 
 
 def test_a_sure_verdict_is_0_or_1_without_a_warning(tiny: Path) -> None:
-    reranker = LocalReranker(tiny, device="cpu")
+    reranker = LocalReranker(tiny, device="cpu", dtype="float32")
     reranker.direction = reranker.direction * 1e6
     scores = reranker.score(QUERIES[0], DOCUMENTS)
     assert all(score < 1e-6 or score > 1 - 1e-6 for score in scores)
@@ -116,7 +119,7 @@ def test_an_untied_checkpoint_without_a_head_is_no_reranker(untied: Path, tmp_pa
     del tensors["lm_head.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(QvsearchError, match=r"is no reranker: it has no lm_head\.weight"):
-        LocalReranker(folder, device="cpu")
+        LocalReranker(folder, device="cpu", dtype="float32")
 
 
 def test_a_tokenizer_without_yes_is_no_rerankers(
@@ -125,4 +128,4 @@ def test_a_tokenizer_without_yes_is_no_rerankers(
     monkeypatch.setattr(reference, "CORPUS", ["a dog on a beach"])
     folder = reference.write_checkpoint(tmp_path / "mute")
     with pytest.raises(QvsearchError, match="is no reranker: its tokenizer has no token 'yes'"):
-        LocalReranker(folder, device="cpu")
+        LocalReranker(folder, device="cpu", dtype="float32")

@@ -67,7 +67,7 @@ def acted(model):
 
 @pytest.fixture(scope="module")
 def local(tiny):
-    return LocalEmbedder(tiny, device="cpu")
+    return LocalEmbedder(tiny, device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -436,7 +436,7 @@ def test_a_reranker_is_kept_as_well(tiny, monkeypatch):
         reranker = find_reranker(str(tiny), made_with(tiny), ACTED)()
         assert isinstance(reranker, WarmReranker)
         found = reranker.score(query, documents)
-    expected = LocalReranker(tiny, "cpu").score(query, documents)
+    expected = LocalReranker(tiny, "cpu", "float32").score(query, documents)
     assert found == pytest.approx(expected, abs=1e-6)
 
 

@@ -75,7 +75,7 @@ def new_network(folder: Path, rng: Generator) -> Network:
         tie_word_embeddings=True,
     )
     Qwen3VLModel(config).save_pretrained(folder)
-    network = Network(folder, device="cpu")
+    network = Network(folder, device="cpu", dtype="float32")
     network.load_vision()  # before the folder is gone
     return network
 

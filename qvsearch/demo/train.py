@@ -197,7 +197,7 @@ def train(
             with tempfile.TemporaryDirectory() as blank:
                 network = new_network(Path(blank), rng)
         else:
-            network = Network(start or folder, "cpu")
+            network = Network(start or folder, "cpu", "float32")
             network.load_vision()
         teach(network, lesson, rng, folder)
         start = None

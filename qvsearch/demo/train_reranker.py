@@ -38,7 +38,7 @@ def new_reranker(start: Path) -> Network:
     """Load a checkpoint and give it the tokens of the reranker's prompt, if it has them not."""
     from tokenizers import AddedToken
 
-    network = Network(start, "cpu")
+    network = Network(start, "cpu", "float32")
     network.load_vision()
     network.tokenizer.add_tokens([AddedToken(text, normalized=False) for text in FIXED])
     network.model.resize_token_embeddings(len(network.tokenizer), pad_to_multiple_of=64)

@@ -59,6 +59,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def hidden_width(folder: Path) -> int:
+    """Return the width of the language model's hidden states; raises as `read_json` does."""
+    return int(read_json(folder / "config.json")["text_config"]["hidden_size"])
+
+
 def shards(folder: Path) -> list[Path]:
     """Return the safetensors files that hold the weights, there or not; refuses pickled ones."""
     if (folder / INDEX).exists():

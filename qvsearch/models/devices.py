@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from qvsearch.errors import QvsearchError
+from qvsearch.models.bfloat16 import bfloat16_pays
 from qvsearch.models.int8 import check_kernels
 from qvsearch.types import Dtype, Precision
 
@@ -50,11 +51,12 @@ def pick_device(device: str | None) -> torch.device:
     return found
 
 
-def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
-    """Return the named dtype or the device's own: float32 on the CPU, half as long elsewhere.
+def pick_dtype(dtype: str | None, device: torch.device, width: int) -> torch.dtype:
+    """Return the named dtype, or the device's own for a model of this hidden width.
 
-    int8 stands for a model whose linear layers multiply such, and whose rest is float32. Raises
-    QvsearchError where a name is none, or int8 does not run.
+    The CPU's own is bfloat16 if a timed product shows that it pays, else float32. int8 stands for a
+    model whose linear layers multiply such, and whose rest is float32. Raises QvsearchError if the
+    name is unknown or int8 does not run.
     """
     if dtype is not None:
         if dtype not in DTYPES:
@@ -64,7 +66,9 @@ def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
         return DTYPES[dtype]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.float16 if device.type == "mps" else torch.float32
+    if device.type == "mps":
+        return torch.float16
+    return torch.bfloat16 if bfloat16_pays(width) else torch.float32
 
 
 def dtype_name(dtype: torch.dtype) -> str:

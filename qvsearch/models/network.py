@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from qvsearch.errors import QvsearchError
-from qvsearch.models.checkpoint import shards
+from qvsearch.models.checkpoint import hidden_width, shards
 from qvsearch.models.devices import LIMITS, attention, pick_device, pick_dtype
 from qvsearch.models.forward import (
     Beginning,
@@ -64,7 +64,7 @@ class Network:
     def __init__(self, folder: Path, device: str | None = None, dtype: str | None = None) -> None:
         """Load a checkpoint folder; raises QvsearchError where it is incomplete."""
         self.device = pick_device(device)
-        self.dtype = pick_dtype(dtype, self.device)
+        self.dtype = pick_dtype(dtype, self.device, hidden_width(folder))
         if self.device.type == "cpu":
             settle_threads()
         self._folder, self._files = folder, _files(folder)

@@ -175,8 +175,7 @@ def list_models() -> list[ModelState]:
 
 def hidden_size(weights: Weights) -> int:
     """Return the length of the model's full vectors."""
-    config = checkpoint.read_json(weights.folder / "config.json")
-    return int(config["text_config"]["hidden_size"])
+    return checkpoint.hidden_width(weights.folder)
 
 
 def check_dim(weights: Weights, dim: int | None) -> int:

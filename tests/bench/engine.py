@@ -200,7 +200,7 @@ def measure(arguments: argparse.Namespace) -> None:
     vision = WIDE_VISION | {"depth": layers["vision"], "deepstack_visual_indexes": [0]}
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder), text, vision, dtype=torch.bfloat16)
-        network = Network(Path(folder), "cpu")
+        network = Network(Path(folder), "cpu", "float32")
     torch.set_num_threads(arguments.threads)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
     done: Counter[str] = Counter()

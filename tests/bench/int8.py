@@ -70,7 +70,7 @@ def wide(folder: Path, repeats: int) -> None:
         )
     del embedders
     for strength in (10, 30):
-        embedder = LocalEmbedder(folder, "cpu")
+        embedder = LocalEmbedder(folder, "cpu", "float32")
         _add_outliers(embedder.network.model, strength)
         exact = embedder.embed(photos + texts)
         quantise(embedder.network.model)

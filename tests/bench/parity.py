@@ -33,7 +33,10 @@ from qvsearch.types import EmbedInput, Frames
 
 def compare(folder: Path) -> None:
     """Print the greatest difference of each kind of input."""
-    reference, embedder = Reference.load(folder), LocalEmbedder(folder, device="cpu")
+    reference, embedder = (
+        Reference.load(folder),
+        LocalEmbedder(folder, device="cpu", dtype="float32"),
+    )
     sources = mixed_inputs()
     for source, vector in zip(sources, embedder.embed(sources), strict=True):
         expected = reference.embed(reference.inputs([conversation(source)]))[0].numpy()
@@ -54,7 +57,10 @@ def _frames(reference: Reference, embedder: LocalEmbedder) -> float:
 
 
 def _logits(reference: Reference, folder: Path) -> float:
-    reranker, generator = LocalReranker(folder, device="cpu"), load_generator(folder)
+    reranker, generator = (
+        LocalReranker(folder, device="cpu", dtype="float32"),
+        load_generator(folder),
+    )
     tokenizer = reference.processor.tokenizer
     return max(
         abs(float(logit) - logit_difference(generator, reference.inputs([pair(q, d)]), tokenizer))
