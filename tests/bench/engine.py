@@ -92,10 +92,10 @@ def plain(network: Network, batches: Sequence[Sequence[ModelInput]]) -> np.ndarr
     """Run transformers' forward on padded batches."""
     found = []
     for batch in batches:
-        tensors = network.tensors(batch)
+        tensors = {name: each.to(network.device) for name, each in network.tensors(batch).items()}
         last = tensors["attention_mask"].sum(1) - 1
         states = network.model(**tensors, use_cache=False).last_hidden_state
-        found.append(states[torch.arange(len(batch)), last].numpy())
+        found.append(states[torch.arange(len(batch)), last].float().cpu().numpy())
     return np.concatenate(found)
 
 

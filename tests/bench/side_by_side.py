@@ -46,7 +46,8 @@ from reference import (
 )
 
 from qvsearch.errors import QvsearchError
-from qvsearch.models.devices import pick_device
+from qvsearch.models.checkpoint import hidden_width
+from qvsearch.models.devices import dtype_name, pick_device, pick_dtype
 
 MAX_PIXELS = 768 * 1024  # the budget of detail medium
 TABLES = ["embed", "rerank"]
@@ -275,8 +276,8 @@ def measure_reranking(setting: Setting, arguments: argparse.Namespace) -> None:
     compare("rerank", ways, products, setting, arguments)
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> None:
-    """Print the tables that are asked for."""
+def weights_in(folder: Path, arguments: argparse.Namespace) -> Path:
+    """Return the checkpoint in a folder, written if it is not there."""
     weights = folder / "weights"
     shape = f"{arguments.text_layers} {arguments.vision_layers} {arguments.tiny}"
     written = folder / "weights.txt"  # last of all, so that half a checkpoint is not taken
@@ -286,10 +287,17 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         written.write_text(shape)
     if written.read_text() != shape:
         sys.exit(f"{weights} has other layers; give another --folder")
+    return weights
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print the tables that are asked for."""
+    device = pick_device(arguments.device)
+    weights = weights_in(folder, arguments)
     torch.set_num_threads(arguments.threads)
-    setting = Setting(
-        weights, MAX_PIXELS, arguments.device, getattr(torch, arguments.dtype), arguments.upstream
-    )
+    dtype = pick_dtype(arguments.dtype, device, hidden_width(weights))
+    arguments.dtype = dtype_name(dtype)  # which times are kept with
+    setting = Setting(weights, MAX_PIXELS, arguments.device, dtype, arguments.upstream)
     where = "cpu" if setting.device == "cpu" else torch.cuda.get_device_name()
     print(f"{where}, {arguments.dtype}, {arguments.threads} threads, torch {torch.__version__}")
     if "embed" in arguments.tables:
@@ -326,7 +334,11 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
     parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        help="default: what qvsearch takes on the device",
+    )
     parser.add_argument("--tiny", action="store_true", help="narrow layers, to try the command")
     return parser
 
@@ -335,7 +347,6 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = options().parse_args(words)
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            pick_device(arguments.device)
             measure(arguments, arguments.folder or Path(temporary))
         except QvsearchError as error:
             sys.exit(str(error))
