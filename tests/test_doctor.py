@@ -87,7 +87,7 @@ def test_what_is_installed_here_is_read(tmp_path):
 def test_as_many_threads_are_named_as_the_model_will_take(tmp_path, monkeypatch):
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(threads, "_DEFAULT", before)
+    monkeypatch.setattr(threads, "DEFAULT", before)
     monkeypatch.setattr(threads, "_fastest", lambda most: most + 1)
     try:
         found = {fact.name: fact.value for fact in doctor.examine(tmp_path, "cpu", None)}

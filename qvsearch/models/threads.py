@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 ROWS, WIDTH = 128, 2048  # of the product that is timed: the 2B model's width
 TURNS = 3
 WORTH = 1.05  # what more threads have to gain: they are cores that decoders would have
-_DEFAULT = torch.get_num_threads()
+DEFAULT = torch.get_num_threads()
 
 
 def settle_threads() -> None:
@@ -23,8 +23,8 @@ def settle_threads() -> None:
     OMP_NUM_THREADS says stays, and so does what `torch.set_num_threads` says once this is imported;
     what it says before is taken for torch's own number, the most that are tried.
     """
-    if torch.get_num_threads() == _DEFAULT and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(_fastest(_DEFAULT))
+    if torch.get_num_threads() == DEFAULT and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(_fastest(DEFAULT))
 
 
 @cache

@@ -1,11 +1,13 @@
 """Prints what indexing costs beside the model: `python tests/bench/indexing.py`.
 
-Four tables, of which `--tables` chooses some:
+Five tables, of which `--tables` chooses some:
 
 - `photos`: JPEGs of 12 megapixels are indexed with the demo model, and only decoded with all cores;
   by turns, the ratio of each pair is printed.
 - `share`: the same photos are indexed with a model of the 2B's widths and few of its layers; what
   of the wall time is not the model is printed, what it is of the full model's time, and the memory.
+- `decoders`: the same photos are indexed with that model and each number of decode processes that
+  `--decoders` names, taking turns. A model of few layers stands for one of more cores.
 - `unchanged`: a whole process that finds every file of a large library as it was; its time, its
   memory above that of `--help`, and that it loads no model.
 - `flat`: the memory of all processes while many small pictures are indexed, tenth by tenth.
@@ -21,15 +23,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from qvsearch.models import threads  # before the reference, which sets one thread
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
 
+from qvsearch import ingest
 from qvsearch.backends.local import LocalEmbedder
 from qvsearch.fingerprint import Choice, open_or_create
 from qvsearch.ingest import IngestOptions, index
@@ -42,7 +48,6 @@ from qvsearch.types import Detail, EmbedInput, Event, Item, Segment
 
 WIDE, HIGH = 4000, 3000
 QUALITY = 88
-TEXT_LAYERS, VISION_LAYERS = 2, 2
 IN_A_FOLDER = 500
 Report = Callable[[Event], None]
 RUN = "import sys; from qvsearch.cli import main; code = main(sys.argv[1:])"
@@ -134,26 +139,55 @@ def photos(folder: Path, temporary: Path, repeats: int) -> None:
     )
 
 
-def share(folder: Path, temporary: Path) -> None:
-    text = WIDE_TEXT | {"num_hidden_layers": TEXT_LAYERS}
-    vision = WIDE_VISION | {"depth": VISION_LAYERS, "deepstack_visual_indexes": [0]}
-    weights = write_checkpoint(temporary / "weights", text, vision, dtype=torch.bfloat16)
-    torch.set_num_threads(torch.get_num_interop_threads())  # the reference sets one
-    embedder = Timed(LocalEmbedder(weights, "cpu"))
+def wide_model(temporary: Path, given: argparse.Namespace) -> Timed:
+    """Return a model of the 2B's widths whose vectors fit a library of the demo's."""
+    text = WIDE_TEXT | {"num_hidden_layers": given.text_layers}
+    vision = WIDE_VISION | {"depth": given.vision_layers, "deepstack_visual_indexes": [0]}
+    with tempfile.TemporaryDirectory(dir=temporary) as weights:
+        write_checkpoint(Path(weights), text, vision, dtype=torch.bfloat16)
+        torch.set_num_threads(threads.DEFAULT)
+        threads.settle_threads()
+        embedder = Timed(LocalEmbedder(weights, "cpu", given.dtype, 128))
+        embedder.embedder.network.load_vision()
+    print(f"{embedder.embedder.network.dtype}, {torch.get_num_threads()} threads")
+    return embedder
+
+
+def decoders(folder: Path, temporary: Path, given: argparse.Namespace) -> None:
+    embedder = wide_model(temporary, given)
+    embedder.embed([EmbedInput(images=(np.zeros((512, 512, 3), np.uint8),))])
+    photos = len(files_in(folder))
+    seconds: dict[int, list[float]] = {count: [] for count in given.decoders}
+    for turn in range(given.repeats):
+        for count in given.decoders if turn % 2 == 0 else reversed(given.decoders):
+            embedder.seconds = 0.0
+            library = temporary / f"decoders-{turn}-{count}"
+            ingest.Decoders = partial(Decoders, count)  # type: ignore[assignment, misc]
+            seconds[count].append(run_index(folder, library, embedder))
+            print(f"  {count} processes: {seconds[count][-1]:.1f} s, model {embedder.seconds:.1f}")
+    for count, took in seconds.items():
+        print(
+            f"{given.text_layers}+{given.vision_layers} layers, {count} decode processes:"
+            f" {photos / statistics.median(took):.2f} photos/s"
+            f" ({photos / max(took):.2f} to {photos / min(took):.2f}, {given.repeats} turns)"
+        )
+
+
+def share(folder: Path, temporary: Path, given: argparse.Namespace) -> None:
+    embedder = wide_model(temporary, given)
     full = Shapes.of(CONFIG_2B)
-    few = full.shallow(TEXT_LAYERS, VISION_LAYERS)
+    few = full.shallow(given.text_layers, given.vision_layers)
     tokens = Detail.LOW.max_pixels // 1024
     times = full.flop(tokens + 24, [tokens]) / few.flop(tokens + 24, [tokens])
     library = Library.create(temporary / "wide", fingerprint(resolve("demo"), 128, Detail.LOW))
-    embedder.embedder.dim = library.fingerprint.dim
-    embedder.embedder.network.load_vision()
     before, peaks = resident(), [0.0]
     Path("/proc/self/clear_refs").write_text("5")  # the peak is that from now on
     took = run_index(folder, library.folder, embedder, lambda _: peaks.append(resident("VmHWM")))
     beside = took - embedder.seconds
     of_all = beside / (beside + times * embedder.seconds)
+    layers = f"{given.text_layers}+{given.vision_layers}"
     print(
-        f"{len(list(folder.iterdir()))} photos in {took:.1f} s with {TEXT_LAYERS}+{VISION_LAYERS}"
+        f"{len(list(folder.iterdir()))} photos in {took:.1f} s with {layers}"
         f" layers; {beside:.1f} s are not the model: {beside / took:.1%}, or {of_all:.1%} with"
         f" 28+24 layers, which take {times:.1f} times as long; this process and its decoders hold"
         f" at most {max(peaks) - before:,.0f} MB above the loaded model's {before:,.0f}"
@@ -245,17 +279,23 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--pictures", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=3)
-    tables = ("photos", "share", "unchanged", "flat")
+    parser.add_argument("--text-layers", type=int, default=2)
+    parser.add_argument("--vision-layers", type=int, default=2)
+    parser.add_argument("--dtype", help="of that model (default: the CPU's own)")
+    parser.add_argument("--decoders", type=int, nargs="+", default=[1, 2])
+    tables = ("photos", "share", "decoders", "unchanged", "flat")
     parser.add_argument("--tables", nargs="+", default=tables, choices=tables)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="qvsearch-bench-") as name:
         temporary = Path(name)
-        if {"photos", "share"} & {*given.tables}:
+        if {"photos", "share", "decoders"} & {*given.tables}:
             write_photos(temporary / "photos", given.photos)
         if "photos" in given.tables:
             photos(temporary / "photos", temporary, given.repeats)
         if "share" in given.tables:
-            share(temporary / "photos", temporary)
+            share(temporary / "photos", temporary, given)
+        if "decoders" in given.tables:
+            decoders(temporary / "photos", temporary, given)
         if "unchanged" in given.tables:
             unchanged(temporary, given.files, given.repeats)
         if "flat" in given.tables:

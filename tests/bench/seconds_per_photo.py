@@ -1,7 +1,8 @@
-"""Prints what a photo costs with the 2B model here: `python tests/bench/seconds_per_photo.py`.
+"""Prints what an input costs with the 2B model here: `python tests/bench/seconds_per_photo.py`.
 
-The weights are random, which changes no time; the configuration is the true one. A photo of each
-detail is embedded alone, as often as asked, and the median is printed with the extremes.
+The weights are random, which changes no time; the configuration is the true one. A text of a
+query's length and a photo of each detail are embedded alone, as often as asked, and the median is
+printed with the extremes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+from qvsearch.models import threads  # before the reference, which sets one thread
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
@@ -33,25 +36,31 @@ SIDES = {  # pixels: height and width at the whole budget
 }
 
 
-def measure(device: str | None, repeats: int) -> None:
+def measure(given: argparse.Namespace) -> None:
     """Print a line a detail, and the memory that the process took."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_checkpoint(Path(folder), TRUE_TEXT, TRUE_VISION, dtype=torch.bfloat16)
-        torch.set_num_threads(torch.get_num_interop_threads())  # the reference sets one
-        embedder = LocalEmbedder(checkpoint, device)
+        torch.set_num_threads(threads.DEFAULT)
+        threads.settle_threads()
+        embedder = LocalEmbedder(checkpoint, given.device, given.dtype)
         embedder.network.load_vision()  # before the folder is gone
     network = embedder.network
     parameters = sum(each.numel() for each in network.model.parameters())
     assert parameters == TRUE_PARAMETERS, parameters
     print(f"{network.device}, {network.dtype}, {torch.get_num_threads()} threads")
-    for detail, sides in SIDES.items():
-        pixels = np.random.default_rng(0).integers(0, 256, (*sides, 3), np.uint8)
-        source = EmbedInput(images=(pixels,))
-        embedder.embed([source])
-        seconds = [_seconds(embedder, source) for _ in range(repeats)]
+    # each begins otherwise: what two prompts have alike is computed once
+    texts = [f"{number} dogs on a beach at sunset" for number in range(given.repeats + 1)]
+    inputs = {"text": [EmbedInput(text) for text in texts]}
+    for detail in given.details:
+        pixels = np.random.default_rng(0).integers(0, 256, (*SIDES[detail], 3), np.uint8)
+        inputs[f"photo, {detail}"] = [EmbedInput(images=(pixels,))] * len(texts)
+    for name, (first, *others) in inputs.items():
+        embedder.embed([first])
+        seconds = [_seconds(embedder, source) for source in others]
         print(
-            f"{detail:7}{statistics.median(seconds):8.2f} s a photo"
-            f"  ({min(seconds):.2f} to {max(seconds):.2f}, {repeats} runs)"
+            f"{name:14}{statistics.median(seconds):8.2f} s"
+            f"  ({min(seconds):.2f} to {max(seconds):.2f}, {given.repeats} runs)",
+            flush=True,
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"memory at its peak {peak / 2**20:.1f} GiB, the writing of the weights included")
@@ -66,6 +75,7 @@ def _seconds(embedder: LocalEmbedder, source: EmbedInput) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure what a photo costs.")
     parser.add_argument("--device")
+    parser.add_argument("--dtype", help="default: what qvsearch takes on the device")
+    parser.add_argument("--details", nargs="+", type=Detail, default=list(Detail))
     parser.add_argument("--repeats", type=int, default=3)
-    arguments = parser.parse_args()
-    measure(arguments.device, arguments.repeats)
+    measure(parser.parse_args())
