@@ -288,6 +288,8 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="qvsearch-bench-") as name:
         temporary = Path(name)
+        # what other weights make of the demo's bank is not for the user's cache
+        os.environ["XDG_CACHE_HOME"] = name
         if {"photos", "share", "decoders"} & {*given.tables}:
             write_photos(temporary / "photos", given.photos)
         if "photos" in given.tables:

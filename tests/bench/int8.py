@@ -1,9 +1,9 @@
-"""Prints how much faster int8 is than float32 here, and how alike its vectors are: run it plainly.
+"""Prints what each number type costs here, and how alike its vectors are: run it plainly.
 
 `python tests/bench/int8.py`. The speed is that of random weights of the 2B model's widths with a
-few of its layers, both alternating, in seconds of the processor, so that other programs count
-little. The same weights then get channels of outliers, which real checkpoints have: norms and the
-first half of each MLP make some channels many times as large.
+few of its layers, scaled to all of them, on one thread in seconds of the processor: others on the
+machine count little. The types take turns. The same weights then get channels of outliers, which
+real checkpoints have: norms and the first half of each MLP make some channels many times as large.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ from qvsearch.agreement import agreement_of
 from qvsearch.backends.local import LocalEmbedder
 from qvsearch.bank import queries
 from qvsearch.demo.world import caption, draw, random_scene
+from qvsearch.models.checkpoint import read_json
+from qvsearch.models.forward import Beginning
 from qvsearch.models.int8 import quantise
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.shapes import CONFIG_2B, Shapes
+from qvsearch.prompt import QUERY_INSTRUCTION, embed_prompt, visual_grids
 from qvsearch.types import EmbedInput
 
 TEXT = WIDE_TEXT | {"num_hidden_layers": 4}
 VISION = WIDE_VISION | {"depth": 3, "deepstack_visual_indexes": [1]}
+DTYPES = ("float32", "bfloat16", "int8")
 OUTLIERS = 6  # channels of each layer
 SIZES = ("input_layernorm", "post_attention_layernorm", "norm1", "norm2", "up_proj", "linear_fc1")
 
@@ -54,20 +58,25 @@ def wide(folder: Path, repeats: int) -> None:
     """Print speed and cosines on random weights, without and with outliers."""
     write_checkpoint(folder, TEXT, VISION, dtype=torch.bfloat16)
     torch.set_num_threads(1)
-    embedders = [LocalEmbedder(folder, "cpu", dtype) for dtype in ("float32", "int8")]
+    embedders = [LocalEmbedder(folder, "cpu", dtype) for dtype in DTYPES]
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (2, 8, 8, 3), np.uint8).repeat(64, 1).repeat(64, 2)
     photos = [EmbedInput(images=(each,)) for each in coarse]
-    texts = [EmbedInput("what a dog does on a beach at sunset " * n) for n in (1, 3, 6, 12)]
-    for name, inputs in (("photo of 256 tokens", photos), ("text", texts)):
+    # each begins otherwise: what prompts have alike is computed once
+    texts = [EmbedInput(f"{n} dogs on a beach at sunset " * n) for n in (1, 3, 6, 12)]
+    works = {"photo of 256 tokens": photos, "short text": texts[:1], "longer texts": texts[1:]}
+    for name, inputs in works.items():
         seconds, vectors = _alternate(embedders, inputs, repeats)
-        ratios = [before / after for before, after in zip(*seconds, strict=True)]
-        print(
-            f"{name}: {statistics.median(ratios):.2f} times as fast"
-            f" ({min(ratios):.2f} to {max(ratios):.2f}, {repeats} runs),"
-            f" least cosine {(vectors[0] * vectors[1]).sum(1).min():.4f}",
-            flush=True,
-        )
+        scale = _scale(embedders[0], inputs)
+        for dtype, spent, found in zip(DTYPES, seconds, vectors, strict=True):
+            ratios = [before / after for before, after in zip(seconds[0], spent, strict=True)]
+            print(
+                f"{name}, {dtype}: {scale * statistics.median(spent) / len(inputs):.2f} s,"
+                f" {statistics.median(ratios):.2f} times as fast"
+                f" ({min(ratios):.2f} to {max(ratios):.2f}, {repeats} runs),"
+                f" least cosine {(vectors[0] * found).sum(1).min():.4f}",
+                flush=True,
+            )
     del embedders
     for strength in (10, 30):
         embedder = LocalEmbedder(folder, "cpu", "float32")
@@ -82,13 +91,25 @@ def wide(folder: Path, repeats: int) -> None:
         )
 
 
+def _scale(embedder: LocalEmbedder, inputs: list[EmbedInput]) -> float:
+    """Return how many times the arithmetic of the few layers all layers are."""
+    whole, few = Shapes.of(CONFIG_2B), Shapes.of(read_json(embedder.weights.folder / "config.json"))
+    prompts = embedder.network.tokenize([embed_prompt(each) for each in inputs], 8192)
+    sizes = [
+        (len(ids), [rows * columns for rows, columns in visual_grids(each)])
+        for ids, each in zip(prompts, inputs, strict=True)
+    ]
+    return sum(whole.flop(*each) for each in sizes) / sum(few.flop(*each) for each in sizes)
+
+
 def _alternate(
     embedders: list[LocalEmbedder], inputs: list[EmbedInput], repeats: int
 ) -> tuple[list[list[float]], list[np.ndarray]]:
     vectors = [each.embed(inputs) for each in embedders]
-    seconds: list[list[float]] = [[], []]
+    seconds: list[list[float]] = [[] for _ in embedders]
     for _ in range(repeats):
         for each, spent in zip(embedders, seconds, strict=True):
+            each.network._beginning = Beginning.empty(each.network.model)  # noqa: SLF001
             start = time.process_time()
             each.embed(inputs)
             spent.append(time.process_time() - start)
@@ -103,7 +124,7 @@ def _add_outliers(model: torch.nn.Module, strength: float) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Compare int8 with float32.")
+    parser = argparse.ArgumentParser(description="Compare the number types.")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     demo()
