@@ -1,6 +1,7 @@
 """bfloat16 by default: where it is chosen, and that its answers are float32's."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,13 +10,19 @@ from PIL import Image
 from test_forward import SOURCES
 from test_reranker import DOCUMENTS, QUERIES
 
+from qvsearch import doctor
 from qvsearch.backends.local import LocalEmbedder, LocalReranker
 from qvsearch.cli import main
 from qvsearch.demo.world import draw, random_scene
+from qvsearch.estimate import plan_index
+from qvsearch.fingerprint import Choice
+from qvsearch.ingest import IngestOptions
 from qvsearch.models import bfloat16
 from qvsearch.models.bfloat16 import NARROWEST, bfloat16_pays
-from qvsearch.models.devices import pick_dtype
-from qvsearch.models.weights import DEMO_FOLDER
+from qvsearch.models.devices import dtype_name, pick_dtype
+from qvsearch.models.weights import DEFAULT_MODEL, DEMO_FOLDER
+from qvsearch.speeds import Speeds, device_name, keep_speeds
+from qvsearch.types import Detail
 
 CPU = torch.device("cpu")
 
@@ -67,6 +74,19 @@ def test_a_model_of_the_2b_widths_takes_this_processors_own(wide):
     expected = torch.bfloat16 if bfloat16_pays(2048) else torch.float32
     for found in (LocalEmbedder(wide, "cpu"), LocalReranker(wide, "cpu")):
         assert found.network.dtype == found.network.model.dtype == expected
+
+
+def test_the_estimate_and_the_doctor_go_by_the_type_that_the_model_will_take(tmp_path):
+    own = dtype_name(pick_dtype(None, CPU, 2048))
+    each = dict.fromkeys(Detail, 100.0)
+    keep_speeds(DEFAULT_MODEL, device_name(CPU), own, Speeds(each, each, 10.0))
+    (tmp_path / "note.txt").write_text("a note")
+    choice = Choice(DEFAULT_MODEL, device="cpu")
+    paths = [os.fsencode(tmp_path / "note.txt")]
+    _, expected, seconds = plan_index(tmp_path / "library", paths, choice, IngestOptions())
+    assert expected.measured
+    assert seconds == 10
+    assert next(doctor._speed("cpu", None)).value == f"{device_name(CPU)}, {own}"
 
 
 def test_vectors_and_verdicts_are_those_of_float32_at_the_2b_widths(wide):
