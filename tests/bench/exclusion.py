@@ -12,6 +12,7 @@ Subtraction is the rival most tools have: rank by the unit vector of q - w * n.
 """
 
 import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def main():
     rng = np.random.default_rng(SEED)
     embedder = LocalEmbedder("demo")
     with tempfile.TemporaryDirectory() as folder:
-        library, scenes = build(folder + "/library", embedder, rng)
+        library, scenes = build(Path(folder, "library"), embedder, rng)
         vectors = library.vectors(range(len(scenes)))
         results = {}
         for _ in range(QUERIES):
