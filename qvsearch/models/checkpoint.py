@@ -60,8 +60,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def hidden_width(folder: Path) -> int:
-    """Return the width of the language model's hidden states; raises as `read_json` does."""
-    return int(read_json(folder / "config.json")["text_config"]["hidden_size"])
+    """Return the width of the language model's hidden states; raises QvsearchError without one."""
+    text = read_json(folder / "config.json").get("text_config")
+    if not isinstance(text, dict) or not isinstance(text.get("hidden_size"), int):
+        raise QvsearchError(f"{folder} is no Qwen3-VL checkpoint: its config.json has no width")
+    return int(text["hidden_size"])
 
 
 def shards(folder: Path) -> list[Path]:
