@@ -1,6 +1,6 @@
 """One judgement from several: what is looked for, what examples look like, what is to be left out.
 
-Evidence is log-odds that a row answers, 0 at the cut; relevance is the probability it stands for.
+Evidence is log-odds that a row answers; relevance is the probability it stands for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ import numpy as np
 
 if TYPE_CHECKING:
     from qvsearch.types import Vectors
+
+# Hits are shown from relevance CUT on, if the best of them has BEST. The threshold of most F1 is
+# half the F1 that a query can reach (Lipton, Elkan and Naryanaswamy 2014): with the demo's model
+# 0.5 for a vague phrase, and about 0.65 over all of tests/bench/relevance.py.
+CUT, BEST = 0.2, 0.33
 
 
 def relevance_of(evidence: float) -> float:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.calibrate import RowLevel
 from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.filters import hidden_by
 from qvsearch.fingerprint import own_embedder
@@ -26,6 +25,7 @@ from qvsearch.types import kind_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qvsearch.calibrate import Level
     from qvsearch.library import Library
     from qvsearch.ranking import Ranking
     from qvsearch.types import Embedder, Segment
@@ -33,11 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What one term of a query makes of a segment; `weight` is negative where it leaves out."""
+    """What one term of a query makes of a segment; `weight` is negative where it leaves out.
+
+    `level` is how all rows of the segment's kind score for the term.
+    """
 
     text: str
     weight: float
-    level: RowLevel
+    relevance: float
+    score: float
+    level: Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +117,19 @@ def explained(
     rank = 1 + sum((-float(ranking.evidence[row]), row) < ahead for row in others)
     relevance = relevance_of(float(ranking.evidence[best]))
     hidden = tuple(hidden_by(library.segments[best], options.filters))
-    leader = None if hidden else _leader(library, ranking, allowed, best, options)
+    first = relevance_of(float(ranking.evidence[others[0]])) if others else 0.0
+    leader = None
+    if not hidden and first >= options.least_best:
+        leader = _leader(library, ranking, allowed, best, options)
     is_hit = leader == library.segments[best].item.location
     return Explanation(
         path=path,
-        reason=None if is_hit else _why_hidden(hidden, leader, relevance, rank, options),
+        reason=None if is_hit else _why_hidden(hidden, leader, (relevance, first), rank, options),
         segments=tuple(_explained(library, ranking, row) for row in rows),
         relevance=relevance,
         rank=rank,
         items=len(others),
-        cut=options.min_relevance,
+        cut=options.least,
         hidden_by=hidden,
         folded_into=None if is_hit else leader,
     )
@@ -157,7 +165,7 @@ def _leader(
 ) -> bytes | None:
     """Return the path of the hit that shows a row's file: its own, or that it is folded into."""
     location = library.segments[row].item.location
-    least = evidence_of(options.min_relevance)
+    least = evidence_of(options.least)
     hits = best_hits(library, ranking, allowed, options.top, least=least, dedupe=options.dedupe)
     for hit in hits:
         if any(item.location == location for item in (hit.segment.item, *hit.duplicates)):
@@ -168,15 +176,18 @@ def _leader(
 def _why_hidden(
     hidden: Sequence[str],
     leader: bytes | None,
-    relevance: float,
+    relevances: tuple[float, float],
     rank: int,
     options: SearchOptions,
 ) -> str:
     """Return the first thing that keeps a file from being a hit."""
     if hidden:
         return "hidden by " + "; ".join(hidden)
-    if relevance < options.min_relevance:
-        return f"its relevance is below the cut of {options.min_relevance:g}; see --min-relevance"
+    relevance, first = relevances
+    if relevance < options.least:
+        return f"its relevance is below the cut of {options.least:.2g}; see --min-relevance"
+    if first < options.least_best:
+        return f"no hit has a relevance of {options.least_best:.2g}; see --min-relevance"
     if leader is not None:
         return f"a near-duplicate of {os.fsdecode(leader)}, which ranks higher; see --no-dedupe"
     return f"it ranks {rank:,}, and {options.top:,} are shown; see --top"
@@ -188,7 +199,13 @@ def _explained(library: Library, ranking: Ranking, row: int) -> Explained:
         float(ranking.scores[row]),
         relevance_of(float(ranking.evidence[row])),
         tuple(
-            Weighed(each.term.text, each.term.weight, each.calibrated.row(row))
+            Weighed(
+                each.term.text,
+                each.term.weight,
+                relevance_of(float(each.calibrated.evidence[row])),
+                float(each.scores[row]),
+                each.calibrated.level_of(row),
+            )
             for each in ranking.terms
         ),
     )
@@ -228,20 +245,18 @@ def _segment_record(each: Explained) -> dict[str, object]:
 
 
 def _term_record(term: Weighed) -> dict[str, object]:
-    level, kind = term.level, term.level.kind
-    mean, spread = level.background or (None, None)
+    level = term.level
     return present(
         {
             "term": term.text,
             "weight": term.weight,
-            "relevance": _rounded(level.relevance),
-            "score": _rounded(level.score),
-            "adjusted": _rounded(level.adjusted),
-            "centre": _rounded(kind.centre),
-            "spread": _rounded(kind.spread),
-            "cut": _rounded(kind.cut),
-            "bank_mean": _rounded(mean),
-            "bank_spread": _rounded(spread),
+            "relevance": _rounded(term.relevance),
+            "score": _rounded(term.score),
+            "best": _rounded(level.best),
+            "median": _rounded(level.median),
+            "spread": _rounded(level.spread),
+            "baseline": _rounded(level.baseline.centre),
+            "baseline_spread": _rounded(level.baseline.spread),
         }
     )
 

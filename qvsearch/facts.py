@@ -138,7 +138,7 @@ def facts_of(segments: Sequence[Segment], roots: Sequence[bytes | None]) -> Fact
     place_array = np.array(place_of_row, np.int32)
     return Facts(
         kinds=np.array([_CODES[each.item.kind] for each in segments], np.uint8),
-        items=np.array([_number(*place) for place in places], np.int64)[place_array],
+        items=np.array([item_number(*place) for place in places], np.int64)[place_array],
         places=place_array,
         place_roots=np.array([numbers[root] for root, _ in places], np.int32),
         place_ends=np.cumsum([len(path) for path in paths], dtype=np.int64),
@@ -155,8 +155,8 @@ def facts_of(segments: Sequence[Segment], roots: Sequence[bytes | None]) -> Fact
     )
 
 
-def _number(root: bytes, path: bytes) -> int:
-    """Return a number of 63 bits; among a million files two alike are as good as never."""
+def item_number(root: bytes, path: bytes) -> int:
+    """Return the number of an item, of 63 bits; among a million files none is twice."""
     digest = hashlib.blake2b(root + b"\0" + path, digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 

@@ -1,7 +1,7 @@
 """Judge only the rows of a large library that may answer a query, as exactly as if it were all.
 
 A first pass guesses every row's cosine. What it finds promising gets an exact score, and so does a
-sample, which tells how wrong guesses are. Levels of kinds come from all three.
+sample, which tells how wrong guesses are. Levels of kinds come from these exact scores.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.calibrate import Calibrated, calibrate
+from qvsearch.copies import with_copies
 from qvsearch.errors import QvsearchError
-from qvsearch.ranking import Asked, Judged, Ranking, pooled, rank_rows, ranking_of
+from qvsearch.ranking import Asked, Judged, Ranking, baselines, pooled, rank_rows, ranking_of
 from qvsearch.rows import LARGEST_SCORE, places
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.calibrate import Level
+    from qvsearch.calibrate import Baseline, Level
     from qvsearch.library import Library
     from qvsearch.stores.faiss import FaissStore
     from qvsearch.types import Vectors
 
 EXACT_UP_TO = 200_000 * 2048  # numbers are scored exactly, all: that takes a tenth of a second
 BEST = 1000  # rows of each kind that get an exact score
-REST = 1 << 16  # of the other rows of a kind: their guesses tell how all of them score
 REACH = 3.0  # spreads of the guesses' errors: one guess of 700 is further below the score
 _PROBE = 16  # of so many guesses one tells from where on the best are
 
@@ -40,14 +40,12 @@ def rank_all(library: Library, asked: Sequence[Asked]) -> Ranking:
     same relevance in both.
     """
     if not is_large(library):
-        return rank_rows(library, asked)
-    guessed = _guess_all(library, asked)
-    return ranking_of(
-        [
-            _judged(library, each, rough, top, slice(None), _all_scores(library, each.vectors))
-            for each, rough, top in guessed
-        ]
-    )
+        return with_copies(library, rank_rows(library, asked))
+    judged = [
+        _judged(library, each, rough, top, slice(None), _all_scores(library, each.vectors))
+        for each, rough, top in _guess_all(library, asked)
+    ]
+    return with_copies(library, ranking_of(judged))
 
 
 def is_large(library: Library) -> bool:
@@ -76,7 +74,8 @@ def rank_best(library: Library, asked: Sequence[Asked], mask: NDArray[np.bool_])
     for found, (each, rough, _) in zip(judged, guessed, strict=True):
         scores = rough.most(following, library.kinds, each)
         most.append((each.term, found.calibrated.evidence_at(scores, following)))
-    return ranking_of(judged, tuple(zip(following.tolist(), pooled(most).tolist(), strict=True)))
+    left = tuple(zip(following.tolist(), pooled(most).tolist(), strict=True))
+    return with_copies(library, ranking_of(judged, left))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,7 @@ class Rough:
     evidence: Vectors
     errors: dict[int, Vectors]
     sampled: Vectors
+    baselines: dict[int, Baseline | None]
 
     def most(self, rows: NDArray[np.int64], kinds: NDArray[np.uint8], asked: Asked) -> Vectors:
         """Return what rows may score that counts most, or least of what is to be left out."""
@@ -121,8 +121,7 @@ def _judged(
     scores[library.sample.rows] = rough.sampled
     scores[rows] = exact
     levels = _levels(library, asked, rough, scores, top)
-    evidence = np.full_like(scores, -np.inf)
-    found = Calibrated(evidence, levels, scores, library.kinds, library.backgrounds)
+    found = Calibrated(np.full_like(scores, -np.inf), levels, library.kinds)
     for known in (library.sample.rows, rows):
         found.judge(known, scores[known])
     return Judged(asked.term, scores, found, asked.vectors)
@@ -147,52 +146,38 @@ def _guessed(library: Library, asked: Asked) -> Rough:
         at = places(rows)
         guesses[at] = line[0] * guesses[at] + line[1] * np.nan_to_num(means[at]) + line[2]
     guesses[sample.rows] = exact
+    found = baselines(library, asked.term)
     levels = calibrate(
         exact,
         kinds[sample.rows],
-        library.backgrounds[sample.rows],
+        found,
         worded=asked.term.worded,
         weights=sample.weights,
     ).levels
     evidence = np.full_like(guesses, -np.inf)
     for code, level in levels.items():
         at = places(library.by_kind[code])
-        evidence[at] = level.evidence(guesses[at], means[at])
-    return Rough(guesses, evidence, errors, exact)
+        evidence[at] = level.evidence(guesses[at])
+    return Rough(guesses, evidence, errors, exact, found)
 
 
 def _levels(
-    library: Library,
-    asked: Asked,
-    rough: Rough,
-    exact: Vectors,
-    top: NDArray[np.int64],
+    library: Library, asked: Asked, rough: Rough, scores: Vectors, top: NDArray[np.int64]
 ) -> dict[int, Level]:
-    """Return the levels of all kinds, from exact scores of the top rows and guesses of the rest.
+    """Return the levels of all kinds from exact scores: of the top rows, and a sample of the rest.
 
-    A guess is given an error of the sample, so that guesses are spread as scores are. That tells a
-    spread better than the sample alone does: there are many more of them.
+    The few rows that match best, which a sample misses, move the skewness most.
     """
-    is_top, is_known = (np.zeros(library.size, np.bool_) for _ in range(2))
-    is_top[top] = is_known[top] = is_known[library.sample.rows] = True
-    chosen, scores, weights = [top], [exact[top]], [np.ones(len(top), np.float32)]
+    weights = np.zeros(library.size, np.float32)
+    sample, kinds = library.sample.rows, library.kinds
+    some = sample[~np.isin(sample, top)]
     for code, rows in enumerate(library.by_kind):
-        rest = len(rows) - np.count_nonzero(library.kinds[top] == code)
-        some = rows[:: -(-len(rows) // REST) or 1]
-        some = some[~is_top[some]]
-        if rest:
-            guessed = rough.scores[some] + np.resize(rough.errors[code], len(some))
-            chosen.append(some)
-            scores.append(np.where(is_known[some], exact[some], guessed))
-            weights.append(np.full(len(some), rest / len(some), np.float32))
-    found = np.concatenate(chosen)
-    return calibrate(
-        np.concatenate(scores),
-        library.kinds[found],
-        library.backgrounds[found],
-        worded=asked.term.worded,
-        weights=np.concatenate(weights),
-    ).levels
+        here = some[kinds[some] == code]
+        rest = len(rows) - np.count_nonzero(kinds[top] == code)
+        weights[here] = rest / max(1, len(here))
+    weights[top] = 1
+    worded = asked.term.worded
+    return calibrate(scores, kinds, rough.baselines, worded=worded, weights=weights).levels
 
 
 def _all_scores(library: Library, vectors: Vectors) -> Vectors:

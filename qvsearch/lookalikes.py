@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from qvsearch.duplicates import repetition
-from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, load_embedder
 from qvsearch.media.workers import Decoders
-from qvsearch.types import Item, Kind, Segment, Skipped, kind_of
+from qvsearch.terms import PICTURES, read_item
+from qvsearch.types import Item, Kind, Segment, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SOURCES = 32  # moments or passages that stand for a video or a text file
-PICTURES = frozenset({Kind.IMAGE, Kind.VIDEO})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ def find_similar(
         raise QvsearchError(
             f"the library {library.folder} is empty; fill it with: qvsearch index FOLDER"
         )
-    item, digest = _read(location)
+    item, digest = read_item(location)
     if kinds is None:
         kinds = PICTURES if item.kind in PICTURES else {Kind.TEXT}
     sources, vectors = _stored(library, item, digest) or _embedded(library, item, digest, load)
@@ -88,20 +87,6 @@ def find_similar(
         reason = repetition(library, rows, sources, vectors)
         found.append(Similar(rank, score, segment, reason))
     return found
-
-
-def _read(location: bytes) -> tuple[Item, str]:
-    """Return a file as an item that is its own root, and its content hash."""
-    name = os.fsdecode(location)
-    kind = kind_of(location)
-    if kind is None:
-        raise QvsearchError(f"{name}: qvsearch does not take files of this suffix")
-    try:
-        status = Path(name).stat()
-        digest = content_hash(location, status.st_size)
-    except OSError as error:
-        raise QvsearchError(f"{name}: {(error.strerror or str(error)).lower()}") from error
-    return Item(location, b"", kind, status.st_size, status.st_mtime_ns), digest
 
 
 def _stored(library: Library, item: Item, digest: str) -> tuple[Sequence[Segment], Vectors] | None:

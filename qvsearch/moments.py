@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from qvsearch.combine import relevance_of
+from qvsearch.combine import BEST, evidence_of, relevance_of
 from qvsearch.types import Moment, Segment
 
-CUT = 0.0  # log-odds: what is above answers rather than not
+SHOWN = evidence_of(BEST)  # of log-odds: what is above is an answer of its own
 GAP = 1.0  # seconds; a person sees one event where less lies between two stretches of it
 
 
@@ -30,15 +30,15 @@ def moments(scored: Iterable[Scored]) -> list[Moment]:
     frames = [each for each in ranked if not each.segment.clip]
     clips = [each for each in ranked if each.segment.clip]
     parts = frames or clips
-    found = _stretches([each for each in parts if each.evidence >= CUT])
+    found = _stretches([each for each in parts if each.evidence >= SHOWN])
     found += [
         _moment([each])
         for each in parts
-        if each.evidence < CUT and not any(_within(each.segment, stretch) for stretch in found)
+        if each.evidence < SHOWN and not any(_within(each.segment, stretch) for stretch in found)
     ]
     if frames:
         for clip in clips:
-            if clip.evidence >= CUT:
+            if clip.evidence >= SHOWN:
                 _take_clip(found, clip, frames)
     return sorted(found, key=lambda moment: -moment.relevance)
 

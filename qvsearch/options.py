@@ -171,7 +171,12 @@ All = Annotated[
 ]
 MinRelevance = Annotated[
     float | None,
-    typer.Option(min=0, max=1, metavar="P", help="Show hits from this relevance on; else 0.5."),
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="P",
+        help="Least relevance of a hit (default: 0.2, if the best has 0.33).",
+    ),
 ]
 ByKind = Annotated[bool, typer.Option("--by-kind", help="A list for each kind, with its own N.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Score every row, also of a large library.")]

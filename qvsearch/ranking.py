@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.calibrate import Calibrated, calibrate
+from qvsearch.calibrate import (
+    Baseline,
+    Calibrated,
+    baseline_between,
+    baseline_of,
+    calibrate,
+)
 from qvsearch.combine import combine
+from qvsearch.types import Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +26,11 @@ if TYPE_CHECKING:
     from qvsearch.library import Library
     from qvsearch.terms import Term
     from qvsearch.types import Embedder, Vectors
+
+
+SAMPLE = 8192  # rows that tell a kind's baseline; their error is a hundredth of a spread
+QUERIES = 64  # files of a library that stand for any file, as queries
+FETCHED = 512  # rows of a kind that these are compared with
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +77,16 @@ class Ranking:
             return
         stored = library.vectors(found.tolist())
         for each in self.terms:
-            each.calibrated.judge(found, (stored @ each.vectors.T).max(axis=1))
-        self.evidence[found] = pooled(
-            [(each.term, each.calibrated.evidence[found]) for each in self.terms]
-        )
+            each.scores[found] = (stored @ each.vectors.T).max(axis=1)
+            each.calibrated.judge(found, each.scores[found])
+        self.pool(found)
         self.scores[found] = mean_score([(each.term, each.scores[found]) for each in self.terms])
+
+    def pool(self, rows: NDArray[np.int64]) -> None:
+        """Take the evidence of rows together anew, after a term's has changed."""
+        self.evidence[rows] = pooled(
+            [(each.term, each.calibrated.evidence[rows]) for each in self.terms]
+        )
 
 
 def ask(terms: Sequence[Term], embedder: Embedder) -> list[Asked]:
@@ -79,6 +96,27 @@ def ask(terms: Sequence[Term], embedder: Embedder) -> list[Asked]:
     return [
         Asked(term, rows) for term, rows in zip(terms, np.split(vectors, ends[:-1]), strict=True)
     ]
+
+
+def baselines(library: Library, term: Term) -> dict[int, Baseline | None]:
+    """Return each kind's baseline: of everyday queries or, for a file, of files like it."""
+    kinds = {code: _some(rows, SAMPLE) for code, rows in enumerate(library.by_kind) if len(rows)}
+    like = [kinds[code] for code, kind in enumerate(Kind) if kind in term.like and code in kinds]
+    if term.worded or not like:
+        return {code: baseline_of(library.backgrounds[rows]) for code, rows in kinds.items()}
+    files = _some(np.concatenate(like), QUERIES)
+    shown = library.vectors(files.tolist())
+    found = {}
+    for code, rows in kinds.items():
+        some = _some(rows, FETCHED)
+        scores = library.vectors(some.tolist()) @ shown.T
+        found[code] = baseline_between(scores, some[:, None] == files)
+    return found
+
+
+def _some(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return at most so many rows, evenly taken."""
+    return rows[:: -(-len(rows) // count)]
 
 
 def rank_rows(library: Library, asked: Sequence[Asked]) -> Ranking:
@@ -119,5 +157,6 @@ def mean_score(found: Sequence[tuple[Term, Vectors]]) -> Vectors:
 def _judged(library: Library, asked: Asked) -> Judged:
     """Calibrate one term."""
     scores = reduce(np.maximum, [library.scores(vector) for vector in asked.vectors])
-    found = calibrate(scores, library.kinds, library.backgrounds, worded=asked.term.worded)
+    term = asked.term
+    found = calibrate(scores, library.kinds, baselines(library, term), worded=term.worded)
     return Judged(asked.term, scores, found, asked.vectors)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.calibrate import relevance
+from qvsearch.combine import relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.firstpass import rank_all, rank_best
 from qvsearch.hits import best_rows
@@ -109,8 +109,11 @@ def stored_queries(library: Library) -> Vectors:
 
 
 def _compared(library: Library, query: Vectors, *, exact_first: bool) -> _Compared:
-    """Ask one query (dim,) both ways; of copies, which are as good as each other, any counts."""
-    live = library.columns.live
+    """Ask one query (dim,) both ways; of copies, which are as good as each other, any counts.
+
+    A file is found by whichever of its moments, as a search takes in the others.
+    """
+    live, items = library.columns.live, library.columns.items
     asked = [Asked(Term("", (), 1.0), query[None])]
 
     def ask(rank: Callable[[], Ranking]) -> tuple[Vectors, list[int], float]:
@@ -125,9 +128,10 @@ def _compared(library: Library, query: Vectors, *, exact_first: bool) -> _Compar
     else:
         fast, exact = ask(ways[0]), ask(ways[1])
     (guessed, found, first_pass_ms), (evidence, best, exact_ms) = fast, exact
+    worth = [evidence[items == items[row]].max() for row in found]
     return _Compared(
-        float((evidence[found] >= evidence[best[-1]]).sum() / len(best)),
-        float(np.abs(relevance(guessed[found]) - relevance(evidence[found])).max()),
+        sum(each >= evidence[best[-1]] for each in worth) / len(best),
+        max(abs(relevance_of(guessed[row]) - relevance_of(evidence[row])) for row in found),
         first_pass_ms,
         exact_ms,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from qvsearch.combine import evidence_of, relevance_of
+from qvsearch.combine import BEST, CUT, evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters
 from qvsearch.fingerprint import own_embedder
@@ -29,32 +29,46 @@ if TYPE_CHECKING:
 __all__ = ["Query", "SearchOptions", "answer", "parse_query", "search"]
 
 Found = TypeVar("Found", Hit, Moment)
-CUT = 0.5  # relevance from which a hit is shown: it answers rather than not
 
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
     """How many hits, of which items; `top` is of each kind where `by_kind` is asked for.
 
-    Hits of less than `min_relevance` are not shown; 0 shows the ranking whatever it is worth.
+    Hits of less than `min_relevance` are not shown; 0 shows the ranking whatever it is worth. By
+    default they are shown from CUT on, if the best has BEST.
     `dedupe` folds near-duplicates into one hit. `exact` scores every row of a large library, of
-    which a first pass else leaves only the best. Raises QvsearchError for numbers out of range.
+    which a first pass otherwise leaves only the best. If no hit is relevant enough, the `nearest`
+    ones are returned all the same. Raises QvsearchError for numbers out of range.
     """
 
     top: int = 10
     filters: Filters = Filters()
-    min_relevance: float = CUT
+    min_relevance: float | None = None
     by_kind: bool = False
     dedupe: bool = True
     rerank: Rerank | None = None
     exact: bool = False
+    nearest: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what shows nothing whatever is found."""
         if self.top < 1:
             raise QvsearchError(f"top is {self.top}; ask for one hit at least")
-        if not 0 <= self.min_relevance <= 1:
-            raise QvsearchError(f"min_relevance is {self.min_relevance:g}; it is from 0 to 1")
+        if self.nearest < 0:
+            raise QvsearchError(f"nearest is {self.nearest}; it is 0 or more")
+        if not 0 <= self.least <= 1:
+            raise QvsearchError(f"min_relevance is {self.least:g}; it is from 0 to 1")
+
+    @property
+    def least(self) -> float:
+        """The least relevance of a hit that is shown."""
+        return CUT if self.min_relevance is None else self.min_relevance
+
+    @property
+    def least_best(self) -> float:
+        """The least relevance of the best hit, or none is shown."""
+        return BEST if self.min_relevance is None else self.min_relevance
 
 
 def search(
@@ -98,8 +112,8 @@ def answer(
     asked = ask(terms, load())
     judge = options.rerank if load_reranker is not None else None
     # what a reranker is to judge may lie below the cut, where it may rescue it
-    least = -np.inf if judge else evidence_of(options.min_relevance)
-    count = max(options.top, judge.top if judge else 0)
+    least = -np.inf if judge or options.nearest else evidence_of(options.least)
+    count = max(options.top, options.nearest, judge.top if judge else 0)
     masks = _blocks(library, mask, by_kind=options.by_kind)
 
     def found(ranking: Ranking) -> list[list[Hit]]:
@@ -114,14 +128,19 @@ def answer(
         ranking = rank_best(library, asked, mask)
         blocks = found(ranking)
         bounds = map(ranking.bound, masks)
+        # the nearest hits need not be exact where none is relevant
+        needed = least if judge else evidence_of(options.least)
         if any(
-            _may_lack(block, count, bound, least)
+            _may_lack(block, count, bound, needed)
             for block, bound in zip(blocks, bounds, strict=True)
         ):
             # so many are asked for, or copies, or of one item, that more rows must be judged
             blocks = found(rank_all(library, asked))
     if judge is not None and load_reranker is not None:
         blocks = rerank(blocks, terms, load_reranker(), judge, library.fingerprint, missed)
+    found_hits = [hit for block in blocks for hit in block]
+    if max((hit.relevance for hit in found_hits), default=0.0) < options.least_best:
+        return _nearest(found_hits, options.nearest)
     return [hit for block in blocks for hit in _shown(block, options)]
 
 
@@ -129,6 +148,7 @@ def _may_lack(block: Sequence[Hit], count: int, bound: float, least: float) -> b
     """Whether a row not judged, of evidence `bound` at most, might be among the hits of a list."""
     if bound == -np.inf:
         return False  # all are judged
+    block = [hit for hit in block if hit.relevance >= relevance_of(least)]
     if len(block) < count:
         return bound >= least
     return block[-1].relevance < relevance_of(bound)
@@ -154,11 +174,17 @@ def _blocks(library: Library, mask: NDArray[np.bool_], *, by_kind: bool) -> list
     return [each for each in masks if each.any()]
 
 
+def _nearest(hits: Sequence[Hit], count: int) -> list[Hit]:
+    """Return the first hits of all lists, alone, whatever they are worth."""
+    best = sorted(hits, key=lambda hit: -hit.relevance)[:count]
+    return [replace(hit, rank=rank, moments=()) for rank, hit in enumerate(best, start=1)]
+
+
 def _shown(block: Sequence[Hit], options: SearchOptions) -> list[Hit]:
     """Return the hits of a list that are shown, ranked from 1, with the moments that are."""
 
     def relevant(found: Iterable[Found]) -> list[Found]:
-        return [each for each in found if each.relevance >= options.min_relevance]
+        return [each for each in found if each.relevance >= options.least]
 
     return [
         replace(hit, rank=rank, moments=tuple(relevant(hit.moments)))

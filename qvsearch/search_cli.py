@@ -1,6 +1,7 @@
 """The commands that ask a library: search and explain; they parse, call one function and print."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Hit
 
 NOTHING_FOUND, INCOMPLETE = 1, 3  # exit codes
+NEAREST = 3  # hits that a person sees where none is relevant
 SLOW = 3.0  # seconds of loading that are worth a hint
 
 searching = typer.Typer(rich_markup_mode=None)
@@ -67,7 +69,8 @@ def search(
 ) -> None:
     """Find photos, moments of videos and passages of texts.
 
-    Only what is relevant is shown; where nothing is, the exit code is 1.
+    Only relevant hits are shown. If there is none, the exit code is 1, and a terminal shows the
+    three nearest.
 
     \b
     qvsearch search "dog on a beach at sunset"
@@ -120,11 +123,12 @@ def search(
         not no_dedupe,
         judge,
         exact,
+        min(NEAREST, top) if sys.stdout.isatty() and not (quiet or json or paths or print0) else 0,
     )
     choice = Choice(model, None, None, device, dtype, hub)
     opened = open_library(library_folder(library), choice)
     output.hint_demo(opened.fingerprint, quiet)
-    hits = answer(
+    found = answer(
         opened,
         asked,
         which,
@@ -136,6 +140,8 @@ def search(
             f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}", quiet
         ),
     )
+    best = max((hit.relevance for hit in found), default=0.0)
+    hits = found if best >= which.least_best else []
     saved = (
         [None] * len(hits)
         if save_clips is None
@@ -149,12 +155,17 @@ def search(
     elif paths or print0:
         output.write_paths(hits, b"\0" if print0 else b"\n")
     elif hits:
+        from qvsearch.combine import BEST, CUT
         from qvsearch.tables import print_hits
 
-        print_hits(hits, by_kind=by_kind)
+        print_hits(hits, CUT if best >= BEST else 1.0, by_kind=by_kind)
     if not hits:
-        if allowed_rows(opened, which.filters).any():
-            output.hint("nothing in this library matches; --all shows what comes nearest", quiet)
+        if found:
+            from qvsearch.tables import print_nearest
+
+            print_nearest(found)
+        elif allowed_rows(opened, which.filters).any():
+            output.hint("nothing is clearly relevant; --all shows what comes nearest", quiet)
         else:
             output.hint("no file passes the filters; see: qvsearch status --fields", quiet)
         raise typer.Exit(NOTHING_FOUND)
@@ -164,14 +175,10 @@ def search(
         raise typer.Exit(INCOMPLETE)
 
 
-def _cut(all_: bool, min_relevance: float | None) -> float:
-    from qvsearch.retrieve import CUT
-
+def _cut(all_: bool, min_relevance: float | None) -> float | None:
     if all_ and min_relevance is not None:
         raise QvsearchError("--all is --min-relevance 0; give one of them")
-    if all_:
-        return 0.0
-    return CUT if min_relevance is None else min_relevance
+    return 0.0 if all_ else min_relevance
 
 
 def _hint_warm(seconds: float, quiet: bool) -> None:

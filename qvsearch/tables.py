@@ -47,31 +47,45 @@ MOST_SHOWN = 10_000  # of a unit that there is a thousand times LARGER one of
 LARGER = {"ms": "s", "GFLOP/s": "TFLOP/s"}
 
 
-def print_hits(hits: Sequence[Hit], *, by_kind: bool = False) -> None:
-    """Print one list, or one a kind: rank, relevance, kind, place in the item, path, snippet."""
+def print_hits(hits: Sequence[Hit], cut: float, *, by_kind: bool = False) -> None:
+    """Print one list, or one a kind: rank, relevance, kind, place in the item, path, snippet.
+
+    A line parts hits of at least the relevance `cut` from those of less.
+    """
     console = _console()
     if not by_kind:
-        _print(console, [_hits(console, hits)])
+        _print(console, [_hits(console, hits, cut)])
         return
     blocks = groupby(hits, key=lambda hit: hit.segment.item.kind)
     _print(
         console,
         [
-            Group(Text(f"{kind}s".capitalize(), style="bold"), _hits(console, list(block)))
+            Group(Text(f"{kind}s".capitalize(), style="bold"), _hits(console, list(block), cut))
             for kind, block in blocks
         ],
     )
 
 
-def _hits(console: Console, hits: Sequence[Hit]) -> Table:
+def print_nearest(hits: Sequence[Hit]) -> None:
+    """Print hits that are not relevant enough, dimmed, where nothing is."""
+    console = _console()
+    heading = Text("nothing is clearly relevant; nearest:")
+    _print(console, [heading, _hits(console, hits, cut=0.0, style="dim")])
+
+
+def _hits(console: Console, hits: Sequence[Hit], cut: float, style: str = "") -> Table:
     reranked = any(hit.rerank_score is not None for hit in hits)
     columns = ["relevance", *["rerank"] * reranked, "kind", "where"]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", justify="right", no_wrap=True)
     for name in columns:
         is_number = name in ("relevance", "rerank")
-        style = "" if is_number else "cyan"
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=True, style=style)
+        table.add_column(
+            name,
+            justify="right" if is_number else "left",
+            no_wrap=True,
+            style="" if is_number else "cyan",
+        )
     table.add_column("path", overflow="fold")
     rows = [
         (
@@ -86,8 +100,11 @@ def _hits(console: Console, hits: Sequence[Hit]) -> Table:
     widths = [max(len(cell) for cell in cells) for cells in zip(("", *columns), *rows, strict=True)]
     beside = sum(width + GAP for width in widths)
     width = max(20, console.width - beside) if console.is_terminal else SNIPPET_WIDTH
-    for row, hit in zip(rows, hits, strict=True):
-        table.add_row(*row, _described(hit, width))
+    shown = sum(hit.relevance >= cut for hit in hits)
+    for place, (row, hit) in enumerate(zip(rows, hits, strict=True)):
+        if 0 < place == shown:
+            table.add_row(*("" for _ in row), Text(f"── below {cut:.2f} ──", style="dim"))
+        table.add_row(*row, _described(hit, width), style=style if place < shown else "dim")
     return table
 
 
@@ -328,13 +345,13 @@ def print_explanation(found: Explanation) -> None:
         others = counted(found.items, "file")
         beside = f"would be {found.rank:,}, beside {others} passing the filters"
         facts.append(("rank", beside if found.hidden_by else f"{found.rank:,} of {others}"))
-        facts.append(("relevance", f"{found.relevance:.2f}, the cut is {found.cut:g}"))
+        facts.append(("relevance", f"{found.relevance:.2f}, the cut is {found.cut:.2g}"))
     print_facts(facts)
     if not found.segments:
         return
     line()
     several = any(len(each.terms) > 1 for each in found.segments)
-    names = ["relevance", "score", "cut", "others here", "generic queries"]
+    names = ["relevance", "score", "best", "median", "baseline"]
     rows: list[tuple[str, ...]] = []
     for each in found.segments[:SHOWN_SEGMENTS]:
         place = segment_text(each.segment) or "whole"
@@ -345,11 +362,11 @@ def print_explanation(found: Explanation) -> None:
             rows.append(
                 (
                     f"  {'not ' if term.weight < 0 else ''}{term.text}" if several else place,
-                    f"{level.relevance:.2f}",
-                    f"{level.score:.3f}",
-                    f"{level.kind.cut:.3f}",
-                    f"{level.kind.centre:.3f} ± {level.kind.spread:.3f}",
-                    "" if level.background is None else "{:.3f} ± {:.3f}".format(*level.background),
+                    f"{term.relevance:.2f}",
+                    f"{term.score:.3f}",
+                    f"{level.best:.3f}",
+                    f"{level.median:.3f} ± {level.spread:.3f}",
+                    "{:.3f} ± {:.3f}".format(*level.baseline),
                 )
             )
     print_table(["segment", *names], rows, whole=names)

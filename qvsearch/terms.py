@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
 from qvsearch.prompt import QUERY_INSTRUCTION
-from qvsearch.types import EmbedInput, Item, Kind, Skipped, kind_of
+from qvsearch.types import EmbedInput, Item, Kind, Segment, Skipped, kind_of
 
 if TYPE_CHECKING:
     from qvsearch.types import Pixels
 
+PICTURES = frozenset({Kind.IMAGE, Kind.VIDEO})
 QUERY_SEGMENTS = 8  # frames or passages that stand for a video or a text file in a query
 
 
@@ -70,17 +72,25 @@ class Query:
 class Term:
     """One part of a query: its model inputs, of which the best counts for a row.
 
-    `text` names it as the user did; `weight` is negative where it is to be left out.
+    `text` names it as the user did; `weight` is negative where it is to be left out. `segments` are
+    those of a file that is the term alone, of which the library may have copies.
     """
 
     text: str
     inputs: tuple[EmbedInput, ...]
     weight: float
+    segments: tuple[Segment, ...] = ()
 
     @property
     def worded(self) -> bool:
-        """Whether it is words alone, as the generic queries of a library's bank are."""
-        return not any(each.images or each.video for each in self.inputs)
+        """Whether it is words that were typed, as the everyday queries of a baseline are."""
+        return not self.segments and not any(each.images or each.video for each in self.inputs)
+
+    @property
+    def like(self) -> frozenset[Kind]:
+        """The kinds of files that are like it, unless it is words."""
+        text = bool(self.segments) and self.segments[0].item.kind is Kind.TEXT
+        return frozenset({Kind.TEXT}) if text else PICTURES
 
 
 def parse_query(
@@ -148,21 +158,25 @@ def read_terms(query: Query, max_pixels: int) -> list[Term]:
         asked = (replace(each, instruction=query.instruction) for each in inputs)
         return Term(text, tuple(asked), weight)
 
+    def file_term(path: bytes, weight: float) -> Term:
+        found = term(_name(path), [source for _, source in shown[path]], weight)
+        return replace(found, segments=tuple(segment for segment, _ in shown[path]))
+
     terms = []
-    if query.file is not None:
-        terms.append(term(_name(query.file), shown[query.file], 1.0))
-    elif query.words or query.image is not None:
+    file = query.file or (None if query.words else query.image)
+    if file is not None:
+        terms.append(file_term(file, 1.0))
+    elif query.words:
         images: tuple[Pixels, ...] = ()
         if query.image is not None:
-            images = shown[query.image][0].images
-        text = query.words or _name(query.image or b"")
-        terms.append(term(text, [EmbedInput(text=query.words, images=images)], 1.0))
+            images = shown[query.image][0][1].images
+        terms.append(term(query.words, [EmbedInput(text=query.words, images=images)], 1.0))
     for path in query.like:
-        terms.append(term(_name(path), shown[path], query.like_weight))
+        terms.append(file_term(path, query.like_weight))
     for words in query.without:
         terms.append(term(words, [EmbedInput(text=words)], -query.not_weight))
     for path in query.unlike:
-        terms.append(term(_name(path), shown[path], -query.not_weight))
+        terms.append(file_term(path, -query.not_weight))
     return terms
 
 
@@ -172,33 +186,35 @@ def _name(path: bytes) -> str:
 
 def _decoded(
     locations: Sequence[bytes], max_pixels: int
-) -> Iterator[tuple[bytes, list[EmbedInput]]]:
+) -> Iterator[tuple[bytes, list[tuple[Segment, EmbedInput]]]]:
     """Decode a query's files in a worker that can be killed, as any file from anywhere is.
 
-    Yields each with at most QUERY_SEGMENTS inputs, evenly chosen.
+    Yields each with at most QUERY_SEGMENTS segments and their inputs, evenly chosen.
     """
     if not locations:
         return
     from qvsearch.media.workers import Decoders  # which words need not wait for
 
-    jobs = [(_item(location), "") for location in dict.fromkeys(locations)]
+    jobs = [read_item(location) for location in dict.fromkeys(locations)]
     with Decoders() as decoders:
         for (item, _), outcome in zip(jobs, decoders.decode(jobs, max_pixels), strict=True):
             if isinstance(outcome, Skipped):
                 name = os.fsdecode(item.location)
                 raise QvsearchError(f"{name} cannot be the query: {outcome.reason}")
-            inputs = [source for _, source in outcome.segments]
-            picks = np.linspace(0, len(inputs) - 1, min(QUERY_SEGMENTS, len(inputs)))
-            yield item.location, [inputs[round(pick)] for pick in picks]
+            found = outcome.segments
+            picks = np.linspace(0, len(found) - 1, min(QUERY_SEGMENTS, len(found)))
+            yield item.location, [found[round(pick)] for pick in picks]
 
 
-def _item(location: bytes) -> Item:
+def read_item(location: bytes) -> tuple[Item, str]:
+    """Return a file as an item that is its own root, and its content hash."""
     name = os.fsdecode(location)
     kind = kind_of(location)
     if kind is None:
         raise QvsearchError(f"{name}: qvsearch does not take files of this suffix")
     try:
         status = Path(name).stat()
+        digest = content_hash(location, status.st_size)
     except OSError as error:
         raise QvsearchError(f"{name}: {(error.strerror or str(error)).lower()}") from error
-    return Item(location, b"", kind, status.st_size, status.st_mtime_ns)
+    return Item(location, b"", kind, status.st_size, status.st_mtime_ns), digest

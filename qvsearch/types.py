@@ -245,7 +245,7 @@ class Moment:
 class Hit:
     """One answer: an item with its best moment; `rank` counts from 1.
 
-    `relevance` is 0 to 1, 0.5 at the cut, comparable between kinds; `score` is the cosine.
+    `relevance` is the probability that it answers; `score` is the cosine.
     `moments` are the item's other ones, best first; `duplicates` are items folded into this one.
     """
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from colours import FINGERPRINT, ColourEmbedder, unit
 
-from qvsearch.calibrate import Level, RowLevel
+from qvsearch.calibrate import ASSUMED_SPREAD, Baseline, level_of
+from qvsearch.combine import CUT
 from qvsearch.explanation import Explained, Explanation, Weighed, explain, explanation_record
 from qvsearch.failures import Failure
 from qvsearch.filters import Filters
@@ -16,7 +17,7 @@ from qvsearch.types import Item, Kind, Segment
 
 ALL = SearchOptions(min_relevance=0, dedupe=False)
 
-KIND_LEVEL = Level(0.1, 0.05, 0.3, 0.5, 3, 0.1, 0.05, 0.5)
+LEVEL = level_of(np.float32([0.1, 0.2, 0.4]), Baseline(0.1, 0.1), worded=True)
 SAMPLE = Explanation(  # with everything that an explanation can say
     b"/a.mp4",
     "hidden",
@@ -25,7 +26,7 @@ SAMPLE = Explanation(  # with everything that an explanation can say
             Segment(Item(b"/a.mp4", b"", Kind.VIDEO, 1, 1), "0", 0.0, 1.0, (1, 2), clip=True),
             0.4,
             0.7,
-            (Weighed("red", 1.0, RowLevel(0.4, (0.1, 0.1), 0.4, 6.0, 3.0, 1.0, 0.7, KIND_LEVEL)),),
+            (Weighed("red", 1.0, 0.7, 0.4, LEVEL),),
         ),
     ),
     0.7,
@@ -47,13 +48,10 @@ def picture(path, content=None, root=b"/media"):
     return Segment(item, content or path.hex(), width=64, height=64)
 
 
-@pytest.fixture
-def library(tmp_path):
+def library_rows():
     """Red, reddish and blue pictures, a copy of the red one, and a video that turns red."""
-    library = Library.create(tmp_path / "library", FINGERPRINT)
-    library.add_root(b"/media")
     random = np.random.default_rng(3)
-    rows = [
+    return [
         (picture(b"red.jpg", "same"), (1, 0, 0)),
         (picture(b"copy.jpg", "same"), (1, 0, 0)),
         (moment(b"film.mp4", 0), (0, 1, 1)),
@@ -61,7 +59,13 @@ def library(tmp_path):
         *((picture(b"%d.jpg" % n), (0, *random.normal(size=2))) for n in range(40)),
         *((moment(b"%d.mp4" % n, 0), (0, *random.normal(size=2))) for n in range(40)),
     ]
-    segments, vectors = zip(*rows, strict=True)
+
+
+@pytest.fixture
+def library(tmp_path):
+    library = Library.create(tmp_path / "library", FINGERPRINT)
+    library.add_root(b"/media")
+    segments, vectors = zip(*library_rows(), strict=True)
     library.add(segments, np.stack([unit(*vector) for vector in vectors]))
     library.commit()
     return library
@@ -90,15 +94,22 @@ def test_segments_come_best_first_with_what_each_part_of_the_query_makes_of_them
     assert [each.segment.start for each in found.segments] == [9.0, 0.0]
     for each in found.segments:
         assert [(term.text, term.weight) for term in each.terms] == [("red", 1.0), ("blue", -1.0)]
-    wanted = found.segments[0].terms[0].level
+    wanted, unwanted = found.segments[0].terms
     assert wanted.score == pytest.approx(float(unit(1, 0.1, 0) @ unit(1, 0, 0)), abs=2e-3)
-    assert wanted.background is None  # this library has no bank
+    assert unwanted.score == pytest.approx(0, abs=2e-3)
+    assert found.segments[0].relevance <= wanted.relevance
+    moments = [vector for segment, vector in library_rows() if segment.item.kind is Kind.VIDEO]
+    scores = [unit(*vector)[0] for vector in moments]
+    assert wanted.level.best == pytest.approx(max(scores), abs=2e-3)
+    assert wanted.level.median == pytest.approx(np.median(scores), abs=2e-3)
+    assert wanted.level.baseline.spread == ASSUMED_SPREAD  # this library has no bank
 
 
 def test_what_is_below_the_cut_is_said(library):
     found = said(library, b"/media/7.jpg")
-    assert found.relevance < 0.5
-    assert "below the cut of 0.5" in found.reason
+    assert found.relevance < CUT
+    assert found.cut == CUT
+    assert f"below the cut of {CUT:.2g}" in found.reason
 
 
 def test_a_filter_that_hides_is_named_and_the_rank_is_what_it_would_be(library):

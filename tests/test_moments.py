@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qvsearch.combine import relevance_of
-from qvsearch.moments import GAP, Scored, moments
+from qvsearch.moments import GAP, SHOWN, Scored, moments
 from qvsearch.types import Item, Kind, Segment
 
 FILM = Item(b"/films", b"a.mp4", Kind.VIDEO, 1, 1)
@@ -88,5 +88,5 @@ def test_moments_never_overlap_lose_a_second_or_hide_the_best(frames, clips):
     ordered = sorted(spans(found))
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ordered))
     assert sum(end - start for start, end in ordered) == pytest.approx(ends[-1])
-    best = max(each.evidence for each in film if not each.segment.clip or each.evidence >= 0)
+    best = max(each.evidence for each in film if not each.segment.clip or each.evidence >= SHOWN)
     assert found[0].relevance == pytest.approx(relevance_of(best))

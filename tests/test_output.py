@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qvsearch import output, tables
+from qvsearch.combine import CUT
 from qvsearch.types import Event, Hit, Item, Kind, Metadata, Moment, Segment, Skipped
 
 ITEM = (Kind.IMAGE, 10, 0)
@@ -191,7 +192,9 @@ NAMES = [b"/photos/[red]x[/red].jpg", b"/photos/\x1b[31m\n.jpg", b"/photos/\xff.
 
 def test_a_table_in_a_pipe_is_plain_whole_and_harmless(capsysbinary):
     long = b"/photos/" + b"very-long-name-" * 20 + b".jpg"
-    tables.print_hits([hit(name, rank=rank) for rank, name in enumerate([*NAMES, long], start=1)])
+    tables.print_hits(
+        [hit(name, rank=rank) for rank, name in enumerate([*NAMES, long], start=1)], CUT
+    )
     shown = capsysbinary.readouterr().out.decode()
     assert is_harmless(shown.replace("\n", ""))
     for name in (*NAMES, long):
@@ -200,7 +203,7 @@ def test_a_table_in_a_pipe_is_plain_whole_and_harmless(capsysbinary):
 
 def test_the_name_of_a_near_duplicate_is_shown_as_it_is(capsysbinary):
     named = replace(hit().segment.item, path=b"two\nlines, two  spaces.jpg")
-    tables.print_hits([replace(hit(), duplicates=(named,))])
+    tables.print_hits([replace(hit(), duplicates=(named,))], 0.5)
     assert b"like it: /photos/two\\nlines, two  spaces.jpg\n" in capsysbinary.readouterr().out
 
 
@@ -220,7 +223,7 @@ video = replace(video, duplicates=(video.segment.item,) * 3)
 text = hit(b"/photos/notes.md", Kind.TEXT, lines=(12, 31), snippet="word " * 100)
 long = hit(b"/photos/" + b"deep/" * 40 + b"dog.jpg", width=4000, height=3000, rerank_score=0.75)
 wide = hit("/photos/海の夕日{{}}.jpg".encode() * 1, rank=2)
-tables.print_hits([long, wide, *(hit(name) for name in NAMES), video, text])
+tables.print_hits([long, wide, *(hit(name) for name in NAMES), video, text], 0.0)
 """
 
 

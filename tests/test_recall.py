@@ -11,8 +11,8 @@ from test_firstpass import DIM, FINGERPRINT, Term, made_vectors, row, unit
 from test_imports import loaded_by
 
 from qvsearch import firstpass, rows
-from qvsearch.calibrate import relevance
 from qvsearch.cli import main
+from qvsearch.combine import relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.firstpass import rank_best
 from qvsearch.library import Library
@@ -114,7 +114,8 @@ def test_recall_and_relevance_are_those_of_files_of_all_kinds(mixed):
         best, ours = ten_best(paths, exact), ten_best(paths, fast)
         shares.append(len(best.keys() & ours.keys()) / 10)
         apart += [
-            abs(relevance(ours[path]) - relevance(best[path])) for path in best.keys() & ours.keys()
+            abs(relevance_of(ours[path]) - relevance_of(best[path]))
+            for path in best.keys() & ours.keys()
         ]
     assert found.recall_at_10 == pytest.approx(np.mean(shares), abs=1e-9)
     assert found.relevance_apart >= max(apart) - 1e-6
@@ -164,6 +165,7 @@ def test_the_command_says_it_to_people_and_to_programs(pictures, capfd):
 def test_no_model_is_loaded(pictures):
     code = f"""
 from qvsearch.cli import main
+from qvsearch.combine import relevance_of
 assert main(["check", "--recall", "--library", {str(pictures.folder)!r}]) == 0
 """
     loaded = loaded_by(code)

@@ -89,7 +89,10 @@ def test_kinds_stand_in_one_list_by_relevance(make_library):
     pictures = [(picture(b"%d.jpg" % n), (1, 9, n % 5)) for n in range(40)]
     passages = [(passage(b"%d.txt" % n, 1), (4, 9, n % 5)) for n in range(40)]
     answer = (picture(b"answer.jpg"), (7, 9, 0))
-    hits = ask(make_library([*pictures, *passages, answer]), top=81)
+    library = make_library([*pictures, *passages, answer])
+    away = np.random.default_rng(5).normal(0, 0.15, (64, 2))
+    library.set_bank(np.stack([unit(1, *each) for each in away]))  # what people ask for is reddish
+    hits = ask(library, top=81)
     assert [hit.rank for hit in hits] == list(range(1, 82))
     assert hits[0].segment.item.path == b"answer.jpg"
     assert min(hit.score for hit in hits if hit.segment.item.kind is Kind.TEXT) > max(
@@ -415,7 +418,8 @@ def rerank(library, judged, missed=None, reranker=None, seconds=None, **options)
 
 def test_a_reranker_reorders_the_list_and_both_scores_stay(colour_files):
     before = ask(colour_files)
-    assert {path for _, _, path in found(before)[:2]} == {b"blue.png", b"blue.txt"}
+    assert found(before)[0][2].startswith(b"blue")
+    assert not {path for _, _, path in found(before)[:2]} & {b"red.png", b"red.txt"}
     reranker, hits = rerank(colour_files, 20)
     assert {path for _, _, path in found(hits)[:2]} == {b"red.png", b"red.txt"}
     assert len(reranker.seen) == 6

@@ -12,7 +12,8 @@ import numpy as np
 
 from qvsearch.backends.local import LocalEmbedder, LocalReranker, unit_rows
 from qvsearch.bank import queries
-from qvsearch.calibrate import calibrate
+from qvsearch.calibrate import baseline_of, calibrate
+from qvsearch.combine import relevance_of
 from qvsearch.demo.words import Language
 from qvsearch.demo.world import (
     Part,
@@ -175,13 +176,15 @@ class _Twins:
         self._embedder, self._reranker, self._documents = embedder, reranker, documents
         self._vectors = embedder.embed(documents)
         anyway = self._vectors @ bank.T
-        self._backgrounds = np.stack([anyway.mean(1), anyway.std(1)], axis=1)
-        self._kinds = np.full(len(documents), list(Kind).index(kind), np.uint8)
+        code = list(Kind).index(kind)
+        self._baselines = {code: baseline_of(np.stack([anyway.mean(1), anyway.std(1)], axis=1))}
+        self._kinds = np.full(len(documents), code, np.uint8)
 
     def gains(self, text: str, fitting: Sequence[bool]) -> tuple[float, float]:
         """Return the nDCG of the documents for a query, before and after reranking."""
         scores = self._vectors @ self._embedder.embed([_query(text=text)])[0]
-        found = calibrate(scores, self._kinds, self._backgrounds).relevance.astype(np.float64)
+        evidence = calibrate(scores, self._kinds, self._baselines).evidence
+        found = np.array([relevance_of(each) for each in evidence.tolist()])
         order = np.argsort(-found, kind="stable")
         first = order[:RERANK_TOP]
         judged = self._reranker.score(

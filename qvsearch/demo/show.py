@@ -117,5 +117,5 @@ def _questions(
         Question("by a picture", None, like, Kind.IMAGE, by_picture),
         Question("by a picture and words", change(thing, rng), other, Kind.IMAGE, by_both),
         Question("a moment of a video", caption(shown[1], rng), None, Kind.VIDEO, clip),
-        Question("what is not there", "a dog on a beach at sunset", None, None, None),
+        Question("what is not there", "my daughter's birthday cake", None, None, None),
     ]

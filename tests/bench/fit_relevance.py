@@ -1,0 +1,114 @@
+"""Fit the network of relevance: `python tests/bench/fit_relevance.py`.
+
+It writes qvsearch/relevance.json from libraries that tests/bench/relevance.py never measures: their
+scenes, pictures and captions are others. Phrases such as "a red circle" are the same words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import numpy as np
+import torch
+from libraries import WORLDS, Case, Pool, cases, kinds_of, make_pool
+
+from qvsearch.calibrate import NETWORK, level_of
+
+HIDDEN = 32
+STEPS = 600  # of LBFGS
+DECAY = 1e-5  # of weights
+RANKS = 16  # rows of a kind that are learned from: the first ranks most often
+JITTER = 0.05  # deviations of noise on inputs, which a sample of a library measures inexactly
+FIRST = 5.0  # how much the best row counts beside another
+SEED = 7  # of the pool; even ones are measured on
+PLAN = (  # worlds, sizes, queries of each cell, seed
+    (WORLDS, (1, 2, 5, 10, 20, 40, 60), 5, 3),
+    (WORLDS, (30, 80, 300, 700, 3000), 10, 5),
+    (WORLDS, (50, 100, 200, 400, 1000, 2000, 5000), 10, 7),
+    (WORLDS, (50, 150, 500, 1500), 10, 9),
+    (WORLDS, (20_000,), 10, 11),
+    (("normal",), (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000), 60, 13),
+    (("normal",), (20_000, 100_000), 40, 15),
+)
+
+
+def libraries(pool: Pool) -> Iterator[Case]:
+    """Yield the cases that are learned from."""
+    return chain.from_iterable(cases(pool, *each) for each in PLAN)
+
+
+def examples(found: Iterable[Case]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return inputs (n, inputs), whether each row matches, and how much each counts."""
+    rng = np.random.default_rng(0)
+    inputs, matches, weights = [], [], []
+    for case in found:
+        if case.unwanted is not None:
+            continue  # what is left out, the scores of what is wanted do not show
+        for kind, rows in kinds_of(case):
+            level = level_of(case.scores[rows], case.baselines[kind], worded=case.worded)
+            order = rows[np.argsort(-case.scores[rows], kind="stable")]
+            ranks = np.exp(rng.uniform(0, np.log(len(rows) + 0.999), RANKS)).astype(int) - 1
+            ranks = np.unique([0, *ranks])
+            places = level.places(case.scores[order[ranks]])
+            inputs.append(np.column_stack([np.tile(level.inputs, (len(ranks), 1)), places]))
+            matches.append(case.matches[order[ranks]])
+            weights.append(np.where(ranks == 0, FIRST, 1.0))
+    return np.concatenate(inputs), np.concatenate(matches), np.concatenate(weights)
+
+
+def fitted(inputs: np.ndarray, matches: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the network that makes the matches likeliest."""
+    torch.manual_seed(0)
+    usual = np.clip(inputs, *np.percentile(inputs, (1, 99), axis=0))  # a few lie far out
+    mean, scale = usual.mean(0), usual.std(0)
+    noise = JITTER * np.random.default_rng(0).standard_normal(inputs.shape)
+    noise[:, -1] = 0  # a place is exact
+    x = torch.tensor(np.clip((inputs - mean) / scale + noise, -3, 3), dtype=torch.float32)
+    y = torch.tensor(matches, dtype=torch.float32)
+    w = torch.tensor(weights / weights.mean(), dtype=torch.float32)
+    parts = {
+        "hidden": 0.5 * torch.randn(x.shape[1], HIDDEN),
+        "bias": torch.zeros(HIDDEN),
+        "output": 0.5 * torch.randn(HIDDEN),
+        "offset": torch.zeros(()),
+    }
+    for each in parts.values():
+        each.requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        list(parts.values()), max_iter=STEPS, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        evidence = torch.tanh(x @ parts["hidden"] + parts["bias"]) @ parts["output"]
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(
+            evidence + parts["offset"], y, w
+        )
+        total = losses + DECAY * sum((each**2).sum() for each in parts.values())
+        total.backward()
+        return total
+
+    first = optimizer.step(loss).item()
+    print(f"{len(inputs):,} rows, loss {first:.4f} at first, {loss().item():.4f} at last")
+    return {"mean": mean, "scale": scale} | {n: p.detach().numpy() for n, p in parts.items()}
+
+
+def main() -> None:
+    """Fit and write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--to", default=NETWORK, help="where to write (default: the package)")
+    arguments = parser.parse_args()
+    found = fitted(*examples(libraries(make_pool(seed=SEED))))
+    lines = [
+        f' "{name}": {json.dumps(np.vectorize(lambda v: float(f"{v:.4g}"))(each).tolist())}'
+        for name, each in found.items()
+    ]
+    with open(arguments.to, "w") as file:
+        file.write("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
