@@ -14,11 +14,13 @@ from qvsearch import doctor
 from qvsearch.backends.local import LocalEmbedder, LocalReranker
 from qvsearch.cli import main
 from qvsearch.demo.world import draw, random_scene
+from qvsearch.errors import QvsearchError
 from qvsearch.estimate import plan_index
 from qvsearch.fingerprint import Choice
 from qvsearch.ingest import IngestOptions
 from qvsearch.models import bfloat16
 from qvsearch.models.bfloat16 import NARROWEST, bfloat16_pays
+from qvsearch.models.checkpoint import hidden_width
 from qvsearch.models.devices import dtype_name, pick_dtype
 from qvsearch.models.weights import DEFAULT_MODEL, DEMO_FOLDER
 from qvsearch.speeds import Speeds, device_name, keep_speeds
@@ -68,6 +70,13 @@ def test_narrow_models_stay_in_float32_and_nothing_is_measured(processor, tiny):
         assert pick_dtype(None, CPU, width) == torch.float32
     for folder in (tiny, DEMO_FOLDER):
         assert LocalEmbedder(folder, "cpu").network.dtype == torch.float32
+
+
+@pytest.mark.parametrize("config", [{}, {"text_config": 1}, {"text_config": {"hidden_size": "x"}}])
+def test_a_folder_of_another_kind_of_model_is_named(tmp_path, config):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(QvsearchError, match="no Qwen3-VL checkpoint"):
+        hidden_width(tmp_path)
 
 
 def test_a_model_of_the_2b_widths_takes_this_processors_own(wide):
