@@ -13,10 +13,10 @@ import numpy as np
 if TYPE_CHECKING:
     from qvsearch.types import Vectors
 
-# Hits are shown from relevance CUT on, if the best of them has BEST. The threshold of most F1 is
-# half the F1 that a query can reach (Lipton, Elkan and Naryanaswamy 2014): with the demo's model
-# 0.5 for a vague phrase, and about 0.65 over all of tests/bench/relevance.py.
-CUT, BEST = 0.2, 0.33
+# Hits are shown from relevance CUT on, if the best of them has ANSWERED. The threshold of the most
+# F1 is half the F1 that a query can reach (Lipton, Elkan and Naryanaswamy 2014): with the demo's
+# model 0.5 for a vague phrase, and about 0.65 over all of tests/bench/relevance.py.
+CUT, ANSWERED = 0.2, 0.33
 
 
 def relevance_of(evidence: float) -> float:

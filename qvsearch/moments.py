@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from qvsearch.combine import BEST, evidence_of, relevance_of
+from qvsearch.combine import ANSWERED, evidence_of, relevance_of
 from qvsearch.types import Moment, Segment
 
-SHOWN = evidence_of(BEST)  # of log-odds: what is above is an answer of its own
+SHOWN = evidence_of(ANSWERED)  # of log-odds: what is above is an answer of its own
 GAP = 1.0  # seconds; a person sees one event where less lies between two stretches of it
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from qvsearch.combine import BEST, CUT, evidence_of, relevance_of
+from qvsearch.combine import ANSWERED, CUT, evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters
 from qvsearch.fingerprint import own_embedder
@@ -36,7 +36,7 @@ class SearchOptions:
     """How many hits, of which items; `top` is of each kind where `by_kind` is asked for.
 
     Hits of less than `min_relevance` are not shown; 0 shows the ranking whatever it is worth. By
-    default they are shown from CUT on, if the best has BEST.
+    default they are shown from CUT on, if the best has ANSWERED.
     `dedupe` folds near-duplicates into one hit. `exact` scores every row of a large library, of
     which a first pass otherwise leaves only the best. If no hit is relevant enough, the `nearest`
     ones are returned all the same. Raises QvsearchError for numbers out of range.
@@ -68,7 +68,7 @@ class SearchOptions:
     @property
     def least_best(self) -> float:
         """The least relevance of the best hit, or none is shown."""
-        return BEST if self.min_relevance is None else self.min_relevance
+        return ANSWERED if self.min_relevance is None else self.min_relevance
 
 
 def search(

@@ -155,10 +155,10 @@ def search(
     elif paths or print0:
         output.write_paths(hits, b"\0" if print0 else b"\n")
     elif hits:
-        from qvsearch.combine import BEST, CUT
+        from qvsearch.combine import ANSWERED, CUT
         from qvsearch.tables import print_hits
 
-        print_hits(hits, CUT if best >= BEST else 1.0, by_kind=by_kind)
+        print_hits(hits, CUT if best >= ANSWERED else 1.0, by_kind=by_kind)
     if not hits:
         if found:
             from qvsearch.tables import print_nearest

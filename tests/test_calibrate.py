@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qvsearch.calibrate import Baseline, baseline_between, baseline_of, calibrate, moments
-from qvsearch.combine import BEST, CUT, evidence_of
+from qvsearch.combine import ANSWERED, CUT, evidence_of
 from qvsearch.types import Kind
 
 IMAGE, VIDEO, TEXT = range(3)
@@ -41,7 +41,7 @@ def relevance(found):
 
 def shown(*arguments, **options):
     found = evidence(*arguments, **options)
-    if found.max(initial=-np.inf) < evidence_of(BEST):
+    if found.max(initial=-np.inf) < evidence_of(ANSWERED):
         return set()
     return set(np.flatnonzero(found >= evidence_of(CUT)).tolist())
 

@@ -139,6 +139,21 @@ def test_the_best_rows_and_their_evidence_are_those_of_an_exact_search(library, 
     assert np.median(np.max(apart, axis=1)) < 0.08
 
 
+def test_showing_the_nearest_hits_costs_no_exact_search(library, says, monkeypatch):
+    shape = (12, says.vectors.shape[1])
+    noise = Says(unit(np.random.default_rng(9).standard_normal(shape).astype(np.float32)))
+    searches = []
+    for nearest in (0, 3):
+        exact = []
+        monkeypatch.setattr(
+            retrieve, "rank_all", lambda *of, exact=exact: exact.append(1) or rank_all(*of)
+        )
+        for number in range(len(noise.vectors)):
+            search(library, str(number), noise, SearchOptions(nearest=nearest))
+        searches.append(len(exact))
+    assert searches[0] == searches[1] < len(noise.vectors)
+
+
 @dataclass(frozen=True)
 class Term:
     weight: float

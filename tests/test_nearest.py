@@ -12,7 +12,7 @@ from PIL import Image
 from test_output import without_escapes
 
 from qvsearch.cli import main
-from qvsearch.combine import BEST, CUT
+from qvsearch.combine import ANSWERED, CUT
 from qvsearch.demo.world import draw, scenes
 
 NONSENSE = "asdkjh qwe zxcv"  # the drawn world has no such thing
@@ -72,7 +72,7 @@ def test_a_terminal_shows_three_hits_if_nothing_is_relevant(library):
     assert ranks(lines) == ["1", "2", "3"]
     relevance = [float(line.split()[1]) for line in lines if line.rstrip().endswith(".jpg")]
     assert relevance == sorted(relevance, reverse=True)
-    assert max(relevance) < BEST + 0.005
+    assert max(relevance) < ANSWERED + 0.005
     assert "below" not in shown
 
 

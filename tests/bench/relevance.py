@@ -18,7 +18,7 @@ from libraries import WORLDS, Case, cases, make_pool
 from PIL import Image, ImageDraw
 
 from qvsearch.calibrate import calibrate
-from qvsearch.combine import BEST, CUT, combine
+from qvsearch.combine import ANSWERED, CUT, combine
 
 SIZES = (50, 400, 2000, 20_000)
 THRESHOLDS = np.linspace(-2, 9, 111)  # in standard deviations
@@ -50,7 +50,7 @@ def standardised(case: Case) -> np.ndarray:
 
 def shown(relevances: np.ndarray) -> np.ndarray:
     """Return which rows a search shows."""
-    return (relevances >= CUT) & (relevances.max() >= BEST)
+    return (relevances >= CUT) & (relevances.max() >= ANSWERED)
 
 
 def f1(shown: np.ndarray, matches: np.ndarray) -> float:
