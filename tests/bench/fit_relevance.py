@@ -1,7 +1,8 @@
 """Fit the network of relevance: `python tests/bench/fit_relevance.py`.
 
 It writes qvsearch/relevance.json from libraries that tests/bench/relevance.py never measures: their
-scenes, pictures and captions are others. Phrases such as "a red circle" are the same words.
+scenes, pictures and captions are others. Phrases such as "a red circle" are the same words. The
+network in the package was written by an earlier state of this file (docs/relevance.md says why).
 """
 
 from __future__ import annotations
