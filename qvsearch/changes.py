@@ -50,9 +50,13 @@ class Found:
 
 @dataclass(slots=True)
 class Changes:
-    """The files found, sorted by what they need; `skipped` failed too often as they are."""
+    """The files found, sorted by what they need; `skipped` failed too often as they are.
+
+    `older` are unchanged files that an older version read.
+    """
 
     unchanged: list[Item] = field(default_factory=list)
+    older: list[Item] = field(default_factory=list)
     to_do: list[Item] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
@@ -118,7 +122,10 @@ def compare(
         if force:
             changes.to_do.append(item)
         elif segment is not None and same_state(segment.item, item):
-            changes.unchanged.append(item)
+            # reading it anew failed: its old rows stay
+            failed = failure is not None and same_state(failure, item) and not retry_failed
+            as_older = segment.is_older and not failed
+            (changes.older if as_older else changes.unchanged).append(item)
         elif (
             failure is not None
             and failure.tries >= MAX_TRIES

@@ -27,6 +27,7 @@ from qvsearch.changes import (
 from qvsearch.errors import QvsearchError
 from qvsearch.media.workers import Decoders
 from qvsearch.missing import Kept, missing
+from qvsearch.review import review
 from qvsearch.run import IngestOptions, Run, Summary
 from qvsearch.scan import is_below
 from qvsearch.types import Event, Kind, Precision, Skipped, VideoMode
@@ -40,7 +41,11 @@ __all__ = ["IngestOptions", "Kept", "Plan", "Summary", "forget", "index", "plan"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do, in files but for `by_kind`, a guess at the vectors to be computed."""
+    """What a run would do, in files but for `by_kind`, a guess at the vectors to be computed.
+
+    `older` are unchanged files that it looks at once, since an older version read them; at most
+    their `older_segments` are computed again, which `by_kind` leaves out.
+    """
 
     to_index: dict[Kind, int]
     reused: int
@@ -50,6 +55,8 @@ class Plan:
     skipped: tuple[Skipped, ...]
     unreachable: tuple[bytes, ...]
     kept: tuple[Kept, ...]
+    older: int = 0
+    older_segments: int = 0
 
     @property
     def segments(self) -> int:
@@ -100,9 +107,10 @@ def index(
         run = Run(library, options, report, stop)
         targets = resolve(library.roots, paths)
         found = find(targets, options.scan, run.stopped)
-        items = run.begin(found)
+        changes = run.begin(found)
         try:
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
+                items = review(run, changes, decoders, report)
                 while items and not run.stopped():
                     jobs = run.jobs(hashed(items, threads))
                     decoded = decoders.decode(
@@ -134,7 +142,8 @@ def plan(
     video_mode: VideoMode = VideoMode.FRAMES,
 ) -> Plan:
     """Tell what `index` would do; nothing is written, and only files of equal size are read."""
-    known = {} if library is None else known_files(library, library.by_location())
+    places = {} if library is None else library.by_location()
+    known = {} if library is None else known_files(library, places)
     failures = {} if library is None else known_failures(library)
     targets = resolve([] if library is None else library.roots, paths)
     found = find(targets, options.scan, lambda: False)
@@ -155,6 +164,8 @@ def plan(
         skipped=(*found.skipped, *changes.skipped),
         unreachable=unreachable(targets, options.prune),
         kept=tuple(lost.kept),
+        older=len(changes.older),
+        older_segments=sum(len(places[item.location]) for item in changes.older),
     )
 
 

@@ -254,6 +254,14 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
+def older_text(files: int, segments: int) -> str:
+    """Return what is to be looked at because an older version read it."""
+    return (
+        f"{counted(files, 'file')} that an older version read;"
+        f" at most {counted(segments, 'segment')} will be embedded again"
+    )
+
+
 def clock(seconds: int) -> str:
     """Return whole seconds as mm:ss, or h:mm:ss from an hour on."""
     minutes, rest = divmod(seconds, 60)

@@ -103,7 +103,10 @@ class Progress:
             self._speed.done(event.estimate, time.monotonic())
         if self._bar is None or self._task is None:
             return
-        if planned:
+        if event.state == "looking":
+            files = output.counted(event.files, "file")
+            self._bar.update(self._task, description=f"looking at {files} of an older version")
+        elif planned:
             self._bar.update(self._task, total=event.estimate, description="indexing")
         else:
             self._bar.advance(self._task, event.estimate)
@@ -144,6 +147,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
         "found": summary.found,
         "indexed": summary.indexed,
         "embedded": summary.embedded,
+        "read_anew": summary.read_anew,
         "reused": summary.reused,
         "unchanged": summary.unchanged,
         "skipped": summary.skipped,
@@ -165,6 +169,8 @@ def plan_record(plan: Plan, measured: bool, seconds: float | None) -> dict[str, 
         "unchanged": plan.unchanged,
         "skipped": len(plan.skipped),
         "gone": plan.gone,
+        "older": plan.older,
+        "older_segments": plan.older_segments,
         "segments": plan.segments,
         **({} if seconds is None else {"seconds": round(seconds), "measured": measured}),
         **_not_there_record(plan),
@@ -211,6 +217,9 @@ def _print_counts(summary: Summary) -> None:
         f"embedded {summary.embedded:,}, reused {summary.reused:,}, removed {summary.removed:,};"
         f" {output.counted(summary.segments, 'segment')} in {output.clock(round(summary.seconds))}"
     )
+    if summary.read_anew:
+        files = output.counted(summary.read_anew, "unchanged file")
+        output.line(f"read anew {files}: qvsearch reads such files better now")
 
 
 def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json: bool) -> None:
@@ -226,6 +235,8 @@ def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json
         f"would reuse {plan.reused:,}, leave {plan.unchanged:,} unchanged,"
         f" skip {len(plan.skipped):,}, remove {plan.gone:,}"
     )
+    if plan.older:
+        output.line(f"would look at {output.older_text(plan.older, plan.older_segments)}")
     if seconds is not None:
         basis = "measured by qvsearch bench" if measured else "computed"
         output.line(f"would take about {output.clock(round(seconds))} on this machine ({basis})")

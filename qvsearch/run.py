@@ -30,10 +30,16 @@ from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.missing import Kept, missing
 from qvsearch.scan import ScanOptions, is_below
-from qvsearch.types import Event, Item, Kind, Skipped
+from qvsearch.sources import Sources
+from qvsearch.types import READING, Event, Item, Kind, Metadata, Segment, Skipped
 
 if TYPE_CHECKING:
+    from qvsearch.changes import Changes
     from qvsearch.library import Library
+    from qvsearch.types import Vectors
+
+MOST_UNCOMMITTED = 10_000  # files whose new rows wait in memory: 40 MB of pictures' vectors
+READ_ANEW = "read anew: qvsearch reads such files better now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,8 @@ class Summary:
 
     found = indexed + unchanged + skipped, and indexed = embedded + reused. `left` are the files
     that an interrupted run did not come to. Nothing was removed of `unreachable`, given paths that
-    are not there, and of `kept`.
+    are not there, and of `kept`. `read_anew` are unchanged files that are among the indexed because
+    an older version had read them otherwise.
     """
 
     found: int
@@ -70,6 +77,7 @@ class Summary:
     failures: tuple[Skipped, ...]
     unreachable: tuple[bytes, ...]
     kept: tuple[Kept, ...]
+    read_anew: int = 0
 
 
 @dataclass(slots=True)
@@ -99,12 +107,12 @@ class Run:
         self._known = known_files(library, self._rows_of_place)
         self._failures = known_failures(library)
         self._failures_before = dict(self._failures)
-        # the rows of each file that has a content; the last one that lives is copied from
-        self._sources: dict[Content, list[list[int]]] = {}
+        self._sources = Sources(library)
         self._underway: dict[bytes, _Underway] = {}
         self._by_content: dict[Content, _Underway] = {}
         self._second_chances: list[Item] = []
         self._moved: set[Content] = set()
+        self._anew: set[bytes] = set()  # unchanged files that are read otherwise now
         self._dying: list[int] = []  # rows to be removed at the next commit, readable until then
         self._uncommitted = 0  # files
         self._refused = False  # by the disk, at a commit
@@ -119,22 +127,44 @@ class Run:
         self._stopped = self._stopped or self._stop()
         return self._stopped
 
-    def begin(self, found: Found) -> list[Item]:
-        """Count what needs no work and return the rest."""
+    def begin(self, found: Found) -> Changes:
+        """Count what needs no work and return what was found, sorted."""
         options = self._options
         changes = compare(found, self._known, self._failures, options.force, options.retry_failed)
         for skipped in (*found.skipped, *changes.skipped):
             self._skip(skipped)
         for item in changes.unchanged:
-            self._failures.pop(item.location, None)
+            if not self._known[item.location].is_older:
+                self._failures.pop(item.location, None)
             self._count("unchanged", item)
-        if changes.to_do and not options.force:
+        self._left = len(changes.to_do) + len(changes.older)
+        if self._left and not options.force:
             for rows in self._rows_of_place.values():
-                self._add_source(rows)
-        self._left = len(changes.to_do)
-        estimate = sum(map(self._estimate, changes.to_do))
-        self._report(Event("planned", files=self._left, estimate=estimate))
-        return changes.to_do
+                self._sources.add(rows)
+        return changes
+
+    def reading(self, item: Item) -> int:
+        """Return the version that read a known file."""
+        return self._known[item.location].reading
+
+    def read_anew(self, item: Item) -> None:
+        """Have a known file, which is unchanged, decoded and embedded again."""
+        self._anew.add(item.location)
+        self._sources.outdate(content_of(self._known[item.location]))
+
+    def refresh(self, item: Item, metadata: Metadata) -> None:
+        """Write the rows of an unchanged file again: with the same vectors and this metadata."""
+        rows = self._rows_of_place[item.location]
+        segments = [_refreshed(self._library.segments[row], item, metadata) for row in rows]
+        if self._replace_rows(item, segments, self._library.vectors(rows)):
+            self._left -= 1
+            self._count("unchanged", item)
+            self._commit_if_due()
+
+    def plan(self, items: Sequence[Item]) -> None:
+        """Report how much there is to look into."""
+        estimate = sum(map(self._estimate, items))
+        self._report(Event("planned", files=len(items), estimate=estimate))
 
     def jobs(self, hashes: Iterable[tuple[Item, str | Skipped]]) -> Iterator[tuple[Item, str]]:
         """Yield what has to be decoded; what the library or this run has already is copied."""
@@ -145,7 +175,7 @@ class Run:
                 self._fail(digest, item)
                 continue
             content = (item.kind, digest)
-            if (source := self._source(content)) is not None:
+            if (source := self._sources.find(content)) is not None:
                 self._store(item, source, "reused")
                 self._commit_if_due()
             elif content in self._by_content:
@@ -164,6 +194,7 @@ class Run:
             self._fail(outcome, underway.item)
             self._second_chances += underway.twins
         else:
+            outcome = _as_read_now(outcome)
             self._store(underway.item, outcome, "indexed")
             for twin in underway.twins:
                 self._store(twin, outcome, "reused")
@@ -223,52 +254,49 @@ class Run:
             failures=tuple(self._skipped),
             unreachable=unreachable(targets, self._options.prune),
             kept=tuple(self._kept),
+            read_anew=counts[READ_ANEW],
         )
 
     def _commit_if_due(self) -> None:
-        if time.monotonic() - self._committed >= self._options.commit_seconds:
+        is_late = time.monotonic() - self._committed >= self._options.commit_seconds
+        if is_late or self._uncommitted >= MOST_UNCOMMITTED:
             self.commit()
 
-    def _source(self, content: Content) -> Embedded | None:
-        """Return segments and vectors of this content from any file that has it."""
-        segments = self._library.segments
-        sources = self._sources.get(content, [])
-        while sources and sources[-1][0] not in segments:
-            sources.pop()
-        if not sources:
-            return None
-        rows = sources[-1]
-        item = segments[rows[0]].item
-        return Embedded(item, tuple(segments[row] for row in rows), self._library.vectors(rows))
-
-    def _add_source(self, rows: list[int]) -> None:
-        content = content_of(self._library.segments[rows[0]])
-        self._sources.setdefault(content, []).append(rows)
-
     def _store(self, item: Item, source: Embedded, state: str) -> None:
-        """Add an item's rows; those it had before die in the same commit."""
-        library, location = self._library, item.location
+        """Add an item's rows and count it."""
+        is_new = item.location not in self._rows_of_place
         segments = [replace(segment, item=item) for segment in source.segments]
+        if not self._replace_rows(item, segments, source.vectors):
+            return
+        if is_new and state == "reused":
+            self._moved.add(content_of(segments[0]))
+        self._segments += len(segments)
+        self._left -= 1
+        reason = READ_ANEW if item.location in self._anew else None
+        if reason is not None:
+            self._counts[reason] += 1
+        self._count(state, item, len(segments), self._estimate(item), reason)
+
+    def _replace_rows(self, item: Item, segments: Sequence[Segment], vectors: Vectors) -> bool:
+        """Add an item's rows; those it had before die in the same commit. False if it failed."""
+        library, location = self._library, item.location
         try:
             library.add_root(item.root)
-            library.add(segments, source.vectors)
+            library.add(segments, vectors)
         except QvsearchError as error:  # the model's vectors are no unit vectors
             self._fail(Skipped(location, str(error)), item)
-            return
+            return False
         rows = list(islice(reversed(library.segments), len(segments)))[::-1]
         known = location in self._rows_of_place
         # a copy of a copy is not needed, unless the first one dies now
-        if known or not self._sources.get(content_of(segments[0])):
-            self._add_source(rows)
+        if known or not self._sources.has(content_of(segments[0])):
+            self._sources.add(rows)
         if known:
             self._dying += self._rows_of_place[location]
-        elif state == "reused":
-            self._moved.add(content_of(segments[0]))
+        self._rows_of_place[location] = rows
         self._failures.pop(location, None)
-        self._segments += len(segments)
         self._uncommitted += 1
-        self._left -= 1
-        self._count(state, item, len(segments), self._estimate(item))
+        return True
 
     def _fail(self, skipped: Skipped, item: Item) -> None:
         """Note a failure, and how often this state of the file has failed by now."""
@@ -288,6 +316,26 @@ class Run:
         event = Event("skipped", skipped.path, kind, reason=skipped.reason, estimate=estimate)
         self._report(event)
 
-    def _count(self, state: str, item: Item, segments: int = 0, estimate: int = 0) -> None:
+    def _count(
+        self,
+        state: str,
+        item: Item,
+        segments: int = 0,
+        estimate: int = 0,
+        reason: str | None = None,
+    ) -> None:
         self._counts[state] += 1
-        self._report(Event(state, item.location, item.kind, segments, estimate=estimate))
+        self._report(Event(state, item.location, item.kind, segments, reason, estimate=estimate))
+
+
+def _as_read_now(found: Embedded) -> Embedded:
+    """Return what was decoded just now, with the version that did it."""
+    now = (replace(each, reading=READING[each.item.kind]) for each in found.segments)
+    return replace(found, segments=tuple(now))
+
+
+def _refreshed(segment: Segment, item: Item, said: Metadata) -> Segment:
+    """Return a segment with new metadata; what only decoding shows is kept."""
+    before = segment.metadata
+    said = replace(said, page=before.page, duration=said.duration or before.duration)
+    return replace(segment, item=item, metadata=said, reading=READING[item.kind])

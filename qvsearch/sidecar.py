@@ -105,6 +105,8 @@ def _encode_row(
         value = getattr(segment.metadata, name)
         if value is not None:
             record[name] = text_field(value) if isinstance(value, str) else value
+    if segment.reading != 1:
+        record["reading"] = segment.reading
     if background is not None:
         record["background"] = background
     body = orjson.dumps(record)[:-1]
@@ -139,6 +141,7 @@ def _decode_row(
             "clip" in record,
             int(record["dhash"], 16) if "dhash" in record else None,
             _decode_metadata(record),
+            get("reading", 1),
         )
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
         raise ValueError(f"no row of a sidecar ({error!r})") from error
@@ -154,6 +157,8 @@ def _decode_row(
         or type(segment.snippet) not in _STRING
         or type(segment.width) not in _WHOLE
         or type(segment.height) not in _WHOLE
+        or type(segment.reading) is not int
+        or segment.reading < 1
         or (lines is not None and [type(line) for line in lines] != [int, int])
         or (segment.dhash is not None and not 0 <= segment.dhash < 1 << 64)
     ):

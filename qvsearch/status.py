@@ -36,7 +36,8 @@ class Holding:
 class Status:
     """What `qvsearch status` says; `size` is in bytes, paths are absolute.
 
-    A root that cannot be reached makes none of its files `gone`.
+    A root that cannot be reached makes none of its files `gone`. `older` are the files that an
+    older version read; at most their `older_segments` are embedded again by the next `index`.
     """
 
     folder: Path
@@ -50,6 +51,8 @@ class Status:
     size: int
     store: Stored
     warm: tuple[Running, ...] = ()
+    older: int = 0
+    older_segments: int = 0
 
 
 def library_status(library: Library) -> Status:
@@ -58,8 +61,10 @@ def library_status(library: Library) -> Status:
 
     items: dict[bytes, Item] = {}
     segments: Counter[Kind] = Counter()
+    older: Counter[bytes] = Counter()
     for segment in library.segments.values():
         items[segment.item.location] = segment.item
+        older[segment.item.location] += segment.is_older
         segments[segment.item.kind] += 1
     counts = Counter(item.kind for item in items.values())
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
@@ -88,6 +93,8 @@ def library_status(library: Library) -> Status:
         size=sum(each.stat().st_size for each in library.folder.rglob("*") if each.is_file()),
         store=library.store,
         warm=tuple(running()),
+        older=len(+older),
+        older_segments=older.total(),
     )
 
 
@@ -112,6 +119,8 @@ def status_record(status: Status) -> dict[str, object]:
             {**path_fields("path", each.path), "reason": each.reason, "tries": each.tries}
             for each in status.failures
         ],
+        "older": status.older,
+        "older_segments": status.older_segments,
         "warm": [warm_record(each) for each in status.warm],
     }
 

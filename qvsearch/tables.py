@@ -22,6 +22,7 @@ from qvsearch.output import (
     counted,
     hint,
     line,
+    older_text,
     place_text,
     safe_text,
     segment_text,
@@ -160,6 +161,9 @@ def print_status(status: Status) -> None:
         ("gone", counted(len(status.gone), "file")),
         ("failed", counted(len(status.failures), "file")),
     ]
+    if status.older:
+        said = f"the next index looks at {older_text(status.older, status.older_segments)}"
+        facts.append(("older", said))
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
         facts.append(("root", f"{safe_text(root)}{there}"))

@@ -39,6 +39,11 @@ def kind_of(name: bytes) -> Kind | None:
     return KIND_OF_SUFFIX.get(os.fsdecode(os.path.splitext(name)[1]).lower())
 
 
+# The version of each kind's decoder, raised when it gives other segments or pixels of some files:
+# rows of an older one are looked at once (`reads_otherwise` in the decoder's module).
+READING = {Kind.IMAGE: 2, Kind.VIDEO: 2, Kind.TEXT: 2}
+
+
 class VideoMode(StrEnum):
     """What the segments of a video are: frames, clips of several frames, or both."""
 
@@ -154,7 +159,7 @@ class Segment:
     `content_hash` is the item's; `start` and `end` are seconds; `lines` are the first and last,
     from 1; `width` and `height` are the item's own pixels, upright. `clip` says that a moment's
     vector is of several frames; `dhash` is the 64-bit difference hash of the picture that the
-    vector is of. `metadata` is the item's.
+    vector is of. `metadata` is the item's. `reading` is the version of READING that decoded it.
     """
 
     item: Item
@@ -168,6 +173,12 @@ class Segment:
     clip: bool = False
     dhash: int | None = None
     metadata: Metadata = NO_METADATA
+    reading: int = 1
+
+    @property
+    def is_older(self) -> bool:
+        """Whether an older version decoded it, so that the file may be read otherwise now."""
+        return self.reading < READING[self.item.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,8 +322,9 @@ class VectorStore(Protocol):
 class Event:
     """What happened to one file while indexing.
 
-    `state` is unchanged, indexed, reused, skipped or removed; without a path, planned, compared
-    (with `reason` what came of it) or committed.
+    `state` is unchanged, indexed (with a `reason` if the file is unchanged and read anew), reused,
+    skipped or removed; without a path, planned, compared (with `reason` what came of it), committed
+    or looking, which comes before `files` unchanged files that an older version read.
     `estimate` is a guess at the segments of a file that has to be looked into; planned, which comes
     once before those files, carries their number in `files` and the sum of their estimates.
     """

@@ -57,6 +57,13 @@ class DecodersHere:
             except MediaError as error:
                 yield Skipped(item.location, str(error))
 
+    def look(self, items, stop):
+        for item, since in items:
+            try:
+                yield item, media.look(item, since)
+            except MediaError as error:
+                yield item, Skipped(item.location, str(error))
+
 
 @contextmanager
 def instead(model=None, decoders=DecodersHere, batch=BATCH, commit_seconds=0.0):

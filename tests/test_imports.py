@@ -14,8 +14,8 @@ FLOORS = [
     "backgrounds catalogue failures library lock manifest repair rows segments sidecar",
     "agreement asking bank batches bench changes clocked_keeper copies demo doctor duplicates"
     " estimate explanation fingerprint firstpass hits ingest keeper lookalikes missing pairs"
-    " ranking recall rerank retrieve run sameness sample_library samples scans speeds status"
-    " subject terms timings warm",
+    " ranking recall rerank retrieve review run sameness sample_library samples scans sources"
+    " speeds status subject terms timings warm",
     "__main__ cli duplicates_cli models_cli options report search_cli tables upkeep warm_cli",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

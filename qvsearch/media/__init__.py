@@ -19,7 +19,7 @@ from qvsearch.errors import MediaError
 from qvsearch.types import Decoded, Item, Kind, VideoMode
 
 if TYPE_CHECKING:
-    from qvsearch.types import EmbedInput, Segment
+    from qvsearch.types import EmbedInput, Metadata, Segment
 
 CHANGED = "changed while it was being indexed"
 
@@ -28,6 +28,10 @@ class _Decoder(Protocol):
     def decode(
         self, file: BinaryIO, item: Item, content_hash: str, max_pixels: int, *video: VideoMode
     ) -> list[tuple[Segment, EmbedInput]]: ...
+
+    def reads_otherwise(self, file: BinaryIO, item: Item, since: int) -> bool: ...
+
+    def read_metadata(self, file: BinaryIO, item: Item) -> Metadata: ...
 
 
 def decode(
@@ -39,12 +43,29 @@ def decode(
     read the file before. Raises MediaError, whose text is the reason, for a file that cannot be
     used or that is not the one that `item` and the hash describe, before or after it was read.
     """
-    decoder = cast("_Decoder", import_module(f"qvsearch.media.{item.kind}"))
     # libraries remark on odd metadata; what fails is raised
     with warnings.catch_warnings(action="ignore"), _open_unchanged(item, content_hash) as file:
         video = (video_mode,) if item.kind is Kind.VIDEO else ()
-        segments = decoder.decode(file, item, content_hash, max_pixels, *video)
+        segments = _decoder(item).decode(file, item, content_hash, max_pixels, *video)
     return Decoded(item, tuple(segments))
+
+
+def look(item: Item, since: int) -> Metadata | None:
+    """Return a file's metadata, or None if it gives other segments now than to version `since`.
+
+    What only decoding shows (`page`, `duration`) may be missing. Raises MediaError for a file that
+    cannot be read or has changed.
+    """
+    decoder = _decoder(item)
+    with warnings.catch_warnings(action="ignore"), _open_unchanged(item, "") as file:
+        if decoder.reads_otherwise(file, item, since):
+            return None
+        file.seek(0)
+        return decoder.read_metadata(file, item)
+
+
+def _decoder(item: Item) -> _Decoder:
+    return cast("_Decoder", import_module(f"qvsearch.media.{item.kind}"))
 
 
 class _Bounded(io.BufferedReader):

@@ -56,6 +56,19 @@ def understand(said: dict[str, Any], arrays: list[Array], item: Item, content_ha
     return Segment(item, content_hash, **segment), inputs[0]
 
 
+def tell_metadata(pipe: socket.socket, metadata: Metadata | None) -> None:
+    """Send what a look at a file returned."""
+    send(pipe, {"metadata": None if metadata is None else asdict(metadata)})
+
+
+def understand_metadata(said: dict[str, Any], arrays: list[Array]) -> Metadata | None:
+    """Return what `tell_metadata` sent; raises BadMessage for anything else."""
+    if said.keys() != {"metadata"} or arrays:
+        raise BadMessage("no metadata")
+    found = said["metadata"]
+    return None if found is None else Metadata(**_checked(found, _METADATA))
+
+
 def _checked(said: object, types: dict[str, set[type]]) -> dict[str, Any]:
     if not isinstance(said, dict) or said.keys() != types.keys():
         raise BadMessage("no segment")

@@ -15,7 +15,7 @@ from qvsearch.errors import MediaError
 from qvsearch.media.metadata import image_metadata
 from qvsearch.media.page import is_page
 from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, upright_rgb
-from qvsearch.types import EmbedInput, Item, Segment
+from qvsearch.types import EmbedInput, Item, Metadata, Segment
 
 # Pillow also reads formats that run other programs (EPS) or that nobody takes photos in; whatever
 # a file's suffix says, only these are tried; MPO is opened as the JPEG that it begins with
@@ -65,6 +65,24 @@ def decode(
         metadata=metadata,
     )
     return [(segment, EmbedInput(images=(pixels,)))]
+
+
+def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
+    """Return whether this file gives other segments or pixels now than it gave version `since`.
+
+    Reads headers, not the whole file, where that suffices.
+    """
+    return False
+
+
+def read_metadata(file: BinaryIO, item: Item) -> Metadata:
+    """Return what a picture's header contains, without `page`; raises MediaError."""
+    try:
+        return image_metadata(_open(file))
+    except MediaError:
+        raise
+    except _DAMAGE as error:
+        raise MediaError(_damage_reason(error)) from error
 
 
 def _open(file: BinaryIO) -> Image.Image:

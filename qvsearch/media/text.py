@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from qvsearch.errors import MediaError
-from qvsearch.types import EmbedInput, Item, Segment
+from qvsearch.types import NO_METADATA, EmbedInput, Item, Metadata, Segment
 
 MAX_BYTES = 10 * 2**20  # a passage costs one run of the model, and 10 MiB are 6,500 of them
 PASSAGE_TOKENS = 400  # long enough to say something, short enough to be about one thing
@@ -62,6 +62,19 @@ def decode(
         segment = Segment(item, content_hash, lines=lines, snippet=snippet)
         segments.append((segment, EmbedInput(text=passage)))
     return segments
+
+
+def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
+    """Return whether this file gives other segments or pixels now than it gave version `since`.
+
+    Reads headers, not the whole file, where that suffices.
+    """
+    return False
+
+
+def read_metadata(file: BinaryIO, item: Item) -> Metadata:
+    """Return what a text says of itself, which is nothing."""
+    return NO_METADATA
 
 
 def _to_text(data: bytes) -> str:

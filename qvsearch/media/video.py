@@ -12,11 +12,11 @@ from av.error import FFmpegError
 from PIL import Image
 
 from qvsearch.errors import MediaError
-from qvsearch.media.film import DAMAGE, Film
+from qvsearch.media.film import DAMAGE, Film, open_container
 from qvsearch.media.metadata import video_metadata
 from qvsearch.media.pixels import dhash, smart_resize
 from qvsearch.media.shots import FINE, WHOLE, Look, Shot, cut
-from qvsearch.types import EmbedInput, Frames, Item, Segment, VideoMode
+from qvsearch.types import EmbedInput, Frames, Item, Metadata, Segment, VideoMode
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -92,8 +92,7 @@ def decode(
         _take(film, [*pictures, *clips])
         metadata = video_metadata(film.container, end)
     except DAMAGE as error:
-        reason = error.strerror if isinstance(error, (FFmpegError, OSError)) else str(error)
-        raise MediaError(f"not a video, or a damaged one: {reason}") from error
+        raise MediaError(_damage_reason(error)) from error
     segments = [
         (
             Segment(
@@ -115,6 +114,27 @@ def decode(
     if not segments:
         raise MediaError("no frame of it could be decoded")
     return segments
+
+
+def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
+    """Return whether this file gives other segments or pixels now than it gave version `since`.
+
+    Reads headers, not the whole file, where that suffices.
+    """
+    return False
+
+
+def read_metadata(file: BinaryIO, item: Item) -> Metadata:
+    """Return what a video's header contains, without `duration`; raises MediaError."""
+    try:
+        return video_metadata(open_container(file), None)
+    except DAMAGE as error:
+        raise MediaError(_damage_reason(error)) from error
+
+
+def _damage_reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, (FFmpegError, OSError)) else str(error)
+    return f"not a video, or a damaged one: {reason}"
 
 
 def _pictures(looks: Sequence[Look], end: float, max_pixels: int, mode: VideoMode) -> list[_Moment]:

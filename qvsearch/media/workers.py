@@ -10,12 +10,12 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
@@ -25,7 +25,11 @@ from qvsearch.types import Decoded, Item, Kind, Skipped, VideoMode
 if TYPE_CHECKING:
     import socket
 
+    from qvsearch.types import Metadata
+
 DecodeFunction = Callable[[Item, str, int, VideoMode], Decoded]
+Outcome = TypeVar("Outcome")
+Task = Callable[[ConfinedProcess], Outcome]
 
 # seconds by the wall clock, on a machine whose cores all compute vectors meanwhile: 100 megapixels
 # of PNG took 50 there, and 4 on an idle one
@@ -109,14 +113,34 @@ class Decoders:
         process can be started.
         """
         wanted = _Wanted(max_pixels, video_mode)
-        upcoming = iter(jobs)
-        job = next(upcoming, None)
-        pending: deque[tuple[Item, Future[Decoded | Skipped]]] = deque()
+        tasks = (
+            (item, partial(_decode, item, content_hash, wanted, self._patience(item)))
+            for item, content_hash in jobs
+        )
+        return self._in_order(tasks, lambda ahead, item: _has_room(ahead, item, wanted), stop)
+
+    def look(
+        self, items: Iterable[tuple[Item, int]], stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[Item, Metadata | None | Skipped]]:
+        """Yield each (item, version)'s item with what `media.look` returns; as `decode` does."""
+        tasks = ((item, partial(_look, item, since, self._patience(item))) for item, since in items)
+        return self._in_order(tasks, lambda ahead, _: len(ahead) < LOOK_AHEAD_FILES, stop)
+
+    def _in_order(
+        self,
+        tasks: Iterable[tuple[Item, Task[Outcome]]],
+        has_room: Callable[[Sequence[tuple[Item, Future[Outcome]]], Item], bool],
+        stop: Callable[[], bool],
+    ) -> Iterator[Outcome]:
+        """Yield what comes of each task, worked on ahead as far as `has_room` allows."""
+        upcoming = iter(tasks)
+        task = next(upcoming, None)
+        pending: deque[tuple[Item, Future[Outcome]]] = deque()
         try:
-            while job is not None or pending:
-                while job is not None and _has_room(pending, job[0], wanted):
-                    pending.append((job[0], self._threads.submit(self._run, *job, wanted)))
-                    job = next(upcoming, None)
+            while task is not None or pending:
+                while task is not None and has_room(pending, task[0]):
+                    pending.append((task[0], self._threads.submit(self._run, task[1])))
+                    task = next(upcoming, None)
                 first = pending.popleft()[1]
                 while not futures.wait([first], STOP_SECONDS).done:
                     if stop():  # a decoder that hangs keeps nobody who wants to leave
@@ -126,14 +150,14 @@ class Decoders:
             for _, future in pending:
                 future.cancel()
 
-    def _run(self, item: Item, content_hash: str, wanted: _Wanted) -> Decoded | Skipped:
-        """Have one file decoded; in a thread, of which there are as many as processes."""
+    def _run(self, task: Task[Outcome]) -> Outcome:
+        """Give one task a process; in a thread, of which there are as many as processes."""
         worker = self._idle.get()
         try:
             if worker is None or not worker.is_usable():
                 dead, worker = worker, None
                 worker = self._replace(dead)
-            return _decode(worker, item, content_hash, wanted, self._patience(item))
+            return task(worker)
         finally:
             self._idle.put(worker)
 
@@ -144,7 +168,7 @@ class Decoders:
             if old is not None:
                 self._running.remove(old)
                 old.end()
-            worker = ConfinedProcess(partial(_work, self._decode_function))
+            worker = ConfinedProcess(partial(_work, self._decode_function, media.look))
             self._running.add(worker)
         worker.wait_until_ready()
         return worker
@@ -172,14 +196,14 @@ def _pixels_held(item: Item, future: Future[Decoded | Skipped], wanted: _Wanted)
 
 
 def _decode(
-    worker: ConfinedProcess, item: Item, content_hash: str, wanted: _Wanted, seconds: float
+    item: Item, content_hash: str, wanted: _Wanted, seconds: float, worker: ConfinedProcess
 ) -> Decoded | Skipped:
     """Return what a process makes of a file."""
     from qvsearch.media import answers  # which loads numpy
 
     try:
         segments = worker.ask(
-            (item, content_hash, wanted.max_pixels, wanted.video_mode),
+            ("decode", item, content_hash, wanted.max_pixels, wanted.video_mode),
             seconds,
             lambda said, arrays: answers.understand(said, arrays, item, content_hash),
         )
@@ -188,10 +212,34 @@ def _decode(
     return Decoded(item, tuple(segments))
 
 
-def _work(decode: Callable[..., Decoded], pipe: socket.socket, *job: object) -> None:
-    """Decode one file in a process: `job` is what `decode` takes."""
+def _look(
+    item: Item, since: int, seconds: float, worker: ConfinedProcess
+) -> tuple[Item, Metadata | None | Skipped]:
+    """Return an item with what a process reads in its file's header."""
     from qvsearch.media import answers  # which loads numpy
 
+    try:
+        found = worker.ask(("look", item, since), seconds, answers.understand_metadata)
+    except MediaError as error:
+        return item, Skipped(item.location, str(error))
+    if len(found) != 1:  # a hostile file may have made it answer twice
+        return item, Skipped(item.location, "the decoder crashed")
+    return item, found[0]
+
+
+def _work(
+    decode: Callable[..., Decoded],
+    look: Callable[..., Metadata | None],
+    pipe: socket.socket,
+    what: str,
+    *job: object,
+) -> None:
+    """Decode one file in a process, or look at it: `job` is what that function takes."""
+    from qvsearch.media import answers  # which loads numpy
+
+    if what == "look":
+        answers.tell_metadata(pipe, look(*job))
+        return
     segments = deque(decode(*job).segments)
     while segments:  # one by one: a film is not here and with the parent at once
         answers.tell(pipe, segments.popleft())
