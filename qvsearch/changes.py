@@ -52,10 +52,12 @@ class Found:
 class Changes:
     """The files found, sorted by what they need; `skipped` failed too often as they are.
 
+    `touched` have the size and time of before, but another ctime or inode: their contents decide.
     `older` are unchanged files that an older version read.
     """
 
     unchanged: list[Item] = field(default_factory=list)
+    touched: list[Item] = field(default_factory=list)
     older: list[Item] = field(default_factory=list)
     to_do: list[Item] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -115,33 +117,37 @@ def compare(
     force: bool,
     retry_failed: bool,
 ) -> Changes:
-    """Sort what was found by size and time alone; `known` has a segment of each known location."""
+    """Sort what was found by its status alone; `known` has a segment of each known location."""
     changes = Changes()
     for location, item in found.items.items():
         segment, failure = known.get(location), failures.get(location)
+        looks_same = segment is not None and same_state(segment.item, item)
+        failed = failure is not None and same_state(failure, item) and not retry_failed
         if force:
             changes.to_do.append(item)
-        elif segment is not None and same_state(segment.item, item):
-            # reading it anew failed: its old rows stay
-            failed = failure is not None and same_state(failure, item) and not retry_failed
-            as_older = segment.is_older and not failed
-            (changes.older if as_older else changes.unchanged).append(item)
-        elif (
-            failure is not None
-            and failure.tries >= MAX_TRIES
-            and same_state(failure, item)
-            and not retry_failed
-        ):
+        elif segment is not None and looks_same and same_identity(segment.item, item):
+            # where reading it anew failed, its old rows stay
+            (changes.older if segment.is_older and not failed else changes.unchanged).append(item)
+        elif failure is not None and failed and failure.tries >= MAX_TRIES:
             reason = f"failed before: {failure.reason}; --retry-failed tries again"
             changes.skipped.append(Skipped(location, reason))
+        elif looks_same:
+            changes.touched.append(item)
         else:
             changes.to_do.append(item)
     return changes
 
 
 def same_state(before: Item | Failure, now: Item) -> bool:
-    """Tell whether a file looks untouched."""
+    """Tell whether a file has the size and the time of before."""
     return (before.size, before.mtime_ns) == (now.size, now.mtime_ns)
+
+
+def same_identity(before: Item, now: Item) -> bool:
+    """Tell whether ctime and inode are those of before, each as far as it is known of both."""
+    ctimes = {before.ctime_ns, now.ctime_ns} - {None}
+    inodes = {before.inode, now.inode} - {None}
+    return len(ctimes) < 2 and len(inodes) < 2
 
 
 def estimated_segments(item: Item, video_mode: VideoMode) -> int:

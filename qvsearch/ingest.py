@@ -44,7 +44,8 @@ class Plan:
     """What a run would do, in files but for `by_kind`, a guess at the vectors to be computed.
 
     `older` are unchanged files that it looks at once, since an older version read them; at most
-    their `older_segments` are computed again, which `by_kind` leaves out.
+    their `older_segments` are computed again, which `by_kind` leaves out. `touched` are files whose
+    status changed, and whose contents it compares.
     """
 
     to_index: dict[Kind, int]
@@ -57,6 +58,7 @@ class Plan:
     kept: tuple[Kept, ...]
     older: int = 0
     older_segments: int = 0
+    touched: int = 0
 
     @property
     def segments(self) -> int:
@@ -110,7 +112,7 @@ def index(
         changes = run.begin(found)
         try:
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
-                items = review(run, changes, decoders, report)
+                items = review(run, changes, threads, decoders, report)
                 while items and not run.stopped():
                     jobs = run.jobs(hashed(items, threads))
                     decoded = decoders.decode(
@@ -166,6 +168,7 @@ def plan(
         kept=tuple(lost.kept),
         older=len(changes.older),
         older_segments=sum(len(places[item.location]) for item in changes.older),
+        touched=len(changes.touched),
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether a folder lies where other machines reach it too, as far as Linux says."""
+"""What kind of file system a folder is on, as far as Linux says, and what that promises."""
 
 from __future__ import annotations
 
@@ -20,12 +20,46 @@ _PROGRAMS = (  # of FUSE
     " http https ftp sftp"  # some give an address instead of their name, as davfs2 does
 )
 SHARED = frozenset([*_KERNEL.split(), *(f"fuse.{name}" for name in _PROGRAMS.split())])
+# local ones that number a file once and for all; FAT and most FUSE programs do so at each mount
+_LASTING = (
+    "ext2 ext3 ext4 xfs btrfs f2fs zfs bcachefs jfs reiserfs nilfs2 ntfs3 apfs hfsplus overlay"
+    " tmpfs"
+)
 _ESCAPED = re.compile(rb"\\([0-7]{3})")  # what would end a name in the list
 _NAME = re.compile(rb"[^#:]*")  # of a program, in `mfs#master:9421` and `https://...`
 
 
+class Identities:
+    """What tells a file from another one of its name, size and time: its ctime and its inode.
+
+    Only where they can be relied on: a file that does not change keeps them over mounts. The types
+    of file systems are read once each.
+    """
+
+    def __init__(self) -> None:
+        self._types: dict[int, str | None] = {}
+
+    def of(self, location: bytes, status: os.stat_result) -> tuple[int | None, int | None]:
+        """Return a file's time of status change in nanoseconds and its inode, or None for each."""
+        device = status.st_dev
+        if device not in self._types:
+            self._types[device] = _file_system(Path(os.fsdecode(location)).parent)
+        kind = self._types[device]
+        if kind in _LASTING.split():
+            return status.st_ctime_ns, status.st_ino
+        # a server has the time, but may number anew; elsewhere than on Unix it is the creation's
+        has_time = kind in _KERNEL.split() or (kind is None and os.name == "posix")
+        return (status.st_ctime_ns if has_time else None), None
+
+
 def shared_type(folder: Path) -> str | None:
     """Return the type of a file system that is shared over a network; None of any other."""
+    found = _file_system(folder)
+    return found if found in SHARED else None
+
+
+def _file_system(folder: Path) -> str | None:
+    """Return the type of the file system that a folder is on; None where the system has no list."""
     try:
         lines = MOUNTS.read_bytes().splitlines()
     except OSError:  # of another system
@@ -37,7 +71,7 @@ def shared_type(folder: Path) -> str | None:
         point = Path(os.fsdecode(_ESCAPED.sub(_unescaped, mount.split()[4])))
         if place.is_relative_to(point) and len(point.parts) >= depth:  # a later one hides others
             found, depth = _type(source), len(point.parts)
-    return found if found in SHARED else None
+    return found
 
 
 def warning(folder: Path) -> str | None:

@@ -103,8 +103,10 @@ class Progress:
             self._speed.done(event.estimate, time.monotonic())
         if self._bar is None or self._task is None:
             return
-        if event.state == "looking":
-            files = output.counted(event.files, "file")
+        files = output.counted(event.files, "file")
+        if event.state == "checking":
+            self._bar.update(self._task, description=f"checking {files} whose status changed")
+        elif event.state == "looking":
             self._bar.update(self._task, description=f"looking at {files} of an older version")
         elif planned:
             self._bar.update(self._task, total=event.estimate, description="indexing")
@@ -148,6 +150,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
         "indexed": summary.indexed,
         "embedded": summary.embedded,
         "read_anew": summary.read_anew,
+        "checked": summary.checked,
         "reused": summary.reused,
         "unchanged": summary.unchanged,
         "skipped": summary.skipped,
@@ -171,6 +174,7 @@ def plan_record(plan: Plan, measured: bool, seconds: float | None) -> dict[str, 
         "gone": plan.gone,
         "older": plan.older,
         "older_segments": plan.older_segments,
+        "touched": plan.touched,
         "segments": plan.segments,
         **({} if seconds is None else {"seconds": round(seconds), "measured": measured}),
         **_not_there_record(plan),
@@ -217,6 +221,8 @@ def _print_counts(summary: Summary) -> None:
         f"embedded {summary.embedded:,}, reused {summary.reused:,}, removed {summary.removed:,};"
         f" {output.counted(summary.segments, 'segment')} in {output.clock(round(summary.seconds))}"
     )
+    if summary.checked:
+        output.line(f"checked {output.counted(summary.checked, 'file')} whose status changed")
     if summary.read_anew:
         files = output.counted(summary.read_anew, "unchanged file")
         output.line(f"read anew {files}: qvsearch reads such files better now")
@@ -235,6 +241,8 @@ def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json
         f"would reuse {plan.reused:,}, leave {plan.unchanged:,} unchanged,"
         f" skip {len(plan.skipped):,}, remove {plan.gone:,}"
     )
+    if plan.touched:
+        output.line(f"would check {output.counted(plan.touched, 'file')} whose status changed")
     if plan.older:
         output.line(f"would look at {output.older_text(plan.older, plan.older_segments)}")
     if seconds is not None:

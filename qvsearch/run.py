@@ -60,7 +60,8 @@ class Summary:
     found = indexed + unchanged + skipped, and indexed = embedded + reused. `left` are the files
     that an interrupted run did not come to. Nothing was removed of `unreachable`, given paths that
     are not there, and of `kept`. `read_anew` are unchanged files that are among the indexed because
-    an older version had read them otherwise.
+    an older version had read them otherwise; `checked` are files whose status had changed, so that
+    their contents were compared.
     """
 
     found: int
@@ -78,6 +79,7 @@ class Summary:
     unreachable: tuple[bytes, ...]
     kept: tuple[Kept, ...]
     read_anew: int = 0
+    checked: int = 0
 
 
 @dataclass(slots=True)
@@ -117,6 +119,7 @@ class Run:
         self._uncommitted = 0  # files
         self._refused = False  # by the disk, at a commit
         self._left = 0
+        self._checked = 0
         self._counts: Counter[str] = Counter()
         self._segments = 0
         self._skipped: list[Skipped] = []
@@ -137,28 +140,38 @@ class Run:
             if not self._known[item.location].is_older:
                 self._failures.pop(item.location, None)
             self._count("unchanged", item)
-        self._left = len(changes.to_do) + len(changes.older)
+        self._checked = len(changes.touched)
+        self._left = len(changes.to_do) + len(changes.touched) + len(changes.older)
         if self._left and not options.force:
             for rows in self._rows_of_place.values():
                 self._sources.add(rows)
         return changes
 
-    def reading(self, item: Item) -> int:
-        """Return the version that read a known file."""
-        return self._known[item.location].reading
+    def before(self, item: Item) -> Segment:
+        """Return a segment of a known file as it was before this run."""
+        return self._known[item.location]
+
+    def keep(self, item: Item) -> None:
+        """Count a known file as unchanged and leave its rows alone."""
+        self._left -= 1
+        self._count("unchanged", item)
 
     def read_anew(self, item: Item) -> None:
         """Have a known file, which is unchanged, decoded and embedded again."""
         self._anew.add(item.location)
         self._sources.outdate(content_of(self._known[item.location]))
 
-    def refresh(self, item: Item, metadata: Metadata) -> None:
-        """Write the rows of an unchanged file again: with the same vectors and this metadata."""
+    def refresh(self, item: Item, metadata: Metadata | None = None) -> None:
+        """Write the rows of an unchanged file again, with the same vectors.
+
+        `item` has its status now; `metadata`, if given, is what the present version reads.
+        """
         rows = self._rows_of_place[item.location]
-        segments = [_refreshed(self._library.segments[row], item, metadata) for row in rows]
+        segments = [replace(self._library.segments[row], item=item) for row in rows]
+        if metadata is not None:
+            segments = [_refreshed(segment, metadata) for segment in segments]
         if self._replace_rows(item, segments, self._library.vectors(rows)):
-            self._left -= 1
-            self._count("unchanged", item)
+            self.keep(item)
             self._commit_if_due()
 
     def plan(self, items: Sequence[Item]) -> None:
@@ -255,6 +268,7 @@ class Run:
             unreachable=unreachable(targets, self._options.prune),
             kept=tuple(self._kept),
             read_anew=counts[READ_ANEW],
+            checked=self._checked,
         )
 
     def _commit_if_due(self) -> None:
@@ -334,8 +348,8 @@ def _as_read_now(found: Embedded) -> Embedded:
     return replace(found, segments=tuple(now))
 
 
-def _refreshed(segment: Segment, item: Item, said: Metadata) -> Segment:
+def _refreshed(segment: Segment, said: Metadata) -> Segment:
     """Return a segment with new metadata; what only decoding shows is kept."""
     before = segment.metadata
     said = replace(said, page=before.page, duration=said.duration or before.duration)
-    return replace(segment, item=item, metadata=said, reading=READING[item.kind])
+    return replace(segment, metadata=said, reading=READING[segment.item.kind])

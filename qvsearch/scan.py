@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
+from qvsearch.mounts import Identities
 from qvsearch.types import Item, Kind, Skipped, kind_of
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
         elif kind_of(path) is None:
             yield Skipped(path, "not a kind of file that qvsearch takes, going by its suffix")
         else:
-            yield from _found(root, relative, os.path.basename(path), status, selects)
+            yield from _found(root, relative, os.path.basename(path), status, selects, Identities())
 
 
 def ignored(root: bytes) -> Callable[[bytes], bool]:
@@ -176,6 +177,7 @@ class _Walk:
         self._exclude = _spec("--exclude", options.exclude)
         self._real_root = os.path.realpath(root)
         self._entered = {(status.st_dev, status.st_ino)}
+        self._identities = Identities()
 
     def below(self, folder: bytes, rules: _Rules | None) -> Iterator[Item | Skipped]:
         """Yield what is in the folder and below it; `rules` are those of the folders above."""
@@ -236,7 +238,7 @@ class _Walk:
         if entry.is_symlink() and not self._follow:
             return iter(())
         status = entry.stat(follow_symlinks=self._follow)
-        return _found(self._root, path, entry.name, status, self._selects)
+        return _found(self._root, path, entry.name, status, self._selects, self._identities)
 
 
 def _found(
@@ -245,6 +247,7 @@ def _found(
     name: bytes,
     status: os.stat_result,
     selects: Callable[[bytes, Kind], bool],
+    identities: Identities,
 ) -> Iterator[Item | Skipped]:
     """Yield the item of a file of a known suffix, if it is selected and a file at all."""
     kind = kind_of(name)
@@ -252,7 +255,8 @@ def _found(
         return
     item = Item(root, relative, kind, status.st_size, status.st_mtime_ns)
     if stat.S_ISREG(status.st_mode):
-        yield item
+        ctime_ns, inode = identities.of(item.location, status)
+        yield replace(item, ctime_ns=ctime_ns, inode=inode)
     else:
         what = _SPECIAL.get(stat.S_IFMT(status.st_mode), "something special")
         yield Skipped(item.location, f"{what}, not a file")

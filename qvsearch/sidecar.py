@@ -18,6 +18,7 @@ from qvsearch.fields import number_field, path_field, read_path, text_field
 from qvsearch.types import NO_METADATA, Item, Kind, Metadata, Segment
 
 _KINDS = {kind.value: kind for kind in Kind}
+_STATUS = ("ctime_ns", "inode")
 _EXTRAS = ("start", "end", "lines", "snippet", "width", "height")
 _REAL: set[type] = {float, int}
 _NUMBER: set[type] = {float, int, type(None)}
@@ -87,11 +88,7 @@ def salvage_row(
 def _encode_row(
     segment: Segment, background: Background, code: bytes, root_numbers: Mapping[bytes, int]
 ) -> bytes:
-    item = segment.item
-    record: dict[str, Any] = {"root": root_numbers[item.root], **path_field(item.path)}
-    record["kind"] = item.kind.value
-    record["size"] = item.size
-    record["mtime_ns"] = number_field(item.mtime_ns)
+    record = {"root": root_numbers[segment.item.root], **_encode_item(segment.item)}
     record["content_hash"] = segment.content_hash
     for name in _EXTRAS:
         value = getattr(segment, name)
@@ -114,6 +111,16 @@ def _encode_row(
     return b"%b%b%d}\n" % (body, _CHECK, zlib.crc32(body, zlib.crc32(code)))
 
 
+def _encode_item(item: Item) -> dict[str, Any]:
+    numbers = {name: getattr(item, name) for name in ("mtime_ns", *_STATUS)}
+    return {
+        **path_field(item.path),
+        "kind": item.kind.value,
+        "size": item.size,
+        **{name: number_field(each) for name, each in numbers.items() if each is not None},
+    }
+
+
 def _decode_row(
     record: dict[str, Any], roots: Sequence[bytes | None], before: Item | None
 ) -> Segment:
@@ -124,10 +131,15 @@ def _decode_row(
     try:
         root = roots[record["root"]]
         path = record["path"].encode() if "path" in record else read_path(record)
-        item = Item(
-            root or b"", path, _KINDS[record["kind"]], record["size"], int(record["mtime_ns"])
-        )
         get = record.get
+        item = Item(
+            root or b"",
+            path,
+            _KINDS[record["kind"]],
+            record["size"],
+            int(record["mtime_ns"]),
+            *(None if (number := get(name)) is None else int(number) for name in _STATUS),
+        )
         lines = get("lines")
         segment = Segment(
             before if before is not None and path == before.path and item == before else item,

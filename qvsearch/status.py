@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.changes import same_identity
 from qvsearch.filters import orientation_of
+from qvsearch.mounts import Identities
 from qvsearch.output import clock, path_fields, present, safe_text
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Stored
@@ -38,6 +40,8 @@ class Status:
 
     A root that cannot be reached makes none of its files `gone`. `older` are the files that an
     older version read; at most their `older_segments` are embedded again by the next `index`.
+    `touched` are files of the same size and time whose status changed, so that it compares their
+    contents.
     """
 
     folder: Path
@@ -53,6 +57,7 @@ class Status:
     warm: tuple[Running, ...] = ()
     older: int = 0
     older_segments: int = 0
+    touched: int = 0
 
 
 def library_status(library: Library) -> Status:
@@ -68,7 +73,8 @@ def library_status(library: Library) -> Status:
         segments[segment.item.kind] += 1
     counts = Counter(item.kind for item in items.values())
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
-    changed, gone = [], []
+    changed, gone, touched = [], [], 0
+    identities = Identities()
     for location, item in items.items():
         if item.root in unreachable:
             continue
@@ -79,6 +85,9 @@ def library_status(library: Library) -> Status:
             continue
         if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
             changed.append(location)
+            continue
+        ctime_ns, inode = identities.of(location, status)
+        touched += not same_identity(item, replace(item, ctime_ns=ctime_ns, inode=inode))
     return Status(
         folder=library.folder,
         fingerprint=library.fingerprint,
@@ -95,6 +104,7 @@ def library_status(library: Library) -> Status:
         warm=tuple(running()),
         older=len(+older),
         older_segments=older.total(),
+        touched=touched,
     )
 
 
@@ -119,6 +129,7 @@ def status_record(status: Status) -> dict[str, object]:
             {**path_fields("path", each.path), "reason": each.reason, "tries": each.tries}
             for each in status.failures
         ],
+        "touched": status.touched,
         "older": status.older,
         "older_segments": status.older_segments,
         "warm": [warm_record(each) for each in status.warm],

@@ -161,6 +161,9 @@ def print_status(status: Status) -> None:
         ("gone", counted(len(status.gone), "file")),
         ("failed", counted(len(status.failures), "file")),
     ]
+    if status.touched:
+        files = counted(status.touched, "file")
+        facts.append(("touched", f"the next index checks {files} whose status changed"))
     if status.older:
         said = f"the next index looks at {older_text(status.older, status.older_segments)}"
         facts.append(("older", said))

@@ -118,6 +118,7 @@ class Item:
     """A file found under a root.
 
     Paths are bytes; `path` is relative to `root`, and empty where the root is the file itself.
+    `ctime_ns` and `inode` are None where they cannot be relied on (see `Identities`).
     """
 
     root: bytes
@@ -125,6 +126,8 @@ class Item:
     kind: Kind
     size: int
     mtime_ns: int
+    ctime_ns: int | None = None
+    inode: int | None = None
 
     @property
     def location(self) -> bytes:
@@ -323,8 +326,9 @@ class Event:
     """What happened to one file while indexing.
 
     `state` is unchanged, indexed (with a `reason` if the file is unchanged and read anew), reused,
-    skipped or removed; without a path, planned, compared (with `reason` what came of it), committed
-    or looking, which comes before `files` unchanged files that an older version read.
+    skipped or removed; without a path, planned, compared (with `reason` what came of it) or
+    committed; checking comes before `files` whose status changed, and looking before unchanged ones
+    that an older version read.
     `estimate` is a guess at the segments of a file that has to be looked into; planned, which comes
     once before those files, carries their number in `files` and the sum of their estimates.
     """

@@ -575,6 +575,8 @@ ROW = {
         {"kind": "smell"},
         {"kind": []},
         {"size": "5"},
+        {"ctime_ns": "x"},
+        {"inode": [1]},
         {"reading": "2"},
         {"reading": 0},
         {"reading": True},

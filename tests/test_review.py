@@ -1,4 +1,4 @@
-"""Unchanged files that an older version read are looked at once, and read anew where that helps."""
+"""Known files that look unchanged: their status changed, or an older version read them."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from cheap_model import DecodersHere
 from PIL import Image
 from test_ingest import FINGERPRINT, Bench, note, notes
 
-from qvsearch import ingest
+from qvsearch import ingest, mounts
 from qvsearch.cli import main
 from qvsearch.library import Library
 from qvsearch.media import text
@@ -18,10 +18,12 @@ from qvsearch.run import READ_ANEW
 from qvsearch.types import NO_METADATA, READING, Kind, Metadata
 
 ANEW = b"anew"
+TIME = 1_262_401_445_000_000_000
 
 
 @pytest.fixture
-def bench(tmp_path):
+def bench(tmp_path, monkeypatch):
+    mounted(tmp_path, monkeypatch, "ext4")
     Library.create(tmp_path / "library", FINGERPRINT)
     (tmp_path / "media").mkdir()
     return Bench(tmp_path / "library", tmp_path / "media")
@@ -34,12 +36,19 @@ def decoders_here(monkeypatch):
     monkeypatch.setattr(text, "reads_otherwise", lambda file, item, since: ANEW in file.read())
 
 
+def mounted(tmp_path, monkeypatch, kind):
+    """Let all files lie on a file system of this type."""
+    (tmp_path / "mounts").write_text(f"22 1 8:1 / / rw - {kind} /dev/sda1 rw\n")
+    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mounts")
+
+
 def photo(path, taken="2020:01:02 03:04:05"):
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     exif[0x0132] = taken
     exif[0x010F] = "Maker"
-    Image.effect_noise((64, 48), 50).convert("RGB").save(path, exif=exif)
+    Image.linear_gradient("L").convert("RGB").save(path, exif=exif)
+    os.utime(path, ns=(TIME, TIME))
     return path
 
 
@@ -47,12 +56,27 @@ def make_older(bench, **changes):
     """Write all rows again as a version would have that knew no readings, with these changes."""
     library = bench.open()
     rows = list(library.segments)
-    segments = [replace(library.segments[row], reading=1, **changes) for row in rows]
+    segments = [
+        replace(each, reading=1, item=replace(each.item, ctime_ns=None, inode=None), **changes)
+        for each in library.segments.values()
+    ]
     vectors = library.vectors(rows)
     with library.lock():
         library.add(segments, vectors)
         library.remove(rows)
         library.commit()
+
+
+def overwrite(path, data):
+    """Give a file other bytes, but not another size or time."""
+    path.write_bytes(data.ljust(path.stat().st_size))
+    os.utime(path, ns=(TIME, TIME))
+
+
+def restore(folder):
+    """Replace all files by copies with their times, as from a backup."""
+    shutil.move(folder, folder.with_name("backup"))
+    shutil.copytree(folder.with_name("backup"), folder)
 
 
 def segments(bench):
@@ -137,9 +161,7 @@ def test_a_copy_of_what_an_older_version_read_is_looked_at_later(bench, decoders
 def test_what_cannot_be_read_anew_is_said_once_and_keeps_its_rows(bench, decoders_here):
     path = photo(bench.root / "a.jpg")
     bench.index()
-    status = path.stat()
-    path.write_bytes(b"no picture".ljust(status.st_size))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    overwrite(path, b"no picture")
     make_older(bench)
     before = bench.rows()
     assert bench.index().skipped == 1
@@ -195,3 +217,123 @@ def test_what_is_to_be_looked_at_is_said_beforehand(bench, decoders_here, capfd)
     assert main(["status", "--json", *arguments]) == 0
     record = json.loads(capfd.readouterr().out)
     assert (record["older"], record["older_segments"]) == (4, rows)
+
+
+# ------------------------------------------------------------------ the status of a file changed
+
+
+def checked(bench):
+    return [each.files for each in bench.events if each.state == "checking"]
+
+
+def test_a_date_edited_in_place_is_seen_though_size_and_time_stay(bench):
+    path = photo(bench.root / "a.jpg")
+    size = path.stat().st_size
+    bench.index()
+    photo(path, "2010:05:06 07:08:09")
+    assert path.stat().st_size == size
+    summary = bench.index()
+    assert (summary.embedded, summary.unchanged, summary.checked) == (1, 0, 1)
+    assert segments(bench)["a.jpg"].metadata.taken == "2010-05-06T07:08:09"
+    assert len(bench.open()) == 1
+    assert bench.index().unchanged == 1
+
+
+def test_two_files_of_one_size_and_time_that_exchange_names(bench, decoders_here):
+    one, two = notes(bench.root, 2)
+    for path in (one, two):
+        os.utime(path, ns=(TIME, TIME))
+    bench.index()
+    before = bench.rows()
+    one.rename(bench.root / "aside")
+    two.rename(one)
+    (bench.root / "aside").rename(two)
+    summary = bench.index()
+    assert (summary.reused, summary.checked, bench.embedder.embedded) == (2, 2, [])
+    after = bench.rows()
+    assert after[os.fsencode(one)] == before[os.fsencode(two)]
+    assert after[os.fsencode(two)] == before[os.fsencode(one)]
+
+
+def test_a_restored_backup_is_compared_once(bench, decoders_here, capfd):
+    notes(bench.root, 3)
+    bench.index()
+    before = bench.rows()
+    restore(bench.root)
+    assert bench.plan().touched == 3
+    assert main(["status", "--json", "-l", str(bench.library_folder)]) == 0
+    assert json.loads(capfd.readouterr().out)["touched"] == 3
+    summary = bench.index()
+    assert (summary.unchanged, summary.checked, checked(bench)) == (3, 3, [3])
+    assert bench.embedder.embedded == []
+    assert bench.rows() == before
+    generation = bench.open().generation
+    summary = bench.index()
+    assert (summary.unchanged, summary.checked, checked(bench)) == (3, 0, [])
+    assert bench.open().generation == generation
+    assert bench.plan().touched == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_ctime", "has_inode"),
+    [
+        ("xfs", True, True),
+        ("nfs4", True, False),
+        ("vfat", False, False),
+        ("exfat", False, False),
+        ("fuse.sshfs", False, False),
+    ],
+)
+def test_only_what_a_file_system_keeps_is_compared(
+    bench, decoders_here, tmp_path, monkeypatch, kind, has_ctime, has_inode
+):
+    mounted(tmp_path, monkeypatch, kind)
+    path = note(bench.root / "a.txt", "words")
+    bench.index()
+    (item,) = [each.item for each in segments(bench).values()]
+    status = path.stat()
+    assert item.ctime_ns == (status.st_ctime_ns if has_ctime else None)
+    assert item.inode == (status.st_ino if has_inode else None)
+    restore(bench.root)
+    bench.index()
+    assert checked(bench) == ([1] if has_ctime else [])
+
+
+def test_a_status_that_is_not_known_is_no_reason_to_compare(bench, decoders_here):
+    note(bench.root / "a.txt", "words")
+    bench.index()
+    make_older(bench)
+    restore(bench.root)
+    assert bench.index().unchanged == 1
+    assert checked(bench) == []
+    restored = segments(bench)["a.txt"].item
+    assert restored.inode == (bench.root / "a.txt").stat().st_ino
+    assert bench.index().checked == 0
+
+
+def test_a_file_may_be_compared_and_looked_at(bench, decoders_here):
+    for name in ("as before", "read anew"):
+        note(bench.root / f"{name}.txt", name)
+    bench.index()
+    library = bench.open()
+    rows = list(library.segments)
+    old = [replace(each, reading=1) for each in library.segments.values()]
+    with library.lock():
+        library.add(old, library.vectors(rows))
+        library.remove(rows)
+        library.commit()
+    restore(bench.root)
+    summary = bench.index()
+    assert (summary.checked, summary.read_anew, summary.unchanged) == (2, 1, 1)
+    assert len(bench.open()) == 2
+    assert bench.index().unchanged == 2
+    assert states(bench) == ["unchanged", "unchanged", "planned"]
+
+
+def test_what_was_overwritten_with_nonsense_is_tried_twice(bench, decoders_here):
+    path = photo(bench.root / "a.jpg")
+    bench.index()
+    overwrite(path, b"no picture")
+    for start in ("not an image", "not an image", "failed before: not an image"):
+        (failure,) = bench.index().failures
+        assert failure.reason.startswith(start)
