@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.aliases import aliases
 from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
@@ -76,13 +77,18 @@ def known_failures(library: Library) -> dict[bytes, Failure]:
 def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
     """Match absolute paths to the innermost root they lie in; a path in none becomes a root.
 
-    Raises QvsearchError for a path that does not exist, unless the library knows it.
+    A path that leads into a root over a link or a bind mount is taken as the path there, so that no
+    file has two. Raises QvsearchError for a path that does not exist, unless the library knows it.
     """
     known = list(roots)
-    targets = []
+    targets: list[Target] = []
     for path in sorted({os.path.abspath(path) for path in paths}, key=len):
         exists = _exists(path)
         holders = [root for root in known if is_below(path, root)]
+        if exists and not holders:
+            names = aliases(path, known)
+            path = next((name for name in names if _is_in(name, known)), path)
+            holders = [root for root in known if is_below(path, root)]
         if not (exists or holders or any(is_below(root, path) for root in known)):
             raise QvsearchError(
                 f"{os.fsdecode(path)} does not exist, and the library knows no such path"
@@ -90,8 +96,13 @@ def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
         root = max(holders, key=len, default=path)
         if not holders:
             known.append(root)
-        targets.append(Target(path, root, exists))
+        if path not in {target.path for target in targets}:
+            targets.append(Target(path, root, exists))
     return targets
+
+
+def _is_in(path: bytes, roots: Iterable[bytes]) -> bool:
+    return any(is_below(path, root) for root in roots)
 
 
 def find(targets: Iterable[Target], options: ScanOptions, stop: Callable[[], bool]) -> Found:

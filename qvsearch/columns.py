@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from qvsearch.aliases import aliases
 from qvsearch.errors import QvsearchError
-from qvsearch.filters import aliases, point, squared_chord
+from qvsearch.filters import point, squared_chord
 from qvsearch.globs import glob_regex, path_text
 from qvsearch.times import LATEST, WIDEST_ZONE, from_wall_time
 from qvsearch.types import Kind, Orientation
@@ -173,8 +174,10 @@ class Columns:
         return squares
 
     def _below(self, under: Sequence[bytes]) -> Mask:
-        """Return which rows `is_below` says of any of the folders, or of where they lead."""
-        folders = tuple(each.rstrip(b"/") + b"/" for path in under for each in aliases(path))
+        """Return which rows `is_below` says of any of the folders, under any of their names."""
+        roots = {root for source in self._sources for root in source.roots if root is not None}
+        names = (each for path in under for each in aliases(path, roots))
+        folders = tuple(each.rstrip(b"/") + b"/" for each in names)
 
         def test(root: bytes, path: bytes) -> bool:
             folder = root if root.endswith(b"/") else root + b"/"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.aliases import aliases
 from qvsearch.combine import evidence_of
 from qvsearch.facts import item_number
 from qvsearch.sameness import COPY_SHARE, PROPORTION, chance_share, traits
@@ -57,11 +58,11 @@ def _copies(library: Library, judged: Judged) -> NDArray[np.int64]:
 
 def _own(library: Library, source: Segment) -> NDArray[np.int64]:
     """Return the rows of the file of this name, whatever it holds now."""
-    path = source.item.location
+    names = aliases(source.item.location, library.roots)
     numbers = [
         item_number(root, os.path.relpath(name, root) if name != root else b"")
         for root in library.roots
-        for name in {path, os.path.realpath(path)}
+        for name in names
         if name == root or name.startswith(os.path.join(root, b""))
     ]
     return np.flatnonzero(np.isin(library.columns.items, numbers))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.aliases import file_identity
 from qvsearch.pairs import Candidates, few
 from qvsearch.sameness import Reason, clock, needed, reasons, traits
 from qvsearch.types import Kind
@@ -38,20 +39,22 @@ EPOCH = 62_135_596_800  # seconds from the year 1, where the cameras' clocks beg
 class Member:
     """A file of a group: one of its segments, and whether the file is gone from the disk.
 
-    `reason` is None for the best original, which the others repeat.
+    `reason` is None for the best original, which the others repeat. `also` are other paths of the
+    very same file: deleting it under one of them may delete it under all.
     """
 
     segment: Segment
     reason: Reason | None
     gone: bool
+    also: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Files that repeat the first of them, the best original; `reason` is the weakest of theirs.
 
-    `reclaimable` is the bytes that the others take, without what is gone or is a link to a file
-    that counts already.
+    `reclaimable` is the bytes that the others take, without what is gone. No file is in it twice,
+    nor is one that has changed since it was indexed.
     """
 
     kind: Kind
@@ -142,7 +145,7 @@ def duplicate_groups(library: Library, kinds: Collection[Kind] | None = None) ->
         for places in groups.values()
         if len(places) > 1
     ]
-    return sorted(found, key=lambda group: -group.reclaimable)
+    return sorted(filter(None, found), key=lambda group: -group.reclaimable)
 
 
 def _worth(segment: Segment) -> tuple[float, ...]:
@@ -223,29 +226,40 @@ def repetition(
     return reasons(of, i[:1], j[:1])[0]
 
 
-def _group(segments: Sequence[Segment]) -> Group:
-    """Look at the files of a group, given best first, and tell the best that is there."""
-    links: set[tuple[int, int]] = set()
-    present: list[Segment] = []
+def _group(segments: Sequence[Segment]) -> Group | None:
+    """Look at the files of a group, given best first, and tell the best that is there.
+
+    None where the very same file is there under several paths, and no other.
+    """
+    present: dict[object, Segment] = {}
+    also: dict[object, list[bytes]] = {}
     gone: list[Segment] = []
-    reclaimable = 0
     for segment in segments:
+        location = segment.item.location
         try:
-            status = Path(os.fsdecode(segment.item.location)).stat()
+            status = Path(os.fsdecode(location)).stat()
         except OSError:
             gone.append(segment)
             continue
-        link = (status.st_dev, status.st_ino)
-        if present and link not in links:
-            reclaimable += segment.item.size
-        links.add(link)
-        present.append(segment)
-    ordered = [*present, *gone]
+        if (status.st_size, status.st_mtime_ns) != (segment.item.size, segment.item.mtime_ns):
+            continue  # it may be a copy of nothing now
+        identity = file_identity(location) or os.path.realpath(location)
+        if identity in present:
+            also[identity].append(location)
+        else:
+            present[identity], also[identity] = segment, []
+    ordered = [*present.values(), *gone]
+    if len(ordered) < 2:
+        return None
     others = np.arange(1, len(ordered))
     why = reasons(traits(ordered), np.zeros_like(others), others)
+    names = [*map(tuple, also.values()), *(() for _ in gone)]
     items = tuple(
-        Member(segment, reason, place >= len(present))
-        for place, (segment, reason) in enumerate(zip(ordered, [None, *why], strict=True))
+        Member(segment, reason, place >= len(present), other_names)
+        for place, (segment, reason, other_names) in enumerate(
+            zip(ordered, [None, *why], names, strict=True)
+        )
     )
+    reclaimable = sum(segment.item.size for segment in [*present.values()][1:])
     weakest = max(why, key=list(Reason).index)
     return Group(segments[0].item.kind, weakest, reclaimable, items)

@@ -130,6 +130,7 @@ def _member_record(member: "Member") -> dict[str, object]:
         "best": True if member.reason is None else None,
         "reason": member.reason,
         "gone": member.gone or None,
+        "also": [output.path_fields("path", each) for each in member.also] or None,
         "width": segment.width,
         "height": segment.height,
         "bytes": segment.item.size,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.aliases import aliases
 from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.filters import hidden_by
 from qvsearch.fingerprint import own_embedder
@@ -137,7 +138,8 @@ def explained(
 
 def _rows_of(library: Library, path: bytes) -> list[int]:
     places = library.by_location()
-    return list(places.get(path) or places.get(os.path.realpath(path), []))
+    found = (places[name] for name in aliases(path, library.roots) if name in places)
+    return list(next(found, []))
 
 
 def _why_absent(library: Library, path: bytes) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from qvsearch.aliases import aliases
 from qvsearch.errors import QvsearchError
 from qvsearch.globs import glob_regex, path_text
 from qvsearch.scan import is_below
@@ -77,11 +78,6 @@ def squared_chord(km: float) -> float:
     """
     half = math.sin(min(km / EARTH_KM, math.pi) / 2)
     return 4 * half * half
-
-
-def aliases(folder: bytes) -> tuple[bytes, ...]:
-    """Return an absolute path, and where it leads: what was indexed may be asked for by a link."""
-    return tuple(dict.fromkeys((folder, os.path.realpath(folder))))
 
 
 def parse_filters(
@@ -229,8 +225,8 @@ def _kind_objects(segment: Segment, filters: Filters) -> str | None:
 
 
 def _under_objects(segment: Segment, filters: Filters) -> str | None:
-    location = segment.item.location
-    folders = [each for folder in filters.under for each in aliases(folder)]
+    location, root = segment.item.location, segment.item.root
+    folders = [each for folder in filters.under for each in aliases(folder, [root])]
     if not folders or any(is_below(location, folder) for folder in folders):
         return None
     asked = " ".join(os.fsdecode(folder) for folder in filters.under)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qvsearch.agreement import INPUTS, agreement_of, embed_first, first_inputs
+from qvsearch.aliases import aliases
 from qvsearch.bank import bank_vectors
 from qvsearch.batches import embed_files
 from qvsearch.changes import (
@@ -175,24 +176,31 @@ def plan(
 def forget(library: Library, paths: Sequence[bytes]) -> int:
     """Take what is at or below absolute paths out of the library; return how many files.
 
-    The files themselves are not touched. Raises QvsearchError, with nothing taken out, where the
-    library knows nothing of a path.
+    A path that the library does not know is taken as another name of one that it does. The files
+    themselves are not touched. Raises QvsearchError, with nothing taken out, where the library
+    knows nothing of a path.
     """
-
-    def named(place: bytes) -> bool:
-        return any(is_below(place, path) for path in paths)
-
     with library.lock():
         known, failures = library.by_location(), known_failures(library)
-        for path in paths:
-            if not any(is_below(place, path) for place in (*library.roots, *known, *failures)):
-                raise QvsearchError(
-                    f"the library {library.folder} holds nothing at {os.fsdecode(path)};"
-                    " `qvsearch status` lists its roots"
-                )
-        places = [place for place in known if named(place)]
-        library.remove([row for place in places for row in known[place]])
+        places = (*library.roots, *known, *failures)
+        folders = [_known_name(library, path, places) for path in paths]
+
+        def named(place: bytes) -> bool:
+            return any(is_below(place, folder) for folder in folders)
+
+        gone = [place for place in known if named(place)]
+        library.remove([row for place in gone for row in known[place]])
         library.remove_roots([root for root in library.roots if named(root)])
         library.commit()
         library.save_failures(each for place, each in failures.items() if not named(place))
-    return len(places)
+    return len(gone)
+
+
+def _known_name(library: Library, path: bytes, places: Collection[bytes]) -> bytes:
+    for name in aliases(path, library.roots):
+        if any(is_below(place, name) for place in places):
+            return name
+    raise QvsearchError(
+        f"the library {library.folder} holds nothing at {os.fsdecode(path)};"
+        " `qvsearch status` lists its roots"
+    )

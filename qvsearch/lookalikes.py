@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from qvsearch.aliases import aliases
 from qvsearch.duplicates import repetition
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, load_embedder
@@ -130,7 +131,7 @@ def _nearest(
     """Return the best row of each of the `top` items, and its best cosine with the vectors."""
     scores = np.max([library.scores(vector) for vector in vectors], axis=0)
     wanted = np.isin(library.kinds, [code for code, kind in enumerate(Kind) if kind in kinds])
-    itself = {location, os.path.realpath(location)}
+    itself = aliases(location, library.roots)
     best: dict[bytes, tuple[int, float]] = {}
     for row in np.argsort(-scores, kind="stable").tolist():
         if len(best) == top or scores[row] == -np.inf:

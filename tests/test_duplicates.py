@@ -217,7 +217,9 @@ def library_of(folder, *rows):
     segments, vectors = [], []
     for name, segment, direction in rows:
         item = replace(segment.item, root=root, path=name.encode())
-        (folder / name).write_bytes(bytes(item.size % 1000))
+        (folder / name).write_bytes(b"")
+        os.truncate(folder / name, item.size)
+        os.utime(folder / name, ns=(item.mtime_ns, item.mtime_ns))
         segments.append(replace(segment, item=item))
         vectors.append(direction)
     if rows:
@@ -311,12 +313,40 @@ def test_what_is_gone_is_listed_last_and_takes_nothing(folder):
     assert group.reclaimable == 100
 
 
-def test_a_hard_link_takes_no_bytes_of_its_own(folder):
+def test_a_file_of_several_names_is_in_a_group_once(folder):
     photo = sized("a", 300)
     library = library_of(folder, ("a", photo, 0), ("b", photo, 0), ("c", photo, 0))
     (folder / "b").unlink()
     (folder / "b").hardlink_to(folder / "a")
-    assert duplicate_groups(library)[0].reclaimable == 300
+    (group,) = duplicate_groups(library)
+    assert [each.segment.item.path for each in group.items] == [b"a", b"c"]
+    assert [each.also for each in group.items] == [(os.fsencode(folder / "b"),), ()]
+    assert group.reclaimable == 300
+    assert group_record(1, group)["items"][0]["also"] == [{"path": str(folder / "b")}]
+    (folder / "c").unlink()
+    (folder / "c").hardlink_to(folder / "a")
+    assert duplicate_groups(library) == []
+
+
+def test_a_folder_that_is_indexed_under_two_names_repeats_nothing(folder):
+    photo = sized("a", 300)
+    library = library_of(folder, ("a", photo, 0))
+    link = folder.with_name("link")
+    link.symlink_to(folder)
+    library.add_root(os.fsencode(link))
+    (segment,) = library.segments.values()
+    again = replace(segment, item=replace(segment.item, root=os.fsencode(link)))
+    library.add([again], np.eye(DIM, dtype=np.float32)[:1])
+    assert duplicate_groups(library) == []
+
+
+def test_a_file_that_changed_since_it_was_indexed_repeats_nothing(folder):
+    photo = sized("a", 300)
+    library = library_of(folder, *((name, photo, 0) for name in "abc"))
+    (folder / "b").write_bytes(b"edited")
+    (group,) = duplicate_groups(library)
+    assert [each.segment.item.path for each in group.items] == [b"a", b"c"]
+    assert group.reclaimable == 300
 
 
 def film(name, cuts, hashes, size=100, **fields):

@@ -1,0 +1,48 @@
+"""One file under several paths: over links and bind mounts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def aliases(path: bytes, roots: Iterable[bytes] = ()) -> tuple[bytes, ...]:
+    """Return an absolute path, where it leads, and what it is called below each of the roots.
+
+    Roots are compared as folders of a disk, not as names.
+    """
+    names = dict.fromkeys((path, os.path.realpath(path)))
+    by_identity: dict[tuple[int, int], list[bytes]] = {}
+    for root in roots:
+        if (identity := file_identity(root)) is not None:
+            by_identity.setdefault(identity, []).append(root)
+    for name in tuple(names) if by_identity else ():
+        for above, rest in _splits(name):
+            identity = file_identity(above)
+            for root in by_identity.get(identity, ()) if identity is not None else ():
+                names[os.path.join(root, rest) if rest else root] = None
+    return tuple(names)
+
+
+def file_identity(path: bytes) -> tuple[int, int] | None:
+    """Return the device and the inode of a file or folder, the same under each of its names.
+
+    None where there is no file, or the file system does not number its files.
+    """
+    try:
+        status = Path(os.fsdecode(path)).stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if status.st_ino else None
+
+
+def _splits(path: bytes) -> Iterable[tuple[bytes, bytes]]:
+    """Yield a path and each folder above it, each with what follows it."""
+    rest = b""
+    while True:
+        yield path, rest
+        above, name = os.path.split(path)
+        if above == path:
+            return
+        path, rest = above, os.path.join(name, rest) if rest else name

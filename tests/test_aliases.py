@@ -1,0 +1,129 @@
+"""A folder under two names is one: it is indexed once, and found by either."""
+
+import json
+import os
+import shutil
+
+import pytest
+from cheap_model import DecodersHere, instead
+from test_ingest import FINGERPRINT, Bench, note, notes
+
+from qvsearch import ingest
+from qvsearch.aliases import aliases
+from qvsearch.changes import resolve
+from qvsearch.cli import main
+from qvsearch.errors import QvsearchError
+from qvsearch.explanation import _rows_of
+from qvsearch.filters import Filters, hidden_by
+from qvsearch.ingest import forget
+from qvsearch.library import Library
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """A library of a folder that is indexed by a link to it."""
+    monkeypatch.setattr(ingest, "Decoders", DecodersHere)
+    Library.create(tmp_path / "library", FINGERPRINT)
+    notes(tmp_path / "photos/2023", 3)
+    (tmp_path / "link").symlink_to("photos")
+    made = Bench(tmp_path / "library", tmp_path / "link")
+    made.index()
+    return made
+
+
+@pytest.fixture
+def photos(bench):
+    return bench.root.with_name("photos")
+
+
+def test_a_folder_that_is_a_root_by_another_name_is_that_root(bench, photos):
+    before = bench.rows()
+    for paths in ([photos], [photos / "2023"], [photos / "2023/000.txt"], [bench.root, photos]):
+        summary = bench.index(*paths)
+        assert (summary.indexed, summary.unchanged) == (0, 1 if paths[0].suffix else 3)
+        assert bench.plan(*paths).reused == 0
+    assert bench.rows() == before
+    assert bench.open().roots == [os.fsencode(bench.root)]
+    (photos / "2023/001.txt").unlink()
+    note(photos / "new.txt", "new")
+    summary = bench.index(photos)
+    assert (summary.embedded, summary.removed) == (1, 1)
+    assert bench.names() == {"2023/000.txt", "2023/002.txt", "new.txt"}
+
+
+def test_two_names_at_once_are_one_root(bench, photos):
+    both = [os.fsencode(path) for path in (photos, bench.root)]
+    (target,) = resolve([], both)
+    assert target.root == target.path == os.fsencode(bench.root)
+
+
+def test_a_root_whose_link_is_gone_leaves_the_folder_free(bench, photos):
+    bench.root.unlink()
+    summary = bench.index(photos)
+    assert (summary.reused, summary.removed) == (3, 0)
+    assert set(bench.open().roots) == {os.fsencode(bench.root), os.fsencode(photos)}
+
+
+def test_files_are_found_by_either_name(bench, photos):
+    library = bench.open()
+    for folder in (photos, bench.root):
+        under = (os.fsencode(folder / "2023"),)
+        assert library.columns.mask(Filters(under=under)).sum() == 3
+        assert all(not hidden_by(each, Filters(under=under)) for each in library.segments.values())
+        assert len(_rows_of(library, os.fsencode(folder / "2023/000.txt"))) == 1
+        assert _rows_of(library, os.fsencode(folder / "2023")) == []
+    other = (os.fsencode(photos.with_name("other")),)
+    assert not library.columns.mask(Filters(under=other)).any()
+
+
+def test_files_are_forgotten_by_either_name(bench, photos):
+    assert forget(bench.open(), [os.fsencode(photos / "2023/000.txt")]) == 1
+    assert bench.names() == {"2023/001.txt", "2023/002.txt"}
+    with pytest.raises(QvsearchError, match="holds nothing at"):
+        forget(bench.open(), [os.fsencode(photos / "2023/000.txt")])
+    assert forget(bench.open(), [os.fsencode(photos)]) == 2
+    assert bench.open().roots == []
+
+
+def test_only_the_name_that_is_given_is_forgotten_where_both_are_roots(bench, photos):
+    bench.root.unlink()
+    bench.index(photos)
+    bench.root.symlink_to("photos")
+    assert forget(bench.open(), [os.fsencode(bench.root)]) == 3
+    assert bench.open().roots == [os.fsencode(photos)]
+
+
+def test_a_bind_mount_is_another_name_too(tmp_path, monkeypatch):
+    """It looks like a link that cannot be read."""
+    (tmp_path / "disk/2023").mkdir(parents=True)
+    (tmp_path / "mounted").symlink_to("disk")
+    monkeypatch.setattr(os.path, "realpath", lambda path: path)
+    root, place = (os.fsencode(tmp_path / name) for name in ("disk", "mounted/2023/a.jpg"))
+    assert aliases(place, [root]) == (place, root + b"/2023/a.jpg")
+    assert aliases(place, [root + b"/2023", b"/nowhere"]) == (place, root + b"/2023/a.jpg")
+
+
+def test_deleting_what_dupes_lists_loses_no_content(tmp_path, capfd):
+    """As the README shows: all but the best of each exact group go, whatever else it is called."""
+    photos = tmp_path / "photos"
+    notes(photos / "a", 2)
+    shutil.copytree(photos / "a", photos / "b")
+    (photos / "c").mkdir()
+    (photos / "c/hard.txt").hardlink_to(photos / "a/000.txt")
+    (tmp_path / "link").symlink_to("photos")
+    contents = {path.read_bytes() for path in photos.rglob("*.txt")}
+    library = ["-l", str(tmp_path / "library")]
+    Library.create(tmp_path / "library", FINGERPRINT)
+    with instead():
+        for folder in ("link", "photos"):
+            assert main(["index", str(tmp_path / folder), *library]) == 0
+    capfd.readouterr()
+    assert main(["dupes", "--json", *library]) == 0
+    groups = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert len(groups) == 2
+    listed = [each["path"] for group in groups for each in group["items"]]
+    assert len({(os.stat(path).st_dev, os.stat(path).st_ino) for path in listed}) == len(listed)
+    for group in groups:
+        for each in group["items"][1:]:
+            os.unlink(each["path"])
+    assert {path.read_bytes() for path in photos.rglob("*.txt")} == contents
