@@ -1,4 +1,4 @@
-"""One file under several paths: over links and bind mounts."""
+"""Paths on the disk: which are there, and which are one file, over links and bind mounts."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ def aliases(path: bytes, roots: Iterable[bytes] = ()) -> tuple[bytes, ...]:
             for root in by_identity.get(identity, ()) if identity is not None else ():
                 names[os.path.join(root, rest) if rest else root] = None
     return tuple(names)
+
+
+def is_there(path: bytes) -> bool:
+    """Return whether there is anything; a path that may not be looked at is there."""
+    try:
+        Path(os.fsdecode(path)).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def file_identity(path: bytes) -> tuple[int, int] | None:

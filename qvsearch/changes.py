@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.aliases import aliases
+from qvsearch.aliases import aliases, is_there
 from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
@@ -83,7 +83,7 @@ def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
     known = list(roots)
     targets: list[Target] = []
     for path in sorted({os.path.abspath(path) for path in paths}, key=len):
-        exists = _exists(path)
+        exists = is_there(path)
         holders = [root for root in known if is_below(path, root)]
         if exists and not holders:
             names = aliases(path, known)
@@ -225,17 +225,6 @@ def copies(items: Sequence[Item], known: Iterable[Segment]) -> dict[bytes, Conte
 def content_of(segment: Segment) -> Content:
     """Return what a copy elsewhere has in common with a segment's file."""
     return segment.item.kind, segment.content_hash
-
-
-def _exists(path: bytes) -> bool:
-    """Tell whether there is anything; a path that may not be looked at is there."""
-    try:
-        Path(os.fsdecode(path)).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def unreachable(targets: Iterable[Target], prune: bool) -> tuple[bytes, ...]:

@@ -191,7 +191,7 @@ def _why_hidden(
     if first < options.least_best:
         return f"no hit has a relevance of {options.least_best:.2g}; see --min-relevance"
     if leader is not None:
-        return f"a near-duplicate of {os.fsdecode(leader)}, which ranks higher; see --no-dedupe"
+        return f"a near-duplicate of {os.fsdecode(leader)}, which is shown instead; see --no-dedupe"
     return f"it ranks {rank:,}, and {options.top:,} are shown; see --top"
 
 

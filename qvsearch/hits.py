@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.aliases import is_there
 from qvsearch.duplicates import fold
 from qvsearch.moments import Scored, moments
 from qvsearch.types import Hit
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from qvsearch.library import Library
     from qvsearch.ranking import Ranking
+    from qvsearch.types import Moment
 
 MOMENTS = 5  # other moments or passages of an item that a hit carries
 FOLDED = 1024  # compared at once where most are copies: the cost is quadratic
@@ -74,25 +76,51 @@ def _folded(library: Library, rows: Iterator[int], count: int) -> list[list[int]
 
 
 def _hit(library: Library, ranking: Ranking, group: list[int], rank: int) -> Hit:
-    """Return the hit of the item of a group's first row, the others its duplicates.
+    """Return the hit of a group: the item that is to be shown, the others its duplicates.
 
-    Its moments are the best others, whatever they are worth.
+    Its relevance and score are the best of the group's, which its first row has. Its moments are
+    the best others, whatever they are worth.
     """
-    items, segments = library.columns.items, library.segments
-    rows = np.flatnonzero(items == items[group[0]]).tolist()
-    ranking.judge(library, rows)
-    scored = [
-        Scored(float(ranking.evidence[row]), float(ranking.scores[row]), segments[row])
-        for row in rows
-    ]
-    best, *others = moments(scored)
+    segments = library.segments
+    ordered, gone = _shown_first(library, group)
+    answer, *others = _moments(library, ranking, group[0])
+    best = answer
+    if ordered[0] != group[0]:
+        best, *others = _moments(library, ranking, ordered[0])
     return Hit(
         rank,
-        best.relevance,
-        best.score,
+        answer.relevance,
+        answer.score,
         best.segment,
         best.start,
         best.end,
         moments=tuple(others[:MOMENTS]),
-        duplicates=tuple(segments[row].item for row in group[1:]),
+        duplicates=tuple(segments[row].item for row in ordered[1:]),
+        gone=gone,
+    )
+
+
+def _shown_first(library: Library, group: list[int]) -> tuple[list[int], bool]:
+    """Return the rows of copies as they are shown, and whether the first one's file is gone.
+
+    Files that are there come first, then those with more pixels, then the better answer.
+    """
+    gone = {row for row in group if not is_there(library.segments[row].item.location)}
+
+    def place(row: int) -> tuple[bool, int]:
+        segment = library.segments[row]
+        return row in gone, -(segment.width or 0) * (segment.height or 0)
+
+    ordered = sorted(group, key=place)
+    return ordered, ordered[0] in gone
+
+
+def _moments(library: Library, ranking: Ranking, row: int) -> list[Moment]:
+    """Return the moments of a row's item, best first."""
+    items, segments = library.columns.items, library.segments
+    rows = np.flatnonzero(items == items[row]).tolist()
+    ranking.judge(library, rows)
+    return moments(
+        Scored(float(ranking.evidence[each]), float(ranking.scores[each]), segments[each])
+        for each in rows
     )

@@ -118,7 +118,8 @@ def _described(hit: Hit, width: int) -> Text:
     location = hit.segment.item.location
     described = Text(safe_text(_short(location)), style=Style(link=f"file://{quote(location)}"))
     snippet = hit.segment.snippet
-    below = [] if snippet is None else [" ".join(snippet.split())]
+    below = ["gone: no longer where it was indexed"] if hit.gone else []
+    below += [] if snippet is None else [" ".join(snippet.split())]
     if hit.moments:
         below.append("also " + ", ".join(place_text(each) for each in hit.moments[:SHOWN_MOMENTS]))
     if hit.duplicates:

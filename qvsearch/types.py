@@ -260,7 +260,9 @@ class Hit:
     """One answer: an item with its best moment; `rank` counts from 1.
 
     `relevance` is the probability that it answers; `score` is the cosine.
-    `moments` are the item's other ones, best first; `duplicates` are items folded into this one.
+    `moments` are the item's other ones, best first; `duplicates` are items folded into this one,
+    whose `relevance` and `score` are those of the best of them all. `gone` tells that the file is
+    not there now; such a one is a hit only if its duplicates are not there either.
     """
 
     rank: int
@@ -272,6 +274,7 @@ class Hit:
     moments: tuple[Moment, ...] = ()
     duplicates: tuple[Item, ...] = ()
     rerank_score: float | None = None
+    gone: bool = False
 
 
 class Embedder(Protocol):
