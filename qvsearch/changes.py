@@ -6,7 +6,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,20 +105,50 @@ def _is_in(path: bytes, roots: Iterable[bytes]) -> bool:
     return any(is_below(path, root) for root in roots)
 
 
-def find(targets: Iterable[Target], options: ScanOptions, stop: Callable[[], bool]) -> Found:
-    """Scan every target that exists; when `stop` says so, what was found until then is returned."""
+def find(
+    targets: Iterable[Target],
+    options: ScanOptions,
+    stop: Callable[[], bool],
+    roots: Iterable[bytes] = (),
+) -> Found:
+    """Scan every target that exists; when `stop` says so, what was found until then is returned.
+
+    What one of the `roots` has by a link is found as its item.
+    """
     found = Found()
     skipped: dict[bytes, Skipped] = {}
     for target in targets:
+        linked = _linked(target, roots) if target.exists else []
         for one in scan(target.path, target.root, options) if target.exists else ():
             if stop():
                 break
             if isinstance(one, Item):
-                found.items.setdefault(one.location, one)
+                item = _as_linked(one, linked)
+                found.items.setdefault(item.location, item)
             else:
                 skipped.setdefault(one.path, one)
     found.skipped = list(skipped.values())
     return found
+
+
+def _linked(target: Target, roots: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return what of a target is a root already by a link: each place in it, and that root."""
+    real = os.path.realpath(target.path)
+    found = []
+    for root in roots:
+        place = os.path.realpath(root)
+        if place != real and is_below(place, real) and not is_below(root, target.path):
+            found.append((os.path.join(target.path, os.path.relpath(place, real)), root))
+    return found
+
+
+def _as_linked(item: Item, linked: Iterable[tuple[bytes, bytes]]) -> Item:
+    """Return an item as that of the root that has it by a link, if any has."""
+    location = item.location
+    for place, root in linked:
+        if is_below(location, place):
+            return replace(item, root=root, path=location[len(place) + 1 :])
+    return item
 
 
 def compare(

@@ -109,7 +109,7 @@ def index(
     with library.lock():
         run = Run(library, options, report, stop)
         targets = resolve(library.roots, paths)
-        found = find(targets, options.scan, run.stopped)
+        found = find(targets, options.scan, run.stopped, library.roots)
         changes = run.begin(found)
         try:
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
@@ -148,8 +148,9 @@ def plan(
     places = {} if library is None else library.by_location()
     known = {} if library is None else known_files(library, places)
     failures = {} if library is None else known_failures(library)
-    targets = resolve([] if library is None else library.roots, paths)
-    found = find(targets, options.scan, lambda: False)
+    roots = [] if library is None else library.roots
+    targets = resolve(roots, paths)
+    found = find(targets, options.scan, lambda: False, roots)
     changes = compare(found, known, failures, options.force, options.retry_failed)
     reused = copies(changes.to_do, [] if options.force else known.values())
     new = [item for item in changes.to_do if item.location not in reused]

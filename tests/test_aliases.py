@@ -57,6 +57,21 @@ def test_two_names_at_once_are_one_root(bench, photos):
     assert target.root == target.path == os.fsencode(bench.root)
 
 
+def test_a_folder_above_a_root_takes_the_rest_only(bench, photos):
+    note(photos.parent / "all/other.txt", "other")
+    photos.rename(photos.parent / "all/photos")
+    bench.root.unlink()
+    bench.root.symlink_to("all/photos")
+    before = bench.rows()
+    summary = bench.index(photos.parent / "all")
+    assert (summary.embedded, summary.reused, summary.unchanged) == (1, 0, 3)
+    assert bench.plan(photos.parent / "all").unchanged == 4
+    after = bench.rows()
+    assert after.keys() - before.keys() == {os.fsencode(photos.parent / "all/other.txt")}
+    (photos.parent / "all/photos/2023/000.txt").unlink()
+    assert bench.index(bench.root).removed == 1
+
+
 def test_a_root_whose_link_is_gone_leaves_the_folder_free(bench, photos):
     bench.root.unlink()
     summary = bench.index(photos)

@@ -16,9 +16,10 @@ from PIL import Image
 from qvsearch import changes, media
 from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
-from qvsearch.media import confine, workers
+from qvsearch.media import answers, confine, workers
 from qvsearch.media.workers import Decoders, patience
-from qvsearch.types import Decoded, Item, Kind, Skipped, VideoMode
+from qvsearch.messages import BadMessage
+from qvsearch.types import NO_METADATA, Decoded, Item, Kind, Skipped, VideoMode
 
 BUDGET = 256 * 32 * 32
 
@@ -31,6 +32,37 @@ def test_results_come_in_the_order_of_the_jobs():
     assert [result.segments[0][0].content_hash for result in results] == [h for _, h in jobs]
     assert results[3].segments[0][0].snippet.endswith(f" {BUDGET}")
     assert results[3].segments[0][1].images[0].shape == (64, 64, 3)
+
+
+def test_a_look_at_real_files(tmp_path):
+    exif = Image.Exif()
+    exif[0x0132] = "2020:01:02 03:04:05"
+    Image.effect_noise((80, 60), 40).save(tmp_path / "0.jpg", exif=exif)
+    (tmp_path / "1.txt").write_text("some words")
+    (tmp_path / "2.jpg").write_text("no picture")
+    items = []
+    for path in sorted(tmp_path.iterdir()):
+        kind = Kind.TEXT if path.suffix == ".txt" else Kind.IMAGE
+        status = path.stat()
+        items.append(Item(os.fsencode(path), b"", kind, status.st_size, status.st_mtime_ns))
+    items.append(named("gone.png"))
+    with Decoders(1) as decoders:
+        found = list(decoders.look((item, 1) for item in items))
+        assert list(decoders.look([(items[0], 1)], stop=lambda: True)) in ([], found[:1])
+    assert [item for item, _ in found] == items
+    photo, text, bad, gone = (each for _, each in found)
+    assert (photo.taken, text) == ("2020-01-02T03:04:05", NO_METADATA)
+    assert bad.reason.startswith("not an image")
+    assert gone.reason == "no longer there"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{}, {"metadata": {}}, {"metadata": 5}, {"metadata": None, "more": 1}, {"segment": None}],
+)
+def test_what_a_look_never_says_is_refused(said):
+    with pytest.raises(BadMessage):
+        answers.understand_metadata(said, [])
 
 
 def test_real_files(tmp_path):
