@@ -337,3 +337,14 @@ def test_what_was_overwritten_with_nonsense_is_tried_twice(bench, decoders_here)
     for start in ("not an image", "not an image", "failed before: not an image"):
         (failure,) = bench.index().failures
         assert failure.reason.startswith(start)
+
+
+def test_an_interrupted_comparison_goes_on_where_it_was(bench, decoders_here):
+    notes(bench.root, 5)
+    bench.index()
+    restore(bench.root)
+    summary = bench.index(stop=lambda: states(bench).count("unchanged") == 2)
+    assert (summary.interrupted, summary.unchanged, summary.left) == (True, 2, 3)
+    summary = bench.index()
+    assert (summary.unchanged, summary.checked, len(bench.open())) == (5, 3, 5)
+    assert bench.index().checked == 0
