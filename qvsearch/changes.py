@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
+from qvsearch.leftovers import Leftovers, total
 from qvsearch.scan import ScanOptions, is_below, scan
 from qvsearch.types import Item, Kind, Segment, Skipped, VideoMode
 
@@ -42,10 +43,14 @@ class Target:
 
 @dataclass(slots=True)
 class Found:
-    """What a scan of all targets found; items by location, each once."""
+    """What a scan of all targets found; items by location, each once.
+
+    `left_aside` counts files of no kind that qvsearch takes, by suffix.
+    """
 
     items: dict[bytes, Item] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
+    left_aside: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -92,15 +97,19 @@ def find(targets: Iterable[Target], options: ScanOptions, stop: Callable[[], boo
     """Scan every target that exists; when `stop` says so, what was found until then is returned."""
     found = Found()
     skipped: dict[bytes, Skipped] = {}
+    leftovers: dict[bytes, Leftovers] = {}
     for target in targets:
         for one in scan(target.path, target.root, options) if target.exists else ():
             if stop():
                 break
             if isinstance(one, Item):
                 found.items.setdefault(one.location, one)
+            elif isinstance(one, Leftovers):
+                leftovers.setdefault(one.path, one)
             else:
                 skipped.setdefault(one.path, one)
     found.skipped = list(skipped.values())
+    found.left_aside = total(leftovers.values())
     return found
 
 

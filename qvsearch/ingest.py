@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from qvsearch.agreement import INPUTS, agreement_of, embed_first, first_inputs
@@ -40,7 +40,10 @@ __all__ = ["IngestOptions", "Kept", "Plan", "Summary", "forget", "index", "plan"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do, in files but for `by_kind`, a guess at the vectors to be computed."""
+    """What a run would do, in files but for `by_kind`, a guess at the vectors to be computed.
+
+    `left_aside` counts files of no kind that is taken, by suffix.
+    """
 
     to_index: dict[Kind, int]
     reused: int
@@ -50,6 +53,7 @@ class Plan:
     skipped: tuple[Skipped, ...]
     unreachable: tuple[bytes, ...]
     kept: tuple[Kept, ...]
+    left_aside: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def segments(self) -> int:
@@ -155,6 +159,7 @@ def plan(
         skipped=(*found.skipped, *changes.skipped),
         unreachable=unreachable(targets, options.prune),
         kept=tuple(lost.kept),
+        left_aside=found.left_aside,
     )
 
 

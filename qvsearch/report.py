@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from qvsearch import output
+from qvsearch.leftovers import leftovers_text
 from qvsearch.types import Event, Skipped
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
         "seconds": round(summary.seconds, 3),
         "interrupted": summary.interrupted,
         "left": summary.left,
+        "left_aside": summary.left_aside,
         **_not_there_record(summary),
     }
 
@@ -167,6 +169,7 @@ def plan_record(plan: Plan, measured: bool, seconds: float | None) -> dict[str, 
         "gone": plan.gone,
         "segments": plan.segments,
         **({} if seconds is None else {"seconds": round(seconds), "measured": measured}),
+        "left_aside": plan.left_aside,
         **_not_there_record(plan),
     }
 
@@ -211,6 +214,7 @@ def _print_counts(summary: Summary) -> None:
         f"embedded {summary.embedded:,}, reused {summary.reused:,}, removed {summary.removed:,};"
         f" {output.counted(summary.segments, 'segment')} in {output.clock(round(summary.seconds))}"
     )
+    _print_left_aside(summary)
 
 
 def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json: bool) -> None:
@@ -229,7 +233,15 @@ def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json
     if seconds is not None:
         basis = "measured by qvsearch bench" if measured else "computed"
         output.line(f"would take about {output.clock(round(seconds))} on this machine ({basis})")
+    _print_left_aside(plan)
     _print_trouble(plan.skipped, plan)
+
+
+def _print_left_aside(outcome: Summary | Plan) -> None:
+    if outcome.left_aside:
+        output.line(
+            f"left aside: {leftovers_text(outcome.left_aside)}; qvsearch takes no such files"
+        )
 
 
 def _print_trouble(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -53,7 +53,8 @@ class Summary:
 
     found = indexed + unchanged + skipped, and indexed = embedded + reused. `left` are the files
     that an interrupted run did not come to. Nothing was removed of `unreachable`, given paths that
-    are not there, and of `kept`.
+    are not there, and of `kept`. `left_aside` counts files of no kind that is taken, by suffix;
+    they are not among `found`.
     """
 
     found: int
@@ -70,6 +71,7 @@ class Summary:
     failures: tuple[Skipped, ...]
     unreachable: tuple[bytes, ...]
     kept: tuple[Kept, ...]
+    left_aside: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -113,6 +115,7 @@ class Run:
         self._segments = 0
         self._skipped: list[Skipped] = []
         self._kept: list[Kept] = []
+        self._left_aside: Mapping[str, int] = {}
 
     def stopped(self) -> bool:
         """Tell whether the run is to end early; once yes, always yes."""
@@ -122,6 +125,7 @@ class Run:
     def begin(self, found: Found) -> list[Item]:
         """Count what needs no work and return the rest."""
         options = self._options
+        self._left_aside = found.left_aside
         changes = compare(found, self._known, self._failures, options.force, options.retry_failed)
         for skipped in (*found.skipped, *changes.skipped):
             self._skip(skipped)
@@ -223,6 +227,7 @@ class Run:
             failures=tuple(self._skipped),
             unreachable=unreachable(targets, self._options.prune),
             kept=tuple(self._kept),
+            left_aside=self._left_aside,
         )
 
     def _commit_if_due(self) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
+from qvsearch.leftovers import Leftovers, suffix_of
 from qvsearch.types import Item, Kind, Skipped, kind_of
 
 if TYPE_CHECKING:
@@ -43,15 +45,15 @@ class ScanOptions:
     follow_symlinks: bool = False
 
 
-def selector(options: ScanOptions) -> Callable[[bytes, Kind], bool]:
+def selector(options: ScanOptions) -> Callable[[bytes, Kind | None], bool]:
     """Return the test that kinds, include and exclude amount to, of a relative path and its kind.
 
-    Raises QvsearchError for a pattern that cannot be understood.
+    A kind of None passes any kinds. Raises QvsearchError for a pattern that cannot be understood.
     """
     include, exclude = _spec("--include", options.include), _spec("--exclude", options.exclude)
 
-    def selects(relative: bytes, kind: Kind) -> bool:
-        if options.kinds is not None and kind not in options.kinds:
+    def selects(relative: bytes, kind: Kind | None) -> bool:
+        if options.kinds is not None and kind is not None and kind not in options.kinds:
             return False
         if include and not include.match_file(_text(relative)):
             return False
@@ -60,12 +62,13 @@ def selector(options: ScanOptions) -> Callable[[bytes, Kind], bool]:
     return selects
 
 
-def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skipped]:
+def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skipped | Leftovers]:
     """Yield what is found at `path`, an absolute path equal to `root` or below it.
 
     Lazy and in sorted order, a folder's files before its subfolders. What cannot be looked at is
-    Skipped and the walk goes on; a file of an unknown suffix is passed over unless it is `path`.
-    Raises QvsearchError for a pattern that cannot be understood.
+    Skipped and the walk goes on; a file of an unknown suffix is Skipped if it is `path`, else it is
+    counted in the Leftovers of its folder. Raises QvsearchError for a pattern that cannot be
+    understood.
     """
     selects = selector(options)
     relative = b"" if path == root else path[len(root.rstrip(b"/")) + 1 :]
@@ -177,7 +180,7 @@ class _Walk:
         self._real_root = os.path.realpath(root)
         self._entered = {(status.st_dev, status.st_ino)}
 
-    def below(self, folder: bytes, rules: _Rules | None) -> Iterator[Item | Skipped]:
+    def below(self, folder: bytes, rules: _Rules | None) -> Iterator[Item | Skipped | Leftovers]:
         """Yield what is in the folder and below it; `rules` are those of the folders above."""
         pending = [(folder, rules)]
         while pending:
@@ -187,20 +190,35 @@ class _Walk:
             except _PassedOver as reason:
                 yield Skipped(self._location(folder), str(reason))
                 continue
-            subfolders = []
-            for entry in listing:
-                if entry.name.startswith(b".") and not self._hidden:
+            subfolders: list[bytes] = []
+            yield from self._entries(folder, listing, rules, subfolders)
+            pending.extend((subfolder, rules) for subfolder in reversed(subfolders))
+
+    def _entries(
+        self,
+        folder: bytes,
+        listing: list[os.DirEntry[bytes]],
+        rules: _Rules | None,
+        subfolders: list[bytes],
+    ) -> Iterator[Item | Skipped | Leftovers]:
+        """Yield a folder's files, and put the folders in it that are to be walked to the others."""
+        suffixes: Counter[str] = Counter()
+        for entry in listing:
+            path = folder + entry.name
+            try:
+                if entry.is_dir(follow_symlinks=self._follow):
+                    if self._enters(entry, path + b"/", rules):
+                        subfolders.append(path + b"/")
+                elif _covers(rules, path):
                     continue
-                path = folder + entry.name
-                try:
-                    if entry.is_dir(follow_symlinks=self._follow):
-                        if self._enters(entry, path + b"/", rules):
-                            subfolders.append((path + b"/", rules))
-                    elif kind_of(entry.name) and not _covers(rules, path):
-                        yield from self._file(entry, path)
-                except OSError as error:
-                    yield Skipped(entry.path, _reason(error))
-            pending.extend(reversed(subfolders))
+                elif kind_of(entry.name):
+                    yield from self._file(entry, path)
+                elif entry.is_file(follow_symlinks=self._follow) and self._selects(path, None):
+                    suffixes[suffix_of(entry.name)] += 1
+            except OSError as error:
+                yield Skipped(entry.path, _reason(error))
+        if suffixes:
+            yield Leftovers(self._location(folder), suffixes)
 
     def _location(self, folder: bytes) -> bytes:
         return os.path.join(self._root, folder[:-1]) if folder else self._root
@@ -208,14 +226,16 @@ class _Walk:
     def _open(
         self, folder: bytes, rules: _Rules | None
     ) -> tuple[list[os.DirEntry[bytes]], _Rules | None]:
-        """Return what is in a folder, sorted, and the rules that hold in it."""
+        """Return what is in a folder, sorted, as far as names matter, and the rules that hold."""
         try:
             with os.scandir(self._location(folder)) as entries:
                 listing = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise _PassedOver(_reason(error)) from error
         if any(entry.name == IGNORE_FILE for entry in listing):
-            return listing, _read_rules(self._root, folder, rules)
+            rules = _read_rules(self._root, folder, rules)
+        if not self._hidden:
+            listing = [entry for entry in listing if not entry.name.startswith(b".")]
         return listing, rules
 
     def _enters(self, entry: os.DirEntry[bytes], folder: bytes, rules: _Rules | None) -> bool:
@@ -244,7 +264,7 @@ def _found(
     relative: bytes,
     name: bytes,
     status: os.stat_result,
-    selects: Callable[[bytes, Kind], bool],
+    selects: Callable[[bytes, Kind | None], bool],
 ) -> Iterator[Item | Skipped]:
     """Yield the item of a file of a known suffix, if it is selected and a file at all."""
     kind = kind_of(name)

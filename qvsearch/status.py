@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.filters import orientation_of
 from qvsearch.output import clock, path_fields, present, safe_text
+from qvsearch.scan import ScanOptions
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Stored
 
@@ -36,7 +37,8 @@ class Holding:
 class Status:
     """What `qvsearch status` says; `size` is in bytes, paths are absolute.
 
-    A root that cannot be reached makes none of its files `gone`.
+    A root that cannot be reached makes none of its files `gone`. `left_aside` counts files in the
+    roots of no kind that qvsearch takes, by suffix.
     """
 
     folder: Path
@@ -50,10 +52,12 @@ class Status:
     size: int
     store: Stored
     warm: tuple[Running, ...] = ()
+    left_aside: Mapping[str, int] = field(default_factory=dict)
 
 
 def library_status(library: Library) -> Status:
     """Compare a library with the disk by looking at every file's size and time."""
+    from qvsearch.changes import Target, find
     from qvsearch.warm import running
 
     items: dict[bytes, Item] = {}
@@ -63,6 +67,8 @@ def library_status(library: Library) -> Status:
         segments[segment.item.kind] += 1
     counts = Counter(item.kind for item in items.values())
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
+    targets = [Target(root, root, root not in unreachable) for root in library.roots]
+    found = find(targets, ScanOptions(), lambda: False)
     changed, gone = [], []
     for location, item in items.items():
         if item.root in unreachable:
@@ -88,6 +94,7 @@ def library_status(library: Library) -> Status:
         size=sum(each.stat().st_size for each in library.folder.rglob("*") if each.is_file()),
         store=library.store,
         warm=tuple(running()),
+        left_aside=found.left_aside,
     )
 
 
@@ -112,6 +119,7 @@ def status_record(status: Status) -> dict[str, object]:
             {**path_fields("path", each.path), "reason": each.reason, "tries": each.tries}
             for each in status.failures
         ],
+        "left_aside": status.left_aside,
         "warm": [warm_record(each) for each in status.warm],
     }
 

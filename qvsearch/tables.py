@@ -17,6 +17,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from qvsearch.leftovers import leftovers_text
 from qvsearch.output import (
     clock,
     counted,
@@ -160,6 +161,8 @@ def print_status(status: Status) -> None:
         ("gone", counted(len(status.gone), "file")),
         ("failed", counted(len(status.failures), "file")),
     ]
+    if status.left_aside:
+        facts.append(("left aside", leftovers_text(status.left_aside)))
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
         facts.append(("root", f"{safe_text(root)}{there}"))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from qvsearch import leftovers
 from qvsearch.errors import QvsearchError
 from qvsearch.scan import ScanOptions, ignored, scan, selector
-from qvsearch.types import Item, Kind, Skipped
+from qvsearch.types import KIND_OF_SUFFIX, Item, Kind, Skipped
 
 
 def put(root: Path, *names: str | bytes, content: bytes = b"x") -> None:
@@ -20,9 +21,20 @@ def put(root: Path, *names: str | bytes, content: bytes = b"x") -> None:
             file.write(content)
 
 
-def walk(path: Path | bytes, root: Path | None = None, **options) -> list[Item | Skipped]:
+def walk_all(path: Path | bytes, root: Path | None = None, **options):
     path = os.fsencode(path)
     return list(scan(path, os.fsencode(root) if root else path, ScanOptions(**options)))
+
+
+def walk(path: Path | bytes, root: Path | None = None, **options) -> list[Item | Skipped]:
+    return [
+        one for one in walk_all(path, root, **options) if not isinstance(one, leftovers.Leftovers)
+    ]
+
+
+def left_aside(path: Path, **options) -> dict[str, int]:
+    found = walk_all(path, **options)
+    return leftovers.total(one for one in found if isinstance(one, leftovers.Leftovers))
 
 
 def names(path: Path, root: Path | None = None, **options) -> list[bytes]:
@@ -64,6 +76,39 @@ def test_unknown_suffixes_and_hidden_names_are_passed_over(tmp_path):
     put(tmp_path, "a.jpg", "a.exe", "noext", "jpg", ".hidden.jpg", ".cache/b.jpg", "._c.jpg")
     assert names(tmp_path) == [b"a.jpg"]
     assert names(tmp_path, hidden=True) == [b"._c.jpg", b".hidden.jpg", b"a.jpg", b".cache/b.jpg"]
+
+
+def test_files_of_no_kind_are_counted_by_suffix_the_most_first(tmp_path):
+    put(tmp_path, "a.jpg", "a.CR2", "b/c.cr2", "b/d.pdf", "noext", "b/e.exe", ".pdf", ".h/f.pdf")
+    put(tmp_path, "b/.bashrc", "b/g.docx", b"\xff.pdf", b"x.\xff", "lots.of.dots.")
+    (tmp_path / "link.pdf").symlink_to("noext")
+    (tmp_path / "folder.pdf").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.pdf")
+    assert list(left_aside(tmp_path).items()) == [
+        (".cr2", 2),
+        (".pdf", 2),
+        (".docx", 1),
+        ("others", 4),
+    ]
+    assert left_aside(tmp_path, hidden=True)[".pdf"] == 3
+    assert left_aside(tmp_path, follow_symlinks=True)[".pdf"] == 3
+    assert left_aside(tmp_path / "b") == {".cr2": 1, ".docx": 1, ".pdf": 1, "others": 1}
+    assert leftovers.leftovers_text(left_aside(tmp_path)) == "2 .cr2, 2 .pdf, 1 .docx, 4 others"
+    assert leftovers.leftovers_text({"others": 1}) == "1 other"
+
+
+def test_what_the_user_leaves_out_is_not_counted(tmp_path):
+    put(tmp_path, "a.pdf", "b.txt", "c.html", "out/d.pdf", "old/e.pdf", "old/f.html")
+    put(tmp_path, ".qvsearchignore", content=b"out/\n")
+    assert left_aside(tmp_path) == {".html": 2, ".pdf": 2}
+    assert left_aside(tmp_path, exclude=("old/",)) == {".html": 1, ".pdf": 1}
+    assert left_aside(tmp_path, include=("*.html", "*.txt")) == {".html": 2}
+    assert left_aside(tmp_path, kinds=frozenset({Kind.IMAGE})) == {".html": 2, ".pdf": 2}
+
+
+def test_no_suffix_that_is_taken_is_left_aside():
+    assert not leftovers.NAMED & set(KIND_OF_SUFFIX)
 
 
 def test_a_hidden_root_is_walked(tmp_path):
