@@ -42,7 +42,8 @@ __all__ = ["IngestOptions", "Kept", "Plan", "Summary", "forget", "index", "plan"
 class Plan:
     """What a run would do, in files but for `by_kind`, a guess at the vectors to be computed.
 
-    `left_aside` counts files of no kind that is taken, by suffix.
+    `left_aside` counts files of no kind that is taken, by suffix; `left_out` files would stay that
+    are clutter or left out by include and exclude.
     """
 
     to_index: dict[Kind, int]
@@ -54,6 +55,7 @@ class Plan:
     unreachable: tuple[bytes, ...]
     kept: tuple[Kept, ...]
     left_aside: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
 
     @property
     def segments(self) -> int:
@@ -160,6 +162,7 @@ def plan(
         unreachable=unreachable(targets, options.prune),
         kept=tuple(lost.kept),
         left_aside=found.left_aside,
+        left_out=lost.left_out,
     )
 
 

@@ -154,6 +154,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
         "interrupted": summary.interrupted,
         "left": summary.left,
         "left_aside": summary.left_aside,
+        "left_out": summary.left_out,
         **_not_there_record(summary),
     }
 
@@ -170,6 +171,7 @@ def plan_record(plan: Plan, measured: bool, seconds: float | None) -> dict[str, 
         "segments": plan.segments,
         **({} if seconds is None else {"seconds": round(seconds), "measured": measured}),
         "left_aside": plan.left_aside,
+        "left_out": plan.left_out,
         **_not_there_record(plan),
     }
 
@@ -214,7 +216,7 @@ def _print_counts(summary: Summary) -> None:
         f"embedded {summary.embedded:,}, reused {summary.reused:,}, removed {summary.removed:,};"
         f" {output.counted(summary.segments, 'segment')} in {output.clock(round(summary.seconds))}"
     )
-    _print_left_aside(summary)
+    _print_left(summary)
 
 
 def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json: bool) -> None:
@@ -233,14 +235,20 @@ def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json
     if seconds is not None:
         basis = "measured by qvsearch bench" if measured else "computed"
         output.line(f"would take about {output.clock(round(seconds))} on this machine ({basis})")
-    _print_left_aside(plan)
+    _print_left(plan)
     _print_trouble(plan.skipped, plan)
 
 
-def _print_left_aside(outcome: Summary | Plan) -> None:
+def _print_left(outcome: Summary | Plan) -> None:
+    """Print what is left aside or out, of which nothing is found."""
     if outcome.left_aside:
+        suffixes = leftovers_text(outcome.left_aside)
+        output.line(f"left aside: {suffixes}; qvsearch takes no such files")
+    if outcome.left_out:
+        files = output.counted(outcome.left_out, "file")
         output.line(
-            f"left aside: {leftovers_text(outcome.left_aside)}; qvsearch takes no such files"
+            f"left out now, and still in the library: {files}; qvsearch status names them,"
+            " and --prune forgets them"
         )
 
 

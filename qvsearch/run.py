@@ -54,7 +54,8 @@ class Summary:
     found = indexed + unchanged + skipped, and indexed = embedded + reused. `left` are the files
     that an interrupted run did not come to. Nothing was removed of `unreachable`, given paths that
     are not there, and of `kept`. `left_aside` counts files of no kind that is taken, by suffix;
-    they are not among `found`.
+    they are not among `found`. `left_out` files stay though they are clutter now, or left out by
+    include and exclude.
     """
 
     found: int
@@ -72,6 +73,7 @@ class Summary:
     unreachable: tuple[bytes, ...]
     kept: tuple[Kept, ...]
     left_aside: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
 
 
 @dataclass(slots=True)
@@ -116,6 +118,7 @@ class Run:
         self._skipped: list[Skipped] = []
         self._kept: list[Kept] = []
         self._left_aside: Mapping[str, int] = {}
+        self._left_out = 0
 
     def stopped(self) -> bool:
         """Tell whether the run is to end early; once yes, always yes."""
@@ -182,7 +185,7 @@ class Run:
         """Take out of the library what is gone from the targets."""
         options = self._options
         lost = missing(targets, found, self._known, self._moved, options.scan, options.prune)
-        self._kept = lost.kept
+        self._kept, self._left_out = lost.kept, lost.left_out
         for location in lost.gone:
             self._dying += self._rows_of_place[location]
             self._uncommitted += 1
@@ -228,6 +231,7 @@ class Run:
             unreachable=unreachable(targets, self._options.prune),
             kept=tuple(self._kept),
             left_aside=self._left_aside,
+            left_out=self._left_out,
         )
 
     def _commit_if_due(self) -> None:

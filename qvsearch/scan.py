@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.clutter import Clutter
 from qvsearch.errors import QvsearchError
 from qvsearch.leftovers import Leftovers, suffix_of
 from qvsearch.types import Item, Kind, Skipped, kind_of
@@ -34,8 +35,9 @@ _SPECIAL = {
 class ScanOptions:
     """Which files are wanted; patterns are matched against the path relative to the root.
 
-    `kinds` None is every kind. Symlinks are passed over unless `follow_symlinks`; then a folder is
-    entered once, and a link to a folder of the same root not at all (its files are met there).
+    `kinds` None is every kind. Clutter is left out unless `include` names it. Symlinks are passed
+    over unless `follow_symlinks`; then a folder is entered once, and a link to a folder of the same
+    root not at all (its files are met there).
     """
 
     kinds: frozenset[Kind] | None = None
@@ -62,6 +64,26 @@ def selector(options: ScanOptions) -> Callable[[bytes, Kind | None], bool]:
     return selects
 
 
+def left_out(root: bytes, options: ScanOptions) -> Callable[[bytes], str | None]:
+    """Return the test why a file of that relative path is left out of a root, None if it is not.
+
+    By its name alone: as clutter, by `include` or by `exclude`.
+    """
+    clutter = Clutter(root, options.include)
+    include, exclude = _spec("--include", options.include), _spec("--exclude", options.exclude)
+
+    def reason(relative: bytes) -> str | None:
+        found = clutter.within(relative) if relative else None
+        if found is not None:
+            return found[1]
+        name = _text(relative or os.path.basename(root))
+        if exclude and exclude.match_file(name):
+            return "--exclude"
+        return "not in --include" if include and not include.match_file(name) else None
+
+    return reason
+
+
 def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skipped | Leftovers]:
     """Yield what is found at `path`, an absolute path equal to `root` or below it.
 
@@ -71,7 +93,12 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
     understood.
     """
     selects = selector(options)
+    clutter = Clutter(root, options.include)
     relative = b"" if path == root else path[len(root.rstrip(b"/")) + 1 :]
+    if relative and (found := clutter.within(relative)) is not None:
+        name, reason = os.fsdecode(found[0]), found[1]
+        yield Skipped(path, f"left out as {reason}; --include '{name}' brings it")
+        return
     try:
         status = Path(os.fsdecode(path)).stat()
         is_folder = stat.S_ISDIR(status.st_mode)
@@ -177,6 +204,7 @@ class _Walk:
         self._hidden, self._follow = options.hidden, options.follow_symlinks
         self._selects = selector(options)
         self._exclude = _spec("--exclude", options.exclude)
+        self._clutter = Clutter(root, options.include)
         self._real_root = os.path.realpath(root)
         self._entered = {(status.st_dev, status.st_ino)}
 
@@ -203,7 +231,10 @@ class _Walk:
     ) -> Iterator[Item | Skipped | Leftovers]:
         """Yield a folder's files, and put the folders in it that are to be walked to the others."""
         suffixes: Counter[str] = Counter()
+        name = os.path.basename(self._location(folder))
         for entry in listing:
+            if self._clutter.reason(name, entry.name) is not None:
+                continue
             path = folder + entry.name
             try:
                 if entry.is_dir(follow_symlinks=self._follow):
@@ -282,7 +313,9 @@ def _spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
     from pathspec import GitIgnoreSpec
 
     try:
-        return GitIgnoreSpec.from_lines(patterns) if patterns else None
+        # a pattern on a command line is no comment, and a folder of that name is common (#recycle)
+        lines = [f"\\{each}" if each.startswith("#") else each for each in patterns]
+        return GitIgnoreSpec.from_lines(lines) if lines else None
     except ValueError as error:
         raise QvsearchError(f"{option}: {error}; patterns are written as in .gitignore") from error
 

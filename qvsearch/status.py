@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from qvsearch.filters import orientation_of
 from qvsearch.output import clock, path_fields, present, safe_text
-from qvsearch.scan import ScanOptions
+from qvsearch.scan import ScanOptions, left_out
 from qvsearch.times import date_text, time_taken
-from qvsearch.types import Fingerprint, Item, Kind, Stored
+from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 
 if TYPE_CHECKING:
     from qvsearch.failures import Failure
@@ -38,7 +38,8 @@ class Status:
     """What `qvsearch status` says; `size` is in bytes, paths are absolute.
 
     A root that cannot be reached makes none of its files `gone`. `left_aside` counts files in the
-    roots of no kind that qvsearch takes, by suffix.
+    roots of no kind that qvsearch takes, by suffix. `left_out` are files that the library holds and
+    `index` now leaves out by their names.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Status:
     store: Stored
     warm: tuple[Running, ...] = ()
     left_aside: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[Skipped, ...] = ()
 
 
 def library_status(library: Library) -> Status:
@@ -69,6 +71,7 @@ def library_status(library: Library) -> Status:
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
     targets = [Target(root, root, root not in unreachable) for root in library.roots]
     found = find(targets, ScanOptions(), lambda: False)
+    unseen = [item for location, item in items.items() if location not in found.items]
     changed, gone = [], []
     for location, item in items.items():
         if item.root in unreachable:
@@ -95,7 +98,18 @@ def library_status(library: Library) -> Status:
         store=library.store,
         warm=tuple(running()),
         left_aside=found.left_aside,
+        left_out=tuple(_left_out(unseen)),
     )
+
+
+def _left_out(items: Iterable[Item]) -> Iterator[Skipped]:
+    """Yield the files that are left out by their names, sorted."""
+    tests: dict[bytes, Callable[[bytes], str | None]] = {}
+    for item in sorted(items, key=lambda item: item.location):
+        if item.root not in tests:
+            tests[item.root] = left_out(item.root, ScanOptions())
+        if (reason := tests[item.root](item.path)) is not None:
+            yield Skipped(item.location, reason)
 
 
 def status_record(status: Status) -> dict[str, object]:
@@ -120,6 +134,9 @@ def status_record(status: Status) -> dict[str, object]:
             for each in status.failures
         ],
         "left_aside": status.left_aside,
+        "left_out": [
+            {**path_fields("path", each.path), "reason": each.reason} for each in status.left_out
+        ],
         "warm": [warm_record(each) for each in status.warm],
     }
 

@@ -24,6 +24,7 @@ from qvsearch.output import (
     hint,
     line,
     place_text,
+    print_skipped,
     safe_text,
     segment_text,
     write,
@@ -163,6 +164,9 @@ def print_status(status: Status) -> None:
     ]
     if status.left_aside:
         facts.append(("left aside", leftovers_text(status.left_aside)))
+    if status.left_out:
+        files = counted(len(status.left_out), "file")
+        facts.append(("left out", f"{files}; index PATH... --prune forgets them"))
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
         facts.append(("root", f"{safe_text(root)}{there}"))
@@ -171,6 +175,9 @@ def print_status(status: Status) -> None:
     for failure in status.failures:
         tries = "once" if failure.tries == 1 else f"{failure.tries} times"
         line(f"  {safe_text(failure.path)}: {failure.reason} (tried {tries})")
+    if status.left_out:
+        line("left out:")
+        print_skipped(status.left_out)
     if status.changed or status.gone:
         hint("bring it up to date with: qvsearch index PATH...")
 
