@@ -93,12 +93,18 @@ def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
     return targets
 
 
-def find(targets: Iterable[Target], options: ScanOptions, stop: Callable[[], bool]) -> Found:
-    """Scan every target that exists; when `stop` says so, what was found until then is returned."""
+def find(
+    targets: Iterable[Target], scans: Mapping[bytes, ScanOptions], stop: Callable[[], bool]
+) -> Found:
+    """Scan every target that exists, as `scans` says of its root.
+
+    When `stop` says so, what was found until then is returned.
+    """
     found = Found()
     skipped: dict[bytes, Skipped] = {}
     leftovers: dict[bytes, Leftovers] = {}
     for target in targets:
+        options = scans[target.root]
         for one in scan(target.path, target.root, options) if target.exists else ():
             if stop():
                 break

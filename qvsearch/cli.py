@@ -65,6 +65,7 @@ def index(
     store: options.StoreOption = None,
     include: options.Include = None,
     exclude: options.Exclude = None,
+    forget_rules: options.ForgetRules = False,
     hidden: options.Hidden = False,
     follow_symlinks: options.FollowSymlinks = False,
     dry_run: options.DryRun = False,
@@ -90,6 +91,7 @@ def index(
     from qvsearch import fingerprint, ingest, interrupt, mounts, report
     from qvsearch.estimate import plan_index
     from qvsearch.library import library_folder
+    from qvsearch.rules import rules_text
     from qvsearch.scan import ScanOptions
 
     folder = library_folder(library)
@@ -97,7 +99,7 @@ def index(
     exact = replace(choice, dtype=Dtype.FLOAT32)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
-    how = ingest.IngestOptions(scan, prune, retry_failed, force)
+    how = ingest.IngestOptions(scan, forget_rules, prune, retry_failed, force)
     if dry_run:
         report.show_plan(*plan_index(folder, paths, choice, how), json=json)
         return
@@ -105,6 +107,9 @@ def index(
     output.hint_demo(opened.fingerprint, quiet)
     if (warning := mounts.warning(folder)) is not None:
         output.hint(warning, quiet)
+    for root, rules in opened.rules.items():
+        if not forget_rules:
+            output.hint(f"{output.safe_text(root)} is indexed with {rules_text(rules)}", quiet)
     with interrupt.interrupts() as stop, report.Progress(quiet, json) as progress:
         summary = ingest.index(
             opened,

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase, translate
+from functools import cache
 
 # Why, and the names of folders and files, in any case; `*` is any run of characters.
 CLUTTER: dict[str, tuple[str, ...]] = {
@@ -43,10 +44,12 @@ PACKAGES = (b".photoslibrary", b".photolibrary", b".migratedphotolibrary", b".ap
 ORIGINALS = frozenset({b"originals", b"masters"})
 IN_PACKAGE = "previews and other files of a photo library"
 
-_REGEXES = {
-    reason: "|".join(translate(name.lower()) for name in names) for reason, names in CLUTTER.items()
-}
-_is_clutter = re.compile("|".join(_REGEXES.values()).encode()).match
+
+@cache
+def _regex() -> re.Pattern[bytes]:
+    """Return what a name in lower case matches if it is in the table; searches need it not."""
+    names = [name for each in CLUTTER.values() for name in each]
+    return re.compile("|".join(translate(name.lower()) for name in names).encode())
 
 
 class Clutter:
@@ -63,18 +66,23 @@ class Clutter:
             for pattern in include
             for part in pattern.split("/")
         }
-        self._named = [part for part in parts if b"*" not in part or _is_clutter(part)]
+        self._is_clutter = _regex().match
+        self._named = [part for part in parts if b"*" not in part or self._is_clutter(part)]
 
     def reason(self, folder: bytes, name: bytes) -> str | None:
         """Return why an entry of a folder of that name is left out, None if it is not."""
         lower = name.lower()
         in_package = folder.lower().endswith(PACKAGES) and lower not in ORIGINALS
-        if not (_is_clutter(lower) or in_package):
+        if not (self._is_clutter(lower) or in_package):
             return None
         if any(fnmatchcase(lower, part) for part in self._named):
             return None
         text = os.fsdecode(lower)
-        reasons = (reason for reason, regex in _REGEXES.items() if re.match(regex, text))
+        reasons = (
+            reason
+            for reason, names in CLUTTER.items()
+            if any(fnmatchcase(text, each.lower()) for each in names)
+        )
         return next(reasons, IN_PACKAGE)
 
     def within(self, relative: bytes) -> tuple[bytes, str] | None:

@@ -18,6 +18,7 @@ from qvsearch.hits import best_hits, best_rows
 from qvsearch.output import path_fields, present
 from qvsearch.ranking import ask
 from qvsearch.retrieve import SearchOptions, allowed_rows
+from qvsearch.rules import left_out, scans_of
 from qvsearch.scan import is_below
 from qvsearch.terms import Query, parse_query, read_terms
 from qvsearch.types import kind_of
@@ -151,8 +152,14 @@ def _why_absent(library: Library, path: bytes) -> str:
         return "it is a folder; name a file"
     if kind_of(path) is None:
         return "qvsearch does not take files of this suffix"
-    if not any(is_below(path, root) for root in library.roots):
+    roots = [root for root in library.roots if is_below(path, root)]
+    if not roots:
         return "it lies in none of the library's folders; take it in with: qvsearch index"
+    scans = scans_of(library.rules, roots)
+    for root in roots:
+        reason = left_out(root, scans[root])(os.path.relpath(path, root) if path != root else b"")
+        if reason is not None:
+            return f"`qvsearch index` leaves it out: {reason}"
     return "it is not indexed: new since the last `qvsearch index`, or left out by its options"
 
 

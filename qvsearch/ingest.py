@@ -27,6 +27,7 @@ from qvsearch.changes import (
 from qvsearch.errors import QvsearchError
 from qvsearch.media.workers import Decoders
 from qvsearch.missing import Kept, missing
+from qvsearch.rules import scans_of
 from qvsearch.run import IngestOptions, Run, Summary
 from qvsearch.scan import is_below
 from qvsearch.types import Event, Kind, Precision, Skipped, VideoMode
@@ -105,7 +106,14 @@ def index(
     with library.lock():
         run = Run(library, options, report, stop)
         targets = resolve(library.roots, paths)
-        found = find(targets, options.scan, run.stopped)
+        scans = scans_of(
+            library.rules,
+            [target.root for target in targets],
+            options.scan,
+            forget=options.forget_rules,
+        )
+        found = find(targets, scans, run.stopped)
+        run.remember(scans)
         items = run.begin(found)
         try:
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
@@ -123,7 +131,7 @@ def index(
             run.commit()  # a model that fails takes nothing along that is finished
             raise
         if not run.stopped():
-            run.remove_missing(targets, found)
+            run.remove_missing(targets, found, scans)
         run.commit()
     return run.summary(targets)
 
@@ -143,7 +151,13 @@ def plan(
     known = {} if library is None else known_files(library, library.by_location())
     failures = {} if library is None else known_failures(library)
     targets = resolve([] if library is None else library.roots, paths)
-    found = find(targets, options.scan, lambda: False)
+    scans = scans_of(
+        {} if library is None else library.rules,
+        [target.root for target in targets],
+        options.scan,
+        forget=options.forget_rules,
+    )
+    found = find(targets, scans, lambda: False)
     changes = compare(found, known, failures, options.force, options.retry_failed)
     reused = copies(changes.to_do, [] if options.force else known.values())
     new = [item for item in changes.to_do if item.location not in reused]
@@ -151,7 +165,7 @@ def plan(
     by_kind: Counter[Kind] = Counter()
     for item in new:
         by_kind[item.kind] += estimated_segments(item, video_mode)
-    lost = missing(targets, found, known, moved, options.scan, options.prune)
+    lost = missing(targets, found, known, moved, scans, options.prune)
     return Plan(
         to_index=dict(Counter(item.kind for item in new)),
         reused=len(reused),

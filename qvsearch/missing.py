@@ -9,7 +9,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from qvsearch.changes import Content, Found, Target, content_of
-from qvsearch.scan import ScanOptions, ignored, is_below, left_out
+from qvsearch.rules import left_out
+from qvsearch.scan import ScanOptions, ignored, is_below
 from qvsearch.types import Item, Segment
 
 FEW = 10  # known files; of fewer any number may be deleted at once
@@ -41,10 +42,10 @@ def missing(
     found: Found,
     known: Mapping[bytes, Segment],
     moved: Collection[Content],
-    options: ScanOptions,
+    scans: Mapping[bytes, ScanOptions],
     prune: bool,
 ) -> Missing:
-    """Tell which known files are gone from the targets.
+    """Tell which known files are gone from the targets, which were scanned as `scans` says.
 
     `known` has a segment of each location in the library; `moved` are the contents that this run
     found at a new place. A file is gone when the scan was not kept from its folder and that has it
@@ -53,7 +54,7 @@ def missing(
     only with `prune`. Where a target is missing, empty or mostly missing, nothing goes that has not
     moved, unless `prune`.
     """
-    is_left_out = _left_out_test(options)
+    is_left_out = _left_out_test(scans)
     vanished = _vanished_test()
     unread = {skipped.path for skipped in found.skipped}
     gone: dict[bytes, None] = {}
@@ -62,11 +63,11 @@ def missing(
     for target in targets:
         if not (target.exists or prune):
             continue
+        kinds = scans[target.root].kinds
         below = {
             location: segment
             for location, segment in known.items()
-            if is_below(location, target.path)
-            and (options.kinds is None or segment.item.kind in options.kinds)
+            if is_below(location, target.path) and (kinds is None or segment.item.kind in kinds)
         }
         unseen = {place: each for place, each in below.items() if place not in found.items}
         for place in [place for place, each in unseen.items() if is_left_out(each.item)]:
@@ -88,12 +89,12 @@ def missing(
     return Missing(list(gone), kept, len(by_name))
 
 
-def _left_out_test(options: ScanOptions) -> Callable[[Item], bool]:
+def _left_out_test(scans: Mapping[bytes, ScanOptions]) -> Callable[[Item], bool]:
     """Return the test whether a file of any root is left out by its name."""
 
     @cache
     def test_of(root: bytes) -> Callable[[bytes], str | None]:
-        return left_out(root, options)
+        return left_out(root, scans.get(root, ScanOptions()))
 
     return lambda item: test_of(item.root)(item.path) is not None
 

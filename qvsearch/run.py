@@ -29,6 +29,7 @@ from qvsearch.changes import (
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.missing import Kept, missing
+from qvsearch.rules import Rules
 from qvsearch.scan import ScanOptions, is_below
 from qvsearch.types import Event, Item, Kind, Skipped
 
@@ -38,9 +39,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """How to index; `commit_seconds` are of work."""
+    """How to index; `commit_seconds` are of work.
+
+    The include and exclude of `scan` come to those that the library remembers, or replace them with
+    `forget_rules`.
+    """
 
     scan: ScanOptions = ScanOptions()
+    forget_rules: bool = False
     prune: bool = False
     retry_failed: bool = False
     force: bool = False
@@ -111,6 +117,7 @@ class Run:
         self._moved: set[Content] = set()
         self._dying: list[int] = []  # rows to be removed at the next commit, readable until then
         self._uncommitted = 0  # files
+        self._rules = library.rules  # as they were committed last
         self._refused = False  # by the disk, at a commit
         self._left = 0
         self._counts: Counter[str] = Counter()
@@ -124,6 +131,11 @@ class Run:
         """Tell whether the run is to end early; once yes, always yes."""
         self._stopped = self._stopped or self._stop()
         return self._stopped
+
+    def remember(self, scans: Mapping[bytes, ScanOptions]) -> None:
+        """Let the library remember which files are wanted; the next commit makes it last."""
+        for root, options in scans.items():
+            self._library.set_rules(root, Rules(options.include, options.exclude))
 
     def begin(self, found: Found) -> list[Item]:
         """Count what needs no work and return the rest."""
@@ -181,10 +193,11 @@ class Run:
         items, self._second_chances = self._second_chances, []
         return items
 
-    def remove_missing(self, targets: Sequence[Target], found: Found) -> None:
+    def remove_missing(
+        self, targets: Sequence[Target], found: Found, scans: Mapping[bytes, ScanOptions]
+    ) -> None:
         """Take out of the library what is gone from the targets."""
-        options = self._options
-        lost = missing(targets, found, self._known, self._moved, options.scan, options.prune)
+        lost = missing(targets, found, self._known, self._moved, scans, self._options.prune)
         self._kept, self._left_out = lost.kept, lost.left_out
         for location in lost.gone:
             self._dying += self._rows_of_place[location]
@@ -200,11 +213,12 @@ class Run:
         if self._refused:
             return
         self._refused = True
-        if self._uncommitted:
+        if self._uncommitted or self._library.rules != self._rules:
             self._library.remove(self._dying)
             self._library.commit()
             self._report(Event("committed", files=self._uncommitted))
             self._dying, self._uncommitted = [], 0
+            self._rules = self._library.rules
         if self._failures != self._failures_before:
             self._library.save_failures(self._failures.values())
             self._failures_before = dict(self._failures)

@@ -52,36 +52,19 @@ def selector(options: ScanOptions) -> Callable[[bytes, Kind | None], bool]:
 
     A kind of None passes any kinds. Raises QvsearchError for a pattern that cannot be understood.
     """
-    include, exclude = _spec("--include", options.include), _spec("--exclude", options.exclude)
+    include, exclude = (
+        pattern_spec("--include", options.include),
+        pattern_spec("--exclude", options.exclude),
+    )
 
     def selects(relative: bytes, kind: Kind | None) -> bool:
         if options.kinds is not None and kind is not None and kind not in options.kinds:
             return False
-        if include and not include.match_file(_text(relative)):
+        if include and not include.match_file(pattern_text(relative)):
             return False
-        return not (exclude and exclude.match_file(_text(relative)))
+        return not (exclude and exclude.match_file(pattern_text(relative)))
 
     return selects
-
-
-def left_out(root: bytes, options: ScanOptions) -> Callable[[bytes], str | None]:
-    """Return the test why a file of that relative path is left out of a root, None if it is not.
-
-    By its name alone: as clutter, by `include` or by `exclude`.
-    """
-    clutter = Clutter(root, options.include)
-    include, exclude = _spec("--include", options.include), _spec("--exclude", options.exclude)
-
-    def reason(relative: bytes) -> str | None:
-        found = clutter.within(relative) if relative else None
-        if found is not None:
-            return found[1]
-        name = _text(relative or os.path.basename(root))
-        if exclude and exclude.match_file(name):
-            return "--exclude"
-        return "not in --include" if include and not include.match_file(name) else None
-
-    return reason
 
 
 def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skipped | Leftovers]:
@@ -151,7 +134,7 @@ class _Rules:
 def _covers(rules: _Rules | None, relative: bytes) -> bool:
     """Tell whether the innermost pattern that matches says ignore; folders end in a slash."""
     while rules is not None:
-        verdict = rules.spec.check_file(_text(relative[rules.depth :])).include
+        verdict = rules.spec.check_file(pattern_text(relative[rules.depth :])).include
         if verdict is not None:
             return verdict
         rules = rules.above
@@ -183,7 +166,7 @@ def _read_rules(root: bytes, folder: bytes, above: _Rules | None) -> _Rules | No
     try:
         content = Path(os.fsdecode(os.path.join(root, folder, IGNORE_FILE))).read_bytes()
         # splitlines() would also cut at control characters, which names may hold
-        lines = [_text(line.removesuffix(b"\r")) for line in content.split(b"\n")]
+        lines = [pattern_text(line.removesuffix(b"\r")) for line in content.split(b"\n")]
         return _Rules(above, len(folder), GitIgnoreSpec.from_lines(lines))
     except (FileNotFoundError, NotADirectoryError):
         return above
@@ -203,7 +186,7 @@ class _Walk:
         self._root = root
         self._hidden, self._follow = options.hidden, options.follow_symlinks
         self._selects = selector(options)
-        self._exclude = _spec("--exclude", options.exclude)
+        self._exclude = pattern_spec("--exclude", options.exclude)
         self._clutter = Clutter(root, options.include)
         self._real_root = os.path.realpath(root)
         self._entered = {(status.st_dev, status.st_ino)}
@@ -271,7 +254,9 @@ class _Walk:
 
     def _enters(self, entry: os.DirEntry[bytes], folder: bytes, rules: _Rules | None) -> bool:
         """Tell whether a folder is to be walked: followed links may lead to each only once."""
-        if _covers(rules, folder) or (self._exclude and self._exclude.match_file(_text(folder))):
+        if _covers(rules, folder) or (
+            self._exclude and self._exclude.match_file(pattern_text(folder))
+        ):
             return False
         if not self._follow:
             return True
@@ -309,9 +294,15 @@ def _found(
         yield Skipped(item.location, f"{what}, not a file")
 
 
-def _spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
+def pattern_spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
+    """Return the patterns of an option, None if there are none.
+
+    Raises QvsearchError for one that cannot be understood.
+    """
     from pathspec import GitIgnoreSpec
 
+    if not all(map(str.strip, patterns)):
+        raise QvsearchError(f"{option} is empty; write a pattern such as '*.jpg' or 'drafts/'")
     try:
         # a pattern on a command line is no comment, and a folder of that name is common (#recycle)
         lines = [f"\\{each}" if each.startswith("#") else each for each in patterns]
@@ -320,7 +311,7 @@ def _spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
         raise QvsearchError(f"{option}: {error}; patterns are written as in .gitignore") from error
 
 
-def _text(path: bytes) -> str:
+def pattern_text(path: bytes) -> str:
     """Return a path as patterns see it.
 
     Pathspec's dot stops at a newline, and a faster engine it may choose refuses lone surrogates.

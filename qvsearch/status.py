@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from qvsearch.filters import orientation_of
 from qvsearch.output import clock, path_fields, present, safe_text
-from qvsearch.scan import ScanOptions, left_out
+from qvsearch.rules import NO_RULES, Rules, left_out, scans_of
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 
 if TYPE_CHECKING:
     from qvsearch.failures import Failure
     from qvsearch.library import Library
+    from qvsearch.scan import ScanOptions
     from qvsearch.types import Segment
     from qvsearch.warm import Running
 
@@ -55,6 +56,7 @@ class Status:
     warm: tuple[Running, ...] = ()
     left_aside: Mapping[str, int] = field(default_factory=dict)
     left_out: tuple[Skipped, ...] = ()
+    rules: Mapping[bytes, Rules] = field(default_factory=dict)
 
 
 def library_status(library: Library) -> Status:
@@ -70,7 +72,8 @@ def library_status(library: Library) -> Status:
     counts = Counter(item.kind for item in items.values())
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
     targets = [Target(root, root, root not in unreachable) for root in library.roots]
-    found = find(targets, ScanOptions(), lambda: False)
+    scans = scans_of(library.rules, library.roots)
+    found = find(targets, scans, lambda: False)
     unseen = [item for location, item in items.items() if location not in found.items]
     changed, gone = [], []
     for location, item in items.items():
@@ -98,16 +101,17 @@ def library_status(library: Library) -> Status:
         store=library.store,
         warm=tuple(running()),
         left_aside=found.left_aside,
-        left_out=tuple(_left_out(unseen)),
+        left_out=tuple(_left_out(unseen, scans)),
+        rules=library.rules,
     )
 
 
-def _left_out(items: Iterable[Item]) -> Iterator[Skipped]:
+def _left_out(items: Iterable[Item], scans: Mapping[bytes, ScanOptions]) -> Iterator[Skipped]:
     """Yield the files that are left out by their names, sorted."""
     tests: dict[bytes, Callable[[bytes], str | None]] = {}
     for item in sorted(items, key=lambda item: item.location):
         if item.root not in tests:
-            tests[item.root] = left_out(item.root, ScanOptions())
+            tests[item.root] = left_out(item.root, scans[item.root])
         if (reason := tests[item.root](item.path)) is not None:
             yield Skipped(item.location, reason)
 
@@ -124,7 +128,11 @@ def status_record(status: Status) -> dict[str, object]:
             for each in status.holdings
         },
         "roots": [
-            {**path_fields("path", root), "reachable": root not in status.unreachable}
+            {
+                **path_fields("path", root),
+                "reachable": root not in status.unreachable,
+                **asdict(status.rules.get(root, NO_RULES)),
+            }
             for root in status.roots
         ],
         "changed": [path_fields("path", path) for path in status.changed],

@@ -29,6 +29,7 @@ from qvsearch.output import (
     segment_text,
     write,
 )
+from qvsearch.rules import rules_text
 from qvsearch.types import Precision
 
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ def print_status(status: Status) -> None:
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
         facts.append(("root", f"{safe_text(root)}{there}"))
+        if (rules := status.rules.get(root)) is not None:
+            facts.append(("", rules_text(rules)))
     facts += [("warm", warm_text(each)) for each in status.warm]
     print_facts(facts)
     for failure in status.failures:

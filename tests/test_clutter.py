@@ -10,7 +10,8 @@ from test_scan import left_aside, names, put, walk
 
 from qvsearch.clutter import CLUTTER, Clutter
 from qvsearch.library import Library
-from qvsearch.scan import ScanOptions, left_out
+from qvsearch.rules import left_out
+from qvsearch.scan import ScanOptions
 from qvsearch.status import library_status
 from qvsearch.types import Skipped
 

@@ -141,7 +141,7 @@ def test_a_library_is_made_or_not_wherever_its_making_fails(in_memory, monkeypat
         monkeypatch.setattr(durable, "os", FaultyDisk())
         if not Library.exists(folder):
             Library.create(folder, cheap_model.FINGERPRINT)
-        assert view(folder) == ({}, None, [])
+        assert view(folder) == ({}, None, [], {})
         tally[FAILED] += 1
     assert at > 20
     assert {"mkdir", "open", "write", "fsync", "close", "replace"} <= set(disk.names)
