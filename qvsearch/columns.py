@@ -11,7 +11,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import aliases, point, squared_chord
-from qvsearch.globs import glob_regex, path_text
+from qvsearch.globs import composed, glob_regex, path_text
 from qvsearch.times import LATEST, WIDEST_ZONE, from_wall_time
 from qvsearch.types import Kind, Orientation
 
@@ -174,11 +174,13 @@ class Columns:
 
     def _below(self, under: Sequence[bytes]) -> Mask:
         """Return which rows `is_below` says of any of the folders, or of where they lead."""
-        folders = tuple(each.rstrip(b"/") + b"/" for path in under for each in aliases(path))
+        folders = tuple(
+            composed(each).rstrip(b"/") + b"/" for path in under for each in aliases(path)
+        )
 
         def test(root: bytes, path: bytes) -> bool:
             folder = root if root.endswith(b"/") else root + b"/"
-            return (folder + path + b"/" if path else folder).startswith(folders)
+            return composed(folder + path + b"/" if path else folder).startswith(folders)
 
         return self._paths_that(folders, test)
 

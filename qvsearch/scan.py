@@ -5,8 +5,10 @@ Paths are bytes. Patterns (`include`, `exclude`, `.qvsearchignore`) have gitigno
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 IGNORE_FILE = b".qvsearchignore"
+LARGEST_IGNORE_FILE = 2**20  # bytes; some ten thousand patterns
 
 _SPECIAL = {
     stat.S_IFIFO: "a FIFO",
@@ -164,7 +167,7 @@ def _read_rules(root: bytes, folder: bytes, above: _Rules | None) -> _Rules | No
     from pathspec import GitIgnoreSpec  # which a query need not wait for
 
     try:
-        content = Path(os.fsdecode(os.path.join(root, folder, IGNORE_FILE))).read_bytes()
+        content = _read_ignore_file(os.path.join(root, folder, IGNORE_FILE))
         # splitlines() would also cut at control characters, which names may hold
         lines = [pattern_text(line.removesuffix(b"\r")) for line in content.split(b"\n")]
         return _Rules(above, len(folder), GitIgnoreSpec.from_lines(lines))
@@ -174,6 +177,19 @@ def _read_rules(root: bytes, folder: bytes, above: _Rules | None) -> _Rules | No
         raise _PassedOver(f"its .qvsearchignore cannot be read: {_reason(error)}") from error
     except ValueError as error:
         raise _PassedOver(f"its .qvsearchignore cannot be understood: {error}") from error
+
+
+def _read_ignore_file(path: bytes) -> bytes:
+    """Return the patterns, UTF-8; raises ValueError for what holds none, OSErrors pass through."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a plain file")
+        content = file.read(LARGEST_IGNORE_FILE + 1)
+    if len(content) > LARGEST_IGNORE_FILE:
+        raise ValueError(f"it is larger than {LARGEST_IGNORE_FILE:,} bytes")
+    if b"\0" in content:  # no name has one, and each letter of UTF-16 or UTF-32 does
+        raise ValueError("it is no text in UTF-8; save it as UTF-8, not UTF-16")
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 class _Walk:
@@ -305,18 +321,20 @@ def pattern_spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None
         raise QvsearchError(f"{option} is empty; write a pattern such as '*.jpg' or 'drafts/'")
     try:
         # a pattern on a command line is no comment, and a folder of that name is common (#recycle)
-        lines = [f"\\{each}" if each.startswith("#") else each for each in patterns]
+        texts = [pattern_text(os.fsencode(each)) for each in patterns]
+        lines = [f"\\{each}" if each.startswith("#") else each for each in texts]
         return GitIgnoreSpec.from_lines(lines) if lines else None
     except ValueError as error:
         raise QvsearchError(f"{option}: {error}; patterns are written as in .gitignore") from error
 
 
 def pattern_text(path: bytes) -> str:
-    """Return a path as patterns see it.
+    """Return a path, or a pattern, as they are compared: composed (NFC), as `path_text` has it.
 
     Pathspec's dot stops at a newline, and a faster engine it may choose refuses lone surrogates.
     """
-    return path.decode("utf-8", "replace").replace("\n", "\r")
+    text = path.decode("utf-8", "replace").replace("\n", "\r")
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _reason(error: OSError) -> str:
