@@ -34,11 +34,15 @@ Content = tuple[Kind, str]  # one content is decoded differently as another kind
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A path to bring up to date, and the root that it is or lies below."""
+    """A path to bring up to date, and the root that it is or lies below.
+
+    `known` says that the library has something there or above.
+    """
 
     path: bytes
     root: bytes
     exists: bool = True
+    known: bool = True
 
 
 @dataclass(slots=True)
@@ -75,21 +79,22 @@ def known_failures(library: Library) -> dict[bytes, Failure]:
 def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
     """Match absolute paths to the innermost root they lie in; a path in none becomes a root.
 
-    Raises QvsearchError for a path that does not exist, unless the library knows it.
+    Raises QvsearchError if none of the paths exists and the library knows none of them.
     """
     known = list(roots)
-    targets = []
+    targets: list[Target] = []
     for path in sorted({os.path.abspath(path) for path in paths}, key=len):
         exists = _exists(path)
         holders = [root for root in known if is_below(path, root)]
-        if not (exists or holders or any(is_below(root, path) for root in known)):
-            raise QvsearchError(
-                f"{os.fsdecode(path)} does not exist, and the library knows no such path"
-            )
+        is_known = any(is_below(path, root) or is_below(root, path) for root in roots)
         root = max(holders, key=len, default=path)
         if not holders:
             known.append(root)
-        targets.append(Target(path, root, exists))
+        targets.append(Target(path, root, exists, is_known))
+    if not any(target.exists or target.known for target in targets):
+        raise QvsearchError(
+            f"{os.fsdecode(targets[0].path)} does not exist, and the library knows no such path"
+        )
     return targets
 
 
@@ -141,7 +146,7 @@ def compare(
             and not retry_failed
         ):
             reason = f"failed before: {failure.reason}; --retry-failed tries again"
-            changes.skipped.append(Skipped(location, reason))
+            changes.skipped.append(Skipped(location, reason, known=True))
         else:
             changes.to_do.append(item)
     return changes
@@ -231,4 +236,5 @@ def _exists(path: bytes) -> bool:
 
 def unreachable(targets: Iterable[Target], prune: bool) -> tuple[bytes, ...]:
     """Return the paths that are not there, of which nothing is removed."""
-    return tuple(target.path for target in targets if not (target.exists or prune))
+    away = [target for target in targets if not target.exists]
+    return tuple(target.path for target in away if not (prune and target.known))

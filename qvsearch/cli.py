@@ -72,6 +72,7 @@ def index(
     prune: options.Prune = False,
     retry_failed: options.RetryFailed = False,
     force: options.Force = False,
+    strict: options.Strict = False,
     library: options.LibraryName = None,
     model: options.Model = None,
     device: options.Device = None,
@@ -121,7 +122,7 @@ def index(
             lambda: fingerprint.load_embedder(opened.fingerprint, exact),
         )
     report.show_summary(summary, quiet=quiet, json=json)
-    raise typer.Exit(report.exit_code(summary))
+    raise typer.Exit(report.exit_code(summary, strict))
 
 
 @app.command()

@@ -147,6 +147,10 @@ Prune = Annotated[
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try again the files that failed before.")
 ]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Exit with 3 also for files that were skipped before."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Embed everything again.")]
 
 Image = Annotated[

@@ -148,6 +148,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
         "reused": summary.reused,
         "unchanged": summary.unchanged,
         "skipped": summary.skipped,
+        "skipped_before": sum(each.known for each in summary.failures),
         "removed": summary.removed,
         "segments": summary.segments,
         "seconds": round(summary.seconds, 3),
@@ -186,11 +187,15 @@ def _not_there_record(outcome: Summary | Plan) -> dict[str, object]:
     }
 
 
-def exit_code(summary: Summary) -> int:
-    """Return 0 where everything was indexed, 3 where something was not, 130 after Ctrl-C."""
+def exit_code(summary: Summary, strict: bool = False) -> int:
+    """Return 0 if everything was indexed, 3 if something was not, 130 after Ctrl-C.
+
+    A file that failed before as it is counts only with `strict`.
+    """
     if summary.interrupted:
         return INTERRUPTED
-    return SOME_SKIPPED if summary.skipped or summary.unreachable or summary.kept else 0
+    skipped = any(strict or not each.known for each in summary.failures)
+    return SOME_SKIPPED if skipped or summary.unreachable or summary.kept else 0
 
 
 def show_summary(summary: Summary, quiet: bool, json: bool) -> None:
@@ -253,9 +258,15 @@ def _print_left(outcome: Summary | Plan) -> None:
 
 
 def _print_trouble(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> None:
-    if skipped:
+    news = [each for each in skipped if not each.known]
+    if news:
         output.line("skipped:")
-        output.print_skipped(skipped)
+        output.print_skipped(news)
+    if known := len(skipped) - len(news):
+        output.line(
+            f"skipped as before: {output.counted(known, 'file')}; qvsearch status names them,"
+            " and --retry-failed tries again"
+        )
     for path in outcome.unreachable:
         output.line(f"not there: {output.safe_text(path)}; nothing of it was removed")
     for kept in outcome.kept:

@@ -296,11 +296,14 @@ class Run:
     def _fail(self, skipped: Skipped, item: Item) -> None:
         """Note a failure, and how often this state of the file has failed by now."""
         before = self._failures.get(item.location)
-        tries = 1 + (before.tries if before is not None and same_state(before, item) else 0)
+        again = before is not None and same_state(before, item)
+        tries = 1 + (before.tries if before is not None and again else 0)
+        asked = self._options.retry_failed or self._options.force
         self._failures[item.location] = Failure(
             item.location, item.size, item.mtime_ns, skipped.reason, tries
         )
         self._left -= 1
+        skipped = replace(skipped, known=again and not asked)
         self._skip(skipped, item.kind, self._estimate(item))
 
     def _estimate(self, item: Item) -> int:

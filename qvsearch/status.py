@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.filters import orientation_of
 from qvsearch.output import clock, path_fields, present, safe_text
-from qvsearch.rules import NO_RULES, Rules, left_out, scans_of
+from qvsearch.rules import Rules, left_out, scans_of
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 
@@ -131,7 +131,7 @@ def status_record(status: Status) -> dict[str, object]:
             {
                 **path_fields("path", root),
                 "reachable": root not in status.unreachable,
-                **asdict(status.rules.get(root, NO_RULES)),
+                **(asdict(status.rules[root]) if root in status.rules else {}),
             }
             for root in status.roots
         ],

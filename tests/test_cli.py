@@ -115,6 +115,35 @@ def test_index_says_what_it_did(run, files, tiny):
     assert (code, error) == (3, "")
 
 
+def test_a_file_that_was_skipped_before_is_no_news(run, files, tiny):
+    empty = files / "empty.png"
+    empty.touch()
+    code, output, _ = run("index", files, "--model", tiny)
+    assert (code, f"  {empty}: empty file\n" in output.decode()) == (3, True)
+    for _ in range(3):
+        code, output, _ = run("index", files)
+        assert code == 0
+        lines = output.decode().splitlines()
+        assert lines[0] == "found 6 = indexed 0 + unchanged 5 + skipped 1"
+        assert lines[2:] == [
+            "skipped as before: 1 file; qvsearch status names them, and --retry-failed tries again"
+        ]
+    assert f"{empty}: empty file (tried 2 times)" in run("status")[1].decode()
+    assert run("index", files, "--strict")[0] == 3
+    code, output, _ = run("index", files, "--json")
+    assert (code, records(output)[-1]["skipped_before"]) == (0, 1)
+    assert run("index", files, "--retry-failed")[0] == 3
+    empty.write_bytes(b"no picture")
+    assert run("index", files)[0] == 3, "it is another file now"
+
+
+def test_a_missing_folder_is_named_and_the_others_are_indexed(run, files, tiny, home):
+    code, output, error = run("index", files, home / "missing", "--model", tiny)
+    assert (code, error) == (3, "")
+    assert output.decode().startswith("found 5 = indexed 5 ")
+    assert f"not there: {home}/missing; nothing of it was removed\n" in output.decode()
+
+
 def test_files_that_are_not_taken_are_named_by_index_and_status(run, files, tiny):
     for name in ("a.PDF", "b.pdf", "c.docx", "d.bin", ".e.pdf"):
         (files / name).touch()
