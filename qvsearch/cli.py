@@ -93,7 +93,7 @@ def index(
     from qvsearch.estimate import plan_index
     from qvsearch.library import library_folder
     from qvsearch.rules import rules_text
-    from qvsearch.scan import ScanOptions
+    from qvsearch.scan import ScanOptions, is_below
 
     folder = library_folder(library)
     choice = fingerprint.Choice(model, dim, detail, device, dtype, hub, video_mode, store)
@@ -109,7 +109,7 @@ def index(
     if (warning := mounts.warning(folder)) is not None:
         output.hint(warning, quiet)
     for root, rules in opened.rules.items():
-        if not forget_rules:
+        if not forget_rules and any(is_below(path, root) for path in paths):
             output.hint(f"{output.safe_text(root)} is indexed with {rules_text(rules)}", quiet)
     with interrupt.interrupts() as stop, report.Progress(quiet, json) as progress:
         summary = ingest.index(

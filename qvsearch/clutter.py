@@ -13,6 +13,7 @@ CLUTTER: dict[str, tuple[str, ...]] = {
     "thumbnails and indexes of a NAS": (
         *("@eaDir", "@SynoEAStream", "@SynoResource"),  # Synology
         *(".@__thumb", "@__thumb", ".@__comp", ".@__qini"),  # QNAP
+        ".wdmc",  # Western Digital
     ),
     "thumbnails of a system": (
         *(".thumbnails", ".thumblocal"),  # Linux, Android
@@ -22,7 +23,12 @@ CLUTTER: dict[str, tuple[str, ...]] = {
     "previews of Nextcloud": ("appdata_oc*",),
     "a trash": (
         *("#recycle", "@Recycle", "@recycle_bin"),  # Synology, QNAP
-        *("$RECYCLE.BIN", "RECYCLER", "RECYCLED"),  # Windows
+        *(
+            "$RECYCLE.BIN",
+            ".recycle",
+            ".Recycle.Bin",
+            "trashbox",
+        ),  # Windows, Samba, Unraid, Buffalo
         *(".Trash", ".Trash-*", ".Trashes", "Network Trash Folder"),  # Linux, macOS
         *(".trashed-*", ".dtrash", "files_trashbin"),  # Android, digiKam, Nextcloud
     ),

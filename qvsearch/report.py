@@ -221,7 +221,7 @@ def _print_counts(summary: Summary) -> None:
         f"embedded {summary.embedded:,}, reused {summary.reused:,}, removed {summary.removed:,};"
         f" {output.counted(summary.segments, 'segment')} in {output.clock(round(summary.seconds))}"
     )
-    _print_left(summary)
+    _print_left(summary.failures, summary)
 
 
 def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json: bool) -> None:
@@ -240,12 +240,12 @@ def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json
     if seconds is not None:
         basis = "measured by qvsearch bench" if measured else "computed"
         output.line(f"would take about {output.clock(round(seconds))} on this machine ({basis})")
-    _print_left(plan)
+    _print_left(plan.skipped, plan)
     _print_trouble(plan.skipped, plan)
 
 
-def _print_left(outcome: Summary | Plan) -> None:
-    """Print what is left aside or out, of which nothing is found."""
+def _print_left(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> None:
+    """Print how many files are passed over without being news."""
     if outcome.left_aside:
         suffixes = leftovers_text(outcome.left_aside)
         output.line(f"left aside: {suffixes}; qvsearch takes no such files")
@@ -255,6 +255,11 @@ def _print_left(outcome: Summary | Plan) -> None:
             f"left out now, and still in the library: {files}; qvsearch status names them,"
             " and --prune forgets them"
         )
+    if known := sum(each.known for each in skipped):
+        output.line(
+            f"skipped as before: {output.counted(known, 'file')}; qvsearch status names them,"
+            " and --retry-failed tries again"
+        )
 
 
 def _print_trouble(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> None:
@@ -262,11 +267,6 @@ def _print_trouble(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> Non
     if news:
         output.line("skipped:")
         output.print_skipped(news)
-    if known := len(skipped) - len(news):
-        output.line(
-            f"skipped as before: {output.counted(known, 'file')}; qvsearch status names them,"
-            " and --retry-failed tries again"
-        )
     for path in outcome.unreachable:
         output.line(f"not there: {output.safe_text(path)}; nothing of it was removed")
     for kept in outcome.kept:

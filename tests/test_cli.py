@@ -129,6 +129,7 @@ def test_a_file_that_was_skipped_before_is_no_news(run, files, tiny):
             "skipped as before: 1 file; qvsearch status names them, and --retry-failed tries again"
         ]
     assert f"{empty}: empty file (tried 2 times)" in run("status")[1].decode()
+    assert run("index", files, "-q")[:2] == (0, b"")
     assert run("index", files, "--strict")[0] == 3
     code, output, _ = run("index", files, "--json")
     assert (code, records(output)[-1]["skipped_before"]) == (0, 1)

@@ -62,6 +62,7 @@ TAKEN = [
     "A.photoslibrary/originals/0/a.jpg",
     "b/Old.PhotosLibrary/Masters/2012/a.jpg",
     "recycle/a.jpg",
+    "recycled/a.jpg",
     "originals/a.jpg",
     "resources/a.jpg",
     "eaDir/a.jpg",
