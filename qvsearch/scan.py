@@ -83,7 +83,7 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
     relative = b"" if path == root else path[len(root.rstrip(b"/")) + 1 :]
     if relative and (found := clutter.within(relative)) is not None:
         name, reason = os.fsdecode(found[0]), found[1]
-        yield Skipped(path, f"left out as {reason}; --include '{name}' brings it")
+        yield Skipped(path, f"left out as {reason}; --include '{name}' --include '*' brings it")
         return
     try:
         status = Path(os.fsdecode(path)).stat()

@@ -121,10 +121,11 @@ def test_a_root_that_is_clutter_or_lies_in_it_is_walked(tmp_path):
 
 def test_a_named_path_in_clutter_says_why_it_is_left_out(tmp_path):
     put(tmp_path, "a/@eaDir/b.jpg")
-    reason = "left out as thumbnails and indexes of a NAS; --include '@eaDir' brings it"
+    brings = "--include '@eaDir' --include '*' brings it"
+    reason = f"left out as thumbnails and indexes of a NAS; {brings}"
     for path in (tmp_path / "a/@eaDir", tmp_path / "a/@eaDir/b.jpg"):
         assert walk(path, tmp_path) == [Skipped(os.fsencode(path), reason)]
-    assert names(tmp_path / "a/@eaDir", tmp_path, include=("@eaDir",)) == [b"a/@eaDir/b.jpg"]
+    assert names(tmp_path / "a/@eaDir", tmp_path, include=("@eaDir", "*")) == [b"a/@eaDir/b.jpg"]
 
 
 def copy_row(bench, path, to):
