@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from qvsearch.clutter import Clutter
 from qvsearch.errors import QvsearchError
-from qvsearch.scan import ScanOptions, pattern_spec, pattern_text
+from qvsearch.patterns import option_spec, pattern_text
+from qvsearch.scan import ScanOptions
 
 MOST_PATTERNS = 1000  # of a root; each is tried on each file
 LONGEST_PATTERN = 4096  # characters, as of a path
@@ -84,8 +85,8 @@ def left_out(root: bytes, options: ScanOptions) -> Callable[[bytes], str | None]
     By its name alone: as clutter, by `include` or by `exclude`.
     """
     clutter = Clutter(root, options.include)
-    include = pattern_spec("--include", options.include)
-    exclude = pattern_spec("--exclude", options.exclude)
+    include = option_spec("--include", options.include)
+    exclude = option_spec("--exclude", options.exclude)
 
     def reason(relative: bytes) -> str | None:
         found = clutter.within(relative) if relative else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import codecs
 import os
 import stat
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.clutter import Clutter
-from qvsearch.errors import QvsearchError
 from qvsearch.leftovers import Leftovers, suffix_of
+from qvsearch.patterns import option_spec, pattern_text, spec_of
 from qvsearch.types import Item, Kind, Skipped, kind_of
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 IGNORE_FILE = b".qvsearchignore"
-LARGEST_IGNORE_FILE = 2**20  # bytes; some ten thousand patterns
+LARGEST_IGNORE_FILE = 2**18  # bytes; thousands of patterns, each tried on each file
 
 _SPECIAL = {
     stat.S_IFIFO: "a FIFO",
@@ -56,8 +55,8 @@ def selector(options: ScanOptions) -> Callable[[bytes, Kind | None], bool]:
     A kind of None passes any kinds. Raises QvsearchError for a pattern that cannot be understood.
     """
     include, exclude = (
-        pattern_spec("--include", options.include),
-        pattern_spec("--exclude", options.exclude),
+        option_spec("--include", options.include),
+        option_spec("--exclude", options.exclude),
     )
 
     def selects(relative: bytes, kind: Kind | None) -> bool:
@@ -164,13 +163,11 @@ def _rules_above(root: bytes, relative: bytes, known: dict[bytes, _Rules | None]
 
 def _read_rules(root: bytes, folder: bytes, above: _Rules | None) -> _Rules | None:
     """Return a folder's rules; raises _PassedOver where its file cannot be read or understood."""
-    from pathspec import GitIgnoreSpec  # which a query need not wait for
-
     try:
         content = _read_ignore_file(os.path.join(root, folder, IGNORE_FILE))
         # splitlines() would also cut at control characters, which names may hold
         lines = [pattern_text(line.removesuffix(b"\r")) for line in content.split(b"\n")]
-        return _Rules(above, len(folder), GitIgnoreSpec.from_lines(lines))
+        return _Rules(above, len(folder), spec_of(lines))
     except (FileNotFoundError, NotADirectoryError):
         return above
     except OSError as error:
@@ -202,7 +199,7 @@ class _Walk:
         self._root = root
         self._hidden, self._follow = options.hidden, options.follow_symlinks
         self._selects = selector(options)
-        self._exclude = pattern_spec("--exclude", options.exclude)
+        self._exclude = option_spec("--exclude", options.exclude)
         self._clutter = Clutter(root, options.include)
         self._real_root = os.path.realpath(root)
         self._entered = {(status.st_dev, status.st_ino)}
@@ -308,33 +305,6 @@ def _found(
     else:
         what = _SPECIAL.get(stat.S_IFMT(status.st_mode), "something special")
         yield Skipped(item.location, f"{what}, not a file")
-
-
-def pattern_spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
-    """Return the patterns of an option, None if there are none.
-
-    Raises QvsearchError for one that cannot be understood.
-    """
-    from pathspec import GitIgnoreSpec
-
-    if not all(map(str.strip, patterns)):
-        raise QvsearchError(f"{option} is empty; write a pattern such as '*.jpg' or 'drafts/'")
-    try:
-        # a pattern on a command line is no comment, and a folder of that name is common (#recycle)
-        texts = [pattern_text(os.fsencode(each)) for each in patterns]
-        lines = [f"\\{each}" if each.startswith("#") else each for each in texts]
-        return GitIgnoreSpec.from_lines(lines) if lines else None
-    except ValueError as error:
-        raise QvsearchError(f"{option}: {error}; patterns are written as in .gitignore") from error
-
-
-def pattern_text(path: bytes) -> str:
-    """Return a path, or a pattern, as they are compared: composed (NFC), as `path_text` has it.
-
-    Pathspec's dot stops at a newline, and a faster engine it may choose refuses lone surrogates.
-    """
-    text = path.decode("utf-8", "replace").replace("\n", "\r")
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _reason(error: OSError) -> str:

@@ -231,7 +231,7 @@ def test_an_ignore_file_that_is_no_file_or_has_no_end_stops_nothing(tmp_path):
     item, *closed = sorted(walk(tmp_path), key=lambda one: isinstance(one, Skipped))
     assert item.path == b"c/3.jpg"
     reasons = [one.reason for one in closed]
-    assert ["not a plain file" in reasons[0], "larger than 1,048,576" in reasons[1]] == [True] * 2
+    assert ["not a plain file" in reasons[0], "larger than 262,144" in reasons[1]] == [True] * 2
 
 
 COMPOSED, DECOMPOSED = "Caf\u00e9", "Cafe\u0301"
