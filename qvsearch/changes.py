@@ -14,6 +14,8 @@ from qvsearch.aliases import aliases, is_there
 from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
+from qvsearch.leftovers import Leftovers, total
+from qvsearch.rules import left_out
 from qvsearch.scan import ScanOptions, is_below, scan
 from qvsearch.types import Item, Kind, Segment, Skipped, VideoMode
 
@@ -34,19 +36,27 @@ Content = tuple[Kind, str]  # one content is decoded differently as another kind
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A path to bring up to date, and the root that it is or lies below."""
+    """A path to bring up to date, and the root that it is or lies below.
+
+    `known` says that the library has something there or above.
+    """
 
     path: bytes
     root: bytes
     exists: bool = True
+    known: bool = True
 
 
 @dataclass(slots=True)
 class Found:
-    """What a scan of all targets found; items by location, each once."""
+    """What a scan of all targets found; items by location, each once.
+
+    `left_aside` counts files of no kind that qvsearch takes, by suffix.
+    """
 
     items: dict[bytes, Item] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
+    left_aside: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -78,7 +88,7 @@ def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
     """Match absolute paths to the innermost root they lie in; a path in none becomes a root.
 
     A path that leads into a root over a link or a bind mount is taken as the path there, so that no
-    file has two. Raises QvsearchError for a path that does not exist, unless the library knows it.
+    file has two. Raises QvsearchError if none of the paths exists and the library knows none.
     """
     known = list(roots)
     targets: list[Target] = []
@@ -89,15 +99,16 @@ def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
             names = aliases(path, known)
             path = next((name for name in names if _is_in(name, known)), path)
             holders = [root for root in known if is_below(path, root)]
-        if not (exists or holders or any(is_below(root, path) for root in known)):
-            raise QvsearchError(
-                f"{os.fsdecode(path)} does not exist, and the library knows no such path"
-            )
+        is_known = any(is_below(path, root) or is_below(root, path) for root in roots)
         root = max(holders, key=len, default=path)
         if not holders:
             known.append(root)
         if path not in {target.path for target in targets}:
-            targets.append(Target(path, root, exists))
+            targets.append(Target(path, root, exists, is_known))
+    if not any(target.exists or target.known for target in targets):
+        raise QvsearchError(
+            f"{os.fsdecode(targets[0].path)} does not exist, and the library knows no such path"
+        )
     return targets
 
 
@@ -107,48 +118,74 @@ def _is_in(path: bytes, roots: Iterable[bytes]) -> bool:
 
 def find(
     targets: Iterable[Target],
-    options: ScanOptions,
+    scans: Mapping[bytes, ScanOptions],
     stop: Callable[[], bool],
     roots: Iterable[bytes] = (),
 ) -> Found:
-    """Scan every target that exists; when `stop` says so, what was found until then is returned.
+    """Scan every target that exists, as `scans` says of its root.
 
-    What one of the `roots` has by a link is found as its item.
+    When `stop` says so, what was found until then is returned. What one of the `roots` has by a
+    link is found as its item, unless the rules of that root leave it out.
     """
     found = Found()
     skipped: dict[bytes, Skipped] = {}
+    leftovers: dict[bytes, Leftovers] = {}
     for target in targets:
-        linked = _linked(target, roots) if target.exists else []
+        options = scans[target.root]
+        links = _links(target, roots, scans)
         for one in scan(target.path, target.root, options) if target.exists else ():
             if stop():
                 break
-            if isinstance(one, Item):
-                item = _as_linked(one, linked)
-                found.items.setdefault(item.location, item)
-            else:
-                skipped.setdefault(one.path, one)
+            match _through(links, one):
+                case Item() as item:
+                    found.items.setdefault(item.location, item)
+                case Skipped() as skip:
+                    skipped.setdefault(skip.path, skip)
+                case Leftovers() as rest:
+                    leftovers.setdefault(rest.path, rest)
     found.skipped = list(skipped.values())
+    found.left_aside = total(leftovers.values())
     return found
 
 
-def _linked(target: Target, roots: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
-    """Return what of a target is a root already by a link: each place in it, and that root."""
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """What of a target is a root already by a link: the place in it, that root, and its rules."""
+
+    place: bytes
+    root: bytes
+    left_out: Callable[[bytes], str | None]
+
+
+def _links(
+    target: Target, roots: Iterable[bytes], scans: Mapping[bytes, ScanOptions]
+) -> list[_Link]:
     real = os.path.realpath(target.path)
-    found = []
-    for root in roots:
+    links = []
+    for root in roots if target.exists else ():
         place = os.path.realpath(root)
         if place != real and is_below(place, real) and not is_below(root, target.path):
-            found.append((os.path.join(target.path, os.path.relpath(place, real)), root))
-    return found
+            there = os.path.join(target.path, os.path.relpath(place, real))
+            links.append(_Link(there, root, left_out(root, scans.get(root, ScanOptions()))))
+    return links
 
 
-def _as_linked(item: Item, linked: Iterable[tuple[bytes, bytes]]) -> Item:
-    """Return an item as that of the root that has it by a link, if any has."""
-    location = item.location
-    for place, root in linked:
-        if is_below(location, place):
-            return replace(item, root=root, path=location[len(place) + 1 :])
-    return item
+def _through(
+    links: Iterable[_Link], one: Item | Skipped | Leftovers
+) -> Item | Skipped | Leftovers | None:
+    """Return what was found as that of the root that has it by a link, if any has.
+
+    None if that root's rules leave it out.
+    """
+    path = one.location if isinstance(one, Item) else one.path
+    for link in links:
+        if is_below(path, link.place):
+            relative = path[len(link.place) + 1 :]
+            if isinstance(one, Item):
+                is_out = link.left_out(relative) is not None
+                return None if is_out else replace(one, root=link.root, path=relative)
+            return replace(one, path=os.path.join(link.root, relative) if relative else link.root)
+    return one
 
 
 def compare(
@@ -171,7 +208,7 @@ def compare(
             (changes.older if segment.is_older and not failed else changes.unchanged).append(item)
         elif failure is not None and failed and failure.tries >= MAX_TRIES:
             reason = f"failed before: {failure.reason}; --retry-failed tries again"
-            changes.skipped.append(Skipped(location, reason))
+            changes.skipped.append(Skipped(location, reason, known=True))
         elif looks_same:
             changes.touched.append(item)
         else:
@@ -259,4 +296,5 @@ def content_of(segment: Segment) -> Content:
 
 def unreachable(targets: Iterable[Target], prune: bool) -> tuple[bytes, ...]:
     """Return the paths that are not there, of which nothing is removed."""
-    return tuple(target.path for target in targets if not (target.exists or prune))
+    away = [target for target in targets if not target.exists]
+    return tuple(target.path for target in away if not (prune and target.known))

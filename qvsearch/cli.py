@@ -65,12 +65,14 @@ def index(
     store: options.StoreOption = None,
     include: options.Include = None,
     exclude: options.Exclude = None,
+    forget_rules: options.ForgetRules = False,
     hidden: options.Hidden = False,
     follow_symlinks: options.FollowSymlinks = False,
     dry_run: options.DryRun = False,
     prune: options.Prune = False,
     retry_failed: options.RetryFailed = False,
     force: options.Force = False,
+    strict: options.Strict = False,
     library: options.LibraryName = None,
     model: options.Model = None,
     device: options.Device = None,
@@ -88,16 +90,18 @@ def index(
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
     """  # noqa: D301
     from qvsearch import fingerprint, ingest, interrupt, mounts, report
+    from qvsearch.aliases import aliases
     from qvsearch.estimate import plan_index
     from qvsearch.library import library_folder
-    from qvsearch.scan import ScanOptions
+    from qvsearch.rules import rules_text
+    from qvsearch.scan import ScanOptions, is_below
 
     folder = library_folder(library)
     choice = fingerprint.Choice(model, dim, detail, device, dtype, hub, video_mode, store)
     exact = replace(choice, dtype=Dtype.FLOAT32)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
-    how = ingest.IngestOptions(scan, prune, retry_failed, force)
+    how = ingest.IngestOptions(scan, forget_rules, prune, retry_failed, force)
     if dry_run:
         report.show_plan(*plan_index(folder, paths, choice, how), json=json)
         return
@@ -105,6 +109,10 @@ def index(
     output.hint_demo(opened.fingerprint, quiet)
     if (warning := mounts.warning(folder)) is not None:
         output.hint(warning, quiet)
+    names = {name for path in paths for name in aliases(path, opened.roots)}
+    for root, rules in opened.rules.items():
+        if not forget_rules and any(is_below(name, root) for name in names):
+            output.hint(f"{output.safe_text(root)} is indexed with {rules_text(rules)}", quiet)
     with interrupt.interrupts() as stop, report.Progress(quiet, json) as progress:
         summary = ingest.index(
             opened,
@@ -116,7 +124,7 @@ def index(
             lambda: fingerprint.load_embedder(opened.fingerprint, exact),
         )
     report.show_summary(summary, quiet=quiet, json=json)
-    raise typer.Exit(report.exit_code(summary))
+    raise typer.Exit(report.exit_code(summary, strict))
 
 
 @app.command()

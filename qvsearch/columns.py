@@ -12,7 +12,7 @@ import numpy as np
 from qvsearch.aliases import aliases
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import point, squared_chord
-from qvsearch.globs import glob_regex, path_text
+from qvsearch.globs import composed, glob_regex, path_text
 from qvsearch.times import LATEST, WIDEST_ZONE, from_wall_time
 from qvsearch.types import Kind, Orientation
 
@@ -177,11 +177,11 @@ class Columns:
         """Return which rows `is_below` says of any of the folders, under any of their names."""
         roots = {root for source in self._sources for root in source.roots if root is not None}
         names = (each for path in under for each in aliases(path, roots))
-        folders = tuple(each.rstrip(b"/") + b"/" for each in names)
+        folders = tuple(composed(each).rstrip(b"/") + b"/" for each in names)
 
         def test(root: bytes, path: bytes) -> bool:
             folder = root if root.endswith(b"/") else root + b"/"
-            return (folder + path + b"/" if path else folder).startswith(folders)
+            return composed(folder + path + b"/" if path else folder).startswith(folders)
 
         return self._paths_that(folders, test)
 

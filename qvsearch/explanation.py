@@ -19,6 +19,7 @@ from qvsearch.hits import best_hits, best_rows
 from qvsearch.output import path_fields, present
 from qvsearch.ranking import ask
 from qvsearch.retrieve import SearchOptions, allowed_rows
+from qvsearch.rules import left_out, scans_of
 from qvsearch.scan import is_below
 from qvsearch.terms import Query, parse_query, read_terms
 from qvsearch.types import kind_of
@@ -153,8 +154,15 @@ def _why_absent(library: Library, path: bytes) -> str:
         return "it is a folder; name a file"
     if kind_of(path) is None:
         return "qvsearch does not take files of this suffix"
-    if not any(is_below(path, root) for root in library.roots):
+    names = aliases(path, library.roots)
+    places = [(root, name) for root in library.roots for name in names if is_below(name, root)]
+    if not places:
         return "it lies in none of the library's folders; take it in with: qvsearch index"
+    scans = scans_of(library.rules, library.roots)
+    for root, name in places:
+        reason = left_out(root, scans[root])(os.path.relpath(name, root) if name != root else b"")
+        if reason is not None:
+            return f"`qvsearch index` leaves it out: {reason}"
     return "it is not indexed: new since the last `qvsearch index`, or left out by its options"
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from qvsearch.aliases import aliases
 from qvsearch.errors import QvsearchError
-from qvsearch.globs import glob_regex, path_text
+from qvsearch.globs import composed, glob_regex, path_text
 from qvsearch.scan import is_below
 from qvsearch.times import NO_DATE, date_text, nanoseconds, time_taken
 from qvsearch.types import Kind, Orientation, Segment
@@ -227,7 +227,7 @@ def _kind_objects(segment: Segment, filters: Filters) -> str | None:
 def _under_objects(segment: Segment, filters: Filters) -> str | None:
     location, root = segment.item.location, segment.item.root
     folders = [each for folder in filters.under for each in aliases(folder, [root])]
-    if not folders or any(is_below(location, folder) for folder in folders):
+    if not folders or any(is_below(composed(location), composed(each)) for each in folders):
         return None
     asked = " ".join(os.fsdecode(folder) for folder in filters.under)
     return f"--under {asked}: it is {os.fsdecode(location)}"

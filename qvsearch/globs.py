@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from functools import lru_cache
 
 from qvsearch.errors import QvsearchError
@@ -13,8 +14,17 @@ _RANGE = re.compile("(.)-(.)|.", re.DOTALL)
 
 
 def path_text(path: bytes) -> str:
-    """Return a path as patterns see it: a byte that is not UTF-8 is a character of its own."""
-    return path.decode("utf-8", "surrogateescape")
+    """Return a path as patterns see it: composed (NFC), since systems write é in either form.
+
+    A byte that is not UTF-8 is a character of its own.
+    """
+    text = path.decode("utf-8", "surrogateescape")
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def composed(path: bytes) -> bytes:
+    """Return a path with its characters composed (NFC), so that both forms of a name are equal."""
+    return path if path.isascii() else path_text(path).encode("utf-8", "surrogateescape")
 
 
 @lru_cache(maxsize=64)

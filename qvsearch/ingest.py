@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from qvsearch.agreement import INPUTS, agreement_of, embed_first, first_inputs
@@ -29,6 +29,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.media.workers import Decoders
 from qvsearch.missing import Kept, missing
 from qvsearch.review import review
+from qvsearch.rules import scans_of
 from qvsearch.run import IngestOptions, Run, Summary
 from qvsearch.scan import is_below
 from qvsearch.types import Event, Kind, Precision, Skipped, VideoMode
@@ -47,6 +48,8 @@ class Plan:
     `older` are unchanged files that it looks at once, since an older version read them; at most
     their `older_segments` are computed again, which `by_kind` leaves out. `touched` are files whose
     status changed, and whose contents it compares.
+    `left_aside` counts files of no kind that is taken, by suffix; `left_out` files would stay that
+    are clutter or left out by include and exclude.
     """
 
     to_index: dict[Kind, int]
@@ -60,6 +63,8 @@ class Plan:
     older: int = 0
     older_segments: int = 0
     touched: int = 0
+    left_aside: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
 
     @property
     def segments(self) -> int:
@@ -109,7 +114,14 @@ def index(
     with library.lock():
         run = Run(library, options, report, stop)
         targets = resolve(library.roots, paths)
-        found = find(targets, options.scan, run.stopped, library.roots)
+        scans = scans_of(
+            library.rules,
+            [target.root for target in targets],
+            options.scan,
+            forget=options.forget_rules,
+        )
+        found = find(targets, scans, run.stopped, library.roots)
+        run.remember(scans)
         changes = run.begin(found)
         try:
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
@@ -128,7 +140,7 @@ def index(
             run.commit()  # a model that fails takes nothing along that is finished
             raise
         if not run.stopped():
-            run.remove_missing(targets, found)
+            run.remove_missing(targets, found, scans)
         run.commit()
     return run.summary(targets)
 
@@ -150,7 +162,13 @@ def plan(
     failures = {} if library is None else known_failures(library)
     roots = [] if library is None else library.roots
     targets = resolve(roots, paths)
-    found = find(targets, options.scan, lambda: False, roots)
+    scans = scans_of(
+        {} if library is None else library.rules,
+        [target.root for target in targets],
+        options.scan,
+        forget=options.forget_rules,
+    )
+    found = find(targets, scans, lambda: False, roots)
     changes = compare(found, known, failures, options.force, options.retry_failed)
     reused = copies(changes.to_do, [] if options.force else known.values())
     new = [item for item in changes.to_do if item.location not in reused]
@@ -158,7 +176,7 @@ def plan(
     by_kind: Counter[Kind] = Counter()
     for item in new:
         by_kind[item.kind] += estimated_segments(item, video_mode)
-    lost = missing(targets, found, known, moved, options.scan, options.prune)
+    lost = missing(targets, found, known, moved, scans, options.prune)
     return Plan(
         to_index=dict(Counter(item.kind for item in new)),
         reused=len(reused),
@@ -171,6 +189,8 @@ def plan(
         older=len(changes.older),
         older_segments=sum(len(places[item.location]) for item in changes.older),
         touched=len(changes.touched),
+        left_aside=found.left_aside,
+        left_out=lost.left_out,
     )
 
 

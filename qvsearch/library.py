@@ -32,6 +32,7 @@ from qvsearch.manifest import (
     write_manifest,
 )
 from qvsearch.rows import Arrays, Rows, Sample
+from qvsearch.rules import NO_RULES, Rules
 from qvsearch.types import Stored
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Library:
 
     _manifest: Manifest  # the last commit
     _roots: list[bytes | None]
+    _rules: dict[bytes, Rules]
     _rows: Rows
     _columns: tuple[Arrays, Columns] | None
 
@@ -207,11 +209,24 @@ class Library:
             self._roots.append(root)
             self._changed = True
 
+    @property
+    def rules(self) -> dict[bytes, Rules]:
+        """Which files are wanted of each root that has any rules."""
+        found = {root: self._rules.get(root, NO_RULES) for root in self.roots}
+        return {root: rules for root, rules in found.items() if rules != NO_RULES}
+
+    def set_rules(self, root: bytes, rules: Rules) -> None:
+        """Remember which files of a root are wanted, from when it is one; rows stay as they are."""
+        before = self.rules
+        self._rules[root] = rules
+        self._changed = self._changed or self.rules != before
+
     def remove_roots(self, roots: Iterable[bytes]) -> None:
         """Forget roots and all their rows."""
         gone = set(roots)
         self.remove([row for row, found in self.segments.items() if found.item.root in gone])
         self._roots = [None if root in gone else root for root in self._roots]
+        self._rules = {root: rules for root, rules in self._rules.items() if root not in gone}
         self._changed = True
 
     def by_location(self) -> dict[bytes, list[int]]:
@@ -371,6 +386,7 @@ class Library:
         """Take the state of a manifest; OSErrors pass through."""
         self._rows = Rows.open(self.folder, manifest)
         self._manifest, self._roots = manifest, list(manifest.roots)
+        self._rules = dict(manifest.rules)
         self._columns = None
         self._changed = False
 
@@ -387,6 +403,7 @@ class Library:
             self._manifest.generation + 1,
             bank_file,
             self.store,
+            self.rules,
         )
 
 

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ import orjson
 from qvsearch.durable import TEMPORARY, Seal, open_file, remove_file, write_file
 from qvsearch.errors import QvsearchError
 from qvsearch.fields import path_field, read_path
+from qvsearch.rules import Rules
 from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
 FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # an older version can read what it knows
@@ -78,7 +79,7 @@ class Manifest:
     """A committed state. A removed root leaves None, so that the numbers of the others stay.
 
     `next` is the number of the next segment or bank file; names are never used twice. `store` is
-    what the numbers of all vectors are.
+    what the numbers of all vectors are. `rules` are of those roots that have any.
     """
 
     fingerprint: Fingerprint
@@ -88,6 +89,7 @@ class Manifest:
     generation: int = 0
     bank: BankFile | None = None
     store: Stored = Stored.FLOAT16
+    rules: dict[bytes, Rules] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """Return the file's content."""
@@ -101,6 +103,11 @@ class Manifest:
             "bank": self.bank,
             "store": self.store,
         }
+        if self.rules:
+            record["rules"] = [
+                path_field(root) | {"include": rules.include, "exclude": rules.exclude}
+                for root, rules in self.rules.items()
+            ]
         # Once through JSON, because the checksum is of what a reader will see.
         plain = orjson.loads(orjson.dumps(record))
         return orjson.dumps(plain | {"sha256": _checksum(plain)}, option=orjson.OPT_APPEND_NEWLINE)
@@ -278,14 +285,19 @@ def _parse(record: dict[str, Any]) -> Manifest:
     names = [int(file.name) for file in files] + ([] if bank is None else [int(bank.name)])
     if len(set(names)) < len(names) or any(name >= following for name in names):
         raise ValueError("segment names are used twice")
+    roots = [None if root is None else read_path(root) for root in _need(record, "roots", list)]
+    rules = {} if record.get("rules") is None else _parse_rules(_need(record, "rules", list))
+    if not rules.keys() <= set(roots):
+        raise ValueError("rules are of no root")
     return Manifest(
         fingerprint,
-        tuple(None if root is None else read_path(root) for root in _need(record, "roots", list)),
+        tuple(roots),
         files,
         following,
         _need_count(record, "generation"),
         bank,
         store,
+        rules,
     )
 
 
@@ -327,6 +339,16 @@ def _parse_bank(record: dict[str, Any]) -> BankFile:
     return BankFile(_parse_name(record), _need_count(record, "rows"), seal)
 
 
+def _parse_rules(records: list[Any]) -> dict[bytes, Rules]:
+    rules = {
+        read_path(each): Rules(_need_texts(each, "include"), _need_texts(each, "exclude"))
+        for each in records
+    }
+    if len(rules) < len(records):
+        raise ValueError("a root has rules twice")
+    return rules
+
+
 def _parse_name(record: dict[str, Any]) -> str:
     name = _need(record, "name", str)
     # The name becomes a path.
@@ -337,6 +359,13 @@ def _parse_name(record: dict[str, Any]) -> str:
 
 def _parse_seal(record: dict[str, Any]) -> Seal:
     return Seal(_need(record, "size", int), _need(record, "sha256", str))
+
+
+def _need_texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
+    texts = _need(record, key, list)
+    if not all(type(text) is str for text in texts):
+        raise TypeError(f"{key} is {texts!r:.80}")
+    return tuple(texts)
 
 
 def _need_count(record: dict[str, Any], key: str) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from qvsearch.changes import Content, Found, Target, content_of
-from qvsearch.scan import ScanOptions, ignored, is_below, selector
-from qvsearch.types import Segment
+from qvsearch.rules import left_out
+from qvsearch.scan import ScanOptions, ignored, is_below
+from qvsearch.types import Item, Segment
 
 FEW = 10  # known files; of fewer any number may be deleted at once
 
@@ -26,10 +27,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Locations whose rows are to go, and what stays although it was not found."""
+    """Locations whose rows are to go, and what stays although it was not found.
+
+    `left_out` is how many files stay that are clutter now or that include and exclude leave out.
+    """
 
     gone: list[bytes]
     kept: list[Kept]
+    left_out: int = 0
 
 
 def missing(
@@ -37,32 +42,37 @@ def missing(
     found: Found,
     known: Mapping[bytes, Segment],
     moved: Collection[Content],
-    options: ScanOptions,
+    scans: Mapping[bytes, ScanOptions],
     prune: bool,
 ) -> Missing:
-    """Tell which known files are gone from the targets.
+    """Tell which known files are gone from the targets, which were scanned as `scans` says.
 
     `known` has a segment of each location in the library; `moved` are the contents that this run
     found at a new place. A file is gone when the scan was not kept from its folder and that has it
     not, or when a `.qvsearchignore` covers it; so nothing that still exists goes because of hidden
-    names, links or filters, and what the filters would not have chosen is not looked at. Where a
-    target is missing, empty or mostly missing, nothing goes that has not moved, unless `prune`.
+    names or links, and what is of other kinds is not looked at. What is left out by its name goes
+    only with `prune`. Where a target is missing, empty or mostly missing, nothing goes that has not
+    moved, unless `prune`.
     """
-    selects = selector(options)
+    is_left_out = _left_out_test(scans)
     vanished = _vanished_test()
     unread = {skipped.path for skipped in found.skipped}
     gone: dict[bytes, None] = {}
+    by_name: dict[bytes, None] = {}
     kept = []
     for target in targets:
         if not (target.exists or prune):
             continue
+        kinds = scans[target.root].kinds
         below = {
             location: segment
             for location, segment in known.items()
-            if is_below(location, target.path)
-            and selects(segment.item.path or os.path.basename(location), segment.item.kind)
+            if is_below(location, target.path) and (kinds is None or segment.item.kind in kinds)
         }
         unseen = {place: each for place, each in below.items() if place not in found.items}
+        for place in [place for place, each in unseen.items() if is_left_out(each.item)]:
+            by_name[place] = None
+            del below[place], unseen[place]
         lost = [place for place in unseen if vanished(place) and not _within(place, unread)]
         unmoved = [place for place in lost if content_of(unseen[place]) not in moved]
         if not prune and lost and not any(is_below(place, target.path) for place in found.items):
@@ -74,7 +84,19 @@ def missing(
             lost = [place for place in lost if place not in stays]
         gone.update(dict.fromkeys(lost))
         gone.update(dict.fromkeys(_ignored(unseen)))
-    return Missing(list(gone), kept)
+    if prune:
+        return Missing(list(gone | by_name), kept)
+    return Missing(list(gone), kept, len(by_name))
+
+
+def _left_out_test(scans: Mapping[bytes, ScanOptions]) -> Callable[[Item], bool]:
+    """Return the test whether a file of any root is left out by its name."""
+
+    @cache
+    def test_of(root: bytes) -> Callable[[bytes], str | None]:
+        return left_out(root, scans.get(root, ScanOptions()))
+
+    return lambda item: test_of(item.root)(item.path) is not None
 
 
 def _ignored(segments: Mapping[bytes, Segment]) -> Iterator[bytes]:

@@ -105,10 +105,16 @@ Kinds = Annotated[
 Paths = Annotated[list[bytes], typer.Argument(parser=path, metavar="PATH")]
 
 Include = Annotated[
-    list[str] | None, typer.Option(metavar="PATTERN", help="Only files like this, as .gitignore.")
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Only files like this, as .gitignore; remembered."),
 ]
 Exclude = Annotated[
-    list[str] | None, typer.Option(metavar="PATTERN", help="No files like this, as .gitignore.")
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="No files like this, as .gitignore; remembered."),
+]
+ForgetRules = Annotated[
+    bool,
+    typer.Option("--forget-rules", help="Drop the --include and --exclude of earlier runs."),
 ]
 Hidden = Annotated[bool, typer.Option("--hidden", help="Also names that begin with a dot.")]
 FollowSymlinks = Annotated[
@@ -140,6 +146,10 @@ Prune = Annotated[
 ]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try again the files that failed before.")
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Exit with 3 also for files that were skipped before."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Embed everything again.")]
 

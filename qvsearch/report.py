@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from qvsearch import output
+from qvsearch.leftovers import leftovers_text
 from qvsearch.types import Event, Skipped
 
 if TYPE_CHECKING:
@@ -154,11 +155,14 @@ def summary_record(summary: Summary) -> dict[str, object]:
         "reused": summary.reused,
         "unchanged": summary.unchanged,
         "skipped": summary.skipped,
+        "skipped_before": sum(each.known for each in summary.failures),
         "removed": summary.removed,
         "segments": summary.segments,
         "seconds": round(summary.seconds, 3),
         "interrupted": summary.interrupted,
         "left": summary.left,
+        "left_aside": summary.left_aside,
+        "left_out": summary.left_out,
         **_not_there_record(summary),
     }
 
@@ -177,6 +181,8 @@ def plan_record(plan: Plan, measured: bool, seconds: float | None) -> dict[str, 
         "touched": plan.touched,
         "segments": plan.segments,
         **({} if seconds is None else {"seconds": round(seconds), "measured": measured}),
+        "left_aside": plan.left_aside,
+        "left_out": plan.left_out,
         **_not_there_record(plan),
     }
 
@@ -191,11 +197,15 @@ def _not_there_record(outcome: Summary | Plan) -> dict[str, object]:
     }
 
 
-def exit_code(summary: Summary) -> int:
-    """Return 0 where everything was indexed, 3 where something was not, 130 after Ctrl-C."""
+def exit_code(summary: Summary, strict: bool = False) -> int:
+    """Return 0 if everything was indexed, 3 if something was not, 130 after Ctrl-C.
+
+    A file that failed before as it is counts only with `strict`.
+    """
     if summary.interrupted:
         return INTERRUPTED
-    return SOME_SKIPPED if summary.skipped or summary.unreachable or summary.kept else 0
+    skipped = any(strict or not each.known for each in summary.failures)
+    return SOME_SKIPPED if skipped or summary.unreachable or summary.kept else 0
 
 
 def show_summary(summary: Summary, quiet: bool, json: bool) -> None:
@@ -226,6 +236,7 @@ def _print_counts(summary: Summary) -> None:
     if summary.read_anew:
         files = output.counted(summary.read_anew, "unchanged file")
         output.line(f"read anew {files}: qvsearch reads such files better now")
+    _print_left(summary.failures, summary)
 
 
 def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json: bool) -> None:
@@ -248,13 +259,33 @@ def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json
     if seconds is not None:
         basis = "measured by qvsearch bench" if measured else "computed"
         output.line(f"would take about {output.clock(round(seconds))} on this machine ({basis})")
+    _print_left(plan.skipped, plan)
     _print_trouble(plan.skipped, plan)
 
 
+def _print_left(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> None:
+    """Print how many files are passed over without being news."""
+    if outcome.left_aside:
+        suffixes = leftovers_text(outcome.left_aside)
+        output.line(f"left aside: {suffixes}; qvsearch takes no such files")
+    if outcome.left_out:
+        files = output.counted(outcome.left_out, "file")
+        output.line(
+            f"left out now, and still in the library: {files}; qvsearch status names them,"
+            " and --prune forgets them"
+        )
+    if known := sum(each.known for each in skipped):
+        output.line(
+            f"skipped as before: {output.counted(known, 'file')}; qvsearch status names them,"
+            " and --retry-failed tries again"
+        )
+
+
 def _print_trouble(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> None:
-    if skipped:
+    news = [each for each in skipped if not each.known]
+    if news:
         output.line("skipped:")
-        output.print_skipped(skipped)
+        output.print_skipped(news)
     for path in outcome.unreachable:
         output.line(f"not there: {output.safe_text(path)}; nothing of it was removed")
     for kept in outcome.kept:

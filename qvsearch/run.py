@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from qvsearch.changes import (
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.missing import Kept, missing
+from qvsearch.rules import Rules
 from qvsearch.scan import ScanOptions, is_below
 from qvsearch.sources import Sources
 from qvsearch.types import READING, Event, Item, Kind, Metadata, Segment, Skipped
@@ -44,9 +45,14 @@ READ_ANEW = "read anew: qvsearch reads such files better now"
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """How to index; `commit_seconds` are of work."""
+    """How to index; `commit_seconds` are of work.
+
+    The include and exclude of `scan` come to those that the library remembers, or replace them with
+    `forget_rules`.
+    """
 
     scan: ScanOptions = ScanOptions()
+    forget_rules: bool = False
     prune: bool = False
     retry_failed: bool = False
     force: bool = False
@@ -61,7 +67,9 @@ class Summary:
     that an interrupted run did not come to. Nothing was removed of `unreachable`, given paths that
     are not there, and of `kept`. `read_anew` are unchanged files that are among the indexed because
     an older version had read them otherwise; `checked` are files whose status had changed, so that
-    their contents were compared.
+    their contents were compared. `left_aside` counts files of no kind that is taken, by suffix;
+    they are not among `found`. `left_out` files stay though they are clutter now, or left out by
+    include and exclude.
     """
 
     found: int
@@ -80,6 +88,8 @@ class Summary:
     kept: tuple[Kept, ...]
     read_anew: int = 0
     checked: int = 0
+    left_aside: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
 
 
 @dataclass(slots=True)
@@ -117,6 +127,7 @@ class Run:
         self._anew: set[bytes] = set()  # unchanged files that are read otherwise now
         self._dying: list[int] = []  # rows to be removed at the next commit, readable until then
         self._uncommitted = 0  # files
+        self._rules = library.rules  # as they were committed last
         self._refused = False  # by the disk, at a commit
         self._left = 0
         self._checked = 0
@@ -124,15 +135,23 @@ class Run:
         self._segments = 0
         self._skipped: list[Skipped] = []
         self._kept: list[Kept] = []
+        self._left_aside: Mapping[str, int] = {}
+        self._left_out = 0
 
     def stopped(self) -> bool:
         """Tell whether the run is to end early; once yes, always yes."""
         self._stopped = self._stopped or self._stop()
         return self._stopped
 
+    def remember(self, scans: Mapping[bytes, ScanOptions]) -> None:
+        """Let the library remember which files are wanted; the next commit makes it last."""
+        for root, options in scans.items():
+            self._library.set_rules(root, Rules(options.include, options.exclude))
+
     def begin(self, found: Found) -> Changes:
         """Count what needs no work and return what was found, sorted."""
         options = self._options
+        self._left_aside = found.left_aside
         changes = compare(found, self._known, self._failures, options.force, options.retry_failed)
         for skipped in (*found.skipped, *changes.skipped):
             self._skip(skipped)
@@ -218,11 +237,12 @@ class Run:
         items, self._second_chances = self._second_chances, []
         return items
 
-    def remove_missing(self, targets: Sequence[Target], found: Found) -> None:
+    def remove_missing(
+        self, targets: Sequence[Target], found: Found, scans: Mapping[bytes, ScanOptions]
+    ) -> None:
         """Take out of the library what is gone from the targets."""
-        options = self._options
-        lost = missing(targets, found, self._known, self._moved, options.scan, options.prune)
-        self._kept = lost.kept
+        lost = missing(targets, found, self._known, self._moved, scans, self._options.prune)
+        self._kept, self._left_out = lost.kept, lost.left_out
         for location in lost.gone:
             self._dying += self._rows_of_place[location]
             self._uncommitted += 1
@@ -237,11 +257,12 @@ class Run:
         if self._refused:
             return
         self._refused = True
-        if self._uncommitted:
+        if self._uncommitted or self._library.rules != self._rules:
             self._library.remove(self._dying)
             self._library.commit()
             self._report(Event("committed", files=self._uncommitted))
             self._dying, self._uncommitted = [], 0
+            self._rules = self._library.rules
         if self._failures != self._failures_before:
             self._library.save_failures(self._failures.values())
             self._failures_before = dict(self._failures)
@@ -269,6 +290,8 @@ class Run:
             kept=tuple(self._kept),
             read_anew=counts[READ_ANEW],
             checked=self._checked,
+            left_aside=self._left_aside,
+            left_out=self._left_out,
         )
 
     def _commit_if_due(self) -> None:
@@ -315,11 +338,14 @@ class Run:
     def _fail(self, skipped: Skipped, item: Item) -> None:
         """Note a failure, and how often this state of the file has failed by now."""
         before = self._failures.get(item.location)
-        tries = 1 + (before.tries if before is not None and same_state(before, item) else 0)
+        again = before is not None and same_state(before, item)
+        tries = 1 + (before.tries if before is not None and again else 0)
+        asked = self._options.retry_failed or self._options.force
         self._failures[item.location] = Failure(
             item.location, item.size, item.mtime_ns, skipped.reason, tries
         )
         self._left -= 1
+        skipped = replace(skipped, known=again and not asked)
         self._skip(skipped, item.kind, self._estimate(item))
 
     def _estimate(self, item: Item) -> int:

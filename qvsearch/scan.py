@@ -5,21 +5,26 @@ Paths are bytes. Patterns (`include`, `exclude`, `.qvsearchignore`) have gitigno
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.errors import QvsearchError
+from qvsearch.clutter import Clutter
+from qvsearch.leftovers import Leftovers, suffix_of
 from qvsearch.mounts import Identities
+from qvsearch.patterns import option_spec, pattern_text, spec_of
 from qvsearch.types import Item, Kind, Skipped, kind_of
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 IGNORE_FILE = b".qvsearchignore"
+LARGEST_IGNORE_FILE = 2**18  # bytes; thousands of patterns, each tried on each file
 
 _SPECIAL = {
     stat.S_IFIFO: "a FIFO",
@@ -33,8 +38,9 @@ _SPECIAL = {
 class ScanOptions:
     """Which files are wanted; patterns are matched against the path relative to the root.
 
-    `kinds` None is every kind. Symlinks are passed over unless `follow_symlinks`; then a folder is
-    entered once, and a link to a folder of the same root not at all (its files are met there).
+    `kinds` None is every kind. Clutter is left out unless `include` names it. Symlinks are passed
+    over unless `follow_symlinks`; then a folder is entered once, and a link to a folder of the same
+    root not at all (its files are met there).
     """
 
     kinds: frozenset[Kind] | None = None
@@ -44,32 +50,41 @@ class ScanOptions:
     follow_symlinks: bool = False
 
 
-def selector(options: ScanOptions) -> Callable[[bytes, Kind], bool]:
+def selector(options: ScanOptions) -> Callable[[bytes, Kind | None], bool]:
     """Return the test that kinds, include and exclude amount to, of a relative path and its kind.
 
-    Raises QvsearchError for a pattern that cannot be understood.
+    A kind of None passes any kinds. Raises QvsearchError for a pattern that cannot be understood.
     """
-    include, exclude = _spec("--include", options.include), _spec("--exclude", options.exclude)
+    include, exclude = (
+        option_spec("--include", options.include),
+        option_spec("--exclude", options.exclude),
+    )
 
-    def selects(relative: bytes, kind: Kind) -> bool:
-        if options.kinds is not None and kind not in options.kinds:
+    def selects(relative: bytes, kind: Kind | None) -> bool:
+        if options.kinds is not None and kind is not None and kind not in options.kinds:
             return False
-        if include and not include.match_file(_text(relative)):
+        if include and not include.match_file(pattern_text(relative)):
             return False
-        return not (exclude and exclude.match_file(_text(relative)))
+        return not (exclude and exclude.match_file(pattern_text(relative)))
 
     return selects
 
 
-def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skipped]:
+def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skipped | Leftovers]:
     """Yield what is found at `path`, an absolute path equal to `root` or below it.
 
     Lazy and in sorted order, a folder's files before its subfolders. What cannot be looked at is
-    Skipped and the walk goes on; a file of an unknown suffix is passed over unless it is `path`.
-    Raises QvsearchError for a pattern that cannot be understood.
+    Skipped and the walk goes on; a file of an unknown suffix is Skipped if it is `path`, else it is
+    counted in the Leftovers of its folder. Raises QvsearchError for a pattern that cannot be
+    understood.
     """
     selects = selector(options)
+    clutter = Clutter(root, options.include)
     relative = b"" if path == root else path[len(root.rstrip(b"/")) + 1 :]
+    if relative and (found := clutter.within(relative)) is not None:
+        name, reason = os.fsdecode(found[0]), found[1]
+        yield Skipped(path, f"left out as {reason}; --include '{name}' --include '*' brings it")
+        return
     try:
         status = Path(os.fsdecode(path)).stat()
         is_folder = stat.S_ISDIR(status.st_mode)
@@ -122,7 +137,7 @@ class _Rules:
 def _covers(rules: _Rules | None, relative: bytes) -> bool:
     """Tell whether the innermost pattern that matches says ignore; folders end in a slash."""
     while rules is not None:
-        verdict = rules.spec.check_file(_text(relative[rules.depth :])).include
+        verdict = rules.spec.check_file(pattern_text(relative[rules.depth :])).include
         if verdict is not None:
             return verdict
         rules = rules.above
@@ -149,19 +164,30 @@ def _rules_above(root: bytes, relative: bytes, known: dict[bytes, _Rules | None]
 
 def _read_rules(root: bytes, folder: bytes, above: _Rules | None) -> _Rules | None:
     """Return a folder's rules; raises _PassedOver where its file cannot be read or understood."""
-    from pathspec import GitIgnoreSpec  # which a query need not wait for
-
     try:
-        content = Path(os.fsdecode(os.path.join(root, folder, IGNORE_FILE))).read_bytes()
+        content = _read_ignore_file(os.path.join(root, folder, IGNORE_FILE))
         # splitlines() would also cut at control characters, which names may hold
-        lines = [_text(line.removesuffix(b"\r")) for line in content.split(b"\n")]
-        return _Rules(above, len(folder), GitIgnoreSpec.from_lines(lines))
+        lines = [pattern_text(line.removesuffix(b"\r")) for line in content.split(b"\n")]
+        return _Rules(above, len(folder), spec_of(lines))
     except (FileNotFoundError, NotADirectoryError):
         return above
     except OSError as error:
         raise _PassedOver(f"its .qvsearchignore cannot be read: {_reason(error)}") from error
     except ValueError as error:
         raise _PassedOver(f"its .qvsearchignore cannot be understood: {error}") from error
+
+
+def _read_ignore_file(path: bytes) -> bytes:
+    """Return the patterns, UTF-8; raises ValueError for what holds none, OSErrors pass through."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a plain file")
+        content = file.read(LARGEST_IGNORE_FILE + 1)
+    if len(content) > LARGEST_IGNORE_FILE:
+        raise ValueError(f"it is larger than {LARGEST_IGNORE_FILE:,} bytes")
+    if b"\0" in content:  # no name has one, and each letter of UTF-16 or UTF-32 does
+        raise ValueError("it is no text in UTF-8; save it as UTF-8, not UTF-16")
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 class _Walk:
@@ -174,12 +200,13 @@ class _Walk:
         self._root = root
         self._hidden, self._follow = options.hidden, options.follow_symlinks
         self._selects = selector(options)
-        self._exclude = _spec("--exclude", options.exclude)
+        self._exclude = option_spec("--exclude", options.exclude)
+        self._clutter = Clutter(root, options.include)
         self._real_root = os.path.realpath(root)
         self._entered = {(status.st_dev, status.st_ino)}
         self._identities = Identities()
 
-    def below(self, folder: bytes, rules: _Rules | None) -> Iterator[Item | Skipped]:
+    def below(self, folder: bytes, rules: _Rules | None) -> Iterator[Item | Skipped | Leftovers]:
         """Yield what is in the folder and below it; `rules` are those of the folders above."""
         pending = [(folder, rules)]
         while pending:
@@ -189,20 +216,38 @@ class _Walk:
             except _PassedOver as reason:
                 yield Skipped(self._location(folder), str(reason))
                 continue
-            subfolders = []
-            for entry in listing:
-                if entry.name.startswith(b".") and not self._hidden:
+            subfolders: list[bytes] = []
+            yield from self._entries(folder, listing, rules, subfolders)
+            pending.extend((subfolder, rules) for subfolder in reversed(subfolders))
+
+    def _entries(
+        self,
+        folder: bytes,
+        listing: list[os.DirEntry[bytes]],
+        rules: _Rules | None,
+        subfolders: list[bytes],
+    ) -> Iterator[Item | Skipped | Leftovers]:
+        """Yield a folder's files, and put the folders in it that are to be walked to the others."""
+        suffixes: Counter[str] = Counter()
+        name = os.path.basename(self._location(folder))
+        for entry in listing:
+            if self._clutter.reason(name, entry.name) is not None:
+                continue
+            path = folder + entry.name
+            try:
+                if entry.is_dir(follow_symlinks=self._follow):
+                    if self._enters(entry, path + b"/", rules):
+                        subfolders.append(path + b"/")
+                elif _covers(rules, path):
                     continue
-                path = folder + entry.name
-                try:
-                    if entry.is_dir(follow_symlinks=self._follow):
-                        if self._enters(entry, path + b"/", rules):
-                            subfolders.append((path + b"/", rules))
-                    elif kind_of(entry.name) and not _covers(rules, path):
-                        yield from self._file(entry, path)
-                except OSError as error:
-                    yield Skipped(entry.path, _reason(error))
-            pending.extend(reversed(subfolders))
+                elif kind_of(entry.name):
+                    yield from self._file(entry, path)
+                elif entry.is_file(follow_symlinks=self._follow) and self._selects(path, None):
+                    suffixes[suffix_of(entry.name)] += 1
+            except OSError as error:
+                yield Skipped(entry.path, _reason(error))
+        if suffixes:
+            yield Leftovers(self._location(folder), suffixes)
 
     def _location(self, folder: bytes) -> bytes:
         return os.path.join(self._root, folder[:-1]) if folder else self._root
@@ -210,19 +255,23 @@ class _Walk:
     def _open(
         self, folder: bytes, rules: _Rules | None
     ) -> tuple[list[os.DirEntry[bytes]], _Rules | None]:
-        """Return what is in a folder, sorted, and the rules that hold in it."""
+        """Return what is in a folder, sorted, as far as names matter, and the rules that hold."""
         try:
             with os.scandir(self._location(folder)) as entries:
                 listing = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise _PassedOver(_reason(error)) from error
         if any(entry.name == IGNORE_FILE for entry in listing):
-            return listing, _read_rules(self._root, folder, rules)
+            rules = _read_rules(self._root, folder, rules)
+        if not self._hidden:
+            listing = [entry for entry in listing if not entry.name.startswith(b".")]
         return listing, rules
 
     def _enters(self, entry: os.DirEntry[bytes], folder: bytes, rules: _Rules | None) -> bool:
         """Tell whether a folder is to be walked: followed links may lead to each only once."""
-        if _covers(rules, folder) or (self._exclude and self._exclude.match_file(_text(folder))):
+        if _covers(rules, folder) or (
+            self._exclude and self._exclude.match_file(pattern_text(folder))
+        ):
             return False
         if not self._follow:
             return True
@@ -246,7 +295,7 @@ def _found(
     relative: bytes,
     name: bytes,
     status: os.stat_result,
-    selects: Callable[[bytes, Kind], bool],
+    selects: Callable[[bytes, Kind | None], bool],
     identities: Identities,
 ) -> Iterator[Item | Skipped]:
     """Yield the item of a file of a known suffix, if it is selected and a file at all."""
@@ -260,23 +309,6 @@ def _found(
     else:
         what = _SPECIAL.get(stat.S_IFMT(status.st_mode), "something special")
         yield Skipped(item.location, f"{what}, not a file")
-
-
-def _spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
-    from pathspec import GitIgnoreSpec
-
-    try:
-        return GitIgnoreSpec.from_lines(patterns) if patterns else None
-    except ValueError as error:
-        raise QvsearchError(f"{option}: {error}; patterns are written as in .gitignore") from error
-
-
-def _text(path: bytes) -> str:
-    """Return a path as patterns see it.
-
-    Pathspec's dot stops at a newline, and a faster engine it may choose refuses lone surrogates.
-    """
-    return path.decode("utf-8", "replace").replace("\n", "\r")
 
 
 def _reason(error: OSError) -> str:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.changes import same_identity
+from qvsearch.changes import Target, find, same_identity
 from qvsearch.filters import orientation_of
 from qvsearch.mounts import Identities
 from qvsearch.output import clock, path_fields, present, safe_text
+from qvsearch.rules import Rules, left_out, scans_of
 from qvsearch.times import date_text, time_taken
-from qvsearch.types import Fingerprint, Item, Kind, Stored
+from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 
 if TYPE_CHECKING:
     from qvsearch.failures import Failure
     from qvsearch.library import Library
+    from qvsearch.scan import ScanOptions
     from qvsearch.types import Segment
     from qvsearch.warm import Running
 
@@ -41,7 +43,8 @@ class Status:
     A root that cannot be reached makes none of its files `gone`. `older` are the files that an
     older version read; at most their `older_segments` are embedded again by the next `index`.
     `touched` are files of the same size and time whose status changed, so that it compares their
-    contents.
+    contents. `left_aside` counts files in the roots of no kind that qvsearch takes, by suffix.
+    `left_out` are files that the library holds and `index` now leaves out by their names.
     """
 
     folder: Path
@@ -58,6 +61,9 @@ class Status:
     older: int = 0
     older_segments: int = 0
     touched: int = 0
+    left_aside: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[Skipped, ...] = ()
+    rules: Mapping[bytes, Rules] = field(default_factory=dict)
 
 
 def library_status(library: Library) -> Status:
@@ -73,6 +79,10 @@ def library_status(library: Library) -> Status:
         segments[segment.item.kind] += 1
     counts = Counter(item.kind for item in items.values())
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
+    targets = [Target(root, root, root not in unreachable) for root in library.roots]
+    scans = scans_of(library.rules, library.roots)
+    found = find(targets, scans, lambda: False, library.roots)
+    unseen = [item for location, item in items.items() if location not in found.items]
     changed, gone, touched = [], [], 0
     identities = Identities()
     for location, item in items.items():
@@ -105,7 +115,20 @@ def library_status(library: Library) -> Status:
         older=len(+older),
         older_segments=older.total(),
         touched=touched,
+        left_aside=found.left_aside,
+        left_out=tuple(_left_out(unseen, scans)),
+        rules=library.rules,
     )
+
+
+def _left_out(items: Iterable[Item], scans: Mapping[bytes, ScanOptions]) -> Iterator[Skipped]:
+    """Yield the files that are left out by their names, sorted."""
+    tests: dict[bytes, Callable[[bytes], str | None]] = {}
+    for item in sorted(items, key=lambda item: item.location):
+        if item.root not in tests:
+            tests[item.root] = left_out(item.root, scans[item.root])
+        if (reason := tests[item.root](item.path)) is not None:
+            yield Skipped(item.location, reason)
 
 
 def status_record(status: Status) -> dict[str, object]:
@@ -120,7 +143,11 @@ def status_record(status: Status) -> dict[str, object]:
             for each in status.holdings
         },
         "roots": [
-            {**path_fields("path", root), "reachable": root not in status.unreachable}
+            {
+                **path_fields("path", root),
+                "reachable": root not in status.unreachable,
+                **(asdict(status.rules[root]) if root in status.rules else {}),
+            }
             for root in status.roots
         ],
         "changed": [path_fields("path", path) for path in status.changed],
@@ -132,6 +159,10 @@ def status_record(status: Status) -> dict[str, object]:
         "touched": status.touched,
         "older": status.older,
         "older_segments": status.older_segments,
+        "left_aside": status.left_aside,
+        "left_out": [
+            {**path_fields("path", each.path), "reason": each.reason} for each in status.left_out
+        ],
         "warm": [warm_record(each) for each in status.warm],
     }
 

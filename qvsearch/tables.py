@@ -17,6 +17,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from qvsearch.leftovers import leftovers_text
 from qvsearch.output import (
     clock,
     counted,
@@ -24,10 +25,12 @@ from qvsearch.output import (
     line,
     older_text,
     place_text,
+    print_skipped,
     safe_text,
     segment_text,
     write,
 )
+from qvsearch.rules import rules_text
 from qvsearch.types import Precision
 
 if TYPE_CHECKING:
@@ -168,14 +171,24 @@ def print_status(status: Status) -> None:
     if status.older:
         said = f"the next index looks at {older_text(status.older, status.older_segments)}"
         facts.append(("older", said))
+    if status.left_aside:
+        facts.append(("left aside", leftovers_text(status.left_aside)))
+    if status.left_out:
+        files = counted(len(status.left_out), "file")
+        facts.append(("left out", f"{files}; index PATH... --prune forgets them"))
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
         facts.append(("root", f"{safe_text(root)}{there}"))
+        if (rules := status.rules.get(root)) is not None:
+            facts.append(("", rules_text(rules)))
     facts += [("warm", warm_text(each)) for each in status.warm]
     print_facts(facts)
     for failure in status.failures:
         tries = "once" if failure.tries == 1 else f"{failure.tries} times"
         line(f"  {safe_text(failure.path)}: {failure.reason} (tried {tries})")
+    if status.left_out:
+        line("left out:")
+        print_skipped(status.left_out)
     if status.changed or status.gone:
         hint("bring it up to date with: qvsearch index PATH...")
 

@@ -186,10 +186,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that was not indexed, and why."""
+    """A file that was not indexed, and why.
+
+    `known` says that it failed before as it is now, and was reported then.
+    """
 
     path: bytes
     reason: str
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,12 @@ def segment(**fields):
     return manifest(lambda record: record["segments"][0].update(fields))
 
 
+def rules(*patterns, path="/photos"):
+    return manifest(
+        lambda r: r.update(rules=[{"path": path, "include": [], "exclude": list(patterns)}])
+    )
+
+
 def put(name, data):
     """Replace a file, and what the manifest says of its size and content."""
     number, suffix = name.split(".")
@@ -194,6 +200,12 @@ CASES = {
     "manifest: a name of the root": segment(name="/etc/passwd"),
     "manifest: a bank that leads out": manifest(lambda r: r["bank"].update(name="../../secret")),
     "manifest: a root that no path is": manifest(lambda r: r["roots"][0].update(path="/a\0b")),
+    "manifest: rules of another root": rules("a", path="/etc"),
+    "manifest: rules of no path": rules("a", path="/photos\0"),
+    "manifest: a million rules": rules(*["a"] * 10**6),
+    "manifest: a rule of a million letters": rules("*a" * 500_000),
+    "manifest: a rule that is none": rules(["a"]),
+    "manifest: rules in no list": manifest(lambda r: r.update(rules="a")),
     "000002.faiss: rows": faiss(ntotal=2**62),
     "000002.faiss: less than no rows": faiss(ntotal=-1),
     "000002.faiss: dim": faiss(d=2**31 - 1),

@@ -30,4 +30,4 @@ def view(folder):
         return "damaged"
     assert check(folder) == []
     bank = None if library.bank is None else library.bank.tobytes()
-    return rows(folder), bank, read_failures(folder)
+    return rows(folder), bank, read_failures(folder), library.rules

@@ -115,6 +115,59 @@ def test_index_says_what_it_did(run, files, tiny):
     assert (code, error) == (3, "")
 
 
+def test_a_file_that_was_skipped_before_is_no_news(run, files, tiny):
+    empty = files / "empty.png"
+    empty.touch()
+    code, output, _ = run("index", files, "--model", tiny)
+    assert (code, f"  {empty}: empty file\n" in output.decode()) == (3, True)
+    for _ in range(3):
+        code, output, _ = run("index", files)
+        assert code == 0
+        lines = output.decode().splitlines()
+        assert lines[0] == "found 6 = indexed 0 + unchanged 5 + skipped 1"
+        assert lines[2:] == [
+            "skipped as before: 1 file; qvsearch status names them, and --retry-failed tries again"
+        ]
+    assert f"{empty}: empty file (tried 2 times)" in run("status")[1].decode()
+    assert run("index", files, "-q")[:2] == (0, b"")
+    assert run("index", files, "--strict")[0] == 3
+    code, output, _ = run("index", files, "--json")
+    assert (code, records(output)[-1]["skipped_before"]) == (0, 1)
+    assert run("index", files, "--retry-failed")[0] == 3
+    empty.write_bytes(b"no picture")
+    assert run("index", files)[0] == 3, "it is another file now"
+
+
+def test_a_missing_folder_is_named_and_the_others_are_indexed(run, files, tiny, home):
+    code, output, error = run("index", files, home / "missing", "--model", tiny)
+    assert (code, error) == (3, "")
+    assert output.decode().startswith("found 5 = indexed 5 ")
+    assert f"not there: {home}/missing; nothing of it was removed\n" in output.decode()
+
+
+def test_files_that_are_not_taken_are_named_by_index_and_status(run, files, tiny):
+    for name in ("a.PDF", "b.pdf", "c.docx", "d.bin", ".e.pdf"):
+        (files / name).touch()
+    counts = {".pdf": 2, ".docx": 1, "others": 1}
+    said = "left aside: 2 .pdf, 1 .docx, 1 other"
+    assert said in run("index", files, "--model", tiny, "--dry-run")[1].decode()
+    code, output, _ = run("index", files, "--model", tiny, "--json")
+    assert (code, records(output)[-1]["left_aside"]) == (0, counts)
+    code, output, _ = run("index", files, files)
+    assert said in output.decode(), "each file is counted once"
+    assert records(run("status", "--json")[1])[0]["left_aside"] == counts
+    assert re.search("left aside +2 .pdf, 1 .docx, 1 other\n", run("status")[1].decode())
+
+
+def test_a_folder_of_nothing_but_other_files_says_so(run, home, tiny):
+    (home / "papers").mkdir()
+    (home / "papers/a.pdf").touch()
+    code, output, _ = run("index", home / "papers", "--model", tiny)
+    assert code == 0
+    assert output.decode().startswith("found 0 = ")
+    assert "left aside: 1 .pdf; qvsearch takes no such files\n" in output.decode()
+
+
 def test_index_in_json_is_an_event_a_line_and_a_summary(run, files, tiny):
     code, output, error = run("index", files, "--model", tiny, "--json")
     *events, summary = records(output)

@@ -13,8 +13,10 @@ from qvsearch.filters import Filters, hidden_by
 from qvsearch.types import Item, Kind, Metadata, Orientation, Segment
 
 ROOTS = (b"/media", b"/media/2023", b"/", b"/media/a.jpg")
+CAFES = ("Caf\u00e9", "Cafe\u0301")  # two forms of one name
 PATHS = (b"a.jpg", b"2023/a.jpg", b"2023/b/c.mp4", b"\xff/\n.txt", b"a.jpg/d")
-GLOBS = ("*.jpg", "2023/**", "**/b/*", "?.txt", os.fsdecode(b"\xff/*"))
+PATHS += tuple(f"{cafe}/a.jpg".encode() for cafe in CAFES)
+GLOBS = ("*.jpg", "2023/**", "**/b/*", "?.txt", os.fsdecode(b"\xff/*"), *CAFES)
 CAMERAS = ("Canon EOS 5D", "canon", "Straße", "", "Apple iPhone 12")
 TIMES = st.sampled_from([0, 10**18, 2**62, 2**63 - 1, -(2**63), 2**80, -(2**80)])
 DATES = ("2001-09-09T01:46:40Z", "2023-07-04", "2023-07-04T12:00:00", "9999-12-31", "no date")
@@ -58,10 +60,11 @@ def segments(draw):
     return Segment(item, "0", width=size[0], height=size[1], metadata=metadata)
 
 
+BELOW = (b"/media/", b"/med", b"/media/2023/b", *(f"/media/{cafe}".encode() for cafe in CAFES))
 FILTERS = st.builds(
     Filters,
     kinds=maybe(st.frozensets(st.sampled_from(list(Kind)))),
-    under=st.lists(st.sampled_from([*ROOTS, b"/media/", b"/med", b"/media/2023/b"])).map(tuple),
+    under=st.lists(st.sampled_from([*ROOTS, *BELOW])).map(tuple),
     globs=st.lists(st.sampled_from(GLOBS)).map(tuple),
     after=maybe(TIMES),
     before=maybe(TIMES),
@@ -142,6 +145,16 @@ def test_a_folder_that_nobody_knows_is_said(tmp_path):
     for wrong in ((b"/med",), (b"/media", b"/media/gon")):
         with pytest.raises(QvsearchError, match=f"there is no {wrong[-1].decode()}, nor anything"):
             columns.check_under(wrong)
+
+
+@pytest.mark.parametrize("cafe", CAFES)
+def test_both_forms_of_a_name_are_one(cafe):
+    paths = [*(f"{each}/a.jpg".encode() for each in CAFES), b"Cafe/a.jpg"]
+    columns = columns_of({row: picture(path) for row, path in enumerate(paths)}, 3)
+    under = (f"/media/{cafe}".encode(),)
+    columns.check_under(under)
+    for filters in (Filters(under=under), Filters(globs=(f"{cafe}/*",))):
+        assert columns.mask(filters).tolist() == [True, True, False]
 
 
 def test_a_link_stands_for_where_it_leads(tmp_path):

@@ -133,6 +133,7 @@ def test_every_field_of_what_index_says_is_described():
             "unreachable": (),
             "kept": (),
             "failures": (),
+            "left_aside": {},
         }
     )
     text = section("`qvsearch index PATH...`")

@@ -641,7 +641,7 @@ def test_every_field_of_the_json_is_described(folder):
         Kind.IMAGE,
         Reason.COPY,
         1,
-        (Member(rows[0], None, gone=False), Member(odd, Reason.COPY, gone=True)),
+        (Member(rows[0], None, gone=False, also=(b"/c",)), Member(odd, Reason.COPY, gone=True)),
     )
     record = group_record(1, group)
     fields = {*record, *(name for item in record["items"] for name in item)}

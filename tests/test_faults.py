@@ -120,7 +120,8 @@ def test_a_disk_that_fails_costs_a_sentence_and_no_row(home, tally, disk_type, n
             assert code == ENDED
             assert is_given_up(disk.steps, at)
         if at % AGAIN == 0:
-            assert home.index(library, FaultyDisk())[0] == SOME_SKIPPED
+            # 0 if it was noted already that a file cannot be read
+            assert home.index(library, FaultyDisk())[0] in (0, SOME_SKIPPED)
             assert view(library) == (committed[-1], *view(watch.library)[1:])
         tally[FAILED] += disk.acted  # a disk that is full fails only who writes
     assert failed > 100, f"{failed} of {at - 1}"
@@ -141,7 +142,7 @@ def test_a_library_is_made_or_not_wherever_its_making_fails(in_memory, monkeypat
         monkeypatch.setattr(durable, "os", FaultyDisk())
         if not Library.exists(folder):
             Library.create(folder, cheap_model.FINGERPRINT)
-        assert view(folder) == ({}, None, [])
+        assert view(folder) == ({}, None, [], {})
         tally[FAILED] += 1
     assert at > 20
     assert {"mkdir", "open", "write", "fsync", "close", "replace"} <= set(disk.names)

@@ -323,6 +323,15 @@ def test_folders_are_absolute_and_any_is_enough(tmp_path, monkeypatch):
             parse_under([wrong])
 
 
+def test_a_folder_is_found_in_both_forms_of_its_name():
+    forms = [name.encode() for name in ("/Caf\u00e9", "/Cafe\u0301")]
+    for under in forms:
+        for folder in forms:
+            assert passes(segment(root=folder, path=b"x.jpg"), under=(under,))
+            assert passes(segment(root=b"/", path=folder[1:] + b"/x.jpg"), under=(under,))
+        assert not passes(segment(root=b"/Cafe", path=b"x.jpg"), under=(under,))
+
+
 def test_a_folder_may_be_asked_for_by_a_link(tmp_path):
     real = tmp_path / "real"
     real.mkdir()
@@ -358,6 +367,10 @@ def test_a_folder_may_be_asked_for_by_a_link(tmp_path):
         ("{a,b}\\*.$", [b"{a,b}\\c.$"], [b"a.$"]),
         (os.fsdecode(b"\xff*"), [b"\xff.jpg"], [b"\xfe.jpg", "ÿ.jpg".encode()]),
         ("Ü*", ["Über".encode()], ["über".encode()]),
+        *(
+            (glob, ["Caf\u00e9/1".encode(), "Cafe\u0301/1".encode()], [b"Cafe/1", b"Caf/1"])
+            for glob in ("Caf\u00e9/*", "Cafe\u0301/*", "**/Caf[\u00e9]/1")
+        ),
     ],
 )
 def test_patterns(glob, fits, misses):

@@ -8,8 +8,8 @@ PACKAGE = Path(__file__).parent.parent / "qvsearch"
 
 FLOORS = [
     "types errors",
-    "aliases arrays cache calibrate columns combine durable facts fields filters globs holes"
-    " interrupt messages moments mounts output prompt scan times",
+    "aliases arrays cache calibrate clutter columns combine durable facts fields filters globs"
+    " holes interrupt leftovers messages moments mounts output patterns prompt rules scan times",
     "backends media models stores",
     "backgrounds catalogue failures library lock manifest repair rows segments sidecar",
     "agreement asking bank batches bench changes clocked_keeper copies demo doctor duplicates"

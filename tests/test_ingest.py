@@ -25,6 +25,7 @@ from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
 from qvsearch.library import Library
 from qvsearch.media.workers import LOOK_AHEAD_FILES, Decoders
 from qvsearch.prompt import DOCUMENT_INSTRUCTION
+from qvsearch.report import SOME_SKIPPED, exit_code
 from qvsearch.scan import ScanOptions
 from qvsearch.types import (
     Decoded,
@@ -381,21 +382,22 @@ def test_a_changed_file_that_became_unreadable_keeps_its_rows(bench):
 def test_a_file_that_fails_is_tried_twice_until_it_changes_or_is_asked_for(bench):
     path = note(bench.root / "a.txt", "broken")
     bench.embedder.refuses = "broken"
-    assert bench.index().failures[0].reason == "cannot embed broken"
-    assert bench.index().failures[0].reason == "cannot embed broken"
+    said = Skipped(os.fsencode(path), "cannot embed broken")
+    assert bench.index().failures == (said,)
+    assert bench.index().failures == (replace(said, known=True),)
     loads = bench.embedder.loads
     again = bench.index()
     reason = "failed before: cannot embed broken; --retry-failed tries again"
-    assert again.failures == (Skipped(os.fsencode(path), reason),)
+    assert again.failures == (Skipped(os.fsencode(path), reason, known=True),)
     assert bench.embedder.loads == loads
     assert bench.plan().skipped == again.failures
     assert bench.plan(retry_failed=True).to_index == {Kind.TEXT: 1}
-    assert bench.index(retry_failed=True).failures[0].reason == "cannot embed broken"
+    assert bench.index(retry_failed=True).failures == (said,), "who asks is told"
     (failure,) = bench.open().load_failures()
     assert (failure.path, failure.tries) == (os.fsencode(path), 3)
 
     note(path, "broken anew")
-    assert bench.index().failures[0].reason == "cannot embed broken"
+    assert bench.index().failures == (said,)
     assert bench.open().load_failures()[0].tries == 1
     bench.embedder.refuses = "nothing"
     assert bench.index().embedded == 1
@@ -419,7 +421,7 @@ def test_a_file_whose_decoder_hangs_is_left_alone_after_two_tries(bench, monkeyp
     first = bench.index()
     assert first.failures == (Skipped(os.fsencode(path), "took longer than 0.3 s"),)
     assert bench.names() == {"z.txt"}
-    assert bench.index().failures == first.failures
+    assert bench.index().failures == (replace(first.failures[0], known=True),)
     reason = "failed before: took longer than 0.3 s; --retry-failed tries again"
     assert bench.index().failures[0].reason == reason
     assert bench.index(retry_failed=True).failures == first.failures
@@ -580,11 +582,17 @@ def test_a_missing_root_is_reported_and_loses_nothing(bench):
     assert (summary.unreachable, summary.removed, bench.rows()) == ((), 3, {})
 
 
-def test_an_unknown_path_is_named_and_nothing_is_indexed(bench):
+def test_an_unknown_path_is_named_and_the_others_are_indexed(bench):
     notes(bench.root, 1)
+    nowhere = bench.root.parent / "nowhere/at all"
     with pytest.raises(QvsearchError, match=r"nowhere/at all does not exist"):
-        bench.index(bench.root, bench.root.parent / "nowhere/at all")
-    assert bench.rows() == {}
+        bench.index(nowhere)
+    assert bench.plan(bench.root, nowhere).unreachable == (os.fsencode(nowhere),)
+    for prune in (False, True):
+        summary = bench.index(bench.root, nowhere, prune=prune)
+        assert (summary.found, summary.unreachable) == (1, (os.fsencode(nowhere),))
+        assert exit_code(summary) == SOME_SKIPPED
+    assert bench.open().roots == [os.fsencode(bench.root)]
 
 
 def test_an_empty_root_loses_nothing(bench):
@@ -724,10 +732,11 @@ def test_filters_choose_what_is_indexed_and_what_may_go(bench):
     (bench.root / "b.png").unlink()
     assert bench.index(scan=images).removed == 1
     assert bench.names() == {"a.png", "t.txt", "u.txt"}
-    assert bench.index(scan=ScanOptions(exclude=("t.*",))).removed == 0
-    assert bench.index(scan=ScanOptions(include=("u.*",))).removed == 0
-    assert bench.index(scan=ScanOptions(exclude=("u.*", "*.png"))).removed == 0, "nothing is left"
-    assert bench.index(scan=ScanOptions(exclude=("*.png",))).removed == 1
+    only = partial(bench.index, forget_rules=True)
+    assert only(scan=ScanOptions(exclude=("t.*",))).removed == 0
+    assert only(scan=ScanOptions(include=("u.*",))).removed == 0
+    assert only(scan=ScanOptions(exclude=("u.*", "*.png"))).removed == 0, "nothing is left"
+    assert only(scan=ScanOptions(exclude=("*.png",))).removed == 1
     assert other.exists()
     assert bench.names() == {"a.png", "u.txt"}
 

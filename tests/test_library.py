@@ -10,6 +10,7 @@ from qvsearch import durable, manifest, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library, library_folder
+from qvsearch.rules import Rules
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
 pytestmark = pytest.mark.usefixtures("disk")
@@ -456,6 +457,18 @@ def test_a_newer_format_names_both_versions(library):
         Library.open(library.folder)
 
 
+def test_rules_come_back_with_their_root_and_go_with_it(library):
+    fill(library, 0, 2)
+    rules = Rules(("*.jpg", "\u202e\n"), ("drafts/",))
+    library.set_rules(ROOT, rules)
+    library.set_rules(b"/other", rules)
+    library.commit()
+    assert Library.open(library.folder).rules == {ROOT: rules}, "the other one is no root"
+    library.remove_roots([ROOT])
+    library.commit()
+    assert Library.open(library.folder).rules == library.rules == {}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -480,6 +493,14 @@ def test_a_newer_format_names_both_versions(library):
         lambda r: r.update(roots=[{}]),
         lambda r: r.update(roots=[{"path_b64": "?"}]),
         lambda r: r.update(roots=[None]),
+        lambda r: r.update(rules={}),
+        lambda r: r.update(rules=[None]),
+        lambda r: r.update(rules=[{"path": "/photos"}]),
+        lambda r: r.update(rules=[{"path": "/nowhere", "include": [], "exclude": ["a"]}]),
+        lambda r: r.update(rules=2 * [{"path": "/photos", "include": [], "exclude": ["a"]}]),
+        lambda r: r.update(rules=[{"path": "/photos", "include": "a", "exclude": []}]),
+        lambda r: r.update(rules=[{"path": "/photos", "include": [1], "exclude": []}]),
+        lambda r: r.update(rules=[{"path": "/photos", "include": [""], "exclude": []}]),
         lambda r: r.update(generation=None),
         lambda r: r["fingerprint"].update(dim=8),
         lambda r: r["fingerprint"].update(dim=10**9),

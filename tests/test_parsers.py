@@ -37,6 +37,7 @@ from qvsearch.manifest import (
     write_manifest,
 )
 from qvsearch.messages import pack_inputs, receive, send, unpack_inputs
+from qvsearch.rules import Rules
 from qvsearch.sidecar import decode_rows, encode_rows, salvage_row
 from qvsearch.types import EmbedInput, Frames, Item, Kind, Metadata, Segment, Stored
 
@@ -186,7 +187,12 @@ def manifests(draw):
     generation = draw(st.integers(0, 10**16))
     store = draw(st.sampled_from(Stored))
     following = max(numbers, default=0) + 1
-    return Manifest(FINGERPRINT, tuple(roots), tuple(files), following, generation, bank, store)
+    known = sorted({root for root in roots if root is not None})
+    patterns = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=3)
+    rules = {root: Rules(tuple(draw(patterns)), tuple(draw(patterns))) for root in known[1:]}
+    return Manifest(
+        FINGERPRINT, tuple(roots), tuple(files), following, generation, bank, store, rules
+    )
 
 
 @fuzzed

@@ -23,6 +23,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library import Library
 from qvsearch.manifest import MANIFEST
 from qvsearch.repair import repair
+from qvsearch.rules import Rules
 from qvsearch.types import Stored
 
 pytestmark = pytest.mark.usefixtures("disk")
@@ -119,6 +120,19 @@ def measure_against_a_bank(library, acknowledge):
         acknowledge()
 
 
+def remember_rules(library, acknowledge):
+    made, first, last = Library.open(library), Rules(exclude=("drafts/",)), Rules(("*.jpg",))
+    if not made.rules:
+        made.set_rules(b"/photos", first)
+        writer.add(made, [30])
+        made.commit()
+        acknowledge()
+    if made.rules[b"/photos"] == first:
+        made.set_rules(b"/photos", last)
+        made.commit()
+        acknowledge()
+
+
 class UnsureDisk:
     """Does not know whether a manifest has come to stay: its folder's fsync fails, once."""
 
@@ -203,6 +217,7 @@ HISTORIES = pytest.mark.parametrize(
         (measure_against_a_bank, Stored.INT8, 1, 1850),
         (go_on_after_a_failed_sync, Stored.FLOAT16, 1000, 750),
         (run_again_after_a_failed_sync, Stored.FLOAT16, 1000, 850),
+        (remember_rules, Stored.FLOAT16, 1000, 300),
         (mend, Stored.FLOAT16, 1, 700),
         (index_notes, None, 1000, 600),
     ],
@@ -237,7 +252,7 @@ def test_a_power_cut_leaves_a_committed_state(
     begin(above, history, store)
     found = replay(above, history)
     assert found.wrong == []
-    assert found.states >= least, "of all eight 6,750"
+    assert found.states >= least, "of all nine 7,050"
     assert found.trees > 30
     count(tally, found)
 

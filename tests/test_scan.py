@@ -1,5 +1,6 @@
 """The walk: what it takes, passes over and reports, on real folders."""
 
+import codecs
 import os
 import socket
 from contextlib import contextmanager
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from qvsearch import leftovers
 from qvsearch.errors import QvsearchError
 from qvsearch.scan import ScanOptions, ignored, scan, selector
-from qvsearch.types import Item, Kind, Skipped
+from qvsearch.types import KIND_OF_SUFFIX, Item, Kind, Skipped
 
 
 def put(root: Path, *names: str | bytes, content: bytes = b"x") -> None:
@@ -20,9 +22,20 @@ def put(root: Path, *names: str | bytes, content: bytes = b"x") -> None:
             file.write(content)
 
 
-def walk(path: Path | bytes, root: Path | None = None, **options) -> list[Item | Skipped]:
+def walk_all(path: Path | bytes, root: Path | None = None, **options):
     path = os.fsencode(path)
     return list(scan(path, os.fsencode(root) if root else path, ScanOptions(**options)))
+
+
+def walk(path: Path | bytes, root: Path | None = None, **options) -> list[Item | Skipped]:
+    return [
+        one for one in walk_all(path, root, **options) if not isinstance(one, leftovers.Leftovers)
+    ]
+
+
+def left_aside(path: Path, **options) -> dict[str, int]:
+    found = walk_all(path, **options)
+    return leftovers.total(one for one in found if isinstance(one, leftovers.Leftovers))
 
 
 def names(path: Path, root: Path | None = None, **options) -> list[bytes]:
@@ -63,7 +76,40 @@ def test_items_carry_kind_size_and_time_and_come_sorted_files_first(tmp_path):
 def test_unknown_suffixes_and_hidden_names_are_passed_over(tmp_path):
     put(tmp_path, "a.jpg", "a.exe", "noext", "jpg", ".hidden.jpg", ".cache/b.jpg", "._c.jpg")
     assert names(tmp_path) == [b"a.jpg"]
-    assert names(tmp_path, hidden=True) == [b"._c.jpg", b".hidden.jpg", b"a.jpg", b".cache/b.jpg"]
+    assert names(tmp_path, hidden=True) == [b".hidden.jpg", b"a.jpg", b".cache/b.jpg"]
+
+
+def test_files_of_no_kind_are_counted_by_suffix_the_most_first(tmp_path):
+    put(tmp_path, "a.jpg", "a.CR2", "b/c.cr2", "b/d.pdf", "noext", "b/e.exe", ".pdf", ".h/f.pdf")
+    put(tmp_path, "b/.bashrc", "b/g.docx", b"\xff.pdf", b"x.\xff", "lots.of.dots.")
+    (tmp_path / "link.pdf").symlink_to("noext")
+    (tmp_path / "folder.pdf").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.pdf")
+    assert list(left_aside(tmp_path).items()) == [
+        (".cr2", 2),
+        (".pdf", 2),
+        (".docx", 1),
+        ("others", 4),
+    ]
+    assert left_aside(tmp_path, hidden=True)[".pdf"] == 3
+    assert left_aside(tmp_path, follow_symlinks=True)[".pdf"] == 3
+    assert left_aside(tmp_path / "b") == {".cr2": 1, ".docx": 1, ".pdf": 1, "others": 1}
+    assert leftovers.leftovers_text(left_aside(tmp_path)) == "2 .cr2, 2 .pdf, 1 .docx, 4 others"
+    assert leftovers.leftovers_text({"others": 1}) == "1 other"
+
+
+def test_what_the_user_leaves_out_is_not_counted(tmp_path):
+    put(tmp_path, "a.pdf", "b.txt", "c.html", "out/d.pdf", "old/e.pdf", "old/f.html")
+    put(tmp_path, ".qvsearchignore", content=b"out/\n")
+    assert left_aside(tmp_path) == {".html": 2, ".pdf": 2}
+    assert left_aside(tmp_path, exclude=("old/",)) == {".html": 1, ".pdf": 1}
+    assert left_aside(tmp_path, include=("*.html", "*.txt")) == {".html": 2}
+    assert left_aside(tmp_path, kinds=frozenset({Kind.IMAGE})) == {".html": 2, ".pdf": 2}
+
+
+def test_no_suffix_that_is_taken_is_left_aside():
+    assert not leftovers.NAMED & set(KIND_OF_SUFFIX)
 
 
 def test_a_hidden_root_is_walked(tmp_path):
@@ -159,6 +205,50 @@ def test_an_ignore_file_that_cannot_be_used_closes_its_folder(tmp_path):
     assert not ignored(os.fsencode(tmp_path))(b"private/b.jpg"), "what is unknown is not ignored"
 
 
+def test_an_ignore_file_with_a_byte_order_mark_holds_from_its_first_line(tmp_path):
+    put(tmp_path, "a.jpg", "b.jpg")
+    put(tmp_path, ".qvsearchignore", content=codecs.BOM_UTF8 + b"a.*\r\n")
+    assert names(tmp_path) == [b"b.jpg"]
+    assert ignored(os.fsencode(tmp_path))(b"a.jpg")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_an_ignore_file_that_is_not_utf_8_is_refused_by_name(tmp_path, encoding):
+    put(tmp_path, "a.jpg", "b/c.jpg", "d/e.jpg")
+    put(tmp_path, "b/.qvsearchignore", content="c.jpg\n".encode(encoding))
+    *others, skipped = sorted(walk(tmp_path), key=lambda one: isinstance(one, Skipped))
+    assert [one.path for one in others] == [b"a.jpg", b"d/e.jpg"]
+    assert skipped.path == os.fsencode(tmp_path / "b")
+    assert "its .qvsearchignore cannot be understood: it is no text in UTF-8" in skipped.reason
+    assert not ignored(os.fsencode(tmp_path))(b"b/c.jpg"), "its rows stay"
+
+
+def test_an_ignore_file_that_is_no_file_or_has_no_end_stops_nothing(tmp_path):
+    put(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg")
+    os.mkfifo(tmp_path / "a/.qvsearchignore")
+    with (tmp_path / "b/.qvsearchignore").open("wb") as file:
+        file.truncate(1 << 40)
+    item, *closed = sorted(walk(tmp_path), key=lambda one: isinstance(one, Skipped))
+    assert item.path == b"c/3.jpg"
+    reasons = [one.reason for one in closed]
+    assert ["not a plain file" in reasons[0], "larger than 262,144" in reasons[1]] == [True] * 2
+
+
+COMPOSED, DECOMPOSED = "Caf\u00e9", "Cafe\u0301"
+
+
+@pytest.mark.parametrize("pattern", [COMPOSED, DECOMPOSED])
+def test_patterns_match_both_forms_of_a_name(tmp_path, pattern):
+    both = [f"{COMPOSED}/1.jpg", f"{DECOMPOSED}/2.jpg"]
+    put(tmp_path, *both, "Cafe/3.jpg")
+    found = sorted(path.encode() for path in both)
+    for patterns in ((f"{pattern}/",), (f"{pattern}*/*.jpg",)):
+        assert sorted(names(tmp_path, include=patterns)) == found
+        assert names(tmp_path, exclude=patterns) == [b"Cafe/3.jpg"]
+    put(tmp_path, ".qvsearchignore", content=f"/{pattern}/\n".encode())
+    assert names(tmp_path) == [b"Cafe/3.jpg"]
+
+
 HOSTILE = [
     b"-rf.jpg",
     b"a\nb.jpg",
@@ -180,7 +270,8 @@ def test_hostile_names_are_found_byte_for_byte_and_patterns_reach_them(tmp_path)
     assert names(tmp_path, include=("*.jpg",)) == everything
     assert names(tmp_path, exclude=("*.jpg",)) == []
     put(tmp_path, ".qvsearchignore", content="é.jpg\n\\[red\\]*\na?b.jpg\n".encode())
-    left = [name for name in everything if name not in (HOSTILE[1], HOSTILE[4], HOSTILE[7])]
+    gone = (HOSTILE[1], HOSTILE[4], HOSTILE[6], HOSTILE[7])  # of é both forms
+    left = [name for name in everything if name not in gone]
     assert names(tmp_path) == left
 
 

@@ -1,0 +1,101 @@
+"""Names of what systems and programs keep beside a user's own files, and why it is left out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase, translate
+from functools import cache
+
+# Why, and the names of folders and files, in any case; `*` is any run of characters.
+CLUTTER: dict[str, tuple[str, ...]] = {
+    "thumbnails and indexes of a NAS": (
+        *("@eaDir", "@SynoEAStream", "@SynoResource"),  # Synology
+        *(".@__thumb", "@__thumb", ".@__comp", ".@__qini"),  # QNAP
+        ".wdmc",  # Western Digital
+    ),
+    "thumbnails of a system": (
+        *(".thumbnails", ".thumblocal"),  # Linux, Android
+        *("Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db"),  # Windows
+    ),
+    "previews of Lightroom": ("*.lrdata",),
+    "previews of Nextcloud": ("appdata_oc*",),
+    "a trash": (
+        *("#recycle", "@Recycle", "@recycle_bin"),  # Synology, QNAP
+        *(
+            "$RECYCLE.BIN",
+            ".recycle",
+            ".Recycle.Bin",
+            "trashbox",
+        ),  # Windows, Samba, Unraid, Buffalo
+        *(".Trash", ".Trash-*", ".Trashes", "Network Trash Folder"),  # Linux, macOS
+        *(".trashed-*", ".dtrash", "files_trashbin"),  # Android, digiKam, Nextcloud
+    ),
+    "snapshots or old versions of files": (
+        *("@Recently-Snapshot", "#snapshot", "@Snapshot", "@GMT-*"),  # QNAP, Synology, Samba
+        *(".snapshot", ".snapshots", "~snapshot", ".zfs"),  # NetApp, Btrfs, ZFS
+        *("files_versions", ".stversions"),  # Nextcloud, Syncthing
+    ),
+    "a system's own files": (
+        *("System Volume Information", "desktop.ini", "Config.Msi"),  # Windows
+        *(".Spotlight-V100", ".fseventsd", ".DocumentRevisions-V100", ".MobileBackups"),  # macOS
+        *(".TemporaryItems", "Temporary Items", ".AppleDouble", "__MACOSX", "._*"),
+        *("lost+found", "@tmp"),  # ext4, Synology
+    ),
+    "marks of documents that are open": ("~$*", ".~lock.*#"),  # Microsoft Office, LibreOffice
+}
+# Libraries of Apple's photo programs are folders; these folders in them hold the user's photos.
+PACKAGES = (b".photoslibrary", b".photolibrary", b".migratedphotolibrary", b".aplibrary")
+ORIGINALS = frozenset({b"originals", b"masters"})
+IN_PACKAGE = "previews and other files of a photo library"
+
+
+@cache
+def _regex() -> re.Pattern[bytes]:
+    """Return what a name in lower case matches if it is in the table; searches need it not."""
+    names = [name for each in CLUTTER.values() for name in each]
+    return re.compile("|".join(translate(name.lower()) for name in names).encode())
+
+
+class Clutter:
+    """Finds clutter below a root, an absolute path, unless a pattern of `include` names it.
+
+    A part of a pattern names a folder or file whose name it fits, if it is a name itself or looks
+    like clutter: `2024/@eaDir/` brings that folder, `*.jpg` and `**` bring nothing.
+    """
+
+    def __init__(self, root: bytes, include: Sequence[str]) -> None:
+        self._root = root
+        parts = {
+            os.fsencode(part.replace("\\", "").lower())
+            for pattern in include
+            for part in pattern.split("/")
+        }
+        self._is_clutter = _regex().match
+        self._named = [part for part in parts if b"*" not in part or self._is_clutter(part)]
+
+    def reason(self, folder: bytes, name: bytes) -> str | None:
+        """Return why an entry of a folder of that name is left out, None if it is not."""
+        lower = name.lower()
+        in_package = folder.lower().endswith(PACKAGES) and lower not in ORIGINALS
+        if not (self._is_clutter(lower) or in_package):
+            return None
+        if any(fnmatchcase(lower, part) for part in self._named):
+            return None
+        text = os.fsdecode(lower)
+        reasons = (
+            reason
+            for reason, names in CLUTTER.items()
+            if any(fnmatchcase(text, each.lower()) for each in names)
+        )
+        return next(reasons, IN_PACKAGE)
+
+    def within(self, relative: bytes) -> tuple[bytes, str] | None:
+        """Return the first part of a relative path that is left out, and why."""
+        folder = os.path.basename(self._root)
+        for name in relative.rstrip(b"/").split(b"/"):
+            if (reason := self.reason(folder, name)) is not None:
+                return name, reason
+            folder = name
+        return None

@@ -1,0 +1,100 @@
+"""The patterns that a library remembers of its roots, and which files they leave out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from qvsearch.clutter import Clutter
+from qvsearch.errors import QvsearchError
+from qvsearch.patterns import option_spec, pattern_text
+from qvsearch.scan import ScanOptions
+
+MOST_PATTERNS = 1000  # of a root; each is tried on each file
+LONGEST_PATTERN = 4096  # characters, as of a path
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which files of a root are wanted: patterns as in .gitignore, relative to the root."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for more than a library takes."""
+        patterns = (*self.include, *self.exclude)
+        if len(patterns) > MOST_PATTERNS:
+            raise ValueError(f"there are {len(patterns):,} patterns, at most {MOST_PATTERNS:,}")
+        if any(not 0 < len(pattern) <= LONGEST_PATTERN for pattern in patterns):
+            raise ValueError(f"a pattern is empty or longer than {LONGEST_PATTERN:,} characters")
+
+
+NO_RULES = Rules()
+EVERY = ScanOptions()
+
+
+def scans_of(
+    remembered: Mapping[bytes, Rules],
+    roots: Iterable[bytes] = (),
+    options: ScanOptions = EVERY,
+    *,
+    forget: bool = False,
+) -> dict[bytes, ScanOptions]:
+    """Return how to scan each root that has rules and each of `roots`.
+
+    The include and exclude of `options` come to what is remembered of each of `roots`, or replace
+    it with `forget`. Raises QvsearchError for too many or too long patterns.
+    """
+    rules = dict(remembered)
+    for root in roots:
+        before = NO_RULES if forget else remembered.get(root, NO_RULES)
+        try:
+            rules[root] = Rules(
+                _joined(before.include, options.include), _joined(before.exclude, options.exclude)
+            )
+        except ValueError as error:
+            raise QvsearchError(
+                f"--include and --exclude of {os.fsdecode(root)}: {error};"
+                " --forget-rules drops those of earlier runs"
+            ) from error
+    return {
+        root: replace(options, include=each.include, exclude=each.exclude)
+        for root, each in rules.items()
+    }
+
+
+def _joined(before: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the patterns in order, each once and as text that JSON can hold; the last decides."""
+    texts = [os.fsencode(pattern).decode("utf-8", "replace") for pattern in given]
+    return tuple(dict.fromkeys([*(each for each in before if each not in texts), *texts]))
+
+
+def rules_text(rules: Rules) -> str:
+    """Return rules as the options that a command line would have."""
+    options = [("--include", pattern) for pattern in rules.include]
+    options += [("--exclude", pattern) for pattern in rules.exclude]
+    return " ".join(f"{option} {shlex.quote(pattern)}" for option, pattern in options)
+
+
+def left_out(root: bytes, options: ScanOptions) -> Callable[[bytes], str | None]:
+    """Return the test why a file of that relative path is left out of a root, None if it is not.
+
+    By its name alone: as clutter, by `include` or by `exclude`.
+    """
+    clutter = Clutter(root, options.include)
+    include = option_spec("--include", options.include)
+    exclude = option_spec("--exclude", options.exclude)
+
+    def reason(relative: bytes) -> str | None:
+        found = clutter.within(relative) if relative else None
+        if found is not None:
+            return found[1]
+        name = pattern_text(relative or os.path.basename(root))
+        if exclude and exclude.match_file(name):
+            return "--exclude"
+        return "not in --include" if include and not include.match_file(name) else None
+
+    return reason
