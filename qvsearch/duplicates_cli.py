@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch import options, output
+from qvsearch.commands import Command
 from qvsearch.errors import QvsearchError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ MEANINGS = {
 alikes = typer.Typer(rich_markup_mode=None)
 
 
-@alikes.command()
+@alikes.command(cls=Command)
 def similar(
     file: Annotated[
         bytes,
@@ -68,7 +69,7 @@ def similar(
         raise typer.Exit(NOTHING_FOUND)
 
 
-@alikes.command()
+@alikes.command(cls=Command)
 def dupes(
     kind: options.Kinds = None, library: options.LibraryName = None, json: options.Json = False
 ) -> None:

@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from qvsearch.backgrounds import new_bank
 from qvsearch.columns import Columns
 from qvsearch.durable import TEMPORARY, make_folder
@@ -31,6 +29,7 @@ from qvsearch.manifest import (
     unreadable,
     write_manifest,
 )
+from qvsearch.names import home
 from qvsearch.rows import Arrays, Rows, Sample
 from qvsearch.types import Stored
 
@@ -55,15 +54,14 @@ def library_folder(name: str | None) -> Path:
     A bare name is one in the user's data folder, or else a folder of that name that exists here.
     """
     name = name or os.environ.get("QVSEARCH_LIBRARY")
-    home = platformdirs.user_data_path("qvsearch", appauthor=False)
     if not name:
-        return home / DEFAULT
+        return home() / DEFAULT
     here = _absolute(name)
     separators = [os.sep, os.altsep or os.sep]
     named = any(separator in name for separator in separators) or name.startswith("~")
-    if named or (here.is_dir() and not Library.exists(home / name)):
+    if named or (here.is_dir() and not Library.exists(home() / name)):
         return here
-    return home / name
+    return home() / name
 
 
 def check_place(folder: Path) -> None:
@@ -77,7 +75,8 @@ def check_place(folder: Path) -> None:
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         if entry.name not in _OURS and not entry.name.endswith(TEMPORARY):
             raise QvsearchError(
-                f"{folder} is no library and holds {entry.name}; name a new or empty folder"
+                f"{folder} is no library and holds {entry.name}; give --library another name,"
+                " or a new or empty folder"
             )
 
 
@@ -115,9 +114,10 @@ class Library:
     def open(cls, folder: str | Path) -> Library:
         """Open a library as it was last committed, without changing or locking anything.
 
-        Raises QvsearchError where there is none, where it is damaged or of a newer format.
+        A bare name is read as `--library` reads it: "main" is the default library. Raises
+        QvsearchError if there is none, or if it is damaged or of a newer format.
         """
-        folder = _absolute(folder)
+        folder = library_folder(folder) if isinstance(folder, str) else _absolute(folder)
         manifest = read_committed(folder)
         for _ in range(RACES):
             try:

@@ -113,7 +113,8 @@ def answer(
     judge = options.rerank if load_reranker is not None else None
     # what a reranker is to judge may lie below the cut, where it may rescue it
     least = -np.inf if judge or options.nearest else evidence_of(options.least)
-    count = max(options.top, options.nearest, judge.top if judge else 0)
+    # there are no more hits than rows, however many are asked for
+    count = min(max(options.top, options.nearest, judge.top if judge else 0), library.size)
     masks = _blocks(library, mask, by_kind=options.by_kind)
 
     def found(ranking: Ranking) -> list[list[Hit]]:

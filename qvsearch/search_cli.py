@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch import options, output
+from qvsearch.commands import SearchCommand
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Hub
 
@@ -26,7 +27,7 @@ QueryText = Annotated[
 ]
 
 
-@searching.command(cls=options.SearchCommand)
+@searching.command(cls=SearchCommand)
 def search(
     query: QueryText = None,
     image: options.Image = None,
@@ -35,11 +36,7 @@ def search(
     unlike: options.Unlike = None,
     like_weight: options.LikeWeight = 1.0,
     not_weight: options.NotWeight = 1.0,
-    top: options.Top = 10,
-    all_: options.All = False,
-    min_relevance: options.MinRelevance = None,
-    by_kind: options.ByKind = False,
-    no_dedupe: options.NoDedupe = False,
+    instruction: options.Instruction = None,
     exact: options.Exact = False,
     kind: options.Kinds = None,
     under: options.Under = None,
@@ -51,12 +48,16 @@ def search(
     min_size: options.MinSize = None,
     duration: options.Duration = None,
     orientation: options.OrientationOption = None,
+    top: options.Top = 10,
+    all_: options.All = False,
+    min_relevance: options.MinRelevance = None,
+    by_kind: options.ByKind = False,
+    no_dedupe: options.NoDedupe = False,
     rerank: options.RerankOption = None,
     rerank_top: options.RerankTop = None,
     rerank_budget: options.RerankBudget = None,
     reranker: options.RerankerName = None,
     save_clips: options.SaveClips = None,
-    instruction: options.Instruction = None,
     paths: options.PathsOnly = False,
     print0: options.Print0 = False,
     library: options.LibraryName = None,
@@ -208,7 +209,7 @@ def _save_clips(hits: Sequence["Hit"], folder: Path) -> list[Path | None]:
     return saved
 
 
-@searching.command()
+@searching.command(cls=SearchCommand)
 def explain(
     query: QueryText,
     file: Annotated[bytes, typer.Argument(parser=options.path, metavar="FILE", help="Any file.")],
@@ -218,10 +219,7 @@ def explain(
     unlike: options.Unlike = None,
     like_weight: options.LikeWeight = 1.0,
     not_weight: options.NotWeight = 1.0,
-    top: options.Top = 10,
-    all_: options.All = False,
-    min_relevance: options.MinRelevance = None,
-    no_dedupe: options.NoDedupe = False,
+    instruction: options.Instruction = None,
     kind: options.Kinds = None,
     under: options.Under = None,
     glob: options.Glob = None,
@@ -232,7 +230,10 @@ def explain(
     min_size: options.MinSize = None,
     duration: options.Duration = None,
     orientation: options.OrientationOption = None,
-    instruction: options.Instruction = None,
+    top: options.Top = 10,
+    all_: options.All = False,
+    min_relevance: options.MinRelevance = None,
+    no_dedupe: options.NoDedupe = False,
     library: options.LibraryName = None,
     model: options.Model = None,
     device: options.Device = None,

@@ -35,7 +35,7 @@ KIND_OF_SUFFIX = {
 
 
 def kind_of(name: bytes) -> Kind | None:
-    """Return the kind that a file's suffix says, in any case; None where qvsearch takes it not."""
+    """Return the kind of a file's suffix, in any case; None if the suffix is not supported."""
     return KIND_OF_SUFFIX.get(os.fsdecode(os.path.splitext(name)[1]).lower())
 
 
@@ -52,6 +52,14 @@ class RerankScope(StrEnum):
 
     AUTO = "auto"
     ALL = "all"
+
+
+class Sort(StrEnum):
+    """The order of the hits that are shown."""
+
+    RELEVANCE = "relevance"
+    DATE = "date"
+    PATH = "path"
 
 
 class Orientation(StrEnum):

@@ -79,6 +79,8 @@ def shared(tmp_path_factory, tiny):
     write_files(folder)
     library = str(folder.parent / "library")
     assert main(["index", str(folder), "--model", str(tiny), "-l", library, "-q"]) == 0
+    for name in ("a song.flac", "Makefile"):
+        (folder.parent / name).touch()
     return folder
 
 
@@ -303,8 +305,20 @@ def test_several_libraries_by_name(run, files, tiny, home):
 
 MISTAKES = [
     (["search", "sea", "--kind", "audio"], "'audio'.*image.*video.*text"),
-    (["search", "sea", "--top", "0"], "--top"),
-    (["search", "sea", "--topp", "3"], "--topp.*--top"),
+    (["search", "sea", "--top", "0"], "-k must be at least 1, not 0"),
+    (["search", "sea", "-k", "many"], "-k 'many' is no whole number; it must be at least 1"),
+    (["search", "sea", "--topp", "3"], "--topp.*--top.*; see: qvsearch search --help"),
+    (["search", "sea", "--image"], "--image.*; see: qvsearch search --help"),
+    (["search", "a", "red", "star", "-k", "3"], 'put the query in quotes: .* search "a red star"'),
+    (["explain", "a", "red", "star.png"], 'the query in quotes: .* explain "a red" star.png'),
+    (["search", "files/red.png", "files/blue.png"], "files/red.png --like files/blue.png"),
+    (["search", "sea", "-l", "main", "-l", "other"], "--library is given twice"),
+    (["index", "files", "--model", "demo", "--model", "demo"], "--model is given twice"),
+    (["similar", "files/red.png", "-k", "1", "--top", "2"], "--top is given twice"),
+    (["search", "files"], "files is a folder; .*--under files; .*add a space"),
+    (["search", "./files/"], "is a folder"),
+    (["search", "a song.flac"], "is a .flac file; .* image, video or text"),
+    (["search", "Makefile"], "is a file without a suffix; .* image, video or text"),
     (["search", "sea", "--after", "soon"], "--after 'soon' is no date"),
     (["search", "sea", "--before", "2020", "--after", "2021"], "nothing is both after"),
     (["search", "sea", "--near", "100,0"], "--near '100,0'"),
@@ -315,7 +329,8 @@ MISTAKES = [
     (["search", "sea", "--glob", ""], "--glob"),
     (["search", "sea", "--glob", "[a"], "--glob"),
     (["search", "sea", "--camera", " "], "--camera"),
-    (["search", "sea", "--min-relevance", "2"], "--min-relevance"),
+    (["search", "sea", "--min-relevance", "2"], "--min-relevance must be from 0 to 1, not 2"),
+    (["search", "sea", "--min-relevance", "nan"], "--min-relevance must be from 0 to 1"),
     (["search", "sea", "--min-relevance", "0.2", "--all"], "--all is --min-relevance 0"),
     (["search", "--not", "people"], "the query looks for nothing"),
     (["search", "sea", "--not", " "], "--not is empty"),
@@ -324,7 +339,7 @@ MISTAKES = [
     (["search", "sea", "--like", "missing.jpg"], "missing.jpg: no such file"),
     (["search", "sea", "--unlike", "sheet.xls"], "sheet.xls: qvsearch does not take"),
     (["search", "sea", "--like-weight", "0"], "--like-weight 0 is no weight"),
-    (["search", "sea", "--not-weight", "nan"], "--not-weight nan is no weight"),
+    (["search", "sea", "--not-weight", "nan"], "--not-weight must be at least 0, not nan"),
     (["search", "sea", "--rerank-budget", "soon"], "--rerank-budget 'soon' is no time"),
     (["search", "sea", "--rerank-budget", "5s"], "--rerank-budget says how to rerank"),
     (["search", "sea", "--rerank-top", "0"], "--rerank-top"),
@@ -680,6 +695,23 @@ def test_what_cannot_be_meant_is_one_sentence(run, indexed, home, arguments, sen
     assert (code, output) == (2, b"")
     assert sentence in error
     assert error.count("\n") == 1
+
+
+def test_words_may_be_those_of_a_folder(run, searchable, monkeypatch):
+    monkeypatch.chdir(searchable.parent)
+    assert run("search", "files ", "--all", "--paths")[0] == 0
+    assert run("search", "files in the sea", "--all", "--paths")[0] == 0
+
+
+def test_any_number_of_hits_may_be_asked_for(run, searchable):
+    options = ("--all", "--no-dedupe", "--paths")
+    everything = run("search", "sea", "-k", "5", *options)
+    assert everything[1].count(b"\n") == 5
+    for many in ("6", str(sys.maxsize), "99999999999999999999"):
+        assert run("search", "sea", "-k", many, *options) == everything
+        picture = (searchable / "red.png", "-k", many)
+        assert run("similar", *picture)[1] == run("similar", searchable / "red.png")[1]
+        assert run("explain", "sea", *picture, "--all", "--no-dedupe")[0] == 0
 
 
 def test_many_words_that_end_like_a_file_are_words(run, indexed, home):
