@@ -106,6 +106,26 @@ class Columns:
         return self._numbers(lambda facts: facts.durations)
 
     @cached_property
+    def times(self) -> NDArray[np.int64]:
+        """When each row's file was taken (see `time_taken`); 0 where there is no row."""
+        times = self._times.copy()
+        for row in np.flatnonzero(self._on_the_wall).tolist():
+            times[row] = from_wall_time(int(times[row]))
+        return times
+
+    def locations(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """Return the absolute paths of the files of live rows."""
+        places = self._column(lambda facts: facts.places, np.int64, -1)
+        sources = np.full(self.size, -1)
+        for number, source in enumerate(self._sources):
+            sources[source.rows] = number
+        found = []
+        for source, place in zip(sources[rows].tolist(), places[rows].tolist(), strict=True):
+            root, path = self._paths[source][place]
+            found.append(os.path.join(root, path) if path else root)
+        return found
+
+    @cached_property
     def _times(self) -> NDArray[np.int64]:
         return self._column(lambda facts: facts.times, np.int64, 0)
 

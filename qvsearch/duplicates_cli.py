@@ -141,10 +141,10 @@ def _member_record(member: "Member") -> dict[str, object]:
 
 
 def _print_similar(found: Sequence["Similar"]) -> None:
-    from qvsearch.tables import print_table
+    from qvsearch.tables import print_paths
 
-    print_table(
-        ["", "score", "where", "", "path"],
+    print_paths(
+        ["", "score", "size", "", "path"],
         [
             (
                 str(each.rank),
@@ -160,7 +160,7 @@ def _print_similar(found: Sequence["Similar"]) -> None:
 
 
 def _print_groups(groups: Sequence["Group"]) -> None:
-    from qvsearch.tables import print_table
+    from qvsearch.tables import print_paths
 
     if not groups:
         output.line("no file of the library repeats another")
@@ -170,7 +170,7 @@ def _print_groups(groups: Sequence["Group"]) -> None:
         rows += [
             _row(number if place == 0 else None, each) for place, each in enumerate(group.items)
         ]
-    print_table(["", "why", "pixels", "MB", "date", "path"], rows)
+    print_paths(["", "why", "pixels", "MB", "date", "path"], rows)
     members = [each for group in groups for each in group.items]
     output.line()
     _explain({*(each.reason for each in members), "gone" if any(e.gone for e in members) else None})

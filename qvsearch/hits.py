@@ -95,4 +95,5 @@ def _hit(library: Library, ranking: Ranking, group: list[int], rank: int) -> Hit
         best.end,
         moments=tuple(others[:MOMENTS]),
         duplicates=tuple(segments[row].item for row in group[1:]),
+        library=library.folder,
     )

@@ -19,6 +19,7 @@ from qvsearch.types import (
     VideoMode,
 )
 
+STDIN = b"-"
 QUERY, FILTERS, OUTPUT, RERANKING, MODEL = "Query", "Filters", "Output", "Reranking", "Model"
 
 
@@ -27,6 +28,11 @@ def path(text: str) -> bytes:
     if not text:
         raise QvsearchError("a path is empty; write . for the current folder")
     return os.path.abspath(os.fsencode(text))
+
+
+def source(text: str) -> bytes:
+    """Read a path, or `-` for standard input."""
+    return STDIN if text == STDIN.decode() else path(text)
 
 
 def number(option: str, read: type[int] | type[float], least: float, most: float = math.inf) -> Any:  # noqa: ANN401 (Typer takes what it returns as the type)
@@ -179,7 +185,7 @@ Force = Annotated[bool, typer.Option("--force", help="Embed everything again.")]
 Queries = Annotated[
     bytes | None,
     typer.Option(
-        parser=path,
+        parser=source,
         metavar="FILE",
         help="Many queries, one a line; the model is loaded once.",
         rich_help_panel=QUERY,

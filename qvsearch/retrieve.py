@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
 
@@ -14,20 +16,24 @@ from qvsearch.filters import Filters
 from qvsearch.fingerprint import own_embedder
 from qvsearch.firstpass import is_large, rank_all, rank_best
 from qvsearch.hits import best_hits
+from qvsearch.listing import listed, sorted_hits
 from qvsearch.ranking import ask
 from qvsearch.rerank import Rerank, rerank
 from qvsearch.terms import Query, parse_query, read_terms
-from qvsearch.types import Hit, Kind, Moment, Skipped
+from qvsearch.types import Hit, Kind, Moment, Skipped, Sort
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library import Library
-    from qvsearch.ranking import Ranking
+    from qvsearch.ranking import Asked, Ranking
+    from qvsearch.terms import Term
     from qvsearch.types import Embedder, Reranker
 
-__all__ = ["Query", "SearchOptions", "answer", "parse_query", "search"]
+__all__ = ["Query", "SearchOptions", "answer", "answers", "parse_query", "search"]
 
+AT_ONCE = 64  # queries whose vectors are computed together
+MOST_SORTED = 1000  # hits, the most relevant ones, that are put in another order
 Found = TypeVar("Found", Hit, Moment)
 
 
@@ -39,7 +45,9 @@ class SearchOptions:
     default they are shown from CUT on, if the best has ANSWERED.
     `dedupe` folds near-duplicates into one hit. `exact` scores every row of a large library, of
     which a first pass otherwise leaves only the best. If no hit is relevant enough, the `nearest`
-    ones are returned all the same. Raises QvsearchError for numbers out of range.
+    ones are returned all the same. `sort` is the order of the relevant hits, of which `top` are
+    returned; by default the most relevant are first, and without a query the newest. Raises
+    QvsearchError for numbers out of range.
     """
 
     top: int = 10
@@ -50,6 +58,7 @@ class SearchOptions:
     rerank: Rerank | None = None
     exact: bool = False
     nearest: int = 0
+    sort: Sort | None = None
 
     def __post_init__(self) -> None:
         """Refuse what shows nothing whatever is found."""
@@ -59,6 +68,16 @@ class SearchOptions:
             raise QvsearchError(f"nearest is {self.nearest}; it is 0 or more")
         if not 0 <= self.least <= 1:
             raise QvsearchError(f"min_relevance is {self.least:g}; it is from 0 to 1")
+
+    @property
+    def lists(self) -> bool:
+        """Whether there is an answer without a query: filters or an order are asked for."""
+        return self.filters != Filters() or self.sort is not None
+
+    @property
+    def by_relevance(self) -> bool:
+        """Whether the hits of a query are ordered by relevance."""
+        return self.sort in (None, Sort.RELEVANCE)
 
     @property
     def least(self) -> float:
@@ -71,50 +90,149 @@ class SearchOptions:
         return ANSWERED if self.min_relevance is None else self.min_relevance
 
 
+@overload
 def search(
     library: Library,
-    query: Query | str,
+    query: Query | str | None,
     embedder: Embedder | None = None,
     options: SearchOptions | None = None,
     reranker: Reranker | None = None,
-) -> list[Hit]:
-    """Return the most relevant hits, one an item; none where nothing in the library answers.
+) -> list[Hit]: ...
 
-    The library's own model is loaded where no embedder is given; a reranker is used where the
-    options ask for it. Raises QvsearchError for an empty library, a query that says nothing or a
-    query file that cannot be read.
+
+@overload
+def search(
+    library: Library,
+    query: list[str] | list[Query],
+    embedder: Embedder | None = None,
+    options: SearchOptions | None = None,
+    reranker: Reranker | None = None,
+) -> list[list[Hit]]: ...
+
+
+def search(
+    library: Library,
+    query: Query | str | list[str] | list[Query] | None,
+    embedder: Embedder | None = None,
+    options: SearchOptions | None = None,
+    reranker: Reranker | None = None,
+) -> list[Hit] | list[list[Hit]]:
+    """Return the most relevant hits, one an item; none if nothing in the library answers.
+
+    For a list of queries it is a list of such lists, and the model is loaded once. None lists what
+    passes the filters, newest first. The library's own model is loaded if no embedder is given; a
+    reranker is used if the options ask for it. Raises QvsearchError for an empty library, a query
+    that says nothing or a query file that cannot be read.
     """
-    return answer(
-        library,
-        parse_query(query) if isinstance(query, str) else query,
-        options or SearchOptions(),
-        lambda: embedder or own_embedder(library),
-        None if reranker is None else lambda: reranker,
-    )
+    options = options or SearchOptions()
+
+    def load() -> Embedder:
+        return embedder or own_embedder(library)
+
+    load_reranker = None if reranker is None else lambda: reranker
+    if query is None:
+        return answer(library, None, options, load)
+    if isinstance(query, str | Query):
+        return answer(library, _parsed(query), options, load, load_reranker)
+    found = list(answers(library, map(_parsed, query), options, load, load_reranker))
+    for each in found:
+        if isinstance(each, QvsearchError):
+            raise each
+    return [each for each in found if not isinstance(each, QvsearchError)]
+
+
+def _parsed(query: Query | str) -> Query:
+    return parse_query(query) if isinstance(query, str) else query
 
 
 def answer(
     library: Library,
-    query: Query,
+    query: Query | None,
     options: SearchOptions,
     load: Callable[[], Embedder],
     load_reranker: Callable[[], Reranker] | None = None,
     missed: Callable[[Skipped], None] = lambda _: None,
 ) -> list[Hit]:
-    """Do what `search` does, loading models only when they are needed.
+    """Do what `search` does for one query, loading models only when they are needed.
 
-    `missed` hears of the hits that could not be shown to the reranker.
+    `missed` is called with each hit that could not be shown to the reranker.
+    """
+    if query is None:
+        return _browsed(library, options)
+    (found,) = answers(library, [query], options, load, load_reranker, missed)
+    if isinstance(found, QvsearchError):
+        raise found
+    return found
+
+
+def answers(
+    library: Library,
+    queries: Iterable[Query],
+    options: SearchOptions,
+    load: Callable[[], Embedder],
+    load_reranker: Callable[[], Reranker] | None = None,
+    missed: Callable[[Skipped], None] = lambda _: None,
+    at_once: int = AT_ONCE,
+) -> Iterator[list[Hit] | QvsearchError]:
+    """Yield the hits of each query, or why its file cannot be read; models are loaded once.
+
+    Queries are taken `at_once`, since their vectors cost less together.
     """
     mask = allowed_rows(library, options.filters)
-    terms = read_terms(query, library.fingerprint.detail.max_pixels)
-    if not mask.any():
-        return []
-    asked = ask(terms, load())
+    load = cache(load)
+    load_reranker = None if load_reranker is None else cache(load_reranker)
+    queries = iter(queries)
+    while some := list(islice(queries, at_once)):
+        terms = [_terms(library, query) for query in some]
+        readable = [each for each in terms if not isinstance(each, QvsearchError)]
+        asked = iter(_asked(readable, load) if readable and mask.any() else [])
+        for each in terms:
+            if isinstance(each, QvsearchError):
+                yield each
+            elif not mask.any():
+                yield []
+            else:
+                yield _answered(library, mask, each, next(asked), options, load_reranker, missed)
+
+
+def _terms(library: Library, query: Query) -> list[Term] | QvsearchError:
+    try:
+        return read_terms(query, library.fingerprint.detail.max_pixels)
+    except QvsearchError as error:
+        return error
+
+
+def _asked(queries: Sequence[Sequence[Term]], load: Callable[[], Embedder]) -> list[list[Asked]]:
+    """Embed the terms of several queries together."""
+    found = iter(ask([term for terms in queries for term in terms], load()))
+    return [[next(found) for _ in terms] for terms in queries]
+
+
+def _browsed(library: Library, options: SearchOptions) -> list[Hit]:
+    """Return what passes the filters, in one list or one a kind."""
+    sort = options.sort or Sort.DATE
+    if sort is Sort.RELEVANCE:
+        raise QvsearchError("nothing is relevant without a query; sort by date or path")
+    masks = _blocks(library, allowed_rows(library, options.filters), by_kind=options.by_kind)
+    return [hit for mask in masks for hit in listed(library, mask, options.top, sort)]
+
+
+def _answered(
+    library: Library,
+    mask: NDArray[np.bool_],
+    terms: Sequence[Term],
+    asked: Sequence[Asked],
+    options: SearchOptions,
+    load_reranker: Callable[[], Reranker] | None,
+    missed: Callable[[Skipped], None],
+) -> list[Hit]:
+    """Return the hits of one query among the rows of the mask."""
     judge = options.rerank if load_reranker is not None else None
     # what a reranker is to judge may lie below the cut, where it may rescue it
     least = -np.inf if judge or options.nearest else evidence_of(options.least)
-    # there are no more hits than rows, however many are asked for
-    count = min(max(options.top, options.nearest, judge.top if judge else 0), library.size)
+    sortable = 0 if options.by_relevance else MOST_SORTED
+    count = max(options.top, options.nearest, judge.top if judge else 0, sortable)
+    count = min(count, library.size)  # there are no more hits than rows
     masks = _blocks(library, mask, by_kind=options.by_kind)
 
     def found(ranking: Ranking) -> list[list[Hit]]:
@@ -187,7 +305,8 @@ def _shown(block: Sequence[Hit], options: SearchOptions) -> list[Hit]:
     def relevant(found: Iterable[Found]) -> list[Found]:
         return [each for each in found if each.relevance >= options.least]
 
+    shown = sorted_hits(relevant(block), options.sort or Sort.RELEVANCE)
     return [
         replace(hit, rank=rank, moments=tuple(relevant(hit.moments)))
-        for rank, hit in enumerate(relevant(block)[: options.top], start=1)
+        for rank, hit in enumerate(shown[: options.top], start=1)
     ]

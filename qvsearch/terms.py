@@ -48,7 +48,7 @@ class Query:
         if not (self.words or self.file or self.image or self.like):
             raise QvsearchError(
                 "the query looks for nothing; give words, the path of a file, --image FILE"
-                " or --like FILE"
+                " or --like FILE, or only filters"
             )
         for option, weight in (
             ("--like-weight", self.like_weight),

@@ -1,4 +1,5 @@
 import base64
+import io
 import json
 import os
 import re
@@ -213,6 +214,86 @@ def test_the_table_is_plain_in_a_pipe(run, searchable):
     assert re.findall(r"^(Images|Texts)$", output.decode(), re.M) == ["Images", "Texts"]
 
 
+QUERIES = b"\xef\xbb\xbfthe sea\r\n\nfiles/red.png\nmissing.png\n\xff\nblue\n"
+
+
+def standard_input(monkeypatch, data):
+    """Give this process something to read."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_many_queries_are_answered_by_number_as_if_alone(run, searchable, home, monkeypatch):
+    monkeypatch.chdir(searchable.parent)
+    (home / "queries.txt").write_bytes(QUERIES)
+    options = ["--all", "-k", "2", "--json"]
+    expected = [
+        {"query": number, **hit}
+        for number, query in ((1, "the sea"), (3, "files/red.png"), (6, "blue"))
+        for hit in records(run("search", query, *options)[1])
+    ]
+    for source in (["--queries", home / "queries.txt"], ["-"], ["--queries", "-"]):
+        standard_input(monkeypatch, QUERIES)
+        code, output, error = run("search", *source, *options)
+        assert records(output) == expected
+        assert code == 3
+        assert error.splitlines() == [
+            "qvsearch: query 4: there is no file missing.png; to look for words, use several",
+            "qvsearch: query 5: the query is no UTF-8 text; write it anew",
+        ]
+
+
+def test_many_queries_have_headings_and_one_exit_code(run, searchable, home):
+    queries = home / "queries.txt"
+    queries.write_text("the sea\nred \x1b[31m\n")
+    code, output, error = run("search", "--queries", queries, "--all", "-k", "1")
+    lines = output.decode().splitlines()
+    assert (code, error) == (0, "")
+    assert lines[0] == "1: the sea"
+    assert lines[3:5] == ["", "2: red \\x1b[31m"]
+    code, output, _ = run("search", "--queries", queries, "--all", "-k", "1", "--paths")
+    assert (code, len(output.splitlines())) == (0, 2)
+    assert run("search", "--queries", queries, "--min-relevance", "1", "--paths")[0] == 1
+    queries.write_text("word " * 20_000)
+    code, output, error = run("search", "--queries", queries)
+    assert (code, output) == (2, b"")
+    assert "line 1 of " in error
+    assert "is longer than 65,535 bytes" in error
+
+
+def test_a_query_that_is_piped_in_is_answered_before_the_next_one_is_there(searchable):
+    command = ["search", "-", "--all", "-k", "1", "--paths"]
+    with subprocess_of(*command, stdin=subprocess.PIPE) as process:
+        for query in (b"the sea\n", b"blue\n"):
+            process.stdin.write(query)
+            process.stdin.flush()
+            assert process.stdout.readline().startswith(os.fsencode(searchable))
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def test_filters_alone_list_files_newest_first(run, searchable):
+    code, output, error = run("search", "--kind", "image", "--json")
+    hits = records(output)
+    assert (code, error) == (0, "")
+    assert [hit["mtime"] for hit in hits] == sorted((hit["mtime"] for hit in hits), reverse=True)
+    assert not any({"relevance", "score"} & set(hit) for hit in hits)
+    code, output, _ = run("search", "--sort", "path", "--paths")
+    assert output.split() == sorted(output.split())
+    assert len(output.split()) == 5
+    _, output, _ = run("search", "--kind", "text")
+    heading, first, *_ = output.decode().splitlines()
+    assert heading.split() == ["kind", "size", "date", "path"]
+    assert re.search(r"1 +text +lines 1-2 +\d{4}-\d\d-\d\d +.*note.txt$", first)
+    assert run("search", "--camera", "canon") == (1, b"", "")
+
+
+def test_relevant_hits_are_sorted_as_asked(run, searchable):
+    _, output, _ = run("search", "the sea", "--all", "--sort", "path", "--paths", "--no-dedupe")
+    assert output.split() == sorted(output.split())
+    _, output, _ = run("search", "the sea", "--all", "--sort", "date", "-k", "2")
+    assert output.split()[:5] == b"relevance kind size date path".split()
+
+
 def test_a_search_without_hits(run, searchable):
     assert run("search", "sea", "--all", "--kind", "video") == (1, b"", "")
     assert run("search", "sea", "--all", "--under", searchable.parent / "library") == (1, b"", "")
@@ -340,6 +421,16 @@ MISTAKES = [
     (["search", "sea", "--unlike", "sheet.xls"], "sheet.xls: qvsearch does not take"),
     (["search", "sea", "--like-weight", "0"], "--like-weight 0 is no weight"),
     (["search", "sea", "--not-weight", "nan"], "--not-weight must be at least 0, not nan"),
+    (["search", "sea", "--queries", "files/note.txt"], "--queries FILE has the queries"),
+    (["search", "-", "--queries", "files/note.txt"], "--queries FILE has the queries"),
+    (["search", "--queries", "missing.txt"], "No such file or directory: .*missing.txt"),
+    (["search", "--queries", "Makefile"], "there is no query in .*Makefile; write one a line"),
+    (["search", "--sort", "relevance"], "nothing is relevant without a query"),
+    (["search", "--kind", "text", "--rerank"], "nothing is relevant without a query"),
+    (["search", "--kind", "text", "--min-relevance", "0"], "nothing is relevant without a query"),
+    (["search", "--kind", "text", "--not", "people"], "the query looks for nothing"),
+    (["search", "", "--kind", "text"], "the query looks for nothing"),
+    (["search", "sea", "--sort", "size"], "'size'.*relevance.*date.*path"),
     (["search", "sea", "--rerank-budget", "soon"], "--rerank-budget 'soon' is no time"),
     (["search", "sea", "--rerank-budget", "5s"], "--rerank-budget says how to rerank"),
     (["search", "sea", "--rerank-top", "0"], "--rerank-top"),

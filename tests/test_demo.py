@@ -379,7 +379,7 @@ def test_the_readmes_python_runs_after_the_demo(shown, monkeypatch, capfd):
     exec(example, {})
     lines = capfd.readouterr().out.splitlines()
     assert lines[-1].startswith("(2, 128) ")
-    assert re.match(r"1 0\.\d+ b'.*' None", lines[0])
+    assert re.match(r"1 0\.\d+ /.* None", lines[0])
     assert lines[-2] == "None"  # the picture that is explained is a hit
 
 

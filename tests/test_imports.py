@@ -7,17 +7,17 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "qvsearch"
 
 FLOORS = [
-    "types errors",
-    "arrays cache calibrate columns combine durable facts fields filters globs holes interrupt"
+    "types errors fields",
+    "arrays cache calibrate columns combine durable facts filters globs holes interrupt"
     " messages moments mounts names output prompt scan times",
     "backends media models stores",
     "backgrounds catalogue failures library lock manifest repair rows segments sidecar",
     "agreement asking bank batches bench changes clocked_keeper copies demo doctor duplicates"
-    " estimate explanation fingerprint firstpass hits ingest keeper lookalikes missing pairs"
-    " ranking recall rerank retrieve run sameness sample_library samples scans speeds status"
+    " estimate explanation fingerprint firstpass hits ingest keeper listing lookalikes missing"
+    " pairs ranking recall rerank retrieve run sameness sample_library samples scans speeds status"
     " subject terms timings warm",
-    "__main__ cli commands duplicates_cli models_cli options report search_cli tables upkeep"
-    " warm_cli",
+    "__main__ cli commands duplicates_cli layout models_cli options queries report results"
+    " search_cli tables upkeep warm_cli",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 
