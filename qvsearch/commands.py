@@ -1,4 +1,4 @@
-"""How the command line is read and its help is laid out; it runs nothing."""
+"""How the command line is read and its help is laid out."""
 
 import os
 from collections import Counter

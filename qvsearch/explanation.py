@@ -78,7 +78,7 @@ class Explanation:
 def explain(
     library: Library,
     query: Query | str,
-    path: bytes | str,
+    path: bytes | str | Path,
     embedder: Embedder | None = None,
     options: SearchOptions | None = None,
 ) -> Explanation:

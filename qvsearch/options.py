@@ -1,4 +1,4 @@
-"""The options that commands share, with their help; it runs nothing."""
+"""The options that commands share, with their help."""
 
 import math
 import os
@@ -44,7 +44,9 @@ def number(option: str, read: type[int] | type[float], least: float, most: float
             value = read(text)
         except ValueError as error:
             what = "whole number" if read is int else "number"
-            raise QvsearchError(f"{option} {text!r} is no {what}; it must be {limits}") from error
+            raise QvsearchError(
+                f"{option} {text!r} is not a {what}; it must be {limits}"
+            ) from error
         if not least <= value <= most:
             raise QvsearchError(f"{option} must be {limits}, not {text}")
         return value

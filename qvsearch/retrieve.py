@@ -1,4 +1,4 @@
-"""Answer a query from a library; knows nothing of how a model embeds or how vectors are stored."""
+"""Answers queries from a library."""
 
 from __future__ import annotations
 
@@ -39,15 +39,14 @@ Found = TypeVar("Found", Hit, Moment)
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How many hits, of which items; `top` is of each kind where `by_kind` is asked for.
+    """Which hits are returned, and how many; with `by_kind` `top` is the number for each kind.
 
-    Hits of less than `min_relevance` are not shown; 0 shows the ranking whatever it is worth. By
-    default they are shown from CUT on, if the best has ANSWERED.
-    `dedupe` folds near-duplicates into one hit. `exact` scores every row of a large library, of
-    which a first pass otherwise leaves only the best. If no hit is relevant enough, the `nearest`
-    ones are returned all the same. `sort` is the order of the relevant hits, of which `top` are
-    returned; by default the most relevant are first, and without a query the newest. Raises
-    QvsearchError for numbers out of range.
+    Hits below `min_relevance` are left out; 0 returns the whole ranking. By default they are
+    returned from CUT on, if the best hit has ANSWERED. `dedupe` folds near-duplicates into one hit.
+    `exact` scores every row of a large library; by default a first pass picks the rows to score. If
+    no hit is relevant enough, the `nearest` ones are returned. `sort` is the order of all relevant
+    hits, of which the first `top` are returned (default: by relevance, without a query by date).
+    Raises QvsearchError for numbers out of range.
     """
 
     top: int = 10
@@ -61,7 +60,7 @@ class SearchOptions:
     sort: Sort | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what shows nothing whatever is found."""
+        """Raise QvsearchError for numbers out of range."""
         if self.top < 1:
             raise QvsearchError(f"top is {self.top}; ask for one hit at least")
         if self.nearest < 0:
@@ -228,7 +227,7 @@ def _answered(
 ) -> list[Hit]:
     """Return the hits of one query among the rows of the mask."""
     judge = options.rerank if load_reranker is not None else None
-    # what a reranker is to judge may lie below the cut, where it may rescue it
+    # the reranker also gets hits below the cut, which it may lift above it
     least = -np.inf if judge or options.nearest else evidence_of(options.least)
     sortable = 0 if options.by_relevance else MOST_SORTED
     count = max(options.top, options.nearest, judge.top if judge else 0, sortable)
@@ -247,13 +246,13 @@ def _answered(
         ranking = rank_best(library, asked, mask)
         blocks = found(ranking)
         bounds = map(ranking.bound, masks)
-        # the nearest hits need not be exact where none is relevant
+        # the nearest hits need not be exact if none is relevant
         needed = least if judge else evidence_of(options.least)
         if any(
             _may_lack(block, count, bound, needed)
             for block, bound in zip(blocks, bounds, strict=True)
         ):
-            # so many are asked for, or copies, or of one item, that more rows must be judged
+            # many hits, copies or rows of one item: more rows must be scored
             blocks = found(rank_all(library, asked))
     if judge is not None and load_reranker is not None:
         blocks = rerank(blocks, terms, load_reranker(), judge, library.fingerprint, missed)
@@ -264,9 +263,9 @@ def _answered(
 
 
 def _may_lack(block: Sequence[Hit], count: int, bound: float, least: float) -> bool:
-    """Whether a row not judged, of evidence `bound` at most, might be among the hits of a list."""
+    """Whether an unscored row, whose evidence is at most `bound`, could still enter the list."""
     if bound == -np.inf:
-        return False  # all are judged
+        return False  # all rows are scored
     block = [hit for hit in block if hit.relevance >= relevance_of(least)]
     if len(block) < count:
         return bound >= least
@@ -274,7 +273,7 @@ def _may_lack(block: Sequence[Hit], count: int, bound: float, least: float) -> b
 
 
 def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
-    """Return which rows pass the filters; raises QvsearchError where there is nothing to search."""
+    """Return which rows pass the filters; raises QvsearchError for an empty library."""
     if not library.segments:
         raise QvsearchError(
             f"the library {library.folder} is empty; fill it with: qvsearch index FOLDER"
@@ -294,7 +293,7 @@ def _blocks(library: Library, mask: NDArray[np.bool_], *, by_kind: bool) -> list
 
 
 def _nearest(hits: Sequence[Hit], count: int) -> list[Hit]:
-    """Return the first hits of all lists, alone, whatever they are worth."""
+    """Return the most relevant hits of all lists, without other moments."""
     best = sorted(hits, key=lambda hit: -hit.relevance)[:count]
     return [replace(hit, rank=rank, moments=()) for rank, hit in enumerate(best, start=1)]
 

@@ -1,4 +1,4 @@
-"""The commands that ask a library: search and explain; they parse, call one function and print."""
+"""The commands search and explain."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Hit
 
 NOTHING_FOUND = 1  # exit code
-NEAREST = 3  # hits that a person sees where none is relevant
+NEAREST = 3  # hits that a terminal shows if none is relevant
 SLOW = 3.0  # seconds of loading that are worth a hint
 
 searching = typer.Typer(rich_markup_mode=None)
@@ -187,7 +187,7 @@ def _cut(all_: bool, min_relevance: float | None) -> float | None:
 
 
 def _hint_warm(seconds: float, quiet: bool) -> None:
-    """Say once, to whoever waited for a model, how not to wait for it."""
+    """Point out `qvsearch warm`, once, after a slow loading of the model."""
     from qvsearch.cache import first_time
 
     if seconds > SLOW and output.is_watched(quiet) and first_time("warm-hint"):

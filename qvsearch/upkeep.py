@@ -146,7 +146,7 @@ def bench(
     device: options.Device = None,
     dtype: Annotated[
         list[Dtype] | None,
-        typer.Option("--dtype", help="What to compute with; may be repeated; else the device's."),
+        typer.Option("--dtype", help="Compute precision; may be repeated (default: the device's)."),
     ] = None,
     detail: Annotated[
         list[Detail] | None, typer.Option("--detail", help="Only this one; may be repeated.")

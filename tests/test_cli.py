@@ -387,7 +387,7 @@ def test_several_libraries_by_name(run, files, tiny, home):
 MISTAKES = [
     (["search", "sea", "--kind", "audio"], "'audio'.*image.*video.*text"),
     (["search", "sea", "--top", "0"], "-k must be at least 1, not 0"),
-    (["search", "sea", "-k", "many"], "-k 'many' is no whole number; it must be at least 1"),
+    (["search", "sea", "-k", "many"], "-k 'many' is not a whole number; it must be at least 1"),
     (["search", "sea", "--topp", "3"], "--topp.*--top.*; see: qvsearch search --help"),
     (["search", "sea", "--image"], "--image.*; see: qvsearch search --help"),
     (["search", "a", "red", "star", "-k", "3"], 'put the query in quotes: .* search "a red star"'),
