@@ -70,6 +70,35 @@ def laid_out(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Text
     return Text("\n").join(lines)
 
 
+def facts_laid_out(facts: Sequence[tuple[str, str]], width: int) -> Text:
+    """Return names and values in two columns.
+
+    A value that does not fit is wrapped at its spaces; a path gets a line of its own, whole.
+    """
+    indent = max(cell_len(name) for name, _ in facts) + GAP
+    lines = []
+    for name, value in facts:
+        line = Text().append(name + " " * (indent - cell_len(name)), "bold")
+        if indent + cell_len(value) > width and value.startswith("/"):
+            lines += [line, Text(" " * GAP + value)]
+            continue
+        first, *others = _wrapped(value, max(LEAST_BELOW, width - indent))
+        lines.append(line.append(first))
+        lines += [Text(" " * indent + each) for each in others]
+    return Text("\n").join(lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return the lines of a text, broken at spaces only: a word that is wider is a line."""
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and cell_len(f"{lines[-1]} {word}") > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
+    return lines
+
+
 def _styled(line: Text, style: str) -> Text:
     if style:
         line.stylize(style)

@@ -25,8 +25,10 @@ def absence(folder: Path) -> str:
     names = library_names()
     there = f" there are: {', '.join(names)}"
     if names and folder.parent == home():
-        near = get_close_matches(folder.name, names, 1)
-        return f"no library {folder.name};{f' did you mean {near[0]}?' if near else ''}{there}"
+        by_case = {name.casefold(): name for name in names}
+        near = get_close_matches(folder.name.casefold(), by_case, 1)
+        likely = f" did you mean {by_case[near[0]]}?" if near else ""
+        return f"no library {folder.name};{likely}{there}"
     if folder.is_dir() and any(folder.iterdir()):
         other = f"no library at {folder}: this folder holds other files"
         return f"{other};{there}" if names else f"{other}; name another one with --library"

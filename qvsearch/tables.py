@@ -18,7 +18,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from qvsearch.layout import GAP, Column, Row, laid_out
+from qvsearch.layout import GAP, Column, Row, facts_laid_out, laid_out
 from qvsearch.output import (
     clock,
     counted,
@@ -299,12 +299,9 @@ def _size(count: int) -> str:
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Print names and values in two columns."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(Text(safe_text(name)), Text(safe_text(value)))
-    _print(_console(), [table])
+    console = _console()
+    safe = [(safe_text(name), safe_text(value)) for name, value in facts]
+    _print(console, [facts_laid_out(safe, _width(console))])
 
 
 def print_paths(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

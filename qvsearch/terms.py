@@ -225,6 +225,8 @@ def read_item(location: bytes) -> tuple[Item, str]:
     """Return a file as an item that is its own root, and its content hash."""
     name = os.fsdecode(location)
     kind = kind_of(location)
+    if Path(name).is_dir():
+        raise QvsearchError(f"{name} is a folder; give a file")
     if kind is None:
         raise QvsearchError(f"{name}: qvsearch does not take files of this suffix")
     try:

@@ -419,6 +419,8 @@ MISTAKES = [
     (["search", "sea", "--not", "\udcff"], "--not is no UTF-8 text"),
     (["search", "sea", "--like", "missing.jpg"], "missing.jpg: no such file"),
     (["search", "sea", "--unlike", "sheet.xls"], "sheet.xls: qvsearch does not take"),
+    (["search", "sea", "--like", "files"], "files is a folder; give a file"),
+    (["similar", "files"], "files is a folder; give a file"),
     (["search", "sea", "--like-weight", "0"], "--like-weight 0 is no weight"),
     (["search", "sea", "--not-weight", "nan"], "--not-weight must be at least 0, not nan"),
     (["search", "sea", "--queries", "files/note.txt"], "--queries FILE has the queries"),

@@ -48,6 +48,7 @@ def test_a_library_that_is_not_there_names_those_that_are(tmp_path):
     assert said("Photos") == other + "name another one with --library"
     create("photos", "main")
     assert said("phtos") == "no library phtos; did you mean photos? there are: main, photos"
+    assert said("PHOTO") == "no library PHOTO; did you mean photos? there are: main, photos"
     assert said("xyz") == "no library xyz; there are: main, photos"
     assert said("Photos") == other + "there are: main, photos"
     with pytest.raises(QvsearchError, match=r"is no library and holds a\.jpg; give --library"):

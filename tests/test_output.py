@@ -296,6 +296,17 @@ def test_no_path_is_broken_on_a_terminal(columns):
             assert cell_len(line.removesuffix(name)) == place
 
 
+def test_facts_on_a_terminal_break_at_spaces_and_never_in_a_path():
+    facts = [("library", "/" + "deep/" * 40), ("note", "some words " * 20 + "w" * 90), ("", "ok")]
+    code = f"from qvsearch import tables\ntables.print_facts({facts!r})"
+    lines = [line.rstrip() for line in without_escapes(in_terminal(code)).splitlines()]
+    assert lines[:2] == ["library", "  " + facts[0][1]]
+    assert lines[-2:] == [" " * 9 + "w" * 90, " " * 9 + "ok"]
+    assert lines[2].startswith("note     some words")
+    assert " ".join(lines[2:-2]).split() == ["note", *["some", "words"] * 20]
+    assert max(map(len, lines[2:-2])) <= 80
+
+
 def test_paths_on_a_terminal_are_harmless():
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
     code += "from test_output import *\noutput.write_paths([hit(n) for n in NAMES], b'\\n')"
