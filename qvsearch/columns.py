@@ -105,13 +105,16 @@ class Columns:
         """Seconds."""
         return self._numbers(lambda facts: facts.durations)
 
-    @cached_property
-    def times(self) -> NDArray[np.int64]:
-        """When each row's file was taken (see `time_taken`); 0 where there is no row."""
-        times = self._times.copy()
-        for row in np.flatnonzero(self._on_the_wall).tolist():
-            times[row] = from_wall_time(int(times[row]))
-        return times
+    def newest(self, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """Return the `count` rows whose files were taken last, last first, ties by row."""
+        times = self._times[rows]
+        if len(rows) > count:
+            # in no zone does a clock on a wall show a time that is farther from the true one
+            least = max(int(np.partition(times, -count)[-count]) - 2 * WIDEST_ZONE, -LATEST)
+            rows, times = rows[times >= least], times[times >= least]
+        for place in np.flatnonzero(self._on_the_wall[rows]).tolist():
+            times[place] = from_wall_time(int(times[place]))
+        return rows[np.argsort(-times, kind="stable")][:count]
 
     def locations(self, rows: NDArray[np.int64]) -> list[bytes]:
         """Return the absolute paths of the files of live rows."""

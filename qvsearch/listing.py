@@ -30,7 +30,7 @@ def listed(library: Library, mask: NDArray[np.bool_], count: int, sort: Sort) ->
         places = sorted(range(len(rows)), key=paths.__getitem__)[:count]
         rows = rows[np.array(places, np.int64)]
     else:
-        rows = rows[np.argsort(-library.columns.times[rows], kind="stable")][:count]
+        rows = library.columns.newest(rows, count)
     return [
         Hit(rank, math.nan, math.nan, library.segments[row], library=library.folder)
         for rank, row in enumerate(rows.tolist(), start=1)
