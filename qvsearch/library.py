@@ -101,8 +101,11 @@ class Library:
     def create(
         cls, folder: str | Path, fingerprint: Fingerprint, store: Stored = Stored.FLOAT16
     ) -> Library:
-        """Make an empty library; raises QvsearchError where the folder holds anything else."""
-        folder = _absolute(folder)
+        """Make an empty library; raises QvsearchError if the folder holds anything else.
+
+        A bare name is read as `--library` reads it.
+        """
+        folder = _place(folder)
         check_way(folder)
         make_folder(folder)
         with WriterLock(folder).held():
@@ -117,7 +120,7 @@ class Library:
         A bare name is read as `--library` reads it: "main" is the default library. Raises
         QvsearchError if there is none, or if it is damaged or of a newer format.
         """
-        folder = library_folder(folder) if isinstance(folder, str) else _absolute(folder)
+        folder = _place(folder)
         manifest = read_committed(folder)
         for _ in range(RACES):
             try:
@@ -141,7 +144,7 @@ class Library:
     @staticmethod
     def exists(folder: str | Path) -> bool:
         """Whether a library is there, damaged or not."""
-        return exists(_absolute(folder))
+        return exists(_place(folder))
 
     def __len__(self) -> int:
         """Return the number of live rows."""
@@ -388,6 +391,11 @@ class Library:
             bank_file,
             self.store,
         )
+
+
+def _place(folder: str | Path) -> Path:
+    """Return the folder of a library, which text names as `--library` does."""
+    return library_folder(folder) if isinstance(folder, str) else _absolute(folder)
 
 
 def _absolute(folder: str | Path) -> Path:

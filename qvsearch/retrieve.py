@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
@@ -92,7 +94,7 @@ class SearchOptions:
 @overload
 def search(
     library: Library,
-    query: Query | str | None,
+    query: Query | str | Path | None,
     embedder: Embedder | None = None,
     options: SearchOptions | None = None,
     reranker: Reranker | None = None,
@@ -102,7 +104,7 @@ def search(
 @overload
 def search(
     library: Library,
-    query: list[str] | list[Query],
+    query: list[str] | list[Path] | list[Query],
     embedder: Embedder | None = None,
     options: SearchOptions | None = None,
     reranker: Reranker | None = None,
@@ -111,17 +113,19 @@ def search(
 
 def search(
     library: Library,
-    query: Query | str | list[str] | list[Query] | None,
+    query: Query | str | Path | list[str] | list[Path] | list[Query] | None,
     embedder: Embedder | None = None,
     options: SearchOptions | None = None,
     reranker: Reranker | None = None,
 ) -> list[Hit] | list[list[Hit]]:
     """Return the most relevant hits, one an item; none if nothing in the library answers.
 
-    For a list of queries it is a list of such lists, and the model is loaded once. None lists what
-    passes the filters, newest first. The library's own model is loaded if no embedder is given; a
-    reranker is used if the options ask for it. Raises QvsearchError for an empty library, a query
-    that says nothing or a query file that cannot be read.
+    A query is words, a path or both (see `Query`). For a list of queries it is a list of such
+    lists, and the model is loaded once. None lists what passes the filters, newest first.
+
+    The library's own model is loaded if no embedder is given; a reranker is used if the options ask
+    for it. Raises QvsearchError for an empty library, a query that says nothing or a query file
+    that cannot be read.
     """
     options = options or SearchOptions()
 
@@ -131,7 +135,7 @@ def search(
     load_reranker = None if reranker is None else lambda: reranker
     if query is None:
         return answer(library, None, options, load)
-    if isinstance(query, str | Query):
+    if isinstance(query, str | Path | Query):
         return answer(library, _parsed(query), options, load, load_reranker)
     found = list(answers(library, map(_parsed, query), options, load, load_reranker))
     for each in found:
@@ -140,8 +144,14 @@ def search(
     return [each for each in found if not isinstance(each, QvsearchError)]
 
 
-def _parsed(query: Query | str) -> Query:
-    return parse_query(query) if isinstance(query, str) else query
+def _parsed(query: Query | str | Path) -> Query:
+    match query:
+        case str():
+            return parse_query(query)
+        case Path():
+            return Query(file=os.fsencode(query.absolute()))
+        case _:
+            return query
 
 
 def answer(

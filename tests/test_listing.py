@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
+from PIL import Image
 
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters, hidden_by
@@ -147,7 +148,7 @@ def test_relevant_hits_come_in_any_order_and_are_the_same(library):
     assert relevant(library, Sort.DATE, top=3) == by_date[:3], "the newest of all relevant ones"
 
 
-def test_many_queries_are_many_lists_and_one_loading(library):
+def test_many_queries_are_many_lists_and_one_loading(library, tmp_path):
     embedder = ColourEmbedder()
     queries = ["red", "green and blue", "blue"]
     options = SearchOptions(min_relevance=0)
@@ -155,6 +156,11 @@ def test_many_queries_are_many_lists_and_one_loading(library):
     assert found == [search(library, query, ColourEmbedder(), options) for query in queries]
     assert search(library, [], embedder) == []
     assert [each.text for each in embedder.seen] == queries
+    picture = tmp_path / "red.png"
+    Image.new("RGB", (64, 64), "red").save(picture)
+    (by_picture,) = search(library, [picture], embedder, options)
+    assert by_picture == search(library, picture, embedder, options)
+    assert by_picture == search(library, str(picture), embedder, options)
     reranker = ColourReranker()
     how = replace(options, rerank=Rerank(RerankScope.ALL))
     assert len(search(library, queries, embedder, how, reranker)) == 3

@@ -25,6 +25,10 @@ def create(*names):
 
 def test_a_library_is_opened_by_its_name(tmp_path):
     (made,) = create("main")
+    assert Library.exists("main")
+    assert not Library.exists("here")
+    assert Library.create("family", FINGERPRINT).folder == library_folder("family")
+    assert Library.open("family").folder == library_folder("family")
     Library.create(tmp_path / "here", FINGERPRINT)
     assert Library.open("main").folder == Library.open(made.folder).folder == made.folder
     assert Library.open(str(made.folder)).folder == made.folder
