@@ -35,9 +35,7 @@ def similar(
         bytes,
         typer.Argument(parser=options.path, metavar="FILE", help="In the library or anywhere."),
     ],
-    top: Annotated[
-        int, typer.Option("--top", "-k", min=1, metavar="N", help="How many files.")
-    ] = 10,
+    top: options.Top = 10,
     kind: options.Kinds = None,
     library: options.LibraryName = None,
     json: options.Json = False,

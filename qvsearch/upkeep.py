@@ -146,10 +146,15 @@ def bench(
     device: options.Device = None,
     dtype: Annotated[
         list[Dtype] | None,
-        typer.Option("--dtype", help="Compute precision; may be repeated (default: the device's)."),
+        typer.Option(
+            "--dtype",
+            metavar="|".join(Dtype),
+            help="Compute precision; may be repeated (default: the device's).",
+        ),
     ] = None,
     detail: Annotated[
-        list[Detail] | None, typer.Option("--detail", help="Only this one; may be repeated.")
+        list[Detail] | None,
+        typer.Option("--detail", metavar="|".join(Detail), help="Only this one; may be repeated."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A minute for each dtype: fewer timings, low detail.")
