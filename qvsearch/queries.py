@@ -36,15 +36,16 @@ def read_lines(source: bytes | None) -> Iterator[tuple[int, str]]:
 
 
 def _numbered(file: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
-    number = 0
+    number, found = 0, False
     while line := file.readline(LONGEST):
         number += 1
         if len(line) == LONGEST:
             raise QvsearchError(f"line {number} of {name} is longer than {LONGEST - 1:,} bytes")
         text = os.fsdecode(line).strip("\r\n\ufeff")
         if text.strip():
+            found = True
             yield number, text
-    if not number:
+    if not found:
         raise QvsearchError(f"there is no query in {name}; write one a line")
 
 

@@ -152,6 +152,8 @@ def search(
     browsing = which.lists and not is_asked
     if browsing and (judge or min_relevance is not None):
         raise QvsearchError("nothing is relevant without a query; give one")
+    if browsing and save_clips is not None:
+        raise QvsearchError("--save-clips cuts out the moments that a query finds; give one")
     asked = None if queries or browsing else parse(query)
     choice = Choice(model, None, None, device, dtype, hub)
     opened = open_library(library_folder(library), choice)

@@ -253,6 +253,8 @@ def test_many_queries_have_headings_and_one_exit_code(run, searchable, home):
     code, output, _ = run("search", "--queries", queries, "--all", "-k", "1", "--paths")
     assert (code, len(output.splitlines())) == (0, 2)
     assert run("search", "--queries", queries, "--min-relevance", "1", "--paths")[0] == 1
+    queries.write_text(" \n\n")
+    assert "there is no query in" in run("search", "--queries", queries)[2]
     queries.write_text("word " * 20_000)
     code, output, error = run("search", "--queries", queries)
     assert (code, output) == (2, b"")
@@ -430,6 +432,7 @@ MISTAKES = [
     (["search", "--sort", "relevance"], "nothing is relevant without a query"),
     (["search", "--kind", "text", "--rerank"], "nothing is relevant without a query"),
     (["search", "--kind", "text", "--min-relevance", "0"], "nothing is relevant without a query"),
+    (["search", "--kind", "video", "--save-clips", "clips"], "--save-clips cuts .*; give one"),
     (["search", "--kind", "text", "--not", "people"], "the query looks for nothing"),
     (["search", "", "--kind", "text"], "the query looks for nothing"),
     (["search", "sea", "--sort", "size"], "'size'.*relevance.*date.*path"),
