@@ -2,6 +2,7 @@
 
 import math
 import os
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +21,12 @@ from qvsearch.types import (
 )
 
 STDIN = b"-"
-QUERY, FILTERS, OUTPUT, RERANKING, MODEL = "Query", "Filters", "Output", "Reranking", "Model"
+# the groups of the help of search
+_query = partial(typer.Option, rich_help_panel="Query")
+_filter = partial(typer.Option, rich_help_panel="Filters")
+_output = partial(typer.Option, rich_help_panel="Output")
+_reranking = partial(typer.Option, rich_help_panel="Reranking")
+_model = partial(typer.Option, rich_help_panel="Model")
 
 
 def path(text: str) -> bytes:
@@ -63,66 +69,47 @@ def library_names(incomplete: str) -> list[str]:
 
 LibraryName = Annotated[
     str | None,
-    typer.Option(
+    _model(
         "--library",
         "-l",
         envvar="QVSEARCH_LIBRARY",
         metavar="NAME-OR-FOLDER",
         help="Library: a name in your data folder, or a folder (default: main).",
         autocompletion=library_names,
-        rich_help_panel=MODEL,
     ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option(
+    _model(
         metavar="ID-OR-FOLDER",
         help="Model of a new library: a hub's id, a folder, or demo. An existing one has its own.",
-        rich_help_panel=MODEL,
     ),
 ]
 Device = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Device: cuda, mps or cpu (default: the best here).",
-        rich_help_panel=MODEL,
-    ),
+    str | None, _model(metavar="NAME", help="Device: cuda, mps or cpu (default: the best here).")
 ]
 DtypeOption = Annotated[
     Dtype | None,
-    typer.Option(
+    _model(
         "--dtype",
         metavar="|".join(Dtype),
         help="Compute precision (default: the device's; int8 for int8 libraries).",
-        rich_help_panel=MODEL,
     ),
 ]
 HubOption = Annotated[
     Hub,
-    typer.Option(
+    _model(
         "--hub",
         metavar="|".join(Hub),
         help="Source of model downloads (default: huggingface).",
         show_default=False,
-        rich_help_panel=MODEL,
     ),
 ]
-Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Print only results and errors.", rich_help_panel=OUTPUT),
-]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print JSON, one object a line.", rich_help_panel=OUTPUT)
-]
+Quiet = Annotated[bool, _output("--quiet", "-q", help="Print only results and errors.")]
+Json = Annotated[bool, _output("--json", help="Print JSON, one object a line.")]
 Kinds = Annotated[
     list[Kind] | None,
-    typer.Option(
-        "--kind",
-        metavar="|".join(Kind),
-        help="Only this kind; may be repeated.",
-        rich_help_panel=FILTERS,
-    ),
+    _filter("--kind", metavar="|".join(Kind), help="Only this kind; may be repeated."),
 ]
 Paths = Annotated[
     list[bytes], typer.Argument(parser=path, metavar="PATH", help="Folders or files.")
@@ -133,8 +120,7 @@ Include = Annotated[
     typer.Option(metavar="PATTERN", help="Only files like this, as in .gitignore."),
 ]
 Exclude = Annotated[
-    list[str] | None,
-    typer.Option(metavar="PATTERN", help="No files like this, as in .gitignore."),
+    list[str] | None, typer.Option(metavar="PATTERN", help="No files like this, as in .gitignore.")
 ]
 Hidden = Annotated[bool, typer.Option("--hidden", help="Also names that begin with a dot.")]
 FollowSymlinks = Annotated[
@@ -186,248 +172,145 @@ Force = Annotated[bool, typer.Option("--force", help="Embed everything again.")]
 
 Queries = Annotated[
     bytes | None,
-    typer.Option(
-        parser=source,
-        metavar="FILE",
-        help="Many queries, one a line; the model is loaded once.",
-        rich_help_panel=QUERY,
+    _query(
+        parser=source, metavar="FILE", help="Many queries, one a line; the model is loaded once."
     ),
 ]
 Image = Annotated[
     bytes | None,
-    typer.Option(
-        parser=path,
-        metavar="FILE",
-        help="A picture that forms one query with the words.",
-        rich_help_panel=QUERY,
-    ),
+    _query(parser=path, metavar="FILE", help="A picture that forms one query with the words."),
 ]
 Not = Annotated[
     list[str] | None,
-    typer.Option(
-        "--not",
-        metavar="TEXT",
-        help="Leave out what these words say; may be repeated.",
-        rich_help_panel=QUERY,
-    ),
+    _query("--not", metavar="TEXT", help="Leave out what these words say; may be repeated."),
 ]
 Like = Annotated[
     list[bytes] | None,
-    typer.Option(
-        parser=path,
-        metavar="FILE",
-        help="Look for what is like this file; may be repeated.",
-        rich_help_panel=QUERY,
-    ),
+    _query(parser=path, metavar="FILE", help="Look for what is like this file; may be repeated."),
 ]
 Unlike = Annotated[
     list[bytes] | None,
-    typer.Option(
-        parser=path,
-        metavar="FILE",
-        help="Leave out what is like this file; may be repeated.",
-        rich_help_panel=QUERY,
-    ),
+    _query(parser=path, metavar="FILE", help="Leave out what is like this file; may be repeated."),
 ]
 LikeWeight = Annotated[
     float,
-    typer.Option(
+    _query(
         parser=number("--like-weight", float, 0),
         metavar="W",
         help="Weight of each --like, beside 1 for the words (default: 1).",
         show_default=False,
-        rich_help_panel=QUERY,
     ),
 ]
 NotWeight = Annotated[
     float,
-    typer.Option(
+    _query(
         parser=number("--not-weight", float, 0),
         metavar="W",
         help="Strictness of each --not and --unlike (default: 1).",
         show_default=False,
-        rich_help_panel=QUERY,
     ),
 ]
 Instruction = Annotated[
     str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="Instruction to the model (default: retrieve what is relevant).",
-        rich_help_panel=QUERY,
-    ),
+    _query(metavar="TEXT", help="Instruction to the model (default: retrieve what is relevant)."),
 ]
-Exact = Annotated[
-    bool,
-    typer.Option(
-        "--exact", help="Score every row, even in a large library.", rich_help_panel=QUERY
-    ),
-]
+Exact = Annotated[bool, _query("--exact", help="Score every row, even in a large library.")]
 
 Top = Annotated[
     int,
-    typer.Option(
+    _output(
         "--top",
         "-k",
         parser=number("-k", int, 1),
         metavar="N",
         help="Number of hits (default: 10).",
         show_default=False,
-        rich_help_panel=OUTPUT,
     ),
 ]
-All = Annotated[
-    bool,
-    typer.Option(
-        "--all", help="Show the ranking even if nothing is relevant.", rich_help_panel=OUTPUT
-    ),
-]
+All = Annotated[bool, _output("--all", help="Show the ranking even if nothing is relevant.")]
 MinRelevance = Annotated[
     float | None,
-    typer.Option(
+    _output(
         parser=number("--min-relevance", float, 0, 1),
         metavar="P",
         help="Least relevance of a hit, 0 to 1 (default: 0.2, if the best hit has 0.33).",
-        rich_help_panel=OUTPUT,
     ),
 ]
 SortOption = Annotated[
     Sort | None,
-    typer.Option(
+    _output(
         "--sort",
         metavar="|".join(Sort),
         help="Order of the hits (default: relevance; without a query date, newest first).",
-        rich_help_panel=OUTPUT,
     ),
 ]
-ByKind = Annotated[
-    bool,
-    typer.Option("--by-kind", help="A list for each kind, of N hits each.", rich_help_panel=OUTPUT),
-]
+ByKind = Annotated[bool, _output("--by-kind", help="A list for each kind, of N hits each.")]
 NoDedupe = Annotated[
-    bool,
-    typer.Option(
-        "--no-dedupe",
-        help="Show near-duplicates as hits of their own.",
-        rich_help_panel=OUTPUT,
-    ),
+    bool, _output("--no-dedupe", help="Show near-duplicates as hits of their own.")
 ]
 Under = Annotated[
     list[bytes] | None,
-    typer.Option(
-        parser=path,
-        metavar="PATH",
-        help="Only this folder or file; may be repeated.",
-        rich_help_panel=FILTERS,
-    ),
+    _filter(parser=path, metavar="PATH", help="Only this folder or file; may be repeated."),
 ]
 Glob = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="PATTERN",
-        help="Only paths like '**/2023/*.jpg'; may be repeated.",
-        rich_help_panel=FILTERS,
-    ),
+    _filter(metavar="PATTERN", help="Only paths like '**/2023/*.jpg'; may be repeated."),
 ]
-After = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DATE", help="Only what was taken then or later.", rich_help_panel=FILTERS
-    ),
-]
-Before = Annotated[
-    str | None,
-    typer.Option(metavar="DATE", help="Only what was taken before then.", rich_help_panel=FILTERS),
-]
+After = Annotated[str | None, _filter(metavar="DATE", help="Only what was taken then or later.")]
+Before = Annotated[str | None, _filter(metavar="DATE", help="Only what was taken before then.")]
 Camera = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", help="Only what a camera of this name took.", rich_help_panel=FILTERS
-    ),
+    str | None, _filter(metavar="NAME", help="Only what a camera of this name took.")
 ]
 Near = Annotated[
     str | None,
-    typer.Option(
-        metavar="LAT,LON[,KM]",
-        help="Only what was taken within KM of this place (default: 1 km).",
-        rich_help_panel=FILTERS,
+    _filter(
+        metavar="LAT,LON[,KM]", help="Only what was taken within KM of this place (default: 1 km)."
     ),
 ]
 MinSize = Annotated[
     str | None,
-    typer.Option(
-        metavar="WxH",
-        help="Only pictures and videos of at least this size in pixels.",
-        rich_help_panel=FILTERS,
-    ),
+    _filter(metavar="WxH", help="Only pictures and videos of at least this size in pixels."),
 ]
 Duration = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MIN-MAX",
-        help="Only videos of this length, e.g. 10s-2m.",
-        rich_help_panel=FILTERS,
-    ),
+    str | None, _filter(metavar="MIN-MAX", help="Only videos of this length, e.g. 10s-2m.")
 ]
 OrientationOption = Annotated[
     Orientation | None,
-    typer.Option(
+    _filter(
         "--orientation",
         metavar="|".join(Orientation),
         help="Only pictures and videos of this shape.",
-        rich_help_panel=FILTERS,
     ),
 ]
 RerankOption = Annotated[
     RerankScope | None,
-    typer.Option(
+    _reranking(
         "--rerank",
         metavar=f"[{'|'.join(RerankScope)}]",
         help="Let a reranker score the first hits: texts and pages (auto, the default) or all.",
-        rich_help_panel=RERANKING,
     ),
 ]
 RerankTop = Annotated[
     int | None,
-    typer.Option(
+    _reranking(
         parser=number("--rerank-top", int, 1),
         metavar="N",
         help="Number of first hits to rerank (default: 20).",
-        rich_help_panel=RERANKING,
     ),
 ]
 RerankBudget = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Time limit, e.g. 5s; hits not reached keep their relevance.",
-        rich_help_panel=RERANKING,
-    ),
+    _reranking(metavar="TIME", help="Time limit, e.g. 5s; hits not reached keep their relevance."),
 ]
 RerankerName = Annotated[
     str | None,
-    typer.Option(
-        "--reranker",
-        metavar="ID-OR-FOLDER",
-        help="Reranker (default: Qwen/Qwen3-VL-Reranker-2B).",
-        rich_help_panel=RERANKING,
+    _reranking(
+        "--reranker", metavar="ID-OR-FOLDER", help="Reranker (default: Qwen/Qwen3-VL-Reranker-2B)."
     ),
 ]
 SaveClips = Annotated[
     bytes | None,
-    typer.Option(
-        parser=path,
-        metavar="FOLDER",
-        help="Cut the moments of videos out into files.",
-        rich_help_panel=OUTPUT,
-    ),
+    _output(parser=path, metavar="FOLDER", help="Cut the moments of videos out into files."),
 ]
-PathsOnly = Annotated[
-    bool, typer.Option("--paths", help="Print paths only, one a line.", rich_help_panel=OUTPUT)
-]
-Print0 = Annotated[
-    bool,
-    typer.Option(
-        "--print0", "-0", help="Print paths only, each ended by a NUL.", rich_help_panel=OUTPUT
-    ),
-]
+PathsOnly = Annotated[bool, _output("--paths", help="Print paths only, one a line.")]
+Print0 = Annotated[bool, _output("--print0", "-0", help="Print paths only, each ended by a NUL.")]
