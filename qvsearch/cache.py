@@ -1,6 +1,6 @@
-"""The user's cache folder: files there whole or not at all, and never missed.
+"""The user's cache folder: files there are whole or absent, and none is ever needed.
 
-It knows nothing of what vectors are of: who names a file puts all into the name that decides them.
+Callers must encode everything that affects a vector in its file name.
 """
 
 from __future__ import annotations

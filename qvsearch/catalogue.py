@@ -1,6 +1,6 @@
 """The segments of a library's rows by number, read from the sidecars when they are asked for.
 
-It knows lines, and where each begins; which rows live is said to it.
+Maps row numbers to sidecar lines. Callers tell it which rows are live.
 """
 
 from __future__ import annotations

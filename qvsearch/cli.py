@@ -16,6 +16,7 @@ import typer
 from typer.main import get_command
 
 from qvsearch import __version__, options, output
+from qvsearch.commands import Command, Commands
 from qvsearch.duplicates_cli import alikes
 from qvsearch.errors import QvsearchError
 from qvsearch.models_cli import models
@@ -28,7 +29,7 @@ FAILED, INTERRUPTED = 2, 130  # exit codes
 GARBAGE = 50_000  # objects more than were freed, before garbage is looked for: imports make none
 
 app = typer.Typer(
-    cls=options.Commands,
+    cls=Commands,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -55,7 +56,7 @@ def start(
         typer.echo(context.get_help())
 
 
-@app.command()
+@app.command(cls=Command)
 def index(
     paths: options.Paths,
     kind: options.Kinds = None,
@@ -127,7 +128,7 @@ def index(
     raise typer.Exit(report.exit_code(summary, strict))
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     folder: Annotated[
         Path | None, typer.Argument(metavar="FOLDER", help="A new or empty folder to draw in.")
@@ -155,8 +156,8 @@ def demo(
         _show(["index", "pictures", "clips", "notes", "-l", "./library", "--model", "demo"])
         for question in questions:
             output.line()
-            drawn = question.answer or "nothing, and so nothing matches"
-            output.line(f"{question.title}; drawn for it: {drawn}")
+            drawn = question.answer or "nothing"
+            output.line(f"{question.title}; should find: {drawn}")
             arguments = ["--image", str(question.image)] if question.image else []
             arguments += ["--kind", question.kind] if question.kind else []
             arguments += [question.text] if question.text else []
@@ -194,8 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.fail(str(error))
         return error.exit_code
     except typer.TyperException as error:
-        mistake = error.format_message().replace("Value error, ", "")  # words of Typer's validator
-        output.fail(f"{mistake} (qvsearch COMMAND --help lists what there is)")
+        output.fail(_mistake(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -205,6 +205,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.fail(_reason(error))
         return FAILED
     return code if isinstance(code, int) else 0
+
+
+def _mistake(error: typer.TyperException) -> str:
+    """Return what Typer could not read, without its validator's words, and where to look it up."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "qvsearch"
+    mistake = error.format_message().replace("Value error, ", "").rstrip(".")
+    return f"{mistake}; see: {command} --help"
 
 
 def _reason(error: OSError) -> str:

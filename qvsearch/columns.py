@@ -106,6 +106,29 @@ class Columns:
         """Seconds."""
         return self._numbers(lambda facts: facts.durations)
 
+    def newest(self, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """Return the `count` rows whose files were taken last, last first, ties by row."""
+        times = self._times[rows]
+        if len(rows) > count:
+            # in no zone does a clock on a wall show a time that is farther from the true one
+            least = max(int(np.partition(times, -count)[-count]) - 2 * WIDEST_ZONE, -LATEST)
+            rows, times = rows[times >= least], times[times >= least]
+        for place in np.flatnonzero(self._on_the_wall[rows]).tolist():
+            times[place] = from_wall_time(int(times[place]))
+        return rows[np.argsort(-times, kind="stable")][:count]
+
+    def locations(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """Return the absolute paths of the files of live rows."""
+        places = self._column(lambda facts: facts.places, np.int64, -1)
+        sources = np.full(self.size, -1)
+        for number, source in enumerate(self._sources):
+            sources[source.rows] = number
+        found = []
+        for source, place in zip(sources[rows].tolist(), places[rows].tolist(), strict=True):
+            root, path = self._paths[source][place]
+            found.append(os.path.join(root, path) if path else root)
+        return found
+
     @cached_property
     def _times(self) -> NDArray[np.int64]:
         return self._column(lambda facts: facts.times, np.int64, 0)

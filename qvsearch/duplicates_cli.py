@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch import options, output
+from qvsearch.commands import Command
 from qvsearch.errors import QvsearchError
 
 if TYPE_CHECKING:
@@ -28,15 +29,13 @@ MEANINGS = {
 alikes = typer.Typer(rich_markup_mode=None)
 
 
-@alikes.command()
+@alikes.command(cls=Command)
 def similar(
     file: Annotated[
         bytes,
         typer.Argument(parser=options.path, metavar="FILE", help="In the library or anywhere."),
     ],
-    top: Annotated[
-        int, typer.Option("--top", "-k", min=1, metavar="N", help="How many files.")
-    ] = 10,
+    top: options.Top = 10,
     kind: options.Kinds = None,
     library: options.LibraryName = None,
     json: options.Json = False,
@@ -68,7 +67,7 @@ def similar(
         raise typer.Exit(NOTHING_FOUND)
 
 
-@alikes.command()
+@alikes.command(cls=Command)
 def dupes(
     kind: options.Kinds = None, library: options.LibraryName = None, json: options.Json = False
 ) -> None:
@@ -141,10 +140,10 @@ def _member_record(member: "Member") -> dict[str, object]:
 
 
 def _print_similar(found: Sequence["Similar"]) -> None:
-    from qvsearch.tables import print_table
+    from qvsearch.tables import print_paths
 
-    print_table(
-        ["", "score", "where", "", "path"],
+    print_paths(
+        ["", "score", "size", "", "path"],
         [
             (
                 str(each.rank),
@@ -160,7 +159,7 @@ def _print_similar(found: Sequence["Similar"]) -> None:
 
 
 def _print_groups(groups: Sequence["Group"]) -> None:
-    from qvsearch.tables import print_table
+    from qvsearch.tables import print_paths
 
     if not groups:
         output.line("no file of the library repeats another")
@@ -170,7 +169,7 @@ def _print_groups(groups: Sequence["Group"]) -> None:
         rows += [
             _row(number if place == 0 else None, each) for place, each in enumerate(group.items)
         ]
-    print_table(["", "why", "pixels", "MB", "date", "path"], rows)
+    print_paths(["", "why", "pixels", "MB", "date", "path"], rows)
     members = [each for group in groups for each in group.items]
     output.line()
     _explain({*(each.reason for each in members), "gone" if any(e.gone for e in members) else None})

@@ -80,7 +80,7 @@ class Explanation:
 def explain(
     library: Library,
     query: Query | str,
-    path: bytes | str,
+    path: bytes | str | Path,
     embedder: Embedder | None = None,
     options: SearchOptions | None = None,
 ) -> Explanation:
@@ -176,7 +176,8 @@ def _leader(
     """Return the path of the hit that shows a row's file: its own, or that it is folded into."""
     location = library.segments[row].item.location
     least = evidence_of(options.least)
-    hits = best_hits(library, ranking, allowed, options.top, least=least, dedupe=options.dedupe)
+    top = min(options.top, library.size)
+    hits = best_hits(library, ranking, allowed, top, least=least, dedupe=options.dedupe)
     for hit in hits:
         if any(item.location == location for item in (hit.segment.item, *hit.duplicates)):
             return hit.segment.item.location

@@ -3,7 +3,31 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+
+def path_fields(name: str, path: bytes) -> dict[str, object]:
+    """Return `{name: path}`, or `{name_b64: ...}` if the path is not UTF-8."""
+    try:
+        return {name: path.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {f"{name}_b64": base64.b64encode(path).decode("ascii")}
+
+
+def present(record: Mapping[str, object | None]) -> dict[str, object]:
+    """Return a record without what is absent."""
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def utc_text(mtime_ns: int) -> str | None:
+    """Return nanoseconds since 1970 in ISO 8601, UTC; None outside the years 1 to 9999."""
+    try:
+        moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=mtime_ns // 10**9)
+    except OverflowError:
+        return None
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def path_field(path: bytes) -> dict[str, str]:

@@ -97,6 +97,7 @@ def _hit(library: Library, ranking: Ranking, group: list[int], rank: int) -> Hit
         moments=tuple(others[:MOMENTS]),
         duplicates=tuple(segments[row].item for row in ordered[1:]),
         gone=gone,
+        library=library.folder,
     )
 
 

@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from qvsearch.backgrounds import new_bank
 from qvsearch.columns import Columns
 from qvsearch.durable import TEMPORARY, make_folder
@@ -31,6 +29,7 @@ from qvsearch.manifest import (
     unreadable,
     write_manifest,
 )
+from qvsearch.names import home
 from qvsearch.rows import Arrays, Rows, Sample
 from qvsearch.rules import NO_RULES, Rules
 from qvsearch.types import Stored
@@ -56,15 +55,14 @@ def library_folder(name: str | None) -> Path:
     A bare name is one in the user's data folder, or else a folder of that name that exists here.
     """
     name = name or os.environ.get("QVSEARCH_LIBRARY")
-    home = platformdirs.user_data_path("qvsearch", appauthor=False)
     if not name:
-        return home / DEFAULT
+        return home() / DEFAULT
     here = _absolute(name)
     separators = [os.sep, os.altsep or os.sep]
     named = any(separator in name for separator in separators) or name.startswith("~")
-    if named or (here.is_dir() and not Library.exists(home / name)):
+    if named or (here.is_dir() and not Library.exists(home() / name)):
         return here
-    return home / name
+    return home() / name
 
 
 def check_place(folder: Path) -> None:
@@ -78,7 +76,8 @@ def check_place(folder: Path) -> None:
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         if entry.name not in _OURS and not entry.name.endswith(TEMPORARY):
             raise QvsearchError(
-                f"{folder} is no library and holds {entry.name}; name a new or empty folder"
+                f"{folder} is no library and holds {entry.name}; give --library another name,"
+                " or a new or empty folder"
             )
 
 
@@ -104,8 +103,11 @@ class Library:
     def create(
         cls, folder: str | Path, fingerprint: Fingerprint, store: Stored = Stored.FLOAT16
     ) -> Library:
-        """Make an empty library; raises QvsearchError where the folder holds anything else."""
-        folder = _absolute(folder)
+        """Make an empty library; raises QvsearchError if the folder holds anything else.
+
+        A bare name is read as `--library` reads it.
+        """
+        folder = _place(folder)
         check_way(folder)
         make_folder(folder)
         with WriterLock(folder).held():
@@ -117,9 +119,10 @@ class Library:
     def open(cls, folder: str | Path) -> Library:
         """Open a library as it was last committed, without changing or locking anything.
 
-        Raises QvsearchError where there is none, where it is damaged or of a newer format.
+        A bare name is read as `--library` reads it: "main" is the default library. Raises
+        QvsearchError if there is none, or if it is damaged or of a newer format.
         """
-        folder = _absolute(folder)
+        folder = _place(folder)
         manifest = read_committed(folder)
         for _ in range(RACES):
             try:
@@ -143,7 +146,7 @@ class Library:
     @staticmethod
     def exists(folder: str | Path) -> bool:
         """Whether a library is there, damaged or not."""
-        return exists(_absolute(folder))
+        return exists(_place(folder))
 
     def __len__(self) -> int:
         """Return the number of live rows."""
@@ -405,6 +408,11 @@ class Library:
             self.store,
             self.rules,
         )
+
+
+def _place(folder: str | Path) -> Path:
+    """Return the folder of a library, which text names as `--library` does."""
+    return library_folder(folder) if isinstance(folder, str) else _absolute(folder)
 
 
 def _absolute(folder: str | Path) -> Path:

@@ -19,12 +19,13 @@ import orjson
 from qvsearch.durable import TEMPORARY, Seal, open_file, remove_file, write_file
 from qvsearch.errors import QvsearchError
 from qvsearch.fields import path_field, read_path
+from qvsearch.names import MANIFEST as MANIFEST
+from qvsearch.names import absence
 from qvsearch.rules import Rules
 from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
 FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # an older version can read what it knows
 FORMAT = max(FORMATS.values())
-MANIFEST = "manifest.json"
 COPY = "manifest.json.bak"
 SEGMENTS = "segments"
 _SUFFIXES = {".faiss", ".jsonl", ".facts", ".bank"}
@@ -216,9 +217,7 @@ def read_committed(folder: Path) -> Manifest:
         if exists(folder):
             raise Damaged(folder / MANIFEST, "it is missing") from error
         check_way(folder)
-        raise QvsearchError(
-            f"no library at {folder}; make one with: qvsearch index PATH..."
-        ) from error
+        raise QvsearchError(absence(folder)) from error
     except OSError as error:
         raise unreadable(folder, error) from error
 

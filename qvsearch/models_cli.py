@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from qvsearch import options, output
+from qvsearch.commands import Command
 from qvsearch.types import Hub
 
 UNSOUND = 1
@@ -15,7 +16,7 @@ models = typer.Typer(rich_markup_mode=None, help="List, download and verify mode
 ModelName = Annotated[str | None, typer.Argument(metavar="ID", help="The 2B one by default.")]
 
 
-@models.command("list")
+@models.command("list", cls=Command)
 def list_(json: options.Json = False) -> None:
     """List the models that qvsearch knows, and which are here."""
     from qvsearch.models.weights import list_models
@@ -32,7 +33,7 @@ def list_(json: options.Json = False) -> None:
     print_models(states)
 
 
-@models.command()
+@models.command(cls=Command)
 def pull(model: ModelName = None, hub: options.HubOption = Hub.HUGGINGFACE) -> None:
     """Download a model; an interrupted download is resumed.
 
@@ -45,7 +46,7 @@ def pull(model: ModelName = None, hub: options.HubOption = Hub.HUGGINGFACE) -> N
     output.line(str(weights.pull(model or weights.DEFAULT_MODEL, hub).folder))
 
 
-@models.command()
+@models.command(cls=Command)
 def verify(model: ModelName = None) -> None:
     """Read every byte of a model and say what is wrong with it.
 

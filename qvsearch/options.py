@@ -1,17 +1,32 @@
-"""The options that commands share, with their help; it runs nothing."""
+"""The options that commands share, with their help."""
 
+import math
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from qvsearch.errors import QvsearchError
-from qvsearch.types import Detail, Dtype, Hub, Kind, Orientation, RerankScope, Stored, VideoMode
+from qvsearch.types import (
+    Detail,
+    Dtype,
+    Hub,
+    Kind,
+    Orientation,
+    RerankScope,
+    Sort,
+    Stored,
+    VideoMode,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+STDIN = b"-"
+# the groups of the help of search
+_query = partial(typer.Option, rich_help_panel="Query")
+_filter = partial(typer.Option, rich_help_panel="Filters")
+_output = partial(typer.Option, rich_help_panel="Output")
+_reranking = partial(typer.Option, rich_help_panel="Reranking")
+_model = partial(typer.Option, rich_help_panel="Model")
 
 
 def path(text: str) -> bytes:
@@ -21,96 +36,92 @@ def path(text: str) -> bytes:
     return os.path.abspath(os.fsencode(text))
 
 
-class Commands(TyperGroup):
-    """The commands; what stands before one is read without what only some commands need."""
-
-    # Typer hides the class that it calls this with; typer.Context is what it makes
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Read the options of all commands."""
-        _spare(self, ctx)
-        return super().parse_args(ctx, args)
+def source(text: str) -> bytes:
+    """Read a path, or `-` for standard input."""
+    return STDIN if text == STDIN.decode() else path(text)
 
 
-class SearchCommand(TyperCommand):
-    """Lets `--rerank` stand without a value, which Typer's options cannot."""
+def number(option: str, read: type[int] | type[float], least: float, most: float = math.inf) -> Any:  # noqa: ANN401 (Typer takes what it returns as the type)
+    """Return what reads an option's number, within limits that its errors name."""
+    limits = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Write the default scope behind a `--rerank` that none follows."""
-        options = args[: args.index("--")] if "--" in args else args
-        for place, option in enumerate(options):
-            if option == "--rerank" and args[place + 1 : place + 2] not in [
-                [s] for s in RerankScope
-            ]:
-                args[place] = f"--rerank={RerankScope.AUTO}"
-        _spare(self, ctx)
-        return super().parse_args(ctx, args)
+    def parse(text: str) -> int | float:
+        try:
+            value = read(text)
+        except ValueError as error:
+            what = "whole number" if read is int else "number"
+            raise QvsearchError(
+                f"{option} {text!r} is not a {what}; it must be {limits}"
+            ) from error
+        if not least <= value <= most:
+            raise QvsearchError(f"{option} must be {limits}, not {text}")
+        return value
 
-
-def _spare(command: TyperCommand | TyperGroup, context: Any) -> None:  # noqa: ANN401 (as above)
-    """Let words, and what was not given, be taken as they are.
-
-    Typer reads them with pydantic, too, and the import of that is a quarter of the time that a
-    query takes whose model is loaded or whose vector is known.
-    """
-    hints = get_type_hints(command.callback)
-    for param in command.get_params(context):
-        if not param.required:
-            is_text = hints.get(param.name) in (str | None, list[str] | None)
-            read = partial(_read, param.process_value, param.default, is_text)
-            param.process_value = read  # type: ignore[method-assign]  # of this object alone
+    return parse
 
 
-def _read(
-    process: "Callable[[Any, Any], object]",
-    default: object,
-    is_text: bool,
-    context: object,
-    value: object,
-) -> object:
-    return value if is_text or value is default else process(context, value)
+def library_names(incomplete: str) -> list[str]:
+    """Return the libraries whose names begin so, for the Tab key."""
+    from qvsearch.names import library_names
+
+    return [name for name in library_names() if name.startswith(incomplete)]
 
 
 LibraryName = Annotated[
     str | None,
-    typer.Option(
+    _model(
         "--library",
         "-l",
         envvar="QVSEARCH_LIBRARY",
         metavar="NAME-OR-FOLDER",
-        help="The library; a bare name lives in your data folder.",
+        help="Library: a name in your data folder, or a folder (default: main).",
+        autocompletion=library_names,
     ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option(
+    _model(
         metavar="ID-OR-FOLDER",
-        help="A hub's id, a local folder, or demo; an existing library has its own.",
+        help="Model of a new library: a hub's id, a folder, or demo. An existing one has its own.",
     ),
 ]
 Device = Annotated[
-    str | None, typer.Option(metavar="NAME", help="cuda, mps or cpu; else the best here.")
+    str | None, _model(metavar="NAME", help="Device: cuda, mps or cpu (default: the best here).")
 ]
 DtypeOption = Annotated[
     Dtype | None,
-    typer.Option(
-        "--dtype", help="Compute precision (default: the device's; int8 for int8 libraries)."
+    _model(
+        "--dtype",
+        metavar="|".join(Dtype),
+        help="Compute precision (default: the device's; int8 for int8 libraries).",
     ),
 ]
-HubOption = Annotated[Hub, typer.Option("--hub", help="Where models come from.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")]
-Kinds = Annotated[
-    list[Kind] | None, typer.Option("--kind", help="Only this kind; may be repeated.")
+HubOption = Annotated[
+    Hub,
+    _model(
+        "--hub",
+        metavar="|".join(Hub),
+        help="Source of model downloads (default: huggingface).",
+        show_default=False,
+    ),
 ]
-Paths = Annotated[list[bytes], typer.Argument(parser=path, metavar="PATH")]
+Quiet = Annotated[bool, _output("--quiet", "-q", help="Print only results and errors.")]
+Json = Annotated[bool, _output("--json", help="Print JSON, one object a line.")]
+Kinds = Annotated[
+    list[Kind] | None,
+    _filter("--kind", metavar="|".join(Kind), help="Only this kind; may be repeated."),
+]
+Paths = Annotated[
+    list[bytes], typer.Argument(parser=path, metavar="PATH", help="Folders or files.")
+]
 
 Include = Annotated[
     list[str] | None,
-    typer.Option(metavar="PATTERN", help="Only files like this, as .gitignore; remembered."),
+    typer.Option(metavar="PATTERN", help="Only files like this, as in .gitignore; remembered."),
 ]
 Exclude = Annotated[
     list[str] | None,
-    typer.Option(metavar="PATTERN", help="No files like this, as .gitignore; remembered."),
+    typer.Option(metavar="PATTERN", help="No files like this, as in .gitignore; remembered."),
 ]
 ForgetRules = Annotated[
     bool,
@@ -122,27 +133,42 @@ FollowSymlinks = Annotated[
 ]
 DetailOption = Annotated[
     Detail | None,
-    typer.Option("--detail", help="Of images in a new library; low on a CPU, else medium."),
+    typer.Option(
+        "--detail",
+        metavar="|".join(Detail),
+        help="Image detail of a new library (default: low on a CPU, else medium).",
+    ),
 ]
 VideoModeOption = Annotated[
     VideoMode | None,
     typer.Option(
-        "--video-mode", help="Of videos in a new library: pictures (frames), clips, or both."
+        "--video-mode",
+        metavar="|".join(VideoMode),
+        help="Segments of videos in a new library: single frames, clips, or both"
+        " (default: frames).",
     ),
 ]
 Dim = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Numbers a vector in a new library; else the model's most."),
+    typer.Option(
+        parser=number("--dim", int, 1),
+        metavar="N",
+        help="Vector dimensions of a new library (default: the model's maximum).",
+    ),
 ]
 StoreOption = Annotated[
     Stored | None,
-    typer.Option("--store", help="Of vectors in a new library: float16, or int8 of half the size."),
+    typer.Option(
+        "--store",
+        metavar="|".join(Stored),
+        help="Storage type of vectors in a new library: float16 (default) or int8 (half the size).",
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done and how long it would take.")
 ]
 Prune = Annotated[
-    bool, typer.Option("--prune", help="Forget files even where a PATH itself is missing or empty.")
+    bool, typer.Option("--prune", help="Forget files even if a PATH itself is missing or empty.")
 ]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try again the files that failed before.")
@@ -153,97 +179,147 @@ Strict = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Embed everything again.")]
 
+Queries = Annotated[
+    bytes | None,
+    _query(
+        parser=source, metavar="FILE", help="Many queries, one a line; the model is loaded once."
+    ),
+]
 Image = Annotated[
     bytes | None,
-    typer.Option(parser=path, metavar="FILE", help="A picture, one query with the words."),
+    _query(parser=path, metavar="FILE", help="A picture that forms one query with the words."),
 ]
 Not = Annotated[
     list[str] | None,
-    typer.Option("--not", metavar="TEXT", help="Leave out what this says; may be repeated."),
+    _query("--not", metavar="TEXT", help="Leave out what these words say; may be repeated."),
 ]
 Like = Annotated[
     list[bytes] | None,
-    typer.Option(parser=path, metavar="FILE", help="Look for what is like it; may be repeated."),
+    _query(parser=path, metavar="FILE", help="Look for what is like this file; may be repeated."),
 ]
 Unlike = Annotated[
     list[bytes] | None,
-    typer.Option(parser=path, metavar="FILE", help="Leave out what is like it; may be repeated."),
+    _query(parser=path, metavar="FILE", help="Leave out what is like this file; may be repeated."),
 ]
 LikeWeight = Annotated[
-    float, typer.Option(metavar="W", help="How much each --like counts; the words count 1.")
-]
-NotWeight = Annotated[
-    float, typer.Option(metavar="W", help="How strictly each --not and --unlike leaves out.")
-]
-Top = Annotated[int, typer.Option("--top", "-k", min=1, metavar="N", help="How many hits.")]
-All = Annotated[
-    bool, typer.Option("--all", help="Show the ranking even where nothing is relevant.")
-]
-MinRelevance = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        max=1,
-        metavar="P",
-        help="Least relevance of a hit (default: 0.2, if the best has 0.33).",
+    float,
+    _query(
+        parser=number("--like-weight", float, 0),
+        metavar="W",
+        help="Weight of each --like, beside 1 for the words (default: 1).",
+        show_default=False,
     ),
 ]
-ByKind = Annotated[bool, typer.Option("--by-kind", help="A list for each kind, with its own N.")]
-Exact = Annotated[bool, typer.Option("--exact", help="Score every row, also of a large library.")]
+NotWeight = Annotated[
+    float,
+    _query(
+        parser=number("--not-weight", float, 0),
+        metavar="W",
+        help="Strictness of each --not and --unlike (default: 1).",
+        show_default=False,
+    ),
+]
+Instruction = Annotated[
+    str | None,
+    _query(metavar="TEXT", help="Instruction to the model (default: retrieve what is relevant)."),
+]
+Exact = Annotated[bool, _query("--exact", help="Score every row, even in a large library.")]
+
+Top = Annotated[
+    int,
+    _output(
+        "--top",
+        "-k",
+        parser=number("-k", int, 1),
+        metavar="N",
+        help="Number of hits (default: 10).",
+        show_default=False,
+    ),
+]
+All = Annotated[bool, _output("--all", help="Show the ranking even if nothing is relevant.")]
+MinRelevance = Annotated[
+    float | None,
+    _output(
+        parser=number("--min-relevance", float, 0, 1),
+        metavar="P",
+        help="Least relevance of a hit, 0 to 1 (default: 0.2, if the best hit has 0.33).",
+    ),
+]
+SortOption = Annotated[
+    Sort | None,
+    _output(
+        "--sort",
+        metavar="|".join(Sort),
+        help="Order of the hits (default: relevance; without a query date, newest first).",
+    ),
+]
+ByKind = Annotated[bool, _output("--by-kind", help="A list for each kind, of N hits each.")]
 NoDedupe = Annotated[
-    bool, typer.Option("--no-dedupe", help="Show near-duplicates as hits of their own.")
+    bool, _output("--no-dedupe", help="Show near-duplicates as hits of their own.")
 ]
 Under = Annotated[
     list[bytes] | None,
-    typer.Option(parser=path, metavar="PATH", help="Only this folder or file; may be repeated."),
+    _filter(parser=path, metavar="PATH", help="Only this folder or file; may be repeated."),
 ]
 Glob = Annotated[
     list[str] | None,
-    typer.Option(metavar="PATTERN", help="Only paths like '**/2023/*.jpg'; may be repeated."),
+    _filter(metavar="PATTERN", help="Only paths like '**/2023/*.jpg'; may be repeated."),
 ]
-After = Annotated[
-    str | None, typer.Option(metavar="DATE", help="Only what was taken then or later.")
-]
-Before = Annotated[
-    str | None, typer.Option(metavar="DATE", help="Only what was taken before then.")
-]
+After = Annotated[str | None, _filter(metavar="DATE", help="Only what was taken then or later.")]
+Before = Annotated[str | None, _filter(metavar="DATE", help="Only what was taken before then.")]
 Camera = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Only what a camera of this name took.")
+    str | None, _filter(metavar="NAME", help="Only what a camera of this name took.")
 ]
 Near = Annotated[
     str | None,
-    typer.Option(metavar="LAT,LON[,KM]", help="Only what was taken near this place; else 1 km."),
+    _filter(
+        metavar="LAT,LON[,KM]", help="Only what was taken within KM of this place (default: 1 km)."
+    ),
 ]
 MinSize = Annotated[
-    str | None, typer.Option(metavar="WxH", help="Only pictures and videos of so many pixels.")
+    str | None,
+    _filter(metavar="WxH", help="Only pictures and videos of at least this size in pixels."),
 ]
 Duration = Annotated[
-    str | None, typer.Option(metavar="MIN-MAX", help="Only videos of this length, as 10s-2m.")
+    str | None, _filter(metavar="MIN-MAX", help="Only videos of this length, e.g. 10s-2m.")
 ]
 OrientationOption = Annotated[
-    Orientation | None, typer.Option("--orientation", help="Only this shape of picture.")
+    Orientation | None,
+    _filter(
+        "--orientation",
+        metavar="|".join(Orientation),
+        help="Only pictures and videos of this shape.",
+    ),
 ]
 RerankOption = Annotated[
     RerankScope | None,
-    typer.Option("--rerank", help="Let a reranker judge texts and pages, or all; auto if bare."),
+    _reranking(
+        "--rerank",
+        metavar=f"[{'|'.join(RerankScope)}]",
+        help="Let a reranker score the first hits: texts and pages (auto, the default) or all.",
+    ),
 ]
 RerankTop = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Among how many of the first hits; else 20.")
+    int | None,
+    _reranking(
+        parser=number("--rerank-top", int, 1),
+        metavar="N",
+        help="Number of first hits to rerank (default: 20).",
+    ),
 ]
 RerankBudget = Annotated[
-    str | None, typer.Option(metavar="TIME", help="For how long, as 5s; then the rest stays.")
+    str | None,
+    _reranking(metavar="TIME", help="Time limit, e.g. 5s; hits not reached keep their relevance."),
 ]
 RerankerName = Annotated[
-    str | None, typer.Option("--reranker", metavar="ID-OR-FOLDER", help="Which reranker.")
+    str | None,
+    _reranking(
+        "--reranker", metavar="ID-OR-FOLDER", help="Reranker (default: Qwen/Qwen3-VL-Reranker-2B)."
+    ),
 ]
 SaveClips = Annotated[
     bytes | None,
-    typer.Option(parser=path, metavar="FOLDER", help="Cut the moments of videos out into files."),
+    _output(parser=path, metavar="FOLDER", help="Cut the moments of videos out into files."),
 ]
-Instruction = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="What the model is told to look for.")
-]
-PathsOnly = Annotated[bool, typer.Option("--paths", help="Print paths only, one a line.")]
-Print0 = Annotated[
-    bool, typer.Option("--print0", "-0", help="Print paths only, each ended by a NUL.")
-]
+PathsOnly = Annotated[bool, _output("--paths", help="Print paths only, one a line.")]
+Print0 = Annotated[bool, _output("--print0", "-0", help="Print paths only, each ended by a NUL.")]

@@ -5,19 +5,18 @@ Results go to standard output. Progress and hints go to standard error, and only
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
 from qvsearch.errors import QvsearchError
+from qvsearch.fields import path_fields as path_fields
+from qvsearch.fields import present as present
 from qvsearch.types import Event, Fingerprint, Hit, Moment, Segment, Skipped
 
 SHOWN_SKIPPED = 20  # more would push the summary off the screen; `status` lists all
@@ -56,67 +55,10 @@ def json_line(record: Mapping[str, object]) -> bytes:
     return _HARMFUL.sub(escaped, text).encode() + b"\n"
 
 
-def path_fields(name: str, path: bytes) -> dict[str, object]:
-    """Return `{name: path}`, or `{name_b64: ...}` where the path is not UTF-8."""
-    try:
-        return {name: path.decode("utf-8")}
-    except UnicodeDecodeError:
-        return {f"{name}_b64": base64.b64encode(path).decode("ascii")}
-
-
 def hit_record(hit: Hit, library: Path, saved: Path | None = None) -> dict[str, object]:
-    """Return what `search --json` says of a hit; what a hit does not have is left out."""
-    segment, item = hit.segment, hit.segment.item
-    rerank_score = None if hit.rerank_score is None else round(hit.rerank_score, 6)
-    moments = [
-        {
-            "relevance": round(each.relevance, 6),
-            "score": round(each.score, 6),
-            **_place(each.start, each.end, each.segment),
-        }
-        for each in hit.moments
-    ]
-    return present(
-        {
-            "rank": hit.rank,
-            "relevance": round(hit.relevance, 6),
-            "score": round(hit.score, 6),
-            "kind": item.kind.value,
-            **path_fields("path", item.location),
-            "gone": hit.gone or None,
-            **_place(hit.start, hit.end, segment),
-            "clip": segment.clip or None,
-            "snippet": segment.snippet,
-            "width": segment.width,
-            "height": segment.height,
-            **asdict(segment.metadata),
-            "mtime": _utc(item.mtime_ns),
-            **path_fields("library", os.fsencode(library)),
-            "rerank_score": rerank_score,
-            **({} if saved is None else path_fields("saved", os.fsencode(saved))),
-            "moments": moments or None,
-            "duplicates": [path_fields("path", each.location) for each in hit.duplicates] or None,
-        }
-    )
-
-
-def _place(start: float | None, end: float | None, segment: Segment) -> dict[str, object]:
-    lines = None if segment.lines is None else list(segment.lines)
-    return present({"start": start, "end": end, "lines": lines})
-
-
-def present(record: Mapping[str, object | None]) -> dict[str, object]:
-    """Return a record without what is absent."""
-    return {name: value for name, value in record.items() if value is not None}
-
-
-def _utc(mtime_ns: int) -> str | None:
-    """Return ISO 8601 in UTC; None for a time outside the years 1 to 9999."""
-    try:
-        moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=mtime_ns // 10**9)
-    except OverflowError:
-        return None
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return what `search --json` prints of a hit of a library, without what it does not have."""
+    clip = {} if saved is None else path_fields("saved", os.fsencode(saved))
+    return {**hit.to_dict(), **path_fields("library", os.fsencode(library)), **clip}
 
 
 def event_record(event: Event) -> dict[str, object]:
@@ -233,7 +175,7 @@ def write_paths(hits: Sequence[Hit], end: bytes) -> None:
 
 
 def place_text(where: Hit | Moment) -> str:
-    """Return where in its item a moment is: `02:13-02:19`, `12-31`; an image's is its size."""
+    """Return a moment's place: `02:13-02:19`, `lines 12-31`; an image's is its size."""
     return _place_text(where.start, where.end, where.segment)
 
 
@@ -246,7 +188,7 @@ def _place_text(start: float | None, end: float | None, segment: Segment) -> str
     if start is not None and end is not None:
         return f"{clock(math.floor(start))}-{clock(math.ceil(end))}"
     if segment.lines is not None:
-        return f"{segment.lines[0]}-{segment.lines[1]}"
+        return f"lines {segment.lines[0]}-{segment.lines[1]}"
     return "" if segment.width is None else f"{segment.width}x{segment.height}"
 
 

@@ -1,45 +1,48 @@
-"""The commands that ask a library: search and explain; they parse, call one function and print."""
+"""The commands search and explain."""
 
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qvsearch import options, output
+from qvsearch.commands import SearchCommand
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Hub
 
 if TYPE_CHECKING:
+    from qvsearch.terms import Query
     from qvsearch.types import Hit
 
-NOTHING_FOUND, INCOMPLETE = 1, 3  # exit codes
-NEAREST = 3  # hits that a person sees where none is relevant
+NOTHING_FOUND = 1  # exit code
+NEAREST = 3  # hits that a terminal shows if none is relevant
 SLOW = 3.0  # seconds of loading that are worth a hint
 
 searching = typer.Typer(rich_markup_mode=None)
 
 QueryText = Annotated[
-    str | None, typer.Argument(metavar="QUERY", help="Words, or the path of a file.")
+    str | None,
+    typer.Argument(
+        metavar="QUERY", help="Words in quotes, the path of a file, or - for standard input."
+    ),
 ]
 
 
-@searching.command(cls=options.SearchCommand)
+@searching.command(cls=SearchCommand)
 def search(
     query: QueryText = None,
+    queries: options.Queries = None,
     image: options.Image = None,
     like: options.Like = None,
     not_: options.Not = None,
     unlike: options.Unlike = None,
     like_weight: options.LikeWeight = 1.0,
     not_weight: options.NotWeight = 1.0,
-    top: options.Top = 10,
-    all_: options.All = False,
-    min_relevance: options.MinRelevance = None,
-    by_kind: options.ByKind = False,
-    no_dedupe: options.NoDedupe = False,
+    instruction: options.Instruction = None,
     exact: options.Exact = False,
     kind: options.Kinds = None,
     under: options.Under = None,
@@ -51,12 +54,17 @@ def search(
     min_size: options.MinSize = None,
     duration: options.Duration = None,
     orientation: options.OrientationOption = None,
+    top: options.Top = 10,
+    all_: options.All = False,
+    min_relevance: options.MinRelevance = None,
+    sort: options.SortOption = None,
+    by_kind: options.ByKind = False,
+    no_dedupe: options.NoDedupe = False,
     rerank: options.RerankOption = None,
     rerank_top: options.RerankTop = None,
     rerank_budget: options.RerankBudget = None,
     reranker: options.RerankerName = None,
     save_clips: options.SaveClips = None,
-    instruction: options.Instruction = None,
     paths: options.PathsOnly = False,
     print0: options.Print0 = False,
     library: options.LibraryName = None,
@@ -79,6 +87,8 @@ def search(
     qvsearch search beach --not people --like dunes.jpg --camera iphone
     qvsearch search snow --under ~/Photos --after 2023-01-01 --before 2024-01-01
     qvsearch search mountains --near 46.56,7.69,20 --orientation landscape
+    qvsearch search --near 46.56,7.69,20 --after 2023-07
+    qvsearch search --queries queries.txt --json
     qvsearch search goal --kind video --save-clips goals
     qvsearch search cake --kind image -0 | xargs -0 cp -t /tmp/cakes
     qvsearch search --rerank "invoice from March" --json | jq -r .path
@@ -87,50 +97,68 @@ def search(
     from qvsearch.filters import parse_filters
     from qvsearch.fingerprint import Choice, find_reranker, open_library, query_embedder
     from qvsearch.library import library_folder
+    from qvsearch.queries import ask_all
     from qvsearch.rerank import parse_rerank
-    from qvsearch.retrieve import SearchOptions, allowed_rows, answer
+    from qvsearch.results import Way, show_hits
+    from qvsearch.retrieve import AT_ONCE, SearchOptions, answer, answers
     from qvsearch.terms import parse_query
 
     if json + paths + print0 > 1:
         raise QvsearchError("--json, --paths and --print0 are three ways to print; give one")
-    asked = parse_query(
-        query,
-        image,
-        instruction,
-        without=not_ or (),
-        like=like or (),
-        unlike=unlike or (),
-        like_weight=like_weight,
-        not_weight=not_weight,
-    )
     judge = parse_rerank(rerank, rerank_top, rerank_budget, reranker)
+    filters = parse_filters(
+        kinds=kind or (),
+        under=under or (),
+        globs=glob or (),
+        after=after,
+        before=before,
+        camera=camera,
+        near=near,
+        min_size=min_size,
+        duration=duration,
+        orientation=orientation,
+    )
+
+    def parse(text: str | None) -> "Query":
+        return parse_query(
+            text,
+            image,
+            instruction,
+            without=not_ or (),
+            like=like or (),
+            unlike=unlike or (),
+            like_weight=like_weight,
+            not_weight=not_weight,
+        )
+
+    save = None if save_clips is None else partial(_save_clips, Path(os.fsdecode(save_clips)))
+    way = Way(json, paths, print0, quiet, save)
     which = SearchOptions(
         top,
-        parse_filters(
-            kinds=kind or (),
-            under=under or (),
-            globs=glob or (),
-            after=after,
-            before=before,
-            camera=camera,
-            near=near,
-            min_size=min_size,
-            duration=duration,
-            orientation=orientation,
-        ),
+        filters,
         _cut(all_, min_relevance),
         by_kind,
         not no_dedupe,
         judge,
         exact,
-        min(NEAREST, top) if sys.stdout.isatty() and not (quiet or json or paths or print0) else 0,
+        min(NEAREST, top) if way.is_table and sys.stdout.isatty() and not quiet else 0,
+        sort,
     )
+    if query == options.STDIN.decode() and queries is None:
+        query, queries = None, options.STDIN
+    if queries is not None and query is not None:
+        raise QvsearchError("--queries FILE has the queries; leave out the other one")
+    is_asked = query is not None or queries or image or like or not_ or unlike
+    browsing = which.lists and not is_asked
+    if browsing and (judge or min_relevance is not None):
+        raise QvsearchError("nothing is relevant without a query; give one")
+    if browsing and save_clips is not None:
+        raise QvsearchError("--save-clips cuts out the moments that a query finds; give one")
+    asked = None if queries or browsing else parse(query)
     choice = Choice(model, None, None, device, dtype, hub)
     opened = open_library(library_folder(library), choice)
     output.hint_demo(opened.fingerprint, quiet)
-    found = answer(
-        opened,
-        asked,
+    ways = (
         which,
         lambda: query_embedder(
             opened.fingerprint, choice, lambda seconds: _hint_warm(seconds, quiet)
@@ -140,39 +168,18 @@ def search(
             f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}", quiet
         ),
     )
-    best = max((hit.relevance for hit in found), default=0.0)
-    hits = found if best >= which.least_best else []
-    saved = (
-        [None] * len(hits)
-        if save_clips is None
-        else _save_clips(hits, Path(os.fsdecode(save_clips)))
-    )
-    if json:
-        output.write_json(
-            output.hit_record(hit, opened.folder, clip)
-            for hit, clip in zip(hits, saved, strict=True)
+    if queries is not None:
+        source = None if queries == options.STDIN else queries
+        code = ask_all(
+            source,
+            parse,
+            lambda each: answers(opened, each, *ways, at_once=1 if source is None else AT_ONCE),
+            lambda found, number, text: show_hits(found, opened, which, way, (number, text)),
         )
-    elif paths or print0:
-        output.write_paths(hits, b"\0" if print0 else b"\n")
-    elif hits:
-        from qvsearch.combine import ANSWERED, CUT
-        from qvsearch.tables import print_hits
-
-        print_hits(hits, CUT if best >= ANSWERED else 1.0, by_kind=by_kind)
-    if not hits:
-        if found:
-            from qvsearch.tables import print_nearest
-
-            print_nearest(found)
-        elif allowed_rows(opened, which.filters).any():
-            output.hint("nothing is clearly relevant; --all shows what comes nearest", quiet)
-        else:
-            output.hint("no file passes the filters; see: qvsearch status --fields", quiet)
-        raise typer.Exit(NOTHING_FOUND)
-    if save_clips and any(
-        clip is None and hit.start is not None for hit, clip in zip(hits, saved, strict=True)
-    ):
-        raise typer.Exit(INCOMPLETE)
+    else:
+        code = show_hits(answer(opened, asked, *ways), opened, which, way)
+    if code:
+        raise typer.Exit(code)
 
 
 def _cut(all_: bool, min_relevance: float | None) -> float | None:
@@ -182,7 +189,7 @@ def _cut(all_: bool, min_relevance: float | None) -> float | None:
 
 
 def _hint_warm(seconds: float, quiet: bool) -> None:
-    """Say once, to whoever waited for a model, how not to wait for it."""
+    """Point out `qvsearch warm`, once, after a slow loading of the model."""
     from qvsearch.cache import first_time
 
     if seconds > SLOW and output.is_watched(quiet) and first_time("warm-hint"):
@@ -191,7 +198,7 @@ def _hint_warm(seconds: float, quiet: bool) -> None:
         )
 
 
-def _save_clips(hits: Sequence["Hit"], folder: Path) -> list[Path | None]:
+def _save_clips(folder: Path, hits: Sequence["Hit"]) -> list[Path | None]:
     """Cut each video's moment out; one that fails is said, and costs its own clip only."""
     from qvsearch.media.clips import ClipFolder
 
@@ -208,7 +215,7 @@ def _save_clips(hits: Sequence["Hit"], folder: Path) -> list[Path | None]:
     return saved
 
 
-@searching.command()
+@searching.command(cls=SearchCommand)
 def explain(
     query: QueryText,
     file: Annotated[bytes, typer.Argument(parser=options.path, metavar="FILE", help="Any file.")],
@@ -218,10 +225,7 @@ def explain(
     unlike: options.Unlike = None,
     like_weight: options.LikeWeight = 1.0,
     not_weight: options.NotWeight = 1.0,
-    top: options.Top = 10,
-    all_: options.All = False,
-    min_relevance: options.MinRelevance = None,
-    no_dedupe: options.NoDedupe = False,
+    instruction: options.Instruction = None,
     kind: options.Kinds = None,
     under: options.Under = None,
     glob: options.Glob = None,
@@ -232,7 +236,10 @@ def explain(
     min_size: options.MinSize = None,
     duration: options.Duration = None,
     orientation: options.OrientationOption = None,
-    instruction: options.Instruction = None,
+    top: options.Top = 10,
+    all_: options.All = False,
+    min_relevance: options.MinRelevance = None,
+    no_dedupe: options.NoDedupe = False,
     library: options.LibraryName = None,
     model: options.Model = None,
     device: options.Device = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from qvsearch.layout import GAP, Column, Row, facts_laid_out, laid_out
 from qvsearch.leftovers import leftovers_text
 from qvsearch.output import (
     clock,
@@ -31,6 +33,7 @@ from qvsearch.output import (
     write,
 )
 from qvsearch.rules import rules_text
+from qvsearch.times import date_text, time_taken
 from qvsearch.types import Precision
 
 if TYPE_CHECKING:
@@ -42,99 +45,105 @@ if TYPE_CHECKING:
 
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
 SHOWN_SEGMENTS = 10  # of a file that is explained
-GAP = 2  # between columns
 LEAST_WIDTH = 16  # that columns of numbers leave for what is beside them
 SHOWN_VALUES = 4  # of a field; --json has all
 NAME_WIDTH = 30  # of a value; what a file says can be long
-SNIPPET_WIDTH = 200  # where no terminal says how wide it is
+SNIPPET_WIDTH = 200  # if no terminal is narrower
 MOST_SHOWN = 10_000  # of a unit that there is a thousand times LARGER one of
 LARGER = {"ms": "s", "GFLOP/s": "TFLOP/s"}
 
 
-def print_hits(hits: Sequence[Hit], cut: float, *, by_kind: bool = False) -> None:
+def print_hits(
+    hits: Sequence[Hit], cut: float, *, by_kind: bool = False, dated: bool = False
+) -> None:
     """Print one list, or one a kind: rank, relevance, kind, place in the item, path, snippet.
 
-    A line parts hits of at least the relevance `cut` from those of less.
+    A line parts hits of at least the relevance `cut` from those of less. `dated` adds the day.
     """
     console = _console()
     if not by_kind:
-        _print(console, [_hits(console, hits, cut)])
+        _print(console, [_hits(console, hits, cut, dated=dated)])
         return
-    blocks = groupby(hits, key=lambda hit: hit.segment.item.kind)
-    _print(
-        console,
-        [
-            Group(Text(f"{kind}s".capitalize(), style="bold"), _hits(console, list(block), cut))
-            for kind, block in blocks
-        ],
-    )
+    parts = []
+    for kind, block in groupby(hits, key=lambda hit: hit.segment.item.kind):
+        heading = Text(f"{kind}s\n".capitalize(), style="bold")
+        parts.append(heading + _hits(console, list(block), cut, dated=dated))
+    _print(console, parts)
+
+
+def print_heading(text: str, *, first: bool) -> None:
+    """Print the query that the hits below it answer, apart from those of another above it."""
+    if not first:
+        line()
+    _print(_console(), [Text(safe_text(text), style="bold")])
 
 
 def print_nearest(hits: Sequence[Hit]) -> None:
-    """Print hits that are not relevant enough, dimmed, where nothing is."""
+    """Print hits that are not relevant enough, dimmed, if nothing is."""
     console = _console()
     heading = Text("nothing is clearly relevant; nearest:")
     _print(console, [heading, _hits(console, hits, cut=0.0, style="dim")])
 
 
-def _hits(console: Console, hits: Sequence[Hit], cut: float, style: str = "") -> Table:
+def _hits(
+    console: Console, hits: Sequence[Hit], cut: float, style: str = "", *, dated: bool = False
+) -> Text:
     reranked = any(hit.rerank_score is not None for hit in hits)
-    columns = ["relevance", *["rerank"] * reranked, "kind", "where"]
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("", justify="right", no_wrap=True)
-    for name in columns:
-        is_number = name in ("relevance", "rerank")
-        table.add_column(
-            name,
-            justify="right" if is_number else "left",
-            no_wrap=True,
-            style="" if is_number else "cyan",
-        )
-    table.add_column("path", overflow="fold")
-    rows = [
-        (
+    scored = not any(math.isnan(hit.relevance) for hit in hits)
+    columns = [
+        Column("", right=True),
+        *[Column("relevance", right=True)] * scored,
+        *[Column("rerank", right=True)] * reranked,
+        Column("kind", "cyan"),
+        Column("size", "cyan"),
+        *[Column("date", "cyan")] * dated,
+    ]
+    shown = sum(not hit.relevance < cut for hit in hits)  # a listed file has none
+    rows = []
+    for place, hit in enumerate(hits):
+        if 0 < place == shown:
+            rows.append(Row([""] * len(columns), Text(f"── below {cut:.2f} ──", style="dim")))
+        cells = (
             str(hit.rank),
-            f"{hit.relevance:.2f}",
+            *[f"{hit.relevance:.2f}"] * scored,
             *[_probability(hit.rerank_score)] * reranked,
             hit.segment.item.kind.value,
             place_text(hit),
+            *[date_text(time_taken(hit.segment))[:10]] * dated,
         )
-        for hit in hits
-    ]
-    widths = [max(len(cell) for cell in cells) for cells in zip(("", *columns), *rows, strict=True)]
-    beside = sum(width + GAP for width in widths)
-    width = max(20, console.width - beside) if console.is_terminal else SNIPPET_WIDTH
-    shown = sum(hit.relevance >= cut for hit in hits)
-    for place, (row, hit) in enumerate(zip(rows, hits, strict=True)):
-        if 0 < place == shown:
-            table.add_row(*("" for _ in row), Text(f"── below {cut:.2f} ──", style="dim"))
-        table.add_row(*row, _described(hit, width), style=style if place < shown else "dim")
-    return table
+        rows.append(Row(cells, _link(hit), _below(hit), style if place < shown else "dim"))
+    return laid_out(columns, rows, _width(console))
+
+
+def _width(console: Console) -> int:
+    return console.width if console.is_terminal else sys.maxsize
 
 
 def _probability(score: float | None) -> str:
     return "" if score is None else f"{score:.2f}"
 
 
-def _described(hit: Hit, width: int) -> Text:
-    """Return the path as a link, under it the snippet, other moments and near-duplicates."""
+def _link(hit: Hit) -> Text:
     location = hit.segment.item.location
-    described = Text(safe_text(_short(location)), style=Style(link=f"file://{quote(location)}"))
-    snippet = hit.segment.snippet
-    below = ["gone: no longer where it was indexed"] if hit.gone else []
-    below += [] if snippet is None else [" ".join(snippet.split())]
+    return Text(safe_text(_short(location)), style=Style(link=f"file://{quote(location)}"))
+
+
+def _below(hit: Hit) -> list[Text]:
+    """Return what is below a path: that it is gone, snippet, other moments, near-duplicates."""
+    below = [Text("gone: no longer where it was indexed", style="dim")] if hit.gone else []
+    if hit.segment.snippet is not None:
+        words = safe_text(" ".join(hit.segment.snippet.split()))
+        snippet = Text(words, style="dim", overflow="ellipsis")
+        snippet.truncate(SNIPPET_WIDTH)
+        below.append(snippet)
     if hit.moments:
-        below.append("also " + ", ".join(place_text(each) for each in hit.moments[:SHOWN_MOMENTS]))
+        moments = ", ".join(place_text(each) for each in hit.moments[:SHOWN_MOMENTS])
+        below.append(Text(f"also {moments}", style="dim"))
     if hit.duplicates:
         more = len(hit.duplicates) - 1
-        first = os.fsdecode(_short(hit.duplicates[0].location))
-        below.append(f"like it: {first}" + (f" and {more} more" if more else ""))
-    lines = [described]
-    for extra in below:
-        shown = Text(safe_text(extra), style="dim")
-        shown.truncate(width, overflow="ellipsis")
-        lines.append(shown)
-    return Text("\n").join(lines)
+        first = safe_text(_short(hit.duplicates[0].location))
+        below.append(Text(f"like it: {first}" + (f" and {more} more" if more else ""), style="dim"))
+    return below
 
 
 def _short(location: bytes) -> bytes:
@@ -310,12 +319,16 @@ def _size(count: int) -> str:
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Print names and values in two columns."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(Text(safe_text(name)), Text(safe_text(value)))
-    _print(_console(), [table])
+    console = _console()
+    safe = [(safe_text(name), safe_text(value)) for name, value in facts]
+    _print(console, [facts_laid_out(safe, _width(console))])
+
+
+def print_paths(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their column names, of which the last is the path."""
+    console = _console()
+    found = [Row(list(map(safe_text, cells)), Text(safe_text(path))) for *cells, path in rows]
+    _print(console, [laid_out(list(map(Column, names[:-1])), found, _width(console))])
 
 
 def print_table(
@@ -353,7 +366,7 @@ def _print(console: Console, parts: Sequence[RenderableType]) -> None:
         for number, part in enumerate(parts):
             if number:
                 console.print()
-            console.print(part)
+            console.print(part, soft_wrap=isinstance(part, Text))
     text = "".join(f"{each.rstrip()}\n" for each in capture.get().splitlines())
     write(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
 

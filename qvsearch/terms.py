@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Pixels
 
 PICTURES = frozenset({Kind.IMAGE, Kind.VIDEO})
+EXAMPLES = "such as .jpg, .mp4 or .txt"
 QUERY_SEGMENTS = 8  # frames or passages that stand for a video or a text file in a query
 
 
@@ -47,7 +48,7 @@ class Query:
         if not (self.words or self.file or self.image or self.like):
             raise QvsearchError(
                 "the query looks for nothing; give words, the path of a file, --image FILE"
-                " or --like FILE"
+                " or --like FILE, or only filters"
             )
         for option, weight in (
             ("--like-weight", self.like_weight),
@@ -106,8 +107,9 @@ def parse_query(
 ) -> Query:
     """Read the query that a person typed; raises QvsearchError where it looks for nothing.
 
-    Text that is the path of an existing file of a known suffix means the file, unless there is an
-    image beside it. One word that ends in such a suffix is a path as well, perhaps a misspelt one.
+    Text that is the path of an existing file means the file, unless there is an image beside it; a
+    folder, or a file of no known kind, is refused. A single word with a media suffix is treated as
+    a path; if there is no such file, that is an error.
     """
     words = (text or "").strip() or None
     is_file = words is not None and image is None and _is_path(words, os.fsencode(text or ""))
@@ -125,13 +127,26 @@ def parse_query(
 
 
 def _is_path(words: str, path: bytes) -> bool:
-    if kind_of(path) is None:
-        return False
     if _is_there(path):
+        refusal = _refusal(path)
+        if refusal is not None:
+            raise QvsearchError(f'{refusal}; to look for the word, add a space: "{words} "')
         return True
-    if len(words.split()) == 1:
+    if kind_of(path) is not None and len(words.split()) == 1:
         raise QvsearchError(f"there is no file {words}; to look for words, use several")
     return False
+
+
+def _refusal(path: bytes) -> str | None:
+    """Return why a path that exists cannot be a query; None if it can."""
+    name = os.fsdecode(path)
+    if Path(name).is_dir():
+        return f"{name} is a folder; to search in it, give words and --under {name}"
+    if kind_of(path) is not None:
+        return None
+    suffix = os.fsdecode(os.path.splitext(path)[1])
+    what = f"a {suffix} file" if suffix else "a file without a suffix"
+    return f"{name} is {what}; a query is words, or an image, video or text file ({EXAMPLES})"
 
 
 def _is_there(location: bytes) -> bool:
@@ -210,6 +225,8 @@ def read_item(location: bytes) -> tuple[Item, str]:
     """Return a file as an item that is its own root, and its content hash."""
     name = os.fsdecode(location)
     kind = kind_of(location)
+    if Path(name).is_dir():
+        raise QvsearchError(f"{name} is a folder; give a file")
     if kind is None:
         raise QvsearchError(f"{name}: qvsearch does not take files of this suffix")
     try:

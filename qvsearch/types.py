@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from qvsearch.fields import path_fields, present, utc_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +39,7 @@ KIND_OF_SUFFIX = {
 
 
 def kind_of(name: bytes) -> Kind | None:
-    """Return the kind that a file's suffix says, in any case; None where qvsearch takes it not."""
+    """Return the kind of a file's suffix, in any case; None if the suffix is not supported."""
     return KIND_OF_SUFFIX.get(os.fsdecode(os.path.splitext(name)[1]).lower())
 
 
@@ -57,6 +61,14 @@ class RerankScope(StrEnum):
 
     AUTO = "auto"
     ALL = "all"
+
+
+class Sort(StrEnum):
+    """The order of the hits that are shown."""
+
+    RELEVANCE = "relevance"
+    DATE = "date"
+    PATH = "path"
 
 
 class Orientation(StrEnum):
@@ -258,15 +270,24 @@ class Moment:
     start: float | None = None
     end: float | None = None
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the moment as `search --json` prints it."""
+        return {
+            "relevance": round(self.relevance, 6),
+            "score": round(self.score, 6),
+            **_place(self.start, self.end, self.segment),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One answer: an item with its best moment; `rank` counts from 1.
 
-    `relevance` is the probability that it answers; `score` is the cosine.
-    `moments` are the item's other ones, best first; `duplicates` are items folded into this one,
-    whose `relevance` and `score` are those of the best of them all. `gone` tells that the file is
-    not there now; such a one is a hit only if its duplicates are not there either.
+    `relevance` is the probability that it answers; `score` is the cosine; both are NaN for a file
+    that was listed without a query. `moments` are the item's other ones, best first; `duplicates`
+    are items folded into this one, whose `relevance` and `score` are those of the best of them all.
+    `gone` tells that the file is not there now; such a one is a hit only if its duplicates are not
+    there either. `library` is the folder of the library.
     """
 
     rank: int
@@ -279,6 +300,48 @@ class Hit:
     duplicates: tuple[Item, ...] = ()
     rerank_score: float | None = None
     gone: bool = False
+    library: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The absolute path of the file; `os.fsencode` gives back its very bytes."""
+        return Path(os.fsdecode(self.segment.item.location))
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what `search --json` prints of the hit; what it does not have is left out."""
+        segment, item = self.segment, self.segment.item
+        library = {} if self.library is None else path_fields("library", os.fsencode(self.library))
+        return present(
+            {
+                "rank": self.rank,
+                "relevance": _rounded(self.relevance),
+                "score": _rounded(self.score),
+                "kind": item.kind.value,
+                **path_fields("path", item.location),
+                "gone": self.gone or None,
+                **_place(self.start, self.end, segment),
+                "clip": (segment.clip and not math.isnan(self.score)) or None,
+                "snippet": segment.snippet,
+                "width": segment.width,
+                "height": segment.height,
+                **asdict(segment.metadata),
+                "mtime": utc_text(item.mtime_ns),
+                **library,
+                "rerank_score": None if self.rerank_score is None else _rounded(self.rerank_score),
+                "moments": [each.to_dict() for each in self.moments] or None,
+                "duplicates": [path_fields("path", each.location) for each in self.duplicates]
+                or None,
+            }
+        )
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
+
+
+def _place(start: float | None, end: float | None, segment: Segment) -> dict[str, object]:
+    lines = None if segment.lines is None else list(segment.lines)
+    return present({"start": start, "end": end, "lines": lines})
 
 
 class Embedder(Protocol):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch import options, output
+from qvsearch.commands import Command
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Detail, Dtype
 
@@ -19,7 +20,7 @@ UNSOUND, INTERRUPTED = 1, 130  # exit codes
 upkeep = typer.Typer(rich_markup_mode=None)
 
 
-@upkeep.command()
+@upkeep.command(cls=Command)
 def status(
     library: options.LibraryName = None,
     fields: Annotated[
@@ -49,7 +50,7 @@ def status(
     print_status(found)
 
 
-@upkeep.command()
+@upkeep.command(cls=Command)
 def check(
     library: options.LibraryName = None,
     repair: Annotated[
@@ -90,7 +91,7 @@ def check(
         raise typer.Exit(UNSOUND)
 
 
-@upkeep.command()
+@upkeep.command(cls=Command)
 def remove(
     paths: options.Paths, library: options.LibraryName = None, json: options.Json = False
 ) -> None:
@@ -110,7 +111,7 @@ def remove(
         )
 
 
-@upkeep.command()
+@upkeep.command(cls=Command)
 def doctor(
     library: options.LibraryName = None,
     device: options.Device = None,
@@ -139,16 +140,21 @@ def doctor(
     )
 
 
-@upkeep.command()
+@upkeep.command(cls=Command)
 def bench(
     model: options.Model = None,
     device: options.Device = None,
     dtype: Annotated[
         list[Dtype] | None,
-        typer.Option("--dtype", help="What to compute with; may be repeated; else the device's."),
+        typer.Option(
+            "--dtype",
+            metavar="|".join(Dtype),
+            help="Compute precision; may be repeated (default: the device's).",
+        ),
     ] = None,
     detail: Annotated[
-        list[Detail] | None, typer.Option("--detail", help="Only this one; may be repeated.")
+        list[Detail] | None,
+        typer.Option("--detail", metavar="|".join(Detail), help="Only this one; may be repeated."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A minute for each dtype: fewer timings, low detail.")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch import options, output
+from qvsearch.commands import Command
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Hub
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 warming = typer.Typer(rich_markup_mode=None)
 
 
-@warming.command()
+@warming.command(cls=Command)
 def warm(
     idle: Annotated[
         str, typer.Option(metavar="TIME", help="End after so long without a question, as 90s, 2m.")

@@ -1,4 +1,5 @@
 import base64
+import io
 import json
 import os
 import re
@@ -79,6 +80,8 @@ def shared(tmp_path_factory, tiny):
     write_files(folder)
     library = str(folder.parent / "library")
     assert main(["index", str(folder), "--model", str(tiny), "-l", library, "-q"]) == 0
+    for name in ("a song.flac", "Makefile"):
+        (folder.parent / name).touch()
     return folder
 
 
@@ -264,6 +267,88 @@ def test_the_table_is_plain_in_a_pipe(run, searchable):
     assert re.findall(r"^(Images|Texts)$", output.decode(), re.M) == ["Images", "Texts"]
 
 
+QUERIES = b"\xef\xbb\xbfthe sea\r\n\nfiles/red.png\nmissing.png\n\xff\nblue\n"
+
+
+def standard_input(monkeypatch, data):
+    """Give this process something to read."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_many_queries_are_answered_by_number_as_if_alone(run, searchable, home, monkeypatch):
+    monkeypatch.chdir(searchable.parent)
+    (home / "queries.txt").write_bytes(QUERIES)
+    options = ["--all", "-k", "2", "--json"]
+    expected = [
+        {"query": number, **hit}
+        for number, query in ((1, "the sea"), (3, "files/red.png"), (6, "blue"))
+        for hit in records(run("search", query, *options)[1])
+    ]
+    for source in (["--queries", home / "queries.txt"], ["-"], ["--queries", "-"]):
+        standard_input(monkeypatch, QUERIES)
+        code, output, error = run("search", *source, *options)
+        assert records(output) == expected
+        assert code == 3
+        assert error.splitlines() == [
+            "qvsearch: query 4: there is no file missing.png; to look for words, use several",
+            "qvsearch: query 5: the query is no UTF-8 text; write it anew",
+        ]
+
+
+def test_many_queries_have_headings_and_one_exit_code(run, searchable, home):
+    queries = home / "queries.txt"
+    queries.write_text("the sea\nred \x1b[31m\n")
+    code, output, error = run("search", "--queries", queries, "--all", "-k", "1")
+    lines = output.decode().splitlines()
+    assert (code, error) == (0, "")
+    assert lines[0] == "1: the sea"
+    assert lines[3:5] == ["", "2: red \\x1b[31m"]
+    code, output, _ = run("search", "--queries", queries, "--all", "-k", "1", "--paths")
+    assert (code, len(output.splitlines())) == (0, 2)
+    assert run("search", "--queries", queries, "--min-relevance", "1", "--paths")[0] == 1
+    queries.write_text(" \n\n")
+    assert "there is no query in" in run("search", "--queries", queries)[2]
+    queries.write_text("word " * 20_000)
+    code, output, error = run("search", "--queries", queries)
+    assert (code, output) == (2, b"")
+    assert "line 1 of " in error
+    assert "is longer than 65,535 bytes" in error
+
+
+def test_a_query_that_is_piped_in_is_answered_before_the_next_one_is_there(searchable):
+    command = ["search", "-", "--all", "-k", "1", "--paths"]
+    with subprocess_of(*command, stdin=subprocess.PIPE) as process:
+        for query in (b"the sea\n", b"blue\n"):
+            process.stdin.write(query)
+            process.stdin.flush()
+            assert process.stdout.readline().startswith(os.fsencode(searchable))
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def test_filters_alone_list_files_newest_first(run, searchable):
+    code, output, error = run("search", "--kind", "image", "--json")
+    hits = records(output)
+    assert (code, error) == (0, "")
+    assert [hit["mtime"] for hit in hits] == sorted((hit["mtime"] for hit in hits), reverse=True)
+    assert not any({"relevance", "score"} & set(hit) for hit in hits)
+    code, output, _ = run("search", "--sort", "path", "--paths")
+    assert output.split() == sorted(output.split())
+    assert len(output.split()) == 5
+    _, output, _ = run("search", "--kind", "text")
+    heading, first, *_ = output.decode().splitlines()
+    assert heading.split() == ["kind", "size", "date", "path"]
+    assert re.search(r"1 +text +lines 1-2 +\d{4}-\d\d-\d\d +.*note.txt$", first)
+    assert run("search", "--camera", "canon") == (1, b"", "")
+
+
+def test_relevant_hits_are_sorted_as_asked(run, searchable):
+    _, output, _ = run("search", "the sea", "--all", "--sort", "path", "--paths", "--no-dedupe")
+    assert output.split() == sorted(output.split())
+    _, output, _ = run("search", "the sea", "--all", "--sort", "date", "-k", "2")
+    assert output.split()[:5] == b"relevance kind size date path".split()
+
+
 def test_a_search_without_hits(run, searchable):
     assert run("search", "sea", "--all", "--kind", "video") == (1, b"", "")
     assert run("search", "sea", "--all", "--under", searchable.parent / "library") == (1, b"", "")
@@ -356,8 +441,20 @@ def test_several_libraries_by_name(run, files, tiny, home):
 
 MISTAKES = [
     (["search", "sea", "--kind", "audio"], "'audio'.*image.*video.*text"),
-    (["search", "sea", "--top", "0"], "--top"),
-    (["search", "sea", "--topp", "3"], "--topp.*--top"),
+    (["search", "sea", "--top", "0"], "-k must be at least 1, not 0"),
+    (["search", "sea", "-k", "many"], "-k 'many' is not a whole number; it must be at least 1"),
+    (["search", "sea", "--topp", "3"], "--topp.*--top.*; see: qvsearch search --help"),
+    (["search", "sea", "--image"], "--image.*; see: qvsearch search --help"),
+    (["search", "a", "red", "star", "-k", "3"], 'put the query in quotes: .* search "a red star"'),
+    (["explain", "a", "red", "star.png"], 'the query in quotes: .* explain "a red" star.png'),
+    (["search", "files/red.png", "files/blue.png"], "files/red.png --like files/blue.png"),
+    (["search", "sea", "-l", "main", "-l", "other"], "--library is given twice"),
+    (["index", "files", "--model", "demo", "--model", "demo"], "--model is given twice"),
+    (["similar", "files/red.png", "-k", "1", "--top", "2"], "--top is given twice"),
+    (["search", "files"], "files is a folder; .*--under files; .*add a space"),
+    (["search", "./files/"], "is a folder"),
+    (["search", "a song.flac"], "is a .flac file; .* image, video or text"),
+    (["search", "Makefile"], "is a file without a suffix; .* image, video or text"),
     (["search", "sea", "--after", "soon"], "--after 'soon' is no date"),
     (["search", "sea", "--before", "2020", "--after", "2021"], "nothing is both after"),
     (["search", "sea", "--near", "100,0"], "--near '100,0'"),
@@ -368,7 +465,8 @@ MISTAKES = [
     (["search", "sea", "--glob", ""], "--glob"),
     (["search", "sea", "--glob", "[a"], "--glob"),
     (["search", "sea", "--camera", " "], "--camera"),
-    (["search", "sea", "--min-relevance", "2"], "--min-relevance"),
+    (["search", "sea", "--min-relevance", "2"], "--min-relevance must be from 0 to 1, not 2"),
+    (["search", "sea", "--min-relevance", "nan"], "--min-relevance must be from 0 to 1"),
     (["search", "sea", "--min-relevance", "0.2", "--all"], "--all is --min-relevance 0"),
     (["search", "--not", "people"], "the query looks for nothing"),
     (["search", "sea", "--not", " "], "--not is empty"),
@@ -376,8 +474,21 @@ MISTAKES = [
     (["search", "sea", "--not", "\udcff"], "--not is no UTF-8 text"),
     (["search", "sea", "--like", "missing.jpg"], "missing.jpg: no such file"),
     (["search", "sea", "--unlike", "sheet.xls"], "sheet.xls: qvsearch does not take"),
+    (["search", "sea", "--like", "files"], "files is a folder; give a file"),
+    (["similar", "files"], "files is a folder; give a file"),
     (["search", "sea", "--like-weight", "0"], "--like-weight 0 is no weight"),
-    (["search", "sea", "--not-weight", "nan"], "--not-weight nan is no weight"),
+    (["search", "sea", "--not-weight", "nan"], "--not-weight must be at least 0, not nan"),
+    (["search", "sea", "--queries", "files/note.txt"], "--queries FILE has the queries"),
+    (["search", "-", "--queries", "files/note.txt"], "--queries FILE has the queries"),
+    (["search", "--queries", "missing.txt"], "No such file or directory: .*missing.txt"),
+    (["search", "--queries", "Makefile"], "there is no query in .*Makefile; write one a line"),
+    (["search", "--sort", "relevance"], "nothing is relevant without a query"),
+    (["search", "--kind", "text", "--rerank"], "nothing is relevant without a query"),
+    (["search", "--kind", "text", "--min-relevance", "0"], "nothing is relevant without a query"),
+    (["search", "--kind", "video", "--save-clips", "clips"], "--save-clips cuts .*; give one"),
+    (["search", "--kind", "text", "--not", "people"], "the query looks for nothing"),
+    (["search", "", "--kind", "text"], "the query looks for nothing"),
+    (["search", "sea", "--sort", "size"], "'size'.*relevance.*date.*path"),
     (["search", "sea", "--rerank-budget", "soon"], "--rerank-budget 'soon' is no time"),
     (["search", "sea", "--rerank-budget", "5s"], "--rerank-budget says how to rerank"),
     (["search", "sea", "--rerank-top", "0"], "--rerank-top"),
@@ -733,6 +844,23 @@ def test_what_cannot_be_meant_is_one_sentence(run, indexed, home, arguments, sen
     assert (code, output) == (2, b"")
     assert sentence in error
     assert error.count("\n") == 1
+
+
+def test_words_may_be_those_of_a_folder(run, searchable, monkeypatch):
+    monkeypatch.chdir(searchable.parent)
+    assert run("search", "files ", "--all", "--paths")[0] == 0
+    assert run("search", "files in the sea", "--all", "--paths")[0] == 0
+
+
+def test_any_number_of_hits_may_be_asked_for(run, searchable):
+    options = ("--all", "--no-dedupe", "--paths")
+    everything = run("search", "sea", "-k", "5", *options)
+    assert everything[1].count(b"\n") == 5
+    for many in ("6", str(sys.maxsize), "99999999999999999999"):
+        assert run("search", "sea", "-k", many, *options) == everything
+        picture = (searchable / "red.png", "-k", many)
+        assert run("similar", *picture)[1] == run("similar", searchable / "red.png")[1]
+        assert run("explain", "sea", *picture, "--all", "--no-dedupe")[0] == 0
 
 
 def test_many_words_that_end_like_a_file_are_words(run, indexed, home):

@@ -104,7 +104,7 @@ def test_every_field_of_a_hit_is_in_the_table_with_its_type():
     full = replace(full, duplicates=(Item(b"/a", b"", *ITEM),), gone=True)
     everything = output.hit_record(full, Path("/lib"), Path("/clips/a.mp4"))
     described = fields_in(section("`qvsearch search [QUERY]`"))
-    assert {*everything, *record(b"/photos/\xff.jpg")} == described
+    assert {"query", *everything, *record(b"/photos/\xff.jpg")} == described
 
 
 def test_every_field_of_an_explanation_is_in_the_table():

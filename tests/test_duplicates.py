@@ -551,7 +551,7 @@ def test_similar_says_what_it_cannot_compare(run, pictures, tmp_path):
     for name, reason in {
         "broken.png": "not an image",
         "gone.png": "no such file",
-        "folder.png": "is a directory",
+        "folder.png": "is a folder",
         "program.exe": "suffix",
     }.items():
         code, output, error = run("similar", tmp_path / name, *where(pictures))

@@ -7,16 +7,17 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "qvsearch"
 
 FLOORS = [
-    "types errors",
-    "aliases arrays cache calibrate clutter columns combine durable facts fields filters globs"
-    " holes interrupt leftovers messages moments mounts output patterns prompt rules scan times",
+    "types errors fields",
+    "aliases arrays cache calibrate clutter columns combine durable facts filters globs holes"
+    " interrupt leftovers messages moments mounts names output patterns prompt rules scan times",
     "backends media models stores",
     "backgrounds catalogue failures library lock manifest repair rows segments sidecar",
     "agreement asking bank batches bench changes clocked_keeper copies demo doctor duplicates"
-    " estimate explanation fingerprint firstpass hits ingest keeper lookalikes missing pairs"
-    " ranking recall rerank retrieve review run sameness sample_library samples scans sources"
+    " estimate explanation fingerprint firstpass hits ingest keeper listing lookalikes missing"
+    " pairs ranking recall rerank retrieve review run sameness sample_library samples scans sources"
     " speeds status subject terms timings warm",
-    "__main__ cli duplicates_cli models_cli options report search_cli tables upkeep warm_cli",
+    "__main__ cli commands duplicates_cli layout models_cli options queries report results"
+    " search_cli tables upkeep warm_cli",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

@@ -170,7 +170,7 @@ def test_an_event_in_json():
         ({"start": 133.2, "end": 138.7}, "02:13-02:19"),
         ({"start": 0.0, "end": 0.4}, "00:00-00:01"),
         ({"start": 3599.0, "end": 3725.0}, "59:59-1:02:05"),
-        ({"lines": (12, 31)}, "12-31"),
+        ({"lines": (12, 31)}, "lines 12-31"),
         ({"width": 40, "height": 30}, "40x30"),
         ({}, ""),
     ],
@@ -262,12 +262,49 @@ def test_a_table_on_a_terminal_fits_and_links_to_the_exact_file():
     shown = in_terminal(SHOW.format(tests=str(Path(__file__).parent)))
     plain = without_escapes(shown)
     assert is_harmless(plain.replace("\n", ""))
-    assert max(cell_len(line) for line in plain.splitlines()) <= 80
+    paths = ("deep/", "like it: ")
+    others = [line for line in plain.splitlines() if not any(each in line for each in paths)]
+    assert max(map(cell_len, others)) <= 80
     assert "file:///photos/%1B%5B31m%0A.jpg" in shown
     assert "02:13-02:19" in plain
-    assert "12-31" in plain
+    assert "lines 12-31" in plain
     assert "[red]x[/red].jpg" in plain
-    assert plain.replace("\n", "").replace(" ", "").count("deep/") == 40
+    assert f"\n   /photos/{'deep/' * 40}dog.jpg\n" in plain, "a path is whole on its own line"
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_no_path_is_broken_on_a_terminal(columns):
+    """Names of any width: those that fit stand in the column, others on lines of their own."""
+    from rich.cells import cell_len
+
+    names = [
+        f"/photos/{part * count}.jpg"
+        for part in ("ab cd-", "夕日の海", "e\u0301👩‍👧")
+        for count in (1, 7, 30)
+    ]
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    code += "from test_output import *\n"
+    code += f"tables.print_hits([hit(n.encode(), width=40, height=30) for n in {names!r}], 0.0)"
+    plain = without_escapes(in_terminal(code, columns))
+    lines = plain.splitlines()
+    place = lines[0].index("path")
+    for name in names:
+        (line,) = [line for line in lines if line.endswith(name)]
+        alone = line == f"   {name}"
+        assert alone == (place + cell_len(name) > columns)
+        if not alone:
+            assert cell_len(line.removesuffix(name)) == place
+
+
+def test_facts_on_a_terminal_break_at_spaces_and_never_in_a_path():
+    facts = [("library", "/" + "deep/" * 40), ("note", "some words " * 20 + "w" * 90), ("", "ok")]
+    code = f"from qvsearch import tables\ntables.print_facts({facts!r})"
+    lines = [line.rstrip() for line in without_escapes(in_terminal(code)).splitlines()]
+    assert lines[:2] == ["library", "  " + facts[0][1]]
+    assert lines[-2:] == [" " * 9 + "w" * 90, " " * 9 + "ok"]
+    assert lines[2].startswith("note     some words")
+    assert " ".join(lines[2:-2]).split() == ["note", *["some", "words"] * 20]
+    assert max(map(len, lines[2:-2])) <= 80
 
 
 def test_paths_on_a_terminal_are_harmless():

@@ -101,6 +101,19 @@ def test_only_what_is_missing_is_embedded_and_rows_keep_their_order(counting):
     assert np.array_equal(rows[1:4:2], known)
 
 
+def test_what_embeds_is_loaded_once(counting):
+    loaded = []
+
+    def load():
+        loaded.append(counting)
+        return counting
+
+    embedder = CachedEmbedder(load, DIM)
+    for query in ("a dog", "a cat"):
+        embedder.embed([EmbedInput(query)])
+    assert (loaded, len(counting.asked)) == ([counting], 2)
+
+
 def test_another_model_device_or_dtype_has_vectors_of_its_own(tiny, counting, monkeypatch):
     monkeypatch.setattr("qvsearch.fingerprint.load_embedder", lambda *_: counting)
     made = replace(fingerprint(resolve(str(tiny)), 64, Detail.LOW), dim=DIM)

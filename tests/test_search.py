@@ -253,7 +253,10 @@ def test_words_are_words_and_existing_files_are_files(red_picture, tmp_path, mon
     assert parse_query("  a dog ") == Query("a dog")
     assert parse_query("red.png") == Query(file=os.fsencode(red_picture))
     assert parse_query("notes about missing.png") == Query("notes about missing.png")
-    assert parse_query("notes.unknown") == Query("notes.unknown")
+    assert parse_query("other.unknown") == Query("other.unknown")
+    for there, said in (("notes.unknown", "is a .unknown file"), (str(tmp_path), "is a folder")):
+        with pytest.raises(QvsearchError, match=said):
+            parse_query(there)
     assert parse_query("bluer", b"red.png") == Query("bluer", image=os.fsencode(red_picture))
     assert parse_query(None, b"red.png") == Query(image=os.fsencode(red_picture))
     assert parse_query("dog", instruction="Find cats.").instruction == "Find cats."

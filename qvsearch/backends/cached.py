@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ class CachedEmbedder:
     def __init__(self, load: Callable[[], Embedder], dim: int, *decides: object) -> None:
         """Take what embeds, its vectors' length, and all but an input that decides a vector."""
         self.dim = dim
-        self._load = load
+        self._load = cache(load)
         self._decides = decides
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:

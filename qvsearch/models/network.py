@@ -146,7 +146,10 @@ class Network:
         return torch.cat(found)
 
     def _shared(self, first: ModelInput, inputs: Sequence[ModelInput]) -> int:
-        """Return how many tokens all inputs begin with as `first` does, or 0 for hardly any."""
+        """Return the length of the prefix that all inputs share with `first`.
+
+        It is 0 if it is shorter than FEWEST_SHARED.
+        """
         pads = visual_pads(self.model)
         length = min(
             min(shared_length(first, each, pads), len(each.ids) - 1)  # one has to follow

@@ -1,0 +1,35 @@
+"""Which libraries of the user's data folder there are, by name; it opens none."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import platformdirs
+
+MANIFEST = "manifest.json"  # a folder that holds it is a library
+
+
+def home() -> Path:
+    """Return the folder that the libraries of bare names are in."""
+    return platformdirs.user_data_path("qvsearch", appauthor=False)
+
+
+def library_names() -> list[str]:
+    """Return the names of the libraries there, sorted."""
+    return sorted(path.parent.name for path in home().glob(f"*/{MANIFEST}"))
+
+
+def absence(folder: Path) -> str:
+    """Return the sentence that no library is in this folder, and which ones there are."""
+    names = library_names()
+    there = f" there are: {', '.join(names)}"
+    if names and folder.parent == home():
+        by_case = {name.casefold(): name for name in names}
+        near = get_close_matches(folder.name.casefold(), by_case, 1)
+        likely = f" did you mean {by_case[near[0]]}?" if near else ""
+        return f"no library {folder.name};{likely}{there}"
+    if folder.is_dir() and any(folder.iterdir()):
+        other = f"no library at {folder}: this folder holds other files"
+        return f"{other};{there}" if names else f"{other}; name another one with --library"
+    return f"no library at {folder}; make one with: qvsearch index PATH..."
