@@ -230,6 +230,12 @@ SaveClips = Annotated[
     bytes | None,
     typer.Option(parser=path, metavar="FOLDER", help="Cut the moments of videos out into files."),
 ]
+Padding = Annotated[
+    float | None,
+    typer.Option(
+        min=0, metavar="SECONDS", help="Lengthen each clip before and after (default: 0)."
+    ),
+]
 Instruction = Annotated[
     str | None, typer.Option(metavar="TEXT", help="What the model is told to look for.")
 ]

@@ -13,6 +13,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.types import Hub
 
 if TYPE_CHECKING:
+    from qvsearch.media.clips import Clip
     from qvsearch.types import Hit
 
 NOTHING_FOUND, INCOMPLETE = 1, 3  # exit codes
@@ -56,6 +57,7 @@ def search(
     rerank_budget: options.RerankBudget = None,
     reranker: options.RerankerName = None,
     save_clips: options.SaveClips = None,
+    padding: options.Padding = None,
     instruction: options.Instruction = None,
     paths: options.PathsOnly = False,
     print0: options.Print0 = False,
@@ -79,7 +81,7 @@ def search(
     qvsearch search beach --not people --like dunes.jpg --camera iphone
     qvsearch search snow --under ~/Photos --after 2023-01-01 --before 2024-01-01
     qvsearch search mountains --near 46.56,7.69,20 --orientation landscape
-    qvsearch search goal --kind video --save-clips goals
+    qvsearch search goal --kind video --save-clips goals --padding 2
     qvsearch search cake --kind image -0 | xargs -0 cp -t /tmp/cakes
     qvsearch search --rerank "invoice from March" --json | jq -r .path
     qvsearch search -- "-40 degrees"
@@ -93,6 +95,7 @@ def search(
 
     if json + paths + print0 > 1:
         raise QvsearchError("--json, --paths and --print0 are three ways to print; give one")
+    around = _padding(padding, save_clips)
     asked = parse_query(
         query,
         image,
@@ -145,11 +148,11 @@ def search(
     saved = (
         [None] * len(hits)
         if save_clips is None
-        else _save_clips(hits, Path(os.fsdecode(save_clips)))
+        else _save_clips(hits, Path(os.fsdecode(save_clips)), around)
     )
     if json:
         output.write_json(
-            output.hit_record(hit, opened.folder, clip)
+            output.hit_record(hit, opened.folder, None if clip is None else clip.path)
             for hit, clip in zip(hits, saved, strict=True)
         )
     elif paths or print0:
@@ -159,6 +162,8 @@ def search(
         from qvsearch.tables import print_hits
 
         print_hits(hits, CUT if best >= ANSWERED else 1.0, by_kind=by_kind)
+        for clip in filter(None, saved):
+            output.line(f"{'saved' if clip.is_new else 'saved before'}: {clip.path}")
     if not hits:
         if found:
             from qvsearch.tables import print_nearest
@@ -169,9 +174,7 @@ def search(
         else:
             output.hint("no file passes the filters; see: qvsearch status --fields", quiet)
         raise typer.Exit(NOTHING_FOUND)
-    if save_clips and any(
-        clip is None and hit.start is not None for hit, clip in zip(hits, saved, strict=True)
-    ):
+    if save_clips and not all(map(_is_whole, hits, saved)):
         raise typer.Exit(INCOMPLETE)
 
 
@@ -191,20 +194,37 @@ def _hint_warm(seconds: float, quiet: bool) -> None:
         )
 
 
-def _save_clips(hits: Sequence["Hit"], folder: Path) -> list[Path | None]:
+def _padding(seconds: float | None, save_clips: bytes | None) -> float:
+    if seconds is not None and save_clips is None:
+        raise QvsearchError("--padding is for clips; give --save-clips FOLDER as well")
+    return seconds or 0.0
+
+
+def _is_whole(hit: "Hit", clip: "Clip | None") -> bool:
+    """Tell whether a clip, if there is to be one, has all that it should have."""
+    return hit.start is None if clip is None else not clip.lost
+
+
+def _save_clips(hits: Sequence["Hit"], folder: Path, padding: float) -> list["Clip | None"]:
     """Cut each video's moment out; one that fails is said, and costs its own clip only."""
     from qvsearch.media.clips import ClipFolder
 
-    saved: list[Path | None] = []
+    saved: list[Clip | None] = []
     with ClipFolder(folder) as clips:
         for hit in hits:
             saved.append(None)
             if hit.start is None or hit.end is None:
                 continue
+            start, end = max(0.0, hit.start - padding), hit.end + padding
+            if (length := hit.segment.metadata.duration) is not None:
+                end = max(hit.end, min(end, length))
             try:
-                saved[-1] = clips.save(hit.segment.item.location, hit.start, hit.end)
+                clip = saved[-1] = clips.save(hit.segment.item.location, start, end)
             except QvsearchError as error:
                 output.fail(str(error))
+                continue
+            if clip.lost:
+                output.fail(f"{clip.path} lacks the sound: {clip.lost}")
     return saved
 
 
