@@ -18,6 +18,7 @@ from typer.main import get_command
 from qvsearch import __version__, options, output
 from qvsearch.duplicates_cli import alikes
 from qvsearch.errors import QvsearchError
+from qvsearch.libraries_cli import libraries
 from qvsearch.models_cli import models
 from qvsearch.search_cli import NOTHING_FOUND, searching
 from qvsearch.types import Dtype, Hub
@@ -169,6 +170,7 @@ app.add_typer(searching)
 app.add_typer(alikes)
 app.add_typer(warming)
 app.add_typer(upkeep)
+app.add_typer(libraries, name="libraries")
 app.add_typer(models, name="models")
 
 

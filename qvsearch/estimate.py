@@ -12,13 +12,14 @@ from qvsearch.changes import FINE_MOMENT_BYTES, MOMENT_BYTES
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import (
     Choice,
+    check_new,
     new_detail,
     new_model,
     new_video_mode,
     open_library,
 )
 from qvsearch.ingest import IngestOptions, Plan, plan
-from qvsearch.library import Library, check_place
+from qvsearch.library import Library
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.models.weights import DEFAULT_MODEL, MODELS, find, hidden_size
@@ -64,7 +65,7 @@ def plan_index(
     """
     library = open_library(folder, choice) if Library.exists(folder) else None
     if library is None:
-        check_place(folder)
+        check_new(folder, new_model(choice))
     mode = new_video_mode(choice) if library is None else library.fingerprint.video_mode
     planned = plan(library, paths, how, mode)
     if not planned.segments:

@@ -13,7 +13,7 @@ from qvsearch.backends.cached import CachedEmbedder
 from qvsearch.backends.sockets import Kept, find_keeper
 from qvsearch.backends.warm import WarmEmbedder, WarmReranker
 from qvsearch.errors import QvsearchError
-from qvsearch.library import Library, check_place
+from qvsearch.library import Library, check_place, default_folder
 from qvsearch.manifest import read_committed
 from qvsearch.models.vision import PREPROCESSING
 from qvsearch.models.weights import (
@@ -100,8 +100,8 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
     from qvsearch.changes import resolve as find_targets  # which queries need not wait for
 
     find_targets([], paths)
-    check_place(folder)
     model = new_model(choice)
+    check_new(folder, model)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} embeds nothing; it is for: search --reranker")
     weights = resolve(model, choice.hub)
@@ -111,6 +111,16 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
         check_int8(choice.device)
     made = fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
     return Library.create(folder, made, choice.store or Stored.FLOAT16)
+
+
+def check_new(folder: Path, model: str) -> None:
+    """Raise QvsearchError if no new library with the model can be made there; writes nothing."""
+    check_place(folder)
+    if model == DEMO and folder == default_folder():
+        raise QvsearchError(
+            "the demo model knows only its drawn world, and the default library would keep it;"
+            " name another library: -l NAME; or see what the model does: qvsearch demo"
+        )
 
 
 def _match_precision(library: Library, choice: Choice) -> None:

@@ -46,7 +46,12 @@ if TYPE_CHECKING:
 
 DEFAULT = "main"
 RACES = 20  # commits that may overtake an opening before it gives up
-_OURS = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES}
+OURS = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES}
+
+
+def default_folder() -> Path:
+    """Return the folder of the library that is used if none is named."""
+    return platformdirs.user_data_path("qvsearch", appauthor=False) / DEFAULT
 
 
 def library_folder(name: str | None) -> Path:
@@ -55,9 +60,9 @@ def library_folder(name: str | None) -> Path:
     A bare name is one in the user's data folder, or else a folder of that name that exists here.
     """
     name = name or os.environ.get("QVSEARCH_LIBRARY")
-    home = platformdirs.user_data_path("qvsearch", appauthor=False)
     if not name:
-        return home / DEFAULT
+        return default_folder()
+    home = default_folder().parent
     here = _absolute(name)
     separators = [os.sep, os.altsep or os.sep]
     named = any(separator in name for separator in separators) or name.startswith("~")
@@ -75,7 +80,7 @@ def check_place(folder: Path) -> None:
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise QvsearchError(f"cannot make the library {folder}: {nearest} may not be written to")
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if entry.name not in _OURS and not entry.name.endswith(TEMPORARY):
+        if entry.name not in OURS and not entry.name.endswith(TEMPORARY):
             raise QvsearchError(
                 f"{folder} is no library and holds {entry.name}; name a new or empty folder"
             )

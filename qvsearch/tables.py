@@ -31,6 +31,7 @@ from qvsearch.types import Precision
 
 if TYPE_CHECKING:
     from qvsearch.explanation import Explanation
+    from qvsearch.libraries import Shelved
     from qvsearch.models.weights import ModelState
     from qvsearch.status import Field, Status
     from qvsearch.timings import Figure
@@ -277,6 +278,22 @@ def print_models(states: Iterable[ModelState]) -> None:
                 "no" if state.folder is None else "yes",
             )
             for state in states
+        ],
+    )
+
+
+def print_libraries(found: Iterable[Shelved]) -> None:
+    """Print the libraries of the data folder."""
+    print_table(
+        ["name", "model", "segments", "size"],
+        [
+            (
+                each.name + (" (default)" if each.is_default else ""),
+                each.problem or each.model or "",
+                "" if each.segments is None else f"{each.segments:,}",
+                _size(each.size),
+            )
+            for each in found
         ],
     )
 

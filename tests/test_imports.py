@@ -13,10 +13,11 @@ FLOORS = [
     "backends media models stores",
     "backgrounds catalogue failures library lock manifest repair rows segments sidecar",
     "agreement asking bank batches bench changes clocked_keeper copies demo doctor duplicates"
-    " estimate explanation fingerprint firstpass hits ingest keeper lookalikes missing pairs"
-    " ranking recall rerank retrieve run sameness sample_library samples scans speeds status"
+    " estimate explanation fingerprint firstpass hits ingest keeper libraries lookalikes missing"
+    " pairs ranking recall rerank retrieve run sameness sample_library samples scans speeds status"
     " subject terms timings warm",
-    "__main__ cli duplicates_cli models_cli options report search_cli tables upkeep warm_cli",
+    "__main__ cli duplicates_cli libraries_cli models_cli options report search_cli tables upkeep"
+    " warm_cli",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 
