@@ -110,7 +110,7 @@ def index(
                     )
                     if load_exact is not None and _is_unproven(library) and not first:
                         first, decoded = first_inputs(decoded)
-                    for outcome in embed_files(decoded, load, run.stopped):
+                    for outcome in embed_files(decoded, load, run.stopped, run.embedded):
                         run.take(outcome)
                     items = run.second_chances()
         except QvsearchError:

@@ -132,8 +132,11 @@ class Run:
             for rows in self._rows_of_place.values():
                 self._add_source(rows)
         self._left = len(changes.to_do)
-        estimate = sum(map(self._estimate, changes.to_do))
-        self._report(Event("planned", files=self._left, estimate=estimate))
+        by_kind: Counter[Kind] = Counter()
+        for item in changes.to_do:
+            by_kind[item.kind] += self._estimate(item)
+        total = by_kind.total()
+        self._report(Event("planned", files=self._left, estimate=total, by_kind=by_kind))
         return changes.to_do
 
     def jobs(self, hashes: Iterable[tuple[Item, str | Skipped]]) -> Iterator[tuple[Item, str]]:
@@ -154,6 +157,10 @@ class Run:
                 underway = _Underway(item, content)
                 self._underway[item.location] = self._by_content[content] = underway
                 yield item, digest
+
+    def embedded(self, segments: int) -> None:
+        """Report a batch of so many segments, of files that need not be finished."""
+        self._report(Event("embedded", segments=segments))
 
     def take(self, outcome: Embedded | Skipped) -> None:
         """Store a file that is embedded, and those of the same content; or note its failure."""

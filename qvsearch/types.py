@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -312,9 +312,10 @@ class Event:
     """What happened to one file while indexing.
 
     `state` is unchanged, indexed, reused, skipped or removed; without a path, planned, compared
-    (with `reason` what came of it) or committed.
+    (with `reason` what came of it), embedded (a batch of `segments`) or committed.
     `estimate` is a guess at the segments of a file that has to be looked into; planned, which comes
-    once before those files, carries their number in `files` and the sum of their estimates.
+    once before those files, carries their number in `files`, the sum of their estimates, and that
+    of each kind.
     """
 
     state: str
@@ -324,3 +325,4 @@ class Event:
     reason: str | None = None
     files: int = 0
     estimate: int = 0
+    by_kind: Mapping[Kind, int] = field(default_factory=dict)

@@ -604,7 +604,7 @@ def test_the_plan_and_the_doctor_use_what_was_kept(run, home, tiny):
     each = {detail: 100.0 for detail in Detail}
     keep_speeds(str(tiny), device, "float32", Speeds(each, each, 10.0))
     assert (
-        b"would take about 02:10 on this machine (measured by qvsearch bench)"
+        b"would take about 2 minutes on this machine (measured by qvsearch bench)"
         in (run(*arguments)[1])
     )
     (line,) = records(run(*arguments, "--json")[1])
