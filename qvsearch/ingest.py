@@ -100,7 +100,7 @@ def index(
         run = Run(library, options, report, stop)
         targets = resolve(library.roots, paths)
         found = find(targets, options.scan, run.stopped)
-        items = run.begin(found)
+        items = run.begin(targets, found)
         try:
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
                 while items and not run.stopped():
@@ -181,4 +181,7 @@ def forget(library: Library, paths: Sequence[bytes]) -> int:
         library.remove_roots([root for root in library.roots if named(root)])
         library.commit()
         library.save_failures(each for place, each in failures.items() if not named(place))
+        library.save_pending(
+            run for run in library.load_pending() if not all(map(named, run.paths))
+        )
     return len(places)

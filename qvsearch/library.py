@@ -31,6 +31,7 @@ from qvsearch.manifest import (
     unreadable,
     write_manifest,
 )
+from qvsearch.pending import PENDING, Pending, read_pending, write_pending
 from qvsearch.rows import Arrays, Rows, Sample
 from qvsearch.types import Stored
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "main"
 RACES = 20  # commits that may overtake an opening before it gives up
-OURS = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES}
+OURS = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES, PENDING}
 
 
 def default_folder() -> Path:
@@ -371,6 +372,15 @@ class Library:
         """Replace the list of files that could not be indexed, at once."""
         with self.lock():
             write_failures(self.folder, failures)
+
+    def load_pending(self) -> list[Pending]:
+        """Return the indexing runs that are not finished, as they are on the disk now."""
+        return read_pending(self.folder)
+
+    def save_pending(self, runs: Iterable[Pending]) -> None:
+        """Replace the list of indexing runs that are not finished."""
+        with self.lock():
+            write_pending(self.folder, runs)
 
     def _load(self, manifest: Manifest) -> None:
         """Take the state of a manifest; OSErrors pass through."""

@@ -29,6 +29,7 @@ from qvsearch.changes import (
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.missing import Kept, missing
+from qvsearch.pending import Pending
 from qvsearch.scan import ScanOptions, is_below
 from qvsearch.types import Event, Item, Kind, Skipped
 
@@ -109,6 +110,8 @@ class Run:
         self._uncommitted = 0  # files
         self._refused = False  # by the disk, at a commit
         self._left = 0
+        self._paths: tuple[bytes, ...] = ()
+        self._pending: list[Pending] = []  # of other runs
         self._counts: Counter[str] = Counter()
         self._segments = 0
         self._skipped: list[Skipped] = []
@@ -119,7 +122,7 @@ class Run:
         self._stopped = self._stopped or self._stop()
         return self._stopped
 
-    def begin(self, found: Found) -> list[Item]:
+    def begin(self, targets: Sequence[Target], found: Found) -> list[Item]:
         """Count what needs no work and return the rest."""
         options = self._options
         changes = compare(found, self._known, self._failures, options.force, options.retry_failed)
@@ -132,6 +135,13 @@ class Run:
             for rows in self._rows_of_place.values():
                 self._add_source(rows)
         self._left = len(changes.to_do)
+        self._paths = tuple(target.path for target in targets)
+        self._pending = [
+            run
+            for run in self._library.load_pending()
+            if not all(any(is_below(path, ours) for ours in self._paths) for path in run.paths)
+        ]
+        self._save_pending()
         by_kind: Counter[Kind] = Counter()
         for item in changes.to_do:
             by_kind[item.kind] += self._estimate(item)
@@ -208,6 +218,7 @@ class Run:
         if self._failures != self._failures_before:
             self._library.save_failures(self._failures.values())
             self._failures_before = dict(self._failures)
+        self._save_pending()
         self._refused = False
         self._committed = time.monotonic()
 
@@ -231,6 +242,12 @@ class Run:
             unreachable=unreachable(targets, self._options.prune),
             kept=tuple(self._kept),
         )
+
+    def _save_pending(self) -> None:
+        """Let others know how many files are left, whatever becomes of this run."""
+        own = [Pending(self._paths, self._left)] if self._left else []
+        if self._library.load_pending() != [*self._pending, *own]:
+            self._library.save_pending([*self._pending, *own])
 
     def _commit_if_due(self) -> None:
         if time.monotonic() - self._committed >= self._options.commit_seconds:

@@ -13,6 +13,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.types import Hub
 
 if TYPE_CHECKING:
+    from qvsearch.library import Library
     from qvsearch.media.clips import Clip
     from qvsearch.types import Hit
 
@@ -143,6 +144,7 @@ def search(
             f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}", quiet
         ),
     )
+    _hint_incomplete(opened, quiet)
     best = max((hit.relevance for hit in found), default=0.0)
     hits = found if best >= which.least_best else []
     saved = (
@@ -191,6 +193,14 @@ def _hint_warm(seconds: float, quiet: bool) -> None:
     if seconds > SLOW and output.is_watched(quiet) and first_time("warm-hint"):
         output.hint(
             f"loading the model took {seconds:.0f} s; `qvsearch warm` keeps it loaded", quiet
+        )
+
+
+def _hint_incomplete(library: "Library", quiet: bool) -> None:
+    if left := sum(run.files for run in library.load_pending()):
+        files = output.counted(left, "file")
+        output.hint(
+            f"the library is incomplete: {files} not indexed yet; see: qvsearch status", quiet
         )
 
 

@@ -19,6 +19,7 @@ from qvsearch.types import Fingerprint, Item, Kind, Stored
 if TYPE_CHECKING:
     from qvsearch.failures import Failure
     from qvsearch.library import Library
+    from qvsearch.pending import Pending
     from qvsearch.types import Segment
     from qvsearch.warm import Running
 
@@ -36,7 +37,7 @@ class Holding:
 class Status:
     """What `qvsearch status` says; `size` is in bytes, paths are absolute.
 
-    A root that cannot be reached makes none of its files `gone`.
+    A root that cannot be reached makes none of its files `gone`. `pending` are unfinished runs.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Status:
     size: int
     store: Stored
     warm: tuple[Running, ...] = ()
+    pending: tuple[Pending, ...] = ()
 
 
 def library_status(library: Library) -> Status:
@@ -88,6 +90,7 @@ def library_status(library: Library) -> Status:
         size=sum(each.stat().st_size for each in library.folder.rglob("*") if each.is_file()),
         store=library.store,
         warm=tuple(running()),
+        pending=tuple(library.load_pending()),
     )
 
 
@@ -112,6 +115,7 @@ def status_record(status: Status) -> dict[str, object]:
             {**path_fields("path", each.path), "reason": each.reason, "tries": each.tries}
             for each in status.failures
         ],
+        "not_indexed": sum(run.files for run in status.pending),
         "warm": [warm_record(each) for each in status.warm],
     }
 

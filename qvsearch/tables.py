@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from qvsearch.explanation import Explanation
     from qvsearch.libraries import Shelved
     from qvsearch.models.weights import ModelState
+    from qvsearch.pending import Pending
     from qvsearch.status import Field, Status
     from qvsearch.timings import Figure
     from qvsearch.types import Hit
@@ -41,6 +42,7 @@ SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
 SHOWN_SEGMENTS = 10  # of a file that is explained
 GAP = 2  # between columns
 LEAST_WIDTH = 16  # that columns of numbers leave for what is beside them
+SHOWN_PATHS = 3  # of an unfinished run
 SHOWN_VALUES = 4  # of a field; --json has all
 NAME_WIDTH = 30  # of a value; what a file says can be long
 SNIPPET_WIDTH = 200  # where no terminal says how wide it is
@@ -160,6 +162,7 @@ def print_status(status: Status) -> None:
         ("changed", f"{counted(len(status.changed), 'file')} since the last index"),
         ("gone", counted(len(status.gone), "file")),
         ("failed", counted(len(status.failures), "file")),
+        *(("not indexed yet", _unfinished(run)) for run in status.pending),
     ]
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
@@ -171,6 +174,12 @@ def print_status(status: Status) -> None:
         line(f"  {safe_text(failure.path)}: {failure.reason} (tried {tries})")
     if status.changed or status.gone:
         hint("bring it up to date with: qvsearch index PATH...")
+
+
+def _unfinished(run: Pending) -> str:
+    paths = " ".join(map(safe_text, run.paths[:SHOWN_PATHS]))
+    more = " ..." if len(run.paths) > SHOWN_PATHS else ""
+    return f"{counted(run.files, 'file')}; unless it still runs: qvsearch index {paths}{more}"
 
 
 def print_fields(fields: Iterable[Field]) -> None:

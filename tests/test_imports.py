@@ -11,7 +11,7 @@ FLOORS = [
     "arrays cache calibrate columns combine durable facts fields filters globs holes interrupt"
     " messages moments mounts output prompt scan times",
     "backends media models stores",
-    "backgrounds catalogue failures library lock manifest repair rows segments sidecar",
+    "backgrounds catalogue failures library lock manifest pending repair rows segments sidecar",
     "agreement asking bank batches bench changes clocked_keeper copies demo doctor duplicates"
     " estimate explanation fingerprint firstpass hits ingest keeper libraries lookalikes missing"
     " pairs ranking recall rerank retrieve run sameness sample_library samples scans speeds status"
