@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.changes import FINE_MOMENT_BYTES, MOMENT_BYTES
+from qvsearch.changes import FINE_MOMENT_SECONDS, MOMENT_SECONDS
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import (
     Choice,
@@ -159,7 +159,7 @@ def _name(model: str) -> str:
 
 def _pictures(mode: VideoMode) -> float:
     """Return how many pictures a video's segment costs on average."""
-    if mode is VideoMode.BOTH:  # of so many bytes one is a clip, and each of so many fewer is not
-        clips, fine = 1 / MOMENT_BYTES, 1 / FINE_MOMENT_BYTES
+    if mode is VideoMode.BOTH:
+        clips, fine = 1 / MOMENT_SECONDS, 1 / FINE_MOMENT_SECONDS
         return (CLIP_PHOTOS * clips + fine) / (clips + fine)
     return CLIP_PHOTOS if mode is VideoMode.CLIPS else 1
