@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
@@ -89,7 +90,7 @@ def index(
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
     """  # noqa: D301
     from qvsearch import fingerprint, ingest, interrupt, mounts, report
-    from qvsearch.estimate import plan_index
+    from qvsearch.estimate import advice, plan_index
     from qvsearch.library import library_folder
     from qvsearch.scan import ScanOptions
 
@@ -106,7 +107,8 @@ def index(
     output.hint_demo(opened.fingerprint, quiet)
     if (warning := mounts.warning(folder)) is not None:
         output.hint(warning, quiet)
-    with interrupt.interrupts() as stop, report.Progress(quiet, json) as progress:
+    said = partial(advice, opened, choice)
+    with interrupt.interrupts() as stop, report.Progress(quiet, json, advice=said) as progress:
         summary = ingest.index(
             opened,
             paths,

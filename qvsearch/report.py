@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import rich.progress
     from rich.progress import TaskID
 
-    from qvsearch.estimate import Expected
+    from qvsearch.estimate import Estimate
     from qvsearch.ingest import Plan, Summary
 
 SOME_SKIPPED, INTERRUPTED = 3, 130  # exit codes
@@ -90,13 +90,19 @@ class Speed:
 class Progress:
     """What `index` reports to: a bar on a terminal, lines in a log, or events in JSON.
 
-    Bar and lines go to standard error; `clock` gives seconds.
+    Bar and lines go to standard error; `clock` gives seconds. `advice` says what to tell about the
+    segments planned of each kind.
     """
 
     def __init__(
-        self, quiet: bool, json: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        quiet: bool,
+        json: bool,
+        clock: Callable[[], float] = time.monotonic,
+        advice: Callable[[Mapping[Kind, int]], str | None] = lambda _: None,
     ) -> None:
         self._json, self._quiet, self._clock = json, quiet, clock
+        self._advice = advice
         self._speed = Speed()
         self._files = 0
         self._bar: rich.progress.Progress | None = None
@@ -125,6 +131,8 @@ class Progress:
         elif event.state == "planned":
             self._files = event.files
             self._speed.plan(event.by_kind)
+            if not (self._quiet or self._json) and (advice := self._advice(event.by_kind)):
+                self._tell(advice)
         elif event.estimate:
             segments = event.segments if event.state == "indexed" else 0
             self._speed.file(event.kind, event.estimate, segments)
@@ -138,6 +146,13 @@ class Progress:
         elif not (self._quiet or self._json) and self._files and now - self._said >= LINE_SECONDS:
             self._said = now
             output.note(f"indexing: {self._note(now)}")
+
+    def _tell(self, message: str) -> None:
+        """Say something on standard error, above the bar if there is one."""
+        if self._bar is None:
+            output.note(message)
+        else:
+            self._bar.console.print(message, markup=False, highlight=False)
 
     def _note(self, now: float) -> str:
         if not self._files:
@@ -187,8 +202,13 @@ def summary_record(summary: Summary) -> dict[str, object]:
     }
 
 
-def plan_record(plan: Plan, measured: bool, seconds: float | None) -> dict[str, object]:
-    """Return the line of `index --dry-run --json`; `measured` says what `seconds` rest on."""
+def plan_record(plan: Plan, estimate: Estimate | None) -> dict[str, object]:
+    """Return the line of `index --dry-run --json`."""
+    time = {}
+    if estimate is not None:
+        time = {"seconds": round(estimate.seconds), "measured": estimate.measured}
+        if estimate.faster is not None:
+            time["seconds_int8"] = round(estimate.faster)
     return {
         "state": "plan",
         "to_embed": {kind.value: count for kind, count in plan.to_index.items()},
@@ -197,7 +217,7 @@ def plan_record(plan: Plan, measured: bool, seconds: float | None) -> dict[str, 
         "skipped": len(plan.skipped),
         "gone": plan.gone,
         "segments": plan.segments,
-        **({} if seconds is None else {"seconds": round(seconds), "measured": measured}),
+        **time,
         **_not_there_record(plan),
     }
 
@@ -244,11 +264,10 @@ def _print_counts(summary: Summary) -> None:
     )
 
 
-def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json: bool) -> None:
+def show_plan(plan: Plan, estimate: Estimate | None, json: bool) -> None:
     """Print what a run would do and, where that can be told, how long it would take."""
-    measured = expected is not None and expected.measured
     if json:
-        output.write_json([plan_record(plan, measured, seconds)])
+        output.write_json([plan_record(plan, estimate)])
         return
     kinds = ", ".join(output.counted(count, kind) for kind, count in sorted(plan.to_index.items()))
     segments = f", about {output.counted(plan.segments, 'segment')}" if kinds else ""
@@ -257,9 +276,8 @@ def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json
         f"would reuse {plan.reused:,}, leave {plan.unchanged:,} unchanged,"
         f" skip {len(plan.skipped):,}, remove {plan.gone:,}"
     )
-    if seconds is not None:
-        basis = "measured by qvsearch bench" if measured else "a rough guess"
-        output.line(f"would take about {output.about(seconds)} on this machine ({basis})")
+    if estimate is not None:
+        output.line(f"would take {estimate.text()}")
     _print_trouble(plan.skipped, plan)
 
 
