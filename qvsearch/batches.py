@@ -40,7 +40,7 @@ def embed_files(
 ) -> Iterator[Embedded | Skipped]:
     """Yield each file when all of its inputs are embedded; what is Skipped passes through.
 
-    `embedded` is told of each batch how many inputs it had.
+    `embedded` is called after each batch with the number of its inputs.
 
     A batch may end within a file, so that a long video delays nothing. Before each batch `stop` is
     asked; when it says yes, nothing more comes. An input that the embedder refuses costs its own

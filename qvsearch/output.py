@@ -188,7 +188,7 @@ def fail(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """Say on standard error how far the work is, to whoever reads it or to a log."""
+    """Print a line about the work on standard error, for a person or a log."""
     _to_stderr(message)
 
 

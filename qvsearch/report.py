@@ -90,8 +90,8 @@ class Speed:
 class Progress:
     """What `index` reports to: a bar on a terminal, lines in a log, or events in JSON.
 
-    Bar and lines go to standard error; `clock` gives seconds. `advice` says what to tell about the
-    segments planned of each kind.
+    Bar and lines go to standard error; `clock` gives seconds. `advice` returns what to print about
+    the segments planned of each kind.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Progress:
             output.note(f"indexing: {self._note(now)}")
 
     def _tell(self, message: str) -> None:
-        """Say something on standard error, above the bar if there is one."""
+        """Print a line on standard error, above the bar if there is one."""
         if self._bar is None:
             output.note(message)
         else:

@@ -244,7 +244,7 @@ class Run:
         )
 
     def _save_pending(self) -> None:
-        """Let others know how many files are left, whatever becomes of this run."""
+        """Write how many files are left, for `status` and `search`."""
         own = [Pending(self._paths, self._left)] if self._left else []
         if self._library.load_pending() != [*self._pending, *own]:
             self._library.save_pending([*self._pending, *own])

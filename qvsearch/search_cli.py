@@ -211,7 +211,7 @@ def _padding(seconds: float | None, save_clips: bytes | None) -> float:
 
 
 def _is_whole(hit: "Hit", clip: "Clip | None") -> bool:
-    """Tell whether a clip, if there is to be one, has all that it should have."""
+    """Return whether a hit has its clip, with sound, if it is a moment of a video."""
     return hit.start is None if clip is None else not clip.lost
 
 

@@ -16,7 +16,7 @@ HEAD = 8  # bytes: size and name
 
 
 def end_at(path: Path, seconds: float) -> None:
-    """Let players end a file that FFmpeg wrote after so many seconds; a shorter one stays."""
+    """Make players end a file written by FFmpeg after so many seconds, if it is longer."""
     with path.open("r+b") as file:
         found = list(_boxes(file, 0, path.stat().st_size))
         movie = next(place for name, place in found if name == b"mvhd")

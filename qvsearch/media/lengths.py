@@ -1,4 +1,4 @@
-"""The lengths of films as their headers tell them, read in a confined process."""
+"""Reads the lengths of films from their headers, in a confined process."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Sound:
 
 
 def _takes(written: OutputContainer, codec: str, name: str) -> bool:
-    """Tell whether the container takes sound of a codec, known to FFmpeg by a name."""
+    """Return whether the container takes a codec, whose decoder FFmpeg calls `name`."""
     own = {"mp4": IN_MP4, "vob": IN_VOB}.get(written.format.name)
     return name in written.supported_codecs if own is None else codec in own
 
