@@ -36,15 +36,18 @@ def embed_files(
     outcomes: Iterable[Decoded | Skipped],
     load_embedder: Callable[[], Embedder],
     stop: Callable[[], bool],
+    embedded: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Embedded | Skipped]:
     """Yield each file when all of its inputs are embedded; what is Skipped passes through.
+
+    `embedded` is called after each batch with the number of its inputs.
 
     A batch may end within a file, so that a long video delays nothing. Before each batch `stop` is
     asked; when it says yes, nothing more comes. An input that the embedder refuses costs its own
     file only; but where file after file is refused, the QvsearchError is raised and none of those
     is reported.
     """
-    batches = _Batches(load_embedder)
+    batches = _Batches(load_embedder, embedded)
     for outcome in outcomes:
         if isinstance(outcome, Skipped):
             yield outcome
@@ -92,8 +95,10 @@ def _parts(decoded: Decoded) -> Iterator[_Part]:
 class _Batches:
     """Gathers parts until a batch is worth its time, which each batch teaches anew."""
 
-    def __init__(self, load_embedder: Callable[[], Embedder]) -> None:
-        self._load_embedder = load_embedder
+    def __init__(
+        self, load_embedder: Callable[[], Embedder], embedded: Callable[[int], None]
+    ) -> None:
+        self._load_embedder, self._embedded = load_embedder, embedded
         self._embedder: Embedder | None = None
         self._parts: list[_Part] = []
         self._tokens = 0
@@ -119,6 +124,7 @@ class _Batches:
         outcomes = list(self._embed(self._embedder, parts))  # what the caller does is not timed
         speed = tokens / max(time.monotonic() - started, 1e-6)
         self._budget = min(speed * BATCH_SECONDS, MAX_TOKENS)
+        self._embedded(len(parts))
         for outcome in outcomes:
             if isinstance(outcome, Embedded):
                 yield from self.refused

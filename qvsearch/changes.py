@@ -29,6 +29,8 @@ MAX_TRIES = 2  # of a file that fails and does not change
 # passage of a text, each with the most that the decoders take
 MOMENT_BYTES, MOMENTS = 2_000_000, 381
 FINE_MOMENT_BYTES = 400_000
+# the same where a film's length is known: moments end where scenes do, and after ten seconds
+MOMENT_SECONDS, FINE_MOMENT_SECONDS = 5.0, 1.15
 PASSAGE_BYTES, TEXT_BYTES = 1_600, 10 * 2**20
 
 Content = tuple[Kind, str]  # one content is decoded differently as another kind
@@ -228,16 +230,19 @@ def same_identity(before: Item, now: Item) -> bool:
     return len(ctimes) < 2 and len(inodes) < 2
 
 
-def estimated_segments(item: Item, video_mode: VideoMode) -> int:
-    """Guess the segments of a file from its size; nothing is read."""
+def estimated_segments(item: Item, video_mode: VideoMode, seconds: float | None = None) -> int:
+    """Guess the segments of a file from its size, or a film's from its length; nothing is read."""
     if item.kind is Kind.IMAGE:
         return 1
     if item.kind is Kind.TEXT:
         return max(1, min(item.size, TEXT_BYTES) // PASSAGE_BYTES)
-    moments = max(1, min(MOMENTS, item.size // MOMENT_BYTES))
+    whole, fine = item.size / MOMENT_BYTES, item.size / FINE_MOMENT_BYTES
+    if seconds is not None:
+        whole, fine = seconds / MOMENT_SECONDS, seconds / FINE_MOMENT_SECONDS
+    moments = max(1, min(MOMENTS, round(whole)))
     if video_mode is not VideoMode.BOTH:
         return moments
-    return moments + max(1, min(MOMENTS, item.size // FINE_MOMENT_BYTES))
+    return moments + max(1, min(MOMENTS, round(fine)))
 
 
 def hashed(items: Iterable[Item], threads: Executor) -> Iterator[tuple[Item, str | Skipped]]:

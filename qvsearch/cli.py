@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
@@ -19,6 +20,7 @@ from qvsearch import __version__, options, output
 from qvsearch.commands import Command, Commands
 from qvsearch.duplicates_cli import alikes
 from qvsearch.errors import QvsearchError
+from qvsearch.libraries_cli import libraries
 from qvsearch.models_cli import models
 from qvsearch.search_cli import NOTHING_FOUND, searching
 from qvsearch.types import Dtype, Hub
@@ -92,7 +94,7 @@ def index(
     """  # noqa: D301
     from qvsearch import fingerprint, ingest, interrupt, mounts, report
     from qvsearch.aliases import aliases
-    from qvsearch.estimate import plan_index
+    from qvsearch.estimate import advice, plan_index
     from qvsearch.library import library_folder
     from qvsearch.rules import rules_text
     from qvsearch.scan import ScanOptions, is_below
@@ -114,7 +116,8 @@ def index(
     for root, rules in opened.rules.items():
         if not forget_rules and any(is_below(name, root) for name in names):
             output.hint(f"{output.safe_text(root)} is indexed with {rules_text(rules)}", quiet)
-    with interrupt.interrupts() as stop, report.Progress(quiet, json) as progress:
+    said = partial(advice, opened, choice)
+    with interrupt.interrupts() as stop, report.Progress(quiet, json, advice=said) as progress:
         summary = ingest.index(
             opened,
             paths,
@@ -178,6 +181,7 @@ app.add_typer(searching)
 app.add_typer(alikes)
 app.add_typer(warming)
 app.add_typer(upkeep)
+app.add_typer(libraries, name="libraries")
 app.add_typer(models, name="models")
 
 

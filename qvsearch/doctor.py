@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qvsearch import mounts
 from qvsearch.errors import QvsearchError
-from qvsearch.estimate import Expected, expect, gemm_rate
+from qvsearch.estimate import MUCH_FASTER, Expected, expect, gemm_rate
 from qvsearch.holes import known_hole
 from qvsearch.manifest import check_way
 from qvsearch.models.shapes import CONFIG_2B, Shapes
@@ -21,10 +22,12 @@ from qvsearch.models.weights import DEFAULT_MODEL, list_models
 from qvsearch.speeds import device_name, kept_speeds
 from qvsearch.types import Detail, Dtype
 
+if TYPE_CHECKING:
+    import torch
+
 PACKAGES = "torch transformers faiss-cpu numpy av pillow pillow-heif huggingface-hub rich typer"
 SLOW_CONV3D = (2, 9)  # the torch in which Conv3d is 10 to 20 times slower (pytorch#174051)
 NEEDED_DISK = 5_000_000_000  # bytes: the 2B model and room for its download
-MUCH_FASTER = 1.5  # times: less is not worth other numbers
 FIXED = " for a new library, which keeps it"
 
 
@@ -140,8 +143,9 @@ def _speed(device: str | None, dtype: str | None) -> Iterator[Fact]:
     place = pick_device(device)
     kind = pick_dtype(dtype, place, Shapes.of(CONFIG_2B).width)
     name = dtype_name(kind)
-    yield Fact("device", f"{device_name(place)}, {name}", _faster(device_name(place), name))
     rate = gemm_rate(place, kind)  # which settles the threads
+    trap = _faster(device_name(place), name) or _int8_faster(place, name, rate)
+    yield Fact("device", f"{device_name(place)}, {name}", trap)
     yield Fact("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
     yield Fact("matrix products", f"{rate / 1e9:,.0f} GFLOP/s, measured for a second")
     for detail in Detail:
@@ -165,6 +169,27 @@ def _faster(device: str, dtype: str) -> str | None:
     return (
         f"`qvsearch bench` found {' and '.join(times)} as fast as {dtype} on this machine;"
         f" give `index` {' or '.join(ways)}"
+    )
+
+
+def _int8_faster(place: torch.device, dtype: str, rate: float) -> str | None:
+    """Return that int8 may be much faster, from one second's products, if `bench` told nothing."""
+    import torch
+
+    from qvsearch.models.int8 import check_kernels
+
+    if dtype == Dtype.INT8 or kept_speeds(DEFAULT_MODEL, device_name(place), dtype) is not None:
+        return None
+    try:
+        check_kernels(place)
+    except QvsearchError:
+        return None
+    times = gemm_rate(place, torch.int8) / rate
+    if times < MUCH_FASTER:
+        return None
+    return (
+        f"int8 may be about {times:.0f} times as fast (a rough guess: `qvsearch bench` measures);"
+        f" give `index` --dtype int8{FIXED}"
     )
 
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.changes import FINE_MOMENT_BYTES, MOMENT_BYTES
+from qvsearch.changes import FINE_MOMENT_SECONDS, MOMENT_SECONDS
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import (
     Choice,
+    check_new,
     new_detail,
     new_model,
     new_video_mode,
     open_library,
 )
 from qvsearch.ingest import IngestOptions, Plan, plan
-from qvsearch.library import Library, check_place
+from qvsearch.library import Library
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.models.weights import DEFAULT_MODEL, MODELS, find, hidden_size
+from qvsearch.output import about
 from qvsearch.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.speeds import device_name, kept_speeds
-from qvsearch.types import Detail, Kind, Precision, VideoMode
+from qvsearch.types import Detail, Dtype, Kind, Precision, VideoMode
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +36,9 @@ CLIP_PHOTOS = 2  # photos that a clip costs at most
 
 GEMM_ROWS, GEMM_WIDTH = 256, 2048  # a photo's tokens at low detail, the 2B model's width
 GEMM_SECONDS = 1.0
+CPU_PRODUCTS, PRODUCTS = 2, 8  # timed at a time: on a slow CPU two take half a second
+MANY_SEGMENTS = 200  # of a first run: with fewer its end is near
+MUCH_FASTER = 1.5  # times: less is not worth other numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +60,89 @@ class Expected:
         return sum(count * each[kind] for kind, count in segments.items())
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Seconds that a run will take here; `faster` are those with `--dtype int8`, if much fewer."""
+
+    seconds: float
+    measured: bool
+    faster: float | None = None
+
+    def text(self) -> str:
+        """Return it in words, rounded to what is known."""
+        basis = "measured by qvsearch bench" if self.measured else "a rough guess"
+        other = "" if self.faster is None else f"; with --dtype int8 about {about(self.faster)}"
+        return f"about {about(self.seconds)} on this machine ({basis}){other}"
+
+
 def plan_index(
     folder: Path, paths: Sequence[bytes], choice: Choice, how: IngestOptions
-) -> tuple[Plan, Expected | None, float | None]:
-    """Return what `index` would do, what it expects and its seconds, as far as can be told.
+) -> tuple[Plan, Estimate | None]:
+    """Return what `index` would do and, as far as can be told, how long it would take.
 
     A library that is not there yet counts as empty; nothing is downloaded or written. Raises
     QvsearchError where none can be made.
     """
     library = open_library(folder, choice) if Library.exists(folder) else None
     if library is None:
-        check_place(folder)
+        check_new(folder, new_model(choice))
     mode = new_video_mode(choice) if library is None else library.fingerprint.video_mode
     planned = plan(library, paths, how, mode)
-    if not planned.segments:
-        return planned, None, None
-    model = _name(new_model(choice)) if library is None else library.fingerprint.model
-    detail = new_detail(choice) if library is None else library.fingerprint.detail
-    precision = Precision.FLOAT if library is None else library.fingerprint.precision
+    return planned, estimate(library, choice, planned.by_kind)
+
+
+def estimate(
+    library: Library | None, choice: Choice, segments: Mapping[Kind, int]
+) -> Estimate | None:
+    """Return how long it takes to embed so many segments; None for none or if nothing is known.
+
+    A library that is not there yet, or has no row, may still take other numbers.
+    """
+    if not any(segments.values()):
+        return None
+    made = None if library is None else library.fingerprint
+    model = _name(new_model(choice)) if made is None else made.model
+    detail = new_detail(choice) if made is None else made.detail
+    mode = new_video_mode(choice) if made is None else made.video_mode
+    precision = Precision.FLOAT if made is None else made.precision
     expected = _expect_here(model, detail, choice, precision)
-    seconds = None if expected is None else expected.seconds(planned.by_kind, mode)
-    return planned, expected, seconds
+    if expected is None:
+        return None
+    seconds = expected.seconds(segments, mode)
+    is_fixed = choice.dtype is not None or (library is not None and library.generation > 0)
+    other = None if is_fixed else _expect_int8(model, detail, choice)
+    if other is None or other.measured != expected.measured:
+        return Estimate(seconds, expected.measured)
+    faster = other.seconds(segments, mode)
+    return Estimate(seconds, expected.measured, faster if faster * MUCH_FASTER <= seconds else None)
+
+
+def advice(library: Library, choice: Choice, segments: Mapping[Kind, int]) -> str | None:
+    """Return how to index a new library much faster; None if there is no such way or little to do.
+
+    Measuring costs two seconds.
+    """
+    if library.generation or sum(segments.values()) < MANY_SEGMENTS:
+        return None
+    found = estimate(library, choice, segments)
+    if found is None or found.faster is None:
+        return None
+    return (
+        f"this will take {found.text()}; the library keeps what it begins with:"
+        " to choose int8, press Ctrl-C now and add the option"
+    )
+
+
+def _expect_int8(model: str, detail: Detail, choice: Choice) -> Expected | None:
+    """Return what int8 costs; None if it does not run on the device."""
+    from qvsearch.models.devices import pick_device
+    from qvsearch.models.int8 import check_kernels
+
+    try:
+        check_kernels(pick_device(choice.device))
+    except QvsearchError:
+        return None
+    return _expect_here(model, detail, replace(choice, dtype=Dtype.INT8), Precision.INT8)
 
 
 def expect(
@@ -105,7 +173,10 @@ def photo_flop(detail: Detail) -> float:
 
 
 def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = GEMM_SECONDS) -> float:
-    """Return FLOP/s of the product that the model mostly consists of, measured for so long."""
+    """Return FLOP/s of the product that the model mostly consists of, measured for so long.
+
+    It is the best of many: what else the machine does in that time must not change an estimate.
+    """
     import torch
 
     from qvsearch.models.int8 import Int8Linear
@@ -120,14 +191,14 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = GEMM_SE
     multiply = Int8Linear(layer) if dtype == torch.int8 else layer
     left = torch.ones(GEMM_ROWS, GEMM_WIDTH, device=device, dtype=kept)
     multiply(left).sum().item()
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() < start + seconds:
-        for _ in range(8):
+    products = CPU_PRODUCTS if device.type == "cpu" else PRODUCTS
+    start, best = time.perf_counter(), math.inf
+    while (begun := time.perf_counter()) < start + seconds:
+        for _ in range(products):
             product = multiply(left[:])  # a new tensor, of which nothing is known
         product[0, 0].item()  # waits for the device
-        count += 8
-    passed = time.perf_counter() - start
-    return 2 * GEMM_ROWS * GEMM_WIDTH * 3 * GEMM_WIDTH * count / passed
+        best = min(best, time.perf_counter() - begun)
+    return 2 * GEMM_ROWS * GEMM_WIDTH * 3 * GEMM_WIDTH * products / best
 
 
 def _expect_here(
@@ -158,7 +229,7 @@ def _name(model: str) -> str:
 
 def _pictures(mode: VideoMode) -> float:
     """Return how many pictures a video's segment costs on average."""
-    if mode is VideoMode.BOTH:  # of so many bytes one is a clip, and each of so many fewer is not
-        clips, fine = 1 / MOMENT_BYTES, 1 / FINE_MOMENT_BYTES
+    if mode is VideoMode.BOTH:
+        clips, fine = 1 / MOMENT_SECONDS, 1 / FINE_MOMENT_SECONDS
         return (CLIP_PHOTOS * clips + fine) / (clips + fine)
     return CLIP_PHOTOS if mode is VideoMode.CLIPS else 1

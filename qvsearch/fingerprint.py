@@ -29,6 +29,7 @@ from qvsearch.models.weights import (
     resolve,
     role_of,
 )
+from qvsearch.names import default_folder
 from qvsearch.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.types import Detail, Dtype, Fingerprint, Hub, Precision, Stored, VideoMode
 
@@ -100,8 +101,8 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
     from qvsearch.changes import resolve as find_targets  # which queries need not wait for
 
     find_targets([], paths)
-    check_place(folder)
     model = new_model(choice)
+    check_new(folder, model)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} embeds nothing; it is for: search --reranker")
     weights = resolve(model, choice.hub)
@@ -111,6 +112,16 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
         check_int8(choice.device)
     made = fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
     return Library.create(folder, made, choice.store or Stored.FLOAT16)
+
+
+def check_new(folder: Path, model: str) -> None:
+    """Raise QvsearchError if no new library with the model can be made there; writes nothing."""
+    check_place(folder)
+    if model == DEMO and folder == default_folder():
+        raise QvsearchError(
+            "the demo model knows only its drawn world, and the default library would keep it;"
+            " name another library: -l NAME; or see what the model does: qvsearch demo"
+        )
 
 
 def _match_precision(library: Library, choice: Choice) -> None:

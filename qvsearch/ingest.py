@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.agreement import INPUTS, agreement_of, embed_first, first_inputs
@@ -26,6 +27,7 @@ from qvsearch.changes import (
     unreachable,
 )
 from qvsearch.errors import QvsearchError
+from qvsearch.media.lengths import film_lengths
 from qvsearch.media.workers import Decoders
 from qvsearch.missing import Kept, missing
 from qvsearch.review import review
@@ -36,9 +38,11 @@ from qvsearch.types import Event, Kind, Precision, Skipped, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.library import Library
-    from qvsearch.types import Embedder, EmbedInput
+    from qvsearch.types import Embedder, EmbedInput, Item
 
 __all__ = ["IngestOptions", "Kept", "Plan", "Summary", "forget", "index", "plan"]
+
+HEADERS_SECONDS = 20.0  # for reading the lengths of films; the others are guessed from these
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ def index(
         )
         found = find(targets, scans, run.stopped, library.roots)
         run.remember(scans)
-        changes = run.begin(found)
+        changes = run.begin(targets, found)
         try:
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
                 items = review(run, changes, threads, decoders, report)
@@ -133,7 +137,7 @@ def index(
                     )
                     if load_exact is not None and _is_unproven(library) and not first:
                         first, decoded = first_inputs(decoded)
-                    for outcome in embed_files(decoded, load, run.stopped):
+                    for outcome in embed_files(decoded, load, run.stopped, run.embedded):
                         run.take(outcome)
                     items = run.second_chances()
         except QvsearchError:
@@ -156,7 +160,10 @@ def plan(
     options: IngestOptions,
     video_mode: VideoMode = VideoMode.FRAMES,
 ) -> Plan:
-    """Tell what `index` would do; nothing is written, and only files of equal size are read."""
+    """Tell what `index` would do; nothing is written.
+
+    Only files of equal size and the headers of films are read.
+    """
     places = {} if library is None else library.by_location()
     known = {} if library is None else known_files(library, places)
     failures = {} if library is None else known_failures(library)
@@ -173,16 +180,13 @@ def plan(
     reused = copies(changes.to_do, [] if options.force else known.values())
     new = [item for item in changes.to_do if item.location not in reused]
     moved = {content for place, content in reused.items() if place not in known}
-    by_kind: Counter[Kind] = Counter()
-    for item in new:
-        by_kind[item.kind] += estimated_segments(item, video_mode)
     lost = missing(targets, found, known, moved, scans, options.prune)
     return Plan(
         to_index=dict(Counter(item.kind for item in new)),
         reused=len(reused),
         unchanged=len(changes.unchanged),
         gone=len(lost.gone),
-        by_kind=dict(by_kind),
+        by_kind=dict(_guessed(new, video_mode)),
         skipped=(*found.skipped, *changes.skipped),
         unreachable=unreachable(targets, options.prune),
         kept=tuple(lost.kept),
@@ -192,6 +196,21 @@ def plan(
         left_aside=found.left_aside,
         left_out=lost.left_out,
     )
+
+
+def _guessed(items: Sequence[Item], video_mode: VideoMode) -> Counter[Kind]:
+    """Guess the segments of each kind; a film without a known length is as long as its bytes."""
+    films = {Path(os.fsdecode(each.location)): each for each in items if each.kind is Kind.VIDEO}
+    lengths = film_lengths(list(films), HEADERS_SECONDS)
+    known = sum(films[path].size for path in lengths)
+    per_byte = sum(lengths.values()) / known if known else None
+    by_kind: Counter[Kind] = Counter()
+    for item in items:
+        seconds = None
+        if item.kind is Kind.VIDEO and per_byte is not None:
+            seconds = lengths.get(Path(os.fsdecode(item.location)), item.size * per_byte)
+        by_kind[item.kind] += estimated_segments(item, video_mode, seconds)
+    return by_kind
 
 
 def forget(library: Library, paths: Sequence[bytes]) -> int:
@@ -214,6 +233,9 @@ def forget(library: Library, paths: Sequence[bytes]) -> int:
         library.remove_roots([root for root in library.roots if named(root)])
         library.commit()
         library.save_failures(each for place, each in failures.items() if not named(place))
+        library.save_pending(
+            run for run in library.load_pending() if not all(map(named, run.paths))
+        )
     return len(gone)
 
 

@@ -29,7 +29,8 @@ from qvsearch.manifest import (
     unreadable,
     write_manifest,
 )
-from qvsearch.names import home
+from qvsearch.names import default_folder, home
+from qvsearch.pending import PENDING, Pending, read_pending, write_pending
 from qvsearch.rows import Arrays, Rows, Sample
 from qvsearch.rules import NO_RULES, Rules
 from qvsearch.types import Stored
@@ -44,9 +45,8 @@ if TYPE_CHECKING:
     from qvsearch.stores.faiss import FaissStore
     from qvsearch.types import Fingerprint, Segment, Vectors
 
-DEFAULT = "main"
 RACES = 20  # commits that may overtake an opening before it gives up
-_OURS = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES}
+OURS = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES, PENDING}
 
 
 def library_folder(name: str | None) -> Path:
@@ -56,7 +56,7 @@ def library_folder(name: str | None) -> Path:
     """
     name = name or os.environ.get("QVSEARCH_LIBRARY")
     if not name:
-        return home() / DEFAULT
+        return default_folder()
     here = _absolute(name)
     separators = [os.sep, os.altsep or os.sep]
     named = any(separator in name for separator in separators) or name.startswith("~")
@@ -74,7 +74,7 @@ def check_place(folder: Path) -> None:
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise QvsearchError(f"cannot make the library {folder}: {nearest} may not be written to")
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if entry.name not in _OURS and not entry.name.endswith(TEMPORARY):
+        if entry.name not in OURS and not entry.name.endswith(TEMPORARY):
             raise QvsearchError(
                 f"{folder} is no library and holds {entry.name}; give --library another name,"
                 " or a new or empty folder"
@@ -384,6 +384,15 @@ class Library:
         """Replace the list of files that could not be indexed, at once."""
         with self.lock():
             write_failures(self.folder, failures)
+
+    def load_pending(self) -> list[Pending]:
+        """Return the indexing runs that are not finished, as they are on the disk now."""
+        return read_pending(self.folder)
+
+    def save_pending(self, runs: Iterable[Pending]) -> None:
+        """Replace the list of indexing runs that are not finished."""
+        with self.lock():
+            write_pending(self.folder, runs)
 
     def _load(self, manifest: Manifest) -> None:
         """Take the state of a manifest; OSErrors pass through."""

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import platformdirs
 
+DEFAULT = "main"  # the library that is used if none is named
 MANIFEST = "manifest.json"  # a folder that holds it is a library
 
 
 def home() -> Path:
     """Return the folder that the libraries of bare names are in."""
     return platformdirs.user_data_path("qvsearch", appauthor=False)
+
+
+def default_folder() -> Path:
+    """Return the folder of the library that is used if none is named."""
+    return home() / DEFAULT
 
 
 def library_names() -> list[str]:

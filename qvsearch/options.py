@@ -321,5 +321,13 @@ SaveClips = Annotated[
     bytes | None,
     _output(parser=path, metavar="FOLDER", help="Cut the moments of videos out into files."),
 ]
+Padding = Annotated[
+    float | None,
+    _output(
+        parser=number("--padding", float, 0),
+        metavar="SECONDS",
+        help="Lengthen each clip before and after (default: 0).",
+    ),
+]
 PathsOnly = Annotated[bool, _output("--paths", help="Print paths only, one a line.")]
 Print0 = Annotated[bool, _output("--print0", "-0", help="Print paths only, each ended by a NUL.")]

@@ -19,6 +19,8 @@ from qvsearch.fields import path_fields as path_fields
 from qvsearch.fields import present as present
 from qvsearch.types import Event, Fingerprint, Hit, Moment, Segment, Skipped
 
+UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
+LEAST_UNITS = 1.5  # less is told in the next smaller unit
 SHOWN_SKIPPED = 20  # more would push the summary off the screen; `status` lists all
 
 # C0, DEL, C1, bidi marks and overrides, line separators, and what is no character at all
@@ -128,6 +130,11 @@ def fail(message: str) -> None:
     _to_stderr(f"qvsearch: {message}")
 
 
+def note(message: str) -> None:
+    """Print a line about the work on standard error, for a person or a log."""
+    _to_stderr(message)
+
+
 def hint(message: str, quiet: bool = False) -> None:
     """Say something useful to a person: on standard error, and only to a terminal."""
     if is_watched(quiet):
@@ -148,7 +155,7 @@ def progress(what: str, quiet: bool = False) -> None:
 def hint_demo(made: Fingerprint, quiet: bool) -> None:
     """Say that a library of the demo's knows only the drawn world."""
     if made.model == "demo":
-        hint("the demo model knows only its drawn world", quiet)
+        hint("the demo model knows only its drawn world; for other files use -l NAME", quiet)
 
 
 def alert(message: str) -> None:
@@ -210,6 +217,16 @@ def clock(seconds: int) -> str:
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
+
+
+def about(seconds: float) -> str:
+    """Return a time rounded to what a guess at it is worth: `2 minutes`, `1.5 hours`."""
+    for unit, length in UNITS:
+        number = seconds / length
+        if number >= LEAST_UNITS:
+            rounded = round(2 * number) / 2 if number < 3 else round(number)
+            return f"{5 * round(number / 5) if number > 20 else rounded:g} {unit}s"
+    return counted(max(1, round(seconds)), "second")
 
 
 def print_skipped(skipped: Sequence[Skipped], shown: int | None = SHOWN_SKIPPED) -> None:

@@ -4,50 +4,69 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self
 
 from qvsearch import output
 from qvsearch.leftovers import leftovers_text
-from qvsearch.types import Event, Skipped
+from qvsearch.types import Event, Kind, Skipped
 
 if TYPE_CHECKING:
     import rich.progress
     from rich.progress import TaskID
 
-    from qvsearch.estimate import Expected
+    from qvsearch.estimate import Estimate
     from qvsearch.ingest import Plan, Summary
 
 SOME_SKIPPED, INTERRUPTED = 3, 130  # exit codes
 WINDOW = 60.0  # seconds of work that the shown speed is taken from, or half of all if that is more
+LEAST_SECONDS = 1.0  # of work that a speed is taken from: less is an instant
+LINE_SECONDS = 30.0  # between lines, if nobody watches a bar
 
 
 class Speed:
     """How fast work goes and when it ends, in the caller's clock; work is counted in segments.
 
-    The time before the first file is done, when the model loads, is no measure and left out.
+    The time before the first batch is done, when the model loads, is no measure and left out.
+    Guesses at the segments of files are corrected, for each kind, by the files that are done.
     """
 
     def __init__(self) -> None:
-        self.work_left = 0
         self.files = 0
+        self._left: Counter[Kind | None] = Counter()  # as guessed
+        self._guessed: Counter[Kind | None] = Counter()  # of the files that are done
+        self._found: Counter[Kind | None] = Counter()
         self._work = 0
         self._points: deque[tuple[float, int, int]] = deque()
 
-    def plan(self, work: int) -> None:
-        """Start with this much work to do."""
-        self.work_left = work
+    def plan(self, by_kind: Mapping[Kind, int]) -> None:
+        """Start with guesses at the segments of each kind."""
+        self._left = Counter(by_kind)
 
-    def done(self, work: int, now: float) -> None:
-        """Count one finished file."""
-        self.files += 1
-        self._work += work
-        self.work_left = max(0, self.work_left - work)
+    def batch(self, segments: int, now: float) -> None:
+        """Count segments that were embedded together."""
+        self._work += segments
         self._points.append((now, self._work, self.files))
         window = max(WINDOW, (now - self._points[0][0]) / 2)
         while len(self._points) > 2 and self._points[1][0] < now - window:
             self._points.popleft()
+
+    def file(self, kind: Kind | None, guess: int, segments: int) -> None:
+        """Count a finished file; `segments` are those that were embedded for it."""
+        self.files += 1
+        self._left[kind] -= guess
+        if segments:
+            self._guessed[kind] += guess
+            self._found[kind] += segments
+
+    def work_left(self) -> float:
+        """Return the segments that are still to be embedded."""
+        left = 0.0
+        for kind, guess in self._left.items():
+            done = self._guessed[kind]
+            left += max(0, guess) * (self._found[kind] / done if done else 1.0)
+        return max(0.0, left - (self._work - self._found.total()))
 
     def files_per_second(self) -> float | None:
         """Return the recent speed; None before there is one."""
@@ -56,29 +75,42 @@ class Speed:
     def seconds_left(self, now: float) -> float | None:
         """Return the time that the rest will take; None before that can be told."""
         speed = self._per_second(1)
-        if speed is None or not speed:
+        if not speed:
             return None
         overdue = now - self._points[-1][0]
-        return max(self.work_left / speed - overdue, min(self.work_left, 1) / speed)
+        left = self.work_left()
+        return max(left / speed - overdue, min(left, 1) / speed)
 
     def _per_second(self, what: int) -> float | None:
-        if not self._points or self._points[-1][0] <= self._points[0][0]:
+        if not self._points or self._points[-1][0] - self._points[0][0] < LEAST_SECONDS:
             return None
         first, last = self._points[0], self._points[-1]
         return (last[what] - first[what]) / (last[0] - first[0])
 
 
 class Progress:
-    """What `index` reports to: a bar on a terminal's standard error, or events in JSON."""
+    """What `index` reports to: a bar on a terminal, lines in a log, or events in JSON.
 
-    def __init__(self, quiet: bool, json: bool) -> None:
-        self._json = json
+    Bar and lines go to standard error; `clock` gives seconds. `advice` returns what to print about
+    the segments planned of each kind.
+    """
+
+    def __init__(
+        self,
+        quiet: bool,
+        json: bool,
+        clock: Callable[[], float] = time.monotonic,
+        advice: Callable[[Mapping[Kind, int]], str | None] = lambda _: None,
+    ) -> None:
+        self._json, self._quiet, self._clock = json, quiet, clock
+        self._advice = advice
         self._speed = Speed()
         self._files = 0
         self._bar: rich.progress.Progress | None = None
         self._task: TaskID | None = None
+        self._said = clock()
         if sys.stderr.isatty() and not (quiet or json):
-            self._bar = _bar(lambda: self._note(time.monotonic()))
+            self._bar = _bar(lambda: self._note(clock()))
             self._task = self._bar.add_task("looking at the files", total=None)
 
     def __enter__(self) -> Self:
@@ -94,32 +126,49 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
-        if self._json:
-            output.write_json([output.event_record(event)])
-        planned = event.state == "planned"
-        if planned:
+        now = self._clock()
+        if event.state == "embedded":
+            self._speed.batch(event.segments, now)
+        elif event.state == "planned":
             self._files = event.files
-            self._speed.plan(event.estimate)
+            self._speed.plan(event.by_kind)
+            if not (self._quiet or self._json) and (advice := self._advice(event.by_kind)):
+                self._tell(advice)
         elif event.estimate:
-            self._speed.done(event.estimate, time.monotonic())
-        if self._bar is None or self._task is None:
-            return
+            segments = event.segments if event.state == "indexed" else 0
+            self._speed.file(event.kind, event.estimate, segments)
+        if self._json and event.state != "embedded":  # of files, not of batches
+            output.write_json([output.event_record(event)])
+        if self._bar is not None and self._task is not None:
+            self._draw(self._bar, self._task, event)
+        elif not (self._quiet or self._json) and self._files and now - self._said >= LINE_SECONDS:
+            self._said = now
+            output.note(f"indexing: {self._note(now)}")
+
+    def _draw(self, bar: rich.progress.Progress, task: TaskID, event: Event) -> None:
         files = output.counted(event.files, "file")
         if event.state == "checking":
-            self._bar.update(self._task, description=f"checking {files} whose status changed")
+            bar.update(task, description=f"checking {files} whose status changed")
         elif event.state == "looking":
-            self._bar.update(self._task, description=f"looking at {files} of an older version")
-        elif planned:
-            self._bar.update(self._task, total=event.estimate, description="indexing")
+            bar.update(task, description=f"looking at {files} of an older version")
+        elif event.state == "planned":
+            bar.update(task, total=event.estimate, description="indexing")
         else:
-            self._bar.advance(self._task, event.estimate)
+            bar.advance(task, event.estimate)
+
+    def _tell(self, message: str) -> None:
+        """Print a line on standard error, above the bar if there is one."""
+        if self._bar is None:
+            output.note(message)
+        else:
+            self._bar.console.print(message, markup=False, highlight=False)
 
     def _note(self, now: float) -> str:
         if not self._files:
             return ""
         speed, left = self._speed.files_per_second(), self._speed.seconds_left(now)
         shown = "" if speed is None else f", {speed:,.{0 if speed >= 10 else 2}f} files/s"
-        shown += "" if left is None else f", {output.clock(round(left))} left"
+        shown += "" if left is None else f", {output.about(left)} left"
         return f"{self._speed.files:,} of {self._files:,} files{shown}"
 
 
@@ -167,8 +216,13 @@ def summary_record(summary: Summary) -> dict[str, object]:
     }
 
 
-def plan_record(plan: Plan, measured: bool, seconds: float | None) -> dict[str, object]:
-    """Return the line of `index --dry-run --json`; `measured` says what `seconds` rest on."""
+def plan_record(plan: Plan, estimate: Estimate | None) -> dict[str, object]:
+    """Return the line of `index --dry-run --json`."""
+    time = {}
+    if estimate is not None:
+        time = {"seconds": round(estimate.seconds), "measured": estimate.measured}
+        if estimate.faster is not None:
+            time["seconds_int8"] = round(estimate.faster)
     return {
         "state": "plan",
         "to_embed": {kind.value: count for kind, count in plan.to_index.items()},
@@ -180,7 +234,7 @@ def plan_record(plan: Plan, measured: bool, seconds: float | None) -> dict[str, 
         "older_segments": plan.older_segments,
         "touched": plan.touched,
         "segments": plan.segments,
-        **({} if seconds is None else {"seconds": round(seconds), "measured": measured}),
+        **time,
         "left_aside": plan.left_aside,
         "left_out": plan.left_out,
         **_not_there_record(plan),
@@ -239,11 +293,10 @@ def _print_counts(summary: Summary) -> None:
     _print_left(summary.failures, summary)
 
 
-def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json: bool) -> None:
+def show_plan(plan: Plan, estimate: Estimate | None, json: bool) -> None:
     """Print what a run would do and, where that can be told, how long it would take."""
-    measured = expected is not None and expected.measured
     if json:
-        output.write_json([plan_record(plan, measured, seconds)])
+        output.write_json([plan_record(plan, estimate)])
         return
     kinds = ", ".join(output.counted(count, kind) for kind, count in sorted(plan.to_index.items()))
     segments = f", about {output.counted(plan.segments, 'segment')}" if kinds else ""
@@ -256,9 +309,8 @@ def show_plan(plan: Plan, expected: Expected | None, seconds: float | None, json
         output.line(f"would check {output.counted(plan.touched, 'file')} whose status changed")
     if plan.older:
         output.line(f"would look at {output.older_text(plan.older, plan.older_segments)}")
-    if seconds is not None:
-        basis = "measured by qvsearch bench" if measured else "computed"
-        output.line(f"would take about {output.clock(round(seconds))} on this machine ({basis})")
+    if estimate is not None:
+        output.line(f"would take {estimate.text()}")
     _print_left(plan.skipped, plan)
     _print_trouble(plan.skipped, plan)
 

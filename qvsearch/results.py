@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch import output
@@ -14,6 +13,7 @@ from qvsearch.types import Hit, Sort
 
 if TYPE_CHECKING:
     from qvsearch.library import Library
+    from qvsearch.media.clips import Clip
     from qvsearch.retrieve import SearchOptions
 
 NOTHING_FOUND, INCOMPLETE = 1, 3  # exit codes
@@ -21,13 +21,13 @@ NOTHING_FOUND, INCOMPLETE = 1, 3  # exit codes
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How hits are printed; `save` cuts their moments out, and returns a file for each hit."""
+    """How hits are printed; `save` cuts their moments out, and returns a clip for each hit."""
 
     json: bool
     paths: bool
     print0: bool
     quiet: bool
-    save: Callable[[Sequence[Hit]], list[Path | None]] | None = None
+    save: Callable[[Sequence[Hit]], list[Clip | None]] | None = None
 
     @property
     def is_table(self) -> bool:
@@ -45,25 +45,30 @@ def show_hits(
     """Print the hits of a query, with its number if there are many, and return the exit code."""
     best = max((hit.relevance for hit in found), default=0.0)
     hits = [] if best < which.least_best else found
-    saved = [None] * len(hits) if way.save is None else way.save(hits)
+    saved: list[Clip | None] = [None] * len(hits) if way.save is None else way.save(hits)
     if way.json:
         number = {} if query is None else {"query": query[0]}
         output.write_json(
-            number | output.hit_record(hit, opened.folder, clip)
+            number | output.hit_record(hit, opened.folder, None if clip is None else clip.path)
             for hit, clip in zip(hits, saved, strict=True)
         )
     elif not way.is_table:
         output.write_paths(hits, b"\0" if way.print0 else b"\n")
     else:
         _print_tables(hits or found, bool(hits), which, query)
+        for clip in filter(None, saved):
+            output.line(f"{'saved' if clip.is_new else 'saved before'}: {clip.path}")
     if not hits:
         _hint_nothing(opened, which, way, nearest=bool(found))
         return NOTHING_FOUND
-    if way.save is not None and any(
-        clip is None and hit.start is not None for hit, clip in zip(hits, saved, strict=True)
-    ):
+    if way.save is not None and not all(map(_is_whole, hits, saved)):
         return INCOMPLETE
     return 0
+
+
+def _is_whole(hit: Hit, clip: Clip | None) -> bool:
+    """Return whether a hit has its clip, with sound, if it is a moment of a video."""
+    return hit.start is None if clip is None else not clip.lost
 
 
 def _print_tables(

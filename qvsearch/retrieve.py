@@ -285,6 +285,11 @@ def _may_lack(block: Sequence[Hit], count: int, bound: float, least: float) -> b
 def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
     """Return which rows pass the filters; raises QvsearchError for an empty library."""
     if not library.segments:
+        if left := sum(run.files for run in library.load_pending()):
+            raise QvsearchError(
+                f"nothing in the library {library.folder} can be searched yet: {left:,} files are"
+                " not indexed; wait for `qvsearch index`, or run it again if it was interrupted"
+            )
         raise QvsearchError(
             f"the library {library.folder} is empty; fill it with: qvsearch index FOLDER"
         )

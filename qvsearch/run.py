@@ -29,6 +29,7 @@ from qvsearch.changes import (
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.missing import Kept, missing
+from qvsearch.pending import Pending
 from qvsearch.rules import Rules
 from qvsearch.scan import ScanOptions, is_below
 from qvsearch.sources import Sources
@@ -131,6 +132,9 @@ class Run:
         self._refused = False  # by the disk, at a commit
         self._left = 0
         self._checked = 0
+        self._findable: set[bytes] = set()  # of those left: unchanged files, which have their rows
+        self._paths: tuple[bytes, ...] = ()
+        self._pending: list[Pending] = []  # of other runs
         self._counts: Counter[str] = Counter()
         self._segments = 0
         self._skipped: list[Skipped] = []
@@ -148,7 +152,7 @@ class Run:
         for root, options in scans.items():
             self._library.set_rules(root, Rules(options.include, options.exclude))
 
-    def begin(self, found: Found) -> Changes:
+    def begin(self, targets: Sequence[Target], found: Found) -> Changes:
         """Count what needs no work and return what was found, sorted."""
         options = self._options
         self._left_aside = found.left_aside
@@ -164,6 +168,14 @@ class Run:
         if self._left and not options.force:
             for rows in self._rows_of_place.values():
                 self._sources.add(rows)
+        self._findable = {item.location for item in (*changes.touched, *changes.older)}
+        self._paths = tuple(target.path for target in targets)
+        self._pending = [
+            run
+            for run in self._library.load_pending()
+            if not all(any(is_below(path, ours) for ours in self._paths) for path in run.paths)
+        ]
+        self._save_pending()
         return changes
 
     def before(self, item: Item) -> Segment:
@@ -172,7 +184,7 @@ class Run:
 
     def keep(self, item: Item) -> None:
         """Count a known file as unchanged and leave its rows alone."""
-        self._left -= 1
+        self._finish(item)
         self._count("unchanged", item)
 
     def read_anew(self, item: Item) -> None:
@@ -195,8 +207,13 @@ class Run:
 
     def plan(self, items: Sequence[Item]) -> None:
         """Report how much there is to look into."""
-        estimate = sum(map(self._estimate, items))
-        self._report(Event("planned", files=len(items), estimate=estimate))
+        changed = (item.location for item in items if item.location not in self._anew)
+        self._findable.difference_update(changed)
+        by_kind: Counter[Kind] = Counter()
+        for item in items:
+            by_kind[item.kind] += self._estimate(item)
+        total = by_kind.total()
+        self._report(Event("planned", files=len(items), estimate=total, by_kind=by_kind))
 
     def jobs(self, hashes: Iterable[tuple[Item, str | Skipped]]) -> Iterator[tuple[Item, str]]:
         """Yield what has to be decoded; what the library or this run has already is copied."""
@@ -216,6 +233,10 @@ class Run:
                 underway = _Underway(item, content)
                 self._underway[item.location] = self._by_content[content] = underway
                 yield item, digest
+
+    def embedded(self, segments: int) -> None:
+        """Report a batch of so many segments, of files that need not be finished."""
+        self._report(Event("embedded", segments=segments))
 
     def take(self, outcome: Embedded | Skipped) -> None:
         """Store a file that is embedded, and those of the same content; or note its failure."""
@@ -266,6 +287,7 @@ class Run:
         if self._failures != self._failures_before:
             self._library.save_failures(self._failures.values())
             self._failures_before = dict(self._failures)
+        self._save_pending()
         self._refused = False
         self._committed = time.monotonic()
 
@@ -294,6 +316,18 @@ class Run:
             left_out=self._left_out,
         )
 
+    def _save_pending(self) -> None:
+        """Write how many files are left, for `status` and `search`."""
+        left = self._left - len(self._findable)
+        own = [Pending(self._paths, left)] if left else []
+        if self._library.load_pending() != [*self._pending, *own]:
+            self._library.save_pending([*self._pending, *own])
+
+    def _finish(self, item: Item) -> None:
+        """Note that nothing is left to do for a file."""
+        self._left -= 1
+        self._findable.discard(item.location)
+
     def _commit_if_due(self) -> None:
         is_late = time.monotonic() - self._committed >= self._options.commit_seconds
         if is_late or self._uncommitted >= MOST_UNCOMMITTED:
@@ -308,7 +342,7 @@ class Run:
         if is_new and state == "reused":
             self._moved.add(content_of(segments[0]))
         self._segments += len(segments)
-        self._left -= 1
+        self._finish(item)
         reason = READ_ANEW if item.location in self._anew else None
         if reason is not None:
             self._counts[reason] += 1
@@ -344,7 +378,7 @@ class Run:
         self._failures[item.location] = Failure(
             item.location, item.size, item.mtime_ns, skipped.reason, tries
         )
-        self._left -= 1
+        self._finish(item)
         skipped = replace(skipped, known=again and not asked)
         self._skip(skipped, item.kind, self._estimate(item))
 

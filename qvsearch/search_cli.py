@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,8 @@ from qvsearch.errors import QvsearchError
 from qvsearch.types import Hub
 
 if TYPE_CHECKING:
+    from qvsearch.library import Library
+    from qvsearch.media.clips import Clip
     from qvsearch.terms import Query
     from qvsearch.types import Hit
 
@@ -65,6 +67,7 @@ def search(
     rerank_budget: options.RerankBudget = None,
     reranker: options.RerankerName = None,
     save_clips: options.SaveClips = None,
+    padding: options.Padding = None,
     paths: options.PathsOnly = False,
     print0: options.Print0 = False,
     library: options.LibraryName = None,
@@ -89,7 +92,7 @@ def search(
     qvsearch search mountains --near 46.56,7.69,20 --orientation landscape
     qvsearch search --near 46.56,7.69,20 --after 2023-07
     qvsearch search --queries queries.txt --json
-    qvsearch search goal --kind video --save-clips goals
+    qvsearch search goal --kind video --save-clips goals --padding 2
     qvsearch search cake --kind image -0 | xargs -0 cp -t /tmp/cakes
     qvsearch search --rerank "invoice from March" --json | jq -r .path
     qvsearch search -- "-40 degrees"
@@ -131,8 +134,7 @@ def search(
             not_weight=not_weight,
         )
 
-    save = None if save_clips is None else partial(_save_clips, Path(os.fsdecode(save_clips)))
-    way = Way(json, paths, print0, quiet, save)
+    way = Way(json, paths, print0, quiet, _clip_saver(save_clips, padding))
     which = SearchOptions(
         top,
         filters,
@@ -168,6 +170,7 @@ def search(
             f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}", quiet
         ),
     )
+    _hint_incomplete(opened, quiet)
     if queries is not None:
         source = None if queries == options.STDIN else queries
         code = ask_all(
@@ -198,20 +201,44 @@ def _hint_warm(seconds: float, quiet: bool) -> None:
         )
 
 
-def _save_clips(folder: Path, hits: Sequence["Hit"]) -> list[Path | None]:
+def _hint_incomplete(library: "Library", quiet: bool) -> None:
+    if left := sum(run.files for run in library.load_pending()):
+        files = output.counted(left, "file")
+        output.hint(
+            f"the library is incomplete: {files} not indexed yet; see: qvsearch status", quiet
+        )
+
+
+def _clip_saver(
+    folder: bytes | None, padding: float | None
+) -> "Callable[[Sequence[Hit]], list[Clip | None]] | None":
+    if folder is not None:
+        return partial(_save_clips, Path(os.fsdecode(folder)), padding or 0.0)
+    if padding is not None:
+        raise QvsearchError("--padding is for clips; give --save-clips FOLDER as well")
+    return None
+
+
+def _save_clips(folder: Path, padding: float, hits: Sequence["Hit"]) -> list["Clip | None"]:
     """Cut each video's moment out; one that fails is said, and costs its own clip only."""
     from qvsearch.media.clips import ClipFolder
 
-    saved: list[Path | None] = []
+    saved: list[Clip | None] = []
     with ClipFolder(folder) as clips:
         for hit in hits:
             saved.append(None)
             if hit.start is None or hit.end is None:
                 continue
+            start, end = max(0.0, hit.start - padding), hit.end + padding
+            if (length := hit.segment.metadata.duration) is not None:
+                end = max(hit.end, min(end, length))
             try:
-                saved[-1] = clips.save(hit.segment.item.location, hit.start, hit.end)
+                clip = saved[-1] = clips.save(hit.segment.item.location, start, end)
             except QvsearchError as error:
                 output.fail(str(error))
+                continue
+            if clip.lost:
+                output.fail(f"{clip.path} lacks the sound: {clip.lost}")
     return saved
 
 

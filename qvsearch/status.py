@@ -22,6 +22,7 @@ from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 if TYPE_CHECKING:
     from qvsearch.failures import Failure
     from qvsearch.library import Library
+    from qvsearch.pending import Pending
     from qvsearch.scan import ScanOptions
     from qvsearch.types import Segment
     from qvsearch.warm import Running
@@ -45,6 +46,7 @@ class Status:
     `touched` are files of the same size and time whose status changed, so that it compares their
     contents. `left_aside` counts files in the roots of no kind that qvsearch takes, by suffix.
     `left_out` are files that the library holds and `index` now leaves out by their names.
+    `pending` are unfinished runs.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class Status:
     left_aside: Mapping[str, int] = field(default_factory=dict)
     left_out: tuple[Skipped, ...] = ()
     rules: Mapping[bytes, Rules] = field(default_factory=dict)
+    pending: tuple[Pending, ...] = ()
 
 
 def library_status(library: Library) -> Status:
@@ -118,6 +121,7 @@ def library_status(library: Library) -> Status:
         left_aside=found.left_aside,
         left_out=tuple(_left_out(unseen, scans)),
         rules=library.rules,
+        pending=tuple(library.load_pending()),
     )
 
 
@@ -163,6 +167,7 @@ def status_record(status: Status) -> dict[str, object]:
         "left_out": [
             {**path_fields("path", each.path), "reason": each.reason} for each in status.left_out
         ],
+        "not_indexed": sum(run.files for run in status.pending),
         "warm": [warm_record(each) for each in status.warm],
     }
 

@@ -38,7 +38,9 @@ from qvsearch.types import Precision
 
 if TYPE_CHECKING:
     from qvsearch.explanation import Explanation
+    from qvsearch.libraries import Shelved
     from qvsearch.models.weights import ModelState
+    from qvsearch.pending import Pending
     from qvsearch.status import Field, Status
     from qvsearch.timings import Figure
     from qvsearch.types import Hit
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
 SHOWN_SEGMENTS = 10  # of a file that is explained
 LEAST_WIDTH = 16  # that columns of numbers leave for what is beside them
+SHOWN_PATHS = 3  # of an unfinished run
 SHOWN_VALUES = 4  # of a field; --json has all
 NAME_WIDTH = 30  # of a value; what a file says can be long
 SNIPPET_WIDTH = 200  # if no terminal is narrower
@@ -173,6 +176,7 @@ def print_status(status: Status) -> None:
         ("changed", f"{counted(len(status.changed), 'file')} since the last index"),
         ("gone", counted(len(status.gone), "file")),
         ("failed", counted(len(status.failures), "file")),
+        *(("not indexed yet", _unfinished(run)) for run in status.pending),
     ]
     if status.touched:
         files = counted(status.touched, "file")
@@ -200,6 +204,12 @@ def print_status(status: Status) -> None:
         print_skipped(status.left_out)
     if status.changed or status.gone:
         hint("bring it up to date with: qvsearch index PATH...")
+
+
+def _unfinished(run: Pending) -> str:
+    paths = " ".join(map(safe_text, run.paths[:SHOWN_PATHS]))
+    more = " ..." if len(run.paths) > SHOWN_PATHS else ""
+    return f"{counted(run.files, 'file')}; unless it still runs: qvsearch index {paths}{more}"
 
 
 def print_fields(fields: Iterable[Field]) -> None:
@@ -307,6 +317,22 @@ def print_models(states: Iterable[ModelState]) -> None:
                 "no" if state.folder is None else "yes",
             )
             for state in states
+        ],
+    )
+
+
+def print_libraries(found: Iterable[Shelved]) -> None:
+    """Print the libraries of the data folder."""
+    print_table(
+        ["name", "model", "segments", "size"],
+        [
+            (
+                each.name + (" (default)" if each.is_default else ""),
+                each.problem or each.model or "",
+                "" if each.segments is None else f"{each.segments:,}",
+                _size(each.size),
+            )
+            for each in found
         ],
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -396,11 +396,12 @@ class Event:
     """What happened to one file while indexing.
 
     `state` is unchanged, indexed (with a `reason` if the file is unchanged and read anew), reused,
-    skipped or removed; without a path, planned, compared (with `reason` what came of it) or
-    committed; checking comes before `files` whose status changed, and looking before unchanged ones
-    that an older version read.
+    skipped or removed; without a path, planned, compared (with `reason` what came of it), embedded
+    (a batch of `segments`) or committed; checking comes before `files` whose
+    status changed, and looking before unchanged ones that an older version read.
     `estimate` is a guess at the segments of a file that has to be looked into; planned, which comes
-    once before those files, carries their number in `files` and the sum of their estimates.
+    once before those files, carries their number in `files`, the sum of their estimates, and that
+    of each kind.
     """
 
     state: str
@@ -410,3 +411,4 @@ class Event:
     reason: str | None = None
     files: int = 0
     estimate: int = 0
+    by_kind: Mapping[Kind, int] = field(default_factory=dict)

@@ -163,7 +163,7 @@ def cutting(source, start, end, made):
             pass
         case _:
             made.write_bytes(b"a clip")
-    return "/../../elsewhere.mp4" if source.stem == "escape" else ".mp4"
+    return "/../../elsewhere.mp4" if source.stem == "escape" else ".mp4", None
 
 
 def hanging(item, content_hash, max_pixels, video_mode):

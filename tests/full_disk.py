@@ -53,11 +53,11 @@ def main():
     new = f"{Library.open(roomy)._manifest.next - 1:06}"
     vectors, sidecar = (-(-sizes(roomy)[f"{new}.{end}"] // PAGE) for end in ("faiss", "jsonl"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "none", small], check=True)
-    # one page is the lock's, that says who holds it
+    # two pages are those that say who holds the lock and what is left to do
     for name, room in (
-        (f"{new}.faiss", 1 + vectors // 2),
-        (f"{new}.jsonl", 1 + vectors + sidecar // 2),
-        (COPY, 1 + vectors + sidecar),
+        (f"{new}.faiss", 2 + vectors // 2),
+        (f"{new}.jsonl", 2 + vectors + sidecar // 2),
+        (COPY, 2 + vectors + sidecar),
     ):
         shutil.copytree(library, small / "library")
         leave(room, small / "filler")

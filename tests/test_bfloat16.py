@@ -15,7 +15,7 @@ from qvsearch.backends.local import LocalEmbedder, LocalReranker
 from qvsearch.cli import main
 from qvsearch.demo.world import draw, random_scene
 from qvsearch.errors import QvsearchError
-from qvsearch.estimate import plan_index
+from qvsearch.estimate import Estimate, plan_index
 from qvsearch.fingerprint import Choice
 from qvsearch.ingest import IngestOptions
 from qvsearch.models import bfloat16
@@ -92,9 +92,8 @@ def test_the_estimate_and_the_doctor_go_by_the_type_that_the_model_will_take(tmp
     (tmp_path / "note.txt").write_text("a note")
     choice = Choice(DEFAULT_MODEL, device="cpu")
     paths = [os.fsencode(tmp_path / "note.txt")]
-    _, expected, seconds = plan_index(tmp_path / "library", paths, choice, IngestOptions())
-    assert expected.measured
-    assert seconds == 10
+    _, found = plan_index(tmp_path / "library", paths, choice, IngestOptions())
+    assert found == Estimate(10, measured=True)
     assert next(doctor._speed("cpu", None)).value == f"{device_name(CPU)}, {own}"
 
 

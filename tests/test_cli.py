@@ -415,6 +415,21 @@ def test_a_moment_that_cannot_be_cut_out_costs_only_its_own_clip(run, home, tiny
     assert "a path is empty" in error
 
 
+def test_clips_are_padded_and_named_where_they_are_printed(run, home, tiny):
+    film = make(home / "film.mp4", moving(1, 6), rate=10)
+    assert run("index", film, "--model", tiny, "--quiet")[0] == 0
+    search = ["search", "a film", "--all", "--save-clips", home / "clips"]
+    assert run(*search, "--padding", "100")[0] == 0
+    [whole] = (home / "clips").iterdir()
+    assert re.match("film 0m00.0s-0m06.0s [0-9a-f]{6}.mp4", whole.name)  # no longer than the film
+    code, output, _ = run(*search, "--padding", "100")
+    assert code == 0
+    assert f"saved before: {whole}" in output.decode()
+    assert list((home / "clips").iterdir()) == [whole]
+    assert run("search", "a film", "--padding", "1")[0] == 2
+    assert run(*search, "--padding", "-1")[0] == 2
+
+
 def test_explain_says_why(run, searchable, home):
     red = searchable / "red.png"
     code, output, _ = run("explain", "the sea", red, "--all", "--no-dedupe", "--json")
@@ -753,7 +768,7 @@ def test_the_plan_and_the_doctor_use_what_was_kept(run, home, tiny):
     each = {detail: 100.0 for detail in Detail}
     keep_speeds(str(tiny), device, "float32", Speeds(each, each, 10.0))
     assert (
-        b"would take about 02:10 on this machine (measured by qvsearch bench)"
+        b"would take about 2 minutes on this machine (measured by qvsearch bench)"
         in (run(*arguments)[1])
     )
     (line,) = records(run(*arguments, "--json")[1])

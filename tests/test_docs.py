@@ -52,8 +52,9 @@ def test_every_option_is_described(name):
 
 def test_every_option_that_is_described_exists():
     known = set().union(*(options_of(command) for command in COMMANDS.values()), {"--help"})
-    for command in COMMANDS["models"].commands.values():
-        known |= options_of(command)
+    for group in ("models", "libraries"):
+        for command in COMMANDS[group].commands.values():
+            known |= options_of(command)
     assert set(re.findall(r"`(--[a-z0-9-]+)", README)) <= known
 
 

@@ -11,13 +11,13 @@ FLOORS = [
     "aliases arrays cache calibrate clutter columns combine durable facts filters globs holes"
     " interrupt leftovers messages moments mounts names output patterns prompt rules scan times",
     "backends media models stores",
-    "backgrounds catalogue failures library lock manifest repair rows segments sidecar",
+    "backgrounds catalogue failures library lock manifest pending repair rows segments sidecar",
     "agreement asking bank batches bench changes clocked_keeper copies demo doctor duplicates"
-    " estimate explanation fingerprint firstpass hits ingest keeper listing lookalikes missing"
-    " pairs ranking recall rerank retrieve review run sameness sample_library samples scans sources"
-    " speeds status subject terms timings warm",
-    "__main__ cli commands duplicates_cli layout models_cli options queries report results"
-    " search_cli tables upkeep warm_cli",
+    " estimate explanation fingerprint firstpass hits ingest keeper libraries listing lookalikes"
+    " missing pairs ranking recall rerank retrieve review run sameness sample_library samples scans"
+    " sources speeds status subject terms timings warm",
+    "__main__ cli commands duplicates_cli layout libraries_cli models_cli options queries report"
+    " results search_cli tables upkeep warm_cli",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

@@ -516,7 +516,8 @@ from qvsearch.library import Library
 
 if __name__ == "__main__":
     def report(event):
-        events.append(event)
+        if event.state != "embedded":  # a batch, of as many files as are fast
+            events.append(event)
         if event.state == "committed":
             print(event.files, flush=True)
         if len(events) == {after}:

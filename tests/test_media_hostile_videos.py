@@ -67,7 +67,7 @@ def test_damaged_films_are_cut_or_refused_by_one_process(tmp_path, tally):
             path = tmp_path / f"film{suffix if kind_of(f'film{suffix}'.encode()) else '.mp4'}"
             path.write_bytes(data)
             try:
-                clip = clips.save(os.fsencode(path), 0.45, 1.4)
+                clip = clips.save(os.fsencode(path), 0.45, 1.4).path
             except QvsearchError as error:
                 reason = str(error).removeprefix(f"{path} cannot be cut: ")
                 assert is_a_reason(reason), (name, reason)

@@ -246,7 +246,7 @@ def test_an_unpinned_model_stays_at_the_commit_that_was_first_seen(hub: Hub, ask
 @pytest.mark.parametrize(
     ("name", "way_out"),
     [
-        (NAME, "name a copy: --model FOLDER; or try qvsearch with --model demo"),
+        (NAME, "name a copy: --model FOLDER; or try it first: qvsearch demo"),
         (
             weights.DEFAULT_RERANKER,
             "name a copy: --reranker FOLDER; or try qvsearch with --reranker demo-reranker",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from qvsearch.durable import content_hash
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.media.cut import write_clip
 from qvsearch.media.process import ConfinedProcess
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 UNFINISHED = ".qvsearch-"  # how a folder's name begins in which a clip is written
 MAX_NAME = 100  # bytes of the source's name; a file system takes 255 in all
+DIGITS = 6  # of the film's content hash, which tell films of one name apart
+SUFFIXES = sorted(suffix for suffix, kind in KIND_OF_SUFFIX.items() if kind is Kind.VIDEO)
 MOST_BYTES = 6 * 2**30  # encoding 8K takes 3.2 GB
 # seconds after which the process is taken to hang; for each second of the moment as many more as
 # encoding it anew takes on a slow machine, and one for each before it, as some films have to be
@@ -36,6 +39,15 @@ def patience(start: float, end: float) -> float:
     return PATIENCE + start + PATIENT_RATE * (end - start)
 
 
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A saved moment; `is_new` unless it was there before, `lost` is why sound is missing."""
+
+    path: Path
+    is_new: bool = True
+    lost: str | None = None
+
+
 class ClipFolder:
     """Saves moments into a folder, one after another; a context manager, which ends its process.
 
@@ -45,7 +57,7 @@ class ClipFolder:
     def __init__(
         self,
         folder: Path,
-        write: Callable[[Path, float, float, Path], str] = write_clip,
+        write: Callable[[Path, float, float, Path], tuple[str, str | None]] = write_clip,
         patience: Callable[[float, float], float] = patience,
     ) -> None:
         self._folder = folder
@@ -60,23 +72,28 @@ class ClipFolder:
         if self._process is not None:
             self._process.end()
 
-    def save(self, source: bytes, start: float, end: float) -> Path:
-        """Save what a video shows in `[start, end)` seconds as a new file; return its path.
+    def save(self, source: bytes, start: float, end: float) -> Clip:
+        """Save what a video shows in `[start, end)` seconds, unless the folder has that clip.
 
-        No existing file is overwritten. Raises QvsearchError where the source is gone or cannot be
-        cut.
+        The same moment of the same content always gets the same name. Raises QvsearchError if the
+        source is gone or cannot be cut.
         """
         path = Path(os.fsdecode(source))
         if not path.is_file():
             raise QvsearchError(f"{path} cannot be cut: it is no longer there")
         try:
+            stem = _stem(source, start, end)
+            for known in (self._folder / f"{stem}{suffix}" for suffix in SUFFIXES):
+                if known.is_file():
+                    return Clip(known, is_new=False)
             self._folder.mkdir(parents=True, exist_ok=True)
             with _unfinished(self._folder) as made:
                 job = (self._write, path, start, end, made)
-                suffixes = self._running().ask(job, self._patience(start, end), _suffix)
-                if len(suffixes) != 1 or not _is_filled(made):  # it does not do what it was told
+                answers = self._running().ask(job, self._patience(start, end), _understood)
+                if len(answers) != 1 or not _is_filled(made):  # the process was taken over
                     raise MediaError("nothing was written")
-                return _placed(made, self._folder, _stem(source, start, end), suffixes[0])
+                [(suffix, lost)] = answers
+                return Clip(made.replace(self._folder / f"{stem}{suffix}"), lost=lost)
         except MediaError as error:
             raise QvsearchError(f"{path} cannot be cut: {error}") from error
         except OSError as error:
@@ -111,24 +128,13 @@ def _is_filled(made: Path) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
-def _placed(made: Path, folder: Path, stem: str, suffix: str) -> Path:
-    """Give a finished file a name that no other has."""
-    for number in itertools.count(1):
-        path = folder / f"{stem}{f' ({number})' if number > 1 else ''}{suffix}"
-        try:
-            path.touch(exist_ok=False)  # the name is ours from here on
-        except FileExistsError:
-            continue
-        return made.replace(path)
-    raise AssertionError("no end of numbers")
-
-
 def _stem(source: bytes, start: float, end: float) -> str:
     """Return a name that no terminal, shell or file system makes more of."""
     stem = Path(source.decode("utf-8", "replace")).stem
     shown = "".join(c if c.isprintable() and c not in '\\/:*?"<>|\ufffd' else "_" for c in stem)
     harmless = shown.strip(" .-").encode()[:MAX_NAME].decode(errors="ignore")
-    return f"{harmless or 'clip'} {_minutes(start)}-{_minutes(end)}"
+    content = content_hash(source, Path(os.fsdecode(source)).stat().st_size)[:DIGITS]
+    return f"{harmless or 'clip'} {_minutes(start)}-{_minutes(end)} {content}"
 
 
 def _minutes(seconds: float) -> str:
@@ -136,14 +142,15 @@ def _minutes(seconds: float) -> str:
     return f"{tenths // 600}m{tenths % 600 // 10:02}.{tenths % 10}s"
 
 
-def _work(pipe: socket.socket, write: Callable[..., str], *job: object) -> None:
+def _work(pipe: socket.socket, write: Callable[..., tuple[str, str | None]], *job: object) -> None:
     """Cut one moment out in a process: `job` is what `write_clip` takes."""
-    send(pipe, {"suffix": write(*job)})
+    suffix, lost = write(*job)
+    send(pipe, {"suffix": suffix, "lost": lost})
 
 
-def _suffix(said: dict[str, Any], _: list[Array]) -> str:
-    """Return the suffix that a message says, which becomes part of a path."""
-    suffix = said.get("suffix")
-    if not isinstance(suffix, str) or KIND_OF_SUFFIX.get(suffix) is not Kind.VIDEO:
+def _understood(said: dict[str, Any], _: list[Array]) -> tuple[str, str | None]:
+    """Return the suffix of a message, which becomes part of a path, and why sound is missing."""
+    suffix, lost = said.get("suffix"), said.get("lost")
+    if suffix not in SUFFIXES or not (lost is None or isinstance(lost, str)):
         raise BadMessage("no suffix of a video")
-    return suffix
+    return str(suffix), lost

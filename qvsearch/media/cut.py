@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 from qvsearch.errors import MediaError
+from qvsearch.media.edits import end_at
 from qvsearch.media.film import (
     DAMAGE,
     ROUNDING,
@@ -22,6 +23,7 @@ from qvsearch.media.film import (
     of_known_streams,
     open_container,
 )
+from qvsearch.media.sound import Sound
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -31,10 +33,19 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from PIL import Image
 
-# a copy begins at a keyframe; where none lies so close before the start, it is encoded anew
+# a copy begins at a keyframe; if there is none so close before the start, the clip is encoded
 NEAR_SECONDS = 1.0
 IN_MP4 = {"h264", "hevc", "av1", "vp9", "mpeg4"}  # others stay in the container they are in
-MUXERS = {".mkv": "matroska", ".wmv": "asf", ".mpg": "mpeg", ".mpeg": "mpeg", ".m4v": "ipod"}
+OTHERS = {  # suffix and FFmpeg's name of what other codecs are written into, by the source's format
+    "avi": (".avi", "avi"),
+    "asf": (".wmv", "asf"),
+    "mpeg": (".mpg", "vob"),
+    "mpegts": (".mpg", "vob"),
+    "mov,mp4,m4a,3gp,3g2,mj2": (".mov", "mov"),
+}
+WEBM, MATROSKA = (".webm", "webm"), (".mkv", "matroska")  # the latter takes nearly everything
+HIDES_AN_END = {"mp4", "mov"}  # containers whose players can be told where to end
+LATE_SECONDS = 10  # of pictures that a file may hold before the sound that belongs to them
 ENCODERS: dict[Literal["libx264", "mpeg4"], dict[str, str]] = {
     "libx264": {"crf": "18", "preset": "veryfast"},
     "mpeg4": {"b": "8000000"},
@@ -45,57 +56,95 @@ TICKS = 1000  # a second, in what is encoded: frames may come at any time
 STANDS_LONG, LAST_SECONDS = 0.5, 0.04
 
 
-def write_clip(source: Path, start: float, end: float, made: Path) -> str:
-    """Write what a video shows in `[start, end)` seconds to a file; return the suffix it is to get.
+def write_clip(source: Path, start: float, end: float, made: Path) -> tuple[str, str | None]:
+    """Write what a video shows in `[start, end)` seconds to a file.
 
-    Nothing is encoded anew where a keyframe lies in the second before `start`, with which a copy
-    then begins. Sound is kept where the new container takes it as it is. Raises MediaError where
-    it cannot be cut, or the file not be written.
+    Returns the suffix that the file is to get and, if it lacks the sound of the source, why.
+    Pictures are copied if a keyframe lies in the second before `start`, with which the clip then
+    begins; else they are encoded. Raises MediaError if the video cannot be cut, or the file not be
+    written.
     """
     try:
         with source.open("rb") as file, source.open("rb") as again:
             try:
                 with open_container(file) as opened:
-                    suffix = _copy(opened, source.suffix.lower(), start, end, made)
-                if suffix is not None and made.exists():  # it is not where no packet was whole
-                    return suffix
+                    written = _copy(opened, source.suffix.lower(), start, end, made)
+                if written is not None and made.exists():  # it does not if no packet was whole
+                    return written
             except DAMAGE:  # what cannot be copied may still be decoded
                 pass
             with open_container(again) as opened:
-                _encode(Film(file), opened, start, end, made)
+                return ".mp4", _encode(Film(file), opened, start, end, made)
     except DAMAGE as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(reason.lower()) from error
-    return ".mp4"
 
 
-def _copy(opened: InputContainer, suffix: str, start: float, end: float, made: Path) -> str | None:
-    """Copy packets and return the suffix; None where no keyframe is near enough."""
+def _copy(
+    opened: InputContainer, suffix: str, start: float, end: float, made: Path
+) -> tuple[str, str | None] | None:
+    """Copy pictures; return what `write_clip` does, or None if no keyframe is near enough."""
     pictures = choose_stream(opened)
     if opened.format.name == "avi" and pictures.codec_context.has_b_frames:
         return None  # it does not say in which order they are shown
     begin, base = _begin(pictures), pictures.time_base or Fraction(1)
-    wanted, stop = begin + Fraction(start), begin + Fraction(end)
-    opened.seek(round(wanted / base), stream=pictures, backward=True)
-    packets = of_known_streams(opened.demux([pictures, *opened.streams.audio[:1]]))
+    wanted, stop = begin + Fraction(start), begin + Fraction(end) - Fraction(ROUNDING)
+    # MPEG programs and transport streams have no index: a seek ends at any picture
+    earlier = wanted - Fraction(NEAR_SECONDS)
+    if earlier > begin:  # a seek to the beginning misses the first picture in some containers
+        opened.seek(round(earlier / base), stream=pictures, backward=True)
+    sounds = [sound for sound in [opened.streams.best("audio")] if sound is not None]
+    packets = of_known_streams(opened.demux([pictures, *sounds]))
     ahead, zero = _from_keyframe(packets, pictures, wanted)
     if zero is None or wanted - zero > NEAR_SECONDS:
         return None
     _complete(ahead, pictures)
-    if pictures.codec_context.name in IN_MP4:
-        suffix = ".mp4"
-    with av.open(str(made), "w", format=MUXERS.get(suffix, suffix[1:])) as written:
-        streams: dict[int, Stream] = {
-            pictures.index: written.add_stream_from_template(pictures),
-            **_sound(opened, written),
-        }
-        for packet in itertools.chain(ahead, packets):
-            is_picture = packet.stream is pictures
-            if is_picture and packet.dts is not None and packet.dts * base >= stop:
-                break
-            # of pictures, one that is shown after the end may be needed by one before it
-            _mux(packet, written, streams, zero, None if is_picture else stop)
-    return suffix
+    suffix, form = _container(opened, pictures, suffix)
+    with av.open(str(made), "w", format=form) as written:
+        sound = Sound(opened, written)
+        stream = written.add_stream_from_template(pictures)
+        shown = zero
+        for packet in _until(itertools.chain(ahead, packets), pictures, stop, form):
+            if packet.stream is not pictures:
+                sound.write(packet, zero, stop)
+            elif (time := _time(packet)) is not None and time >= zero:
+                shown = max(shown, time + (packet.duration or 0) * base)
+                _mux(packet, written, stream, zero)
+        sound.end()
+    if form in HIDES_AN_END and shown > stop:
+        end_at(made, float(stop - zero))
+    return suffix, sound.lost
+
+
+def _container(opened: InputContainer, pictures: VideoStream, suffix: str) -> tuple[str, str]:
+    """Return the suffix and FFmpeg's name of the container for copied pictures."""
+    if pictures.codec_context.codec.canonical_name in IN_MP4:
+        return ".mp4", "mp4"
+    return WEBM if suffix == ".webm" else OTHERS.get(opened.format.name, MATROSKA)
+
+
+def _until(
+    packets: Iterator[Packet[Any]], pictures: VideoStream, stop: Fraction, form: str
+) -> Iterator[Packet[Any]]:
+    """Yield the packets of what is shown and heard before a time.
+
+    A picture that is shown later may be needed by one before it. If the container cannot hide it,
+    both are left out.
+    """
+    ended = False
+    for packet in packets:
+        time = _time(packet) if form not in HIDES_AN_END else None
+        if packet.stream is not pictures:
+            if ended and packet.pts is not None and packet.pts * packet.time_base >= stop:
+                return
+        elif packet.dts is not None:
+            decoded = packet.dts * packet.time_base
+            ended = ended or decoded >= stop or (time is not None and time >= stop)
+            if decoded >= stop + LATE_SECONDS:
+                return
+            if ended:
+                continue
+        yield packet
 
 
 def _from_keyframe(
@@ -134,8 +183,8 @@ def _complete(packets: Sequence[Packet[Any]], pictures: VideoStream) -> None:
             following = packet.dts
 
 
-def _encode(film: Film, opened: InputContainer, start: float, end: float, made: Path) -> None:
-    """Encode what is shown, decoded from the keyframe before on; copy the sound."""
+def _encode(film: Film, opened: InputContainer, start: float, end: float, made: Path) -> str | None:
+    """Encode what is shown, decoded from the keyframe before on; return why there is no sound."""
     begin = _begin(choose_stream(opened)) + Fraction(start)
     with av.open(str(made), "w", format="mp4") as written:
         stream: VideoStream | None = None
@@ -143,7 +192,7 @@ def _encode(film: Film, opened: InputContainer, start: float, end: float, made: 
         for time, frame, after in film.frames_between(start, end):
             if stream is None:
                 stream = _new_stream(written, film, frame)
-                sound = _sound(opened, written)
+                sound = Sound(opened, written)
             stands = min(after, end) - max(time, start)
             times = [max(time, start) - start]
             if after >= end - ROUNDING and stands > STANDS_LONG:
@@ -156,15 +205,17 @@ def _encode(film: Film, opened: InputContainer, start: float, end: float, made: 
         if stream is None:
             raise MediaError(f"it shows nothing from {start:.1f} s to {end:.1f} s")
         written.mux(stream.encode(None))
-        if sound:
-            audio = opened.streams.audio[0]
-            opened.seek(round(begin / (audio.time_base or 1)), stream=audio, backward=True)
+        if sound.stream is not None and sound.lost is None:
+            base = sound.stream.time_base or Fraction(1)
+            opened.seek(round(begin / base), stream=sound.stream, backward=True)
             stop = begin + Fraction(end - start)
-            for packet in of_known_streams(opened.demux(audio)):
+            for packet in of_known_streams(opened.demux(sound.stream)):
                 time_ = _time(packet)
                 if time_ is not None and time_ >= stop:
                     break
-                _mux(packet, written, sound, begin, stop)
+                sound.write(packet, begin, stop)
+            sound.end()
+    return sound.lost
 
 
 def _new_stream(written: OutputContainer, film: Film, frame: VideoFrame) -> VideoStream:
@@ -198,32 +249,15 @@ def _can_encode(name: str) -> bool:
     return True
 
 
-def _sound(opened: InputContainer, written: OutputContainer) -> dict[int, Stream]:
-    """Add the sound if the container takes it as it is; return it by its index in the source."""
-    for sound in opened.streams.audio[:1]:
-        # av types it otherwise, but has none for a codec that FFmpeg does not know
-        if sound.codec_context and sound.codec_context.name in written.supported_codecs:
-            return {sound.index: written.add_stream_from_template(sound)}
-    return {}
-
-
 def _mux(
-    packet: Packet[Any],
-    written: OutputContainer,
-    streams: Mapping[int, Stream],
-    zero: Fraction,
-    stop: Fraction | None,
+    packet: Packet[Any], written: OutputContainer, stream: VideoStream, zero: Fraction
 ) -> None:
-    """Write a packet of the time from `zero` on, which becomes 0, and before `stop`."""
-    time = _time(packet)
-    if time is None or packet.dts is None or packet.pts is None or time < zero:
-        return
-    if packet.stream.index not in streams or (stop is not None and time >= stop):
-        return
-    shift = round(zero / packet.time_base)
-    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-    packet.stream = streams[packet.stream.index]
-    written.mux(packet)
+    """Write a picture's packet with times from `zero` on."""
+    if packet.pts is not None and packet.dts is not None:
+        shift = round(zero / packet.time_base)
+        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+        packet.stream = stream
+        written.mux(packet)
 
 
 def _begin(stream: Stream) -> Fraction:

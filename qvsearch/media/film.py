@@ -62,10 +62,13 @@ DECODERS = (
     *("cinepak", "indeo3", "indeo5", "svq1", "svq3", "rpza", "qtrle"),
     *("prores", "dnxhd", "cfhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo"),
 )
-# sound is copied at most, but without these some files do not tell its rate
+# for clips whose container does not take the sound; without these some files do not tell its rate
 SOUND_DECODERS = (
     *("aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "opus", "libopus", "vorbis"),
-    *("flac", "alac", "amrnb", "amrwb", "wmav1", "wmav2", "wmapro", "nellymoser", "adpcm_ima_wav"),
+    *("flac", "alac", "amrnb", "amrwb", "wmav1", "wmav2", "wmapro", "nellymoser", "dca", "truehd"),
+    *("adpcm_ima_wav", "adpcm_ms", "adpcm_ima_qt", "pcm_u8", "pcm_s16le", "pcm_s16be"),
+    *("pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_alaw", "pcm_mulaw"),
+    *("pcm_dvd", "pcm_bluray"),
 )
 
 # nonsense in a container makes it seek or compute nonsense, too

@@ -241,8 +241,11 @@ def _pinned(model: str) -> str | None:
 
 def _way_out(model: str) -> str:
     is_reranker = role_of(model) == RERANKER
-    option, demo = ("--reranker", DEMO_RERANKER) if is_reranker else ("--model", DEMO)
+    option = "--reranker" if is_reranker else "--model"
+    trial = (
+        f"qvsearch with --reranker {DEMO_RERANKER}" if is_reranker else "it first: qvsearch demo"
+    )
     return (
         f"where there is a network, run: qvsearch models pull {model};"
-        f" or name a copy: {option} FOLDER; or try qvsearch with {option} {demo}"
+        f" or name a copy: {option} FOLDER; or try {trial}"
     )

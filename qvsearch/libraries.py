@@ -1,0 +1,71 @@
+"""Lists and deletes the libraries of the user's data folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qvsearch.durable import TEMPORARY
+from qvsearch.errors import QvsearchError
+from qvsearch.library import OURS, library_folder
+from qvsearch.lock import HOLDER, LOCK, WriterLock
+from qvsearch.manifest import MANIFEST, SEGMENTS, exists, read_committed
+from qvsearch.names import absence, default_folder, home
+
+
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """A library of the data folder; `size` is in bytes, `problem` is why it cannot be read."""
+
+    name: str
+    folder: Path
+    is_default: bool
+    size: int
+    model: str | None = None
+    segments: int | None = None
+    problem: str | None = None
+
+
+def list_libraries() -> Iterator[Shelved]:
+    """Yield what the data folder holds, by name; only manifests are read."""
+    folders = sorted(home().iterdir()) if home().is_dir() else []
+    for folder in filter(exists, folders):
+        size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+        shelved = Shelved(folder.name, folder, folder == default_folder(), size)
+        try:
+            made = read_committed(folder)
+        except QvsearchError as error:
+            yield replace(shelved, problem=str(error))
+            continue
+        rows = sum(file.rows - sum(b - a for a, b in file.dead) for file in made.files)
+        yield replace(shelved, model=made.fingerprint.model, segments=rows)
+
+
+def delete_library(name: str) -> Path:
+    """Delete a library, named as by --library; return where it was.
+
+    Only files that qvsearch wrote are deleted, and the folder if nothing else is in it. Raises
+    QvsearchError if there is no such library, and LibraryLocked while another process changes it.
+    """
+    folder = library_folder(name)
+    if not exists(folder):
+        raise QvsearchError(absence(folder))
+    try:
+        with WriterLock(folder).held():
+            (folder / MANIFEST).unlink(missing_ok=True)
+            for entry in folder.iterdir():
+                if entry.name == SEGMENTS:
+                    shutil.rmtree(entry)
+                elif entry.name in OURS - {LOCK, HOLDER} or entry.name.endswith(TEMPORARY):
+                    entry.unlink()
+        (folder / LOCK).unlink(missing_ok=True)
+    except OSError as error:
+        raise QvsearchError(
+            f"cannot delete {folder}: {error.strerror}: {error.filename}"
+        ) from error
+    with suppress(OSError):  # something else is in it
+        folder.rmdir()
+    return folder
