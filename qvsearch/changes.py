@@ -225,9 +225,8 @@ def same_state(before: Item | Failure, now: Item) -> bool:
 
 def same_identity(before: Item, now: Item) -> bool:
     """Tell whether ctime and inode are those of before, each as far as it is known of both."""
-    ctimes = {before.ctime_ns, now.ctime_ns} - {None}
-    inodes = {before.inode, now.inode} - {None}
-    return len(ctimes) < 2 and len(inodes) < 2
+    pairs = ((before.ctime_ns, now.ctime_ns), (before.inode, now.inode))
+    return all(one == other or one is None or other is None for one, other in pairs)
 
 
 def estimated_segments(item: Item, video_mode: VideoMode, seconds: float | None = None) -> int:

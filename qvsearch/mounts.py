@@ -37,19 +37,24 @@ class Identities:
     """
 
     def __init__(self) -> None:
-        self._types: dict[int, str | None] = {}
+        self._kept: dict[int, tuple[bool, bool]] = {}  # by device: whether ctime and inode are
 
     def of(self, location: bytes, status: os.stat_result) -> tuple[int | None, int | None]:
         """Return a file's time of status change in nanoseconds and its inode, or None for each."""
-        device = status.st_dev
-        if device not in self._types:
-            self._types[device] = _file_system(Path(os.fsdecode(location)).parent)
-        kind = self._types[device]
-        if kind in _LASTING.split():
-            return status.st_ctime_ns, status.st_ino
-        # a server has the time, but may number anew; elsewhere than on Unix it is the creation's
-        has_time = kind in _KERNEL.split() or (kind is None and os.name == "posix")
-        return (status.st_ctime_ns if has_time else None), None
+        kept = self._kept.get(status.st_dev)
+        if kept is None:
+            kept = self._kept[status.st_dev] = _keeps(Path(os.fsdecode(location)).parent)
+        has_time, has_inode = kept
+        return (status.st_ctime_ns if has_time else None), (status.st_ino if has_inode else None)
+
+
+def _keeps(folder: Path) -> tuple[bool, bool]:
+    """Return whether the file system of a folder keeps ctime and inode of an unchanged file."""
+    kind = _file_system(folder)
+    if kind in _LASTING.split():
+        return True, True
+    # a server has the time, but may number anew; elsewhere than on Unix it is the creation's
+    return kind in _KERNEL.split() or (kind is None and os.name == "posix"), False
 
 
 def shared_type(folder: Path) -> str | None:

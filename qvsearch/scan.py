@@ -10,7 +10,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -302,13 +302,13 @@ def _found(
     kind = kind_of(name)
     if kind is None or not selects(relative or name, kind):
         return
-    item = Item(root, relative, kind, status.st_size, status.st_mtime_ns)
+    location = os.path.join(root, relative) if relative else root
     if stat.S_ISREG(status.st_mode):
-        ctime_ns, inode = identities.of(item.location, status)
-        yield replace(item, ctime_ns=ctime_ns, inode=inode)
+        identity = identities.of(location, status)
+        yield Item(root, relative, kind, status.st_size, status.st_mtime_ns, *identity)
     else:
         what = _SPECIAL.get(stat.S_IFMT(status.st_mode), "something special")
-        yield Skipped(item.location, f"{what}, not a file")
+        yield Skipped(location, f"{what}, not a file")
 
 
 def _reason(error: OSError) -> str:
