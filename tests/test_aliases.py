@@ -13,10 +13,12 @@ from qvsearch.aliases import aliases
 from qvsearch.changes import resolve
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
-from qvsearch.explanation import _rows_of
+from qvsearch.explanation import _rows_of, _why_absent
 from qvsearch.filters import Filters, hidden_by
 from qvsearch.ingest import forget
 from qvsearch.library import Library
+from qvsearch.scan import ScanOptions
+from qvsearch.status import library_status
 
 
 @pytest.fixture
@@ -70,6 +72,22 @@ def test_a_folder_above_a_root_takes_the_rest_only(bench, photos):
     assert after.keys() - before.keys() == {os.fsencode(photos.parent / "all/other.txt")}
     (photos.parent / "all/photos/2023/000.txt").unlink()
     assert bench.index(bench.root).removed == 1
+
+
+def test_the_rules_of_a_root_hold_from_above_it_and_its_files_count_once(bench, photos):
+    photos.parent.joinpath("all").mkdir()
+    photos.rename(photos.parent / "all/photos")
+    bench.root.unlink()
+    bench.root.symlink_to("all/photos")
+    draft = note(bench.root / "drafts/a.txt", "draft")
+    note(bench.root / "paper.pdf", "of a kind that is not taken")
+    bench.index(scan=ScanOptions(exclude=("drafts/",)))
+    note(photos.parent / "all/b.txt", "beside it")
+    summary = bench.index(photos.parent / "all")
+    assert (summary.indexed, summary.unchanged, summary.left_aside) == (1, 3, {".pdf": 1})
+    assert library_status(bench.open()).left_aside == {".pdf": 1}
+    for path in (draft, photos.parent / "all/photos/drafts/a.txt"):
+        assert "--exclude" in _why_absent(bench.open(), os.fsencode(path))
 
 
 def test_a_root_whose_link_is_gone_leaves_the_folder_free(bench, photos):

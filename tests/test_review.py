@@ -348,3 +348,15 @@ def test_an_interrupted_comparison_goes_on_where_it_was(bench, decoders_here):
     summary = bench.index()
     assert (summary.unchanged, summary.checked, len(bench.open())) == (5, 3, 5)
     assert bench.index().checked == 0
+
+
+def test_files_that_wait_to_be_read_anew_are_not_reported_as_not_indexed(bench, decoders_here):
+    notes(bench.root, 3)
+    note(bench.root / "anew.txt", "words anew")
+    bench.index()
+    make_older(bench)
+    note(bench.root / "new.txt", "more words")
+    summary = bench.index(stop=lambda: "planned" in states(bench))
+    assert summary.left == 2
+    assert [run.files for run in bench.open().load_pending()] == [1]
+    assert (bench.index().read_anew, bench.open().load_pending()) == (1, [])
