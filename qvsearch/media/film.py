@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, TypeVar, cast
 
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.format import Flags as ContainerFlags
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from qvsearch.errors import MediaError
+from qvsearch.media.clock import Clock
 from qvsearch.media.pixels import check_size
 from qvsearch.media.shots import Look
 
@@ -41,7 +44,12 @@ LONG_SECONDS = 300.0  # decoding more than that costs minutes
 # the seconds between keyframes that suffice as looks, in any film and in a long one: encoders set
 # one every ten seconds at least, and where the scene changes
 KEYFRAMES_NEAR, KEYFRAMES_FAR = 1.0, 12.0
+# of the usual time between keyframes: an encoder set one so early because the scene changes. Such
+# looks may be closer, by so much of a step
+EARLY, LEAST_STEP = 0.9, 0.25
 MOST_FAR = 0.1  # of a film may lie further from a keyframe
+CHOICE_PACKETS = 300  # about ten seconds of a stream beside a still or a small copy of it
+SMALL_COPY = 0.25  # of the largest stream's pixels: fewer are a proxy or a preview
 DECODE_THREADS = 2  # a file's own; files are decoded side by side already
 # frames that no other needs are not decoded where so many lie between two looks: its neighbour
 # does as well, and with B-frames that saves 70 % of the work
@@ -101,7 +109,10 @@ def open_container(file: BinaryIO) -> InputContainer:
 
 
 def choose_stream(container: InputContainer) -> VideoStream:
-    """Return the moving pictures; raises MediaError where there are none that can be decoded."""
+    """Return the moving pictures; raises MediaError if there are none that can be decoded.
+
+    If there are several streams of them, its first packets are read.
+    """
     streams = container.streams.video
     moving = [s for s in streams if not s.disposition & Disposition.attached_pic]
     if not moving:
@@ -110,9 +121,36 @@ def choose_stream(container: InputContainer) -> VideoStream:
     known = [s for s in moving if cast("object", s.codec_context) is not None]
     if not known:
         raise MediaError("its codec is unknown")
-    if known[0].codec_context.name not in DECODERS:
+    decodable = [s for s in known if s.codec_context.name in DECODERS]
+    if not decodable:
         raise MediaError(f"its codec, {known[0].codec_context.name}, is none of those decoded here")
-    return known[0]
+    return decodable[0] if len(decodable) == 1 else _main_stream(container, decodable)
+
+
+def start_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """Return the time stamp that players show as 0: that of the earliest picture or sound."""
+    pictures = (stream.start_time or 0) * float(stream.time_base or 0)
+    earliest = (container.start_time or 0) / av.time_base
+    length = (container.duration or 0) / av.time_base
+    # further apart than the file is long, one of them is nonsense
+    return earliest if 0 < pictures - earliest < length else pictures
+
+
+def _main_stream(container: InputContainer, streams: Sequence[VideoStream]) -> VideoStream:
+    """Return the stream that is no still and no small copy, the default and the largest one."""
+    packets = of_known_streams(container.demux(streams))
+    count: Counter[int] = Counter()
+    with contextlib.suppress(*DAMAGE):
+        first = itertools.islice(packets, CHOICE_PACKETS)
+        count.update(packet.stream_index for packet in first if packet.size)
+    most = max(stream.width * stream.height for stream in streams)
+
+    def worth(stream: VideoStream) -> tuple[bool, bool, bool, int]:
+        pixels = stream.width * stream.height
+        default = bool(stream.disposition & Disposition.default)
+        return count[stream.index] > 1, pixels >= SMALL_COPY * most, default, pixels
+
+    return max(streams, key=worth)
 
 
 def of_known_streams(packets: Iterator[P]) -> Iterator[P]:
@@ -129,9 +167,10 @@ def _no_other_file(*_: object) -> NoReturn:
 
 
 class Film:
-    """The moving pictures of an open file; times are seconds from the stream's start.
+    """The moving pictures of an open file; times are seconds from the container's start.
 
-    `end` is where the last picture ends that was read so far, after `looks` that of the film.
+    `end` is where the last picture or sound ends that was read so far, after `looks` that of the
+    film.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -141,22 +180,31 @@ class Film:
         self._small, self._tiny = VideoReformatter(), VideoReformatter()
         self._turn: Image.Transpose | None = None
         self._turn_is_known = False
+        self._index: int | None = None
+        self._restarts = False  # its time stamps do, so that no time can be sought
+        self.end = 0.0
         self._rewind()
 
     def _rewind(self) -> None:
         """Open the file anew: a seek to 0 fails in some containers and misses frames in others."""
         self.container = open_container(self._file)
-        self._stream = choose_stream(self.container)
+        if self._index is None:
+            self._index = choose_stream(self.container).index
+            if len(self.container.streams.video) > 1:  # some of it was read to choose
+                self.container = open_container(self._file)
+        self._stream = cast("VideoStream", self.container.streams[self._index])
         self._stream.thread_type = "AUTO"
         self._stream.thread_count = DECODE_THREADS
         self._stream.codec_context.skip_frame = self._skip_frame
-        self._start = self._stream.start_time or 0
         self._seconds = float(self._stream.time_base or 0)
+        self._zero = start_seconds(self.container, self._stream)
+        self._set_clocks()
         rate = self._stream.average_rate or self._stream.guessed_rate
         self._frame_seconds = 1 / float(rate) if rate else 0.0
         aspect = float(self._stream.sample_aspect_ratio or 1)
         self.pixel_aspect = aspect if 0.2 < aspect < 5 else 1.0  # width over height, or nonsense
-        self.end = 0.0
+        self._shown = 0.0  # where the last picture that was read ends
+        self._read = -math.inf  # the last keyframe that was
 
     def looks(self) -> list[Look]:
         """Look at the whole film, twice a second or as often as 1200 looks allow.
@@ -164,15 +212,16 @@ class Film:
         At keyframes alone where those come often enough, which for a long film is seldom.
         """
         length = self._claimed_length()
-        if length is not None and length > LONG_SECONDS:
+        # whether time stamps restart is known only when all were read
+        if length is not None and length > LONG_SECONDS and not self._may_restart():
             looks = self._looks_at_claimed(length)
             if looks:
                 return looks
         # reading all packets is cheap beside decoding them, which a wrong length would waste
         self._survey()
-        step = _step(self.end)
-        most = KEYFRAMES_FAR if self.end > LONG_SECONDS else KEYFRAMES_NEAR
-        if _uncovered(self._keyframes, self.end, most) <= MOST_FAR * self.end:
+        step = _step(self._shown)
+        most = KEYFRAMES_FAR if self._shown > LONG_SECONDS else KEYFRAMES_NEAR
+        if _uncovered(self._keyframes, self._shown, most) <= MOST_FAR * self._shown:
             wanted = _thinned(self._keyframes, step)
             looks = list(self._looks_exactly_at(wanted))
             if len(looks) == len(wanted):
@@ -184,15 +233,17 @@ class Film:
 
         No more is decoded than from the keyframe before each.
         """
-        frames: Iterator[tuple[float, VideoFrame]] = iter(())
+        frames: Iterator[tuple[float, VideoFrame]] | None = None
         position = -math.inf
         for wanted in times:
             keyframe = max((k for k in self._keyframes if k <= wanted + ROUNDING), default=0.0)
-            if wanted - keyframe <= ROUNDING and (frame := self._keyframe(wanted)) is not None:
-                frames, position = iter(()), -math.inf  # the decoder was told that none follows
+            alone = wanted - keyframe <= ROUNDING and not self._restarts
+            if alone and (frame := self._keyframe(wanted)) is not None:
+                frames = None  # the decoder was told that none follows
                 yield wanted, frame
                 continue
-            if keyframe > position:
+            # without seeking, what was read already is not read again
+            if frames is None or keyframe > (self._read if self._restarts else position):
                 frames = self._frames_from(keyframe)
             for position, frame in frames:
                 if position + ROUNDING >= wanted:
@@ -201,8 +252,13 @@ class Film:
 
     def frames_between(self, start: float, end: float) -> Iterator[tuple[float, VideoFrame, float]]:
         """Yield (time, frame, the next one's time) of what is shown in `[start, end)`."""
-        packet = self._keyframe_packet(start)
-        keyframe = 0.0 if packet is None else self._time(packet)
+        if self._may_restart():
+            self._survey()
+        if self._restarts:
+            keyframe = max((k for k in self._keyframes if k <= start + ROUNDING), default=0.0)
+        else:
+            packet = self._keyframe_packet(start)
+            keyframe = 0.0 if packet is None else self._time(packet)
         for time, frame, after in self._frames_with_next(keyframe if keyframe <= start else 0.0):
             if time >= end - ROUNDING:
                 return
@@ -220,16 +276,29 @@ class Film:
     def _claimed_length(self) -> float | None:
         """Return seconds, as the header says; None where it says nothing."""
         if self._stream.duration:
-            return self._stream.duration * self._seconds
+            begin = (self._stream.start_time or 0) * self._seconds - self._zero
+            return begin + self._stream.duration * self._seconds
         if self.container.duration:
             return self.container.duration / av.time_base
         return None
 
+    def _may_restart(self) -> bool:
+        """Tell whether it is a container of broadcasts and discs, whose parts are often joined."""
+        return bool(self.container.format.flags & cast("int", ContainerFlags.ts_discont.value))
+
+    def _set_clocks(self) -> None:
+        leaps = self._may_restart()
+        self._clocks = {
+            stream.index: Clock(leaps=leaps)
+            for stream in (self._stream, *self.container.streams.audio)
+        }
+
     def _survey(self) -> None:
-        """Read all packets, undecoded: where the keyframes are, and the end."""
+        """Read all packets, undecoded: where the keyframes are, the end, and if time restarts."""
         self._rewind()
         keyframes = {self._time(packet) for packet in self._packets() if packet.is_keyframe}
         self._keyframes = sorted(keyframes)
+        self._restarts = self._clocks[self._stream.index].restarted
 
     def _looks_at_claimed(self, length: float) -> list[Look]:
         """Return looks at the keyframes of a long film; none where its header is not to be trusted.
@@ -334,26 +403,49 @@ class Film:
 
     def _keyframe_packet(self, time: float) -> Packet[VideoStream] | None:
         """Return the keyframe at or, where the container seeks coarsely, near a time."""
-        try:
-            self.container.seek(
-                self._start + round(time / self._seconds), stream=self._stream, backward=True
-            )
-        except DAMAGE:
-            return None
-        return next((packet for packet in self._packets() if packet.is_keyframe), None)
+        first = -math.inf
+        if self._restarts:
+            first = time - ROUNDING
+            if first <= self._read:
+                self._rewind()
+            self._stream.codec_context.flush_buffers()  # as a seek does
+        else:
+            try:
+                stamp = round((time + self._zero) / self._seconds)
+                self.container.seek(stamp, stream=self._stream, backward=True)
+            except DAMAGE:
+                return None
+            self._set_clocks()
+        keyframes = (packet for packet in self._packets() if packet.is_keyframe)
+        return next((packet for packet in keyframes if self._time(packet) >= first), None)
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         """Yield the packets from here on; a file that was cut off ends where it was cut."""
-        packets = of_known_streams(self.container.demux(self._stream))
+        sounds = self.container.streams.audio
+        packets = of_known_streams(self.container.demux([self._stream, *sounds]))
         while True:
             try:
                 packet = next(packets)
             except (StopIteration, *DAMAGE):
                 return
-            if packet.size:
-                length = (packet.duration or 0) * self._seconds or self._frame_seconds
-                self.end = max(self.end, self._time(packet) + length)
-                yield packet
+            if not packet.size:
+                continue
+            self._clocks[packet.stream_index].set(packet)
+            if packet.stream_index != self._index:
+                self.end = max(self.end, self._heard_until(packet))
+                continue
+            time = self._time(packet)
+            length = (packet.duration or 0) * self._seconds or self._frame_seconds
+            self._shown = max(self._shown, time + length)
+            self.end = max(self.end, self._shown)
+            if packet.is_keyframe:
+                self._read = time
+            yield cast("Packet[VideoStream]", packet)
+
+    def _heard_until(self, packet: Packet[Any]) -> float:
+        if packet.pts is None:
+            return 0.0
+        return float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._zero
 
     def _decoded_alone(self, packet: Packet[VideoStream]) -> VideoFrame | None:
         # the decoder holds a frame back to reorder it, until it is told that none follows
@@ -365,15 +457,15 @@ class Film:
         except DAMAGE:
             return []  # damaged: the frames around it still count
 
-    def _time(self, packet: Packet[VideoStream]) -> float:
+    def _time(self, packet: Packet[Any]) -> float:
         stamp = packet.dts if packet.pts is None else packet.pts
-        return self.end if stamp is None else (stamp - self._start) * self._seconds
+        return self._shown if stamp is None else stamp * self._seconds - self._zero
 
     def _frame_time(self, frame: VideoFrame, last: float) -> float:
         """Return a frame's time, later than the last one's: AVI numbers them as decoded."""
         for stamp in (frame.pts, frame.dts):
-            if stamp is not None and (stamp - self._start) * self._seconds > last:
-                return (stamp - self._start) * self._seconds
+            if stamp is not None and stamp * self._seconds - self._zero > last:
+                return stamp * self._seconds - self._zero
         return last + self._frame_seconds
 
 
@@ -408,9 +500,12 @@ def _uncovered(keyframes: Sequence[float], end: float, most: float) -> float:
     return sum(gap for gap in gaps if gap > most + ROUNDING)
 
 
-def _thinned(times: Iterable[float], step: float) -> list[float]:
+def _thinned(keyframes: Sequence[float], step: float) -> list[float]:
+    """Return keyframes at least a step apart, and those that came early, as at another scene."""
+    usual = float(np.median(np.diff(keyframes))) if len(keyframes) > 1 else 0.0
     kept = [-math.inf]
-    for time in times:
-        if time - kept[-1] >= step - ROUNDING:
+    for before, time in itertools.pairwise([-math.inf, *keyframes]):
+        least = LEAST_STEP * step if time - before < EARLY * usual else step
+        if time - kept[-1] >= least - ROUNDING:
             kept.append(time)
     return kept[1:]

@@ -1,0 +1,160 @@
+"""Films whose containers hold more than one plain stream from 0 on: each as a player shows it."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from test_media_video import (
+    assert_times_are_those_of_the_frames,
+    assert_whole,
+    decode,
+    frame_of,
+    make,
+    number_in,
+)
+
+from qvsearch.media.cut import write_clip
+
+RED, GREEN, BLUE = (220, 30, 30), (30, 180, 40), (30, 40, 200)
+
+
+def plain(colour, seconds, rate=25, size=(176, 144)):
+    """Frames of one colour."""
+    return [np.full((size[1], size[0], 3), colour, np.uint8)] * round(seconds * rate)
+
+
+def shown(segments):
+    """(start, end, name of the colour) of each moment, in whole seconds."""
+    names = ["red", "green", "blue"]
+    return [
+        (
+            round(segment.start),
+            round(segment.end),
+            names[int(input_.images[0].mean(axis=(0, 1)).argmax())],
+        )
+        for segment, input_ in segments
+    ]
+
+
+def mux(path, tracks, form="matroska", seconds_of_sound=None, sound_from=0.0):
+    """Write tracks of pictures, each (frames, start in s, codec, disposition), and sound."""
+    with av.open(str(path), "w", format=form) as container:
+        streams = []
+        for frames, _, codec, disposition in tracks:
+            stream = container.add_stream(codec, rate=10)
+            stream.height, stream.width = frames[0].shape[:2]
+            stream.pix_fmt = {"mjpeg": "yuvj420p", "png": "rgb24"}.get(codec, "yuv420p")
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+            stream.disposition = disposition
+            streams.append(stream)
+        sound = None
+        if seconds_of_sound:
+            sound = container.add_stream("aac", rate=8000, layout="mono")
+        packets = []
+        for stream, (frames, start, _, _) in zip(streams, tracks, strict=True):
+            for number, pixels in enumerate(frames):
+                picture = av.VideoFrame.from_ndarray(pixels, "rgb24")
+                picture.pts, picture.time_base = (
+                    round(1000 * start + 100 * number),
+                    Fraction(1, 1000),
+                )
+                packets += stream.encode(picture)
+            packets += stream.encode(None)
+        if sound is not None:
+            for number in range(round(seconds_of_sound * 8000 / 1024)):
+                samples = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+                )
+                samples.sample_rate, samples.time_base = 8000, Fraction(1, 8000)
+                samples.pts = round(sound_from * 8000) + 1024 * number
+                packets += sound.encode(samples)
+            packets += sound.encode(None)
+        packets = [packet for packet in packets if packet.size]
+        container.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("form", "codec"),
+    [
+        ("mpeg", "mpeg2video"),
+        ("mpegts", "mpeg2video"),
+        ("mpegts", "libx264"),
+        ("matroska", "libx264"),
+    ],
+)
+@pytest.mark.parametrize("every", [15, 500])
+def test_time_goes_on_where_files_were_joined(tmp_path, form, codec, every):
+    parts = [[*plain(RED, 10), *plain(GREEN, 10)], plain(BLUE, 10)]
+    path = tmp_path / "joined.mpg"
+    data = b""
+    for frames in parts:
+        part = make(
+            tmp_path / "part", frames, form=form, codec=codec, rate=25, keyframe_every=every
+        )
+        data += part.read_bytes()
+    path.write_bytes(data)
+    segments = decode(path)
+    assert shown(segments) == [(0, 10, "red"), (10, 20, "green"), (20, 30, "blue")]
+    assert_whole(segments, 30.0, within=0.2)
+    assert segments[0][0].metadata.duration == pytest.approx(30.0, abs=0.2)
+
+
+def test_pictures_that_begin_after_the_sound_begin_late(tmp_path):
+    frames = [frame_of(n) for n in range(30)]
+    track = (frames, 5.0, "libx264", 1)
+    path = mux(tmp_path / "a.mkv", [track], seconds_of_sound=10)
+    segments = decode(path)
+    assert_whole(segments, 10.0, within=0.2)
+    for _, input_ in segments:
+        assert number_in(input_.images[0]) < 30
+    alone = decode(mux(tmp_path / "b.mkv", [track]))
+    assert_whole(alone, 3.0)
+    assert_times_are_those_of_the_frames(alone)
+
+
+def test_a_moment_of_pictures_that_begin_late(tmp_path):
+    frames = [*plain(RED, 4, 10), *plain(GREEN, 4, 10), *plain(BLUE, 4, 10)]
+    path = mux(tmp_path / "a.mkv", [(frames, 5.0, "libx264", 1)], seconds_of_sound=20)
+    assert shown(decode(path)) == [(0, 9, "red"), (9, 13, "green"), (13, 20, "blue")]
+    saved = tmp_path / "clip.mp4"
+    write_clip(path, 9.0, 13.0, saved)
+    assert shown(decode(saved)) == [(0, 4, "green")]
+
+
+def test_a_picture_with_sound_is_as_long_as_the_sound(tmp_path):
+    path = mux(tmp_path / "a.mkv", [([frame_of(7)], 0.0, "libx264", 1)], seconds_of_sound=600)
+    [(segment, input_)] = decode(path)
+    assert number_in(input_.images[0]) == 7
+    assert (segment.start, segment.end) == (0.0, pytest.approx(600, abs=0.3))
+    assert segment.metadata.duration == segment.end
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ([frame_of(0)], "mjpeg", 0),
+        ([frame_of(0)], "mjpeg", 1),
+        ([frame_of(0)] * 30, "png", 1),
+        ([frame_of(0, (64, 48))] * 30, "libx264", 1),
+        ([frame_of(0)] * 30, "libx264", 0),
+    ],
+    ids=["a still", "a still by default", "no film's codec", "a proxy", "no default"],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_the_stream_that_players_show_is_the_film(tmp_path, other, first):
+    frames, codec, disposition = other
+    tracks = [(frames, 0.0, codec, disposition), ([frame_of(9)] * 30, 0.0, "libx264", 1)]
+    form = "mov" if codec == "png" else "matroska"
+    path = mux(tmp_path / "a.mkv", tracks if first else tracks[::-1], form)
+    [(segment, input_)] = decode(path)
+    assert number_in(input_.images[0]) == 9
+    assert segment.end == pytest.approx(3.0, abs=0.11)
+
+
+def test_of_streams_that_are_alike_the_larger_one_is_the_film(tmp_path):
+    tracks = [([frame_of(n, (88 * n, 72 * n))] * 30, 0.0, "libx264", 1) for n in (2, 3)]
+    for name, order in (("a.mkv", tracks), ("b.mkv", tracks[::-1])):
+        [(segment, _)] = decode(mux(tmp_path / name, order))
+        assert (segment.width, segment.height) == (264, 216)
