@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 from test_media_video import (
+    Calls,
     assert_times_are_those_of_the_frames,
     assert_whole,
     decode,
@@ -14,6 +15,7 @@ from test_media_video import (
     number_in,
 )
 
+from qvsearch.media import film, video
 from qvsearch.media.cut import write_clip
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 180, 40), (30, 40, 200)
@@ -158,3 +160,70 @@ def test_of_streams_that_are_alike_the_larger_one_is_the_film(tmp_path):
     for name, order in (("a.mkv", tracks), ("b.mkv", tracks[::-1])):
         [(segment, _)] = decode(mux(tmp_path / name, order))
         assert (segment.width, segment.height) == (264, 216)
+
+
+def scene_in_grey(path, before, behind, form="mp4", codec="libx264", keyframe_every=100):
+    """Write 3.4 s of a thing that moves, in the midst of grey, without a keyframe of its own."""
+    grey = np.full((144, 176, 3), 128, np.uint8)
+    scene = []
+    for number in range(34):
+        pixels = np.full((144, 176, 3), BLUE, np.uint8)
+        pixels[40:100, 10 + 3 * number : 50 + 3 * number] = RED
+        scene.append(pixels)
+    frames = [*[grey] * round(10 * before), *scene, *[grey] * round(10 * behind)]
+    return make(path, frames, form=form, codec=codec, keyframe_every=keyframe_every)
+
+
+@pytest.mark.parametrize(
+    ("form", "codec"),
+    [
+        ("mp4", "libx264"),
+        ("matroska", "libx264"),
+        ("mpegts", "libx264"),
+        ("webm", "libvpx"),
+        ("avi", "mpeg4"),
+    ],
+)
+def test_a_short_scene_between_the_keyframes_of_a_long_film_is_a_moment(tmp_path, form, codec):
+    path = scene_in_grey(tmp_path / "a.mkv", 103, 211, form, codec)
+    segments = decode(path)
+    assert [(segment.start, segment.end) for segment, _ in segments] == [
+        (0.0, pytest.approx(103.0, abs=0.3)),
+        (pytest.approx(103.0, abs=0.3), pytest.approx(106.4, abs=0.3)),
+        (pytest.approx(106.4, abs=0.3), pytest.approx(317.4, abs=0.3)),
+    ]
+    blue = [int(input_.images[0][5, 5].argmax()) == 2 for _, input_ in segments]
+    assert blue[1]
+    grey = segments[0][1].images[0]
+    assert np.abs(grey.astype(int) - 128).max() < 12
+
+
+def test_what_stays_as_it_is_between_keyframes_is_not_decoded(tmp_path, monkeypatch):
+    path = scene_in_grey(tmp_path / "a.mp4", 103, 211)
+    calls = Calls(monkeypatch)
+    decode(path)
+    # the keyframes every 10 s, and the 10 s around the scene, once to look and once to take
+    assert calls.decoded < 32 + 2 * 100 + 10
+
+
+def test_a_film_that_takes_too_long_is_indexed_as_far_as_it_came(tmp_path, monkeypatch):
+    frames = [frame_of(n) for n in range(600)]
+    path = make(tmp_path / "a.mp4", frames, keyframe_every=1000)
+    calls = Calls(monkeypatch)
+    monkeypatch.setattr(film, "monotonic", lambda: calls.decoded)  # a second a packet
+    monkeypatch.setattr(video, "patience", lambda _: 500.0)
+    segments = decode(path)
+    assert 5 < segments[-1][0].end < 40
+    assert_whole(segments, segments[-1][0].end)
+    assert_times_are_those_of_the_frames(segments)
+    assert segments[0][0].metadata.duration == pytest.approx(60.0, abs=0.11)
+
+
+def test_a_film_that_is_read_too_slowly_is_looked_at_by_keyframe(tmp_path, monkeypatch):
+    path = scene_in_grey(tmp_path / "a.mp4", 103, 211)
+    calls = Calls(monkeypatch)
+    monkeypatch.setattr(film, "monotonic", lambda: calls.read)
+    monkeypatch.setattr(video, "patience", lambda _: 3000.0)
+    segments = decode(path)
+    assert_whole(segments, 317.4)
+    assert calls.decoded < 50

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, TypeVar, cast
 
 import av
@@ -23,8 +24,9 @@ from PIL import Image
 
 from qvsearch.errors import MediaError
 from qvsearch.media.clock import Clock
+from qvsearch.media.gaps import FAR, NEAR, Packets, changing
 from qvsearch.media.pixels import check_size
-from qvsearch.media.shots import Look
+from qvsearch.media.shots import SCENE, Look
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +43,7 @@ P = TypeVar("P")
 LOOK_SECONDS = 0.5
 MAX_LOOKS = 1200  # a film over ten minutes is looked at less often
 LONG_SECONDS = 300.0  # decoding more than that costs minutes
-# the seconds between keyframes that suffice as looks, in any film and in a long one: encoders set
-# one every ten seconds at least, and where the scene changes
-KEYFRAMES_NEAR, KEYFRAMES_FAR = 1.0, 12.0
+KEYFRAMES_NEAR = 1.0  # seconds between keyframes that suffice as looks in any film
 # of the usual time between keyframes: an encoder set one so early because the scene changes. Such
 # looks may be closer, by so much of a step
 EARLY, LEAST_STEP = 0.9, 0.25
@@ -54,6 +54,10 @@ DECODE_THREADS = 2  # a file's own; files are decoded side by side already
 # frames that no other needs are not decoded where so many lie between two looks: its neighbour
 # does as well, and with B-frames that saves 70 % of the work
 NEAR_FRAMES = 8
+# codecs whose frames are seldom needed by others if they are predicted from both sides
+CERTAIN_B = {"h264", "mpeg1video", "mpeg2video", "mpeg4"}
+# of the time that a film may take: reading it, then looking at it, then taking what is wanted
+SURVEY_SHARE, LOOK_SHARE, TAKE_SHARE = 0.2, 0.45, 0.85
 ROUNDING = 0.001  # seconds: Matroska's time stamps are whole milliseconds
 PROBES = 8  # enough to see how often keyframes come
 WRONG_LENGTH = 0.02  # of a long film: so much less or more than the header's is looked at anew
@@ -169,20 +173,25 @@ def _no_other_file(*_: object) -> NoReturn:
 class Film:
     """The moving pictures of an open file; times are seconds from the container's start.
 
-    `end` is where the last picture or sound ends that was read so far, after `looks` that of the
-    film.
+    `length` is where the last picture or sound ends that was read so far, after `looks` that of the
+    film. `end` is less if decoding takes more than `seconds`: up to there it was looked at.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, seconds: float = math.inf) -> None:
         self._file = file
-        self._skip_frame: Literal["DEFAULT", "NONREF"] = "DEFAULT"
+        self._skip_frame: Literal["DEFAULT", "NONREF", "BIDIR"] = "DEFAULT"
+        begun = monotonic()
+        self._survey_by, self._look_by, self._take_by = (
+            begun + share * seconds for share in (SURVEY_SHARE, LOOK_SHARE, TAKE_SHARE)
+        )
+        self._unseen = math.inf  # from here on there was no time to decode
         self._keyframes: list[float] = []
         self._small, self._tiny = VideoReformatter(), VideoReformatter()
         self._turn: Image.Transpose | None = None
         self._turn_is_known = False
         self._index: int | None = None
-        self._restarts = False  # its time stamps do, so that no time can be sought
-        self.end = 0.0
+        self._in_order = False  # whether to read on where it would seek: that fails in it
+        self.length = 0.0
         self._rewind()
 
     def _rewind(self) -> None:
@@ -206,27 +215,38 @@ class Film:
         self._shown = 0.0  # where the last picture that was read ends
         self._read = -math.inf  # the last keyframe that was
 
+    @property
+    def end(self) -> float:
+        """Where the film ends, or what was looked at of it, in seconds."""
+        return min(self.length, self._unseen)
+
     def looks(self) -> list[Look]:
         """Look at the whole film, twice a second or as often as 1200 looks allow.
 
-        At keyframes alone where those come often enough, which for a long film is seldom.
+        A film with a keyframe every second, or a long one with one every other second, is looked at
+        there alone. Otherwise a long film is decoded only where it changes between keyframes.
         """
-        length = self._claimed_length()
-        # whether time stamps restart is known only when all were read
-        if length is not None and length > LONG_SECONDS and not self._may_restart():
-            looks = self._looks_at_claimed(length)
-            if looks:
-                return looks
+        looks = self._claimed_looks(NEAR)
+        if looks:
+            return looks
         # reading all packets is cheap beside decoding them, which a wrong length would waste
-        self._survey()
+        packets = self._survey()
+        if self._unseen < math.inf and (looks := self._claimed_looks(FAR)):
+            self._unseen = math.inf
+            return looks  # a huge file, or a slow disk
         step = _step(self._shown)
-        most = KEYFRAMES_FAR if self._shown > LONG_SECONDS else KEYFRAMES_NEAR
-        if _uncovered(self._keyframes, self._shown, most) <= MOST_FAR * self._shown:
+        if self._shown > LONG_SECONDS and self._keyframes:
+            looks = self._long_looks(packets, step)
+        elif _uncovered(self._keyframes, self._shown) <= MOST_FAR * self._shown:
             wanted = _thinned(self._keyframes, step)
             looks = list(self._looks_exactly_at(wanted))
-            if len(looks) == len(wanted):
-                return looks
-        return list(self._looks_through(step))
+            if len(looks) < len(wanted):
+                looks = list(self._looks_through(step))
+        else:
+            looks = list(self._looks_through(step))
+        if looks and looks[-1].time >= self._unseen:
+            self._unseen = math.inf  # only in between
+        return looks
 
     def frames_at(self, times: Iterable[float]) -> Iterator[tuple[float, VideoFrame]]:
         """Yield each of the times of looks, in order, with its frame; those that fail are left out.
@@ -236,14 +256,17 @@ class Film:
         frames: Iterator[tuple[float, VideoFrame]] | None = None
         position = -math.inf
         for wanted in times:
+            if monotonic() > self._take_by:
+                self._unseen = wanted
+                return
             keyframe = max((k for k in self._keyframes if k <= wanted + ROUNDING), default=0.0)
-            alone = wanted - keyframe <= ROUNDING and not self._restarts
+            alone = wanted - keyframe <= ROUNDING and not self._in_order
             if alone and (frame := self._keyframe(wanted)) is not None:
                 frames = None  # the decoder was told that none follows
                 yield wanted, frame
                 continue
             # without seeking, what was read already is not read again
-            if frames is None or keyframe > (self._read if self._restarts else position):
+            if frames is None or keyframe > (self._read if self._in_order else position):
                 frames = self._frames_from(keyframe)
             for position, frame in frames:
                 if position + ROUNDING >= wanted:
@@ -254,7 +277,7 @@ class Film:
         """Yield (time, frame, the next one's time) of what is shown in `[start, end)`."""
         if self._may_restart():
             self._survey()
-        if self._restarts:
+        if self._in_order:
             keyframe = max((k for k in self._keyframes if k <= start + ROUNDING), default=0.0)
         else:
             packet = self._keyframe_packet(start)
@@ -293,35 +316,48 @@ class Film:
             for stream in (self._stream, *self.container.streams.audio)
         }
 
-    def _survey(self) -> None:
+    def _survey(self) -> Packets:
         """Read all packets, undecoded: where the keyframes are, the end, and if time restarts."""
         self._rewind()
-        keyframes = {self._time(packet) for packet in self._packets() if packet.is_keyframe}
-        self._keyframes = sorted(keyframes)
-        self._restarts = self._clocks[self._stream.index].restarted
+        packets = Packets()
+        for packet in self._packets():
+            packets.add(self._time(packet), packet.size, keyframe=packet.is_keyframe)
+            if monotonic() > self._survey_by:
+                self._unseen = self._shown
+                self.length = max(self.length, self._claimed_length() or 0.0)
+                break
+        self._keyframes = sorted(set(itertools.compress(packets.times, packets.keyframes)))
+        self._in_order = self._clocks[self._stream.index].restarted
+        return packets
 
-    def _looks_at_claimed(self, length: float) -> list[Look]:
-        """Return looks at the keyframes of a long film; none where its header is not to be trusted.
+    def _claimed_looks(self, near: float) -> list[Look]:
+        """Return looks at the keyframes of a long film; none if its header is not to be trusted.
 
-        Only a little of the file is read.
+        Nor are there any if few keyframes are so near, in seconds, to another. Only a little of the
+        file is read.
         """
+        length = self._claimed_length()
+        # whether time stamps restart is known only when all were read
+        if length is None or length <= LONG_SECONDS or self._may_restart():
+            return []
         step = _step(length)
         times = [step * index for index in range(math.ceil(length / step))]
-        if not self._has_keyframes_near(times[:: len(times) // PROBES]):
+        if not self._has_keyframes_near(times[:: len(times) // PROBES], near):
             return []
         looks = list(self._looks_at_keyframes(times))
         for _ in self._packets():
             pass
         self._keyframes = [look.time for look in looks]
-        return looks if abs(self.end - length) <= WRONG_LENGTH * length else []
+        ends = (self._shown, self.length)  # which of them it claims, is not said
+        return looks if any(abs(end - length) <= WRONG_LENGTH * length for end in ends) else []
 
-    def _has_keyframes_near(self, times: Sequence[float]) -> bool:
+    def _has_keyframes_near(self, times: Sequence[float], near: float) -> bool:
         found = (self._keyframe_packet(time) for time in times)
-        near = [
-            packet is not None and abs(time - self._time(packet)) <= KEYFRAMES_FAR
+        are_near = [
+            packet is not None and abs(time - self._time(packet)) <= near
             for packet, time in zip(found, times, strict=True)
         ]
-        return sum(near) >= 0.75 * len(near)
+        return sum(are_near) >= 0.75 * len(are_near)
 
     def _looks_at_keyframes(self, times: Iterable[float]) -> Iterator[Look]:
         """Yield a look at the last keyframe before each time, each once."""
@@ -343,23 +379,80 @@ class Film:
                 return
             yield self._look(frame, time, time, keyframe=True)
 
-    def _looks_through(self, step: float) -> Iterator[Look]:
-        """Yield a look at the first frame of each step, and at those that stand for a step."""
+    def _long_looks(self, packets: Packets, step: float) -> list[Look]:
+        """Return looks at a long film: at keyframes, and where it changes between them."""
+        stretches = list(changing(packets, self._shown))
+        probes = self._keyframes[:: math.ceil(len(self._keyframes) / PROBES)]
+        self._in_order = self._in_order or not all(map(self._finds, probes))
+        if self._stream.codec_context.name in CERTAIN_B:
+            self._skip_others(step, "BIDIR")
+        looks = self._looks_at_changes(stretches, step)
+        if not self._keyframes:
+            self._survey()  # one was not found after all
+            self._in_order = True
+            looks = self._looks_at_changes(stretches, step)
+        self._skip_others(step, "NONREF")  # those that are wanted shall be without flaw
+        return looks
+
+    def _looks_at_changes(
+        self, stretches: Sequence[tuple[float, float]], step: float
+    ) -> list[Look]:
+        """Return looks at all of the stretches and, between them, at keyframes.
+
+        It ends early, without keyframes, if the container finds others than were read.
+        """
+        wanted = sorted({*_thinned(self._keyframes, step), *(start for start, _ in stretches)})
+        looks: list[Look] = []
+        ends, until = dict(stretches), -math.inf
+        for time in wanted:
+            if not self._keyframes:
+                break
+            if time < until - ROUNDING or (self._in_order and time <= self._read):
+                continue
+            if time in ends and monotonic() <= self._look_by:
+                until = ends[time]
+                looks += self._looks_through(step, time, until)
+            elif (frame := self._keyframe(time)) is not None:
+                looks.append(self._look(frame, time, time, keyframe=True))
+        return looks
+
+    def _skip_others(self, step: float, which: Literal["NONREF", "BIDIR"]) -> None:
+        """Leave out frames that no other needs, or few, if many frames lie between looks."""
         if step > NEAR_FRAMES * self._frame_seconds:
-            self._skip_frame = "NONREF"
-        wanted = since = jump = 0.0
+            self._skip_frame = self._stream.codec_context.skip_frame = which
+
+    def _looks_through(
+        self, step: float, start: float = 0.0, end: float = math.inf
+    ) -> Iterator[Look]:
+        """Yield a look at the first frame of each step, and at those that stand for a step.
+
+        If steps are long, also at those that are unlike the frame before. It begins with the
+        keyframe at `start` and ends before `end`.
+        """
+        if self._skip_frame == "DEFAULT":
+            self._skip_others(step, "NONREF")
+        wanted = since = start
+        least = max(LOOK_SECONDS, LEAST_STEP * step)
+        last = -math.inf
+        jump = 0.0
         before: NDArray[np.int16] | None = None
-        for time, frame, after in self._frames_with_next(0.0):
+        for time, frame, after in self._frames_with_next(start):
+            if time >= end - ROUNDING:
+                return
+            if monotonic() > self._look_by:
+                self._unseen = time
+                return
             check_size(frame.width, frame.height)
             glance = _scaled(self._tiny, frame, 32, 32, "gray", "POINT").astype(np.int16)
             moved = 0.0 if before is None else float(np.abs(glance - before).mean())
             before = glance
             if moved >= jump:
                 jump, since = moved, time
-            if time + ROUNDING >= wanted or after - time >= step:
+            due = time + ROUNDING >= wanted or (jump >= SCENE and time - last >= least)
+            if due or after - time >= step:
                 yield self._look(frame, time, since, keyframe=bool(frame.key_frame))
                 wanted = step * (math.floor((time + ROUNDING) / step) + 1)
-                jump = 0.0
+                jump, last = 0.0, time
 
     def _frames_with_next(self, keyframe: float) -> Iterator[tuple[float, VideoFrame, float]]:
         """Yield (time, frame, the next one's time) of all frames that matter, from there on."""
@@ -369,7 +462,7 @@ class Film:
                 yield *held, time
             held = time, frame
         if held is not None:
-            yield *held, self.end
+            yield *held, self.length
 
     def _look(self, frame: VideoFrame, time: float, since: float, *, keyframe: bool) -> Look:
         check_size(frame.width, frame.height)
@@ -385,6 +478,11 @@ class Film:
             self._keyframes = []
             return None
         return self._decoded_alone(packet)
+
+    def _finds(self, time: float) -> bool:
+        """Tell whether a seek to a keyframe's time finds it: some containers seek coarsely."""
+        packet = self._keyframe_packet(time)
+        return packet is not None and abs(self._time(packet) - time) <= ROUNDING
 
     def _frames_from(self, keyframe: float) -> Iterator[tuple[float, VideoFrame]]:
         """Yield (time, frame) from a keyframe on, or from 0 where the container finds another."""
@@ -404,7 +502,7 @@ class Film:
     def _keyframe_packet(self, time: float) -> Packet[VideoStream] | None:
         """Return the keyframe at or, where the container seeks coarsely, near a time."""
         first = -math.inf
-        if self._restarts:
+        if self._in_order:
             first = time - ROUNDING
             if first <= self._read:
                 self._rewind()
@@ -432,12 +530,12 @@ class Film:
                 continue
             self._clocks[packet.stream_index].set(packet)
             if packet.stream_index != self._index:
-                self.end = max(self.end, self._heard_until(packet))
+                self.length = max(self.length, self._heard_until(packet))
                 continue
             time = self._time(packet)
             length = (packet.duration or 0) * self._seconds or self._frame_seconds
             self._shown = max(self._shown, time + length)
-            self.end = max(self.end, self._shown)
+            self.length = max(self.length, self._shown)
             if packet.is_keyframe:
                 self._read = time
             yield cast("Packet[VideoStream]", packet)
@@ -494,10 +592,10 @@ def _step(length: float) -> float:
     return max(LOOK_SECONDS, length / MAX_LOOKS)
 
 
-def _uncovered(keyframes: Sequence[float], end: float, most: float) -> float:
-    """Return the seconds of stretches without a keyframe that are longer than `most`."""
+def _uncovered(keyframes: Sequence[float], end: float) -> float:
+    """Return the seconds of stretches without a keyframe that are longer than `KEYFRAMES_NEAR`."""
     gaps = [other - one for one, other in itertools.pairwise([0.0, *keyframes, end])]
-    return sum(gap for gap in gaps if gap > most + ROUNDING)
+    return sum(gap for gap in gaps if gap > KEYFRAMES_NEAR + ROUNDING)
 
 
 def _thinned(keyframes: Sequence[float], step: float) -> list[float]:
