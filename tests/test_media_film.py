@@ -17,6 +17,7 @@ from test_media_video import (
 
 from qvsearch.media import film, video
 from qvsearch.media.cut import write_clip
+from qvsearch.types import Kind, kind_of
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 180, 40), (30, 40, 200)
 
@@ -227,3 +228,32 @@ def test_a_film_that_is_read_too_slowly_is_looked_at_by_keyframe(tmp_path, monke
     segments = decode(path)
     assert_whole(segments, 317.4)
     assert calls.decoded < 50
+
+
+@pytest.mark.parametrize(
+    ("suffix", "form", "codec"),
+    [
+        ("ts", "mpegts", "libx264"),
+        ("mts", "mpegts", "libx264"),
+        ("m2ts", "mpegts", "libx264"),
+        ("vob", "vob", "mpeg2video"),
+        ("m2v", "mpeg2video", "mpeg2video"),
+        ("mpv", "mpeg2video", "mpeg2video"),
+        ("flv", "flv", "flv"),
+        ("f4v", "f4v", "libx264"),
+        ("ogv", "ogg", "libtheora"),
+        ("3g2", "3g2", "libx264"),
+        ("mxf", "mxf", "mpeg2video"),
+        ("asf", "asf", "wmv2"),
+        ("divx", "avi", "mpeg4"),
+    ],
+)
+def test_films_of_cameras_discs_and_broadcasts(tmp_path, suffix, form, codec):
+    assert kind_of(f"a.{suffix}".encode()) is Kind.VIDEO
+    frames = [*plain(RED, 4), *plain(GREEN, 4), *plain(BLUE, 4)]
+    path = tmp_path / f"a.{suffix}"
+    try:
+        make(path, frames, form=form, codec=codec, rate=25, keyframe_every=15)
+    except (av.error.FFmpegError, ValueError) as error:
+        pytest.skip(f"this build of PyAV cannot write it: {error}")
+    assert shown(decode(path)) == [(0, 4, "red"), (4, 8, "green"), (8, 12, "blue")]

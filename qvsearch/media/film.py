@@ -63,7 +63,7 @@ PROBES = 8  # enough to see how often keyframes come
 WRONG_LENGTH = 0.02  # of a long film: so much less or more than the header's is looked at anew
 
 # playlists, image sequences and concat scripts, which name further files, are not among them
-CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,asf,flv"
+CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,asf,flv,ogg,mxf"
 
 # what cameras, phones, recorders, editors and the web have written. FFmpeg has 300 decoders, and
 # its holes are mostly in those of old games: any file could ask for them
