@@ -59,7 +59,8 @@ CERTAIN_B = {"h264", "mpeg1video", "mpeg2video", "mpeg4"}
 # of the time that a film may take: reading it, then looking at it, then taking what is wanted
 SURVEY_SHARE, LOOK_SHARE, TAKE_SHARE = 0.2, 0.45, 0.85
 ROUNDING = 0.001  # seconds: Matroska's time stamps are whole milliseconds
-PROBES = 8  # enough to see how often keyframes come
+PROBES, MOST_NEAR = 16, 0.9  # enough to see how often keyframes come, and how many have to be near
+GOLDEN = (math.sqrt(5) - 1) / 2  # whose multiples are spread evenly
 WRONG_LENGTH = 0.02  # of a long film: so much less or more than the header's is looked at anew
 
 # playlists, image sequences and concat scripts, which name further files, are not among them
@@ -342,7 +343,9 @@ class Film:
             return []
         step = _step(length)
         times = [step * index for index in range(math.ceil(length / step))]
-        if not self._has_keyframes_near(times[:: len(times) // PROBES], near):
+        # none regular, as keyframes are
+        probes = [length * (number * GOLDEN % 1) for number in range(PROBES)]
+        if not self._has_keyframes_near(probes, near):
             return []
         looks = list(self._looks_at_keyframes(times))
         for _ in self._packets():
@@ -357,7 +360,7 @@ class Film:
             packet is not None and abs(time - self._time(packet)) <= near
             for packet, time in zip(found, times, strict=True)
         ]
-        return sum(are_near) >= 0.75 * len(are_near)
+        return sum(are_near) >= MOST_NEAR * len(are_near)
 
     def _looks_at_keyframes(self, times: Iterable[float]) -> Iterator[Look]:
         """Yield a look at the last keyframe before each time, each once."""
