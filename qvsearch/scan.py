@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 IGNORE_FILE = b".qvsearchignore"
 
+SOURCES = (b".ts", b".mts")  # of TypeScript, or MPEG transport streams
+TEXT_BYTES = 8000  # without a NUL are text, as in git; every packet of such a stream has some
+
 _SPECIAL = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -82,7 +85,7 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
     else:
         if is_folder:
             yield from _Walk(root, options, status).below(start, rules)
-        elif kind_of(path) is None:
+        elif kind_of(path) is None or (stat.S_ISREG(status.st_mode) and _is_source(path)):
             yield Skipped(path, "not a kind of file that qvsearch takes, going by its suffix")
         else:
             yield from _found(root, relative, os.path.basename(path), status, selects, Identities())
@@ -255,11 +258,23 @@ def _found(
         return
     item = Item(root, relative, kind, status.st_size, status.st_mtime_ns)
     if stat.S_ISREG(status.st_mode):
-        ctime_ns, inode = identities.of(item.location, status)
-        yield replace(item, ctime_ns=ctime_ns, inode=inode)
+        if not _is_source(item.location):
+            ctime_ns, inode = identities.of(item.location, status)
+            yield replace(item, ctime_ns=ctime_ns, inode=inode)
     else:
         what = _SPECIAL.get(stat.S_IFMT(status.st_mode), "something special")
         yield Skipped(item.location, f"{what}, not a file")
+
+
+def _is_source(path: bytes) -> bool:
+    """Tell whether a regular file is a program's source that is named like a film."""
+    if not path.lower().endswith(SOURCES):
+        return False
+    try:
+        with Path(os.fsdecode(path)).open("rb") as file:
+            return b"\0" not in file.read(TEXT_BYTES)
+    except OSError:
+        return False  # which the decoder will report
 
 
 def _spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None:

@@ -26,7 +26,8 @@ class Kind(StrEnum):
 
 _SUFFIXES = {
     Kind.IMAGE: "jpg jpeg jpe jfif png webp gif bmp dib tif tiff avif heic heif",
-    Kind.VIDEO: "mp4 mov mkv webm avi m4v mpg mpeg wmv 3gp",
+    Kind.VIDEO: "mp4 mov mkv webm avi m4v mpg mpeg wmv 3gp 3g2 ts mts m2ts vob m2v flv f4v ogv mxf"
+    " mpv asf divx",
     Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt",
 }
 KIND_OF_SUFFIX = {

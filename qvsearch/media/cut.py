@@ -21,6 +21,7 @@ from qvsearch.media.film import (
     choose_stream,
     of_known_streams,
     open_container,
+    start_seconds,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _copy(opened: InputContainer, suffix: str, start: float, end: float, made: P
     pictures = choose_stream(opened)
     if opened.format.name == "avi" and pictures.codec_context.has_b_frames:
         return None  # it does not say in which order they are shown
-    begin, base = _begin(pictures), pictures.time_base or Fraction(1)
+    begin, base = _begin(opened, pictures), pictures.time_base or Fraction(1)
     wanted, stop = begin + Fraction(start), begin + Fraction(end)
     opened.seek(round(wanted / base), stream=pictures, backward=True)
     packets = of_known_streams(opened.demux([pictures, *opened.streams.audio[:1]]))
@@ -136,7 +137,7 @@ def _complete(packets: Sequence[Packet[Any]], pictures: VideoStream) -> None:
 
 def _encode(film: Film, opened: InputContainer, start: float, end: float, made: Path) -> None:
     """Encode what is shown, decoded from the keyframe before on; copy the sound."""
-    begin = _begin(choose_stream(opened)) + Fraction(start)
+    begin = _begin(opened, choose_stream(opened)) + Fraction(start)
     with av.open(str(made), "w", format="mp4") as written:
         stream: VideoStream | None = None
         last = -1
@@ -226,8 +227,8 @@ def _mux(
     written.mux(packet)
 
 
-def _begin(stream: Stream) -> Fraction:
-    return (stream.start_time or 0) * (stream.time_base or Fraction(1))
+def _begin(opened: InputContainer, pictures: VideoStream) -> Fraction:
+    return Fraction(start_seconds(opened, pictures)).limit_denominator(1_000_000)
 
 
 def _time(packet: Packet[Any]) -> Fraction | None:

@@ -14,6 +14,7 @@ from PIL import Image
 from qvsearch.errors import MediaError
 from qvsearch.media.film import DAMAGE, Film, open_container
 from qvsearch.media.metadata import video_metadata
+from qvsearch.media.patience import patience
 from qvsearch.media.pixels import dhash, smart_resize
 from qvsearch.media.shots import FINE, WHOLE, Look, Shot, cut
 from qvsearch.types import EmbedInput, Frames, Item, Metadata, Segment, VideoMode
@@ -82,15 +83,15 @@ def decode(
     Pictures cover it without a hole, and so do clips; those that are there beside clips are finer.
     """
     try:
-        film = Film(file)
+        film = Film(file, patience(item))
         looks = film.looks()
         if not looks:
             raise MediaError("no frame of it could be decoded")
-        end = film.end
+        end = film.end  # of a film that takes too long, as far as it came
         pictures = _pictures(looks, end, max_pixels, mode)
         clips = _clips(looks, end, max_pixels, mode)
         _take(film, [*pictures, *clips])
-        metadata = video_metadata(film.container, end)
+        metadata = video_metadata(film.container, film.length)
     except DAMAGE as error:
         raise MediaError(_damage_reason(error)) from error
     segments = [
@@ -109,7 +110,7 @@ def decode(
             moment.source(),
         )
         for moments in (pictures, clips)
-        for moment, start, end in _tiled(moments)
+        for moment, start, end in _tiled(moments, late=film.end < film.length)
     ]
     if not segments:
         raise MediaError("no frame of it could be decoded")
@@ -177,11 +178,15 @@ def _take(film: Film, moments: Iterable[_Moment]) -> None:
             moment.take(time, image, width)
 
 
-def _tiled(moments: Sequence[_Moment]) -> Iterator[tuple[_Moment, float, float]]:
-    """Yield (moment, start, end); what could not be decoded is its neighbour's."""
+def _tiled(moments: Sequence[_Moment], *, late: bool) -> Iterator[tuple[_Moment, float, float]]:
+    """Yield (moment, start, end); what could not be decoded is its neighbour's.
+
+    If it was `late`, there was no time for the last ones, which are left out.
+    """
     taken = [moment for moment in moments if moment.pixels]
     if taken:
-        cuts = [0.0, *(moment.shot.start for moment in taken[1:]), moments[-1].shot.end]
+        last = taken[-1] if late else moments[-1]
+        cuts = [0.0, *(moment.shot.start for moment in taken[1:]), last.shot.end]
         for moment, (start, end) in zip(taken, itertools.pairwise(cuts), strict=True):
             yield moment, start, end
 
