@@ -11,6 +11,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
@@ -39,12 +40,17 @@ def decode(
     read the file before. Raises MediaError, whose text is the reason, for a file that cannot be
     used or that is not the one that `item` and the hash describe, before or after it was read.
     """
+    from qvsearch.media.companion import completed
+
     decoder = cast("_Decoder", import_module(f"qvsearch.media.{item.kind}"))
     # libraries remark on odd metadata; what fails is raised
     with warnings.catch_warnings(action="ignore"), _open_unchanged(item, content_hash) as file:
         video = (video_mode,) if item.kind is Kind.VIDEO else ()
         segments = decoder.decode(file, item, content_hash, max_pixels, *video)
-    return Decoded(item, tuple(segments))
+        metadata = completed(segments[0][0].metadata, item)
+    return Decoded(
+        item, tuple((replace(segment, metadata=metadata), input_) for segment, input_ in segments)
+    )
 
 
 class _Bounded(io.BufferedReader):
