@@ -164,6 +164,8 @@ def test_zeros_in_a_text(data, text):
         b"\x7fELF\2\1\1" + bytes(9) + b"\3\0>\0\1\0\0\0\xc0\x11",
         b"PK\3\4\x14\0\0\0\x08\0" + random.Random(2).randbytes(500),
         random.Random(3).randbytes(500),
+        "UTF-32 without its mark".encode("utf-32-le"),
+        "UTF-32 without its mark".encode("utf-32-be"),
         random.Random(4).randbytes(100_000),
         b"RIFF\x24\x08\0\0WAVEfmt \x10\0\0\0\1\0\2\0" + random.Random(5).randbytes(500),
     ],

@@ -59,6 +59,7 @@ def test_encoded_data_is_left_out(tmp_path, data):
         "-" * 300 + "\n" + "=" * 300,
         "https://example.com/a?id=Zm9vYmFy&token=" + base64.b64encode(DATA[:60]).decode(),
         "the data: image/png, text/plain",
+        "import 'data:text/javascript,console.log(1)'",
     ],
 )
 def test_long_words_stay(text):

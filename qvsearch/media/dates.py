@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+from qvsearch.times import moment_taken
 
 PHOTOGRAPHED = range(1826, 2100)  # from the first photograph on; scans of old ones say so
 
@@ -62,7 +65,11 @@ def letter_date(text: object) -> str | None:
 
 
 def name_date(name: str) -> str | None:
-    """Return the date in a file's name: a day, with the time if that follows."""
+    """Return the date in a file's name: a day, with the time if that follows.
+
+    It is local, but names that begin with PXL_ are in UTC.
+    """
+    zone = "+00:00" if name.startswith("PXL_") else ""
     for found in _IN_NAME.finditer(name.replace("\u202f", " ")):  # macOS writes it before PM
         day = [found[each] for each in ("year", "month", "day")]
         if found["hour"] is None:
@@ -71,7 +78,7 @@ def name_date(name: str) -> str | None:
             hour = int(found["hour"])
             if found["half"]:
                 hour = hour % 12 + 12 * (found["half"].upper() == "PM")
-            whole = _time(day, [f"{hour:02}", found["minute"], found["second"]])
+            whole = _time(day, [f"{hour:02}", found["minute"], found["second"] + zone])
         if whole is not None and len(whole) >= len("2019-07-04"):
             return whole
     return None
@@ -94,9 +101,8 @@ def _day(day: list[str]) -> str | None:
     """Return as much of a day as makes sense: some programs write 00 for what is not known."""
     parts = [f"{part or '00':0>2}" for part in day]
     for count in (3, 2):
-        try:
-            datetime.fromisoformat("-".join([*parts[:count], "01"][:3]))
-        except ValueError:
-            continue
-        return "-".join(parts[:count])
+        text = "-".join(parts[:count])
+        with suppress(ValueError):
+            moment_taken(text)
+            return text
     return parts[0]

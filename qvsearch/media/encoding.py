@@ -26,6 +26,7 @@ _BOMS = (  # UTF-32's begins with UTF-16's
 _CONTROLS = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f]")
 _CONTROL_BYTES = bytes([*range(0x01, 0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20)])
 _MAX_CONTROLS = 0.01  # of the characters: a stray form of DOS end-of-file is still text
+_MAX_ZEROS = 1 / 3  # of them, each run as one: names may end in one, letters of no text do
 _MAX_UNASSIGNED = 0.01  # of the characters of what may be UTF-16, where most numbers are one
 
 _HIGH = re.compile(rb"[\x80-\xff]")
@@ -60,6 +61,8 @@ def to_text(data: bytes) -> str:
     text = text.rstrip("\0")
     while "\0\0" in text:  # a regular expression would hold each run
         text = text.replace("\0\0", "\0")
+    if text.count("\0") > _MAX_ZEROS * len(text):
+        raise MediaError("binary file")
     return text.replace("\0", " ")
 
 

@@ -19,7 +19,7 @@ MAX_FRONT_LINES = 500  # of the front matter of a page
 RECORDS = frozenset({".srt", ".vtt", ".csv", ".tsv", ".log"})  # a line, or a cue, is a record
 SUBTITLES = frozenset({".srt", ".vtt"})
 
-_DATA_URI = re.compile(r"data:[a-z]+/[^,\s]{1,100},[^\s\"')>]*", re.IGNORECASE)
+_DATA_URI = re.compile(r"data:[a-z]+/[^,\s]{1,100},[^\s\"')>]{200,}", re.IGNORECASE)
 LEAST_LINE = 60  # characters; mail has 76 in a line, certificates have 64
 LEAST_BLOB = 200  # characters; a hash, which may be looked for, has up to 128
 _GAP = r"[ \t>]*(?:\r\n|\n|\r)[ \t>]*"  # mail is quoted with >
