@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 
 from qvsearch.times import moment_taken
 
+MAX_LETTERS = 99  # characters of a date in words
 PHOTOGRAPHED = range(1826, 2100)  # from the first photograph on; scans of old ones say so
 
 _SPELLING = re.compile(
@@ -58,7 +59,7 @@ def utc_date(seconds: object) -> str | None:
 def letter_date(text: object) -> str | None:
     """Return a date as in the head of an e-mail, `Tue, 06 May 2014 10:11:12 GMT`, or as `date`."""
     try:
-        moment = parsedate_to_datetime(str(text))
+        moment = parsedate_to_datetime(str(text)[:MAX_LETTERS])
     except (ValueError, TypeError, IndexError, OverflowError):
         return date(text)
     return moment.isoformat() if moment.year in PHOTOGRAPHED else None
