@@ -74,6 +74,7 @@ def test_an_xmp_file_beside_a_picture(tmp_path, name):
         ("IMG(12).jpg", "IMG.jpg.supplemental-metadata(12).json"),
         ("IMG-edited.jpg", "IMG.jpg.json"),
         ("IMG-edited(1).jpg", "IMG.jpg(1).json"),
+        ("IMG-bearbeitet.jpg", "IMG.jpg.json"),
         (f"{'x' * 47}.jpg", f"{'x' * 46}.json"),
         ("PXL_123456789.NIGHT.abcdefgh.jpg", "PXL_123456789.NIGHT.abcdefgh.jpg.supplemental-.json"),
         (f"{'x' * 40}.jpg", f"{'x' * 40}.jpg.s.json"),

@@ -7,6 +7,7 @@ import subprocess
 
 import av
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
@@ -20,6 +21,7 @@ EXIFTOOL = pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs ex
 
 def read(form="JPEG", **options):
     """What is read from a picture that Pillow wrote."""
+    pillow_heif.register_heif_opener()
     file = io.BytesIO()
     Image.new("RGB", (64, 48)).save(file, form, **options)
     return read_bytes(file.getvalue())
@@ -38,7 +40,7 @@ def xmp(properties):
     ).encode()
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF"])
 @pytest.mark.parametrize(
     "properties",
     [
@@ -251,6 +253,8 @@ class Tagged:
         ("+4812.5+01622.5/", (48.2083333, 16.375)),
         ("+481230+0162230/", (48.2083333, 16.375)),
         ("-335212.00-0704012.00+520/", (-33.87, -70.67)),
+        ("+48.2083333+016.375CRSWGS_84/", VIENNA),
+        ("+48.2083333+016.375+8850CRSWGS_84/", VIENNA),
         ("+4860+01622/", (None, None)),
         ("+48125+01622/", (None, None)),
     ],

@@ -1,7 +1,7 @@
 """Completes a file's metadata from the files beside it and, last, from its name.
 
-Photo programs write what they know into `IMG.jpg.xmp` or `IMG.xmp`, and Google Takeout into
-`IMG.jpg.json`, whose name it makes shorter and numbers in ways of its own.
+Photo programs write metadata to `IMG.jpg.xmp` or `IMG.xmp`. Google Takeout writes it to
+`IMG.jpg.json`, and shortens and numbers such names in ways of its own.
 """
 
 from __future__ import annotations
@@ -27,14 +27,20 @@ TAKEOUT_NAME = 46  # characters of a name before .json; Takeout cuts off the res
 _SUPPLEMENT = "supplemental-metadata"  # newer ones have it before .json, cut off anywhere
 _SUFFIXES = (b".xmp", b".json")
 _NUMBERED = re.compile(r"(.*)(\(\d{1,4}\))(\.\w+)", re.DOTALL)
-_EDITED = re.compile(r"-edited(?=\.\w+\Z)")
+# as Google Photos names what was edited in English, German, French, Spanish, Portuguese, Italian,
+# Dutch, Swedish, Polish and Japanese
+_EDITED = re.compile(
+    r"-(?:edited|bearbeitet|modifié|editado|editada|modificato|bewerkt|redigerad|edytowane"
+    r"|編集済み)(?=\.\w+\Z)",
+    re.IGNORECASE,
+)
 
 
 def completed(found: Metadata, item: Item) -> Metadata:
-    """Return the metadata of a picture or video with what its companions say.
+    """Return the metadata of a picture or video with what its companions contain.
 
-    An XMP file counts more than the file itself, as it was written later; a JSON file, and then
-    the name, only where nothing is known. `taken_from` says which of them gave the date.
+    An XMP file was written later than the file itself and replaces its values. A JSON file, and
+    then the name, adds only what is missing. `taken_from` is the source of the date.
     """
     if item.kind is Kind.TEXT:
         return found

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise
 from string import ascii_lowercase, ascii_uppercase, digits
 
-ALIKE = 10  # lines that differ only in their numbers; more of them say nothing more
+ALIKE = 10  # lines that differ only in their numbers; more of them add nothing
 MAX_SHAPES = 10_000  # that are counted, as a file may have millions
 MAX_FRONT_LINES = 500  # of the front matter of a page
 RECORDS = frozenset({".srt", ".vtt", ".csv", ".tsv", ".log"})  # a line, or a cue, is a record
@@ -31,7 +31,7 @@ _CLASSES = str.maketrans(
     ascii_uppercase + ascii_lowercase + digits, "A" * 26 + "a" * 26 + "0" * 10, "+/=_-"
 )
 _CHANGE = re.compile(r"(.)(?!\1)")
-# of neighbours that are not of one class: of random base64 0.65, hex 0.47; of words and paths 0.2
+# share of characters whose next one is of another class: base64 0.65, hex 0.47, words and paths 0.2
 BLOB_CHANGES = 0.35
 
 _MARK = "\0"  # of what was left out

@@ -9,7 +9,7 @@ Place = tuple[float, float] | tuple[None, None]
 
 # of ISO 6709: degrees, degrees and minutes, or degrees, minutes and seconds, by their digits
 _ISO_6709 = re.compile(
-    r"([+-])(\d{1,2}|\d{4}|\d{6})(\.\d{1,20})?([+-])(\d{1,3}|\d{5}|\d{7})(\.\d{1,20})?(?:[-+/]|$)",
+    r"([+-])(\d{1,2}|\d{4}|\d{6})(\.\d{1,20})?([+-])(\d{1,3}|\d{5}|\d{7})(\.\d{1,20})?(?:[-+/C]|$)",
     re.ASCII,
 )
 # of XMP: 48,12.5N or 48,12,30N; some programs write degrees with a fraction
@@ -51,7 +51,7 @@ def exif_degrees(parts: object, reference: object, directions: str) -> float:
 
 
 def xmp_degrees(text: object, directions: str) -> float:
-    """Return what XMP says as degrees; NaN if that is nothing or has another direction."""
+    """Return a coordinate of XMP as degrees; NaN without one or with another direction."""
     found = _XMP.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         return math.nan
@@ -71,7 +71,7 @@ def iso_6709(text: str | None) -> Place:
 
 
 def _packed(sign: str, digits: str, fraction: str | None, width: int) -> float:
-    """Return degrees whose digits are of degrees, of which there are `width`, minutes, seconds."""
+    """Return degrees from digits: `width` of degrees, then two of minutes and two of seconds."""
     if len(digits) <= width:
         return float(sign + digits + (fraction or ""))
     pairs = [digits[:width], *(digits[at : at + 2] for at in range(width, len(digits), 2))]

@@ -1,7 +1,7 @@
 """The few properties of XMP that tell when, where and with what a picture was taken.
 
-A regular expression reads them: it needs no XML of which hostile files could make gigabytes, and
-all programs use the prefixes of the standard.
+A regular expression reads them, because hostile XML can make a parser use gigabytes. All programs
+use the prefixes of the standard.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PROPERTY = re.compile(
 
 
 def properties(packet: object) -> dict[str, str]:
-    """Return the properties wanted of a packet, by their names with the usual prefixes."""
+    """Return the wanted properties of a packet, by their names with the usual prefixes."""
     if not isinstance(packet, bytes):
         return {}
     text = packet[:MAX_BYTES].decode("utf-8", "replace")
