@@ -132,6 +132,11 @@ def test_a_text_that_is_cut_within_a_character():
     assert to_text(CHINESE.encode("gb18030")[:-2]) == CHINESE.rstrip()[:-1] + "\ufffd"
 
 
+def test_characters_that_another_program_could_not_read():
+    text = "The caf\ufffd\ufffd and the cr\ufffd\ufffdme.\n"
+    assert to_text(text.encode()) == text
+
+
 def test_letters_of_no_language_are_refused():
     data = bytes(random.Random(1).choices(range(128, 256), k=2000))
     with pytest.raises(MediaError, match="unknown encoding.* save it as UTF-8"):

@@ -106,11 +106,13 @@ def _is_utf8(data: bytes) -> bool:
 def _without_zeros(data: bytes) -> str:
     if any(escape in data for escape in _JIS) and data.isascii():
         return data.decode("iso2022_jp", errors="replace")
-    text = data.decode("utf-8", errors="replace")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", errors="replace")
     damaged = text.count("\ufffd")
-    # UTF-8 with a few broken characters: other encodings are seldom valid
-    if not damaged or len(text) - len(text.encode("ascii", "ignore")) > 2 * damaged:
-        return text
+    if len(text) - len(text.encode("ascii", "ignore")) > 2 * damaged:
+        return text  # UTF-8 with a few broken characters: other encodings are seldom valid
     controls = len(data) - len(data.translate(None, _CONTROL_BYTES))
     if controls > _MAX_CONTROLS * (len(data) - data.count(0)):
         raise MediaError("binary file")
