@@ -1,8 +1,11 @@
 """Texts that are not UTF-8: read as they were written, or refused."""
 
 import random
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qvsearch.errors import MediaError
 from qvsearch.media.encoding import WINDOW, to_text
@@ -178,3 +181,16 @@ def test_zeros_in_a_text(data, text):
 def test_binary_files(data):
     with pytest.raises(MediaError, match="binary file"):
         to_text(data)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufeff")))
+def test_every_text_of_utf8_is_read(text):
+    assert to_text(text.encode()) == text
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=500) | st.binary(max_size=50).map(lambda data: data * 20))
+def test_no_bytes_are_another_error(data):
+    with suppress(MediaError):
+        assert "\0" not in to_text(data)
