@@ -47,6 +47,7 @@ PASSAGE_COSINE = 0.99
 PROPORTION = 0.12  # of width to height: a crop of 10 % on one side changes it less
 LENGTH = 0.02  # of a video's seconds: another frame rate, a last frame lost
 LENGTH_SECONDS = 1.0
+CLOCKS = (None, "xmp")  # a name has the day, and a Google Takeout's JSON the time in UTC
 NEVER, ALWAYS = np.inf, -np.inf  # as the cosine that a pair needs
 ABSENT = -1
 
@@ -100,7 +101,7 @@ def traits(segments: Sequence[Segment]) -> Traits:
         proportion=np.log(width / height),
         pixels=np.nan_to_num(width * height).astype(np.int64),
         page=np.array([each.page is True for each in about], np.bool_),
-        taken=_floats(clock(each.taken) for each in about),
+        taken=_floats(clock(each.taken) if each.taken_from in CLOCKS else None for each in about),
         camera=_numbered(each.camera for each in about),
         clip=np.array([each.clip for each in segments], np.bool_),
         start=_floats(each.start for each in segments),
@@ -112,7 +113,7 @@ def traits(segments: Sequence[Segment]) -> Traits:
 
 def clock(taken: str | None) -> float | None:
     """Return seconds by the clock on the camera's wall: a copy may have lost the zone, not that."""
-    if taken is None:
+    if taken is None or len(taken) <= len("2019-07-04"):
         return None
     try:
         shown = datetime.fromisoformat(taken).replace(tzinfo=None)

@@ -186,7 +186,7 @@ def print_fields(fields: Iterable[Field]) -> None:
         ["field", "files", "what they have", "option"],
         [(each.name, f"{each.files:,}", _values(each), " ".join(each.options)) for each in fields],
     )
-    hint("where a file does not say when it was taken, the time of its last change counts")
+    hint("where neither a file nor its name has a date, the time of its last change counts")
 
 
 def _values(field: Field) -> str:

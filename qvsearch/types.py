@@ -140,7 +140,9 @@ class Item:
 class Metadata:
     """What a file says of itself beside its pixels; None where it says nothing.
 
-    `taken` is ISO 8601, without a zone where the file names none; `camera` is maker and model;
+    `taken` is ISO 8601, without a zone where the file names none, and a day, month or year alone if
+    no more is known; `taken_from` is None if the file itself says so, `xmp` or `json` if a file
+    beside it does, and `name` if only its name does. `camera` is maker and model;
     `latitude` and `longitude` are degrees (WGS 84); `duration` is seconds of a video; `page` tells
     a screenshot or a scanned page from a photo.
     """
@@ -151,6 +153,7 @@ class Metadata:
     longitude: float | None = None
     duration: float | None = None
     page: bool | None = None
+    taken_from: str | None = None
 
 
 NO_METADATA = Metadata()

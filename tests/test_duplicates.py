@@ -62,8 +62,14 @@ def flipped(bits):
         ({"width": 3600, "dhash": flipped(8)}, 0.98),
         ({"metadata": SHOT}, 0.95),
         ({"metadata": replace(SHOT, taken="2024-05-01T10:00:00+02:00")}, 0.95),
+        ({"metadata": Metadata("2024-05-01T10:07:00", taken_from="name")}, 0.95),
+        ({"metadata": Metadata("2024-05-01T08:00:00+00:00", taken_from="json")}, 0.95),
+        ({"metadata": Metadata("2024-05")}, 0.95),
     ],
-    ids=["recoded", "small", "cropped", "cropped on one side", "with EXIF", "with a zone"],
+    ids=[
+        *("recoded", "small", "cropped", "cropped on one side", "with EXIF", "with a zone"),
+        *("with a date in its name", "from Google", "of a month"),
+    ],
 )
 def test_a_copy_has_nearly_the_hash_and_nearly_the_vector(fields, cosine):
     photo = row(metadata=SHOT)

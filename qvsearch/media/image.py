@@ -78,7 +78,10 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
     """Return what a picture's header contains, without `page`; raises MediaError."""
     try:
-        return image_metadata(_open(file))
+        image = _open(file)
+        if image.format == "PNG":  # its EXIF and comments may follow the pixels
+            image.load()
+        return image_metadata(image)
     except MediaError:
         raise
     except _DAMAGE as error:
