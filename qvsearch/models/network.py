@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 FEWEST_SHARED = 8  # tokens: a turn's opening alone is three, which any two prompts share
 PASS_TOKENS = 64  # as many take hardly longer than one, as every pass reads all the weights
 KEPT_TOKENS = 128  # of a prompt whose like may follow; 230 kB each with the 2B model in float32
+
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character; no text that was read has one
 
 
 class WeightsChanged(QvsearchError):
@@ -79,6 +82,8 @@ class Network:
         """Return each prompt's ids; too long a one loses its text's end, never the closing turn."""
         if not prompts:  # of which transformers makes an error
             return []
+        if any(_SURROGATE.search(prompt) for prompt in prompts):
+            raise QvsearchError("a text has a lone surrogate, which is no character; replace it")
         ids: list[list[int]] = self.tokenizer(list(prompts), truncation=False)["input_ids"]
         return [each if len(each) <= max_tokens else self._cut(each, max_tokens) for each in ids]
 
