@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qvsearch.types import EmbedInput, Vectors
 
 MAX_TOKENS = 8192  # the reference embedder's MAX_LENGTH
-MAX_RERANK_TOKENS = 10240  # the reference reranker's
+MAX_RERANK_TOKENS = 10240  # the reference reranker's, before the closing turn
 
 
 class LocalEmbedder(QueriesAndDocuments):
@@ -88,7 +88,7 @@ class LocalReranker:
         """Return logit(yes) - logit(no) of each document (n,)."""
         query, *documents = ready([query, *documents])
         prompts = [rerank_prompt(query, each) for each in documents]
-        ids = self.network.tokenize(prompts, MAX_RERANK_TOKENS)
+        ids = self.network.tokenize_pairs(prompts, MAX_RERANK_TOKENS)
         batch = [ModelInput(i, (query, each)) for i, each in zip(ids, documents, strict=True)]
         logits: Vectors = self.network.last_hidden(batch) @ self.direction
         return _finite(logits)
