@@ -367,22 +367,26 @@ def test_a_picture_of_high_dynamic_range(tmp_path, name, transfer):
     np.testing.assert_allclose(shown[1:], QUAD[1:], atol=30 if name == "a.avif" else 20)
 
 
-QUIET = {"libx265": {"x265-params": "log-level=none", "preset": "ultrafast"}, "libsvtav1": {}}
+OPTIONS = {
+    "libx265": {"x265-params": "log-level=none", "preset": "ultrafast", "crf": "5"},
+    "libsvtav1": {"crf": "5"},
+    "prores_ks": {},
+}
 
 
 def write_film(path, frames, transfer, primaries=9, codec="libx265", form="mp4"):
     """Encode frames of values from 0 to 1 with 10 bits, by BT.2020's matrix."""
     with av.open(str(path), "w", format=form) as container:
-        stream = container.add_stream(codec, rate=Fraction(5), options={**QUIET[codec], "crf": "5"})
+        stream = container.add_stream(codec, rate=Fraction(5), options=OPTIONS[codec])
         stream.height, stream.width, _ = frames[0].shape
-        stream.pix_fmt = "yuv420p10le"
+        stream.pix_fmt = "yuv422p10le" if codec == "prores_ks" else "yuv420p10le"
         context = stream.codec_context
         context.color_primaries, context.color_trc = primaries, transfer
         context.colorspace, context.color_range = 9, 1
         for values in frames:
             deep = np.rint(65535 * values).astype(np.uint16)
             frame = av.VideoFrame.from_ndarray(deep, "rgb48le").reformat(
-                format="yuv420p10le",
+                format=stream.pix_fmt,
                 dst_colorspace=Colorspace.BT2020,
                 src_color_range=ColorRange.JPEG,
                 dst_color_range=ColorRange.MPEG,
@@ -393,10 +397,48 @@ def write_film(path, frames, transfer, primaries=9, codec="libx265", form="mp4")
 
 
 @pytest.mark.parametrize("transfer", [16, 18])
-def test_a_film_of_high_dynamic_range(tmp_path, transfer):
-    path = tmp_path / "a.mp4"
-    write_film(path, [in_bt2020(quad(), transfer)] * 10, transfer)
+@pytest.mark.parametrize(
+    ("name", "form", "codec"),
+    [
+        ("a.mp4", "mp4", "libx265"),
+        ("a.mov", "mov", "prores_ks"),
+        ("a.webm", "webm", "libsvtav1"),
+        ("a.mkv", "matroska", "libsvtav1"),
+    ],
+)
+def test_a_film_of_high_dynamic_range(tmp_path, transfer, name, form, codec):
+    path = tmp_path / name
+    write_film(path, [in_bt2020(quad(), transfer)] * 10, transfer, codec=codec, form=form)
     np.testing.assert_allclose(quarters(decode(path))[:3], QUAD[:3], atol=15)
+
+
+def test_a_plain_film_of_wide_colours(tmp_path):
+    light = np.clip(light_of(quad()) @ np.linalg.inv(BT2020_TO_SRGB).T, 0, None)
+    values = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    write_film(tmp_path / "a.mp4", [values] * 10, transfer=14)
+    np.testing.assert_allclose(quarters(decode(tmp_path / "a.mp4")), QUAD, atol=12)
+
+
+@pytest.mark.parametrize("size", [(192, 128), (1280, 720)])
+@pytest.mark.parametrize("matrix", [Colorspace.ITU709, Colorspace.ITU601])
+@pytest.mark.parametrize("range_", [ColorRange.MPEG, ColorRange.JPEG])
+def test_a_plain_film_is_read_by_its_matrix_and_range(tmp_path, size, matrix, range_):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(
+            "libx264", rate=5, options={"crf": "5", "preset": "ultrafast"}
+        )
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.colorspace = 1 if matrix is Colorspace.ITU709 else 6
+        context.color_range = range_
+        for _ in range(5):
+            frame = av.VideoFrame.from_ndarray(quad(*size), "rgb24")
+            target = {"dst_colorspace": matrix, "dst_color_range": range_}
+            container.mux(stream.encode(frame.reformat(format="yuv420p", **target)))
+        container.mux(stream.encode())
+    np.testing.assert_allclose(quarters(decode(path)), QUAD, atol=5)
 
 
 def test_bright_light_stays_below_white_and_in_order():
