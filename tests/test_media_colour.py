@@ -74,7 +74,7 @@ def xyz(values):
     return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(65536 * value) for value in values))
 
 
-def rgb_profile(red, green, blue, gamma):
+def rgb_tags(red, green, blue, gamma):
     curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(256 * gamma))
     tags = [
         (b"wtpt", xyz((0.9642, 1, 0.8249))),
@@ -82,7 +82,11 @@ def rgb_profile(red, green, blue, gamma):
         (b"gXYZ", xyz(green)),
         (b"bXYZ", xyz(blue)),
     ]
-    return icc(b"RGB ", [*tags, (b"rTRC", curve), (b"gTRC", curve), (b"bTRC", curve)])
+    return [*tags, (b"rTRC", curve), (b"gTRC", curve), (b"bTRC", curve)]
+
+
+def rgb_profile(red, green, blue, gamma):
+    return icc(b"RGB ", rgb_tags(red, green, blue, gamma))
 
 
 def as_profile(pixels, profile):
@@ -129,6 +133,19 @@ def test_a_picture_with_a_profile_shows_its_colours(tmp_path, name, options, col
     # an error of 1 in dark linear light is one of 13 in sRGB
     within = 20 if colours is LINEAR and name == "a.avif" else 8
     np.testing.assert_allclose(quarters(decode(tmp_path / name)), QUAD, atol=within)
+
+
+def rec2100_profile(transfer):
+    """A profile that names its codes, as systems write it for HDR beside curves of no use."""
+    codes = (b"cicp", b"cicp\0\0\0\0" + bytes([9, transfer, 0, 1]))
+    return icc(b"RGB ", [codes, *rgb_tags(*P3)])
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_a_profile_of_high_dynamic_range(tmp_path, transfer):
+    stored = Image.fromarray(as_8_bit(in_bt2020(quad(), transfer)))
+    stored.save(tmp_path / "a.png", icc_profile=rec2100_profile(transfer))
+    np.testing.assert_allclose(quarters(decode(tmp_path / "a.png"))[:3], QUAD[:3], atol=15)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA"])
@@ -209,7 +226,8 @@ def test_srgb_and_broken_profiles_change_not_a_bit(tmp_path, kind):
 def test_damaged_profiles_change_nothing_else():
     rng = np.random.default_rng(5)
     outcomes = set()
-    for good, count in ((rgb_profile(*PROPHOTO), 150), (press_profile(), 15)):
+    profiles = ((rgb_profile(*PROPHOTO), 100), (rec2100_profile(16), 100), (press_profile(), 15))
+    for good, count in profiles:
         for _ in range(count):
             damaged = np.frombuffer(good, np.uint8).copy()
             at = rng.integers(0, len(damaged) if rng.random() < 0.3 else 260, rng.integers(1, 20))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.float64]
 
 MAX_PROFILE = 4_000_000  # bytes; those of printing presses have under 3 MB
-MAX_CHUNKS = 100  # of a PNG before its pixels; files of cameras and editors have under 20
+MAX_CHUNKS = 100  # of a PNG before its pixels, or tags of a profile; real ones have under 30
 STRIP = 200_000  # values converted at a time: they stay in the processor's cache
 SAME = 3  # of 255: profiles of sRGB by different makers differ by less
 
@@ -125,13 +125,16 @@ def _header_colours(image: Image.Image, file: BinaryIO) -> Colours | None:
     return None
 
 
-def profiled(profile: bytes, mode: str) -> Profiled | None:
+def profiled(profile: bytes, mode: str) -> Colours | None:
     """Return the colours of an ICC profile for pixels of a Pillow mode; None where it is sRGB's.
 
     A profile that is damaged, too large, or not for such pixels counts as none.
     """
     if len(profile) > MAX_PROFILE:
         return None
+    codes = _icc_codes(profile)
+    if codes and codes[1] in (_PQ, _HLG) and mode != "CMYK":
+        return coded(*codes)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = source.profile.xcolor_space.strip()
@@ -193,6 +196,16 @@ def _are_srgb(colours: Colours) -> bool:
     sample = greys if colours.mode == "L" else np.concatenate([greys, grid], axis=1)
     shown = np.asarray(colours.to_srgb(Image.fromarray(sample)))
     return bool(np.abs(shown.astype(int) - sample).max() <= SAME)
+
+
+def _icc_codes(profile: bytes) -> tuple[int, int] | None:
+    """Return the primaries and transfer of a profile's cicp tag (ICC.1:2022); lcms reads none."""
+    count = min(int.from_bytes(profile[128:132]), MAX_CHUNKS)
+    for start in range(132, 132 + 12 * count, 12):
+        if profile[start : start + 4] == b"cicp":
+            content = profile[int.from_bytes(profile[start + 4 : start + 8]) :][8:10]
+            return (content[0], content[1]) if len(content) == 2 else None
+    return None
 
 
 def _png_codes(file: BinaryIO) -> tuple[int, int] | None:
