@@ -56,9 +56,7 @@ class QueriesAndDocuments:
         pictures, or a video. Raises QvsearchError as `embed` does.
         """
         if isinstance(documents, (str, Path, EmbedInput)):
-            raise QvsearchError(
-                "embed_documents takes several; give a list, with one in it for one"
-            )
+            raise QvsearchError("embed_documents takes a list; write embed_documents([document])")
         return self.embed([_document(each) for each in documents])
 
 
@@ -71,7 +69,7 @@ def ready(inputs: Iterable[EmbedInput], detail: Detail = Detail.MEDIUM) -> list[
     input, for anything else.
     """
     if isinstance(inputs, EmbedInput):
-        raise QvsearchError("inputs are several; give a list, with one EmbedInput in it for one")
+        raise QvsearchError("the inputs are one EmbedInput; give a list: [input]")
     checked = [_checked(number, each) for number, each in enumerate(inputs)]
     paths = {Path(each) for source in checked for each in source.images if _is_path(each)}
     decoded = _decoded(paths, detail) if paths else {}
@@ -98,7 +96,7 @@ def _is_path(picture: object) -> TypeGuard[str | Path]:
 
 
 def _several(images: object) -> tuple[Pixels, ...]:
-    """Return images as a tuple; they are no arrays yet where that is still to be done."""
+    """Return one image or several as a tuple; pictures and paths stay what they are."""
     return tuple(images) if isinstance(images, (tuple, list)) else cast("tuple[Pixels]", (images,))
 
 
@@ -114,7 +112,7 @@ def _checked(number: int, source: EmbedInput) -> EmbedInput:
     """Return an input with a tuple of images, whose texts and video are sound."""
     if not isinstance(source, EmbedInput):
         raise QvsearchError(
-            f"input {number} is a {type(source).__name__}; give EmbedInput(text) or"
+            f"input {number} is of type {type(source).__name__}; give EmbedInput(text) or"
             " EmbedInput(images=(picture,)), or use embed_query or embed_documents"
         )
     for what, text in (("text", source.text), ("instruction", source.instruction)):
@@ -122,7 +120,7 @@ def _checked(number: int, source: EmbedInput) -> EmbedInput:
             continue
         if not isinstance(text, str):
             raise QvsearchError(
-                f"the {what} of input {number} is a {type(text).__name__}; give a str"
+                f"the {what} of input {number} is of type {type(text).__name__}; give a str"
             )
     if source.video is not None:
         _check_frames(f"the video of input {number}", source.video)
@@ -131,7 +129,7 @@ def _checked(number: int, source: EmbedInput) -> EmbedInput:
 
 def _check_frames(name: str, video: Frames) -> None:
     if not isinstance(video, Frames):
-        raise QvsearchError(f"{name} is a {type(video).__name__}; give Frames(pixels, times)")
+        raise QvsearchError(f"{name} is of type {type(video).__name__}; give Frames(pixels, times)")
     _check_array(name, video.pixels, "time, height, width, 3")
     if len(video.times) != len(video.pixels) or not np.isfinite(video.times).all():
         raise QvsearchError(
@@ -155,12 +153,12 @@ def _check_array(name: str, array: Pixels, sides: str) -> None:
     """Raise QvsearchError unless an array is uint8 RGB with these sides, multiples of 32."""
     if not isinstance(array, np.ndarray):
         raise QvsearchError(
-            f"{name} is a {type(array).__name__}; give an array, a Pillow picture or a path"
+            f"{name} is of type {type(array).__name__}; give an array, a Pillow picture or a path"
         )
     if array.ndim != sides.count(",") + 1 or array.shape[-1] != 3:
         channels_first = array.ndim > 2 and array.shape[-3] == 3
-        remedy = "np.moveaxis(array, -3, -1) does that" if channels_first else f"not {array.shape}"
-        raise QvsearchError(f"{name} has the shape {array.shape}; it needs ({sides}): {remedy}")
+        remedy = "; np.moveaxis(array, -3, -1) puts the colours last" if channels_first else ""
+        raise QvsearchError(f"{name} has the shape {array.shape}, not ({sides}){remedy}")
     if array.dtype != np.uint8:
         raise QvsearchError(f"{name} is an array of {array.dtype}; give uint8 values from 0 to 255")
     if array.ndim == 4 and not len(array):

@@ -35,7 +35,7 @@ KNEE = 0.8  # of white: what is darker stays as it is
 _SRGB = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
 _UNSPECIFIED, _BT2020 = 2, 9  # codes of primaries in ITU-T H.273
 _PRIMARIES = {
-    _BT2020: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290),  # BT.2020
+    _BT2020: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290),
     11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3140, 0.3510),  # cinemas
     12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),  # Display P3
 }
@@ -98,7 +98,7 @@ Colours = Profiled | Coded
 
 
 def read_colours(image: Image.Image, file: BinaryIO) -> Colours | None:
-    """Return the colours of an open picture, or None where they are sRGB or not said soundly.
+    """Return the colours of an open picture; None for sRGB, and if no sound tag names others.
 
     Reads headers only; `file` is left where it was.
     """
@@ -110,7 +110,7 @@ def read_colours(image: Image.Image, file: BinaryIO) -> Colours | None:
 
 
 def _header_colours(image: Image.Image, file: BinaryIO) -> Colours | None:
-    """Return what a header says, in the order in which PNG (third edition) lets it count."""
+    """Return the colours of the tag that counts most, in the order of PNG's third edition."""
     info = image.info
     if image.format == "PNG" and (codes := _png_codes(file)):
         return coded(*codes)
@@ -126,7 +126,7 @@ def _header_colours(image: Image.Image, file: BinaryIO) -> Colours | None:
 
 
 def profiled(profile: bytes, mode: str) -> Colours | None:
-    """Return the colours of an ICC profile for pixels of a Pillow mode; None where it is sRGB's.
+    """Return the colours of an ICC profile for pixels of a Pillow mode; None for sRGB's.
 
     A profile that is damaged, too large, or not for such pixels counts as none.
     """
@@ -176,7 +176,7 @@ def chromatic(chromaticity: tuple[float, ...] | None, gamma: float | None) -> Co
 
 @functools.lru_cache(maxsize=32)
 def coded(primaries: int, transfer: int) -> Coded | None:
-    """Return the colours of code points of ITU-T H.273; None where they are shown as sRGB."""
+    """Return the colours of code points of ITU-T H.273; None if players show them as sRGB."""
     hdr = transfer in (_PQ, _HLG)
     if hdr and primaries == _UNSPECIFIED:
         primaries = _BT2020
@@ -189,7 +189,7 @@ def coded(primaries: int, transfer: int) -> Coded | None:
 
 
 def _are_srgb(colours: Colours) -> bool:
-    """Tell whether a colour of a sample of them changes by no more than `SAME`."""
+    """Return whether no colour of a sample changes by more than `SAME`."""
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
     greys = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
