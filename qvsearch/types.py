@@ -208,8 +208,8 @@ class Frames:
 class EmbedInput:
     """One input of the model: media first, then text.
 
-    `images` are (h, w, 3) uint8 RGB whose sides are multiples of 32; `instruction` None is the
-    document's default.
+    `images` are (h, w, 3) uint8 RGB whose sides are multiples of 32; embedders and rerankers also
+    take Pillow's pictures and paths there. `instruction` None is the document's default.
     """
 
     text: str | None = None

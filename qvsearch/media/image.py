@@ -12,6 +12,7 @@ import pillow_heif
 from PIL import Image, UnidentifiedImageError
 
 from qvsearch.errors import MediaError
+from qvsearch.media.colour import read_colours
 from qvsearch.media.metadata import image_metadata
 from qvsearch.media.page import is_page
 from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, upright_rgb
@@ -49,8 +50,9 @@ def decode(
     try:
         image = _open(file)
         check_size(*image.size)
-        upright = upright_rgb(image)
-        pixels = fit(upright, max_pixels)
+        colours = read_colours(image, file)
+        upright = upright_rgb(image, None if colours is None else colours.mode)
+        pixels = fit(upright, max_pixels, colours=colours)
         metadata = image_metadata(image, page=is_page(pixels))
     except MediaError:
         raise

@@ -12,6 +12,7 @@ from av.error import FFmpegError
 from PIL import Image
 
 from qvsearch.errors import MediaError
+from qvsearch.media.colour import coded
 from qvsearch.media.film import DAMAGE, Film, open_container
 from qvsearch.media.metadata import video_metadata
 from qvsearch.media.patience import patience
@@ -22,6 +23,7 @@ from qvsearch.types import EmbedInput, Frames, Item, Metadata, Segment, VideoMod
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
+    from qvsearch.media.colour import Colours
     from qvsearch.types import Pixels
 
 # what all pictures of a film hold together, and all its clips again: 150 MB
@@ -51,7 +53,7 @@ class _Moment:
     pixels: list[Pixels] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
-    def take(self, time: float, image: Image.Image, width: int) -> None:
+    def take(self, time: float, image: Image.Image, width: int, colours: Colours | None) -> None:
         """Take a frame, upright, `width` being what square pixels would need.
 
         All frames of a clip get the size of its first one.
@@ -62,7 +64,7 @@ class _Moment:
             self.width, self.height = width, image.height
             height, fitted = smart_resize(image.height, width, max_pixels=self.max_pixels)
         resized = image.resize((fitted, height), Image.Resampling.BICUBIC)
-        self.pixels.append(np.array(resized))
+        self.pixels.append(np.array(resized if colours is None else colours.to_srgb(resized)))
         self.times.append(time - self.shot.start)
 
     def source(self) -> EmbedInput:
@@ -174,8 +176,9 @@ def _take(film: Film, moments: Iterable[_Moment]) -> None:
     for time, frame in film.frames_at(sorted(takers)):
         image = film.upright(frame)
         width = _shown_width(image, frame, film.pixel_aspect)
+        colours = coded(int(frame.color_primaries), int(frame.color_trc))
         for moment in takers[time]:
-            moment.take(time, image, width)
+            moment.take(time, image, width, colours)
 
 
 def _tiled(moments: Sequence[_Moment], *, late: bool) -> Iterator[tuple[_Moment, float, float]]:
