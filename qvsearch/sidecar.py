@@ -30,6 +30,7 @@ _METADATA: dict[str, set[type]] = {  # each field with the types that it may hav
     "longitude": _NUMBER,
     "duration": _NUMBER,
     "page": {bool, type(None)},
+    "damaged": _STRING,
 }
 _CHECK = b',"crc":'
 _LARGEST_COSINE = 2  # beyond any rounding

@@ -36,7 +36,8 @@ class Holding:
 class Status:
     """What `qvsearch status` says; `size` is in bytes, paths are absolute.
 
-    A root that cannot be reached makes none of its files `gone`.
+    A root that cannot be reached makes none of its files `gone`. `damaged` are indexed files with
+    what is missing of each.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Status:
     changed: tuple[bytes, ...]
     gone: tuple[bytes, ...]
     failures: tuple[Failure, ...]
+    damaged: tuple[tuple[bytes, str], ...]
     size: int
     store: Stored
     warm: tuple[Running, ...] = ()
@@ -57,10 +59,13 @@ def library_status(library: Library) -> Status:
     from qvsearch.warm import running
 
     items: dict[bytes, Item] = {}
+    damaged: dict[bytes, str] = {}
     segments: Counter[Kind] = Counter()
     for segment in library.segments.values():
         items[segment.item.location] = segment.item
         segments[segment.item.kind] += 1
+        if segment.metadata.damaged is not None:
+            damaged[segment.item.location] = segment.metadata.damaged
     counts = Counter(item.kind for item in items.values())
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
     changed, gone = [], []
@@ -85,6 +90,7 @@ def library_status(library: Library) -> Status:
         changed=tuple(sorted(changed)),
         gone=tuple(sorted(gone)),
         failures=tuple(library.load_failures()),
+        damaged=tuple(sorted(damaged.items())),
         size=sum(each.stat().st_size for each in library.folder.rglob("*") if each.is_file()),
         store=library.store,
         warm=tuple(running()),
@@ -111,6 +117,9 @@ def status_record(status: Status) -> dict[str, object]:
         "failed": [
             {**path_fields("path", each.path), "reason": each.reason, "tries": each.tries}
             for each in status.failures
+        ],
+        "damaged": [
+            {**path_fields("path", path), "missing": missing} for path, missing in status.damaged
         ],
         "warm": [warm_record(each) for each in status.warm],
     }

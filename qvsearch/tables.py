@@ -160,6 +160,14 @@ def print_status(status: Status) -> None:
         ("gone", counted(len(status.gone), "file")),
         ("failed", counted(len(status.failures), "file")),
     ]
+    if status.damaged:
+        facts.append(
+            (
+                "damaged",
+                f"{counted(len(status.damaged), 'file')}; what can be read is indexed"
+                " (named by --json)",
+            )
+        )
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
         facts.append(("root", f"{safe_text(root)}{there}"))

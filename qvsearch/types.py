@@ -133,7 +133,7 @@ class Metadata:
 
     `taken` is ISO 8601, without a zone where the file names none; `camera` is maker and model;
     `latitude` and `longitude` are degrees (WGS 84); `duration` is seconds of a video; `page` tells
-    a screenshot or a scanned page from a photo.
+    a screenshot or a scanned page from a photo; `damaged` is what is missing of the pixels.
     """
 
     taken: str | None = None
@@ -142,6 +142,7 @@ class Metadata:
     longitude: float | None = None
     duration: float | None = None
     page: bool | None = None
+    damaged: str | None = None
 
 
 NO_METADATA = Metadata()

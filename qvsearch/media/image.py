@@ -6,6 +6,8 @@ import logging
 import re
 import struct
 import zlib
+from dataclasses import replace
+from functools import partial
 from typing import BinaryIO
 
 import pillow_heif
@@ -15,6 +17,7 @@ from qvsearch.errors import MediaError
 from qvsearch.media.metadata import image_metadata
 from qvsearch.media.page import is_page
 from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, upright_rgb
+from qvsearch.media.remains import remains
 from qvsearch.types import EmbedInput, Item, Segment
 
 # Pillow also reads formats that run other programs (EPS) or that nobody takes photos in; whatever
@@ -47,8 +50,7 @@ def decode(
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode a picture; raises MediaError."""
     try:
-        image = _open(file)
-        check_size(*image.size)
+        image, damaged = _load(file)
         upright = upright_rgb(image)
         pixels = fit(upright, max_pixels)
         metadata = image_metadata(image, page=is_page(pixels))
@@ -62,21 +64,38 @@ def decode(
         width=upright.width,
         height=upright.height,
         dhash=dhash(pixels),
-        metadata=metadata,
+        metadata=replace(metadata, damaged=damaged),
     )
     return [(segment, EmbedInput(images=(pixels,)))]
 
 
-def _open(file: BinaryIO) -> Image.Image:
+def _load(file: BinaryIO) -> tuple[Image.Image, str | None]:
+    """Return a picture, loaded, and what is missing of it."""
     try:
-        return Image.open(file, formats=FORMATS)
+        image = _open(file)
+        image.load()
+        return image, None
+    except _DAMAGE as error:
+        try:
+            return remains(partial(_open, file))
+        except _DAMAGE:  # the first reason is the better one
+            if isinstance(error, UnidentifiedImageError):
+                raise MediaError(_unidentified_reason(file)) from error
+            raise error from None
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """Open a picture that is not too large."""
+    file.seek(0)
+    try:
+        image = Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError as error:
         # Pillow refuses at 179 megapixels by itself, before the size could be asked for
         pixels = re.search(r"\d+", str(error))
         size = f"{int(pixels[0]) / 1e6:.1f}" if pixels else "too many"
         raise MediaError(f"too large: {size} megapixels, the limit is {MAX_MEGAPIXELS}") from error
-    except UnidentifiedImageError as error:
-        raise MediaError(_unidentified_reason(file)) from error
+    check_size(*image.size)
+    return image
 
 
 def _unidentified_reason(file: BinaryIO) -> str:
