@@ -6,11 +6,13 @@ import random
 import struct
 import warnings
 import zlib
+from functools import partial
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
+from watching import Watch
 
 from qvsearch import media
 from qvsearch.durable import content_hash
@@ -119,6 +121,40 @@ def test_a_bomb_is_refused_from_its_header(tmp_path, width, height, megapixels):
     with pytest.raises(
         MediaError, match=rf"too large: .*{megapixels} megapixels, the limit is 100"
     ):
+        decode(path)
+
+
+def large_jpeg(path, width, height, **options):
+    """Write a grey picture that is brighter to the right."""
+    steps = np.linspace(0, 255, 16, dtype=np.uint8)[None]
+    Image.fromarray(steps).resize((width, height), Image.Resampling.NEAREST).save(path, **options)
+
+
+def test_a_very_large_jpeg_is_decoded_in_a_smaller_size(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Watch(tmp_path, Kind.IMAGE) as watch:
+        draw = partial(large_jpeg, width=12_001, height=9_001, format="JPEG", exif=exif)
+        assert list(watch.outcomes([("phone.jpg", draw)])) == [("phone.jpg", 1)]
+    assert watch.peak < 250_000_000  # a third of what its pixels take
+    path = tmp_path / "phone.jpg"
+    large_jpeg(path, 12_001, 9_001, exif=exif)
+    [(segment, input_)] = decode(path).segments
+    assert (segment.width, segment.height) == (9_001, 12_001)
+    shown = input_.images[0].mean(axis=(1, 2))
+    np.testing.assert_allclose(shown[::64], np.linspace(0, 255, len(shown))[::64], atol=9)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_has_its_own_limit(tmp_path, progressive):
+    path = tmp_path / "large.jpg"
+    large_jpeg(path, 64, 64, progressive=progressive)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
+    struct.pack_into(">HH", data, place, 20_001, 20_000)
+    path.write_bytes(data)
+    reason = r"too large: 20000x20001 is 400\.0 megapixels, the limit is 400"
+    with pytest.raises(MediaError, match=reason):
         decode(path)
 
 

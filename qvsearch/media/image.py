@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import struct
 import zlib
@@ -12,17 +13,23 @@ from typing import BinaryIO
 
 import pillow_heif
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from qvsearch.errors import MediaError
 from qvsearch.media.metadata import image_metadata
 from qvsearch.media.page import is_page
 from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, upright_rgb
-from qvsearch.media.remains import remains
+from qvsearch.media.remains import Size, remains
 from qvsearch.types import EmbedInput, Item, Segment
 
 # Pillow also reads formats that run other programs (EPS) or that nobody takes photos in; whatever
 # a file's suffix says, only these are tried; MPO is opened as the JPEG that it begins with
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF")
+
+# Of a JPEG, whose decoder makes it smaller by 2, 4 or 8 as it goes. One in several passes takes up
+# to 6 bytes a pixel meanwhile.
+MAX_REDUCED_MEGAPIXELS = 400
+JPEG_START = b"\xff\xd8\xff"
 
 # what Pillow's parsers raise over damaged files: by design OSError and SyntaxError, the others
 # from arithmetic on nonsense in headers
@@ -50,8 +57,11 @@ def decode(
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode a picture; raises MediaError."""
     try:
-        image, damaged = _load(file)
+        image, larger, damaged = _load(file)
         upright = upright_rgb(image)
+        width, height = larger or upright.size
+        if (upright.width > upright.height) != (width > height):
+            width, height = height, width  # the picture lay on its side
         pixels = fit(upright, max_pixels)
         metadata = image_metadata(image, page=is_page(pixels))
     except MediaError:
@@ -61,20 +71,20 @@ def decode(
     segment = Segment(
         item,
         content_hash,
-        width=upright.width,
-        height=upright.height,
+        width=width,
+        height=height,
         dhash=dhash(pixels),
         metadata=replace(metadata, damaged=damaged),
     )
     return [(segment, EmbedInput(images=(pixels,)))]
 
 
-def _load(file: BinaryIO) -> tuple[Image.Image, str | None]:
-    """Return a picture, loaded, and what is missing of it."""
+def _load(file: BinaryIO) -> tuple[Image.Image, Size | None, str | None]:
+    """Return a picture, loaded, its size if that is reduced, and what is missing of it."""
     try:
-        image = _open(file)
+        image, larger = _open(file)
         image.load()
-        return image, None
+        return image, larger, None
     except _DAMAGE as error:
         try:
             return remains(partial(_open, file))
@@ -84,18 +94,32 @@ def _load(file: BinaryIO) -> tuple[Image.Image, str | None]:
             raise error from None
 
 
-def _open(file: BinaryIO) -> Image.Image:
-    """Open a picture that is not too large."""
+def _open(file: BinaryIO) -> tuple[Image.Image, Size | None]:
+    """Open a picture that is not too large, or return with it the size that it is reduced from."""
+    image = _opened(file)
+    reducible = isinstance(image, JpegImageFile)
+    check_size(*image.size, most=MAX_REDUCED_MEGAPIXELS if reducible else MAX_MEGAPIXELS)
+    width, height = image.size
+    scale = 2 ** math.ceil(math.log2(width * height / (MAX_MEGAPIXELS * 1_000_000)) / 2)
+    if scale <= 1:
+        return image, None
+    image.draft(None, (width // scale, height // scale))
+    return image, (width, height)
+
+
+def _opened(file: BinaryIO) -> Image.Image:
     file.seek(0)
     try:
-        image = Image.open(file, formats=FORMATS)
+        return Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError as error:
-        # Pillow refuses at 179 megapixels by itself, before the size could be asked for
+        # Pillow refuses at 179 megapixels by itself, before the format could be asked for
+        file.seek(0)
+        if file.read(len(JPEG_START)) == JPEG_START:
+            file.seek(0)
+            return JpegImageFile(file)
         pixels = re.search(r"\d+", str(error))
         size = f"{int(pixels[0]) / 1e6:.1f}" if pixels else "too many"
         raise MediaError(f"too large: {size} megapixels, the limit is {MAX_MEGAPIXELS}") from error
-    check_size(*image.size)
-    return image
 
 
 def _unidentified_reason(file: BinaryIO) -> str:

@@ -34,15 +34,14 @@ LEAST_STEPS = 12
 _DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
 
-def check_size(width: int, height: int) -> None:
-    """Raise MediaError for a picture of no or too many pixels, before it is decoded."""
+def check_size(width: int, height: int, most: int = MAX_MEGAPIXELS) -> None:
+    """Raise MediaError, before it is decoded, for a picture of no or over `most` megapixels."""
     if width < 1 or height < 1:
         raise MediaError(f"no pixels: {width}x{height}")
-    if width * height > MAX_MEGAPIXELS * 1_000_000:
+    if width * height > most * 1_000_000:
         megapixels = width * height / 1e6
         raise MediaError(
-            f"too large: {width}x{height} is {megapixels:.1f} megapixels, "
-            f"the limit is {MAX_MEGAPIXELS}"
+            f"too large: {width}x{height} is {megapixels:.1f} megapixels, the limit is {most}"
         )
 
 

@@ -18,17 +18,21 @@ _MISSING: dict[str, int | tuple[int, ...]] = {
     **{"LA": (128, 255), "RGBA": (128, 128, 128, 255)},
 }
 STRIP = 256  # rows that are looked at in one go
+Size = tuple[int, int]  # width and height
 MOST_MISSING = 0.75  # of a picture: less than a quarter tells too little of what it shows
 
 
-def remains(open_: Callable[[], Image.Image]) -> tuple[Image.Image, str | None]:
+def remains(
+    open_: Callable[[], tuple[Image.Image, Size | None]],
+) -> tuple[Image.Image, Size | None, str | None]:
     """Return a picture that could not be read strictly, loaded, and what is missing of it.
 
     What is missing is grey. It is None if only the data beside the pixels is damaged or too much.
-    `open_` opens the file anew. Raises what Pillow raises, or MediaError if too little is left.
+    `open_` opens the file anew and returns the size that it is reduced from, which is returned too.
+    Raises what Pillow raises, or MediaError if too little is left.
     """
     with _tolerance():
-        image = open_()
+        image, larger = open_()
         if image.format not in TOLERATED:
             raise ValueError(f"no part of a damaged {image.format} can be read")
         # of passes that are woven into each other no part is whole
@@ -37,7 +41,7 @@ def remains(open_: Callable[[], Image.Image]) -> tuple[Image.Image, str | None]:
             image.im = Image.new(image.mode, image.size, colour).im
             image.load()
     image.load()  # strictly, unless it is loaded
-    return image, None if colour is None else _missing(image, colour)
+    return image, larger, None if colour is None else _missing(image, colour)
 
 
 @contextmanager
