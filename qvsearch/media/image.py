@@ -14,12 +14,14 @@ from typing import BinaryIO
 import pillow_heif
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from qvsearch.errors import MediaError
 from qvsearch.media.metadata import image_metadata
 from qvsearch.media.page import is_page
 from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, upright_rgb
 from qvsearch.media.remains import Size, remains
+from qvsearch.media.tiff import seek_picture, unsupported, visible
 from qvsearch.types import EmbedInput, Item, Segment
 
 # Pillow also reads formats that run other programs (EPS) or that nobody takes photos in; whatever
@@ -29,6 +31,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF")
 # Of a JPEG, whose decoder makes it smaller by 2, 4 or 8 as it goes. One in several passes takes up
 # to 6 bytes a pixel meanwhile.
 MAX_REDUCED_MEGAPIXELS = 400
+NO_ALPHA = {"BMP", "DIB", "TGA", "ICO"}
 JPEG_START = b"\xff\xd8\xff"
 
 # what Pillow's parsers raise over damaged files: by design OSError and SyntaxError, the others
@@ -58,7 +61,7 @@ def decode(
     """Decode a picture; raises MediaError."""
     try:
         image, larger, damaged = _load(file)
-        upright = upright_rgb(image)
+        upright = upright_rgb(visible(_without_empty_alpha(image)))
         width, height = larger or upright.size
         if (upright.width > upright.height) != (width > height):
             width, height = height, width  # the picture lay on its side
@@ -110,7 +113,10 @@ def _open(file: BinaryIO) -> tuple[Image.Image, Size | None]:
 def _opened(file: BinaryIO) -> Image.Image:
     file.seek(0)
     try:
-        return Image.open(file, formats=FORMATS)
+        image = Image.open(file, formats=FORMATS)
+        if isinstance(image, TiffImageFile):
+            seek_picture(file, image)
+        return image
     except Image.DecompressionBombError as error:
         # Pillow refuses at 179 megapixels by itself, before the format could be asked for
         file.seek(0)
@@ -122,12 +128,24 @@ def _opened(file: BinaryIO) -> Image.Image:
         raise MediaError(f"too large: {size} megapixels, the limit is {MAX_MEGAPIXELS}") from error
 
 
+def _without_empty_alpha(image: Image.Image) -> Image.Image:
+    """Return a picture without its alpha if that is 0 throughout in a format where it says nothing.
+
+    Programs that know only colours leave the fourth byte of a pixel empty.
+    """
+    if image.format in NO_ALPHA and image.mode == "RGBA" and not image.getchannel("A").getbbox():
+        return image.convert("RGB")
+    return image
+
+
 def _unidentified_reason(file: BinaryIO) -> str:
     file.seek(0)
     prefix = file.read(16).ljust(16, b"\0")
     for name in FORMATS:
         accept = Image.OPEN[name][1]
         if accept and accept(prefix):
+            if name == "TIFF" and (reason := unsupported(file)) is not None:
+                return reason
             return f"damaged or truncated {name} header"
     return "not an image: none of " + ", ".join(FORMATS)
 

@@ -31,6 +31,8 @@ LEAST_STEP = 2.0
 # of 64: pictures with fewer would agree in nearly all bits, whatever they show
 LEAST_STEPS = 12
 
+# The white of 8 to 16 bits: cameras of instruments write 10, 12 or 14 of them into 16.
+_WHITES = (255, 1023, 4095, 16383, 65535)
 _DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
 
@@ -135,7 +137,8 @@ def _deep_grey_rgb(image: Image.Image) -> Image.Image:
     """Scale grey of more than 8 bits, which Pillow's own conversion clips at 255, to 0..255."""
     if image.mode.startswith("I;16"):
         values = np.asarray(image)
-        grey = np.rint(np.arange(65536) * (255 / 65535)).astype(np.uint8)[values]
+        white = next(white for white in _WHITES if values.max(initial=0) <= white)
+        grey = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)[values]
         transparent = image.info.get("transparency")
         if isinstance(transparent, int):
             grey[values == transparent] = 255
@@ -152,9 +155,9 @@ def _scaled(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """
     np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
-    whites = [white for white in (1.0, 255.0, 65535.0) if low >= 0 and high <= white]
+    whites = [white for white in (1, *_WHITES) if low >= 0 and high <= white]
     if whites:
-        low, high = 0.0, whites[0]
+        low, high = 0.0, float(whites[0])
     values -= low
     values *= 255 / max(high - low, 1e-30)  # a flat picture has no range
     return np.rint(values, out=values).astype(np.uint8)
