@@ -25,7 +25,8 @@ class Kind(StrEnum):
 
 
 _SUFFIXES = {
-    Kind.IMAGE: "jpg jpeg jpe jfif png webp gif bmp dib tif tiff avif heic heif",
+    Kind.IMAGE: "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff avif avifs heic heif hif "
+    "jp2 j2k jpf jpx tga psd ico dds pbm pgm ppm pnm pfm",
     Kind.VIDEO: "mp4 mov mkv webm avi m4v mpg mpeg wmv 3gp",
     Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt",
 }

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import pillow_heif
 import pytest
+from hostile_images import psd
 from PIL import Image
 from watching import Watch
 
@@ -53,6 +54,20 @@ def scene(width=200, height=150):
         ("avif", "AVIF", {"quality": 95}, 8),
         ("heic", "HEIF", {"quality": 95}, 8),
         ("jpg", "MPO", {"save_all": True, "quality": 95}, 6),
+        ("mpo", "MPO", {"save_all": True, "quality": 95}, 6),
+        ("apng", "PNG", {}, 0),
+        ("avifs", "AVIF", {"quality": 95}, 8),
+        ("hif", "HEIF", {"quality": 95}, 8),
+        ("jp2", "JPEG2000", {}, 0),
+        ("jpf", "JPEG2000", {}, 0),
+        ("jpx", "JPEG2000", {}, 0),
+        ("j2k", "JPEG2000", {"no_jp2": True}, 0),
+        ("tga", "TGA", {}, 0),
+        ("tga", "TGA", {"compression": "tga_rle"}, 0),
+        ("ico", "ICO", {"sizes": [(16, 16), (200, 150)]}, 0),
+        ("dds", "DDS", {}, 0),
+        ("ppm", "PPM", {}, 0),
+        ("pnm", "PPM", {}, 0),
     ],
 )
 def test_formats(tmp_path, suffix, form, options, tolerance):
@@ -73,6 +88,37 @@ def test_formats(tmp_path, suffix, form, options, tolerance):
     assert segment.metadata == Metadata(page=False)
     difference = np.abs(pixels.astype(int) - fit(scene(), MEDIUM))
     assert difference.mean() <= tolerance
+
+
+def test_portable_maps(tmp_path):
+    shades = np.asarray(scene().convert("L"))
+    for suffix, form, tolerance in (("pgm", shades, 0), ("pfm", shades / np.float32(255), 1)):
+        path = tmp_path / f"map.{suffix}"
+        Image.fromarray(form).save(path, "PPM")
+        pixels = decode(path).segments[0][1].images[0].astype(int)
+        assert np.abs(pixels - fit(scene().convert("L"), MEDIUM)).max() <= tolerance + 1
+    path = tmp_path / "map.pbm"
+    path.write_bytes(b"P1\n# a comment\n64 64\n" + b"0 " * 2048 + b"1 " * 2048)
+    pixels = decode(path).segments[0][1].images[0]
+    assert (pixels[:24] == 255).all()
+    assert (pixels[40:] == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_drawing_with_layers(tmp_path, mode, packed):
+    path = tmp_path / "drawing.psd"
+    path.write_bytes(psd(scene().convert(mode), packed))
+    pixels = decode(path).segments[0][1].images[0]
+    np.testing.assert_array_equal(pixels, fit(scene().convert(mode), MEDIUM))
+
+
+def test_a_texture_of_a_kind_that_is_not_read(tmp_path):
+    path = tmp_path / "texture.dds"
+    scene().save(path, "DDS", pixel_format="DXT1")
+    path.write_bytes(path.read_bytes().replace(b"DXT1", b"YUY2"))
+    with pytest.raises(MediaError, match="not supported: "):
+        decode(path)
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "AVIF", "TIFF"])
@@ -173,7 +219,8 @@ def test_a_text_bomb_in_place_of_a_picture_is_refused(tmp_path):
         ("one.jpg", b"\xff", "not an image"),
         ("page.png", b"<!DOCTYPE html><html></html>", "not an image"),
         ("drawing.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-        ("photo.psd.jpg", b"8BPS\0\1" + bytes(100), "not an image"),
+        ("photo.psd.jpg", b"8BPS\0\1" + bytes(100), "damaged or truncated PSD header"),
+        ("note.tga", b"some words, and nothing that a picture begins with", "not an image"),
         ("head.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF", "truncated"),
         ("head.png", b"\x89PNG\r\n\x1a\n\0\0", "damaged or truncated PNG header"),
     ],

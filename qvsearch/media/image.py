@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import struct
 import zlib
@@ -26,7 +27,12 @@ from qvsearch.types import EmbedInput, Item, Segment
 
 # Pillow also reads formats that run other programs (EPS) or that nobody takes photos in; whatever
 # a file's suffix says, only these are tried; MPO is opened as the JPEG that it begins with
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF")
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF"),
+    *("JPEG2000", "PSD", "ICO", "DDS", "PPM"),
+)
+# Nothing in a TGA file says that it is one, so any file would be tried as one.
+FORMATS_OF_SUFFIX = {b".tga": ("TGA",)}
 
 # Of a JPEG, whose decoder makes it smaller by 2, 4 or 8 as it goes. One in several passes takes up
 # to 6 bytes a pixel meanwhile.
@@ -48,6 +54,7 @@ _DAMAGE = (
     RuntimeError,
     struct.error,
     zlib.error,
+    Image.DecompressionBombError,
 )
 
 pillow_heif.register_heif_opener()
@@ -60,7 +67,8 @@ def decode(
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode a picture; raises MediaError."""
     try:
-        image, larger, damaged = _load(file)
+        suffix = os.path.splitext(item.location)[1].lower()
+        image, larger, damaged = _load(file, FORMATS_OF_SUFFIX.get(suffix, ()) + FORMATS)
         upright = upright_rgb(visible(_without_empty_alpha(image)))
         width, height = larger or upright.size
         if (upright.width > upright.height) != (width > height):
@@ -82,24 +90,24 @@ def decode(
     return [(segment, EmbedInput(images=(pixels,)))]
 
 
-def _load(file: BinaryIO) -> tuple[Image.Image, Size | None, str | None]:
+def _load(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size | None, str | None]:
     """Return a picture, loaded, its size if that is reduced, and what is missing of it."""
     try:
-        image, larger = _open(file)
+        image, larger = _open(file, formats)
         image.load()
         return image, larger, None
     except _DAMAGE as error:
         try:
-            return remains(partial(_open, file))
+            return remains(partial(_open, file, formats))
         except _DAMAGE:  # the first reason is the better one
             if isinstance(error, UnidentifiedImageError):
-                raise MediaError(_unidentified_reason(file)) from error
+                raise MediaError(_unidentified_reason(file, formats)) from error
             raise error from None
 
 
-def _open(file: BinaryIO) -> tuple[Image.Image, Size | None]:
+def _open(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size | None]:
     """Open a picture that is not too large, or return with it the size that it is reduced from."""
-    image = _opened(file)
+    image = _opened(file, formats)
     reducible = isinstance(image, JpegImageFile)
     check_size(*image.size, most=MAX_REDUCED_MEGAPIXELS if reducible else MAX_MEGAPIXELS)
     width, height = image.size
@@ -110,22 +118,20 @@ def _open(file: BinaryIO) -> tuple[Image.Image, Size | None]:
     return image, (width, height)
 
 
-def _opened(file: BinaryIO) -> Image.Image:
+def _opened(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
     file.seek(0)
     try:
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(file, formats=formats)
         if isinstance(image, TiffImageFile):
             seek_picture(file, image)
         return image
-    except Image.DecompressionBombError as error:
+    except Image.DecompressionBombError:
         # Pillow refuses at 179 megapixels by itself, before the format could be asked for
         file.seek(0)
-        if file.read(len(JPEG_START)) == JPEG_START:
-            file.seek(0)
-            return JpegImageFile(file)
-        pixels = re.search(r"\d+", str(error))
-        size = f"{int(pixels[0]) / 1e6:.1f}" if pixels else "too many"
-        raise MediaError(f"too large: {size} megapixels, the limit is {MAX_MEGAPIXELS}") from error
+        if file.read(len(JPEG_START)) != JPEG_START:
+            raise
+        file.seek(0)
+        return JpegImageFile(file)
 
 
 def _without_empty_alpha(image: Image.Image) -> Image.Image:
@@ -138,20 +144,26 @@ def _without_empty_alpha(image: Image.Image) -> Image.Image:
     return image
 
 
-def _unidentified_reason(file: BinaryIO) -> str:
+def _unidentified_reason(file: BinaryIO, formats: tuple[str, ...]) -> str:
     file.seek(0)
     prefix = file.read(16).ljust(16, b"\0")
-    for name in FORMATS:
+    for name in formats:
         accept = Image.OPEN[name][1]
         if accept and accept(prefix):
             if name == "TIFF" and (reason := unsupported(file)) is not None:
                 return reason
             return f"damaged or truncated {name} header"
-    return "not an image: none of " + ", ".join(FORMATS)
+    return "not an image: none of " + ", ".join(formats)
 
 
 def _damage_reason(error: Exception) -> str:
     text = " ".join(str(error).split())
+    if isinstance(error, Image.DecompressionBombError):
+        pixels = re.search(r"\d+", text)
+        size = f"{int(pixels[0]) / 1e6:.1f}" if pixels else "too many"
+        return f"too large: {size} megapixels, the limit is {MAX_MEGAPIXELS}"
+    if isinstance(error, NotImplementedError):
+        return f"not supported: {text}"
     if isinstance(error, EOFError) or "truncated" in text.lower() or "end of" in text.lower():
         return f"truncated image: {text}"
     return f"damaged image: {text or type(error).__name__}"
