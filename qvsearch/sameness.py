@@ -6,7 +6,8 @@ rooms may come close, and a model that was not made for photos takes unlike ones
 picture is a copy where the hashes agree far beyond chance and the vectors nearly; in a burst the
 clock stands for much of the hash; a passage begins with the same words and has the same vector.
 Beyond that, sides must be in about the same proportion, and copies of a photo never name two
-cameras or two times. A picture too flat for a hash is the same only where its bytes are.
+cameras or two times. A picture too flat for a hash is the same only where its bytes are, and so
+is a file of several pages or frames, of which only one is known.
 `tests/bench/duplicates.py` prints what the thresholds let through and what they miss.
 """
 
@@ -78,6 +79,7 @@ class Traits:
     proportion: Floats
     pixels: Numbers
     page: Flags
+    several: Flags
     taken: Floats
     camera: Numbers
     clip: Flags
@@ -100,6 +102,7 @@ def traits(segments: Sequence[Segment]) -> Traits:
         proportion=np.log(width / height),
         pixels=np.nan_to_num(width * height).astype(np.int64),
         page=np.array([each.page is True for each in about], np.bool_),
+        several=np.array([each.several is True for each in about], np.bool_),
         taken=_floats(clock(each.taken) for each in about),
         camera=_numbered(each.camera for each in about),
         clip=np.array([each.clip for each in segments], np.bool_),
@@ -134,7 +137,7 @@ def needed(of: Traits, i: Numbers, j: Numbers) -> Floats:
     def enough(where: Flags, cosine: float) -> None:
         least[where] = np.minimum(least[where], cosine)
 
-    image = (kind == _IMAGE) & shaped
+    image = (kind == _IMAGE) & shaped & ~(of.several[i] | of.several[j])
     page = of.page[i] | of.page[j]
     one_shot = image & ~_two_cameras(of, i, j) & ~(_seconds_apart(of, i, j) > BURST_SECONDS)
     video = (kind == _VIDEO) & shaped & _at_once(of, i, j) & (of.clip[i] == of.clip[j])

@@ -31,6 +31,7 @@ _METADATA: dict[str, set[type]] = {  # each field with the types that it may hav
     "duration": _NUMBER,
     "page": {bool, type(None)},
     "damaged": _STRING,
+    "several": {bool, type(None)},
 }
 _CHECK = b',"crc":'
 _LARGEST_COSINE = 2  # beyond any rounding

@@ -134,7 +134,8 @@ class Metadata:
 
     `taken` is ISO 8601, without a zone where the file names none; `camera` is maker and model;
     `latitude` and `longitude` are degrees (WGS 84); `duration` is seconds of a video; `page` tells
-    a screenshot or a scanned page from a photo; `damaged` is what is missing of the pixels.
+    a screenshot or a scanned page from a photo; `damaged` is what is missing of the pixels;
+    `several` tells that the file has frames or pages beside the one that is indexed.
     """
 
     taken: str | None = None
@@ -144,6 +145,7 @@ class Metadata:
     duration: float | None = None
     page: bool | None = None
     damaged: str | None = None
+    several: bool | None = None
 
 
 NO_METADATA = Metadata()

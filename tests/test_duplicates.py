@@ -119,6 +119,13 @@ def test_pages_of_one_layout_need_more():
     assert same(page, other(metadata=Metadata(page=True)), 0.99)
 
 
+def test_a_file_of_several_pages_is_the_same_only_where_its_bytes_are():
+    scans = row(metadata=Metadata(several=True))
+    assert not same(scans, other(), 1.0)
+    assert not same(scans, other(metadata=Metadata(several=True)), 1.0)
+    assert same(scans, other(content_hash=scans.content_hash), 0.0)
+
+
 def test_a_video_is_a_copy_by_the_same_picture_at_the_same_time():
     video = moment("a")
     assert same(video, moment("b", width=320, height=180, dhash=flipped(3)), 0.97)

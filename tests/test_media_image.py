@@ -128,6 +128,9 @@ def test_the_first_frame_of_an_animation(tmp_path, form):
     frames[0].save(path, form, save_all=True, append_images=frames[1:])
     pixels = decode(path).segments[0][1].images[0]
     np.testing.assert_allclose(pixels[32, 32], (255, 0, 0), atol=8)
+    assert decode(path).segments[0][0].metadata.several
+    frames[0].save(path, form, save_all=True)
+    assert decode(path).segments[0][0].metadata.several is None
 
 
 def test_the_size_is_the_upright_one(tmp_path):

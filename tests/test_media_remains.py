@@ -135,6 +135,14 @@ def test_nor_does_what_stands_behind_them(tmp_path, name):
     assert damaged is None
 
 
+def test_a_palette_picture_without_its_palette_is_refused(tmp_path):
+    data = bytearray(encoded("PNG", "P"))
+    place = data.index(b"PLTE")
+    data[place : place + 4] = b"prIv"  # which readers pass over
+    with pytest.raises(MediaError, match="damaged|truncated"):
+        read(tmp_path, bytes(data))
+
+
 def test_a_wrong_checksum_of_the_size_is_refused(tmp_path):
     data = bytearray(encoded("PNG"))
     data[8 + 8 + 13] ^= 1

@@ -30,7 +30,7 @@ _SEGMENT: dict[str, set[type]] = {  # each field with the types that it may have
 }
 _METADATA: dict[str, set[type]] = {
     **{"taken": _TEXT, "camera": _TEXT, "latitude": _NUMBER, "longitude": _NUMBER},
-    **{"duration": _NUMBER, "page": _FLAG, "damaged": _TEXT},
+    **{"duration": _NUMBER, "page": _FLAG, "damaged": _TEXT, "several": _FLAG},
 }
 
 

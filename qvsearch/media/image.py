@@ -22,7 +22,7 @@ from qvsearch.media.metadata import image_metadata
 from qvsearch.media.page import is_page
 from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, upright_rgb
 from qvsearch.media.remains import Size, remains
-from qvsearch.media.tiff import seek_picture, unsupported, visible
+from qvsearch.media.tiff import count_pages, seek_picture, unsupported, visible
 from qvsearch.types import EmbedInput, Item, Segment
 
 # Pillow also reads formats that run other programs (EPS) or that nobody takes photos in; whatever
@@ -38,6 +38,7 @@ FORMATS_OF_SUFFIX = {b".tga": ("TGA",)}
 # to 6 bytes a pixel meanwhile.
 MAX_REDUCED_MEGAPIXELS = 400
 NO_ALPHA = {"BMP", "DIB", "TGA", "ICO"}
+ANIMATED = {"GIF", "PNG", "WEBP", "AVIF", "HEIF"}
 JPEG_START = b"\xff\xd8\xff"
 
 # what Pillow's parsers raise over damaged files: by design OSError and SyntaxError, the others
@@ -86,9 +87,19 @@ def decode(
         width=width,
         height=height,
         dhash=dhash(pixels),
-        metadata=replace(metadata, damaged=damaged),
+        metadata=replace(metadata, damaged=damaged, several=_is_several(file, image) or None),
     )
     return [(segment, EmbedInput(images=(pixels,)))]
+
+
+def _is_several(file: BinaryIO, image: Image.Image) -> bool:
+    """Return whether a file has frames or pages beside the one that is read.
+
+    Layers, previews, and what an MPO has for depth or brightness are parts of one picture.
+    """
+    if isinstance(image, TiffImageFile):
+        return count_pages(file) > 1
+    return image.format in ANIMATED and bool(getattr(image, "is_animated", False))
 
 
 def _load(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size | None, str | None]:

@@ -30,11 +30,13 @@ _DEEP_WHITES = (3, 15, 63)
 Tags = dict[int, int]  # the first number of each
 
 
-def seek_picture(file: BinaryIO, image: TiffImageFile) -> bool:
-    """Go to the largest page if the first is only a reduced version; return if there are several.
+def count_pages(file: BinaryIO) -> int:
+    """Return the number of pages, MOST_PAGES at most, without reduced versions and masks."""
+    return sum(not _is_beside(tags) for tags in _directories(file))
 
-    Reduced versions and masks are no pages of their own.
-    """
+
+def seek_picture(file: BinaryIO, image: TiffImageFile) -> None:
+    """Go to the largest page if the first is only a reduced version."""
     pages = list(_directories(file))
     full = [place for place, tags in enumerate(pages) if not _is_beside(tags)]
     if pages and 0 not in full:
@@ -46,7 +48,6 @@ def seek_picture(file: BinaryIO, image: TiffImageFile) -> bool:
                 image.seek(0)  # it may be raw data, of which the first page is the preview
             else:
                 break
-    return len(full) > 1
 
 
 def unsupported(file: BinaryIO) -> str | None:
