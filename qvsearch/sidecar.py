@@ -18,7 +18,7 @@ from qvsearch.fields import number_field, path_field, read_path, text_field
 from qvsearch.types import NO_METADATA, Item, Kind, Metadata, Segment
 
 _KINDS = {kind.value: kind for kind in Kind}
-_EXTRAS = ("start", "end", "lines", "snippet", "width", "height")
+_EXTRAS = ("start", "end", "lines", "snippet", "width", "height", "patches")
 _REAL: set[type] = {float, int}
 _NUMBER: set[type] = {float, int, type(None)}
 _WHOLE = {int, type(None)}
@@ -98,7 +98,7 @@ def _encode_row(
     for name in _EXTRAS:
         value = getattr(segment, name)
         if value is not None:
-            record[name] = text_field(value) if name == "snippet" else value
+            record[name] = text_field(value) if isinstance(value, str) else value
     if segment.clip:
         record["clip"] = True
     if segment.dhash is not None:
@@ -141,6 +141,7 @@ def _decode_row(
             "clip" in record,
             int(record["dhash"], 16) if "dhash" in record else None,
             _decode_metadata(record),
+            get("patches"),
         )
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
         raise ValueError(f"no row of a sidecar ({error!r})") from error
@@ -154,6 +155,7 @@ def _decode_row(
         or type(segment.start) not in _NUMBER
         or type(segment.end) not in _NUMBER
         or type(segment.snippet) not in _STRING
+        or type(segment.patches) not in _STRING
         or type(segment.width) not in _WHOLE
         or type(segment.height) not in _WHOLE
         or (lines is not None and [type(line) for line in lines] != [int, int])

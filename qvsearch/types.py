@@ -158,7 +158,7 @@ class Segment:
     `content_hash` is the item's; `start` and `end` are seconds; `lines` are the first and last,
     from 1; `width` and `height` are the item's own pixels, upright. `clip` says that a moment's
     vector is of several frames; `dhash` is the 64-bit difference hash of the picture that the
-    vector is of. `metadata` is the item's.
+    vector is of, and `patches` its mean colours in base64. `metadata` is the item's.
     """
 
     item: Item
@@ -172,6 +172,7 @@ class Segment:
     clip: bool = False
     dhash: int | None = None
     metadata: Metadata = NO_METADATA
+    patches: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,36 @@ def test_a_copy_has_nearly_the_hash_and_nearly_the_vector(fields, cosine):
     assert not same(photo, other(**fields), cosine - 0.005)
 
 
+def coloured(*steps):
+    """Mean colours as a row stores them: grey, and the first ones off by so much."""
+    return base64.b64encode(bytes([*(128 + step for step in steps), *[128] * (48 - len(steps))]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"patches": coloured(4, -4)}, True),
+        ({"patches": coloured(5)}, False),
+        ({"patches": coloured(60, -60)}, False),
+        ({"patches": None}, False),
+        ({"patches": coloured()[:-4]}, False),
+        ({"patches": b"no base64 at all"}, False),
+        ({"width": 3000, "height": 2250}, False),
+        ({"dhash": flipped(8)}, False),
+        ({"width": 750, "height": 1000}, False),
+        ({"metadata": Metadata(page=True)}, False),
+        ({"metadata": Metadata(several=True)}, False),
+        ({"metadata": replace(SHOT, taken="2024-05-01T10:03:00")}, False),
+    ],
+)
+def test_a_small_copy_is_found_by_its_mean_colours(fields, found):
+    photo = row(metadata=SHOT, patches=coloured().decode())
+    small = {"width": 1000, "height": 750, "dhash": flipped(5), "patches": coloured(2)} | fields
+    small["patches"] = small["patches"] and small["patches"].decode()
+    assert same(photo, other(**small), -0.5) == found
+    assert same(other(**small), photo, -0.5) == found
+
+
 @pytest.mark.parametrize(
     "fields",
     [

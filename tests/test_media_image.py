@@ -18,7 +18,7 @@ from watching import Watch
 from qvsearch import media
 from qvsearch.durable import content_hash
 from qvsearch.errors import MediaError
-from qvsearch.media.pixels import dhash, fit
+from qvsearch.media.pixels import dhash, fit, patches
 from qvsearch.types import Item, Kind, Metadata
 
 MEDIUM = 768 * 32 * 32
@@ -85,6 +85,7 @@ def test_formats(tmp_path, suffix, form, options, tolerance):
     assert input_.text is None
     [pixels] = input_.images
     assert segment.dhash == dhash(pixels)
+    assert segment.patches == patches(pixels)
     assert segment.metadata == Metadata(page=False)
     difference = np.abs(pixels.astype(int) - fit(scene(), MEDIUM))
     assert difference.mean() <= tolerance
@@ -312,3 +313,12 @@ def test_names_that_are_not_utf8(tmp_path):
     with open(name, "wb") as file:
         scene().save(file, "PNG")
     assert decode(os.fsdecode(name)).item.location == name
+
+
+def test_a_damaged_second_frame_is_one_all_the_same(tmp_path):
+    path = tmp_path / "moving.gif"
+    frames = [Image.new("L", (64, 64), grey) for grey in (40, 200)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"\x2c") + 5])
+    assert decode(path).segments[0][0].metadata.several

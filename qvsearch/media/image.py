@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from qvsearch.errors import MediaError
 from qvsearch.media.metadata import image_metadata
 from qvsearch.media.page import is_page
-from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, upright_rgb
+from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, patches, upright_rgb
 from qvsearch.media.remains import Size, remains
 from qvsearch.media.tiff import count_pages, seek_picture, unsupported, visible
 from qvsearch.types import EmbedInput, Item, Segment
@@ -87,6 +87,7 @@ def decode(
         width=width,
         height=height,
         dhash=dhash(pixels),
+        patches=patches(pixels),
         metadata=replace(metadata, damaged=damaged, several=_is_several(file, image) or None),
     )
     return [(segment, EmbedInput(images=(pixels,)))]
@@ -99,7 +100,10 @@ def _is_several(file: BinaryIO, image: Image.Image) -> bool:
     """
     if isinstance(image, TiffImageFile):
         return count_pages(file) > 1
-    return image.format in ANIMATED and bool(getattr(image, "is_animated", False))
+    try:
+        return image.format in ANIMATED and bool(getattr(image, "is_animated", False))
+    except _DAMAGE:
+        return True  # there is a second one, which is damaged
 
 
 def _load(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size | None, str | None]:

@@ -6,6 +6,7 @@ the pixels equal the reference's. qwen_vl_utils itself would load torch into eve
 
 from __future__ import annotations
 
+import base64
 import math
 import struct
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ LEAST_STEPS = 12
 
 # The white of 8 to 16 bits: cameras of instruments write 10, 12 or 14 of them into 16.
 _WHITES = (255, 1023, 4095, 16383, 65535)
+PATCHES = 4  # in a row and in a column
 _DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
 
@@ -122,6 +124,16 @@ def dhash(pixels: Pixels) -> int | None:
     if np.count_nonzero(np.abs(steps) > LEAST_STEP) < LEAST_STEPS:
         return None
     return int.from_bytes(np.packbits(steps > LEAST_STEP).tobytes())
+
+
+def patches(pixels: Pixels) -> str:
+    """Return the mean colours of 4x4 patches of a picture (h, w, 3), 8 bits each, in base64.
+
+    Row by row from the top left, red, green and blue. A copy in another size or quality has nearly
+    the same ones; a difference hash sees no colours.
+    """
+    small = Image.fromarray(pixels).resize((PATCHES, PATCHES), Image.Resampling.BOX)
+    return base64.b64encode(small.tobytes()).decode()
 
 
 def _orientation(image: Image.Image) -> int:
