@@ -2,13 +2,15 @@
 
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
-from test_media_image import MEDIUM, decode, scene
+from test_media_image import MEDIUM, decode, item_of, scene
 
 from qvsearch.errors import MediaError
+from qvsearch.media import image
 from qvsearch.media.pixels import fit
 from qvsearch.media.tiff import count_pages
 
@@ -160,6 +162,40 @@ def test_a_loop_of_pages_ends(tmp_path):
     data = bytearray(tiff((SMALL, UNSIGNED, REDUCED)))
     data[-4:] = data[4:8]
     assert shown(tmp_path, bytes(data))[1] == (160, 120)
+
+
+def looked_at(tmp_path, data, suffix, since=1):
+    path = tmp_path / f"picture.{suffix}"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        return image.reads_otherwise(file, item_of(path), since)
+
+
+def test_what_an_older_version_read_otherwise_is_read_anew(tmp_path):
+    grey, deep = (GREY * 4095).astype(np.uint16), (RGB * 4095).astype(np.uint16)
+    small = tiff((SMALL, UNSIGNED, REDUCED), (PICTURE, UNSIGNED, 0))
+    anew = [small, *(tiff((values, UNSIGNED, 0)) for values in (grey, deep))]
+    for data in anew:
+        assert looked_at(tmp_path, data, "tif")
+        assert not looked_at(tmp_path, data, "tif", since=2)
+    assert looked_at(tmp_path, bmp_of_version_5(0), "bmp")
+    for form in ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP"):
+        file = io.BytesIO()
+        scene().save(file, form)
+        assert not looked_at(tmp_path, file.getvalue(), form.lower())
+    assert not looked_at(tmp_path, tiff((PICTURE, UNSIGNED, 0), (SMALL, UNSIGNED, REDUCED)), "tif")
+    with pytest.raises(MediaError, match="not an image"):
+        looked_at(tmp_path, b"words", "png")
+
+
+def test_several_pages_are_known_from_the_header(tmp_path):
+    path = tmp_path / "pages.tif"
+    for count in (1, 2):
+        path.write_bytes(tiff(*[(PICTURE, UNSIGNED, 0)] * count))
+        with path.open("rb") as file:
+            said = image.read_metadata(file, item_of(path))
+        assert said.several is (True if count > 1 else None)
+        assert replace(decode(path).segments[0][0].metadata, page=None) == said
 
 
 def bmp_of_version_5(alpha):

@@ -20,10 +20,18 @@ from PIL.TiffImagePlugin import TiffImageFile
 from qvsearch.errors import MediaError
 from qvsearch.media.metadata import image_metadata
 from qvsearch.media.page import is_page
-from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, patches, upright_rgb
+from qvsearch.media.pixels import (
+    DEEP_GREY,
+    MAX_MEGAPIXELS,
+    check_size,
+    dhash,
+    fit,
+    patches,
+    upright_rgb,
+)
 from qvsearch.media.remains import Size, remains
-from qvsearch.media.tiff import count_pages, seek_picture, unsupported, visible
-from qvsearch.types import EmbedInput, Item, Segment
+from qvsearch.media.tiff import count_pages, is_deep, seek_picture, unsupported, visible
+from qvsearch.types import EmbedInput, Item, Metadata, Segment
 
 # Pillow also reads formats that run other programs (EPS) or that nobody takes photos in; whatever
 # a file's suffix says, only these are tried; MPO is opened as the JPEG that it begins with
@@ -69,8 +77,7 @@ def decode(
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode a picture; raises MediaError."""
     try:
-        suffix = os.path.splitext(item.location)[1].lower()
-        image, larger, damaged = _load(file, FORMATS_OF_SUFFIX.get(suffix, ()) + FORMATS)
+        image, larger, damaged = _load(file, _formats(item))
         upright = upright_rgb(visible(_without_empty_alpha(image)))
         width, height = larger or upright.size
         if (upright.width > upright.height) != (width > height):
@@ -80,7 +87,7 @@ def decode(
     except MediaError:
         raise
     except _DAMAGE as error:
-        raise MediaError(_damage_reason(error)) from error
+        raise MediaError(_damage_reason(error, file, _formats(item))) from error
     segment = Segment(
         item,
         content_hash,
@@ -91,6 +98,40 @@ def decode(
         metadata=replace(metadata, damaged=damaged, several=_is_several(file, image) or None),
     )
     return [(segment, EmbedInput(images=(pixels,)))]
+
+
+def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
+    """Return whether this file gives other segments or pixels now than it gave version `since`.
+
+    Reads headers, not the whole file: a few that give the same are among them. Raises MediaError.
+    """
+    if since >= 2:
+        return False
+    image = _header(file, item)
+    if isinstance(image, TiffImageFile) and (image.tell() > 0 or is_deep(image)):
+        return True
+    empty_alpha = image.format in NO_ALPHA and image.mode == "RGBA"
+    return empty_alpha or image.mode in DEEP_GREY
+
+
+def read_metadata(file: BinaryIO, item: Item) -> Metadata:
+    """Return what the header of a picture contains; raises MediaError."""
+    image = _header(file, item)
+    return replace(image_metadata(image), several=_is_several(file, image) or None)
+
+
+def _header(file: BinaryIO, item: Item) -> Image.Image:
+    try:
+        return _open(file, _formats(item))[0]
+    except MediaError:
+        raise
+    except _DAMAGE as error:
+        raise MediaError(_damage_reason(error, file, _formats(item))) from error
+
+
+def _formats(item: Item) -> tuple[str, ...]:
+    suffix = os.path.splitext(item.location)[1].lower()
+    return FORMATS_OF_SUFFIX.get(suffix, ()) + FORMATS
 
 
 def _is_several(file: BinaryIO, image: Image.Image) -> bool:
@@ -116,8 +157,6 @@ def _load(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size |
         try:
             return remains(partial(_open, file, formats))
         except _DAMAGE:  # the first reason is the better one
-            if isinstance(error, UnidentifiedImageError):
-                raise MediaError(_unidentified_reason(file, formats)) from error
             raise error from None
 
 
@@ -172,7 +211,9 @@ def _unidentified_reason(file: BinaryIO, formats: tuple[str, ...]) -> str:
     return "not an image: none of " + ", ".join(formats)
 
 
-def _damage_reason(error: Exception) -> str:
+def _damage_reason(error: Exception, file: BinaryIO, formats: tuple[str, ...]) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return _unidentified_reason(file, formats)
     text = " ".join(str(error).split())
     if isinstance(error, Image.DecompressionBombError):
         pixels = re.search(r"\d+", text)

@@ -35,7 +35,7 @@ LEAST_STEPS = 12
 # The white of 8 to 16 bits: cameras of instruments write 10, 12 or 14 of them into 16.
 _WHITES = (255, 1023, 4095, 16383, 65535)
 PATCHES = 4  # in a row and in a column
-_DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
+DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
 
 def check_size(width: int, height: int, most: int = MAX_MEGAPIXELS) -> None:
@@ -99,7 +99,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     image.load()  # Pillow turns a TIFF upright only while loading it
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
-    if image.mode in _DEEP_GREY:
+    if image.mode in DEEP_GREY:
         return _deep_grey_rgb(image)
     if image.has_transparency_data:
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")

@@ -70,11 +70,16 @@ def visible(image: Image.Image) -> Image.Image:
     kind = image.tag_v2.get(FORMAT, (_UNSIGNED,))
     if image.mode == "I" and bits == (32,) and kind == (_UNSIGNED,):
         return Image.fromarray(np.asarray(image).view(np.uint32).astype(np.float32))
-    if image.mode == "RGB" and bits == (16, 16, 16):
+    if is_deep(image):
         brightest = int(np.asarray(image).max())
         white = next((white for white in _DEEP_WHITES if 0 < brightest <= white), 255)
         return image.point(lambda value: value * 255 // white)
     return image
+
+
+def is_deep(image: TiffImageFile) -> bool:
+    """Return whether a TIFF has colours of 16 bits, of which Pillow keeps the upper 8."""
+    return image.mode == "RGB" and image.tag_v2.get(BITS) == (16, 16, 16)
 
 
 def _is_beside(tags: Tags) -> bool:
