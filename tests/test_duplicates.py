@@ -293,6 +293,14 @@ def test_the_best_original_has_most_pixels_then_most_bytes_then_age(folder):
     ]
 
 
+def test_a_damaged_picture_is_no_best_original(folder):
+    cut = Metadata(damaged="the last 9 % is missing")
+    library = library_of(
+        folder, ("cut", sized("cut", 900, metadata=cut), 0), ("small", sized("small", 300), 0)
+    )
+    assert [names for names, *_ in listed(duplicate_groups(library))] == [["small", "cut"]]
+
+
 def test_what_was_taken_first_is_older_than_what_was_written_first(folder):
     taken = replace(SHOT, taken="2001-01-01T00:00:00")
     library = library_of(

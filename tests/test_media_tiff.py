@@ -216,6 +216,18 @@ def test_an_empty_alpha_hides_no_picture(tmp_path, alpha):
     np.testing.assert_array_equal(pixels, fit(scene(96, 64), MEDIUM))
 
 
+@pytest.mark.parametrize("form", ["TGA", "ICO"])
+def test_an_empty_alpha_hides_no_picture_in_other_formats(tmp_path, form):
+    clear = scene(96, 64).convert("RGBA")
+    clear.putalpha(0)
+    file = io.BytesIO()
+    clear.save(
+        file, form, **({"sizes": [(96, 64)], "bitmap_format": "bmp"} if form == "ICO" else {})
+    )
+    pixels, _ = shown(tmp_path, file.getvalue(), form.lower())
+    np.testing.assert_array_equal(pixels, fit(scene(96, 64), MEDIUM))
+
+
 def test_an_alpha_that_says_something_holds(tmp_path):
     pixels, _ = shown(tmp_path, bmp_of_version_5(128), "bmp")
     assert pixels.min() >= 126
