@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from PIL import Image, ImageChops, ImageFile
+from PIL.GifImagePlugin import GifImageFile
 
 from qvsearch.errors import MediaError
 
 # Formats whose decoders write row by row, so that what they read before the damage is there.
-TOLERATED = {"JPEG", "MPO", "PNG", "BMP", "DIB", "TIFF", "PPM", "TGA"}
+TOLERATED = {"JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA"}
 # The pixels that no decoder wrote, by mode: grey, as libjpeg makes them; an index of most palettes
 # that is not used. Modes that are not here are not tolerated.
 _MISSING: dict[str, int | tuple[int, ...]] = {
@@ -35,13 +36,27 @@ def remains(
         image, larger = open_()
         if image.format not in TOLERATED:
             raise ValueError(f"no part of a damaged {image.format} can be read")
-        # of passes that are woven into each other no part is whole
-        colour = None if image.info.get("interlace") else _MISSING.get(image.mode)
+        colour = _blank(image)
         if colour is not None:
             image.im = Image.new(image.mode, image.size, colour).im
             image.load()
     image.load()  # strictly, unless it is loaded
-    return image, larger, None if colour is None else _missing(image, colour)
+    missing = None if colour is None else _missing(image, colour)
+    if missing is not None and image.mode == "P":
+        image.putpalette([*(image.getpalette() or []), *[128] * 768][:765] + [128] * 3)
+    return image, larger, missing
+
+
+def _blank(image: Image.Image) -> int | tuple[int, ...] | None:
+    """Return the value that pixels have before they are decoded; None if that tells nothing."""
+    woven = image.info.get("interlace")
+    if isinstance(image, GifImageFile):
+        woven = image.tile and image.tile[0].args and image.tile[0].args[1]
+        if not woven and "transparency" in image.info:
+            return int(image.info["transparency"])  # so Pillow begins it
+    if woven:
+        return None  # of passes that are woven into each other no part is whole
+    return _MISSING.get(image.mode)
 
 
 @contextmanager
