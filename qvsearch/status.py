@@ -41,7 +41,7 @@ class Status:
     A root that cannot be reached makes none of its files `gone`. `older` are the files that an
     older version read; at most their `older_segments` are embedded again by the next `index`.
     `touched` are files of the same size and time whose status changed, so that it compares their
-    contents.
+    contents. `damaged` are indexed files with what is missing of each.
     """
 
     folder: Path
@@ -52,6 +52,7 @@ class Status:
     changed: tuple[bytes, ...]
     gone: tuple[bytes, ...]
     failures: tuple[Failure, ...]
+    damaged: tuple[tuple[bytes, str], ...]
     size: int
     store: Stored
     warm: tuple[Running, ...] = ()
@@ -65,12 +66,15 @@ def library_status(library: Library) -> Status:
     from qvsearch.warm import running
 
     items: dict[bytes, Item] = {}
+    damaged: dict[bytes, str] = {}
     segments: Counter[Kind] = Counter()
     older: Counter[bytes] = Counter()
     for segment in library.segments.values():
         items[segment.item.location] = segment.item
         older[segment.item.location] += segment.is_older
         segments[segment.item.kind] += 1
+        if segment.metadata.damaged is not None:
+            damaged[segment.item.location] = segment.metadata.damaged
     counts = Counter(item.kind for item in items.values())
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
     changed, gone, touched = [], [], 0
@@ -99,6 +103,7 @@ def library_status(library: Library) -> Status:
         changed=tuple(sorted(changed)),
         gone=tuple(sorted(gone)),
         failures=tuple(library.load_failures()),
+        damaged=tuple(sorted(damaged.items())),
         size=sum(each.stat().st_size for each in library.folder.rglob("*") if each.is_file()),
         store=library.store,
         warm=tuple(running()),
@@ -132,6 +137,9 @@ def status_record(status: Status) -> dict[str, object]:
         "touched": status.touched,
         "older": status.older,
         "older_segments": status.older_segments,
+        "damaged": [
+            {**path_fields("path", path), "missing": missing} for path, missing in status.damaged
+        ],
         "warm": [warm_record(each) for each in status.warm],
     }
 

@@ -168,6 +168,14 @@ def print_status(status: Status) -> None:
     if status.older:
         said = f"the next index looks at {older_text(status.older, status.older_segments)}"
         facts.append(("older", said))
+    if status.damaged:
+        facts.append(
+            (
+                "damaged",
+                f"{counted(len(status.damaged), 'file')}; what can be read is indexed"
+                " (named by --json)",
+            )
+        )
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
         facts.append(("root", f"{safe_text(root)}{there}"))
