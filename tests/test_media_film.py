@@ -17,7 +17,7 @@ from test_media_video import (
 
 from qvsearch.media import film, video
 from qvsearch.media.cut import write_clip
-from qvsearch.types import Kind, kind_of
+from qvsearch.types import Item, Kind, kind_of
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 180, 40), (30, 40, 200)
 
@@ -257,3 +257,40 @@ def test_films_of_cameras_discs_and_broadcasts(tmp_path, suffix, form, codec):
     except (av.error.FFmpegError, ValueError) as error:
         pytest.skip(f"this build of PyAV cannot write it: {error}")
     assert shown(decode(path)) == [(0, 4, "red"), (4, 8, "green"), (8, 12, "blue")]
+
+
+def differs(path, since=1):
+    status = path.stat()
+    item = Item(bytes(path), b"", Kind.VIDEO, status.st_size, status.st_mtime_ns)
+    with path.open("rb") as file:
+        return video.reads_otherwise(file, item, since)
+
+
+def test_only_films_that_are_seen_otherwise_are_read_again(tmp_path):
+    red, blue = plain(RED, 3, 10), plain(BLUE, 3, 10)
+    one, still = (red, 0.0, "libx264", 1), ([frame_of(0)], 0.0, "mjpeg", 0)
+    joined = tmp_path / "joined.mpg"
+    for part in (red, blue):
+        made = make(tmp_path / "part", part, form="mpeg", codec="mpeg2video", rate=25)
+        with joined.open("ab") as file:
+            file.write(made.read_bytes())
+    seen_otherwise = [
+        joined,
+        mux(tmp_path / "late.mkv", [(red, 5.0, "libx264", 1)], seconds_of_sound=8),
+        mux(tmp_path / "sound.mkv", [one], seconds_of_sound=30),
+        mux(tmp_path / "sound.mp4", [one], form="mp4", seconds_of_sound=30),
+        mux(tmp_path / "second.mkv", [still, one]),
+        scene_in_grey(tmp_path / "long.mp4", 103, 211),
+    ]
+    alike = [
+        tmp_path / "part",
+        mux(tmp_path / "with sound.mkv", [one], seconds_of_sound=3),
+        mux(tmp_path / "with sound.mp4", [one], form="mp4", seconds_of_sound=3),
+        mux(tmp_path / "first.mkv", [one, still]),
+        make(tmp_path / "still.mp4", plain(RED, 400, 5), rate=5, keyframe_every=50),
+        make(tmp_path / "near.mp4", [frame_of(n) for n in range(620)], rate=2, keyframe_every=4),
+    ]
+    (tmp_path / "damaged.mp4").write_bytes(b"no film")
+    assert [path.name for path in seen_otherwise if not differs(path)] == []
+    assert [path.name for path in [*alike, tmp_path / "damaged.mp4"] if differs(path)] == []
+    assert [path.name for path in seen_otherwise if differs(path, since=2)] == []

@@ -118,6 +118,21 @@ def decode(
     return segments
 
 
+def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
+    """Return whether this file gives other segments or pixels now than it gave version `since`.
+
+    Version 1 took the first stream, counted from its start, let the pictures' end be the film's,
+    did not notice time stamps that restart, and saw long films at keyframes only. What cannot be
+    read is read as it was.
+    """
+    if since > 1:
+        return False
+    try:
+        return not Film(file, patience(item)).is_plain()
+    except (MediaError, *DAMAGE):
+        return False
+
+
 def _pictures(looks: Sequence[Look], end: float, max_pixels: int, mode: VideoMode) -> list[_Moment]:
     if mode is VideoMode.CLIPS:
         return []
