@@ -220,6 +220,21 @@ def test_a_film_that_takes_too_long_is_indexed_as_far_as_it_came(tmp_path, monke
     assert segments[0][0].metadata.duration == pytest.approx(60.0, abs=0.11)
 
 
+def test_the_rest_of_a_long_film_that_takes_too_long_is_looked_at_by_keyframe(
+    tmp_path, monkeypatch
+):
+    frames = [frame_of(n) for n in range(1600)]
+    path = make(tmp_path / "a.mp4", frames, rate=5, keyframe_every=50)
+    calls = Calls(monkeypatch)
+    monkeypatch.setattr(film, "monotonic", lambda: calls.decoded)
+    monkeypatch.setattr(video, "patience", lambda _: 2000.0)
+    segments = decode(path)
+    assert_whole(segments, 320.0, within=0.3)
+    assert_times_are_those_of_the_frames(segments, 5)
+    assert len([segment for segment, _ in segments if segment.end < 150]) > 30
+    assert len([segment for segment, _ in segments if segment.start >= 200]) == 12
+
+
 def test_a_film_that_is_read_too_slowly_is_looked_at_by_keyframe(tmp_path, monkeypatch):
     path = scene_in_grey(tmp_path / "a.mp4", 103, 211)
     calls = Calls(monkeypatch)

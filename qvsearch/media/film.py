@@ -452,6 +452,7 @@ class Film:
             if time in ends and monotonic() <= self._look_by:
                 until = ends[time]
                 looks += self._looks_through(step, time, until)
+                until = min(until, self._unseen)
             elif (frame := self._keyframe(time)) is not None:
                 looks.append(self._look(frame, time, time, keyframe=True))
         return looks
