@@ -104,6 +104,19 @@ def test_time_goes_on_where_files_were_joined(tmp_path, form, codec, every):
     assert segments[0][0].metadata.duration == pytest.approx(30.0, abs=0.2)
 
 
+@pytest.mark.parametrize("every", [5, 50])
+def test_time_goes_on_in_long_films_that_were_joined(tmp_path, every):
+    path = tmp_path / "joined.ts"
+    with path.open("wb") as file:
+        for colour in (RED, GREEN, BLUE):
+            frames = plain(colour, 120, 5)
+            part = tmp_path / "part"
+            make(part, frames, form="mpegts", rate=5, keyframe_every=every)
+            file.write(part.read_bytes())
+    segments = decode(path)
+    assert shown(segments) == [(0, 120, "red"), (120, 240, "green"), (240, 360, "blue")]
+
+
 def test_pictures_that_begin_after_the_sound_begin_late(tmp_path):
     frames = [frame_of(n) for n in range(30)]
     track = (frames, 5.0, "libx264", 1)

@@ -441,6 +441,7 @@ class Film:
 
         It ends early, without keyframes, if the container finds others than were read.
         """
+        self._rewind()
         wanted = sorted({*_thinned(self._keyframes, step), *(start for start, _ in stretches)})
         looks: list[Look] = []
         ends, until = dict(stretches), -math.inf
