@@ -17,7 +17,7 @@ from test_media_video import (
 
 from qvsearch.media import film, video
 from qvsearch.media.cut import write_clip
-from qvsearch.types import Kind, kind_of
+from qvsearch.types import Item, Kind, kind_of
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 180, 40), (30, 40, 200)
 
@@ -102,6 +102,19 @@ def test_time_goes_on_where_files_were_joined(tmp_path, form, codec, every):
     assert shown(segments) == [(0, 10, "red"), (10, 20, "green"), (20, 30, "blue")]
     assert_whole(segments, 30.0, within=0.2)
     assert segments[0][0].metadata.duration == pytest.approx(30.0, abs=0.2)
+
+
+@pytest.mark.parametrize("every", [5, 50])
+def test_time_goes_on_in_long_films_that_were_joined(tmp_path, every):
+    path = tmp_path / "joined.ts"
+    with path.open("wb") as file:
+        for colour in (RED, GREEN, BLUE):
+            frames = plain(colour, 120, 5)
+            part = tmp_path / "part"
+            make(part, frames, form="mpegts", rate=5, keyframe_every=every)
+            file.write(part.read_bytes())
+    segments = decode(path)
+    assert shown(segments) == [(0, 120, "red"), (120, 240, "green"), (240, 360, "blue")]
 
 
 def test_pictures_that_begin_after_the_sound_begin_late(tmp_path):
@@ -220,6 +233,21 @@ def test_a_film_that_takes_too_long_is_indexed_as_far_as_it_came(tmp_path, monke
     assert segments[0][0].metadata.duration == pytest.approx(60.0, abs=0.11)
 
 
+def test_the_rest_of_a_long_film_that_takes_too_long_is_looked_at_by_keyframe(
+    tmp_path, monkeypatch
+):
+    frames = [frame_of(n) for n in range(1600)]
+    path = make(tmp_path / "a.mp4", frames, rate=5, keyframe_every=50)
+    calls = Calls(monkeypatch)
+    monkeypatch.setattr(film, "monotonic", lambda: calls.decoded)
+    monkeypatch.setattr(video, "patience", lambda _: 2000.0)
+    segments = decode(path)
+    assert_whole(segments, 320.0, within=0.3)
+    assert_times_are_those_of_the_frames(segments, 5)
+    assert len([segment for segment, _ in segments if segment.end < 150]) > 30
+    assert len([segment for segment, _ in segments if segment.start >= 200]) == 12
+
+
 def test_a_film_that_is_read_too_slowly_is_looked_at_by_keyframe(tmp_path, monkeypatch):
     path = scene_in_grey(tmp_path / "a.mp4", 103, 211)
     calls = Calls(monkeypatch)
@@ -257,3 +285,40 @@ def test_films_of_cameras_discs_and_broadcasts(tmp_path, suffix, form, codec):
     except (av.error.FFmpegError, ValueError) as error:
         pytest.skip(f"this build of PyAV cannot write it: {error}")
     assert shown(decode(path)) == [(0, 4, "red"), (4, 8, "green"), (8, 12, "blue")]
+
+
+def differs(path, since=1):
+    status = path.stat()
+    item = Item(bytes(path), b"", Kind.VIDEO, status.st_size, status.st_mtime_ns)
+    with path.open("rb") as file:
+        return video.reads_otherwise(file, item, since)
+
+
+def test_only_films_that_are_seen_otherwise_are_read_again(tmp_path):
+    red, blue = plain(RED, 3, 10), plain(BLUE, 3, 10)
+    one, still = (red, 0.0, "libx264", 1), ([frame_of(0)], 0.0, "mjpeg", 0)
+    joined = tmp_path / "joined.mpg"
+    for part in (red, blue):
+        made = make(tmp_path / "part", part, form="mpeg", codec="mpeg2video", rate=25)
+        with joined.open("ab") as file:
+            file.write(made.read_bytes())
+    seen_otherwise = [
+        joined,
+        mux(tmp_path / "late.mkv", [(red, 5.0, "libx264", 1)], seconds_of_sound=8),
+        mux(tmp_path / "sound.mkv", [one], seconds_of_sound=30),
+        mux(tmp_path / "sound.mp4", [one], form="mp4", seconds_of_sound=30),
+        mux(tmp_path / "second.mkv", [still, one]),
+        scene_in_grey(tmp_path / "long.mp4", 103, 211),
+    ]
+    alike = [
+        tmp_path / "part",
+        mux(tmp_path / "with sound.mkv", [one], seconds_of_sound=3),
+        mux(tmp_path / "with sound.mp4", [one], form="mp4", seconds_of_sound=3),
+        mux(tmp_path / "first.mkv", [one, still]),
+        make(tmp_path / "still.mp4", plain(RED, 400, 5), rate=5, keyframe_every=50),
+        make(tmp_path / "near.mp4", [frame_of(n) for n in range(620)], rate=2, keyframe_every=4),
+    ]
+    (tmp_path / "damaged.mp4").write_bytes(b"no film")
+    assert [path.name for path in seen_otherwise if not differs(path)] == []
+    assert [path.name for path in [*alike, tmp_path / "damaged.mp4"] if differs(path)] == []
+    assert [path.name for path in seen_otherwise if differs(path, since=2)] == []

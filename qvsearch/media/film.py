@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic
@@ -47,6 +48,7 @@ KEYFRAMES_NEAR = 1.0  # seconds between keyframes that suffice as looks in any f
 # of the usual time between keyframes: an encoder set one so early because the scene changes. Such
 # looks may be closer, by so much of a step
 EARLY, LEAST_STEP = 0.9, 0.25
+NEARLY = 0.5  # seconds: so much later or longer makes no other moment
 MOST_FAR = 0.1  # of a film may lie further from a keyframe
 CHOICE_PACKETS = 300  # about ten seconds of a stream beside a still or a small copy of it
 SMALL_COPY = 0.25  # of the largest stream's pixels: fewer are a proxy or a preview
@@ -118,10 +120,10 @@ def choose_stream(container: InputContainer) -> VideoStream:
 
     If there are several streams of them, its first packets are read.
     """
-    streams = container.streams.video
-    moving = [s for s in streams if not s.disposition & Disposition.attached_pic]
+    moving = _moving(container)
     if not moving:
-        raise MediaError("no moving pictures in it" + (", only a cover" if streams else ""))
+        covers = container.streams.video
+        raise MediaError("no moving pictures in it" + (", only a cover" if covers else ""))
     # av types it otherwise, but has none for a codec that FFmpeg cannot decode
     known = [s for s in moving if cast("object", s.codec_context) is not None]
     if not known:
@@ -130,6 +132,10 @@ def choose_stream(container: InputContainer) -> VideoStream:
     if not decodable:
         raise MediaError(f"its codec, {known[0].codec_context.name}, is none of those decoded here")
     return decodable[0] if len(decodable) == 1 else _main_stream(container, decodable)
+
+
+def _moving(container: InputContainer) -> list[VideoStream]:
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
 def start_seconds(container: InputContainer, stream: VideoStream) -> float:
@@ -249,6 +255,25 @@ class Film:
             self._unseen = math.inf  # only in between
         return looks
 
+    def is_plain(self) -> bool:
+        """Tell whether it is one stream from 0 on, whose keyframes show all that it does.
+
+        Only headers are read, except of a long film with few keyframes and of a container whose
+        time stamps may restart.
+        """
+        known = [s for s in _moving(self.container) if cast("object", s.codec_context) is not None]
+        begin = (self._stream.start_time or 0) * self._seconds - self._zero
+        if known[0].index != self._index or begin > NEARLY or self._is_outlasted():
+            return False
+        length = None if self._may_restart() else self._claimed_length()
+        if length is not None and (
+            length <= LONG_SECONDS or self._has_keyframes_near(length, NEAR)
+        ):
+            return True
+        packets = self._survey()
+        is_long = self._shown > LONG_SECONDS
+        return not self._in_order and not (is_long and any(changing(packets, self._shown)))
+
     def frames_at(self, times: Iterable[float]) -> Iterator[tuple[float, VideoFrame]]:
         """Yield each of the times of looks, in order, with its frame; those that fail are left out.
 
@@ -306,6 +331,18 @@ class Film:
             return self.container.duration / av.time_base
         return None
 
+    def _is_outlasted(self) -> bool:
+        """Tell whether the sound goes on after the pictures, as far as headers say."""
+        pictures = self._stream.metadata.get("DURATION", "")  # a tag of Matroska's
+        if self._stream.duration:
+            shown = self._claimed_length() or 0.0
+        elif re.fullmatch(r"\d+:\d\d:\d\d\.\d+", pictures, re.ASCII):
+            hours, minutes, seconds = pictures.split(":")
+            shown = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+        else:
+            return False
+        return (self.container.duration or 0) / av.time_base - shown > NEARLY
+
     def _may_restart(self) -> bool:
         """Tell whether it is a container of broadcasts and discs, whose parts are often joined."""
         return bool(self.container.format.flags & cast("int", ContainerFlags.ts_discont.value))
@@ -343,9 +380,7 @@ class Film:
             return []
         step = _step(length)
         times = [step * index for index in range(math.ceil(length / step))]
-        # none regular, as keyframes are
-        probes = [length * (number * GOLDEN % 1) for number in range(PROBES)]
-        if not self._has_keyframes_near(probes, near):
+        if not self._has_keyframes_near(length, near):
             return []
         looks = list(self._looks_at_keyframes(times))
         for _ in self._packets():
@@ -354,7 +389,9 @@ class Film:
         ends = (self._shown, self.length)  # which of them it claims, is not said
         return looks if any(abs(end - length) <= WRONG_LENGTH * length for end in ends) else []
 
-    def _has_keyframes_near(self, times: Sequence[float], near: float) -> bool:
+    def _has_keyframes_near(self, length: float, near: float) -> bool:
+        # at times that are not regular, as keyframes are
+        times = [length * (number * GOLDEN % 1) for number in range(PROBES)]
         found = (self._keyframe_packet(time) for time in times)
         are_near = [
             packet is not None and abs(time - self._time(packet)) <= near
@@ -404,6 +441,7 @@ class Film:
 
         It ends early, without keyframes, if the container finds others than were read.
         """
+        self._rewind()
         wanted = sorted({*_thinned(self._keyframes, step), *(start for start, _ in stretches)})
         looks: list[Look] = []
         ends, until = dict(stretches), -math.inf
@@ -415,6 +453,7 @@ class Film:
             if time in ends and monotonic() <= self._look_by:
                 until = ends[time]
                 looks += self._looks_through(step, time, until)
+                until = min(until, self._unseen)
             elif (frame := self._keyframe(time)) is not None:
                 looks.append(self._look(frame, time, time, keyframe=True))
         return looks

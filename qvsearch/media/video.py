@@ -13,7 +13,7 @@ from PIL import Image
 
 from qvsearch.errors import MediaError
 from qvsearch.media.colour import coded
-from qvsearch.media.film import DAMAGE, Film, open_container
+from qvsearch.media.film import DAMAGE, Film, choose_stream, open_container
 from qvsearch.media.metadata import video_metadata
 from qvsearch.media.patience import patience
 from qvsearch.media.pixels import dhash, smart_resize
@@ -122,9 +122,19 @@ def decode(
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     """Return whether this file gives other segments or pixels now than it gave version `since`.
 
-    Reads headers, not the whole file, where that suffices.
+    Version 1 took the first stream, counted from its start, let the pictures' end be the film's,
+    did not notice time stamps that restart, and saw long films at keyframes only. Nor
+    did it convert colours. What cannot be read is read as it was.
     """
-    return False
+    if since > 1:
+        return False
+    try:
+        film = Film(file, patience(item))
+        context = choose_stream(film.container).codec_context
+        wide = coded(int(context.color_primaries), int(context.color_trc)) is not None
+        return wide or not film.is_plain()
+    except (MediaError, *DAMAGE):
+        return False
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
