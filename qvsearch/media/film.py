@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, TypeVar, cas
 
 import av
 import numpy as np
+from av.container import Flags
 from av.error import FFmpegError
 from av.format import Flags as ContainerFlags
 from av.stream import Disposition
@@ -197,6 +198,7 @@ class Film:
         self._turn: Image.Transpose | None = None
         self._turn_is_known = False
         self._index: int | None = None
+        self._restarts = False  # its time stamps do
         self._in_order = False  # whether to read on where it would seek: that fails in it
         self.length = 0.0
         self._rewind()
@@ -208,6 +210,8 @@ class Film:
             self._index = choose_stream(self.container).index
             if len(self.container.streams.video) > 1:  # some of it was read to choose
                 self.container = open_container(self._file)
+        if self._restarts:  # FFmpeg would read ahead until time has passed a missing stamp
+            self.container.flags &= ~cast("int", Flags.gen_pts.value)
         self._stream = cast("VideoStream", self.container.streams[self._index])
         self._stream.thread_type = "AUTO"
         self._stream.thread_count = DECODE_THREADS
@@ -356,6 +360,17 @@ class Film:
 
     def _survey(self) -> Packets:
         """Read all packets, undecoded: where the keyframes are, the end, and if time restarts."""
+        # whether time restarts is found without the time stamps that FFmpeg makes up
+        self._restarts = self._may_restart()
+        packets = self._all_packets()
+        if self._restarts and not self._clocks[self._stream.index].restarted:
+            self._restarts = False
+            packets = self._all_packets()
+        self._keyframes = sorted(set(itertools.compress(packets.times, packets.keyframes)))
+        self._in_order = self._clocks[self._stream.index].restarted
+        return packets
+
+    def _all_packets(self) -> Packets:
         self._rewind()
         packets = Packets()
         for packet in self._packets():
@@ -364,8 +379,6 @@ class Film:
                 self._unseen = self._shown
                 self.length = max(self.length, self._claimed_length() or 0.0)
                 break
-        self._keyframes = sorted(set(itertools.compress(packets.times, packets.keyframes)))
-        self._in_order = self._clocks[self._stream.index].restarted
         return packets
 
     def _claimed_looks(self, near: float) -> list[Look]:
