@@ -119,8 +119,8 @@ def _cosines(i: Numbers, j: Numbers, fetch: Fetch) -> Floats:
 def duplicate_groups(library: Library, kinds: Collection[Kind] | None = None) -> list[Group]:
     """Return the groups of near-duplicates in a library, those that take most bytes first.
 
-    The best original of a group has most pixels, then most bytes, then is the oldest. Nothing is
-    changed, in the library or on the disk.
+    The best original of a group is not damaged, then has most pixels, then most bytes, then is the
+    oldest. Nothing is changed, in the library or on the disk.
     """
     segments = library.segments
     items = [
@@ -154,7 +154,8 @@ def _worth(segment: Segment) -> tuple[float, ...]:
     changed = item.mtime_ns / 10**9 + EPOCH
     taken = clock(segment.metadata.taken)
     pixels = (segment.width or 0) * (segment.height or 0)
-    return (-pixels, -item.size, changed if taken is None else taken, item.mtime_ns)
+    damaged = segment.metadata.damaged is not None
+    return (damaged, -pixels, -item.size, changed if taken is None else taken, item.mtime_ns)
 
 
 def _library_stars(library: Library, items: Sequence[Sequence[int]]) -> Numbers:

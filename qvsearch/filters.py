@@ -331,4 +331,6 @@ _TESTS = (
 
 def _taken_text(segment: Segment) -> str:
     date = date_text(time_taken(segment))
-    return f"taken {date}" if segment.metadata.taken else f"last changed {date}"
+    if not segment.metadata.taken:
+        return f"last changed {date}"
+    return f"taken {date}" + (", by its name" if segment.metadata.taken_from == "name" else "")

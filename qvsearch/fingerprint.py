@@ -212,7 +212,12 @@ def query_embedder(
     decides = replace(made, detail=Detail.LOW, video_mode=VideoMode.FRAMES)
     _check_revision(made, choice)
     return CachedEmbedder(
-        lambda: load_embedder(made, choice, cold), made.dim, decides, choice.device, choice.dtype
+        lambda: load_embedder(made, choice, cold),
+        made.dim,
+        decides,
+        choice.device,
+        choice.dtype,
+        detail=made.detail,
     )
 
 
@@ -241,12 +246,14 @@ def load_embedder(
         from qvsearch.models.devices import own_dtype
 
         dtype = choice.dtype or own_dtype(made.precision, choice.device)
-        embedder = LocalEmbedder(model, choice.device, dtype, made.dim)
+        embedder = LocalEmbedder(model, choice.device, dtype, made.dim, made.detail)
         cold(time.monotonic() - started)
         return embedder
 
     connection = find_keeper(_kept(made, choice))
-    return load() if connection is None else WarmEmbedder(connection, made.dim, load)
+    if connection is None:
+        return load()
+    return WarmEmbedder(connection, made.dim, load, made.detail)
 
 
 def _kept(made: Fingerprint, choice: Choice) -> Kept:

@@ -13,8 +13,8 @@ OTHERS = "others"
 _NAMED = {
     "RAW": "3fr arw cr2 cr3 crw dng erf iiq kdc mef mos mrw nef nrw orf pef raf rw2 rwl sr2 srf srw"
     " x3f",
-    "pictures": "ai cdr djvu eps exr hdr hif icns ico j2k jp2 jpx jxl jxr psb psd svg tga wmf xcf",
-    "films": "braw dv f4v insv r3d rm rmvb swf",
+    "pictures": "ai cdr djvu eps exr hdr icns jxl jxr psb svg wmf xcf",
+    "films": "braw dv insv r3d rm rmvb swf",
     "documents": "azw3 doc docm docx epub htm html key mht mhtml mobi numbers odg odp ods odt one"
     " pages pdf pps ppsx ppt pptm pptx ps pub rtf vsd vsdx wpd wps xhtml xls xlsb xlsm xlsx",
     "messages": "eml emlx mbox msg pst",

@@ -411,5 +411,6 @@ def _as_read_now(found: Embedded) -> Embedded:
 def _refreshed(segment: Segment, said: Metadata) -> Segment:
     """Return a segment with new metadata; what only decoding shows is kept."""
     before = segment.metadata
-    said = replace(said, page=before.page, duration=said.duration or before.duration)
+    duration = said.duration or before.duration
+    said = replace(said, page=before.page, duration=duration, damaged=before.damaged)
     return replace(segment, metadata=said, reading=READING[segment.item.kind])

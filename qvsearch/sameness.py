@@ -6,12 +6,15 @@ rooms may come close, and a model that was not made for photos takes unlike ones
 picture is a copy where the hashes agree far beyond chance and the vectors nearly; in a burst the
 clock stands for much of the hash; a passage begins with the same words and has the same vector.
 Beyond that, sides must be in about the same proportion, and copies of a photo never name two
-cameras or two times. A picture too flat for a hash is the same only where its bytes are.
+cameras or two times. A picture too flat for a hash is the same only where its bytes are, and so
+is a file of several pages or frames, of which only one is known. A smaller copy has the hash and
+the mean colours of the large one, whatever its vector is.
 `tests/bench/duplicates.py` prints what the thresholds let through and what they miss.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,6 +42,11 @@ COPY_SHARE, COPY_COSINE = 1 / 5, 0.95
 CROP_SHARE, CROP_COSINE = 1 / 3, 0.98
 COPY_BITS = 10  # the most that a share of 1/3 allows
 THUMB_SHARE, THUMB_COSINE = 1 / 10, 0.8  # models see little of a thumbnail
+# Of 255, between the mean colours of two patches: another size and quality change them by up to 4,
+# another colour of one thing by 20 or more. Models see so little of a thumbnail that the vectors of
+# two copies may have nothing in common.
+PATCH_STEP = 4
+PATCH_BYTES = 4 * 4 * 3
 THUMB_PIXELS = 2.0  # times as many has the larger
 PAGE_SHARE, PAGE_COSINE = 1 / 8, 0.985  # pages of one layout differ by what one reads on them
 BURST_SHARE, BURST_COSINE = 2 / 3, 0.95  # something or the camera moved
@@ -47,6 +55,7 @@ PASSAGE_COSINE = 0.99
 PROPORTION = 0.12  # of width to height: a crop of 10 % on one side changes it less
 LENGTH = 0.02  # of a video's seconds: another frame rate, a last frame lost
 LENGTH_SECONDS = 1.0
+CLOCKS = (None, "xmp")  # a name has the day, and a Google Takeout's JSON the time in UTC
 NEVER, ALWAYS = np.inf, -np.inf  # as the cosine that a pair needs
 ABSENT = -1
 
@@ -67,17 +76,21 @@ class Traits:
     """What the rule looks at: a column each, a row a segment.
 
     Contents, cameras and words are numbered, ABSENT where there are none; other absent numbers are
-    NaN. `proportion` is the logarithm of width over height; `taken` is seconds by the camera's
-    clock; `start`, `end` and `duration` are seconds; `words` are how a passage begins.
+    NaN. `patches` (n, PATCH_BYTES) are mean colours, of rows that are `patched`. `proportion` is
+    the logarithm of width over height; `taken` is seconds by the camera's clock; `start`, `end` and
+    `duration` are seconds; `words` are how a passage begins.
     """
 
     kind: Numbers
     content: Numbers
     dhash: NDArray[np.uint64]
     hashed: Flags
+    patches: NDArray[np.uint8]
+    patched: Flags
     proportion: Floats
     pixels: Numbers
     page: Flags
+    several: Flags
     taken: Floats
     camera: Numbers
     clip: Flags
@@ -92,15 +105,21 @@ def traits(segments: Sequence[Segment]) -> Traits:
     width = _floats(each.width or None for each in segments)
     height = _floats(each.height or None for each in segments)
     about = [each.metadata for each in segments]
+    patches = [_colours(each.patches) for each in segments]
     return Traits(
         kind=np.array([_KINDS[each.item.kind] for each in segments], np.int64),
         content=_numbered(each.content_hash or None for each in segments),
         dhash=np.array([each.dhash or 0 for each in segments], np.uint64),
         hashed=np.array([each.dhash is not None for each in segments], np.bool_),
+        patches=np.frombuffer(
+            b"".join(each or bytes(PATCH_BYTES) for each in patches), np.uint8
+        ).reshape(-1, PATCH_BYTES),
+        patched=np.array([each is not None for each in patches], np.bool_),
         proportion=np.log(width / height),
         pixels=np.nan_to_num(width * height).astype(np.int64),
         page=np.array([each.page is True for each in about], np.bool_),
-        taken=_floats(clock(each.taken) for each in about),
+        several=np.array([each.several is True for each in about], np.bool_),
+        taken=_floats(clock(each.taken) if each.taken_from in CLOCKS else None for each in about),
         camera=_numbered(each.camera for each in about),
         clip=np.array([each.clip for each in segments], np.bool_),
         start=_floats(each.start for each in segments),
@@ -112,7 +131,7 @@ def traits(segments: Sequence[Segment]) -> Traits:
 
 def clock(taken: str | None) -> float | None:
     """Return seconds by the clock on the camera's wall: a copy may have lost the zone, not that."""
-    if taken is None:
+    if taken is None or len(taken) <= len("2019-07-04"):
         return None
     try:
         shown = datetime.fromisoformat(taken).replace(tzinfo=None)
@@ -134,7 +153,7 @@ def needed(of: Traits, i: Numbers, j: Numbers) -> Floats:
     def enough(where: Flags, cosine: float) -> None:
         least[where] = np.minimum(least[where], cosine)
 
-    image = (kind == _IMAGE) & shaped
+    image = (kind == _IMAGE) & shaped & ~(of.several[i] | of.several[j])
     page = of.page[i] | of.page[j]
     one_shot = image & ~_two_cameras(of, i, j) & ~(_seconds_apart(of, i, j) > BURST_SECONDS)
     video = (kind == _VIDEO) & shaped & _at_once(of, i, j) & (of.clip[i] == of.clip[j])
@@ -142,6 +161,8 @@ def needed(of: Traits, i: Numbers, j: Numbers) -> Floats:
     enough(picture & (share < COPY_SHARE), COPY_COSINE)
     enough(picture & (share < CROP_SHARE), CROP_COSINE)
     enough(picture & (share < THUMB_SHARE) & _two_sizes(of, i, j), THUMB_COSINE)
+    small = np.flatnonzero(one_shot & ~page & (share < COPY_SHARE) & _two_sizes(of, i, j))
+    least[small[_same_colours(of, i[small], j[small])]] = ALWAYS
     enough(one_shot & page & (share < PAGE_SHARE), PAGE_COSINE)
     moved = (share < BURST_SHARE) | ~(of.hashed[i] & of.hashed[j])
     enough(image & ~page & _one_burst(of, i, j) & moved, BURST_COSINE)
@@ -180,6 +201,21 @@ def _exact(of: Traits, i: Numbers, j: Numbers) -> Flags:
     equal: Flags = (of.kind[i] == of.kind[j]) & (of.content[i] == of.content[j])
     known: Flags = of.content[i] != ABSENT
     return equal & known
+
+
+def _colours(text: str | None) -> bytes | None:
+    """Return the bytes of `Segment.patches`, None without them."""
+    try:
+        colours = base64.b64decode(text or "")
+    except ValueError:
+        return None
+    return colours if len(colours) == PATCH_BYTES else None
+
+
+def _same_colours(of: Traits, i: Numbers, j: Numbers) -> Flags:
+    steps = np.abs(of.patches[i].astype(np.int16) - of.patches[j])
+    alike: Flags = (steps <= PATCH_STEP).all(axis=1) & of.patched[i] & of.patched[j]
+    return alike
 
 
 def _two_cameras(of: Traits, i: Numbers, j: Numbers) -> Flags:

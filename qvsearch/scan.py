@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 IGNORE_FILE = b".qvsearchignore"
 LARGEST_IGNORE_FILE = 2**18  # bytes; thousands of patterns, each tried on each file
 
+SOURCES = (b".ts", b".mts")  # of TypeScript, or MPEG transport streams
+TEXT_BYTES = 8000  # without a NUL are text, as in git; every packet of such a stream has some
+
 _SPECIAL = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -97,7 +100,7 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
     else:
         if is_folder:
             yield from _Walk(root, options, status).below(start, rules)
-        elif kind_of(path) is None:
+        elif kind_of(path) is None or (stat.S_ISREG(status.st_mode) and _is_source(path)):
             yield Skipped(path, "not a kind of file that qvsearch takes, going by its suffix")
         else:
             yield from _found(root, relative, os.path.basename(path), status, selects, Identities())
@@ -240,7 +243,7 @@ class _Walk:
                         subfolders.append(path + b"/")
                 elif _covers(rules, path):
                     continue
-                elif kind_of(entry.name):
+                elif self._takes(entry):
                     yield from self._file(entry, path)
                 elif entry.is_file(follow_symlinks=self._follow) and self._selects(path, None):
                     suffixes[suffix_of(entry.name)] += 1
@@ -248,6 +251,12 @@ class _Walk:
                 yield Skipped(entry.path, _reason(error))
         if suffixes:
             yield Leftovers(self._location(folder), suffixes)
+
+    def _takes(self, entry: os.DirEntry[bytes]) -> bool:
+        """Return whether an entry is of a kind that is taken, by its name or its content."""
+        if not entry.name.lower().endswith(SOURCES):
+            return kind_of(entry.name) is not None
+        return not (entry.is_file(follow_symlinks=self._follow) and _is_source(entry.path))
 
     def _location(self, folder: bytes) -> bytes:
         return os.path.join(self._root, folder[:-1]) if folder else self._root
@@ -309,6 +318,17 @@ def _found(
     else:
         what = _SPECIAL.get(stat.S_IFMT(status.st_mode), "something special")
         yield Skipped(location, f"{what}, not a file")
+
+
+def _is_source(path: bytes) -> bool:
+    """Return whether a regular file is a program's source that is named like a film."""
+    if not path.lower().endswith(SOURCES):
+        return False
+    try:
+        with Path(os.fsdecode(path)).open("rb") as file:
+            return b"\0" not in file.read(TEXT_BYTES)
+    except OSError:
+        return False  # which the decoder will report
 
 
 def _reason(error: OSError) -> str:

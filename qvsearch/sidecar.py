@@ -19,7 +19,7 @@ from qvsearch.types import NO_METADATA, Item, Kind, Metadata, Segment
 
 _KINDS = {kind.value: kind for kind in Kind}
 _STATUS = ("ctime_ns", "inode")
-_EXTRAS = ("start", "end", "lines", "snippet", "width", "height")
+_EXTRAS = ("start", "end", "lines", "snippet", "width", "height", "patches")
 _REAL: set[type] = {float, int}
 _NUMBER: set[type] = {float, int, type(None)}
 _WHOLE = {int, type(None)}
@@ -31,6 +31,9 @@ _METADATA: dict[str, set[type]] = {  # each field with the types that it may hav
     "longitude": _NUMBER,
     "duration": _NUMBER,
     "page": {bool, type(None)},
+    "taken_from": _STRING,
+    "damaged": _STRING,
+    "several": {bool, type(None)},
 }
 _CHECK = b',"crc":'
 _LARGEST_COSINE = 2  # beyond any rounding
@@ -93,7 +96,7 @@ def _encode_row(
     for name in _EXTRAS:
         value = getattr(segment, name)
         if value is not None:
-            record[name] = text_field(value) if name == "snippet" else value
+            record[name] = text_field(value) if isinstance(value, str) else value
     if segment.clip:
         record["clip"] = True
     if segment.dhash is not None:
@@ -154,6 +157,7 @@ def _decode_row(
             int(record["dhash"], 16) if "dhash" in record else None,
             _decode_metadata(record),
             get("reading", 1),
+            get("patches"),
         )
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
         raise ValueError(f"no row of a sidecar ({error!r})") from error
@@ -167,6 +171,7 @@ def _decode_row(
         or type(segment.start) not in _NUMBER
         or type(segment.end) not in _NUMBER
         or type(segment.snippet) not in _STRING
+        or type(segment.patches) not in _STRING
         or type(segment.width) not in _WHOLE
         or type(segment.height) not in _WHOLE
         or type(segment.reading) is not int

@@ -46,7 +46,7 @@ class Status:
     `touched` are files of the same size and time whose status changed, so that it compares their
     contents. `left_aside` counts files in the roots of no kind that qvsearch takes, by suffix.
     `left_out` are files that the library holds and `index` now leaves out by their names.
-    `pending` are unfinished runs.
+    `pending` are unfinished runs. `damaged` are indexed files with what is missing of each.
     """
 
     folder: Path
@@ -57,6 +57,7 @@ class Status:
     changed: tuple[bytes, ...]
     gone: tuple[bytes, ...]
     failures: tuple[Failure, ...]
+    damaged: tuple[tuple[bytes, str], ...]
     size: int
     store: Stored
     warm: tuple[Running, ...] = ()
@@ -74,12 +75,15 @@ def library_status(library: Library) -> Status:
     from qvsearch.warm import running
 
     items: dict[bytes, Item] = {}
+    damaged: dict[bytes, str] = {}
     segments: Counter[Kind] = Counter()
     older: Counter[bytes] = Counter()
     for segment in library.segments.values():
         items[segment.item.location] = segment.item
         older[segment.item.location] += segment.is_older
         segments[segment.item.kind] += 1
+        if segment.metadata.damaged is not None:
+            damaged[segment.item.location] = segment.metadata.damaged
     counts = Counter(item.kind for item in items.values())
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
     targets = [Target(root, root, root not in unreachable) for root in library.roots]
@@ -112,6 +116,7 @@ def library_status(library: Library) -> Status:
         changed=tuple(sorted(changed)),
         gone=tuple(sorted(gone)),
         failures=tuple(library.load_failures()),
+        damaged=tuple(sorted(damaged.items())),
         size=sum(each.stat().st_size for each in library.folder.rglob("*") if each.is_file()),
         store=library.store,
         warm=tuple(running()),
@@ -168,6 +173,9 @@ def status_record(status: Status) -> dict[str, object]:
             {**path_fields("path", each.path), "reason": each.reason} for each in status.left_out
         ],
         "not_indexed": sum(run.files for run in status.pending),
+        "damaged": [
+            {**path_fields("path", path), "missing": missing} for path, missing in status.damaged
+        ],
         "warm": [warm_record(each) for each in status.warm],
     }
 

@@ -178,17 +178,7 @@ def print_status(status: Status) -> None:
         ("failed", counted(len(status.failures), "file")),
         *(("not indexed yet", _unfinished(run)) for run in status.pending),
     ]
-    if status.touched:
-        files = counted(status.touched, "file")
-        facts.append(("touched", f"the next index checks {files} whose status changed"))
-    if status.older:
-        said = f"the next index looks at {older_text(status.older, status.older_segments)}"
-        facts.append(("older", said))
-    if status.left_aside:
-        facts.append(("left aside", leftovers_text(status.left_aside)))
-    if status.left_out:
-        files = counted(len(status.left_out), "file")
-        facts.append(("left out", f"{files}; index PATH... --prune forgets them"))
+    facts += _due(status)
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
         facts.append(("root", f"{safe_text(root)}{there}"))
@@ -206,6 +196,26 @@ def print_status(status: Status) -> None:
         hint("bring it up to date with: qvsearch index PATH...")
 
 
+def _due(status: Status) -> list[tuple[str, str]]:
+    """Return what the next `index` will look at, and what is indexed in part or not at all."""
+    facts = []
+    if status.touched:
+        files = counted(status.touched, "file")
+        facts.append(("touched", f"the next index checks {files} whose status changed"))
+    if status.older:
+        said = f"the next index looks at {older_text(status.older, status.older_segments)}"
+        facts.append(("older", said))
+    if status.left_aside:
+        facts.append(("left aside", leftovers_text(status.left_aside)))
+    if status.left_out:
+        files = counted(len(status.left_out), "file")
+        facts.append(("left out", f"{files}; index PATH... --prune forgets them"))
+    if status.damaged:
+        files = counted(len(status.damaged), "file")
+        facts.append(("damaged", f"{files}; what can be read is indexed (named by --json)"))
+    return facts
+
+
 def _unfinished(run: Pending) -> str:
     paths = " ".join(map(safe_text, run.paths[:SHOWN_PATHS]))
     more = " ..." if len(run.paths) > SHOWN_PATHS else ""
@@ -218,7 +228,7 @@ def print_fields(fields: Iterable[Field]) -> None:
         ["field", "files", "what they have", "option"],
         [(each.name, f"{each.files:,}", _values(each), " ".join(each.options)) for each in fields],
     )
-    hint("where a file does not say when it was taken, the time of its last change counts")
+    hint("where neither a file nor its name has a date, the time of its last change counts")
 
 
 def _values(field: Field) -> str:

@@ -9,6 +9,7 @@ from qvsearch.types import Segment
 
 LATEST = 2**63 - 1  # nanoseconds; times lie between -LATEST and LATEST, both excluded
 WIDEST_ZONE = 2 * 86_400 * 10**9  # nanoseconds; no clock on a wall is so far from UTC
+FIRST_DAY = "0001-01-01"
 NO_DATE = (ValueError, OverflowError, OSError)  # what datetime says of text and of odd years
 
 _EPOCH = datetime(1970, 1, 1)  # of clocks in no zone
@@ -27,10 +28,15 @@ def time_taken(segment: Segment) -> int:
 def taken_time(taken: str | None, mtime_ns: int) -> int:
     """Return `time_taken` of a file that says so and was changed then."""
     try:
-        time = mtime_ns if taken is None else nanoseconds(datetime.fromisoformat(taken))
+        time = mtime_ns if taken is None else nanoseconds(moment_taken(taken))
     except NO_DATE:
         time = mtime_ns
     return min(max(time, 1 - LATEST), LATEST - 1)
+
+
+def moment_taken(taken: str) -> datetime:
+    """Return the first moment of a date in ISO 8601, which may be a year, a month or a day."""
+    return datetime.fromisoformat(taken + FIRST_DAY[len(taken) :])
 
 
 def wall_time(taken: str | None, mtime_ns: int) -> tuple[int, bool]:
@@ -39,7 +45,7 @@ def wall_time(taken: str | None, mtime_ns: int) -> tuple[int, bool]:
     The latter is as if the clock had been in UTC; `from_wall_time` says when it was.
     """
     try:
-        moment = None if taken is None else datetime.fromisoformat(taken)
+        moment = None if taken is None else moment_taken(taken)
     except NO_DATE:
         moment = None
     if moment is not None and moment.tzinfo is None:

@@ -29,8 +29,10 @@ class Kind(StrEnum):
 
 
 _SUFFIXES = {
-    Kind.IMAGE: "jpg jpeg jpe jfif png webp gif bmp dib tif tiff avif heic heif",
-    Kind.VIDEO: "mp4 mov mkv webm avi m4v mpg mpeg wmv 3gp",
+    Kind.IMAGE: "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff avif avifs heic heif hif "
+    "jp2 j2k jpf jpx tga psd ico dds pbm pgm ppm pnm pfm",
+    Kind.VIDEO: "mp4 mov mkv webm avi m4v mpg mpeg wmv 3gp 3g2 ts mts m2ts vob m2v flv f4v ogv mxf"
+    " mpv asf divx",
     Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt",
 }
 KIND_OF_SUFFIX = {
@@ -151,9 +153,12 @@ class Item:
 class Metadata:
     """What a file says of itself beside its pixels; None where it says nothing.
 
-    `taken` is ISO 8601, without a zone where the file names none; `camera` is maker and model;
+    `taken` is ISO 8601, without a zone where the file names none, and a day, month or year alone if
+    no more is known; `taken_from` is None if the file itself says so, `xmp` or `json` if a file
+    beside it does, and `name` if only its name does. `camera` is maker and model;
     `latitude` and `longitude` are degrees (WGS 84); `duration` is seconds of a video; `page` tells
-    a screenshot or a scanned page from a photo.
+    a screenshot or a scanned page from a photo; `damaged` is what is missing of the pixels;
+    `several` tells that the file has frames or pages beside the one that is indexed.
     """
 
     taken: str | None = None
@@ -162,6 +167,9 @@ class Metadata:
     longitude: float | None = None
     duration: float | None = None
     page: bool | None = None
+    taken_from: str | None = None
+    damaged: str | None = None
+    several: bool | None = None
 
 
 NO_METADATA = Metadata()
@@ -174,7 +182,8 @@ class Segment:
     `content_hash` is the item's; `start` and `end` are seconds; `lines` are the first and last,
     from 1; `width` and `height` are the item's own pixels, upright. `clip` says that a moment's
     vector is of several frames; `dhash` is the 64-bit difference hash of the picture that the
-    vector is of. `metadata` is the item's. `reading` is the version of READING that decoded it.
+    vector is of, and `patches` its mean colours in base64. `metadata` is the item's. `reading` is
+    the version of READING that decoded it.
     """
 
     item: Item
@@ -189,6 +198,7 @@ class Segment:
     dhash: int | None = None
     metadata: Metadata = NO_METADATA
     reading: int = 1
+    patches: str | None = None
 
     @property
     def is_older(self) -> bool:
@@ -220,8 +230,8 @@ class Frames:
 class EmbedInput:
     """One input of the model: media first, then text.
 
-    `images` are (h, w, 3) uint8 RGB whose sides are multiples of 32; `instruction` None is the
-    document's default.
+    `images` are (h, w, 3) uint8 RGB whose sides are multiples of 32; embedders and rerankers also
+    take Pillow's pictures and paths there. `instruction` None is the document's default.
     """
 
     text: str | None = None

@@ -67,6 +67,27 @@ def interlaced_png():
     return png(WIDTH, HEIGHT, chunk(b"IDAT", data), colour=2, interlaced=1)
 
 
+def psd(image, packed=False):
+    """A picture without layers (Adobe Photoshop File Formats Specification, 2019)."""
+    planes = [np.asarray(image.getchannel(band)) for band in image.getbands()]
+    mode = 1 if image.mode == "L" else 3
+    sizes = (len(planes), image.height, image.width, 8, mode)
+    header = b"8BPS" + struct.pack(">H6xHIIHH", 1, *sizes) + bytes(12)
+    if not packed:
+        return header + b"\0\0" + b"".join(plane.tobytes() for plane in planes)
+    rows = [
+        b"".join(bytes([len(part) - 1]) + part for part in pieces(row.tobytes(), 128))
+        for plane in planes
+        for row in plane
+    ]
+    lengths = b"".join(struct.pack(">H", len(row)) for row in rows)
+    return header + b"\0\1" + lengths + b"".join(rows)
+
+
+def pieces(data, size):
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
 def talkative_png():
     """A picture with all that may stand beside it."""
     from PIL.PngImagePlugin import PngInfo
@@ -132,6 +153,24 @@ def seeds():
         "heic": encoded("HEIF"),
         "heic alpha": encoded("HEIF", "RGBA"),
         "heic images": encoded("HEIF", frames=2),
+        "jpeg 2000": encoded("JPEG2000"),
+        "jpeg 2000 alpha": encoded("JPEG2000", "RGBA", quality_layers=[20]),
+        "jpeg 2000 stream": encoded("JPEG2000", "L", no_jp2=True),
+        "tga.tga": encoded("TGA", "RGBA"),
+        "tga packed.tga": encoded("TGA", compression="tga_rle"),
+        "tga palette.tga": encoded("TGA", "P"),
+        "psd": psd(scene()),
+        "psd packed": psd(scene("RGBA"), packed=True),
+        "ico": encoded("ICO", "RGBA", sizes=[(16, 16), (48, 32)]),
+        "ico of bitmaps": encoded("ICO", sizes=[(16, 16), (48, 32)], bitmap_format="bmp"),
+        "dds": encoded("DDS", "RGBA"),
+        "dds packed": encoded("DDS", "RGBA", pixel_format="DXT5"),
+        "dds two planes": encoded("DDS", pixel_format="BC5"),
+        "pbm": encoded("PPM", "1"),
+        "pgm": encoded("PPM", "L"),
+        "ppm": encoded("PPM"),
+        "pfm": encoded("PPM", "F"),
+        "ppm of words": b"P3 4 2 255 " + b"9 80 200 " * 8,
     }
 
 
@@ -246,6 +285,28 @@ def with_size_claimed(data, side):
     return bytes(changed)
 
 
+def large_ico():
+    """An icon that claims 16 x 16 pixels, and has a PNG of 30,000 x 30,000."""
+    still = png(30_000, 30_000, chunk(b"IDAT", squeezed(1_000_000)))
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(still), 22)
+    return struct.pack("<HHH", 0, 1, 1) + entry + still
+
+
+def large_jpeg_2000():
+    """A stream whose SIZ marker (ISO/IEC 15444-1, A.5.1) claims 60,000 x 60,000."""
+    data = bytearray(seeds()["jpeg 2000 stream"])
+    place = data.index(b"\xff\x51") + 6
+    struct.pack_into(">IIIIIIII", data, place, *[60_000] * 2, 0, 0, *[60_000] * 2, 0, 0)
+    return bytes(data)
+
+
+def with_numbers(name, place, form, *numbers):
+    """A seed with other numbers in a place."""
+    data = bytearray(seeds()[name])
+    struct.pack_into(form, data, place, *numbers)
+    return bytes(data)
+
+
 def squeezed(count):
     """As many zeros as told, deflated."""
     squeezer = zlib.compressobj(9)
@@ -294,5 +355,14 @@ BOMBS = {  # small files that ask for much
     "canvas.bmp": large_bmp,
     "canvas.jpg": large_jpeg,
     "canvas.heic": lambda: with_size_claimed(seeds()["heic"], 60_000),
+    "canvas.ico": large_ico,
+    "canvas.j2k": large_jpeg_2000,
+    "canvas.tga": lambda: with_numbers("tga packed.tga", 12, "<HH", 65_535, 65_535),
+    "canvas.psd": lambda: with_numbers("psd", 14, ">II", 30_000, 30_000),
+    "channels.psd": lambda: with_numbers("psd", 12, ">H", 56),
+    "canvas.dds": lambda: with_numbers("dds", 12, "<II", 65_535, 65_535),
+    "canvas.ppm": lambda: b"P6 60000 60000 255 " + bytes(100),
+    "words.ppm": lambda: b"P3 6000 6000 255 " + b"1 " * 100_000,
+    "icons.ico": lambda: struct.pack("<HHH", 0, 1, 65_535) + bytes([9, 9, *bytes(14)] * 65_535),
     "canvas.avif": lambda: with_size_claimed(seeds()["avif"], 60_000),
 }

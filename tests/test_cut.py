@@ -276,6 +276,23 @@ def test_a_clip_without_its_sound_is_told_from_others(tmp_path, keyframe_every):
     assert numbers(clip.path)[-1][1] in (248, 249)  # AVI numbers frames as decoded
 
 
+@pytest.mark.parametrize("keyframe_every", [12, 250])
+def test_clips_of_recordings_that_were_joined_are_those_of_their_time(tmp_path, keyframe_every):
+    options = {"g": str(keyframe_every), "bf": "0"}
+    one = with_other_sound(tmp_path / "one.mpg", **DVD, options=options)
+    joined = tmp_path / "joined.mpg"
+    joined.write_bytes(one.read_bytes() * 2)
+    for start in (4.0, 16.0):  # each has sound of its own second
+        path = save_clip(os.fsencode(joined), start, start + 3, tmp_path / "out")
+        first = numbers(path)[0][1] / 25
+        assert start % 12 - 1 <= first <= start % 12
+        with av.open(str(path)) as container:
+            heard = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+        wave = np.concatenate(heard)[48000 // 4 : 48000 // 2]
+        tone = np.argmax(np.abs(np.fft.rfft(wave))) * 48000 / len(wave)
+        assert tone == pytest.approx(100 * (int(first + 0.3) + 1), abs=60)
+
+
 @pytest.mark.parametrize("keyframe_every", [10, 500])
 def test_sound_stays_with_its_picture(tmp_path, keyframe_every):
     source = with_sound(tmp_path / "a.mp4", keyframe_every=keyframe_every)

@@ -378,7 +378,9 @@ def test_the_readmes_python_runs_after_the_demo(shown, monkeypatch, capfd):
     [example] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     exec(example, {})
     lines = capfd.readouterr().out.splitlines()
-    assert lines[-1].startswith("(2, 128) ")
+    first, second = map(float, lines[-1].strip("[]").split())  # how like the query documents are
+    assert second > first
+    assert second > 0.5
     assert re.match(r"1 0\.\d+ /.* None", lines[0])
     assert lines[-2] == "None"  # the picture that is explained is a hit
 

@@ -89,7 +89,7 @@ def test_every_field_of_a_hit_is_in_the_table_with_its_type():
     from test_output import ITEM, Item, Kind, Metadata, Moment, hit, record
 
     other = hit(b"/photos/a.mp4", Kind.VIDEO, start=0.0, end=1.5).segment
-    metadata = Metadata("2023-07-04", "Canon", 1.0, 2.0, 3.0, True)
+    metadata = Metadata("2023-07-04", "Canon", 1.0, 2.0, 3.0, True, taken_from="name")
     full = hit(
         moments=(Moment(0.5, 0.25, other, 0.0, 1.5),),
         start=2.0,

@@ -62,13 +62,49 @@ def flipped(bits):
         ({"width": 3600, "dhash": flipped(8)}, 0.98),
         ({"metadata": SHOT}, 0.95),
         ({"metadata": replace(SHOT, taken="2024-05-01T10:00:00+02:00")}, 0.95),
+        ({"metadata": Metadata("2024-05-01T10:07:00", taken_from="name")}, 0.95),
+        ({"metadata": Metadata("2024-05-01T08:00:00+00:00", taken_from="json")}, 0.95),
+        ({"metadata": Metadata("2024-05")}, 0.95),
     ],
-    ids=["recoded", "small", "cropped", "cropped on one side", "with EXIF", "with a zone"],
+    ids=[
+        *("recoded", "small", "cropped", "cropped on one side", "with EXIF", "with a zone"),
+        *("with a date in its name", "from Google", "of a month"),
+    ],
 )
 def test_a_copy_has_nearly_the_hash_and_nearly_the_vector(fields, cosine):
     photo = row(metadata=SHOT)
     assert same(photo, other(**fields), cosine + 0.005)
     assert not same(photo, other(**fields), cosine - 0.005)
+
+
+def coloured(*steps):
+    """Mean colours as a row stores them: grey, and the first ones off by so much."""
+    return base64.b64encode(bytes([*(128 + step for step in steps), *[128] * (48 - len(steps))]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"patches": coloured(4, -4)}, True),
+        ({"patches": coloured(5)}, False),
+        ({"patches": coloured(60, -60)}, False),
+        ({"patches": None}, False),
+        ({"patches": coloured()[:-4]}, False),
+        ({"patches": b"no base64 at all"}, False),
+        ({"width": 3000, "height": 2250}, False),
+        ({"dhash": flipped(8)}, False),
+        ({"width": 750, "height": 1000}, False),
+        ({"metadata": Metadata(page=True)}, False),
+        ({"metadata": Metadata(several=True)}, False),
+        ({"metadata": replace(SHOT, taken="2024-05-01T10:03:00")}, False),
+    ],
+)
+def test_a_small_copy_is_found_by_its_mean_colours(fields, found):
+    photo = row(metadata=SHOT, patches=coloured().decode())
+    small = {"width": 1000, "height": 750, "dhash": flipped(5), "patches": coloured(2)} | fields
+    small["patches"] = small["patches"] and small["patches"].decode()
+    assert same(photo, other(**small), -0.5) == found
+    assert same(other(**small), photo, -0.5) == found
 
 
 @pytest.mark.parametrize(
@@ -117,6 +153,13 @@ def test_pages_of_one_layout_need_more():
     assert not same(page, other(dhash=flipped(5), metadata=Metadata(page=True)), 0.99)
     assert not same(page, other(metadata=Metadata(page=True)), 0.97)
     assert same(page, other(metadata=Metadata(page=True)), 0.99)
+
+
+def test_a_file_of_several_pages_is_the_same_only_where_its_bytes_are():
+    scans = row(metadata=Metadata(several=True))
+    assert not same(scans, other(), 1.0)
+    assert not same(scans, other(metadata=Metadata(several=True)), 1.0)
+    assert same(scans, other(content_hash=scans.content_hash), 0.0)
 
 
 def test_a_video_is_a_copy_by_the_same_picture_at_the_same_time():
@@ -256,6 +299,14 @@ def test_the_best_original_has_most_pixels_then_most_bytes_then_age(folder):
     assert listed(duplicate_groups(library)) == [
         (["big", "old", "new", "small"], [None, "copy", "copy", "copy"], "copy", 1900)
     ]
+
+
+def test_a_damaged_picture_is_no_best_original(folder):
+    cut = Metadata(damaged="the last 9 % is missing")
+    library = library_of(
+        folder, ("cut", sized("cut", 900, metadata=cut), 0), ("small", sized("small", 300), 0)
+    )
+    assert [names for names, *_ in listed(duplicate_groups(library))] == [["small", "cut"]]
 
 
 def test_what_was_taken_first_is_older_than_what_was_written_first(folder):

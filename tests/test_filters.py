@@ -511,3 +511,15 @@ def test_reasons_name_option_and_value():
     assert hidden_by(segment(), Filters()) == []
     for duration in ("5.25", "-5.25", "5-6"):
         assert hidden_by(film, parse_filters(duration=duration)) == []
+
+
+def test_a_date_that_a_name_gives_is_said_to_be_so():
+    in_zone(VIENNA)
+    sent = segment(taken="2019-07-04", taken_from="name")
+    assert hidden_by(sent, parse_filters(after="2019-07-05")) == [
+        "--after 2019-07-05T00:00:00+02:00: taken 2019-07-04T00:00:00+02:00, by its name"
+    ]
+    assert hidden_by(sent, parse_filters(after="2019-07-04", before="2019-07-05")) == []
+    scan = segment(taken="1985")
+    assert hidden_by(scan, parse_filters(after="1985", before="1986")) == []
+    assert hidden_by(scan, parse_filters(before="1985")) != []

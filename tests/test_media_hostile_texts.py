@@ -37,9 +37,8 @@ def filled(unit, size=MAX_BYTES):
 REFUSED = {
     "sparse": (sparse, "too large"),
     "one line": (one_line, "too large"),
-    "zeros": (filled(b"\0"), "binary file"),
+    "zeros": (filled(b"\0"), "no text"),
     "noise": (random.Random(1).randbytes(MAX_BYTES), "binary file"),
-    "text and a zero": (filled(b"words ") + b"\0\0", "binary file"),
     "ends of lines": (filled(b"\n"), "no text"),
     "carriage returns": (filled(b"\r"), "no text"),
     "program": (b"\x7fELF\2\1\1" + bytes(9) + filled(b"\1\0\0\0"), "too large"),
@@ -48,6 +47,12 @@ REFUSED = {
 TAKEN = {
     "one line of ten megabytes": filled("你".encode()),
     "utf-16 of ten megabytes": filled("words and ".encode("utf-16-le")),
+    "text and two zeros": filled(b"words ")[:-2] + b"\0\0",
+    "zeros between words": filled(b"words\0and\0"),
+    "half of it zeros": filled(b"words ", 10**6) + bytes(10**6),
+    "gb18030": filled("春眠不觉晓，处处闻啼鸟。\n".encode("gb18030"), 10**6),
+    "gb18030 in one line": filled("春眠不觉晓，处处闻啼鸟。".encode("gb18030"), 10**6),
+    "a letter behind ten megabytes": filled(b"words\n")[:-1] + b"\xe9",
     "latin-1": filled("caf\xe9 cr\xe8me ".encode("latin-1"), 10**5),
     "utf-8, cut within a character": filled("你好 ".encode(), 10**5)[:-2],
     "utf-16 with its mark": b"\xfe\xff" + filled("words and ".encode("utf-16-be"), 10**5),

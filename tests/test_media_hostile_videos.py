@@ -6,6 +6,7 @@ the like, under a film's name, open neither a socket nor another file, even wher
 """
 
 import os
+import random
 import socket
 import struct
 import sys
@@ -17,6 +18,7 @@ import av
 import hostile_videos
 import pytest
 from av.error import FFmpegError
+from damage import mutated
 from hostile_videos import HEIGHT, WIDTH, seeds
 from watching import Watch, is_a_reason, is_no_surprise, sort
 
@@ -47,6 +49,23 @@ def test_two_hundred_damaged_films(tmp_path, tally):
     assert decoded.total() + refused.total() == 200
     assert decoded.total() > 50
     assert refused.total() > 20
+    tally[DAMAGED] += decoded.total() + refused.total()
+
+
+def test_damaged_films_of_discs_and_broadcasters(tmp_path, tally):
+    """Containers that came later: the seeds' numbers stay what they are."""
+    films = {
+        "ogg": hostile_videos.film("ogg", "libvpx"),
+        "mxf": hostile_videos.film("mxf", "mpeg2video", rate=25),
+    }
+    rng = random.Random("hostile ogg and mxf")
+    damaged = [
+        (name, bytes(mutated(data, rng, list(films.values()))))
+        for name, data in films.items()
+        for _ in range(30)
+    ]
+    decoded, refused = watch_films(tmp_path, [*films.items(), *damaged])
+    assert decoded.keys() == refused.keys() == films.keys()
     tally[DAMAGED] += decoded.total() + refused.total()
 
 

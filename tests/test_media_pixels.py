@@ -1,5 +1,6 @@
 """The pixels that the model sees, against qwen_vl_utils' own path and against plain arithmetic."""
 
+import base64
 import functools
 import io
 import random
@@ -11,7 +12,7 @@ from PIL import Image, ImageEnhance
 
 from qvsearch.demo.world import draw, random_scene
 from qvsearch.errors import MediaError
-from qvsearch.media.pixels import check_size, dhash, fit, smart_resize, upright_rgb
+from qvsearch.media.pixels import check_size, dhash, fit, patches, smart_resize, upright_rgb
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own dependencies
@@ -280,6 +281,23 @@ def test_a_difference_hash_against_its_definition():
     pixels = np.repeat(np.repeat(cells, 32, 0), 32, 1)[..., None].repeat(3, 2).astype(np.uint8)
     bits = [row[x + 1] - row[x] > 2 for row in cells.tolist() for x in range(8)]
     assert dhash(pixels) == int("".join("01"[bit] for bit in bits), 2)
+
+
+def test_patches_are_mean_colours():
+    cells = np.random.default_rng(2).integers(0, 256, (4, 4, 3), np.uint8)
+    noise = np.tile(np.array([[-2, 2], [2, -2]]), (32, 48))[..., None]
+    pixels = np.repeat(np.repeat(cells, 16, 0), 24, 1) // 2 + 60 + noise
+    assert base64.b64decode(patches(pixels.astype(np.uint8))) == (cells // 2 + 60).tobytes()
+
+
+@pytest.mark.parametrize("copy", COPIES.keys() - {"darker"})
+def test_copies_have_nearly_the_same_patches(copy):
+    def colours(image):
+        return np.frombuffer(base64.b64decode(patches(fit(image, BUDGETS[1]))), np.uint8)
+
+    for each in drawn(12):
+        step = colours(each).astype(int) - colours(COPIES[copy](each))
+        assert np.abs(step).max() <= 4
 
 
 @pytest.mark.parametrize("noise", [0, 5])

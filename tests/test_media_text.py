@@ -7,7 +7,7 @@ import pytest
 
 from qvsearch import media
 from qvsearch.errors import MediaError
-from qvsearch.media.text import MAX_BYTES, SNIPPET_CHARACTERS
+from qvsearch.media.text import MAX_BYTES, SNIPPET_CHARACTERS, reads_otherwise
 from qvsearch.types import Item, Kind
 
 
@@ -63,8 +63,10 @@ def test_broken_utf8_is_still_utf8(path):
         ("\n ".encode("utf-16"), "no text"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "binary file"),
         (bytes(range(256)) * 20, "binary file"),
-        (bytes(4096), "binary file"),
-        (b"text with \0 one zero", "binary file"),
+        (bytes(4096), "no text"),
+        (b"\xef\xbb\xbf", "no text"),
+        (b"\xff\xfe", "no text"),
+        (b"SQLite format 3\0\x10\0\1\1\0@  \0\0\0\2\0\0\0\2" + bytes(70), "binary file"),
         (b"\x01\x02\x03 controls", "binary file"),
     ],
 )
@@ -171,3 +173,27 @@ def test_everything_is_in_some_passage(path):
     passages = decode(path, "\n".join(lines).encode())
     whole = " ".join(passage for _, passage in passages).split()
     assert {f"marker{number}" for number in range(400)} <= set(whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "otherwise"),
+    [
+        ("a.txt", "Plain words, naïve.\n".encode(), False),
+        ("a.txt", "Plain words, naïve.\n".encode("cp1252"), False),
+        ("a.txt", "Plain words, naïve.\n".encode("utf-16"), False),
+        ("a.txt", "Plain words, naïve.\n".encode("utf-16-le"), False),
+        ("a.txt", "Пожалуйста, приходите вовремя.\n".encode(), False),
+        ("a.txt", "Пожалуйста, приходите вовремя.\n".encode("cp1251"), True),
+        ("a.txt", b"1. one\n\n\n" * 50, False),
+        ("a.csv", b"1,2\n" * 50, True),
+        ("a.md", b"---\ntitle: x\n---\nwords\n", True),
+        ("a.md", b"![](data:image/png;base64," + b"A" * 200 + b")\n", True),
+    ],
+)
+def test_what_version_1_read_otherwise(tmp_path, name, content, otherwise):
+    path = tmp_path / name
+    path.write_bytes(content)
+    item = Item(os.fsencode(path), b"", Kind.TEXT, len(content), 0)
+    for since in (1, 2):
+        with path.open("rb") as file:
+            assert reads_otherwise(file, item, since) == (otherwise and since == 1)

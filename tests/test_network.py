@@ -320,6 +320,15 @@ def test_weights_that_change_under_a_loaded_model_are_refused(tiny: Path, tmp_pa
     np.testing.assert_allclose(embedder.embed([EmbedInput("a dog")]), before, atol=1e-6)
 
 
+def test_weights_that_vanish_before_the_first_picture_are_named(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "vanishing")
+    embedder = LocalEmbedder(folder, device="cpu", dtype="float32")
+    shutil.rmtree(folder)
+    assert embedder.embed([EmbedInput("a dog")]).shape == (1, embedder.dim)
+    with pytest.raises(QvsearchError, match="vanishing are no longer there, .*; put them back"):
+        embedder.embed([EmbedInput(images=(pixels(64, 96),))])
+
+
 def test_a_checkpoint_of_other_shapes_is_refused(tiny: Path, tmp_path: Path) -> None:
     folder = changed(tmp_path / "shape", tiny, lambda tensors: None)
     config = json.loads((folder / "config.json").read_text())

@@ -96,6 +96,8 @@ METADATA = st.builds(
     maybe(FINITE),
     maybe(FINITE),
     maybe(st.booleans()),
+    maybe(st.text()),
+    maybe(st.booleans()),
 )
 SEGMENTS = st.builds(
     Segment,
@@ -110,6 +112,7 @@ SEGMENTS = st.builds(
     st.booleans(),
     maybe(st.integers(0, 2**64 - 1)),
     METADATA,
+    maybe(st.text()),
 )
 BACKGROUNDS = maybe(st.tuples(st.floats(-1, 1), st.floats(0, 1)))
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from qvsearch.backends import local
 from qvsearch.backends.local import LocalReranker
 from qvsearch.errors import QvsearchError
 from qvsearch.types import EmbedInput
@@ -94,6 +96,61 @@ def test_logits_equal_the_whole_heads_at_the_2b_widths(wide: Path) -> None:
     inputs = reference.inputs([conversation(QUERIES[2], DOCUMENTS[2])])
     expected = logit_difference(load_generator(wide), inputs, reference.processor.tokenizer)
     assert abs(found[2] - expected) < 1e-4
+
+
+def shortened(ids: list[int], most: int, special: set[int], closing: int) -> list[int]:
+    """Apply the published rule: all but the closing turn is cut to so many, special tokens stay."""
+    kept = ids[:-closing]
+    while len(kept) > most and any(token not in special for token in kept):
+        last = max(place for place, token in enumerate(kept) if token not in special)
+        del kept[last]
+    return kept + ids[-closing:]
+
+
+@pytest.mark.parametrize("name", ["tiny", "untied"])
+@pytest.mark.parametrize(
+    ("query", "document"),
+    [
+        (EmbedInput("a dog on a beach " * 60, (pixels(64, 64, 9),)), EmbedInput("the beach")),
+        (EmbedInput("a dog on a beach " * 60), EmbedInput(images=(pixels(96, 64, 1),))),
+        (QUERIES[0], EmbedInput("sunset " * 150, (pixels(64, 64, 2), pixels(64, 128, 3)))),
+        (EmbedInput(images=(pixels(320, 320, 9),)), EmbedInput(images=(pixels(320, 320, 1),))),
+    ],
+)
+def test_too_long_a_pair_loses_its_last_words_and_no_picture(
+    name: str,
+    query: EmbedInput,
+    document: EmbedInput,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, most = request.getfixturevalue(name), 150
+    monkeypatch.setattr(local, "MAX_RERANK_TOKENS", most)
+    reranker = LocalReranker(folder, device="cpu", dtype="float32")
+    reference = Reference.load(folder)
+    inputs = reference.inputs([conversation(query, document)])
+    tokenizer, config = reference.processor.tokenizer, reference.model.config
+    closing = len(tokenizer("<|im_end|>\n<|im_start|>assistant\n")["input_ids"])
+    whole = inputs["input_ids"][0].tolist()
+    ids = shortened(whole, most, set(tokenizer.all_special_ids), closing)
+    assert len(ids) < len(whole)
+    inputs["input_ids"] = torch.tensor([ids])
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    inputs["mm_token_type_ids"] = (inputs["input_ids"] == config.image_token_id).int()
+    expected = logit_difference(load_generator(folder), inputs, tokenizer)
+    [found] = reranker.logits(query, [document])
+    assert abs(found - expected) < 1e-4
+
+
+def test_a_pair_of_the_models_length_is_left_whole(tiny: Path) -> None:
+    network = LocalReranker(tiny, device="cpu", dtype="float32").network
+    prompt = "a dog on a beach " * 30 + "<|im_end|>\n<|im_start|>assistant\n"
+    [whole] = network.tokenize([prompt], 8192)
+    before = len(whole) - network.tail
+    assert network.tokenize_pairs([prompt], before) == [whole]
+    assert network.tokenize_pairs([prompt], before - 1) == [
+        whole[: before - 1] + whole[-network.tail :]
+    ]
 
 
 def test_documents_keep_their_order_and_do_not_see_each_other(tiny: Path) -> None:

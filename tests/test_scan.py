@@ -112,6 +112,16 @@ def test_no_suffix_that_is_taken_is_left_aside():
     assert not leftovers.NAMED & set(KIND_OF_SUFFIX)
 
 
+def test_typescript_is_no_film(tmp_path):
+    packet = b"\x47\x40\x00\x10\x00" + b"\xff" * 183  # ISO/IEC 13818-1, 2.4.3.2
+    put(tmp_path, "film.ts", "film.MTS", content=packet * 50)
+    put(tmp_path, "code.ts", "code.mts", content=b"export const G: string = 'G'\n" * 400)
+    put(tmp_path, "empty.ts", content=b"")
+    assert names(tmp_path) == [b"film.MTS", b"film.ts"]
+    [skipped] = walk(tmp_path / "code.ts")
+    assert skipped.reason.startswith("not a kind of file")
+
+
 def test_a_hidden_root_is_walked(tmp_path):
     put(tmp_path / ".photos", "a.jpg")
     assert names(tmp_path / ".photos") == [b"a.jpg"]

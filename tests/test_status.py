@@ -156,6 +156,18 @@ def test_the_box_of_places_is_the_narrowest(make_library, longitudes, west, east
     assert place.most == (len(longitudes) - 1, east)
 
 
+def test_damaged_files_are_counted_and_named(capfdbinary, make_library):
+    cut = "the last 12 % is missing"
+    library = make_library(*FILES, file(b"cut.jpg", damaged=cut), file(b"b/cut.jpg", damaged=cut))
+    assert main(["status", "-l", str(library.folder)]) == 0
+    assert b"2 files; what can be read is indexed" in capfdbinary.readouterr().out
+    assert main(["status", "--json", "-l", str(library.folder)]) == 0
+    assert json.loads(capfdbinary.readouterr().out)["damaged"] == [
+        {"path": "/media/b/cut.jpg", "missing": cut},
+        {"path": "/media/cut.jpg", "missing": cut},
+    ]
+
+
 def test_an_empty_library_has_no_fields(capfdbinary, make_library):
     library = make_library()
     fields = record(capfdbinary, library)["fields"]

@@ -111,6 +111,8 @@ def test_its_vectors_are_those_of_the_model(process, tiny, local, dim):
         expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
         assert np.abs(found - expected).max() < 1e-5
         assert embedder.embed([]).shape == (0, dim)
+        asked = embedder.embed_query("a dog", instruction="Find it.")
+        assert np.abs(asked - found[0]).max() < 1e-5
         with pytest.raises(QvsearchError, match="an input of .* tokens is over the model's 8192"):
             embedder.embed([EmbedInput(images=(np.zeros((4096, 4096, 3), np.uint8),))])
         assert np.abs(embedder.embed(list(inputs())[:1]) - expected[:1]).max() < 1e-5

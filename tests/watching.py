@@ -101,24 +101,28 @@ class Watch:
                 folder.rmdir()
 
     def outcomes(self, files):
-        """Yield (name, the number of its segments or the reason why there are none)."""
+        """Yield (name, the number of its segments or the reason why there are none).
+
+        A file has no name but the suffix, if any.
+        """
         folder = self.folders[0]
-        names = []
+        names, paths = [], []
 
         def jobs():
             for name, data in files:
-                path = folder / str(len(names))
+                path = folder / f"{len(names)}{Path(name).suffix}"
                 if callable(data):
                     data(path)
                 else:
                     path.write_bytes(data)
                 status = path.stat()
                 names.append(name)
+                paths.append(path)
                 root, place = os.fsencode(folder), os.fsencode(path.name)
                 yield Item(root, place, self.kind, status.st_size, status.st_mtime_ns), ""
 
         for number, result in enumerate(self.decoders.decode(jobs(), MAX_PIXELS, *self.modes)):
-            (folder / str(number)).unlink()
+            paths[number].unlink()
             good = isinstance(result, Decoded)
             yield names[number], len(result.segments) if good else result.reason
 

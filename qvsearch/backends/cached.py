@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.backends.inputs import QueriesAndDocuments, ready
 from qvsearch.cache import cache_folder, file_name, keep_vectors, read_vectors
+from qvsearch.types import Detail
 
 if TYPE_CHECKING:
     from qvsearch.types import Embedder, EmbedInput, Pixels, Vectors
@@ -19,17 +21,25 @@ FOLDER = "queries"
 MOST = 1000  # vectors kept: 8 MB of the 2B model's
 
 
-class CachedEmbedder:
+class CachedEmbedder(QueriesAndDocuments):
     """Embeds each input once: from then on its vector is read, and nothing is loaded."""
 
-    def __init__(self, load: Callable[[], Embedder], dim: int, *decides: object) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Embedder],
+        dim: int,
+        *decides: object,
+        detail: Detail = Detail.MEDIUM,
+    ) -> None:
         """Take what embeds, its vectors' length, and all but an input that decides a vector."""
         self.dim = dim
+        self.detail = detail
         self._load = cache(load)
         self._decides = decides
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i; raises what the loading does."""
+        inputs = ready(inputs, self.detail)
         paths = [self._path(each) for each in inputs]
         kept = [read_vectors(path, (1, self.dim)) for path in paths]
         missing = [number for number, vector in enumerate(kept) if vector is None]
@@ -38,7 +48,8 @@ class CachedEmbedder:
             for number, vector in zip(missing, vectors, strict=True):
                 kept[number] = vector[None]
                 keep_vectors(paths[number], vector[None], MOST)
-        rows: Vectors = np.concatenate([each for each in kept if each is not None])
+        none = np.empty((0, self.dim), np.float32)
+        rows: Vectors = np.concatenate([none, *(each for each in kept if each is not None)])
         return rows
 
     def _path(self, source: EmbedInput) -> Path:

@@ -8,23 +8,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.backends.inputs import QueriesAndDocuments, ready
 from qvsearch.errors import QvsearchError
 from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network
 from qvsearch.models.weights import DEFAULT_MODEL, DEFAULT_RERANKER, check_dim, resolve
 from qvsearch.prompt import embed_prompt, rerank_prompt
+from qvsearch.types import Detail
 
 if TYPE_CHECKING:
     from qvsearch.types import EmbedInput, Vectors
 
 MAX_TOKENS = 8192  # the reference embedder's MAX_LENGTH
-MAX_RERANK_TOKENS = 10240  # the reference reranker's
+MAX_RERANK_TOKENS = 10240  # the reference reranker's, before the closing turn
 
 
-class LocalEmbedder:
+class LocalEmbedder(QueriesAndDocuments):
     """Embeds with a Qwen3-VL-Embedding checkpoint: a hub id, a local folder, or `demo`.
 
     `dim` cuts the vectors to their first dimensions, which the model is trained for (Matryoshka).
+    `detail` is the budget of pictures that are given as files or as Pillow's.
     """
 
     def __init__(
@@ -33,18 +36,27 @@ class LocalEmbedder:
         device: str | None = None,
         dtype: str | None = None,
         dim: int | None = None,
+        detail: Detail | str = Detail.MEDIUM,
     ) -> None:
         """Load the weights, downloading them if need be; raises QvsearchError where that fails."""
+        if detail not in list(Detail):
+            raise QvsearchError(f"the detail {detail!r} is unknown; it is {', '.join(Detail)}")
+        self.detail = Detail(detail)
         self.weights = resolve(str(model))
         self.dim = check_dim(self.weights, dim)
         self.network = Network(self.weights.folder, device, dtype)
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
-        """Return unit rows (n, dim), float32, row i for input i; raises QvsearchError on NaN."""
+        """Return unit rows (n, dim), float32, row i for input i.
+
+        Images are arrays as `EmbedInput` has them, Pillow's pictures or paths. Raises
+        QvsearchError for inputs that are none, and on NaN.
+        """
         return self.embed_to(inputs, self.dim)
 
     def embed_to(self, inputs: Sequence[EmbedInput], dim: int) -> Vectors:
         """Return what an embedder of this dimension does."""
+        inputs = ready(inputs, self.detail)
         prompts = [embed_prompt(each) for each in inputs]
         ids = self.network.tokenize(prompts, MAX_TOKENS)
         batch = [ModelInput(i, (each,)) for i, each in zip(ids, inputs, strict=True)]
@@ -74,8 +86,9 @@ class LocalReranker:
 
     def logits(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> Vectors:
         """Return logit(yes) - logit(no) of each document (n,)."""
+        query, *documents = ready([query, *documents])
         prompts = [rerank_prompt(query, each) for each in documents]
-        ids = self.network.tokenize(prompts, MAX_RERANK_TOKENS)
+        ids = self.network.tokenize_pairs(prompts, MAX_RERANK_TOKENS)
         batch = [ModelInput(i, (query, each)) for i, each in zip(ids, documents, strict=True)]
         logits: Vectors = self.network.last_hidden(batch) @ self.direction
         return _finite(logits)

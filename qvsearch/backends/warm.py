@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import numpy as np
 
+from qvsearch.backends.inputs import QueriesAndDocuments, ready
 from qvsearch.errors import QvsearchError
 from qvsearch.messages import pack_inputs, receive, send
+from qvsearch.types import Detail
 
 if TYPE_CHECKING:
     from qvsearch.messages import Array
@@ -62,16 +64,24 @@ class _Warm(Generic[Local]):
         return self._local
 
 
-class WarmEmbedder:
+class WarmEmbedder(QueriesAndDocuments):
     """Embeds in a warm process, and in this one from the first time on that it gives no answer."""
 
-    def __init__(self, connection: socket.socket, dim: int, load: Callable[[], Embedder]) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        dim: int,
+        load: Callable[[], Embedder],
+        detail: Detail = Detail.MEDIUM,
+    ) -> None:
         """Take a greeted connection, the vectors' length, and what loads the same model here."""
         self.dim = dim
+        self.detail = detail
         self._warm = _Warm(connection, load)
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i; raises QvsearchError on NaN."""
+        inputs = ready(inputs, self.detail)
         vectors = self._warm.ask(inputs, self.dim)
         if vectors is not None and _are_unit_rows(vectors, (len(inputs), self.dim)):
             return cast("Vectors", vectors)
@@ -87,6 +97,7 @@ class WarmReranker:
 
     def score(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> list[float]:
         """Return P(relevant) of each document, 0 to 1."""
+        query, *documents = ready([query, *documents])
         scores = self._warm.ask([query, *documents])
         if scores is not None and _are_probabilities(scores, len(documents)):
             return [float(each) for each in scores]

@@ -11,6 +11,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
@@ -43,11 +44,16 @@ def decode(
     read the file before. Raises MediaError, whose text is the reason, for a file that cannot be
     used or that is not the one that `item` and the hash describe, before or after it was read.
     """
+    from qvsearch.media.companion import completed
+
     # libraries remark on odd metadata; what fails is raised
     with warnings.catch_warnings(action="ignore"), _open_unchanged(item, content_hash) as file:
         video = (video_mode,) if item.kind is Kind.VIDEO else ()
         segments = _decoder(item).decode(file, item, content_hash, max_pixels, *video)
-    return Decoded(item, tuple(segments))
+        metadata = completed(segments[0][0].metadata, item)
+    return Decoded(
+        item, tuple((replace(segment, metadata=metadata), input_) for segment, input_ in segments)
+    )
 
 
 def look(item: Item, since: int) -> Metadata | None:
@@ -56,12 +62,14 @@ def look(item: Item, since: int) -> Metadata | None:
     What only decoding shows (`page`, `duration`) may be missing. Raises MediaError for a file that
     cannot be read or has changed.
     """
+    from qvsearch.media.companion import completed
+
     decoder = _decoder(item)
     with warnings.catch_warnings(action="ignore"), _open_unchanged(item, "") as file:
         if decoder.reads_otherwise(file, item, since):
             return None
         file.seek(0)
-        return decoder.read_metadata(file, item)
+        return completed(decoder.read_metadata(file, item), item)
 
 
 def _decoder(item: Item) -> _Decoder:

@@ -27,10 +27,12 @@ _FLAG: set[type] = {bool, NoneType}
 _SEGMENT: dict[str, set[type]] = {  # each field with the types that it may have
     **{"start": _NUMBER, "end": _NUMBER, "lines": _LINES, "snippet": _TEXT},
     **{"width": _WHOLE, "height": _WHOLE, "clip": {bool}, "dhash": _WHOLE, "metadata": {dict}},
+    "patches": _TEXT,
 }
 _METADATA: dict[str, set[type]] = {
     **{"taken": _TEXT, "camera": _TEXT, "latitude": _NUMBER, "longitude": _NUMBER},
-    **{"duration": _NUMBER, "page": _FLAG},
+    **{"duration": _NUMBER, "page": _FLAG, "taken_from": _TEXT},
+    **{"damaged": _TEXT, "several": _FLAG},
 }
 
 

@@ -14,6 +14,7 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 from qvsearch.errors import MediaError
+from qvsearch.media.clock import Clock
 from qvsearch.media.edits import end_at
 from qvsearch.media.film import (
     DAMAGE,
@@ -22,6 +23,7 @@ from qvsearch.media.film import (
     choose_stream,
     of_known_streams,
     open_container,
+    start_seconds,
 )
 from qvsearch.media.sound import Sound
 
@@ -66,35 +68,37 @@ def write_clip(source: Path, start: float, end: float, made: Path) -> tuple[str,
     """
     try:
         with source.open("rb") as file, source.open("rb") as again:
+            film = Film(file)
+            film.find_restarts()
             try:
-                with open_container(file) as opened:
-                    written = _copy(opened, source.suffix.lower(), start, end, made)
+                with open_container(again) as opened:
+                    written = _copy(film, opened, source.suffix.lower(), start, end, made)
                 if written is not None and made.exists():  # it does not if no packet was whole
                     return written
             except DAMAGE:  # what cannot be copied may still be decoded
                 pass
             with open_container(again) as opened:
-                return ".mp4", _encode(Film(file), opened, start, end, made)
+                return ".mp4", _encode(film, opened, start, end, made)
     except DAMAGE as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(reason.lower()) from error
 
 
 def _copy(
-    opened: InputContainer, suffix: str, start: float, end: float, made: Path
+    film: Film, opened: InputContainer, suffix: str, start: float, end: float, made: Path
 ) -> tuple[str, str | None] | None:
     """Copy pictures; return what `write_clip` does, or None if no keyframe is near enough."""
     pictures = choose_stream(opened)
     if opened.format.name == "avi" and pictures.codec_context.has_b_frames:
         return None  # it does not say in which order they are shown
-    begin, base = _begin(pictures), pictures.time_base or Fraction(1)
+    begin, base = _begin(opened, pictures), pictures.time_base or Fraction(1)
     wanted, stop = begin + Fraction(start), begin + Fraction(end) - Fraction(ROUNDING)
     # MPEG programs and transport streams have no index: a seek ends at any picture
     earlier = wanted - Fraction(NEAR_SECONDS)
-    if earlier > begin:  # a seek to the beginning misses the first picture in some containers
-        opened.seek(round(earlier / base), stream=pictures, backward=True)
+    # a seek to the beginning misses the first picture in some containers
+    since = earlier if earlier > begin else None
     sounds = [sound for sound in [opened.streams.best("audio")] if sound is not None]
-    packets = of_known_streams(opened.demux([pictures, *sounds]))
+    packets = _packets(film, opened, [pictures, *sounds], since)
     ahead, zero = _from_keyframe(packets, pictures, wanted)
     if zero is None or wanted - zero > NEAR_SECONDS:
         return None
@@ -114,6 +118,19 @@ def _copy(
     if form in HIDES_AN_END and shown > stop:
         end_at(made, float(stop - zero))
     return suffix, sound.lost
+
+
+def _packets(
+    film: Film, opened: InputContainer, streams: Sequence[Stream], since: Fraction | None
+) -> Iterator[Packet[Any]]:
+    """Yield packets from about a time on, or all with stamps that go on if the film's restart."""
+    if not film.restarts and since is not None:
+        opened.seek(round(since / (streams[0].time_base or 1)), stream=streams[0], backward=True)
+    clocks = {stream.index: Clock(leaps=True) for stream in streams}
+    for packet in of_known_streams(opened.demux(streams)):
+        if film.restarts:
+            clocks[packet.stream_index].set(packet)
+        yield packet
 
 
 def _container(opened: InputContainer, pictures: VideoStream, suffix: str) -> tuple[str, str]:
@@ -185,7 +202,7 @@ def _complete(packets: Sequence[Packet[Any]], pictures: VideoStream) -> None:
 
 def _encode(film: Film, opened: InputContainer, start: float, end: float, made: Path) -> str | None:
     """Encode what is shown, decoded from the keyframe before on; return why there is no sound."""
-    begin = _begin(choose_stream(opened)) + Fraction(start)
+    begin = _begin(opened, choose_stream(opened)) + Fraction(start)
     with av.open(str(made), "w", format="mp4") as written:
         stream: VideoStream | None = None
         last = -1
@@ -206,10 +223,8 @@ def _encode(film: Film, opened: InputContainer, start: float, end: float, made: 
             raise MediaError(f"it shows nothing from {start:.1f} s to {end:.1f} s")
         written.mux(stream.encode(None))
         if sound.stream is not None and sound.lost is None:
-            base = sound.stream.time_base or Fraction(1)
-            opened.seek(round(begin / base), stream=sound.stream, backward=True)
             stop = begin + Fraction(end - start)
-            for packet in of_known_streams(opened.demux(sound.stream)):
+            for packet in _packets(film, opened, [sound.stream], begin):
                 time_ = _time(packet)
                 if time_ is not None and time_ >= stop:
                     break
@@ -260,8 +275,8 @@ def _mux(
         written.mux(packet)
 
 
-def _begin(stream: Stream) -> Fraction:
-    return (stream.start_time or 0) * (stream.time_base or Fraction(1))
+def _begin(opened: InputContainer, pictures: VideoStream) -> Fraction:
+    return Fraction(start_seconds(opened, pictures)).limit_denominator(1_000_000)
 
 
 def _time(packet: Packet[Any]) -> Fraction | None:

@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import re
 import struct
 import zlib
+from dataclasses import replace
+from functools import partial
 from typing import BinaryIO
 
 import pillow_heif
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from qvsearch.errors import MediaError
+from qvsearch.media.colour import read_colours
 from qvsearch.media.metadata import image_metadata
 from qvsearch.media.page import is_page
-from qvsearch.media.pixels import MAX_MEGAPIXELS, check_size, dhash, fit, upright_rgb
+from qvsearch.media.pixels import (
+    DEEP_GREY,
+    MAX_MEGAPIXELS,
+    check_size,
+    dhash,
+    fit,
+    patches,
+    upright_rgb,
+)
+from qvsearch.media.remains import Size, remains
+from qvsearch.media.tiff import count_pages, is_deep, seek_picture, unsupported, visible
 from qvsearch.types import EmbedInput, Item, Metadata, Segment
 
 # Pillow also reads formats that run other programs (EPS) or that nobody takes photos in; whatever
 # a file's suffix says, only these are tried; MPO is opened as the JPEG that it begins with
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF")
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF"),
+    *("JPEG2000", "PSD", "ICO", "DDS", "PPM"),
+)
+# Nothing in a TGA file says that it is one, so any file would be tried as one.
+FORMATS_OF_SUFFIX = {b".tga": ("TGA",)}
+
+# Of a JPEG, whose decoder makes it smaller by 2, 4 or 8 as it goes. One in several passes takes up
+# to 6 bytes a pixel meanwhile.
+MAX_REDUCED_MEGAPIXELS = 400
+NO_ALPHA = {"BMP", "DIB", "TGA", "ICO"}
+ANIMATED = {"GIF", "PNG", "WEBP", "AVIF", "HEIF"}
+JPEG_START = b"\xff\xd8\xff"
 
 # what Pillow's parsers raise over damaged files: by design OSError and SyntaxError, the others
 # from arithmetic on nonsense in headers
@@ -33,8 +62,10 @@ _DAMAGE = (
     ArithmeticError,
     AttributeError,
     RuntimeError,
+    AssertionError,
     struct.error,
     zlib.error,
+    Image.DecompressionBombError,
 )
 
 pillow_heif.register_heif_opener()
@@ -47,22 +78,27 @@ def decode(
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode a picture; raises MediaError."""
     try:
-        image = _open(file)
-        check_size(*image.size)
-        upright = upright_rgb(image)
-        pixels = fit(upright, max_pixels)
+        image, larger, damaged = _load(file, _formats(item))
+        colours = read_colours(image, file)
+        shown = visible(_without_empty_alpha(image))
+        upright = upright_rgb(shown, None if colours is None else colours.mode)
+        width, height = larger or upright.size
+        if (upright.width > upright.height) != (width > height):
+            width, height = height, width  # the picture lay on its side
+        pixels = fit(upright, max_pixels, colours=colours)
         metadata = image_metadata(image, page=is_page(pixels))
     except MediaError:
         raise
     except _DAMAGE as error:
-        raise MediaError(_damage_reason(error)) from error
+        raise MediaError(_damage_reason(error, file, _formats(item))) from error
     segment = Segment(
         item,
         content_hash,
-        width=upright.width,
-        height=upright.height,
+        width=width,
+        height=height,
         dhash=dhash(pixels),
-        metadata=metadata,
+        patches=patches(pixels),
+        metadata=replace(metadata, damaged=damaged, several=_is_several(file, image) or None),
     )
     return [(segment, EmbedInput(images=(pixels,)))]
 
@@ -70,45 +106,131 @@ def decode(
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     """Return whether this file gives other segments or pixels now than it gave version `since`.
 
-    Reads headers, not the whole file, where that suffices.
+    Reads headers, not the whole file: a few that give the same are among them. Raises MediaError.
     """
-    return False
+    if since >= 2:
+        return False
+    image = _header(file, item)
+    if isinstance(image, TiffImageFile) and (image.tell() > 0 or is_deep(image)):
+        return True
+    if read_colours(image, file) is not None:
+        return True
+    empty_alpha = image.format in NO_ALPHA and image.mode == "RGBA"
+    return empty_alpha or image.mode in DEEP_GREY
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
-    """Return what a picture's header contains, without `page`; raises MediaError."""
+    """Return what the header of a picture contains; raises MediaError."""
+    image = _header(file, item)
     try:
-        return image_metadata(_open(file))
+        if image.format == "PNG":  # its EXIF and comments may follow the pixels
+            image.load()
+    except _DAMAGE as error:
+        raise MediaError(_damage_reason(error, file, _formats(item))) from error
+    return replace(image_metadata(image), several=_is_several(file, image) or None)
+
+
+def _header(file: BinaryIO, item: Item) -> Image.Image:
+    try:
+        return _open(file, _formats(item))[0]
     except MediaError:
         raise
     except _DAMAGE as error:
-        raise MediaError(_damage_reason(error)) from error
+        raise MediaError(_damage_reason(error, file, _formats(item))) from error
 
 
-def _open(file: BinaryIO) -> Image.Image:
+def _formats(item: Item) -> tuple[str, ...]:
+    suffix = os.path.splitext(item.location)[1].lower()
+    return FORMATS_OF_SUFFIX.get(suffix, ()) + FORMATS
+
+
+def _is_several(file: BinaryIO, image: Image.Image) -> bool:
+    """Return whether a file has frames or pages beside the one that is read.
+
+    Layers, previews, and what an MPO has for depth or brightness are parts of one picture.
+    """
+    if isinstance(image, TiffImageFile):
+        return count_pages(file) > 1
     try:
-        return Image.open(file, formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        # Pillow refuses at 179 megapixels by itself, before the size could be asked for
-        pixels = re.search(r"\d+", str(error))
-        size = f"{int(pixels[0]) / 1e6:.1f}" if pixels else "too many"
-        raise MediaError(f"too large: {size} megapixels, the limit is {MAX_MEGAPIXELS}") from error
-    except UnidentifiedImageError as error:
-        raise MediaError(_unidentified_reason(file)) from error
+        return image.format in ANIMATED and bool(getattr(image, "is_animated", False))
+    except _DAMAGE:
+        return True  # there is a second one, which is damaged
 
 
-def _unidentified_reason(file: BinaryIO) -> str:
+def _load(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size | None, str | None]:
+    """Return a picture, loaded, its size if that is reduced, and what is missing of it."""
+    try:
+        image, larger = _open(file, formats)
+        image.load()
+        return image, larger, None
+    except _DAMAGE as error:
+        try:
+            return remains(partial(_open, file, formats))
+        except _DAMAGE:  # the first reason is the better one
+            raise error from None
+
+
+def _open(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size | None]:
+    """Open a picture that is not too large, or return with it the size that it is reduced from."""
+    image = _opened(file, formats)
+    reducible = isinstance(image, JpegImageFile)
+    check_size(*image.size, most=MAX_REDUCED_MEGAPIXELS if reducible else MAX_MEGAPIXELS)
+    width, height = image.size
+    scale = 2 ** math.ceil(math.log2(width * height / (MAX_MEGAPIXELS * 1_000_000)) / 2)
+    if scale <= 1:
+        return image, None
+    image.draft(None, (width // scale, height // scale))
+    return image, (width, height)
+
+
+def _opened(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    file.seek(0)
+    try:
+        image = Image.open(file, formats=formats)
+        if isinstance(image, TiffImageFile):
+            seek_picture(file, image)
+        return image
+    except Image.DecompressionBombError:
+        # Pillow refuses at 179 megapixels by itself, before the format could be asked for
+        file.seek(0)
+        if file.read(len(JPEG_START)) != JPEG_START:
+            raise
+        file.seek(0)
+        return JpegImageFile(file)
+
+
+def _without_empty_alpha(image: Image.Image) -> Image.Image:
+    """Return a picture without its alpha if that is 0 throughout in a format where it says nothing.
+
+    Programs that know only colours leave the fourth byte of a pixel empty.
+    """
+    if image.format in NO_ALPHA and image.mode == "RGBA" and not image.getchannel("A").getbbox():
+        return image.convert("RGB")
+    return image
+
+
+def _unidentified_reason(file: BinaryIO, formats: tuple[str, ...]) -> str:
     file.seek(0)
     prefix = file.read(16).ljust(16, b"\0")
-    for name in FORMATS:
+    for name in formats:
         accept = Image.OPEN[name][1]
         if accept and accept(prefix):
+            if name == "TIFF" and (reason := unsupported(file)) is not None:
+                return reason
             return f"damaged or truncated {name} header"
-    return "not an image: none of " + ", ".join(FORMATS)
+    return "not an image: none of " + ", ".join(formats)
 
 
-def _damage_reason(error: Exception) -> str:
+def _damage_reason(error: Exception, file: BinaryIO, formats: tuple[str, ...]) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return _unidentified_reason(file, formats)
     text = " ".join(str(error).split())
+    if isinstance(error, Image.DecompressionBombError):
+        pixels = re.search(r"\d+", text)
+        size = f"{int(pixels[0]) / 1e6:.1f}" if pixels else "too many"
+        return f"too large: {size} megapixels, the limit is {MAX_MEGAPIXELS}"
+    if isinstance(error, NotImplementedError):
+        return f"not supported: {text}"
     if isinstance(error, EOFError) or "truncated" in text.lower() or "end of" in text.lower():
         return f"truncated image: {text}"
     return f"damaged image: {text or type(error).__name__}"

@@ -8,57 +8,80 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from PIL import ExifTags
 
-from qvsearch.media.exif import read_exif
+from qvsearch.media.dates import date, letter_date
+from qvsearch.media.exif import raw_profile, read_exif, read_iptc
+from qvsearch.media.places import exif_degrees, iso_6709, place
+from qvsearch.media.xmp import DIGITIZED, ORIGINAL, properties, xmp_date, xmp_place
 from qvsearch.types import Metadata
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from PIL import Image
 
+    from qvsearch.media.exif import Tags
+
 MAX_TEXT = 80  # characters of a maker or a model; those of real cameras have under 40
 
 # years; a container without a date holds 0, which is its epoch: QuickTime's began in 1904, that of
 # everything else in 1970
 FILMED = range(1971, 2100)
-
-PHOTOGRAPHED = range(1826, 2100)  # from the first photograph on; scans of old ones say so
+# the best first: the others know the zone, the container's own is in UTC
+_FILMED_TAGS = ("com.apple.quicktime.creationdate", "date_recorded", "date", "creation_time")
 
 _BASE = ExifTags.Base
 _GPS = ExifTags.GPS
-_DATES = (  # the best first, each with the zone that is its own
-    (_BASE.DateTimeOriginal, _BASE.OffsetTimeOriginal),
-    (_BASE.DateTimeDigitized, _BASE.OffsetTimeDigitized),
-    # of the last change; a program that sets this zone may know nothing of the camera's
-    (_BASE.DateTime, _BASE.OffsetTime),
-)
-_EXIF_DATE = re.compile(r"(\d{4})[:/-](\d\d)[:/-](\d\d)[ T](\d\d:\d\d:\d\d)", re.ASCII)
-
-# decimal degrees; of ISO 6709's forms the one that phones write
-_ISO_6709 = re.compile(
-    r"([+-]\d{1,2}(?:\.\d{1,20})?)([+-]\d{1,3}(?:\.\d{1,20})?)(?:[-+/]|$)", re.ASCII
-)
+# datasets of IPTC: date created, digital creation date, each with the time after it
+_IPTC = r"\x1c\x02%s\0\x08(\d{8})(?:.{0,400}?\x1c\x02%s\0\x0b(\d{6}[+-]\d{4}))?"
+_IPTC_ORIGINAL = re.compile((_IPTC % (r"\x37", r"\x3c")).encode(), re.DOTALL)
+_IPTC_DIGITIZED = re.compile((_IPTC % (r"\x3e", r"\x3f")).encode(), re.DOTALL)
 
 
 def image_metadata(image: Image.Image, page: bool | None = None) -> Metadata:
-    """Return what the EXIF block of a loaded picture says; `page` is the caller's knowledge."""
-    tags = read_exif(image)
-    dates = (_taken(tags.get(date), tags.get(zone)) for date, zone in _DATES)
-    latitude, longitude = _place(
-        _degrees(tags.get(_GPS.GPSLatitude), tags.get(_GPS.GPSLatitudeRef), "NS"),
-        _degrees(tags.get(_GPS.GPSLongitude), tags.get(_GPS.GPSLongitudeRef), "EW"),
+    """Return what the header of a loaded picture contains; `page` is the caller's knowledge."""
+    tags, xmp = read_exif(image), _xmp(image)
+    latitude, longitude = place(
+        exif_degrees(tags.get(_GPS.GPSLatitude), tags.get(_GPS.GPSLatitudeRef), "NS"),
+        exif_degrees(tags.get(_GPS.GPSLongitude), tags.get(_GPS.GPSLongitudeRef), "EW"),
     )
+    if latitude is None:
+        latitude, longitude = xmp_place(xmp)
     return Metadata(
-        taken=next(filter(None, dates), None),
-        camera=_camera(tags.get(_BASE.Make), tags.get(_BASE.Model)),
+        taken=next(filter(None, _dates(image, tags, xmp)), None),
+        camera=camera(tags.get(_BASE.Make), tags.get(_BASE.Model))
+        or camera(xmp.get("tiff:Make"), xmp.get("tiff:Model")),
         latitude=latitude,
         longitude=longitude,
         page=page,
     )
+
+
+def _dates(image: Image.Image, tags: Tags, xmp: dict[str, str]) -> Iterator[str | None]:
+    """Yield when a picture was taken, when it was digitized, and when it was last changed.
+
+    Each zone is that of its own date: a program that sets one may not know the camera's.
+    """
+    iptc = read_iptc(image)
+    yield date(tags.get(_BASE.DateTimeOriginal), zone=tags.get(_BASE.OffsetTimeOriginal))
+    yield xmp_date(xmp, ORIGINAL)
+    yield _iptc_date(_IPTC_ORIGINAL.search(iptc))
+    yield date(tags.get(_BASE.DateTimeDigitized), zone=tags.get(_BASE.OffsetTimeDigitized))
+    yield xmp_date(xmp, DIGITIZED)
+    yield _iptc_date(_IPTC_DIGITIZED.search(iptc))
+    yield letter_date(image.info.get("Creation Time"))  # of a PNG
+    yield date(tags.get(_BASE.DateTime), zone=tags.get(_BASE.OffsetTime))
+
+
+def _iptc_date(found: re.Match[bytes] | None) -> str | None:
+    return date(b"".join(filter(None, found.groups())).decode()) if found else None
+
+
+def _xmp(image: Image.Image) -> dict[str, str]:
+    return properties(image.info.get("xmp") or raw_profile(image, "xmp"))
 
 
 def video_metadata(container: InputContainer, duration: float | None) -> Metadata:
@@ -68,13 +91,12 @@ def video_metadata(container: InputContainer, duration: float | None) -> Metadat
     def tag(*names: str) -> str | None:
         return next((tags[name] for name in names if tags.get(name)), None)
 
-    latitude, longitude = _iso_6709(
+    latitude, longitude = iso_6709(
         tag("com.apple.quicktime.location.iso6709", "location", "location-eng")
     )
     return Metadata(
-        # Apple's tag knows the zone, the container's own is in UTC
-        taken=_filmed(tag("com.apple.quicktime.creationdate")) or _filmed(tag("creation_time")),
-        camera=_camera(
+        taken=_filmed(tags),
+        camera=camera(
             tag("com.apple.quicktime.make", "com.android.manufacturer", "make"),
             tag("com.apple.quicktime.model", "com.android.model", "model"),
         ),
@@ -84,52 +106,14 @@ def video_metadata(container: InputContainer, duration: float | None) -> Metadat
     )
 
 
-def _filmed(text: str | None) -> str | None:
-    return _moment(text or "", FILMED)
+def _filmed(tags: dict[str, str]) -> str | None:
+    """Return the first date with a time, or the day on which a film was made or published."""
+    dates = [date(tags.get(name), FILMED) for name in _FILMED_TAGS]
+    return next((each for each in dates if each and "T" in each), date(tags.get("date"), FILMED))
 
 
-def _taken(date: object, zone: object) -> str | None:
-    """Return an EXIF date with its zone, or without where the zone is missing or nonsense."""
-    found = _EXIF_DATE.match(date) if isinstance(date, str) else None
-    if found is None:
-        return None
-    local = "{}-{}-{}T{}".format(*found.groups())
-    zoned = isinstance(zone, str) and _moment(local + zone.strip(), PHOTOGRAPHED)
-    return zoned or _moment(local, PHOTOGRAPHED)
-
-
-def _moment(text: str, years: range) -> str | None:
-    """Return a date and time, written in any way of ISO 8601, in the plain one."""
-    try:
-        when = datetime.fromisoformat(text.strip())
-    except ValueError:
-        return None
-    return when.isoformat(timespec="seconds") if when.year in years else None
-
-
-def _degrees(parts: object, reference: object, directions: str) -> float:
-    """Return degrees, minutes and seconds as degrees; NaN without all of them and a direction."""
-    match parts, reference:
-        case (float(degrees), float(minutes), float(seconds)), str(name) if name:
-            if min(degrees, minutes, seconds) >= 0:
-                sign = (1, -1, math.nan)[directions.find(name[0].upper())]
-                return sign * round(degrees + minutes / 60 + seconds / 3600, 7)  # a centimetre
-    return math.nan
-
-
-def _iso_6709(text: str | None) -> tuple[float, float] | tuple[None, None]:
-    found = _ISO_6709.match((text or "").strip())
-    return _place(float(found[1]), float(found[2])) if found else (None, None)
-
-
-def _place(latitude: float, longitude: float) -> tuple[float, float] | tuple[None, None]:
-    """Return degrees that are a place; exactly 0, 0 is what devices write without a fix."""
-    known = abs(latitude) <= 90 and abs(longitude) <= 180 and (latitude or longitude)
-    return (latitude, longitude) if known else (None, None)
-
-
-def _camera(make: object, model: object) -> str | None:
-    """Join maker and model; many models begin with a word of the maker's name already."""
+def camera(make: object, model: object) -> str | None:
+    """Return maker and model as one text; many models begin with the maker's name already."""
     maker, name = _text(make), _text(model)
     if maker and name and name.split()[0].casefold() not in maker.casefold().split():
         return f"{maker} {name}"

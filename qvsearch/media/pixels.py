@@ -6,6 +6,7 @@ the pixels equal the reference's. qwen_vl_utils itself would load torch into eve
 
 from __future__ import annotations
 
+import base64
 import math
 import struct
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from qvsearch.errors import MediaError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qvsearch.media.colour import Colours
     from qvsearch.types import Pixels
 
 FACTOR = 32  # a visual token is 32x32 pixels
@@ -31,18 +33,20 @@ LEAST_STEP = 2.0
 # of 64: pictures with fewer would agree in nearly all bits, whatever they show
 LEAST_STEPS = 12
 
-_DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
+# The white of 8 to 16 bits: cameras of instruments write 10, 12 or 14 of them into 16.
+_WHITES = (255, 1023, 4095, 16383, 65535)
+PATCHES = 4  # in a row and in a column
+DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
 
-def check_size(width: int, height: int) -> None:
-    """Raise MediaError for a picture of no or too many pixels, before it is decoded."""
+def check_size(width: int, height: int, most: int = MAX_MEGAPIXELS) -> None:
+    """Raise MediaError, before it is decoded, for a picture of no or over `most` megapixels."""
     if width < 1 or height < 1:
         raise MediaError(f"no pixels: {width}x{height}")
-    if width * height > MAX_MEGAPIXELS * 1_000_000:
+    if width * height > most * 1_000_000:
         megapixels = width * height / 1e6
         raise MediaError(
-            f"too large: {width}x{height} is {megapixels:.1f} megapixels, "
-            f"the limit is {MAX_MEGAPIXELS}"
+            f"too large: {width}x{height} is {megapixels:.1f} megapixels, the limit is {most}"
         )
 
 
@@ -79,31 +83,37 @@ def fit(
     min_pixels: int = MIN_PIXELS,
     *,
     shown_width: int | None = None,
+    colours: Colours | None = None,
 ) -> Pixels:
-    """Return a picture as (h, w, 3) uint8 within the budget, resized once.
+    """Return a picture as (h, w, 3) uint8 sRGB within the budget, resized once.
 
-    `shown_width` is that of a video whose pixels are not square.
+    `shown_width` is that of a video whose pixels are not square. `colours` are converted last:
+    before, it would cost ten times as much and change a value by about 1.
     """
-    rgb = upright_rgb(image)
+    upright = upright_rgb(image, None if colours is None else colours.mode)
     height, width = smart_resize(
-        rgb.height, shown_width or rgb.width, min_pixels=min_pixels, max_pixels=max_pixels
+        upright.height, shown_width or upright.width, min_pixels=min_pixels, max_pixels=max_pixels
     )
-    return np.array(rgb.resize((width, height), Image.Resampling.BICUBIC))
+    resized = upright.resize((width, height), Image.Resampling.BICUBIC)
+    return np.array(resized if colours is None else colours.to_srgb(resized))
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture as RGB: turned as its EXIF says, on white where it is transparent."""
+def upright_rgb(image: Image.Image, mode: str | None = None) -> Image.Image:
+    """Return a picture as RGB: turned as its EXIF says, on white where it is transparent.
+
+    One of `mode` stays so, for a profile of such colours.
+    """
     image.load()  # Pillow turns a TIFF upright only while loading it
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
-    if image.mode in _DEEP_GREY:
+    if image.mode in DEEP_GREY:
         return _deep_grey_rgb(image)
     if image.has_transparency_data:
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", rgba.size, (255, 255, 255))
         white.paste(rgba, mask=rgba.getchannel("A"))
         return white
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return image if image.mode in ("RGB", mode) else image.convert("RGB")
 
 
 def dhash(pixels: Pixels) -> int | None:
@@ -123,6 +133,16 @@ def dhash(pixels: Pixels) -> int | None:
     return int.from_bytes(np.packbits(steps > LEAST_STEP).tobytes())
 
 
+def patches(pixels: Pixels) -> str:
+    """Return the mean colours of 4x4 patches of a picture (h, w, 3), 8 bits each, in base64.
+
+    Row by row from the top left, red, green and blue. A copy in another size or quality has nearly
+    the same ones; a difference hash sees no colours.
+    """
+    small = Image.fromarray(pixels).resize((PATCHES, PATCHES), Image.Resampling.BOX)
+    return base64.b64encode(small.tobytes()).decode()
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -136,7 +156,8 @@ def _deep_grey_rgb(image: Image.Image) -> Image.Image:
     """Scale grey of more than 8 bits, which Pillow's own conversion clips at 255, to 0..255."""
     if image.mode.startswith("I;16"):
         values = np.asarray(image)
-        grey = np.rint(np.arange(65536) * (255 / 65535)).astype(np.uint8)[values]
+        white = next(white for white in _WHITES if values.max(initial=0) <= white)
+        grey = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)[values]
         transparent = image.info.get("transparency")
         if isinstance(transparent, int):
             grey[values == transparent] = 255
@@ -153,9 +174,9 @@ def _scaled(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """
     np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
-    whites = [white for white in (1.0, 255.0, 65535.0) if low >= 0 and high <= white]
+    whites = [white for white in (1, *_WHITES) if low >= 0 and high <= white]
     if whites:
-        low, high = 0.0, whites[0]
+        low, high = 0.0, float(whites[0])
     values -= low
     values *= 255 / max(high - low, 1e-30)  # a flat picture has no range
     return np.rint(values, out=values).astype(np.uint8)

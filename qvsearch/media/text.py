@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
-import io
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from qvsearch.errors import MediaError
+from qvsearch.media.encoding import to_text
+from qvsearch.media.noise import front_matter, without_noise
 from qvsearch.types import NO_METADATA, EmbedInput, Item, Metadata, Segment
 
 MAX_BYTES = 10 * 2**20  # a passage costs one run of the model, and 10 MiB are 6,500 of them
@@ -17,16 +18,6 @@ LONGEST_TOKENS = 500  # a remainder of up to 100 tokens is not worth a vector of
 OVERLAP_TOKENS = 40  # a sentence or two, so that an answer across a cut is found
 SNIPPET_CHARACTERS = 160
 
-_BOMS = (  # UTF-32's begins with UTF-16's
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-# all but tab, line ends and the escape of coloured logs
-_CONTROLS = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f]")
-_MAX_CONTROLS = 0.01  # of the characters: a stray form of DOS end-of-file is still text
 _SENTENCE_END = re.compile(r"[.!?;][\"')\]”’]*\s+|[。！？；][”’」』]*\s*")
 _SPACE = re.compile(r"\s+")
 
@@ -51,25 +42,26 @@ def decode(
         raise MediaError(
             f"too large: {item.size / 2**20:.1f} MiB of text, the limit is {MAX_BYTES / 2**20:.0f}"
         )
-    text = _to_text(file.read(MAX_BYTES))
-    if not text or text.isspace():
-        raise MediaError("no text")
-    segments = []
-    for pieces in _passages(text):
-        passage = "".join(piece.text for piece in pieces).rstrip("\r\n")
-        snippet = " ".join(passage.split())[:SNIPPET_CHARACTERS]
-        lines = (pieces[0].line, pieces[-1].line)
-        segment = Segment(item, content_hash, lines=lines, snippet=snippet)
-        segments.append((segment, EmbedInput(text=passage)))
-    return segments
+    return _segments(to_text(file.read(MAX_BYTES)), item, content_hash)
 
 
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
-    """Return whether this file gives other segments or pixels now than it gave version `since`.
+    """Return whether this text gives other passages now than it gave version `since`.
 
-    Reads headers, not the whole file, where that suffices.
+    Version 1 read all that was not Unicode as Western European, and took noise for words.
     """
-    return False
+    if since >= 2:
+        return False
+    data = file.read(MAX_BYTES)
+    try:
+        text = to_text(data)
+    except MediaError:
+        return True
+    before = (data.decode("utf-8-sig", "replace"), data.decode("cp1252", "replace"))
+    if 0 not in data and text not in before:
+        return True
+    kept = "".join(line for _, line in without_noise(text, _suffix(item)))
+    return kept != text or front_matter(text) > 0
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
@@ -77,51 +69,24 @@ def read_metadata(file: BinaryIO, item: Item) -> Metadata:
     return NO_METADATA
 
 
-def _to_text(data: bytes) -> str:
-    """Return the characters of a file in the encoding that its bytes show."""
-    text = _decoded(data)
-    controls = sum(1 for _ in _CONTROLS.finditer(text))
-    if "\0" in text or controls > _MAX_CONTROLS * len(text):
-        raise MediaError("binary file")
-    return text
+def _suffix(item: Item) -> str:
+    return os.path.splitext(os.fsdecode(item.location))[1].lower()
 
 
-def _decoded(data: bytes) -> str:
-    for mark, encoding in _BOMS:
-        if data.startswith(mark):
-            return data.decode(encoding, errors="replace")
-    if b"\0" in data:
-        return _decoded_utf16(data)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        text = data.decode("utf-8", errors="replace")
-        damaged = text.count("\ufffd")
-        if len(text) - len(text.encode("ascii", "ignore")) > 2 * damaged:
-            return text  # UTF-8 with a few broken characters: other encodings are seldom valid
-    try:
-        return data.decode("cp1252")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
-def _decoded_utf16(data: bytes) -> str:
-    """Decode UTF-16 without its mark: the zero bytes of spaces and line ends are on one side."""
-    if data.count(0) < len(data) / 4 and _is_utf8(data):
-        raise MediaError("binary file")  # other text, with stray zeros
-    little = data[1::2].count(0) > data[0::2].count(0)
-    try:
-        return data.decode("utf-16-le" if little else "utf-16-be")
-    except UnicodeDecodeError as error:
-        raise MediaError("binary file") from error
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+def _segments(text: str, item: Item, content_hash: str) -> list[tuple[Segment, EmbedInput]]:
+    front = front_matter(text)
+    segments = []
+    lines = () if text.isspace() else without_noise(text, _suffix(item))  # blank ones take long
+    for pieces in _passages(lines):
+        passage = "".join(piece.text for piece in pieces).rstrip("\r\n")
+        body = "".join(piece.text for piece in pieces if piece.line > front)
+        snippet = " ".join((body or passage).split())[:SNIPPET_CHARACTERS]
+        where = (pieces[0].line, pieces[-1].line)
+        segment = Segment(item, content_hash, lines=where, snippet=snippet)
+        segments.append((segment, EmbedInput(text=passage)))
+    if not segments:
+        raise MediaError("no text")
+    return segments
 
 
 def _tokens(text: str) -> float:
@@ -137,10 +102,8 @@ def _tokens(text: str) -> float:
     return ascii_characters / 4 + (all_bytes - ascii_characters) / 3
 
 
-def _pieces(text: str) -> Iterator[_Piece]:
-    # newline="" keeps \n, \r\n and \r as they are; str.splitlines would also end lines at form
-    # feeds and the like, and no editor's line numbers would agree
-    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+def _pieces(lines: Iterable[tuple[int, str]]) -> Iterator[_Piece]:
+    for number, line in lines:
         tokens = _tokens(line)
         if tokens <= PASSAGE_TOKENS:
             yield _Piece(line, number, tokens)
@@ -167,12 +130,12 @@ def _piece_end(line: str, start: int) -> int:
     return start + len(window)
 
 
-def _passages(text: str) -> Iterator[Sequence[_Piece]]:
+def _passages(lines: Iterable[tuple[int, str]]) -> Iterator[Sequence[_Piece]]:
     """Yield the pieces of each passage, without blank lines around them, in linear time."""
     pending: list[_Piece] = []
     repeated = 0  # the first so many of them were in the passage before
     tokens = 0.0
-    for piece in _pieces(text):
+    for piece in _pieces(lines):
         pending.append(piece)
         tokens += piece.tokens
         if tokens > LONGEST_TOKENS:

@@ -12,8 +12,10 @@ from av.error import FFmpegError
 from PIL import Image
 
 from qvsearch.errors import MediaError
-from qvsearch.media.film import DAMAGE, Film, open_container
+from qvsearch.media.colour import coded
+from qvsearch.media.film import DAMAGE, Film, choose_stream, open_container
 from qvsearch.media.metadata import video_metadata
+from qvsearch.media.patience import patience
 from qvsearch.media.pixels import dhash, smart_resize
 from qvsearch.media.shots import FINE, WHOLE, Look, Shot, cut
 from qvsearch.types import EmbedInput, Frames, Item, Metadata, Segment, VideoMode
@@ -21,6 +23,7 @@ from qvsearch.types import EmbedInput, Frames, Item, Metadata, Segment, VideoMod
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
+    from qvsearch.media.colour import Colours
     from qvsearch.types import Pixels
 
 # what all pictures of a film hold together, and all its clips again: 150 MB
@@ -50,7 +53,7 @@ class _Moment:
     pixels: list[Pixels] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
-    def take(self, time: float, image: Image.Image, width: int) -> None:
+    def take(self, time: float, image: Image.Image, width: int, colours: Colours | None) -> None:
         """Take a frame, upright, `width` being what square pixels would need.
 
         All frames of a clip get the size of its first one.
@@ -61,7 +64,7 @@ class _Moment:
             self.width, self.height = width, image.height
             height, fitted = smart_resize(image.height, width, max_pixels=self.max_pixels)
         resized = image.resize((fitted, height), Image.Resampling.BICUBIC)
-        self.pixels.append(np.array(resized))
+        self.pixels.append(np.array(resized if colours is None else colours.to_srgb(resized)))
         self.times.append(time - self.shot.start)
 
     def source(self) -> EmbedInput:
@@ -82,15 +85,15 @@ def decode(
     Pictures cover it without a hole, and so do clips; those that are there beside clips are finer.
     """
     try:
-        film = Film(file)
+        film = Film(file, patience(item))
         looks = film.looks()
         if not looks:
             raise MediaError("no frame of it could be decoded")
-        end = film.end
+        end = film.end  # of a film that takes too long, as far as it came
         pictures = _pictures(looks, end, max_pixels, mode)
         clips = _clips(looks, end, max_pixels, mode)
         _take(film, [*pictures, *clips])
-        metadata = video_metadata(film.container, end)
+        metadata = video_metadata(film.container, film.length)
     except DAMAGE as error:
         raise MediaError(_damage_reason(error)) from error
     segments = [
@@ -109,7 +112,7 @@ def decode(
             moment.source(),
         )
         for moments in (pictures, clips)
-        for moment, start, end in _tiled(moments)
+        for moment, start, end in _tiled(moments, late=film.end < film.length)
     ]
     if not segments:
         raise MediaError("no frame of it could be decoded")
@@ -119,9 +122,19 @@ def decode(
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     """Return whether this file gives other segments or pixels now than it gave version `since`.
 
-    Reads headers, not the whole file, where that suffices.
+    Version 1 took the first stream, counted from its start, let the pictures' end be the film's,
+    did not notice time stamps that restart, and saw long films at keyframes only. Nor
+    did it convert colours. What cannot be read is read as it was.
     """
-    return False
+    if since > 1:
+        return False
+    try:
+        film = Film(file, patience(item))
+        context = choose_stream(film.container).codec_context
+        wide = coded(int(context.color_primaries), int(context.color_trc)) is not None
+        return wide or not film.is_plain()
+    except (MediaError, *DAMAGE):
+        return False
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
@@ -173,15 +186,20 @@ def _take(film: Film, moments: Iterable[_Moment]) -> None:
     for time, frame in film.frames_at(sorted(takers)):
         image = film.upright(frame)
         width = _shown_width(image, frame, film.pixel_aspect)
+        colours = coded(int(frame.color_primaries), int(frame.color_trc))
         for moment in takers[time]:
-            moment.take(time, image, width)
+            moment.take(time, image, width, colours)
 
 
-def _tiled(moments: Sequence[_Moment]) -> Iterator[tuple[_Moment, float, float]]:
-    """Yield (moment, start, end); what could not be decoded is its neighbour's."""
+def _tiled(moments: Sequence[_Moment], *, late: bool) -> Iterator[tuple[_Moment, float, float]]:
+    """Yield (moment, start, end); what could not be decoded is its neighbour's.
+
+    If it was `late`, there was no time for the last ones, which are left out.
+    """
     taken = [moment for moment in moments if moment.pixels]
     if taken:
-        cuts = [0.0, *(moment.shot.start for moment in taken[1:]), moments[-1].shot.end]
+        last = taken[-1] if late else moments[-1]
+        cuts = [0.0, *(moment.shot.start for moment in taken[1:]), last.shot.end]
         for moment, (start, end) in zip(taken, itertools.pairwise(cuts), strict=True):
             yield moment, start, end
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.media.patience import patience
 from qvsearch.media.process import ConfinedProcess
 from qvsearch.types import Decoded, Item, Kind, Skipped, VideoMode
 
@@ -31,23 +32,12 @@ DecodeFunction = Callable[[Item, str, int, VideoMode], Decoded]
 Outcome = TypeVar("Outcome")
 Task = Callable[[ConfinedProcess], Outcome]
 
-# seconds by the wall clock, on a machine whose cores all compute vectors meanwhile: 100 megapixels
-# of PNG took 50 there, and 4 on an idle one
-PATIENCE = {Kind.IMAGE: 120.0, Kind.VIDEO: 120.0, Kind.TEXT: 60.0}
-# a second more for each: what a slow network drive delivers, and what plays in that second
-PATIENT_BYTES = 1_000_000
-MOST_PATIENCE = 600.0  # meanwhile the files behind it wait
 STOP_SECONDS = 0.2  # how often `stop` is asked while a decoder works
 
 LOOK_AHEAD_PIXELS = 100_000_000  # 300 MB of them may wait for the model
 LOOK_AHEAD_FILES = 64  # texts have no pixels, but passages
 FILM_PIXELS = 50_000_000  # the most of all pictures of a video, and again of all its clips
 MAX_WORKERS = 16  # as many as the fastest GPU takes; each holds 100 MB
-
-
-def patience(item: Item) -> float:
-    """Return the seconds after which a file's decoder is taken to hang."""
-    return min(PATIENCE[item.kind] + item.size / PATIENT_BYTES, MOST_PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 FEWEST_SHARED = 8  # tokens: a turn's opening alone is three, which any two prompts share
 PASS_TOKENS = 64  # as many take hardly longer than one, as every pass reads all the weights
 KEPT_TOKENS = 128  # of a prompt whose like may follow; 230 kB each with the 2B model in float32
+
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character; no text that was read has one
 
 
 class WeightsChanged(QvsearchError):
@@ -77,10 +81,34 @@ class Network:
 
     def tokenize(self, prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return each prompt's ids; too long a one loses its text's end, never the closing turn."""
+        ids = self._tokenized(prompts)
+        return [each if len(each) <= max_tokens else self._cut(each, max_tokens) for each in ids]
+
+    def tokenize_pairs(self, prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Return the ids of a reranker's prompts, `max_tokens` at most before the closing turn.
+
+        Too long a one loses its last words, wherever they stand, and no picture: special tokens all
+        stay. This is the rule of the published reranker.
+        """
+        return [self._thinned(each, max_tokens) for each in self._tokenized(prompts)]
+
+    def _tokenized(self, prompts: Sequence[str]) -> list[list[int]]:
         if not prompts:  # of which transformers makes an error
             return []
+        if any(_SURROGATE.search(prompt) for prompt in prompts):
+            raise QvsearchError("a text has a lone surrogate, which is no character; replace it")
         ids: list[list[int]] = self.tokenizer(list(prompts), truncation=False)["input_ids"]
-        return [each if len(each) <= max_tokens else self._cut(each, max_tokens) for each in ids]
+        return ids
+
+    def _thinned(self, ids: list[int], max_tokens: int) -> list[int]:
+        body, closing = ids[: -self.tail], ids[-self.tail :]
+        if len(body) <= max_tokens:
+            return ids
+        special = set(self.tokenizer.all_special_ids)
+        words = (place for place, token in enumerate(body) if token not in special)
+        room = max(0, max_tokens - sum(token in special for token in body))
+        kept = set(itertools.islice(words, room))
+        return [t for i, t in enumerate(body) if t in special or i in kept] + closing
 
     def _cut(self, ids: list[int], max_tokens: int) -> list[int]:
         kept = max_tokens - self.tail
@@ -125,7 +153,14 @@ class Network:
         """Load the vision tower where it is not yet; raises QvsearchError where it has changed."""
         if self.model.visual is not None:
             return
-        if _files(self._folder) != self._files:
+        try:
+            files = _files(self._folder)
+        except OSError as error:
+            raise WeightsChanged(
+                f"the weights in {self._folder} are no longer there, and the part for pictures was"
+                " not read yet; put them back, and run the same command again"
+            ) from error
+        if files != self._files:
             raise WeightsChanged(
                 f"the weights in {self._folder} were changed while they were in use;"
                 " run the same command again"

@@ -26,7 +26,7 @@ from qvsearch.demo import world
 from qvsearch.duplicates import duplicate_groups, fold
 from qvsearch.library import Library
 from qvsearch.media.page import is_page
-from qvsearch.media.pixels import dhash, fit
+from qvsearch.media.pixels import dhash, fit, patches
 from qvsearch.sameness import needed, traits
 from qvsearch.types import Detail, EmbedInput, Fingerprint, Item, Kind, Metadata, Segment
 
@@ -64,6 +64,8 @@ def resized(picture: Picture, scale: float) -> Picture:
 COPIES: dict[str, Callable[[Picture], Picture]] = {
     "half the size": lambda picture: resized(picture, 0.5),
     "a quarter of the size": lambda picture: resized(picture, 0.25),
+    "quarter, JPEG, quality 60": lambda picture: recoded(resized(picture, 0.25), "JPEG", 60),
+    "an eighth of the size": lambda picture: resized(picture, 0.125),
     "JPEG, quality 40": lambda picture: recoded(picture, "JPEG", 40),
     "WebP, quality 60": lambda picture: recoded(picture, "WEBP", 60),
     "10 % brighter": lambda picture: ImageEnhance.Brightness(picture).enhance(1.1),
@@ -91,6 +93,7 @@ class Judge:
                 width=picture.width,
                 height=picture.height,
                 dhash=dhash(seen),
+                patches=patches(seen),
                 metadata=Metadata(page=is_page(seen)),
             )
             for picture, seen in zip(pictures, pixels, strict=True)
@@ -110,6 +113,15 @@ class Judge:
         cosines = np.einsum("ij,ij->i", vectors[: len(ones)], vectors[len(ones) :])
         return float((cosines >= least).mean())
 
+    def small_pairs(self, pictures: list[Picture]) -> tuple[int, int]:
+        """Return how many pairs of a picture and another at half the size there are, and pass."""
+        segments, vectors = self.rows([*pictures, *(resized(each, 0.5) for each in pictures)])
+        i, j = np.nonzero(~np.eye(len(pictures), dtype=bool))
+        least = needed(traits(segments), i, j + len(pictures))
+        return len(i), int(
+            (np.einsum("ij,ij->i", vectors[i], vectors[j + len(pictures)]) >= least).sum()
+        )
+
     def pairs(self, pictures: list[Picture]) -> tuple[int, int, int]:
         """Return of all pairs how many there are, agree in their hashes, and are the same."""
         segments, vectors = self.rows(pictures)
@@ -126,6 +138,8 @@ def measure_rule(judge: Judge, name: str, pictures: list[Picture]) -> None:
         print(f"  {title:28}{judge.share(pictures, [copied(each) for each in pictures]):6.3f}")
     count, agreeing, same = judge.pairs(pictures)
     print(f"  of {count} pairs of different ones {same}; by the hash alone {agreeing}")
+    count, same = judge.small_pairs(pictures)
+    print(f"  of {count} pairs of different ones, the second at half the size, {same}")
 
 
 def measure_drawn(judge: Judge, count: int, side: int) -> None:
@@ -142,8 +156,15 @@ def measure_drawn(judge: Judge, count: int, side: int) -> None:
         "one colour changed, else equal": [
             drawn(world.recoloured(scene, rng)[0], seed) for seed, scene in enumerate(scenes)
         ],
+        "that at half the size": [
+            resized(drawn(world.recoloured(scene, rng)[0], seed), 0.5)
+            for seed, scene in enumerate(scenes)
+        ],
         "the scene drawn once more": [
             drawn(scene, seed + count) for seed, scene in enumerate(scenes)
+        ],
+        "that at half the size, too": [
+            resized(drawn(scene, seed + count), 0.5) for seed, scene in enumerate(scenes)
         ],
     }.items():
         print(f"  not: {title:33}{judge.share(pictures, others):6.3f}")
@@ -237,4 +258,8 @@ if __name__ == "__main__":
     measure_drawn(judge, arguments.scenes, 256)
     if arguments.photos:
         files = sorted(arguments.photos.glob("*.jpg"))
-        measure_rule(judge, "photos", [Image.open(each).convert("RGB") for each in files])
+        photos = [Image.open(each).convert("RGB") for each in files]
+        measure_rule(judge, "photos", photos)
+        corners = [(left, top) for left in (0.0, 1.0) for top in (0.0, 1.0)]
+        parts = [cropped(photo, 0.5, *corner) for photo in photos for corner in corners]
+        measure_rule(judge, "quarters of photos", parts)

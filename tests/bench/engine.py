@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
+from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
 from qvsearch.models.forward import Beginning, ModelInput
 from qvsearch.models.network import LinearPatchEmbed, Network
@@ -196,11 +196,13 @@ def compare(
 def measure(arguments: argparse.Namespace) -> None:
     """Print a table for embedding and one for each kind of reranked documents."""
     layers = {"text": arguments.text_layers, "vision": arguments.vision_layers, "mergers": 2}
-    text = WIDE_TEXT | {"num_hidden_layers": layers["text"]}
-    vision = WIDE_VISION | {"depth": layers["vision"], "deepstack_visual_indexes": [0]}
+    text, vision = (TINY_TEXT, TINY_VISION) if arguments.tiny else (WIDE_TEXT, WIDE_VISION)
+    text = text | {"num_hidden_layers": layers["text"]}
+    vision = vision | {"depth": layers["vision"], "deepstack_visual_indexes": [0]}
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder), text, vision, dtype=torch.bfloat16)
         network = Network(Path(folder), "cpu", "float32")
+        network.load_vision()  # before the folder is gone
     torch.set_num_threads(arguments.threads)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
     done: Counter[str] = Counter()
@@ -245,5 +247,6 @@ if __name__ == "__main__":
     parser.add_argument("--sizes", type=int, nargs="*", default=[4, 8])
     parser.add_argument("--text-layers", type=int, default=4)
     parser.add_argument("--vision-layers", type=int, default=3)
+    parser.add_argument("--tiny", action="store_true", help="narrow layers, to try the command")
     parser.add_argument("--tables", nargs="+", default=["embed", "short", "mixed"])
     measure(parser.parse_args())

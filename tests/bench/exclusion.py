@@ -11,6 +11,7 @@ Printed is the mean over the queries of:
 Subtraction is the rival most tools have: rank by the unit vector of q - w * n.
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -52,9 +53,9 @@ def random_question(rng, scenes):
             return wanted, unwanted
 
 
-def build(folder, embedder, rng):
+def build(folder, embedder, rng, rows):
     """Return a library of pictures and notes, and the scene of each row."""
-    scenes = [random_scene(rng) for _ in range(ROWS)]
+    scenes = [random_scene(rng) for _ in range(rows)]
     library = open_or_create(folder, Choice(model="demo"), [])
     library.set_bank(bank_vectors(embedder, library.fingerprint))
     library.add_root(b"/drawn")
@@ -75,13 +76,17 @@ def figures(order, good, bad):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=ROWS, help="pictures and notes")
+    parser.add_argument("--queries", type=int, default=QUERIES)
+    asked = parser.parse_args()
     rng = np.random.default_rng(SEED)
     embedder = LocalEmbedder("demo")
     with tempfile.TemporaryDirectory() as folder:
-        library, scenes = build(Path(folder, "library"), embedder, rng)
+        library, scenes = build(Path(folder, "library"), embedder, rng, asked.rows)
         vectors = library.vectors(range(len(scenes)))
         results = {}
-        for _ in range(QUERIES):
+        for _ in range(asked.queries):
             wanted, unwanted = random_question(rng, scenes)
             fits = np.array([wanted.fits(scene) for scene in scenes])
             bad = np.array([unwanted.fits(scene) for scene in scenes])

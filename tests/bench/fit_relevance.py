@@ -25,7 +25,8 @@ RANKS = 16  # rows of a kind that are learned from: the first ranks most often
 JITTER = 0.05  # deviations of noise on inputs, which a sample of a library measures inexactly
 FIRST = 5.0  # how much the best row counts beside another
 SEED = 7  # of the pool; even ones are measured on
-PLAN = (  # worlds, sizes, queries of each cell, seed
+Plan = tuple[tuple[str, ...], tuple[int, ...], int, int]
+PLAN: tuple[Plan, ...] = (  # worlds, sizes, queries of each cell, seed
     (WORLDS, (1, 2, 5, 10, 20, 40, 60), 5, 3),
     (WORLDS, (30, 80, 300, 700, 3000), 10, 5),
     (WORLDS, (50, 100, 200, 400, 1000, 2000, 5000), 10, 7),
@@ -36,9 +37,9 @@ PLAN = (  # worlds, sizes, queries of each cell, seed
 )
 
 
-def libraries(pool: Pool) -> Iterator[Case]:
+def libraries(pool: Pool, plan: Iterable[Plan] = PLAN) -> Iterator[Case]:
     """Yield the cases that are learned from."""
-    return chain.from_iterable(cases(pool, *each) for each in PLAN)
+    return chain.from_iterable(cases(pool, *each) for each in plan)
 
 
 def examples(found: Iterable[Case]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,8 +102,11 @@ def main() -> None:
     """Fit and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--to", default=NETWORK, help="where to write (default: the package)")
+    parser.add_argument("--tiny", action="store_true", help="few libraries, to try the command")
     arguments = parser.parse_args()
-    found = fitted(*examples(libraries(make_pool(seed=SEED))))
+    plan = ((("pictures", "normal"), (20,), 1, 3),) if arguments.tiny else PLAN
+    pool = make_pool(count=20, seed=SEED) if arguments.tiny else make_pool(seed=SEED)
+    found = fitted(*examples(libraries(pool, plan)))
     lines = [
         f' "{name}": {json.dumps(np.vectorize(lambda v: float(f"{v:.4g}"))(each).tolist())}'
         for name, each in found.items()

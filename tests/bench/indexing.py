@@ -34,7 +34,7 @@ from PIL import Image
 from qvsearch.models import threads  # before the reference, which sets one thread
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
+from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
 from qvsearch import ingest
 from qvsearch.backends.local import LocalEmbedder
@@ -50,6 +50,7 @@ from qvsearch.types import READING, Detail, EmbedInput, Event, Item, Segment
 
 WIDE, HIGH = 4000, 3000
 QUALITY = 88
+DIM = 128  # the demo model's
 IN_A_FOLDER = 500
 Report = Callable[[Event], None]
 RUN = "import sys; from qvsearch.cli import main; code = main(sys.argv[1:])"
@@ -75,17 +76,17 @@ class Timed:
             self.seconds += time.perf_counter() - start
 
 
-def write_photos(folder: Path, count: int) -> None:
+def write_photos(folder: Path, count: int, wide: int = WIDE, high: int = HIGH) -> None:
     """Write JPEGs of some megabytes: shapes and shades of all sizes, with a camera's noise."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
-    noise = rng.normal(0, 4, (HIGH, WIDE, 3)).astype(np.float32)
+    noise = rng.normal(0, 4, (high, wide, 3)).astype(np.float32)
     for number in range(count):
-        picture = np.zeros((HIGH, WIDE, 3), np.float32)
+        picture = np.zeros((high, wide, 3), np.float32)
         for power in range(2, 9):
-            size = (WIDE * 2**power // 1024, HIGH * 2**power // 1024)
+            size = (max(1, wide * 2**power // 1024), max(1, high * 2**power // 1024))
             part = rng.normal(0, 90 / power, (size[1], size[0], 3)).clip(-127, 127) + 128
-            picture += enlarged(part.astype(np.uint8), (WIDE, HIGH)) - np.float32(128)
+            picture += enlarged(part.astype(np.uint8), (wide, high)) - np.float32(128)
         picture += np.roll(noise, number * 997, axis=1) + 128
         pixels = picture.clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:04d}.jpg", quality=QUALITY)
@@ -143,13 +144,16 @@ def photos(folder: Path, temporary: Path, repeats: int) -> None:
 
 def wide_model(temporary: Path, given: argparse.Namespace) -> Timed:
     """Return a model of the 2B's widths whose vectors fit a library of the demo's."""
-    text = WIDE_TEXT | {"num_hidden_layers": given.text_layers}
-    vision = WIDE_VISION | {"depth": given.vision_layers, "deepstack_visual_indexes": [0]}
+    text, vision = WIDE_TEXT, WIDE_VISION
+    if given.tiny:
+        text, vision = TINY_TEXT | {"hidden_size": DIM}, TINY_VISION | {"out_hidden_size": DIM}
+    text = text | {"num_hidden_layers": given.text_layers}
+    vision = vision | {"depth": given.vision_layers, "deepstack_visual_indexes": [0]}
     with tempfile.TemporaryDirectory(dir=temporary) as weights:
         write_checkpoint(Path(weights), text, vision, dtype=torch.bfloat16)
         torch.set_num_threads(threads.DEFAULT)
         threads.settle_threads()
-        embedder = Timed(LocalEmbedder(weights, "cpu", given.dtype, 128))
+        embedder = Timed(LocalEmbedder(weights, "cpu", given.dtype, DIM))
         embedder.embedder.network.load_vision()
     print(f"{embedder.embedder.network.dtype}, {torch.get_num_threads()} threads")
     return embedder
@@ -181,7 +185,7 @@ def share(folder: Path, temporary: Path, given: argparse.Namespace) -> None:
     few = full.shallow(given.text_layers, given.vision_layers)
     tokens = Detail.LOW.max_pixels // 1024
     times = full.flop(tokens + 24, [tokens]) / few.flop(tokens + 24, [tokens])
-    library = Library.create(temporary / "wide", fingerprint(resolve("demo"), 128, Detail.LOW))
+    library = Library.create(temporary / "wide", fingerprint(resolve("demo"), DIM, Detail.LOW))
     before, peaks = resident(), [0.0]
     Path("/proc/self/clear_refs").write_text("5")  # the peak is that from now on
     took = run_index(folder, library.folder, embedder, lambda _: peaks.append(resident("VmHWM")))
@@ -300,13 +304,15 @@ def main() -> None:
     parser.add_argument("--decoders", type=int, nargs="+", default=[1, 2])
     tables = ("photos", "share", "decoders", "unchanged", "flat")
     parser.add_argument("--tables", nargs="+", default=tables, choices=tables)
+    parser.add_argument("--tiny", action="store_true", help="narrow layers and small photos")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="qvsearch-bench-") as name:
         temporary = Path(name)
         # what other weights make of the demo's bank is not for the user's cache
         os.environ["XDG_CACHE_HOME"] = name
         if {"photos", "share", "decoders"} & {*given.tables}:
-            write_photos(temporary / "photos", given.photos)
+            shrunk = 10 if given.tiny else 1
+            write_photos(temporary / "photos", given.photos, WIDE // shrunk, HIGH // shrunk)
         if "photos" in given.tables:
             photos(temporary / "photos", temporary, given.repeats)
         if "share" in given.tables:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
+from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
 from qvsearch.agreement import agreement_of
 from qvsearch.backends.local import LocalEmbedder
@@ -39,10 +39,10 @@ OUTLIERS = 6  # channels of each layer
 SIZES = ("input_layernorm", "post_attention_layernorm", "norm1", "norm2", "up_proj", "linear_fc1")
 
 
-def demo() -> None:
+def demo(count: int) -> None:
     """Print how the demo model answers in both."""
     rng = np.random.default_rng(1)
-    scenes = [random_scene(rng) for _ in range(200)]
+    scenes = [random_scene(rng) for _ in range(count)]
     pictures = [EmbedInput(images=(draw(scene, rng),)) for scene in scenes]
     words = [caption(scene, rng) for scene in scenes] + list(queries("demo"))
     asked = [EmbedInput(text, instruction=QUERY_INSTRUCTION) for text in words]
@@ -51,12 +51,13 @@ def demo() -> None:
         for each in (LocalEmbedder("demo", "cpu", dtype) for dtype in ("float32", "int8"))
     )
     least = (exact[0] * found[0]).sum(1).min()
-    print(f"demo model, 200 pictures: {agreement_of(exact, found)}; least cosine {least:.4f}")
+    print(f"demo model, {count} pictures: {agreement_of(exact, found)}; least cosine {least:.4f}")
 
 
-def wide(folder: Path, repeats: int) -> None:
+def wide(folder: Path, repeats: int, *, tiny: bool) -> None:
     """Print speed and cosines on random weights, without and with outliers."""
-    write_checkpoint(folder, TEXT, VISION, dtype=torch.bfloat16)
+    text, vision = (TINY_TEXT, TINY_VISION) if tiny else (TEXT, VISION)
+    write_checkpoint(folder, text, vision, dtype=torch.bfloat16)
     torch.set_num_threads(1)
     embedders = [LocalEmbedder(folder, "cpu", dtype) for dtype in DTYPES]
     rng = np.random.default_rng(0)
@@ -126,7 +127,9 @@ def _add_outliers(model: torch.nn.Module, strength: float) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Compare the number types.")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--scenes", type=int, default=200, help="pictures for the demo model")
+    parser.add_argument("--tiny", action="store_true", help="narrow layers, to try the command")
     arguments = parser.parse_args()
-    demo()
+    demo(arguments.scenes)
     with tempfile.TemporaryDirectory() as folder:
-        wide(Path(folder), arguments.repeats)
+        wide(Path(folder), arguments.repeats, tiny=arguments.tiny)

@@ -21,7 +21,7 @@ import torch
 from qvsearch.models import threads  # before the reference, which sets one thread
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
+from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
 from qvsearch.backends.local import LocalEmbedder
 from qvsearch.types import Detail, EmbedInput
@@ -39,14 +39,15 @@ SIDES = {  # pixels: height and width at the whole budget
 def measure(given: argparse.Namespace) -> None:
     """Print a line a detail, and the memory that the process took."""
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = write_checkpoint(Path(folder), TRUE_TEXT, TRUE_VISION, dtype=torch.bfloat16)
+        text, vision = (TINY_TEXT, TINY_VISION) if given.tiny else (TRUE_TEXT, TRUE_VISION)
+        checkpoint = write_checkpoint(Path(folder), text, vision, dtype=torch.bfloat16)
         torch.set_num_threads(threads.DEFAULT)
         threads.settle_threads()
         embedder = LocalEmbedder(checkpoint, given.device, given.dtype)
         embedder.network.load_vision()  # before the folder is gone
     network = embedder.network
     parameters = sum(each.numel() for each in network.model.parameters())
-    assert parameters == TRUE_PARAMETERS, parameters
+    assert given.tiny or parameters == TRUE_PARAMETERS, parameters
     print(f"{network.device}, {network.dtype}, {torch.get_num_threads()} threads")
     # each begins otherwise: what two prompts have alike is computed once
     texts = [f"{number} dogs on a beach at sunset" for number in range(given.repeats + 1)]
@@ -78,4 +79,5 @@ if __name__ == "__main__":
     parser.add_argument("--dtype", help="default: what qvsearch takes on the device")
     parser.add_argument("--details", nargs="+", type=Detail, default=list(Detail))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tiny", action="store_true", help="narrow layers, to try the command")
     measure(parser.parse_args())
