@@ -17,7 +17,7 @@ from qvsearch.failures import Failure
 from qvsearch.leftovers import Leftovers, total
 from qvsearch.rules import left_out
 from qvsearch.scan import ScanOptions, is_below, scan
-from qvsearch.types import Item, Kind, Segment, Skipped, VideoMode
+from qvsearch.types import READING, Item, Kind, Segment, Skipped, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.library import Library
@@ -202,7 +202,7 @@ def compare(
     for location, item in found.items.items():
         segment, failure = known.get(location), failures.get(location)
         looks_same = segment is not None and same_state(segment.item, item)
-        failed = failure is not None and same_state(failure, item) and not retry_failed
+        failed = failure is not None and same_failure(failure, item) and not retry_failed
         if force:
             changes.to_do.append(item)
         elif segment is not None and looks_same and same_identity(segment.item, item):
@@ -221,6 +221,11 @@ def compare(
 def same_state(before: Item | Failure, now: Item) -> bool:
     """Tell whether a file has the size and the time of before."""
     return (before.size, before.mtime_ns) == (now.size, now.mtime_ns)
+
+
+def same_failure(before: Failure, now: Item) -> bool:
+    """Return whether this version has tried the file as it is."""
+    return same_state(before, now) and before.reading >= READING[now.kind]
 
 
 def same_identity(before: Item, now: Item) -> bool:

@@ -22,13 +22,17 @@ _LARGEST_LINE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that could not be indexed: what it was when it was last tried, and how often."""
+    """A file that could not be indexed: what it was when it was last tried, and how often.
+
+    `reading` is the version of READING that tried it: a later one may read it.
+    """
 
     path: bytes
     size: int
     mtime_ns: int
     reason: str
     tries: int
+    reading: int = 1
 
 
 def write_failures(folder: Path, failures: Iterable[Failure]) -> None:
@@ -60,6 +64,7 @@ def _encode(failure: Failure) -> bytes:
         "mtime_ns": number_field(failure.mtime_ns),
         "reason": text_field(failure.reason),
         "tries": failure.tries,
+        "reading": failure.reading,
     }
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -70,7 +75,8 @@ def _decode(line: bytes) -> Failure | None:
         match record:
             case {"size": int(size), "reason": str(reason), "tries": int(tries)}:
                 mtime_ns = int(record["mtime_ns"])
-                return Failure(read_path(record), size, mtime_ns, reason, tries)
+                reading = int(record.get("reading", 1))
+                return Failure(read_path(record), size, mtime_ns, reason, tries, reading)
     except (KeyError, OverflowError, TypeError, ValueError):
         pass
     return None

@@ -23,7 +23,7 @@ from qvsearch.changes import (
     estimated_segments,
     known_failures,
     known_files,
-    same_state,
+    same_failure,
     unreachable,
 )
 from qvsearch.errors import QvsearchError
@@ -372,11 +372,11 @@ class Run:
     def _fail(self, skipped: Skipped, item: Item) -> None:
         """Note a failure, and how often this state of the file has failed by now."""
         before = self._failures.get(item.location)
-        again = before is not None and same_state(before, item)
+        again = before is not None and same_failure(before, item)
         tries = 1 + (before.tries if before is not None and again else 0)
         asked = self._options.retry_failed or self._options.force
         self._failures[item.location] = Failure(
-            item.location, item.size, item.mtime_ns, skipped.reason, tries
+            item.location, item.size, item.mtime_ns, skipped.reason, tries, READING[item.kind]
         )
         self._finish(item)
         skipped = replace(skipped, known=again and not asked)

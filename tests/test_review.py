@@ -360,3 +360,17 @@ def test_files_that_wait_to_be_read_anew_are_not_reported_as_not_indexed(bench, 
     assert summary.left == 2
     assert [run.files for run in bench.open().load_pending()] == [1]
     assert (bench.index().read_anew, bench.open().load_pending()) == (1, [])
+
+
+def test_a_file_that_an_older_version_could_not_read_is_tried_again(bench):
+    (bench.root / "broken.jpg").write_bytes(b"no picture")
+    for _ in range(2):
+        bench.index()
+    library = bench.open()
+    [failure] = library.load_failures()
+    assert (failure.tries, failure.reading) == (2, READING[Kind.IMAGE])
+    with library.lock():
+        library.save_failures([replace(failure, reading=1)])
+    for expected in ("not an image", "not an image", "failed before: not an image"):
+        (failure,) = bench.index().failures
+        assert failure.reason.startswith(expected)
