@@ -42,7 +42,7 @@ def world(tmp_path_factory, tiny):
     for number, name in enumerate(PICTURES):
         with open(os.path.join(folder, name), "wb") as file:
             Image.new("RGB", (64, 64), (number * 15, 0, 90)).save(file, "PNG")
-        os.link(os.path.join(folder, name), os.path.join(folder, b"2" + name[1:]))
+        shutil.copyfile(os.path.join(folder, name), os.path.join(folder, b"2" + name[1:]))
     for name in hostile.named(b".jpg"):
         os.close(os.open(os.path.join(folder, name), os.O_CREAT | os.O_WRONLY))
     library = os.path.join(home, b"library")
@@ -182,8 +182,9 @@ def test_a_terminal_gets_each_number_of_an_explanation_with_its_spread(indexed):
     assert len(spreads) == shown.count("±") == 6
     assert words.replace(" ", "") in re.sub(r"[^a-z]", "", shown)
     assert "…" not in narrow, "what does not fit is broken, and not left out"
-    assert max(map(cell_len, narrow.splitlines())) <= 40
-    assert max(map(cell_len, shown.splitlines())) <= 80
+    # a path is not broken
+    assert all(cell_len(each) <= 40 or each.startswith("  /") for each in narrow.splitlines())
+    assert all(cell_len(each) <= 80 or each.startswith("  /") for each in shown.splitlines())
 
 
 @contextmanager
