@@ -34,7 +34,7 @@ LEAST_KURTOSIS = 0.5  # of a few rows; it is 3 for a normal distribution
 LEAST_REACH = 0.3  # spreads from the median to the best: with less, rows are all alike
 BELOW = 3.0  # less evidence for rows that score no more than they do for everyday queries
 PLACES = np.linspace(-1, 1, 65)  # where the network is asked; evidence between is interpolated
-TILT = 0.01  # least evidence from the median to the best, so that a plateau keeps its order
+TILT = 1.0  # least evidence from the median to the best: neighbours differ in single precision
 
 
 class Baseline(NamedTuple):
@@ -53,8 +53,8 @@ PRIOR_QUERIES = 6  # that the assumed spread counts for, beside those of a basel
 class Level:
     """How the rows of one kind score for a query.
 
-    `best`, `median` and `spread` are cosines; `rows` is how many there are; `worded` is whether the
-    query is words alone.
+    `best`, `median` and `spread` are cosines; `rows` is how many there are; `words` is the share
+    of the query that is words: 1, 0.5 beside a file, or 0.
     """
 
     best: float
@@ -64,7 +64,7 @@ class Level:
     kurtosis: float
     rows: float
     baseline: Baseline
-    worded: bool
+    words: float
 
     @property
     def inputs(self) -> list[float]:
@@ -72,18 +72,23 @@ class Level:
         centre, spread = self.baseline
         return [
             float(np.arcsinh((self.best - centre) / spread)),
+            float(np.log(self.reach / self.spread)),
             (self.median - centre) / spread,
             float(np.log(self.spread / spread)),
             float(np.arcsinh(self.skewness)),
             float(np.log(max(self.kurtosis, LEAST_KURTOSIS))),
             float(np.log(self.rows)),
-            float(self.worded),
+            self.words,
         ]
+
+    @property
+    def reach(self) -> float:
+        """How far the best lies above the median, as a cosine."""
+        return max(self.best - self.median, LEAST_REACH * self.spread)
 
     def places(self, scores: Vectors) -> Vectors:
         """Return where scores (n,) lie: the median at 0, the best at 1."""
-        reach = max(self.best - self.median, LEAST_REACH * self.spread)
-        places: Vectors = 1 - (self.best - scores) / np.float32(reach)
+        places: Vectors = 1 - (self.best - scores) / np.float32(self.reach)
         return places
 
     def evidence(self, scores: Vectors) -> Vectors:
@@ -130,14 +135,14 @@ def calibrate(
     kinds: NDArray[np.uint8],
     baselines: Mapping[int, Baseline | None],
     *,
-    worded: bool = True,
+    words: float = 1.0,
     weights: Vectors | None = None,
 ) -> Calibrated:
     """Return the evidence of rows by their cosines (size,), their kinds, and each kind's baseline.
 
-    `worded` says that the query is words alone. A kind is its place in Kind; rows of any other are
-    not live. With `weights` (size,) only rows that have some are judged, each standing for so many
-    of its kind.
+    `words` is the share of the query that is words. A kind is its place in Kind; rows of any other
+    are not live. With `weights` (size,) only rows that have some are judged, each standing for so
+    many of its kind.
     """
     found = Calibrated(np.full(len(scores), -np.inf, np.float32), {}, kinds)
     for code in range(len(Kind)):
@@ -147,7 +152,7 @@ def calibrate(
         if not len(rows):
             continue
         each = None if weights is None else weights[rows]
-        level = level_of(scores[rows], baselines[code], worded=worded, weights=each)
+        level = level_of(scores[rows], baselines[code], words=words, weights=each)
         found.levels[code] = level
         found.evidence[rows] = level.evidence(scores[rows])
     return found
@@ -182,22 +187,24 @@ def baseline_between(scores: Vectors, same: NDArray[np.bool_]) -> Baseline | Non
 
 
 def level_of(
-    scores: Vectors, baseline: Baseline | None, *, worded: bool, weights: Vectors | None = None
+    scores: Vectors, baseline: Baseline | None, *, words: float, weights: Vectors | None = None
 ) -> Level:
     """Return how a kind's rows score, by some of them (n,), each standing for so many.
 
     Without a baseline the query's own scores stand for it.
     """
-    count, median, variance, third, fourth = moments(scores, weights)
+    count, median, variance, third, fourth = central_moments(scores, weights)
     if baseline is None:
         baseline = Baseline(min(median, ASSUMED_CENTRE), ASSUMED_SPREAD)
     prior = PRIOR_ROWS * baseline.spread**2
     spread = float(np.sqrt((count * variance + prior) / (count + PRIOR_ROWS)))
     shape = third / spread**3, fourth / spread**4
-    return Level(float(scores.max()), median, spread, *shape, count, baseline, worded)
+    return Level(float(scores.max()), median, spread, *shape, count, baseline, words)
 
 
-def moments(x: Vectors, weights: Vectors | None) -> tuple[float, float, float, float, float]:
+def central_moments(
+    x: Vectors, weights: Vectors | None
+) -> tuple[float, float, float, float, float]:
     """Return how many rows scores (n,) stand for, their median and central moments 2 to 4."""
     if weights is None:
         half = (len(x) - 1) // 2

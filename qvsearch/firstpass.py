@@ -151,7 +151,7 @@ def _guessed(library: Library, asked: Asked) -> Rough:
         exact,
         kinds[sample.rows],
         found,
-        worded=asked.term.worded,
+        words=asked.term.words,
         weights=sample.weights,
     ).levels
     evidence = np.full_like(guesses, -np.inf)
@@ -176,8 +176,8 @@ def _levels(
         rest = len(rows) - np.count_nonzero(kinds[top] == code)
         weights[here] = rest / max(1, len(here))
     weights[top] = 1
-    worded = asked.term.worded
-    return calibrate(scores, kinds, rough.baselines, worded=worded, weights=weights).levels
+    words = asked.term.words
+    return calibrate(scores, kinds, rough.baselines, words=words, weights=weights).levels
 
 
 def _all_scores(library: Library, vectors: Vectors) -> Vectors:

@@ -102,7 +102,7 @@ def baselines(library: Library, term: Term) -> dict[int, Baseline | None]:
     """Return each kind's baseline: of everyday queries or, for a file, of files like it."""
     kinds = {code: _some(rows, SAMPLE) for code, rows in enumerate(library.by_kind) if len(rows)}
     like = [kinds[code] for code, kind in enumerate(Kind) if kind in term.like and code in kinds]
-    if term.worded or not like:
+    if term.words == 1 or not like:
         return {code: baseline_of(library.backgrounds[rows]) for code, rows in kinds.items()}
     files = _some(np.concatenate(like), QUERIES)
     shown = library.vectors(files.tolist())
@@ -158,5 +158,5 @@ def _judged(library: Library, asked: Asked) -> Judged:
     """Calibrate one term."""
     scores = reduce(np.maximum, [library.scores(vector) for vector in asked.vectors])
     term = asked.term
-    found = calibrate(scores, library.kinds, baselines(library, term), worded=term.worded)
+    found = calibrate(scores, library.kinds, baselines(library, term), words=term.words)
     return Judged(asked.term, scores, found, asked.vectors)

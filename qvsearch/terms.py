@@ -83,9 +83,13 @@ class Term:
     segments: tuple[Segment, ...] = ()
 
     @property
-    def worded(self) -> bool:
-        """Whether it is words that were typed, as the everyday queries of a baseline are."""
-        return not self.segments and not any(each.images or each.video for each in self.inputs)
+    def words(self) -> float:
+        """The share of it that is typed words: 1, or 0.5 beside pictures, or 0 for a file alone."""
+        if self.segments:
+            return 0.0
+        if not any(each.images or each.video for each in self.inputs):
+            return 1.0
+        return 0.5 if any(each.text for each in self.inputs) else 0.0
 
     @property
     def like(self) -> frozenset[Kind]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qvsearch.calibrate import Baseline, baseline_between, baseline_of, calibrate, moments
+from qvsearch.calibrate import Baseline, baseline_between, baseline_of, calibrate, central_moments
 from qvsearch.combine import ANSWERED, CUT, evidence_of
 from qvsearch.types import Kind
 
@@ -187,10 +187,10 @@ def test_equal_scores_at_the_level_of_everyday_queries_are_no_answers(score, row
 
 
 def test_a_library_of_one_row_answers_if_it_stands_far_above_everyday_queries():
-    for worded in (True, False):
-        assert shown([0.9], worded=worded) == {0}
-        assert shown([0.1], worded=worded) == set()
-        assert shown([-0.2], worded=worded) == set()
+    for words in (1, 0.5, 0):
+        assert shown([0.9], words=words) == {0}
+        assert shown([0.1], words=words) == set()
+        assert shown([-0.2], words=words) == set()
 
 
 def test_a_kind_with_few_rows_among_thousands_is_measured_by_its_own_baseline():
@@ -211,9 +211,9 @@ def test_a_picture_is_measured_against_pictures():
     rng = np.random.default_rng(1)
     scores = rng.normal(0.45, 0.06, 1000)
     pictures = Baseline(0.45, 0.06)
-    assert len(shown(scores, pictures, worded=False)) <= 5
+    assert len(shown(scores, pictures, words=0)) <= 5
     scores[3] = 0.98
-    assert shown(scores, pictures, worded=False) == {3}
+    assert shown(scores, pictures, words=0) == {3}
 
 
 def test_dead_rows_have_no_evidence_and_count_for_nothing():
@@ -296,12 +296,12 @@ def test_each_kind_is_measured_by_itself():
 # ------------------------------------------------------------------ the scale
 
 
-@pytest.mark.parametrize("worded", [True, False])
+@pytest.mark.parametrize("words", [1, 0.5, 0])
 @pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
-def test_evidence_strictly_increases_with_the_score(share, worded):
+def test_evidence_strictly_increases_with_the_score(share, words):
     scores, _ = library(500, share, 1)
     scores = np.unique(scores.round(3))  # so far apart that half precision tells them apart
-    assert (np.diff(evidence(scores, worded=worded)) > 0).all()
+    assert (np.diff(evidence(scores, words=words)) > 0).all()
 
 
 def test_relevance_is_graded():
@@ -317,7 +317,7 @@ def test_the_level_of_a_kind_is_what_its_scores_say():
     assert level.spread == pytest.approx(scores.std(), rel=0.02)
     above = scores - scores.mean(dtype=np.float64)
     assert level.skewness == pytest.approx((above**3).mean() / scores.std() ** 3, rel=0.05)
-    assert (level.rows, level.baseline, level.worded) == (999, EVERYDAY, True)
+    assert (level.rows, level.baseline, level.words) == (999, EVERYDAY, 1)
 
 
 def test_rows_taken_in_later_have_the_evidence_that_they_would_have_had():
@@ -339,7 +339,7 @@ def test_rows_taken_in_later_have_the_evidence_that_they_would_have_had():
 
 def test_moments_are_those_of_numpy():
     x = np.random.default_rng(1).gamma(2, size=1001).astype(np.float32)
-    count, median, *central = moments(x, None)
+    count, median, *central = central_moments(x, None)
     assert (count, median) == (1001, np.median(x))
     above = x - x.mean(dtype=np.float64)
     expected = [(above**order).mean() for order in range(2, 2 + len(central))]
@@ -352,8 +352,8 @@ def test_a_weight_stands_for_so_many_rows():
     x = rng.gamma(2, size=301).astype(np.float32)
     times = rng.integers(0, 5, 301)
     repeated = np.repeat(x, times)
-    some = moments(x[times > 0], times[times > 0].astype(np.float32))
-    np.testing.assert_allclose(some, moments(repeated, None), rtol=1e-5)
+    some = central_moments(x[times > 0], times[times > 0].astype(np.float32))
+    np.testing.assert_allclose(some, central_moments(repeated, None), rtol=1e-5)
     scores = (x / 10).clip(0, 1)
     found = evidence(scores, weights=times.astype(np.float32))
     assert np.isneginf(found[times == 0]).all()

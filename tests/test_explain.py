@@ -17,7 +17,7 @@ from qvsearch.types import Item, Kind, Segment
 
 ALL = SearchOptions(min_relevance=0, dedupe=False)
 
-LEVEL = level_of(np.float32([0.1, 0.2, 0.4]), Baseline(0.1, 0.1), worded=True)
+LEVEL = level_of(np.float32([0.1, 0.2, 0.4]), Baseline(0.1, 0.1), words=1)
 SAMPLE = Explanation(  # with everything that an explanation can say
     b"/a.mp4",
     "hidden",

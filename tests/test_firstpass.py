@@ -157,7 +157,7 @@ def test_showing_the_nearest_hits_costs_no_exact_search(library, says, monkeypat
 @dataclass(frozen=True)
 class Term:
     weight: float
-    worded: bool = True
+    words: float = 1
     segments: tuple = ()
     like: frozenset = frozenset()
 

@@ -3,15 +3,15 @@
 Everything is embedded once with the demo's model: pictures, clips and notes of held-out scenes, and
 queries in words, by picture, by both, and with something left out. Libraries of any size and kinds
 are then put together from these vectors. Two further worlds change their scores: `gap` moves the
-kinds apart as the real model's are, `real` also bends them as the real model's recorded scores
-lie (what matches far above the rest). `normal` has made-up scores.
+kinds apart as the real model's are, `real` also bends those of words as the real model's recorded
+scores lie (what matches far above the rest). `normal` has made-up scores.
 """
 
 from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,9 +52,11 @@ IMAGE, VIDEO, TEXT = range(3)
 WORLDS = ("pictures", "copies", "twins", "mixed", "gap", "real", "normal")
 SHARES = (0.01, 0.05, 0.2, 0.8)
 ASKED = 100  # scenes that captions and pictures ask for
+SCENES = 600  # of which `one_library` has pictures
 TWINS = 6  # near twins of each of these: scenes that differ in one thing
 COPIED = 0.4  # of the scenes have several pictures each, with fresh noise
 MIX = (0.6, 0.2, 0.2)  # of kinds, in mixed libraries
+NOTHING = 3  # times as many made-up libraries hold nothing that matches, as it is with drawn ones
 LARGE = 20_000  # with so many rows, half as many queries are asked
 NONSENSE = (
     "a recipe for soup",
@@ -139,7 +141,7 @@ class Case:
     kinds: np.ndarray
     baselines: dict[int, Baseline | None]
     matches: np.ndarray
-    worded: bool
+    words: float
     unwanted: Vectors | None = None
 
     @property
@@ -301,15 +303,15 @@ def _drawn(fill: _Filler, count: int, rng: np.random.Generator) -> Iterator[Case
         others, answers = ~pool.holds[n], pool.scene == n
         few = min(fill.size, int(rng.integers(1, 5)))
         for group, words in (
-            ("captions", True),
-            ("paraphrases", True),
-            ("pictures", False),
-            ("composed", False),
+            ("captions", 1.0),
+            ("paraphrases", 1.0),
+            ("pictures", 0.0),
+            ("composed", 0.5),
         ):
             query = vectors[group][n]
-            yield fill(f"{group}, few", query, others, answers, few, worded=words)
+            yield fill(f"{group}, few", query, others, answers, few, words=words)
             if group in ("captions", "pictures"):
-                yield fill(f"{group}, none", query, others, worded=words)
+                yield fill(f"{group}, none", query, others, words=words)
         yield fill("absent captions", vectors["absent"][n], ~pool.holds_absent[n])
     for share in SHARES:
         if round(share * fill.size) < 1:
@@ -323,6 +325,23 @@ def _drawn(fill: _Filler, count: int, rng: np.random.Generator) -> Iterator[Case
     everything = np.ones(len(pool.scene), np.bool_)
     for n in rng.permutation(len(vectors["nonsense"]))[:count]:
         yield fill("nonsense", vectors["nonsense"][n], everything)
+
+
+def one_library(pool: Pool, size: int, seed: int = 1) -> Iterator[Case]:
+    """Yield phrases and captions that are asked of so many different pictures of 600 scenes."""
+    rng = np.random.default_rng(seed)
+    fill = _Filler(pool, "pictures", size, rng)
+    pictures = np.flatnonzero((pool.kind == IMAGE) & (pool.scene < SCENES))
+    rows = rng.choice(pictures, size, replace=False)
+    for group, vectors, answers in (
+        ("phrases", "phrases", pool.fits[: len(SHAPES) * len(COLOURS)]),
+        ("captions", "captions", pool.holds),
+        ("paraphrases", "paraphrases", pool.holds),
+        ("absent captions", "absent", pool.holds_absent),
+    ):
+        for query, fits in zip(pool.vectors[vectors], answers, strict=False):
+            if fits[rows].any() == (vectors != "absent"):
+                yield fill.case(group, rows, [query], fits[rows], words=1.0)
 
 
 class _Filler:
@@ -358,13 +377,13 @@ class _Filler:
         match: np.ndarray | None = None,
         some: int = 0,
         *,
-        worded: bool = True,
+        words: float = 1.0,
     ) -> Case:
         rows = self._picked(np.flatnonzero(others & self._fill), self.size - some)
         if match is not None:
             rows = np.concatenate([rows, self._picked(np.flatnonzero(match), some)])
         matches = np.arange(self.size) >= self.size - some
-        return self._case(group, rows, [query], matches, worded)
+        return self.case(group, rows, [query], matches, words)
 
     def excluded(self, query: Vectors, fits: np.ndarray) -> Case:
         """Return a case of a phrase without another that some of its matches fit as well."""
@@ -381,7 +400,7 @@ class _Filler:
         )
         matches = fits[rows] & ~bad[rows]
         queries_asked = [query, pool.vectors["phrases"][n]]
-        return self._case("phrases, without", rows, queries_asked, matches, worded=True)
+        return self.case("phrases, without", rows, queries_asked, matches, words=1.0)
 
     def _picked(self, rows: np.ndarray, count: int) -> np.ndarray:
         kinds = self.pool.kind[rows]
@@ -396,14 +415,15 @@ class _Filler:
             ]
         )
 
-    def _case(
+    def case(
         self,
         group: str,
         rows: np.ndarray,
         asked: Sequence[Vectors],
         matches: np.ndarray,
-        worded: bool,
+        words: float,
     ) -> Case:
+        """Return a query to a library of these documents."""
         pool, rng = self.pool, self._rng
         kinds, vectors = pool.kind[rows], pool.documents[rows]
         again = np.ones(len(rows), np.bool_)
@@ -412,37 +432,37 @@ class _Filler:
             some = np.flatnonzero(again & ((kinds == TEXT) == bool(text)))
             vectors[some] += noise[rng.integers(len(noise), size=len(some))]
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        scores = [self._shown(vectors @ query, kinds) for query in asked]
-        baselines = self._baselines(vectors, kinds, worded)
+        scores = [self._shown(vectors @ query, kinds, words) for query in asked]
+        baselines = self._baselines(vectors, kinds, words)
         unwanted = scores[1] if len(scores) > 1 else None
         return Case(
-            group, self._world, self.size, scores[0], kinds, baselines, matches, worded, unwanted
+            group, self._world, self.size, scores[0], kinds, baselines, matches, words, unwanted
         )
 
     def _baselines(
-        self, vectors: Vectors, kinds: np.ndarray, worded: bool
+        self, vectors: Vectors, kinds: np.ndarray, words: float
     ) -> dict[int, Baseline | None]:
         """Return each kind's baseline as the ranking does: by the bank, or by pictures."""
         found = {}
         files = np.flatnonzero(kinds != TEXT)
-        by_bank = worded or not len(files)
+        by_bank = words == 1 or not len(files)
         files = files[:: -(-len(files) // QUERIES) or 1]
         for kind in set(kinds.tolist()):
             rows = np.flatnonzero(kinds == kind)
             asked = self.pool.bank if by_bank else vectors[files]
-            scores = self._shown(vectors[rows] @ asked.T, kinds[rows][:, None])
+            scores = self._shown(vectors[rows] @ asked.T, kinds[rows][:, None], words)
             if by_bank:
                 found[kind] = baseline_of(np.stack([scores.mean(1), scores.std(1)], axis=1))
             else:
                 found[kind] = baseline_between(scores, rows[:, None] == files)
         return found
 
-    def _shown(self, scores: Vectors, kinds: np.ndarray) -> Vectors:
-        """Return scores as the world has them; see the module."""
+    def _shown(self, scores: Vectors, kinds: np.ndarray, words: float) -> Vectors:
+        """Return scores as the world has them; see the module. No file's scores were recorded."""
         if self._world not in ("gap", "real"):
             return scores
         level = np.array([0.0, 0.1, 0.3], np.float32)[kinds]
-        if self._world == "gap":
+        if self._world == "gap" or words < 1:
             return level + np.array([0.6, 0.5, 0.6], np.float32)[kinds] * scores
         noise = 0.03 * self._rng.standard_normal(scores.shape)
         bent: Vectors = (level + 0.6 * scores * abs(scores) + noise).astype(np.float32)
@@ -455,14 +475,12 @@ def _made_up(size: int, count: int, rng: np.random.Generator) -> Iterator[Case]:
     A match lies 3.5 to 8 spreads out, and what nearly does less than half as far. What does not
     match may be skewed, have heavy tails, and lie off the baseline, as a query's general level may.
     """
-    counts: dict[str, Callable[[], int]] = {
-        "few": lambda: int(rng.integers(1, 5)),
-        **{f"{share:.0%}": lambda share=share: max(1, round(share * size)) for share in SHARES},
-        "none": lambda: 0,
-    }
+    shares = {f"{share:.0%}": round(share * size) for share in (*SHARES, 1.0)}
+    counts = {"few": None, "none": 0} | {name: n for name, n in shares.items() if n}
     for name, matching in counts.items():
-        for _ in range(count):
-            matches = np.arange(size) >= size - min(size, matching())
+        for _ in range(count if matching != 0 else NOTHING * count):
+            some = int(rng.integers(1, 5)) if matching is None else matching
+            matches = np.arange(size) >= size - min(size, some)
             scores = _unrelated(size, rng)
             out, width = rng.uniform(3.5, 8), rng.uniform(0.3, 1)
             if rng.random() < 0.5:
@@ -483,7 +501,7 @@ def _made_up(size: int, count: int, rng: np.random.Generator) -> Iterator[Case]:
                 np.full(size, kind, np.uint8),
                 {kind: Baseline(0.1, 0.08)},
                 matches,
-                worded=bool(rng.random() < 0.8),
+                words=float(rng.choice((1, 0.5, 0), p=(0.8, 0.1, 0.1))),
             )
 
 

@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from libraries import WORLDS, Case, cases, make_pool
+from libraries import WORLDS, Case, Pool, cases, make_pool, one_library
 from PIL import Image, ImageDraw
 
 from qvsearch.calibrate import calibrate
 from qvsearch.combine import ANSWERED, CUT, combine
 
 SIZES = (50, 400, 2000, 20_000)
+OF_ONE = (80, 361, 2000)  # different pictures of 600 scenes
 THRESHOLDS = np.linspace(-2, 9, 111)  # in standard deviations
 RATIO = 0.7  # of the first hit's standardised score, for the plainest rule
 APART = 3.0  # spreads: a first hit that is right and lies so far out has to be shown
@@ -35,8 +36,7 @@ def relevance(case: Case) -> np.ndarray:
     """Return the relevance (n,) of a library's rows."""
     terms = [case.scores] if case.unwanted is None else [case.scores, case.unwanted]
     evidence = [
-        calibrate(scores, case.kinds, case.baselines, worded=case.worded).evidence
-        for scores in terms
+        calibrate(scores, case.kinds, case.baselines, words=case.words).evidence for scores in terms
     ]
     pooled = combine([(1.0, evidence[0])], [(1.0, each) for each in evidence[1:]])
     return np.asarray(1 / (1 + np.exp(-pooled.astype(np.float64))))
@@ -125,6 +125,22 @@ def silent_though_right(found: Sequence[Case], judged: Sequence[np.ndarray]) -> 
     return sum(silent), len(silent)
 
 
+def print_one_library(pool: Pool, size: int) -> None:
+    """Print what each group of queries finds among so many different pictures."""
+    found = list(one_library(pool, size))
+    judged = [relevance(case) for case in found]
+    ours, best, *_ = (np.array(each) for each in ways(found, judged).values())
+    print(
+        f"\n{f'{size:,} pictures of one library':31}queries  value  best threshold"
+        "  shown if ranked right"
+    )
+    for (group, *_), places in by_cell(found).items():
+        row = f"{group:32}{len(places):6}{ours[places].mean():7.2f}{best[places].mean():16.2f}"
+        first = [n for n in places if found[n].matches[judged[n].argmax()]]
+        said = np.mean([shown(judged[n]).any() for n in first]) if first else np.nan
+        print(row + (f"{said:23.2f}" if first else ""))
+
+
 def plot(bins: Sequence[tuple[float, float, int]], path: Path) -> None:
     """Draw the share that is right over the relevance told, with the diagonal, as a PNG."""
     side, margin = 400, 60
@@ -188,6 +204,8 @@ def main() -> None:
         + ", ".join("{:.2f} {:.2f} {}".format(*b) for b in bins)
     )
     print(f"expected calibration error {calibration_error(bins):.3f}")
+    for size in OF_ONE:
+        print_one_library(pool, size)
     if arguments.plot:
         plot(bins, arguments.plot)
 
