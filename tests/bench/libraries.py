@@ -328,10 +328,15 @@ def _drawn(fill: _Filler, count: int, rng: np.random.Generator) -> Iterator[Case
 
 
 def one_library(pool: Pool, size: int, seed: int = 1) -> Iterator[Case]:
-    """Yield phrases and captions that are asked of so many different pictures of 600 scenes."""
+    """Yield phrases and captions that are asked of so many different pictures of 600 scenes.
+
+    A pool with fewer pictures yields nothing.
+    """
     rng = np.random.default_rng(seed)
     fill = _Filler(pool, "pictures", size, rng)
     pictures = np.flatnonzero((pool.kind == IMAGE) & (pool.scene < SCENES))
+    if len(pictures) < size:
+        return
     rows = rng.choice(pictures, size, replace=False)
     for group, vectors, answers in (
         ("phrases", "phrases", pool.fits[: len(SHAPES) * len(COLOURS)]),

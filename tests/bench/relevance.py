@@ -128,6 +128,8 @@ def silent_though_right(found: Sequence[Case], judged: Sequence[np.ndarray]) -> 
 def print_one_library(pool: Pool, size: int) -> None:
     """Print what each group of queries finds among so many different pictures."""
     found = list(one_library(pool, size))
+    if not found:
+        return
     judged = [relevance(case) for case in found]
     ours, best, *_ = (np.array(each) for each in ways(found, judged).values())
     print(
