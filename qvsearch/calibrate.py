@@ -1,7 +1,7 @@
 """Turn the cosines of one query into evidence that is comparable between kinds and queries.
 
 A cosine alone says little: with the 2B model an unrelated text scores 0.5 where a matching photo
-does. So each kind is measured against what it scores for everyday queries, or for the library's own
+does. So each kind is measured against what it scores for generic queries, or for the library's own
 files if the query is a file: the baseline. Of the query's own scores the best, the median, the
 spread, the skewness and the kurtosis are taken, in spreads of the baseline. From these and a row's
 place between the median and the best, a small network returns the log-odds that the row answers
@@ -32,7 +32,7 @@ PRIOR_ROWS = 6  # as spread as the baseline, added to the spread of a kind, whic
 LEAST_SPREAD = 1e-3  # of cosines of half-precision vectors
 LEAST_KURTOSIS = 0.5  # of a few rows; it is 3 for a normal distribution
 LEAST_REACH = 0.3  # spreads from the median to the best: with less, rows are all alike
-BELOW = 3.0  # less evidence for rows that score no more than they do for everyday queries
+BELOW = 3.0  # less evidence for rows that score no more than they do for generic queries
 PLACES = np.linspace(-1, 1, 65)  # where the network is asked; evidence between is interpolated
 TILT = 1.0  # least evidence from the median to the best: neighbours differ in single precision
 

@@ -99,7 +99,7 @@ def ask(terms: Sequence[Term], embedder: Embedder) -> list[Asked]:
 
 
 def baselines(library: Library, term: Term) -> dict[int, Baseline | None]:
-    """Return each kind's baseline: of everyday queries or, for a file, of files like it."""
+    """Return each kind's baseline: of generic queries or, for a file, of files like it."""
     kinds = {code: _some(rows, SAMPLE) for code, rows in enumerate(library.by_kind) if len(rows)}
     like = [kinds[code] for code, kind in enumerate(Kind) if kind in term.like and code in kinds]
     if term.words == 1 or not like:

@@ -12,7 +12,7 @@ from qvsearch.types import Kind
 
 IMAGE, VIDEO, TEXT = range(3)
 NO_ROW = 255
-EVERYDAY = Baseline(0.1, 0.1)  # of the made-up libraries below
+GENERIC = Baseline(0.1, 0.1)  # of the made-up libraries below
 
 # The 2B model's recorded cosines of two captions with ten photos, by photo.
 MOPED = [0.5218, 0.0084, 0.2429, -0.1016, -0.0178, -0.0302, 0.0113, -0.0145, 0.1239, -0.0262]
@@ -29,7 +29,7 @@ PASSAGES = 821
 SPREADS = (0.08, 0.1, 0.12)  # assumed of a baseline: those of unrelated photos are 0.1
 
 
-def evidence(scores, baseline=EVERYDAY, kind=IMAGE, **options):
+def evidence(scores, baseline=GENERIC, kind=IMAGE, **options):
     scores = np.asarray(scores, np.float32)
     kinds = np.full(len(scores), kind, np.uint8)
     return calibrate(scores, kinds, {kind: baseline}, **options).evidence
@@ -182,11 +182,11 @@ def test_the_tail_of_what_does_not_match_is_no_match():
 
 @pytest.mark.parametrize("score", [-1.0, 0.0, 0.1, 0.2])
 @pytest.mark.parametrize("rows", [1, 2, 7, 3000])
-def test_equal_scores_at_the_level_of_everyday_queries_are_no_answers(score, rows):
+def test_equal_scores_at_the_level_of_generic_queries_are_no_answers(score, rows):
     assert shown(np.full(rows, score), Baseline(0.2, 0.1)) == set()
 
 
-def test_a_library_of_one_row_answers_if_it_stands_far_above_everyday_queries():
+def test_a_library_of_one_row_answers_if_it_stands_far_above_generic_queries():
     for words in (1, 0.5, 0):
         assert shown([0.9], words=words) == {0}
         assert shown([0.1], words=words) == set()
@@ -198,7 +198,7 @@ def test_a_kind_with_few_rows_among_thousands_is_measured_by_its_own_baseline():
         scores, _ = library(5000, 0.01, 1)
         texts = np.linspace(0.4, 0.45, few)
         kinds = np.repeat(np.uint8([IMAGE, TEXT]), [5000, few])
-        baselines = {IMAGE: EVERYDAY, TEXT: Baseline(0.4, 0.08)}
+        baselines = {IMAGE: GENERIC, TEXT: Baseline(0.4, 0.08)}
         found = calibrate(np.float32([*scores, *texts]), kinds, baselines).evidence
         assert (found[5000:] < evidence_of(CUT)).all()
         texts[0] = 0.9
@@ -222,7 +222,7 @@ def test_dead_rows_have_no_evidence_and_count_for_nothing():
     at = np.sort(np.random.default_rng(1).permutation(300)[:200])
     all_scores, kinds = np.full(300, -np.inf, np.float32), np.full(300, NO_ROW, np.uint8)
     all_scores[at], kinds[at] = scores, IMAGE
-    found = calibrate(all_scores, kinds, {IMAGE: EVERYDAY}).evidence
+    found = calibrate(all_scores, kinds, {IMAGE: GENERIC}).evidence
     np.testing.assert_allclose(found[at], expected, atol=1e-4)
     assert np.isneginf(np.delete(found, at)).all()
 
@@ -280,7 +280,7 @@ def test_scale_and_shift_of_scores_and_baseline_together_change_nothing():
 def test_each_kind_is_measured_by_itself():
     photos, texts = library(300, 0.1, 1)[0], library(200, 0, 2, level=0.5)[0]
     kinds = np.repeat(np.uint8([IMAGE, TEXT]), [300, 200])
-    baselines = {IMAGE: EVERYDAY, TEXT: Baseline(0.5, 0.1)}
+    baselines = {IMAGE: GENERIC, TEXT: Baseline(0.5, 0.1)}
     order = np.random.default_rng(1).permutation(500)
     scores = np.concatenate([photos, texts])
     found = calibrate(scores[order], kinds[order], baselines)
@@ -311,19 +311,19 @@ def test_relevance_is_graded():
 
 def test_the_level_of_a_kind_is_what_its_scores_say():
     scores, _ = library(999, 0.1, 2)
-    level = calibrate(scores, np.full(999, TEXT, np.uint8), {TEXT: EVERYDAY}).level_of(5)
+    level = calibrate(scores, np.full(999, TEXT, np.uint8), {TEXT: GENERIC}).level_of(5)
     assert level.best == scores.max()
     assert level.median == np.median(scores)
     assert level.spread == pytest.approx(scores.std(), rel=0.02)
     above = scores - scores.mean(dtype=np.float64)
     assert level.skewness == pytest.approx((above**3).mean() / scores.std() ** 3, rel=0.05)
-    assert (level.rows, level.baseline, level.words) == (999, EVERYDAY, 1)
+    assert (level.rows, level.baseline, level.words) == (999, GENERIC, 1)
 
 
 def test_rows_taken_in_later_have_the_evidence_that_they_would_have_had():
     scores, _ = library(400, 0.1, 3)
     kinds = np.repeat(np.uint8([IMAGE, TEXT]), 200)
-    baselines = {IMAGE: EVERYDAY, TEXT: Baseline(0.2, 0.1)}
+    baselines = {IMAGE: GENERIC, TEXT: Baseline(0.2, 0.1)}
     known = calibrate(scores, kinds, baselines)
     found = calibrate(scores, kinds, baselines)
     later = np.arange(50, 350, 7)

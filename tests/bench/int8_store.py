@@ -3,7 +3,7 @@
 Recall@10 is the share of the ten best rows by float32 that are among the ten best as stored; a row
 of exactly the tenth's cosine counts. It is asked of the drawn world: the documents of
 `tests/bench/relevance.py`, embedded by the demo model, all of its numbers and the first half, by
-captions, pictures, phrases and everyday queries. And of rows of 2048 numbers with a realistic
+captions, pictures, phrases and generic queries. And of rows of 2048 numbers with a realistic
 spectrum, as `tests/bench/million.py` makes them, where the first numbers are many times as large as
 the last, which is the worst case for even steps; and of the same turned at random, so that none is.
 There both forms are also searched in turns, an exact search for the ten best on all cores; printed

@@ -123,7 +123,7 @@ class Pool:
 
     @property
     def bank(self) -> Vectors:
-        """The everyday queries."""
+        """The generic queries."""
         return self.vectors["bank"]
 
 
