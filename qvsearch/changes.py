@@ -107,7 +107,7 @@ def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
             known.append(root)
         if path not in {target.path for target in targets}:
             targets.append(Target(path, root, exists, is_known))
-    if not any(target.exists or target.known for target in targets):
+    if targets and not any(target.exists or target.known for target in targets):
         raise QvsearchError(
             f"{os.fsdecode(targets[0].path)} does not exist, and the library knows no such path"
         )
