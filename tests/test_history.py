@@ -83,9 +83,11 @@ class DeadlyDisk(FaultyDisk):
 
 def vectors_of(words):
     """What becomes of a text: the vectors of its passages."""
+    from qvsearch.media.noise import without_noise
     from qvsearch.media.text import _passages
 
-    parts = ["".join(piece.text for piece in pieces).rstrip("\r\n") for pieces in _passages(words)]
+    passages = _passages(without_noise(words, ".txt"))
+    parts = ["".join(piece.text for piece in pieces).rstrip("\r\n") for pieces in passages]
     return np.stack([hash_vector(EmbedInput(text=part)) for part in parts])
 
 

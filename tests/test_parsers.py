@@ -97,6 +97,7 @@ METADATA = st.builds(
     maybe(FINITE),
     maybe(st.booleans()),
     maybe(st.text()),
+    maybe(st.text()),
     maybe(st.booleans()),
 )
 SEGMENTS = st.builds(
@@ -112,6 +113,7 @@ SEGMENTS = st.builds(
     st.booleans(),
     maybe(st.integers(0, 2**64 - 1)),
     METADATA,
+    st.integers(1, 2**31),
     maybe(st.text()),
 )
 BACKGROUNDS = maybe(st.tuples(st.floats(-1, 1), st.floats(0, 1)))

@@ -80,15 +80,23 @@ def ready(inputs: Iterable[EmbedInput], detail: Detail = Detail.MEDIUM) -> list[
         return _array(name, picture, detail)
 
     return [
-        replace(
+        _with_images(
             source,
-            images=tuple(
+            tuple(
                 pixels(f"image {place} of input {number}", image)
                 for place, image in enumerate(source.images)
             ),
         )
         for number, source in enumerate(checked)
     ]
+
+
+def _with_images(source: EmbedInput, images: tuple[Pixels, ...]) -> EmbedInput:
+    """Return an input with these images: itself if it has them, as caches go by identity."""
+    own = isinstance(source.images, tuple) and len(images) == len(source.images)
+    if own and all(one is other for one, other in zip(images, source.images, strict=True)):
+        return source
+    return replace(source, images=images)
 
 
 def _is_path(picture: object) -> TypeGuard[str | Path]:
@@ -124,7 +132,7 @@ def _checked(number: int, source: EmbedInput) -> EmbedInput:
             )
     if source.video is not None:
         _check_frames(f"the video of input {number}", source.video)
-    return replace(source, images=_several(source.images))
+    return _with_images(source, _several(source.images))
 
 
 def _check_frames(name: str, video: Frames) -> None:
