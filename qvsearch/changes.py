@@ -206,8 +206,9 @@ def compare(
         if force:
             changes.to_do.append(item)
         elif segment is not None and looks_same and same_identity(segment.item, item):
-            # where reading it anew failed, its old rows stay
-            (changes.older if segment.is_older and not failed else changes.unchanged).append(item)
+            # if reading it anew failed as often as that is tried, its old rows stay
+            tired = failed and failure is not None and failure.tries >= MAX_TRIES
+            (changes.older if segment.is_older and not tired else changes.unchanged).append(item)
         elif failure is not None and failed and failure.tries >= MAX_TRIES:
             reason = f"failed before: {failure.reason}; --retry-failed tries again"
             changes.skipped.append(Skipped(location, reason, known=True))

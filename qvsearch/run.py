@@ -28,6 +28,7 @@ from qvsearch.changes import (
 )
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
+from qvsearch.media.dates import name_date
 from qvsearch.missing import Kept, missing
 from qvsearch.pending import Pending
 from qvsearch.rules import Rules
@@ -337,6 +338,8 @@ class Run:
         """Add an item's rows and count it."""
         is_new = item.location not in self._rows_of_place
         segments = [replace(segment, item=item) for segment in source.segments]
+        if state == "reused":
+            segments = [replace(each, metadata=_renamed(each.metadata, item)) for each in segments]
         if not self._replace_rows(item, segments, source.vectors):
             return
         if is_new and state == "reused":
@@ -406,6 +409,14 @@ def _as_read_now(found: Embedded) -> Embedded:
     """Return what was decoded just now, with the version that did it."""
     now = (replace(each, reading=READING[each.item.kind]) for each in found.segments)
     return replace(found, segments=tuple(now))
+
+
+def _renamed(metadata: Metadata, item: Item) -> Metadata:
+    """Return the metadata of a file's content under another name: a date may be of the name."""
+    if item.kind is Kind.TEXT or (metadata.taken is not None and metadata.taken_from != "name"):
+        return metadata
+    taken = name_date(os.fsdecode(os.path.basename(item.location)))
+    return replace(metadata, taken=taken, taken_from=None if taken is None else "name")
 
 
 def _refreshed(segment: Segment, said: Metadata) -> Segment:

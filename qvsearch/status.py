@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.changes import Target, find, same_identity
+from qvsearch.changes import MAX_TRIES, Target, find, same_failure, same_identity
 from qvsearch.filters import orientation_of
 from qvsearch.mounts import Identities
 from qvsearch.output import clock, path_fields, present, safe_text
@@ -84,6 +84,10 @@ def library_status(library: Library) -> Status:
         segments[segment.item.kind] += 1
         if segment.metadata.damaged is not None:
             damaged[segment.item.location] = segment.metadata.damaged
+    failures = library.load_failures()
+    for each in failures:  # such a file keeps its old rows
+        if each.path in older and each.tries >= MAX_TRIES and same_failure(each, items[each.path]):
+            del older[each.path]
     counts = Counter(item.kind for item in items.values())
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
     targets = [Target(root, root, root not in unreachable) for root in library.roots]
@@ -115,7 +119,7 @@ def library_status(library: Library) -> Status:
         unreachable=unreachable,
         changed=tuple(sorted(changed)),
         gone=tuple(sorted(gone)),
-        failures=tuple(library.load_failures()),
+        failures=tuple(failures),
         damaged=tuple(sorted(damaged.items())),
         size=sum(each.stat().st_size for each in library.folder.rglob("*") if each.is_file()),
         store=library.store,

@@ -54,6 +54,13 @@ def about(path, **options):
     )
 
 
+def test_when_a_picture_was_scanned_counts_less_than_when_it_was_taken(tmp_path):
+    scanned = '<rdf:Description xmp:CreateDate="2024-01-02T03:04:05"/>'
+    (tmp_path / "IMG.xmp").write_text(f"<rdf:RDF>{scanned}</rdf:RDF>")
+    assert about(tmp_path / "IMG.jpg", taken="1999:08:07 06:05:04").taken == "1999-08-07T06:05:04"
+    assert about(tmp_path / "IMG.jpg").taken == "2024-01-02T03:04:05"
+
+
 @pytest.mark.parametrize("name", ["IMG.jpg.xmp", "IMG.xmp", "IMG.JPG.XMP", "img.xmp"])
 def test_an_xmp_file_beside_a_picture(tmp_path, name):
     (tmp_path / name).write_text(XMP)

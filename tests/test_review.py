@@ -15,6 +15,7 @@ from qvsearch.cli import main
 from qvsearch.library import Library
 from qvsearch.media import text
 from qvsearch.run import READ_ANEW
+from qvsearch.status import library_status
 from qvsearch.types import NO_METADATA, READING, Kind, Metadata
 
 ANEW = b"anew"
@@ -158,7 +159,7 @@ def test_a_copy_of_what_an_older_version_read_is_looked_at_later(bench, decoders
     assert bench.index(bench.root / "b").unchanged == 1
 
 
-def test_what_cannot_be_read_anew_is_said_once_and_keeps_its_rows(bench, decoders_here):
+def test_what_cannot_be_read_anew_is_tried_twice_and_keeps_its_rows(bench, decoders_here):
     path = photo(bench.root / "a.jpg")
     bench.index()
     overwrite(path, b"no picture")
@@ -166,8 +167,10 @@ def test_what_cannot_be_read_anew_is_said_once_and_keeps_its_rows(bench, decoder
     before = bench.rows()
     assert bench.index().skipped == 1
     assert bench.rows() == before
-    for options, skipped in (({}, 0), ({"retry_failed": True}, 1), ({}, 0)):
+    assert library_status(bench.open()).older == 1
+    for options, skipped in (({}, 1), ({}, 0), ({"retry_failed": True}, 1), ({}, 0)):
         summary = bench.index(**options)
+        assert library_status(bench.open()).older == 0
         assert (summary.skipped, summary.unchanged) == (skipped, 1 - skipped)
         assert ("looking" in states(bench)) == bool(skipped)
         assert len(bench.open().load_failures()) == 1
@@ -374,3 +377,20 @@ def test_a_file_that_an_older_version_could_not_read_is_tried_again(bench):
     for expected in ("not an image", "not an image", "failed before: not an image"):
         (failure,) = bench.index().failures
         assert failure.reason.startswith(expected)
+
+
+def test_a_copy_under_another_name_has_the_date_of_its_own_name(bench):
+    first = bench.root / "Screenshot 2023-05-01.png"
+    Image.linear_gradient("L").convert("RGB").save(first)
+    shutil.copy(first, bench.root / "IMG_20200202_101112.png")
+    bench.index()
+    first.rename(bench.root / "holiday.png")
+    bench.index()
+    taken = {
+        each.item.path: (each.metadata.taken, each.metadata.taken_from)
+        for each in bench.open().segments.values()
+    }
+    assert taken == {
+        b"IMG_20200202_101112.png": ("2020-02-02T10:11:12", "name"),
+        b"holiday.png": (None, None),
+    }

@@ -89,7 +89,9 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def _with_xmp(found: Metadata, packet: bytes) -> Metadata:
     said = properties(packet)
-    taken = xmp_date(said, ORIGINAL) or xmp_date(said, DIGITIZED)
+    taken = xmp_date(said, ORIGINAL)
+    if taken is None and found.taken is None:
+        taken = xmp_date(said, DIGITIZED)  # by a scanner: later than what the file itself says
     if taken is not None:
         found = replace(found, taken=taken, taken_from="xmp")
     device = camera(said.get("tiff:Make"), said.get("tiff:Model"))
