@@ -106,8 +106,9 @@ def index(
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
     how = ingest.IngestOptions(scan, forget_rules, prune, retry_failed, force)
     if dry_run:
-        report.show_plan(*plan_index(folder, paths, choice, how), json=json)
-        return
+        plan, estimate = plan_index(folder, paths, choice, how)
+        report.show_plan(plan, estimate, json=json)
+        raise typer.Exit(report.SOME_SKIPPED if plan.unreachable else 0)
     opened = fingerprint.open_or_create(folder, choice, paths)
     output.hint_demo(opened.fingerprint, quiet)
     if (warning := mounts.warning(folder)) is not None:

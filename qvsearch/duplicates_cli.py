@@ -10,6 +10,7 @@ import typer
 from qvsearch import options, output
 from qvsearch.commands import Command
 from qvsearch.errors import QvsearchError
+from qvsearch.names import option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,8 @@ def dupes(
     opened = Library.open(library_folder(library))
     if not opened.segments:
         raise QvsearchError(
-            f"the library {opened.folder} is empty; fill it with: qvsearch index FOLDER"
+            f"the library {opened.folder} is empty; fill it with:"
+            f" qvsearch index FOLDER{option(opened.folder)}"
         )
     groups = duplicate_groups(opened, frozenset(kind) if kind else None)
     if json:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MOMENTS = 5  # other moments or passages of an item that a hit carries
 FOLDED = 1024  # compared at once where most are copies: the cost is quadratic
+COPIES = 64  # rows read past the last hit, which may have copies that answer a little less well
 FIRST_ROWS = 1024  # put in order at first; answers of one long video are rarely more
 
 
@@ -64,14 +65,14 @@ def best_rows(
 def _folded(library: Library, rows: Iterator[int], count: int) -> list[list[int]]:
     """Return `count` groups of near-duplicates, the best row of each first."""
     groups: dict[int, list[int]] = {}  # by their first rows, which repeat none of one another
-    size = count
-    while len(groups) < count and (more := list(islice(rows, size))):
+    size, known = count, 0
+    while known < count and (more := list(islice(rows, size))):
         known = len(groups)
         taken = [*groups, *more]
         leaders = fold([library.segments[row] for row in taken], library.vectors(taken))
         for row, leader in zip(more, leaders[known:], strict=True):
             groups.setdefault(taken[leader], []).append(row)
-        size = max(count, min(2 * size, FOLDED))
+        size = COPIES if len(groups) >= count else max(count, min(2 * size, FOLDED))
     return list(groups.values())[:count]
 
 

@@ -54,9 +54,13 @@ def delete(
     qvsearch libraries delete holidays
     """  # noqa: D301
     from qvsearch.libraries import delete_library
-    from qvsearch.library import library_folder
+    from qvsearch.library import Library, library_folder
+    from qvsearch.names import absence
 
-    folder = output.safe_text(str(library_folder(name)))
+    place = library_folder(name)
+    if not Library.exists(place):
+        raise QvsearchError(absence(place))
+    folder = output.safe_text(str(place))
     if not yes:
         if not sys.stdin.isatty():
             raise QvsearchError(f"{folder} is deleted only with --yes, or if asked on a terminal")

@@ -53,7 +53,10 @@ def library_folder(name: str | None) -> Path:
     """Return the folder of a library that is named, or of $QVSEARCH_LIBRARY, or of the default.
 
     A bare name is one in the user's data folder, or else a folder of that name that exists here.
+    Raises QvsearchError for an empty name.
     """
+    if name == "":
+        raise QvsearchError("the name of the library is empty; give -l NAME, or leave it out")
     name = name or os.environ.get("QVSEARCH_LIBRARY")
     if not name:
         return default_folder()

@@ -15,6 +15,7 @@ from qvsearch.duplicates import repetition
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, load_embedder
 from qvsearch.media.workers import Decoders
+from qvsearch.names import option
 from qvsearch.terms import PICTURES, read_item
 from qvsearch.types import Item, Kind, Segment, Skipped
 
@@ -73,7 +74,8 @@ def find_similar(
     """Do what `similar` does for an absolute path, loading a model only where it is needed."""
     if not library.segments:
         raise QvsearchError(
-            f"the library {library.folder} is empty; fill it with: qvsearch index FOLDER"
+            f"the library {library.folder} is empty; fill it with:"
+            f" qvsearch index FOLDER{option(library.folder)}"
         )
     item, digest = read_item(location)
     if kinds is None:

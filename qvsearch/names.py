@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 
 import platformdirs
 
@@ -24,6 +25,13 @@ def default_folder() -> Path:
 def library_names() -> list[str]:
     """Return the names of the libraries there, sorted."""
     return sorted(path.parent.name for path in home().glob(f"*/{MANIFEST}"))
+
+
+def option(folder: Path) -> str:
+    """Return ` -l NAME`, as a command about this library needs it; empty for the default one."""
+    if folder == default_folder():
+        return ""
+    return f" -l {quote(folder.name if folder.parent == home() else str(folder))}"
 
 
 def absence(folder: Path) -> str:

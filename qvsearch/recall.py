@@ -17,6 +17,7 @@ from qvsearch.combine import relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.firstpass import rank_all, rank_best
 from qvsearch.hits import best_rows
+from qvsearch.names import option
 from qvsearch.ranking import Asked
 from qvsearch.segments import FACTS_FROM
 from qvsearch.terms import Term
@@ -67,7 +68,8 @@ def measure_recall(library: Library) -> Recall:
     """
     if not len(library):
         raise QvsearchError(
-            f"the library {library.folder} is empty; fill it with: qvsearch index FOLDER"
+            f"the library {library.folder} is empty; fill it with:"
+            f" qvsearch index FOLDER{option(library.folder)}"
         )
     if not library.has_signs:
         raise QvsearchError(

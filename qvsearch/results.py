@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qvsearch import output
+from qvsearch.names import option
 from qvsearch.retrieve import allowed_rows
 from qvsearch.types import Hit, Sort
 
@@ -99,4 +100,6 @@ def _hint_nothing(opened: Library, which: SearchOptions, way: Way, *, nearest: b
     if allowed_rows(opened, which.filters).any():
         output.hint("nothing is clearly relevant; --all shows what comes nearest")
     else:
-        output.hint("no file passes the filters; see: qvsearch status --fields")
+        output.hint(
+            f"no file passes the filters; see: qvsearch status --fields{option(opened.folder)}"
+        )

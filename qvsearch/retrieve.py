@@ -19,6 +19,7 @@ from qvsearch.fingerprint import own_embedder
 from qvsearch.firstpass import is_large, rank_all, rank_best
 from qvsearch.hits import best_hits
 from qvsearch.listing import listed, sorted_hits
+from qvsearch.names import option
 from qvsearch.ranking import ask
 from qvsearch.rerank import Rerank, rerank
 from qvsearch.terms import Query, parse_query, read_terms
@@ -291,7 +292,8 @@ def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
                 " not indexed; wait for `qvsearch index`, or run it again if it was interrupted"
             )
         raise QvsearchError(
-            f"the library {library.folder} is empty; fill it with: qvsearch index FOLDER"
+            f"the library {library.folder} is empty; fill it with:"
+            f" qvsearch index FOLDER{option(library.folder)}"
         )
     mask = library.columns.mask(filters)
     if not mask.any():

@@ -12,6 +12,7 @@ import typer
 from qvsearch import options, output
 from qvsearch.commands import SearchCommand
 from qvsearch.errors import QvsearchError
+from qvsearch.names import option
 from qvsearch.types import Hub
 
 if TYPE_CHECKING:
@@ -202,10 +203,13 @@ def _hint_warm(seconds: float, quiet: bool) -> None:
 
 
 def _hint_incomplete(library: "Library", quiet: bool) -> None:
-    if left := sum(run.files for run in library.load_pending()):
+    left = sum(run.files for run in library.load_pending())
+    if left and library.segments:  # an empty one is an error of its own
         files = output.counted(left, "file")
         output.hint(
-            f"the library is incomplete: {files} not indexed yet; see: qvsearch status", quiet
+            f"the library is incomplete: {files} not indexed yet;"
+            f" see: qvsearch status{option(library.folder)}",
+            quiet,
         )
 
 
@@ -213,7 +217,10 @@ def _clip_saver(
     folder: bytes | None, padding: float | None
 ) -> "Callable[[Sequence[Hit]], list[Clip | None]] | None":
     if folder is not None:
-        return partial(_save_clips, Path(os.fsdecode(folder)), padding or 0.0)
+        place = Path(os.fsdecode(folder))
+        if place.exists() and not place.is_dir():
+            raise QvsearchError(f"{place} is no folder; --save-clips takes one, or a new name")
+        return partial(_save_clips, place, padding or 0.0)
     if padding is not None:
         raise QvsearchError("--padding is for clips; give --save-clips FOLDER as well")
     return None

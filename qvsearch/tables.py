@@ -20,6 +20,7 @@ from rich.text import Text
 
 from qvsearch.layout import GAP, Column, Row, facts_laid_out, laid_out
 from qvsearch.leftovers import leftovers_text
+from qvsearch.names import option
 from qvsearch.output import (
     clock,
     counted,
@@ -176,7 +177,7 @@ def print_status(status: Status) -> None:
         ("changed", f"{counted(len(status.changed), 'file')} since the last index"),
         ("gone", counted(len(status.gone), "file")),
         ("failed", counted(len(status.failures), "file")),
-        *(("not indexed yet", _unfinished(run)) for run in status.pending),
+        *(("not indexed yet", _unfinished(run, status.folder)) for run in status.pending),
     ]
     facts += _due(status)
     for root in status.roots:
@@ -186,6 +187,8 @@ def print_status(status: Status) -> None:
             facts.append(("", rules_text(rules)))
     facts += [("warm", warm_text(each)) for each in status.warm]
     print_facts(facts)
+    if status.failures:
+        line("failed:")
     for failure in status.failures:
         tries = "once" if failure.tries == 1 else f"{failure.tries} times"
         line(f"  {safe_text(failure.path)}: {failure.reason} (tried {tries})")
@@ -193,7 +196,7 @@ def print_status(status: Status) -> None:
         line("left out:")
         print_skipped(status.left_out)
     if status.changed or status.gone:
-        hint("bring it up to date with: qvsearch index PATH...")
+        hint(f"bring it up to date with: qvsearch index PATH...{option(status.folder)}")
 
 
 def _due(status: Status) -> list[tuple[str, str]]:
@@ -209,17 +212,23 @@ def _due(status: Status) -> list[tuple[str, str]]:
         facts.append(("left aside", leftovers_text(status.left_aside)))
     if status.left_out:
         files = counted(len(status.left_out), "file")
-        facts.append(("left out", f"{files}; index PATH... --prune forgets them"))
+        facts.append(
+            (
+                "left out",
+                f"{files}; forget them with: qvsearch index PATH... --prune{option(status.folder)}",
+            )
+        )
     if status.damaged:
         files = counted(len(status.damaged), "file")
         facts.append(("damaged", f"{files}; what can be read is indexed (named by --json)"))
     return facts
 
 
-def _unfinished(run: Pending) -> str:
+def _unfinished(run: Pending, library: Path) -> str:
     paths = " ".join(map(safe_text, run.paths[:SHOWN_PATHS]))
     more = " ..." if len(run.paths) > SHOWN_PATHS else ""
-    return f"{counted(run.files, 'file')}; unless it still runs: qvsearch index {paths}{more}"
+    command = f"qvsearch index {paths}{more}{option(library)}"
+    return f"{counted(run.files, 'file')}; unless it still runs: {command}"
 
 
 def print_fields(fields: Iterable[Field]) -> None:

@@ -109,3 +109,13 @@ def test_a_file_that_comes_back_is_a_hit_again(make, tmp_path):
     (tmp_path / "gone").mkdir()
     (tmp_path / "gone/a.jpg").touch()
     assert found(library) == [("gone/a.jpg", [], False)]
+
+
+@pytest.mark.parametrize("top", [1, 2, 10])
+def test_how_many_hits_are_asked_for_does_not_change_which_copy_is_shown(make, top):
+    library = make(
+        (("here", photo(b"small.jpg", 200, "thumbnail")), (10, 0, 0)),
+        *((("here", photo(b"%d.jpg" % n, 300, "other")), (10, n % 7, 5)) for n in range(5)),
+        (("here", photo(b"large.jpg", 4000)), (10, 1, 0)),
+    )
+    assert found(library, top=top)[0][0] == "here/large.jpg"

@@ -7,8 +7,10 @@ import sys
 import pytest
 from colours import FINGERPRINT
 
+from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.library import Library, check_place, library_folder
+from qvsearch.names import option
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +76,37 @@ def test_the_tab_key_completes_names_without_loading_what_is_heavy():
     assert "phones" in done.stdout
     assert "main" not in done.stdout
     assert done.stdout.endswith("set()\n")
+
+
+def test_commands_in_hints_name_the_library(tmp_path, capfd):
+    assert option(library_folder(None)) == ""
+    assert option(library_folder("family")) == " -l family"
+    assert option(tmp_path / "two words") == f" -l '{tmp_path}/two words'"
+    create("family")
+    assert main(["search", "-l", "family", "red"]) == 2
+    assert "fill it with: qvsearch index FOLDER -l family" in capfd.readouterr().err
+
+
+def test_an_empty_name_is_refused():
+    with pytest.raises(QvsearchError, match="the name of the library is empty"):
+        library_folder("")
+
+
+def test_what_is_no_library_is_not_asked_about(capfd):
+    create("family")
+    assert main(["libraries", "delete", "famly"]) == 2
+    assert "no library famly; did you mean family?" in capfd.readouterr().err
+
+
+def test_a_file_is_no_folder_for_clips(tmp_path, capfd):
+    create("family")
+    (tmp_path / "clips").touch()
+    assert main(["search", "-l", "family", "red", "--save-clips", "clips"]) == 2
+    assert "clips is no folder" in capfd.readouterr().err
+
+
+def test_a_dry_run_of_a_missing_folder_ends_as_the_run_does(tmp_path, capfd):
+    (tmp_path / "notes").mkdir()
+    create("family")
+    assert main(["index", "-l", "family", "notes", "gone", "--dry-run"]) == 3
+    assert "not there" in capfd.readouterr().out
