@@ -155,7 +155,7 @@ def progress(what: str, quiet: bool = False) -> None:
 def hint_demo(made: Fingerprint, quiet: bool) -> None:
     """Say that a library of the demo's knows only the drawn world."""
     if made.model == "demo":
-        hint("the demo model knows only its drawn world; for other files use -l NAME", quiet)
+        hint("the demo model knows only its drawn world; other files need another model", quiet)
 
 
 def alert(message: str) -> None:
