@@ -31,7 +31,7 @@ from qvsearch.media.lengths import film_lengths
 from qvsearch.media.workers import Decoders
 from qvsearch.missing import Kept, missing
 from qvsearch.review import review
-from qvsearch.rules import scans_of
+from qvsearch.rules import lasting, scans_of
 from qvsearch.run import IngestOptions, Run, Summary
 from qvsearch.scan import is_below
 from qvsearch.types import Event, Kind, Precision, Skipped, VideoMode
@@ -125,7 +125,8 @@ def index(
             forget=options.forget_rules,
         )
         found = find(targets, scans, run.stopped, library.roots)
-        run.remember(scans)
+        lasts = lasting(scans, library.rules, [target.path for target in targets])
+        run.remember(lasts)
         changes = run.begin(targets, found)
         try:
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
@@ -144,7 +145,7 @@ def index(
             run.commit()  # a model that fails takes nothing along that is finished
             raise
         if not run.stopped():
-            run.remove_missing(targets, found, scans)
+            run.remove_missing(targets, found, lasts)
         run.commit()
     return run.summary(targets)
 
@@ -169,8 +170,9 @@ def plan(
     failures = {} if library is None else known_failures(library)
     roots = [] if library is None else library.roots
     targets = resolve(roots, paths)
+    rules = {} if library is None else library.rules
     scans = scans_of(
-        {} if library is None else library.rules,
+        rules,
         [target.root for target in targets],
         options.scan,
         forget=options.forget_rules,
@@ -180,7 +182,8 @@ def plan(
     reused = copies(changes.to_do, [] if options.force else known.values())
     new = [item for item in changes.to_do if item.location not in reused]
     moved = {content for place, content in reused.items() if place not in known}
-    lost = missing(targets, found, known, moved, scans, options.prune)
+    lasts = lasting(scans, rules, [target.path for target in targets])
+    lost = missing(targets, found, known, moved, lasts, options.prune)
     return Plan(
         to_index=dict(Counter(item.kind for item in new)),
         reused=len(reused),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from qvsearch.clutter import Clutter
@@ -63,6 +63,22 @@ def scans_of(
     return {
         root: replace(options, include=each.include, exclude=each.exclude)
         for root, each in rules.items()
+    }
+
+
+def lasting(
+    scans: Mapping[bytes, ScanOptions], remembered: Mapping[bytes, Rules], paths: Collection[bytes]
+) -> dict[bytes, ScanOptions]:
+    """Return the scans of a run with the patterns that outlast it.
+
+    Those of a root that is not itself among the `paths` given are what they were before the run.
+    """
+    before = {root: remembered.get(root, NO_RULES) for root in scans}
+    return {
+        root: each
+        if root in paths
+        else replace(each, include=before[root].include, exclude=before[root].exclude)
+        for root, each in scans.items()
     }
 
 

@@ -49,7 +49,7 @@ class IngestOptions:
     """How to index; `commit_seconds` are of work.
 
     The include and exclude of `scan` come to those that the library remembers, or replace them with
-    `forget_rules`.
+    `forget_rules`; for good where the path given is a root, for this run where it lies in one.
     """
 
     scan: ScanOptions = ScanOptions()

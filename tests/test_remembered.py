@@ -117,6 +117,24 @@ def test_each_root_has_rules_of_its_own(bench):
     assert bench.index(other).found == 3, "what was removed is forgotten"
 
 
+def test_patterns_that_are_given_below_a_root_are_for_one_run(bench):
+    for name in ("2023/a.md", "2024/b.txt", "2024/c.md"):
+        note(bench.root / name, f"words of {name}")
+    bench.index(scan=ScanOptions(exclude=("drafts/",)))
+    only = ScanOptions(include=("*.txt",))
+    for options in ({"scan": only}, {"scan": only, "forget_rules": True}):
+        assert bench.plan(bench.root / "2024", prune=True, **options).gone == 0
+        summary = bench.index(bench.root / "2024", prune=True, **options)
+        assert (summary.found, summary.removed, summary.left_out) == (1, 0, 0)
+        assert rules(bench) == Rules(exclude=("drafts/",))
+    note(bench.root / "2023/new.md", "new words")
+    note(bench.root / "2024/drafts/d.txt", "left out of the whole root")
+    assert bench.index(bench.root / "2024", scan=only).found == 1
+    assert bench.index(prune=True).found == 4
+    bench.index(bench.root / "2024", bench.root, scan=only)
+    assert rules(bench) == Rules(("*.txt",), ("drafts/",)), "the root was given as well"
+
+
 def test_the_last_pattern_decides(bench):
     notes(bench.root, 3)
     note(bench.root / "d.md", "words")
