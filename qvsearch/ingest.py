@@ -118,14 +118,15 @@ def index(
     with library.lock():
         run = Run(library, options, report, stop)
         targets = resolve(library.roots, paths)
+        rules = library.rules | library.waiting_rules
         scans = scans_of(
-            library.rules,
+            rules,
             [target.root for target in targets],
             options.scan,
             forget=options.forget_rules,
         )
         found = find(targets, scans, run.stopped, library.roots)
-        lasts = lasting(scans, library.rules, [target.path for target in targets])
+        lasts = lasting(scans, rules, [target.path for target in targets])
         run.remember(lasts)
         changes = run.begin(targets, found)
         try:
@@ -170,7 +171,7 @@ def plan(
     failures = {} if library is None else known_failures(library)
     roots = [] if library is None else library.roots
     targets = resolve(roots, paths)
-    rules = {} if library is None else library.rules
+    rules = {} if library is None else library.rules | library.waiting_rules
     scans = scans_of(
         rules,
         [target.root for target in targets],

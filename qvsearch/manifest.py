@@ -21,7 +21,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.fields import path_field, read_path
 from qvsearch.names import MANIFEST as MANIFEST
 from qvsearch.names import absence
-from qvsearch.rules import Rules
+from qvsearch.rules import Rules, read_rules, rules_records
 from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
 FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # an older version can read what it knows
@@ -105,10 +105,7 @@ class Manifest:
             "store": self.store,
         }
         if self.rules:
-            record["rules"] = [
-                path_field(root) | {"include": rules.include, "exclude": rules.exclude}
-                for root, rules in self.rules.items()
-            ]
+            record["rules"] = rules_records(self.rules)
         # Once through JSON, because the checksum is of what a reader will see.
         plain = orjson.loads(orjson.dumps(record))
         return orjson.dumps(plain | {"sha256": _checksum(plain)}, option=orjson.OPT_APPEND_NEWLINE)
@@ -285,7 +282,7 @@ def _parse(record: dict[str, Any]) -> Manifest:
     if len(set(names)) < len(names) or any(name >= following for name in names):
         raise ValueError("segment names are used twice")
     roots = [None if root is None else read_path(root) for root in _need(record, "roots", list)]
-    rules = {} if record.get("rules") is None else _parse_rules(_need(record, "rules", list))
+    rules = {} if record.get("rules") is None else read_rules(_need(record, "rules", list))
     if not rules.keys() <= set(roots):
         raise ValueError("rules are of no root")
     return Manifest(
@@ -338,16 +335,6 @@ def _parse_bank(record: dict[str, Any]) -> BankFile:
     return BankFile(_parse_name(record), _need_count(record, "rows"), seal)
 
 
-def _parse_rules(records: list[Any]) -> dict[bytes, Rules]:
-    rules = {
-        read_path(each): Rules(_need_texts(each, "include"), _need_texts(each, "exclude"))
-        for each in records
-    }
-    if len(rules) < len(records):
-        raise ValueError("a root has rules twice")
-    return rules
-
-
 def _parse_name(record: dict[str, Any]) -> str:
     name = _need(record, "name", str)
     # The name becomes a path.
@@ -358,13 +345,6 @@ def _parse_name(record: dict[str, Any]) -> str:
 
 def _parse_seal(record: dict[str, Any]) -> Seal:
     return Seal(_need(record, "size", int), _need(record, "sha256", str))
-
-
-def _need_texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
-    texts = _need(record, key, list)
-    if not all(type(text) is str for text in texts):
-        raise TypeError(f"{key} is {texts!r:.80}")
-    return tuple(texts)
 
 
 def _need_count(record: dict[str, Any], key: str) -> int:

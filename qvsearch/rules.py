@@ -6,9 +6,11 @@ import os
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from qvsearch.clutter import Clutter
 from qvsearch.errors import QvsearchError
+from qvsearch.fields import path_field, read_path
 from qvsearch.patterns import option_spec, pattern_text
 from qvsearch.scan import ScanOptions
 
@@ -93,6 +95,31 @@ def rules_text(rules: Rules) -> str:
     options = [("--include", pattern) for pattern in rules.include]
     options += [("--exclude", pattern) for pattern in rules.exclude]
     return " ".join(f"{option} {shlex.quote(pattern)}" for option, pattern in options)
+
+
+def rules_records(rules: Mapping[bytes, Rules]) -> list[dict[str, object]]:
+    """Return the rules of roots as JSON can hold them; `read_rules` reads them."""
+    return [
+        {**path_field(root), "include": each.include, "exclude": each.exclude}
+        for root, each in rules.items()
+    ]
+
+
+def read_rules(records: list[Any]) -> dict[bytes, Rules]:
+    """Raise KeyError, TypeError or ValueError for anything that `rules_records` does not give."""
+    rules = {
+        read_path(each): Rules(_texts(each, "include"), _texts(each, "exclude")) for each in records
+    }
+    if len(rules) < len(records):
+        raise ValueError("a root has rules twice")
+    return rules
+
+
+def _texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
+    texts = record[key]
+    if type(texts) is not list or not all(type(text) is str for text in texts):
+        raise TypeError(f"{key} is {texts!r:.80}")
+    return tuple(texts)
 
 
 def left_out(root: bytes, options: ScanOptions) -> Callable[[bytes], str | None]:

@@ -30,7 +30,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.missing import Kept, missing
 from qvsearch.pending import Pending
-from qvsearch.rules import Rules
+from qvsearch.rules import NO_RULES, Rules
 from qvsearch.scan import ScanOptions, is_below
 from qvsearch.sources import Sources
 from qvsearch.types import READING, Event, Item, Kind, Metadata, Segment, Skipped
@@ -134,6 +134,7 @@ class Run:
         self._checked = 0
         self._findable: set[bytes] = set()  # of those left: unchanged files, which have their rows
         self._paths: tuple[bytes, ...] = ()
+        self._first: dict[bytes, Rules] = {}  # of given paths that were no roots before
         self._pending: list[Pending] = []  # of other runs
         self._counts: Counter[str] = Counter()
         self._segments = 0
@@ -150,7 +151,10 @@ class Run:
     def remember(self, scans: Mapping[bytes, ScanOptions]) -> None:
         """Let the library remember which files are wanted; the next commit makes it last."""
         for root, options in scans.items():
-            self._library.set_rules(root, Rules(options.include, options.exclude))
+            rules = Rules(options.include, options.exclude)
+            self._library.set_rules(root, rules)
+            if root not in self._library.roots and rules != NO_RULES:
+                self._first[root] = rules
 
     def begin(self, targets: Sequence[Target], found: Found) -> Changes:
         """Count what needs no work and return what was found, sorted."""
@@ -319,7 +323,8 @@ class Run:
     def _save_pending(self) -> None:
         """Write how many files are left, for `status` and `search`."""
         left = self._left - len(self._findable)
-        own = [Pending(self._paths, left)] if left else []
+        first = {root: rules for root, rules in self._first.items() if root in self._paths}
+        own = [Pending(self._paths, left, first)] if left else []
         if self._library.load_pending() != [*self._pending, *own]:
             self._library.save_pending([*self._pending, *own])
 

@@ -219,7 +219,11 @@ def _due(status: Status) -> list[tuple[str, str]]:
 def _unfinished(run: Pending) -> str:
     paths = " ".join(map(safe_text, run.paths[:SHOWN_PATHS]))
     more = " ..." if len(run.paths) > SHOWN_PATHS else ""
-    return f"{counted(run.files, 'file')}; unless it still runs: qvsearch index {paths}{more}"
+    said = f"{counted(run.files, 'file')}; unless it still runs: qvsearch index {paths}{more}"
+    kept = [
+        f"; {safe_text(root)} is indexed with {rules_text(run.rules[root])}" for root in run.rules
+    ]
+    return said + "".join(kept)
 
 
 def print_fields(fields: Iterable[Field]) -> None:
