@@ -30,6 +30,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.media.lengths import film_lengths
 from qvsearch.media.workers import Decoders
 from qvsearch.missing import Kept, missing
+from qvsearch.pending import without
 from qvsearch.review import review
 from qvsearch.rules import lasting, scans_of
 from qvsearch.run import IngestOptions, Run, Summary
@@ -226,20 +227,22 @@ def forget(library: Library, paths: Sequence[bytes]) -> int:
     """
     with library.lock():
         known, failures = library.by_location(), known_failures(library)
-        places = (*library.roots, *known, *failures)
+        pending = library.load_pending()
+        waiting = [path for run in pending for path in run.paths]
+        places = (*library.roots, *known, *failures, *waiting)
         folders = [_known_name(library, path, places) for path in paths]
 
         def named(place: bytes) -> bool:
             return any(is_below(place, folder) for folder in folders)
 
         gone = [place for place in known if named(place)]
-        library.remove([row for place in gone for row in known[place]])
-        library.remove_roots([root for root in library.roots if named(root)])
-        library.commit()
+        roots = [root for root in library.roots if named(root)]
+        if gone or roots:
+            library.remove([row for place in gone for row in known[place]])
+            library.remove_roots(roots)
+            library.commit()
         library.save_failures(each for place, each in failures.items() if not named(place))
-        library.save_pending(
-            run for run in library.load_pending() if not all(map(named, run.paths))
-        )
+        library.save_pending(without(pending, named))
     return len(gone)
 
 

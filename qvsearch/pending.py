@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,19 @@ class Pending:
     paths: tuple[bytes, ...]
     files: int
     rules: Mapping[bytes, Rules] = field(default_factory=dict)
+
+
+def without(
+    runs: Iterable[Pending], done: Callable[[bytes], bool], files: int = 0
+) -> Iterator[Pending]:
+    """Yield the runs without the paths that are done and had `files`; one without paths is over."""
+    for run in runs:
+        paths = tuple(path for path in run.paths if not done(path))
+        if paths == run.paths:
+            yield run
+        elif paths:
+            rules = {root: each for root, each in run.rules.items() if root in paths}
+            yield Pending(paths, max(1, run.files - files), rules)
 
 
 def write_pending(folder: Path, runs: Iterable[Pending]) -> None:

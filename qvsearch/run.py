@@ -29,7 +29,7 @@ from qvsearch.changes import (
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.missing import Kept, missing
-from qvsearch.pending import Pending
+from qvsearch.pending import Pending, without
 from qvsearch.rules import NO_RULES, Rules
 from qvsearch.scan import ScanOptions, is_below
 from qvsearch.sources import Sources
@@ -174,11 +174,14 @@ class Run:
                 self._sources.add(rows)
         self._findable = {item.location for item in (*changes.touched, *changes.older)}
         self._paths = tuple(target.path for target in targets)
-        self._pending = [
-            run
-            for run in self._library.load_pending()
-            if not all(any(is_below(path, ours) for ours in self._paths) for path in run.paths)
-        ]
+        here = set(self._paths).difference(unreachable(targets, options.prune))
+        self._pending = list(
+            without(
+                self._library.load_pending(),
+                lambda path: any(is_below(path, ours) for ours in here),
+                self._left,
+            )
+        )
         self._save_pending()
         return changes
 

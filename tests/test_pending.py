@@ -1,9 +1,10 @@
 """What an interrupted or running first index has left is told by status and search."""
 
 import os
+import shutil
 
 import pytest
-from test_ingest import Bench, bench, notes
+from test_ingest import Bench, bench, note, notes
 
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
@@ -105,6 +106,38 @@ def test_runs_over_other_folders_leave_what_is_left(bench):
     assert not_indexed(bench) == 1
     forget(bench.open(), [os.fsencode(bench.root / "b")])
     assert not_indexed(bench) == 0
+
+
+def test_folders_that_are_finished_one_by_one_are_not_left(bench):
+    names = ("a", "b", "c")
+    folders = [bench.root / name for name in names]
+    for folder, name in zip(folders, names, strict=True):
+        notes(folder, 4)
+        note(folder / "other.txt", name)
+    interrupted(bench, *folders, scan=ScanOptions(exclude=("000.*",)))
+    bench.index(folders[0])
+    (left,) = bench.open().load_pending()
+    b, c = map(os.fsencode, folders[1:])
+    kept = Rules(exclude=("000.*",))
+    assert set(left.paths) == {b, c}
+    assert (left.files, left.rules) == (8, {b: kept, c: kept})
+    shutil.rmtree(folders[1])
+    assert forget(bench.open(), [b]) == 0
+    assert bench.open().load_pending() == [Pending((c,), 8, {c: kept})]
+    bench.index(folders[2])
+    assert bench.open().load_pending() == []
+
+
+def test_a_folder_that_is_gone_before_its_first_run_is_finished_can_be_removed(bench, capfd):
+    notes(bench.root, 3)
+    interrupted(bench)
+    shutil.rmtree(bench.root)
+    with pytest.raises(QvsearchError, match="knows no such path"):
+        bench.index()
+    assert main(["remove", str(bench.root), "-l", str(bench.library_folder)]) == 0
+    assert (not_indexed(bench), bench.open().generation) == (0, 0)
+    assert main(["remove", str(bench.root), "-l", str(bench.library_folder)]) != 0
+    assert "holds nothing at" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
