@@ -25,7 +25,7 @@ from qvsearch.rules import Rules, read_rules, rules_records
 from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
 FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # an older version can read what it knows
-FORMAT = max(FORMATS.values())
+FORMAT = 3  # with rules, which an older version would drop
 COPY = "manifest.json.bak"
 SEGMENTS = "segments"
 _SUFFIXES = {".faiss", ".jsonl", ".facts", ".bank"}
@@ -95,7 +95,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the file's content."""
         record = {
-            "format": FORMATS[self.store],
+            "format": FORMAT if self.rules else FORMATS[self.store],
             "generation": self.generation,
             "fingerprint": self.fingerprint,
             "roots": [None if root is None else path_field(root) for root in self.roots],
@@ -272,8 +272,6 @@ def _checksum(record: dict[str, Any]) -> str:
 def _parse(record: dict[str, Any]) -> Manifest:
     """Raise KeyError, TypeError or ValueError for anything that `to_bytes` does not write."""
     store = Stored(record.get("store", Stored.FLOAT16))
-    if _need(record, "format", int) != FORMATS[store]:
-        raise ValueError(f"format is {record['format']}")
     fingerprint = _parse_fingerprint(_need(record, "fingerprint", dict))
     files = tuple(_parse_file(file, fingerprint.dim) for file in _need(record, "segments", list))
     following = _need_count(record, "next")
@@ -283,6 +281,9 @@ def _parse(record: dict[str, Any]) -> Manifest:
         raise ValueError("segment names are used twice")
     roots = [None if root is None else read_path(root) for root in _need(record, "roots", list)]
     rules = {} if record.get("rules") is None else read_rules(_need(record, "rules", list))
+    # The first version with rules wrote them without the format that is theirs.
+    if _need(record, "format", int) not in {FORMATS[store], FORMAT if rules else FORMATS[store]}:
+        raise ValueError(f"format is {record['format']}")
     if not rules.keys() <= set(roots):
         raise ValueError("rules are of no root")
     return Manifest(
