@@ -126,19 +126,19 @@ def find(
 ) -> Found:
     """Scan every target that exists, as `scans` says of its root.
 
-    When `stop` says so, what was found until then is returned. What one of the `roots` has by a
-    link is found as its item, unless the rules of that root leave it out.
+    When `stop` says so, what was found until then is returned. What another of the `roots` has,
+    by name or by a link, is found as its item, unless the rules of that root leave it out.
     """
     found = Found()
     skipped: dict[bytes, Skipped] = {}
     leftovers: dict[bytes, Leftovers] = {}
     for target in targets:
         options = scans[target.root]
-        links = _links(target, roots, scans)
+        inner = _inner_roots(target, roots, scans)
         for one in scan(target.path, target.root, options) if target.exists else ():
             if stop():
                 break
-            match _through(links, one):
+            match _through(inner, one):
                 case Item() as item:
                     found.items.setdefault(item.location, item)
                 case Skipped() as skip:
@@ -151,42 +151,46 @@ def find(
 
 
 @dataclass(frozen=True, slots=True)
-class _Link:
-    """What of a target is a root already by a link: the place in it, that root, and its rules."""
+class _Inner:
+    """What of a target is a root already, by name or link: its place in it, itself, its rules."""
 
     place: bytes
     root: bytes
     left_out: Callable[[bytes], str | None]
 
 
-def _links(
+def _inner_roots(
     target: Target, roots: Iterable[bytes], scans: Mapping[bytes, ScanOptions]
-) -> list[_Link]:
+) -> list[_Inner]:
     real = os.path.realpath(target.path)
-    links = []
+    inner = []
     for root in roots if target.exists else ():
         place = os.path.realpath(root)
-        if place != real and is_below(place, real) and not is_below(root, target.path):
+        if root != target.path and is_below(root, target.path):
+            there = root
+        elif place != real and is_below(place, real):
             there = os.path.join(target.path, os.path.relpath(place, real))
-            links.append(_Link(there, root, left_out(root, scans.get(root, ScanOptions()))))
-    return links
+        else:
+            continue
+        inner.append(_Inner(there, root, left_out(root, scans.get(root, ScanOptions()))))
+    return sorted(inner, key=lambda each: len(each.place), reverse=True)  # the innermost decides
 
 
 def _through(
-    links: Iterable[_Link], one: Item | Skipped | Leftovers
+    inner: Iterable[_Inner], one: Item | Skipped | Leftovers
 ) -> Item | Skipped | Leftovers | None:
-    """Return what was found as that of the root that has it by a link, if any has.
+    """Return what was found as that of the innermost root that has it, if any has.
 
     None if that root's rules leave it out.
     """
     path = one.location if isinstance(one, Item) else one.path
-    for link in links:
-        if is_below(path, link.place):
-            relative = path[len(link.place) + 1 :]
+    for each in inner:
+        if is_below(path, each.place):
+            relative = path[len(each.place) + 1 :]
             if isinstance(one, Item):
-                is_out = link.left_out(relative) is not None
-                return None if is_out else replace(one, root=link.root, path=relative)
-            return replace(one, path=os.path.join(link.root, relative) if relative else link.root)
+                is_out = each.left_out(relative) is not None
+                return None if is_out else replace(one, root=each.root, path=relative)
+            return replace(one, path=os.path.join(each.root, relative) if relative else each.root)
     return one
 
 

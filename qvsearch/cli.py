@@ -114,7 +114,7 @@ def index(
     if (warning := mounts.warning(folder)) is not None:
         output.hint(warning, quiet)
     names = {name for path in paths for name in aliases(path, opened.roots)}
-    for root, rules in opened.rules.items():
+    for root, rules in (opened.rules | opened.waiting_rules).items():
         if not forget_rules and any(is_below(name, root) for name in names):
             output.hint(f"{output.safe_text(root)} is indexed with {rules_text(rules)}", quiet)
     said = partial(advice, opened, choice)

@@ -30,8 +30,9 @@ from qvsearch.errors import QvsearchError
 from qvsearch.media.lengths import film_lengths
 from qvsearch.media.workers import Decoders
 from qvsearch.missing import Kept, missing
+from qvsearch.pending import without
 from qvsearch.review import review
-from qvsearch.rules import scans_of
+from qvsearch.rules import lasting, scans_of
 from qvsearch.run import IngestOptions, Run, Summary
 from qvsearch.scan import is_below
 from qvsearch.types import Event, Kind, Precision, Skipped, VideoMode
@@ -118,14 +119,16 @@ def index(
     with library.lock():
         run = Run(library, options, report, stop)
         targets = resolve(library.roots, paths)
+        rules = library.rules | library.waiting_rules
         scans = scans_of(
-            library.rules,
+            rules,
             [target.root for target in targets],
             options.scan,
             forget=options.forget_rules,
         )
         found = find(targets, scans, run.stopped, library.roots)
-        run.remember(scans)
+        lasts = lasting(scans, rules, [target.path for target in targets])
+        run.remember(lasts)
         changes = run.begin(targets, found)
         try:
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
@@ -144,7 +147,7 @@ def index(
             run.commit()  # a model that fails takes nothing along that is finished
             raise
         if not run.stopped():
-            run.remove_missing(targets, found, scans)
+            run.remove_missing(targets, found, lasts)
         run.commit()
     return run.summary(targets)
 
@@ -169,8 +172,9 @@ def plan(
     failures = {} if library is None else known_failures(library)
     roots = [] if library is None else library.roots
     targets = resolve(roots, paths)
+    rules = {} if library is None else library.rules | library.waiting_rules
     scans = scans_of(
-        {} if library is None else library.rules,
+        rules,
         [target.root for target in targets],
         options.scan,
         forget=options.forget_rules,
@@ -180,7 +184,8 @@ def plan(
     reused = copies(changes.to_do, [] if options.force else known.values())
     new = [item for item in changes.to_do if item.location not in reused]
     moved = {content for place, content in reused.items() if place not in known}
-    lost = missing(targets, found, known, moved, scans, options.prune)
+    lasts = lasting(scans, rules, [target.path for target in targets])
+    lost = missing(targets, found, known, moved, lasts, options.prune)
     return Plan(
         to_index=dict(Counter(item.kind for item in new)),
         reused=len(reused),
@@ -222,20 +227,22 @@ def forget(library: Library, paths: Sequence[bytes]) -> int:
     """
     with library.lock():
         known, failures = library.by_location(), known_failures(library)
-        places = (*library.roots, *known, *failures)
+        pending = library.load_pending()
+        waiting = [path for run in pending for path in run.paths]
+        places = (*library.roots, *known, *failures, *waiting)
         folders = [_known_name(library, path, places) for path in paths]
 
         def named(place: bytes) -> bool:
             return any(is_below(place, folder) for folder in folders)
 
         gone = [place for place in known if named(place)]
-        library.remove([row for place in gone for row in known[place]])
-        library.remove_roots([root for root in library.roots if named(root)])
-        library.commit()
+        roots = [root for root in library.roots if named(root)]
+        if gone or roots:
+            library.remove([row for place in gone for row in known[place]])
+            library.remove_roots(roots)
+            library.commit()
         library.save_failures(each for place, each in failures.items() if not named(place))
-        library.save_pending(
-            run for run in library.load_pending() if not all(map(named, run.paths))
-        )
+        library.save_pending(without(pending, named))
     return len(gone)
 
 

@@ -221,6 +221,12 @@ class Library:
         found = {root: self._rules.get(root, NO_RULES) for root in self.roots}
         return {root: rules for root, rules in found.items() if rules != NO_RULES}
 
+    @property
+    def waiting_rules(self) -> dict[bytes, Rules]:
+        """Which files an unfinished run wants of folders that are no roots yet."""
+        found = {root: rules for run in self.load_pending() for root, rules in run.rules.items()}
+        return {root: rules for root, rules in found.items() if root not in self._roots}
+
     def set_rules(self, root: bytes, rules: Rules) -> None:
         """Remember which files of a root are wanted, from when it is one; rows stay as they are."""
         before = self.rules

@@ -21,11 +21,11 @@ from qvsearch.errors import QvsearchError
 from qvsearch.fields import path_field, read_path
 from qvsearch.names import MANIFEST as MANIFEST
 from qvsearch.names import absence
-from qvsearch.rules import Rules
+from qvsearch.rules import Rules, read_rules, rules_records
 from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
 FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # an older version can read what it knows
-FORMAT = max(FORMATS.values())
+FORMAT = 3  # with rules, which an older version would drop
 COPY = "manifest.json.bak"
 SEGMENTS = "segments"
 _SUFFIXES = {".faiss", ".jsonl", ".facts", ".bank"}
@@ -95,7 +95,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the file's content."""
         record = {
-            "format": FORMATS[self.store],
+            "format": FORMAT if self.rules else FORMATS[self.store],
             "generation": self.generation,
             "fingerprint": self.fingerprint,
             "roots": [None if root is None else path_field(root) for root in self.roots],
@@ -105,10 +105,7 @@ class Manifest:
             "store": self.store,
         }
         if self.rules:
-            record["rules"] = [
-                path_field(root) | {"include": rules.include, "exclude": rules.exclude}
-                for root, rules in self.rules.items()
-            ]
+            record["rules"] = rules_records(self.rules)
         # Once through JSON, because the checksum is of what a reader will see.
         plain = orjson.loads(orjson.dumps(record))
         return orjson.dumps(plain | {"sha256": _checksum(plain)}, option=orjson.OPT_APPEND_NEWLINE)
@@ -275,8 +272,6 @@ def _checksum(record: dict[str, Any]) -> str:
 def _parse(record: dict[str, Any]) -> Manifest:
     """Raise KeyError, TypeError or ValueError for anything that `to_bytes` does not write."""
     store = Stored(record.get("store", Stored.FLOAT16))
-    if _need(record, "format", int) != FORMATS[store]:
-        raise ValueError(f"format is {record['format']}")
     fingerprint = _parse_fingerprint(_need(record, "fingerprint", dict))
     files = tuple(_parse_file(file, fingerprint.dim) for file in _need(record, "segments", list))
     following = _need_count(record, "next")
@@ -285,7 +280,10 @@ def _parse(record: dict[str, Any]) -> Manifest:
     if len(set(names)) < len(names) or any(name >= following for name in names):
         raise ValueError("segment names are used twice")
     roots = [None if root is None else read_path(root) for root in _need(record, "roots", list)]
-    rules = {} if record.get("rules") is None else _parse_rules(_need(record, "rules", list))
+    rules = {} if record.get("rules") is None else read_rules(_need(record, "rules", list))
+    # The first version with rules wrote them without the format that is theirs.
+    if _need(record, "format", int) not in {FORMATS[store], FORMAT if rules else FORMATS[store]}:
+        raise ValueError(f"format is {record['format']}")
     if not rules.keys() <= set(roots):
         raise ValueError("rules are of no root")
     return Manifest(
@@ -338,16 +336,6 @@ def _parse_bank(record: dict[str, Any]) -> BankFile:
     return BankFile(_parse_name(record), _need_count(record, "rows"), seal)
 
 
-def _parse_rules(records: list[Any]) -> dict[bytes, Rules]:
-    rules = {
-        read_path(each): Rules(_need_texts(each, "include"), _need_texts(each, "exclude"))
-        for each in records
-    }
-    if len(rules) < len(records):
-        raise ValueError("a root has rules twice")
-    return rules
-
-
 def _parse_name(record: dict[str, Any]) -> str:
     name = _need(record, "name", str)
     # The name becomes a path.
@@ -358,13 +346,6 @@ def _parse_name(record: dict[str, Any]) -> str:
 
 def _parse_seal(record: dict[str, Any]) -> Seal:
     return Seal(_need(record, "size", int), _need(record, "sha256", str))
-
-
-def _need_texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
-    texts = _need(record, key, list)
-    if not all(type(text) is str for text in texts):
-        raise TypeError(f"{key} is {texts!r:.80}")
-    return tuple(texts)
 
 
 def _need_count(record: dict[str, Any], key: str) -> int:

@@ -45,7 +45,7 @@ def missing(
     scans: Mapping[bytes, ScanOptions],
     prune: bool,
 ) -> Missing:
-    """Tell which known files are gone from the targets, which were scanned as `scans` says.
+    """Tell which known files are gone from the targets; `scans` says what each root leaves out.
 
     `known` has a segment of each location in the library; `moved` are the contents that this run
     found at a new place. A file is gone when the scan was not kept from its folder and that has it

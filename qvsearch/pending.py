@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 
 from qvsearch.durable import open_file, remove_file, write_file
 from qvsearch.fields import path_field, read_path
+from qvsearch.rules import Rules, read_rules, rules_records
 
 PENDING = "unfinished.json"
 LARGEST = 1_000_000  # bytes
@@ -17,15 +18,39 @@ LARGEST = 1_000_000  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The absolute paths given to a run, and how many files it has not indexed yet."""
+    """The absolute paths given to a run, and how many files it has not indexed yet.
+
+    `rules` are of those paths that were no root before; a library has rules of its roots only.
+    """
 
     paths: tuple[bytes, ...]
     files: int
+    rules: Mapping[bytes, Rules] = field(default_factory=dict)
+
+
+def without(
+    runs: Iterable[Pending], done: Callable[[bytes], bool], files: int = 0
+) -> Iterator[Pending]:
+    """Yield the runs without the paths that are done and had `files`; one without paths is over."""
+    for run in runs:
+        paths = tuple(path for path in run.paths if not done(path))
+        if paths == run.paths:
+            yield run
+        elif paths:
+            rules = {root: each for root, each in run.rules.items() if root in paths}
+            yield Pending(paths, max(1, run.files - files), rules)
 
 
 def write_pending(folder: Path, runs: Iterable[Pending]) -> None:
     """Replace a library's list of unfinished runs."""
-    records = [{"paths": list(map(path_field, run.paths)), "files": run.files} for run in runs]
+    records = [
+        {
+            "paths": list(map(path_field, run.paths)),
+            "files": run.files,
+            "rules": rules_records(run.rules),
+        }
+        for run in runs
+    ]
     if records:
         write_file(folder / PENDING, orjson.dumps(records))
     else:
@@ -38,7 +63,11 @@ def read_pending(folder: Path) -> list[Pending]:
         with open_file(folder / PENDING) as file:
             records = orjson.loads(file.read(LARGEST) or b"")
         return [
-            Pending(tuple(map(read_path, record["paths"])), max(0, int(record["files"])))
+            Pending(
+                tuple(map(read_path, record["paths"])),
+                max(0, int(record["files"])),
+                read_rules(record.get("rules", [])),
+            )
             for record in records
         ]
     except (OSError, ValueError, TypeError, KeyError, OverflowError):

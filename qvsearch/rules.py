@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from qvsearch.clutter import Clutter
 from qvsearch.errors import QvsearchError
+from qvsearch.fields import path_field, read_path
 from qvsearch.patterns import option_spec, pattern_text
 from qvsearch.scan import ScanOptions
 
@@ -66,6 +68,22 @@ def scans_of(
     }
 
 
+def lasting(
+    scans: Mapping[bytes, ScanOptions], remembered: Mapping[bytes, Rules], paths: Collection[bytes]
+) -> dict[bytes, ScanOptions]:
+    """Return the scans of a run with the patterns that outlast it.
+
+    Those of a root that is not itself among the `paths` given are what they were before the run.
+    """
+    before = {root: remembered.get(root, NO_RULES) for root in scans}
+    return {
+        root: each
+        if root in paths
+        else replace(each, include=before[root].include, exclude=before[root].exclude)
+        for root, each in scans.items()
+    }
+
+
 def _joined(before: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
     """Return the patterns in order, each once and as text that JSON can hold; the last decides."""
     texts = [os.fsencode(pattern).decode("utf-8", "replace") for pattern in given]
@@ -77,6 +95,31 @@ def rules_text(rules: Rules) -> str:
     options = [("--include", pattern) for pattern in rules.include]
     options += [("--exclude", pattern) for pattern in rules.exclude]
     return " ".join(f"{option} {shlex.quote(pattern)}" for option, pattern in options)
+
+
+def rules_records(rules: Mapping[bytes, Rules]) -> list[dict[str, object]]:
+    """Return the rules of roots as JSON can hold them; `read_rules` reads them."""
+    return [
+        {**path_field(root), "include": each.include, "exclude": each.exclude}
+        for root, each in rules.items()
+    ]
+
+
+def read_rules(records: list[Any]) -> dict[bytes, Rules]:
+    """Raise KeyError, TypeError or ValueError for anything that `rules_records` does not give."""
+    rules = {
+        read_path(each): Rules(_texts(each, "include"), _texts(each, "exclude")) for each in records
+    }
+    if len(rules) < len(records):
+        raise ValueError("a root has rules twice")
+    return rules
+
+
+def _texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
+    texts = record[key]
+    if type(texts) is not list or not all(type(text) is str for text in texts):
+        raise TypeError(f"{key} is {texts!r:.80}")
+    return tuple(texts)
 
 
 def left_out(root: bytes, options: ScanOptions) -> Callable[[bytes], str | None]:

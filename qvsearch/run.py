@@ -30,8 +30,8 @@ from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.media.dates import name_date
 from qvsearch.missing import Kept, missing
-from qvsearch.pending import Pending
-from qvsearch.rules import Rules
+from qvsearch.pending import Pending, without
+from qvsearch.rules import NO_RULES, Rules
 from qvsearch.scan import ScanOptions, is_below
 from qvsearch.sources import Sources
 from qvsearch.types import READING, Event, Item, Kind, Metadata, Segment, Skipped
@@ -50,7 +50,7 @@ class IngestOptions:
     """How to index; `commit_seconds` are of work.
 
     The include and exclude of `scan` come to those that the library remembers, or replace them with
-    `forget_rules`.
+    `forget_rules`; for good where the path given is a root, for this run where it lies in one.
     """
 
     scan: ScanOptions = ScanOptions()
@@ -135,6 +135,7 @@ class Run:
         self._checked = 0
         self._findable: set[bytes] = set()  # of those left: unchanged files, which have their rows
         self._paths: tuple[bytes, ...] = ()
+        self._first: dict[bytes, Rules] = {}  # of given paths that were no roots before
         self._pending: list[Pending] = []  # of other runs
         self._counts: Counter[str] = Counter()
         self._segments = 0
@@ -151,7 +152,10 @@ class Run:
     def remember(self, scans: Mapping[bytes, ScanOptions]) -> None:
         """Let the library remember which files are wanted; the next commit makes it last."""
         for root, options in scans.items():
-            self._library.set_rules(root, Rules(options.include, options.exclude))
+            rules = Rules(options.include, options.exclude)
+            self._library.set_rules(root, rules)
+            if root not in self._library.roots and rules != NO_RULES:
+                self._first[root] = rules
 
     def begin(self, targets: Sequence[Target], found: Found) -> Changes:
         """Count what needs no work and return what was found, sorted."""
@@ -171,11 +175,14 @@ class Run:
                 self._sources.add(rows)
         self._findable = {item.location for item in (*changes.touched, *changes.older)}
         self._paths = tuple(target.path for target in targets)
-        self._pending = [
-            run
-            for run in self._library.load_pending()
-            if not all(any(is_below(path, ours) for ours in self._paths) for path in run.paths)
-        ]
+        here = set(self._paths).difference(unreachable(targets, options.prune))
+        self._pending = list(
+            without(
+                self._library.load_pending(),
+                lambda path: any(is_below(path, ours) for ours in here),
+                self._left,
+            )
+        )
         self._save_pending()
         return changes
 
@@ -320,7 +327,8 @@ class Run:
     def _save_pending(self) -> None:
         """Write how many files are left, for `status` and `search`."""
         left = self._left - len(self._findable)
-        own = [Pending(self._paths, left)] if left else []
+        first = {root: rules for root, rules in self._first.items() if root in self._paths}
+        own = [Pending(self._paths, left, first)] if left else []
         if self._library.load_pending() != [*self._pending, *own]:
             self._library.save_pending([*self._pending, *own])
 

@@ -228,7 +228,10 @@ def _unfinished(run: Pending, library: Path) -> str:
     paths = " ".join(map(safe_text, run.paths[:SHOWN_PATHS]))
     more = " ..." if len(run.paths) > SHOWN_PATHS else ""
     command = f"qvsearch index {paths}{more}{option(library)}"
-    return f"{counted(run.files, 'file')}; unless it still runs: {command}"
+    kept = [
+        f"; {safe_text(root)} is indexed with {rules_text(run.rules[root])}" for root in run.rules
+    ]
+    return f"{counted(run.files, 'file')}; unless it still runs: {command}" + "".join(kept)
 
 
 def print_fields(fields: Iterable[Field]) -> None:

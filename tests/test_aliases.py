@@ -17,8 +17,9 @@ from qvsearch.explanation import _rows_of, _why_absent
 from qvsearch.filters import Filters, hidden_by
 from qvsearch.ingest import forget
 from qvsearch.library import Library
-from qvsearch.scan import ScanOptions
+from qvsearch.scan import ScanOptions, is_below
 from qvsearch.status import library_status
+from qvsearch.types import Kind
 
 
 @pytest.fixture
@@ -88,6 +89,36 @@ def test_the_rules_of_a_root_hold_from_above_it_and_its_files_count_once(bench, 
     assert library_status(bench.open()).left_aside == {".pdf": 1}
     for path in (draft, photos.parent / "all/photos/drafts/a.txt"):
         assert "--exclude" in _why_absent(bench.open(), os.fsencode(path))
+
+
+def test_the_rules_of_a_root_hold_from_a_root_around_it(bench, photos):
+    home = photos.parent / "home"
+    for name in ("a/drafts/x.txt", "a/y.txt", "a/deep/z.txt", "a/deep/w.txt", "drafts/v.txt"):
+        note(home / name, f"words of {name}")
+    note(home / "a/paper.pdf", "of a kind that is not taken")
+    bench.index(home / "a/deep", scan=ScanOptions(exclude=("w.*",)))
+    bench.index(home / "a", scan=ScanOptions(exclude=("drafts/",)))
+    note(home / "a/new.txt", "new")
+    assert bench.plan(home).to_index == {Kind.TEXT: 2}
+    summary = bench.index(home)
+    assert (summary.embedded, summary.unchanged, summary.left_aside) == (2, 2, {".pdf": 1})
+    found = {each.item.location: each.item.root for each in bench.open().segments.values()}
+    held = {"a/y.txt": "a", "a/new.txt": "a", "a/deep/z.txt": "a/deep", "drafts/v.txt": ""}
+    expected = {os.fsencode(home / name): os.fsencode(home / root) for name, root in held.items()}
+    assert {
+        place: found[place] for place in found if is_below(place, os.fsencode(home))
+    } == expected
+    assert "--exclude" in _why_absent(bench.open(), os.fsencode(home / "a/drafts/x.txt"))
+    assert library_status(bench.open()).left_aside == {".pdf": 1}
+
+
+def test_a_file_that_is_a_root_stays_one_from_the_folder_around_it(bench, photos):
+    path = note(photos.parent / "home/a.txt", "words")
+    bench.index(path)
+    path.write_text("other words")
+    assert bench.index(path.parent).embedded == 1
+    (found,) = [each.item for each in bench.open().segments.values() if b"home" in each.item.root]
+    assert (found.root, found.path, found.location) == (os.fsencode(path), b"", os.fsencode(path))
 
 
 def test_a_root_whose_link_is_gone_leaves_the_folder_free(bench, photos):

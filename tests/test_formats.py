@@ -117,8 +117,8 @@ def test_a_newer_library_is_refused_with_the_version_it_takes(name, tmp_path):
     path = tmp_path / "library" / "manifest.json"
     record = orjson.loads(path.read_bytes())
     del record["sha256"]
-    record["format"] = 3
+    record["format"] = 4
     path.write_bytes(orjson.dumps(record | {"sha256": _checksum(record)}))
     for task in (Library.open, check):
-        with pytest.raises(QvsearchError, match="has format 3, and this qvsearch reads up to 2"):
+        with pytest.raises(QvsearchError, match="has format 4, and this qvsearch reads up to 3"):
             task(tmp_path / "library")

@@ -12,6 +12,7 @@ import pytest
 from library_damage import FINGERPRINT as OTHER
 from test_cli import files, home, indexed, records, run  # noqa: F401 - fixtures
 from test_ingest import FINGERPRINT, Bench, note, notes, picture
+from test_library import rewrite_manifest
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library import Library
@@ -19,7 +20,7 @@ from qvsearch.manifest import Manifest
 from qvsearch.rules import LONGEST_PATTERN, MOST_PATTERNS, Rules, rules_text
 from qvsearch.scan import ScanOptions
 from qvsearch.status import library_status, status_record
-from qvsearch.types import Kind, Skipped
+from qvsearch.types import Kind, Skipped, Stored
 
 
 @pytest.fixture
@@ -117,6 +118,24 @@ def test_each_root_has_rules_of_its_own(bench):
     assert bench.index(other).found == 3, "what was removed is forgotten"
 
 
+def test_patterns_that_are_given_below_a_root_are_for_one_run(bench):
+    for name in ("2023/a.md", "2024/b.txt", "2024/c.md"):
+        note(bench.root / name, f"words of {name}")
+    bench.index(scan=ScanOptions(exclude=("drafts/",)))
+    only = ScanOptions(include=("*.txt",))
+    for options in ({"scan": only}, {"scan": only, "forget_rules": True}):
+        assert bench.plan(bench.root / "2024", prune=True, **options).gone == 0
+        summary = bench.index(bench.root / "2024", prune=True, **options)
+        assert (summary.found, summary.removed, summary.left_out) == (1, 0, 0)
+        assert rules(bench) == Rules(exclude=("drafts/",))
+    note(bench.root / "2023/new.md", "new words")
+    note(bench.root / "2024/drafts/d.txt", "left out of the whole root")
+    assert bench.index(bench.root / "2024", scan=only).found == 1
+    assert bench.index(prune=True).found == 4
+    bench.index(bench.root / "2024", bench.root, scan=only)
+    assert rules(bench) == Rules(("*.txt",), ("drafts/",)), "the root was given as well"
+
+
 def test_the_last_pattern_decides(bench):
     notes(bench.root, 3)
     note(bench.root / "d.md", "words")
@@ -166,7 +185,31 @@ def test_a_manifest_without_rules_is_what_it_was(bench):
     assert record["rules"] == [
         {"path": str(bench.root), "include": [], "exclude": ["x"]},
     ]
-    assert record["roots"] == [{"path": str(bench.root)}], "as older versions read it"
+    assert record["roots"] == [{"path": str(bench.root)}]
+
+
+@pytest.mark.parametrize(("store", "without"), [(Stored.FLOAT16, 1), (Stored.INT8, 2)])
+def test_a_version_that_would_drop_rules_refuses_them(tmp_path, store, without):
+    Library.create(tmp_path / "library", FINGERPRINT, store)
+    bench = Bench(tmp_path / "library", tmp_path / "media")
+    notes(bench.root, 2)
+
+    def number():
+        return orjson.loads((bench.library_folder / "manifest.json").read_bytes())["format"]
+
+    bench.index()
+    assert number() == without, "as older versions read it"
+    bench.index(scan=ScanOptions(exclude=("000.*",)))
+    assert number() == 3
+    kept = Rules(exclude=("000.*",))
+    assert rules(bench) == kept
+    rewrite_manifest(bench.open(), lambda record: record.update(format=without))
+    assert rules(bench) == kept, "as the first version with rules wrote them"
+    bench.index(forget_rules=True)
+    assert (number(), rules(bench)) == (without, None)
+    rewrite_manifest(bench.open(), lambda record: record.update(format=3))
+    with pytest.raises(QvsearchError, match="is damaged: it is not what qvsearch writes"):
+        bench.open()
 
 
 def test_a_failed_first_run_leaves_no_trace_of_its_patterns(bench):
