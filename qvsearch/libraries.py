@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qvsearch.durable import TEMPORARY
+from qvsearch.durable import remove_file
 from qvsearch.errors import QvsearchError
 from qvsearch.library import OURS, library_folder
 from qvsearch.lock import HOLDER, LOCK, WriterLock
-from qvsearch.manifest import MANIFEST, SEGMENTS, exists, read_committed
-from qvsearch.names import absence, default_folder, home
+from qvsearch.manifest import (
+    MANIFEST,
+    SEGMENTS,
+    Damaged,
+    exists,
+    is_segment_file,
+    is_temporary,
+    read_committed,
+)
+from qvsearch.names import default_folder, home
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +54,26 @@ def list_libraries() -> Iterator[Shelved]:
 def delete_library(name: str) -> Path:
     """Delete a library, named as by --library; return where it was.
 
-    Only files that qvsearch wrote are deleted, and the folder if nothing else is in it. Raises
-    QvsearchError if there is no such library, and LibraryLocked while another process changes it.
+    Only files named as qvsearch names its own are deleted, and the folder if nothing else is in it.
+    Raises QvsearchError if there is no such library, and LibraryLocked while another process
+    changes it.
     """
     folder = library_folder(name)
-    if not exists(folder):
-        raise QvsearchError(absence(folder))
+    _check_library(folder)
     try:
         with WriterLock(folder).held():
             (folder / MANIFEST).unlink(missing_ok=True)
-            for entry in folder.iterdir():
-                if entry.name == SEGMENTS:
-                    shutil.rmtree(entry)
-                elif entry.name in OURS - {LOCK, HOLDER} or entry.name.endswith(TEMPORARY):
-                    entry.unlink()
-        (folder / LOCK).unlink(missing_ok=True)
+            if (segments := folder / SEGMENTS).is_dir():
+                for each in list(segments.iterdir()):
+                    if is_segment_file(each) or is_temporary(each):
+                        each.unlink()
+                with suppress(OSError):  # something else is in it
+                    segments.rmdir()
+            for each in list(folder.iterdir()):
+                if each.name in OURS - {LOCK, HOLDER, SEGMENTS} or is_temporary(each):
+                    each.unlink()
+            # The next writer makes another one. Windows keeps it until it is released.
+            remove_file(folder / LOCK)
     except OSError as error:
         raise QvsearchError(
             f"cannot delete {folder}: {error.strerror}: {error.filename}"
@@ -69,3 +81,15 @@ def delete_library(name: str) -> Path:
     with suppress(OSError):  # something else is in it
         folder.rmdir()
     return folder
+
+
+def _check_library(folder: Path) -> None:
+    """Raise QvsearchError unless a library is there, which may be a damaged one."""
+    try:
+        read_committed(folder)
+    except Damaged as error:
+        segments = folder / SEGMENTS
+        if not any(map(is_segment_file, segments.glob("*.faiss"))):
+            raise QvsearchError(
+                f"{folder} is no library of qvsearch; nothing was deleted"
+            ) from error

@@ -61,6 +61,34 @@ def test_a_library_is_deleted_and_nothing_else(data, capfd):
     assert "no library at" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("manifest", [b'{"name": "a web app"}', b"no JSON", None])
+def test_a_folder_that_is_no_library_is_not_deleted(data, tmp_path, monkeypatch, capfd, manifest):
+    monkeypatch.chdir(tmp_path)
+    app = tmp_path / "app"
+    (app / "segments").mkdir(parents=True)
+    if manifest is not None:
+        (app / "manifest.json").write_bytes(manifest)
+    for name in ("lock", "notes.tmp", "segments/essay.txt", "segments/essay.faiss"):
+        (app / name).write_text("mine")
+    before = sorted(app.rglob("*"))
+    assert main(["libraries", "delete", "app", "--yes"]) == 2
+    assert "is no library of qvsearch; nothing was deleted" in capfd.readouterr().err
+    assert sorted(app.rglob("*")) == before
+
+
+def test_own_files_within_a_library_outlive_it(data, tmp_path):
+    folder = tmp_path / "holidays"
+    Library.create(folder, FINGERPRINT)
+    (folder / "segments").mkdir()
+    mine = ["notes.tmp", "segments/essay.jsonl", "segments/000001.txt"]
+    for name in [*mine, "segments/000001.jsonl", "segments/000001.faiss", "segments/.a.tmp"]:
+        (folder / name).write_text("some")
+    (folder / "manifest.json").write_bytes(b"{")  # a damaged one can be deleted
+    assert main(["libraries", "delete", str(folder), "--yes"]) == 0
+    left = [str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()]
+    assert sorted(left) == mine[:1] + sorted(mine[1:])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the data folder is not chosen so")
 @pytest.mark.parametrize(("answer", "stays"), [(b"n\n", True), (b"y\n", False)])
 def test_a_person_is_asked(data, answer, stays):
