@@ -19,6 +19,7 @@ from qvsearch.manifest import (
     is_segment_file,
     is_temporary,
     read_committed,
+    unreadable,
 )
 from qvsearch.names import default_folder, home
 
@@ -38,17 +39,28 @@ class Shelved:
 
 def list_libraries() -> Iterator[Shelved]:
     """Yield what the data folder holds, by name; only manifests are read."""
-    folders = sorted(home().iterdir()) if home().is_dir() else []
-    for folder in filter(exists, folders):
-        size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
-        shelved = Shelved(folder.name, folder, folder == default_folder(), size)
+    for folder in sorted(home().iterdir()) if home().is_dir() else []:
+        shelved = Shelved(folder.name, folder, folder == default_folder(), 0)
         try:
+            if not exists(folder):
+                continue
+            shelved = replace(shelved, size=_size(folder))
             made = read_committed(folder)
-        except QvsearchError as error:
-            yield replace(shelved, problem=str(error))
+        except (OSError, QvsearchError) as error:
+            problem = unreadable(folder, error) if isinstance(error, OSError) else error
+            yield replace(shelved, problem=str(problem))
             continue
         rows = sum(file.rows - sum(b - a for a, b in file.dead) for file in made.files)
         yield replace(shelved, model=made.fingerprint.model, segments=rows)
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of a folder's files; those that go meanwhile count nothing."""
+    size = 0
+    for each in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += each.stat().st_size if each.is_file() else 0
+    return size
 
 
 def delete_library(name: str) -> Path:

@@ -1,14 +1,17 @@
 """The libraries of the data folder: listed, deleted, and kept from the demo's model."""
 
+import errno
 import json
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from colours import FINGERPRINT
 from PIL import Image
 
+from qvsearch import libraries
 from qvsearch.cli import main
 from qvsearch.library import Library
 from qvsearch.lock import WriterLock
@@ -59,6 +62,32 @@ def test_a_library_is_deleted_and_nothing_else(data, capfd):
     assert [each.name for each in data.iterdir()] == ["holidays"]
     assert main(["libraries", "delete", "main", "--yes"]) == 2
     assert "no library at" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the data folder is not chosen so")
+def test_a_folder_that_cannot_be_read_or_changes_costs_no_other_its_line(data, monkeypatch):
+    for name in ("changing", "closed", "main"):
+        Library.create(data / name, FINGERPRINT)
+    (data / "changing" / ".a.tmp").write_text("until the commit ends")
+    whole, looked = libraries.exists, Path.is_file
+
+    def exists(folder):
+        if folder.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return whole(folder)
+
+    def is_file(path):
+        found = looked(path)
+        if path.suffix == ".tmp":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(libraries, "exists", exists)
+    monkeypatch.setattr(Path, "is_file", is_file)
+    changing, closed, main_ = libraries.list_libraries()
+    assert [each.problem for each in (changing, main_)] == [None, None]
+    assert changing.size == main_.size > 0
+    assert closed.problem == f"cannot read {data / 'closed'} of the library: Permission denied"
 
 
 @pytest.mark.parametrize("manifest", [b'{"name": "a web app"}', b"no JSON", None])
