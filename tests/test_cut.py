@@ -16,6 +16,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.media import confine, cut
 from qvsearch.media.clips import Clip, ClipFolder, patience
 from qvsearch.media.cut import write_clip
+from qvsearch.media.edits import end_at
 from qvsearch.media.film import Film, choose_stream, open_container
 
 RATE = 10
@@ -309,6 +310,14 @@ def test_of_a_joined_recording_only_the_sound_near_the_keyframe_is_held(tmp_path
     assert wanted - 0.5 <= zero <= wanted
     heard = [cut._time(packet) for packet in ahead if packet.stream is sound]
     assert zero - 1 <= min(heard) < zero
+
+
+def test_a_file_without_a_head_of_its_film_is_left_as_it_is(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"\0\0\0\x08ftyp\0\0\0\x10mdatpictures")
+    before = path.read_bytes()
+    end_at(path, 1.0)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("keyframe_every", [10, 500])
