@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qvsearch.durable import TEMPORARY
+from qvsearch.durable import remove_file
 from qvsearch.errors import QvsearchError
 from qvsearch.library import OURS, library_folder
 from qvsearch.lock import HOLDER, LOCK, WriterLock
-from qvsearch.manifest import MANIFEST, SEGMENTS, exists, read_committed
-from qvsearch.names import absence, default_folder, home
+from qvsearch.manifest import (
+    MANIFEST,
+    SEGMENTS,
+    Damaged,
+    exists,
+    is_segment_file,
+    is_temporary,
+    read_committed,
+    unreadable,
+)
+from qvsearch.names import default_folder, home
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,37 +39,53 @@ class Shelved:
 
 def list_libraries() -> Iterator[Shelved]:
     """Yield what the data folder holds, by name; only manifests are read."""
-    folders = sorted(home().iterdir()) if home().is_dir() else []
-    for folder in filter(exists, folders):
-        size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
-        shelved = Shelved(folder.name, folder, folder == default_folder(), size)
+    for folder in sorted(home().iterdir()) if home().is_dir() else []:
+        shelved = Shelved(folder.name, folder, folder == default_folder(), 0)
         try:
+            if not exists(folder):
+                continue
+            shelved = replace(shelved, size=_size(folder))
             made = read_committed(folder)
-        except QvsearchError as error:
-            yield replace(shelved, problem=str(error))
+        except (OSError, QvsearchError) as error:
+            problem = unreadable(folder, error) if isinstance(error, OSError) else error
+            yield replace(shelved, problem=str(problem))
             continue
         rows = sum(file.rows - sum(b - a for a, b in file.dead) for file in made.files)
         yield replace(shelved, model=made.fingerprint.model, segments=rows)
 
 
+def _size(folder: Path) -> int:
+    """Return the bytes of a folder's files; those that go meanwhile count nothing."""
+    size = 0
+    for each in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += each.stat().st_size if each.is_file() else 0
+    return size
+
+
 def delete_library(name: str) -> Path:
     """Delete a library, named as by --library; return where it was.
 
-    Only files that qvsearch wrote are deleted, and the folder if nothing else is in it. Raises
-    QvsearchError if there is no such library, and LibraryLocked while another process changes it.
+    Only files named as qvsearch names its own are deleted, and the folder if nothing else is in it.
+    Raises QvsearchError if there is no such library, and LibraryLocked while another process
+    changes it.
     """
     folder = library_folder(name)
-    if not exists(folder):
-        raise QvsearchError(absence(folder))
+    _check_library(folder)
     try:
         with WriterLock(folder).held():
             (folder / MANIFEST).unlink(missing_ok=True)
-            for entry in folder.iterdir():
-                if entry.name == SEGMENTS:
-                    shutil.rmtree(entry)
-                elif entry.name in OURS - {LOCK, HOLDER} or entry.name.endswith(TEMPORARY):
-                    entry.unlink()
-        (folder / LOCK).unlink(missing_ok=True)
+            if (segments := folder / SEGMENTS).is_dir():
+                for each in list(segments.iterdir()):
+                    if is_segment_file(each) or is_temporary(each):
+                        each.unlink()
+                with suppress(OSError):  # something else is in it
+                    segments.rmdir()
+            for each in list(folder.iterdir()):
+                if each.name in OURS - {LOCK, HOLDER, SEGMENTS} or is_temporary(each):
+                    each.unlink()
+            # The next writer makes another one. Windows keeps it until it is released.
+            remove_file(folder / LOCK)
     except OSError as error:
         raise QvsearchError(
             f"cannot delete {folder}: {error.strerror}: {error.filename}"
@@ -69,3 +93,15 @@ def delete_library(name: str) -> Path:
     with suppress(OSError):  # something else is in it
         folder.rmdir()
     return folder
+
+
+def _check_library(folder: Path) -> None:
+    """Raise QvsearchError unless a library is there, which may be a damaged one."""
+    try:
+        read_committed(folder)
+    except Damaged as error:
+        segments = folder / SEGMENTS
+        if not any(map(is_segment_file, segments.glob("*.faiss"))):
+            raise QvsearchError(
+                f"{folder} is no library of qvsearch; nothing was deleted"
+            ) from error

@@ -244,10 +244,19 @@ def sweep(folder: Path, manifest: Manifest) -> None:
     except (OSError, QvsearchError):
         return  # what is needed is not known
     for path in entries:
-        temporary = path.name.startswith(".") and path.name.endswith(TEMPORARY)
-        ours = path.suffix in _SUFFIXES and _NAME.fullmatch(path.stem)
-        if temporary or (ours and path.parent.name == SEGMENTS and path.stem not in kept):
+        if is_temporary(path) or (is_segment_file(path) and path.stem not in kept):
             remove_file(path)
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a file has the name of one that a commit has not finished."""
+    return path.name.startswith(".") and path.name.endswith(TEMPORARY)
+
+
+def is_segment_file(path: Path) -> bool:
+    """Return whether a file has the place and name of those of a segment or bank."""
+    named = path.suffix in _SUFFIXES and _NAME.fullmatch(path.stem) is not None
+    return named and path.parent.name == SEGMENTS
 
 
 def _names(manifest: Manifest) -> set[str]:

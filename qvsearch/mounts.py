@@ -43,7 +43,8 @@ class Identities:
         """Return a file's time of status change in nanoseconds and its inode, or None for each."""
         kept = self._kept.get(status.st_dev)
         if kept is None:
-            kept = self._kept[status.st_dev] = _keeps(Path(os.fsdecode(location)).parent)
+            real = os.path.realpath(location)  # a link lies elsewhere than its file
+            kept = self._kept[status.st_dev] = _keeps(Path(os.fsdecode(real)).parent)
         has_time, has_inode = kept
         return (status.st_ctime_ns if has_time else None), (status.st_ino if has_inode else None)
 

@@ -21,6 +21,8 @@ from qvsearch.types import (
 )
 
 STDIN = b"-"
+DAY = 86_400  # seconds
+MOST_WEIGHT = 1000  # beside it a weight of 1 counts for nothing
 # the groups of the help of search
 _query = partial(typer.Option, rich_help_panel="Query")
 _filter = partial(typer.Option, rich_help_panel="Filters")
@@ -204,7 +206,7 @@ Unlike = Annotated[
 LikeWeight = Annotated[
     float,
     _query(
-        parser=number("--like-weight", float, 0),
+        parser=number("--like-weight", float, 0, MOST_WEIGHT),
         metavar="W",
         help="Weight of each --like, beside 1 for the words (default: 1).",
         show_default=False,
@@ -213,7 +215,7 @@ LikeWeight = Annotated[
 NotWeight = Annotated[
     float,
     _query(
-        parser=number("--not-weight", float, 0),
+        parser=number("--not-weight", float, 0, MOST_WEIGHT),
         metavar="W",
         help="Strictness of each --not and --unlike (default: 1).",
         show_default=False,
@@ -324,7 +326,7 @@ SaveClips = Annotated[
 Padding = Annotated[
     float | None,
     _output(
-        parser=number("--padding", float, 0),
+        parser=number("--padding", float, 0, DAY),
         metavar="SECONDS",
         help="Lengthen each clip before and after (default: 0).",
     ),

@@ -6,6 +6,7 @@ It knows lines, not files: where they lie and whether they are whole is for othe
 from __future__ import annotations
 
 import gc
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from qvsearch.errors import QvsearchError
 from qvsearch.fields import number_field, path_field, read_path, text_field
+from qvsearch.manifest import LARGEST_LINE
 from qvsearch.types import NO_METADATA, Item, Kind, Metadata, Segment
 
 _KINDS = {kind.value: kind for kind in Kind}
@@ -45,7 +48,10 @@ Background: TypeAlias = tuple[float, float] | None
 def encode_rows(
     rows: Iterable[tuple[Segment, Background, bytes]], root_numbers: Mapping[bytes, int]
 ) -> list[bytes]:
-    """Return a line for each segment; the bytes are those of its stored vector."""
+    """Return a line for each segment; the bytes are those of its stored vector.
+
+    Raises QvsearchError for a line that would be too long to be read.
+    """
     return [_encode_row(*row, root_numbers) for row in rows]
 
 
@@ -111,7 +117,13 @@ def _encode_row(
         record["background"] = background
     body = orjson.dumps(record)[:-1]
     # The one checksum of line and vector tells, when a file is damaged, which rows are not.
-    return b"%b%b%d}\n" % (body, _CHECK, zlib.crc32(body, zlib.crc32(code)))
+    line = b"%b%b%d}\n" % (body, _CHECK, zlib.crc32(body, zlib.crc32(code)))
+    if len(line) > LARGEST_LINE:
+        raise QvsearchError(
+            f"the row of {os.fsdecode(segment.item.location)} has {len(line):,} bytes,"
+            f" and at most {LARGEST_LINE:,} are read"
+        )
+    return line
 
 
 def _encode_item(item: Item) -> dict[str, Any]:

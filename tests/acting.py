@@ -140,6 +140,8 @@ def taken_over(item, content_hash, max_pixels, video_mode):
         pipe.send(_Order())
     if item.path == b"wrong":
         return Decoded(item, ((Segment(item, content_hash, width="100"), EmbedInput()),))
+    if item.path == b"long":
+        return Decoded(item, ((Segment(item, content_hash, snippet="a" * 2**20), EmbedInput()),))
     return acting(item, content_hash, max_pixels, video_mode)
 
 

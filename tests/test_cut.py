@@ -16,6 +16,8 @@ from qvsearch.errors import QvsearchError
 from qvsearch.media import confine, cut
 from qvsearch.media.clips import Clip, ClipFolder, patience
 from qvsearch.media.cut import write_clip
+from qvsearch.media.edits import end_at
+from qvsearch.media.film import Film, choose_stream, open_container
 
 RATE = 10
 
@@ -291,6 +293,31 @@ def test_clips_of_recordings_that_were_joined_are_those_of_their_time(tmp_path, 
         wave = np.concatenate(heard)[48000 // 4 : 48000 // 2]
         tone = np.argmax(np.abs(np.fft.rfft(wave))) * 48000 / len(wave)
         assert tone == pytest.approx(100 * (int(first + 0.3) + 1), abs=60)
+
+
+def test_of_a_joined_recording_only_the_sound_near_the_keyframe_is_held(tmp_path):
+    one = with_other_sound(tmp_path / "one.mpg", **DVD, options={"g": "12", "bf": "0"})
+    joined = tmp_path / "joined.mpg"
+    joined.write_bytes(one.read_bytes() * 2)
+    with joined.open("rb") as file, joined.open("rb") as again, open_container(again) as opened:
+        film = Film(file)
+        film.find_restarts()
+        assert film.restarts
+        pictures, sound = choose_stream(opened), opened.streams.best("audio")
+        wanted = cut._begin(opened, pictures) + 20
+        packets = cut._packets(film, opened, [pictures, sound], None)
+        ahead, zero = cut._from_keyframe(packets, pictures, wanted)
+    assert wanted - 0.5 <= zero <= wanted
+    heard = [cut._time(packet) for packet in ahead if packet.stream is sound]
+    assert zero - 1 <= min(heard) < zero
+
+
+def test_a_file_without_a_head_of_its_film_is_left_as_it_is(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"\0\0\0\x08ftyp\0\0\0\x10mdatpictures")
+    before = path.read_bytes()
+    end_at(path, 1.0)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("keyframe_every", [10, 500])

@@ -1,14 +1,17 @@
 """The libraries of the data folder: listed, deleted, and kept from the demo's model."""
 
+import errno
 import json
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from colours import FINGERPRINT
 from PIL import Image
 
+from qvsearch import libraries
 from qvsearch.cli import main
 from qvsearch.library import Library
 from qvsearch.lock import WriterLock
@@ -59,6 +62,60 @@ def test_a_library_is_deleted_and_nothing_else(data, capfd):
     assert [each.name for each in data.iterdir()] == ["holidays"]
     assert main(["libraries", "delete", "main", "--yes"]) == 2
     assert "no library at" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the data folder is not chosen so")
+def test_a_folder_that_cannot_be_read_or_changes_costs_no_other_its_line(data, monkeypatch):
+    for name in ("changing", "closed", "main"):
+        Library.create(data / name, FINGERPRINT)
+    (data / "changing" / ".a.tmp").write_text("until the commit ends")
+    whole, looked = libraries.exists, Path.is_file
+
+    def exists(folder):
+        if folder.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return whole(folder)
+
+    def is_file(path):
+        found = looked(path)
+        if path.suffix == ".tmp":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(libraries, "exists", exists)
+    monkeypatch.setattr(Path, "is_file", is_file)
+    changing, closed, main_ = libraries.list_libraries()
+    assert [each.problem for each in (changing, main_)] == [None, None]
+    assert changing.size == main_.size > 0
+    assert closed.problem == f"cannot read {data / 'closed'} of the library: Permission denied"
+
+
+@pytest.mark.parametrize("manifest", [b'{"name": "a web app"}', b"no JSON", None])
+def test_a_folder_that_is_no_library_is_not_deleted(data, tmp_path, monkeypatch, capfd, manifest):
+    monkeypatch.chdir(tmp_path)
+    app = tmp_path / "app"
+    (app / "segments").mkdir(parents=True)
+    if manifest is not None:
+        (app / "manifest.json").write_bytes(manifest)
+    for name in ("lock", "notes.tmp", "segments/essay.txt", "segments/essay.faiss"):
+        (app / name).write_text("mine")
+    before = sorted(app.rglob("*"))
+    assert main(["libraries", "delete", "app", "--yes"]) == 2
+    assert "is no library of qvsearch; nothing was deleted" in capfd.readouterr().err
+    assert sorted(app.rglob("*")) == before
+
+
+def test_own_files_within_a_library_outlive_it(data, tmp_path):
+    folder = tmp_path / "holidays"
+    Library.create(folder, FINGERPRINT)
+    (folder / "segments").mkdir()
+    mine = ["notes.tmp", "segments/essay.jsonl", "segments/000001.txt"]
+    for name in [*mine, "segments/000001.jsonl", "segments/000001.faiss", "segments/.a.tmp"]:
+        (folder / name).write_text("some")
+    (folder / "manifest.json").write_bytes(b"{")  # a damaged one can be deleted
+    assert main(["libraries", "delete", str(folder), "--yes"]) == 0
+    left = [str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()]
+    assert sorted(left) == mine[:1] + sorted(mine[1:])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the data folder is not chosen so")

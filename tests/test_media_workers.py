@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.media import answers, confine, workers
 from qvsearch.media.workers import Decoders, patience
 from qvsearch.messages import BadMessage
-from qvsearch.types import NO_METADATA, Decoded, Item, Kind, Skipped, VideoMode
+from qvsearch.types import NO_METADATA, Decoded, Item, Kind, Metadata, Skipped, VideoMode
 
 BUDGET = 256 * 32 * 32
 
@@ -58,7 +59,10 @@ def test_a_look_at_real_files(tmp_path):
 
 @pytest.mark.parametrize(
     "said",
-    [{}, {"metadata": {}}, {"metadata": 5}, {"metadata": None, "more": 1}, {"segment": None}],
+    [
+        *({}, {"metadata": {}}, {"metadata": 5}, {"metadata": None, "more": 1}, {"segment": None}),
+        {"metadata": asdict(Metadata(camera="a" * 5000))},
+    ],
 )
 def test_what_a_look_never_says_is_refused(said):
     with pytest.raises(BadMessage):
@@ -176,7 +180,7 @@ def test_a_decoder_reaches_no_network_and_starts_no_program(monkeypatch):
     assert isinstance(after, Decoded)
 
 
-@pytest.mark.parametrize("name", ["pickled", "wrong"])
+@pytest.mark.parametrize("name", ["pickled", "wrong", "long"])
 def test_a_decoder_that_is_taken_over_has_no_say_in_its_parent(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Decoders(1, decode=taken_over) as decoders:

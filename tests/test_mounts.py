@@ -1,5 +1,6 @@
 """A library on a network is noticed, and who changes it is warned of what locks do not do there."""
 
+import os
 from pathlib import Path
 
 import cheap_model
@@ -55,6 +56,19 @@ def test_the_innermost_and_latest_mount_decides(folder):
         ("nameless/library", None),
     ]:
         assert mounts.shared_type(folder / place) == expected, place
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "lasts"), [("nas", "hidden", True), ("hidden", "nas", False)]
+)
+def test_a_link_is_known_by_the_file_system_of_its_file(folder, place, target, lasts):
+    for name in (place, target):
+        (folder / name).mkdir()
+    (folder / target / "a.txt").touch()
+    link = folder / place / "link.txt"
+    link.symlink_to(folder / target / "a.txt")
+    _, inode = mounts.Identities().of(os.fsencode(link), link.stat())
+    assert (inode is not None) == lasts
 
 
 def test_where_the_system_says_nothing_there_is_no_warning(monkeypatch):

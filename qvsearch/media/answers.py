@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Answer = tuple[Segment, EmbedInput]
 
+LONGEST_TEXT = 4096  # characters; a snippet has 160, the name of a file 255
+
 _TEXT: set[type] = {str, NoneType}
 _WHOLE: set[type] = {int, NoneType}
 _NUMBER: set[type] = {float, int, NoneType}
@@ -76,4 +78,6 @@ def _checked(said: object, types: dict[str, set[type]]) -> dict[str, Any]:
         raise BadMessage("no segment")
     if any(type(value) not in types[name] for name, value in said.items()):
         raise BadMessage("a field of another type")
+    if any(type(value) is str and len(value) > LONGEST_TEXT for value in said.values()):
+        raise BadMessage("a text too long for a row")
     return said

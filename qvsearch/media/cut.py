@@ -47,6 +47,7 @@ OTHERS = {  # suffix and FFmpeg's name of what other codecs are written into, by
 }
 WEBM, MATROSKA = (".webm", "webm"), (".mkv", "matroska")  # the latter takes nearly everything
 HIDES_AN_END = {"mp4", "mov"}  # containers whose players can be told where to end
+LEAD_SECONDS = 1.0  # of sound before a clip: a packet of it may reach into the clip
 LATE_SECONDS = 10  # of pictures that a file may hold before the sound that belongs to them
 ENCODERS: dict[Literal["libx264", "mpeg4"], dict[str, str]] = {
     "libx264": {"crf": "18", "preset": "veryfast"},
@@ -169,7 +170,7 @@ def _from_keyframe(
 ) -> tuple[list[Packet[Any]], Fraction | None]:
     """Read up to a time; return what came since the last keyframe, and that one's time.
 
-    Sound is kept from earlier on: it may lie before the pictures that it belongs to.
+    Sound of its time is kept from earlier on: it may lie before the pictures that it belongs to.
     """
     read: list[Packet[Any]] = []
     zero: Fraction | None = None
@@ -179,7 +180,12 @@ def _from_keyframe(
             if time > wanted + Fraction(ROUNDING):
                 return [*read, packet], zero
             zero = time
-            read = [each for each in read if each.stream is not pictures]
+            since = zero - Fraction(LEAD_SECONDS)
+            read = [
+                each
+                for each in read
+                if each.stream is not pictures and (at := _time(each)) is not None and at >= since
+            ]
         read.append(packet)
         if (
             packet.stream is pictures

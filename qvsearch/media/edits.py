@@ -19,7 +19,9 @@ def end_at(path: Path, seconds: float) -> None:
     """Make players end a file written by FFmpeg after so many seconds, if it is longer."""
     with path.open("r+b") as file:
         found = list(_boxes(file, 0, path.stat().st_size))
-        movie = next(place for name, place in found if name == b"mvhd")
+        movie = next((place for name, place in found if name == b"mvhd"), None)
+        if movie is None:
+            return
         most = round(seconds * _number(file, movie + HEAD + TIMESCALE_AT))
         for name, place in found:
             at = place + HEAD + SECONDS_AT[name]
