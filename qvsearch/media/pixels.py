@@ -39,14 +39,17 @@ PATCHES = 4  # in a row and in a column
 DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
 
-def check_size(width: int, height: int, most: int = MAX_MEGAPIXELS) -> None:
-    """Raise MediaError, before it is decoded, for a picture of no or over `most` megapixels."""
+def check_size(width: int, height: int, most: int = MAX_MEGAPIXELS, of: str = "") -> None:
+    """Raise MediaError, before it is decoded, for a picture of no or over `most` megapixels.
+
+    `of` names the pictures that have such a limit.
+    """
     if width < 1 or height < 1:
         raise MediaError(f"no pixels: {width}x{height}")
     if width * height > most * 1_000_000:
         megapixels = width * height / 1e6
         raise MediaError(
-            f"too large: {width}x{height} is {megapixels:.1f} megapixels, the limit is {most}"
+            f"too large: {width}x{height} is {megapixels:.1f} megapixels, the limit{of} is {most}"
         )
 
 
