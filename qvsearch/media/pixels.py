@@ -80,23 +80,14 @@ def smart_resize(
     return h, w
 
 
-def fit(
-    image: Image.Image,
-    max_pixels: int,
-    min_pixels: int = MIN_PIXELS,
-    *,
-    shown_width: int | None = None,
-    colours: Colours | None = None,
-) -> Pixels:
+def fit(image: Image.Image, max_pixels: int, *, colours: Colours | None = None) -> Pixels:
     """Return a picture as (h, w, 3) uint8 sRGB within the budget, resized once.
 
-    `shown_width` is that of a video whose pixels are not square. `colours` are converted last:
-    before, it would cost ten times as much and change a value by about 1.
+    `colours` are converted last: before, it would cost ten times as much and change a value by
+    about 1.
     """
     upright = upright_rgb(image, None if colours is None else colours.mode)
-    height, width = smart_resize(
-        upright.height, shown_width or upright.width, min_pixels=min_pixels, max_pixels=max_pixels
-    )
+    height, width = smart_resize(upright.height, upright.width, max_pixels=max_pixels)
     resized = upright.resize((width, height), Image.Resampling.BICUBIC)
     return np.array(resized if colours is None else colours.to_srgb(resized))
 
