@@ -43,9 +43,9 @@ FORMATS = (
 # Nothing in a TGA file says that it is one, so any file would be tried as one.
 FORMATS_OF_SUFFIX = {b".tga": ("TGA",)}
 
-# Of a JPEG, whose decoder makes it smaller by 2, 4 or 8 as it goes. One in several passes takes up
-# to 6 bytes a pixel meanwhile.
-MAX_REDUCED_MEGAPIXELS = 400
+# Of a JPEG, whose decoder makes it smaller by 2, 4 or 8 as it goes. A progressive one takes up to
+# 7 bytes a pixel meanwhile: of 400 megapixels 2.7 GB in each of the processes.
+MAX_REDUCED_MEGAPIXELS, MAX_PROGRESSIVE_MEGAPIXELS = 400, 200
 NO_ALPHA = {"BMP", "DIB", "TGA", "ICO"}
 ANIMATED = {"GIF", "PNG", "WEBP", "AVIF", "HEIF"}
 JPEG_START = b"\xff\xd8\xff"
@@ -173,8 +173,12 @@ def _load(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size |
 def _open(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size | None]:
     """Open a picture that is not too large, or return with it the size that it is reduced from."""
     image = _opened(file, formats)
-    reducible = isinstance(image, JpegImageFile)
-    check_size(*image.size, most=MAX_REDUCED_MEGAPIXELS if reducible else MAX_MEGAPIXELS)
+    if not isinstance(image, JpegImageFile):
+        check_size(*image.size)
+    elif image.info.get("progressive"):
+        check_size(*image.size, MAX_PROGRESSIVE_MEGAPIXELS, of=" of a progressive JPEG")
+    else:
+        check_size(*image.size, MAX_REDUCED_MEGAPIXELS)
     width, height = image.size
     scale = 2 ** math.ceil(math.log2(width * height / (MAX_MEGAPIXELS * 1_000_000)) / 2)
     if scale <= 1:

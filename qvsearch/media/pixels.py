@@ -39,14 +39,17 @@ PATCHES = 4  # in a row and in a column
 DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
 
-def check_size(width: int, height: int, most: int = MAX_MEGAPIXELS) -> None:
-    """Raise MediaError, before it is decoded, for a picture of no or over `most` megapixels."""
+def check_size(width: int, height: int, most: int = MAX_MEGAPIXELS, of: str = "") -> None:
+    """Raise MediaError, before it is decoded, for a picture of no or over `most` megapixels.
+
+    `of` names the pictures that have such a limit.
+    """
     if width < 1 or height < 1:
         raise MediaError(f"no pixels: {width}x{height}")
     if width * height > most * 1_000_000:
         megapixels = width * height / 1e6
         raise MediaError(
-            f"too large: {width}x{height} is {megapixels:.1f} megapixels, the limit is {most}"
+            f"too large: {width}x{height} is {megapixels:.1f} megapixels, the limit{of} is {most}"
         )
 
 
@@ -77,23 +80,14 @@ def smart_resize(
     return h, w
 
 
-def fit(
-    image: Image.Image,
-    max_pixels: int,
-    min_pixels: int = MIN_PIXELS,
-    *,
-    shown_width: int | None = None,
-    colours: Colours | None = None,
-) -> Pixels:
+def fit(image: Image.Image, max_pixels: int, *, colours: Colours | None = None) -> Pixels:
     """Return a picture as (h, w, 3) uint8 sRGB within the budget, resized once.
 
-    `shown_width` is that of a video whose pixels are not square. `colours` are converted last:
-    before, it would cost ten times as much and change a value by about 1.
+    `colours` are converted last: before, it would cost ten times as much and change a value by
+    about 1.
     """
     upright = upright_rgb(image, None if colours is None else colours.mode)
-    height, width = smart_resize(
-        upright.height, shown_width or upright.width, min_pixels=min_pixels, max_pixels=max_pixels
-    )
+    height, width = smart_resize(upright.height, upright.width, max_pixels=max_pixels)
     resized = upright.resize((width, height), Image.Resampling.BICUBIC)
     return np.array(resized if colours is None else colours.to_srgb(resized))
 
