@@ -460,8 +460,8 @@ def rewrite_manifest(library, change):
 
 
 def test_a_newer_format_names_both_versions(library):
-    rewrite_manifest(library, lambda record: record.update(format=3, segments="who knows"))
-    with pytest.raises(QvsearchError, match="has format 3, and this qvsearch reads up to 2"):
+    rewrite_manifest(library, lambda record: record.update(format=4, segments="who knows"))
+    with pytest.raises(QvsearchError, match="has format 4, and this qvsearch reads up to 3"):
         Library.open(library.folder)
 
 
