@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from qvsearch.durable import open_file
 from qvsearch.media.dates import name_date, utc_date
 from qvsearch.media.metadata import camera
 from qvsearch.media.places import Place, place
@@ -77,14 +79,10 @@ def _beside(folder: bytes, changed_ns: int) -> dict[bytes, bytes]:
 def _read(folder: bytes, name: bytes) -> bytes:
     """Return the beginning of a file, or nothing if it cannot be read."""
     try:
-        with open(os.path.join(folder, name), "rb", opener=_without_waiting) as file:
+        with BufferedReader(open_file(os.path.join(folder, name))) as file:
             return file.read(MAX_BYTES)
     except OSError:
         return b""
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO in the file's place would wait for ever
 
 
 def _with_xmp(found: Metadata, packet: bytes) -> Metadata:
