@@ -19,15 +19,14 @@ from typer.main import get_command
 from qvsearch import __version__, options, output
 from qvsearch.commands import Command, Commands
 from qvsearch.duplicates_cli import alikes
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import FAILED, INCOMPLETE, INTERRUPTED, NOTHING_FOUND, QvsearchError
 from qvsearch.libraries_cli import libraries
 from qvsearch.models_cli import models
-from qvsearch.search_cli import NOTHING_FOUND, searching
+from qvsearch.search_cli import searching
 from qvsearch.types import Dtype, Hub
 from qvsearch.upkeep import upkeep
 from qvsearch.warm_cli import warming
 
-FAILED, INTERRUPTED = 2, 130  # exit codes
 GARBAGE = 50_000  # objects more than were freed, before garbage is looked for: imports make none
 
 app = typer.Typer(
@@ -108,7 +107,7 @@ def index(
     if dry_run:
         plan, estimate = plan_index(folder, paths, choice, how)
         report.show_plan(plan, estimate, json=json)
-        raise typer.Exit(report.SOME_SKIPPED if plan.unreachable else 0)
+        raise typer.Exit(INCOMPLETE if plan.unreachable else 0)
     opened = fingerprint.open_or_create(folder, choice, paths)
     output.hint_demo(opened.fingerprint, quiet)
     if (warning := mounts.warning(folder)) is not None:

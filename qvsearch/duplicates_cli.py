@@ -9,7 +9,7 @@ import typer
 
 from qvsearch import options, output
 from qvsearch.commands import Command
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import NOTHING_FOUND, QvsearchError
 from qvsearch.names import option
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from qvsearch.lookalikes import Similar
     from qvsearch.types import Segment
 
-NOTHING_FOUND = 1  # exit code
 MEANINGS = {
     "exact": "the same bytes",
     "copy": "the same picture, video or text: re-encoded, resized, slightly cropped or edited",

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from qvsearch import output
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import INCOMPLETE, NOTHING_FOUND, QvsearchError
 
 if TYPE_CHECKING:
     from qvsearch.terms import Query
     from qvsearch.types import Hit
 
-NOTHING_FOUND, INCOMPLETE = 1, 3  # exit codes
 LONGEST = 1 << 16  # bytes of a line; the model reads some thousand words
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self
 
 from qvsearch import output
+from qvsearch.errors import INCOMPLETE, INTERRUPTED
 from qvsearch.leftovers import leftovers_text
 from qvsearch.types import Event, Kind, Skipped
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from qvsearch.estimate import Estimate
     from qvsearch.ingest import Plan, Summary
 
-SOME_SKIPPED, INTERRUPTED = 3, 130  # exit codes
 WINDOW = 60.0  # seconds of work that the shown speed is taken from, or half of all if that is more
 LEAST_SECONDS = 1.0  # of work that a speed is taken from: less is an instant
 LINE_SECONDS = 30.0  # between lines, if nobody watches a bar
@@ -259,7 +259,7 @@ def exit_code(summary: Summary, strict: bool = False) -> int:
     if summary.interrupted:
         return INTERRUPTED
     skipped = any(strict or not each.known for each in summary.failures)
-    return SOME_SKIPPED if skipped or summary.unreachable or summary.kept else 0
+    return INCOMPLETE if skipped or summary.unreachable or summary.kept else 0
 
 
 def show_summary(summary: Summary, quiet: bool, json: bool) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qvsearch import output
+from qvsearch.errors import INCOMPLETE, NOTHING_FOUND
 from qvsearch.names import option
 from qvsearch.retrieve import allowed_rows
 from qvsearch.types import Hit, Sort
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from qvsearch.library import Library
     from qvsearch.media.clips import Clip
     from qvsearch.retrieve import SearchOptions
-
-NOTHING_FOUND, INCOMPLETE = 1, 3  # exit codes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import typer
 
 from qvsearch import options, output
 from qvsearch.commands import SearchCommand
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import NOTHING_FOUND, QvsearchError
 from qvsearch.names import option
 from qvsearch.types import Hub
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from qvsearch.terms import Query
     from qvsearch.types import Hit
 
-NOTHING_FOUND = 1  # exit code
 NEAREST = 3  # hits that a terminal shows if none is relevant
 SLOW = 3.0  # seconds of loading that are worth a hint
 

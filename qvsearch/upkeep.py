@@ -8,14 +8,14 @@ import typer
 
 from qvsearch import options, output
 from qvsearch.commands import Command
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import INTERRUPTED, QvsearchError
 from qvsearch.types import Detail, Dtype
 
 if TYPE_CHECKING:
     from qvsearch.library import Library
     from qvsearch.timings import Figure
 
-UNSOUND, INTERRUPTED = 1, 130  # exit codes
+UNSOUND = 1  # exit code of `check`
 
 upkeep = typer.Typer(rich_markup_mode=None)
 

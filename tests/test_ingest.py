@@ -20,12 +20,12 @@ from PIL import Image
 from qvsearch import ingest, media
 from qvsearch.batches import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
 from qvsearch.durable import content_hash
-from qvsearch.errors import LibraryLocked, QvsearchError
+from qvsearch.errors import INCOMPLETE, LibraryLocked, QvsearchError
 from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
 from qvsearch.library import Library
 from qvsearch.media.workers import LOOK_AHEAD_FILES, Decoders
 from qvsearch.prompt import DOCUMENT_INSTRUCTION
-from qvsearch.report import SOME_SKIPPED, exit_code
+from qvsearch.report import exit_code
 from qvsearch.scan import ScanOptions
 from qvsearch.types import (
     Decoded,
@@ -592,7 +592,7 @@ def test_an_unknown_path_is_named_and_the_others_are_indexed(bench):
     for prune in (False, True):
         summary = bench.index(bench.root, nowhere, prune=prune)
         assert (summary.found, summary.unreachable) == (1, (os.fsencode(nowhere),))
-        assert exit_code(summary) == SOME_SKIPPED
+        assert exit_code(summary) == INCOMPLETE
     assert bench.open().roots == [os.fsencode(bench.root)]
 
 
