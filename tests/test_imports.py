@@ -6,21 +6,6 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "qvsearch"
 
-FLOORS = [
-    "types errors fields",
-    "aliases arrays cache calibrate clutter columns combine durable facts filters globs holes"
-    " interrupt leftovers messages moments mounts names output patterns prompt rules scan times",
-    "backends media models stores",
-    "backgrounds catalogue failures library lock manifest pending repair rows segments sidecar",
-    "agreement asking bank batches bench changes clocked_keeper copies demo doctor duplicates"
-    " estimate explanation fingerprint firstpass hits ingest keeper libraries listing lookalikes"
-    " missing pairs ranking recall rerank retrieve review run sameness sample_library samples scans"
-    " sources speeds status subject terms timings warm",
-    "__main__ cli commands duplicates_cli layout libraries_cli models_cli options queries report"
-    " results search_cli tables upkeep warm_cli",
-]
-FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
-
 
 def module_name(path):
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
@@ -45,20 +30,6 @@ def imported(path):
 IMPORTS = {
     name: set(imported(path)) - {name} for name, path in MODULES.items() if name != "qvsearch"
 }
-
-
-def floor(name):
-    return FLOOR_OF[name.split(".")[1]]
-
-
-def test_imports_point_down():
-    upward = {
-        f"{name} imports {other}"
-        for name, others in IMPORTS.items()
-        for other in others
-        if floor(other) > floor(name)
-    }
-    assert upward == set()
 
 
 def test_no_module_needs_one_that_needs_it():
