@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.durable import open_file, write_file
 from qvsearch.errors import QvsearchError
+from qvsearch.files import open_file, write_file
 from qvsearch.manifest import BankFile, Damaged, bank_path, check_size, check_sum
 from qvsearch.sidecar import Background
 from qvsearch.stores.codes import Form, slices

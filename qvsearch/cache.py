@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
-from qvsearch.durable import make_folder, open_file, remove_file, write_file
 from qvsearch.errors import QvsearchError
+from qvsearch.files import make_folder, open_file, remove_file, write_file
 
 if TYPE_CHECKING:
     from qvsearch.types import Vectors

@@ -21,7 +21,7 @@ from qvsearch.types import Segment
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.durable import Seal
+    from qvsearch.files import Seal
     from qvsearch.stores.codes import Codes
 
 

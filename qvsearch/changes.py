@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.aliases import aliases, is_there
-from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
+from qvsearch.files import content_hash
 from qvsearch.leftovers import Leftovers, total
 from qvsearch.rules import left_out
 from qvsearch.scan import ScanOptions, is_below, scan

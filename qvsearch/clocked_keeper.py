@@ -20,8 +20,8 @@ from qvsearch.keeper import read_order, run
 
 if TYPE_CHECKING:
     from qvsearch.keeper import Compute
-    from qvsearch.messages import Array
     from qvsearch.types import EmbedInput
+    from qvsearch.wire import Array
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import orjson
 
-from qvsearch.durable import open_file, write_file
 from qvsearch.errors import QvsearchError
-from qvsearch.fields import number_field, path_field, read_path, text_field
+from qvsearch.files import open_file, write_file
+from qvsearch.formats import number_field, path_field, read_path, text_field
 
 FAILURES = "failed.jsonl"
 LARGEST = 256 * 1024 * 1024  # bytes of the list; a million files take as many

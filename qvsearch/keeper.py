@@ -26,14 +26,14 @@ import numpy as np
 
 from qvsearch.backends.sockets import Kept, peer
 from qvsearch.backends.warm import BEAT
-from qvsearch.durable import PRIVATE_FILE
 from qvsearch.errors import QvsearchError
-from qvsearch.messages import BadMessage, receive, send, unpack_inputs
+from qvsearch.files import PRIVATE_FILE
 from qvsearch.models.weights import RERANKER, resolve
 from qvsearch.types import EmbedInput
+from qvsearch.wire import BadMessage, receive, send, unpack_inputs
 
 if TYPE_CHECKING:
-    from qvsearch.messages import Array
+    from qvsearch.wire import Array
 
     Compute = Callable[[dict[str, Any], Sequence[EmbedInput]], Array]
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qvsearch.durable import remove_file
 from qvsearch.errors import QvsearchError
+from qvsearch.files import remove_file
 from qvsearch.library import OURS, library_folder
 from qvsearch.lock import HOLDER, LOCK, WriterLock
 from qvsearch.manifest import (

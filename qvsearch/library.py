@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from qvsearch.backgrounds import new_bank
 from qvsearch.columns import Columns
-from qvsearch.durable import TEMPORARY, make_folder
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import FAILURES, Failure, read_failures, write_failures
+from qvsearch.files import TEMPORARY, make_folder
 from qvsearch.lock import HOLDER, LOCK, WriterLock
 from qvsearch.manifest import (
     COPY,

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from qvsearch.durable import open_file, remove_file, write_file
 from qvsearch.errors import LibraryLocked, QvsearchError
+from qvsearch.files import open_file, remove_file, write_file
 
 if TYPE_CHECKING:
     from filelock import FileLock

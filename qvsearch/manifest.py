@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 import orjson
 
-from qvsearch.durable import TEMPORARY, Seal, open_file, remove_file, write_file
 from qvsearch.errors import QvsearchError
-from qvsearch.fields import path_field, read_path
+from qvsearch.files import TEMPORARY, Seal, open_file, remove_file, write_file
+from qvsearch.formats import path_field, read_path
 from qvsearch.names import MANIFEST as MANIFEST
 from qvsearch.names import absence
 from qvsearch.rules import Rules, read_rules, rules_records

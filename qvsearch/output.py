@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TextIO
 
 from qvsearch.errors import QvsearchError
-from qvsearch.fields import path_fields as path_fields
-from qvsearch.fields import present as present
+from qvsearch.formats import path_fields as path_fields
+from qvsearch.formats import present as present
 from qvsearch.types import Event, Fingerprint, Hit, Moment, Segment, Skipped
 
 UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))

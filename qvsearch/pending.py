@@ -8,8 +8,8 @@ from pathlib import Path
 
 import orjson
 
-from qvsearch.durable import open_file, remove_file, write_file
-from qvsearch.fields import path_field, read_path
+from qvsearch.files import open_file, remove_file, write_file
+from qvsearch.formats import path_field, read_path
 from qvsearch.rules import Rules, read_rules, rules_records
 
 PENDING = "unfinished.json"

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.backgrounds import as_array, open_bank
-from qvsearch.durable import MIB, make_folder, move_file, open_file
 from qvsearch.errors import QvsearchError
+from qvsearch.files import MIB, make_folder, move_file, open_file
 from qvsearch.lock import WriterLock
 from qvsearch.manifest import (
     COPY,
@@ -54,7 +54,7 @@ from qvsearch.sidecar import Background, salvage_row
 from qvsearch.stores.faiss import FaissStore
 
 if TYPE_CHECKING:
-    from qvsearch.durable import Seal
+    from qvsearch.files import Seal
     from qvsearch.types import Segment
 
 QUARANTINE = "quarantine"

@@ -19,9 +19,9 @@ import numpy as np
 from qvsearch.backgrounds import Bank, as_array, measure, open_bank, write_bank
 from qvsearch.catalogue import Catalogue
 from qvsearch.columns import Source
-from qvsearch.durable import MIB
 from qvsearch.errors import QvsearchError
 from qvsearch.facts import facts_of
+from qvsearch.files import MIB
 from qvsearch.manifest import Damaged, Manifest, SegmentFile, faiss_path
 from qvsearch.segments import (
     Part,

@@ -10,7 +10,7 @@ from typing import Any
 
 from qvsearch.clutter import Clutter
 from qvsearch.errors import QvsearchError
-from qvsearch.fields import path_field, read_path
+from qvsearch.formats import path_field, read_path
 from qvsearch.patterns import option_spec, pattern_text
 from qvsearch.scan import ScanOptions
 

@@ -19,9 +19,9 @@ from qvsearch import facts
 from qvsearch.arrays import pack, unpack
 from qvsearch.backgrounds import Bank, as_array, as_lines, measure
 from qvsearch.catalogue import Lines
-from qvsearch.durable import MIB, open_file, write_file
 from qvsearch.errors import QvsearchError
 from qvsearch.facts import Facts, facts_of, is_ends
+from qvsearch.files import MIB, open_file, write_file
 from qvsearch.manifest import (
     Damaged,
     SegmentFile,
@@ -40,7 +40,7 @@ from qvsearch.stores.signs import Signs, signs_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.durable import Seal
+    from qvsearch.files import Seal
     from qvsearch.types import Segment, Vectors
 
 FACTS_FROM = 1000  # rows of a file: fewer lines are read as fast as one file more

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from qvsearch.errors import QvsearchError
-from qvsearch.fields import number_field, path_field, read_path, text_field
+from qvsearch.formats import number_field, path_field, read_path, text_field
 from qvsearch.manifest import LARGEST_LINE
 from qvsearch.types import NO_METADATA, Item, Kind, Metadata, Segment
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from qvsearch import __version__
-from qvsearch.durable import make_folder, open_file, write_file
 from qvsearch.errors import QvsearchError
+from qvsearch.files import make_folder, open_file, write_file
 from qvsearch.types import Detail
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
+from qvsearch.files import content_hash
 from qvsearch.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput, Item, Kind, Segment, Skipped, kind_of
 

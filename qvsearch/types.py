@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from qvsearch.fields import path_fields, present, utc_text
+from qvsearch.formats import path_fields, present, utc_text
 
 if TYPE_CHECKING:
     import numpy as np

@@ -24,9 +24,9 @@ from qvsearch.backends.sockets import (
     sockets,
 )
 from qvsearch.cache import cache_folder
-from qvsearch.durable import PRIVATE_FILE, make_folder
 from qvsearch.errors import QvsearchError
-from qvsearch.messages import receive, send
+from qvsearch.files import PRIVATE_FILE, make_folder
+from qvsearch.wire import receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -63,7 +63,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> FaultyDisk:
     from faulty_disk import FaultyDisk
 
     disk = FaultyDisk()
-    monkeypatch.setattr("qvsearch.durable.os", disk)
+    monkeypatch.setattr("qvsearch.files.os", disk)
     return disk
 
 

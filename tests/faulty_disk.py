@@ -1,4 +1,4 @@
-"""An `os` for qvsearch.durable that records each of its operations and can fail or stop at one."""
+"""An `os` for qvsearch.files that records each of its operations and can fail or stop at one."""
 
 import os
 

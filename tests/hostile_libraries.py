@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 from library_damage import DIM, said
 
-from qvsearch import durable
+from qvsearch import files as durable
 from qvsearch.arrays import pack, unpack
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import read_failures

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qvsearch import durable, segments
+from qvsearch import files as durable
+from qvsearch import segments
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure, read_failures
 from qvsearch.filters import parse_filters

@@ -1,4 +1,4 @@
-"""An `os` for qvsearch.durable that notes each operation, and what a power cut may leave of them.
+"""An `os` for qvsearch.files that notes each operation, and what a power cut may leave of them.
 
 A disk owes nothing that it was not asked to sync: of a file that are the writes since the last
 fsync of it, of a folder the names that came or went since the last fsync of that folder.

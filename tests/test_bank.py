@@ -7,7 +7,7 @@ import numpy as np
 import platformdirs
 import pytest
 
-from qvsearch import durable
+from qvsearch import files as durable
 from qvsearch.bank import QUERIES, bank_vectors, queries
 from qvsearch.errors import QvsearchError
 from qvsearch.ingest import IngestOptions, index

@@ -23,7 +23,8 @@ from faulty_disk import FAILED, FaultyDisk, failing
 from library_damage import content, every, make, names, put
 from test_ingest import FINGERPRINT, Bench, notes
 
-from qvsearch import durable, segments
+from qvsearch import files as durable
+from qvsearch import segments
 from qvsearch.errors import QvsearchError
 from qvsearch.library import Library
 from qvsearch.manifest import read_committed

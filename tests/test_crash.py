@@ -14,7 +14,8 @@ import writer
 from faulty_disk import FAILED, FaultyDisk, failing
 from writer import STEPS, content, steps
 
-from qvsearch import durable, segments
+from qvsearch import files as durable
+from qvsearch import segments
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.library import Library
 from qvsearch.repair import check

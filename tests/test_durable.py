@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from faulty_disk import FaultyDisk, failing
 
-from qvsearch import durable
-from qvsearch.durable import MIB, Seal, content_hash, make_folder, move_file, write_file
+from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
+from qvsearch.files import MIB, Seal, content_hash, make_folder, move_file, write_file
 
 OLD, NEW = b"old content", [b"new ", memoryview(b"content"), b""]
 

@@ -21,7 +21,7 @@ import pytest
 from faulty_disk import FAILED, FaultyDisk, FullDisk, failing
 from readers import rows, view
 
-from qvsearch import durable
+from qvsearch import files as durable
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.library import Library

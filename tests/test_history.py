@@ -31,7 +31,8 @@ from library_damage import unit
 from test_ingest import DIM, FINGERPRINT, Counting, hash_vector
 from test_library import rounded
 
-from qvsearch import durable, ingest, segments
+from qvsearch import files as durable
+from qvsearch import ingest, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.ingest import IngestOptions, forget, index
 from qvsearch.library import Library

@@ -11,7 +11,7 @@ import pytest
 from faulty_disk import FaultyDisk
 from readers import rows
 
-from qvsearch import durable
+from qvsearch import files as durable
 from qvsearch.cli import main
 from qvsearch.library import Library
 from qvsearch.lock import HOLDER

@@ -19,8 +19,8 @@ from PIL import Image
 
 from qvsearch import ingest, media
 from qvsearch.batches import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
-from qvsearch.durable import content_hash
 from qvsearch.errors import INCOMPLETE, LibraryLocked, QvsearchError
+from qvsearch.files import content_hash
 from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
 from qvsearch.library import Library
 from qvsearch.media.workers import LOOK_AHEAD_FILES, Decoders

@@ -6,7 +6,8 @@ import numpy as np
 import orjson
 import pytest
 
-from qvsearch import durable, manifest, segments
+from qvsearch import files as durable
+from qvsearch import manifest, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library, library_folder

@@ -27,7 +27,7 @@ TAKEN = [None, "2023-07-04", "2023-07-04T23:30", "2023-07-04T23:30+09:00", "2023
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr("qvsearch.durable.os.fsync", lambda _: None)
+    monkeypatch.setattr("qvsearch.files.os.fsync", lambda _: None)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import tracemalloc
 import pytest
 from watching import Watch, is_a_reason, is_no_surprise
 
-from qvsearch.durable import content_hash
+from qvsearch.files import content_hash
 from qvsearch.media.text import MAX_BYTES
 from qvsearch.types import Kind
 

@@ -16,8 +16,8 @@ from PIL import Image
 from watching import Watch
 
 from qvsearch import media
-from qvsearch.durable import content_hash
 from qvsearch.errors import MediaError
+from qvsearch.files import content_hash
 from qvsearch.media.pixels import dhash, fit, patches
 from qvsearch.types import Item, Kind, Metadata
 

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from qvsearch import media
-from qvsearch.durable import content_hash
 from qvsearch.errors import MediaError
+from qvsearch.files import content_hash
 from qvsearch.media import film, video
 from qvsearch.media.cut import write_clip
 from qvsearch.types import Item, Kind, VideoMode

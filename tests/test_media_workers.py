@@ -15,12 +15,12 @@ from acting import acting, connect, half_sent, named, taken_over
 from PIL import Image
 
 from qvsearch import changes, media
-from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
+from qvsearch.files import content_hash
 from qvsearch.media import answers, confine, workers
 from qvsearch.media.workers import Decoders, patience
-from qvsearch.messages import BadMessage
 from qvsearch.types import NO_METADATA, Decoded, Item, Kind, Metadata, Skipped, VideoMode
+from qvsearch.wire import BadMessage
 
 BUDGET = 256 * 32 * 32
 

@@ -8,9 +8,9 @@ import threading
 import numpy as np
 import pytest
 
-from qvsearch import messages
-from qvsearch.messages import BadMessage, pack_inputs, receive, send, unpack_inputs
+from qvsearch import wire as messages
 from qvsearch.types import EmbedInput, Frames
+from qvsearch.wire import BadMessage, pack_inputs, receive, send, unpack_inputs
 
 RNG = np.random.default_rng(0)
 

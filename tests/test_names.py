@@ -17,7 +17,7 @@ from qvsearch.names import option
 def _home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.delenv("QVSEARCH_LIBRARY", raising=False)
-    monkeypatch.setattr("qvsearch.durable.os.fsync", lambda _: None)
+    monkeypatch.setattr("qvsearch.files.os.fsync", lambda _: None)
     monkeypatch.chdir(tmp_path)
 
 

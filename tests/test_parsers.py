@@ -24,10 +24,10 @@ from library_damage import FINGERPRINT, row
 
 from qvsearch.arrays import pack, unpack
 from qvsearch.cache import keep_vectors, read_vectors
-from qvsearch.durable import Seal
 from qvsearch.errors import QvsearchError
 from qvsearch.facts import TYPES, Facts, facts_of
 from qvsearch.failures import FAILURES, Failure, read_failures, write_failures
+from qvsearch.files import Seal
 from qvsearch.manifest import (
     BankFile,
     Manifest,
@@ -36,10 +36,10 @@ from qvsearch.manifest import (
     read_manifest,
     write_manifest,
 )
-from qvsearch.messages import pack_inputs, receive, send, unpack_inputs
 from qvsearch.rules import Rules
 from qvsearch.sidecar import decode_rows, encode_rows, salvage_row
 from qvsearch.types import EmbedInput, Frames, Item, Kind, Metadata, Segment, Stored
+from qvsearch.wire import pack_inputs, receive, send, unpack_inputs
 
 pytestmark = pytest.mark.usefixtures("disk")
 

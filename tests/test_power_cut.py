@@ -18,7 +18,8 @@ import writer
 from readers import view
 from recording_disk import Platter, RecordingDisk, lay_out, tree_of
 
-from qvsearch import durable, ingest, segments
+from qvsearch import files as durable
+from qvsearch import ingest, segments
 from qvsearch.errors import QvsearchError
 from qvsearch.library import Library
 from qvsearch.manifest import MANIFEST

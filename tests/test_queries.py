@@ -11,7 +11,7 @@ import platformdirs
 import pytest
 from faulty_disk import FaultyDisk, failing
 
-from qvsearch import durable
+from qvsearch import files as durable
 from qvsearch.backends import cached
 from qvsearch.backends.cached import CachedEmbedder
 from qvsearch.cache import first_time

@@ -12,7 +12,8 @@ from PIL import Image
 from racing import ACTS, HOOKS, Racing, racing_decode
 from test_ingest import FINGERPRINT, Bench, Counting
 
-from qvsearch import durable, ingest
+from qvsearch import files as durable
+from qvsearch import ingest
 from qvsearch.library import Library
 from qvsearch.media.workers import Decoders
 

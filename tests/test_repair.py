@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from faulty_disk import FaultyDisk
 
-from qvsearch import durable, segments
+from qvsearch import files as durable
+from qvsearch import segments
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.library import Library
 from qvsearch.repair import Problem, check, repair

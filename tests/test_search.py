@@ -7,8 +7,8 @@ from colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
 from PIL import Image
 
 from qvsearch import search as lazy_search
-from qvsearch.durable import content_hash
 from qvsearch.errors import QvsearchError
+from qvsearch.files import content_hash
 from qvsearch.filters import Filters
 from qvsearch.hits import MOMENTS
 from qvsearch.library import Library

@@ -15,8 +15,8 @@ from test_library import photo, photos, rewrite_manifest
 from qvsearch import segments
 from qvsearch.arrays import pack, unpack
 from qvsearch.cli import main
-from qvsearch.durable import Seal, write_file
 from qvsearch.errors import QvsearchError
+from qvsearch.files import Seal, write_file
 from qvsearch.ingest import IngestOptions, index
 from qvsearch.library import Library
 from qvsearch.manifest import read_committed, write_manifest

@@ -29,9 +29,9 @@ from qvsearch.backends.warm import WarmEmbedder, WarmReranker
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, find_reranker, load_embedder
-from qvsearch.messages import receive, send
 from qvsearch.models.weights import EMBEDDER, RERANKER, resolve
 from qvsearch.types import Detail, EmbedInput, Frames
+from qvsearch.wire import receive, send
 
 DIM = 64
 CPU = Choice(device="cpu")
@@ -605,7 +605,7 @@ def test_a_socket_that_cannot_be_is_said(tiny, tmp_path, monkeypatch):
 
 
 def test_what_is_too_large_to_be_sent_is_embedded_here(tiny, local, monkeypatch):
-    monkeypatch.setattr("qvsearch.messages.LARGEST_BODY", 1000)
+    monkeypatch.setattr("qvsearch.wire.LARGEST_BODY", 1000)
     with answering(tiny, hello(tiny), waits_for_the_end) as mine:
         embedder = WarmEmbedder(find_keeper(mine), DIM, lambda: local)
         found = embedder.embed(list(inputs()))

@@ -14,7 +14,8 @@ import cheap_model
 import numpy as np
 from faulty_disk import FaultyDisk
 
-from qvsearch import cli, durable, fingerprint, segments
+from qvsearch import cli, fingerprint, segments
+from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library

@@ -18,12 +18,12 @@ import platformdirs
 
 from qvsearch import __version__
 from qvsearch.cache import cache_folder, file_name
-from qvsearch.durable import PRIVATE_FOLDER, make_folder
 from qvsearch.errors import QvsearchError
-from qvsearch.messages import receive
+from qvsearch.files import PRIVATE_FOLDER, make_folder
 from qvsearch.models.vision import PREPROCESSING
 from qvsearch.prompt import PROMPT_LAYOUT
 from qvsearch.types import Precision
+from qvsearch.wire import receive
 
 SUFFIX = ".sock"
 HELLO_SECONDS = 2.0  # a process that says nothing for so long hangs

@@ -11,12 +11,12 @@ import numpy as np
 
 from qvsearch.backends.inputs import QueriesAndDocuments, ready
 from qvsearch.errors import QvsearchError
-from qvsearch.messages import pack_inputs, receive, send
 from qvsearch.types import Detail
+from qvsearch.wire import pack_inputs, receive, send
 
 if TYPE_CHECKING:
-    from qvsearch.messages import Array
     from qvsearch.types import Embedder, EmbedInput, Reranker, Vectors
+    from qvsearch.wire import Array
 
 Local = TypeVar("Local")
 

@@ -15,8 +15,8 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from qvsearch.durable import hash_open_file
 from qvsearch.errors import MediaError
+from qvsearch.files import hash_open_file
 from qvsearch.types import Decoded, Item, Kind, VideoMode
 
 if TYPE_CHECKING:

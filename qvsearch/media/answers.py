@@ -9,13 +9,13 @@ from dataclasses import asdict
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from qvsearch.messages import BadMessage, pack_inputs, send, unpack_inputs
 from qvsearch.types import EmbedInput, Item, Metadata, Segment
+from qvsearch.wire import BadMessage, pack_inputs, send, unpack_inputs
 
 if TYPE_CHECKING:
     import socket
 
-    from qvsearch.messages import Array
+    from qvsearch.wire import Array
 
 Answer = tuple[Segment, EmbedInput]
 

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from qvsearch.durable import content_hash
 from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.files import content_hash
 from qvsearch.media.cut import write_clip
 from qvsearch.media.process import ConfinedProcess
-from qvsearch.messages import BadMessage, send
 from qvsearch.types import KIND_OF_SUFFIX, Kind
+from qvsearch.wire import BadMessage, send
 
 if TYPE_CHECKING:
     import socket
 
-    from qvsearch.messages import Array
+    from qvsearch.wire import Array
 
 UNFINISHED = ".qvsearch-"  # how a folder's name begins in which a clip is written
 MAX_NAME = 100  # bytes of the source's name; a file system takes 255 in all

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from qvsearch.durable import open_file
+from qvsearch.files import open_file
 from qvsearch.media.dates import name_date, utc_date
 from qvsearch.media.metadata import camera
 from qvsearch.media.places import Place, place

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import MediaError
 from qvsearch.media.process import ConfinedProcess
-from qvsearch.messages import BadMessage, send
+from qvsearch.wire import BadMessage, send
 
 if TYPE_CHECKING:
     import socket
 
-    from qvsearch.messages import Array
+    from qvsearch.wire import Array
 
 FILM_SECONDS = 5.0  # for one header; a network drive that sleeps takes longer
 LONGEST = 7 * 24 * 3600.0  # seconds of film: more is nonsense

@@ -17,7 +17,7 @@ from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.media.confine import MOST_BYTES, confine
 
 if TYPE_CHECKING:
-    from qvsearch.messages import Array
+    from qvsearch.wire import Array
 
 Work = Callable[..., None]
 Answer = TypeVar("Answer")
@@ -89,7 +89,7 @@ class ConfinedProcess:
 
     def _messages(self, deadline: float) -> Iterator[tuple[dict[str, Any], list[Array]]]:
         """Yield what the process says of one job, to its end; raises MediaError for a reason."""
-        from qvsearch.messages import receive
+        from qvsearch.wire import receive
 
         while True:
             self._wait(deadline)
@@ -154,7 +154,7 @@ def _serve(connection: Connection, work: Work, most_bytes: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _silence()
-    from qvsearch.messages import send  # which loads numpy
+    from qvsearch.wire import send  # which loads numpy
 
     pipe = _channel(connection)
     connection.send_bytes(b"ready")

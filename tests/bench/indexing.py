@@ -38,7 +38,7 @@ from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_chec
 
 from qvsearch import ingest
 from qvsearch.backends.local import LocalEmbedder
-from qvsearch.durable import content_hash
+from qvsearch.files import content_hash
 from qvsearch.fingerprint import Choice, open_or_create
 from qvsearch.ingest import IngestOptions, index
 from qvsearch.library import Library
