@@ -18,9 +18,9 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import open_file, write_file
 from qvsearch.manifest import BankFile, Damaged, bank_path, check_size, check_sum
 from qvsearch.sidecar import Background
-from qvsearch.stores.codes import Form, slices
-from qvsearch.stores.faiss import FaissStore, index_file
 from qvsearch.types import Stored
+from qvsearch.vectors.encoding import Form, slices
+from qvsearch.vectors.store import FaissStore, index_file
 
 if TYPE_CHECKING:
     from qvsearch.types import Vectors

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.files import Seal
-    from qvsearch.stores.codes import Codes
+    from qvsearch.vectors.encoding import Codes
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from qvsearch.calibrate import Baseline, Level
     from qvsearch.library import Library
-    from qvsearch.stores.faiss import FaissStore
     from qvsearch.types import Vectors
+    from qvsearch.vectors.store import FaissStore
 
 EXACT_UP_TO = 200_000 * 2048  # numbers are scored exactly, all: that takes a tenth of a second
 BEST = 1000  # rows of each kind that get an exact score

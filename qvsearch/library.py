@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from qvsearch.backgrounds import Bank
     from qvsearch.catalogue import Catalogue
     from qvsearch.segments import Part
-    from qvsearch.stores.faiss import FaissStore
     from qvsearch.types import Fingerprint, Segment, Vectors
+    from qvsearch.vectors.store import FaissStore
 
 RACES = 20  # commits that may overtake an opening before it gives up
 OURS = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES, PENDING}

@@ -51,7 +51,7 @@ from qvsearch.segments import (
     write_pair,
 )
 from qvsearch.sidecar import Background, salvage_row
-from qvsearch.stores.faiss import FaissStore
+from qvsearch.vectors.store import FaissStore
 
 if TYPE_CHECKING:
     from qvsearch.files import Seal

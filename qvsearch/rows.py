@@ -37,15 +37,15 @@ from qvsearch.segments import (
     write_facts,
     write_part,
 )
-from qvsearch.stores.codes import Form
-from qvsearch.stores.faiss import FaissStore
 from qvsearch.types import Kind
+from qvsearch.vectors.encoding import Form
+from qvsearch.vectors.store import FaissStore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.stores.signs import Signs
     from qvsearch.types import Segment, Vectors
+    from qvsearch.vectors.sign_bits import Signs
 
 MANY_BYTES = 32 * MIB  # of vectors: with more, threads are worth their start
 _CODES = {kind: code for code, kind in enumerate(Kind)}

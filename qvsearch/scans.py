@@ -15,11 +15,11 @@ import numpy as np
 from qvsearch.firstpass import best_guesses
 from qvsearch.rows import PIECE
 from qvsearch.sample_library import unit_rows
-from qvsearch.stores.codes import Form
-from qvsearch.stores.faiss import FaissStore
-from qvsearch.stores.signs import Signs, width_of
 from qvsearch.timings import Figure, Task, Turns, timed
 from qvsearch.types import Stored
+from qvsearch.vectors.encoding import Form
+from qvsearch.vectors.sign_bits import Signs, width_of
+from qvsearch.vectors.store import FaissStore
 
 if TYPE_CHECKING:
     from qvsearch.types import Vectors

@@ -32,10 +32,10 @@ from qvsearch.manifest import (
     sidecar_path,
 )
 from qvsearch.sidecar import Background, decode_rows, encode_rows
-from qvsearch.stores import signs
-from qvsearch.stores.codes import Form
-from qvsearch.stores.faiss import FaissStore, index_file
-from qvsearch.stores.signs import Signs, signs_of
+from qvsearch.vectors import sign_bits as signs
+from qvsearch.vectors.encoding import Form
+from qvsearch.vectors.sign_bits import Signs, signs_of
+from qvsearch.vectors.store import FaissStore, index_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

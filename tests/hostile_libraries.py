@@ -27,8 +27,8 @@ from qvsearch.library import Library
 from qvsearch.manifest import LARGEST, _checksum
 from qvsearch.repair import check, repair
 from qvsearch.segments import _file_types
-from qvsearch.stores.codes import Form
 from qvsearch.types import Stored
+from qvsearch.vectors.encoding import Form
 
 FORM = Form(DIM, Stored.INT8)
 PLAIN, WITH_FACTS = "000002", "000003"  # files of the library, without and with facts beside them

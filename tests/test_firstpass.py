@@ -12,10 +12,10 @@ from qvsearch.firstpass import rank_all, rank_best
 from qvsearch.library import Library
 from qvsearch.ranking import Asked, rank_rows
 from qvsearch.retrieve import Query, SearchOptions, search
-from qvsearch.stores.codes import Form
-from qvsearch.stores.faiss import FaissStore
-from qvsearch.stores.signs import Signs, signs_of, width_of
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
+from qvsearch.vectors.encoding import Form
+from qvsearch.vectors.sign_bits import Signs, signs_of, width_of
+from qvsearch.vectors.store import FaissStore
 
 DIM = 512  # so many bits guess well enough that few searches score all rows after all
 ROWS = 6000

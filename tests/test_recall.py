@@ -18,8 +18,8 @@ from qvsearch.firstpass import rank_best
 from qvsearch.library import Library
 from qvsearch.ranking import Asked, rank_rows
 from qvsearch.recall import ANSWERS, STORED, measure_recall, recall_record, stored_queries
-from qvsearch.stores.signs import Signs
 from qvsearch.types import Stored
+from qvsearch.vectors.sign_bits import Signs
 
 IMAGES = range(0, 12000, 4)  # numbers of which `row` makes pictures
 

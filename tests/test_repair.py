@@ -11,8 +11,8 @@ from qvsearch import segments
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.library import Library
 from qvsearch.repair import Problem, check, repair
-from qvsearch.stores.codes import Form
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
+from qvsearch.vectors.encoding import Form
 
 pytestmark = pytest.mark.usefixtures("disk")
 

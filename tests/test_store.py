@@ -6,9 +6,9 @@ import pytest
 from test_resources import MEGABYTE, linux, resident
 
 from qvsearch.errors import QvsearchError
-from qvsearch.stores.codes import Form
-from qvsearch.stores.faiss import FaissStore, index_file
 from qvsearch.types import Stored
+from qvsearch.vectors.encoding import Form
+from qvsearch.vectors.store import FaissStore, index_file
 
 DIM = 24
 
@@ -102,7 +102,7 @@ def test_rows_score_the_same_however_many_are_scanned_at_once(make, monkeypatch,
     store = make(vectors)
     store.remove([0, 6, 7, 150])
     scores, hits = store.scores(query), store.search(query, 50, allowed)
-    monkeypatch.setattr("qvsearch.stores.faiss.AT_ONCE", rows * store.form.row_size)
+    monkeypatch.setattr("qvsearch.vectors.store.AT_ONCE", rows * store.form.row_size)
     np.testing.assert_array_equal(store.scores(query), scores)
     assert store.search(query, 50, allowed) == hits
 

@@ -22,8 +22,8 @@ from qvsearch.library import Library
 from qvsearch.manifest import read_committed, write_manifest
 from qvsearch.repair import check, repair
 from qvsearch.segments import _file_types
-from qvsearch.stores.codes import Form
 from qvsearch.types import Detail, Fingerprint, Stored
+from qvsearch.vectors.encoding import Form
 
 pytestmark = pytest.mark.usefixtures("disk")
 

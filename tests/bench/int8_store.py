@@ -20,9 +20,9 @@ from million import DIM, queries_of, vectors
 from relevance import make_pool
 
 from qvsearch.models.weights import DEMO
-from qvsearch.stores.codes import Form
-from qvsearch.stores.faiss import FaissStore
 from qvsearch.types import Stored
+from qvsearch.vectors.encoding import Form
+from qvsearch.vectors.store import FaissStore
 
 BEST = 10
 

@@ -20,8 +20,8 @@ from qvsearch.errors import QvsearchError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.stores.codes import Codes, Form
     from qvsearch.types import Vectors
+    from qvsearch.vectors.encoding import Codes, Form
 
     Mask = NDArray[np.bool_]
 

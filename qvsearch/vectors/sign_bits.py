@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import faiss as _faiss
 import numpy as np
 
-from qvsearch.stores.codes import slices
+from qvsearch.vectors.encoding import slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.stores.faiss import FaissStore
     from qvsearch.types import Vectors
+    from qvsearch.vectors.store import FaissStore
 
 faiss: Any = _faiss  # its type stubs lack what its Python layer adds
 
