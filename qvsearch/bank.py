@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.cache import cache_folder, file_name, keep_vectors, read_vectors
-from qvsearch.models.weights import DEMO
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.models.registry import DEMO
 from qvsearch.types import EmbedInput, Precision
 
 if TYPE_CHECKING:

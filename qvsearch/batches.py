@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.prompt import PROMPT_TOKENS, TOKEN_PIXELS
+from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.types import Decoded, EmbedInput, Item, Segment, Skipped
 
 if TYPE_CHECKING:

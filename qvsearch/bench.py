@@ -14,8 +14,8 @@ from qvsearch.asking import asking
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import gemm_rate
 from qvsearch.manifest import SEGMENTS
-from qvsearch.models.vision import PREPROCESSING
-from qvsearch.prompt import PROMPT_LAYOUT, visual_tokens
+from qvsearch.models.patches import PREPROCESSING
+from qvsearch.models.prompt import PROMPT_LAYOUT, visual_tokens
 from qvsearch.sample_library import write_library
 from qvsearch.scans import searching
 from qvsearch.speeds import Speeds, keep_speeds

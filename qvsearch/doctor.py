@@ -17,8 +17,8 @@ from qvsearch.errors import QvsearchError
 from qvsearch.estimate import MUCH_FASTER, Expected, expect, gemm_rate
 from qvsearch.holes import known_hole
 from qvsearch.manifest import check_way
+from qvsearch.models.registry import DEFAULT_MODEL, list_models
 from qvsearch.models.shapes import CONFIG_2B, Shapes
-from qvsearch.models.weights import DEFAULT_MODEL, list_models
 from qvsearch.speeds import device_name, kept_speeds
 from qvsearch.types import Detail, Dtype
 

@@ -22,10 +22,10 @@ from qvsearch.fingerprint import (
 from qvsearch.ingest import IngestOptions, Plan, plan
 from qvsearch.library import Library
 from qvsearch.media.text import PASSAGE_TOKENS
+from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
+from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size
 from qvsearch.models.shapes import CONFIG_2B, Shapes
-from qvsearch.models.weights import DEFAULT_MODEL, MODELS, find, hidden_size
 from qvsearch.output import about
-from qvsearch.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.speeds import device_name, kept_speeds
 from qvsearch.types import Detail, Dtype, Kind, Precision, VideoMode
 

@@ -15,8 +15,9 @@ from qvsearch.backends.warm import WarmEmbedder, WarmReranker
 from qvsearch.errors import QvsearchError
 from qvsearch.library import Library, check_place
 from qvsearch.manifest import read_committed
-from qvsearch.models.vision import PREPROCESSING
-from qvsearch.models.weights import (
+from qvsearch.models.patches import PREPROCESSING
+from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
+from qvsearch.models.registry import (
     DEFAULT_MODEL,
     DEFAULT_RERANKER,
     DEMO,
@@ -30,7 +31,6 @@ from qvsearch.models.weights import (
     role_of,
 )
 from qvsearch.names import default_folder
-from qvsearch.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.types import Detail, Dtype, Fingerprint, Hub, Precision, Stored, VideoMode
 
 if TYPE_CHECKING:

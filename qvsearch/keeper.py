@@ -28,7 +28,7 @@ from qvsearch.backends.sockets import Kept, peer
 from qvsearch.backends.warm import BEAT
 from qvsearch.errors import QvsearchError
 from qvsearch.files import PRIVATE_FILE
-from qvsearch.models.weights import RERANKER, resolve
+from qvsearch.models.registry import RERANKER, resolve
 from qvsearch.types import EmbedInput
 from qvsearch.wire import BadMessage, receive, send, unpack_inputs
 

@@ -19,7 +19,7 @@ ModelName = Annotated[str | None, typer.Argument(metavar="ID", help="The 2B one 
 @models.command("list", cls=Command)
 def list_(json: options.Json = False) -> None:
     """List the models that qvsearch knows, and which are here."""
-    from qvsearch.models.weights import list_models
+    from qvsearch.models.registry import list_models
 
     states = list_models()
     if json:
@@ -41,7 +41,7 @@ def pull(model: ModelName = None, hub: options.HubOption = Hub.HUGGINGFACE) -> N
     qvsearch models pull
     qvsearch models pull Qwen/Qwen3-VL-Reranker-2B
     """  # noqa: D301 - a \b keeps the lines of examples apart
-    from qvsearch.models import weights
+    from qvsearch.models import registry as weights
 
     output.line(str(weights.pull(model or weights.DEFAULT_MODEL, hub).folder))
 
@@ -53,7 +53,7 @@ def verify(model: ModelName = None) -> None:
     \b
     qvsearch models verify
     """  # noqa: D301
-    from qvsearch.models import weights
+    from qvsearch.models import registry as weights
 
     model = model or weights.DEFAULT_MODEL
     problems = weights.verify(model)

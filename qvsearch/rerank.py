@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput, Fingerprint, Hit, Kind, RerankScope, Segment, Skipped
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from qvsearch.bank import QUERIES
 from qvsearch.media.pixels import smart_resize
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput, Item, Kind
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from qvsearch import samples
 from qvsearch.errors import QvsearchError
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.checkpoint import count_parameters, read_json
+from qvsearch.models.prompt import embed_prompt, visual_grids
+from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find
 from qvsearch.models.shapes import CONFIG_2B, Shapes
-from qvsearch.models.weights import DEFAULT_MODEL, MODELS, find
-from qvsearch.prompt import embed_prompt, visual_grids
 from qvsearch.speeds import device_name
 from qvsearch.timings import Figure, Task, timed
 from qvsearch.types import EmbedInput

@@ -40,7 +40,7 @@ from qvsearch.types import Precision
 if TYPE_CHECKING:
     from qvsearch.explanation import Explanation
     from qvsearch.libraries import Shelved
-    from qvsearch.models.weights import ModelState
+    from qvsearch.models.registry import ModelState
     from qvsearch.pending import Pending
     from qvsearch.status import Field, Status
     from qvsearch.timings import Figure

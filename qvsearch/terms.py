@@ -13,7 +13,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput, Item, Kind, Segment, Skipped, kind_of
 
 if TYPE_CHECKING:

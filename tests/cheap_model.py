@@ -14,8 +14,8 @@ import numpy as np
 
 from qvsearch import batches, cli, fingerprint, ingest, media
 from qvsearch.errors import MediaError
-from qvsearch.models.vision import PREPROCESSING
-from qvsearch.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT, PROMPT_TOKENS
+from qvsearch.models.patches import PREPROCESSING
+from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT, PROMPT_TOKENS
 from qvsearch.types import Detail, Fingerprint, Skipped
 
 DIM = 8

@@ -13,7 +13,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.ingest import IngestOptions, index
 from qvsearch.library import Library
 from qvsearch.manifest import Damaged
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.repair import check, repair
 from qvsearch.rows import NO_ROW
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment

@@ -33,10 +33,10 @@ from qvsearch.firstpass import BEST
 from qvsearch.library import Library
 from qvsearch.media import decode
 from qvsearch.models.checkpoint import count_parameters, read_json
+from qvsearch.models.prompt import embed_prompt, visual_grids
+from qvsearch.models.registry import DEFAULT_MODEL, MODELS, resolve
 from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.models.stand_in import write_stand_in
-from qvsearch.models.weights import DEFAULT_MODEL, MODELS, resolve
-from qvsearch.prompt import embed_prompt, visual_grids
 from qvsearch.sample_library import PHOTO, unit_rows
 from qvsearch.scans import SEARCHES, Scanned, searching
 from qvsearch.speeds import Speeds, keep_speeds, kept_speeds

@@ -22,7 +22,7 @@ from qvsearch.models import bfloat16
 from qvsearch.models.bfloat16 import NARROWEST, bfloat16_pays
 from qvsearch.models.checkpoint import hidden_width
 from qvsearch.models.devices import dtype_name, pick_dtype
-from qvsearch.models.weights import DEFAULT_MODEL, DEMO_FOLDER
+from qvsearch.models.registry import DEFAULT_MODEL, DEMO_FOLDER
 from qvsearch.speeds import Speeds, device_name, keep_speeds
 from qvsearch.types import Detail
 

@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from qvsearch.cli import app, main
 from qvsearch.library import Library
-from qvsearch.models.weights import DEFAULT_MODEL
+from qvsearch.models.registry import DEFAULT_MODEL
 from qvsearch.speeds import Speeds, device_name, keep_speeds
 from qvsearch.types import Detail
 

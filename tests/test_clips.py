@@ -12,7 +12,7 @@ from qvsearch.backends.local import LocalEmbedder
 from qvsearch.cli import main
 from qvsearch.fingerprint import Choice, open_or_create
 from qvsearch.library import Library
-from qvsearch.prompt import embed_prompt
+from qvsearch.models.prompt import embed_prompt
 from qvsearch.types import EmbedInput, VideoMode
 
 RATE = 10

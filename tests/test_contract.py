@@ -25,7 +25,7 @@ from test_output import in_terminal, is_harmless, without_escapes
 from typer.main import get_command
 
 from qvsearch.cli import app, main
-from qvsearch.models.weights import DEFAULT_MODEL, MODELS
+from qvsearch.models.registry import DEFAULT_MODEL, MODELS
 
 NOTES, PICTURES = hostile.named(b".txt"), hostile.named(b".png")
 

@@ -48,7 +48,7 @@ from qvsearch.demo.world import (
 from qvsearch.errors import QvsearchError
 from qvsearch.filters import Filters
 from qvsearch.library import Library
-from qvsearch.models.weights import DEMO_RERANKER, PACKAGED
+from qvsearch.models.registry import DEMO_RERANKER, PACKAGED
 from qvsearch.retrieve import SearchOptions, search
 from qvsearch.types import Kind
 

@@ -10,7 +10,7 @@ from typer.main import get_command
 from qvsearch import output
 from qvsearch.cli import app
 from qvsearch.explanation import explanation_record
-from qvsearch.models.weights import MODELS
+from qvsearch.models.registry import MODELS
 from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
 
 ROOT = Path(__file__).parent.parent

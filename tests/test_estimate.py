@@ -12,7 +12,7 @@ from qvsearch.fingerprint import Choice
 from qvsearch.ingest import IngestOptions
 from qvsearch.library import Library
 from qvsearch.models.devices import dtype_name, pick_dtype
-from qvsearch.models.weights import DEFAULT_MODEL
+from qvsearch.models.registry import DEFAULT_MODEL
 from qvsearch.speeds import Speeds, device_name, keep_speeds
 from qvsearch.types import Detail, Kind
 

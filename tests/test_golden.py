@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qvsearch.models.weights import DEFAULT_MODEL, DEFAULT_RERANKER
+from qvsearch.models.registry import DEFAULT_MODEL, DEFAULT_RERANKER
 from qvsearch.types import Detail, EmbedInput
 
 pytestmark = pytest.mark.weights

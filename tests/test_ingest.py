@@ -24,7 +24,7 @@ from qvsearch.files import content_hash
 from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
 from qvsearch.library import Library
 from qvsearch.media.workers import LOOK_AHEAD_FILES, Decoders
-from qvsearch.prompt import DOCUMENT_INSTRUCTION
+from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.report import exit_code
 from qvsearch.scan import ScanOptions
 from qvsearch.types import (

@@ -12,7 +12,7 @@ from qvsearch.backends.cached import CachedEmbedder
 from qvsearch.backends.inputs import ready
 from qvsearch.backends.local import LocalEmbedder, LocalReranker
 from qvsearch.errors import QvsearchError
-from qvsearch.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION
+from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION
 from qvsearch.types import Detail, EmbedInput, Frames, Item, Kind
 
 

@@ -28,8 +28,8 @@ from qvsearch.manifest import Manifest, _parse
 from qvsearch.models.devices import pick_dtype
 from qvsearch.models.int8 import Int8Linear, check_kernels, quantise, rotation
 from qvsearch.models.network import Network
-from qvsearch.models.weights import fingerprint, resolve
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.models.registry import fingerprint, resolve
 from qvsearch.types import (
     Decoded,
     Detail,
@@ -414,7 +414,7 @@ def test_a_bank_of_each_precision_is_kept(demo_embedder):
     from dataclasses import replace
 
     from qvsearch.bank import bank_vectors
-    from qvsearch.models.weights import fingerprint
+    from qvsearch.models.registry import fingerprint
 
     made = fingerprint(demo_embedder.weights, demo_embedder.dim, Detail.LOW)
     small = replace(made, precision=Precision.INT8)

@@ -16,7 +16,7 @@ from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, load_embedder, open_library, query_embedder
 from qvsearch.library import Library
-from qvsearch.models.weights import fingerprint, resolve
+from qvsearch.models.registry import fingerprint, resolve
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Precision, Segment, Stored, VideoMode
 
 DIM = 64

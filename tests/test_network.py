@@ -16,7 +16,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.models import network
 from qvsearch.models.devices import attention, pick_device, pick_dtype
 from qvsearch.models.forward import ModelInput, last_states
-from qvsearch.prompt import embed_prompt
+from qvsearch.models.prompt import embed_prompt
 from qvsearch.types import EmbedInput, Frames
 
 pytest.importorskip("torchvision", reason="the reference's processors need torchvision")

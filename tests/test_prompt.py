@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qvsearch.prompt import embed_prompt, frame_pairs, rerank_prompt
+from qvsearch.models.prompt import embed_prompt, frame_pairs, rerank_prompt
 from qvsearch.types import EmbedInput, Frames
 
 DEFAULT = "<|im_start|>system\nRepresent the user's input.<|im_end|>\n<|im_start|>user\n"

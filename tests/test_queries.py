@@ -19,7 +19,7 @@ from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, query_embedder
 from qvsearch.library import Library
-from qvsearch.models.weights import fingerprint, resolve
+from qvsearch.models.registry import fingerprint, resolve
 from qvsearch.types import Detail, EmbedInput, Frames, Item, Kind, Segment, VideoMode
 
 DIM = 8

@@ -208,9 +208,11 @@ def constants(tree):
 
 
 def test_what_a_prompt_measures_is_said_in_one_place():
-    public = {name for name in constants(TREES["qvsearch.prompt"]) if not name.startswith("_")}
+    public = {
+        name for name in constants(TREES["qvsearch.models.prompt"]) if not name.startswith("_")
+    }
     assert "PROMPT_TOKENS" in public
-    others = {name: tree for name, tree in TREES.items() if name != "qvsearch.prompt"}
+    others = {name: tree for name, tree in TREES.items() if name != "qvsearch.models.prompt"}
     assert [(name, again) for name in others for again in public & {*constants(others[name])}] == []
 
 

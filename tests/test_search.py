@@ -12,7 +12,7 @@ from qvsearch.files import content_hash
 from qvsearch.filters import Filters
 from qvsearch.hits import MOMENTS
 from qvsearch.library import Library
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.rerank import Rerank
 from qvsearch.retrieve import Query, SearchOptions, answer, parse_query, search
 from qvsearch.terms import QUERY_SEGMENTS, read_terms

@@ -9,7 +9,7 @@ from PIL import Image
 
 from qvsearch.media.pixels import fit
 from qvsearch.models.network import LinearPatchEmbed
-from qvsearch.models.vision import image_patches, video_patches
+from qvsearch.models.patches import image_patches, video_patches
 
 pytest.importorskip("torchvision", reason="the reference's image processor needs torchvision")
 

@@ -29,7 +29,7 @@ from qvsearch.backends.warm import WarmEmbedder, WarmReranker
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, find_reranker, load_embedder
-from qvsearch.models.weights import EMBEDDER, RERANKER, resolve
+from qvsearch.models.registry import EMBEDDER, RERANKER, resolve
 from qvsearch.types import Detail, EmbedInput, Frames
 from qvsearch.wire import receive, send
 

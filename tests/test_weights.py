@@ -18,8 +18,8 @@ from types import ModuleType
 import pytest
 
 from qvsearch.errors import QvsearchError
-from qvsearch.models import weights
-from qvsearch.models.weights import MODELS, fingerprint, resolve, verify
+from qvsearch.models import registry as weights
+from qvsearch.models.registry import MODELS, fingerprint, resolve, verify
 from qvsearch.types import Detail
 
 NAME = weights.DEFAULT_MODEL
@@ -165,7 +165,7 @@ def ask(tmp_path: Path) -> Ask:
 
 
 def resolving(name: str = NAME) -> str:
-    return f"from qvsearch.models.weights import resolve; print(resolve({name!r}).folder)"
+    return f"from qvsearch.models.registry import resolve; print(resolve({name!r}).folder)"
 
 
 def test_a_model_is_downloaded_at_its_pinned_commit_and_nothing_else_with_it(
@@ -208,7 +208,7 @@ def test_a_broken_download_keeps_what_arrived_and_fetches_the_rest(
     assert Path(whole.stdout.strip()).name == COMMIT, whole.stderr
     fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
     assert fetched == WANTED - arrived
-    sound = ask(f"from qvsearch.models.weights import verify; print(verify({NAME!r}))")
+    sound = ask(f"from qvsearch.models.registry import verify; print(verify({NAME!r}))")
     assert sound.stdout.strip() == "[]"
 
 
@@ -225,14 +225,14 @@ def test_a_download_that_arrives_damaged_is_refused_and_fetched_anew(
     assert Path(ask(resolving(), hub).stdout.strip()).name == COMMIT
     fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
     assert fetched == {name}
-    sound = ask(f"from qvsearch.models.weights import verify; print(verify({NAME!r}))")
+    sound = ask(f"from qvsearch.models.registry import verify; print(verify({NAME!r}))")
     assert sound.stdout.strip() == "[]"
 
 
 def test_half_a_download_is_no_model(hub: Hub, ask: Ask) -> None:
     folder = Path(ask(resolving(), hub).stdout.strip())
     (folder / "model.safetensors").unlink()
-    answer = ask(f"from qvsearch.models.weights import verify; verify({NAME!r})")
+    answer = ask(f"from qvsearch.models.registry import verify; verify({NAME!r})")
     assert f"QvsearchError: the model {NAME} is not on this computer; where" in answer.stderr
 
 
@@ -274,7 +274,7 @@ def test_verify_names_the_file_whose_bytes_changed(hub: Hub, ask: Ask, suffix: s
     content = bytearray(blob.read_bytes())
     content[-5] ^= 1
     blob.write_bytes(content)
-    answer = ask(f"from qvsearch.models.weights import verify; print(*verify({NAME!r}))")
+    answer = ask(f"from qvsearch.models.registry import verify; print(*verify({NAME!r}))")
     assert answer.stdout == f"{name}: its content is not what the hub sent (hash mismatch)\n"
 
 
@@ -436,7 +436,7 @@ def test_every_model_of_the_table_is_pinned_to_a_whole_commit() -> None:
 
 def test_models_are_listed_with_where_they_are(hub: Hub, ask: Ask) -> None:
     program = """
-from qvsearch.models.weights import list_models
+from qvsearch.models.registry import list_models
 for model in list_models():
     print(model.name, model.role, model.folder is not None)
 """
@@ -461,7 +461,7 @@ def test_the_fingerprint_names_what_decides_a_vector(tiny: Path) -> None:
 def test_naming_a_model_loads_no_library() -> None:
     program = """
 import sys
-import qvsearch.models.weights
+import qvsearch.models.registry
 assert not {"numpy", "torch", "transformers", "huggingface_hub", "safetensors"} & set(sys.modules)
 import os
 assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"

@@ -19,7 +19,7 @@ from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
 from qvsearch.failures import Failure
 from qvsearch.library import Library
-from qvsearch.prompt import DOCUMENT_INSTRUCTION
+from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
 DIM = 8

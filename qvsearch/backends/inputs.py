@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeGuard, cast
 import numpy as np
 
 from qvsearch.errors import MediaError, QvsearchError
-from qvsearch.prompt import QUERY_INSTRUCTION, TOKEN_SIDE
+from qvsearch.models.prompt import QUERY_INSTRUCTION, TOKEN_SIDE
 from qvsearch.types import Detail, EmbedInput, Frames, Item, Kind, Skipped, kind_of
 
 if TYPE_CHECKING:

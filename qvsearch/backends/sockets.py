@@ -20,8 +20,8 @@ from qvsearch import __version__
 from qvsearch.cache import cache_folder, file_name
 from qvsearch.errors import QvsearchError
 from qvsearch.files import PRIVATE_FOLDER, make_folder
-from qvsearch.models.vision import PREPROCESSING
-from qvsearch.prompt import PROMPT_LAYOUT
+from qvsearch.models.patches import PREPROCESSING
+from qvsearch.models.prompt import PROMPT_LAYOUT
 from qvsearch.types import Precision
 from qvsearch.wire import receive
 

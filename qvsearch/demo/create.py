@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from qvsearch.demo.world import caption, change, note, random_scene
 from qvsearch.models.network import Network
-from qvsearch.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION
+from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -31,8 +31,8 @@ from qvsearch.demo.world import (
     scenes,
     swapped,
 )
-from qvsearch.models.weights import DEMO, DEMO_RERANKER
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.models.registry import DEMO, DEMO_RERANKER
 from qvsearch.rerank import RERANK_TOP, both_judges
 from qvsearch.types import EmbedInput, Kind
 

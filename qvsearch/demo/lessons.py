@@ -22,7 +22,7 @@ from qvsearch.demo.world import (
     recoloured,
     scenes,
 )
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput
 
 if TYPE_CHECKING:

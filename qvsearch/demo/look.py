@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, layer_norm
 
 from qvsearch.demo.world import COLOURS, PLACES, SHAPES, answers, draw, scenes
-from qvsearch.models.vision import image_patches
+from qvsearch.models.patches import image_patches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,7 +31,7 @@ from qvsearch.demo.readers import Finder, Reader
 from qvsearch.demo.world import answers, caption, draw, findings, note, scenes
 from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network
-from qvsearch.prompt import embed_prompt
+from qvsearch.models.prompt import embed_prompt
 from qvsearch.types import EmbedInput
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from qvsearch.demo.train import READER_WEIGHT, descend, hidden_states
 from qvsearch.demo.verdicts import PIECES, TERMS, Course, Verdict, batches, comparisons
 from qvsearch.demo.world import PLACES, answers
 from qvsearch.models.network import Network
-from qvsearch.models.weights import DEMO_FOLDER
-from qvsearch.prompt import RERANK_INSTRUCTION, RERANK_SYSTEM, rerank_prompt
+from qvsearch.models.prompt import RERANK_INSTRUCTION, RERANK_SYSTEM, rerank_prompt
+from qvsearch.models.registry import DEMO_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

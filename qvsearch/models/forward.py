@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from qvsearch.models.vision import image_patches, video_patches
-from qvsearch.prompt import visual_grids, visual_tokens
+from qvsearch.models.patches import image_patches, video_patches
+from qvsearch.models.prompt import visual_grids, visual_tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,9 +23,9 @@ from qvsearch.models.forward import (
     visual_pads,
 )
 from qvsearch.models.int8 import quantise
+from qvsearch.models.patches import image_patches, video_patches
+from qvsearch.models.prompt import END
 from qvsearch.models.threads import settle_threads
-from qvsearch.models.vision import image_patches, video_patches
-from qvsearch.prompt import END
 
 if TYPE_CHECKING:
     from qvsearch.types import Vectors

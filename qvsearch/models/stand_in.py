@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qvsearch.models.checkpoint import TOKENIZER, read_json
-from qvsearch.models.weights import DEMO_FOLDER
+from qvsearch.models.registry import DEMO_FOLDER
 
 
 def write_stand_in(

@@ -22,7 +22,7 @@ from reference import Reference, load_generator
 from qvsearch.backends.local import LocalEmbedder, LocalReranker
 from qvsearch.media.pixels import MIN_PIXELS, fit
 from qvsearch.models.forward import Beginning
-from qvsearch.prompt import DOCUMENT_INSTRUCTION, RERANK_INSTRUCTION, RERANK_SYSTEM
+from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, RERANK_INSTRUCTION, RERANK_SYSTEM
 from qvsearch.types import EmbedInput
 
 PLACES = ("src/models", "scripts", ".")  # of the published classes, in a checkout or a download

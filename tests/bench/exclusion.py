@@ -21,7 +21,7 @@ from qvsearch.backends.local import LocalEmbedder
 from qvsearch.bank import bank_vectors
 from qvsearch.demo.world import Part, draw, note, phrase, random_scene
 from qvsearch.fingerprint import Choice, open_or_create
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.ranking import ask, rank_rows
 from qvsearch.terms import parse_query, read_terms
 from qvsearch.types import EmbedInput, Item, Kind, Segment

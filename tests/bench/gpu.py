@@ -46,8 +46,8 @@ from qvsearch.models.checkpoint import hidden_width, read_json
 from qvsearch.models.devices import dtype_name, pick_device, pick_dtype
 from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network, silence_transformers
+from qvsearch.models.prompt import embed_prompt, visual_grids
 from qvsearch.models.shapes import Shapes
-from qvsearch.prompt import embed_prompt, visual_grids
 from qvsearch.types import Detail, EmbedInput
 
 SIDES = {  # pixels: height and width at the whole budget

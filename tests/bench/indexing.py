@@ -43,8 +43,8 @@ from qvsearch.fingerprint import Choice, open_or_create
 from qvsearch.ingest import IngestOptions, index
 from qvsearch.library import Library
 from qvsearch.media.workers import Decoders
+from qvsearch.models.registry import fingerprint, hidden_size, resolve
 from qvsearch.models.shapes import CONFIG_2B, Shapes
-from qvsearch.models.weights import fingerprint, hidden_size, resolve
 from qvsearch.scan import ScanOptions, scan
 from qvsearch.types import READING, Detail, EmbedInput, Event, Item, Segment
 

@@ -28,8 +28,8 @@ from qvsearch.demo.world import caption, draw, random_scene
 from qvsearch.models.checkpoint import read_json
 from qvsearch.models.forward import Beginning
 from qvsearch.models.int8 import quantise
+from qvsearch.models.prompt import QUERY_INSTRUCTION, embed_prompt, visual_grids
 from qvsearch.models.shapes import CONFIG_2B, Shapes
-from qvsearch.prompt import QUERY_INSTRUCTION, embed_prompt, visual_grids
 from qvsearch.types import EmbedInput
 
 TEXT = WIDE_TEXT | {"num_hidden_layers": 4}

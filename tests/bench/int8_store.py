@@ -19,7 +19,7 @@ import numpy as np
 from million import DIM, queries_of, vectors
 from relevance import make_pool
 
-from qvsearch.models.weights import DEMO
+from qvsearch.models.registry import DEMO
 from qvsearch.types import Stored
 from qvsearch.vectors.encoding import Form
 from qvsearch.vectors.store import FaissStore

@@ -40,8 +40,8 @@ from qvsearch.demo.world import (
     scenes,
 )
 from qvsearch.media.pixels import fit
-from qvsearch.models.weights import DEMO
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.models.registry import DEMO
 from qvsearch.ranking import QUERIES
 from qvsearch.types import Detail, EmbedInput, Kind
 

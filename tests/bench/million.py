@@ -66,7 +66,7 @@ def demo_vectors(rows, queries):
     """Return chunks of the demo model's vectors of pictures and notes, and those of queries."""
     from qvsearch.backends.local import LocalEmbedder
     from qvsearch.demo.world import caption, draw, note, phrase, random_part, random_scene
-    from qvsearch.prompt import QUERY_INSTRUCTION
+    from qvsearch.models.prompt import QUERY_INSTRUCTION
     from qvsearch.types import EmbedInput
 
     embedder = LocalEmbedder("demo", "cpu")

@@ -25,8 +25,8 @@ from qvsearch.library import Library
 from qvsearch.media.film import Film
 from qvsearch.media.shots import WHOLE, cut
 from qvsearch.media.video import MAX_MOMENTS
-from qvsearch.models.weights import check_dim, fingerprint, resolve
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.models.registry import check_dim, fingerprint, resolve
 from qvsearch.types import Detail, EmbedInput, Segment, VideoMode
 
 WIDTH, HEIGHT, RATE = 160, 128, 10

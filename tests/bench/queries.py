@@ -22,8 +22,8 @@ import numpy as np
 from qvsearch.backends.cached import CachedEmbedder
 from qvsearch.fingerprint import Choice, query_embedder
 from qvsearch.library import Library
-from qvsearch.models.weights import fingerprint, hidden_size, resolve
-from qvsearch.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.models.registry import fingerprint, hidden_size, resolve
 from qvsearch.types import Detail, EmbedInput, Item, Kind, Metadata, Segment
 
 CHUNK = 10_000

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.prompt import FRAMES_PER_STEP
+from qvsearch.models.prompt import FRAMES_PER_STEP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -196,8 +196,8 @@ def fingerprint(
     precision: Precision = Precision.FLOAT,
 ) -> Fingerprint:
     """Return what decides the vectors that this model makes at a dimension and a detail."""
-    from qvsearch.models.vision import PREPROCESSING
-    from qvsearch.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
+    from qvsearch.models.patches import PREPROCESSING
+    from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 
     return Fingerprint(
         model=weights.name,
