@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from qvsearch.errors import MediaError
-from qvsearch.media import confine
+from qvsearch.media import limits as confine
 from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment
 
 HEAVY = ["torch", "torchvision", "transformers", "faiss"]

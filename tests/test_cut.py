@@ -13,11 +13,12 @@ from acting import cutting
 from test_media_video import HEIGHT, WIDTH, frame_of, make, number_in
 
 from qvsearch.errors import QvsearchError
-from qvsearch.media import confine, cut
+from qvsearch.media import clip_writer as cut
+from qvsearch.media import limits as confine
+from qvsearch.media.clip_writer import write_clip
 from qvsearch.media.clips import Clip, ClipFolder, patience
-from qvsearch.media.cut import write_clip
 from qvsearch.media.edits import end_at
-from qvsearch.media.film import Film, choose_stream, open_container
+from qvsearch.media.video_reader import Film, choose_stream, open_container
 
 RATE = 10
 

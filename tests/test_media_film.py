@@ -15,8 +15,9 @@ from test_media_video import (
     number_in,
 )
 
-from qvsearch.media import film, video
-from qvsearch.media.cut import write_clip
+from qvsearch.media import video
+from qvsearch.media import video_reader as film
+from qvsearch.media.clip_writer import write_clip
 from qvsearch.types import Item, Kind, kind_of
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 180, 40), (30, 40, 200)

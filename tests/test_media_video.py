@@ -17,8 +17,9 @@ from PIL import Image
 from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.files import content_hash
-from qvsearch.media import film, video
-from qvsearch.media.cut import write_clip
+from qvsearch.media import video
+from qvsearch.media import video_reader as film
+from qvsearch.media.clip_writer import write_clip
 from qvsearch.types import Item, Kind, VideoMode
 
 LOW = 256 * 32 * 32

@@ -17,7 +17,9 @@ from PIL import Image
 from qvsearch import changes, media
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
-from qvsearch.media import answers, confine, workers
+from qvsearch.media import limits as confine
+from qvsearch.media import worker_messages as answers
+from qvsearch.media import workers
 from qvsearch.media.workers import Decoders, patience
 from qvsearch.types import NO_METADATA, Decoded, Item, Kind, Metadata, Skipped, VideoMode
 from qvsearch.wire import BadMessage
@@ -152,7 +154,7 @@ def test_a_decoder_that_asks_for_too_much_memory_costs_its_file_only():
     ],
 )
 def test_what_numpy_sets_aside_leaves_the_memory_to_decode(before, after, found):
-    program = f"import os\nfrom qvsearch.media.confine import confine\n{before}\nconfine()\n{after}"
+    program = f"import os\nfrom qvsearch.media.limits import confine\n{before}\nconfine()\n{after}"
     cores = os.environ | {"OPENBLAS_NUM_THREADS": str(os.cpu_count())}
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=cores

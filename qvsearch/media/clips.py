@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.files import content_hash
-from qvsearch.media.cut import write_clip
-from qvsearch.media.process import ConfinedProcess
+from qvsearch.media.clip_writer import write_clip
+from qvsearch.media.sandbox import ConfinedProcess
 from qvsearch.types import KIND_OF_SUFFIX, Kind
 from qvsearch.wire import BadMessage, send
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import MediaError
-from qvsearch.media.process import ConfinedProcess
+from qvsearch.media.sandbox import ConfinedProcess
 from qvsearch.wire import BadMessage, send
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def film_lengths(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
 
 def _work(pipe: socket.socket, path: Path) -> None:
     """Read one film's header, in the process."""
-    from qvsearch.media.film import DAMAGE, open_container
+    from qvsearch.media.video_reader import DAMAGE, open_container
 
     try:
         with path.open("rb") as file, open_container(file) as opened:

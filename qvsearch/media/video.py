@@ -13,11 +13,11 @@ from PIL import Image
 
 from qvsearch.errors import MediaError
 from qvsearch.media.colour import coded
-from qvsearch.media.film import DAMAGE, Film, choose_stream, open_container
 from qvsearch.media.metadata import video_metadata
 from qvsearch.media.patience import patience
 from qvsearch.media.pixels import dhash, smart_resize
 from qvsearch.media.shots import FINE, WHOLE, Look, Shot, cut
+from qvsearch.media.video_reader import DAMAGE, Film, choose_stream, open_container
 from qvsearch.types import EmbedInput, Frames, Item, Metadata, Segment, VideoMode
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.media.patience import patience
-from qvsearch.media.process import ConfinedProcess
+from qvsearch.media.sandbox import ConfinedProcess
 from qvsearch.types import Decoded, Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _decode(
     item: Item, content_hash: str, wanted: _Wanted, seconds: float, worker: ConfinedProcess
 ) -> Decoded | Skipped:
     """Return what a process makes of a file."""
-    from qvsearch.media import answers  # which loads numpy
+    from qvsearch.media import worker_messages as answers  # which loads numpy
 
     try:
         segments = worker.ask(
@@ -206,7 +206,7 @@ def _look(
     item: Item, since: int, seconds: float, worker: ConfinedProcess
 ) -> tuple[Item, Metadata | None | Skipped]:
     """Return an item with what a process reads in its file's header."""
-    from qvsearch.media import answers  # which loads numpy
+    from qvsearch.media import worker_messages as answers  # which loads numpy
 
     try:
         found = worker.ask(("look", item, since), seconds, answers.understand_metadata)
@@ -225,7 +225,7 @@ def _work(
     *job: object,
 ) -> None:
     """Decode one file in a process, or look at it: `job` is what that function takes."""
-    from qvsearch.media import answers  # which loads numpy
+    from qvsearch.media import worker_messages as answers  # which loads numpy
 
     if what == "look":
         answers.tell_metadata(pipe, look(*job))

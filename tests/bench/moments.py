@@ -22,9 +22,9 @@ from qvsearch import ingest
 from qvsearch.backends.local import LocalEmbedder
 from qvsearch.demo.world import Scene, caption, draw, neighbour, scenes
 from qvsearch.library import Library
-from qvsearch.media.film import Film
 from qvsearch.media.shots import WHOLE, cut
 from qvsearch.media.video import MAX_MOMENTS
+from qvsearch.media.video_reader import Film
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import check_dim, fingerprint, resolve
 from qvsearch.types import Detail, EmbedInput, Segment, VideoMode

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qvsearch.errors import MediaError, QvsearchError
-from qvsearch.media.confine import MOST_BYTES, confine
+from qvsearch.media.limits import MOST_BYTES, confine
 
 if TYPE_CHECKING:
     from qvsearch.wire import Array

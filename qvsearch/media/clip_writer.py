@@ -16,7 +16,8 @@ from av.codec.codec import UnknownCodecError
 from qvsearch.errors import MediaError
 from qvsearch.media.clock import Clock
 from qvsearch.media.edits import end_at
-from qvsearch.media.film import (
+from qvsearch.media.sound import Sound
+from qvsearch.media.video_reader import (
     DAMAGE,
     ROUNDING,
     Film,
@@ -25,7 +26,6 @@ from qvsearch.media.film import (
     open_container,
     start_seconds,
 )
-from qvsearch.media.sound import Sound
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
