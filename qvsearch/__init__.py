@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from qvsearch.backends.local import LocalReranker as Reranker
     from qvsearch.duplicates import duplicate_groups
     from qvsearch.explanation import explain
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.lookalikes import similar
     from qvsearch.retrieve import search
 
@@ -17,7 +17,7 @@ __all__ = ["Embedder", "Library", "Reranker", "duplicate_groups", "explain", "se
 
 _PUBLIC = {
     "Embedder": ("qvsearch.backends.local", "LocalEmbedder"),
-    "Library": ("qvsearch.library", "Library"),
+    "Library": ("qvsearch.library.library", "Library"),
     "Reranker": ("qvsearch.backends.local", "LocalReranker"),
     "duplicate_groups": ("qvsearch.duplicates", "duplicate_groups"),
     "explain": ("qvsearch.explanation", "explain"),

@@ -13,7 +13,7 @@ from qvsearch import media, samples
 from qvsearch.asking import asking
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import gemm_rate
-from qvsearch.manifest import SEGMENTS
+from qvsearch.library.manifest import SEGMENTS
 from qvsearch.models.patches import PREPROCESSING
 from qvsearch.models.prompt import PROMPT_LAYOUT, visual_tokens
 from qvsearch.sample_library import write_library

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.aliases import aliases, is_there
 from qvsearch.errors import QvsearchError
-from qvsearch.failures import Failure
 from qvsearch.files import content_hash
 from qvsearch.leftovers import Leftovers, total
-from qvsearch.rules import left_out
+from qvsearch.library.aliases import aliases, is_there
+from qvsearch.library.failures import Failure
+from qvsearch.library.rules import left_out
 from qvsearch.scan import ScanOptions, is_below, scan
 from qvsearch.types import READING, Item, Kind, Segment, Skipped, VideoMode
 
 if TYPE_CHECKING:
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
 
 HASH_THREADS = 4  # enough to keep a disk busy
 HASHED_AHEAD = 32  # files; reading them hides behind decoding

@@ -92,10 +92,10 @@ def index(
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
     """  # noqa: D301
     from qvsearch import fingerprint, ingest, interrupt, mounts, report
-    from qvsearch.aliases import aliases
     from qvsearch.estimate import advice, plan_index
-    from qvsearch.library import library_folder
-    from qvsearch.rules import rules_text
+    from qvsearch.library.aliases import aliases
+    from qvsearch.library.library import library_folder
+    from qvsearch.library.rules import rules_text
     from qvsearch.scan import ScanOptions, is_below
 
     folder = library_folder(library)

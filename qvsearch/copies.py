@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.aliases import aliases
 from qvsearch.combine import evidence_of
-from qvsearch.facts import item_number
+from qvsearch.library.aliases import aliases
+from qvsearch.library.shard_columns import item_number
 from qvsearch.sameness import COPY_SHARE, PROPORTION, chance_share, traits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.ranking import Judged, Ranking
     from qvsearch.sameness import Floats
     from qvsearch.types import Segment, Vectors

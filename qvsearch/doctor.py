@@ -16,7 +16,7 @@ from qvsearch import mounts
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import MUCH_FASTER, Expected, expect, gemm_rate
 from qvsearch.holes import known_hole
-from qvsearch.manifest import check_way
+from qvsearch.library.manifest import check_way
 from qvsearch.models.registry import DEFAULT_MODEL, list_models
 from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.speeds import device_name, kept_speeds

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.aliases import file_identity
+from qvsearch.library.aliases import file_identity
 from qvsearch.pairs import Candidates, few
 from qvsearch.sameness import Reason, clock, needed, reasons, traits
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.sameness import Floats, Numbers, Traits
     from qvsearch.types import Segment, Vectors
 

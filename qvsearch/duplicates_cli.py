@@ -10,7 +10,7 @@ import typer
 from qvsearch import options, output
 from qvsearch.commands import Command
 from qvsearch.errors import NOTHING_FOUND, QvsearchError
-from qvsearch.names import option
+from qvsearch.library.names import option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def similar(
     qvsearch similar ~/Downloads/clip.mp4 --kind image -k 3
     """  # noqa: D301
     from qvsearch.fingerprint import Choice, load_embedder, open_library
-    from qvsearch.library import library_folder
+    from qvsearch.library.library import library_folder
     from qvsearch.lookalikes import find_similar
 
     opened = open_library(library_folder(library), Choice())
@@ -78,7 +78,7 @@ def dupes(
     qvsearch dupes --kind image --json | jq 'select(.reason == "exact")'
     """  # noqa: D301
     from qvsearch.duplicates import duplicate_groups
-    from qvsearch.library import Library, library_folder
+    from qvsearch.library.library import Library, library_folder
 
     opened = Library.open(library_folder(library))
     if not opened.segments:

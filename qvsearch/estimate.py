@@ -20,7 +20,7 @@ from qvsearch.fingerprint import (
     open_library,
 )
 from qvsearch.ingest import IngestOptions, Plan, plan
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size

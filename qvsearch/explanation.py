@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.aliases import aliases
 from qvsearch.combine import evidence_of, relevance_of
-from qvsearch.filters import hidden_by
 from qvsearch.fingerprint import own_embedder
 from qvsearch.firstpass import rank_all
 from qvsearch.hits import best_hits, best_rows
+from qvsearch.library.aliases import aliases
+from qvsearch.library.filters import hidden_by
+from qvsearch.library.rules import left_out, scans_of
 from qvsearch.output import path_fields, present
 from qvsearch.ranking import ask
 from qvsearch.retrieve import SearchOptions, allowed_rows
-from qvsearch.rules import left_out, scans_of
 from qvsearch.scan import is_below
 from qvsearch.terms import Query, parse_query, read_terms
 from qvsearch.types import kind_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.calibrate import Level
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.ranking import Ranking
     from qvsearch.types import Embedder, Segment
 

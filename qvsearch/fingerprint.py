@@ -13,8 +13,9 @@ from qvsearch.backends.cached import CachedEmbedder
 from qvsearch.backends.sockets import Kept, find_keeper
 from qvsearch.backends.warm import WarmEmbedder, WarmReranker
 from qvsearch.errors import QvsearchError
-from qvsearch.library import Library, check_place
-from qvsearch.manifest import read_committed
+from qvsearch.library.library import Library, check_place
+from qvsearch.library.manifest import read_committed
+from qvsearch.library.names import default_folder
 from qvsearch.models.patches import PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.models.registry import (
@@ -30,7 +31,6 @@ from qvsearch.models.registry import (
     resolve,
     role_of,
 )
-from qvsearch.names import default_folder
 from qvsearch.types import Detail, Dtype, Fingerprint, Hub, Precision, Stored, VideoMode
 
 if TYPE_CHECKING:

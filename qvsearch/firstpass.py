@@ -16,14 +16,14 @@ import numpy as np
 from qvsearch.calibrate import Calibrated, calibrate
 from qvsearch.copies import with_copies
 from qvsearch.errors import QvsearchError
+from qvsearch.library.rows import LARGEST_SCORE, places
 from qvsearch.ranking import Asked, Judged, Ranking, baselines, pooled, rank_rows, ranking_of
-from qvsearch.rows import LARGEST_SCORE, places
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.calibrate import Baseline, Level
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.types import Vectors
     from qvsearch.vectors.store import FaissStore
 

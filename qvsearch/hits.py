@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.aliases import is_there
 from qvsearch.duplicates import fold
+from qvsearch.library.aliases import is_there
 from qvsearch.moments import Scored, moments
 from qvsearch.types import Hit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.ranking import Ranking
     from qvsearch.types import Moment
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.agreement import INPUTS, agreement_of, embed_first, first_inputs
-from qvsearch.aliases import aliases
 from qvsearch.bank import bank_vectors
 from qvsearch.batches import embed_files
 from qvsearch.changes import (
@@ -27,18 +26,19 @@ from qvsearch.changes import (
     unreachable,
 )
 from qvsearch.errors import QvsearchError
+from qvsearch.library.aliases import aliases
+from qvsearch.library.pending import without
+from qvsearch.library.rules import lasting, scans_of
 from qvsearch.media.lengths import film_lengths
 from qvsearch.media.workers import Decoders
 from qvsearch.missing import Kept, missing
-from qvsearch.pending import without
 from qvsearch.review import review
-from qvsearch.rules import lasting, scans_of
 from qvsearch.run import IngestOptions, Run, Summary
 from qvsearch.scan import is_below
 from qvsearch.types import Event, Kind, Precision, Skipped, VideoMode
 
 if TYPE_CHECKING:
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.types import Embedder, EmbedInput, Item
 
 __all__ = ["IngestOptions", "Kept", "Plan", "Summary", "forget", "index", "plan"]

@@ -23,7 +23,7 @@ def list_(context: typer.Context, json: options.Json = False) -> None:
     """  # noqa: D301 - a \b keeps the lines of examples apart
     if context.invoked_subcommand is not None:
         return
-    from qvsearch.libraries import list_libraries
+    from qvsearch.library.libraries import list_libraries
 
     found = list_libraries()
     if json:
@@ -53,9 +53,9 @@ def delete(
     \b
     qvsearch libraries delete holidays
     """  # noqa: D301
-    from qvsearch.libraries import delete_library
-    from qvsearch.library import Library, library_folder
-    from qvsearch.names import absence
+    from qvsearch.library.libraries import delete_library
+    from qvsearch.library.library import Library, library_folder
+    from qvsearch.library.names import absence
 
     place = library_folder(name)
     if not Library.exists(place):

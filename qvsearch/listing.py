@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.aliases import is_there
+from qvsearch.library.aliases import is_there
 from qvsearch.times import time_taken
 from qvsearch.types import Hit, Sort
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
 
 
 def listed(library: Library, mask: NDArray[np.bool_], count: int, sort: Sort) -> list[Hit]:

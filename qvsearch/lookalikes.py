@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from qvsearch.aliases import aliases
 from qvsearch.duplicates import repetition
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, load_embedder
+from qvsearch.library.aliases import aliases
+from qvsearch.library.names import option
 from qvsearch.media.workers import Decoders
-from qvsearch.names import option
 from qvsearch.terms import PICTURES, read_item
 from qvsearch.types import Item, Kind, Segment, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.sameness import Reason
     from qvsearch.types import Embedder, Vectors
 

@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from qvsearch.changes import Content, Found, Target, content_of
-from qvsearch.rules import left_out
+from qvsearch.library.rules import left_out
 from qvsearch.scan import ScanOptions, ignored, is_below
 from qvsearch.types import Item, Segment
 

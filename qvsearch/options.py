@@ -64,7 +64,7 @@ def number(option: str, read: type[int] | type[float], least: float, most: float
 
 def library_names(incomplete: str) -> list[str]:
     """Return the libraries whose names begin so, for the Tab key."""
-    from qvsearch.names import library_names
+    from qvsearch.library.names import library_names
 
     return [name for name in library_names() if name.startswith(incomplete)]
 

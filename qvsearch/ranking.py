@@ -23,7 +23,7 @@ from qvsearch.types import Kind
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.terms import Term
     from qvsearch.types import Embedder, Vectors
 

@@ -17,13 +17,13 @@ from qvsearch.combine import relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.firstpass import rank_all, rank_best
 from qvsearch.hits import best_rows
-from qvsearch.names import option
+from qvsearch.library.names import option
+from qvsearch.library.shards import FACTS_FROM
 from qvsearch.ranking import Asked
-from qvsearch.segments import FACTS_FROM
 from qvsearch.terms import Term
 
 if TYPE_CHECKING:
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.ranking import Ranking
     from qvsearch.types import Vectors
 

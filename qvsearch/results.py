@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from qvsearch import output
 from qvsearch.errors import INCOMPLETE, NOTHING_FOUND
-from qvsearch.names import option
+from qvsearch.library.names import option
 from qvsearch.retrieve import allowed_rows
 from qvsearch.types import Hit, Sort
 
 if TYPE_CHECKING:
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.media.clips import Clip
     from qvsearch.retrieve import SearchOptions
 

@@ -14,12 +14,12 @@ import numpy as np
 
 from qvsearch.combine import ANSWERED, CUT, evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
-from qvsearch.filters import Filters
 from qvsearch.fingerprint import own_embedder
 from qvsearch.firstpass import is_large, rank_all, rank_best
 from qvsearch.hits import best_hits
+from qvsearch.library.filters import Filters
+from qvsearch.library.names import option
 from qvsearch.listing import listed, sorted_hits
-from qvsearch.names import option
 from qvsearch.ranking import ask
 from qvsearch.rerank import Rerank, rerank
 from qvsearch.terms import Query, parse_query, read_terms
@@ -28,7 +28,7 @@ from qvsearch.types import Hit, Kind, Moment, Skipped, Sort
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.ranking import Asked, Ranking
     from qvsearch.terms import Term
     from qvsearch.types import Embedder, Reranker

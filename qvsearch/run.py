@@ -27,18 +27,18 @@ from qvsearch.changes import (
     unreachable,
 )
 from qvsearch.errors import QvsearchError
-from qvsearch.failures import Failure
+from qvsearch.library.failures import Failure
+from qvsearch.library.pending import Pending, without
+from qvsearch.library.rules import NO_RULES, Rules
 from qvsearch.media.dates import name_date
 from qvsearch.missing import Kept, missing
-from qvsearch.pending import Pending, without
-from qvsearch.rules import NO_RULES, Rules
 from qvsearch.scan import ScanOptions, is_below
 from qvsearch.sources import Sources
 from qvsearch.types import READING, Event, Item, Kind, Metadata, Segment, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.changes import Changes
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.types import Vectors
 
 MOST_UNCOMMITTED = 10_000  # files whose new rows wait in memory: 40 MB of pictures' vectors

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.types import Item, Kind, Metadata, Segment
 
 if TYPE_CHECKING:

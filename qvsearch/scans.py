@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.firstpass import best_guesses
-from qvsearch.rows import PIECE
+from qvsearch.library.rows import PIECE
 from qvsearch.sample_library import unit_rows
 from qvsearch.timings import Figure, Task, Turns, timed
 from qvsearch.types import Stored

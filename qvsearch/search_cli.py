@@ -12,11 +12,11 @@ import typer
 from qvsearch import options, output
 from qvsearch.commands import SearchCommand
 from qvsearch.errors import NOTHING_FOUND, QvsearchError
-from qvsearch.names import option
+from qvsearch.library.names import option
 from qvsearch.types import Hub
 
 if TYPE_CHECKING:
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.media.clips import Clip
     from qvsearch.terms import Query
     from qvsearch.types import Hit
@@ -97,9 +97,9 @@ def search(
     qvsearch search --rerank "invoice from March" --json | jq -r .path
     qvsearch search -- "-40 degrees"
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
-    from qvsearch.filters import parse_filters
     from qvsearch.fingerprint import Choice, find_reranker, open_library, query_embedder
-    from qvsearch.library import library_folder
+    from qvsearch.library.filters import parse_filters
+    from qvsearch.library.library import library_folder
     from qvsearch.queries import ask_all
     from qvsearch.rerank import parse_rerank
     from qvsearch.results import Way, show_hits
@@ -287,9 +287,9 @@ def explain(
     qvsearch explain "dog on a beach" IMG_2041.jpg --after 2020-01-01 --json
     """  # noqa: D301
     from qvsearch.explanation import explained, explanation_record
-    from qvsearch.filters import parse_filters
     from qvsearch.fingerprint import Choice, open_library, query_embedder
-    from qvsearch.library import library_folder
+    from qvsearch.library.filters import parse_filters
+    from qvsearch.library.library import library_folder
     from qvsearch.retrieve import SearchOptions
     from qvsearch.terms import parse_query
 

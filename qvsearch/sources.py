@@ -8,7 +8,7 @@ from qvsearch.batches import Embedded
 from qvsearch.changes import Content, content_of
 
 if TYPE_CHECKING:
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
 
 
 class Sources:

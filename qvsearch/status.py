@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.changes import MAX_TRIES, Target, find, same_failure, same_identity
-from qvsearch.filters import orientation_of
+from qvsearch.library.filters import orientation_of
+from qvsearch.library.rules import Rules, left_out, scans_of
 from qvsearch.mounts import Identities
 from qvsearch.output import clock, path_fields, present, safe_text
-from qvsearch.rules import Rules, left_out, scans_of
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 
 if TYPE_CHECKING:
-    from qvsearch.failures import Failure
-    from qvsearch.library import Library
-    from qvsearch.pending import Pending
+    from qvsearch.library.failures import Failure
+    from qvsearch.library.library import Library
+    from qvsearch.library.pending import Pending
     from qvsearch.scan import ScanOptions
     from qvsearch.types import Segment
     from qvsearch.warm import Running

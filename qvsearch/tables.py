@@ -20,7 +20,8 @@ from rich.text import Text
 
 from qvsearch.layout import GAP, Column, Row, facts_laid_out, laid_out
 from qvsearch.leftovers import leftovers_text
-from qvsearch.names import option
+from qvsearch.library.names import option
+from qvsearch.library.rules import rules_text
 from qvsearch.output import (
     clock,
     counted,
@@ -33,15 +34,14 @@ from qvsearch.output import (
     segment_text,
     write,
 )
-from qvsearch.rules import rules_text
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Precision
 
 if TYPE_CHECKING:
     from qvsearch.explanation import Explanation
-    from qvsearch.libraries import Shelved
+    from qvsearch.library.libraries import Shelved
+    from qvsearch.library.pending import Pending
     from qvsearch.models.registry import ModelState
-    from qvsearch.pending import Pending
     from qvsearch.status import Field, Status
     from qvsearch.timings import Figure
     from qvsearch.types import Hit

@@ -12,7 +12,7 @@ from qvsearch.errors import INTERRUPTED, QvsearchError
 from qvsearch.types import Detail, Dtype
 
 if TYPE_CHECKING:
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.timings import Figure
 
 UNSOUND = 1  # exit code of `check`
@@ -73,8 +73,8 @@ def check(
     if recall:
         _show_recall(_open(library), json)
         return
-    from qvsearch import repair as files
-    from qvsearch.library import library_folder
+    from qvsearch.library import repair as files
+    from qvsearch.library.library import library_folder
 
     folder = library_folder(library)
     repaired = files.repair(folder) if repair else None
@@ -125,7 +125,7 @@ def doctor(
     qvsearch doctor --json | jq -r 'select(.trap) | .name, .trap'
     """  # noqa: D301
     from qvsearch.doctor import examine
-    from qvsearch.library import library_folder
+    from qvsearch.library.library import library_folder
 
     facts = examine(library_folder(library), device, dtype)
     if json:
@@ -236,7 +236,7 @@ def _show_recall(library: "Library", json: bool) -> None:
 
 
 def _open(name: str | None) -> "Library":
-    from qvsearch.library import Library, library_folder
+    from qvsearch.library.library import Library, library_folder
 
     return Library.open(library_folder(name))
 

@@ -45,7 +45,7 @@ def warm(
     """  # noqa: D301
     from qvsearch import warm as processes
     from qvsearch.fingerprint import Choice, kept_embedder, kept_reranker
-    from qvsearch.library import library_folder
+    from qvsearch.library.library import library_folder
     from qvsearch.rerank import parse_budget
 
     if stop:

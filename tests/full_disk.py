@@ -17,8 +17,8 @@ import cheap_model
 from readers import view
 
 from qvsearch import cli
-from qvsearch.library import Library
-from qvsearch.manifest import COPY
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import COPY
 
 SIZE = 4 << 20
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -20,13 +20,13 @@ import orjson
 from library_damage import DIM, said
 
 from qvsearch import files as durable
-from qvsearch.arrays import pack, unpack
 from qvsearch.errors import QvsearchError
-from qvsearch.failures import read_failures
-from qvsearch.library import Library
-from qvsearch.manifest import LARGEST, _checksum
-from qvsearch.repair import check, repair
-from qvsearch.segments import _file_types
+from qvsearch.library.arrays import pack, unpack
+from qvsearch.library.failures import read_failures
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import LARGEST, _checksum
+from qvsearch.library.repair import check, repair
+from qvsearch.library.shards import _file_types
 from qvsearch.types import Stored
 from qvsearch.vectors.encoding import Form
 

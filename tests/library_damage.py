@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from qvsearch import files as durable
-from qvsearch import segments
 from qvsearch.errors import QvsearchError
-from qvsearch.failures import Failure, read_failures
-from qvsearch.filters import parse_filters
-from qvsearch.library import Library
-from qvsearch.repair import check
+from qvsearch.library import shards as segments
+from qvsearch.library.failures import Failure, read_failures
+from qvsearch.library.filters import parse_filters
+from qvsearch.library.library import Library
+from qvsearch.library.repair import check
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment, Stored
 
 DIM = 64

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import cheap_model
 
-from qvsearch import cli, lock
+from qvsearch import cli
+from qvsearch.library import lock
 from qvsearch.media.workers import Decoders
 
 

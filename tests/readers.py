@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from qvsearch.failures import read_failures
-from qvsearch.library import Library
-from qvsearch.manifest import Damaged
-from qvsearch.repair import check
+from qvsearch.library.failures import read_failures
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import Damaged
+from qvsearch.library.repair import check
 
 
 def rows(folder):

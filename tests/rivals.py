@@ -21,8 +21,8 @@ import writer
 from readers import rows
 
 from qvsearch import cli
-from qvsearch.library import Library
-from qvsearch.lock import HOLDER
+from qvsearch.library.library import Library
+from qvsearch.library.lock import HOLDER
 
 PATIENCE = 60  # seconds, after which something hangs
 SEARCHERS = 4

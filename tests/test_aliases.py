@@ -9,14 +9,14 @@ from cheap_model import DecodersHere, instead
 from test_ingest import FINGERPRINT, Bench, note, notes
 
 from qvsearch import ingest
-from qvsearch.aliases import aliases
 from qvsearch.changes import resolve
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.explanation import _rows_of, _why_absent
-from qvsearch.filters import Filters, hidden_by
 from qvsearch.ingest import forget
-from qvsearch.library import Library
+from qvsearch.library.aliases import aliases
+from qvsearch.library.filters import Filters, hidden_by
+from qvsearch.library.library import Library
 from qvsearch.scan import ScanOptions, is_below
 from qvsearch.status import library_status
 from qvsearch.types import Kind

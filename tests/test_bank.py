@@ -11,11 +11,11 @@ from qvsearch import files as durable
 from qvsearch.bank import QUERIES, bank_vectors, queries
 from qvsearch.errors import QvsearchError
 from qvsearch.ingest import IngestOptions, index
-from qvsearch.library import Library
-from qvsearch.manifest import Damaged
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import Damaged
+from qvsearch.library.repair import check, repair
+from qvsearch.library.rows import NO_ROW
 from qvsearch.models.prompt import QUERY_INSTRUCTION
-from qvsearch.repair import check, repair
-from qvsearch.rows import NO_ROW
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment
 
 DIM = 16
@@ -99,7 +99,7 @@ def test_backgrounds_are_read_not_computed_when_a_library_is_opened(library, mon
     library.set_bank(unit(64, 3))
     add(library, 0, 30)
     library.commit()
-    monkeypatch.setattr("qvsearch.segments.compared", None)
+    monkeypatch.setattr("qvsearch.library.shards.compared", None)
     assert np.array_equal(Library.open(library.folder).backgrounds, library.backgrounds)
 
 
@@ -213,7 +213,7 @@ def test_rows_saved_from_a_damaged_file_keep_their_backgrounds(library):
 
 @pytest.mark.parametrize("background", [b'"x"', b"[1]", b'["1",2]', b"[null,null]", b"{}"])
 def test_a_background_that_is_none_is_damage(library, background):
-    from qvsearch.sidecar import decode_rows, encode_rows
+    from qvsearch.library.sidecar import decode_rows, encode_rows
 
     (line,) = encode_rows([(photo(1), (0.25, 0.5), b"")], {ROOT: 0})
     assert decode_rows(line, [ROOT], [True])[1] == [(0.25, 0.5)]
@@ -269,7 +269,7 @@ def test_an_empty_library_scores_nothing(library):
 
 
 def test_a_score_that_no_sound_vector_has_is_damage(library, monkeypatch):
-    monkeypatch.setattr("qvsearch.segments.VERIFY_AT_OPEN", 0)
+    monkeypatch.setattr("qvsearch.library.shards.VERIFY_AT_OPEN", 0)
     add(library, 0, 10)
     library.commit()
     (path,) = (library.folder / "segments").glob("*.faiss")

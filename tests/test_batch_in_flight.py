@@ -13,7 +13,7 @@ import pytest
 from readers import rows
 
 from qvsearch.cli import main
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 
 NOTES = 12
 PATIENCE = 60  # seconds, after which a process hangs

@@ -30,7 +30,7 @@ from qvsearch.doctor import _faster
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import CLIP_PHOTOS, Expected, expect
 from qvsearch.firstpass import BEST
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.media import decode
 from qvsearch.models.checkpoint import count_parameters, read_json
 from qvsearch.models.prompt import embed_prompt, visual_grids

@@ -16,7 +16,7 @@ from test_media_video import make
 from typer.main import get_command
 
 from qvsearch.cli import app, main
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.models.registry import DEFAULT_MODEL
 from qvsearch.speeds import Speeds, device_name, keep_speeds
 from qvsearch.types import Detail
@@ -835,7 +835,8 @@ def test_the_installed_program_is_the_same_program(home):
 def test_a_mistake_of_ours_is_no_empty_answer():
     code = """
 import sys
-from qvsearch import cli, library
+from qvsearch import cli
+from qvsearch.library import library
 library.Library.open = lambda folder: 1 / 0
 sys.argv = ["qvsearch", "search", "sea"]
 sys.exit(cli.main())

@@ -11,7 +11,7 @@ from qvsearch import ingest
 from qvsearch.backends.local import LocalEmbedder
 from qvsearch.cli import main
 from qvsearch.fingerprint import Choice, open_or_create
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.models.prompt import embed_prompt
 from qvsearch.types import EmbedInput, VideoMode
 

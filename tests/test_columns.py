@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qvsearch.columns import KEPT, NOT_LIVE, Columns, Source
 from qvsearch.errors import QvsearchError
-from qvsearch.facts import facts_of
-from qvsearch.filters import Filters, hidden_by
+from qvsearch.library.columns import KEPT, NOT_LIVE, Columns, Source
+from qvsearch.library.filters import Filters, hidden_by
+from qvsearch.library.shard_columns import facts_of
 from qvsearch.types import Item, Kind, Metadata, Orientation, Segment
 
 ROOTS = (b"/media", b"/media/2023", b"/", b"/media/a.jpg")

@@ -13,7 +13,7 @@ from PIL import Image
 from qvsearch.cli import main
 from qvsearch.combine import CUT
 from qvsearch.demo.world import draw, random_scene, recoloured
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.retrieve import SearchOptions, search
 from qvsearch.terms import Query, parse_query
 

@@ -24,11 +24,11 @@ from library_damage import content, every, make, names, put
 from test_ingest import FINGERPRINT, Bench, notes
 
 from qvsearch import files as durable
-from qvsearch import segments
 from qvsearch.errors import QvsearchError
-from qvsearch.library import Library
-from qvsearch.manifest import read_committed
-from qvsearch.repair import check, repair
+from qvsearch.library import shards as segments
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import read_committed
+from qvsearch.library.repair import check, repair
 from qvsearch.types import Stored
 
 REFUSED = ("refused when opened", "refused when searched")

@@ -15,10 +15,10 @@ from faulty_disk import FAILED, FaultyDisk, failing
 from writer import STEPS, content, steps
 
 from qvsearch import files as durable
-from qvsearch import segments
 from qvsearch.errors import LibraryLocked, QvsearchError
-from qvsearch.library import Library
-from qvsearch.repair import check
+from qvsearch.library import shards as segments
+from qvsearch.library.library import Library
+from qvsearch.library.repair import check
 
 pytestmark = pytest.mark.usefixtures("disk")
 

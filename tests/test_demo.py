@@ -46,8 +46,8 @@ from qvsearch.demo.world import (
     swapped,
 )
 from qvsearch.errors import QvsearchError
-from qvsearch.filters import Filters
-from qvsearch.library import Library
+from qvsearch.library.filters import Filters
+from qvsearch.library.library import Library
 from qvsearch.models.registry import DEMO_RERANKER, PACKAGED
 from qvsearch.retrieve import SearchOptions, search
 from qvsearch.types import Kind

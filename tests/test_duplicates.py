@@ -16,7 +16,7 @@ from qvsearch.cli import main
 from qvsearch.demo import world
 from qvsearch.duplicates import Group, Member, duplicate_groups, fold, same
 from qvsearch.duplicates_cli import group_record, similar_record
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.lookalikes import Similar, find_similar, similar
 from qvsearch.sameness import Reason, traits
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment

@@ -8,9 +8,9 @@ from colours import FINGERPRINT, ColourEmbedder, unit
 from qvsearch.calibrate import ASSUMED_SPREAD, Baseline, level_of
 from qvsearch.combine import CUT
 from qvsearch.explanation import Explained, Explanation, Weighed, explain, explanation_record
-from qvsearch.failures import Failure
-from qvsearch.filters import Filters
-from qvsearch.library import Library
+from qvsearch.library.failures import Failure
+from qvsearch.library.filters import Filters
+from qvsearch.library.library import Library
 from qvsearch.retrieve import SearchOptions, search
 from qvsearch.terms import Query
 from qvsearch.types import Item, Kind, Segment

@@ -9,12 +9,12 @@ import numpy as np
 import orjson
 import pytest
 
-from qvsearch import segments
-from qvsearch.arrays import pack, unpack
 from qvsearch.errors import QvsearchError
-from qvsearch.filters import Filters, hidden_by, parse_filters
-from qvsearch.library import Library
-from qvsearch.repair import check, repair
+from qvsearch.library import shards as segments
+from qvsearch.library.arrays import pack, unpack
+from qvsearch.library.filters import Filters, hidden_by, parse_filters
+from qvsearch.library.library import Library
+from qvsearch.library.repair import check, repair
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment
 
 DIM = 16

@@ -24,8 +24,8 @@ from readers import rows, view
 from qvsearch import files as durable
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
-from qvsearch.library import Library
-from qvsearch.manifest import MANIFEST
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import MANIFEST
 
 ENDED, SOME_SKIPPED = 2, 3
 AGAIN = 3  # of so many runs that failed one is run again

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qvsearch.errors import QvsearchError
-from qvsearch.filters import (
+from qvsearch.library.filters import (
     Filters,
     hidden_by,
     parse_camera,
@@ -23,7 +23,7 @@ from qvsearch.filters import (
     parse_size,
     parse_under,
 )
-from qvsearch.globs import glob_regex, path_text
+from qvsearch.library.globs import glob_regex, path_text
 from qvsearch.times import time_taken
 from qvsearch.types import Item, Kind, Metadata, Orientation, Segment
 

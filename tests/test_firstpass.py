@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from qvsearch import firstpass, retrieve, rows, segments
+from qvsearch import firstpass, retrieve
 from qvsearch.errors import QvsearchError
-from qvsearch.filters import parse_filters
 from qvsearch.firstpass import rank_all, rank_best
-from qvsearch.library import Library
+from qvsearch.library import rows
+from qvsearch.library import shards as segments
+from qvsearch.library.filters import parse_filters
+from qvsearch.library.library import Library
 from qvsearch.ranking import Asked, rank_rows
 from qvsearch.retrieve import Query, SearchOptions, search
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored

@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from qvsearch.errors import QvsearchError
-from qvsearch.failures import Failure
-from qvsearch.library import Library
-from qvsearch.manifest import _checksum
-from qvsearch.repair import check
+from qvsearch.library.failures import Failure
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import _checksum
+from qvsearch.library.repair import check
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment, Stored
 
 LIBRARIES = Path(__file__).parent / "libraries"

@@ -13,7 +13,7 @@ import cheap_model
 import full_disk
 import pytest
 
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 
 
 def namespace(folder):

@@ -32,11 +32,12 @@ from test_ingest import DIM, FINGERPRINT, Counting, hash_vector
 from test_library import rounded
 
 from qvsearch import files as durable
-from qvsearch import ingest, segments
+from qvsearch import ingest
 from qvsearch.errors import QvsearchError
 from qvsearch.ingest import IngestOptions, forget, index
-from qvsearch.library import Library
-from qvsearch.repair import check
+from qvsearch.library import shards as segments
+from qvsearch.library.library import Library
+from qvsearch.library.repair import check
 from qvsearch.types import EmbedInput, Stored
 
 NAMES = [f"{folder}{letter}.txt" for folder in ("", "sub/") for letter in "abc"]

@@ -9,7 +9,7 @@ from colours import FINGERPRINT, ColourEmbedder, unit
 
 from qvsearch import output, tables
 from qvsearch.explanation import explain
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.retrieve import SearchOptions, search
 from qvsearch.types import Item, Kind, Segment
 

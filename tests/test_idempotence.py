@@ -13,9 +13,9 @@ from readers import rows
 
 from qvsearch import files as durable
 from qvsearch.cli import main
-from qvsearch.library import Library
-from qvsearch.lock import HOLDER
-from qvsearch.manifest import MANIFEST
+from qvsearch.library.library import Library
+from qvsearch.library.lock import HOLDER
+from qvsearch.library.manifest import MANIFEST
 
 NOTES = 1000
 

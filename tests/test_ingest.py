@@ -22,7 +22,7 @@ from qvsearch.batches import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
 from qvsearch.errors import INCOMPLETE, LibraryLocked, QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.media.workers import LOOK_AHEAD_FILES, Decoders
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.report import exit_code
@@ -512,7 +512,7 @@ import os, signal, sys
 sys.path.insert(0, os.path.dirname({here!r}))
 from test_ingest import Counting
 from qvsearch.ingest import IngestOptions, index
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 
 if __name__ == "__main__":
     def report(event):

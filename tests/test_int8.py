@@ -23,8 +23,8 @@ from qvsearch.cli import main
 from qvsearch.demo.world import caption, draw, random_scene
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, kept_embedder, load_embedder
-from qvsearch.library import Library
-from qvsearch.manifest import Manifest, _parse
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import Manifest, _parse
 from qvsearch.models.devices import pick_dtype
 from qvsearch.models.int8 import Int8Linear, check_kernels, quantise, rotation
 from qvsearch.models.network import Network

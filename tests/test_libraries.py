@@ -11,10 +11,10 @@ import pytest
 from colours import FINGERPRINT
 from PIL import Image
 
-from qvsearch import libraries
 from qvsearch.cli import main
-from qvsearch.library import Library
-from qvsearch.lock import WriterLock
+from qvsearch.library import libraries
+from qvsearch.library.library import Library
+from qvsearch.library.lock import WriterLock
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ import orjson
 import pytest
 
 from qvsearch import files as durable
-from qvsearch import manifest, segments
 from qvsearch.errors import QvsearchError
-from qvsearch.failures import Failure
-from qvsearch.library import Library, library_folder
-from qvsearch.rules import Rules
+from qvsearch.library import manifest
+from qvsearch.library import shards as segments
+from qvsearch.library.failures import Failure
+from qvsearch.library.library import Library, library_folder
+from qvsearch.library.rules import Rules
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
 pytestmark = pytest.mark.usefixtures("disk")
@@ -451,7 +452,7 @@ def test_a_home_folder_and_strings_are_understood(tmp_path, monkeypatch):
 
 def rewrite_manifest(library, change):
     """Change the manifest as a program that knows the checksum would."""
-    from qvsearch.manifest import _checksum
+    from qvsearch.library.manifest import _checksum
 
     path = library.folder / "manifest.json"
     record = orjson.loads(path.read_bytes())

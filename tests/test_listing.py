@@ -13,8 +13,8 @@ from colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
 from PIL import Image
 
 from qvsearch.errors import QvsearchError
-from qvsearch.filters import Filters, hidden_by
-from qvsearch.library import Library
+from qvsearch.library.filters import Filters, hidden_by
+from qvsearch.library.library import Library
 from qvsearch.output import hit_record
 from qvsearch.rerank import Rerank
 from qvsearch.retrieve import SearchOptions, search

@@ -17,7 +17,7 @@ import pytest
 from readers import rows, view
 
 from qvsearch.cli import main
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 
 NOTES = 60
 KILLED = "indexers killed at random"

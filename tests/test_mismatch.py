@@ -15,7 +15,7 @@ from qvsearch import search
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, load_embedder, open_library, query_embedder
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.models.registry import fingerprint, resolve
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Precision, Segment, Stored, VideoMode
 

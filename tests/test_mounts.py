@@ -8,7 +8,7 @@ import pytest
 
 from qvsearch import cli, mounts, output
 from qvsearch.doctor import _place
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 
 LIST = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 40 22 0:50 / {0}/nas rw,relatime shared:5 - nfs4 server:/export rw,vers=4.2

@@ -9,8 +9,8 @@ from colours import FINGERPRINT
 
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
-from qvsearch.library import Library, check_place, library_folder
-from qvsearch.names import option
+from qvsearch.library.library import Library, check_place, library_folder
+from qvsearch.library.names import option
 
 
 @pytest.fixture(autouse=True)

@@ -22,13 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from library_damage import FINGERPRINT, row
 
-from qvsearch.arrays import pack, unpack
 from qvsearch.cache import keep_vectors, read_vectors
 from qvsearch.errors import QvsearchError
-from qvsearch.facts import TYPES, Facts, facts_of
-from qvsearch.failures import FAILURES, Failure, read_failures, write_failures
 from qvsearch.files import Seal
-from qvsearch.manifest import (
+from qvsearch.library.arrays import pack, unpack
+from qvsearch.library.failures import FAILURES, Failure, read_failures, write_failures
+from qvsearch.library.manifest import (
     BankFile,
     Manifest,
     SegmentFile,
@@ -36,8 +35,9 @@ from qvsearch.manifest import (
     read_manifest,
     write_manifest,
 )
-from qvsearch.rules import Rules
-from qvsearch.sidecar import decode_rows, encode_rows, salvage_row
+from qvsearch.library.rules import Rules
+from qvsearch.library.shard_columns import TYPES, Facts, facts_of
+from qvsearch.library.sidecar import decode_rows, encode_rows, salvage_row
 from qvsearch.types import EmbedInput, Frames, Item, Kind, Metadata, Segment, Stored
 from qvsearch.wire import pack_inputs, receive, send, unpack_inputs
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pathspec import GitIgnoreSpec
 
 from qvsearch.errors import QvsearchError
-from qvsearch.patterns import option_spec, spec_of
+from qvsearch.library.patterns import option_spec, spec_of
 
 PIECES = ["a", "b", "*", "?", "/", "**/", "/**/", "/**", "[ab]", "[!a/]", "\\*", "[]a]", "[!]b/]"]
 

@@ -8,11 +8,11 @@ from test_ingest import Bench, bench, note, notes
 
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
-from qvsearch.filters import Filters
 from qvsearch.ingest import forget
-from qvsearch.pending import PENDING, Pending, read_pending, write_pending
+from qvsearch.library.filters import Filters
+from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
+from qvsearch.library.rules import Rules
 from qvsearch.retrieve import allowed_rows
-from qvsearch.rules import Rules
 from qvsearch.scan import ScanOptions
 from qvsearch.status import library_status, status_record
 from qvsearch.types import Kind

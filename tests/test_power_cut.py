@@ -19,12 +19,13 @@ from readers import view
 from recording_disk import Platter, RecordingDisk, lay_out, tree_of
 
 from qvsearch import files as durable
-from qvsearch import ingest, segments
+from qvsearch import ingest
 from qvsearch.errors import QvsearchError
-from qvsearch.library import Library
-from qvsearch.manifest import MANIFEST
-from qvsearch.repair import repair
-from qvsearch.rules import Rules
+from qvsearch.library import shards as segments
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import MANIFEST
+from qvsearch.library.repair import repair
+from qvsearch.library.rules import Rules
 from qvsearch.types import Stored
 
 pytestmark = pytest.mark.usefixtures("disk")

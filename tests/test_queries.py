@@ -18,7 +18,7 @@ from qvsearch.cache import first_time
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, query_embedder
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.models.registry import fingerprint, resolve
 from qvsearch.types import Detail, EmbedInput, Frames, Item, Kind, Segment, VideoMode
 

@@ -14,7 +14,7 @@ from test_ingest import FINGERPRINT, Bench, Counting
 
 from qvsearch import files as durable
 from qvsearch import ingest
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.media.workers import Decoders
 
 SUFFIXES = ("png", "bmp", "txt")

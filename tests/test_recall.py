@@ -10,12 +10,13 @@ from test_docs import fields_in, section
 from test_firstpass import DIM, FINGERPRINT, Term, made_vectors, row, unit
 from test_imports import loaded_by
 
-from qvsearch import firstpass, rows
+from qvsearch import firstpass
 from qvsearch.cli import main
 from qvsearch.combine import relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.firstpass import rank_best
-from qvsearch.library import Library
+from qvsearch.library import rows
+from qvsearch.library.library import Library
 from qvsearch.ranking import Asked, rank_rows
 from qvsearch.recall import ANSWERS, STORED, measure_recall, recall_record, stored_queries
 from qvsearch.types import Stored

@@ -15,9 +15,9 @@ from test_ingest import FINGERPRINT, Bench, note, notes, picture
 from test_library import rewrite_manifest
 
 from qvsearch.errors import QvsearchError
-from qvsearch.library import Library
-from qvsearch.manifest import Manifest
-from qvsearch.rules import LONGEST_PATTERN, MOST_PATTERNS, Rules, rules_text
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import Manifest
+from qvsearch.library.rules import LONGEST_PATTERN, MOST_PATTERNS, Rules, rules_text
 from qvsearch.scan import ScanOptions
 from qvsearch.status import library_status, status_record
 from qvsearch.types import Kind, Skipped, Stored

@@ -7,10 +7,10 @@ import pytest
 from faulty_disk import FaultyDisk
 
 from qvsearch import files as durable
-from qvsearch import segments
 from qvsearch.errors import LibraryLocked, QvsearchError
-from qvsearch.library import Library
-from qvsearch.repair import Problem, check, repair
+from qvsearch.library import shards as segments
+from qvsearch.library.library import Library
+from qvsearch.library.repair import Problem, check, repair
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 from qvsearch.vectors.encoding import Form
 

@@ -15,7 +15,7 @@ from test_ingest import FINGERPRINT, Bench, Counting, note
 from test_signals import children, linux
 
 from qvsearch.ingest import IngestOptions, index
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.retrieve import SearchOptions, answer, parse_query
 
 pytestmark = linux

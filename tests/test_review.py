@@ -12,7 +12,7 @@ from test_ingest import FINGERPRINT, Bench, note, notes
 
 from qvsearch import ingest, mounts
 from qvsearch.cli import main
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.media import text
 from qvsearch.run import READ_ANEW
 from qvsearch.status import library_status

@@ -15,7 +15,7 @@ import pytest
 import rivals
 import writer
 
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 
 pytestmark = pytest.mark.usefixtures("disk")
 

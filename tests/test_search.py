@@ -9,9 +9,9 @@ from PIL import Image
 from qvsearch import search as lazy_search
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
-from qvsearch.filters import Filters
 from qvsearch.hits import MOMENTS
-from qvsearch.library import Library
+from qvsearch.library.filters import Filters
+from qvsearch.library.library import Library
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.rerank import Rerank
 from qvsearch.retrieve import Query, SearchOptions, answer, parse_query, search

@@ -19,7 +19,7 @@ from test_ingest import FINGERPRINT, Bench, notes
 
 from qvsearch import ingest
 from qvsearch.cli import main
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.media.workers import Decoders
 
 linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
@@ -120,7 +120,7 @@ sys.path.insert(0, os.path.dirname({here!r}))
 from test_ingest import Counting
 from qvsearch.ingest import IngestOptions, index
 from qvsearch.interrupt import interrupts
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 
 class Endless(Counting):
     def embed(self, inputs):

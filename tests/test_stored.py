@@ -12,16 +12,16 @@ from PIL import Image
 from test_ingest import Counting
 from test_library import photo, photos, rewrite_manifest
 
-from qvsearch import segments
-from qvsearch.arrays import pack, unpack
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.files import Seal, write_file
 from qvsearch.ingest import IngestOptions, index
-from qvsearch.library import Library
-from qvsearch.manifest import read_committed, write_manifest
-from qvsearch.repair import check, repair
-from qvsearch.segments import _file_types
+from qvsearch.library import shards as segments
+from qvsearch.library.arrays import pack, unpack
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import read_committed, write_manifest
+from qvsearch.library.repair import check, repair
+from qvsearch.library.shards import _file_types
 from qvsearch.types import Detail, Fingerprint, Stored
 from qvsearch.vectors.encoding import Form
 

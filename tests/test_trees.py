@@ -29,8 +29,8 @@ from test_ingest import (
 from test_scan import put, walk
 
 from qvsearch.errors import INCOMPLETE
-from qvsearch.filters import parse_filters
-from qvsearch.library import Library
+from qvsearch.library.filters import parse_filters
+from qvsearch.library.library import Library
 from qvsearch.report import exit_code
 from qvsearch.retrieve import allowed_rows
 from qvsearch.scan import ScanOptions
@@ -105,7 +105,7 @@ import os, sys
 sys.path.insert(0, os.path.dirname({here!r}))
 from test_ingest import Counting
 from qvsearch.ingest import IngestOptions, index
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.errors import INCOMPLETE
 from qvsearch.report import exit_code, show_summary
 

@@ -14,11 +14,12 @@ import cheap_model
 import numpy as np
 from faulty_disk import FaultyDisk
 
-from qvsearch import cli, fingerprint, segments
+from qvsearch import cli, fingerprint
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
-from qvsearch.failures import Failure
-from qvsearch.library import Library
+from qvsearch.library import shards as segments
+from qvsearch.library.failures import Failure
+from qvsearch.library.library import Library
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 

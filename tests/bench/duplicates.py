@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from qvsearch.backends.local import LocalEmbedder
 from qvsearch.demo import world
 from qvsearch.duplicates import duplicate_groups, fold
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.media.page import is_page
 from qvsearch.media.pixels import dhash, fit, patches
 from qvsearch.sameness import needed, traits

@@ -41,7 +41,7 @@ from qvsearch.backends.local import LocalEmbedder
 from qvsearch.files import content_hash
 from qvsearch.fingerprint import Choice, open_or_create
 from qvsearch.ingest import IngestOptions, index
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.media.workers import Decoders
 from qvsearch.models.registry import fingerprint, hidden_size, resolve
 from qvsearch.models.shapes import CONFIG_2B, Shapes

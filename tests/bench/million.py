@@ -91,7 +91,7 @@ def demo_vectors(rows, queries):
 
 
 def fill(folder, rows, mixed, chunks=None, queries=None):
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.types import Fingerprint, Item, Kind, Segment
 
     made = SAMPLE if queries is None else SAMPLE | dict(dim=queries.shape[1])
@@ -139,7 +139,7 @@ class Fixed:
 def flat(folder):
     import faiss
 
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
 
     library = Library.open(folder / "library")
     index = faiss.IndexFlatIP(library.fingerprint.dim)
@@ -151,7 +151,7 @@ def flat(folder):
 
 def ours(folder, exact):
     from qvsearch import firstpass
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
     from qvsearch.retrieve import SearchOptions, search
 
     firstpass.EXACT_UP_TO = 0

@@ -21,7 +21,7 @@ import numpy as np
 from qvsearch import ingest
 from qvsearch.backends.local import LocalEmbedder
 from qvsearch.demo.world import Scene, caption, draw, neighbour, scenes
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.media.shots import WHOLE, cut
 from qvsearch.media.video import MAX_MOMENTS
 from qvsearch.media.video_reader import Film

@@ -21,7 +21,7 @@ import numpy as np
 
 from qvsearch.backends.cached import CachedEmbedder
 from qvsearch.fingerprint import Choice, query_embedder
-from qvsearch.library import Library
+from qvsearch.library.library import Library
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import fingerprint, hidden_size, resolve
 from qvsearch.types import Detail, EmbedInput, Item, Kind, Metadata, Segment
@@ -39,7 +39,8 @@ WHOLE = (
 PROFILE = """
 import sys, time
 begun = time.perf_counter()
-from qvsearch import cli, filters, fingerprint, rerank, retrieve, terms
+from qvsearch import cli, fingerprint, rerank, retrieve, terms
+from qvsearch.library import filters
 from qvsearch.backends import cached, warm
 spent = {"importing qvsearch and what it needs": time.perf_counter() - begun}
 def clocked(owner, name, what):

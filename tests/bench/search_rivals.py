@@ -116,16 +116,16 @@ def build_ours(folder, chunks):
 
 
 def open_exact(folder):
-    from qvsearch.library import Library
+    from qvsearch.library.library import Library
 
     library = Library.open(folder / "library")
     return lambda query: [row for row, _ in library.search(query, TOP)]
 
 
 def open_first_pass(folder):
-    from qvsearch.filters import Filters
     from qvsearch.firstpass import rank_best
-    from qvsearch.library import Library
+    from qvsearch.library.filters import Filters
+    from qvsearch.library.library import Library
     from qvsearch.ranking import ask
     from qvsearch.retrieve import allowed_rows
     from qvsearch.terms import parse_query, read_terms

@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from qvsearch.filters import parse_filters
-from qvsearch.library import Library
+from qvsearch.library.filters import parse_filters
+from qvsearch.library.library import Library
 from qvsearch.retrieve import SearchOptions, search
 from qvsearch.types import Fingerprint, Item, Kind, Metadata, Segment
 

@@ -10,7 +10,7 @@ import orjson
 
 from qvsearch.files import open_file, remove_file, write_file
 from qvsearch.formats import path_field, read_path
-from qvsearch.rules import Rules, read_rules, rules_records
+from qvsearch.library.rules import Rules, read_rules, rules_records
 
 PENDING = "unfinished.json"
 LARGEST = 1_000_000  # bytes

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from qvsearch.aliases import aliases
 from qvsearch.errors import QvsearchError
-from qvsearch.filters import point, squared_chord
-from qvsearch.globs import composed, glob_regex, path_text
+from qvsearch.library.aliases import aliases
+from qvsearch.library.filters import point, squared_chord
+from qvsearch.library.globs import composed, glob_regex, path_text
 from qvsearch.times import LATEST, WIDEST_ZONE, from_wall_time
 from qvsearch.types import Kind, Orientation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.facts import Facts
-    from qvsearch.filters import Filters
+    from qvsearch.library.filters import Filters
+    from qvsearch.library.shard_columns import Facts
 
     Mask: TypeAlias = NDArray[np.bool_]
     Numbers: TypeAlias = NDArray[np.float64]

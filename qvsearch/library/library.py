@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.backgrounds import new_bank
-from qvsearch.columns import Columns
 from qvsearch.errors import QvsearchError
-from qvsearch.failures import FAILURES, Failure, read_failures, write_failures
 from qvsearch.files import TEMPORARY, make_folder
-from qvsearch.lock import HOLDER, LOCK, WriterLock
-from qvsearch.manifest import (
+from qvsearch.library.baseline import new_bank
+from qvsearch.library.columns import Columns
+from qvsearch.library.failures import FAILURES, Failure, read_failures, write_failures
+from qvsearch.library.lock import HOLDER, LOCK, WriterLock
+from qvsearch.library.manifest import (
     COPY,
     SEGMENTS,
     Manifest,
@@ -29,19 +29,19 @@ from qvsearch.manifest import (
     unreadable,
     write_manifest,
 )
-from qvsearch.names import default_folder, home
-from qvsearch.pending import PENDING, Pending, read_pending, write_pending
-from qvsearch.rows import Arrays, Rows, Sample
-from qvsearch.rules import NO_RULES, Rules
+from qvsearch.library.names import default_folder, home
+from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
+from qvsearch.library.rows import Arrays, Rows, Sample
+from qvsearch.library.rules import NO_RULES, Rules
 from qvsearch.types import Stored
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qvsearch.backgrounds import Bank
-    from qvsearch.catalogue import Catalogue
-    from qvsearch.segments import Part
+    from qvsearch.library.baseline import Bank
+    from qvsearch.library.lazy_segments import Catalogue
+    from qvsearch.library.shards import Part
     from qvsearch.types import Fingerprint, Segment, Vectors
     from qvsearch.vectors.store import FaissStore
 

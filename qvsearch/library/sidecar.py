@@ -17,7 +17,7 @@ import orjson
 
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import number_field, path_field, read_path, text_field
-from qvsearch.manifest import LARGEST_LINE
+from qvsearch.library.manifest import LARGEST_LINE
 from qvsearch.types import NO_METADATA, Item, Kind, Metadata, Segment
 
 _KINDS = {kind.value: kind for kind in Kind}

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.backgrounds import Bank, as_array, measure, open_bank, write_bank
-from qvsearch.catalogue import Catalogue
-from qvsearch.columns import Source
 from qvsearch.errors import QvsearchError
-from qvsearch.facts import facts_of
 from qvsearch.files import MIB
-from qvsearch.manifest import Damaged, Manifest, SegmentFile, faiss_path
-from qvsearch.segments import (
+from qvsearch.library.baseline import Bank, as_array, measure, open_bank, write_bank
+from qvsearch.library.columns import Source
+from qvsearch.library.lazy_segments import Catalogue
+from qvsearch.library.manifest import Damaged, Manifest, SegmentFile, faiss_path
+from qvsearch.library.shard_columns import facts_of
+from qvsearch.library.shards import (
     Part,
     compared,
     lacks_facts,

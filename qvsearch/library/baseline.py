@@ -16,8 +16,8 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import open_file, write_file
-from qvsearch.manifest import BankFile, Damaged, bank_path, check_size, check_sum
-from qvsearch.sidecar import Background
+from qvsearch.library.manifest import BankFile, Damaged, bank_path, check_size, check_sum
+from qvsearch.library.sidecar import Background
 from qvsearch.types import Stored
 from qvsearch.vectors.encoding import Form, slices
 from qvsearch.vectors.store import FaissStore, index_file

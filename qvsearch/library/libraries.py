@@ -9,9 +9,9 @@ from pathlib import Path
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import remove_file
-from qvsearch.library import OURS, library_folder
-from qvsearch.lock import HOLDER, LOCK, WriterLock
-from qvsearch.manifest import (
+from qvsearch.library.library import OURS, library_folder
+from qvsearch.library.lock import HOLDER, LOCK, WriterLock
+from qvsearch.library.manifest import (
     MANIFEST,
     SEGMENTS,
     Damaged,
@@ -21,7 +21,7 @@ from qvsearch.manifest import (
     read_committed,
     unreadable,
 )
-from qvsearch.names import default_folder, home
+from qvsearch.library.names import default_folder, home
 
 
 @dataclass(frozen=True, slots=True)

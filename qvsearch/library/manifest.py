@@ -19,9 +19,9 @@ import orjson
 from qvsearch.errors import QvsearchError
 from qvsearch.files import TEMPORARY, Seal, open_file, remove_file, write_file
 from qvsearch.formats import path_field, read_path
-from qvsearch.names import MANIFEST as MANIFEST
-from qvsearch.names import absence
-from qvsearch.rules import Rules, read_rules, rules_records
+from qvsearch.library.names import MANIFEST as MANIFEST
+from qvsearch.library.names import absence
+from qvsearch.library.rules import Rules, read_rules, rules_records
 from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
 FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # an older version can read what it knows

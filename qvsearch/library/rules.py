@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qvsearch.clutter import Clutter
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_field, read_path
-from qvsearch.patterns import option_spec, pattern_text
+from qvsearch.library.clutter import Clutter
+from qvsearch.library.patterns import option_spec, pattern_text
 from qvsearch.scan import ScanOptions
 
 MOST_PATTERNS = 1000  # of a root; each is tried on each file

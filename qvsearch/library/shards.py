@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qvsearch import facts
-from qvsearch.arrays import pack, unpack
-from qvsearch.backgrounds import Bank, as_array, as_lines, measure
-from qvsearch.catalogue import Lines
 from qvsearch.errors import QvsearchError
-from qvsearch.facts import Facts, facts_of, is_ends
 from qvsearch.files import MIB, open_file, write_file
-from qvsearch.manifest import (
+from qvsearch.library import shard_columns as facts
+from qvsearch.library.arrays import pack, unpack
+from qvsearch.library.baseline import Bank, as_array, as_lines, measure
+from qvsearch.library.lazy_segments import Lines
+from qvsearch.library.manifest import (
     Damaged,
     SegmentFile,
     check_size,
@@ -31,7 +30,8 @@ from qvsearch.manifest import (
     faiss_path,
     sidecar_path,
 )
-from qvsearch.sidecar import Background, decode_rows, encode_rows
+from qvsearch.library.shard_columns import Facts, facts_of, is_ends
+from qvsearch.library.sidecar import Background, decode_rows, encode_rows
 from qvsearch.vectors import sign_bits as signs
 from qvsearch.vectors.encoding import Form
 from qvsearch.vectors.sign_bits import Signs, signs_of

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.backgrounds import as_array, open_bank
 from qvsearch.errors import QvsearchError
 from qvsearch.files import MIB, make_folder, move_file, open_file
-from qvsearch.lock import WriterLock
-from qvsearch.manifest import (
+from qvsearch.library.baseline import as_array, open_bank
+from qvsearch.library.lock import WriterLock
+from qvsearch.library.manifest import (
     COPY,
     MANIFEST,
     SEGMENTS,
@@ -39,8 +39,8 @@ from qvsearch.manifest import (
     unreadable,
     write_manifest,
 )
-from qvsearch.rows import form_of
-from qvsearch.segments import (
+from qvsearch.library.rows import form_of
+from qvsearch.library.shards import (
     Part,
     open_part,
     read_rows,
@@ -50,7 +50,7 @@ from qvsearch.segments import (
     write_facts,
     write_pair,
 )
-from qvsearch.sidecar import Background, salvage_row
+from qvsearch.library.sidecar import Background, salvage_row
 from qvsearch.vectors.store import FaissStore
 
 if TYPE_CHECKING:

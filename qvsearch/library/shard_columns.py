@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qvsearch.filters import point
 from qvsearch.formats import text_field
+from qvsearch.library.filters import point
 from qvsearch.times import wall_time
 from qvsearch.types import Kind
 

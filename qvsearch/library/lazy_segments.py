@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.manifest import Damaged, check_sum
-from qvsearch.sidecar import decode_rows, salvage_row
+from qvsearch.library.manifest import Damaged, check_sum
+from qvsearch.library.sidecar import decode_rows, salvage_row
 from qvsearch.types import Segment
 
 if TYPE_CHECKING:
