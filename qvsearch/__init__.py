@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qvsearch.backends.local import LocalEmbedder as Embedder
     from qvsearch.backends.local import LocalReranker as Reranker
-    from qvsearch.duplicates import duplicate_groups
+    from qvsearch.duplicates.groups import duplicate_groups
     from qvsearch.explanation import explain
     from qvsearch.library.library import Library
     from qvsearch.lookalikes import similar
@@ -19,7 +19,7 @@ _PUBLIC = {
     "Embedder": ("qvsearch.backends.local", "LocalEmbedder"),
     "Library": ("qvsearch.library.library", "Library"),
     "Reranker": ("qvsearch.backends.local", "LocalReranker"),
-    "duplicate_groups": ("qvsearch.duplicates", "duplicate_groups"),
+    "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "explain": ("qvsearch.explanation", "explain"),
     "search": ("qvsearch.retrieve", "search"),
     "similar": ("qvsearch.lookalikes", "similar"),

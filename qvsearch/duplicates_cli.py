@@ -15,7 +15,7 @@ from qvsearch.library.names import option
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qvsearch.duplicates import Group, Member
+    from qvsearch.duplicates.groups import Group, Member
     from qvsearch.lookalikes import Similar
     from qvsearch.types import Segment
 
@@ -77,7 +77,7 @@ def dupes(
     qvsearch dupes
     qvsearch dupes --kind image --json | jq 'select(.reason == "exact")'
     """  # noqa: D301
-    from qvsearch.duplicates import duplicate_groups
+    from qvsearch.duplicates.groups import duplicate_groups
     from qvsearch.library.library import Library, library_folder
 
     opened = Library.open(library_folder(library))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.duplicates import fold
+from qvsearch.duplicates.groups import fold
 from qvsearch.library.aliases import is_there
 from qvsearch.moments import Scored, moments
 from qvsearch.types import Hit

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from qvsearch.duplicates import repetition
+from qvsearch.duplicates.groups import repetition
 from qvsearch.errors import QvsearchError
 from qvsearch.fingerprint import Choice, load_embedder
 from qvsearch.library.aliases import aliases
@@ -22,8 +22,8 @@ from qvsearch.types import Item, Kind, Segment, Skipped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qvsearch.duplicates.rule import Reason
     from qvsearch.library.library import Library
-    from qvsearch.sameness import Reason
     from qvsearch.types import Embedder, Vectors
 
 T = TypeVar("T")

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qvsearch import pairs
 from qvsearch.cli import main
 from qvsearch.demo import world
-from qvsearch.duplicates import Group, Member, duplicate_groups, fold, same
+from qvsearch.duplicates import candidates as pairs
+from qvsearch.duplicates.groups import Group, Member, duplicate_groups, fold, same
+from qvsearch.duplicates.rule import Reason, traits
 from qvsearch.duplicates_cli import group_record, similar_record
 from qvsearch.library.library import Library
 from qvsearch.lookalikes import Similar, find_similar, similar
-from qvsearch.sameness import Reason, traits
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment
 
 DIM = 8

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.duplicates.candidates import Candidates, few
+from qvsearch.duplicates.rule import Reason, clock, needed, reasons, traits
 from qvsearch.library.aliases import file_identity
-from qvsearch.pairs import Candidates, few
-from qvsearch.sameness import Reason, clock, needed, reasons, traits
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
+    from qvsearch.duplicates.rule import Floats, Numbers, Traits
     from qvsearch.library.library import Library
-    from qvsearch.sameness import Floats, Numbers, Traits
     from qvsearch.types import Segment, Vectors
 
     Fetch = Callable[[Numbers], Vectors]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.sameness import ABSENT, BITS, BURST_SECONDS, COPY_BITS
+from qvsearch.duplicates.rule import ABSENT, BITS, BURST_SECONDS, COPY_BITS
 
 if TYPE_CHECKING:
-    from qvsearch.sameness import Flags, Numbers, Traits
+    from qvsearch.duplicates.rule import Flags, Numbers, Traits
 
 # Bits that may differ in each quarter of two hashes: with one more in each they differ in more
 # than COPY_BITS.
