@@ -4,21 +4,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qvsearch.backends.local import LocalEmbedder as Embedder
-    from qvsearch.backends.local import LocalReranker as Reranker
     from qvsearch.duplicates.groups import duplicate_groups
     from qvsearch.explanation import explain
     from qvsearch.library.library import Library
     from qvsearch.lookalikes import similar
     from qvsearch.retrieve import search
+    from qvsearch.runtime.local import LocalEmbedder as Embedder
+    from qvsearch.runtime.local import LocalReranker as Reranker
 
 __version__ = "0.1.0"
 __all__ = ["Embedder", "Library", "Reranker", "duplicate_groups", "explain", "search", "similar"]
 
 _PUBLIC = {
-    "Embedder": ("qvsearch.backends.local", "LocalEmbedder"),
+    "Embedder": ("qvsearch.runtime.local", "LocalEmbedder"),
     "Library": ("qvsearch.library.library", "Library"),
-    "Reranker": ("qvsearch.backends.local", "LocalReranker"),
+    "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "explain": ("qvsearch.explanation", "explain"),
     "search": ("qvsearch.retrieve", "search"),

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qvsearch import samples
-from qvsearch.backends.sockets import Kept
 from qvsearch.errors import QvsearchError
 from qvsearch.models.registry import EMBEDDER, fingerprint, resolve
+from qvsearch.runtime.sockets import Kept
 from qvsearch.sample_library import write_library
 from qvsearch.timings import Figure, Task, timed
 from qvsearch.types import Detail, Dtype, EmbedInput

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qvsearch.backends.sockets import make_socket_folder
 from qvsearch.errors import QvsearchError
-from qvsearch.keeper import read_order, run
+from qvsearch.runtime.server import read_order, run
+from qvsearch.runtime.sockets import make_socket_folder
 
 if TYPE_CHECKING:
-    from qvsearch.keeper import Compute
+    from qvsearch.runtime.server import Compute
     from qvsearch.types import EmbedInput
     from qvsearch.wire import Array
 

@@ -46,9 +46,9 @@ def similar(
     qvsearch similar photo.jpg
     qvsearch similar ~/Downloads/clip.mp4 --kind image -k 3
     """  # noqa: D301
-    from qvsearch.fingerprint import Choice, load_embedder, open_library
     from qvsearch.library.library import library_folder
     from qvsearch.lookalikes import find_similar
+    from qvsearch.runtime.loading import Choice, load_embedder, open_library
 
     opened = open_library(library_folder(library), Choice())
     found = find_similar(

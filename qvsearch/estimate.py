@@ -11,14 +11,6 @@ from typing import TYPE_CHECKING
 
 from qvsearch.changes import FINE_MOMENT_SECONDS, MOMENT_SECONDS
 from qvsearch.errors import QvsearchError
-from qvsearch.fingerprint import (
-    Choice,
-    check_new,
-    new_detail,
-    new_model,
-    new_video_mode,
-    open_library,
-)
 from qvsearch.ingest import IngestOptions, Plan, plan
 from qvsearch.library.library import Library
 from qvsearch.media.text import PASSAGE_TOKENS
@@ -26,6 +18,14 @@ from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size
 from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.output import about
+from qvsearch.runtime.loading import (
+    Choice,
+    check_new,
+    new_detail,
+    new_model,
+    new_video_mode,
+    open_library,
+)
 from qvsearch.speeds import device_name, kept_speeds
 from qvsearch.types import Detail, Dtype, Kind, Precision, VideoMode
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.combine import evidence_of, relevance_of
-from qvsearch.fingerprint import own_embedder
 from qvsearch.firstpass import rank_all
 from qvsearch.hits import best_hits, best_rows
 from qvsearch.library.aliases import aliases
@@ -20,6 +19,7 @@ from qvsearch.library.rules import left_out, scans_of
 from qvsearch.output import path_fields, present
 from qvsearch.ranking import ask
 from qvsearch.retrieve import SearchOptions, allowed_rows
+from qvsearch.runtime.loading import own_embedder
 from qvsearch.scan import is_below
 from qvsearch.terms import Query, parse_query, read_terms
 from qvsearch.types import kind_of

@@ -12,10 +12,10 @@ import numpy as np
 
 from qvsearch.duplicates.groups import repetition
 from qvsearch.errors import QvsearchError
-from qvsearch.fingerprint import Choice, load_embedder
 from qvsearch.library.aliases import aliases
 from qvsearch.library.names import option
 from qvsearch.media.workers import Decoders
+from qvsearch.runtime.loading import Choice, load_embedder
 from qvsearch.terms import PICTURES, read_item
 from qvsearch.types import Item, Kind, Segment, Skipped
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from qvsearch.combine import ANSWERED, CUT, evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
-from qvsearch.fingerprint import own_embedder
 from qvsearch.firstpass import is_large, rank_all, rank_best
 from qvsearch.hits import best_hits
 from qvsearch.library.filters import Filters
@@ -22,6 +21,7 @@ from qvsearch.library.names import option
 from qvsearch.listing import listed, sorted_hits
 from qvsearch.ranking import ask
 from qvsearch.rerank import Rerank, rerank
+from qvsearch.runtime.loading import own_embedder
 from qvsearch.terms import Query, parse_query, read_terms
 from qvsearch.types import Hit, Kind, Moment, Skipped, Sort
 

@@ -97,13 +97,13 @@ def search(
     qvsearch search --rerank "invoice from March" --json | jq -r .path
     qvsearch search -- "-40 degrees"
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
-    from qvsearch.fingerprint import Choice, find_reranker, open_library, query_embedder
     from qvsearch.library.filters import parse_filters
     from qvsearch.library.library import library_folder
     from qvsearch.queries import ask_all
     from qvsearch.rerank import parse_rerank
     from qvsearch.results import Way, show_hits
     from qvsearch.retrieve import AT_ONCE, SearchOptions, answer, answers
+    from qvsearch.runtime.loading import Choice, find_reranker, open_library, query_embedder
     from qvsearch.terms import parse_query
 
     if json + paths + print0 > 1:
@@ -287,10 +287,10 @@ def explain(
     qvsearch explain "dog on a beach" IMG_2041.jpg --after 2020-01-01 --json
     """  # noqa: D301
     from qvsearch.explanation import explained, explanation_record
-    from qvsearch.fingerprint import Choice, open_library, query_embedder
     from qvsearch.library.filters import parse_filters
     from qvsearch.library.library import library_folder
     from qvsearch.retrieve import SearchOptions
+    from qvsearch.runtime.loading import Choice, open_library, query_embedder
     from qvsearch.terms import parse_query
 
     asked = parse_query(

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from qvsearch.library.failures import Failure
     from qvsearch.library.library import Library
     from qvsearch.library.pending import Pending
+    from qvsearch.runtime.manager import Running
     from qvsearch.scan import ScanOptions
     from qvsearch.types import Segment
-    from qvsearch.warm import Running
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Status:
 
 def library_status(library: Library) -> Status:
     """Compare a library with the disk by looking at every file's size and time."""
-    from qvsearch.warm import running
+    from qvsearch.runtime.manager import running
 
     items: dict[bytes, Item] = {}
     damaged: dict[bytes, str] = {}

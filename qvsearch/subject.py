@@ -27,7 +27,7 @@ from qvsearch.types import EmbedInput
 if TYPE_CHECKING:
     import torch
 
-    from qvsearch.backends.local import LocalEmbedder
+    from qvsearch.runtime.local import LocalEmbedder
 
 LAYERS, VISION_LAYERS = 3, 3  # of a shallow model
 ENOUGH_SECONDS = 0.5  # a timing is of so many inputs at once that it takes about as long,
@@ -37,7 +37,7 @@ MOST_TOKENS = 100_000  # of a prompt; nothing here is near it
 # what a new process does to embed a query, and what of its time loads and multiplies
 _COLD = """
 import json, sys, time
-from qvsearch.backends.local import LocalEmbedder
+from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput
 from transformers import AutoTokenizer, Qwen3VLModel  # else their import would count as loading
 folder, device, dtype, text, instruction = sys.argv[1:]
@@ -104,7 +104,7 @@ def open_subject(model: str, device: str | None, dtype: str | None) -> Subject:
 @contextmanager
 def loaded(subject: Subject, *, shallow: bool) -> Iterator[Loaded]:
     """Load it with all of its layers or, `shallow`, a stand-in of its widths with a few."""
-    from qvsearch.backends.local import LocalEmbedder
+    from qvsearch.runtime.local import LocalEmbedder
 
     shapes = subject.shapes
     if shallow:

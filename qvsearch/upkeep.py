@@ -171,7 +171,7 @@ def bench(
     """  # noqa: D301
     from qvsearch import interrupt
     from qvsearch.bench import Wanted, measure
-    from qvsearch.fingerprint import Choice, new_model
+    from qvsearch.runtime.loading import Choice, new_model
 
     details = detail or ([Detail.LOW] if quick else list(Detail))
     name = new_model(Choice(model))

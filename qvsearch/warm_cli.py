@@ -10,7 +10,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.types import Hub
 
 if TYPE_CHECKING:
-    from qvsearch.warm import Running
+    from qvsearch.runtime.manager import Running
 
 warming = typer.Typer(rich_markup_mode=None)
 
@@ -43,10 +43,10 @@ def warm(
     qvsearch warm --reranker Qwen/Qwen3-VL-Reranker-2B
     qvsearch warm --stop
     """  # noqa: D301
-    from qvsearch import warm as processes
-    from qvsearch.fingerprint import Choice, kept_embedder, kept_reranker
     from qvsearch.library.library import library_folder
     from qvsearch.rerank import parse_budget
+    from qvsearch.runtime import manager as processes
+    from qvsearch.runtime.loading import Choice, kept_embedder, kept_reranker
 
     if stop:
         found = processes.running()

@@ -12,10 +12,11 @@ from unittest.mock import patch
 
 import numpy as np
 
-from qvsearch import batches, cli, fingerprint, ingest, media
+from qvsearch import batches, cli, ingest, media
 from qvsearch.errors import MediaError
 from qvsearch.models.patches import PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT, PROMPT_TOKENS
+from qvsearch.runtime import loading as fingerprint
 from qvsearch.types import Detail, Fingerprint, Skipped
 
 DIM = 8

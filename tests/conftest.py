@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from faulty_disk import FaultyDisk
 
-    from qvsearch.backends.local import LocalEmbedder
+    from qvsearch.runtime.local import LocalEmbedder
 
 TRIED: Counter[str] = Counter()
 
@@ -112,6 +112,6 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def demo_embedder() -> LocalEmbedder:
     """The checkpoint in the package: where a vector's meaning matters."""
-    from qvsearch.backends.local import LocalEmbedder
+    from qvsearch.runtime.local import LocalEmbedder
 
     return LocalEmbedder("demo", device="cpu", dtype="float32")

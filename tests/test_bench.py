@@ -22,8 +22,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from qvsearch import samples, scans, speeds, subject
 from qvsearch.asking import asking
-from qvsearch.backends.local import LocalEmbedder
-from qvsearch.backends.sockets import Kept
 from qvsearch.bench import Wanted, measure
 from qvsearch.cli import main
 from qvsearch.doctor import _faster
@@ -37,6 +35,8 @@ from qvsearch.models.prompt import embed_prompt, visual_grids
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, resolve
 from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.models.stand_in import write_stand_in
+from qvsearch.runtime.local import LocalEmbedder
+from qvsearch.runtime.sockets import Kept
 from qvsearch.sample_library import PHOTO, unit_rows
 from qvsearch.scans import SEARCHES, Scanned, searching
 from qvsearch.speeds import Speeds, keep_speeds, kept_speeds

@@ -8,11 +8,11 @@ from test_media_shots import moving, still
 from test_media_video import decode, make
 
 from qvsearch import ingest
-from qvsearch.backends.local import LocalEmbedder
 from qvsearch.cli import main
-from qvsearch.fingerprint import Choice, open_or_create
 from qvsearch.library.library import Library
 from qvsearch.models.prompt import embed_prompt
+from qvsearch.runtime.loading import Choice, open_or_create
+from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput, VideoMode
 
 RATE = 10

@@ -16,7 +16,6 @@ import torch
 from safetensors.numpy import load_file
 
 from qvsearch import ingest
-from qvsearch.backends.local import LocalReranker
 from qvsearch.cli import main
 from qvsearch.demo.evaluate import (
     evaluate,
@@ -50,6 +49,7 @@ from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
 from qvsearch.models.registry import DEMO_RERANKER, PACKAGED
 from qvsearch.retrieve import SearchOptions, search
+from qvsearch.runtime.local import LocalReranker
 from qvsearch.types import Kind
 
 WHOLE, PARTS, _ = LESSONS

@@ -8,11 +8,11 @@ from colours import FINGERPRINT
 
 from qvsearch.cli import main
 from qvsearch.estimate import Estimate, advice, gemm_rate, plan_index
-from qvsearch.fingerprint import Choice
 from qvsearch.ingest import IngestOptions
 from qvsearch.library.library import Library
 from qvsearch.models.devices import dtype_name, pick_dtype
 from qvsearch.models.registry import DEFAULT_MODEL
+from qvsearch.runtime.loading import Choice
 from qvsearch.speeds import Speeds, device_name, keep_speeds
 from qvsearch.types import Detail, Kind
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from qvsearch.backends.local import LocalEmbedder, LocalReranker
 from qvsearch.models.devices import LIMITS, Limits
 from qvsearch.models.forward import Beginning, ModelInput, last_states, shared_length
 from qvsearch.models.network import Network
 from qvsearch.models.prompt import embed_prompt, rerank_prompt
+from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.types import EmbedInput, Frames
 
 TOLERANCE = 1e-5  # of a state of about length 8 to 45: float32's own noise is 1e-6

@@ -41,7 +41,7 @@ RECORDED = {
 
 @pytest.fixture(scope="module")
 def embedder():
-    from qvsearch.backends.local import LocalEmbedder
+    from qvsearch.runtime.local import LocalEmbedder
 
     return LocalEmbedder(DEFAULT_MODEL, dtype="float32")
 
@@ -69,7 +69,7 @@ def test_the_retrieval_examples_scores(embedder) -> None:
 
 
 def test_the_model_cards_verdict() -> None:
-    from qvsearch.backends.local import LocalReranker
+    from qvsearch.runtime.local import LocalReranker
 
     [logit] = LocalReranker(DEFAULT_RERANKER, dtype="float32").logits(QUERY, [DOCUMENT])
     assert float(logit) == pytest.approx(1.82623, abs=0.02)

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from qvsearch import media
-from qvsearch.backends.cached import CachedEmbedder
-from qvsearch.backends.inputs import ready
-from qvsearch.backends.local import LocalEmbedder, LocalReranker
 from qvsearch.errors import QvsearchError
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION
+from qvsearch.runtime.inputs import ready
+from qvsearch.runtime.local import LocalEmbedder, LocalReranker
+from qvsearch.runtime.query_cache import CachedEmbedder
 from qvsearch.types import Detail, EmbedInput, Frames, Item, Kind
 
 

@@ -15,14 +15,12 @@ import torch
 from reference import write_checkpoint
 from torch import nn
 
-from qvsearch import agreement, keeper
+from qvsearch import agreement
 from qvsearch.agreement import Agreement, agreement_of, embed_first, first_inputs
-from qvsearch.backends.local import LocalEmbedder
 from qvsearch.bank import queries
 from qvsearch.cli import main
 from qvsearch.demo.world import caption, draw, random_scene
 from qvsearch.errors import QvsearchError
-from qvsearch.fingerprint import Choice, kept_embedder, load_embedder
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Manifest, _parse
 from qvsearch.models.devices import pick_dtype
@@ -30,6 +28,9 @@ from qvsearch.models.int8 import Int8Linear, check_kernels, quantise, rotation
 from qvsearch.models.network import Network
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import fingerprint, resolve
+from qvsearch.runtime import server as keeper
+from qvsearch.runtime.loading import Choice, kept_embedder, load_embedder
+from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import (
     Decoded,
     Detail,

@@ -14,9 +14,9 @@ from colours import ColourEmbedder
 from qvsearch import search
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
-from qvsearch.fingerprint import Choice, load_embedder, open_library, query_embedder
 from qvsearch.library.library import Library
 from qvsearch.models.registry import fingerprint, resolve
+from qvsearch.runtime.loading import Choice, load_embedder, open_library, query_embedder
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Precision, Segment, Stored, VideoMode
 
 DIM = 64

@@ -11,12 +11,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3VLModel
 
-from qvsearch.backends.local import LocalEmbedder, unit_rows
 from qvsearch.errors import QvsearchError
 from qvsearch.models import network
 from qvsearch.models.devices import attention, pick_device, pick_dtype
 from qvsearch.models.forward import ModelInput, last_states
 from qvsearch.models.prompt import embed_prompt
+from qvsearch.runtime.local import LocalEmbedder, unit_rows
 from qvsearch.types import EmbedInput, Frames
 
 pytest.importorskip("torchvision", reason="the reference's processors need torchvision")

@@ -12,14 +12,14 @@ import pytest
 from faulty_disk import FaultyDisk, failing
 
 from qvsearch import files as durable
-from qvsearch.backends import cached
-from qvsearch.backends.cached import CachedEmbedder
 from qvsearch.cache import first_time
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
-from qvsearch.fingerprint import Choice, query_embedder
 from qvsearch.library.library import Library
 from qvsearch.models.registry import fingerprint, resolve
+from qvsearch.runtime import query_cache as cached
+from qvsearch.runtime.loading import Choice, query_embedder
+from qvsearch.runtime.query_cache import CachedEmbedder
 from qvsearch.types import Detail, EmbedInput, Frames, Item, Kind, Segment, VideoMode
 
 DIM = 8
@@ -115,7 +115,7 @@ def test_what_embeds_is_loaded_once(counting):
 
 
 def test_another_model_device_or_dtype_has_vectors_of_its_own(tiny, counting, monkeypatch):
-    monkeypatch.setattr("qvsearch.fingerprint.load_embedder", lambda *_: counting)
+    monkeypatch.setattr("qvsearch.runtime.loading.load_embedder", lambda *_: counting)
     made = replace(fingerprint(resolve(str(tiny)), 64, Detail.LOW), dim=DIM)
     query = [EmbedInput("a dog")]
     same = [made, replace(made, detail=Detail.HIGH), replace(made, video_mode=VideoMode.BOTH)]
@@ -138,7 +138,7 @@ def test_another_model_device_or_dtype_has_vectors_of_its_own(tiny, counting, mo
 def test_a_chosen_model_is_checked_even_where_the_vector_is_known(
     tiny, untied, counting, monkeypatch
 ):
-    monkeypatch.setattr("qvsearch.fingerprint.load_embedder", lambda *_: counting)
+    monkeypatch.setattr("qvsearch.runtime.loading.load_embedder", lambda *_: counting)
     made = replace(fingerprint(resolve(str(tiny)), 64, Detail.LOW), dim=DIM)
     query_embedder(made, Choice(model=str(tiny))).embed([EmbedInput("a dog")])
     with pytest.raises(QvsearchError, match="the library was made with .* at revision"):

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from qvsearch.backends import local
-from qvsearch.backends.local import LocalReranker
 from qvsearch.errors import QvsearchError
+from qvsearch.runtime import local
+from qvsearch.runtime.local import LocalReranker
 from qvsearch.types import EmbedInput
 
 pytest.importorskip("torchvision", reason="the reference's processors need torchvision")

@@ -20,16 +20,19 @@ import platformdirs
 import pytest
 from test_queries import asked_anew, photo_library
 
-from qvsearch import fingerprint, keeper, output, search_cli
-from qvsearch import warm as processes
-from qvsearch.backends import sockets, warm
-from qvsearch.backends.local import LocalEmbedder, LocalReranker
-from qvsearch.backends.sockets import Kept, Peer, find_keeper, make_socket_folder
-from qvsearch.backends.warm import WarmEmbedder, WarmReranker
+from qvsearch import output, search_cli
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
-from qvsearch.fingerprint import Choice, find_reranker, load_embedder
 from qvsearch.models.registry import EMBEDDER, RERANKER, resolve
+from qvsearch.runtime import client as warm
+from qvsearch.runtime import loading as fingerprint
+from qvsearch.runtime import manager as processes
+from qvsearch.runtime import server as keeper
+from qvsearch.runtime import sockets
+from qvsearch.runtime.client import WarmEmbedder, WarmReranker
+from qvsearch.runtime.loading import Choice, find_reranker, load_embedder
+from qvsearch.runtime.local import LocalEmbedder, LocalReranker
+from qvsearch.runtime.sockets import Kept, Peer, find_keeper, make_socket_folder
 from qvsearch.types import Detail, EmbedInput, Frames
 from qvsearch.wire import receive, send
 
@@ -367,8 +370,8 @@ def test_a_killed_client_is_not_waited_for(tiny, monkeypatch):
         code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from qvsearch.backends.warm import WarmEmbedder
-from qvsearch.backends.sockets import Kept, find_keeper
+from qvsearch.runtime.client import WarmEmbedder
+from qvsearch.runtime.sockets import Kept, find_keeper
 from qvsearch.types import EmbedInput
 connection = find_keeper(Kept({mine.role!r}, {mine.revision!r}, "cpu", {mine.dtype!r}))
 WarmEmbedder(connection, 4, None).embed([EmbedInput("a dog")])

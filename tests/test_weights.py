@@ -183,7 +183,7 @@ def test_a_model_that_is_here_is_loaded_without_any_network(hub: Hub, ask: Ask) 
     assert ask(resolving(), hub).returncode == 0
     hub.asked.clear()
     program = f"""
-from qvsearch.backends.local import LocalEmbedder
+from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput
 print(LocalEmbedder({NAME!r}, device="cpu").embed([EmbedInput("a dog")]).shape)
 """

@@ -14,13 +14,14 @@ import cheap_model
 import numpy as np
 from faulty_disk import FaultyDisk
 
-from qvsearch import cli, fingerprint
+from qvsearch import cli
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
 from qvsearch.library import shards as segments
 from qvsearch.library.failures import Failure
 from qvsearch.library.library import Library
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
+from qvsearch.runtime import loading as fingerprint
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 
 DIM = 8

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qvsearch.backends.local import LocalEmbedder, LocalReranker, unit_rows
 from qvsearch.bank import queries
 from qvsearch.calibrate import baseline_of, calibrate
 from qvsearch.combine import relevance_of
@@ -34,6 +33,7 @@ from qvsearch.demo.world import (
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import DEMO, DEMO_RERANKER
 from qvsearch.rerank import RERANK_TOP, both_judges
+from qvsearch.runtime.local import LocalEmbedder, LocalReranker, unit_rows
 from qvsearch.types import EmbedInput, Kind
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ import torch
 from PIL import Image
 from reference import Reference, load_generator
 
-from qvsearch.backends.local import LocalEmbedder, LocalReranker
 from qvsearch.media.pixels import MIN_PIXELS, fit
 from qvsearch.models.forward import Beginning
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, RERANK_INSTRUCTION, RERANK_SYSTEM
+from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.types import EmbedInput
 
 PLACES = ("src/models", "scripts", ".")  # of the published classes, in a checkout or a download

@@ -21,13 +21,13 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from qvsearch.backends.local import LocalEmbedder
 from qvsearch.demo import world
 from qvsearch.duplicates.groups import duplicate_groups, fold
 from qvsearch.duplicates.rule import needed, traits
 from qvsearch.library.library import Library
 from qvsearch.media.page import is_page
 from qvsearch.media.pixels import dhash, fit, patches
+from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import Detail, EmbedInput, Fingerprint, Item, Kind, Metadata, Segment
 
 if TYPE_CHECKING:

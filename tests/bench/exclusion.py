@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from qvsearch.backends.local import LocalEmbedder
 from qvsearch.bank import bank_vectors
 from qvsearch.demo.world import Part, draw, note, phrase, random_scene
-from qvsearch.fingerprint import Choice, open_or_create
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.ranking import ask, rank_rows
+from qvsearch.runtime.loading import Choice, open_or_create
+from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.terms import parse_query, read_terms
 from qvsearch.types import EmbedInput, Item, Kind, Segment
 

@@ -38,7 +38,6 @@ import side_by_side
 from contenders import Setting, inputs_of
 from engine import MIXED, ours, padded, plain
 
-from qvsearch.backends.local import LocalEmbedder, LocalReranker
 from qvsearch.errors import QvsearchError
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models import forward
@@ -48,6 +47,7 @@ from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network, silence_transformers
 from qvsearch.models.prompt import embed_prompt, visual_grids
 from qvsearch.models.shapes import Shapes
+from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.types import Detail, EmbedInput
 
 SIDES = {  # pixels: height and width at the whole budget

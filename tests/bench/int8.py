@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
 from qvsearch.agreement import agreement_of
-from qvsearch.backends.local import LocalEmbedder
 from qvsearch.bank import queries
 from qvsearch.demo.world import caption, draw, random_scene
 from qvsearch.models.checkpoint import read_json
@@ -30,6 +29,7 @@ from qvsearch.models.forward import Beginning
 from qvsearch.models.int8 import quantise
 from qvsearch.models.prompt import QUERY_INSTRUCTION, embed_prompt, visual_grids
 from qvsearch.models.shapes import CONFIG_2B, Shapes
+from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput
 
 TEXT = WIDE_TEXT | {"num_hidden_layers": 4}

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from qvsearch.backends.local import LocalEmbedder
 from qvsearch.bank import queries
 from qvsearch.calibrate import Baseline, baseline_between, baseline_of
 from qvsearch.demo.world import (
@@ -43,6 +42,7 @@ from qvsearch.media.pixels import fit
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import DEMO
 from qvsearch.ranking import QUERIES
+from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import Detail, EmbedInput, Kind
 
 if TYPE_CHECKING:

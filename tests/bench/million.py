@@ -64,9 +64,9 @@ def queries_of(rows, rng, count):
 
 def demo_vectors(rows, queries):
     """Return chunks of the demo model's vectors of pictures and notes, and those of queries."""
-    from qvsearch.backends.local import LocalEmbedder
     from qvsearch.demo.world import caption, draw, note, phrase, random_part, random_scene
     from qvsearch.models.prompt import QUERY_INSTRUCTION
+    from qvsearch.runtime.local import LocalEmbedder
     from qvsearch.types import EmbedInput
 
     embedder = LocalEmbedder("demo", "cpu")

@@ -19,7 +19,6 @@ import av
 import numpy as np
 
 from qvsearch import ingest
-from qvsearch.backends.local import LocalEmbedder
 from qvsearch.demo.world import Scene, caption, draw, neighbour, scenes
 from qvsearch.library.library import Library
 from qvsearch.media.shots import WHOLE, cut
@@ -27,6 +26,7 @@ from qvsearch.media.video import MAX_MOMENTS
 from qvsearch.media.video_reader import Film
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import check_dim, fingerprint, resolve
+from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import Detail, EmbedInput, Segment, VideoMode
 
 WIDTH, HEIGHT, RATE = 160, 128, 10

@@ -27,7 +27,7 @@ from test_network import conversation, mixed_inputs, pixels
 from test_reranker import DOCUMENTS, QUERIES
 from test_reranker import conversation as pair
 
-from qvsearch.backends.local import LocalEmbedder, LocalReranker
+from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.types import EmbedInput, Frames
 
 

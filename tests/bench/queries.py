@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from qvsearch.backends.cached import CachedEmbedder
-from qvsearch.fingerprint import Choice, query_embedder
 from qvsearch.library.library import Library
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import fingerprint, hidden_size, resolve
+from qvsearch.runtime.loading import Choice, query_embedder
+from qvsearch.runtime.query_cache import CachedEmbedder
 from qvsearch.types import Detail, EmbedInput, Item, Kind, Metadata, Segment
 
 CHUNK = 10_000
@@ -39,9 +39,11 @@ WHOLE = (
 PROFILE = """
 import sys, time
 begun = time.perf_counter()
-from qvsearch import cli, fingerprint, rerank, retrieve, terms
+from qvsearch import cli, rerank, retrieve, terms
+from qvsearch.runtime import loading as fingerprint
 from qvsearch.library import filters
-from qvsearch.backends import cached, warm
+from qvsearch.runtime import query_cache as cached
+from qvsearch.runtime import client as warm
 spent = {"importing qvsearch and what it needs": time.perf_counter() - begun}
 def clocked(owner, name, what):
     work = getattr(owner, name)

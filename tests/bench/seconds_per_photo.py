@@ -23,7 +23,7 @@ from qvsearch.models import threads  # before the reference, which sets one thre
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
-from qvsearch.backends.local import LocalEmbedder
+from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import Detail, EmbedInput
 
 TRUE_TEXT = WIDE_TEXT | {"num_hidden_layers": 28, "vocab_size": 151_936}

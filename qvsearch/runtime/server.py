@@ -1,6 +1,7 @@
 """The process that keeps one model loaded and computes for others of the same user, until idle.
 
-It decodes nothing and opens no library. `qvsearch.warm` starts it: python -m qvsearch.keeper ORDER
+It decodes nothing and opens no library. `manager` starts it:
+`python -m qvsearch.runtime.server ORDER`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qvsearch.backends.sockets import Kept, peer
-from qvsearch.backends.warm import BEAT
 from qvsearch.errors import QvsearchError
 from qvsearch.files import PRIVATE_FILE
 from qvsearch.models.registry import RERANKER, resolve
+from qvsearch.runtime.client import BEAT
+from qvsearch.runtime.sockets import Kept, peer
 from qvsearch.types import EmbedInput
 from qvsearch.wire import BadMessage, receive, send, unpack_inputs
 
@@ -181,8 +182,8 @@ def load(order: Order) -> Compute:
     found = resolve(order.model).revision
     if found != kept.revision:
         raise QvsearchError(f"{order.model} is now at revision {found}, not {kept.revision}")
-    from qvsearch.backends.local import LocalEmbedder, LocalReranker
     from qvsearch.models.devices import own_dtype
+    from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 
     trial = EmbedInput(text="warm")
     if kept.role == RERANKER:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.backends.inputs import QueriesAndDocuments, ready
 from qvsearch.errors import QvsearchError
 from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network
 from qvsearch.models.prompt import embed_prompt, rerank_prompt
 from qvsearch.models.registry import DEFAULT_MODEL, DEFAULT_RERANKER, check_dim, resolve
+from qvsearch.runtime.inputs import QueriesAndDocuments, ready
 from qvsearch.types import Detail
 
 if TYPE_CHECKING:

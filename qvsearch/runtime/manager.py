@@ -14,7 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qvsearch.backends.sockets import (
+from qvsearch.cache import cache_folder
+from qvsearch.errors import QvsearchError
+from qvsearch.files import PRIVATE_FILE, make_folder
+from qvsearch.runtime.sockets import (
     HELLO_SECONDS,
     Kept,
     find_keeper,
@@ -23,9 +26,6 @@ from qvsearch.backends.sockets import (
     peer,
     sockets,
 )
-from qvsearch.cache import cache_folder
-from qvsearch.errors import QvsearchError
-from qvsearch.files import PRIVATE_FILE, make_folder
 from qvsearch.wire import receive, send
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _launch(kept: Kept, model: str, idle: float) -> None:
     """Start the process, detached from this terminal, and wait for its first word."""
     order = {"kept": asdict(kept), "model": model, "socket": str(kept.socket), "idle": idle}
     # -P: a file called torch.py in the current folder is not what is meant
-    command = [sys.executable, "-P", "-m", "qvsearch.keeper", json.dumps(order)]
+    command = [sys.executable, "-P", "-m", "qvsearch.runtime.server", json.dumps(order)]
     with _log_file(kept) as log:
         process = subprocess.Popen(  # noqa: S603 (this Python, this package)
             command,

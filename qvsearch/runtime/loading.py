@@ -9,9 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.backends.cached import CachedEmbedder
-from qvsearch.backends.sockets import Kept, find_keeper
-from qvsearch.backends.warm import WarmEmbedder, WarmReranker
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library, check_place
 from qvsearch.library.manifest import read_committed
@@ -31,6 +28,9 @@ from qvsearch.models.registry import (
     resolve,
     role_of,
 )
+from qvsearch.runtime.client import WarmEmbedder, WarmReranker
+from qvsearch.runtime.query_cache import CachedEmbedder
+from qvsearch.runtime.sockets import Kept, find_keeper
 from qvsearch.types import Detail, Dtype, Fingerprint, Hub, Precision, Stored, VideoMode
 
 if TYPE_CHECKING:
@@ -242,8 +242,8 @@ def load_embedder(
         started = time.monotonic()
         model = choice.model or made.model
         _check_weights(made, resolve(model, choice.hub))
-        from qvsearch.backends.local import LocalEmbedder
         from qvsearch.models.devices import own_dtype
+        from qvsearch.runtime.local import LocalEmbedder
 
         dtype = choice.dtype or own_dtype(made.precision, choice.device)
         embedder = LocalEmbedder(model, choice.device, dtype, made.dim, made.detail)
@@ -273,7 +273,7 @@ def find_reranker(model: str | None, made: Fingerprint, choice: Choice) -> Calla
     weights = _reranker(model, choice)
 
     def load_here() -> Reranker:
-        from qvsearch.backends.local import LocalReranker
+        from qvsearch.runtime.local import LocalReranker
 
         return LocalReranker(model, choice.device, choice.dtype)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.backends.inputs import QueriesAndDocuments, ready
 from qvsearch.cache import cache_folder, file_name, keep_vectors, read_vectors
+from qvsearch.runtime.inputs import QueriesAndDocuments, ready
 from qvsearch.types import Detail
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import numpy as np
 
-from qvsearch.backends.inputs import QueriesAndDocuments, ready
 from qvsearch.errors import QvsearchError
+from qvsearch.runtime.inputs import QueriesAndDocuments, ready
 from qvsearch.types import Detail
 from qvsearch.wire import pack_inputs, receive, send
 

@@ -1,1 +1,0 @@
-"""Where vectors are computed: a module per place, each with an `Embedder`."""
