@@ -91,13 +91,15 @@ def index(
     qvsearch index ~/Notes --kind text --exclude 'drafts/'
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
     """  # noqa: D301
-    from qvsearch import ingest, interrupt, mounts, report
+    from qvsearch import interrupt, report
     from qvsearch.estimate import advice, plan_index
+    from qvsearch.indexing import mounts
+    from qvsearch.indexing import pipeline as ingest
+    from qvsearch.indexing.scan import ScanOptions, is_below
     from qvsearch.library.aliases import aliases
     from qvsearch.library.library import library_folder
     from qvsearch.library.rules import rules_text
     from qvsearch.runtime import loading as fingerprint
-    from qvsearch.scan import ScanOptions, is_below
 
     folder = library_folder(library)
     choice = fingerprint.Choice(model, dim, detail, device, dtype, hub, video_mode, store)

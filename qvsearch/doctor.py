@@ -12,10 +12,10 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch import mounts
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import MUCH_FASTER, Expected, expect, gemm_rate
 from qvsearch.holes import known_hole
+from qvsearch.indexing import mounts
 from qvsearch.library.manifest import check_way
 from qvsearch.models.registry import DEFAULT_MODEL, list_models
 from qvsearch.models.shapes import CONFIG_2B, Shapes

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.changes import FINE_MOMENT_SECONDS, MOMENT_SECONDS
 from qvsearch.errors import QvsearchError
-from qvsearch.ingest import IngestOptions, Plan, plan
+from qvsearch.indexing.changes import FINE_MOMENT_SECONDS, MOMENT_SECONDS
+from qvsearch.indexing.pipeline import IngestOptions, Plan, plan
 from qvsearch.library.library import Library
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS

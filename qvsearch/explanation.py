@@ -13,6 +13,7 @@ import numpy as np
 from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.firstpass import rank_all
 from qvsearch.hits import best_hits, best_rows
+from qvsearch.indexing.scan import is_below
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filters import hidden_by
 from qvsearch.library.rules import left_out, scans_of
@@ -20,7 +21,6 @@ from qvsearch.output import path_fields, present
 from qvsearch.ranking import ask
 from qvsearch.retrieve import SearchOptions, allowed_rows
 from qvsearch.runtime.loading import own_embedder
-from qvsearch.scan import is_below
 from qvsearch.terms import Query, parse_query, read_terms
 from qvsearch.types import kind_of
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from qvsearch import output
 from qvsearch.errors import INCOMPLETE, INTERRUPTED
-from qvsearch.leftovers import leftovers_text
+from qvsearch.indexing.leftovers import leftovers_text
 from qvsearch.types import Event, Kind, Skipped
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from qvsearch.estimate import Estimate
-    from qvsearch.ingest import Plan, Summary
+    from qvsearch.indexing.pipeline import Plan, Summary
 
 WINDOW = 60.0  # seconds of work that the shown speed is taken from, or half of all if that is more
 LEAST_SECONDS = 1.0  # of work that a speed is taken from: less is an instant

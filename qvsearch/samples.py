@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from qvsearch.bank import QUERIES
+from qvsearch.indexing.baseline_queries import QUERIES
 from qvsearch.media.pixels import smart_resize
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput, Item, Kind

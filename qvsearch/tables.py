@@ -18,8 +18,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from qvsearch.indexing.leftovers import leftovers_text
 from qvsearch.layout import GAP, Column, Row, facts_laid_out, laid_out
-from qvsearch.leftovers import leftovers_text
 from qvsearch.library.names import option
 from qvsearch.library.rules import rules_text
 from qvsearch.output import (
@@ -39,10 +39,10 @@ from qvsearch.types import Precision
 
 if TYPE_CHECKING:
     from qvsearch.explanation import Explanation
+    from qvsearch.indexing.status import Field, Status
     from qvsearch.library.libraries import Shelved
     from qvsearch.library.pending import Pending
     from qvsearch.models.registry import ModelState
-    from qvsearch.status import Field, Status
     from qvsearch.timings import Figure
     from qvsearch.types import Hit
 
@@ -159,7 +159,7 @@ def _short(location: bytes) -> bytes:
 
 def print_status(status: Status) -> None:
     """Print what is in a library, and below it what is to be done about it."""
-    from qvsearch.status import warm_text
+    from qvsearch.indexing.status import warm_text
 
     made = status.fingerprint
     facts = [

@@ -35,7 +35,7 @@ def status(
     qvsearch status --fields
     qvsearch status --json | jq .failed
     """  # noqa: D301
-    from qvsearch.status import library_status, status_record
+    from qvsearch.indexing.status import library_status, status_record
 
     opened = _open(library)
     if fields:
@@ -100,7 +100,7 @@ def remove(
     \b
     qvsearch remove ~/Photos/2009
     """  # noqa: D301
-    from qvsearch.ingest import forget
+    from qvsearch.indexing.pipeline import forget
 
     count = forget(_open(library), paths)
     if json:
@@ -201,7 +201,7 @@ def _show_figures(found: Iterable["Figure"], json: bool) -> None:
 
 
 def _show_fields(library: "Library", json: bool) -> None:
-    from qvsearch.status import fields_record, library_fields
+    from qvsearch.indexing.status import fields_record, library_fields
 
     fields = library_fields(library)
     if json:

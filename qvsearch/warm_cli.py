@@ -69,7 +69,7 @@ def warm(
 
 
 def _show(found: "list[Running]", state: str, json: bool) -> None:
-    from qvsearch.status import warm_record, warm_text
+    from qvsearch.indexing.status import warm_record, warm_text
 
     if json:
         output.write_json({"state": state, **warm_record(each)} for each in found)

@@ -12,8 +12,10 @@ from unittest.mock import patch
 
 import numpy as np
 
-from qvsearch import batches, cli, ingest, media
+from qvsearch import cli, media
 from qvsearch.errors import MediaError
+from qvsearch.indexing import batching as batches
+from qvsearch.indexing import pipeline as ingest
 from qvsearch.models.patches import PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT, PROMPT_TOKENS
 from qvsearch.runtime import loading as fingerprint

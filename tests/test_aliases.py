@@ -8,17 +8,17 @@ import pytest
 from cheap_model import DecodersHere, instead
 from test_ingest import FINGERPRINT, Bench, note, notes
 
-from qvsearch import ingest
-from qvsearch.changes import resolve
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.explanation import _rows_of, _why_absent
-from qvsearch.ingest import forget
+from qvsearch.indexing import pipeline as ingest
+from qvsearch.indexing.changes import resolve
+from qvsearch.indexing.pipeline import forget
+from qvsearch.indexing.scan import ScanOptions, is_below
+from qvsearch.indexing.status import library_status
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filters import Filters, hidden_by
 from qvsearch.library.library import Library
-from qvsearch.scan import ScanOptions, is_below
-from qvsearch.status import library_status
 from qvsearch.types import Kind
 
 

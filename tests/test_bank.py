@@ -8,9 +8,9 @@ import platformdirs
 import pytest
 
 from qvsearch import files as durable
-from qvsearch.bank import QUERIES, bank_vectors, queries
 from qvsearch.errors import QvsearchError
-from qvsearch.ingest import IngestOptions, index
+from qvsearch.indexing.baseline_queries import QUERIES, bank_vectors, queries
+from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Damaged
 from qvsearch.library.repair import check, repair

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qvsearch import ingest
+from qvsearch.indexing import pipeline as ingest
 
 pytest.importorskip("torchvision", reason="the reference's processors need torchvision")
 

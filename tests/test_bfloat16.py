@@ -15,7 +15,7 @@ from qvsearch.cli import main
 from qvsearch.demo.world import draw, random_scene
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import Estimate, plan_index
-from qvsearch.ingest import IngestOptions
+from qvsearch.indexing.pipeline import IngestOptions
 from qvsearch.models import bfloat16
 from qvsearch.models.bfloat16 import NARROWEST, bfloat16_pays
 from qvsearch.models.checkpoint import hidden_width

@@ -15,7 +15,6 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from qvsearch import ingest
 from qvsearch.cli import main
 from qvsearch.demo.evaluate import (
     evaluate,
@@ -45,6 +44,7 @@ from qvsearch.demo.world import (
     swapped,
 )
 from qvsearch.errors import QvsearchError
+from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
 from qvsearch.models.registry import DEMO_RERANKER, PACKAGED

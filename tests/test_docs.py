@@ -121,7 +121,7 @@ def test_every_field_of_an_explanation_is_in_the_table():
 
 
 def test_every_field_of_what_index_says_is_described():
-    from qvsearch.ingest import Summary
+    from qvsearch.indexing.pipeline import Summary
     from qvsearch.output import event_record
     from qvsearch.report import summary_record
     from qvsearch.types import Event

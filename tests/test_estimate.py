@@ -8,7 +8,7 @@ from colours import FINGERPRINT
 
 from qvsearch.cli import main
 from qvsearch.estimate import Estimate, advice, gemm_rate, plan_index
-from qvsearch.ingest import IngestOptions
+from qvsearch.indexing.pipeline import IngestOptions
 from qvsearch.library.library import Library
 from qvsearch.models.devices import dtype_name, pick_dtype
 from qvsearch.models.registry import DEFAULT_MODEL

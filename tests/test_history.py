@@ -32,9 +32,9 @@ from test_ingest import DIM, FINGERPRINT, Counting, hash_vector
 from test_library import rounded
 
 from qvsearch import files as durable
-from qvsearch import ingest
 from qvsearch.errors import QvsearchError
-from qvsearch.ingest import IngestOptions, forget, index
+from qvsearch.indexing import pipeline as ingest
+from qvsearch.indexing.pipeline import IngestOptions, forget, index
 from qvsearch.library import shards as segments
 from qvsearch.library.library import Library
 from qvsearch.library.repair import check

@@ -17,16 +17,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qvsearch import ingest, media
-from qvsearch.batches import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
+from qvsearch import media
 from qvsearch.errors import INCOMPLETE, LibraryLocked, QvsearchError
 from qvsearch.files import content_hash
-from qvsearch.ingest import IngestOptions, Kept, forget, index, plan
+from qvsearch.indexing import pipeline as ingest
+from qvsearch.indexing.batching import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
+from qvsearch.indexing.pipeline import IngestOptions, Kept, forget, index, plan
+from qvsearch.indexing.scan import ScanOptions
 from qvsearch.library.library import Library
 from qvsearch.media.workers import LOOK_AHEAD_FILES, Decoders
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.report import exit_code
-from qvsearch.scan import ScanOptions
 from qvsearch.types import (
     Decoded,
     Detail,
@@ -511,7 +512,7 @@ CHILD = """
 import os, signal, sys
 sys.path.insert(0, os.path.dirname({here!r}))
 from test_ingest import Counting
-from qvsearch.ingest import IngestOptions, index
+from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library.library import Library
 
 if __name__ == "__main__":

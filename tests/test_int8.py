@@ -15,12 +15,12 @@ import torch
 from reference import write_checkpoint
 from torch import nn
 
-from qvsearch import agreement
-from qvsearch.agreement import Agreement, agreement_of, embed_first, first_inputs
-from qvsearch.bank import queries
 from qvsearch.cli import main
 from qvsearch.demo.world import caption, draw, random_scene
 from qvsearch.errors import QvsearchError
+from qvsearch.indexing import int8_check as agreement
+from qvsearch.indexing.baseline_queries import queries
+from qvsearch.indexing.int8_check import Agreement, agreement_of, embed_first, first_inputs
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Manifest, _parse
 from qvsearch.models.devices import pick_dtype
@@ -414,7 +414,7 @@ def test_an_older_manifest_is_of_floats():
 def test_a_bank_of_each_precision_is_kept(demo_embedder):
     from dataclasses import replace
 
-    from qvsearch.bank import bank_vectors
+    from qvsearch.indexing.baseline_queries import bank_vectors
     from qvsearch.models.registry import fingerprint
 
     made = fingerprint(demo_embedder.weights, demo_embedder.dim, Detail.LOW)

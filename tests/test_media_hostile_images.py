@@ -15,9 +15,9 @@ import watching
 from watching import Watch, is_a_reason, is_no_surprise, sort
 
 from qvsearch.errors import MediaError
-from qvsearch.leftovers import Leftovers
+from qvsearch.indexing.leftovers import Leftovers
+from qvsearch.indexing.scan import ScanOptions, scan
 from qvsearch.media.workers import Decoders
-from qvsearch.scan import ScanOptions, scan
 from qvsearch.types import Item, Kind
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

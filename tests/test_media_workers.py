@@ -14,9 +14,10 @@ import pytest
 from acting import acting, connect, half_sent, named, taken_over
 from PIL import Image
 
-from qvsearch import changes, media
+from qvsearch import media
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
+from qvsearch.indexing import changes
 from qvsearch.media import limits as confine
 from qvsearch.media import worker_messages as answers
 from qvsearch.media import workers

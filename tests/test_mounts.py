@@ -6,8 +6,9 @@ from pathlib import Path
 import cheap_model
 import pytest
 
-from qvsearch import cli, mounts, output
+from qvsearch import cli, output
 from qvsearch.doctor import _place
+from qvsearch.indexing import mounts
 from qvsearch.library.library import Library
 
 LIST = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

@@ -8,13 +8,13 @@ from test_ingest import Bench, bench, note, notes
 
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
-from qvsearch.ingest import forget
+from qvsearch.indexing.pipeline import forget
+from qvsearch.indexing.scan import ScanOptions
+from qvsearch.indexing.status import library_status, status_record
 from qvsearch.library.filters import Filters
 from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
 from qvsearch.library.rules import Rules
 from qvsearch.retrieve import allowed_rows
-from qvsearch.scan import ScanOptions
-from qvsearch.status import library_status, status_record
 from qvsearch.types import Kind
 
 __all__ = ["bench"]

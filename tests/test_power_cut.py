@@ -19,8 +19,8 @@ from readers import view
 from recording_disk import Platter, RecordingDisk, lay_out, tree_of
 
 from qvsearch import files as durable
-from qvsearch import ingest
 from qvsearch.errors import QvsearchError
+from qvsearch.indexing import pipeline as ingest
 from qvsearch.library import shards as segments
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import MANIFEST

@@ -13,7 +13,7 @@ from racing import ACTS, HOOKS, Racing, racing_decode
 from test_ingest import FINGERPRINT, Bench, Counting
 
 from qvsearch import files as durable
-from qvsearch import ingest
+from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.library import Library
 from qvsearch.media.workers import Decoders
 

@@ -15,11 +15,11 @@ from test_ingest import FINGERPRINT, Bench, note, notes, picture
 from test_library import rewrite_manifest
 
 from qvsearch.errors import QvsearchError
+from qvsearch.indexing.scan import ScanOptions
+from qvsearch.indexing.status import library_status, status_record
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Manifest
 from qvsearch.library.rules import LONGEST_PATTERN, MOST_PATTERNS, Rules, rules_text
-from qvsearch.scan import ScanOptions
-from qvsearch.status import library_status, status_record
 from qvsearch.types import Kind, Skipped, Stored
 
 

@@ -3,9 +3,9 @@ import re
 import pytest
 from test_output import in_terminal, is_harmless, without_escapes
 
+from qvsearch.indexing.session import Summary
 from qvsearch.output import about
 from qvsearch.report import Progress, Speed, show_summary
-from qvsearch.run import Summary
 from qvsearch.types import Event, Kind
 
 

@@ -14,7 +14,7 @@ import pytest
 from test_ingest import FINGERPRINT, Bench, Counting, note
 from test_signals import children, linux
 
-from qvsearch.ingest import IngestOptions, index
+from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library.library import Library
 from qvsearch.retrieve import SearchOptions, answer, parse_query
 

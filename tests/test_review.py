@@ -10,12 +10,13 @@ from cheap_model import DecodersHere
 from PIL import Image
 from test_ingest import FINGERPRINT, Bench, note, notes
 
-from qvsearch import ingest, mounts
 from qvsearch.cli import main
+from qvsearch.indexing import mounts
+from qvsearch.indexing import pipeline as ingest
+from qvsearch.indexing.session import READ_ANEW
+from qvsearch.indexing.status import library_status
 from qvsearch.library.library import Library
 from qvsearch.media import text
-from qvsearch.run import READ_ANEW
-from qvsearch.status import library_status
 from qvsearch.types import NO_METADATA, READING, Kind, Metadata
 
 ANEW = b"anew"
@@ -195,7 +196,7 @@ def test_an_interrupted_look_goes_on_where_it_was(bench, decoders_here):
 
 
 def test_rows_that_are_written_again_are_committed_now_and_then(bench, decoders_here, monkeypatch):
-    monkeypatch.setattr("qvsearch.run.MOST_UNCOMMITTED", 2)
+    monkeypatch.setattr("qvsearch.indexing.session.MOST_UNCOMMITTED", 2)
     notes(bench.root, 5)
     bench.index()
     make_older(bench)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from qvsearch import leftovers
 from qvsearch.errors import QvsearchError
-from qvsearch.scan import ScanOptions, ignored, scan, selector
+from qvsearch.indexing import leftovers
+from qvsearch.indexing.scan import ScanOptions, ignored, scan, selector
 from qvsearch.types import KIND_OF_SUFFIX, Item, Kind, Skipped
 
 

@@ -17,8 +17,8 @@ from acting import hanging
 from PIL import Image
 from test_ingest import FINGERPRINT, Bench, notes
 
-from qvsearch import ingest
 from qvsearch.cli import main
+from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.library import Library
 from qvsearch.media.workers import Decoders
 
@@ -118,7 +118,7 @@ STUBBORN = """
 import os, sys, threading
 sys.path.insert(0, os.path.dirname({here!r}))
 from test_ingest import Counting
-from qvsearch.ingest import IngestOptions, index
+from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.interrupt import interrupts
 from qvsearch.library.library import Library
 

@@ -11,9 +11,9 @@ from colours import FINGERPRINT, unit
 from rich.cells import cell_len
 
 from qvsearch.cli import main
+from qvsearch.indexing.status import library_fields
 from qvsearch.library.filters import hidden_by, parse_filters
 from qvsearch.library.library import Library
-from qvsearch.status import library_fields
 from qvsearch.types import Item, Kind, Metadata, Segment
 
 

@@ -15,7 +15,7 @@ from test_library import photo, photos, rewrite_manifest
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
 from qvsearch.files import Seal, write_file
-from qvsearch.ingest import IngestOptions, index
+from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library import shards as segments
 from qvsearch.library.arrays import pack, unpack
 from qvsearch.library.library import Library

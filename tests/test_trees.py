@@ -29,11 +29,11 @@ from test_ingest import (
 from test_scan import put, walk
 
 from qvsearch.errors import INCOMPLETE
+from qvsearch.indexing.scan import ScanOptions
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.report import exit_code
 from qvsearch.retrieve import allowed_rows
-from qvsearch.scan import ScanOptions
 
 FOLLOW = ScanOptions(follow_symlinks=True)
 
@@ -104,7 +104,7 @@ LIMITED = """
 import os, sys
 sys.path.insert(0, os.path.dirname({here!r}))
 from test_ingest import Counting
-from qvsearch.ingest import IngestOptions, index
+from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library.library import Library
 from qvsearch.errors import INCOMPLETE
 from qvsearch.report import exit_code, show_summary
@@ -221,7 +221,7 @@ def test_thousands_of_files_in_one_folder_are_all_met(light):
 WIDE = """
 import sys
 from pathlib import Path
-from qvsearch.scan import ScanOptions, scan
+from qvsearch.indexing.scan import ScanOptions, scan
 def peak():
     (line,) = [each for each in Path("/proc/self/status").open() if each.startswith("VmHWM")]
     return int(line.split()[1]) / 1024

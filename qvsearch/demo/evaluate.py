@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qvsearch.bank import queries
 from qvsearch.calibrate import baseline_of, calibrate
 from qvsearch.combine import relevance_of
 from qvsearch.demo.words import Language
@@ -30,6 +29,7 @@ from qvsearch.demo.world import (
     scenes,
     swapped,
 )
+from qvsearch.indexing.baseline_queries import queries
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import DEMO, DEMO_RERANKER
 from qvsearch.rerank import RERANK_TOP, both_judges

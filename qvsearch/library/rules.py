@@ -10,9 +10,9 @@ from typing import Any
 
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_field, read_path
+from qvsearch.indexing.scan import ScanOptions
 from qvsearch.library.clutter import Clutter
 from qvsearch.library.patterns import option_spec, pattern_text
-from qvsearch.scan import ScanOptions
 
 MOST_PATTERNS = 1000  # of a root; each is tried on each file
 LONGEST_PATTERN = 4096  # characters, as of a path

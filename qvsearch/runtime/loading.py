@@ -98,7 +98,7 @@ def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Libr
         library = open_library(folder, choice)
         _match_precision(library, choice)
         return library
-    from qvsearch.changes import resolve as find_targets  # which queries need not wait for
+    from qvsearch.indexing.changes import resolve as find_targets  # which queries need not wait for
 
     find_targets([], paths)
     model = new_model(choice)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qvsearch.bank import bank_vectors
 from qvsearch.demo.world import Part, draw, note, phrase, random_scene
+from qvsearch.indexing.baseline_queries import bank_vectors
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.ranking import ask, rank_rows
 from qvsearch.runtime.loading import Choice, open_or_create

@@ -36,16 +36,16 @@ from qvsearch.models import threads  # before the reference, which sets one thre
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
-from qvsearch import ingest
 from qvsearch.files import content_hash
-from qvsearch.ingest import IngestOptions, index
+from qvsearch.indexing import pipeline as ingest
+from qvsearch.indexing.pipeline import IngestOptions, index
+from qvsearch.indexing.scan import ScanOptions, scan
 from qvsearch.library.library import Library
 from qvsearch.media.workers import Decoders
 from qvsearch.models.registry import fingerprint, hidden_size, resolve
 from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.runtime.loading import Choice, open_or_create
 from qvsearch.runtime.local import LocalEmbedder
-from qvsearch.scan import ScanOptions, scan
 from qvsearch.types import READING, Detail, EmbedInput, Event, Item, Segment
 
 WIDE, HIGH = 4000, 3000

@@ -21,9 +21,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
-from qvsearch.agreement import agreement_of
-from qvsearch.bank import queries
 from qvsearch.demo.world import caption, draw, random_scene
+from qvsearch.indexing.baseline_queries import queries
+from qvsearch.indexing.int8_check import agreement_of
 from qvsearch.models.checkpoint import read_json
 from qvsearch.models.forward import Beginning
 from qvsearch.models.int8 import quantise

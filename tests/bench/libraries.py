@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from qvsearch.bank import queries
 from qvsearch.calibrate import Baseline, baseline_between, baseline_of
 from qvsearch.demo.world import (
     COLOURS,
@@ -38,6 +37,7 @@ from qvsearch.demo.world import (
     recoloured,
     scenes,
 )
+from qvsearch.indexing.baseline_queries import queries
 from qvsearch.media.pixels import fit
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import DEMO

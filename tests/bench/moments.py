@@ -18,8 +18,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from qvsearch import ingest
 from qvsearch.demo.world import Scene, caption, draw, neighbour, scenes
+from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.library import Library
 from qvsearch.media.shots import WHOLE, cut
 from qvsearch.media.video import MAX_MOMENTS

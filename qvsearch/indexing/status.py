@@ -11,20 +11,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.changes import MAX_TRIES, Target, find, same_failure, same_identity
+from qvsearch.indexing.changes import MAX_TRIES, Target, find, same_failure, same_identity
+from qvsearch.indexing.mounts import Identities
 from qvsearch.library.filters import orientation_of
 from qvsearch.library.rules import Rules, left_out, scans_of
-from qvsearch.mounts import Identities
 from qvsearch.output import clock, path_fields, present, safe_text
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 
 if TYPE_CHECKING:
+    from qvsearch.indexing.scan import ScanOptions
     from qvsearch.library.failures import Failure
     from qvsearch.library.library import Library
     from qvsearch.library.pending import Pending
     from qvsearch.runtime.manager import Running
-    from qvsearch.scan import ScanOptions
     from qvsearch.types import Segment
 
 

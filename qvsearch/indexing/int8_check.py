@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.bank import bank_vectors
 from qvsearch.errors import QvsearchError
+from qvsearch.indexing.baseline_queries import bank_vectors
 from qvsearch.types import Decoded, EmbedInput, Skipped
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-from qvsearch.changes import Content, Found, Target, content_of
+from qvsearch.indexing.changes import Content, Found, Target, content_of
+from qvsearch.indexing.scan import ScanOptions, ignored, is_below
 from qvsearch.library.rules import left_out
-from qvsearch.scan import ScanOptions, ignored, is_below
 from qvsearch.types import Item, Segment
 
 FEW = 10  # known files; of fewer any number may be deleted at once

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.agreement import INPUTS, agreement_of, embed_first, first_inputs
-from qvsearch.bank import bank_vectors
-from qvsearch.batches import embed_files
-from qvsearch.changes import (
+from qvsearch.errors import QvsearchError
+from qvsearch.indexing.baseline_queries import bank_vectors
+from qvsearch.indexing.batching import embed_files
+from qvsearch.indexing.changes import (
     HASH_THREADS,
     compare,
     copies,
@@ -25,16 +25,16 @@ from qvsearch.changes import (
     resolve,
     unreachable,
 )
-from qvsearch.errors import QvsearchError
+from qvsearch.indexing.int8_check import INPUTS, agreement_of, embed_first, first_inputs
+from qvsearch.indexing.missing import Kept, missing
+from qvsearch.indexing.review import review
+from qvsearch.indexing.scan import is_below
+from qvsearch.indexing.session import IngestOptions, Run, Summary
 from qvsearch.library.aliases import aliases
 from qvsearch.library.pending import without
 from qvsearch.library.rules import lasting, scans_of
 from qvsearch.media.lengths import film_lengths
 from qvsearch.media.workers import Decoders
-from qvsearch.missing import Kept, missing
-from qvsearch.review import review
-from qvsearch.run import IngestOptions, Run, Summary
-from qvsearch.scan import is_below
 from qvsearch.types import Event, Kind, Precision, Skipped, VideoMode
 
 if TYPE_CHECKING:

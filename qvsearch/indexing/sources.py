@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qvsearch.batches import Embedded
-from qvsearch.changes import Content, content_of
+from qvsearch.indexing.batching import Embedded
+from qvsearch.indexing.changes import Content, content_of
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from qvsearch.batches import Embedded
-from qvsearch.changes import (
+from qvsearch.errors import QvsearchError
+from qvsearch.indexing.batching import Embedded
+from qvsearch.indexing.changes import (
     Content,
     Found,
     Target,
@@ -26,18 +27,17 @@ from qvsearch.changes import (
     same_failure,
     unreachable,
 )
-from qvsearch.errors import QvsearchError
+from qvsearch.indexing.missing import Kept, missing
+from qvsearch.indexing.scan import ScanOptions, is_below
+from qvsearch.indexing.sources import Sources
 from qvsearch.library.failures import Failure
 from qvsearch.library.pending import Pending, without
 from qvsearch.library.rules import NO_RULES, Rules
 from qvsearch.media.dates import name_date
-from qvsearch.missing import Kept, missing
-from qvsearch.scan import ScanOptions, is_below
-from qvsearch.sources import Sources
 from qvsearch.types import READING, Event, Item, Kind, Metadata, Segment, Skipped
 
 if TYPE_CHECKING:
-    from qvsearch.changes import Changes
+    from qvsearch.indexing.changes import Changes
     from qvsearch.library.library import Library
     from qvsearch.types import Vectors
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.leftovers import Leftovers, suffix_of
+from qvsearch.indexing.leftovers import Leftovers, suffix_of
+from qvsearch.indexing.mounts import Identities
 from qvsearch.library.clutter import Clutter
 from qvsearch.library.patterns import option_spec, pattern_text, spec_of
-from qvsearch.mounts import Identities
 from qvsearch.types import Item, Kind, Skipped, kind_of
 
 if TYPE_CHECKING:

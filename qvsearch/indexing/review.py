@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
-from qvsearch.changes import hashed
+from qvsearch.indexing.changes import hashed
 from qvsearch.types import Event, Item, Skipped
 
 if TYPE_CHECKING:
-    from qvsearch.changes import Changes
+    from qvsearch.indexing.changes import Changes
+    from qvsearch.indexing.session import Run
     from qvsearch.media.workers import Decoders
-    from qvsearch.run import Run
 
 
 def review(
