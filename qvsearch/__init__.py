@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import duplicate_groups
-    from qvsearch.explanation import explain
     from qvsearch.library.library import Library
-    from qvsearch.lookalikes import similar
-    from qvsearch.retrieve import search
+    from qvsearch.retrieval.explain import explain
+    from qvsearch.retrieval.pipeline import search
+    from qvsearch.retrieval.similar import similar
     from qvsearch.runtime.local import LocalEmbedder as Embedder
     from qvsearch.runtime.local import LocalReranker as Reranker
 
@@ -20,9 +20,9 @@ _PUBLIC = {
     "Library": ("qvsearch.library.library", "Library"),
     "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
-    "explain": ("qvsearch.explanation", "explain"),
-    "search": ("qvsearch.retrieve", "search"),
-    "similar": ("qvsearch.lookalikes", "similar"),
+    "explain": ("qvsearch.retrieval.explain", "explain"),
+    "search": ("qvsearch.retrieval.pipeline", "search"),
+    "similar": ("qvsearch.retrieval.similar", "similar"),
 }
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qvsearch.duplicates.groups import Group, Member
-    from qvsearch.lookalikes import Similar
+    from qvsearch.retrieval.similar import Similar
     from qvsearch.types import Segment
 
 MEANINGS = {
@@ -47,7 +47,7 @@ def similar(
     qvsearch similar ~/Downloads/clip.mp4 --kind image -k 3
     """  # noqa: D301
     from qvsearch.library.library import library_folder
-    from qvsearch.lookalikes import find_similar
+    from qvsearch.retrieval.similar import find_similar
     from qvsearch.runtime.loading import Choice, load_embedder, open_library
 
     opened = open_library(library_folder(library), Choice())

@@ -13,7 +13,7 @@ from qvsearch import output
 from qvsearch.errors import INCOMPLETE, NOTHING_FOUND, QvsearchError
 
 if TYPE_CHECKING:
-    from qvsearch.terms import Query
+    from qvsearch.retrieval.query import Query
     from qvsearch.types import Hit
 
 LONGEST = 1 << 16  # bytes of a line; the model reads some thousand words

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from qvsearch import output
 from qvsearch.errors import INCOMPLETE, NOTHING_FOUND
 from qvsearch.library.names import option
-from qvsearch.retrieve import allowed_rows
+from qvsearch.retrieval.pipeline import allowed_rows
 from qvsearch.types import Hit, Sort
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.media.clips import Clip
-    from qvsearch.retrieve import SearchOptions
+    from qvsearch.retrieval.pipeline import SearchOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _print_tables(
     """Print hits, or the nearest ones, below the query if there are many."""
     if not hits and query is None:
         return
-    from qvsearch.combine import ANSWERED, CUT
+    from qvsearch.retrieval.combine import ANSWERED, CUT
     from qvsearch.tables import print_heading, print_hits, print_nearest
 
     if query is not None:

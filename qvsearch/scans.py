@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.firstpass import best_guesses
 from qvsearch.library.rows import PIECE
+from qvsearch.retrieval.first_pass import best_guesses
 from qvsearch.sample_library import unit_rows
 from qvsearch.timings import Figure, Task, Turns, timed
 from qvsearch.types import Stored

@@ -18,7 +18,7 @@ from qvsearch.types import Hub
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.media.clips import Clip
-    from qvsearch.terms import Query
+    from qvsearch.retrieval.query import Query
     from qvsearch.types import Hit
 
 NEAREST = 3  # hits that a terminal shows if none is relevant
@@ -100,11 +100,11 @@ def search(
     from qvsearch.library.filters import parse_filters
     from qvsearch.library.library import library_folder
     from qvsearch.queries import ask_all
-    from qvsearch.rerank import parse_rerank
     from qvsearch.results import Way, show_hits
-    from qvsearch.retrieve import AT_ONCE, SearchOptions, answer, answers
+    from qvsearch.retrieval.pipeline import AT_ONCE, SearchOptions, answer, answers
+    from qvsearch.retrieval.query import parse_query
+    from qvsearch.retrieval.reranking import parse_rerank
     from qvsearch.runtime.loading import Choice, find_reranker, open_library, query_embedder
-    from qvsearch.terms import parse_query
 
     if json + paths + print0 > 1:
         raise QvsearchError("--json, --paths and --print0 are three ways to print; give one")
@@ -286,12 +286,12 @@ def explain(
     qvsearch explain "dog on a beach" IMG_2041.jpg
     qvsearch explain "dog on a beach" IMG_2041.jpg --after 2020-01-01 --json
     """  # noqa: D301
-    from qvsearch.explanation import explained, explanation_record
     from qvsearch.library.filters import parse_filters
     from qvsearch.library.library import library_folder
-    from qvsearch.retrieve import SearchOptions
+    from qvsearch.retrieval.explain import explained, explanation_record
+    from qvsearch.retrieval.pipeline import SearchOptions
+    from qvsearch.retrieval.query import parse_query
     from qvsearch.runtime.loading import Choice, open_library, query_embedder
-    from qvsearch.terms import parse_query
 
     asked = parse_query(
         query,

@@ -38,11 +38,11 @@ from qvsearch.times import date_text, time_taken
 from qvsearch.types import Precision
 
 if TYPE_CHECKING:
-    from qvsearch.explanation import Explanation
     from qvsearch.indexing.status import Field, Status
     from qvsearch.library.libraries import Shelved
     from qvsearch.library.pending import Pending
     from qvsearch.models.registry import ModelState
+    from qvsearch.retrieval.explain import Explanation
     from qvsearch.timings import Figure
     from qvsearch.types import Hit
 

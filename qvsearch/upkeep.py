@@ -213,7 +213,7 @@ def _show_fields(library: "Library", json: bool) -> None:
 
 
 def _show_recall(library: "Library", json: bool) -> None:
-    from qvsearch.recall import NOISE, measure_recall, recall_record
+    from qvsearch.retrieval.recall import NOISE, measure_recall, recall_record
 
     found = measure_recall(library)
     if json:

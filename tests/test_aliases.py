@@ -10,7 +10,6 @@ from test_ingest import FINGERPRINT, Bench, note, notes
 
 from qvsearch.cli import main
 from qvsearch.errors import QvsearchError
-from qvsearch.explanation import _rows_of, _why_absent
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.changes import resolve
 from qvsearch.indexing.pipeline import forget
@@ -19,6 +18,7 @@ from qvsearch.indexing.status import library_status
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filters import Filters, hidden_by
 from qvsearch.library.library import Library
+from qvsearch.retrieval.explain import _rows_of, _why_absent
 from qvsearch.types import Kind
 
 

@@ -27,7 +27,6 @@ from qvsearch.cli import main
 from qvsearch.doctor import _faster
 from qvsearch.errors import QvsearchError
 from qvsearch.estimate import CLIP_PHOTOS, Expected, expect
-from qvsearch.firstpass import BEST
 from qvsearch.library.library import Library
 from qvsearch.media import decode
 from qvsearch.models.checkpoint import count_parameters, read_json
@@ -35,6 +34,7 @@ from qvsearch.models.prompt import embed_prompt, visual_grids
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, resolve
 from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.models.stand_in import write_stand_in
+from qvsearch.retrieval.first_pass import BEST
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.runtime.sockets import Kept
 from qvsearch.sample_library import PHOTO, unit_rows

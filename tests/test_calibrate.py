@@ -6,8 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qvsearch.calibrate import Baseline, baseline_between, baseline_of, calibrate, central_moments
-from qvsearch.combine import ANSWERED, CUT, evidence_of
+from qvsearch.retrieval.calibration import (
+    Baseline,
+    baseline_between,
+    baseline_of,
+    calibrate,
+    central_moments,
+)
+from qvsearch.retrieval.combine import ANSWERED, CUT, evidence_of
 from qvsearch.types import Kind
 
 IMAGE, VIDEO, TEXT = range(3)

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from qvsearch.cli import main
-from qvsearch.combine import CUT
 from qvsearch.demo.world import draw, random_scene, recoloured
 from qvsearch.library.library import Library
-from qvsearch.retrieve import SearchOptions, search
-from qvsearch.terms import Query, parse_query
+from qvsearch.retrieval.combine import CUT
+from qvsearch.retrieval.pipeline import SearchOptions, search
+from qvsearch.retrieval.query import Query, parse_query
 
 SIZE = (640, 480)
 PHOTOS = 16

@@ -48,7 +48,7 @@ from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
 from qvsearch.models.registry import DEMO_RERANKER, PACKAGED
-from qvsearch.retrieve import SearchOptions, search
+from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.runtime.local import LocalReranker
 from qvsearch.types import Kind
 

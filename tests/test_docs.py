@@ -9,8 +9,8 @@ from typer.main import get_command
 
 from qvsearch import output
 from qvsearch.cli import app
-from qvsearch.explanation import explanation_record
 from qvsearch.models.registry import MODELS
+from qvsearch.retrieval.explain import explanation_record
 from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
 
 ROOT = Path(__file__).parent.parent

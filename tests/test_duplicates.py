@@ -18,7 +18,7 @@ from qvsearch.duplicates.groups import Group, Member, duplicate_groups, fold, sa
 from qvsearch.duplicates.rule import Reason, traits
 from qvsearch.duplicates_cli import group_record, similar_record
 from qvsearch.library.library import Library
-from qvsearch.lookalikes import Similar, find_similar, similar
+from qvsearch.retrieval.similar import Similar, find_similar, similar
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment
 
 DIM = 8

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from colours import FINGERPRINT, ColourEmbedder, unit
 
-from qvsearch.calibrate import ASSUMED_SPREAD, Baseline, level_of
-from qvsearch.combine import CUT
-from qvsearch.explanation import Explained, Explanation, Weighed, explain, explanation_record
 from qvsearch.library.failures import Failure
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
-from qvsearch.retrieve import SearchOptions, search
-from qvsearch.terms import Query
+from qvsearch.retrieval.calibration import ASSUMED_SPREAD, Baseline, level_of
+from qvsearch.retrieval.combine import CUT
+from qvsearch.retrieval.explain import Explained, Explanation, Weighed, explain, explanation_record
+from qvsearch.retrieval.pipeline import SearchOptions, search
+from qvsearch.retrieval.query import Query
 from qvsearch.types import Item, Kind, Segment
 
 ALL = SearchOptions(min_relevance=0, dedupe=False)

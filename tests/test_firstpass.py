@@ -5,15 +5,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from qvsearch import firstpass, retrieve
 from qvsearch.errors import QvsearchError
-from qvsearch.firstpass import rank_all, rank_best
 from qvsearch.library import rows
 from qvsearch.library import shards as segments
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
-from qvsearch.ranking import Asked, rank_rows
-from qvsearch.retrieve import Query, SearchOptions, search
+from qvsearch.retrieval import first_pass as firstpass
+from qvsearch.retrieval import pipeline as retrieve
+from qvsearch.retrieval.first_pass import rank_all, rank_best
+from qvsearch.retrieval.pipeline import Query, SearchOptions, search
+from qvsearch.retrieval.scoring import Asked, rank_rows
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 from qvsearch.vectors.encoding import Form
 from qvsearch.vectors.sign_bits import Signs, signs_of, width_of

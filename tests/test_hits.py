@@ -8,9 +8,9 @@ import pytest
 from colours import FINGERPRINT, ColourEmbedder, unit
 
 from qvsearch import output, tables
-from qvsearch.explanation import explain
 from qvsearch.library.library import Library
-from qvsearch.retrieve import SearchOptions, search
+from qvsearch.retrieval.explain import explain
+from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.types import Item, Kind, Segment
 
 HASH = 0xF0E1_D2C3_B4A5_9687  # half of its bits are ones

@@ -57,7 +57,7 @@ def test_help_loads_nothing_heavy():
 def test_words_are_asked_for_without_what_reads_numbers_and_choices():
     query = ["search", "a dog", "--not", "a cat", "--library", "/nowhere", "--all", "--json"]
     loaded = loaded_by(f"from qvsearch.cli import main; assert main({query}) == 2")
-    assert "qvsearch.retrieve" in loaded
+    assert "qvsearch.retrieval.pipeline" in loaded
     assert "pydantic" not in loaded
 
 
@@ -69,7 +69,7 @@ def test_importing_the_package_loads_only_itself():
 def test_public_names_are_there_and_stay_what_they_are():
     code = """
 from qvsearch import search
-import qvsearch.retrieve, qvsearch
+import qvsearch.retrieval.pipeline, qvsearch
 assert callable(search) and qvsearch.search is search
 assert [getattr(qvsearch, name).__name__ for name in qvsearch.__all__]
 """

@@ -16,8 +16,8 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.filters import Filters, hidden_by
 from qvsearch.library.library import Library
 from qvsearch.output import hit_record
-from qvsearch.rerank import Rerank
-from qvsearch.retrieve import SearchOptions, search
+from qvsearch.retrieval.pipeline import SearchOptions, search
+from qvsearch.retrieval.reranking import Rerank
 from qvsearch.times import time_taken
 from qvsearch.types import Item, Kind, Metadata, RerankScope, Segment, Sort
 

@@ -12,8 +12,8 @@ from PIL import Image
 from test_output import without_escapes
 
 from qvsearch.cli import main
-from qvsearch.combine import ANSWERED, CUT
 from qvsearch.demo.world import draw, scenes
+from qvsearch.retrieval.combine import ANSWERED, CUT
 
 NONSENSE = "asdkjh qwe zxcv"  # the drawn world has no such thing
 HEADING = "nothing is clearly relevant; nearest:"

@@ -14,7 +14,7 @@ from qvsearch.indexing.status import library_status, status_record
 from qvsearch.library.filters import Filters
 from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
 from qvsearch.library.rules import Rules
-from qvsearch.retrieve import allowed_rows
+from qvsearch.retrieval.pipeline import allowed_rows
 from qvsearch.types import Kind
 
 __all__ = ["bench"]

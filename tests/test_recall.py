@@ -10,15 +10,15 @@ from test_docs import fields_in, section
 from test_firstpass import DIM, FINGERPRINT, Term, made_vectors, row, unit
 from test_imports import loaded_by
 
-from qvsearch import firstpass
 from qvsearch.cli import main
-from qvsearch.combine import relevance_of
 from qvsearch.errors import QvsearchError
-from qvsearch.firstpass import rank_best
 from qvsearch.library import rows
 from qvsearch.library.library import Library
-from qvsearch.ranking import Asked, rank_rows
-from qvsearch.recall import ANSWERS, STORED, measure_recall, recall_record, stored_queries
+from qvsearch.retrieval import first_pass as firstpass
+from qvsearch.retrieval.combine import relevance_of
+from qvsearch.retrieval.first_pass import rank_best
+from qvsearch.retrieval.recall import ANSWERS, STORED, measure_recall, recall_record, stored_queries
+from qvsearch.retrieval.scoring import Asked, rank_rows
 from qvsearch.types import Stored
 from qvsearch.vectors.sign_bits import Signs
 
@@ -166,11 +166,11 @@ def test_the_command_says_it_to_people_and_to_programs(pictures, capfd):
 def test_no_model_is_loaded(pictures):
     code = f"""
 from qvsearch.cli import main
-from qvsearch.combine import relevance_of
+from qvsearch.retrieval.combine import relevance_of
 assert main(["check", "--recall", "--library", {str(pictures.folder)!r}]) == 0
 """
     loaded = loaded_by(code)
-    assert "qvsearch.recall" in loaded
+    assert "qvsearch.retrieval.recall" in loaded
     assert not {"torch", "transformers"} & loaded
 
 

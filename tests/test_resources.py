@@ -16,7 +16,7 @@ from test_signals import children, linux
 
 from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library.library import Library
-from qvsearch.retrieve import SearchOptions, answer, parse_query
+from qvsearch.retrieval.pipeline import SearchOptions, answer, parse_query
 
 pytestmark = linux
 MEGABYTE = 2**20

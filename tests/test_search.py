@@ -9,13 +9,13 @@ from PIL import Image
 from qvsearch import search as lazy_search
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
-from qvsearch.hits import MOMENTS
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
 from qvsearch.models.prompt import QUERY_INSTRUCTION
-from qvsearch.rerank import Rerank
-from qvsearch.retrieve import Query, SearchOptions, answer, parse_query, search
-from qvsearch.terms import QUERY_SEGMENTS, read_terms
+from qvsearch.retrieval.hits import MOMENTS
+from qvsearch.retrieval.pipeline import Query, SearchOptions, answer, parse_query, search
+from qvsearch.retrieval.query import QUERY_SEGMENTS, read_terms
+from qvsearch.retrieval.reranking import Rerank
 from qvsearch.types import Item, Kind, Metadata, RerankScope, Segment
 
 ROOT = b"/media"

@@ -33,7 +33,7 @@ from qvsearch.indexing.scan import ScanOptions
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.report import exit_code
-from qvsearch.retrieve import allowed_rows
+from qvsearch.retrieval.pipeline import allowed_rows
 
 FOLLOW = ScanOptions(follow_symlinks=True)
 

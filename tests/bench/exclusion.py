@@ -20,10 +20,10 @@ import numpy as np
 from qvsearch.demo.world import Part, draw, note, phrase, random_scene
 from qvsearch.indexing.baseline_queries import bank_vectors
 from qvsearch.models.prompt import QUERY_INSTRUCTION
-from qvsearch.ranking import ask, rank_rows
+from qvsearch.retrieval.query import parse_query, read_terms
+from qvsearch.retrieval.scoring import ask, rank_rows
 from qvsearch.runtime.loading import Choice, open_or_create
 from qvsearch.runtime.local import LocalEmbedder
-from qvsearch.terms import parse_query, read_terms
 from qvsearch.types import EmbedInput, Item, Kind, Segment
 
 ROWS = 1200

@@ -1,7 +1,8 @@
 """Fit the network of relevance: `python tests/bench/fit_relevance.py`.
 
-It writes qvsearch/relevance.json from libraries that tests/bench/relevance.py never measures: their
-scenes, pictures and captions are others. Phrases such as "a red circle" are the same words.
+It writes qvsearch/retrieval/relevance.json from libraries that tests/bench/relevance.py never
+measures: their scenes, pictures and captions are others. Phrases such as "a red circle" are the
+same words.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from libraries import WORLDS, Case, Pool, cases, kinds_of, make_pool
 
-from qvsearch.calibrate import NETWORK, TILT, level_of
+from qvsearch.retrieval.calibration import NETWORK, TILT, level_of
 
 NETWORKS = 4  # whose mean is taken: one alone is rough between the libraries that it saw
 SHARE = 0.35  # of the examples that each of them learns from

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from qvsearch.calibrate import Baseline, baseline_between, baseline_of
 from qvsearch.demo.world import (
     COLOURS,
     PLACES,
@@ -41,7 +40,8 @@ from qvsearch.indexing.baseline_queries import queries
 from qvsearch.media.pixels import fit
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import DEMO
-from qvsearch.ranking import QUERIES
+from qvsearch.retrieval.calibration import Baseline, baseline_between, baseline_of
+from qvsearch.retrieval.scoring import QUERIES
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import Detail, EmbedInput, Kind
 

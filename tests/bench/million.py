@@ -150,9 +150,9 @@ def flat(folder):
 
 
 def ours(folder, exact):
-    from qvsearch import firstpass
     from qvsearch.library.library import Library
-    from qvsearch.retrieve import SearchOptions, search
+    from qvsearch.retrieval import first_pass as firstpass
+    from qvsearch.retrieval.pipeline import SearchOptions, search
 
     firstpass.EXACT_UP_TO = 0
     library = Library.open(folder / "library")

@@ -39,7 +39,10 @@ WHOLE = (
 PROFILE = """
 import sys, time
 begun = time.perf_counter()
-from qvsearch import cli, rerank, retrieve, terms
+from qvsearch import cli
+from qvsearch.retrieval import reranking as rerank
+from qvsearch.retrieval import pipeline as retrieve
+from qvsearch.retrieval import query as terms
 from qvsearch.runtime import loading as fingerprint
 from qvsearch.library import filters
 from qvsearch.runtime import query_cache as cached

@@ -123,12 +123,12 @@ def open_exact(folder):
 
 
 def open_first_pass(folder):
-    from qvsearch.firstpass import rank_best
     from qvsearch.library.filters import Filters
     from qvsearch.library.library import Library
-    from qvsearch.ranking import ask
-    from qvsearch.retrieve import allowed_rows
-    from qvsearch.terms import parse_query, read_terms
+    from qvsearch.retrieval.first_pass import rank_best
+    from qvsearch.retrieval.pipeline import allowed_rows
+    from qvsearch.retrieval.query import parse_query, read_terms
+    from qvsearch.retrieval.scoring import ask
 
     library = Library.open(folder / "library")
     terms = read_terms(parse_query("words"), library.fingerprint.detail.max_pixels)

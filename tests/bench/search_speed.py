@@ -13,7 +13,7 @@ import numpy as np
 
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
-from qvsearch.retrieve import SearchOptions, search
+from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.types import Fingerprint, Item, Kind, Metadata, Segment
 
 DIM = 2048

@@ -15,8 +15,8 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.aliases import aliases
 from qvsearch.library.names import option
 from qvsearch.media.workers import Decoders
+from qvsearch.retrieval.query import PICTURES, read_item
 from qvsearch.runtime.loading import Choice, load_embedder
-from qvsearch.terms import PICTURES, read_item
 from qvsearch.types import Item, Kind, Segment, Skipped
 
 if TYPE_CHECKING:

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.combine import evidence_of, relevance_of
-from qvsearch.firstpass import rank_all
-from qvsearch.hits import best_hits, best_rows
 from qvsearch.indexing.scan import is_below
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filters import hidden_by
 from qvsearch.library.rules import left_out, scans_of
 from qvsearch.output import path_fields, present
-from qvsearch.ranking import ask
-from qvsearch.retrieve import SearchOptions, allowed_rows
+from qvsearch.retrieval.combine import evidence_of, relevance_of
+from qvsearch.retrieval.first_pass import rank_all
+from qvsearch.retrieval.hits import best_hits, best_rows
+from qvsearch.retrieval.pipeline import SearchOptions, allowed_rows
+from qvsearch.retrieval.query import Query, parse_query, read_terms
+from qvsearch.retrieval.scoring import ask
 from qvsearch.runtime.loading import own_embedder
-from qvsearch.terms import Query, parse_query, read_terms
 from qvsearch.types import kind_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.calibrate import Level
     from qvsearch.library.library import Library
-    from qvsearch.ranking import Ranking
+    from qvsearch.retrieval.calibration import Level
+    from qvsearch.retrieval.scoring import Ranking
     from qvsearch.types import Embedder, Segment
 
 

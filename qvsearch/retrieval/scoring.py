@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.calibrate import (
+from qvsearch.retrieval.calibration import (
     Baseline,
     Calibrated,
     baseline_between,
     baseline_of,
     calibrate,
 )
-from qvsearch.combine import combine
+from qvsearch.retrieval.combine import combine
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library.library import Library
-    from qvsearch.terms import Term
+    from qvsearch.retrieval.query import Term
     from qvsearch.types import Embedder, Vectors
 
 

@@ -13,17 +13,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.calibrate import Calibrated, calibrate
-from qvsearch.copies import with_copies
 from qvsearch.errors import QvsearchError
 from qvsearch.library.rows import LARGEST_SCORE, places
-from qvsearch.ranking import Asked, Judged, Ranking, baselines, pooled, rank_rows, ranking_of
+from qvsearch.retrieval.calibration import Calibrated, calibrate
+from qvsearch.retrieval.copies import with_copies
+from qvsearch.retrieval.scoring import (
+    Asked,
+    Judged,
+    Ranking,
+    baselines,
+    pooled,
+    rank_rows,
+    ranking_of,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.calibrate import Baseline, Level
     from qvsearch.library.library import Library
+    from qvsearch.retrieval.calibration import Baseline, Level
     from qvsearch.types import Vectors
     from qvsearch.vectors.store import FaissStore
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.combine import evidence_of
 from qvsearch.duplicates.rule import COPY_SHARE, PROPORTION, chance_share, traits
 from qvsearch.library.aliases import aliases
 from qvsearch.library.shard_columns import item_number
+from qvsearch.retrieval.combine import evidence_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.duplicates.rule import Floats
     from qvsearch.library.library import Library
-    from qvsearch.ranking import Judged, Ranking
+    from qvsearch.retrieval.scoring import Judged, Ranking
     from qvsearch.types import Segment, Vectors
 
 SURE = evidence_of(0.995)

@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
 
-from qvsearch.combine import ANSWERED, CUT, evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
-from qvsearch.firstpass import is_large, rank_all, rank_best
-from qvsearch.hits import best_hits
 from qvsearch.library.filters import Filters
 from qvsearch.library.names import option
-from qvsearch.listing import listed, sorted_hits
-from qvsearch.ranking import ask
-from qvsearch.rerank import Rerank, rerank
+from qvsearch.retrieval.combine import ANSWERED, CUT, evidence_of, relevance_of
+from qvsearch.retrieval.first_pass import is_large, rank_all, rank_best
+from qvsearch.retrieval.hits import best_hits
+from qvsearch.retrieval.listing import listed, sorted_hits
+from qvsearch.retrieval.query import Query, parse_query, read_terms
+from qvsearch.retrieval.reranking import Rerank, rerank
+from qvsearch.retrieval.scoring import ask
 from qvsearch.runtime.loading import own_embedder
-from qvsearch.terms import Query, parse_query, read_terms
 from qvsearch.types import Hit, Kind, Moment, Skipped, Sort
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library.library import Library
-    from qvsearch.ranking import Asked, Ranking
-    from qvsearch.terms import Term
+    from qvsearch.retrieval.query import Term
+    from qvsearch.retrieval.scoring import Asked, Ranking
     from qvsearch.types import Embedder, Reranker
 
 __all__ = ["Query", "SearchOptions", "answer", "answers", "parse_query", "search"]

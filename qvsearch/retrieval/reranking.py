@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from qvsearch.combine import evidence_of, relevance_of
 from qvsearch.errors import QvsearchError
 from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.retrieval.combine import evidence_of, relevance_of
 from qvsearch.types import EmbedInput, Fingerprint, Hit, Kind, RerankScope, Segment, Skipped
 
 if TYPE_CHECKING:
-    from qvsearch.terms import Term
+    from qvsearch.retrieval.query import Term
     from qvsearch.types import Reranker
 
 # P(yes) at which a pair answers rather than not: in the recorded scores of Qwen3-VL-Reranker-2B

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.combine import relevance_of
 from qvsearch.errors import QvsearchError
-from qvsearch.firstpass import rank_all, rank_best
-from qvsearch.hits import best_rows
 from qvsearch.library.names import option
 from qvsearch.library.shards import FACTS_FROM
-from qvsearch.ranking import Asked
-from qvsearch.terms import Term
+from qvsearch.retrieval.combine import relevance_of
+from qvsearch.retrieval.first_pass import rank_all, rank_best
+from qvsearch.retrieval.hits import best_rows
+from qvsearch.retrieval.query import Term
+from qvsearch.retrieval.scoring import Asked
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
-    from qvsearch.ranking import Ranking
+    from qvsearch.retrieval.scoring import Ranking
     from qvsearch.types import Vectors
 
 ANSWERS = 10  # files of which a query's recall is told

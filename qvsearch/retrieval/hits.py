@@ -10,14 +10,14 @@ import numpy as np
 
 from qvsearch.duplicates.groups import fold
 from qvsearch.library.aliases import is_there
-from qvsearch.moments import Scored, moments
+from qvsearch.retrieval.moments import Scored, moments
 from qvsearch.types import Hit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library.library import Library
-    from qvsearch.ranking import Ranking
+    from qvsearch.retrieval.scoring import Ranking
     from qvsearch.types import Moment
 
 MOMENTS = 5  # other moments or passages of an item that a hit carries

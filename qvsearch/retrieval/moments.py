@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from qvsearch.combine import ANSWERED, evidence_of, relevance_of
+from qvsearch.retrieval.combine import ANSWERED, evidence_of, relevance_of
 from qvsearch.types import Moment, Segment
 
 SHOWN = evidence_of(ANSWERED)  # of log-odds: what is above is an answer of its own
