@@ -92,13 +92,13 @@ def index(
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
     """  # noqa: D301
     from qvsearch import interrupt, report
-    from qvsearch.estimate import advice, plan_index
     from qvsearch.indexing import mounts
     from qvsearch.indexing import pipeline as ingest
     from qvsearch.indexing.scan import ScanOptions, is_below
     from qvsearch.library.aliases import aliases
     from qvsearch.library.library import library_folder
     from qvsearch.library.rules import rules_text
+    from qvsearch.machine.estimate import advice, plan_index
     from qvsearch.runtime import loading as fingerprint
 
     folder = library_folder(library)

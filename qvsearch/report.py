@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import rich.progress
     from rich.progress import TaskID
 
-    from qvsearch.estimate import Estimate
     from qvsearch.indexing.pipeline import Plan, Summary
+    from qvsearch.machine.estimate import Estimate
 
 WINDOW = 60.0  # seconds of work that the shown speed is taken from, or half of all if that is more
 LEAST_SECONDS = 1.0  # of work that a speed is taken from: less is an instant

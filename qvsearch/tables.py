@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from qvsearch.indexing.status import Field, Status
     from qvsearch.library.libraries import Shelved
     from qvsearch.library.pending import Pending
+    from qvsearch.machine.timings import Figure
     from qvsearch.models.registry import ModelState
     from qvsearch.retrieval.explain import Explanation
-    from qvsearch.timings import Figure
     from qvsearch.types import Hit
 
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all

@@ -13,7 +13,7 @@ from qvsearch.types import Detail, Dtype
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
-    from qvsearch.timings import Figure
+    from qvsearch.machine.timings import Figure
 
 UNSOUND = 1  # exit code of `check`
 
@@ -124,8 +124,8 @@ def doctor(
     qvsearch doctor
     qvsearch doctor --json | jq -r 'select(.trap) | .name, .trap'
     """  # noqa: D301
-    from qvsearch.doctor import examine
     from qvsearch.library.library import library_folder
+    from qvsearch.machine.doctor import examine
 
     facts = examine(library_folder(library), device, dtype)
     if json:
@@ -170,7 +170,7 @@ def bench(
     qvsearch bench --json | jq -c 'select(.figure == "photo")'
     """  # noqa: D301
     from qvsearch import interrupt
-    from qvsearch.bench import Wanted, measure
+    from qvsearch.machine.bench import Wanted, measure
     from qvsearch.runtime.loading import Choice, new_model
 
     details = detail or ([Detail.LOW] if quick else list(Detail))

@@ -20,29 +20,29 @@ from test_cli import records
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from qvsearch import samples, scans, speeds, subject
-from qvsearch.asking import asking
-from qvsearch.bench import Wanted, measure
 from qvsearch.cli import main
-from qvsearch.doctor import _faster
 from qvsearch.errors import QvsearchError
-from qvsearch.estimate import CLIP_PHOTOS, Expected, expect
 from qvsearch.library.library import Library
+from qvsearch.machine import samples, scans, speeds, subject
+from qvsearch.machine.asking import asking
+from qvsearch.machine.bench import Wanted, measure
+from qvsearch.machine.doctor import _faster
+from qvsearch.machine.estimate import CLIP_PHOTOS, Expected, expect
+from qvsearch.machine.flops import CONFIG_2B, Shapes
+from qvsearch.machine.sample_library import PHOTO, unit_rows
+from qvsearch.machine.scans import SEARCHES, Scanned, searching
+from qvsearch.machine.speeds import Speeds, keep_speeds, kept_speeds
+from qvsearch.machine.stand_in import write_stand_in
+from qvsearch.machine.subject import LAYERS, loaded, open_subject
+from qvsearch.machine.timings import Figure, Task, Turns
 from qvsearch.media import decode
 from qvsearch.models.checkpoint import count_parameters, read_json
 from qvsearch.models.prompt import embed_prompt, visual_grids
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, resolve
-from qvsearch.models.shapes import CONFIG_2B, Shapes
-from qvsearch.models.stand_in import write_stand_in
 from qvsearch.retrieval.first_pass import BEST
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.runtime.sockets import Kept
-from qvsearch.sample_library import PHOTO, unit_rows
-from qvsearch.scans import SEARCHES, Scanned, searching
-from qvsearch.speeds import Speeds, keep_speeds, kept_speeds
-from qvsearch.subject import LAYERS, loaded, open_subject
 from qvsearch.tables import print_figures
-from qvsearch.timings import Figure, Task, Turns
 from qvsearch.types import Detail, EmbedInput, Kind, VideoMode
 
 CPU = torch.device("cpu")
@@ -402,7 +402,7 @@ def test_the_process_that_is_asked_ends_with_its_parent(tiny, tmp_path):
     socket = str(tmp_path / "qvsearch" / "a.sock")
     order = {"kept": asdict(kept), "model": str(tiny), "socket": socket, "idle": 600}
     done = subprocess.run(
-        [sys.executable, "-m", "qvsearch.clocked_keeper", json.dumps(order)],
+        [sys.executable, "-m", "qvsearch.machine.clocked_keeper", json.dumps(order)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},

@@ -10,12 +10,13 @@ from PIL import Image
 from test_forward import SOURCES
 from test_reranker import DOCUMENTS, QUERIES
 
-from qvsearch import doctor
 from qvsearch.cli import main
 from qvsearch.demo.world import draw, random_scene
 from qvsearch.errors import QvsearchError
-from qvsearch.estimate import Estimate, plan_index
 from qvsearch.indexing.pipeline import IngestOptions
+from qvsearch.machine import doctor
+from qvsearch.machine.estimate import Estimate, plan_index
+from qvsearch.machine.speeds import Speeds, device_name, keep_speeds
 from qvsearch.models import bfloat16
 from qvsearch.models.bfloat16 import NARROWEST, bfloat16_pays
 from qvsearch.models.checkpoint import hidden_width
@@ -23,7 +24,6 @@ from qvsearch.models.devices import dtype_name, pick_dtype
 from qvsearch.models.registry import DEFAULT_MODEL, DEMO_FOLDER
 from qvsearch.runtime.loading import Choice
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
-from qvsearch.speeds import Speeds, device_name, keep_speeds
 from qvsearch.types import Detail
 
 CPU = torch.device("cpu")

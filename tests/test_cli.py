@@ -17,8 +17,8 @@ from typer.main import get_command
 
 from qvsearch.cli import app, main
 from qvsearch.library.library import Library
+from qvsearch.machine.speeds import Speeds, device_name, keep_speeds
 from qvsearch.models.registry import DEFAULT_MODEL
-from qvsearch.speeds import Speeds, device_name, keep_speeds
 from qvsearch.types import Detail
 
 COLOURS = ["red", "green", "blue", "yellow"]

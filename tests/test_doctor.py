@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import features
 
-from qvsearch import doctor
-from qvsearch.holes import HOLES, known_hole
+from qvsearch.machine import doctor
+from qvsearch.machine.holes import HOLES, known_hole
 from qvsearch.models import threads
 
 

@@ -7,13 +7,13 @@ import torch
 from colours import FINGERPRINT
 
 from qvsearch.cli import main
-from qvsearch.estimate import Estimate, advice, gemm_rate, plan_index
 from qvsearch.indexing.pipeline import IngestOptions
 from qvsearch.library.library import Library
+from qvsearch.machine.estimate import Estimate, advice, gemm_rate, plan_index
+from qvsearch.machine.speeds import Speeds, device_name, keep_speeds
 from qvsearch.models.devices import dtype_name, pick_dtype
 from qvsearch.models.registry import DEFAULT_MODEL
 from qvsearch.runtime.loading import Choice
-from qvsearch.speeds import Speeds, device_name, keep_speeds
 from qvsearch.types import Detail, Kind
 
 CPU = torch.device("cpu")

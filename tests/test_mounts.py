@@ -7,9 +7,9 @@ import cheap_model
 import pytest
 
 from qvsearch import cli, output
-from qvsearch.doctor import _place
 from qvsearch.indexing import mounts
 from qvsearch.library.library import Library
+from qvsearch.machine.doctor import _place
 
 LIST = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 40 22 0:50 / {0}/nas rw,relatime shared:5 - nfs4 server:/export rw,vers=4.2

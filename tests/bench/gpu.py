@@ -39,6 +39,7 @@ from contenders import Setting, inputs_of
 from engine import MIXED, ours, padded, plain
 
 from qvsearch.errors import QvsearchError
+from qvsearch.machine.flops import Shapes
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models import forward
 from qvsearch.models.checkpoint import hidden_width, read_json
@@ -46,7 +47,6 @@ from qvsearch.models.devices import dtype_name, pick_device, pick_dtype
 from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network, silence_transformers
 from qvsearch.models.prompt import embed_prompt, visual_grids
-from qvsearch.models.shapes import Shapes
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.types import Detail, EmbedInput
 

@@ -41,9 +41,9 @@ from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.indexing.scan import ScanOptions, scan
 from qvsearch.library.library import Library
+from qvsearch.machine.flops import CONFIG_2B, Shapes
 from qvsearch.media.workers import Decoders
 from qvsearch.models.registry import fingerprint, hidden_size, resolve
-from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.runtime.loading import Choice, open_or_create
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import READING, Detail, EmbedInput, Event, Item, Segment

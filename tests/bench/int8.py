@@ -24,11 +24,11 @@ from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_chec
 from qvsearch.demo.world import caption, draw, random_scene
 from qvsearch.indexing.baseline_queries import queries
 from qvsearch.indexing.int8_check import agreement_of
+from qvsearch.machine.flops import CONFIG_2B, Shapes
 from qvsearch.models.checkpoint import read_json
 from qvsearch.models.forward import Beginning
 from qvsearch.models.int8 import quantise
 from qvsearch.models.prompt import QUERY_INSTRUCTION, embed_prompt, visual_grids
-from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput
 

@@ -9,18 +9,19 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-from qvsearch import media, samples
-from qvsearch.asking import asking
+from qvsearch import media
 from qvsearch.errors import QvsearchError
-from qvsearch.estimate import gemm_rate
 from qvsearch.library.manifest import SEGMENTS
+from qvsearch.machine import samples
+from qvsearch.machine.asking import asking
+from qvsearch.machine.estimate import gemm_rate
+from qvsearch.machine.sample_library import write_library
+from qvsearch.machine.scans import searching
+from qvsearch.machine.speeds import Speeds, keep_speeds
+from qvsearch.machine.subject import Loaded, Subject, loaded, open_subject
+from qvsearch.machine.timings import Figure, Task, Turns, reached, rounded, timed
 from qvsearch.models.patches import PREPROCESSING
 from qvsearch.models.prompt import PROMPT_LAYOUT, visual_tokens
-from qvsearch.sample_library import write_library
-from qvsearch.scans import searching
-from qvsearch.speeds import Speeds, keep_speeds
-from qvsearch.subject import Loaded, Subject, loaded, open_subject
-from qvsearch.timings import Figure, Task, Turns, reached, rounded, timed
 from qvsearch.types import Detail, Fingerprint, Item
 
 REPEATS, QUICK_REPEATS = 5, 2

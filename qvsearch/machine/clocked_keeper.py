@@ -1,6 +1,6 @@
 """The warm process that `bench` asks: it says how long it computes, and ends with its parent.
 
-`qvsearch.asking` starts it: python -m qvsearch.clocked_keeper ORDER
+`qvsearch.machine.asking` starts it: python -m qvsearch.machine.clocked_keeper ORDER
 """
 
 from __future__ import annotations

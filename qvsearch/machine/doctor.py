@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
-from qvsearch.estimate import MUCH_FASTER, Expected, expect, gemm_rate
-from qvsearch.holes import known_hole
 from qvsearch.indexing import mounts
 from qvsearch.library.manifest import check_way
+from qvsearch.machine.estimate import MUCH_FASTER, Expected, expect, gemm_rate
+from qvsearch.machine.flops import CONFIG_2B, Shapes
+from qvsearch.machine.holes import known_hole
+from qvsearch.machine.speeds import device_name, kept_speeds
 from qvsearch.models.registry import DEFAULT_MODEL, list_models
-from qvsearch.models.shapes import CONFIG_2B, Shapes
-from qvsearch.speeds import device_name, kept_speeds
 from qvsearch.types import Detail, Dtype
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ from qvsearch.errors import QvsearchError
 from qvsearch.indexing.changes import FINE_MOMENT_SECONDS, MOMENT_SECONDS
 from qvsearch.indexing.pipeline import IngestOptions, Plan, plan
 from qvsearch.library.library import Library
+from qvsearch.machine.flops import CONFIG_2B, Shapes
+from qvsearch.machine.speeds import device_name, kept_speeds
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size
-from qvsearch.models.shapes import CONFIG_2B, Shapes
 from qvsearch.output import about
 from qvsearch.runtime.loading import (
     Choice,
@@ -26,7 +27,6 @@ from qvsearch.runtime.loading import (
     new_video_mode,
     open_library,
 )
-from qvsearch.speeds import device_name, kept_speeds
 from qvsearch.types import Detail, Dtype, Kind, Precision, VideoMode
 
 if TYPE_CHECKING:

@@ -17,16 +17,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qvsearch import samples
 from qvsearch.errors import QvsearchError
+from qvsearch.machine import samples
+from qvsearch.machine.sample_library import write_library
+from qvsearch.machine.timings import Figure, Task, timed
 from qvsearch.models.registry import EMBEDDER, fingerprint, resolve
 from qvsearch.runtime.sockets import Kept
-from qvsearch.sample_library import write_library
-from qvsearch.timings import Figure, Task, timed
 from qvsearch.types import Detail, Dtype, EmbedInput
 
 if TYPE_CHECKING:
-    from qvsearch.subject import Loaded
+    from qvsearch.machine.subject import Loaded
 
 ROWS = 10_000
 IDLE_SECONDS = 24 * 3600.0  # longer than any benchmark: it ends with this process
@@ -122,7 +122,7 @@ def asking(model: Loaded) -> Iterator[Asking]:
 def _keeper(order: dict[str, Any], variables: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Start the process and wait until it listens; it is ended in any case."""
     process = subprocess.Popen(  # noqa: S603 (our own program)
-        [*PYTHON, "qvsearch.clocked_keeper", json.dumps(order)],
+        [*PYTHON, "qvsearch.machine.clocked_keeper", json.dumps(order)],
         stdin=subprocess.PIPE,  # whose end it ends with
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

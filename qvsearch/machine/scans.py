@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.library.rows import PIECE
+from qvsearch.machine.sample_library import unit_rows
+from qvsearch.machine.timings import Figure, Task, Turns, timed
 from qvsearch.retrieval.first_pass import best_guesses
-from qvsearch.sample_library import unit_rows
-from qvsearch.timings import Figure, Task, Turns, timed
 from qvsearch.types import Stored
 from qvsearch.vectors.encoding import Form
 from qvsearch.vectors.sign_bits import Signs, width_of

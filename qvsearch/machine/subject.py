@@ -13,15 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qvsearch import samples
 from qvsearch.errors import QvsearchError
+from qvsearch.machine import samples
+from qvsearch.machine.flops import CONFIG_2B, Shapes
+from qvsearch.machine.speeds import device_name
+from qvsearch.machine.timings import Figure, Task, timed
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.checkpoint import count_parameters, read_json
 from qvsearch.models.prompt import embed_prompt, visual_grids
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find
-from qvsearch.models.shapes import CONFIG_2B, Shapes
-from qvsearch.speeds import device_name
-from qvsearch.timings import Figure, Task, timed
 from qvsearch.types import EmbedInput
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def loaded(subject: Subject, *, shallow: bool) -> Iterator[Loaded]:
     with tempfile.TemporaryDirectory(prefix="qvsearch-bench-") as temporary:
         folder, is_random = subject.folder, shapes != subject.shapes
         if folder is None or is_random:
-            from qvsearch.models.stand_in import write_stand_in
+            from qvsearch.machine.stand_in import write_stand_in
 
             folder, is_random = Path(temporary), True
             write_stand_in(folder, subject.config, shapes.layers, shapes.vision_layers)
