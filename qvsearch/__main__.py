@@ -9,7 +9,7 @@ def main() -> int:
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # and not where Ctrl-C is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from qvsearch import cli
+    from qvsearch.cli import app as cli
 
     signal.signal(signal.SIGINT, handler)
     return cli.main()

@@ -12,7 +12,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from qvsearch import cli, media
+from qvsearch import media
+from qvsearch.cli import app as cli
 from qvsearch.errors import MediaError
 from qvsearch.indexing import batching as batches
 from qvsearch.indexing import pipeline as ingest

@@ -16,7 +16,7 @@ from pathlib import Path
 import cheap_model
 from readers import view
 
-from qvsearch import cli
+from qvsearch.cli import app as cli
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import COPY
 

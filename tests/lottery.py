@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cheap_model
 
-from qvsearch import cli
+from qvsearch.cli import app as cli
 from qvsearch.library import lock
 from qvsearch.media.workers import Decoders
 

@@ -9,7 +9,7 @@ import sys
 
 import cheap_model
 
-from qvsearch import cli
+from qvsearch.cli import app as cli
 from qvsearch.media.workers import Decoders
 
 

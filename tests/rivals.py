@@ -20,7 +20,7 @@ import numpy as np
 import writer
 from readers import rows
 
-from qvsearch import cli
+from qvsearch.cli import app as cli
 from qvsearch.library.library import Library
 from qvsearch.library.lock import HOLDER
 

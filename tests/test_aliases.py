@@ -8,7 +8,7 @@ import pytest
 from cheap_model import DecodersHere, instead
 from test_ingest import FINGERPRINT, Bench, note, notes
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.changes import resolve

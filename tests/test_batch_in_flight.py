@@ -12,7 +12,7 @@ import paused
 import pytest
 from readers import rows
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.library.library import Library
 
 NOTES = 12

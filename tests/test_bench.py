@@ -20,7 +20,8 @@ from test_cli import records
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
+from qvsearch.cli.tables import print_figures
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library
 from qvsearch.machine import samples, scans, speeds, subject
@@ -42,7 +43,6 @@ from qvsearch.models.registry import DEFAULT_MODEL, MODELS, resolve
 from qvsearch.retrieval.first_pass import BEST
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.runtime.sockets import Kept
-from qvsearch.tables import print_figures
 from qvsearch.types import Detail, EmbedInput, Kind, VideoMode
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from PIL import Image
 from test_forward import SOURCES
 from test_reranker import DOCUMENTS, QUERIES
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.demo.world import draw, random_scene
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.pipeline import IngestOptions

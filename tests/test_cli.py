@@ -15,7 +15,7 @@ from test_media_shots import moving
 from test_media_video import make
 from typer.main import get_command
 
-from qvsearch.cli import app, main
+from qvsearch.cli.app import app, main
 from qvsearch.library.library import Library
 from qvsearch.machine.speeds import Speeds, device_name, keep_speeds
 from qvsearch.models.registry import DEFAULT_MODEL
@@ -835,7 +835,7 @@ def test_the_installed_program_is_the_same_program(home):
 def test_a_mistake_of_ours_is_no_empty_answer():
     code = """
 import sys
-from qvsearch import cli
+from qvsearch.cli import app as cli
 from qvsearch.library import library
 library.Library.open = lambda folder: 1 / 0
 sys.argv = ["qvsearch", "search", "sea"]

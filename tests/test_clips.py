@@ -7,7 +7,7 @@ from PIL import Image
 from test_media_shots import moving, still
 from test_media_video import decode, make
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.library import Library
 from qvsearch.models.prompt import embed_prompt

@@ -24,7 +24,7 @@ from test_imports import HEAVY, loaded_by
 from test_output import in_terminal, is_harmless, without_escapes
 from typer.main import get_command
 
-from qvsearch.cli import app, main
+from qvsearch.cli.app import app, main
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS
 
 NOTES, PICTURES = hostile.named(b".txt"), hostile.named(b".png")
@@ -160,7 +160,7 @@ def test_a_terminal_gets_no_escape_that_a_name_has_made(indexed):
     shown = ("search", "index", "explain", "similar", "dupes", "status")
     asked = [each for each in commands(indexed) if each and each[0] in shown]
     asked = [each for each in asked if not {"--image", "--dry-run", "--no-dedupe"} & {*each}]
-    code = "import sys; from qvsearch.cli import main\n"
+    code = "import sys; from qvsearch.cli.app import main\n"
     code += f"for arguments in {asked!r}:\n    assert main(arguments) in (0, 3), arguments"
     shown = without_escapes(in_terminal(code))
     bad = {each for each in shown if unicodedata.category(each) in ("Cc", "Cs") and each != "\n"}
@@ -174,7 +174,7 @@ def test_a_terminal_gets_each_number_of_an_explanation_with_its_spread(indexed):
     note, picture = (os.path.join(folder, os.fsdecode(each[5])) for each in (NOTES, PICTURES))
     words = "people who walk along it with their dogs when the sun goes down"
     query = ["the sea", note, "--not", words, "--like", picture, "--all", "-k", "100"]
-    code = "from qvsearch.cli import main\n"
+    code = "from qvsearch.cli.app import main\n"
     code += f"assert main({['explain', *query, '-l', library]!r}) == 0"
     narrow = without_escapes(in_terminal(code, columns=40))
     shown = without_escapes(in_terminal(code))
@@ -248,7 +248,7 @@ def helps(command, words=()):
 def test_the_help_of_no_command_loads_anything_heavy():
     every = list(helps(get_command(app)))
     assert ["models", "pull", "--help"] in every
-    code = f"from qvsearch.cli import main\nassert not any(map(main, {every!r}))"
+    code = f"from qvsearch.cli.app import main\nassert not any(map(main, {every!r}))"
     assert not HEAVY & loaded_by(code)
 
 
@@ -306,7 +306,7 @@ def test_no_command_asks_for_a_network_once_the_model_is_there(guarded, tmp_path
     ]
     asked = [[*each, "-l", "./library"] for each in asked]
     asked += [["models", "list"], ["models", "verify"], ["warm", "--stop"]]
-    code = f"from qvsearch.cli import main\nprint([main(each) for each in {asked!r}])"
+    code = f"from qvsearch.cli.app import main\nprint([main(each) for each in {asked!r}])"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stderr == ""

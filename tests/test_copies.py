@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.demo.world import draw, random_scene, recoloured
 from qvsearch.library.library import Library
 from qvsearch.retrieval.combine import CUT

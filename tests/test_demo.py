@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.demo.evaluate import (
     evaluate,
     evaluate_phrases,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from qvsearch import output
-from qvsearch.cli import app
+from qvsearch.cli import output
+from qvsearch.cli.app import app
 from qvsearch.models.registry import MODELS
 from qvsearch.retrieval.explain import explanation_record
 from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
@@ -121,9 +121,9 @@ def test_every_field_of_an_explanation_is_in_the_table():
 
 
 def test_every_field_of_what_index_says_is_described():
+    from qvsearch.cli.output import event_record
+    from qvsearch.cli.progress import summary_record
     from qvsearch.indexing.pipeline import Summary
-    from qvsearch.output import event_record
-    from qvsearch.report import summary_record
     from qvsearch.types import Event
 
     file = Event("indexed", b"/a", Kind.TEXT, segments=1, reason="why")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
+from qvsearch.cli.duplicates import group_record, similar_record
 from qvsearch.demo import world
 from qvsearch.duplicates import candidates as pairs
 from qvsearch.duplicates.groups import Group, Member, duplicate_groups, fold, same
 from qvsearch.duplicates.rule import Reason, traits
-from qvsearch.duplicates_cli import group_record, similar_record
 from qvsearch.library.library import Library
 from qvsearch.retrieval.similar import Similar, find_similar, similar
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment

@@ -6,7 +6,7 @@ import pytest
 import torch
 from colours import FINGERPRINT
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.indexing.pipeline import IngestOptions
 from qvsearch.library.library import Library
 from qvsearch.machine.estimate import Estimate, advice, gemm_rate, plan_index

@@ -22,7 +22,7 @@ from faulty_disk import FAILED, FaultyDisk, FullDisk, failing
 from readers import rows, view
 
 from qvsearch import files as durable
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import MANIFEST

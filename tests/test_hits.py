@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from colours import FINGERPRINT, ColourEmbedder, unit
 
-from qvsearch import output, tables
+from qvsearch.cli import output, tables
 from qvsearch.library.library import Library
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.pipeline import SearchOptions, search

@@ -12,7 +12,7 @@ from faulty_disk import FaultyDisk
 from readers import rows
 
 from qvsearch import files as durable
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.library.library import Library
 from qvsearch.library.lock import HOLDER
 from qvsearch.library.manifest import MANIFEST

@@ -50,13 +50,13 @@ HEAVY = {"numpy", "torch", "transformers", "faiss", "PIL", "av", "huggingface_hu
 
 def test_help_loads_nothing_heavy():
     for arguments in (["--help"], ["search", "--help"], ["models", "--help"], ["--version"]):
-        loaded = loaded_by(f"from qvsearch.cli import main; assert main({arguments}) == 0")
+        loaded = loaded_by(f"from qvsearch.cli.app import main; assert main({arguments}) == 0")
         assert not HEAVY & loaded, arguments
 
 
 def test_words_are_asked_for_without_what_reads_numbers_and_choices():
     query = ["search", "a dog", "--not", "a cat", "--library", "/nowhere", "--all", "--json"]
-    loaded = loaded_by(f"from qvsearch.cli import main; assert main({query}) == 2")
+    loaded = loaded_by(f"from qvsearch.cli.app import main; assert main({query}) == 2")
     assert "qvsearch.retrieval.pipeline" in loaded
     assert "pydantic" not in loaded
 

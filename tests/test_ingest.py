@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from qvsearch import media
+from qvsearch.cli.progress import exit_code
 from qvsearch.errors import INCOMPLETE, LibraryLocked, QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.indexing import pipeline as ingest
@@ -27,7 +28,6 @@ from qvsearch.indexing.scan import ScanOptions
 from qvsearch.library.library import Library
 from qvsearch.media.workers import LOOK_AHEAD_FILES, Decoders
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
-from qvsearch.report import exit_code
 from qvsearch.types import (
     Decoded,
     Detail,

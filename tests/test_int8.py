@@ -15,7 +15,7 @@ import torch
 from reference import write_checkpoint
 from torch import nn
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.demo.world import caption, draw, random_scene
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import int8_check as agreement

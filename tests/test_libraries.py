@@ -11,7 +11,7 @@ import pytest
 from colours import FINGERPRINT
 from PIL import Image
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.library import libraries
 from qvsearch.library.library import Library
 from qvsearch.library.lock import WriterLock

@@ -12,10 +12,10 @@ import pytest
 from colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
 from PIL import Image
 
+from qvsearch.cli.output import hit_record
 from qvsearch.errors import QvsearchError
 from qvsearch.library.filters import Filters, hidden_by
 from qvsearch.library.library import Library
-from qvsearch.output import hit_record
 from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.retrieval.reranking import Rerank
 from qvsearch.times import time_taken

@@ -16,7 +16,7 @@ import lottery
 import pytest
 from readers import rows, view
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.library.library import Library
 
 NOTES = 60

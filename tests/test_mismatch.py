@@ -12,7 +12,7 @@ import pytest
 from colours import ColourEmbedder
 
 from qvsearch import search
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library
 from qvsearch.models.registry import fingerprint, resolve

@@ -6,7 +6,8 @@ from pathlib import Path
 import cheap_model
 import pytest
 
-from qvsearch import cli, output
+from qvsearch.cli import app as cli
+from qvsearch.cli import output
 from qvsearch.indexing import mounts
 from qvsearch.library.library import Library
 from qvsearch.machine.doctor import _place

@@ -7,7 +7,7 @@ import sys
 import pytest
 from colours import FINGERPRINT
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library, check_place, library_folder
 from qvsearch.library.names import option
@@ -63,7 +63,9 @@ def test_a_library_that_is_not_there_names_those_that_are(tmp_path):
 
 def test_the_tab_key_completes_names_without_loading_what_is_heavy():
     create("photos", "phones", "main")
-    code = "import sys; from qvsearch.cli import main; main(); print({*sys.modules} & {'numpy'})"
+    code = (
+        "import sys; from qvsearch.cli.app import main; main(); print({*sys.modules} & {'numpy'})"
+    )
     words = {"_QVSEARCH_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "qvsearch search -l ph"}
     done = subprocess.run(
         [sys.executable, "-c", code],

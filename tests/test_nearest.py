@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from test_output import without_escapes
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.demo.world import draw, scenes
 from qvsearch.retrieval.combine import ANSWERED, CUT
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qvsearch import output, tables
+from qvsearch.cli import output, tables
 from qvsearch.retrieval.combine import CUT
 from qvsearch.types import Event, Hit, Item, Kind, Metadata, Moment, Segment, Skipped
 
@@ -329,7 +329,7 @@ def test_a_reader_that_leaves_is_no_error():
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
 def test_programs_that_are_started_have_all_standard_streams(tmp_path, closed):
     look = "import os; open('seen', 'w').write(str([os.fstat(n).st_rdev for n in (0, 1, 2)]))"
-    code = "import subprocess, sys\nfrom qvsearch.output import open_streams\nopen_streams()\n"
+    code = "import subprocess, sys\nfrom qvsearch.cli.output import open_streams\nopen_streams()\n"
     code += f"subprocess.run([sys.executable, '-c', {look!r}], check=True)"
     command = (
         f"{shlex.join([sys.executable, '-c', code])} </dev/null >/dev/null 2>/dev/null {closed}"

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from test_ingest import Bench, bench, note, notes
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.pipeline import forget
 from qvsearch.indexing.scan import ScanOptions

@@ -13,7 +13,7 @@ from faulty_disk import FaultyDisk, failing
 
 from qvsearch import files as durable
 from qvsearch.cache import first_time
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library
 from qvsearch.models.registry import fingerprint, resolve
@@ -255,7 +255,7 @@ def test_something_is_said_once_and_never_where_that_cannot_be_remembered():
 
 SCRIPT = """
 import sys
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 code = main(sys.argv[1:])
 print(code, *sorted({"torch", "transformers", "huggingface_hub"} & set(sys.modules)))
 """

@@ -10,7 +10,7 @@ from test_docs import fields_in, section
 from test_firstpass import DIM, FINGERPRINT, Term, made_vectors, row, unit
 from test_imports import loaded_by
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.library import rows
 from qvsearch.library.library import Library
@@ -165,7 +165,7 @@ def test_the_command_says_it_to_people_and_to_programs(pictures, capfd):
 
 def test_no_model_is_loaded(pictures):
     code = f"""
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.retrieval.combine import relevance_of
 assert main(["check", "--recall", "--library", {str(pictures.folder)!r}]) == 0
 """

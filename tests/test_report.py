@@ -3,9 +3,9 @@ import re
 import pytest
 from test_output import in_terminal, is_harmless, without_escapes
 
+from qvsearch.cli.output import about
+from qvsearch.cli.progress import Progress, Speed, show_summary
 from qvsearch.indexing.session import Summary
-from qvsearch.output import about
-from qvsearch.report import Progress, Speed, show_summary
 from qvsearch.types import Event, Kind
 
 
@@ -140,7 +140,7 @@ def test_times_are_rounded_to_what_is_known(seconds, said):
 
 
 SHOW = """
-from qvsearch.report import Progress
+from qvsearch.cli.progress import Progress
 from qvsearch.types import Event, Kind
 with Progress(quiet={quiet}, json=False) as report:
     report(Event("unchanged", b"/a.jpg"))
@@ -163,7 +163,7 @@ def test_a_quiet_run_shows_nothing():
 
 
 def test_hints_are_shown_on_a_terminal_and_harmless():
-    code = "from qvsearch.output import hint; hint('one\\x1b[2J'); hint('two', quiet=True)"
+    code = "from qvsearch.cli.output import hint; hint('one\\x1b[2J'); hint('two', quiet=True)"
     shown = in_terminal(code)
     assert shown.strip() == "one\\x1b[2J"
     assert is_harmless(shown.strip())

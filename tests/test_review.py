@@ -10,7 +10,7 @@ from cheap_model import DecodersHere
 from PIL import Image
 from test_ingest import FINGERPRINT, Bench, note, notes
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.indexing import mounts
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.session import READ_ANEW

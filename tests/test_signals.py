@@ -17,7 +17,7 @@ from acting import hanging
 from PIL import Image
 from test_ingest import FINGERPRINT, Bench, notes
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.library import Library
 from qvsearch.media.workers import Decoders
@@ -119,7 +119,7 @@ import os, sys, threading
 sys.path.insert(0, os.path.dirname({here!r}))
 from test_ingest import Counting
 from qvsearch.indexing.pipeline import IngestOptions, index
-from qvsearch.interrupt import interrupts
+from qvsearch.cli.interrupt import interrupts
 from qvsearch.library.library import Library
 
 class Endless(Counting):
@@ -172,7 +172,7 @@ import os, sys
 from functools import partial
 sys.path.insert(0, os.path.dirname({here!r}))
 from acting import hanging
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.media import workers
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 from colours import FINGERPRINT, unit
 from rich.cells import cell_len
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.indexing.status import library_fields
 from qvsearch.library.filters import hidden_by, parse_filters
 from qvsearch.library.library import Library

@@ -12,7 +12,7 @@ from PIL import Image
 from test_ingest import Counting
 from test_library import photo, photos, rewrite_manifest
 
-from qvsearch.cli import main
+from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.files import Seal, write_file
 from qvsearch.indexing.pipeline import IngestOptions, index

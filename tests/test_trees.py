@@ -28,11 +28,11 @@ from test_ingest import (
 )
 from test_scan import put, walk
 
+from qvsearch.cli.progress import exit_code
 from qvsearch.errors import INCOMPLETE
 from qvsearch.indexing.scan import ScanOptions
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
-from qvsearch.report import exit_code
 from qvsearch.retrieval.pipeline import allowed_rows
 
 FOLLOW = ScanOptions(follow_symlinks=True)
@@ -107,7 +107,7 @@ from test_ingest import Counting
 from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library.library import Library
 from qvsearch.errors import INCOMPLETE
-from qvsearch.report import exit_code, show_summary
+from qvsearch.cli.progress import exit_code, show_summary
 
 if __name__ == "__main__":
     library = Library.open({library!r})

@@ -20,8 +20,9 @@ import platformdirs
 import pytest
 from test_queries import asked_anew, photo_library
 
-from qvsearch import output, search_cli
-from qvsearch.cli import main
+from qvsearch.cli import output
+from qvsearch.cli import search as search_cli
+from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.models.registry import EMBEDDER, RERANKER, resolve
 from qvsearch.runtime import client as warm

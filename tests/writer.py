@@ -14,8 +14,8 @@ import cheap_model
 import numpy as np
 from faulty_disk import FaultyDisk
 
-from qvsearch import cli
 from qvsearch import files as durable
+from qvsearch.cli import app as cli
 from qvsearch.errors import QvsearchError
 from qvsearch.library import shards as segments
 from qvsearch.library.failures import Failure

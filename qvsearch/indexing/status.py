@@ -11,11 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.cli.output import clock, path_fields, present, safe_text
 from qvsearch.indexing.changes import MAX_TRIES, Target, find, same_failure, same_identity
 from qvsearch.indexing.mounts import Identities
 from qvsearch.library.filters import orientation_of
 from qvsearch.library.rules import Rules, left_out, scans_of
-from qvsearch.output import clock, path_fields, present, safe_text
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.cli.output import about
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.changes import FINE_MOMENT_SECONDS, MOMENT_SECONDS
 from qvsearch.indexing.pipeline import IngestOptions, Plan, plan
@@ -18,7 +19,6 @@ from qvsearch.machine.speeds import device_name, kept_speeds
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size
-from qvsearch.output import about
 from qvsearch.runtime.loading import (
     Choice,
     check_new,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.cli.output import path_fields, present
 from qvsearch.indexing.scan import is_below
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filters import hidden_by
 from qvsearch.library.rules import left_out, scans_of
-from qvsearch.output import path_fields, present
 from qvsearch.retrieval.combine import evidence_of, relevance_of
 from qvsearch.retrieval.first_pass import rank_all
 from qvsearch.retrieval.hits import best_hits, best_rows

@@ -53,7 +53,7 @@ QUALITY = 88
 DIM = 128  # the demo model's
 IN_A_FOLDER = 500
 Report = Callable[[Event], None]
-RUN = "import sys; from qvsearch.cli import main; code = main(sys.argv[1:])"
+RUN = "import sys; from qvsearch.cli.app import main; code = main(sys.argv[1:])"
 WATCHED = f"""
 {RUN}
 from pathlib import Path

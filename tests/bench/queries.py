@@ -29,7 +29,7 @@ from qvsearch.types import Detail, EmbedInput, Item, Kind, Metadata, Segment
 CHUNK = 10_000
 REAL_DIM = 2048
 WORDS = "a red circle"
-RUN = "import sys; from qvsearch.cli import main; sys.exit(main())"
+RUN = "import sys; from qvsearch.cli.app import main; sys.exit(main())"
 WHOLE = (
     "from qvsearch.models.network import Network as N; made = N.__init__\n"
     "def load(self, *arguments): made(self, *arguments); self.load_vision()\n"
@@ -39,7 +39,7 @@ WHOLE = (
 PROFILE = """
 import sys, time
 begun = time.perf_counter()
-from qvsearch import cli
+from qvsearch.cli import app as cli
 from qvsearch.retrieval import reranking as rerank
 from qvsearch.retrieval import pipeline as retrieve
 from qvsearch.retrieval import query as terms

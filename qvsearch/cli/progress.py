@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self
 
-from qvsearch import output
+from qvsearch.cli import output
 from qvsearch.errors import INCOMPLETE, INTERRUPTED
 from qvsearch.indexing.leftovers import leftovers_text
 from qvsearch.types import Event, Kind, Skipped

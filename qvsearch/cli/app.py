@@ -16,16 +16,17 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from qvsearch import __version__, options, output
-from qvsearch.commands import Command, Commands
-from qvsearch.duplicates_cli import alikes
+from qvsearch import __version__
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import Command, Commands
+from qvsearch.cli.duplicates import alikes
+from qvsearch.cli.libraries import libraries
+from qvsearch.cli.library import upkeep
+from qvsearch.cli.models import models
+from qvsearch.cli.search import searching
+from qvsearch.cli.warm import warming
 from qvsearch.errors import FAILED, INCOMPLETE, INTERRUPTED, NOTHING_FOUND, QvsearchError
-from qvsearch.libraries_cli import libraries
-from qvsearch.models_cli import models
-from qvsearch.search_cli import searching
 from qvsearch.types import Dtype, Hub
-from qvsearch.upkeep import upkeep
-from qvsearch.warm_cli import warming
 
 GARBAGE = 50_000  # objects more than were freed, before garbage is looked for: imports make none
 
@@ -91,7 +92,8 @@ def index(
     qvsearch index ~/Notes --kind text --exclude 'drafts/'
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
     """  # noqa: D301
-    from qvsearch import interrupt, report
+    from qvsearch.cli import interrupt
+    from qvsearch.cli import progress as report
     from qvsearch.indexing import mounts
     from qvsearch.indexing import pipeline as ingest
     from qvsearch.indexing.scan import ScanOptions, is_below

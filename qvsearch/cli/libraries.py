@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from qvsearch import options, output
-from qvsearch.commands import Command
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import Command
 from qvsearch.errors import QvsearchError
 
 libraries = typer.Typer(rich_markup_mode=None)
@@ -31,7 +31,7 @@ def list_(context: typer.Context, json: options.Json = False) -> None:
             output.present(asdict(each) | {"folder": str(each.folder)}) for each in found
         )
         return
-    from qvsearch.tables import print_libraries
+    from qvsearch.cli.tables import print_libraries
 
     print_libraries(found)
 

@@ -18,11 +18,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from qvsearch.indexing.leftovers import leftovers_text
-from qvsearch.layout import GAP, Column, Row, facts_laid_out, laid_out
-from qvsearch.library.names import option
-from qvsearch.library.rules import rules_text
-from qvsearch.output import (
+from qvsearch.cli.layout import GAP, Column, Row, facts_laid_out, laid_out
+from qvsearch.cli.output import (
     clock,
     counted,
     hint,
@@ -34,6 +31,9 @@ from qvsearch.output import (
     segment_text,
     write,
 )
+from qvsearch.indexing.leftovers import leftovers_text
+from qvsearch.library.names import option
+from qvsearch.library.rules import rules_text
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Precision
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from qvsearch.output import alert
+from qvsearch.cli.output import alert
 
 
 @contextmanager

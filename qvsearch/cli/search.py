@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qvsearch import options, output
-from qvsearch.commands import SearchCommand
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import SearchCommand
 from qvsearch.errors import NOTHING_FOUND, QvsearchError
 from qvsearch.library.names import option
 from qvsearch.types import Hub
@@ -97,10 +97,10 @@ def search(
     qvsearch search --rerank "invoice from March" --json | jq -r .path
     qvsearch search -- "-40 degrees"
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
+    from qvsearch.cli.queries import ask_all
+    from qvsearch.cli.results import Way, show_hits
     from qvsearch.library.filters import parse_filters
     from qvsearch.library.library import library_folder
-    from qvsearch.queries import ask_all
-    from qvsearch.results import Way, show_hits
     from qvsearch.retrieval.pipeline import AT_ONCE, SearchOptions, answer, answers
     from qvsearch.retrieval.query import parse_query
     from qvsearch.retrieval.reranking import parse_rerank
@@ -328,7 +328,7 @@ def explain(
     if json:
         output.write_json([explanation_record(found)])
     else:
-        from qvsearch.tables import print_explanation
+        from qvsearch.cli.tables import print_explanation
 
         print_explanation(found)
     if found.reason is not None:

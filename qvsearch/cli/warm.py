@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qvsearch import options, output
-from qvsearch.commands import Command
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import Command
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Hub
 

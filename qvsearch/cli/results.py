@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qvsearch import output
+from qvsearch.cli import output
 from qvsearch.errors import INCOMPLETE, NOTHING_FOUND
 from qvsearch.library.names import option
 from qvsearch.retrieval.pipeline import allowed_rows
@@ -77,8 +77,8 @@ def _print_tables(
     """Print hits, or the nearest ones, below the query if there are many."""
     if not hits and query is None:
         return
+    from qvsearch.cli.tables import print_heading, print_hits, print_nearest
     from qvsearch.retrieval.combine import ANSWERED, CUT
-    from qvsearch.tables import print_heading, print_hits, print_nearest
 
     if query is not None:
         number, text = query

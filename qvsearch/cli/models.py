@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from qvsearch import options, output
-from qvsearch.commands import Command
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import Command
 from qvsearch.types import Hub
 
 UNSOUND = 1
@@ -28,7 +28,7 @@ def list_(json: options.Json = False) -> None:
             for state in states
         )
         return
-    from qvsearch.tables import print_models
+    from qvsearch.cli.tables import print_models
 
     print_models(states)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qvsearch import options, output
-from qvsearch.commands import Command
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import Command
 from qvsearch.errors import INTERRUPTED, QvsearchError
 from qvsearch.types import Detail, Dtype
 
@@ -45,7 +45,7 @@ def status(
     if json:
         output.write_json([status_record(found)])
         return
-    from qvsearch.tables import print_status
+    from qvsearch.cli.tables import print_status
 
     print_status(found)
 
@@ -131,7 +131,7 @@ def doctor(
     if json:
         output.write_json(output.present(asdict(fact)) for fact in facts)
         return
-    from qvsearch.tables import print_facts
+    from qvsearch.cli.tables import print_facts
 
     print_facts(
         row
@@ -169,7 +169,7 @@ def bench(
     qvsearch bench --dtype float32 --dtype bfloat16 --dtype int8
     qvsearch bench --json | jq -c 'select(.figure == "photo")'
     """  # noqa: D301
-    from qvsearch import interrupt
+    from qvsearch.cli import interrupt
     from qvsearch.machine.bench import Wanted, measure
     from qvsearch.runtime.loading import Choice, new_model
 
@@ -189,7 +189,7 @@ def _show_figures(found: Iterable["Figure"], json: bool) -> None:
     if json:
         output.write_json(output.present(asdict(figure)) for figure in found)
         return
-    from qvsearch.tables import print_figures
+    from qvsearch.cli.tables import print_figures
 
     figures: list[Figure] = []
     try:
@@ -207,7 +207,7 @@ def _show_fields(library: "Library", json: bool) -> None:
     if json:
         output.write_json([fields_record(library, fields)])
         return
-    from qvsearch.tables import print_fields
+    from qvsearch.cli.tables import print_fields
 
     print_fields(fields)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from qvsearch import output
+from qvsearch.cli import output
 from qvsearch.errors import INCOMPLETE, NOTHING_FOUND, QvsearchError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qvsearch import options, output
-from qvsearch.commands import Command
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import Command
 from qvsearch.errors import NOTHING_FOUND, QvsearchError
 from qvsearch.library.names import option
 
@@ -141,7 +141,7 @@ def _member_record(member: "Member") -> dict[str, object]:
 
 
 def _print_similar(found: Sequence["Similar"]) -> None:
-    from qvsearch.tables import print_paths
+    from qvsearch.cli.tables import print_paths
 
     print_paths(
         ["", "score", "size", "", "path"],
@@ -160,7 +160,7 @@ def _print_similar(found: Sequence["Similar"]) -> None:
 
 
 def _print_groups(groups: Sequence["Group"]) -> None:
-    from qvsearch.tables import print_paths
+    from qvsearch.cli.tables import print_paths
 
     if not groups:
         output.line("no file of the library repeats another")
