@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from qvsearch.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import duplicate_groups
     from qvsearch.library.library import Library
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
     from qvsearch.runtime.local import LocalEmbedder as Embedder
     from qvsearch.runtime.local import LocalReranker as Reranker
 
-__version__ = "0.1.0"
 __all__ = ["Embedder", "Library", "Reranker", "duplicate_groups", "explain", "search", "similar"]
 
 _PUBLIC = {

@@ -191,3 +191,8 @@ def _failure(path: Path, needed: int, error: OSError) -> str:
             f" ({error.strerror}); free some and run the same command again"
         )
     return f"cannot write {path.name} in {path.parent}: {error.strerror}"
+
+
+def is_below(path: bytes, folder: bytes) -> bool:
+    """Tell whether an absolute path is the folder or in it."""
+    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")

@@ -10,14 +10,15 @@ from test_ingest import FINGERPRINT, Bench, note, notes
 
 from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
+from qvsearch.files import is_below
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.changes import resolve
 from qvsearch.indexing.pipeline import forget
-from qvsearch.indexing.scan import ScanOptions, is_below
 from qvsearch.indexing.status import library_status
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filters import Filters, hidden_by
 from qvsearch.library.library import Library
+from qvsearch.library.rules import ScanOptions
 from qvsearch.retrieval.explain import _rows_of, _why_absent
 from qvsearch.types import Kind
 

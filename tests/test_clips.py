@@ -64,7 +64,7 @@ def test_a_library_keeps_its_video_mode(tmp_path, mode, demo_embedder):
     choice = Choice("demo", video_mode=mode)
     paths = [bytes(films)]
     for expected in ("embedded", "unchanged"):
-        library = open_or_create(folder, choice, paths)
+        library = open_or_create(folder, choice)
         summary = ingest.index(
             library,
             paths,

@@ -8,11 +8,10 @@ import pytest
 from test_ingest import FINGERPRINT, Bench, note, notes
 from test_scan import left_aside, names, put, walk
 
-from qvsearch.indexing.scan import ScanOptions
 from qvsearch.indexing.status import library_status
 from qvsearch.library.clutter import CLUTTER, Clutter
 from qvsearch.library.library import Library
-from qvsearch.library.rules import left_out
+from qvsearch.library.rules import ScanOptions, left_out
 from qvsearch.types import Skipped
 
 

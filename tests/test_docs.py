@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from qvsearch.cli import output
+from qvsearch.cli import records
 from qvsearch.cli.app import app
+from qvsearch.cli.records import explanation_record
 from qvsearch.models.registry import MODELS
-from qvsearch.retrieval.explain import explanation_record
 from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
 
 ROOT = Path(__file__).parent.parent
@@ -103,7 +103,7 @@ def test_every_field_of_a_hit_is_in_the_table_with_its_type():
         rerank_score=0.5,
     )
     full = replace(full, duplicates=(Item(b"/a", b"", *ITEM),), gone=True)
-    everything = output.hit_record(full, Path("/lib"), Path("/clips/a.mp4"))
+    everything = records.hit_record(full, Path("/lib"), Path("/clips/a.mp4"))
     described = fields_in(section("`qvsearch search [QUERY]`"))
     assert {"query", *everything, *record(b"/photos/\xff.jpg")} == described
 
@@ -121,8 +121,7 @@ def test_every_field_of_an_explanation_is_in_the_table():
 
 
 def test_every_field_of_what_index_says_is_described():
-    from qvsearch.cli.output import event_record
-    from qvsearch.cli.progress import summary_record
+    from qvsearch.cli.records import event_record, summary_record
     from qvsearch.indexing.pipeline import Summary
     from qvsearch.types import Event
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from qvsearch.cli.app import main
-from qvsearch.cli.duplicates import group_record, similar_record
+from qvsearch.cli.records import group_record, similar_record
 from qvsearch.demo import world
 from qvsearch.duplicates import candidates as pairs
 from qvsearch.duplicates.groups import Group, Member, duplicate_groups, fold, same

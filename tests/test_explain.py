@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from colours import FINGERPRINT, ColourEmbedder, unit
 
+from qvsearch.cli.records import explanation_record
 from qvsearch.library.failures import Failure
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
 from qvsearch.retrieval.calibration import ASSUMED_SPREAD, Baseline, level_of
 from qvsearch.retrieval.combine import CUT
-from qvsearch.retrieval.explain import Explained, Explanation, Weighed, explain, explanation_record
+from qvsearch.retrieval.explain import Explained, Explanation, Weighed, explain
 from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.retrieval.query import Query
 from qvsearch.types import Item, Kind, Segment

@@ -5,6 +5,16 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "qvsearch"
+RANKS = (  # a package imports from those above it; those of one line leave each other alone
+    {"ground"},
+    {"models", "vectors", "demo"},
+    {"library", "media"},
+    {"indexing", "runtime", "duplicates"},
+    {"retrieval"},
+    {"machine"},  # `bench` times the search
+    {"cli"},
+)
+RANK_OF = {package: rank for rank, packages in enumerate(RANKS) for package in packages}
 
 
 def module_name(path):
@@ -30,6 +40,30 @@ def imported(path):
 IMPORTS = {
     name: set(imported(path)) - {name} for name, path in MODULES.items() if name != "qvsearch"
 }
+
+
+def package(name):
+    """The package that a module is in; `__main__` is the command line's."""
+    parts = name.split(".")
+    return "cli" if name == "qvsearch.__main__" else parts[1] if parts[1] in RANK_OF else "ground"
+
+
+def breaches(imports):
+    return [
+        f"{name} imports {other}"
+        for name, others in imports.items()
+        for other in sorted(others)
+        if package(name) != package(other) and RANK_OF[package(other)] >= RANK_OF[package(name)]
+    ]
+
+
+def test_packages_import_only_from_those_above_them():
+    assert breaches(IMPORTS) == []
+
+
+def test_a_planted_breach_is_found():
+    planted = {"qvsearch.media.text": {"qvsearch.library.rows", "qvsearch.types"}}
+    assert breaches(planted) == ["qvsearch.media.text imports qvsearch.library.rows"]
 
 
 def test_no_module_needs_one_that_needs_it():
@@ -63,7 +97,7 @@ def test_words_are_asked_for_without_what_reads_numbers_and_choices():
 
 def test_importing_the_package_loads_only_itself():
     ours = {name for name in loaded_by("import qvsearch") if name.startswith("qvsearch")}
-    assert ours == {"qvsearch"}
+    assert ours == {"qvsearch", "qvsearch.version"}
 
 
 def test_public_names_are_there_and_stay_what_they_are():

@@ -24,8 +24,8 @@ from qvsearch.files import content_hash
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.batching import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
 from qvsearch.indexing.pipeline import IngestOptions, Kept, forget, index, plan
-from qvsearch.indexing.scan import ScanOptions
 from qvsearch.library.library import Library
+from qvsearch.library.rules import ScanOptions
 from qvsearch.media.workers import LOOK_AHEAD_FILES, Decoders
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.types import (

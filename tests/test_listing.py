@@ -12,7 +12,7 @@ import pytest
 from colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
 from PIL import Image
 
-from qvsearch.cli.output import hit_record
+from qvsearch.cli.records import hit_record
 from qvsearch.errors import QvsearchError
 from qvsearch.library.filters import Filters, hidden_by
 from qvsearch.library.library import Library

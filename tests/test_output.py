@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qvsearch.cli import output, tables
+from qvsearch.cli import output, records, tables
 from qvsearch.retrieval.combine import CUT
 from qvsearch.types import Event, Hit, Item, Kind, Metadata, Moment, Segment, Skipped
 
@@ -40,7 +40,7 @@ def hit(path=b"/photos/dog.jpg", kind=Kind.IMAGE, rank=1, score=0.5, moments=(),
 
 
 def record(*args, **place):
-    return json.loads(output.json_line(output.hit_record(hit(*args, **place), Path("/lib"))))
+    return json.loads(output.json_line(records.hit_record(hit(*args, **place), Path("/lib"))))
 
 
 def is_harmless(text):
@@ -126,7 +126,7 @@ def test_a_moment_a_passage_and_a_rerank_score_are_in_the_json():
 def test_what_a_file_says_of_itself_its_copies_and_its_clip_are_in_the_json():
     metadata = Metadata("2023-07-04T18:30:00+02:00", "Apple iPhone 12", 48.2, 16.37, 61.5, False)
     found = replace(hit(metadata=metadata, clip=True), duplicates=(Item(b"/\xff", b"", *ITEM),))
-    said = output.hit_record(found, Path("/lib"), Path("/clips/dog.mp4"))
+    said = records.hit_record(found, Path("/lib"), Path("/clips/dog.mp4"))
     assert said["taken"] == "2023-07-04T18:30:00+02:00"
     assert (said["camera"], said["latitude"], said["longitude"]) == ("Apple iPhone 12", 48.2, 16.37)
     assert (said["duration"], said["page"], said["clip"]) == (61.5, False, True)
@@ -155,13 +155,13 @@ def test_things_are_counted_as_one_speaks():
 
 def test_an_event_in_json():
     event = Event("skipped", b"/photos/\xff.jpg", Kind.IMAGE, reason="empty file")
-    assert output.event_record(event) == {
+    assert records.event_record(event) == {
         "state": "skipped",
         "path_b64": base64.b64encode(b"/photos/\xff.jpg").decode(),
         "kind": "image",
         "reason": "empty file",
     }
-    assert output.event_record(Event("committed")) == {"state": "committed"}
+    assert records.event_record(Event("committed")) == {"state": "committed"}
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import pytest
 from test_ingest import Bench, bench, note, notes
 
 from qvsearch.cli.app import main
+from qvsearch.cli.records import status_record
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.pipeline import forget
-from qvsearch.indexing.scan import ScanOptions
-from qvsearch.indexing.status import library_status, status_record
+from qvsearch.indexing.status import library_status
 from qvsearch.library.filters import Filters
 from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
-from qvsearch.library.rules import Rules
+from qvsearch.library.rules import Rules, ScanOptions
 from qvsearch.retrieval.pipeline import allowed_rows
 from qvsearch.types import Kind
 
@@ -21,7 +21,7 @@ __all__ = ["bench"]
 
 
 def not_indexed(bench: Bench):
-    return status_record(library_status(bench.open()))["not_indexed"]
+    return status_record(library_status(bench.open()), ())["not_indexed"]
 
 
 def interrupted(bench: Bench, *paths, **options):

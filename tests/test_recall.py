@@ -11,13 +11,14 @@ from test_firstpass import DIM, FINGERPRINT, Term, made_vectors, row, unit
 from test_imports import loaded_by
 
 from qvsearch.cli.app import main
+from qvsearch.cli.records import recall_record
 from qvsearch.errors import QvsearchError
 from qvsearch.library import rows
 from qvsearch.library.library import Library
 from qvsearch.retrieval import first_pass as firstpass
 from qvsearch.retrieval.combine import relevance_of
 from qvsearch.retrieval.first_pass import rank_best
-from qvsearch.retrieval.recall import ANSWERS, STORED, measure_recall, recall_record, stored_queries
+from qvsearch.retrieval.recall import ANSWERS, STORED, measure_recall, stored_queries
 from qvsearch.retrieval.scoring import Asked, rank_rows
 from qvsearch.types import Stored
 from qvsearch.vectors.sign_bits import Signs

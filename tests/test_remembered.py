@@ -14,12 +14,12 @@ from test_cli import files, home, indexed, records, run  # noqa: F401 - fixtures
 from test_ingest import FINGERPRINT, Bench, note, notes, picture
 from test_library import rewrite_manifest
 
+from qvsearch.cli.records import status_record
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing.scan import ScanOptions
-from qvsearch.indexing.status import library_status, status_record
+from qvsearch.indexing.status import library_status
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Manifest
-from qvsearch.library.rules import LONGEST_PATTERN, MOST_PATTERNS, Rules, rules_text
+from qvsearch.library.rules import LONGEST_PATTERN, MOST_PATTERNS, Rules, ScanOptions, rules_text
 from qvsearch.types import Kind, Skipped, Stored
 
 
@@ -51,7 +51,7 @@ def test_patterns_hold_in_later_runs_and_come_together(bench):
         Skipped(root + b"/d.md", "not in --include"),
         Skipped(root + b"/old/b.txt", "--exclude"),
     )
-    (shown,) = json.loads(json.dumps(status_record(status)["roots"]))
+    (shown,) = json.loads(json.dumps(status_record(status, ())["roots"]))
     assert (shown["include"], shown["exclude"]) == (["*.txt"], ["drafts/", "old/"])
     summary = bench.index(scan=ScanOptions(include=("*.md",)))
     assert (summary.unchanged, summary.left_out) == (2, 1)

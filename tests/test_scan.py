@@ -10,7 +10,8 @@ import pytest
 
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import leftovers
-from qvsearch.indexing.scan import ScanOptions, ignored, scan, selector
+from qvsearch.indexing.scan import ignored, scan, selector
+from qvsearch.library.rules import ScanOptions
 from qvsearch.types import KIND_OF_SUFFIX, Item, Kind, Skipped
 
 

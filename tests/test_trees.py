@@ -30,9 +30,9 @@ from test_scan import put, walk
 
 from qvsearch.cli.progress import exit_code
 from qvsearch.errors import INCOMPLETE
-from qvsearch.indexing.scan import ScanOptions
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
+from qvsearch.library.rules import ScanOptions
 from qvsearch.retrieval.pipeline import allowed_rows
 
 FOLLOW = ScanOptions(follow_symlinks=True)
@@ -221,7 +221,8 @@ def test_thousands_of_files_in_one_folder_are_all_met(light):
 WIDE = """
 import sys
 from pathlib import Path
-from qvsearch.indexing.scan import ScanOptions, scan
+from qvsearch.indexing.scan import scan
+from qvsearch.library.rules import ScanOptions
 def peak():
     (line,) = [each for each in Path("/proc/self/status").open() if each.startswith("VmHWM")]
     return int(line.split()[1]) / 1024

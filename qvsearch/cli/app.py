@@ -16,7 +16,6 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from qvsearch import __version__
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, Commands
 from qvsearch.cli.duplicates import alikes
@@ -27,6 +26,7 @@ from qvsearch.cli.search import searching
 from qvsearch.cli.warm import warming
 from qvsearch.errors import FAILED, INCOMPLETE, INTERRUPTED, NOTHING_FOUND, QvsearchError
 from qvsearch.types import Dtype, Hub
+from qvsearch.version import __version__
 
 GARBAGE = 50_000  # objects more than were freed, before garbage is looked for: imports make none
 
@@ -94,12 +94,13 @@ def index(
     """  # noqa: D301
     from qvsearch.cli import interrupt
     from qvsearch.cli import progress as report
+    from qvsearch.files import is_below
     from qvsearch.indexing import mounts
     from qvsearch.indexing import pipeline as ingest
-    from qvsearch.indexing.scan import ScanOptions, is_below
+    from qvsearch.indexing.changes import resolve
     from qvsearch.library.aliases import aliases
-    from qvsearch.library.library import library_folder
-    from qvsearch.library.rules import rules_text
+    from qvsearch.library.library import Library, library_folder
+    from qvsearch.library.rules import ScanOptions, rules_text
     from qvsearch.machine.estimate import advice, plan_index
     from qvsearch.runtime import loading as fingerprint
 
@@ -113,7 +114,9 @@ def index(
         plan, estimate = plan_index(folder, paths, choice, how)
         report.show_plan(plan, estimate, json=json)
         raise typer.Exit(INCOMPLETE if plan.unreachable else 0)
-    opened = fingerprint.open_or_create(folder, choice, paths)
+    if not Library.exists(folder):
+        resolve([], paths)  # before anything is downloaded
+    opened = fingerprint.open_or_create(folder, choice)
     output.hint_demo(opened.fingerprint, quiet)
     if (warning := mounts.warning(folder)) is not None:
         output.hint(warning, quiet)

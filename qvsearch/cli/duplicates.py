@@ -2,22 +2,19 @@
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qvsearch.cli import options, output
+from qvsearch.cli import options, output, records
 from qvsearch.cli.commands import Command
 from qvsearch.errors import NOTHING_FOUND, QvsearchError
+from qvsearch.formats import utc_text
 from qvsearch.library.names import option
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from qvsearch.duplicates.groups import Group, Member
     from qvsearch.retrieval.similar import Similar
-    from qvsearch.types import Segment
 
 MEANINGS = {
     "exact": "the same bytes",
@@ -59,7 +56,7 @@ def similar(
         frozenset(kind) if kind else None,
     )
     if json:
-        output.write_json(similar_record(each, opened.folder) for each in found)
+        output.write_json(records.similar_record(each, opened.folder) for each in found)
     elif found:
         _print_similar(found)
     if not found:
@@ -88,56 +85,11 @@ def dupes(
         )
     groups = duplicate_groups(opened, frozenset(kind) if kind else None)
     if json:
-        output.write_json(group_record(number, each) for number, each in enumerate(groups, 1))
+        output.write_json(
+            records.group_record(number, each) for number, each in enumerate(groups, 1)
+        )
     else:
         _print_groups(groups)
-
-
-def similar_record(found: "Similar", library: "Path") -> dict[str, object]:
-    """Return what `similar --json` says of a file; what it does not have is left out."""
-    segment = found.segment
-    record: dict[str, object | None] = {
-        "rank": found.rank,
-        "score": round(found.score, 6),
-        "reason": found.reason,
-        "kind": segment.item.kind.value,
-        **output.path_fields("path", segment.item.location),
-        "start": segment.start,
-        "end": segment.end,
-        "lines": None if segment.lines is None else list(segment.lines),
-        "width": segment.width,
-        "height": segment.height,
-        **output.path_fields("library", os.fsencode(library)),
-    }
-    return output.present(record)
-
-
-def group_record(number: int, group: "Group") -> dict[str, object]:
-    """Return what `dupes --json` says of a group."""
-    return {
-        "group": number,
-        "kind": group.kind.value,
-        "reason": group.reason,
-        "reclaimable": group.reclaimable,
-        "items": [_member_record(each) for each in group.items],
-    }
-
-
-def _member_record(member: "Member") -> dict[str, object]:
-    segment = member.segment
-    record: dict[str, object | None] = {
-        **output.path_fields("path", segment.item.location),
-        "best": True if member.reason is None else None,
-        "reason": member.reason,
-        "gone": member.gone or None,
-        "also": [output.path_fields("path", each) for each in member.also] or None,
-        "width": segment.width,
-        "height": segment.height,
-        "bytes": segment.item.size,
-        "taken": segment.metadata.taken,
-        "mtime": _time(segment, "%Y-%m-%dT%H:%M:%SZ"),
-    }
-    return output.present(record)
 
 
 def _print_similar(found: Sequence["Similar"]) -> None:
@@ -190,7 +142,7 @@ def _row(number: int | None, member: "Member") -> tuple[str, ...]:
         f"{why}, gone" if member.gone else why,
         "" if segment.width is None else f"{segment.width}x{segment.height}",
         f"{segment.item.size / 1e6:.1f}",
-        taken[:10] if taken else _time(segment, "%Y-%m-%d") or "",
+        (taken or utc_text(segment.item.mtime_ns) or "")[:10],
         os.fsdecode(segment.item.location),
     )
 
@@ -199,12 +151,3 @@ def _explain(words: set["str | None"]) -> None:
     for word, meaning in MEANINGS.items():
         if word in words:
             output.line(f"{word}: {meaning}")
-
-
-def _time(segment: "Segment", form: str) -> str | None:
-    """Return when a file was last changed, in UTC; None outside the years 1 to 9999."""
-    seconds = segment.item.mtime_ns // 10**9
-    try:
-        return (datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)).strftime(form)
-    except OverflowError:
-        return None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qvsearch.cli import options, output
+from qvsearch.cli import options, output, records
 from qvsearch.cli.commands import Command
 from qvsearch.errors import INTERRUPTED, QvsearchError
 from qvsearch.types import Detail, Dtype
@@ -35,7 +35,8 @@ def status(
     qvsearch status --fields
     qvsearch status --json | jq .failed
     """  # noqa: D301
-    from qvsearch.indexing.status import library_status, status_record
+    from qvsearch.indexing.status import library_status
+    from qvsearch.runtime.manager import running
 
     opened = _open(library)
     if fields:
@@ -43,11 +44,11 @@ def status(
         return
     found = library_status(opened)
     if json:
-        output.write_json([status_record(found)])
+        output.write_json([records.status_record(found, running())])
         return
     from qvsearch.cli.tables import print_status
 
-    print_status(found)
+    print_status(found, running())
 
 
 @upkeep.command(cls=Command)
@@ -201,11 +202,11 @@ def _show_figures(found: Iterable["Figure"], json: bool) -> None:
 
 
 def _show_fields(library: "Library", json: bool) -> None:
-    from qvsearch.indexing.status import fields_record, library_fields
+    from qvsearch.indexing.status import library_fields
 
     fields = library_fields(library)
     if json:
-        output.write_json([fields_record(library, fields)])
+        output.write_json([records.fields_record(library, fields)])
         return
     from qvsearch.cli.tables import print_fields
 
@@ -213,11 +214,11 @@ def _show_fields(library: "Library", json: bool) -> None:
 
 
 def _show_recall(library: "Library", json: bool) -> None:
-    from qvsearch.retrieval.recall import NOISE, measure_recall, recall_record
+    from qvsearch.retrieval.recall import NOISE, measure_recall
 
     found = measure_recall(library)
     if json:
-        output.write_json([recall_record(found)])
+        output.write_json([records.recall_record(found)])
         return
     output.line(
         f"recall@10 {found.recall_at_10:.4f}: of the ten best files by exact search, the share that"

@@ -11,16 +11,13 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TextIO
 
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_fields as path_fields
 from qvsearch.formats import present as present
-from qvsearch.types import Event, Fingerprint, Hit, Moment, Segment, Skipped
+from qvsearch.types import Fingerprint, Hit, Moment, Segment, Skipped
 
-UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
-LEAST_UNITS = 1.5  # less is told in the next smaller unit
 SHOWN_SKIPPED = 20  # more would push the summary off the screen; `status` lists all
 
 # C0, DEL, C1, bidi marks and overrides, line separators, and what is no character at all
@@ -55,26 +52,6 @@ def json_line(record: Mapping[str, object]) -> bytes:
         return "\ufffd" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
 
     return _HARMFUL.sub(escaped, text).encode() + b"\n"
-
-
-def hit_record(hit: Hit, library: Path, saved: Path | None = None) -> dict[str, object]:
-    """Return what `search --json` prints of a hit of a library, without what it does not have."""
-    clip = {} if saved is None else path_fields("saved", os.fsencode(saved))
-    return {**hit.to_dict(), **path_fields("library", os.fsencode(library)), **clip}
-
-
-def event_record(event: Event) -> dict[str, object]:
-    """Return what `index --json` says of one file."""
-    path = {} if event.path is None else path_fields("path", event.path)
-    kind = None if event.kind is None else event.kind.value
-    rest = {
-        "kind": kind,
-        "segments": event.segments or None,
-        "reason": event.reason,
-        "files": event.files or None,
-        "estimate": event.estimate if event.path is None and event.estimate else None,
-    }
-    return present({"state": event.state, **path, **rest})
 
 
 def open_streams() -> None:
@@ -217,16 +194,6 @@ def clock(seconds: int) -> str:
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
-
-
-def about(seconds: float) -> str:
-    """Return a time rounded to what a guess at it is worth: `2 minutes`, `1.5 hours`."""
-    for unit, length in UNITS:
-        number = seconds / length
-        if number >= LEAST_UNITS:
-            rounded = round(2 * number) / 2 if number < 3 else round(number)
-            return f"{5 * round(number / 5) if number > 20 else rounded:g} {unit}s"
-    return counted(max(1, round(seconds)), "second")
 
 
 def print_skipped(skipped: Sequence[Skipped], shown: int | None = SHOWN_SKIPPED) -> None:

@@ -8,9 +8,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self
 
-from qvsearch.cli import output
+from qvsearch.cli import output, records
 from qvsearch.errors import INCOMPLETE, INTERRUPTED
 from qvsearch.indexing.leftovers import leftovers_text
+from qvsearch.machine.estimate import about
 from qvsearch.types import Event, Kind, Skipped
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Progress:
             segments = event.segments if event.state == "indexed" else 0
             self._speed.file(event.kind, event.estimate, segments)
         if self._json and event.state != "embedded":  # of files, not of batches
-            output.write_json([output.event_record(event)])
+            output.write_json([records.event_record(event)])
         if self._bar is not None and self._task is not None:
             self._draw(self._bar, self._task, event)
         elif not (self._quiet or self._json) and self._files and now - self._said >= LINE_SECONDS:
@@ -168,7 +169,8 @@ class Progress:
             return ""
         speed, left = self._speed.files_per_second(), self._speed.seconds_left(now)
         shown = "" if speed is None else f", {speed:,.{0 if speed >= 10 else 2}f} files/s"
-        shown += "" if left is None else f", {output.about(left)} left"
+        if left is not None:
+            shown += f", {about(left)} left"
         return f"{self._speed.files:,} of {self._files:,} files{shown}"
 
 
@@ -192,65 +194,6 @@ def _bar(note: Callable[[], str]) -> rich.progress.Progress:
     )
 
 
-def summary_record(summary: Summary) -> dict[str, object]:
-    """Return the last line of `index --json`."""
-    return {
-        "state": "summary",
-        "found": summary.found,
-        "indexed": summary.indexed,
-        "embedded": summary.embedded,
-        "read_anew": summary.read_anew,
-        "checked": summary.checked,
-        "reused": summary.reused,
-        "unchanged": summary.unchanged,
-        "skipped": summary.skipped,
-        "skipped_before": sum(each.known for each in summary.failures),
-        "removed": summary.removed,
-        "segments": summary.segments,
-        "seconds": round(summary.seconds, 3),
-        "interrupted": summary.interrupted,
-        "left": summary.left,
-        "left_aside": summary.left_aside,
-        "left_out": summary.left_out,
-        **_not_there_record(summary),
-    }
-
-
-def plan_record(plan: Plan, estimate: Estimate | None) -> dict[str, object]:
-    """Return the line of `index --dry-run --json`."""
-    time = {}
-    if estimate is not None:
-        time = {"seconds": round(estimate.seconds), "measured": estimate.measured}
-        if estimate.faster is not None:
-            time["seconds_int8"] = round(estimate.faster)
-    return {
-        "state": "plan",
-        "to_embed": {kind.value: count for kind, count in plan.to_index.items()},
-        "reused": plan.reused,
-        "unchanged": plan.unchanged,
-        "skipped": len(plan.skipped),
-        "gone": plan.gone,
-        "older": plan.older,
-        "older_segments": plan.older_segments,
-        "touched": plan.touched,
-        "segments": plan.segments,
-        **time,
-        "left_aside": plan.left_aside,
-        "left_out": plan.left_out,
-        **_not_there_record(plan),
-    }
-
-
-def _not_there_record(outcome: Summary | Plan) -> dict[str, object]:
-    return {
-        "unreachable": [output.path_fields("path", path) for path in outcome.unreachable],
-        "kept": [
-            {**output.path_fields("path", kept.path), "files": kept.files, "reason": kept.reason}
-            for kept in outcome.kept
-        ],
-    }
-
-
 def exit_code(summary: Summary, strict: bool = False) -> int:
     """Return 0 if everything was indexed, 3 if something was not, 130 after Ctrl-C.
 
@@ -265,7 +208,7 @@ def exit_code(summary: Summary, strict: bool = False) -> int:
 def show_summary(summary: Summary, quiet: bool, json: bool) -> None:
     """Print what a run did and what it could not do; quietly only the latter."""
     if json:
-        output.write_json([summary_record(summary)])
+        output.write_json([records.summary_record(summary)])
         return
     if not quiet:
         _print_counts(summary)
@@ -296,7 +239,7 @@ def _print_counts(summary: Summary) -> None:
 def show_plan(plan: Plan, estimate: Estimate | None, json: bool) -> None:
     """Print what a run would do and, where that can be told, how long it would take."""
     if json:
-        output.write_json([plan_record(plan, estimate)])
+        output.write_json([records.plan_record(plan, estimate)])
         return
     kinds = ", ".join(output.counted(count, kind) for kind, count in sorted(plan.to_index.items()))
     segments = f", about {output.counted(plan.segments, 'segment')}" if kinds else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qvsearch.cli import output
+from qvsearch.cli.records import hit_record
 from qvsearch.errors import INCOMPLETE, NOTHING_FOUND
 from qvsearch.library.names import option
 from qvsearch.retrieval.pipeline import allowed_rows
@@ -49,7 +50,7 @@ def show_hits(
     if way.json:
         number = {} if query is None else {"query": query[0]}
         output.write_json(
-            number | output.hit_record(hit, opened.folder, None if clip is None else clip.path)
+            number | hit_record(hit, opened.folder, None if clip is None else clip.path)
             for hit, clip in zip(hits, saved, strict=True)
         )
     elif not way.is_table:

@@ -286,9 +286,10 @@ def explain(
     qvsearch explain "dog on a beach" IMG_2041.jpg
     qvsearch explain "dog on a beach" IMG_2041.jpg --after 2020-01-01 --json
     """  # noqa: D301
+    from qvsearch.cli.records import explanation_record
     from qvsearch.library.filters import parse_filters
     from qvsearch.library.library import library_folder
-    from qvsearch.retrieval.explain import explained, explanation_record
+    from qvsearch.retrieval.explain import explained
     from qvsearch.retrieval.pipeline import SearchOptions
     from qvsearch.retrieval.query import parse_query
     from qvsearch.runtime.loading import Choice, open_library, query_embedder

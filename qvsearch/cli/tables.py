@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from io import StringIO
 from itertools import groupby
 from pathlib import Path
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from qvsearch.machine.timings import Figure
     from qvsearch.models.registry import ModelState
     from qvsearch.retrieval.explain import Explanation
+    from qvsearch.runtime.manager import Running
     from qvsearch.types import Hit
 
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
@@ -157,10 +159,8 @@ def _short(location: bytes) -> bytes:
     return location
 
 
-def print_status(status: Status) -> None:
+def print_status(status: Status, warm: Iterable[Running]) -> None:
     """Print what is in a library, and below it what is to be done about it."""
-    from qvsearch.indexing.status import warm_text
-
     made = status.fingerprint
     facts = [
         ("library", str(status.folder)),
@@ -185,7 +185,7 @@ def print_status(status: Status) -> None:
         facts.append(("root", f"{safe_text(root)}{there}"))
         if (rules := status.rules.get(root)) is not None:
             facts.append(("", rules_text(rules)))
-    facts += [("warm", warm_text(each)) for each in status.warm]
+    facts += [("warm", warm_text(each)) for each in warm]
     print_facts(facts)
     if status.failures:
         line("failed:")
@@ -454,3 +454,15 @@ def print_explanation(found: Explanation) -> None:
     print_table(["segment", *names], rows, whole=names)
     if len(found.segments) > SHOWN_SEGMENTS:
         line(f"... and {len(found.segments) - SHOWN_SEGMENTS:,} more; --json has them all")
+
+
+def warm_text(process: Running) -> str:
+    """Return a line about a warm process."""
+    if process.kept is None:
+        return f"process {process.pid} gives no answer; end it with: qvsearch warm --stop"
+    memory = "" if process.memory is None else f", {process.memory / 1e9:.1f} GB"
+    since = datetime.fromtimestamp(process.since).astimezone().strftime("%Y-%m-%d %H:%M")
+    return (
+        f"{process.model}, process {process.pid} since {since}{memory};"
+        f" idle for {clock(int(process.idle))} of {clock(int(process.limit))}; {process.socket}"
+    )

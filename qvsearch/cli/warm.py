@@ -69,7 +69,8 @@ def warm(
 
 
 def _show(found: "list[Running]", state: str, json: bool) -> None:
-    from qvsearch.indexing.status import warm_record, warm_text
+    from qvsearch.cli.records import warm_record
+    from qvsearch.cli.tables import warm_text
 
     if json:
         output.write_json({"state": state, **warm_record(each)} for each in found)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import content_hash
+from qvsearch.files import content_hash, is_below
 from qvsearch.indexing.leftovers import Leftovers, total
-from qvsearch.indexing.scan import ScanOptions, is_below, scan
+from qvsearch.indexing.scan import scan
 from qvsearch.library.aliases import aliases, is_there
 from qvsearch.library.failures import Failure
-from qvsearch.library.rules import left_out
+from qvsearch.library.rules import ScanOptions, left_out
 from qvsearch.types import READING, Item, Kind, Segment, Skipped, VideoMode
 
 if TYPE_CHECKING:

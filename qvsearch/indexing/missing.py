@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
+from qvsearch.files import is_below
 from qvsearch.indexing.changes import Content, Found, Target, content_of
-from qvsearch.indexing.scan import ScanOptions, ignored, is_below
-from qvsearch.library.rules import left_out
+from qvsearch.indexing.scan import ignored
+from qvsearch.library.rules import ScanOptions, left_out
 from qvsearch.types import Item, Segment
 
 FEW = 10  # known files; of fewer any number may be deleted at once

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
+from qvsearch.files import is_below
 from qvsearch.indexing.baseline_queries import bank_vectors
 from qvsearch.indexing.batching import embed_files
 from qvsearch.indexing.changes import (
@@ -28,7 +29,6 @@ from qvsearch.indexing.changes import (
 from qvsearch.indexing.int8_check import INPUTS, agreement_of, embed_first, first_inputs
 from qvsearch.indexing.missing import Kept, missing
 from qvsearch.indexing.review import review
-from qvsearch.indexing.scan import is_below
 from qvsearch.indexing.session import IngestOptions, Run, Summary
 from qvsearch.library.aliases import aliases
 from qvsearch.library.pending import without

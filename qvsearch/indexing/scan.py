@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.files import is_below
 from qvsearch.indexing.leftovers import Leftovers, suffix_of
 from qvsearch.indexing.mounts import Identities
 from qvsearch.library.clutter import Clutter
 from qvsearch.library.patterns import option_spec, pattern_text, spec_of
+from qvsearch.library.rules import ScanOptions
 from qvsearch.types import Item, Kind, Skipped, kind_of
 
 if TYPE_CHECKING:
@@ -35,22 +37,6 @@ _SPECIAL = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ScanOptions:
-    """Which files are wanted; patterns are matched against the path relative to the root.
-
-    `kinds` None is every kind. Clutter is left out unless `include` names it. Symlinks are passed
-    over unless `follow_symlinks`; then a folder is entered once, and a link to a folder of the same
-    root not at all (its files are met there).
-    """
-
-    kinds: frozenset[Kind] | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    hidden: bool = False
-    follow_symlinks: bool = False
 
 
 def selector(options: ScanOptions) -> Callable[[bytes, Kind | None], bool]:
@@ -333,8 +319,3 @@ def _is_source(path: bytes) -> bool:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
-
-
-def is_below(path: bytes, folder: bytes) -> bool:
-    """Tell whether an absolute path is the folder or in it."""
-    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
+from qvsearch.files import is_below
 from qvsearch.indexing.batching import Embedded
 from qvsearch.indexing.changes import (
     Content,
@@ -28,11 +29,10 @@ from qvsearch.indexing.changes import (
     unreachable,
 )
 from qvsearch.indexing.missing import Kept, missing
-from qvsearch.indexing.scan import ScanOptions, is_below
 from qvsearch.indexing.sources import Sources
 from qvsearch.library.failures import Failure
 from qvsearch.library.pending import Pending, without
-from qvsearch.library.rules import NO_RULES, Rules
+from qvsearch.library.rules import NO_RULES, Rules, ScanOptions
 from qvsearch.media.dates import name_date
 from qvsearch.types import READING, Event, Item, Kind, Metadata, Segment, Skipped
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.cli.output import clock, path_fields, present, safe_text
 from qvsearch.indexing.changes import MAX_TRIES, Target, find, same_failure, same_identity
 from qvsearch.indexing.mounts import Identities
 from qvsearch.library.filters import orientation_of
@@ -20,11 +18,10 @@ from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 
 if TYPE_CHECKING:
-    from qvsearch.indexing.scan import ScanOptions
     from qvsearch.library.failures import Failure
     from qvsearch.library.library import Library
     from qvsearch.library.pending import Pending
-    from qvsearch.runtime.manager import Running
+    from qvsearch.library.rules import ScanOptions
     from qvsearch.types import Segment
 
 
@@ -60,7 +57,6 @@ class Status:
     damaged: tuple[tuple[bytes, str], ...]
     size: int
     store: Stored
-    warm: tuple[Running, ...] = ()
     older: int = 0
     older_segments: int = 0
     touched: int = 0
@@ -72,8 +68,6 @@ class Status:
 
 def library_status(library: Library) -> Status:
     """Compare a library with the disk by looking at every file's size and time."""
-    from qvsearch.runtime.manager import running
-
     items: dict[bytes, Item] = {}
     damaged: dict[bytes, str] = {}
     segments: Counter[Kind] = Counter()
@@ -123,7 +117,6 @@ def library_status(library: Library) -> Status:
         damaged=tuple(sorted(damaged.items())),
         size=sum(each.stat().st_size for each in library.folder.rglob("*") if each.is_file()),
         store=library.store,
-        warm=tuple(running()),
         older=len(+older),
         older_segments=older.total(),
         touched=touched,
@@ -142,82 +135,6 @@ def _left_out(items: Iterable[Item], scans: Mapping[bytes, ScanOptions]) -> Iter
             tests[item.root] = left_out(item.root, scans[item.root])
         if (reason := tests[item.root](item.path)) is not None:
             yield Skipped(item.location, reason)
-
-
-def status_record(status: Status) -> dict[str, object]:
-    """Return what `status --json` says."""
-    return {
-        **path_fields("library", os.fsencode(status.folder)),
-        "model": asdict(status.fingerprint),
-        "store": status.store,
-        "bytes": status.size,
-        "kinds": {
-            each.kind.value: {"items": each.items, "segments": each.segments}
-            for each in status.holdings
-        },
-        "roots": [
-            {
-                **path_fields("path", root),
-                "reachable": root not in status.unreachable,
-                **(asdict(status.rules[root]) if root in status.rules else {}),
-            }
-            for root in status.roots
-        ],
-        "changed": [path_fields("path", path) for path in status.changed],
-        "gone": [path_fields("path", path) for path in status.gone],
-        "failed": [
-            {**path_fields("path", each.path), "reason": each.reason, "tries": each.tries}
-            for each in status.failures
-        ],
-        "touched": status.touched,
-        "older": status.older,
-        "older_segments": status.older_segments,
-        "left_aside": status.left_aside,
-        "left_out": [
-            {**path_fields("path", each.path), "reason": each.reason} for each in status.left_out
-        ],
-        "not_indexed": sum(run.files for run in status.pending),
-        "damaged": [
-            {**path_fields("path", path), "missing": missing} for path, missing in status.damaged
-        ],
-        "warm": [warm_record(each) for each in status.warm],
-    }
-
-
-def warm_record(process: Running) -> dict[str, object]:
-    """Return what JSON says of a warm process; of one that gives no answer only `pid`."""
-    kept = process.kept
-    if kept is None:
-        return {"pid": process.pid}
-    since = datetime.fromtimestamp(process.since, UTC)
-    return present(
-        {
-            "pid": process.pid,
-            "model": process.model,
-            "role": kept.role,
-            "revision": kept.revision,
-            "device": kept.device,
-            "dtype": kept.dtype,
-            "version": kept.version,
-            "since": since.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "idle": round(process.idle, 1),
-            "limit": process.limit,
-            "memory": process.memory,
-            "socket": str(process.socket),
-        }
-    )
-
-
-def warm_text(process: Running) -> str:
-    """Return a line about a warm process."""
-    if process.kept is None:
-        return f"process {process.pid} gives no answer; end it with: qvsearch warm --stop"
-    memory = "" if process.memory is None else f", {process.memory / 1e9:.1f} GB"
-    since = datetime.fromtimestamp(process.since).astimezone().strftime("%Y-%m-%d %H:%M")
-    return (
-        f"{process.model}, process {process.pid} since {since}{memory};"
-        f" idle for {clock(int(process.idle))} of {clock(int(process.limit))}; {process.socket}"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +168,7 @@ def library_fields(library: Library) -> tuple[Field, ...]:
     ]
     return (
         _counted("kind", ("--kind",), (each.item.kind for each in files)),
-        _counted("path", ("--under", "--glob"), (safe_text(each.item.root) for each in files)),
+        _counted("path", ("--under", "--glob"), (os.fsdecode(each.item.root) for each in files)),
         _ranged("taken", ("--after", "--before"), [date_text(date) for date in dates]),
         _counted("camera", ("--camera",), (each.camera for each in said if each.camera)),
         _ranged("place", ("--near",), _box(places), len(places)),
@@ -259,22 +176,6 @@ def library_fields(library: Library) -> tuple[Field, ...]:
         _counted("orientation", ("--orientation",), (orientation_of(*size) for size in sizes)),
         _ranged("duration", ("--duration",), seconds),
     )
-
-
-def fields_record(library: Library, fields: Iterable[Field]) -> dict[str, object]:
-    """Return what `status --fields --json` says."""
-    return {
-        **path_fields("library", os.fsencode(library.folder)),
-        "fields": {
-            each.name: {
-                "options": list(each.options),
-                "files": each.files,
-                **({"values": each.values} if each.values else {}),
-                **present({"least": each.least, "most": each.most}),
-            }
-            for each in fields
-        },
-    }
 
 
 def _sizes(files: Iterable[Segment]) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing.scan import is_below
+from qvsearch.files import is_below
 from qvsearch.library.aliases import aliases
 from qvsearch.library.globs import composed, glob_regex, path_text
 from qvsearch.times import NO_DATE, date_text, nanoseconds, time_taken

@@ -10,12 +10,28 @@ from typing import Any
 
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_field, read_path
-from qvsearch.indexing.scan import ScanOptions
 from qvsearch.library.clutter import Clutter
 from qvsearch.library.patterns import option_spec, pattern_text
+from qvsearch.types import Kind
 
 MOST_PATTERNS = 1000  # of a root; each is tried on each file
 LONGEST_PATTERN = 4096  # characters, as of a path
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """Which files are wanted; patterns are matched against the path relative to the root.
+
+    `kinds` None is every kind. Clutter is left out unless `include` names it. Symlinks are passed
+    over unless `follow_symlinks`; then a folder is entered once, and a link to a folder of the same
+    root not at all (its files are met there).
+    """
+
+    kinds: frozenset[Kind] | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    hidden: bool = False
+    follow_symlinks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

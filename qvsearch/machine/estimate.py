@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.cli.output import about
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.changes import FINE_MOMENT_SECONDS, MOMENT_SECONDS
 from qvsearch.indexing.pipeline import IngestOptions, Plan, plan
@@ -39,6 +38,10 @@ GEMM_SECONDS = 1.0
 CPU_PRODUCTS, PRODUCTS = 2, 8  # timed at a time: on a slow CPU two take half a second
 MANY_SEGMENTS = 200  # of a first run: with fewer its end is near
 MUCH_FASTER = 1.5  # times: less is not worth other numbers
+
+
+UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
+LEAST_UNITS = 1.5  # less is told in the next smaller unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,3 +236,14 @@ def _pictures(mode: VideoMode) -> float:
         clips, fine = 1 / MOMENT_SECONDS, 1 / FINE_MOMENT_SECONDS
         return (CLIP_PHOTOS * clips + fine) / (clips + fine)
     return CLIP_PHOTOS if mode is VideoMode.CLIPS else 1
+
+
+def about(seconds: float) -> str:
+    """Return a time rounded to what a guess at it is worth: `2 minutes`, `1.5 hours`."""
+    for unit, length in UNITS:
+        number = seconds / length
+        if number >= LEAST_UNITS:
+            rounded = round(2 * number) / 2 if number < 3 else round(number)
+            return f"{5 * round(number / 5) if number > 20 else rounded:g} {unit}s"
+    number = max(1, round(seconds))
+    return f"{number} second" + "s" * (number > 1)

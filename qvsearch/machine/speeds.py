@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from qvsearch import __version__
 from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder, open_file, write_file
 from qvsearch.types import Detail
+from qvsearch.version import __version__
 
 if TYPE_CHECKING:
     import torch

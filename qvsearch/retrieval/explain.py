@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.cli.output import path_fields, present
-from qvsearch.indexing.scan import is_below
+from qvsearch.files import is_below
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filters import hidden_by
 from qvsearch.library.rules import left_out, scans_of
@@ -220,57 +219,3 @@ def _explained(library: Library, ranking: Ranking, row: int) -> Explained:
             for each in ranking.terms
         ),
     )
-
-
-def explanation_record(found: Explanation) -> dict[str, object]:
-    """Return what `explain --json` says."""
-    folded = {} if found.folded_into is None else path_fields("folded_into", found.folded_into)
-    return present(
-        {
-            **path_fields("path", found.path),
-            "reason": found.reason,
-            "relevance": _rounded(found.relevance),
-            "cut": found.cut,
-            "rank": found.rank,
-            "items": found.items,
-            "hidden_by": list(found.hidden_by) or None,
-            **folded,
-            "segments": [_segment_record(each) for each in found.segments] or None,
-        }
-    )
-
-
-def _segment_record(each: Explained) -> dict[str, object]:
-    segment = each.segment
-    return present(
-        {
-            "start": segment.start,
-            "end": segment.end,
-            "clip": segment.clip or None,
-            "lines": None if segment.lines is None else list(segment.lines),
-            "relevance": _rounded(each.relevance),
-            "score": _rounded(each.score),
-            "terms": [_term_record(term) for term in each.terms],
-        }
-    )
-
-
-def _term_record(term: Weighed) -> dict[str, object]:
-    level = term.level
-    return present(
-        {
-            "term": term.text,
-            "weight": term.weight,
-            "relevance": _rounded(term.relevance),
-            "score": _rounded(term.score),
-            "best": _rounded(level.best),
-            "median": _rounded(level.median),
-            "spread": _rounded(level.spread),
-            "baseline": _rounded(level.baseline.centre),
-            "baseline_spread": _rounded(level.baseline.spread),
-        }
-    )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)

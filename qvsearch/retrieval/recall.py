@@ -6,7 +6,7 @@ It loads no model: it asks for stored rows, made noisy, and for the bank's gener
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -92,11 +92,6 @@ def measure_recall(library: Library) -> Recall:
         first_pass_ms=float(np.median([each.first_pass_ms for each in found])),
         exact_ms=float(np.median([each.exact_ms for each in found])),
     )
-
-
-def recall_record(found: Recall) -> dict[str, object]:
-    """Return what `check --recall --json` says."""
-    return {name: round(value, 6) for name, value in asdict(found).items()}
 
 
 def stored_queries(library: Library) -> Vectors:

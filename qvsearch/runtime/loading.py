@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,20 +87,16 @@ def check_version(library: Library) -> None:
             )
 
 
-def open_or_create(folder: Path, choice: Choice, paths: Sequence[bytes]) -> Library:
+def open_or_create(folder: Path, choice: Choice) -> Library:
     """Open a library, or make it with the chosen model, downloading that if need be.
 
     A new one gets $QVSEARCH_MODEL or the 2B model, and low detail where only a CPU embeds. Raises
-    QvsearchError, before any download, where one of the paths to be indexed does not exist or no
-    library can be made in the folder.
+    QvsearchError, before any download, if no library can be made in the folder.
     """
     if Library.exists(folder):
         library = open_library(folder, choice)
         _match_precision(library, choice)
         return library
-    from qvsearch.indexing.changes import resolve as find_targets  # which queries need not wait for
-
-    find_targets([], paths)
     model = new_model(choice)
     check_new(folder, model)
     if role_of(model) == RERANKER:

@@ -16,13 +16,13 @@ from typing import Any
 
 import platformdirs
 
-from qvsearch import __version__
 from qvsearch.cache import cache_folder, file_name
 from qvsearch.errors import QvsearchError
 from qvsearch.files import PRIVATE_FOLDER, make_folder
 from qvsearch.models.patches import PREPROCESSING
 from qvsearch.models.prompt import PROMPT_LAYOUT
 from qvsearch.types import Precision
+from qvsearch.version import __version__
 from qvsearch.wire import receive
 
 SUFFIX = ".sock"

@@ -56,7 +56,7 @@ def random_question(rng, scenes):
 def build(folder, embedder, rng, rows):
     """Return a library of pictures and notes, and the scene of each row."""
     scenes = [random_scene(rng) for _ in range(rows)]
-    library = open_or_create(folder, Choice(model="demo"), [])
+    library = open_or_create(folder, Choice(model="demo"))
     library.set_bank(bank_vectors(embedder, library.fingerprint))
     library.add_root(b"/drawn")
     inputs, segments = [], []

@@ -39,8 +39,9 @@ from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_chec
 from qvsearch.files import content_hash
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.pipeline import IngestOptions, index
-from qvsearch.indexing.scan import ScanOptions, scan
+from qvsearch.indexing.scan import scan
 from qvsearch.library.library import Library
+from qvsearch.library.rules import ScanOptions
 from qvsearch.machine.flops import CONFIG_2B, Shapes
 from qvsearch.media.workers import Decoders
 from qvsearch.models.registry import fingerprint, hidden_size, resolve
@@ -105,7 +106,7 @@ def run_index(
     folder: Path, library: Path, embedder: Timed, report: Report = lambda _: None
 ) -> float:
     """Return the seconds that indexing a folder anew takes, the model being loaded."""
-    made = open_or_create(library, Choice("demo", None, Detail.LOW), [os.fsencode(folder)])
+    made = open_or_create(library, Choice("demo", None, Detail.LOW))
     start = time.perf_counter()
     index(
         made,
