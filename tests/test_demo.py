@@ -13,22 +13,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
-
-from qvsearch.cli.app import main
-from qvsearch.demo.evaluate import (
+from demo_model.evaluate import (
     evaluate,
     evaluate_phrases,
     evaluate_reranker,
     ndcg,
     separation,
 )
-from qvsearch.demo.lessons import LESSONS, batches
+from demo_model.lessons import LESSONS, batches
+from demo_model.train import many_answers, train
+from demo_model.train_reranker import train as train_reranker
+from demo_model.verdicts import TERMS
+from demo_model.verdicts import batches as verdict_batches
+from safetensors.numpy import load_file
+
+from qvsearch.cli.app import main
 from qvsearch.demo.show import SCENE_SECONDS, write_world
-from qvsearch.demo.train import many_answers, train
-from qvsearch.demo.train_reranker import train as train_reranker
-from qvsearch.demo.verdicts import TERMS
-from qvsearch.demo.verdicts import batches as verdict_batches
 from qvsearch.demo.world import (
     Part,
     Scene,
@@ -253,7 +253,7 @@ def _few_scenes(monkeypatch):
         ("train.READ", 8),
         ("verdicts.QUERIES", 8),
     ):
-        monkeypatch.setattr(f"qvsearch.demo.{name}", count)
+        monkeypatch.setattr(f"demo_model.{name}", count)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -1,1 +1,1 @@
-"""A small checkpoint of the real architecture, the drawn world that it knows, and its trainer."""
+"""The drawn world, two small checkpoints of the real architecture that know it, and a show."""

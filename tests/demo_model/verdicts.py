@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qvsearch.demo.lessons import SIZES
+from demo_model.lessons import SIZES
 from qvsearch.demo.world import (
     PLACES,
     Part,

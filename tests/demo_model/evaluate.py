@@ -1,4 +1,4 @@
-"""Measures the demo's checkpoints on scenes never trained: `python -m qvsearch.demo.evaluate`."""
+"""Measures the demo's checkpoints on scenes never trained: `python -m demo_model.evaluate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains the demo checkpoint: `python -m qvsearch.demo.train FOLDER`, the same for the same seed.
+"""Trains the demo checkpoint: `python -m demo_model.train FOLDER`, the same for the same seed.
 
 The recipe is contrastive (InfoNCE, van den Oord et al. 2018) over pairs of the drawn world, at the
 full and the half dimension (Matryoshka, Kusupati et al. 2022). Two things make it quick: a batch is
@@ -23,11 +23,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax, normalize
 
-from qvsearch.demo.create import new_network, save
-from qvsearch.demo.lessons import LANGUAGES, LESSONS, Batch, Lesson, batches, query
-from qvsearch.demo.look import Looker
-from qvsearch.demo.look import losses as looks
-from qvsearch.demo.readers import Finder, Reader
+from demo_model.create import new_network, save
+from demo_model.lessons import LANGUAGES, LESSONS, Batch, Lesson, batches, query
+from demo_model.look import Looker
+from demo_model.look import losses as looks
+from demo_model.readers import Finder, Reader
 from qvsearch.demo.world import answers, caption, draw, findings, note, scenes
 from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network

@@ -1,4 +1,4 @@
-"""Trains the demo reranker: `python -m qvsearch.demo.train_reranker FOLDER`, the same each time.
+"""Trains the demo reranker: `python -m demo_model.train_reranker FOLDER`, the same each time.
 
 It goes on from the demo embedder and learns P(yes) by binary cross-entropy, as the real reranker
 does: of words about one thing, then of all words, then of pictures and films, and at last of
@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
-from qvsearch.demo.readers import Comparer, Reader
-from qvsearch.demo.train import READER_WEIGHT, descend, hidden_states
-from qvsearch.demo.verdicts import PIECES, TERMS, Course, Verdict, batches, comparisons
+from demo_model.readers import Comparer, Reader
+from demo_model.train import READER_WEIGHT, descend, hidden_states
+from demo_model.verdicts import PIECES, TERMS, Course, Verdict, batches, comparisons
 from qvsearch.demo.world import PLACES, answers
 from qvsearch.models.network import Network
 from qvsearch.models.prompt import RERANK_INSTRUCTION, RERANK_SYSTEM, rerank_prompt
