@@ -9,10 +9,10 @@ def main() -> int:
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # and not where Ctrl-C is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from qvsearch.cli import app as cli
+    from qvsearch.cli import app
 
     signal.signal(signal.SIGINT, handler)
-    return cli.main()
+    return app.main()
 
 
 if __name__ == "__main__":

@@ -95,28 +95,27 @@ def index(
     from qvsearch.cli import interrupt
     from qvsearch.cli import progress as report
     from qvsearch.files import is_below
-    from qvsearch.indexing import mounts
-    from qvsearch.indexing import pipeline as ingest
+    from qvsearch.indexing import mounts, pipeline
     from qvsearch.indexing.changes import resolve
     from qvsearch.library.aliases import aliases
     from qvsearch.library.library import Library, library_folder
     from qvsearch.library.rules import ScanOptions, rules_text
     from qvsearch.machine.estimate import advice, plan_index
-    from qvsearch.runtime import loading as fingerprint
+    from qvsearch.runtime import loading
 
     folder = library_folder(library)
-    choice = fingerprint.Choice(model, dim, detail, device, dtype, hub, video_mode, store)
+    choice = loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store)
     exact = replace(choice, dtype=Dtype.FLOAT32)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
-    how = ingest.IngestOptions(scan, forget_rules, prune, retry_failed, force)
+    how = pipeline.IngestOptions(scan, forget_rules, prune, retry_failed, force)
     if dry_run:
         plan, estimate = plan_index(folder, paths, choice, how)
         report.show_plan(plan, estimate, json=json)
         raise typer.Exit(INCOMPLETE if plan.unreachable else 0)
     if not Library.exists(folder):
         resolve([], paths)  # before anything is downloaded
-    opened = fingerprint.open_or_create(folder, choice)
+    opened = loading.open_or_create(folder, choice)
     output.hint_demo(opened.fingerprint, quiet)
     if (warning := mounts.warning(folder)) is not None:
         output.hint(warning, quiet)
@@ -126,14 +125,14 @@ def index(
             output.hint(f"{output.safe_text(root)} is indexed with {rules_text(rules)}", quiet)
     said = partial(advice, opened, choice)
     with interrupt.interrupts() as stop, report.Progress(quiet, json, advice=said) as progress:
-        summary = ingest.index(
+        summary = pipeline.index(
             opened,
             paths,
-            lambda: fingerprint.load_embedder(opened.fingerprint, choice),
+            lambda: loading.load_embedder(opened.fingerprint, choice),
             how,
             progress,
             stop,
-            lambda: fingerprint.load_embedder(opened.fingerprint, exact),
+            lambda: loading.load_embedder(opened.fingerprint, exact),
         )
     report.show_summary(summary, quiet=quiet, json=json)
     raise typer.Exit(report.exit_code(summary, strict))

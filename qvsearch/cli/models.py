@@ -41,9 +41,9 @@ def pull(model: ModelName = None, hub: options.HubOption = Hub.HUGGINGFACE) -> N
     qvsearch models pull
     qvsearch models pull Qwen/Qwen3-VL-Reranker-2B
     """  # noqa: D301 - a \b keeps the lines of examples apart
-    from qvsearch.models import registry as weights
+    from qvsearch.models import registry
 
-    output.line(str(weights.pull(model or weights.DEFAULT_MODEL, hub).folder))
+    output.line(str(registry.pull(model or registry.DEFAULT_MODEL, hub).folder))
 
 
 @models.command(cls=Command)
@@ -53,15 +53,15 @@ def verify(model: ModelName = None) -> None:
     \b
     qvsearch models verify
     """  # noqa: D301
-    from qvsearch.models import registry as weights
+    from qvsearch.models import registry
 
-    model = model or weights.DEFAULT_MODEL
-    problems = weights.verify(model)
+    model = model or registry.DEFAULT_MODEL
+    problems = registry.verify(model)
     for problem in problems:
         output.line(problem)
     if problems:
         raise typer.Exit(UNSOUND)
     compared = (
-        "" if weights.has_hashes(model) else ", but no hash is here to compare its numbers with"
+        "" if registry.has_hashes(model) else ", but no hash is here to compare its numbers with"
     )
     output.line(f"{model} is whole{compared}")

@@ -45,13 +45,13 @@ def warm(
     """  # noqa: D301
     from qvsearch.library.library import library_folder
     from qvsearch.retrieval.reranking import parse_budget
-    from qvsearch.runtime import manager as processes
+    from qvsearch.runtime import manager
     from qvsearch.runtime.loading import Choice, kept_embedder, kept_reranker
 
     if stop:
-        found = processes.running()
+        found = manager.running()
         for each in found:
-            processes.stop(each)
+            manager.stop(each)
         _show(found, "ended", json)
         if not found and not json:
             output.line("no warm process is running")
@@ -65,7 +65,7 @@ def warm(
         if reranker is None
         else kept_reranker(reranker, choice)
     )
-    _show([processes.start(kept, name, seconds)], "running", json)
+    _show([manager.start(kept, name, seconds)], "running", json)
 
 
 def _show(found: "list[Running]", state: str, json: bool) -> None:

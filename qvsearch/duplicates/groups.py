@@ -1,4 +1,4 @@
-"""Group near-duplicates in a ranked list or a library; what is one, the rule in `sameness` says.
+"""Group near-duplicates in a ranked list or a library; what is one, `rule` says.
 
 A group is a star: its members are all the same as its first, the best hit or the best original.
 Were they only the same as some other member, a chain of small changes would lead from any picture

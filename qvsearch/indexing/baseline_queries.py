@@ -1,6 +1,6 @@
 """The generic queries of a library's bank, and their vectors, embedded once per model.
 
-It knows what people keep; what a row's scores with them mean is `calibrate`'s.
+It knows what people keep; `retrieval.calibration` says what a row's scores with them mean.
 """
 
 from __future__ import annotations

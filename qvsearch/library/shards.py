@@ -17,7 +17,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import MIB, open_file, write_file
-from qvsearch.library import shard_columns as facts
+from qvsearch.library import shard_columns
 from qvsearch.library.arrays import pack, unpack
 from qvsearch.library.baseline import Bank, as_array, as_lines, measure
 from qvsearch.library.lazy_segments import Lines
@@ -32,7 +32,7 @@ from qvsearch.library.manifest import (
 )
 from qvsearch.library.shard_columns import Facts, facts_of, is_ends
 from qvsearch.library.sidecar import Background, decode_rows, encode_rows
-from qvsearch.vectors import sign_bits as signs
+from qvsearch.vectors import sign_bits
 from qvsearch.vectors.encoding import Form
 from qvsearch.vectors.sign_bits import Signs, signs_of
 from qvsearch.vectors.store import FaissStore, index_file
@@ -52,8 +52,8 @@ _ROW = 256  # bytes that a row's line takes, roughly
 _FILE_TYPES: dict[str, np.dtype[Any]] = {
     "ends": np.dtype("<i8"),
     "backgrounds": np.dtype("<f4"),
-    **facts.TYPES,
-    **signs.TYPES,
+    **shard_columns.TYPES,
+    **sign_bits.TYPES,
 }
 
 
@@ -139,7 +139,7 @@ def with_facts(folder: Path, part: Part, roots: Sequence[bytes | None]) -> Part:
         _check_arrays(arrays, file)
         ends, backgrounds = arrays.pop("ends"), arrays.pop("backgrounds")
         norms = arrays.pop("norms") if form.scaled else None
-        known = Signs(**{name: arrays.pop(name) for name in signs.TYPES})
+        known = Signs(**{name: arrays.pop(name) for name in sign_bits.TYPES})
         known.check(file.rows, form.dim)
         found = Facts(**arrays)
         found.check(file.rows, len(roots))

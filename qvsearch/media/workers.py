@@ -189,13 +189,13 @@ def _decode(
     item: Item, content_hash: str, wanted: _Wanted, seconds: float, worker: ConfinedProcess
 ) -> Decoded | Skipped:
     """Return what a process makes of a file."""
-    from qvsearch.media import worker_messages as answers  # which loads numpy
+    from qvsearch.media import worker_messages  # which loads numpy
 
     try:
         segments = worker.ask(
             ("decode", item, content_hash, wanted.max_pixels, wanted.video_mode),
             seconds,
-            lambda said, arrays: answers.understand(said, arrays, item, content_hash),
+            lambda said, arrays: worker_messages.understand(said, arrays, item, content_hash),
         )
     except MediaError as error:
         return Skipped(item.location, str(error))
@@ -206,10 +206,10 @@ def _look(
     item: Item, since: int, seconds: float, worker: ConfinedProcess
 ) -> tuple[Item, Metadata | None | Skipped]:
     """Return an item with what a process reads in its file's header."""
-    from qvsearch.media import worker_messages as answers  # which loads numpy
+    from qvsearch.media import worker_messages  # which loads numpy
 
     try:
-        found = worker.ask(("look", item, since), seconds, answers.understand_metadata)
+        found = worker.ask(("look", item, since), seconds, worker_messages.understand_metadata)
     except MediaError as error:
         return item, Skipped(item.location, str(error))
     if len(found) != 1:  # a hostile file may have made it answer twice
@@ -225,11 +225,11 @@ def _work(
     *job: object,
 ) -> None:
     """Decode one file in a process, or look at it: `job` is what that function takes."""
-    from qvsearch.media import worker_messages as answers  # which loads numpy
+    from qvsearch.media import worker_messages  # which loads numpy
 
     if what == "look":
-        answers.tell_metadata(pipe, look(*job))
+        worker_messages.tell_metadata(pipe, look(*job))
         return
     segments = deque(decode(*job).segments)
     while segments:  # one by one: a film is not here and with the parent at once
-        answers.tell(pipe, segments.popleft())
+        worker_messages.tell(pipe, segments.popleft())

@@ -1,4 +1,4 @@
-"""Start, list and end the processes that keep a model loaded; what they do is `keeper`'s."""
+"""Start, list and end the processes that keep a model loaded; `server` says what they do."""
 
 from __future__ import annotations
 
