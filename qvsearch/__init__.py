@@ -7,21 +7,44 @@ from qvsearch.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import duplicate_groups
+    from qvsearch.library.filters import Filters, parse_filters
     from qvsearch.library.library import Library
     from qvsearch.retrieval.explain import explain
-    from qvsearch.retrieval.pipeline import search
+    from qvsearch.retrieval.pipeline import SearchOptions, search
+    from qvsearch.retrieval.query import Query
     from qvsearch.retrieval.similar import similar
     from qvsearch.runtime.local import LocalEmbedder as Embedder
     from qvsearch.runtime.local import LocalReranker as Reranker
+    from qvsearch.types import EmbedInput, Kind
 
-__all__ = ["Embedder", "Library", "Reranker", "duplicate_groups", "explain", "search", "similar"]
+__all__ = [
+    "EmbedInput",
+    "Embedder",
+    "Filters",
+    "Kind",
+    "Library",
+    "Query",
+    "Reranker",
+    "SearchOptions",
+    "duplicate_groups",
+    "explain",
+    "parse_filters",
+    "search",
+    "similar",
+]
 
 _PUBLIC = {
+    "EmbedInput": ("qvsearch.types", "EmbedInput"),
     "Embedder": ("qvsearch.runtime.local", "LocalEmbedder"),
+    "Filters": ("qvsearch.library.filters", "Filters"),
+    "Kind": ("qvsearch.types", "Kind"),
     "Library": ("qvsearch.library.library", "Library"),
+    "Query": ("qvsearch.retrieval.query", "Query"),
     "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
+    "SearchOptions": ("qvsearch.retrieval.pipeline", "SearchOptions"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
+    "parse_filters": ("qvsearch.library.filters", "parse_filters"),
     "search": ("qvsearch.retrieval.pipeline", "search"),
     "similar": ("qvsearch.retrieval.similar", "similar"),
 }

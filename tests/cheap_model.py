@@ -87,7 +87,7 @@ def instead(model=None, decoders=DecodersHere, batch=BATCH, commit_seconds=0.0):
 def load_all():
     """Load here, once, what each process that is forked from this one would."""
     _get_command(cli.app)
-    for name in ("estimate", "interrupt", "report"):
+    for name in ("machine.estimate", "cli.interrupt", "cli.progress"):
         import_module(f"qvsearch.{name}")
     import_module("filelock")
 

@@ -374,7 +374,7 @@ def test_a_library_searched_twice_gives_the_same(shown):
 def test_the_readmes_python_runs_after_the_demo(shown, monkeypatch, capfd):
     folder, _ = shown
     monkeypatch.chdir(folder.parent)
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parent.parent / "docs" / "python.md").read_text(encoding="utf-8")
     [example] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     exec(example, {})
     lines = capfd.readouterr().out.splitlines()

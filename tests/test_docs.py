@@ -14,7 +14,8 @@ from qvsearch.models.registry import MODELS
 from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMANDS = get_command(app).commands
 
@@ -22,7 +23,7 @@ COMMANDS = get_command(app).commands
 def section(title):
     """The text below a heading, up to the next one of its level or above."""
     match = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^#{{1,3}} |\Z)", README, re.M | re.S)
-    assert match, f"README.md has no section {title!r}"
+    assert match, f"no page has a section {title!r}"
     return match[2]
 
 
@@ -55,7 +56,8 @@ def test_every_option_that_is_described_exists():
     for group in ("models", "libraries"):
         for command in COMMANDS[group].commands.values():
             known |= options_of(command)
-    assert set(re.findall(r"`(--[a-z0-9-]+)", README)) <= known
+    described = PAGES[0].read_text("utf-8") + (ROOT / "docs/commands.md").read_text("utf-8")
+    assert set(re.findall(r"`(--[a-z0-9-]+)", described)) <= known
 
 
 def test_every_kind_and_suffix_is_in_the_table_of_formats():
@@ -169,6 +171,13 @@ def test_the_file_tree_is_the_tree():
     assert listed == actual
 
 
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 250
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]*)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
 def test_ci_runs_the_test_command():
     command = re.search(r"^\$ (.*)$", section("Tests"), re.M)[1]
     script = (ROOT / ".ci" / "run").read_text().splitlines()
@@ -180,14 +189,14 @@ def test_the_version_of_python_is_the_one_that_is_needed():
 
 
 def examples():
-    """Every command line that the README or a help text shows, without what follows a pipe."""
-    texts = [README, *(str(command.help) for command in COMMANDS.values())]
-    texts += [str(command.help) for command in COMMANDS["models"].commands.values()]
-    for text in texts:
-        for line in re.findall(r"^(?:\$ |\s*)(qvsearch (?!\[).*)$", text, re.M):
-            words = shlex.split(line, comments=True)
-            ends = [place for place, word in enumerate(words) if word in {"|", "&&"}]
-            yield words[1 : ends[0] if ends else None]
+    """Every command line that a page or a help text shows, without what follows a pipe."""
+    lines = re.findall(r"^\$ (qvsearch .*)$", README, re.M)
+    for command in [*COMMANDS.values(), *COMMANDS["models"].commands.values()]:
+        lines += re.findall(r"^\s*(qvsearch (?!\[).*)$", str(command.help), re.M)
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        ends = [place for place, word in enumerate(words) if word in {"|", "&&", ">"}]
+        yield words[1 : ends[0] if ends else None]
 
 
 @pytest.mark.parametrize("words", list(examples()), ids=" ".join)

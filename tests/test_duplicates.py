@@ -676,7 +676,7 @@ def test_hostile_names_stay_exact_in_json_and_harmless_in_tables(run, folder):
 
 
 def test_every_field_of_the_json_is_described(folder):
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parent.parent / "docs" / "commands.md").read_text(encoding="utf-8")
 
     types = "string|integer|number|boolean|two integers|list of objects"
 

@@ -290,7 +290,7 @@ def test_patches_are_mean_colours():
     assert base64.b64decode(patches(pixels.astype(np.uint8))) == (cells // 2 + 60).tobytes()
 
 
-@pytest.mark.parametrize("copy", COPIES.keys() - {"darker"})
+@pytest.mark.parametrize("copy", [name for name in COPIES if name != "darker"])
 def test_copies_have_nearly_the_same_patches(copy):
     def colours(image):
         return np.frombuffer(base64.b64decode(patches(fit(image, BUDGETS[1]))), np.uint8)

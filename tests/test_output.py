@@ -298,7 +298,7 @@ def test_no_path_is_broken_on_a_terminal(columns):
 
 def test_facts_on_a_terminal_break_at_spaces_and_never_in_a_path():
     facts = [("library", "/" + "deep/" * 40), ("note", "some words " * 20 + "w" * 90), ("", "ok")]
-    code = f"from qvsearch import tables\ntables.print_facts({facts!r})"
+    code = f"from qvsearch.cli import tables\ntables.print_facts({facts!r})"
     lines = [line.rstrip() for line in without_escapes(in_terminal(code)).splitlines()]
     assert lines[:2] == ["library", "  " + facts[0][1]]
     assert lines[-2:] == [" " * 9 + "w" * 90, " " * 9 + "ok"]
@@ -315,7 +315,7 @@ def test_paths_on_a_terminal_are_harmless():
 
 
 def test_a_reader_that_leaves_is_no_error():
-    code = "from qvsearch import output\nfor n in range(100_000): output.line(str(n))"
+    code = "from qvsearch.cli import output\nfor n in range(100_000): output.line(str(n))"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
