@@ -1,5 +1,4 @@
 import io
-import json
 import os
 import pty
 import re
@@ -7,14 +6,12 @@ import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict, replace
-from itertools import product
+from dataclasses import replace
 
 import numpy as np
 import platformdirs
 import pytest
 import torch
-from colours import FINGERPRINT
 from reference import TINY_TEXT, TINY_VISION, write_checkpoint
 from test_cli import records
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -23,26 +20,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from qvsearch.cli.app import main
 from qvsearch.cli.tables import print_figures
 from qvsearch.errors import QvsearchError
-from qvsearch.library.library import Library
-from qvsearch.machine import samples, scans, speeds, subject
-from qvsearch.machine.asking import asking
-from qvsearch.machine.bench import Wanted, measure
+from qvsearch.machine import bench, samples, speeds
+from qvsearch.machine.bench import BenchOptions, Figure, Task, Turns, measure
+from qvsearch.machine.bench_model import LAYERS, choose_model, load_model, write_stand_in
 from qvsearch.machine.doctor import _faster
 from qvsearch.machine.estimate import CLIP_PHOTOS, Expected, expect
 from qvsearch.machine.flops import CONFIG_2B, Shapes
-from qvsearch.machine.sample_library import PHOTO, unit_rows
-from qvsearch.machine.scans import SEARCHES, Scanned, searching
 from qvsearch.machine.speeds import Speeds, keep_speeds, kept_speeds
-from qvsearch.machine.stand_in import write_stand_in
-from qvsearch.machine.subject import LAYERS, loaded, open_subject
-from qvsearch.machine.timings import Figure, Task, Turns
 from qvsearch.media import decode
 from qvsearch.models.checkpoint import count_parameters, read_json
 from qvsearch.models.prompt import embed_prompt, visual_grids
-from qvsearch.models.registry import DEFAULT_MODEL, MODELS, resolve
-from qvsearch.retrieval.first_pass import BEST
+from qvsearch.models.registry import DEFAULT_MODEL, MODELS
 from qvsearch.runtime.local import LocalEmbedder
-from qvsearch.runtime.sockets import Kept
 from qvsearch.types import Detail, EmbedInput, Kind, VideoMode
 
 CPU = torch.device("cpu")
@@ -57,7 +46,7 @@ def found(tiny, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(said):
         patch.setattr(platformdirs, "user_cache_path", lambda *_, **__: cache)
         patch.setattr(samples, "FILM", SMALL_FILM)
-        patch.setattr(subject, "ENOUGH_SECONDS", 0.05)
+        patch.setattr(bench, "ENOUGH_SECONDS", 0.05)
         code = main(["bench", "--model", str(tiny), "--quick", "--json"])
     assert (code, said.getvalue()) == (0, "")
     return records(printed.buffer.getvalue()), cache
@@ -71,17 +60,13 @@ def one(lines, figure, **fields):
 def test_every_figure_is_there_and_positive(found):
     lines, _ = found
     assert {each["figure"] for each in lines} == {
-        *("decode", "gemm", "photo", "moment", "passage", "query", "video", "search", "size")
+        *("decode", "gemm", "photo", "moment", "passage", "query", "video")
     }
     assert all(each["value"] > 0 for each in lines)
     assert {each.get("detail", "low") for each in lines} == {"low"}
-    queries = [each["how"] for each in lines if each["figure"] == "query"]
-    assert queries == ["loaded", "cold", "warm", "cached"]
-    searches = {(each["how"], each["rows"]) for each in lines if each["figure"] == "search"}
-    assert searches == set(product(("exact", "first pass"), (10_000, 100_000)))
+    assert [each["how"] for each in lines if each["figure"] == "query"] == ["loaded"]
     for each in lines:
-        if "runs" in each:
-            assert each["least"] <= each["value"] <= each["most"]
+        assert each["least"] <= each["value"] <= each["most"]
         assert "random" not in each  # the weights are the model's own, all layers of them
         assert "scaled" not in each
 
@@ -95,22 +80,6 @@ def test_a_minute_of_video_is_decoded_and_embedded(found):
     minute = 60 / samples.FILM_SECONDS
     assert video["most"] >= decoding["least"] + scenes * minute / moment["most"]
     assert video["least"] <= decoding["most"] + 60 / moment["least"]
-
-
-def test_what_a_library_takes_is_what_files_take(found, tiny, tmp_path):
-    lines, _ = found
-    library = Library.create(tmp_path / "library", replace(FINGERPRINT, dim=64))
-    library.add_root(PHOTO.item.root)
-    segments = [
-        replace(PHOTO, item=replace(PHOTO.item, path=b"%04d" % n + PHOTO.item.path[4:]))
-        for n in range(2000)
-    ]
-    vectors = np.eye(64, dtype=np.float32)[np.arange(2000) % 64]
-    library.set_bank(vectors[:64])
-    library.add(segments, vectors)
-    library.commit()
-    size = sum(path.stat().st_size for path in (library.folder / "segments").iterdir())
-    assert one(lines, "size")["value"] == pytest.approx(size * 5 / 1e6, rel=0.15)
 
 
 def test_kinds_are_summed_each_at_its_own_cost():
@@ -132,9 +101,9 @@ def test_the_table_for_people_has_every_figure_and_says_what_stood_for_what(foun
         unit = {"1/s": "per s|s each", "ms": "m?s", "GFLOP/s": "[GT]FLOP/s"}.get(each.unit)
         assert re.search(rf"^{each.figure} .* ({unit or each.unit})", table, re.M)
     assert "random" not in table
-    print_figures([replace(figures[-2], random=True, scaled=9.0, value=None, reason="too large")])
+    print_figures([replace(figures[-1], random=True, scaled=9.0, value=None, reason="too large")])
     table = capfdbinary.readouterr().out.decode()
-    assert "\nsearch first pass, 100k rows: too large\n" in table
+    assert "\nquery loaded: too large\n" in table
     assert "the weights are random" in table
     assert "fewer layers" in table
 
@@ -144,16 +113,16 @@ def test_a_table_of_several_number_types_fits_a_terminal(capfdbinary):
     timed = dict(model="m", device="cpu", runs=5, of_gemm=0.987)
     photo = Figure("photo", "1/s", 0.07, 0.0695, 0.0701, detail=Detail.MEDIUM, **timed)
     products = Figure("gemm", "GFLOP/s", 412_345.0, 398_765.0, 423_456.0, **timed)
-    query = Figure("query", "ms", 24_480.0, 22_570.0, 25_481.0, how="cached", rows=10_000, **timed)
-    search = Figure("search", "ms", 152.1, 148.2, 163.9, how="first pass", rows=10**6, runs=5)
+    query = Figure("query", "ms", 24_480.0, 22_570.0, 25_481.0, how="loaded", **timed)
+    film = Figure("decode", "s/min", 1.521, 1.482, 1.639, detail=Detail.MEDIUM, how="video", runs=5)
     figures = [replace(each, dtype="bfloat16") for each in (photo, products, query)]
-    print_figures([replace(photo, dtype="int8"), *figures, search])
+    print_figures([replace(photo, dtype="int8"), *figures, film])
     lines = capfdbinary.readouterr().out.decode().splitlines()
     assert len(lines) == 1 + 5 + 1
     assert max(map(len, lines)) <= 80
     assert re.match(r"photo +medium +int8 +14.3 s each +14.3 to 14.4 +99%$", lines[1])
     assert re.match(r"gemm .* 412 TFLOP/s +399 to 423 +99%$", lines[3])
-    assert re.match(r"query +cached, 10k rows +bfloat16 +24.5 s +22.6 to 25.5 +99%$", lines[4])
+    assert re.match(r"query +loaded +bfloat16 +24.5 s +22.6 to 25.5 +99%$", lines[4])
     assert lines[-1] == "m on cpu, int8, bfloat16"
 
 
@@ -165,7 +134,6 @@ def test_a_run_keeps_what_the_estimate_asks_for(found, tiny, monkeypatch):
     assert expected.photo == pytest.approx(1 / one(lines, "photo")["value"], rel=1e-3)
     assert expected.moment == pytest.approx(1 / one(lines, "moment")["value"], rel=1e-3)
     assert expected.passage == pytest.approx(1 / one(lines, "passage")["value"], rel=1e-3)
-    # and of the queries that were asked nothing
     assert [each.name for each in cache.iterdir()] == ["speeds"]
     # of no other detail, type or model
     assert expect(str(tiny), Detail.HIGH, CPU, "float32", lambda: 1.0) is None
@@ -257,7 +225,7 @@ def test_ctrl_c_prints_what_was_measured(tiny, tmp_path):
     assert process.returncode == 130
     assert "\ndecode" in output
     assert "\ngemm" in output
-    assert "\nsearch" not in output
+    assert "\nquery" not in output
     assert not list(tmp_path.rglob("*.json"))  # half a measurement is not kept
 
 
@@ -274,9 +242,9 @@ def test_tasks_take_turns_and_one_that_fails_costs_only_itself():
         return Task(Figure(name, "s"), work, lambda seconds: seconds, flop=10.0)
 
     tasks = [does("a"), does("b", fails=True), does("c")]
-    Turns(3, lambda _: None, lambda: False).take(tasks)
+    Turns(3, lambda _: None, lambda: False).run(tasks)
     assert order == ["a", "b", "c", "c", "a", "a", "c"]
-    first, second, third = (task.finished(rate=20.0) for task in tasks)
+    first, second, third = (task.result(rate=20.0) for task in tasks)
     assert (first.value, first.least, first.most, first.runs) == (5.0, 1.0, 6.0, 3)
     assert first.of_gemm == 0.1
     assert (second.value, second.reason) == (None, "no memory")
@@ -357,88 +325,22 @@ def deep(tmp_path):
 
 def test_fewer_layers_stand_for_all_by_their_arithmetic(deep):
     """A shallow model's times stand for a deep one's, against its own."""
-    made = open_subject(str(deep), "cpu", None)
-    with loaded(made, shallow=True) as model, loaded(made, shallow=False) as whole:
+    chosen = choose_model(str(deep), "cpu", None)
+    with load_model(chosen, shallow=True) as model, load_model(chosen, shallow=False) as whole:
         assert model.shapes.layers == LAYERS
         assert count_parameters(model.folder) < count_parameters(whole.folder)
-        task = model.task(Figure("photo", "s"), samples.photos(Detail.LOW), lambda value: value)
-        other = whole.task(Figure("photo", "s"), samples.photos(Detail.LOW), lambda value: value)
-        assert task.figure.scaled > 2
-        assert other.figure.scaled is None
-        assert task.flop == pytest.approx(other.flop, rel=0.3)  # another tokenizer
-        assert (model.figure.random, whole.figure.random) == (True, None)
-
-
-def test_a_warm_query_needs_the_process_and_one_asked_before_does_not(deep, tmp_path, monkeypatch):
-    """And nothing of it stays: no process, no file, and none where the user's are."""
-    for name in ("CACHE_HOME", "RUNTIME_DIR", "DATA_HOME"):
-        monkeypatch.setenv(f"XDG_{name}", str(tmp_path / name))
-    made, left = open_subject(str(deep), "cpu", None), []
-
-    def ask_and_leave():
-        with loaded(made, shallow=True) as model, asking(model) as asked:
-            left.append(asked)
-            warm, cached = asked.tasks(Figure("query", "s"), lambda seconds: seconds)
-            assert warm.figure.scaled > 1
-            assert cached.figure.scaled is None
-            new = next(asked.queries)
-            assert asked._warm(new, 1e6) > 100 + asked._cached(new)  # what is computed is scaled
-            with pytest.raises(QvsearchError, match="a search ended with 2: qvsearch: no model"):
-                asked._cached(next(asked.queries))
-            os.kill(asked.keeper.pid, 0)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        ask_and_leave()
-    with pytest.raises(ProcessLookupError):
-        os.kill(left[0].keeper.pid, 0)
-    assert not left[0].folder.exists()
-    assert list(tmp_path.iterdir()) == [deep]
-
-
-def test_the_process_that_is_asked_ends_with_its_parent(tiny, tmp_path):
-    """Whose end is that of its standard input; it does not even load the model then."""
-    kept = Kept("embedder", resolve(str(tiny)).revision, "cpu", "float32")
-    socket = str(tmp_path / "qvsearch" / "a.sock")
-    order = {"kept": asdict(kept), "model": str(tiny), "socket": socket, "idle": 600}
-    done = subprocess.run(
-        [sys.executable, "-m", "qvsearch.machine.clocked_keeper", json.dumps(order)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
-@pytest.mark.parametrize("free", [10**6, None])
-def test_rows_that_fit_no_memory_are_not_made(free, monkeypatch):
-    monkeypatch.setattr(scans, "LARGE", 2000)
-    monkeypatch.setattr(scans, "free_memory", lambda: free)
-    turns = Turns(1, lambda _: None, lambda: False)
-    found = list(searching(64, (1000, 2000, 4000), turns, lambda seconds: seconds))
-    fitting = [(each.rows, each.how) for each in found if each.value is not None]
-    assert fitting == list(product((1000,) if free is None else (1000, 2000), SEARCHES))
-    for each in found:
-        if each.value is None:
-            assert each.reason == f"it needs {each.rows * 2 * 136 / 1e9:.1f} GB of free memory"
-
-
-def test_a_first_pass_scores_what_its_guesses_choose():
-    rows = Scanned.of(70_000, 64)
-    query = unit_rows(1, 64)[0]
-    assert len(np.unique(rows.signs.bits, axis=0)) > 69_000  # no row is another's copy
-    exact = rows.exact(query)
-    np.testing.assert_allclose(exact, rows.store.codes.astype(np.float32) @ query, atol=1e-5)
-    chosen = np.sort(np.argsort(-rows.signs.guess(query), kind="stable")[:BEST])
-    found = rows.after_first_pass(query)
-    assert len(found) == BEST
-    assert np.isin(found, exact).all()
-    assert np.isin(exact[chosen], found).mean() > 0.9  # guesses are of few bits: many are alike
+        photo = next(samples.photos(Detail.LOW))
+        (flop, scale), (other, one) = model.work(photo), whole.work(photo)
+        assert scale > 2
+        assert one == 1
+        assert flop == pytest.approx(other, rel=0.3)  # another tokenizer
+        assert (model.is_random, whole.is_random) == (True, False)
 
 
 def test_a_run_that_is_stopped_at_once_begins_nothing_more(tiny, monkeypatch):
     monkeypatch.setattr(samples, "FILM", SMALL_FILM)
     begun = []
-    assert list(measure(Wanted(str(tiny), "cpu", quick=True), begun.append, lambda: True)) == []
+    assert (
+        list(measure(BenchOptions(str(tiny), "cpu", quick=True), begun.append, lambda: True)) == []
+    )
     assert begun == ["drawing a photo and a film"]

@@ -17,6 +17,7 @@ BENCH = ROOT / "tests/bench"
 
 # the arguments that make each as quick as can be, and what it prints then
 SMALLEST = {
+    "cold_query": ("--model MODEL --few-layers --repeats 1", r"cold query: [\d.]+ s .*scaled from"),
     "duplicates": ("--scenes 1 --rows 20", r"20 images of 64 numbers, 2 of them copies: 2 found"),
     "engine": (
         "--tiny --text-layers 2 --vision-layers 1 --repeats 1 --every 13 --sizes --tables embed",
@@ -36,15 +37,20 @@ SMALLEST = {
     ),
     "million": ("--rows 40 --without exact fast", r"IndexFlatIP +p50 .* recall@10 1\.000"),
     "relevance": ("--scenes 20 --count 1 --sizes 20 --worlds pictures", r"mean F1 "),
+    "scans": ("--rows 70000 --dim 64 --repeats 1", r"70,000 rows, first pass: [\d.]+ ms"),
     "search_speed": ("--rows 200", r"calibrated, filtered .* x plain"),
     "seconds_per_photo": ("--tiny --repeats 1 --details low", r"photo, low +[\d.]+ s"),
+    "warm_query": (
+        "--model MODEL --few-layers --device cpu --rows 100 --repeats 1",
+        r"warm query.* scaled from .*\ncached query, 100 rows: \d+ ms .*\n100 photos of 64",
+    ),
 }
 # these have tests of their own
 ELSEWHERE = {"side_by_side", "search_rivals"}
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
+def run(monkeypatch, tmp_path, capsys, tiny):
     """Run a benchmark in this process, which has torch already; return what it prints."""
     monkeypatch.setattr(sys, "path", [str(BENCH), *sys.path])
     monkeypatch.setattr(os, "environ", os.environ | {})
@@ -57,7 +63,9 @@ def run(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(libraries, "TWINS", 1)
 
     def run(name, arguments):
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments.split()])
+        monkeypatch.setattr(
+            sys, "argv", [f"{name}.py", *arguments.replace("MODEL", str(tiny)).split()]
+        )
         runpy.run_path(str(BENCH / f"{name}.py"), run_name="__main__")
         return capsys.readouterr().out
 

@@ -149,7 +149,7 @@ def test_every_field_of_what_index_says_is_described():
 
 
 def test_every_field_of_a_figure_is_in_the_table_with_its_type():
-    from qvsearch.machine.timings import Figure
+    from qvsearch.machine.bench import Figure
 
     assert fields_in(section("`qvsearch bench`")) == set(Figure.__dataclass_fields__)
 

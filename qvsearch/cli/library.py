@@ -13,7 +13,7 @@ from qvsearch.types import Detail, Dtype
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
-    from qvsearch.machine.timings import Figure
+    from qvsearch.machine.bench import Figure
 
 UNSOUND = 1  # exit code of `check`
 
@@ -158,7 +158,7 @@ def bench(
         typer.Option("--detail", metavar="|".join(Detail), help="Only this one; may be repeated."),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A minute for each dtype: fewer timings, low detail.")
+        bool, typer.Option("--quick", help="Fewer timings at low detail: a minute for each dtype.")
     ] = False,
     json: options.Json = False,
 ) -> None:
@@ -171,16 +171,16 @@ def bench(
     qvsearch bench --json | jq -c 'select(.figure == "photo")'
     """  # noqa: D301
     from qvsearch.cli import interrupt
-    from qvsearch.machine.bench import Wanted, measure
+    from qvsearch.machine.bench import BenchOptions, measure
     from qvsearch.runtime.loading import Choice, new_model
 
     details = detail or ([Detail.LOW] if quick else list(Detail))
     name = new_model(Choice(model))
-    wanted = Wanted(
+    chosen = BenchOptions(
         name, device, tuple(dict.fromkeys(dtype or ())), tuple(dict.fromkeys(details)), quick
     )
     with interrupt.interrupts() as stop:
-        _show_figures(measure(wanted, lambda what: output.progress(what, json), stop), json)
+        _show_figures(measure(chosen, lambda what: output.progress(what, json), stop), json)
     if stop():
         raise typer.Exit(INTERRUPTED)
 

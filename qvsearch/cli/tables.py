@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from qvsearch.indexing.status import Field, Status
     from qvsearch.library.libraries import Shelved
     from qvsearch.library.pending import Pending
-    from qvsearch.machine.timings import Figure
+    from qvsearch.machine.bench import Figure
     from qvsearch.models.registry import ModelState
     from qvsearch.retrieval.explain import Explanation
     from qvsearch.runtime.manager import Running
@@ -309,16 +309,7 @@ def _median_and_spread(figure: Figure) -> tuple[str, str]:
 
 
 def _told_apart(figure: Figure) -> str:
-    rows = None if figure.rows is None else f"{_abbreviated(figure.rows)} rows"
-    return ", ".join(each for each in (figure.detail, figure.how, rows) if each is not None)
-
-
-def _abbreviated(count: int) -> str:
-    """Return 10k for 10,000 and 1M for a million, as little space as there is in a table."""
-    for unit, size in (("M", 10**6), ("k", 10**3)):
-        if count % size == 0:
-            return f"{count // size}{unit}"
-    return f"{count:,}"
+    return ", ".join(each for each in (figure.detail, figure.how) if each is not None)
 
 
 def _number(value: float) -> str:

@@ -209,18 +209,11 @@ def read_order(text: str) -> Order:
     return Order(Kept(**said["kept"]), said["model"], said["socket"], said["idle"])
 
 
-def run(
-    order: Order,
-    ready: Callable[[], None],
-    around: Callable[[Compute], Compute] = lambda compute: compute,
-) -> None:
-    """Load the model, listen, say so, and serve; raises QvsearchError where it cannot begin.
-
-    `around` may put something around what computes.
-    """
+def run(order: Order, ready: Callable[[], None]) -> None:
+    """Load the model, listen, say so, and serve; raises QvsearchError where it cannot begin."""
     path = Path(order.socket)
     with _alone(path.with_suffix(".lock"), order.model):
-        compute = around(load(order))
+        compute = load(order)
         path.unlink(missing_ok=True)  # of one that was killed: no other is alive
         try:
             with _listen(path) as listener:

@@ -1,4 +1,4 @@
-"""A library of photos that are nowhere, for `bench` to measure and to ask."""
+"""A library of photos that do not exist, for other benchmarks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from qvsearch.types import Fingerprint, Vectors
 
-PHOTO = Segment(  # what a sidecar says of a usual one
+PHOTO = Segment(  # a usual line of a sidecar
     Item(b"/home/someone/Pictures", b"2023/07/IMG_20230704_181530.jpg", Kind.IMAGE, 4_213_377, 0),
     "0" * 32,
     width=4000,
@@ -26,7 +26,7 @@ PHOTO = Segment(  # what a sidecar says of a usual one
 
 
 def write_library(folder: Path, made: Fingerprint, rows: int) -> Library:
-    """Write a library of so many photos, with random vectors and generic queries."""
+    """Write a library of this many photos, with random vectors and generic queries."""
     library = Library.create(folder, made)
     library.set_bank(unit_rows(64, made.dim))
     library.add_root(PHOTO.item.root)
@@ -36,14 +36,14 @@ def write_library(folder: Path, made: Fingerprint, rows: int) -> Library:
 
 
 def unit_rows(count: int, dim: int) -> Vectors:
-    """Return random unit rows (count, dim), float32, the same each time."""
+    """Return random unit rows (count, dim), float32; equal arguments give equal rows."""
     rows = np.random.default_rng(count).standard_normal((count, dim), np.float32)
     unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
 
 
 def _photo(number: int) -> Segment:
-    """Return a photo of its own name and content, as all photos have."""
+    """Return a photo with its own name and content."""
     path = b"2023/07/IMG_%08d_181530.jpg" % number
     return replace(
         PHOTO,
