@@ -372,35 +372,6 @@ class Reranker(Protocol):
         ...
 
 
-class VectorStore(Protocol):
-    """Holds vectors by row number, in the order they were added."""
-
-    def add(self, vectors: Vectors) -> None:
-        """Append unit rows (n, dim)."""
-        ...
-
-    def remove(self, rows: Sequence[int]) -> None:
-        """Forget rows; the numbers of the others stay."""
-        ...
-
-    def search(
-        self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
-    ) -> list[tuple[int, float]]:
-        """Return up to k (row, cosine) for one query (dim,), best first, ties by row.
-
-        Only rows whose `allowed` (n,) is true are answers.
-        """
-        ...
-
-    def scores(self, query: Vectors) -> Vectors:
-        """Return the cosine (n,) of every row with one query (dim,), -inf for removed rows."""
-        ...
-
-    def fetch(self, rows: Sequence[int]) -> Vectors:
-        """Return the stored vectors (len(rows), dim), float32."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Event:
     """What happened to one file while indexing.

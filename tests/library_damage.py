@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from readers import nearest_rows
 
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
@@ -100,7 +101,7 @@ def said(folder):
     for query in QUERIES:
         for asked in FILTERS:
             mask = library.columns.mask(parse_filters(**asked))
-            hits = library.search(query, 8, mask)
+            hits = nearest_rows(library, query, 8, mask)
             found += [mask.tolist(), [(library.segments[number], score) for number, score in hits]]
         found += [library.scores(query).tolist(), library.guesses(query).tolist()]
     found += [repr(library.backgrounds.tolist()), library.kinds.tolist(), library.roots]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
+from readers import nearest_rows
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library import shards as segments
@@ -141,7 +142,7 @@ def test_no_line_is_read_that_is_not_asked_for(library):
     path.write_bytes(data[:place] + b"99.jpg" + data[place + 6 :])
     again = Library.open(library.folder)
     assert masks(again) == masks(library)
-    found = again.search(unit(1, 9)[0], ROWS)
+    found = nearest_rows(again, unit(1, 9)[0], ROWS)
     assert len(found) == len(LIVE)
     assert [again.segments[n] for n in LIVE if n != 10] == [
         said(each) for n, each in LIVE.items() if n != 10

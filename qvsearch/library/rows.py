@@ -170,26 +170,6 @@ class Rows:
         self._arrays = None
         self.segments.remove(gone)
 
-    def search(
-        self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
-    ) -> list[tuple[int, float]]:
-        """Return up to k (row, cosine) for one unit query (dim,), best first, ties by row.
-
-        Only rows whose `allowed` is true are answers; rows beyond its end are not.
-        """
-        hits: list[tuple[int, float]] = []
-        for part in [*self._parts, self._waiting]:
-            mask = None
-            if allowed is not None:
-                mask = np.zeros(len(part.store), dtype=np.bool_)
-                within = part.numbers < len(allowed)
-                mask[within] = allowed[part.numbers[within]]
-            for position, score in part.store.search(query, k, mask):
-                if not abs(score) < LARGEST_SCORE:
-                    self._refuse(part, position, score)
-                hits.append((int(part.numbers[position]), score))
-        return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:k]
-
     def scores(self, query: Vectors) -> Vectors:
         """Return the cosine (size,) of each row with one unit query, -inf where none is live."""
         found = np.full(self._next, -np.inf, dtype=np.float32)
