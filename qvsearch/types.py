@@ -28,6 +28,8 @@ class Kind(StrEnum):
     TEXT = "text"
 
 
+KIND_CODES = {kind: code for code, kind in enumerate(Kind)}  # as shards store them: never reorder
+
 _SUFFIXES = {
     Kind.IMAGE: "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff avif avifs heic heif hif "
     "jp2 j2k jpf jpx tga psd ico dds pbm pgm ppm pnm pfm",

@@ -20,6 +20,7 @@ from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
 from qvsearch.library import shards as segments
 from qvsearch.library.failures import Failure, read_failures
+from qvsearch.library.filtering import passing_rows
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.library.repair import check
@@ -100,7 +101,7 @@ def said(folder):
     found = []
     for query in QUERIES:
         for asked in FILTERS:
-            mask = library.columns.mask(parse_filters(**asked))
+            mask = passing_rows(library.columns, parse_filters(**asked))
             hits = nearest_rows(library, query, 8, mask)
             found += [mask.tolist(), [(library.segments[number], score) for number, score in hits]]
         found += [library.scores(query).tolist(), library.guesses(query).tolist()]

@@ -15,7 +15,7 @@ from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Damaged
 from qvsearch.library.repair import check, repair
-from qvsearch.library.rows import NO_ROW
+from qvsearch.library.shard_columns import NO_ROW
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment
 
