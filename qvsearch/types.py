@@ -28,6 +28,8 @@ class Kind(StrEnum):
     TEXT = "text"
 
 
+KIND_CODES = {kind: code for code, kind in enumerate(Kind)}  # as shards store them: never reorder
+
 _SUFFIXES = {
     Kind.IMAGE: "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff avif avifs heic heif hif "
     "jp2 j2k jpf jpx tga psd ico dds pbm pgm ppm pnm pfm",
@@ -369,35 +371,6 @@ class Reranker(Protocol):
 
     def score(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> list[float]:
         """Return P(relevant) of each document, 0 to 1."""
-        ...
-
-
-class VectorStore(Protocol):
-    """Holds vectors by row number, in the order they were added."""
-
-    def add(self, vectors: Vectors) -> None:
-        """Append unit rows (n, dim)."""
-        ...
-
-    def remove(self, rows: Sequence[int]) -> None:
-        """Forget rows; the numbers of the others stay."""
-        ...
-
-    def search(
-        self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
-    ) -> list[tuple[int, float]]:
-        """Return up to k (row, cosine) for one query (dim,), best first, ties by row.
-
-        Only rows whose `allowed` (n,) is true are answers.
-        """
-        ...
-
-    def scores(self, query: Vectors) -> Vectors:
-        """Return the cosine (n,) of every row with one query (dim,), -inf for removed rows."""
-        ...
-
-    def fetch(self, rows: Sequence[int]) -> Vectors:
-        """Return the stored vectors (len(rows), dim), float32."""
         ...
 
 

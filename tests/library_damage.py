@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from readers import nearest_rows
 
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
 from qvsearch.library import shards as segments
 from qvsearch.library.failures import Failure, read_failures
+from qvsearch.library.filtering import passing_rows
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.library.repair import check
@@ -99,8 +101,8 @@ def said(folder):
     found = []
     for query in QUERIES:
         for asked in FILTERS:
-            mask = library.columns.mask(parse_filters(**asked))
-            hits = library.search(query, 8, mask)
+            mask = passing_rows(library.columns, parse_filters(**asked))
+            hits = nearest_rows(library, query, 8, mask)
             found += [mask.tolist(), [(library.segments[number], score) for number, score in hits]]
         found += [library.scores(query).tolist(), library.guesses(query).tolist()]
     found += [repr(library.backgrounds.tolist()), library.kinds.tolist(), library.roots]

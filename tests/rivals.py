@@ -18,7 +18,7 @@ from pathlib import Path
 import cheap_model
 import numpy as np
 import writer
-from readers import rows
+from readers import nearest_rows, rows
 
 from qvsearch.cli import app as cli
 from qvsearch.library.library import Library
@@ -123,7 +123,7 @@ def search(folder, queries, seed, allowed, asking):
         os.read(allowed, 1)  # or nobody commits any more
         query = writer.vector(int(dice.integers(1 << 30)))
         library = Library.open(folder)
-        hits = library.search(query, 5)
+        hits = nearest_rows(library, query, 5)
         found = [library.segments[row].item.size for row, _ in hits]
         right += found == best(library.generation, query, 5)
         generations.add(library.generation)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import platformdirs
 import pytest
+from readers import nearest_rows
 
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
@@ -14,7 +15,7 @@ from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Damaged
 from qvsearch.library.repair import check, repair
-from qvsearch.library.rows import NO_ROW
+from qvsearch.library.shard_columns import NO_ROW
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment
 
@@ -255,7 +256,7 @@ def test_scores_and_kinds_of_all_rows_lie_at_their_numbers(library):
     assert [list(Kind)[kinds[row]] for row in live] == [
         library.segments[row].item.kind for row in live
     ]
-    best = library.search(query, 1)[0]
+    best = nearest_rows(library, query, 1)[0]
     assert (int(scores.argmax()), pytest.approx(scores.max())) == best
     library.commit()
     again = Library.open(library.folder).scores(query)

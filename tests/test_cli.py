@@ -470,7 +470,7 @@ MISTAKES = [
     (["search", "./files/"], "is a folder"),
     (["search", "a song.flac"], "is a .flac file; .* image, video or text"),
     (["search", "Makefile"], "is a file without a suffix; .* image, video or text"),
-    (["search", "sea", "--after", "soon"], "--after 'soon' is no date"),
+    (["search", "sea", "--after", "soon"], "--after 'soon' is not a date"),
     (["search", "sea", "--before", "2020", "--after", "2021"], "nothing is both after"),
     (["search", "sea", "--near", "100,0"], "--near '100,0'"),
     (["search", "sea", "--near", "here"], "--near 'here'"),
@@ -850,7 +850,10 @@ sys.exit(cli.main())
     ("arguments", "sentence"),
     [
         (["missing.png"], "there is no file missing.png; to look for words, use several"),
-        (["sea", "--under", "nowhere"], "nor anything below it in the library; check --under"),
+        (
+            ["sea", "--under", "nowhere"],
+            "is neither on the disk nor in the library; check the spelling",
+        ),
         (["sea", "--json", "--paths"], "--json, --paths and --print0 are three ways to print"),
         (["sea", "-0", "--paths"], "--json, --paths and --print0 are three ways to print"),
         (["sea", "--rerank", "--reranker", "demo"], "demo is no reranker"),

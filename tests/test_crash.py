@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import writer
 from faulty_disk import FAILED, FaultyDisk, failing
+from readers import nearest_rows
 from writer import STEPS, content, steps
 
 from qvsearch import files as durable
@@ -202,7 +203,7 @@ def test_readers_see_one_commit_while_others_follow(tmp_path):
     assert [views[0].generation, views[-1].generation] == [1, 60]
     for view in views:  # of most of them all files are deleted by now
         assert content(view) == writer.after(view.generation)
-        best = view.search(writer.vector(4), 1)[0][0]
+        best = nearest_rows(view, writer.vector(4), 1)[0][0]
         assert view.segments[best].item.size == 4
 
 

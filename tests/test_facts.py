@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
+from readers import nearest_rows
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library import shards as segments
 from qvsearch.library.arrays import pack, unpack
-from qvsearch.library.filters import Filters, hidden_by, parse_filters
+from qvsearch.library.filtering import hidden_by, passing_rows
+from qvsearch.library.filters import Filters, parse_filters
 from qvsearch.library.library import Library
 from qvsearch.library.repair import check, repair
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment
@@ -96,7 +98,7 @@ def masks(library):
     columns = library.columns
     asked = [parse_filters(), *(parse_filters(**{name: value}) for name, value in ASKED.items())]
     asked.append(parse_filters(before="2001-07", **ASKED))
-    return [columns.mask(each).tolist() for each in asked], columns.items.tolist()
+    return [passing_rows(columns, each).tolist() for each in asked], columns.items.tolist()
 
 
 def facts_file(library, number=2):  # 1 is the bank
@@ -141,7 +143,7 @@ def test_no_line_is_read_that_is_not_asked_for(library):
     path.write_bytes(data[:place] + b"99.jpg" + data[place + 6 :])
     again = Library.open(library.folder)
     assert masks(again) == masks(library)
-    found = again.search(unit(1, 9)[0], ROWS)
+    found = nearest_rows(again, unit(1, 9)[0], ROWS)
     assert len(found) == len(LIVE)
     assert [again.segments[n] for n in LIVE if n != 10] == [
         said(each) for n, each in LIVE.items() if n != 10
@@ -249,7 +251,7 @@ def test_times_are_those_of_the_zone_in_which_one_searches(library, monkeypatch)
         for bound in bounds:
             asked = Filters(after=bound)
             expected = [n in LIVE and not hidden_by(LIVE[n], asked) for n in range(ROWS)]
-            assert columns.mask(asked).tolist() == expected, (zone, bound)
+            assert passing_rows(columns, asked).tolist() == expected, (zone, bound)
     monkeypatch.undo()
     time.tzset()
 

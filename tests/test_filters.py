@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qvsearch.errors import QvsearchError
+from qvsearch.library.filtering import hidden_by
 from qvsearch.library.filters import (
     Filters,
-    hidden_by,
     parse_camera,
     parse_date,
     parse_duration,
@@ -23,7 +23,7 @@ from qvsearch.library.filters import (
     parse_size,
     parse_under,
 )
-from qvsearch.library.globs import glob_regex, path_text
+from qvsearch.library.patterns import glob_regex, path_text
 from qvsearch.times import time_taken
 from qvsearch.types import Item, Kind, Metadata, Orientation, Segment
 
@@ -135,7 +135,7 @@ def test_a_file_of_any_time_can_be_filtered():
     ["yesterday", "", "2023-13-01", "04.07.2023", "20", "2023-7", "2023-00", "0000", "\ud800"],
 )
 def test_what_is_no_date_is_said(text):
-    with pytest.raises(QvsearchError, match="--before '.*' is no date; write 2023-07-04 or"):
+    with pytest.raises(QvsearchError, match="--before '.*' is not a date; write 2023-07-04 or"):
         parse_date("--before", text)
 
 
@@ -167,20 +167,20 @@ def test_places(text, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Vienna", "'Vienna' is no place; write degrees"),
-        ("48.2", "is no place"),
-        ("48.2,16.37,5,6", "is no place"),
-        ("nan,16", "is no place"),
-        ("inf,16", "is no place"),
-        ("48.2,1e2", "is no place"),
-        ("-48.2S,16E", "is no place"),
-        ("48.2,16.37,-5", "is no place"),
-        ("", "is no place"),
-        ("90.1,0", "'90.1,0' is nowhere; the latitude, which comes first, is -90 to 90"),
-        ("0,180.5", "the longitude, which comes second, is -180 to 180"),
-        ("48,16,0", "the distance is more than 0 and at most 20016 km"),
-        ("48,16,50000", "the distance is more than 0"),
-        ("٤٨,١٦", "is no place"),
+        ("Vienna", "'Vienna' is not a place; write degrees"),
+        ("48.2", "is not a place"),
+        ("48.2,16.37,5,6", "is not a place"),
+        ("nan,16", "is not a place"),
+        ("inf,16", "is not a place"),
+        ("48.2,1e2", "is not a place"),
+        ("-48.2S,16E", "is not a place"),
+        ("48.2,16.37,-5", "is not a place"),
+        ("", "is not a place"),
+        ("90.1,0", r"'90.1,0' is out of range; the latitude \(first\) must be -90 to 90"),
+        ("0,180.5", r"the longitude \(second\) must be -180 to 180"),
+        ("48,16,0", "the distance must be more than 0 and at most 20016 km"),
+        ("48,16,50000", "the distance must be more than 0"),
+        ("٤٨,١٦", "is not a place"),
     ],
 )
 def test_what_is_no_place_is_said(text, message):
@@ -235,7 +235,9 @@ def test_sizes(text, expected):
     "text", ["1920", "x", "0x5", "5x0", "-1x5", "1920x1080x3", "1.5x2", "bigxbig", "", "9" * 5000]
 )
 def test_what_is_no_size_is_said(text):
-    with pytest.raises(QvsearchError, match="--min-size '.*' is no size; write width and height"):
+    with pytest.raises(
+        QvsearchError, match="--min-size '.*' is not a size; write width and height"
+    ):
         parse_size(text)
 
 
@@ -274,14 +276,14 @@ def test_durations(text, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        *((text, "is no length of time; write 10s") for text in ("", "-", "long", "1d", "1m30")),
+        *((text, "is not a duration; write 10s") for text in ("", "-", "long", "1d", "1m30")),
         *(
-            (text, "is no length of time; write 10s")
+            (text, "is not a duration; write 10s")
             for text in ("10-20-30", "--5", "s", "inf", "nan-")
         ),
-        ("60-10", "ends before it begins"),
-        ("1-2m", "has one unit for two numbers; write 1m-2m"),
-        ("1m-90", "has one unit for two numbers"),
+        ("60-10", "begins with the longer"),
+        ("1-2m", "has a unit for one of its two numbers; write 1m-2m"),
+        ("1m-90", "has a unit for one of its two numbers"),
     ],
 )
 def test_what_is_no_duration_is_said(text, message):
@@ -292,7 +294,7 @@ def test_what_is_no_duration_is_said(text, message):
 def test_orientations_and_cameras():
     assert parse_orientation(" Portrait") is Orientation.PORTRAIT
     with pytest.raises(
-        QvsearchError, match="'round' is none; write landscape or portrait or square"
+        QvsearchError, match="'round' is not an orientation; write landscape or portrait or square"
     ):
         parse_orientation("round")
     assert parse_camera(" canon ") == "canon"
@@ -404,7 +406,7 @@ def test_any_pattern_is_enough_and_a_root_that_is_a_file_has_its_name():
     ],
 )
 def test_what_is_no_pattern_is_said(glob, why):
-    with pytest.raises(QvsearchError, match=f"--glob '.*' cannot be understood.*{why}.*; write"):
+    with pytest.raises(QvsearchError, match=f"--glob '.*' is invalid.*{why}.*; write"):
         parse_globs(["*.jpg", glob])
 
 
@@ -499,8 +501,8 @@ def test_reasons_name_option_and_value():
         "--under /notes: it is /media/clips/a.mp4",
         "--glob *.txt: it is clips/a.mp4",
         "--after 2023-07-04T00:00:00+02:00: last changed 2020-01-01T01:00:00+01:00",
-        "--camera canon: it does not say with what it was taken",
-        "--near 48.2,17.4,5: it does not say where it was taken",
+        "--camera canon: its camera is not known",
+        "--near 48.2,17.4,5: its place is not known",
         "--min-size 5000x100: it has no size",
         "--duration 10s-60s: it lasts 5.25s",
         "--orientation portrait: it has no size",

@@ -8,6 +8,7 @@ import pytest
 from qvsearch.errors import QvsearchError
 from qvsearch.library import rows
 from qvsearch.library import shards as segments
+from qvsearch.library.filtering import passing_rows
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.retrieval import first_pass as firstpass
@@ -226,7 +227,7 @@ def all_scored(*_):
 
 def test_rows_that_are_all_judged_are_not_scored_again(library, says, monkeypatch):
     options = {"filters": parse_filters(globs=["1??4"]), "min_relevance": 0, "dedupe": False}
-    few = library.columns.mask(options["filters"])
+    few = passing_rows(library.columns, options["filters"])
     assert few.sum() == 100
     exact = search(library, "1", says, SearchOptions(exact=True, top=200, **options))
     monkeypatch.setattr(retrieve, "rank_all", all_scored)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from readers import nearest_rows
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library.failures import Failure
@@ -89,7 +90,7 @@ def test_an_older_library_is_read_as_it_was_written(name):
     assert library.load_failures() == [Failure(b"/photos/broken\xff.jpg", 7, TIME, "cut off", 2)]
     assert check(folder) == []
     for row, (_, place) in zip(library.segments, SEGMENTS, strict=True):
-        ((found, score),) = library.search(vector(place), 1)
+        ((found, score),) = nearest_rows(library, vector(place), 1)
         assert (found, score) == (row, pytest.approx(1, abs=1e-4 if name != "format-2" else 2e-3))
     if name == "first":
         assert library.bank is None

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from library_damage import unit
+from readers import nearest_rows
 from test_ingest import DIM, FINGERPRINT, Counting, hash_vector
 from test_library import rounded
 
@@ -253,7 +254,7 @@ class History(RuleBasedStateMachine):
         for words in self.known.values():
             expected.update(np.round(self.rows_of(words) @ query, 4).tolist())
         best = sorted(expected.elements(), reverse=True)[:9]
-        hits = self.library.search(query, 9)
+        hits = nearest_rows(self.library, query, 9)
         np.testing.assert_allclose([score for _, score in hits], best, atol=2e-4)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
+from readers import nearest_rows
 
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
@@ -80,7 +81,7 @@ def test_a_new_library_is_empty_and_opens(library):
     assert len(again) == 0
     assert again.fingerprint == FINGERPRINT
     assert again.roots == []
-    assert again.search(unit(1, 1)[0], 5) == []
+    assert nearest_rows(again, unit(1, 1)[0], 5) == []
     assert again.vectors([]).shape == (0, DIM)
 
 
@@ -102,7 +103,7 @@ def test_nothing_is_on_the_disk_before_the_commit_but_it_is_found(library):
     fill(library, 0, 5)
     library.add(photos(10, 20), vectors)
     library.remove([0])
-    assert library.segments[library.search(vectors[3], 1)[0][0]] == photo(13)
+    assert library.segments[nearest_rows(library, vectors[3], 1)[0][0]] == photo(13)
     assert 0 not in library.segments
     assert list(Library.open(library.folder).segments.values()) == photos(0, 5)
 
@@ -292,10 +293,10 @@ def test_search_over_many_files_is_exact_with_masks_and_dead_rows(library, monke
             alive = [row for row in range(200) if row not in dead and row < size and allowed[row]]
             scores = rounded(vectors).astype(np.float64) @ query
             best = sorted(alive, key=lambda row: -scores[row])[:k]
-            found = library.search(query, k, allowed)
+            found = nearest_rows(library, query, k, allowed)
             assert [row for row, _ in found] == best
             np.testing.assert_allclose([s for _, s in found], scores[best], atol=1e-6)
-        everything = library.search(query, 1000)
+        everything = nearest_rows(library, query, 1000)
         assert len(everything) == 194
 
 
@@ -305,7 +306,7 @@ def test_equal_vectors_in_different_files_come_in_row_order(library, monkeypatch
     for start in range(0, 30, 3):
         library.add(photos(start, start + 3), np.repeat(vector, 3, axis=0))
         library.commit()
-    assert [row for row, _ in library.search(vector[0], 20)] == list(range(20))
+    assert [row for row, _ in nearest_rows(library, vector[0], 20)] == list(range(20))
 
 
 # ------------------------------------------------------------------ merging and compaction
@@ -407,7 +408,7 @@ def test_any_history_equals_a_dictionary(tmp_path, monkeypatch, seed):
     if model:
         query = unit(1, 1000)[0]
         scores = {s: np.frombuffer(v, np.float32) @ query for s, v in model.items()}
-        best = again.segments[again.search(query, 1)[0][0]]
+        best = again.segments[nearest_rows(again, query, 1)[0][0]]
         assert scores[best] == pytest.approx(max(scores.values()), abs=1e-6)
 
 

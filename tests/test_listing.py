@@ -14,7 +14,8 @@ from PIL import Image
 
 from qvsearch.cli.records import hit_record
 from qvsearch.errors import QvsearchError
-from qvsearch.library.filters import Filters, hidden_by
+from qvsearch.library.filtering import hidden_by
+from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
 from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.retrieval.reranking import Rerank

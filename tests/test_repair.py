@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from faulty_disk import FaultyDisk
+from readers import nearest_rows
 
 from qvsearch import files as durable
 from qvsearch.errors import LibraryLocked, QvsearchError
@@ -236,13 +237,13 @@ def test_an_impossible_score_is_no_answer(library, monkeypatch):
     huge = np.full(DIM, 60000, dtype=np.float16) * np.sign(query)
     path.write_bytes(data[:81] + huge.astype("<f2").tobytes() + data[81 + 2 * DIM :])
     with pytest.raises(QvsearchError, match=r"000003\.faiss is damaged: vector 0 scores"):
-        Library.open(library.folder).search(query, 5)
+        nearest_rows(Library.open(library.folder), query, 5)
 
 
 def test_flipped_bits_anywhere_are_detected_or_harmless_and_cost_a_row_at_most(library, tmp_path):
     before = content(library)
     query = unit(1, 9)[0]
-    answers = library.search(query, 10)
+    answers = nearest_rows(library, query, 10)
     rng = np.random.default_rng(1)
     sizes = {name: (library.folder / name).stat().st_size for name in names(library)}
     for name in rng.choice(list(sizes), 400):
@@ -255,7 +256,7 @@ def test_flipped_bits_anywhere_are_detected_or_harmless_and_cost_a_row_at_most(l
         else:
             opened = Library.open(copy)
             assert content(opened) == before
-            assert opened.search(query, 10) == answers
+            assert nearest_rows(opened, query, 10) == answers
         found = repair(copy)
         again = content(Library.open(copy))
         assert again.items() <= before.items()

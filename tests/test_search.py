@@ -154,7 +154,7 @@ def test_a_folder_may_be_asked_for_by_a_link(make_library, tmp_path):
 
 def test_a_folder_that_nobody_knows_is_said_and_one_without_files_is_not(make_library, tmp_path):
     library = make_library([(picture(b"a/1.jpg"), (1, 0, 0))])
-    with pytest.raises(QvsearchError, match=r"there is no /med, nor anything below it"):
+    with pytest.raises(QvsearchError, match=r"--under /med is neither on the disk"):
         ask(library, filters=Filters(under=(b"/med",)))
     assert ask(library, filters=Filters(under=(os.fsencode(tmp_path),))) == []
 

@@ -12,7 +12,8 @@ from rich.cells import cell_len
 
 from qvsearch.cli.app import main
 from qvsearch.indexing.status import library_fields
-from qvsearch.library.filters import hidden_by, parse_filters
+from qvsearch.library.filtering import hidden_by, passing_rows
+from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.types import Item, Kind, Metadata, Segment
 
@@ -113,7 +114,7 @@ def test_what_a_field_says_is_what_its_filter_takes(make_library):
     columns = library.columns
 
     def files(**asked):
-        rows = np.flatnonzero(columns.mask(parse_filters(**asked)))
+        rows = np.flatnonzero(passing_rows(columns, parse_filters(**asked)))
         return len({library.segments[row].item for row in rows.tolist()})
 
     for name, count in fields["camera"].values.items():

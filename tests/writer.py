@@ -13,6 +13,7 @@ from pathlib import Path
 import cheap_model
 import numpy as np
 from faulty_disk import FaultyDisk
+from readers import nearest_rows
 
 from qvsearch import files as durable
 from qvsearch.cli import app as cli
@@ -195,7 +196,7 @@ def try_to_write(folder):
         os.setgid(65534)
         os.setuid(65534)
     library = Library.open(folder)
-    say(f"found {library.search(vector(7), 1)[0][0]}")
+    say(f"found {nearest_rows(library, vector(7), 1)[0][0]}")
     add(library, [100])
     for task in (
         library.commit,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.types import Kind
+from qvsearch.types import KIND_CODES, Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,8 +59,7 @@ CLOCKS = (None, "xmp")  # a name has the day, and a Google Takeout's JSON the ti
 NEVER, ALWAYS = np.inf, -np.inf  # as the cosine that a pair needs
 ABSENT = -1
 
-_KINDS = {kind: number for number, kind in enumerate(Kind)}
-_IMAGE, _VIDEO = _KINDS[Kind.IMAGE], _KINDS[Kind.VIDEO]
+_IMAGE, _VIDEO = KIND_CODES[Kind.IMAGE], KIND_CODES[Kind.VIDEO]
 
 
 class Reason(StrEnum):
@@ -107,7 +106,7 @@ def traits(segments: Sequence[Segment]) -> Traits:
     about = [each.metadata for each in segments]
     patches = [_colours(each.patches) for each in segments]
     return Traits(
-        kind=np.array([_KINDS[each.item.kind] for each in segments], np.int64),
+        kind=np.array([KIND_CODES[each.item.kind] for each in segments], np.int64),
         content=_numbered(each.content_hash or None for each in segments),
         dhash=np.array([each.dhash or 0 for each in segments], np.uint64),
         hashed=np.array([each.dhash is not None for each in segments], np.bool_),

@@ -1,9 +1,9 @@
-"""What a library knows of its rows beside vectors, as arrays; which rows pass filters."""
+"""The metadata of a library's live rows as arrays, gathered from its shards."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -11,27 +11,26 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library.aliases import aliases
-from qvsearch.library.filters import point, squared_chord
-from qvsearch.library.globs import composed, glob_regex, path_text
+from qvsearch.library.patterns import composed, glob_regex, path_text
+from qvsearch.library.shard_columns import NO_ROW, facts_of
 from qvsearch.times import LATEST, WIDEST_ZONE, from_wall_time
-from qvsearch.types import Kind, Orientation
+from qvsearch.types import KIND_CODES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.library.filters import Filters
     from qvsearch.library.shard_columns import Facts
+    from qvsearch.types import Kind, Segment
 
     Mask: TypeAlias = NDArray[np.bool_]
     Numbers: TypeAlias = NDArray[np.float64]
     Rows: TypeAlias = NDArray[np.int64] | slice
 
-NOT_LIVE = 255  # the kind of a row that is dead
-KEPT = 32  # masks of paths that are remembered
+CACHED = 32  # masks by path
 
 
 class Source(NamedTuple):
-    """Facts of some rows: which ones, where in the facts, and the roots by number."""
+    """Facts of some rows: the numbers of the rows, their places in the facts, and the roots."""
 
     rows: Rows
     places: Rows
@@ -40,10 +39,10 @@ class Source(NamedTuple):
 
 
 class Columns:
-    """The live rows of a library as arrays of length `size`, each made when it is first needed.
+    """The live rows of a library as arrays of length `size`, each built when it is first needed.
 
-    The index is the row number; what a row has not is NaN or -1. Rows are as they were when this
-    was made.
+    The index is the row number. Missing numbers are NaN or -1. Later changes of the library are not
+    seen. Do not mutate the arrays.
     """
 
     def __init__(self, sources: Sequence[Source], size: int) -> None:
@@ -51,41 +50,34 @@ class Columns:
         self._sources = sources
         self._by_path: dict[tuple[str | bytes, ...], Mask] = {}
 
-    def mask(self, filters: Filters) -> Mask:
-        """Return (size,) which rows are live and pass: those that `hidden_by` says nothing of."""
-        mask = self.live.copy()
-        for passing in (*self._pass_as_files(filters), *self._pass_by_metadata(filters)):
-            mask &= passing
-        return mask
-
     def check_under(self, under: Sequence[bytes]) -> None:
-        """Raise QvsearchError for a path that neither library nor disk knows: a misspelt one."""
+        """Raise QvsearchError for a path that is neither in the library nor on the disk."""
         for folder in under:
-            if not os.path.lexists(folder) and not self._below((folder,)).any():
+            if not os.path.lexists(folder) and not self.below((folder,)).any():
                 raise QvsearchError(
-                    f"there is no {os.fsdecode(folder)}, nor anything below it in the library;"
-                    " check --under"
+                    f"--under {os.fsdecode(folder)} is neither on the disk nor in the library;"
+                    " check the spelling"
                 )
 
     @cached_property
     def live(self) -> Mask:
-        """Which rows there are."""
-        live: Mask = self.kinds != NOT_LIVE
+        """Which rows are live."""
+        live: Mask = self.kinds != NO_ROW
         return live
 
     @cached_property
     def kinds(self) -> NDArray[np.uint8]:
-        """Places in `list(Kind)`; NOT_LIVE where there is no row."""
-        return self._column(lambda facts: facts.kinds, np.uint8, NOT_LIVE)
+        """KIND_CODES, NO_ROW for dead rows."""
+        return self._column(lambda facts: facts.kinds, np.uint8, NO_ROW)
 
     @cached_property
     def items(self) -> NDArray[np.int64]:
-        """Numbers that the rows of an item share, and no others; -1 where there is no row."""
+        """Numbers of items: equal for the rows of one item only; -1 for dead rows."""
         return self._column(lambda facts: facts.items, np.int64, -1)
 
     @cached_property
     def points(self) -> Numbers:
-        """Places as `point`s, (3, size)."""
+        """Places as `point`s (3, size)."""
         points = np.full((3, self.size), np.nan)
         for source in self._sources:
             points[:, source.rows] = source.facts.points[:, source.places]
@@ -107,10 +99,10 @@ class Columns:
         return self._numbers(lambda facts: facts.durations)
 
     def newest(self, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-        """Return the `count` rows whose files were taken last, last first, ties by row."""
+        """Return the `count` rows whose files were taken last, newest first, ties by row."""
         times = self._times[rows]
         if len(rows) > count:
-            # in no zone does a clock on a wall show a time that is farther from the true one
+            # a local time is at most WIDEST_ZONE away from the true one
             least = max(int(np.partition(times, -count)[-count]) - 2 * WIDEST_ZONE, -LATEST)
             rows, times = rows[times >= least], times[times >= least]
         for place in np.flatnonzero(self._on_the_wall[rows]).tolist():
@@ -139,7 +131,7 @@ class Columns:
 
     @cached_property
     def _paths(self) -> list[list[tuple[bytes, bytes]]]:
-        """Root and path of each of the files of each source."""
+        """Root and path of each file of each source."""
         return [
             [(each.roots[number] or b"", path) for number, path in each.facts.paths()]
             for each in self._sources
@@ -150,54 +142,21 @@ class Columns:
         """The names of the cameras of each source."""
         return [each.facts.camera_names() for each in self._sources]
 
-    def _pass_as_files(self, filters: Filters) -> Iterator[Mask]:
-        if filters.kinds is not None:
-            wanted = np.zeros(NOT_LIVE + 1, np.bool_)
-            wanted[[code for code, kind in enumerate(Kind) if kind in filters.kinds]] = True
-            yield wanted[self.kinds]
-        if filters.under:
-            yield self._below(filters.under)
-        if filters.globs:
-            yield self._matching(filters.globs)
-        if filters.after is not None:
-            yield ~self._before(filters.after)
-        if filters.before is not None:
-            yield self._before(filters.before)
+    def of_kinds(self, kinds: Collection[Kind]) -> Mask:
+        """Return which rows are of one of the kinds."""
+        wanted = np.zeros(NO_ROW + 1, np.bool_)
+        wanted[[KIND_CODES[kind] for kind in kinds]] = True
+        mask: Mask = wanted[self.kinds]
+        return mask
 
-    def _pass_by_metadata(self, filters: Filters) -> Iterator[Mask]:
-        if filters.camera is not None:
-            part = filters.camera.casefold()
-            yield self._any_of(
-                [[part in name.casefold() for name in names] for names in self._cameras],
-                lambda facts: facts.cameras,
-            )
-        if filters.near is not None:
-            latitude, longitude, km = filters.near
-            yield self._squared_chords(latitude, longitude) <= squared_chord(km)
-        if filters.min_size is not None:
-            yield self.widths >= filters.min_size[0]
-            yield self.heights >= filters.min_size[1]
-        if filters.duration is not None:
-            yield self.durations >= filters.duration[0]
-            yield self.durations <= filters.duration[1]
-        if filters.orientation is not None:
-            compare = {
-                Orientation.LANDSCAPE: np.greater,
-                Orientation.PORTRAIT: np.less,
-                Orientation.SQUARE: np.equal,
-            }[filters.orientation]
-            yield compare(self.widths, self.heights)
+    def by_camera(self, part: str) -> Mask:
+        """Return which rows have a camera whose name contains a text, in any case."""
+        part = part.casefold()
+        wanted = [[part in name.casefold() for name in names] for names in self._cameras]
+        return self._any_of(wanted, lambda facts: facts.cameras)
 
-    def _squared_chords(self, latitude: float, longitude: float) -> Numbers:
-        squares = np.zeros(self.size)
-        for column, value in zip(self.points, point(latitude, longitude), strict=True):
-            along = column - value
-            along *= along
-            squares += along
-        return squares
-
-    def _below(self, under: Sequence[bytes]) -> Mask:
-        """Return which rows `is_below` says of any of the folders, under any of their names."""
+    def below(self, under: Sequence[bytes]) -> Mask:
+        """Return which rows are below one of the folders, whatever alias names it."""
         roots = {root for source in self._sources for root in source.roots if root is not None}
         names = (each for path in under for each in aliases(path, roots))
         folders = tuple(composed(each).rstrip(b"/") + b"/" for each in names)
@@ -208,7 +167,8 @@ class Columns:
 
         return self._paths_that(folders, test)
 
-    def _matching(self, globs: tuple[str, ...]) -> Mask:
+    def matching(self, globs: tuple[str, ...]) -> Mask:
+        """Return which rows' relative paths match one of the patterns (see `glob_regex`)."""
         matches = glob_regex(globs).fullmatch
 
         def test(root: bytes, path: bytes) -> bool:
@@ -219,12 +179,12 @@ class Columns:
     def _paths_that(
         self, key: tuple[str | bytes, ...], test: Callable[[bytes, bytes], bool]
     ) -> Mask:
-        """Return which rows' root and path pass a test; the same key is the same test."""
+        """Return which rows' root and path pass a test; masks are cached by `key`."""
         mask = self._by_path.get(key)
         if mask is None:
             passing = [[test(*place) for place in places] for places in self._paths]
             mask = self._any_of(passing, lambda facts: facts.places)
-            if len(self._by_path) >= KEPT:
+            if len(self._by_path) >= CACHED:
                 self._by_path.clear()
             self._by_path[key] = mask
         return mask
@@ -232,18 +192,18 @@ class Columns:
     def _any_of(
         self, wanted: list[list[bool]], column: Callable[[Facts], NDArray[np.int32]]
     ) -> Mask:
-        """Return which rows have a number in the column that is wanted of their source."""
+        """Return which rows have a number in the column that is `wanted` in their source."""
         mask = np.zeros(self.size, np.bool_)
         for source, each in zip(self._sources, wanted, strict=True):
             passing = np.array([*each, False])  # -1 is the last
             mask[source.rows] = passing[column(source.facts)[source.places]]
         return mask
 
-    def _before(self, time: int) -> Mask:
-        """Return which rows were taken before a time."""
+    def before(self, time: int) -> Mask:
+        """Return which rows were taken before a time, in nanoseconds since 1970."""
         bound = _within(time)
         mask = self._times < bound
-        # only near the bound does it matter in which zone a clock hung
+        # the zone of a local time matters only near the bound
         near = np.abs(self._times - np.float64(bound)) < WIDEST_ZONE
         for row in np.flatnonzero(near & self._on_the_wall).tolist():
             mask[row] = from_wall_time(int(self._times[row])) < bound
@@ -262,5 +222,11 @@ class Columns:
 
 
 def _within(time: int) -> int:
-    """Return a bound within 64 bits that parts the times that there are alike."""
+    """Return a bound within 64 bits that divides all times as this one does."""
     return min(max(time, -LATEST), LATEST)
+
+
+def source_of(rows: Rows, segments: Sequence[Segment]) -> Source:
+    """Return the facts of rows whose segments are at hand."""
+    roots = list(dict.fromkeys(segment.item.root for segment in segments))
+    return Source(rows, slice(None), facts_of(segments, roots), roots)

@@ -1,4 +1,4 @@
-"""What a filter is, how its text is read, whether a segment passes it and why not."""
+"""The filters of a search, and how the text of their options is read."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import is_below
-from qvsearch.library.aliases import aliases
-from qvsearch.library.globs import composed, glob_regex, path_text
-from qvsearch.times import NO_DATE, date_text, nanoseconds, time_taken
-from qvsearch.types import Kind, Orientation, Segment
+from qvsearch.library.patterns import glob_regex
+from qvsearch.times import NO_DATE, nanoseconds
+from qvsearch.types import Kind, Orientation
 
-EARTH_KM = 6371.0088  # mean radius (IUGG)
-FARTHEST_KM = 20_016  # no two places are farther apart
-NEAR_KM = 1.0  # where --near names no distance
+FARTHEST_KM = 20_016  # the largest distance between two places on Earth
+NEAR_KM = 1.0  # default of --near
 
 _MONTH = re.compile("[0-9]{4}(-[0-9]{2})?")
 _DIGITS = r"[0-9]{1,9}(?:\.[0-9]{1,15})?"
@@ -31,13 +28,13 @@ _NEAR = re.compile(rf"{_DEGREES}([NS])) ?[, ] ?{_DEGREES}([EW]))(?: ?[, ] ?{_NUM
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which segments may answer; what lacks a field that is asked for does not. Empty passes all.
+    """Which segments may be hits (default: all). Those without a requested field are excluded.
 
-    `under` (absolute paths) and `globs` (see `glob_regex`) pass what any of them fits. `after` and
-    `before`, itself excluded, are nanoseconds since 1970 (see `time_taken`); `camera` is a part of
-    its name in any case; `near` is latitude, longitude in degrees and a great circle's kilometres;
-    `min_size` is the least width and the least height of the upright picture, in pixels;
-    `duration` is least and most seconds of a video, both included.
+    One of `under` (absolute paths) and one of `globs` (see `glob_regex`) must fit. `after`
+    (inclusive) and `before` (exclusive) are nanoseconds since 1970 (see `time_taken`). `camera` is
+    a part of its name, in any case. `near` is a latitude and longitude in degrees and a great
+    circle's kilometres. `min_size` is the least width and height of the upright picture in pixels.
+    `duration` is the least and most seconds of a video, both inclusive.
     """
 
     kinds: frozenset[Kind] | None = None
@@ -52,32 +49,11 @@ class Filters:
     orientation: Orientation | None = None
 
 
-def hidden_by(segment: Segment, filters: Filters) -> list[str]:
-    """Return which filters keep a segment out, as `--camera canon: taken with Apple iPhone 12`."""
-    said = (test(segment, filters) for test in _TESTS)
-    return [objection for objection in said if objection is not None]
-
-
 def orientation_of(width: int, height: int) -> Orientation:
     """Return the orientation of an upright picture."""
     if width == height:
         return Orientation.SQUARE
     return Orientation.LANDSCAPE if width > height else Orientation.PORTRAIT
-
-
-def point(latitude: float, longitude: float) -> tuple[float, float, float]:
-    """Return a place, in degrees, on a sphere of radius 1: no seam at 180 degrees nor a pole."""
-    north, east = math.radians(latitude), math.radians(longitude)
-    return math.cos(north) * math.cos(east), math.cos(north) * math.sin(east), math.sin(north)
-
-
-def squared_chord(km: float) -> float:
-    """Return the squared straight distance of `point`s that are `km` of great circle apart.
-
-    A quarter of it is the haversine of the angle.
-    """
-    half = math.sin(min(km / EARTH_KM, math.pi) / 2)
-    return 4 * half * half
 
 
 def parse_filters(
@@ -93,11 +69,11 @@ def parse_filters(
     duration: str | None = None,
     orientation: str | None = None,
 ) -> Filters:
-    """Read what the options of the command line say; raises QvsearchError for what is wrong."""
+    """Return the filters of some options' texts; raises QvsearchError for an invalid one."""
     since, until = parse_date("--after", after), parse_date("--before", before)
     if since is not None and until is not None and since >= until:
         raise QvsearchError(
-            f"nothing is both after {after} and before {before}; --after takes the earlier date"
+            f"nothing is both after {after} and before {before}; give --after the earlier date"
         )
     return Filters(
         kinds=frozenset(kinds) or None,
@@ -114,7 +90,7 @@ def parse_filters(
 
 
 def parse_under(paths: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Return paths as absolute ones."""
+    """Return absolute paths; raises QvsearchError for an empty one."""
     paths = tuple(paths)
     if any(not path or b"\0" in path for path in paths):
         raise QvsearchError("a path of --under is empty; write . for the current folder")
@@ -124,9 +100,9 @@ def parse_under(paths: Iterable[bytes]) -> tuple[bytes, ...]:
 def parse_date(option: str, text: str | None) -> int | None:
     """Return nanoseconds since 1970 of a date (its first instant) or a date-time.
 
-    Local unless it names a zone. 2023 and 2023-07 are their first days, so that everything of a
-    day is after it and before the next. A time that a clock skipped in spring is as long after the
-    change as it says; one that a clock showed twice is the first.
+    The time is local unless the text names a zone. 2023 and 2023-07 mean their first days. A time
+    that clocks skip in spring is moved past the change by the same amount; of a time that clocks
+    show twice it is the first. Raises QvsearchError for text that is not a date.
     """
     if text is None:
         return None
@@ -135,79 +111,88 @@ def parse_date(option: str, text: str | None) -> int | None:
         return nanoseconds(datetime.fromisoformat(whole))
     except NO_DATE as error:
         raise QvsearchError(
-            f"{option} {text!r} is no date; write 2023-07-04 or 2023-07-04T18:30"
+            f"{option} {text!r} is not a date; write 2023-07-04 or 2023-07-04T18:30"
         ) from error
 
 
 def parse_camera(text: str) -> str:
-    """Return a part of a camera's name."""
+    """Return a part of a camera's name; raises QvsearchError for an empty one."""
     if not text.strip():
         raise QvsearchError(
-            "--camera is empty; write a part of a name, as canon; qvsearch status --fields has all"
+            "--camera is empty; write a part of a name, e.g. canon"
+            " (qvsearch status --fields lists the names)"
         )
     return text.strip()
 
 
 def parse_near(text: str) -> tuple[float, float, float]:
-    """Return latitude, longitude and kilometres of `48.2,16.37`, `48.2,16.37,5`, `48.2N 16.37E`."""
+    """Return latitude, longitude and kilometres of `48.2,16.37`, `48.2,16.37,5`, `48.2N 16.37E`.
+
+    Raises QvsearchError for other texts and for coordinates out of range.
+    """
     match = _NEAR.fullmatch(text.strip().upper())
     if match is None:
         raise QvsearchError(
-            f"--near {text!r} is no place; write degrees north and east and perhaps kilometres,"
-            " as 48.2,16.37 or 48.2,16.37,5"
+            f"--near {text!r} is not a place; write degrees north, degrees east and optionally"
+            " kilometres, e.g. 48.2,16.37 or 48.2,16.37,5"
         )
     latitude = -float(match[2]) if match[3] == "S" else float(match[1] or match[2])
     longitude = -float(match[5]) if match[6] == "W" else float(match[4] or match[5])
     km = NEAR_KM if match[7] is None else float(match[7])
     for holds, limit in (
-        (abs(latitude) <= 90, "the latitude, which comes first, is -90 to 90 degrees"),
-        (abs(longitude) <= 180, "the longitude, which comes second, is -180 to 180 degrees"),
-        (0 < km <= FARTHEST_KM, f"the distance is more than 0 and at most {FARTHEST_KM} km"),
+        (abs(latitude) <= 90, "the latitude (first) must be -90 to 90 degrees"),
+        (abs(longitude) <= 180, "the longitude (second) must be -180 to 180 degrees"),
+        (0 < km <= FARTHEST_KM, f"the distance must be more than 0 and at most {FARTHEST_KM} km"),
     ):
         if not holds:
-            raise QvsearchError(f"--near {text!r} is nowhere; {limit}")
+            raise QvsearchError(f"--near {text!r} is out of range; {limit}")
     return latitude, longitude, km
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Return width and height of `1920x1080`."""
+    """Return width and height of `1920x1080`; raises QvsearchError for other texts."""
     match = _SIZE.fullmatch(text.strip())
     if match is None or not int(match[1]) or not int(match[2]):
         raise QvsearchError(
-            f"--min-size {text!r} is no size; write width and height in pixels, as 1920x1080"
+            f"--min-size {text!r} is not a size; write width and height in pixels, e.g. 1920x1080"
         )
     return int(match[1]), int(match[2])
 
 
 def parse_duration(text: str) -> tuple[float, float]:
-    """Return least and most seconds of `10s`, `1m30s` or `90` (all: or more), `10-60`, `-30s`."""
+    """Return the least and most seconds of `10s` or `1m30s` (no upper limit), `10-60`, `-30s`.
+
+    Raises QvsearchError for other texts.
+    """
     first, _, last = (part.strip().lower() for part in text.partition("-"))
     spans = _SPAN.fullmatch(first), _SPAN.fullmatch(last)
     if spans[0] is None or spans[1] is None or not (first or last):
         raise QvsearchError(
-            f"--duration {text!r} is no length of time; write 10s or 1m30s for at least,"
+            f"--duration {text!r} is not a duration; write 10s or 1m30s for at least,"
             " -30s for at most, or 10s-2m"
         )
     if len({end[-1].isdigit() for end in (first, last) if end.strip("0.")}) > 1:
-        raise QvsearchError(f"--duration {text!r} has one unit for two numbers; write 1m-2m")
+        raise QvsearchError(
+            f"--duration {text!r} has a unit for one of its two numbers; write 1m-2m"
+        )
     least, most = _seconds(spans[0]), _seconds(spans[1]) if last else math.inf
     if least > most:
-        raise QvsearchError(f"--duration {text!r} ends before it begins; write the shorter first")
+        raise QvsearchError(f"--duration {text!r} begins with the longer; write the shorter first")
     return least, most
 
 
 def parse_orientation(text: str) -> Orientation:
-    """Return the orientation of that name."""
+    """Return the orientation of that name; raises QvsearchError for other texts."""
     try:
         return Orientation(text.strip().lower())
     except ValueError as error:
         raise QvsearchError(
-            f"--orientation {text!r} is none; write {' or '.join(Orientation)}"
+            f"--orientation {text!r} is not an orientation; write {' or '.join(Orientation)}"
         ) from error
 
 
 def parse_globs(globs: Iterable[str]) -> tuple[str, ...]:
-    """Return patterns that `glob_regex` understands."""
+    """Return patterns for `glob_regex`; raises QvsearchError for an invalid one."""
     patterns = tuple(globs)
     glob_regex(patterns)
     return patterns
@@ -216,121 +201,3 @@ def parse_globs(globs: Iterable[str]) -> tuple[str, ...]:
 def _seconds(span: re.Match[str]) -> float:
     bare, hours, minutes, seconds = (float(number or 0) for number in span.groups())
     return bare + 3600 * hours + 60 * minutes + seconds
-
-
-def _kind_objects(segment: Segment, filters: Filters) -> str | None:
-    if filters.kinds is None or segment.item.kind in filters.kinds:
-        return None
-    return f"--kind {' '.join(sorted(filters.kinds))}: it is {segment.item.kind}"
-
-
-def _under_objects(segment: Segment, filters: Filters) -> str | None:
-    location, root = segment.item.location, segment.item.root
-    folders = [each for folder in filters.under for each in aliases(folder, [root])]
-    if not folders or any(is_below(composed(location), composed(each)) for each in folders):
-        return None
-    asked = " ".join(os.fsdecode(folder) for folder in filters.under)
-    return f"--under {asked}: it is {os.fsdecode(location)}"
-
-
-def _glob_objects(segment: Segment, filters: Filters) -> str | None:
-    item = segment.item
-    path = item.path or os.path.basename(item.root)
-    if not filters.globs or glob_regex(filters.globs).fullmatch(path_text(path)):
-        return None
-    return f"--glob {' '.join(filters.globs)}: it is {os.fsdecode(path)}"
-
-
-def _after_objects(segment: Segment, filters: Filters) -> str | None:
-    if filters.after is None or time_taken(segment) >= filters.after:
-        return None
-    return f"--after {date_text(filters.after)}: {_taken_text(segment)}"
-
-
-def _before_objects(segment: Segment, filters: Filters) -> str | None:
-    if filters.before is None or time_taken(segment) < filters.before:
-        return None
-    return f"--before {date_text(filters.before)}: {_taken_text(segment)}"
-
-
-def _camera_objects(segment: Segment, filters: Filters) -> str | None:
-    camera = segment.metadata.camera
-    if filters.camera is None or (camera and filters.camera.casefold() in camera.casefold()):
-        return None
-    known = f"taken with {camera}" if camera else "it does not say with what it was taken"
-    return f"--camera {filters.camera}: {known}"
-
-
-def _near_objects(segment: Segment, filters: Filters) -> str | None:
-    if filters.near is None:
-        return None
-    known = "it does not say where it was taken"
-    latitude, longitude, km = filters.near
-    north, east = segment.metadata.latitude, segment.metadata.longitude
-    if north is not None and east is not None:
-        x, y, z = (
-            a - b for a, b in zip(point(north, east), point(latitude, longitude), strict=True)
-        )
-        squared = x * x + y * y + z * z
-        if squared <= squared_chord(km):
-            return None
-        away = 2 * EARTH_KM * math.asin(min(1.0, math.sqrt(squared) / 2))
-        known = f"taken {away:,.1f} km from there"
-    return f"--near {latitude:.10g},{longitude:.10g},{km:.10g}: {known}"
-
-
-def _size_objects(segment: Segment, filters: Filters) -> str | None:
-    if filters.min_size is None:
-        return None
-    width, height = segment.width, segment.height
-    known = "it has no size"
-    if width is not None and height is not None:
-        if width >= filters.min_size[0] and height >= filters.min_size[1]:
-            return None
-        known = f"it is {width}x{height}"
-    return f"--min-size {filters.min_size[0]}x{filters.min_size[1]}: {known}"
-
-
-def _duration_objects(segment: Segment, filters: Filters) -> str | None:
-    if filters.duration is None:
-        return None
-    least, most = filters.duration
-    seconds = segment.metadata.duration
-    if seconds is not None and least <= seconds <= most:
-        return None
-    asked = f"{least:.10g}s" if most == math.inf else f"{least:.10g}s-{most:.10g}s"
-    known = "it has no duration" if seconds is None else f"it lasts {seconds:.10g}s"
-    return f"--duration {asked}: {known}"
-
-
-def _orientation_objects(segment: Segment, filters: Filters) -> str | None:
-    if filters.orientation is None:
-        return None
-    known = "it has no size"
-    if segment.width is not None and segment.height is not None:
-        orientation = orientation_of(segment.width, segment.height)
-        if orientation is filters.orientation:
-            return None
-        known = f"it is {orientation}"
-    return f"--orientation {filters.orientation}: {known}"
-
-
-_TESTS = (
-    _kind_objects,
-    _under_objects,
-    _glob_objects,
-    _after_objects,
-    _before_objects,
-    _camera_objects,
-    _near_objects,
-    _size_objects,
-    _duration_objects,
-    _orientation_objects,
-)
-
-
-def _taken_text(segment: Segment) -> str:
-    date = date_text(time_taken(segment))
-    if not segment.metadata.taken:
-        return f"last changed {date}"
-    return f"taken {date}" + (", by its name" if segment.metadata.taken_from == "name" else "")

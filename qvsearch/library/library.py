@@ -264,15 +264,6 @@ class Library:
         self._rows.remove(rows)
         self._changed = True
 
-    def search(
-        self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
-    ) -> list[tuple[int, float]]:
-        """Return up to k (row, cosine) for one unit query (dim,), best first, ties by row.
-
-        Only rows whose `allowed` is true are answers; rows beyond its end are not.
-        """
-        return self._rows.search(query, k, allowed)
-
     @property
     def size(self) -> int:
         """The highest live row number + 1: the length of the arrays below."""

@@ -1,4 +1,4 @@
-"""Patterns as in .gitignore, matched in time that no pattern makes long."""
+"""Patterns for paths, as in .gitignore and as `--glob` has them; no pattern takes long to match."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
@@ -14,25 +15,46 @@ from qvsearch.errors import QvsearchError
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-# How pathspec writes what can match more or less of a path: `*`, and `/**/` in the middle.
+# The parts of pathspec's expressions that match any length: `*`, and `/**/` in the middle.
 _STAR, _FOLDERS = "[^/]*", "(?:/.+)?/"
-# One character; a set is none of the above.
+# One character; a set is neither of the above.
 _ONE = re.compile(r"\\.|\[\^/\]|(?P<set>\[\^?\]?(?:\\.|[^\]\\])*\])|[^()|?+*]", re.DOTALL)
+_GLOB_TOKEN = re.compile(r"\*+|\?|\[(?P<not>!)?(?P<set>\]?[^\]]*)\]|.", re.DOTALL)
+_GLOB_RANGE = re.compile("(.)-(.)|.", re.DOTALL)
+
+
+def path_text(path: bytes) -> str:
+    """Return a path as `--glob` compares it: composed (NFC), since systems write é in either form.
+
+    A byte that is not UTF-8 is one character.
+    """
+    return _composed(path.decode("utf-8", "surrogateescape"))
+
+
+def composed(path: bytes) -> bytes:
+    """Return a path with its characters composed (NFC), so that both forms of a name are equal."""
+    return path if path.isascii() else path_text(path).encode("utf-8", "surrogateescape")
 
 
 def pattern_text(path: bytes) -> str:
-    """Return a path, or a pattern, as they are compared: composed (NFC), as `path_text` has it.
+    """Return a path, or a pattern, as .gitignore patterns are compared: composed (NFC).
 
-    Pathspec's dot stops at a newline.
+    Newlines are replaced, because the dot of pathspec's expressions does not match them.
     """
-    text = path.decode("utf-8", "replace").replace("\n", "\r")
+    return _composed(path.decode("utf-8", "replace").replace("\n", "\r"))
+
+
+def _composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+# ------------------------------------------------------------------ patterns as in .gitignore
 
 
 def option_spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
     """Return the patterns of an option, None if there are none.
 
-    Raises QvsearchError for one that cannot be understood.
+    Raises QvsearchError for an invalid pattern.
     """
     if not all(map(str.strip, patterns)):
         raise QvsearchError(f"{option} is empty; write a pattern such as '*.jpg' or 'drafts/'")
@@ -46,27 +68,27 @@ def option_spec(option: str, patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
 
 
 def spec_of(lines: Iterable[str]) -> GitIgnoreSpec:
-    """Return the patterns of some lines; raises ValueError for one that cannot be understood."""
-    from pathspec import GitIgnoreSpec  # which a query need not wait for
+    """Return the patterns of some lines; raises ValueError for an invalid one."""
+    from pathspec import GitIgnoreSpec  # not needed by a query
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # remarks on odd sets
-            found = GitIgnoreSpec.from_lines(lines, backend="simple").patterns
+        with warnings.catch_warnings(action="ignore"):  # about unusual sets
+            parsed = GitIgnoreSpec.from_lines(lines, backend="simple").patterns
             patterns = [
                 type(each)(re.compile(_bounded(each.regex.pattern)), each.include)
-                for each in found
+                for each in parsed
                 if each.regex is not None  # a comment
             ]
     except re.error as error:
-        raise ValueError(f"a pattern is none: {error}") from error
+        raise ValueError(f"a pattern is invalid: {error}") from error
     return GitIgnoreSpec(patterns, backend="simple")
 
 
 def _bounded(regex: str) -> str:
-    """Return an expression of the same meaning that tries no place twice (atomic groups).
+    """Return an equivalent expression that tries no place twice (atomic groups).
 
-    Sets match no slash, as in Git. Between two stars stands text of a fixed length, and between
-    two `/**/` a fixed number of names, so that the first place that fits is as good as any other.
+    Sets match no slash, as in Git. The text between two stars has a fixed length, and between two
+    `/**/` stands a fixed number of names. So the first place that matches is as good as any other.
     """
     guarded = _ONE.sub(lambda one: f"(?!/){one[0]}" if one["set"] else one[0], regex)
     first, *others = [_bounded_names(block) for block in guarded.split(_FOLDERS)]
@@ -89,5 +111,82 @@ def _bounded_names(regex: str) -> str:
 
 
 def _is_fixed(piece: str) -> bool:
-    """Tell whether all that an expression matches is of one length."""
+    """Return whether all texts that an expression matches have one length."""
     return not _ONE.sub("", piece.replace("(?!/)", ""))
+
+
+# ------------------------------------------------------------------ patterns of --glob
+
+
+@lru_cache(maxsize=64)
+def glob_regex(globs: tuple[str, ...]) -> re.Pattern[str]:
+    """Return an expression that fully matches the `path_text` of files that fit any pattern.
+
+    The path is relative to its root; a pattern without a slash is for the name, in any folder. `*`
+    is any run of characters but slashes, `?` one of them, `[a-z]` one of these, `[!a-z]` one that
+    is not; `**` between slashes is any number of folders, also none; `2023/**` is all below. Case
+    counts, a leading dot is like any character, a bracket itself is `[[]`. Raises QvsearchError for
+    an invalid pattern.
+    """
+    return re.compile("|".join(f"(?:{_glob(each)})" for each in globs), re.DOTALL)
+
+
+def _glob(glob: str) -> str:
+    """Return the expression of one pattern.
+
+    The text between two stars has a fixed length, so that its first place is as good as any other
+    and no place is tried twice (atomic groups): no pattern is slow.
+    """
+    try:
+        text = path_text(os.fsencode(glob))
+        parts = text.split("/")
+        if not {"", ".", ".."}.isdisjoint(parts):
+            raise ValueError("a part of it is empty, . or ..")
+        blocks: list[list[str]] = [[]]
+        for part in parts if len(parts) > 1 else ["**", text]:
+            if part == "**":
+                blocks.append([])
+            else:
+                blocks[-1].append(_glob_name(part))
+    except ValueError as error:
+        raise QvsearchError(
+            f"--glob {glob!r} is invalid ({error}); write *.jpg, or a path below the"
+            " indexed folder, e.g. **/2023/*.jpg"
+        ) from error
+    first, *others = ["/".join(block) for block in blocks]
+    if not others:
+        return first
+    middle = "".join(f"(?>(?>[^/]+/)*?{block}/)" for block in others[:-1] if block)
+    last = f"(?>[^/]+/)*{others[-1]}" if others[-1] else ".+"
+    return f"{first}/{middle}{last}" if first else f"{middle}{last}"
+
+
+def _glob_name(glob: str) -> str:
+    """Return the expression of a name; raises ValueError for an invalid set."""
+    pieces = [""]
+    for token in _GLOB_TOKEN.finditer(glob):
+        match token[0][0]:
+            case "*":
+                pieces.append("")
+            case "?":
+                pieces[-1] += "[^/]"
+            case "[" if token["set"]:
+                inside = _GLOB_RANGE.sub(_glob_range, token["set"])
+                pieces[-1] += f"(?!/)[{'^' if token['not'] else ''}{inside}]"
+            case "[":
+                raise ValueError("a [ is not closed")
+            case other:
+                pieces[-1] += re.escape(other)
+    first, *others = pieces
+    if not others:
+        return first
+    middle = "".join(f"(?>[^/]*?{piece})" for piece in others[:-1] if piece)
+    return f"{first}{middle}[^/]*{others[-1]}"
+
+
+def _glob_range(match: re.Match[str]) -> str:
+    if match[1] is None:
+        return re.escape(match[0])
+    if match[1] > match[2]:
+        raise ValueError(f"the range {match[0]} is empty")
+    return f"{re.escape(match[1])}-{re.escape(match[2])}"

@@ -19,10 +19,10 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.files import MIB
 from qvsearch.library.baseline import Bank, as_array, measure, open_bank, write_bank
-from qvsearch.library.columns import Source
+from qvsearch.library.columns import Source, source_of
 from qvsearch.library.lazy_segments import Catalogue
 from qvsearch.library.manifest import Damaged, Manifest, SegmentFile, faiss_path
-from qvsearch.library.shard_columns import facts_of
+from qvsearch.library.shard_columns import NO_ROW
 from qvsearch.library.shards import (
     Part,
     compared,
@@ -37,7 +37,7 @@ from qvsearch.library.shards import (
     write_facts,
     write_part,
 )
-from qvsearch.types import Kind
+from qvsearch.types import KIND_CODES
 from qvsearch.vectors.encoding import Form
 from qvsearch.vectors.store import FaissStore
 
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from qvsearch.vectors.sign_bits import Signs
 
 MANY_BYTES = 32 * MIB  # of vectors: with more, threads are worth their start
-_CODES = {kind: code for code, kind in enumerate(Kind)}
-NO_ROW = 255  # in an array of kinds
 PIECE = 1 << 17  # rows that one thread guesses at once
 SAMPLE = 4096  # rows of a kind: they tell a spread within a hundredth
 LARGEST_SCORE = 1.01  # a cosine of rounded unit vectors is below this
@@ -68,7 +66,7 @@ class Arrays:
     @cached_property
     def by_kind(self) -> list[NDArray[np.int64]]:
         """The rows of each kind, ascending."""
-        return [np.flatnonzero(self.kinds == code) for code in range(len(Kind))]
+        return [np.flatnonzero(self.kinds == code) for code in KIND_CODES.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,26 +167,6 @@ class Rows:
             part.store.remove(positions.tolist())
         self._arrays = None
         self.segments.remove(gone)
-
-    def search(
-        self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
-    ) -> list[tuple[int, float]]:
-        """Return up to k (row, cosine) for one unit query (dim,), best first, ties by row.
-
-        Only rows whose `allowed` is true are answers; rows beyond its end are not.
-        """
-        hits: list[tuple[int, float]] = []
-        for part in [*self._parts, self._waiting]:
-            mask = None
-            if allowed is not None:
-                mask = np.zeros(len(part.store), dtype=np.bool_)
-                within = part.numbers < len(allowed)
-                mask[within] = allowed[part.numbers[within]]
-            for position, score in part.store.search(query, k, mask):
-                if not abs(score) < LARGEST_SCORE:
-                    self._refuse(part, position, score)
-                hits.append((int(part.numbers[position]), score))
-        return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:k]
 
     def scores(self, query: Vectors) -> Vectors:
         """Return the cosine (size,) of each row with one unit query, -inf where none is live."""
@@ -324,7 +302,7 @@ class Rows:
         kinds = np.full(len(part.numbers), NO_ROW, dtype=np.uint8)
         alive = part.store.alive
         segments = map(self.segments.__getitem__, part.numbers[alive].tolist())
-        kinds[alive] = [_CODES[segment.item.kind] for segment in segments]
+        kinds[alive] = [KIND_CODES[segment.item.kind] for segment in segments]
         return kinds
 
     def sources(self) -> list[Source]:
@@ -335,9 +313,7 @@ class Rows:
         alive = part.store.alive
         numbers = part.numbers[alive]
         if part.facts is None or part.lines is None:
-            segments = [self.segments[row] for row in numbers.tolist()]
-            roots = list(dict.fromkeys(segment.item.root for segment in segments))
-            return Source(places(numbers), slice(None), facts_of(segments, roots), roots)
+            return source_of(places(numbers), [self.segments[row] for row in numbers.tolist()])
         positions = slice(None) if alive.all() else np.flatnonzero(alive)
         return Source(places(numbers), positions, part.facts, part.lines.roots)
 

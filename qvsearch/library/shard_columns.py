@@ -6,6 +6,7 @@ It knows segments and arrays; in which file these lie, and when, is for others.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -14,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qvsearch.formats import text_field
-from qvsearch.library.filters import point
 from qvsearch.times import wall_time
-from qvsearch.types import Kind
+from qvsearch.types import KIND_CODES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ _TYPES = {
     "camera_texts": "u1",
 }
 TYPES: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in _TYPES.items()}
-_CODES = {kind: code for code, kind in enumerate(Kind)}
+NO_ROW = 255  # as the kind of a row that is dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Facts:
         if not (
             is_ends(self.place_ends, self.place_paths.size)
             and is_ends(self.camera_ends, self.camera_texts.size)
-            and _within(self.kinds, 0, len(_CODES))
+            and _within(self.kinds, 0, len(KIND_CODES))
             and _within(self.places, 0, files)
             and _within(self.place_roots, 0, roots)
             and _within(self.cameras, -1, self.camera_ends.size)
@@ -137,7 +137,7 @@ def facts_of(segments: Sequence[Segment], roots: Sequence[bytes | None]) -> Fact
     paths = [path for _, path in places]
     place_array = np.array(place_of_row, np.int32)
     return Facts(
-        kinds=np.array([_CODES[each.item.kind] for each in segments], np.uint8),
+        kinds=np.array([KIND_CODES[each.item.kind] for each in segments], np.uint8),
         items=np.array([item_number(*place) for place in places], np.int64)[place_array],
         places=place_array,
         place_roots=np.array([numbers[root] for root, _ in places], np.int32),
@@ -161,12 +161,18 @@ def item_number(root: bytes, path: bytes) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def point(latitude: float, longitude: float) -> tuple[float, float, float]:
+    """Return a place, in degrees, on a sphere of radius 1: no seam at 180 degrees nor a pole."""
+    north, east = math.radians(latitude), math.radians(longitude)
+    return math.cos(north) * math.cos(east), math.cos(north) * math.sin(east), math.sin(north)
+
+
 def _points(segments: Sequence[Segment]) -> NDArray[np.float64]:
     points = np.full((3, len(segments)), np.nan)
     for row, segment in enumerate(segments):
         latitude, longitude = segment.metadata.latitude, segment.metadata.longitude
         if latitude is not None and longitude is not None:
-            # not by numpy, whose sines may differ in the last bit from those of `hidden_by`
+            # not with numpy, whose sines may differ in the last bit from those for `--near`
             points[:, row] = point(latitude, longitude)
     return points
 

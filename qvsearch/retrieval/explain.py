@@ -12,7 +12,7 @@ import numpy as np
 
 from qvsearch.files import is_below
 from qvsearch.library.aliases import aliases
-from qvsearch.library.filters import hidden_by
+from qvsearch.library.filtering import hidden_by
 from qvsearch.library.rules import left_out, scans_of
 from qvsearch.retrieval.combine import evidence_of, relevance_of
 from qvsearch.retrieval.first_pass import rank_all

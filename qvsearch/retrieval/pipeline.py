@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, overload
 import numpy as np
 
 from qvsearch.errors import QvsearchError
+from qvsearch.library.filtering import passing_rows
 from qvsearch.library.filters import Filters
 from qvsearch.library.names import option
 from qvsearch.retrieval.combine import ANSWERED, CUT, evidence_of, relevance_of
@@ -295,7 +296,7 @@ def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
             f"the library {library.folder} is empty; fill it with:"
             f" qvsearch index FOLDER{option(library.folder)}"
         )
-    mask = library.columns.mask(filters)
+    mask = passing_rows(library.columns, filters)
     if not mask.any():
         library.columns.check_under(filters.under)
     return mask

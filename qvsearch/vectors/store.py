@@ -62,7 +62,7 @@ def index_file(stores: Sequence[FaissStore]) -> list[bytes | memoryview]:
 
 
 class FaissStore:
-    """A VectorStore over one FAISS index; rows are numbered from 0.
+    """Vectors in one FAISS index; rows are numbered from 0.
 
     The vectors lie in numpy's memory or a mapped file, where FAISS only looks at them.
     """
@@ -147,41 +147,19 @@ class FaissStore:
         alive[np.asarray(rows, dtype=np.int64)] = False
         self._alive = alive
 
-    def search(
-        self, query: Vectors, k: int, allowed: Mask | None = None
-    ) -> list[tuple[int, float]]:
-        """Return up to k (row, cosine) for one query (dim,), best first, ties by row.
+    def scores(self, query: Vectors) -> Vectors:
+        """Return the cosine (n,) of every row with one unit query (dim,), -inf for removed rows.
 
-        Only rows whose `allowed` (n,) is true are answers, and no damaged row without a cosine.
+        NaN for a damaged row that has no cosine. Raises QvsearchError for a query of another
+        length than 1.
         """
         unit = check_unit(query[None], self.form.dim)[0]
-        mask = self._alive if allowed is None else self._alive & allowed
-        if k <= 0 or not mask.any():
-            return []
-        scores = self._cosines(unit, None if mask.all() else mask)
-        rows = np.flatnonzero(~np.isnan(scores))
-        if len(rows) > k:
-            rows = rows[scores[rows] >= np.partition(scores[rows], -k)[-k]]
-        best = rows[np.argsort(-scores[rows], kind="stable")][:k]
-        return list(zip(best.tolist(), scores[best].tolist(), strict=True))
-
-    def scores(self, query: Vectors) -> Vectors:
-        """Return the cosine (n,) of every row with one query (dim,), -inf for removed rows.
-
-        NaN where a damaged row has none.
-        """
-        scores = self._cosines(check_unit(query[None], self.form.dim)[0], None)
-        scores[~self._alive] = -np.inf
-        return scores
-
-    def _cosines(self, unit: Vectors, mask: Mask | None) -> Vectors:
-        """Return the cosine (n,) of the rows in the mask, or of all; NaN for what has none."""
         scores = np.full(len(self), np.nan, dtype=np.float32)
         step = max(1, AT_ONCE // self.form.row_size)
         pieces = [slice(start, start + step) for start in range(0, len(self), step)]
 
         def scan(rows: slice) -> None:
-            self._scan(unit, rows, None if mask is None else mask[rows], scores[rows])
+            self._scan(unit, rows, scores[rows])
 
         if len(pieces) > 1:
             # FAISS releases the interpreter meanwhile; a file's pages, too, are mapped by them all
@@ -191,19 +169,16 @@ class FaissStore:
             list(map(scan, pieces))
         if self.form.scaled:
             scores /= self.norms
+        scores[~self._alive] = -np.inf
         return scores
 
-    def _scan(self, unit: Vectors, rows: slice, mask: Mask | None, scores: Vectors) -> None:
-        """Put what some rows, those in their mask, score into `scores`, unless it is NaN."""
+    def _scan(self, unit: Vectors, rows: slice, scores: Vectors) -> None:
+        """Write the inner products of some rows into `scores`, except those that are NaN."""
         codes = self.codes[rows]
         # FAISS's own loop over the codes; its search for the best k would sort all of them.
         quantizer = self.form.quantizer()
-        chosen = None
-        if mask is not None:
-            bits = np.packbits(mask, bitorder="little")
-            chosen = faiss.IDSelectorBitmap(bits)
         scanner = quantizer.select_InvertedListScanner(
-            faiss.METRIC_INNER_PRODUCT, None, True, chosen, False
+            faiss.METRIC_INNER_PRODUCT, None, True, None, False
         )
         found = faiss.RangeSearchResult(1)
         partial = faiss.RangeSearchPartialResult(found)
@@ -215,8 +190,8 @@ class FaissStore:
         finally:  # it holds the query, and FAISS's Python layer does not know that it is ours
             scanner.__swig_destroy__(scanner)
         partial.finalize()
-        kept = int(faiss.rev_swig_ptr(found.lims, 2)[1])  # all but what compares with nothing
-        scores[faiss.rev_swig_ptr(found.labels, kept)] = faiss.rev_swig_ptr(found.distances, kept)
+        count = int(faiss.rev_swig_ptr(found.lims, 2)[1])  # all rows whose product is a number
+        scores[faiss.rev_swig_ptr(found.labels, count)] = faiss.rev_swig_ptr(found.distances, count)
 
     def release(self) -> None:
         """Let go of the memory that a mapped file took by being read; it is read again if need be.

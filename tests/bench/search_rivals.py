@@ -119,7 +119,13 @@ def open_exact(folder):
     from qvsearch.library.library import Library
 
     library = Library.open(folder / "library")
-    return lambda query: [row for row, _ in library.search(query, TOP)]
+
+    def ask(query):
+        scores = library.scores(query)
+        rows = np.argpartition(-scores, TOP)[:TOP]
+        return rows[np.argsort(-scores[rows], kind="stable")].tolist()
+
+    return ask
 
 
 def open_first_pass(folder):
