@@ -22,7 +22,7 @@ from qvsearch.errors import MediaError
 from qvsearch.media import limits as confine
 from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment
 
-HEAVY = ["torch", "torchvision", "transformers", "faiss"]
+HEAVY = ["torch", "torchvision", "qwen_vl_utils", "transformers", "faiss"]
 
 
 def named(name, kind=Kind.IMAGE, size=1):

@@ -17,10 +17,9 @@ from qvsearch.indexing.pipeline import IngestOptions
 from qvsearch.machine import doctor
 from qvsearch.machine.estimate import Estimate, plan_index
 from qvsearch.machine.speeds import Speeds, device_name, keep_speeds
-from qvsearch.models import bfloat16
-from qvsearch.models.bfloat16 import NARROWEST, bfloat16_pays
+from qvsearch.models import devices
 from qvsearch.models.checkpoint import hidden_width
-from qvsearch.models.devices import dtype_name, pick_dtype
+from qvsearch.models.devices import NARROWEST, bfloat16_pays, dtype_name, pick_dtype
 from qvsearch.models.registry import DEFAULT_MODEL, DEMO_FOLDER
 from qvsearch.runtime.loading import Choice
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
@@ -32,21 +31,22 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def processor(monkeypatch):
     """Return a function that puts a processor in the place of this one: seconds of each product."""
-    bfloat16._is_faster.cache_clear()
+    devices._bfloat16_is_faster.cache_clear()
     now, taken = 0.0, {}
 
     def multiply(states, _):
         nonlocal now
         now += taken[states.dtype].pop(0)
 
-    monkeypatch.setattr(bfloat16, "linear", multiply)
-    monkeypatch.setattr(bfloat16.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(devices, "settle_threads", lambda: None)
+    monkeypatch.setattr(devices, "linear", multiply)
+    monkeypatch.setattr(devices.time, "perf_counter", lambda: now)
 
     def put(exact, half):
         taken.update({torch.float32: list(exact), torch.bfloat16: list(half)})
 
     yield put
-    bfloat16._is_faster.cache_clear()
+    devices._bfloat16_is_faster.cache_clear()
 
 
 @pytest.mark.parametrize(

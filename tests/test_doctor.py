@@ -12,7 +12,7 @@ from PIL import features
 
 from qvsearch.machine import doctor
 from qvsearch.machine.holes import HOLES, known_hole
-from qvsearch.models import threads
+from qvsearch.models import devices
 
 
 def traps(tmp_path):
@@ -87,8 +87,8 @@ def test_what_is_installed_here_is_read(tmp_path):
 def test_as_many_threads_are_named_as_the_model_will_take(tmp_path, monkeypatch):
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(threads, "DEFAULT", before)
-    monkeypatch.setattr(threads, "_fastest", lambda most: most + 1)
+    monkeypatch.setattr(devices, "DEFAULT_THREADS", before)
+    monkeypatch.setattr(devices, "_fastest", lambda most: most + 1)
     try:
         found = {fact.name: fact.value for fact in doctor.examine(tmp_path, "cpu", None)}
     finally:

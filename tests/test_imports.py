@@ -79,7 +79,10 @@ def loaded_by(code):
     return set(done.stdout.splitlines()[-1].split())
 
 
-HEAVY = {"numpy", "torch", "transformers", "faiss", "PIL", "av", "huggingface_hub", "rich.table"}
+HEAVY = {
+    *("numpy", "torch", "transformers", "faiss", "PIL", "av", "huggingface_hub", "rich.table"),
+    *("cv2", "qwen_vl_utils", "torchvision"),
+}
 
 
 def test_help_loads_nothing_heavy():

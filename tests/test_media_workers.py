@@ -377,7 +377,7 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
 def test_importing_the_workers_is_cheap():
     program = (
         "import sys, qvsearch.media.workers\n"
-        "print([name for name in ('torch', 'numpy', 'PIL', 'av') if name in sys.modules])"
+        "print([name for name in ('torch', 'numpy', 'PIL', 'av', 'cv2') if name in sys.modules])"
     )
     output, _ = run(program).communicate(timeout=60)
     assert output == "[]\n"

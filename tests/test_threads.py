@@ -6,7 +6,7 @@ import pytest
 
 SETTLE = """
 import torch
-from qvsearch.models.threads import settle_threads
+from qvsearch.models.devices import settle_threads
 {first}
 print(torch.get_num_threads())
 settle_threads()

@@ -182,8 +182,8 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = GEMM_SE
     """
     import torch
 
+    from qvsearch.models.devices import settle_threads
     from qvsearch.models.int8 import Int8Linear
-    from qvsearch.models.threads import settle_threads
 
     if device.type == "cpu":
         settle_threads()

@@ -14,7 +14,7 @@ from torch import nn
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.checkpoint import hidden_width, shards
-from qvsearch.models.devices import LIMITS, attention, pick_device, pick_dtype
+from qvsearch.models.devices import LIMITS, attention, pick_device, pick_dtype, settle_threads
 from qvsearch.models.forward import (
     Beginning,
     ModelInput,
@@ -25,7 +25,6 @@ from qvsearch.models.forward import (
 from qvsearch.models.int8 import quantise
 from qvsearch.models.patches import image_patches, video_patches
 from qvsearch.models.prompt import END
-from qvsearch.models.threads import settle_threads
 
 if TYPE_CHECKING:
     from qvsearch.types import Vectors

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from qvsearch.models import threads  # before the reference, which sets one thread
+from qvsearch.models import devices  # before the reference, which sets one thread
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
@@ -152,8 +152,8 @@ def wide_model(temporary: Path, given: argparse.Namespace) -> Timed:
     vision = vision | {"depth": given.vision_layers, "deepstack_visual_indexes": [0]}
     with tempfile.TemporaryDirectory(dir=temporary) as weights:
         write_checkpoint(Path(weights), text, vision, dtype=torch.bfloat16)
-        torch.set_num_threads(threads.DEFAULT)
-        threads.settle_threads()
+        torch.set_num_threads(devices.DEFAULT_THREADS)
+        devices.settle_threads()
         embedder = Timed(LocalEmbedder(weights, "cpu", given.dtype, DIM))
         embedder.embedder.network.load_vision()
     print(f"{embedder.embedder.network.dtype}, {torch.get_num_threads()} threads")

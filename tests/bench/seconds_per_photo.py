@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qvsearch.models import threads  # before the reference, which sets one thread
+from qvsearch.models import devices  # before the reference, which sets one thread
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
@@ -41,8 +41,8 @@ def measure(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         text, vision = (TINY_TEXT, TINY_VISION) if given.tiny else (TRUE_TEXT, TRUE_VISION)
         checkpoint = write_checkpoint(Path(folder), text, vision, dtype=torch.bfloat16)
-        torch.set_num_threads(threads.DEFAULT)
-        threads.settle_threads()
+        torch.set_num_threads(devices.DEFAULT_THREADS)
+        devices.settle_threads()
         embedder = LocalEmbedder(checkpoint, given.device, given.dtype)
         embedder.network.load_vision()  # before the folder is gone
     network = embedder.network
