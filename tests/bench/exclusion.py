@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from qvsearch.demo.world import Part, draw, note, phrase, random_scene
-from qvsearch.indexing.baseline_queries import bank_vectors
+from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.query import parse_query, read_terms
 from qvsearch.retrieval.scoring import ask, rank_rows
@@ -57,7 +57,7 @@ def build(folder, embedder, rng, rows):
     """Return a library of pictures and notes, and the scene of each row."""
     scenes = [random_scene(rng) for _ in range(rows)]
     library = open_or_create(folder, Choice(model="demo"))
-    library.set_bank(bank_vectors(embedder, library.fingerprint))
+    library.set_bank(baseline_vectors(embedder, library.fingerprint))
     library.add_root(b"/drawn")
     inputs, segments = [], []
     for number, scene in enumerate(scenes):
