@@ -21,7 +21,7 @@ from qvsearch.demo.world import Part, draw, note, phrase, random_scene
 from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.query import parse_query, read_terms
-from qvsearch.retrieval.scoring import ask, rank_rows
+from qvsearch.retrieval.scoring import embed_terms, rank_rows
 from qvsearch.runtime.loading import Choice, open_or_create
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput, Item, Kind, Segment
@@ -95,7 +95,7 @@ def main():
                 continue
             words, without = phrase(wanted, rng), phrase(unwanted, rng)
             query = parse_query(words, without=[without])
-            ours = rank_rows(library, ask(read_terms(query, 1), embedder)).evidence
+            ours = rank_rows(library, embed_terms(read_terms(query, 1), embedder)).evidence
             q, n = embedder.embed(
                 [EmbedInput(text=text, instruction=QUERY_INSTRUCTION) for text in (words, without)]
             )
