@@ -1,5 +1,6 @@
 """The bank of generic queries: embedded once per model, kept with the library."""
 
+import hashlib
 import os
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from readers import nearest_rows
 
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing.baseline_queries import QUERIES, bank_vectors, queries
+from qvsearch.indexing.baseline_queries import QUERIES, baseline_vectors, queries
 from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Damaged
@@ -299,18 +300,29 @@ def test_there_are_64_different_short_queries():
     assert queries("some/model") == QUERIES
 
 
+@pytest.mark.parametrize(
+    ("model", "digest"),
+    [
+        ("some/model", "0a83911f820a9faba08f5fab7803b6b2c6939ec69bf9db286b9de183568cd073"),
+        ("demo", "ebc65726f5e053f37ca50cca523102d6fbe04bb2bfa11ae054bee7595b6d6baa"),
+    ],
+)
+def test_the_queries_stay_what_the_baselines_of_libraries_were_computed_with(model, digest):
+    assert hashlib.sha256("\n".join(queries(model)).encode()).hexdigest() == digest
+
+
 def test_queries_are_embedded_as_queries_and_once_per_model():
     embedder = Hashing()
-    vectors = bank_vectors(embedder, FINGERPRINT)
+    vectors = baseline_vectors(embedder, FINGERPRINT)
     assert [each.text for each in embedder.asked] == list(QUERIES)
     assert {each.instruction for each in embedder.asked} == {QUERY_INSTRUCTION}
     assert vectors.shape == (64, DIM)
-    assert np.array_equal(bank_vectors(embedder, FINGERPRINT), vectors)
+    assert np.array_equal(baseline_vectors(embedder, FINGERPRINT), vectors)
     other_files = replace(FINGERPRINT, detail=Detail.HIGH, preprocessing=9)
-    assert np.array_equal(bank_vectors(embedder, other_files), vectors)
+    assert np.array_equal(baseline_vectors(embedder, other_files), vectors)
     assert len(embedder.asked) == 64
     for made in (replace(FINGERPRINT, revision="b"), replace(FINGERPRINT, prompt_layout=2)):
-        bank_vectors(embedder, made)
+        baseline_vectors(embedder, made)
     assert len(embedder.asked) == 3 * 64
 
 
@@ -319,20 +331,20 @@ def test_queries_are_embedded_as_queries_and_once_per_model():
 )
 def test_a_damaged_cache_is_embedded_anew(spoil):
     embedder = Hashing()
-    vectors = bank_vectors(embedder, FINGERPRINT)
+    vectors = baseline_vectors(embedder, FINGERPRINT)
     (path,) = (platformdirs.user_cache_path() / "banks").iterdir()
     path.write_bytes(spoil(path.read_bytes()))
-    assert np.array_equal(bank_vectors(embedder, FINGERPRINT), vectors)
+    assert np.array_equal(baseline_vectors(embedder, FINGERPRINT), vectors)
     assert len(embedder.asked) == 128
-    bank_vectors(embedder, FINGERPRINT)
+    baseline_vectors(embedder, FINGERPRINT)
     assert len(embedder.asked) == 128, "and kept again"
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_the_next_time():
     (platformdirs.user_cache_path() / "banks").write_bytes(b"a file where a folder should be")
     embedder = Hashing()
-    assert bank_vectors(embedder, FINGERPRINT).shape == (64, DIM)
-    assert bank_vectors(embedder, FINGERPRINT).shape == (64, DIM)
+    assert baseline_vectors(embedder, FINGERPRINT).shape == (64, DIM)
+    assert baseline_vectors(embedder, FINGERPRINT).shape == (64, DIM)
     assert len(embedder.asked) == 128
 
 

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from qvsearch.retrieval.calibration import (
+    ANSWERED,
+    CUT,
     Baseline,
     baseline_between,
     baseline_of,
     calibrate,
     central_moments,
+    evidence_by_kind,
+    evidence_of,
 )
-from qvsearch.retrieval.combine import ANSWERED, CUT, evidence_of
 from qvsearch.types import Kind
 
 IMAGE, VIDEO, TEXT = range(3)
@@ -296,7 +299,7 @@ def test_each_kind_is_measured_by_itself():
         atol=1e-4,
     )
     for place, row in enumerate(order.tolist()[:20]):
-        assert found.level_of(place).rows == (300 if row < 300 else 200)
+        assert found.levels[int(kinds[order][place])].rows == (300 if row < 300 else 200)
 
 
 # ------------------------------------------------------------------ the scale
@@ -317,7 +320,7 @@ def test_relevance_is_graded():
 
 def test_the_level_of_a_kind_is_what_its_scores_say():
     scores, _ = library(999, 0.1, 2)
-    level = calibrate(scores, np.full(999, TEXT, np.uint8), {TEXT: GENERIC}).level_of(5)
+    level = calibrate(scores, np.full(999, TEXT, np.uint8), {TEXT: GENERIC}).levels[TEXT]
     assert level.best == scores.max()
     assert level.median == np.median(scores)
     assert level.spread == pytest.approx(scores.std(), rel=0.02)
@@ -331,12 +334,9 @@ def test_rows_taken_in_later_have_the_evidence_that_they_would_have_had():
     kinds = np.repeat(np.uint8([IMAGE, TEXT]), 200)
     baselines = {IMAGE: GENERIC, TEXT: Baseline(0.2, 0.1)}
     known = calibrate(scores, kinds, baselines)
-    found = calibrate(scores, kinds, baselines)
     later = np.arange(50, 350, 7)
-    found.evidence[later] = -np.inf
-    found.judge(later, scores[later])
-    np.testing.assert_allclose(found.evidence, known.evidence, atol=1e-4)
-    again = known.evidence_at(scores[later], later)
+    rows_of = {code: np.flatnonzero(kinds[later] == code) for code in (IMAGE, TEXT)}
+    again = evidence_by_kind(scores[later], rows_of, known.levels)
     np.testing.assert_allclose(again, known.evidence[later], atol=1e-4)
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qvsearch.retrieval.combine import combine, evidence_of, relevance_of
+from qvsearch.retrieval.calibration import combine, evidence_of, relevance_of
 
 log_odds = st.floats(-30, 30, width=32)
 

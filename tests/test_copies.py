@@ -13,7 +13,7 @@ from PIL import Image
 from qvsearch.cli.app import main
 from qvsearch.demo.world import draw, random_scene, recoloured
 from qvsearch.library.library import Library
-from qvsearch.retrieval.combine import CUT
+from qvsearch.retrieval.calibration import CUT
 from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.retrieval.query import Query, parse_query
 

@@ -9,8 +9,7 @@ from qvsearch.cli.records import explanation_record
 from qvsearch.library.failures import Failure
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
-from qvsearch.retrieval.calibration import ASSUMED_SPREAD, Baseline, level_of
-from qvsearch.retrieval.combine import CUT
+from qvsearch.retrieval.calibration import ASSUMED_SPREAD, CUT, Baseline, level_of
 from qvsearch.retrieval.explain import Explained, Explanation, Weighed, explain
 from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.retrieval.query import Query

@@ -12,10 +12,9 @@ from qvsearch.library.filtering import passing_rows
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.retrieval import first_pass as firstpass
-from qvsearch.retrieval import pipeline as retrieve
 from qvsearch.retrieval.first_pass import rank_all, rank_best
 from qvsearch.retrieval.pipeline import Query, SearchOptions, search
-from qvsearch.retrieval.scoring import Asked, rank_rows
+from qvsearch.retrieval.scoring import EmbeddedTerm, rank_rows
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 from qvsearch.vectors.encoding import Form
 from qvsearch.vectors.sign_bits import Signs, signs_of, width_of
@@ -128,7 +127,7 @@ def test_signs_tell_about_cosines_whatever_the_dimension():
 def test_the_best_rows_and_their_evidence_are_those_of_an_exact_search(library, says):
     apart, recall = [], []
     for vector in says.vectors:
-        asked = [Asked(Term(1.0), vector[None])]
+        asked = [EmbeddedTerm(Term(1.0), vector[None])]
         exact = rank_rows(library, asked)
         fast = rank_best(library, asked, library.columns.live)
         judged = fast.evidence > -np.inf
@@ -150,7 +149,7 @@ def test_showing_the_nearest_hits_costs_no_exact_search(library, says, monkeypat
     for nearest in (0, 3):
         exact = []
         monkeypatch.setattr(
-            retrieve, "rank_all", lambda *of, exact=exact: exact.append(1) or rank_all(*of)
+            firstpass, "rank_all", lambda *of, exact=exact: exact.append(1) or rank_all(*of)
         )
         for number in range(len(noise.vectors)):
             search(library, str(number), noise, SearchOptions(nearest=nearest))
@@ -172,7 +171,7 @@ def relevance(evidence):
 
 def test_hits_are_those_of_an_exact_search(library, says, monkeypatch):
     scored = []
-    monkeypatch.setattr(retrieve, "rank_all", lambda *of: scored.append(1) or rank_all(*of))
+    monkeypatch.setattr(firstpass, "rank_all", lambda *of: scored.append(1) or rank_all(*of))
     for number in range(12):
         exact, fast = alike(library, str(number), says)
         assert len(exact) == 30
@@ -230,7 +229,7 @@ def test_rows_that_are_all_judged_are_not_scored_again(library, says, monkeypatc
     few = passing_rows(library.columns, options["filters"])
     assert few.sum() == 100
     exact = search(library, "1", says, SearchOptions(exact=True, top=200, **options))
-    monkeypatch.setattr(retrieve, "rank_all", all_scored)
+    monkeypatch.setattr(firstpass, "rank_all", all_scored)
     fast = search(library, "1", says, SearchOptions(top=200, **options))
     assert len(fast) == few.sum()
     assert [each.segment for each in fast] == [each.segment for each in exact]
@@ -245,7 +244,7 @@ def test_a_kind_of_few_rows_needs_no_more_of_another(tmp_path, says, monkeypatch
     options = {"by_kind": True, "min_relevance": 0, "dedupe": False}
     exact = search(made, "1", says, SearchOptions(exact=True, **options))
     with monkeypatch.context() as patch:
-        patch.setattr(retrieve, "rank_all", all_scored)
+        patch.setattr(firstpass, "rank_all", all_scored)
         fast = search(made, "1", says, SearchOptions(**options))
     assert [each.segment for each in fast] == [each.segment for each in exact]
     assert [each.segment.item.kind for each in fast].count(Kind.TEXT) == 3

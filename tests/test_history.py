@@ -261,7 +261,7 @@ class History(RuleBasedStateMachine):
 @pytest.fixture
 def _lowered(disk, monkeypatch):
     monkeypatch.setattr(ingest, "Decoders", DecodersHere)
-    monkeypatch.setattr(ingest, "bank_vectors", lambda *_: unit(3, 5, DIM))
+    monkeypatch.setattr(ingest, "baseline_vectors", lambda *_: unit(3, 5, DIM))
     monkeypatch.setattr(segments, "TIERS", (300, 3000, 30000))
     monkeypatch.setattr(segments, "MERGE", 3)
     monkeypatch.setattr(segments, "FACTS_FROM", 4)

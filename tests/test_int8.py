@@ -414,13 +414,13 @@ def test_an_older_manifest_is_of_floats():
 def test_a_bank_of_each_precision_is_kept(demo_embedder):
     from dataclasses import replace
 
-    from qvsearch.indexing.baseline_queries import bank_vectors
+    from qvsearch.indexing.baseline_queries import baseline_vectors
     from qvsearch.models.registry import fingerprint
 
     made = fingerprint(demo_embedder.weights, demo_embedder.dim, Detail.LOW)
     small = replace(made, precision=Precision.INT8)
-    exact = bank_vectors(demo_embedder, made)
-    found = bank_vectors(load_embedder(small, Choice(device="cpu")), small)
+    exact = baseline_vectors(demo_embedder, made)
+    found = baseline_vectors(load_embedder(small, Choice(device="cpu")), small)
     assert 0 < np.abs(exact - found).max() < 0.02
     assert len(list((platformdirs.user_cache_path() / "banks").iterdir())) == 2
 

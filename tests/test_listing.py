@@ -17,8 +17,8 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.filtering import hidden_by
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
+from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import SearchOptions, search
-from qvsearch.retrieval.reranking import Rerank
 from qvsearch.times import time_taken
 from qvsearch.types import Item, Kind, Metadata, RerankScope, Segment, Sort
 

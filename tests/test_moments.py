@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qvsearch.retrieval.combine import relevance_of
-from qvsearch.retrieval.moments import GAP, SHOWN, Scored, moments
+from qvsearch.retrieval.calibration import relevance_of
+from qvsearch.retrieval.hits import GAP, SHOWN, Scored, moments
 from qvsearch.types import Item, Kind, Segment
 
 FILM = Item(b"/films", b"a.mp4", Kind.VIDEO, 1, 1)

@@ -13,7 +13,7 @@ from test_output import without_escapes
 
 from qvsearch.cli.app import main
 from qvsearch.demo.world import draw, scenes
-from qvsearch.retrieval.combine import ANSWERED, CUT
+from qvsearch.retrieval.calibration import ANSWERED, CUT
 
 NONSENSE = "asdkjh qwe zxcv"  # the drawn world has no such thing
 HEADING = "nothing is clearly relevant; nearest:"

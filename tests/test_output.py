@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qvsearch.cli import output, records, tables
-from qvsearch.retrieval.combine import CUT
+from qvsearch.retrieval.calibration import CUT
 from qvsearch.types import Event, Hit, Item, Kind, Metadata, Moment, Segment, Skipped
 
 ITEM = (Kind.IMAGE, 10, 0)

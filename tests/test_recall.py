@@ -16,10 +16,10 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library import rows
 from qvsearch.library.library import Library
 from qvsearch.retrieval import first_pass as firstpass
-from qvsearch.retrieval.combine import relevance_of
+from qvsearch.retrieval.calibration import relevance_of
 from qvsearch.retrieval.first_pass import rank_best
 from qvsearch.retrieval.recall import ANSWERS, STORED, measure_recall, stored_queries
-from qvsearch.retrieval.scoring import Asked, rank_rows
+from qvsearch.retrieval.scoring import EmbeddedTerm, rank_rows
 from qvsearch.types import Stored
 from qvsearch.vectors.sign_bits import Signs
 
@@ -94,7 +94,7 @@ def test_recall_is_what_numpy_says(pictures):
     shares = []
     for query in stored_queries(pictures):
         best = set(live[np.argsort(-(stored @ query))[:10]].tolist())
-        ranking = rank_best(pictures, [Asked(Term(1.0), query[None])], pictures.columns.live)
+        ranking = rank_best(pictures, [EmbeddedTerm(Term(1.0), query[None])], pictures.columns.live)
         judged = np.flatnonzero(ranking.evidence > -np.inf)
         ours = judged[np.argsort(-(pictures.vectors(judged) @ query))[:10]]
         shares.append(len(best & set(ours.tolist())) / 10)
@@ -110,7 +110,7 @@ def test_recall_and_relevance_are_those_of_files_of_all_kinds(mixed):
     paths = {number: segment.item.location for number, segment in mixed.segments.items()}
     shares, apart = [], []
     for query in [*stored_queries(mixed), *mixed.bank]:
-        asked = [Asked(Term(1.0), query[None])]
+        asked = [EmbeddedTerm(Term(1.0), query[None])]
         exact = rank_rows(mixed, asked).evidence
         fast = rank_best(mixed, asked, mixed.columns.live).evidence
         best, ours = ten_best(paths, exact), ten_best(paths, fast)
@@ -167,7 +167,7 @@ def test_the_command_says_it_to_people_and_to_programs(pictures, capfd):
 def test_no_model_is_loaded(pictures):
     code = f"""
 from qvsearch.cli.app import main
-from qvsearch.retrieval.combine import relevance_of
+from qvsearch.retrieval.calibration import relevance_of
 assert main(["check", "--recall", "--library", {str(pictures.folder)!r}]) == 0
 """
     loaded = loaded_by(code)

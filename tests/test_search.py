@@ -13,9 +13,9 @@ from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.hits import MOMENTS
+from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import Query, SearchOptions, answer, parse_query, search
 from qvsearch.retrieval.query import QUERY_SEGMENTS, read_terms
-from qvsearch.retrieval.reranking import Rerank
 from qvsearch.types import Item, Kind, Metadata, RerankScope, Segment
 
 ROOT = b"/media"

@@ -79,7 +79,7 @@ def _print_tables(
     if not hits and query is None:
         return
     from qvsearch.cli.tables import print_heading, print_hits, print_nearest
-    from qvsearch.retrieval.combine import ANSWERED, CUT
+    from qvsearch.retrieval.calibration import ANSWERED, CUT
 
     if query is not None:
         number, text = query

@@ -101,9 +101,9 @@ def search(
     from qvsearch.cli.results import Way, show_hits
     from qvsearch.library.filters import parse_filters
     from qvsearch.library.library import library_folder
+    from qvsearch.retrieval.options import parse_rerank
     from qvsearch.retrieval.pipeline import AT_ONCE, SearchOptions, answer, answers
     from qvsearch.retrieval.query import parse_query
-    from qvsearch.retrieval.reranking import parse_rerank
     from qvsearch.runtime.loading import Choice, find_reranker, open_library, query_embedder
 
     if json + paths + print0 > 1:

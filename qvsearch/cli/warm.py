@@ -44,7 +44,7 @@ def warm(
     qvsearch warm --stop
     """  # noqa: D301
     from qvsearch.library.library import library_folder
-    from qvsearch.retrieval.reranking import parse_budget
+    from qvsearch.retrieval.options import parse_budget
     from qvsearch.runtime import manager
     from qvsearch.runtime.loading import Choice, kept_embedder, kept_reranker
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing.baseline_queries import bank_vectors
+from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.types import Decoded, EmbedInput, Skipped
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def embed_first(
     An input that the embedder refuses, which is the fingerprint's own, has a vector of NaN.
     """
     vectors = [_vector(embedder, each) for each in inputs]
-    return np.concatenate(vectors), bank_vectors(embedder, made)
+    return np.concatenate(vectors), baseline_vectors(embedder, made)
 
 
 def _vector(embedder: Embedder, source: EmbedInput) -> Vectors:

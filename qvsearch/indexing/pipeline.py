@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import is_below
-from qvsearch.indexing.baseline_queries import bank_vectors
+from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.indexing.batching import embed_files
 from qvsearch.indexing.changes import (
     HASH_THREADS,
@@ -104,7 +104,7 @@ def index(
             expected = embed_first(load_exact(), first, floats)
         embedder = load_embedder()
         if library.bank is None:
-            library.set_bank(bank_vectors(embedder, made))
+            library.set_bank(baseline_vectors(embedder, made))
         if expected is not None:
             found = agreement_of(expected, embed_first(embedder, first, made))
             report(Event("compared", reason=str(found)))

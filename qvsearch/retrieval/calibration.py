@@ -1,11 +1,13 @@
 """Turn the cosines of one query into evidence that is comparable between kinds and queries.
 
-A cosine alone says little: with the 2B model an unrelated text scores 0.5 where a matching photo
-does. So each kind is measured against what it scores for generic queries, or for the library's own
-files if the query is a file: the baseline. Of the query's own scores the best, the median, the
-spread, the skewness and the kurtosis are taken, in spreads of the baseline. From these and a row's
-place between the median and the best, a small network returns the log-odds that the row answers
-(logistic calibration, Platt 1999). It is fitted once, to many libraries whose answers are known, by
+Evidence is the log-odds that a row answers; relevance is the probability that it stands for.
+
+A cosine alone says little: with the 2B model an unrelated text scores 0.5, and so does a matching
+photo. So the rows of each kind are compared with the kind's baseline, its scores for generic
+queries. If the query is a file, the library's own files take their place. Five numbers describe the
+query's own scores: the best, the median, the spread, the skewness and the kurtosis. A small network
+turns these, and a row's place between the median and the best, into evidence (logistic calibration,
+Platt 1999). It is fitted once, to many libraries whose answers are known, by
 tests/bench/fit_relevance.py. Within a kind rows stay in the order of their cosines.
 """
 
@@ -27,14 +29,35 @@ if TYPE_CHECKING:
 
     from qvsearch.types import Vectors
 
+    Rows = NDArray[np.int64] | slice
+
+# Hits are shown from relevance CUT on, if the best of them has ANSWERED. The threshold of the
+# highest F1 is half the F1 that a query can reach (Lipton, Elkan and Naryanaswamy 2014): with the
+# demo's model 0.5 for a vague phrase, and about 0.65 over all of tests/bench/relevance.py.
+CUT, ANSWERED = 0.2, 0.33
+
 NETWORK = Path(__file__).with_name("relevance.json")
-PRIOR_ROWS = 6  # as spread as the baseline, added to the spread of a kind, which may have few
+PRIOR_ROWS = 6  # as spread as the baseline, added to the spread of a kind that may have few rows
 LEAST_SPREAD = 1e-3  # of cosines of half-precision vectors
-LEAST_KURTOSIS = 0.5  # of a few rows; it is 3 for a normal distribution
-LEAST_REACH = 0.3  # spreads from the median to the best: with less, rows are all alike
-BELOW = 3.0  # less evidence for rows that score no more than they do for generic queries
-PLACES = np.linspace(-1, 1, 65)  # where the network is asked; evidence between is interpolated
+LEAST_KURTOSIS = 0.5  # of a few rows; a normal distribution has 3
+LEAST_REACH = 0.3  # spreads from the median to the best: rows that differ less are all alike
+BELOW = 3.0  # less evidence for rows that score no more than for generic queries
+PLACES = np.linspace(-1, 1, 65)  # at which the network is computed; between them it is interpolated
 TILT = 1.0  # least evidence from the median to the best: neighbours differ in single precision
+ASSUMED_SPREAD = 0.1  # without a baseline: the spread of unrelated photos, recorded
+ASSUMED_CENTRE = 0.5  # at most: what does not match is no more than half way to identical
+PRIOR_QUERIES = 6  # weight of the assumed spread beside that of the queries of a baseline
+
+
+def relevance_of(evidence: float) -> float:
+    """Return the probability, 0 to 1, of log-odds."""
+    return float((1 + np.tanh(evidence / 2)) / 2)  # the sigmoid, without overflow
+
+
+def evidence_of(relevance: float) -> float:
+    """Return the log-odds of a probability, infinite at 0 and 1."""
+    with np.errstate(divide="ignore"):
+        return float(np.log(relevance) - np.log1p(-relevance))
 
 
 class Baseline(NamedTuple):
@@ -44,17 +67,12 @@ class Baseline(NamedTuple):
     spread: float
 
 
-ASSUMED_SPREAD = 0.1  # of a baseline, if nothing is known: that of unrelated photos, recorded
-ASSUMED_CENTRE = 0.5  # at most: what does not match is no more than half way to identical
-PRIOR_QUERIES = 6  # that the assumed spread counts for, beside those of a baseline
-
-
 @dataclass(frozen=True, slots=True)
 class Level:
     """How the rows of one kind score for a query.
 
-    `best`, `median` and `spread` are cosines; `rows` is how many there are; `words` is the share
-    of the query that is words: 1, 0.5 beside a file, or 0.
+    `best`, `median` and `spread` are cosines. `rows` is the number of rows. `words` is the share of
+    the query that is words: 1, 0.5 beside a file, or 0.
     """
 
     best: float
@@ -106,28 +124,10 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """Evidence (size,) of each row, the log-odds that it answers, -inf where no row lives."""
+    """Evidence (size,) of each row, -inf without one, and the level of each kind, by place."""
 
     evidence: Vectors
-    levels: dict[int, Level]  # by place in Kind
-    _kinds: NDArray[np.uint8]
-
-    def level_of(self, row: int) -> Level:
-        """Return the level of a live row's kind."""
-        return self.levels[int(self._kinds[row])]
-
-    def judge(self, rows: NDArray[np.int64] | slice, scores: Vectors) -> None:
-        """Take in further rows, which do not change the levels of their kinds."""
-        self.evidence[rows] = self.evidence_at(scores, rows)
-
-    def evidence_at(self, scores: Vectors, rows: NDArray[np.int64] | slice) -> Vectors:
-        """Return the evidence of rows with such scores."""
-        kinds = self._kinds[rows]
-        evidence = np.full(len(scores), -np.inf, np.float32)
-        for code, level in self.levels.items():
-            here = kinds == code
-            evidence[here] = level.evidence(scores[here])
-        return evidence
+    levels: dict[int, Level]
 
 
 def calibrate(
@@ -141,39 +141,51 @@ def calibrate(
     """Return the evidence of rows by their cosines (size,), their kinds, and each kind's baseline.
 
     `words` is the share of the query that is words. A kind is its place in Kind; rows of any other
-    are not live. With `weights` (size,) only rows that have some are judged, each standing for so
-    many of its kind.
+    are not live. With `weights` (size,) a row stands for so many of its kind, and rows of weight 0
+    get no evidence.
     """
-    found = Calibrated(np.full(len(scores), -np.inf, np.float32), {}, kinds)
+    rows_of, levels = {}, {}
     for code in range(len(Kind)):
         rows = np.flatnonzero(kinds == code)
         if weights is not None:
             rows = rows[weights[rows] > 0]
-        if not len(rows):
-            continue
-        each = None if weights is None else weights[rows]
-        level = level_of(scores[rows], baselines[code], words=words, weights=each)
-        found.levels[code] = level
-        found.evidence[rows] = level.evidence(scores[rows])
-    return found
+        if len(rows):
+            some = None if weights is None else weights[rows]
+            levels[code] = level_of(scores[rows], baselines[code], words=words, weights=some)
+            rows_of[code] = rows
+    return Calibrated(evidence_by_kind(scores, rows_of, levels), levels)
+
+
+def evidence_by_kind(
+    scores: Vectors, rows_of: Mapping[int, Rows], levels: Mapping[int, Level]
+) -> Vectors:
+    """Return the evidence (n,) of rows by their cosines (n,); -inf if their kind has no level.
+
+    `rows_of` has the places of each kind's rows among the scores.
+    """
+    evidence = np.full(len(scores), -np.inf, np.float32)
+    for code, level in levels.items():
+        rows = rows_of[code]
+        evidence[rows] = level.evidence(scores[rows])
+    return evidence
 
 
 def baseline_of(backgrounds: Vectors) -> Baseline | None:
-    """Return a kind's baseline by mean and standard deviation (n, 2) of some rows' scores with it.
+    """Return a kind's baseline, given mean and standard deviation (n, 2) of some rows' scores.
 
-    These are NaN where there are none; if all are, there is no baseline.
+    Rows of NaN, which were never compared, do not count; without any others there is no baseline.
     """
-    known = backgrounds[np.isfinite(backgrounds[:, 0])].astype(np.float64)
-    if not len(known):
+    compared = backgrounds[np.isfinite(backgrounds[:, 0])].astype(np.float64)
+    if not len(compared):
         return None
-    spread = float(np.sqrt((known[:, 1] ** 2).mean()))
-    return Baseline(float(known[:, 0].mean()), max(spread, LEAST_SPREAD))
+    spread = float(np.sqrt((compared[:, 1] ** 2).mean()))
+    return Baseline(float(compared[:, 0].mean()), max(spread, LEAST_SPREAD))
 
 
 def baseline_between(scores: Vectors, same: NDArray[np.bool_]) -> Baseline | None:
-    """Return a kind's baseline by its rows' scores with files (n, m), those `same` aside.
+    """Return a kind's baseline, given its rows' scores with files (n, m), without those `same`.
 
-    A row that is one of the files says nothing. Few files say little of the spread.
+    `same` (n, m) marks a row that is the file itself. The assumed spread counts beside few files.
     """
     count = np.count_nonzero(~same)
     if not count:
@@ -189,9 +201,9 @@ def baseline_between(scores: Vectors, same: NDArray[np.bool_]) -> Baseline | Non
 def level_of(
     scores: Vectors, baseline: Baseline | None, *, words: float, weights: Vectors | None = None
 ) -> Level:
-    """Return how a kind's rows score, by some of them (n,), each standing for so many.
+    """Return how a kind's rows score, given some scores (n,), each with a weight for so many rows.
 
-    Without a baseline the query's own scores stand for it.
+    Without a baseline one is derived from the query's own scores.
     """
     count, median, variance, third, fourth = central_moments(scores, weights)
     if baseline is None:
@@ -205,7 +217,7 @@ def level_of(
 def central_moments(
     x: Vectors, weights: Vectors | None
 ) -> tuple[float, float, float, float, float]:
-    """Return how many rows scores (n,) stand for, their median and central moments 2 to 4."""
+    """Return the number of rows that scores (n,) stand for, median and central moments 2 to 4."""
     if weights is None:
         half = (len(x) - 1) // 2
         count, median = float(len(x)), np.partition(x, half)[half]
@@ -226,7 +238,7 @@ def central_moments(
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One hidden layer: a kind's inputs and a place to evidence."""
+    """One hidden layer, from a kind's inputs and a place to evidence."""
 
     mean: Vectors
     scale: Vectors
@@ -235,10 +247,10 @@ class Network:
     output: Vectors
     offset: Vectors
 
-    def __call__(self, measured: Sequence[float]) -> Vectors:
-        """Return the evidence at PLACES, which never falls, by a kind's inputs."""
-        inputs = np.column_stack([np.tile(measured, (len(PLACES), 1)), PLACES])
-        inputs = np.clip((inputs - self.mean) / self.scale, -3, 3)  # not beyond what it saw
+    def __call__(self, level: Sequence[float]) -> Vectors:
+        """Return the evidence at PLACES, which never falls, given a level's inputs."""
+        inputs = np.column_stack([np.tile(level, (len(PLACES), 1)), PLACES])
+        inputs = np.clip((inputs - self.mean) / self.scale, -3, 3)  # the range of the fit
         evidence = np.tanh(inputs @ self.hidden + self.bias) @ self.output + self.offset
         return np.asarray(np.maximum.accumulate(evidence), np.float32)
 
@@ -248,3 +260,30 @@ def network() -> Network:
     """Return the fitted network of the package."""
     values = json.loads(NETWORK.read_text())
     return Network(**{name: np.array(value, np.float32) for name, value in values.items()})
+
+
+def combine(
+    wanted: Sequence[tuple[float, Vectors]], unwanted: Sequence[tuple[float, Vectors]]
+) -> Vectors:
+    """Return the evidence (n,) of a query whose terms come as (weight, evidence (n,)).
+
+    Wanted terms count by their weighted mean, the logarithmic opinion pool (Genest and Zidek 1986).
+    Each unwanted term takes its share of that, as if independent:
+    P = P(wanted) * (1 - P(unwanted)) ** weight. Do not mutate the result: for a single term it is
+    that term's own array.
+    """
+    if len(wanted) == 1 and not unwanted:
+        return wanted[0][1]
+    total = sum(weight for weight, _ in wanted)
+    pooled = np.zeros_like(wanted[0][1])
+    for weight, evidence in wanted:
+        pooled += np.float32(weight / total) * evidence
+    if not unwanted:
+        return pooled
+    log_odds = -np.logaddexp(0, -pooled, dtype=np.float64)  # log P(wanted)
+    for weight, evidence in unwanted:
+        log_odds -= weight * np.logaddexp(0, evidence)  # log (1 - P(unwanted))
+    with np.errstate(divide="ignore"):
+        log_odds -= np.log(-np.expm1(log_odds))
+    combined: Vectors = log_odds.astype(np.float32)
+    return combined

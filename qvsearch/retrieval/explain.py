@@ -1,4 +1,4 @@
-"""Why a file is or is not an answer: what the search makes of it, step by step."""
+"""Explains why a file is or is not a hit, from its score to the filter that hides it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from qvsearch.files import is_below
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filtering import hidden_by
 from qvsearch.library.rules import left_out, scans_of
-from qvsearch.retrieval.combine import evidence_of, relevance_of
+from qvsearch.retrieval.calibration import evidence_of, relevance_of
 from qvsearch.retrieval.first_pass import rank_all
 from qvsearch.retrieval.hits import best_hits, best_rows
 from qvsearch.retrieval.pipeline import SearchOptions, allowed_rows
 from qvsearch.retrieval.query import Query, parse_query, read_terms
-from qvsearch.retrieval.scoring import ask
+from qvsearch.retrieval.scoring import embed_terms
 from qvsearch.runtime.loading import own_embedder
 from qvsearch.types import kind_of
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What one term of a query makes of a segment; `weight` is negative where it leaves out.
+    """A segment's relevance and cosine for one term; the weight of an unwanted term is negative.
 
     `level` is how all rows of the segment's kind score for the term.
     """
@@ -48,7 +48,7 @@ class Weighed:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A segment as a query sees it: over all terms, and for each of them."""
+    """A segment's cosine and relevance for a query: over all terms, and for each of them."""
 
     segment: Segment
     score: float
@@ -58,11 +58,11 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What the search makes of one file.
+    """Why one file is or is not a hit of a search.
 
-    `reason` says why it is no hit, None where it is one. `rank` counts from 1 among the `items`
-    that pass the filters; it is what the file would have where a filter hides it. `cut` is the
-    least relevance that is shown.
+    `reason` is why it is not a hit, None if it is one. `rank` counts from 1 among the `items` that
+    pass the filters; a file that a filter hides has the rank that it would have without. `cut` is
+    the least relevance that is shown.
     """
 
     path: bytes
@@ -83,10 +83,10 @@ def explain(
     embedder: Embedder | None = None,
     options: SearchOptions | None = None,
 ) -> Explanation:
-    """Say why a file is or is not among the hits of a search, its segments best first.
+    """Return why a file is or is not among the hits of a search, its segments best first.
 
-    The library's own model is loaded where no embedder is given. Raises QvsearchError as `search`
-    does; that the library does not hold the file is an answer.
+    Without an embedder the library's own model is loaded. Raises QvsearchError as `search` does,
+    but not for a file that the library does not have.
     """
     return explained(
         library,
@@ -110,11 +110,11 @@ def explained(
     if not rows:
         return Explanation(path, _why_absent(library, path))
     terms = read_terms(query, library.fingerprint.detail.max_pixels)
-    ranking = rank_all(library, ask(terms, load()))
+    ranking = rank_all(library, embed_terms(terms, load()))
     rows.sort(key=lambda row: -ranking.evidence[row])
     best = rows[0]
     others = list(best_rows(library, ranking, allowed, -np.inf))
-    ahead = (-float(ranking.evidence[best]), best)  # of hits alike, the first row's leads
+    ahead = (-float(ranking.evidence[best]), best)  # of equal hits the first row comes first
     rank = 1 + sum((-float(ranking.evidence[row]), row) < ahead for row in others)
     relevance = relevance_of(float(ranking.evidence[best]))
     hidden = tuple(hidden_by(library.segments[best], options.filters))
@@ -137,18 +137,18 @@ def explained(
 
 
 def _rows_of(library: Library, path: bytes) -> list[int]:
-    places = library.by_location()
-    found = (places[name] for name in aliases(path, library.roots) if name in places)
-    return list(next(found, []))
+    rows_of = library.by_location()
+    by_name = (rows_of[name] for name in aliases(path, library.roots) if name in rows_of)
+    return list(next(by_name, []))
 
 
 def _why_absent(library: Library, path: bytes) -> str:
-    """Say why the library does not hold a file, as far as can be told."""
+    """Return the likely reason why the library does not have a file."""
     failed = [each for each in library.load_failures() if each.path == path]
     if failed:
         return f"it could not be indexed: {failed[0].reason}"
     if not os.path.lexists(path):
-        return "there is no such file, and the library knows none of this name"
+        return "there is no such file, neither on the disk nor in the library"
     if Path(os.fsdecode(path)).is_dir():
         return "it is a folder; name a file"
     if kind_of(path) is None:
@@ -172,7 +172,7 @@ def _leader(
     row: int,
     options: SearchOptions,
 ) -> bytes | None:
-    """Return the path of the hit that shows a row's file: its own, or that it is folded into."""
+    """Return the path of the hit that shows a row's file: its own or that of a near-duplicate."""
     location = library.segments[row].item.location
     least = evidence_of(options.least)
     top = min(options.top, library.size)
@@ -212,9 +212,9 @@ def _explained(library: Library, ranking: Ranking, row: int) -> Explained:
             Weighed(
                 each.term.text,
                 each.term.weight,
-                relevance_of(float(each.calibrated.evidence[row])),
+                relevance_of(float(each.evidence[row])),
                 float(each.scores[row]),
-                each.calibrated.level_of(row),
+                each.levels[int(library.kinds[row])],
             )
             for each in ranking.terms
         ),

@@ -1,29 +1,35 @@
-"""Rows that answer, as hits: one an item, its moments joined, its near-duplicates folded."""
+"""Rows that answer, as hits: one per file, with its moments joined and near-duplicates folded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
 from qvsearch.duplicates.groups import fold
 from qvsearch.library.aliases import is_there
-from qvsearch.retrieval.moments import Scored, moments
-from qvsearch.types import Hit
+from qvsearch.retrieval.calibration import ANSWERED, evidence_of, relevance_of
+from qvsearch.times import time_taken
+from qvsearch.types import Hit, Moment, Segment, Sort
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library.library import Library
+    from qvsearch.retrieval.options import SearchOptions
     from qvsearch.retrieval.scoring import Ranking
-    from qvsearch.types import Moment
 
-MOMENTS = 5  # other moments or passages of an item that a hit carries
-FOLDED = 1024  # compared at once where most are copies: the cost is quadratic
-COPIES = 64  # rows read past the last hit, which may have copies that answer a little less well
-FIRST_ROWS = 1024  # put in order at first; answers of one long video are rarely more
+MOMENTS = 5  # other moments or passages of a file that a hit has
+FOLDED = 1024  # rows compared at once if most are copies: the cost is quadratic
+COPIES = 64  # rows read past the last hit: its copies may be a little less relevant
+FIRST_ROWS = 1024  # sorted at first; one long video rarely has more relevant rows
+SHOWN = evidence_of(ANSWERED)  # a segment above this is an answer by itself
+GAP = 1.0  # seconds between two stretches of a video that a person still sees as one event
+Shown = TypeVar("Shown", Hit, Moment)
 
 
 def best_hits(
@@ -35,7 +41,10 @@ def best_hits(
     least: float,
     dedupe: bool,
 ) -> list[Hit]:
-    """Return the first `count` items, best first, with a row in the mask of evidence `least`."""
+    """Return the first `count` hits, best first: files with a row in the mask of `least` evidence.
+
+    `dedupe` folds near-duplicates into one hit.
+    """
     rows = best_rows(library, ranking, mask, least)
     groups = _folded(library, rows, count) if dedupe else [[row] for row in islice(rows, count)]
     return [_hit(library, ranking, group, rank) for rank, group in enumerate(groups, start=1)]
@@ -44,7 +53,7 @@ def best_hits(
 def best_rows(
     library: Library, ranking: Ranking, mask: NDArray[np.bool_], least: float
 ) -> Iterator[int]:
-    """Yield the best row of each item, best first, ties by row number."""
+    """Yield the best row of each file, best first, ties by row number."""
     evidence, items = ranking.evidence, library.columns.items
     rows = np.flatnonzero(mask & (evidence >= least) & (evidence > -np.inf))
     seen: set[int] = set()
@@ -64,34 +73,34 @@ def best_rows(
 
 def _folded(library: Library, rows: Iterator[int], count: int) -> list[list[int]]:
     """Return `count` groups of near-duplicates, the best row of each first."""
-    groups: dict[int, list[int]] = {}  # by their first rows, which repeat none of one another
-    size, known = count, 0
-    while known < count and (more := list(islice(rows, size))):
-        known = len(groups)
+    groups: dict[int, list[int]] = {}  # by their first rows, which are no duplicates of each other
+    size, before = count, 0
+    while before < count and (more := list(islice(rows, size))):
+        before = len(groups)
         taken = [*groups, *more]
         leaders = fold([library.segments[row] for row in taken], library.vectors(taken))
-        for row, leader in zip(more, leaders[known:], strict=True):
+        for row, leader in zip(more, leaders[before:], strict=True):
             groups.setdefault(taken[leader], []).append(row)
         size = COPIES if len(groups) >= count else max(count, min(2 * size, FOLDED))
     return list(groups.values())[:count]
 
 
 def _hit(library: Library, ranking: Ranking, group: list[int], rank: int) -> Hit:
-    """Return the hit of a group: the item that is to be shown, the others its duplicates.
+    """Return the hit of a group of near-duplicates: one file, with the others as its duplicates.
 
-    Its relevance and score are the best of the group's, which its first row has. Its moments are
-    the best others, whatever they are worth.
+    Relevance and score are those of the first row, the best of the group. The moments are the best
+    others of the file, whether relevant or not.
     """
     segments = library.segments
     ordered, gone = _shown_first(library, group)
-    answer, *others = _moments(library, ranking, group[0])
-    best = answer
+    first, *others = _moments(library, ranking, group[0])
+    best = first
     if ordered[0] != group[0]:
         best, *others = _moments(library, ranking, ordered[0])
     return Hit(
         rank,
-        answer.relevance,
-        answer.score,
+        first.relevance,
+        first.score,
         best.segment,
         best.start,
         best.end,
@@ -103,9 +112,9 @@ def _hit(library: Library, ranking: Ranking, group: list[int], rank: int) -> Hit
 
 
 def _shown_first(library: Library, group: list[int]) -> tuple[list[int], bool]:
-    """Return the rows of copies as they are shown, and whether the first one's file is gone.
+    """Return the rows of copies in the order they are shown, and whether the first file is gone.
 
-    Files that are there come first, then those with more pixels, then the better answer.
+    Existing files come first, then those with more pixels, then those of more evidence.
     """
     gone = {row for row in group if not is_there(library.segments[row].item.location)}
 
@@ -118,11 +127,150 @@ def _shown_first(library: Library, group: list[int]) -> tuple[list[int], bool]:
 
 
 def _moments(library: Library, ranking: Ranking, row: int) -> list[Moment]:
-    """Return the moments of a row's item, best first."""
-    items, segments = library.columns.items, library.segments
-    rows = np.flatnonzero(items == items[row]).tolist()
-    ranking.judge(library, rows)
-    return moments(
-        Scored(float(ranking.evidence[each]), float(ranking.scores[each]), segments[each])
-        for each in rows
+    """Return the moments of a row's file, best first."""
+    items = library.columns.items
+    rows = np.flatnonzero(items == items[row])
+    evidence, scores = (each.tolist() for each in ranking.of_rows(library, rows))
+    segments = [library.segments[each] for each in rows.tolist()]
+    return moments(map(Scored, evidence, scores, segments))
+
+
+class Scored(NamedTuple):
+    """A segment with its evidence (log-odds) and its cosine."""
+
+    evidence: float
+    score: float
+    segment: Segment
+
+
+def moments(scored: Iterable[Scored]) -> list[Moment]:
+    """Return a file's moments, best first: stretches of a video, or the segments themselves.
+
+    Relevant frames that follow one another are one stretch; without frames, so are clips. A clip
+    beside frames is narrowed to the moment of its best frame.
+    """
+    ranked = sorted(scored, key=lambda each: -each.evidence)
+    frames = [each for each in ranked if not each.segment.clip]
+    clips = [each for each in ranked if each.segment.clip]
+    parts = frames or clips
+    joined = _stretches([each for each in parts if each.evidence >= SHOWN])
+    joined += [
+        _moment([each])
+        for each in parts
+        if each.evidence < SHOWN and not any(_within(each.segment, stretch) for stretch in joined)
+    ]
+    if frames:
+        for clip in clips:
+            if clip.evidence >= SHOWN:
+                joined = _with_clip(joined, clip, frames)
+    return sorted(joined, key=lambda moment: -moment.relevance)
+
+
+def _stretches(parts: Sequence[Scored]) -> list[Moment]:
+    """Join segments that lie side by side; passages of texts have no times and stay apart."""
+    if any(part.segment.start is None for part in parts):
+        return [_moment([part]) for part in parts]
+    joined: list[list[Scored]] = []
+    end = float("-inf")
+    for part in sorted(parts, key=lambda part: part.segment.start or 0.0):
+        if joined and (part.segment.start or 0.0) <= end + GAP:
+            joined[-1].append(part)
+        else:
+            joined.append([part])
+        end = max(end, part.segment.end or 0.0)
+    return [_moment(group) for group in joined]
+
+
+def _moment(group: Sequence[Scored]) -> Moment:
+    best = max(group, key=lambda each: each.evidence)
+    starts = [each.segment.start for each in group if each.segment.start is not None]
+    ends = [each.segment.end for each in group if each.segment.end is not None]
+    return Moment(
+        relevance_of(best.evidence),
+        best.score,
+        best.segment,
+        min(starts, default=None),
+        max(ends, default=None),
     )
+
+
+def _with_clip(joined: Sequence[Moment], clip: Scored, frames: Sequence[Scored]) -> list[Moment]:
+    """Return moments in which a clip raises the relevance of the one that has its best frame.
+
+    `frames` are sorted, the best first. A clip without frames is a moment by itself.
+    """
+    within = [each for each in frames if _overlap(each.segment, clip.segment)]
+    if not within:
+        return [*joined, _moment([clip])]
+    frame, relevance = within[0].segment, relevance_of(clip.evidence)
+    place = next(place for place, moment in enumerate(joined) if _within(frame, moment))
+    shown, raised = joined[place], list(joined)
+    if relevance > shown.relevance:
+        raised[place] = Moment(relevance, clip.score, clip.segment, shown.start, shown.end)
+    return raised
+
+
+def _within(one: Segment, other: Moment) -> bool:
+    if one.start is None or other.start is None:
+        return False
+    return other.start <= one.start and (one.end or 0.0) <= (other.end or 0.0)
+
+
+def _overlap(one: Segment, other: Segment) -> bool:
+    return (one.start or 0.0) < (other.end or 0.0) and (other.start or 0.0) < (one.end or 0.0)
+
+
+def listed(library: Library, mask: NDArray[np.bool_], count: int, sort: Sort) -> list[Hit]:
+    """Return the first `count` files with a row in the mask (size,), newest first or by path.
+
+    This is browsing, without a query: relevance and score are NaN, and no vector is read.
+    """
+    rows = np.flatnonzero(mask)
+    rows = rows[np.unique(library.columns.items[rows], return_index=True)[1]]
+    rows.sort()
+    if sort is Sort.PATH:
+        paths = library.columns.locations(rows)
+        places = sorted(range(len(rows)), key=paths.__getitem__)[:count]
+        rows = rows[np.array(places, np.int64)]
+    else:
+        rows = library.columns.newest(rows, count)
+    segments = [library.segments[row] for row in rows.tolist()]
+    return [
+        Hit(
+            rank,
+            math.nan,
+            math.nan,
+            segment,
+            gone=not is_there(segment.item.location),
+            library=library.folder,
+        )
+        for rank, segment in enumerate(segments, start=1)
+    ]
+
+
+def relevant_hits(hits: Iterable[Hit], options: SearchOptions) -> list[Hit]:
+    """Return the relevant hits of a list, ranked from 1, each with its relevant moments."""
+
+    def relevant(places: Iterable[Shown]) -> list[Shown]:
+        return [each for each in places if each.relevance >= options.least]
+
+    ordered = _sorted(relevant(hits), options.sort or Sort.RELEVANCE)
+    return [
+        replace(hit, rank=rank, moments=tuple(relevant(hit.moments)))
+        for rank, hit in enumerate(ordered[: options.top], start=1)
+    ]
+
+
+def nearest_hits(hits: Iterable[Hit], count: int) -> list[Hit]:
+    """Return the most relevant hits of all lists, without other moments."""
+    best = sorted(hits, key=lambda hit: -hit.relevance)[:count]
+    return [replace(hit, rank=rank, moments=()) for rank, hit in enumerate(best, start=1)]
+
+
+def _sorted(hits: list[Hit], sort: Sort) -> list[Hit]:
+    """Return hits in an order; hits with equal dates or paths keep theirs."""
+    if sort is Sort.DATE:
+        return sorted(hits, key=lambda hit: -time_taken(hit.segment))
+    if sort is Sort.PATH:
+        return sorted(hits, key=lambda hit: hit.segment.item.location)
+    return hits

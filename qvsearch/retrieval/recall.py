@@ -1,6 +1,6 @@
-"""How much of what exact search finds the first pass leaves, on a library's own rows.
+"""Measures how many of the best files a first pass finds, on a library's own rows.
 
-It loads no model: it asks for stored rows, made noisy, and for the bank's generic queries.
+No model is loaded: the queries are stored rows with noise, and the baseline queries.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.library.names import option
 from qvsearch.library.shards import FACTS_FROM
-from qvsearch.retrieval.combine import relevance_of
+from qvsearch.retrieval.calibration import relevance_of
 from qvsearch.retrieval.first_pass import rank_all, rank_best
 from qvsearch.retrieval.hits import best_rows
 from qvsearch.retrieval.query import Term
-from qvsearch.retrieval.scoring import Asked
+from qvsearch.retrieval.scoring import EmbeddedTerm
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.retrieval.scoring import Ranking
     from qvsearch.types import Vectors
 
-ANSWERS = 10  # files of which a query's recall is told
-STORED = 50  # rows that are asked for
-NOISE = 0.5  # as long as that, where a row is of length 1: the query's cosine with it is about 0.9
-_SEED = 10  # of the noise: a library is asked the same whenever it is measured
+ANSWERS = 10  # files that the recall of a query is measured over
+STORED = 50  # rows that are turned into queries
+NOISE = 0.5  # length of the noise; a row has length 1, so its cosine with the query is about 0.9
+_SEED = 10  # of the noise: every measurement of a library has the same queries
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What came of asking both ways, for the ten best files each.
+    """The results of searching with a first pass beside those of exact search, for ten files each.
 
-    `recall_at_10` is the mean share of a query's that the first pass finds, or others as good;
-    `relevance_apart` the largest difference in a found file's relevance. Times are medians.
+    `recall_at_10` is the mean share of the ten best files, or others as good, that the first pass
+    finds. `relevance_apart` is the largest difference in the relevance of such a file. Times are
+    medians.
     """
 
     rows: int
@@ -52,7 +53,7 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """What came of one query."""
+    """The results for one query."""
 
     recall: float
     relevance_apart: float
@@ -61,10 +62,10 @@ class _Compared:
 
 
 def measure_recall(library: Library) -> Recall:
-    """Compare a search that a first pass precedes with an exact one, whatever the library's size.
+    """Compare a search after a first pass with an exact one, whatever the library's size.
 
-    Raises QvsearchError where the library is empty or no first pass is kept for any of its files,
-    or where a stored vector is damaged.
+    Raises QvsearchError if the library is empty, if no file of it has data for a first pass, or if
+    a stored vector is damaged.
     """
     if not len(library):
         raise QvsearchError(
@@ -73,29 +74,29 @@ def measure_recall(library: Library) -> Recall:
         )
     if not library.has_signs:
         raise QvsearchError(
-            f"the library {library.folder} has {len(library):,} rows and nothing for a first pass,"
-            " so that all its searches are exact; `qvsearch index` keeps what one needs for files"
+            f"the library {library.folder} has {len(library):,} rows and nothing for a first pass:"
+            " all its searches are exact. `qvsearch index` stores what one needs for files"
             f" of {FACTS_FROM:,} vectors or more"
         )
-    # what is read only once is no query's time, and a damaged vector is named before it is asked
+    # the first query reads files into memory, and finds damaged vectors; it is not timed
     _compared(library, np.eye(1, library.fingerprint.dim, dtype=np.float32)[0], exact_first=True)
     stored, generic = stored_queries(library), library.bank
     queries = stored if generic is None else np.concatenate([stored, generic])
-    # by turns, because the second way finds more in the machine's caches
-    found = [_compared(library, each, exact_first=n % 2 > 0) for n, each in enumerate(queries)]
+    # in turns, because the second way finds more in the machine's caches
+    results = [_compared(library, each, exact_first=n % 2 > 0) for n, each in enumerate(queries)]
     return Recall(
         rows=len(library),
         stored_queries=len(stored),
         generic_queries=len(queries) - len(stored),
-        recall_at_10=float(np.mean([each.recall for each in found])),
-        relevance_apart=max(each.relevance_apart for each in found),
-        first_pass_ms=float(np.median([each.first_pass_ms for each in found])),
-        exact_ms=float(np.median([each.exact_ms for each in found])),
+        recall_at_10=float(np.mean([each.recall for each in results])),
+        relevance_apart=max(each.relevance_apart for each in results),
+        first_pass_ms=float(np.median([each.first_pass_ms for each in results])),
+        exact_ms=float(np.median([each.exact_ms for each in results])),
     )
 
 
 def stored_queries(library: Library) -> Vectors:
-    """Return the vectors (m, dim) of rows taken evenly, each turned a little at random."""
+    """Return the vectors (m, dim) of evenly spread rows, each with a little random noise."""
     rows = np.flatnonzero(library.segments.live)
     rows = rows[np.linspace(0, len(rows) - 1, min(STORED, len(rows))).astype(np.intp)]
     vectors = library.vectors(rows.tolist())
@@ -106,29 +107,26 @@ def stored_queries(library: Library) -> Vectors:
 
 
 def _compared(library: Library, query: Vectors, *, exact_first: bool) -> _Compared:
-    """Ask one query (dim,) both ways; of copies, which are as good as each other, any counts.
-
-    A file is found by whichever of its moments, as a search takes in the others.
-    """
+    """Search one query (dim,) both ways; any copy of a file counts, and any moment of it."""
     live, items = library.columns.live, library.columns.items
-    asked = [Asked(Term("", (), 1.0), query[None])]
+    terms = [EmbeddedTerm(Term("", (), 1.0), query[None])]
 
-    def ask(rank: Callable[[], Ranking]) -> tuple[Vectors, list[int], float]:
+    def timed(rank: Callable[[], Ranking]) -> tuple[Vectors, list[int], float]:
         start = perf_counter()
         ranking = rank()
         best = list(islice(best_rows(library, ranking, live, -np.inf), ANSWERS))
         return ranking.evidence, best, 1000 * (perf_counter() - start)
 
-    ways = [lambda: rank_best(library, asked, live), lambda: rank_all(library, asked)]
+    ways = [lambda: rank_best(library, terms, live), lambda: rank_all(library, terms)]
     if exact_first:
-        exact, fast = ask(ways[1]), ask(ways[0])
+        exact, fast = timed(ways[1]), timed(ways[0])
     else:
-        fast, exact = ask(ways[0]), ask(ways[1])
-    (guessed, found, first_pass_ms), (evidence, best, exact_ms) = fast, exact
-    worth = [evidence[items == items[row]].max() for row in found]
+        fast, exact = timed(ways[0]), timed(ways[1])
+    (estimated, rows, first_pass_ms), (evidence, best, exact_ms) = fast, exact
+    of_files = [evidence[items == items[row]].max() for row in rows]
     return _Compared(
-        sum(each >= evidence[best[-1]] for each in worth) / len(best),
-        max(abs(relevance_of(guessed[row]) - relevance_of(evidence[row])) for row in found),
+        sum(each >= evidence[best[-1]] for each in of_files) / len(best),
+        max(abs(relevance_of(estimated[row]) - relevance_of(evidence[row])) for row in rows),
         first_pass_ms,
         exact_ms,
     )

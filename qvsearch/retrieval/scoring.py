@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -12,12 +12,13 @@ import numpy as np
 
 from qvsearch.retrieval.calibration import (
     Baseline,
-    Calibrated,
+    Level,
     baseline_between,
     baseline_of,
     calibrate,
+    combine,
+    evidence_by_kind,
 )
-from qvsearch.retrieval.combine import combine
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
@@ -27,74 +28,72 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.query import Term
     from qvsearch.types import Embedder, Vectors
 
+    Weighted = Sequence[tuple[Term, Vectors]]
 
-SAMPLE = 8192  # rows that tell a kind's baseline; their error is a hundredth of a spread
-QUERIES = 64  # files of a library that stand for any file, as queries
+SAMPLE = 8192  # rows that a kind's baseline is computed from: its error is a hundredth of a spread
+QUERIES = 64  # files of a library that stand for any file as a query
 FETCHED = 512  # rows of a kind that these are compared with
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A term of a query with its vectors (m, dim); a row counts by its best with any of them."""
+class EmbeddedTerm:
+    """A term of a query with its vectors (m, dim); a row counts by its best cosine with any."""
 
     term: Term
     vectors: Vectors
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What one term of a query makes of the rows: their cosines (n,), and these calibrated."""
+class ScoredTerm:
+    """A term of a query with the cosines (size,) and the evidence (size,) of a library's rows.
+
+    Both are -inf for rows that are not scored. `levels` has each kind's, by its place in Kind.
+    """
 
     term: Term
-    scores: Vectors
-    calibrated: Calibrated
     vectors: Vectors
+    scores: Vectors
+    evidence: Vectors
+    levels: dict[int, Level]
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A library's rows against a query, arrays by row number, -inf where there is no row.
+    """The rows of a library against a query; arrays by row number, -inf for rows not scored.
 
-    `evidence` (n,) is log-odds that a row answers; `scores` (n,) are cosines, the weighted mean
-    over what is looked for. `terms` holds what each term of the query made of the rows. Rows that
-    are not judged are at -inf as well; `left` has the best of each kind, (row, evidence at most).
+    `evidence` (size,) is the log-odds that a row answers; `scores` (size,) are cosines, the
+    weighted mean over the terms that are wanted. With a single term both are the term's own arrays.
+    `bounds` has (row, highest possible evidence) of the best unscored row of each kind.
+    Do not mutate the arrays.
     """
 
     evidence: Vectors
     scores: Vectors
-    terms: tuple[Judged, ...]
-    left: tuple[tuple[int, float], ...] = ()
+    terms: tuple[ScoredTerm, ...]
+    bounds: tuple[tuple[int, float], ...] = ()
 
     def bound(self, mask: NDArray[np.bool_]) -> float:
-        """Return the most evidence that the mask's rows may have that are not judged, or -inf."""
-        return max((evidence for row, evidence in self.left if mask[row]), default=-np.inf)
+        """Return the highest evidence that an unscored row of the mask may have, or -inf."""
+        return max((evidence for row, evidence in self.bounds if mask[row]), default=-np.inf)
 
-    def judge(self, library: Library, rows: Sequence[int]) -> None:
-        """Judge those of the rows that are not judged yet."""
-        found = np.asarray(rows, np.int64)
-        found = found[self.evidence[found] == -np.inf]
-        if not len(found):
-            return
-        stored = library.vectors(found.tolist())
-        for each in self.terms:
-            each.scores[found] = (stored @ each.vectors.T).max(axis=1)
-            each.calibrated.judge(found, each.scores[found])
-        self.pool(found)
-        self.scores[found] = mean_score([(each.term, each.scores[found]) for each in self.terms])
-
-    def pool(self, rows: NDArray[np.int64]) -> None:
-        """Take the evidence of rows together anew, after a term's has changed."""
-        self.evidence[rows] = pooled(
-            [(each.term, each.calibrated.evidence[rows]) for each in self.terms]
-        )
+    def of_rows(self, library: Library, rows: NDArray[np.int64]) -> tuple[Vectors, Vectors]:
+        """Return the evidence and scores (k,) of live rows; those not scored yet are scored now."""
+        evidence, scores = self.evidence[rows], self.scores[rows]
+        new = evidence == -np.inf
+        if new.any():
+            terms = _score_rows(library, self.terms, rows[new])
+            evidence[new] = combined_evidence([(term, some) for term, _, some in terms])
+            scores[new] = mean_score([(term, some) for term, some, _ in terms])
+        return evidence, scores
 
 
-def ask(terms: Sequence[Term], embedder: Embedder) -> list[Asked]:
-    """Embed a query's terms."""
+def embed_terms(terms: Sequence[Term], embedder: Embedder) -> list[EmbeddedTerm]:
+    """Embed the terms of a query, or of several."""
     vectors = embedder.embed([each for term in terms for each in term.inputs])
     ends = list(accumulate(len(term.inputs) for term in terms))
     return [
-        Asked(term, rows) for term, rows in zip(terms, np.split(vectors, ends[:-1]), strict=True)
+        EmbeddedTerm(term, rows)
+        for term, rows in zip(terms, np.split(vectors, ends[:-1]), strict=True)
     ]
 
 
@@ -105,46 +104,65 @@ def baselines(library: Library, term: Term) -> dict[int, Baseline | None]:
     if term.words == 1 or not like:
         return {code: baseline_of(library.backgrounds[rows]) for code, rows in kinds.items()}
     files = _some(np.concatenate(like), QUERIES)
-    shown = library.vectors(files.tolist())
-    found = {}
+    vectors = library.vectors(files.tolist())
+    by_kind = {}
     for code, rows in kinds.items():
         some = _some(rows, FETCHED)
-        scores = library.vectors(some.tolist()) @ shown.T
-        found[code] = baseline_between(scores, some[:, None] == files)
-    return found
+        scores = library.vectors(some.tolist()) @ vectors.T
+        by_kind[code] = baseline_between(scores, some[:, None] == files)
+    return by_kind
 
 
 def _some(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return at most so many rows, evenly taken."""
+    """Return at most so many rows, spread evenly."""
     return rows[:: -(-len(rows) // count)]
 
 
-def rank_rows(library: Library, asked: Sequence[Asked]) -> Ranking:
-    """Judge every row of a library by a query's terms."""
-    return ranking_of([_judged(library, each) for each in asked])
+def rank_rows(library: Library, terms: Sequence[EmbeddedTerm]) -> Ranking:
+    """Score every row of a library by a query's terms."""
+    return combine_terms([_scored(library, each) for each in terms])
 
 
-def ranking_of(judged: Sequence[Judged], left: tuple[tuple[int, float], ...] = ()) -> Ranking:
-    """Return what several terms make of the rows together."""
-    evidence = pooled([(each.term, each.calibrated.evidence) for each in judged])
-    scores = mean_score([(each.term, each.scores) for each in judged])
-    return Ranking(evidence, scores, tuple(judged), left)
+def _scored(library: Library, embedded: EmbeddedTerm) -> ScoredTerm:
+    """Score every row by one term."""
+    term, vectors = embedded.term, embedded.vectors
+    scores = all_scores(library, vectors)
+    found = calibrate(scores, library.kinds, baselines(library, term), words=term.words)
+    return ScoredTerm(term, vectors, scores, found.evidence, found.levels)
 
 
-def pooled(found: Sequence[tuple[Term, Vectors]]) -> Vectors:
-    """Return the evidence (n,) of all terms together."""
-    return combine(
-        [(term.weight, evidence) for term, evidence in found if term.weight > 0],
-        [(-term.weight, evidence) for term, evidence in found if term.weight < 0],
+def all_scores(library: Library, vectors: Vectors) -> Vectors:
+    """Return the best cosine (size,) of each row with any of the vectors."""
+    scores: Vectors = reduce(np.maximum, [library.scores(vector) for vector in vectors])
+    return scores
+
+
+def combine_terms(
+    terms: Sequence[ScoredTerm], bounds: tuple[tuple[int, float], ...] = ()
+) -> Ranking:
+    """Return the ranking that several terms make together."""
+    return Ranking(
+        combined_evidence([(each.term, each.evidence) for each in terms]),
+        mean_score([(each.term, each.scores) for each in terms]),
+        tuple(terms),
+        bounds,
     )
 
 
-def mean_score(found: Sequence[tuple[Term, Vectors]]) -> Vectors:
-    """Return the weighted mean (n,) of the cosines with what is looked for.
+def combined_evidence(terms: Weighted) -> Vectors:
+    """Return the evidence (n,) of terms together, each with its own (n,)."""
+    return combine(
+        [(term.weight, evidence) for term, evidence in terms if term.weight > 0],
+        [(-term.weight, evidence) for term, evidence in terms if term.weight < 0],
+    )
 
-    Of one term alone it is that term's own array.
+
+def mean_score(terms: Weighted) -> Vectors:
+    """Return the weighted mean (n,) of the cosines with wanted terms, each with its own (n,).
+
+    Do not mutate the result: for a single term it is that term's own array.
     """
-    wanted = [(term.weight, scores) for term, scores in found if term.weight > 0]
+    wanted = [(term.weight, scores) for term, scores in terms if term.weight > 0]
     if len(wanted) == 1:
         return wanted[0][1]
     total = sum(weight for weight, _ in wanted)
@@ -154,9 +172,27 @@ def mean_score(found: Sequence[tuple[Term, Vectors]]) -> Vectors:
     return mean
 
 
-def _judged(library: Library, asked: Asked) -> Judged:
-    """Calibrate one term."""
-    scores = reduce(np.maximum, [library.scores(vector) for vector in asked.vectors])
-    term = asked.term
-    found = calibrate(scores, library.kinds, baselines(library, term), words=term.words)
-    return Judged(asked.term, scores, found, asked.vectors)
+def with_rows(library: Library, ranking: Ranking, rows: NDArray[np.int64]) -> Ranking:
+    """Return a ranking in which these live rows are scored too; levels of kinds stay."""
+    new = rows[ranking.evidence[rows] == -np.inf]
+    if not len(new):
+        return ranking
+    terms = []
+    for each, some in zip(ranking.terms, _score_rows(library, ranking.terms, new), strict=True):
+        scores, evidence = each.scores.copy(), each.evidence.copy()
+        _, scores[new], evidence[new] = some
+        terms.append(replace(each, scores=scores, evidence=evidence))
+    return combine_terms(terms, ranking.bounds)
+
+
+def _score_rows(
+    library: Library, terms: Sequence[ScoredTerm], rows: NDArray[np.int64]
+) -> list[tuple[Term, Vectors, Vectors]]:
+    """Return each term with its scores and evidence (k,) of live rows."""
+    vectors, kinds = library.vectors(rows.tolist()), library.kinds[rows]
+    places = {code: np.flatnonzero(kinds == code) for code in range(len(Kind))}
+    scored = []
+    for each in terms:
+        scores = (vectors @ each.vectors.T).max(axis=1)
+        scored.append((each.term, scores, evidence_by_kind(scores, places, each.levels)))
+    return scored

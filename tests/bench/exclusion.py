@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from qvsearch.demo.world import Part, draw, note, phrase, random_scene
-from qvsearch.indexing.baseline_queries import bank_vectors
+from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.query import parse_query, read_terms
-from qvsearch.retrieval.scoring import ask, rank_rows
+from qvsearch.retrieval.scoring import embed_terms, rank_rows
 from qvsearch.runtime.loading import Choice, open_or_create
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput, Item, Kind, Segment
@@ -57,7 +57,7 @@ def build(folder, embedder, rng, rows):
     """Return a library of pictures and notes, and the scene of each row."""
     scenes = [random_scene(rng) for _ in range(rows)]
     library = open_or_create(folder, Choice(model="demo"))
-    library.set_bank(bank_vectors(embedder, library.fingerprint))
+    library.set_bank(baseline_vectors(embedder, library.fingerprint))
     library.add_root(b"/drawn")
     inputs, segments = [], []
     for number, scene in enumerate(scenes):
@@ -95,7 +95,7 @@ def main():
                 continue
             words, without = phrase(wanted, rng), phrase(unwanted, rng)
             query = parse_query(words, without=[without])
-            ours = rank_rows(library, ask(read_terms(query, 1), embedder)).evidence
+            ours = rank_rows(library, embed_terms(read_terms(query, 1), embedder)).evidence
             q, n = embedder.embed(
                 [EmbedInput(text=text, instruction=QUERY_INSTRUCTION) for text in (words, without)]
             )

@@ -17,8 +17,7 @@ import numpy as np
 from libraries import WORLDS, Case, Pool, cases, make_pool, one_library
 from PIL import Image, ImageDraw
 
-from qvsearch.retrieval.calibration import calibrate
-from qvsearch.retrieval.combine import ANSWERED, CUT, combine
+from qvsearch.retrieval.calibration import ANSWERED, CUT, calibrate, combine
 
 SIZES = (50, 400, 2000, 20_000)
 OF_ONE = (80, 361, 2000)  # different pictures of 600 scenes

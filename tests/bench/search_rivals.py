@@ -134,7 +134,7 @@ def open_first_pass(folder):
     from qvsearch.retrieval.first_pass import rank_best
     from qvsearch.retrieval.pipeline import allowed_rows
     from qvsearch.retrieval.query import parse_query, read_terms
-    from qvsearch.retrieval.scoring import ask
+    from qvsearch.retrieval.scoring import embed_terms
 
     library = Library.open(folder / "library")
     terms = read_terms(parse_query("words"), library.fingerprint.detail.max_pixels)
@@ -143,7 +143,7 @@ def open_first_pass(folder):
     def answer(query):
         embedder.vector = query
         mask = allowed_rows(library, Filters())
-        scores = rank_best(library, ask(terms, embedder), mask).scores
+        scores = rank_best(library, embed_terms(terms, embedder), mask).scores
         rows = np.argpartition(-scores, TOP)[:TOP]
         return rows[np.argsort(-scores[rows])].tolist()
 

@@ -30,9 +30,9 @@ from qvsearch.demo.world import (
 from qvsearch.indexing.baseline_queries import queries
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import DEMO, DEMO_RERANKER
-from qvsearch.retrieval.calibration import baseline_of, calibrate
-from qvsearch.retrieval.combine import relevance_of
-from qvsearch.retrieval.reranking import RERANK_TOP, both_judges
+from qvsearch.retrieval.calibration import baseline_of, calibrate, relevance_of
+from qvsearch.retrieval.options import RERANK_TOP
+from qvsearch.retrieval.reranking import both_judges
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker, unit_rows
 from qvsearch.types import EmbedInput, Kind
 
