@@ -26,7 +26,7 @@ from qvsearch.machine.bench_model import LAYERS, choose_model, load_model, write
 from qvsearch.machine.doctor import _faster
 from qvsearch.machine.estimate import CLIP_PHOTOS, Expected, expect
 from qvsearch.machine.flops import CONFIG_2B, Shapes
-from qvsearch.machine.speeds import Speeds, keep_speeds, kept_speeds
+from qvsearch.machine.speeds import Speeds, keep_speeds, read_speeds
 from qvsearch.media import decode
 from qvsearch.models.checkpoint import count_parameters, read_json
 from qvsearch.models.prompt import embed_prompt, visual_grids
@@ -83,7 +83,7 @@ def test_a_minute_of_video_is_decoded_and_embedded(found):
 
 
 def test_kinds_are_summed_each_at_its_own_cost():
-    expected = Expected(photo=2.0, moment=3.0, passage=1.0, measured=True)
+    expected = Expected(photo=2.0, moment=3.0, passage=1.0, measured=frozenset())
     segments = {Kind.IMAGE: 10, Kind.VIDEO: 20, Kind.TEXT: 30}
     frames = expected.seconds(segments, VideoMode.FRAMES)
     assert frames == 10 * 2 + 20 * 3 + 30
@@ -130,13 +130,15 @@ def test_a_run_keeps_what_the_estimate_asks_for(found, tiny, monkeypatch):
     lines, cache = found
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: cache)
     expected = expect(str(tiny), Detail.LOW, CPU, "float32", lambda: pytest.fail("computed"))
-    assert expected.measured
+    assert expected.measured == set(Kind)
     assert expected.photo == pytest.approx(1 / one(lines, "photo")["value"], rel=1e-3)
     assert expected.moment == pytest.approx(1 / one(lines, "moment")["value"], rel=1e-3)
     assert expected.passage == pytest.approx(1 / one(lines, "passage")["value"], rel=1e-3)
     assert [each.name for each in cache.iterdir()] == ["speeds"]
-    # of no other detail, type or model
-    assert expect(str(tiny), Detail.HIGH, CPU, "float32", lambda: 1.0) is None
+    # for no other detail, type or model
+    high = expect(str(tiny), Detail.HIGH, CPU, "float32", lambda: pytest.fail("computed"))
+    assert high.measured == {Kind.TEXT}
+    assert high.photo > expected.photo  # which follows from the passage's
     assert expect(str(tiny), Detail.LOW, CPU, "bfloat16", lambda: 1.0) is None
     assert not expect(DEFAULT_MODEL, Detail.LOW, CPU, "float32", lambda: 1.0).measured
 
@@ -144,7 +146,7 @@ def test_a_run_keeps_what_the_estimate_asks_for(found, tiny, monkeypatch):
 def test_details_are_kept_beside_one_another():
     keep_speeds("a", "cpu", "float32", Speeds({Detail.LOW: 1.0}, {Detail.LOW: 2.0}, 3.0))
     keep_speeds("a", "cpu", "float32", Speeds({Detail.HIGH: 4.0}, {}, None))
-    kept = kept_speeds("a", "cpu", "float32")
+    kept = read_speeds("a", "cpu", "float32")
     assert kept == Speeds({Detail.LOW: 1.0, Detail.HIGH: 4.0}, {Detail.LOW: 2.0}, 3.0)
 
 
@@ -158,19 +160,19 @@ def test_what_is_much_faster_in_all_that_was_measured_is_said():
     assert _faster("cpu", "float32") is None  # as passages are hardly faster
     keep("float32", 8.0, 3.0)
     keep("float16", 80.0, 30.0)
-    assert "found bfloat16 3.0 times as fast as float32 on" in _faster("cpu", "float32")
+    assert "bfloat16 is 3.0 times as fast as float32, measured" in _faster("cpu", "float32")
     assert _faster("cpu", "bfloat16") is None
     keep("int8", 1.0, 0.5)
     assert _faster("cpu", "float32") == (
-        "`qvsearch bench` found bfloat16 3.0 times and int8 6.0 times as fast as float32 on this"
-        " machine; give `index` --dtype bfloat16 or --dtype int8 for a new library, which keeps it"
+        "bfloat16 is 3.0 times and int8 is 6.0 times as fast as float32, measured on this machine;"
+        " run `index` with --dtype bfloat16 or --dtype int8 for a new library"
     )
 
 
 def test_another_version_s_figures_do_not_count(monkeypatch):
     keep_speeds("a", "cpu", "float32", Speeds({}, {}, 3.0))
     monkeypatch.setattr(speeds, "__version__", "99")
-    assert kept_speeds("a", "cpu", "float32") is None
+    assert read_speeds("a", "cpu", "float32") is None
 
 
 @pytest.mark.parametrize(
@@ -194,16 +196,16 @@ def test_a_damaged_file_of_figures_is_as_none(damage, tmp_path_factory):
     keep_speeds("a", "cpu", "float32", Speeds({}, {}, 3.0))
     (path,) = (platformdirs.user_cache_path() / "speeds").iterdir()
     path.write_bytes(damage)
-    assert kept_speeds("a", "cpu", "float32") is None
+    assert read_speeds("a", "cpu", "float32") is None
     keep_speeds("a", "cpu", "float32", Speeds({}, {}, 5.0))
-    assert kept_speeds("a", "cpu", "float32").passage == 5.0
+    assert read_speeds("a", "cpu", "float32").passage == 5.0
 
 
 def test_figures_that_cannot_be_kept_are_no_failure(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "file")
     keep_speeds("a", "cpu", "float32", Speeds({}, {}, 3.0))
-    assert kept_speeds("a", "cpu", "float32") is None
+    assert read_speeds("a", "cpu", "float32") is None
 
 
 def test_ctrl_c_prints_what_was_measured(tiny, tmp_path):

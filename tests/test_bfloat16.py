@@ -15,7 +15,7 @@ from qvsearch.demo.world import draw, random_scene
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.pipeline import IngestOptions
 from qvsearch.machine import doctor
-from qvsearch.machine.estimate import Estimate, plan_index
+from qvsearch.machine.estimate import plan_index
 from qvsearch.machine.speeds import Speeds, device_name, keep_speeds
 from qvsearch.models import devices
 from qvsearch.models.checkpoint import hidden_width
@@ -93,7 +93,7 @@ def test_the_estimate_and_the_doctor_go_by_the_type_that_the_model_will_take(tmp
     choice = Choice(DEFAULT_MODEL, device="cpu")
     paths = [os.fsencode(tmp_path / "note.txt")]
     _, found = plan_index(tmp_path / "library", paths, choice, IngestOptions())
-    assert found == Estimate(10, measured=True)
+    assert (found.seconds, found.measured) == (10, True)
     assert next(doctor._speed("cpu", None)).value == f"{device_name(CPU)}, {own}"
 
 

@@ -771,10 +771,7 @@ def test_the_plan_and_the_doctor_use_what_was_kept(run, home, tiny):
     device = device_name(torch.device("cpu"))
     each = {detail: 100.0 for detail in Detail}
     keep_speeds(str(tiny), device, "float32", Speeds(each, each, 10.0))
-    assert (
-        b"would take about 2 minutes on this machine (measured by qvsearch bench)"
-        in (run(*arguments)[1])
-    )
+    assert b"would take about 2 minutes (measured on this machine)" in (run(*arguments)[1])
     (line,) = records(run(*arguments, "--json")[1])
     assert (line["seconds"], line["measured"]) == (130, True)
     keep_speeds(DEFAULT_MODEL, device, "float32", Speeds(each, each, 10.0))
@@ -783,8 +780,8 @@ def test_the_plan_and_the_doctor_use_what_was_kept(run, home, tiny):
     cpu = ("--device", "cpu", "--dtype", "float32")
     found = records(run("doctor", *cpu, "--json")[1])
     assert [fact.get("trap") for fact in found if fact["name"] == "device"] == [
-        "`qvsearch bench` found bfloat16 2.0 times as fast as float32 on this machine;"
-        " give `index` --dtype bfloat16"
+        "bfloat16 is 2.0 times as fast as float32, measured on this machine;"
+        " run `index` with --dtype bfloat16"
     ]
     facts = {fact["name"]: fact["value"] for fact in found}
     assert facts["photo, high"] == "100.0 s with the 2B model, measured"

@@ -11,7 +11,7 @@ import torch
 from PIL import features
 
 from qvsearch.machine import doctor
-from qvsearch.machine.holes import HOLES, known_hole
+from qvsearch.machine.doctor import HOLES, known_hole
 from qvsearch.models import devices
 
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import cheap_model
+import psutil
 import pytest
 
 from qvsearch.cli import app as cli
@@ -12,28 +13,30 @@ from qvsearch.indexing import mounts
 from qvsearch.library.library import Library
 from qvsearch.machine.doctor import _place
 
-LIST = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-40 22 0:50 / {0}/nas rw,relatime shared:5 - nfs4 server:/export rw,vers=4.2
-41 40 8:2 / {0}/nas/disk rw - ext4 /dev/sdb1 rw
-42 22 0:51 / {0}/two\040words rw master:3 - cifs //server/share rw
-43 22 0:52 / {0}/hidden rw - fuse.sshfs me@server: rw
-44 22 8:3 / {0}/hidden rw - xfs /dev/sdc1 rw
-45 22 0:53 / {0}/cluster rw - beegfs beegfs_nodev rw
-46 22 8:4 / {0}/disks rw - ocfs2 /dev/sdd1 rw
-47 22 0:54 / {0}/bucket rw - fuse.s3fs s3fs rw
-48 22 0:55 / {0}/nextcloud rw - fuse https://cloud.example/remote.php/dav/files/me rw
-49 22 0:56 / {0}/moose rw - fuse mfs\043mfsmaster:9421 rw
-50 22 0:57 / {0}/secret rw - fuse.encfs encfs rw
-51 22 0:58 / {0}/archive rw - fuse archivemount rw
-52 22 0:59 / {0}/windows rw - 9p C:\\134 rw
-53 22 0:60 / {0}/nameless rw - fuse
+# as in /proc/self/mounts
+LIST = r"""/dev/sda1 / ext4 rw,relatime 0 0
+server:/export {0}/nas nfs4 rw,relatime,vers=4.2 0 0
+/dev/sdb1 {0}/nas/disk ext4 rw 0 0
+//server/share {0}/two\040words cifs rw 0 0
+me@server: {0}/hidden fuse.sshfs rw 0 0
+/dev/sdc1 {0}/hidden xfs rw 0 0
+beegfs_nodev {0}/cluster beegfs rw 0 0
+/dev/sdd1 {0}/disks ocfs2 rw 0 0
+s3fs {0}/bucket fuse.s3fs rw 0 0
+https://cloud.example/remote.php/dav/files/me {0}/nextcloud fuse rw 0 0
+mfs\043mfsmaster:9421 {0}/moose fuse rw 0 0
+encfs {0}/secret fuse.encfs rw 0 0
+archivemount {0}/archive fuse rw 0 0
+C:\134 {0}/windows 9p rw 0 0
+none {0}/nameless fuse rw 0 0
 """
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    (tmp_path / "list").write_text(LIST.format(tmp_path))
-    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "list")
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "mounts").write_text(LIST.format(tmp_path))
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     return tmp_path
 
 
@@ -74,7 +77,7 @@ def test_a_link_is_known_by_the_file_system_of_its_file(folder, place, target, l
 
 
 def test_where_the_system_says_nothing_there_is_no_warning(monkeypatch):
-    monkeypatch.setattr(mounts, "MOUNTS", Path("/nowhere"))
+    monkeypatch.setattr(psutil, "PROCFS_PATH", "/nowhere")
     assert mounts.warning(Path("/")) is None
 
 

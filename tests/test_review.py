@@ -5,13 +5,13 @@ import os
 import shutil
 from dataclasses import replace
 
+import psutil
 import pytest
 from cheap_model import DecodersHere
 from PIL import Image
 from test_ingest import FINGERPRINT, Bench, note, notes
 
 from qvsearch.cli.app import main
-from qvsearch.indexing import mounts
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.session import READ_ANEW
 from qvsearch.indexing.status import library_status
@@ -40,8 +40,9 @@ def decoders_here(monkeypatch):
 
 def mounted(tmp_path, monkeypatch, kind):
     """Let all files lie on a file system of this type."""
-    (tmp_path / "mounts").write_text(f"22 1 8:1 / / rw - {kind} /dev/sda1 rw\n")
-    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mounts")
+    (tmp_path / "self").mkdir(exist_ok=True)
+    (tmp_path / "self" / "mounts").write_text(f"/dev/sda1 / {kind} rw 0 0\n")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
 
 
 def photo(path, taken="2020:01:02 03:04:05"):

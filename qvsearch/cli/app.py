@@ -100,7 +100,8 @@ def index(
     from qvsearch.library.aliases import aliases
     from qvsearch.library.library import Library, library_folder
     from qvsearch.library.rules import ScanOptions, rules_text
-    from qvsearch.machine.estimate import advice, plan_index
+    from qvsearch.machine.estimate import advice, keep_run_speeds, plan_index
+    from qvsearch.machine.speeds import RunTimer
     from qvsearch.runtime import loading
 
     folder = library_folder(library)
@@ -124,16 +125,18 @@ def index(
         if not forget_rules and any(is_below(name, root) for name in names):
             output.hint(f"{output.safe_text(root)} is indexed with {rules_text(rules)}", quiet)
     said = partial(advice, opened, choice)
+    timer = RunTimer(opened.fingerprint.detail)
     with interrupt.interrupts() as stop, report.Progress(quiet, json, advice=said) as progress:
         summary = pipeline.index(
             opened,
             paths,
-            lambda: loading.load_embedder(opened.fingerprint, choice),
+            lambda: timer.around(loading.load_embedder(opened.fingerprint, choice)),
             how,
             progress,
             stop,
             lambda: loading.load_embedder(opened.fingerprint, exact),
         )
+    keep_run_speeds(timer, opened.fingerprint, choice)
     report.show_summary(summary, quiet=quiet, json=json)
     raise typer.Exit(report.exit_code(summary, strict))
 

@@ -1,9 +1,10 @@
-"""Find out what this machine has and what it will be like; collects facts, prints nothing."""
+"""Examine this machine: versions, formats, models, disk, traps and the cost of an input."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -15,12 +16,11 @@ from typing import TYPE_CHECKING
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import mounts
 from qvsearch.library.manifest import check_way
-from qvsearch.machine.estimate import MUCH_FASTER, Expected, expect, gemm_rate
+from qvsearch.machine.estimate import MUCH_FASTER, Expected, expect, gemm_rate, runs_int8
 from qvsearch.machine.flops import CONFIG_2B, Shapes
-from qvsearch.machine.holes import known_hole
-from qvsearch.machine.speeds import device_name, kept_speeds
+from qvsearch.machine.speeds import device_name, read_speeds
 from qvsearch.models.registry import DEFAULT_MODEL, list_models
-from qvsearch.types import Detail, Dtype
+from qvsearch.types import Detail, Dtype, Kind
 
 if TYPE_CHECKING:
     import torch
@@ -28,20 +28,39 @@ if TYPE_CHECKING:
 PACKAGES = "torch transformers faiss-cpu numpy av pillow pillow-heif huggingface-hub rich typer"
 SLOW_CONV3D = (2, 9)  # the torch in which Conv3d is 10 to 20 times slower (pytorch#174051)
 NEEDED_DISK = 5_000_000_000  # bytes: the 2B model and room for its download
-FIXED = " for a new library, which keeps it"
+FIXED = " for a new library"  # an existing one keeps its precision
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One line of the report; `trap` is what to do about it, where something should be done."""
+    """One line of the report; `trap` is a problem and its remedy, if there is one."""
 
     name: str
     value: str
     trap: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A security hole of a library before version `mended`; `package` brings the library."""
+
+    mended: tuple[int, ...]
+    advisory: str
+    package: str
+
+
+# holes that an indexed file can reach; for each library the worst of those mended last
+HOLES = {
+    "FFmpeg": Hole((8, 1, 2), "CVE-2026-8461", "av"),
+    "pillow": Hole((13, 0, 0), "GHSA-5x8w-8jj5-q52h", "pillow"),
+    "libwebp": Hole((1, 3, 2), "CVE-2023-4863", "pillow"),
+    "libheif": Hole((1, 23, 4), "CVE-2026-84383", "pillow-heif"),
+    "libde265": Hole((1, 1, 2), "GHSA-xp3h-6f5r-8cxp", "pillow-heif"),
+}
+
+
 def examine(library: Path, device: str | None, dtype: str | None) -> Iterator[Fact]:
-    """Yield what is here and what stands in the way; takes a few seconds."""
+    """Yield facts about this machine; takes a few seconds."""
     yield Fact("python", f"{platform.python_version()} on {platform.platform()}")
     for package in PACKAGES.split():
         yield _package(package)
@@ -70,17 +89,32 @@ def _formats() -> Iterator[Fact]:
     heic = pillow_heif.libheif_info()
     yield _decoder("HEIC", "libheif", heic["libheif"])
     if "libde265" in heic["decoders"]:
-        # it tells its version at the end of its name
+        # its name ends with its version
         yield _decoder("HEVC", "libde265", heic["decoders"]["libde265"].rpartition(" ")[2])
     yield _decoder("video", "FFmpeg", av.ffmpeg_version_info)
 
 
-def _decoder(name: str, library: str, found: str | None) -> Fact:
-    return Fact(name, f"{library} {found or 'of an unknown version'}", known_hole(library, found))
+def _decoder(name: str, library: str, number: str | None) -> Fact:
+    value = f"{library} {number or 'of an unknown version'}"
+    return Fact(name, value, known_hole(library, number))
+
+
+def known_hole(library: str, number: str | None) -> str | None:
+    """Return the hole of a library's version, and the remedy; None if no hole is known."""
+    hole = HOLES.get(library)
+    match = re.search(r"\d+(?:\.\d+)+", number or "")
+    if hole is None or match is None:
+        return None
+    if tuple(map(int, match[0].split("."))) >= hole.mended:
+        return None
+    return (
+        f"a hostile file can use a known hole of {library} before"
+        f" {'.'.join(map(str, hole.mended))} ({hole.advisory}): pip install -U {hole.package}"
+    )
 
 
 def _traps() -> Iterator[Fact]:
-    """Yield the known clashes of the libraries, met here or not."""
+    """Yield the known clashes of the libraries, whether they occur here or not."""
     major, minor = version("torch").split(".")[:2]
     if (int(major), int(minor)) == SLOW_CONV3D:
         note = "slow in this torch, but not used: patches go through a linear layer"
@@ -95,27 +129,27 @@ def _traps() -> Iterator[Fact]:
 
 def _openmp_copies() -> int:
     """Count the OpenMP runtimes that torch and faiss bring; two in one process may crash."""
-    found = 0
+    count = 0
     for package in ("torch", "faiss-cpu"):
         names = [file.name for file in distribution(package).files or ()]
-        found += any(name.startswith("libomp") for name in names)
-    return found
+        count += any(name.startswith("libomp") for name in names)
+    return count
 
 
 def _weights() -> Iterator[Fact]:
     try:
         models = list_models()
-    except QvsearchError as error:  # a damaged checkpoint must not end the examination
+    except QvsearchError as error:  # a damaged checkpoint must not end the report
         yield Fact("models", "cannot be listed", str(error))
         return
     for model in models:
-        here = "not downloaded" if model.folder is None else str(model.folder)
-        wanted = model.name == DEFAULT_MODEL and model.folder is None
-        yield Fact(model.name, here, f"qvsearch models pull {model.name}" if wanted else None)
+        place = "not downloaded" if model.folder is None else str(model.folder)
+        is_missing = model.name == DEFAULT_MODEL and model.folder is None
+        yield Fact(model.name, place, f"qvsearch models pull {model.name}" if is_missing else None)
 
 
 def _place(library: Path) -> Iterator[Fact]:
-    shown = str(library) if library.exists() else f"{library} (not made yet)"
+    shown = str(library) if library.exists() else f"{library} (does not exist yet)"
     try:
         check_way(library)
         trap = mounts.warning(library)
@@ -143,7 +177,7 @@ def _speed(device: str | None, dtype: str | None) -> Iterator[Fact]:
     place = pick_device(device)
     kind = pick_dtype(dtype, place, Shapes.of(CONFIG_2B).width)
     name = dtype_name(kind)
-    rate = gemm_rate(place, kind)  # which settles the threads
+    rate = gemm_rate(place, kind)  # it also sets the number of threads
     trap = _faster(device_name(place), name) or _int8_faster(place, name, rate)
     yield Fact("device", f"{device_name(place)}, {name}", trap)
     yield Fact("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
@@ -155,50 +189,49 @@ def _speed(device: str | None, dtype: str | None) -> Iterator[Fact]:
 
 
 def _faster(device: str, dtype: str) -> str | None:
-    """Return how to have other numbers, where `bench` found this one slow with the 2B model."""
-    here = kept_speeds(DEFAULT_MODEL, device, dtype)
+    """Return the dtypes that were measured to be much faster with the 2B model, if any."""
+    here = read_speeds(DEFAULT_MODEL, device, dtype)
     times, ways = [], []
     for other in Dtype:
-        speeds = kept_speeds(DEFAULT_MODEL, device, other.value)
-        found = None if here is None or speeds is None else speeds.times_as_fast(here)
-        if found is not None and found >= MUCH_FASTER:
-            times.append(f"{other} {found:.1f} times")
+        speeds = read_speeds(DEFAULT_MODEL, device, other.value)
+        ratio = None if here is None or speeds is None else speeds.times_as_fast(here)
+        if ratio is not None and ratio >= MUCH_FASTER:
+            times.append(f"{other} is {ratio:.1f} times")
             ways.append(f"--dtype {other}{FIXED if other == Dtype.INT8 else ''}")
     if not times:
         return None
     return (
-        f"`qvsearch bench` found {' and '.join(times)} as fast as {dtype} on this machine;"
-        f" give `index` {' or '.join(ways)}"
+        f"{' and '.join(times)} as fast as {dtype}, measured on this machine;"
+        f" run `index` with {' or '.join(ways)}"
     )
 
 
 def _int8_faster(place: torch.device, dtype: str, rate: float) -> str | None:
-    """Return that int8 may be much faster, from one second's products, if `bench` told nothing."""
+    """Return that int8 may be much faster, from one second of products, if it is not measured."""
     import torch
 
-    from qvsearch.models.int8 import check_kernels
-
-    if dtype == Dtype.INT8 or kept_speeds(DEFAULT_MODEL, device_name(place), dtype) is not None:
-        return None
-    try:
-        check_kernels(place)
-    except QvsearchError:
+    is_measured = read_speeds(DEFAULT_MODEL, device_name(place), Dtype.INT8) is not None
+    if dtype == Dtype.INT8 or is_measured or not runs_int8(place):
         return None
     times = gemm_rate(place, torch.int8) / rate
     if times < MUCH_FASTER:
         return None
     return (
         f"int8 may be about {times:.0f} times as fast (a rough guess: `qvsearch bench` measures);"
-        f" give `index` --dtype int8{FIXED}"
+        f" run `index` with --dtype int8{FIXED}"
     )
 
 
 def _expected(detail: Detail, expected: Expected) -> Iterator[Fact]:
-    """Yield what each kind costs; a passage costs the same at every detail."""
-    basis = "measured" if expected.measured else "computed; `qvsearch bench` measures it"
-    costs = {f"photo, {detail}": expected.photo, f"video moment, {detail}": expected.moment}
+    """Yield the cost of each kind; a passage costs the same at every detail."""
+    costs = [
+        (f"photo, {detail}", Kind.IMAGE, expected.photo),
+        (f"video moment, {detail}", Kind.VIDEO, expected.moment),
+    ]
     if detail is Detail.LOW:
-        costs["text passage"] = expected.passage
-    for name, seconds in costs.items():
+        costs.append(("text passage", Kind.TEXT, expected.passage))
+    for name, kind, seconds in costs:
+        is_measured = kind in expected.measured
+        basis = "measured" if is_measured else "computed; `qvsearch bench` measures it"
         shown = f"{seconds:.3f}" if seconds < 1 else f"{seconds:,.1f}"
         yield Fact(name, f"{shown} s with the 2B model, {basis}")

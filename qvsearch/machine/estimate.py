@@ -1,11 +1,12 @@
-"""Say how long the work will take here: as `bench` measured it, or computed from one second."""
+"""Estimate how long indexing will take, from measured speeds or from one second of products."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from qvsearch.indexing.changes import FINE_MOMENT_SECONDS, MOMENT_SECONDS
 from qvsearch.indexing.pipeline import IngestOptions, Plan, plan
 from qvsearch.library.library import Library
 from qvsearch.machine.flops import CONFIG_2B, Shapes
-from qvsearch.machine.speeds import device_name, kept_speeds
+from qvsearch.machine.speeds import RunTimer, Speeds, device_name, keep_speeds, read_speeds
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size
@@ -26,7 +27,7 @@ from qvsearch.runtime.loading import (
     new_video_mode,
     open_library,
 )
-from qvsearch.types import Detail, Dtype, Kind, Precision, VideoMode
+from qvsearch.types import Detail, Fingerprint, Kind, Precision, VideoMode
 
 if TYPE_CHECKING:
     import torch
@@ -35,26 +36,25 @@ CLIP_PHOTOS = 2  # photos that a clip costs at most
 
 GEMM_ROWS, GEMM_WIDTH = 256, 2048  # a photo's tokens at low detail, the 2B model's width
 GEMM_SECONDS = 1.0
-CPU_PRODUCTS, PRODUCTS = 2, 8  # timed at a time: on a slow CPU two take half a second
-MANY_SEGMENTS = 200  # of a first run: with fewer its end is near
-MUCH_FASTER = 1.5  # times: less is not worth other numbers
-
+CPU_PRODUCTS, PRODUCTS = 2, 8  # of one timing: on a slow CPU two take half a second
+MANY_SEGMENTS = 200  # fewer are soon indexed
+MUCH_FASTER = 1.5  # times: less is not worth another dtype
 
 UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
-LEAST_UNITS = 1.5  # less is told in the next smaller unit
+LEAST_UNITS = 1.5  # less is written in the next smaller unit
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Seconds that a photo, a picture of a video and a passage take, measured or computed."""
+    """Seconds of a photo, a frame of a video and a passage; kinds not `measured` are computed."""
 
     photo: float
     moment: float
     passage: float
-    measured: bool
+    measured: frozenset[Kind]
 
     def seconds(self, segments: Mapping[Kind, int], mode: VideoMode) -> float:
-        """Return how long it takes to embed so many segments of each kind."""
+        """Return how long it takes to embed this many segments of each kind."""
         each = {
             Kind.IMAGE: self.photo,
             Kind.VIDEO: self.moment * _pictures(mode),
@@ -62,29 +62,33 @@ class Expected:
         }
         return sum(count * each[kind] for kind, count in segments.items())
 
+    def covers(self, segments: Mapping[Kind, int]) -> bool:
+        """Return whether the seconds of all these kinds are measured."""
+        return self.measured.issuperset(kind for kind, count in segments.items() if count)
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Seconds that a run will take here; `faster` are those with `--dtype int8`, if much fewer."""
+    """Seconds of a run; `faster` are the seconds with `--dtype int8`, if far fewer."""
 
     seconds: float
     measured: bool
     faster: float | None = None
 
     def text(self) -> str:
-        """Return it in words, rounded to what is known."""
-        basis = "measured by qvsearch bench" if self.measured else "a rough guess"
-        other = "" if self.faster is None else f"; with --dtype int8 about {about(self.faster)}"
-        return f"about {about(self.seconds)} on this machine ({basis}){other}"
+        """Return the estimate in words."""
+        basis = "measured on this machine" if self.measured else "a rough guess"
+        other = "" if self.faster is None else f"; with `--dtype int8` about {about(self.faster)}"
+        return f"about {about(self.seconds)} ({basis}){other}"
 
 
 def plan_index(
     folder: Path, paths: Sequence[bytes], choice: Choice, how: IngestOptions
 ) -> tuple[Plan, Estimate | None]:
-    """Return what `index` would do and, as far as can be told, how long it would take.
+    """Return what `index` would do and, if that can be estimated, how long it would take.
 
-    A library that is not there yet counts as empty; nothing is downloaded or written. Raises
-    QvsearchError where none can be made.
+    A library that does not exist counts as empty. Nothing is downloaded or written. Raises
+    QvsearchError if no library can be created in this folder.
     """
     library = open_library(folder, choice) if Library.exists(folder) else None
     if library is None:
@@ -97,9 +101,10 @@ def plan_index(
 def estimate(
     library: Library | None, choice: Choice, segments: Mapping[Kind, int]
 ) -> Estimate | None:
-    """Return how long it takes to embed so many segments; None for none or if nothing is known.
+    """Return how long it takes to embed this many segments.
 
-    A library that is not there yet, or has no row, may still take other numbers.
+    None if there are none, or if the speed of the model is unknown. A library that does not exist
+    or has no row may still be of int8.
     """
     if not any(segments.values()):
         return None
@@ -108,77 +113,91 @@ def estimate(
     detail = new_detail(choice) if made is None else made.detail
     mode = new_video_mode(choice) if made is None else made.video_mode
     precision = Precision.FLOAT if made is None else made.precision
-    expected = _expect_here(model, detail, choice, precision)
+    device, dtype = _numbers(model, choice, precision)
+    expected = _expect_here(model, detail, device, dtype)
     if expected is None:
         return None
-    seconds = expected.seconds(segments, mode)
+    seconds, measured = expected.seconds(segments, mode), expected.covers(segments)
     is_fixed = choice.dtype is not None or (library is not None and library.generation > 0)
-    other = None if is_fixed else _expect_int8(model, detail, choice)
-    if other is None or other.measured != expected.measured:
-        return Estimate(seconds, expected.measured)
-    faster = other.seconds(segments, mode)
-    return Estimate(seconds, expected.measured, faster if faster * MUCH_FASTER <= seconds else None)
+    if is_fixed or not runs_int8(device):
+        return Estimate(seconds, measured)
+    import torch
+
+    other = _expect_here(model, detail, device, torch.int8)
+    if other is not None and measured and other.covers(segments):
+        faster = other.seconds(segments, mode)
+    else:
+        faster = seconds * _rate(device, dtype) / _rate(device, torch.int8)
+    return Estimate(seconds, measured, faster if faster * MUCH_FASTER <= seconds else None)
 
 
 def advice(library: Library, choice: Choice, segments: Mapping[Kind, int]) -> str | None:
-    """Return how to index a new library much faster; None if there is no such way or little to do.
+    """Return how to index a new library much faster; None if there is no way or little to do.
 
-    Measuring costs two seconds.
+    Measuring takes two seconds.
     """
     if library.generation or sum(segments.values()) < MANY_SEGMENTS:
         return None
-    found = estimate(library, choice, segments)
-    if found is None or found.faster is None:
+    result = estimate(library, choice, segments)
+    if result is None or result.faster is None:
         return None
     return (
-        f"this will take {found.text()}; the library keeps what it begins with:"
-        " to choose int8, press Ctrl-C now and add the option"
+        f"this will take {result.text()}; the dtype is fixed once the library has files:"
+        " to use int8, press Ctrl-C now and add the option"
     )
 
 
-def _expect_int8(model: str, detail: Detail, choice: Choice) -> Expected | None:
-    """Return what int8 costs; None if it does not run on the device."""
-    from qvsearch.models.devices import pick_device
-    from qvsearch.models.int8 import check_kernels
+def keep_run_speeds(timer: RunTimer, made: Fingerprint, choice: Choice) -> None:
+    """Keep the speeds of a run for later estimates."""
+    speeds = timer.speeds()
+    if speeds != Speeds():
+        from qvsearch.models.devices import dtype_name
 
-    try:
-        check_kernels(pick_device(choice.device))
-    except QvsearchError:
-        return None
-    return _expect_here(model, detail, replace(choice, dtype=Dtype.INT8), Precision.INT8)
+        device, dtype = _numbers(made.model, choice, made.precision)
+        keep_speeds(made.model, device_name(device), dtype_name(dtype), speeds)
 
 
 def expect(
     model: str, detail: Detail, device: torch.device, dtype: str, rate: Callable[[], float]
 ) -> Expected | None:
-    """Return what a model's inputs cost here: measured where `bench` was run, else computed.
+    """Return what the inputs of a model cost here: measured speeds, or else computed ones.
 
-    `rate` gives the FLOP/s of matrix products. None where neither can be.
+    Computed speeds follow from a measured one, or from `rate`, which returns the FLOP/s of matrix
+    products. None for a model of unknown size without any measured speed.
     """
-    kept = kept_speeds(model, device_name(device), dtype)
-    if kept is not None and kept.passage is not None:
-        photo, moment = kept.photo.get(detail), kept.moment.get(detail)
-        if photo is not None and moment is not None:
-            return Expected(photo, moment, kept.passage, measured=True)
-    known = MODELS.get(model)
-    if known is None:
+    speeds = read_speeds(model, device_name(device), dtype) or Speeds()
+    photo, moment, passage = speeds.photo.get(detail), speeds.moment.get(detail), speeds.passage
+    costs = {Kind.IMAGE: photo, Kind.VIDEO: moment, Kind.TEXT: passage}
+    flop = {
+        Kind.IMAGE: photo_flop(detail),
+        Kind.VIDEO: photo_flop(detail),
+        Kind.TEXT: Shapes.of(CONFIG_2B).flop(PASSAGE_TOKENS + PROMPT_TOKENS),
+    }
+    measured = {kind: seconds for kind, seconds in costs.items() if seconds is not None}
+    if measured:
+        kind, seconds = next(iter(measured.items()))
+        seconds_per_flop = seconds / flop[kind]
+    elif model in MODELS:
+        seconds_per_flop = MODELS[model].parameters / MODELS[DEFAULT_MODEL].parameters / rate()
+    else:
         return None
-    scale = known.parameters / MODELS[DEFAULT_MODEL].parameters / rate()
-    photo = photo_flop(detail) * scale
-    passage = Shapes.of(CONFIG_2B).flop(PASSAGE_TOKENS + PROMPT_TOKENS) * scale
-    return Expected(photo, photo, passage, measured=False)
+    photo, moment, passage = (
+        measured.get(kind, flop[kind] * seconds_per_flop) for kind in (*costs,)
+    )
+    return Expected(photo, moment, passage, frozenset(measured))
 
 
 def photo_flop(detail: Detail) -> float:
-    """Return what embedding one large photo costs with the 2B model."""
+    """Return the FLOP of embedding a full-size photo with the 2B model."""
     tokens = detail.max_pixels // TOKEN_PIXELS
     return Shapes.of(CONFIG_2B).flop(tokens + PROMPT_TOKENS, [tokens])
 
 
 def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = GEMM_SECONDS) -> float:
-    """Return FLOP/s of the product that the model mostly consists of, measured for so long.
+    """Return the FLOP/s of the matrix product that the model mostly consists of.
 
-    It is the best of many: what else the machine does in that time must not change an estimate.
+    It is measured for this many seconds. The fastest timing counts, so that other work of the
+    machine does not change an estimate.
     """
     import torch
 
@@ -187,51 +206,73 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = GEMM_SE
 
     if device.type == "cpu":
         settle_threads()
-    kept = torch.float32 if dtype == torch.int8 else dtype
+    stored = torch.float32 if dtype == torch.int8 else dtype
     layer = torch.nn.Linear(
-        GEMM_WIDTH, 3 * GEMM_WIDTH, bias=False, device=device, dtype=kept
+        GEMM_WIDTH, 3 * GEMM_WIDTH, bias=False, device=device, dtype=stored
     ).requires_grad_(False)
     multiply = Int8Linear(layer) if dtype == torch.int8 else layer
-    left = torch.ones(GEMM_ROWS, GEMM_WIDTH, device=device, dtype=kept)
+    left = torch.ones(GEMM_ROWS, GEMM_WIDTH, device=device, dtype=stored)
     multiply(left).sum().item()
     products = CPU_PRODUCTS if device.type == "cpu" else PRODUCTS
     start, best = time.perf_counter(), math.inf
-    while (begun := time.perf_counter()) < start + seconds:
+    while (begin := time.perf_counter()) < start + seconds:
         for _ in range(products):
-            product = multiply(left[:])  # a new tensor, of which nothing is known
+            product = multiply(left[:])  # a new tensor, so that no result is reused
         product[0, 0].item()  # waits for the device
-        best = min(best, time.perf_counter() - begun)
+        best = min(best, time.perf_counter() - begin)
     return 2 * GEMM_ROWS * GEMM_WIDTH * 3 * GEMM_WIDTH * products / best
 
 
-def _expect_here(
-    model: str, detail: Detail, choice: Choice, precision: Precision
-) -> Expected | None:
-    from qvsearch.models.devices import dtype_name, own_dtype, pick_device, pick_dtype
+def runs_int8(device: torch.device) -> bool:
+    """Return whether a device can compute in int8."""
+    from qvsearch.models.int8 import check_kernels
+
+    try:
+        check_kernels(device)
+    except QvsearchError:
+        return False
+    return True
+
+
+@cache
+def _rate(device: torch.device, dtype: torch.dtype) -> float:
+    return gemm_rate(device, dtype)
+
+
+def _numbers(model: str, choice: Choice, precision: Precision) -> tuple[torch.device, torch.dtype]:
+    """Return the device and the dtype that a model will run with."""
+    from qvsearch.models.devices import own_dtype, pick_device, pick_dtype
 
     device = pick_device(choice.device)
-    asked = choice.dtype or own_dtype(precision, choice.device)
-    dtype = pick_dtype(asked, device, _width(model))
-    return expect(model, detail, device, dtype_name(dtype), lambda: gemm_rate(device, dtype))
+    dtype = choice.dtype or own_dtype(precision, choice.device)
+    return device, pick_dtype(dtype, device, _width(model))
+
+
+def _expect_here(
+    model: str, detail: Detail, device: torch.device, dtype: torch.dtype
+) -> Expected | None:
+    from qvsearch.models.devices import dtype_name
+
+    return expect(model, detail, device, dtype_name(dtype), lambda: _rate(device, dtype))
 
 
 def _width(model: str) -> int:
     """Return a model's hidden width; that of the 2B model if the model is not on this computer."""
     try:
-        found = find(model)
-    except QvsearchError:  # the folder that a library's model had
-        found = None
-    return Shapes.of(CONFIG_2B).width if found is None else hidden_size(found)
+        weights = find(model)
+    except QvsearchError:  # the model of a library was in a folder that is gone
+        weights = None
+    return Shapes.of(CONFIG_2B).width if weights is None else hidden_size(weights)
 
 
 def _name(model: str) -> str:
-    """Return the name that a library keeps of a model."""
-    found = find(model)
-    return model if found is None else found.name
+    """Return the name of a model in a library's fingerprint."""
+    weights = find(model)
+    return model if weights is None else weights.name
 
 
 def _pictures(mode: VideoMode) -> float:
-    """Return how many pictures a video's segment costs on average."""
+    """Return the average cost of a video's segment, in frames."""
     if mode is VideoMode.BOTH:
         clips, fine = 1 / MOMENT_SECONDS, 1 / FINE_MOMENT_SECONDS
         return (CLIP_PHOTOS * clips + fine) / (clips + fine)
@@ -239,7 +280,7 @@ def _pictures(mode: VideoMode) -> float:
 
 
 def about(seconds: float) -> str:
-    """Return a time rounded to what a guess at it is worth: `2 minutes`, `1.5 hours`."""
+    """Return a time in one unit, rounded as a guess deserves: `2 minutes`, `1.5 hours`."""
     for unit, length in UNITS:
         number = seconds / length
         if number >= LEAST_UNITS:

@@ -1,4 +1,4 @@
-"""The sizes of a model's layers, from which the arithmetic of a forward pass follows."""
+"""The sizes of a model's layers, and the arithmetic of a forward pass."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-PATCH_NUMBERS = 3 * 2 * 16 * 16  # of one patch: colours, frames, rows, columns
+PATCH_NUMBERS = 3 * 2 * 16 * 16  # in a patch: colours, frames, rows, columns
 MERGED = 4  # patches that become one token
 
-# Qwen3-VL-Embedding-2B, as its config.json has it
+# from the config.json of Qwen3-VL-Embedding-2B
 CONFIG_2B: dict[str, Any] = {
     "text_config": {
         "hidden_size": 2048,
@@ -40,9 +40,9 @@ CONFIG_2B: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """How many layers each tower has and how wide they are, in numbers a token or patch.
+    """The number and widths of the layers in each tower; widths are numbers per token or patch.
 
-    `queries` and `keys` are the widths of all heads together; `mergers` make tokens of patches.
+    `queries` and `keys` are the widths of all heads together. `mergers` turn patches into tokens.
     """
 
     layers: int
@@ -76,11 +76,12 @@ class Shapes:
         return replace(self, layers=layers, vision_layers=vision_layers)
 
     def flop(self, tokens: int, pictures: Iterable[int] = ()) -> float:
-        """Return the multiplications and additions that one input takes.
+        """Return the multiplications and additions of one input.
 
-        `pictures` are the visual tokens of each of its pictures, which `tokens` includes. The last
-        layer is computed as forward.py does, for the last token but for keys and values. Products
-        and attention count, and of text no token sees a later one.
+        `pictures` are the visual tokens of each of its pictures; `tokens` includes them. As in
+        forward.py, the last layer computes only keys and values for all tokens, and the rest for
+        the last one. Only matrix products and attention count. A text token attends to no later
+        one.
         """
         return self._text_flop(tokens) + sum(map(self._vision_flop, pictures))
 

@@ -1,4 +1,4 @@
-"""What `bench` measures with: drawn photos, a film and texts; none means anything."""
+"""The inputs of `bench`: random photos, a film and texts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 PHOTO = (3000, 4000)  # pixels, height and width: 12 megapixels
 FILM = (1080, 1920)
 FILM_SECONDS, SCENE_SECONDS, FRAME_RATE = 6, 3, 25
-COARSE = 16  # pixels that one drawn value covers
+COARSE = 16  # pixels that one random value covers
 SHIFT = 8  # pixels that a scene moves by from frame to frame
-CHARACTERS = 6_000  # of drawn text: more than a passage has with any tokenizer
+CHARACTERS = 6_000  # of a text: more than a passage has with any tokenizer
 
 
 def photos(detail: Detail) -> Iterator[EmbedInput]:
@@ -39,7 +39,7 @@ def photos(detail: Detail) -> Iterator[EmbedInput]:
 
 
 def texts() -> Iterator[str]:
-    """Yield long texts without end, no two of which begin alike: what did would be kept."""
+    """Yield long texts without end; each begins differently, so that no prefix is cached."""
     for seed in count():
         rng = np.random.default_rng(seed)
         words = " ".join(QUERIES).split()
@@ -47,20 +47,20 @@ def texts() -> Iterator[str]:
 
 
 def queries() -> Iterator[EmbedInput]:
-    """Yield queries without end, of about eight words."""
+    """Yield queries of about eight words, without end."""
     for text in texts():
         yield EmbedInput(text=" ".join(text.split()[:8]), instruction=QUERY_INSTRUCTION)
 
 
 def write_photo(folder: Path) -> Item:
-    """Write a JPEG of 12 megapixels."""
+    """Write a JPEG with 12 megapixels."""
     path = folder / "photo.jpg"
-    Image.fromarray(_drawn(np.random.default_rng(0), *PHOTO)).save(path, quality=90)
+    Image.fromarray(_picture(np.random.default_rng(0), *PHOTO)).save(path, quality=90)
     return _item(path, Kind.IMAGE)
 
 
 def write_film(folder: Path) -> Item:
-    """Write a film of two scenes that move, as a phone films."""
+    """Write a film of two moving scenes, with the size and rate of a phone's."""
     import av
 
     path, rng = folder / "film.mp4", np.random.default_rng(0)
@@ -69,7 +69,7 @@ def write_film(folder: Path) -> Item:
         stream = container.add_stream("mpeg4", rate=Fraction(FRAME_RATE))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for _ in range(FILM_SECONDS // SCENE_SECONDS):
-            scene = _drawn(rng, *FILM)
+            scene = _picture(rng, *FILM)
             for step in range(SCENE_SECONDS * FRAME_RATE):
                 picture = np.roll(scene, step * SHIFT, axis=1)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
@@ -77,8 +77,8 @@ def write_film(folder: Path) -> Item:
     return _item(path, Kind.VIDEO)
 
 
-def _drawn(rng: Generator, height: int, width: int) -> Pixels:
-    colour = rng.integers(0, 128, 3, np.uint8)  # which tells scenes apart
+def _picture(rng: Generator, height: int, width: int) -> Pixels:
+    colour = rng.integers(0, 128, 3, np.uint8)  # which distinguishes scenes
     cells = (-(-height // COARSE), -(-width // COARSE), 3)
     coarse = colour + rng.integers(0, 128, cells, np.uint8)
     picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""What `bench` found on this machine, kept in the user's cache folder; it measures nothing."""
+"""Measured seconds of photos, moments and passages, kept in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,34 +17,97 @@ import platformdirs
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder, open_file, write_file
+from qvsearch.models.prompt import TOKEN_PIXELS, visual_tokens
+from qvsearch.runtime.client import WarmEmbedder
 from qvsearch.types import Detail
 from qvsearch.version import __version__
 
 if TYPE_CHECKING:
     import torch
 
+    from qvsearch.types import Embedder, EmbedInput, Vectors
+
 LONGEST_FILE = 10_000  # bytes
+LEAST_SECONDS = 5.0  # of the model's work: less is too short for a speed
 
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """Seconds that the model takes for a photo and a video's moment at a detail, and a passage."""
+    """Seconds of the model for a full-size photo, a moment of a video, and a passage."""
 
     photo: Mapping[Detail, float] = field(default_factory=dict)
     moment: Mapping[Detail, float] = field(default_factory=dict)
     passage: float | None = None
 
     def times_as_fast(self, other: Speeds) -> float | None:
-        """Return how many times as fast as others these are: the least of what both tell."""
+        """Return how many times as fast as others these are: the least ratio that both have."""
         pairs = [(self.passage, other.passage)]
         for ours, theirs in ((self.photo, other.photo), (self.moment, other.moment)):
             pairs += [(ours[each], theirs[each]) for each in ours.keys() & theirs.keys()]
-        known = [theirs / ours for ours, theirs in pairs if ours and theirs]
-        return min(known, default=None)
+        ratios = [theirs / ours for ours, theirs in pairs if ours and theirs]
+        return min(ratios, default=None)
+
+
+class RunTimer:
+    """Measures the speeds of an `index` run, from the calls of its model.
+
+    A call does not count if it is the first one, which allocates; if it mixes pictures with texts;
+    or if its inputs have an instruction, as queries do.
+    """
+
+    def __init__(self, detail: Detail) -> None:
+        self._detail = detail
+        self._calls = 0
+        # by whether the inputs are texts: passages, or full-size pictures
+        self._seconds = {True: 0.0, False: 0.0}
+        self._count = {True: 0.0, False: 0.0}
+
+    def around(self, embedder: Embedder) -> Embedder:
+        """Return an embedder that does the same and is timed.
+
+        A warm server is not timed: it may be busy with the requests of others.
+        """
+        return embedder if isinstance(embedder, WarmEmbedder) else _TimedEmbedder(embedder, self)
+
+    def add(self, inputs: Sequence[EmbedInput], seconds: float) -> None:
+        """Count one call."""
+        self._calls += 1
+        are_texts = {each.text is not None for each in inputs}
+        is_query = any(each.instruction is not None for each in inputs)
+        if self._calls == 1 or len(are_texts) != 1 or is_query:
+            return
+        (is_text,) = are_texts
+        tokens = sum(map(visual_tokens, inputs))
+        self._seconds[is_text] += seconds
+        self._count[is_text] += (
+            len(inputs) if is_text else tokens * TOKEN_PIXELS / self._detail.max_pixels
+        )
+
+    def speeds(self) -> Speeds:
+        """Return the speeds of pictures and passages, if they took LEAST_SECONDS."""
+        picture, passage = self._mean(is_text=False), self._mean(is_text=True)
+        pictures = {} if picture is None else {self._detail: picture}
+        return Speeds(pictures, pictures, passage)
+
+    def _mean(self, *, is_text: bool) -> float | None:
+        seconds, count = self._seconds[is_text], self._count[is_text]
+        return seconds / count if count and seconds >= LEAST_SECONDS else None
+
+
+class _TimedEmbedder:
+    def __init__(self, embedder: Embedder, timer: RunTimer) -> None:
+        self.dim = embedder.dim
+        self._embedder, self._timer = embedder, timer
+
+    def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
+        start = time.perf_counter()
+        vectors = self._embedder.embed(inputs)
+        self._timer.add(inputs, time.perf_counter() - start)
+        return vectors
 
 
 def device_name(device: torch.device) -> str:
-    """Return what tells this device from others that a computer may have had."""
+    """Return a name that differs between the devices that a computer may have had."""
     import torch
 
     if device.type == "cuda":
@@ -51,8 +115,8 @@ def device_name(device: torch.device) -> str:
     return f"{device.type} ({platform.machine()})"
 
 
-def kept_speeds(model: str, device: str, dtype: str) -> Speeds | None:
-    """Return what this version of qvsearch measured with a model; None where it did not."""
+def read_speeds(model: str, device: str, dtype: str) -> Speeds | None:
+    """Return what this version of qvsearch measured with a model; None if it has not."""
     try:
         with open_file(_path(model, device, dtype)) as file:
             content = json.loads(file.read(LONGEST_FILE) or b"")
@@ -66,13 +130,13 @@ def kept_speeds(model: str, device: str, dtype: str) -> Speeds | None:
         return None
 
 
-def keep_speeds(model: str, device: str, dtype: str, found: Speeds) -> None:
-    """Keep what was found beside what is there of other details; a full disk is no failure."""
-    before = kept_speeds(model, device, dtype) or Speeds()
+def keep_speeds(model: str, device: str, dtype: str, speeds: Speeds) -> None:
+    """Write speeds beside earlier ones of other details; a full disk is no error."""
+    before = read_speeds(model, device, dtype) or Speeds()
     record = {
-        "photo": {**before.photo, **found.photo},
-        "moment": {**before.moment, **found.moment},
-        "passage": before.passage if found.passage is None else found.passage,
+        "photo": {**before.photo, **speeds.photo},
+        "moment": {**before.moment, **speeds.moment},
+        "passage": before.passage if speeds.passage is None else speeds.passage,
     }
     path = _path(model, device, dtype)
     with suppress(QvsearchError):
@@ -82,12 +146,12 @@ def keep_speeds(model: str, device: str, dtype: str, found: Speeds) -> None:
 
 def _seconds(value: object) -> float:
     if not isinstance(value, float) or not 0 < value < math.inf:
-        raise ValueError(f"{value!r} is no time")
+        raise ValueError(f"{value!r} is not a number of seconds")
     return value
 
 
 def _path(model: str, device: str, dtype: str) -> Path:
-    """Name the file after everything that its figures depend on."""
+    """Return a file named after everything that the speeds depend on."""
     name = hashlib.sha256(repr((model, device, dtype, __version__)).encode()).hexdigest()[:32]
     folder = platformdirs.user_cache_path("qvsearch", appauthor=False)
     return folder / "speeds" / f"{name}.json"

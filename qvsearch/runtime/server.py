@@ -24,6 +24,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import PRIVATE_FILE
@@ -259,12 +260,11 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def _resident() -> int | None:
-    """Return the bytes of memory that this process has, where the system says so."""
+    """Return the resident memory of this process in bytes; None without /proc."""
     try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    except OSError:
+        return int(psutil.Process().memory_info().rss)
+    except (psutil.Error, OSError):
         return None
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _say(**what: str) -> None:
