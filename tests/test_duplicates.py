@@ -14,7 +14,7 @@ from PIL import Image
 from qvsearch.cli.app import main
 from qvsearch.cli.records import group_record, similar_record
 from qvsearch.demo import world
-from qvsearch.duplicates import candidates as pairs
+from qvsearch.duplicates import candidates
 from qvsearch.duplicates.groups import Group, Member, duplicate_groups, fold, same
 from qvsearch.duplicates.rule import Reason, traits
 from qvsearch.library.library import Library
@@ -498,11 +498,31 @@ def test_no_pair_of_near_hashes_is_missed_however_the_work_is_cut(monkeypatch):
         if (hashes[i] ^ hashes[j]).bit_count() <= 10
     ]
     assert 200 < len(expected) < 400
-    candidates = pairs.Candidates(traits(photos))
-    for spread in (50, 1_000_000):
-        monkeypatch.setattr(pairs, "SPREAD", spread)
-        i, j = candidates.after(np.arange(800), np.ones(800, np.bool_))
+    found = candidates.Candidates(traits(photos))
+    for at_once in (50, 1_000_000):
+        monkeypatch.setattr(candidates, "PAIRS_AT_ONCE", at_once)
+        i, j = found.after(np.arange(800), np.ones(800, np.bool_))
         assert list(zip(i.tolist(), j.tolist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_candidates_are_those_of_a_plain_loop_over_all_hashes(seed):
+    """Also for hashes that crowd together, rows without one, and few of the rows on each side."""
+    rng = np.random.default_rng(seed)
+    bits = (rng.random((500, 64)) < (0.5, 0.25, 0.1, 0.05)[seed]).astype(np.uint64)
+    hashes = (bits << np.arange(64, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+    photos = [row(str(n), dhash=None if n % 9 == 4 else int(each)) for n, each in enumerate(hashes)]
+    rows = np.flatnonzero(rng.random(500) < 0.4)
+    wanted = rng.random(500) < 0.6
+    expected = []
+    for i in rows.tolist():
+        near = np.bitwise_count(hashes[i] ^ hashes) <= 10
+        near[: i + 1] = False
+        near[4::9] = False
+        expected += [(i, j) for j in np.flatnonzero(near & wanted).tolist() if i % 9 != 4]
+    i, j = candidates.Candidates(traits(photos)).after(rows, wanted)
+    assert list(zip(i.tolist(), j.tolist(), strict=True)) == expected
+    assert expected or seed == 0
 
 
 @pytest.fixture
