@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from qvsearch.errors import MediaError
-from qvsearch.media import limits as confine
+from qvsearch.media import sandbox
 from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment
 
 HEAVY = ["torch", "torchvision", "qwen_vl_utils", "transformers", "faiss"]
@@ -64,7 +64,7 @@ def refuse():
 
 def hoard():
     """Ask for more than a worker may have, though less than a machine will promise."""
-    bytearray(confine.MOST_BYTES)
+    bytearray(sandbox.MOST_BYTES)
 
 
 def attempt(act):

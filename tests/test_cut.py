@@ -14,11 +14,11 @@ from test_media_video import HEIGHT, WIDTH, frame_of, make, number_in
 
 from qvsearch.errors import QvsearchError
 from qvsearch.media import clip_writer as cut
-from qvsearch.media import limits as confine
-from qvsearch.media.clip_writer import write_clip
+from qvsearch.media import sandbox
+from qvsearch.media.clip_writer import end_at, write_clip
 from qvsearch.media.clips import Clip, ClipFolder, patience
-from qvsearch.media.edits import end_at
-from qvsearch.media.video_reader import Film, choose_stream, open_container
+from qvsearch.media.frames import Film
+from qvsearch.media.packets import choose_stream, open_container
 
 RATE = 10
 
@@ -443,7 +443,7 @@ def test_a_film_that_takes_its_process_along_costs_its_own_clip(tmp_path, name, 
 
 
 @pytest.mark.skipif(
-    sys.platform != "linux" or os.uname().machine not in confine.FORBIDDEN,
+    sys.platform != "linux" or os.uname().machine not in sandbox.FORBIDDEN,
     reason="only Linux lets a process give these up",
 )
 def test_a_film_that_is_cut_reaches_no_network_and_starts_no_program(tmp_path, monkeypatch):

@@ -86,8 +86,7 @@ class DeadlyDisk(FaultyDisk):
 
 def vectors_of(words):
     """What becomes of a text: the vectors of its passages."""
-    from qvsearch.media.noise import without_noise
-    from qvsearch.media.text import _passages
+    from qvsearch.media.text import _passages, without_noise
 
     passages = _passages(without_noise(words, ".txt"))
     parts = ["".join(piece.text for piece in pieces).rstrip("\r\n") for pieces in passages]

@@ -7,7 +7,7 @@ from test_ingest import Bench, bench
 from test_media_shots import moving, still
 from test_media_video import make
 
-from qvsearch.media.lengths import film_lengths
+from qvsearch.media.workers import film_lengths
 from qvsearch.types import Kind
 
 __all__ = ["bench"]

@@ -9,8 +9,8 @@ from PIL import ExifTags, Image
 
 from qvsearch import media
 from qvsearch.media.companion import MAX_FOLDERS, completed
+from qvsearch.media.metadata import MAX_PACKET
 from qvsearch.media.workers import Decoders
-from qvsearch.media.xmp import MAX_BYTES
 from qvsearch.times import time_taken
 from qvsearch.types import NO_METADATA, Item, Kind, Metadata
 
@@ -116,7 +116,7 @@ def test_files_beside_another_picture(tmp_path, name):
         b'{"geoData": {"latitude": 1e400, "longitude": true}}',
         b"[" * 100_000,
         b"\xff\xfe\0",
-        b" " * 2 * MAX_BYTES,
+        b" " * 2 * MAX_PACKET,
         b"exif:DateTimeOriginal=" * 50_000,
         b"<!ENTITY a '&b;&b;'>" * 1000,
     ],

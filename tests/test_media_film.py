@@ -15,8 +15,7 @@ from test_media_video import (
     number_in,
 )
 
-from qvsearch.media import video
-from qvsearch.media import video_reader as film
+from qvsearch.media import packets, video
 from qvsearch.media.clip_writer import write_clip
 from qvsearch.types import Item, Kind, kind_of
 
@@ -225,7 +224,7 @@ def test_a_film_that_takes_too_long_is_indexed_as_far_as_it_came(tmp_path, monke
     frames = [frame_of(n) for n in range(600)]
     path = make(tmp_path / "a.mp4", frames, keyframe_every=1000)
     calls = Calls(monkeypatch)
-    monkeypatch.setattr(film, "monotonic", lambda: calls.decoded)  # a second a packet
+    monkeypatch.setattr(packets, "monotonic", lambda: calls.decoded)  # a second a packet
     monkeypatch.setattr(video, "patience", lambda _: 500.0)
     segments = decode(path)
     assert 5 < segments[-1][0].end < 40
@@ -240,7 +239,7 @@ def test_the_rest_of_a_long_film_that_takes_too_long_is_looked_at_by_keyframe(
     frames = [frame_of(n) for n in range(1600)]
     path = make(tmp_path / "a.mp4", frames, rate=5, keyframe_every=50)
     calls = Calls(monkeypatch)
-    monkeypatch.setattr(film, "monotonic", lambda: calls.decoded)
+    monkeypatch.setattr(packets, "monotonic", lambda: calls.decoded)
     monkeypatch.setattr(video, "patience", lambda _: 2000.0)
     segments = decode(path)
     assert_whole(segments, 320.0, within=0.3)
@@ -252,7 +251,7 @@ def test_the_rest_of_a_long_film_that_takes_too_long_is_looked_at_by_keyframe(
 def test_a_film_that_is_read_too_slowly_is_looked_at_by_keyframe(tmp_path, monkeypatch):
     path = scene_in_grey(tmp_path / "a.mp4", 103, 211)
     calls = Calls(monkeypatch)
-    monkeypatch.setattr(film, "monotonic", lambda: calls.read)
+    monkeypatch.setattr(packets, "monotonic", lambda: calls.read)
     monkeypatch.setattr(video, "patience", lambda _: 3000.0)
     segments = decode(path)
     assert_whole(segments, 317.4)

@@ -8,7 +8,7 @@ import pytest
 
 from qvsearch import media
 from qvsearch.errors import MediaError
-from qvsearch.media.noise import ALIKE, front_matter, without_noise
+from qvsearch.media.text import ALIKE, front_matter, without_noise
 from qvsearch.types import Item, Kind
 
 DATA = random.Random(1).randbytes(400_000)

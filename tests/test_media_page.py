@@ -7,8 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from qvsearch.demo.world import draw, random_scene
-from qvsearch.media.page import is_page
-from qvsearch.media.pixels import fit
+from qvsearch.media.pixels import fit, is_page
 
 MEDIUM = 768 * 32 * 32
 WORDS = [

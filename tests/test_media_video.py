@@ -18,8 +18,8 @@ from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.files import content_hash
 from qvsearch.media import video
-from qvsearch.media import video_reader as film
 from qvsearch.media.clip_writer import write_clip
+from qvsearch.media.frames import Film
 from qvsearch.types import Item, Kind, VideoMode
 
 LOW = 256 * 32 * 32
@@ -182,7 +182,7 @@ class Calls:
 
     def __init__(self, monkeypatch):
         self.decoded = self.read = 0
-        decode_packet, packets = film.Film._decode, film.Film._packets
+        decode_packet, packets = Film._decode, Film.packets
 
         def counting_decode(of, packet):
             self.decoded += packet is not None
@@ -193,8 +193,8 @@ class Calls:
                 self.read += 1
                 yield packet
 
-        monkeypatch.setattr(film.Film, "_decode", counting_decode)
-        monkeypatch.setattr(film.Film, "_packets", counting_packets)
+        monkeypatch.setattr(Film, "_decode", counting_decode)
+        monkeypatch.setattr(Film, "packets", counting_packets)
 
 
 @pytest.mark.parametrize(("name", "form"), [("a.mp4", "mp4"), ("a.mkv", "matroska")])

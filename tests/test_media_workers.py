@@ -18,9 +18,8 @@ from qvsearch import media
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.indexing import changes
-from qvsearch.media import limits as confine
+from qvsearch.media import sandbox, workers
 from qvsearch.media import worker_messages as answers
-from qvsearch.media import workers
 from qvsearch.media.workers import Decoders, patience
 from qvsearch.types import NO_METADATA, Decoded, Item, Kind, Metadata, Skipped, VideoMode
 from qvsearch.wire import BadMessage
@@ -69,7 +68,7 @@ def test_a_look_at_real_files(tmp_path):
 )
 def test_what_a_look_never_says_is_refused(said):
     with pytest.raises(BadMessage):
-        answers.understand_metadata(said, [])
+        answers.read_metadata(said, [])
 
 
 def test_real_files(tmp_path):
@@ -155,7 +154,7 @@ def test_a_decoder_that_asks_for_too_much_memory_costs_its_file_only():
     ],
 )
 def test_what_numpy_sets_aside_leaves_the_memory_to_decode(before, after, found):
-    program = f"import os\nfrom qvsearch.media.limits import confine\n{before}\nconfine()\n{after}"
+    program = f"import os\nfrom qvsearch.media.sandbox import confine\n{before}\nconfine()\n{after}"
     cores = os.environ | {"OPENBLAS_NUM_THREADS": str(os.cpu_count())}
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=cores
@@ -164,7 +163,7 @@ def test_what_numpy_sets_aside_leaves_the_memory_to_decode(before, after, found)
 
 
 @pytest.mark.skipif(
-    sys.platform != "linux" or os.uname().machine not in confine.FORBIDDEN,
+    sys.platform != "linux" or os.uname().machine not in sandbox.FORBIDDEN,
     reason="only Linux lets a process give these up",
 )
 def test_a_decoder_reaches_no_network_and_starts_no_program(monkeypatch):
@@ -391,8 +390,7 @@ def test_a_closed_pool_refuses_work():
         list(decoders.decode([(named("a"), "h")], BUDGET))
 
 
-def test_the_look_ahead_and_the_guesses_know_how_much_a_video_may_hold():
+def test_the_estimate_uses_the_most_moments_of_a_video():
     from qvsearch.media import video  # loads av, which the workers module must not
 
-    assert workers.FILM_PIXELS == video.FILM_PIXELS
     assert changes.MOMENTS == video.MAX_MOMENTS

@@ -33,8 +33,7 @@ from qvsearch.indexing.session import IngestOptions, Run, Summary
 from qvsearch.library.aliases import aliases
 from qvsearch.library.pending import without
 from qvsearch.library.rules import lasting, scans_of
-from qvsearch.media.lengths import film_lengths
-from qvsearch.media.workers import Decoders
+from qvsearch.media.workers import Decoders, film_lengths
 from qvsearch.types import Event, Kind, Precision, Skipped, VideoMode
 
 if TYPE_CHECKING:

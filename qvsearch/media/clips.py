@@ -89,7 +89,7 @@ class ClipFolder:
             self._folder.mkdir(parents=True, exist_ok=True)
             with _unfinished(self._folder) as made:
                 job = (self._write, path, start, end, made)
-                answers = self._running().ask(job, self._patience(start, end), _understood)
+                answers = self._running().run(job, self._patience(start, end), _understood)
                 if len(answers) != 1 or not _is_filled(made):  # the process was taken over
                     raise MediaError("nothing was written")
                 [(suffix, lost)] = answers

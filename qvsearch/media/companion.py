@@ -19,9 +19,17 @@ import orjson
 
 from qvsearch.files import open_file
 from qvsearch.media.dates import name_date, utc_date
-from qvsearch.media.metadata import camera
-from qvsearch.media.places import Place, place
-from qvsearch.media.xmp import DIGITIZED, MAX_BYTES, ORIGINAL, properties, xmp_date, xmp_place
+from qvsearch.media.metadata import (
+    DIGITIZED,
+    MAX_PACKET,
+    ORIGINAL,
+    Place,
+    camera,
+    place,
+    properties,
+    xmp_date,
+    xmp_place,
+)
 from qvsearch.types import Item, Kind, Metadata
 
 MAX_FOLDERS = 2  # whose names are held: a worker takes files folder by folder
@@ -29,7 +37,7 @@ TAKEOUT_NAME = 46  # characters of a name before .json; Takeout cuts off the res
 _SUPPLEMENT = "supplemental-metadata"  # newer ones have it before .json, cut off anywhere
 _SUFFIXES = (b".xmp", b".json")
 _NUMBERED = re.compile(r"(.*)(\(\d{1,4}\))(\.\w+)", re.DOTALL)
-# as Google Photos names what was edited in English, German, French, Spanish, Portuguese, Italian,
+# how Google Photos names edited files in English, German, French, Spanish, Portuguese, Italian,
 # Dutch, Swedish, Polish and Japanese
 _EDITED = re.compile(
     r"-(?:edited|bearbeitet|modifié|editado|editada|modificato|bewerkt|redigerad|edytowane"
@@ -38,14 +46,14 @@ _EDITED = re.compile(
 )
 
 
-def completed(found: Metadata, item: Item) -> Metadata:
-    """Return the metadata of a picture or video with what its companions contain.
+def completed(metadata: Metadata, item: Item) -> Metadata:
+    """Return the metadata of a picture or video, completed from its companions.
 
     An XMP file was written later than the file itself and replaces its values. A JSON file, and
-    then the name, adds only what is missing. `taken_from` is the source of the date.
+    then the name, adds only missing values. `taken_from` is the source of the date.
     """
     if item.kind is Kind.TEXT:
-        return found
+        return metadata
     folder, name = os.path.split(item.location)
     try:
         beside = _beside(folder, Path(os.fsdecode(folder)).stat().st_mtime_ns)
@@ -53,18 +61,18 @@ def completed(found: Metadata, item: Item) -> Metadata:
         beside = {}
     if beside:
         stem = os.path.splitext(name)[0]
-        found = _with_xmp(found, _first(folder, beside, (name + b".xmp", stem + b".xmp")))
+        metadata = _with_xmp(metadata, _first(folder, beside, (name + b".xmp", stem + b".xmp")))
         takeout = map(os.fsencode, _takeout_names(os.fsdecode(name)))
-        found = _with_json(found, _first(folder, beside, takeout))
-    if found.taken is None and (taken := name_date(os.fsdecode(name))):
-        found = replace(found, taken=taken, taken_from="name")
-    return found
+        metadata = _with_json(metadata, _first(folder, beside, takeout))
+    if metadata.taken is None and (taken := name_date(os.fsdecode(name))):
+        metadata = replace(metadata, taken=taken, taken_from="name")
+    return metadata
 
 
 def _first(folder: bytes, beside: dict[bytes, bytes], names: Iterable[bytes]) -> bytes:
-    """Return the content of the first of these files that is there, or nothing."""
-    there = (beside[name.lower()] for name in names if name.lower() in beside)
-    name = next(there, None)
+    """Return the content of the first of these files that exists, or nothing."""
+    existing = (beside[name.lower()] for name in names if name.lower() in beside)
+    name = next(existing, None)
     return b"" if name is None else _read(folder, name)
 
 
@@ -80,49 +88,49 @@ def _read(folder: bytes, name: bytes) -> bytes:
     """Return the beginning of a file, or nothing if it cannot be read."""
     try:
         with BufferedReader(open_file(os.path.join(folder, name))) as file:
-            return file.read(MAX_BYTES)
+            return file.read(MAX_PACKET)
     except OSError:
         return b""
 
 
-def _with_xmp(found: Metadata, packet: bytes) -> Metadata:
-    said = properties(packet)
-    taken = xmp_date(said, ORIGINAL)
-    if taken is None and found.taken is None:
-        taken = xmp_date(said, DIGITIZED)  # by a scanner: later than what the file itself says
+def _with_xmp(metadata: Metadata, packet: bytes) -> Metadata:
+    values = properties(packet)
+    taken = xmp_date(values, ORIGINAL)
+    if taken is None and metadata.taken is None:
+        taken = xmp_date(values, DIGITIZED)  # by a scanner: later than the file's own date
     if taken is not None:
-        found = replace(found, taken=taken, taken_from="xmp")
-    device = camera(said.get("tiff:Make"), said.get("tiff:Model"))
-    found = replace(found, camera=device or found.camera)
-    return _placed(found, xmp_place(said), over=True)
+        metadata = replace(metadata, taken=taken, taken_from="xmp")
+    device = camera(values.get("tiff:Make"), values.get("tiff:Model"))
+    metadata = replace(metadata, camera=device or metadata.camera)
+    return _with_place(metadata, xmp_place(values), over=True)
 
 
-def _with_json(found: Metadata, data: bytes) -> Metadata:
+def _with_json(metadata: Metadata, data: bytes) -> Metadata:
     try:
-        said = orjson.loads(data)
+        content = orjson.loads(data)
     except orjson.JSONDecodeError:
-        return found
-    taken = utc_date(_inner(said, "photoTakenTime").get("timestamp"))
-    if found.taken is None and taken is not None:
-        found = replace(found, taken=taken, taken_from="json")
+        return metadata
+    taken = utc_date(_inner(content, "photoTakenTime").get("timestamp"))
+    if metadata.taken is None and taken is not None:
+        metadata = replace(metadata, taken=taken, taken_from="json")
     for name in ("geoData", "geoDataExif"):
-        where = _inner(said, name)
-        match where.get("latitude"), where.get("longitude"):
+        point = _inner(content, name)
+        match point.get("latitude"), point.get("longitude"):
             case (int() | float()) as latitude, (int() | float()) as longitude:
-                found = _placed(found, place(latitude, longitude), over=False)
-    return found
+                metadata = _with_place(metadata, place(latitude, longitude), over=False)
+    return metadata
 
 
-def _inner(said: object, name: str) -> dict[str, Any]:
-    inner = said.get(name) if isinstance(said, dict) else None
+def _inner(content: object, name: str) -> dict[str, Any]:
+    inner = content.get(name) if isinstance(content, dict) else None
     return inner if isinstance(inner, dict) else {}
 
 
-def _placed(found: Metadata, where: Place, over: bool) -> Metadata:
-    latitude, longitude = where
-    if latitude is None or not (over or found.latitude is None):
-        return found
-    return replace(found, latitude=latitude, longitude=longitude)
+def _with_place(metadata: Metadata, point: Place, over: bool) -> Metadata:
+    latitude, longitude = point
+    if latitude is None or not (over or metadata.latitude is None):
+        return metadata
+    return replace(metadata, latitude=latitude, longitude=longitude)
 
 
 def _takeout_names(name: str) -> Iterator[str]:

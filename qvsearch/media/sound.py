@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from av.codec import Codec
 
-from qvsearch.media.video_reader import DAMAGE, SOUND_DECODERS
+from qvsearch.media.packets import DAMAGE, SOUND_DECODERS
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame

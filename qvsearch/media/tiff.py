@@ -1,20 +1,21 @@
-"""TIFF files beyond Pillow: which page is the picture, unusual depths, what is not supported.
+"""Reads TIFF directories, and what Pillow lacks: the right page, unusual depths, clear errors.
 
-Tags and their values are those of TIFF 6.0, sections 8 and 19, and of BigTIFF.
+EXIF blocks are TIFF directories too. Tags and values follow TIFF 6.0, sections 8 and 19, and
+BigTIFF.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-MOST_PAGES = 16  # that are looked at; a pyramid of 100 megapixels has 8
-MAX_ENTRIES = 1000  # of a page; those of cameras have under 100
+MAX_PAGES = 16  # pages that are read; a pyramid of 100 megapixels has 8
+MAX_ENTRIES = 1000  # of a directory; those of cameras have under 100
 
 SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT = 254, 255, 256, 257
 BITS, COMPRESSION, SAMPLES, FORMAT = 258, 259, 277, 339
@@ -23,15 +24,72 @@ _FORMS = {3: "H", 4: "I", 16: "Q"}  # of whole numbers, by their type
 _REDUCED_OR_MASK, _OLD_REDUCED = 1 | 4, 2
 _UNSIGNED, _FLOAT = 1, 3
 
-# The most that samples of 10, 12 and 14 bits have if a program writes them into 16 as they are,
-# and Pillow keeps the upper 8.
+# The maximum of 10, 12 and 14 bits in the upper 8 of 16, which Pillow keeps: some programs write
+# such samples into 16 bits as they are.
 _DEEP_WHITES = (3, 15, 63)
 
 Tags = dict[int, int]  # the first number of each
 
 
+class Layout(NamedTuple):
+    """The byte order of a TIFF, and the `struct` formats of its directories."""
+
+    order: str
+    total: str  # the number of entries
+    entry: str
+    pointer: str
+
+    def unpack(self, file: IO[bytes], form: str) -> int:
+        """Read one number of a format; raises struct.error at the end of the file."""
+        [number] = struct.unpack(self.order + form, file.read(struct.calcsize(form)))
+        return int(number)
+
+
+class Entry(NamedTuple):
+    """An entry of a directory: `data` is the value, or an offset if the value is longer."""
+
+    tag: int
+    kind: int
+    number: int  # of its values
+    data: bytes
+
+
+def read_layout(file: IO[bytes]) -> Layout:
+    """Read the head of a TIFF or BigTIFF, up to the pointer to the first directory.
+
+    Raises KeyError or struct.error for other files.
+    """
+    order = {b"II": "<", b"MM": ">"}[file.read(2)]
+    [version] = struct.unpack(order + "H", file.read(2))
+    if version != 43:
+        return Layout(order, "H", "HHI4s", "I")
+    file.read(4)  # the size of pointers, and a zero
+    return Layout(order, "Q", "HHQ8s", "Q")
+
+
+def read_entries(file: IO[bytes], layout: Layout, offset: int) -> list[Entry]:
+    """Read the entries of a directory, at most `MAX_ENTRIES`; a cut-off one is left out."""
+    file.seek(offset)
+    count = layout.unpack(file, layout.total)
+    form = layout.order + layout.entry
+    size = struct.calcsize(form)
+    data = file.read(size * min(count, MAX_ENTRIES))
+    return [Entry(*each) for each in struct.iter_unpack(form, data[: len(data) // size * size])]
+
+
+def read_value(
+    file: IO[bytes], layout: Layout, entry: Entry, size: int, most: int | None = None
+) -> bytes:
+    """Return the bytes of a value of `size` bytes, or the first `most` of them."""
+    data = entry.data
+    if size > len(data):
+        file.seek(struct.unpack(layout.order + layout.pointer, data)[0])
+        data = file.read(size if most is None else most)
+    return data[:size]
+
+
 def count_pages(file: BinaryIO) -> int:
-    """Return the number of pages, MOST_PAGES at most, without reduced versions and masks."""
+    """Return the number of pages, at most MAX_PAGES, without reduced versions and masks."""
     return sum(not _is_beside(tags) for tags in _directories(file))
 
 
@@ -45,13 +103,13 @@ def seek_picture(file: BinaryIO, image: TiffImageFile) -> None:
             try:
                 image.seek(place)
             except (SyntaxError, ValueError, TypeError, LookupError, OSError, struct.error):
-                image.seek(0)  # it may be raw data, of which the first page is the preview
+                image.seek(0)  # it may be raw data, and the first page is its preview
             else:
                 break
 
 
 def unsupported(file: BinaryIO) -> str | None:
-    """Return what Pillow cannot decode in a TIFF that has a size; None for other files."""
+    """Return why Pillow cannot decode a TIFF that has a size; None for other files."""
     tags = next(_directories(file), {})
     if not {WIDTH, HEIGHT, BITS} <= tags.keys():
         return None
@@ -63,7 +121,7 @@ def unsupported(file: BinaryIO) -> str | None:
 
 
 def visible(image: Image.Image) -> Image.Image:
-    """Return a loaded TIFF with numbers that Pillow misreads, or leaves nearly black, put right."""
+    """Return a loaded TIFF; numbers that Pillow misreads or leaves nearly black are corrected."""
     if not isinstance(image, TiffImageFile):
         return image
     bits = image.tag_v2.get(BITS)
@@ -78,7 +136,7 @@ def visible(image: Image.Image) -> Image.Image:
 
 
 def is_deep(image: TiffImageFile) -> bool:
-    """Return whether a TIFF has colours of 16 bits, of which Pillow keeps the upper 8."""
+    """Return whether a TIFF has colours of 16 bits; Pillow keeps the upper 8."""
     return image.mode == "RGB" and image.tag_v2.get(BITS) == (16, 16, 16)
 
 
@@ -88,36 +146,30 @@ def _is_beside(tags: Tags) -> bool:
 
 
 def _directories(file: BinaryIO) -> Iterator[Tags]:
-    """Yield the first MOST_PAGES directories of a TIFF; damage ends them."""
+    """Yield the first MAX_PAGES directories of a TIFF; damage ends them."""
     try:
         file.seek(0)
-        head = file.read(16)
-        order = {b"II": "<", b"MM": ">"}[head[:2]]
-        big = struct.unpack(order + "H", head[2:4]) == (43,)
-        count_form, entry_form, offset_form = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
-        (offset,) = struct.unpack_from(order + offset_form, head, 8 if big else 4)
-        for _ in range(MOST_PAGES):
+        layout = read_layout(file)
+        offset = layout.unpack(file, layout.pointer)
+        for _ in range(MAX_PAGES):
             if offset == 0:
                 return
-            file.seek(offset)
-            (count,) = struct.unpack(order + count_form, file.read(struct.calcsize(count_form)))
-            size = struct.calcsize(order + entry_form)
-            entries = file.read(size * min(count, MAX_ENTRIES))
-            (offset,) = struct.unpack(order + offset_form, file.read(struct.calcsize(offset_form)))
+            entries = read_entries(file, layout, offset)
+            offset = layout.unpack(file, layout.pointer)
             yield {
-                tag: _first(file, order, _FORMS[kind], number, value)
-                for tag, kind, number, value in struct.iter_unpack(order + entry_form, entries)
-                if tag in _WANTED and kind in _FORMS
+                entry.tag: _first(file, layout, entry)
+                for entry in entries
+                if entry.tag in _WANTED and entry.kind in _FORMS
             }
     except (KeyError, ValueError, OverflowError, OSError, struct.error):
         return
 
 
-def _first(file: BinaryIO, order: str, form: str, count: int, value: bytes) -> int:
-    """Return the first number of an entry, which stands in it or, if too long, at an offset."""
+def _first(file: BinaryIO, layout: Layout, entry: Entry) -> int:
+    """Return the first number of an entry."""
+    form = layout.order + _FORMS[entry.kind]
     size = struct.calcsize(form)
-    if count * size > len(value):
-        file.seek(struct.unpack(order + ("Q" if len(value) == 8 else "I"), value)[0])
-        value = file.read(size)
-    number: int = struct.unpack_from(order + form, value)[0]
-    return number
+    [number] = struct.unpack_from(
+        form, read_value(file, layout, entry, entry.number * size, most=size)
+    )
+    return int(number)

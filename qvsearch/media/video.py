@@ -13,11 +13,13 @@ from PIL import Image
 
 from qvsearch.errors import MediaError
 from qvsearch.media.colour import coded
+from qvsearch.media.frames import Film
+from qvsearch.media.looks import is_plain, look_at
 from qvsearch.media.metadata import video_metadata
-from qvsearch.media.patience import patience
+from qvsearch.media.packets import DAMAGE, choose_stream, open_container
 from qvsearch.media.pixels import dhash, smart_resize
 from qvsearch.media.shots import FINE, WHOLE, Look, Shot, cut
-from qvsearch.media.video_reader import DAMAGE, Film, choose_stream, open_container
+from qvsearch.media.workers import FILM_PIXELS, patience
 from qvsearch.types import EmbedInput, Frames, Item, Metadata, Segment, VideoMode
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from qvsearch.media.colour import Colours
     from qvsearch.types import Pixels
 
-# what all pictures of a film hold together, and all its clips again: 150 MB
-FILM_PIXELS = 50_000_000
 # a film has so many pictures that each may have what the reference gives a video's frame at least,
 # and so many clips; a clip's frame may have half of that, rather than there being fewer than two
 LEAST_PICTURE = 131_072
@@ -86,7 +86,7 @@ def decode(
     """
     try:
         film = Film(file, patience(item))
-        looks = film.looks()
+        looks = look_at(film)
         if not looks:
             raise MediaError("no frame of it could be decoded")
         end = film.end  # of a film that takes too long, as far as it came
@@ -132,7 +132,7 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
         film = Film(file, patience(item))
         context = choose_stream(film.container).codec_context
         wide = coded(int(context.color_primaries), int(context.color_trc)) is not None
-        return wide or not film.is_plain()
+        return wide or not is_plain(film)
     except (MediaError, *DAMAGE):
         return False
 

@@ -1,6 +1,6 @@
-"""What a decode process says of a file, as messages that are checked and run nothing.
+"""The messages of a decode process, which are checked and run no code.
 
-A hostile file may have taken over the process; a pickle of it would be obeyed by who reads it.
+A hostile file may have taken over the process, and a pickle of its would run in the reader.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WHOLE: set[type] = {int, NoneType}
 _NUMBER: set[type] = {float, int, NoneType}
 _LINES: set[type] = {list, NoneType}
 _FLAG: set[type] = {bool, NoneType}
-_SEGMENT: dict[str, set[type]] = {  # each field with the types that it may have
+_SEGMENT: dict[str, set[type]] = {  # each field with its possible types
     **{"start": _NUMBER, "end": _NUMBER, "lines": _LINES, "snippet": _TEXT},
     **{"width": _WHOLE, "height": _WHOLE, "clip": {bool}, "dhash": _WHOLE, "metadata": {dict}},
     "patches": _TEXT,
@@ -38,46 +38,48 @@ _METADATA: dict[str, set[type]] = {
 }
 
 
-def tell(pipe: socket.socket, answer: Answer) -> None:
-    """Say one thing; the item and the hash of a segment are those that were asked for."""
+def send_segment(pipe: socket.socket, answer: Answer) -> None:
+    """Send a segment and its input, without the item and the hash: the reader has those."""
     segment, source = answer
     inputs, arrays = pack_inputs([source])
     fields = {name: value for name, value in asdict(segment).items() if name in _SEGMENT}
     send(pipe, {"segment": fields, "inputs": inputs}, arrays)
 
 
-def understand(said: dict[str, Any], arrays: list[Array], item: Item, content_hash: str) -> Answer:
-    """Return what a message says of this item; raises BadMessage where it is none of `tell`."""
-    segment = _checked(said.get("segment"), _SEGMENT)
+def read_segment(
+    message: dict[str, Any], arrays: list[Array], item: Item, content_hash: str
+) -> Answer:
+    """Return the segment of a message about this item; raises BadMessage if it is not one."""
+    segment = _checked(message.get("segment"), _SEGMENT)
     segment["metadata"] = Metadata(**_checked(segment["metadata"], _METADATA))
     if (lines := segment["lines"]) is not None:
         if [type(line) for line in lines] != [int, int]:
-            raise BadMessage("lines that are none")
+            raise BadMessage("lines that are not two numbers")
         segment["lines"] = tuple(lines)
-    inputs = unpack_inputs(said.get("inputs"), arrays)
+    inputs = unpack_inputs(message.get("inputs"), arrays)
     if len(inputs) != 1:
         raise BadMessage("a segment without its input")
     return Segment(item, content_hash, **segment), inputs[0]
 
 
-def tell_metadata(pipe: socket.socket, metadata: Metadata | None) -> None:
-    """Send what a look at a file returned."""
+def send_metadata(pipe: socket.socket, metadata: Metadata | None) -> None:
+    """Send the result of `media.look`."""
     send(pipe, {"metadata": None if metadata is None else asdict(metadata)})
 
 
-def understand_metadata(said: dict[str, Any], arrays: list[Array]) -> Metadata | None:
-    """Return what `tell_metadata` sent; raises BadMessage for anything else."""
-    if said.keys() != {"metadata"} or arrays:
-        raise BadMessage("no metadata")
-    found = said["metadata"]
-    return None if found is None else Metadata(**_checked(found, _METADATA))
+def read_metadata(message: dict[str, Any], arrays: list[Array]) -> Metadata | None:
+    """Return the metadata of a message; raises BadMessage if it is not one."""
+    if message.keys() != {"metadata"} or arrays:
+        raise BadMessage("a message without metadata")
+    fields = message["metadata"]
+    return None if fields is None else Metadata(**_checked(fields, _METADATA))
 
 
-def _checked(said: object, types: dict[str, set[type]]) -> dict[str, Any]:
-    if not isinstance(said, dict) or said.keys() != types.keys():
-        raise BadMessage("no segment")
-    if any(type(value) not in types[name] for name, value in said.items()):
+def _checked(fields: object, types: dict[str, set[type]]) -> dict[str, Any]:
+    if not isinstance(fields, dict) or fields.keys() != types.keys():
+        raise BadMessage("missing or unknown fields")
+    if any(type(value) not in types[name] for name, value in fields.items()):
         raise BadMessage("a field of another type")
-    if any(type(value) is str and len(value) > LONGEST_TEXT for value in said.values()):
+    if any(type(value) is str and len(value) > LONGEST_TEXT for value in fields.values()):
         raise BadMessage("a text too long for a row")
-    return said
+    return fields

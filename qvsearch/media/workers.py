@@ -1,63 +1,83 @@
-"""Decodes files in processes of their own, which a hostile file may hang, fill or crash.
+"""Decodes files in confined processes, because a hostile file may hang, fill or crash a decoder.
 
-Each process has a thread and a pipe to itself: one that dies in the middle of a message takes
-nothing but its file along, which a queue or a lock shared between them could not promise.
+Each process has a thread and a pipe of its own: if it dies in the middle of a message, only its
+file is lost. A shared queue or lock could not promise that.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import queue
+import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
-from qvsearch.media.patience import patience
 from qvsearch.media.sandbox import ConfinedProcess
 from qvsearch.types import Decoded, Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
     from qvsearch.types import Metadata
+    from qvsearch.wire import Array
 
 DecodeFunction = Callable[[Item, str, int, VideoMode], Decoded]
 Outcome = TypeVar("Outcome")
 Task = Callable[[ConfinedProcess], Outcome]
 
-STOP_SECONDS = 0.2  # how often `stop` is asked while a decoder works
+STOP_SECONDS = 0.2  # between two calls of `stop` while a decoder works
 
 LOOK_AHEAD_PIXELS = 100_000_000  # 300 MB of them may wait for the model
 LOOK_AHEAD_FILES = 64  # texts have no pixels, but passages
-FILM_PIXELS = 50_000_000  # the most of all pictures of a video, and again of all its clips
-MAX_WORKERS = 16  # as many as the fastest GPU takes; each holds 100 MB
+# all pictures of a video together have at most so many pixels, and all its clips as many: 150 MB
+FILM_PIXELS = 50_000_000
+MAX_WORKERS = 16  # enough for the fastest GPU; each holds 100 MB
+
+# seconds by the wall clock, on a machine whose cores all compute vectors meanwhile: 100 megapixels
+# of PNG took 50 there, and 4 on an idle one
+PATIENCE = {Kind.IMAGE: 120.0, Kind.VIDEO: 120.0, Kind.TEXT: 60.0}
+# a second more for so many bytes: a slow network drive delivers them, and they play, in a second
+PATIENT_BYTES = 1_000_000
+MOST_PATIENCE = 600.0  # meanwhile the files behind it wait
+
+HEADER_SECONDS = 5.0  # for one film's header; a network drive that sleeps takes longer
+LONGEST_FILM = 7 * 24 * 3600.0  # seconds: more is nonsense
+
+
+def patience(item: Item) -> float:
+    """Return the seconds after which a file's decoder counts as hanging."""
+    return min(PATIENCE[item.kind] + item.size / PATIENT_BYTES, MOST_PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What to make of files: images of at most `max_pixels`, and videos by their mode."""
+class _Output:
+    """The requested output: images of at most `max_pixels`, and videos by their mode."""
 
     max_pixels: int
     video_mode: VideoMode
 
     def most_pixels(self, kind: Kind) -> int:
-        """Return the most that a file's inputs may hold together."""
+        """Return the most pixels that a file's inputs may hold together."""
         film = FILM_PIXELS * (2 if self.video_mode is VideoMode.BOTH else 1)
         return {Kind.IMAGE: self.max_pixels, Kind.VIDEO: film, Kind.TEXT: 0}[kind]
 
 
 class Decoders:
-    """Worker processes that decode files; a context manager, at whose end they are killed.
+    """Worker processes that decode files; a context manager that kills them at its end.
 
-    `decode` is what they call: a function that a fresh Python can import by its name. Scripts
-    that use this need the `if __name__ == "__main__":` of Python's multiprocessing.
+    They call `decode`, a function that a fresh Python can import by its name. Scripts that use
+    this need the `if __name__ == "__main__":` of Python's multiprocessing.
     """
 
     def __init__(
@@ -85,7 +105,7 @@ class Decoders:
         with self._lock:
             self._closed = True
             for worker in self._running:
-                worker.process.kill()  # its thread sees the pipe's end and returns
+                worker.process.kill()  # its thread sees the end of the pipe and returns
         self._threads.shutdown(cancel_futures=True)
         for worker in self._running:
             worker.end()
@@ -97,22 +117,22 @@ class Decoders:
         video_mode: VideoMode = VideoMode.FRAMES,
         stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[Decoded | Skipped]:
-        """Yield what became of each (item, content hash), in order, until `stop` says so.
+        """Yield the result of each (item, content hash), in order, until `stop` returns True.
 
-        Jobs are taken as there is room for what they will hold. Raises QvsearchError where no
-        process can be started.
+        Jobs are taken as there is room for their results. Raises QvsearchError if no process can
+        be started.
         """
-        wanted = _Wanted(max_pixels, video_mode)
+        output = _Output(max_pixels, video_mode)
         tasks = (
-            (item, partial(_decode, item, content_hash, wanted, self._patience(item)))
+            (item, partial(_decode, item, content_hash, output, self._patience(item)))
             for item, content_hash in jobs
         )
-        return self._in_order(tasks, lambda ahead, item: _has_room(ahead, item, wanted), stop)
+        return self._in_order(tasks, lambda ahead, item: _has_room(ahead, item, output), stop)
 
     def look(
         self, items: Iterable[tuple[Item, int]], stop: Callable[[], bool] = lambda: False
     ) -> Iterator[tuple[Item, Metadata | None | Skipped]]:
-        """Yield each (item, version)'s item with what `media.look` returns; as `decode` does."""
+        """Yield the item of each (item, version), and the result of `media.look`; as `decode`."""
         tasks = ((item, partial(_look, item, since, self._patience(item))) for item, since in items)
         return self._in_order(tasks, lambda ahead, _: len(ahead) < LOOK_AHEAD_FILES, stop)
 
@@ -122,7 +142,7 @@ class Decoders:
         has_room: Callable[[Sequence[tuple[Item, Future[Outcome]]], Item], bool],
         stop: Callable[[], bool],
     ) -> Iterator[Outcome]:
-        """Yield what comes of each task, worked on ahead as far as `has_room` allows."""
+        """Yield the outcome of each task; later ones run ahead as far as `has_room` allows."""
         upcoming = iter(tasks)
         task = next(upcoming, None)
         pending: deque[tuple[Item, Future[Outcome]]] = deque()
@@ -133,15 +153,15 @@ class Decoders:
                     task = next(upcoming, None)
                 first = pending.popleft()[1]
                 while not futures.wait([first], STOP_SECONDS).done:
-                    if stop():  # a decoder that hangs keeps nobody who wants to leave
+                    if stop():  # a decoder that hangs delays nobody who wants to leave
                         return
                 yield first.result()
-        finally:  # the caller may want no more
+        finally:  # the caller may stop early
             for _, future in pending:
                 future.cancel()
 
     def _run(self, task: Task[Outcome]) -> Outcome:
-        """Give one task a process; in a thread, of which there are as many as processes."""
+        """Give one task a process; in a thread, and there are as many threads as processes."""
         worker = self._idle.get()
         try:
             if worker is None or not worker.is_usable():
@@ -164,38 +184,67 @@ class Decoders:
         return worker
 
 
+def film_lengths(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
+    """Return the lengths of films in seconds, as many as can be read from headers in `seconds`.
+
+    They are read in random order, so that the other lengths can be estimated from them.
+    """
+    lengths: dict[Path, float] = {}
+    deadline = time.monotonic() + seconds
+    process: ConfinedProcess | None = None
+    try:
+        for path in random.Random(0).sample(paths, len(paths)):  # noqa: S311 - nothing is hidden
+            if (left := deadline - time.monotonic()) <= 0:
+                break
+            if process is None or not process.is_usable():
+                if process is not None:
+                    process.end()
+                process = ConfinedProcess(_send_length)
+                process.wait_until_ready()
+            try:
+                [lengths[path]] = process.run((path,), min(left, HEADER_SECONDS), _read_length)
+            except (MediaError, ValueError):  # the decoder will report it
+                continue
+    finally:
+        if process is not None:
+            process.end()
+    return lengths
+
+
 def _has_room(
-    pending: Iterable[tuple[Item, Future[Decoded | Skipped]]], item: Item, wanted: _Wanted
+    pending: Iterable[tuple[Item, Future[Decoded | Skipped]]], item: Item, output: _Output
 ) -> bool:
-    """Tell whether one more file may be decoded ahead; the first always may."""
+    """Return whether one more file may be decoded ahead; the first always may."""
     ahead = list(pending)
-    pixels = sum(_pixels_held(*entry, wanted) for entry in ahead) + wanted.most_pixels(item.kind)
+    pixels = sum(_pixels_held(*entry, output) for entry in ahead) + output.most_pixels(item.kind)
     return not ahead or (len(ahead) < LOOK_AHEAD_FILES and pixels <= LOOK_AHEAD_PIXELS)
 
 
-def _pixels_held(item: Item, future: Future[Decoded | Skipped], wanted: _Wanted) -> int:
+def _pixels_held(item: Item, future: Future[Decoded | Skipped], output: _Output) -> int:
     if not future.done() or future.exception():
-        return wanted.most_pixels(item.kind)
+        return output.most_pixels(item.kind)
     result = future.result()
     if isinstance(result, Skipped):
         return 0
     sources = [source for _, source in result.segments]
-    media = [image for source in sources for image in source.images]
-    media += [source.video.pixels for source in sources if source.video is not None]
-    return sum(pixels.size // 3 for pixels in media)
+    arrays = [image for source in sources for image in source.images]
+    arrays += [source.video.pixels for source in sources if source.video is not None]
+    return sum(pixels.size // 3 for pixels in arrays)
 
 
 def _decode(
-    item: Item, content_hash: str, wanted: _Wanted, seconds: float, worker: ConfinedProcess
+    item: Item, content_hash: str, output: _Output, seconds: float, worker: ConfinedProcess
 ) -> Decoded | Skipped:
-    """Return what a process makes of a file."""
+    """Decode a file in a process."""
     from qvsearch.media import worker_messages  # which loads numpy
 
     try:
-        segments = worker.ask(
-            ("decode", item, content_hash, wanted.max_pixels, wanted.video_mode),
+        segments = worker.run(
+            ("decode", item, content_hash, output.max_pixels, output.video_mode),
             seconds,
-            lambda said, arrays: worker_messages.understand(said, arrays, item, content_hash),
+            lambda message, arrays: worker_messages.read_segment(
+                message, arrays, item, content_hash
+            ),
         )
     except MediaError as error:
         return Skipped(item.location, str(error))
@@ -205,31 +254,55 @@ def _decode(
 def _look(
     item: Item, since: int, seconds: float, worker: ConfinedProcess
 ) -> tuple[Item, Metadata | None | Skipped]:
-    """Return an item with what a process reads in its file's header."""
+    """Read a file's header in a process."""
     from qvsearch.media import worker_messages  # which loads numpy
 
     try:
-        found = worker.ask(("look", item, since), seconds, worker_messages.understand_metadata)
+        answers = worker.run(("look", item, since), seconds, worker_messages.read_metadata)
     except MediaError as error:
         return item, Skipped(item.location, str(error))
-    if len(found) != 1:  # a hostile file may have made it answer twice
+    if len(answers) != 1:  # a hostile file may have made it answer twice
         return item, Skipped(item.location, "the decoder crashed")
-    return item, found[0]
+    return item, answers[0]
 
 
 def _work(
     decode: Callable[..., Decoded],
     look: Callable[..., Metadata | None],
     pipe: socket.socket,
-    what: str,
+    task: str,
     *job: object,
 ) -> None:
-    """Decode one file in a process, or look at it: `job` is what that function takes."""
+    """Decode one file, or look at it, in the process; `job` holds the function's arguments."""
     from qvsearch.media import worker_messages  # which loads numpy
 
-    if what == "look":
-        worker_messages.tell_metadata(pipe, look(*job))
+    if task == "look":
+        worker_messages.send_metadata(pipe, look(*job))
         return
     segments = deque(decode(*job).segments)
-    while segments:  # one by one: a film is not here and with the parent at once
-        worker_messages.tell(pipe, segments.popleft())
+    while segments:  # one by one: a film is never here and with the parent at once
+        worker_messages.send_segment(pipe, segments.popleft())
+
+
+def _send_length(pipe: socket.socket, path: Path) -> None:
+    """Read the length of one film from its header, in the process."""
+    from qvsearch.media.packets import DAMAGE, open_container
+    from qvsearch.wire import send
+
+    try:
+        with path.open("rb") as file, open_container(file) as container:
+            lengths = [
+                float(stream.duration * stream.time_base)
+                for stream in container.streams.video
+                if stream.duration and stream.time_base
+            ]
+            send(pipe, {"seconds": max(lengths, default=(container.duration or 0) / 1_000_000)})
+    except DAMAGE as error:
+        raise MediaError(str(error)) from error
+
+
+def _read_length(message: dict[str, Any], _: list[Array]) -> float:
+    seconds = message.get("seconds")
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < LONGEST_FILM:
+        raise ValueError("not the length of a film")
+    return math.ceil(seconds * 1000) / 1000

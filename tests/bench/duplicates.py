@@ -25,8 +25,7 @@ from qvsearch.demo import world
 from qvsearch.duplicates.groups import duplicate_groups, fold
 from qvsearch.duplicates.rule import needed, traits
 from qvsearch.library.library import Library
-from qvsearch.media.page import is_page
-from qvsearch.media.pixels import dhash, fit, patches
+from qvsearch.media.pixels import dhash, fit, is_page, patches
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import Detail, EmbedInput, Fingerprint, Item, Kind, Metadata, Segment
 

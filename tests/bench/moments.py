@@ -21,9 +21,10 @@ import numpy as np
 from qvsearch.demo.world import Scene, caption, draw, neighbour, scenes
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.library import Library
+from qvsearch.media.frames import Film
+from qvsearch.media.looks import look_at
 from qvsearch.media.shots import WHOLE, cut
 from qvsearch.media.video import MAX_MOMENTS
-from qvsearch.media.video_reader import Film
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import check_dim, fingerprint, resolve
 from qvsearch.runtime.local import LocalEmbedder
@@ -227,7 +228,7 @@ def read_every_frame(path: Path) -> None:
 def read_smartly(path: Path) -> None:
     with path.open("rb") as file:
         film = Film(file)
-        looks = film.looks()
+        looks = look_at(film)
         shots = cut(looks, film.end, WHOLE, MAX_MOMENTS)
         for _ in film.frames_at([shot.picture().time for shot in shots]):
             pass
