@@ -17,7 +17,7 @@ from PIL import Image
 from qvsearch import media
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
-from qvsearch.indexing import changes
+from qvsearch.indexing import counts
 from qvsearch.media import limits as confine
 from qvsearch.media import worker_messages as answers
 from qvsearch.media import workers
@@ -395,4 +395,4 @@ def test_the_look_ahead_and_the_guesses_know_how_much_a_video_may_hold():
     from qvsearch.media import video  # loads av, which the workers module must not
 
     assert workers.FILM_PIXELS == video.FILM_PIXELS
-    assert changes.MOMENTS == video.MAX_MOMENTS
+    assert counts.MOMENTS == video.MAX_MOMENTS
