@@ -13,7 +13,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import is_below
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.changes import resolve
-from qvsearch.indexing.pipeline import forget
+from qvsearch.indexing.forget import forget
 from qvsearch.indexing.status import library_status
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filtering import hidden_by, passing_rows

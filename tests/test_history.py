@@ -35,7 +35,8 @@ from test_library import rounded
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import pipeline as ingest
-from qvsearch.indexing.pipeline import IngestOptions, forget, index
+from qvsearch.indexing.forget import forget
+from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library import shards as segments
 from qvsearch.library.library import Library
 from qvsearch.library.repair import check

@@ -23,7 +23,10 @@ from qvsearch.errors import INCOMPLETE, LibraryLocked, QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.batching import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
-from qvsearch.indexing.pipeline import IngestOptions, Kept, forget, index, plan
+from qvsearch.indexing.changes import Kept
+from qvsearch.indexing.forget import forget
+from qvsearch.indexing.pipeline import IngestOptions, index
+from qvsearch.indexing.plan import plan
 from qvsearch.library.library import Library
 from qvsearch.library.rules import ScanOptions
 from qvsearch.media.workers import LOOK_AHEAD_FILES, Decoders

@@ -15,8 +15,7 @@ import watching
 from watching import Watch, is_a_reason, is_no_surprise, sort
 
 from qvsearch.errors import MediaError
-from qvsearch.indexing.leftovers import Leftovers
-from qvsearch.indexing.scan import scan
+from qvsearch.indexing.scan import Leftovers, scan
 from qvsearch.library.rules import ScanOptions
 from qvsearch.media.workers import Decoders
 from qvsearch.types import Item, Kind

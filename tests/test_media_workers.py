@@ -17,7 +17,7 @@ from PIL import Image
 from qvsearch import media
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
-from qvsearch.indexing import changes
+from qvsearch.indexing import counts
 from qvsearch.media import sandbox, workers
 from qvsearch.media import worker_messages as answers
 from qvsearch.media.workers import Decoders, patience
@@ -393,4 +393,4 @@ def test_a_closed_pool_refuses_work():
 def test_the_estimate_uses_the_most_moments_of_a_video():
     from qvsearch.media import video  # loads av, which the workers module must not
 
-    assert changes.MOMENTS == video.MAX_MOMENTS
+    assert counts.MOMENTS == video.MAX_MOMENTS

@@ -9,7 +9,7 @@ from test_ingest import Bench, bench, note, notes
 from qvsearch.cli.app import main
 from qvsearch.cli.records import status_record
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing.pipeline import forget
+from qvsearch.indexing.forget import forget
 from qvsearch.indexing.status import library_status
 from qvsearch.library.filters import Filters
 from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
@@ -132,7 +132,7 @@ def test_a_folder_that_is_gone_before_its_first_run_is_finished_can_be_removed(b
     notes(bench.root, 3)
     interrupted(bench)
     shutil.rmtree(bench.root)
-    with pytest.raises(QvsearchError, match="knows no such path"):
+    with pytest.raises(QvsearchError, match="has no such path"):
         bench.index()
     assert main(["remove", str(bench.root), "-l", str(bench.library_folder)]) == 0
     assert (not_indexed(bench), bench.open().generation) == (0, 0)

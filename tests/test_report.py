@@ -4,7 +4,7 @@ import pytest
 from test_output import in_terminal, is_harmless, without_escapes
 
 from qvsearch.cli.progress import Progress, Speed, show_summary
-from qvsearch.indexing.session import Summary
+from qvsearch.indexing.counts import Summary
 from qvsearch.machine.estimate import about
 from qvsearch.types import Event, Kind
 

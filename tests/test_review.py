@@ -13,7 +13,7 @@ from test_ingest import FINGERPRINT, Bench, note, notes
 
 from qvsearch.cli.app import main
 from qvsearch.indexing import pipeline as ingest
-from qvsearch.indexing.session import READ_ANEW
+from qvsearch.indexing.counts import READ_ANEW
 from qvsearch.indexing.status import library_status
 from qvsearch.library.library import Library
 from qvsearch.media import text

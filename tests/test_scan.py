@@ -9,8 +9,15 @@ from pathlib import Path
 import pytest
 
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing import leftovers
-from qvsearch.indexing.scan import ignored, scan, selector
+from qvsearch.indexing.scan import (
+    NAMED,
+    Leftovers,
+    ignored,
+    leftovers_text,
+    scan,
+    selector,
+    total,
+)
 from qvsearch.library.rules import ScanOptions
 from qvsearch.types import KIND_OF_SUFFIX, Item, Kind, Skipped
 
@@ -29,14 +36,12 @@ def walk_all(path: Path | bytes, root: Path | None = None, **options):
 
 
 def walk(path: Path | bytes, root: Path | None = None, **options) -> list[Item | Skipped]:
-    return [
-        one for one in walk_all(path, root, **options) if not isinstance(one, leftovers.Leftovers)
-    ]
+    return [one for one in walk_all(path, root, **options) if not isinstance(one, Leftovers)]
 
 
 def left_aside(path: Path, **options) -> dict[str, int]:
     found = walk_all(path, **options)
-    return leftovers.total(one for one in found if isinstance(one, leftovers.Leftovers))
+    return total(one for one in found if isinstance(one, Leftovers))
 
 
 def names(path: Path, root: Path | None = None, **options) -> list[bytes]:
@@ -96,8 +101,8 @@ def test_files_of_no_kind_are_counted_by_suffix_the_most_first(tmp_path):
     assert left_aside(tmp_path, hidden=True)[".pdf"] == 3
     assert left_aside(tmp_path, follow_symlinks=True)[".pdf"] == 3
     assert left_aside(tmp_path / "b") == {".cr2": 1, ".docx": 1, ".pdf": 1, "others": 1}
-    assert leftovers.leftovers_text(left_aside(tmp_path)) == "2 .cr2, 2 .pdf, 1 .docx, 4 others"
-    assert leftovers.leftovers_text({"others": 1}) == "1 other"
+    assert leftovers_text(left_aside(tmp_path)) == "2 .cr2, 2 .pdf, 1 .docx, 4 others"
+    assert leftovers_text({"others": 1}) == "1 other"
 
 
 def test_what_the_user_leaves_out_is_not_counted(tmp_path):
@@ -110,7 +115,7 @@ def test_what_the_user_leaves_out_is_not_counted(tmp_path):
 
 
 def test_no_suffix_that_is_taken_is_left_aside():
-    assert not leftovers.NAMED & set(KIND_OF_SUFFIX)
+    assert not NAMED & set(KIND_OF_SUFFIX)
 
 
 def test_typescript_is_no_film(tmp_path):

@@ -101,7 +101,7 @@ def remove(
     \b
     qvsearch remove ~/Photos/2009
     """  # noqa: D301
-    from qvsearch.indexing.pipeline import forget
+    from qvsearch.indexing.forget import forget
 
     count = forget(_open(library), paths)
     if json:

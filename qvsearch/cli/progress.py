@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from qvsearch.cli import output, records
 from qvsearch.errors import INCOMPLETE, INTERRUPTED
-from qvsearch.indexing.leftovers import leftovers_text
+from qvsearch.indexing.scan import leftovers_text
 from qvsearch.machine.estimate import about
 from qvsearch.types import Event, Kind, Skipped
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import rich.progress
     from rich.progress import TaskID
 
-    from qvsearch.indexing.pipeline import Plan, Summary
+    from qvsearch.indexing.counts import Summary
+    from qvsearch.indexing.plan import Plan
     from qvsearch.machine.estimate import Estimate
 
 WINDOW = 60.0  # seconds of work that the shown speed is taken from, or half of all if that is more

@@ -14,8 +14,8 @@ from qvsearch.formats import path_fields, present, utc_text
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import Group, Member
-    from qvsearch.indexing.pipeline import Plan
-    from qvsearch.indexing.session import Summary
+    from qvsearch.indexing.counts import Summary
+    from qvsearch.indexing.plan import Plan
     from qvsearch.indexing.status import Field, Status
     from qvsearch.library.library import Library
     from qvsearch.machine.estimate import Estimate

@@ -32,7 +32,6 @@ from qvsearch.cli.output import (
     segment_text,
     write,
 )
-from qvsearch.indexing.leftovers import leftovers_text
 from qvsearch.library.names import option
 from qvsearch.library.rules import rules_text
 from qvsearch.times import date_text, time_taken
@@ -209,6 +208,8 @@ def _due(status: Status) -> list[tuple[str, str]]:
         said = f"the next index looks at {older_text(status.older, status.older_segments)}"
         facts.append(("older", said))
     if status.left_aside:
+        from qvsearch.indexing.scan import leftovers_text
+
         facts.append(("left aside", leftovers_text(status.left_aside)))
     if status.left_out:
         files = counted(len(status.left_out), "file")

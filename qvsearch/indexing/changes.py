@@ -1,46 +1,35 @@
-"""What differs between a library and the folders it follows: it reads both and changes neither."""
+"""Differences between a library and the folders it follows; nothing is written."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import content_hash, is_below
-from qvsearch.indexing.leftovers import Leftovers, total
-from qvsearch.indexing.scan import scan
+from qvsearch.files import is_below
+from qvsearch.indexing.contents import Content, content_of
+from qvsearch.indexing.scan import Leftovers, ignored, scan, total
 from qvsearch.library.aliases import aliases, is_there
 from qvsearch.library.failures import Failure
 from qvsearch.library.rules import ScanOptions, left_out
-from qvsearch.types import READING, Item, Kind, Segment, Skipped, VideoMode
+from qvsearch.types import READING, Item, Segment, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
 
-HASH_THREADS = 4  # enough to keep a disk busy
-HASHED_AHEAD = 32  # files; reading them hides behind decoding
 MAX_TRIES = 2  # of a file that fails and does not change
-# for guesses: a moment of a video, ten seconds from the web and one or two from a phone, and a
-# passage of a text, each with the most that the decoders take
-MOMENT_BYTES, MOMENTS = 2_000_000, 381
-FINE_MOMENT_BYTES = 400_000
-# the same where a film's length is known: moments end where scenes do, and after ten seconds
-MOMENT_SECONDS, FINE_MOMENT_SECONDS = 5.0, 1.15
-PASSAGE_BYTES, TEXT_BYTES = 1_600, 10 * 2**20
-
-Content = tuple[Kind, str]  # one content is decoded differently as another kind
+FEW = 10  # known files; of fewer any number may be deleted at once
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A path to bring up to date, and the root that it is or lies below.
 
-    `known` says that the library has something there or above.
+    `known` is whether the library has a root there, above or below.
     """
 
     path: bytes
@@ -51,9 +40,9 @@ class Target:
 
 @dataclass(slots=True)
 class Found:
-    """What a scan of all targets found; items by location, each once.
+    """The results of scanning all targets: items by location, each once.
 
-    `left_aside` counts files of no kind that qvsearch takes, by suffix.
+    `left_aside` counts files of unsupported suffixes.
     """
 
     items: dict[bytes, Item] = field(default_factory=dict)
@@ -63,7 +52,7 @@ class Found:
 
 @dataclass(slots=True)
 class Changes:
-    """The files found, sorted by what they need; `skipped` failed too often as they are.
+    """The scanned files, sorted by what they need; `skipped` failed too often as they are.
 
     `touched` have the size and time of before, but another ctime or inode: their contents decide.
     `older` are unchanged files that an older version read.
@@ -82,15 +71,15 @@ def known_files(library: Library, rows: Mapping[bytes, Sequence[int]]) -> dict[b
 
 
 def known_failures(library: Library) -> dict[bytes, Failure]:
-    """Return what is known of each file that could not be indexed."""
+    """Return the failure of each file that could not be indexed, by path."""
     return {failure.path: failure for failure in library.load_failures()}
 
 
 def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
-    """Match absolute paths to the innermost root they lie in; a path in none becomes a root.
+    """Match absolute paths to the innermost root they lie in; any other path becomes a root.
 
-    A path that leads into a root over a link or a bind mount is taken as the path there, so that no
-    file has two. Raises QvsearchError if none of the paths exists and the library knows none.
+    A path that leads into a root over a link or a bind mount is replaced by the path there, so that
+    no file has two. Raises QvsearchError if no path exists and the library has none of them.
     """
     known = list(roots)
     targets: list[Target] = []
@@ -109,7 +98,7 @@ def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
             targets.append(Target(path, root, exists, is_known))
     if targets and not any(target.exists or target.known for target in targets):
         raise QvsearchError(
-            f"{os.fsdecode(targets[0].path)} does not exist, and the library knows no such path"
+            f"{os.fsdecode(targets[0].path)} does not exist, and the library has no such path"
         )
     return targets
 
@@ -124,10 +113,10 @@ def find(
     stop: Callable[[], bool],
     roots: Iterable[bytes] = (),
 ) -> Found:
-    """Scan every target that exists, as `scans` says of its root.
+    """Scan every target that exists, with the options that `scans` has for its root.
 
-    When `stop` says so, what was found until then is returned. What another of the `roots` has,
-    by name or by a link, is found as its item, unless the rules of that root leave it out.
+    When `stop` returns True, the results so far are returned. A file that another of the `roots`
+    has, by name or by a link, becomes that root's item, unless that root's rules leave it out.
     """
     found = Found()
     skipped: dict[bytes, Skipped] = {}
@@ -152,7 +141,7 @@ def find(
 
 @dataclass(frozen=True, slots=True)
 class _Inner:
-    """What of a target is a root already, by name or link: its place in it, itself, its rules."""
+    """A root inside a target, by name or link: its place in the target, the root, its rules."""
 
     place: bytes
     root: bytes
@@ -179,7 +168,7 @@ def _inner_roots(
 def _through(
     inner: Iterable[_Inner], one: Item | Skipped | Leftovers
 ) -> Item | Skipped | Leftovers | None:
-    """Return what was found as that of the innermost root that has it, if any has.
+    """Return a result of the scan as that of the innermost root that has it, if any.
 
     None if that root's rules leave it out.
     """
@@ -201,7 +190,7 @@ def compare(
     force: bool,
     retry_failed: bool,
 ) -> Changes:
-    """Sort what was found by its status alone; `known` has a segment of each known location."""
+    """Sort files by their status alone; `known` has a segment of each location in the library."""
     changes = Changes()
     for location, item in found.items.items():
         segment, failure = known.get(location), failures.get(location)
@@ -210,7 +199,7 @@ def compare(
         if force:
             changes.to_do.append(item)
         elif segment is not None and looks_same and same_identity(segment.item, item):
-            # if reading it anew failed as often as that is tried, its old rows stay
+            # after too many failures to read it anew its old rows stay
             tired = failed and failure is not None and failure.tries >= MAX_TRIES
             (changes.older if segment.is_older and not tired else changes.unchanged).append(item)
         elif failure is not None and failed and failure.tries >= MAX_TRIES:
@@ -224,7 +213,7 @@ def compare(
 
 
 def same_state(before: Item | Failure, now: Item) -> bool:
-    """Tell whether a file has the size and the time of before."""
+    """Return whether a file has the size and the time of before."""
     return (before.size, before.mtime_ns) == (now.size, now.mtime_ns)
 
 
@@ -234,81 +223,147 @@ def same_failure(before: Failure, now: Item) -> bool:
 
 
 def same_identity(before: Item, now: Item) -> bool:
-    """Tell whether ctime and inode are those of before, each as far as it is known of both."""
+    """Return whether ctime and inode are those of before; an unknown one is never different."""
     pairs = ((before.ctime_ns, now.ctime_ns), (before.inode, now.inode))
     return all(one == other or one is None or other is None for one, other in pairs)
 
 
-def estimated_segments(item: Item, video_mode: VideoMode, seconds: float | None = None) -> int:
-    """Guess the segments of a file from its size, or a film's from its length; nothing is read."""
-    if item.kind is Kind.IMAGE:
-        return 1
-    if item.kind is Kind.TEXT:
-        return max(1, min(item.size, TEXT_BYTES) // PASSAGE_BYTES)
-    whole, fine = item.size / MOMENT_BYTES, item.size / FINE_MOMENT_BYTES
-    if seconds is not None:
-        whole, fine = seconds / MOMENT_SECONDS, seconds / FINE_MOMENT_SECONDS
-    moments = max(1, min(MOMENTS, round(whole)))
-    if video_mode is not VideoMode.BOTH:
-        return moments
-    return moments + max(1, min(MOMENTS, round(fine)))
-
-
-def hashed(items: Iterable[Item], threads: Executor) -> Iterator[tuple[Item, str | Skipped]]:
-    """Yield each item with its content hash, in order, reading a few files ahead."""
-    ahead: deque[tuple[Item, Future[str | Skipped]]] = deque()
-    for item in items:
-        ahead.append((item, threads.submit(_hash, item)))
-        if len(ahead) > HASHED_AHEAD:
-            first, future = ahead.popleft()
-            yield first, future.result()
-    for first, future in ahead:
-        yield first, future.result()
-
-
-def _hash(item: Item) -> str | Skipped:
-    """Return the hash, if the file was as the scan found it before and afterwards."""
-    try:
-        digest = content_hash(item.location, item.size)
-        status = Path(os.fsdecode(item.location)).stat()
-    except FileNotFoundError:
-        return Skipped(item.location, "no longer there")
-    except OSError as error:
-        return Skipped(item.location, (error.strerror or str(error)).lower())
-    if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
-        return Skipped(item.location, "changed while it was read")
-    return digest
-
-
-def copies(items: Sequence[Item], known: Iterable[Segment]) -> dict[bytes, Content]:
-    """Return, by location, the content of items that is known or comes earlier among them.
-
-    Only files whose size another has are read.
-    """
-    if not items:
-        return {}
-    contents = {content_of(segment): segment.item.size for segment in known}
-    sizes = Counter((kind, size) for (kind, _), size in contents.items())
-    sizes.update((item.kind, item.size) for item in items)
-    alike = [item for item in items if sizes[item.kind, item.size] > 1]
-    found: dict[bytes, Content] = {}
-    with ThreadPoolExecutor(HASH_THREADS) as threads:
-        for item, digest in hashed(alike, threads):
-            if isinstance(digest, Skipped):
-                continue
-            content = (item.kind, digest)
-            if content in contents:
-                found[item.location] = content
-            contents[content] = item.size
-    return found
-
-
-def content_of(segment: Segment) -> Content:
-    """Return what a copy elsewhere has in common with a segment's file."""
-    return segment.item.kind, segment.content_hash
-
-
 def unreachable(targets: Iterable[Target], prune: bool) -> tuple[bytes, ...]:
-    """Return the paths that are not there, of which nothing is removed."""
+    """Return the paths that are not there, below which nothing is removed."""
     away = [target for target in targets if not target.exists]
     return tuple(target.path for target in away if not (prune and target.known))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Files below `path` that are not there and yet stay in the library, and why."""
+
+    path: bytes
+    files: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Locations whose rows are to be removed, and what stays although it is not there.
+
+    `left_out` is how many files stay that are clutter now or that include and exclude leave out.
+    """
+
+    gone: list[bytes]
+    kept: list[Kept]
+    left_out: int = 0
+
+
+def missing(
+    targets: Iterable[Target],
+    found: Found,
+    known: Mapping[bytes, Segment],
+    moved: Collection[Content],
+    scans: Mapping[bytes, ScanOptions],
+    prune: bool,
+) -> Missing:
+    """Return which known files are gone from the targets; `scans` has the options of each root.
+
+    `known` has a segment of each location in the library; `moved` are the contents that this run
+    has seen at a new place. A file is gone if its folder can be read and does not have it, or if a
+    `.qvsearchignore` covers it. So existing files are never removed because of hidden names or
+    links, and files of kinds that are not scanned stay. A file that is left out by its name is
+    removed only with `prune`. If a target is missing, empty or mostly missing, only files that have
+    moved are removed, unless `prune`.
+    """
+    is_left_out, vanished = _left_out_test(scans), _vanished_test()
+    unread = {skipped.path for skipped in found.skipped}
+    gone: dict[bytes, None] = {}
+    by_name: dict[bytes, None] = {}
+    kept = []
+    for target in targets:
+        if not (target.exists or prune):
+            continue
+        kinds = scans[target.root].kinds
+        below = {
+            location: segment
+            for location, segment in known.items()
+            if is_below(location, target.path) and (kinds is None or segment.item.kind in kinds)
+        }
+        unseen = {place: each for place, each in below.items() if place not in found.items}
+        for place in [place for place, each in unseen.items() if is_left_out(each.item)]:
+            by_name[place] = None
+            del below[place], unseen[place]
+        lost = [place for place in unseen if vanished(place) and not _within(place, unread)]
+        unmoved = [place for place in lost if content_of(unseen[place]) not in moved]
+        if not prune and lost and not any(is_below(place, target.path) for place in found.items):
+            kept.append(Kept(target.path, len(lost), "there is nothing in it"))
+            continue
+        if not prune and len(below) >= FEW and 2 * len(unmoved) > len(below):
+            kept.append(Kept(target.path, len(unmoved), "most of what is known is not there"))
+            stays = set(unmoved)
+            lost = [place for place in lost if place not in stays]
+        gone.update(dict.fromkeys(lost))
+        gone.update(dict.fromkeys(_ignored(unseen)))
+    if prune:
+        return Missing(list(gone | by_name), kept)
+    return Missing(list(gone), kept, len(by_name))
+
+
+def _left_out_test(scans: Mapping[bytes, ScanOptions]) -> Callable[[Item], bool]:
+    """Return a test whether a file of any root is left out by its name."""
+
+    @cache
+    def test_of(root: bytes) -> Callable[[bytes], str | None]:
+        return left_out(root, scans.get(root, ScanOptions()))
+
+    return lambda item: test_of(item.root)(item.path) is not None
+
+
+def _ignored(segments: Mapping[bytes, Segment]) -> Iterator[bytes]:
+    """Yield the locations that a `.qvsearchignore` of their root covers."""
+    tests: dict[bytes, Callable[[bytes], bool]] = {}
+    for location, segment in segments.items():
+        item = segment.item
+        if item.root not in tests:
+            tests[item.root] = ignored(item.root)
+        if item.path and tests[item.root](item.path):
+            yield location
+
+
+def _within(place: bytes, paths: Collection[bytes]) -> bool:
+    """Return whether one of the paths is the place or a folder above it."""
+    while place not in paths:
+        above = os.path.dirname(place)
+        if above == place:
+            return False
+        place = above
+    return True
+
+
+def _vanished_test() -> Callable[[bytes], bool]:
+    """Return a test whether a file is not in its folder, which can be read or is gone.
+
+    The folder is listed, since `stat` cannot tell IMG.jpg from img.jpg on every file system.
+    """
+
+    @lru_cache(maxsize=256)
+    def names_in(folder: bytes) -> frozenset[bytes] | None:
+        try:
+            with os.scandir(folder) as entries:
+                return frozenset(entry.name for entry in entries if not entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return None if _behind_broken_link(folder) else frozenset()
+        except OSError:
+            return None
+
+    def vanished(location: bytes) -> bool:
+        folder, name = os.path.split(location)
+        names = names_in(folder)
+        return names is not None and name not in names
+
+    return vanished
+
+
+def _behind_broken_link(path: bytes) -> bool:
+    """Return whether a missing path leads over a broken link, e.g. to a disk that is away."""
+    gone = Path(os.fsdecode(path))
+    while not gone.parent.exists():
+        gone = gone.parent
+    return gone.is_symlink()

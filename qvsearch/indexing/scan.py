@@ -1,4 +1,4 @@
-"""Find the files under a path that qvsearch can index; knows nothing of libraries or decoders.
+"""Finds the files under a path that qvsearch can index, and counts the others by suffix.
 
 Paths are bytes. Patterns (`include`, `exclude`, `.qvsearchignore`) have gitignore's syntax.
 """
@@ -9,13 +9,12 @@ import codecs
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.files import is_below
-from qvsearch.indexing.leftovers import Leftovers, suffix_of
 from qvsearch.indexing.mounts import Identities
 from qvsearch.library.clutter import Clutter
 from qvsearch.library.patterns import option_spec, pattern_text, spec_of
@@ -31,6 +30,21 @@ LARGEST_IGNORE_FILE = 2**18  # bytes; thousands of patterns, each tried on each 
 SOURCES = (b".ts", b".mts")  # of TypeScript, or MPEG transport streams
 TEXT_BYTES = 8000  # without a NUL are text, as in git; every packet of such a stream has some
 
+OTHERS = "others"
+
+# suffixes that a user may expect to be searched; all others are counted together
+_NAMED = {
+    "RAW": "3fr arw cr2 cr3 crw dng erf iiq kdc mef mos mrw nef nrw orf pef raf rw2 rwl sr2 srf srw"
+    " x3f",
+    "pictures": "ai cdr djvu eps exr hdr icns jxl jxr psb svg wmf xcf",
+    "films": "braw dv insv r3d rm rmvb swf",
+    "documents": "azw3 doc docm docx epub htm html key mht mhtml mobi numbers odg odp ods odt one"
+    " pages pdf pps ppsx ppt pptm pptx ps pub rtf vsd vsdx wpd wps xhtml xls xlsb xlsm xlsx",
+    "messages": "eml emlx mbox msg pst",
+    "sound": "aac ac3 aif aiff alac amr ape caf dsf flac m4a m4b mid mp3 oga ogg opus wav wma wv",
+}
+NAMED = frozenset(f".{suffix}" for names in _NAMED.values() for suffix in names.split())
+
 _SPECIAL = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -39,10 +53,18 @@ _SPECIAL = {
 }
 
 
-def selector(options: ScanOptions) -> Callable[[bytes, Kind | None], bool]:
-    """Return the test that kinds, include and exclude amount to, of a relative path and its kind.
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """How many files of each unsupported suffix one folder has."""
 
-    A kind of None passes any kinds. Raises QvsearchError for a pattern that cannot be understood.
+    path: bytes
+    suffixes: Mapping[str, int]
+
+
+def selector(options: ScanOptions) -> Callable[[bytes, Kind | None], bool]:
+    """Return a test by kinds, include and exclude, for a relative path and its kind.
+
+    A kind of None passes any kinds. Raises QvsearchError for an invalid pattern.
     """
     include, exclude = (
         option_spec("--include", options.include),
@@ -60,12 +82,12 @@ def selector(options: ScanOptions) -> Callable[[bytes, Kind | None], bool]:
 
 
 def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skipped | Leftovers]:
-    """Yield what is found at `path`, an absolute path equal to `root` or below it.
+    """Yield the files at `path`, an absolute path equal to `root` or below it.
 
-    Lazy and in sorted order, a folder's files before its subfolders. What cannot be looked at is
-    Skipped and the walk goes on; a file of an unknown suffix is Skipped if it is `path`, else it is
-    counted in the Leftovers of its folder. Raises QvsearchError for a pattern that cannot be
-    understood.
+    The walk is lazy and sorted, a folder's files before its subfolders. A file or folder that
+    cannot be read is Skipped and the walk goes on. A file of an unsupported suffix is Skipped if it
+    is `path`; others are counted in the Leftovers of their folder. Raises QvsearchError for an
+    invalid pattern.
     """
     selects = selector(options)
     clutter = Clutter(root, options.include)
@@ -93,7 +115,7 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
 
 
 def ignored(root: bytes) -> Callable[[bytes], bool]:
-    """Return the test whether a `.qvsearchignore` of this root covers a relative path."""
+    """Return a test whether a `.qvsearchignore` of this root covers a relative path."""
     known: dict[bytes, _Rules | None] = {}
 
     def covered(relative: bytes) -> bool:
@@ -107,7 +129,7 @@ def ignored(root: bytes) -> Callable[[bytes], bool]:
 
 
 class _PassedOver(Exception):
-    """A `.qvsearchignore` covers the path, or cannot be read so that nobody knows."""
+    """A `.qvsearchignore` covers the path, or cannot be read."""
 
     def __init__(self, reason: str, *, by_pattern: bool = False) -> None:
         super().__init__(reason)
@@ -124,19 +146,19 @@ class _Rules:
 
 
 def _covers(rules: _Rules | None, relative: bytes) -> bool:
-    """Tell whether the innermost pattern that matches says ignore; folders end in a slash."""
+    """Return whether the innermost pattern that matches ignores; folders end in a slash."""
     while rules is not None:
-        verdict = rules.spec.check_file(pattern_text(relative[rules.depth :])).include
-        if verdict is not None:
-            return verdict
+        is_ignored = rules.spec.check_file(pattern_text(relative[rules.depth :])).include
+        if is_ignored is not None:
+            return is_ignored
         rules = rules.above
     return False
 
 
 def _rules_above(root: bytes, relative: bytes, known: dict[bytes, _Rules | None]) -> _Rules | None:
-    """Return the rules of the folders above `relative`, keeping in `known` what was read.
+    """Return the rules of the folders above `relative`; those that are read are put in `known`.
 
-    Raises _PassedOver where they cover it or a folder above it.
+    Raises _PassedOver if they cover it or a folder above it.
     """
     folder, rules = b"", None
     while True:
@@ -152,7 +174,7 @@ def _rules_above(root: bytes, relative: bytes, known: dict[bytes, _Rules | None]
 
 
 def _read_rules(root: bytes, folder: bytes, above: _Rules | None) -> _Rules | None:
-    """Return a folder's rules; raises _PassedOver where its file cannot be read or understood."""
+    """Return a folder's rules; raises _PassedOver if its file cannot be read or is invalid."""
     try:
         content = _read_ignore_file(os.path.join(root, folder, IGNORE_FILE))
         # splitlines() would also cut at control characters, which names may hold
@@ -167,22 +189,22 @@ def _read_rules(root: bytes, folder: bytes, above: _Rules | None) -> _Rules | No
 
 
 def _read_ignore_file(path: bytes) -> bytes:
-    """Return the patterns, UTF-8; raises ValueError for what holds none, OSErrors pass through."""
+    """Return the patterns, UTF-8; raises ValueError for a file of another sort, and OSError."""
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is not a plain file")
         content = file.read(LARGEST_IGNORE_FILE + 1)
     if len(content) > LARGEST_IGNORE_FILE:
         raise ValueError(f"it is larger than {LARGEST_IGNORE_FILE:,} bytes")
-    if b"\0" in content:  # no name has one, and each letter of UTF-16 or UTF-32 does
+    if b"\0" in content:  # no name has one, but every letter of UTF-16 or UTF-32
         raise ValueError("it is no text in UTF-8; save it as UTF-8, not UTF-16")
     return content.removeprefix(codecs.BOM_UTF8)
 
 
 class _Walk:
-    """One walk under a root; the stack is its own, so that depth has no limit.
+    """One walk under a root, without recursion, so that depth has no limit.
 
-    Folders are relative: empty for the root, else ending in a slash.
+    Folders are relative: empty for the root; others end in a slash.
     """
 
     def __init__(self, root: bytes, options: ScanOptions, status: os.stat_result) -> None:
@@ -196,7 +218,7 @@ class _Walk:
         self._identities = Identities()
 
     def below(self, folder: bytes, rules: _Rules | None) -> Iterator[Item | Skipped | Leftovers]:
-        """Yield what is in the folder and below it; `rules` are those of the folders above."""
+        """Yield the files in a folder and below it; `rules` are those of the folders above."""
         pending = [(folder, rules)]
         while pending:
             folder, rules = pending.pop()
@@ -216,7 +238,7 @@ class _Walk:
         rules: _Rules | None,
         subfolders: list[bytes],
     ) -> Iterator[Item | Skipped | Leftovers]:
-        """Yield a folder's files, and put the folders in it that are to be walked to the others."""
+        """Yield a folder's files, and append the folders in it that are to be walked."""
         suffixes: Counter[str] = Counter()
         name = os.path.basename(self._location(folder))
         for entry in listing:
@@ -239,7 +261,7 @@ class _Walk:
             yield Leftovers(self._location(folder), suffixes)
 
     def _takes(self, entry: os.DirEntry[bytes]) -> bool:
-        """Return whether an entry is of a kind that is taken, by its name or its content."""
+        """Return whether an entry is of a supported kind, by its name or its content."""
         if not entry.name.lower().endswith(SOURCES):
             return kind_of(entry.name) is not None
         return not (entry.is_file(follow_symlinks=self._follow) and _is_source(entry.path))
@@ -250,7 +272,7 @@ class _Walk:
     def _open(
         self, folder: bytes, rules: _Rules | None
     ) -> tuple[list[os.DirEntry[bytes]], _Rules | None]:
-        """Return what is in a folder, sorted, as far as names matter, and the rules that hold."""
+        """Return a folder's entries, sorted, without hidden ones, and the rules that apply."""
         try:
             with os.scandir(self._location(folder)) as entries:
                 listing = sorted(entries, key=lambda entry: entry.name)
@@ -263,7 +285,7 @@ class _Walk:
         return listing, rules
 
     def _enters(self, entry: os.DirEntry[bytes], folder: bytes, rules: _Rules | None) -> bool:
-        """Tell whether a folder is to be walked: followed links may lead to each only once."""
+        """Return whether a folder is to be walked: followed links may lead to each only once."""
         if _covers(rules, folder) or (
             self._exclude and self._exclude.match_file(pattern_text(folder))
         ):
@@ -293,7 +315,7 @@ def _found(
     selects: Callable[[bytes, Kind | None], bool],
     identities: Identities,
 ) -> Iterator[Item | Skipped]:
-    """Yield the item of a file of a known suffix, if it is selected and a file at all."""
+    """Yield the item of a file of a supported suffix, if it is selected and a regular file."""
     kind = kind_of(name)
     if kind is None or not selects(relative or name, kind):
         return
@@ -307,15 +329,38 @@ def _found(
 
 
 def _is_source(path: bytes) -> bool:
-    """Return whether a regular file is a program's source that is named like a film."""
+    """Return whether a regular file is a program's source with the suffix of a film."""
     if not path.lower().endswith(SOURCES):
         return False
     try:
         with Path(os.fsdecode(path)).open("rb") as file:
             return b"\0" not in file.read(TEXT_BYTES)
     except OSError:
-        return False  # which the decoder will report
+        return False  # the decoder reports it
 
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
+
+
+def suffix_of(name: bytes) -> str:
+    """Return the suffix that an unsupported file is counted by, in lower case, or OTHERS."""
+    suffix = os.fsdecode(os.path.splitext(name)[1]).lower()
+    return suffix if suffix in NAMED else OTHERS
+
+
+def total(leftovers: Iterable[Leftovers]) -> dict[str, int]:
+    """Return the number of files of each suffix, the most first and OTHERS last."""
+    counts: Counter[str] = Counter()
+    for each in leftovers:
+        counts.update(each.suffixes)
+    ordered = sorted(counts.items(), key=lambda item: (item[0] == OTHERS, -item[1], item[0]))
+    return dict(ordered)
+
+
+def leftovers_text(suffixes: Mapping[str, int]) -> str:
+    """Return `5 .pdf, 1 .docx, 12 others`."""
+    return ", ".join(
+        f"{count:,} {'other' if suffix == OTHERS and count == 1 else suffix}"
+        for suffix, count in suffixes.items()
+    )

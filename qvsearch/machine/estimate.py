@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing.changes import FINE_MOMENT_SECONDS, MOMENT_SECONDS
-from qvsearch.indexing.pipeline import IngestOptions, Plan, plan
+from qvsearch.indexing.counts import FINE_MOMENT_SECONDS, MOMENT_SECONDS
+from qvsearch.indexing.plan import Plan, plan
+from qvsearch.indexing.session import IngestOptions
 from qvsearch.library.library import Library
 from qvsearch.machine.flops import CONFIG_2B, Shapes
 from qvsearch.machine.speeds import RunTimer, Speeds, device_name, keep_speeds, read_speeds

@@ -40,7 +40,7 @@ PROFILE = """
 import sys, time
 begun = time.perf_counter()
 from qvsearch.cli import app as cli
-from qvsearch.retrieval import reranking as rerank
+from qvsearch.retrieval import first_pass
 from qvsearch.retrieval import pipeline as retrieve
 from qvsearch.retrieval import query as terms
 from qvsearch.runtime import loading as fingerprint
@@ -63,7 +63,7 @@ clocked(retrieve, "read_terms", "reading the query")
 clocked(fingerprint, "find_keeper", "finding the warm process")
 clocked(warm.WarmEmbedder, "embed", "the vector, from the warm process")
 clocked(cached, "read_vectors", "the vector, from the cache")
-clocked(retrieve, "rank_all", "ranking all rows, with the vector")
+clocked(first_pass, "rank_all", "ranking all rows, with the vector")
 clocked(retrieve, "best_hits", "the best hits")
 cli.main(sys.argv[1:])
 spent["all, from the first line of Python"] = time.perf_counter() - begun
