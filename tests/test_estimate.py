@@ -1,4 +1,4 @@
-"""How long indexing will take: in rounded words, and with the faster numbers if there are any."""
+"""The estimated time of indexing, in rounded words, and with int8 if that is much faster."""
 
 import os
 from types import SimpleNamespace
