@@ -752,7 +752,7 @@ def test_doctor_reports_facts(run, home):
     assert (code, error) == (0, "")
     facts = {fact["name"]: fact["value"] for fact in records(output)}
     assert {"torch", "transformers", "pillow-heif", "device", "library", "free disk"} <= set(facts)
-    assert facts["library"] == f"{home / 'library'} (not made yet)"
+    assert facts["library"] == f"{home / 'library'} (does not exist yet)"
     seconds = [
         float(facts[f"photo, {detail}"].split()[0].replace(",", ""))
         for detail in ("low", "medium", "high")
