@@ -35,12 +35,12 @@ from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import Detail, EmbedInput, Kind, VideoMode
 
 CPU = torch.device("cpu")
-SMALL_FILM = (270, 480)  # where what it takes to write and decode is nobody's question
+SMALL_FILM = (270, 480)  # quick to write and decode
 
 
 @pytest.fixture(scope="module")
 def found(tiny, tmp_path_factory):
-    """The lines of a quick run, and the cache that it has kept its figures in."""
+    """The lines of a quick run, and the cache folder with its speeds."""
     cache = tmp_path_factory.mktemp("cache")
     printed, said = io.TextIOWrapper(io.BytesIO()), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(said):
@@ -92,7 +92,7 @@ def test_kinds_are_summed_each_at_its_own_cost():
     assert expected.seconds({}, VideoMode.FRAMES) == 0
 
 
-def test_the_table_for_people_has_every_figure_and_says_what_stood_for_what(found, capfdbinary):
+def test_the_table_has_every_figure_and_notes(found, capfdbinary):
     figures = [Figure(**line) for line in found[0]]
     print_figures(figures)
     table = capfdbinary.readouterr().out.decode()
@@ -109,7 +109,7 @@ def test_the_table_for_people_has_every_figure_and_says_what_stood_for_what(foun
 
 
 def test_a_table_of_several_number_types_fits_a_terminal(capfdbinary):
-    """With the 2B model's figures on a slow machine and on a fast one."""
+    """With figures of the 2B model on a slow machine and on a fast one."""
     timed = dict(model="m", device="cpu", runs=5, of_gemm=0.987)
     photo = Figure("photo", "1/s", 0.07, 0.0695, 0.0701, detail=Detail.MEDIUM, **timed)
     products = Figure("gemm", "GFLOP/s", 412_345.0, 398_765.0, 423_456.0, **timed)
@@ -126,7 +126,7 @@ def test_a_table_of_several_number_types_fits_a_terminal(capfdbinary):
     assert lines[-1] == "m on cpu, int8, bfloat16"
 
 
-def test_a_run_keeps_what_the_estimate_asks_for(found, tiny, monkeypatch):
+def test_a_run_keeps_the_speeds_for_the_estimate(found, tiny, monkeypatch):
     lines, cache = found
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: cache)
     expected = expect(str(tiny), Detail.LOW, CPU, "float32", lambda: pytest.fail("computed"))
@@ -150,14 +150,14 @@ def test_details_are_kept_beside_one_another():
     assert kept == Speeds({Detail.LOW: 1.0, Detail.HIGH: 4.0}, {Detail.LOW: 2.0}, 3.0)
 
 
-def test_what_is_much_faster_in_all_that_was_measured_is_said():
+def test_a_dtype_that_is_much_faster_for_all_kinds_is_named():
     def keep(dtype, photo, passage):
         keep_speeds(DEFAULT_MODEL, "cpu", dtype, Speeds({Detail.LOW: photo}, {}, passage))
 
     keep("bfloat16", 2.0, 1.0)
-    assert _faster("cpu", "float32") is None  # as nothing is known of float32
+    assert _faster("cpu", "float32") is None  # float32 is not measured
     keep("float32", 8.0, 1.4)
-    assert _faster("cpu", "float32") is None  # as passages are hardly faster
+    assert _faster("cpu", "float32") is None  # passages are hardly faster
     keep("float32", 8.0, 3.0)
     keep("float16", 80.0, 30.0)
     assert "bfloat16 is 3.0 times as fast as float32, measured" in _faster("cpu", "float32")
@@ -169,7 +169,7 @@ def test_what_is_much_faster_in_all_that_was_measured_is_said():
     )
 
 
-def test_another_version_s_figures_do_not_count(monkeypatch):
+def test_the_speeds_of_another_version_do_not_count(monkeypatch):
     keep_speeds("a", "cpu", "float32", Speeds({}, {}, 3.0))
     monkeypatch.setattr(speeds, "__version__", "99")
     assert read_speeds("a", "cpu", "float32") is None
@@ -192,7 +192,7 @@ def test_another_version_s_figures_do_not_count(monkeypatch):
         b"\xff\xfe",
     ],
 )
-def test_a_damaged_file_of_figures_is_as_none(damage, tmp_path_factory):
+def test_a_damaged_file_of_speeds_is_ignored(damage, tmp_path_factory):
     keep_speeds("a", "cpu", "float32", Speeds({}, {}, 3.0))
     (path,) = (platformdirs.user_cache_path() / "speeds").iterdir()
     path.write_bytes(damage)
@@ -201,7 +201,7 @@ def test_a_damaged_file_of_figures_is_as_none(damage, tmp_path_factory):
     assert read_speeds("a", "cpu", "float32").passage == 5.0
 
 
-def test_figures_that_cannot_be_kept_are_no_failure(tmp_path, monkeypatch):
+def test_speeds_that_cannot_be_kept_are_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "file")
     keep_speeds("a", "cpu", "float32", Speeds({}, {}, 3.0))
@@ -209,7 +209,7 @@ def test_figures_that_cannot_be_kept_are_no_failure(tmp_path, monkeypatch):
 
 
 def test_ctrl_c_prints_what_was_measured(tiny, tmp_path):
-    """The terminal shows what is being timed; when it says a photo, Ctrl-C comes."""
+    """Ctrl-C comes when the terminal shows that matrix products are timed."""
     terminal, end = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "qvsearch", "bench", "--model", tiny, "--quick"],
@@ -254,7 +254,7 @@ def test_tasks_take_turns_and_one_that_fails_costs_only_itself():
 
 
 def test_texts_and_queries_begin_apart():
-    """What two inputs begin with is computed once, which a measurement must not profit from."""
+    """A shared prefix is computed once; a measurement must not gain by it."""
     source = samples.queries()
     words = [next(source).text.split()[0] for _ in range(20)]
     assert len(set(words)) == 20
@@ -326,7 +326,7 @@ def deep(tmp_path):
 
 
 def test_fewer_layers_stand_for_all_by_their_arithmetic(deep):
-    """A shallow model's times stand for a deep one's, against its own."""
+    """The arithmetic of a shallow model scales to that of the deep one."""
     chosen = choose_model(str(deep), "cpu", None)
     with load_model(chosen, shallow=True) as model, load_model(chosen, shallow=False) as whole:
         assert model.shapes.layers == LAYERS

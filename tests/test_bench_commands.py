@@ -1,4 +1,4 @@
-"""Every benchmark that the documentation names runs, at its smallest size, and prints figures."""
+"""Every documented benchmark runs at its smallest size and prints figures."""
 
 import os
 import re
@@ -15,7 +15,7 @@ pytest.importorskip("torchvision", reason="the reference's processors need torch
 ROOT = Path(__file__).parent.parent
 BENCH = ROOT / "tests/bench"
 
-# the arguments that make each as quick as can be, and what it prints then
+# the arguments of the quickest run, and a pattern of its output
 SMALLEST = {
     "cold_query": ("--model MODEL --few-layers --repeats 1", r"cold query: [\d.]+ s .*scaled from"),
     "duplicates": ("--scenes 1 --rows 20", r"20 images of 64 numbers, 2 of them copies: 2 found"),

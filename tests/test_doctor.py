@@ -1,4 +1,4 @@
-"""The doctor names bundled decoders that have known holes, with the advisory and the way out."""
+"""The doctor names bundled decoders with known holes, the advisory and the update."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from qvsearch.models import devices
 
 
 def traps(tmp_path):
-    """What the doctor says up to its first look at a model, by name; later facts need seconds."""
+    """The traps by name, up to the first fact that needs a model."""
     facts = doctor.examine(tmp_path, None, None)
     found = {}
     for fact in facts:

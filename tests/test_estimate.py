@@ -1,4 +1,4 @@
-"""How long indexing will take: in rounded words, and with the faster numbers if there are any."""
+"""The estimated time of indexing, in rounded words, and with int8 if that is much faster."""
 
 import os
 from types import SimpleNamespace
@@ -98,11 +98,15 @@ def test_the_unmeasured_kinds_follow_from_a_measured_one():
 
 def test_int8_is_compared_by_its_products_until_it_is_measured(tmp_path, notes, monkeypatch):
     own = pick_dtype(None, CPU, 2048)
-    measured(**{dtype_name(own): 120.0})
+    for model in (DEFAULT_MODEL, "demo"):
+        measured(model, **{dtype_name(own): 120.0, "float32": 120.0})
     rates = {own: 1e9, torch.int8: 4e9}
     monkeypatch.setattr(estimate, "_rate", lambda _, dtype: rates[dtype])
     _, found = plan_index(tmp_path / "library", [os.fsencode(notes)], CHOICE, IngestOptions())
     assert found == Estimate(36_000, True, 9_000)
+    demo = Choice("demo", device="cpu")  # whose layers are narrower than the products
+    _, found = plan_index(tmp_path / "library", [os.fsencode(notes)], demo, IngestOptions())
+    assert found == Estimate(36_000, True)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A library on a network is noticed, and who changes it is warned of what locks do not do there."""
+"""Commands that change a library on a network warn that locks may not work there."""
 
 import os
 from pathlib import Path

@@ -1,5 +1,6 @@
 """How fast this machine is, and what stands in the way.
 
-The command line uses `doctor.examine`, `bench.measure`, and of `estimate` `plan_index`, `advice`,
-`keep_run_speeds` and `about`. `speeds.RunTimer` measures the model during `index`.
+`doctor.examine` reports facts and traps. `bench.measure` yields figures of decoding and the model.
+`estimate` has `plan_index`, `advice` and `about` for times before and during `index`; with its
+`keep_run_speeds`, a `speeds.RunTimer` keeps the speed of a run for later estimates.
 """

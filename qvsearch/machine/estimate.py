@@ -109,11 +109,11 @@ def estimate(
     """
     if not any(segments.values()):
         return None
-    made = None if library is None else library.fingerprint
-    model = _name(new_model(choice)) if made is None else made.model
-    detail = new_detail(choice) if made is None else made.detail
-    mode = new_video_mode(choice) if made is None else made.video_mode
-    precision = Precision.FLOAT if made is None else made.precision
+    fingerprint = None if library is None else library.fingerprint
+    model = _name(new_model(choice)) if fingerprint is None else fingerprint.model
+    detail = new_detail(choice) if fingerprint is None else fingerprint.detail
+    mode = new_video_mode(choice) if fingerprint is None else fingerprint.video_mode
+    precision = Precision.FLOAT if fingerprint is None else fingerprint.precision
     device, dtype = _numbers(model, choice, precision)
     expected = _expect_here(model, detail, device, dtype)
     if expected is None:
@@ -127,8 +127,10 @@ def estimate(
     other = _expect_here(model, detail, device, torch.int8)
     if other is not None and measured and other.covers(segments):
         faster = other.seconds(segments, mode)
-    else:
+    elif model in MODELS:  # whose layers are as wide as the products
         faster = seconds * _rate(device, dtype) / _rate(device, torch.int8)
+    else:
+        return Estimate(seconds, measured)
     return Estimate(seconds, measured, faster if faster * MUCH_FASTER <= seconds else None)
 
 
@@ -148,14 +150,14 @@ def advice(library: Library, choice: Choice, segments: Mapping[Kind, int]) -> st
     )
 
 
-def keep_run_speeds(timer: RunTimer, made: Fingerprint, choice: Choice) -> None:
+def keep_run_speeds(timer: RunTimer, fingerprint: Fingerprint, choice: Choice) -> None:
     """Keep the speeds of a run for later estimates."""
     speeds = timer.speeds()
     if speeds != Speeds():
         from qvsearch.models.devices import dtype_name
 
-        device, dtype = _numbers(made.model, choice, made.precision)
-        keep_speeds(made.model, device_name(device), dtype_name(dtype), speeds)
+        device, dtype = _numbers(fingerprint.model, choice, fingerprint.precision)
+        keep_speeds(fingerprint.model, device_name(device), dtype_name(dtype), speeds)
 
 
 def expect(

@@ -1,8 +1,8 @@
-"""The same checkpoint in qvsearch and in what else runs it, all with one copy of the weights.
+"""The same checkpoint in qvsearch and in other software, all with one copy of the weights.
 
-A contender embeds items, or scores documents for a query, as many at a time as it is told. What is
-not installed or not given is `Absent`. Nothing of others stands here: the published classes are
-read from a checkout, and changed in memory where the transformers of today needs it.
+A contender embeds items, or scores documents for a query, in batches of a given size. If it is not
+installed, or no checkout is given, it is `Absent`. No code of others is copied here: the published
+classes are imported from a checkout, and patched in memory for today's transformers.
 """
 
 from __future__ import annotations
@@ -25,28 +25,32 @@ from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, RERANK_INSTRUCTION, RER
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.types import EmbedInput
 
-PLACES = ("src/models", "scripts", ".")  # of the published classes, in a checkout or a download
+PLACES = (
+    "src/models",
+    "scripts",
+    ".",
+)  # folders of the published classes, in a checkout or a download
 
 
 class Absent(Exception):
-    """A contender that is not here, and why."""
+    """Raised for a contender that is not here, with the reason."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A text, or a photo's file."""
+    """A text or the file of a photo."""
 
     text: str | None = None
     photo: Path | None = None
 
     def named(self) -> dict[str, str]:
-        """Say it in the words of the published classes."""
+        """Return an item in the format of the published classes."""
         return {"text": self.text} if self.photo is None else {"image": str(self.photo)}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all contenders have alike."""
+    """The settings that all contenders share."""
 
     folder: Path
     max_pixels: int
@@ -59,12 +63,12 @@ class Setting:
         return str(self.dtype).removeprefix("torch.")
 
 
-Embed = Callable[[Sequence[Item], int], np.ndarray]  # all items, as many at a time: unit rows
-Score = Callable[[Item, Sequence[Item]], np.ndarray]  # a query and documents: logits
+Embed = Callable[[Sequence[Item], int], np.ndarray]  # items and batch size to unit rows
+Score = Callable[[Item, Sequence[Item]], np.ndarray]  # a query and documents to logits
 
 
 def in_batches(embed: Callable[[Sequence[Item]], np.ndarray]) -> Embed:
-    """Give a contender the items in their order, `size` at a time."""
+    """Run a contender over the items in order, `size` at a time."""
 
     def run(items: Sequence[Item], size: int) -> np.ndarray:
         parts = [items[row : row + size] for row in range(0, len(items), size)]
@@ -78,7 +82,7 @@ def array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def share(first: torch.nn.Module, other: torch.nn.Module) -> None:
-    """Let a second model have the first one's weights, which are equal, instead of its own."""
+    """Replace the weights of a second model by the equal ones of the first, to save memory."""
     known = {plain_name(name): each for name, each in first.named_parameters()}
     for name, parameter in other.named_parameters():
         source = known[plain_name(name)].view_as(parameter)
@@ -87,7 +91,7 @@ def share(first: torch.nn.Module, other: torch.nn.Module) -> None:
 
 
 def plain_name(name: str) -> str:
-    """Say a weight's name as a base model has it; ours has no convolution of patches."""
+    """Return the name of a weight in a base model; qvsearch has no convolution of patches."""
     return name.removeprefix("model.").replace("patch_embed.proj.", "patch_embed.")
 
 
@@ -95,7 +99,7 @@ def plain_name(name: str) -> str:
 
 
 def inputs_of(setting: Setting, items: Sequence[Item]) -> list[EmbedInput]:
-    """Read the items' files."""
+    """Read the files of the items."""
     return [
         EmbedInput(each.text)
         if each.photo is None
@@ -129,15 +133,15 @@ def our_reranker(setting: Setting) -> tuple[Score, torch.nn.Module]:
 
 
 def forget(model: LocalEmbedder | LocalReranker) -> None:
-    """Drop what an earlier call has computed of the prompts' beginning."""
+    """Drop the cached prefix of earlier prompts."""
     model.network._beginning = Beginning.empty(model.network.model)  # noqa: SLF001
 
 
-# ---- transformers, called the plain way
+# ---- transformers, called directly
 
 
 def part(setting: Setting, item: Item) -> dict:
-    """Say an item in the messages that qwen_vl_utils reads."""
+    """Return an item as qwen_vl_utils reads it in messages."""
     if item.photo is None:
         return {"type": "text", "text": item.text}
     pixels = {"min_pixels": MIN_PIXELS, "max_pixels": setting.max_pixels}
@@ -166,7 +170,7 @@ def plain_embedder(setting: Setting) -> tuple[Embed, torch.nn.Module]:
 
 
 def plain_reranker(setting: Setting) -> tuple[Score, torch.nn.Module]:
-    """Judge a pair at a time, as the published class does."""
+    """Score one pair at a time, as the published class does."""
     reference, generator = Reference.load(setting.folder), load_generator(setting.folder)
     model = generator.model.to(setting.device, setting.dtype)
     yes, no = reference.processor.tokenizer.convert_tokens_to_ids(["yes", "no"])
@@ -188,14 +192,14 @@ def plain_reranker(setting: Setting) -> tuple[Score, torch.nn.Module]:
 
 
 def published(setting: Setting, name: str) -> ModuleType:
-    """Import a module of the checkout by its file."""
+    """Import a module of the checkout from its file."""
     if setting.upstream is None:
         raise Absent("no --upstream is given")
     found = [setting.upstream / place / f"{name}.py" for place in PLACES]
     path = next((path for path in found if path.is_file()), None)
     if path is None:
         raise Absent(f"{setting.upstream} has no {' or '.join(PLACES[:2])} with {name}.py")
-    if importlib.util.find_spec("scipy") is None:  # imported there, and not used
+    if importlib.util.find_spec("scipy") is None:  # the checkout imports it without using it
         stand_in = ModuleType("scipy")
         stand_in.special = None  # type: ignore[attr-defined]
         sys.modules["scipy"] = stand_in
@@ -203,7 +207,7 @@ def published(setting: Setting, name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look up their module
     try:
         spec.loader.exec_module(module)
     except ImportError as error:
@@ -215,7 +219,7 @@ def upstream_embedder(setting: Setting) -> tuple[Embed, torch.nn.Module]:
     embedder = published(setting, "qwen3_vl_embedding").Qwen3VLEmbedder(
         str(setting.folder), max_pixels=setting.max_pixels, dtype=setting.dtype
     )
-    embedder.model.to(setting.device)  # it takes a GPU wherever there is one
+    embedder.model.to(setting.device)  # by default it uses a GPU if there is one
     embed = in_batches(lambda items: array(embedder.process([each.named() for each in items])))
     return embed, embedder.model
 
@@ -230,7 +234,7 @@ def upstream_reranker(setting: Setting) -> tuple[Score, torch.nn.Module]:
 
     def tokenize(pairs: list) -> object:
         inputs = plain(pairs)
-        # since transformers 5.3 the model needs these, and the class leaves them a list
+        # transformers 5.3 and later needs tensors here; the class gives a list
         inputs["mm_token_type_ids"] = torch.tensor(inputs["mm_token_type_ids"])
         return inputs
 
@@ -248,7 +252,7 @@ def upstream_reranker(setting: Setting) -> tuple[Score, torch.nn.Module]:
 
 
 def sentence_embedder(setting: Setting) -> tuple[Embed, torch.nn.Module]:
-    """Take last-token pooling, the prompt and the budget of the others; it sorts by length."""
+    """Use last-token pooling, and the prompt and pixel budget of the others; it sorts by length."""
     try:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.base.modules import Normalize, Transformer

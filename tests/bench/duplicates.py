@@ -1,7 +1,8 @@
-"""Prints what the rule of near-duplicates finds, and its cost: `python tests/bench/duplicates.py`.
+"""How well near-duplicates are found, and at what cost: `python tests/bench/duplicates.py`.
 
-Copies of drawn pictures, and of photos where --photos names a folder of them, are to be found;
-pictures that differ are not. A library of photos' hashes and random vectors is grouped before.
+Copies of drawn pictures must be found, and different pictures must not. `--photos` names a folder
+of photos to use as well. Before that, a library of the hashes of photos and of random vectors is
+grouped.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ Picture = Image.Image
 
 
 def recoded(picture: Picture, name: str, quality: int) -> Picture:
-    """Return a picture as it comes back from another format."""
+    """Return a picture after encoding in another format."""
     file = io.BytesIO()
     picture.save(file, name, quality=quality)
     return Image.open(file).convert("RGB")
 
 
 def cropped(picture: Picture, share: float, left: float = 0.5, top: float = 0.5) -> Picture:
-    """Return a picture without a share of each side's length, cut off where told."""
+    """Return a picture with a share of each side cut off, at the given place."""
     width, height = picture.size
     x, y = width * share, height * share
     right, bottom = width - x * (1 - left), height - y * (1 - top)
@@ -77,13 +78,13 @@ COPIES: dict[str, Callable[[Picture], Picture]] = {
 
 
 class Judge:
-    """Tells what the rule says of pictures, each a file of its own without EXIF."""
+    """Applies the rule to pictures, each a file without EXIF."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
 
     def rows(self, pictures: list[Picture]) -> tuple[list[Segment], Vectors]:
-        """Return what a library would hold of them."""
+        """Return the segments and vectors that a library would hold."""
         pixels = [fit(picture, PIXELS) for picture in pictures]
         segments = [
             Segment(
@@ -105,7 +106,7 @@ class Judge:
         return segments, np.concatenate(embedded)
 
     def share(self, ones: list[Picture], others: list[Picture]) -> float:
-        """Return how many of the pairs (ones[k], others[k]) are the same, 0 to 1."""
+        """Return the share of pairs (ones[k], others[k]) that are the same, 0 to 1."""
         segments, vectors = self.rows([*ones, *others])
         i = np.arange(len(ones))
         least = needed(traits(segments), i, i + len(ones))
@@ -113,7 +114,7 @@ class Judge:
         return float((cosines >= least).mean())
 
     def small_pairs(self, pictures: list[Picture]) -> tuple[int, int]:
-        """Return how many pairs of a picture and another at half the size there are, and pass."""
+        """Count the pairs of a picture and another at half its size, and those that pass."""
         segments, vectors = self.rows([*pictures, *(resized(each, 0.5) for each in pictures)])
         i, j = np.nonzero(~np.eye(len(pictures), dtype=bool))
         least = needed(traits(segments), i, j + len(pictures))
@@ -122,7 +123,7 @@ class Judge:
         )
 
     def pairs(self, pictures: list[Picture]) -> tuple[int, int, int]:
-        """Return of all pairs how many there are, agree in their hashes, and are the same."""
+        """Count all pairs, those with close hashes, and those that are the same."""
         segments, vectors = self.rows(pictures)
         i, j = np.triu_indices(len(pictures), 1)
         least = needed(traits(segments), i, j)
@@ -131,7 +132,7 @@ class Judge:
 
 
 def measure_rule(judge: Judge, name: str, pictures: list[Picture]) -> None:
-    """Print the share of copies that are found, and the pairs that only seem to be some."""
+    """Print the share of copies that are found, and the false pairs."""
     print(f"{len(pictures)} {name}, found to be the same:")
     for title, copied in COPIES.items():
         print(f"  {title:28}{judge.share(pictures, [copied(each) for each in pictures]):6.3f}")
@@ -142,7 +143,7 @@ def measure_rule(judge: Judge, name: str, pictures: list[Picture]) -> None:
 
 
 def measure_drawn(judge: Judge, count: int, side: int) -> None:
-    """Print the same of drawn scenes, and of ones that differ in little."""
+    """Print the same for drawn scenes, and for scenes that differ a little."""
 
     def drawn(scene: world.Scene, seed: int) -> Picture:
         return Image.fromarray(world.draw(scene, np.random.default_rng(seed), side, side))
@@ -170,7 +171,7 @@ def measure_drawn(judge: Judge, count: int, side: int) -> None:
 
 
 def hashes(count: int, rng: np.random.Generator) -> Iterator[int]:
-    """Yield hashes as photos have them: of fields whose amplitudes fall with the frequency."""
+    """Yield hashes like those of photos: from fields whose amplitudes fall with the frequency."""
     frequency = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32))
     amplitude = np.divide(1, frequency, out=np.zeros_like(frequency), where=frequency > 0)
     for _ in range(count):
@@ -180,7 +181,7 @@ def hashes(count: int, rng: np.random.Generator) -> Iterator[int]:
 
 
 def measure_library(count: int, dim: int) -> None:
-    """Print what grouping a library costs in which every tenth picture is a copy."""
+    """Print the cost of grouping a library in which every tenth picture is a copy."""
     rng = np.random.default_rng(7)
     originals = count - count // 10
     codes = list(hashes(originals, rng))
@@ -224,7 +225,7 @@ def measure_library(count: int, dim: int) -> None:
 
 
 def measure_fold(count: int, dim: int) -> None:
-    """Print what folding a list of hits costs: none alike, all alike."""
+    """Print the cost of folding a list of hits: all different, or all alike."""
     rng = np.random.default_rng(7)
     vectors = rng.standard_normal((count, dim), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,14 +1,17 @@
-"""Prints how near the forward pass comes to the machine's limit: `python tests/bench/engine.py`.
+"""How near the forward pass comes to the limit of the machine: `python tests/bench/engine.py`.
 
-The widths are the 2B model's, the weights random, float32 on the CPU; the layers are fewer, and the
-prompts are token numbers, as long as the published tokenizer's. Ours stands against transformers'
-own forward, which pads: as many items at a time as given, in their order, or sorted and at most a
-tenth apart as qvsearch did before. All take turns in one run, the rate of a matrix product between.
+The model has the widths of the 2B model, random weights, and fewer layers, in float32 on the CPU.
+Prompts are token numbers, as many as with the published tokenizer. qvsearch is compared with:
 
-`rate` is what 2 x parameters x tokens of every item alone make of the time, over the measured rate;
-`busy` counts the matrix products that were done instead, `28+24` is the `rate` that follows for all
-28 and 24 layers, where the last layer's share is smaller. On one thread the time is the
-processor's, which others on the machine hardly change; on several it is the clock's.
+- transformers' own forward pass, which pads, in batches of a given size and in order;
+- an earlier batching of qvsearch: sorted by length, with at most a tenth of padding.
+
+All take turns in one run, and the rate of a matrix product is measured in between.
+
+`rate` is 2 x parameters x tokens of every item alone, divided by the time and by the measured rate.
+`busy` counts the products that were really computed. `28+24` is the resulting `rate` for all 28 and
+24 layers, in which the last layer has a smaller share. On one thread, CPU time is measured, which
+other work of the machine hardly changes; on several threads, wall time.
 """
 
 from __future__ import annotations
@@ -34,18 +37,21 @@ from qvsearch.models.network import LinearPatchEmbed, Network
 from qvsearch.types import EmbedInput
 
 TRUE_LAYERS = {"text": 28, "vision": 24, "mergers": 4}
-TURN, END = 16, 5  # tokens before and after what is embedded
+TURN, END = 16, 5  # tokens before and after the content
 PAIR = 80  # the reranker's system turn, its instruction and a query of 7 tokens
 SIDES = {56: (224, 256), 100: (320, 320), 256: (512, 512), 580: (640, 928)}  # of a photo's tokens
 TEXTS = [23, 31, 40, 48, 60, 75, 90, 110, 135, 160, 190, 240, 300]
 PHOTOS = [56, 56, 56, 56, 100, 100, 100, 256, 256, 256, 256, 580, 580]
-SHORT = [*range(10, 50, 2)]  # documents' tokens: captions
-MIXED = [*range(30, 240, 15), *(-photo for photo in (56, 56, 100, 100, 256, 256))]  # passages too
+SHORT = [*range(10, 50, 2)]  # tokens of documents: captions
+MIXED = [
+    *range(30, 240, 15),
+    *(-photo for photo in (56, 56, 100, 100, 256, 256)),
+]  # with passages and photos
 
 
 @dataclass
 class Engine:
-    """A way to compute all items' states, its times and what it multiplied."""
+    """A way to compute the states of all items, with its times and its products."""
 
     name: str
     run: Callable[[], np.ndarray]
@@ -65,7 +71,7 @@ class Items:
         return [int(token) for token in self.rng.integers(0, 256, count)]
 
     def item(self, beginning: list[int], tokens: int) -> ModelInput:
-        """Return a text's prompt, or that of a photo of minus so many visual tokens."""
+        """Return the prompt of a text or, if negative, of a photo with that many tokens."""
         if tokens > 0:
             return ModelInput(beginning + self.ids(tokens + END), (EmbedInput("text"),))
         pixels = self.rng.integers(0, 256, (*SIDES[-tokens], 3), np.uint8)
@@ -81,7 +87,7 @@ class Items:
 
 
 def ours(network: Network, items: Sequence[ModelInput], size: int) -> np.ndarray:
-    """Embed as many at a time as a caller has, from nothing kept."""
+    """Embed batches of the given size, without a cached prefix."""
     network._beginning = Beginning.empty(network.model)  # noqa: SLF001
     parts = [items[row : row + size] for row in range(0, len(items), size)]
     return np.concatenate([network.last_hidden(part) for part in parts])
@@ -89,7 +95,7 @@ def ours(network: Network, items: Sequence[ModelInput], size: int) -> np.ndarray
 
 @torch.inference_mode()
 def plain(network: Network, batches: Sequence[Sequence[ModelInput]]) -> np.ndarray:
-    """Run transformers' forward on padded batches."""
+    """Run the forward pass of transformers on padded batches."""
     found = []
     for batch in batches:
         tensors = {name: each.to(network.device) for name, each in network.tensors(batch).items()}
@@ -104,7 +110,7 @@ def padded(network: Network, items: Sequence[ModelInput], size: int) -> np.ndarr
 
 
 def before(network: Network, items: Sequence[ModelInput]) -> np.ndarray:
-    """Batch as qvsearch did: by length, at most a tenth of padding and 1,024 tokens."""
+    """Batch as an earlier qvsearch: by length, at most a tenth of padding and 1,024 tokens."""
     order = sorted(range(len(items)), key=lambda row: len(items[row].ids))
     batches: list[list[int]] = []
     for row in order:
@@ -118,7 +124,7 @@ def before(network: Network, items: Sequence[ModelInput]) -> np.ndarray:
 
 
 def count_products(network: Network, done: Counter[str]) -> None:
-    """Let every linear layer add its multiplications to those of its kind of layer."""
+    """Make every linear layer count its multiplications by its kind of layer."""
 
     def kind(name: str) -> str:
         parts = name.split(".")
@@ -143,14 +149,14 @@ def count_products(network: Network, done: Counter[str]) -> None:
 
 
 def whole(done: Counter[str], layers: dict[str, int]) -> float:
-    """Return what the products would be with all the layers."""
+    """Return the products of a model with all layers."""
     scale = {of: TRUE_LAYERS[of] / layers[of] for of in layers}
     scale["text"] = (TRUE_LAYERS["text"] - 1) / (layers["text"] - 1)
     return sum(count * scale.get(of, 1) for of, count in done.items())
 
 
 def product_rate(clock: Callable[[], float]) -> float:
-    """Return multiplications and additions a second of a large matrix product."""
+    """Return the FLOP/s of a large matrix product."""
     states, weights = torch.randn(512, 2048), torch.randn(6144, 2048)
     start = clock()
     for _ in range(4):
@@ -165,7 +171,7 @@ def compare(
     repeats: int,
     clock: Callable[[], float],
 ) -> None:
-    """Let the engines take turns, the first of which is the measure, and print a line each."""
+    """Time the engines in turns and print a line for each; ratios are to the first."""
     rates = [product_rate(clock)]
     for turn in range(repeats):
         for engine in engines if turn % 2 == 0 else reversed(engines):
@@ -194,7 +200,7 @@ def compare(
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """Print a table for embedding and one for each kind of reranked documents."""
+    """Print a table for embedding, and one for each kind of reranked documents."""
     layers = {"text": arguments.text_layers, "vision": arguments.vision_layers, "mergers": 2}
     text, vision = (TINY_TEXT, TINY_VISION) if arguments.tiny else (WIDE_TEXT, WIDE_VISION)
     text = text | {"num_hidden_layers": layers["text"]}
@@ -202,7 +208,7 @@ def measure(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder), text, vision, dtype=torch.bfloat16)
         network = Network(Path(folder), "cpu", "float32")
-        network.load_vision()  # before the folder is gone
+        network.load_vision()  # while the folder exists
     torch.set_num_threads(arguments.threads)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
     done: Counter[str] = Counter()

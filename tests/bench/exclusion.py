@@ -1,14 +1,14 @@
-"""What --not takes away and what it leaves, against vector subtraction, on the drawn world.
+"""How well `--not` excludes, compared with vector subtraction: python tests/bench/exclusion.py
 
-python tests/bench/exclusion.py
+A library holds drawn pictures and notes. Each query asks for a part of a scene without another part
+("a star" and not "red"). The library has scenes with the wanted part alone, and with both.
+Printed are means over the queries:
 
-A library of drawn pictures and notes is asked for a part of a scene without another part ("a star"
-and not "red"), where the library has both scenes that fit the wanted part alone and with the other.
-Printed is the mean over the queries of:
-- leak@10: the share of the first ten that have what was to be left out;
-- wanted@10: the share of the first ten that fit the query and have it not;
-- R-precision: that share among the first R, R being how many such rows there are.
-Subtraction is the rival most tools have: rank by the unit vector of q - w * n.
+- leak@10: the share of the first ten hits that have the excluded part;
+- wanted@10: the share of the first ten hits that match the query without the excluded part;
+- R-precision: that share of the first R hits, if R rows match.
+
+Most other tools use subtraction: they rank by the unit vector of q - w * n.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from qvsearch.types import EmbedInput, Item, Kind, Segment
 
 ROWS = 1200
 QUERIES = 150
-FEWEST = 5  # rows that a query has to have, on either side
+FEWEST = 5  # least number of rows with and without the excluded part
 SEED = 77
 
 
 def random_question(rng, scenes):
-    """Return a wanted and an unwanted part of one scene, the second not the first's own."""
+    """Return a wanted part of one scene, and a different unwanted one."""
     while True:
         scene = scenes[rng.integers(len(scenes))]
         thing = scene.things[rng.integers(len(scene.things))]
@@ -71,7 +71,7 @@ def build(folder, embedder, rng, rows):
 
 
 def figures(order, good, bad):
-    """Return leak@10, wanted@10 and R-precision of rows in an order."""
+    """Return leak@10, wanted@10 and R-precision of a ranking."""
     return bad[order[:10]].mean(), good[order[:10]].mean(), good[order[: good.sum()]].mean()
 
 

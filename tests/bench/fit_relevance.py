@@ -1,8 +1,8 @@
 """Fit the network of relevance: `python tests/bench/fit_relevance.py`.
 
-It writes qvsearch/retrieval/relevance.json from libraries that tests/bench/relevance.py never
-measures: their scenes, pictures and captions are others. Phrases such as "a red circle" are the
-same words.
+It writes qvsearch/retrieval/relevance.json. It learns from libraries that tests/bench/relevance.py
+never measures: their scenes, pictures and captions differ. Only phrases such as "a red circle" are
+the same words.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from libraries import WORLDS, Case, Pool, cases, kinds_of, make_pool
 
 from qvsearch.retrieval.calibration import NETWORK, TILT, level_of
 
-NETWORKS = 4  # whose mean is taken: one alone is rough between the libraries that it saw
-SHARE = 0.35  # of the examples that each of them learns from
+NETWORKS = 4  # of the mean: one alone is rough between the libraries of the training set
+SHARE = 0.35  # of the examples, for each network
 HIDDEN = 32
 STEPS = 600  # of LBFGS
 DECAY = 1e-5  # of weights
-RANKS = 16  # rows of a kind that are learned from: the first ranks most often
-JITTER = 0.05  # deviations of noise on inputs, which a sample of a library measures inexactly
-FIRST = 5.0  # how much the best row counts beside another
-SEED = 7  # of the pool; even ones are measured on
+RANKS = 16  # rows of a kind in the training set: the first ranks most often
+JITTER = 0.05  # noise of inputs in deviations: a sample of a library measures them inexactly
+FIRST = 5.0  # weight of the best row, relative to another
+SEED = 7  # of the pool; even seeds are for the measurement
 Plan = tuple[tuple[str, ...], tuple[int, ...], int, int]
 PLAN: tuple[Plan, ...] = (  # worlds, sizes, queries of each cell, seed
     (WORLDS, (1, 2, 5, 10, 20, 40, 60), 20, 3),
@@ -40,17 +40,17 @@ PLAN: tuple[Plan, ...] = (  # worlds, sizes, queries of each cell, seed
 
 
 def libraries(pool: Pool, plan: Iterable[Plan] = PLAN) -> Iterator[Case]:
-    """Yield the cases that are learned from."""
+    """Yield the cases of the training set."""
     return chain.from_iterable(cases(pool, *each) for each in plan)
 
 
 def examples(found: Iterable[Case]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return inputs (n, inputs), whether each row matches, and how much each counts."""
+    """Return inputs (n, inputs), whether each row matches, and the weight of each."""
     rng = np.random.default_rng(0)
     inputs, matches, weights = [], [], []
     for case in found:
         if case.unwanted is not None:
-            continue  # what is left out, the scores of what is wanted do not show
+            continue  # the scores of the wanted part do not show the excluded one
         for kind, rows in kinds_of(case):
             level = level_of(case.scores[rows], case.baselines[kind], words=case.words)
             order = rows[np.argsort(-case.scores[rows], kind="stable")]
@@ -64,7 +64,7 @@ def examples(found: Iterable[Case]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def fitted(inputs: np.ndarray, matches: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the mean of networks that each make some of the matches likeliest, as one network."""
+    """Return one network: the mean of several, each fitted to a share of the examples."""
     usual = np.clip(inputs, *np.percentile(inputs, (1, 99), axis=0))  # a few lie far out
     mean, scale = usual.mean(0), usual.std(0)
     rng = np.random.default_rng(0)
@@ -89,7 +89,7 @@ def fitted(inputs: np.ndarray, matches: np.ndarray, weights: np.ndarray) -> dict
 def _one(
     inputs: np.ndarray, tilt: np.ndarray, matches: np.ndarray, weights: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
-    """Return one network, by scaled inputs (n, inputs)."""
+    """Return one network, fitted to scaled inputs (n, inputs)."""
     torch.manual_seed(seed)
     x, fixed, y, w = (
         torch.tensor(each, dtype=torch.float32)

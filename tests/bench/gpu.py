@@ -1,7 +1,7 @@
-"""Prints what a GPU makes of qvsearch, as Markdown: `tests/bench/gpu.sh`, at most ten minutes.
+"""How fast qvsearch is on a GPU, as Markdown: `tests/bench/gpu.sh`, at most ten minutes.
 
-The model has the 2B's configuration and random weights, in what qvsearch takes on the device. The
-parts, which `--parts` selects from:
+The model has the configuration of the 2B model, random weights, and the default dtype of the
+device. `--parts` selects from:
 
 - `speed`: photos of each detail and passages a second, and the share of the rate of products
 - `rerank`: pairs of one query and many documents a second
@@ -10,8 +10,8 @@ parts, which `--parts` selects from:
 - `ways`: the same photos and passages with each technique left out or replaced, taking turns
 - `compiled`: the same with `torch.compile`
 
-A part that cannot run prints its reason, and so does one that `--seconds` leaves no time for. The
-exit code is 1 if a part failed. `--device cpu --tiny` tries the script without a GPU.
+A part that cannot run prints the reason, e.g. that `--seconds` leaves no time for it. The exit code
+is 1 if a part failed. `--device cpu --tiny` tries the script without a GPU.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ from qvsearch.models.prompt import embed_prompt, visual_grids
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.types import Detail, EmbedInput
 
-SIDES = {  # pixels: height and width at the whole budget
+SIDES = {  # height and width in pixels, for the whole budget
     Detail.LOW: (512, 512),
     Detail.MEDIUM: (768, 1024),
     Detail.HIGH: (1152, 1600),
 }
 DOCUMENTS = MIXED * 5
 REFUSALS = (RuntimeError, ImportError, ValueError, QvsearchError)  # of a kernel or a library
-RIVALS_SECONDS, COMPILE_SECONDS = 150, 120  # what must be left to begin with them
+RIVALS_SECONDS, COMPILE_SECONDS = 150, 120  # time that must be left to start these
 MOST_TOKENS = 100_000
 
 Embed = Callable[[Network, Sequence[ModelInput]], np.ndarray]
@@ -65,7 +65,7 @@ Embed = Callable[[Network, Sequence[ModelInput]], np.ndarray]
 
 @dataclass(frozen=True)
 class Work:
-    """Inputs of one kind, ready for the network, and the arithmetic of them all."""
+    """Inputs of one kind, ready for the network, and their arithmetic."""
 
     name: str
     inputs: list[ModelInput]
@@ -74,7 +74,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Way:
-    """How inputs are embedded, and what is changed meanwhile."""
+    """A way to embed inputs, and the changes that it needs."""
 
     name: str
     embed: Embed
@@ -82,7 +82,7 @@ class Way:
 
 
 class Bench:
-    """A device with a checkpoint on it, and the time that is left."""
+    """A device with a loaded checkpoint, and the time left."""
 
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
         self.arguments, self.folder = arguments, folder
@@ -98,7 +98,7 @@ class Bench:
         self.works = list(self._works())
 
     def rival_words(self) -> list[str]:
-        """Return the options of the side by side."""
+        """Return the options for `side_by_side.py`."""
         given = self.arguments
         words = ["--device", self.device.type, "--folder", str(self.folder)]
         words += ["--text-layers", str(given.text_layers)]
@@ -109,7 +109,7 @@ class Bench:
         return words + (["--upstream", str(given.upstream)] if given.upstream else [])
 
     def left(self) -> float:
-        """Return how many seconds are left."""
+        """Return the seconds left."""
         return self.end - time.monotonic()
 
     def need(self, seconds: float) -> None:
@@ -118,12 +118,12 @@ class Bench:
             raise RuntimeError(f"{self.left():.0f} s are left, and this may take {seconds}")
 
     def rate(self) -> float:
-        """Return multiplications and additions a second of a large product."""
+        """Return the FLOP/s of a large matrix product."""
         setting = Setting(self.weights, 0, str(self.device), self.dtype)
         return side_by_side.product_rate(setting, time.perf_counter)
 
     def prompts(self, sources: Sequence[EmbedInput]) -> list[ModelInput]:
-        """Return the network's inputs."""
+        """Return the inputs of the network."""
         ids = self.network.tokenize([embed_prompt(each) for each in sources], MOST_TOKENS)
         return [ModelInput(i, (each,)) for i, each in zip(ids, sources, strict=True)]
 
@@ -131,7 +131,7 @@ class Bench:
         rng, count = np.random.default_rng(0), self.arguments.photos
         shrunk = 4 if self.arguments.tiny else 1
         for detail, (height, width) in SIDES.items():
-            # as much arithmetic at each detail, or nearly
+            # about the same arithmetic at each detail
             fewer = max(1, count * SIDES[Detail.LOW][0] ** 2 // (height * width))
             sides = (side // (32 * shrunk) * 32 for side in (height, width))
             photos = rng.integers(0, 256, (fewer, *sides, 3), np.uint8)
@@ -154,7 +154,7 @@ class Bench:
 
 
 def speed(bench: Bench) -> None:
-    """Print how much of each work is done a second, and the row of the README's table."""
+    """Print inputs per second of each kind, and the row of the table in the docs."""
     print("| | a second | spread | of the rate |\n|---|---|---|---|")
     alone, rates = [], [bench.rate()]
     for work in bench.works:
@@ -177,7 +177,7 @@ def speed(bench: Bench) -> None:
 
 
 def rerank(bench: Bench) -> None:
-    """Print how many documents are judged a second for one query."""
+    """Print documents per second that are reranked for one query."""
     reranker = LocalReranker(bench.weights, str(bench.device), dtype_name(bench.dtype))
     documents = side_by_side.make_items(
         bench.folder / "judged", DOCUMENTS[: bench.arguments.photos]
@@ -196,7 +196,7 @@ def rerank(bench: Bench) -> None:
 
 
 def parity(bench: Bench) -> None:
-    """Print how near the vectors are to those of transformers' own forward in float32."""
+    """Print the least cosine with the vectors of transformers in float32."""
     exact = Network(bench.weights, str(bench.device), "float32")
     exact.load_vision()
     found = {}
@@ -214,7 +214,7 @@ def parity(bench: Bench) -> None:
 
 
 def rivals(bench: Bench) -> None:
-    """Print the side by side, in a block of its own."""
+    """Print the output of `side_by_side.py` as a block."""
     bench.need(RIVALS_SECONDS)
     import qwen_vl_utils  # noqa: F401 (the rivals read with it; its absence is the reason)
 
@@ -226,18 +226,18 @@ def rivals(bench: Bench) -> None:
 
 
 def ways(bench: Bench) -> None:
-    """Print what each technique gives."""
+    """Print the gain of each technique."""
     take_turns(bench, WAYS)
 
 
 def compiled(bench: Bench) -> None:
-    """Print what `torch.compile` gives, once everything is compiled."""
+    """Print the gain of `torch.compile`, after compilation."""
     bench.need(COMPILE_SECONDS)
     take_turns(bench, [WAYS[0], Way("compiled", everything, compiling)])
 
 
 def take_turns(bench: Bench, ways: Sequence[Way]) -> None:
-    """Let ways take turns and print a line each: how much a second, and the least cosine."""
+    """Time ways in turns; print inputs per second and the least cosine of each."""
     truth = {work.name: unit(everything(bench.network, work.inputs)) for work in bench.works}
     found = {way.name: Found(way, bench.works) for way in ways}
     for turn in range(bench.arguments.repeats + 1):  # the first one warms up
@@ -251,7 +251,7 @@ def take_turns(bench: Bench, ways: Sequence[Way]) -> None:
 
 
 class Found:
-    """What a way's runs have shown so far."""
+    """The results of a way so far."""
 
     def __init__(self, way: Way, works: Sequence[Work]) -> None:
         self.way, self.works = way, works
@@ -259,7 +259,7 @@ class Found:
         self.cosine, self.reason = 1.0, None
 
     def run(self, bench: Bench, truth: dict[str, np.ndarray], *, is_warm: bool) -> None:
-        """Do all works once; what a kernel or a library refuses becomes the reason."""
+        """Run all works once; an error of a kernel or a library becomes the reason."""
         try:
             with self.way.around(bench.network):
                 for work in self.works:
@@ -287,13 +287,13 @@ class Found:
 
 
 def everything(network: Network, inputs: Sequence[ModelInput]) -> np.ndarray:
-    """Embed as `index` does on a GPU: all at once, and nothing kept from before."""
+    """Embed as `index` does on a GPU: all at once, without a cached prefix."""
     return ours(network, inputs, len(inputs))
 
 
 @contextmanager
 def swapped(owner: object, name: str, value: object) -> Iterator[None]:
-    """Put another value in the place of an attribute."""
+    """Replace the value of an attribute."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -312,7 +312,7 @@ def unpinned(_: Network) -> AbstractContextManager[None]:
 
 @contextmanager
 def flash_tower(network: Network) -> Iterator[None]:
-    """Give the vision tower flash-attn's kernel, which takes all pictures in one call."""
+    """Use the kernel of flash-attn in the vision tower, for all pictures in one call."""
     import flash_attn  # noqa: F401 (transformers would look for its kernel on the hub)
 
     tower = network.model.visual
@@ -338,7 +338,7 @@ def compiling(network: Network) -> Iterator[None]:
 
 
 def _once(function: Callable[..., Any]) -> Any:
-    """Return a function's compiled form, the same one each time."""
+    """Return the compiled form of a function, cached."""
     return _compiled.setdefault(function, torch.compile(function, dynamic=True))
 
 
@@ -363,7 +363,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
 
 
 def timed(run: Callable[[], object]) -> float:
-    """Return the seconds of a run whose result lies in the processor's memory."""
+    """Return the seconds of a run whose result is in the memory of the CPU."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
@@ -374,7 +374,7 @@ def unit(states: np.ndarray) -> np.ndarray:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the beginning of a message, fit for a table's cell."""
+    """Return the start of a message, short enough for a cell of a table."""
     return (str(error).strip().splitlines() or [""])[0][:200].replace("|", "/")
 
 

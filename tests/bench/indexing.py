@@ -1,17 +1,17 @@
-"""Prints what indexing costs beside the model: `python tests/bench/indexing.py`.
+"""The cost of indexing apart from the model: `python tests/bench/indexing.py`.
 
-Five tables, of which `--tables` chooses some:
+`--tables` selects from five tables:
 
-- `photos`: JPEGs of 12 megapixels are indexed with the demo model, and only decoded with all cores;
-  by turns, the ratio of each pair is printed.
-- `share`: the same photos are indexed with a model of the 2B's widths and few of its layers; what
-  of the wall time is not the model is printed, what it is of the full model's time, and the memory.
-- `decoders`: the same photos are indexed with that model and each number of decode processes that
-  `--decoders` names, taking turns. A model of few layers stands for one of more cores.
-- `unchanged`: a whole process that finds every file of a large library as it was; its time, its
-  memory above that of `--help`, and that it loads no model; and the same where only the ctime of
-  every file changed, once and again.
-- `flat`: the memory of all processes while many small pictures are indexed, tenth by tenth.
+- `photos`: JPEGs of 12 megapixels are indexed with the demo model, and only decoded, with all
+  cores. The two take turns, and the ratio of each pair is printed.
+- `share`: the same photos are indexed with a model of the 2B model's widths and few of its layers.
+  Printed are the wall time outside the model, its share of the full model's time, and the memory.
+- `decoders`: the same with each number of decode processes in `--decoders`, in turns. Few layers
+  stand for a machine with more cores.
+- `unchanged`: a whole process finds every file of a large library unchanged. Printed are its time
+  and its memory above that of `--help`; it loads no model. The same follows for files with a new
+  ctime, once and again.
+- `flat`: the memory of all processes while many small pictures are indexed, after each tenth.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ print(peak.split()[1], "torch" in sys.modules, file=sys.stderr)
 
 
 class Timed:
-    """An embedder, and the seconds that it takes."""
+    """An embedder that adds up its seconds."""
 
     def __init__(self, embedder: LocalEmbedder) -> None:
         self.embedder, self.seconds = embedder, 0.0
@@ -78,7 +78,7 @@ class Timed:
 
 
 def write_photos(folder: Path, count: int, wide: int = WIDE, high: int = HIGH) -> None:
-    """Write JPEGs of some megabytes: shapes and shades of all sizes, with a camera's noise."""
+    """Write JPEGs of some megabytes: shapes and shades of all sizes, with noise."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 4, (high, wide, 3)).astype(np.float32)
@@ -105,7 +105,7 @@ def files_in(folder: Path) -> list[Item]:
 def run_index(
     folder: Path, library: Path, embedder: Timed, report: Report = lambda _: None
 ) -> float:
-    """Return the seconds that indexing a folder anew takes, the model being loaded."""
+    """Return the seconds of indexing a folder with a loaded model."""
     made = open_or_create(library, Choice("demo", None, Detail.LOW))
     start = time.perf_counter()
     index(
@@ -144,7 +144,7 @@ def photos(folder: Path, temporary: Path, repeats: int) -> None:
 
 
 def wide_model(temporary: Path, given: argparse.Namespace) -> Timed:
-    """Return a model of the 2B's widths whose vectors fit a library of the demo's."""
+    """Return a model with the 2B model's widths and the dimensions of a demo library."""
     text, vision = WIDE_TEXT, WIDE_VISION
     if given.tiny:
         text, vision = TINY_TEXT | {"hidden_size": DIM}, TINY_VISION | {"out_hidden_size": DIM}
@@ -188,7 +188,7 @@ def share(folder: Path, temporary: Path, given: argparse.Namespace) -> None:
     times = full.flop(tokens + 24, [tokens]) / few.flop(tokens + 24, [tokens])
     library = Library.create(temporary / "wide", fingerprint(resolve("demo"), DIM, Detail.LOW))
     before, peaks = resident(), [0.0]
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is that from now on
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     took = run_index(folder, library.folder, embedder, lambda _: peaks.append(resident("VmHWM")))
     beside = took - embedder.seconds
     of_all = beside / (beside + times * embedder.seconds)
@@ -283,7 +283,7 @@ def flat(temporary: Path, files: int) -> None:
 
 
 def resident(field: str = "VmRSS") -> float:
-    """Return the MB that this process and its children hold, now or, by VmHWM, at their peaks."""
+    """Return the MB of this process and its children, now or, by VmHWM, at their peaks."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     return sum(
         int(line.split()[1]) / 1024
@@ -309,7 +309,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="qvsearch-bench-") as name:
         temporary = Path(name)
-        # what other weights make of the demo's bank is not for the user's cache
+        # baseline vectors of other weights must not enter the user's cache
         os.environ["XDG_CACHE_HOME"] = name
         if {"photos", "share", "decoders"} & {*given.tables}:
             shrunk = 10 if given.tiny else 1

@@ -1,9 +1,9 @@
-"""Prints what each number type costs here, and how alike its vectors are: run it plainly.
+"""Speed and vectors of each dtype: `python tests/bench/int8.py`.
 
-`python tests/bench/int8.py`. The speed is that of random weights of the 2B model's widths with a
-few of its layers, scaled to all of them, on one thread in seconds of the processor: others on the
-machine count little. The types take turns. The same weights then get channels of outliers, which
-real checkpoints have: norms and the first half of each MLP make some channels many times as large.
+The model has random weights, the 2B model's widths and a few of its layers; times are scaled to all
+layers. One thread runs, and its CPU time is measured, which other work of the machine hardly
+changes. The dtypes take turns. The same weights then get channels of outliers, as in real
+checkpoints: the norms and the first half of each MLP make some channels many times as large.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SIZES = ("input_layernorm", "post_attention_layernorm", "norm1", "norm2", "up_pr
 
 
 def demo(count: int) -> None:
-    """Print how the demo model answers in both."""
+    """Print how well the demo model agrees in float32 and int8."""
     rng = np.random.default_rng(1)
     scenes = [random_scene(rng) for _ in range(count)]
     pictures = [EmbedInput(images=(draw(scene, rng),)) for scene in scenes]
@@ -63,7 +63,7 @@ def wide(folder: Path, repeats: int, *, tiny: bool) -> None:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (2, 8, 8, 3), np.uint8).repeat(64, 1).repeat(64, 2)
     photos = [EmbedInput(images=(each,)) for each in coarse]
-    # each begins otherwise: what prompts have alike is computed once
+    # each begins differently: a shared prefix is computed once
     texts = [EmbedInput(f"{n} dogs on a beach at sunset " * n) for n in (1, 3, 6, 12)]
     works = {"photo of 256 tokens": photos, "short text": texts[:1], "longer texts": texts[1:]}
     for name, inputs in works.items():
@@ -93,7 +93,7 @@ def wide(folder: Path, repeats: int, *, tiny: bool) -> None:
 
 
 def _scale(embedder: LocalEmbedder, inputs: list[EmbedInput]) -> float:
-    """Return how many times the arithmetic of the few layers all layers are."""
+    """Return the ratio of the arithmetic of all layers to that of the few."""
     whole, few = Shapes.of(CONFIG_2B), Shapes.of(read_json(embedder.weights.folder / "config.json"))
     prompts = embedder.network.tokenize([embed_prompt(each) for each in inputs], 8192)
     sizes = [

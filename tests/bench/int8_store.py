@@ -1,13 +1,16 @@
-"""What vectors of bytes cost and keep: python tests/bench/int8_store.py
+"""Speed and recall of vectors stored as bytes: python tests/bench/int8_store.py
 
-Recall@10 is the share of the ten best rows by float32 that are among the ten best as stored; a row
-of exactly the tenth's cosine counts. It is asked of the drawn world: the documents of
-`tests/bench/relevance.py`, embedded by the demo model, all of its numbers and the first half, by
-captions, pictures, phrases and generic queries. And of rows of 2048 numbers with a realistic
-spectrum, as `tests/bench/million.py` makes them, where the first numbers are many times as large as
-the last, which is the worst case for even steps; and of the same turned at random, so that none is.
-There both forms are also searched in turns, an exact search for the ten best on all cores; printed
-are medians and the ratio turn by turn.
+Recall@10 is the share of the ten best rows in float32 that are among the ten best of the stored
+form; a row with exactly the tenth cosine counts. There are two kinds of rows:
+
+- documents of `tests/bench/relevance.py`, embedded by the demo model, with all dimensions and the
+  first half; queries are captions, pictures, phrases and the generic queries;
+- rows of 2048 dimensions with a realistic spectrum, as in `tests/bench/million.py`. Their first
+  numbers are many times as large as the last, which is the worst case for even steps. The same rows
+  after a random rotation have no large numbers.
+
+On the second kind both forms are also searched in turns, exactly, for the ten best, on all cores.
+Printed are medians, and the ratio of each turn.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ BEST = 10
 
 
 def made(rows: np.ndarray) -> dict[Stored, FaissStore]:
-    """Return stores of unit rows in each form."""
+    """Return stores of unit rows, one for each form."""
     stores = {}
     for stored in Stored:
         stores[stored] = FaissStore(Form(rows.shape[1], stored))
@@ -41,7 +44,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def compare(name: str, rows: np.ndarray, queries: np.ndarray, turns: int = 0) -> None:
-    """Print what each form keeps of float32, and how fast each is where turns are asked for."""
+    """Print the recall of each form and, if there are turns, its speed."""
     exact = rows @ queries.T
     stores = made(rows)
     print(f"{name}: {rows.shape[0]:,} rows x {rows.shape[1]}, {len(queries)} queries")
@@ -77,7 +80,7 @@ def in_turns(stores: dict[Stored, FaissStore], queries: np.ndarray, turns: int) 
         for stored in stores if turn % 2 else reversed(stores):
             begun = time.perf_counter()
             best_rows(stores[stored], queries[turn % len(queries)])
-            if turn >= 0:  # the first finds the lengths of all rows
+            if turn >= 0:  # the first turn computes the lengths of all rows
                 times[stored].append(1000 * (time.perf_counter() - begun))
     for stored, found in times.items():
         print(f"  {stored:8} {np.median(found):.1f} ms ({min(found):.1f} to {max(found):.1f})")

@@ -1,10 +1,10 @@
-"""Draws the libraries and queries that relevance is fitted to, and measured on.
+"""Libraries and queries to fit relevance to, and to measure it on.
 
-Everything is embedded once with the demo's model: pictures, clips and notes of held-out scenes, and
-queries in words, by picture, by both, and with something left out. Libraries of any size and kinds
-are then put together from these vectors. Two further worlds change their scores: `gap` moves the
-kinds apart as the real model's are, `real` also bends those of words as the real model's recorded
-scores lie (what matches far above the rest). `normal` has made-up scores.
+The demo model embeds everything once: pictures, clips and notes of held-out scenes, and queries in
+words, by picture, by both, and with an exclusion. Libraries of any size and kinds are then put
+together from these vectors. Two worlds change the scores: `gap` moves the kinds apart, as with the
+real model. `real` also bends the scores of words like recorded scores of the real model, whose
+matches lie far above the rest. `normal` has synthetic scores.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
 IMAGE, VIDEO, TEXT = range(3)
 WORLDS = ("pictures", "copies", "twins", "mixed", "gap", "real", "normal")
 SHARES = (0.01, 0.05, 0.2, 0.8)
-ASKED = 100  # scenes that captions and pictures ask for
-SCENES = 600  # of which `one_library` has pictures
-TWINS = 6  # near twins of each of these: scenes that differ in one thing
-COPIED = 0.4  # of the scenes have several pictures each, with fresh noise
-MIX = (0.6, 0.2, 0.2)  # of kinds, in mixed libraries
-NOTHING = 3  # times as many made-up libraries hold nothing that matches, as it is with drawn ones
-LARGE = 20_000  # with so many rows, half as many queries are asked
+ASKED = 100  # scenes of captions and picture queries
+SCENES = 600  # with pictures in `one_library`
+TWINS = 6  # for each of these: scenes that differ in one thing
+COPIED = 0.4  # share of scenes with several pictures each, with fresh noise
+MIX = (0.6, 0.2, 0.2)  # shares of the kinds in mixed libraries
+NOTHING = 3  # synthetic libraries without a match, for each with one, as with drawn ones
+LARGE = 20_000  # from this many rows on, half as many queries
 NONSENSE = (
     "a recipe for soup",
     "my sister laughing",
@@ -104,11 +104,11 @@ NONSENSE = (
 
 @dataclass(frozen=True)
 class Pool:
-    """Everything that is embedded; `scene` (n,) and `kind` (n,) say what a document shows.
+    """All embedded documents and queries; `scene` (n,) and `kind` (n,) describe each document.
 
-    `things` are the parts that `phrases` say, the first of them each shape in each colour; `fits`
-    (things, n) says which documents fit them. `holds` (ASKED, n) and `holds_absent` say which show
-    all that a scene has that is asked for.
+    `things` are the parts that `phrases` name; the first ones are each shape in each colour. `fits`
+    (things, n) is True for documents with the part. `holds` (ASKED, n) and `holds_absent` are True
+    for documents with everything in the scene of a query.
     """
 
     scenes: Sequence[Scene]
@@ -119,7 +119,7 @@ class Pool:
     fits: np.ndarray
     holds: np.ndarray
     holds_absent: np.ndarray
-    vectors: dict[str, Vectors]  # of queries, by group
+    vectors: dict[str, Vectors]  # queries, by group
 
     @property
     def bank(self) -> Vectors:
@@ -131,7 +131,7 @@ class Pool:
 class Case:
     """A query to a library: its scores (n,), and which rows match.
 
-    `unwanted` (n,) are the scores of what is to be left out, None where nothing is.
+    `unwanted` (n,) are the scores of an excluded part; None without one.
     """
 
     group: str
@@ -146,14 +146,14 @@ class Case:
 
     @property
     def cell(self) -> tuple[str, str, int]:
-        """The cell of the grid that it belongs to."""
+        """Its cell of the grid."""
         return self.group, self.world, self.size
 
 
 def make_pool(model: str = DEMO, count: int = 1200, seed: int = 7) -> Pool:
-    """Draw and embed a pool of `count` scenes; vectors are kept in the temporary folder.
+    """Draw and embed a pool of `count` scenes; vectors are cached in the temporary folder.
 
-    Pools of odd and of even seeds draw other scenes, and have half of NONSENSE each.
+    Odd and even seeds draw different scenes, and have half of NONSENSE each.
     """
     rng = np.random.default_rng(seed)
     side = (scene for n, scene in enumerate(scenes(_first(), held_out=True)) if n % 2 == seed % 2)
@@ -186,7 +186,7 @@ def make_pool(model: str = DEMO, count: int = 1200, seed: int = 7) -> Pool:
 
 
 def _holds(shown: Sequence[Scene], scene: Scene) -> list[bool]:
-    """Return which scenes have all that one has, on its ground."""
+    """Return which scenes have everything in one scene, on the same background."""
     return [
         scene.background == each.background and set(scene.things) <= set(each.things)
         for each in shown
@@ -205,7 +205,7 @@ def _embedded(embedder: LocalEmbedder, inputs: Sequence[EmbedInput]) -> Vectors:
 def _documents(
     shown: Sequence[Scene], count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, list[EmbedInput]]:
-    """Return scene, kind and input of each document."""
+    """Return the scene, kind and input of each document."""
     found: list[tuple[int, int, EmbedInput]] = []
     for number, scene in enumerate(shown):
         several = number < COPIED * count
@@ -225,7 +225,7 @@ def _documents(
 
 
 def saved(picture: Pixels, number: int) -> Pixels:
-    """Return a picture as a JPEG; every seventh in another size, every eleventh cropped."""
+    """Return a picture after JPEG encoding; every seventh resized, every eleventh cropped."""
     image = Image.fromarray(picture)
     if number % 7 == 0:
         image = image.resize((240, 192), Image.Resampling.BICUBIC)
@@ -243,7 +243,7 @@ def _queries(
     things: Sequence[Part],
     rng: np.random.Generator,
 ) -> dict[str, list[EmbedInput]]:
-    """Return the queries of each group; those of one group are asked for its scenes in order."""
+    """Return the queries of each group, in the order of its scenes."""
     scenes_asked = shown[:ASKED]
 
     def picture(scene: Scene, text: str | None = None) -> EmbedInput:
@@ -270,7 +270,7 @@ def _words(texts: Sequence[str]) -> list[EmbedInput]:
 
 
 def paraphrase(scene: Scene, rng: np.random.Generator) -> str:
-    """Return a sentence that tells a scene in a way that the demo's model never saw."""
+    """Return a sentence about a scene, worded unlike the training set of the demo model."""
     if rng.random() < 0.5:
         return f"where is the picture that has {caption(scene, rng)}?"
     told = [
@@ -285,7 +285,7 @@ def paraphrase(scene: Scene, rng: np.random.Generator) -> str:
 def cases(
     pool: Pool, worlds: Sequence[str], sizes: Sequence[int], count: int, seed: int = 1
 ) -> Iterator[Case]:
-    """Yield `count` cases of each group in libraries of each size, of each world."""
+    """Yield `count` cases of each group, for libraries of each size and world."""
     rng = np.random.default_rng(seed)
     for world in worlds:
         for size in sizes:
@@ -328,7 +328,7 @@ def _drawn(fill: _Filler, count: int, rng: np.random.Generator) -> Iterator[Case
 
 
 def one_library(pool: Pool, size: int, seed: int = 1) -> Iterator[Case]:
-    """Yield phrases and captions that are asked of so many different pictures of 600 scenes.
+    """Yield cases of phrases and captions in a library of this many pictures of 600 scenes.
 
     A pool with fewer pictures yields nothing.
     """
@@ -350,7 +350,7 @@ def one_library(pool: Pool, size: int, seed: int = 1) -> Iterator[Case]:
 
 
 class _Filler:
-    """Makes libraries of one world and size; documents taken again are drawn once more."""
+    """Makes libraries of one world and size; repeated documents get fresh noise."""
 
     def __init__(self, pool: Pool, world: str, size: int, rng: np.random.Generator) -> None:
         self.pool, self.size, self._world, self._rng = pool, size, world, rng
@@ -361,14 +361,14 @@ class _Filler:
         }.get(world, originals)
         self._mixed = world in ("mixed", "gap", "real")
         order = np.argsort(pool.scene, kind="stable")
-        self._noise = []  # what a fresh drawing of one scene changes, by kind
+        self._noise = []  # change of a vector when a scene is drawn again, by kind
         for kind in (IMAGE, TEXT):
             rows = order[pool.kind[order] == kind]
             same = pool.scene[rows[1:]] == pool.scene[rows[:-1]]
             self._noise.append(pool.documents[rows[1:]][same] - pool.documents[rows[:-1]][same])
 
     def phrases(self, count: int) -> list[tuple[Vectors, np.ndarray]]:
-        """Return phrases that enough documents match and do not, with which (n,) match."""
+        """Return phrases with enough matching and other documents, and the matches (n,)."""
         pool, many = self.pool, self.pool.fits.sum(1)
         fitting = np.flatnonzero((many >= 60) & (many <= len(pool.scene) - 100))
         some = self._rng.permutation(fitting)[:count]
@@ -391,7 +391,7 @@ class _Filler:
         return self.case(group, rows, [query], matches, words)
 
     def excluded(self, query: Vectors, fits: np.ndarray) -> Case:
-        """Return a case of a phrase without another that some of its matches fit as well."""
+        """Return a case of a phrase with an exclusion that fits some of its matches."""
         pool = self.pool
         both, only = (pool.fits & fits).sum(1), (~pool.fits & fits).sum(1)
         n = self._rng.choice(np.flatnonzero((both >= 5) & (only >= 20)))
@@ -428,7 +428,7 @@ class _Filler:
         matches: np.ndarray,
         words: float,
     ) -> Case:
-        """Return a query to a library of these documents."""
+        """Return the case of a query to a library of these documents."""
         pool, rng = self.pool, self._rng
         kinds, vectors = pool.kind[rows], pool.documents[rows]
         again = np.ones(len(rows), np.bool_)
@@ -447,7 +447,7 @@ class _Filler:
     def _baselines(
         self, vectors: Vectors, kinds: np.ndarray, words: float
     ) -> dict[int, Baseline | None]:
-        """Return each kind's baseline as the ranking does: by the bank, or by pictures."""
+        """Return each kind's baseline as in a search: from generic queries, or from pictures."""
         found = {}
         files = np.flatnonzero(kinds != TEXT)
         by_bank = words == 1 or not len(files)
@@ -463,7 +463,7 @@ class _Filler:
         return found
 
     def _shown(self, scores: Vectors, kinds: np.ndarray, words: float) -> Vectors:
-        """Return scores as the world has them; see the module. No file's scores were recorded."""
+        """Return the scores in a world, as the module describes."""
         if self._world not in ("gap", "real"):
             return scores
         level = np.array([0.0, 0.1, 0.3], np.float32)[kinds]
@@ -475,10 +475,10 @@ class _Filler:
 
 
 def _made_up(size: int, count: int, rng: np.random.Generator) -> Iterator[Case]:
-    """Yield libraries of made-up scores: what does not match, sometimes what nearly does, matches.
+    """Yield libraries of synthetic scores: other rows, near matches in some, and matches.
 
-    A match lies 3.5 to 8 spreads out, and what nearly does less than half as far. What does not
-    match may be skewed, have heavy tails, and lie off the baseline, as a query's general level may.
+    A match lies 3.5 to 8 spreads out, a near match less than half as far. The scores of other rows
+    may be skewed, have heavy tails, and lie off the baseline, as the general level of a query may.
     """
     shares = {f"{share:.0%}": round(share * size) for share in (*SHARES, 1.0)}
     counts = {"few": None, "none": 0} | {name: n for name, n in shares.items() if n}
@@ -493,7 +493,7 @@ def _made_up(size: int, count: int, rng: np.random.Generator) -> Iterator[Case]:
                 scores[nearly] += rng.uniform(0.2, 0.45) * out
             scores[matches] = rng.normal(out, width, matches.sum())
             spread = 0.08 * np.exp(rng.normal(-0.2, 0.35))
-            if rng.random() < 0.1:  # rows that are all alike
+            if rng.random() < 0.1:  # identical rows
                 spread *= rng.uniform(0, 0.3)
                 scores[matches] *= 0.08 / max(spread, 1e-3)
             level = rng.normal(0, 0.6) if rng.random() < 0.9 else rng.uniform(-2.5, 1)
@@ -511,7 +511,7 @@ def _made_up(size: int, count: int, rng: np.random.Generator) -> Iterator[Case]:
 
 
 def _unrelated(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return scores (size,) of mean 0 and deviation 1, from a t or a gamma distribution."""
+    """Return scores (size,) with mean 0 and deviation 1, from a t or a gamma distribution."""
     if rng.random() < 0.5:
         freedom = rng.uniform(6, 60)
         return rng.standard_t(freedom, size) * np.sqrt((freedom - 2) / freedom)
@@ -520,7 +520,7 @@ def _unrelated(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def kinds_of(case: Case) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each kind that a case has, and its rows."""
+    """Yield each kind in a case, and its rows."""
     for kind in range(len(Kind)):
         rows = np.flatnonzero(case.kinds == kind)
         if len(rows):

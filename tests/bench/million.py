@@ -1,14 +1,18 @@
-"""One query over many rows, by three ways: python tests/bench/million.py --rows 1000000
+"""One query over many rows, in three ways: python tests/bench/million.py --rows 1000000
 
-The vectors have a realistic spectrum: 2,000 cluster centres and the rows about them are Gaussian,
-their variance falling with the dimension as 1 / d (half of it between clusters, whose sizes follow
-a power law), all in one cone about a mean. A query is a row disturbed by most of another one. Every
-contender has its own process, one after the other, all with the same rows and queries; printed are
-the median and 95th percentile of the time of a query, the resident memory while it answers, and
-recall@10 against exact search by qvsearch, of the best ten rows: FAISS's ranks by cosine, ours by
-relevance. `--mixed` makes a quarter of the rows moments and a quarter passages. `--demo` takes the
-demo model's vectors of drawn pictures and notes instead, half and half, and of captions and phrases
-as queries: 20,000 take some minutes.
+The vectors have a realistic spectrum. There are 2,000 Gaussian clusters of Gaussian rows, with a
+variance that falls with the dimension as 1 / d. Half of it lies between clusters, whose sizes
+follow a power law. All vectors lie in one cone about a mean. A query is a row plus most of another
+one.
+
+Each contender has a process of its own, one after the other, with the same rows and queries.
+Printed are the median and 95th percentile of the time of a query, the resident memory while it
+answers, and recall@10 against exact search by qvsearch. FAISS ranks by cosine, qvsearch by
+relevance.
+
+With `--mixed`, a quarter of the rows are moments and a quarter passages. With `--demo`, rows are
+the demo model's vectors of drawn pictures and notes, half and half, and queries are captions and
+phrases; 20,000 take some minutes.
 """
 
 import argparse
@@ -38,7 +42,7 @@ SAMPLE = dict(
 
 
 def vectors(rows, seed=0):
-    """Yield unit rows in chunks, as the module says."""
+    """Yield unit rows in chunks, as the module describes."""
     rng = np.random.default_rng(seed)
     scale = (np.arange(1, DIM + 1) ** -0.5).astype(np.float32)
     centres = rng.standard_normal((CLUSTERS, DIM), np.float32) * scale
@@ -56,14 +60,14 @@ def vectors(rows, seed=0):
 
 
 def queries_of(rows, rng, count):
-    """Rows disturbed by most of other ones, and what text queries have that no row has."""
+    """Return rows plus most of other ones, and plus a part that only text queries have."""
     first, second = (rows[rng.integers(0, len(rows), count)].astype(np.float32) for _ in range(2))
     found = first + 0.7 * second
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def demo_vectors(rows, queries):
-    """Return chunks of the demo model's vectors of pictures and notes, and those of queries."""
+    """Return vectors of the demo model: chunks of pictures and notes, and queries."""
     from qvsearch.demo.world import caption, draw, note, phrase, random_part, random_scene
     from qvsearch.models.prompt import QUERY_INSTRUCTION
     from qvsearch.runtime.local import LocalEmbedder
@@ -128,7 +132,7 @@ def resident():
 
 
 class Fixed:
-    """Answers any query with one vector."""
+    """Embeds any query as one vector."""
 
     vector = None
 

@@ -1,8 +1,9 @@
-"""Prints how well moments of videos are found, at what cost: `python tests/bench/moments.py`.
+"""How well moments of videos are found, and at what cost: `python tests/bench/moments.py`.
 
-Drawn films whose events are known are indexed with the demo model in each video mode, and each
-event is asked for by its caption. The film's best moment is right where most of it, or of the
-event, is common to both; its error is that of its start. No scene of them was trained.
+Drawn films with known events are indexed with the demo model in each video mode. The query for an
+event is its caption. The best moment of the film is right if it shares most of its length, or most
+of the event's, with the event; the error is that of its start. The model was not trained on these
+scenes.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ WIDTH, HEIGHT, RATE = 160, 128, 10
 FILMS = 20
 LONG_SECONDS, LONG_RATE = 3600, 5
 ROUNDS = 5
-SAME = 0.05  # of the cosine
+SAME = 0.05  # difference of cosines
 
 
 @dataclass(frozen=True)
 class Event:
-    """What to ask for: a scene, how it is shown, and when, in seconds, once or twice."""
+    """A scene, the way it is shown, and its one or two times in seconds."""
 
     how: str
     scene: Scene
@@ -47,7 +48,7 @@ class Event:
 
 
 def shown(scene: Scene, seconds: float, rng, rate: int, drift: float) -> Iterator[np.ndarray]:
-    """Yield frames of a scene whose things drift sideways, or that stands still, with noise."""
+    """Yield noisy frames of a scene that stands still or whose things drift sideways."""
     seed, count = int(rng.integers(2**32)), round(seconds * rate)
     first = draw(scene, np.random.default_rng(seed), WIDTH, HEIGHT)
     for step in range(count):
@@ -60,7 +61,7 @@ def shown(scene: Scene, seconds: float, rng, rate: int, drift: float) -> Iterato
 
 
 def panned(left: Scene, right: Scene, seconds: float, rng) -> Iterator[np.ndarray]:
-    """Yield frames of a camera that goes from one scene to another beside it."""
+    """Yield frames of a camera that pans from one scene to another beside it."""
     wide = np.concatenate([draw(each, rng, WIDTH, HEIGHT) for each in (left, right)], axis=1)
     for place in np.linspace(0, WIDTH, round(seconds * RATE)).round().astype(int):
         yield wide[:, place : place + WIDTH]
@@ -69,7 +70,7 @@ def panned(left: Scene, right: Scene, seconds: float, rng) -> Iterator[np.ndarra
 def make_film(path: Path, rng, source: Iterator[Scene], helpful: bool) -> list[Event]:
     """Write a film of one to three minutes; return its events.
 
-    `helpful` encoders set a keyframe where the scene changes, others every 25 seconds only.
+    A `helpful` encoder sets a keyframe at each change of scene, others only every 25 seconds.
     """
     options = {} if helpful else {"sc_threshold": "0", "keyint": "250", "g": "250"}
     events, now = [], 0.0
@@ -154,9 +155,9 @@ def index(folder: Path, films: Sequence[Path], embedder: LocalEmbedder, mode: Vi
 
 
 def best_moment(library: Library, rows: Sequence[int], scores: np.ndarray) -> tuple[float, float]:
-    """Return the best moment of one film: of its best clip, where it has clips, the best pictures.
+    """Return the best moment of one film: the best frames, within the best clip if it has clips.
 
-    Neighbours are joined whose cosine is nearly the same.
+    Neighbours with nearly the same cosine are joined.
     """
     segments = {row: library.segments[row] for row in rows}
     clips = [row for row in rows if segments[row].clip]
@@ -189,7 +190,7 @@ def overlap(segment: Segment, start: float, end: float) -> bool:
 def judge(
     library: Library, embedder: LocalEmbedder, asked: Sequence[tuple[Path, Event]], rng
 ) -> dict[str, list[float | None]]:
-    """Return, by how an event is shown, the error in seconds of each; None where it was missed."""
+    """Return the errors in seconds, by the way an event is shown; None if it was missed."""
     queries = [
         EmbedInput(caption(event.scene, rng), instruction=QUERY_INSTRUCTION) for _, event in asked
     ]
@@ -198,7 +199,7 @@ def judge(
     errors: dict[str, list[float | None]] = {}
     for (path, event), vector in zip(asked, vectors, strict=True):
         start, end = best_moment(library, rows[bytes(path)], library.scores(vector))
-        # most of the shorter of both is common
+        # they share most of the shorter one
         right = [
             abs(start - begun)
             for begun, ended in event.times
@@ -235,7 +236,7 @@ def read_smartly(path: Path) -> None:
 
 
 def print_cost(name: str, path: Path) -> None:
-    """Print CPU seconds of both ways, alternating, and the median of their ratios."""
+    """Print the CPU seconds of both ways in turns, and the median ratio."""
     costs = [(_cost(read_smartly, path), _cost(read_every_frame, path)) for _ in range(ROUNDS)]
     ratio = statistics.median(ours / all_ for ours, all_ in costs)
     ours, every = (statistics.median(each) for each in zip(*costs, strict=True))
@@ -249,7 +250,7 @@ def _cost(read: Callable[[Path], None], path: Path) -> float:
 
 
 def main() -> None:
-    """Draw, index, ask, print."""
+    """Draw, index, search and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--films", type=int, default=FILMS, help="how many of 1 to 3 minutes")
     parser.add_argument("--seed", type=int, default=1)

@@ -1,6 +1,6 @@
-"""Prints how far vectors and logits are from plain transformers: `python tests/bench/parity.py`.
+"""Differences of vectors and logits from plain transformers: `python tests/bench/parity.py`.
 
-float32 on the CPU, random weights; the tests hold the same comparisons to 1e-5 and 1e-4.
+The weights are random, in float32 on the CPU. The tests hold the same comparisons to 1e-5 and 1e-4.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from qvsearch.types import EmbedInput, Frames
 
 
 def compare(folder: Path) -> None:
-    """Print the greatest difference of each kind of input."""
+    """Print the largest difference for each kind of input."""
     reference, embedder = (
         Reference.load(folder),
         LocalEmbedder(folder, device="cpu", dtype="float32"),

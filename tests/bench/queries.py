@@ -1,9 +1,13 @@
-"""What a person waits for, from Enter to the shell's next prompt: python tests/bench/queries.py
+"""The time from Enter to the next prompt of the shell: python tests/bench/queries.py
 
-Whole processes, in turns: `--help`, which is the floor; a query whose model is loaded whole; one of
-words, which loads no vision tower; one that a warm process answers; one that was asked before. The
-library has 100,000 rows of the demo's; beside it stands one of 2048 numbers a row, whose query is
-kept already. Printed are medians, their spread, and what the seconds of the last two are made of.
+Whole processes run in turns:
+
+- `--help`, the lower bound;
+- a query with the whole model, and one of words, which loads no vision tower;
+- a query that a warm server answers, and one whose vector is cached.
+
+The library has 100,000 rows of the demo model. A second library has rows of 2048 dimensions, for a
+cached query. Printed are medians, their spread, and the parts of the last two times.
 """
 
 import argparse
@@ -35,7 +39,7 @@ WHOLE = (
     "def load(self, *arguments): made(self, *arguments); self.load_vision()\n"
     "N.__init__ = load\n" + RUN
 )
-# prints what the functions below take, and what is imported before the first of them
+# prints the seconds of the functions below, and of the imports before the first of them
 PROFILE = """
 import sys, time
 begun = time.perf_counter()
@@ -73,7 +77,7 @@ for what, seconds in spent.items():
 
 
 def fill(folder, made, rows):
-    """Write a library of photos, moments of videos and passages of texts, half and quarters."""
+    """Write a library: half photos, a quarter moments of videos, a quarter passages of texts."""
     if Library.exists(folder):
         return folder
     rng = np.random.default_rng(0)
@@ -98,19 +102,19 @@ def segment(row):
 
 def unit_rows(rng, count, dim):
     rows = rng.standard_normal((count, dim), np.float32)
-    rows[:, 0] += 8  # nothing is opposite to anything, as with the model
+    rows[:, 0] += 8  # no two rows are opposite, as with the model
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 class Any:
-    """Embeds as the 2B model would, to any vector."""
+    """Embeds with the dimensions of the 2B model, to any vector."""
 
     def embed(self, inputs):
         return unit_rows(np.random.default_rng(1), len(inputs), REAL_DIM)
 
 
 def keep_a_query(made):
-    """Put a vector for WORDS where the command will look for it."""
+    """Cache a vector for WORDS."""
     embedder = query_embedder(made, Choice())
     assert isinstance(embedder, CachedEmbedder)
     embedder._load = Any
@@ -118,7 +122,7 @@ def keep_a_query(made):
 
 
 def ran(code, arguments, **environment):
-    """Return the seconds of a whole process, and what it says to standard error."""
+    """Return the seconds of a whole process, and its standard error."""
     begun = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -160,12 +164,12 @@ def main():
 
 
 def take_turn(folder, small, wide, times, parts):
-    """Run each way once, and note the seconds of each and of its parts."""
+    """Run each way once, and record its seconds and those of its parts."""
     nowhere = {"XDG_RUNTIME_DIR": str(folder / "nowhere"), "XDG_CACHE_HOME": str(folder / "cold")}
     Path(nowhere["XDG_RUNTIME_DIR"]).mkdir(mode=0o700, exist_ok=True)
     forget = functools.partial(shutil.rmtree, folder / "cold", ignore_errors=True)
     asked = ["search", "--paths", "--all", "-l", str(small)]
-    new = [f"{WORDS} {time.time_ns()}", f"{WORDS} {time.time_ns() + 1}"]  # never asked before
+    new = [f"{WORDS} {time.time_ns()}", f"{WORDS} {time.time_ns() + 1}"]  # not cached
 
     def take(name, code, arguments, **environment):
         seconds, said = ran(code, arguments, **environment)

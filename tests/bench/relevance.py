@@ -1,10 +1,10 @@
-"""Measure what relevance shows and means: `python tests/bench/relevance.py`.
+"""How good relevance is: `python tests/bench/relevance.py`.
 
-The grid is that of tests/bench/libraries.py, with scenes and queries that the fit never saw. A cell
-is a question, a world and a size. If something matches, it has the mean F1 of what is shown,
+The grid is that of tests/bench/libraries.py, with scenes and queries outside the training set. A
+cell is a group of queries, a world and a size. If rows match, its value is the mean F1 of the hits,
 beside that of one standardised threshold, (score - median) / standard deviation of the query's own
-scores, which is chosen with hindsight for each cell; else it has the share of queries that nothing
-is shown for.
+scores, chosen with hindsight for each cell. If no row matches, its value is the share of queries
+without hits.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from qvsearch.retrieval.calibration import ANSWERED, CUT, calibrate, combine
 SIZES = (50, 400, 2000, 20_000)
 OF_ONE = (80, 361, 2000)  # different pictures of 600 scenes
 THRESHOLDS = np.linspace(-2, 9, 111)  # in standard deviations
-RATIO = 0.7  # of the first hit's standardised score, for the plainest rule
-APART = 3.0  # spreads: a first hit that is right and lies so far out has to be shown
-FIRST = 10  # hits of a query that the calibration is told of
+RATIO = 0.7  # of the first hit's standardised score, for the simplest rule
+APART = 3.0  # spreads: a right first hit this far out must be shown
+FIRST = 10  # hits of a query in the calibration
 BINS = 10
-SEED = 8  # of the pool: even, the fit's is odd
+SEED = 8  # of the pool: even, because the fit has an odd one
 
 Shown = Callable[[Case], np.ndarray]
 
 
 def relevance(case: Case) -> np.ndarray:
-    """Return the relevance (n,) of a library's rows."""
+    """Return the relevance (n,) of the rows of a library."""
     terms = [case.scores] if case.unwanted is None else [case.scores, case.unwanted]
     evidence = [
         calibrate(scores, case.kinds, case.baselines, words=case.words).evidence for scores in terms
@@ -42,13 +42,13 @@ def relevance(case: Case) -> np.ndarray:
 
 
 def standardised(case: Case) -> np.ndarray:
-    """Return how many standard deviations scores (n,) lie above their median."""
+    """Return scores (n,) in standard deviations above their median."""
     above = case.scores - np.median(case.scores)
     return np.asarray(above / max(float(case.scores.std()), 1e-6))
 
 
 def shown(relevances: np.ndarray) -> np.ndarray:
-    """Return which rows a search shows."""
+    """Return which rows are hits of a search."""
     return (relevances >= CUT) & (relevances.max() >= ANSWERED)
 
 
@@ -58,12 +58,12 @@ def f1(shown: np.ndarray, matches: np.ndarray) -> float:
 
 
 def value(shown: np.ndarray, matches: np.ndarray) -> float:
-    """Return F1 where something matches, else whether nothing is shown."""
+    """Return F1 if a row matches, and otherwise whether there is no hit."""
     return f1(shown, matches) if matches.any() else float(not shown.any())
 
 
 def by_cell(found: Sequence[Case]) -> dict[tuple[str, str, int], list[int]]:
-    """Return the places of each cell's cases."""
+    """Return the indices of the cases of each cell."""
     cells: dict[tuple[str, str, int], list[int]] = {}
     for place, case in enumerate(found):
         cells.setdefault(case.cell, []).append(place)
@@ -71,7 +71,7 @@ def by_cell(found: Sequence[Case]) -> dict[tuple[str, str, int], list[int]]:
 
 
 def ways(found: Sequence[Case], judged: Sequence[np.ndarray]) -> dict[str, list[float]]:
-    """Return what each way to cut is worth in each case; ours is the first."""
+    """Return the value of each way to cut in each case; ours is the first."""
     z = [standardised(case) for case in found]
     grid = np.array(
         [
@@ -97,7 +97,7 @@ def ways(found: Sequence[Case], judged: Sequence[np.ndarray]) -> dict[str, list[
 def reliability(
     found: Sequence[Case], judged: Sequence[np.ndarray]
 ) -> list[tuple[float, float, int]]:
-    """Return mean relevance, share that is right and number of the first hits, bin by bin."""
+    """Return mean relevance, share of right hits and number of the first hits, for each bin."""
     tops = [np.argsort(-each, kind="stable")[:FIRST] for each in judged]
     told = np.concatenate([each[top] for each, top in zip(judged, tops, strict=True)])
     right = np.concatenate([case.matches[top] for case, top in zip(found, tops, strict=True)])
@@ -115,7 +115,7 @@ def calibration_error(bins: Sequence[tuple[float, float, int]]) -> float:
 
 
 def silent_though_right(found: Sequence[Case], judged: Sequence[np.ndarray]) -> tuple[int, int]:
-    """Return how many queries show nothing though the first hit is right and APART, and of all."""
+    """Return the number of queries without a hit whose best row is right and APART, and of all."""
     silent = [
         not shown(each).any()
         for case, each in zip(found, judged, strict=True)
@@ -125,7 +125,7 @@ def silent_though_right(found: Sequence[Case], judged: Sequence[np.ndarray]) -> 
 
 
 def print_one_library(pool: Pool, size: int) -> None:
-    """Print what each group of queries finds among so many different pictures."""
+    """Print the hits of each group of queries among this many different pictures."""
     found = list(one_library(pool, size))
     if not found:
         return
@@ -143,7 +143,7 @@ def print_one_library(pool: Pool, size: int) -> None:
 
 
 def plot(bins: Sequence[tuple[float, float, int]], path: Path) -> None:
-    """Draw the share that is right over the relevance told, with the diagonal, as a PNG."""
+    """Plot the share of right hits over their relevance, with the diagonal, as a PNG."""
     side, margin = 400, 60
     image = Image.new("RGB", (side + 2 * margin, side + 2 * margin), "white")
     canvas = ImageDraw.Draw(image)

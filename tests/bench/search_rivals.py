@@ -1,16 +1,19 @@
-"""Prints search beside FAISS and Chroma: `python tests/bench/search_rivals.py --rows 10000 100000`.
+"""Search beside FAISS and Chroma: `python tests/bench/search_rivals.py --rows 10000 100000`.
 
-Rows and queries are those of `million.py`, of a realistic spectrum. Each contender builds what it
-keeps on the disk in a process of its own, and answers in another, which opens that; all take turns,
-the order reversed every second time. Printed are the median and 95th percentile of the time of a
-query, the seconds of a build without the making of the vectors, the resident memory while it
-answers, the whole process's, and recall@10 against the cosines of `IndexFlatIP` over float32.
+Rows and queries are those of `million.py`, with a realistic spectrum. Each contender builds its
+files in one process and answers in another. All take turns, in reverse order every second time.
+Printed are:
 
-HNSW has 32 links and looks at 200 rows to build and 128 to search; Chroma has its own defaults,
-with cosines. qvsearch ranks by cosine here, as the others do, where `search` ranks by relevance:
-its first pass is timed with all the calibration that this takes, and with no other work.
+- the median and 95th percentile of the time of a query;
+- the seconds of a build, without making the vectors;
+- the resident memory of the whole process while it answers;
+- recall@10 against the cosines of `IndexFlatIP` over float32.
 
-What was built and measured is kept in `--folder`; with the same options a later run goes on.
+HNSW has 32 links and looks at 200 rows to build and 128 to search. Chroma has its own defaults,
+with cosines. qvsearch ranks by cosine here, like the others, though `search` ranks by relevance.
+The time of its first pass includes all its calibration and no other work.
+
+Builds and measurements are kept in `--folder`; a later run with the same options continues.
 """
 
 import argparse
@@ -28,12 +31,12 @@ from million import DIM, Fixed, fill, resident, vectors
 
 TOP = 10
 LINKS, TO_BUILD, TO_SEARCH = 32, 200, 128  # of HNSW
-CHROMA_BATCH = 1000  # of the 5,461 rows that it takes at most
+CHROMA_BATCH = 1000  # it accepts at most 5,461 rows
 NEEDS = {"Chroma": "chromadb"}
 
 
 class Chunks:
-    """The rows, and the seconds that making them takes, which are no contender's."""
+    """The rows, and the seconds of making them, which do not count."""
 
     def __init__(self, rows):
         self.rows = rows
@@ -150,7 +153,7 @@ def open_first_pass(folder):
     return answer
 
 
-# a name: the folder of what is built, how, and how that is opened; the first tells the truth
+# name: the folder of the build, and the functions that build and open; the first one is exact
 CONTENDERS = {
     "IndexFlatIP": ("flat", build_flat, open_index),
     "IndexHNSWFlat": ("hnsw", build_hnsw, open_index),
@@ -162,9 +165,9 @@ TRUTH, OURS = "IndexFlatIP", ("qvsearch, exact", "qvsearch, first pass")
 
 
 def build(folder, rows, name):
-    """Build what a contender keeps; return the seconds."""
+    """Build the files of a contender; return the seconds."""
     kept, make, _ = CONTENDERS[name]
-    shutil.rmtree(folder / kept, ignore_errors=True)  # of a build that was ended
+    shutil.rmtree(folder / kept, ignore_errors=True)  # an interrupted build
     (folder / kept).mkdir(parents=True)
     chunks = Chunks(rows)
     started = time.perf_counter()
@@ -173,7 +176,7 @@ def build(folder, rows, name):
 
 
 def contend(folder, name):
-    """Answer all queries; return times in ms, answers, and MB."""
+    """Answer all queries; return times in ms, answers and MB."""
     kept, _, opened = CONTENDERS[name]
     ask = opened(folder / kept)
     queries = np.load(folder / "ours/queries.npy")
@@ -195,18 +198,18 @@ def in_own_process(step, folder, rows, name):
 
 
 def kept_in(path, make):
-    """Return what a file holds, which is made where it is not there."""
+    """Return the content of a JSON file; make it if it does not exist."""
     if not path.exists():
-        made = json.dumps(make())  # whole, or not at all
+        made = json.dumps(make())  # whole or not at all
         path.write_text(made)
     return json.loads(path.read_text())
 
 
 def measure(folder, rows, names, repeats):
-    """Let the contenders build, and take turns; print a line each."""
+    """Let the contenders build and take turns; print a line for each."""
     folder.mkdir(parents=True, exist_ok=True)
     seconds = {}
-    # queries come with our library
+    # the library of qvsearch has the queries
     for name in sorted({TRUTH, *names, *OURS[:1]}, key=lambda name: name not in OURS):
         path = folder / f"{CONTENDERS[name][0]}.json"
         seconds[name] = kept_in(path, lambda name=name: in_own_process("build", folder, rows, name))

@@ -1,8 +1,8 @@
-"""What calibration, filters and folding add to a plain search: python tests/bench/search_speed.py
+"""The cost of calibration, filters and folding in a search: python tests/bench/search_speed.py
 
-Plain is one exact scan for the ten best rows of 100,000 x 2048, by FAISS, with no calibration. The
-rival is all that `search` does once the query is a vector. Both run in turns in one process;
-printed are medians, their spread, and the ratio turn by turn.
+A plain search is one exact scan with FAISS for the ten best rows of 100,000 x 2048, without
+calibration. It is compared with all of `search` after the query's vector is computed. Both take
+turns in one process. Printed are medians, their spread, and the ratio of each turn.
 """
 
 import argparse
@@ -23,7 +23,7 @@ CAMERAS = ("Canon EOS R5", "Apple iPhone 12", None)
 
 
 class Fixed:
-    """Answers any query with one vector."""
+    """Embeds any query as one vector."""
 
     dim = DIM
 
@@ -36,12 +36,12 @@ class Fixed:
 
 def unit_rows(rng, count):
     rows = rng.standard_normal((count, DIM), np.float32)
-    rows[:, 0] += 8  # nothing is opposite to anything, as with the model
+    rows[:, 0] += 8  # no two rows are opposite, as with the model
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def fill(library, rows, rng):
-    """Add photos, moments of videos and passages of texts, half and quarters."""
+    """Add rows: half photos, a quarter moments of videos, a quarter passages of texts."""
     library.set_bank(unit_rows(rng, 64))
     library.add_root(b"/media")
     for start in range(0, rows, CHUNK):

@@ -1,8 +1,8 @@
-"""Prints what an input costs with the 2B model here: `python tests/bench/seconds_per_photo.py`.
+"""The seconds of an input with the 2B model: `python tests/bench/seconds_per_photo.py`.
 
-The weights are random, which changes no time; the configuration is the true one. A text of a
-query's length and a photo of each detail are embedded alone, as often as asked, and the median is
-printed with the extremes.
+The configuration is that of the 2B model; the weights are random, which changes no time. A text as
+long as a query and a photo of each detail are embedded one at a time. Printed are medians and
+extremes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from qvsearch.types import Detail, EmbedInput
 TRUE_TEXT = WIDE_TEXT | {"num_hidden_layers": 28, "vocab_size": 151_936}
 TRUE_VISION = WIDE_VISION | {"depth": 24, "deepstack_visual_indexes": [5, 11, 17]}
 TRUE_PARAMETERS = 2_127_532_032
-SIDES = {  # pixels: height and width at the whole budget
+SIDES = {  # height and width in pixels, for the whole budget
     Detail.LOW: (512, 512),
     Detail.MEDIUM: (768, 1024),
     Detail.HIGH: (1152, 1600),
@@ -37,19 +37,19 @@ SIDES = {  # pixels: height and width at the whole budget
 
 
 def measure(given: argparse.Namespace) -> None:
-    """Print a line a detail, and the memory that the process took."""
+    """Print a line for each detail, and the peak memory of the process."""
     with tempfile.TemporaryDirectory() as folder:
         text, vision = (TINY_TEXT, TINY_VISION) if given.tiny else (TRUE_TEXT, TRUE_VISION)
         checkpoint = write_checkpoint(Path(folder), text, vision, dtype=torch.bfloat16)
         torch.set_num_threads(devices.DEFAULT_THREADS)
         devices.settle_threads()
         embedder = LocalEmbedder(checkpoint, given.device, given.dtype)
-        embedder.network.load_vision()  # before the folder is gone
+        embedder.network.load_vision()  # while the folder exists
     network = embedder.network
     parameters = sum(each.numel() for each in network.model.parameters())
     assert given.tiny or parameters == TRUE_PARAMETERS, parameters
     print(f"{network.device}, {network.dtype}, {torch.get_num_threads()} threads")
-    # each begins otherwise: what two prompts have alike is computed once
+    # each begins differently: a shared prefix is computed once
     texts = [f"{number} dogs on a beach at sunset" for number in range(given.repeats + 1)]
     inputs = {"text": [EmbedInput(text) for text in texts]}
     for detail in given.details:

@@ -1,19 +1,23 @@
-"""Prints qvsearch beside what else runs the model: `python tests/bench/side_by_side.py`.
+"""qvsearch beside other software for the model: `python tests/bench/side_by_side.py`.
 
-Beside it stand the published classes, with `--upstream` and a checkout of Qwen3-VL-Embedding;
-sentence-transformers, where it is installed; and transformers called the plain way, padded. All
-have one copy of random weights of the 2B model's widths, the same files and the same budget of
-pixels, and take turns in one process, the order reversed every second time. A photo's file has the
-size that the model sees, so that nobody resamples. The checkpoint's small tokenizer makes texts of
-as many tokens as asked for.
+The others are:
 
-`rate` is what 2 x parameters x tokens of every item alone make of the time, over the rate of a
-matrix product measured in between. With few layers the last one, of which qvsearch leaves most
-out, counts for more than with 28: `--text-layers 28 --vision-layers 24` is the true model.
+- the published classes, from the checkout of Qwen3-VL-Embedding in `--upstream`;
+- sentence-transformers, if it is installed;
+- transformers, called directly, with padding.
 
-Every repetition is kept in `--folder`; with the same options a later run goes on from there. On
-one thread the time is the processor's, which others on the machine hardly change; on several, and
-on a GPU, it is the clock's.
+All have one copy of random weights with the 2B model's widths, the same files and the same pixel
+budget. They take turns in one process, in reverse order every second time. The file of a photo has
+the size that the model sees, so that none resamples. The small tokenizer of the checkpoint makes
+texts with the wanted number of tokens.
+
+`rate` is 2 x parameters x tokens of every item alone, divided by the time and by the rate of a
+matrix product measured in between. With few layers, the last one weighs more than with 28, and
+qvsearch computes least of it. `--text-layers 28 --vision-layers 24` is the true model.
+
+Every repetition is kept in `--folder`; a later run with the same options continues. On one thread,
+CPU time is measured, which other work of the machine hardly changes; on several threads or a GPU,
+wall time.
 """
 
 from __future__ import annotations
@@ -51,21 +55,21 @@ from qvsearch.models.devices import dtype_name, pick_device, pick_dtype
 
 MAX_PIXELS = 768 * 1024  # the budget of detail medium
 TABLES = ["embed", "rerank"]
-NOT_MEASURED = ("folder", "repeats", "tables")  # options that change nothing of what is measured
+NOT_MEASURED = ("folder", "repeats", "tables")  # options that do not change the measurement
 SIDES = {56: (224, 256), 100: (320, 320), 256: (512, 512), 580: (640, 928)}  # of a photo's tokens
-# what is embedded or judged, in tokens beside those of the prompt: texts, and photos as minus
+# tokens of items beside the prompt: positive for texts, negative for photos
 EMBEDDED = [23, 31, 40, 48, 60, 75, 90, 110, 135, 160, 190, 240, 300]
 EMBEDDED += [-56, -56, -56, -56, -100, -100, -100, -256, -256, -256, -256, -580, -580]
 DOCUMENTS = [*range(30, 240, 15), -56, -56, -100, -100, -256, -256]
 QUERY = Item("a dog on a beach at sunset")
 WORDS = ["a", "dog", "on", "the", "beach", "at", "sunset"]
-FIRST = ("upstream", "transformers")  # with whose vectors all others are compared
+FIRST = ("upstream", "transformers")  # all others are compared with the first of these
 
 Ways = dict[str, Callable[[], np.ndarray]]
 
 
 def write_weights(arguments: argparse.Namespace, folder: Path) -> None:
-    """Write the checkpoint, with all the files that the rivals ask for."""
+    """Write the checkpoint, with all files that the others need."""
     text, vision = WIDE_TEXT, WIDE_VISION
     if arguments.tiny:
         text, vision = TINY_TEXT, TINY_VISION
@@ -77,7 +81,7 @@ def write_weights(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def make_items(folder: Path, lengths: Sequence[int]) -> list[Item]:
-    """Write photos and make texts, in an order that mixes them."""
+    """Write photos and make texts, in mixed order."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     tokenizer = make_tokenizer()
@@ -97,13 +101,13 @@ def make_items(folder: Path, lengths: Sequence[int]) -> list[Item]:
 
 
 def product_rate(setting: Setting, clock: Callable[[], float]) -> float:
-    """Return multiplications and additions a second of a product of the model's widths."""
+    """Return the FLOP/s of a matrix product with the widths of the model."""
     rows = 512 if setting.device == "cpu" else 8192
     text = json.loads((setting.folder / "config.json").read_text())["text_config"]
     placed = {"device": setting.device, "dtype": setting.dtype}
     states = torch.randn(rows, text["hidden_size"], **placed)
     weights = torch.randn(text["intermediate_size"], text["hidden_size"], **placed)
-    for times in (1, 2):  # once for nothing
+    for times in (1, 2):  # the first run only warms up
         start = clock()
         for _ in range(times):
             found = torch.nn.functional.linear(states, weights)
@@ -112,13 +116,13 @@ def product_rate(setting: Setting, clock: Callable[[], float]) -> float:
 
 
 def products_of(model: torch.nn.Module, run: Callable[[], object]) -> int:
-    """Return how many multiplications and additions a model's layers make of what is run."""
+    """Return the FLOP of the layers of a model during a call."""
     done = 0
 
     def add(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...], _: object) -> None:
         nonlocal done
         weight = module.weight
-        # a row of the input meets every weight; the patches of the convolution are its rows
+        # each row of the input meets every weight; for the convolution, patches are rows
         patches = arguments[0].numel() // weight[0].numel()
         done += 2 * patches * weight.numel()
 
@@ -133,7 +137,7 @@ def products_of(model: torch.nn.Module, run: Callable[[], object]) -> int:
 
 
 def load(table: dict, setting: Setting, without: Sequence[str]) -> dict:
-    """Return the contenders that are here, with one copy of the weights; say which are not."""
+    """Return the installed contenders, with one copy of the weights; print the missing ones."""
     loaded: dict = {}
     for name, make in table.items():
         if name in without:
@@ -151,7 +155,7 @@ def load(table: dict, setting: Setting, without: Sequence[str]) -> dict:
 
 
 def take_turns(ways: Ways, turn: int, setting: Setting, clock: Callable[[], float]) -> dict:
-    """Run all once; return their times, the rates between, and what agrees how far."""
+    """Run all once; return their times, the rates in between, and the agreement."""
     rates, seconds, found = [product_rate(setting, clock)], {}, {}
     for name in list(ways) if turn % 2 == 0 else reversed(ways):
         start = clock()
@@ -165,7 +169,7 @@ def take_turns(ways: Ways, turn: int, setting: Setting, clock: Callable[[], floa
 
 
 def agree(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Return the least cosine of rows, or how far scores and their logits are apart."""
+    """Return the least cosine of rows, or the largest differences of scores and logits."""
     if found.ndim == 2:
         return {"least cosine": float((found * truth).sum(1).min())}
     scores, true_scores = (1 / (1 + np.exp(-each.astype(np.float64))) for each in (found, truth))
@@ -176,7 +180,7 @@ def agree(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 class Kept:
-    """Repetitions in a file of these options alone, so that a run that was ended goes on."""
+    """Repetitions in a file for these options, so that an interrupted run can continue."""
 
     def __init__(self, folder: Path, name: str, told: dict) -> None:
         digest = zlib.crc32(json.dumps(told, sort_keys=True).encode())
@@ -191,13 +195,13 @@ class Kept:
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """Say the median and the extremes."""
+    """Return the median and the extremes as text."""
     middle, least, most = statistics.median(values), min(values), max(values)
     return f"{middle:8.{digits}f}{f'({least:.{digits}f} to {most:.{digits}f})':>18}"
 
 
 def report(runs: Sequence[dict], products: int) -> None:
-    """Print a line a contender; ratios are those of each repetition."""
+    """Print a line for each contender; ratios are those of each repetition."""
     rates = [rate for run in runs for rate in run["rates"]]
     print(
         f"  {len(runs)} repetitions, a product's rate {statistics.median(rates) / 1e9:.0f}", end=""
@@ -227,7 +231,7 @@ def fastest(run: dict, contender: str) -> float:
 
 
 def worst(runs: Sequence[dict], name: str) -> dict[str, str]:
-    """Return the least agreement of all repetitions, cosines in as many digits as they need."""
+    """Return the least agreement of all repetitions, with as many digits as needed."""
     found = [run["agreement"][name] for run in runs]
     return {
         what: f"{min(each[what] for each in found):.6f}"
@@ -240,7 +244,7 @@ def worst(runs: Sequence[dict], name: str) -> dict[str, str]:
 def compare(
     name: str, ways: Ways, products: int, setting: Setting, arguments: argparse.Namespace
 ) -> None:
-    """Let the contenders take turns until there are enough repetitions, and print the table."""
+    """Time the contenders in turns until there are enough repetitions, and print the table."""
     told = {key: str(value) for key, value in vars(arguments).items() if key not in NOT_MEASURED}
     kept = Kept(setting.folder.parent, name, told | {"contenders": list(ways)})
     by_process = arguments.threads == 1 and setting.device == "cpu"
@@ -277,10 +281,10 @@ def measure_reranking(setting: Setting, arguments: argparse.Namespace) -> None:
 
 
 def weights_in(folder: Path, arguments: argparse.Namespace) -> Path:
-    """Return the checkpoint in a folder, written if it is not there."""
+    """Return the checkpoint in a folder; write it if it does not exist."""
     weights = folder / "weights"
     shape = f"{arguments.text_layers} {arguments.vision_layers} {arguments.tiny}"
-    written = folder / "weights.txt"  # last of all, so that half a checkpoint is not taken
+    written = folder / "weights.txt"  # written last, so that half a checkpoint is not used
     if not written.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(arguments, weights)
@@ -291,12 +295,12 @@ def weights_in(folder: Path, arguments: argparse.Namespace) -> Path:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> None:
-    """Print the tables that are asked for."""
+    """Print the requested tables."""
     device = pick_device(arguments.device)
     weights = weights_in(folder, arguments)
     torch.set_num_threads(arguments.threads)
     dtype = pick_dtype(arguments.dtype, device, hidden_width(weights))
-    arguments.dtype = dtype_name(dtype)  # which times are kept with
+    arguments.dtype = dtype_name(dtype)  # times are kept for each dtype
     setting = Setting(weights, MAX_PIXELS, arguments.device, dtype, arguments.upstream)
     where = "cpu" if setting.device == "cpu" else torch.cuda.get_device_name()
     print(f"{where}, {arguments.dtype}, {arguments.threads} threads, torch {torch.__version__}")
@@ -315,7 +319,7 @@ def positive(word: str) -> int:
 
 
 def batch_size(word: str) -> int | None:
-    """Read how many items go at a time; None is all."""
+    """Read a batch size; None is all items."""
     return None if word == "all" else positive(word)
 
 

@@ -1,9 +1,9 @@
-"""The seconds of whole `qvsearch search` processes without a model: run it plainly.
+"""The time of whole `qvsearch search` processes without a model: python tests/bench/warm_query.py
 
-`python tests/bench/warm_query.py` times queries that a warm server answers, and in turns one whose
-vector is cached. The library, the cache and the sockets are its own: the user's are neither read
-nor changed. Without downloaded weights, or with `--few-layers`, the server has a random model of a
-few layers, and the time of its forward pass is scaled to all layers of the model.
+A query that a warm server answers and one whose vector is cached take turns. The library, the cache
+and the sockets are its own: the user's are neither read nor changed. Without downloaded weights, or
+with `--few-layers`, the server has a random model of a few layers, and the time of its forward pass
+is scaled to all layers of the model.
 """
 
 from __future__ import annotations
