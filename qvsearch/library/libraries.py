@@ -16,7 +16,7 @@ from qvsearch.library.manifest import (
     SEGMENTS,
     Damaged,
     exists,
-    is_segment_file,
+    is_shard_file,
     is_temporary,
     read_committed,
     unreadable,
@@ -77,7 +77,7 @@ def delete_library(name: str) -> Path:
             (folder / MANIFEST).unlink(missing_ok=True)
             if (segments := folder / SEGMENTS).is_dir():
                 for each in list(segments.iterdir()):
-                    if is_segment_file(each) or is_temporary(each):
+                    if is_shard_file(each) or is_temporary(each):
                         each.unlink()
                 with suppress(OSError):  # something else is in it
                     segments.rmdir()
@@ -101,7 +101,7 @@ def _check_library(folder: Path) -> None:
         read_committed(folder)
     except Damaged as error:
         segments = folder / SEGMENTS
-        if not any(map(is_segment_file, segments.glob("*.faiss"))):
+        if not any(map(is_shard_file, segments.glob("*.faiss"))):
             raise QvsearchError(
                 f"{folder} is no library of qvsearch; nothing was deleted"
             ) from error

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from qvsearch.library.baseline import Bank
     from qvsearch.library.lazy_segments import Catalogue
-    from qvsearch.library.shards import Part
+    from qvsearch.library.shards import Shard
     from qvsearch.types import Fingerprint, Segment, Vectors
     from qvsearch.vectors.store import FaissStore
 
@@ -352,21 +352,21 @@ class Library:
             manifest = None
             try:
                 make_folder(self.folder / SEGMENTS)
-                parts, bank = self._rows.write(self._roots, self._manifest.next)
-                manifest = self._following(parts, bank)
+                shards, bank = self._rows.write(self._roots, self._manifest.next)
+                manifest = self._following(shards, bank)
                 write_manifest(self.folder, manifest)
             except BaseException as error:
                 if manifest is not None and self._is_on_disk(manifest):
                     # Only whether it lasts is open: no later commit may take its names again, and
                     # the files of the one before stay.
-                    self._rows.settle(parts, bank)
+                    self._rows.settle(shards, bank)
                     self._manifest = manifest
                 else:
                     sweep(self.folder, self._manifest)
                 if isinstance(error, OSError):
                     raise unreadable(self.folder, error) from error
                 raise
-            self._rows.settle(parts, bank)
+            self._rows.settle(shards, bank)
             self._manifest, self._changed = manifest, False
             sweep(self.folder, manifest)
 
@@ -402,9 +402,11 @@ class Library:
         self._columns = None
         self._changed = False
 
-    def _following(self, parts: Iterable[Part], bank: Bank | None) -> Manifest:
+    def _following(self, shards: Iterable[Shard], bank: Bank | None) -> Manifest:
         """Return the manifest of the next commit."""
-        files = tuple(replace(part.file, dead=part.dead) for part in parts if part.file is not None)
+        files = tuple(
+            replace(each.file, dead=each.dead) for each in shards if each.file is not None
+        )
         bank_file = None if bank is None else bank.file
         names = [file.name for file in (*files, bank_file) if file is not None]
         return Manifest(

@@ -50,7 +50,7 @@ class Damaged(QvsearchError):
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentFile:
+class ShardFiles:
     """One pair of files, vectors and sidecar; `dead` are its removed rows as ranges [a, b).
 
     `bank` is the sha256 of the bank that the backgrounds in the sidecar are of. `facts` are what
@@ -85,7 +85,7 @@ class Manifest:
 
     fingerprint: Fingerprint
     roots: tuple[bytes | None, ...] = ()
-    files: tuple[SegmentFile, ...] = ()
+    files: tuple[ShardFiles, ...] = ()
     next: int = 1
     generation: int = 0
     bank: BankFile | None = None
@@ -244,7 +244,7 @@ def sweep(folder: Path, manifest: Manifest) -> None:
     except (OSError, QvsearchError):
         return  # what is needed is not known
     for path in entries:
-        if is_temporary(path) or (is_segment_file(path) and path.stem not in kept):
+        if is_temporary(path) or (is_shard_file(path) and path.stem not in kept):
             remove_file(path)
 
 
@@ -253,7 +253,7 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(TEMPORARY)
 
 
-def is_segment_file(path: Path) -> bool:
+def is_shard_file(path: Path) -> bool:
     """Return whether a file has the place and name of those of a segment or bank."""
     named = path.suffix in _SUFFIXES and _NAME.fullmatch(path.stem) is not None
     return named and path.parent.name == SEGMENTS
@@ -324,7 +324,7 @@ def _parse_fingerprint(record: dict[str, Any]) -> Fingerprint:
     )
 
 
-def _parse_file(record: dict[str, Any], dim: int) -> SegmentFile:
+def _parse_file(record: dict[str, Any], dim: int) -> ShardFiles:
     name = _parse_name(record)
     rows = _need_count(record, "rows")
     dead = tuple((int(start), int(end)) for start, end in _need(record, "dead", list))
@@ -337,7 +337,7 @@ def _parse_file(record: dict[str, Any], dim: int) -> SegmentFile:
         raise ValueError(f"the files of {name} are not of {rows} rows")
     bank = None if record.get("bank") is None else _need(record, "bank", str)
     facts = None if record.get("facts") is None else _parse_seal(_need(record, "facts", dict))
-    return SegmentFile(name, rows, faiss, sidecar, dead, bank, facts)
+    return ShardFiles(name, rows, faiss, sidecar, dead, bank, facts)
 
 
 def _parse_bank(record: dict[str, Any]) -> BankFile:
