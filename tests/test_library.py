@@ -248,7 +248,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_added(library):
         (photos(0, 2), vectors * 2, "vector 0 has length 2"),
         (photos(0, 2), vectors[:, :8], r"\(2, 8\), where \(n, 16\)"),
         (photos(0, 3), vectors, "3 segments have 2 vectors"),
-        ([photo(0), photo(1, b"/other")], vectors, "/other is no root of the library"),
+        ([photo(0), photo(1, b"/other")], vectors, "/other is not a root of the library"),
     ]:
         with pytest.raises(QvsearchError, match=said):
             library.add(rows, found)
@@ -438,13 +438,13 @@ def test_a_file_where_the_folder_would_be_is_named(tmp_path):
 
 def test_a_folder_with_other_things_does_not_become_a_library(tmp_path):
     (tmp_path / "thesis.tex").write_bytes(b"")
-    with pytest.raises(QvsearchError, match=r"is no library and holds thesis\.tex"):
+    with pytest.raises(QvsearchError, match=r"is not a library and holds thesis\.tex"):
         Library.create(tmp_path, FINGERPRINT)
     assert not (tmp_path / "manifest.json").exists()
 
 
 def test_a_library_is_not_made_twice(library):
-    with pytest.raises(QvsearchError, match="is a library already"):
+    with pytest.raises(QvsearchError, match="is already a library"):
         Library.create(library.folder, FINGERPRINT)
 
 

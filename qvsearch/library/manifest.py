@@ -20,14 +20,14 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import TEMPORARY, Seal, open_file, remove_file, write_file
 from qvsearch.formats import path_field, read_path
 from qvsearch.library.names import MANIFEST as MANIFEST
-from qvsearch.library.names import absence
+from qvsearch.library.names import SEGMENTS as SEGMENTS
+from qvsearch.library.names import absence, exists
 from qvsearch.library.rules import Rules, read_rules, rules_records
 from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
 FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # an older version can read what it knows
 FORMAT = 3  # with rules, which an older version would drop
 COPY = "manifest.json.bak"
-SEGMENTS = "segments"
 _SUFFIXES = {".faiss", ".jsonl", ".facts", ".bank"}
 LARGEST_DIM = 1 << 16
 LARGEST = 24 * 1024 * 1024  # bytes of a manifest; ten thousand segment files take a few
@@ -189,11 +189,6 @@ def read_manifest(path: Path) -> Manifest:
         return _parse(record)
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(path, f"it is not what qvsearch writes ({error})") from error
-
-
-def exists(folder: Path) -> bool:
-    """Whether a library is there, damaged or not."""
-    return (folder / MANIFEST).exists() or any((folder / SEGMENTS).glob("*.faiss"))
 
 
 def check_way(folder: Path) -> None:
