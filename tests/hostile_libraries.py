@@ -21,12 +21,12 @@ from library_damage import DIM, said
 
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
-from qvsearch.library.arrays import pack, unpack
+from qvsearch.formats import pack_arrays, unpack_arrays
 from qvsearch.library.failures import read_failures
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import LARGEST, _checksum
 from qvsearch.library.repair import check, repair
-from qvsearch.library.shards import _file_types
+from qvsearch.library.shards import facts_types
 from qvsearch.types import Stored
 from qvsearch.vectors.encoding import Form
 
@@ -82,9 +82,9 @@ def facts(name, change):
 
     def act(folder):
         path = folder / "segments" / f"{WITH_FACTS}.facts"
-        arrays = dict(unpack(path.read_bytes(), _file_types(FORM)))
+        arrays = dict(unpack_arrays(path.read_bytes(), facts_types(FORM)))
         arrays[name] = np.ascontiguousarray(change(arrays[name]))
-        put(path.name, b"".join(map(bytes, pack(arrays))))(folder)
+        put(path.name, b"".join(map(bytes, pack_arrays(arrays))))(folder)
 
     return act
 

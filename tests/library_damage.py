@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from readers import nearest_rows
+from readers import make_older, nearest_rows
 
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
@@ -29,7 +29,7 @@ from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment, S
 DIM = 64
 ROOTS = (b"/photos", b"/disk \xff")
 FINGERPRINT = Fingerprint("some/model", "abc123", DIM, Detail.LOW, "Represent.", 1, 1)
-FACTS_FROM = 30  # rows of a file: of the five files below two have facts
+FACTS_FROM = 30  # rows of a shard: of the five below two have facts, as in an older library
 FILES = (12, 40, 9, 60, 25)  # rows
 DEAD = (3, 20, 21, 22, 61, 100, 145)
 ROWS = sum(FILES)
@@ -75,7 +75,6 @@ def make(folder, stored):
 
     Returns the folder of a copy of the commit before the last.
     """
-    segments.FACTS_FROM = FACTS_FROM
     library = Library.create(folder, FINGERPRINT, stored)
     for root in ROOTS:
         library.add_root(root)
@@ -89,9 +88,12 @@ def make(folder, stored):
     library.save_failures(
         [Failure(b"/photos/\xff.jpg", 5, 2**65, "cut off", 2), Failure(b"/photos/b", 0, 1, "no", 1)]
     )
+    make_older(folder, FACTS_FROM)
     shutil.copytree(folder, before)
+    library = Library.open(folder)
     library.remove(DEAD)
     library.commit()
+    make_older(folder, FACTS_FROM)
     return before
 
 
@@ -241,9 +243,9 @@ def sweep(folder, stored, seed, bits, lengths):
         whole = {name: (folder / name).read_bytes() for name in damage.files}
         put(folder, damage.files)
         for large in (False, True):
-            if large and not any(name.endswith(".faiss") for name in damage.files):
+            if large and not any(name.endswith((".faiss", ".jsonl")) for name in damage.files):
                 continue
-            segments.VERIFY_AT_OPEN = 0 if large else 1 << 26
+            segments.VERIFY_AT_OPEN, segments.VERIFY_LINES = (0, 0) if large else (1 << 26, 1 << 20)
             yield outcome(folder, damage, sound, earlier) | {"large": large}
         put(folder, whole)
     assert said(folder) == sound

@@ -1,11 +1,18 @@
 """What a reader gets of a library: every row, found by search as well."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from qvsearch.library.failures import read_failures
 from qvsearch.library.library import Library
-from qvsearch.library.manifest import Damaged
+from qvsearch.library.manifest import (
+    Damaged,
+    facts_path,
+    read_committed,
+    write_manifest,
+)
 from qvsearch.library.repair import check
 
 
@@ -20,6 +27,16 @@ def nearest_rows(stored, query, k, allowed=None):
         scores[~np.isin(rows, np.flatnonzero(allowed))] = -np.inf
     order = np.argsort(-scores, kind="stable")[:k].tolist()
     return [(row, float(scores[row])) for row in order if scores[row] > -np.inf]
+
+
+def make_older(folder, below=1 << 60):
+    """Make a library what older versions wrote: shards of fewer rows than that have no facts."""
+    state = read_committed(folder)
+    files = [replace(each, facts=None) if each.rows < below else each for each in state.files]
+    write_manifest(folder, replace(state, files=tuple(files)))
+    for each in files:
+        if each.facts is None:
+            facts_path(folder, each.name).unlink(missing_ok=True)
 
 
 def rows(folder):

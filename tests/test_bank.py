@@ -282,7 +282,7 @@ def test_a_score_that_no_sound_vector_has_is_damage(library, monkeypatch):
             codes[row, 3] = value
             path.write_bytes(sound[: -10 * DIM * 2] + codes.tobytes())
             library = Library.open(library.folder)
-            with pytest.raises(Damaged, match=f"vector {row} scores"):
+            with pytest.raises(Damaged, match=f"the score of vector {row} is"):
                 library.scores(unit(1, 1)[0])
             library.remove([row])
             assert np.isfinite(library.scores(unit(1, 1)[0])).sum() == 9

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
-from readers import nearest_rows
+from readers import make_older, nearest_rows
 
 from qvsearch.errors import QvsearchError
+from qvsearch.formats import pack_arrays, unpack_arrays
 from qvsearch.library import shards as segments
-from qvsearch.library.arrays import pack, unpack
 from qvsearch.library.filtering import hidden_by, passing_rows
 from qvsearch.library.filters import Filters, parse_filters
 from qvsearch.library.library import Library
@@ -57,9 +57,7 @@ def row(number):
     return Segment(item, f"h{number}", width=40 * number, height=800, metadata=metadata)
 
 
-@pytest.fixture(autouse=True)
-def _lowered(disk, monkeypatch):
-    monkeypatch.setattr(segments, "FACTS_FROM", 1)
+pytestmark = pytest.mark.usefixtures("disk")
 
 
 def filled(folder):
@@ -136,7 +134,8 @@ def test_columns_are_what_the_segments_say(library):
     assert same == {True}
 
 
-def test_no_line_is_read_that_is_not_asked_for(library):
+def test_no_line_is_read_that_is_not_asked_for(library, monkeypatch):
+    monkeypatch.setattr(segments, "VERIFY_LINES", 0)
     path = library.folder / "segments" / "000002.jsonl"
     data = path.read_bytes()
     place = data.index(b'"10.jpg"'[1:-1])
@@ -201,12 +200,8 @@ def test_damaged_facts_are_refused_and_made_anew_without_loss(library, way):
     assert dict(Library.open(library.folder).segments) == {n: said(s) for n, s in LIVE.items()}
 
 
-def test_a_library_of_an_older_version_is_searched_and_gets_facts_with_the_next_commit(
-    tmp_path, monkeypatch
-):
-    with monkeypatch.context() as older:
-        older.setattr(segments, "FACTS_FROM", 10**9)
-        library = filled(tmp_path / "library")
+def test_a_library_of_an_older_version_is_searched_and_gets_facts_with_the_next_commit(library):
+    make_older(library.folder)
     assert not facts_file(library).exists()
     again = Library.open(library.folder)
     assert masks(again) == masks(library)
@@ -261,21 +256,21 @@ TYPES = {"one": np.dtype("<i4"), "two": np.dtype("<f8")}
 
 def test_arrays_come_back_and_what_is_no_such_file_is_refused():
     arrays = {"one": np.arange(7, dtype="<i4"), "two": np.full((2, 0, 3), 1.5)}
-    data = b"".join(pack(arrays))
-    for name, found in unpack(data, TYPES).items():
+    data = b"".join(pack_arrays(arrays))
+    for name, found in unpack_arrays(data, TYPES).items():
         np.testing.assert_array_equal(found, arrays[name])
         assert found.dtype == TYPES[name]
     for wrong in (b"", data[:20], data[:-1], data + bytes(64), b"x" + data[1:]):
         with pytest.raises(ValueError):  # noqa: PT011
-            unpack(wrong, TYPES)
+            unpack_arrays(wrong, TYPES)
     with pytest.raises(ValueError, match="other arrays"):
-        unpack(data, {"one": TYPES["one"]})
+        unpack_arrays(data, {"one": TYPES["one"]})
     for shape in ([-1], "7", [10**30], [1.5], None):
         header = orjson.dumps({"one": shape, "two": [0]}, option=0) if shape != [10**30] else None
         header = header or b'{"one":[%d],"two":[0]}' % 10**30
         start = data[:8] + len(header).to_bytes(8, "little") + header
         with pytest.raises(ValueError):  # noqa: PT011
-            unpack(start + bytes(256), TYPES)
+            unpack_arrays(start + bytes(256), TYPES)
 
 
 def test_a_copy_of_a_library_elsewhere_is_the_same(library, tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from readers import make_older
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library import rows
@@ -250,13 +251,13 @@ def test_a_kind_of_few_rows_needs_no_more_of_another(tmp_path, says, monkeypatch
     assert [each.segment.item.kind for each in fast].count(Kind.TEXT) == 3
 
 
-def test_a_library_of_the_version_before_is_scored_exactly(tmp_path, says, monkeypatch):
-    monkeypatch.setattr(segments, "FACTS_FROM", 10**9)
+def test_a_library_of_the_version_before_is_scored_exactly(tmp_path, says):
     made = Library.create(tmp_path / "library", FINGERPRINT)
     made.add_root(b"/media")
     moved = [replace(row(n), item=replace(row(n).item, root=b"/media")) for n in range(300)]
     made.add(moved, made_vectors(300))
     made.commit()
+    make_older(made.folder)
     alike(Library.open(made.folder), "1", says)
 
 

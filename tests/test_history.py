@@ -28,7 +28,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from library_damage import unit
-from readers import nearest_rows
+from readers import make_older, nearest_rows
 from test_ingest import DIM, FINGERPRINT, Counting, hash_vector
 from test_library import rounded
 
@@ -213,8 +213,10 @@ class History(RuleBasedStateMachine):
             assert self.known == self.files
         self.tally["of these steps kills"] += died
 
-    @rule()
-    def open(self):
+    @rule(older=st.booleans())
+    def open(self, older):
+        if older:
+            make_older(self.library.folder, below=3)
         self.library = Library.open(self.library.folder)
         assert check(self.library.folder) == []
 
@@ -264,7 +266,6 @@ def _lowered(disk, monkeypatch):
     monkeypatch.setattr(ingest, "baseline_vectors", lambda *_: unit(3, 5, DIM))
     monkeypatch.setattr(segments, "TIERS", (300, 3000, 30000))
     monkeypatch.setattr(segments, "MERGE", 3)
-    monkeypatch.setattr(segments, "FACTS_FROM", 4)
 
 
 def play(tally, stored, examples, steps, derandomize):

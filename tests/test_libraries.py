@@ -101,7 +101,7 @@ def test_a_folder_that_is_no_library_is_not_deleted(data, tmp_path, monkeypatch,
         (app / name).write_text("mine")
     before = sorted(app.rglob("*"))
     assert main(["libraries", "delete", "app", "--yes"]) == 2
-    assert "is no library of qvsearch; nothing was deleted" in capfd.readouterr().err
+    assert "is not a library of qvsearch; nothing was deleted" in capfd.readouterr().err
     assert sorted(app.rglob("*")) == before
 
 

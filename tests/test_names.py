@@ -57,7 +57,7 @@ def test_a_library_that_is_not_there_names_those_that_are(tmp_path):
     assert said("PHOTO") == "no library PHOTO; did you mean photos? there are: main, photos"
     assert said("xyz") == "no library xyz; there are: main, photos"
     assert said("Photos") == other + "there are: main, photos"
-    with pytest.raises(QvsearchError, match=r"is no library and holds a\.jpg; give --library"):
+    with pytest.raises(QvsearchError, match=r"is not a library and holds a\.jpg; give --library"):
         check_place(library_folder("Photos"))
 
 

@@ -25,12 +25,12 @@ from library_damage import FINGERPRINT, row
 from qvsearch.cache import keep_vectors, read_vectors
 from qvsearch.errors import QvsearchError
 from qvsearch.files import Seal
-from qvsearch.library.arrays import pack, unpack
+from qvsearch.formats import pack_arrays, unpack_arrays
 from qvsearch.library.failures import FAILURES, Failure, read_failures, write_failures
 from qvsearch.library.manifest import (
     BankFile,
     Manifest,
-    SegmentFile,
+    ShardFiles,
     _checksum,
     read_manifest,
     write_manifest,
@@ -186,7 +186,7 @@ def manifests(draw):
         faiss = Seal(rows * FINGERPRINT.dim + draw(st.integers(0, 999)), draw(st.text()))
         sidecar = Seal(rows * draw(st.integers(64, 999)), draw(st.text()))
         bank, facts = draw(maybe(st.text())), draw(maybe(SEALS))
-        files.append(SegmentFile(f"{number:06d}", rows, faiss, sidecar, dead, bank, facts))
+        files.append(ShardFiles(f"{number:06d}", rows, faiss, sidecar, dead, bank, facts))
     bank = draw(maybe(st.builds(BankFile, st.just(f"{last:06d}"), st.integers(0, 64), SEALS)))
     roots = draw(st.lists(maybe(PATHS), max_size=3))
     generation = draw(st.integers(0, 10**16))
@@ -265,7 +265,7 @@ def test_failures_come_back_whatever_lies_between_them(tmp_path, failures, rubbi
 def test_facts_are_of_the_rows_and_come_back(segments):
     found = facts_of(segments, ROOTS)
     found.check(len(segments), len(ROOTS))
-    again = Facts(**unpack(b"".join(map(bytes, pack(found.arrays))), TYPES))
+    again = Facts(**unpack_arrays(b"".join(map(bytes, pack_arrays(found.arrays))), TYPES))
     again.check(len(segments), len(ROOTS))
     files, cameras = again.paths(), again.camera_names()
     for number, segment in enumerate(segments):
@@ -305,7 +305,7 @@ def test_any_bytes_are_arrays_or_refused(data, header, rest):
     text = json.dumps(header).encode()
     for each in (data, b"qvarray1" + struct.pack("<Q", len(text)) + text + rest):
         try:
-            unpack(each, TYPES)
+            unpack_arrays(each, TYPES)
         except ValueError:
             continue
         raise AssertionError("these are no facts")

@@ -21,7 +21,6 @@ from recording_disk import Platter, RecordingDisk, lay_out, tree_of
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import pipeline as ingest
-from qvsearch.library import shards as segments
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import MANIFEST
 from qvsearch.library.repair import repair
@@ -211,17 +210,17 @@ def above(in_memory):
 
 
 HISTORIES = pytest.mark.parametrize(
-    ("history", "store", "facts_from", "least"),
+    ("history", "store", "least"),
     [
-        (make, None, 1000, 300),
-        (merge_compact_and_note_failures, Stored.FLOAT16, 1000, 1000),
-        (measure_against_a_bank, Stored.FLOAT16, 1000, 700),
-        (measure_against_a_bank, Stored.INT8, 1, 1850),
-        (go_on_after_a_failed_sync, Stored.FLOAT16, 1000, 750),
-        (run_again_after_a_failed_sync, Stored.FLOAT16, 1000, 850),
-        (remember_rules, Stored.FLOAT16, 1000, 300),
-        (mend, Stored.FLOAT16, 1, 700),
-        (index_notes, None, 1000, 600),
+        (make, None, 300),
+        (merge_compact_and_note_failures, Stored.FLOAT16, 1000),
+        (measure_against_a_bank, Stored.FLOAT16, 700),
+        (measure_against_a_bank, Stored.INT8, 1850),
+        (go_on_after_a_failed_sync, Stored.FLOAT16, 750),
+        (run_again_after_a_failed_sync, Stored.FLOAT16, 850),
+        (remember_rules, Stored.FLOAT16, 300),
+        (mend, Stored.FLOAT16, 700),
+        (index_notes, None, 600),
     ],
 )
 
@@ -247,10 +246,7 @@ def count(tally, found):
 
 
 @HISTORIES
-def test_a_power_cut_leaves_a_committed_state(
-    above, monkeypatch, tally, history, store, facts_from, least
-):
-    monkeypatch.setattr(segments, "FACTS_FROM", facts_from)
+def test_a_power_cut_leaves_a_committed_state(above, tally, history, store, least):
     begin(above, history, store)
     found = replay(above, history)
     assert found.wrong == []
@@ -261,10 +257,7 @@ def test_a_power_cut_leaves_a_committed_state(
 
 @pytest.mark.soak
 @HISTORIES
-def test_every_state_can_be_gone_on_from(
-    above, monkeypatch, tally, history, store, facts_from, least
-):
-    monkeypatch.setattr(segments, "FACTS_FROM", facts_from)
+def test_every_state_can_be_gone_on_from(above, tally, history, store, least):
     begin(above, history, store)
     found = replay(above, history, again=1)
     assert found.wrong == []

@@ -9,20 +9,20 @@ import numpy as np
 import orjson
 import pytest
 from PIL import Image
-from readers import nearest_rows
+from readers import make_older, nearest_rows
 from test_ingest import Counting
 from test_library import photo, photos, rewrite_manifest
 
 from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.files import Seal, write_file
+from qvsearch.formats import pack_arrays, unpack_arrays
 from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library import shards as segments
-from qvsearch.library.arrays import pack, unpack
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import read_committed, write_manifest
 from qvsearch.library.repair import check, repair
-from qvsearch.library.shards import _file_types
+from qvsearch.library.shards import facts_types
 from qvsearch.types import Detail, Fingerprint, Stored
 from qvsearch.vectors.encoding import Form
 
@@ -47,11 +47,14 @@ BYTES = (STEPS + 128).astype(np.uint8)
 KEPT = STEPS / np.linalg.norm(STEPS, axis=1, keepdims=True)
 
 
-@pytest.fixture(params=[1, 1000], ids=["facts", "no facts"])
-def library(request, tmp_path, monkeypatch):
-    """Two files of 30 rows, one of them dead, with what search needs beside them or without."""
-    monkeypatch.setattr(segments, "FACTS_FROM", request.param)
-    return filled(tmp_path / "library")
+@pytest.fixture(params=["new", "older"])
+def library(request, tmp_path):
+    """Two shards of 30 rows, one of them dead; those of an older library have no facts."""
+    made = filled(tmp_path / "library")
+    if request.param == "new":
+        return made
+    make_older(made.folder)
+    return Library.open(made.folder)
 
 
 def filled(folder):
@@ -129,7 +132,6 @@ def test_plain_faiss_finds_the_same_inner_products(library):
 
 def test_merged_and_compacted_files_have_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(segments, "TIERS", (10**4, 10**5, 10**6))
-    monkeypatch.setattr(segments, "FACTS_FROM", 20)
     library = Library.create(tmp_path / "library", FINGERPRINT, Stored.INT8)
     library.add_root(b"/photos")
     for start in range(0, ROWS, 3):
@@ -146,7 +148,6 @@ def test_merged_and_compacted_files_have_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_no_vector_is_read_to_open_or_search_what_has_facts(tmp_path, monkeypatch):
-    monkeypatch.setattr(segments, "FACTS_FROM", 1)
     library = filled(tmp_path / "library")
 
     def measured(*_):
@@ -210,28 +211,29 @@ def test_a_row_of_zeros_in_a_damaged_file_is_no_hit_and_check_reports_it(library
         with pytest.raises(QvsearchError, match="line 5 and its vector do not fit"):
             opened.segments[34]
     else:
-        with pytest.raises(QvsearchError, match=r"000002\.faiss is damaged: vector 4 scores nan"):
+        with pytest.raises(
+            QvsearchError, match=r"000002\.faiss is damaged: the score of vector 4 is nan"
+        ):
             opened.scores(query)
     assert [each.file for each in check(library.folder)] == ["segments/000002.faiss"]
     assert repair(library.folder).lost == 1
 
 
 @pytest.mark.parametrize("wrong", [0, np.nan, -1, "too few"])
-def test_lengths_that_no_vector_has_are_refused_and_made_anew(tmp_path, monkeypatch, wrong):
+def test_lengths_that_no_vector_has_are_refused_and_made_anew(tmp_path, wrong):
     """Though the checksums fit, as after a mistake of ours."""
-    monkeypatch.setattr(segments, "FACTS_FROM", 1)
     library = filled(tmp_path / "library")
     query = unit(1, 9)[0]
     before = library.scores(query)
     file = path(library, 2, "facts")
-    arrays = unpack(file.read_bytes(), _file_types(FORM))
+    arrays = unpack_arrays(file.read_bytes(), facts_types(FORM))
     np.testing.assert_allclose(arrays["norms"], np.linalg.norm(STEPS[30:], axis=1), rtol=1e-6)
     norms = arrays["norms"].copy()
     if wrong == "too few":
         norms = norms[:-1]
     else:
         norms[4] = wrong
-    facts = write_file(file, *pack(arrays | {"norms": norms}))
+    facts = write_file(file, *pack_arrays(arrays | {"norms": norms}))
     assert isinstance(facts, Seal)
     manifest = read_committed(library.folder)
     first, second = manifest.files

@@ -18,7 +18,6 @@ from readers import nearest_rows
 from qvsearch import files as durable
 from qvsearch.cli import app as cli
 from qvsearch.errors import QvsearchError
-from qvsearch.library import shards as segments
 from qvsearch.library.failures import Failure
 from qvsearch.library.library import Library
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
@@ -219,7 +218,6 @@ if __name__ == "__main__":
     task, folder = sys.argv[1], Path(sys.argv[2])
     match task:
         case "kill":
-            segments.FACTS_FROM = 1  # so that every kind of file is written
             kill_everywhere(folder, steps)
         case "kill making":
             kill_everywhere(folder, make)

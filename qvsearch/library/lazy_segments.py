@@ -72,15 +72,10 @@ class Catalogue(Mapping[int, Segment]):
         self._live = np.concatenate([self._live, np.ones(len(segments), np.bool_)])
         self._known.update(enumerate(segments, start))
 
-    def add_file(self, alive: NDArray[np.bool_], rows: Lines | Sequence[Segment]) -> None:
-        """Append the rows of a file, of which some live, with its lines or segments of those."""
-        start = len(self._live)
+    def add_shard(self, alive: NDArray[np.bool_], lines: Lines) -> None:
+        """Append the rows of a shard, some of which are live."""
+        self._unread.append((len(self._live), lines))
         self._live = np.concatenate([self._live, alive])
-        if isinstance(rows, Lines):
-            self._unread.append((start, rows))
-        else:
-            numbers = (start + np.flatnonzero(alive)).tolist()
-            self._known.update(zip(numbers, rows, strict=True))
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Forget live rows."""

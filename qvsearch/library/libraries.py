@@ -1,4 +1,4 @@
-"""Lists and deletes the libraries of the user's data folder."""
+"""Lists and deletes libraries of the user's data folder."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from pathlib import Path
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import remove_file
-from qvsearch.library.library import OURS, library_folder
+from qvsearch.library.library import FILES
 from qvsearch.library.lock import HOLDER, LOCK, WriterLock
 from qvsearch.library.manifest import (
     MANIFEST,
     SEGMENTS,
     Damaged,
-    exists,
-    is_segment_file,
+    is_shard_file,
     is_temporary,
     read_committed,
     unreadable,
 )
-from qvsearch.library.names import default_folder, home
+from qvsearch.library.names import default_folder, exists, home, library_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Shelved:
-    """A library of the data folder; `size` is in bytes, `problem` is why it cannot be read."""
+    """A library of the data folder: `size` in bytes, `problem` if it cannot be read."""
 
     name: str
     folder: Path
@@ -38,24 +37,24 @@ class Shelved:
 
 
 def list_libraries() -> Iterator[Shelved]:
-    """Yield what the data folder holds, by name; only manifests are read."""
+    """Yield the libraries of the data folder, by name; only manifests are read."""
     for folder in sorted(home().iterdir()) if home().is_dir() else []:
         shelved = Shelved(folder.name, folder, folder == default_folder(), 0)
         try:
             if not exists(folder):
                 continue
             shelved = replace(shelved, size=_size(folder))
-            made = read_committed(folder)
+            state = read_committed(folder)
         except (OSError, QvsearchError) as error:
             problem = unreadable(folder, error) if isinstance(error, OSError) else error
             yield replace(shelved, problem=str(problem))
             continue
-        rows = sum(file.rows - sum(b - a for a, b in file.dead) for file in made.files)
-        yield replace(shelved, model=made.fingerprint.model, segments=rows)
+        rows = sum(file.rows - sum(b - a for a, b in file.dead) for file in state.files)
+        yield replace(shelved, model=state.fingerprint.model, segments=rows)
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of a folder's files; those that go meanwhile count nothing."""
+    """Return the bytes of a folder's files; files deleted meanwhile count as 0."""
     size = 0
     for each in folder.rglob("*"):
         with suppress(FileNotFoundError):
@@ -64,11 +63,10 @@ def _size(folder: Path) -> int:
 
 
 def delete_library(name: str) -> Path:
-    """Delete a library, named as by --library; return where it was.
+    """Delete a library, named as for --library; return its folder.
 
-    Only files named as qvsearch names its own are deleted, and the folder if nothing else is in it.
-    Raises QvsearchError if there is no such library, and LibraryLocked while another process
-    changes it.
+    Deletes only files with names that qvsearch gives, and the folder if nothing else is in it.
+    Raises QvsearchError if there is no such library, LibraryLocked while another process writes.
     """
     folder = library_folder(name)
     _check_library(folder)
@@ -77,14 +75,14 @@ def delete_library(name: str) -> Path:
             (folder / MANIFEST).unlink(missing_ok=True)
             if (segments := folder / SEGMENTS).is_dir():
                 for each in list(segments.iterdir()):
-                    if is_segment_file(each) or is_temporary(each):
+                    if is_shard_file(each) or is_temporary(each):
                         each.unlink()
                 with suppress(OSError):  # something else is in it
                     segments.rmdir()
             for each in list(folder.iterdir()):
-                if each.name in OURS - {LOCK, HOLDER, SEGMENTS} or is_temporary(each):
+                if each.name in FILES - {LOCK, HOLDER, SEGMENTS} or is_temporary(each):
                     each.unlink()
-            # The next writer makes another one. Windows keeps it until it is released.
+            # The next writer creates another one. Windows keeps it until it is released.
             remove_file(folder / LOCK)
     except OSError as error:
         raise QvsearchError(
@@ -96,12 +94,12 @@ def delete_library(name: str) -> Path:
 
 
 def _check_library(folder: Path) -> None:
-    """Raise QvsearchError unless a library is there, which may be a damaged one."""
+    """Raise QvsearchError unless a library is there, damaged or not."""
     try:
         read_committed(folder)
     except Damaged as error:
         segments = folder / SEGMENTS
-        if not any(map(is_segment_file, segments.glob("*.faiss"))):
+        if not any(map(is_shard_file, segments.glob("*.faiss"))):
             raise QvsearchError(
-                f"{folder} is no library of qvsearch; nothing was deleted"
+                f"{folder} is not a library of qvsearch; nothing was deleted"
             ) from error

@@ -1,7 +1,4 @@
-"""A library: segments on disk under one manifest, searched from memory, changed by commits.
-
-It knows rows, vectors and files of its own; how vectors are made and where media lie is for others.
-"""
+"""An open library: its rows in memory, and the commits that write changes to disk."""
 
 from __future__ import annotations
 
@@ -23,13 +20,13 @@ from qvsearch.library.manifest import (
     SEGMENTS,
     Manifest,
     check_way,
-    exists,
     read_committed,
     sweep,
     unreadable,
     write_manifest,
 )
-from qvsearch.library.names import default_folder, home
+from qvsearch.library.names import exists
+from qvsearch.library.names import library_folder as library_folder
 from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
 from qvsearch.library.rows import Arrays, Rows, Sample
 from qvsearch.library.rules import NO_RULES, Rules
@@ -41,54 +38,37 @@ if TYPE_CHECKING:
 
     from qvsearch.library.baseline import Bank
     from qvsearch.library.lazy_segments import Catalogue
-    from qvsearch.library.shards import Part
+    from qvsearch.library.shards import Shard
     from qvsearch.types import Fingerprint, Segment, Vectors
     from qvsearch.vectors.store import FaissStore
 
-RACES = 20  # commits that may overtake an opening before it gives up
-OURS = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES, PENDING}
-
-
-def library_folder(name: str | None) -> Path:
-    """Return the folder of a library that is named, or of $QVSEARCH_LIBRARY, or of the default.
-
-    A bare name is one in the user's data folder, or else a folder of that name that exists here.
-    Raises QvsearchError for an empty name.
-    """
-    if name == "":
-        raise QvsearchError("the name of the library is empty; give -l NAME, or leave it out")
-    name = name or os.environ.get("QVSEARCH_LIBRARY")
-    if not name:
-        return default_folder()
-    here = _absolute(name)
-    separators = [os.sep, os.altsep or os.sep]
-    named = any(separator in name for separator in separators) or name.startswith("~")
-    if named or (here.is_dir() and not Library.exists(home() / name)):
-        return here
-    return home() / name
+RACES = 20  # commits during an opening after which it fails
+FILES = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES, PENDING}
 
 
 def check_place(folder: Path) -> None:
-    """Raise QvsearchError where no new library can be made; nothing is written."""
+    """Raise QvsearchError if no library can be created here; nothing is written."""
     if exists(folder):
-        raise QvsearchError(f"{folder} is a library already")
+        raise QvsearchError(f"{folder} is already a library")
     check_way(folder)
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise QvsearchError(f"cannot make the library {folder}: {nearest} may not be written to")
+        raise QvsearchError(
+            f"cannot create the library {folder}: no permission to write to {nearest}"
+        )
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if entry.name not in OURS and not entry.name.endswith(TEMPORARY):
+        if entry.name not in FILES and not entry.name.endswith(TEMPORARY):
             raise QvsearchError(
-                f"{folder} is no library and holds {entry.name}; give --library another name,"
-                " or a new or empty folder"
+                f"{folder} is not a library and holds {entry.name};"
+                " give --library another name, or a new or empty folder"
             )
 
 
 class Library:
-    """An open library: what was committed when it was opened, and what was changed here since.
+    """An open library: the state of the last commit, and the changes made here since.
 
-    `segments` are the live rows by number, in order. Numbers hold while this object lives, over
-    its own commits too; only where `lock` finds that another process has committed, they are new.
+    `segments` are the live rows by number, in order. Row numbers stay the same while this object
+    lives, also over its own commits. They change only if `lock` loads a commit of another process.
     """
 
     _manifest: Manifest  # the last commit
@@ -106,11 +86,11 @@ class Library:
     def create(
         cls, folder: str | Path, fingerprint: Fingerprint, store: Stored = Stored.FLOAT16
     ) -> Library:
-        """Make an empty library; raises QvsearchError if the folder holds anything else.
+        """Create an empty library; raises QvsearchError if the folder holds anything else.
 
-        A bare name is read as `--library` reads it.
+        A text is resolved as `--library` is.
         """
-        folder = _place(folder)
+        folder = library_folder(folder)
         check_way(folder)
         make_folder(folder)
         with WriterLock(folder).held():
@@ -120,12 +100,12 @@ class Library:
 
     @classmethod
     def open(cls, folder: str | Path) -> Library:
-        """Open a library as it was last committed, without changing or locking anything.
+        """Open a library as it was last committed; nothing is changed or locked.
 
-        A bare name is read as `--library` reads it: "main" is the default library. Raises
-        QvsearchError if there is none, or if it is damaged or of a newer format.
+        A text is resolved as `--library` is: "main" is the default library. Raises QvsearchError
+        if there is none, or if it is damaged or of a newer format.
         """
-        folder = _place(folder)
+        folder = library_folder(folder)
         manifest = read_committed(folder)
         for _ in range(RACES):
             try:
@@ -136,20 +116,22 @@ class Library:
                     raise unreadable(folder, error) from error
             except OSError as error:
                 raise unreadable(folder, error) from error
-        raise QvsearchError(f"{folder} changes faster than it can be opened; try again")
+        raise QvsearchError(f"{folder} changes too fast to be opened; try again")
 
     def make_anew(self, fingerprint: Fingerprint) -> None:
-        """Take another fingerprint; raises QvsearchError where anything was ever committed."""
+        """Replace the fingerprint; raises QvsearchError if anything was ever committed."""
         with self.lock():
             if self.generation:
-                raise QvsearchError(f"{self.folder} keeps the fingerprint that its rows have")
+                raise QvsearchError(
+                    f"the fingerprint of {self.folder} is fixed by its first commit"
+                )
             self._manifest = Manifest(fingerprint, store=self.store)
             write_manifest(self.folder, self._manifest)
 
     @staticmethod
     def exists(folder: str | Path) -> bool:
-        """Whether a library is there, damaged or not."""
-        return exists(_place(folder))
+        """Return whether a library is there, damaged or not."""
+        return exists(library_folder(folder))
 
     def __len__(self) -> int:
         """Return the number of live rows."""
@@ -157,38 +139,38 @@ class Library:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """How all vectors were made."""
+        """Everything that determined the vectors."""
         return self._manifest.fingerprint
 
     @property
     def store(self) -> Stored:
-        """What the numbers of all vectors are here."""
+        """The storage type of all vectors."""
         return self._manifest.store
 
     @property
     def segments(self) -> Catalogue:
-        """The live rows by number, in order; not to be changed. Each is read when it is asked for.
+        """The live rows by number, in order, each read on first access; do not mutate.
 
-        Raises Damaged where a row's line is not what was written.
+        Raises Damaged if a row's line is not that which was written.
         """
         return self._rows.segments
 
     @property
     def roots(self) -> list[bytes]:
-        """What the user indexed, in the order of adding."""
+        """The files and folders that the user indexed, in the order of adding."""
         return [root for root in self._roots if root is not None]
 
     @property
     def generation(self) -> int:
-        """How many commits led to the state that was opened or committed last."""
+        """The number of commits up to the present state."""
         return self._manifest.generation
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other writers out; needed for changes, and free where it is held already.
+        """Hold the writers' lock, which every change needs; entering it again is free.
 
-        What others committed since the opening is loaded first, what those that died left behind
-        is deleted. Raises LibraryLocked.
+        Loads what other processes committed since the opening, and deletes what dead ones left
+        behind. Raises LibraryLocked if another process holds it.
         """
         if self._lock.is_held:
             yield
@@ -198,45 +180,46 @@ class Library:
             if manifest != self._manifest:
                 if self._changed:
                     raise QvsearchError(
-                        f"the library {self.folder} was changed by another process since it was"
-                        " opened; nothing of this one was written, run it again"
+                        f"another process changed the library {self.folder} in the meantime,"
+                        " and nothing was written; run the command again"
                     )
                 try:
                     self._load(manifest)
                 except OSError as error:
                     raise unreadable(self.folder, error) from error
-            # Taking the lock has synced the folder, so that the manifest lasts that needs no other.
+            # Taking the lock has synced the folder, so this manifest is on disk for good, and
+            # files that only older ones refer to may go.
             sweep(self.folder, self._manifest)
             yield
 
     def add_root(self, root: bytes) -> None:
-        """Take in a folder or file, absolute, that rows will be below."""
+        """Add an absolute folder or file that rows will be below."""
         if root not in self._roots:
             self._roots.append(root)
             self._changed = True
 
     @property
     def rules(self) -> dict[bytes, Rules]:
-        """Which files are wanted of each root that has any rules."""
-        found = {root: self._rules.get(root, NO_RULES) for root in self.roots}
-        return {root: rules for root, rules in found.items() if rules != NO_RULES}
+        """The rules of each root that has any."""
+        rules = {root: self._rules.get(root, NO_RULES) for root in self.roots}
+        return {root: each for root, each in rules.items() if each != NO_RULES}
 
     @property
     def waiting_rules(self) -> dict[bytes, Rules]:
-        """Which files an unfinished run wants of folders that are no roots yet."""
-        found = {root: rules for run in self.load_pending() for root, rules in run.rules.items()}
-        return {root: rules for root, rules in found.items() if root not in self._roots}
+        """The rules of unfinished runs for folders that are not roots yet."""
+        rules = {root: each for run in self.load_pending() for root, each in run.rules.items()}
+        return {root: each for root, each in rules.items() if root not in self._roots}
 
     def set_rules(self, root: bytes, rules: Rules) -> None:
-        """Remember which files of a root are wanted, from when it is one; rows stay as they are."""
+        """Store the rules of a present or future root; its rows do not change."""
         before = self.rules
         self._rules[root] = rules
         self._changed = self._changed or self.rules != before
 
     def remove_roots(self, roots: Iterable[bytes]) -> None:
-        """Forget roots and all their rows."""
+        """Remove roots and all their rows."""
         gone = set(roots)
-        self.remove([row for row, found in self.segments.items() if found.item.root in gone])
+        self.remove([row for row, each in self.segments.items() if each.item.root in gone])
         self._roots = [None if root in gone else root for root in self._roots]
         self._rules = {root: rules for root, rules in self._rules.items() if root not in gone}
         self._changed = True
@@ -251,16 +234,16 @@ class Library:
     def add(self, segments: Sequence[Segment], vectors: Vectors) -> None:
         """Append a row for each segment, its vector in the same row of `vectors` (n, dim).
 
-        They can be found at once and are on the disk after the next commit. Raises QvsearchError,
-        and adds nothing, where a vector is not finite and of length 1 or a root is not known.
+        They can be searched at once, and are on disk after the next commit. Raises QvsearchError,
+        and adds nothing, if a vector is not finite and of length 1, or a root is unknown.
         """
         for root in {segment.item.root for segment in segments} - set(self.roots):
-            raise QvsearchError(f"{os.fsdecode(root)} is no root of the library {self.folder}")
+            raise QvsearchError(f"{os.fsdecode(root)} is not a root of the library {self.folder}")
         self._rows.add(segments, vectors)
         self._changed = True
 
     def remove(self, rows: Iterable[int]) -> None:
-        """Forget rows; on the disk they are dead after the next commit."""
+        """Remove rows; on disk they are dead after the next commit."""
         self._rows.remove(rows)
         self._changed = True
 
@@ -270,19 +253,19 @@ class Library:
         return len(self.kinds)
 
     def scores(self, query: Vectors) -> Vectors:
-        """Return the cosine (size,) of each row with one unit query (dim,), -inf where none lives.
+        """Return the cosine (size,) of each row with one unit query (dim,), -inf for dead rows.
 
-        Raises Damaged where a stored vector gives what is no cosine.
+        Raises Damaged for a stored vector whose score is not a cosine.
         """
         return self._rows.scores(query)
 
     def guesses(self, query: Vectors) -> Vectors:
-        """Return about what `scores` does, much faster in a large library; 0 where no row lives."""
+        """Return estimates of `scores`, much faster in a large library; 0 for dead rows."""
         return self._rows.guesses(query)
 
     @property
     def has_signs(self) -> bool:
-        """Whether `guesses` differ from `scores`, for some rows at least."""
+        """Whether `guesses` are estimates for some rows; otherwise they are exact scores."""
         return self._rows.has_signs
 
     def pick(self, rows: NDArray[np.int64]) -> FaissStore:
@@ -291,23 +274,23 @@ class Library:
 
     @property
     def sample(self) -> Sample:
-        """Some rows of each kind, with their vectors, that stand for all of it."""
+        """Some rows of each kind, with their vectors, that represent all."""
         return self._rows.sample
 
     @property
     def kinds(self) -> NDArray[np.uint8]:
-        """Each row's place in `Kind` (size,), NO_ROW where none lives; not to be changed."""
+        """The code of each row's kind (size,), NO_ROW for dead rows; do not mutate."""
         return self._rows.arrays.kinds
 
     @property
     def by_kind(self) -> list[NDArray[np.int64]]:
-        """The live rows of each kind, ascending; not to be changed."""
+        """The live rows of each kind, ascending; do not mutate."""
         return self._rows.arrays.by_kind
 
     @property
     def columns(self) -> Columns:
-        """What the rows say of themselves, arrays (size,) for filters; not to be changed."""
-        arrays = self._rows.arrays  # made anew whenever rows come or go
+        """The metadata of the rows as arrays (size,), for filters; do not mutate."""
+        arrays = self._rows.arrays  # another object after each change of rows
         if self._columns is None or self._columns[0] is not arrays:
             self._columns = (arrays, Columns(self._rows.sources(), self.size))
         return self._columns[1]
@@ -316,19 +299,19 @@ class Library:
     def backgrounds(self) -> Vectors:
         """Mean and standard deviation of each row's cosines with the bank (size, 2), float32.
 
-        NaN where there was no bank; not to be changed.
+        NaN without a bank; do not mutate.
         """
         return self._rows.arrays.backgrounds
 
     @property
     def bank(self) -> Vectors | None:
-        """The vectors (m, dim) of the generic queries, where the library has them."""
+        """The vectors (m, dim) of the generic queries, if the library has them."""
         return None if self._rows.bank is None else self._rows.bank.vectors
 
     def set_bank(self, vectors: Vectors) -> None:
-        """Compare all rows, and those to come, with generic queries (m, dim), at most 64.
+        """Compare all present and later rows with generic queries (m, dim), at most 64.
 
-        It is on the disk after the next commit. Raises QvsearchError for what is no bank.
+        The bank is on disk after the next commit. Raises QvsearchError for an invalid bank.
         """
         bank = new_bank(vectors, self.fingerprint.dim)
         if self._rows.bank is None or self._rows.bank.sha256 != bank.sha256:
@@ -340,11 +323,11 @@ class Library:
         return self._rows.vectors(rows)
 
     def commit(self) -> None:
-        """Put all changes on the disk, in one step.
+        """Write all changes to disk, in one step.
 
-        Costs what was added: now and then small segment files are merged and dead rows dropped.
-        Raises QvsearchError, and the last commit stays, where it cannot be written; where only the
-        last sync failed the new one is there, and may not last.
+        The cost is that of the added rows; now and then small shards are merged and dead rows
+        dropped. If it raises QvsearchError the last commit stays. If only the last sync failed,
+        the new commit is there but may not survive a power cut.
         """
         if not self._changed:
             return
@@ -352,21 +335,21 @@ class Library:
             manifest = None
             try:
                 make_folder(self.folder / SEGMENTS)
-                parts, bank = self._rows.write(self._roots, self._manifest.next)
-                manifest = self._following(parts, bank)
+                shards, bank = self._rows.write(self._roots, self._manifest.next)
+                manifest = self._following(shards, bank)
                 write_manifest(self.folder, manifest)
             except BaseException as error:
                 if manifest is not None and self._is_on_disk(manifest):
-                    # Only whether it lasts is open: no later commit may take its names again, and
-                    # the files of the one before stay.
-                    self._rows.settle(parts, bank)
+                    # It may not last: no later commit may use its names again, and the files of
+                    # the one before stay.
+                    self._rows.settle(shards, bank)
                     self._manifest = manifest
                 else:
                     sweep(self.folder, self._manifest)
                 if isinstance(error, OSError):
                     raise unreadable(self.folder, error) from error
                 raise
-            self._rows.settle(parts, bank)
+            self._rows.settle(shards, bank)
             self._manifest, self._changed = manifest, False
             sweep(self.folder, manifest)
 
@@ -377,7 +360,7 @@ class Library:
             return False
 
     def load_failures(self) -> list[Failure]:
-        """Return the files that could not be indexed."""
+        """Return the list of files that could not be indexed."""
         return read_failures(self.folder)
 
     def save_failures(self, failures: Iterable[Failure]) -> None:
@@ -386,25 +369,27 @@ class Library:
             write_failures(self.folder, failures)
 
     def load_pending(self) -> list[Pending]:
-        """Return the indexing runs that are not finished, as they are on the disk now."""
+        """Return the unfinished indexing runs that are on disk now."""
         return read_pending(self.folder)
 
     def save_pending(self, runs: Iterable[Pending]) -> None:
-        """Replace the list of indexing runs that are not finished."""
+        """Replace the list of unfinished indexing runs."""
         with self.lock():
             write_pending(self.folder, runs)
 
     def _load(self, manifest: Manifest) -> None:
-        """Take the state of a manifest; OSErrors pass through."""
+        """Load the state of a manifest; OSErrors pass through."""
         self._rows = Rows.open(self.folder, manifest)
         self._manifest, self._roots = manifest, list(manifest.roots)
         self._rules = dict(manifest.rules)
         self._columns = None
         self._changed = False
 
-    def _following(self, parts: Iterable[Part], bank: Bank | None) -> Manifest:
+    def _following(self, shards: Iterable[Shard], bank: Bank | None) -> Manifest:
         """Return the manifest of the next commit."""
-        files = tuple(replace(part.file, dead=part.dead) for part in parts if part.file is not None)
+        files = tuple(
+            replace(each.file, dead=each.dead) for each in shards if each.file is not None
+        )
         bank_file = None if bank is None else bank.file
         names = [file.name for file in (*files, bank_file) if file is not None]
         return Manifest(
@@ -417,12 +402,3 @@ class Library:
             self.store,
             self.rules,
         )
-
-
-def _place(folder: str | Path) -> Path:
-    """Return the folder of a library, which text names as `--library` does."""
-    return library_folder(folder) if isinstance(folder, str) else _absolute(folder)
-
-
-def _absolute(folder: str | Path) -> Path:
-    return Path(folder).expanduser().absolute()

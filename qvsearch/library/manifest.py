@@ -20,14 +20,14 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import TEMPORARY, Seal, open_file, remove_file, write_file
 from qvsearch.formats import path_field, read_path
 from qvsearch.library.names import MANIFEST as MANIFEST
-from qvsearch.library.names import absence
+from qvsearch.library.names import SEGMENTS as SEGMENTS
+from qvsearch.library.names import absence, exists
 from qvsearch.library.rules import Rules, read_rules, rules_records
 from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
 FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # an older version can read what it knows
 FORMAT = 3  # with rules, which an older version would drop
 COPY = "manifest.json.bak"
-SEGMENTS = "segments"
 _SUFFIXES = {".faiss", ".jsonl", ".facts", ".bank"}
 LARGEST_DIM = 1 << 16
 LARGEST = 24 * 1024 * 1024  # bytes of a manifest; ten thousand segment files take a few
@@ -50,7 +50,7 @@ class Damaged(QvsearchError):
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentFile:
+class ShardFiles:
     """One pair of files, vectors and sidecar; `dead` are its removed rows as ranges [a, b).
 
     `bank` is the sha256 of the bank that the backgrounds in the sidecar are of. `facts` are what
@@ -85,7 +85,7 @@ class Manifest:
 
     fingerprint: Fingerprint
     roots: tuple[bytes | None, ...] = ()
-    files: tuple[SegmentFile, ...] = ()
+    files: tuple[ShardFiles, ...] = ()
     next: int = 1
     generation: int = 0
     bank: BankFile | None = None
@@ -191,11 +191,6 @@ def read_manifest(path: Path) -> Manifest:
         raise Damaged(path, f"it is not what qvsearch writes ({error})") from error
 
 
-def exists(folder: Path) -> bool:
-    """Whether a library is there, damaged or not."""
-    return (folder / MANIFEST).exists() or any((folder / SEGMENTS).glob("*.faiss"))
-
-
 def check_way(folder: Path) -> None:
     """Raise QvsearchError where a file, or a link to nothing, is where a folder would be."""
     nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
@@ -244,7 +239,7 @@ def sweep(folder: Path, manifest: Manifest) -> None:
     except (OSError, QvsearchError):
         return  # what is needed is not known
     for path in entries:
-        if is_temporary(path) or (is_segment_file(path) and path.stem not in kept):
+        if is_temporary(path) or (is_shard_file(path) and path.stem not in kept):
             remove_file(path)
 
 
@@ -253,7 +248,7 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(TEMPORARY)
 
 
-def is_segment_file(path: Path) -> bool:
+def is_shard_file(path: Path) -> bool:
     """Return whether a file has the place and name of those of a segment or bank."""
     named = path.suffix in _SUFFIXES and _NAME.fullmatch(path.stem) is not None
     return named and path.parent.name == SEGMENTS
@@ -324,7 +319,7 @@ def _parse_fingerprint(record: dict[str, Any]) -> Fingerprint:
     )
 
 
-def _parse_file(record: dict[str, Any], dim: int) -> SegmentFile:
+def _parse_file(record: dict[str, Any], dim: int) -> ShardFiles:
     name = _parse_name(record)
     rows = _need_count(record, "rows")
     dead = tuple((int(start), int(end)) for start, end in _need(record, "dead", list))
@@ -337,7 +332,7 @@ def _parse_file(record: dict[str, Any], dim: int) -> SegmentFile:
         raise ValueError(f"the files of {name} are not of {rows} rows")
     bank = None if record.get("bank") is None else _need(record, "bank", str)
     facts = None if record.get("facts") is None else _parse_seal(_need(record, "facts", dict))
-    return SegmentFile(name, rows, faiss, sidecar, dead, bank, facts)
+    return ShardFiles(name, rows, faiss, sidecar, dead, bank, facts)
 
 
 def _parse_bank(record: dict[str, Any]) -> BankFile:

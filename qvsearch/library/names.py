@@ -1,41 +1,72 @@
-"""Which libraries of the user's data folder there are, by name; it opens none."""
+"""Names of libraries: their folders, those of the user's data folder, and the default one."""
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
 
 import platformdirs
 
+from qvsearch.errors import QvsearchError
+
 DEFAULT = "main"  # the library that is used if none is named
 MANIFEST = "manifest.json"  # a folder that holds it is a library
+SEGMENTS = "segments"  # the folder of its shards
 
 
 def home() -> Path:
-    """Return the folder that the libraries of bare names are in."""
+    """Return the folder that holds the libraries with bare names."""
     return platformdirs.user_data_path("qvsearch", appauthor=False)
 
 
 def default_folder() -> Path:
-    """Return the folder of the library that is used if none is named."""
+    """Return the folder of the default library."""
     return home() / DEFAULT
 
 
+def library_folder(name: str | Path | None) -> Path:
+    """Return the folder of the named library, or of $QVSEARCH_LIBRARY, or of the default library.
+
+    A bare name is a library of the user's data folder, or if there is none, an existing folder of
+    that name in the current one. A Path is the folder itself. Raises QvsearchError for an empty
+    name.
+    """
+    if isinstance(name, Path):
+        return _absolute(name)
+    if name == "":
+        raise QvsearchError("the name of the library is empty; give -l NAME, or leave it out")
+    name = name or os.environ.get("QVSEARCH_LIBRARY")
+    if not name:
+        return default_folder()
+    here = _absolute(name)
+    separators = [os.sep, os.altsep or os.sep]
+    is_path = any(separator in name for separator in separators) or name.startswith("~")
+    if is_path or (here.is_dir() and not exists(home() / name)):
+        return here
+    return home() / name
+
+
+def exists(folder: Path) -> bool:
+    """Return whether a library is there, damaged or not."""
+    return (folder / MANIFEST).exists() or any((folder / SEGMENTS).glob("*.faiss"))
+
+
 def library_names() -> list[str]:
-    """Return the names of the libraries there, sorted."""
+    """Return the names of the libraries of the data folder, sorted."""
     return sorted(path.parent.name for path in home().glob(f"*/{MANIFEST}"))
 
 
 def option(folder: Path) -> str:
-    """Return ` -l NAME`, as a command about this library needs it; empty for the default one."""
+    """Return ` -l NAME` for a command about this library; empty for the default one."""
     if folder == default_folder():
         return ""
     return f" -l {quote(folder.name if folder.parent == home() else str(folder))}"
 
 
 def absence(folder: Path) -> str:
-    """Return the sentence that no library is in this folder, and which ones there are."""
+    """Return the sentence that there is no library in a folder, with those that there are."""
     names = library_names()
     there = f" there are: {', '.join(names)}"
     if names and folder.parent == home():
@@ -47,3 +78,7 @@ def absence(folder: Path) -> str:
         other = f"no library at {folder}: this folder holds other files"
         return f"{other};{there}" if names else f"{other}; name another one with --library"
     return f"no library at {folder}; make one with: qvsearch index PATH..."
+
+
+def _absolute(folder: str | Path) -> Path:
+    return Path(folder).expanduser().absolute()

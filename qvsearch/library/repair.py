@@ -28,7 +28,7 @@ from qvsearch.library.manifest import (
     BankFile,
     Damaged,
     Manifest,
-    SegmentFile,
+    ShardFiles,
     bank_path,
     facts_path,
     faiss_path,
@@ -41,14 +41,13 @@ from qvsearch.library.manifest import (
 )
 from qvsearch.library.rows import form_of
 from qvsearch.library.shards import (
-    Part,
-    open_part,
+    open_store,
+    read_facts,
     read_rows,
-    verify,
+    verify_vectors,
     waiting,
-    with_facts,
     write_facts,
-    write_pair,
+    write_shard,
 )
 from qvsearch.library.sidecar import Background, salvage_row
 from qvsearch.vectors.store import FaissStore
@@ -134,7 +133,7 @@ def _repaired(folder: Path) -> Repair:
     faults = _examine_bank(folder, manifest)
     bank = None if faults else manifest.bank
     problems += faults
-    sound: dict[str, SegmentFile] = {}
+    sound: dict[str, ShardFiles] = {}
     for file in manifest.files:
         faults = _examine(folder, file, manifest)
         if not faults:
@@ -163,24 +162,26 @@ def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
     return manifest or copy, problems
 
 
-def _examine(folder: Path, file: SegmentFile, manifest: Manifest) -> list[Problem]:
-    """Return what is wrong with a pair of files."""
-    form, bare = form_of(manifest), replace(file, facts=None)
-    return _faults(
-        folder,
-        file,
-        lambda: verify(folder, open_part(folder, bare, form, 0, manifest.roots)),
-        lambda: read_rows(folder, file, manifest.roots),
-    )
+def _examine(folder: Path, file: ShardFiles, manifest: Manifest) -> list[Problem]:
+    """Return what is wrong with the vectors and the sidecar of a shard."""
+
+    def read_vectors() -> None:
+        open_store(folder, file, form_of(manifest))
+        verify_vectors(folder, file)
+
+    return _faults(folder, file, read_vectors, lambda: read_rows(folder, file, manifest.roots))
 
 
-def _examine_facts(folder: Path, file: SegmentFile, manifest: Manifest) -> list[Problem]:
-    """Return what is wrong with the facts beside a pair, which can be made anew from it."""
-    part = replace(waiting(form_of(manifest), None), file=file)
-    return _faults(folder, file, lambda: with_facts(folder, part, manifest.roots))
+def _examine_facts(folder: Path, file: ShardFiles, manifest: Manifest) -> list[Problem]:
+    """Return what is wrong with the facts of a shard, which can be rebuilt from its lines."""
+    seal = file.facts
+    if seal is None:
+        return []
+    form, roots = form_of(manifest), manifest.roots
+    return _faults(folder, file, lambda: read_facts(folder, file, seal, form, roots))
 
 
-def _faults(folder: Path, file: SegmentFile, *reads: Callable[[], object]) -> list[Problem]:
+def _faults(folder: Path, file: ShardFiles, *reads: Callable[[], object]) -> list[Problem]:
     problems = []
     for read in reads:
         try:
@@ -211,7 +212,7 @@ def _rebuild(
     folder: Path,
     manifest: Manifest,
     bank: BankFile | None,
-    sound: Mapping[str, SegmentFile],
+    sound: Mapping[str, ShardFiles],
     problems: list[Problem],
 ) -> Repair:
     """Commit the sound files, and new ones with the sound rows of the others.
@@ -246,7 +247,7 @@ def _rebuild(
 
 
 def _without_torn_items(
-    salvaged: Sequence[tuple[int, Salvaged]], file: SegmentFile
+    salvaged: Sequence[tuple[int, Salvaged]], file: ShardFiles
 ) -> list[Salvaged]:
     """Return the live rows, but for what is left of a video or text that lost a part.
 
@@ -271,7 +272,7 @@ def _is_whole_item(segment: Segment) -> bool:
     return segment.start is None and segment.lines is None
 
 
-def _salvage(folder: Path, file: SegmentFile, manifest: Manifest) -> Iterator[tuple[int, Salvaged]]:
+def _salvage(folder: Path, file: ShardFiles, manifest: Manifest) -> Iterator[tuple[int, Salvaged]]:
     """Yield each row of a damaged pair whose line and vector belong together, with its number.
 
     OSErrors pass through that do not say that a file is broken.
@@ -308,23 +309,29 @@ def _read(path: Path, seal: Seal) -> bytes:
 
 
 def _write_rows(
-    folder: Path, name: str, rows: list[Salvaged], before: SegmentFile, manifest: Manifest
-) -> SegmentFile:
+    folder: Path, name: str, rows: list[Salvaged], before: ShardFiles, manifest: Manifest
+) -> ShardFiles:
     """Write a new pair of files; the vectors stay as they are, bit for bit."""
     form = form_of(manifest)
     data = b"".join([form.header(len(rows)), *(row.code for row in rows)])
     store = FaissStore.from_bytes(data, form, len(rows))
     backgrounds = as_array(row.background for row in rows)
-    part = Part(store, np.arange(len(rows)), backgrounds, before.bank)
+    shard = replace(
+        waiting(form, None),
+        store=store,
+        numbers=np.arange(len(rows)),
+        backgrounds=backgrounds,
+        bank=before.bank,
+    )
     segments = {number: row.segment for number, row in enumerate(rows)}
-    return write_pair(folder, name, [part], segments, manifest.roots)
+    return write_shard(folder, name, [shard], segments, manifest.roots)
 
 
-def _dead(file: SegmentFile) -> frozenset[int]:
+def _dead(file: ShardFiles) -> frozenset[int]:
     return frozenset(row for start, end in file.dead for row in range(start, end))
 
 
-def _live(file: SegmentFile) -> int:
+def _live(file: ShardFiles) -> int:
     return file.rows - sum(end - start for start, end in file.dead)
 
 

@@ -81,6 +81,11 @@ class Facts:
         """All of them by name, as TYPES has them."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
+    @property
+    def root_of_row(self) -> NDArray[np.int32]:
+        """The number of the root (n,) of each row."""
+        return self.place_roots[self.places]
+
     def check(self, rows: int, roots: int) -> None:
         """Raise ValueError unless these are facts of so many rows, below so many roots."""
         tables = {"place_roots", "place_ends", "place_paths", "camera_ends", "camera_texts"}

@@ -1,6 +1,8 @@
-"""Segment files: opening, verifying, writing and merging pairs of vectors and sidecar.
+"""Shards: opening, verifying, writing and merging the files of some rows.
 
-It knows single pairs and runs of them; which of them make up a library is the manifest's.
+A shard is three files: the vectors, a sidecar with a JSON line for each row, and the facts, which
+are arrays of what the lines contain, so that a search reads no line. A library of an older version
+may lack the facts: they are rebuilt from the lines on opening, and written by the next commit.
 """
 
 from __future__ import annotations
@@ -8,7 +10,6 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,13 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import MIB, open_file, write_file
+from qvsearch.formats import pack_arrays, unpack_arrays
 from qvsearch.library import shard_columns
-from qvsearch.library.arrays import pack, unpack
 from qvsearch.library.baseline import Bank, as_array, as_lines, measure
 from qvsearch.library.lazy_segments import Lines
 from qvsearch.library.manifest import (
     Damaged,
-    SegmentFile,
+    ShardFiles,
     check_size,
     check_sum,
     facts_path,
@@ -43,13 +44,13 @@ if TYPE_CHECKING:
     from qvsearch.files import Seal
     from qvsearch.types import Segment, Vectors
 
-FACTS_FROM = 1000  # rows of a file: fewer lines are read as fast as one file more
 VERIFY_AT_OPEN = 64 * MIB  # vectors of at most this size are verified whenever they are opened
-TIERS = (1 * MIB, 8 * MIB, 64 * MIB)  # sizes that divide small segment files into classes
-MERGE = 8  # so many files at the end, none of a higher class than the last, become one
-MOST_DEAD = 0.25  # of a file's rows; with more it is written anew
-_ROW = 256  # bytes that a row's line takes, roughly
-_FILE_TYPES: dict[str, np.dtype[Any]] = {
+VERIFY_LINES = MIB  # so are sidecars of at most this size: about a thousand rows
+TIERS = (1 * MIB, 8 * MIB, 64 * MIB)  # sizes that divide small shards into classes
+MERGE = 8  # so many shards at the end, none of a higher class than the last, become one
+MOST_DEAD = 0.25  # of a shard's rows; a shard with more is rewritten
+_LINE = 256  # bytes of a row's line, roughly
+_FACTS_TYPES: dict[str, np.dtype[Any]] = {
     "ends": np.dtype("<i8"),
     "backgrounds": np.dtype("<f4"),
     **shard_columns.TYPES,
@@ -58,20 +59,21 @@ _FILE_TYPES: dict[str, np.dtype[Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A segment file that is open or, where `file` is None, rows that wait for a commit.
+class Shard:
+    """The rows of an open shard or, if `file` is None, rows that wait for a commit.
 
-    `numbers` (n,) ascending are the library's numbers of the store's rows; `backgrounds` (n, 2)
-    are of the bank with the sha256 `bank`; `facts` and `signs` are of all rows and `lines`
-    have their segments, where there is a file of facts; `verified` says that the vectors' checksum
-    was seen to fit.
+    `numbers` (n,) ascending are the library's numbers of the store's rows; `kinds` (n,) are codes.
+    `backgrounds` (n, 2) are of the bank with the sha256 `bank`. Waiting rows have no `facts`,
+    `lines` and `signs`; a shard of an older library has no `signs` before the next commit.
+    `verified` tells that the checksum of the vectors was compared.
     """
 
     store: FaissStore
     numbers: NDArray[np.int64]
+    kinds: NDArray[np.uint8]
     backgrounds: Vectors
     bank: str | None = None
-    file: SegmentFile | None = None
+    file: ShardFiles | None = None
     facts: Facts | None = None
     signs: Signs | None = None
     lines: Lines | None = None
@@ -89,107 +91,143 @@ class Part:
         return tuple((int(start), int(end)) for start, end in edges.reshape(-1, 2))
 
 
-def waiting(form: Form, bank: Bank | None) -> Part:
-    """Return a part without rows, to be filled."""
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What a file of facts holds; a library of an older version has no `norms` and `signs`."""
+
+    facts: Facts
+    ends: NDArray[np.int64]
+    backgrounds: Vectors
+    norms: Vectors | None = None
+    signs: Signs | None = None
+
+
+def waiting(form: Form, bank: Bank | None) -> Shard:
+    """Return a shard without rows, to be filled."""
     store = FaissStore(form)
-    number = np.empty(0, dtype=np.int64)
-    return Part(store, number, measure(store, None), None if bank is None else bank.sha256)
+    numbers, kinds = np.empty(0, np.int64), np.empty(0, np.uint8)
+    return Shard(store, numbers, kinds, measure(store, None), None if bank is None else bank.sha256)
 
 
-def open_part(
-    folder: Path, file: SegmentFile, form: Form, start: int, roots: Sequence[bytes | None]
-) -> Part:
-    """Return the vectors of a segment file, numbered from `start`, with the facts that it has.
+# ------------------------------------------------------------------ reading
 
-    Raises Damaged where they are not what was written, OSError where they cannot be read.
+
+def open_shard(
+    folder: Path, file: ShardFiles, form: Form, start: int, roots: Sequence[bytes | None]
+) -> Shard:
+    """Return a shard whose rows are numbered from `start`.
+
+    Raises Damaged if its files are not those that were written, OSError if they cannot be read.
     """
-    path = faiss_path(folder, file.name)
-    data = _map(path, file.faiss)
-    try:
-        store = FaissStore.from_bytes(data, form, file.rows)
-    except QvsearchError as error:
-        raise Damaged(path, str(error)) from error
-    small = data.nbytes <= VERIFY_AT_OPEN
-    store.remove([row for first, end in file.dead for row in range(first, end)])
     numbers = np.arange(start, start + file.rows)
-    part = Part(store, numbers, measure(store, None), None, file, verified=small)
-    if not small:
-        return with_facts(folder, part, roots)
+    verified = file.faiss.size <= VERIFY_AT_OPEN
+    if verified:
+        verify_vectors(folder, file)
+    return _opened(folder, file, open_store(folder, file, form), numbers, roots, verified=verified)
+
+
+def _opened(
+    folder: Path,
+    file: ShardFiles,
+    store: FaissStore,
+    numbers: NDArray[np.int64],
+    roots: Sequence[bytes | None],
+    *,
+    verified: bool = True,
+) -> Shard:
+    path = sidecar_path(folder, file.name)
+    lines = _map(path, file.sidecar)
+    if file.sidecar.size <= VERIFY_LINES:
+        check_sum(path, file.sidecar, lines)
     if file.facts is None:
-        check_sum(path, file.faiss, data)
-        return part
-    with ThreadPoolExecutor(1) as beside:  # who waits, waits for the longer checksum only
-        checked = beside.submit(check_sum, path, file.faiss, data)
-        part = with_facts(folder, part, roots)
-        checked.result()
-    return part
-
-
-def with_facts(folder: Path, part: Part, roots: Sequence[bytes | None]) -> Part:
-    """Return the part of a file with its facts and lines; raises as `open_part` does."""
-    file = part.file
-    if file is None or file.facts is None:
-        return part
-    path, beside = facts_path(folder, file.name), sidecar_path(folder, file.name)
-    data, lines = _map(path, file.facts), _map(beside, file.sidecar)
-    check_sum(path, file.facts, data)
-    form = part.store.form
-    try:
-        arrays = unpack(data, _file_types(form))
-        _check_arrays(arrays, file)
-        ends, backgrounds = arrays.pop("ends"), arrays.pop("backgrounds")
-        norms = arrays.pop("norms") if form.scaled else None
-        known = Signs(**{name: arrays.pop(name) for name in sign_bits.TYPES})
-        known.check(file.rows, form.dim)
-        found = Facts(**arrays)
-        found.check(file.rows, len(roots))
-    except ValueError as error:
-        raise Damaged(path, str(error)) from error
-    if norms is not None:
-        part.store.know_norms(norms)
-    return replace(
-        part,
-        backgrounds=backgrounds,
-        bank=file.bank,
-        facts=found,
-        signs=known,
-        lines=Lines(beside, file.sidecar, lines, ends, part.store.codes, roots),
+        contents = _rebuilt(folder, file, roots)
+    else:
+        contents = read_facts(folder, file, file.facts, store.form, roots)
+    removed = [number for number, root in enumerate(roots) if root is None]
+    if np.isin(contents.facts.root_of_row[store.alive], removed).any():
+        raise Damaged(path, "a row is below a root that was removed")
+    if contents.norms is not None:
+        store.know_norms(contents.norms)
+    return Shard(
+        store,
+        numbers,
+        contents.facts.kinds,
+        contents.backgrounds,
+        file.bank,
+        file,
+        contents.facts,
+        contents.signs,
+        Lines(path, file.sidecar, lines, contents.ends, store.codes, roots),
+        verified,
     )
 
 
-def _check_arrays(arrays: Mapping[str, NDArray[Any]], file: SegmentFile) -> None:
-    """Raise ValueError unless ends, backgrounds and lengths are of the rows of a file."""
+def open_store(folder: Path, file: ShardFiles, form: Form) -> FaissStore:
+    """Return the vectors of a shard, the removed ones marked; raises as `open_shard` does."""
+    path = faiss_path(folder, file.name)
+    try:
+        store = FaissStore.from_bytes(_map(path, file.faiss), form, file.rows)
+    except QvsearchError as error:
+        raise Damaged(path, str(error)) from error
+    store.remove([row for first, end in file.dead for row in range(first, end)])
+    return store
+
+
+def verify_vectors(folder: Path, file: ShardFiles) -> None:
+    """Compare a shard's vectors with their checksum; raises as `open_shard` does."""
+    path = faiss_path(folder, file.name)
+    check_sum(path, file.faiss, _map(path, file.faiss))
+
+
+def read_facts(
+    folder: Path, file: ShardFiles, seal: Seal, form: Form, roots: Sequence[bytes | None]
+) -> _Contents:
+    """Return the contents of a shard's file of facts; raises as `open_shard` does."""
+    path = facts_path(folder, file.name)
+    data = _map(path, seal)
+    check_sum(path, seal, data)
+    try:
+        arrays = unpack_arrays(data, facts_types(form))
+        _check_arrays(arrays, file)
+        ends, backgrounds = arrays.pop("ends"), arrays.pop("backgrounds")
+        norms = arrays.pop("norms") if form.scaled else None
+        signs = Signs(**{name: arrays.pop(name) for name in sign_bits.TYPES})
+        signs.check(file.rows, form.dim)
+        facts = Facts(**arrays)
+        facts.check(file.rows, len(roots))
+    except ValueError as error:
+        raise Damaged(path, str(error)) from error
+    return _Contents(facts, ends, backgrounds, norms, signs)
+
+
+def _check_arrays(arrays: Mapping[str, NDArray[Any]], file: ShardFiles) -> None:
+    """Raise ValueError unless ends, backgrounds and lengths fit the rows of a shard."""
     ends = arrays["ends"]
     if not is_ends(ends, file.sidecar.size) or len(ends) != file.rows:
-        raise ValueError("it has not the end of each line")
+        raise ValueError("the ends of its lines do not fit the sidecar")
     if arrays["backgrounds"].shape != (file.rows, 2):
-        raise ValueError("it has not the background of each row")
+        raise ValueError("the background of a row is missing")
     norms = arrays.get("norms", np.ones(file.rows, np.float32))
     if norms.shape != (file.rows,) or not ((norms > 0) & (norms < np.inf)).all():
-        raise ValueError("it has not the length of each vector")
+        raise ValueError("the length of each vector must be a positive number")
 
 
-def lacks_facts(part: Part) -> bool:
-    """Whether a part is of a file that should have facts beside it, and is of an older version."""
-    return part.file is not None and part.file.facts is None and part.file.rows >= FACTS_FROM
-
-
-def write_facts(
-    folder: Path, file: SegmentFile, form: Form, roots: Sequence[bytes | None]
-) -> SegmentFile:
-    """Write the facts of a pair's rows anew from its sidecar; raises as `open_part` does."""
+def _rebuilt(folder: Path, file: ShardFiles, roots: Sequence[bytes | None]) -> _Contents:
+    """Return the facts that a shard's lines contain."""
     data = read_sidecar(folder, file)
-    known = [root or b"" for root in roots]  # of rows that are dead nobody asks
+    known = [root or b"" for root in roots]  # only dead rows are below a removed root
     segments, backgrounds = _decode(folder, file, data, known, [True] * file.rows)
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
-    found = facts_of(segments, known)
-    return _write_facts(folder, file, form, found, ends, as_array(backgrounds))
+    return _Contents(facts_of(segments, known), ends, as_array(backgrounds))
 
 
 def read_rows(
-    folder: Path, file: SegmentFile, roots: Sequence[bytes | None]
+    folder: Path, file: ShardFiles, roots: Sequence[bytes | None]
 ) -> tuple[list[Segment], list[Background]]:
-    """Return what a sidecar says of each row that is not removed; raises as `open_part` does."""
+    """Return the segment and background of each row that is not removed.
+
+    Raises as `open_shard` does.
+    """
     data = read_sidecar(folder, file)
     alive = np.ones(file.rows, np.bool_)
     for start, end in file.dead:
@@ -197,8 +235,8 @@ def read_rows(
     return _decode(folder, file, data, roots, alive.tolist())
 
 
-def read_sidecar(folder: Path, file: SegmentFile) -> bytes:
-    """Return a sidecar as it was written; raises as `open_part` does."""
+def read_sidecar(folder: Path, file: ShardFiles) -> bytes:
+    """Return a verified sidecar; raises as `open_shard` does."""
     path = sidecar_path(folder, file.name)
     with open_file(path) as source:
         check_size(path, file.sidecar, os.fstat(source.fileno()).st_size)
@@ -207,140 +245,9 @@ def read_sidecar(folder: Path, file: SegmentFile) -> bytes:
     return data
 
 
-def with_backgrounds(part: Part, found: Vectors, bank: Bank | None) -> Part:
-    """Return an opened part with what its file says (n, 2), or measured where the bank is another.
-
-    Of a library that lost its bank the backgrounds are kept for the day when it comes back.
-    """
-    known = None if part.file is None else part.file.bank
-    if bank is None or bank.sha256 == known:
-        return replace(part, backgrounds=found, bank=known)
-    return compared(part, bank)
-
-
-def compared(part: Part, bank: Bank) -> Part:
-    """Return the part with the backgrounds of this bank."""
-    if part.bank == bank.sha256:
-        return part
-    return replace(part, backgrounds=measure(part.store, bank), bank=bank.sha256)
-
-
-def verify(folder: Path, part: Part) -> None:
-    """Compare a part's vectors with their checksum if nobody has; raises Damaged."""
-    if part.file is not None and not part.verified:
-        path = faiss_path(folder, part.file.name)
-        check_sum(path, part.file.faiss, _map(path, part.file.faiss))
-
-
-def merge_plan(parts: Iterable[Part]) -> list[list[Part]]:
-    """Return the parts that have live rows, in order, those together that should be one file.
-
-    Only parts at the end are merged, and only when MERGE of them have gathered, so that a row is
-    written a few times in its life, however many commits there are.
-    """
-    groups = [[part] for part in parts if part.live]
-    while groups:
-        tiers = [_tier(group) for group in groups]
-        run = 0
-        while run < len(groups) and tiers[-1 - run] <= tiers[-1] < len(TIERS):
-            run += 1
-        if run < MERGE:
-            break
-        groups[-run:] = [[part for group in groups[-run:] for part in group]]
-    return groups
-
-
-def needs_writing(group: Sequence[Part]) -> bool:
-    """Whether a group of the plan is not just a file that is there, its dead rows few.
-
-    One without the backgrounds that are known by now is written too: once in a library's life.
-    """
-    part = group[0]
-    return (
-        len(group) > 1
-        or part.file is None
-        or part.file.bank != part.bank
-        or len(part.store) - part.live > MOST_DEAD * len(part.store)
-    )
-
-
-def write_part(
-    folder: Path,
-    name: str,
-    group: Sequence[Part],
-    segments: Mapping[int, Segment],
-    roots: Sequence[bytes | None],
-) -> Part:
-    """Write a pair as `write_pair` does and open it, its rows numbered as they were."""
-    file = write_pair(folder, name, group, segments, roots)
-    numbers = np.concatenate([part.numbers[part.store.alive] for part in group])
-    backgrounds = _backgrounds(group, file.bank)
-    data = _map(faiss_path(folder, name), file.faiss)
-    store = FaissStore.from_bytes(data, group[0].store.form, file.rows)
-    return with_facts(folder, Part(store, numbers, backgrounds, file.bank, file), roots)
-
-
-def write_pair(
-    folder: Path,
-    name: str,
-    group: Sequence[Part],
-    segments: Mapping[int, Segment],
-    roots: Sequence[bytes | None],
-) -> SegmentFile:
-    """Write the live rows of some parts, in order, as one new pair of files, and facts if many.
-
-    `segments` has the segment of each row number. Raises Damaged rather than copy damaged vectors.
-    """
-    for part in group:
-        verify(folder, part)
-    banks = {part.bank for part in group}
-    bank = banks.pop() if len(banks) == 1 else None  # what is of several banks is not kept
-    stored = [segments[row] for part in group for row in part.numbers[part.store.alive].tolist()]
-    backgrounds = _backgrounds(group, bank)
-    codes = (part.store.codes[row] for part in group for row in np.flatnonzero(part.store.alive))
-    numbers = {root: number for number, root in enumerate(roots) if root is not None}
-    lines = encode_rows(
-        zip(stored, as_lines(backgrounds), (code.tobytes() for code in codes), strict=True), numbers
-    )
-    faiss = write_file(faiss_path(folder, name), *index_file([part.store for part in group]))
-    sidecar = write_file(sidecar_path(folder, name), b"".join(lines))
-    file = SegmentFile(name, len(stored), faiss, sidecar, bank=bank)
-    if file.rows < FACTS_FROM:
-        return file
-    ends = np.cumsum([len(line) for line in lines])
-    found = facts_of(stored, roots)
-    return _write_facts(folder, file, group[0].store.form, found, ends, backgrounds)
-
-
-def _backgrounds(group: Sequence[Part], bank: str | None) -> Vectors:
-    """Return the backgrounds of the live rows, NaN where they are not of this bank."""
-    found = np.concatenate([part.backgrounds[part.store.alive] for part in group])
-    if bank is None:
-        found[:] = np.nan
-    return found
-
-
-def _write_facts(
-    folder: Path,
-    file: SegmentFile,
-    form: Form,
-    found: Facts,
-    ends: NDArray[np.int64],
-    backgrounds: Vectors,
-) -> SegmentFile:
-    """Write what is known of a pair's rows, with the signs of its vectors, and seal it."""
-    data = _map(faiss_path(folder, file.name), file.faiss)
-    store = FaissStore.from_bytes(data, form, file.rows)
-    arrays = found.arrays | signs_of(store).arrays | {"ends": ends, "backgrounds": backgrounds}
-    arrays["norms"] = store.norms
-    types = _file_types(form)
-    typed = {key: arrays[key].astype(kind, copy=False) for key, kind in types.items()}
-    return replace(file, facts=write_file(facts_path(folder, file.name), *pack(typed)))
-
-
 def _decode(
     folder: Path,
-    file: SegmentFile,
+    file: ShardFiles,
     data: bytes,
     roots: Sequence[bytes | None],
     alive: Sequence[bool],
@@ -351,20 +258,137 @@ def _decode(
         raise Damaged(sidecar_path(folder, file.name), str(error)) from error
 
 
-def _file_types(form: Form) -> dict[str, np.dtype[Any]]:
-    """Return what a file of facts has of vectors of this form."""
-    return _FILE_TYPES | ({"norms": np.dtype("<f4")} if form.scaled else {})
+def compared(shard: Shard, bank: Bank) -> Shard:
+    """Return the shard with the backgrounds of this bank."""
+    if shard.bank == bank.sha256:
+        return shard
+    return replace(shard, backgrounds=measure(shard.store, bank), bank=bank.sha256)
 
 
-def _tier(group: Sequence[Part]) -> int:
-    size = sum(part.live * (part.store.form.row_size + _ROW) for part in group)
+# ------------------------------------------------------------------ merging
+
+
+def merge_plan(shards: Iterable[Shard]) -> list[list[Shard]]:
+    """Return the shards that have live rows, in order, grouped by the file they should share.
+
+    Only shards at the end are merged, and only when MERGE of them have gathered. So a row is
+    written a few times in its life, however many commits there are.
+    """
+    groups = [[shard] for shard in shards if shard.live]
+    while groups:
+        tiers = [_tier(group) for group in groups]
+        run = 0
+        while run < len(groups) and tiers[-1 - run] <= tiers[-1] < len(TIERS):
+            run += 1
+        if run < MERGE:
+            break
+        groups[-run:] = [[shard for group in groups[-run:] for shard in group]]
+    return groups
+
+
+def needs_writing(group: Sequence[Shard]) -> bool:
+    """Return whether a group of the plan is anything but one shard on disk with few dead rows.
+
+    A shard on disk without the present backgrounds is rewritten, too: once in a library's life.
+    """
+    shard = group[0]
+    return (
+        len(group) > 1
+        or shard.file is None
+        or shard.file.bank != shard.bank
+        or len(shard.store) - shard.live > MOST_DEAD * len(shard.store)
+    )
+
+
+def _tier(group: Sequence[Shard]) -> int:
+    size = sum(shard.live * (shard.store.form.row_size + _LINE) for shard in group)
     return sum(size >= limit for limit in TIERS)
 
 
-def _map(path: Path, seal: Seal) -> memoryview:
-    """Return a file's bytes without reading them; they stay when a commit deletes the file.
+# ------------------------------------------------------------------ writing
 
-    Raises Damaged where they are not as many as were written.
+
+def merged(
+    folder: Path,
+    name: str,
+    group: Sequence[Shard],
+    segments: Mapping[int, Segment],
+    roots: Sequence[bytes | None],
+) -> Shard:
+    """Write the shard that `write_shard` does, and open it with the numbers of its rows."""
+    file = write_shard(folder, name, group, segments, roots)
+    numbers = np.concatenate([shard.numbers[shard.store.alive] for shard in group])
+    return _opened(folder, file, open_store(folder, file, group[0].store.form), numbers, roots)
+
+
+def completed(folder: Path, shard: Shard, roots: Sequence[bytes | None]) -> Shard:
+    """Return a shard that has its facts on disk; those of an older library are written."""
+    if shard.file is None or shard.file.facts is not None:
+        return shard
+    file = write_facts(folder, shard.file, shard.store.form, roots)
+    return _opened(folder, file, shard.store, shard.numbers, roots, verified=shard.verified)
+
+
+def write_shard(
+    folder: Path,
+    name: str,
+    group: Sequence[Shard],
+    segments: Mapping[int, Segment],
+    roots: Sequence[bytes | None],
+) -> ShardFiles:
+    """Write the live rows of some shards, in order, as the files of a new one.
+
+    `segments` has the segment of each row number. Raises Damaged rather than copy damaged vectors.
+    """
+    for shard in group:
+        if shard.file is not None and not shard.verified:
+            verify_vectors(folder, shard.file)
+    form = group[0].store.form
+    banks = {shard.bank for shard in group}
+    bank = banks.pop() if len(banks) == 1 else None  # backgrounds of several banks are dropped
+    backgrounds = np.concatenate([shard.backgrounds[shard.store.alive] for shard in group])
+    if bank is None:
+        backgrounds[:] = np.nan
+    live = [segments[row] for shard in group for row in shard.numbers[shard.store.alive].tolist()]
+    codes = (shard.store.codes[row] for shard in group for row in np.flatnonzero(shard.store.alive))
+    numbers = {root: number for number, root in enumerate(roots) if root is not None}
+    lines = encode_rows(
+        zip(live, as_lines(backgrounds), (code.tobytes() for code in codes), strict=True), numbers
+    )
+    faiss = write_file(faiss_path(folder, name), *index_file([shard.store for shard in group]))
+    sidecar = write_file(sidecar_path(folder, name), b"".join(lines))
+    ends = np.cumsum([len(line) for line in lines])
+    contents = _Contents(facts_of(live, roots), ends, backgrounds)
+    return _write_facts(
+        folder, ShardFiles(name, len(live), faiss, sidecar, bank=bank), form, contents
+    )
+
+
+def write_facts(
+    folder: Path, file: ShardFiles, form: Form, roots: Sequence[bytes | None]
+) -> ShardFiles:
+    """Write the facts of a shard again, from its lines; raises as `open_shard` does."""
+    return _write_facts(folder, file, form, _rebuilt(folder, file, roots))
+
+
+def _write_facts(folder: Path, file: ShardFiles, form: Form, contents: _Contents) -> ShardFiles:
+    """Write facts and the signs of the shard's vectors; return the shard's files with them."""
+    store = open_store(folder, file, form)
+    arrays = contents.facts.arrays | signs_of(store).arrays
+    arrays |= {"ends": contents.ends, "backgrounds": contents.backgrounds, "norms": store.norms}
+    typed = {key: arrays[key].astype(kind, copy=False) for key, kind in facts_types(form).items()}
+    return replace(file, facts=write_file(facts_path(folder, file.name), *pack_arrays(typed)))
+
+
+def facts_types(form: Form) -> dict[str, np.dtype[Any]]:
+    """Return the arrays in a file of facts, and their types, for vectors of this form."""
+    return _FACTS_TYPES | ({"norms": np.dtype("<f4")} if form.scaled else {})
+
+
+def _map(path: Path, seal: Seal) -> memoryview:
+    """Return a file's bytes without reading them; they stay if a commit deletes the file.
+
+    Raises Damaged if the size is not that which was written.
     """
     with open_file(path) as source:
         size = os.fstat(source.fileno()).st_size

@@ -15,7 +15,6 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library.names import option
-from qvsearch.library.shards import FACTS_FROM
 from qvsearch.retrieval.calibration import relevance_of
 from qvsearch.retrieval.first_pass import rank_all, rank_best
 from qvsearch.retrieval.hits import best_rows
@@ -75,8 +74,8 @@ def measure_recall(library: Library) -> Recall:
     if not library.has_signs:
         raise QvsearchError(
             f"the library {library.folder} has {len(library):,} rows and nothing for a first pass:"
-            " all its searches are exact. `qvsearch index` stores what one needs for files"
-            f" of {FACTS_FROM:,} vectors or more"
+            " all its searches are exact. The next `qvsearch index` that changes the library"
+            " prepares one"
         )
     # the first query reads files into memory, and finds damaged vectors; it is not timed
     _compared(library, np.eye(1, library.fingerprint.dim, dtype=np.float32)[0], exact_first=True)
