@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ KEYFRAME_WORTH, KEYFRAME_FAR = 1.25, 2.0
 class Look:
     """A small picture of a moment, at `time` in seconds.
 
-    `since` is when, after the look before, the picture changed most; `thumbnail` is (3, 32, 32)
+    `since` is when, after the look before, the picture changed most; `thumbnail` is (32, 32, 3)
     float32, luma and two chromas, 0 to 255; `sharpness` is the mean step from pixel to pixel.
     """
 
@@ -108,7 +109,7 @@ def cut(looks: Sequence[Look], end: float, pace: Pace, most: int) -> list[Shot]:
 
 def difference(one: Look, other: Look) -> float:
     """Return how much two pictures differ, 0 to 255, in luma or the chroma that differs more."""
-    return float(np.abs(one.thumbnail - other.thumbnail).mean(axis=(1, 2)).max())
+    return max(cv2.mean(cv2.absdiff(one.thumbnail, other.thumbnail)))
 
 
 def _without_flashes(looks: Sequence[Look]) -> Iterator[Look]:
