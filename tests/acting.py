@@ -153,6 +153,14 @@ def imported(item, content_hash, max_pixels, video_mode):
     return Decoded(item, ((Segment(item, content_hash, snippet=snippet), EmbedInput()),))
 
 
+def counting_threads(item, content_hash, max_pixels, video_mode):
+    """Return how many threads OpenCV uses; runs in the worker."""
+    import cv2
+
+    snippet = str(cv2.getNumThreads())
+    return Decoded(item, ((Segment(item, content_hash, snippet=snippet), EmbedInput()),))
+
+
 def cutting(source, start, end, made):
     """Do what the name of a film says in place of cutting it; runs in the process that cuts."""
     ACTS.get(source.stem, lambda: None)()

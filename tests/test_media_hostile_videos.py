@@ -151,7 +151,7 @@ def test_codecs_that_nobody_films_in_are_refused(tmp_path):
     }
     with Watch(tmp_path, Kind.VIDEO) as watch:
         outcomes = dict(watch.outcomes(films.items()))
-    assert outcomes == {name: f"its codec, {name}, is none of those decoded here" for name in films}
+    assert outcomes == {name: f"its codec, {name}, is not supported" for name in films}
 
 
 def elsewhere(url):

@@ -58,7 +58,7 @@ def films(draw):
     looks, time = [], draw(st.floats(0.0, 0.5))
     since = 0.0
     for gap, level in zip(gaps, levels, strict=True):
-        thumbnail = np.full((3, 32, 32), level, np.float32)
+        thumbnail = np.full((32, 32, 3), level, np.float32)
         looks.append(Look(time, since, thumbnail, draw(st.floats(0, 9)), draw(st.booleans())))
         since = time + gap * draw(st.floats(0.01, 1.0))
         time += gap

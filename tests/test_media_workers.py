@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from acting import acting, connect, half_sent, named, taken_over
+from acting import acting, connect, counting_threads, half_sent, named, taken_over
 from PIL import Image
 
 from qvsearch import media
@@ -358,6 +358,27 @@ print(result.segments[0][0].snippet)
 """
     output, errors = run(program).communicate(timeout=120)
     assert (output, errors) == ("[]\n[]\n", "")
+
+
+def test_opencv_uses_one_thread_in_a_worker():
+    with Decoders(1, counting_threads) as decoders:
+        [result] = decoders.decode([(named("a"), "h")], BUDGET)
+    assert result.segments[0][0].snippet == "1"
+
+
+def test_a_photo_is_decoded_without_opencv(tmp_path):
+    path = os.fsencode(tmp_path / "a.png")
+    Image.new("RGB", (64, 48)).save(os.fsdecode(path))
+    program = f"""
+import os, sys
+from qvsearch import media
+from qvsearch.types import Item, Kind
+status = os.stat({path})
+media.decode(Item({path}, b"", Kind.IMAGE, status.st_size, status.st_mtime_ns), "", 65536)
+print([name for name in ("cv2", "torch", "av") if name in sys.modules])
+"""
+    output, errors = run(program).communicate(timeout=60)
+    assert (output, errors) == ("[]\n", "")
 
 
 def test_a_script_without_a_main_guard_is_told_so(tmp_path):

@@ -1,6 +1,9 @@
-"""Turns a file into segments with their model inputs; a module per kind, knowing nothing of models.
+"""Turns a file into segments with their model inputs: a module per kind of file.
 
-Importing this costs only the standard library: the decoders load where they run.
+Hostile files are expected: `workers` runs `decode` and `look` in confined processes. Neighbours use
+`workers.Decoders` and `workers.film_lengths`, `clips.ClipFolder` for moments as files, `pixels.fit`
+for a picture in memory, and `text.PASSAGE_TOKENS` for estimates. Importing this package loads only
+the standard library; the decoders load where they run.
 """
 
 from __future__ import annotations
@@ -40,13 +43,13 @@ def decode(
 ) -> Decoded:
     """Decode a file in this process; no image has more than `max_pixels` pixels.
 
-    `video_mode` says what the segments of a video are; `content_hash` is empty where nobody has
-    read the file before. Raises MediaError, whose text is the reason, for a file that cannot be
-    used or that is not the one that `item` and the hash describe, before or after it was read.
+    `video_mode` decides the segments of a video; `content_hash` is empty if the file was never read
+    before. Raises MediaError with the reason if the file cannot be used, or if it does not match
+    `item` and the hash, before or after it was read.
     """
     from qvsearch.media.companion import completed
 
-    # libraries remark on odd metadata; what fails is raised
+    # libraries warn of odd metadata; failures are raised
     with warnings.catch_warnings(action="ignore"), _open_unchanged(item, content_hash) as file:
         video = (video_mode,) if item.kind is Kind.VIDEO else ()
         segments = _decoder(item).decode(file, item, content_hash, max_pixels, *video)
@@ -57,10 +60,10 @@ def decode(
 
 
 def look(item: Item, since: int) -> Metadata | None:
-    """Return a file's metadata, or None if it gives other segments now than to version `since`.
+    """Return a file's metadata, or None if its segments are others than those of version `since`.
 
-    What only decoding shows (`page`, `duration`) may be missing. Raises MediaError for a file that
-    cannot be read or has changed.
+    `page` and `duration` may be missing, because they need decoding. Raises MediaError for a file
+    that cannot be read or has changed.
     """
     from qvsearch.media.companion import completed
 
@@ -77,7 +80,7 @@ def _decoder(item: Item) -> _Decoder:
 
 
 class _Bounded(io.BufferedReader):
-    """A file that sets no memory aside for more than it holds, however much a header claims."""
+    """A file that never allocates more than its size, however much a header claims."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > io.DEFAULT_BUFFER_SIZE:
@@ -87,9 +90,9 @@ class _Bounded(io.BufferedReader):
 
 @contextmanager
 def _open_unchanged(item: Item, content_hash: str) -> Iterator[BinaryIO]:
-    """Open the very file that was hashed, so that its vector belongs to the hash recorded.
+    """Open the very file that was hashed, so that its vector belongs to the recorded hash.
 
-    Size and time alone would let pass what a synchronising program puts in its place.
+    Size and time alone would not show that a synchronising program has replaced it.
     """
     try:
         file = _Bounded(io.FileIO(os.fsdecode(item.location), opener=_without_waiting))
@@ -104,7 +107,7 @@ def _open_unchanged(item: Item, content_hash: str) -> Iterator[BinaryIO]:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO in the file's place would wait for ever
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO in its place would wait for ever
 
 
 def _open_failure(error: OSError) -> str:
@@ -114,7 +117,7 @@ def _open_failure(error: OSError) -> str:
         return "not a regular file"
     if isinstance(error, PermissionError):
         return "permission denied"
-    # a socket's or an unplugged device's ENXIO and the like, in the system's words
+    # e.g. ENXIO for a socket or an unplugged device
     return f"cannot be opened: {error.strerror}"
 
 

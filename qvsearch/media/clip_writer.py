@@ -1,4 +1,4 @@
-"""Writes a moment of a video to a file of its own, copied where that is possible."""
+"""Writes a moment of a video to a file of its own, copied if possible."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 # a copy begins at a keyframe; if there is none so close before the start, the clip is encoded
 NEAR_SECONDS = 1.0
-IN_MP4 = {"h264", "hevc", "av1", "vp9", "mpeg4"}  # others stay in the container they are in
-OTHERS = {  # suffix and FFmpeg's name of what other codecs are written into, by the source's format
+IN_MP4 = {"h264", "hevc", "av1", "vp9", "mpeg4"}  # others stay in their container
+OTHERS = {  # suffix and FFmpeg's name of the container of other codecs, by the source's format
     "avi": (".avi", "avi"),
     "asf": (".wmv", "asf"),
     "mpeg": (".mpg", "vob"),
@@ -46,20 +46,20 @@ OTHERS = {  # suffix and FFmpeg's name of what other codecs are written into, by
     "mov,mp4,m4a,3gp,3g2,mj2": (".mov", "mov"),
 }
 WEBM, MATROSKA = (".webm", "webm"), (".mkv", "matroska")  # the latter takes nearly everything
-HIDES_AN_END = {"mp4", "mov"}  # containers whose players can be told where to end
+HIDES_AN_END = {"mp4", "mov"}  # containers that can end before their last picture
 LEAD_SECONDS = 1.0  # of sound before a clip: a packet of it may reach into the clip
-LATE_SECONDS = 10  # of pictures that a file may hold before the sound that belongs to them
+LATE_SECONDS = 10  # of pictures that a file may hold before their sound
 ENCODERS: dict[Literal["libx264", "mpeg4"], dict[str, str]] = {
     "libx264": {"crf": "18", "preset": "veryfast"},
     "mpeg4": {"b": "8000000"},
 }
 ENCODE_THREADS = 2  # each holds frames of its own: of 8K, 50 MB each
-TICKS = 1000  # a second, in what is encoded: frames may come at any time
-# where the last picture stands for longer than a player would guess, it is shown again at the end
+TICKS = 1000  # a second, in encoded clips: frames may come at any time
+# if the last picture stands for so long, it is shown again at the end: players would end too early
 STANDS_LONG, LAST_SECONDS = 0.5, 0.04
 
 
-# boxes that hold boxes, and the offset of a length behind the head of each box that has one:
+# boxes that hold boxes, and the offset of the length in each box that has one, behind its head:
 # ISO/IEC 14496-12, version 0 of the boxes, which FFmpeg writes for files of less than 2^31 ticks
 HOLDERS = {b"moov", b"trak", b"edts"}
 SECONDS_AT = {b"mvhd": 16, b"tkhd": 20, b"elst": 8}
@@ -67,12 +67,12 @@ TIMESCALE_AT = 12  # in mvhd
 HEAD = 8  # bytes: size and name
 
 
-def write_clip(source: Path, start: float, end: float, made: Path) -> tuple[str, str | None]:
-    """Write what a video shows in `[start, end)` seconds to a file.
+def write_clip(source: Path, start: float, end: float, target: Path) -> tuple[str, str | None]:
+    """Write the moment `[start, end)`, in seconds, of a video to a file.
 
-    Returns the suffix that the file is to get and, if it lacks the sound of the source, why.
-    Pictures are copied if a keyframe lies in the second before `start`, with which the clip then
-    begins; else they are encoded. Raises MediaError if the video cannot be cut, or the file not be
+    Returns the suffix for the file and, if it lacks the sound of the source, the reason. Pictures
+    are copied if there is a keyframe in the second before `start`; then the clip begins with it.
+    Otherwise they are encoded. Raises MediaError if the video cannot be cut or the file cannot be
     written.
     """
     try:
@@ -81,25 +81,25 @@ def write_clip(source: Path, start: float, end: float, made: Path) -> tuple[str,
             film.find_restarts()
             try:
                 with open_container(again) as opened:
-                    written = _copy(film, opened, source.suffix.lower(), start, end, made)
-                if written is not None and made.exists():  # it does not if no packet was whole
+                    written = _copy(film, opened, source.suffix.lower(), start, end, target)
+                if written is not None and target.exists():  # not if no packet was whole
                     return written
-            except DAMAGE:  # what cannot be copied may still be decoded
+            except DAMAGE:  # it may still be decoded
                 pass
             with open_container(again) as opened:
-                return ".mp4", _encode(film, opened, start, end, made)
+                return ".mp4", _encode(film, opened, start, end, target)
     except DAMAGE as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(reason.lower()) from error
 
 
 def _copy(
-    film: Film, opened: InputContainer, suffix: str, start: float, end: float, made: Path
+    film: Film, opened: InputContainer, suffix: str, start: float, end: float, target: Path
 ) -> tuple[str, str | None] | None:
-    """Copy pictures; return what `write_clip` does, or None if no keyframe is near enough."""
+    """Copy pictures; return the result of `write_clip`, or None if no keyframe is near enough."""
     pictures = choose_stream(opened)
     if opened.format.name == "avi" and pictures.codec_context.has_b_frames:
-        return None  # it does not say in which order they are shown
+        return None  # the order in which they are shown is unknown
     begin, base = _begin(opened, pictures), pictures.time_base or Fraction(1)
     wanted, stop = begin + Fraction(start), begin + Fraction(end) - Fraction(ROUNDING)
     # MPEG programs and transport streams have no index: a seek ends at any picture
@@ -113,7 +113,7 @@ def _copy(
         return None
     _complete(ahead, pictures)
     suffix, form = _container(opened, pictures, suffix)
-    with av.open(str(made), "w", format=form) as written:
+    with av.open(str(target), "w", format=form) as written:
         sound = Sound(opened, written)
         stream = written.add_stream_from_template(pictures)
         shown = zero
@@ -125,14 +125,14 @@ def _copy(
                 _mux(packet, written, stream, zero)
         sound.end()
     if form in HIDES_AN_END and shown > stop:
-        end_at(made, float(stop - zero))
+        end_at(target, float(stop - zero))
     return suffix, sound.lost
 
 
 def _packets(
     film: Film, opened: InputContainer, streams: Sequence[Stream], since: Fraction | None
 ) -> Iterator[Packet[Any]]:
-    """Yield packets from about a time on, or all with stamps that go on if the film's restart."""
+    """Yield packets from about a time on, or all, with continuous stamps, if the film's restart."""
     if not film.restarts and since is not None:
         opened.seek(round(since / (streams[0].time_base or 1)), stream=streams[0], backward=True)
     clocks = {stream.index: Clock(leaps=True) for stream in streams}
@@ -152,10 +152,10 @@ def _container(opened: InputContainer, pictures: VideoStream, suffix: str) -> tu
 def _until(
     packets: Iterator[Packet[Any]], pictures: VideoStream, stop: Fraction, form: str
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets of what is shown and heard before a time.
+    """Yield the packets of the pictures and the sound before a time.
 
-    A picture that is shown later may be needed by one before it. If the container cannot hide it,
-    both are left out.
+    A picture may need one that is shown after the end. If the container cannot hide that one, both
+    are left out.
     """
     ended = False
     for packet in packets:
@@ -176,9 +176,9 @@ def _until(
 def _from_keyframe(
     packets: Iterator[Packet[Any]], pictures: VideoStream, wanted: Fraction
 ) -> tuple[list[Packet[Any]], Fraction | None]:
-    """Read up to a time; return what came since the last keyframe, and that one's time.
+    """Read up to a time; return the packets since the last keyframe, and its time.
 
-    Sound of its time is kept from earlier on: it may lie before the pictures that it belongs to.
+    Sound of that time is included: it may lie before its pictures in the file.
     """
     read: list[Packet[Any]] = []
     zero: Fraction | None = None
@@ -205,7 +205,7 @@ def _from_keyframe(
 
 
 def _complete(packets: Sequence[Packet[Any]], pictures: VideoStream) -> None:
-    """Say when pictures are decoded where nothing does: in Matroska after a seek."""
+    """Set missing decoding times of pictures: Matroska has none after a seek."""
     following: int | None = None
     for packet in reversed(packets):
         if packet.stream is pictures:
@@ -214,10 +214,12 @@ def _complete(packets: Sequence[Packet[Any]], pictures: VideoStream) -> None:
             following = packet.dts
 
 
-def _encode(film: Film, opened: InputContainer, start: float, end: float, made: Path) -> str | None:
-    """Encode what is shown, decoded from the keyframe before on; return why there is no sound."""
+def _encode(
+    film: Film, opened: InputContainer, start: float, end: float, target: Path
+) -> str | None:
+    """Encode the pictures and the sound; return the reason if there is no sound."""
     begin = _begin(opened, choose_stream(opened)) + Fraction(start)
-    with av.open(str(made), "w", format="mp4") as written:
+    with av.open(str(target), "w", format="mp4") as written:
         stream: VideoStream | None = None
         last = -1
         for time, frame, after in film.frames_between(start, end):
@@ -230,7 +232,7 @@ def _encode(film: Film, opened: InputContainer, start: float, end: float, made: 
                 times.append(end - LAST_SECONDS - start)
             shown = film.upright(frame)
             for tick in (round(at * TICKS) for at in times):
-                if tick > last:  # of several within one a player would show only the last
+                if tick > last:  # a player would show only the last of several within one
                     written.mux(stream.encode(_picture(shown, stream, tick)))
                     last = tick
         if stream is None:
@@ -248,7 +250,7 @@ def _encode(film: Film, opened: InputContainer, start: float, end: float, made: 
 
 
 def _new_stream(written: OutputContainer, film: Film, frame: VideoFrame) -> VideoStream:
-    """Add pictures of a frame's size, upright, to be encoded as this build of FFmpeg can."""
+    """Add a stream for upright pictures of a frame's size, in an encoder of this FFmpeg."""
     name = next(name for name in ENCODERS if _can_encode(name))
     stream = written.add_stream(name, rate=TICKS, options=ENCODERS[name])
     stream.codec_context.thread_count = ENCODE_THREADS
@@ -298,14 +300,17 @@ def _time(packet: Packet[Any]) -> Fraction | None:
 
 
 def end_at(path: Path, seconds: float) -> None:
-    """Make players end a file written by FFmpeg after so many seconds, if it is longer."""
+    """Make players end an MP4 file of FFmpeg after so many seconds, if it is longer.
+
+    Later pictures stay in it, because others need them to be decoded.
+    """
     with path.open("r+b") as file:
-        found = list(_boxes(file, 0, path.stat().st_size))
-        movie = next((place for name, place in found if name == b"mvhd"), None)
+        boxes = list(_boxes(file, 0, path.stat().st_size))
+        movie = next((place for name, place in boxes if name == b"mvhd"), None)
         if movie is None:
             return
         most = round(seconds * _number(file, movie + HEAD + TIMESCALE_AT))
-        for name, place in found:
+        for name, place in boxes:
             at = place + HEAD + SECONDS_AT[name]
             version = _number(file, place + HEAD) >> 24
             if version == 0 and _number(file, at) > most:
@@ -318,7 +323,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int]]:
     while start + HEAD <= end:
         file.seek(start)
         size, name = struct.unpack(">I4s", file.read(HEAD))
-        if size == 1:  # the box is longer than 4 GB, and its size stands behind its name
+        if size == 1:  # the box is longer than 4 GB, and its size is behind its name
             [size] = struct.unpack(">Q", file.read(8))
         if name in HOLDERS:
             yield from _boxes(file, start + HEAD, start + size)

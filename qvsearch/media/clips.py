@@ -1,4 +1,4 @@
-"""Saves moments of videos as files of a folder, cut out by a process that may be killed."""
+"""Saves moments of videos as files of a folder; a confined process cuts them out."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
     from qvsearch.wire import Array
 
-UNFINISHED = ".qvsearch-"  # how a folder's name begins in which a clip is written
+UNFINISHED = ".qvsearch-"  # prefix of the folder in which a clip is written
 MAX_NAME = 100  # bytes of the source's name; a file system takes 255 in all
-DIGITS = 6  # of the film's content hash, which tell films of one name apart
+DIGITS = 6  # of the film's content hash, in the name: films of one name differ in them
 SUFFIXES = sorted(suffix for suffix, kind in KIND_OF_SUFFIX.items() if kind is Kind.VIDEO)
 MOST_BYTES = 6 * 2**30  # encoding 8K takes 3.2 GB
-# seconds after which the process is taken to hang; for each second of the moment as many more as
-# encoding it anew takes on a slow machine, and one for each before it, as some films have to be
+# seconds after which the process counts as hanging; for each second of the moment so many more, as
+# encoding takes on a slow machine, and one for each second before it, because some films must be
 # decoded from their beginning
 PATIENCE, PATIENT_RATE = 120.0, 10.0
 
 
 def patience(start: float, end: float) -> float:
-    """Return the seconds after which cutting out a moment is taken to hang."""
+    """Return the seconds after which the process counts as hanging."""
     return PATIENCE + start + PATIENT_RATE * (end - start)
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A saved moment; `is_new` unless it was there before, `lost` is why sound is missing."""
+    """A saved moment; `is_new` unless it existed before, `lost` is the reason for missing sound."""
 
     path: Path
     is_new: bool = True
@@ -51,7 +51,7 @@ class Clip:
 class ClipFolder:
     """Saves moments into a folder, one after another; a context manager, which ends its process.
 
-    `write` is what that calls: `write_clip`, or another function that a fresh Python can import.
+    The process calls `write`, a function that a fresh Python can import by its name.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ClipFolder:
             self._process.end()
 
     def save(self, source: bytes, start: float, end: float) -> Clip:
-        """Save what a video shows in `[start, end)` seconds, unless the folder has that clip.
+        """Save the moment `[start, end)`, in seconds, of a video, unless the folder has that clip.
 
         The same moment of the same content always gets the same name. Raises QvsearchError if the
         source is gone or cannot be cut.
@@ -83,26 +83,26 @@ class ClipFolder:
             raise QvsearchError(f"{path} cannot be cut: it is no longer there")
         try:
             stem = _stem(source, start, end)
-            for known in (self._folder / f"{stem}{suffix}" for suffix in SUFFIXES):
-                if known.is_file():
-                    return Clip(known, is_new=False)
+            for existing in (self._folder / f"{stem}{suffix}" for suffix in SUFFIXES):
+                if existing.is_file():
+                    return Clip(existing, is_new=False)
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _unfinished(self._folder) as made:
-                job = (self._write, path, start, end, made)
-                answers = self._running().run(job, self._patience(start, end), _understood)
-                if len(answers) != 1 or not _is_filled(made):  # the process was taken over
+            with _unfinished(self._folder) as target:
+                job = (self._write, path, start, end, target)
+                answers = self._running().run(job, self._patience(start, end), _read_result)
+                if len(answers) != 1 or not _is_filled(target):  # the process was taken over
                     raise MediaError("nothing was written")
                 [(suffix, lost)] = answers
-                return Clip(made.replace(self._folder / f"{stem}{suffix}"), lost=lost)
+                return Clip(target.replace(self._folder / f"{stem}{suffix}"), lost=lost)
         except MediaError as error:
             raise QvsearchError(f"{path} cannot be cut: {error}") from error
         except OSError as error:
-            # within the folder only what is unfinished can fail, whose name says nothing
+            # within the folder only the unfinished clip can fail, and its name is not useful
             place = os.fsdecode(error.filename or self._folder).partition(f"/{UNFINISHED}")[0]
             raise QvsearchError(f"{place}: {(error.strerror or str(error)).lower()}") from error
 
     def _running(self) -> ConfinedProcess:
-        """Return the process, a new one where a file has broken the last."""
+        """Return the process, or a new one if a file has broken the last."""
         if self._process is not None and not self._process.is_usable():
             self._process.end()
             self._process = None
@@ -114,22 +114,22 @@ class ClipFolder:
 
 @contextmanager
 def _unfinished(folder: Path) -> Iterator[Path]:
-    """Give the path of a file that nobody else has, and that is gone afterwards unless renamed."""
-    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as made:
-        yield Path(made) / "clip"
+    """Return the path of a file that only this process uses; it is removed unless renamed."""
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as target:
+        yield Path(target) / "clip"
 
 
-def _is_filled(made: Path) -> bool:
-    """Tell whether something was written, and not elsewhere, by way of a link."""
+def _is_filled(target: Path) -> bool:
+    """Return whether a clip was written, and not elsewhere, through a link."""
     try:
-        status = made.lstat()
+        status = target.lstat()
     except OSError:
         return False
     return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def _stem(source: bytes, start: float, end: float) -> str:
-    """Return a name that no terminal, shell or file system makes more of."""
+    """Return a name that is harmless in terminals, shells and file systems."""
     stem = Path(source.decode("utf-8", "replace")).stem
     shown = "".join(c if c.isprintable() and c not in '\\/:*?"<>|\ufffd' else "_" for c in stem)
     harmless = shown.strip(" .-").encode()[:MAX_NAME].decode(errors="ignore")
@@ -143,14 +143,14 @@ def _minutes(seconds: float) -> str:
 
 
 def _work(pipe: socket.socket, write: Callable[..., tuple[str, str | None]], *job: object) -> None:
-    """Cut one moment out in a process: `job` is what `write_clip` takes."""
+    """Cut one moment out, in the process; `job` holds the arguments of `write_clip`."""
     suffix, lost = write(*job)
     send(pipe, {"suffix": suffix, "lost": lost})
 
 
-def _understood(said: dict[str, Any], _: list[Array]) -> tuple[str, str | None]:
-    """Return the suffix of a message, which becomes part of a path, and why sound is missing."""
-    suffix, lost = said.get("suffix"), said.get("lost")
+def _read_result(message: dict[str, Any], _: list[Array]) -> tuple[str, str | None]:
+    """Return the suffix, which becomes part of a path, and the reason for missing sound."""
+    suffix, lost = message.get("suffix"), message.get("lost")
     if suffix not in SUFFIXES or not (lost is None or isinstance(lost, str)):
-        raise BadMessage("no suffix of a video")
+        raise BadMessage("not the suffix of a video")
     return str(suffix), lost

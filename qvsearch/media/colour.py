@@ -1,7 +1,7 @@
 """Converts pixels to sRGB, the colours that the model was trained on.
 
 A picture names its colours by an ICC profile, by PNG's own chunks or by the code points of
-ITU-T H.273; a video by those. Whatever is shown as sRGB is left as it is, to the bit.
+ITU-T H.273; a video by those. Pixels that are shown as sRGB stay equal to the bit.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ SAME = 3  # of 255: profiles of sRGB by different makers differ by less
 
 SDR_WHITE = 203.0  # nits of what a screen shows as white (ITU-R BT.2408)
 HLG_PEAK = 1000.0  # nits of the screen that HLG is specified for (ITU-R BT.2100)
-PEAK = 1000 / SDR_WHITE  # the brightest that is told from white
-KNEE = 0.8  # of white: what is darker stays as it is
+PEAK = 1000 / SDR_WHITE  # brighter light is shown as white
+KNEE = 0.8  # of white: darker light is not changed
 
 # x and y of red, green, blue and white
 _SRGB = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
@@ -41,7 +41,7 @@ _PRIMARIES = {
 }
 _LINEAR, _PQ, _HLG = 8, 16, 18  # transfer characteristics; players show the others as sRGB
 
-_GREY = ("1", "L", "LA", "I;16", "I;16B")  # modes of pixels that a profile of greys is for
+_GREY = ("1", "L", "LA", "I;16", "I;16B")  # modes of pixels that a grey profile can describe
 
 _VALUES = np.arange(256) / 255
 _BRADFORD = np.array(
@@ -98,9 +98,9 @@ Colours = Profiled | Coded
 
 
 def read_colours(image: Image.Image, file: BinaryIO) -> Colours | None:
-    """Return the colours of an open picture; None for sRGB, and if no sound tag names others.
+    """Return the colours of an open picture; None for sRGB, and if no valid tag names others.
 
-    Reads headers only; `file` is left where it was.
+    Only headers are read; the position in `file` stays.
     """
     position = file.tell()
     try:
@@ -110,7 +110,7 @@ def read_colours(image: Image.Image, file: BinaryIO) -> Colours | None:
 
 
 def _header_colours(image: Image.Image, file: BinaryIO) -> Colours | None:
-    """Return the colours of the tag that counts most, in the order of PNG's third edition."""
+    """Return the colours of the tag with the highest precedence, by PNG's third edition."""
     info = image.info
     if image.format == "PNG" and (codes := _png_codes(file)):
         return coded(*codes)
@@ -128,7 +128,7 @@ def _header_colours(image: Image.Image, file: BinaryIO) -> Colours | None:
 def profiled(profile: bytes, mode: str) -> Colours | None:
     """Return the colours of an ICC profile for pixels of a Pillow mode; None for sRGB's.
 
-    A profile that is damaged, too large, or not for such pixels counts as none.
+    A profile that is damaged, too large, or not for such pixels is ignored.
     """
     if len(profile) > MAX_PROFILE:
         return None
@@ -235,7 +235,7 @@ def _avif_codes(file: BinaryIO) -> dict[str, int] | None:
 def _to_srgb_matrix(points: tuple[float, ...]) -> NDArray[np.float32]:
     """Return the matrix, for rows (n, 3), from the light of these primaries and white to sRGB's.
 
-    The white is adapted as ICC profiles do it (Bradford).
+    The white is adapted as in ICC profiles (Bradford).
     """
     source, target = _to_xyz(points), _to_xyz(_SRGB)
     ours, theirs = (_BRADFORD @ each.sum(axis=1) for each in (source, target))
@@ -244,7 +244,7 @@ def _to_srgb_matrix(points: tuple[float, ...]) -> NDArray[np.float32]:
 
 
 def _to_xyz(points: tuple[float, ...]) -> Numbers:
-    """Return the matrix from RGB to XYZ of red's, green's, blue's and white's x and y."""
+    """Return the matrix from RGB to XYZ for the x and y of red, green, blue and white."""
     x, y = np.array(points, np.float64).reshape(4, 2).T
     red_green_blue_white = np.stack([x, y, 1 - x - y]) / y
     primaries, white = red_green_blue_white[:, :3], red_green_blue_white[:, 3]

@@ -1,4 +1,4 @@
-"""Dates as cameras, programs and people spell them, in ISO 8601 as far as they make sense."""
+"""Converts the dates of cameras, programs and people to ISO 8601, as far as they make sense."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from qvsearch.times import moment_taken
 
 MAX_LETTERS = 99  # characters of a date in words
-PHOTOGRAPHED = range(1826, 2100)  # from the first photograph on; scans of old ones say so
+PHOTOGRAPHED = range(1826, 2100)  # from the first photograph on; scans of old ones have its year
 
 _SPELLING = re.compile(
     r"""\s*(?P<year>\d{4})
@@ -20,7 +20,7 @@ _SPELLING = re.compile(
     \s*(?P<zone>Z|[+-]\d\d:?\d\d)?)?)?)?""",
     re.ASCII | re.VERBOSE,
 )
-# the day, and the time unless more letters or digits show that those are something else
+# the day, and the time unless more letters or digits show that it is something else
 _IN_NAME = re.compile(
     r"""(?<!\d)(?P<year>19[5-9]\d|20\d\d)(?P<mark>[-_.]?)(?P<month>0[1-9]|1[0-2])(?P=mark)
     (?P<day>0[1-9]|[12]\d|3[01])
@@ -34,15 +34,15 @@ _IN_NAME = re.compile(
 def date(text: object, years: range = PHOTOGRAPHED, zone: object = None) -> str | None:
     """Return a date in ISO 8601, with a time and a zone if they make sense: `1985` at least.
 
-    None if it is not a date or not of these years. `zone` is written apart from it.
+    None if it is not a date, or not of these years. `zone` is a text of its own.
     """
-    found = _SPELLING.match(text) if isinstance(text, str) else None
-    if found is None or int(found["year"]) not in years:
+    match = _SPELLING.match(text) if isinstance(text, str) else None
+    if match is None or int(match["year"]) not in years:
         return None
-    day = [found[name] for name in ("year", "month", "day")]
-    time = [found[name] or "00" for name in ("hour", "minute", "second")]
-    if found["hour"] and (local := _time(day, time)):
-        zoned = (local + each.strip() for each in (zone, found["zone"]) if isinstance(each, str))
+    day = [match[name] for name in ("year", "month", "day")]
+    time = [match[name] or "00" for name in ("hour", "minute", "second")]
+    if match["hour"] and (local := _time(day, time)):
+        zoned = (local + each.strip() for each in (zone, match["zone"]) if isinstance(each, str))
         return next(filter(None, map(_iso, zoned)), local)
     return _day(day)
 
@@ -71,15 +71,15 @@ def name_date(name: str) -> str | None:
     It is local, but names that begin with PXL_ are in UTC.
     """
     zone = "+00:00" if name.startswith("PXL_") else ""
-    for found in _IN_NAME.finditer(name.replace("\u202f", " ")):  # macOS writes it before PM
-        day = [found[each] for each in ("year", "month", "day")]
-        if found["hour"] is None:
+    for match in _IN_NAME.finditer(name.replace("\u202f", " ")):  # macOS writes it before PM
+        day = [match[each] for each in ("year", "month", "day")]
+        if match["hour"] is None:
             whole = _day(day)
         else:
-            hour = int(found["hour"])
-            if found["half"]:
-                hour = hour % 12 + 12 * (found["half"].upper() == "PM")
-            whole = _time(day, [f"{hour:02}", found["minute"], found["second"] + zone])
+            hour = int(match["hour"])
+            if match["half"]:
+                hour = hour % 12 + 12 * (match["half"].upper() == "PM")
+            whole = _time(day, [f"{hour:02}", match["minute"], match["second"] + zone])
         if whole is not None and len(whole) >= len("2019-07-04"):
             return whole
     return None
@@ -99,7 +99,7 @@ def _iso(text: str) -> str | None:
 
 
 def _day(day: list[str]) -> str | None:
-    """Return as much of a day as makes sense: some programs write 00 for what is not known."""
+    """Return the part of a day that makes sense: some programs write 00 for unknown parts."""
     parts = [f"{part or '00':0>2}" for part in day]
     for count in (3, 2):
         text = "-".join(parts[:count])

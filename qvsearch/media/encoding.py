@@ -1,4 +1,4 @@
-"""The encoding of a text file: Unicode if its bytes are valid, else a guess from a sample."""
+"""Decodes the characters of a text file: as Unicode if valid, or by a guess from a sample."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _BOMS = (  # UTF-32's begins with UTF-16's
 _CONTROLS = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f]")
 _CONTROL_BYTES = bytes([*range(0x01, 0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20)])
 _MAX_CONTROLS = 0.01  # of the characters: a stray form of DOS end-of-file is still text
-_MAX_ZEROS = 1 / 3  # of them, each run as one: names may end in one, letters of no text do
-_MAX_UNASSIGNED = 0.01  # of the characters of what may be UTF-16, where most numbers are one
+_MAX_ZEROS = 1 / 3  # of them, each run as one: names may end in one, letters never do
+_MAX_UNASSIGNED = 0.01  # of the characters of possible UTF-16, in which most numbers are one
 
 _HIGH = re.compile(rb"[\x80-\xff]")
 # scripts other than Latin have long runs of such bytes; Finnish and Portuguese have pairs
@@ -79,7 +79,7 @@ def _with_zeros(data: bytes) -> str:
     few, many = sorted(zeros.values())
     if few < many:  # they are on the side of the spaces and the line ends
         text = _utf16(data, max(zeros, key=zeros.__getitem__))
-        # of Latin letters in UTF-16 every other byte is zero, and without those it is ASCII
+        # Latin letters in UTF-16 have zero for every other byte, and are ASCII without those
         if text is not None and (many > len(data) / 4 or not _is_utf8(data)):
             return text
     return _without_zeros(data.rstrip(b"\0"))
@@ -120,12 +120,12 @@ def _without_zeros(data: bytes) -> str:
 
 
 def _guess(sample: bytes) -> str:
-    """Return the encoding of lines that are not UTF-8; raises MediaError if it cannot be told."""
+    """Return the encoding of lines that are not UTF-8; raises MediaError if it is unknown."""
     high = len(_HIGH.findall(sample))
     if high < FEWEST_HIGH:
         return "cp1252"
     is_latin = sum(map(len, _RUN.findall(sample))) < high / 2
-    # a tie is the first one's; bytes that are controls in ISO 8859-2 are letters in cp1250
+    # the first one wins a tie; bytes that are controls in ISO 8859-2 are letters in cp1250
     central = "cp1250" if _C1.search(sample) else "iso8859_2"
     known = ["cp1252", central, "cp1254", "cp1257"] if is_latin else _OTHER_SCRIPTS
 
@@ -148,17 +148,17 @@ def _guess(sample: bytes) -> str:
 
 def _sample(data: bytes) -> Iterator[bytes]:
     """Yield the first lines that are not ASCII, each without a character that is cut off."""
-    found = _HIGH.search(data)
-    first = found.start() if found else 0
+    match = _HIGH.search(data)
+    first = match.start() if match else 0
     start = max(data.rfind(end, 0, first) for end in (b"\n", b"\r")) + 1
     size = 0
     for line in data[max(start, first - SAMPLE_LINE) :][:WINDOW].splitlines(keepends=True):
-        found = _HIGH.search(line)
-        if found is None:
+        match = _HIGH.search(line)
+        if match is None:
             continue
-        part = line[line.rfind(b" ", 0, found.start()) + 1 :][:SAMPLE_LINE]
+        part = line[line.rfind(b" ", 0, match.start()) + 1 :][:SAMPLE_LINE]
         whole = _WHOLE.match(part)
-        if whole or size:  # else there is only one word
+        if whole or size:  # otherwise there is only one word
             part = whole[0] if whole else b""
         yield part.replace(b"\0", b" ")
         size += len(part)

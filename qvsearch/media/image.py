@@ -36,36 +36,36 @@ from qvsearch.media.pixels import (
 from qvsearch.media.tiff import count_pages, is_deep, seek_picture, unsupported, visible
 from qvsearch.types import EmbedInput, Item, Metadata, Segment
 
-# Pillow also reads formats that run other programs (EPS) or that nobody takes photos in; whatever
-# a file's suffix says, only these are tried; MPO is opened as the JPEG that it begins with
+# The only formats that are tried, whatever the suffix. Pillow also reads formats that run other
+# programs (EPS) or are not used for photos. MPO is opened as the JPEG that it begins with.
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF"),
     *("JPEG2000", "PSD", "ICO", "DDS", "PPM"),
 )
-# Nothing in a TGA file says that it is one, so any file would be tried as one.
+# A TGA file has no mark of its own, so any file would be tried as one.
 FORMATS_OF_SUFFIX = {b".tga": ("TGA",)}
 
-# Of a JPEG, whose decoder makes it smaller by 2, 4 or 8 as it goes. A progressive one takes up to
-# 7 bytes a pixel meanwhile: of 400 megapixels 2.7 GB in each of the processes.
+# The limits of a JPEG, which its decoder can reduce by 2, 4 or 8 while decoding. A progressive one
+# takes up to 7 bytes a pixel meanwhile: 2.7 GB for 400 megapixels in each of the processes.
 MAX_REDUCED_MEGAPIXELS, MAX_PROGRESSIVE_MEGAPIXELS = 400, 200
 NO_ALPHA = {"BMP", "DIB", "TGA", "ICO"}
 ANIMATED = {"GIF", "PNG", "WEBP", "AVIF", "HEIF"}
 JPEG_START = b"\xff\xd8\xff"
 
-# Formats whose decoders write row by row, so that what they read before the damage is there.
+# Formats whose decoders write row by row, so that the rows before the damage are there.
 TOLERATED = {"JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA"}
-# The pixels that no decoder wrote, by mode: grey, as libjpeg makes them; an index of most palettes
-# that is not used. Modes that are not here are not tolerated.
+# The value of pixels that no decoder wrote, by mode: grey, as in libjpeg; an index that most
+# palettes do not use. Other modes are not tolerated.
 _MISSING: dict[str, int | tuple[int, ...]] = {
     **{"L": 128, "RGB": (128, 128, 128), "CMYK": (127, 127, 127, 127), "P": 255},
     **{"LA": (128, 255), "RGBA": (128, 128, 128, 255)},
 }
-STRIP = 256  # rows that are looked at in one go
+STRIP = 256  # rows that are compared at once
 Size = tuple[int, int]  # width and height
 MOST_MISSING = 0.75  # of a picture: less than a quarter tells too little of what it shows
 
-# what Pillow's parsers raise over damaged files: by design OSError and SyntaxError, the others
-# from arithmetic on nonsense in headers
+# The errors of Pillow's parsers for damaged files: OSError and SyntaxError by design, the others
+# from arithmetic on nonsense in headers.
 _DAMAGE = (
     OSError,
     EOFError,
@@ -83,7 +83,7 @@ _DAMAGE = (
 )
 
 pillow_heif.register_heif_opener()
-# without a handler its messages would reach the terminal; what fails is raised too
+# without a handler its messages would reach the terminal; failures are raised too
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
@@ -118,9 +118,10 @@ def decode(
 
 
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
-    """Return whether this file gives other segments or pixels now than it gave version `since`.
+    """Return whether version `since` gave other segments or pixels for this file.
 
-    Reads headers, not the whole file: a few that give the same are among them. Raises MediaError.
+    Only headers are read, so it may be True for a few files that have not changed. Raises
+    MediaError.
     """
     if since >= 2:
         return False
@@ -134,7 +135,7 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
-    """Return what the header of a picture contains; raises MediaError."""
+    """Return the metadata in the header of a picture; raises MediaError."""
     image = _header(file, item)
     try:
         if image.format == "PNG":  # its EXIF and comments may follow the pixels
@@ -159,9 +160,9 @@ def _formats(item: Item) -> tuple[str, ...]:
 
 
 def _is_several(file: BinaryIO, image: Image.Image) -> bool:
-    """Return whether a file has frames or pages beside the one that is read.
+    """Return whether a file has other frames or pages than the one that is read.
 
-    Layers, previews, and what an MPO has for depth or brightness are parts of one picture.
+    Layers, previews, and the depth or brightness pictures of an MPO are parts of one picture.
     """
     if isinstance(image, TiffImageFile):
         return count_pages(file) > 1
@@ -172,20 +173,20 @@ def _is_several(file: BinaryIO, image: Image.Image) -> bool:
 
 
 def _load(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size | None, str | None]:
-    """Return a picture, loaded, its size if that is reduced, and what is missing of it."""
+    """Return a loaded picture, its full size if it was reduced, and its missing part in words."""
     try:
         image, larger = _open(file, formats)
         image.load()
         return image, larger, None
     except _DAMAGE as error:
         try:
-            return remains(partial(_open, file, formats))
+            return _remains(partial(_open, file, formats))
         except _DAMAGE:  # the first reason is the better one
             raise error from None
 
 
 def _open(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size | None]:
-    """Open a picture that is not too large, or return with it the size that it is reduced from."""
+    """Open a picture that is not too large; return its full size too if it will be reduced."""
     image = _opened(file, formats)
     if not isinstance(image, JpegImageFile):
         check_size(*image.size)
@@ -209,7 +210,7 @@ def _opened(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
             seek_picture(file, image)
         return image
     except Image.DecompressionBombError:
-        # Pillow refuses at 179 megapixels by itself, before the format could be asked for
+        # Pillow itself refuses at 179 megapixels, before the format is known
         file.seek(0)
         if file.read(len(JPEG_START)) != JPEG_START:
             raise
@@ -218,9 +219,9 @@ def _opened(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
 
 
 def _without_empty_alpha(image: Image.Image) -> Image.Image:
-    """Return a picture without its alpha if that is 0 throughout in a format where it says nothing.
+    """Return a picture without an alpha channel that is 0 throughout, if its format allows that.
 
-    Programs that know only colours leave the fourth byte of a pixel empty.
+    Programs that write only colours leave the fourth byte of a pixel empty.
     """
     if image.format in NO_ALPHA and image.mode == "RGBA" and not image.getchannel("A").getbbox():
         return image.convert("RGB")
@@ -254,14 +255,14 @@ def _damage_reason(error: Exception, file: BinaryIO, formats: tuple[str, ...]) -
     return f"damaged image: {text or type(error).__name__}"
 
 
-def remains(
+def _remains(
     open_: Callable[[], tuple[Image.Image, Size | None]],
 ) -> tuple[Image.Image, Size | None, str | None]:
-    """Return a picture that could not be read strictly, loaded, and what is missing of it.
+    """Load a picture tolerantly, as viewers do, after it could not be read strictly.
 
-    What is missing is grey. It is None if only the data beside the pixels is damaged or too much.
-    `open_` opens the file anew and returns the size that it is reduced from, which is returned too.
-    Raises what Pillow raises, or MediaError if too little is left.
+    Returns it, its full size as `open_` does, and its missing part in words; that part is grey. The
+    last is None if only the data beside the pixels is damaged or too large. `open_` opens the file
+    anew. Raises Pillow's errors, or MediaError if too little is left.
     """
     with _tolerance():
         image, larger = open_()
@@ -279,20 +280,20 @@ def remains(
 
 
 def _blank(image: Image.Image) -> int | tuple[int, ...] | None:
-    """Return the value that pixels have before they are decoded; None if that tells nothing."""
+    """Return the value of pixels before they are decoded; None if that is no evidence."""
     woven = image.info.get("interlace")
     if isinstance(image, GifImageFile):
         woven = image.tile and image.tile[0].args and image.tile[0].args[1]
         if not woven and "transparency" in image.info:
-            return int(image.info["transparency"])  # so Pillow begins it
+            return int(image.info["transparency"])  # Pillow begins with it
     if woven:
-        return None  # of passes that are woven into each other no part is whole
+        return None  # the passes are woven into each other, so no part is whole
     return _MISSING.get(image.mode)
 
 
 @contextmanager
 def _tolerance() -> Iterator[None]:
-    """Have Pillow pass over wrong checksums, texts that are too large and a missing end."""
+    """Let Pillow ignore wrong checksums, texts that are too large and a missing end."""
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         yield
@@ -301,7 +302,7 @@ def _tolerance() -> Iterator[None]:
 
 
 def _missing(image: Image.Image, colour: int | tuple[int, ...]) -> str | None:
-    """Return what is missing of a loaded picture, whose rows at one end are of this colour."""
+    """Return the missing part of a loaded picture, whose rows at one end are of this colour."""
     drawn = [top + row for top, box in _drawn(image, colour) for row in (box[1], box[3])]
     share = 1 - (max(drawn) - min(drawn)) / image.height if drawn else 1.0
     if share > MOST_MISSING:
@@ -316,9 +317,9 @@ def _missing(image: Image.Image, colour: int | tuple[int, ...]) -> str | None:
 def _drawn(
     image: Image.Image, colour: int | tuple[int, ...]
 ) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
-    """Yield the top of each strip that has other pixels than of this colour, and their box in it.
+    """Yield the top of each strip that has pixels of other colours, and their box in it.
 
-    In strips, for the whole picture a second time may be too much.
+    It works in strips, because a second copy of the whole picture may need too much memory.
     """
     for top in range(0, image.height, STRIP):
         strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
+import cv2
 import numpy as np
 
 from qvsearch.media.packets import ROUNDING, moving_streams
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from qvsearch.media.frames import Film
     from qvsearch.media.packets import PacketLog
 
+THUMBNAIL_SIDE = 32  # pixels
 LOOK_SECONDS = 0.5
 MAX_LOOKS = 1200  # a film over ten minutes is looked at less often
 LONG_SECONDS = 300.0  # decoding more than that costs minutes
@@ -250,7 +252,7 @@ def _through(film: Film, step: float, start: float = 0.0, end: float = math.inf)
     least = max(LOOK_SECONDS, LEAST_STEP * step)
     last = -math.inf
     jump = 0.0
-    before: NDArray[np.int16] | None = None
+    before: NDArray[np.uint8] | None = None
     for time, frame, after in film.frames_with_next(start):
         if time >= end - ROUNDING:
             return
@@ -258,8 +260,8 @@ def _through(film: Film, step: float, start: float = 0.0, end: float = math.inf)
             film.unseen = time
             return
         check_size(frame.width, frame.height)
-        glance = film.scaled(frame, 32, 32, "gray", "POINT").astype(np.int16)
-        moved = 0.0 if before is None else float(np.abs(glance - before).mean())
+        glance = film.scaled(frame, 32, 32, "gray", "POINT")
+        moved = 0.0 if before is None else _mean_step(glance, before)
         before = glance
         if moved >= jump:
             jump, since = moved, time
@@ -272,10 +274,18 @@ def _through(film: Film, step: float, start: float = 0.0, end: float = math.inf)
 
 def _look(film: Film, frame: VideoFrame, time: float, since: float, *, keyframe: bool) -> Look:
     check_size(frame.width, frame.height)
-    planes = film.scaled(frame, 160, 96, "yuv444p", "AREA").astype(np.float32)
-    thumbnail = planes.reshape(3, 32, 3, 32, 5).mean(axis=(2, 4))
-    steps = (np.abs(np.diff(planes[0], axis=axis)).mean() for axis in (0, 1))
-    return Look(time, since, thumbnail, float(sum(steps)), keyframe)
+    planes = film.scaled(frame, 160, 96, "yuv444p", "AREA")
+    size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    pixels = cv2.merge(tuple(planes)).astype(np.float32)
+    thumbnail = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
+    luma = planes[0]
+    sharpness = _mean_step(luma[1:], luma[:-1]) + _mean_step(luma[:, 1:], luma[:, :-1])
+    return Look(time, since, thumbnail, sharpness, keyframe)
+
+
+def _mean_step(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Return the mean absolute difference of two arrays of one shape."""
+    return cv2.norm(one, other, cv2.NORM_L1) / one.size
 
 
 def _step(length: float) -> float:

@@ -70,7 +70,7 @@ DAMAGE = (FFmpegError, OSError, ValueError, ArithmeticError)
 
 
 def open_container(file: BinaryIO) -> InputContainer:
-    """Open a file from its beginning; it can name no other one. Raises what `DAMAGE` lists."""
+    """Open a file from its beginning, and no other file. Raises the errors in `DAMAGE`."""
     file.seek(0)
     return av.open(
         file,
@@ -87,7 +87,7 @@ def open_container(file: BinaryIO) -> InputContainer:
 
 
 def choose_stream(container: InputContainer) -> VideoStream:
-    """Return the moving pictures; raises MediaError if there are none that can be decoded.
+    """Return the stream of moving pictures; raises MediaError if none can be decoded.
 
     If there are several streams of them, its first packets are read.
     """
@@ -95,18 +95,18 @@ def choose_stream(container: InputContainer) -> VideoStream:
     if not moving:
         covers = container.streams.video
         raise MediaError("no moving pictures in it" + (", only a cover" if covers else ""))
-    # av types it otherwise, but has none for a codec that FFmpeg cannot decode
+    # despite av's types it is None for a codec that FFmpeg cannot decode
     known = [s for s in moving if cast("object", s.codec_context) is not None]
     if not known:
         raise MediaError("its codec is unknown")
     decodable = [s for s in known if s.codec_context.name in DECODERS]
     if not decodable:
-        raise MediaError(f"its codec, {known[0].codec_context.name}, is none of those decoded here")
+        raise MediaError(f"its codec, {known[0].codec_context.name}, is not supported")
     return decodable[0] if len(decodable) == 1 else _main_stream(container, decodable)
 
 
 def moving_streams(container: InputContainer) -> list[VideoStream]:
-    """Return the streams of pictures that are no cover."""
+    """Return the streams of pictures, without covers."""
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
@@ -115,12 +115,12 @@ def start_seconds(container: InputContainer, stream: VideoStream) -> float:
     pictures = (stream.start_time or 0) * float(stream.time_base or 0)
     earliest = (container.start_time or 0) / av.time_base
     length = (container.duration or 0) / av.time_base
-    # further apart than the file is long, one of them is nonsense
+    # if they are further apart than the file is long, one of them is nonsense
     return earliest if 0 < pictures - earliest < length else pictures
 
 
 def _main_stream(container: InputContainer, streams: Sequence[VideoStream]) -> VideoStream:
-    """Return the stream that is no still and no small copy, the default and the largest one."""
+    """Return the best stream: not a still, not a small copy, the default, the largest."""
     packets = of_known_streams(container.demux(streams))
     count: Counter[int] = Counter()
     with contextlib.suppress(*DAMAGE):
@@ -137,7 +137,7 @@ def _main_stream(container: InputContainer, streams: Sequence[VideoStream]) -> V
 
 
 def of_known_streams(packets: Iterator[P]) -> Iterator[P]:
-    """Yield what `demux` does, without its failure at the end of a file whose streams begin late.
+    """Yield the packets of `demux`, without its failure at the end of a file with late streams.
 
     There it looks up streams that it did not list when the file was opened.
     """

@@ -1,4 +1,4 @@
-"""From any picture that Pillow holds to the upright RGB pixels that the model sees.
+"""Turns a picture of Pillow into the upright RGB pixels that the model sees, and describes them.
 
 The sizes are those of `smart_resize` in qwen_vl_utils 0.0.14 and the resampling is Pillow's, so
 the pixels equal the reference's. qwen_vl_utils itself would load torch into every decode worker.
@@ -28,29 +28,29 @@ MAX_ASPECT_RATIO = 200  # the reference refuses longer strips
 MAX_MEGAPIXELS = 100  # decoded as RGBA that is 400 MB, the most that one worker may need
 
 # of 255, between the means of two neighbouring cells: noise, JPEG at quality 40 and another size
-# stay under it, so that the bits of a plain wall or sky are not drawn anew in every copy
+# stay under it, so that the bits of a plain wall or sky are equal in every copy
 LEAST_STEP = 2.0
 # of 64: pictures with fewer would agree in nearly all bits, whatever they show
 LEAST_STEPS = 12
 
-# The white of 8 to 16 bits: cameras of instruments write 10, 12 or 14 of them into 16.
+# The white of 8 to 16 bits: cameras of instruments write 10, 12 or 14 bits into 16.
 _WHITES = (255, 1023, 4095, 16383, 65535)
 # steps are differences of grey, of 255, between neighbours in a row
-EVEN_STEP = 1  # at most: what a program drew, even after JPEG; a camera's own noise does more
+EVEN_STEP = 1  # at most: drawn by a program, even after JPEG; a camera's noise makes more
 NOISY_STEP = 4  # at most: the same ground after a scanner
 SHARP_STEP = 40  # at least: the edge of a letter, also of grey on grey and after resizing
 
 LEAST_SHARP = 0.012  # of all steps: a slide with two lines of text; a thing on white makes 0.011
-BRIGHT = 128  # the least grey of paper and slides; night skies and dark rooms are even, too
+BRIGHT = 128  # the least grey of paper and slides; night skies and dark rooms are even too
 
 PATCHES = 4  # in a row and in a column
 DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
 
 def check_size(width: int, height: int, most: int = MAX_MEGAPIXELS, of: str = "") -> None:
-    """Raise MediaError, before it is decoded, for a picture of no or over `most` megapixels.
+    """Raise MediaError for a picture without pixels or with more than `most` megapixels.
 
-    `of` names the pictures that have such a limit.
+    `of` names the pictures that have this limit.
     """
     if width < 1 or height < 1:
         raise MediaError(f"no pixels: {width}x{height}")
@@ -91,8 +91,8 @@ def smart_resize(
 def fit(image: Image.Image, max_pixels: int, *, colours: Colours | None = None) -> Pixels:
     """Return a picture as (h, w, 3) uint8 sRGB within the budget, resized once.
 
-    `colours` are converted last: before, it would cost ten times as much and change a value by
-    about 1.
+    `colours` are converted last: doing it first would cost ten times as much, and change a value
+    by about 1.
     """
     upright = upright_rgb(image, None if colours is None else colours.mode)
     height, width = smart_resize(upright.height, upright.width, max_pixels=max_pixels)
@@ -101,9 +101,9 @@ def fit(image: Image.Image, max_pixels: int, *, colours: Colours | None = None) 
 
 
 def upright_rgb(image: Image.Image, mode: str | None = None) -> Image.Image:
-    """Return a picture as RGB: turned as its EXIF says, on white where it is transparent.
+    """Return a picture as RGB: turned by its EXIF, on white where it is transparent.
 
-    One of `mode` stays so, for a profile of such colours.
+    A picture of `mode` keeps it, because its colour profile is for such pixels.
     """
     image.load()  # Pillow turns a TIFF upright only while loading it
     if _orientation(image) != 1:
@@ -121,12 +121,12 @@ def upright_rgb(image: Image.Image, mode: str | None = None) -> Image.Image:
 def dhash(pixels: Pixels) -> int | None:
     """Return the 64-bit difference hash of a picture (h, w, 3); None for one that is nearly flat.
 
-    Copies in another size, format or quality differ in a few bits. Bit by bit, row by row from the
-    top left, it says whether a cell's right neighbour is brighter (N. Krawetz, "Kind of Like That",
-    2013), here by at least a step that noise does not make.
+    Copies in another size, format or quality differ in a few bits. Each bit, row by row from the
+    top left, is 1 if a cell's right neighbour is brighter (N. Krawetz, "Kind of Like That", 2013),
+    here by more than noise makes.
     """
     grey = Image.fromarray(pixels).convert("L")
-    # finer than the 9x8 cells, for Pillow rounds means to whole greys
+    # finer than the 9x8 cells, because Pillow rounds means to whole greys
     fine = np.asarray(grey.resize((72, 64), Image.Resampling.BOX), np.float32)
     cells = fine.reshape(8, 8, 9, 8).mean(axis=(1, 3))
     steps = np.diff(cells, axis=1)
@@ -138,15 +138,19 @@ def dhash(pixels: Pixels) -> int | None:
 def patches(pixels: Pixels) -> str:
     """Return the mean colours of 4x4 patches of a picture (h, w, 3), 8 bits each, in base64.
 
-    Row by row from the top left, red, green and blue. A copy in another size or quality has nearly
-    the same ones; a difference hash sees no colours.
+    Row by row from the top left, red, green and blue. They are nearly equal in a copy of another
+    size or quality; a difference hash ignores colours.
     """
     small = Image.fromarray(pixels).resize((PATCHES, PATCHES), Image.Resampling.BOX)
     return base64.b64encode(small.tobytes()).decode()
 
 
 def is_page(pixels: Pixels) -> bool:
-    """Tell whether a picture (h, w, 3), as embedded, shows text or lines rather than a scene."""
+    """Return whether a picture (h, w, 3), as embedded, is a screenshot, a scanned page or a chart.
+
+    Most of a page's ground is one level, and its changes are sharp. In a photo most changes are
+    soft, because lenses, light and surfaces are. Text and layout are not read.
+    """
     grey = Image.fromarray(pixels).convert("L")
     left = grey.crop((0, 0, grey.width - 1, grey.height))
     right = grey.crop((1, 0, grey.width, grey.height))
@@ -171,14 +175,14 @@ def is_page(pixels: Pixels) -> bool:
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    # a damaged EXIF block is no reason to refuse the picture
+    # a damaged EXIF block is no reason to skip the picture
     except (SyntaxError, ValueError, TypeError, LookupError, OSError, struct.error):
         return 1
     return orientation if orientation in range(1, 9) else 1
 
 
 def _deep_grey_rgb(image: Image.Image) -> Image.Image:
-    """Scale grey of more than 8 bits, which Pillow's own conversion clips at 255, to 0..255."""
+    """Scale grey of more than 8 bits to 0..255; Pillow's own conversion clips it at 255."""
     if image.mode.startswith("I;16"):
         values = np.asarray(image)
         white = next(white for white in _WHITES if values.max(initial=0) <= white)
@@ -192,10 +196,10 @@ def _deep_grey_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scaled(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Scale integers of 32 bits or floats, whose white no header tells, to 0..255; in place.
+    """Scale integers of 32 bits or floats, whose white is in no header, to 0..255; in place.
 
-    White is that of the least usual depth that holds them (scans and renderings), else their
-    own range is spread (heights, temperatures).
+    White is that of the smallest usual depth that holds them (scans and renderings). Without one,
+    their own range is spread (heights, temperatures).
     """
     np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())

@@ -166,6 +166,7 @@ def confine(most_bytes: int = MOST_BYTES) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must leave no picture on disk
     # numpy reserves 41 MB for each thread when it is loaded: on 64 cores nearly all there is
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.environ["OPENCV_FOR_THREADS_NUM"] = "1"  # files are decoded side by side already
     if sys.platform != "linux":
         return
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)

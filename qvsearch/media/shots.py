@@ -1,7 +1,7 @@
-"""Cuts a film into shots, from small pictures of it alone: it opens no file.
+"""Cuts a film into shots, from small pictures of it.
 
-A shot ends where the scene changes, where a still stretch begins or ends, and where what moves has
-moved for long. The shots of a film cover it from 0 to its end without a hole.
+A shot ends where the scene changes, where a still stretch begins or ends, and after long motion.
+The shots of a film cover it from 0 to its end without a hole.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 if TYPE_CHECKING:
     from qvsearch.types import Vectors
 
-# differences are of 32x32 pixels, 0 to 255: noise and compression stay under 0.5, one small thing
-# that moves passes 2
+# differences of 32x32 pixels, 0 to 255: noise and compression stay under 0.5, one small thing that
+# moves makes more than 2
 STILL = 1.5
-STILL_FLOORS = 5  # a stretch that lasts so many floors without more is one, however long
-SCENE = 6.0  # the least difference that may be another scene,
-SCENE_RATIO = 2.5  # which is also so many times what the picture moves by around it
+STILL_FLOORS = 5  # a stretch of so many floors without more is one shot, however long
+SCENE = 6.0  # the least difference that may be another scene
+SCENE_RATIO = 2.5  # and it must be so many times the usual difference around it
 AROUND = 4  # looks before and after
-DRIFT = 24.0  # by so much from where a shot began, a camera shows something else
+DRIFT = 24.0  # so much from the beginning of a shot, a camera shows something else
 FLASH_SECONDS = 1.2  # a look between two that are alike and no further apart is a flash
-LEAST_SECONDS = 0.001  # that the last look stands for, where a file says nothing better
-GROWTH = 1.25  # of floor and ceiling, as often as it takes to stay below the most shots
+LEAST_SECONDS = 0.001  # that the last look stands for, if the file has no longer time
+GROWTH = 1.25  # of floor and ceiling, repeated until there are not too many shots
 # a keyframe is encoded better and quicker to decode: it may be less sharp and less like the mean
 KEYFRAME_WORTH, KEYFRAME_FAR = 1.25, 2.0
 
@@ -36,7 +37,7 @@ KEYFRAME_WORTH, KEYFRAME_FAR = 1.25, 2.0
 class Look:
     """A small picture of a moment, at `time` in seconds.
 
-    `since` is when, after the look before, the picture changed most; `thumbnail` is (3, 32, 32)
+    `since` is the time of the largest change after the look before; `thumbnail` is (32, 32, 3)
     float32, luma and two chromas, 0 to 255; `sharpness` is the mean step from pixel to pixel.
     """
 
@@ -58,7 +59,7 @@ class Shot:
     def picture(self) -> Look:
         """Return the look that stands for the shot: the sharpest of those that are like its mean.
 
-        Those are the nearer half at least, so it is none of a fade or of a camera's quick turn.
+        Those are at least the nearer half, so none of a fade or of a camera's quick turn.
         """
         times = [*(look.time for look in self.looks), self.end]
         lasting = [after - time for time, after in pairwise(times)]
@@ -75,7 +76,7 @@ class Shot:
         )
 
     def spread(self, most: int) -> tuple[Look, ...]:
-        """Return looks from the first to the last, about one a second; two where it is still."""
+        """Return looks from the first to the last, about one a second; two if it is still."""
         still = all(difference(self.looks[0], look) < STILL for look in self.looks)
         count = 2 if still else min(most, max(4, math.ceil(self.end - self.start)))
         places = np.linspace(0, len(self.looks) - 1, min(count, len(self.looks)))
@@ -107,8 +108,8 @@ def cut(looks: Sequence[Look], end: float, pace: Pace, most: int) -> list[Shot]:
 
 
 def difference(one: Look, other: Look) -> float:
-    """Return how much two pictures differ, 0 to 255, in luma or the chroma that differs more."""
-    return float(np.abs(one.thumbnail - other.thumbnail).mean(axis=(1, 2)).max())
+    """Return the mean difference of two pictures, 0 to 255, in the channel that differs most."""
+    return max(cv2.mean(cv2.absdiff(one.thumbnail, other.thumbnail)))
 
 
 def _without_flashes(looks: Sequence[Look]) -> Iterator[Look]:
@@ -129,7 +130,7 @@ def _is_flash(before: Look, look: Look, after: Look) -> bool:
 
 
 def _shots(looks: Sequence[Look], end: float, floor: float, ceiling: float) -> list[Shot]:
-    # when a shot that begins with each look would begin, and the end
+    # the start of a shot that begins with each look, and the end
     times = [0.0, *(look.since for look in looks[1:])]
     times.append(max(end, looks[-1].time + LEAST_SECONDS))
     shots = []
@@ -162,7 +163,7 @@ def _scenes(looks: Sequence[Look], times: Sequence[float], floor: float) -> list
 def _parts(
     looks: Sequence[Look], times: Sequence[float], first: int, last: int, floor: float
 ) -> list[tuple[int, bool]]:
-    """Return where still and moving parts of a scene begin, and which they are."""
+    """Return the first look of each part of a scene, and whether the part is still."""
     parts: list[tuple[int, bool]] = []
     here = first
     while here < last:
@@ -194,7 +195,7 @@ def _pieces(
     floor: float,
     ceiling: float,
 ) -> list[int]:
-    """Return where the pieces of a moving part begin: equal ones, or as the camera drifts."""
+    """Return the first look of each piece of a moving part: equal pieces, or by the drift."""
     starts = [first]
     for look in range(first + 1, last):
         begun = times[starts[-1]]

@@ -1,4 +1,4 @@
-"""The sound of a clip: copied if players take it in the clip's container, else encoded as AAC."""
+"""Writes the sound of a clip: copied if players take it in the clip's container, or as AAC."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
 
-# FFmpeg also writes DTS, Vorbis, PCM and TrueHD into MP4, but hardly any player finds them there
+# FFmpeg also writes DTS, Vorbis, PCM and TrueHD into MP4, but hardly any player supports that
 IN_MP4 = {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "flac", "opus"}
 IN_VOB = {"mp2", "mp3", "ac3", "dts", "pcm_dvd"}  # FFmpeg's own list names MP2 alone
-AAC_RATE = 48_000  # of sound whose own rate AAC does not have
+AAC_RATE = 48_000  # for sound whose own rate AAC does not have
 
 
 class Sound:
     """Writes the sound between two times of the source, in its time base's seconds, from 0 on.
 
-    `lost` is why the clip lacks sound that the source has; None if it lacks nothing.
+    `lost` is the reason why the clip lacks sound of the source; None if it is complete.
     """
 
     def __init__(self, opened: InputContainer, written: OutputContainer) -> None:
@@ -33,7 +33,7 @@ class Sound:
         self.stream = cast("AudioStream | None", opened.streams.best("audio"))
         self._written = written
         self._copied = self._encoded = None
-        self._last = -math.inf  # what was written up to, in the source's time base
+        self._last = -math.inf  # the end of the written sound, in the source's time base
         if self.stream is None:
             return
         # av types it otherwise, but has none for a codec that FFmpeg does not know
@@ -43,14 +43,14 @@ class Sound:
         elif _takes(written, context.codec.canonical_name, context.name):
             self._copied = written.add_stream_from_template(self.stream)
         elif context.name not in SOUND_DECODERS or not _takes(written, "aac", "aac"):
-            self.lost = f"its codec, {context.name}, is none of those decoded here"
+            self.lost = f"its codec, {context.name}, is not supported"
         elif not context.sample_rate or not context.channels:
-            self.lost = "it does not tell its rate"
+            self.lost = "it has no sample rate"
         else:
             self._encoded = _new_stream(written, context.sample_rate, context.channels)
 
     def write(self, packet: Packet[Any], zero: Fraction, stop: Fraction) -> None:
-        """Write a packet of the time from `zero` on, which becomes 0, and before `stop`."""
+        """Write a packet between `zero`, which becomes 0, and `stop`."""
         if packet.pts is None or packet.dts is None or packet.dts <= self._last:
             return  # after a seek some containers give a part of a packet, and then all of it
         time = packet.pts * packet.time_base
@@ -65,28 +65,28 @@ class Sound:
             self._written.mux(self._encoded_from(self._encoded, packet, zero))
 
     def end(self) -> None:
-        """Write what the encoder still holds."""
+        """Write the rest that the encoder holds."""
         if self._encoded is not None and self._encoded.codec_context.is_open:
             self._written.mux(self._encoded.encode(None))
 
     def _encoded_from(
         self, stream: AudioStream, packet: Packet[Any], zero: Fraction
     ) -> list[Packet[Any]]:
-        """Return the packets of one that is encoded; none of it if it is damaged."""
-        made: list[Packet[Any]] = []
+        """Encode a packet; return the new packets, or none if it is damaged."""
+        packets: list[Packet[Any]] = []
         try:
             for frame in cast("list[AudioFrame]", packet.decode()):
                 after = (frame.pts or 0) - round(zero / (frame.time_base or packet.time_base))
                 if after >= 0:
                     frame.pts = after
-                    made += stream.encode(frame)
+                    packets += stream.encode(frame)
         except DAMAGE:
             self.lost = self.lost or "some of it is damaged"
-        return made
+        return packets
 
 
 def _takes(written: OutputContainer, codec: str, name: str) -> bool:
-    """Return whether the container takes a codec, whose decoder FFmpeg calls `name`."""
+    """Return whether the container takes a codec; `name` is FFmpeg's name of its decoder."""
     own = {"mp4": IN_MP4, "vob": IN_VOB}.get(written.format.name)
     return name in written.supported_codecs if own is None else codec in own
 

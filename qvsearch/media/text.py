@@ -1,4 +1,8 @@
-"""Texts: a file is cut into overlapping passages, each with its lines; no tokenizer is needed."""
+"""Texts: a file is cut into overlapping passages, each with its lines, without noise.
+
+Noise is encoded data, time codes and repeated log lines. Nobody searches for it, and each passage
+costs seconds of the model.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,9 @@ from qvsearch.media.encoding import to_text
 from qvsearch.types import NO_METADATA, EmbedInput, Item, Metadata, Segment
 
 MAX_BYTES = 10 * 2**20  # a passage costs one run of the model, and 10 MiB are 6,500 of them
-PASSAGE_TOKENS = 400  # long enough to say something, short enough to be about one thing
+PASSAGE_TOKENS = 400  # long enough to have content, short enough for one topic
 LONGEST_TOKENS = 500  # a remainder of up to 100 tokens is not worth a vector of its own
-OVERLAP_TOKENS = 40  # a sentence or two, so that an answer across a cut is found
+OVERLAP_TOKENS = 40  # a sentence or two, so that an answer across a cut is in one passage
 SNIPPET_CHARACTERS = 160
 
 _SENTENCE_END = re.compile(r"[.!?;][\"')\]”’]*\s+|[。！？；][”’」』]*\s*")
@@ -26,14 +30,14 @@ _SPACE = re.compile(r"\s+")
 
 
 ALIKE = 10  # lines that differ only in their numbers; more of them add nothing
-MAX_SHAPES = 10_000  # that are counted, as a file may have millions
+MAX_SHAPES = 10_000  # of lines that are counted: a file may have millions
 MAX_FRONT_LINES = 500  # of the front matter of a page
 RECORDS = frozenset({".srt", ".vtt", ".csv", ".tsv", ".log"})  # a line, or a cue, is a record
 SUBTITLES = frozenset({".srt", ".vtt"})
 
 _DATA_URI = re.compile(r"data:[a-z]+/[^,\s]{1,100},[^\s\"')>]{200,}", re.IGNORECASE)
 LEAST_LINE = 60  # characters; mail has 76 in a line, certificates have 64
-LEAST_BLOB = 200  # characters; a hash, which may be looked for, has up to 128
+LEAST_BLOB = 200  # characters; a hash, which a user may search for, has up to 128
 _GAP = r"[ \t>]*(?:\r\n|\n|\r)[ \t>]*"  # mail is quoted with >
 _RUN = re.compile(
     rf"[\w+/=-]{{{LEAST_LINE},}}+(?:{_GAP}[\w+/=-]{{{LEAST_LINE},}}+)*+(?:{_GAP}[\w+/]*={{1,2}})?",
@@ -43,10 +47,10 @@ _CLASSES = str.maketrans(
     ascii_uppercase + ascii_lowercase + digits, "A" * 26 + "a" * 26 + "0" * 10, "+/=_-"
 )
 _CHANGE = re.compile(r"(.)(?!\1)")
-# share of characters whose next one is of another class: base64 0.65, hex 0.47, words and paths 0.2
+# share of characters before one of another class: base64 0.65, hex 0.47, words and paths 0.2
 BLOB_CHANGES = 0.35
 
-_MARK = "\0"  # of what was left out
+_MARK = "\0"  # stands for removed text
 _LINE = re.compile(r"[^\r\n]+")
 _WORD = re.compile(r"\w")
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,:/]\d+){0,9}")
@@ -55,7 +59,7 @@ _TAG = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}")
 _FRONT_KEY = re.compile(r"[\w\"'-]+\s*[:=]|#")
 
 
-class _Piece(NamedTuple):  # made in a third of a dataclass's time, ten million times at worst
+class _Piece(NamedTuple):  # created three times as fast as a dataclass; there may be ten million
     """A line with its end, or a part of one that is longer than a passage."""
 
     text: str
@@ -70,7 +74,7 @@ class _Piece(NamedTuple):  # made in a third of a dataclass's time, ten million 
 def decode(
     file: BinaryIO, item: Item, content_hash: str, max_pixels: int
 ) -> list[tuple[Segment, EmbedInput]]:
-    """Decode a text; `max_pixels` means nothing to it. Raises MediaError."""
+    """Decode a text; `max_pixels` is not used. Raises MediaError."""
     if item.size > MAX_BYTES:
         raise MediaError(
             f"too large: {item.size / 2**20:.1f} MiB of text, the limit is {MAX_BYTES / 2**20:.0f}"
@@ -79,9 +83,9 @@ def decode(
 
 
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
-    """Return whether this text gives other passages now than it gave version `since`.
+    """Return whether version `since` gave other passages for this text.
 
-    Version 1 read all that was not Unicode as Western European, and took noise for words.
+    Version 1 read all other encodings than Unicode as Western European, and kept noise.
     """
     if since >= 2:
         return False
@@ -93,12 +97,12 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     before = (data.decode("utf-8-sig", "replace"), data.decode("cp1252", "replace"))
     if 0 not in data and text not in before:
         return True
-    kept = "".join(line for _, line in without_noise(text, _suffix(item)))
-    return kept != text or front_matter(text) > 0
+    rest = "".join(line for _, line in without_noise(text, _suffix(item)))
+    return rest != text or front_matter(text) > 0
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
-    """Return what a text says of itself, which is nothing."""
+    """Return no metadata: texts have none."""
     return NO_METADATA
 
 
@@ -109,13 +113,13 @@ def _suffix(item: Item) -> str:
 def _segments(text: str, item: Item, content_hash: str) -> list[tuple[Segment, EmbedInput]]:
     front = front_matter(text)
     segments = []
-    lines = () if text.isspace() else without_noise(text, _suffix(item))  # blank ones take long
+    lines = () if text.isspace() else without_noise(text, _suffix(item))  # which is slow if blank
     for pieces in _passages(lines):
         passage = "".join(piece.text for piece in pieces).rstrip("\r\n")
         body = "".join(piece.text for piece in pieces if piece.line > front)
         snippet = " ".join((body or passage).split())[:SNIPPET_CHARACTERS]
-        where = (pieces[0].line, pieces[-1].line)
-        segment = Segment(item, content_hash, lines=where, snippet=snippet)
+        numbers = (pieces[0].line, pieces[-1].line)
+        segment = Segment(item, content_hash, lines=numbers, snippet=snippet)
         segments.append((segment, EmbedInput(text=passage)))
     if not segments:
         raise MediaError("no text")
@@ -150,7 +154,7 @@ def _pieces(lines: Iterable[tuple[int, str]]) -> Iterator[_Piece]:
 
 
 def _piece_end(line: str, start: int) -> int:
-    """Return where a part of at most a passage's tokens ends: at the line's end if it fits."""
+    """Return the end of a part of at most a passage's tokens: the line's end if it fits."""
     window = line[start : start + 4 * PASSAGE_TOKENS]
     while (tokens := _tokens(window)) > PASSAGE_TOKENS:
         window = window[: int(len(window) * PASSAGE_TOKENS / tokens)]
@@ -166,7 +170,7 @@ def _piece_end(line: str, start: int) -> int:
 def _passages(lines: Iterable[tuple[int, str]]) -> Iterator[Sequence[_Piece]]:
     """Yield the pieces of each passage, without blank lines around them, in linear time."""
     pending: list[_Piece] = []
-    repeated = 0  # the first so many of them were in the passage before
+    repeated = 0  # so many of them, the first ones, were in the passage before
     tokens = 0.0
     for piece in _pieces(lines):
         pending.append(piece)
@@ -184,12 +188,12 @@ def _passages(lines: Iterable[tuple[int, str]]) -> Iterator[Sequence[_Piece]]:
 def _without_blanks(pieces: Sequence[_Piece], repeated: int) -> Iterator[Sequence[_Piece]]:
     if all(piece.blank for piece in pieces[repeated:]):
         return
-    said = [index for index, piece in enumerate(pieces) if not piece.blank]
-    yield pieces[said[0] : said[-1] + 1]
+    filled = [index for index, piece in enumerate(pieces) if not piece.blank]
+    yield pieces[filled[0] : filled[-1] + 1]
 
 
 def _passage_end(pieces: Sequence[_Piece]) -> int:
-    """Return how many pieces make a passage: up to a paragraph's end in its later half, if any."""
+    """Return the number of pieces of a passage: to a paragraph's end in its later half, if any."""
     tokens = 0.0
     paragraph_end = 0
     for index, piece in enumerate(pieces):
@@ -214,13 +218,13 @@ def _overlap_start(pieces: Sequence[_Piece], end: int) -> int:
 def without_noise(text: str, suffix: str) -> Iterator[tuple[int, str]]:
     """Yield (number from 1, line with its end) of the lines of a text without zero characters.
 
-    Data URIs and long runs of base64 or hex are left out of every file. In subtitles, tables and
-    logs, of lines that differ only in their numbers the first ALIKE stay, and blank ones do not;
-    subtitles lose their time codes and tags as well.
+    Data URIs and long runs of base64 or hex are left out. Subtitles, tables and logs also lose
+    blank lines, and all but the first ALIKE of the lines that differ only in their numbers.
+    Subtitles lose their time codes and tags too.
     """
     text = _RUN.sub(_mark_blob, _DATA_URI.sub(_MARK, text))
-    # newline="" keeps \n, \r\n and \r as they are; str.splitlines would also end lines at form
-    # feeds and the like, and no editor's line numbers would agree
+    # newline="" keeps \n, \r\n and \r; str.splitlines would also end lines at form feeds, which
+    # editors do not count
     lines: Iterator[tuple[int, str]] = enumerate(io.StringIO(text, newline=""), start=1)
     if suffix in SUBTITLES:
         lines = _spoken(lines)
@@ -233,7 +237,7 @@ def without_noise(text: str, suffix: str) -> Iterator[tuple[int, str]]:
 
 
 def front_matter(text: str) -> int:
-    """Return how many lines at the beginning are YAML or TOML about the page, not the page."""
+    """Return the number of lines at the beginning that are YAML or TOML about the page."""
     lines = io.StringIO(text[: MAX_FRONT_LINES * 200], newline="")
     fence = next(lines, "").rstrip()
     if fence not in ("---", "+++"):
@@ -255,7 +259,7 @@ def _mark_blob(run: re.Match[str]) -> str:
 
 
 def _spoken(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Yield the lines of subtitles that neither number nor time a cue, nor were just there."""
+    """Yield the lines of subtitles without numbers and times of cues, and without repetitions."""
     recent: deque[str] = deque(maxlen=2)  # captions that roll up repeat the lines above
     for (number, line), (_, following) in pairwise(chain(lines, [(0, "")])):
         words = _TAG.sub("", line)
@@ -267,7 +271,7 @@ def _spoken(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
 
 
 def _unlike(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Yield the lines that do not repeat others but for their numbers."""
+    """Yield lines without those that repeat others except for their numbers."""
     shapes: Counter[str] = Counter()
     for number, line in lines:
         shape = _NUMBER.sub("0", line)

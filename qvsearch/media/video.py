@@ -1,4 +1,4 @@
-"""Videos: each moment `[start, end)` is a picture of it, or a clip of some of its frames."""
+"""Videos: each moment `[start, end)` is one picture, or a clip of some frames."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from qvsearch.media.colour import Colours
     from qvsearch.types import Pixels
 
-# a film has so many pictures that each may have what the reference gives a video's frame at least,
-# and so many clips; a clip's frame may have half of that, rather than there being fewer than two
+# pixels: a picture may always have as many as the reference gives a video's frame at least, which
+# limits their number, and that of clips. A clip's frame may have half, so that each has two frames
 LEAST_PICTURE = 131_072
 MAX_MOMENTS = FILM_PIXELS // LEAST_PICTURE  # 381
 LEAST_CLIP_FRAME = LEAST_PICTURE // 2
-CLIP_FRAMES = (32, 16, 8, 4, 2)  # the most of a clip, and of those of longer and longer films
-CLIP_IMAGES = 4  # so many images' pixels a clip has; as frames count by pairs, it costs two
+CLIP_FRAMES = (32, 16, 8, 4, 2)  # the most frames of a clip; fewer in longer films
+CLIP_IMAGES = 4  # a clip has the pixels of so many images; frames count by pairs, so it costs two
 
 
 @dataclass(slots=True)
 class _Moment:
-    """A shot that is to be one vector, of these looks; `pixels` has those taken so far.
+    """A shot that becomes one vector, and its looks; `pixels` holds the frames taken so far.
 
-    No frame gets more than `max_pixels`; `width` and `height` are the film's as shown.
+    No frame has more than `max_pixels`; `width` and `height` are the film's as shown.
     """
 
     shot: Shot
@@ -54,7 +54,7 @@ class _Moment:
     times: list[float] = field(default_factory=list)
 
     def take(self, time: float, image: Image.Image, width: int, colours: Colours | None) -> None:
-        """Take a frame, upright, `width` being what square pixels would need.
+        """Take an upright frame; `width` is the width that square pixels need.
 
         All frames of a clip get the size of its first one.
         """
@@ -82,14 +82,14 @@ def decode(
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode a video's pictures, clips, or pictures and then clips; raises MediaError.
 
-    Pictures cover it without a hole, and so do clips; those that are there beside clips are finer.
+    Pictures cover it without a hole, and so do clips. Beside clips, pictures are finer.
     """
     try:
         film = Film(file, patience(item))
         looks = look_at(film)
         if not looks:
             raise MediaError("no frame of it could be decoded")
-        end = film.end  # of a film that takes too long, as far as it came
+        end = film.end  # less than its length if it takes too long
         pictures = _pictures(looks, end, max_pixels, mode)
         clips = _clips(looks, end, max_pixels, mode)
         _take(film, [*pictures, *clips])
@@ -120,11 +120,11 @@ def decode(
 
 
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
-    """Return whether this file gives other segments or pixels now than it gave version `since`.
+    """Return whether version `since` gave other segments or pixels for this file.
 
-    Version 1 took the first stream, counted from its start, let the pictures' end be the film's,
-    did not notice time stamps that restart, and saw long films at keyframes only. Nor
-    did it convert colours. What cannot be read is read as it was.
+    Version 1 took the first stream, counted from its start, and ended films with their pictures. It
+    ignored time stamps that restart, looked at long films at keyframes only, and did not convert
+    colours. Files that cannot be read count as equal.
     """
     if since > 1:
         return False
@@ -138,7 +138,7 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
-    """Return what a video's header contains, without `duration`; raises MediaError."""
+    """Return the metadata in a video's header, without `duration`; raises MediaError."""
     try:
         return video_metadata(open_container(file), None)
     except DAMAGE as error:
@@ -178,7 +178,7 @@ def _clips(looks: Sequence[Look], end: float, max_pixels: int, mode: VideoMode) 
 
 
 def _take(film: Film, moments: Iterable[_Moment]) -> None:
-    """Decode the frames that are wanted, and fit each at once: full-size ones would fill memory."""
+    """Decode the wanted frames, and fit each at once: full-size ones would fill memory."""
     takers: dict[float, list[_Moment]] = {}
     for moment in moments:
         for look in moment.looks:
@@ -192,9 +192,9 @@ def _take(film: Film, moments: Iterable[_Moment]) -> None:
 
 
 def _tiled(moments: Sequence[_Moment], *, late: bool) -> Iterator[tuple[_Moment, float, float]]:
-    """Yield (moment, start, end); what could not be decoded is its neighbour's.
+    """Yield (moment, start, end); the time of a moment that failed goes to its neighbour.
 
-    If it was `late`, there was no time for the last ones, which are left out.
+    If it was too `late` for the last ones, they are left out.
     """
     taken = [moment for moment in moments if moment.pixels]
     if taken:
@@ -205,6 +205,6 @@ def _tiled(moments: Sequence[_Moment], *, late: bool) -> Iterator[tuple[_Moment,
 
 
 def _shown_width(image: Image.Image, frame: VideoFrame, pixel_aspect: float) -> int:
-    """Return the width that square pixels would need; a DVD's are wide."""
+    """Return the width that square pixels need; the pixels of a DVD are wide."""
     turned = image.size != (frame.width, frame.height)
     return max(1, round(image.width * (1 / pixel_aspect if turned else pixel_aspect)))

@@ -261,7 +261,7 @@ def _look(
         answers = worker.run(("look", item, since), seconds, worker_messages.read_metadata)
     except MediaError as error:
         return item, Skipped(item.location, str(error))
-    if len(answers) != 1:  # a hostile file may have made it answer twice
+    if len(answers) != 1:  # a hostile file may have caused a second answer
         return item, Skipped(item.location, "the decoder crashed")
     return item, answers[0]
 
