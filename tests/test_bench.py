@@ -41,8 +41,8 @@ from qvsearch.models.checkpoint import count_parameters, read_json
 from qvsearch.models.prompt import embed_prompt, visual_grids
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, resolve
 from qvsearch.retrieval.first_pass import BEST
+from qvsearch.runtime.client import ServerKey
 from qvsearch.runtime.local import LocalEmbedder
-from qvsearch.runtime.sockets import Kept
 from qvsearch.types import Detail, EmbedInput, Kind, VideoMode
 
 CPU = torch.device("cpu")
@@ -398,7 +398,7 @@ def test_a_warm_query_needs_the_process_and_one_asked_before_does_not(deep, tmp_
 
 def test_the_process_that_is_asked_ends_with_its_parent(tiny, tmp_path):
     """Whose end is that of its standard input; it does not even load the model then."""
-    kept = Kept("embedder", resolve(str(tiny)).revision, "cpu", "float32")
+    kept = ServerKey("embedder", resolve(str(tiny)).revision, "cpu", "float32")
     socket = str(tmp_path / "qvsearch" / "a.sock")
     order = {"kept": asdict(kept), "model": str(tiny), "socket": socket, "idle": 600}
     done = subprocess.run(

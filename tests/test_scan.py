@@ -36,9 +36,7 @@ def walk_all(path: Path | bytes, root: Path | None = None, **options):
 
 
 def walk(path: Path | bytes, root: Path | None = None, **options) -> list[Item | Skipped]:
-    return [
-        one for one in walk_all(path, root, **options) if not isinstance(one, Leftovers)
-    ]
+    return [one for one in walk_all(path, root, **options) if not isinstance(one, Leftovers)]
 
 
 def left_aside(path: Path, **options) -> dict[str, int]:

@@ -22,7 +22,7 @@ from qvsearch.machine import samples
 from qvsearch.machine.sample_library import write_library
 from qvsearch.machine.timings import Figure, Task, timed
 from qvsearch.models.registry import EMBEDDER, fingerprint, resolve
-from qvsearch.runtime.sockets import Kept
+from qvsearch.runtime.client import ServerKey
 from qvsearch.types import Detail, Dtype, EmbedInput
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def asking(model: Loaded) -> Iterator[Asking]:
         made = fingerprint(absent, model.shapes.width, Detail.LOW)
         write_library(folder / "library", made, ROWS)
         dtype = Dtype(str(model.figure.dtype))
-        kept = Kept(EMBEDDER, made.revision, str(model.subject.device), dtype)
+        kept = ServerKey(EMBEDDER, made.revision, str(model.subject.device), dtype)
         order = {
             "kept": asdict(kept),
             "model": str(model.folder),

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import QvsearchError
+from qvsearch.runtime.client import make_socket_folder
 from qvsearch.runtime.server import read_order, run
-from qvsearch.runtime.sockets import make_socket_folder
 
 if TYPE_CHECKING:
     from qvsearch.runtime.server import Compute
