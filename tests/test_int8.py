@@ -393,7 +393,7 @@ def test_too_far_from_float32_nothing_is_kept_and_the_way_out_works(pictures, ca
         assert index(pictures, "--model", "demo", "--dtype", "int8") == 2
     error = capfd.readouterr().err
     assert error.startswith("qvsearch: int8 against float32 on the first 32 inputs: median cosine")
-    assert error.endswith("no new vector was kept, go on with --dtype float32\n")
+    assert error.endswith("No new vector was stored; go on with --dtype float32\n")
     folder = os.environ["QVSEARCH_LIBRARY"]
     assert (len(Library.open(folder)), Library.open(folder).generation) == (0, 0)
     assert index(pictures, "--dtype", "float32", "-q") == 0
@@ -432,7 +432,7 @@ def test_a_library_with_rows_is_told_another_way_out(pictures, capfd, monkeypatc
     monkeypatch.setattr(agreement, "COSINE", 1.5)
     assert index(pictures) == 2
     assert capfd.readouterr().err.endswith(
-        "no new vector was kept, index into a new --library with --dtype float32\n"
+        "No new vector was stored; index into a new --library with --dtype float32\n"
     )
     assert len(Library.open(os.environ["QVSEARCH_LIBRARY"])) == 3
 
