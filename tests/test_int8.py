@@ -245,13 +245,13 @@ def test_equal_vectors_agree_and_others_do_not():
         same.require("give up")
         other = agreement_of((mine, bank), (unit(rng, count), bank))
         assert other.overlap < 0.6
-        with pytest.raises(QvsearchError, match="median cosine .* of the 10 nearest .*, give up$"):
+        with pytest.raises(QvsearchError, match="median cosine .* of the 10 nearest .*; give up$"):
             other.require("give up")
 
 
 @pytest.mark.parametrize(("cosine", "overlap"), [(0.989, 1.0), (1.0, 0.949), (float("nan"), 1.0)])
 def test_each_figure_has_its_floor(cosine, overlap):
-    with pytest.raises(QvsearchError, match=r"0\.99 and 95% are asked"):
+    with pytest.raises(QvsearchError, match=r"0\.99 and 95% are required"):
         Agreement(32, cosine, overlap).require("")
     Agreement(32, 0.99, 0.95).require("")
 
