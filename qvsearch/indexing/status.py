@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.indexing.changes import MAX_TRIES, Target, find, same_failure, same_identity
+from qvsearch.indexing.changes import MAX_TRIES, Target, same_failure, same_identity, scan_targets
 from qvsearch.indexing.mounts import Identities
 from qvsearch.library.filters import orientation_of
 from qvsearch.library.rules import Rules, left_out, scans_of
@@ -86,8 +86,8 @@ def library_status(library: Library) -> Status:
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
     targets = [Target(root, root, root not in unreachable) for root in library.roots]
     scans = scans_of(library.rules, library.roots)
-    found = find(targets, scans, lambda: False, library.roots)
-    unseen = [item for location, item in items.items() if location not in found.items]
+    files = scan_targets(targets, scans, lambda: False, library.roots)
+    unseen = [item for location, item in items.items() if location not in files.items]
     changed, gone, touched = [], [], 0
     identities = Identities()
     for location, item in items.items():
@@ -120,7 +120,7 @@ def library_status(library: Library) -> Status:
         older=len(+older),
         older_segments=older.total(),
         touched=touched,
-        left_aside=found.left_aside,
+        left_aside=files.left_aside,
         left_out=tuple(_left_out(unseen, scans)),
         rules=library.rules,
         pending=tuple(library.load_pending()),

@@ -57,7 +57,7 @@ class Query:
             if not (math.isfinite(weight) and weight > 0):
                 raise QvsearchError(f"{option} {weight:g} is no weight; give a number above 0")
         if not all(each.strip() for each in self.without):
-            raise QvsearchError("--not is empty; say in words what to leave out")
+            raise QvsearchError("--not is empty; give words to leave out")
         for part, text in (
             ("the query", self.words or ""),
             ("--instruction", self.instruction),

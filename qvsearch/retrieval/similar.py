@@ -71,7 +71,7 @@ def find_similar(
     top: int,
     kinds: Collection[Kind] | None = None,
 ) -> list[Similar]:
-    """Do what `similar` does for an absolute path, loading a model only where it is needed."""
+    """Do what `similar` does for an absolute path, loading a model only if necessary."""
     if not library.segments:
         raise QvsearchError(
             f"the library {library.folder} is empty; fill it with:"
