@@ -291,7 +291,7 @@ def test_many_queries_are_answered_by_number_as_if_alone(run, searchable, home, 
         assert code == 3
         assert error.splitlines() == [
             "qvsearch: query 4: there is no file missing.png; to look for words, use several",
-            "qvsearch: query 5: the query is no UTF-8 text; write it anew",
+            "qvsearch: query 5: the query is no UTF-8 text; type it again",
         ]
 
 

@@ -172,7 +172,7 @@ def test_why_the_library_does_not_hold_a_file(library, tmp_path):
     assert "could not be indexed: truncated image" in why(b"/media/broken.jpg")
     assert "there is no such file" in why(b"/media/missing.jpg")
     assert "it is a folder" in why(tmp_path)
-    assert "does not take files of this suffix" in why(tmp_path / "sheet.xls")
+    assert "suffix is not supported" in why(tmp_path / "sheet.xls")
     assert "none of the library's folders" in why(tmp_path / "elsewhere.jpg")
     assert "new since the last" in why(tmp_path / "indexed" / "new.jpg")
 

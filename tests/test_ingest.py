@@ -23,7 +23,7 @@ from qvsearch.errors import INCOMPLETE, LibraryLocked, QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.batching import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
-from qvsearch.indexing.changes import Kept
+from qvsearch.indexing.changes import KeptFiles
 from qvsearch.indexing.forget import forget
 from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.indexing.plan import plan
@@ -608,7 +608,7 @@ def test_an_empty_root_loses_nothing(bench):
         path.unlink()
     summary = bench.index()
     assert (summary.removed, summary.found) == (0, 0)
-    assert summary.kept == (Kept(os.fsencode(bench.root), 3, "there is nothing in it"),)
+    assert summary.kept == (KeptFiles(os.fsencode(bench.root), 3, "there is nothing in it"),)
     assert bench.plan().kept == summary.kept
     assert bench.rows() == before
     assert bench.index(prune=True).removed == 3

@@ -150,7 +150,7 @@ def test_one_is_not_taken_for_several(embedder):
 
 
 def test_an_unknown_detail_is_refused(tiny):
-    with pytest.raises(QvsearchError, match="'huge' is unknown; it is low, medium, high"):
+    with pytest.raises(QvsearchError, match="'huge' is unknown; give low, medium, high"):
         LocalEmbedder(tiny, detail="huge")
 
 

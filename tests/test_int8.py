@@ -245,13 +245,13 @@ def test_equal_vectors_agree_and_others_do_not():
         same.require("give up")
         other = agreement_of((mine, bank), (unit(rng, count), bank))
         assert other.overlap < 0.6
-        with pytest.raises(QvsearchError, match="median cosine .* of the 10 nearest .*, give up$"):
+        with pytest.raises(QvsearchError, match="median cosine .* of the 10 nearest .*; give up$"):
             other.require("give up")
 
 
 @pytest.mark.parametrize(("cosine", "overlap"), [(0.989, 1.0), (1.0, 0.949), (float("nan"), 1.0)])
 def test_each_figure_has_its_floor(cosine, overlap):
-    with pytest.raises(QvsearchError, match=r"0\.99 and 95% are asked"):
+    with pytest.raises(QvsearchError, match=r"0\.99 and 95% are required"):
         Agreement(32, cosine, overlap).require("")
     Agreement(32, 0.99, 0.95).require("")
 
@@ -393,7 +393,7 @@ def test_too_far_from_float32_nothing_is_kept_and_the_way_out_works(pictures, ca
         assert index(pictures, "--model", "demo", "--dtype", "int8") == 2
     error = capfd.readouterr().err
     assert error.startswith("qvsearch: int8 against float32 on the first 32 inputs: median cosine")
-    assert error.endswith("no new vector was kept, go on with --dtype float32\n")
+    assert error.endswith("No new vector was stored; go on with --dtype float32\n")
     folder = os.environ["QVSEARCH_LIBRARY"]
     assert (len(Library.open(folder)), Library.open(folder).generation) == (0, 0)
     assert index(pictures, "--dtype", "float32", "-q") == 0
@@ -432,7 +432,7 @@ def test_a_library_with_rows_is_told_another_way_out(pictures, capfd, monkeypatc
     monkeypatch.setattr(agreement, "COSINE", 1.5)
     assert index(pictures) == 2
     assert capfd.readouterr().err.endswith(
-        "no new vector was kept, index into a new --library with --dtype float32\n"
+        "No new vector was stored; index into a new --library with --dtype float32\n"
     )
     assert len(Library.open(os.environ["QVSEARCH_LIBRARY"])) == 3
 

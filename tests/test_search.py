@@ -366,7 +366,7 @@ def test_a_video_as_the_query_is_several_frames(make_library, tmp_path):
         ("broken.jpg", b"no picture at all", "broken.jpg cannot be the query"),
         ("empty.png", b"", "empty.png cannot be the query: empty file"),
         ("missing.png", None, "missing.png: no such file"),
-        ("sheet.xls", b"x", "qvsearch does not take files of this suffix"),
+        ("sheet.xls", b"x", "has an unsupported suffix"),
         ("clip.mp4", b"x", "--image takes a picture; give .*clip.mp4 as the query itself"),
     ],
 )

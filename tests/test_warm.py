@@ -24,16 +24,22 @@ from qvsearch.cli import output
 from qvsearch.cli import search as search_cli
 from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
+from qvsearch.models import registry
 from qvsearch.models.registry import EMBEDDER, RERANKER, resolve
 from qvsearch.runtime import client as warm
 from qvsearch.runtime import loading as fingerprint
 from qvsearch.runtime import manager as processes
 from qvsearch.runtime import server as keeper
-from qvsearch.runtime import sockets
-from qvsearch.runtime.client import WarmEmbedder, WarmReranker
+from qvsearch.runtime.client import (
+    Peer,
+    ServerKey,
+    WarmEmbedder,
+    WarmReranker,
+    find_server,
+    make_socket_folder,
+)
 from qvsearch.runtime.loading import Choice, find_reranker, load_embedder
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
-from qvsearch.runtime.sockets import Kept, Peer, find_keeper, make_socket_folder
 from qvsearch.types import Detail, EmbedInput, Frames
 from qvsearch.wire import receive, send
 
@@ -58,11 +64,11 @@ def _own_sockets(runtime, monkeypatch):
 
 def made_with(model, dim=DIM):
     weights = resolve(str(model))
-    return replace(fingerprint.fingerprint(weights, DIM, Detail.LOW), dim=dim)
+    return replace(registry.fingerprint(weights, DIM, Detail.LOW), dim=dim)
 
 
 def kept(model, dtype=None, role=EMBEDDER):
-    return Kept(role, resolve(str(model)).revision, "cpu", dtype)
+    return ServerKey(role, resolve(str(model)).revision, "cpu", dtype)
 
 
 def acted(model):
@@ -102,12 +108,12 @@ def process(tiny, runtime):
         found = processes.start(kept(tiny), str(tiny), 600)
         yield found
         processes.stop(found)
-        assert find_keeper(kept(tiny)) is None
+        assert find_server(kept(tiny)) is None
 
 
 @pytest.mark.parametrize("dim", [DIM, 32])
 def test_its_vectors_are_those_of_the_model(process, tiny, local, dim):
-    with closing(find_keeper(kept(tiny))) as connection:
+    with closing(find_server(kept(tiny))) as connection:
         embedder = WarmEmbedder(connection, dim, forbidden)
         found = embedder.embed(list(inputs()))
         assert found.dtype == np.float32
@@ -152,9 +158,9 @@ def test_whoever_asks_for_the_same_model_gets_it_without_torch(
 def test_whoever_asks_for_another_does_not(process, tiny, other):
     another = replace(kept(tiny), **other)
     assert another.socket != process.socket
-    assert find_keeper(another) is None
+    assert find_server(another) is None
     another.socket.symlink_to(process.socket)  # and not even where it lies in its place
-    assert find_keeper(another) is None
+    assert find_server(another) is None
     another.socket.unlink()
 
 
@@ -210,15 +216,15 @@ def test_it_belongs_to_no_terminal_and_to_nobody_else(process):
 
 
 def test_one_that_hangs_is_given_up_and_can_be_ended(process, tiny, local, monkeypatch):
-    monkeypatch.setattr(sockets, "HELLO_SECONDS", 0.2)
+    monkeypatch.setattr(warm, "HELLO_SECONDS", 0.2)
     monkeypatch.setattr(warm, "SILENCE", 0.2)
-    connection = find_keeper(kept(tiny))
+    connection = find_server(kept(tiny))
     asked = WarmEmbedder(connection, DIM, lambda: local)
     os.kill(process.pid, signal.SIGSTOP)
     try:
         here = asked.embed([EmbedInput("a dog")])
         np.testing.assert_allclose(here, local.embed([EmbedInput("a dog")]), atol=1e-6)
-        assert find_keeper(kept(tiny)) is None
+        assert find_server(kept(tiny)) is None
         (found,) = processes.running()
         assert found == processes.Running(process.socket, process.pid)
         with pytest.raises(QvsearchError, match=r"another process keeps .*qvsearch warm --stop"):
@@ -233,7 +239,7 @@ def test_a_model_whose_files_change_is_given_up(process, tiny, local, tmp_path):
     mine = kept(folder, "bfloat16")  # else it would be the other process, of the same weights
     found = processes.start(mine, str(folder), 600)
     alive = os.pidfd_open(found.pid)
-    asked = WarmEmbedder(find_keeper(mine), DIM, lambda: local)
+    asked = WarmEmbedder(find_server(mine), DIM, lambda: local)
     os.utime(folder / "model.safetensors", ns=(1, 1))
     vectors = asked.embed(list(inputs()))
     np.testing.assert_allclose(vectors, local.embed(list(inputs())), atol=1e-6)
@@ -279,8 +285,8 @@ def test_interrupting_the_wait_leaves_no_process(tiny, monkeypatch):
 
 def test_what_asks_for_nothing_sensible_is_refused(tiny, tmp_path, capsys):
     for arguments, said in [
-        (["--idle", "0"], "it is from 1s"),
-        (["--idle", "99999m"], "it is from 1s"),
+        (["--idle", "0"], "it must be from 1s"),
+        (["--idle", "99999m"], "it must be from 1s"),
         (["--idle", "soon"], "--idle 'soon' is no time"),
         (["--reranker", str(tiny)], "two models"),
     ]:
@@ -304,7 +310,7 @@ def keeping(tiny, compute, role=EMBEDDER):
     listener.bind(str(mine.socket))
     listener.listen()
     order = keeper.Order(mine, "some/model", str(mine.socket), 600)
-    made = keeper.Keeper(order, compute)
+    made = keeper.Server(order, compute)
     thread = threading.Thread(target=made.serve, args=(listener,))
     thread.start()
     try:
@@ -323,7 +329,7 @@ def ones(header, inputs):
 
 
 def asks(mine, load=forbidden):
-    with closing(find_keeper(mine)) as connection:
+    with closing(find_server(mine)) as connection:
         return WarmEmbedder(connection, 4, load).embed([EmbedInput("a dog")])
 
 
@@ -340,7 +346,7 @@ def asks(mine, load=forbidden):
 )
 def test_a_client_that_sends_rubbish_or_leaves_harms_nobody(tiny, rubbish):
     with keeping(tiny, ones) as mine:
-        with closing(find_keeper(mine)) as connection:
+        with closing(find_server(mine)) as connection:
             connection.sendall(rubbish)
             connection.shutdown(socket.SHUT_WR)
             connection.settimeout(60)
@@ -350,7 +356,7 @@ def test_a_client_that_sends_rubbish_or_leaves_harms_nobody(tiny, rubbish):
 
 
 def test_a_client_that_stops_in_a_message_is_cut_off_and_nobody_waits(tiny, monkeypatch):
-    with keeping(tiny, ones) as mine, closing(find_keeper(mine)) as slow:
+    with keeping(tiny, ones) as mine, closing(find_server(mine)) as slow:
         monkeypatch.setattr(keeper, "MESSAGE_SECONDS", 0.2)
         slow.sendall(b"qvs1")
         assert asks(mine).tolist() == [[0.5] * 4]
@@ -372,9 +378,9 @@ def test_a_killed_client_is_not_waited_for(tiny, monkeypatch):
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from qvsearch.runtime.client import WarmEmbedder
-from qvsearch.runtime.sockets import Kept, find_keeper
+from qvsearch.runtime.client import ServerKey, find_server
 from qvsearch.types import EmbedInput
-connection = find_keeper(Kept({mine.role!r}, {mine.revision!r}, "cpu", {mine.dtype!r}))
+connection = find_server(ServerKey({mine.role!r}, {mine.revision!r}, "cpu", {mine.dtype!r}))
 WarmEmbedder(connection, 4, None).embed([EmbedInput("a dog")])
 """
         client = subprocess.Popen([sys.executable, "-c", code])
@@ -408,8 +414,8 @@ def test_questions_are_computed_one_after_the_other(tiny):
 
 def test_clients_beyond_the_most_are_turned_away(tiny, monkeypatch):
     monkeypatch.setattr(keeper, "MOST_CLIENTS", 2)
-    with keeping(tiny, ones) as mine, closing(find_keeper(mine)), closing(find_keeper(mine)):
-        assert find_keeper(mine) is None
+    with keeping(tiny, ones) as mine, closing(find_server(mine)), closing(find_server(mine)):
+        assert find_server(mine) is None
 
 
 def test_nobody_else_is_served_or_asked(tiny, runtime, monkeypatch):
@@ -417,18 +423,18 @@ def test_nobody_else_is_served_or_asked(tiny, runtime, monkeypatch):
     with keeping(tiny, ones) as mine:
         with monkeypatch.context() as patch:
             patch.setattr(keeper, "peer", lambda _: other)
-            assert find_keeper(mine) is None
+            assert find_server(mine) is None
         with monkeypatch.context() as patch:
-            patch.setattr(sockets, "peer", lambda _: other)
-            assert find_keeper(mine) is None
+            patch.setattr(warm, "peer", lambda _: other)
+            assert find_server(mine) is None
         mine.socket.parent.chmod(0o750)
-        assert find_keeper(mine) is None
+        assert find_server(mine) is None
         mine.socket.parent.chmod(0o700)
         asks(mine)
 
 
 def test_a_keeper_ends_when_nobody_asks_any_more(tiny, monkeypatch):
-    with keeping(tiny, ones) as mine, closing(find_keeper(mine)) as connection:
+    with keeping(tiny, ones) as mine, closing(find_server(mine)) as connection:
         WarmEmbedder(connection, 4, forbidden).embed([EmbedInput("a dog")])
     # `keeping` waits for its end, which a client that asks nothing does not put off
 
@@ -453,9 +459,9 @@ def test_without_a_private_runtime_folder_the_cache_has_the_sockets(tmp_path, mo
     assert make_socket_folder() == cache / "run"
     assert stat.S_IMODE((cache / "run").stat().st_mode) == 0o700
     shared.mkdir(mode=0o755)
-    assert sockets.socket_folder() == cache / "run"
+    assert warm.socket_folder() == cache / "run"
     shared.chmod(0o700)
-    assert sockets.socket_folder() == shared / "qvsearch"
+    assert warm.socket_folder() == shared / "qvsearch"
 
 
 # ------------------------------------------------------------------ whatever answers
@@ -541,7 +547,7 @@ def test_an_answer_that_is_none_costs_time_only(tiny, local, monkeypatch, answer
         return local
 
     with answering(tiny, hello(tiny), receive, *answer) as mine:
-        embedder = WarmEmbedder(find_keeper(mine), DIM, load)
+        embedder = WarmEmbedder(find_server(mine), DIM, load)
         for _ in range(2):
             found = embedder.embed([EmbedInput("a dog")])
             np.testing.assert_allclose(found, local.embed([EmbedInput("a dog")]), atol=1e-6)
@@ -555,7 +561,7 @@ def test_scores_that_are_none_cost_time_only(tiny, scores):
             return [0.25] * len(documents)
 
     with answering(tiny, hello(tiny), receive, says(DONE, np.array(scores))) as mine:
-        reranker = WarmReranker(find_keeper(mine), Here)
+        reranker = WarmReranker(find_server(mine), Here)
         assert reranker.score(EmbedInput("a"), [EmbedInput("b")] * 2) == [0.25, 0.25]
 
 
@@ -571,9 +577,9 @@ GREETINGS = {
 
 @pytest.mark.parametrize("greeting", GREETINGS.values(), ids=GREETINGS)
 def test_another_greeting_is_left_alone(tiny, monkeypatch, greeting):
-    monkeypatch.setattr(sockets, "HELLO_SECONDS", 0.2)
+    monkeypatch.setattr(warm, "HELLO_SECONDS", 0.2)
     with answering(tiny, *greeting(tiny)) as mine:
-        assert find_keeper(mine) is None
+        assert find_server(mine) is None
         assert isinstance(load_embedder(made_with(tiny), ACTED), LocalEmbedder)
 
 
@@ -582,7 +588,7 @@ def test_a_stale_socket_is_no_process_and_gives_way(tiny, local):
     make_socket_folder()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(mine.socket))
-    assert find_keeper(mine) is None
+    assert find_server(mine) is None
     assert mine.socket not in [each.socket for each in processes.running()]
     ended = []
 
@@ -611,7 +617,7 @@ def test_a_socket_that_cannot_be_is_said(tiny, tmp_path, monkeypatch):
 def test_what_is_too_large_to_be_sent_is_embedded_here(tiny, local, monkeypatch):
     monkeypatch.setattr("qvsearch.wire.LARGEST_BODY", 1000)
     with answering(tiny, hello(tiny), waits_for_the_end) as mine:
-        embedder = WarmEmbedder(find_keeper(mine), DIM, lambda: local)
+        embedder = WarmEmbedder(find_server(mine), DIM, lambda: local)
         found = embedder.embed(list(inputs()))
         np.testing.assert_allclose(found, local.embed(list(inputs())), atol=1e-6)
 

@@ -1,4 +1,6 @@
-"""Files to committed rows: `pipeline` tells the story, one module a step.
+"""Files to committed rows.
 
-Neighbours use `pipeline.index`, `scan.ScanOptions`, `changes` and `status`.
+`pipeline` reads as the story of an indexing run, with numbered steps; each step has a module.
+Neighbours use `pipeline.index`, `plan.plan`, `forget.forget`, `session.IngestOptions`,
+`status.library_status` and `scan.leftovers_text`.
 """

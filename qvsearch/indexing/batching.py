@@ -1,4 +1,4 @@
-"""Embed decoded files in batches sized by time; knows nothing of libraries, disks or models."""
+"""Embeds decoded files in batches that take a few seconds each."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 BATCH_SECONDS = 3.0  # Ctrl-C waits no longer than a batch, and progress moves as often
 MAX_TOKENS = 32_768  # 100 MB of pixels; no device is fuller with more
-REFUSED_IN_A_ROW = 8  # files; where the embedder takes none of so many, it is not the files
-TOKEN_CHARACTERS = 4  # of English; others are more tokens than this says, which costs only time
+REFUSED_IN_A_ROW = 8  # files; if the embedder fails on so many, the files are not the reason
+TOKEN_CHARACTERS = 4  # of English; other languages have more tokens, which costs only time
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ def embed_files(
     stop: Callable[[], bool],
     embedded: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Embedded | Skipped]:
-    """Yield each file when all of its inputs are embedded; what is Skipped passes through.
+    """Yield each file when all of its inputs are embedded; Skipped files pass through.
 
     `embedded` is called after each batch with the number of its inputs.
 
-    A batch may end within a file, so that a long video delays nothing. Before each batch `stop` is
-    asked; when it says yes, nothing more comes. An input that the embedder refuses costs its own
-    file only; but where file after file is refused, the QvsearchError is raised and none of those
-    is reported.
+    A batch may end within a file, so that a long video delays nothing. `stop` is called before each
+    batch; when it returns True, nothing more is yielded. If the embedder fails on an input, only
+    its file is skipped. After REFUSED_IN_A_ROW such files the QvsearchError is raised, and none of
+    them is yielded.
     """
     batches = _Batches(load_embedder, embedded)
     for outcome in outcomes:
@@ -66,7 +66,7 @@ def embed_files(
 
 @dataclass(slots=True)
 class _File:
-    """A decoded file and the vectors that have come back so far."""
+    """A decoded file and its vectors so far."""
 
     item: Item
     segments: tuple[Segment, ...]
@@ -93,7 +93,7 @@ def _parts(decoded: Decoded) -> Iterator[_Part]:
 
 
 class _Batches:
-    """Gathers parts until a batch is worth its time, which each batch teaches anew."""
+    """Collects parts of files into batches, sized by the speed of the batch before."""
 
     def __init__(
         self, load_embedder: Callable[[], Embedder], embedded: Callable[[int], None]
@@ -106,14 +106,14 @@ class _Batches:
         self.refused: list[Skipped] = []  # since a file was embedded; not reported yet
 
     def add(self, part: _Part) -> bool:
-        """Take a part; return whether the batch is full."""
+        """Add a part; return whether the batch is full."""
         if not part.file.failed:
             self._parts.append(part)
             self._tokens += _tokens(part.source)
         return self._tokens >= self._budget
 
     def embed(self) -> Iterator[Embedded | Skipped]:
-        """Embed what was gathered and yield the files that this completes or loses."""
+        """Embed the batch and yield the files that are now complete, or failed."""
         parts, tokens = self._parts, self._tokens
         self._parts, self._tokens = [], 0
         if not parts:
@@ -121,7 +121,7 @@ class _Batches:
         if self._embedder is None:
             self._embedder = self._load_embedder()
         started = time.monotonic()
-        outcomes = list(self._embed(self._embedder, parts))  # what the caller does is not timed
+        outcomes = list(self._embed(self._embedder, parts))  # without the caller's work
         speed = tokens / max(time.monotonic() - started, 1e-6)
         self._budget = min(speed * BATCH_SECONDS, MAX_TOKENS)
         self._embedded(len(parts))
@@ -136,7 +136,7 @@ class _Batches:
                     raise outcome.error
 
     def _embed(self, embedder: Embedder, parts: list[_Part]) -> Iterator[Embedded | _Refused]:
-        """Embed the parts together or, where the embedder refuses that, file by file."""
+        """Embed the parts together or, if the embedder fails on that, file by file."""
         try:
             vectors = embedder.embed([part.source for part in parts])
         except QvsearchError as error:
@@ -157,7 +157,7 @@ class _Batches:
 
 
 def _tokens(source: EmbedInput) -> int:
-    """Return about how many tokens the model will see."""
+    """Return roughly the number of tokens of an input."""
     pixels = sum(image.shape[0] * image.shape[1] for image in source.images)
     if source.video is not None:
         frames, height, width, _ = source.video.pixels.shape

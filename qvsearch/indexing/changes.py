@@ -39,7 +39,7 @@ class Target:
 
 
 @dataclass(slots=True)
-class Found:
+class ScanResult:
     """The results of scanning all targets: items by location, each once.
 
     `left_aside` counts files of unsupported suffixes.
@@ -107,18 +107,18 @@ def _is_in(path: bytes, roots: Iterable[bytes]) -> bool:
     return any(is_below(path, root) for root in roots)
 
 
-def find(
+def scan_targets(
     targets: Iterable[Target],
     scans: Mapping[bytes, ScanOptions],
     stop: Callable[[], bool],
     roots: Iterable[bytes] = (),
-) -> Found:
+) -> ScanResult:
     """Scan every target that exists, with the options that `scans` has for its root.
 
     When `stop` returns True, the results so far are returned. A file that another of the `roots`
     has, by name or by a link, becomes that root's item, unless that root's rules leave it out.
     """
-    found = Found()
+    files = ScanResult()
     skipped: dict[bytes, Skipped] = {}
     leftovers: dict[bytes, Leftovers] = {}
     for target in targets:
@@ -129,14 +129,14 @@ def find(
                 break
             match _through(inner, one):
                 case Item() as item:
-                    found.items.setdefault(item.location, item)
+                    files.items.setdefault(item.location, item)
                 case Skipped() as skip:
                     skipped.setdefault(skip.path, skip)
                 case Leftovers() as rest:
                     leftovers.setdefault(rest.path, rest)
-    found.skipped = list(skipped.values())
-    found.left_aside = total(leftovers.values())
-    return found
+    files.skipped = list(skipped.values())
+    files.left_aside = total(leftovers.values())
+    return files
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ def _through(
 
 
 def compare(
-    found: Found,
+    files: ScanResult,
     known: Mapping[bytes, Segment],
     failures: Mapping[bytes, Failure],
     force: bool,
@@ -192,7 +192,7 @@ def compare(
 ) -> Changes:
     """Sort files by their status alone; `known` has a segment of each location in the library."""
     changes = Changes()
-    for location, item in found.items.items():
+    for location, item in files.items.items():
         segment, failure = known.get(location), failures.get(location)
         looks_same = segment is not None and same_state(segment.item, item)
         failed = failure is not None and same_failure(failure, item) and not retry_failed
@@ -235,7 +235,7 @@ def unreachable(targets: Iterable[Target], prune: bool) -> tuple[bytes, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptFiles:
     """Files below `path` that are not there and yet stay in the library, and why."""
 
     path: bytes
@@ -251,13 +251,13 @@ class Missing:
     """
 
     gone: list[bytes]
-    kept: list[Kept]
+    kept: list[KeptFiles]
     left_out: int = 0
 
 
 def missing(
     targets: Iterable[Target],
-    found: Found,
+    files: ScanResult,
     known: Mapping[bytes, Segment],
     moved: Collection[Content],
     scans: Mapping[bytes, ScanOptions],
@@ -273,7 +273,7 @@ def missing(
     moved are removed, unless `prune`.
     """
     is_left_out, vanished = _left_out_test(scans), _vanished_test()
-    unread = {skipped.path for skipped in found.skipped}
+    unread = {skipped.path for skipped in files.skipped}
     gone: dict[bytes, None] = {}
     by_name: dict[bytes, None] = {}
     kept = []
@@ -286,17 +286,17 @@ def missing(
             for location, segment in known.items()
             if is_below(location, target.path) and (kinds is None or segment.item.kind in kinds)
         }
-        unseen = {place: each for place, each in below.items() if place not in found.items}
+        unseen = {place: each for place, each in below.items() if place not in files.items}
         for place in [place for place, each in unseen.items() if is_left_out(each.item)]:
             by_name[place] = None
             del below[place], unseen[place]
         lost = [place for place in unseen if vanished(place) and not _within(place, unread)]
         unmoved = [place for place in lost if content_of(unseen[place]) not in moved]
-        if not prune and lost and not any(is_below(place, target.path) for place in found.items):
-            kept.append(Kept(target.path, len(lost), "there is nothing in it"))
+        if not prune and lost and not any(is_below(place, target.path) for place in files.items):
+            kept.append(KeptFiles(target.path, len(lost), "there is nothing in it"))
             continue
         if not prune and len(below) >= FEW and 2 * len(unmoved) > len(below):
-            kept.append(Kept(target.path, len(unmoved), "most of what is known is not there"))
+            kept.append(KeptFiles(target.path, len(unmoved), "most of what is known is not there"))
             stays = set(unmoved)
             lost = [place for place in lost if place not in stays]
         gone.update(dict.fromkeys(lost))

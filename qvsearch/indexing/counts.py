@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qvsearch.types import Event, Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
-    from qvsearch.indexing.changes import Found, Kept, Missing
+    from qvsearch.indexing.changes import KeptFiles, Missing, ScanResult
 
 READ_ANEW = "read anew: qvsearch reads such files better now"
 # for estimates: a moment of a video is ten seconds from the web and one or two from a phone; with
@@ -49,7 +49,7 @@ class Summary:
     left: int
     failures: tuple[Skipped, ...]
     unreachable: tuple[bytes, ...]
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptFiles, ...]
     read_anew: int = 0
     checked: int = 0
     left_aside: Mapping[str, int] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Counts:
 
     def summary(
         self,
-        found: Found,
+        files: ScanResult,
         missing: Missing,
         unreachable: tuple[bytes, ...],
         *,
@@ -130,16 +130,16 @@ class Counts:
         checked: int,
     ) -> Summary:
         """Return the counts; every file that was looked into is indexed, unchanged or skipped."""
-        files = self._files
-        indexed = files["indexed"] + files["reused"]
+        counts = self._files
+        indexed = counts["indexed"] + counts["reused"]
         return Summary(
-            found=indexed + files["unchanged"] + len(self._skipped),
+            found=indexed + counts["unchanged"] + len(self._skipped),
             indexed=indexed,
-            embedded=files["indexed"],
-            reused=files["reused"],
-            unchanged=files["unchanged"],
+            embedded=counts["indexed"],
+            reused=counts["reused"],
+            unchanged=counts["unchanged"],
             skipped=len(self._skipped),
-            removed=files["removed"],
+            removed=counts["removed"],
             segments=self._segments,
             seconds=time.monotonic() - self._started,
             interrupted=interrupted,
@@ -147,9 +147,9 @@ class Counts:
             failures=tuple(self._skipped),
             unreachable=unreachable,
             kept=tuple(missing.kept),
-            read_anew=files[READ_ANEW],
+            read_anew=counts[READ_ANEW],
             checked=checked,
-            left_aside=found.left_aside,
+            left_aside=files.left_aside,
             left_out=missing.left_out,
         )
 

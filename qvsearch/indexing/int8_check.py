@@ -1,7 +1,4 @@
-"""Compare int8's vectors with float32's on the first files of a library, before any is kept.
-
-It knows vectors and the inputs they are of, and neither libraries nor how a model computes.
-"""
+"""Compares int8's vectors with float32's on the first files of a library, before any is stored."""
 
 from __future__ import annotations
 
@@ -20,43 +17,43 @@ if TYPE_CHECKING:
     from qvsearch.types import Embedder, Fingerprint, Vectors
 
 INPUTS = 32  # that are compared
-PER_FILE = 4  # of them: frames of one video are too alike to tell an order from
+PER_FILE = 4  # of these: frames of one video are too alike to have an order
 NEAREST = 10
-FEW = 8  # inputs say too little of what is nearest: of one, a single exchange would decide
-HELD_PIXELS = 100_000_000  # decoded, after which no more files are waited for
+FEW = 8  # with fewer inputs the overlap is too rough, and only the cosine counts
+HELD_PIXELS = 100_000_000  # decoded, after which the comparison waits for no more files
 COSINE = 0.99  # the least median cosine of an input's two vectors
 OVERLAP = 0.95  # the least share of the nearest that stay the nearest
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How alike the vectors of `inputs` inputs are in both: see `agreement_of`."""
+    """How alike int8's and float32's vectors of some inputs are: see `agreement_of`."""
 
     inputs: int
     cosine: float
     overlap: float
 
     def __str__(self) -> str:
-        """Say the figures."""
+        """Return the figures as a sentence."""
         return (
             f"int8 against float32 on the first {self.inputs} inputs: median cosine"
             f" {self.cosine:.4f}, {self.overlap:.1%} of the {NEAREST} nearest the same"
         )
 
     def require(self, way_out: str) -> None:
-        """Raise QvsearchError where it is below the floor; of few inputs only the cosine counts."""
+        """Raise QvsearchError if it is below the limits; for few inputs only the cosine counts."""
         is_near = self.overlap >= OVERLAP or self.inputs < FEW
         if not (self.cosine >= COSINE and is_near):
             raise QvsearchError(
-                f"{self}, where {COSINE} and {OVERLAP:.0%} are asked;"
-                f" no new vector was kept, {way_out}"
+                f"{self}; at least {COSINE} and {OVERLAP:.0%} are required."
+                f" No new vector was stored; {way_out}"
             )
 
 
 def first_inputs(
     outcomes: Iterator[Decoded | Skipped],
 ) -> tuple[list[EmbedInput], Iterator[Decoded | Skipped]]:
-    """Return inputs of the first files, a few of each, and the outcomes as they were."""
+    """Return inputs of the first files, a few of each, and all outcomes, unchanged."""
     taken: deque[Decoded | Skipped] = deque()
     inputs: list[EmbedInput] = []
     pixels = 0
@@ -75,7 +72,7 @@ def _as_they_were(
     taken: deque[Decoded | Skipped], outcomes: Iterator[Decoded | Skipped]
 ) -> Iterator[Decoded | Skipped]:
     while taken:
-        yield taken.popleft()  # and hold it no longer
+        yield taken.popleft()  # so that its pixels are freed
     yield from outcomes
 
 
@@ -85,53 +82,53 @@ def _pixels(source: EmbedInput) -> int:
 
 
 def embed_first(
-    embedder: Embedder, inputs: list[EmbedInput], made: Fingerprint
+    embedder: Embedder, inputs: list[EmbedInput], fingerprint: Fingerprint
 ) -> tuple[Vectors, Vectors]:
-    """Return the vectors of inputs (n, dim), n > 0, and those of the generic queries (m, dim).
+    """Return the vectors of inputs (n, dim), n > 0, and those of the baseline queries (m, dim).
 
-    An input that the embedder refuses, which is the fingerprint's own, has a vector of NaN.
+    Callers must pass the embedder of the fingerprint. An input that it fails on gets NaN.
     """
     vectors = [_vector(embedder, each) for each in inputs]
-    return np.concatenate(vectors), baseline_vectors(embedder, made)
+    return np.concatenate(vectors), baseline_vectors(embedder, fingerprint)
 
 
 def _vector(embedder: Embedder, source: EmbedInput) -> Vectors:
     try:
         return embedder.embed([source])
-    except QvsearchError:  # it will be said of its file
+    except QvsearchError:  # reported later, with its file
         return np.full((1, embedder.dim), np.nan, np.float32)
 
 
-def agreement_of(exact: tuple[Vectors, Vectors], found: tuple[Vectors, Vectors]) -> Agreement:
-    """Compare the vectors of the same inputs (n, dim), n > 0, and generic queries (m, dim).
+def agreement_of(exact: tuple[Vectors, Vectors], int8: tuple[Vectors, Vectors]) -> Agreement:
+    """Compare the vectors of the same inputs (n, dim), n > 0, and baseline queries (m, dim).
 
-    Inputs of which one is NaN do not count.
+    Inputs with NaN on either side do not count.
 
-    The cosine is the median over inputs. The overlap is the mean, over inputs and queries, of how
-    many of the ten nearest are the same: an input's among the other inputs and the queries, and,
-    where there are more than ten inputs, a query's among these.
+    The cosine is the median over inputs. The overlap is the mean, over inputs and queries, of the
+    share of the ten nearest that are the same: an input's among the other inputs and the queries,
+    and, with more than ten inputs, a query's among the inputs.
     """
-    (inputs, queries), (found_inputs, found_queries) = exact, found
-    taken = np.isfinite(inputs).all(axis=1) & np.isfinite(found_inputs).all(axis=1)
-    inputs, found_inputs = inputs[taken], found_inputs[taken]
+    (inputs, queries), (int8_inputs, int8_queries) = exact, int8
+    valid = np.isfinite(inputs).all(axis=1) & np.isfinite(int8_inputs).all(axis=1)
+    inputs, int8_inputs = inputs[valid], int8_inputs[valid]
     if not len(inputs):
         return Agreement(0, 1.0, 1.0)
     scores = (
         inputs @ np.concatenate((inputs, queries)).T,
-        found_inputs @ np.concatenate((found_inputs, found_queries)).T,
+        int8_inputs @ np.concatenate((int8_inputs, int8_queries)).T,
     )
     for each in scores:
         np.fill_diagonal(each, -np.inf)  # nothing is its own neighbour
     pairs = list(zip(*scores, strict=True))
     if len(inputs) > NEAREST:
-        pairs += zip(queries @ inputs.T, found_queries @ found_inputs.T, strict=True)
-    cosines = (inputs * found_inputs).sum(axis=1)
+        pairs += zip(queries @ inputs.T, int8_queries @ int8_inputs.T, strict=True)
+    cosines = (inputs * int8_inputs).sum(axis=1)
     overlap = np.mean([_overlap(*pair) for pair in pairs])
     return Agreement(len(inputs), float(np.median(cosines)), float(overlap))
 
 
-def _overlap(exact: Vectors, found: Vectors) -> float:
-    """Return which share of the nearest by one row of scores are the nearest by the other."""
+def _overlap(exact: Vectors, int8: Vectors) -> float:
+    """Return the share of the nearest by one row of scores that are the nearest by the other."""
     nearest = min(NEAREST, len(exact))
-    both = set(np.argsort(-exact)[:nearest]) & set(np.argsort(-found)[:nearest])
+    both = set(np.argsort(-exact)[:nearest]) & set(np.argsort(-int8)[:nearest])
     return len(both) / nearest

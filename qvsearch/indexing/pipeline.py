@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.indexing.batching import embed_files
-from qvsearch.indexing.changes import find, resolve
+from qvsearch.indexing.changes import resolve, scan_targets
 from qvsearch.indexing.contents import HASH_THREADS, hashed
 from qvsearch.indexing.counts import Summary
 from qvsearch.indexing.int8_check import INPUTS, agreement_of, embed_first, first_inputs
@@ -23,7 +23,7 @@ from qvsearch.types import Event, Item, Precision, Skipped
 if TYPE_CHECKING:
     from qvsearch.indexing.changes import Changes
     from qvsearch.library.library import Library
-    from qvsearch.types import Embedder, EmbedInput
+    from qvsearch.types import Decoded, Embedder, EmbedInput
 
 __all__ = ["IngestOptions", "Summary", "index"]
 
@@ -40,10 +40,9 @@ def index(
     """Bring a library up to date with these absolute paths, embedding only new contents.
 
     `load_embedder` is called when the first file needs it. `load_exact` loads the model in float32:
-    a small int8 library is compared with it on its first files, before any is added. `stop` is
-    called between batches; when it returns True, finished files are committed. Raises
-    LibraryLocked, and QvsearchError if no path exists, if the model (and not a file) fails, or if
-    int8 is too far from float32.
+    a small int8 library is compared with it, before any file is added. `stop` is called between
+    batches; after True, finished files are committed. Raises LibraryLocked, and QvsearchError if no
+    path exists, if the model (and not a file) fails, or if int8 is too far from float32.
     """
     fingerprint = library.fingerprint
     first: list[EmbedInput] = []  # to be compared with float32
@@ -56,11 +55,11 @@ def index(
         roots = [target.root for target in targets]
         scans = scans_of(rules, roots, options.scan, forget=options.forget_rules)
         # 2. The folders are scanned.
-        found = find(targets, scans, session.stopped, library.roots)
+        files = scan_targets(targets, scans, session.stopped, library.roots)
         lasts = lasting(scans, rules, [target.path for target in targets])
         session.set_rules(lasts)
         # 3. Sizes and times are compared with the library's.
-        changes = session.begin(targets, found)
+        changes = session.begin(targets, files)
         try:
             with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
                 # 4. Files that only look unchanged are looked at.
@@ -73,13 +72,11 @@ def index(
                         fingerprint.video_mode,
                         session.stopped,
                     )
-                    if load_exact is not None and _is_unproven(library) and not first:
-                        inputs, decoded = first_inputs(decoded)
-                        first += inputs
-                    # 6. Segments are embedded in batches; each finished file is stored, and
-                    # committed with others from time to time.
-                    batches = embed_files(decoded, load, session.stopped, session.counts.embedded)
-                    for outcome in batches:
+                    if load_exact is not None and not first:
+                        decoded = _take_first(library, decoded, first)
+                    # 6. Segments are embedded in batches; finished files are stored and committed.
+                    embedded = session.counts.embedded
+                    for outcome in embed_files(decoded, load, session.stopped, embedded):
                         session.take(outcome)
                     items = session.second_chances()
         except QvsearchError:
@@ -186,6 +183,15 @@ def _load(
     return embedder
 
 
-def _is_unproven(library: Library) -> bool:
-    """Return whether int8 was compared with float32 on fewer than INPUTS inputs, or not at all."""
-    return library.fingerprint.precision == Precision.INT8 and len(library) < INPUTS
+def _take_first(
+    library: Library, decoded: Iterator[Decoded | Skipped], first: list[EmbedInput]
+) -> Iterator[Decoded | Skipped]:
+    """Return the files unchanged; inputs of the first ones are added to `first`.
+
+    This happens in an int8 library whose rows are too few to have been compared with float32.
+    """
+    if library.fingerprint.precision != Precision.INT8 or len(library) >= INPUTS:
+        return decoded
+    inputs, decoded = first_inputs(decoded)
+    first += inputs
+    return decoded

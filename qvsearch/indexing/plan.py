@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.indexing.changes import (
-    Kept,
+    KeptFiles,
     compare,
-    find,
     known_failures,
     known_files,
     missing,
     resolve,
+    scan_targets,
     unreachable,
 )
 from qvsearch.indexing.contents import copies
@@ -50,7 +50,7 @@ class Plan:
     by_kind: dict[Kind, int]
     skipped: tuple[Skipped, ...]
     unreachable: tuple[bytes, ...]
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptFiles, ...]
     older: int = 0
     older_segments: int = 0
     touched: int = 0
@@ -85,26 +85,26 @@ def plan(
         options.scan,
         forget=options.forget_rules,
     )
-    found = find(targets, scans, lambda: False, roots)
-    changes = compare(found, known, failures, options.force, options.retry_failed)
+    files = scan_targets(targets, scans, lambda: False, roots)
+    changes = compare(files, known, failures, options.force, options.retry_failed)
     reused = copies(changes.to_do, [] if options.force else known.values())
     new = [item for item in changes.to_do if item.location not in reused]
     moved = {content for place, content in reused.items() if place not in known}
     lasts = lasting(scans, rules, [target.path for target in targets])
-    lost = missing(targets, found, known, moved, lasts, options.prune)
+    lost = missing(targets, files, known, moved, lasts, options.prune)
     return Plan(
         to_index=dict(Counter(item.kind for item in new)),
         reused=len(reused),
         unchanged=len(changes.unchanged),
         gone=len(lost.gone),
         by_kind=dict(_estimated(new, video_mode)),
-        skipped=(*found.skipped, *changes.skipped),
+        skipped=(*files.skipped, *changes.skipped),
         unreachable=unreachable(targets, options.prune),
         kept=tuple(lost.kept),
         older=len(changes.older),
         older_segments=sum(len(rows[item.location]) for item in changes.older),
         touched=len(changes.touched),
-        left_aside=found.left_aside,
+        left_aside=files.left_aside,
         left_out=lost.left_out,
     )
 

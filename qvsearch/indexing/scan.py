@@ -92,8 +92,8 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
     selects = selector(options)
     clutter = Clutter(root, options.include)
     relative = b"" if path == root else path[len(root.rstrip(b"/")) + 1 :]
-    if relative and (found := clutter.within(relative)) is not None:
-        name, reason = os.fsdecode(found[0]), found[1]
+    if relative and (match := clutter.within(relative)) is not None:
+        name, reason = os.fsdecode(match[0]), match[1]
         yield Skipped(path, f"left out as {reason}; --include '{name}' --include '*' brings it")
         return
     try:

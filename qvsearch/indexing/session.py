@@ -13,8 +13,8 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import is_below
 from qvsearch.indexing.batching import Embedded
 from qvsearch.indexing.changes import (
-    Found,
     Missing,
+    ScanResult,
     Target,
     compare,
     known_failures,
@@ -76,7 +76,7 @@ class Session:
         self._second_chances: list[Item] = []
         self._moved: set[Content] = set()  # contents at a new place
         self._anew: set[bytes] = set()  # unchanged files that are decoded otherwise now
-        self._found, self._missing = Found(), Missing([], [])
+        self._files, self._missing = ScanResult(), Missing([], [])
         self._checked = 0
 
     def stopped(self) -> bool:
@@ -92,12 +92,12 @@ class Session:
             if root not in self._library.roots and rules != NO_RULES:
                 self._remaining.rules[root] = rules
 
-    def begin(self, targets: Sequence[Target], found: Found) -> Changes:
+    def begin(self, targets: Sequence[Target], files: ScanResult) -> Changes:
         """Count the files that need no work and return all files, sorted by what they need."""
         options, failures = self._options, self._commits.failures
-        self._found = found
-        changes = compare(found, self._known, failures, options.force, options.retry_failed)
-        for skipped in (*found.skipped, *changes.skipped):
+        self._files = files
+        changes = compare(files, self._known, failures, options.force, options.retry_failed)
+        for skipped in (*files.skipped, *changes.skipped):
             self.counts.skipped(skipped)
         for item in changes.unchanged:
             if not self._known[item.location].is_older:
@@ -180,7 +180,7 @@ class Session:
     def remove_missing(self, targets: Sequence[Target], scans: Mapping[bytes, ScanOptions]) -> None:
         """Remove files from the library that are gone from the targets, and their failures."""
         self._missing = missing(
-            targets, self._found, self._known, self._moved, scans, self._options.prune
+            targets, self._files, self._known, self._moved, scans, self._options.prune
         )
         for location in self._missing.gone:
             self._commits.remove(self._rows[location])
@@ -198,7 +198,7 @@ class Session:
     def summary(self, targets: Sequence[Target]) -> Summary:
         """Return what the run did."""
         return self.counts.summary(
-            self._found,
+            self._files,
             self._missing,
             unreachable(targets, self._options.prune),
             interrupted=self._stopped,

@@ -1,4 +1,4 @@
-"""Look a library over: what it holds, what failed, what on the disk has changed since."""
+"""The state of a library: its files, its failures, and changes on the disk since."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.indexing.changes import MAX_TRIES, Target, find, same_failure, same_identity
+from qvsearch.indexing.changes import MAX_TRIES, Target, same_failure, same_identity, scan_targets
 from qvsearch.indexing.mounts import Identities
 from qvsearch.library.filters import orientation_of
 from qvsearch.library.rules import Rules, left_out, scans_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """How much of a kind a library holds."""
+    """How many files and segments of a kind a library has."""
 
     kind: Kind
     items: int
@@ -36,14 +36,14 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `qvsearch status` says; `size` is in bytes, paths are absolute.
+    """The record of `qvsearch status`; `size` is in bytes, paths are absolute.
 
-    A root that cannot be reached makes none of its files `gone`. `older` are the files that an
-    older version read; at most their `older_segments` are embedded again by the next `index`.
-    `touched` are files of the same size and time whose status changed, so that it compares their
-    contents. `left_aside` counts files in the roots of no kind that qvsearch takes, by suffix.
-    `left_out` are files that the library holds and `index` now leaves out by their names.
-    `pending` are unfinished runs. `damaged` are indexed files with what is missing of each.
+    Files of a root that cannot be reached are not `gone`. `older` are the files that an older
+    version read; at most their `older_segments` are embedded again by the next `index`. `touched`
+    are files of the same size and time whose status changed, so that it compares their contents.
+    `left_aside` counts files of unsupported suffixes in the roots. `left_out` are files that the
+    library has and that `index` now leaves out by their names. `pending` are unfinished runs.
+    `damaged` are indexed files with their missing parts.
     """
 
     folder: Path
@@ -79,15 +79,15 @@ def library_status(library: Library) -> Status:
         if segment.metadata.damaged is not None:
             damaged[segment.item.location] = segment.metadata.damaged
     failures = library.load_failures()
-    for each in failures:  # such a file keeps its old rows
+    for each in failures:  # a file that fails to be read anew keeps its old rows
         if each.path in older and each.tries >= MAX_TRIES and same_failure(each, items[each.path]):
             del older[each.path]
     counts = Counter(item.kind for item in items.values())
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
     targets = [Target(root, root, root not in unreachable) for root in library.roots]
     scans = scans_of(library.rules, library.roots)
-    found = find(targets, scans, lambda: False, library.roots)
-    unseen = [item for location, item in items.items() if location not in found.items]
+    files = scan_targets(targets, scans, lambda: False, library.roots)
+    unseen = [item for location, item in items.items() if location not in files.items]
     changed, gone, touched = [], [], 0
     identities = Identities()
     for location, item in items.items():
@@ -120,7 +120,7 @@ def library_status(library: Library) -> Status:
         older=len(+older),
         older_segments=older.total(),
         touched=touched,
-        left_aside=found.left_aside,
+        left_aside=files.left_aside,
         left_out=tuple(_left_out(unseen, scans)),
         rules=library.rules,
         pending=tuple(library.load_pending()),
@@ -139,11 +139,12 @@ def _left_out(items: Iterable[Item], scans: Mapping[bytes, ScanOptions]) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What filters can ask for: the options that do, how many files have it, and what they have.
+    """A field for filters: its options, the number of files that have it, and their values.
 
-    `values` counts files, the most frequent first. `least` and `most` are first and last dates (ISO
-    8601), fewest and most pixels (width, height), seconds, or the south-western and north-eastern
-    corners (latitude, longitude) of the box that holds all places; it may lie over 180 degrees.
+    `values` counts files, the most frequent first. `least` and `most` are the first and last date
+    (ISO 8601), the fewest and most pixels (width, height), seconds, or the south-western and
+    north-eastern corners (latitude, longitude) of the box around all places. The box may cross 180
+    degrees.
     """
 
     name: str
@@ -155,22 +156,22 @@ class Field:
 
 
 def library_fields(library: Library) -> tuple[Field, ...]:
-    """Return what the files of a library can be filtered by."""
+    """Return the fields that the files of a library can be filtered by."""
     files = list({each.item.location: each for each in library.segments.values()}.values())
-    said = [each.metadata for each in files]
+    metadata = [each.metadata for each in files]
     dates = sorted(time_taken(each) for each in files if each.metadata.taken)
     sizes = sorted(_sizes(files), key=lambda size: size[0] * size[1])
-    seconds = sorted(each.duration for each in said if each.duration is not None)
+    seconds = sorted(each.duration for each in metadata if each.duration is not None)
     places = [
         (float(each.latitude), float(each.longitude))
-        for each in said
+        for each in metadata
         if each.latitude is not None and each.longitude is not None
     ]
     return (
         _counted("kind", ("--kind",), (each.item.kind for each in files)),
         _counted("path", ("--under", "--glob"), (os.fsdecode(each.item.root) for each in files)),
         _ranged("taken", ("--after", "--before"), [date_text(date) for date in dates]),
-        _counted("camera", ("--camera",), (each.camera for each in said if each.camera)),
+        _counted("camera", ("--camera",), (each.camera for each in metadata if each.camera)),
         _ranged("place", ("--near",), _box(places), len(places)),
         _ranged("size", ("--min-size",), sizes),
         _counted("orientation", ("--orientation",), (orientation_of(*size) for size in sizes)),
@@ -208,7 +209,7 @@ def _box(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     if not places:
         return []
     latitudes, around = sorted(place[0] for place in places), sorted(place[1] for place in places)
-    # what lies outside is the widest gap on the way round; the one over 180 degrees, if alike
+    # the box leaves out the widest gap around the globe; among equal gaps the one over 180 degrees
     gaps = [(around[0] + 360 - around[-1], around[0], around[-1])]
     gaps += [(following - each, following, each) for each, following in pairwise(around)]
     _, west, east = max(gaps, key=lambda gap: gap[0])

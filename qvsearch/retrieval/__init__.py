@@ -1,4 +1,6 @@
-"""A query to hits: `pipeline` tells the story, one module a step.
+"""A query to hits.
 
-Neighbours use `pipeline.search`, `query.Query`, `explain.explain` and `similar.similar`.
+`pipeline` reads as the story of a query, with numbered steps; each step has a module. Neighbours
+use `pipeline.search` and `pipeline.answers`, `query.Query` and `query.parse_query`,
+`options.SearchOptions`, `explain.explain`, `similar.similar` and `recall.measure_recall`.
 """

@@ -2,7 +2,7 @@
 
 Evidence is the log-odds that a row answers; relevance is the probability that it stands for.
 
-A cosine alone says little: with the 2B model an unrelated text scores 0.5, and so does a matching
+A cosine alone means little: with the 2B model an unrelated text scores 0.5, and so does a matching
 photo. So the rows of each kind are compared with the kind's baseline, its scores for generic
 queries. If the query is a file, the library's own files take their place. Five numbers describe the
 query's own scores: the best, the median, the spread, the skewness and the kurtosis. A small network
@@ -105,7 +105,7 @@ class Level:
         return max(self.best - self.median, LEAST_REACH * self.spread)
 
     def places(self, scores: Vectors) -> Vectors:
-        """Return where scores (n,) lie: the median at 0, the best at 1."""
+        """Return the places of scores (n,): the median has 0, the best 1."""
         places: Vectors = 1 - (self.best - scores) / np.float32(self.reach)
         return places
 

@@ -152,7 +152,7 @@ def _why_absent(library: Library, path: bytes) -> str:
     if Path(os.fsdecode(path)).is_dir():
         return "it is a folder; name a file"
     if kind_of(path) is None:
-        return "qvsearch does not take files of this suffix"
+        return "its suffix is not supported"
     names = aliases(path, library.roots)
     places = [(root, name) for root in library.roots for name in names if is_below(name, root)]
     if not places:

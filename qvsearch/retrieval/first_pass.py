@@ -55,6 +55,12 @@ def rankings(
     yield rank_all(library, terms)
 
 
+def _with_copies(library: Library, ranking: Ranking) -> Ranking:
+    """Put copies of the query's files first; words have none."""
+    has_files = any(each.term.segments for each in ranking.terms)
+    return with_copies(library, ranking) if has_files else ranking
+
+
 def may_lack(hits: Sequence[Hit], count: int, bound: float, least: float) -> bool:
     """Return whether an unscored row, of at most `bound` evidence, could enter a list of hits.
 
@@ -80,12 +86,12 @@ def rank_all(library: Library, terms: Sequence[EmbeddedTerm]) -> Ranking:
     relevance in both.
     """
     if not is_large(library):
-        return with_copies(library, rank_rows(library, terms))
+        return _with_copies(library, rank_rows(library, terms))
     scored = [
         _scored(library, term, estimates, top, slice(None), all_scores(library, term.vectors))
         for term, estimates, top in _estimate_all(library, terms)
     ]
-    return with_copies(library, combine_terms(scored))
+    return _with_copies(library, combine_terms(scored))
 
 
 def rank_best(library: Library, terms: Sequence[EmbeddedTerm], mask: NDArray[np.bool_]) -> Ranking:
@@ -112,7 +118,7 @@ def rank_best(library: Library, terms: Sequence[EmbeddedTerm], mask: NDArray[np.
         scores = estimates.reach(following, kinds, term)
         highest.append((each.term, evidence_by_kind(scores, rows_of, each.levels)))
     bounds = zip(following.tolist(), combined_evidence(highest).tolist(), strict=True)
-    return with_copies(library, combine_terms(scored, tuple(bounds)))
+    return _with_copies(library, combine_terms(scored, tuple(bounds)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a query says, as inputs of the model; it knows nothing of libraries."""
+"""A person's query, and its terms as inputs of the model."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ QUERY_SEGMENTS = 8  # frames or passages that stand for a video or a text file i
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for: words, a file, or words and an image as one model input; and examples.
+    """Words, a file, or words with an image as one model input; and examples.
 
-    `file` and `like` are images, videos or texts; `without` are words and `unlike` files that tell
-    what to leave out. A weight counts for each of its files or words; that of the words or file
-    looked for is 1. Paths are absolute bytes. Raises QvsearchError where it looks for nothing.
+    `file` and `like` are images, videos or texts. `without` (words) and `unlike` (files) are left
+    out. Each example has the weight of its option; the words or the file have weight 1. Paths are
+    absolute bytes. Raises QvsearchError for a query without anything to look for.
     """
 
     words: str | None = None
@@ -44,7 +44,7 @@ class Query:
     instruction: str = QUERY_INSTRUCTION
 
     def __post_init__(self) -> None:
-        """Refuse what no row can be compared with."""
+        """Raise QvsearchError for a query that no row can be compared with."""
         if not (self.words or self.file or self.image or self.like):
             raise QvsearchError(
                 "the query looks for nothing; give words, the path of a file, --image FILE"
@@ -57,24 +57,24 @@ class Query:
             if not (math.isfinite(weight) and weight > 0):
                 raise QvsearchError(f"{option} {weight:g} is no weight; give a number above 0")
         if not all(each.strip() for each in self.without):
-            raise QvsearchError("--not is empty; say in words what to leave out")
-        for what, text in (
+            raise QvsearchError("--not is empty; give words to leave out")
+        for part, text in (
             ("the query", self.words or ""),
             ("--instruction", self.instruction),
             *(("--not", each) for each in self.without),
         ):
             try:
                 text.encode()
-            except UnicodeEncodeError as error:  # a byte of the terminal's that is no letter
-                raise QvsearchError(f"{what} is no UTF-8 text; write it anew") from error
+            except UnicodeEncodeError as error:  # the terminal sent a byte that is no letter
+                raise QvsearchError(f"{part} is no UTF-8 text; type it again") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
     """One part of a query: its model inputs, of which the best counts for a row.
 
-    `text` names it as the user did; `weight` is negative where it is to be left out. `segments` are
-    those of a file that is the term alone, of which the library may have copies.
+    `text` is its name in the command. `weight` is negative if it is to be left out. `segments` are
+    those of a file, if that is the whole term; the library may have copies of it.
     """
 
     text: str
@@ -84,7 +84,7 @@ class Term:
 
     @property
     def words(self) -> float:
-        """The share of it that is typed words: 1, or 0.5 beside pictures, or 0 for a file alone."""
+        """The share that is words: 1, 0.5 for words with pictures, or 0 for a file alone."""
         if self.segments:
             return 0.0
         if not any(each.images or each.video for each in self.inputs):
@@ -93,7 +93,7 @@ class Term:
 
     @property
     def like(self) -> frozenset[Kind]:
-        """The kinds of files that are like it, unless it is words."""
+        """The kinds of files that a term without words is compared with for its baseline."""
         text = bool(self.segments) and self.segments[0].item.kind is Kind.TEXT
         return frozenset({Kind.TEXT}) if text else PICTURES
 
@@ -109,11 +109,11 @@ def parse_query(
     like_weight: float = 1.0,
     not_weight: float = 1.0,
 ) -> Query:
-    """Read the query that a person typed; raises QvsearchError where it looks for nothing.
+    """Return the query that a person typed; raises QvsearchError for an empty one.
 
-    Text that is the path of an existing file means the file, unless there is an image beside it; a
-    folder, or a file of no known kind, is refused. A single word with a media suffix is treated as
-    a path; if there is no such file, that is an error.
+    Text that is the path of an existing file means the file, unless there is an image beside it. A
+    folder or a file of an unsupported kind is an error. A single word with a media suffix is
+    treated as a path; if there is no such file, that is an error.
     """
     words = (text or "").strip() or None
     is_file = words is not None and image is None and _is_path(words, os.fsencode(text or ""))
@@ -132,16 +132,16 @@ def parse_query(
 
 def _is_path(words: str, path: bytes) -> bool:
     if _is_there(path):
-        refusal = _refusal(path)
-        if refusal is not None:
-            raise QvsearchError(f'{refusal}; to look for the word, add a space: "{words} "')
+        problem = _problem(path)
+        if problem is not None:
+            raise QvsearchError(f'{problem}; to look for the word, add a space: "{words} "')
         return True
     if kind_of(path) is not None and len(words.split()) == 1:
         raise QvsearchError(f"there is no file {words}; to look for words, use several")
     return False
 
 
-def _refusal(path: bytes) -> str | None:
+def _problem(path: bytes) -> str | None:
     """Return why a path that exists cannot be a query; None if it can."""
     name = os.fsdecode(path)
     if Path(name).is_dir():
@@ -149,14 +149,14 @@ def _refusal(path: bytes) -> str | None:
     if kind_of(path) is not None:
         return None
     suffix = os.fsdecode(os.path.splitext(path)[1])
-    what = f"a {suffix} file" if suffix else "a file without a suffix"
-    return f"{name} is {what}; a query is words, or an image, video or text file ({EXAMPLES})"
+    sort = f"a {suffix} file" if suffix else "a file without a suffix"
+    return f"{name} is {sort}; a query is words, or an image, video or text file ({EXAMPLES})"
 
 
 def _is_there(location: bytes) -> bool:
     try:
         return os.path.lexists(location)
-    except OSError:  # many words are no name that a file may have
+    except OSError:  # many words are too long for the name of a file
         return False
 
 
@@ -165,21 +165,21 @@ def _absolute(paths: Iterable[bytes]) -> tuple[bytes, ...]:
 
 
 def read_terms(query: Query, max_pixels: int) -> list[Term]:
-    """Return a query's terms, what is looked for first; raises QvsearchError for unusable files."""
+    """Return a query's terms, wanted ones first; raises QvsearchError for files without use."""
     if query.image is not None and kind_of(query.image) not in (Kind.IMAGE, None):
         raise QvsearchError(
             f"--image takes a picture; give {os.fsdecode(query.image)} as the query itself"
         )
     files = [query.file, query.image, *query.like, *query.unlike]
-    shown = dict(_decoded([each for each in files if each is not None], max_pixels))
+    decoded = dict(_decoded([each for each in files if each is not None], max_pixels))
 
     def term(text: str, inputs: Iterable[EmbedInput], weight: float) -> Term:
-        asked = (replace(each, instruction=query.instruction) for each in inputs)
-        return Term(text, tuple(asked), weight)
+        queries = (replace(each, instruction=query.instruction) for each in inputs)
+        return Term(text, tuple(queries), weight)
 
     def file_term(path: bytes, weight: float) -> Term:
-        found = term(_name(path), [source for _, source in shown[path]], weight)
-        return replace(found, segments=tuple(segment for segment, _ in shown[path]))
+        whole = term(_name(path), [source for _, source in decoded[path]], weight)
+        return replace(whole, segments=tuple(segment for segment, _ in decoded[path]))
 
     terms = []
     file = query.file or (None if query.words else query.image)
@@ -188,7 +188,7 @@ def read_terms(query: Query, max_pixels: int) -> list[Term]:
     elif query.words:
         images: tuple[Pixels, ...] = ()
         if query.image is not None:
-            images = shown[query.image][0][1].images
+            images = decoded[query.image][0][1].images
         terms.append(term(query.words, [EmbedInput(text=query.words, images=images)], 1.0))
     for path in query.like:
         terms.append(file_term(path, query.like_weight))
@@ -206,13 +206,13 @@ def _name(path: bytes) -> str:
 def _decoded(
     locations: Sequence[bytes], max_pixels: int
 ) -> Iterator[tuple[bytes, list[tuple[Segment, EmbedInput]]]]:
-    """Decode a query's files in a worker that can be killed, as any file from anywhere is.
+    """Decode a query's files in a worker that can be killed, like any untrusted file.
 
-    Yields each with at most QUERY_SEGMENTS segments and their inputs, evenly chosen.
+    Yields each with at most QUERY_SEGMENTS segments and their inputs, spread evenly.
     """
     if not locations:
         return
-    from qvsearch.media.workers import Decoders  # which words need not wait for
+    from qvsearch.media.workers import Decoders  # not needed by words
 
     jobs = [read_item(location) for location in dict.fromkeys(locations)]
     with Decoders() as decoders:
@@ -220,9 +220,9 @@ def _decoded(
             if isinstance(outcome, Skipped):
                 name = os.fsdecode(item.location)
                 raise QvsearchError(f"{name} cannot be the query: {outcome.reason}")
-            found = outcome.segments
-            picks = np.linspace(0, len(found) - 1, min(QUERY_SEGMENTS, len(found)))
-            yield item.location, [found[round(pick)] for pick in picks]
+            segments = outcome.segments
+            picks = np.linspace(0, len(segments) - 1, min(QUERY_SEGMENTS, len(segments)))
+            yield item.location, [segments[round(pick)] for pick in picks]
 
 
 def read_item(location: bytes) -> tuple[Item, str]:
@@ -232,7 +232,7 @@ def read_item(location: bytes) -> tuple[Item, str]:
     if Path(name).is_dir():
         raise QvsearchError(f"{name} is a folder; give a file")
     if kind is None:
-        raise QvsearchError(f"{name}: qvsearch does not take files of this suffix")
+        raise QvsearchError(f"{name} has an unsupported suffix; give a file {EXAMPLES}")
     try:
         status = Path(name).stat()
         digest = content_hash(location, status.st_size)

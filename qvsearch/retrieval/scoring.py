@@ -127,8 +127,8 @@ def _scored(library: Library, embedded: EmbeddedTerm) -> ScoredTerm:
     """Score every row by one term."""
     term, vectors = embedded.term, embedded.vectors
     scores = all_scores(library, vectors)
-    found = calibrate(scores, library.kinds, baselines(library, term), words=term.words)
-    return ScoredTerm(term, vectors, scores, found.evidence, found.levels)
+    calibrated = calibrate(scores, library.kinds, baselines(library, term), words=term.words)
+    return ScoredTerm(term, vectors, scores, calibrated.evidence, calibrated.levels)
 
 
 def all_scores(library: Library, vectors: Vectors) -> Vectors:

@@ -1,4 +1,4 @@
-"""Find what in a library is most like a file, which may be of the library or not."""
+"""Finds the files of a library that are most like a file, in the library or not."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from qvsearch.types import Embedder, Vectors
 
 T = TypeVar("T")
-SOURCES = 32  # moments or passages that stand for a video or a text file
+SOURCES = 32  # moments or passages that a video or a text file is compared by
 
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """A file of the library: its segment that is most like one of the other file's.
+    """A file of the library, with its segment that is most like one of the other file.
 
-    `score` is the cosine; `reason` says why it is a near-duplicate, None where it is none.
+    `score` is the cosine; `reason` is why it is a near-duplicate, None if it is not.
     """
 
     rank: int
@@ -50,12 +50,12 @@ def similar(
     top: int = 10,
     kinds: Collection[Kind] | None = None,
 ) -> list[Similar]:
-    """Return the `top` files that are most like a file, which itself is left out.
+    """Return the `top` files that are most like a file, without the file itself.
 
-    By default pictures and moments are compared with both, and texts with texts. A file whose
-    content the library has is compared by its stored vectors; for another, which is decoded, the
-    library's own model is loaded where no embedder is given. Raises QvsearchError for an empty
-    library or a file that cannot be read.
+    By default pictures and moments are compared with both, and texts with texts. If the library has
+    the content, its stored vectors are used. Otherwise the file is decoded and embedded, by default
+    with the library's own model. Raises QvsearchError for an empty library or a file that cannot be
+    read.
     """
 
     def load() -> Embedder:
@@ -71,7 +71,7 @@ def find_similar(
     top: int,
     kinds: Collection[Kind] | None = None,
 ) -> list[Similar]:
-    """Do what `similar` does for an absolute path, loading a model only where it is needed."""
+    """Do what `similar` does for an absolute path, loading a model only if necessary."""
     if not library.segments:
         raise QvsearchError(
             f"the library {library.folder} is empty; fill it with:"
@@ -82,18 +82,17 @@ def find_similar(
         kinds = PICTURES if item.kind in PICTURES else {Kind.TEXT}
     sources, vectors = _stored(library, item, digest) or _embedded(library, item, digest, load)
     nearest = _nearest(library, location, vectors, kinds, top)
-    places = library.by_location()
-    found = []
+    rows_of = library.by_location()
+    files = []
     for rank, (row, score) in enumerate(nearest, start=1):
         segment = library.segments[row]
-        rows = places[segment.item.location]
-        reason = repetition(library, rows, sources, vectors)
-        found.append(Similar(rank, score, segment, reason))
-    return found
+        reason = repetition(library, rows_of[segment.item.location], sources, vectors)
+        files.append(Similar(rank, score, segment, reason))
+    return files
 
 
 def _stored(library: Library, item: Item, digest: str) -> tuple[Sequence[Segment], Vectors] | None:
-    """Return the rows of an item of the library that has this content, and their vectors."""
+    """Return segments and vectors of a file of the library that has this content."""
     copies = [
         row
         for row, segment in library.segments.items()
@@ -110,13 +109,13 @@ def _embedded(
     library: Library, item: Item, digest: str, load: Callable[[], Embedder]
 ) -> tuple[Sequence[Segment], Vectors]:
     """Decode and embed a file as `index` would."""
-    made = library.fingerprint
+    detail, video_mode = library.fingerprint.detail, library.fingerprint.video_mode
     with Decoders() as decoders:
-        (outcome,) = decoders.decode([(item, digest)], made.detail.max_pixels, made.video_mode)
+        (outcome,) = decoders.decode([(item, digest)], detail.max_pixels, video_mode)
     if isinstance(outcome, Skipped):
         raise QvsearchError(f"{os.fsdecode(item.location)} cannot be read: {outcome.reason}")
     if not outcome.segments:
-        raise QvsearchError(f"{os.fsdecode(item.location)}: there is nothing in it to compare")
+        raise QvsearchError(f"{os.fsdecode(item.location)} is empty; there is nothing to compare")
     picked = _picked(outcome.segments)
     return [segment for segment, _ in picked], load().embed([source for _, source in picked])
 
@@ -130,7 +129,7 @@ def _picked(all_: Sequence[T]) -> list[T]:
 def _nearest(
     library: Library, location: bytes, vectors: Vectors, kinds: Collection[Kind], top: int
 ) -> list[tuple[int, float]]:
-    """Return the best row of each of the `top` items, and its best cosine with the vectors."""
+    """Return the best row of each of the `top` files, and its best cosine with the vectors."""
     scores = np.max([library.scores(vector) for vector in vectors], axis=0)
     wanted = np.isin(library.kinds, [code for code, kind in enumerate(Kind) if kind in kinds])
     itself = aliases(location, library.roots)

@@ -1,4 +1,4 @@
-"""Makes inputs ready for a model: words, arrays, Pillow's pictures and the paths of files."""
+"""Turns words, arrays, Pillow pictures and paths of files into inputs of a model."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class QueriesAndDocuments:
-    """What every embedder has beside its one method: queries and documents, each by its prompt.
+    """The convenience methods of every embedder: queries and documents, each with its prompt.
 
-    `detail` is the budget of pictures that are not arrays.
+    `detail` is the pixel budget of pictures that are not arrays.
     """
 
     detail: Detail = Detail.MEDIUM
@@ -40,8 +40,8 @@ class QueriesAndDocuments:
     ) -> Vectors:
         """Return the unit vector (dim,) of a query: words, pictures, or both as one.
 
-        An image is an array as `EmbedInput` has it, a Pillow picture or the path of a file. Raises
-        QvsearchError as `embed` does, and for a query that is empty.
+        An image is an array as in `EmbedInput`, a Pillow picture or the path of a file. Raises
+        QvsearchError as `embed` does, and for an empty query.
         """
         source = EmbedInput(words, _several(images), instruction=instruction)
         if not words and not source.images:
@@ -52,8 +52,8 @@ class QueriesAndDocuments:
     def embed_documents(self: Embedder, documents: Iterable[Document]) -> Vectors:
         """Return unit rows (n, dim) of documents: a str is a text, a Path the file of a picture.
 
-        Pictures may be arrays or Pillow's, too; with an EmbedInput one document is a text with
-        pictures, or a video. Raises QvsearchError as `embed` does.
+        Pictures may also be arrays or Pillow pictures. An EmbedInput is a text with pictures, or a
+        video, as one document. Raises QvsearchError as `embed` does.
         """
         if isinstance(documents, (str, Path, EmbedInput)):
             raise QvsearchError("embed_documents takes a list; write embed_documents([document])")
@@ -61,10 +61,10 @@ class QueriesAndDocuments:
 
 
 def ready(inputs: Iterable[EmbedInput], detail: Detail = Detail.MEDIUM) -> list[EmbedInput]:
-    """Return inputs whose pictures are all arrays that the model takes.
+    """Return inputs whose pictures are all arrays that the model accepts.
 
-    Pillow's pictures and files become what `index` makes of a file at this detail: upright, on
-    white, in sRGB, resized. Files are decoded in processes of their own, so that scripts need the
+    Pillow pictures and files are prepared as `index` prepares a file at this detail: upright, on
+    white, in sRGB, resized. Files are decoded in other processes, so scripts need the
     `if __name__ == "__main__":` of Python's multiprocessing. Raises QvsearchError, which names the
     input, for anything else.
     """
@@ -92,7 +92,7 @@ def ready(inputs: Iterable[EmbedInput], detail: Detail = Detail.MEDIUM) -> list[
 
 
 def _with_images(source: EmbedInput, images: tuple[Pixels, ...]) -> EmbedInput:
-    """Return an input with these images: itself if it has them, as caches go by identity."""
+    """Return an input with these images: the same object if it has them, as caches compare ids."""
     own = isinstance(source.images, tuple) and len(images) == len(source.images)
     if own and all(one is other for one, other in zip(images, source.images, strict=True)):
         return source
@@ -104,7 +104,7 @@ def _is_path(picture: object) -> TypeGuard[str | Path]:
 
 
 def _several(images: object) -> tuple[Pixels, ...]:
-    """Return one image or several as a tuple; pictures and paths stay what they are."""
+    """Return one image or several as a tuple; pictures and paths are not changed."""
     return tuple(images) if isinstance(images, (tuple, list)) else cast("tuple[Pixels]", (images,))
 
 
@@ -117,18 +117,18 @@ def _document(document: Document) -> EmbedInput:
 
 
 def _checked(number: int, source: EmbedInput) -> EmbedInput:
-    """Return an input with a tuple of images, whose texts and video are sound."""
+    """Return an input with a tuple of images; raises QvsearchError for invalid texts or video."""
     if not isinstance(source, EmbedInput):
         raise QvsearchError(
             f"input {number} is of type {type(source).__name__}; give EmbedInput(text) or"
             " EmbedInput(images=(picture,)), or use embed_query or embed_documents"
         )
-    for what, text in (("text", source.text), ("instruction", source.instruction)):
+    for part, text in (("text", source.text), ("instruction", source.instruction)):
         if text is None:
             continue
         if not isinstance(text, str):
             raise QvsearchError(
-                f"the {what} of input {number} is of type {type(text).__name__}; give a str"
+                f"the {part} of input {number} is of type {type(text).__name__}; give a str"
             )
     if source.video is not None:
         _check_frames(f"the video of input {number}", source.video)
@@ -147,9 +147,9 @@ def _check_frames(name: str, video: Frames) -> None:
 
 
 def _array(name: str, picture: Pixels | Image.Image, detail: Detail) -> Pixels:
-    """Return the array of a picture; raises QvsearchError for what is none."""
+    """Return the array of a picture; raises QvsearchError for anything else."""
     if not isinstance(picture, np.ndarray):
-        from PIL import Image  # which words and arrays need not wait for
+        from PIL import Image  # not needed by words and arrays
 
         if isinstance(picture, Image.Image):
             return _fitted(name, picture, detail)
@@ -180,7 +180,7 @@ def _check_array(name: str, array: Pixels, sides: str) -> None:
 
 
 def _fitted(name: str, picture: Image.Image, detail: Detail) -> Pixels:
-    """Return the pixels of a Pillow picture as a file's would be."""
+    """Return the pixels of a Pillow picture, prepared like those of a file."""
     from qvsearch.media.colour import read_colours
     from qvsearch.media.pixels import check_size, fit
 
@@ -196,14 +196,14 @@ def _decoded(paths: Iterable[Path], detail: Detail) -> dict[Path, Pixels]:
     from qvsearch.media.workers import Decoders
 
     jobs = {path: (_item(path), "") for path in paths}
-    found: dict[Path, Pixels] = {}
+    pixels: dict[Path, Pixels] = {}
     with Decoders() as decoders:
         outcomes = decoders.decode(jobs.values(), detail.max_pixels)
         for path, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, Skipped):
                 raise QvsearchError(f"{path} cannot be used: {outcome.reason}")
-            found[path] = outcome.segments[0][1].images[0]
-    return found
+            pixels[path] = outcome.segments[0][1].images[0]
+    return pixels
 
 
 def _item(path: Path) -> Item:

@@ -1,4 +1,4 @@
-"""Match models and libraries: what a new library is made with, which model an old one needs."""
+"""Matches models and libraries: the model of a new library, and the one that an old one needs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library, check_place
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder
+from qvsearch.models import registry
 from qvsearch.models.patches import PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.models.registry import (
@@ -24,13 +25,11 @@ from qvsearch.models.registry import (
     RERANKER,
     Weights,
     check_dim,
-    fingerprint,
     resolve,
     role_of,
 )
-from qvsearch.runtime.client import WarmEmbedder, WarmReranker
+from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
 from qvsearch.runtime.query_cache import CachedEmbedder
-from qvsearch.runtime.sockets import Kept, find_keeper
 from qvsearch.types import Detail, Dtype, Fingerprint, Hub, Precision, Stored, VideoMode
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the user says of models; None leaves it to the library, or for a new one to us."""
+    """The user's options for models; None is the library's value, or a new library's default."""
 
     model: str | None = None
     dim: int | None = None
@@ -52,20 +51,20 @@ class Choice:
 
 
 def open_library(folder: Path, choice: Choice) -> Library:
-    """Open a library that was made as chosen; raises QvsearchError for another or none."""
+    """Open a library; raises QvsearchError without one, or if it was made with other options."""
     library = Library.open(folder)
-    made = library.fingerprint
-    for option, asked, kept in (
+    fingerprint = library.fingerprint
+    for option, chosen, own in (
         # a folder may hold the library's model by another name: load_embedder looks inside
-        ("--model", None if _is_folder(choice.model) else choice.model, made.model),
-        ("--dim", choice.dim, made.dim),
-        ("--detail", choice.detail, made.detail),
-        ("--video-mode", choice.video_mode, made.video_mode),
+        ("--model", None if _is_folder(choice.model) else choice.model, fingerprint.model),
+        ("--dim", choice.dim, fingerprint.dim),
+        ("--detail", choice.detail, fingerprint.detail),
+        ("--video-mode", choice.video_mode, fingerprint.video_mode),
         ("--store", choice.store, library.store),
     ):
-        if asked not in (None, kept):
+        if chosen not in (None, own):
             raise QvsearchError(
-                f"the library {folder} was made with {option} {kept}, not {asked};"
+                f"the library {folder} was made with {option} {own}, not {chosen};"
                 " leave the option out, or name another --library"
             )
     check_version(library)
@@ -73,25 +72,25 @@ def open_library(folder: Path, choice: Choice) -> Library:
 
 
 def check_version(library: Library) -> None:
-    """Raise QvsearchError for a library whose vectors this version of qvsearch cannot make."""
-    made = library.fingerprint
-    for what, kept, now in (
-        ("instruction", repr(made.instruction), repr(DOCUMENT_INSTRUCTION)),
-        ("prompt layout", made.prompt_layout, PROMPT_LAYOUT),
-        ("preprocessing", made.preprocessing, PREPROCESSING),
+    """Raise QvsearchError for a library whose vectors this version of qvsearch cannot compute."""
+    fingerprint = library.fingerprint
+    for name, own, present in (
+        ("instruction", repr(fingerprint.instruction), repr(DOCUMENT_INSTRUCTION)),
+        ("prompt layout", fingerprint.prompt_layout, PROMPT_LAYOUT),
+        ("preprocessing", fingerprint.preprocessing, PREPROCESSING),
     ):
-        if kept != now:
+        if own != present:
             raise QvsearchError(
-                f"the library {library.folder} was made with {what} {kept}, this qvsearch has"
-                f" {now}; index into a new --library"
+                f"the library {library.folder} was made with {name} {own}, this qvsearch has"
+                f" {present}; index into a new --library"
             )
 
 
 def open_or_create(folder: Path, choice: Choice) -> Library:
-    """Open a library, or make it with the chosen model, downloading that if need be.
+    """Open a library, or create it with the chosen model, which is downloaded if necessary.
 
-    A new one gets $QVSEARCH_MODEL or the 2B model, and low detail where only a CPU embeds. Raises
-    QvsearchError, before any download, if no library can be made in the folder.
+    A new one gets $QVSEARCH_MODEL or the 2B model, and low detail if only a CPU embeds. Raises
+    QvsearchError, before any download, if no library can be created in the folder.
     """
     if Library.exists(folder):
         library = open_library(folder, choice)
@@ -100,48 +99,50 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
     model = new_model(choice)
     check_new(folder, model)
     if role_of(model) == RERANKER:
-        raise QvsearchError(f"{model} embeds nothing; it is for: search --reranker")
+        raise QvsearchError(f"{model} is a reranker; use it with: search --reranker {model}")
     weights = resolve(model, choice.hub)
     dim = check_dim(weights, choice.dim)
     precision = _precision(choice.dtype) or Precision.FLOAT
     if precision == Precision.INT8:
         check_int8(choice.device)
-    made = fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
-    return Library.create(folder, made, choice.store or Stored.FLOAT16)
+    detail, video_mode = new_detail(choice), new_video_mode(choice)
+    fingerprint = registry.fingerprint(weights, dim, detail, video_mode, precision)
+    return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
 
 
 def check_new(folder: Path, model: str) -> None:
-    """Raise QvsearchError if no new library with the model can be made there; writes nothing."""
+    """Raise QvsearchError if no library with the model can be created there; nothing is written."""
     check_place(folder)
     if model == DEMO and folder == default_folder():
         raise QvsearchError(
-            "the demo model knows only its drawn world, and the default library would keep it;"
-            " name another library: -l NAME; or see what the model does: qvsearch demo"
+            "the demo model was trained on its drawn world only, and the default library would keep"
+            " it; name another library: -l NAME; or try the model with: qvsearch demo"
         )
 
 
 def _match_precision(library: Library, choice: Choice) -> None:
-    """See that documents will be embedded as those that are there; queries may be otherwise.
+    """Raise QvsearchError if documents would be embedded in another precision than the library's.
 
-    Before its first commit, as after a refused comparison, a library takes the chosen one.
+    Before its first commit, e.g. after a failed comparison, a library takes the chosen precision.
     """
-    made, asked = library.fingerprint, _precision(choice.dtype)
-    if asked not in (None, made.precision):
+    fingerprint, chosen = library.fingerprint, _precision(choice.dtype)
+    if chosen not in (None, fingerprint.precision):
         if library.generation:
-            kept = Dtype.INT8 if made.precision == Precision.INT8 else "float32, or a half of it"
+            is_int8 = fingerprint.precision == Precision.INT8
+            own = Dtype.INT8 if is_int8 else "float32, or a half of it"
             raise QvsearchError(
-                f"the library {library.folder} was made with --dtype {kept}, not {choice.dtype};"
+                f"the library {library.folder} was made with --dtype {own}, not {choice.dtype};"
                 " leave the option out, or name another --library"
             )
-        made = replace(made, precision=asked)
-    if made.precision == Precision.INT8:
+        fingerprint = replace(fingerprint, precision=chosen)
+    if fingerprint.precision == Precision.INT8:
         check_int8(choice.device)
-    if made != library.fingerprint:
-        library.make_anew(made)
+    if fingerprint != library.fingerprint:
+        library.make_anew(fingerprint)
 
 
 def check_int8(device: str | None) -> None:
-    """Raise QvsearchError where int8 does not run on the device, or on the best one here."""
+    """Raise QvsearchError if int8 does not run on the device (default: the best one here)."""
     from qvsearch.models.devices import pick_device
     from qvsearch.models.int8 import check_kernels
 
@@ -169,103 +170,107 @@ def new_detail(choice: Choice) -> Detail:
 
 
 def new_video_mode(choice: Choice) -> VideoMode:
-    """Return what the segments of videos are in a new library."""
+    """Return the video mode that a new library gets."""
     return choice.video_mode or VideoMode.FRAMES
 
 
-def kept_embedder(folder: Path, choice: Choice) -> tuple[Kept, str]:
-    """Return what a warm process is to keep loaded, and the model's name.
+def kept_embedder(folder: Path, choice: Choice) -> tuple[ServerKey, str]:
+    """Return the key of the server to start for queries, and the model's name.
 
     It is the chosen model, or a library's, of which only the manifest is read. Raises QvsearchError
-    where there is neither.
+    without either.
     """
-    made = None
+    own = None
     if choice.model is None or Library.exists(folder):
-        made = read_committed(folder).fingerprint
-    weights = resolve(choice.model or (made.model if made else DEFAULT_MODEL), choice.hub)
-    if made is not None and choice.model is None:
-        _check_weights(made, weights)
-    if made is not None and made.revision == weights.revision:
-        return _kept(made, choice), weights.name
-    return Kept(EMBEDDER, weights.revision, choice.device, choice.dtype), weights.name
+        own = read_committed(folder).fingerprint
+    weights = resolve(choice.model or (own.model if own else DEFAULT_MODEL), choice.hub)
+    if own is not None and choice.model is None:
+        _check_weights(own, weights)
+    if own is not None and own.revision == weights.revision:
+        return _key(own, choice), weights.name
+    return ServerKey(EMBEDDER, weights.revision, choice.device, choice.dtype), weights.name
 
 
-def kept_reranker(model: str, choice: Choice) -> tuple[Kept, str]:
-    """Return what a warm process is to keep loaded for `--rerank`, and the reranker's name."""
+def kept_reranker(model: str, choice: Choice) -> tuple[ServerKey, str]:
+    """Return the key of the server to start for `--rerank`, and the reranker's name."""
     weights = _reranker(model, choice)
-    return Kept(RERANKER, weights.revision, choice.device, choice.dtype), weights.name
+    return ServerKey(RERANKER, weights.revision, choice.device, choice.dtype), weights.name
 
 
 def query_embedder(
-    made: Fingerprint, choice: Choice, cold: Callable[[float], None] = lambda _: None
+    fingerprint: Fingerprint, choice: Choice, cold: Callable[[float], None] = lambda _: None
 ) -> Embedder:
-    """Return what embeds queries of a library, loading its model only for what is not in the cache.
+    """Return the embedder for a library's queries, which loads its model for uncached ones only.
 
-    A vector is kept for the device and dtype that were asked for. `cold` is told how many seconds
-    it took where the model was loaded in this process.
+    Vectors are cached by the chosen device and dtype. `cold` is called with the seconds that
+    loading took, if the model was loaded in this process.
     """
-    # of a query only its pixels depend on the detail, and nothing on how files are cut into parts
-    decides = replace(made, detail=Detail.LOW, video_mode=VideoMode.FRAMES)
-    _check_revision(made, choice)
+    # only a query's pixels depend on the detail, which are a part of the name; nothing depends on
+    # how files are cut into segments
+    decides = replace(fingerprint, detail=Detail.LOW, video_mode=VideoMode.FRAMES)
+    _check_revision(fingerprint, choice)
     return CachedEmbedder(
-        lambda: load_embedder(made, choice, cold),
-        made.dim,
+        lambda: load_embedder(fingerprint, choice, cold),
+        fingerprint.dim,
         decides,
         choice.device,
         choice.dtype,
-        detail=made.detail,
+        detail=fingerprint.detail,
     )
 
 
 def own_embedder(library: Library) -> Embedder:
-    """Return what embeds queries of a library; raises QvsearchError for one of another version."""
+    """Return the embedder for a library's queries; raises QvsearchError for another version's."""
     check_version(library)
     return query_embedder(library.fingerprint, Choice())
 
 
 def load_embedder(
-    made: Fingerprint, choice: Choice, cold: Callable[[float], None] = lambda _: None
+    fingerprint: Fingerprint, choice: Choice, cold: Callable[[float], None] = lambda _: None
 ) -> Embedder:
-    """Return the very model that a library was made with, in a warm process where there is one.
+    """Return the model that a library was made with, on a server if there is one.
 
-    The chosen model may say where it is now. It computes as the library's vectors were, unless
-    another dtype is chosen, or the device, which then can only be asked queries, has no int8.
-    `cold` is as for `query_embedder`.
+    The chosen model may be another place of the same weights. The precision is that of the
+    library's vectors, unless the user chose another dtype, or a device without int8, which is for
+    queries only. `cold` is as for `query_embedder`.
     """
-    _check_revision(made, choice)
+    _check_revision(fingerprint, choice)
 
     def load() -> Embedder:
         started = time.monotonic()
-        model = choice.model or made.model
-        _check_weights(made, resolve(model, choice.hub))
+        model = choice.model or fingerprint.model
+        _check_weights(fingerprint, resolve(model, choice.hub))
         from qvsearch.models.devices import own_dtype
         from qvsearch.runtime.local import LocalEmbedder
 
-        dtype = choice.dtype or own_dtype(made.precision, choice.device)
-        embedder = LocalEmbedder(model, choice.device, dtype, made.dim, made.detail)
+        dtype = choice.dtype or own_dtype(fingerprint.precision, choice.device)
+        dim, detail = fingerprint.dim, fingerprint.detail
+        embedder = LocalEmbedder(model, choice.device, dtype, dim, detail)
         cold(time.monotonic() - started)
         return embedder
 
-    connection = find_keeper(_kept(made, choice))
+    connection = find_server(_key(fingerprint, choice))
     if connection is None:
         return load()
-    return WarmEmbedder(connection, made.dim, load, made.detail)
+    return WarmEmbedder(connection, fingerprint.dim, load, fingerprint.detail)
 
 
-def _kept(made: Fingerprint, choice: Choice) -> Kept:
-    """Return what a warm process keeps for a library."""
-    precision = made.precision if choice.dtype is None else Precision.FLOAT
-    return Kept(EMBEDDER, made.revision, choice.device, choice.dtype, precision)
+def _key(fingerprint: Fingerprint, choice: Choice) -> ServerKey:
+    """Return the key of the server for a library."""
+    precision = fingerprint.precision if choice.dtype is None else Precision.FLOAT
+    return ServerKey(EMBEDDER, fingerprint.revision, choice.device, choice.dtype, precision)
 
 
-def find_reranker(model: str | None, made: Fingerprint, choice: Choice) -> Callable[[], Reranker]:
-    """Fetch a reranker, a hub's id or a local folder, else the library's own; return what loads it.
+def find_reranker(
+    model: str | None, fingerprint: Fingerprint, choice: Choice
+) -> Callable[[], Reranker]:
+    """Download a reranker if necessary; return a function that loads it, or finds its server.
 
-    A library of the demo's model has the demo's reranker, any other the 2B one. It is that in a
-    warm process where there is one. Raises QvsearchError where it cannot be had, before anything
-    else has cost its time.
+    `model` is a hub's id or a local folder (default: the demo's reranker for a library of the
+    demo's model, the 2B one for any other). Raises QvsearchError if there is no such reranker,
+    before anything else takes time.
     """
-    model = model or (DEMO_RERANKER if made.model == DEMO else DEFAULT_RERANKER)
+    model = model or (DEMO_RERANKER if fingerprint.model == DEMO else DEFAULT_RERANKER)
     weights = _reranker(model, choice)
 
     def load_here() -> Reranker:
@@ -274,29 +279,29 @@ def find_reranker(model: str | None, made: Fingerprint, choice: Choice) -> Calla
         return LocalReranker(model, choice.device, choice.dtype)
 
     def load() -> Reranker:
-        connection = find_keeper(Kept(RERANKER, weights.revision, choice.device, choice.dtype))
+        connection = find_server(ServerKey(RERANKER, weights.revision, choice.device, choice.dtype))
         return load_here() if connection is None else WarmReranker(connection, load_here)
 
     return load
 
 
 def _reranker(model: str, choice: Choice) -> Weights:
-    """Return a reranker's files, downloading them if need be."""
+    """Return a reranker's files, which are downloaded if necessary."""
     if role_of(model) == EMBEDDER:
         raise QvsearchError(f"{model} is no reranker; leave out --reranker, or name one")
     return resolve(model, choice.hub)
 
 
-def _check_revision(made: Fingerprint, choice: Choice) -> None:
-    """Refuse a chosen model that is another than the library's; the library's own needs no look."""
+def _check_revision(fingerprint: Fingerprint, choice: Choice) -> None:
+    """Raise QvsearchError if the chosen model is not the library's."""
     if choice.model is not None:
-        _check_weights(made, resolve(choice.model, choice.hub))
+        _check_weights(fingerprint, resolve(choice.model, choice.hub))
 
 
-def _check_weights(made: Fingerprint, weights: Weights) -> None:
-    if weights.revision != made.revision:
+def _check_weights(fingerprint: Fingerprint, weights: Weights) -> None:
+    if weights.revision != fingerprint.revision:
         raise QvsearchError(
-            f"the library was made with {made.model} at revision {made.revision},"
+            f"the library was made with {fingerprint.model} at revision {fingerprint.revision},"
             f" not {weights.name} at {weights.revision}; index into a new --library"
         )
 

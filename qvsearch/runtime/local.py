@@ -27,7 +27,7 @@ class LocalEmbedder(QueriesAndDocuments):
     """Embeds with a Qwen3-VL-Embedding checkpoint: a hub id, a local folder, or `demo`.
 
     `dim` cuts the vectors to their first dimensions, which the model is trained for (Matryoshka).
-    `detail` is the budget of pictures that are given as files or as Pillow's.
+    `detail` is the pixel budget of pictures from files and from Pillow.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class LocalEmbedder(QueriesAndDocuments):
         dim: int | None = None,
         detail: Detail | str = Detail.MEDIUM,
     ) -> None:
-        """Load the weights, downloading them if need be; raises QvsearchError where that fails."""
+        """Load the weights, downloaded if necessary; raises QvsearchError if that fails."""
         if detail not in list(Detail):
-            raise QvsearchError(f"the detail {detail!r} is unknown; it is {', '.join(Detail)}")
+            raise QvsearchError(f"the detail {detail!r} is unknown; give {', '.join(Detail)}")
         self.detail = Detail(detail)
         self.weights = resolve(str(model))
         self.dim = check_dim(self.weights, dim)
@@ -49,13 +49,13 @@ class LocalEmbedder(QueriesAndDocuments):
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i.
 
-        Images are arrays as `EmbedInput` has them, Pillow's pictures or paths. Raises
-        QvsearchError for inputs that are none, and on NaN.
+        Images are arrays as in `EmbedInput`, Pillow pictures or paths. Raises QvsearchError for
+        any other inputs, and on NaN.
         """
         return self.embed_to(inputs, self.dim)
 
     def embed_to(self, inputs: Sequence[EmbedInput], dim: int) -> Vectors:
-        """Return what an embedder of this dimension does."""
+        """Return the unit rows (n, dim) of an embedder of this dimension."""
         inputs = ready(inputs, self.detail)
         prompts = [embed_prompt(each) for each in inputs]
         ids = self.network.tokenize(prompts, MAX_TOKENS)
@@ -64,7 +64,7 @@ class LocalEmbedder(QueriesAndDocuments):
 
 
 class LocalReranker:
-    """Judges pairs with a Qwen3-VL-Reranker checkpoint: a hub id or a local folder."""
+    """Scores pairs with a Qwen3-VL-Reranker checkpoint: a hub id or a local folder."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class LocalReranker:
         device: str | None = None,
         dtype: str | None = None,
     ) -> None:
-        """Load the weights, downloading them if need be; raises QvsearchError where that fails."""
+        """Load the weights, downloaded if necessary; raises QvsearchError if that fails."""
         self.weights = resolve(str(model))
         folder = self.weights.folder
         self.network = Network(folder, device, dtype)
@@ -102,7 +102,7 @@ def unit_rows(hidden: Vectors, dim: int) -> Vectors:
 
 
 def _finite(values: Vectors) -> Vectors:
-    """Return the values; raises QvsearchError where one is none: half precision may overflow."""
+    """Return the values; raises QvsearchError for NaN and infinity, as half precision overflows."""
     if not np.isfinite(values).all():
         raise QvsearchError(
             "the model gave a value that is not finite; try --dtype float32 or --device cpu"

@@ -1,4 +1,4 @@
-"""Start, list and end the processes that keep a model loaded; `server` says what they do."""
+"""Starts, lists and ends the servers, each a process that keeps one model loaded."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from qvsearch.cache import cache_folder
 from qvsearch.errors import QvsearchError
 from qvsearch.files import PRIVATE_FILE, make_folder
-from qvsearch.runtime.sockets import (
+from qvsearch.runtime.client import (
     HELLO_SECONDS,
-    Kept,
-    find_keeper,
+    ServerKey,
+    find_server,
     greet,
     make_socket_folder,
     peer,
@@ -36,53 +36,51 @@ _MOST_IDLE = 30 * 24 * 3600.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A warm process: what it keeps loaded, since when (Unix time), and where it listens.
+    """A server: its model, its start (Unix time) and the socket that it listens at.
 
-    `idle` of `limit` seconds have gone by without a question; `memory` is in bytes, None where the
-    system does not say. `kept` None is a process that gives no answer, of which only `pid` is true.
+    It has been idle for `idle` of `limit` seconds. `memory` is in bytes, None if the system does
+    not report it. If the server does not respond, `kept` is None, and only `pid` is valid.
     """
 
     socket: Path
     pid: int
     model: str = ""
-    kept: Kept | None = None
+    kept: ServerKey | None = None
     since: float = 0.0
     idle: float = 0.0
     limit: float = 0.0
     memory: int | None = None
 
 
-def start(kept: Kept, model: str, idle: float) -> Running:
-    """Start a process that keeps a model loaded, unless there is one; returns once it answers.
+def start(key: ServerKey, model: str, idle: float) -> Running:
+    """Start the server of a model, unless there is one; returns when it responds.
 
-    `idle` is after how many seconds without a question it ends. If another command is starting the
-    same, this waits for it. Raises QvsearchError with its own reason where it cannot. An exception
-    while it loads, Ctrl-C for one, ends it.
+    It ends after `idle` seconds without a request. If another command is starting the same server,
+    this waits for it. Raises QvsearchError with the server's reason if it cannot start. An
+    exception while it loads, such as Ctrl-C, ends it.
     """
     if not 1 <= idle <= _MOST_IDLE:
-        raise QvsearchError(f"--idle is {idle:g} seconds; it is from 1s to 43200m, 30 days")
+        raise QvsearchError(f"--idle is {idle:g} seconds; it must be from 1s to 43200m, 30 days")
     make_socket_folder()
-    with _turn(kept.socket.with_suffix(".turn")):
-        connection = find_keeper(kept)
+    with _turn(key.socket.with_suffix(".turn")):
+        connection = find_server(key)
         if connection is None:
-            _launch(kept, model, idle)
+            _launch(key, model, idle)
         else:
             connection.close()
-        found = _look(kept.socket)
-    if found is None:
-        raise QvsearchError(
-            f"the process that keeps {model} loaded has ended at once; {_log(kept)}"
-        )
-    return found
+        server = _look(key.socket)
+    if server is None:
+        raise QvsearchError(f"the process that keeps {model} loaded has ended at once; {_log(key)}")
+    return server
 
 
 def running() -> list[Running]:
-    """Return all warm processes of this user, whatever their version."""
-    return [found for path in sockets() if (found := _look(path)) is not None]
+    """Return all servers of this user, whatever their version."""
+    return [server for path in sockets() if (server := _look(path)) is not None]
 
 
 def stop(process: Running) -> None:
-    """End a warm process; one that gives no answer is killed."""
+    """End a server; one that does not respond is killed."""
     greeted = greet(process.socket)
     if greeted is None:
         _kill(process)
@@ -91,12 +89,12 @@ def stop(process: Running) -> None:
     with connection, suppress(OSError, ValueError, EOFError):
         send(connection, {"do": "stop"})
         receive(connection)
-        connection.recv(1)  # which ends when the process does
+        connection.recv(1)  # returns when the process has ended
 
 
 @contextmanager
 def _turn(path: Path) -> Iterator[None]:
-    """Wait until no other command starts the same process, and keep others waiting meanwhile."""
+    """Wait until no other command starts the same server, and keep others waiting meanwhile."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -105,12 +103,12 @@ def _turn(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _launch(kept: Kept, model: str, idle: float) -> None:
-    """Start the process, detached from this terminal, and wait for its first word."""
-    order = {"kept": asdict(kept), "model": model, "socket": str(kept.socket), "idle": idle}
-    # -P: a file called torch.py in the current folder is not what is meant
+def _launch(key: ServerKey, model: str, idle: float) -> None:
+    """Start the process, detached from this terminal, and wait for its first message."""
+    order = {"kept": asdict(key), "model": model, "socket": str(key.socket), "idle": idle}
+    # -P: a file called torch.py in the current folder must not be imported
     command = [sys.executable, "-P", "-m", "qvsearch.runtime.server", json.dumps(order)]
-    with _log_file(kept) as log:
+    with _log_file(key) as log:
         process = subprocess.Popen(  # noqa: S603 (this Python, this package)
             command,
             stdin=subprocess.DEVNULL,
@@ -119,23 +117,23 @@ def _launch(kept: Kept, model: str, idle: float) -> None:
             start_new_session=True,
         )
     try:
-        assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
+        assert process.stdout is not None  # noqa: S101 (stdout is a pipe)
         with process.stdout as pipe:
-            said = json.loads(pipe.readline() or b"{}")
+            message = json.loads(pipe.readline() or b"{}")
     except BaseException:
         process.kill()
         process.wait()
         raise
-    if "ready" not in said:
+    if "ready" not in message:
         process.wait()
         raise QvsearchError(
-            said.get("failed") or f"the process that was to load {model} has ended; {_log(kept)}"
+            message.get("failed") or f"the process that was to load {model} has ended; {_log(key)}"
         )
-    process.returncode = 0  # it lives on, which Popen would warn of
+    process.returncode = 0  # it lives on, and Popen would warn about that
 
 
 def _look(path: Path) -> Running | None:
-    """Return what listens at a socket; None where it is stale."""
+    """Return the server that listens at a socket; None if the socket is stale."""
     greeted = greet(path)
     if greeted is None:
         pid = _listening(path)
@@ -147,24 +145,24 @@ def _look(path: Path) -> Running | None:
 
 def _running(path: Path, pid: int, hello: dict[str, Any]) -> Running:
     try:
-        kept = Kept(**hello["kept"])
+        key = ServerKey(**hello["kept"])
         since, idle, limit = (float(hello[name]) for name in ("since", "idle", "limit"))
         memory = None if hello["memory"] is None else int(hello["memory"])
-        return Running(path, pid, str(hello["model"]), kept, since, idle, limit, memory)
-    except (KeyError, TypeError, ValueError):  # of a version that says other things
+        return Running(path, pid, str(hello["model"]), key, since, idle, limit, memory)
+    except (KeyError, TypeError, ValueError):  # of another version
         return Running(path, pid)
 
 
 def _listening(path: Path) -> int | None:
-    """Return the id of the process that listens at a socket without an answer."""
+    """Return the id of the process that listens at a socket and does not respond."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(HELLO_SECONDS)
         try:
             connection.connect(os.fspath(path))
-            found = peer(connection)
+            process = peer(connection)
         except OSError:
             return None
-    return found.pid if found.uid == os.getuid() else None
+    return process.pid if process.uid == os.getuid() else None
 
 
 def _kill(process: Running) -> None:
@@ -176,9 +174,9 @@ def _kill(process: Running) -> None:
 
 
 @contextmanager
-def _log_file(kept: Kept) -> Iterator[int]:
-    """Give a new file for what goes wrong later; nowhere, where the cache takes none."""
-    path = _log_path(kept)
+def _log_file(key: ServerKey) -> Iterator[int]:
+    """Open a new file for the errors of the server; without a cache they are discarded."""
+    path = _log_path(key)
     try:
         make_folder(path.parent, private=True)
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -190,9 +188,9 @@ def _log_file(kept: Kept) -> Iterator[int]:
         os.close(log)
 
 
-def _log_path(kept: Kept) -> Path:
-    return cache_folder("warm") / f"{kept.socket.stem}.log"
+def _log_path(key: ServerKey) -> Path:
+    return cache_folder("warm") / f"{key.socket.stem}.log"
 
 
-def _log(kept: Kept) -> str:
-    return f"see {_log_path(kept)}"
+def _log(key: ServerKey) -> str:
+    return f"see {_log_path(key)}"

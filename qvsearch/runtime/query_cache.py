@@ -1,4 +1,4 @@
-"""Vectors that were computed before, from the user's cache; it computes none."""
+"""The cache of query vectors in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from qvsearch.types import Embedder, EmbedInput, Pixels, Vectors
 
 FOLDER = "queries"
-MOST = 1000  # vectors kept: 8 MB of the 2B model's
+MOST = 1000  # vectors in the cache: 8 MB of the 2B model's
 
 
 class CachedEmbedder(QueriesAndDocuments):
-    """Embeds each input once: from then on its vector is read, and nothing is loaded."""
+    """Embeds each input once; from then on its vector is read and no model is loaded."""
 
     def __init__(
         self,
@@ -31,29 +31,29 @@ class CachedEmbedder(QueriesAndDocuments):
         *decides: object,
         detail: Detail = Detail.MEDIUM,
     ) -> None:
-        """Take what embeds, its vectors' length, and all but an input that decides a vector."""
+        """Take a function that loads the embedder, and all but the input that affects a vector."""
         self.dim = dim
         self.detail = detail
         self._load = cache(load)
         self._decides = decides
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
-        """Return unit rows (n, dim), float32, row i for input i; raises what the loading does."""
+        """Return unit rows (n, dim), float32, row i for input i; raises what loading raises."""
         inputs = ready(inputs, self.detail)
         paths = [self._path(each) for each in inputs]
-        kept = [read_vectors(path, (1, self.dim)) for path in paths]
-        missing = [number for number, vector in enumerate(kept) if vector is None]
+        cached = [read_vectors(path, (1, self.dim)) for path in paths]
+        missing = [number for number, vector in enumerate(cached) if vector is None]
         if missing:
             vectors = self._load().embed([inputs[number] for number in missing])
             for number, vector in zip(missing, vectors, strict=True):
-                kept[number] = vector[None]
+                cached[number] = vector[None]
                 keep_vectors(paths[number], vector[None], MOST)
         none = np.empty((0, self.dim), np.float32)
-        rows: Vectors = np.concatenate([none, *(each for each in kept if each is not None)])
+        rows: Vectors = np.concatenate([none, *(each for each in cached if each is not None)])
         return rows
 
     def _path(self, source: EmbedInput) -> Path:
-        """Name a file after all that decides a vector: of media, the pixels that the model sees."""
+        """Return a file name that encodes everything that affects a vector, such as the pixels."""
         images = [_content(each) for each in source.images]
         video = source.video and (_content(source.video.pixels), source.video.times)
         name = file_name(self._decides, source.instruction, source.text, images, video)

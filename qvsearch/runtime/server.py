@@ -1,6 +1,6 @@
-"""The process that keeps one model loaded and computes for others of the same user, until idle.
+"""A server: a process that keeps one model loaded and computes for the same user, until idle.
 
-It decodes nothing and opens no library. `manager` starts it:
+It decodes no files and opens no library. `manager` starts it with
 `python -m qvsearch.runtime.server ORDER`.
 """
 
@@ -29,8 +29,7 @@ import psutil
 from qvsearch.errors import QvsearchError
 from qvsearch.files import PRIVATE_FILE
 from qvsearch.models.registry import RERANKER, resolve
-from qvsearch.runtime.client import BEAT
-from qvsearch.runtime.sockets import Kept, peer
+from qvsearch.runtime.client import BEAT, ServerKey, peer
 from qvsearch.types import EmbedInput
 from qvsearch.wire import BadMessage, receive, send, unpack_inputs
 
@@ -40,34 +39,34 @@ if TYPE_CHECKING:
     Compute = Callable[[dict[str, Any], Sequence[EmbedInput]], Array]
 
 MOST_CLIENTS = 64  # at once; others load the model themselves
-MESSAGE_SECONDS = 10.0  # within a message; what stops in the middle of one is cut off
+MESSAGE_SECONDS = 10.0  # for a message; a client that stops in the middle of one is cut off
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to keep loaded, where it listens, and for how many seconds without a question."""
+    """The model to load, the socket to listen at, and the seconds to wait for a request."""
 
-    kept: Kept
+    kept: ServerKey
     model: str
     socket: str
     idle: float
 
 
-class Keeper:
-    """Answers on a socket; its model computes one question after the other."""
+class Server:
+    """Responds on a socket; its model computes one request after the other."""
 
     def __init__(self, order: Order, compute: Compute) -> None:
-        """Take what is kept loaded, and what computes with it."""
+        """Take the order, and a function that computes with the loaded model."""
         self._order = order
         self._compute = compute
-        self._model = ThreadPoolExecutor(1)  # whose queue keeps the order of the questions
+        self._model = ThreadPoolExecutor(1)  # its queue keeps the order of the requests
         self._guard = threading.Lock()
         self._clients = self._at_work = 0
         self._since = time.time()
         self._last = time.monotonic()
 
     def serve(self, listener: socket.socket) -> None:
-        """Answer whoever connects, until nobody has asked for as long as the order says."""
+        """Respond to every client, until there was no request for the seconds of the order."""
         while (left := self._time_left()) > 0:
             listener.settimeout(left)
             try:
@@ -85,17 +84,17 @@ class Keeper:
         return self._order.idle - waited
 
     def _meet(self, connection: socket.socket) -> None:
-        """Talk with one client until it leaves or says what is no message."""
+        """Serve one client until it leaves or sends an invalid message."""
         with connection, self._guest() as welcome, suppress(OSError, ValueError, EOFError):
             connection.settimeout(MESSAGE_SECONDS)
             if not welcome or peer(connection).uid != os.getuid():
                 return
             send(connection, self._hello())
-            while self._awaited(connection):
+            while self._has_request(connection):
                 self._reply(connection, *receive(connection))
 
-    def _awaited(self, connection: socket.socket) -> bool:
-        """Wait for the beginning of a question; no longer than for the first of anybody."""
+    def _has_request(self, connection: socket.socket) -> bool:
+        """Wait for the first byte of a request, at most for the seconds of the order."""
         connection.settimeout(self._order.idle)
         begun = bool(connection.recv(1, socket.MSG_PEEK))
         connection.settimeout(MESSAGE_SECONDS)
@@ -111,14 +110,14 @@ class Keeper:
             case "compute":
                 inputs = unpack_inputs(header.get("inputs"), arrays)
                 with self._work():
-                    self._answer(connection, header, inputs)
+                    self._respond(connection, header, inputs)
             case _:
-                raise BadMessage("a question that is none")
+                raise BadMessage("an unknown request")
 
-    def _answer(
+    def _respond(
         self, connection: socket.socket, header: dict[str, Any], inputs: Sequence[EmbedInput]
     ) -> None:
-        """Compute, giving a sign of life now and then; who has left meanwhile is not waited for."""
+        """Compute, with a sign of life each BEAT; the request of a client that left is canceled."""
         future = self._model.submit(self._compute, header, inputs)
         try:
             while not wait([future], BEAT).done:
@@ -132,13 +131,13 @@ class Keeper:
         if error is None:
             send(connection, {"state": "done"}, [future.result()])
         elif isinstance(error, WeightsChanged):
-            os.kill(os.getpid(), signal.SIGTERM)  # who asks loads the new ones
-            raise BadMessage("a question to a model that is gone") from error
+            os.kill(os.getpid(), signal.SIGTERM)  # the client loads the new ones
+            raise BadMessage("a request to a model that is gone") from error
         elif isinstance(error, QvsearchError):
             send(connection, {"state": "failed", "reason": str(error)})
         else:
             traceback.print_exception(error)
-            raise BadMessage("a question that the model cannot take") from error
+            raise BadMessage("a request that the model cannot compute") from error
 
     def _hello(self) -> dict[str, Any]:
         with self._guard:
@@ -155,7 +154,7 @@ class Keeper:
 
     @contextmanager
     def _guest(self) -> Iterator[bool]:
-        """Count a client in and out; gives whether there is room for it."""
+        """Count a client in and out; yields whether there is room for it."""
         with self._guard:
             self._clients += 1
             welcome = self._clients <= MOST_CLIENTS
@@ -178,25 +177,25 @@ class Keeper:
 
 
 def load(order: Order) -> Compute:
-    """Load what an order names and try it; raises QvsearchError where that fails."""
-    kept = order.kept
-    found = resolve(order.model).revision
-    if found != kept.revision:
-        raise QvsearchError(f"{order.model} is now at revision {found}, not {kept.revision}")
+    """Load the model of an order and try it; raises QvsearchError if that fails."""
+    key = order.kept
+    revision = resolve(order.model).revision
+    if revision != key.revision:
+        raise QvsearchError(f"{order.model} is now at revision {revision}, not {key.revision}")
     from qvsearch.models.devices import own_dtype
     from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 
     trial = EmbedInput(text="warm")
-    if kept.role == RERANKER:
-        reranker = LocalReranker(order.model, kept.device, kept.dtype)
+    if key.role == RERANKER:
+        reranker = LocalReranker(order.model, key.device, key.dtype)
         reranker.score(trial, [trial])
     else:
-        dtype = kept.dtype or own_dtype(kept.precision, kept.device)
-        embedder = LocalEmbedder(order.model, kept.device, dtype)
+        dtype = key.dtype or own_dtype(key.precision, key.device)
+        embedder = LocalEmbedder(order.model, key.device, dtype)
         embedder.embed([trial])
 
     def compute(header: dict[str, Any], inputs: Sequence[EmbedInput]) -> Array:
-        if kept.role == RERANKER:
+        if key.role == RERANKER:
             query, *documents = inputs
             return np.array(reranker.score(query, documents), np.float64)
         return embedder.embed_to(inputs, header["dim"])
@@ -206,27 +205,28 @@ def load(order: Order) -> Compute:
 
 def read_order(text: str) -> Order:
     """Return the order that a process was started with."""
-    said = json.loads(text)
-    return Order(Kept(**said["kept"]), said["model"], said["socket"], said["idle"])
+    fields = json.loads(text)
+    key = ServerKey(**fields["kept"])
+    return Order(key, fields["model"], fields["socket"], fields["idle"])
 
 
 def run(order: Order, ready: Callable[[], None]) -> None:
-    """Load the model, listen, say so, and serve; raises QvsearchError where it cannot begin."""
+    """Load the model, listen, call `ready`, and serve; raises QvsearchError if it cannot start."""
     path = Path(order.socket)
     with _alone(path.with_suffix(".lock"), order.model):
         compute = load(order)
-        path.unlink(missing_ok=True)  # of one that was killed: no other is alive
+        path.unlink(missing_ok=True)  # left by a server that was killed: no other is alive
         try:
             with _listen(path) as listener:
                 ready()
-                Keeper(order, compute).serve(listener)
+                Server(order, compute).serve(listener)
         finally:
             path.unlink(missing_ok=True)
 
 
 @contextmanager
 def _alone(path: Path, model: str) -> Iterator[None]:
-    """Hold a lock that a killed process loses; raises QvsearchError where another has it."""
+    """Hold a lock that a killed process loses; raises QvsearchError if another has it."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     try:
         try:
@@ -260,21 +260,21 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def _resident() -> int | None:
-    """Return the resident memory of this process in bytes; None without /proc."""
+    """Return the bytes of memory that this process has; None if the system does not report it."""
     try:
         return int(psutil.Process().memory_info().rss)
     except (psutil.Error, OSError):
         return None
 
 
-def _say(**what: str) -> None:
-    """Tell the process that waits for this one; without it nobody wants this one."""
-    sys.stdout.write(json.dumps(what) + "\n")
+def _send_status(**status: str) -> None:
+    """Send a line to the process that waits for this one; fails if that has ended."""
+    sys.stdout.write(json.dumps(status) + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Do what the first argument orders, and leave at once when it is done."""
+    """Run the order in the first argument, and exit at once at its end."""
     order = read_order(sys.argv[1])
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -282,17 +282,17 @@ def main() -> None:
     os.chdir("/")
 
     def ready() -> None:
-        _say(ready=order.socket)
+        _send_status(ready=order.socket)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     try:
         run(order, ready)
     except QvsearchError as error:
-        _say(failed=str(error))
-    except SystemExit:  # asked to end
+        _send_status(failed=str(error))
+    except SystemExit:  # by a signal
         pass
     sys.stderr.flush()
-    os._exit(0)  # a question that is still computed is not waited for
+    os._exit(0)  # without waiting for a request that is still being computed
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def clocked(owner, name, what):
 clocked(fingerprint, "open_library", "opening the library")
 clocked(retrieve, "allowed_rows", "filters")
 clocked(retrieve, "read_terms", "reading the query")
-clocked(fingerprint, "find_keeper", "finding the warm process")
+clocked(fingerprint, "find_server", "finding the warm process")
 clocked(warm.WarmEmbedder, "embed", "the vector, from the warm process")
 clocked(cached, "read_vectors", "the vector, from the cache")
 clocked(first_pass, "rank_all", "ranking all rows, with the vector")
