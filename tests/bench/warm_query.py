@@ -30,7 +30,7 @@ from qvsearch.machine import samples
 from qvsearch.machine.bench_model import LoadedModel, choose_model, load_model
 from qvsearch.models.devices import dtype_name
 from qvsearch.models.registry import DEFAULT_MODEL, EMBEDDER, fingerprint, resolve
-from qvsearch.runtime.server import Kept
+from qvsearch.runtime.client import ServerKey
 from qvsearch.types import Detail, Dtype, EmbedInput
 
 IDLE_SECONDS = 24 * 3600.0  # longer than any benchmark: the server ends with this process
@@ -87,7 +87,7 @@ def served(model: LoadedModel, rows: int) -> Iterator[Search]:
         made = fingerprint(absent, model.shapes.width, Detail.LOW)
         write_library(folder / "library", made, rows)
         dtype = Dtype(dtype_name(model.chosen.dtype))
-        kept = Kept(EMBEDDER, made.revision, str(model.chosen.device), dtype)
+        kept = ServerKey(EMBEDDER, made.revision, str(model.chosen.device), dtype)
         make_folder(folder / "qvsearch", private=True)
         order = {
             "kept": asdict(kept),
