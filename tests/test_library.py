@@ -260,7 +260,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_added(library):
 def test_a_row_too_long_to_be_read_is_not_written(library):
     fill(library, 0, 3)
     library.add([replace(photo(3), snippet="a" * 2**20)], unit(1, 1))
-    with pytest.raises(QvsearchError, match=r"3\.jpg has .* bytes, and at most 1,048,576"):
+    with pytest.raises(QvsearchError, match=r"3\.jpg has .* bytes; at most 1,048,576"):
         library.commit()
     assert len(Library.open(library.folder)) == 3
 
