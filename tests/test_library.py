@@ -468,7 +468,7 @@ def rewrite_manifest(library, change):
 
 def test_a_newer_format_names_both_versions(library):
     rewrite_manifest(library, lambda record: record.update(format=4, segments="who knows"))
-    with pytest.raises(QvsearchError, match="has format 4, and this qvsearch reads up to 3"):
+    with pytest.raises(QvsearchError, match="has format 4, but this qvsearch reads up to 3"):
         Library.open(library.folder)
 
 
@@ -556,8 +556,8 @@ def test_a_manifest_too_large_to_be_read_is_not_written_and_a_way_out_is_said(
         with pytest.raises(QvsearchError) as refused:
             library.commit()
     said = re.fullmatch(
-        rf"the manifest of {library.folder} cannot be written: it has ([\d,]+) (bytes|values),"
-        r" and at most ([\d,]+) are read; index some of its folders into a library of their own,"
+        rf"the manifest of {library.folder} cannot be written: it has ([\d,]+) (bytes|values);"
+        r" at most ([\d,]+) can be read; index some of its folders into a library of their own,"
         r" with --library",
         str(refused.value),
     )
