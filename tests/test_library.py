@@ -244,9 +244,9 @@ def test_what_does_not_fit_is_refused_and_nothing_is_added(library):
     vectors = unit(2, 1)
     bad = vectors * np.array([[1], [np.nan]], dtype=np.float32)
     for rows, found, said in [
-        (photos(0, 2), bad, "vector 1 holds NaN"),
+        (photos(0, 2), bad, "vector 1 contains NaN"),
         (photos(0, 2), vectors * 2, "vector 0 has length 2"),
-        (photos(0, 2), vectors[:, :8], r"\(2, 8\), where \(n, 16\)"),
+        (photos(0, 2), vectors[:, :8], r"\(2, 8\), but \(n, 16\)"),
         (photos(0, 3), vectors, "3 segments have 2 vectors"),
         ([photo(0), photo(1, b"/other")], vectors, "/other is not a root of the library"),
     ]:
