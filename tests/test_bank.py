@@ -225,8 +225,8 @@ def test_a_background_that_is_none_is_damage(library, background):
 
 def test_what_is_no_bank_is_refused(library):
     for vectors, said in [
-        (unit(65, 1), "a bank of 65 queries"),
-        (unit(5, 1)[:0], "a bank of 0 queries"),
+        (unit(65, 1), "queries, not 65"),
+        (unit(5, 1)[:0], "queries, not 0"),
         (unit(5, 1) * 2, "length 2"),
         (unit(5, 1, DIM - 1), r"\(5, 15\)"),
     ]:

@@ -577,7 +577,7 @@ def test_a_file_where_the_library_would_be_is_named_by_every_command(run, files,
     Path("link").symlink_to("nowhere")
     before = sorted(Path().rglob("*"))
     in_the_way = files.parent / name.removeprefix("./").partition("/")[0]
-    what = "a link that leads nowhere" if in_the_way.is_symlink() else "not a folder"
+    what = "a broken link" if in_the_way.is_symlink() else "not a folder"
     sentence = (
         f"no library can be at {files.parent / name}: {in_the_way} is {what};"
         " name another one with --library"

@@ -164,7 +164,7 @@ def test_a_vector_that_is_not_its_lines_is_noticed_when_it_becomes_a_hit(library
     path.write_bytes(data)
     opened = Library.open(library.folder)
     assert opened.segments[18] == said(LIVE[18])
-    with pytest.raises(QvsearchError, match="line 20 and its vector do not fit"):
+    with pytest.raises(QvsearchError, match="line 20 and its vector do not match"):
         opened.segments[19]
 
 

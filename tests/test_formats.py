@@ -121,5 +121,5 @@ def test_a_newer_library_is_refused_with_the_version_it_takes(name, tmp_path):
     record["format"] = 4
     path.write_bytes(orjson.dumps(record | {"sha256": _checksum(record)}))
     for task in (Library.open, check):
-        with pytest.raises(QvsearchError, match="has format 4, and this qvsearch reads up to 3"):
+        with pytest.raises(QvsearchError, match="has format 4, but this qvsearch reads up to 3"):
             task(tmp_path / "library")

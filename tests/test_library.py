@@ -244,9 +244,9 @@ def test_what_does_not_fit_is_refused_and_nothing_is_added(library):
     vectors = unit(2, 1)
     bad = vectors * np.array([[1], [np.nan]], dtype=np.float32)
     for rows, found, said in [
-        (photos(0, 2), bad, "vector 1 holds NaN"),
+        (photos(0, 2), bad, "vector 1 contains NaN"),
         (photos(0, 2), vectors * 2, "vector 0 has length 2"),
-        (photos(0, 2), vectors[:, :8], r"\(2, 8\), where \(n, 16\)"),
+        (photos(0, 2), vectors[:, :8], r"\(2, 8\), but \(n, 16\)"),
         (photos(0, 3), vectors, "3 segments have 2 vectors"),
         ([photo(0), photo(1, b"/other")], vectors, "/other is not a root of the library"),
     ]:
@@ -260,7 +260,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_added(library):
 def test_a_row_too_long_to_be_read_is_not_written(library):
     fill(library, 0, 3)
     library.add([replace(photo(3), snippet="a" * 2**20)], unit(1, 1))
-    with pytest.raises(QvsearchError, match=r"3\.jpg has .* bytes, and at most 1,048,576"):
+    with pytest.raises(QvsearchError, match=r"3\.jpg has .* bytes; at most 1,048,576"):
         library.commit()
     assert len(Library.open(library.folder)) == 3
 
@@ -468,7 +468,7 @@ def rewrite_manifest(library, change):
 
 def test_a_newer_format_names_both_versions(library):
     rewrite_manifest(library, lambda record: record.update(format=4, segments="who knows"))
-    with pytest.raises(QvsearchError, match="has format 4, and this qvsearch reads up to 3"):
+    with pytest.raises(QvsearchError, match="has format 4, but this qvsearch reads up to 3"):
         Library.open(library.folder)
 
 
@@ -556,8 +556,8 @@ def test_a_manifest_too_large_to_be_read_is_not_written_and_a_way_out_is_said(
         with pytest.raises(QvsearchError) as refused:
             library.commit()
     said = re.fullmatch(
-        rf"the manifest of {library.folder} cannot be written: it has ([\d,]+) (bytes|values),"
-        r" and at most ([\d,]+) are read; index some of its folders into a library of their own,"
+        rf"the manifest of {library.folder} cannot be written: it has ([\d,]+) (bytes|values);"
+        r" at most ([\d,]+) can be read; index some of its folders into a library of their own,"
         r" with --library",
         str(refused.value),
     )

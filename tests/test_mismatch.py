@@ -110,7 +110,7 @@ def test_a_chosen_model_is_no_other_for_a_query(tmp_path):
 
 def test_an_embedder_of_another_dim_answers_nothing(tmp_path):
     library = made(tmp_path / "library")
-    with pytest.raises(QvsearchError, match=r"\(1, 3\), where \(n, 64\) is needed"):
+    with pytest.raises(QvsearchError, match=r"\(1, 3\), but \(n, 64\) is needed"):
         search(library, "red", ColourEmbedder())
 
 

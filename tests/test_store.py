@@ -163,13 +163,13 @@ def test_an_empty_store_answers_with_nothing(form):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda v: v * np.where(np.arange(4) == 2, np.nan, 1)[:, None], "vector 2 holds NaN"),
-        (lambda v: v + np.where(np.arange(4) == 1, np.inf, 0)[:, None], "vector 1 holds NaN"),
+        (lambda v: v * np.where(np.arange(4) == 2, np.nan, 1)[:, None], "vector 2 contains NaN"),
+        (lambda v: v + np.where(np.arange(4) == 1, np.inf, 0)[:, None], "vector 1 contains NaN"),
         (lambda v: v * np.where(np.arange(4) == 3, 0.9, 1)[:, None], "vector 3 has length 0.9"),
         (lambda v: v * 0, "vector 0 has length 0"),
         (lambda v: v * 1e30, "vector 0 has length inf"),
-        (lambda v: v[:, :-1], r"\(4, 23\), where \(n, 24\)"),
-        (lambda v: v[0], r"\(24,\), where \(n, 24\)"),
+        (lambda v: v[:, :-1], r"\(4, 23\), but \(n, 24\)"),
+        (lambda v: v[0], r"\(24,\), but \(n, 24\)"),
     ],
 )
 def test_a_bad_vector_never_gets_in(make, spoil, said):
@@ -283,10 +283,10 @@ def test_bytes_that_are_not_exactly_such_an_index_are_refused(make, form):
     sound = b"".join(index_file([make(unit(5, 1))]))
     flat = faiss.serialize_index(faiss.IndexFlatIP(DIM)).tobytes()
     for data in (b"", sound[:40], sound[:-1], sound + b"\0", flat, b"IxMp" + sound[4:]):
-        with pytest.raises(QvsearchError, match=r"where|begin"):
+        with pytest.raises(QvsearchError, match=r"but|begin"):
             FaissStore.from_bytes(data, form, 5)
     for dim, rows in ((DIM, 4), (DIM - 1, 5), (12, 10), (10**6, 10**12)):
-        with pytest.raises(QvsearchError, match=r"where|begin"):
+        with pytest.raises(QvsearchError, match=r"but|begin"):
             FaissStore.from_bytes(sound, Form(dim, form.stored), rows)
     for place in range(form.header_size):
         flipped = bytearray(sound)

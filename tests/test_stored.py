@@ -208,7 +208,7 @@ def test_a_row_of_zeros_in_a_damaged_file_is_no_hit_and_check_reports_it(library
     query = unit(1, 9)[0]
     if path(library, 2, "facts").exists():  # which know a length for it
         assert abs(opened.scores(query)[34]) < 1e-6
-        with pytest.raises(QvsearchError, match="line 5 and its vector do not fit"):
+        with pytest.raises(QvsearchError, match="line 5 and its vector do not match"):
             opened.segments[34]
     else:
         with pytest.raises(

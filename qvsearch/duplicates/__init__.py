@@ -1,4 +1,5 @@
-"""Near-duplicates: the rule, the candidate pairs and the groups.
+"""Near-duplicates: the rule, the pairs of rows that it decides on, and groups of files.
 
-Neighbours use `groups.duplicate_groups`, `groups.fold` and `rule`.
+Neighbours use `groups.fold` for a ranked list, `groups.duplicate_groups` for a whole library,
+`groups.repetition` for one file, and the reasons of `rule`.
 """

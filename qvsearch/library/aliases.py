@@ -1,4 +1,4 @@
-"""Paths on the disk: which are there, and which are one file, over links and bind mounts."""
+"""Paths on disk: whether they exist, and which lead to one file over links and bind mounts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def aliases(path: bytes, roots: Iterable[bytes] = ()) -> tuple[bytes, ...]:
-    """Return an absolute path, where it leads, and what it is called below each of the roots.
+    """Return an absolute path, its resolved path, and its paths below each of the roots.
 
-    Roots are compared as folders of a disk, not as names.
+    Roots are compared by device and inode, not by name.
     """
     names = dict.fromkeys((path, os.path.realpath(path)))
     by_identity: dict[tuple[int, int], list[bytes]] = {}
@@ -26,7 +26,7 @@ def aliases(path: bytes, roots: Iterable[bytes] = ()) -> tuple[bytes, ...]:
 
 
 def is_there(path: bytes) -> bool:
-    """Return whether there is anything; a path that may not be looked at is there."""
+    """Return whether a path exists; True if that cannot be determined."""
     try:
         Path(os.fsdecode(path)).stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -37,9 +37,9 @@ def is_there(path: bytes) -> bool:
 
 
 def file_identity(path: bytes) -> tuple[int, int] | None:
-    """Return the device and the inode of a file or folder, the same under each of its names.
+    """Return the device and the inode of a file or folder: the same under each of its names.
 
-    None where there is no file, or the file system does not number its files.
+    None if there is no file, or if the file system has no inodes.
     """
     try:
         status = Path(os.fsdecode(path)).stat()
@@ -49,7 +49,7 @@ def file_identity(path: bytes) -> tuple[int, int] | None:
 
 
 def _splits(path: bytes) -> Iterable[tuple[bytes, bytes]]:
-    """Yield a path and each folder above it, each with what follows it."""
+    """Yield a path and each folder above it, each with the rest of the path."""
     rest = b""
     while True:
         yield path, rest

@@ -1,7 +1,4 @@
-"""What rows score without being meant: the bank of generic queries, and each row's scores with it.
-
-It knows vectors and the bank's file; which queries these are, and what follows, is for others.
-"""
+"""Baseline scores: the bank of generic queries, and each row's cosines with it (its background)."""
 
 from __future__ import annotations
 
@@ -25,13 +22,13 @@ from qvsearch.vectors.store import FaissStore, index_file
 if TYPE_CHECKING:
     from qvsearch.types import Vectors
 
-LARGEST_BANK = 64  # queries: a row's mean over them is known to an eighth of its spread
-DECIMALS = 4  # of a background: finer than half precision's cosines
+LARGEST_BANK = 64  # queries: they give a row's mean to an eighth of its spread
+DECIMALS = 4  # of a background: finer than cosines of half-precision vectors
 
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """The vectors (m, dim) of generic queries; `sha256` is their file's, None before a commit."""
+    """The vectors (m, dim) of generic queries, their file's sha256, and the file once committed."""
 
     vectors: Vectors
     sha256: str
@@ -39,9 +36,9 @@ class Bank:
 
 
 def new_bank(vectors: Vectors, dim: int) -> Bank:
-    """Return a bank of unit rows; raises QvsearchError for others, none, or too many."""
+    """Return a bank of 1 to LARGEST_BANK unit rows; raises QvsearchError for anything else."""
     if not 0 < len(vectors) <= LARGEST_BANK:
-        raise QvsearchError(f"a bank of {len(vectors)} queries, where 1 to {LARGEST_BANK} are few")
+        raise QvsearchError(f"a bank has 1 to {LARGEST_BANK} queries, not {len(vectors)}")
     store = FaissStore(_form(dim))
     store.add(vectors)
     digest = hashlib.sha256(b"".join(index_file([store])))
@@ -49,10 +46,10 @@ def new_bank(vectors: Vectors, dim: int) -> Bank:
 
 
 def open_bank(folder: Path, file: BankFile, dim: int) -> Bank:
-    """Return a committed bank; raises Damaged, or OSError where it cannot be read."""
+    """Return a committed bank; raises Damaged, or OSError if it cannot be read."""
     path = bank_path(folder, file.name)
     if not 0 < file.rows <= LARGEST_BANK:
-        raise Damaged(path, f"it has {file.rows} queries, and 1 to {LARGEST_BANK} are few")
+        raise Damaged(path, f"a bank has 1 to {LARGEST_BANK} queries, not {file.rows}")
     with open_file(path) as source:
         check_size(path, file.seal, os.fstat(source.fileno()).st_size)
         data = source.read(_form(dim).header_size + LARGEST_BANK * _form(dim).row_size)
@@ -65,7 +62,7 @@ def open_bank(folder: Path, file: BankFile, dim: int) -> Bank:
 
 
 def write_bank(folder: Path, name: str, bank: Bank) -> Bank:
-    """Put a bank's file into a library's folder."""
+    """Write the file of a bank into a library."""
     store = FaissStore(_form(bank.vectors.shape[1]))
     store.add(bank.vectors)
     seal = write_file(bank_path(folder, name), *index_file([store]))
@@ -73,13 +70,13 @@ def write_bank(folder: Path, name: str, bank: Bank) -> Bank:
 
 
 def measure(store: FaissStore, bank: Bank | None, start: int = 0) -> Vectors:
-    """Return mean and standard deviation of each row's cosines with the bank (n, 2), or NaN.
+    """Return mean and standard deviation (n, 2) of each row's cosines with the bank.
 
-    The rows are those of the store from `start` on.
+    The rows are those of the store from `start` on; NaN without a bank.
     """
     found = np.full((len(store), 2), np.nan, dtype=np.float32)
     if bank is not None:
-        with np.errstate(all="ignore"):  # a damaged row is found where it is searched
+        with np.errstate(all="ignore"):  # a damaged row is reported by the search
             for some in slices(len(store), start):
                 scores = store.fetch(some) @ bank.vectors.T
                 found[some, 0] = scores.mean(axis=1)
@@ -92,13 +89,13 @@ def _form(dim: int) -> Form:
 
 
 def as_array(backgrounds: Iterable[Background]) -> Vectors:
-    """Return what sidecar lines say as (n, 2), NaN where nothing."""
+    """Return the backgrounds of sidecar lines as (n, 2), NaN for None."""
     pairs = [(np.nan, np.nan) if each is None else each for each in backgrounds]
     return np.array(pairs, dtype=np.float32).reshape(-1, 2)
 
 
 def as_lines(backgrounds: Vectors) -> list[Background]:
-    """Return the backgrounds (n, 2) as sidecar lines have them."""
+    """Return backgrounds (n, 2) for sidecar lines, None for NaN."""
     return [
         None if mean != mean else (round(mean, DECIMALS), round(spread, DECIMALS))
         for mean, spread in backgrounds.tolist()

@@ -1,4 +1,4 @@
-"""Names of what systems and programs keep beside a user's own files, and why it is left out."""
+"""Clutter: names of what systems and programs keep beside a user's files, and why to skip it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase, translate
 from functools import cache
 
-# Why, and the names of folders and files, in any case; `*` is any run of characters.
+# By reason: names of folders and files, in any case; `*` is any run of characters.
 CLUTTER: dict[str, tuple[str, ...]] = {
     "thumbnails and indexes of a NAS": (
         *("@eaDir", "@SynoEAStream", "@SynoResource"),  # Synology
@@ -53,16 +53,16 @@ IN_PACKAGE = "previews and other files of a photo library"
 
 @cache
 def _regex() -> re.Pattern[bytes]:
-    """Return what a name in lower case matches if it is in the table; searches need it not."""
+    """Return an expression that lower-case names of the table match; built when first needed."""
     names = [name for each in CLUTTER.values() for name in each]
     return re.compile("|".join(translate(name.lower()) for name in names).encode())
 
 
 class Clutter:
-    """Finds clutter below a root, an absolute path, unless a pattern of `include` names it.
+    """Finds clutter below an absolute root, unless a pattern of `include` names it.
 
-    A part of a pattern names a folder or file whose name it fits, if it is a name itself or looks
-    like clutter: `2024/@eaDir/` brings that folder, `*.jpg` and `**` bring nothing.
+    A part of a pattern names the folders and files that it matches if it has no `*`, or if it
+    looks like clutter. So `2024/@eaDir/` includes that folder; `*.jpg` and `**` include nothing.
     """
 
     def __init__(self, root: bytes, include: Sequence[str]) -> None:
@@ -76,7 +76,7 @@ class Clutter:
         self._named = [part for part in parts if b"*" not in part or self._is_clutter(part)]
 
     def reason(self, folder: bytes, name: bytes) -> str | None:
-        """Return why an entry of a folder of that name is left out, None if it is not."""
+        """Return why an entry of a folder with that name is skipped, None if it is not."""
         lower = name.lower()
         in_package = folder.lower().endswith(PACKAGES) and lower not in ORIGINALS
         if not (self._is_clutter(lower) or in_package):
@@ -92,7 +92,7 @@ class Clutter:
         return next(reasons, IN_PACKAGE)
 
     def within(self, relative: bytes) -> tuple[bytes, str] | None:
-        """Return the first part of a relative path that is left out, and why."""
+        """Return the first part of a relative path that is skipped, and why; None if none is."""
         folder = os.path.basename(self._root)
         for name in relative.rstrip(b"/").split(b"/"):
             if (reason := self.reason(folder, name)) is not None:

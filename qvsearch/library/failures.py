@@ -1,4 +1,4 @@
-"""The list of files that could not be indexed, `failed.jsonl` beside the manifest."""
+"""The list of files that could not be indexed: `failed.jsonl` beside the manifest."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LARGEST_LINE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that could not be indexed: what it was when it was last tried, and how often.
+    """A file that could not be indexed: its state at the last of its `tries`.
 
-    `reading` is the version of READING that tried it: a later one may read it.
+    `reading` is the version of READING at that time; a later version may be able to read it.
     """
 
     path: bytes
@@ -41,14 +41,14 @@ def write_failures(folder: Path, failures: Iterable[Failure]) -> None:
 
 
 def read_failures(folder: Path) -> list[Failure]:
-    """Return a library's list; a broken line is passed over, its file is just tried again."""
+    """Return a library's list. Broken lines are skipped; their files are tried again."""
     path = folder / FAILURES
     try:
         with BufferedReader(open_file(path)) as file:
             if os.fstat(file.fileno()).st_size > LARGEST:
                 raise QvsearchError(
-                    f"{path} is larger than {LARGEST:,} bytes; delete it, and the files it lists"
-                    " are tried again"
+                    f"{path} is larger than {LARGEST:,} bytes; delete it (the files that it lists"
+                    " are tried again)"
                 )
             lines = iter(partial(file.readline, _LARGEST_LINE), b"")
             return [failure for failure in map(_decode, lines) if failure is not None]

@@ -1,4 +1,4 @@
-"""The segments of a library's rows by number, read from the sidecars when they are asked for.
+"""The segments of a library by row number, each read from its sidecar on first access.
 
 Maps row numbers to sidecar lines. Callers tell it which rows are live.
 """
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The sidecar `data` of some rows: where each line ends (n,), and the vectors (n, dim) beside.
+    """The sidecar of a shard: its bytes, the end of each line (n,), and the vectors (n, dim).
 
-    `roots` are what the lines' numbers of roots mean. Raises Damaged for a line that is not what
-    was written.
+    `roots` are the library's roots by number. Methods raise Damaged for a line that is not that
+    which was written.
     """
 
     path: Path
@@ -44,10 +44,10 @@ class Lines:
         """Return one row's segment."""
         start = int(self.ends[position - 1]) if position else 0
         line = bytes(self.data[start : int(self.ends[position]) - 1])
-        found = salvage_row(line, self.codes[position].tobytes(), self.roots)
-        if found is None:
-            raise Damaged(self.path, f"line {position + 1} and its vector do not fit each other")
-        return found[0]
+        row = salvage_row(line, self.codes[position].tobytes(), self.roots)
+        if row is None:
+            raise Damaged(self.path, f"line {position + 1} and its vector do not match")
+        return row[0]
 
     def read_all(self, alive: NDArray[np.bool_]) -> list[Segment]:
         """Return the segments of the rows that are alive, in order."""
@@ -59,7 +59,7 @@ class Lines:
 
 
 class Catalogue(Mapping[int, Segment]):
-    """Segments by row number, in order; a row is read from its sidecar when it is asked for."""
+    """Segments by row number, in order; each is read from its sidecar on first access."""
 
     def __init__(self) -> None:
         self._live = np.zeros(0, np.bool_)  # by number
@@ -78,7 +78,7 @@ class Catalogue(Mapping[int, Segment]):
         self._live = np.concatenate([self._live, alive])
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Forget live rows."""
+        """Remove live rows."""
         self._live = self._live.copy()
         self._live[rows] = False
         for row in rows.tolist():
@@ -86,7 +86,7 @@ class Catalogue(Mapping[int, Segment]):
 
     @property
     def live(self) -> NDArray[np.bool_]:
-        """Which rows live, by number; not to be changed."""
+        """Which rows are live, by number; do not mutate."""
         return self._live
 
     def __len__(self) -> int:
@@ -102,13 +102,13 @@ class Catalogue(Mapping[int, Segment]):
         return (row for row in range(len(self._live) - 1, -1, -1) if self._live[row])
 
     def __contains__(self, row: object) -> bool:
-        """Whether a row lives; numpy's numbers are row numbers, too."""
+        """Return whether a row is live; numpy's integers are accepted, too."""
         if not isinstance(row, int | np.integer):
             return False
         return bool(0 <= row < len(self._live) and self._live[row])
 
     def __getitem__(self, row: int) -> Segment:
-        """Return a live row's segment; raises KeyError where there is none, or Damaged."""
+        """Return a live row's segment; raises KeyError for another number, or Damaged."""
         known = self._known.get(row)
         if known is None:
             if row not in self:
@@ -127,7 +127,7 @@ class Catalogue(Mapping[int, Segment]):
         return self._all().items()
 
     def _all(self) -> dict[int, Segment]:
-        """Return all segments, in order, which are known from then on."""
+        """Read all segments that were not read yet; return all, in order."""
         if self._unread:
             known = self._known
             for start, lines in self._unread:

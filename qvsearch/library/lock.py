@@ -1,6 +1,6 @@
-"""One writer a library: who holds the lock, and a sentence for everyone else who wants it.
+"""The lock that lets one process at a time write into a library.
 
-A lock is the operating system's, so that it is free the moment its holder dies.
+It is a lock of the operating system, so it is free the moment its holder dies.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 LOCK = "lock"
-HOLDER = "lock.json"  # apart from the lock itself, which others may not read everywhere
-HOLDER_WAIT = 0.5  # seconds: a holder writes its name a moment after it has the lock
+HOLDER = "lock.json"  # not in the lock file, which other processes cannot read everywhere
+HOLDER_WAIT = 0.5  # seconds: a holder writes this file a moment after it has the lock
 HOLDER_POLL = 0.01
 _LARGEST_HOLDER = 4096  # bytes
 
@@ -48,9 +48,9 @@ class WriterLock:
 
     @cached_property
     def _lock(self) -> FileLock:
-        from filelock import FileLock  # which a query need not wait for
+        from filelock import FileLock  # not needed by a query
 
-        # The lock belongs to the object, so that any thread may commit.
+        # The lock belongs to the object, so any thread may commit.
         return FileLock(self.folder / LOCK, thread_local=False)
 
     @property
@@ -60,7 +60,7 @@ class WriterLock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock; raises LibraryLocked at once when another does."""
+        """Hold the lock; raises LibraryLocked at once if another process holds it."""
         if self.is_held:
             yield
             return
@@ -85,7 +85,7 @@ class WriterLock:
 
 
 def _locked(folder: Path) -> str:
-    """Return who holds the lock, as far as they say."""
+    """Return the sentence that names the holder of the lock, if it is known."""
     deadline = time.monotonic() + HOLDER_WAIT
     while (holder := _read_holder(folder / HOLDER)) is None or not _may_live(holder):
         if time.monotonic() > deadline:
@@ -110,7 +110,7 @@ def _read_holder(path: Path) -> Holder | None:
 
 
 def _may_live(holder: Holder) -> bool:
-    """Whether the holder is not surely dead: a killed one leaves its name behind."""
+    """Return False only if the holder is surely dead; a killed one leaves its file behind."""
     if holder.host != platform.node():
         return True
     import psutil  # a run that gets the lock does not wait for this import

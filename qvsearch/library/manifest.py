@@ -1,7 +1,7 @@
-"""The one file that says what a library is: its fingerprint, its roots and its segment files.
+"""The manifest: the one file that defines a library, with its fingerprint, roots and shards.
 
-A library is what its manifest says; replacing the manifest is the commit. It holds a checksum of
-itself, and a copy lies beside it for the day when it is damaged.
+Replacing the manifest is the commit. It holds a checksum of itself, and there is a copy beside it
+in case it is damaged.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from qvsearch.library.names import absence, exists
 from qvsearch.library.rules import Rules, read_rules, rules_records
 from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
-FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # an older version can read what it knows
-FORMAT = 3  # with rules, which an older version would drop
+FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # the oldest format that can hold the library
+FORMAT = 3  # with rules, which older versions would drop
 COPY = "manifest.json.bak"
 _SUFFIXES = {".faiss", ".jsonl", ".facts", ".bank"}
 LARGEST_DIM = 1 << 16
-LARGEST = 24 * 1024 * 1024  # bytes of a manifest; ten thousand segment files take a few
-MOST_VALUES = 2_000_000  # in a manifest: numbers, texts, lists; a million removed rows take these
+LARGEST = 24 * 1024 * 1024  # bytes of a manifest; ten thousand shards take a few
+MOST_VALUES = 2_000_000  # numbers, texts and lists; a million removed rows take as many
 LARGEST_COUNT = 10**17  # of rows, files and commits
 LEAST_LINE, LARGEST_LINE = 64, 1 << 20  # bytes of a row in a sidecar
 T = TypeVar("T")
@@ -39,7 +39,7 @@ _NAME = re.compile(r"[0-9]{6,18}")
 
 
 class Damaged(QvsearchError):
-    """A file of a library is not what it was; the text names the file and what differs."""
+    """A file of a library is not that which was written; the text names the file and the reason."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
@@ -51,10 +51,10 @@ class Damaged(QvsearchError):
 
 @dataclass(frozen=True, slots=True)
 class ShardFiles:
-    """One pair of files, vectors and sidecar; `dead` are its removed rows as ranges [a, b).
+    """The files of a shard: vectors, sidecar and facts; `dead` are removed rows as ranges [a, b).
 
-    `bank` is the sha256 of the bank that the backgrounds in the sidecar are of. `facts` are what
-    search needs of the rows beside their vectors, where that lies in a file of its own.
+    `bank` is the sha256 of the bank that the backgrounds are of. A library of an older version may
+    have no `facts`.
     """
 
     name: str
@@ -68,7 +68,7 @@ class ShardFiles:
 
 @dataclass(frozen=True, slots=True)
 class BankFile:
-    """The vectors of the generic queries that each row is compared with; `rows` of them."""
+    """The file of the generic queries that each row is compared with; `rows` is their number."""
 
     name: str
     rows: int
@@ -79,8 +79,8 @@ class BankFile:
 class Manifest:
     """A committed state. A removed root leaves None, so that the numbers of the others stay.
 
-    `next` is the number of the next segment or bank file; names are never used twice. `store` is
-    what the numbers of all vectors are. `rules` are of those roots that have any.
+    `next` is the number of the next shard or bank; names are never used twice. `store` is the
+    storage type of all vectors. `rules` has the roots that have any.
     """
 
     fingerprint: Fingerprint
@@ -93,7 +93,7 @@ class Manifest:
     rules: dict[bytes, Rules] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """Return the file's content."""
+        """Return the content of the file."""
         record = {
             "format": FORMAT if self.rules else FORMATS[self.store],
             "generation": self.generation,
@@ -106,48 +106,48 @@ class Manifest:
         }
         if self.rules:
             record["rules"] = rules_records(self.rules)
-        # Once through JSON, because the checksum is of what a reader will see.
+        # Through JSON and back, because the checksum is of the record that a reader gets.
         plain = orjson.loads(orjson.dumps(record))
         return orjson.dumps(plain | {"sha256": _checksum(plain)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def faiss_path(folder: Path, name: str) -> Path:
-    """Where a segment file's vectors are."""
+    """Return the path of a shard's vectors."""
     return folder / SEGMENTS / f"{name}.faiss"
 
 
 def sidecar_path(folder: Path, name: str) -> Path:
-    """Where a segment file's rows are described."""
+    """Return the path of a shard's lines."""
     return folder / SEGMENTS / f"{name}.jsonl"
 
 
 def facts_path(folder: Path, name: str) -> Path:
-    """Where the facts of a segment file's rows are."""
+    """Return the path of a shard's facts."""
     return folder / SEGMENTS / f"{name}.facts"
 
 
 def bank_path(folder: Path, name: str) -> Path:
-    """Where a bank's vectors are."""
+    """Return the path of a bank's vectors."""
     return folder / SEGMENTS / f"{name}.bank"
 
 
 def check_size(path: Path, seal: Seal, size: int) -> None:
     """Raise Damaged unless a file has the size that was written."""
     if size != seal.size:
-        raise Damaged(path, f"it has {size:,} bytes, and {seal.size:,} were written")
+        raise Damaged(path, f"it has {size:,} bytes, but {seal.size:,} were written")
 
 
 def check_sum(path: Path, seal: Seal, data: bytes | memoryview) -> None:
-    """Raise Damaged unless a file's content is what was written."""
+    """Raise Damaged unless a file has the content that was written."""
     found = hashlib.sha256(data).hexdigest()
     if found != seal.sha256:
-        raise Damaged(path, f"its sha256 is {found[:12]}…, and {seal.sha256[:12]}… was written")
+        raise Damaged(path, f"its sha256 is {found[:12]}…, but {seal.sha256[:12]}… was written")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Make this the library's state; raises QvsearchError where it cannot.
+    """Commit a state; raises QvsearchError if it cannot be written.
 
-    The copy comes first, so that nothing can fail once the manifest is in place.
+    The copy is written first, so that nothing can fail once the manifest is in place.
     """
     data = manifest.to_bytes()
     if objection := _too_large(data, len(data)):
@@ -160,9 +160,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the state a manifest file holds; raises Damaged, or QvsearchError for a newer format.
+    """Return the state that a manifest file holds; OSErrors pass through.
 
-    FileNotFoundError and other OSErrors pass through.
+    Raises Damaged, or QvsearchError for a newer format.
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -176,33 +176,33 @@ def read_manifest(path: Path) -> Manifest:
     match record:
         case {"format": int(found)} if found > FORMAT:
             raise QvsearchError(
-                f"{path} has format {found}, and this qvsearch reads up to {FORMAT};"
-                " get a newer one with: pip install -U qvsearch"
+                f"{path} has format {found}, but this qvsearch reads up to {FORMAT};"
+                " upgrade with: pip install -U qvsearch"
             )
         case {"sha256": str(checksum)}:
             del record["sha256"]
         case _:
-            raise Damaged(path, "it is not the manifest of a library")
+            raise Damaged(path, "it is not a manifest")
     try:
         if checksum != _checksum(record):
-            raise Damaged(path, "its checksum does not fit its content")
+            raise Damaged(path, "its checksum does not match")
         return _parse(record)
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(path, f"it is not what qvsearch writes ({error})") from error
 
 
 def check_way(folder: Path) -> None:
-    """Raise QvsearchError where a file, or a link to nothing, is where a folder would be."""
+    """Raise QvsearchError if a file, or a broken link, is in the way of a folder."""
     nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     if not nearest.is_dir():
-        what = "not a folder" if nearest.exists() else "a link that leads nowhere"
+        what = "not a folder" if nearest.exists() else "a broken link"
         raise QvsearchError(
             f"no library can be at {folder}: {nearest} is {what}; name another one with --library"
         )
 
 
 def read_committed(folder: Path) -> Manifest:
-    """Return a library's state; raises QvsearchError where there is none to be had."""
+    """Return the committed state of a library; raises QvsearchError if it cannot be read."""
     try:
         return read_manifest(folder / MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -215,21 +215,21 @@ def read_committed(folder: Path) -> Manifest:
 
 
 def unreadable(folder: Path, error: OSError) -> QvsearchError:
-    """Return the error to raise where a library's file cannot be read."""
+    """Return the error to raise if a file of a library cannot be read."""
     if not error.filename:
         return QvsearchError(f"cannot read the library {folder}: {error.strerror}")
     path = Path(os.fsdecode(error.filename))
     if isinstance(error, FileNotFoundError):
         return Damaged(path, "it is missing")
-    if error.errno in (errno.EINVAL, errno.EISDIR):  # as `open_file` says
+    if error.errno in (errno.EINVAL, errno.EISDIR):  # as `open_file` raises them
         return Damaged(path, "it is not a plain file")
     return QvsearchError(f"cannot read {path} of the library: {error.strerror}")
 
 
 def sweep(folder: Path, manifest: Manifest) -> None:
-    """Delete replaced segment files and what commits that died left behind.
+    """Delete replaced shards and what killed commits left behind.
 
-    Kept is what any of this manifest, the one on the disk and its copy refers to.
+    Files stay if this manifest, the one on disk or its copy refers to them.
     """
     kept = _names(manifest)
     try:
@@ -237,35 +237,35 @@ def sweep(folder: Path, manifest: Manifest) -> None:
             kept |= _names(read_manifest(folder / name))
         entries = [*folder.iterdir(), *(folder / SEGMENTS).iterdir()]
     except (OSError, QvsearchError):
-        return  # what is needed is not known
+        return  # without all manifests it is not known which files are needed
     for path in entries:
         if is_temporary(path) or (is_shard_file(path) and path.stem not in kept):
             remove_file(path)
 
 
 def is_temporary(path: Path) -> bool:
-    """Return whether a file has the name of one that a commit has not finished."""
+    """Return whether a file has the name of one that a commit is writing."""
     return path.name.startswith(".") and path.name.endswith(TEMPORARY)
 
 
 def is_shard_file(path: Path) -> bool:
-    """Return whether a file has the place and name of those of a segment or bank."""
+    """Return whether a file has the place and name of a shard's or a bank's file."""
     named = path.suffix in _SUFFIXES and _NAME.fullmatch(path.stem) is not None
     return named and path.parent.name == SEGMENTS
 
 
 def _names(manifest: Manifest) -> set[str]:
-    """Return what the files are called that a state refers to."""
+    """Return the names of the shards and the bank that a state refers to."""
     bank = set() if manifest.bank is None else {manifest.bank.name}
     return bank | {file.name for file in manifest.files}
 
 
 def _too_large(data: bytes, size: int) -> str | None:
-    """Return what is too much in a manifest, whose reading takes many times its size in memory."""
+    """Return why a manifest is too large: reading it takes many times its size in memory."""
     if size > LARGEST:
-        return f"it has {size:,} bytes, and at most {LARGEST:,} are read"
+        return f"it has {size:,} bytes; at most {LARGEST:,} can be read"
     if (values := data.count(b",")) > MOST_VALUES:
-        return f"it has {values:,} values, and at most {MOST_VALUES:,} are read"
+        return f"it has {values:,} values; at most {MOST_VALUES:,} can be read"
     return None
 
 
@@ -282,14 +282,14 @@ def _parse(record: dict[str, Any]) -> Manifest:
     bank = None if record.get("bank") is None else _parse_bank(_need(record, "bank", dict))
     names = [int(file.name) for file in files] + ([] if bank is None else [int(bank.name)])
     if len(set(names)) < len(names) or any(name >= following for name in names):
-        raise ValueError("segment names are used twice")
+        raise ValueError("the name of a shard is used twice or too high")
     roots = [None if root is None else read_path(root) for root in _need(record, "roots", list)]
     rules = {} if record.get("rules") is None else read_rules(_need(record, "rules", list))
-    # The first version with rules wrote them without the format that is theirs.
+    # The first version with rules wrote them without format 3.
     if _need(record, "format", int) not in {FORMATS[store], FORMAT if rules else FORMATS[store]}:
         raise ValueError(f"format is {record['format']}")
     if not rules.keys() <= set(roots):
-        raise ValueError("rules are of no root")
+        raise ValueError("there are rules for a root that is missing")
     return Manifest(
         fingerprint,
         tuple(roots),
@@ -325,11 +325,11 @@ def _parse_file(record: dict[str, Any], dim: int) -> ShardFiles:
     dead = tuple((int(start), int(end)) for start, end in _need(record, "dead", list))
     edges = [0, *(edge for pair in dead for edge in pair), rows]
     if edges != sorted(edges):
-        raise ValueError(f"removed rows of {name} are not among its {rows}")
+        raise ValueError(f"removed rows of {name} are not within its {rows} rows")
     faiss, sidecar = _parse_seal(record["faiss"]), _parse_seal(record["sidecar"])
-    # Memory is taken for so many rows, and files are read of such sizes, once the sizes fit.
+    # Readers trust these numbers for the memory they allocate.
     if not (rows * dim <= faiss.size and rows * LEAST_LINE <= sidecar.size <= rows * LARGEST_LINE):
-        raise ValueError(f"the files of {name} are not of {rows} rows")
+        raise ValueError(f"the sizes of the files of {name} do not fit {rows} rows")
     bank = None if record.get("bank") is None else _need(record, "bank", str)
     facts = None if record.get("facts") is None else _parse_seal(_need(record, "facts", dict))
     return ShardFiles(name, rows, faiss, sidecar, dead, bank, facts)
@@ -342,9 +342,9 @@ def _parse_bank(record: dict[str, Any]) -> BankFile:
 
 def _parse_name(record: dict[str, Any]) -> str:
     name = _need(record, "name", str)
-    # The name becomes a path.
+    # The name becomes part of a path.
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no segment name")
+        raise ValueError(f"{name!r} is not the name of a shard")
     return name
 
 

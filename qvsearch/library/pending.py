@@ -1,4 +1,4 @@
-"""What an unfinished indexing run has left to do, `unfinished.json` beside the manifest."""
+"""The list of unfinished indexing runs: `unfinished.json` beside the manifest."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LARGEST = 1_000_000  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The absolute paths given to a run, and how many files it has not indexed yet.
+    """The absolute paths of a run, and the number of files that it has not indexed yet.
 
-    `rules` are of those paths that were no root before; a library has rules of its roots only.
+    `rules` are those of paths that were not roots before; a library has rules for its roots only.
     """
 
     paths: tuple[bytes, ...]
@@ -31,7 +31,7 @@ class Pending:
 def without(
     runs: Iterable[Pending], done: Callable[[bytes], bool], files: int = 0
 ) -> Iterator[Pending]:
-    """Yield the runs without the paths that are done and had `files`; one without paths is over."""
+    """Yield the runs without the paths that are done and had `files`, and without finished runs."""
     for run in runs:
         paths = tuple(path for path in run.paths if not done(path))
         if paths == run.paths:
@@ -58,7 +58,7 @@ def write_pending(folder: Path, runs: Iterable[Pending]) -> None:
 
 
 def read_pending(folder: Path) -> list[Pending]:
-    """Return a library's unfinished runs; a list that cannot be read is empty: it only informs."""
+    """Return a library's unfinished runs; none if the list cannot be read, as it only informs."""
     try:
         with open_file(folder / PENDING) as file:
             records = orjson.loads(file.read(LARGEST) or b"")

@@ -1,7 +1,7 @@
-"""Check every byte of a library, and make a damaged one sound again at the least loss.
+"""Check every byte of a library, and repair a damaged one with the least loss.
 
-Nothing is made up: a row is kept only where its line and its vector are what was written together.
-What is lost is embedded again by the next `qvsearch index`, because its rows are gone.
+A row is kept only if its line and its vector were written together. The files of lost rows are
+embedded again by the next `qvsearch index`.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ if TYPE_CHECKING:
     from qvsearch.types import Segment
 
 QUARANTINE = "quarantine"
-# What the system says of a file that is not there or broken; all else may be over in a moment.
+# Errors of a missing or broken file; others may be temporary.
 _BROKEN = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EIO}
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a file; `file` is relative to the library."""
+    """Why a file is damaged; `file` is relative to the library."""
 
     file: str
     reason: str
@@ -71,7 +71,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a repair found and did: `kept` and `lost` are numbers of rows."""
+    """The result of a repair: `kept` and `lost` are numbers of rows."""
 
     problems: tuple[Problem, ...]
     kept: int
@@ -80,7 +80,7 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """A row of a damaged pair: what its line says, and the bytes of its vector."""
+    """A sound row of a damaged shard; `code` is its vector as stored."""
 
     segment: Segment
     background: Background
@@ -88,10 +88,10 @@ class Salvaged:
 
 
 def check(folder: str | Path) -> list[Problem]:
-    """Read every byte of a library and return all that is wrong.
+    """Read every byte of a library and return all problems.
 
-    Needs no lock: when a commit comes in between, it starts again. Raises QvsearchError where
-    there is no library or one of a newer format.
+    Needs no lock: after a commit of another process it starts again. Raises QvsearchError if there
+    is no library, or one of a newer format.
     """
     folder = Path(folder).expanduser().absolute()
     while True:
@@ -109,12 +109,12 @@ def check(folder: str | Path) -> list[Problem]:
 def repair(folder: str | Path) -> Repair:
     """Keep every sound row of a library and drop the rest, in one commit.
 
-    Damaged files are moved to the library's folder `quarantine`. Raises QvsearchError, and nothing
-    is changed, where the manifest and its copy are both damaged, or where a damaged file cannot be
-    read for another reason than that.
+    Damaged files are moved to the library's folder `quarantine`. Raises QvsearchError, and changes
+    nothing, if the manifest and its copy are both damaged, or if a damaged file cannot be read at
+    present.
     """
     folder = Path(folder).expanduser().absolute()
-    _manifest(folder)  # before there is a lock file in what may be no library
+    _manifest(folder)  # before a lock file is written into a folder that may not be a library
     with WriterLock(folder).held():
         try:
             return _repaired(folder)
@@ -123,12 +123,12 @@ def repair(folder: str | Path) -> Repair:
 
 
 def _repaired(folder: Path) -> Repair:
-    """Do what `repair` does, the lock held; OSErrors pass through."""
+    """Repair while the lock is held; OSErrors pass through."""
     manifest, problems = _manifest(folder)
     if manifest is None:
         raise QvsearchError(
-            f"{folder / MANIFEST} and its copy are both damaged, so that nobody knows which"
-            " model made the vectors; index again into another --library"
+            f"{folder / MANIFEST} and its copy are both damaged, so the model of the vectors is"
+            " not known; index again into another --library"
         )
     faults = _examine_bank(folder, manifest)
     bank = None if faults else manifest.bank
@@ -148,7 +148,7 @@ def _repaired(folder: Path) -> Repair:
 
 
 def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
-    """Return the library's state, from the copy if need be, and what is wrong with the two."""
+    """Return the library's state, from the copy if necessary, and the problems of the two."""
     try:
         manifest, problems = read_committed(folder), []
     except Damaged as error:
@@ -163,7 +163,7 @@ def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
 
 
 def _examine(folder: Path, file: ShardFiles, manifest: Manifest) -> list[Problem]:
-    """Return what is wrong with the vectors and the sidecar of a shard."""
+    """Return the problems of a shard's vectors and sidecar."""
 
     def read_vectors() -> None:
         open_store(folder, file, form_of(manifest))
@@ -173,7 +173,7 @@ def _examine(folder: Path, file: ShardFiles, manifest: Manifest) -> list[Problem
 
 
 def _examine_facts(folder: Path, file: ShardFiles, manifest: Manifest) -> list[Problem]:
-    """Return what is wrong with the facts of a shard, which can be rebuilt from its lines."""
+    """Return the problems of a shard's facts, which can be rebuilt from its lines."""
     seal = file.facts
     if seal is None:
         return []
@@ -195,7 +195,7 @@ def _faults(folder: Path, file: ShardFiles, *reads: Callable[[], object]) -> lis
 
 
 def _examine_bank(folder: Path, manifest: Manifest) -> list[Problem]:
-    """Return what is wrong with the bank of generic queries."""
+    """Return the problems of the bank of generic queries."""
     if manifest.bank is None:
         return []
     try:
@@ -215,9 +215,9 @@ def _rebuild(
     sound: Mapping[str, ShardFiles],
     problems: list[Problem],
 ) -> Repair:
-    """Commit the sound files, and new ones with the sound rows of the others.
+    """Commit the sound shards, and new ones with the sound rows of the others.
 
-    Without a bank that is sound there is none; the next `index` that embeds a file makes it anew.
+    A damaged bank is dropped; the next `index` that embeds a file creates it again.
     """
     on_disk = sorted({path.stem for path in (folder / SEGMENTS).glob("[0-9]*.*")})
     following = max([manifest.next, *(int(name) + 1 for name in on_disk if name.isdigit())])
@@ -249,22 +249,22 @@ def _rebuild(
 def _without_torn_items(
     salvaged: Sequence[tuple[int, Salvaged]], file: ShardFiles
 ) -> list[Salvaged]:
-    """Return the live rows, but for what is left of a video or text that lost a part.
+    """Return the live rows, without the rest of any video or text that lost a row.
 
-    The next `index` takes a file with any row for unchanged, so that a gap would stay. An item's
-    rows lie side by side, and what a lost row was nobody can say: it may have been of either side.
+    For the next `index` a file with any row is unchanged, so a gap would stay. An item's rows are
+    neighbours; a lost row may have belonged to the item before it or to the one after it.
     """
     dead = _dead(file)
     live = [entry for entry in salvaged if entry[0] not in dead]
     torn = set()
-    edges = [(-1, None), *((row, found.segment) for row, found in live), (file.rows, None)]
+    edges = [(-1, None), *((row, each.segment) for row, each in live), (file.rows, None)]
     for (row, before), (following, after) in pairwise(edges):
         if any(lost not in dead for lost in range(row + 1, following)):
             torn |= {each.item.location for each in (before, after) if each is not None}
     return [
-        found
-        for _, found in live
-        if found.segment.item.location not in torn or _is_whole_item(found.segment)
+        each
+        for _, each in live
+        if each.segment.item.location not in torn or _is_whole_item(each.segment)
     ]
 
 
@@ -273,9 +273,9 @@ def _is_whole_item(segment: Segment) -> bool:
 
 
 def _salvage(folder: Path, file: ShardFiles, manifest: Manifest) -> Iterator[tuple[int, Salvaged]]:
-    """Yield each row of a damaged pair whose line and vector belong together, with its number.
+    """Yield the number and content of each row of a damaged shard whose line and vector fit.
 
-    OSErrors pass through that do not say that a file is broken.
+    OSErrors pass through unless they mean that a file is missing or broken.
     """
     form = form_of(manifest)
     try:
@@ -288,22 +288,22 @@ def _salvage(folder: Path, file: ShardFiles, manifest: Manifest) -> Iterator[tup
     codes = memoryview(data)[form.header_size :]
     size = form.row_size
     rows = len(codes) // size
-    row = 0  # the vector that the next line should belong to
+    row = 0  # the expected vector of the next line
     for line in lines:
-        # A line break that was made or lost by damage moves all lines after it by one.
-        for found in (row, row - 1, row + 1):
-            if 0 <= found < rows:
-                code = bytes(codes[found * size : (found + 1) * size])
-                said = salvage_row(line, code, manifest.roots)
-                if said is not None:
-                    row = found
-                    yield found, Salvaged(*said, code)
+        # A line break that damage added or removed moves all lines after it by one.
+        for number in (row, row - 1, row + 1):
+            if 0 <= number < rows:
+                code = bytes(codes[number * size : (number + 1) * size])
+                content = salvage_row(line, code, manifest.roots)
+                if content is not None:
+                    row = number
+                    yield number, Salvaged(*content, code)
                     break
         row += 1
 
 
 def _read(path: Path, seal: Seal) -> bytes:
-    """Return a damaged file, of one that has grown beyond all measure only the beginning."""
+    """Return the content of a damaged file, up to twice its size and a megabyte."""
     with BufferedReader(open_file(path)) as source:
         return source.read(2 * seal.size + MIB)
 
@@ -311,7 +311,7 @@ def _read(path: Path, seal: Seal) -> bytes:
 def _write_rows(
     folder: Path, name: str, rows: list[Salvaged], before: ShardFiles, manifest: Manifest
 ) -> ShardFiles:
-    """Write a new pair of files; the vectors stay as they are, bit for bit."""
+    """Write a new shard; the vectors keep their bytes."""
     form = form_of(manifest)
     data = b"".join([form.header(len(rows)), *(row.code for row in rows)])
     store = FaissStore.from_bytes(data, form, len(rows))

@@ -1,4 +1,4 @@
-"""The patterns that a library remembers of its roots, and which files they leave out."""
+"""Rules: the patterns that a library stores for its roots, and the files that they exclude."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from qvsearch.library.clutter import Clutter
 from qvsearch.library.patterns import option_spec, pattern_text
 from qvsearch.types import Kind
 
-MOST_PATTERNS = 1000  # of a root; each is tried on each file
+MOST_PATTERNS = 1000  # of a root; each is matched against each file
 LONGEST_PATTERN = 4096  # characters, as of a path
 
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """Which files are wanted; patterns are matched against the path relative to the root.
+    """Which files a scan returns; patterns are matched against the path relative to the root.
 
-    `kinds` None is every kind. Clutter is left out unless `include` names it. Symlinks are passed
-    over unless `follow_symlinks`; then a folder is entered once, and a link to a folder of the same
-    root not at all (its files are met there).
+    `kinds` None is every kind. Clutter is skipped unless `include` names it. Symlinks are skipped
+    unless `follow_symlinks`. Then a folder is entered once, and a link to a folder of the same root
+    is not followed, since the scan reaches that folder anyway.
     """
 
     kinds: frozenset[Kind] | None = None
@@ -36,16 +36,18 @@ class ScanOptions:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which files of a root are wanted: patterns as in .gitignore, relative to the root."""
+    """Which files of a root are indexed: patterns as in .gitignore, relative to the root."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise ValueError for more than a library takes."""
+        """Raise ValueError for too many patterns, or an empty or too long one."""
         patterns = (*self.include, *self.exclude)
         if len(patterns) > MOST_PATTERNS:
-            raise ValueError(f"there are {len(patterns):,} patterns, at most {MOST_PATTERNS:,}")
+            raise ValueError(
+                f"there are {len(patterns):,} patterns; at most {MOST_PATTERNS:,} are allowed"
+            )
         if any(not 0 < len(pattern) <= LONGEST_PATTERN for pattern in patterns):
             raise ValueError(f"a pattern is empty or longer than {LONGEST_PATTERN:,} characters")
 
@@ -61,10 +63,10 @@ def scans_of(
     *,
     forget: bool = False,
 ) -> dict[bytes, ScanOptions]:
-    """Return how to scan each root that has rules and each of `roots`.
+    """Return the scan options of each of `roots` and of each root that has rules.
 
-    The include and exclude of `options` come to what is remembered of each of `roots`, or replace
-    it with `forget`. Raises QvsearchError for too many or too long patterns.
+    The patterns of `options` are added to the `remembered` ones of each of `roots`; with `forget`
+    they replace them. Raises QvsearchError for too many or too long patterns.
     """
     rules = dict(remembered)
     for root in roots:
@@ -87,9 +89,9 @@ def scans_of(
 def lasting(
     scans: Mapping[bytes, ScanOptions], remembered: Mapping[bytes, Rules], paths: Collection[bytes]
 ) -> dict[bytes, ScanOptions]:
-    """Return the scans of a run with the patterns that outlast it.
+    """Return the scans of a run with the patterns that the library stores afterwards.
 
-    Those of a root that is not itself among the `paths` given are what they were before the run.
+    A root that is not itself among the `paths` of the run keeps its earlier patterns.
     """
     before = {root: remembered.get(root, NO_RULES) for root in scans}
     return {
@@ -101,20 +103,20 @@ def lasting(
 
 
 def _joined(before: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the patterns in order, each once and as text that JSON can hold; the last decides."""
+    """Return the patterns in order, each once, where it stood last, and as valid UTF-8."""
     texts = [os.fsencode(pattern).decode("utf-8", "replace") for pattern in given]
     return tuple(dict.fromkeys([*(each for each in before if each not in texts), *texts]))
 
 
 def rules_text(rules: Rules) -> str:
-    """Return rules as the options that a command line would have."""
+    """Return rules as options of a command line."""
     options = [("--include", pattern) for pattern in rules.include]
     options += [("--exclude", pattern) for pattern in rules.exclude]
     return " ".join(f"{option} {shlex.quote(pattern)}" for option, pattern in options)
 
 
 def rules_records(rules: Mapping[bytes, Rules]) -> list[dict[str, object]]:
-    """Return the rules of roots as JSON can hold them; `read_rules` reads them."""
+    """Return the rules of roots as JSON records, which `read_rules` reads."""
     return [
         {**path_field(root), "include": each.include, "exclude": each.exclude}
         for root, each in rules.items()
@@ -122,7 +124,10 @@ def rules_records(rules: Mapping[bytes, Rules]) -> list[dict[str, object]]:
 
 
 def read_rules(records: list[Any]) -> dict[bytes, Rules]:
-    """Raise KeyError, TypeError or ValueError for anything that `rules_records` does not give."""
+    """Return the rules of roots from the records of `rules_records`.
+
+    Raises KeyError, TypeError or ValueError for anything else.
+    """
     rules = {
         read_path(each): Rules(_texts(each, "include"), _texts(each, "exclude")) for each in records
     }
@@ -139,9 +144,9 @@ def _texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
 
 
 def left_out(root: bytes, options: ScanOptions) -> Callable[[bytes], str | None]:
-    """Return the test why a file of that relative path is left out of a root, None if it is not.
+    """Return a function from relative paths to why the rules exclude the file, None if they do not.
 
-    By its name alone: as clutter, by `include` or by `exclude`.
+    Only names count: clutter, `include` and `exclude`.
     """
     clutter = Clutter(root, options.include)
     include = option_spec("--include", options.include)

@@ -1,7 +1,4 @@
-"""What search needs of each row beside its vector, as arrays: no line of a sidecar need be read.
-
-It knows segments and arrays; in which file these lie, and when, is for others.
-"""
+"""The facts of a shard's rows as arrays, so that a search reads no line of a sidecar."""
 
 from __future__ import annotations
 
@@ -41,19 +38,19 @@ _TYPES = {
     "camera_texts": "u1",
 }
 TYPES: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in _TYPES.items()}
-NO_ROW = 255  # as the kind of a row that is dead
+NO_ROW = 255  # the kind of a dead row
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts of n rows, n long but for the three tables; what a row has not is NaN or -1.
+    """Facts of n rows. Arrays are n long except those of paths and cameras; absent is NaN or -1.
 
-    `kinds` are places in Kind. `items` are numbers that the rows of an item share, and no other's,
-    in whatever file they lie. `places` counts the files in the order they come: `place_roots` are
-    numbers of roots, and `place_ends` where each path ends in `place_paths`. `times` are
-    nanoseconds since 1970, in UTC, or `on_the_wall` of a clock in no zone. `points` (3, n) are
-    `point`s; `widths` and `heights` upright pixels; `durations` seconds; `cameras` numbers of names
-    in `camera_texts`.
+    `kinds` are KIND_CODES. `items` are numbers that only the rows of one item share, in any shard.
+    `places` are numbers of files: `place_roots` has the number of each file's root, and
+    `place_ends` the end of its path in `place_paths`. `times` are nanoseconds since 1970 in UTC, or
+    local if `on_the_wall`. `points` (3, n) are `point`s, `widths` and `heights` upright pixels,
+    `durations` seconds. `cameras` are numbers of names, which `camera_ends` divide `camera_texts`
+    into.
     """
 
     kinds: NDArray[np.uint8]
@@ -78,7 +75,7 @@ class Facts:
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of them by name, as TYPES has them."""
+        """All arrays by name, in the order of TYPES."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
@@ -87,14 +84,14 @@ class Facts:
         return self.place_roots[self.places]
 
     def check(self, rows: int, roots: int) -> None:
-        """Raise ValueError unless these are facts of so many rows, below so many roots."""
+        """Raise ValueError unless these are the facts of so many rows and roots."""
         tables = {"place_roots", "place_ends", "place_paths", "camera_ends", "camera_texts"}
         shapes = {name: (rows,) for name in TYPES.keys() - tables} | {"points": (3, rows)}
         files = self.place_ends.size
         shapes["place_roots"] = (files,)
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
-                raise ValueError(f"it has not the {name} of each row")
+                raise ValueError(f"the {name} do not have the shape for its rows")
         if not (
             is_ends(self.place_ends, self.place_paths.size)
             and is_ends(self.camera_ends, self.camera_texts.size)
@@ -103,7 +100,7 @@ class Facts:
             and _within(self.place_roots, 0, roots)
             and _within(self.cameras, -1, self.camera_ends.size)
         ):
-            raise ValueError("its numbers stand for nothing")
+            raise ValueError("a number in it is out of range")
         self.camera_names()
 
     def paths(self) -> list[tuple[int, bytes]]:
@@ -112,12 +109,12 @@ class Facts:
         return list(zip(self.place_roots.tolist(), paths, strict=True))
 
     def camera_names(self) -> list[str]:
-        """Return what `cameras` are numbers of."""
+        """Return the names of the cameras by number."""
         return [text.decode() for text in _split(self.camera_texts, self.camera_ends)]
 
 
 def is_ends(ends: NDArray[np.int64], size: int) -> bool:
-    """Whether these may be where the pieces of so many bytes end."""
+    """Return whether these can be the ends of pieces of so many bytes."""
     edges = np.concatenate([[0], ends]) if ends.ndim == 1 else np.array([-1])
     return bool(edges[0] == 0 and edges[-1] == size and (np.diff(edges) >= 0).all())
 
@@ -127,7 +124,7 @@ def _within(numbers: NDArray[Any], least: int, end: int) -> bool:
 
 
 def facts_of(segments: Sequence[Segment], roots: Sequence[bytes | None]) -> Facts:
-    """Return the facts of rows in order; `roots` have the numbers of all their roots."""
+    """Return the facts of rows, in order; `roots` must contain the root of each."""
     numbers = {root: number for number, root in enumerate(roots)}
     places: dict[tuple[bytes, bytes], int] = {}
     cameras: dict[str, int] = {}
@@ -161,7 +158,7 @@ def facts_of(segments: Sequence[Segment], roots: Sequence[bytes | None]) -> Fact
 
 
 def item_number(root: bytes, path: bytes) -> int:
-    """Return the number of an item, of 63 bits; among a million files none is twice."""
+    """Return the number of an item, of 63 bits; a million files hardly share one."""
     digest = hashlib.blake2b(root + b"\0" + path, digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
@@ -183,7 +180,7 @@ def _points(segments: Sequence[Segment]) -> NDArray[np.float64]:
 
 
 def _split(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes]:
-    """Return the pieces that end there."""
+    """Return the pieces of some bytes, given their ends."""
     whole = data.tobytes()
     edges = [0, *ends.tolist()]
     return [whole[start:end] for start, end in pairwise(edges)]

@@ -1,7 +1,4 @@
-"""Rows as JSON lines: what a sidecar says of each vector.
-
-It knows lines, not files: where they lie and whether they are whole is for others.
-"""
+"""The lines of a sidecar: a JSON record for each vector, with a checksum of both."""
 
 from __future__ import annotations
 
@@ -21,13 +18,25 @@ from qvsearch.library.manifest import LARGEST_LINE
 from qvsearch.types import NO_METADATA, Item, Kind, Metadata, Segment
 
 _KINDS = {kind.value: kind for kind in Kind}
-_STATUS = ("ctime_ns", "inode")
 _EXTRAS = ("start", "end", "lines", "snippet", "width", "height", "patches")
 _REAL: set[type] = {float, int}
 _NUMBER: set[type] = {float, int, type(None)}
-_WHOLE = {int, type(None)}
+_WHOLE: set[type] = {int, type(None)}
 _STRING: set[type] = {str, type(None)}
-_METADATA: dict[str, set[type]] = {  # each field with the types that it may have
+# The types that each field may have.
+_TYPES: dict[str, set[type]] = {
+    "root": {int},
+    "size": {int},
+    "content_hash": {str},
+    "start": _NUMBER,
+    "end": _NUMBER,
+    "snippet": _STRING,
+    "patches": _STRING,
+    "width": _WHOLE,
+    "height": _WHOLE,
+    "reading": _WHOLE,
+}
+_METADATA: dict[str, set[type]] = {
     "taken": _STRING,
     "camera": _STRING,
     "latitude": _NUMBER,
@@ -41,16 +50,16 @@ _METADATA: dict[str, set[type]] = {  # each field with the types that it may hav
 _CHECK = b',"crc":'
 _LARGEST_COSINE = 2  # beyond any rounding
 
-# Mean and standard deviation of a row's cosines with the library's bank; None where not known.
+# Mean and standard deviation of a row's cosines with the library's bank; None if not known.
 Background: TypeAlias = tuple[float, float] | None
 
 
 def encode_rows(
     rows: Iterable[tuple[Segment, Background, bytes]], root_numbers: Mapping[bytes, int]
 ) -> list[bytes]:
-    """Return a line for each segment; the bytes are those of its stored vector.
+    """Return a line for each row: its segment, its background, and its vector's stored bytes.
 
-    Raises QvsearchError for a line that would be too long to be read.
+    Raises QvsearchError for a line that is too long to be read again.
     """
     return [_encode_row(*row, root_numbers) for row in rows]
 
@@ -58,9 +67,9 @@ def encode_rows(
 def decode_rows(
     data: bytes, roots: Sequence[bytes | None], alive: Sequence[bool]
 ) -> tuple[list[Segment], list[Background]]:
-    """Return what a sidecar, known to be whole, says of the rows that are alive.
+    """Return the segments and backgrounds of the rows of a whole sidecar that are `alive`.
 
-    Raises ValueError where it says nothing, or not of so many rows.
+    Raises ValueError if it is not a sidecar of so many rows.
     """
     segments: list[Segment] = []
     backgrounds: list[Background] = []
@@ -69,7 +78,7 @@ def decode_rows(
     if lines.pop():
         raise ValueError("the last line is cut off")
     if len(lines) != len(alive):
-        raise ValueError(f"it has {len(lines)} rows, and {len(alive)} vectors lie beside it")
+        raise ValueError(f"it has {len(lines)} rows for {len(alive)} vectors")
     with _no_collection():
         for line in compress(lines, alive):
             record = orjson.loads(line)
@@ -83,7 +92,7 @@ def decode_rows(
 def salvage_row(
     line: bytes, code: bytes, roots: Sequence[bytes | None]
 ) -> tuple[Segment, Background] | None:
-    """Return what a line says if it and a stored vector are what was written together."""
+    """Return the row of a line; None unless the line and the vector were written together."""
     body, _, check = line.rpartition(_CHECK)
     try:
         if int(check.removesuffix(b"}")) != zlib.crc32(body, zlib.crc32(code)):
@@ -116,18 +125,18 @@ def _encode_row(
     if background is not None:
         record["background"] = background
     body = orjson.dumps(record)[:-1]
-    # The one checksum of line and vector tells, when a file is damaged, which rows are not.
+    # One checksum of line and vector, to find the sound rows of a damaged shard.
     line = b"%b%b%d}\n" % (body, _CHECK, zlib.crc32(body, zlib.crc32(code)))
     if len(line) > LARGEST_LINE:
         raise QvsearchError(
-            f"the row of {os.fsdecode(segment.item.location)} has {len(line):,} bytes,"
-            f" and at most {LARGEST_LINE:,} are read"
+            f"the row of {os.fsdecode(segment.item.location)} has {len(line):,} bytes;"
+            f" at most {LARGEST_LINE:,} can be read"
         )
     return line
 
 
 def _encode_item(item: Item) -> dict[str, Any]:
-    numbers = {name: getattr(item, name) for name in ("mtime_ns", *_STATUS)}
+    numbers = {name: getattr(item, name) for name in ("mtime_ns", "ctime_ns", "inode")}
     return {
         **path_field(item.path),
         "kind": item.kind.value,
@@ -139,60 +148,63 @@ def _encode_item(item: Item) -> dict[str, Any]:
 def _decode_row(
     record: dict[str, Any], roots: Sequence[bytes | None], before: Item | None
 ) -> Segment:
-    """Return a row's segment, with the item of the row before it where it is the same.
+    """Return a row's segment; its item is that of the row `before` if the two are equal.
 
     Raises ValueError for anything that `_encode_row` does not write.
     """
     try:
-        root = roots[record["root"]]
-        path = record["path"].encode() if "path" in record else read_path(record)
-        get = record.get
-        item = Item(
-            root or b"",
-            path,
-            _KINDS[record["kind"]],
-            record["size"],
-            int(record["mtime_ns"]),
-            *(None if (number := get(name)) is None else int(number) for name in _STATUS),
-        )
-        lines = get("lines")
-        segment = Segment(
-            before if before is not None and path == before.path and item == before else item,
-            record["content_hash"],
-            get("start"),
-            get("end"),
-            None if lines is None else (lines[0], lines[1]),
-            get("snippet"),
-            get("width"),
-            get("height"),
-            "clip" in record,
-            int(record["dhash"], 16) if "dhash" in record else None,
-            _decode_metadata(record),
-            get("reading", 1),
-            get("patches"),
-        )
+        if any(type(record.get(name)) not in types for name, types in _TYPES.items()):
+            raise ValueError("a field of a row has the wrong type")
+        item = _decode_item(record, roots)
+        if before is not None and item.path == before.path and item == before:
+            item = before
+        return _decode_segment(record, item)
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
-        raise ValueError(f"no row of a sidecar ({error!r})") from error
+        raise ValueError(f"a field of a row is missing or wrong ({error!r})") from error
+
+
+def _decode_item(record: dict[str, Any], roots: Sequence[bytes | None]) -> Item:
+    root = roots[record["root"]]
+    path = record["path"].encode() if "path" in record else read_path(record)
+    if root is None or record["root"] < 0 or b"\0" in path:
+        raise ValueError("the root of a row was removed, or its path is invalid")
+    ctime_ns, inode = record.get("ctime_ns"), record.get("inode")
+    return Item(
+        root,
+        path,
+        _KINDS[record["kind"]],
+        record["size"],
+        int(record["mtime_ns"]),
+        None if ctime_ns is None else int(ctime_ns),
+        None if inode is None else int(inode),
+    )
+
+
+def _decode_segment(record: dict[str, Any], item: Item) -> Segment:
+    get = record.get
+    lines, reading = get("lines"), get("reading", 1)
+    dhash = int(record["dhash"], 16) if "dhash" in record else None
     if (
-        root is None
-        or type(record["root"]) is not int
-        or record["root"] < 0
-        or b"\0" in path
-        or type(item.size) is not int
-        or type(segment.content_hash) is not str
-        or type(segment.start) not in _NUMBER
-        or type(segment.end) not in _NUMBER
-        or type(segment.snippet) not in _STRING
-        or type(segment.patches) not in _STRING
-        or type(segment.width) not in _WHOLE
-        or type(segment.height) not in _WHOLE
-        or type(segment.reading) is not int
-        or segment.reading < 1
+        reading < 1
         or (lines is not None and [type(line) for line in lines] != [int, int])
-        or (segment.dhash is not None and not 0 <= segment.dhash < 1 << 64)
+        or (dhash is not None and not 0 <= dhash < 1 << 64)
     ):
-        raise ValueError("a field of a row has the wrong type, or its root is removed")
-    return segment
+        raise ValueError("a field of a row has an impossible value")
+    return Segment(
+        item,
+        record["content_hash"],
+        get("start"),
+        get("end"),
+        None if lines is None else (lines[0], lines[1]),
+        get("snippet"),
+        get("width"),
+        get("height"),
+        "clip" in record,
+        dhash,
+        _decode_metadata(record),
+        reading,
+        get("patches"),
+    )
 
 
 def _decode_metadata(record: dict[str, Any]) -> Metadata:
@@ -205,22 +217,22 @@ def _decode_metadata(record: dict[str, Any]) -> Metadata:
 
 
 def _decode_background(record: dict[str, Any]) -> Background:
-    found = record.get("background")
-    if found is None:
+    pair = record.get("background")
+    if pair is None:
         return None
     if (
-        type(found) is not list
-        or len(found) != 2
-        or not {type(each) for each in found} <= _REAL
-        or max(map(abs, found)) > _LARGEST_COSINE
+        type(pair) is not list
+        or len(pair) != 2
+        or not {type(each) for each in pair} <= _REAL
+        or max(map(abs, pair)) > _LARGEST_COSINE
     ):
         raise ValueError("a row's background is not two numbers")
-    return found[0], found[1]
+    return pair[0], pair[1]
 
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Pause the garbage collector: it would look again and again at rows that all stay."""
+    """Pause the garbage collector, which would inspect the growing list of rows again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,5 @@
-"""Stores vectors and searches them: their encodings, the FAISS store, the sign-bit first stage.
+"""Vectors by row number: how they are encoded, stored in a FAISS index, and scored.
 
-Rows are numbers here. Neighbours use `store.FaissStore`, `encoding` and `sign_bits`.
+Neighbours use `store.FaissStore` for exact cosines, `encoding.Form` for the layout of a vector, and
+`sign_bits` for the estimates of the first pass.
 """

@@ -1,7 +1,4 @@
-"""How the numbers of a vector are stored: half-precision floats, or bytes in a scale of each row's.
-
-It knows arrays, and the words that FAISS has for them; what holds them is for others.
-"""
+"""How vectors are stored: as half-precision floats, or as bytes with a scale for each row."""
 
 from __future__ import annotations
 
@@ -22,23 +19,23 @@ if TYPE_CHECKING:
 
     Codes = NDArray[np.float16] | NDArray[np.uint8]
 
-faiss: Any = _faiss  # its type stubs lack what its Python layer adds
+faiss: Any = _faiss  # its type stubs lack the names of its Python layer
 
-# FAISS's form of an IndexScalarQuantizer: "IxSQ", d, ntotal, two reserved numbers, trained, metric;
-# quantizer, range statistic, its argument, d, bytes a row, `trained` with its length before it;
-# bytes of codes.
+# A FAISS file of an IndexScalarQuantizer: "IxSQ", d, ntotal, two reserved numbers, trained, metric;
+# quantizer, range statistic, its argument, d, bytes a row, `trained` after its length; then the
+# length of the codes in bytes, and the codes.
 _START = struct.Struct("<4siqqq?i iifQQQ")
 _TRAINED, _LENGTH = struct.Struct("<f"), struct.Struct("<Q")
 _RESERVED = 1 << 20
-_AT_ONCE = 4096  # rows: so few are widened to single precision
+_AT_ONCE = 4096  # rows that are converted to single precision at a time
 
 
 @dataclass(frozen=True, slots=True)
 class _Numbers:
-    """What a number is: of type `code`, and worth that plus `offset`.
+    """A storage type: a number is a `code` plus `offset`.
 
-    `quantizer` and `trained` are FAISS's words for it. Where each row is `scaled` by itself, only
-    its direction counts.
+    `quantizer` and `trained` are FAISS's parameters for it. If rows are `scaled`, each has a scale
+    of its own, and only its direction counts.
     """
 
     code: np.dtype[Any]
@@ -51,7 +48,7 @@ class _Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How vectors of `dim` numbers are stored."""
+    """The layout of stored vectors of `dim` numbers."""
 
     dim: int
     stored: Stored
@@ -63,12 +60,12 @@ class Form:
 
     @property
     def scaled(self) -> bool:
-        """Whether stored rows have other lengths than 1."""
+        """Whether stored rows have lengths other than 1."""
         return _NUMBERS[self.stored].scaled
 
     @property
     def row_size(self) -> int:
-        """The bytes that a stored vector takes."""
+        """The bytes of a stored vector."""
         return self.dim * self.code.itemsize
 
     @property
@@ -77,40 +74,37 @@ class Form:
         return len(self.header(0))
 
     def header(self, rows: int) -> bytes:
-        """Return how an index file of so many rows begins; their codes (rows, dim) follow."""
-        of, row = _NUMBERS[self.stored], self.row_size
+        """Return the start of an index file of so many rows; their codes (rows, dim) follow."""
+        numbers, row = _NUMBERS[self.stored], self.row_size
         start = (b"IxSQ", self.dim, rows, _RESERVED, _RESERVED, True, faiss.METRIC_INNER_PRODUCT)
-        data = _START.pack(*start, of.quantizer, 0, 0.0, self.dim, row, len(of.trained))
-        trained = b"".join(map(_TRAINED.pack, of.trained))
+        data = _START.pack(*start, numbers.quantizer, 0, 0.0, self.dim, row, len(numbers.trained))
+        trained = b"".join(map(_TRAINED.pack, numbers.trained))
         return data + trained + _LENGTH.pack(rows * row)
 
     def quantizer(self) -> Any:  # noqa: ANN401  (FAISS has no types)
-        """Return what tells FAISS how to read codes."""
-        of = _NUMBERS[self.stored]
-        found = faiss.ScalarQuantizer(self.dim, of.quantizer)
-        faiss.copy_array_to_vector(np.array(of.trained, np.float32), found.trained)
-        return found
+        """Return FAISS's quantizer for the codes."""
+        numbers = _NUMBERS[self.stored]
+        quantizer = faiss.ScalarQuantizer(self.dim, numbers.quantizer)
+        faiss.copy_array_to_vector(np.array(numbers.trained, np.float32), quantizer.trained)
+        return quantizer
 
     def encode(self, vectors: Vectors) -> Codes:
-        """Return unit rows (n, dim) as they are stored."""
+        """Return the codes of unit rows (n, dim)."""
         return _NUMBERS[self.stored].encode(vectors)
 
     def decode(self, codes: Codes) -> Vectors:
-        """Return what stored rows (n, dim) say, float32, in the scale of each."""
+        """Return the vectors of codes (n, dim), float32, each in its own scale."""
         found: Vectors = codes.astype(np.float32)
         if offset := _NUMBERS[self.stored].offset:
             found += np.float32(offset)
         return found
 
     def norms(self, codes: Codes) -> Vectors:
-        """Return the lengths (n,) by which stored rows are to be divided, float32.
-
-        NaN where a damaged row has no direction.
-        """
+        """Return the lengths (n,) of decoded rows, float32; NaN for a damaged row of length 0."""
         found = np.ones(len(codes), np.float32)
         if self.scaled:
             for some in slices(len(codes)):
-                # double precision holds such sums exactly, so that all machines find the same
+                # double precision holds these sums exactly, so all machines give the same
                 rows = self.decode(codes[some]).astype(np.float64)
                 found[some] = np.sqrt(np.einsum("nd,nd->n", rows, rows))
             found[found == 0] = np.nan
@@ -118,29 +112,29 @@ class Form:
 
 
 def slices(count: int, start: int = 0) -> Iterator[slice]:
-    """Yield the rows from `start` up to `count`, a few at a time."""
+    """Yield slices of the rows from `start` up to `count`, _AT_ONCE rows each."""
     for first in range(start, count, _AT_ONCE):
         yield slice(first, min(first + _AT_ONCE, count))
 
 
 def _halved(vectors: Vectors) -> Codes:
-    # numpy rounds the same way on every machine, FAISS's encoder does not
+    # numpy rounds alike on every machine, unlike FAISS's encoder
     halved: Codes = vectors.astype("<f2")
     return halved
 
 
 def _in_bytes(vectors: Vectors) -> Codes:
-    """Return each row in even steps from -127 to 127, the size of its largest number.
+    """Return each row in even steps from -127 to 127, scaled by its largest number.
 
-    As one end is always reached, what is decoded and encoded again is the same, bit for bit.
+    One end of the range is always reached, so decoding and encoding again gives the same bytes.
     """
     largest = np.abs(vectors).max(axis=1, keepdims=True)
     codes: Codes = (np.rint(vectors * (127 / largest)) + 128).astype(np.uint8)
     return codes
 
 
-# FAISS reads a byte as what lies half a step into its part of a range, which begins at -128.5. Of
-# its signed bytes (QT_8bit_direct_signed), which say the same, it would round the query as well.
+# FAISS decodes a byte as the middle of its step in a range, which therefore begins at -128.5. With
+# its signed bytes (QT_8bit_direct_signed), which mean the same, it would round the query as well.
 _NUMBERS = {
     Stored.FLOAT16: _Numbers(
         np.dtype("<f2"), 0.0, False, faiss.ScalarQuantizer.QT_fp16, (), _halved

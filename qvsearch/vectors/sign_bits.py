@@ -1,8 +1,8 @@
-"""A bit for each dimension of a vector: about its cosines, many times faster than themselves.
+"""A bit for each dimension of a vector: estimates of cosines, many times faster than exact ones.
 
-The bits are the signs of a vector's parts, after the mean is taken off and a random rotation has
-made all parts alike (random hyperplanes, Charikar 2002; the rotation is a Hadamard transform after
-random flips, Ailon and Chazelle 2006). Only rows that it finds promising need an exact score.
+The bits are the signs of a vector's parts. The mean is subtracted before, and a random rotation
+makes all parts alike (random hyperplanes, Charikar 2002; the rotation is a Hadamard transform after
+random flips, Ailon and Chazelle 2006). Only promising rows need an exact score.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Vectors
     from qvsearch.vectors.store import FaissStore
 
-faiss: Any = _faiss  # its type stubs lack what its Python layer adds
+faiss: Any = _faiss  # its type stubs lack the names of its Python layer
 
 TYPES: dict[str, np.dtype[Any]] = {
     "centre": np.dtype("<f4"),
@@ -34,9 +34,9 @@ TYPES: dict[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """The signs of n vectors, `bits` (n, width / 8), about `centre` (dim,).
+    """The signs `bits` (n, width / 8) of n vectors minus their `centre` (dim,).
 
-    `radius` (1,) is their root mean square distance from it.
+    `radius` (1,) is the root mean square of their distances from the centre.
     """
 
     centre: Vectors
@@ -47,15 +47,15 @@ class Signs:
         """Raise ValueError unless these are the signs of so many vectors of dim numbers."""
         shapes = (self.centre.shape, self.radius.shape, self.bits.shape)
         if shapes != ((dim,), (1,), (rows, width_of(dim) // 8)):
-            raise ValueError("it has not the signs of each vector")
+            raise ValueError("the signs do not have the shape for its vectors")
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of them by name, as TYPES has them."""
+        """All arrays by name, in the order of TYPES."""
         return {"centre": self.centre, "radius": self.radius, "bits": self.bits}
 
     def guess(self, query: Vectors) -> Vectors:
-        """Return about the cosine (n,) of every row with one unit query (dim,)."""
+        """Return an estimate of the cosine (n,) of every row with one unit query (dim,)."""
         aside = query - self.centre
         width = 8 * self.bits.shape[1]
         # the angle between two vectors is pi times the share of signs in which they differ
@@ -66,7 +66,7 @@ class Signs:
         return guessed
 
     def _differing(self, query: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Return in how many bits each row differs from a query's."""
+        """Return the number of bits (n,) in which each row differs from a query."""
         found = np.empty(len(self.bits), np.int32)
         if len(found):
             one, all_, results = map(faiss.swig_ptr, (query, self.bits, found))
@@ -93,7 +93,7 @@ def signs_of(store: FaissStore) -> Signs:
 
 
 def width_of(dim: int) -> int:
-    """Return how many bits a vector of so many dimensions has: a power of 2, at least 64."""
+    """Return the number of bits for so many dimensions: a power of 2, at least 64."""
     return max(64, 1 << (dim - 1).bit_length())
 
 
@@ -113,9 +113,9 @@ def _rotated(vectors: Vectors) -> Vectors:
 
 @cache
 def _rotation(width: int) -> tuple[Vectors, Vectors, Vectors]:
-    """Return flips (2, width), and two Hadamard matrices whose Kronecker product is one of width.
+    """Return flips (2, width), and two Hadamard matrices whose Kronecker product has size width.
 
-    Two rounds: after one, a vector of a few large parts still has many alike.
+    There are two rounds: after one, a vector with a few large parts still has many equal ones.
     """
     random = np.frombuffer(hashlib.shake_256(b"qvsearch").digest(width // 4), np.uint8)
     flips = np.unpackbits(random).astype(np.float32).reshape(2, width) * 2 - 1

@@ -1,8 +1,4 @@
-"""Vectors in a FAISS index of a scalar quantizer under the inner product.
-
-It knows row numbers, not what they stand for, and reads no file itself: it works on bytes, which
-may be a mapped file.
-"""
+"""Vectors in a FAISS index (scalar quantizer, inner product), in memory or in a mapped file."""
 
 from __future__ import annotations
 
@@ -25,33 +21,33 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-faiss: Any = _faiss  # its type stubs lack what its Python layer adds
+faiss: Any = _faiss  # its type stubs lack the names of its Python layer
 
-UNIT_TOLERANCE = 1e-3  # how far from 1 the length of a unit row may be
-AT_ONCE = 1 << 26  # bytes of rows that a thread scans; with fewer a second one gains nothing
+UNIT_TOLERANCE = 1e-3  # of the length of a unit row
+AT_ONCE = 1 << 26  # bytes of rows that a thread scans; with fewer, a second thread is no faster
 
 
 def check_unit(vectors: Vectors, dim: int) -> Vectors:
-    """Return the rows as (n, dim) float32; raises QvsearchError for any that is no unit vector."""
+    """Return the rows as (n, dim) float32; raises QvsearchError unless all are unit vectors."""
     found = np.ascontiguousarray(vectors, dtype=np.float32)
     if found.ndim != 2 or found.shape[1] != dim:
-        raise QvsearchError(f"vectors of shape {found.shape}, where (n, {dim}) is needed")
+        raise QvsearchError(f"vectors have shape {found.shape}, but (n, {dim}) is needed")
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.sqrt(np.einsum("nd,nd->n", found, found))
-    # A comparison with NaN is false, so that NaN and infinity are among the bad ones.
+    # Comparisons with NaN are false, so NaN and infinity count as bad, too.
     bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))
     if bad.size:
         row = int(bad[0])
         if not np.isfinite(found[row]).all():
-            raise QvsearchError(f"vector {row} holds NaN or infinity")
-        raise QvsearchError(f"vector {row} has length {lengths[row]:.6g}, where 1 is needed")
+            raise QvsearchError(f"vector {row} contains NaN or infinity")
+        raise QvsearchError(f"vector {row} has length {lengths[row]:.6g}, but 1 is needed")
     return found
 
 
 def index_file(stores: Sequence[FaissStore]) -> list[bytes | memoryview]:
-    """Return the parts of an index file of all rows of the stores that are not removed, in order.
+    """Return the parts of an index file of all live rows of the stores, in order.
 
-    The stores are of one form. The parts are FAISS's own form, and views: nothing is copied.
+    The stores must have one form. The file is as FAISS itself writes it; the parts are views.
     """
     runs: list[Codes] = []
     for store in stores:
@@ -64,19 +60,19 @@ def index_file(stores: Sequence[FaissStore]) -> list[bytes | memoryview]:
 class FaissStore:
     """Vectors in one FAISS index; rows are numbered from 0.
 
-    The vectors lie in numpy's memory or a mapped file, where FAISS only looks at them.
+    The vectors are in memory of numpy or in a mapped file, and FAISS only reads them there.
     """
 
     def __init__(self, form: Form) -> None:
         self.form = form
         self._alive: Mask = np.ones(0, dtype=np.bool_)
-        self._codes: Codes = np.empty((0, form.dim), form.code)  # with room for rows to come
-        self._norms: Vectors = np.empty(0, np.float32)  # of the first rows, as far as known
+        self._codes: Codes = np.empty((0, form.dim), form.code)  # with spare rows at the end
+        self._norms: Vectors = np.empty(0, np.float32)  # of the first rows, if known
         self._source: bytes | memoryview = b""
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, form: Form, rows: int) -> FaissStore:
-        """Return the store that these bytes of an index file hold, without copying them.
+        """Return the store in the bytes of an index file, without copying them.
 
         Raises QvsearchError unless they are exactly an index of this form and size.
         """
@@ -85,16 +81,16 @@ class FaissStore:
         size = len(start) + rows * form.row_size
         what = f"{rows} x {form.dim} {form.stored} vectors"
         if image.size != size:
-            raise QvsearchError(f"{image.size} bytes, where {what} take {size}")
+            raise QvsearchError(f"it has {image.size} bytes, but {what} take {size}")
         if image[: len(start)].tobytes() != start:
-            raise QvsearchError(f"does not begin as a FAISS index of {what}")
+            raise QvsearchError(f"it does not begin as a FAISS index of {what}")
         store = cls.of_codes(image[len(start) :].view(form.code).reshape(-1, form.dim), form)
         store._source = data
         return store
 
     @classmethod
     def of_codes(cls, codes: Codes, form: Form) -> FaissStore:
-        """Return a store of rows (n, dim) as another one of this form has them, not copied."""
+        """Return a store of codes (n, dim) of this form, without copying them."""
         store = cls(form)
         store._codes, store._alive = codes, np.ones(len(codes), dtype=np.bool_)
         return store
@@ -105,19 +101,19 @@ class FaissStore:
 
     @property
     def alive(self) -> Mask:
-        """Which rows are not removed (n,); not to be changed."""
+        """Which rows are not removed (n,); do not mutate."""
         return self._alive
 
     @property
     def codes(self) -> Codes:
-        """All rows as they are stored (n, dim), removed ones too; not to be changed."""
+        """The codes of all rows (n, dim), also of removed ones; do not mutate."""
         return self._codes[: len(self)]
 
     @property
     def norms(self) -> Vectors:
-        """The length (n,) of each row as it is stored; not to be changed.
+        """The length (n,) of each decoded row; do not mutate.
 
-        To find them all rows are read, once, unless they are known.
+        Unless they are known, they are computed once, from all rows.
         """
         known = len(self._norms)
         if known < len(self):
@@ -125,16 +121,16 @@ class FaissStore:
         return self._norms
 
     def know_norms(self, norms: Vectors) -> None:
-        """Take the lengths (n,) from who has kept them."""
+        """Set the lengths (n,), if the caller has stored them."""
         self._norms = norms
 
     def add(self, vectors: Vectors) -> None:
-        """Append unit rows (n, dim); raises QvsearchError for any that is not one."""
+        """Append unit rows (n, dim); raises QvsearchError unless all are unit vectors."""
         codes = self.form.encode(check_unit(vectors, self.form.dim))
         used = len(self)
         self._alive = np.concatenate([self._alive, np.ones(len(codes), dtype=np.bool_)])
         if len(self) > len(self._codes):
-            # twice what is needed, so that adding row after row costs what was added
+            # twice what is needed, so that the cost of adding is that of the added rows
             grown = np.empty((2 * len(self), self.form.dim), self.form.code)
             grown[:used] = self._codes[:used]
             self._codes = grown
@@ -142,7 +138,7 @@ class FaissStore:
             self._codes[used : len(self)] = codes
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Forget rows; the numbers of the others stay."""
+        """Remove rows; the numbers of the others stay."""
         alive = self._alive.copy()
         alive[np.asarray(rows, dtype=np.int64)] = False
         self._alive = alive
@@ -150,8 +146,7 @@ class FaissStore:
     def scores(self, query: Vectors) -> Vectors:
         """Return the cosine (n,) of every row with one unit query (dim,), -inf for removed rows.
 
-        NaN for a damaged row that has no cosine. Raises QvsearchError for a query of another
-        length than 1.
+        NaN for a damaged row. Raises QvsearchError unless the query is a unit vector.
         """
         unit = check_unit(query[None], self.form.dim)[0]
         scores = np.full(len(self), np.nan, dtype=np.float32)
@@ -162,7 +157,7 @@ class FaissStore:
             self._scan(unit, rows, scores[rows])
 
         if len(pieces) > 1:
-            # FAISS releases the interpreter meanwhile; a file's pages, too, are mapped by them all
+            # FAISS releases the interpreter, and page faults of a mapped file run in parallel
             with ThreadPoolExecutor(min(len(pieces), os.cpu_count() or 1)) as pool:
                 list(pool.map(scan, pieces))
         else:
@@ -175,7 +170,7 @@ class FaissStore:
     def _scan(self, unit: Vectors, rows: slice, scores: Vectors) -> None:
         """Write the inner products of some rows into `scores`, except those that are NaN."""
         codes = self.codes[rows]
-        # FAISS's own loop over the codes; its search for the best k would sort all of them.
+        # FAISS's own loop over the codes; its search for the best k would sort them all.
         quantizer = self.form.quantizer()
         scanner = quantizer.select_InvertedListScanner(
             faiss.METRIC_INNER_PRODUCT, None, True, None, False
@@ -187,23 +182,23 @@ class FaissStore:
             scanner.set_query(faiss.swig_ptr(unit))
             scanner.set_list(0, 0.0)
             scanner.scan_codes_range(len(codes), start, None, -np.inf, partial.new_result(0))
-        finally:  # it holds the query, and FAISS's Python layer does not know that it is ours
+        finally:  # FAISS's Python layer would not free it, with the query that it holds
             scanner.__swig_destroy__(scanner)
         partial.finalize()
         count = int(faiss.rev_swig_ptr(found.lims, 2)[1])  # all rows whose product is a number
         scores[faiss.rev_swig_ptr(found.labels, count)] = faiss.rev_swig_ptr(found.distances, count)
 
     def release(self) -> None:
-        """Let go of the memory that a mapped file took by being read; it is read again if need be.
+        """Release the memory of a mapped file that was read; it is read again when needed.
 
-        To read one row of a file maps its neighbours too, up to 16 times as much.
+        Reading one row of a file maps its neighbours, too: up to 16 times as much.
         """
         source = self._source.obj if isinstance(self._source, memoryview) else None
         if isinstance(source, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             source.madvise(mmap.MADV_DONTNEED)
 
     def fetch(self, rows: Sequence[int] | slice) -> Vectors:
-        """Return the stored vectors (len(rows), dim), float32; removed rows are still there."""
+        """Return the stored vectors (len(rows), dim), float32, also of removed rows."""
         chosen = rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
         vectors = self.form.decode(self.codes[chosen])
         if self.form.scaled:
