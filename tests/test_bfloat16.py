@@ -75,7 +75,7 @@ def test_narrow_models_stay_in_float32_and_nothing_is_measured(processor, tiny):
 @pytest.mark.parametrize("config", [{}, {"text_config": 1}, {"text_config": {"hidden_size": "x"}}])
 def test_a_folder_of_another_kind_of_model_is_named(tmp_path, config):
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(QvsearchError, match="no Qwen3-VL checkpoint"):
+    with pytest.raises(QvsearchError, match="not a Qwen3-VL checkpoint"):
         hidden_width(tmp_path)
 
 

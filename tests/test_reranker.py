@@ -175,7 +175,7 @@ def test_an_untied_checkpoint_without_a_head_is_no_reranker(untied: Path, tmp_pa
     tensors = load_file(folder / "model.safetensors")
     del tensors["lm_head.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(QvsearchError, match=r"is no reranker: it has no lm_head\.weight"):
+    with pytest.raises(QvsearchError, match=r"is not a reranker: it has no lm_head\.weight"):
         LocalReranker(folder, device="cpu", dtype="float32")
 
 
@@ -184,5 +184,5 @@ def test_a_tokenizer_without_yes_is_no_rerankers(
 ) -> None:
     monkeypatch.setattr(reference, "CORPUS", ["a dog on a beach"])
     folder = reference.write_checkpoint(tmp_path / "mute")
-    with pytest.raises(QvsearchError, match="is no reranker: its tokenizer has no token 'yes'"):
+    with pytest.raises(QvsearchError, match="is not a reranker: its tokenizer has no token 'yes'"):
         LocalReranker(folder, device="cpu", dtype="float32")

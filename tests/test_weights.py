@@ -233,7 +233,7 @@ def test_half_a_download_is_no_model(hub: Hub, ask: Ask) -> None:
     folder = Path(ask(resolving(), hub).stdout.strip())
     (folder / "model.safetensors").unlink()
     answer = ask(f"from qvsearch.models.registry import verify; verify({NAME!r})")
-    assert f"QvsearchError: the model {NAME} is not on this computer; where" in answer.stderr
+    assert f"QvsearchError: the model {NAME} is not on this computer; with" in answer.stderr
 
 
 def test_an_unpinned_model_stays_at_the_commit_that_was_first_seen(hub: Hub, ask: Ask) -> None:
@@ -290,7 +290,7 @@ def test_without_modelscopes_client_its_installation_is_named(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("qvsearch.models.hubs.find_spec", lambda _name: None)
-    with pytest.raises(QvsearchError, match="pip install modelscope; where there is a network"):
+    with pytest.raises(QvsearchError, match="pip install modelscope; with a network"):
         resolve(NAME, hub="modelscope")
 
 

@@ -1,4 +1,9 @@
-"""The network, what it sees of a picture, and where its weights come from."""
+"""Qwen3-VL: its checkpoints, its prompts, its network and the devices that compute it.
+
+Media are opened elsewhere; prompts and pixels come in. Neighbours use `registry` for names and
+files of models and for a library's fingerprint, `network.Network` for hidden states, `prompt` for
+the exact strings, and `devices` for devices and number types. Only `hubs` uses the network.
+"""
 
 import os
 

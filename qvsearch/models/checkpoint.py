@@ -1,4 +1,4 @@
-"""What a checkpoint's folder must hold, which one it is, and whether it is sound; it loads none."""
+"""Checks the files of a checkpoint, and identifies it, without loading it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZER = "tokenizer.json"
 
-SAMPLE = 4096  # bytes read of each tensor, to tell checkpoints of the same shape apart
+SAMPLE = 4096  # bytes of each tensor, which differ between checkpoints of the same shape
 LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 
 SHA256_DIGITS = 64
@@ -27,7 +27,7 @@ class IncompleteCheckpoint(QvsearchError):
 
 
 def check_folder(folder: Path) -> None:
-    """Raise QvsearchError, with the reason, where a folder is no complete Qwen3-VL checkpoint."""
+    """Raise QvsearchError with the reason if a folder is not a complete Qwen3-VL checkpoint."""
     config = read_json(folder / "config.json")
     if config.get("model_type") != MODEL_TYPE:
         raise QvsearchError(
@@ -38,24 +38,26 @@ def check_folder(folder: Path) -> None:
     if "auto_map" in config or (
         tokenizer_config.exists() and "auto_map" in read_json(tokenizer_config)
     ):
-        raise QvsearchError(f"{folder} wants to run its own code (auto_map), which is never done")
+        raise QvsearchError(
+            f"{folder} would run its own code (auto_map), which qvsearch never does"
+        )
     missing = [path.name for path in [*shards(folder), folder / TOKENIZER] if not path.exists()]
     if missing:
         raise IncompleteCheckpoint(f"{folder} is incomplete: it lacks {', '.join(missing)}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's JSON file; raises QvsearchError where there is none or it is broken."""
+    """Return a checkpoint's JSON file; raises QvsearchError if it is missing or broken."""
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise IncompleteCheckpoint(
-            f"{path.parent} is no complete checkpoint: it has no {path.name}"
+            f"{path.parent} is not a complete checkpoint: it has no {path.name}"
         ) from error
     except (OSError, ValueError) as error:
         raise QvsearchError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise QvsearchError(f"{path} cannot be read: it is no JSON object")
+        raise QvsearchError(f"{path} cannot be read: it is not a JSON object")
     return content
 
 
@@ -63,12 +65,12 @@ def hidden_width(folder: Path) -> int:
     """Return the width of the language model's hidden states; raises QvsearchError without one."""
     text = read_json(folder / "config.json").get("text_config")
     if not isinstance(text, dict) or not isinstance(text.get("hidden_size"), int):
-        raise QvsearchError(f"{folder} is no Qwen3-VL checkpoint: its config.json has no width")
+        raise QvsearchError(f"{folder} is not a Qwen3-VL checkpoint: its config.json has no width")
     return int(text["hidden_size"])
 
 
 def shards(folder: Path) -> list[Path]:
-    """Return the safetensors files that hold the weights, there or not; refuses pickled ones."""
+    """Return the safetensors files of the weights, even missing ones; refuses pickled weights."""
     if (folder / INDEX).exists():
         weight_map = read_json(folder / INDEX).get("weight_map", {})
         return [folder / name for name in sorted(set(weight_map.values()))]
@@ -83,9 +85,9 @@ def shards(folder: Path) -> list[Path]:
 
 
 def digest(folder: Path) -> str:
-    """Return what tells this checkpoint from another: of its configuration, tokenizer and tensors.
+    """Return a hash of the configuration, the tokenizer and the first 4 KiB of each tensor.
 
-    Of each tensor the first 4 KiB count: that is quick, and training one changes them.
+    That is quick, and training changes all tensors.
     """
     digest = hashlib.blake2b(digest_size=16)
     digest.update((folder / "config.json").read_bytes())
@@ -107,16 +109,16 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > LONGEST_HEADER:
-                raise QvsearchError(f"{path} is no safetensors file")
+                raise QvsearchError(f"{path} is not a safetensors file")
             header = json.loads(file.read(length))
     except (OSError, ValueError) as error:
-        raise QvsearchError(f"{path} is no safetensors file: {error}") from error
+        raise QvsearchError(f"{path} is not a safetensors file: {error}") from error
     header.pop("__metadata__", None)
     return header, 8 + length
 
 
 def count_parameters(folder: Path) -> int:
-    """Return how many numbers a checkpoint's tensors hold."""
+    """Return the number of parameters in a checkpoint's tensors."""
     total = 0
     for path in shards(folder):
         for tensor in read_header(path)[0].values():
@@ -128,21 +130,21 @@ def count_parameters(folder: Path) -> int:
 
 
 def problems(folder: Path) -> list[str]:
-    """Read every byte of a checkpoint; return what is wrong with it, a line each, or nothing."""
-    found = [line for path in shards(folder) for line in _shard_problems(folder, path)]
+    """Read every byte of a checkpoint; return its problems, a line each."""
+    lines = [line for path in shards(folder) for line in _shard_problems(folder, path)]
     for path in damaged_files(folder):
-        found.append(f"{path.name}: its content is not what the hub sent (hash mismatch)")
-    return found
+        lines.append(f"{path.name}: its content is not what the hub sent (hash mismatch)")
+    return lines
 
 
 def damaged_files(folder: Path) -> list[Path]:
-    """Read what a hub's client keeps by its hash; return the files that are not what it sent."""
+    """Compare the files in a hub's cache with their hashes; return those that differ."""
     links = [path for path in sorted(folder.iterdir()) if path.is_symlink()]
     return [path for path in links if not _matches_blob(path)]
 
 
 def _shard_problems(folder: Path, path: Path) -> list[str]:
-    """Compare a shard's header with its length, and with what the index says that it holds."""
+    """Compare a shard's header with its length, and with the index."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -158,7 +160,7 @@ def _shard_problems(folder: Path, path: Path) -> list[str]:
 
 
 def _matches_blob(link: Path) -> bool:
-    """Compare a file of Hugging Face's cache with the hash that its blob is named by.
+    """Compare a file of Hugging Face's cache with the hash in its blob's name.
 
     Large files are named by SHA-256, small ones by git's SHA-1 of an object.
     """
@@ -169,5 +171,5 @@ def _matches_blob(link: Path) -> bool:
         if len(blob.name) == SHA256_DIGITS:
             return hashlib.file_digest(file, "sha256").hexdigest() == blob.name
         content = file.read()
-    found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
-    return found.hexdigest() == blob.name
+    git_hash = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+    return git_hash.hexdigest() == blob.name

@@ -1,4 +1,4 @@
-"""The model's forward pass, for the last token's hidden state alone: nothing padded or done twice.
+"""The model's forward pass for the last token's hidden state, without padding and repetition.
 
 The weights and modules are those of transformers' Qwen3VLModel. Its own `forward` pads a batch and
 computes every token in every layer; here
@@ -6,7 +6,8 @@ computes every token in every layer; here
 - the tokens of a batch stand one after another, without padding, everywhere but in the attention,
   which takes sequences of near-equal length together;
 - the last layer's queries and all that follows them are computed for the last tokens only;
-- a `Beginning` that all sequences share is not computed again: they attend to its keys and values.
+- a prefix that all sequences share, a `Beginning`, is computed once: they attend to its keys and
+  values.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Rope = tuple[torch.Tensor, torch.Tensor]  # cosines and sines: (tokens, 1, head 
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """A prompt's token ids and the media whose place they hold, in order: videos, then images."""
+    """A prompt's token ids, and its media in order: videos, then images."""
 
     ids: list[int]
     media: tuple[EmbedInput, ...]
@@ -42,14 +43,14 @@ class ModelInput:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """The leading tokens of a prompt, and each layer's keys (rotated) and values of them."""
+    """The first tokens of a prompt, and each layer's keys (rotated) and values of them."""
 
     prompt: ModelInput
     layers: list[KeysValues]
 
     @classmethod
     def empty(cls, model: Any) -> Beginning:  # noqa: ANN401 (transformers has no narrower type)
-        """Return the beginning of no token."""
+        """Return a beginning without tokens."""
         config = model.config.text_config
         none = torch.empty(
             (0, config.num_key_value_heads, config.head_dim), device=model.device, dtype=model.dtype
@@ -61,15 +62,15 @@ class Beginning:
         return len(self.prompt.ids)
 
     def cut(self, length: int) -> Beginning:
-        """Return the beginning of the first `length` tokens, which see none that follow."""
+        """Return the beginning of the first `length` tokens; they see none that follow."""
         prompt = ModelInput(self.prompt.ids[:length], self.prompt.media)
         return Beginning(prompt, [(keys[:length], values[:length]) for keys, values in self.layers])
 
 
 def shared_length(first: ModelInput, second: ModelInput, pads: set[int]) -> int:
-    """Return with how many of the same tokens two prompts begin.
+    """Return the length of the prefix that two prompts share.
 
-    `pads` are the ids that stand for pixels: those are the same where the media are one object.
+    `pads` are the ids that stand for pixels: those are equal if the media are one object.
     """
     visible = 0  # visual tokens of the media that both begin with
     for one, other in zip(first.media, second.media, strict=False):
@@ -90,11 +91,11 @@ def last_states(
     kept: int = 0,
     padding: float = 1.0,
 ) -> tuple[torch.Tensor, Beginning]:
-    """Return the final hidden state (n, hidden) of each input's last token, which is no image's.
+    """Return the final hidden state (n, hidden) of each input's last token, never an image's.
 
     All inputs begin with the beginning's tokens and have more. The first `kept` tokens of the first
-    input, where they are more than the beginning's, are returned as another beginning. Neighbours
-    of which the longer has at most `padding` times the tokens of the shorter share an attention.
+    input are returned as a new beginning, if they are more than those of the old one. Neighbours
+    share an attention call if the longer has at most `padding` times the tokens of the shorter.
     """
     batch = _pack(model, inputs, beginning, padding)
     text = model.language_model
@@ -119,19 +120,19 @@ class _Group:
     """
 
     queries: torch.Tensor  # (n, longest) numbers of the batch's tokens
-    keys: torch.Tensor  # (n, longest) the same, of those seen
-    mask: torch.Tensor | None  # who sees what, the beginning first; None: all up to itself
-    real: torch.Tensor  # places in the flattened `queries` that are no padding
+    keys: torch.Tensor  # (n, longest) the same, of the keys
+    mask: torch.Tensor | None  # True for keys that a query sees; None: all up to itself
+    real: torch.Tensor  # places in the flattened `queries` without padding
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What the layers need of all inputs, whose tokens past the beginning stand in one row."""
+    """All inputs for the layers: their tokens after the beginning, in one row."""
 
     states: torch.Tensor  # (tokens, hidden) the embeddings
     rope: Rope  # of the tokens' positions
     visual: torch.Tensor  # numbers of the tokens that stand for pixels
-    deepstack: list[torch.Tensor]  # what the first layers add to those
+    deepstack: list[torch.Tensor]  # added to those by the first layers
     last: torch.Tensor  # the number of each input's last token
     groups: list[_Group]
     last_groups: list[_Group]  # with the last tokens' queries only, numbered among themselves
@@ -177,7 +178,7 @@ def visual_pads(model: Any) -> set[int]:  # noqa: ANN401
 
 
 def _moved(values: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """Copy to the device, and to CUDA while the processor goes on: that needs pinned memory."""
+    """Copy to the device; to CUDA without waiting, which needs pinned memory."""
     tensor = torch.from_numpy(values)
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -199,20 +200,20 @@ def _blocks(
 def _positions(prompt: ModelInput, pads: set[int]) -> NDArray[np.int64]:
     """Return the time, row and column (3, tokens) of every token, as `get_rope_index` does.
 
-    A text's token is one further in all three. A picture's tokens are at one time, each in its row
-    and column; what follows stands past the picture's longer side.
+    Each token of a text is one further in all three. A picture's tokens are at one time, each in
+    its row and column; the tokens after it continue past its longer side.
     """
-    found = np.empty((3, len(prompt.ids)), np.int64)
+    positions = np.empty((3, len(prompt.ids)), np.int64)
     token = position = 0
     for rows, columns in (grid for source in prompt.media for grid in visual_grids(source)):
         first = next(n for n in range(token, len(prompt.ids)) if prompt.ids[n] in pads)
-        found[:, token:first] = np.arange(first - token) + position
+        positions[:, token:first] = np.arange(first - token) + position
         position += first - token
         token = first + rows * columns
-        found[:, first:token] = np.indices((1, rows, columns)).reshape(3, -1) + position
+        positions[:, first:token] = np.indices((1, rows, columns)).reshape(3, -1) + position
         position += max(rows, columns)
-    found[:, token:] = np.arange(len(prompt.ids) - token) + position
-    return found
+    positions[:, token:] = np.arange(len(prompt.ids) - token) + position
+    return positions
 
 
 def _groups(
@@ -226,7 +227,7 @@ def _groups(
         offsets = lengths[: rows.start].sum() + own.cumsum() - own
         keys = _moved(offsets[:, None] + np.minimum(column, own[:, None] - 1), device)
         is_real = column < own[:, None]
-        # a mask makes kernels compute what it hides, which for a long sequence is half of all
+        # with a mask, kernels also compute the hidden half, which matters for long sequences
         sees = np.tri(longest, start + longest, start, dtype=bool) if longest <= start else None
         groups.append(_Group(keys, keys, _mask(sees, device), _real(is_real, device)))
         numbers = np.arange(rows.start, rows.stop)[:, None]
@@ -268,9 +269,9 @@ def _layer(
     *,
     is_last: bool,
 ) -> tuple[torch.Tensor, KeysValues]:
-    """Return the states after a decoder layer, the last tokens' only after the last one.
+    """Return the states after a decoder layer, and the keys and values of all tokens.
 
-    With them come the keys and values of all tokens.
+    The last layer returns the states of the last tokens only.
     """
     attention, rope, groups = layer.self_attn, batch.rope, batch.groups
     size = (-1, attention.head_dim)
@@ -296,7 +297,7 @@ def _rotated(heads: torch.Tensor, rope: Rope) -> torch.Tensor:
 def _attend(
     queries: torch.Tensor, own: KeysValues, shared: KeysValues, group: _Group
 ) -> torch.Tensor:
-    """Return what a group's queries see (tokens, heads * head size): the shared, then their own."""
+    """Return the attention of a group (tokens, heads * head size) to shared and own keys."""
     count, longest = group.queries.shape
     heads = queries.shape[1]
     keys, values = (
@@ -306,16 +307,17 @@ def _attend(
         for past, present in zip(shared, own, strict=True)
     )
     is_causal = group.mask is None and longest > 1
-    # without a mask the first query sees the first key: the beginning's are there, and dropped
+    # without a mask the first query sees only the first key: empty queries for the beginning are
+    # added, and dropped afterwards
     absent = len(shared[0]) if is_causal else 0
-    found = scaled_dot_product_attention(
+    mixed = scaled_dot_product_attention(
         pad(queries[group.queries], (0, 0, 0, 0, absent, 0)).transpose(1, 2).contiguous(),
         keys,
         values,
         attn_mask=group.mask,
         is_causal=is_causal,
     )
-    return found[:, :, absent:].transpose(1, 2).reshape(count * longest, -1)[group.real]
+    return mixed[:, :, absent:].transpose(1, 2).reshape(count * longest, -1)[group.real]
 
 
 def _first(prompt: ModelInput, length: int, pads: set[int]) -> ModelInput:

@@ -1,4 +1,4 @@
-"""Where models are published, as their own clients see them; it knows no checkpoint's inside."""
+"""Downloads models from the hubs that publish them, with the hubs' own clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qvsearch.types import Hub
 
 PATIENCE = 10  # seconds to wait for a hub's first answer
 
-# no code, no pickles, no second copy of the weights in another format
+# without code, pickles, and copies of the weights in other formats
 FILES = [
     "*.safetensors",
     "*.safetensors.index.json",
@@ -24,11 +24,11 @@ FILES = [
 
 
 class NotHere(QvsearchError):
-    """A model is not in a hub's local cache, or could not be downloaded; the text says why."""
+    """A model is not in a hub's local cache, or could not be downloaded; the text is the reason."""
 
 
 def find(name: str, revision: str | None) -> Path | None:
-    """Return the folder of a model that some hub's client has on this disk; no network is used."""
+    """Return the folder of a model in a hub's local cache, without network; None without one."""
     for snapshot in HUBS.values():
         try:
             return snapshot(name, revision, True)
@@ -38,7 +38,7 @@ def find(name: str, revision: str | None) -> Path | None:
 
 
 def download(name: str, revision: str | None, hub: str) -> Path:
-    """Fetch a model, or what is missing of it, and return its folder; raises NotHere."""
+    """Download the missing files of a model and return its folder; raises NotHere."""
     if hub not in HUBS:
         raise QvsearchError(f"no hub {hub!r}; there are {', '.join(HUBS)}")
     return HUBS[hub](name, revision, False)
@@ -54,7 +54,7 @@ def _hugging_face(name: str, revision: str | None, local_only: bool) -> Path:
 
     try:
         if not local_only:
-            # fails at once where there is no network; the download tries again for half a minute
+            # without a network this fails at once; the download would retry for half a minute
             HfApi().model_info(name, revision=revision, timeout=PATIENCE)
         folder = snapshot_download(
             name, revision=revision, allow_patterns=FILES, local_files_only=local_only
@@ -62,7 +62,7 @@ def _hugging_face(name: str, revision: str | None, local_only: bool) -> Path:
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise NotHere("Hugging Face has no model of that name that you may read") from error
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
-        raise NotHere(f"Hugging Face cannot be asked for it ({_reason(error)})") from error
+        raise NotHere(f"Hugging Face cannot be reached ({_reason(error)})") from error
     return Path(folder)
 
 
@@ -76,12 +76,12 @@ def _modelscope(name: str, _revision: str | None, local_only: bool) -> Path:
     try:
         folder = snapshot_download(name, allow_patterns=FILES, local_files_only=local_only)
     except (HubError, OSError, ValueError) as error:
-        raise NotHere(f"ModelScope cannot be asked for it ({_reason(error)})") from error
+        raise NotHere(f"ModelScope cannot be reached ({_reason(error)})") from error
     return Path(folder)
 
 
 def _reason(error: BaseException) -> str:
-    """Return the sentence at the root of an error: clients wrap the reason in advice."""
+    """Return the first line of an error's root cause: clients wrap the reason in advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()

@@ -1,11 +1,11 @@
-"""Linear layers that multiply 8-bit integers, on the CPU; which of a model's they replace.
+"""Linear layers that multiply 8-bit integers, on the CPU, and their place in a model.
 
 Weights have a scale for each output, activations one for each row, so that no row depends on its
-neighbours. Both are first rotated by the same orthogonal matrix in blocks of a few channels, which
-changes no product and spreads what a few outlier channels hold over their block (Ashkboos et al.,
-QuaRot, 2024): measured better than moving outliers into the weights by calibration (SmoothQuant),
-and it needs none. The kernels are oneDNN's, through torch, on plain integer tensors: torch's own
-quantized dtypes, which fbgemm's kernels ask for, are deprecated (pytorch#184982).
+neighbours. Both are first rotated by the same orthogonal matrix in blocks of a few channels. That
+changes no product, and spreads outlier channels over their block (Ashkboos et al., QuaRot, 2024).
+It measured better than moving outliers into the weights (SmoothQuant), and needs no calibration.
+The kernels are oneDNN's, through torch, on plain integer tensors: torch's own quantized dtypes, for
+fbgemm's kernels, are deprecated (pytorch#184982).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from qvsearch.errors import QvsearchError
 
 BLOCK = 64  # channels that are rotated together
 WEIGHT_LEVELS = 127  # to both sides of 0
-# to both sides of 0, where 8 bits have 127: kernels without VNNI add two products of a weight and a
-# code in 16 bits, which hold no more than 2 x 127 x 127
+# to both sides of 0, although 8 bits allow 127: kernels without VNNI add two products of a weight
+# and a code in 16 bits, which hold no more than 2 x 127 x 127
 ACTIVATION_LEVELS = 63
 ZERO = 64  # the unsigned code of an activation of 0
 BATCH = 256  # rows that the weights' layout is chosen for
-LEAST = 1e-30  # a row's largest value, so that rows of zeros are divided by something
+LEAST = 1e-30  # the least divisor of a row, for rows of zeros
 
 Quantised = tuple[torch.Tensor, torch.Tensor]
 _NOTHING = (lambda: None, None)
@@ -43,14 +43,14 @@ class Activations:
     def of(self, inputs: torch.Tensor) -> Quantised:
         """Return the codes (n, features) uint8 of rows (..., features), and each's largest (n, 1).
 
-        A tensor is not to be changed in place between two calls. What was found is kept no longer
-        than the tensor.
+        Callers must not change a tensor in place between two calls. The result is cached as long
+        as the tensor lives.
         """
-        of, found = self._last  # both at once, as another thread may put its own there
-        if found is None or of() is not inputs:
-            found = self._quantised(inputs.reshape(-1, self.features))
-            self._last = weakref.ref(inputs, self._forget), found
-        return found
+        source, cached = self._last  # both at once, because another thread may replace them
+        if cached is None or source() is not inputs:
+            cached = self._quantised(inputs.reshape(-1, self.features))
+            self._last = weakref.ref(inputs, self._forget), cached
+        return cached
 
     def _forget(self, gone: Callable[[], torch.Tensor | None]) -> None:
         if self._last[0] is gone:
@@ -60,12 +60,12 @@ class Activations:
         rows = _rotated(inputs, self.rotation)
         top = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True))
         top.clamp_(min=LEAST)
-        # half a step more, because the conversion cuts
+        # half a step more, because the conversion truncates
         return rows.mul_(ACTIVATION_LEVELS / top).add_(ZERO + 0.5).to(torch.uint8), top
 
 
 class Int8Linear(nn.Module):
-    """What replaces an `nn.Linear` of float32 on the CPU; its weights stay as 8-bit integers."""
+    """The replacement of a float32 `nn.Linear` on the CPU, with weights of 8-bit integers."""
 
     def __init__(self, linear: nn.Linear, activations: Activations | None = None) -> None:
         super().__init__()
@@ -111,13 +111,13 @@ def _rotated(rows: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
 
 
 def quantise(model: nn.Module) -> None:
-    """Replace every `nn.Linear` of a model, one after the other, so that one is there twice.
+    """Replace every `nn.Linear` of a model, one after the other, so that only one is there twice.
 
-    What is no such layer stays float32: embeddings, norms, the attention itself, and the patch
-    embedding, which sees the pixels.
+    All other layers stay float32: embeddings, norms, the attention itself, and the patch embedding
+    of the pixels.
     """
     for parent in list(model.modules()):
-        shared: dict[int, Activations] = {}  # queries, keys and values are of the same tensor
+        shared: dict[int, Activations] = {}  # queries, keys and values come from one tensor
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 width = child.in_features
@@ -126,7 +126,7 @@ def quantise(model: nn.Module) -> None:
 
 
 def check_kernels(device: torch.device) -> None:
-    """Raise QvsearchError where there are no sound 8-bit kernels for this device."""
+    """Raise QvsearchError if there are no correct 8-bit kernels for this device."""
     if device.type != "cpu":
         raise QvsearchError(
             f"--dtype int8 runs on a CPU only, not on {device.type};"

@@ -1,4 +1,4 @@
-"""The network: prompts and pixels in, the last token's hidden state out; it opens no media."""
+"""The network: prompts and pixels in, the last token's hidden state out."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from qvsearch.models.prompt import END
 if TYPE_CHECKING:
     from qvsearch.types import Vectors
 
-FEWEST_SHARED = 8  # tokens: a turn's opening alone is three, which any two prompts share
-PASS_TOKENS = 64  # as many take hardly longer than one, as every pass reads all the weights
-KEPT_TOKENS = 128  # of a prompt whose like may follow; 230 kB each with the 2B model in float32
+FEWEST_SHARED = 8  # tokens: any two prompts share the three that open a turn
+PASS_TOKENS = 64  # so many take hardly longer than one, because every pass reads all the weights
+KEPT_TOKENS = 128  # of a prompt, for the next one; 230 kB each with the 2B model in float32
 
-_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character; no text that was read has one
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character; decoded texts never have one
 
 
 class WeightsChanged(QvsearchError):
-    """The files of a model that is loaded in part are not those it was loaded from."""
+    """The files of a partly loaded model have changed."""
 
 
 class LinearPatchEmbed(nn.Module):
@@ -60,12 +60,12 @@ class LinearPatchEmbed(nn.Module):
 class Network:
     """A Qwen3-VL base model with its tokenizer, on one device.
 
-    The vision tower is loaded with the first picture: words alone never wait for it. What prompts
-    begin with is kept from call to call, so weights are not to be changed between calls.
+    The vision tower is loaded with the first picture: words alone never wait for it. The shared
+    prefix of prompts is cached from call to call, so callers must not change weights between calls.
     """
 
     def __init__(self, folder: Path, device: str | None = None, dtype: str | None = None) -> None:
-        """Load a checkpoint folder; raises QvsearchError where it is incomplete."""
+        """Load a checkpoint folder; raises QvsearchError if it is incomplete."""
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device, hidden_width(folder))
         if self.device.type == "cpu":
@@ -79,23 +79,23 @@ class Network:
         self._beginning = Beginning.empty(self.model)
 
     def tokenize(self, prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Return each prompt's ids; too long a one loses its text's end, never the closing turn."""
+        """Return each prompt's ids; a prompt that is too long loses the end of its text."""
         ids = self._tokenized(prompts)
         return [each if len(each) <= max_tokens else self._cut(each, max_tokens) for each in ids]
 
     def tokenize_pairs(self, prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return the ids of a reranker's prompts, `max_tokens` at most before the closing turn.
 
-        Too long a one loses its last words, wherever they stand, and no picture: special tokens all
-        stay. This is the rule of the published reranker.
+        A prompt that is too long loses its last words, and no picture: all special tokens stay.
+        This is the rule of the published reranker.
         """
         return [self._thinned(each, max_tokens) for each in self._tokenized(prompts)]
 
     def _tokenized(self, prompts: Sequence[str]) -> list[list[int]]:
-        if not prompts:  # of which transformers makes an error
+        if not prompts:  # an error for transformers
             return []
         if any(_SURROGATE.search(prompt) for prompt in prompts):
-            raise QvsearchError("a text has a lone surrogate, which is no character; replace it")
+            raise QvsearchError("a text has a lone surrogate, which is not a character; replace it")
         ids: list[list[int]] = self.tokenizer(list(prompts), truncation=False)["input_ids"]
         return ids
 
@@ -120,13 +120,13 @@ class Network:
         return ids[:kept] + ids[-self.tail :]
 
     def output_row(self, folder: Path, token: str) -> Vectors:
-        """Return the weights (hidden,) float32 that give a token's logit, tied or not."""
+        """Return the weights (hidden,) float32 of a token's logit, tied or not."""
         row = self.tokenizer.convert_tokens_to_ids(token)
         if row is None or row == self.tokenizer.unk_token_id:
-            raise QvsearchError(f"{folder} is no reranker: its tokenizer has no token {token!r}")
+            raise QvsearchError(f"{folder} is not a reranker: its tokenizer has no token {token!r}")
         head = _find_tensor(folder, "lm_head.weight", row)
         if head is None and not _is_tied(self.model.config):
-            raise QvsearchError(f"{folder} is no reranker: it has no lm_head.weight")
+            raise QvsearchError(f"{folder} is not a reranker: it has no lm_head.weight")
         if head is None:
             head = self.model.get_input_embeddings().weight[row]
         weights: Vectors = head.detach().float().cpu().numpy()
@@ -135,8 +135,8 @@ class Network:
     def last_hidden(self, inputs: Sequence[ModelInput]) -> Vectors:
         """Return the final hidden state (n, hidden) float32 of each input's last token, in order.
 
-        Inputs share forward passes, by length; what they begin with alike is computed once, and
-        kept for the next call.
+        Inputs of similar length share forward passes. Their shared prefix is computed once, and
+        cached for the next call.
         """
         if not inputs:
             return np.empty((0, self.model.config.text_config.hidden_size), np.float32)
@@ -149,7 +149,7 @@ class Network:
         return hidden
 
     def load_vision(self) -> None:
-        """Load the vision tower where it is not yet; raises QvsearchError where it has changed."""
+        """Load the vision tower if it is not loaded; raises WeightsChanged if its files changed."""
         if self.model.visual is not None:
             return
         try:
@@ -167,17 +167,17 @@ class Network:
         self.model.visual = _load_model(self._folder, self.dtype, self.device, "visual").visual
 
     def _states(self, inputs: Sequence[ModelInput]) -> torch.Tensor:
-        """Return the last states (n, hidden) of inputs that come by rising length."""
+        """Return the last states (n, hidden) of inputs, which come by rising length."""
         common = self._shared(inputs[0], inputs)
         known = self._shared(self._beginning.prompt, inputs)
         if (common - known) * (len(inputs) - 1) >= PASS_TOKENS:
-            found = [self._in_memory(inputs[:1], kept=common)]
+            states = [self._in_memory(inputs[:1], kept=common)]
             inputs = inputs[1:]
         else:
-            found, common = [], known
+            states, common = [], known
         for batch in _batches(inputs, self._limits.tokens, common):
-            found.append(self._in_memory(batch))
-        return torch.cat(found)
+            states.append(self._in_memory(batch))
+        return torch.cat(states)
 
     def _shared(self, first: ModelInput, inputs: Sequence[ModelInput]) -> int:
         """Return the length of the prefix that all inputs share with `first`.
@@ -186,13 +186,13 @@ class Network:
         """
         pads = visual_pads(self.model)
         length = min(
-            min(shared_length(first, each, pads), len(each.ids) - 1)  # one has to follow
+            min(shared_length(first, each, pads), len(each.ids) - 1)  # one must follow
             for each in inputs
         )
         return length if self._limits.shares and length >= FEWEST_SHARED else 0
 
     def _in_memory(self, inputs: Sequence[ModelInput], kept: int = 0) -> torch.Tensor:
-        """Run a batch, in halves where the device's memory does not hold it whole."""
+        """Run a batch, in halves if the device's memory does not hold it whole."""
         try:
             return self._forward(inputs, kept)
         except torch.OutOfMemoryError as error:
@@ -206,7 +206,7 @@ class Network:
 
     @torch.inference_mode()
     def _forward(self, inputs: Sequence[ModelInput], kept: int) -> torch.Tensor:
-        """Run a batch; the first `kept` tokens of its first input are kept for the next."""
+        """Run a batch; the first `kept` tokens of its first input are cached for the next."""
         beginning = self._beginning
         known = self._shared(beginning.prompt, inputs)
         if not known and not kept and self._limits.shares:
@@ -217,7 +217,7 @@ class Network:
         return states
 
     def _head(self, first: ModelInput) -> int:
-        """Return how many tokens of a prompt are kept where nothing says what the next has."""
+        """Return how many tokens of a prompt to cache if the next prompt is unknown."""
         pads = visual_pads(self.model)
         head = first.ids[:KEPT_TOKENS]
         return next((place for place, token in enumerate(head) if token in pads), len(head))
@@ -225,7 +225,7 @@ class Network:
     def tensors(self, inputs: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
         """Return the arguments of transformers' own forward pass for a batch, padded on the right.
 
-        It is what training goes through, and what ours is compared with.
+        Training uses it, and our forward pass is compared with it.
         """
         length = max(len(each.ids) for each in inputs)
         ids = torch.full((len(inputs), length), self.tokenizer.pad_token_id)
@@ -255,7 +255,7 @@ def _vision(
 def _batches(
     inputs: Sequence[ModelInput], tokens: int, known: int
 ) -> Iterator[Sequence[ModelInput]]:
-    """Yield neighbours that have at most `tokens` together past the `known` ones, or one input."""
+    """Yield neighbours with at most `tokens` together after the `known` ones, or one input."""
     start = total = 0
     for row, each in enumerate(inputs):
         own = len(each.ids) - known
@@ -268,7 +268,7 @@ def _batches(
 
 
 def silence_transformers() -> None:
-    """Keep its bar and its remarks on newer checkpoints from the terminal: only the faces print."""
+    """Keep the bar and the remarks of transformers off the terminal: only the faces print."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -281,7 +281,7 @@ def _load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 (transformers has no n
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # noqa: BLE001 (tokenizers raises nothing narrower for its file)
-        raise QvsearchError(f"{folder} holds no usable tokenizer: {error}") from error
+        raise QvsearchError(f"{folder} has no usable tokenizer: {error}") from error
 
 
 def _load_model(folder: Path, dtype: torch.dtype, device: torch.device, part: str) -> Any:  # noqa: ANN401
@@ -292,7 +292,7 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device, part: st
     class Part(Qwen3VLModel):  # type: ignore[no-untyped-call] # transformers types no __init_subclass__
         def __init__(self, config: Qwen3VLConfig) -> None:
             super().__init__(config)
-            # before weights are read: transformers reads those only that have a place
+            # before weights are read: transformers reads only those that have a place
             other = "visual" if part == "language_model" else "language_model"
             self.left_out = {f"{other}.{name}" for name in getattr(self, other).state_dict()}
             setattr(self, other, None)
@@ -301,7 +301,7 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device, part: st
     try:
         model, report = load(
             folder,
-            # the layers that int8 replaces need never be as long as float32 all at once
+            # so that the layers that int8 replaces are never in float32 all at once
             dtype="auto" if dtype == torch.int8 else dtype,
             attn_implementation=attention(device),
             local_files_only=True,
@@ -309,7 +309,7 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device, part: st
             output_loading_info=True,
         )
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise QvsearchError(f"{folder} holds no sound Qwen3-VL weights: {error}") from error
+        raise QvsearchError(f"{folder} has no usable Qwen3-VL weights: {error}") from error
     there = {name.removeprefix("model.") for name in report["unexpected_keys"]}
     missing = sorted(report["missing_keys"] | (model.left_out - there))
     if missing:
@@ -326,7 +326,7 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device, part: st
 
 
 def _files(folder: Path) -> list[tuple[int, int]]:
-    """Return what changes with the weights: size and time of each file."""
+    """Return the size and time of each file of weights."""
     states = [path.stat() for path in shards(folder)]
     return [(each.st_size, each.st_mtime_ns) for each in states]
 
@@ -336,12 +336,12 @@ def _is_tied(config: Any) -> bool:  # noqa: ANN401
 
 
 def _find_tensor(folder: Path, name: str, row: int) -> torch.Tensor | None:
-    """Read one row of a tensor of a checkpoint; None where no file holds it."""
+    """Read one row of a tensor of a checkpoint; None if no file holds it."""
     from safetensors import safe_open
 
     for path in shards(folder):
         with safe_open(path, framework="pt") as tensors:
-            if name in tensors.keys():  # noqa: SIM118 (it is no mapping)
-                found: torch.Tensor = tensors.get_slice(name)[row]
-                return found
+            if name in tensors.keys():  # noqa: SIM118 (it is not a mapping)
+                weights: torch.Tensor = tensors.get_slice(name)[row]
+                return weights
     return None

@@ -1,4 +1,4 @@
-"""Pixels as the vision tower takes them; it resizes nothing and knows no network."""
+"""Cuts pixels into the patches that the vision tower takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact strings that the model reads; it knows no tokenizer and no pixels, only their sizes.
+"""Builds the exact strings that the model reads, from texts and the sizes of media.
 
 The layout is that of the reference classes (QwenLM/Qwen3-VL-Embedding 8ce3aab, `src/models`) as
 transformers 4.57 renders it, written out here because later releases and checkpoints changed it.
@@ -26,7 +26,7 @@ RERANK_SYSTEM = (
 
 TOKEN_SIDE = 32  # pixels: a visual token is 2x2 patches of 16x16
 TOKEN_PIXELS = TOKEN_SIDE * TOKEN_SIDE
-PROMPT_TOKENS = 24  # about so many stand around what is embedded
+PROMPT_TOKENS = 24  # about so many tokens of the prompt surround the input
 FRAMES_PER_STEP = 2  # the vision tower merges two frames into one time step
 END = "<|im_end|>\n<|im_start|>assistant\n"
 _SPECIAL = re.compile(r"<\|(?=\w+\|>)")  # the head of one; a lone `<|` in source code stays
@@ -39,7 +39,7 @@ def embed_prompt(source: EmbedInput) -> str:
 
 
 def rerank_prompt(query: EmbedInput, document: EmbedInput) -> str:
-    """Return the prompt that asks whether a document answers a query: yes or no comes next."""
+    """Return the prompt for the relevance of a document to a query: yes or no follows it."""
     instruction = _harmless(query.instruction or RERANK_INSTRUCTION)
     return (
         f"<|im_start|>system\n{RERANK_SYSTEM}<|im_end|>\n<|im_start|>user\n"
@@ -66,12 +66,12 @@ def visual_grids(source: EmbedInput) -> list[tuple[int, int]]:
 
 
 def visual_tokens(source: EmbedInput) -> int:
-    """Return how many tokens of an input's prompt stand for pixels."""
+    """Return the number of tokens of an input's prompt that stand for pixels."""
     return sum(rows * columns for rows, columns in visual_grids(source))
 
 
 def _punctuated(instruction: str) -> str:
-    """End an instruction in punctuation, as every one that the model was trained with does."""
+    """End an instruction in punctuation, like all instructions that the model was trained with."""
     instruction = instruction.strip()
     if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
         instruction += "."
@@ -102,5 +102,5 @@ def _shapes(images: Sequence[Pixels]) -> list[tuple[int, ...]]:
 
 
 def _harmless(text: str) -> str:
-    """Break up what the tokenizer would read as a special token: any file may hold `<|im_end|>`."""
+    """Break up special tokens of the tokenizer: any file may hold `<|im_end|>`."""
     return _SPECIAL.sub("< |", text)

@@ -1,4 +1,4 @@
-"""Where a model's files are: a hub's download, a local folder, or the demo inside the package."""
+"""Finds a model's files by its name: a hub's download, a local folder, or the packaged demo."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A model that qvsearch was written for; `revision` is the commit on Hugging Face it takes."""
+    """A supported model; `revision` is its commit on Hugging Face."""
 
     role: str
     parameters: int
@@ -57,7 +57,7 @@ MODELS = {
 class Weights:
     """A complete checkpoint on this disk.
 
-    `revision` is the hub's commit or, where the files have none, a hash of what they hold.
+    `revision` is the hub's commit or, for files without one, a hash of their content.
     """
 
     folder: Path
@@ -67,7 +67,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """A model one can name, and where it is; `size` is in bytes, `folder` None before a pull."""
+    """A supported model and its place; `size` is in bytes, `folder` is None before a download."""
 
     name: str
     role: str
@@ -78,29 +78,29 @@ class ModelState:
 
 
 def resolve(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
-    """Return the checkpoint that a hub id, a local folder or a name of PACKAGED stands for.
+    """Return the checkpoint of a hub id, a local folder or a name in PACKAGED.
 
-    A hub's model is downloaded from `hub` where no complete copy is on this disk, and its bytes are
-    compared with the hub's hashes; where one is, no network is used. Raises QvsearchError, with the
-    way out, where there is no such checkpoint.
+    Without a complete copy on this disk, a hub's model is downloaded from `hub`, and its bytes are
+    compared with the hub's hashes. With one, no network is used. Raises QvsearchError with a remedy
+    if there is no such checkpoint.
     """
-    found = find(model)
-    if found is not None:
-        return found
+    local = find(model)
+    if local is not None:
+        return local
     try:
         folder = hubs.download(model, _pinned(model), hub)
     except hubs.NotHere as error:
         raise QvsearchError(
-            f"the model {model} is not on this computer: {error}; {_way_out(model)}"
+            f"the model {model} is not on this computer: {error}; {_remedy(model)}"
         ) from error
     _refuse_damaged(folder, model)
     return _downloaded(folder, model)
 
 
 def find(model: str) -> Weights | None:
-    """Return the complete checkpoint of a model, as `resolve` does; None where none is here.
+    """Return the complete checkpoint of a model like `resolve`, without network; None without one.
 
-    No network is used. Raises QvsearchError for what is no model's name or folder.
+    Raises QvsearchError if `model` is neither a model's name nor a folder.
     """
     if model in PACKAGED or Path(model).is_dir():
         folder = PACKAGED[model][1] if model in PACKAGED else Path(model).resolve()
@@ -112,47 +112,47 @@ def find(model: str) -> Weights | None:
             f"no model {model!r}: it is neither {' nor '.join(map(repr, PACKAGED))}, nor a folder"
             f" that exists, nor a hub's OWNER/NAME such as {DEFAULT_MODEL}"
         )
-    found = hubs.find(model, _pinned(model))
-    if found is None:
+    folder_of_hub = hubs.find(model, _pinned(model))
+    if folder_of_hub is None:
         return None
     try:
-        return _downloaded(found, model)
+        return _downloaded(folder_of_hub, model)
     except checkpoint.IncompleteCheckpoint:  # a client shows the files that it has so far
         return None
 
 
 def pull(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
-    """Download a hub's model if it is not here yet.
+    """Download a hub's model if it is not on this disk yet.
 
-    A connection that breaks is taken up where it was by the hub's client; after an interrupted
-    program the files that had arrived whole are kept.
+    The hub's client resumes a broken connection. After an interruption of the program, complete
+    files stay.
     """
     return resolve(model, hub)
 
 
 def verify(model: str) -> list[str]:
-    """Read every byte of a model that is here; return what is wrong with it, or nothing."""
-    found = find(model)
-    if found is None:
-        raise QvsearchError(f"the model {model} is not on this computer; {_way_out(model)}")
-    return checkpoint.problems(found.folder)
+    """Read every byte of a downloaded model; return its problems, a line each."""
+    weights = find(model)
+    if weights is None:
+        raise QvsearchError(f"the model {model} is not on this computer; {_remedy(model)}")
+    return checkpoint.problems(weights.folder)
 
 
 def has_hashes(model: str) -> bool:
-    """Tell whether `verify` can compare content: only a hub's cache keeps what the hub sent."""
-    found = find(model)
-    return found is not None and any(path.is_symlink() for path in found.folder.iterdir())
+    """Return whether `verify` can compare content: only a hub's cache keeps the hub's hashes."""
+    weights = find(model)
+    return weights is not None and any(path.is_symlink() for path in weights.folder.iterdir())
 
 
 def role_of(model: str) -> str | None:
-    """Return what a model that qvsearch knows by name is for; None of any other."""
+    """Return the role of a supported model; None for others."""
     if model in PACKAGED:
         return PACKAGED[model][0]
     return MODELS[model].role if model in MODELS else None
 
 
 def list_models() -> list[ModelState]:
-    """Return the models that qvsearch was written for, the demo's first; no network is used."""
+    """Return the supported models, the demo's first; no network is used."""
     states = []
     for name, (role, folder) in PACKAGED.items():
         states.append(
@@ -166,8 +166,8 @@ def list_models() -> list[ModelState]:
             )
         )
     for name, known in MODELS.items():
-        found = find(name)
-        place = None if found is None else found.folder
+        weights = find(name)
+        place = None if weights is None else weights.folder
         size = 2 * known.parameters  # published as bfloat16
         states.append(ModelState(name, known.role, known.parameters, known.dim, size, place))
     return states
@@ -195,7 +195,7 @@ def fingerprint(
     video_mode: VideoMode = VideoMode.FRAMES,
     precision: Precision = Precision.FLOAT,
 ) -> Fingerprint:
-    """Return what decides the vectors that this model makes at a dimension and a detail."""
+    """Return everything that decides the vectors of this model at a dimension and a detail."""
     from qvsearch.models.patches import PREPROCESSING
     from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 
@@ -220,7 +220,7 @@ def _downloaded(folder: Path, name: str) -> Weights:
 
 
 def _refuse_damaged(folder: Path, model: str) -> None:
-    """Take away what is not what the hub sent, so that it is fetched anew, and say so."""
+    """Remove files that differ from the hub's hashes, so that they are fetched anew, and raise."""
     damaged = checkpoint.damaged_files(folder)
     for path in damaged:
         path.resolve().unlink(missing_ok=True)
@@ -234,18 +234,18 @@ def _refuse_damaged(folder: Path, model: str) -> None:
 
 
 def _pinned(model: str) -> str | None:
-    """Return the commit to take; None takes the main branch once, and that commit from then on."""
+    """Return the commit to download; None is the main branch at the time of the download."""
     known = MODELS.get(model)
     return None if known is None else known.revision
 
 
-def _way_out(model: str) -> str:
+def _remedy(model: str) -> str:
     is_reranker = role_of(model) == RERANKER
     option = "--reranker" if is_reranker else "--model"
     trial = (
         f"qvsearch with --reranker {DEMO_RERANKER}" if is_reranker else "it first: qvsearch demo"
     )
     return (
-        f"where there is a network, run: qvsearch models pull {model};"
+        f"with a network, run: qvsearch models pull {model};"
         f" or name a copy: {option} FOLDER; or try {trial}"
     )
