@@ -120,7 +120,7 @@ def test_a_root_that_is_clutter_or_lies_in_it_is_walked(tmp_path):
 
 def test_a_named_path_in_clutter_says_why_it_is_left_out(tmp_path):
     put(tmp_path, "a/@eaDir/b.jpg")
-    brings = "--include '@eaDir' --include '*' brings it"
+    brings = "add --include '@eaDir' --include '*'"
     reason = f"left out as thumbnails and indexes of a NAS; {brings}"
     for path in (tmp_path / "a/@eaDir", tmp_path / "a/@eaDir/b.jpg"):
         assert walk(path, tmp_path) == [Skipped(os.fsencode(path), reason)]

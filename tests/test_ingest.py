@@ -608,7 +608,7 @@ def test_an_empty_root_loses_nothing(bench):
         path.unlink()
     summary = bench.index()
     assert (summary.removed, summary.found) == (0, 0)
-    assert summary.kept == (KeptFiles(os.fsencode(bench.root), 3, "there is nothing in it"),)
+    assert summary.kept == (KeptFiles(os.fsencode(bench.root), 3, "it is empty"),)
     assert bench.plan().kept == summary.kept
     assert bench.rows() == before
     assert bench.index(prune=True).removed == 3

@@ -53,7 +53,7 @@ def embed_files(
             yield outcome
             continue
         if not outcome.segments:
-            yield Skipped(outcome.item.location, "there is nothing in it to index")
+            yield Skipped(outcome.item.location, "it is empty: there is nothing to index")
         for part in _parts(outcome):
             if batches.add(part):
                 if stop():

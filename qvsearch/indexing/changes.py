@@ -293,10 +293,12 @@ def missing(
         lost = [place for place in unseen if vanished(place) and not _within(place, unread)]
         unmoved = [place for place in lost if content_of(unseen[place]) not in moved]
         if not prune and lost and not any(is_below(place, target.path) for place in files.items):
-            kept.append(KeptFiles(target.path, len(lost), "there is nothing in it"))
+            kept.append(KeptFiles(target.path, len(lost), "it is empty"))
             continue
         if not prune and len(below) >= FEW and 2 * len(unmoved) > len(below):
-            kept.append(KeptFiles(target.path, len(unmoved), "most of what is known is not there"))
+            kept.append(
+                KeptFiles(target.path, len(unmoved), "most of its known files are not there")
+            )
             stays = set(unmoved)
             lost = [place for place in lost if place not in stays]
         gone.update(dict.fromkeys(lost))

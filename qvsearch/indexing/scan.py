@@ -94,7 +94,7 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
     relative = b"" if path == root else path[len(root.rstrip(b"/")) + 1 :]
     if relative and (match := clutter.within(relative)) is not None:
         name, reason = os.fsdecode(match[0]), match[1]
-        yield Skipped(path, f"left out as {reason}; --include '{name}' --include '*' brings it")
+        yield Skipped(path, f"left out as {reason}; add --include '{name}' --include '*'")
         return
     try:
         status = Path(os.fsdecode(path)).stat()
@@ -109,7 +109,7 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
         if is_folder:
             yield from _Walk(root, options, status).below(start, rules)
         elif kind_of(path) is None or (stat.S_ISREG(status.st_mode) and _is_source(path)):
-            yield Skipped(path, "not a kind of file that qvsearch takes, going by its suffix")
+            yield Skipped(path, "its suffix is not supported")
         else:
             yield from _found(root, relative, os.path.basename(path), status, selects, Identities())
 

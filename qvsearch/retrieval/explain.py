@@ -156,13 +156,15 @@ def _why_absent(library: Library, path: bytes) -> str:
     names = aliases(path, library.roots)
     places = [(root, name) for root in library.roots for name in names if is_below(name, root)]
     if not places:
-        return "it lies in none of the library's folders; take it in with: qvsearch index"
+        return "it lies in none of the library's folders; add it with: qvsearch index"
     scans = scans_of(library.rules, library.roots)
     for root, name in places:
         reason = left_out(root, scans[root])(os.path.relpath(name, root) if name != root else b"")
         if reason is not None:
             return f"`qvsearch index` leaves it out: {reason}"
-    return "it is not indexed: new since the last `qvsearch index`, or left out by its options"
+    return (
+        "it is not indexed: it is new since the last `qvsearch index`, or its options left it out"
+    )
 
 
 def _leader(
@@ -195,7 +197,7 @@ def _why_hidden(
         return "hidden by " + "; ".join(hidden)
     relevance, first = relevances
     if relevance < options.least:
-        return f"its relevance is below the cut of {options.least:.2g}; see --min-relevance"
+        return f"its relevance is below the threshold of {options.least:.2g}; see --min-relevance"
     if first < options.least_best:
         return f"no hit has a relevance of {options.least_best:.2g}; see --min-relevance"
     if leader is not None:
