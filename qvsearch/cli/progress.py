@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self
 
 from qvsearch.cli import output, records
-from qvsearch.errors import INCOMPLETE, INTERRUPTED
+from qvsearch.errors import ExitCode
 from qvsearch.indexing.leftovers import leftovers_text
 from qvsearch.machine.estimate import about
 from qvsearch.types import Event, Kind, Skipped
@@ -194,15 +194,16 @@ def _bar(note: Callable[[], str]) -> rich.progress.Progress:
     )
 
 
-def exit_code(summary: Summary, strict: bool = False) -> int:
+def exit_code(summary: Summary, strict: bool = False) -> ExitCode:
     """Return 0 if everything was indexed, 3 if something was not, 130 after Ctrl-C.
 
     A file that failed before as it is counts only with `strict`.
     """
     if summary.interrupted:
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     skipped = any(strict or not each.known for each in summary.failures)
-    return INCOMPLETE if skipped or summary.unreachable or summary.kept else 0
+    incomplete = skipped or summary.unreachable or summary.kept
+    return ExitCode.INCOMPLETE if incomplete else ExitCode.DONE
 
 
 def show_summary(summary: Summary, quiet: bool, json: bool) -> None:

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from qvsearch.indexing.pipeline import Plan
     from qvsearch.indexing.session import Summary
     from qvsearch.indexing.status import Field, Status
+    from qvsearch.library.libraries import Shelved
     from qvsearch.library.library import Library
+    from qvsearch.library.repair import Problem, Repair
+    from qvsearch.machine.doctor import Fact
     from qvsearch.machine.estimate import Estimate
+    from qvsearch.machine.timings import Figure
+    from qvsearch.models.registry import ModelState
     from qvsearch.retrieval.explain import Explained, Explanation, Weighed
     from qvsearch.retrieval.recall import Recall
     from qvsearch.retrieval.similar import Similar
@@ -290,6 +295,32 @@ def warm_record(process: Running) -> dict[str, object]:
     )
 
 
+def check_record(problems: Iterable[Problem], repaired: Repair | None) -> dict[str, object]:
+    """Return what `check --json` says."""
+    rows = {} if repaired is None else {"kept": repaired.kept, "lost": repaired.lost}
+    return {"problems": [asdict(problem) for problem in problems], **rows}
+
+
 def recall_record(found: Recall) -> dict[str, object]:
     """Return what `check --recall --json` says."""
     return {name: round(value, 6) for name, value in asdict(found).items()}
+
+
+def library_record(library: Shelved) -> dict[str, object]:
+    """Return what `libraries --json` says of a library."""
+    return present(asdict(library) | {"folder": str(library.folder)})
+
+
+def model_record(state: ModelState) -> dict[str, object]:
+    """Return what `models list --json` says of a model."""
+    return present(asdict(state) | {"folder": state.folder and str(state.folder)})
+
+
+def fact_record(fact: Fact) -> dict[str, object]:
+    """Return what `doctor --json` says of one thing."""
+    return present(asdict(fact))
+
+
+def figure_record(figure: Figure) -> dict[str, object]:
+    """Return what `bench --json` says of a measurement."""
+    return present(asdict(figure))
