@@ -97,7 +97,7 @@ def dupes(
 
 
 def _print_similar(results: Sequence["Similar"]) -> None:
-    from qvsearch.cli.tables import print_paths
+    from qvsearch.cli.layout import print_paths
 
     print_paths(
         ["", "score", "size", "", "path"],
@@ -116,7 +116,7 @@ def _print_similar(results: Sequence["Similar"]) -> None:
 
 
 def _print_groups(groups: Sequence["Group"]) -> None:
-    from qvsearch.cli.tables import print_paths
+    from qvsearch.cli.layout import print_paths
 
     if not groups:
         output.line("no file of the library repeats another")

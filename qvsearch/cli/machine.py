@@ -106,7 +106,7 @@ def doctor(
     if json:
         output.write_json(map(records.fact_record, facts))
         return
-    from qvsearch.cli.tables import print_facts
+    from qvsearch.cli.layout import print_facts
 
     print_facts(
         row

@@ -142,7 +142,7 @@ def _print_tables(
     """Print hits, or the nearest ones, below the query if there are many."""
     if not hits and query is None:
         return
-    from qvsearch.cli.tables import print_heading, print_hits, print_nearest
+    from qvsearch.cli.hit_tables import print_heading, print_hits, print_nearest
     from qvsearch.retrieval.combine import ANSWERED, CUT
 
     if query is not None:

@@ -226,7 +226,7 @@ def explain(
 
         output.write_json([explanation_record(explanation)])
     else:
-        from qvsearch.cli.tables import print_explanation
+        from qvsearch.cli.hit_tables import print_explanation
 
         print_explanation(explanation)
     if explanation.reason is not None:
