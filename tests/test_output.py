@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qvsearch.cli import hit_tables, output, records
+from qvsearch.cli import hit_tables, output, records, reports
 from qvsearch.retrieval.combine import CUT
 from qvsearch.types import Event, Hit, Item, Kind, Metadata, Moment, Segment, Skipped
 
@@ -155,13 +155,13 @@ def test_things_are_counted_as_one_speaks():
 
 def test_an_event_in_json():
     event = Event("skipped", b"/photos/\xff.jpg", Kind.IMAGE, reason="empty file")
-    assert records.event_record(event) == {
+    assert reports.event_record(event) == {
         "state": "skipped",
         "path_b64": base64.b64encode(b"/photos/\xff.jpg").decode(),
         "kind": "image",
         "reason": "empty file",
     }
-    assert records.event_record(Event("committed")) == {"state": "committed"}
+    assert reports.event_record(Event("committed")) == {"state": "committed"}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qvsearch.cli import options, output, records
+from qvsearch.cli import options, output, reports
 from qvsearch.cli.commands import Command
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Detail, Dtype, Hub
@@ -104,7 +104,7 @@ def doctor(
 
     facts = examine(library_folder(library), device, dtype)
     if json:
-        output.write_json(map(records.fact_record, facts))
+        output.write_json(map(reports.fact_record, facts))
         return
     from qvsearch.cli.layout import print_facts
 
@@ -175,7 +175,7 @@ def list_(json: options.Json = False) -> None:
 
     states = list_models()
     if json:
-        output.write_json(map(records.model_record, states))
+        output.write_json(map(reports.model_record, states))
         return
     from qvsearch.cli.tables import print_models
 
@@ -216,7 +216,7 @@ def verify(model: ModelName = None) -> None:
 
 def _show_processes(processes: "list[Running]", state: str, json: bool) -> None:
     if json:
-        output.write_json({"state": state, **records.warm_record(each)} for each in processes)
+        output.write_json({"state": state, **reports.warm_record(each)} for each in processes)
         return
     from qvsearch.cli.tables import warm_text
 
@@ -227,7 +227,7 @@ def _show_processes(processes: "list[Running]", state: str, json: bool) -> None:
 def _show_figures(measured: Iterable["Figure"], json: bool) -> None:
     """Print each figure as JSON at once, or all in a table, also those of an interrupted run."""
     if json:
-        output.write_json(map(records.figure_record, measured))
+        output.write_json(map(reports.figure_record, measured))
         return
     from qvsearch.cli.tables import print_figures
 

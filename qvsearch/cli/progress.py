@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self
 
-from qvsearch.cli import output, records
+from qvsearch.cli import output, reports
 from qvsearch.errors import ExitCode
 from qvsearch.indexing.leftovers import leftovers_text
 from qvsearch.machine.estimate import about
@@ -139,7 +139,7 @@ class Progress:
             segments = event.segments if event.state == "indexed" else 0
             self._speed.file(event.kind, event.estimate, segments)
         if self._json and event.state != "embedded":  # events of files, not of batches
-            output.write_json([records.event_record(event)])
+            output.write_json([reports.event_record(event)])
         if self._bar is not None and self._task is not None:
             self._draw(self._bar, self._task, event)
         elif (
@@ -213,7 +213,7 @@ def exit_code(summary: Summary, strict: bool = False) -> ExitCode:
 def show_summary(summary: Summary, quiet: bool, json: bool) -> None:
     """Print the counts of a run and its failures; if quiet, only the failures."""
     if json:
-        output.write_json([records.summary_record(summary)])
+        output.write_json([reports.summary_record(summary)])
         return
     if not quiet:
         _print_counts(summary)
@@ -244,7 +244,7 @@ def _print_counts(summary: Summary) -> None:
 def show_plan(plan: Plan, estimate: Estimate | None, json: bool) -> None:
     """Print what a run would do and, if there is an estimate, how long it would take."""
     if json:
-        output.write_json([records.plan_record(plan, estimate)])
+        output.write_json([reports.plan_record(plan, estimate)])
         return
     kinds = ", ".join(output.counted(count, kind) for kind, count in sorted(plan.to_index.items()))
     segments = f", about {output.counted(plan.segments, 'segment')}" if kinds else ""
