@@ -116,3 +116,15 @@ assert callable(search) and qvsearch.search is search
 assert [getattr(qvsearch, name).__name__ for name in qvsearch.__all__]
 """
     assert "torch" in loaded_by(code)
+
+
+def test_documented_names_of_0_1_still_work_and_warn():
+    with pytest.warns(DeprecationWarning, match="import parse_filters from qvsearch"):
+        from qvsearch.filters import parse_filters
+    with pytest.warns(DeprecationWarning, match="import Query from qvsearch"):
+        from qvsearch.retrieve import Query
+    import qvsearch
+
+    assert (parse_filters, Query) == (qvsearch.parse_filters, qvsearch.Query)
+    with pytest.raises(ImportError):
+        from qvsearch.retrieve import answer  # noqa: F401

@@ -27,7 +27,7 @@ def index(
         options.choice(
             "--detail",
             Detail,
-            "Image detail of a new library (default: low on a CPU, else medium).",
+            "Image detail of a new library (default: medium; low on a CPU).",
         ),
     ] = None,
     video_mode: Annotated[

@@ -228,6 +228,6 @@ def figure_record(figure: Figure) -> dict[str, object]:
     of_gemm (number): share of the rate of matrix products
     scaled (number): factor from the timed layers to all layers
     random (boolean): true if the weights were random
-    reason (string): why there is no value
+    reason (string): why it has no value
     """
     return present(asdict(figure))

@@ -64,7 +64,9 @@ class ClipOptions:
         if self.save_clips is not None:
             place = Path(os.fsdecode(self.save_clips))
             if place.exists() and not place.is_dir():
-                raise QvsearchError(f"{place} is no folder; --save-clips takes one, or a new name")
+                raise QvsearchError(
+                    f"{place} is not a folder; give --save-clips a folder, or a new name"
+                )
             return partial(_save_clips, place, self.padding or 0.0)
         if self.padding is not None:
             raise QvsearchError("--padding is for clips; give --save-clips FOLDER as well")
