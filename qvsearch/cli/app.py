@@ -124,6 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.excepthook = _crash
         gc.set_threshold(GARBAGE)
         atexit.register(gc.freeze)  # the process ends: a last collection would only take time
+    return int(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         command = get_command(app)
         code = command.main(arguments, prog_name="qvsearch", standalone_mode=False)
