@@ -8,7 +8,7 @@ import pages
 import pytest
 from typer.main import get_command
 
-from qvsearch.cli.app import app
+from qvsearch.cli.app import app, main
 
 ROOT = Path(__file__).parent.parent
 TURNS = {
@@ -103,6 +103,22 @@ def test_sentences_are_short(page):
     long = [each for each in prose(page.read_text("utf-8")) if len(each.split()) > MOST_WORDS]
     if LONG not in ALLOWED.get(page.name, ()):
         assert long == []
+
+
+def commands(command, path=("qvsearch",)):
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands(get_command(app))], ids=" ".join)
+def test_help_fits_80_columns(path, capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*path[1:], "--help"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    listed = [line for line in lines[lines.index("Commands:") :]] if "Commands:" in lines else []
+    assert [line for line in listed if line.endswith("...")] == []
 
 
 def test_help_is_plain():

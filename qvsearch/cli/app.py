@@ -151,7 +151,9 @@ def _mistake(error: typer.TyperException) -> str:
     """Return the reason why Typer cannot read a command line, and the help as a remedy."""
     context = getattr(error, "ctx", None)
     remedy = see(context) if context else "see: qvsearch --help"
-    return f"{error.format_message().rstrip('.')}; {remedy}"
+    mistake = error.format_message().rstrip(".")
+    mistake = f"{mistake[:1].lower()}{mistake[1:]}".replace(". Did you mean", "; did you mean")
+    return f"{mistake}{' ' if mistake.endswith('?') else '; '}{remedy}"
 
 
 def _reason(error: OSError) -> str:
