@@ -112,14 +112,6 @@ def random_part(scene: Scene, rng: Generator) -> Part:
     )
 
 
-def hard_part(scene: Scene, rng: Generator) -> Part:
-    """Return two or three attributes of one shape, which the scene with swapped colours lacks."""
-    while True:
-        part = random_part(scene, rng)
-        if part.background is None and (part.shape, part.colour, part.place).count(None) < 2:
-            return part
-
-
 def random_scene(rng: Generator) -> Scene:
     """Return a random scene of one to three things."""
     places = rng.permutation(list(PLACES))[: rng.integers(1, 4)]
@@ -137,38 +129,11 @@ def scenes(rng: Generator, *, held_out: bool) -> Iterator[Scene]:
             yield scene
 
 
-def answers(scene: Scene) -> list[int]:
-    """Return a scene as class numbers: the background, then shape and colour place by place."""
-    at = {thing.place: thing for thing in scene.things}
-    numbers = [BACKGROUNDS.index(scene.background)]
-    for place in PLACES:
-        thing = at.get(place)
-        numbers.append(0 if thing is None else SHAPES.index(thing.shape) + 1)
-        numbers.append(0 if thing is None else list(COLOURS).index(thing.colour) + 1)
-    return numbers
-
-
-def findings(scene: Scene) -> list[float]:
-    """Return 1 for each shape that a scene has, then for each shape with each colour, else 0."""
-    parts = [Part(shape=shape) for shape in SHAPES]
-    parts += [Part(shape=shape, colour=colour) for shape in SHAPES for colour in COLOURS]
-    return [float(part.fits(scene)) for part in parts]
-
-
 def recoloured(scene: Scene, rng: Generator) -> tuple[Scene, Thing]:
     """Return the scene with one thing's colour changed, and that thing as it is in `scene`."""
     thing = _pick(rng, scene.things)
     colour = _pick(rng, tuple(c for c in COLOURS if c != thing.colour))
     return _with(scene, thing, replace(thing, colour=colour)), thing
-
-
-def swapped(scene: Scene, rng: Generator) -> Scene:
-    """Return the scene with two things' colours exchanged; itself if that changes nothing."""
-    if len(scene.things) < 2:
-        return scene
-    one, other = _shuffled(scene.things, rng)[:2]
-    exchanged = _with(scene, one, replace(one, colour=other.colour))
-    return _with(exchanged, other, replace(other, colour=one.colour))
 
 
 def neighbour(scene: Scene, rng: Generator) -> Scene:
