@@ -1,5 +1,6 @@
-"""Plain English: documentation and help are free of the worst turns, and sentences are short."""
+"""Plain English: pages, help and messages are free of the worst turns, and sentences are short."""
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -17,7 +18,7 @@ TURNS = {
     "is said": r"\b(?:is|are|was|as) said\b",
     "as for e.g.": r"\bas \d+ ?[smh]?\b",
     "else for default": r"[,;] else [a-z]",
-    "is no for is not a": r"\b(?:is|are) no (?!longer\b|such\b|more\b)",
+    "is no for is not a": r"(?<!there )\b(?:is|are) no (?!longer\b|such\b|more\b)",
     "asked": r"\basked\b|\bwho asks\b|\basks it\b",
     "of one that": r"\b[Oo]f (?:one|those|him) (?:that|who)\b",
     "what there is": r"\bwhat (?:there is|is there|it is with|is kept|comes of)\b",
@@ -119,6 +120,24 @@ def test_help_fits_80_columns(path, capfd, monkeypatch):
     assert [line for line in lines if len(line) > 80] == []
     listed = [line for line in lines[lines.index("Commands:") :]] if "Commands:" in lines else []
     assert [line for line in listed if line.endswith("...")] == []
+
+
+def messages():
+    """Every text that the command line itself passes to an error or prints, in its source."""
+    for path in (ROOT / "qvsearch" / "cli").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if name in {"QvsearchError", "fail", "hint", "line", "note", "alert"}:
+                parts = [each for argument in node.args for each in ast.walk(argument)]
+                texts = [each.value for each in parts if isinstance(each, ast.Constant)]
+                yield "".join(text for text in texts if isinstance(text, str))
+
+
+def test_messages_are_plain():
+    assert wrong(list(messages())) == {}
+    assert len(list(messages())) > 50
 
 
 def test_help_is_plain():

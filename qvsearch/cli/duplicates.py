@@ -112,7 +112,7 @@ def _print_similar(results: Sequence["Similar"]) -> None:
             for each in results
         ],
     )
-    _explain({each.reason for each in results})
+    _print_meanings({each.reason for each in results})
 
 
 def _print_groups(groups: Sequence["Group"]) -> None:
@@ -129,7 +129,9 @@ def _print_groups(groups: Sequence["Group"]) -> None:
     print_paths(["", "why", "pixels", "MB", "date", "path"], rows)
     members = [each for group in groups for each in group.items]
     output.line()
-    _explain({*(each.reason for each in members), "gone" if any(e.gone for e in members) else None})
+    _print_meanings(
+        {*(each.reason for each in members), "gone" if any(e.gone for e in members) else None}
+    )
     bytes_ = sum(group.reclaimable for group in groups)
     output.line(
         f"{bytes_ / 1e6:,.1f} MB are in {output.counted(len(members) - len(groups), 'file')}"
@@ -151,7 +153,7 @@ def _row(number: int | None, member: "Member") -> tuple[str, ...]:
     )
 
 
-def _explain(words: set["str | None"]) -> None:
+def _print_meanings(words: set["str | None"]) -> None:
     """Print the meaning of each reason that the table uses."""
     for word, meaning in MEANINGS.items():
         if word in words:

@@ -64,25 +64,25 @@ def number(
 def choice(
     option: str,
     names: type[StrEnum],
-    help: str,  # noqa: A002 - Typer's word
+    text: str,
     panel: str | None = None,
     metavar: str | None = None,
 ) -> Any:  # noqa: ANN401 - as typer.Option
-    """Return an option whose value is one of an enumeration."""
+    """Return an option with the help `text` whose value is one of `names`."""
 
-    def parse(text: str) -> StrEnum:
+    def parse(value: str) -> StrEnum:
         try:
-            return names(text)
+            return names(value)
         except ValueError as error:
             *others, last = names
-            message = f"{option} {text!r} is unknown; give {', '.join(others)} or {last}"
+            message = f"{option} {value!r} is unknown; give {', '.join(others)} or {last}"
             raise QvsearchError(message) from error
 
     return typer.Option(
         option,
         parser=parse,
         metavar=metavar or "|".join(names),
-        help=help,
+        help=text,
         rich_help_panel=panel,
         show_default=False,
     )

@@ -158,9 +158,9 @@ def write_paths(hits: Sequence[Hit], end: bytes) -> None:
         write(shown + end)
 
 
-def place_text(where: Hit | Moment) -> str:
+def place_text(place: Hit | Moment) -> str:
     """Return a moment's place: `02:13-02:19`, `lines 12-31`; an image's is its size."""
-    return _place_text(where.start, where.end, where.segment)
+    return _place_text(place.start, place.end, place.segment)
 
 
 def segment_text(segment: Segment) -> str:

@@ -134,7 +134,7 @@ class Progress:
             self._files = event.files
             self._speed.plan(event.by_kind)
             if not (self._quiet or self._json) and (advice := self._advice(event.by_kind)):
-                self._tell(advice)
+                self._print_line(advice)
         elif event.estimate:
             segments = event.segments if event.state == "indexed" else 0
             self._speed.file(event.kind, event.estimate, segments)
@@ -161,7 +161,7 @@ class Progress:
         else:
             bar.advance(task, event.estimate)
 
-    def _tell(self, message: str) -> None:
+    def _print_line(self, message: str) -> None:
         """Print a line on standard error, above the bar if there is one."""
         if self._bar is None:
             output.note(message)
