@@ -1,4 +1,7 @@
-"""Local, private search over your own photos, videos and texts; importing it loads nothing."""
+"""Local, private search over your own photos, videos and texts.
+
+The names of `__all__` are public. Each is loaded at its first use.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -5,9 +5,9 @@ import sys
 
 
 def main() -> int:
-    """Run the command line; a Ctrl-C while it is loaded ends the process without a word."""
+    """Run the command line; Ctrl-C while it loads ends the process without a message."""
     handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:  # and not where Ctrl-C is ignored
+    if handler is signal.default_int_handler:  # not if Ctrl-C is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from qvsearch.cli import app
 

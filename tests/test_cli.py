@@ -129,7 +129,7 @@ def test_a_file_that_was_skipped_before_is_no_news(run, files, tiny):
         lines = output.decode().splitlines()
         assert lines[0] == "found 6 = indexed 0 + unchanged 5 + skipped 1"
         assert lines[2:] == [
-            "skipped as before: 1 file; qvsearch status names them, and --retry-failed tries again"
+            "skipped as before: 1 file; qvsearch status lists them, and --retry-failed tries again"
         ]
     assert f"{empty}: empty file (tried 2 times)" in run("status")[1].decode()
     assert run("index", files, "-q")[:2] == (0, b"")
@@ -145,7 +145,7 @@ def test_a_missing_folder_is_named_and_the_others_are_indexed(run, files, tiny, 
     code, output, error = run("index", files, home / "missing", "--model", tiny)
     assert (code, error) == (3, "")
     assert output.decode().startswith("found 5 = indexed 5 ")
-    assert f"not there: {home}/missing; nothing of it was removed\n" in output.decode()
+    assert f"not there: {home}/missing; nothing was removed\n" in output.decode()
 
 
 def test_files_that_are_not_taken_are_named_by_index_and_status(run, files, tiny):
@@ -168,7 +168,7 @@ def test_a_folder_of_nothing_but_other_files_says_so(run, home, tiny):
     code, output, _ = run("index", home / "papers", "--model", tiny)
     assert code == 0
     assert output.decode().startswith("found 0 = ")
-    assert "left aside: 1 .pdf; qvsearch takes no such files\n" in output.decode()
+    assert "left aside: 1 .pdf; qvsearch does not take such files\n" in output.decode()
 
 
 def test_index_in_json_is_an_event_a_line_and_a_summary(run, files, tiny):
@@ -708,7 +708,7 @@ def test_status_of_a_root_that_is_away(run, indexed):
     assert (status["gone"], status["roots"][0]["reachable"]) == ([], False)
     code, output, _ = run("index", indexed)
     assert code == 3
-    assert f"not there: {indexed}; nothing of it was removed" in output.decode()
+    assert f"not there: {indexed}; nothing was removed" in output.decode()
 
 
 def test_remove_forgets_and_leaves_the_files(run, indexed):

@@ -23,6 +23,7 @@ from demo_model.evaluate import (
 from demo_model.lessons import LESSONS, batches
 from demo_model.train import many_answers, train
 from demo_model.train_reranker import train as train_reranker
+from demo_model.variations import swapped
 from demo_model.verdicts import TERMS
 from demo_model.verdicts import batches as verdict_batches
 from safetensors.numpy import load_file
@@ -41,7 +42,6 @@ from qvsearch.demo.world import (
     random_scene,
     recoloured,
     scenes,
-    swapped,
 )
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import pipeline as ingest

@@ -4,14 +4,16 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import pages
 import pytest
 from typer.main import get_command
 
-from qvsearch.cli import records
+from qvsearch.cli import records, reports
 from qvsearch.cli.app import app
-from qvsearch.cli.records import explanation_record
+from qvsearch.cli.options import FilterOptions
+from qvsearch.errors import ExitCode
 from qvsearch.models.registry import MODELS
-from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
+from qvsearch.types import KIND_OF_SUFFIX, Detail, Event, Kind
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -81,14 +83,48 @@ def test_every_model_and_detail_is_listed():
     }
 
 
-def fields_in(text):
-    """The names in the first column of the tables of fields, with whether each has a type."""
-    rows = re.findall(r"^\| (`.*?`) \| [a-z]", text, re.M)
-    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+def test_generated_pages_are_current():
+    commands = (pages.DOCS / "commands.md").read_text("utf-8")
+    assert pages.commands_page(commands) == commands, "run: python tests/pages.py"
+    assert pages.json_page() == (pages.DOCS / "json.md").read_text("utf-8")
+    shown = set(re.findall(r"<!-- qvsearch ([a-z ]+) -->", commands))
+    groups = {"libraries", "models"}
+    inner = {f"{group} {name}" for group in groups for name in COMMANDS[group].commands}
+    assert shown == (set(COMMANDS) - {"models"}) | inner
 
 
-def test_every_field_of_a_hit_is_in_the_table_with_its_type():
-    from test_output import ITEM, Item, Kind, Metadata, Moment, hit, record
+def test_every_filter_is_on_its_page():
+    page = (pages.DOCS / "filters.md").read_text("utf-8")
+    names = {f"--{name}".replace("_", "-") for name in FilterOptions.__dataclass_fields__}
+    assert names <= set(re.findall(r"^\| `(--[a-z-]+)", page, re.M) + ["--kind"])
+
+
+TYPES = {
+    "boolean": bool,
+    "integer": int,
+    "list": list,
+    "number": (int, float),
+    "object": dict,
+    "string": str,
+    "two": list,
+}
+
+
+def check_described(function, *samples):
+    """Check that a record has exactly the fields of its docstring, each of its type."""
+    kinds = {
+        name: kind.split(",")[0].split()[0]
+        for names, (kind, _) in pages.fields_of(function).items()
+        for name in names.split(", ")
+    }
+    for sample in samples:
+        for name, value in sample.items():
+            assert isinstance(value, TYPES[kinds[name]]), f"{name} is {value!r}"
+    return set(kinds) - set().union(*samples)
+
+
+def test_every_field_of_a_hit_is_described_with_its_type():
+    from test_output import ITEM, Item, Metadata, Moment, hit, record
 
     other = hit(b"/photos/a.mp4", Kind.VIDEO, start=0.0, end=1.5).segment
     metadata = Metadata("2023-07-04", "Canon", 1.0, 2.0, 3.0, True, taken_from="name")
@@ -106,52 +142,110 @@ def test_every_field_of_a_hit_is_in_the_table_with_its_type():
     )
     full = replace(full, duplicates=(Item(b"/a", b"", *ITEM),), gone=True)
     everything = records.hit_record(full, Path("/lib"), Path("/clips/a.mp4"))
-    described = fields_in(section("`qvsearch search [QUERY]`"))
-    assert {"query", *everything, *record(b"/photos/\xff.jpg")} == described
+    other = records.hit_record(hit(b"/photos/\xff.jpg"), Path("/\udcff"), Path("/\udcff"))
+    assert record(b"/photos/\xff.jpg")["path_b64"]
+    assert check_described(records.hit_record, {"query": 1, **everything}, other) == set()
 
 
-def test_every_field_of_an_explanation_is_in_the_table():
+def test_every_field_of_an_explanation_is_described_with_its_type():
     from test_explain import SAMPLE
 
-    text = section("`qvsearch explain QUERY FILE`")
-    said = explanation_record(SAMPLE)
-    (segment,) = said["segments"]
+    explanation = records.explanation_record(SAMPLE)
+    (segment,) = explanation["segments"]
     (term,) = segment["terms"]
-    described = set(re.findall(r"`(\w+)`", text))
-    assert {*said, *segment, *term} <= described
-    assert fields_in(text) - {"path_b64", "folded_into_b64"} <= {*said, *segment}
+    check_described(records.explanation_record, explanation)
+    check_described(records._segment_record, segment)
+    assert check_described(records._term_record, term) == set()
 
 
-def test_every_field_of_what_index_says_is_described():
-    from qvsearch.cli.records import event_record, summary_record
+def test_every_field_of_what_index_prints_is_described_with_its_type():
     from qvsearch.indexing.pipeline import Summary
-    from qvsearch.types import Event
 
     file = Event("indexed", b"/a", Kind.TEXT, segments=1, reason="why")
-    planned = Event("planned", files=1, estimate=1)
-    summary = Summary(
-        **dict.fromkeys(Summary.__dataclass_fields__, 0)
-        | {
-            "unreachable": (),
-            "kept": (),
-            "failures": (),
-            "left_aside": {},
-        }
-    )
-    text = section("`qvsearch index PATH...`")
-    described = {
-        name
-        for row in re.findall(r"^\| (`.*?) \|", text, re.M)
-        for name in re.findall(r"`(\w+)`", row)
-    }
-    fields = {*event_record(file), *event_record(planned), *summary_record(summary)}
-    assert fields <= described
+    planned = Event("planned", b"/\xff", files=1, estimate=1)
+    planned = reports.event_record(planned), reports.event_record(replace(planned, path=None))
+    assert check_described(reports.event_record, reports.event_record(file), *planned) == set()
+    lists = {"unreachable": (), "kept": (), "failures": (), "left_aside": {}, "interrupted": True}
+    summary = Summary(**dict.fromkeys(Summary.__dataclass_fields__, 0) | lists)
+    assert check_described(reports.summary_record, reports.summary_record(summary)) == set()
 
 
-def test_every_field_of_a_figure_is_in_the_table_with_its_type():
+def test_every_field_of_other_records_is_described():
+    from qvsearch.indexing.plan import Plan
+    from qvsearch.library.libraries import Shelved
     from qvsearch.machine.bench import Figure
+    from qvsearch.machine.doctor import Fact
+    from qvsearch.machine.estimate import Estimate
+    from qvsearch.models.registry import ModelState
+    from qvsearch.retrieval.recall import Recall
 
-    assert fields_in(section("`qvsearch bench`")) == set(Figure.__dataclass_fields__)
+    for function, record in (
+        (reports.figure_record, Figure),
+        (reports.fact_record, Fact),
+        (reports.model_record, ModelState),
+        (records.library_record, Shelved),
+        (records.recall_record, Recall),
+    ):
+        assert pages.names_of(function) == set(record.__dataclass_fields__)
+    lists = {"unreachable": (), "kept": (), "skipped": (), "to_index": {}, "left_aside": {}}
+    lists["by_kind"] = {}
+    plan = Plan(**dict.fromkeys(Plan.__dataclass_fields__, 0) | lists)
+    record = reports.plan_record(plan, Estimate(2.0, True, 1.0))
+    assert check_described(reports.plan_record, record) == set()
+
+
+def test_every_field_of_repeats_is_described_with_its_type():
+    from test_duplicates import SHOT, sized
+
+    from qvsearch.duplicates.groups import Group, Member
+    from qvsearch.duplicates.rule import Reason
+    from qvsearch.retrieval.similar import Similar
+
+    rows = [sized("a", 1, metadata=SHOT), sized("b", 1, metadata=SHOT)]
+    odd = replace(rows[1], item=replace(rows[1].item, path=b"\xff"))
+    members = Member(rows[0], None, False, (b"/c",)), Member(odd, Reason.COPY, True)
+    group = records.group_record(1, Group(Kind.IMAGE, Reason.COPY, 1, members))
+    assert check_described(records.group_record, group) == set()
+    assert check_described(records._member_record, *group["items"]) == set()
+    place = {"start": 1.0, "end": 2.0, "lines": (1, 2), "width": 1, "height": 1}
+    similar = [
+        records.similar_record(Similar(1, 0.5, replace(each, **place), Reason.COPY), library)
+        for each, library in ((rows[0], Path("/a")), (odd, Path("/\udcff")))
+    ]
+    assert check_described(records.similar_record, *similar) == set()
+
+
+def test_every_field_of_a_library_and_its_server_is_described_with_its_type(tmp_path):
+    from colours import FINGERPRINT
+
+    from qvsearch.indexing.status import Field, library_status
+    from qvsearch.library.library import Library
+    from qvsearch.library.repair import Problem, Repair
+    from qvsearch.runtime.client import ServerKey
+    from qvsearch.runtime.manager import Running
+
+    library = Library.create(tmp_path / "library", FINGERPRINT)
+    kept = ServerKey("embedder", "1", "cpu", "float32")
+    warm = reports.warm_record(Running(tmp_path, 1, "demo", kept, memory=1))
+    assert check_described(reports.warm_record, {"state": "running", **warm}) == set()
+    status = records.status_record(library_status(library), ())
+    assert check_described(records.status_record, status) == {"library_b64"}
+    fields = [Field("kind", ("--kind",), 1, {"image": 1}), Field("size", (), 1, {}, "a", "b")]
+    record = records.fields_record(library, fields)
+    assert check_described(records.fields_record, record) == {"library_b64"}
+    described = pages.names_of(records._field_record)
+    assert set().union(*record["fields"].values()) == described
+    repaired = Repair(problems=(Problem("a", "b"),), kept=1, lost=1)
+    check = records.check_record(repaired.problems, repaired)
+    assert check_described(records.check_record, check) == set()
+
+
+def test_the_exit_codes_are_those_of_the_tables():
+    commands = (pages.DOCS / "commands.md").read_text("utf-8").split("## Exit codes")[1]
+    codes = {int(code) for code in re.findall(r"\| (\d+) \|", commands)}
+    assert codes == {int(code) for code in ExitCode}
+    readme = PAGES[0].read_text("utf-8").split("## Exit codes")[1].split("##")[0]
+    assert {int(code) for code in re.findall(r"\b\d+\b", readme)} == codes
 
 
 def test_the_file_tree_is_the_tree():

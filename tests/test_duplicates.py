@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from qvsearch.cli.app import main
-from qvsearch.cli.records import group_record, similar_record
+from qvsearch.cli.records import group_record
 from qvsearch.demo import world
 from qvsearch.duplicates import candidates
-from qvsearch.duplicates.groups import Group, Member, duplicate_groups, fold, same
-from qvsearch.duplicates.rule import Reason, traits
+from qvsearch.duplicates.groups import duplicate_groups, fold, same
+from qvsearch.duplicates.rule import traits
 from qvsearch.library.library import Library
-from qvsearch.retrieval.similar import Similar, find_similar, similar
+from qvsearch.retrieval.similar import find_similar, similar
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment
 
 DIM = 8
@@ -693,32 +693,3 @@ def test_hostile_names_stay_exact_in_json_and_harmless_in_tables(run, folder):
         for each in json.loads(output)["items"]
     }
     assert {os.path.join(os.fsencode(folder), os.fsencode(name)) for name in names} < paths
-
-
-def test_every_field_of_the_json_is_described(folder):
-    readme = (Path(__file__).parent.parent / "docs" / "commands.md").read_text(encoding="utf-8")
-
-    types = "string|integer|number|boolean|two integers|list of objects"
-
-    def described(command):
-        section = readme.split(f"### `qvsearch {command}", 1)[1].split("\n### ")[0]
-        cells = re.findall(rf"^\| (`.*?`) \| (?:{types}) \|", section, re.M)
-        return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-
-    place = {"start": 1.0, "end": 2.0, "lines": (1, 2), "width": 1, "height": 1}
-    rows = [sized("a", 1, metadata=SHOT), sized("b", 1, metadata=SHOT)]
-    odd = replace(rows[1], item=replace(rows[1].item, path=b"\xff"))
-    group = Group(
-        Kind.IMAGE,
-        Reason.COPY,
-        1,
-        (Member(rows[0], None, gone=False, also=(b"/c",)), Member(odd, Reason.COPY, gone=True)),
-    )
-    record = group_record(1, group)
-    fields = {*record, *(name for item in record["items"] for name in item)}
-    assert fields == described("dupes")
-    found = [
-        similar_record(Similar(1, 0.5, replace(each, **place), Reason.COPY), folder)
-        for each in (rows[0], odd)
-    ]
-    assert {name for each in found for name in each} == described("similar FILE")

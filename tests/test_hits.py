@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from colours import FINGERPRINT, ColourEmbedder, unit
 
-from qvsearch.cli import records, tables
+from qvsearch.cli import hit_tables, records
 from qvsearch.library.library import Library
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.pipeline import SearchOptions, search
@@ -97,9 +97,9 @@ def test_where_all_copies_are_gone_the_hit_is_marked(make, capfdbinary, tmp_path
     gone, there = search(library, "red", ColourEmbedder(), OPTIONS)
     assert records.hit_record(gone, tmp_path)["gone"] is True
     assert "gone" not in records.hit_record(there, tmp_path)
-    tables.print_hits([gone], 0.0)
+    hit_tables.print_hits([gone], 0.0)
     assert b"gone: no longer where it was indexed" in capfdbinary.readouterr().out
-    tables.print_hits([there], 0.0)
+    hit_tables.print_hits([there], 0.0)
     assert b"gone:" not in capfdbinary.readouterr().out
 
 

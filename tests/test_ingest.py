@@ -19,7 +19,7 @@ from PIL import Image
 
 from qvsearch import media
 from qvsearch.cli.progress import exit_code
-from qvsearch.errors import INCOMPLETE, LibraryLocked, QvsearchError
+from qvsearch.errors import ExitCode, LibraryLocked, QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.batching import MAX_TOKENS, REFUSED_IN_A_ROW, embed_files
@@ -596,7 +596,7 @@ def test_an_unknown_path_is_named_and_the_others_are_indexed(bench):
     for prune in (False, True):
         summary = bench.index(bench.root, nowhere, prune=prune)
         assert (summary.found, summary.unreachable) == (1, (os.fsencode(nowhere),))
-        assert exit_code(summary) == INCOMPLETE
+        assert exit_code(summary) == ExitCode.INCOMPLETE
     assert bench.open().roots == [os.fsencode(bench.root)]
 
 

@@ -104,7 +104,7 @@ def test_a_file_is_no_folder_for_clips(tmp_path, capfd):
     create("family")
     (tmp_path / "clips").touch()
     assert main(["search", "-l", "family", "red", "--save-clips", "clips"]) == 2
-    assert "clips is no folder" in capfd.readouterr().err
+    assert "clips is not a folder" in capfd.readouterr().err
 
 
 def test_a_dry_run_of_a_missing_folder_ends_as_the_run_does(tmp_path, capfd):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qvsearch.cli import output, records, tables
+from qvsearch.cli import hit_tables, output, records, reports
 from qvsearch.retrieval.calibration import CUT
 from qvsearch.types import Event, Hit, Item, Kind, Metadata, Moment, Segment, Skipped
 
@@ -155,13 +155,13 @@ def test_things_are_counted_as_one_speaks():
 
 def test_an_event_in_json():
     event = Event("skipped", b"/photos/\xff.jpg", Kind.IMAGE, reason="empty file")
-    assert records.event_record(event) == {
+    assert reports.event_record(event) == {
         "state": "skipped",
         "path_b64": base64.b64encode(b"/photos/\xff.jpg").decode(),
         "kind": "image",
         "reason": "empty file",
     }
-    assert records.event_record(Event("committed")) == {"state": "committed"}
+    assert reports.event_record(Event("committed")) == {"state": "committed"}
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ NAMES = [b"/photos/[red]x[/red].jpg", b"/photos/\x1b[31m\n.jpg", b"/photos/\xff.
 
 def test_a_table_in_a_pipe_is_plain_whole_and_harmless(capsysbinary):
     long = b"/photos/" + b"very-long-name-" * 20 + b".jpg"
-    tables.print_hits(
+    hit_tables.print_hits(
         [hit(name, rank=rank) for rank, name in enumerate([*NAMES, long], start=1)], CUT
     )
     shown = capsysbinary.readouterr().out.decode()
@@ -203,7 +203,7 @@ def test_a_table_in_a_pipe_is_plain_whole_and_harmless(capsysbinary):
 
 def test_the_name_of_a_near_duplicate_is_shown_as_it_is(capsysbinary):
     named = replace(hit().segment.item, path=b"two\nlines, two  spaces.jpg")
-    tables.print_hits([replace(hit(), duplicates=(named,))], 0.5)
+    hit_tables.print_hits([replace(hit(), duplicates=(named,))], 0.5)
     assert b"like it: /photos/two\\nlines, two  spaces.jpg\n" in capsysbinary.readouterr().out
 
 
@@ -223,7 +223,7 @@ video = replace(video, duplicates=(video.segment.item,) * 3)
 text = hit(b"/photos/notes.md", Kind.TEXT, lines=(12, 31), snippet="word " * 100)
 long = hit(b"/photos/" + b"deep/" * 40 + b"dog.jpg", width=4000, height=3000, rerank_score=0.75)
 wide = hit("/photos/海の夕日{{}}.jpg".encode() * 1, rank=2)
-tables.print_hits([long, wide, *(hit(name) for name in NAMES), video, text], 0.0)
+hit_tables.print_hits([long, wide, *(hit(name) for name in NAMES), video, text], 0.0)
 """
 
 
@@ -284,7 +284,7 @@ def test_no_path_is_broken_on_a_terminal(columns):
     ]
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
     code += "from test_output import *\n"
-    code += f"tables.print_hits([hit(n.encode(), width=40, height=30) for n in {names!r}], 0.0)"
+    code += f"hit_tables.print_hits([hit(n.encode(), width=40, height=30) for n in {names!r}], 0.0)"
     plain = without_escapes(in_terminal(code, columns))
     lines = plain.splitlines()
     place = lines[0].index("path")
@@ -298,7 +298,7 @@ def test_no_path_is_broken_on_a_terminal(columns):
 
 def test_facts_on_a_terminal_break_at_spaces_and_never_in_a_path():
     facts = [("library", "/" + "deep/" * 40), ("note", "some words " * 20 + "w" * 90), ("", "ok")]
-    code = f"from qvsearch.cli import tables\ntables.print_facts({facts!r})"
+    code = f"from qvsearch.cli import layout\nlayout.print_facts({facts!r})"
     lines = [line.rstrip() for line in without_escapes(in_terminal(code)).splitlines()]
     assert lines[:2] == ["library", "  " + facts[0][1]]
     assert lines[-2:] == [" " * 9 + "w" * 90, " " * 9 + "ok"]

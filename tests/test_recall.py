@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
+from pages import names_of
 from readers import make_older
-from test_docs import fields_in, section
 from test_firstpass import DIM, FINGERPRINT, Term, made_vectors, row, unit
 from test_imports import loaded_by
 
@@ -157,7 +157,7 @@ def test_the_command_says_it_to_people_and_to_programs(pictures, capfd):
     assert main([*arguments, "--json"]) == 0
     (line,) = capfd.readouterr().out.splitlines()
     record = json.loads(line)
-    assert set(record) == fields_in(section("`qvsearch check`"))
+    assert set(record) == names_of(recall_record)
     assert f"recall@10 {record['recall_at_10']:.4f}" in said
     assert "50 queries of 2,900 rows: 50 rows with noise of 0.5 times their length" in said
     again = recall_record(measure_recall(pictures))
@@ -208,7 +208,7 @@ def test_a_damaged_vector_is_named(pictures, tmp_path):
 def test_recall_and_repair_are_not_asked_for_at_once(pictures, capfd):
     folder = str(pictures.folder)
     assert main(["check", "--recall", "--repair", "--library", folder]) == 2
-    assert "ask for one" in capfd.readouterr().err
+    assert "give one" in capfd.readouterr().err
 
 
 def test_of_fewer_files_than_ten_all_are_to_be_found(tmp_path):

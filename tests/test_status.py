@@ -161,7 +161,7 @@ def test_damaged_files_are_counted_and_named(capfdbinary, make_library):
     cut = "the last 12 % is missing"
     library = make_library(*FILES, file(b"cut.jpg", damaged=cut), file(b"b/cut.jpg", damaged=cut))
     assert main(["status", "-l", str(library.folder)]) == 0
-    assert b"2 files; what can be read is indexed" in capfdbinary.readouterr().out
+    assert b"2 files; their readable part is indexed" in capfdbinary.readouterr().out
     assert main(["status", "--json", "-l", str(library.folder)]) == 0
     assert json.loads(capfdbinary.readouterr().out)["damaged"] == [
         {"path": "/media/b/cut.jpg", "missing": cut},
@@ -220,4 +220,4 @@ def test_fields_fit_a_terminal_and_hostile_names_do_no_harm(make_library):
     assert "47.00,16.40 to 48.20,17.00 --near" in words
     assert "100x50 to 4000x3000 --min-size" in words
     assert "00:05 to 01:24 --duration" in words
-    assert "the time of its last change counts" in words
+    assert "has the time of its last change" in words

@@ -29,7 +29,7 @@ from test_ingest import (
 from test_scan import put, walk
 
 from qvsearch.cli.progress import exit_code
-from qvsearch.errors import INCOMPLETE
+from qvsearch.errors import ExitCode
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.library.rules import ScanOptions
@@ -97,7 +97,7 @@ def test_devices_and_files_of_the_kernel_are_never_read(bench):
     # what the kernel makes up has no length, or another each time that one looks
     assert said.get(b"kernel.txt") in (None, "empty file", "changed while it was being indexed")
     assert bench.names() == {"a.txt"}
-    assert exit_code(summary) == INCOMPLETE
+    assert exit_code(summary) == ExitCode.INCOMPLETE
 
 
 LIMITED = """
@@ -106,7 +106,7 @@ sys.path.insert(0, os.path.dirname({here!r}))
 from test_ingest import Counting
 from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library.library import Library
-from qvsearch.errors import INCOMPLETE
+from qvsearch.errors import ExitCode
 from qvsearch.cli.progress import exit_code, show_summary
 
 if __name__ == "__main__":
@@ -140,7 +140,7 @@ def test_what_may_not_be_read_is_reported_and_all_else_is_indexed(bench, tmp_pat
         (bench.root / name).chmod(0o755)
     said = {f"  {bench.root / name}: permission denied" for name in modes}
     assert (set(done.stdout.splitlines()) - {"skipped:"}, done.stderr) == (said, "")
-    assert done.returncode == INCOMPLETE
+    assert done.returncode == ExitCode.INCOMPLETE
     assert bench.names() == {"open.txt", "sub/open too.txt"}
     summary = bench.index()
     assert (summary.embedded, summary.reused, len(bench.names())) == (3, 2, 7)
@@ -318,12 +318,12 @@ def test_a_disk_that_is_unmounted_between_runs_and_in_one_loses_nothing(bench):
         while_embedding(bench, unmount)
         summary = bench.index()
         assert (summary.embedded + summary.skipped, summary.removed) == (MANY, 0)
-        assert exit_code(summary) == INCOMPLETE
+        assert exit_code(summary) == ExitCode.INCOMPLETE
         kept = bench.rows()
         assert 0 < len(kept) == summary.embedded < MANY
     bench.embedder = Counting()
     for path in (bench.root, bench.root / "000.txt"):
         summary = bench.index(path)
         assert (summary.removed, bench.rows()) == (0, kept)
-        assert exit_code(summary) == INCOMPLETE, "an empty mount point is no success"
+        assert exit_code(summary) == ExitCode.INCOMPLETE, "an empty mount point is no success"
     assert bench.embedder.loads == 0

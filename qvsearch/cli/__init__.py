@@ -1,4 +1,6 @@
-"""The command line: each command parses, calls one function and shows what it returns.
+"""The command line: each command parses its options, calls one function and shows the result.
 
-`app.main` runs it; options, output and tables are shared. Only this package prints and exits.
+`app.main` runs it. There is one file for each group of commands. They share `commands`, `options`,
+`output`, `layout` and the records of `--json`. Only this package prints and exits, and no other
+package imports it.
 """

@@ -1,4 +1,4 @@
-"""The command line as a whole, with index and demo; it parses and prints, and holds no logic."""
+"""The command line as a whole, and the command demo."""
 
 import atexit
 import gc
@@ -7,8 +7,6 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
@@ -16,25 +14,26 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from qvsearch.cli import options, output
-from qvsearch.cli.commands import Command, Commands
+from qvsearch.cli import output
+from qvsearch.cli.commands import Command, see
 from qvsearch.cli.duplicates import alikes
-from qvsearch.cli.libraries import libraries
-from qvsearch.cli.library import upkeep
-from qvsearch.cli.models import models
+from qvsearch.cli.index import indexing
+from qvsearch.cli.library import libraries, upkeep
+from qvsearch.cli.machine import machine, models
 from qvsearch.cli.search import searching
-from qvsearch.cli.warm import warming
-from qvsearch.errors import FAILED, INCOMPLETE, INTERRUPTED, NOTHING_FOUND, QvsearchError
-from qvsearch.types import Dtype, Hub
+from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.version import __version__
 
-GARBAGE = 50_000  # objects more than were freed, before garbage is looked for: imports make none
+GARBAGE = 50_000  # new objects before a collection: imports make none
 
 app = typer.Typer(
-    cls=Commands,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # without these values Typer would import pydantic to read them
+        "default_map": dict.fromkeys(["help", "install_completion", "show_completion"], False),
+    },
 )
 
 
@@ -58,96 +57,27 @@ def start(
         typer.echo(context.get_help())
 
 
-@app.command(cls=Command)
-def index(
-    paths: options.Paths,
-    kind: options.Kinds = None,
-    detail: options.DetailOption = None,
-    video_mode: options.VideoModeOption = None,
-    dim: options.Dim = None,
-    store: options.StoreOption = None,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
-    forget_rules: options.ForgetRules = False,
-    hidden: options.Hidden = False,
-    follow_symlinks: options.FollowSymlinks = False,
-    dry_run: options.DryRun = False,
-    prune: options.Prune = False,
-    retry_failed: options.RetryFailed = False,
-    force: options.Force = False,
-    strict: options.Strict = False,
-    library: options.LibraryName = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    hub: options.HubOption = Hub.HUGGINGFACE,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
-) -> None:
-    """Bring a library up to date with folders and files.
-
-    \b
-    qvsearch index ~/Photos ~/Videos ~/Notes
-    qvsearch index ~/Photos --dry-run
-    qvsearch index ~/Notes --kind text --exclude 'drafts/'
-    qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
-    """  # noqa: D301
-    from qvsearch.cli import interrupt
-    from qvsearch.cli import progress as report
-    from qvsearch.files import is_below
-    from qvsearch.indexing import mounts, pipeline
-    from qvsearch.indexing.changes import resolve
-    from qvsearch.library.aliases import aliases
-    from qvsearch.library.library import Library, library_folder
-    from qvsearch.library.rules import ScanOptions, rules_text
-    from qvsearch.machine.estimate import advice, keep_run_speeds, plan_index
-    from qvsearch.machine.speeds import RunTimer
-    from qvsearch.runtime import loading
-
-    folder = library_folder(library)
-    choice = loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store)
-    exact = replace(choice, dtype=Dtype.FLOAT32)
-    kinds = frozenset(kind) if kind else None
-    scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
-    how = pipeline.IngestOptions(scan, forget_rules, prune, retry_failed, force)
-    if dry_run:
-        plan, estimate = plan_index(folder, paths, choice, how)
-        report.show_plan(plan, estimate, json=json)
-        raise typer.Exit(INCOMPLETE if plan.unreachable else 0)
-    if not Library.exists(folder):
-        resolve([], paths)  # before anything is downloaded
-    opened = loading.open_or_create(folder, choice)
-    output.hint_demo(opened.fingerprint, quiet)
-    if (warning := mounts.warning(folder)) is not None:
-        output.hint(warning, quiet)
-    names = {name for path in paths for name in aliases(path, opened.roots)}
-    for root, rules in (opened.rules | opened.waiting_rules).items():
-        if not forget_rules and any(is_below(name, root) for name in names):
-            output.hint(f"{output.safe_text(root)} is indexed with {rules_text(rules)}", quiet)
-    said = partial(advice, opened, choice)
-    timer = RunTimer(opened.fingerprint.detail)
-    with interrupt.interrupts() as stop, report.Progress(quiet, json, advice=said) as progress:
-        summary = pipeline.index(
-            opened,
-            paths,
-            lambda: timer.around(loading.load_embedder(opened.fingerprint, choice)),
-            how,
-            progress,
-            stop,
-            lambda: loading.load_embedder(opened.fingerprint, exact),
-        )
-    keep_run_speeds(timer, opened.fingerprint, choice)
-    report.show_summary(summary, quiet=quiet, json=json)
-    raise typer.Exit(report.exit_code(summary, strict))
+app.add_typer(indexing)
+app.add_typer(searching)
+app.add_typer(alikes)
+app.add_typer(upkeep)
+app.add_typer(libraries, name="libraries")
+app.add_typer(machine)
+app.add_typer(models, name="models")
 
 
 @app.command(cls=Command)
 def demo(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="FOLDER", help="A new or empty folder to draw in.")
+        Path | None,
+        typer.Argument(
+            parser=Path,
+            metavar="FOLDER",
+            help="New or empty folder (default: a temporary one).",
+        ),
     ] = None,
 ) -> None:
-    """Draw a small world, index it and search it, without any download.
+    """Try everything on drawn pictures, without any download.
 
     \b
     qvsearch demo
@@ -162,46 +92,42 @@ def demo(
     if folder.exists() and any(folder.iterdir()):
         raise QvsearchError(f"{folder} is not empty; name a new folder for the demo")
     folder.mkdir(parents=True, exist_ok=True)
-    output.line("a small model that knows only a world of drawn shapes")
+    output.line("a small model for a world of drawn shapes; other files need another model")
     output.line(f"$ cd {shlex.quote(str(folder))}")
     with chdir(folder):
-        questions = write_world(Path())
+        examples = write_world(Path())
         _show(["index", "pictures", "clips", "notes", "-l", "./library", "--model", "demo"])
-        for question in questions:
+        for example in examples:
             output.line()
-            drawn = question.answer or "nothing"
-            output.line(f"{question.title}; should find: {drawn}")
-            arguments = ["--image", str(question.image)] if question.image else []
-            arguments += ["--kind", question.kind] if question.kind else []
-            arguments += [question.text] if question.text else []
-            code = 0 if question.answer else NOTHING_FOUND
+            output.line(f"{example.title}; should find: {example.answer or 'nothing'}")
+            arguments = ["--image", str(example.image)] if example.image else []
+            arguments += ["--kind", example.kind] if example.kind else []
+            arguments += [example.text] if example.text else []
+            code = ExitCode.DONE if example.answer else ExitCode.NOTHING_FOUND
             _show(["search", "-l", "./library", "-k", "3", *arguments], code)
     output.line()
-    output.line(f"all of it is in {folder}; to search your own: qvsearch index FOLDER")
+    output.line(f"all of it is in {folder}; to search your own files: qvsearch index FOLDER")
 
 
-def _show(arguments: list[str], expected: int = 0) -> None:
+def _show(arguments: list[str], expected: int = ExitCode.DONE) -> None:
+    """Print a command line and run it."""
     output.line(f"$ qvsearch {shlex.join(arguments)}")
     code = main(arguments)
     if code != expected:
-        raise typer.Exit(code or FAILED)
-
-
-app.add_typer(searching)
-app.add_typer(alikes)
-app.add_typer(warming)
-app.add_typer(upkeep)
-app.add_typer(libraries, name="libraries")
-app.add_typer(models, name="models")
+        raise typer.Exit(code or ExitCode.FAILED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; an error is one sentence."""
+    """Run the command line and return its exit code; print an error as one sentence."""
     if arguments is None:
         output.open_streams()
         sys.excepthook = _crash
         gc.set_threshold(GARBAGE)
-        atexit.register(gc.freeze)  # garbage need not be told apart from the rest any more
+        atexit.register(gc.freeze)  # the process ends: a last collection would only take time
+    return int(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         command = get_command(app)
         code = command.main(arguments, prog_name="qvsearch", standalone_mode=False)
@@ -212,25 +138,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.fail(_mistake(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except SystemExit:  # Typer's own, where the reader of a help has left, which is no error
-        return 0
+        return ExitCode.INTERRUPTED
+    except SystemExit:  # from Typer, if the reader of a help has left, which is no error
+        return ExitCode.DONE
     except OSError as error:
         output.fail(_reason(error))
-        return FAILED
-    return code if isinstance(code, int) else 0
+        return ExitCode.FAILED
+    return code if isinstance(code, int) else ExitCode.DONE
 
 
 def _mistake(error: typer.TyperException) -> str:
-    """Return what Typer could not read, without its validator's words, and where to look it up."""
+    """Return the reason why Typer cannot read a command line, and the help as a remedy."""
     context = getattr(error, "ctx", None)
-    command = context.command_path if context else "qvsearch"
-    mistake = error.format_message().replace("Value error, ", "").rstrip(".")
-    return f"{mistake}; see: {command} --help"
+    remedy = see(context) if context else "see: qvsearch --help"
+    mistake = error.format_message().rstrip(".")
+    mistake = f"{mistake[:1].lower()}{mistake[1:]}".replace(". Did you mean", "; did you mean")
+    return f"{mistake}{' ' if mistake.endswith('?') else '; '}{remedy}"
 
 
 def _reason(error: OSError) -> str:
-    """Return what was refused; where that was a help, which Typer prints itself, to be written."""
+    """Return the reason why a file, or a help text that Typer prints itself, was refused."""
     if error.filename is not None:
         return f"{error.strerror}: {output.safe_text(error.filename)}"
     try:
@@ -241,7 +168,7 @@ def _reason(error: OSError) -> str:
 
 
 def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Show a mistake of ours; Python's own exit code for it would mean that nothing was found."""
+    """Show a defect of ours; Python's own exit code for it would mean that there is no hit."""
     traceback.print_exception(kind, error, trace)
     sys.stderr.flush()
-    os._exit(FAILED)
+    os._exit(ExitCode.FAILED)

@@ -1,52 +1,56 @@
-"""How the command line is read and its help is laid out."""
+"""How a command line is read and its help is laid out."""
 
 import os
 from collections import Counter
-from functools import partial
-from typing import TYPE_CHECKING, Any, get_type_hints
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, signature
+from typing import Any, get_type_hints
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from qvsearch.errors import QvsearchError
 from qvsearch.types import RerankScope
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-# Typer hides the classes that it calls these with: typer.Context is what it makes of a context,
-# and Any stands for what has no public name.
-
-
-class Commands(TyperGroup):
-    """The commands; what stands before one is read without what only some commands need."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Read the options of all commands."""
-        _spare(self, ctx)
-        return super().parse_args(ctx, args)
+# Typer's classes of contexts, formatters and options are private: Any stands for them here.
 
 
 class Command(TyperCommand):
-    """One command; it refuses an option of one value that is given twice."""
+    """One command. It refuses an option of one value that is given twice.
+
+    It reads values with the parsers of `options.py`. Typer would import pydantic for it, which
+    takes a quarter of the time of a cached query.
+    """
 
     grouped = False  # whether the help shows options in groups
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Read the options and arguments of this command."""
-        _spare(self, ctx)
-        if not ctx.resilient_parsing:
-            try:
-                given = self.make_parser(ctx).parse_args(args=list(args))
-            except typer.TyperException as error:
-                if getattr(error, "ctx", ctx) is None:
-                    error.ctx = ctx  # type: ignore[attr-defined]  # whose help the user is sent to
-                raise
-            self.check(*given)
-        return super().parse_args(ctx, args)
+        """Read a command line into `ctx.params`; raise QvsearchError for a mistake."""
+        if ctx.resilient_parsing:  # the Tab key: Typer completes lines with mistakes
+            return super().parse_args(ctx, args)
+        try:
+            values, rest, order = self.make_parser(ctx).parse_args(args=list(args))
+        except typer.TyperException as error:
+            if getattr(error, "ctx", ctx) is None:
+                error.ctx = ctx  # type: ignore[attr-defined]  # its help is shown as a remedy
+            raise
+        if values.get("help"):
+            return super().parse_args(ctx, args)  # shows it and exits
+        self.check(values, rest, order)
+        parsers = _parsers(self.callback)
+        for param in filter(lambda param: param.expose_value, self.get_params(ctx)):
+            value, _source = param.consume_value(ctx, values)
+            if param.required and param.value_is_missing(value):
+                raise QvsearchError(f"{param.metavar} is missing; {see(ctx)}")
+            ctx.params[param.name] = _parsed(value, parsers.get(param.name))
+        if rest:
+            raise QvsearchError(f"unexpected argument {rest[0]!r}; {see(ctx)}")
+        return []
 
     def check(self, values: dict[str, Any], rest: list[str], order: list[Any]) -> None:
-        """Raise QvsearchError for options, in the order given, that cannot be meant."""
+        """Raise QvsearchError for options, in the order given, that contradict each other."""
         for option, count in Counter(order).items():
             if count > 1 and not (option.multiple or option.is_flag):
                 name = max(option.opts, key=len)
@@ -59,21 +63,26 @@ class Command(TyperCommand):
         ]
 
     def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ANN401
-        """Write the arguments, and the options in the groups that they name, in plain text."""
+        """Write the arguments, and the options in their groups, in plain text."""
+        for group, records in self.help_records(ctx).items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+
+    def help_records(self, ctx: typer.Context) -> dict[str, list[tuple[str, str]]]:
+        """Return the groups of the help, each with names and descriptions."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is None:
                 continue
+            name, text = record[0], record[1].removesuffix("[required]").rstrip()
             if param.param_type_name == "argument":
-                name = record[0].partition(" <")[0] + ("..." if param.nargs == -1 else "")
-                groups.setdefault("Arguments", []).append((name, record[1]))
+                name = name.partition(" <")[0] + ("..." if param.nargs == -1 else "")
+                groups.setdefault("Arguments", []).append((name, text))
             else:
                 panel = getattr(param, "rich_help_panel", None) if self.grouped else None
-                groups.setdefault(panel or "Options", []).append(record)
-        for group, records in groups.items():
-            with formatter.section(group):
-                formatter.write_dl(records)
+                groups.setdefault(panel or "Options", []).append((name, text))
+        return groups
 
 
 class SearchCommand(Command):
@@ -82,7 +91,7 @@ class SearchCommand(Command):
     grouped = True
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Write the default scope behind a `--rerank` that none follows."""
+        """Write the default scope behind a `--rerank` without one."""
         options = args[: args.index("--")] if "--" in args else args
         for place, option in enumerate(options):
             if option == "--rerank" and args[place + 1 : place + 2] not in [
@@ -107,25 +116,62 @@ class SearchCommand(Command):
         raise QvsearchError(f"put the query in quotes: {line}")
 
 
-def _spare(command: TyperCommand | TyperGroup, context: typer.Context) -> None:
-    """Let words, and what was not given, be taken as they are.
+def see(ctx: typer.Context) -> str:
+    """Return the remedy that leads to the help of a command."""
+    return f"see: {ctx.command_path} --help"
 
-    Typer reads them with pydantic, too, and the import of that is a quarter of the time that a
-    query takes whose model is loaded or whose vector is known.
+
+def _parsers(callback: Callable[..., Any] | None) -> dict[str, Callable[[str], object]]:
+    """Return the `parser` of each option that has one, from the signature of its command."""
+    return {
+        name: extra.parser
+        for name, hint in get_type_hints(callback, include_extras=True).items()
+        for extra in getattr(hint, "__metadata__", ())
+        if extra.parser is not None
+    }
+
+
+def _parsed(value: Any, parser: Callable[[str], object] | None) -> object:  # noqa: ANN401
+    """Return a value from the command line or the environment as its parser reads it."""
+    if parser is None:
+        return value
+    if isinstance(value, str):
+        return parser(value)
+    return [parser(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def unfolded(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with an option for each field of the dataclasses that `function` takes.
+
+    Commands that share options take the same dataclass, whose fields are declared once. Typer
+    reads options only from a signature, hence this one.
     """
-    hints = get_type_hints(command.callback)
-    for param in command.get_params(context):
-        if not param.required:
-            is_text = hints.get(param.name) in (str | None, list[str] | None)
-            read = partial(_read, param.process_value, param.default, is_text)
-            param.process_value = read  # type: ignore[method-assign]  # of this object alone
+    records: dict[str, Any] = {}
+    parameters = []
+    for parameter in signature(function, eval_str=True).parameters.values():
+        record = parameter.annotation
+        if not is_dataclass(record):
+            parameters.append(parameter)
+            continue
+        records[parameter.name] = record
+        hints = get_type_hints(record, include_extras=True)
+        parameters += [
+            Parameter(
+                field.name,
+                Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=hints[field.name],
+            )
+            for field in fields(record)
+        ]
 
+    @wraps(function)
+    def command(**values: object) -> None:  # Typer passes exactly the parameters below
+        for name, record in records.items():
+            values[name] = record(**{each.name: values.pop(each.name) for each in fields(record)})
+        function(**values)
 
-def _read(
-    process: "Callable[[Any, Any], object]",
-    default: object,
-    is_text: bool,
-    context: object,
-    value: object,
-) -> object:
-    return value if is_text or value is default else process(context, value)
+    whole = signature(function).replace(parameters=parameters)
+    command.__signature__ = whole  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command

@@ -1,4 +1,4 @@
-"""The commands about files that are alike: parse, call one function, print."""
+"""The commands similar and dupes."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import typer
 
 from qvsearch.cli import options, output, records
 from qvsearch.cli.commands import Command
-from qvsearch.errors import NOTHING_FOUND, QvsearchError
+from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.formats import utc_text
 from qvsearch.library.names import option
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MEANINGS = {
     "exact": "the same bytes",
     "copy": "the same picture, video or text: re-encoded, resized, slightly cropped or edited",
-    "burst": "taken within seconds of the best, nearly alike, yet a picture of its own",
+    "burst": "taken within seconds of the best and nearly alike, but another picture",
     "gone": "no longer where it was indexed",
 }
 
@@ -30,25 +30,27 @@ alikes = typer.Typer(rich_markup_mode=None)
 def similar(
     file: Annotated[
         bytes,
-        typer.Argument(parser=options.path, metavar="FILE", help="In the library or anywhere."),
+        typer.Argument(
+            parser=options.path, metavar="FILE", help="Image, video or text, indexed or not."
+        ),
     ],
     top: options.Top = 10,
     kind: options.Kinds = None,
     library: options.LibraryName = None,
     json: options.Json = False,
 ) -> None:
-    """Find what in the library is most like a file.
+    """Find the files that are most like a given one.
 
     \b
     qvsearch similar photo.jpg
     qvsearch similar ~/Downloads/clip.mp4 --kind image -k 3
-    """  # noqa: D301
+    """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
     from qvsearch.library.library import library_folder
     from qvsearch.retrieval.similar import find_similar
     from qvsearch.runtime.loading import Choice, load_embedder, open_library
 
     opened = open_library(library_folder(library), Choice())
-    found = find_similar(
+    results = find_similar(
         opened,
         file,
         lambda: load_embedder(opened.fingerprint, Choice()),
@@ -56,19 +58,21 @@ def similar(
         frozenset(kind) if kind else None,
     )
     if json:
-        output.write_json(records.similar_record(each, opened.folder) for each in found)
-    elif found:
-        _print_similar(found)
-    if not found:
-        output.hint("there is nothing else of this kind in the library")
-        raise typer.Exit(NOTHING_FOUND)
+        output.write_json(records.similar_record(each, opened.folder) for each in results)
+    elif results:
+        _print_similar(results)
+    if not results:
+        output.hint("the library has no other file of this kind")
+        raise typer.Exit(ExitCode.NOTHING_FOUND)
 
 
 @alikes.command(cls=Command)
 def dupes(
     kind: options.Kinds = None, library: options.LibraryName = None, json: options.Json = False
 ) -> None:
-    """List files that repeat each other, the best original first; nothing is deleted.
+    """List files that repeat each other. Nothing is deleted.
+
+    The best original of each group is first.
 
     \b
     qvsearch dupes
@@ -92,8 +96,8 @@ def dupes(
         _print_groups(groups)
 
 
-def _print_similar(found: Sequence["Similar"]) -> None:
-    from qvsearch.cli.tables import print_paths
+def _print_similar(results: Sequence["Similar"]) -> None:
+    from qvsearch.cli.layout import print_paths
 
     print_paths(
         ["", "score", "size", "", "path"],
@@ -105,14 +109,14 @@ def _print_similar(found: Sequence["Similar"]) -> None:
                 each.reason or "",
                 os.fsdecode(each.segment.item.location),
             )
-            for each in found
+            for each in results
         ],
     )
-    _explain({each.reason for each in found})
+    _print_meanings({each.reason for each in results})
 
 
 def _print_groups(groups: Sequence["Group"]) -> None:
-    from qvsearch.cli.tables import print_paths
+    from qvsearch.cli.layout import print_paths
 
     if not groups:
         output.line("no file of the library repeats another")
@@ -125,7 +129,9 @@ def _print_groups(groups: Sequence["Group"]) -> None:
     print_paths(["", "why", "pixels", "MB", "date", "path"], rows)
     members = [each for group in groups for each in group.items]
     output.line()
-    _explain({*(each.reason for each in members), "gone" if any(e.gone for e in members) else None})
+    _print_meanings(
+        {*(each.reason for each in members), "gone" if any(e.gone for e in members) else None}
+    )
     bytes_ = sum(group.reclaimable for group in groups)
     output.line(
         f"{bytes_ / 1e6:,.1f} MB are in {output.counted(len(members) - len(groups), 'file')}"
@@ -147,7 +153,8 @@ def _row(number: int | None, member: "Member") -> tuple[str, ...]:
     )
 
 
-def _explain(words: set["str | None"]) -> None:
+def _print_meanings(words: set["str | None"]) -> None:
+    """Print the meaning of each reason that the table uses."""
     for word, meaning in MEANINGS.items():
         if word in words:
             output.line(f"{word}: {meaning}")

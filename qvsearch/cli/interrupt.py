@@ -1,4 +1,4 @@
-"""What Ctrl-C means to work that should not lose anything."""
+"""Ctrl-C during work: the current batch is finished first."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from qvsearch.cli.output import alert
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """Give what tells whether Ctrl-C, or a request to end, has come.
+    """Give a function that returns whether Ctrl-C, or a request to end, has arrived.
 
-    A second Ctrl-C ends the process at once; what was committed before stays whole.
+    A second Ctrl-C ends the process at once; earlier commits stay whole.
     """
-    asked = False
+    stopping = False
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-        # not Python's own handler: that would wait for a matrix product to end
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+        # not Python's own handler: that would wait for the end of a matrix product
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         alert("finishing this batch; Ctrl-C again leaves at once")
 
-    before = {each: signal.signal(each, ask) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield lambda: stopping
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

@@ -1,15 +1,85 @@
-"""Lines of columns that end in a path: on a terminal, too, a path is never broken."""
+"""Tables and columns on a terminal or in a pipe; a path is never broken.
+
+Only a command that prints a table imports this module: rich takes its time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 
 from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
+from qvsearch.cli.output import safe_text, write
+
 GAP = 2  # between columns
-LEAST_BELOW = 20  # what is below a path is cut to the width that is left, but not to less
+LEAST_BELOW = 20  # least width of the lines below a path
+LEAST_WIDTH = 16  # least width that columns of numbers leave for the others
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and values in two columns."""
+    console = new_console()
+    safe = [(safe_text(name), safe_text(value)) for name, value in facts]
+    print_parts(console, [facts_laid_out(safe, width_of(console))])
+
+
+def print_paths(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their column names; the last column is the path."""
+    console = new_console()
+    lines = [Row(list(map(safe_text, cells)), Text(safe_text(path))) for *cells, path in rows]
+    print_parts(console, [laid_out(list(map(Column, names[:-1])), lines, width_of(console))])
+
+
+def print_table(
+    names: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = ()
+) -> None:
+    """Print rows under their column names.
+
+    No cell of the columns `whole` is broken, if the others still have LEAST_WIDTH.
+    """
+    console, rows = new_console(), list(rows)
+    columns = zip(names, *rows, strict=True)
+    taken = sum(max(map(len, cells)) + GAP for cells in columns if cells[0] in whole)
+    fits = console.width - taken >= LEAST_WIDTH
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=fits and name in whole)
+    for row in rows:
+        table.add_row(*(Text(safe_text(cell), overflow="fold") for cell in row))
+    print_parts(console, [table])
+
+
+def new_console() -> Console:
+    """Return a console like standard output; in a pipe lines are never broken.
+
+    Its file is in memory: rich writes even while it captures, and only `output.write` handles a
+    full disk and a reader that has left.
+    """
+    watched = sys.stdout.isatty()
+    width = None if watched else 10_000
+    return Console(file=StringIO(), force_terminal=watched, highlight=False, width=width)
+
+
+def print_parts(console: Console, parts: Sequence[RenderableType]) -> None:
+    """Print parts with an empty line between them."""
+    with console.capture() as capture:
+        for number, part in enumerate(parts):
+            if number:
+                console.print()
+            console.print(part, soft_wrap=isinstance(part, Text))
+    text = "".join(f"{each.rstrip()}\n" for each in capture.get().splitlines())
+    write(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+
+
+def width_of(console: Console) -> int:
+    """Return the width of a terminal; a pipe has no limit."""
+    return console.width if console.is_terminal else sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +104,16 @@ class Row:
 def laid_out(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Text:
     """Return a heading and the rows.
 
-    A path that does not fit into `width` beside its cells gets a line of its own, which may be
-    longer than that: a terminal shows it on several, and it is copied as one. What is below a path
-    is cut if its overflow is "ellipsis".
+    A path that does not fit into `width` beside its cells gets a line of its own. That may be
+    longer: a terminal shows it on several lines, but it is copied as one. Lines below a path are
+    cut if their overflow is "ellipsis".
     """
     names = [column.name for column in columns]
     widths = [
         max(map(cell_len, cells)) for cells in zip(names, *(row.cells for row in rows), strict=True)
     ]
     indent = sum(widths) + GAP * len(widths)
-    alone = " " * (widths[0] + GAP)  # before what does not fit beside the cells
+    alone = " " * (widths[0] + GAP)  # before lines that do not fit beside the cells
 
     def beside(cells: Sequence[str], styles: Sequence[str]) -> Text:
         line = Text()

@@ -1,40 +1,37 @@
-"""The commands that look after a library and the machine: parse, call one function, print."""
+"""The commands status, check, remove and libraries."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qvsearch.cli import options, output, records
 from qvsearch.cli.commands import Command
-from qvsearch.errors import INTERRUPTED, QvsearchError
-from qvsearch.types import Detail, Dtype
+from qvsearch.errors import ExitCode, QvsearchError
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
-    from qvsearch.machine.bench import Figure
-
-UNSOUND = 1  # exit code of `check`
+    from qvsearch.library.repair import Repair
 
 upkeep = typer.Typer(rich_markup_mode=None)
+libraries = typer.Typer(rich_markup_mode=None)
 
 
 @upkeep.command(cls=Command)
 def status(
     library: options.LibraryName = None,
     fields: Annotated[
-        bool, typer.Option("--fields", help="Say what search can filter the files here by.")
+        bool, typer.Option("--fields", help="Print what search can filter these files by.")
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Say what is in the library, what failed and what is stale.
+    """Show what is in the library, what failed and what is stale.
 
     \b
     qvsearch status
     qvsearch status --fields
     qvsearch status --json | jq .failed
-    """  # noqa: D301
+    """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
     from qvsearch.indexing.status import library_status
     from qvsearch.runtime.manager import running
 
@@ -42,27 +39,27 @@ def status(
     if fields:
         _show_fields(opened, json)
         return
-    found = library_status(opened)
+    current = library_status(opened)
     if json:
-        output.write_json([records.status_record(found, running())])
+        output.write_json([records.status_record(current, running())])
         return
     from qvsearch.cli.tables import print_status
 
-    print_status(found, running())
+    print_status(current, running())
 
 
 @upkeep.command(cls=Command)
 def check(
     library: options.LibraryName = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Keep what is sound; `index` embeds the rest again.")
+        bool, typer.Option("--repair", help="Keep the sound rows; `index` embeds the rest again.")
     ] = False,
     recall: Annotated[
-        bool, typer.Option("--recall", help="Measure instead what a first pass misses here.")
+        bool, typer.Option("--recall", help="Measure the recall of the first pass instead.")
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Read every byte of the library and say what is wrong with it.
+    """Verify every byte of the library.
 
     \b
     qvsearch check
@@ -70,7 +67,7 @@ def check(
     qvsearch check --recall
     """  # noqa: D301
     if recall and repair:
-        raise QvsearchError("--recall only measures and --repair changes files; ask for one")
+        raise QvsearchError("--recall only measures and --repair changes files; give one")
     if recall:
         _show_recall(_open(library), json)
         return
@@ -80,23 +77,21 @@ def check(
     folder = library_folder(library)
     repaired = files.repair(folder) if repair else None
     problems = files.check(folder) if repaired is None else repaired.problems
-    rows = None if repaired is None else {"kept": repaired.kept, "lost": repaired.lost}
     if json:
-        record = {"problems": [asdict(problem) for problem in problems], **(rows or {})}
-        output.write_json([record])
+        output.write_json([records.check_record(problems, repaired)])
     else:
         for problem in problems:
             output.line(f"{problem.file}: {problem.reason}")
-        output.line(_verdict(len(problems), rows))
+        output.line(_verdict(len(problems), repaired))
     if problems and repaired is None:
-        raise typer.Exit(UNSOUND)
+        raise typer.Exit(ExitCode.DAMAGED)
 
 
 @upkeep.command(cls=Command)
 def remove(
     paths: options.Paths, library: options.LibraryName = None, json: options.Json = False
 ) -> None:
-    """Forget files and folders; the files themselves are left alone.
+    """Remove files and folders from the library, not from the disk.
 
     \b
     qvsearch remove ~/Photos/2009
@@ -112,93 +107,56 @@ def remove(
         )
 
 
-@upkeep.command(cls=Command)
-def doctor(
-    library: options.LibraryName = None,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    json: options.Json = False,
-) -> None:
-    """Say what this machine has, and what to expect of it.
+@libraries.callback(invoke_without_command=True)
+def list_(context: typer.Context, json: options.Json = False) -> None:
+    """List the libraries in your data folder, or delete one.
 
     \b
-    qvsearch doctor
-    qvsearch doctor --json | jq -r 'select(.trap) | .name, .trap'
+    qvsearch libraries
+    qvsearch libraries delete holidays
     """  # noqa: D301
-    from qvsearch.library.library import library_folder
-    from qvsearch.machine.doctor import examine
-
-    facts = examine(library_folder(library), device, dtype)
-    if json:
-        output.write_json(output.present(asdict(fact)) for fact in facts)
+    if context.invoked_subcommand is not None:
         return
-    from qvsearch.cli.tables import print_facts
+    from qvsearch.library.libraries import list_libraries
 
-    print_facts(
-        row
-        for fact in facts
-        for row in ((fact.name, fact.value), *([("", f"! {fact.trap}")] if fact.trap else []))
-    )
+    if json:
+        output.write_json(map(records.library_record, list_libraries()))
+        return
+    from qvsearch.cli.tables import print_libraries
+
+    print_libraries(list_libraries())
 
 
-@upkeep.command(cls=Command)
-def bench(
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: Annotated[
-        list[Dtype] | None,
-        typer.Option(
-            "--dtype",
-            metavar="|".join(Dtype),
-            help="Compute precision; may be repeated (default: the device's).",
+@libraries.command(cls=Command)
+def delete(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME-OR-FOLDER",
+            help="Library: a name in your data folder, or a folder.",
+            autocompletion=options.library_names,
         ),
-    ] = None,
-    detail: Annotated[
-        list[Detail] | None,
-        typer.Option("--detail", metavar="|".join(Detail), help="Only this one; may be repeated."),
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer timings at low detail: a minute for each dtype.")
-    ] = False,
-    json: options.Json = False,
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete it without a question.")] = False,
 ) -> None:
-    """Measure how fast this machine is, with the model or with random weights of its sizes.
+    """Delete a library. Your photos, videos and texts stay.
 
     \b
-    qvsearch bench --quick
-    qvsearch bench --detail low --detail medium
-    qvsearch bench --dtype float32 --dtype bfloat16 --dtype int8
-    qvsearch bench --json | jq -c 'select(.figure == "photo")'
+    qvsearch libraries delete holidays
     """  # noqa: D301
-    from qvsearch.cli import interrupt
-    from qvsearch.machine.bench import BenchOptions, measure
-    from qvsearch.runtime.loading import Choice, new_model
+    from qvsearch.library.libraries import delete_library
+    from qvsearch.library.library import Library, library_folder
+    from qvsearch.library.names import absence
 
-    details = detail or ([Detail.LOW] if quick else list(Detail))
-    name = new_model(Choice(model))
-    chosen = BenchOptions(
-        name, device, tuple(dict.fromkeys(dtype or ())), tuple(dict.fromkeys(details)), quick
-    )
-    with interrupt.interrupts() as stop:
-        _show_figures(measure(chosen, lambda what: output.progress(what, json), stop), json)
-    if stop():
-        raise typer.Exit(INTERRUPTED)
-
-
-def _show_figures(found: Iterable["Figure"], json: bool) -> None:
-    """Print figures as JSON as they come or, when they end, in a table: all that there are."""
-    if json:
-        output.write_json(output.present(asdict(figure)) for figure in found)
-        return
-    from qvsearch.cli.tables import print_figures
-
-    figures: list[Figure] = []
-    try:
-        figures.extend(found)
-    finally:
-        output.progress("")
-        if figures:
-            print_figures(figures)
+    place = library_folder(name)
+    if not Library.exists(place):
+        raise QvsearchError(absence(place))
+    folder = output.safe_text(str(place))
+    if not yes:
+        if not sys.stdin.isatty():
+            raise QvsearchError(f"{folder} is deleted only with --yes, or on a terminal")
+        typer.confirm(f"Delete the library {folder}?", abort=True)
+    output.line(f"deleted {delete_library(name)}; your photos, videos and texts stay")
 
 
 def _show_fields(library: "Library", json: bool) -> None:
@@ -216,23 +174,23 @@ def _show_fields(library: "Library", json: bool) -> None:
 def _show_recall(library: "Library", json: bool) -> None:
     from qvsearch.retrieval.recall import NOISE, measure_recall
 
-    found = measure_recall(library)
+    measured = measure_recall(library)
     if json:
-        output.write_json([records.recall_record(found)])
+        output.write_json([records.recall_record(measured)])
         return
     output.line(
-        f"recall@10 {found.recall_at_10:.4f}: of the ten best files by exact search, the share that"
-        " a first pass finds"
+        f"recall@10 {measured.recall_at_10:.4f}: the share of the ten best files by exact search"
+        " that a first pass finds"
     )
     output.line(
-        f"{found.stored_queries + found.generic_queries:,} queries of {found.rows:,} rows:"
-        f" {found.stored_queries:,} rows with noise of {NOISE:g} times their length,"
-        f" {found.generic_queries:,} generic queries"
+        f"{measured.stored_queries + measured.generic_queries:,} queries of {measured.rows:,} rows:"
+        f" {measured.stored_queries:,} rows with noise of {NOISE:g} times their length,"
+        f" {measured.generic_queries:,} generic queries"
     )
-    output.line(f"relevance of what is found differs by at most {found.relevance_apart:.4f}")
+    output.line(f"the relevance of these files differs by at most {measured.relevance_apart:.4f}")
     output.line(
-        f"a query takes {found.first_pass_ms:.1f} ms with a first pass,"
-        f" {found.exact_ms:.1f} ms exactly (medians)"
+        f"a query takes {measured.first_pass_ms:.1f} ms with a first pass,"
+        f" {measured.exact_ms:.1f} ms exactly (medians)"
     )
 
 
@@ -242,14 +200,14 @@ def _open(name: str | None) -> "Library":
     return Library.open(library_folder(name))
 
 
-def _verdict(problems: int, rows: dict[str, int] | None) -> str:
+def _verdict(problems: int, repaired: "Repair | None") -> str:
     if not problems:
         return "every byte is as it was written"
-    if rows is None:
+    if repaired is None:
         return (
-            f"{output.counted(problems, 'problem')}; `qvsearch check --repair` keeps what is sound"
+            f"{output.counted(problems, 'problem')}; `qvsearch check --repair` keeps the sound rows"
         )
     return (
-        f"{output.counted(rows['kept'], 'segment')} kept, {rows['lost']:,} lost;"
-        " `qvsearch index` embeds again what is lost"
+        f"{output.counted(repaired.kept, 'segment')} kept, {repaired.lost:,} lost;"
+        " `qvsearch index` embeds the lost ones again"
     )

@@ -1,4 +1,4 @@
-"""What people and programs read: harmless text, JSON lines, errors and hints; it decides nothing.
+"""Writes harmless text, JSON lines, errors and hints.
 
 Results go to standard output. Progress and hints go to standard error, and only to a terminal.
 """
@@ -20,7 +20,7 @@ from qvsearch.types import Fingerprint, Hit, Moment, Segment, Skipped
 
 SHOWN_SKIPPED = 20  # more would push the summary off the screen; `status` lists all
 
-# C0, DEL, C1, bidi marks and overrides, line separators, and what is no character at all
+# C0, DEL, C1, bidi marks and overrides, line separators, and surrogates
 _HARMFUL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -29,7 +29,7 @@ _FIRST_ESCAPED_BYTE, _LAST_ESCAPED_BYTE = 0xDC80, 0xDCFF  # how os.fsdecode keep
 
 
 def safe_text(name: bytes | str) -> str:
-    r"""Return text that no terminal acts on: control characters as \x1b, overrides as \u202e."""
+    r"""Return text without effects on a terminal: \x1b for a control, \u202e for an override."""
     text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
     return _HARMFUL.sub(_visible, text)
 
@@ -48,24 +48,24 @@ def json_line(record: Mapping[str, object]) -> bytes:
 
     def escaped(match: re.Match[str]) -> str:
         code = ord(match[0])
-        # a lone surrogate is no JSON that strict readers take; paths never hold one (path_fields)
+        # strict readers refuse a lone surrogate in JSON; paths never hold one (path_fields)
         return "\ufffd" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
 
     return _HARMFUL.sub(escaped, text).encode() + b"\n"
 
 
 def open_streams() -> None:
-    """Give a process that was started without standard streams (`>&-`) some that lead nowhere.
+    """Open /dev/null for each standard stream that is missing (`>&-`).
 
-    Else the next file to be opened, perhaps one of a library, would be where output is written, in
+    Without it, output would be written to the next file that is opened, perhaps of a library, in
     this process or in one that it starts.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
-                os.dup2(nowhere, number)
-                os.close(nowhere)
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
             os.set_inheritable(number, True)
             setattr(sys, name, open(number, "w" if number else "r"))  # noqa: SIM115, PTH123
 
@@ -73,20 +73,20 @@ def open_streams() -> None:
 def write(data: bytes) -> None:
     """Write to standard output; a reader that has left (`| head`) is no error.
 
-    Raises QvsearchError where it cannot be written, as on a full disk.
+    Raises QvsearchError if it cannot be written, e.g. on a full disk.
     """
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except OSError as error:
-        _lead_nowhere(sys.stdout)
-        # where a reader has left, the work goes on and its exit code stands
+        _discard(sys.stdout)
+        # without a reader the work goes on and its exit code stands
         if not isinstance(error, BrokenPipeError):
             raise QvsearchError(f"cannot write to standard output: {error.strerror}") from error
 
 
-def _lead_nowhere(stream: TextIO) -> None:
-    """Drop what a stream still holds, which Python would try to write again as it ends."""
+def _discard(stream: TextIO) -> None:
+    """Drop the buffer of a stream, which Python would try to write again at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -103,7 +103,7 @@ def line(text: str = "") -> None:
 
 
 def fail(message: str) -> None:
-    """Say on standard error why the command ends."""
+    """Print an error on standard error."""
     _to_stderr(f"qvsearch: {message}")
 
 
@@ -113,30 +113,30 @@ def note(message: str) -> None:
 
 
 def hint(message: str, quiet: bool = False) -> None:
-    """Say something useful to a person: on standard error, and only to a terminal."""
+    """Print a hint for a person: on standard error, and only to a terminal."""
     if is_watched(quiet):
         _to_stderr(message)
 
 
 def is_watched(quiet: bool) -> bool:
-    """Tell whether a person reads the hints."""
+    """Return whether a person reads the hints."""
     return sys.stderr.isatty() and not quiet
 
 
 def progress(what: str, quiet: bool = False) -> None:
-    """Say on a terminal what is being done, in the place of what was said before."""
+    """Print the current work on a terminal, in the place of the previous message."""
     if is_watched(quiet):
         _to_stderr(what, before="\r\x1b[2K", end="")
 
 
-def hint_demo(made: Fingerprint, quiet: bool) -> None:
-    """Say that a library of the demo's knows only the drawn world."""
-    if made.model == "demo":
-        hint("the demo model knows only its drawn world; other files need another model", quiet)
+def hint_demo(fingerprint: Fingerprint, quiet: bool) -> None:
+    """Point out that the demo's model is for drawn shapes only."""
+    if fingerprint.model == "demo":
+        hint("the demo model is for drawn shapes only; other files need another model", quiet)
 
 
 def alert(message: str) -> None:
-    """Say something from a signal handler, where the buffered stream may be in use."""
+    """Print from a signal handler, which must not use the buffered stream."""
     if sys.stderr.isatty():
         os.write(sys.stderr.fileno(), f"{message}\n".encode())
 
@@ -146,25 +146,25 @@ def _to_stderr(message: str, before: str = "", end: str = "\n") -> None:
     text = safe_text(message).encode(encoding, "backslashreplace").decode(encoding)
     try:
         print(f"{before}{text}", file=sys.stderr, end=end, flush=True)  # noqa: T201
-    except OSError:  # nobody can be told, and the exit code stands
-        _lead_nowhere(sys.stderr)
+    except OSError:  # nobody reads errors, and the exit code stands
+        _discard(sys.stderr)
 
 
 def write_paths(hits: Sequence[Hit], end: bytes) -> None:
-    """Write each hit's exact path bytes, ended by `end`; to a terminal their harmless form."""
+    """Write the exact path bytes of each hit, and `end`; on a terminal their harmless form."""
     for hit in hits:
         path = hit.segment.item.location
         shown = safe_text(path).encode() if sys.stdout.isatty() else path
         write(shown + end)
 
 
-def place_text(where: Hit | Moment) -> str:
+def place_text(place: Hit | Moment) -> str:
     """Return a moment's place: `02:13-02:19`, `lines 12-31`; an image's is its size."""
-    return _place_text(where.start, where.end, where.segment)
+    return _place_text(place.start, place.end, place.segment)
 
 
 def segment_text(segment: Segment) -> str:
-    """Return where in its item a segment is, as `place_text` does."""
+    """Return the place of a segment in its item, like `place_text`."""
     return _place_text(segment.start, segment.end, segment)
 
 
@@ -182,7 +182,7 @@ def counted(number: int, what: str) -> str:
 
 
 def older_text(files: int, segments: int) -> str:
-    """Return what is to be looked at because an older version read it."""
+    """Return how many files of an older version `index` will look at."""
     return (
         f"{counted(files, 'file')} that an older version read;"
         f" at most {counted(segments, 'segment')} will be embedded again"
@@ -197,7 +197,7 @@ def clock(seconds: int) -> str:
 
 
 def print_skipped(skipped: Sequence[Skipped], shown: int | None = SHOWN_SKIPPED) -> None:
-    """List what was not indexed and why: the first `shown`, and how many more there are."""
+    """Print the first `shown` skipped files with their reasons, and the number of the others."""
     for each in skipped[:shown]:
         line(f"  {safe_text(each.path)}: {each.reason}")
     if shown is not None and len(skipped) > shown:

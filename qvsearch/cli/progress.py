@@ -1,4 +1,4 @@
-"""What `index` says while it works and when it is done; it decides nothing."""
+"""Progress, summary and plan of `index`, for a terminal, a log or a program."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self
 
-from qvsearch.cli import output, records
-from qvsearch.errors import INCOMPLETE, INTERRUPTED
+from qvsearch.cli import output, reports
+from qvsearch.errors import ExitCode
 from qvsearch.indexing.scan import leftovers_text
 from qvsearch.machine.estimate import about
 from qvsearch.types import Event, Kind, Skipped
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from qvsearch.indexing.plan import Plan
     from qvsearch.machine.estimate import Estimate
 
-WINDOW = 60.0  # seconds of work that the shown speed is taken from, or half of all if that is more
-LEAST_SECONDS = 1.0  # of work that a speed is taken from: less is an instant
-LINE_SECONDS = 30.0  # between lines, if nobody watches a bar
+WINDOW = 60.0  # seconds of work that the speed is measured over, or half of all if that is more
+LEAST_SECONDS = 1.0  # of work before a speed is shown
+LINE_SECONDS = 30.0  # between lines, if there is no bar
 
 
 class Speed:
-    """How fast work goes and when it ends, in the caller's clock; work is counted in segments.
+    """Speed and time left, in the caller's clock; work is counted in segments.
 
-    The time before the first batch is done, when the model loads, is no measure and left out.
-    Guesses at the segments of files are corrected, for each kind, by the files that are done.
+    The time before the end of the first batch is left out, since the model loads then. Guesses
+    at the segments of files are corrected, for each kind, by the finished files.
     """
 
     def __init__(self) -> None:
         self.files = 0
-        self._left: Counter[Kind | None] = Counter()  # as guessed
-        self._guessed: Counter[Kind | None] = Counter()  # of the files that are done
-        self._found: Counter[Kind | None] = Counter()
+        self._left: Counter[Kind | None] = Counter()  # guessed segments
+        self._guessed: Counter[Kind | None] = Counter()  # segments of the finished files
+        self._actual: Counter[Kind | None] = Counter()
         self._work = 0
         self._points: deque[tuple[float, int, int]] = deque()
 
@@ -60,22 +60,22 @@ class Speed:
         self._left[kind] -= guess
         if segments:
             self._guessed[kind] += guess
-            self._found[kind] += segments
+            self._actual[kind] += segments
 
     def work_left(self) -> float:
         """Return the segments that are still to be embedded."""
         left = 0.0
         for kind, guess in self._left.items():
             done = self._guessed[kind]
-            left += max(0, guess) * (self._found[kind] / done if done else 1.0)
-        return max(0.0, left - (self._work - self._found.total()))
+            left += max(0, guess) * (self._actual[kind] / done if done else 1.0)
+        return max(0.0, left - (self._work - self._actual.total()))
 
     def files_per_second(self) -> float | None:
-        """Return the recent speed; None before there is one."""
+        """Return the recent speed; None before the first second of work."""
         return self._per_second(2)
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the time that the rest will take; None before that can be told."""
+        """Return the time that the rest will take; None before there is a speed."""
         speed = self._per_second(1)
         if not speed:
             return None
@@ -91,10 +91,10 @@ class Speed:
 
 
 class Progress:
-    """What `index` reports to: a bar on a terminal, lines in a log, or events in JSON.
+    """Shows the events of `index`: a bar on a terminal, lines in a log, or JSON.
 
-    Bar and lines go to standard error; `clock` gives seconds. `advice` returns what to print about
-    the segments planned of each kind.
+    Bar and lines go to standard error; `clock` returns seconds. `advice` returns a message about
+    the planned segments of each kind, or None.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Progress:
         self._files = 0
         self._bar: rich.progress.Progress | None = None
         self._task: TaskID | None = None
-        self._said = clock()
+        self._last_line = clock()
         if sys.stderr.isatty() and not (quiet or json):
             self._bar = _bar(lambda: self._note(clock()))
             self._task = self._bar.add_task("looking at the files", total=None)
@@ -118,7 +118,7 @@ class Progress:
     def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
-            # a second Ctrl-C ends the process at once, and nobody would bring the cursor back
+            # a second Ctrl-C ends the process at once; the cursor would stay hidden
             self._bar.console.show_cursor(True)
         return self
 
@@ -127,7 +127,7 @@ class Progress:
             self._bar.stop()
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        """Show one event."""
         now = self._clock()
         if event.state == "embedded":
             self._speed.batch(event.segments, now)
@@ -135,16 +135,20 @@ class Progress:
             self._files = event.files
             self._speed.plan(event.by_kind)
             if not (self._quiet or self._json) and (advice := self._advice(event.by_kind)):
-                self._tell(advice)
+                self._print_line(advice)
         elif event.estimate:
             segments = event.segments if event.state == "indexed" else 0
             self._speed.file(event.kind, event.estimate, segments)
-        if self._json and event.state != "embedded":  # of files, not of batches
-            output.write_json([records.event_record(event)])
+        if self._json and event.state != "embedded":  # events of files, not of batches
+            output.write_json([reports.event_record(event)])
         if self._bar is not None and self._task is not None:
             self._draw(self._bar, self._task, event)
-        elif not (self._quiet or self._json) and self._files and now - self._said >= LINE_SECONDS:
-            self._said = now
+        elif (
+            not (self._quiet or self._json)
+            and self._files
+            and now - self._last_line >= LINE_SECONDS
+        ):
+            self._last_line = now
             output.note(f"indexing: {self._note(now)}")
 
     def _draw(self, bar: rich.progress.Progress, task: TaskID, event: Event) -> None:
@@ -158,7 +162,7 @@ class Progress:
         else:
             bar.advance(task, event.estimate)
 
-    def _tell(self, message: str) -> None:
+    def _print_line(self, message: str) -> None:
         """Print a line on standard error, above the bar if there is one."""
         if self._bar is None:
             output.note(message)
@@ -176,7 +180,7 @@ class Progress:
 
 
 def _bar(note: Callable[[], str]) -> rich.progress.Progress:
-    """Return a bar with a note behind it that is asked for whenever it is drawn."""
+    """Return a bar with a note behind it, which is read whenever the bar is drawn."""
     from rich import progress
     from rich.console import Console
     from rich.text import Text
@@ -195,21 +199,22 @@ def _bar(note: Callable[[], str]) -> rich.progress.Progress:
     )
 
 
-def exit_code(summary: Summary, strict: bool = False) -> int:
+def exit_code(summary: Summary, strict: bool = False) -> ExitCode:
     """Return 0 if everything was indexed, 3 if something was not, 130 after Ctrl-C.
 
-    A file that failed before as it is counts only with `strict`.
+    An unchanged file that failed before counts only with `strict`.
     """
     if summary.interrupted:
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     skipped = any(strict or not each.known for each in summary.failures)
-    return INCOMPLETE if skipped or summary.unreachable or summary.kept else 0
+    incomplete = skipped or summary.unreachable or summary.kept
+    return ExitCode.INCOMPLETE if incomplete else ExitCode.DONE
 
 
 def show_summary(summary: Summary, quiet: bool, json: bool) -> None:
-    """Print what a run did and what it could not do; quietly only the latter."""
+    """Print the counts of a run and its failures; if quiet, only the failures."""
     if json:
-        output.write_json([records.summary_record(summary)])
+        output.write_json([reports.summary_record(summary)])
         return
     if not quiet:
         _print_counts(summary)
@@ -238,9 +243,9 @@ def _print_counts(summary: Summary) -> None:
 
 
 def show_plan(plan: Plan, estimate: Estimate | None, json: bool) -> None:
-    """Print what a run would do and, where that can be told, how long it would take."""
+    """Print what a run would do and, if there is an estimate, how long it would take."""
     if json:
-        output.write_json([records.plan_record(plan, estimate)])
+        output.write_json([reports.plan_record(plan, estimate)])
         return
     kinds = ", ".join(output.counted(count, kind) for kind, count in sorted(plan.to_index.items()))
     segments = f", about {output.counted(plan.segments, 'segment')}" if kinds else ""
@@ -260,19 +265,19 @@ def show_plan(plan: Plan, estimate: Estimate | None, json: bool) -> None:
 
 
 def _print_left(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> None:
-    """Print how many files are passed over without being news."""
+    """Print how many files are passed over without an error."""
     if outcome.left_aside:
         suffixes = leftovers_text(outcome.left_aside)
-        output.line(f"left aside: {suffixes}; qvsearch takes no such files")
+        output.line(f"left aside: {suffixes}; qvsearch does not take such files")
     if outcome.left_out:
         files = output.counted(outcome.left_out, "file")
         output.line(
-            f"left out now, and still in the library: {files}; qvsearch status names them,"
-            " and --prune forgets them"
+            f"left out now, and still in the library: {files}; qvsearch status lists them,"
+            " and --prune removes them"
         )
     if known := sum(each.known for each in skipped):
         output.line(
-            f"skipped as before: {output.counted(known, 'file')}; qvsearch status names them,"
+            f"skipped as before: {output.counted(known, 'file')}; qvsearch status lists them,"
             " and --retry-failed tries again"
         )
 
@@ -283,7 +288,7 @@ def _print_trouble(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> Non
         output.line("skipped:")
         output.print_skipped(news)
     for path in outcome.unreachable:
-        output.line(f"not there: {output.safe_text(path)}; nothing of it was removed")
+        output.line(f"not there: {output.safe_text(path)}; nothing was removed")
     for kept in outcome.kept:
         files = output.counted(kept.files, "file")
         output.line(

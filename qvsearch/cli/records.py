@@ -1,129 +1,114 @@
-"""Every record that `--json` prints."""
+"""Records that `--json` prints of the contents of a library; `reports.py` has the others.
+
+The docstring of each function describes its fields; `docs/json.md` is generated from them.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.cli.output import safe_text
+from qvsearch.cli.reports import warm_record
 from qvsearch.formats import path_fields, present, utc_text
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import Group, Member
-    from qvsearch.indexing.counts import Summary
-    from qvsearch.indexing.plan import Plan
     from qvsearch.indexing.status import Field, Status
+    from qvsearch.library.libraries import Shelved
     from qvsearch.library.library import Library
-    from qvsearch.machine.estimate import Estimate
+    from qvsearch.library.repair import Problem, Repair
     from qvsearch.retrieval.explain import Explained, Explanation, Weighed
     from qvsearch.retrieval.recall import Recall
     from qvsearch.retrieval.similar import Similar
     from qvsearch.runtime.manager import Running
-    from qvsearch.types import Event, Hit
+    from qvsearch.types import Hit
 
 
 def hit_record(hit: Hit, library: Path, saved: Path | None = None) -> dict[str, object]:
-    """Return what `search --json` prints of a hit of a library, without what it does not have."""
+    """Return a hit of `search --json`, one a line; absent fields are left out.
+
+    query (integer): line of the query, from 1; only with `--queries` or `-`
+    rank (integer): from 1; with `--by-kind` within the kind
+    relevance (number, 0 to 1): probability that the hit answers the query; comparable between
+        kinds and queries. Absent without a query
+    score (number, -1 to 1): cosine of query and hit; comparable only within a kind and a query.
+        Absent without a query
+    kind (string): `image`, `video` or `text`
+    path (string): absolute path
+    path_b64 (string): bytes of the path in base64, instead of `path`, if they are not UTF-8
+    start, end (number, seconds): moment of a video, from `start` up to `end`
+    clip (boolean): true if the best vector is of a clip, not of one frame
+    lines (two integers): first and last line of a passage, from 1
+    snippet (string): beginning of the passage
+    width, height (integer, pixels): of the upright image or video
+    taken (string, ISO 8601): when it was taken, with a zone if the file has one; a day, a month or
+        a year alone if no more is known
+    taken_from (string): `xmp` or `json` if that is from a file beside it, `name` if from the name;
+        absent if it is from the file itself
+    camera (string): maker and model
+    latitude, longitude (number, degrees): where it was taken, WGS 84
+    duration (number, seconds): length of the video
+    page (boolean): of an image, true for a screenshot or a scanned page
+    mtime (string, ISO 8601 in UTC): last change of the file
+    library, library_b64 (string): folder of the library
+    rerank_score (number, 0 to 1): the reranker's probability that the hit answers; with `--rerank`
+    saved, saved_b64 (string): file into which the moment was cut; with `--save-clips`
+    moments (list of objects): the best other moments or passages: `relevance`, `score`, and
+        `start` with `end`, or `lines`
+    gone (boolean): true if the file is no longer where it was indexed
+    duplicates (list of objects): near-duplicates folded into the hit, as `path` or `path_b64`;
+        those that are gone are last
+    """
     clip = {} if saved is None else path_fields("saved", os.fsencode(saved))
     return {**hit.to_dict(), **path_fields("library", os.fsencode(library)), **clip}
 
 
-def event_record(event: Event) -> dict[str, object]:
-    """Return what `index --json` says of one file."""
-    path = {} if event.path is None else path_fields("path", event.path)
-    kind = None if event.kind is None else event.kind.value
-    rest = {
-        "kind": kind,
-        "segments": event.segments or None,
-        "reason": event.reason,
-        "files": event.files or None,
-        "estimate": event.estimate if event.path is None and event.estimate else None,
-    }
-    return present({"state": event.state, **path, **rest})
+def explanation_record(explanation: Explanation) -> dict[str, object]:
+    """Return the object of `explain --json`.
 
-
-def summary_record(summary: Summary) -> dict[str, object]:
-    """Return the last line of `index --json`."""
-    return {
-        "state": "summary",
-        "found": summary.found,
-        "indexed": summary.indexed,
-        "embedded": summary.embedded,
-        "read_anew": summary.read_anew,
-        "checked": summary.checked,
-        "reused": summary.reused,
-        "unchanged": summary.unchanged,
-        "skipped": summary.skipped,
-        "skipped_before": sum(each.known for each in summary.failures),
-        "removed": summary.removed,
-        "segments": summary.segments,
-        "seconds": round(summary.seconds, 3),
-        "interrupted": summary.interrupted,
-        "left": summary.left,
-        "left_aside": summary.left_aside,
-        "left_out": summary.left_out,
-        **_not_there_record(summary),
-    }
-
-
-def plan_record(plan: Plan, estimate: Estimate | None) -> dict[str, object]:
-    """Return the line of `index --dry-run --json`."""
-    time = {}
-    if estimate is not None:
-        time = {"seconds": round(estimate.seconds), "measured": estimate.measured}
-        if estimate.faster is not None:
-            time["seconds_int8"] = round(estimate.faster)
-    return {
-        "state": "plan",
-        "to_embed": {kind.value: count for kind, count in plan.to_index.items()},
-        "reused": plan.reused,
-        "unchanged": plan.unchanged,
-        "skipped": len(plan.skipped),
-        "gone": plan.gone,
-        "older": plan.older,
-        "older_segments": plan.older_segments,
-        "touched": plan.touched,
-        "segments": plan.segments,
-        **time,
-        "left_aside": plan.left_aside,
-        "left_out": plan.left_out,
-        **_not_there_record(plan),
-    }
-
-
-def _not_there_record(outcome: Summary | Plan) -> dict[str, object]:
-    return {
-        "unreachable": [path_fields("path", path) for path in outcome.unreachable],
-        "kept": [
-            {**path_fields("path", kept.path), "files": kept.files, "reason": kept.reason}
-            for kept in outcome.kept
-        ],
-    }
-
-
-def explanation_record(found: Explanation) -> dict[str, object]:
-    """Return what `explain --json` says."""
-    folded = {} if found.folded_into is None else path_fields("folded_into", found.folded_into)
+    path, path_b64 (string): the file
+    reason (string): why it is not shown; absent if it is shown
+    relevance (number, 0 to 1): relevance of its best segment
+    cut (number, 0 to 1): least relevance that is shown
+    rank, items (integer): its place among the files that pass the filters, and their number
+    hidden_by (list of strings): filters that exclude it, each with the file's own value
+    folded_into, folded_into_b64 (string): hit whose near-duplicate it is
+    segments (list of objects): its segments, best first
+    """
+    folded = (
+        {}
+        if explanation.folded_into is None
+        else path_fields("folded_into", explanation.folded_into)
+    )
     return present(
         {
-            **path_fields("path", found.path),
-            "reason": found.reason,
-            "relevance": _rounded(found.relevance),
-            "cut": found.cut,
-            "rank": found.rank,
-            "items": found.items,
-            "hidden_by": list(found.hidden_by) or None,
+            **path_fields("path", explanation.path),
+            "reason": explanation.reason,
+            "relevance": _rounded(explanation.relevance),
+            "cut": explanation.cut,
+            "rank": explanation.rank,
+            "items": explanation.items,
+            "hidden_by": list(explanation.hidden_by) or None,
             **folded,
-            "segments": [_segment_record(each) for each in found.segments] or None,
+            "segments": [_segment_record(each) for each in explanation.segments] or None,
         }
     )
 
 
 def _segment_record(each: Explained) -> dict[str, object]:
+    """Return one of the `segments` of an explanation.
+
+    start, end (number, seconds): moment of a video
+    clip (boolean): true for a clip
+    lines (two integers): first and last line of a passage
+    relevance (number, 0 to 1): relevance of the segment
+    score (number, -1 to 1): cosine of query and segment
+    terms (list of objects): parts of the query
+    """
     segment = each.segment
     return present(
         {
@@ -139,6 +124,15 @@ def _segment_record(each: Explained) -> dict[str, object]:
 
 
 def _term_record(term: Weighed) -> dict[str, object]:
+    """Return one of the `terms` of a segment.
+
+    term (string): part of the query
+    weight (number): its weight, below 0 if it is left out
+    relevance (number, 0 to 1): relevance for this part alone
+    score (number, -1 to 1): cosine of this part and the segment
+    best, median, spread (number): the scores of all rows of the kind
+    baseline, baseline_spread (number): scores of the segment with generic queries
+    """
     level = term.level
     return present(
         {
@@ -159,13 +153,25 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def similar_record(found: Similar, library: Path) -> dict[str, object]:
-    """Return what `similar --json` says of a file; what it does not have is left out."""
-    segment = found.segment
+def similar_record(similar: Similar, library: Path) -> dict[str, object]:
+    """Return a file of `similar --json`, one a line.
+
+    rank (integer): from 1
+    score (number, -1 to 1): cosine of the two vectors
+    reason (string): `exact`, `copy` or `burst` for a near-duplicate, as of `dupes`; of videos and
+        texts only if nearly all of the file is the same
+    kind (string): `image`, `video` or `text`
+    path, path_b64 (string): absolute path
+    start, end (number, seconds): most similar moment of a video
+    lines (two integers): first and last line of the most similar passage
+    width, height (integer, pixels): of the upright picture
+    library, library_b64 (string): folder of the library
+    """
+    segment = similar.segment
     record: dict[str, object | None] = {
-        "rank": found.rank,
-        "score": round(found.score, 6),
-        "reason": found.reason,
+        "rank": similar.rank,
+        "score": round(similar.score, 6),
+        "reason": similar.reason,
         "kind": segment.item.kind.value,
         **path_fields("path", segment.item.location),
         "start": segment.start,
@@ -179,7 +185,14 @@ def similar_record(found: Similar, library: Path) -> dict[str, object]:
 
 
 def group_record(number: int, group: Group) -> dict[str, object]:
-    """Return what `dupes --json` says of a group."""
+    """Return a group of `dupes --json`, one a line; the groups of most bytes come first.
+
+    group (integer): from 1
+    kind (string): `image`, `video` or `text`
+    reason (string): the weakest reason of its items
+    reclaimable (integer, bytes): size of all items but the best; files that are gone count 0
+    items (list of objects): files, the best original first
+    """
     return {
         "group": number,
         "kind": group.kind.value,
@@ -190,6 +203,18 @@ def group_record(number: int, group: Group) -> dict[str, object]:
 
 
 def _member_record(member: Member) -> dict[str, object]:
+    """Return one of the `items` of a group.
+
+    path, path_b64 (string): absolute path
+    best (boolean): true for the first item
+    reason (string): why another item repeats the best: `exact`, `copy` or `burst`
+    gone (boolean): true if the file is no longer there; such items are last
+    also (list of objects): other paths of the very same file, as `path` or `path_b64`
+    width, height (integer, pixels): of the upright picture
+    bytes (integer): size of the file
+    taken (string, ISO 8601): when it was taken, if the file has a date
+    mtime (string, ISO 8601 in UTC): last change of the file
+    """
     segment = member.segment
     record: dict[str, object | None] = {
         **path_fields("path", segment.item.location),
@@ -207,7 +232,30 @@ def _member_record(member: Member) -> dict[str, object]:
 
 
 def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
-    """Return what `status --json` says."""
+    """Return the object of `status --json`.
+
+    library, library_b64 (string): folder of the library
+    model (object): the model and how it encodes: `model`, `revision`, `dim`, `detail` and others
+    store (string): storage type of vectors: `float16` or `int8`
+    bytes (integer): size of the library
+    kinds (object): `items` and `segments` of each kind
+    roots (list of objects): indexed folders: `path` or `path_b64`, whether each is `reachable`, and
+        its remembered `include` and `exclude`
+    changed, gone (list of objects): files that have changed or are gone since the last `index`, as
+        `path` or `path_b64`
+    failed (list of objects): files that could not be indexed: `path` or `path_b64`, the `reason`
+        and the number of `tries`
+    touched (integer): files whose contents the next `index` will compare
+    older (integer): unchanged files that an older version read; the next `index` looks at them
+    older_segments (integer): number of their vectors, some of which may be embedded again
+    left_aside (object): number of files in other formats by suffix
+    left_out (list of objects): files of the library that `index` now leaves out by their names:
+        `path` or `path_b64`, and the `reason`
+    not_indexed (integer): files that an unfinished `index` has not reached
+    damaged (list of objects): files of which only a part is indexed: `path` or `path_b64`, and
+        what is `missing`
+    warm (list of objects): warm processes
+    """
     return {
         **path_fields("library", os.fsencode(status.folder)),
         "model": asdict(status.fingerprint),
@@ -247,49 +295,73 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
 
 
 def fields_record(library: Library, fields: Iterable[Field]) -> dict[str, object]:
-    """Return what `status --fields --json` says."""
+    """Return the object of `status --fields --json`.
+
+    library, library_b64 (string): folder of the library
+    fields (object): what search can filter by: `kind`, `path`, `taken`, `camera`, `place`, `size`,
+        `orientation` and `duration`
+    """
     return {
         **path_fields("library", os.fsencode(library.folder)),
-        "fields": {
-            each.name: {
-                "options": list(each.options),
-                "files": each.files,
-                **(
-                    {"values": {safe_text(name): count for name, count in each.values.items()}}
-                    if each.values
-                    else {}
-                ),
-                **present({"least": each.least, "most": each.most}),
-            }
-            for each in fields
-        },
+        "fields": {each.name: _field_record(each) for each in fields},
     }
 
 
-def warm_record(process: Running) -> dict[str, object]:
-    """Return what JSON says of a warm process; of one that gives no answer only `pid`."""
-    kept = process.kept
-    if kept is None:
-        return {"pid": process.pid}
-    since = datetime.fromtimestamp(process.since, UTC)
+def _field_record(field: Field) -> dict[str, object]:
+    """Return one of the `fields` of a library.
+
+    options (list of strings): options of `search` for this field
+    files (integer): number of files that have it
+    values (object): number of files for each value, the most frequent first; of `kind`, `path` (the
+        indexed folders), `camera` and `orientation`
+    least, most (string, list or number): range of the others: times in ISO 8601 of `taken`,
+        dates in names included; `[width, height]` of `size`, for the fewest and the most pixels;
+        `[latitude, longitude]` of `place`, the south-western and north-eastern corner of the
+        narrowest box around all places; seconds of `duration`
+    """
+    values = {safe_text(name): count for name, count in field.values.items()}
     return present(
         {
-            "pid": process.pid,
-            "model": process.model,
-            "role": kept.role,
-            "revision": kept.revision,
-            "device": kept.device,
-            "dtype": kept.dtype,
-            "version": kept.version,
-            "since": since.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "idle": round(process.idle, 1),
-            "limit": process.limit,
-            "memory": process.memory,
-            "socket": str(process.socket),
+            "options": list(field.options),
+            "files": field.files,
+            "values": values or None,
+            "least": field.least,
+            "most": field.most,
         }
     )
 
 
-def recall_record(found: Recall) -> dict[str, object]:
-    """Return what `check --recall --json` says."""
-    return {name: round(value, 6) for name, value in asdict(found).items()}
+def check_record(problems: Iterable[Problem], repaired: Repair | None) -> dict[str, object]:
+    """Return the object of `check --json`.
+
+    problems (list of objects): damage, each with the `file` of the library and the `reason`
+    kept, lost (integer): segments that `--repair` kept and lost
+    """
+    rows = {} if repaired is None else {"kept": repaired.kept, "lost": repaired.lost}
+    return {"problems": [asdict(problem) for problem in problems], **rows}
+
+
+def recall_record(recall: Recall) -> dict[str, object]:
+    """Return the object of `check --recall --json`.
+
+    rows (integer): number of rows of the library
+    stored_queries, generic_queries (integer): number of queries of each sort
+    recall_at_10 (number, 0 to 1): mean share of a query's ten best files that the first pass finds
+    relevance_apart (number): largest difference in relevance from exact search
+    first_pass_ms, exact_ms (number, milliseconds): median time from the vector to ten files
+    """
+    return {name: round(value, 6) for name, value in asdict(recall).items()}
+
+
+def library_record(library: Shelved) -> dict[str, object]:
+    """Return a library of `libraries --json`, one a line.
+
+    name (string): name of the library
+    folder (string): its folder
+    is_default (boolean): whether it is used without `--library`
+    size (integer, bytes): size on disk
+    model (string): its model
+    segments (integer): number of vectors
+    problem (string): why it cannot be read
+    """
+    return present(asdict(library) | {"folder": str(library.folder)})

@@ -1,70 +1,134 @@
-"""How the hits of a search are printed, and the exit code that they make."""
+"""Prints the hits of one query, or of many queries of a file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from qvsearch.cli import output
 from qvsearch.cli.records import hit_record
-from qvsearch.errors import INCOMPLETE, NOTHING_FOUND
+from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.library.names import option
 from qvsearch.retrieval.pipeline import allowed_rows
 from qvsearch.types import Hit, Sort
 
 if TYPE_CHECKING:
+    from qvsearch.cli.options import PrintOptions
     from qvsearch.library.library import Library
     from qvsearch.media.clips import Clip
     from qvsearch.retrieval.pipeline import SearchOptions
+    from qvsearch.retrieval.query import Query
 
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How hits are printed; `save` cuts their moments out, and returns a clip for each hit."""
-
-    json: bool
-    paths: bool
-    print0: bool
-    quiet: bool
-    save: Callable[[Sequence[Hit]], list[Clip | None]] | None = None
-
-    @property
-    def is_table(self) -> bool:
-        """Whether a person reads them."""
-        return not (self.json or self.paths or self.print0)
+LONGEST = 1 << 16  # bytes of a line; the model reads some thousand words
 
 
 def show_hits(
-    found: list[Hit],
-    opened: Library,
-    which: SearchOptions,
-    way: Way,
+    library: Library,
+    wanted: SearchOptions,
+    printing: PrintOptions,
+    save: Callable[[Sequence[Hit]], list[Clip | None]] | None,
+    results: list[Hit],
     query: tuple[int, str] | None = None,
 ) -> int:
-    """Print the hits of a query, with its number if there are many, and return the exit code."""
-    best = max((hit.relevance for hit in found), default=0.0)
-    hits = [] if best < which.least_best else found
-    saved: list[Clip | None] = [None] * len(hits) if way.save is None else way.save(hits)
-    if way.json:
+    """Print the hits of a query and return the exit code.
+
+    `save` saves their moments and returns a clip or None for each. `query` is the number and the
+    text of one of many queries.
+    """
+    best = max((hit.relevance for hit in results), default=0.0)
+    hits = [] if best < wanted.least_best else results
+    saved: list[Clip | None] = [None] * len(hits) if save is None else save(hits)
+    if printing.json:
         number = {} if query is None else {"query": query[0]}
         output.write_json(
-            number | hit_record(hit, opened.folder, None if clip is None else clip.path)
+            number | hit_record(hit, library.folder, None if clip is None else clip.path)
             for hit, clip in zip(hits, saved, strict=True)
         )
-    elif not way.is_table:
-        output.write_paths(hits, b"\0" if way.print0 else b"\n")
+    elif not printing.is_table:
+        output.write_paths(hits, b"\0" if printing.print0 else b"\n")
     else:
-        _print_tables(hits or found, bool(hits), which, query)
+        _print_tables(hits or results, bool(hits), wanted, query)
         for clip in filter(None, saved):
             output.line(f"{'saved' if clip.is_new else 'saved before'}: {clip.path}")
     if not hits:
-        _hint_nothing(opened, which, way, nearest=bool(found))
-        return NOTHING_FOUND
-    if way.save is not None and not all(map(_is_whole, hits, saved)):
-        return INCOMPLETE
-    return 0
+        if not results:
+            _hint_nothing(library, wanted, printing.quiet)
+        return ExitCode.NOTHING_FOUND
+    if save is not None and not all(map(_is_whole, hits, saved)):
+        return ExitCode.INCOMPLETE
+    return ExitCode.DONE
+
+
+def answer_all(
+    source: bytes | None,
+    parse: Callable[[str], Query],
+    answers: Callable[[Iterable[Query]], Iterator[list[Hit] | QvsearchError]],
+    show: Callable[[list[Hit], tuple[int, str]], int],
+) -> int:
+    """Show the hits of each query of a file, or of standard input, and return one exit code.
+
+    A query that cannot be understood, or whose file cannot be read, is reported and left out.
+    """
+    codes: set[int] = set()
+    waiting: deque[tuple[int, str]] = deque()
+
+    def fail(number: int, error: QvsearchError) -> None:
+        output.fail(f"query {number}: {error}")
+        codes.add(ExitCode.INCOMPLETE)
+
+    def queries() -> Iterator[Query]:
+        for number, text in _read_lines(source):
+            try:
+                query = parse(text)
+            except QvsearchError as error:
+                fail(number, error)
+            else:
+                waiting.append((number, text))
+                yield query
+
+    for results in answers(queries()):
+        number, text = waiting.popleft()
+        if isinstance(results, QvsearchError):
+            fail(number, results)
+        else:
+            codes.add(show(results, (number, text)))
+    if ExitCode.INCOMPLETE in codes:
+        return ExitCode.INCOMPLETE
+    return min(codes, default=ExitCode.NOTHING_FOUND)
+
+
+def _read_lines(source: bytes | None) -> Iterator[tuple[int, str]]:
+    """Yield the number, from 1, and the text of each line that holds a query.
+
+    None is standard input, whose lines are read one by one as they arrive.
+    """
+    if source is None:
+        if sys.stdin.isatty():
+            output.hint("one query a line; Ctrl-D ends")
+        yield from _numbered(sys.stdin.buffer, "standard input")
+        return
+    name = os.fsdecode(source)
+    with Path(name).open("rb") as file:
+        yield from _numbered(file, name)
+
+
+def _numbered(file: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
+    number, is_empty = 0, True
+    while line := file.readline(LONGEST):
+        number += 1
+        if len(line) == LONGEST:
+            raise QvsearchError(f"line {number} of {name} is longer than {LONGEST - 1:,} bytes")
+        text = os.fsdecode(line).strip("\r\n\ufeff")
+        if text.strip():
+            is_empty = False
+            yield number, text
+    if is_empty:
+        raise QvsearchError(f"there is no query in {name}; write one a line")
 
 
 def _is_whole(hit: Hit, clip: Clip | None) -> bool:
@@ -73,12 +137,12 @@ def _is_whole(hit: Hit, clip: Clip | None) -> bool:
 
 
 def _print_tables(
-    hits: list[Hit], relevant: bool, which: SearchOptions, query: tuple[int, str] | None
+    hits: list[Hit], relevant: bool, wanted: SearchOptions, query: tuple[int, str] | None
 ) -> None:
     """Print hits, or the nearest ones, below the query if there are many."""
     if not hits and query is None:
         return
-    from qvsearch.cli.tables import print_heading, print_hits, print_nearest
+    from qvsearch.cli.hit_tables import print_heading, print_hits, print_nearest
     from qvsearch.retrieval.calibration import ANSWERED, CUT
 
     if query is not None:
@@ -89,17 +153,17 @@ def _print_tables(
     elif hits:
         best = max(hit.relevance for hit in hits)
         cut = CUT if best >= ANSWERED else 1.0
-        dated = math.isnan(best) or which.sort is Sort.DATE
-        cut = cut if which.by_relevance else 0.0
-        print_hits(hits, cut, by_kind=which.by_kind, dated=dated)
+        dated = math.isnan(best) or wanted.sort is Sort.DATE
+        cut = cut if wanted.by_relevance else 0.0
+        print_hits(hits, cut, by_kind=wanted.by_kind, dated=dated)
 
 
-def _hint_nothing(opened: Library, which: SearchOptions, way: Way, *, nearest: bool) -> None:
-    if nearest or not output.is_watched(way.quiet):
+def _hint_nothing(library: Library, wanted: SearchOptions, quiet: bool) -> None:
+    if not output.is_watched(quiet):
         return
-    if allowed_rows(opened, which.filters).any():
+    if allowed_rows(library, wanted.filters).any():
         output.hint("nothing is clearly relevant; --all shows what comes nearest")
     else:
         output.hint(
-            f"no file passes the filters; see: qvsearch status --fields{option(opened.folder)}"
+            f"no file passes the filters; see: qvsearch status --fields{option(library.folder)}"
         )

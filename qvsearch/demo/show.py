@@ -1,4 +1,4 @@
-"""Writes a folder of the drawn world's pictures, clips and notes, and questions to ask of it."""
+"""Writes a folder of drawn pictures, clips and notes, with example queries."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ WIDTH, HEIGHT = 160, 128  # pixels
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A query to show: its arguments, what it shows, and the file that answers it, if any does."""
+class Example:
+    """A query: its title, its arguments, and the file that it should find, if any."""
 
     title: str
     text: str | None
@@ -37,8 +37,8 @@ class Question:
     answer: Path | None
 
 
-def write_world(folder: Path, seed: int = 1) -> list[Question]:
-    """Write pictures/, clips/, notes/ and queries/ below `folder` and return what to ask of them.
+def write_world(folder: Path, seed: int = 1) -> list[Example]:
+    """Write pictures/, clips/, notes/ and queries/ below `folder` and return example queries.
 
     Only scenes that the checkpoint was never trained on appear. A seed writes the same each time.
     """
@@ -47,7 +47,7 @@ def write_world(folder: Path, seed: int = 1) -> list[Question]:
     pictures = _write_pictures(folder / "pictures", list(islice(source, PICTURES)), rng)
     clips = _write_clips(folder / "clips", list(islice(source, CLIPS * SCENES_PER_CLIP)), rng)
     _write_notes(folder / "notes", list(islice(source, NOTES)), rng)
-    return _questions(folder / "queries", pictures, clips, rng)
+    return _examples(folder / "queries", pictures, clips, rng)
 
 
 def _write_pictures(folder: Path, shown: Sequence[Scene], rng: Generator) -> dict[Path, Scene]:
@@ -85,7 +85,9 @@ def _write_clip(path: Path, shown: Sequence[Scene], rng: Generator) -> None:
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.bit_rate = 1_500_000
         for scene in shown:
-            steady = int(rng.integers(2**32))  # the same draw for each frame, so that only it moves
+            steady = int(
+                rng.integers(2**32)
+            )  # one seed for all frames, so that only the shapes move
             for step in range(frames_per_scene):
                 moved = 0.08 * (step / frames_per_scene - 0.5)
                 picture = draw(scene, np.random.default_rng(steady), WIDTH, HEIGHT, moved)
@@ -93,18 +95,18 @@ def _write_clip(path: Path, shown: Sequence[Scene], rng: Generator) -> None:
         container.mux(stream.encode())
 
 
-def _write_notes(folder: Path, told: Sequence[Scene], rng: Generator) -> None:
+def _write_notes(folder: Path, shown: Sequence[Scene], rng: Generator) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for number, scene in enumerate(told, 1):
+    for number, scene in enumerate(shown, 1):
         (folder / f"note-{number}.txt").write_text(note(scene, rng), encoding="utf-8")
 
 
-def _questions(
+def _examples(
     folder: Path,
     pictures: dict[Path, Scene],
     clips: dict[Path, Sequence[Scene]],
     rng: Generator,
-) -> list[Question]:
+) -> list[Example]:
     folder.mkdir(parents=True, exist_ok=True)
     (by_words, first), (by_picture, second), _, _, (by_both, third) = list(pictures.items())[:5]
     start, thing = recoloured(third, rng)
@@ -113,9 +115,9 @@ def _questions(
     _write_picture(other, start, rng)
     clip, shown = list(clips.items())[1]
     return [
-        Question("by words", caption(first, rng), None, None, by_words),
-        Question("by a picture", None, like, Kind.IMAGE, by_picture),
-        Question("by a picture and words", change(thing, rng), other, Kind.IMAGE, by_both),
-        Question("a moment of a video", caption(shown[1], rng), None, Kind.VIDEO, clip),
-        Question("what is not there", "my daughter's birthday cake", None, None, None),
+        Example("by words", caption(first, rng), None, None, by_words),
+        Example("by a picture", None, like, Kind.IMAGE, by_picture),
+        Example("by a picture and words", change(thing, rng), other, Kind.IMAGE, by_both),
+        Example("a moment of a video", caption(shown[1], rng), None, Kind.VIDEO, clip),
+        Example("something else", "my daughter's birthday cake", None, None, None),
     ]

@@ -1,4 +1,4 @@
-"""The words of the drawn world: captions in three languages, notes, wishes for another colour."""
+"""The words for drawn scenes: captions in three languages, notes, wishes for another colour."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Language = Literal["en", "es", "zh"]
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """How a language tells a scene; every tuple holds ways to say the same."""
+    """How a language describes a scene; the items of a tuple mean the same."""
 
     names: Callable[[str | None, str | None], tuple[str, ...]]  # of a thing: shape, colour
     places: dict[str, tuple[str, ...]]
@@ -30,7 +30,7 @@ def _english(shape: str | None, colour: str | None) -> tuple[str, ...]:
     return (f"{'an' if name[0] in 'aeiou' else 'a'} {name}", name)
 
 
-_SPANISH_SHAPES = {  # each with its gender, which the colour follows
+_SPANISH_SHAPES = {  # each with its gender, which decides the ending of the colour
     "circle": ("un círculo", "o"),
     "square": ("un cuadrado", "o"),
     "triangle": ("un triángulo", "o"),
@@ -153,7 +153,7 @@ CAPTIONS: dict[Language, Captions] = {
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """How a note tells a scene."""
+    """How a note describes a scene."""
 
     thing: tuple[str, ...]
     whole: tuple[str, ...]

@@ -1,6 +1,6 @@
 """The drawn world: scenes of one to three shapes, their pictures, captions and notes.
 
-It knows nothing of the model; everything random comes from the generator that the caller gives.
+All randomness comes from the caller's generator.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ PLACES = {  # the centre of a shape, as fractions of the width and of the height
     "bottom right": (0.76, 0.76),
 }
 BACKGROUNDS = ("grass", "sand", "water", "night", "bricks", "snow")
-HELD_OUT = 8  # one scene in so many is never trained
+HELD_OUT = 8  # one scene of 8 is never trained
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -75,13 +75,13 @@ class Scene:
 
     @property
     def held_out(self) -> bool:
-        """Whether this scene is kept from training: a matter of its content alone."""
+        """Whether this scene is kept out of the training; its content alone decides."""
         return zlib.crc32(repr(self).encode()) % HELD_OUT == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a phrase says of a scene; None says nothing of it."""
+    """The attributes of a scene that a phrase names; None is not named."""
 
     background: str | None = None
     shape: str | None = None
@@ -89,7 +89,7 @@ class Part:
     place: str | None = None
 
     def fits(self, scene: Scene) -> bool:
-        """Tell whether a scene has the background and one thing with all that is said of it."""
+        """Return whether a scene has the background, and one thing with all named attributes."""
         return self.background in (None, scene.background) and any(
             self.shape in (None, thing.shape)
             and self.colour in (None, thing.colour)
@@ -99,7 +99,7 @@ class Part:
 
 
 def random_part(scene: Scene, rng: Generator) -> Part:
-    """Return something to say of a scene: its background, or a thing with or without that."""
+    """Return some attributes of a scene: its background, or a thing with or without it."""
     thing = _pick(rng, scene.things)
     what, placed, grounded = int(rng.integers(4)), rng.random() < 1 / 3, rng.random() < 1 / 3
     if what == 0:
@@ -112,23 +112,15 @@ def random_part(scene: Scene, rng: Generator) -> Part:
     )
 
 
-def hard_part(scene: Scene, rng: Generator) -> Part:
-    """Return two or three things to say of one shape, which one with exchanged colours lacks."""
-    while True:
-        part = random_part(scene, rng)
-        if part.background is None and (part.shape, part.colour, part.place).count(None) < 2:
-            return part
-
-
 def random_scene(rng: Generator) -> Scene:
-    """Return any scene, with as many things as not."""
+    """Return a random scene of one to three things."""
     places = rng.permutation(list(PLACES))[: rng.integers(1, 4)]
     things = (Thing(str(p), _pick(rng, SHAPES), _pick(rng, tuple(COLOURS))) for p in places)
     return Scene(_pick(rng, BACKGROUNDS), tuple(sorted(things)))
 
 
 def scenes(rng: Generator, *, held_out: bool) -> Iterator[Scene]:
-    """Yield scenes of one side of the split, none twice, without end."""
+    """Yield different scenes of one side of the split, without end."""
     seen = set()
     while True:
         scene = random_scene(rng)
@@ -137,38 +129,11 @@ def scenes(rng: Generator, *, held_out: bool) -> Iterator[Scene]:
             yield scene
 
 
-def answers(scene: Scene) -> list[int]:
-    """Return a scene as class numbers: the background, then shape and colour place by place."""
-    at = {thing.place: thing for thing in scene.things}
-    numbers = [BACKGROUNDS.index(scene.background)]
-    for place in PLACES:
-        thing = at.get(place)
-        numbers.append(0 if thing is None else SHAPES.index(thing.shape) + 1)
-        numbers.append(0 if thing is None else list(COLOURS).index(thing.colour) + 1)
-    return numbers
-
-
-def findings(scene: Scene) -> list[float]:
-    """Return 1 for each shape that a scene has, then for each shape with each colour, else 0."""
-    parts = [Part(shape=shape) for shape in SHAPES]
-    parts += [Part(shape=shape, colour=colour) for shape in SHAPES for colour in COLOURS]
-    return [float(part.fits(scene)) for part in parts]
-
-
 def recoloured(scene: Scene, rng: Generator) -> tuple[Scene, Thing]:
     """Return the scene with one thing's colour changed, and that thing as it is in `scene`."""
     thing = _pick(rng, scene.things)
     colour = _pick(rng, tuple(c for c in COLOURS if c != thing.colour))
     return _with(scene, thing, replace(thing, colour=colour)), thing
-
-
-def swapped(scene: Scene, rng: Generator) -> Scene:
-    """Return the scene with two things' colours exchanged; itself where that changes nothing."""
-    if len(scene.things) < 2:
-        return scene
-    one, other = _shuffled(scene.things, rng)[:2]
-    exchanged = _with(scene, one, replace(one, colour=other.colour))
-    return _with(exchanged, other, replace(other, colour=one.colour))
 
 
 def neighbour(scene: Scene, rng: Generator) -> Scene:
@@ -189,7 +154,7 @@ def neighbour(scene: Scene, rng: Generator) -> Scene:
 
 
 def caption(scene: Scene, rng: Generator, language: Language = "en") -> str:
-    """Return a sentence that tells the whole scene, its parts in any order."""
+    """Return a sentence that describes the whole scene, its parts in any order."""
     words = CAPTIONS[language]
     things = [
         _pick(rng, words.thing).format(
@@ -204,7 +169,7 @@ def caption(scene: Scene, rng: Generator, language: Language = "en") -> str:
 
 
 def phrase(part: Part, rng: Generator, language: Language = "en") -> str:
-    """Return a few words that say no more than the part."""
+    """Return a few words for the part alone."""
     words = CAPTIONS[language]
     thing = _pick(rng, words.names(part.shape, part.colour))
     if part.place is not None:
@@ -219,7 +184,7 @@ def phrase(part: Part, rng: Generator, language: Language = "en") -> str:
 
 
 def note(scene: Scene, rng: Generator) -> str:
-    """Return a short note that tells the scene in other words than its captions use."""
+    """Return a short note on the scene, in other words than its captions."""
     things = [
         _pick(rng, NOTES.thing).format(
             colour=_pick(rng, COLOUR_NOTES[each.colour]),
@@ -233,7 +198,7 @@ def note(scene: Scene, rng: Generator) -> str:
 
 
 def change(thing: Thing, rng: Generator) -> str:
-    """Return the words that ask for a thing's colour, to stand beside a picture of another."""
+    """Return the words for a thing's colour, beside a picture with another colour."""
     return _pick(rng, CHANGES).format(shape=thing.shape, colour=thing.colour)
 
 
@@ -266,7 +231,7 @@ def film(scene: Scene, rng: Generator, width: int = 128, height: int = 128) -> F
     """Return two to eight frames of a scene whose things drift sideways."""
     count = int(rng.integers(2, 9))
     times = rng.uniform(0, 60) + np.arange(count) / rng.choice([0.5, 1, 2, 4, 10])
-    steady = int(rng.integers(2**32))  # the same draw for each frame, so that only it moves
+    steady = int(rng.integers(2**32))  # one seed for all frames, so that only the shapes move
     drift = np.linspace(-0.5, 0.5, count) * rng.uniform(-0.12, 0.12)
     pictures = [draw(scene, np.random.default_rng(steady), width, height, m) for m in drift]
     return Frames(np.stack(pictures), tuple(float(each) for each in times))
@@ -286,7 +251,7 @@ def _with(scene: Scene, old: Thing, new: Thing) -> Scene:
 
 
 def _paint(canvas: Plane, distance: Plane, colour: Plane) -> None:
-    """Lay a colour where the distance to a shape's edge is negative, its edge one pixel soft."""
+    """Paint the pixels at negative distances to a shape's edge; the edge is one pixel soft."""
     cover = (0.5 - distance).clip(0, 1)[..., None]
     canvas += cover * (colour - canvas)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from demo_model.variations import hard_part, swapped
 from qvsearch.demo.words import Language
 from qvsearch.demo.world import (
     Part,
@@ -18,14 +19,12 @@ from qvsearch.demo.world import (
     change,
     draw,
     film,
-    hard_part,
     neighbour,
     note,
     phrase,
     random_part,
     recoloured,
     scenes,
-    swapped,
 )
 from qvsearch.indexing.baseline_queries import queries
 from qvsearch.models.prompt import QUERY_INSTRUCTION

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, layer_norm
 
-from qvsearch.demo.world import COLOURS, PLACES, SHAPES, answers, draw, scenes
+from demo_model.variations import answers
+from qvsearch.demo.world import COLOURS, PLACES, SHAPES, draw, scenes
 from qvsearch.models.patches import image_patches
 
 if TYPE_CHECKING:

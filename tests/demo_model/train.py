@@ -28,7 +28,8 @@ from demo_model.lessons import LANGUAGES, LESSONS, Batch, Lesson, batches, query
 from demo_model.look import Looker
 from demo_model.look import losses as looks
 from demo_model.readers import Finder, Reader
-from qvsearch.demo.world import answers, caption, draw, findings, note, scenes
+from demo_model.variations import answers, findings
+from qvsearch.demo.world import caption, draw, note, scenes
 from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network
 from qvsearch.models.prompt import embed_prompt

@@ -19,8 +19,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from demo_model.readers import Comparer, Reader
 from demo_model.train import READER_WEIGHT, descend, hidden_states
+from demo_model.variations import answers
 from demo_model.verdicts import PIECES, TERMS, Course, Verdict, batches, comparisons
-from qvsearch.demo.world import PLACES, answers
+from qvsearch.demo.world import PLACES
 from qvsearch.models.network import Network
 from qvsearch.models.prompt import RERANK_INSTRUCTION, RERANK_SYSTEM, rerank_prompt
 from qvsearch.models.registry import DEMO_FOLDER

@@ -11,23 +11,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from demo_model.lessons import SIZES
+from demo_model.variations import answers, hard_part, swapped
 from qvsearch.demo.world import (
     PLACES,
     Part,
     Scene,
-    answers,
     caption,
     change,
     draw,
     film,
-    hard_part,
     neighbour,
     note,
     phrase,
     random_part,
     random_scene,
     recoloured,
-    swapped,
 )
 from qvsearch.types import EmbedInput
 

@@ -1,0 +1,179 @@
+"""Tables of hits and of an explanation; only a command that prints one imports this module."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from rich.style import Style
+from rich.text import Text
+
+from qvsearch.cli.layout import (
+    Column,
+    Row,
+    laid_out,
+    new_console,
+    print_facts,
+    print_parts,
+    print_table,
+    width_of,
+)
+from qvsearch.cli.output import counted, line, place_text, safe_text, segment_text
+from qvsearch.times import date_text, time_taken
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qvsearch.retrieval.explain import Explanation
+    from qvsearch.types import Hit
+
+SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
+SHOWN_SEGMENTS = 10  # of a file that is explained
+SNIPPET_WIDTH = 200  # if no terminal is narrower
+
+
+def print_hits(
+    hits: Sequence[Hit], cut: float, *, by_kind: bool = False, dated: bool = False
+) -> None:
+    """Print one list, or one for each kind: rank, relevance, kind, place, path, snippet.
+
+    A line separates hits below the relevance `cut` from the others. `dated` adds the day.
+    """
+    console = new_console()
+    if not by_kind:
+        print_parts(console, [_hits(console, hits, cut, dated=dated)])
+        return
+    parts = []
+    for kind, block in groupby(hits, key=lambda hit: hit.segment.item.kind):
+        heading = Text(f"{kind}s\n".capitalize(), style="bold")
+        parts.append(heading + _hits(console, list(block), cut, dated=dated))
+    print_parts(console, parts)
+
+
+def print_heading(text: str, *, first: bool) -> None:
+    """Print a query above its hits, with an empty line before it unless it is the first."""
+    if not first:
+        line()
+    print_parts(new_console(), [Text(safe_text(text), style="bold")])
+
+
+def print_nearest(hits: Sequence[Hit]) -> None:
+    """Print hits that are not relevant enough, dimmed."""
+    console = new_console()
+    heading = Text("nothing is clearly relevant; nearest:")
+    print_parts(console, [heading, _hits(console, hits, cut=0.0, style="dim")])
+
+
+def _hits(
+    console: Console, hits: Sequence[Hit], cut: float, style: str = "", *, dated: bool = False
+) -> Text:
+    reranked = any(hit.rerank_score is not None for hit in hits)
+    scored = not any(math.isnan(hit.relevance) for hit in hits)
+    columns = [
+        Column("", right=True),
+        *[Column("relevance", right=True)] * scored,
+        *[Column("rerank", right=True)] * reranked,
+        Column("kind", "cyan"),
+        Column("size", "cyan"),
+        *[Column("date", "cyan")] * dated,
+    ]
+    shown = sum(not hit.relevance < cut for hit in hits)  # a listed file has none
+    rows = []
+    for place, hit in enumerate(hits):
+        if 0 < place == shown:
+            rows.append(Row([""] * len(columns), Text(f"── below {cut:.2f} ──", style="dim")))
+        cells = (
+            str(hit.rank),
+            *[f"{hit.relevance:.2f}"] * scored,
+            *[_probability(hit.rerank_score)] * reranked,
+            hit.segment.item.kind.value,
+            place_text(hit),
+            *[date_text(time_taken(hit.segment))[:10]] * dated,
+        )
+        rows.append(Row(cells, _link(hit), _below(hit), style if place < shown else "dim"))
+    return laid_out(columns, rows, width_of(console))
+
+
+def _probability(score: float | None) -> str:
+    return "" if score is None else f"{score:.2f}"
+
+
+def _link(hit: Hit) -> Text:
+    location = hit.segment.item.location
+    return Text(safe_text(_short(location)), style=Style(link=f"file://{quote(location)}"))
+
+
+def _below(hit: Hit) -> list[Text]:
+    """Return the lines below a path: gone, snippet, other moments, near-duplicates."""
+    below = [Text("gone: no longer where it was indexed", style="dim")] if hit.gone else []
+    if hit.segment.snippet is not None:
+        words = safe_text(" ".join(hit.segment.snippet.split()))
+        snippet = Text(words, style="dim", overflow="ellipsis")
+        snippet.truncate(SNIPPET_WIDTH)
+        below.append(snippet)
+    if hit.moments:
+        moments = ", ".join(place_text(each) for each in hit.moments[:SHOWN_MOMENTS])
+        below.append(Text(f"also {moments}", style="dim"))
+    if hit.duplicates:
+        more = len(hit.duplicates) - 1
+        first = safe_text(_short(hit.duplicates[0].location))
+        below.append(Text(f"like it: {first}" + (f" and {more} more" if more else ""), style="dim"))
+    return below
+
+
+def _short(location: bytes) -> bytes:
+    """Return a path below the current folder as relative to it."""
+    with suppress(OSError):  # the current folder may be gone
+        return location.removeprefix(os.fsencode(Path.cwd()).rstrip(b"/") + b"/")
+    return location
+
+
+def print_explanation(explanation: Explanation) -> None:
+    """Print why a file is or is not a hit, and the score of each of its segments."""
+    facts = [("file", safe_text(explanation.path))]
+    facts.append(("shown", "yes" if explanation.reason is None else f"no: {explanation.reason}"))
+    if (
+        explanation.rank is not None
+        and explanation.relevance is not None
+        and explanation.items is not None
+    ):
+        others = counted(explanation.items, "file")
+        beside = f"would be {explanation.rank:,}, beside {others} that pass the filters"
+        facts.append(
+            ("rank", beside if explanation.hidden_by else f"{explanation.rank:,} of {others}")
+        )
+        facts.append(
+            ("relevance", f"{explanation.relevance:.2f}, the cut is {explanation.cut:.2g}")
+        )
+    print_facts(facts)
+    if not explanation.segments:
+        return
+    line()
+    several = any(len(each.terms) > 1 for each in explanation.segments)
+    names = ["relevance", "score", "best", "median", "baseline"]
+    rows: list[tuple[str, ...]] = []
+    for each in explanation.segments[:SHOWN_SEGMENTS]:
+        place = segment_text(each.segment) or "whole"
+        if several:
+            rows.append((place, *("" for _ in names)))
+        for term in each.terms:
+            level = term.level
+            rows.append(
+                (
+                    f"  {'not ' if term.weight < 0 else ''}{term.text}" if several else place,
+                    f"{term.relevance:.2f}",
+                    f"{term.score:.3f}",
+                    f"{level.best:.3f}",
+                    f"{level.median:.3f} ± {level.spread:.3f}",
+                    "{:.3f} ± {:.3f}".format(*level.baseline),
+                )
+            )
+    print_table(["segment", *names], rows, whole=names)
+    if len(explanation.segments) > SHOWN_SEGMENTS:
+        line(f"... and {len(explanation.segments) - SHOWN_SEGMENTS:,} more; --json has them all")

@@ -1,0 +1,177 @@
+"""The command index."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import Command
+from qvsearch.errors import ExitCode
+from qvsearch.types import Detail, Dtype, Hub, Stored, VideoMode
+
+if TYPE_CHECKING:
+    from qvsearch.library.library import Library
+
+indexing = typer.Typer(rich_markup_mode=None)
+
+
+@indexing.command(cls=Command)
+def index(
+    paths: options.Paths,
+    kind: options.Kinds = None,
+    detail: Annotated[
+        Detail | None,
+        options.choice(
+            "--detail",
+            Detail,
+            "Image detail of a new library (default: medium; low on a CPU).",
+        ),
+    ] = None,
+    video_mode: Annotated[
+        VideoMode | None,
+        options.choice(
+            "--video-mode",
+            VideoMode,
+            "Segments of videos in a new library: single frames, clips, or both (default: frames).",
+        ),
+    ] = None,
+    dim: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.number("--dim", int, 1),
+            metavar="N",
+            help="Vector dimensions of a new library (default: the model's maximum).",
+        ),
+    ] = None,
+    store: Annotated[
+        Stored | None,
+        options.choice(
+            "--store",
+            Stored,
+            "Storage type of vectors in a new library: float16 (default) or int8 (half the size).",
+        ),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN", help="Files to take, as in .gitignore; remembered with the folder."
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Files to leave out, as in .gitignore; remembered with the folder.",
+        ),
+    ] = None,
+    forget_rules: Annotated[
+        bool,
+        typer.Option("--forget-rules", help="Drop the --include and --exclude of earlier runs."),
+    ] = False,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Take names that begin with a dot, too.")
+    ] = False,
+    follow_symlinks: Annotated[
+        bool,
+        typer.Option("--follow-symlinks", help="Follow symbolic links, to each folder once."),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print what would be done and how long it would take."),
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Remove missing files even if a whole folder is missing or empty."
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again the files that failed before.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Embed everything again.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 3 also for files that were skipped before."),
+    ] = False,
+    library: options.LibraryName = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID-OR-FOLDER",
+            help="Model of a new library: a hub's id, a folder, or demo"
+            " (default: QVSEARCH_MODEL, or Qwen/Qwen3-VL-Embedding-2B).",
+        ),
+    ] = None,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    hub: options.HubOption = Hub.HUGGINGFACE,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Bring a library up to date with folders and files.
+
+    \b
+    qvsearch index ~/Photos ~/Videos ~/Notes
+    qvsearch index ~/Photos --dry-run
+    qvsearch index ~/Notes --kind text --exclude 'drafts/'
+    qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
+    """  # noqa: D301 - a \b keeps the lines of examples apart
+    from qvsearch.cli import interrupt, progress
+    from qvsearch.indexing import pipeline
+    from qvsearch.indexing.changes import resolve
+    from qvsearch.library.library import Library, library_folder
+    from qvsearch.library.rules import ScanOptions
+    from qvsearch.machine.estimate import advice, keep_run_speeds, plan_index
+    from qvsearch.machine.speeds import RunTimer
+    from qvsearch.runtime import loading
+
+    folder = library_folder(library)
+    choice = loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store)
+    exact = replace(choice, dtype=Dtype.FLOAT32)
+    kinds = frozenset(kind) if kind else None
+    scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
+    how = pipeline.IngestOptions(scan, forget_rules, prune, retry_failed, force)
+    if dry_run:
+        plan, estimate = plan_index(folder, paths, choice, how)
+        progress.show_plan(plan, estimate, json=json)
+        raise typer.Exit(ExitCode.INCOMPLETE if plan.unreachable else ExitCode.DONE)
+    if not Library.exists(folder):
+        resolve([], paths)  # before anything is downloaded
+    opened = loading.open_or_create(folder, choice)
+    _hint(opened, paths, forget_rules, quiet)
+    advise = partial(advice, opened, choice)
+    timer = RunTimer(opened.fingerprint.detail)
+    with interrupt.interrupts() as stop, progress.Progress(quiet, json, advice=advise) as report:
+        summary = pipeline.index(
+            opened,
+            paths,
+            lambda: timer.around(loading.load_embedder(opened.fingerprint, choice)),
+            how,
+            report,
+            stop,
+            lambda: loading.load_embedder(opened.fingerprint, exact),
+        )
+    keep_run_speeds(timer, opened.fingerprint, choice)
+    progress.show_summary(summary, quiet=quiet, json=json)
+    raise typer.Exit(progress.exit_code(summary, strict))
+
+
+def _hint(library: "Library", paths: Sequence[bytes], forget_rules: bool, quiet: bool) -> None:
+    """Point out a network folder, the demo's model, and patterns of earlier runs."""
+    from qvsearch.files import is_below
+    from qvsearch.indexing import mounts
+    from qvsearch.library.aliases import aliases
+    from qvsearch.library.rules import rules_text
+
+    output.hint_demo(library.fingerprint, quiet)
+    if (warning := mounts.warning(library.folder)) is not None:
+        output.hint(warning, quiet)
+    if forget_rules:
+        return
+    names = {name for path in paths for name in aliases(path, library.roots)}
+    for root, rules in (library.rules | library.waiting_rules).items():
+        if any(is_below(name, root) for name in names):
+            output.hint(f"{output.safe_text(root)} is indexed with {rules_text(rules)}", quiet)

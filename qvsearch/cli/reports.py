@@ -1,0 +1,229 @@
+"""Records that `--json` prints of work and of the machine: index, warm, doctor, bench, models.
+
+The docstring of each function describes its fields; `docs/json.md` is generated from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from qvsearch.formats import path_fields, present
+
+if TYPE_CHECKING:
+    from qvsearch.indexing.counts import Summary
+    from qvsearch.indexing.plan import Plan
+    from qvsearch.machine.bench import Figure
+    from qvsearch.machine.doctor import Fact
+    from qvsearch.machine.estimate import Estimate
+    from qvsearch.models.registry import ModelState
+    from qvsearch.runtime.manager import Running
+    from qvsearch.types import Event
+
+
+def event_record(event: Event) -> dict[str, object]:
+    """Return an event of `index --json`, one a line.
+
+    state (string): `checking` contents of files with a changed status; `looking` at unchanged
+        files that an older version read; `planned`; `compared` int8 with float32 on the first
+        files of an int8 library; `indexed`, `reused`, `unchanged`, `skipped` or `removed` a file;
+        `committed`; and last `summary`
+    path, path_b64 (string): the file
+    kind (string): `image`, `video` or `text`
+    segments (integer): number of its vectors
+    reason (string): why it was skipped or read anew, or the figures of `compared`
+    files (integer): number of files that are `planned`, `checking` or `looking`
+    estimate (integer): about how many segments are `planned`
+    """
+    path = {} if event.path is None else path_fields("path", event.path)
+    kind = None if event.kind is None else event.kind.value
+    rest = {
+        "kind": kind,
+        "segments": event.segments or None,
+        "reason": event.reason,
+        "files": event.files or None,
+        "estimate": event.estimate if event.path is None and event.estimate else None,
+    }
+    return present({"state": event.state, **path, **rest})
+
+
+def summary_record(summary: Summary) -> dict[str, object]:
+    """Return the summary of `index --json`, the last line.
+
+    state (string): `summary`
+    found (integer): number of files, the sum of `indexed`, `unchanged` and `skipped`
+    indexed (integer): number of files, the sum of `embedded` and `reused`
+    embedded (integer): files that the model has read
+    read_anew (integer): unchanged files among these, which this version reads better
+    reused (integer): files whose content is in the library by another name or time
+    checked (integer): files whose contents were compared, since their ctime or inode had changed
+    unchanged (integer): files that need no work
+    skipped (integer): files that could not be indexed
+    skipped_before (integer): files among these that failed before and have not changed since
+    removed (integer): files that were removed from the library
+    segments (integer): number of vectors added
+    seconds (number, seconds): duration of the run
+    interrupted (boolean): whether Ctrl-C ended the run
+    left (integer): files for the next run
+    left_aside (object): number of files in other formats by suffix: `{".pdf": 5, "others": 12}`
+    left_out (integer): files of the library that `index` now leaves out by their names
+    unreachable (list of objects): given paths that are not there, as `path` or `path_b64`
+    kept (list of objects): folders with missing files that stay in the library: `path` or
+        `path_b64`, the number of `files` and the `reason`
+    """
+    return {
+        "state": "summary",
+        "found": summary.found,
+        "indexed": summary.indexed,
+        "embedded": summary.embedded,
+        "read_anew": summary.read_anew,
+        "checked": summary.checked,
+        "reused": summary.reused,
+        "unchanged": summary.unchanged,
+        "skipped": summary.skipped,
+        "skipped_before": sum(each.known for each in summary.failures),
+        "removed": summary.removed,
+        "segments": summary.segments,
+        "seconds": round(summary.seconds, 3),
+        "interrupted": summary.interrupted,
+        "left": summary.left,
+        "left_aside": summary.left_aside,
+        "left_out": summary.left_out,
+        **_not_there_record(summary),
+    }
+
+
+def plan_record(plan: Plan, estimate: Estimate | None) -> dict[str, object]:
+    """Return the plan of `index --dry-run --json`.
+
+    state (string): `plan`
+    to_embed (object): number of files that the model will read, by kind
+    reused (integer): files whose content is in the library
+    unchanged (integer): files that need no work
+    skipped (integer): files that cannot be indexed
+    gone (integer): files that will be removed from the library
+    older (integer): unchanged files that an older version read
+    older_segments (integer): number of their vectors, some of which may be embedded again
+    touched (integer): files whose contents will be compared
+    segments (integer): about how many vectors there will be
+    seconds (number, seconds): about how long it will take
+    measured (boolean): whether this rests on measurements, or is a rough guess
+    seconds_int8 (number, seconds): the same for int8, if a new library in int8 is much faster
+    left_aside (object): as in the summary
+    left_out (integer): as in the summary
+    unreachable, kept (list of objects): as in the summary
+    """
+    time = {}
+    if estimate is not None:
+        time = {"seconds": round(estimate.seconds), "measured": estimate.measured}
+        if estimate.faster is not None:
+            time["seconds_int8"] = round(estimate.faster)
+    return {
+        "state": "plan",
+        "to_embed": {kind.value: count for kind, count in plan.to_index.items()},
+        "reused": plan.reused,
+        "unchanged": plan.unchanged,
+        "skipped": len(plan.skipped),
+        "gone": plan.gone,
+        "older": plan.older,
+        "older_segments": plan.older_segments,
+        "touched": plan.touched,
+        "segments": plan.segments,
+        **time,
+        "left_aside": plan.left_aside,
+        "left_out": plan.left_out,
+        **_not_there_record(plan),
+    }
+
+
+def _not_there_record(outcome: Summary | Plan) -> dict[str, object]:
+    return {
+        "unreachable": [path_fields("path", path) for path in outcome.unreachable],
+        "kept": [
+            {**path_fields("path", kept.path), "files": kept.files, "reason": kept.reason}
+            for kept in outcome.kept
+        ],
+    }
+
+
+def warm_record(process: Running) -> dict[str, object]:
+    """Return a warm process, as `warm --json` and `status --json` print it.
+
+    state (string): `running` or `ended`; only of `warm --json`
+    pid (integer): process id. If the server does not respond, this is the only other field
+    model (string): the model that it keeps loaded
+    role (string): `embedder` or `reranker`
+    revision (string): the revision of the model
+    device, dtype (string): as given to `warm`; absent for the machine's own
+    version (string): its version of qvsearch; another version does not use it
+    since (string, ISO 8601 in UTC): when it was started
+    idle, limit (number, seconds): time since the last query, and the time after which it ends
+    memory (integer, bytes): resident memory, if the system reports it
+    socket (string): the address on which it listens
+    """
+    kept = process.kept
+    if kept is None:
+        return {"pid": process.pid}
+    since = datetime.fromtimestamp(process.since, UTC)
+    return present(
+        {
+            "pid": process.pid,
+            "model": process.model,
+            "role": kept.role,
+            "revision": kept.revision,
+            "device": kept.device,
+            "dtype": kept.dtype,
+            "version": kept.version,
+            "since": since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "idle": round(process.idle, 1),
+            "limit": process.limit,
+            "memory": process.memory,
+            "socket": str(process.socket),
+        }
+    )
+
+
+def model_record(state: ModelState) -> dict[str, object]:
+    """Return a model of `models list --json`, one a line.
+
+    name (string): the hub's id
+    role (string): `embedder` or `reranker`
+    parameters (integer): number of parameters
+    dim (integer): dimensions of its vectors; absent for a reranker
+    size (integer, bytes): size of the download
+    folder (string): its folder; absent before the download
+    """
+    return present(asdict(state) | {"folder": state.folder and str(state.folder)})
+
+
+def fact_record(fact: Fact) -> dict[str, object]:
+    """Return a line of `doctor --json`.
+
+    name (string): the thing, e.g. `torch` or `free disk`
+    value (string): what is here
+    trap (string): a problem with it, and the remedy
+    """
+    return present(asdict(fact))
+
+
+def figure_record(figure: Figure) -> dict[str, object]:
+    """Return a figure of `bench --json`, one a line as soon as it is measured.
+
+    figure (string): `gemm`, the rate of matrix products; `photo`, `moment` and `passage`, decoded
+        photos of 12 megapixels, pictures of a film and texts of 400 tokens embedded; `video`, a
+        minute of film decoded and embedded; `decode`, one process decoding a photo of 12
+        megapixels or a minute of film; `query`, a query of eight words
+    unit (string): `GFLOP/s`; `1/s`; `s/min`, seconds a minute of video; `ms`
+    value (number): median in that unit
+    least, most (number): extremes
+    runs (integer): number of timings
+    model, device, dtype (string): the model, where and with which numbers it ran
+    detail (string): image detail of `photo`, `moment`, `video` and `decode`
+    how (string): of `decode`, `photo` or `video`; of `query`, `loaded`, as the model is in memory
+    of_gemm (number): share of the rate of matrix products
+    scaled (number): factor from the timed layers to all layers
+    random (boolean): true if the weights were random
+    reason (string): why it has no value
+    """
+    return present(asdict(figure))
