@@ -103,7 +103,8 @@ OPTIONS = [
 def test_a_command_line_is_read_without_pydantic(query):
     loaded = loaded_by(f"from qvsearch.cli.app import main; main({query})")
     assert "qvsearch.retrieval.pipeline" in loaded or query[0] == "index"
-    assert not {"pydantic", "psutil"} & loaded
+    assert "pydantic" not in loaded
+    assert "psutil" not in loaded or query[0] == "index"  # which looks at the file system
 
 
 def test_importing_the_package_loads_only_itself():
