@@ -1,25 +1,26 @@
-"""The errors that a user sees: each names the thing, the value, the limit and the way out.
+"""The errors that users see, and the exit codes of commands.
 
-The exit codes of commands are here as well; a failed command has that of its error.
+The text of an error names the thing, the value, the limit and the remedy. A failed command has the
+exit code of its error.
 """
 
 NOTHING_FOUND = 1
 FAILED = 2
-INCOMPLETE = 3  # done, but for some files, clips or queries
+INCOMPLETE = 3  # done, except for some files, clips or queries
 INTERRUPTED = 130
 
 
 class QvsearchError(Exception):
-    """Something a user can act on; the command line prints its text and exits with `exit_code`."""
+    """An error with a remedy; the command line prints its text and exits with `exit_code`."""
 
     exit_code = FAILED
 
 
 class LibraryLocked(QvsearchError):
-    """Another process writes to the library; the text names it."""
+    """Another process is writing to the library; the text names it."""
 
     exit_code = 11
 
 
 class MediaError(QvsearchError):
-    """One file cannot be decoded; its text is the reason that the report shows."""
+    """A file cannot be decoded; the text is the reason in the report."""
