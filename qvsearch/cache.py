@@ -1,4 +1,4 @@
-"""The user's cache folder: files there are whole or absent, and none is ever needed.
+"""The user's cache folder, whose files are whole or absent, and may be deleted at any time.
 
 Callers must encode everything that affects a vector in its file name.
 """
@@ -24,17 +24,17 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 def cache_folder(name: str) -> Path:
-    """Return a folder of the user's cache, there or not."""
+    """Return a folder of the user's cache; it may not exist."""
     return platformdirs.user_cache_path("qvsearch", appauthor=False) / name
 
 
 def file_name(*decides: object) -> str:
-    """Return a name that says nothing to a reader, and is another for anything else."""
+    """Return a file name that is a hash of all arguments."""
     return hashlib.sha256(repr(decides).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def read_vectors(path: Path, shape: tuple[int, int]) -> Vectors | None:
-    """Return what was kept there; None where nothing is, or not what was written there."""
+    """Return the cached vectors (shape); None if there are none, or the file is damaged."""
     try:
         with open_file(path) as file:
             data = file.readall()
@@ -44,14 +44,14 @@ def read_vectors(path: Path, shape: tuple[int, int]) -> Vectors | None:
     if _digest(path, body) != digest or len(body) != 4 * shape[0] * shape[1]:
         return None
     with suppress(OSError):
-        os.utime(path)  # so that what is asked for often stays
+        os.utime(path)  # so that often used files stay
     return np.frombuffer(body, dtype="<f4").reshape(shape).astype(np.float32)
 
 
 def keep_vectors(path: Path, vectors: Vectors, most: int) -> None:
-    """Keep vectors (n, dim), and at most so many files in the folder: those unread for longest go.
+    """Cache vectors (n, dim), and delete the least recently used files beyond `most`.
 
-    Where that cannot be done it costs only the next time.
+    A failure is ignored: it only costs time on the next use.
     """
     body = np.ascontiguousarray(vectors, dtype="<f4").tobytes()
     with suppress(OSError, QvsearchError):
@@ -66,7 +66,7 @@ def keep_vectors(path: Path, vectors: Vectors, most: int) -> None:
 
 
 def first_time(name: str) -> bool:
-    """Tell whether this is asked for the first time; never where that cannot be remembered."""
+    """Return True on the first call with a name; always False if that cannot be stored."""
     path = cache_folder(name)
     try:
         make_folder(path.parent)
@@ -77,5 +77,5 @@ def first_time(name: str) -> bool:
 
 
 def _digest(path: Path, body: bytes) -> bytes:
-    """Return a checksum of the content and of where it belongs."""
+    """Return a checksum of the content and the file name."""
     return hashlib.sha256(path.name.encode() + body).digest()

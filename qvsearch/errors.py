@@ -1,4 +1,8 @@
-"""The errors that a user sees, each with the thing, the value and a remedy, and the exit codes."""
+"""The errors that users see, and the exit codes of commands.
+
+The text of an error names the thing, the value, the limit and the remedy. A failed command has the
+exit code of its error.
+"""
 
 from enum import IntEnum
 
@@ -16,16 +20,16 @@ class ExitCode(IntEnum):
 
 
 class QvsearchError(Exception):
-    """Something a user can act on; the command line prints its text and exits with `exit_code`."""
+    """An error with a remedy; the command line prints its text and exits with `exit_code`."""
 
     exit_code = ExitCode.FAILED
 
 
 class LibraryLocked(QvsearchError):
-    """Another process writes to the library; the text names it."""
+    """Another process is writing to the library; the text names it."""
 
     exit_code = ExitCode.LOCKED
 
 
 class MediaError(QvsearchError):
-    """One file cannot be decoded; its text is the reason that the report shows."""
+    """A file cannot be decoded; the text is the reason in the report."""

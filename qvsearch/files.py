@@ -1,8 +1,8 @@
 # ruff: noqa: PTH101, PTH102, PTH105, PTH108  (pathlib would hide which operations are done)
-"""The only code that changes files of a library: each is there whole and on the disk, or not.
+"""Writes files atomically and durably: after a crash each is whole, or it is not there.
 
-It knows nothing of what the files hold. Every operation goes through this module's `os`, so that a
-test can record, fail or stop at each of them.
+Only this module changes files of a library. Every operation goes through its `os`, so that tests
+can record it, or let it fail.
 """
 
 from __future__ import annotations
@@ -27,23 +27,22 @@ WHOLE_FILE = 4 * MIB  # up to this size a content hash reads everything
 SAMPLE = MIB  # of a larger file: the first, the middle and the last of this many bytes
 READ_SIZE = MIB
 TEMPORARY = ".tmp"
-PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700  # modes that let in nobody but the user
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700  # modes that exclude other users
 
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What a whole file is known by: `size` in bytes, `sha256` in hex."""
+    """The size in bytes and the sha256 in hex of a whole file."""
 
     size: int
     sha256: str
 
 
 def write_file(path: Path, *parts: bytes | memoryview, private: bool = False) -> Seal:
-    """Put a file of these parts, one after the other, at `path`, in one step and for good.
+    """Write the parts, one after the other, to a file at `path`, atomically and durably.
 
-    Readers see the old file or the new one; of a private one there are none but the user. Raises
-    QvsearchError when it cannot; then the old file is still there, or, where only the last sync
-    failed, possibly the new one.
+    Readers see the old file or the new one; only the user can read a `private` one. If it raises
+    QvsearchError the old file is still there; if only the last sync failed, possibly the new one.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
@@ -62,13 +61,13 @@ def write_file(path: Path, *parts: bytes | memoryview, private: bool = False) ->
 
 
 def make_folder(path: Path, *, private: bool = False) -> None:
-    """Make a folder and those above it, for good; one that is there is left as it is.
+    """Create a folder and those above it, durably; an existing folder stays as it is.
 
-    One that is to be private is made so, whoever made it; those above it are not.
+    A `private` folder gets its mode even if it exists; those above it do not.
     """
     if path.is_dir():
         if private and stat.S_IMODE(path.stat().st_mode) != PRIVATE_FOLDER:
-            with suppress(OSError):  # of another user
+            with suppress(OSError):  # another user's
                 os.chmod(path, PRIVATE_FOLDER)
         return
     try:
@@ -82,11 +81,11 @@ def make_folder(path: Path, *, private: bool = False) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         reason = "a file has that name" if isinstance(error, FileExistsError) else error.strerror
-        raise QvsearchError(f"cannot make the folder {path}: {reason}") from error
+        raise QvsearchError(f"cannot create the folder {path}: {reason}") from error
 
 
 def move_file(path: Path, target: Path) -> None:
-    """Move a file within one file system; the folder of `target` is there."""
+    """Move a file within one file system; the folder of `target` must exist."""
     try:
         os.replace(path, target)
         _sync_folder(target.parent)
@@ -95,18 +94,18 @@ def move_file(path: Path, target: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Delete a file; one that is gone or held open by another is left for the next time."""
+    """Delete a file, if that is possible now."""
     with suppress(OSError):
         os.unlink(path)
 
 
 def open_file(location: Path | bytes) -> FileIO:
-    """Open a plain file for reading; raises OSError for anything else, and never waits for it."""
-    # Non-blocking, because opening a FIFO that nobody writes to would wait for ever.
+    """Open a plain file for reading, without waiting; raises OSError for anything else."""
+    # Non-blocking, because opening a FIFO without a writer would wait for ever.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(location, flags)
     mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):  # and FileIO would refuse a folder without naming or closing it
+    if not stat.S_ISREG(mode):  # FileIO refuses a folder, too, but neither names nor closes it
         os.close(descriptor)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(location))
@@ -115,16 +114,16 @@ def open_file(location: Path | bytes) -> FileIO:
 
 
 def content_hash(location: bytes, size: int) -> str:
-    """Return what tells this content from others, in hex: of a large file only samples are read.
+    """Return a hash of a file's content, in hex; of a large file only samples are read.
 
-    Raises OSError when the file cannot be read, is not a plain file, or is not `size` bytes long.
+    Raises OSError if the file cannot be read, is not a plain file, or is not `size` bytes long.
     """
     with open_file(location) as file:
         return hash_open_file(file, size)
 
 
 def hash_open_file(file: FileIO | BinaryIO, size: int) -> str:
-    """Return the content hash of a file that is open; raises as `content_hash` does."""
+    """Return the content hash of an open file; raises as `content_hash` does."""
     if os.fstat(file.fileno()).st_size != size:
         raise OSError(errno.EAGAIN, f"changed while it was read: {size} bytes before")
     if size <= WHOLE_FILE:
@@ -144,7 +143,7 @@ def hash_open_file(file: FileIO | BinaryIO, size: int) -> str:
 
 
 def _write_new(path: Path, parts: Sequence[bytes | memoryview], mode: int) -> Seal:
-    """Write a file that is not there yet and wait until the disk has it."""
+    """Write a new file and wait until it is on the disk."""
     digest = hashlib.sha256()
     size = 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -174,7 +173,7 @@ def _sync(descriptor: int) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Wait until the disk has the names in a folder."""
+    """Wait until the names in a folder are on the disk."""
     if sys.platform == "win32":
         return  # folders cannot be opened there
     descriptor = os.open(path, os.O_RDONLY)
@@ -194,5 +193,5 @@ def _failure(path: Path, needed: int, error: OSError) -> str:
 
 
 def is_below(path: bytes, folder: bytes) -> bool:
-    """Tell whether an absolute path is the folder or in it."""
+    """Return whether an absolute path is the folder or below it."""
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")

@@ -1,4 +1,4 @@
-"""When a file was taken, as one number, whatever clock it was read from."""
+"""When a file was taken, in nanoseconds since 1970, from any kind of date."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from datetime import UTC, datetime, timedelta
 from qvsearch.types import Segment
 
 LATEST = 2**63 - 1  # nanoseconds; times lie between -LATEST and LATEST, both excluded
-WIDEST_ZONE = 2 * 86_400 * 10**9  # nanoseconds; no clock on a wall is so far from UTC
+WIDEST_ZONE = 2 * 86_400 * 10**9  # nanoseconds; no local time is so far from UTC
 FIRST_DAY = "0001-01-01"
-NO_DATE = (ValueError, OverflowError, OSError)  # what datetime says of text and of odd years
+NO_DATE = (ValueError, OverflowError, OSError)  # from datetime, for other texts and odd years
 
-_EPOCH = datetime(1970, 1, 1)  # of clocks in no zone
+_EPOCH = datetime(1970, 1, 1)  # of local times
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def time_taken(segment: Segment) -> int:
     """Return when a file was taken, in nanoseconds since 1970.
 
-    A time without a zone is what a clock on the wall showed, and read as this machine's local time.
-    Where the file says nothing that is a date, it is when the file was last changed.
+    A time without a zone is read as this machine's local time. A file without a valid date counts
+    as taken when it was last changed.
     """
     return taken_time(segment.metadata.taken, segment.item.mtime_ns)
 
 
 def taken_time(taken: str | None, mtime_ns: int) -> int:
-    """Return `time_taken` of a file that says so and was changed then."""
+    """Return `time_taken` of a file with this date and this time of change."""
     try:
         time = mtime_ns if taken is None else nanoseconds(moment_taken(taken))
     except NO_DATE:
@@ -35,14 +35,15 @@ def taken_time(taken: str | None, mtime_ns: int) -> int:
 
 
 def moment_taken(taken: str) -> datetime:
-    """Return the first moment of a date in ISO 8601, which may be a year, a month or a day."""
+    """Return the first moment of a date in ISO 8601, e.g. of a year, a month or a day."""
     return datetime.fromisoformat(taken + FIRST_DAY[len(taken) :])
 
 
 def wall_time(taken: str | None, mtime_ns: int) -> tuple[int, bool]:
-    """Return what `taken_time` does, and False, or what a clock on the wall showed, and True.
+    """Return a time and whether it is a local time without a zone.
 
-    The latter is as if the clock had been in UTC; `from_wall_time` says when it was.
+    A local time is given as if it were in UTC, and `from_wall_time` converts it. Any other time is
+    that of `taken_time`.
     """
     try:
         moment = None if taken is None else moment_taken(taken)
@@ -56,12 +57,12 @@ def wall_time(taken: str | None, mtime_ns: int) -> tuple[int, bool]:
 
 
 def from_wall_time(wall: int) -> int:
-    """Return when a clock on this machine's wall shows that: less than WIDEST_ZONE away."""
+    """Return the time at which it is this local time here; they differ by less than WIDEST_ZONE."""
     return nanoseconds(_EPOCH + wall // 1000 * _MICROSECOND)
 
 
 def date_text(time: int) -> str:
-    """Return nanoseconds since 1970 in ISO 8601, as this machine's clock shows them."""
+    """Return nanoseconds since 1970 in ISO 8601, in this machine's zone."""
     try:
         moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=time // 10**9)
         return moment.astimezone().isoformat()
@@ -70,5 +71,5 @@ def date_text(time: int) -> str:
 
 
 def nanoseconds(moment: datetime) -> int:
-    """Return nanoseconds since 1970 of a date and time, local unless it names a zone."""
+    """Return nanoseconds since 1970 of a date and time, which is local without a zone."""
     return math.floor(moment.timestamp()) * 10**9 + moment.microsecond * 1000

@@ -1,4 +1,4 @@
-"""The records that travel through qvsearch and its three seams, not how they are made."""
+"""The records that travel through qvsearch, and the protocols of its two models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What a file is; its decoder is the module of the same name in `qvsearch.media`."""
+    """The kind of a file; its decoder is the module of the same name in `qvsearch.media`."""
 
     IMAGE = "image"
     VIDEO = "video"
@@ -47,13 +47,13 @@ def kind_of(name: bytes) -> Kind | None:
     return KIND_OF_SUFFIX.get(os.fsdecode(os.path.splitext(name)[1]).lower())
 
 
-# The version of each kind's decoder, raised when it gives other segments or pixels of some files:
-# rows of an older one are looked at once (`reads_otherwise` in the decoder's module).
+# The version of each kind's decoder, raised if some files get other segments or pixels. Rows of an
+# older version are reviewed once (`reads_otherwise` in the decoder's module).
 READING = {Kind.IMAGE: 2, Kind.VIDEO: 2, Kind.TEXT: 2}
 
 
 class VideoMode(StrEnum):
-    """What the segments of a video are: frames, clips of several frames, or both."""
+    """The segments of a video: frames, clips of several frames, or both."""
 
     FRAMES = "frames"
     CLIPS = "clips"
@@ -61,14 +61,14 @@ class VideoMode(StrEnum):
 
 
 class RerankScope(StrEnum):
-    """Which hits a reranker judges: where it helps, or all."""
+    """Which hits a reranker scores: those where it helps, or all."""
 
     AUTO = "auto"
     ALL = "all"
 
 
 class Sort(StrEnum):
-    """The order of the hits that are shown."""
+    """The order of the hits."""
 
     RELEVANCE = "relevance"
     DATE = "date"
@@ -84,7 +84,7 @@ class Orientation(StrEnum):
 
 
 class Dtype(StrEnum):
-    """The numbers that the network computes with."""
+    """The type of the numbers that the network computes with."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -93,9 +93,9 @@ class Dtype(StrEnum):
 
 
 class Precision(StrEnum):
-    """What a library's vectors were computed with, as far as they are not to be mixed.
+    """The precision of a library's vectors; different ones are never mixed.
 
-    The three floating types give nearly the same ones.
+    The three floating-point types of Dtype give nearly the same vectors.
     """
 
     FLOAT = "float"
@@ -103,7 +103,7 @@ class Precision(StrEnum):
 
 
 class Stored(StrEnum):
-    """What the numbers of a vector are in a library; bytes are in a scale of each vector's own."""
+    """The storage type of vectors in a library; int8 has a scale for each vector."""
 
     FLOAT16 = "float16"
     INT8 = "int8"
@@ -125,7 +125,7 @@ class Detail(StrEnum):
 
     @property
     def max_pixels(self) -> int:
-        """Most pixels of one image at this detail."""
+        """The most pixels of one image at this detail."""
         return {Detail.LOW: 256, Detail.MEDIUM: 768, Detail.HIGH: 1800}[self] * 32 * 32
 
 
@@ -133,8 +133,8 @@ class Detail(StrEnum):
 class Item:
     """A file found under a root.
 
-    Paths are bytes; `path` is relative to `root`, and empty where the root is the file itself.
-    `ctime_ns` and `inode` are None where they cannot be relied on (see `Identities`).
+    Paths are bytes; `path` is relative to `root`, and empty if the root is the file itself.
+    `ctime_ns` and `inode` are None if they are not reliable (see `Identities`).
     """
 
     root: bytes
@@ -153,14 +153,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file says of itself beside its pixels; None where it says nothing.
+    """The metadata of a file; None for what it lacks.
 
-    `taken` is ISO 8601, without a zone where the file names none, and a day, month or year alone if
-    no more is known; `taken_from` is None if the file itself says so, `xmp` or `json` if a file
-    beside it does, and `name` if only its name does. `camera` is maker and model;
-    `latitude` and `longitude` are degrees (WGS 84); `duration` is seconds of a video; `page` tells
-    a screenshot or a scanned page from a photo; `damaged` is what is missing of the pixels;
-    `several` tells that the file has frames or pages beside the one that is indexed.
+    `taken` is ISO 8601, without a zone if the file has none, and only a day, month or year if that
+    is all it has. `taken_from` is None if it is in the file itself, `xmp` or `json` if it is in a
+    file beside it, and `name` if it is in its name. `camera` is maker and model; `latitude` and
+    `longitude` are degrees (WGS 84); `duration` is seconds of a video. `page` is true for a
+    screenshot or a scanned page; `damaged` describes missing pixels; `several` is true if the file
+    has frames or pages beside the indexed one.
     """
 
     taken: str | None = None
@@ -181,11 +181,11 @@ NO_METADATA = Metadata()
 class Segment:
     """What gets one vector: an image, a moment `[start, end)` of a video, a passage of a text.
 
-    `content_hash` is the item's; `start` and `end` are seconds; `lines` are the first and last,
-    from 1; `width` and `height` are the item's own pixels, upright. `clip` says that a moment's
-    vector is of several frames; `dhash` is the 64-bit difference hash of the picture that the
-    vector is of, and `patches` its mean colours in base64. `metadata` is the item's. `reading` is
-    the version of READING that decoded it.
+    `content_hash` and `metadata` are the item's. `start` and `end` are seconds; `lines` are the
+    first and last, from 1; `width` and `height` are the item's own pixels, upright. `clip` is true
+    if a moment's vector is of several frames. `dhash` is the 64-bit difference hash of the picture
+    of the vector, `patches` its mean colours in base64. `reading` is the version of READING that
+    decoded it.
     """
 
     item: Item
@@ -204,7 +204,7 @@ class Segment:
 
     @property
     def is_older(self) -> bool:
-        """Whether an older version decoded it, so that the file may be read otherwise now."""
+        """Whether an older version decoded it; the present one may give another result."""
         return self.reading < READING[self.item.kind]
 
 
@@ -212,7 +212,7 @@ class Segment:
 class Skipped:
     """A file that was not indexed, and why.
 
-    `known` says that it failed before as it is now, and was reported then.
+    `known` is true if it failed before in its present state, and was reported then.
     """
 
     path: bytes
@@ -222,7 +222,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames of a video: `pixels` (t, h, w, 3) uint8 RGB, `times` in seconds, one a frame."""
+    """Frames of a video: `pixels` (t, h, w, 3) uint8 RGB, `times` (t,) in seconds."""
 
     pixels: Pixels
     times: tuple[float, ...]
@@ -232,8 +232,8 @@ class Frames:
 class EmbedInput:
     """One input of the model: media first, then text.
 
-    `images` are (h, w, 3) uint8 RGB whose sides are multiples of 32; embedders and rerankers also
-    take Pillow's pictures and paths there. `instruction` None is the document's default.
+    `images` are (h, w, 3) uint8 RGB with sides that are multiples of 32; embedders and rerankers
+    also accept Pillow's pictures and paths. `instruction` None is the default of documents.
     """
 
     text: str | None = None
@@ -244,7 +244,7 @@ class EmbedInput:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A file's segments, each with the model input made from it."""
+    """A file's segments, each with its input for the model."""
 
     item: Item
     segments: tuple[tuple[Segment, EmbedInput], ...]
@@ -252,10 +252,9 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Everything that decides vectors; a library is searched and extended only with its own.
+    """Everything that determines vectors; a library is searched and extended only with its own.
 
-    `prompt_layout` and `preprocessing` are versions of our own code, raised when a vector would
-    change.
+    `prompt_layout` and `preprocessing` are versions of our own code, raised if a vector changes.
     """
 
     model: str
@@ -271,9 +270,9 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A stretch of an item that answers: neighbouring segments joined, the best one `segment`.
+    """A part of an item that is a hit: neighbouring segments joined, the best one is `segment`.
 
-    `start` and `end` are seconds, of a video only.
+    `start` and `end` are seconds, for a video only.
     """
 
     relevance: float
@@ -293,13 +292,13 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer: an item with its best moment; `rank` counts from 1.
+    """One result: an item with its best moment; `rank` counts from 1.
 
-    `relevance` is the probability that it answers; `score` is the cosine; both are NaN for a file
-    that was listed without a query. `moments` are the item's other ones, best first; `duplicates`
-    are items folded into this one, whose `relevance` and `score` are those of the best of them all.
-    `gone` tells that the file is not there now; such a one is a hit only if its duplicates are not
-    there either. `library` is the folder of the library.
+    `relevance` is the probability that it answers the query; `score` is the cosine; both are NaN
+    for a file that was listed without a query. `moments` are the item's other ones, best first.
+    `duplicates` are items folded into this one, whose `relevance` and `score` are the best of all.
+    `gone` is true if the file is missing now; it is a hit only if all its duplicates are missing.
+    `library` is the folder of the library.
     """
 
     rank: int
@@ -316,11 +315,11 @@ class Hit:
 
     @property
     def path(self) -> Path:
-        """The absolute path of the file; `os.fsencode` gives back its very bytes."""
+        """The absolute path of the file; `os.fsencode` returns its exact bytes."""
         return Path(os.fsdecode(self.segment.item.location))
 
     def to_dict(self) -> dict[str, object]:
-        """Return what `search --json` prints of the hit; what it does not have is left out."""
+        """Return the hit as `search --json` prints it, without absent fields."""
         segment, item = self.segment, self.segment.item
         library = {} if self.library is None else path_fields("library", os.fsencode(self.library))
         return present(
@@ -357,7 +356,7 @@ def _place(start: float | None, end: float | None, segment: Segment) -> dict[str
 
 
 class Embedder(Protocol):
-    """Turns inputs into vectors."""
+    """Computes the vectors of inputs."""
 
     dim: int
 
@@ -367,7 +366,7 @@ class Embedder(Protocol):
 
 
 class Reranker(Protocol):
-    """Judges documents against a query."""
+    """Scores documents against a query."""
 
     def score(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> list[float]:
         """Return P(relevant) of each document, 0 to 1."""
@@ -376,15 +375,15 @@ class Reranker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to one file while indexing.
+    """A step of an indexing run.
 
-    `state` is unchanged, indexed (with a `reason` if the file is unchanged and read anew), reused,
-    skipped or removed; without a path, planned, compared (with `reason` what came of it), embedded
-    (a batch of `segments`) or committed; checking comes before `files` whose
-    status changed, and looking before unchanged ones that an older version read.
-    `estimate` is a guess at the segments of a file that has to be looked into; planned, which comes
-    once before those files, carries their number in `files`, the sum of their estimates, and that
-    of each kind.
+    With a `path`, `state` is unchanged, indexed (with a `reason` if an unchanged file was read
+    again), reused, skipped or removed. Without a path it is planned, compared (`reason` is the
+    result), embedded (a batch of `segments`) or committed. `checking` comes before `files` whose
+    status changed, `looking` before unchanged ones that an older version read.
+    `estimate` is the expected number of segments of a file that must be decoded. `planned` comes
+    once before those files, with their number in `files`, the sum of their estimates, and the sums
+    `by_kind`.
     """
 
     state: str

@@ -1,7 +1,4 @@
-"""Messages between processes of one user: a JSON header and raw arrays behind it, both bounded.
-
-It knows no model, and of sockets only how to read and write. What comes is checked, not trusted.
-"""
+"""Messages between processes: a JSON header, then raw arrays; bounded, and checked on receipt."""
 
 from __future__ import annotations
 
@@ -21,10 +18,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.uint8] | NDArray[np.float32] | NDArray[np.float64]
 
-LARGEST_HEADER = 16 * 1024 * 1024  # bytes; texts are in it
-LARGEST_BODY = 512 * 1024 * 1024  # bytes; a full batch of an index has 200 MB of frames
+LARGEST_HEADER = 16 * 1024 * 1024  # bytes; it contains the texts
+LARGEST_BODY = 512 * 1024 * 1024  # bytes; a full batch of an indexing run has 200 MB of frames
 
-_START = struct.Struct("!4sIQ")  # what it is, bytes of the header, bytes of the arrays
+_START = struct.Struct("!4sIQ")  # the mark, bytes of the header, bytes of the arrays
 _MAGIC = b"qvs1"
 _DTYPES = ("uint8", "float32", "float64")
 _MOST_SIDES = 4
@@ -32,35 +29,35 @@ _COLOURS = 3
 
 
 class BadMessage(ValueError):
-    """What came or was to be sent is no message."""
+    """The data is not a valid message."""
 
 
 def send(connection: socket.socket, header: dict[str, Any], arrays: Sequence[Array] = ()) -> None:
-    """Send one message; raises BadMessage where it is too large, and OSError."""
+    """Send one message; raises BadMessage if it is too large, or OSError."""
     described = header | {"arrays": [[str(each.dtype), list(each.shape)] for each in arrays]}
     text = json.dumps(described).encode()
     size = sum(each.nbytes for each in arrays)
     if len(text) > LARGEST_HEADER or size > LARGEST_BODY:
-        raise BadMessage(f"{len(text)} and {size} bytes are too many for a message")
+        raise BadMessage(f"a message of {len(text)} and {size} bytes is too large")
     connection.sendall(_START.pack(_MAGIC, len(text), size) + text)
     for each in arrays:
         connection.sendall(np.ascontiguousarray(each).data)
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[Array]]:
-    """Wait for one message; raises BadMessage for anything else, OSError, EOFError at its end."""
+    """Wait for one message; raises BadMessage, OSError, or EOFError if the other side closed."""
     magic, length, size = _START.unpack(_read(connection, _START.size).tobytes())
     if magic != _MAGIC or length > LARGEST_HEADER or size > LARGEST_BODY:
-        raise BadMessage("no message of qvsearch")
+        raise BadMessage("not a message of qvsearch")
     try:
         header = json.loads(_read(connection, length).tobytes())
     except RecursionError as error:
-        raise BadMessage("a header nested too deep") from error
+        raise BadMessage("the header is nested too deeply") from error
     if not isinstance(header, dict):
-        raise BadMessage("a header that is no object")
+        raise BadMessage("the header is not an object")
     shapes = list(_shapes(header.pop("arrays", None)))
     if sum(math.prod(shape) * np.dtype(dtype).itemsize for dtype, shape in shapes) != size:
-        raise BadMessage("arrays of another size than is said")
+        raise BadMessage("the arrays have another size than the header states")
     arrays = [
         _read(connection, math.prod(shape) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
         for dtype, shape in shapes
@@ -69,12 +66,12 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[Array]]:
 
 
 def pack_inputs(inputs: Sequence[EmbedInput]) -> tuple[list[dict[str, Any]], list[Array]]:
-    """Return what a header says of inputs, and their pixels: of each its video, then its images."""
-    said: list[dict[str, Any]] = []
+    """Return the records of inputs, and their pixels: for each its video, then its images."""
+    records: list[dict[str, Any]] = []
     arrays: list[Array] = []
     for each in inputs:
         times = None if each.video is None else list(each.video.times)
-        said.append(
+        records.append(
             {
                 "text": each.text,
                 "instruction": each.instruction,
@@ -84,33 +81,33 @@ def pack_inputs(inputs: Sequence[EmbedInput]) -> tuple[list[dict[str, Any]], lis
         )
         arrays += [] if each.video is None else [each.video.pixels]
         arrays += each.images
-    return said, arrays
+    return records, arrays
 
 
-def unpack_inputs(said: object, arrays: Iterable[Array]) -> list[EmbedInput]:
-    """Return the inputs that `pack_inputs` made these of; raises BadMessage for anything else."""
+def unpack_inputs(records: object, arrays: Iterable[Array]) -> list[EmbedInput]:
+    """Return the inputs that `pack_inputs` packed; raises BadMessage for anything else."""
     rest = iter(arrays)
     try:
-        inputs = [_input(each, rest) for each in said]  # type: ignore[attr-defined]
+        inputs = [_input(each, rest) for each in records]  # type: ignore[attr-defined]
     except (TypeError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
-        raise BadMessage("no inputs") from error
+        raise BadMessage("the inputs are invalid") from error
     if next(rest, None) is not None:
-        raise BadMessage("arrays that belong to no input")
+        raise BadMessage("there are more arrays than inputs need")
     return inputs
 
 
-def _input(said: dict[str, Any], arrays: Iterator[Array]) -> EmbedInput:
-    texts = (said["text"], said["instruction"])
+def _input(record: dict[str, Any], arrays: Iterator[Array]) -> EmbedInput:
+    texts = (record["text"], record["instruction"])
     if not all(text is None or isinstance(text, str) for text in texts):
-        raise BadMessage("a text that is none")
+        raise BadMessage("a text is not a string")
     video = None
-    if said["times"] is not None:
+    if record["times"] is not None:
         pixels = _pixels(arrays, 4)
-        times = tuple(float(time) for time in said["times"])
+        times = tuple(float(time) for time in record["times"])
         if len(times) != len(pixels) or not np.isfinite(times).all():
-            raise BadMessage("frames without times")
+            raise BadMessage("the times do not fit the frames")
         video = Frames(pixels, times)
-    images = tuple(_pixels(arrays, 3) for _ in range(said["images"]))
+    images = tuple(_pixels(arrays, 3) for _ in range(record["images"]))
     return EmbedInput(texts[0], images, video, texts[1])
 
 
@@ -123,14 +120,14 @@ def _pixels(arrays: Iterator[Array], sides: int) -> NDArray[np.uint8]:
         or array.shape[-1] != _COLOURS
         or not array.size
     ):
-        raise BadMessage("no pixels")
+        raise BadMessage("an array does not hold pixels")
     return cast("NDArray[np.uint8]", array)
 
 
-def _shapes(said: object) -> Iterator[tuple[str, tuple[int, ...]]]:
-    if not isinstance(said, list):
-        raise BadMessage("a header without arrays")
-    for each in said:
+def _shapes(described: object) -> Iterator[tuple[str, tuple[int, ...]]]:
+    if not isinstance(described, list):
+        raise BadMessage("the header does not list arrays")
+    for each in described:
         match each:
             case [dtype, [*sides]] if (
                 dtype in _DTYPES
@@ -139,7 +136,7 @@ def _shapes(said: object) -> Iterator[tuple[str, tuple[int, ...]]]:
             ):
                 yield dtype, tuple(sides)
             case _:
-                raise BadMessage("an array of no known kind")
+                raise BadMessage("the header lists an invalid array")
 
 
 def _read(connection: socket.socket, size: int) -> NDArray[np.uint8]:
@@ -148,6 +145,6 @@ def _read(connection: socket.socket, size: int) -> NDArray[np.uint8]:
     while rest.nbytes:
         count = connection.recv_into(rest)
         if not count:
-            raise EOFError("the other side has left")
+            raise EOFError("the other side closed the connection")
         rest = rest[count:]
     return data

@@ -51,13 +51,16 @@ def main():
     shutil.copytree(library, roomy)
     assert index(roomy, notes)[0] == 0
     new = f"{Library.open(roomy)._manifest.next - 1:06}"
-    vectors, sidecar = (-(-sizes(roomy)[f"{new}.{end}"] // PAGE) for end in ("faiss", "jsonl"))
+    vectors, sidecar, facts = (
+        -(-sizes(roomy)[f"{new}.{end}"] // PAGE) for end in ("faiss", "jsonl", "facts")
+    )
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "none", small], check=True)
     # two pages are those that say who holds the lock and what is left to do
     for name, room in (
         (f"{new}.faiss", 2 + vectors // 2),
         (f"{new}.jsonl", 2 + vectors + sidecar // 2),
-        (COPY, 2 + vectors + sidecar),
+        (f"{new}.facts", 2 + vectors + sidecar + facts // 2),
+        (COPY, 2 + vectors + sidecar + facts),
     ):
         shutil.copytree(library, small / "library")
         leave(room, small / "filler")

@@ -104,7 +104,7 @@ def test_folders_are_made_with_those_above_and_a_file_in_the_way_is_named(tmp_pa
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file", tmp_path / "file" / "c"):
         with pytest.raises(
-            QvsearchError, match=r"cannot make the folder .*/file: a file has that name$"
+            QvsearchError, match=r"cannot create the folder .*/file: a file has that name$"
         ):
             make_folder(path)
 

@@ -1,6 +1,6 @@
 """A real file system that is full: said with the bytes that are missing, nothing lost, goes on.
 
-It fills up in the middle of the vectors, in the middle of the sidecar, and before the manifest.
+It fills up in the middle of the vectors, of the sidecar and of the facts, and before the manifest.
 """
 
 import json
@@ -41,7 +41,8 @@ def test_a_full_file_system_loses_nothing_and_says_what_is_missing(tmp_path, dis
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [each["fills up in"][-6:] for each in records] == [".faiss", ".jsonl", "on.bak"]
+    filled = [each["fills up in"][-6:] for each in records]
+    assert filled == [".faiss", ".jsonl", ".facts", "on.bak"]
     for each in records:
         assert each["code"] == 2
         assert each["said"] == (

@@ -1,8 +1,8 @@
-"""Group near-duplicates in a ranked list or a library; what is one, `rule` says.
+"""Group near-duplicates, as the rule defines them, in a ranked list or a library.
 
-A group is a star: its members are all the same as its first, the best hit or the best original.
-Were they only the same as some other member, a chain of small changes would lead from any picture
-to any other. Items are taken in order, best first: one that no earlier leader took leads itself.
+A group is a star: all members are the same as its leader, the best hit or the best original. If
+they were only the same as some member, a chain of small changes would lead from any picture to any
+other. Items are taken in order, best first; an item that follows no earlier leader leads itself.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
     Fetch = Callable[[Numbers], Vectors]
 
-FETCHED = 4096  # vectors that are held at once: 32 MB of 2048 numbers
-MOST = 0.8  # of a video's seconds, or of a text's passages: so much of both is in the other
-AT_ONCE = 512  # items that are compared with all behind them in one go
-MANY_PAIRS = 1_000_000  # with more, fewer items are
-EPOCH = 62_135_596_800  # seconds from the year 1, where the cameras' clocks begin, to 1970
+FETCHED = 4096  # vectors in memory at once: 32 MB of 2048 numbers
+MOST = 0.8  # of a video's seconds, or a text's passages, that must be in the other, and vice versa
+AT_ONCE = 512  # items that are compared with all later ones at once
+MANY_PAIRS = 1_000_000  # with more, fewer items are compared at once
+EPOCH = 62_135_596_800  # seconds from the year 1, where `clock` begins, to 1970
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A file of a group: one of its segments, and whether the file is gone from the disk.
 
-    `reason` is None for the best original, which the others repeat. `also` are other paths of the
-    very same file: deleting it under one of them may delete it under all.
+    `reason` is None for the best original. `also` are other paths of the very same file: deleting
+    it under one of them may delete it under all.
     """
 
     segment: Segment
@@ -51,10 +51,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Files that repeat the first of them, the best original; `reason` is the weakest of theirs.
+    """Files that repeat the first of them, the best original; `reason` is their weakest reason.
 
-    `reclaimable` is the bytes that the others take, without what is gone. No file is in it twice,
-    nor is one that has changed since it was indexed.
+    `reclaimable` is the bytes of the others that are still there. No file is in a group twice, and
+    files that changed since they were indexed are in none.
     """
 
     kind: Kind
@@ -64,7 +64,7 @@ class Group:
 
 
 def same(one: Segment, other: Segment, cosine: float) -> bool:
-    """Tell whether the items of two rows are near-duplicates, as far as the rows say."""
+    """Return whether the items of two rows are near-duplicates, judging by these rows alone."""
     least = needed(traits([one, other]), np.array([0]), np.array([1]))
     return cosine >= float(least[0])
 
@@ -72,8 +72,8 @@ def same(one: Segment, other: Segment, cosine: float) -> bool:
 def fold(segments: Sequence[Segment], vectors: Vectors) -> list[int]:
     """Return for each entry of a ranked list the earlier one that it repeats, or its own index.
 
-    `segments` are the best ones of some hundred items and `vectors` (n, dim) theirs. An entry that
-    is repeated repeats none itself.
+    `segments` are the best ones of some hundred items, `vectors` (n, dim) theirs. A repeated entry
+    repeats no other.
     """
     of = traits(segments)
     leaders = np.arange(len(segments))
@@ -82,7 +82,7 @@ def fold(segments: Sequence[Segment], vectors: Vectors) -> list[int]:
 
 
 def alike(of: Traits, i: Numbers, j: Numbers, fetch: Fetch) -> tuple[Numbers, Numbers]:
-    """Return those of the pairs (i[k], j[k]) that are the same; `fetch` gives vectors of rows."""
+    """Return the pairs (i[k], j[k]) that are the same; `fetch` returns the vectors of rows."""
     least = needed(of, i, j)
     open_ = np.isfinite(least)
     least[open_] -= _cosines(i[open_], j[open_], fetch)
@@ -90,9 +90,9 @@ def alike(of: Traits, i: Numbers, j: Numbers, fetch: Fetch) -> tuple[Numbers, Nu
 
 
 def gather(leaders: Numbers, i: Numbers, j: Numbers) -> None:
-    """Let entries lead those behind them that are the same as they: pairs (i[k], j[k]), i < j.
+    """Assign leaders in place, given the pairs (i[k], j[k]) that are the same, i < j.
 
-    `leaders[n]` is n, changed in place where an entry gets a leader; pairs are ordered by i.
+    `leaders[n]` is n for an entry without a leader. The pairs must be ordered by i.
     """
     led, starts = np.unique(i, return_index=True)
     bounds = pairwise([*starts.tolist(), len(j)])
@@ -106,21 +106,21 @@ def _cosines(i: Numbers, j: Numbers, fetch: Fetch) -> Floats:
     """Return the cosine of each pair of rows."""
     left, at = np.unique(i, return_inverse=True)
     right, to = np.unique(j, return_inverse=True)
-    found = np.empty(len(i))
+    cosines = np.empty(len(i))
     for top in range(0, len(left), FETCHED):
         vectors = fetch(left[top : top + FETCHED])
         for first in range(0, len(right), FETCHED):
             block = vectors @ fetch(right[first : first + FETCHED]).T
             here = (at // FETCHED == top // FETCHED) & (to // FETCHED == first // FETCHED)
-            found[here] = block[at[here] - top, to[here] - first]
-    return found
+            cosines[here] = block[at[here] - top, to[here] - first]
+    return cosines
 
 
 def duplicate_groups(library: Library, kinds: Collection[Kind] | None = None) -> list[Group]:
-    """Return the groups of near-duplicates in a library, those that take most bytes first.
+    """Return the groups of near-duplicates in a library, ordered by their reclaimable bytes.
 
     The best original of a group is not damaged, then has most pixels, then most bytes, then is the
-    oldest. Nothing is changed, in the library or on the disk.
+    oldest. Neither the library nor any file is changed.
     """
     segments = library.segments
     items = [
@@ -140,16 +140,16 @@ def duplicate_groups(library: Library, kinds: Collection[Kind] | None = None) ->
     groups: dict[int, list[int]] = {}
     for place, content in enumerate(exact):
         groups.setdefault(leaders[content], []).append(place)
-    found = [
+    listed = [
         _group([segments[items[place][0]] for place in places])
         for places in groups.values()
         if len(places) > 1
     ]
-    return sorted(filter(None, found), key=lambda group: -group.reclaimable)
+    return sorted(filter(None, listed), key=lambda group: -group.reclaimable)
 
 
 def _worth(segment: Segment) -> tuple[float, ...]:
-    """Return what the best original has the least of."""
+    """Return a key that is least for the best original."""
     item = segment.item
     changed = item.mtime_ns / 10**9 + EPOCH
     taken = clock(segment.metadata.taken)
@@ -159,7 +159,7 @@ def _worth(segment: Segment) -> tuple[float, ...]:
 
 
 def _library_stars(library: Library, items: Sequence[Sequence[int]]) -> Numbers:
-    """Return the leader of each item, which is given as its rows; leaders lead themselves."""
+    """Return the leader of each item, given the rows of each; leaders lead themselves."""
     rows = np.array([row for item in items for row in item], np.int64)
     firsts = np.cumsum([0, *map(len, items)])
     item_of = np.repeat(np.arange(len(items)), np.diff(firsts))
@@ -180,14 +180,14 @@ def _library_stars(library: Library, items: Sequence[Sequence[int]]) -> Numbers:
 
 
 def _next_size(size: int, pairs: int) -> int:
-    """Return how many items to take next: where all are alike, the first few lead all others."""
+    """Return how many items to take next; if all are alike, the first few lead all others."""
     return max(1, size // 2) if pairs > MANY_PAIRS else min(AT_ONCE, 2 * size)
 
 
 def _weights(of: Traits) -> Floats:
-    """Return what share in its item each row has, not divided by the whole yet.
+    """Return the weight of each row within its item, not normalized.
 
-    Seconds for a video's moments, nothing for flat ones, which cannot be told from others.
+    It is the seconds of a video's moment, 0 for a flat one, since flat pictures look all alike.
     """
     seconds = np.where(of.hashed, np.fmax(of.end - of.start, 1e-3), 0.0)
     return np.where(np.isnan(of.start), 1.0, seconds)
@@ -196,7 +196,7 @@ def _weights(of: Traits) -> Floats:
 def _alike_items(
     i: Numbers, j: Numbers, item_of: Numbers, weights: Floats
 ) -> tuple[Numbers, Numbers]:
-    """Return the pairs of items, ordered, most of which is in pairs of rows that are alike."""
+    """Return the pairs of items, ordered, that mostly consist of rows that are alike."""
     count = int(item_of[-1]) + 1 if len(item_of) else 1
     whole = np.bincount(item_of, weights, count)
     pairs, which = np.unique(item_of[i] * count + item_of[j], return_inverse=True)
@@ -213,9 +213,9 @@ def _alike_items(
 def repetition(
     library: Library, rows: Sequence[int], sources: Sequence[Segment], vectors: Vectors
 ) -> Reason | None:
-    """Return why an item, given as its rows, repeats another of which some segments are given.
+    """Return why an item, given as its rows, repeats the item of some other segments.
 
-    `vectors` (len(sources), dim) are theirs. None where the item lacks more than a little of them.
+    `vectors` (len(sources), dim) are those of the segments. None if too much of them is missing.
     """
     of = traits([*sources, *(library.segments[row] for row in rows)])
     i, j = np.divmod(np.arange(len(sources) * len(rows)), len(rows))
@@ -228,9 +228,9 @@ def repetition(
 
 
 def _group(segments: Sequence[Segment]) -> Group | None:
-    """Look at the files of a group, given best first, and tell the best that is there.
+    """Return the group of some files, given best first, with the present ones before the others.
 
-    None where the very same file is there under several paths, and no other.
+    None if all are one file under several paths.
     """
     present: dict[object, Segment] = {}
     also: dict[object, list[bytes]] = {}
@@ -243,7 +243,7 @@ def _group(segments: Sequence[Segment]) -> Group | None:
             gone.append(segment)
             continue
         if (status.st_size, status.st_mtime_ns) != (segment.item.size, segment.item.mtime_ns):
-            continue  # it may be a copy of nothing now
+            continue  # it may no longer be a copy
         identity = file_identity(location) or os.path.realpath(location)
         if identity in present:
             also[identity].append(location)

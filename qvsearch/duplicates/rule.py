@@ -1,15 +1,18 @@
-"""The rule of near-duplicates: how like each other the vectors of two rows must be to be the same.
+"""The rule of near-duplicates: the least cosine with which two rows count as the same.
 
-Neither evidence is sound alone. A difference hash sees no colour and only 64 cells: drawn scenes
-that differ in one colour agree in all bits. A vector says what a picture shows: photos of two like
-rooms may come close, and a model that was not made for photos takes unlike ones for the same. So a
-picture is a copy where the hashes agree far beyond chance and the vectors nearly; in a burst the
-clock stands for much of the hash; a passage begins with the same words and has the same vector.
-Beyond that, sides must be in about the same proportion, and copies of a photo never name two
-cameras or two times. A picture too flat for a hash is the same only where its bytes are, and so
-is a file of several pages or frames, of which only one is known. A smaller copy has the hash and
-the mean colours of the large one, whatever its vector is.
-`tests/bench/duplicates.py` prints what the thresholds let through and what they miss.
+No evidence is enough alone. A difference hash has no colour and only 64 cells: drawn scenes that
+differ in one colour agree in all bits. A vector describes what a picture shows: photos of two
+similar rooms may come close, and a model that was not trained on photos confuses different ones.
+
+- A picture is a copy if the hashes agree far beyond chance and the vectors nearly agree.
+- In a burst the clock replaces much of the hash.
+- A passage begins with the same words and has the same vector.
+- Proportions must be about the same, and copies of a photo never name two cameras or two times.
+- A picture too flat for a hash is the same only if its bytes are. So is a file of several pages or
+  frames, since only one of them is indexed.
+- A smaller copy has the hash and the mean colours of the large one, whatever its vector is.
+
+`tests/bench/duplicates.py` prints the errors of the thresholds, in both directions.
 """
 
 from __future__ import annotations
@@ -35,35 +38,35 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 BITS = 64
-# Hashes are compared by the share of bits that differ among those that chance would have differ,
-# which for two photos are 32: another size, format or quality changes up to 4, a crop of 5 % up to
-# 13, and unlike photos differ in 20 or more.
+# Hashes are compared by the number of bits that differ, as a share of the number by chance, which
+# is 32 for two photos. Another size, format or quality changes up to 4 bits, a crop of 5 % up
+# to 13; different photos differ in 20 or more.
 COPY_SHARE, COPY_COSINE = 1 / 5, 0.95
 CROP_SHARE, CROP_COSINE = 1 / 3, 0.98
-COPY_BITS = 10  # the most that a share of 1/3 allows
-THUMB_SHARE, THUMB_COSINE = 1 / 10, 0.8  # models see little of a thumbnail
+COPY_BITS = 10  # the most bits that a share of 1/3 allows
+THUMB_SHARE, THUMB_COSINE = 1 / 10, 0.8  # a thumbnail gives a model little detail
 # Of 255, between the mean colours of two patches: another size and quality change them by up to 4,
-# another colour of one thing by 20 or more. Models see so little of a thumbnail that the vectors of
-# two copies may have nothing in common.
+# another colour of one object by 20 or more. A thumbnail gives a model so little detail that the
+# vectors of two copies may have nothing in common.
 PATCH_STEP = 4
 PATCH_BYTES = 4 * 4 * 3
-THUMB_PIXELS = 2.0  # times as many has the larger
-PAGE_SHARE, PAGE_COSINE = 1 / 8, 0.985  # pages of one layout differ by what one reads on them
-BURST_SHARE, BURST_COSINE = 2 / 3, 0.95  # something or the camera moved
+THUMB_PIXELS = 2.0  # the least ratio of pixels between a picture and its thumbnail
+PAGE_SHARE, PAGE_COSINE = 1 / 8, 0.985  # pages of one layout differ only in their text
+BURST_SHARE, BURST_COSINE = 2 / 3, 0.95  # an object or the camera moved
 BURST_SECONDS = 10.0
 PASSAGE_COSINE = 0.99
-PROPORTION = 0.12  # of width to height: a crop of 10 % on one side changes it less
-LENGTH = 0.02  # of a video's seconds: another frame rate, a last frame lost
+PROPORTION = 0.12  # of log(width / height): a crop of 10 % on one side changes it less
+LENGTH = 0.02  # of a video's seconds: another frame rate, a missing last frame
 LENGTH_SECONDS = 1.0
-CLOCKS = (None, "xmp")  # a name has the day, and a Google Takeout's JSON the time in UTC
-NEVER, ALWAYS = np.inf, -np.inf  # as the cosine that a pair needs
+CLOCKS = (None, "xmp")  # a name has only the day, a Google Takeout's JSON only UTC
+NEVER, ALWAYS = np.inf, -np.inf  # as the least cosine of a pair
 ABSENT = -1
 
 _IMAGE, _VIDEO = KIND_CODES[Kind.IMAGE], KIND_CODES[Kind.VIDEO]
 
 
 class Reason(StrEnum):
-    """Why an item is a near-duplicate: the same bytes, the same picture or words, a burst's."""
+    """Why an item is a near-duplicate: the same bytes, the same picture or words, or a burst."""
 
     EXACT = "exact"
     COPY = "copy"
@@ -72,12 +75,12 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What the rule looks at: a column each, a row a segment.
+    """The evidence of n segments, as arrays (n,).
 
-    Contents, cameras and words are numbered, ABSENT where there are none; other absent numbers are
-    NaN. `patches` (n, PATCH_BYTES) are mean colours, of rows that are `patched`. `proportion` is
-    the logarithm of width over height; `taken` is seconds by the camera's clock; `start`, `end` and
-    `duration` are seconds; `words` are how a passage begins.
+    Contents, cameras and words are numbers, equal for equal values and ABSENT without a value;
+    other absent values are NaN. `patches` (n, PATCH_BYTES) are the mean colours of rows that are
+    `patched`. `proportion` is the logarithm of width over height; `taken` is seconds by the
+    camera's clock; `start`, `end` and `duration` are seconds; `words` are the start of a passage.
     """
 
     kind: Numbers
@@ -129,7 +132,7 @@ def traits(segments: Sequence[Segment]) -> Traits:
 
 
 def clock(taken: str | None) -> float | None:
-    """Return seconds by the clock on the camera's wall: a copy may have lost the zone, not that."""
+    """Return seconds since the year 1 by the camera's clock, without its zone: copies lose that."""
     if taken is None or len(taken) <= len("2019-07-04"):
         return None
     try:
@@ -140,17 +143,17 @@ def clock(taken: str | None) -> float | None:
 
 
 def needed(of: Traits, i: Numbers, j: Numbers) -> Floats:
-    """Return the least cosine with which row i[k] is the same as row j[k]: (k,), NEVER, ALWAYS.
+    """Return the least cosine (k,) with which row i[k] is the same as row j[k], NEVER or ALWAYS.
 
-    It is about their items, so far as two rows can tell: moments and passages of one are the same.
+    Two rows of one item may be the same, too.
     """
     kind = np.where(of.kind[i] == of.kind[j], of.kind[i], ABSENT)
     share = chance_share(of, i, j)
     shaped = ~(np.abs(of.proportion[i] - of.proportion[j]) > PROPORTION)
     least = np.full(len(i), NEVER)
 
-    def enough(where: Flags, cosine: float) -> None:
-        least[where] = np.minimum(least[where], cosine)
+    def enough(pairs: Flags, cosine: float) -> None:
+        least[pairs] = np.minimum(least[pairs], cosine)
 
     image = (kind == _IMAGE) & shaped & ~(of.several[i] | of.several[j])
     page = of.page[i] | of.page[j]
@@ -171,10 +174,10 @@ def needed(of: Traits, i: Numbers, j: Numbers) -> Floats:
 
 
 def reasons(of: Traits, i: Numbers, j: Numbers) -> list[Reason]:
-    """Return why each pair that is the same is so.
+    """Return the reason of each pair that is the same.
 
-    A photo of the same size and second may be a copy or a burst's next: it counts as the latter,
-    since that is a picture of its own.
+    A photo of the same size and second may be a copy or the next of a burst. It counts as the
+    latter, which is a picture of its own.
     """
     moment = (of.pixels[i] == of.pixels[j]) | (_seconds_apart(of, i, j) > 0)
     burst = (of.kind[i] == _IMAGE) & _one_burst(of, i, j) & moment
@@ -183,10 +186,10 @@ def reasons(of: Traits, i: Numbers, j: Numbers) -> list[Reason]:
 
 
 def chance_share(of: Traits, i: Numbers, j: Numbers) -> Floats:
-    """Return in how many bits the hashes differ, as a share of what chance would have differ.
+    """Return the number of bits in which hashes differ, as a share of the number by chance.
 
-    Chance is two hashes with as many ones in random places; where that would be none, or there is
-    no hash, the share is infinite.
+    Chance means two hashes with as many ones in random places. The share is infinite if that number
+    is 0, or without a hash.
     """
     differ = np.bitwise_count(of.dhash[i] ^ of.dhash[j]).astype(np.float64)
     mine, other = (np.bitwise_count(of.dhash[rows]) / BITS for rows in (i, j))
@@ -203,7 +206,7 @@ def _exact(of: Traits, i: Numbers, j: Numbers) -> Flags:
 
 
 def _colours(text: str | None) -> bytes | None:
-    """Return the bytes of `Segment.patches`, None without them."""
+    """Return the bytes of `Segment.patches`, None if there are none."""
     try:
         colours = base64.b64decode(text or "")
     except ValueError:
@@ -242,7 +245,7 @@ def _seconds_apart(of: Traits, i: Numbers, j: Numbers) -> Floats:
 
 
 def _at_once(of: Traits, i: Numbers, j: Numbers) -> Flags:
-    """Tell whether moments of two videos of one length overlap."""
+    """Return whether moments of two videos of one length overlap."""
     longer = np.fmax(of.duration[i], of.duration[j])
     apart = np.abs(of.duration[i] - of.duration[j])
     one_length: Flags = ~(apart > np.maximum(LENGTH_SECONDS, LENGTH * longer))
@@ -254,6 +257,6 @@ def _floats(values: Iterable[float | None]) -> Floats:
 
 
 def _numbered(values: Iterable[Hashable | None]) -> Numbers:
-    """Return a number for each value, the same for equal ones."""
+    """Return a number for each value: equal for equal values, ABSENT for None."""
     known: dict[Hashable | None, int] = {None: ABSENT}
     return np.array([known.setdefault(each, len(known)) for each in values], np.int64)
