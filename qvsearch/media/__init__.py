@@ -44,8 +44,8 @@ def decode(
     """Decode a file in this process; no image has more than `max_pixels` pixels.
 
     `video_mode` decides the segments of a video; `content_hash` is empty if the file was never read
-    before. Raises MediaError with the reason if the file cannot be used, or if it does not match
-    `item` and the hash, before or after it was read.
+    before. Raises MediaError with the reason if the file cannot be used. It is also raised if the
+    file does not match `item` and the hash, before or after it was read.
     """
     from qvsearch.media.companion import completed
 

@@ -28,8 +28,8 @@ MAX_NAME = 100  # bytes of the source's name; a file system takes 255 in all
 DIGITS = 6  # of the film's content hash, in the name: films of one name differ in them
 SUFFIXES = sorted(suffix for suffix, kind in KIND_OF_SUFFIX.items() if kind is Kind.VIDEO)
 MOST_BYTES = 6 * 2**30  # encoding 8K takes 3.2 GB
-# seconds after which the process counts as hanging; for each second of the moment so many more, as
-# encoding takes on a slow machine, and one for each second before it, because some films must be
+# seconds after which the process counts as hanging. Each second of the moment adds as many as
+# encoding takes on a slow machine. Each second before it adds one, because some films must be
 # decoded from their beginning
 PATIENCE, PATIENT_RATE = 120.0, 10.0
 

@@ -62,7 +62,7 @@ _MISSING: dict[str, int | tuple[int, ...]] = {
 }
 STRIP = 256  # rows that are compared at once
 Size = tuple[int, int]  # width and height
-MOST_MISSING = 0.75  # of a picture: less than a quarter tells too little of what it shows
+MOST_MISSING = 0.75  # of a picture: less than a quarter shows too little
 
 # The errors of Pillow's parsers for damaged files: OSError and SyntaxError by design, the others
 # from arithmetic on nonsense in headers.

@@ -80,7 +80,7 @@ def look_at(film: Film) -> list[Look]:
     else:
         looks = list(_through(film, step))
     if looks and looks[-1].time >= film.unseen:
-        film.unseen = math.inf  # only in between
+        film.unseen = math.inf  # only frames in between are missing
     return looks
 
 
@@ -158,7 +158,7 @@ def _at_claimed_keyframes(film: Film, near: float) -> list[Look]:
     for _ in film.packets():
         pass
     film.keyframes = [look.time for look in looks]
-    ends = (film.shown, film.length)  # the header does not say which of them it claims
+    ends = (film.shown, film.length)  # the header may claim either
     return looks if any(abs(end - length) <= WRONG_LENGTH * length for end in ends) else []
 
 

@@ -1,8 +1,9 @@
 """Qwen3-VL: its checkpoints, its prompts, its network and the devices that compute it.
 
 Media are opened elsewhere; prompts and pixels come in. Neighbours use `registry` for names and
-files of models and for a library's fingerprint, `network.Network` for hidden states, `prompt` for
-the exact strings, and `devices` for devices and number types. Only `hubs` uses the network.
+files of models and for a library's fingerprint, and `network.Network` for hidden states. They use
+`prompt` for the exact strings, and `devices` for devices and number types. Only `hubs` connects to
+other computers.
 """
 
 import os
