@@ -14,6 +14,7 @@ from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.retrieval import first_pass as firstpass
 from qvsearch.retrieval.first_pass import rank_all, rank_best
+from qvsearch.retrieval.hits import best_hits
 from qvsearch.retrieval.pipeline import Query, SearchOptions, search
 from qvsearch.retrieval.scoring import EmbeddedTerm, rank_rows
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
@@ -212,6 +213,30 @@ def test_moments_of_a_hit_are_judged_though_no_first_pass_chose_them(library, sa
         for one, other in zip(exact, fast, strict=True):
             expected = {each.segment for each in one.moments}
             assert {each.segment for each in other.moments} == expected
+
+
+def test_moments_are_scored_without_a_change_to_the_ranking(library, says, monkeypatch):
+    monkeypatch.setattr(firstpass, "BEST", 50)
+    films = library.columns.mask(parse_filters(kinds=[Kind.VIDEO]))
+    for weights in ((1.0,), (1.0, 0.5), (1.0, -1.0)):
+        terms = [
+            EmbeddedTerm(Term(weight), says.vectors[number][None])
+            for number, weight in enumerate(weights)
+        ]
+        ranking = rank_best(library, terms, films)
+        evidence, scores = ranking.evidence.copy(), ranking.scores.copy()
+        hits = best_hits(library, ranking, films, 20, least=-np.inf, dedupe=True)
+        assert any(hit.moments for hit in hits)
+        assert np.array_equal(ranking.evidence, evidence)
+        assert np.array_equal(ranking.scores, scores)
+        rows = np.flatnonzero(films)[::5]
+        assert (evidence[rows] == -np.inf).any()
+        whole = rank_all(library, terms)
+        for found, expected in zip(
+            ranking.of_rows(library, rows), (whole.evidence[rows], whole.scores[rows]), strict=True
+        ):
+            assert np.isfinite(found).all()
+            np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_where_the_chosen_rows_do_not_fill_the_list_all_are_scored(library, says, monkeypatch):
