@@ -147,7 +147,7 @@ def _opened(
     if np.isin(contents.facts.root_of_row[store.alive], removed).any():
         raise Damaged(path, "a row is below a root that was removed")
     if contents.norms is not None:
-        store.know_norms(contents.norms)
+        store.set_norms(contents.norms)
     return Shard(
         store,
         numbers,
@@ -215,10 +215,10 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]], file: ShardFiles) -> None:
 def _rebuilt(folder: Path, file: ShardFiles, roots: Sequence[bytes | None]) -> _Contents:
     """Return the facts that a shard's lines contain."""
     data = read_sidecar(folder, file)
-    known = [root or b"" for root in roots]  # only dead rows are below a removed root
-    segments, backgrounds = _decode(folder, file, data, known, [True] * file.rows)
+    all_roots = [root or b"" for root in roots]  # only dead rows are below a removed root
+    segments, backgrounds = _decode(folder, file, data, all_roots, [True] * file.rows)
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
-    return _Contents(facts_of(segments, known), ends, as_array(backgrounds))
+    return _Contents(facts_of(segments, all_roots), ends, as_array(backgrounds))
 
 
 def read_rows(
