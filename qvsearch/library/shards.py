@@ -1,8 +1,8 @@
 """Shards: opening, verifying, writing and merging the files of some rows.
 
-A shard is three files: the vectors, a sidecar with a JSON line for each row, and the facts, which
-are arrays of what the lines contain, so that a search reads no line. A library of an older version
-may lack the facts: they are rebuilt from the lines on opening, and written by the next commit.
+A shard is three files: the vectors, a sidecar with a JSON line for each row, and the facts. The
+facts are arrays of what the lines contain, so that a search reads no line. A library of an older
+version may lack them: they are rebuilt from the lines on opening, and written by the next commit.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """What a file of facts holds; a library of an older version has no `norms` and `signs`."""
+    """The contents of a file of facts; rebuilt ones have no `norms` and `signs`."""
 
     facts: Facts
     ends: NDArray[np.int64]
