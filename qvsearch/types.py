@@ -179,7 +179,7 @@ NO_METADATA = Metadata()
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The unit that gets one vector: an image, a moment `[start, end)` of a video, a passage of a text.
+    """The unit of a vector: an image, a moment `[start, end)` of a video, a passage of a text.
 
     `content_hash` and `metadata` are the item's. `start` and `end` are seconds; `lines` are the
     first and last, from 1; `width` and `height` are the item's own pixels, upright. `clip` is true
