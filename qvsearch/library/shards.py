@@ -144,7 +144,7 @@ def _opened(
     else:
         contents = read_facts(folder, file, file.facts, store.form, roots)
     removed = [number for number, root in enumerate(roots) if root is None]
-    if np.isin(contents.facts.root_of_row[store.alive], removed).any():
+    if removed and np.isin(contents.facts.root_of_row[store.alive], removed).any():
         raise Damaged(path, "a row is below a root that was removed")
     if contents.norms is not None:
         store.set_norms(contents.norms)
