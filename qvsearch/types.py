@@ -110,7 +110,7 @@ class Stored(StrEnum):
 
 
 class Hub(StrEnum):
-    """Where models are published."""
+    """A site that publishes models."""
 
     HUGGINGFACE = "huggingface"
     MODELSCOPE = "modelscope"
@@ -156,8 +156,8 @@ class Metadata:
     """The metadata of a file; None for what it lacks.
 
     `taken` is ISO 8601, without a zone if the file has none, and only a day, month or year if that
-    is all it has. `taken_from` is None if it is in the file itself, `xmp` or `json` if it is in a
-    file beside it, and `name` if it is in its name. `camera` is maker and model; `latitude` and
+    is all it has. `taken_from` is None if the date is in the file itself, `xmp` or `json` if it is
+    beside it, and `name` if only its name has one. `camera` is maker and model; `latitude` and
     `longitude` are degrees (WGS 84); `duration` is seconds of a video. `page` is true for a
     screenshot or a scanned page; `damaged` describes missing pixels; `several` is true if the file
     has frames or pages beside the indexed one.
@@ -179,7 +179,7 @@ NO_METADATA = Metadata()
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What gets one vector: an image, a moment `[start, end)` of a video, a passage of a text.
+    """The unit of a vector: an image, a moment `[start, end)` of a video, a passage of a text.
 
     `content_hash` and `metadata` are the item's. `start` and `end` are seconds; `lines` are the
     first and last, from 1; `width` and `height` are the item's own pixels, upright. `clip` is true

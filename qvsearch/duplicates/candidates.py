@@ -83,8 +83,8 @@ def _codes(hashes: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.d
 
 def _same_words(of: Traits) -> tuple[Numbers, Numbers, Numbers]:
     """Return an order of rows, and for each row the range of places with the same words."""
-    known = np.flatnonzero(of.words != ABSENT)
-    order = known[np.argsort(of.words[known], kind="stable")]
+    usable = np.flatnonzero(of.words != ABSENT)
+    order = usable[np.argsort(of.words[usable], kind="stable")]
     words = of.words[order]
     starts, ends = np.zeros(len(of.words), np.int64), np.zeros(len(of.words), np.int64)
     starts[order] = np.searchsorted(words, words, "left")
@@ -94,8 +94,8 @@ def _same_words(of: Traits) -> tuple[Numbers, Numbers, Numbers]:
 
 def _near_in_time(of: Traits) -> tuple[Numbers, Numbers, Numbers]:
     """Return an order of rows, and for each row the range of places taken within a burst's time."""
-    known = np.flatnonzero(np.isfinite(of.taken) & (of.camera != ABSENT))
-    order = known[np.lexsort((of.camera[known], of.taken[known]))]
+    usable = np.flatnonzero(np.isfinite(of.taken) & (of.camera != ABSENT))
+    order = usable[np.lexsort((of.camera[usable], of.taken[usable]))]
     times, place = of.taken[order], np.arange(len(order))
     starts, ends = np.zeros(len(of.taken), np.int64), np.zeros(len(of.taken), np.int64)
     first = np.searchsorted(times, times - BURST_SECONDS, "left")

@@ -219,8 +219,8 @@ def repetition(
     """
     of = traits([*sources, *(library.segments[row] for row in rows)])
     i, j = np.divmod(np.arange(len(sources) * len(rows)), len(rows))
-    known = np.concatenate([vectors, library.vectors(rows)])
-    i, j = alike(of, i, j + len(sources), known.__getitem__)
+    both = np.concatenate([vectors, library.vectors(rows)])
+    i, j = alike(of, i, j + len(sources), both.__getitem__)
     weights = _weights(of)
     if not len(i) or weights[np.unique(i)].sum() < MOST * weights[: len(sources)].sum():
         return None

@@ -74,14 +74,14 @@ def measure(store: FaissStore, bank: Bank | None, start: int = 0) -> Vectors:
 
     The rows are those of the store from `start` on; NaN without a bank.
     """
-    found = np.full((len(store), 2), np.nan, dtype=np.float32)
+    backgrounds = np.full((len(store), 2), np.nan, dtype=np.float32)
     if bank is not None:
         with np.errstate(all="ignore"):  # a damaged row is reported by the search
             for some in slices(len(store), start):
                 scores = store.fetch(some) @ bank.vectors.T
-                found[some, 0] = scores.mean(axis=1)
-                found[some, 1] = scores.std(axis=1)
-    return found[start:].round(DECIMALS)
+                backgrounds[some, 0] = scores.mean(axis=1)
+                backgrounds[some, 1] = scores.std(axis=1)
+    return backgrounds[start:].round(DECIMALS)
 
 
 def _form(dim: int) -> Form:

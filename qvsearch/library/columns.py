@@ -115,11 +115,11 @@ class Columns:
         sources = np.full(self.size, -1)
         for number, source in enumerate(self._sources):
             sources[source.rows] = number
-        found = []
+        paths = []
         for source, place in zip(sources[rows].tolist(), places[rows].tolist(), strict=True):
             root, path = self._paths[source][place]
-            found.append(os.path.join(root, path) if path else root)
-        return found
+            paths.append(os.path.join(root, path) if path else root)
+        return paths
 
     @cached_property
     def _times(self) -> NDArray[np.int64]:
@@ -215,10 +215,10 @@ class Columns:
     def _column(
         self, column: Callable[[Facts], NDArray[Any]], dtype: type[np.generic], absent: object
     ) -> NDArray[Any]:
-        found = np.full(self.size, absent, dtype)
+        values = np.full(self.size, absent, dtype)
         for source in self._sources:
-            found[source.rows] = column(source.facts)[source.places]
-        return found
+            values[source.rows] = column(source.facts)[source.places]
+        return values
 
 
 def _within(time: int) -> int:

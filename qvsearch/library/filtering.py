@@ -119,8 +119,8 @@ def _at_least(columns: Columns, size: tuple[int, int]) -> Mask:
 
 
 def _size_text(segment: Segment, _: object) -> str:
-    known = segment.width is not None and segment.height is not None
-    return f"it is {segment.width}x{segment.height}" if known else "it has no size"
+    has_size = segment.width is not None and segment.height is not None
+    return f"it is {segment.width}x{segment.height}" if has_size else "it has no size"
 
 
 def _lasting(columns: Columns, duration: tuple[float, float]) -> Mask:

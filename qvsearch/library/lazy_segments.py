@@ -63,14 +63,14 @@ class Catalogue(Mapping[int, Segment]):
 
     def __init__(self) -> None:
         self._live = np.zeros(0, np.bool_)  # by number
-        self._known: dict[int, Segment] = {}
+        self._read: dict[int, Segment] = {}
         self._unread: list[tuple[int, Lines]] = []  # with their first numbers, ascending
 
     def add(self, segments: Sequence[Segment]) -> None:
         """Append live rows."""
         start = len(self._live)
         self._live = np.concatenate([self._live, np.ones(len(segments), np.bool_)])
-        self._known.update(enumerate(segments, start))
+        self._read.update(enumerate(segments, start))
 
     def add_shard(self, alive: NDArray[np.bool_], lines: Lines) -> None:
         """Append the rows of a shard, some of which are live."""
@@ -82,7 +82,7 @@ class Catalogue(Mapping[int, Segment]):
         self._live = self._live.copy()
         self._live[rows] = False
         for row in rows.tolist():
-            self._known.pop(row, None)
+            self._read.pop(row, None)
 
     @property
     def live(self) -> NDArray[np.bool_]:
@@ -109,14 +109,14 @@ class Catalogue(Mapping[int, Segment]):
 
     def __getitem__(self, row: int) -> Segment:
         """Return a live row's segment; raises KeyError for another number, or Damaged."""
-        known = self._known.get(row)
-        if known is None:
+        segment = self._read.get(row)
+        if segment is None:
             if row not in self:
                 raise KeyError(row)
             row = int(row)
             start, lines = self._unread[bisect_right(self._unread, row, key=itemgetter(0)) - 1]
-            known = self._known[row] = lines.read(row - start)
-        return known
+            segment = self._read[row] = lines.read(row - start)
+        return segment
 
     def values(self) -> ValuesView[Segment]:
         """Return all segments, read at once."""
@@ -129,10 +129,10 @@ class Catalogue(Mapping[int, Segment]):
     def _all(self) -> dict[int, Segment]:
         """Read all segments that were not read yet; return all, in order."""
         if self._unread:
-            known = self._known
+            read = self._read
             for start, lines in self._unread:
                 alive = self._live[start : start + len(lines.ends)]
                 numbers = (start + np.flatnonzero(alive)).tolist()
-                known.update(zip(numbers, lines.read_all(alive), strict=True))
-            self._known, self._unread = {row: known[row] for row in self}, []
-        return self._known
+                read.update(zip(numbers, lines.read_all(alive), strict=True))
+            self._read, self._unread = {row: read[row] for row in self}, []
+        return self._read

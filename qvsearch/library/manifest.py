@@ -139,9 +139,9 @@ def check_size(path: Path, seal: Seal, size: int) -> None:
 
 def check_sum(path: Path, seal: Seal, data: bytes | memoryview) -> None:
     """Raise Damaged unless a file has the content that was written."""
-    found = hashlib.sha256(data).hexdigest()
-    if found != seal.sha256:
-        raise Damaged(path, f"its sha256 is {found[:12]}…, but {seal.sha256[:12]}… was written")
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != seal.sha256:
+        raise Damaged(path, f"its sha256 is {sha256[:12]}…, but {seal.sha256[:12]}… was written")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -174,9 +174,9 @@ def read_manifest(path: Path) -> Manifest:
     except ValueError as error:
         raise Damaged(path, "it is not JSON") from error
     match record:
-        case {"format": int(found)} if found > FORMAT:
+        case {"format": int(number)} if number > FORMAT:
             raise QvsearchError(
-                f"{path} has format {found}, but this qvsearch reads up to {FORMAT};"
+                f"{path} has format {number}, but this qvsearch reads up to {FORMAT};"
                 " upgrade with: pip install -U qvsearch"
             )
         case {"sha256": str(checksum)}:
@@ -231,15 +231,15 @@ def sweep(folder: Path, manifest: Manifest) -> None:
 
     Files stay if this manifest, the one on disk or its copy refers to them.
     """
-    kept = _names(manifest)
+    needed = _names(manifest)
     try:
         for name in (MANIFEST, COPY):
-            kept |= _names(read_manifest(folder / name))
+            needed |= _names(read_manifest(folder / name))
         entries = [*folder.iterdir(), *(folder / SEGMENTS).iterdir()]
     except (OSError, QvsearchError):
         return  # without all manifests it is not known which files are needed
     for path in entries:
-        if is_temporary(path) or (is_shard_file(path) and path.stem not in kept):
+        if is_temporary(path) or (is_shard_file(path) and path.stem not in needed):
             remove_file(path)
 
 

@@ -134,8 +134,8 @@ def glob_regex(globs: tuple[str, ...]) -> re.Pattern[str]:
 def _glob(glob: str) -> str:
     """Return the expression of one pattern.
 
-    The text between two stars has a fixed length, so that its first place is as good as any other
-    and no place is tried twice (atomic groups): no pattern is slow.
+    The text between two stars has a fixed length, so its first place is as good as any other. No
+    place is tried twice (atomic groups), and no pattern is slow.
     """
     try:
         text = path_text(os.fsencode(glob))

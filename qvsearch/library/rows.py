@@ -157,7 +157,7 @@ class Rows:
 
         Raises Damaged for a stored vector whose score is not a cosine.
         """
-        found = np.full(self._next, -np.inf, dtype=np.float32)
+        cosines = np.full(self._next, -np.inf, dtype=np.float32)
         is_large = sum(shard.store.codes.nbytes for shard in self._shards) > MANY_BYTES
         for shard in [*self._shards, self._waiting]:
             scores = shard.store.scores(query)
@@ -167,28 +167,28 @@ class Rows:
             bad = ~(np.abs(scores) < LARGEST_SCORE) & shard.store.alive
             for position in np.flatnonzero(bad)[:1].tolist():
                 self._refuse(shard, position, float(scores[position]))
-            found[places(shard.numbers)] = scores
-        return found[: len(self.arrays.kinds)]
+            cosines[places(shard.numbers)] = scores
+        return cosines[: len(self.arrays.kinds)]
 
     def guesses(self, query: Vectors) -> Vectors:
         """Return estimates of `scores` (size,), much faster in large shards; 0 for dead rows."""
-        found = np.full(self._next, -np.inf, dtype=np.float32)
+        estimates = np.full(self._next, -np.inf, dtype=np.float32)
 
         def guess(shard: Shard, signs: Signs, start: int, end: int) -> None:
-            found[places(shard.numbers[start:end])] = signs.part(start, end).guess(query)
+            estimates[places(shard.numbers[start:end])] = signs.part(start, end).guess(query)
 
         pieces = []
         for shard in [*self._shards, self._waiting]:
             if shard.signs is None:
-                found[places(shard.numbers)] = shard.store.scores(query)
+                estimates[places(shard.numbers)] = shard.store.scores(query)
             else:
                 edges = [*range(0, len(shard.numbers), PIECE), len(shard.numbers)]
                 pieces += [(shard, shard.signs, *piece) for piece in pairwise(edges)]
         with ThreadPoolExecutor(min(len(pieces), os.cpu_count() or 1) or 1) as pool:
             for done in [pool.submit(guess, *piece) for piece in pieces]:
                 done.result()
-        found[~self.segments.live] = 0
-        return found[: len(self.arrays.kinds)]
+        estimates[~self.segments.live] = 0
+        return estimates[: len(self.arrays.kinds)]
 
     @property
     def has_signs(self) -> bool:
@@ -199,13 +199,13 @@ class Rows:
         """Return a store of the vectors of live rows, in order."""
         codes = np.empty((len(rows), self.form.dim), self.form.code)
         norms = np.ones(len(rows), np.float32)
-        for shard, positions, where in self._located(rows):
-            codes[where] = shard.store.codes[positions]
+        for shard, positions, at in self._located(rows):
+            codes[at] = shard.store.codes[positions]
             if self.form.scaled:
-                norms[where] = shard.store.norms[positions]
+                norms[at] = shard.store.norms[positions]
             shard.store.release()
         picked = FaissStore.of_codes(codes, self.form)
-        picked.know_norms(norms)
+        picked.set_norms(norms)
         return picked
 
     @property
@@ -226,10 +226,10 @@ class Rows:
     def vectors(self, rows: Iterable[int]) -> Vectors:
         """Return the stored vectors of live rows (len(rows), dim), float32."""
         wanted = np.fromiter(rows, dtype=np.int64)
-        found = np.empty((len(wanted), self.form.dim), dtype=np.float32)
-        for shard, positions, where in self._located(wanted):
-            found[where] = shard.store.fetch(positions.tolist())
-        return found
+        vectors = np.empty((len(wanted), self.form.dim), dtype=np.float32)
+        for shard, positions, at in self._located(wanted):
+            vectors[at] = shard.store.fetch(positions.tolist())
+        return vectors
 
     def write(
         self, roots: Sequence[bytes | None], following: int
@@ -300,9 +300,9 @@ class Rows:
         for shard in [*self._shards, self._waiting]:
             if len(shard.numbers):
                 first, last = shard.numbers[0], shard.numbers[-1]
-                where = np.flatnonzero((rows >= first) & (rows <= last))
-                if len(where):
-                    yield shard, np.searchsorted(shard.numbers, rows[where]), where
+                at = np.flatnonzero((rows >= first) & (rows <= last))
+                if len(at):
+                    yield shard, np.searchsorted(shard.numbers, rows[at]), at
 
 
 def form_of(manifest: Manifest) -> Form:

@@ -153,9 +153,9 @@ def left_out(root: bytes, options: ScanOptions) -> Callable[[bytes], str | None]
     exclude = option_spec("--exclude", options.exclude)
 
     def reason(relative: bytes) -> str | None:
-        found = clutter.within(relative) if relative else None
-        if found is not None:
-            return found[1]
+        skipped = clutter.within(relative) if relative else None
+        if skipped is not None:
+            return skipped[1]
         name = pattern_text(relative or os.path.basename(root))
         if exclude and exclude.match_file(name):
             return "--exclude"

@@ -1,8 +1,8 @@
 """Shards: opening, verifying, writing and merging the files of some rows.
 
-A shard is three files: the vectors, a sidecar with a JSON line for each row, and the facts, which
-are arrays of what the lines contain, so that a search reads no line. A library of an older version
-may lack the facts: they are rebuilt from the lines on opening, and written by the next commit.
+A shard is three files: the vectors, a sidecar with a JSON line for each row, and the facts. The
+facts are arrays of what the lines contain, so that a search reads no line. A library of an older
+version may lack them: they are rebuilt from the lines on opening, and written by the next commit.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """What a file of facts holds; a library of an older version has no `norms` and `signs`."""
+    """The contents of a file of facts; rebuilt ones have no `norms` and `signs`."""
 
     facts: Facts
     ends: NDArray[np.int64]
@@ -144,10 +144,10 @@ def _opened(
     else:
         contents = read_facts(folder, file, file.facts, store.form, roots)
     removed = [number for number, root in enumerate(roots) if root is None]
-    if np.isin(contents.facts.root_of_row[store.alive], removed).any():
+    if removed and np.isin(contents.facts.root_of_row[store.alive], removed).any():
         raise Damaged(path, "a row is below a root that was removed")
     if contents.norms is not None:
-        store.know_norms(contents.norms)
+        store.set_norms(contents.norms)
     return Shard(
         store,
         numbers,
@@ -215,10 +215,10 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]], file: ShardFiles) -> None:
 def _rebuilt(folder: Path, file: ShardFiles, roots: Sequence[bytes | None]) -> _Contents:
     """Return the facts that a shard's lines contain."""
     data = read_sidecar(folder, file)
-    known = [root or b"" for root in roots]  # only dead rows are below a removed root
-    segments, backgrounds = _decode(folder, file, data, known, [True] * file.rows)
+    all_roots = [root or b"" for root in roots]  # only dead rows are below a removed root
+    segments, backgrounds = _decode(folder, file, data, all_roots, [True] * file.rows)
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
-    return _Contents(facts_of(segments, known), ends, as_array(backgrounds))
+    return _Contents(facts_of(segments, all_roots), ends, as_array(backgrounds))
 
 
 def read_rows(

@@ -94,21 +94,21 @@ class Form:
 
     def decode(self, codes: Codes) -> Vectors:
         """Return the vectors of codes (n, dim), float32, each in its own scale."""
-        found: Vectors = codes.astype(np.float32)
+        vectors: Vectors = codes.astype(np.float32)
         if offset := _NUMBERS[self.stored].offset:
-            found += np.float32(offset)
-        return found
+            vectors += np.float32(offset)
+        return vectors
 
     def norms(self, codes: Codes) -> Vectors:
         """Return the lengths (n,) of decoded rows, float32; NaN for a damaged row of length 0."""
-        found = np.ones(len(codes), np.float32)
+        norms = np.ones(len(codes), np.float32)
         if self.scaled:
             for some in slices(len(codes)):
                 # double precision holds these sums exactly, so all machines give the same
                 rows = self.decode(codes[some]).astype(np.float64)
-                found[some] = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-            found[found == 0] = np.nan
-        return found
+                norms[some] = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+            norms[norms == 0] = np.nan
+        return norms
 
 
 def slices(count: int, start: int = 0) -> Iterator[slice]:

@@ -67,11 +67,11 @@ class Signs:
 
     def _differing(self, query: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Return the number of bits (n,) in which each row differs from a query."""
-        found = np.empty(len(self.bits), np.int32)
-        if len(found):
-            one, all_, results = map(faiss.swig_ptr, (query, self.bits, found))
-            faiss.hammings(one, all_, 1, len(found), self.bits.shape[1], results)
-        return found
+        counts = np.empty(len(self.bits), np.int32)
+        if len(counts):
+            one, all_, results = map(faiss.swig_ptr, (query, self.bits, counts))
+            faiss.hammings(one, all_, 1, len(counts), self.bits.shape[1], results)
+        return counts
 
     def part(self, start: int, end: int) -> Signs:
         """Return the signs of some of the vectors."""

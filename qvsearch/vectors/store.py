@@ -29,19 +29,19 @@ AT_ONCE = 1 << 26  # bytes of rows that a thread scans; with fewer, a second thr
 
 def check_unit(vectors: Vectors, dim: int) -> Vectors:
     """Return the rows as (n, dim) float32; raises QvsearchError unless all are unit vectors."""
-    found = np.ascontiguousarray(vectors, dtype=np.float32)
-    if found.ndim != 2 or found.shape[1] != dim:
-        raise QvsearchError(f"vectors have shape {found.shape}, but (n, {dim}) is needed")
+    rows = np.ascontiguousarray(vectors, dtype=np.float32)
+    if rows.ndim != 2 or rows.shape[1] != dim:
+        raise QvsearchError(f"vectors have shape {rows.shape}, but (n, {dim}) is needed")
     with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.sqrt(np.einsum("nd,nd->n", found, found))
+        lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
     # Comparisons with NaN are false, so NaN and infinity count as bad, too.
     bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))
     if bad.size:
         row = int(bad[0])
-        if not np.isfinite(found[row]).all():
+        if not np.isfinite(rows[row]).all():
             raise QvsearchError(f"vector {row} contains NaN or infinity")
         raise QvsearchError(f"vector {row} has length {lengths[row]:.6g}, but 1 is needed")
-    return found
+    return rows
 
 
 def index_file(stores: Sequence[FaissStore]) -> list[bytes | memoryview]:
@@ -115,12 +115,12 @@ class FaissStore:
 
         Unless they are known, they are computed once, from all rows.
         """
-        known = len(self._norms)
-        if known < len(self):
-            self._norms = np.concatenate([self._norms, self.form.norms(self.codes[known:])])
+        first = len(self._norms)
+        if first < len(self):
+            self._norms = np.concatenate([self._norms, self.form.norms(self.codes[first:])])
         return self._norms
 
-    def know_norms(self, norms: Vectors) -> None:
+    def set_norms(self, norms: Vectors) -> None:
         """Set the lengths (n,), if the caller has stored them."""
         self._norms = norms
 
@@ -175,8 +175,8 @@ class FaissStore:
         scanner = quantizer.select_InvertedListScanner(
             faiss.METRIC_INNER_PRODUCT, None, True, None, False
         )
-        found = faiss.RangeSearchResult(1)
-        partial = faiss.RangeSearchPartialResult(found)
+        products = faiss.RangeSearchResult(1)
+        partial = faiss.RangeSearchPartialResult(products)
         start = faiss.swig_ptr(codes.view(np.uint8).reshape(-1))
         try:
             scanner.set_query(faiss.swig_ptr(unit))
@@ -185,8 +185,10 @@ class FaissStore:
         finally:  # FAISS's Python layer would not free it, with the query that it holds
             scanner.__swig_destroy__(scanner)
         partial.finalize()
-        count = int(faiss.rev_swig_ptr(found.lims, 2)[1])  # all rows whose product is a number
-        scores[faiss.rev_swig_ptr(found.labels, count)] = faiss.rev_swig_ptr(found.distances, count)
+        count = int(faiss.rev_swig_ptr(products.lims, 2)[1])  # all rows whose product is a number
+        scores[faiss.rev_swig_ptr(products.labels, count)] = faiss.rev_swig_ptr(
+            products.distances, count
+        )
 
     def release(self) -> None:
         """Release the memory of a mapped file that was read; it is read again when needed.
