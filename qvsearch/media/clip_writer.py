@@ -99,32 +99,32 @@ def _copy(
     """Copy pictures; return the result of `write_clip`, or None if no keyframe is near enough."""
     pictures = choose_stream(opened)
     if opened.format.name == "avi" and pictures.codec_context.has_b_frames:
-        return None  # the order in which they are shown is unknown
+        return None  # the order of the pictures is unknown
     begin, base = _begin(opened, pictures), pictures.time_base or Fraction(1)
-    wanted, stop = begin + Fraction(start), begin + Fraction(end) - Fraction(ROUNDING)
+    start_stamp, stop = begin + Fraction(start), begin + Fraction(end) - Fraction(ROUNDING)
     # MPEG programs and transport streams have no index: a seek ends at any picture
-    earlier = wanted - Fraction(NEAR_SECONDS)
+    earlier = start_stamp - Fraction(NEAR_SECONDS)
     # a seek to the beginning misses the first picture in some containers
     since = earlier if earlier > begin else None
     sounds = [sound for sound in [opened.streams.best("audio")] if sound is not None]
     packets = _packets(film, opened, [pictures, *sounds], since)
-    ahead, zero = _from_keyframe(packets, pictures, wanted)
-    if zero is None or wanted - zero > NEAR_SECONDS:
+    ahead, zero = _from_keyframe(packets, pictures, start_stamp)
+    if zero is None or start_stamp - zero > NEAR_SECONDS:
         return None
     _complete(ahead, pictures)
     suffix, form = _container(opened, pictures, suffix)
     with av.open(str(target), "w", format=form) as written:
         sound = Sound(opened, written)
         stream = written.add_stream_from_template(pictures)
-        shown = zero
+        last_end = zero
         for packet in _until(itertools.chain(ahead, packets), pictures, stop, form):
             if packet.stream is not pictures:
                 sound.write(packet, zero, stop)
             elif (time := _time(packet)) is not None and time >= zero:
-                shown = max(shown, time + (packet.duration or 0) * base)
+                last_end = max(last_end, time + (packet.duration or 0) * base)
                 _mux(packet, written, stream, zero)
         sound.end()
-    if form in HIDES_AN_END and shown > stop:
+    if form in HIDES_AN_END and last_end > stop:
         end_at(target, float(stop - zero))
     return suffix, sound.lost
 
@@ -174,7 +174,7 @@ def _until(
 
 
 def _from_keyframe(
-    packets: Iterator[Packet[Any]], pictures: VideoStream, wanted: Fraction
+    packets: Iterator[Packet[Any]], pictures: VideoStream, start_stamp: Fraction
 ) -> tuple[list[Packet[Any]], Fraction | None]:
     """Read up to a time; return the packets since the last keyframe, and its time.
 
@@ -185,7 +185,7 @@ def _from_keyframe(
     for packet in packets:
         time = _time(packet)
         if packet.stream is pictures and packet.is_keyframe and time is not None:
-            if time > wanted + Fraction(ROUNDING):
+            if time > start_stamp + Fraction(ROUNDING):
                 return [*read, packet], zero
             zero = time
             since = zero - Fraction(LEAD_SECONDS)
@@ -198,7 +198,7 @@ def _from_keyframe(
         if (
             packet.stream is pictures
             and packet.dts is not None
-            and packet.dts * packet.time_base > wanted
+            and packet.dts * packet.time_base > start_stamp
         ):
             break
     return read, zero
@@ -230,10 +230,10 @@ def _encode(
             times = [max(time, start) - start]
             if after >= end - ROUNDING and stands > STANDS_LONG:
                 times.append(end - LAST_SECONDS - start)
-            shown = film.upright(frame)
+            image = film.upright(frame)
             for tick in (round(at * TICKS) for at in times):
                 if tick > last:  # a player would show only the last of several within one
-                    written.mux(stream.encode(_picture(shown, stream, tick)))
+                    written.mux(stream.encode(_picture(image, stream, tick)))
                     last = tick
         if stream is None:
             raise MediaError(f"it shows nothing from {start:.1f} s to {end:.1f} s")
@@ -254,9 +254,9 @@ def _new_stream(written: OutputContainer, film: Film, frame: VideoFrame) -> Vide
     name = next(name for name in ENCODERS if _can_encode(name))
     stream = written.add_stream(name, rate=TICKS, options=ENCODERS[name])
     stream.codec_context.thread_count = ENCODE_THREADS
-    shown = film.upright(frame)
-    turned = shown.size != (frame.width, frame.height)
-    stream.width, stream.height = (max(2, side // 2 * 2) for side in shown.size)
+    image = film.upright(frame)
+    turned = image.size != (frame.width, frame.height)
+    stream.width, stream.height = (max(2, side // 2 * 2) for side in image.size)
     stream.pix_fmt = "yuv420p"
     aspect = 1 / film.pixel_aspect if turned else film.pixel_aspect
     stream.codec_context.sample_aspect_ratio = Fraction(aspect).limit_denominator(255)
@@ -264,10 +264,10 @@ def _new_stream(written: OutputContainer, film: Film, frame: VideoFrame) -> Vide
     return stream
 
 
-def _picture(shown: Image.Image, stream: VideoStream, tick: int) -> VideoFrame:
-    if shown.size != (stream.width, stream.height):
-        shown = shown.resize((stream.width, stream.height))
-    picture = av.VideoFrame.from_ndarray(np.asarray(shown), "rgb24")
+def _picture(image: Image.Image, stream: VideoStream, tick: int) -> VideoFrame:
+    if image.size != (stream.width, stream.height):
+        image = image.resize((stream.width, stream.height))
+    picture = av.VideoFrame.from_ndarray(np.asarray(image), "rgb24")
     picture.pts, picture.time_base = tick, Fraction(1, TICKS)
     return picture
 

@@ -138,20 +138,20 @@ def profiled(profile: bytes, mode: str) -> Colours | None:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = source.profile.xcolor_space.strip()
-        wanted = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[space]
-        if (wanted == "CMYK") != (mode == "CMYK") or (wanted == "L" and mode not in _GREY):
+        pixel_mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[space]
+        if (pixel_mode == "CMYK") != (mode == "CMYK") or (pixel_mode == "L" and mode not in _GREY):
             return None
         transform = ImageCms.buildTransform(
             source,
             ImageCms.createProfile("sRGB"),
-            wanted,
+            pixel_mode,
             "RGB",
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
             ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
     except (ImageCms.PyCMSError, OSError, ValueError, KeyError):
         return None
-    colours = Profiled(wanted, transform)
+    colours = Profiled(pixel_mode, transform)
     return None if _are_srgb(colours) else colours
 
 

@@ -60,22 +60,22 @@ class Film(PacketReader):
         """
         frames: Iterator[tuple[float, VideoFrame]] | None = None
         position = -math.inf
-        for wanted in times:
+        for time in times:
             if self.budget.is_spent(TAKE_SHARE):
-                self.unseen = wanted
+                self.unseen = time
                 return
-            keyframe = self._keyframe_before(wanted)
-            alone = wanted - keyframe <= ROUNDING and not self.in_order
-            if alone and (frame := self.keyframe(wanted)) is not None:
+            keyframe = self._keyframe_before(time)
+            alone = time - keyframe <= ROUNDING and not self.in_order
+            if alone and (frame := self.keyframe(time)) is not None:
                 frames = None  # the decoder was told that none follows
-                yield wanted, frame
+                yield time, frame
                 continue
             # a file that is read in order is read only once
             if frames is None or keyframe > (self.last_keyframe if self.in_order else position):
                 frames = self._frames_from(keyframe)
             for position, frame in frames:
-                if position + ROUNDING >= wanted:
-                    yield wanted, frame
+                if position + ROUNDING >= time:
+                    yield time, frame
                     break
 
     def frames_between(self, start: float, end: float) -> Iterator[tuple[float, VideoFrame, float]]:
@@ -94,13 +94,13 @@ class Film(PacketReader):
 
     def frames_with_next(self, keyframe: float) -> Iterator[tuple[float, VideoFrame, float]]:
         """Yield (time, frame, the next one's time) of all frames from a keyframe on."""
-        held: tuple[float, VideoFrame] | None = None
+        previous: tuple[float, VideoFrame] | None = None
         for time, frame in self._frames_from(keyframe):
-            if held is not None:
-                yield *held, time
-            held = time, frame
-        if held is not None:
-            yield *held, self.length
+            if previous is not None:
+                yield *previous, time
+            previous = time, frame
+        if previous is not None:
+            yield *previous, self.length
 
     def keyframe(self, time: float) -> VideoFrame | None:
         """Return the keyframe of a time, or None if the container finds another."""

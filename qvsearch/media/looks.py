@@ -69,13 +69,13 @@ def look_at(film: Film) -> list[Look]:
     if film.unseen < math.inf and (looks := _at_claimed_keyframes(film, FAR)):
         film.unseen = math.inf
         return looks  # a huge file, or a slow disk
-    step = _step(film.shown)
-    if film.shown > LONG_SECONDS and film.keyframes:
+    step = _step(film.pictures_end)
+    if film.pictures_end > LONG_SECONDS and film.keyframes:
         looks = _long(film, log, step)
-    elif _uncovered(film.keyframes, film.shown) <= MOST_FAR * film.shown:
-        wanted = _thinned(film.keyframes, step)
-        looks = list(_at_keyframes(film, wanted))
-        if len(looks) < len(wanted):
+    elif _uncovered(film.keyframes, film.pictures_end) <= MOST_FAR * film.pictures_end:
+        times = _thinned(film.keyframes, step)
+        looks = list(_at_keyframes(film, times))
+        if len(looks) < len(times):
             looks = list(_through(film, step))
     else:
         looks = list(_through(film, step))
@@ -91,9 +91,9 @@ def is_plain(film: Film) -> bool:
     stamps may restart.
     """
     streams = moving_streams(film.container)
-    known = [each for each in streams if cast("object", each.codec_context) is not None]
+    with_codec = [each for each in streams if cast("object", each.codec_context) is not None]
     if (
-        known[0].index != film.stream.index
+        with_codec[0].index != film.stream.index
         or film.claimed_begin() > LATE_START
         or film.is_outlasted()
     ):
@@ -102,8 +102,8 @@ def is_plain(film: Film) -> bool:
     if length is not None and (length <= LONG_SECONDS or _has_keyframes_near(film, length, NEAR)):
         return True
     log = film.survey()
-    is_long = film.shown > LONG_SECONDS
-    return not film.in_order and not (is_long and any(changing(log, film.shown)))
+    is_long = film.pictures_end > LONG_SECONDS
+    return not film.in_order and not (is_long and any(changing(log, film.pictures_end)))
 
 
 def changing(log: PacketLog, end: float) -> Iterator[tuple[float, float]]:
@@ -158,7 +158,7 @@ def _at_claimed_keyframes(film: Film, near: float) -> list[Look]:
     for _ in film.packets():
         pass
     film.keyframes = [look.time for look in looks]
-    ends = (film.shown, film.length)  # the header may claim either
+    ends = (film.pictures_end, film.length)  # the header may claim either
     return looks if any(abs(end - length) <= WRONG_LENGTH * length for end in ends) else []
 
 
@@ -197,7 +197,7 @@ def _at_keyframes(film: Film, keyframes: Iterable[float]) -> Iterator[Look]:
 
 def _long(film: Film, log: PacketLog, step: float) -> list[Look]:
     """Return looks at a long film: at keyframes, and where it changes between them."""
-    stretches = list(changing(log, film.shown))
+    stretches = list(changing(log, film.pictures_end))
     probes = film.keyframes[:: math.ceil(len(film.keyframes) / PROBES)]
     film.in_order = film.in_order or not all(map(film.finds, probes))
     if film.stream.codec_context.name in CERTAIN_B:
@@ -217,10 +217,10 @@ def _at_changes(film: Film, stretches: Sequence[tuple[float, float]], step: floa
     It ends early, without keyframes, if a seek misses one.
     """
     film.rewind()
-    wanted = sorted({*_thinned(film.keyframes, step), *(start for start, _ in stretches)})
+    times = sorted({*_thinned(film.keyframes, step), *(start for start, _ in stretches)})
     looks: list[Look] = []
     ends, until = dict(stretches), -math.inf
-    for time in wanted:
+    for time in times:
         if not film.keyframes:
             break
         if time < until - ROUNDING or (film.in_order and time <= film.last_keyframe):
@@ -248,7 +248,7 @@ def _through(film: Film, step: float, start: float = 0.0, end: float = math.inf)
     """
     if not film.skips_frames:
         _skip(film, step, "NONREF")
-    wanted = since = start
+    next_step = since = start
     least = max(LOOK_SECONDS, LEAST_STEP * step)
     last = -math.inf
     jump = 0.0
@@ -265,10 +265,10 @@ def _through(film: Film, step: float, start: float = 0.0, end: float = math.inf)
         before = glance
         if moved >= jump:
             jump, since = moved, time
-        due = time + ROUNDING >= wanted or (jump >= SCENE and time - last >= least)
+        due = time + ROUNDING >= next_step or (jump >= SCENE and time - last >= least)
         if due or after - time >= step:
             yield _look(film, frame, time, since, keyframe=bool(frame.key_frame))
-            wanted = step * (math.floor((time + ROUNDING) / step) + 1)
+            next_step = step * (math.floor((time + ROUNDING) / step) + 1)
             jump, last = 0.0, time
 
 

@@ -96,12 +96,12 @@ def choose_stream(container: InputContainer) -> VideoStream:
         covers = container.streams.video
         raise MediaError("no moving pictures in it" + (", only a cover" if covers else ""))
     # despite av's types it is None for a codec that FFmpeg cannot decode
-    known = [s for s in moving if cast("object", s.codec_context) is not None]
-    if not known:
+    with_codec = [s for s in moving if cast("object", s.codec_context) is not None]
+    if not with_codec:
         raise MediaError("its codec is unknown")
-    decodable = [s for s in known if s.codec_context.name in DECODERS]
+    decodable = [s for s in with_codec if s.codec_context.name in DECODERS]
     if not decodable:
-        raise MediaError(f"its codec, {known[0].codec_context.name}, is not supported")
+        raise MediaError(f"its codec, {with_codec[0].codec_context.name}, is not supported")
     return decodable[0] if len(decodable) == 1 else _main_stream(container, decodable)
 
 
@@ -205,9 +205,9 @@ class PacketLog:
 class PacketReader:
     """Reads the moving pictures of an open file; times are seconds from the container's start.
 
-    `length` is the end of the last picture or sound read so far. Since `rewind`, `shown` is the end
-    of the last picture, and `last_keyframe` the time of the last keyframe. From `unseen` on, the
-    film was not decoded, because that took too long. With `in_order` it reads on instead of
+    `length` is the end of the last picture or sound read so far. Since `rewind`, `pictures_end` is
+    the end of the last picture, and `last_keyframe` the time of the last keyframe. From `unseen`
+    on, the film was not decoded, because that took too long. With `in_order` it reads on instead of
     seeking, which fails in the file. `keyframes` are empty until all packets were read, and again
     if a seek misses one.
     """
@@ -240,7 +240,7 @@ class PacketReader:
         self._seconds = float(self.stream.time_base or 0)
         self._zero = start_seconds(self.container, self.stream)
         self._set_clocks()
-        self.shown = 0.0
+        self.pictures_end = 0.0
         self.last_keyframe = -math.inf
 
     @property
@@ -290,13 +290,13 @@ class PacketReader:
         """Return whether the sound continues after the pictures, as far as headers show."""
         pictures = self.stream.metadata.get("DURATION", "")  # a tag of Matroska's
         if self.stream.duration:
-            shown = self.claimed_length() or 0.0
+            end = self.claimed_length() or 0.0
         elif re.fullmatch(r"\d+:\d\d:\d\d\.\d+", pictures, re.ASCII):
             hours, minutes, seconds = pictures.split(":")
-            shown = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+            end = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
         else:
             return False
-        return (self.container.duration or 0) / av.time_base - shown > SOUND_AFTER
+        return (self.container.duration or 0) / av.time_base - end > SOUND_AFTER
 
     def find_restarts(self) -> None:
         """Set `restarts`, by reading all packets of a film whose time stamps may restart."""
@@ -332,8 +332,8 @@ class PacketReader:
                 continue
             time = self.time(packet)
             length = (packet.duration or 0) * self._seconds or self.frame_seconds
-            self.shown = max(self.shown, time + length)
-            self.length = max(self.length, self.shown)
+            self.pictures_end = max(self.pictures_end, time + length)
+            self.length = max(self.length, self.pictures_end)
             if packet.is_keyframe:
                 self.last_keyframe = time
             yield cast("Packet[VideoStream]", packet)
@@ -364,7 +364,7 @@ class PacketReader:
     def time(self, packet: Packet[Any]) -> float:
         """Return when a picture's packet is shown."""
         stamp = packet.dts if packet.pts is None else packet.pts
-        return self.shown if stamp is None else self.stamp_time(stamp)
+        return self.pictures_end if stamp is None else self.stamp_time(stamp)
 
     def stamp_time(self, stamp: int) -> float:
         """Return the time of a stamp of the stream."""
@@ -383,7 +383,7 @@ class PacketReader:
         for packet in self.packets():
             log.add(self.time(packet), packet.size, keyframe=packet.is_keyframe)
             if self.budget.is_spent(SURVEY_SHARE):
-                self.unseen = self.shown
+                self.unseen = self.pictures_end
                 self.length = max(self.length, self.claimed_length() or 0.0)
                 break
         return log

@@ -198,10 +198,10 @@ def _pieces(
     """Return the first look of each piece of a moving part: equal pieces, or by the drift."""
     starts = [first]
     for look in range(first + 1, last):
-        begun = times[starts[-1]]
-        length, rest = times[look] - begun, times[last] - begun
+        begin = times[starts[-1]]
+        length, rest = times[look] - begin, times[last] - begin
         share = rest / math.ceil(rest / ceiling)
-        full = times[look + 1] - begun > share * 1.001
+        full = times[look + 1] - begin > share * 1.001
         drifted = length >= ceiling / 3 and difference(looks[starts[-1]], looks[look]) > DRIFT
         if (full or drifted) and length >= floor and times[last] - times[look] >= floor:
             starts.append(look)
