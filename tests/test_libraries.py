@@ -143,3 +143,13 @@ def test_the_default_library_never_gets_the_demos_model(data, tmp_path, capfd, m
     assert "-l NAME" in capfd.readouterr().err
     assert not Library.exists(data / "main")
     assert main([*index, "-l", "drawn"]) == 0
+
+
+def test_without_a_library_the_list_names_the_next_command(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["libraries"]) == 0
+    said = "there is no library yet; create one with: qvsearch index FOLDER\n"
+    assert capfd.readouterr().out == said
+    assert main(["libraries", "--json"]) == 0
+    assert capfd.readouterr().out == ""

@@ -122,9 +122,13 @@ def list_(context: typer.Context, json: options.Json = False) -> None:
     if json:
         output.write_json(map(records.library_record, list_libraries()))
         return
+    shelf = list(list_libraries())
+    if not shelf:
+        output.line("there is no library yet; create one with: qvsearch index FOLDER")
+        return
     from qvsearch.cli.tables import print_libraries
 
-    print_libraries(list_libraries())
+    print_libraries(shelf)
 
 
 @libraries.command(cls=Command)
