@@ -10,6 +10,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library import rows
 from qvsearch.library import shards as segments
 from qvsearch.library.filtering import passing_rows
+from qvsearch.library.filtering import passing_rows
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.retrieval import first_pass as firstpass
@@ -217,7 +218,7 @@ def test_moments_of_a_hit_are_judged_though_no_first_pass_chose_them(library, sa
 
 def test_moments_are_scored_without_a_change_to_the_ranking(library, says, monkeypatch):
     monkeypatch.setattr(firstpass, "BEST", 50)
-    films = library.columns.mask(parse_filters(kinds=[Kind.VIDEO]))
+    films = passing_rows(library.columns, parse_filters(kinds=[Kind.VIDEO]))
     for weights in ((1.0,), (1.0, 0.5), (1.0, -1.0)):
         terms = [
             EmbeddedTerm(Term(weight), says.vectors[number][None])

@@ -27,33 +27,6 @@ TURNS = {
     "nobody": r"\b(?:nobody|no one)\b",
 }
 MOST_WORDS = 25
-LONG = "long sentences"
-# the turns that pages still have; to be emptied
-ALLOWED = {
-    "architecture.md": {"asked", LONG},
-    "benchmarks.md": {
-        "a sentence begins with Of, What or Where",
-        "is said",
-        "asked",
-        "what there is",
-        LONG,
-    },
-    "formats.md": {
-        "a sentence begins with Of, What or Where",
-        "else for default",
-        "where it says",
-        LONG,
-    },
-    "library-format.md": {"a sentence begins with Of, What or Where", "asked", LONG},
-    "models-and-hardware.md": {
-        "a sentence begins with Of, What or Where",
-        "a thing knows",
-        "else for default",
-        "asked",
-        LONG,
-    },
-    "relevance.md": {"asked", "of one that", LONG},
-}
 
 
 def prose(text):
@@ -96,14 +69,13 @@ def test_pages_are_plain(page):
     text = page.read_text("utf-8")
     cells = [" ".join(each.split("|")[2:]) for each in text.splitlines() if each.startswith("| ")]
     turns = wrong([*prose(text), *cells])
-    assert {k: v for k, v in turns.items() if k not in ALLOWED.get(page.name, ())} == {}
+    assert turns == {}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_sentences_are_short(page):
     long = [each for each in prose(page.read_text("utf-8")) if len(each.split()) > MOST_WORDS]
-    if LONG not in ALLOWED.get(page.name, ()):
-        assert long == []
+    assert long == []
 
 
 def commands(command, path=("qvsearch",)):
