@@ -86,10 +86,7 @@ class Library:
     def create(
         cls, folder: str | Path, fingerprint: Fingerprint, store: Stored = Stored.FLOAT16
     ) -> Library:
-        """Create an empty library; raises QvsearchError if the folder holds anything else.
-
-        A text is resolved as `--library` is.
-        """
+        """Create an empty library; raises QvsearchError if the folder holds anything else."""
         folder = library_folder(folder)
         check_way(folder)
         make_folder(folder)
@@ -297,10 +294,7 @@ class Library:
 
     @property
     def backgrounds(self) -> Vectors:
-        """Mean and standard deviation of each row's cosines with the bank (size, 2), float32.
-
-        NaN without a bank; do not mutate.
-        """
+        """Mean and standard deviation (size, 2) of each row's cosines with the bank, or NaN."""
         return self._rows.arrays.backgrounds
 
     @property
