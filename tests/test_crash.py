@@ -235,7 +235,7 @@ def test_what_another_process_committed_is_not_lost(folder):
         first.commit()
     assert content(Library.open(folder)) == STEPS["none"] | writer.expected([30, 31])
     writer.add(second, [32])
-    with pytest.raises(QvsearchError, match="changed by another process"):
+    with pytest.raises(QvsearchError, match="another process changed"):
         second.commit()
     assert 32 not in content(Library.open(folder))
 
