@@ -10,7 +10,6 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library import rows
 from qvsearch.library import shards as segments
 from qvsearch.library.filtering import passing_rows
-from qvsearch.library.filtering import passing_rows
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.retrieval import first_pass as firstpass
