@@ -17,10 +17,15 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Processes that tests start find the tests' support package too.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from faulty_disk import FaultyDisk
+    from support.faulty_disk import FaultyDisk
 
     from qvsearch.runtime.local import LocalEmbedder
 
@@ -72,7 +77,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> FaultyDisk:
     """Record what the library does to the disk, without waiting for it."""
-    from faulty_disk import FaultyDisk
+    from support.faulty_disk import FaultyDisk
 
     disk = FaultyDisk()
     monkeypatch.setattr("qvsearch.files.os", disk)
@@ -90,7 +95,7 @@ def in_memory() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """0.75 million parameters, the head tied to the embeddings as in the 2B models."""
-    from reference import write_checkpoint
+    from support.reference import write_checkpoint
 
     return write_checkpoint(tmp_path_factory.mktemp("tiny"))
 
@@ -98,7 +103,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_appending(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a tokenizer that ends every prompt in <|endoftext|>."""
-    from reference import write_checkpoint
+    from support.reference import write_checkpoint
 
     return write_checkpoint(tmp_path_factory.mktemp("appending"), appends_end=True)
 
@@ -106,7 +111,7 @@ def tiny_appending(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def untied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a head of its own, as in the 8B models."""
-    from reference import write_checkpoint
+    from support.reference import write_checkpoint
 
     return write_checkpoint(tmp_path_factory.mktemp("untied"), tied=False)
 
@@ -115,7 +120,7 @@ def untied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The 2B model's widths, 2 of its 28 text layers and 3 of its 24 vision layers, bfloat16."""
     import torch
-    from reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
+    from support.reference import WIDE_TEXT, WIDE_VISION, write_checkpoint
 
     folder = tmp_path_factory.mktemp("wide")
     return write_checkpoint(folder, WIDE_TEXT, WIDE_VISION, dtype=torch.bfloat16)

@@ -17,7 +17,7 @@ from types import ModuleType
 import numpy as np
 import torch
 from PIL import Image
-from reference import Reference, load_generator
+from support.reference import Reference, load_generator
 
 from qvsearch.media.pixels import MIN_PIXELS, fit
 from qvsearch.models.forward import Beginning

@@ -34,7 +34,7 @@ from PIL import Image
 from qvsearch.models import devices  # before the reference, which sets one thread
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
+from support.reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
 from qvsearch.files import content_hash
 from qvsearch.indexing import pipeline as ingest

@@ -15,7 +15,10 @@ import transformers
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from reference import (
+from support.model_inputs import conversation, mixed_inputs, pixels
+from support.pairs import DOCUMENTS, QUERIES
+from support.pairs import conversation as pair
+from support.reference import (
     WIDE_TEXT,
     WIDE_VISION,
     Reference,
@@ -23,9 +26,6 @@ from reference import (
     logit_difference,
     write_checkpoint,
 )
-from test_network import conversation, mixed_inputs, pixels
-from test_reranker import DOCUMENTS, QUERIES
-from test_reranker import conversation as pair
 
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.types import EmbedInput, Frames

@@ -21,7 +21,7 @@ import torch
 from qvsearch.models import devices  # before the reference, which sets one thread
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
+from support.reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import Detail, EmbedInput

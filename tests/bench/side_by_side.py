@@ -39,7 +39,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from contenders import EMBEDDERS, RERANKERS, Absent, Item, Setting, share
-from reference import (
+from support.reference import (
     TINY_TEXT,
     TINY_VISION,
     WIDE_TEXT,

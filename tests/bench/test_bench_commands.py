@@ -1,0 +1,89 @@
+"""Every documented benchmark runs at its smallest size and prints figures."""
+
+import os
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from qvsearch.indexing import pipeline as ingest
+
+pytest.importorskip("torchvision", reason="the reference's processors need torchvision")
+
+ROOT = Path(__file__).parents[2]
+BENCH = ROOT / "tests/bench"
+
+# the arguments of the quickest run, and a pattern of its output
+SMALLEST = {
+    "cold_query": ("--model MODEL --few-layers --repeats 1", r"cold query: [\d.]+ s .*scaled from"),
+    "duplicates": ("--scenes 1 --rows 20", r"20 images of 64 numbers, 2 of them copies: 2 found"),
+    "engine": (
+        "--tiny --text-layers 2 --vision-layers 1 --repeats 1 --every 13 --sizes --tables embed",
+        r"qvsearch, 2 .* \d\.\d\d ",
+    ),
+    "exclusion": ("--rows 60 --queries 12", r"leak@10 .*\n(.*\n)*--not "),
+    "fit_relevance": ("--tiny --to relevance.json", r"rows, loss \d\.\d+ at first"),
+    "indexing": (
+        "--tiny --text-layers 1 --vision-layers 1 --photos 1 --repeats 1 --tables decoders"
+        " --decoders 1",
+        r"1 decode processes: [\d.]+ photos/s",
+    ),
+    "int8": ("--tiny --repeats 1 --scenes 12", r"outliers of 30 times the size: median cosine 0"),
+    "int8_store": (
+        "--without-world --rows 40 --queries 2 --turns 1",
+        r"int8 is [\d.]+ times as fast",
+    ),
+    "million": ("--rows 40 --without exact fast", r"IndexFlatIP +p50 .* recall@10 1\.000"),
+    "relevance": ("--scenes 20 --count 1 --sizes 20 --worlds pictures", r"mean F1 "),
+    "scans": ("--rows 70000 --dim 64 --repeats 1", r"70,000 rows, first pass: [\d.]+ ms"),
+    "search_speed": ("--rows 200", r"calibrated, filtered .* x plain"),
+    "seconds_per_photo": ("--tiny --repeats 1 --details low", r"photo, low +[\d.]+ s"),
+    "warm_query": (
+        "--model MODEL --few-layers --device cpu --rows 100 --repeats 1",
+        r"warm query.* scaled from .*\ncached query, 100 rows: \d+ ms .*\n100 photos of 64",
+    ),
+}
+# these have tests of their own
+ELSEWHERE = {"side_by_side", "search_rivals"}
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys, tiny):
+    """Run a benchmark in this process, which has torch already; return what it prints."""
+    monkeypatch.setattr(sys, "path", [str(BENCH), *sys.path])
+    monkeypatch.setattr(os, "environ", os.environ | {})
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ingest, "Decoders", ingest.Decoders)  # one of them changes it
+    import libraries
+
+    monkeypatch.setattr(libraries, "ASKED", 3)
+    monkeypatch.setattr(libraries, "TWINS", 1)
+
+    def run(name, arguments):
+        monkeypatch.setattr(
+            sys, "argv", [f"{name}.py", *arguments.replace("MODEL", str(tiny)).split()]
+        )
+        runpy.run_path(str(BENCH / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_each_that_is_documented_is_tried():
+    texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = {
+        name
+        for text in texts
+        for name in re.findall(r"python tests/bench/(\w+)\.py", text.read_text(encoding="utf-8"))
+    }
+    assert named == SMALLEST.keys() | ELSEWHERE
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_it_runs_at_its_smallest(name, run):
+    arguments, figures = SMALLEST[name]
+    printed = run(name, arguments)
+    assert re.search(figures, printed), printed

@@ -1,0 +1,108 @@
+import ast
+from graphlib import TopologicalSorter
+
+import pytest
+from support.modules import HEAVY, MODULES, loaded_by
+
+RANKS = (  # a package imports from those above it; those of one line leave each other alone
+    {"ground"},
+    {"models", "vectors", "demo"},
+    {"library", "media"},
+    {"indexing", "runtime", "duplicates"},
+    {"retrieval"},
+    {"machine"},  # `bench` times the search
+    {"cli"},
+)
+RANK_OF = {package: rank for rank, packages in enumerate(RANKS) for package in packages}
+
+
+def imported(path):
+    """The package's modules that a module imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else node.module for name in inner]
+        yield from (name for name in names if name in MODULES and name != "qvsearch")
+
+
+IMPORTS = {
+    name: set(imported(path)) - {name} for name, path in MODULES.items() if name != "qvsearch"
+}
+
+
+def package(name):
+    """The package that a module is in; `__main__` is the command line's."""
+    parts = name.split(".")
+    return "cli" if name == "qvsearch.__main__" else parts[1] if parts[1] in RANK_OF else "ground"
+
+
+def breaches(imports):
+    return [
+        f"{name} imports {other}"
+        for name, others in imports.items()
+        for other in sorted(others)
+        if package(name) != package(other) and RANK_OF[package(other)] >= RANK_OF[package(name)]
+    ]
+
+
+def test_packages_import_only_from_those_above_them():
+    assert breaches(IMPORTS) == []
+
+
+def test_a_planted_breach_is_found():
+    planted = {"qvsearch.media.text": {"qvsearch.library.rows", "qvsearch.types"}}
+    assert breaches(planted) == ["qvsearch.media.text imports qvsearch.library.rows"]
+
+
+def test_no_module_needs_one_that_needs_it():
+    list(TopologicalSorter(IMPORTS).static_order())
+
+
+def test_help_loads_nothing_heavy():
+    for arguments in (["--help"], ["search", "--help"], ["models", "--help"], ["--version"]):
+        loaded = loaded_by(f"from qvsearch.cli.app import main; assert main({arguments}) == 0")
+        assert not HEAVY & loaded, arguments
+
+
+OPTIONS = [
+    *("--not", "a cat", "-k", "3", "--kind", "image", "--under", ".", "--sort", "date"),
+    *("--min-relevance", "0", "--dtype", "int8", "--library", "/nowhere", "--json"),
+]
+
+
+@pytest.mark.parametrize("query", [["search", "a dog", *OPTIONS], ["index", ".", "--dry-run"]])
+def test_a_command_line_is_read_without_pydantic(query):
+    loaded = loaded_by(f"from qvsearch.cli.app import main; main({query})")
+    assert "qvsearch.retrieval.pipeline" in loaded or query[0] == "index"
+    assert "pydantic" not in loaded
+    assert "psutil" not in loaded or query[0] == "index"  # which looks at the file system
+
+
+def test_importing_the_package_loads_only_itself():
+    ours = {name for name in loaded_by("import qvsearch") if name.startswith("qvsearch")}
+    assert ours == {"qvsearch", "qvsearch.version"}
+
+
+def test_public_names_are_there_and_stay_what_they_are():
+    code = """
+from qvsearch import search
+import qvsearch.retrieval.pipeline, qvsearch
+assert callable(search) and qvsearch.search is search
+assert [getattr(qvsearch, name).__name__ for name in qvsearch.__all__]
+"""
+    assert "torch" in loaded_by(code)
+
+
+def test_documented_names_of_0_1_still_work_and_warn():
+    with pytest.warns(DeprecationWarning, match="import parse_filters from qvsearch"):
+        from qvsearch.filters import parse_filters
+    with pytest.warns(DeprecationWarning, match="import Query from qvsearch"):
+        from qvsearch.retrieve import Query
+    import qvsearch
+
+    assert (parse_filters, Query) == (qvsearch.parse_filters, qvsearch.Query)
+    with pytest.raises(ImportError):
+        from qvsearch.retrieve import answer  # noqa: F401
