@@ -249,7 +249,7 @@ def test_a_power_cut_leaves_a_committed_state(above, tally, history, store, leas
     begin(above, history, store)
     found = replay(above, history)
     assert found.wrong == []
-    assert found.states >= least, "of all nine 7,050"
+    assert found.states >= least, "of all nine histories"
     assert found.trees > 30
     count(tally, found)
 
