@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 VERIFY_AT_OPEN = 64 * MIB  # vectors of at most this size are verified whenever they are opened
 VERIFY_LINES = MIB  # so are sidecars of at most this size: about a thousand rows
+READ_WHOLE = MIB  # larger files are mapped, which keeps a descriptor open: macOS allows 256
 TIERS = (1 * MIB, 8 * MIB, 64 * MIB)  # sizes that divide small shards into classes
 MERGE = 8  # so many shards at the end, none of a higher class than the last, become one
 MOST_DEAD = 0.25  # of a shard's rows; a shard with more is rewritten
@@ -386,13 +387,13 @@ def facts_types(form: Form) -> dict[str, np.dtype[Any]]:
 
 
 def _map(path: Path, seal: Seal) -> memoryview:
-    """Return a file's bytes without reading them; they stay if a commit deletes the file.
+    """Return a file's bytes, which stay if a commit deletes the file; large ones are read later.
 
     Raises Damaged if the size is not that which was written.
     """
     with open_file(path) as source:
         size = os.fstat(source.fileno()).st_size
         check_size(path, seal, size)
-        if size == 0:
-            return memoryview(b"")
+        if size <= READ_WHOLE:
+            return memoryview(source.readall())
         return memoryview(mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ))

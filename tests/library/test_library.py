@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
+from support.processes import linux
 from support.readers import make_older, nearest_rows
 from support.rows import (
     DIM,
@@ -314,6 +315,18 @@ def test_many_commits_keep_few_files_and_every_row_bit_for_bit(library, disk, mo
         bytes(arguments[1]).count(b'"crc"') for name, arguments in disk.steps if name == "write"
     )
     assert lines <= 5 * 1000  # a row is written once a class, not once a commit
+
+
+@linux
+def test_small_files_of_an_open_library_hold_no_descriptor(library):
+    """So that many libraries, or a library of many small files, stay below the system's limit."""
+    for number in range(5):
+        library.add([photo(number)], unit(1, number))
+        library.commit()
+    before = len(os.listdir("/proc/self/fd"))
+    opened = [Library.open(library.folder) for _ in range(3)]
+    assert [len(each) for each in opened] == [5, 5, 5]
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_file_with_many_dead_rows_is_written_anew(library):
