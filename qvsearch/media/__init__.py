@@ -50,7 +50,7 @@ def decode(
     from qvsearch.media.companion import completed
 
     # libraries warn of odd metadata; failures are raised
-    with warnings.catch_warnings(action="ignore"), _open_unchanged(item, content_hash) as file:
+    with warnings.catch_warnings(action="ignore"), open_unchanged(item, content_hash) as file:
         video = (video_mode,) if item.kind is Kind.VIDEO else ()
         segments = _decoder(item).decode(file, item, content_hash, max_pixels, *video)
         metadata = completed(segments[0][0].metadata, item)
@@ -68,7 +68,7 @@ def look(item: Item, since: int) -> Metadata | None:
     from qvsearch.media.companion import completed
 
     decoder = _decoder(item)
-    with warnings.catch_warnings(action="ignore"), _open_unchanged(item, "") as file:
+    with warnings.catch_warnings(action="ignore"), open_unchanged(item, "") as file:
         if decoder.reads_otherwise(file, item, since):
             return None
         file.seek(0)
@@ -89,7 +89,7 @@ class _Bounded(io.BufferedReader):
 
 
 @contextmanager
-def _open_unchanged(item: Item, content_hash: str) -> Iterator[BinaryIO]:
+def open_unchanged(item: Item, content_hash: str) -> Iterator[BinaryIO]:
     """Open the very file that was hashed, so that its vector belongs to the recorded hash.
 
     Size and time alone would not show that a synchronising program has replaced it.

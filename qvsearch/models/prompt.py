@@ -34,17 +34,39 @@ _SPECIAL = re.compile(r"<\|(?=\w+\|>)")  # the head of one; a lone `<|` in sourc
 
 def embed_prompt(source: EmbedInput) -> str:
     """Return the prompt of one embedding input: media first, then its text."""
-    instruction = _harmless(_punctuated(source.instruction or "")) or DOCUMENT_INSTRUCTION
-    return f"<|im_start|>system\n{instruction}<|im_end|>\n<|im_start|>user\n{_content(source)}{END}"
+    return embedding_prompt(punctuated(source.instruction or "") or DOCUMENT_INSTRUCTION, [source])
+
+
+def embedding_prompt(instruction: str, parts: Sequence[EmbedInput]) -> str:
+    """Return the prompt of an input of several parts, whose own instructions are not read."""
+    return (
+        f"<|im_start|>system\n{_harmless(instruction)}<|im_end|>\n"
+        f"<|im_start|>user\n{_contents(parts)}{END}"
+    )
 
 
 def rerank_prompt(query: EmbedInput, document: EmbedInput) -> str:
     """Return the prompt for the relevance of a document to a query: yes or no follows it."""
-    instruction = _harmless(query.instruction or RERANK_INSTRUCTION)
+    return pair_prompt(query.instruction or RERANK_INSTRUCTION, [query], [document])
+
+
+def pair_prompt(
+    instruction: str, query: Sequence[EmbedInput], document: Sequence[EmbedInput]
+) -> str:
+    """Return the prompt of a pair in which each side has several parts."""
     return (
         f"<|im_start|>system\n{RERANK_SYSTEM}<|im_end|>\n<|im_start|>user\n"
-        f"<Instruct>: {instruction}<Query>:{_content(query)}\n<Document>:{_content(document)}{END}"
+        f"<Instruct>: {_harmless(instruction)}<Query>:{_contents(query)}\n"
+        f"<Document>:{_contents(document)}{END}"
     )
+
+
+def punctuated(instruction: str) -> str:
+    """End an instruction in punctuation, like all instructions that the model was trained with."""
+    instruction = instruction.strip()
+    if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
+        instruction += "."
+    return instruction
 
 
 def frame_pairs(frames: Frames) -> list[float]:
@@ -70,12 +92,8 @@ def visual_tokens(source: EmbedInput) -> int:
     return sum(rows * columns for rows, columns in visual_grids(source))
 
 
-def _punctuated(instruction: str) -> str:
-    """End an instruction in punctuation, like all instructions that the model was trained with."""
-    instruction = instruction.strip()
-    if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
-        instruction += "."
-    return instruction
+def _contents(parts: Sequence[EmbedInput]) -> str:
+    return "".join(map(_content, parts))
 
 
 def _content(source: EmbedInput) -> str:

@@ -81,8 +81,7 @@ class LocalReranker:
 
     def score(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> list[float]:
         """Return P(relevant) of each document, 0 to 1."""
-        logits = self.logits(query, documents).astype(np.float64)
-        return [float(p) for p in (1 + np.tanh(logits / 2)) / 2]  # the sigmoid, without overflow
+        return probabilities(self.logits(query, documents))
 
     def logits(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> Vectors:
         """Return logit(yes) - logit(no) of each document (n,)."""
@@ -90,8 +89,17 @@ class LocalReranker:
         prompts = [rerank_prompt(query, each) for each in documents]
         ids = self.network.tokenize_pairs(prompts, MAX_RERANK_TOKENS)
         batch = [ModelInput(i, (query, each)) for i, each in zip(ids, documents, strict=True)]
+        return self.pair_logits(batch)
+
+    def pair_logits(self, batch: Sequence[ModelInput]) -> Vectors:
+        """Return logit(yes) - logit(no) after each prompt (n,)."""
         logits: Vectors = self.network.last_hidden(batch) @ self.direction
         return _finite(logits)
+
+
+def probabilities(logits: Vectors) -> list[float]:
+    """Return the sigmoid of each logit, without overflow."""
+    return [float(p) for p in (1 + np.tanh(logits.astype(np.float64) / 2)) / 2]
 
 
 def unit_rows(hidden: Vectors, dim: int) -> Vectors:

@@ -216,13 +216,15 @@ def test_what_a_prompt_measures_is_said_in_one_place():
     assert [(name, again) for name in others for again in public & {*constants(others[name])}] == []
 
 
-def test_one_module_alone_speaks_to_the_network():
+def test_hubs_and_urls_given_in_python_alone_reach_the_network():
     speakers = {
         name
         for name, tree in TREES.items()
         if any(each in NETWORK or each.partition(".")[0] in NETWORK for each in imports(tree))
     }
-    assert speakers == {"qvsearch.models.hubs"}
+    assert speakers == {"qvsearch.models.hubs", "qvsearch.compat.download"}
+    others = {name: tree for name, tree in TREES.items() if ".compat" not in name}
+    assert [name for name in others if "qvsearch.compat" in {*imports(others[name])}] == []
 
 
 def test_sockets_are_of_this_machine():

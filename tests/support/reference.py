@@ -224,16 +224,22 @@ class Reference:
         count = len(frames)
         numbers = list(range(count)) if numbers is None else numbers
         metadata = VideoMetadata(fps=fps, frames_indices=numbers, total_num_frames=numbers[-1] + 1)
-        prompt = self.prompt(messages)
-        if hasattr(Qwen3VLProcessor, "replace_video_token"):
-            # since 5.10 only <|video_pad|> is replaced, which leaves a second pair around it
-            prompt = prompt.replace("<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>")
         return self._processed(
-            text=[prompt],
+            text=[self.without_second_pair(self.prompt(messages))],
             videos=[torch.stack(pixels)],
             video_metadata=[metadata],
             do_sample_frames=False,
         )
+
+    @staticmethod
+    def without_second_pair(prompt: str) -> str:
+        """Return a prompt whose videos get one pair of vision tokens a step, as the model had.
+
+        Since transformers 5.10 only <|video_pad|> is replaced, which leaves a second pair.
+        """
+        if not hasattr(Qwen3VLProcessor, "replace_video_token"):
+            return prompt
+        return prompt.replace("<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>")
 
     def _processed(self, **arguments: object) -> dict[str, torch.Tensor]:
         batch = self.processor(

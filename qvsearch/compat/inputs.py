@@ -1,0 +1,245 @@
+"""The published classes' dictionaries to what the network takes.
+
+Resizing and the choice of frames are qwen-vl-utils' own, so that pixels are the published ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+from urllib.parse import urlsplit
+
+import numpy as np
+import torch
+from PIL import Image
+
+from qvsearch.compat.download import download
+from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.media.pixels import check_size
+from qvsearch.models.prompt import TOKEN_PIXELS
+from qvsearch.types import EmbedInput, Frames, Item, Kind, Skipped
+
+if TYPE_CHECKING:
+    from qvsearch.types import Pixels
+
+MODEL_SEQ_LEN = 128_000  # qwen-vl-utils' own limit of a video's tokens
+PATCH = 16  # pixels; qwen-vl-utils' `image_patch_size` for Qwen3-VL
+FRAME_PIXELS = 768 * TOKEN_PIXELS
+KEYS = {"text", "image", "video", "instruction", "fps", "max_frames"}
+# by which the published classes tell the frames of one video from several videos
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tiff", ".svg")
+NOTHING = EmbedInput("NULL")  # what the published classes embed if a dictionary has no content
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The pixels of images and the frames of videos; the defaults are the published ones."""
+
+    min_pixels: int = 4 * TOKEN_PIXELS
+    max_pixels: int = 1800 * TOKEN_PIXELS
+    total_pixels: int = 10 * FRAME_PIXELS
+    fps: float = 1
+    max_frames: int = 64
+    max_tokens: int = 8192
+
+    @classmethod
+    def of(cls, max_tokens: int, num_frames: int | None, given: Mapping[str, Any]) -> Limits:
+        """Return these limits; raises QvsearchError for another name or a value of 0 or less."""
+        given = {name: value for name, value in given.items() if value is not None}
+        if num_frames is not None:
+            given.setdefault("max_frames", num_frames)
+        names = {field.name for field in fields(cls)} - {"max_tokens"}
+        if unknown := given.keys() - names:
+            raise QvsearchError(
+                f"unknown argument {min(unknown)!r}; there are {', '.join(sorted(names))}"
+            )
+        for name, value in given.items():
+            if not isinstance(value, (int, float)) or value <= 0:
+                raise QvsearchError(f"{name} is {value!r}; give a number over 0")
+        return cls(**given, max_tokens=max_tokens)
+
+    def read(self, name: str, source: Mapping[str, Any]) -> tuple[EmbedInput, ...]:
+        """Return the parts of one dictionary: each video, then all images with the text.
+
+        Raises QvsearchError, which begins with `name`, if a part is unreadable or of a wrong type.
+        """
+        if not isinstance(source, Mapping):
+            raise QvsearchError(f"{name} is of type {type(source).__name__}; give a dictionary")
+        if unknown := source.keys() - KEYS:
+            raise QvsearchError(
+                f"{name} has the unknown key {min(unknown)!r}; there are {', '.join(sorted(KEYS))}"
+            )
+        texts, images = _listed(source.get("text")), _listed(source.get("image"))
+        videos = _videos(source.get("video"))
+        if not texts and not images and not videos:
+            return (NOTHING,)
+        for text in texts:
+            if not isinstance(text, str):
+                raise QvsearchError(f"a text of {name} is of type {type(text).__name__}; give str")
+        # a dictionary's own fps and max_frames hold for files only, as in the published classes
+        file_limits = replace(
+            self, **{n: source[n] for n in ("fps", "max_frames") if source.get(n)}
+        )
+        with _named(name):
+            clips = [
+                file_limits.video(each) if isinstance(each, (str, Path)) else self.frames(each)
+                for each in videos
+            ]
+            pictures = tuple(self.image(each) for each in images)
+        return (*(EmbedInput(video=each) for each in clips), EmbedInput("".join(texts), pictures))
+
+    def image(self, source: str | Path | Image.Image) -> Pixels:
+        """Return the pixels (h, w, 3) of one image, resized as qwen-vl-utils does."""
+        from qwen_vl_utils.vision_process import fetch_image
+
+        budget = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
+        return np.asarray(fetch_image({"image": opened(source), **budget}, PATCH))
+
+    def video(self, source: str | Path) -> Frames:
+        """Return the frames of a video file or URL, resized as qwen-vl-utils does.
+
+        A video that is too long for the model at that size, which the published class refuses, is
+        reduced to `total_pixels`.
+        """
+        frames = _sampled_file(source, self.fps, self.max_frames)
+        whole = _resized(frames.pixels, MODEL_SEQ_LEN * TOKEN_PIXELS * 0.9)
+        if whole.size // 3 // TOKEN_PIXELS // 2 >= self.max_tokens:
+            whole = _resized(frames.pixels, self.total_pixels)
+        return Frames(whole, frames.times)
+
+    def frames(self, source: Sequence[str | Path | Image.Image]) -> Frames:
+        """Return a video that is given by its frames, two a second."""
+        from qwen_vl_utils.vision_process import fetch_video
+
+        frames = _sampled(source, self.max_frames)
+        settings = {"video": [opened(each) for each in frames], "total_pixels": self.total_pixels}
+        video, metadata = fetch_video(settings, PATCH, return_video_metadata=True)
+        times = tuple(index / metadata["fps"] for index in metadata["frames_indices"])
+        return Frames(_pixels(video), times)
+
+
+def opened(source: str | Path | Image.Image) -> Image.Image:
+    """Return a picture that is given as itself, a path, a file, data or http(s) URL."""
+    if isinstance(source, Image.Image):
+        return source
+    if not isinstance(source, (str, Path)):
+        raise QvsearchError(
+            f"an image is of type {type(source).__name__}; give a path or a picture"
+        )
+    place = str(source)
+    if is_url(place):
+        return _decoded(io.BytesIO(download(place)))
+    if place.startswith("data:image"):
+        import base64
+
+        return _decoded(io.BytesIO(base64.b64decode(place.partition("base64,")[2])))
+    with Path(place.removeprefix("file://")).open("rb") as file:
+        return _decoded(io.BytesIO(file.read()))
+
+
+def _sampled_file(source: str | Path, fps: float, max_frames: int) -> Frames:
+    """Return frames of a video at their own size, decoded in a process of its own."""
+    from qvsearch.media.sampling import decode
+    from qvsearch.media.workers import Decoders
+
+    with contextlib.ExitStack() as stack:
+        path = str(source).removeprefix("file://")
+        if is_url(path):
+            file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="qvsearch-"))
+            file.write(download(path))
+            file.flush()
+            path = file.name
+        status = Path(path).stat()
+        location = os.path.abspath(os.fsencode(path))
+        item = Item(location, b"", Kind.VIDEO, status.st_size, status.st_mtime_ns)
+        decoders = stack.enter_context(
+            Decoders(1, decode=partial(decode, fps=fps, max_frames=max_frames))
+        )
+        [outcome] = decoders.decode([(item, "")], 0)
+    if isinstance(outcome, Skipped):
+        raise QvsearchError(f"{source}: {outcome.reason}")
+    frames = outcome.segments[0][1].video
+    assert frames is not None  # noqa: S101 - `decode` returns nothing else
+    return frames
+
+
+def _resized(frames: Pixels, total_pixels: float) -> Pixels:
+    """Resize frames (t, h, w, 3) as `fetch_video` of qwen-vl-utils 0.0.14 does."""
+    from qwen_vl_utils.vision_process import VIDEO_MAX_TOKEN_NUM, VIDEO_MIN_TOKEN_NUM, smart_resize
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.functional import resize
+
+    least, most = VIDEO_MIN_TOKEN_NUM * TOKEN_PIXELS, VIDEO_MAX_TOKEN_NUM * TOKEN_PIXELS
+    count, height, width, _ = frames.shape
+    budget = max(min(most, total_pixels / count * 2), int(least * 1.05))
+    size = smart_resize(height, width, factor=2 * PATCH, min_pixels=least, max_pixels=budget)
+    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    return _pixels(resize(video, list(size), InterpolationMode.BICUBIC, antialias=True))
+
+
+def is_url(place: str) -> bool:
+    """Return whether a place is one that `download` reads."""
+    return urlsplit(place).scheme in {"http", "https"}
+
+
+def _decoded(file: io.BytesIO) -> Image.Image:
+    """Return the decoded picture of a file in memory; raises MediaError if it is too large."""
+    with Image.open(file) as picture:
+        check_size(*picture.size)
+        picture.load()
+        return picture.copy()
+
+
+def _pixels(video: torch.Tensor) -> Pixels:
+    """Return frames (t, 3, h, w), whole numbers as floats, as an array (t, h, w, 3)."""
+    return np.ascontiguousarray(video.permute(0, 2, 3, 1).to(torch.uint8).numpy())
+
+
+def _listed(value: object) -> Sequence[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _videos(video: object) -> Sequence[Any]:
+    """Return several videos as they are, and one, a place or a list of frames, in a list."""
+    if isinstance(video, (list, tuple)) and not (video and _is_frame(video[0])):
+        return video
+    return [] if video is None else [video]
+
+
+def _is_frame(value: object) -> TypeGuard[str | Path | Image.Image]:
+    if isinstance(value, (str, Path)):
+        path = urlsplit(str(value)).path if is_url(str(value)) else str(value)
+        return path.lower().endswith(FRAME_SUFFIXES)
+    return isinstance(value, Image.Image)
+
+
+def _sampled(frames: Sequence[Any], most: int) -> Sequence[Any]:
+    """Return at most `most` frames, spread evenly, as the published `sample_frames` does."""
+    if len(frames) <= most:
+        return frames
+    return [frames[place] for place in np.linspace(0, len(frames) - 1, most, dtype=int)]
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn what reading an input raises into a QvsearchError that begins with its name."""
+    try:
+        yield
+    except (QvsearchError, MediaError) as error:
+        raise QvsearchError(f"{name}: {error}") from error
+    except OSError as error:
+        reason = error.strerror or "not a picture that Pillow reads"
+        raise QvsearchError(
+            f"{name}: {error.filename or ''}{': ' if error.filename else ''}{reason}"
+        ) from error
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise QvsearchError(f"{name}: {error}") from error
