@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from qvsearch.compat.inputs import Limits
+from qvsearch.compat.inputs import (
+    FPS,
+    MAX_FRAMES,
+    MAX_PIXELS,
+    MAX_TOTAL_PIXELS,
+    MIN_PIXELS,
+    Limits,
+    check_mapping,
+)
 from qvsearch.errors import QvsearchError
 from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network
@@ -32,26 +40,31 @@ class Qwen3VLEmbedder:
         self,
         model_name_or_path: str | Path,
         max_length: int = MAX_TOKENS,
+        min_pixels: int = MIN_PIXELS,
+        max_pixels: int = MAX_PIXELS,
+        total_pixels: int = MAX_TOTAL_PIXELS,
+        fps: float = FPS,
+        max_frames: int = MAX_FRAMES,
         default_instruction: str = DOCUMENT_INSTRUCTION,
+        *,
         torch_dtype: torch.dtype | str | None = None,
         dtype: torch.dtype | str | None = None,
         attn_implementation: str | None = None,
         num_frames: int | None = None,
-        **limits: Any,  # noqa: ANN401 (the fields of Limits, which checks them)
     ) -> None:
         """Load a checkpoint: a hub id, a local folder, or `demo`.
 
-        `limits` are `min_pixels`, `max_pixels`, `total_pixels`, `fps` and `max_frames`.
         `num_frames` is the earlier name of `max_frames`. `attn_implementation` is accepted and
         changes nothing: the attention is PyTorch's fastest for the device.
         """
         del attn_implementation
-        self.limits = Limits.of(max_length, num_frames, limits)
+        frames = max_frames if num_frames is None else num_frames
+        self.limits = Limits(min_pixels, max_pixels, total_pixels, fps, frames, max_length)
         self.max_length, self.default_instruction = max_length, default_instruction
         folder = resolve(str(model_name_or_path)).folder
         self.network = Network(folder, None, _dtype_name(torch_dtype, dtype))
 
-    def process(self, inputs: Sequence[Input], normalize: bool = True) -> torch.Tensor:
+    def process(self, inputs: Iterable[Input], normalize: bool = True) -> torch.Tensor:
         """Return embeddings (n, dim) float32 on the model's device, row i for input i.
 
         Raises QvsearchError, which names the input, if one cannot be read. The published class
@@ -59,9 +72,11 @@ class Qwen3VLEmbedder:
         """
         if isinstance(inputs, Mapping):
             raise QvsearchError("process takes a list of dictionaries; write process([input])")
+        inputs = list(inputs)
         contents = [self.limits.read(f"input {i}", each) for i, each in enumerate(inputs)]
         instructions = [
-            punctuated(each.get("instruction") or "") or self.default_instruction for each in inputs
+            punctuated(str(each.get("instruction") or "")) or self.default_instruction
+            for each in inputs
         ]
         prompts = list(map(embedding_prompt, instructions, contents))
         ids = self.network.tokenize(prompts, self.max_length)
@@ -77,16 +92,22 @@ class Qwen3VLReranker:
         self,
         model_name_or_path: str | Path,
         max_length: int = MAX_RERANK_TOKENS,
+        min_pixels: int = MIN_PIXELS,
+        max_pixels: int = MAX_PIXELS,
+        total_pixels: int = MAX_TOTAL_PIXELS,
+        fps: float = FPS,
+        max_frames: int = MAX_FRAMES,
         default_instruction: str = RERANK_INSTRUCTION,
+        *,
         torch_dtype: torch.dtype | str | None = None,
         dtype: torch.dtype | str | None = None,
         attn_implementation: str | None = None,
         num_frames: int | None = None,
-        **limits: Any,  # noqa: ANN401 (the fields of Limits, which checks them)
     ) -> None:
         """Load a checkpoint; the arguments are those of `Qwen3VLEmbedder`."""
         del attn_implementation
-        self.limits = Limits.of(max_length, num_frames, limits)
+        frames = max_frames if num_frames is None else num_frames
+        self.limits = Limits(min_pixels, max_pixels, total_pixels, fps, frames, max_length)
         self.max_length, self.default_instruction = max_length, default_instruction
         self._reranker = LocalReranker(model_name_or_path, dtype=_dtype_name(torch_dtype, dtype))
 
@@ -96,9 +117,13 @@ class Qwen3VLReranker:
         `inputs` has `query`, `documents` and, if wanted, `instruction`, `fps` and `max_frames`.
         Raises QvsearchError, which names the document, if an input cannot be read.
         """
+        check_mapping("the input", inputs)
         query, documents = inputs.get("query"), inputs.get("documents")
         if not query or not documents:
             return []
+        check_mapping("the query", query)
+        for number, each in enumerate(documents):
+            check_mapping(f"document {number}", each)
         shared = {name: inputs.get(name) for name in ("fps", "max_frames")}
         text = query.get("text")
         instruction = inputs.get("instruction")

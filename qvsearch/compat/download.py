@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import socket
 import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from time import monotonic
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from qvsearch.errors import QvsearchError
 
@@ -15,6 +19,7 @@ MAX_SECONDS = 120.0
 MAX_REDIRECTS = 5
 CONNECT_SECONDS = 20.0
 CHUNK = 2**20
+NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
 
 
 def download(url: str, max_bytes: int = MAX_BYTES, max_seconds: float = MAX_SECONDS) -> bytes:
@@ -28,51 +33,85 @@ def download(url: str, max_bytes: int = MAX_BYTES, max_seconds: float = MAX_SECO
     place = url
     try:
         for redirects in range(MAX_REDIRECTS + 1):
-            answer = _get(urlsplit(place), public=redirects > 0)
-            with answer:
+            with _request(urlsplit(place), deadline, public=redirects > 0) as answer:
                 if answer.status in {301, 302, 303, 307, 308}:
                     place = urljoin(place, answer.getheader("Location", ""))
                     continue
                 if answer.status != http.client.OK:
                     raise QvsearchError(f"{url}: the server answers {answer.status}")
-                return _read(answer, url, max_bytes, deadline)
-    except (OSError, http.client.HTTPException, ValueError) as error:
+                return _read(answer, max_bytes)
+    except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+        if monotonic() > deadline:
+            raise QvsearchError(f"{url}: slower than the limit of {max_seconds:.0f} s") from error
         raise QvsearchError(f"{url}: {error}") from error
     raise QvsearchError(f"{url}: more than {MAX_REDIRECTS} redirects")
 
 
-def _get(place: SplitResult, *, public: bool) -> http.client.HTTPResponse:
-    """Request one URL; with `public` the address it leads to must be of no private network."""
+@contextmanager
+def _request(
+    place: SplitResult, deadline: float, *, public: bool
+) -> Iterator[http.client.HTTPResponse]:
+    """Request one URL; with `public` the address it leads to must be of no private network.
+
+    At the deadline the connection is shut, whatever the server sends until then.
+    """
     if place.scheme not in {"http", "https"} or place.hostname is None:
         raise ValueError(f"{place.geturl()!r} is not an http or https URL")
+    left = min(CONNECT_SECONDS, max(0.1, deadline - monotonic()))
     if place.scheme == "https":
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            place.hostname,
-            place.port,
-            timeout=CONNECT_SECONDS,
-            context=ssl.create_default_context(),
+            place.hostname, place.port, timeout=left, context=ssl.create_default_context()
         )
     else:
-        connection = http.client.HTTPConnection(place.hostname, place.port, timeout=CONNECT_SECONDS)
-    connection.connect()
-    address = connection.sock.getpeername()[0].partition("%")[0]
-    if public and not ipaddress.ip_address(address).is_global:
-        connection.close()
-        raise ValueError(f"redirected to {place.hostname}, an address of a private network")
-    target = place._replace(scheme="", netloc="", fragment="").geturl() or "/"
-    connection.request("GET", target, headers={"User-Agent": "qvsearch", "Connection": "close"})
-    return connection.getresponse()
+        connection = http.client.HTTPConnection(place.hostname, place.port, timeout=left)
+    with closing(connection):
+        connection.connect()
+        if public and not _is_public(connection.sock.getpeername()[0].partition("%")[0]):
+            raise ValueError(f"redirected to {place.hostname}, an address of a private network")
+        timer = threading.Timer(deadline - monotonic(), _shut, [connection.sock])
+        timer.start()
+        try:
+            # as browsers do with spaces and letters beyond ASCII
+            target = quote(
+                place._replace(scheme="", netloc="", fragment="").geturl() or "/",
+                safe="/%:=&?~#+!$,;'@()*[]",
+            )
+            headers = {"User-Agent": "qvsearch", "Connection": "close"}
+            connection.request("GET", target, headers=headers)
+            with connection.getresponse() as answer:
+                yield answer
+            if monotonic() > deadline:
+                raise TimeoutError
+        finally:
+            timer.cancel()
 
 
-def _read(answer: http.client.HTTPResponse, url: str, max_bytes: int, deadline: float) -> bytes:
-    """Read a body piece by piece, so that both limits hold for a server that trickles."""
+def _shut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _is_public(text: str) -> bool:
+    """Return whether an address is of the public network, also the IPv4 one within an IPv6 one."""
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.is_site_local:
+            return False
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return inner.is_global
+    return address.is_global
+
+
+def _read(answer: http.client.HTTPResponse, max_bytes: int) -> bytes:
+    """Return a body of at most `max_bytes`."""
     body = bytearray()
     while piece := answer.read1(CHUNK):
         body += piece
         if len(body) > max_bytes:
-            raise QvsearchError(f"{url}: larger than {max_bytes / 2**20:.0f} MB")
-        if monotonic() > deadline:
-            raise QvsearchError(f"{url}: slower than the limit of {MAX_SECONDS:.0f} s")
+            raise ValueError(f"larger than {max_bytes / 2**20:.0f} MB")
     if answer.length:
-        raise QvsearchError(f"{url}: the connection ended {answer.length:,} bytes early")
+        raise ValueError(f"the connection ended {answer.length:,} bytes early")
     return bytes(body)

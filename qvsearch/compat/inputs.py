@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import struct
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
@@ -38,46 +40,51 @@ FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tiff", ".s
 NOTHING = EmbedInput("NULL")  # what the published classes embed if a dictionary has no content
 
 
+MIN_PIXELS, MAX_PIXELS = 4 * TOKEN_PIXELS, 1800 * TOKEN_PIXELS
+MAX_TOTAL_PIXELS = 10 * FRAME_PIXELS
+FPS, MAX_FRAMES = 1, 64
+STEP_TOKENS = 16  # about so many of a video's step stand for its time, not for pixels
+
+
+def check_mapping(name: str, source: object) -> None:
+    """Raise QvsearchError, which begins with `name`, unless something is a dictionary."""
+    if not isinstance(source, Mapping):
+        raise QvsearchError(f"{name} is of type {type(source).__name__}; give a dictionary")
+
+
 @dataclass(frozen=True)
 class Limits:
     """The pixels of images and the frames of videos; the defaults are the published ones."""
 
-    min_pixels: int = 4 * TOKEN_PIXELS
-    max_pixels: int = 1800 * TOKEN_PIXELS
-    total_pixels: int = 10 * FRAME_PIXELS
-    fps: float = 1
-    max_frames: int = 64
+    min_pixels: int = MIN_PIXELS
+    max_pixels: int = MAX_PIXELS
+    total_pixels: int = MAX_TOTAL_PIXELS
+    fps: float = FPS
+    max_frames: int = MAX_FRAMES
     max_tokens: int = 8192
 
-    @classmethod
-    def of(cls, max_tokens: int, num_frames: int | None, given: Mapping[str, Any]) -> Limits:
-        """Return these limits; raises QvsearchError for another name or a value of 0 or less."""
-        given = {name: value for name, value in given.items() if value is not None}
-        if num_frames is not None:
-            given.setdefault("max_frames", num_frames)
-        names = {field.name for field in fields(cls)} - {"max_tokens"}
-        if unknown := given.keys() - names:
+    def __post_init__(self) -> None:
+        """Raise QvsearchError for a value that is no number over 0, and for crossed limits."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, Real) or not float(value) > 0:
+                raise QvsearchError(f"{field.name} is {value!r}; give a number over 0")
+        if self.min_pixels > self.max_pixels:
             raise QvsearchError(
-                f"unknown argument {min(unknown)!r}; there are {', '.join(sorted(names))}"
+                f"min_pixels is {self.min_pixels:,}, more than max_pixels, {self.max_pixels:,}"
             )
-        for name, value in given.items():
-            if not isinstance(value, (int, float)) or value <= 0:
-                raise QvsearchError(f"{name} is {value!r}; give a number over 0")
-        return cls(**given, max_tokens=max_tokens)
 
     def read(self, name: str, source: Mapping[str, Any]) -> tuple[EmbedInput, ...]:
         """Return the parts of one dictionary: each video, then all images with the text.
 
         Raises QvsearchError, which begins with `name`, if a part is unreadable or of a wrong type.
         """
-        if not isinstance(source, Mapping):
-            raise QvsearchError(f"{name} is of type {type(source).__name__}; give a dictionary")
-        if unknown := source.keys() - KEYS:
-            raise QvsearchError(
-                f"{name} has the unknown key {min(unknown)!r}; there are {', '.join(sorted(KEYS))}"
-            )
+        check_mapping(name, source)
+        if source and not source.keys() & KEYS:
+            raise QvsearchError(f"{name} has none of the keys {', '.join(sorted(KEYS))}")
         texts, images = _listed(source.get("text")), _listed(source.get("image"))
-        videos = _videos(source.get("video"))
+        with _named(name):
+            videos = _videos(source.get("video"))
         if not texts and not images and not videos:
             return (NOTHING,)
         for text in texts:
@@ -110,7 +117,8 @@ class Limits:
         """
         frames = _sampled_file(source, self.fps, self.max_frames)
         whole = _resized(frames.pixels, MODEL_SEQ_LEN * TOKEN_PIXELS * 0.9)
-        if whole.size // 3 // TOKEN_PIXELS // 2 >= self.max_tokens:
+        steps = len(frames.times) / 2
+        if whole.size / 3 / TOKEN_PIXELS / 2 + STEP_TOKENS * (steps + 4) > self.max_tokens:
             whole = _resized(frames.pixels, self.total_pixels)
         return Frames(whole, frames.times)
 
@@ -205,14 +213,24 @@ def _pixels(video: torch.Tensor) -> Pixels:
 def _listed(value: object) -> Sequence[Any]:
     if value is None:
         return []
-    return value if isinstance(value, list) else [value]
+    return value if isinstance(value, (list, tuple)) else [value]
 
 
 def _videos(video: object) -> Sequence[Any]:
-    """Return several videos as they are, and one, a place or a list of frames, in a list."""
+    """Return several videos as they are, and one, a place or a list of frames, in a list.
+
+    Empty ones are left out. Raises QvsearchError for other types.
+    """
     if isinstance(video, (list, tuple)) and not (video and _is_frame(video[0])):
-        return video
-    return [] if video is None else [video]
+        videos = [each for each in video if each is not None and each != []]
+    else:
+        videos = [] if video is None else [video]
+    for each in videos:
+        if not isinstance(each, (str, Path, list, tuple)):
+            raise QvsearchError(
+                f"a video is of type {type(each).__name__}; give a path or a list of frames"
+            )
+    return videos
 
 
 def _is_frame(value: object) -> TypeGuard[str | Path | Image.Image]:
@@ -229,6 +247,10 @@ def _sampled(frames: Sequence[Any], most: int) -> Sequence[Any]:
     return [frames[place] for place in np.linspace(0, len(frames) - 1, most, dtype=int)]
 
 
+# what Pillow raises for damaged headers, and qwen-vl-utils for frames that differ and long strips
+_DAMAGE = (Image.DecompressionBombError, RuntimeError, AssertionError, EOFError, struct.error)
+
+
 @contextlib.contextmanager
 def _named(name: str) -> Iterator[None]:
     """Turn what reading an input raises into a QvsearchError that begins with its name."""
@@ -241,5 +263,5 @@ def _named(name: str) -> Iterator[None]:
         raise QvsearchError(
             f"{name}: {error.filename or ''}{': ' if error.filename else ''}{reason}"
         ) from error
-    except (ValueError, SyntaxError, TypeError) as error:
+    except (ValueError, SyntaxError, TypeError, *_DAMAGE) as error:
         raise QvsearchError(f"{name}: {error}") from error

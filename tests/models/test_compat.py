@@ -10,8 +10,10 @@ import base64
 import http.server
 import os
 import shutil
+import socket
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -227,10 +229,12 @@ def test_a_film_is_embedded_as_by_the_plain_classes(embedder, plain, film, extra
     assert torch.max(torch.abs(embedder.process([source])[0] - expected)) < 1e-5
 
 
-def test_a_film_that_is_too_long_for_the_model_is_made_smaller(embedder, tmp_path):
+@pytest.mark.parametrize("seconds", [10.0, 11.0])  # 7,920 tokens of pixels, and more than 8,192
+def test_a_film_that_is_too_long_for_the_model_is_made_smaller(embedder, tmp_path, seconds):
     """The published class fails there: it gives the frames of files no common limit."""
     path = tmp_path / "large.mp4"
-    make(path, [np.kron(each, np.ones((4, 4, 1), np.uint8)) for each in moving(3, 11.0, 4)], rate=4)
+    large = [np.kron(each, np.ones((4, 4, 1), np.uint8)) for each in moving(3, seconds, 4)]
+    make(path, large, rate=4)
     assert embedder.process([{"video": str(path), "fps": 4}]).shape == (1, 64)
 
 
@@ -274,7 +278,12 @@ def test_the_query_may_bring_its_instruction(reranker):
         ({"video": "/nowhere/a.mp4"}, "input 1: /nowhere/a.mp4: No such file"),
         ({"video": __file__}, "not a video"),
         ({"video": []}, None),
-        ({"words": "a"}, "unknown key 'words'"),
+        ({"words": "a"}, "input 1 has none of the keys"),
+        ({"video": [[], None]}, None),
+        ({"id": 7, "text": "a"}, None),
+        ({"video": [5]}, "a video is of type int"),
+        ({"video": [picture(), picture(400, 60)]}, "input 1: "),
+        ({"video": __file__, "fps": "x"}, "fps is 'x'"),
         ("a dog", "input 1 is of type str"),
         ({"image": Image.new("RGB", (4000, 4))}, "input 1: .*aspect ratio"),
     ],
@@ -288,10 +297,36 @@ def test_a_bad_input_is_named_and_replaced_by_nothing(embedder, source, reason):
         embedder.process(inputs)
 
 
-@pytest.mark.parametrize("argument", [{"fps": 0}, {"max_frames": -1}, {"pixels": 5}])
+@pytest.mark.parametrize("argument", [{"fps": 0}, {"max_frames": -1}, {"min_pixels": 10**9}])
 def test_a_bad_setting_is_named(tiny, argument):
     with pytest.raises(QvsearchError, match=next(iter(argument))):
         Qwen3VLEmbedder(tiny, **argument)
+
+
+def test_arguments_have_the_published_order(tiny):
+    one = Qwen3VLEmbedder(tiny, 8192, 4096, 65536, 7864320, 2, 32, "Find it.")
+    assert (one.limits.min_pixels, one.limits.max_pixels) == (4096, 65536)
+    assert (one.limits.fps, one.limits.max_frames) == (2, 32)
+    assert one.default_instruction == "Find it."
+
+
+def test_inputs_may_be_a_generator(embedder):
+    texts = ["a", "b"]
+    rows = embedder.process({"text": each} for each in texts)
+    assert torch.equal(rows, embedder.process([{"text": each} for each in texts]))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        [],
+        {"query": "a", "documents": [{"text": "b"}]},
+        {"query": {"text": "a"}, "documents": ["b"]},
+    ],
+)
+def test_a_pair_of_another_form_is_named(reranker, pair):
+    with pytest.raises(QvsearchError, match="give a dictionary"):
+        reranker.process(pair)
 
 
 def test_one_dictionary_is_not_a_list_of_them(embedder):
@@ -314,6 +349,7 @@ class Site:
 def site(files):
     pages = {
         "/a.png": (200, {}, Path(files[0]).read_bytes()),
+        "/my%20photo-%C3%BC.png": (200, {}, Path(files[0]).read_bytes()),
         "/gone.png": (404, {}, b""),
         "/short.png": (200, {"Content-Length": "9999999"}, b"x"),
         "/private": (302, {"Location": "/a.png"}, b""),
@@ -343,8 +379,9 @@ def site(files):
         thread.join()
 
 
-def test_a_picture_by_url_is_that_picture(embedder, site, files):
-    by_url = embedder.process([{"image": site.url("/a.png")}])
+@pytest.mark.parametrize("path", ["/a.png", "/my photo-ü.png"])
+def test_a_picture_by_url_is_that_picture(embedder, site, files, path):
+    by_url = embedder.process([{"image": site.url(path)}])
     assert torch.equal(by_url, embedder.process([{"image": files[0]}]))
 
 
@@ -360,6 +397,45 @@ def test_a_picture_by_url_is_that_picture(embedder, site, files):
 def test_what_cannot_be_fetched_is_named(embedder, site, path, reason):
     with pytest.raises(QvsearchError, match=reason):
         embedder.process([{"image": site.url(path)}])
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2001:4860:4860::8888", True),
+        ("10.0.0.1", False),
+        ("127.0.0.1", False),
+        ("169.254.169.254", False),
+        ("::1", False),
+        ("fec0::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("2002:a00:1::1", False),  # 10.0.0.1 in 6to4
+        ("64:ff9b::a00:1", False),  # and in NAT64
+    ],
+)
+def test_private_addresses_are_known(address, public):
+    assert downloading._is_public(address) == public
+
+
+def test_a_server_that_trickles_is_left_in_time():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def trickle():
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                while not ended.wait(0.05):
+                    connection.sendall(b"X-Slow: 1\r\n")
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        port = server.getsockname()[1]
+        with pytest.raises(QvsearchError, match="slower than the limit"):
+            downloading.download(f"http://127.0.0.1:{port}/a.png", max_seconds=0.5)
+        ended.set()
+        thread.join()
 
 
 def test_a_download_has_a_limit(site):
