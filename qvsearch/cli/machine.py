@@ -119,7 +119,10 @@ def doctor(
 def bench(
     model: Annotated[
         str | None,
-        typer.Option(metavar="ID-OR-FOLDER", help="Model (default: Qwen/Qwen3-VL-Embedding-2B)."),
+        typer.Option(
+            metavar="ID-OR-FOLDER",
+            help="Model (default: QVSEARCH_MODEL, or Qwen/Qwen3-VL-Embedding-2B).",
+        ),
     ] = None,
     device: options.Device = None,
     dtype: Annotated[

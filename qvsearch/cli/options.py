@@ -151,6 +151,12 @@ Top = Annotated[
 QueryText = Annotated[
     str | None, typer.Argument(metavar="QUERY", help="Words in quotes, or the path of a file.")
 ]
+QueriesText = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="QUERY", help="Words in quotes, the path of a file, or - for standard input."
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class ClipOptions:
 @unfolded
 def search(
     *,
-    query: options.QueryText = None,
+    query: options.QueriesText = None,
     queries: Annotated[
         bytes | None,
         typer.Option(

@@ -15,10 +15,8 @@ from qvsearch.indexing.counts import FINE_MOMENT_SECONDS, MOMENT_SECONDS
 from qvsearch.indexing.plan import Plan, plan
 from qvsearch.indexing.session import IngestOptions
 from qvsearch.library.library import Library
-from qvsearch.machine.flops import CONFIG_2B, Shapes
+from qvsearch.machine.flops import CONFIG_2B, Shapes, photo_flop, text_flop
 from qvsearch.machine.speeds import RunTimer, Speeds, device_name, keep_speeds, read_speeds
-from qvsearch.media.text import PASSAGE_TOKENS
-from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size
 from qvsearch.runtime.loading import (
     Choice,
@@ -174,7 +172,7 @@ def expect(
     flop = {
         Kind.IMAGE: photo_flop(detail),
         Kind.VIDEO: photo_flop(detail),
-        Kind.TEXT: Shapes.of(CONFIG_2B).flop(PASSAGE_TOKENS + PROMPT_TOKENS),
+        Kind.TEXT: text_flop(),
     }
     measured = {kind: seconds for kind, seconds in costs.items() if seconds is not None}
     if measured:
@@ -188,12 +186,6 @@ def expect(
         measured.get(kind, flop[kind] * seconds_per_flop) for kind in (*costs,)
     )
     return Expected(photo, moment, passage, frozenset(measured))
-
-
-def photo_flop(detail: Detail) -> float:
-    """Return the FLOP of embedding a full-size photo with the 2B model."""
-    tokens = detail.max_pixels // TOKEN_PIXELS
-    return Shapes.of(CONFIG_2B).flop(tokens + PROMPT_TOKENS, [tokens])
 
 
 def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = GEMM_SECONDS) -> float:

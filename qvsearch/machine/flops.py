@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from qvsearch.media.text import PASSAGE_TOKENS
+from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
+
+if TYPE_CHECKING:
+    from qvsearch.types import Detail
 
 PATCH_NUMBERS = 3 * 2 * 16 * 16  # in a patch: colours, frames, rows, columns
 MERGED = 4  # patches that become one token
@@ -101,3 +107,18 @@ class Shapes:
             patches * (self.vision_layers * layer + 2 * PATCH_NUMBERS * width)
             + tokens * self.mergers * merger
         )
+
+
+def photo_flop(detail: Detail) -> float:
+    """Return the FLOP of embedding a full-size photo with the 2B model."""
+    return picture_flop(detail.max_pixels // TOKEN_PIXELS)
+
+
+def picture_flop(tokens: int) -> float:
+    """Return the FLOP of embedding a picture of some visual tokens with the 2B model."""
+    return Shapes.of(CONFIG_2B).flop(tokens + PROMPT_TOKENS, [tokens])
+
+
+def text_flop(tokens: int = PASSAGE_TOKENS) -> float:
+    """Return the FLOP of embedding a text (default: a whole passage) with the 2B model."""
+    return Shapes.of(CONFIG_2B).flop(tokens + PROMPT_TOKENS)

@@ -17,7 +17,9 @@ import platformdirs
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder, open_file, write_file
-from qvsearch.models.prompt import TOKEN_PIXELS, visual_tokens
+from qvsearch.machine.flops import photo_flop, picture_flop, text_flop
+from qvsearch.media.text import PASSAGE_TOKENS
+from qvsearch.models.prompt import visual_tokens
 from qvsearch.runtime.client import WarmEmbedder
 from qvsearch.types import Detail
 from qvsearch.version import __version__
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Embedder, EmbedInput, Vectors
 
 LONGEST_FILE = 10_000  # bytes
+TOKEN_BYTES = 4  # of most texts
 LEAST_SECONDS = 5.0  # of the model's work: less is too short for a speed
 
 
@@ -77,11 +80,18 @@ class RunTimer:
         if self._calls == 1 or len(are_texts) != 1 or is_query:
             return
         (is_text,) = are_texts
-        tokens = sum(map(visual_tokens, inputs))
         self._seconds[is_text] += seconds
-        self._count[is_text] += (
-            len(inputs) if is_text else tokens * TOKEN_PIXELS / self._detail.max_pixels
-        )
+        self._count[is_text] += sum(map(self._passages if is_text else self._photos, inputs))
+
+    def _photos(self, source: EmbedInput) -> float:
+        """Return the arithmetic of a picture as a share of a full-size photo's."""
+        return picture_flop(visual_tokens(source)) / photo_flop(self._detail)
+
+    @staticmethod
+    def _passages(source: EmbedInput) -> float:
+        """Return the arithmetic of a text as a share of a whole passage's."""
+        tokens = len((source.text or "").encode("utf-8", "replace")) // TOKEN_BYTES
+        return text_flop(min(tokens, PASSAGE_TOKENS)) / text_flop()
 
     def speeds(self) -> Speeds:
         """Return the speeds of pictures and passages, if they took LEAST_SECONDS."""

@@ -197,7 +197,7 @@ def _why_hidden(
         return "hidden by " + "; ".join(hidden)
     relevance, first = relevances
     if relevance < options.least:
-        return f"its relevance is below the threshold of {options.least:.2g}; see --min-relevance"
+        return f"its relevance is below the cut of {options.least:.2g}; see --min-relevance"
     if first < options.least_best:
         return f"no hit has a relevance of {options.least_best:.2g}; see --min-relevance"
     if leader is not None:

@@ -15,6 +15,7 @@ from qvsearch.indexing.pipeline import IngestOptions
 from qvsearch.library.library import Library
 from qvsearch.machine import estimate, speeds
 from qvsearch.machine.estimate import Estimate, advice, expect, gemm_rate, plan_index
+from qvsearch.machine.flops import CONFIG_2B, Shapes
 from qvsearch.machine.speeds import RunTimer, Speeds, device_name, keep_speeds, read_speeds
 from qvsearch.models.devices import dtype_name, pick_dtype
 from qvsearch.models.registry import DEFAULT_MODEL
@@ -133,7 +134,7 @@ def test_a_run_times_its_pictures_and_passages(clock):
         clock.seconds = seconds
         embedder.embed(inputs)
 
-    passage = EmbedInput("a passage")
+    passage = EmbedInput("word " * 320)
     whole, half = (
         EmbedInput(images=(np.zeros((height, 512, 3), np.uint8),)) for height in (512, 256)
     )
@@ -147,8 +148,25 @@ def test_a_run_times_its_pictures_and_passages(clock):
     embed(1, half)
     assert timer.speeds() == Speeds(passage=8 / 3)  # five seconds are the least
     embed(11, whole, whole, half)
-    pictures = {Detail.LOW: pytest.approx(15 / 4)}
+    shapes = Shapes.of(CONFIG_2B)
+    share = shapes.flop(128 + 24, [128]) / shapes.flop(256 + 24, [256])
+    pictures = {Detail.LOW: pytest.approx(15 / (3 + 2 * share))}
     assert timer.speeds() == Speeds(pictures, pictures, 8 / 3)
+
+
+@pytest.mark.parametrize(("words", "sides"), [(16, (128, 128)), (320, (512, 512))])
+def test_short_texts_and_small_pictures_give_the_speed_of_whole_ones(words, sides):
+    """A model whose time is its arithmetic, on files that are not of the usual size."""
+    timer, shapes = RunTimer(Detail.LOW), Shapes.of(CONFIG_2B)
+    text = EmbedInput("word " * words)
+    picture = EmbedInput(images=(np.zeros((*sides, 3), np.uint8),))
+    tokens, visual = 5 * words // 4, sides[0] * sides[1] // 1024
+    for _ in range(200):
+        timer.add([text], shapes.flop(tokens + 24) / 4e11)
+        timer.add([picture], shapes.flop(visual + 24, [visual]) / 4e11)
+    speeds = timer.speeds()
+    assert speeds.passage == pytest.approx(shapes.flop(400 + 24) / 4e11, rel=0.01)
+    assert speeds.photo[Detail.LOW] == pytest.approx(shapes.flop(256 + 24, [256]) / 4e11, rel=0.01)
 
 
 def test_a_warm_server_is_not_timed():

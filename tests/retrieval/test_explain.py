@@ -89,7 +89,7 @@ def test_what_is_below_the_cut_is_said(library):
     found = said(library, b"/media/7.jpg")
     assert found.relevance < CUT
     assert found.cut == CUT
-    assert f"below the threshold of {CUT:.2g}" in found.reason
+    assert f"below the cut of {CUT:.2g}" in found.reason
 
 
 def test_a_filter_that_hides_is_named_and_the_rank_is_what_it_would_be(library):
