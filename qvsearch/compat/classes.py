@@ -75,8 +75,7 @@ class Qwen3VLEmbedder:
         inputs = list(inputs)
         contents = [self.limits.read(f"input {i}", each) for i, each in enumerate(inputs)]
         instructions = [
-            punctuated(str(each.get("instruction") or "")) or self.default_instruction
-            for each in inputs
+            punctuated(each.get("instruction") or "") or self.default_instruction for each in inputs
         ]
         prompts = list(map(embedding_prompt, instructions, contents))
         ids = self.network.tokenize(prompts, self.max_length)
@@ -124,7 +123,7 @@ class Qwen3VLReranker:
         check_mapping("the query", query)
         for number, each in enumerate(documents):
             check_mapping(f"document {number}", each)
-        shared = {name: inputs.get(name) for name in ("fps", "max_frames")}
+        shared = {name: inputs[name] for name in ("fps", "max_frames") if inputs.get(name)}
         text = query.get("text")
         instruction = inputs.get("instruction")
         if isinstance(text, tuple):  # (instruction, text), as the published class takes it

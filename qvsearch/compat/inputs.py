@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from numbers import Real
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
@@ -38,7 +39,6 @@ KEYS = {"text", "image", "video", "instruction", "fps", "max_frames"}
 # by which the published classes tell the frames of one video from several videos
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tiff", ".svg")
 NOTHING = EmbedInput("NULL")  # what the published classes embed if a dictionary has no content
-
 
 MIN_PIXELS, MAX_PIXELS = 4 * TOKEN_PIXELS, 1800 * TOKEN_PIXELS
 MAX_TOTAL_PIXELS = 10 * FRAME_PIXELS
@@ -90,11 +90,14 @@ class Limits:
         for text in texts:
             if not isinstance(text, str):
                 raise QvsearchError(f"a text of {name} is of type {type(text).__name__}; give str")
-        # a dictionary's own fps and max_frames hold for files only, as in the published classes
-        file_limits = replace(
-            self, **{n: source[n] for n in ("fps", "max_frames") if source.get(n)}
-        )
+        instruction = source.get("instruction")
+        if not isinstance(instruction, (str, NoneType)):
+            kind = type(instruction).__name__
+            raise QvsearchError(f"the instruction of {name} is of type {kind}; give str")
+        own = {each: source[each] for each in ("fps", "max_frames") if source.get(each)}
         with _named(name):
+            # these hold for files only, as in the published classes
+            file_limits = replace(self, **own)
             clips = [
                 file_limits.video(each) if isinstance(each, (str, Path)) else self.frames(each)
                 for each in videos

@@ -34,8 +34,8 @@ def decode(
 ) -> Decoded:
     """Return one segment of `fps` frames a second, an even number of at most `max_frames`.
 
-    The last two limits of `media.decode`, whose place this takes, are not read. Times are those of
-    a constant rate, as in qwen-vl-utils. Raises MediaError if there is no frame.
+    It takes the place of `media.decode` in a worker; `max_pixels` and `video_mode` are not read.
+    Times are those of a constant rate, as in qwen-vl-utils. Raises MediaError without a frame.
     """
     with open_unchanged(item, content_hash) as file:
         try:
