@@ -110,7 +110,8 @@ class StreamedAnswer:
 def events(readline: Callable[[int], bytes]) -> Iterator[dict[str, Any]]:
     """Yield the objects of a stream of events, or the one object of an answer that is no stream.
 
-    `readline` returns the next line of the response, of at most so many bytes. Raises BadResponse for anything else.
+    `readline` returns the next line of the response, of at most so many bytes. Raises BadResponse
+    for anything else.
     """
     lines = filter(bytes.strip, _lines(readline))
     first = next(lines, b"")
