@@ -18,17 +18,23 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.similar import similar
     from qvsearch.runtime.local import LocalEmbedder as Embedder
     from qvsearch.runtime.local import LocalReranker as Reranker
+    from qvsearch.tasks.ask import ask
+    from qvsearch.tasks.chat import ChatServer
+    from qvsearch.tasks.local_generator import LocalGenerator as Generator
     from qvsearch.types import EmbedInput, Kind
 
 __all__ = [
+    "ChatServer",
     "EmbedInput",
     "Embedder",
     "Filters",
+    "Generator",
     "Kind",
     "Library",
     "Query",
     "Reranker",
     "SearchOptions",
+    "ask",
     "duplicate_groups",
     "explain",
     "parse_filters",
@@ -37,14 +43,17 @@ __all__ = [
 ]
 
 _PUBLIC = {
+    "ChatServer": ("qvsearch.tasks.chat", "ChatServer"),
     "EmbedInput": ("qvsearch.types", "EmbedInput"),
     "Embedder": ("qvsearch.runtime.local", "LocalEmbedder"),
     "Filters": ("qvsearch.library.filters", "Filters"),
+    "Generator": ("qvsearch.tasks.local_generator", "LocalGenerator"),
     "Kind": ("qvsearch.types", "Kind"),
     "Library": ("qvsearch.library.library", "Library"),
     "Query": ("qvsearch.retrieval.query", "Query"),
     "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
     "SearchOptions": ("qvsearch.retrieval.pipeline", "SearchOptions"),
+    "ask": ("qvsearch.tasks.ask", "ask"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),

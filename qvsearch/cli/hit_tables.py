@@ -96,7 +96,14 @@ def _hits(
             place_text(hit),
             *[date_text(time_taken(hit.segment))[:10]] * dated,
         )
-        rows.append(Row(cells, _link(hit), _below(hit), style if place < shown else "dim"))
+        rows.append(
+            Row(
+                cells,
+                link(hit.segment.item.location),
+                _below(hit),
+                style if place < shown else "dim",
+            )
+        )
     return laid_out(columns, rows, width_of(console))
 
 
@@ -104,8 +111,8 @@ def _probability(score: float | None) -> str:
     return "" if score is None else f"{score:.2f}"
 
 
-def _link(hit: Hit) -> Text:
-    location = hit.segment.item.location
+def link(location: bytes) -> Text:
+    """Return an absolute path that a terminal opens with a click."""
     return Text(safe_text(_short(location)), style=Style(link=f"file://{quote(location)}"))
 
 

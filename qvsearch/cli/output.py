@@ -11,12 +11,15 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_fields as path_fields
 from qvsearch.formats import present as present
 from qvsearch.types import Fingerprint, Hit, Moment, Segment, Skipped
+
+if TYPE_CHECKING:
+    from qvsearch.tasks.evidence import Source
 
 SHOWN_SKIPPED = 20  # more would push the summary off the screen; `status` lists all
 
@@ -102,6 +105,13 @@ def line(text: str = "") -> None:
     write((safe_text(text) + "\n").encode(encoding, "backslashreplace"))
 
 
+def stream(piece: str) -> None:
+    """Print a piece of a text as it arrives: harmless, with its lines."""
+    lines = piece.replace("\r", "").replace("\t", "    ").split("\n")
+    encoding = sys.stdout.encoding or "utf-8"
+    write("\n".join(map(safe_text, lines)).encode(encoding, "backslashreplace"))
+
+
 def fail(message: str) -> None:
     """Print an error on standard error."""
     _to_stderr(f"qvsearch: {message}")
@@ -158,7 +168,7 @@ def write_paths(hits: Sequence[Hit], end: bytes) -> None:
         write(shown + end)
 
 
-def place_text(place: Hit | Moment) -> str:
+def place_text(place: Hit | Moment | Source) -> str:
     """Return a moment's place: `02:13-02:19`, `lines 12-31`; an image's is its size."""
     return _place_text(place.start, place.end, place.segment)
 

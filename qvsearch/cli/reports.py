@@ -1,4 +1,4 @@
-"""Records that `--json` prints of work and of the machine: index, warm, doctor, bench, models.
+"""Records that `--json` prints of work and of the machine: index, ask, warm, doctor, bench, models.
 
 The docstring of each function describes its fields; `docs/json.md` is generated from them.
 """
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from qvsearch.machine.estimate import Estimate
     from qvsearch.models.registry import ModelState
     from qvsearch.runtime.manager import Running
+    from qvsearch.tasks.ask import Answer
+    from qvsearch.tasks.evidence import Source
     from qvsearch.types import Event
 
 
@@ -147,13 +149,69 @@ def _not_there_record(outcome: Summary | Plan) -> dict[str, object]:
     }
 
 
+def answer_record(answer: Answer) -> dict[str, object]:
+    """Return the object of `ask --json`.
+
+    question (string): the question
+    answer (string): the answer; absent if the files do not hold it
+    answered (boolean): whether there is an answer that cites a file
+    citations (list of objects): the sources that it cites
+    unknown (list of integers): cited numbers that are not sources
+    cut (boolean): true if the answer ends at the limit of its length
+    skipped (list of objects): hits that could not be read: `path` or `path_b64`, and the `reason`
+    tokens (object): number of tokens of the `prompt` and of the `answer`, if they are known
+    model (string): the model that answered; absent if nothing is relevant
+    """
+    tokens = present({"prompt": answer.prompt_tokens, "answer": answer.answer_tokens})
+    return present(
+        {
+            "question": answer.question,
+            "answer": answer.text or None,
+            "answered": answer.answered,
+            "citations": [_citation_record(each) for each in answer.citations],
+            "unknown": list(answer.unknown) or None,
+            "cut": answer.is_cut or None,
+            "skipped": [
+                {**path_fields("path", each.path), "reason": each.reason} for each in answer.skipped
+            ]
+            or None,
+            "tokens": tokens or None,
+            "model": answer.model,
+        }
+    )
+
+
+def _citation_record(source: Source) -> dict[str, object]:
+    """Return one of the `citations` of an answer.
+
+    n (integer): its number in the answer
+    path, path_b64 (string): absolute path
+    kind (string): `image`, `video` or `text`
+    start, end (number, seconds): moment of a video, from `start` up to `end`
+    lines (two integers): first and last line of a passage, from 1
+    relevance (number, 0 to 1): probability that it answers the question
+    """
+    segment = source.segment
+    return present(
+        {
+            "n": source.number,
+            **path_fields("path", segment.item.location),
+            "kind": segment.item.kind.value,
+            "start": source.start,
+            "end": source.end,
+            "lines": None if segment.lines is None else list(segment.lines),
+            "relevance": round(source.relevance, 6),
+        }
+    )
+
+
 def warm_record(process: Running) -> dict[str, object]:
     """Return a warm process, as `warm --json` and `status --json` print it.
 
     state (string): `running` or `ended`; only of `warm --json`
     pid (integer): process id. If the server does not respond, this is the only other field
     model (string): the model that it keeps loaded
-    role (string): `embedder` or `reranker`
+    role (string): `embedder`, `reranker` or `generator`
     revision (string): the revision of the model
     device, dtype (string): as given to `warm`; absent for the machine's own
     version (string): its version of qvsearch; another version does not use it
@@ -188,9 +246,9 @@ def model_record(state: ModelState) -> dict[str, object]:
     """Return a model of `models list --json`, one a line.
 
     name (string): the hub's id
-    role (string): `embedder` or `reranker`
+    role (string): `embedder`, `reranker` or `generator`
     parameters (integer): number of parameters
-    dim (integer): dimensions of its vectors; absent for a reranker
+    dim (integer): dimensions of its vectors; only of an embedder
     size (integer, bytes): size of the download
     folder (string): its folder; absent before the download
     """

@@ -57,7 +57,7 @@ def show_hits(
             output.line(f"{'saved' if clip.is_new else 'saved before'}: {clip.path}")
     if not hits:
         if not results:
-            _hint_nothing(library, wanted, printing.quiet)
+            hint_nothing(library, wanted, printing.quiet)
         return ExitCode.NOTHING_FOUND
     if save is not None and not all(map(_is_whole, hits, saved)):
         return ExitCode.INCOMPLETE
@@ -158,7 +158,8 @@ def _print_tables(
         print_hits(hits, cut, by_kind=wanted.by_kind, dated=dated)
 
 
-def _hint_nothing(library: Library, wanted: SearchOptions, quiet: bool) -> None:
+def hint_nothing(library: Library, wanted: SearchOptions, quiet: bool) -> None:
+    """Print on a terminal why there is no hit."""
     if not output.is_watched(quiet):
         return
     if allowed_rows(library, wanted.filters).any():

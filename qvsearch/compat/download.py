@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
-import socket
 import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from time import monotonic
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+from qvsearch.connections import peer_is_public, shut_after
 from qvsearch.errors import QvsearchError
 
 MAX_BYTES = 512 * 2**20
@@ -19,7 +17,6 @@ MAX_SECONDS = 120.0
 MAX_REDIRECTS = 5
 CONNECT_SECONDS = 20.0
 CHUNK = 2**20
-NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
 
 
 def download(url: str, max_bytes: int = MAX_BYTES, max_seconds: float = MAX_SECONDS) -> bytes:
@@ -66,10 +63,9 @@ def _request(
         connection = http.client.HTTPConnection(place.hostname, place.port, timeout=left)
     with closing(connection):
         connection.connect()
-        if public and not _is_public(connection.sock.getpeername()[0].partition("%")[0]):
+        if public and not peer_is_public(connection.sock):
             raise ValueError(f"redirected to {place.hostname}, an address of a private network")
-        timer = threading.Timer(deadline - monotonic(), _shut, [connection.sock])
-        timer.start()
+        timer = shut_after(connection.sock, deadline - monotonic())
         try:
             # as browsers do with spaces and letters beyond ASCII
             target = quote(
@@ -84,25 +80,6 @@ def _request(
                 raise TimeoutError
         finally:
             timer.cancel()
-
-
-def _shut(connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-
-
-def _is_public(text: str) -> bool:
-    """Return whether an address is of the public network, also the IPv4 one within an IPv6 one."""
-    address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.is_site_local:
-            return False
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return inner.is_global
-    return address.is_global
 
 
 def _read(answer: http.client.HTTPResponse, max_bytes: int) -> bytes:

@@ -39,13 +39,15 @@ CLIP_IMAGES = 4  # a clip has the pixels of so many images; frames count by pair
 
 @dataclass(slots=True)
 class _Moment:
-    """A shot that becomes one vector, and its looks; `pixels` holds the frames taken so far.
+    """A stretch `[start, end)` in seconds; `pixels` holds the frames taken so far.
 
-    No frame has more than `max_pixels`; `width` and `height` are the film's as shown.
+    `wanted` are the times of its frames. No frame has more than `max_pixels`; `width` and `height`
+    are the film's as shown.
     """
 
-    shot: Shot
-    looks: tuple[Look, ...]
+    start: float
+    end: float
+    wanted: tuple[float, ...]
     max_pixels: int
     clip: bool
     width: int = 0
@@ -65,7 +67,7 @@ class _Moment:
             height, fitted = smart_resize(image.height, width, max_pixels=self.max_pixels)
         resized = image.resize((fitted, height), Image.Resampling.BICUBIC)
         self.pixels.append(np.array(resized if colours is None else colours.to_srgb(resized)))
-        self.times.append(time - self.shot.start)
+        self.times.append(time - self.start)
 
     def source(self) -> EmbedInput:
         if not self.clip:
@@ -119,6 +121,53 @@ def decode(
     return segments
 
 
+def decode_moments(
+    file: BinaryIO,
+    item: Item,
+    content_hash: str,
+    max_pixels: int,
+    moments: Iterable[tuple[float, float]],
+    most_frames: int,
+) -> list[tuple[Segment, EmbedInput]]:
+    """Decode a clip of each moment `[start, end)` in seconds; raises MediaError.
+
+    It has about a frame a second, spread evenly, `most_frames` at most. Times of frames count from
+    the start of the moment. Moments without a frame that can be decoded are left out.
+    """
+    wanted = [
+        _Moment(start, end, _spread(start, end, most_frames), max_pixels, clip=True)
+        for start, end in moments
+    ]
+    try:
+        film = Film(file, patience(item))
+        film.survey()
+        _take(film, wanted)
+    except DAMAGE as error:
+        raise MediaError(_damage_reason(error)) from error
+    return [
+        (
+            Segment(
+                item,
+                content_hash,
+                moment.start,
+                moment.end,
+                width=moment.width,
+                height=moment.height,
+                clip=True,
+            ),
+            moment.source(),
+        )
+        for moment in wanted
+        if moment.pixels
+    ]
+
+
+def _spread(start: float, end: float, most: int) -> tuple[float, ...]:
+    """Return the middles of equal parts of a moment, of about a second, `most` at most."""
+    count = min(most, max(1, round(end - start)))
+    return tuple(start + (end - start) * (place + 0.5) / count for place in range(count))
+
+
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     """Return whether version `since` gave other segments or pixels for this file.
 
@@ -155,7 +204,7 @@ def _pictures(looks: Sequence[Look], end: float, max_pixels: int, mode: VideoMod
         return []
     shots = cut(looks, end, FINE if mode is VideoMode.BOTH else WHOLE, MAX_MOMENTS)
     share = min(max_pixels, FILM_PIXELS // len(shots))
-    return [_Moment(shot, (shot.picture(),), share, clip=False) for shot in shots]
+    return [_moment(shot, (shot.picture(),), share, clip=False) for shot in shots]
 
 
 def _clips(looks: Sequence[Look], end: float, max_pixels: int, mode: VideoMode) -> list[_Moment]:
@@ -170,19 +219,24 @@ def _clips(looks: Sequence[Look], end: float, max_pixels: int, mode: VideoMode) 
         if share >= LEAST_CLIP_FRAME:
             break
     return [
-        _Moment(
+        _moment(
             shot, frames, min(max_pixels, share, CLIP_IMAGES * max_pixels // len(frames)), clip=True
         )
         for shot, frames in zip(shots, chosen, strict=True)
     ]
 
 
+def _moment(shot: Shot, looks: Sequence[Look], max_pixels: int, *, clip: bool) -> _Moment:
+    """Return a moment that is a shot, with a frame for each of these looks."""
+    return _Moment(shot.start, shot.end, tuple(look.time for look in looks), max_pixels, clip)
+
+
 def _take(film: Film, moments: Iterable[_Moment]) -> None:
     """Decode the wanted frames, and fit each at once: full-size ones would fill memory."""
     takers: dict[float, list[_Moment]] = {}
     for moment in moments:
-        for look in moment.looks:
-            takers.setdefault(look.time, []).append(moment)
+        for time in moment.wanted:
+            takers.setdefault(time, []).append(moment)
     for time, frame in film.frames_at(sorted(takers)):
         image = film.upright(frame)
         width = _shown_width(image, frame, film.pixel_aspect)
@@ -199,7 +253,7 @@ def _tiled(moments: Sequence[_Moment], *, late: bool) -> Iterator[tuple[_Moment,
     taken = [moment for moment in moments if moment.pixels]
     if taken:
         last = taken[-1] if late else moments[-1]
-        cuts = [0.0, *(moment.shot.start for moment in taken[1:]), last.shot.end]
+        cuts = [0.0, *(moment.start for moment in taken[1:]), last.end]
         for moment, (start, end) in zip(taken, itertools.pairwise(cuts), strict=True):
             yield moment, start, end
 

@@ -72,7 +72,7 @@ class Network:
             settle_threads()
         self._folder, self._files = folder, _files(folder)
         silence_transformers()
-        self.tokenizer = _load_tokenizer(folder)
+        self.tokenizer = load_tokenizer(folder)
         self.model = _load_model(folder, self.dtype, self.device, "language_model")
         self.tail = len(self.tokenizer(END)["input_ids"])
         self._limits = LIMITS[self.device.type]
@@ -275,7 +275,8 @@ def silence_transformers() -> None:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
-def _load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 (transformers has no narrower type)
+def load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 (transformers has no narrower type)
+    """Return the tokenizer of a checkpoint; raises QvsearchError without a usable one."""
     from transformers import AutoTokenizer
 
     try:

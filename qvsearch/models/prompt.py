@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def embed_prompt(source: EmbedInput) -> str:
 def embedding_prompt(instruction: str, parts: Sequence[EmbedInput]) -> str:
     """Return the prompt of an input of several parts, whose own instructions are not read."""
     return (
-        f"<|im_start|>system\n{_harmless(instruction)}<|im_end|>\n"
+        f"<|im_start|>system\n{harmless(instruction)}<|im_end|>\n"
         f"<|im_start|>user\n{_contents(parts)}{END}"
     )
 
@@ -56,9 +56,23 @@ def pair_prompt(
     """Return the prompt of a pair in which each side has several parts."""
     return (
         f"<|im_start|>system\n{RERANK_SYSTEM}<|im_end|>\n<|im_start|>user\n"
-        f"<Instruct>: {_harmless(instruction)}<Query>:{_contents(query)}\n"
+        f"<Instruct>: {harmless(instruction)}<Query>:{_contents(query)}\n"
         f"<Document>:{_contents(document)}{END}"
     )
+
+
+def chat_prompt(
+    system: str,
+    parts: Sequence[str | Pixels],
+    picture: Callable[[Pixels], str] = lambda pixels: _images([pixels]),
+) -> str:
+    """Return the prompt of one turn of a conversation, texts and pictures in their order.
+
+    `picture` is the text in the place of a picture. The layout is that of the chat template of
+    Qwen3-VL-2B-Instruct (8964489).
+    """
+    content = "".join(harmless(each) if isinstance(each, str) else picture(each) for each in parts)
+    return f"<|im_start|>system\n{harmless(system)}<|im_end|>\n<|im_start|>user\n{content}{END}"
 
 
 def punctuated(instruction: str) -> str:
@@ -98,7 +112,7 @@ def _contents(parts: Sequence[EmbedInput]) -> str:
 
 def _content(source: EmbedInput) -> str:
     video = "" if source.video is None else _video(source.video)
-    return video + _images(source.images) + _harmless(source.text or "")
+    return video + _images(source.images) + harmless(source.text or "")
 
 
 def _images(images: Sequence[Pixels]) -> str:
@@ -119,6 +133,6 @@ def _shapes(images: Sequence[Pixels]) -> list[tuple[int, ...]]:
     return [image.shape for image in images]
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Break up special tokens of the tokenizer: any file may hold `<|im_end|>`."""
     return _SPECIAL.sub("< |", text)

@@ -12,6 +12,7 @@ from qvsearch.types import Detail, Fingerprint, Hub, Precision, VideoMode
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
 DEFAULT_RERANKER = "Qwen/Qwen3-VL-Reranker-2B"
+DEFAULT_GENERATOR = "Qwen/Qwen3-VL-2B-Instruct"
 DEMO = "demo"
 DEMO_RERANKER = "demo-reranker"
 DEMO_FOLDER = Path(__file__).parent.parent / "demo" / "checkpoint"
@@ -20,6 +21,7 @@ SMALLEST_DIM = 64  # the model is trained for any dimension from here up
 
 EMBEDDER = "embedder"
 RERANKER = "reranker"
+GENERATOR = "generator"
 
 PACKAGED = {DEMO: (EMBEDDER, DEMO_FOLDER), DEMO_RERANKER: (RERANKER, RERANKER_FOLDER)}
 
@@ -49,6 +51,9 @@ MODELS = {
     ),
     "Qwen/Qwen3-VL-Reranker-8B": HubModel(
         RERANKER, 8_767_123_696, None, "b212dc8c91a8164aef1ea2de9c1a867611e75c04"
+    ),
+    "Qwen/Qwen3-VL-2B-Instruct": HubModel(
+        GENERATOR, 2_127_532_032, None, "89644892e4d85e24eaac8bacfd4f463576704203"
     ),
 }
 
@@ -240,11 +245,10 @@ def _pinned(model: str) -> str | None:
 
 
 def _remedy(model: str) -> str:
-    is_reranker = role_of(model) == RERANKER
-    option = "--reranker" if is_reranker else "--model"
-    trial = (
-        f"qvsearch with --reranker {DEMO_RERANKER}" if is_reranker else "it first: qvsearch demo"
-    )
+    option, trial = {
+        RERANKER: ("--reranker", f"qvsearch with --reranker {DEMO_RERANKER}"),
+        GENERATOR: ("--generator", "a server of your own: --chat-server URL"),
+    }.get(role_of(model) or "", ("--model", "it first: qvsearch demo"))
     return (
         f"with a network, run: qvsearch models pull {model};"
         f" or name a copy: {option} FOLDER; or try {trial}"

@@ -22,6 +22,7 @@ from qvsearch.models.registry import (
     DEMO,
     DEMO_RERANKER,
     EMBEDDER,
+    GENERATOR,
     RERANKER,
     Weights,
     check_dim,
@@ -100,6 +101,8 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
     check_new(folder, model)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} is a reranker; use it with: search --reranker {model}")
+    if role_of(model) == GENERATOR:
+        raise QvsearchError(f"{model} writes answers; use it with: ask --generator {model}")
     weights = resolve(model, choice.hub)
     dim = check_dim(weights, choice.dim)
     precision = _precision(choice.dtype) or Precision.FLOAT
@@ -306,7 +309,7 @@ def find_reranker(
 
 def _reranker(model: str, choice: Choice) -> Weights:
     """Return a reranker's files, which are downloaded if necessary."""
-    if role_of(model) == EMBEDDER:
+    if role_of(model) in (EMBEDDER, GENERATOR):
         raise QvsearchError(f"{model} is no reranker; leave out --reranker, or name one")
     return resolve(model, choice.hub)
 

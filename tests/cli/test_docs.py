@@ -196,6 +196,23 @@ def test_every_field_of_other_records_is_described():
     assert check_described(reports.plan_record, record) == set()
 
 
+def test_every_field_of_an_answer_is_described_with_its_type():
+    from support.hits import hit
+
+    from qvsearch.tasks.ask import Answer
+    from qvsearch.tasks.evidence import Source
+    from qvsearch.types import Skipped
+
+    moment = Source(1, hit(b"/photos/a.mp4", Kind.VIDEO).segment, 0.5, 1.0, 2.5)
+    passage = Source(2, hit(b"/photos/\xff.md", Kind.TEXT, lines=(1, 2)).segment, 0.5)
+    answer = Answer(
+        "why", "so [1]", (moment, passage), (3,), (), (Skipped(b"/b", "gone"),), True, "m", 1, 2
+    )
+    record = reports.answer_record(answer)
+    assert check_described(reports.answer_record, record) == set()
+    assert check_described(reports._citation_record, *record["citations"]) == set()
+
+
 def test_every_field_of_repeats_is_described_with_its_type():
     from support.near_duplicates import SHOT, sized
 

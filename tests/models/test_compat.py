@@ -27,6 +27,7 @@ from support.videos import make
 
 from qvsearch.compat import Qwen3VLEmbedder, Qwen3VLReranker
 from qvsearch.compat import download as downloading
+from qvsearch.connections import is_public
 from qvsearch.errors import QvsearchError
 
 pytest.importorskip("torchvision", reason="qwen-vl-utils needs torchvision")
@@ -416,7 +417,7 @@ def test_what_cannot_be_fetched_is_named(embedder, site, path, reason):
     ],
 )
 def test_private_addresses_are_known(address, public):
-    assert downloading._is_public(address) == public
+    assert is_public(address) == public
 
 
 def test_a_server_that_trickles_is_left_in_time():

@@ -216,13 +216,16 @@ def test_what_a_prompt_measures_is_said_in_one_place():
     assert [(name, again) for name in others for again in public & {*constants(others[name])}] == []
 
 
-def test_hubs_and_urls_given_in_python_alone_reach_the_network():
+def test_hubs_urls_given_in_python_and_the_users_chat_server_alone_are_reached_over_the_network():
     speakers = {
         name
         for name, tree in TREES.items()
         if any(each in NETWORK or each.partition(".")[0] in NETWORK for each in imports(tree))
     }
-    assert speakers == {"qvsearch.models.hubs", "qvsearch.compat.download"}
+    # the server of `ask --chat-server`, which the user names; a file or a hit never does
+    assert speakers == {"qvsearch.models.hubs", "qvsearch.compat.download", "qvsearch.tasks.chat"}
+    readers = [name for name, tree in TREES.items() if "qvsearch.tasks.chat" in {*imports(tree)}]
+    assert readers == ["qvsearch", "qvsearch.cli.ask"]
     others = {name: tree for name, tree in TREES.items() if ".compat" not in name}
     assert [name for name in others if "qvsearch.compat" in {*imports(others[name])}] == []
 

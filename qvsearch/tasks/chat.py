@@ -1,0 +1,254 @@
+"""Answers from an OpenAI-compatible chat server, e.g. vLLM, Ollama, LM Studio or llama.cpp.
+
+The prompt is sent to `/chat/completions`, and the answer is read as it is written. Protocol:
+https://platform.openai.com/docs/api-reference/chat
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from qvsearch.connections import peer_is_public, shut_after
+from qvsearch.errors import QvsearchError
+from qvsearch.tasks.chat_protocol import (
+    CUT,
+    FEWER,
+    MOST_BYTES,
+    BadResponse,
+    StreamedAnswer,
+    events,
+    messages,
+    parsed,
+    refusal_reason,
+    short,
+)
+
+if TYPE_CHECKING:
+    from qvsearch.tasks.question import Prompt, Reply
+
+KEY_VARIABLE = "QVSEARCH_CHAT_KEY"
+REASON_BYTES = 65_536  # of a response that is read for it
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds to connect, to the first token and to the end; characters and tokens of an answer."""
+
+    connect: float = 10.0
+    first: float = 300.0  # a CPU reads pictures slowly, and many servers load the model now
+    whole: float = 900.0
+    characters: int = 65_536
+    tokens: int = 2048
+
+
+class ChatServer:
+    """A chat server at a base URL such as http://localhost:11434/v1, for `ask`.
+
+    Without a path the URL means `/v1`; without a `model` it is the first that the server lists.
+    Plain http is for loopback and private addresses only. Redirects and proxies are not used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        key: str | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Check the URL and the key; raises QvsearchError. Nothing is sent before `generate`."""
+        self.name = model or ""
+        self._base = _base(url)
+        self._key = _checked_key(key)
+        self._limits = limits or Limits()
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return self._base.geturl()
+
+    def generate(self, prompt: Prompt, write: Callable[[str], None]) -> Reply:
+        """Return the whole answer; `write` is called with each piece as it arrives.
+
+        Raises QvsearchError with a remedy for a server that cannot be reached, refuses the request,
+        does not speak this protocol, or exceeds a limit.
+        """
+        self.name = self.name or self._first_model()
+        request = {
+            "model": self.name,
+            "messages": messages(prompt),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "temperature": 0,
+            "max_tokens": self._limits.tokens,
+        }
+        answer = StreamedAnswer(self._limits.characters)
+        with closing(self._pieces(request, answer)) as pieces:
+            for piece in pieces:
+                write(piece)
+        return answer.reply()
+
+    def _pieces(self, request: Mapping[str, object], answer: StreamedAnswer) -> Generator[str]:
+        """Send a request, and yield the texts of an answer until it is complete."""
+        with self._response("POST", "chat/completions", request) as (response, begun):
+            for event in events(response.readline):
+                piece = answer.add(event)
+                if answer.has_begun:
+                    begun()
+                if piece:
+                    yield piece
+            answer.check()
+
+    def _first_model(self) -> str:
+        with self._response("GET", "models") as (response, _):
+            listed = parsed(response.read(MOST_BYTES))
+        models = listed.get("data")
+        if not isinstance(models, list) or not models:
+            raise self._error("it lists no model; load one there, or name it with --chat-model")
+        name = models[0].get("id") if isinstance(models[0], dict) else None
+        if not isinstance(name, str):
+            raise self._error("its list of models cannot be read; name one with --chat-model")
+        return name
+
+    @contextmanager
+    def _response(
+        self, method: str, page: str, request: Mapping[str, object] | None = None
+    ) -> Iterator[tuple[http.client.HTTPResponse, Callable[[], None]]]:
+        """Request a page below the base URL; yield the response, and what ends the first limit.
+
+        Turns every failure, also of the code in the `with` block, into a QvsearchError.
+        """
+        expired: list[str] = []
+        try:
+            with closing(self._connected()) as connection:
+                socket = connection.sock
+                limits = (("begin", self._limits.first), ("end", self._limits.whole))
+                timers = [
+                    shut_after(socket, seconds, partial(expired.append, name))
+                    for name, seconds in limits
+                ]
+                try:
+                    body = None if request is None else json.dumps(request).encode()
+                    connection.request(method, f"{self._base.path}/{page}", body, self._headers())
+                    with connection.getresponse() as response:
+                        if response.status != http.client.OK:
+                            raise self._refusal(response)
+                        yield response, timers[0].cancel
+                finally:
+                    for timer in timers:
+                        timer.cancel()
+        except (BadResponse, http.client.HTTPException, OSError, ValueError) as error:
+            if "begin" in expired:
+                reason = f"no answer has begun after {self._limits.first:.0f} s; {FEWER}"
+            elif expired:
+                reason = f"the answer takes more than {self._limits.whole:.0f} s; {FEWER}"
+            elif isinstance(error, BadResponse):
+                reason = str(error)
+            elif isinstance(error, http.client.IncompleteRead):
+                reason = CUT
+            elif isinstance(error, OSError):
+                reason = f"the connection broke ({error.strerror or error}); try again"
+            else:
+                reason = "it does not answer like an OpenAI-compatible server; check the URL"
+            raise self._error(reason) from error
+
+    def _connected(self) -> http.client.HTTPConnection:
+        """Connect; raises QvsearchError, before anything is sent, for plain http to the public."""
+        place, seconds = self._base, self._limits.connect
+        connection: http.client.HTTPConnection
+        if place.scheme == "https":
+            connection = http.client.HTTPSConnection(
+                str(place.hostname),
+                place.port,
+                timeout=seconds,
+                context=ssl.create_default_context(),
+            )
+        else:
+            connection = http.client.HTTPConnection(
+                str(place.hostname), place.port, timeout=seconds
+            )
+        try:
+            connection.connect()
+        except ssl.SSLCertVerificationError as error:
+            raise self._error(f"its certificate is not valid ({error.verify_message})") from error
+        except ssl.SSLError as error:
+            raise self._error("it does not speak https; try http://") from error
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise self._error(
+                f"it cannot be reached ({reason.lower()}); start it, or check the URL"
+            ) from error
+        if place.scheme == "http" and peer_is_public(connection.sock):
+            connection.close()
+            raise self._error("plain http would show your files to others; use https")
+        connection.sock.settimeout(None)  # from here on the timers hold
+        return connection
+
+    def _headers(self) -> dict[str, str]:
+        headers = {
+            "User-Agent": "qvsearch",
+            "Content-Type": "application/json",
+            "Connection": "close",
+        }
+        return headers if self._key is None else headers | {"Authorization": f"Bearer {self._key}"}
+
+    def _refusal(self, response: http.client.HTTPResponse) -> QvsearchError:
+        """Return the error for a status that is not 200."""
+        status = response.status
+        if http.client.MULTIPLE_CHOICES <= status < http.client.BAD_REQUEST:
+            target = short(response.getheader("Location", "another place"))
+            return self._error(f"it redirects to {target}; give the URL of the server itself")
+        message = f"{status}: {self._without_key(refusal_reason(response.read(REASON_BYTES)))}"
+        if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
+            remedy = "set" if self._key is None else "correct"
+            return self._error(f"it refuses access ({message}); {remedy} {KEY_VARIABLE}")
+        if status == http.client.NOT_FOUND:
+            model = f"no model {self.name!r}, or no chat at this URL" if self.name else "no models"
+            return self._error(f"it has {model} ({message}); name another --chat-model, or URL")
+        if status >= http.client.INTERNAL_SERVER_ERROR:
+            return self._error(f"it failed ({message}); see its log, or try again")
+        return self._error(
+            f"it refuses the request ({message}); name a --chat-model that reads pictures,"
+            " add --kind text, or give a smaller -k"
+        )
+
+    def _without_key(self, text: str) -> str:
+        return text if self._key is None else text.replace(self._key, "***")
+
+    def _error(self, reason: str) -> QvsearchError:
+        return QvsearchError(f"the chat server {self.url}: {reason}")
+
+
+def _base(url: str) -> SplitResult:
+    """Return a base URL without a slash at its end; raises QvsearchError for any other."""
+    example = "give a URL such as http://localhost:11434/v1"
+    try:
+        place = urlsplit(url.strip())
+        named = place.hostname and place.port != 0
+    except ValueError as error:
+        raise QvsearchError(f"--chat-server {url!r} is not a URL; {example}") from error
+    if place.scheme not in {"http", "https"} or not named or not url.isascii():
+        raise QvsearchError(f"--chat-server {url!r} is not an http or https URL; {example}")
+    if "@" in place.netloc:
+        raise QvsearchError(f"--chat-server takes no password in the URL; set {KEY_VARIABLE}")
+    if place.query or place.fragment or any(each.isspace() for each in place.path):
+        raise QvsearchError(f"--chat-server {url!r} is not a base URL; {example}")
+    path = place.path.rstrip("/").removesuffix("/chat/completions")
+    return place._replace(path=path if place.path.strip("/") else "/v1")
+
+
+def _checked_key(key: str | None) -> str | None:
+    """Return a key that a header can hold; raises QvsearchError, without the key, for another."""
+    if not key or not key.strip():
+        return None
+    key = key.strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise QvsearchError(f"{KEY_VARIABLE} is not a key; it has characters that no key has")
+    return key

@@ -1,0 +1,141 @@
+"""Hits to the numbered sources that a model answers from: pictures, frames and whole passages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qvsearch.media import CHANGED
+from qvsearch.media.moments import decode as decode_moments
+from qvsearch.models.prompt import TOKEN_PIXELS
+from qvsearch.types import Decoded, EmbedInput, Kind, Segment, Skipped
+
+if TYPE_CHECKING:
+    from qvsearch.types import Detail, Hit, Moment, Pixels
+
+    Place = Hit | Moment
+
+FRAMES = 4  # the most of one moment
+LEAST_SOURCES = 8  # fewer hits than this leave room for other moments and passages of their files
+MOST_TOKENS = 12_000  # of all sources; a CPU reads some hundred a second with the 2B model
+CHARACTERS_PER_TOKEN = 3  # of a text, at least, in languages with an alphabet
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place in a file; an answer cites it by its `number`, from 1.
+
+    `text` is the whole passage. `pictures` (h, w, 3) uint8 are the image or the frames of a moment
+    `[start, end)` in seconds; `times` are the seconds of the frames in the video.
+    """
+
+    number: int
+    segment: Segment
+    relevance: float
+    start: float | None = None
+    end: float | None = None
+    text: str | None = None
+    pictures: tuple[Pixels, ...] = ()
+    times: tuple[float, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens of a prompt it takes."""
+        pixels = sum(picture.size // 3 for picture in self.pictures)
+        return pixels // TOKEN_PIXELS + len(self.text or "") // CHARACTERS_PER_TOKEN
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The sources, hits whose files cannot be read, and how many places were too many."""
+
+    sources: tuple[Source, ...]
+    skipped: tuple[Skipped, ...] = ()
+    left_out: int = 0
+
+
+def read_evidence(hits: Sequence[Hit], detail: Detail) -> Evidence:
+    """Read the best place of each hit again, and further relevant ones if there are few hits.
+
+    Pictures have at most the pixels of `detail`. Sources of one file stand together, in the order
+    of the hits. The least important ones are left out beyond MOST_TOKENS.
+    """
+    places = _places(hits)
+    decoded = _decoded([place for _, place in places], detail.max_pixels)
+    skipped = [each for each in decoded.values() if isinstance(each, Skipped)]
+    ranked: list[tuple[int, Source]] = []
+    tokens = left_out = 0
+    for rank, place in places:
+        outcome = decoded[place.segment.item.location]
+        if isinstance(outcome, Skipped):
+            continue
+        source = _source(place, outcome)
+        tokens += source.tokens
+        if ranked and tokens > MOST_TOKENS:
+            left_out += 1
+        else:
+            ranked.append((rank, source))
+    ranked.sort(key=lambda entry: entry[0])  # stable: the best place of a file comes first
+    sources = (replace(each, number=number) for number, (_, each) in enumerate(ranked, start=1))
+    return Evidence(tuple(sources), tuple(skipped), left_out)
+
+
+def _places(hits: Sequence[Hit]) -> list[tuple[int, Place]]:
+    """Return (rank of the hit, place), the most important first: each hit's best, then others."""
+    best: list[tuple[int, Place]] = [(hit.rank, hit) for hit in hits]
+    others: list[tuple[int, Place]] = [(hit.rank, each) for hit in hits for each in hit.moments]
+    others.sort(key=lambda entry: -entry[1].relevance)
+    return [*best, *others][: max(len(hits), LEAST_SOURCES)]
+
+
+def _decoded(places: Sequence[Place], max_pixels: int) -> dict[bytes, Decoded | Skipped]:
+    """Decode each file once, in confined processes; of a video only the moments."""
+    from qvsearch.media.workers import Decoders  # not needed before there are hits
+
+    moments: dict[bytes, list[tuple[float, float]]] = {}
+    jobs = {}
+    for place in places:
+        item = place.segment.item
+        jobs[item.location] = (item, place.segment.content_hash)
+        if place.start is not None and place.end is not None:
+            moments.setdefault(item.location, []).append((place.start, place.end))
+    decode = partial(decode_moments, moments=moments, most_frames=FRAMES)
+    with Decoders(decode=decode) as decoders:
+        outcomes = list(decoders.decode(jobs.values(), max_pixels))
+    return {location: _plain(outcome) for location, outcome in zip(jobs, outcomes, strict=True)}
+
+
+def _plain(outcome: Decoded | Skipped) -> Decoded | Skipped:
+    """Return an outcome whose reason is that of a file which was indexed earlier."""
+    if isinstance(outcome, Skipped) and outcome.reason == CHANGED:
+        return replace(outcome, reason="changed since it was indexed")
+    return outcome
+
+
+def _source(place: Place, decoded: Decoded) -> Source:
+    """Return the source of a place; a moment whose frames are damaged has no picture."""
+    segment = place.segment
+    content = next(
+        (source for each, source in decoded.segments if _is_place(each, place)), EmbedInput()
+    )
+    pictures = content.images
+    times: tuple[float, ...] = ()
+    if content.video is not None:
+        pictures = tuple(content.video.pixels)
+        times = tuple((place.start or 0.0) + each for each in content.video.times)
+    return Source(
+        0, segment, place.relevance, place.start, place.end, content.text, pictures, times
+    )
+
+
+def _is_place(decoded: Segment, place: Place) -> bool:
+    """Return whether a segment is the wanted one: passages of one long line differ in the snippet.
+
+    The content is that of the row, since `decode` compares the hash.
+    """
+    if decoded.item.kind is Kind.VIDEO:
+        return (decoded.start, decoded.end) == (place.start, place.end)
+    wanted = place.segment
+    return (decoded.lines, decoded.snippet) == (wanted.lines, wanted.snippet)
