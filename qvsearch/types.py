@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -371,26 +371,3 @@ class Reranker(Protocol):
     def score(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> list[float]:
         """Return P(relevant) of each document, 0 to 1."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A step of an indexing run.
-
-    With a `path`, `state` is unchanged, indexed (with a `reason` if an unchanged file was read
-    again), reused, skipped or removed. Without a path it is planned, compared (`reason` is the
-    result), embedded (a batch of `segments`) or committed. `checking` comes before `files` whose
-    status changed, `looking` before unchanged ones that an older version read.
-    `estimate` is the expected number of segments of a file that must be decoded. `planned` comes
-    once before those files, with their number in `files`, the sum of their estimates, and the sums
-    `by_kind`.
-    """
-
-    state: str
-    path: bytes | None = None
-    kind: Kind | None = None
-    segments: int = 0
-    reason: str | None = None
-    files: int = 0
-    estimate: int = 0
-    by_kind: Mapping[Kind, int] = field(default_factory=dict)

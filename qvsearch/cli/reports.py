@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 from qvsearch.formats import path_fields, present
 
 if TYPE_CHECKING:
-    from qvsearch.indexing.counts import Summary
+    from qvsearch.indexing.counts import Event, Summary
     from qvsearch.indexing.plan import Plan
     from qvsearch.machine.bench import Figure
     from qvsearch.machine.doctor import Fact
     from qvsearch.machine.estimate import Estimate
     from qvsearch.models.registry import ModelState
     from qvsearch.runtime.manager import Running
-    from qvsearch.types import Event
 
 
 def event_record(event: Event) -> dict[str, object]:

@@ -13,12 +13,12 @@ from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.indexing.batching import embed_files
 from qvsearch.indexing.changes import resolve, scan_targets
 from qvsearch.indexing.contents import HASH_THREADS, hashed
-from qvsearch.indexing.counts import Summary
+from qvsearch.indexing.counts import Event, Summary
 from qvsearch.indexing.int8_check import INPUTS, agreement_of, embed_first, first_inputs
 from qvsearch.indexing.session import IngestOptions, Session
 from qvsearch.library.rules import lasting, scans_of
 from qvsearch.media.workers import Decoders
-from qvsearch.types import Event, Item, Precision, Skipped
+from qvsearch.types import Item, Precision, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.indexing.changes import Changes

@@ -38,6 +38,7 @@ from support.reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, wr
 
 from qvsearch.files import content_hash
 from qvsearch.indexing import pipeline as ingest
+from qvsearch.indexing.counts import Event
 from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.indexing.scan import scan
 from qvsearch.library.library import Library
@@ -47,7 +48,7 @@ from qvsearch.media.workers import Decoders
 from qvsearch.models.registry import fingerprint, hidden_size, resolve
 from qvsearch.runtime.loading import Choice, open_or_create
 from qvsearch.runtime.local import LocalEmbedder
-from qvsearch.types import READING, Detail, EmbedInput, Event, Item, Segment
+from qvsearch.types import READING, Detail, EmbedInput, Item, Segment
 
 WIDE, HIGH = 4000, 3000
 QUALITY = 88
