@@ -13,7 +13,7 @@ from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION
 from qvsearch.runtime.inputs import ready
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.runtime.query_cache import CachedEmbedder
-from qvsearch.types import Detail, EmbedInput, Frames, Item, Kind
+from qvsearch.types import DecodeOptions, Detail, EmbedInput, Frames, Item, Kind
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,9 @@ def local(tiny):
 def embedder(request, local):
     if request.param == "local":
         return local
-    return CachedEmbedder(lambda: local, local.dim, "tiny", detail=Detail.LOW)
+    return CachedEmbedder(
+        lambda: local, local.dim, "tiny", decode_options=DecodeOptions(Detail.LOW.max_pixels)
+    )
 
 
 def photo(folder, name="photo.jpg"):
@@ -42,7 +44,7 @@ def photo(folder, name="photo.jpg"):
 def as_indexed(path, detail=Detail.LOW):
     status = path.stat()
     item = Item(os.fsencode(path), b"", Kind.IMAGE, status.st_size, status.st_mtime_ns)
-    return media.decode(item, "", detail.max_pixels).segments[0][1].images[0]
+    return media.decode(item, "", DecodeOptions(detail.max_pixels)).segments[0][1].images[0]
 
 
 def same(one, other):
