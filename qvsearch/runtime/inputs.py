@@ -60,6 +60,27 @@ class QueriesAndDocuments:
         return self.embed([_document(each) for each in documents])
 
 
+def options_of(detail: Detail | str) -> DecodeOptions:
+    """Return how a new library of this detail decodes files; raises QvsearchError for no detail."""
+    if detail not in list(Detail):
+        raise QvsearchError(f"the detail {detail!r} is unknown; give {', '.join(Detail)}")
+    return DecodeOptions(Detail(detail).max_pixels)
+
+
+def prepare_picture(picture: Picture, detail: Detail | str = Detail.MEDIUM) -> Pixels:
+    """Return the pixels (h, w, 3) uint8 RGB of a Pillow picture or a file, for an `EmbedInput`.
+
+    They are upright, on white, in sRGB, and resized to multiples of 32 within the detail, as
+    `index` does for a new library. A file is decoded in another process, so scripts need the
+    `if __name__ == "__main__":` of Python's multiprocessing. An array is checked and returned.
+    Raises QvsearchError for an unknown detail or a picture that cannot be read.
+    """
+    options = options_of(detail)
+    if isinstance(picture, (str, Path)):
+        return _decoded([Path(picture)], options)[Path(picture)]
+    return _array("the picture", picture, options.max_pixels)
+
+
 def ready(
     inputs: Iterable[EmbedInput],
     options: DecodeOptions = QueriesAndDocuments.decode_options,

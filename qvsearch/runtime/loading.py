@@ -244,7 +244,8 @@ def load_embedder(
         from qvsearch.runtime.local import LocalEmbedder
 
         dtype = choice.dtype or own_dtype(fingerprint.precision, choice.device)
-        embedder = LocalEmbedder(model, choice.device, dtype, fingerprint.dim)
+        dim, detail = fingerprint.dim, fingerprint.detail
+        embedder = LocalEmbedder(model, choice.device, dtype, dim, detail)
         embedder.decode_options = fingerprint.decode_options
         cold(time.monotonic() - started)
         return embedder

@@ -13,8 +13,8 @@ from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network
 from qvsearch.models.prompt import embed_prompt, rerank_prompt
 from qvsearch.models.registry import DEFAULT_MODEL, DEFAULT_RERANKER, check_dim, resolve
-from qvsearch.runtime.inputs import QueriesAndDocuments, ready
-from qvsearch.types import DecodeOptions, Detail
+from qvsearch.runtime.inputs import QueriesAndDocuments, options_of, ready
+from qvsearch.types import Detail
 
 if TYPE_CHECKING:
     from qvsearch.types import EmbedInput, Vectors
@@ -39,9 +39,8 @@ class LocalEmbedder(QueriesAndDocuments):
         detail: Detail | str = Detail.MEDIUM,
     ) -> None:
         """Load the weights, downloaded if necessary; raises QvsearchError if that fails."""
-        if detail not in list(Detail):
-            raise QvsearchError(f"the detail {detail!r} is unknown; give {', '.join(Detail)}")
-        self.decode_options = DecodeOptions(Detail(detail).max_pixels)
+        self.decode_options = options_of(detail)
+        self.detail = Detail(detail)
         self.weights = resolve(str(model))
         self.dim = check_dim(self.weights, dim)
         self.network = Network(self.weights.folder, device, dtype)
