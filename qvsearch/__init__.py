@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.pipeline import SearchOptions, search
     from qvsearch.retrieval.query import Query
     from qvsearch.retrieval.similar import similar
+    from qvsearch.runtime.inputs import prepare_picture
     from qvsearch.runtime.local import LocalEmbedder as Embedder
     from qvsearch.runtime.local import LocalReranker as Reranker
     from qvsearch.tasks.ask import ask
@@ -38,6 +39,7 @@ __all__ = [
     "duplicate_groups",
     "explain",
     "parse_filters",
+    "prepare_picture",
     "search",
     "similar",
 ]
@@ -57,6 +59,7 @@ _PUBLIC = {
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),
+    "prepare_picture": ("qvsearch.runtime.inputs", "prepare_picture"),
     "search": ("qvsearch.retrieval.pipeline", "search"),
     "similar": ("qvsearch.retrieval.similar", "similar"),
 }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -251,10 +251,24 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How files become inputs of the model.
+
+    No image has more than `max_pixels`; `video_mode` decides the segments of a video. With `draft`
+    the decoder reduces large JPEGs, which takes half the time and changes a value by less than 1.
+    """
+
+    max_pixels: int
+    video_mode: VideoMode = VideoMode.FRAMES
+    draft: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """Everything that determines vectors; a library is searched and extended only with its own.
 
     `prompt_layout` and `preprocessing` are versions of our own code, raised if a vector changes.
+    Version 1 of `preprocessing` decodes JPEGs in their full size, 2 with `draft`.
     """
 
     model: str
@@ -266,6 +280,11 @@ class Fingerprint:
     preprocessing: int
     video_mode: VideoMode = VideoMode.FRAMES
     precision: Precision = Precision.FLOAT
+
+    @property
+    def decode_options(self) -> DecodeOptions:
+        """How files are decoded for these vectors."""
+        return DecodeOptions(self.detail.max_pixels, self.video_mode, self.preprocessing >= 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,26 +390,3 @@ class Reranker(Protocol):
     def score(self, query: EmbedInput, documents: Sequence[EmbedInput]) -> list[float]:
         """Return P(relevant) of each document, 0 to 1."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A step of an indexing run.
-
-    With a `path`, `state` is unchanged, indexed (with a `reason` if an unchanged file was read
-    again), reused, skipped or removed. Without a path it is planned, compared (`reason` is the
-    result), embedded (a batch of `segments`) or committed. `checking` comes before `files` whose
-    status changed, `looking` before unchanged ones that an older version read.
-    `estimate` is the expected number of segments of a file that must be decoded. `planned` comes
-    once before those files, with their number in `files`, the sum of their estimates, and the sums
-    `by_kind`.
-    """
-
-    state: str
-    path: bytes | None = None
-    kind: Kind | None = None
-    segments: int = 0
-    reason: str | None = None
-    files: int = 0
-    estimate: int = 0
-    by_kind: Mapping[Kind, int] = field(default_factory=dict)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 from qvsearch.cli import output, reports
 from qvsearch.errors import ExitCode
+from qvsearch.indexing.counts import Event
 from qvsearch.indexing.scan import leftovers_text
 from qvsearch.machine.estimate import about
-from qvsearch.types import Event, Kind, Skipped
+from qvsearch.types import Kind, Skipped
 
 if TYPE_CHECKING:
     import rich.progress

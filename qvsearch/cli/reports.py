@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qvsearch.formats import path_fields, present
 
 if TYPE_CHECKING:
-    from qvsearch.indexing.counts import Summary
+    from qvsearch.indexing.counts import Event, Summary
     from qvsearch.indexing.plan import Plan
     from qvsearch.machine.bench import Figure
     from qvsearch.machine.doctor import Fact
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from qvsearch.runtime.manager import Running
     from qvsearch.tasks.ask import Answer
     from qvsearch.tasks.evidence import Source
-    from qvsearch.types import Event
 
 
 def event_record(event: Event) -> dict[str, object]:

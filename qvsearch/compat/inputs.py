@@ -27,7 +27,7 @@ from qvsearch.compat.download import download
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.media.pixels import check_size
 from qvsearch.models.prompt import TOKEN_PIXELS
-from qvsearch.types import EmbedInput, Frames, Item, Kind, Skipped
+from qvsearch.types import DecodeOptions, EmbedInput, Frames, Item, Kind, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.types import Pixels
@@ -173,7 +173,7 @@ def _sampled_file(source: str | Path, fps: float, max_frames: int) -> Frames:
         decoders = stack.enter_context(
             Decoders(1, decode=partial(decode, fps=fps, max_frames=max_frames))
         )
-        [outcome] = decoders.decode([(item, "")], 0)
+        [outcome] = decoders.decode([(item, "")], DecodeOptions(0))
     if isinstance(outcome, Skipped):
         raise QvsearchError(f"{source}: {outcome.reason}")
     frames = outcome.segments[0][1].video

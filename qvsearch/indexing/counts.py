@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qvsearch.types import Event, Item, Kind, Skipped, VideoMode
+from qvsearch.types import Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.indexing.changes import KeptFiles, Missing, ScanResult
@@ -21,6 +21,29 @@ FINE_MOMENT_BYTES = 400_000
 # the same for a film of known length: moments end where scenes do, and after ten seconds
 MOMENT_SECONDS, FINE_MOMENT_SECONDS = 5.0, 1.15
 PASSAGE_BYTES, TEXT_BYTES = 1_600, 10 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A step of an indexing run.
+
+    With a `path`, `state` is unchanged, indexed (with a `reason` if an unchanged file was read
+    again), reused, skipped or removed. Without a path it is planned, compared (`reason` is the
+    result), embedded (a batch of `segments`) or committed. `checking` comes before `files` whose
+    status changed, `looking` before unchanged ones that an older version read.
+    `estimate` is the expected number of segments of a file that must be decoded. `planned` comes
+    once before those files, with their number in `files`, the sum of their estimates, and the sums
+    `by_kind`.
+    """
+
+    state: str
+    path: bytes | None = None
+    kind: Kind | None = None
+    segments: int = 0
+    reason: str | None = None
+    files: int = 0
+    estimate: int = 0
+    by_kind: Mapping[Kind, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.indexing.batching import embed_files
 from qvsearch.indexing.changes import resolve, scan_targets
 from qvsearch.indexing.contents import HASH_THREADS, hashed
-from qvsearch.indexing.counts import Summary
+from qvsearch.indexing.counts import Event, Summary
 from qvsearch.indexing.int8_check import INPUTS, agreement_of, embed_first, first_inputs
 from qvsearch.indexing.session import IngestOptions, Session
 from qvsearch.library.rules import lasting, scans_of
 from qvsearch.media.workers import Decoders
-from qvsearch.types import Event, Item, Precision, Skipped
+from qvsearch.types import Item, Precision, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.indexing.changes import Changes
@@ -44,7 +44,6 @@ def index(
     batches; after True, finished files are committed. Raises LibraryLocked, and QvsearchError if no
     path exists, if the model (and not a file) fails, or if int8 is too far from float32.
     """
-    fingerprint = library.fingerprint
     first: list[EmbedInput] = []  # to be compared with float32
     load = partial(_load, library, load_embedder, load_exact, first, report)
     with library.lock():
@@ -68,8 +67,7 @@ def index(
                     # 5. Files are hashed; known contents are copied, others are decoded.
                     decoded = decoders.decode(
                         session.jobs(hashed(items, threads)),
-                        fingerprint.detail.max_pixels,
-                        fingerprint.video_mode,
+                        library.fingerprint.decode_options,
                         session.stopped,
                     )
                     if load_exact is not None and not first:

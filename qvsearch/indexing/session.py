@@ -24,12 +24,12 @@ from qvsearch.indexing.changes import (
     unreachable,
 )
 from qvsearch.indexing.contents import Content, ContentIndex, content_of
-from qvsearch.indexing.counts import Counts, Summary
+from qvsearch.indexing.counts import Counts, Event, Summary
 from qvsearch.library.failures import Failure
 from qvsearch.library.pending import Pending, without
 from qvsearch.library.rules import NO_RULES, Rules, ScanOptions
 from qvsearch.media.dates import name_date
-from qvsearch.types import READING, Event, Item, Kind, Metadata, Segment, Skipped
+from qvsearch.types import READING, Item, Kind, Metadata, Segment, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.indexing.changes import Changes

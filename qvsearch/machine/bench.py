@@ -19,7 +19,7 @@ from qvsearch.machine.bench_model import ChosenModel, LoadedModel, choose_model,
 from qvsearch.machine.estimate import gemm_rate
 from qvsearch.machine.speeds import Speeds, device_name, keep_speeds
 from qvsearch.models.prompt import visual_tokens
-from qvsearch.types import Detail, EmbedInput, Item
+from qvsearch.types import DecodeOptions, Detail, EmbedInput, Item
 
 if TYPE_CHECKING:
     from qvsearch.runtime.local import LocalEmbedder
@@ -162,7 +162,7 @@ def _decoding(photo: Item, film: Item, detail: Detail) -> tuple[Task, Task]:
     """Return tasks that decode a photo and a film in this process; the film's unit is s/min."""
 
     def decode(item: Item) -> float:
-        return _timed(lambda: media.decode(item, "", detail.max_pixels))
+        return _timed(lambda: media.decode(item, "", DecodeOptions(detail.max_pixels)))
 
     return (
         Task(Figure("decode", "ms", detail=detail, how="photo"), partial(decode, photo), _in_ms),
@@ -224,7 +224,9 @@ class _Pictures:
 
 def _pictures(model: LoadedModel, film: Item, detail: Detail) -> _Pictures:
     figure = replace(_figure_of(model), detail=detail, unit="1/s")
-    decoded = [source for _, source in media.decode(film, "", detail.max_pixels).segments]
+    decoded = [
+        source for _, source in media.decode(film, "", DecodeOptions(detail.max_pixels)).segments
+    ]
     # a new input each time: the same object would be computed once
     moments = (replace(source) for source in cycle(decoded))
     return _Pictures(

@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from qvsearch.errors import MediaError
 from qvsearch.files import hash_open_file
-from qvsearch.types import Decoded, Item, Kind, VideoMode
+from qvsearch.types import Decoded, Item
 
 if TYPE_CHECKING:
-    from qvsearch.types import EmbedInput, Metadata, Segment
+    from qvsearch.types import DecodeOptions, EmbedInput, Metadata, Segment
 
 CHANGED = "changed while it was being indexed"
 
 
 class _Decoder(Protocol):
     def decode(
-        self, file: BinaryIO, item: Item, content_hash: str, max_pixels: int, *video: VideoMode
+        self, file: BinaryIO, item: Item, content_hash: str, options: DecodeOptions
     ) -> list[tuple[Segment, EmbedInput]]: ...
 
     def reads_otherwise(self, file: BinaryIO, item: Item, since: int) -> bool: ...
@@ -38,21 +38,18 @@ class _Decoder(Protocol):
     def read_metadata(self, file: BinaryIO, item: Item) -> Metadata: ...
 
 
-def decode(
-    item: Item, content_hash: str, max_pixels: int, video_mode: VideoMode = VideoMode.FRAMES
-) -> Decoded:
-    """Decode a file in this process; no image has more than `max_pixels` pixels.
+def decode(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
+    """Decode a file in this process.
 
-    `video_mode` decides the segments of a video; `content_hash` is empty if the file was never read
-    before. Raises MediaError with the reason if the file cannot be used. It is also raised if the
-    file does not match `item` and the hash, before or after it was read.
+    `content_hash` is empty if the file was never read before. Raises MediaError with the reason if
+    the file cannot be used. It is also raised if the file does not match `item` and the hash,
+    before or after it was read.
     """
     from qvsearch.media.companion import completed
 
     # libraries warn of odd metadata; failures are raised
     with warnings.catch_warnings(action="ignore"), open_unchanged(item, content_hash) as file:
-        video = (video_mode,) if item.kind is Kind.VIDEO else ()
-        segments = _decoder(item).decode(file, item, content_hash, max_pixels, *video)
+        segments = _decoder(item).decode(file, item, content_hash, options)
         metadata = completed(segments[0][0].metadata, item)
     return Decoded(
         item, tuple((replace(segment, metadata=metadata), input_) for segment, input_ in segments)

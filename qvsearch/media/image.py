@@ -30,11 +30,12 @@ from qvsearch.media.pixels import (
     dhash,
     fit,
     is_page,
+    lies,
     patches,
     upright_rgb,
 )
 from qvsearch.media.tiff import count_pages, is_deep, seek_picture, unsupported, visible
-from qvsearch.types import EmbedInput, Item, Metadata, Segment
+from qvsearch.types import DecodeOptions, EmbedInput, Item, Metadata, Segment
 
 # The only formats that are tried, whatever the suffix. Pillow also reads formats that run other
 # programs (EPS) or are not used for photos. MPO is opened as the JPEG that it begins with.
@@ -62,6 +63,7 @@ _MISSING: dict[str, int | tuple[int, ...]] = {
 }
 STRIP = 256  # rows that are compared at once
 Size = tuple[int, int]  # width and height
+Opener = Callable[[], tuple[Image.Image, Size | None]]  # see `_open`
 MOST_MISSING = 0.75  # of a picture: less than a quarter shows too little
 
 # The errors of Pillow's parsers for damaged files: OSError and SyntaxError by design, the others
@@ -88,18 +90,20 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def decode(
-    file: BinaryIO, item: Item, content_hash: str, max_pixels: int
+    file: BinaryIO, item: Item, content_hash: str, options: DecodeOptions
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode a picture; raises MediaError."""
     try:
-        image, larger, damaged = _load(file, _formats(item))
+        enough = options.max_pixels if options.draft else None
+        image, larger, damaged = _load(partial(_open, file, _formats(item), enough))
         colours = read_colours(image, file)
         shown = visible(_without_empty_alpha(image))
         upright = upright_rgb(shown, None if colours is None else colours.mode)
         width, height = larger or upright.size
-        if (upright.width > upright.height) != (width > height):
-            width, height = height, width  # the picture lay on its side
-        pixels = fit(upright, max_pixels, colours=colours)
+        if larger and lies(image):
+            width, height = height, width
+        full = (width, height) if options.draft else None
+        pixels = fit(upright, options.max_pixels, colours=colours, full=full)
         metadata = image_metadata(image, page=is_page(pixels))
     except MediaError:
         raise
@@ -172,33 +176,41 @@ def _is_several(file: BinaryIO, image: Image.Image) -> bool:
         return True  # there is a second one, which is damaged
 
 
-def _load(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size | None, str | None]:
+def _load(open_: Opener) -> tuple[Image.Image, Size | None, str | None]:
     """Return a loaded picture, its full size if it was reduced, and its missing part in words."""
     try:
-        image, larger = _open(file, formats)
+        image, larger = open_()
         image.load()
         return image, larger, None
     except _DAMAGE as error:
         try:
-            return _remains(partial(_open, file, formats))
+            return _remains(open_)
         except _DAMAGE:  # the first reason is the better one
             raise error from None
 
 
-def _open(file: BinaryIO, formats: tuple[str, ...]) -> tuple[Image.Image, Size | None]:
-    """Open a picture that is not too large; return its full size too if it will be reduced."""
+def _open(
+    file: BinaryIO, formats: tuple[str, ...], enough: int | None = None
+) -> tuple[Image.Image, Size | None]:
+    """Open a picture that is not too large; return its full size too if it will be reduced.
+
+    A JPEG is reduced if it is too large otherwise, and as far as `enough` pixels are left.
+    """
     image = _opened(file, formats)
     if not isinstance(image, JpegImageFile):
         check_size(*image.size)
-    elif image.info.get("progressive"):
+        return image, None
+    if image.info.get("progressive"):
         check_size(*image.size, MAX_PROGRESSIVE_MEGAPIXELS, of=" of a progressive JPEG")
     else:
         check_size(*image.size, MAX_REDUCED_MEGAPIXELS)
     width, height = image.size
-    scale = 2 ** math.ceil(math.log2(width * height / (MAX_MEGAPIXELS * 1_000_000)) / 2)
-    if scale <= 1:
+    halvings = math.ceil(math.log2(width * height / (MAX_MEGAPIXELS * 1_000_000)) / 2)
+    if enough is not None:
+        halvings = max(halvings, math.floor(math.log2(width * height / enough) / 2))
+    if halvings <= 0:
         return image, None
-    image.draft(None, (width // scale, height // scale))
+    image.draft(None, (max(1, width >> halvings), max(1, height >> halvings)))
     return image, (width, height)
 
 
@@ -255,9 +267,7 @@ def _damage_reason(error: Exception, file: BinaryIO, formats: tuple[str, ...]) -
     return f"damaged image: {text or type(error).__name__}"
 
 
-def _remains(
-    open_: Callable[[], tuple[Image.Image, Size | None]],
-) -> tuple[Image.Image, Size | None, str | None]:
+def _remains(open_: Opener) -> tuple[Image.Image, Size | None, str | None]:
     """Load a picture tolerantly, as viewers do, after it could not be read strictly.
 
     Returns it, its full size as `open_` does, and its missing part in words; that part is grey. The

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from qvsearch import media
 from qvsearch.errors import MediaError
-from qvsearch.types import Decoded, Item, Kind, VideoMode
+from qvsearch.types import Decoded, DecodeOptions, Item, Kind
 
 
 def decode(
     item: Item,
     content_hash: str,
-    max_pixels: int,
-    video_mode: VideoMode = VideoMode.FRAMES,
+    options: DecodeOptions,
     *,
     moments: Mapping[bytes, Sequence[tuple[float, float]]],
     most_frames: int,
@@ -26,7 +25,7 @@ def decode(
     `media.decode` does, and without a frame.
     """
     if item.kind is not Kind.VIDEO:
-        return media.decode(item, content_hash, max_pixels, video_mode)
+        return media.decode(item, content_hash, options)
     from qvsearch.media.video import decode_moments
 
     with (
@@ -34,7 +33,7 @@ def decode(
         media.open_unchanged(item, content_hash) as file,
     ):
         segments = decode_moments(
-            file, item, content_hash, max_pixels, moments[item.location], most_frames
+            file, item, content_hash, options.max_pixels, moments[item.location], most_frames
         )
     if not segments:
         raise MediaError("no frame of the moment could be decoded")

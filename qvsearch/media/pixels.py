@@ -88,14 +88,21 @@ def smart_resize(
     return h, w
 
 
-def fit(image: Image.Image, max_pixels: int, *, colours: Colours | None = None) -> Pixels:
+def fit(
+    image: Image.Image,
+    max_pixels: int,
+    *,
+    colours: Colours | None = None,
+    full: tuple[int, int] | None = None,
+) -> Pixels:
     """Return a picture as (h, w, 3) uint8 sRGB within the budget, resized once.
 
     `colours` are converted last: doing it first would cost ten times as much, and change a value
-    by about 1.
+    by about 1. `full` is the upright width and height of a picture that its decoder reduced.
     """
     upright = upright_rgb(image, None if colours is None else colours.mode)
-    height, width = smart_resize(upright.height, upright.width, max_pixels=max_pixels)
+    wide, high = full or upright.size
+    height, width = smart_resize(high, wide, max_pixels=max_pixels)
     resized = upright.resize((width, height), Image.Resampling.BICUBIC)
     return np.array(resized if colours is None else colours.to_srgb(resized))
 
@@ -170,6 +177,11 @@ def is_page(pixels: Pixels) -> bool:
     illustrated = drawn and ground > 0.45 and contrast > 0.17 and bright
     scan = noisy > 0.6 and paper > 0.3 and contrast > 0.45 and bright and sharp > 0.05
     return bool(screen or illustrated or scan)
+
+
+def lies(image: Image.Image) -> bool:
+    """Return whether a picture lies on its side, so that its EXIF swaps width and height."""
+    return _orientation(image) >= 5
 
 
 def _orientation(image: Image.Image) -> int:

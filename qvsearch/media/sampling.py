@@ -11,12 +11,12 @@ from qvsearch.media import open_unchanged
 from qvsearch.media.frames import Film
 from qvsearch.media.packets import DAMAGE
 from qvsearch.media.workers import patience
-from qvsearch.types import NO_METADATA, Decoded, EmbedInput, Frames, Segment, VideoMode
+from qvsearch.types import NO_METADATA, Decoded, EmbedInput, Frames, Segment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.types import Item
+    from qvsearch.types import DecodeOptions, Item
 
 LEAST_FRAMES = 4  # qwen-vl-utils' FPS_MIN_FRAMES
 STEP = 2  # frames, its FRAME_FACTOR: the vision tower merges so many
@@ -26,16 +26,15 @@ MOST_PIXELS = 200_000_000  # of all frames: 600 MB; larger ones are reduced by w
 def decode(
     item: Item,
     content_hash: str,
-    max_pixels: int,
-    video_mode: VideoMode = VideoMode.CLIPS,
+    _: DecodeOptions,
     *,
     fps: float,
     max_frames: int,
 ) -> Decoded:
     """Return one segment of `fps` frames a second, an even number of at most `max_frames`.
 
-    It takes the place of `media.decode` in a worker; `max_pixels` and `video_mode` are not read.
-    Times are those of a constant rate, as in qwen-vl-utils. Raises MediaError without a frame.
+    It takes the place of `media.decode` in a worker. Times are those of a constant rate, as in
+    qwen-vl-utils. Raises MediaError without a frame.
     """
     with open_unchanged(item, content_hash) as file:
         try:

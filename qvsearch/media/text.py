@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from qvsearch.errors import MediaError
 from qvsearch.media.encoding import to_text
-from qvsearch.types import NO_METADATA, EmbedInput, Item, Metadata, Segment
+from qvsearch.types import NO_METADATA, DecodeOptions, EmbedInput, Item, Metadata, Segment
 
 MAX_BYTES = 10 * 2**20  # a passage costs one run of the model, and 10 MiB are 6,500 of them
 PASSAGE_TOKENS = 400  # long enough to have content, short enough for one topic
@@ -72,9 +72,9 @@ class _Piece(NamedTuple):  # created three times as fast as a dataclass; there m
 
 
 def decode(
-    file: BinaryIO, item: Item, content_hash: str, max_pixels: int
+    file: BinaryIO, item: Item, content_hash: str, _: DecodeOptions
 ) -> list[tuple[Segment, EmbedInput]]:
-    """Decode a text; `max_pixels` is not used. Raises MediaError."""
+    """Decode a text; raises MediaError."""
     if item.size > MAX_BYTES:
         raise MediaError(
             f"too large: {item.size / 2**20:.1f} MiB of text, the limit is {MAX_BYTES / 2**20:.0f}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
     from qvsearch.media.colour import Colours
-    from qvsearch.types import Pixels
+    from qvsearch.types import DecodeOptions, Pixels
 
 # pixels: a picture may always have as many as the reference gives a video's frame at least, which
 # limits their number, and that of clips. A clip's frame may have half, so that each has two frames
@@ -79,8 +79,7 @@ def decode(
     file: BinaryIO,
     item: Item,
     content_hash: str,
-    max_pixels: int,
-    mode: VideoMode = VideoMode.FRAMES,
+    options: DecodeOptions,
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode a video's pictures, clips, or pictures and then clips; raises MediaError.
 
@@ -92,8 +91,8 @@ def decode(
         if not looks:
             raise MediaError("no frame of it could be decoded")
         end = film.end  # less than its length if it takes too long
-        pictures = _pictures(looks, end, max_pixels, mode)
-        clips = _clips(looks, end, max_pixels, mode)
+        pictures = _pictures(looks, end, options.max_pixels, options.video_mode)
+        clips = _clips(looks, end, options.max_pixels, options.video_mode)
         _take(film, [*pictures, *clips])
         metadata = video_metadata(film.container, film.length)
     except DAMAGE as error:

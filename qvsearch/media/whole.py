@@ -11,10 +11,10 @@ from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.media import sampling
 from qvsearch.media.pixels import FACTOR, smart_resize
-from qvsearch.types import Decoded, EmbedInput, Frames, Item, Kind, Segment, VideoMode
+from qvsearch.types import Decoded, EmbedInput, Frames, Kind, Segment
 
 if TYPE_CHECKING:
-    from qvsearch.types import Pixels
+    from qvsearch.types import DecodeOptions, Item, Pixels
 
 # the published class's FPS, MAX_FRAMES and MAX_TOTAL_PIXELS (QwenLM/Qwen3-VL-Embedding 8ce3aab)
 FPS, MAX_FRAMES = 1.0, 64
@@ -26,22 +26,21 @@ LEAST_FRAME, MOST_FRAME = 128 * FACTOR**2, 768 * FACTOR**2
 def decode(
     item: Item,
     content_hash: str,
-    max_pixels: int,
-    video_mode: VideoMode = VideoMode.CLIPS,
+    options: DecodeOptions,
     *,
     fps: float = FPS,
     max_frames: int = MAX_FRAMES,
 ) -> Decoded:
     """Return the one segment of a file and its input; raises MediaError.
 
-    It takes the place of `media.decode` in a worker. `max_pixels` holds for a picture. A video has
-    `fps` frames a second, at most `max_frames`, in the published sizes. `video_mode` is not read.
+    It takes the place of `media.decode` in a worker. The `options` hold for a picture. A video has
+    `fps` frames a second, at most `max_frames`, in the published sizes.
     """
     if item.kind is Kind.IMAGE:
-        return media.decode(item, content_hash, max_pixels)
+        return media.decode(item, content_hash, options)
     if item.kind is Kind.TEXT:
         return _text(item, content_hash)
-    whole = sampling.decode(item, content_hash, max_pixels, fps=fps, max_frames=max_frames)
+    whole = sampling.decode(item, content_hash, options, fps=fps, max_frames=max_frames)
     [(segment, source)] = whole.segments
     assert source.video is not None  # noqa: S101 - `sampling.decode` returns nothing else
     frames = Frames(_resized(source.video.pixels), source.video.times)

@@ -16,14 +16,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.media.sandbox import ConfinedProcess
-from qvsearch.types import Decoded, Item, Kind, Skipped, VideoMode
+from qvsearch.types import Decoded, DecodeOptions, Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
     import socket
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Metadata
     from qvsearch.wire import Array
 
-DecodeFunction = Callable[[Item, str, int, VideoMode], Decoded]
+DecodeFunction = Callable[[Item, str, DecodeOptions], Decoded]
 Outcome = TypeVar("Outcome")
 Task = Callable[[ConfinedProcess], Outcome]
 
@@ -58,19 +57,6 @@ LONGEST_FILM = 7 * 24 * 3600.0  # seconds: more is nonsense
 def patience(item: Item) -> float:
     """Return the seconds after which a file's decoder counts as hanging."""
     return min(PATIENCE[item.kind] + item.size / PATIENT_BYTES, MOST_PATIENCE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """The requested output: images of at most `max_pixels`, and videos by their mode."""
-
-    max_pixels: int
-    video_mode: VideoMode
-
-    def most_pixels(self, kind: Kind) -> int:
-        """Return the most pixels that a file's inputs may hold together."""
-        film = FILM_PIXELS * (2 if self.video_mode is VideoMode.BOTH else 1)
-        return {Kind.IMAGE: self.max_pixels, Kind.VIDEO: film, Kind.TEXT: 0}[kind]
 
 
 class Decoders:
@@ -113,8 +99,7 @@ class Decoders:
     def decode(
         self,
         jobs: Iterable[tuple[Item, str]],
-        max_pixels: int,
-        video_mode: VideoMode = VideoMode.FRAMES,
+        options: DecodeOptions,
         stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[Decoded | Skipped]:
         """Yield the result of each (item, content hash), in order, until `stop` returns True.
@@ -122,12 +107,11 @@ class Decoders:
         Jobs are taken as there is room for their results. Raises QvsearchError if no process can
         be started.
         """
-        output = _Output(max_pixels, video_mode)
         tasks = (
-            (item, partial(_decode, item, content_hash, output, self._patience(item)))
+            (item, partial(_decode, item, content_hash, options, self._patience(item)))
             for item, content_hash in jobs
         )
-        return self._in_order(tasks, lambda ahead, item: _has_room(ahead, item, output), stop)
+        return self._in_order(tasks, lambda ahead, item: _has_room(ahead, item, options), stop)
 
     def look(
         self, items: Iterable[tuple[Item, int]], stop: Callable[[], bool] = lambda: False
@@ -212,17 +196,23 @@ def film_lengths(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
 
 
 def _has_room(
-    pending: Iterable[tuple[Item, Future[Decoded | Skipped]]], item: Item, output: _Output
+    pending: Iterable[tuple[Item, Future[Decoded | Skipped]]], item: Item, options: DecodeOptions
 ) -> bool:
     """Return whether one more file may be decoded ahead; the first always may."""
     ahead = list(pending)
-    pixels = sum(_pixels_held(*entry, output) for entry in ahead) + output.most_pixels(item.kind)
+    pixels = sum(_pixels_held(*entry, options) for entry in ahead) + _most_pixels(item, options)
     return not ahead or (len(ahead) < LOOK_AHEAD_FILES and pixels <= LOOK_AHEAD_PIXELS)
 
 
-def _pixels_held(item: Item, future: Future[Decoded | Skipped], output: _Output) -> int:
+def _most_pixels(item: Item, options: DecodeOptions) -> int:
+    """Return the most pixels that a file's inputs may hold together."""
+    film = FILM_PIXELS * (2 if options.video_mode is VideoMode.BOTH else 1)
+    return {Kind.IMAGE: options.max_pixels, Kind.VIDEO: film, Kind.TEXT: 0}[item.kind]
+
+
+def _pixels_held(item: Item, future: Future[Decoded | Skipped], options: DecodeOptions) -> int:
     if not future.done() or future.exception():
-        return output.most_pixels(item.kind)
+        return _most_pixels(item, options)
     result = future.result()
     if isinstance(result, Skipped):
         return 0
@@ -233,14 +223,14 @@ def _pixels_held(item: Item, future: Future[Decoded | Skipped], output: _Output)
 
 
 def _decode(
-    item: Item, content_hash: str, output: _Output, seconds: float, worker: ConfinedProcess
+    item: Item, content_hash: str, options: DecodeOptions, seconds: float, worker: ConfinedProcess
 ) -> Decoded | Skipped:
     """Decode a file in a process."""
     from qvsearch.media import worker_messages  # which loads numpy
 
     try:
         segments = worker.run(
-            ("decode", item, content_hash, output.max_pixels, output.video_mode),
+            ("decode", item, content_hash, options),
             seconds,
             lambda message, arrays: worker_messages.read_segment(
                 message, arrays, item, content_hash

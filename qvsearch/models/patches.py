@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from qvsearch.types import Pixels, Vectors
 
-PREPROCESSING = 1  # part of a library's fingerprint: raise it when a pixel value below changes
+# A part of a library's fingerprint: raise it if a pixel value changes, below or in a decoder.
+PREPROCESSING = 2  # of new libraries
+KNOWN_PREPROCESSING = (1, 2)  # see Fingerprint
 
 PATCH = 16  # pixels a side
 MERGE = 2  # patches a side that become one token

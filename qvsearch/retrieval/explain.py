@@ -109,7 +109,7 @@ def explained(
     rows = _rows_of(library, path)
     if not rows:
         return Explanation(path, _why_absent(library, path))
-    terms = read_terms(query, library.fingerprint.detail.max_pixels)
+    terms = read_terms(query, library.fingerprint.decode_options)
     ranking = rank_all(library, embed_terms(terms, load()))
     rows.sort(key=lambda row: -ranking.evidence[row])
     best = rows[0]

@@ -230,7 +230,7 @@ def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
 
 def _terms(library: Library, query: Query) -> list[Term] | QvsearchError:
     try:
-        return read_terms(query, library.fingerprint.detail.max_pixels)
+        return read_terms(query, library.fingerprint.decode_options)
     except QvsearchError as error:
         return error
 

@@ -17,7 +17,7 @@ from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput, Item, Kind, Segment, Skipped, kind_of
 
 if TYPE_CHECKING:
-    from qvsearch.types import Pixels
+    from qvsearch.types import DecodeOptions, Pixels
 
 PICTURES = frozenset({Kind.IMAGE, Kind.VIDEO})
 EXAMPLES = "such as .jpg, .mp4 or .txt"
@@ -165,14 +165,14 @@ def _absolute(paths: Iterable[bytes]) -> tuple[bytes, ...]:
     return tuple(os.path.abspath(path) for path in paths)
 
 
-def read_terms(query: Query, max_pixels: int) -> list[Term]:
+def read_terms(query: Query, options: DecodeOptions) -> list[Term]:
     """Return a query's terms, wanted ones first; raises QvsearchError for files without use."""
     if query.image is not None and kind_of(query.image) not in (Kind.IMAGE, None):
         raise QvsearchError(
             f"--image takes a picture; give {os.fsdecode(query.image)} as the query itself"
         )
     files = [query.file, query.image, *query.like, *query.unlike]
-    decoded = dict(_decoded([each for each in files if each is not None], max_pixels))
+    decoded = dict(_decoded([each for each in files if each is not None], options))
 
     def term(text: str, inputs: Iterable[EmbedInput], weight: float) -> Term:
         queries = (replace(each, instruction=query.instruction) for each in inputs)
@@ -205,7 +205,7 @@ def _name(path: bytes) -> str:
 
 
 def _decoded(
-    locations: Sequence[bytes], max_pixels: int
+    locations: Sequence[bytes], options: DecodeOptions
 ) -> Iterator[tuple[bytes, list[tuple[Segment, EmbedInput]]]]:
     """Decode a query's files in a worker that can be killed, like any untrusted file.
 
@@ -217,7 +217,7 @@ def _decoded(
 
     jobs = [read_item(location) for location in dict.fromkeys(locations)]
     with Decoders() as decoders:
-        for (item, _), outcome in zip(jobs, decoders.decode(jobs, max_pixels), strict=True):
+        for (item, _), outcome in zip(jobs, decoders.decode(jobs, options), strict=True):
             if isinstance(outcome, Skipped):
                 name = os.fsdecode(item.location)
                 raise QvsearchError(f"{name} cannot be the query: {outcome.reason}")

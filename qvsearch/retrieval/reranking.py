@@ -131,7 +131,7 @@ def _documents(
 
     jobs = [(hit.segment.item, hit.segment.content_hash) for hit in hits.values()]
     with Decoders() as decoders:
-        outcomes = decoders.decode(jobs, fingerprint.detail.max_pixels, fingerprint.video_mode)
+        outcomes = decoders.decode(jobs, fingerprint.decode_options)
         for (place, hit), outcome in zip(hits.items(), outcomes, strict=True):
             if isinstance(outcome, Skipped):
                 missed(outcome)

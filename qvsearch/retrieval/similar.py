@@ -109,9 +109,8 @@ def _embedded(
     library: Library, item: Item, digest: str, load: Callable[[], Embedder]
 ) -> tuple[Sequence[Segment], Vectors]:
     """Decode and embed a file as `index` would."""
-    detail, video_mode = library.fingerprint.detail, library.fingerprint.video_mode
     with Decoders() as decoders:
-        (outcome,) = decoders.decode([(item, digest)], detail.max_pixels, video_mode)
+        (outcome,) = decoders.decode([(item, digest)], library.fingerprint.decode_options)
     if isinstance(outcome, Skipped):
         raise QvsearchError(f"{os.fsdecode(item.location)} cannot be read: {outcome.reason}")
     if not outcome.segments:

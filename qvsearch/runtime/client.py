@@ -27,12 +27,12 @@ from qvsearch.files import PRIVATE_FOLDER, make_folder
 from qvsearch.models.patches import PREPROCESSING
 from qvsearch.models.prompt import PROMPT_LAYOUT
 from qvsearch.runtime.inputs import QueriesAndDocuments, ready
-from qvsearch.types import Detail, Precision
+from qvsearch.types import Precision
 from qvsearch.version import __version__
 from qvsearch.wire import pack_inputs, receive, send
 
 if TYPE_CHECKING:
-    from qvsearch.types import Embedder, EmbedInput, Reranker, Vectors
+    from qvsearch.types import DecodeOptions, Embedder, EmbedInput, Reranker, Vectors
     from qvsearch.wire import Array
 
 Local = TypeVar("Local")
@@ -201,16 +201,16 @@ class WarmEmbedder(QueriesAndDocuments):
         connection: socket.socket,
         dim: int,
         load: Callable[[], Embedder],
-        detail: Detail = Detail.MEDIUM,
+        decode_options: DecodeOptions = QueriesAndDocuments.decode_options,
     ) -> None:
         """Take a greeted connection, the dimension, and a function that loads the same model."""
         self.dim = dim
-        self.detail = detail
+        self.decode_options = decode_options
         self._warm = _Warm(connection, load)
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i; raises QvsearchError on NaN."""
-        inputs = ready(inputs, self.detail)
+        inputs = ready(inputs, self.decode_options)
         vectors = self._warm.compute(inputs, self.dim)
         if vectors is not None and _are_unit_rows(vectors, (len(inputs), self.dim)):
             return cast("Vectors", vectors)

@@ -13,7 +13,7 @@ import numpy as np
 
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.models.prompt import QUERY_INSTRUCTION, TOKEN_SIDE
-from qvsearch.types import Detail, EmbedInput, Frames, Item, Kind, Skipped, kind_of
+from qvsearch.types import DecodeOptions, Detail, EmbedInput, Frames, Item, Kind, Skipped, kind_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 class QueriesAndDocuments:
     """The convenience methods of every embedder: queries and documents, each with its prompt.
 
-    `detail` is the pixel budget of pictures that are not arrays.
+    `decode_options` prepare pictures that are not arrays.
     """
 
-    detail: Detail = Detail.MEDIUM
+    decode_options = DecodeOptions(Detail.MEDIUM.max_pixels)
 
     def embed_query(
         self: Embedder,
@@ -60,11 +60,35 @@ class QueriesAndDocuments:
         return self.embed([_document(each) for each in documents])
 
 
-def ready(inputs: Iterable[EmbedInput], detail: Detail = Detail.MEDIUM) -> list[EmbedInput]:
+def options_of(detail: Detail | str) -> DecodeOptions:
+    """Return how a new library of this detail decodes files; raises QvsearchError for no detail."""
+    if detail not in list(Detail):
+        raise QvsearchError(f"the detail {detail!r} is unknown; give {', '.join(Detail)}")
+    return DecodeOptions(Detail(detail).max_pixels)
+
+
+def prepare_picture(picture: Picture, detail: Detail | str = Detail.MEDIUM) -> Pixels:
+    """Return the pixels (h, w, 3) uint8 RGB of a Pillow picture or a file, for an `EmbedInput`.
+
+    They are upright, on white, in sRGB, and resized to multiples of 32 within the detail, as
+    `index` does for a new library. A file is decoded in another process, so scripts need the
+    `if __name__ == "__main__":` of Python's multiprocessing. An array is checked and returned.
+    Raises QvsearchError for an unknown detail or a picture that cannot be read.
+    """
+    options = options_of(detail)
+    if isinstance(picture, (str, Path)):
+        return _decoded([Path(picture)], options)[Path(picture)]
+    return _array("the picture", picture, options.max_pixels)
+
+
+def ready(
+    inputs: Iterable[EmbedInput],
+    options: DecodeOptions = QueriesAndDocuments.decode_options,
+) -> list[EmbedInput]:
     """Return inputs whose pictures are all arrays that the model accepts.
 
-    Pillow pictures and files are prepared as `index` prepares a file at this detail: upright, on
-    white, in sRGB, resized. Files are decoded in other processes, so scripts need the
+    Pillow pictures and files are prepared as `index` prepares a file with these options: upright,
+    on white, in sRGB, resized. Files are decoded in other processes, so scripts need the
     `if __name__ == "__main__":` of Python's multiprocessing. Raises QvsearchError, which names the
     input, for anything else.
     """
@@ -72,12 +96,12 @@ def ready(inputs: Iterable[EmbedInput], detail: Detail = Detail.MEDIUM) -> list[
         raise QvsearchError("the inputs are one EmbedInput; give a list: [input]")
     checked = [_checked(number, each) for number, each in enumerate(inputs)]
     paths = {Path(each) for source in checked for each in source.images if _is_path(each)}
-    decoded = _decoded(paths, detail) if paths else {}
+    decoded = _decoded(paths, options) if paths else {}
 
     def pixels(name: str, picture: Picture) -> Pixels:
         if isinstance(picture, (str, Path)):
             return decoded[Path(picture)]
-        return _array(name, picture, detail)
+        return _array(name, picture, options.max_pixels)
 
     return [
         _with_images(
@@ -146,13 +170,13 @@ def _check_frames(name: str, video: Frames) -> None:
         )
 
 
-def _array(name: str, picture: Pixels | Image.Image, detail: Detail) -> Pixels:
+def _array(name: str, picture: Pixels | Image.Image, max_pixels: int) -> Pixels:
     """Return the array of a picture; raises QvsearchError for anything else."""
     if not isinstance(picture, np.ndarray):
         from PIL import Image  # not needed by words and arrays
 
         if isinstance(picture, Image.Image):
-            return _fitted(name, picture, detail)
+            return _fitted(name, picture, max_pixels)
     _check_array(name, picture, "height, width, 3")
     return picture
 
@@ -179,26 +203,26 @@ def _check_array(name: str, array: Pixels, sides: str) -> None:
         )
 
 
-def _fitted(name: str, picture: Image.Image, detail: Detail) -> Pixels:
+def _fitted(name: str, picture: Image.Image, max_pixels: int) -> Pixels:
     """Return the pixels of a Pillow picture, prepared like those of a file."""
     from qvsearch.media.colour import read_colours
     from qvsearch.media.pixels import check_size, fit
 
     try:
         check_size(*picture.size)
-        return fit(picture, detail.max_pixels, colours=read_colours(picture, io.BytesIO()))
+        return fit(picture, max_pixels, colours=read_colours(picture, io.BytesIO()))
     except (OSError, ValueError, SyntaxError, MediaError) as error:
         raise QvsearchError(f"{name} cannot be used: {error}") from error
 
 
-def _decoded(paths: Iterable[Path], detail: Detail) -> dict[Path, Pixels]:
+def _decoded(paths: Iterable[Path], options: DecodeOptions) -> dict[Path, Pixels]:
     """Return the pixels of picture files."""
     from qvsearch.media.workers import Decoders
 
     jobs = {path: (_item(path), "") for path in paths}
     pixels: dict[Path, Pixels] = {}
     with Decoders() as decoders:
-        outcomes = decoders.decode(jobs.values(), detail.max_pixels)
+        outcomes = decoders.decode(jobs.values(), options)
         for path, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, Skipped):
                 raise QvsearchError(f"{path} cannot be used: {outcome.reason}")

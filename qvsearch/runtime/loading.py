@@ -14,7 +14,7 @@ from qvsearch.library.library import Library, check_place
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder
 from qvsearch.models import registry
-from qvsearch.models.patches import PREPROCESSING
+from qvsearch.models.patches import KNOWN_PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.models.registry import (
     DEFAULT_MODEL,
@@ -75,15 +75,15 @@ def open_library(folder: Path, choice: Choice) -> Library:
 def check_version(library: Library) -> None:
     """Raise QvsearchError for a library whose vectors this version of qvsearch cannot compute."""
     fingerprint = library.fingerprint
-    for name, own, present in (
-        ("instruction", repr(fingerprint.instruction), repr(DOCUMENT_INSTRUCTION)),
-        ("prompt layout", fingerprint.prompt_layout, PROMPT_LAYOUT),
-        ("preprocessing", fingerprint.preprocessing, PREPROCESSING),
+    for name, own, known in (
+        ("instruction", fingerprint.instruction, (DOCUMENT_INSTRUCTION,)),
+        ("prompt layout", fingerprint.prompt_layout, (PROMPT_LAYOUT,)),
+        ("preprocessing", fingerprint.preprocessing, KNOWN_PREPROCESSING),
     ):
-        if own != present:
+        if own not in known:
             raise QvsearchError(
-                f"the library {library.folder} was made with {name} {own}, this qvsearch has"
-                f" {present}; index into a new --library"
+                f"the library {library.folder} was made with {name} {own!r}, this qvsearch has"
+                f" {' and '.join(map(repr, known))}; index into a new --library"
             )
 
 
@@ -237,7 +237,7 @@ def query_embedder(
         decides,
         choice.device,
         choice.dtype,
-        detail=fingerprint.detail,
+        decode_options=fingerprint.decode_options,
     )
 
 
@@ -268,13 +268,14 @@ def load_embedder(
         dtype = choice.dtype or own_dtype(fingerprint.precision, choice.device)
         dim, detail = fingerprint.dim, fingerprint.detail
         embedder = LocalEmbedder(model, choice.device, dtype, dim, detail)
+        embedder.decode_options = fingerprint.decode_options
         cold(time.monotonic() - started)
         return embedder
 
     connection = find_server(_key(fingerprint, choice))
     if connection is None:
         return load()
-    return WarmEmbedder(connection, fingerprint.dim, load, fingerprint.detail)
+    return WarmEmbedder(connection, fingerprint.dim, load, fingerprint.decode_options)
 
 
 def _key(fingerprint: Fingerprint, choice: Choice) -> ServerKey:

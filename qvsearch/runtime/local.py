@@ -13,7 +13,7 @@ from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network
 from qvsearch.models.prompt import embed_prompt, rerank_prompt
 from qvsearch.models.registry import DEFAULT_MODEL, DEFAULT_RERANKER, check_dim, resolve
-from qvsearch.runtime.inputs import QueriesAndDocuments, ready
+from qvsearch.runtime.inputs import QueriesAndDocuments, options_of, ready
 from qvsearch.types import Detail
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class LocalEmbedder(QueriesAndDocuments):
         detail: Detail | str = Detail.MEDIUM,
     ) -> None:
         """Load the weights, downloaded if necessary; raises QvsearchError if that fails."""
-        if detail not in list(Detail):
-            raise QvsearchError(f"the detail {detail!r} is unknown; give {', '.join(Detail)}")
+        self.decode_options = options_of(detail)
         self.detail = Detail(detail)
         self.weights = resolve(str(model))
         self.dim = check_dim(self.weights, dim)
@@ -56,7 +55,7 @@ class LocalEmbedder(QueriesAndDocuments):
 
     def embed_to(self, inputs: Sequence[EmbedInput], dim: int) -> Vectors:
         """Return the unit rows (n, dim) of an embedder of this dimension."""
-        inputs = ready(inputs, self.detail)
+        inputs = ready(inputs, self.decode_options)
         prompts = [embed_prompt(each) for each in inputs]
         ids = self.network.tokenize(prompts, MAX_TOKENS)
         batch = [ModelInput(i, (each,)) for i, each in zip(ids, inputs, strict=True)]

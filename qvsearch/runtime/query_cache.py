@@ -12,10 +12,9 @@ import numpy as np
 
 from qvsearch.cache import cache_folder, file_name, keep_vectors, read_vectors
 from qvsearch.runtime.inputs import QueriesAndDocuments, ready
-from qvsearch.types import Detail
 
 if TYPE_CHECKING:
-    from qvsearch.types import Embedder, EmbedInput, Pixels, Vectors
+    from qvsearch.types import DecodeOptions, Embedder, EmbedInput, Pixels, Vectors
 
 FOLDER = "queries"
 MOST = 1000  # vectors in the cache: 8 MB of the 2B model's
@@ -29,17 +28,17 @@ class CachedEmbedder(QueriesAndDocuments):
         load: Callable[[], Embedder],
         dim: int,
         *decides: object,
-        detail: Detail = Detail.MEDIUM,
+        decode_options: DecodeOptions = QueriesAndDocuments.decode_options,
     ) -> None:
         """Take a function that loads the embedder, and all but the input that affects a vector."""
         self.dim = dim
-        self.detail = detail
+        self.decode_options = decode_options
         self._load = cache(load)
         self._decides = decides
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i; raises what loading raises."""
-        inputs = ready(inputs, self.detail)
+        inputs = ready(inputs, self.decode_options)
         paths = [self._path(each) for each in inputs]
         cached = [read_vectors(path, (1, self.dim)) for path in paths]
         missing = [number for number, vector in enumerate(cached) if vector is None]

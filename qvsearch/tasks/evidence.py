@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from qvsearch.media import CHANGED
 from qvsearch.media.moments import decode as decode_moments
 from qvsearch.models.prompt import TOKEN_PIXELS
-from qvsearch.types import Decoded, EmbedInput, Kind, Segment, Skipped
+from qvsearch.types import Decoded, DecodeOptions, EmbedInput, Kind, Segment, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.types import Detail, Hit, Moment, Pixels
@@ -103,7 +103,7 @@ def _decoded(places: Sequence[Place], max_pixels: int) -> dict[bytes, Decoded | 
             moments.setdefault(item.location, []).append((place.start, place.end))
     decode = partial(decode_moments, moments=moments, most_frames=FRAMES)
     with Decoders(decode=decode) as decoders:
-        outcomes = list(decoders.decode(jobs.values(), max_pixels))
+        outcomes = list(decoders.decode(jobs.values(), DecodeOptions(max_pixels)))
     return {location: _plain(outcome) for location, outcome in zip(jobs, outcomes, strict=True)}
 
 

@@ -14,10 +14,10 @@ from qvsearch.indexing.batching import Embedded, embed_files
 from qvsearch.media import whole
 from qvsearch.media.workers import Decoders
 from qvsearch.retrieval.query import is_path, read_item
-from qvsearch.types import Decoded, Detail, EmbedInput, Item, Kind, Segment, Skipped, kind_of
+from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, kind_of
 
 if TYPE_CHECKING:
-    from qvsearch.types import Embedder, Vectors
+    from qvsearch.types import DecodeOptions, Embedder, Vectors
 
 KEYS = {"text", "image", "video", "instruction"}  # of a dictionary
 AT_ONCE = 256  # inputs whose files are decoded side by side
@@ -164,20 +164,20 @@ def _path(name: str, text: str, folder: bytes) -> bytes:
 
 
 def read_inputs(
-    inputs: Iterable[TaskInput | Skipped], detail: Detail
+    inputs: Iterable[TaskInput | Skipped], options: DecodeOptions
 ) -> Iterator[EmbedInput | Skipped]:
     """Yield the model's input for each input, in order, or why there is none.
 
     Files are decoded in confined processes, so scripts need the `if __name__ == "__main__":` of
-    Python's multiprocessing. A picture has the pixels that `index` gives it at this detail. A
-    video is one input of frames, a text file is whole.
+    Python's multiprocessing. A picture has the pixels that `index` gives it with these options.
+    A video is one input of frames, a text file is whole.
     """
     upcoming = iter(inputs)
     with Decoders(decode=whole.decode) as decoders:
         while some := list(islice(upcoming, AT_ONCE)):
             jobs = [[] if isinstance(each, Skipped) else _jobs(each) for each in some]
             good = [job for each in jobs if not isinstance(each, Skipped) for job in each]
-            decoded = decoders.decode(good, detail.max_pixels)
+            decoded = decoders.decode(good, options)
             for each, files in zip(some, jobs, strict=True):
                 if isinstance(each, Skipped):
                     yield each
@@ -216,7 +216,7 @@ def _joined(each: TaskInput, files: Sequence[Decoded | Skipped]) -> EmbedInput |
 def embed_inputs(
     inputs: Iterable[TaskInput | Skipped],
     load: Callable[[], Embedder],
-    detail: Detail,
+    options: DecodeOptions,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Vectors | Skipped]:
     """Yield the unit vector (dim,) of each input in order, or why there is none.
@@ -234,7 +234,7 @@ def embed_inputs(
 
     def numbered() -> Iterator[Decoded | Skipped]:
         # a number in the place of a path, since batches with refused inputs end out of order
-        for number, source in enumerate(read_inputs(named(), detail)):
+        for number, source in enumerate(read_inputs(named(), options)):
             item = Item(b"%d" % number, b"", Kind.TEXT, 0, 0)
             if isinstance(source, Skipped):
                 yield Skipped(item.location, source.reason)

@@ -95,7 +95,10 @@ def main():
                 continue
             words, without = phrase(wanted, rng), phrase(unwanted, rng)
             query = parse_query(words, without=[without])
-            ours = rank_rows(library, embed_terms(read_terms(query, 1), embedder)).evidence
+            ours = rank_rows(
+                library,
+                embed_terms(read_terms(query, library.fingerprint.decode_options), embedder),
+            ).evidence
             q, n = embedder.embed(
                 [EmbedInput(text=text, instruction=QUERY_INSTRUCTION) for text in (words, without)]
             )

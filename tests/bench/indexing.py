@@ -1,6 +1,6 @@
 """The cost of indexing apart from the model: `python tests/bench/indexing.py`.
 
-`--tables` selects from five tables:
+`--tables` selects from six tables:
 
 - `photos`: JPEGs of 12 megapixels are indexed with the demo model, and only decoded, with all
   cores. The two take turns, and the ratio of each pair is printed.
@@ -8,6 +8,9 @@
   Printed are the wall time outside the model, its share of the full model's time, and the memory.
 - `decoders`: the same with each number of decode processes in `--decoders`, in turns. Few layers
   stand for a machine with more cores.
+- `draft`: the same photos, or those of `--jpegs`, are decoded in this process with and without
+  `draft`, in turns. Printed are the times, how far the pixels, the hashes and the demo model's
+  vectors move, and for what share of the photos hashes and patches change.
 - `unchanged`: a whole process finds every file of a large library unchanged. Printed are its time
   and its memory above that of `--help`; it loads no model. The same follows for files with a new
   ctime, once and again.
@@ -36,8 +39,10 @@ from qvsearch.models import devices  # before the reference, which sets one thre
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from support.reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
+from qvsearch import media
 from qvsearch.files import content_hash
 from qvsearch.indexing import pipeline as ingest
+from qvsearch.indexing.counts import Event
 from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.indexing.scan import scan
 from qvsearch.library.library import Library
@@ -47,7 +52,7 @@ from qvsearch.media.workers import Decoders
 from qvsearch.models.registry import fingerprint, hidden_size, resolve
 from qvsearch.runtime.loading import Choice, open_or_create
 from qvsearch.runtime.local import LocalEmbedder
-from qvsearch.types import READING, Detail, EmbedInput, Event, Item, Segment
+from qvsearch.types import READING, DecodeOptions, Detail, EmbedInput, Item, Kind, Segment
 
 WIDE, HIGH = 4000, 3000
 QUALITY = 88
@@ -128,7 +133,9 @@ def photos(folder: Path, temporary: Path, repeats: int) -> None:
         took = run_index(folder, temporary / f"demo-{turn}", embedder)
         start = time.perf_counter()
         with Decoders() as decoders:
-            for _ in decoders.decode([(item, "") for item in items], Detail.LOW.max_pixels):
+            for _ in decoders.decode(
+                [(item, "") for item in items], DecodeOptions(Detail.LOW.max_pixels)
+            ):
                 pass
         alone = time.perf_counter() - start
         ratios.append(alone / took)
@@ -199,6 +206,37 @@ def share(folder: Path, temporary: Path, given: argparse.Namespace) -> None:
         f" 28+24 layers, which take {times:.1f} times as long; this process and its decoders hold"
         f" at most {max(peaks) - before:,.0f} MB above the loaded model's {before:,.0f}"
     )
+
+
+def draft(folder: Path, repeats: int) -> None:
+    embedder = LocalEmbedder("demo", "cpu")
+    items = [item for item in files_in(folder) if item.kind is Kind.IMAGE]
+    for detail in Detail:
+        both = [DecodeOptions(detail.max_pixels, draft=draft) for draft in (False, True)]
+        times: tuple[list[float], ...] = ([], [])
+        moved, bits, cosines, patched = [], [], [], 0
+        for item in items:
+            for _ in range(repeats):
+                decoded = []
+                for options, seconds in zip(both, times, strict=True):
+                    start = time.perf_counter()
+                    decoded += media.decode(item, "", options).segments
+                    seconds.append(time.perf_counter() - start)
+            (whole, before), (reduced, after) = decoded
+            moved.append(np.abs(before.images[0].astype(int) - after.images[0]).mean())
+            if whole.dhash is not None and reduced.dhash is not None:
+                bits.append((whole.dhash ^ reduced.dhash).bit_count())
+            patched += whole.patches != reduced.patches
+            vectors = embedder.embed([before, after])
+            cosines.append(float(vectors[0] @ vectors[1]))
+        ms = [statistics.median(seconds) * 1000 for seconds in times]
+        print(
+            f"{detail}: {len(items)} photos, {ms[0]:.0f} ms whole, {ms[1]:.0f} ms with draft;"
+            f" pixels move by {statistics.median(moved):.2f} of 255 (at most {max(moved):.2f}),"
+            f" cosine {statistics.median(cosines):.6f} (at least {min(cosines):.6f});"
+            f" {sum(map(bool, bits))} hashes change, by at most {max(bits, default=0)} bits,"
+            f" and {patched} patches"
+        )
 
 
 def unchanged(temporary: Path, files: int, repeats: int) -> None:
@@ -303,7 +341,8 @@ def main() -> None:
     parser.add_argument("--vision-layers", type=int, default=2)
     parser.add_argument("--dtype", help="of that model (default: the CPU's own)")
     parser.add_argument("--decoders", type=int, nargs="+", default=[1, 2])
-    tables = ("photos", "share", "decoders", "unchanged", "flat")
+    parser.add_argument("--jpegs", type=Path, help="a folder of photos for the table `draft`")
+    tables = ("photos", "share", "decoders", "draft", "unchanged", "flat")
     parser.add_argument("--tables", nargs="+", default=tables, choices=tables)
     parser.add_argument("--tiny", action="store_true", help="narrow layers and small photos")
     given = parser.parse_args()
@@ -311,7 +350,7 @@ def main() -> None:
         temporary = Path(name)
         # baseline vectors of other weights must not enter the user's cache
         os.environ["XDG_CACHE_HOME"] = name
-        if {"photos", "share", "decoders"} & {*given.tables}:
+        if {"photos", "share", "decoders", "draft"} & {*given.tables}:
             shrunk = 10 if given.tiny else 1
             write_photos(temporary / "photos", given.photos, WIDE // shrunk, HIGH // shrunk)
         if "photos" in given.tables:
@@ -320,6 +359,8 @@ def main() -> None:
             share(temporary / "photos", temporary, given)
         if "decoders" in given.tables:
             decoders(temporary / "photos", temporary, given)
+        if "draft" in given.tables:
+            draft(given.jpegs or temporary / "photos", given.repeats)
         if "unchanged" in given.tables:
             unchanged(temporary, given.files, given.repeats)
         if "flat" in given.tables:

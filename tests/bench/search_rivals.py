@@ -140,7 +140,7 @@ def open_first_pass(folder):
     from qvsearch.retrieval.scoring import embed_terms
 
     library = Library.open(folder / "library")
-    terms = read_terms(parse_query("words"), library.fingerprint.detail.max_pixels)
+    terms = read_terms(parse_query("words"), library.fingerprint.decode_options)
     embedder = Fixed()
 
     def answer(query):

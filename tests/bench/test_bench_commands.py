@@ -26,9 +26,9 @@ SMALLEST = {
     "exclusion": ("--rows 60 --queries 12", r"leak@10 .*\n(.*\n)*--not "),
     "fit_relevance": ("--tiny --to relevance.json", r"rows, loss \d\.\d+ at first"),
     "indexing": (
-        "--tiny --text-layers 1 --vision-layers 1 --photos 1 --repeats 1 --tables decoders"
-        " --decoders 1",
-        r"1 decode processes: [\d.]+ photos/s",
+        "--tiny --text-layers 1 --vision-layers 1 --photos 1 --repeats 1"
+        " --tables decoders draft --decoders 1",
+        r"1 decode processes: [\d.]+ photos/s(.*\n)*.* ms with draft",
     ),
     "int8": ("--tiny --repeats 1 --scenes 12", r"outliers of 30 times the size: median cosine 0"),
     "int8_store": (

@@ -12,8 +12,9 @@ from qvsearch.cli import records, reports
 from qvsearch.cli.app import app
 from qvsearch.cli.options import FilterOptions
 from qvsearch.errors import ExitCode
+from qvsearch.indexing.counts import Event
 from qvsearch.models.registry import MODELS
-from qvsearch.types import KIND_OF_SUFFIX, Detail, Event, Kind
+from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

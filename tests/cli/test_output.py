@@ -14,8 +14,9 @@ from support.hits import ITEM, NAMES, hit, record
 from support.terminal import in_terminal, is_harmless, without_escapes
 
 from qvsearch.cli import hit_tables, output, records, reports
+from qvsearch.indexing.counts import Event
 from qvsearch.retrieval.calibration import CUT
-from qvsearch.types import Event, Item, Kind, Metadata, Moment, Skipped
+from qvsearch.types import Item, Kind, Metadata, Moment, Skipped
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import pytest
 from support.terminal import in_terminal, is_harmless, without_escapes
 
 from qvsearch.cli.progress import Progress, Speed, show_summary
-from qvsearch.indexing.counts import Summary
+from qvsearch.indexing.counts import Event, Summary
 from qvsearch.machine.estimate import about
-from qvsearch.types import Event, Kind
+from qvsearch.types import Kind
 
 
 def embedded(speed, kind, segments, now, guess=1):
@@ -141,7 +141,8 @@ def test_times_are_rounded_to_what_is_known(seconds, said):
 
 SHOW = """
 from qvsearch.cli.progress import Progress
-from qvsearch.types import Event, Kind
+from qvsearch.types import Kind
+from qvsearch.indexing.counts import Event
 with Progress(quiet={quiet}, json=False) as report:
     report(Event("unchanged", b"/a.jpg"))
     report(Event("planned", files=3, estimate=66, by_kind={{Kind.IMAGE: 66}}))

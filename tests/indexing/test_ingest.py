@@ -296,11 +296,11 @@ def test_a_file_that_fails_is_tried_twice_until_it_changes_or_is_asked_for(bench
     assert bench.open().load_failures() == []
 
 
-def stuck(item, content_hash, max_pixels, video_mode):
+def stuck(item, content_hash, options):
     """Decode in the worker process, but never come to an end of a file of that name."""
     if item.path == b"stuck.txt":
         threading.Event().wait()
-    return media.decode(item, content_hash, max_pixels, video_mode)
+    return media.decode(item, content_hash, options)
 
 
 def test_a_file_whose_decoder_hangs_is_left_alone_after_two_tries(bench, monkeypatch):

@@ -27,7 +27,7 @@ OTHERS = {  # another value of each field, and what is said of it
     "detail": (Detail.HIGH, "--detail high, not low"),
     "instruction": ("Represent.", "instruction 'Represent.', this qvsearch has \"Represent the"),
     "prompt_layout": (0, "prompt layout 0, this qvsearch has "),
-    "preprocessing": (0, "preprocessing 0, this qvsearch has "),
+    "preprocessing": (3, "preprocessing 3, this qvsearch has 1 and 2; index into a new --library"),
     "video_mode": (VideoMode.BOTH, "--video-mode both, not frames"),
     "precision": (Precision.INT8, "--dtype int8, not float32"),
 }

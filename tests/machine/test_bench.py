@@ -32,7 +32,7 @@ from qvsearch.models.checkpoint import count_parameters, read_json
 from qvsearch.models.prompt import embed_prompt, visual_grids
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS
 from qvsearch.runtime.local import LocalEmbedder
-from qvsearch.types import Detail, EmbedInput, Kind, VideoMode
+from qvsearch.types import DecodeOptions, Detail, EmbedInput, Kind, VideoMode
 
 CPU = torch.device("cpu")
 SMALL_FILM = (270, 480)  # quick to write and decode
@@ -262,7 +262,9 @@ def test_texts_and_queries_begin_apart():
 
 def test_the_film_has_a_moment_a_scene_at_least(tmp_path):
     film = samples.write_film(tmp_path)
-    segments = [segment for segment, _ in decode(film, "", Detail.LOW.max_pixels).segments]
+    segments = [
+        segment for segment, _ in decode(film, "", DecodeOptions(Detail.LOW.max_pixels)).segments
+    ]
     assert len(segments) >= samples.FILM_SECONDS // samples.SCENE_SECONDS
     assert segments[-1].end == pytest.approx(samples.FILM_SECONDS, abs=0.2)
 

@@ -17,7 +17,7 @@ from qvsearch import media
 from qvsearch.demo.world import Scene, Thing, draw
 from qvsearch.media.colour import MAX_PROFILE, coded, read_colours
 from qvsearch.media.pixels import fit
-from qvsearch.types import EmbedInput, Item, kind_of
+from qvsearch.types import DecodeOptions, EmbedInput, Item, kind_of
 
 LOW = 256 * 32 * 32
 QUAD = ((220, 30, 30), (30, 180, 40), (30, 40, 200), (250, 250, 250))
@@ -100,7 +100,7 @@ def decode(path):
     status = os.stat(path)
     kind = kind_of(os.fsencode(path))
     item = Item(os.fsencode(path), b"", kind, status.st_size, status.st_mtime_ns)
-    source = media.decode(item, "", LOW).segments[0][1]
+    source = media.decode(item, "", DecodeOptions(LOW)).segments[0][1]
     return source.images[0]
 
 

@@ -12,7 +12,7 @@ from qvsearch.media.companion import MAX_FOLDERS, completed
 from qvsearch.media.metadata import MAX_PACKET
 from qvsearch.media.workers import Decoders
 from qvsearch.times import time_taken
-from qvsearch.types import NO_METADATA, Item, Kind, Metadata
+from qvsearch.types import NO_METADATA, DecodeOptions, Item, Kind, Metadata
 
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description
  exif:DateTimeOriginal="2015-08-22T10:09:08+02:00" exif:GPSLatitude="48,12.5N"
@@ -43,7 +43,7 @@ def decode(path, kind=Kind.IMAGE, taken=None):
     item = Item(
         os.fsencode(path.parent), os.fsencode(path.name), kind, status.st_size, status.st_mtime_ns
     )
-    [(segment, _)] = media.decode(item, "", 1 << 20).segments
+    [(segment, _)] = media.decode(item, "", DecodeOptions(1 << 20)).segments
     return segment
 
 
@@ -137,7 +137,7 @@ def test_a_confined_process_reads_it_too(tmp_path):
     (tmp_path / "IMG.jpg.xmp").write_text(XMP)
     item = decode(tmp_path / "IMG.jpg").item
     with Decoders(1) as decoders:
-        [decoded] = decoders.decode([(item, "")], 1 << 20)
+        [decoded] = decoders.decode([(item, "")], DecodeOptions(1 << 20))
     [(segment, _)] = decoded.segments
     assert segment.metadata == replace(FROM_XMP, page=segment.metadata.page)
 

@@ -17,7 +17,7 @@ from qvsearch.errors import MediaError
 from qvsearch.indexing.scan import Leftovers, scan
 from qvsearch.library.rules import ScanOptions
 from qvsearch.media.workers import Decoders
-from qvsearch.types import Item, Kind
+from qvsearch.types import DecodeOptions, Item, Kind
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -53,10 +53,10 @@ def test_ten_thousand_damaged_pictures(tmp_path, tally):
     assert len(decoded) == len(refused) == FORMATS
 
 
-def violating(item, content_hash, max_pixels, video_mode):
+def violating(item, content_hash, options):
     """Do what the item's name says, under the watch; runs in the worker process."""
     with pytest.raises(MediaError):
-        watching.decode(item, content_hash, max_pixels, video_mode)
+        watching.decode(item, content_hash, options)
     acts = {
         b"write": lambda: Path("written").touch(),
         b"fork": os.fork,
@@ -70,7 +70,7 @@ def violating(item, content_hash, max_pixels, video_mode):
 def test_the_watch_sees_a_violation(name):
     item = Item(b"/nowhere", name, Kind.IMAGE, 1, 1)
     with Decoders(1, violating) as decoders:
-        [outcome] = decoders.decode([(item, "hash")], 1024)
+        [outcome] = decoders.decode([(item, "hash")], DecodeOptions(1024))
     assert outcome.reason == "the decoder crashed (SIGABRT)"
 
 

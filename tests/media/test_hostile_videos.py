@@ -26,7 +26,7 @@ from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.media.clips import ClipFolder
 from qvsearch.media.video import MAX_MOMENTS
-from qvsearch.types import Item, Kind, VideoMode, kind_of
+from qvsearch.types import DecodeOptions, Item, Kind, VideoMode, kind_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -259,7 +259,7 @@ def test_no_trick_opens_a_socket_or_another_file(tmp_path, tricks):
         status = path.stat()
         item = Item(os.fsencode(path), b"", Kind.VIDEO, status.st_size, status.st_mtime_ns)
         with pytest.raises(MediaError) as caught:
-            media.decode(item, "hash", WIDTH * HEIGHT * 64)
+            media.decode(item, "hash", DecodeOptions(WIDTH * HEIGHT * 64))
         assert is_a_reason(str(caught.value)), name
 
 

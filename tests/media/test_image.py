@@ -20,7 +20,7 @@ from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.files import content_hash
 from qvsearch.media.pixels import dhash, fit, patches
-from qvsearch.types import Kind, Metadata
+from qvsearch.types import DecodeOptions, Kind, Metadata
 
 
 @pytest.mark.parametrize(
@@ -272,20 +272,20 @@ def test_the_file_must_be_the_one_that_was_scanned(tmp_path):
     scene().save(path)
     item = item_of(path)
     with pytest.raises(MediaError, match="changed while it was being indexed"):
-        media.decode(item, "the hash of another content", MEDIUM)
+        media.decode(item, "the hash of another content", DecodeOptions(MEDIUM))
     os.utime(path, ns=(1, item.mtime_ns + 1))
     with pytest.raises(MediaError, match="changed while it was being indexed"):
-        media.decode(item, "", MEDIUM)
+        media.decode(item, "", DecodeOptions(MEDIUM))
     path.unlink()
     with pytest.raises(MediaError, match="no longer there"):
-        media.decode(item, "", MEDIUM)
+        media.decode(item, "", DecodeOptions(MEDIUM))
     os.mkfifo(path)
     with pytest.raises(MediaError, match="not a regular file"):
-        media.decode(item, "", MEDIUM)
+        media.decode(item, "", DecodeOptions(MEDIUM))
     path.unlink()
     path.mkdir()
     with pytest.raises(MediaError, match="not a regular file"):
-        media.decode(item, "", MEDIUM)
+        media.decode(item, "", DecodeOptions(MEDIUM))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

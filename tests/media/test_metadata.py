@@ -18,7 +18,7 @@ from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.media.metadata import image_metadata, video_metadata
 from qvsearch.times import moment_taken
-from qvsearch.types import NO_METADATA, Item, Kind, Metadata
+from qvsearch.types import NO_METADATA, DecodeOptions, Item, Kind, Metadata
 
 BASE, GPS, IFD = ExifTags.Base, ExifTags.GPS, ExifTags.IFD
 
@@ -83,7 +83,7 @@ def test_a_compressed_tiff_that_lies_on_its_side(tmp_path):
     block = Image.Exif()
     block.update({BASE.Orientation: 6, BASE.Model: "Perfection V600"})
     Image.new("RGB", (64, 48)).save(path, compression="tiff_lzw", exif=block)
-    [(segment, _)] = media.decode(item_of(path), "", 1 << 20).segments
+    [(segment, _)] = media.decode(item_of(path), "", DecodeOptions(1 << 20)).segments
     assert (segment.width, segment.height) == (48, 64)
     assert segment.metadata.camera == "Perfection V600"
 
@@ -247,7 +247,7 @@ def test_no_exif_is_an_error(tmp_path_factory, changes, form):
         data[:start] + mutated(data[start : start + size], changes) + data[start + size :]
     )
     try:
-        [(segment, _)] = media.decode(item_of(path), "", 1 << 20).segments
+        [(segment, _)] = media.decode(item_of(path), "", DecodeOptions(1 << 20)).segments
     except MediaError:
         # only these decoders refuse a picture for its metadata
         assert form in {"TIFF", "PNG", "AVIF"}

@@ -9,7 +9,7 @@ import pytest
 from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.media.text import ALIKE, front_matter, without_noise
-from qvsearch.types import Item, Kind
+from qvsearch.types import DecodeOptions, Item, Kind
 
 DATA = random.Random(1).randbytes(400_000)
 
@@ -19,7 +19,10 @@ def decode(folder, name, content):
     path.write_bytes(content.encode())
     status = os.stat(path)
     item = Item(os.fsencode(path), b"", Kind.TEXT, status.st_size, status.st_mtime_ns)
-    return [(segment, input_.text) for segment, input_ in media.decode(item, "", 1).segments]
+    return [
+        (segment, input_.text)
+        for segment, input_ in media.decode(item, "", DecodeOptions(1)).segments
+    ]
 
 
 def kept(text, suffix):

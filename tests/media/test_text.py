@@ -8,14 +8,17 @@ import pytest
 from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.media.text import MAX_BYTES, SNIPPET_CHARACTERS, reads_otherwise
-from qvsearch.types import Item, Kind
+from qvsearch.types import DecodeOptions, Item, Kind
 
 
 def decode(path, content):
     path.write_bytes(content)
     status = os.stat(path)
     item = Item(os.fsencode(path), b"", Kind.TEXT, status.st_size, status.st_mtime_ns)
-    return [(segment, input_.text) for segment, input_ in media.decode(item, "", 1).segments]
+    return [
+        (segment, input_.text)
+        for segment, input_ in media.decode(item, "", DecodeOptions(1)).segments
+    ]
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def test_the_size_cap(path):
     status = os.stat(path)
     item = Item(os.fsencode(path), b"", Kind.TEXT, status.st_size, status.st_mtime_ns)
     with pytest.raises(MediaError, match=r"too large: 5120\.0 MiB of text, the limit is 10"):
-        media.decode(item, "", 1)
+        media.decode(item, "", DecodeOptions(1))
     assert decode(path, b"word " * (MAX_BYTES // 5))
 
 

@@ -6,13 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from support.acting import acting, connect, counting_threads, half_sent, named, taken_over
+from support.acting import OPTIONS, acting, connect, counting_threads, half_sent, named, taken_over
 
 from qvsearch import media
 from qvsearch.errors import QvsearchError
@@ -21,19 +21,26 @@ from qvsearch.indexing import counts
 from qvsearch.media import sandbox, workers
 from qvsearch.media import worker_messages as answers
 from qvsearch.media.workers import Decoders, patience
-from qvsearch.types import NO_METADATA, Decoded, Item, Kind, Metadata, Skipped, VideoMode
+from qvsearch.types import (
+    NO_METADATA,
+    Decoded,
+    DecodeOptions,
+    Item,
+    Kind,
+    Metadata,
+    Skipped,
+    VideoMode,
+)
 from qvsearch.wire import BadMessage
-
-BUDGET = 256 * 32 * 32
 
 
 def test_results_come_in_the_order_of_the_jobs():
     jobs = [(named(f"picture{n}"), f"hash{n}") for n in range(40)]
     with Decoders(2, decode=acting) as decoders:
-        results = list(decoders.decode(iter(jobs), BUDGET))
+        results = list(decoders.decode(iter(jobs), OPTIONS))
     assert [result.item for result in results] == [item for item, _ in jobs]
     assert [result.segments[0][0].content_hash for result in results] == [h for _, h in jobs]
-    assert results[3].segments[0][0].snippet.endswith(f" {BUDGET}")
+    assert results[3].segments[0][0].snippet.endswith(f" {OPTIONS.max_pixels}")
     assert results[3].segments[0][1].images[0].shape == (64, 64, 3)
 
 
@@ -86,9 +93,9 @@ def test_real_files(tmp_path):
         jobs.append((item, content_hash(item.location, item.size)))
     jobs.append((named("gone.png"), "hash"))
     with Decoders(1) as decoders:
-        *good, bad, gone = decoders.decode(jobs, BUDGET)
+        *good, bad, gone = decoders.decode(jobs, OPTIONS)
     for (item, digest), result in zip(jobs[:4], good, strict=True):
-        here = media.decode(item, digest, BUDGET)
+        here = media.decode(item, digest, OPTIONS)
         assert [segment for segment, _ in result.segments] == [s for s, _ in here.segments]
         for (_, theirs), (_, ours) in zip(result.segments, here.segments, strict=True):
             assert theirs.text == ours.text
@@ -103,7 +110,7 @@ def test_a_decoder_that_hangs_is_killed_at_the_deadline(name):
     jobs = [(named(n), "h") for n in ("before", name, "after", "later")]
     seconds = {name.encode(): 0.3}
     with Decoders(1, acting, lambda item: seconds.get(item.path, 60.0)) as decoders:
-        before, hung, after, later = decoders.decode(jobs, BUDGET)
+        before, hung, after, later = decoders.decode(jobs, OPTIONS)
     assert hung == Skipped(f"/nowhere/{name}".encode(), "took longer than 0.3 s")
     assert [result.item.path for result in (before, after, later)] == [
         b"before",
@@ -127,7 +134,7 @@ def test_a_decoder_that_hangs_is_killed_at_the_deadline(name):
 def test_a_crash_costs_its_file_only(name, reason, count):
     names = ["a", f"{name}1", "b", f"{name}2", f"{name}3", "c"]
     with Decoders(count, decode=acting) as decoders:
-        results = list(decoders.decode([(named(n), "h") for n in names], BUDGET))
+        results = list(decoders.decode([(named(n), "h") for n in names], OPTIONS))
     outcomes = [r.reason if isinstance(r, Skipped) else os.fsdecode(r.item.path) for r in results]
     assert outcomes == ["a", reason, "b", reason, reason, "c"]
 
@@ -136,7 +143,7 @@ def test_a_crash_costs_its_file_only(name, reason, count):
 def test_a_decoder_that_asks_for_too_much_memory_costs_its_file_only():
     with Decoders(1, decode=acting) as decoders:
         before, hoarding, after = decoders.decode(
-            [(named(name), "h") for name in ("a", "hoard", "b")], BUDGET
+            [(named(name), "h") for name in ("a", "hoard", "b")], OPTIONS
         )
     assert hoarding == Skipped(b"/nowhere/hoard", "not enough memory to decode it")
     pids = {result.segments[0][0].snippet.split()[0] for result in (before, after)}
@@ -173,7 +180,7 @@ def test_a_decoder_reaches_no_network_and_starts_no_program(monkeypatch):
         with Decoders(1, decode=acting) as decoders:
             refused_acts = ("connect", "packet", "program", "memory")
             jobs = [(named(name), "h") for name in (*refused_acts, "a")]
-            *refused, after = decoders.decode(jobs, BUDGET)
+            *refused, after = decoders.decode(jobs, OPTIONS)
         with pytest.raises(BlockingIOError):
             listener.accept()
         connect()  # it does listen, and others may
@@ -186,7 +193,7 @@ def test_a_decoder_reaches_no_network_and_starts_no_program(monkeypatch):
 def test_a_decoder_that_is_taken_over_has_no_say_in_its_parent(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Decoders(1, decode=taken_over) as decoders:
-        results = list(decoders.decode([(named(each), "h") for each in ("a", name, "b")], BUDGET))
+        results = list(decoders.decode([(named(each), "h") for each in ("a", name, "b")], OPTIONS))
     assert not list(tmp_path.iterdir())
     assert results[1] == Skipped(f"/nowhere/{name}".encode(), "the decoder crashed (SIGKILL)")
     assert isinstance(results[0], Decoded)
@@ -196,25 +203,25 @@ def test_a_decoder_that_is_taken_over_has_no_say_in_its_parent(name, tmp_path, m
 def test_many_crashes_side_by_side_cost_their_own_files_only():
     names = [name for number in range(12) for name in (f"killed{number}", "a")]
     with Decoders(4, decode=acting) as decoders:
-        results = list(decoders.decode([(named(n), "h") for n in names], BUDGET))
+        results = list(decoders.decode([(named(n), "h") for n in names], OPTIONS))
     outcomes = [r.reason if isinstance(r, Skipped) else os.fsdecode(r.item.path) for r in results]
     assert outcomes == ["the decoder crashed (SIGKILL)", "a"] * 12
 
 
 def test_a_worker_that_dies_while_it_sends():
     with Decoders(2, decode=half_sent) as decoders:
-        results = list(decoders.decode([(named(n), "h") for n in "abc"], BUDGET))
+        results = list(decoders.decode([(named(n), "h") for n in "abc"], OPTIONS))
     assert [result.reason for result in results] == ["the decoder crashed (SIGKILL)"] * 3
 
 
 def test_a_worker_that_dies_while_idle_costs_no_file():
     with Decoders(1, decode=acting) as decoders:
-        [first] = decoders.decode([(named("a"), "h")], BUDGET)
+        [first] = decoders.decode([(named("a"), "h")], OPTIONS)
         pid = int(first.segments[0][0].snippet.split()[0])
         os.kill(pid, signal.SIGKILL)
         [worker] = decoders._running
         worker.process.join()
-        [second] = decoders.decode([(named("b"), "h")], BUDGET)
+        [second] = decoders.decode([(named("b"), "h")], OPTIONS)
     assert isinstance(second, Decoded)
 
 
@@ -227,12 +234,12 @@ def test_jobs_are_taken_as_there_is_room():
             yield named(f"{n}", kind, size), "h"
 
     with Decoders(1, decode=acting) as decoders:
-        results = decoders.decode(jobs(Kind.TEXT, 1), BUDGET)
+        results = decoders.decode(jobs(Kind.TEXT, 1), OPTIONS)
         assert taken == []
         next(results)
         assert len(taken) <= workers.LOOK_AHEAD_FILES + 1
         taken.clear()
-        large = 40_000_000  # pixels: two pictures may be ahead
+        large = DecodeOptions(40_000_000)  # pixels: two pictures may be ahead
         results = decoders.decode(jobs(Kind.IMAGE, 1), large)
         next(results)
         assert len(taken) <= 3
@@ -240,14 +247,14 @@ def test_jobs_are_taken_as_there_is_room():
         next(decoders.decode(jobs(Kind.VIDEO, 1), large))  # two videos may be ahead
         assert len(taken) <= 3
         taken.clear()
-        next(decoders.decode(jobs(Kind.VIDEO, 1), large, VideoMode.BOTH))
+        next(decoders.decode(jobs(Kind.VIDEO, 1), replace(large, video_mode=VideoMode.BOTH)))
         assert len(taken) <= 2
 
 
 def test_small_results_make_room_for_more():
     jobs = [(named(f"{n}", Kind.VIDEO), "h") for n in range(12)]
     with Decoders(2, decode=acting) as decoders:
-        results = list(decoders.decode(jobs, 1800 * 32 * 32))
+        results = list(decoders.decode(jobs, DecodeOptions(1800 * 32 * 32)))
     assert [len(result.segments) for result in results] == [64] * 12
 
 
@@ -260,7 +267,7 @@ def test_patience_grows_with_the_file_to_an_end():
 
 def test_leaving_early_kills_the_workers():
     with Decoders(2, decode=acting) as decoders:
-        results = decoders.decode([(named(n), "h") for n in ("a", "hang", "hang2")], BUDGET)
+        results = decoders.decode([(named(n), "h") for n in ("a", "hang", "hang2")], OPTIONS)
         assert isinstance(next(results), Decoded)
         processes = [worker.process.pid for worker in decoders._running]
     assert processes
@@ -268,15 +275,15 @@ def test_leaving_early_kills_the_workers():
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     with pytest.raises(RuntimeError):
-        next(decoders.decode([(named("b"), "h")], BUDGET))
+        next(decoders.decode([(named("b"), "h")], OPTIONS))
 
 
 def test_workers_ignore_an_interrupt():
     with Decoders(1, decode=acting) as decoders:
-        [first] = decoders.decode([(named("a"), "h")], BUDGET)
+        [first] = decoders.decode([(named("a"), "h")], OPTIONS)
         pid = int(first.segments[0][0].snippet.split()[0])
         os.kill(pid, signal.SIGINT)
-        [second] = decoders.decode([(named("b"), "h")], BUDGET)
+        [second] = decoders.decode([(named("b"), "h")], OPTIONS)
     assert int(second.segments[0][0].snippet.split()[0]) == pid
 
 
@@ -293,12 +300,12 @@ def run(program, **options):
 
 PROGRAM = """
 import os, signal, sys
-from support.acting import acting, named
+from support.acting import OPTIONS, acting, named
 from qvsearch.media.workers import Decoders
 # a shell's background job is born with Ctrl-C ignored, and so would this be in one
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with Decoders(1, acting) as decoders:
-    for result in decoders.decode([(named(name), "h") for name in {names}], 262144):
+    for result in decoders.decode([(named(name), "h") for name in {names}], OPTIONS):
         print(result.segments[0][0].snippet.split()[0], flush=True)
 """
 
@@ -349,11 +356,11 @@ def test_decoders_write_nothing_to_the_terminal():
 def test_neither_the_parent_nor_a_worker_imports_torch():
     program = """
 import sys
-from support.acting import HEAVY, imported, named
+from support.acting import HEAVY, OPTIONS, imported, named
 from qvsearch.media.workers import Decoders
 print([name for name in HEAVY if name in sys.modules])
 with Decoders(1, imported) as decoders:
-    [result] = decoders.decode([(named("a"), "h")], 1)
+    [result] = decoders.decode([(named("a"), "h")], OPTIONS)
 print(result.segments[0][0].snippet)
 """
     output, errors = run(program).communicate(timeout=120)
@@ -362,7 +369,7 @@ print(result.segments[0][0].snippet)
 
 def test_opencv_uses_one_thread_in_a_worker():
     with Decoders(1, counting_threads) as decoders:
-        [result] = decoders.decode([(named("a"), "h")], BUDGET)
+        [result] = decoders.decode([(named("a"), "h")], OPTIONS)
     assert result.segments[0][0].snippet == "1"
 
 
@@ -372,9 +379,10 @@ def test_a_photo_is_decoded_without_opencv(tmp_path):
     program = f"""
 import os, sys
 from qvsearch import media
-from qvsearch.types import Item, Kind
+from qvsearch.types import DecodeOptions, Item, Kind
 status = os.stat({path})
-media.decode(Item({path}, b"", Kind.IMAGE, status.st_size, status.st_mtime_ns), "", 65536)
+item = Item({path}, b"", Kind.IMAGE, status.st_size, status.st_mtime_ns)
+media.decode(item, "", DecodeOptions(65536))
 print([name for name in ("cv2", "torch", "av") if name in sys.modules])
 """
     output, errors = run(program).communicate(timeout=60)
@@ -385,9 +393,10 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from qvsearch.media.workers import Decoders\n"
-        "from qvsearch.types import Item, Kind\n"
+        "from qvsearch.types import DecodeOptions, Item, Kind\n"
         "with Decoders(1) as decoders:\n"
-        "    list(decoders.decode([(Item(b'/x', b'', Kind.IMAGE, 1, 1), 'h')], 262144))\n"
+        "    job = Item(b'/x', b'', Kind.IMAGE, 1, 1), 'h'\n"
+        "    list(decoders.decode([job], DecodeOptions(262144)))\n"
     )
     result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert result.returncode == 1
@@ -408,7 +417,7 @@ def test_a_closed_pool_refuses_work():
     with decoders:
         pass
     with pytest.raises((RuntimeError, QvsearchError)):
-        list(decoders.decode([(named("a"), "h")], BUDGET))
+        list(decoders.decode([(named("a"), "h")], OPTIONS))
 
 
 def test_the_estimate_uses_the_most_moments_of_a_video():

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qvsearch import media
+from qvsearch import media, prepare_picture
 from qvsearch.errors import QvsearchError
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION
 from qvsearch.runtime.inputs import ready
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.runtime.query_cache import CachedEmbedder
-from qvsearch.types import Detail, EmbedInput, Frames, Item, Kind
+from qvsearch.types import DecodeOptions, Detail, EmbedInput, Frames, Item, Kind
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,9 @@ def local(tiny):
 def embedder(request, local):
     if request.param == "local":
         return local
-    return CachedEmbedder(lambda: local, local.dim, "tiny", detail=Detail.LOW)
+    return CachedEmbedder(
+        lambda: local, local.dim, "tiny", decode_options=DecodeOptions(Detail.LOW.max_pixels)
+    )
 
 
 def photo(folder, name="photo.jpg"):
@@ -42,7 +44,7 @@ def photo(folder, name="photo.jpg"):
 def as_indexed(path, detail=Detail.LOW):
     status = path.stat()
     item = Item(os.fsencode(path), b"", Kind.IMAGE, status.st_size, status.st_mtime_ns)
-    return media.decode(item, "", detail.max_pixels).segments[0][1].images[0]
+    return media.decode(item, "", DecodeOptions(detail.max_pixels)).segments[0][1].images[0]
 
 
 def same(one, other):
@@ -78,12 +80,39 @@ def test_pictures_and_files_are_what_index_makes_of_them(embedder, request, tmp_
     assert same(np.stack([query, single]), embedder.embed(expected))
 
 
-def test_a_picture_has_the_embedders_detail(tmp_path):
+def test_a_prepared_picture_has_the_pixels_that_index_gives_it(tmp_path):
     path = photo(tmp_path)
-    with Image.open(path) as image:
-        for detail in Detail:
-            [[pixels]] = [each.images for each in ready([EmbedInput(images=(image,))], detail)]
-            np.testing.assert_array_equal(pixels, as_indexed(path, detail))
+    for detail in Detail:
+        with Image.open(path) as image:
+            pixels = prepare_picture(image, detail)
+        expected = as_indexed(path, detail)
+        for each in (pixels, prepare_picture(path, detail.value)):
+            np.testing.assert_array_equal(each, expected)
+    np.testing.assert_array_equal(
+        prepare_picture(str(path)), prepare_picture(path, Detail.MEDIUM), "medium by default"
+    )
+    assert prepare_picture(pixels) is pixels
+
+
+@pytest.mark.parametrize(
+    ("picture", "detail", "says"),
+    [
+        ("missing.jpg", "low", "missing.jpg: no such file"),
+        ("note.txt", "low", "note.txt has no suffix of a picture"),
+        ("broken.jpg", "low", "broken.jpg cannot be used: "),
+        (np.zeros((64, 90, 3), np.uint8), "low", "the picture is 90x64 pixels; its sides must be"),
+        (Image.new("RGB", (3, 900)), "low", "the picture cannot be used: too long a strip"),
+        (7, "low", "the picture is of type int; give an array, a Pillow picture or a path"),
+        ("missing.jpg", "huge", "the detail 'huge' is unknown; give low, medium, high"),
+    ],
+)
+def test_what_cannot_be_prepared_is_named(tmp_path, monkeypatch, picture, detail, says):
+    monkeypatch.chdir(tmp_path)
+    Path("note.txt").write_text("a note")
+    Path("broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(QvsearchError) as caught:
+        prepare_picture(picture, detail)
+    assert says in str(caught.value)
 
 
 def test_arrays_stay_the_very_same():

@@ -16,7 +16,7 @@ from qvsearch.retrieval.hits import MOMENTS
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import Query, SearchOptions, answer, parse_query, search
 from qvsearch.retrieval.query import QUERY_SEGMENTS, read_terms
-from qvsearch.types import Item, Kind, Metadata, RerankScope, Segment
+from qvsearch.types import DecodeOptions, Item, Kind, Metadata, RerankScope, Segment
 
 ROOT = b"/media"
 
@@ -296,10 +296,10 @@ def test_options_that_can_show_nothing_are_refused(numbers, reason):
 
 
 def test_a_query_has_the_retrieval_instruction(red_picture):
-    ((words,),) = (term.inputs for term in read_terms(Query("a dog"), 262_144))
+    ((words,),) = (term.inputs for term in read_terms(Query("a dog"), DecodeOptions(262_144)))
     assert (words.text, words.images, words.instruction) == ("a dog", (), QUERY_INSTRUCTION)
     asked = Query(file=os.fsencode(red_picture), instruction="Find it.")
-    ((file,),) = (term.inputs for term in read_terms(asked, 262_144))
+    ((file,),) = (term.inputs for term in read_terms(asked, DecodeOptions(262_144)))
     assert file.instruction == "Find it."
 
 

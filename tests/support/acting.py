@@ -20,8 +20,9 @@ import numpy as np
 
 from qvsearch.errors import MediaError
 from qvsearch.media import sandbox
-from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment
+from qvsearch.types import Decoded, DecodeOptions, EmbedInput, Item, Kind, Segment
 
+OPTIONS = DecodeOptions(256 * 32 * 32)
 HEAVY = ["torch", "torchvision", "qwen_vl_utils", "transformers", "faiss"]
 
 
@@ -106,17 +107,17 @@ ACTS = {
 }
 
 
-def acting(item, content_hash, max_pixels, video_mode):
+def acting(item, content_hash, options):
     """Do what the item's name says, then make something up; runs in the worker process."""
     name = os.fsdecode(item.path)
     ACTS.get(name.rstrip("0123456789"), lambda: None)()
     images = 64 if item.kind is Kind.VIDEO else 1
     pixels = np.full((64, 64, 3), len(name), np.uint8)
-    segment = Segment(item, content_hash, snippet=f"{os.getpid()} {max_pixels}")
+    segment = Segment(item, content_hash, snippet=f"{os.getpid()} {options.max_pixels}")
     return Decoded(item, tuple((segment, EmbedInput(images=(pixels,))) for _ in range(images)))
 
 
-def half_sent(item, content_hash, max_pixels, video_mode):
+def half_sent(item, content_hash, options):
     """Give a segment, and one that kills the process while it is being sent."""
     return Decoded(item, ((Segment(item, content_hash), EmbedInput()), _Deadly()))
 
@@ -133,7 +134,7 @@ class _Order:
         return os.mkdir, ("obeyed",)
 
 
-def taken_over(item, content_hash, max_pixels, video_mode):
+def taken_over(item, content_hash, options):
     """Do what a hostile file could make a decoder do: write to its parent what it likes."""
     if item.path == b"pickled":
         [pipe] = [each for each in gc.get_objects() if isinstance(each, Connection)]
@@ -142,10 +143,10 @@ def taken_over(item, content_hash, max_pixels, video_mode):
         return Decoded(item, ((Segment(item, content_hash, width="100"), EmbedInput()),))
     if item.path == b"long":
         return Decoded(item, ((Segment(item, content_hash, snippet="a" * 2**20), EmbedInput()),))
-    return acting(item, content_hash, max_pixels, video_mode)
+    return acting(item, content_hash, options)
 
 
-def imported(item, content_hash, max_pixels, video_mode):
+def imported(item, content_hash, options):
     """Load every decoder, and say which heavy modules that brought; runs in the worker."""
     for kind in Kind:
         importlib.import_module(f"qvsearch.media.{kind}")
@@ -153,7 +154,7 @@ def imported(item, content_hash, max_pixels, video_mode):
     return Decoded(item, ((Segment(item, content_hash, snippet=snippet), EmbedInput()),))
 
 
-def counting_threads(item, content_hash, max_pixels, video_mode):
+def counting_threads(item, content_hash, options):
     """Return how many threads OpenCV uses; runs in the worker."""
     import cv2
 
@@ -176,7 +177,7 @@ def cutting(source, start, end, made):
     return "/../../elsewhere.mp4" if source.stem == "escape" else ".mp4", None
 
 
-def hanging(item, content_hash, max_pixels, video_mode):
+def hanging(item, content_hash, options):
     """Say so in a file beside the one to decode, and hang."""
     open(os.path.splitext(item.location)[0] + b".started", "wb").close()
     hang()

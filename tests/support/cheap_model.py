@@ -54,10 +54,10 @@ class DecodersHere:
     def __exit__(self, *_):
         pass
 
-    def decode(self, jobs, max_pixels, video_mode, stop):
+    def decode(self, jobs, options, stop):
         for item, content_hash in jobs:
             try:
-                yield media.decode(item, content_hash, max_pixels, video_mode)
+                yield media.decode(item, content_hash, options)
             except MediaError as error:
                 yield Skipped(item.location, str(error))
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from qvsearch import media
 from qvsearch.files import content_hash
-from qvsearch.types import Item, Kind
+from qvsearch.types import DecodeOptions, Item, Kind
 
 MEDIUM = 768 * 32 * 32
 
@@ -19,7 +19,7 @@ def item_of(path, kind=Kind.IMAGE):
 
 def decode(path, max_pixels=MEDIUM):
     item = item_of(path)
-    return media.decode(item, content_hash(item.location, item.size), max_pixels)
+    return media.decode(item, content_hash(item.location, item.size), DecodeOptions(max_pixels))
 
 
 def scene(width=200, height=150):

@@ -11,16 +11,13 @@ import pytest
 from PIL import Image
 
 from qvsearch.errors import QvsearchError
+from qvsearch.indexing.counts import Event
 from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.indexing.plan import plan
 from qvsearch.library.library import Library
 from qvsearch.media.workers import LOOK_AHEAD_FILES
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
-from qvsearch.types import (
-    Detail,
-    Event,
-    Fingerprint,
-)
+from qvsearch.types import Detail, Fingerprint
 
 DIM = 8
 

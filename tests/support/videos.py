@@ -11,7 +11,7 @@ import pytest
 from qvsearch import media
 from qvsearch.files import content_hash
 from qvsearch.media.frames import Film
-from qvsearch.types import Item, Kind, VideoMode
+from qvsearch.types import DecodeOptions, Item, Kind, VideoMode
 
 LOW = 256 * 32 * 32
 
@@ -76,7 +76,7 @@ def decode(path, mode=VideoMode.FRAMES, max_pixels=LOW):
     status = os.stat(path)
     item = Item(os.fsencode(path), b"", Kind.VIDEO, status.st_size, status.st_mtime_ns)
     digest = content_hash(item.location, item.size)
-    return media.decode(item, digest, max_pixels, mode).segments
+    return media.decode(item, digest, DecodeOptions(max_pixels, mode)).segments
 
 
 def decode_both(path):

@@ -14,7 +14,7 @@ from unittest import mock
 
 from qvsearch import media
 from qvsearch.media.workers import Decoders
-from qvsearch.types import Decoded, Item, Kind
+from qvsearch.types import Decoded, DecodeOptions, Item, Kind
 
 FORBIDDEN = (
     "socket.",
@@ -37,7 +37,7 @@ MAX_PIXELS = 256 * 32 * 32
 watched = False
 
 
-def decode(item, content_hash, max_pixels, video_mode):
+def decode(item, content_hash, options):
     """What the product's workers call, after a hook is set that no Python code can take off."""
     global watched
     if not watched:
@@ -46,7 +46,7 @@ def decode(item, content_hash, max_pixels, video_mode):
         sys.dont_write_bytecode = True
         sys.addaudithook(abort_on_violation)
         watched = True
-    return media.decode(item, content_hash, max_pixels, video_mode)
+    return media.decode(item, content_hash, options)
 
 
 def abort_on_violation(event, arguments):
@@ -121,7 +121,9 @@ class Watch:
                 root, place = os.fsencode(folder), os.fsencode(path.name)
                 yield Item(root, place, self.kind, status.st_size, status.st_mtime_ns), ""
 
-        for number, result in enumerate(self.decoders.decode(jobs(), MAX_PIXELS, *self.modes)):
+        for number, result in enumerate(
+            self.decoders.decode(jobs(), DecodeOptions(MAX_PIXELS, *self.modes))
+        ):
             paths[number].unlink()
             good = isinstance(result, Decoded)
             yield names[number], len(result.segments) if good else result.reason

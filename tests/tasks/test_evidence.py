@@ -14,7 +14,7 @@ from qvsearch.files import content_hash
 from qvsearch.media import workers
 from qvsearch.tasks import evidence
 from qvsearch.tasks.evidence import FRAMES, LEAST_SOURCES, read_evidence
-from qvsearch.types import Detail, Hit, Item, Moment, Skipped, kind_of
+from qvsearch.types import DecodeOptions, Detail, Hit, Item, Moment, Skipped, kind_of
 
 RATE = 10
 
@@ -31,10 +31,10 @@ class DecodersHere:
     def __exit__(self, *_):
         pass
 
-    def decode(self, jobs, max_pixels):
+    def decode(self, jobs, options):
         for item, digest in jobs:
             try:
-                yield self.decode_one(item, digest, max_pixels)
+                yield self.decode_one(item, digest, options)
             except MediaError as error:
                 yield Skipped(item.location, str(error))
 
@@ -55,7 +55,10 @@ def segments_of(path):
         status.st_mtime_ns,
     )
     digest = content_hash(location, item.size)
-    return [each for each, _ in media.decode(item, digest, Detail.LOW.max_pixels).segments]
+    return [
+        each
+        for each, _ in media.decode(item, digest, DecodeOptions(Detail.LOW.max_pixels)).segments
+    ]
 
 
 def hit(segment, rank=1, relevance=0.9, moments=(), start=None, end=None):

@@ -20,7 +20,9 @@ from qvsearch.tasks.inputs import (
     read_inputs,
     read_lines,
 )
-from qvsearch.types import Detail, EmbedInput, Skipped
+from qvsearch.types import DecodeOptions, Detail, EmbedInput, Skipped
+
+LOW = DecodeOptions(Detail.LOW.max_pixels)
 
 
 @pytest.fixture
@@ -41,7 +43,9 @@ def test_each_input_has_the_vector_of_its_content(files, demo_embedder):
     words = "a red circle"
     both = parse_dictionary("both", {"text": words, "image": "photo.png"}, os.fsencode(files))
     inputs = [parse_argument(words), argument(files / "photo.png"), both]
-    vectors = np.stack(list(embed_inputs(inputs, lambda: demo_embedder, demo_embedder.detail)))
+    vectors = np.stack(
+        list(embed_inputs(inputs, lambda: demo_embedder, demo_embedder.decode_options))
+    )
     picture = Image.open(files / "photo.png")
     alone = [
         demo_embedder.embed([each])[0]
@@ -55,7 +59,7 @@ def test_each_input_has_the_vector_of_its_content(files, demo_embedder):
 
 
 def test_a_film_is_one_input_with_the_published_frames(files):
-    [source] = read_inputs([argument(files / "clip.mp4")], Detail.LOW)
+    [source] = read_inputs([argument(files / "clip.mp4")], LOW)
     published = Limits().video(files / "clip.mp4")
     assert source.video.times == published.times
     assert source.video.pixels.shape == published.pixels.shape
@@ -64,7 +68,7 @@ def test_a_film_is_one_input_with_the_published_frames(files):
 
 
 def test_a_text_file_is_one_input_without_repeated_lines(files):
-    [source] = read_inputs([argument(files / "note.txt")], Detail.LOW)
+    [source] = read_inputs([argument(files / "note.txt")], LOW)
     assert source.text == (files / "note.txt").read_text().strip()  # longer than any passage
 
 
@@ -86,7 +90,7 @@ def test_bad_inputs_are_named_in_their_places(files, demo_embedder):
     ]
     lines += [b"{broken", b"\xff", b"", b"plain words", b"[" * 100_000]
     inputs = read_lines(lines, "in.jsonl", os.fsencode(files))
-    outcomes = list(embed_inputs(inputs, lambda: demo_embedder, Detail.LOW))
+    outcomes = list(embed_inputs(inputs, lambda: demo_embedder, LOW))
     assert len(outcomes) == 14  # the blank line is none
     bad = {each.path.decode(): each.reason for each in outcomes if isinstance(each, Skipped)}
     assert [number for number, each in enumerate(outcomes) if not isinstance(each, Skipped)] == [
@@ -119,7 +123,7 @@ def test_an_input_that_the_model_refuses_costs_no_other(demo_embedder):
 
     texts = ["one", "bad", "two", "three", "bad", "four"]
     inputs = [TaskInput(b"%d" % number, text) for number, text in enumerate(texts)]
-    outcomes = list(embed_inputs(inputs, Refusing, Detail.LOW))
+    outcomes = list(embed_inputs(inputs, Refusing, LOW))
     assert [isinstance(each, Skipped) for each in outcomes] == [text == "bad" for text in texts]
     assert [each.path for each in outcomes if isinstance(each, Skipped)] == [b"1", b"4"]
     expected = demo_embedder.embed([EmbedInput(text) for text in texts if text != "bad"])
