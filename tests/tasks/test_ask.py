@@ -4,6 +4,9 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,6 +216,28 @@ def test_a_wrong_command_line_is_one_sentence(ask, options, expected):
     code, output, error = ask(QUESTION, *options)
     assert (code, output, error.count("\n")) == (2, "", 1)
     assert expected in error
+
+
+def test_the_example_for_python_runs(world):
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    with serving(streaming("A ring [1].")) as server:
+        script = world / "example.py"
+        script.write_text(
+            example.replace("http://localhost:11434", server.url)
+            .replace('"main"', repr(str(world / "library")))
+            .replace("when is the boiler due for service?", QUESTION)
+        )
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert first == "A ring [1]."
+    assert second.startswith("1 b'/")
+
+
+def test_an_endless_question_is_an_error(ask):
+    code, _, error = ask("why " * 3000, "--show-prompt")
+    assert code == 2
+    assert error == "qvsearch: the question has 11,999 characters; it may have 8,000\n"
 
 
 def test_an_empty_question_is_an_error(ask):

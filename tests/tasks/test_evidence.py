@@ -202,6 +202,15 @@ def test_a_link_to_another_file_in_the_place_of_a_hit_is_not_read(tmp_path):
 
 
 @pytest.mark.usefixtures("here")
+def test_a_passage_that_this_version_cuts_otherwise_is_skipped(tmp_path):
+    (tmp_path / "a.md").write_text("about a boat")
+    (segment,) = segments_of(tmp_path / "a.md")
+    found = read_evidence([hit(replace(segment, lines=(1, 3)))], Detail.LOW)
+    assert found.sources == ()
+    assert found.skipped[0].reason.startswith("an older version indexed it; bring it up to date")
+
+
+@pytest.mark.usefixtures("here")
 def test_the_row_keeps_its_metadata(tmp_path):
     (tmp_path / "a.md").write_text("about a boat")
     (segment,) = segments_of(tmp_path / "a.md")
