@@ -196,12 +196,12 @@ def ask(
         output.fail(f"not read: {_reason(each)}")
     if generator is None:
         output.stream(shown_prompt(found.prompt))
-        return
-    _hint_sources(found.evidence, answering.server, quiet)
-    answer = _answered(found, generator, json=json, quiet=quiet)
-    if not answer.answered:
-        raise typer.Exit(ExitCode.NOTHING_FOUND)
-    if answer.skipped:
+    else:
+        _hint_sources(found.evidence, answering.server, quiet)
+        answer = _answered(found, generator, json=json, quiet=quiet)
+        if not answer.answered:
+            raise typer.Exit(ExitCode.NOTHING_FOUND)
+    if found.evidence.skipped:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
