@@ -202,6 +202,7 @@ def test_the_server_and_the_key_may_be_in_the_environment(ask, monkeypatch):
     [
         (["--chat-server", "http://127.0.0.1:1", "--generator", "x"], "are two models; give one"),
         (["--chat-model", "x"], "add --chat-server URL, or give --generator"),
+        (["--chat-server", ""], "--chat-server '' is not an http or https URL"),
         (["--chat-server", "ftp://x"], "is not an http or https URL; give a URL such as"),
         (["--generator", "x"], "no model 'x'"),
         (["--show-prompt", "--json"], "--show-prompt prints a text, not JSON"),
