@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from qvsearch.media import CHANGED
 from qvsearch.media.moments import decode as decode_moments
 from qvsearch.models.prompt import TOKEN_PIXELS
-from qvsearch.types import Decoded, Kind, Segment, Skipped
+from qvsearch.types import Decoded, EmbedInput, Kind, Segment, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.types import Detail, Hit, Moment, Pixels
@@ -107,16 +107,24 @@ def _decoded(places: Sequence[Place], max_pixels: int) -> dict[bytes, Decoded | 
     decode = partial(decode_moments, moments=moments, most_frames=FRAMES)
     with Decoders(decode=decode) as decoders:
         outcomes = list(decoders.decode(jobs.values(), max_pixels))
-    return dict(zip(jobs, outcomes, strict=True))
+    return {location: _plain(outcome) for location, outcome in zip(jobs, outcomes, strict=True)}
+
+
+def _plain(outcome: Decoded | Skipped) -> Decoded | Skipped:
+    """Return an outcome whose reason is that of a file which was indexed earlier."""
+    if isinstance(outcome, Skipped) and outcome.reason == CHANGED:
+        return replace(outcome, reason="changed since it was indexed")
+    return outcome
 
 
 def _source(place: Place, decoded: Decoded | Skipped) -> Source | Skipped:
     """Return the source of a place, or why it cannot be read."""
     if isinstance(decoded, Skipped):
-        is_new = decoded.reason == CHANGED
-        return replace(decoded, reason="changed since it was indexed") if is_new else decoded
+        return decoded
     segment = place.segment
-    content = next((source for each, source in decoded.segments if _is_place(each, place)), None)
+    content: EmbedInput | None = next(
+        (source for each, source in decoded.segments if _is_place(each, place)), None
+    )
     if content is None:
         is_video = segment.item.kind is Kind.VIDEO
         return Skipped(segment.item.location, NO_FRAME if is_video else OTHER_PASSAGES)

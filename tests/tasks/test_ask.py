@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from support.chat_server import MODEL, piece, serving, streaming
 from support.commands import run  # noqa: F401 - a fixture
+from support.modules import HEAVY, loaded_by
 from support.terminal import in_terminal, is_harmless, without_escapes
 from support.videos import make
 
@@ -239,6 +240,11 @@ def test_an_endless_question_is_an_error(ask):
     code, _, error = ask("why " * 3000, "--show-prompt")
     assert code == 2
     assert error == "qvsearch: the question has 11,999 characters; it may have 8,000\n"
+
+
+def test_the_help_loads_nothing_heavy():
+    loaded = loaded_by("from qvsearch.cli.app import main; assert main(['ask', '--help']) == 0")
+    assert loaded & HEAVY == set()
 
 
 def test_an_empty_question_is_an_error(ask):
