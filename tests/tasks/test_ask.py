@@ -138,7 +138,7 @@ def test_json_is_one_object(ask, world):
         "answer": "A ring [1][7].",
         "answered": True,
         "unknown": [7],
-        "tokens": {"prompt": 40, "answer": 7},
+        "tokens": {"prompt": 40, "completion": 7},
         "model": MODEL,
     }
 
