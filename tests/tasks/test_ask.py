@@ -242,6 +242,21 @@ def test_an_endless_question_is_an_error(ask):
     assert error == "qvsearch: the question has 11,999 characters; it may have 8,000\n"
 
 
+def test_a_model_that_writes_makes_no_library_and_reranks_nothing(ask, run, world):  # noqa: F811
+    name = "Qwen/Qwen3-VL-2B-Instruct"
+    new = str(world / "new")
+    assert run("index", str(world / "files"), "-l", new, "--model", name) == (
+        2,
+        b"",
+        f"qvsearch: {name} writes answers; use it with: ask --generator {name}\n",
+    )
+    code, _, error = ask(QUESTION, "--show-prompt", "--rerank", "--reranker", name)
+    assert (code, error) == (
+        2,
+        f"qvsearch: {name} is no reranker; leave out --reranker, or name one\n",
+    )
+
+
 def test_the_help_loads_nothing_heavy():
     loaded = loaded_by("from qvsearch.cli.app import main; assert main(['ask', '--help']) == 0")
     assert loaded & HEAVY == set()
