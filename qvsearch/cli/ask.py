@@ -79,14 +79,14 @@ class AnswerOptions:
     def server(self) -> str | None:
         """The URL of the server; that of the environment gives way to a --generator."""
         if self.chat_server is None and self.generator is None:
-            return os.environ.get(SERVER_VARIABLE)
+            return os.environ.get(SERVER_VARIABLE) or None
         return self.chat_server
 
     def load(self, choice: "Choice") -> "Generator":
         """Return the model that answers; raises QvsearchError for a wrong name or URL."""
-        if self.chat_server and self.generator:
+        if self.chat_server is not None and self.generator is not None:
             raise QvsearchError("--chat-server and --generator are two models; give one")
-        if self.server:
+        if self.server is not None:
             from qvsearch.tasks.chat import KEY_VARIABLE, ChatServer
 
             return ChatServer(self.server, self.chat_model, os.environ.get(KEY_VARIABLE))
@@ -196,12 +196,12 @@ def ask(
         output.fail(f"not read: {_reason(each)}")
     if generator is None:
         output.stream(shown_prompt(found.prompt))
-        return
-    _hint_sources(found.evidence, answering.server, quiet)
-    answer = _answered(found, generator, json=json, quiet=quiet)
-    if not answer.answered:
-        raise typer.Exit(ExitCode.NOTHING_FOUND)
-    if answer.skipped:
+    else:
+        _hint_sources(found.evidence, answering.server, quiet)
+        answer = _answered(found, generator, json=json, quiet=quiet)
+        if not answer.answered:
+            raise typer.Exit(ExitCode.NOTHING_FOUND)
+    if found.evidence.skipped:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 

@@ -158,10 +158,10 @@ def answer_record(answer: Answer) -> dict[str, object]:
     unknown (list of integers): cited numbers that are not sources
     cut (boolean): true if the answer ends at the limit of its length
     skipped (list of objects): hits that could not be read: `path` or `path_b64`, and the `reason`
-    tokens (object): number of tokens of the `prompt` and of the `answer`, if they are known
+    tokens (object): numbers of tokens, `prompt` and `completion`, if they are known
     model (string): the model that answered; absent if nothing is relevant
     """
-    tokens = present({"prompt": answer.prompt_tokens, "answer": answer.answer_tokens})
+    tokens = present({"prompt": answer.prompt_tokens, "completion": answer.answer_tokens})
     return present(
         {
             "question": answer.question,

@@ -34,6 +34,7 @@ LEAST_PICTURE = 131_072
 MAX_MOMENTS = FILM_PIXELS // LEAST_PICTURE  # 381
 LEAST_CLIP_FRAME = LEAST_PICTURE // 2
 CLIP_FRAMES = (32, 16, 8, 4, 2)  # the most frames of a clip; fewer in longer films
+MOMENT_IMAGES = 2  # a moment that is decoded again has the pixels of so many images
 CLIP_IMAGES = 4  # a clip has the pixels of so many images; frames count by pairs, so it costs two
 
 
@@ -130,13 +131,15 @@ def decode_moments(
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode a clip of each moment `[start, end)` in seconds; raises MediaError.
 
-    It has about a frame a second, spread evenly, `most_frames` at most. Times of frames count from
-    the start of the moment. Moments without a frame that can be decoded are left out.
+    It has about a frame a second, spread evenly, `most_frames` at most, and together the pixels of
+    MOMENT_IMAGES images. Times of frames count from the start of the moment. Moments without a
+    frame that can be decoded are left out.
     """
-    wanted = [
-        _Moment(start, end, _spread(start, end, most_frames), max_pixels, clip=True)
-        for start, end in moments
-    ]
+    wanted = []
+    for start, end in moments:
+        times = _spread(start, end, most_frames)
+        share = min(max_pixels, MOMENT_IMAGES * max_pixels // len(times))
+        wanted.append(_Moment(start, end, times, share, clip=True))
     try:
         film = Film(file, patience(item))
         film.survey()

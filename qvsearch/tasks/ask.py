@@ -16,7 +16,7 @@ from qvsearch.retrieval.query import Query
 from qvsearch.runtime.loading import own_embedder
 from qvsearch.tasks.citations import cited_numbers
 from qvsearch.tasks.evidence import Evidence, read_evidence
-from qvsearch.tasks.question import REFUSAL, TOP, question_prompt
+from qvsearch.tasks.question import LONGEST_QUESTION, REFUSAL, TOP, question_prompt
 from qvsearch.types import Detail
 
 if TYPE_CHECKING:
@@ -112,11 +112,15 @@ def find(
     """Search for a question, and read the hits; models are released before this returns.
 
     `missed` is called with each hit that the reranker cannot be given. Raises QvsearchError for an
-    empty question, and if there are hits of which none can be read.
+    empty or endless question, and if there are hits of which none can be read.
     """
     words = question.strip()
     if not words:
         raise QvsearchError("the question is empty; write it in quotes")
+    if len(words) > LONGEST_QUESTION:
+        raise QvsearchError(
+            f"the question has {len(words):,} characters; it may have {LONGEST_QUESTION:,}"
+        )
     hits = search_hits(library, Query(words), options, load, load_reranker, missed)
     if not hits:
         return Found(words, Evidence(()))

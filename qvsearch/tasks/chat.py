@@ -46,7 +46,7 @@ class Limits:
     first: float = 300.0  # a CPU reads pictures slowly, and many servers load the model now
     whole: float = 900.0
     characters: int = 65_536
-    tokens: int = 2048
+    tokens: int = 4096
 
 
 class ChatServer:

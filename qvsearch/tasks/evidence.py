@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FRAMES = 4  # the most of one moment
 LEAST_SOURCES = 8  # fewer hits than this leave room for other moments and passages of their files
 MOST_TOKENS = 12_000  # of all sources; a CPU reads some hundred a second with the 2B model
+NO_FRAME = "no frame of the moment could be decoded"
+OTHER_PASSAGES = "an older version indexed it; bring it up to date with: qvsearch index"
 CHARACTERS_PER_TOKEN = 3  # of a text, at least, in languages with an alphabet
 
 
@@ -64,14 +66,15 @@ def read_evidence(hits: Sequence[Hit], detail: Detail) -> Evidence:
     """
     places = _places(hits)
     decoded = _decoded([place for _, place in places], detail.max_pixels)
-    skipped = [each for each in decoded.values() if isinstance(each, Skipped)]
+    skipped: dict[bytes, Skipped] = {}  # each file once
     ranked: list[tuple[int, Source]] = []
     tokens = left_out = 0
     for rank, place in places:
-        outcome = decoded[place.segment.item.location]
-        if isinstance(outcome, Skipped):
+        location = place.segment.item.location
+        source = _source(place, decoded[location])
+        if isinstance(source, Skipped):
+            skipped.setdefault(location, source)
             continue
-        source = _source(place, outcome)
         tokens += source.tokens
         if ranked and tokens > MOST_TOKENS:
             left_out += 1
@@ -79,7 +82,7 @@ def read_evidence(hits: Sequence[Hit], detail: Detail) -> Evidence:
             ranked.append((rank, source))
     ranked.sort(key=lambda entry: entry[0])  # stable: the best place of a file comes first
     sources = (replace(each, number=number) for number, (_, each) in enumerate(ranked, start=1))
-    return Evidence(tuple(sources), tuple(skipped), left_out)
+    return Evidence(tuple(sources), tuple(skipped.values()), left_out)
 
 
 def _places(hits: Sequence[Hit]) -> list[tuple[int, Place]]:
@@ -114,12 +117,17 @@ def _plain(outcome: Decoded | Skipped) -> Decoded | Skipped:
     return outcome
 
 
-def _source(place: Place, decoded: Decoded) -> Source:
-    """Return the source of a place; a moment whose frames are damaged has no picture."""
+def _source(place: Place, decoded: Decoded | Skipped) -> Source | Skipped:
+    """Return the source of a place, or why it cannot be read."""
+    if isinstance(decoded, Skipped):
+        return decoded
     segment = place.segment
-    content = next(
-        (source for each, source in decoded.segments if _is_place(each, place)), EmbedInput()
+    content: EmbedInput | None = next(
+        (source for each, source in decoded.segments if _is_place(each, place)), None
     )
+    if content is None:
+        is_video = segment.item.kind is Kind.VIDEO
+        return Skipped(segment.item.location, NO_FRAME if is_video else OTHER_PASSAGES)
     pictures = content.images
     times: tuple[float, ...] = ()
     if content.video is not None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Pixels
 
 TOP = 5  # hits to answer from: each photo costs a CPU some seconds
+LONGEST_QUESTION = 8000  # characters; the search reads no more, either
 REFUSAL = "NO ANSWER"
 SYSTEM = f"""\
 You answer a question from numbered sources that were found among a person's own files.
@@ -130,8 +131,6 @@ def _source_parts(source: Source) -> Iterator[str | Pixels]:
         yield "\n"
     if source.text:
         yield f"{_passage(source.text)}\n"
-    if not source.text and not source.pictures:
-        yield "(no picture of it can be shown)\n"
     yield "</source>\n"
 
 

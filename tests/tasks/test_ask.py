@@ -4,12 +4,16 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.chat_server import MODEL, piece, serving, streaming
 from support.commands import run  # noqa: F401 - a fixture
+from support.modules import HEAVY, loaded_by
 from support.terminal import in_terminal, is_harmless, without_escapes
 from support.videos import make
 
@@ -134,7 +138,7 @@ def test_json_is_one_object(ask, world):
         "answer": "A ring [1][7].",
         "answered": True,
         "unknown": [7],
-        "tokens": {"prompt": 40, "answer": 7},
+        "tokens": {"prompt": 40, "completion": 7},
         "model": MODEL,
     }
 
@@ -199,6 +203,7 @@ def test_the_server_and_the_key_may_be_in_the_environment(ask, monkeypatch):
     [
         (["--chat-server", "http://127.0.0.1:1", "--generator", "x"], "are two models; give one"),
         (["--chat-model", "x"], "add --chat-server URL, or give --generator"),
+        (["--chat-server", ""], "--chat-server '' is not an http or https URL"),
         (["--chat-server", "ftp://x"], "is not an http or https URL; give a URL such as"),
         (["--generator", "x"], "no model 'x'"),
         (["--show-prompt", "--json"], "--show-prompt prints a text, not JSON"),
@@ -213,6 +218,48 @@ def test_a_wrong_command_line_is_one_sentence(ask, options, expected):
     code, output, error = ask(QUESTION, *options)
     assert (code, output, error.count("\n")) == (2, "", 1)
     assert expected in error
+
+
+def test_the_example_for_python_runs(world):
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    with serving(streaming("A ring [1].")) as server:
+        script = world / "example.py"
+        script.write_text(
+            example.replace("http://localhost:11434", server.url)
+            .replace('"main"', repr(str(world / "library")))
+            .replace("when is the boiler due for service?", QUESTION)
+        )
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert first == "A ring [1]."
+    assert second.startswith("1 b'/")
+
+
+def test_an_endless_question_is_an_error(ask):
+    code, _, error = ask("why " * 3000, "--show-prompt")
+    assert code == 2
+    assert error == "qvsearch: the question has 11,999 characters; it may have 8,000\n"
+
+
+def test_a_model_that_writes_makes_no_library_and_reranks_nothing(ask, run, world):  # noqa: F811
+    name = "Qwen/Qwen3-VL-2B-Instruct"
+    new = str(world / "new")
+    assert run("index", str(world / "files"), "-l", new, "--model", name) == (
+        2,
+        b"",
+        f"qvsearch: {name} writes answers; use it with: ask --generator {name}\n",
+    )
+    code, _, error = ask(QUESTION, "--show-prompt", "--rerank", "--reranker", name)
+    assert (code, error) == (
+        2,
+        f"qvsearch: {name} is no reranker; leave out --reranker, or name one\n",
+    )
+
+
+def test_the_help_loads_nothing_heavy():
+    loaded = loaded_by("from qvsearch.cli.app import main; assert main(['ask', '--help']) == 0")
+    assert loaded & HEAVY == set()
 
 
 def test_an_empty_question_is_an_error(ask):

@@ -136,6 +136,19 @@ def test_frames_are_those_of_the_moment(tmp_path):
 
 
 @pytest.mark.usefixtures("here")
+def test_frames_of_a_moment_share_the_pixels_of_two_pictures(tmp_path):
+    path = tmp_path / "film.mp4"
+    make(str(path), [frame_of(n, (792, 600)) for n in range(50)], rate=RATE)
+    (segment, *_) = segments_of(path)
+    hits = [hit(segment, 1, start=0.0, end=5.0), hit(segment, 2, start=0.0, end=1.0)]
+    several, one = read_evidence(hits, Detail.LOW).sources
+    budget = Detail.LOW.max_pixels
+    assert len(several.pictures) == FRAMES
+    assert 1.6 * budget < sum(each.size // 3 for each in several.pictures) <= 2 * budget
+    assert 0.8 * budget < one.pictures[0].size // 3 <= budget
+
+
+@pytest.mark.usefixtures("here")
 def test_a_moment_past_the_end_of_a_damaged_video_is_skipped(tmp_path):
     path = tmp_path / "film.mp4"
     make(str(path), [frame_of(n) for n in range(30)], rate=RATE)
@@ -202,6 +215,15 @@ def test_a_link_to_another_file_in_the_place_of_a_hit_is_not_read(tmp_path):
     found = read_evidence([hit(segment)], Detail.LOW)
     assert found.sources == ()
     assert found.skipped[0].reason == "changed since it was indexed"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_passage_that_this_version_cuts_otherwise_is_skipped(tmp_path):
+    (tmp_path / "a.md").write_text("about a boat")
+    (segment,) = segments_of(tmp_path / "a.md")
+    found = read_evidence([hit(replace(segment, lines=(1, 3)))], Detail.LOW)
+    assert found.sources == ()
+    assert found.skipped[0].reason.startswith("an older version indexed it; bring it up to date")
 
 
 @pytest.mark.usefixtures("here")
