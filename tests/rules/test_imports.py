@@ -92,6 +92,13 @@ def test_a_command_line_is_read_without_pydantic(line, module):
     assert "psutil" not in loaded or line[0] == "index"  # which looks at the file system
 
 
+def test_a_search_by_words_loads_no_decoder_and_no_reranker():
+    loaded = loaded_by("import qvsearch.retrieval.pipeline")
+    others = {"retrieval.copies", "retrieval.reranking", "media", "runtime.local", "models.network"}
+    assert not loaded & {f"qvsearch.{name}" for name in others}
+    assert not loaded & {"torch", "PIL", "av", "cv2"}
+
+
 def test_importing_the_package_loads_only_itself():
     ours = {name for name in loaded_by("import qvsearch") if name.startswith("qvsearch")}
     assert ours == {"qvsearch", "qvsearch.version"}
