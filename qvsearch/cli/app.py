@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from qvsearch.cli import output
 from qvsearch.cli.ask import asking
-from qvsearch.cli.commands import Command, see
+from qvsearch.cli.commands import Command, Group, see
 from qvsearch.cli.duplicates import alikes
 from qvsearch.cli.index import indexing
 from qvsearch.cli.library import libraries, upkeep
@@ -28,13 +28,10 @@ from qvsearch.version import __version__
 GARBAGE = 50_000  # new objects before a collection: imports make none
 
 app = typer.Typer(
+    cls=Group,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        # without these values Typer would import pydantic to read them
-        "default_map": dict.fromkeys(["help", "install_completion", "show_completion"], False),
-    },
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

@@ -9,7 +9,7 @@ from inspect import Parameter, signature
 from typing import Any, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from qvsearch.errors import QvsearchError
 from qvsearch.types import RerankScope
@@ -28,23 +28,11 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Read a command line into `ctx.params`; raise QvsearchError for a mistake."""
-        if ctx.resilient_parsing:  # the Tab key: Typer completes lines with mistakes
+        values, rest, order = _read(self, ctx, args)
+        if values.keys() & _TYPERS:
             return super().parse_args(ctx, args)
-        try:
-            values, rest, order = self.make_parser(ctx).parse_args(args=list(args))
-        except typer.TyperException as error:
-            if getattr(error, "ctx", ctx) is None:
-                error.ctx = ctx  # type: ignore[attr-defined]  # its help is shown as a remedy
-            raise
-        if values.get("help"):
-            return super().parse_args(ctx, args)  # shows it and exits
         self.check(values, rest, order)
-        parsers = _parsers(self.callback)
-        for param in filter(lambda param: param.expose_value, self.get_params(ctx)):
-            value, _source = param.consume_value(ctx, values)
-            if param.required and param.value_is_missing(value):
-                raise QvsearchError(f"{param.metavar} is missing; {see(ctx)}")
-            ctx.params[param.name] = _parsed(value, parsers.get(param.name))
+        _set_params(self, ctx, values)
         if rest:
             raise QvsearchError(f"unexpected argument {rest[0]!r}; {see(ctx)}")
         return []
@@ -116,13 +104,58 @@ class SearchCommand(Command):
         raise QvsearchError(f"put the query in quotes: {line}")
 
 
+class Group(TyperGroup):
+    """Commands of one name, or all of them; its own options are read like those of a command."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Read the options before a subcommand; raise QvsearchError for a mistake."""
+        values, rest, _order = _read(self, ctx, args)
+        if values.keys() & _TYPERS or (self.no_args_is_help and not args):
+            return super().parse_args(ctx, args)
+        _set_params(self, ctx, values)
+        ctx._protected_args, ctx.args = rest[:1], rest[1:]  # noqa: SLF001 - as Typer does
+        return ctx.args
+
+
 def see(ctx: typer.Context) -> str:
     """Return the remedy that leads to the help of a command."""
     return f"see: {ctx.command_path} --help"
 
 
+# what Typer reads itself: it then exits, or completes a line, which may have mistakes
+_TYPERS = {"help", "install_completion", "show_completion", "completed"}
+
+
+def _read(
+    command: TyperCommand | TyperGroup, ctx: typer.Context, args: list[str]
+) -> tuple[dict[str, Any], list[str], list[Any]]:
+    """Return the values of a command line, the rest of it, and the options in their order."""
+    if ctx.resilient_parsing:  # the Tab key
+        return {"completed": True}, [], []
+    try:
+        return command.make_parser(ctx).parse_args(args=list(args))
+    except typer.TyperException as error:
+        if getattr(error, "ctx", ctx) is None:
+            error.ctx = ctx  # type: ignore[attr-defined]  # its help is shown as a remedy
+        raise
+
+
+def _set_params(
+    command: TyperCommand | TyperGroup, ctx: typer.Context, values: dict[str, Any]
+) -> None:
+    """Set the parameters of a context, each read by its own parser."""
+    parsers = _parsers(command.callback)
+    for param in filter(lambda param: param.expose_value, command.get_params(ctx)):
+        value, _source = param.consume_value(ctx, values)
+        if param.required and param.value_is_missing(value):
+            raise QvsearchError(f"{param.metavar} is missing; {see(ctx)}")
+        ctx.params[param.name] = _parsed(value, parsers.get(param.name))
+
+
 def _parsers(callback: Callable[..., Any] | None) -> dict[str, Callable[[str], object]]:
     """Return the `parser` of each option that has one, from the signature of its command."""
+    if callback is None:
+        return {}
     return {
         name: extra.parser
         for name, hint in get_type_hints(callback, include_extras=True).items()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.cli import options, output, records
-from qvsearch.cli.commands import Command
+from qvsearch.cli.commands import Command, Group
 from qvsearch.errors import ExitCode, QvsearchError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qvsearch.library.repair import Repair
 
 upkeep = typer.Typer(rich_markup_mode=None)
-libraries = typer.Typer(rich_markup_mode=None)
+libraries = typer.Typer(cls=Group, rich_markup_mode=None)
 
 
 @upkeep.command(cls=Command)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.cli import options, output, reports
-from qvsearch.cli.commands import Command
+from qvsearch.cli.commands import Command, Group
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Detail, Dtype, Hub
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qvsearch.runtime.manager import Running
 
 machine = typer.Typer(rich_markup_mode=None)
-models = typer.Typer(rich_markup_mode=None, help="List, download and verify models.")
+models = typer.Typer(cls=Group, rich_markup_mode=None, help="List, download and verify models.")
 
 ModelName = Annotated[
     str | None,

@@ -36,15 +36,15 @@ class Identities:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[bool, bool]] = {}  # by device: whether ctime and inode are
+        self._reliable: dict[int, tuple[bool, bool]] = {}  # by device: whether ctime and inode are
 
     def of(self, location: bytes, status: os.stat_result) -> tuple[int | None, int | None]:
         """Return the ctime of a file in nanoseconds and its inode, or None for each."""
-        kept = self._kept.get(status.st_dev)
-        if kept is None:
+        reliable = self._reliable.get(status.st_dev)
+        if reliable is None:
             real = os.path.realpath(location)  # a link lies elsewhere than its file
-            kept = self._kept[status.st_dev] = _keeps(Path(os.fsdecode(real)).parent)
-        has_time, has_inode = kept
+            reliable = self._reliable[status.st_dev] = _keeps(Path(os.fsdecode(real)).parent)
+        has_time, has_inode = reliable
         return (status.st_ctime_ns if has_time else None), (status.st_ino if has_inode else None)
 
 

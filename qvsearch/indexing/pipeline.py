@@ -167,8 +167,8 @@ def _load(
     if first and load_exact is not None:  # this model is freed before the other one is loaded
         exact = embed_first(load_exact(), first, replace(fingerprint, precision=Precision.FLOAT))
     embedder = load_embedder()
-    if library.bank is None:
-        library.set_bank(baseline_vectors(embedder, fingerprint))
+    if library.baseline is None:
+        library.set_baseline(baseline_vectors(embedder, fingerprint))
     if exact is not None:
         agreement = agreement_of(exact, embed_first(embedder, first, fingerprint))
         report(Event("compared", reason=str(agreement)))

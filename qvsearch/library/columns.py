@@ -12,14 +12,14 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.library.aliases import aliases
 from qvsearch.library.patterns import composed, glob_regex, path_text
-from qvsearch.library.shard_columns import NO_ROW, facts_of
+from qvsearch.library.shard_columns import NO_ROW, columns_of
 from qvsearch.times import LATEST, WIDEST_ZONE, from_wall_time
 from qvsearch.types import KIND_CODES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.library.shard_columns import Facts
+    from qvsearch.library.shard_columns import ShardColumns
     from qvsearch.types import Kind, Segment
 
     Mask: TypeAlias = NDArray[np.bool_]
@@ -30,11 +30,11 @@ CACHED = 32  # masks by path
 
 
 class Source(NamedTuple):
-    """Facts of some rows: the numbers of the rows, their places in the facts, and the roots."""
+    """Some rows: their numbers, their places in a shard's columns, and the roots."""
 
     rows: Rows
     places: Rows
-    facts: Facts
+    columns: ShardColumns
     roots: Sequence[bytes | None]
 
 
@@ -68,35 +68,35 @@ class Columns:
     @cached_property
     def kinds(self) -> NDArray[np.uint8]:
         """KIND_CODES, NO_ROW for dead rows."""
-        return self._column(lambda facts: facts.kinds, np.uint8, NO_ROW)
+        return self._column(lambda each: each.kinds, np.uint8, NO_ROW)
 
     @cached_property
     def items(self) -> NDArray[np.int64]:
         """Numbers of items: equal for the rows of one item only; -1 for dead rows."""
-        return self._column(lambda facts: facts.items, np.int64, -1)
+        return self._column(lambda each: each.items, np.int64, -1)
 
     @cached_property
     def points(self) -> Numbers:
         """Places as `point`s (3, size)."""
         points = np.full((3, self.size), np.nan)
         for source in self._sources:
-            points[:, source.rows] = source.facts.points[:, source.places]
+            points[:, source.rows] = source.columns.points[:, source.places]
         return points
 
     @cached_property
     def widths(self) -> Numbers:
         """Pixels, upright."""
-        return self._numbers(lambda facts: facts.widths)
+        return self._numbers(lambda each: each.widths)
 
     @cached_property
     def heights(self) -> Numbers:
         """Pixels, upright."""
-        return self._numbers(lambda facts: facts.heights)
+        return self._numbers(lambda each: each.heights)
 
     @cached_property
     def durations(self) -> Numbers:
         """Seconds."""
-        return self._numbers(lambda facts: facts.durations)
+        return self._numbers(lambda each: each.durations)
 
     def newest(self, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Return the `count` rows whose files were taken last, newest first, ties by row."""
@@ -111,7 +111,7 @@ class Columns:
 
     def locations(self, rows: NDArray[np.int64]) -> list[bytes]:
         """Return the absolute paths of the files of live rows."""
-        places = self._column(lambda facts: facts.places, np.int64, -1)
+        places = self._column(lambda each: each.places, np.int64, -1)
         sources = np.full(self.size, -1)
         for number, source in enumerate(self._sources):
             sources[source.rows] = number
@@ -123,24 +123,24 @@ class Columns:
 
     @cached_property
     def _times(self) -> NDArray[np.int64]:
-        return self._column(lambda facts: facts.times, np.int64, 0)
+        return self._column(lambda each: each.times, np.int64, 0)
 
     @cached_property
     def _on_the_wall(self) -> Mask:
-        return self._column(lambda facts: facts.on_the_wall, np.bool_, False)
+        return self._column(lambda each: each.on_the_wall, np.bool_, False)
 
     @cached_property
     def _paths(self) -> list[list[tuple[bytes, bytes]]]:
         """Root and path of each file of each source."""
         return [
-            [(each.roots[number] or b"", path) for number, path in each.facts.paths()]
+            [(each.roots[number] or b"", path) for number, path in each.columns.paths()]
             for each in self._sources
         ]
 
     @cached_property
     def _cameras(self) -> list[list[str]]:
         """The names of the cameras of each source."""
-        return [each.facts.camera_names() for each in self._sources]
+        return [each.columns.camera_names() for each in self._sources]
 
     def of_kinds(self, kinds: Collection[Kind]) -> Mask:
         """Return which rows are of one of the kinds."""
@@ -153,7 +153,7 @@ class Columns:
         """Return which rows have a camera whose name contains a text, in any case."""
         part = part.casefold()
         wanted = [[part in name.casefold() for name in names] for names in self._cameras]
-        return self._any_of(wanted, lambda facts: facts.cameras)
+        return self._any_of(wanted, lambda each: each.cameras)
 
     def below(self, under: Sequence[bytes]) -> Mask:
         """Return which rows are below one of the folders, whatever alias names it."""
@@ -183,20 +183,20 @@ class Columns:
         mask = self._by_path.get(key)
         if mask is None:
             passing = [[test(*place) for place in places] for places in self._paths]
-            mask = self._any_of(passing, lambda facts: facts.places)
+            mask = self._any_of(passing, lambda each: each.places)
             if len(self._by_path) >= CACHED:
                 self._by_path.clear()
             self._by_path[key] = mask
         return mask
 
     def _any_of(
-        self, wanted: list[list[bool]], column: Callable[[Facts], NDArray[np.int32]]
+        self, wanted: list[list[bool]], column: Callable[[ShardColumns], NDArray[np.int32]]
     ) -> Mask:
         """Return which rows have a number in the column that is `wanted` in their source."""
         mask = np.zeros(self.size, np.bool_)
         for source, each in zip(self._sources, wanted, strict=True):
             passing = np.array([*each, False])  # -1 is the last
-            mask[source.rows] = passing[column(source.facts)[source.places]]
+            mask[source.rows] = passing[column(source.columns)[source.places]]
         return mask
 
     def before(self, time: int) -> Mask:
@@ -209,15 +209,18 @@ class Columns:
             mask[row] = from_wall_time(int(self._times[row])) < bound
         return mask
 
-    def _numbers(self, column: Callable[[Facts], Numbers]) -> Numbers:
+    def _numbers(self, column: Callable[[ShardColumns], Numbers]) -> Numbers:
         return self._column(column, np.float64, np.nan)
 
     def _column(
-        self, column: Callable[[Facts], NDArray[Any]], dtype: type[np.generic], absent: object
+        self,
+        column: Callable[[ShardColumns], NDArray[Any]],
+        dtype: type[np.generic],
+        absent: object,
     ) -> NDArray[Any]:
         values = np.full(self.size, absent, dtype)
         for source in self._sources:
-            values[source.rows] = column(source.facts)[source.places]
+            values[source.rows] = column(source.columns)[source.places]
         return values
 
 
@@ -227,6 +230,6 @@ def _within(time: int) -> int:
 
 
 def source_of(rows: Rows, segments: Sequence[Segment]) -> Source:
-    """Return the facts of rows whose segments are at hand."""
+    """Return the columns of rows whose segments are at hand."""
     roots = list(dict.fromkeys(segment.item.root for segment in segments))
-    return Source(rows, slice(None), facts_of(segments, roots), roots)
+    return Source(rows, slice(None), columns_of(segments, roots), roots)

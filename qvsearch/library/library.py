@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import TEMPORARY, make_folder
-from qvsearch.library.baseline import new_bank
+from qvsearch.library.baseline import new_baseline
 from qvsearch.library.columns import Columns
 from qvsearch.library.failures import FAILURES, Failure, read_failures, write_failures
 from qvsearch.library.lock import HOLDER, LOCK, WriterLock
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qvsearch.library.baseline import Bank
+    from qvsearch.library.baseline import Baseline
     from qvsearch.library.lazy_segments import Catalogue
     from qvsearch.library.shards import Shard
     from qvsearch.types import Fingerprint, Segment, Vectors
@@ -294,22 +294,22 @@ class Library:
 
     @property
     def backgrounds(self) -> Vectors:
-        """Mean and standard deviation (size, 2) of each row's cosines with the bank, or NaN."""
+        """Mean and standard deviation (size, 2) of each row's cosines with the baseline, or NaN."""
         return self._rows.arrays.backgrounds
 
     @property
-    def bank(self) -> Vectors | None:
+    def baseline(self) -> Vectors | None:
         """The vectors (m, dim) of the generic queries, if the library has them."""
-        return None if self._rows.bank is None else self._rows.bank.vectors
+        return None if self._rows.baseline is None else self._rows.baseline.vectors
 
-    def set_bank(self, vectors: Vectors) -> None:
+    def set_baseline(self, vectors: Vectors) -> None:
         """Compare all present and later rows with generic queries (m, dim), at most 64.
 
-        The bank is on disk after the next commit. Raises QvsearchError for an invalid bank.
+        The baseline is on disk after the next commit. Raises QvsearchError for an invalid baseline.
         """
-        bank = new_bank(vectors, self.fingerprint.dim)
-        if self._rows.bank is None or self._rows.bank.sha256 != bank.sha256:
-            self._rows.set_bank(bank)
+        baseline = new_baseline(vectors, self.fingerprint.dim)
+        if self._rows.baseline is None or self._rows.baseline.sha256 != baseline.sha256:
+            self._rows.set_baseline(baseline)
             self._changed = True
 
     def vectors(self, rows: Iterable[int]) -> Vectors:
@@ -329,21 +329,21 @@ class Library:
             manifest = None
             try:
                 make_folder(self.folder / SEGMENTS)
-                shards, bank = self._rows.write(self._roots, self._manifest.next)
-                manifest = self._following(shards, bank)
+                shards, baseline = self._rows.write(self._roots, self._manifest.next)
+                manifest = self._following(shards, baseline)
                 write_manifest(self.folder, manifest)
             except BaseException as error:
                 if manifest is not None and self._is_on_disk(manifest):
                     # It may not last: no later commit may use its names again, and the files of
                     # the one before stay.
-                    self._rows.settle(shards, bank)
+                    self._rows.settle(shards, baseline)
                     self._manifest = manifest
                 else:
                     sweep(self.folder, self._manifest)
                 if isinstance(error, OSError):
                     raise unreadable(self.folder, error) from error
                 raise
-            self._rows.settle(shards, bank)
+            self._rows.settle(shards, baseline)
             self._manifest, self._changed = manifest, False
             sweep(self.folder, manifest)
 
@@ -379,20 +379,20 @@ class Library:
         self._columns = None
         self._changed = False
 
-    def _following(self, shards: Iterable[Shard], bank: Bank | None) -> Manifest:
+    def _following(self, shards: Iterable[Shard], baseline: Baseline | None) -> Manifest:
         """Return the manifest of the next commit."""
         files = tuple(
             replace(each.file, dead=each.dead) for each in shards if each.file is not None
         )
-        bank_file = None if bank is None else bank.file
-        names = [file.name for file in (*files, bank_file) if file is not None]
+        baseline_file = None if baseline is None else baseline.file
+        names = [file.name for file in (*files, baseline_file) if file is not None]
         return Manifest(
             self.fingerprint,
             tuple(self._roots),
             files,
             max([self._manifest.next, *(int(name) + 1 for name in names)]),
             self._manifest.generation + 1,
-            bank_file,
+            baseline_file,
             self.store,
             self.rules,
         )

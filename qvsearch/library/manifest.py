@@ -51,10 +51,10 @@ class Damaged(QvsearchError):
 
 @dataclass(frozen=True, slots=True)
 class ShardFiles:
-    """The files of a shard: vectors, sidecar and facts; `dead` are removed rows as ranges [a, b).
+    """The files of a shard: vectors, sidecar and columns; `dead` are removed rows as ranges [a, b).
 
-    `bank` is the sha256 of the bank that the backgrounds are of. A library of an older version may
-    have no `facts`.
+    The fields have the names of the disk: `bank` is the sha256 of the baseline that the backgrounds
+    are of, and `facts` are the columns, which a library of an older version may lack.
     """
 
     name: str
@@ -67,7 +67,7 @@ class ShardFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class BankFile:
+class BaselineFile:
     """The file of the generic queries that each row is compared with; `rows` is their number."""
 
     name: str
@@ -79,7 +79,7 @@ class BankFile:
 class Manifest:
     """A committed state. A removed root leaves None, so that the numbers of the others stay.
 
-    `next` is the number of the next shard or bank; names are never used twice. `store` is the
+    `next` is the number of the next shard or baseline; names are never used twice. `store` is the
     storage type of all vectors. `rules` has the roots that have any.
     """
 
@@ -88,7 +88,7 @@ class Manifest:
     files: tuple[ShardFiles, ...] = ()
     next: int = 1
     generation: int = 0
-    bank: BankFile | None = None
+    baseline: BaselineFile | None = None
     store: Stored = Stored.FLOAT16
     rules: dict[bytes, Rules] = field(default_factory=dict)
 
@@ -101,7 +101,7 @@ class Manifest:
             "roots": [None if root is None else path_field(root) for root in self.roots],
             "segments": self.files,
             "next": self.next,
-            "bank": self.bank,
+            "bank": self.baseline,
             "store": self.store,
         }
         if self.rules:
@@ -121,13 +121,13 @@ def sidecar_path(folder: Path, name: str) -> Path:
     return folder / SEGMENTS / f"{name}.jsonl"
 
 
-def facts_path(folder: Path, name: str) -> Path:
-    """Return the path of a shard's facts."""
+def columns_path(folder: Path, name: str) -> Path:
+    """Return the path of a shard's columns."""
     return folder / SEGMENTS / f"{name}.facts"
 
 
-def bank_path(folder: Path, name: str) -> Path:
-    """Return the path of a bank's vectors."""
+def baseline_path(folder: Path, name: str) -> Path:
+    """Return the path of a baseline's vectors."""
     return folder / SEGMENTS / f"{name}.bank"
 
 
@@ -249,15 +249,15 @@ def is_temporary(path: Path) -> bool:
 
 
 def is_shard_file(path: Path) -> bool:
-    """Return whether a file has the place and name of a shard's or a bank's file."""
+    """Return whether a file has the place and name of a shard's or a baseline's file."""
     named = path.suffix in _SUFFIXES and _NAME.fullmatch(path.stem) is not None
     return named and path.parent.name == SEGMENTS
 
 
 def _names(manifest: Manifest) -> set[str]:
-    """Return the names of the shards and the bank that a state refers to."""
-    bank = set() if manifest.bank is None else {manifest.bank.name}
-    return bank | {file.name for file in manifest.files}
+    """Return the names of the shards and the baseline that a state refers to."""
+    baseline = set() if manifest.baseline is None else {manifest.baseline.name}
+    return baseline | {file.name for file in manifest.files}
 
 
 def _too_large(data: bytes, size: int) -> str | None:
@@ -279,8 +279,8 @@ def _parse(record: dict[str, Any]) -> Manifest:
     fingerprint = _parse_fingerprint(_need(record, "fingerprint", dict))
     files = tuple(_parse_file(file, fingerprint.dim) for file in _need(record, "segments", list))
     following = _need_count(record, "next")
-    bank = None if record.get("bank") is None else _parse_bank(_need(record, "bank", dict))
-    names = [int(file.name) for file in files] + ([] if bank is None else [int(bank.name)])
+    baseline = None if record.get("bank") is None else _parse_baseline(_need(record, "bank", dict))
+    names = [int(file.name) for file in files] + ([] if baseline is None else [int(baseline.name)])
     if len(set(names)) < len(names) or any(name >= following for name in names):
         raise ValueError("the name of a shard is used twice or too high")
     roots = [None if root is None else read_path(root) for root in _need(record, "roots", list)]
@@ -296,7 +296,7 @@ def _parse(record: dict[str, Any]) -> Manifest:
         files,
         following,
         _need_count(record, "generation"),
-        bank,
+        baseline,
         store,
         rules,
     )
@@ -330,14 +330,14 @@ def _parse_file(record: dict[str, Any], dim: int) -> ShardFiles:
     # Readers trust these numbers for the memory they allocate.
     if not (rows * dim <= faiss.size and rows * LEAST_LINE <= sidecar.size <= rows * LARGEST_LINE):
         raise ValueError(f"the sizes of the files of {name} do not fit {rows} rows")
-    bank = None if record.get("bank") is None else _need(record, "bank", str)
-    facts = None if record.get("facts") is None else _parse_seal(_need(record, "facts", dict))
-    return ShardFiles(name, rows, faiss, sidecar, dead, bank, facts)
+    baseline = None if record.get("bank") is None else _need(record, "bank", str)
+    columns = None if record.get("facts") is None else _parse_seal(_need(record, "facts", dict))
+    return ShardFiles(name, rows, faiss, sidecar, dead, baseline, columns)
 
 
-def _parse_bank(record: dict[str, Any]) -> BankFile:
+def _parse_baseline(record: dict[str, Any]) -> BaselineFile:
     seal = _parse_seal(_need(record, "seal", dict))
-    return BankFile(_parse_name(record), _need_count(record, "rows"), seal)
+    return BaselineFile(_parse_name(record), _need_count(record, "rows"), seal)
 
 
 def _parse_name(record: dict[str, Any]) -> str:

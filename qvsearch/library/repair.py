@@ -19,18 +19,18 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import MIB, make_folder, move_file, open_file
-from qvsearch.library.baseline import as_array, open_bank
+from qvsearch.library.baseline import as_array, open_baseline
 from qvsearch.library.lock import WriterLock
 from qvsearch.library.manifest import (
     COPY,
     MANIFEST,
     SEGMENTS,
-    BankFile,
+    BaselineFile,
     Damaged,
     Manifest,
     ShardFiles,
-    bank_path,
-    facts_path,
+    baseline_path,
+    columns_path,
     faiss_path,
     read_committed,
     read_manifest,
@@ -42,11 +42,11 @@ from qvsearch.library.manifest import (
 from qvsearch.library.rows import form_of
 from qvsearch.library.shards import (
     open_store,
-    read_facts,
+    read_columns,
     read_rows,
     verify_vectors,
     waiting,
-    write_facts,
+    write_columns,
     write_shard,
 )
 from qvsearch.library.sidecar import Background, salvage_row
@@ -97,9 +97,9 @@ def check(folder: str | Path) -> list[Problem]:
     while True:
         manifest, problems = _manifest(folder)
         if manifest is not None:
-            problems += _examine_bank(folder, manifest)
+            problems += _examine_baseline(folder, manifest)
             for file in manifest.files:
-                problems += _examine(folder, file, manifest) or _examine_facts(
+                problems += _examine(folder, file, manifest) or _examine_columns(
                     folder, file, manifest
                 )
         if not problems or _manifest(folder)[0] == manifest:
@@ -130,21 +130,21 @@ def _repaired(folder: Path) -> Repair:
             f"{folder / MANIFEST} and its copy are both damaged, so the model of the vectors is"
             " not known; index again into another --library"
         )
-    faults = _examine_bank(folder, manifest)
-    bank = None if faults else manifest.bank
+    faults = _examine_baseline(folder, manifest)
+    baseline = None if faults else manifest.baseline
     problems += faults
     sound: dict[str, ShardFiles] = {}
     for file in manifest.files:
         faults = _examine(folder, file, manifest)
         if not faults:
-            faults = _examine_facts(folder, file, manifest)
+            faults = _examine_columns(folder, file, manifest)
             sound[file.name] = file
             if faults:
-                sound[file.name] = write_facts(folder, file, form_of(manifest), manifest.roots)
+                sound[file.name] = write_columns(folder, file, form_of(manifest), manifest.roots)
         problems += faults
     if not problems:
         return Repair((), sum(_live(file) for file in sound.values()), 0)
-    return _rebuild(folder, manifest, bank, sound, problems)
+    return _rebuild(folder, manifest, baseline, sound, problems)
 
 
 def _manifest(folder: Path) -> tuple[Manifest | None, list[Problem]]:
@@ -172,13 +172,13 @@ def _examine(folder: Path, file: ShardFiles, manifest: Manifest) -> list[Problem
     return _faults(folder, file, read_vectors, lambda: read_rows(folder, file, manifest.roots))
 
 
-def _examine_facts(folder: Path, file: ShardFiles, manifest: Manifest) -> list[Problem]:
-    """Return the problems of a shard's facts, which can be rebuilt from its lines."""
+def _examine_columns(folder: Path, file: ShardFiles, manifest: Manifest) -> list[Problem]:
+    """Return the problems of a shard's columns, which can be rebuilt from its lines."""
     seal = file.facts
     if seal is None:
         return []
     form, roots = form_of(manifest), manifest.roots
-    return _faults(folder, file, lambda: read_facts(folder, file, seal, form, roots))
+    return _faults(folder, file, lambda: read_columns(folder, file, seal, form, roots))
 
 
 def _faults(folder: Path, file: ShardFiles, *reads: Callable[[], object]) -> list[Problem]:
@@ -194,16 +194,16 @@ def _faults(folder: Path, file: ShardFiles, *reads: Callable[[], object]) -> lis
     return problems
 
 
-def _examine_bank(folder: Path, manifest: Manifest) -> list[Problem]:
-    """Return the problems of the bank of generic queries."""
-    if manifest.bank is None:
+def _examine_baseline(folder: Path, manifest: Manifest) -> list[Problem]:
+    """Return the problems of the baseline."""
+    if manifest.baseline is None:
         return []
     try:
-        open_bank(folder, manifest.bank, manifest.fingerprint.dim)
+        open_baseline(folder, manifest.baseline, manifest.fingerprint.dim)
     except Damaged as error:
         return [_problem(folder, error)]
     except OSError as error:
-        name = bank_path(folder, manifest.bank.name).name
+        name = baseline_path(folder, manifest.baseline.name).name
         return [Problem(f"{SEGMENTS}/{name}", error.strerror or str(error))]
     return []
 
@@ -211,13 +211,13 @@ def _examine_bank(folder: Path, manifest: Manifest) -> list[Problem]:
 def _rebuild(
     folder: Path,
     manifest: Manifest,
-    bank: BankFile | None,
+    baseline: BaselineFile | None,
     sound: Mapping[str, ShardFiles],
     problems: list[Problem],
 ) -> Repair:
     """Commit the sound shards, and new ones with the sound rows of the others.
 
-    A damaged bank is dropped; the next `index` that embeds a file creates it again.
+    A damaged baseline is dropped; the next `index` that embeds a file creates it again.
     """
     on_disk = sorted({path.stem for path in (folder / SEGMENTS).glob("[0-9]*.*")})
     following = max([manifest.next, *(int(name) + 1 for name in on_disk if name.isdigit())])
@@ -231,14 +231,20 @@ def _rebuild(
     kept = sum(_live(file) for file in files)
     before = sum(_live(file) for file in manifest.files)
     state = replace(
-        manifest, files=tuple(files), next=following, generation=manifest.generation + 1, bank=bank
+        manifest,
+        files=tuple(files),
+        next=following,
+        generation=manifest.generation + 1,
+        baseline=baseline,
     )
     write_manifest(folder, state)
     make_folder(folder / QUARANTINE)
     gone = {file.name for file in manifest.files} - {file.name for file in files}
-    paths = [path(folder, name) for name in gone for path in (faiss_path, sidecar_path, facts_path)]
-    if manifest.bank is not None and bank is None:
-        paths.append(bank_path(folder, manifest.bank.name))
+    paths = [
+        path(folder, name) for name in gone for path in (faiss_path, sidecar_path, columns_path)
+    ]
+    if manifest.baseline is not None and baseline is None:
+        paths.append(baseline_path(folder, manifest.baseline.name))
     for path in paths:
         if path.exists():
             move_file(path, folder / QUARANTINE / path.name)
@@ -321,7 +327,7 @@ def _write_rows(
         store=store,
         numbers=np.arange(len(rows)),
         backgrounds=backgrounds,
-        bank=before.bank,
+        baseline=before.bank,
     )
     segments = {number: row.segment for number, row in enumerate(rows)}
     return write_shard(folder, name, [shard], segments, manifest.roots)

@@ -15,7 +15,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import MIB
-from qvsearch.library.baseline import Bank, measure, open_bank, write_bank
+from qvsearch.library.baseline import Baseline, measure, open_baseline, write_baseline
 from qvsearch.library.columns import Source, source_of
 from qvsearch.library.lazy_segments import Catalogue
 from qvsearch.library.manifest import Damaged, Manifest, ShardFiles, faiss_path
@@ -86,7 +86,7 @@ class Rows:
         self.segments = Catalogue()
         self._next = 0
         self._shards: list[Shard] = []
-        self._bank: Bank | None = None
+        self._baseline: Baseline | None = None
         self._waiting = waiting(form, None)
         self._arrays: Arrays | None = None  # None after rows are added or removed
         self._sample: tuple[Arrays, Sample] | None = None  # with the arrays that it is of
@@ -95,27 +95,29 @@ class Rows:
     def open(cls, folder: Path, manifest: Manifest) -> Rows:
         """Return the rows of a commit; raises Damaged, or OSError for an unreadable file."""
         rows = cls(folder, form_of(manifest))
-        if manifest.bank is not None:
-            rows._bank = open_bank(folder, manifest.bank, rows.form.dim)
-            rows._waiting = waiting(rows.form, rows._bank)
+        if manifest.baseline is not None:
+            rows._baseline = open_baseline(folder, manifest.baseline, rows.form.dim)
+            rows._waiting = waiting(rows.form, rows._baseline)
         starts = list(accumulate((file.rows for file in manifest.files), initial=0))
         rows._next = starts.pop()
         for shard in _open_shards(folder, manifest, starts):
             if shard.lines is not None:
                 rows.segments.add_shard(shard.store.alive, shard.lines)
-            rows._shards.append(shard if rows._bank is None else compared(shard, rows._bank))
+            rows._shards.append(
+                shard if rows._baseline is None else compared(shard, rows._baseline)
+            )
         return rows
 
     @property
-    def bank(self) -> Bank | None:
+    def baseline(self) -> Baseline | None:
         """The generic queries that rows are compared with, if there are any."""
-        return self._bank
+        return self._baseline
 
-    def set_bank(self, bank: Bank) -> None:
-        """Compare all present and later rows with this bank."""
-        self._bank = bank
-        self._shards = [compared(shard, bank) for shard in self._shards]
-        self._waiting = compared(self._waiting, bank)
+    def set_baseline(self, baseline: Baseline) -> None:
+        """Compare all present and later rows with this baseline."""
+        self._baseline = baseline
+        self._shards = [compared(shard, baseline) for shard in self._shards]
+        self._waiting = compared(self._waiting, baseline)
         self._arrays = None
 
     @property
@@ -133,7 +135,7 @@ class Rows:
         numbers = np.arange(self._next, self._next + len(segments))
         kinds = np.array([KIND_CODES[each.item.kind] for each in segments], np.uint8)
         before = self._waiting
-        added = measure(before.store, self._bank, len(before.numbers))
+        added = measure(before.store, self._baseline, len(before.numbers))
         self._waiting = replace(
             before,
             numbers=np.concatenate([before.numbers, numbers]),
@@ -233,15 +235,15 @@ class Rows:
 
     def write(
         self, roots: Sequence[bytes | None], following: int
-    ) -> tuple[list[Shard], Bank | None]:
+    ) -> tuple[list[Shard], Baseline | None]:
         """Write the shards that the next commit needs, the first named `following`.
 
         Returns all shards of the commit. Callers must pass them to `settle` once the commit is
         done; before that nothing here changes.
         """
-        bank = self._bank
-        if bank is not None and bank.file is None:
-            bank = write_bank(self.folder, f"{following:06d}", bank)
+        baseline = self._baseline
+        if baseline is not None and baseline.file is None:
+            baseline = write_baseline(self.folder, f"{following:06d}", baseline)
             following += 1
         shards: list[Shard] = []
         for group in merge_plan([*self._shards, self._waiting]):
@@ -251,12 +253,12 @@ class Rows:
                 following += 1
             else:
                 shards.append(completed(self.folder, group[0], roots))
-        return shards, bank
+        return shards, baseline
 
-    def settle(self, shards: list[Shard], bank: Bank | None) -> None:
+    def settle(self, shards: list[Shard], baseline: Baseline | None) -> None:
         """Replace all shards by those that `write` returned."""
-        self._shards, self._bank = shards, bank
-        self._waiting = waiting(self.form, bank)
+        self._shards, self._baseline = shards, baseline
+        self._waiting = waiting(self.form, baseline)
 
     def _refuse(self, shard: Shard, position: int, score: float) -> None:
         """Raise Damaged for a score that no vector of a shard can have."""
@@ -277,16 +279,16 @@ class Rows:
         return Arrays(kinds[:size], backgrounds[:size])
 
     def sources(self) -> list[Source]:
-        """Return the facts of all live rows."""
+        """Return the columns of all live rows."""
         return [self._source(shard) for shard in [*self._shards, self._waiting] if shard.live]
 
     def _source(self, shard: Shard) -> Source:
         alive = shard.store.alive
         numbers = shard.numbers[alive]
-        if shard.facts is None or shard.lines is None:
+        if shard.columns is None or shard.lines is None:
             return source_of(places(numbers), [self.segments[row] for row in numbers.tolist()])
         positions = slice(None) if alive.all() else np.flatnonzero(alive)
-        return Source(places(numbers), positions, shard.facts, shard.lines.roots)
+        return Source(places(numbers), positions, shard.columns, shard.lines.roots)
 
     def _located(
         self, rows: NDArray[np.int64]

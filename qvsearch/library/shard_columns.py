@@ -1,4 +1,4 @@
-"""The facts of a shard's rows as arrays, so that a search reads no line of a sidecar."""
+"""The metadata of a shard's rows as arrays, so that a search reads no line of a sidecar."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ NO_ROW = 255  # the kind of a dead row
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """Facts of n rows. Arrays are n long except those of paths and cameras; absent is NaN or -1.
+class ShardColumns:
+    """Columns of n rows. Arrays are n long except those of paths and cameras; absent is NaN or -1.
 
     `kinds` are KIND_CODES. `items` are numbers that only the rows of one item share, in any shard.
     `places` are numbers of files: `place_roots` has the number of each file's root, and
@@ -84,7 +84,7 @@ class Facts:
         return self.place_roots[self.places]
 
     def check(self, rows: int, roots: int) -> None:
-        """Raise ValueError unless these are the facts of so many rows and roots."""
+        """Raise ValueError unless these are the columns of so many rows and roots."""
         tables = {"place_roots", "place_ends", "place_paths", "camera_ends", "camera_texts"}
         shapes = {name: (rows,) for name in TYPES.keys() - tables} | {"points": (3, rows)}
         files = self.place_ends.size
@@ -123,8 +123,8 @@ def _within(numbers: NDArray[Any], least: int, end: int) -> bool:
     return not numbers.size or bool(numbers.min() >= least and numbers.max() < end)
 
 
-def facts_of(segments: Sequence[Segment], roots: Sequence[bytes | None]) -> Facts:
-    """Return the facts of rows, in order; `roots` must contain the root of each."""
+def columns_of(segments: Sequence[Segment], roots: Sequence[bytes | None]) -> ShardColumns:
+    """Return the columns of rows, in order; `roots` must contain the root of each."""
     numbers = {root: number for number, root in enumerate(roots)}
     places: dict[tuple[bytes, bytes], int] = {}
     cameras: dict[str, int] = {}
@@ -138,7 +138,7 @@ def facts_of(segments: Sequence[Segment], roots: Sequence[bytes | None]) -> Fact
     names = [name.encode() for name in cameras]
     paths = [path for _, path in places]
     place_array = np.array(place_of_row, np.int32)
-    return Facts(
+    return ShardColumns(
         kinds=np.array([KIND_CODES[each.item.kind] for each in segments], np.uint8),
         items=np.array([item_number(*place) for place in places], np.int64)[place_array],
         places=place_array,

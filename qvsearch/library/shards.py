@@ -1,7 +1,7 @@
 """Shards: opening, verifying, writing and merging the files of some rows.
 
-A shard is three files: the vectors, a sidecar with a JSON line for each row, and the facts. The
-facts are arrays of what the lines contain, so that a search reads no line. A library of an older
+A shard is three files: the vectors, a sidecar with a JSON line for each row, and the columns. The
+columns are arrays of what the lines contain, so that a search reads no line. A library of an older
 version may lack them: they are rebuilt from the lines on opening, and written by the next commit.
 """
 
@@ -20,18 +20,18 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import MIB, open_file, write_file
 from qvsearch.formats import pack_arrays, unpack_arrays
 from qvsearch.library import shard_columns
-from qvsearch.library.baseline import Bank, as_array, as_lines, measure
+from qvsearch.library.baseline import Baseline, as_array, as_lines, measure
 from qvsearch.library.lazy_segments import Lines
 from qvsearch.library.manifest import (
     Damaged,
     ShardFiles,
     check_size,
     check_sum,
-    facts_path,
+    columns_path,
     faiss_path,
     sidecar_path,
 )
-from qvsearch.library.shard_columns import Facts, facts_of, is_ends
+from qvsearch.library.shard_columns import ShardColumns, columns_of, is_ends
 from qvsearch.library.sidecar import Background, decode_rows, encode_rows
 from qvsearch.vectors import sign_bits
 from qvsearch.vectors.encoding import Form
@@ -64,7 +64,7 @@ class Shard:
     """The rows of an open shard or, if `file` is None, rows that wait for a commit.
 
     `numbers` (n,) ascending are the library's numbers of the store's rows; `kinds` (n,) are codes.
-    `backgrounds` (n, 2) are of the bank with the sha256 `bank`. Waiting rows have no `facts`,
+    `backgrounds` (n, 2) are of the baseline with this sha256. Waiting rows have no `columns`,
     `lines` and `signs`; a shard of an older library has no `signs` before the next commit.
     `verified` tells that the checksum of the vectors was compared.
     """
@@ -73,9 +73,9 @@ class Shard:
     numbers: NDArray[np.int64]
     kinds: NDArray[np.uint8]
     backgrounds: Vectors
-    bank: str | None = None
+    baseline: str | None = None
     file: ShardFiles | None = None
-    facts: Facts | None = None
+    columns: ShardColumns | None = None
     signs: Signs | None = None
     lines: Lines | None = None
     verified: bool = True
@@ -94,20 +94,21 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """The contents of a file of facts; rebuilt ones have no `norms` and `signs`."""
+    """The contents of a file of columns; rebuilt ones have no `norms` and `signs`."""
 
-    facts: Facts
+    columns: ShardColumns
     ends: NDArray[np.int64]
     backgrounds: Vectors
     norms: Vectors | None = None
     signs: Signs | None = None
 
 
-def waiting(form: Form, bank: Bank | None) -> Shard:
+def waiting(form: Form, baseline: Baseline | None) -> Shard:
     """Return a shard without rows, to be filled."""
     store = FaissStore(form)
     numbers, kinds = np.empty(0, np.int64), np.empty(0, np.uint8)
-    return Shard(store, numbers, kinds, measure(store, None), None if bank is None else bank.sha256)
+    own = None if baseline is None else baseline.sha256
+    return Shard(store, numbers, kinds, measure(store, None), own)
 
 
 # ------------------------------------------------------------------ reading
@@ -143,20 +144,20 @@ def _opened(
     if file.facts is None:
         contents = _rebuilt(folder, file, roots)
     else:
-        contents = read_facts(folder, file, file.facts, store.form, roots)
+        contents = read_columns(folder, file, file.facts, store.form, roots)
     removed = [number for number, root in enumerate(roots) if root is None]
-    if removed and np.isin(contents.facts.root_of_row[store.alive], removed).any():
+    if removed and np.isin(contents.columns.root_of_row[store.alive], removed).any():
         raise Damaged(path, "a row is below a root that was removed")
     if contents.norms is not None:
         store.set_norms(contents.norms)
     return Shard(
         store,
         numbers,
-        contents.facts.kinds,
+        contents.columns.kinds,
         contents.backgrounds,
         file.bank,
         file,
-        contents.facts,
+        contents.columns,
         contents.signs,
         Lines(path, file.sidecar, lines, contents.ends, store.codes, roots),
         verified,
@@ -180,25 +181,25 @@ def verify_vectors(folder: Path, file: ShardFiles) -> None:
     check_sum(path, file.faiss, _map(path, file.faiss))
 
 
-def read_facts(
+def read_columns(
     folder: Path, file: ShardFiles, seal: Seal, form: Form, roots: Sequence[bytes | None]
 ) -> _Contents:
-    """Return the contents of a shard's file of facts; raises as `open_shard` does."""
-    path = facts_path(folder, file.name)
+    """Return the contents of a shard's file of columns; raises as `open_shard` does."""
+    path = columns_path(folder, file.name)
     data = _map(path, seal)
     check_sum(path, seal, data)
     try:
-        arrays = unpack_arrays(data, facts_types(form))
+        arrays = unpack_arrays(data, column_types(form))
         _check_arrays(arrays, file)
         ends, backgrounds = arrays.pop("ends"), arrays.pop("backgrounds")
         norms = arrays.pop("norms") if form.scaled else None
         signs = Signs(**{name: arrays.pop(name) for name in sign_bits.TYPES})
         signs.check(file.rows, form.dim)
-        facts = Facts(**arrays)
-        facts.check(file.rows, len(roots))
+        columns = ShardColumns(**arrays)
+        columns.check(file.rows, len(roots))
     except ValueError as error:
         raise Damaged(path, str(error)) from error
-    return _Contents(facts, ends, backgrounds, norms, signs)
+    return _Contents(columns, ends, backgrounds, norms, signs)
 
 
 def _check_arrays(arrays: Mapping[str, NDArray[Any]], file: ShardFiles) -> None:
@@ -214,12 +215,12 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]], file: ShardFiles) -> None:
 
 
 def _rebuilt(folder: Path, file: ShardFiles, roots: Sequence[bytes | None]) -> _Contents:
-    """Return the facts that a shard's lines contain."""
+    """Return the columns that a shard's lines contain."""
     data = read_sidecar(folder, file)
     all_roots = [root or b"" for root in roots]  # only dead rows are below a removed root
     segments, backgrounds = _decode(folder, file, data, all_roots, [True] * file.rows)
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
-    return _Contents(facts_of(segments, all_roots), ends, as_array(backgrounds))
+    return _Contents(columns_of(segments, all_roots), ends, as_array(backgrounds))
 
 
 def read_rows(
@@ -259,11 +260,11 @@ def _decode(
         raise Damaged(sidecar_path(folder, file.name), str(error)) from error
 
 
-def compared(shard: Shard, bank: Bank) -> Shard:
-    """Return the shard with the backgrounds of this bank."""
-    if shard.bank == bank.sha256:
+def compared(shard: Shard, baseline: Baseline) -> Shard:
+    """Return the shard with the backgrounds of this baseline."""
+    if shard.baseline == baseline.sha256:
         return shard
-    return replace(shard, backgrounds=measure(shard.store, bank), bank=bank.sha256)
+    return replace(shard, backgrounds=measure(shard.store, baseline), baseline=baseline.sha256)
 
 
 # ------------------------------------------------------------------ merging
@@ -296,7 +297,7 @@ def needs_writing(group: Sequence[Shard]) -> bool:
     return (
         len(group) > 1
         or shard.file is None
-        or shard.file.bank != shard.bank
+        or shard.file.bank != shard.baseline
         or len(shard.store) - shard.live > MOST_DEAD * len(shard.store)
     )
 
@@ -323,10 +324,10 @@ def merged(
 
 
 def completed(folder: Path, shard: Shard, roots: Sequence[bytes | None]) -> Shard:
-    """Return a shard that has its facts on disk; those of an older library are written."""
+    """Return a shard that has its columns on disk; those of an older library are written."""
     if shard.file is None or shard.file.facts is not None:
         return shard
-    file = write_facts(folder, shard.file, shard.store.form, roots)
+    file = write_columns(folder, shard.file, shard.store.form, roots)
     return _opened(folder, file, shard.store, shard.numbers, roots, verified=shard.verified)
 
 
@@ -345,10 +346,10 @@ def write_shard(
         if shard.file is not None and not shard.verified:
             verify_vectors(folder, shard.file)
     form = group[0].store.form
-    banks = {shard.bank for shard in group}
-    bank = banks.pop() if len(banks) == 1 else None  # backgrounds of several banks are dropped
+    baselines = {shard.baseline for shard in group}
+    baseline = baselines.pop() if len(baselines) == 1 else None  # others cannot be compared
     backgrounds = np.concatenate([shard.backgrounds[shard.store.alive] for shard in group])
-    if bank is None:
+    if baseline is None:
         backgrounds[:] = np.nan
     live = [segments[row] for shard in group for row in shard.numbers[shard.store.alive].tolist()]
     codes = (shard.store.codes[row] for shard in group for row in np.flatnonzero(shard.store.alive))
@@ -359,30 +360,30 @@ def write_shard(
     faiss = write_file(faiss_path(folder, name), *index_file([shard.store for shard in group]))
     sidecar = write_file(sidecar_path(folder, name), b"".join(lines))
     ends = np.cumsum([len(line) for line in lines])
-    contents = _Contents(facts_of(live, roots), ends, backgrounds)
-    return _write_facts(
-        folder, ShardFiles(name, len(live), faiss, sidecar, bank=bank), form, contents
+    contents = _Contents(columns_of(live, roots), ends, backgrounds)
+    return _write_columns(
+        folder, ShardFiles(name, len(live), faiss, sidecar, bank=baseline), form, contents
     )
 
 
-def write_facts(
+def write_columns(
     folder: Path, file: ShardFiles, form: Form, roots: Sequence[bytes | None]
 ) -> ShardFiles:
-    """Write the facts of a shard again, from its lines; raises as `open_shard` does."""
-    return _write_facts(folder, file, form, _rebuilt(folder, file, roots))
+    """Write the columns of a shard again, from its lines; raises as `open_shard` does."""
+    return _write_columns(folder, file, form, _rebuilt(folder, file, roots))
 
 
-def _write_facts(folder: Path, file: ShardFiles, form: Form, contents: _Contents) -> ShardFiles:
-    """Write facts and the signs of the shard's vectors; return the shard's files with them."""
+def _write_columns(folder: Path, file: ShardFiles, form: Form, contents: _Contents) -> ShardFiles:
+    """Write columns and the signs of the shard's vectors; return the shard's files with them."""
     store = open_store(folder, file, form)
-    arrays = contents.facts.arrays | signs_of(store).arrays
+    arrays = contents.columns.arrays | signs_of(store).arrays
     arrays |= {"ends": contents.ends, "backgrounds": contents.backgrounds, "norms": store.norms}
-    typed = {key: arrays[key].astype(kind, copy=False) for key, kind in facts_types(form).items()}
-    return replace(file, facts=write_file(facts_path(folder, file.name), *pack_arrays(typed)))
+    typed = {key: arrays[key].astype(kind, copy=False) for key, kind in column_types(form).items()}
+    return replace(file, facts=write_file(columns_path(folder, file.name), *pack_arrays(typed)))
 
 
-def facts_types(form: Form) -> dict[str, np.dtype[Any]]:
-    """Return the arrays in a file of facts, and their types, for vectors of this form."""
+def column_types(form: Form) -> dict[str, np.dtype[Any]]:
+    """Return the arrays in a file of columns, and their types, for vectors of this form."""
     return _FACTS_TYPES | ({"norms": np.dtype("<f4")} if form.scaled else {})
 
 

@@ -50,7 +50,7 @@ _METADATA: dict[str, set[type]] = {
 _CHECK = b',"crc":'
 _LARGEST_COSINE = 2  # beyond any rounding
 
-# Mean and standard deviation of a row's cosines with the library's bank; None if not known.
+# Mean and standard deviation of a row's cosines with the library's baseline; None if not known.
 Background: TypeAlias = tuple[float, float] | None
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.library.rows import LARGEST_SCORE, places
 from qvsearch.retrieval.calibration import calibrate, evidence_by_kind, relevance_of
-from qvsearch.retrieval.copies import with_copies
 from qvsearch.retrieval.scoring import (
     EmbeddedTerm,
     Ranking,
@@ -57,8 +56,11 @@ def rankings(
 
 def _with_copies(library: Library, ranking: Ranking) -> Ranking:
     """Put copies of the query's files first; words have none."""
-    has_files = any(each.term.segments for each in ranking.terms)
-    return with_copies(library, ranking) if has_files else ranking
+    if not any(each.term.segments for each in ranking.terms):
+        return ranking
+    from qvsearch.retrieval.copies import with_copies  # not needed by words
+
+    return with_copies(library, ranking)
 
 
 def may_lack(hits: Sequence[Hit], count: int, bound: float, least: float) -> bool:

@@ -22,7 +22,6 @@ from qvsearch.retrieval.first_pass import may_lack, rankings
 from qvsearch.retrieval.hits import best_hits, listed, nearest_hits, relevant_hits
 from qvsearch.retrieval.options import SearchOptions
 from qvsearch.retrieval.query import Query, parse_query, read_terms
-from qvsearch.retrieval.reranking import rerank
 from qvsearch.retrieval.scoring import embed_terms
 from qvsearch.runtime.loading import own_embedder
 from qvsearch.types import Kind, Sort
@@ -192,6 +191,8 @@ def _hits(
             break
     # 6. A reranker reorders the first hits.
     if reranking is not None and load_reranker is not None:
+        from qvsearch.retrieval.reranking import rerank  # not needed by a plain search
+
         query = [each.term for each in terms]
         blocks = rerank(blocks, query, load_reranker(), reranking, library.fingerprint, missed)
     # 7. The relevant hits are returned or, if there are none, the nearest.

@@ -79,7 +79,7 @@ def measure_recall(library: Library) -> Recall:
         )
     # the first query reads files into memory, and finds damaged vectors; it is not timed
     _compared(library, np.eye(1, library.fingerprint.dim, dtype=np.float32)[0], exact_first=True)
-    stored, generic = stored_queries(library), library.bank
+    stored, generic = stored_queries(library), library.baseline
     queries = stored if generic is None else np.concatenate([stored, generic])
     # in turns, because the second way finds more in the machine's caches
     results = [_compared(library, each, exact_first=n % 2 > 0) for n, each in enumerate(queries)]

@@ -57,7 +57,7 @@ def build(folder, embedder, rng, rows):
     """Return a library of pictures and notes, and the scene of each row."""
     scenes = [random_scene(rng) for _ in range(rows)]
     library = open_or_create(folder, Choice(model="demo"))
-    library.set_bank(baseline_vectors(embedder, library.fingerprint))
+    library.set_baseline(baseline_vectors(embedder, library.fingerprint))
     library.add_root(b"/drawn")
     inputs, segments = [], []
     for number, scene in enumerate(scenes):

@@ -106,7 +106,7 @@ def fill(folder, rows, mixed, chunks=None, queries=None):
     kept = []
     for chunk in chunks or vectors(rows):
         if not number:
-            library.set_bank(queries_of(chunk, rng, 64) if queries is None else queries[-64:])
+            library.set_baseline(queries_of(chunk, rng, 64) if queries is None else queries[-64:])
         segments = []
         for _ in chunk:
             kind = (Kind.IMAGE, Kind.VIDEO, Kind.IMAGE, Kind.TEXT)[number % 4 if mixed else 0]

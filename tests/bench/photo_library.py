@@ -28,7 +28,7 @@ PHOTO = Segment(  # a usual line of a sidecar
 def write_library(folder: Path, made: Fingerprint, rows: int) -> Library:
     """Write a library of this many photos, with random vectors and generic queries."""
     library = Library.create(folder, made)
-    library.set_bank(unit_rows(64, made.dim))
+    library.set_baseline(unit_rows(64, made.dim))
     library.add_root(PHOTO.item.root)
     library.add([_photo(number) for number in range(rows)], unit_rows(rows, made.dim))
     library.commit()

@@ -82,7 +82,7 @@ def fill(folder, made, rows):
         return folder
     rng = np.random.default_rng(0)
     library = Library.create(folder, made)
-    library.set_bank(unit_rows(rng, 64, made.dim))
+    library.set_baseline(unit_rows(rng, 64, made.dim))
     library.add_root(b"/media")
     for start in range(0, rows, CHUNK):
         segments = [segment(row) for row in range(start, min(rows, start + CHUNK))]

@@ -42,7 +42,7 @@ def unit_rows(rng, count):
 
 def fill(library, rows, rng):
     """Add rows: half photos, a quarter moments of videos, a quarter passages of texts."""
-    library.set_bank(unit_rows(rng, 64))
+    library.set_baseline(unit_rows(rng, 64))
     library.add_root(b"/media")
     for start in range(0, rows, CHUNK):
         segments = []

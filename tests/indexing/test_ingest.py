@@ -899,7 +899,7 @@ def test_a_thousand_renamed_files_cost_no_embedding_nor_a_model(bench):
         vectors.append(hash_vector(EmbedInput(text=content.decode().strip())))
     library = bench.open()
     library.add_root(os.fsencode(bench.root))
-    library.set_bank(np.stack(vectors[:3]))
+    library.set_baseline(np.stack(vectors[:3]))
     library.add(segments, np.stack(vectors))
     library.commit()
     assert bench.index().unchanged == 1000

@@ -13,7 +13,7 @@ from qvsearch.library.columns import CACHED, Columns, Source
 from qvsearch.library.filtering import hidden_by, passing_rows, squared_chord
 from qvsearch.library.filters import Filters
 from qvsearch.library.patterns import glob_regex
-from qvsearch.library.shard_columns import NO_ROW, facts_of, point
+from qvsearch.library.shard_columns import NO_ROW, columns_of, point
 from qvsearch.times import time_taken
 from qvsearch.types import Item, Kind, Metadata, Orientation, Segment
 
@@ -33,14 +33,14 @@ SIDES = st.integers(1, 4)
 SECONDS = st.sampled_from([0, 1, 1.5, 60])
 
 
-def columns_of(rows, size):
+def all_columns(rows, size):
     """Columns of segments by number, in two sources as of two files."""
     sources = []
     for part in (list(rows)[:2], list(rows)[2:]):
         segments = [rows[row] for row in part]
         roots = [None, *{segment.item.root for segment in segments}]
         numbers = np.array(part, np.int64)
-        sources.append(Source(numbers, slice(None), facts_of(segments, roots), roots))
+        sources.append(Source(numbers, slice(None), columns_of(segments, roots), roots))
     return Columns(sources, size)
 
 
@@ -132,7 +132,7 @@ def composed(text):
 def test_the_mask_and_the_reasons_are_what_plain_python_computes(rows, asked):
     rows = dict(sorted(rows.items()))
     size = max(rows, default=-1) + 1
-    columns = columns_of(rows, size)
+    columns = all_columns(rows, size)
     for filters in (Filters(), *alone(asked)):
         expected = [row in rows and all(fits(rows[row], filters)) for row in range(size)]
         assert {row for row in rows if not hidden_by(rows[row], filters)} == {
@@ -149,7 +149,7 @@ def picture(path, root=b"/media", **fields):
 
 def test_rows_that_are_not_live_have_nothing():
     clip = Segment(Item(b"/media", b"a.mp4", Kind.VIDEO, 1, 5), "0", start=0.0, end=1.0)
-    columns = columns_of({1: picture(b"a.jpg"), 3: clip, 4: replace(clip, start=1.0)}, 6)
+    columns = all_columns({1: picture(b"a.jpg"), 3: clip, 4: replace(clip, start=1.0)}, 6)
     image, video = list(Kind).index(Kind.IMAGE), list(Kind).index(Kind.VIDEO)
     assert columns.kinds.tolist() == [NO_ROW, image, NO_ROW, video, video, NO_ROW]
     image, film = columns.items[[1, 3]].tolist()
@@ -161,14 +161,14 @@ def test_rows_that_are_not_live_have_nothing():
 
 
 def test_an_empty_library_has_no_rows():
-    columns = columns_of({}, 0)
+    columns = all_columns({}, 0)
     full = Filters(globs=("*",), under=(b"/",), near=(0, 0, 1), camera="a", after=0)
     for filters in (Filters(), full):
         assert passing_rows(columns, filters).tolist() == []
 
 
 def test_a_mask_belongs_to_who_asked():
-    columns = columns_of({0: picture(b"a.jpg"), 1: picture(b"b.png")}, 2)
+    columns = all_columns({0: picture(b"a.jpg"), 1: picture(b"b.png")}, 2)
     for filters in (Filters(), Filters(globs=("*.jpg",)), Filters(under=(b"/media",))):
         before = passing_rows(columns, filters)
         expected = before.copy()
@@ -177,7 +177,7 @@ def test_a_mask_belongs_to_who_asked():
 
 
 def test_more_patterns_than_are_remembered():
-    columns = columns_of({row: picture(b"%d.jpg" % row) for row in range(CACHED + 9)}, CACHED + 9)
+    columns = all_columns({row: picture(b"%d.jpg" % row) for row in range(CACHED + 9)}, CACHED + 9)
     for _ in range(2):
         for row in range(CACHED + 9):
             assert np.flatnonzero(passing_rows(columns, Filters(globs=(f"{row}.*",)))).tolist() == [
@@ -186,7 +186,7 @@ def test_more_patterns_than_are_remembered():
 
 
 def test_a_folder_that_nobody_knows_is_said(tmp_path):
-    columns = columns_of({0: picture(b"gone/a.jpg")}, 1)
+    columns = all_columns({0: picture(b"gone/a.jpg")}, 1)
     columns.check_under((b"/media/gone", os.fsencode(tmp_path), b"/media"))
     for wrong in ((b"/med",), (b"/media", b"/media/gon")):
         with pytest.raises(QvsearchError, match=f"--under {wrong[-1].decode()} is neither on"):
@@ -196,7 +196,7 @@ def test_a_folder_that_nobody_knows_is_said(tmp_path):
 @pytest.mark.parametrize("cafe", CAFES)
 def test_both_forms_of_a_name_are_one(cafe):
     paths = [*(f"{each}/a.jpg".encode() for each in CAFES), b"Cafe/a.jpg"]
-    columns = columns_of({row: picture(path) for row, path in enumerate(paths)}, 3)
+    columns = all_columns({row: picture(path) for row, path in enumerate(paths)}, 3)
     under = (f"/media/{cafe}".encode(),)
     columns.check_under(under)
     for filters in (Filters(under=under), Filters(globs=(f"{cafe}/*",))):
@@ -207,6 +207,6 @@ def test_a_link_stands_for_where_it_leads(tmp_path):
     real = tmp_path / "real"
     real.mkdir()
     (tmp_path / "link").symlink_to(real)
-    columns = columns_of({0: picture(b"a.jpg", os.fsencode(real)), 1: picture(b"a.jpg")}, 2)
+    columns = all_columns({0: picture(b"a.jpg", os.fsencode(real)), 1: picture(b"a.jpg")}, 2)
     under = (os.fsencode(tmp_path / "link"),)
     assert passing_rows(columns, Filters(under=under)).tolist() == [True, False]

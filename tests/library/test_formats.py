@@ -93,10 +93,10 @@ def test_an_older_library_is_read_as_it_was_written(name):
         ((found, score),) = nearest_rows(library, vector(place), 1)
         assert (found, score) == (row, pytest.approx(1, abs=1e-4 if name != "format-2" else 2e-3))
     if name == "first":
-        assert library.bank is None
+        assert library.baseline is None
     else:
         bank = np.stack([vector(place) for place in (3, 6, 7)])
-        np.testing.assert_allclose(library.bank, bank, atol=1e-3)
+        np.testing.assert_allclose(library.baseline, bank, atol=1e-3)
         means = [(vector(place) @ bank.T).mean() for _, place in SEGMENTS]
         found = library.backgrounds[list(library.segments), 0]
         np.testing.assert_allclose(found, means, atol=2e-3)

@@ -28,7 +28,7 @@ from qvsearch.files import Seal
 from qvsearch.formats import pack_arrays, unpack_arrays
 from qvsearch.library.failures import FAILURES, Failure, read_failures, write_failures
 from qvsearch.library.manifest import (
-    BankFile,
+    BaselineFile,
     Manifest,
     ShardFiles,
     _checksum,
@@ -36,7 +36,7 @@ from qvsearch.library.manifest import (
     write_manifest,
 )
 from qvsearch.library.rules import Rules
-from qvsearch.library.shard_columns import TYPES, Facts, facts_of
+from qvsearch.library.shard_columns import TYPES, ShardColumns, columns_of
 from qvsearch.library.sidecar import decode_rows, encode_rows, salvage_row
 from qvsearch.types import EmbedInput, Frames, Item, Kind, Metadata, Segment, Stored
 from qvsearch.wire import pack_inputs, receive, send, unpack_inputs
@@ -168,7 +168,7 @@ def test_any_record_is_a_row_or_none(change, gone):
         assert not isinstance(record, dict) or salvage_row(checked(record, b""), b"", ROOTS) is None
         return
     assert salvage_row(checked(record, b""), b"", ROOTS) == (segment, background)
-    facts_of([segment], ROOTS).check(1, len(ROOTS))
+    columns_of([segment], ROOTS).check(1, len(ROOTS))
     encode_rows([(segment, background, b"")], {ROOTS[0]: 0, ROOTS[1]: 1})
 
 
@@ -187,7 +187,7 @@ def manifests(draw):
         sidecar = Seal(rows * draw(st.integers(64, 999)), draw(st.text()))
         bank, facts = draw(maybe(st.text())), draw(maybe(SEALS))
         files.append(ShardFiles(f"{number:06d}", rows, faiss, sidecar, dead, bank, facts))
-    bank = draw(maybe(st.builds(BankFile, st.just(f"{last:06d}"), st.integers(0, 64), SEALS)))
+    bank = draw(maybe(st.builds(BaselineFile, st.just(f"{last:06d}"), st.integers(0, 64), SEALS)))
     roots = draw(st.lists(maybe(PATHS), max_size=3))
     generation = draw(st.integers(0, 10**16))
     store = draw(st.sampled_from(Stored))
@@ -262,10 +262,10 @@ def test_failures_come_back_whatever_lies_between_them(tmp_path, failures, rubbi
 
 @fuzzed
 @given(st.lists(SEGMENTS, max_size=5))
-def test_facts_are_of_the_rows_and_come_back(segments):
-    found = facts_of(segments, ROOTS)
+def test_columns_are_of_the_rows_and_come_back(segments):
+    found = columns_of(segments, ROOTS)
     found.check(len(segments), len(ROOTS))
-    again = Facts(**unpack_arrays(b"".join(map(bytes, pack_arrays(found.arrays))), TYPES))
+    again = ShardColumns(**unpack_arrays(b"".join(map(bytes, pack_arrays(found.arrays))), TYPES))
     again.check(len(segments), len(ROOTS))
     files, cameras = again.paths(), again.camera_names()
     for number, segment in enumerate(segments):
@@ -276,7 +276,7 @@ def test_facts_are_of_the_rows_and_come_back(segments):
 
 
 ROWS = [row(number) for number in range(8)]
-ARRAYS = facts_of(ROWS, (b"/photos", b"/disk \xff")).arrays
+ARRAYS = columns_of(ROWS, (b"/photos", b"/disk \xff")).arrays
 
 
 @fuzzed
@@ -290,7 +290,7 @@ def test_any_arrays_are_facts_or_refused(name, data):
     other = np.frombuffer(data.draw(st.binary(min_size=size, max_size=size)), kind).reshape(shape)
     if name == "on_the_wall":
         other = other.view("u1") > 127
-    found = Facts(**(ARRAYS | {name: other}))
+    found = ShardColumns(**(ARRAYS | {name: other}))
     try:
         found.check(len(ROWS), 2)
     except ValueError:

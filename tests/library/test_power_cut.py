@@ -109,8 +109,8 @@ def merge_compact_and_note_failures(library, acknowledge):
 
 def measure_against_a_bank(library, acknowledge):
     made = Library.open(library)
-    if made.bank is None:
-        made.set_bank(np.stack([writer.vector(1000 + number) for number in range(4)]))
+    if made.baseline is None:
+        made.set_baseline(np.stack([writer.vector(1000 + number) for number in range(4)]))
         made.commit()
         acknowledge()
     if 30 not in writer.content(made):

@@ -22,7 +22,7 @@ from qvsearch.library import shards as segments
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import read_committed, write_manifest
 from qvsearch.library.repair import check, repair
-from qvsearch.library.shards import facts_types
+from qvsearch.library.shards import column_types
 from qvsearch.types import Detail, Fingerprint, Stored
 from qvsearch.vectors.encoding import Form
 
@@ -111,7 +111,7 @@ def test_rows_are_what_numpy_makes_of_them_and_so_are_their_cosines(library):
 
 def test_backgrounds_are_of_the_cosines(library):
     bank = unit(9, 5)
-    library.set_bank(bank)
+    library.set_baseline(bank)
     library.add(photos(100, 103), VECTORS[:3])
     kept = np.concatenate([KEPT[LIVE], KEPT[:3]])
     scores = kept @ bank.astype(np.float16).T.astype(np.float64)
@@ -226,7 +226,7 @@ def test_lengths_that_no_vector_has_are_refused_and_made_anew(tmp_path, wrong):
     query = unit(1, 9)[0]
     before = library.scores(query)
     file = path(library, 2, "facts")
-    arrays = unpack_arrays(file.read_bytes(), facts_types(FORM))
+    arrays = unpack_arrays(file.read_bytes(), column_types(FORM))
     np.testing.assert_allclose(arrays["norms"], np.linalg.norm(STEPS[30:], axis=1), rtol=1e-6)
     norms = arrays["norms"].copy()
     if wrong == "too few":

@@ -47,7 +47,7 @@ def library(request, tmp_path_factory):
         library.add_root(b"/media/%d" % root)
     vectors = made_vectors(ROWS)
     vectors[TEXT::4] = unit(vectors[TEXT::4] + 0.3 * vectors.mean(axis=0))
-    library.set_bank(unit(made_vectors(64, 5) + 0.5 * vectors[:64]))
+    library.set_baseline(unit(made_vectors(64, 5) + 0.5 * vectors[:64]))
     for start, end in ((0, 2500), (2500, 5900), (5900, 6000)):
         library.add([row(number) for number in range(start, end)], vectors[start:end])
         if end < ROWS:

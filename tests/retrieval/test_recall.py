@@ -59,7 +59,7 @@ def mixed(tmp_path_factory):
     """Rows of three kinds, 80 moments to a video, with a bank; the last ones wait for a commit."""
     vectors = made_vectors(4000, 3)
     library = made(tmp_path_factory.mktemp("recall") / "library", range(3500), vectors[:3500])
-    library.set_bank(unit(made_vectors(64, 5) + 0.5 * vectors[:64]))
+    library.set_baseline(unit(made_vectors(64, 5) + 0.5 * vectors[:64]))
     library.commit()
     library.add([row(number) for number in range(3500, 4000)], vectors[3500:])
     return library
@@ -110,7 +110,7 @@ def test_recall_and_relevance_are_those_of_files_of_all_kinds(mixed):
     found = measure_recall(mixed)
     paths = {number: segment.item.location for number, segment in mixed.segments.items()}
     shares, apart = [], []
-    for query in [*stored_queries(mixed), *mixed.bank]:
+    for query in [*stored_queries(mixed), *mixed.baseline]:
         asked = [EmbeddedTerm(Term(1.0), query[None])]
         exact = rank_rows(mixed, asked).evidence
         fast = rank_best(mixed, asked, mixed.columns.live).evidence

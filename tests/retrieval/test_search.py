@@ -91,7 +91,9 @@ def test_kinds_stand_in_one_list_by_relevance(make_library):
     answer = (picture(b"answer.jpg"), (7, 9, 0))
     library = make_library([*pictures, *passages, answer])
     away = np.random.default_rng(5).normal(0, 0.15, (64, 2))
-    library.set_bank(np.stack([unit(1, *each) for each in away]))  # what people ask for is reddish
+    library.set_baseline(
+        np.stack([unit(1, *each) for each in away])
+    )  # what people ask for is reddish
     hits = ask(library, top=81)
     assert [hit.rank for hit in hits] == list(range(1, 82))
     assert hits[0].segment.item.path == b"answer.jpg"

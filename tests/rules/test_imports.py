@@ -73,12 +73,30 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("query", [["search", "a dog", *OPTIONS], ["index", ".", "--dry-run"]])
-def test_a_command_line_is_read_without_pydantic(query):
-    loaded = loaded_by(f"from qvsearch.cli.app import main; main({query})")
-    assert "qvsearch.retrieval.pipeline" in loaded or query[0] == "index"
+@pytest.mark.parametrize(
+    ("line", "module"),  # with a module that the command loads
+    [
+        (["search", "a dog", *OPTIONS], "retrieval.pipeline"),
+        (["index", ".", "--dry-run"], "indexing.plan"),
+        (["libraries"], "library.libraries"),
+        (["libraries", "--json"], "library.libraries"),
+        (["libraries", "delete", "none", "--yes"], "library.libraries"),
+        (["models", "list"], "models.registry"),
+        (["--version"], "version"),
+    ],
+)
+def test_a_command_line_is_read_without_pydantic(line, module):
+    loaded = loaded_by(f"from qvsearch.cli.app import main; main({line})")
+    assert f"qvsearch.{module}" in loaded
     assert "pydantic" not in loaded
-    assert "psutil" not in loaded or query[0] == "index"  # which looks at the file system
+    assert "psutil" not in loaded or line[0] == "index"  # which looks at the file system
+
+
+def test_a_search_by_words_loads_no_decoder_and_no_reranker():
+    loaded = loaded_by("import qvsearch.retrieval.pipeline")
+    others = {"retrieval.copies", "retrieval.reranking", "media", "runtime.local", "models.network"}
+    assert not loaded & {f"qvsearch.{name}" for name in others}
+    assert not loaded & {"torch", "PIL", "av", "cv2"}
 
 
 def test_importing_the_package_loads_only_itself():

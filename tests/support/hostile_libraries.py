@@ -24,7 +24,7 @@ from qvsearch.library.failures import read_failures
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import LARGEST, _checksum
 from qvsearch.library.repair import check, repair
-from qvsearch.library.shards import facts_types
+from qvsearch.library.shards import column_types
 from qvsearch.types import Stored
 from qvsearch.vectors.encoding import Form
 from support import library_damage
@@ -82,7 +82,7 @@ def facts(name, change):
 
     def act(folder):
         path = folder / "segments" / f"{WITH_FACTS}.facts"
-        arrays = dict(unpack_arrays(path.read_bytes(), facts_types(FORM)))
+        arrays = dict(unpack_arrays(path.read_bytes(), column_types(FORM)))
         arrays[name] = np.ascontiguousarray(change(arrays[name]))
         put(path.name, b"".join(map(bytes, pack_arrays(arrays))))(folder)
 

@@ -78,7 +78,7 @@ def make(folder, stored):
     library = Library.create(folder, FINGERPRINT, stored)
     for root in ROOTS:
         library.add_root(root)
-    library.set_bank(unit(9, 5))
+    library.set_baseline(unit(9, 5))
     vectors, start = unit(ROWS, 1), 0
     before = folder.with_name(f"{folder.name} before")
     for rows in FILES:

@@ -9,7 +9,7 @@ from qvsearch.library.failures import read_failures
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import (
     Damaged,
-    facts_path,
+    columns_path,
     read_committed,
     write_manifest,
 )
@@ -36,7 +36,7 @@ def make_older(folder, below=1 << 60):
     write_manifest(folder, replace(state, files=tuple(files)))
     for each in files:
         if each.facts is None:
-            facts_path(folder, each.name).unlink(missing_ok=True)
+            columns_path(folder, each.name).unlink(missing_ok=True)
 
 
 def rows(folder):
@@ -60,5 +60,5 @@ def view(folder):
     except Damaged:
         return "damaged"
     assert check(folder) == []
-    bank = None if library.bank is None else library.bank.tobytes()
+    bank = None if library.baseline is None else library.baseline.tobytes()
     return rows(folder), bank, read_failures(folder), library.rules

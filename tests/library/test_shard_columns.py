@@ -65,7 +65,7 @@ def filled(folder):
     made = Library.create(folder, FINGERPRINT)
     made.add_root(b"/photos")
     made.add_root(b"/photos/\xff")
-    made.set_bank(unit(3, 5))
+    made.set_baseline(unit(3, 5))
     vectors = unit(ROWS, 1)
     for start in (0, ROWS // 2):
         rows = [row(number) for number in range(start, start + ROWS // 2)]

@@ -84,7 +84,7 @@ def check_backgrounds(library, bank):
 def test_every_row_knows_what_it_scores_with_the_bank(library):
     bank = unit(64, 3)
     add(library, 0, 5)
-    library.set_bank(bank)
+    library.set_baseline(bank)
     add(library, 5, 30)
     library.remove([0, 7, 29])
     check_backgrounds(library, bank)
@@ -93,12 +93,12 @@ def test_every_row_knows_what_it_scores_with_the_bank(library):
     assert np.array_equal(library.backgrounds, before, equal_nan=True)
     again = Library.open(library.folder)
     check_backgrounds(again, bank)
-    np.testing.assert_allclose(again.bank, bank, atol=1e-3)
+    np.testing.assert_allclose(again.baseline, bank, atol=1e-3)
     assert check(library.folder) == []
 
 
 def test_backgrounds_are_read_not_computed_when_a_library_is_opened(library, monkeypatch):
-    library.set_bank(unit(64, 3))
+    library.set_baseline(unit(64, 3))
     add(library, 0, 30)
     library.commit()
     monkeypatch.setattr("qvsearch.library.shards.compared", None)
@@ -109,7 +109,7 @@ def test_a_library_without_a_bank_opens_and_has_no_backgrounds(library):
     add(library, 0, 4)
     library.commit()
     again = Library.open(library.folder)
-    assert again.bank is None
+    assert again.baseline is None
     assert np.isnan(again.backgrounds).all()
     assert again.backgrounds.shape == (4, 2)
     assert check(library.folder) == []
@@ -120,23 +120,23 @@ def test_a_bank_that_comes_later_is_written_to_every_row_once(library):
         add(library, start, start + 10)
         library.commit()
     bank = unit(64, 3)
-    library.set_bank(bank)
+    library.set_baseline(bank)
     library.commit()
     again = Library.open(library.folder)
     check_backgrounds(again, bank)
     lines = b"".join(path.read_bytes() for path in (library.folder / "segments").glob("*.jsonl"))
     assert lines.count(b'"background":[') == 30
     generation = again.generation
-    again.set_bank(bank)
+    again.set_baseline(bank)
     again.commit()
     assert again.generation == generation, "the same bank is no change"
 
 
 def test_another_bank_replaces_the_backgrounds(library):
-    library.set_bank(unit(64, 3))
+    library.set_baseline(unit(64, 3))
     add(library, 0, 10)
     library.commit()
-    library.set_bank(unit(20, 4))
+    library.set_baseline(unit(20, 4))
     library.commit()
     again = Library.open(library.folder)
     check_backgrounds(again, unit(20, 4))
@@ -147,7 +147,7 @@ def test_another_bank_replaces_the_backgrounds(library):
 
 def test_merged_files_keep_the_backgrounds(library):
     bank = unit(64, 3)
-    library.set_bank(bank)
+    library.set_baseline(bank)
     for start in range(0, 27, 3):
         add(library, start, start + 3)
         library.commit()
@@ -165,7 +165,7 @@ def test_merged_files_keep_the_backgrounds(library):
 )
 def test_a_damaged_bank_is_reported_and_repair_drops_it_alone(library, spoil):
     bank = unit(64, 3)
-    library.set_bank(bank)
+    library.set_baseline(bank)
     add(library, 0, 10)
     library.commit()
     (path,) = (library.folder / "segments").glob("*.bank")
@@ -178,16 +178,16 @@ def test_a_damaged_bank_is_reported_and_repair_drops_it_alone(library, spoil):
     assert (repaired.kept, repaired.lost) == (10, 0)
     assert check(library.folder) == []
     again = Library.open(library.folder)
-    assert again.bank is None
+    assert again.baseline is None
     check_backgrounds(again, bank)
-    again.set_bank(bank)
+    again.set_baseline(bank)
     again.commit()
     assert check(library.folder) == []
     check_backgrounds(Library.open(library.folder), bank)
 
 
 def test_a_missing_bank_is_reported_and_repaired(library):
-    library.set_bank(unit(64, 3))
+    library.set_baseline(unit(64, 3))
     add(library, 0, 3)
     library.commit()
     next((library.folder / "segments").glob("*.bank")).unlink()
@@ -200,7 +200,7 @@ def test_a_missing_bank_is_reported_and_repaired(library):
 
 def test_rows_saved_from_a_damaged_file_keep_their_backgrounds(library):
     bank = unit(64, 3)
-    library.set_bank(bank)
+    library.set_baseline(bank)
     add(library, 0, 10)
     library.commit()
     (path,) = (library.folder / "segments").glob("*.faiss")
@@ -231,8 +231,8 @@ def test_what_is_no_bank_is_refused(library):
         (unit(5, 1, DIM - 1), r"\(5, 15\)"),
     ]:
         with pytest.raises(QvsearchError, match=said):
-            library.set_bank(vectors)
-    assert library.bank is None
+            library.set_baseline(vectors)
+    assert library.baseline is None
 
 
 # ------------------------------------------------------------------ all rows' scores
@@ -372,7 +372,7 @@ def test_indexing_sets_the_bank_before_the_first_row_and_only_then(tmp_path):
     run(folder, root, embedder)
     assert len(embedder.asked) == 65
     library = Library.open(folder)
-    assert library.bank is not None
+    assert library.baseline is not None
     assert np.isfinite(library.backgrounds).all()
     run(folder, root, embedder)
     (root / "b.txt").write_text("another one")
@@ -387,15 +387,15 @@ def test_an_older_library_gets_its_bank_with_the_next_file(tmp_path, monkeypatch
     Library.create(folder, FINGERPRINT)
     embedder = Hashing()
     with monkeypatch.context() as patch:
-        patch.setattr(Library, "set_bank", lambda *_: None)  # as it was
+        patch.setattr(Library, "set_baseline", lambda *_: None)  # as it was
         run(folder, root, embedder)
-    assert Library.open(folder).bank is None
+    assert Library.open(folder).baseline is None
     run(folder, root, embedder)
-    assert Library.open(folder).bank is None, "no model is loaded for it"
+    assert Library.open(folder).baseline is None, "no model is loaded for it"
     (root / "b.txt").write_text("another one")
     run(folder, root, embedder)
     library = Library.open(folder)
-    check_backgrounds(library, library.bank)
+    check_backgrounds(library, library.baseline)
 
 
 def test_the_demos_queries_are_of_its_own_world():
