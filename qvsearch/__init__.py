@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.similar import similar
     from qvsearch.runtime.local import LocalEmbedder as Embedder
     from qvsearch.runtime.local import LocalReranker as Reranker
+    from qvsearch.tasks.embedding import embed
+    from qvsearch.tasks.export import export
+    from qvsearch.tasks.vector_files import write_vectors
     from qvsearch.types import EmbedInput, Kind
 
 __all__ = [
@@ -30,10 +33,13 @@ __all__ = [
     "Reranker",
     "SearchOptions",
     "duplicate_groups",
+    "embed",
     "explain",
+    "export",
     "parse_filters",
     "search",
     "similar",
+    "write_vectors",
 ]
 
 _PUBLIC = {
@@ -46,10 +52,13 @@ _PUBLIC = {
     "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
     "SearchOptions": ("qvsearch.retrieval.pipeline", "SearchOptions"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
+    "embed": ("qvsearch.tasks.embedding", "embed"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
+    "export": ("qvsearch.tasks.export", "export"),
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),
     "search": ("qvsearch.retrieval.pipeline", "search"),
     "similar": ("qvsearch.retrieval.similar", "similar"),
+    "write_vectors": ("qvsearch.tasks.vector_files", "write_vectors"),
 }
 
 
