@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from qvsearch.runtime.local import LocalReranker as Reranker
     from qvsearch.tasks.embedding import embed
     from qvsearch.tasks.export import export
+    from qvsearch.tasks.similarity import similarity
     from qvsearch.tasks.vector_files import write_vectors
-    from qvsearch.types import EmbedInput, Kind
+    from qvsearch.types import EmbedInput, Kind, Skipped
 
 __all__ = [
     "EmbedInput",
@@ -32,6 +33,7 @@ __all__ = [
     "Query",
     "Reranker",
     "SearchOptions",
+    "Skipped",
     "duplicate_groups",
     "embed",
     "explain",
@@ -39,6 +41,7 @@ __all__ = [
     "parse_filters",
     "search",
     "similar",
+    "similarity",
     "write_vectors",
 ]
 
@@ -50,6 +53,7 @@ _PUBLIC = {
     "Library": ("qvsearch.library.library", "Library"),
     "Query": ("qvsearch.retrieval.query", "Query"),
     "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
+    "Skipped": ("qvsearch.types", "Skipped"),
     "SearchOptions": ("qvsearch.retrieval.pipeline", "SearchOptions"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "embed": ("qvsearch.tasks.embedding", "embed"),
@@ -58,6 +62,7 @@ _PUBLIC = {
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),
     "search": ("qvsearch.retrieval.pipeline", "search"),
     "similar": ("qvsearch.retrieval.similar", "similar"),
+    "similarity": ("qvsearch.tasks.similarity", "similarity"),
     "write_vectors": ("qvsearch.tasks.vector_files", "write_vectors"),
 }
 

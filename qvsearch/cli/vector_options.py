@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command
+from qvsearch.errors import QvsearchError
 from qvsearch.types import Detail, Hub
 
 if TYPE_CHECKING:
     from qvsearch.runtime.loading import Choice
     from qvsearch.types import Fingerprint, Skipped
 
-LONGEST_NAME = 60  # characters of an input in a message
+LONGEST_NAME = 60  # characters of words in a message; a path is never cut
+REFRESH = 0.2  # seconds between lines of progress
 
 
 class VectorCommand(Command):
@@ -93,6 +96,21 @@ class EmbedModelOptions:
         return fingerprint
 
 
+def split_source(
+    command: str, words: list[str], source: bytes | None
+) -> tuple[list[str], bytes | None]:
+    """Return the inputs of a command line, and the file of others, which `-` among them names."""
+    stdin = options.STDIN.decode()
+    if stdin in words:
+        words = [each for each in words if each != stdin]
+        if source is not None:
+            raise QvsearchError("- is standard input, and --from names another file; give one")
+        source = options.STDIN
+    if source is None and not words:
+        raise QvsearchError(f"INPUT is missing; see: qvsearch {command} --help")
+    return words, source
+
+
 @contextmanager
 def opened(source: bytes) -> Iterator[tuple[BinaryIO, str]]:
     """Give a file, or standard input, to read, and its name."""
@@ -106,30 +124,43 @@ def opened(source: bytes) -> Iterator[tuple[BinaryIO, str]]:
         yield file, name
 
 
+def write_lines(data: bytes) -> bool:
+    """Write lines of a file to standard output, as `output.write`; harmless ones to a terminal."""
+    if sys.stdout.isatty():
+        lines = (
+            b"\t".join(output.safe_text(cell).encode() for cell in line.split(b"\t"))
+            for line in data.splitlines()
+        )
+        data = b"".join(line + b"\n" for line in lines)
+    return output.write(data)
+
+
 class Reporter:
     """Prints the inputs without a result, with their places, and how many are done."""
 
     def __init__(self, quiet: bool) -> None:
-        self.failed = 0
-        self._quiet, self._shown = quiet, False
+        self.quiet, self.failed = quiet, 0
+        self._shown: float | None = None  # when progress was last shown, if it is on the screen
 
-    def fail(self, place: str, skipped: "Skipped") -> None:
-        """Print an input that has no result; `place` is e.g. `input 3`."""
+    def fail(self, place: str | None, skipped: "Skipped") -> None:
+        """Print an input that has no result; `place` is e.g. `input 3`, if its name is not one."""
         self.clear()
         self.failed += 1
         name = output.safe_text(skipped.path)
-        if len(name) > LONGEST_NAME:
+        if len(name) > LONGEST_NAME and not name.startswith("/") and place is not None:
             name = name[: LONGEST_NAME - 3] + "..."
         reason = skipped.reason.removeprefix(f"{os.fsdecode(skipped.path)} ")
-        output.fail(f"{place}, {name}: {reason}")
+        output.fail(f"{name if place is None else f'{place}, {name}'}: {reason}")
 
     def progress(self, done: int, what: str = "input") -> None:
-        """Show on a terminal how many are done."""
-        self._shown = True
-        output.progress(f"{output.counted(done, what)} done", self._quiet)
+        """Show on a terminal how many are done, a few times a second."""
+        now = time.monotonic()
+        if self._shown is None or now - self._shown > REFRESH:
+            self._shown = now
+            output.progress(f"{output.counted(done, what)} done", self.quiet)
 
     def clear(self) -> None:
         """Delete the line of progress."""
-        if self._shown:
-            output.progress("", self._quiet)
-            self._shown = False
+        if self._shown is not None:
+            output.progress("", self.quiet)
+            self._shown = None

@@ -13,7 +13,13 @@ import typer
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import unfolded
 from qvsearch.cli.options import FilterOptions
-from qvsearch.cli.vector_options import EmbedModelOptions, Reporter, VectorCommand, opened
+from qvsearch.cli.vector_options import (
+    EmbedModelOptions,
+    Reporter,
+    VectorCommand,
+    opened,
+    split_source,
+)
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Stored
 
@@ -113,7 +119,9 @@ def embed(
     from qvsearch.tasks.embedding import embed_rows
     from qvsearch.tasks.vector_files import check_vector_file, vector_record, write_vectors
 
-    source, words = _source(inputs or [], from_, null)
+    words, source = split_source("embed", inputs or [], from_)
+    if source is None and null:
+        raise QvsearchError("--null is for a list of paths; give - or --from FILE as well")
     target = None if output_ is None else Path(os.fsdecode(output_))
     if target is not None:
         check_vector_file(target, store)
@@ -143,20 +151,6 @@ def embed(
                 output.note("rows of an .npy file have no names; .npz has the input of each")
     if report.failed:
         raise typer.Exit(ExitCode.INCOMPLETE)
-
-
-def _source(words: list[str], source: bytes | None, null: bool) -> tuple[bytes | None, list[str]]:
-    """Return the file of inputs, if there is one, and the inputs of the command line."""
-    if options.STDIN.decode() in words:
-        words = [each for each in words if each != options.STDIN.decode()]
-        if source is not None:
-            raise QvsearchError("- is standard input, and --from names another file; give one")
-        source = options.STDIN
-    if source is None and not words:
-        raise QvsearchError("INPUT is missing; see: qvsearch embed --help")
-    if source is None and null:
-        raise QvsearchError("--null is for a list of paths; give - or --from FILE as well")
-    return source, words
 
 
 def _inputs(

@@ -58,9 +58,9 @@ def read_stream(
     """
     folder = os.fsencode(Path.cwd())
     if paths:
-        yield from _read_paths(_pieces(stream, name, b"\0"), folder, instruction)
+        yield from _read_paths(pieces(stream, name, b"\0"), folder, instruction)
     else:
-        yield from read_lines(_pieces(stream, name, b"\n"), name, folder, instruction)
+        yield from read_lines(pieces(stream, name, b"\n"), name, folder, instruction)
 
 
 def _read_paths(
@@ -74,7 +74,7 @@ def _read_paths(
             yield Skipped(location, str(error).removeprefix(os.fsdecode(location)).lstrip())
 
 
-def _pieces(stream: BinaryIO, name: str, end: bytes) -> Iterator[bytes]:
+def pieces(stream: BinaryIO, name: str, end: bytes) -> Iterator[bytes]:
     """Yield what a stream holds up to each `end`, without it, as it arrives."""
     if end == b"\n":
         while line := stream.readline(LONGEST):
