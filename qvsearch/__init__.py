@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from qvsearch.runtime.local import LocalReranker as Reranker
     from qvsearch.tasks.ask import ask
     from qvsearch.tasks.chat import ChatServer
+    from qvsearch.tasks.embedding import embed
+    from qvsearch.tasks.export import export
     from qvsearch.tasks.local_generator import LocalGenerator as Generator
-    from qvsearch.types import EmbedInput, Kind
+    from qvsearch.tasks.similarity import similarity
+    from qvsearch.tasks.vector_files import write_vectors
+    from qvsearch.types import EmbedInput, Kind, Skipped
 
 __all__ = [
     "ChatServer",
@@ -36,12 +40,17 @@ __all__ = [
     "Reranker",
     "SearchOptions",
     "ask",
+    "Skipped",
     "duplicate_groups",
+    "embed",
     "explain",
+    "export",
     "parse_filters",
     "prepare_picture",
     "search",
     "similar",
+    "similarity",
+    "write_vectors",
 ]
 
 _PUBLIC = {
@@ -54,14 +63,19 @@ _PUBLIC = {
     "Library": ("qvsearch.library.library", "Library"),
     "Query": ("qvsearch.retrieval.query", "Query"),
     "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
+    "Skipped": ("qvsearch.types", "Skipped"),
     "SearchOptions": ("qvsearch.retrieval.pipeline", "SearchOptions"),
     "ask": ("qvsearch.tasks.ask", "ask"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
+    "embed": ("qvsearch.tasks.embedding", "embed"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
+    "export": ("qvsearch.tasks.export", "export"),
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),
     "prepare_picture": ("qvsearch.runtime.inputs", "prepare_picture"),
     "search": ("qvsearch.retrieval.pipeline", "search"),
     "similar": ("qvsearch.retrieval.similar", "similar"),
+    "similarity": ("qvsearch.tasks.similarity", "similarity"),
+    "write_vectors": ("qvsearch.tasks.vector_files", "write_vectors"),
 }
 
 

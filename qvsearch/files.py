@@ -13,8 +13,8 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -44,7 +44,7 @@ def write_file(path: Path, *parts: bytes | memoryview, private: bool = False) ->
     Readers see the old file or the new one; only the user can read a `private` one. If it raises
     QvsearchError the old file is still there; if only the last sync failed, possibly the new one.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    temporary = _temporary(path)
     try:
         try:
             seal = _write_new(temporary, parts, PRIVATE_FILE if private else 0o666)
@@ -58,6 +58,32 @@ def write_file(path: Path, *parts: bytes | memoryview, private: bool = False) ->
         needed = sum(memoryview(part).nbytes for part in parts)
         raise QvsearchError(_failure(path, needed, error)) from error
     return seal
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Give an empty file, which replaces `path` durably if the block ends without an error.
+
+    For what is too large for `write_file`. After an error nothing of it is left. Raises
+    QvsearchError if it cannot be written; an OSError about another file passes through.
+    """
+    temporary = _temporary(path)
+    try:
+        try:
+            with open(temporary, "x+b") as file:  # noqa: PTH123 - beside the others here
+                yield file
+                file.flush()
+                _sync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.filename not in (None, str(temporary)):
+            raise
+        raise QvsearchError(_failure(path, None, error)) from error
 
 
 def make_folder(path: Path, *, private: bool = False) -> None:
@@ -142,6 +168,10 @@ def hash_open_file(file: FileIO | BinaryIO, size: int) -> str:
     return digest.hexdigest()
 
 
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+
+
 def _write_new(path: Path, parts: Sequence[bytes | memoryview], mode: int) -> Seal:
     """Write a new file and wait until it is on the disk."""
     digest = hashlib.sha256()
@@ -183,10 +213,11 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _failure(path: Path, needed: int, error: OSError) -> str:
+def _failure(path: Path, needed: int | None, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        size = "" if needed is None else f": it needs {needed:,} bytes"
         return (
-            f"no space for {path.name} in {path.parent}: it needs {needed:,} bytes"
+            f"no space for {path.name} in {path.parent}{size}"
             f" ({error.strerror}); free some and run the same command again"
         )
     return f"cannot write {path.name} in {path.parent}: {error.strerror}"

@@ -109,6 +109,14 @@ class Stored(StrEnum):
     INT8 = "int8"
 
 
+class Metric(StrEnum):
+    """How two vectors are compared. Vectors have length 1, so `dot` equals `cosine`."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+    EUCLIDEAN = "euclidean"
+
+
 class Hub(StrEnum):
     """A site that publishes models."""
 

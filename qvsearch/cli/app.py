@@ -22,6 +22,8 @@ from qvsearch.cli.index import indexing
 from qvsearch.cli.library import libraries, upkeep
 from qvsearch.cli.machine import machine, models
 from qvsearch.cli.search import searching
+from qvsearch.cli.similarity import comparing
+from qvsearch.cli.vectors import vectors
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.version import __version__
 
@@ -59,6 +61,8 @@ app.add_typer(indexing)
 app.add_typer(searching)
 app.add_typer(asking)
 app.add_typer(alikes)
+app.add_typer(vectors)
+app.add_typer(comparing)
 app.add_typer(upkeep)
 app.add_typer(libraries, name="libraries")
 app.add_typer(machine)

@@ -1,4 +1,4 @@
-"""Ctrl-C during work: the current batch is finished first."""
+"""Ctrl-C during work: the current batch is finished first, or all of it is cancelled."""
 
 from __future__ import annotations
 
@@ -31,3 +31,13 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+@contextmanager
+def cancelling() -> Iterator[None]:
+    """Treat a request to end as Ctrl-C: what is half written is deleted, and nothing is kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -73,19 +73,21 @@ def open_streams() -> None:
             setattr(sys, name, open(number, "w" if number else "r"))  # noqa: SIM115, PTH123
 
 
-def write(data: bytes) -> None:
-    """Write to standard output; a reader that has left (`| head`) is no error.
+def write(data: bytes) -> bool:
+    """Write to standard output; return False if the reader has left (`| head`), which is no error.
 
     Raises QvsearchError if it cannot be written, e.g. on a full disk.
     """
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+        return True
     except OSError as error:
         _discard(sys.stdout)
         # without a reader the work goes on and its exit code stands
         if not isinstance(error, BrokenPipeError):
             raise QvsearchError(f"cannot write to standard output: {error.strerror}") from error
+        return False
 
 
 def _discard(stream: TextIO) -> None:

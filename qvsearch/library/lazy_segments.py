@@ -6,7 +6,7 @@ Maps row numbers to sidecar lines. Callers tell it which rows are live.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -111,12 +111,20 @@ class Catalogue(Mapping[int, Segment]):
         """Return a live row's segment; raises KeyError for another number, or Damaged."""
         segment = self._read.get(row)
         if segment is None:
-            if row not in self:
-                raise KeyError(row)
-            row = int(row)
-            start, lines = self._unread[bisect_right(self._unread, row, key=itemgetter(0)) - 1]
-            segment = self._read[row] = lines.read(row - start)
+            segment = self._read[int(row)] = self._from_sidecar(row)
         return segment
+
+    def stream(self, rows: Iterable[int]) -> Iterator[Segment]:
+        """Yield the segments of live rows without keeping them; raises as `self[row]` does."""
+        for row in rows:
+            yield self._read.get(row) or self._from_sidecar(row)
+
+    def _from_sidecar(self, row: int) -> Segment:
+        if row not in self:
+            raise KeyError(row)
+        row = int(row)
+        start, lines = self._unread[bisect_right(self._unread, row, key=itemgetter(0)) - 1]
+        return lines.read(row - start)
 
     def values(self) -> ValuesView[Segment]:
         """Return all segments, read at once."""

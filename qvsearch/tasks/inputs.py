@@ -160,7 +160,10 @@ def _path(name: str, text: str, folder: bytes) -> bytes:
         raise QvsearchError(f"{name}: URLs are not fetched; save {text[:80]} as a file")
     if "\0" in text or not text:
         raise QvsearchError(f"{name}: {text!r} is not a path")
-    return os.path.abspath(os.path.join(folder, os.fsencode(text)))
+    try:
+        return os.path.abspath(os.path.join(folder, os.fsencode(text)))
+    except UnicodeEncodeError as error:  # half a surrogate pair
+        raise QvsearchError(f"{name}: {text!r} is not a path") from error
 
 
 def read_inputs(

@@ -10,8 +10,9 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from qvsearch.cli import records, reports
+from qvsearch.cli import records, reports, vector_records
 from qvsearch.cli.app import app
+from qvsearch.tasks import export, vector_files
 
 DOCS = Path(__file__).parents[2] / "docs"
 # the help, examples and options of a command, between two comments that no reader of the page sees
@@ -24,7 +25,7 @@ JSON_HEAD = """\
 UTF-8 is in a field with the suffix `_b64` instead, in base64. Fields may be added; those below keep
 their names and meanings.
 
-`python tests/support/pages.py` generates this page from `qvsearch/cli/records.py` and `reports.py`.
+`python tests/support/pages.py` generates this page from the source.
 """
 
 
@@ -82,7 +83,7 @@ def names_of(function) -> set[str]:
 
 def record_functions():
     """Yield the functions of records with described fields, in the order of the page."""
-    for module in (records, reports):
+    for module in (records, reports, vector_files, export, vector_records):
         functions = filter(inspect.isfunction, vars(module).values())
         for function in functions:
             if function.__module__ == module.__name__ and fields_of(function):

@@ -80,6 +80,7 @@ def test_bad_inputs_are_named_in_their_places(files, demo_embedder):
             {"text": "x", "image": "missing.jpg"},
             {"image": ["photo.png", "broken.jpg"]},
             {"image": "https://example.org/a.jpg"},
+            {"image": "\ud800.jpg"},
             {"image": {"a": 1}},
             {"pixels": 3},
             {},
@@ -91,17 +92,23 @@ def test_bad_inputs_are_named_in_their_places(files, demo_embedder):
     lines += [b"{broken", b"\xff", b"", b"plain words", b"[" * 100_000]
     inputs = read_lines(lines, "in.jsonl", os.fsencode(files))
     outcomes = list(embed_inputs(inputs, lambda: demo_embedder, LOW))
-    assert len(outcomes) == 14  # the blank line is none
+    assert len(outcomes) == 15  # the blank line is none
     bad = {each.path.decode(): each.reason for each in outcomes if isinstance(each, Skipped)}
     assert [number for number, each in enumerate(outcomes) if not isinstance(each, Skipped)] == [
-        *(0, 9, 12)
+        *(0, 10, 13)
     ]
     assert all(name.startswith("line ") and name.endswith(" of in.jsonl") for name in bad)
     reasons = list(bad.values())
     for reason, words in zip(
         reasons,
         (
-            *("missing.jpg", "broken.jpg", "URLs are not fetched", "dict; give a string"),
+            *(
+                "missing.jpg",
+                "broken.jpg",
+                "URLs are not fetched",
+                "is not a path",
+                "dict; give a string",
+            ),
             *("unknown key 'pixels'", "no content", "give a dictionary", "give one"),
             *("no JSON", "UTF-8", "no JSON"),
         ),
@@ -109,7 +116,7 @@ def test_bad_inputs_are_named_in_their_places(files, demo_embedder):
     ):
         assert words in reason, reason
     alone = demo_embedder.embed([EmbedInput("plain words")])[0]
-    assert np.abs(outcomes[12] - alone).max() < 1e-5
+    assert np.abs(outcomes[13] - alone).max() < 1e-5
 
 
 def test_an_input_that_the_model_refuses_costs_no_other(demo_embedder):

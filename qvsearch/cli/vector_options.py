@@ -1,0 +1,166 @@
+"""What the commands embed and similarity share: options of inputs and of the model."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import Command
+from qvsearch.errors import QvsearchError
+from qvsearch.types import Detail, Hub
+
+if TYPE_CHECKING:
+    from qvsearch.runtime.loading import Choice
+    from qvsearch.types import Fingerprint, Skipped
+
+LONGEST_NAME = 60  # characters of words in a message; a path is never cut
+REFRESH = 0.2  # seconds between lines of progress
+
+
+class VectorCommand(Command):
+    """A command whose help has groups."""
+
+    grouped = True
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedModelOptions:
+    """The model of inputs that no library holds."""
+
+    library: Annotated[
+        str | None,
+        typer.Option(
+            "--library",
+            "-l",
+            envvar="QVSEARCH_LIBRARY",
+            metavar="NAME-OR-FOLDER",
+            help="Library whose model, dimensions and detail are used (default: main, if any).",
+            autocompletion=options.library_names,
+            rich_help_panel="Model",
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID-OR-FOLDER",
+            help="Model: a hub's id, a folder, or demo (default: the library's).",
+            rich_help_panel="Model",
+        ),
+    ] = None
+    dim: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.number("--dim", int, 1),
+            metavar="N",
+            help="Dimensions of the vectors (default: the library's, or the model's maximum).",
+            rich_help_panel="Model",
+        ),
+    ] = None
+    detail: Annotated[
+        Detail | None,
+        options.choice(
+            "--detail",
+            Detail,
+            "Image detail (default: the library's; otherwise medium, low on a CPU).",
+            "Model",
+        ),
+    ] = None
+    device: options.Device = None
+    dtype: options.DtypeOption = None
+    hub: options.HubOption = Hub.HUGGINGFACE
+
+    def choice(self) -> "Choice":
+        """Return the user's choice of a model."""
+        from qvsearch.runtime.loading import Choice
+
+        return Choice(self.model, self.dim, self.detail, self.device, self.dtype, self.hub)
+
+    def fingerprint(self, quiet: bool) -> "Fingerprint":
+        """Return what decides the vectors; raises QvsearchError without a model."""
+        from qvsearch.library.library import Library, library_folder
+        from qvsearch.runtime.loading import task_fingerprint
+
+        folder = None if self.library is None else library_folder(self.library)
+        if self.library == os.environ.get("QVSEARCH_LIBRARY") and folder is not None:
+            # the one of all commands, not chosen for this one
+            folder = folder if self.model is None and Library.exists(folder) else None
+        fingerprint = task_fingerprint(folder, self.choice())
+        output.hint_demo(fingerprint, quiet)
+        return fingerprint
+
+
+def split_source(
+    command: str, words: list[str], source: bytes | None
+) -> tuple[list[str], bytes | None]:
+    """Return the inputs of a command line, and the file of others, which `-` among them names."""
+    stdin = options.STDIN.decode()
+    if stdin in words:
+        words = [each for each in words if each != stdin]
+        if source is not None:
+            raise QvsearchError("- is standard input, and --from names another file; give one")
+        source = options.STDIN
+    if source is None and not words:
+        raise QvsearchError(f"INPUT is missing; see: qvsearch {command} --help")
+    return words, source
+
+
+@contextmanager
+def opened(source: bytes) -> Iterator[tuple[BinaryIO, str]]:
+    """Give a file, or standard input, to read, and its name."""
+    if source == options.STDIN:
+        if sys.stdin.isatty():
+            output.hint("one input a line; Ctrl-D ends")
+        yield sys.stdin.buffer, "standard input"
+        return
+    name = os.fsdecode(source)
+    with Path(name).open("rb") as file:
+        yield file, name
+
+
+def write_lines(data: bytes) -> bool:
+    """Write lines of a file to standard output, as `output.write`; harmless ones to a terminal."""
+    if sys.stdout.isatty():
+        lines = (
+            b"\t".join(output.safe_text(cell).encode() for cell in line.split(b"\t"))
+            for line in data.splitlines()
+        )
+        data = b"".join(line + b"\n" for line in lines)
+    return output.write(data)
+
+
+class Reporter:
+    """Prints the inputs without a result, with their places, and how many are done."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.failed = quiet, 0
+        self._shown: float | None = None  # when progress was last shown, if it is on the screen
+
+    def fail(self, place: str | None, skipped: "Skipped") -> None:
+        """Print an input that has no result; `place` is e.g. `input 3`, if its name is not one."""
+        self.clear()
+        self.failed += 1
+        name = output.safe_text(skipped.path)
+        if len(name) > LONGEST_NAME and not name.startswith("/") and place is not None:
+            name = name[: LONGEST_NAME - 3] + "..."
+        reason = skipped.reason.removeprefix(f"{os.fsdecode(skipped.path)} ")
+        output.fail(f"{name if place is None else f'{place}, {name}'}: {reason}")
+
+    def progress(self, done: int, what: str = "input") -> None:
+        """Show on a terminal how many are done, a few times a second."""
+        now = time.monotonic()
+        if self._shown is None or now - self._shown > REFRESH:
+            self._shown = now
+            output.progress(f"{output.counted(done, what)} done", self.quiet)
+
+    def clear(self) -> None:
+        """Delete the line of progress."""
+        if self._shown is not None:
+            output.progress("", self.quiet)
+            self._shown = None
