@@ -152,22 +152,23 @@ def classify(
     made = registry.fingerprint(own.weights, own.dim, own.detail)
     found = find_sources(os.fspath(each) for each in files)
     outcomes = list(embed_sources(found, lambda: own, made))
-    return given_zero_shot(outcomes, parsed, lambda: own, made, options)
+    return each_labelled(
+        outcomes, lambda: own, made, lambda rows: zero_shot(rows, parsed, own, options)
+    )
 
 
-def given_zero_shot(
+def each_labelled(
     outcomes: Sequence[tuple[Source, Vectors] | Skipped],
-    labels: Sequence[Label],
     load: Callable[[], Embedder],
     fingerprint: Fingerprint,
-    options: ClassifyOptions,
+    label: Callable[[FileVectors], list[Labelled]],
 ) -> list[Labelled | Skipped]:
-    """Return each embedded source with its label, and each Skipped one as it is, in order."""
+    """Return each embedded source as `label` does, and each Skipped one as it is, in order."""
     embedded = [each for each in outcomes if not isinstance(each, Skipped)]
     if not embedded:
         return [each for each in outcomes if isinstance(each, Skipped)]
     rows = GivenVectors(embedded, lambda: baseline_vectors(load(), fingerprint))
-    results = iter(zero_shot(rows, labels, load(), options))
+    results = iter(label(rows))
     return [each if isinstance(each, Skipped) else next(results) for each in outcomes]
 
 
@@ -205,9 +206,9 @@ def _shares(files: FileVectors, labels: Vectors) -> Vectors:
 
 def softmax(logits: Vectors) -> Vectors:
     """Return rows (n, k) that are not negative and sum to 1."""
-    powers: Vectors = np.exp(logits - logits.max(axis=1, keepdims=True))
-    rows: Vectors = powers / powers.sum(axis=1, keepdims=True)
-    return rows
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    sums = powers.sum(axis=1, keepdims=True)
+    return np.asarray(powers / sums, np.float32)
 
 
 def _relevances(files: FileVectors, queries: Vectors) -> Vectors:
@@ -215,8 +216,7 @@ def _relevances(files: FileVectors, queries: Vectors) -> Vectors:
     best = np.full((len(files.sources), len(queries)), -np.inf, np.float32)
     for place, query in enumerate(queries):
         np.maximum.at(best[:, place], files.owners, files.evidence(query))
-    relevances: Vectors = ((1 + np.tanh(best / 2)) / 2).astype(np.float32)
-    return relevances
+    return np.asarray((1 + np.tanh(best / 2)) / 2, np.float32)
 
 
 def labelled(

@@ -206,7 +206,7 @@ def _decoded(
     wanted: Sequence[Item | Source | Skipped], fingerprint: Fingerprint, stop: Callable[[], bool]
 ) -> Iterator[Decoded | Skipped]:
     """Yield the segments of words and files, each with its input for the model."""
-    failed = []
+    failed: list[Skipped] = []
 
     def jobs() -> Iterator[tuple[Item, str]]:
         for item in files:
