@@ -145,7 +145,7 @@ def _print_written(written: Written) -> None:
             f" {created:,} of them new; {len(written.sidecars) - len(new):,} had their keywords"
         )
     if written.texts:
-        output.line(f"{output.counted(written.texts, 'text file')} have no sidecars")
+        output.line(f"texts have no sidecars: {output.counted(written.texts, 'file')}")
     if written.links:
         there = sum(map(len, written.links.values())) - len(links)
         output.line(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.formats import path_fields, present
 from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from qvsearch.tasks.file_vectors import Source
     from qvsearch.types import Embedder, Fingerprint, Vectors
 
-# Of the shares of labels: with the demo's model a share of 0.9 is right in about 0.9 of cases
-# (tests/bench/labels.py); no other model was measured.
+# of the shares of labels: with the demo's model shares are close to the rate of right labels
+# (tests/bench/labels.py); no other model was measured
 TEMPERATURE = 0.03
 AT_ONCE = 4096  # rows compared with all labels together
 CANDIDATES = 5  # labels that a result has, whether they were chosen or not
@@ -53,11 +52,6 @@ class Candidate:
     label: str
     score: float
     relevance: float | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the candidate as `classify --json` prints it."""
-        relevance = None if self.relevance is None else round(self.relevance, 6)
-        return present({"label": self.label, "score": round(self.score, 6), "relevance": relevance})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +81,6 @@ class Labelled:
     def path(self) -> Path | None:
         """The absolute path; None for words."""
         return Path(os.fsdecode(self.name)) if self.is_file else None
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the result as `classify --json` prints it."""
-        best, *others = self.candidates
-        named = path_fields("path" if self.is_file else "text", self.name)
-        return present(
-            {
-                **named,
-                "kind": self.kind.value,
-                "label": self.label,
-                "labels": list(self.labels),
-                **{key: value for key, value in best.to_dict().items() if key != "label"},
-                "others": [each.to_dict() for each in others],
-            }
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +179,7 @@ def _shares(files: FileVectors, labels: Vectors) -> Vectors:
         cosines = files.vectors(start, start + len(owners)) @ labels.T
         np.add.at(sums, owners, softmax(cosines / np.float32(TEMPERATURE)))
     counts = np.bincount(files.owners, minlength=len(sums))
-    shares: Vectors = sums / counts[:, None].astype(np.float32)
-    return shares
+    return np.asarray(sums / counts[:, None], np.float32)
 
 
 def softmax(logits: Vectors) -> Vectors:

@@ -45,14 +45,13 @@ class ExampleClassifier:
     """A classifier fitted to examples; `validations` compare both, the chosen one first.
 
     Without validations there were too few examples to compare, and it is the nearest centroid.
-    `typical` (labels, any) are the cosines of held-out examples with the centroid of their label.
+    `typical` (labels, any) are the logits of their own label for held-out examples.
     """
 
     labels: tuple[str, ...]
     name: str
     folds: int
     validations: tuple[Validation, ...]
-    centroids: Vectors
     typical: tuple[Vectors, ...]
     logits: Callable[[Vectors], Vectors]
     temperature: float
@@ -67,11 +66,11 @@ class ExampleClassifier:
         This is a conformal test (Vovk, Gammerman and Shafer 2005): a true file of the label fails
         with a probability of UNLIKE, or of 1 / (examples + 1) if that is more.
         """
-        cosines = (vectors * self.centroids[places]).sum(axis=1)
+        logits = self.logits(vectors)[np.arange(len(vectors)), places]
         result = np.zeros(len(vectors), np.bool_)
         for label, known in enumerate(self.typical):
             rows = np.flatnonzero(places == label)
-            below = (known[None, :] <= cosines[rows, None]).sum(axis=1)
+            below = (known[None, :] <= logits[rows, None]).sum(axis=1)
             result[rows] = (below + 1) / (len(known) + 1) > max(UNLIKE, 1 / (len(known) + 1))
         return result
 
@@ -191,7 +190,7 @@ def fit(
     folds = min(FOLDS, *counts.values())
     if folds < 2:
         return ExampleClassifier(
-            names, "nearest centroid", 0, (), centroids, (), _nearest(centroids), TEMPERATURE
+            names, "nearest centroid", 0, (), (), _nearest(centroids), TEMPERATURE
         )
     held_out = {name: np.zeros((len(known), len(names)), np.float32) for name in _CLASSIFIERS}
     for train, test in _folds(known, folds):
@@ -203,16 +202,15 @@ def fit(
     ]
     validations.sort(key=lambda each: (-each.scores.macro_f1, -each.scores.accuracy))
     chosen = validations[0].classifier
-    cosines = held_out["nearest centroid"]
+    logits = held_out[chosen]
     return ExampleClassifier(
         names,
         chosen,
         folds,
         tuple(validations),
-        centroids,
-        tuple(cosines[known == place, place] for place in range(len(names))),
+        tuple(logits[known == place, place] for place in range(len(names))),
         _CLASSIFIERS[chosen](vectors, known, len(names)),
-        _temperature(held_out[chosen], known),
+        _temperature(logits, known),
     )
 
 
@@ -279,11 +277,17 @@ def _scores(predicted: NDArray[np.int64], known: NDArray[np.int64], names: Seque
 
 
 def _temperature(logits: Vectors, known: NDArray[np.int64]) -> float:
-    """Return the temperature of the least cross-entropy with the true labels."""
-    rows = np.arange(len(known))
+    """Return the temperature of the least cross-entropy with the true labels.
+
+    These are smoothed by one example in n + 2 (Platt 1999): n that are all right prove no more.
+    """
+    count, labels = logits.shape
+    doubt = 1 / (count + 2)
+    targets = np.full(logits.shape, doubt / (labels - 1), np.float32)
+    targets[np.arange(count), known] = 1 - doubt
 
     def loss(temperature: float) -> float:
         shares = softmax((logits / temperature).astype(np.float32))
-        return float(-np.log(shares[rows, known].clip(1e-9)).mean())
+        return float(-(targets * np.log(shares.clip(1e-30))).sum())
 
     return float(min(TEMPERATURES, key=loss))

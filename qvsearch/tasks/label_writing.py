@@ -43,20 +43,29 @@ def write_labels(
     for each in results:
         if stop():
             break
-        if not (each.is_file and each.labels):
-            continue
-        if sidecars and each.kind is Kind.TEXT:
-            written.texts += 1
-        elif sidecars:
-            match add_keywords(each.name, each.labels, dry_run=dry_run):
-                case Sidecar() as sidecar:
-                    written.sidecars[each.name] = sidecar
-                case Skipped() as skipped:
-                    written.skipped.append(skipped)
-        for label in each.labels if folders is not None else ():
-            match folders.link(each.name, label, dry_run=dry_run):
-                case Skipped() as skipped:
-                    written.skipped.append(skipped)
-                case link:
-                    written.links.setdefault(each.name, []).append(link)
+        if each.is_file and each.labels:
+            if sidecars:
+                _add_keywords(written, each)
+            if folders is not None:
+                _link(written, each, folders)
     return written
+
+
+def _add_keywords(written: Written, result: Labelled) -> None:
+    if result.kind is Kind.TEXT:
+        written.texts += 1
+        return
+    match add_keywords(result.name, result.labels, dry_run=written.dry_run):
+        case Sidecar() as sidecar:
+            written.sidecars[result.name] = sidecar
+        case Skipped() as skipped:
+            written.skipped.append(skipped)
+
+
+def _link(written: Written, result: Labelled, folders: LinkFolders) -> None:
+    for label in result.labels:
+        match folders.link(result.name, label, dry_run=written.dry_run):
+            case Skipped() as skipped:
+                written.skipped.append(skipped)
+            case link:
+                written.links.setdefault(result.name, []).append(link)
