@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.similar import similar
     from qvsearch.runtime.local import LocalEmbedder as Embedder
     from qvsearch.runtime.local import LocalReranker as Reranker
+    from qvsearch.tasks.classify import ClassifyOptions, classify
     from qvsearch.types import EmbedInput, Kind
 
 __all__ = [
+    "ClassifyOptions",
     "EmbedInput",
     "Embedder",
     "Filters",
@@ -29,6 +31,7 @@ __all__ = [
     "Query",
     "Reranker",
     "SearchOptions",
+    "classify",
     "duplicate_groups",
     "explain",
     "parse_filters",
@@ -37,6 +40,7 @@ __all__ = [
 ]
 
 _PUBLIC = {
+    "ClassifyOptions": ("qvsearch.tasks.classify", "ClassifyOptions"),
     "EmbedInput": ("qvsearch.types", "EmbedInput"),
     "Embedder": ("qvsearch.runtime.local", "LocalEmbedder"),
     "Filters": ("qvsearch.library.filters", "Filters"),
@@ -45,6 +49,7 @@ _PUBLIC = {
     "Query": ("qvsearch.retrieval.query", "Query"),
     "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
     "SearchOptions": ("qvsearch.retrieval.pipeline", "SearchOptions"),
+    "classify": ("qvsearch.tasks.classify", "classify"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qvsearch.library.aliases import is_there
 from qvsearch.tasks.classify import Labelled
 from qvsearch.tasks.label_links import LinkFolders
 from qvsearch.tasks.sidecars import Sidecar, add_keywords
@@ -44,6 +45,9 @@ def write_labels(
         if stop():
             break
         if each.is_file and each.labels:
+            if not is_there(each.name):
+                written.skipped.append(Skipped(each.name, "it is no longer there"))
+                continue
             if sidecars:
                 _add_keywords(written, each)
             if folders is not None:

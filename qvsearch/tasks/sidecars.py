@@ -38,7 +38,6 @@ def add_keywords(media: bytes, keywords: Sequence[str], *, dry_run: bool) -> Sid
     """
     folder, name = os.path.split(media)
     try:
-        os.lstat(media)
         own, is_new = _sidecar(folder, name)
     except OSError as error:
         return Skipped(media, (error.strerror or str(error)).lower())

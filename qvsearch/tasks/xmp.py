@@ -19,8 +19,8 @@ from qvsearch.errors import QvsearchError
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 DC = "http://purl.org/dc/elements/1.1/"
 SUBJECT = (DC, "subject")  # the keywords (XMP specification, part 1, 8.3)
-# Keywords in a tree, each with the sign between its levels. Programs that find one of these read it
-# instead of dc:subject, so that a new keyword has to be there as well.
+# Keywords in a tree, each with the sign between its levels. Some programs that find one of these
+# read it instead of dc:subject, so that a new keyword has to be there as well.
 TREES = {
     ("http://ns.adobe.com/lightroom/1.0/", "hierarchicalSubject"): "|",
     ("http://www.digikam.org/ns/1.0/", "TagsList"): "/",
