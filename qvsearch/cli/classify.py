@@ -92,8 +92,9 @@ class LabelOptions:
     ] = None
 
     def parsed(self) -> "tuple[list[Label], ClassifyOptions]":
-        """Return the labels in words, and how they are chosen."""
+        """Return the labels, and how they are chosen."""
         from qvsearch.tasks.classify import ClassifyOptions
+        from qvsearch.tasks.examples import find_examples
         from qvsearch.tasks.labels import check_labels, parse_label, read_labels
 
         chosen = ClassifyOptions(self.multi, self.unsure, self.instruction)
@@ -103,7 +104,7 @@ class LabelOptions:
             if self.multi or self.instruction:
                 name = "--multi" if self.multi else "--instruction"
                 raise QvsearchError(f"{name} is for labels in words; leave it out with --examples")
-            return [], chosen
+            return find_examples(self.examples)[0], chosen
         labels = [parse_label(each) for each in self.label or ()]
         labels += [] if self.labels is None else read_labels(self.labels)
         check_labels(labels, single=chosen.cuts)
@@ -215,7 +216,7 @@ def classify(
         if stop():
             output.note("interrupted; nothing is labelled")
             raise typer.Exit(ExitCode.INTERRUPTED)
-        names = [each.name for each in labels] if classifier is None else classifier.labels
+        names = [each.name for each in labels]
         good = [each for each in results if not isinstance(each, Skipped)]
         agreed = None if true is None else agreement(good, true, {*names}, cuts=chosen.cuts)
         folders = writing.folders(names)
@@ -255,7 +256,7 @@ class _Work:
         inputs: Sequence[str] | None,
         stop: Callable[[], bool],
     ) -> None:
-        from qvsearch.library.library import library_folder
+        from qvsearch.library.library import Library, library_folder
         from qvsearch.retrieval.pipeline import allowed_rows
         from qvsearch.runtime.loading import (
             load_embedder,
@@ -271,6 +272,8 @@ class _Work:
         choice = model.choice()
         if inputs:
             folder = None if model.library is None else library_folder(model.library)
+            if folder is not None and model.model is not None and not Library.exists(folder):
+                folder = None  # the model is enough
             self.fingerprint = task_fingerprint(folder, choice)
         else:
             library = open_library(library_folder(model.library), choice)

@@ -152,7 +152,7 @@ def _records(place: bytes) -> Iterator[tuple[int, Mapping[str, object]]]:
         for row in rows:
             yield rows.line_num, row
     except csv.Error as error:
-        raise QvsearchError(f"--truth {name}, line {rows.line_num}: {error}") from error
+        raise QvsearchError(f"--truth {name}, line {rows.line_num + 1}: {error}") from error
 
 
 def _json_lines(text: str, name: str) -> Iterator[tuple[int, Mapping[str, object]]]:

@@ -126,7 +126,8 @@ def _edits(
     edits = []
     for element in (child for each in rdf.children for child in each.children):
         if (separator := TREES.get(element.name)) and _list_of(element) is not None:
-            known = [item.rpartition(separator)[2] for item in _items(element)]
+            items = _items(element)
+            known = [*items, *(item.rpartition(separator)[2] for item in items)]
             edits += _longer(data, element, rdf, _missing(keywords, known))
     subject, holder = _subject(rdf)
     added = _missing(keywords, _subjects(rdf))
@@ -139,10 +140,10 @@ def _edits(
     if target is None:
         tag = rdf.sibling("Description")
         opening = f'<{tag} {rdf.sibling("about")}="">'.encode()
-        content = opening + _new_subject(rdf, rdf, added, b"") + f"</{tag}>".encode()
+        content = opening + _new_subject(rdf.dc, rdf, added, b"") + f"</{tag}>".encode()
         return [*edits, _insert(data, rdf, content)], added
     lead = _line_start(data, target.inside)
-    content = _new_subject(target, rdf, [*_subjects(rdf), *added], lead)
+    content = _new_subject(target.dc, rdf, [*_subjects(rdf), *added], lead)
     edits.append(_insert(data, target, content))
     if holder is not None:
         edits.append(_without_subject(data, holder))
@@ -191,16 +192,19 @@ def _longer(data: bytes, element: _Element, rdf: _Element, keywords: Sequence[st
         return [(end, end, lines)]
     if element.children or element.attributes:
         raise QvsearchError(UNUSUAL)
-    # one text in the place of a list: it becomes the first of the list
+    # one text in the place of a list: it becomes the first of the list, in an element of its own
     lead = _space_before(data, element.start)
-    content = _new_subject(element, rdf, [*_items(element), *keywords], lead)
+    content = _new_subject("", rdf, [*_items(element), *keywords], lead)
     return [(element.start, _after(data, element), content[len(lead) :])]
 
 
-def _new_subject(holder: _Element, rdf: _Element, keywords: Sequence[str], lead: bytes) -> bytes:
-    """Return a new dc:subject in `holder`; `lead` is the white space that begins a line of it."""
-    declared = b"" if holder.dc else f' xmlns:dc="{DC}"'.encode()
-    subject, bag = f"{holder.dc or 'dc'}:subject".encode(), rdf.sibling("Bag").encode()
+def _new_subject(dc: str, rdf: _Element, keywords: Sequence[str], lead: bytes) -> bytes:
+    """Return a new dc:subject, given a prefix of DC that is in scope, if any.
+
+    `lead` is the white space that begins a line of it.
+    """
+    declared = b"" if dc else f' xmlns:dc="{DC}"'.encode()
+    subject, bag = f"{dc or 'dc'}:subject".encode(), rdf.sibling("Bag").encode()
     step = lead and b" "
     parts = [
         b"%s<%s%s>" % (lead, subject, declared),
