@@ -19,11 +19,14 @@ from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Skipped
 
 if TYPE_CHECKING:
+    from qvsearch.library.library import Library
+    from qvsearch.runtime.loading import Choice
     from qvsearch.tasks.classify import ClassifyOptions, Labelled
     from qvsearch.tasks.examples import ExampleClassifier
     from qvsearch.tasks.file_vectors import FileVectors
     from qvsearch.tasks.label_links import LinkFolders
     from qvsearch.tasks.labels import Label
+    from qvsearch.types import Fingerprint
 
 classifying = typer.Typer(rich_markup_mode=None)
 
@@ -209,7 +212,7 @@ def classify(
         raise QvsearchError("filters choose files of the library; leave them out with INPUT")
     true = None if truth is None else read_truth(truth)
     with interrupts() as stop:
-        work = _Work(model, filters, inputs, stop)
+        work = _Work(model, filters, inputs, stop, quiet)
         output.hint_demo(work.fingerprint, quiet)
         classifier = None if label.examples is None else work.fitted(label.examples)
         results = work.results(labels, chosen, classifier)
@@ -255,39 +258,40 @@ class _Work:
         filters: FilterOptions,
         inputs: Sequence[str] | None,
         stop: Callable[[], bool],
+        quiet: bool,
     ) -> None:
-        from qvsearch.library.library import Library, library_folder
+        from qvsearch.library.library import library_folder
         from qvsearch.retrieval.pipeline import allowed_rows
-        from qvsearch.runtime.loading import (
-            load_embedder,
-            open_library,
-            query_embedder,
-            task_fingerprint,
-        )
-        from qvsearch.tasks.file_vectors import LibraryVectors
+        from qvsearch.runtime.loading import load_embedder, open_library, query_embedder
+        from qvsearch.tasks.file_vectors import Embedding, LibraryVectors
 
         self.skipped: list[Skipped] = []
         self._inputs, self._stop = inputs, stop
+        self._quiet, self._embedded = quiet, 0
         self._rows: FileVectors | None = None
         choice = model.choice()
         if inputs:
-            folder = None if model.library is None else library_folder(model.library)
-            if folder is not None and model.model is not None and not Library.exists(folder):
-                folder = None  # the model is enough
-            self.fingerprint = task_fingerprint(folder, choice)
+            library, fingerprint = _of_inputs(model, choice)
         else:
             library = open_library(library_folder(model.library), choice)
-            self.fingerprint = library.fingerprint
+            fingerprint = library.fingerprint
             self._rows = LibraryVectors(library, allowed_rows(library, filters.filters()))
-        self._load = cache(lambda: load_embedder(self.fingerprint, choice))
+        load = cache(lambda: load_embedder(fingerprint, choice))
+        self._how = Embedding(load, fingerprint, library, stop, self._show)
         # words are embedded once, and from then on no model is loaded for them
-        self._words = query_embedder(self.fingerprint, choice)
+        self._words = query_embedder(fingerprint, choice)
+
+    @property
+    def fingerprint(self) -> "Fingerprint":
+        """What decides the vectors."""
+        return self._how.fingerprint
 
     def fitted(self, folder: bytes) -> "ExampleClassifier | None":
         """Return the classifier of a folder of examples, or None after Ctrl-C."""
         from qvsearch.tasks.examples import embed_examples, fit
 
-        labels, outcomes = embed_examples(folder, self._load, self.fingerprint, self._stop)
+        labels, outcomes = embed_examples(folder, self._how)
+        self._clear()
         self.skipped += [each for each in outcomes if isinstance(each, Skipped)]
         return None if self._stop() else fit(outcomes, labels)
 
@@ -312,7 +316,31 @@ class _Work:
         if self._rows is not None:
             return [*labelled(self._rows)]
         found = find_sources(self._inputs or ())
-        outcomes = list(embed_sources(found, self._load, self.fingerprint, self._stop))
+        outcomes = list(embed_sources(found, self._how))
+        self._clear()
         if self._stop():
             return []
-        return each_labelled(outcomes, self._load, self.fingerprint, labelled)
+        return each_labelled(outcomes, self._how, labelled)
+
+    def _show(self, segments: int) -> None:
+        """Show on a terminal how far embedding is."""
+        self._embedded += segments
+        output.progress(f"embedded {output.counted(self._embedded, 'segment')}", self._quiet)
+
+    def _clear(self) -> None:
+        output.progress("", self._quiet)
+
+
+def _of_inputs(model: ModelOptions, choice: "Choice") -> "tuple[Library | None, Fingerprint]":
+    """Return what decides the vectors of given inputs, and the library that may have some."""
+    from qvsearch.library.library import Library, library_folder
+    from qvsearch.library.names import default_folder
+    from qvsearch.runtime.loading import task_fingerprint
+
+    folder = None if model.library is None else library_folder(model.library)
+    if folder is not None and model.model is not None and not Library.exists(folder):
+        folder = None  # the model is enough
+    fingerprint = task_fingerprint(folder, choice)
+    folder = folder or default_folder()
+    library = Library.open(folder) if Library.exists(folder) else None
+    return library if library and library.fingerprint == fingerprint else None, fingerprint

@@ -21,6 +21,7 @@ from qvsearch.retrieval.pipeline import allowed_rows
 from qvsearch.runtime.loading import own_embedder
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.tasks.file_vectors import (
+    Embedding,
     FileVectors,
     GivenVectors,
     LibraryVectors,
@@ -32,7 +33,7 @@ from qvsearch.types import Kind, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.tasks.file_vectors import Source
-    from qvsearch.types import Embedder, Fingerprint, Vectors
+    from qvsearch.types import Embedder, Vectors
 
 # of the shares of labels: with the demo's model shares are close to the rate of right labels
 # (tests/bench/labels.py); no other model was measured
@@ -130,23 +131,21 @@ def classify(
     own = embedder or LocalEmbedder()
     made = registry.fingerprint(own.weights, own.dim, own.detail)
     found = find_sources(os.fspath(each) for each in files)
-    outcomes = list(embed_sources(found, lambda: own, made))
-    return each_labelled(
-        outcomes, lambda: own, made, lambda rows: zero_shot(rows, parsed, own, options)
-    )
+    how = Embedding(lambda: own, made)
+    outcomes = list(embed_sources(found, how))
+    return each_labelled(outcomes, how, lambda rows: zero_shot(rows, parsed, own, options))
 
 
 def each_labelled(
     outcomes: Sequence[tuple[Source, Vectors] | Skipped],
-    load: Callable[[], Embedder],
-    fingerprint: Fingerprint,
+    how: Embedding,
     label: Callable[[FileVectors], list[Labelled]],
 ) -> list[Labelled | Skipped]:
     """Return each embedded source as `label` does, and each Skipped one as it is, in order."""
     embedded = [each for each in outcomes if not isinstance(each, Skipped)]
     if not embedded:
         return [each for each in outcomes if isinstance(each, Skipped)]
-    rows = GivenVectors(embedded, lambda: baseline_vectors(load(), fingerprint))
+    rows = GivenVectors(embedded, lambda: baseline_vectors(how.load(), how.fingerprint))
     results = iter(label(rows))
     return [each if isinstance(each, Skipped) else next(results) for each in outcomes]
 

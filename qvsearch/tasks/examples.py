@@ -14,7 +14,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.tasks.classify import TEMPERATURE, Labelled, labelled, softmax
-from qvsearch.tasks.file_vectors import FileVectors, embed_sources, files_below
+from qvsearch.tasks.file_vectors import Embedding, FileVectors, embed_sources, files_below
 from qvsearch.tasks.labels import Label, check_labels, parse_label
 from qvsearch.tasks.truth import Scores, scores_of
 from qvsearch.types import Item, Skipped
@@ -22,7 +22,7 @@ from qvsearch.types import Item, Skipped
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qvsearch.types import Embedder, Fingerprint, Vectors
+    from qvsearch.types import Vectors
 
 FOLDS = 5  # of the cross-validation, or the number of examples of the smallest label
 SEED = 0  # of the division into folds: the same examples give the same classifier
@@ -108,15 +108,12 @@ def find_examples(folder: bytes) -> tuple[list[Label], Iterator[tuple[Item | Ski
 
 
 def embed_examples(
-    folder: bytes,
-    load: Callable[[], Embedder],
-    fingerprint: Fingerprint,
-    stop: Callable[[], bool] = lambda: False,
+    folder: bytes, how: Embedding
 ) -> tuple[list[Label], list[tuple[Vectors, int] | Skipped]]:
     """Return the labels of a folder, and each example with its label's number, or why it fails.
 
-    The vector of an example is the unit mean (dim,) of its segments'. `stop` is as of
-    `embed_sources`. Raises QvsearchError as `find_examples` does.
+    The vector of an example is the unit mean (dim,) of its segments'. Raises QvsearchError as
+    `find_examples` does.
     """
     labels, found = find_examples(folder)
     places: dict[bytes, int] = {}
@@ -127,7 +124,7 @@ def embed_examples(
             yield each
 
     outcomes: list[tuple[Vectors, int] | Skipped] = []
-    for each in embed_sources(sources(), load, fingerprint, stop):
+    for each in embed_sources(sources(), how):
         if isinstance(each, Skipped):
             outcomes.append(each)
         else:

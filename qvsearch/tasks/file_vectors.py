@@ -13,6 +13,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.batching import Embedded, embed_files
+from qvsearch.indexing.changes import same_state
 from qvsearch.indexing.scan import scan
 from qvsearch.library.rules import ScanOptions
 from qvsearch.media.workers import Decoders
@@ -164,25 +165,44 @@ def files_below(folder: bytes) -> Iterator[Item | Skipped]:
             yield each
 
 
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """How files get vectors: the model, the library that may have some, and reports.
+
+    `load` is called for the first input without a vector. `stop` is called between batches;
+    `embedded` after each, with the number of its segments.
+    """
+
+    load: Callable[[], Embedder]
+    fingerprint: Fingerprint
+    library: Library | None = None
+    stop: Callable[[], bool] = lambda: False
+    embedded: Callable[[int], None] = lambda _: None
+
+
 def embed_sources(
-    found: Iterable[Item | Source | Skipped],
-    load: Callable[[], Embedder],
-    fingerprint: Fingerprint,
-    stop: Callable[[], bool] = lambda: False,
+    found: Iterable[Item | Source | Skipped], how: Embedding
 ) -> Iterator[tuple[Source, Vectors] | Skipped]:
     """Yield each source with the vectors (n, dim) that `index` would give it, or why it has none.
 
-    Each once, in order. Files are decoded in confined processes. When `stop` returns True, the
-    others are left out.
+    Each once, in order. A file that is unchanged in the library has its vectors; others are decoded
+    in confined processes. When `how.stop` returns True, the rest is left out.
     """
     wanted: dict[bytes, Item | Source | Skipped] = {}
     for each in found:
         wanted.setdefault(_name(each), each)
-    results: dict[bytes, tuple[Source, Vectors] | Skipped] = {
-        name: each for name, each in wanted.items() if isinstance(each, Skipped)
-    }
-    decoded = _decoded(list(wanted.values()), fingerprint, stop)
-    for outcome in embed_files(decoded, load, stop):
+    stored = _stored(how.library)
+    results: dict[bytes, tuple[Source, Vectors] | Skipped] = {}
+    new: list[Item | Source] = []
+    for name, each in wanted.items():
+        if isinstance(each, Skipped):
+            results[name] = each
+        elif isinstance(each, Item) and (vectors := stored(each)) is not None:
+            results[name] = (Source(name, each.kind), vectors)
+        else:
+            new.append(each)
+    decoded = _decoded(new, how.fingerprint, how.stop)
+    for outcome in embed_files(decoded, how.load, how.stop, how.embedded):
         if isinstance(outcome, Embedded):
             item = outcome.item
             is_file = isinstance(wanted[item.location], Item)
@@ -191,6 +211,25 @@ def embed_sources(
         else:
             results[outcome.path] = outcome
     yield from (results[name] for name in wanted if name in results)
+
+
+def _stored(library: Library | None) -> Callable[[Item], Vectors | None]:
+    """Return a function that returns the vectors of a file, if it is as it was indexed."""
+    if library is None:
+        return lambda _: None
+    live = np.flatnonzero(library.columns.live)
+    rows_of: dict[bytes, list[int]] = {}
+    for row, path in zip(live.tolist(), library.columns.locations(live), strict=True):
+        rows_of.setdefault(path, []).append(row)
+
+    def vectors(item: Item) -> Vectors | None:
+        rows = rows_of.get(item.location, [])
+        first = library.segments[rows[0]] if rows else None
+        if first is None or first.is_older or not same_state(first.item, item):
+            return None
+        return library.vectors(rows)
+
+    return vectors
 
 
 def _name(each: Item | Source | Skipped) -> bytes:
@@ -203,7 +242,7 @@ def _name(each: Item | Source | Skipped) -> bytes:
 
 
 def _decoded(
-    wanted: Sequence[Item | Source | Skipped], fingerprint: Fingerprint, stop: Callable[[], bool]
+    wanted: Sequence[Item | Source], fingerprint: Fingerprint, stop: Callable[[], bool]
 ) -> Iterator[Decoded | Skipped]:
     """Yield the segments of words and files, each with its input for the model."""
     failed: list[Skipped] = []

@@ -20,13 +20,17 @@ from qvsearch.cli import classify_records
 from qvsearch.demo.show import write_world
 from qvsearch.demo.world import draw, scenes
 from qvsearch.errors import ExitCode, QvsearchError
+from qvsearch.models import registry
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.retrieval.pipeline import SearchOptions, search
+from qvsearch.tasks.classify import Candidate, Labelled
 from qvsearch.tasks.examples import fit
+from qvsearch.tasks.file_vectors import Embedding, embed_sources, find_sources
 from qvsearch.tasks.label_links import LinkFolders
+from qvsearch.tasks.label_writing import write_labels
 from qvsearch.tasks.labels import Label, label_vectors, parse_label, read_labels
 from qvsearch.tasks.truth import read_truth, scores_of
-from qvsearch.types import EmbedInput, Kind, Skipped
+from qvsearch.types import Detail, EmbedInput, Kind, Skipped
 
 GROUNDS = ("grass", "sand", "night", "snow")
 EACH, EXAMPLES = 9, 4  # pictures of each ground, and how many of them are examples
@@ -455,3 +459,42 @@ def test_the_demo_folder_with_films_and_notes(run, home):  # noqa: F811
     assert (code, error) == (0, "")
     assert "texts have no sidecars: " in out.decode()
     assert {each.suffix for each in (home / "try/clips").iterdir()} <= {".mp4", ".xmp"}
+
+
+def test_indexed_files_are_not_embedded_again(run, indexed_photos, demo_embedder):  # noqa: F811
+    library = Library.open(os.environ["QVSEARCH_LIBRARY"])
+    (indexed_photos / "snow-8.jpg").write_bytes((indexed_photos / "sand-8.jpg").read_bytes())
+    embedded = []
+    how = Embedding(lambda: demo_embedder, library.fingerprint, library, embedded=embedded.append)
+    outcomes = list(embed_sources(find_sources([os.fspath(indexed_photos)]), how))
+    assert sum(embedded) == 1
+    apart = {source.name: vectors for source, vectors in outcomes}
+    names = (indexed_photos / "sand-8.jpg", indexed_photos / "snow-8.jpg")
+    one, other = (apart[os.fsencode(name)] for name in names)
+    assert np.abs(one - other).max() < 1e-3  # of half precision in the library
+
+
+def test_after_ctrl_c_the_rest_is_left_out(photos, demo_embedder):
+    batches = []
+    fingerprint = registry.fingerprint(demo_embedder.weights, demo_embedder.dim, Detail.LOW)
+    how = Embedding(
+        lambda: demo_embedder,
+        fingerprint,
+        stop=lambda: len(batches) > 0,
+        embedded=batches.append,
+    )
+    outcomes = list(embed_sources(find_sources([os.fspath(photos)]), how))
+    assert len(batches) == 1
+    assert 0 < len(outcomes) < 20
+    results = [
+        Labelled(os.fsencode(each), Kind.IMAGE, True, ("a",), (Candidate("a", 1.0),))
+        for each in sorted(photos.iterdir())
+    ]
+    written = write_labels(
+        results,
+        None,
+        sidecars=True,
+        dry_run=False,
+        stop=lambda: len(list(photos.glob("*.xmp"))) == 3,
+    )
+    assert len(written.sidecars) == 3
