@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qvsearch.runtime.local import LocalReranker as Reranker
     from qvsearch.tasks.ask import ask
     from qvsearch.tasks.chat import ChatServer
+    from qvsearch.tasks.classify import ClassifyOptions, classify
     from qvsearch.tasks.embedding import embed
     from qvsearch.tasks.export import export
     from qvsearch.tasks.local_generator import LocalGenerator as Generator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChatServer",
+    "ClassifyOptions",
     "EmbedInput",
     "Embedder",
     "Filters",
@@ -39,8 +41,9 @@ __all__ = [
     "Query",
     "Reranker",
     "SearchOptions",
-    "ask",
     "Skipped",
+    "ask",
+    "classify",
     "duplicate_groups",
     "embed",
     "explain",
@@ -55,6 +58,7 @@ __all__ = [
 
 _PUBLIC = {
     "ChatServer": ("qvsearch.tasks.chat", "ChatServer"),
+    "ClassifyOptions": ("qvsearch.tasks.classify", "ClassifyOptions"),
     "EmbedInput": ("qvsearch.types", "EmbedInput"),
     "Embedder": ("qvsearch.runtime.local", "LocalEmbedder"),
     "Filters": ("qvsearch.library.filters", "Filters"),
@@ -63,9 +67,10 @@ _PUBLIC = {
     "Library": ("qvsearch.library.library", "Library"),
     "Query": ("qvsearch.retrieval.query", "Query"),
     "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
-    "Skipped": ("qvsearch.types", "Skipped"),
     "SearchOptions": ("qvsearch.retrieval.pipeline", "SearchOptions"),
+    "Skipped": ("qvsearch.types", "Skipped"),
     "ask": ("qvsearch.tasks.ask", "ask"),
+    "classify": ("qvsearch.tasks.classify", "classify"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "embed": ("qvsearch.tasks.embedding", "embed"),
     "explain": ("qvsearch.retrieval.explain", "explain"),

@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from qvsearch.cli import output
 from qvsearch.cli.ask import asking
+from qvsearch.cli.classify import classifying
 from qvsearch.cli.commands import Command, Group, see
 from qvsearch.cli.duplicates import alikes
 from qvsearch.cli.index import indexing
@@ -63,6 +64,7 @@ app.add_typer(asking)
 app.add_typer(alikes)
 app.add_typer(vectors)
 app.add_typer(comparing)
+app.add_typer(classifying)
 app.add_typer(upkeep)
 app.add_typer(libraries, name="libraries")
 app.add_typer(machine)

@@ -75,7 +75,8 @@ def choice(
             return names(value)
         except ValueError as error:
             *others, last = names
-            message = f"{option} {value!r} is unknown; give {', '.join(others)} or {last}"
+            listed = " or ".join(filter(None, (", ".join(others), last)))
+            message = f"{option} {value!r} is unknown; give {listed}"
             raise QvsearchError(message) from error
 
     return typer.Option(

@@ -43,6 +43,7 @@ _NAMED = {
     "messages": "eml emlx mbox msg pst",
     "sound": "aac ac3 aif aiff alac amr ape caf dsf flac m4a m4b mid mp3 oga ogg opus wav wma wv",
 }
+RAW = frozenset(f".{suffix}" for suffix in _NAMED["RAW"].split())
 NAMED = frozenset(f".{suffix}" for names in _NAMED.values() for suffix in names.split())
 
 _SPECIAL = {

@@ -49,7 +49,8 @@ _EDITED = re.compile(
 def completed(metadata: Metadata, item: Item) -> Metadata:
     """Return the metadata of a picture or video, completed from its companions.
 
-    An XMP file was written later than the file itself and replaces its values. A JSON file, and
+    An XMP file was written later than the file itself and replaces its values; IMG.jpg.xmp replaces
+    those of IMG.xmp. A JSON file, and
     then the name, adds only missing values. `taken_from` is the source of the date.
     """
     if item.kind is Kind.TEXT:
@@ -61,7 +62,9 @@ def completed(metadata: Metadata, item: Item) -> Metadata:
         beside = {}
     if beside:
         stem = os.path.splitext(name)[0]
-        metadata = _with_xmp(metadata, _first(folder, beside, (name + b".xmp", stem + b".xmp")))
+        # IMG.jpg.xmp belongs to this file alone, IMG.xmp perhaps to a raw file of the same photo
+        for each in (stem + b".xmp", name + b".xmp"):
+            metadata = _with_xmp(metadata, _first(folder, beside, (each,)))
         takeout = map(os.fsencode, _takeout_names(os.fsdecode(name)))
         metadata = _with_json(metadata, _first(folder, beside, takeout))
     if metadata.taken is None and (taken := name_date(os.fsdecode(name))):

@@ -1,0 +1,170 @@
+"""True labels of files, and how well others agree with them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from io import BufferedReader, StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qvsearch.errors import QvsearchError
+from qvsearch.files import open_file
+from qvsearch.tasks.file_vectors import files_below
+from qvsearch.types import Item
+
+if TYPE_CHECKING:
+    from qvsearch.tasks.classify import Labelled
+
+LARGEST_FILE = 2**28  # bytes: millions of lines
+DELIMITERS = {b".csv": ",", b".tsv": "\t"}
+LINES = (b".jsonl", b".ndjson", b".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How well labels agree with the truth.
+
+    `accuracy` is the share of files whose labels are exactly the true ones. `macro_f1` is the mean
+    over labels of F1 (Sokolova and Lapalme 2009), of each label that is true or chosen for a file.
+    """
+
+    files: int
+    accuracy: float
+    macro_f1: float
+
+
+def scores_of(pairs: Iterable[tuple[AbstractSet[str], AbstractSet[str]]]) -> Scores:
+    """Return the agreement of chosen with true labels, each pair of one file."""
+    pairs = list(pairs)
+    labels = set().union(*(one | other for one, other in pairs))
+    both = dict.fromkeys(labels, 0)
+    sizes = dict.fromkeys(labels, 0)
+    for chosen, true in pairs:
+        for label in chosen & true:
+            both[label] += 1
+        for label in (*chosen, *true):
+            sizes[label] += 1
+    exact = sum(chosen == true for chosen, true in pairs)
+    f1 = [2 * both[label] / sizes[label] for label in labels]
+    return Scores(len(pairs), exact / len(pairs), sum(f1) / len(f1) if f1 else 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The scores of labelled files; `unknown` are true labels that none of them could get."""
+
+    scores: Scores
+    unknown: tuple[str, ...]
+
+
+def agreement(
+    results: Iterable[Labelled],
+    truth: Mapping[bytes, AbstractSet[str]],
+    labels: AbstractSet[str],
+    *,
+    cuts: bool,
+) -> Agreement:
+    """Compare labels with the truth, over the files that have one.
+
+    With `cuts`, which allows a file no label, one whose true labels are unknown should have none.
+    Otherwise such a file counts as wrong. Raises QvsearchError if no file has a true label.
+    """
+    pairs = [(set(each.labels), truth[each.name]) for each in results if each.name in truth]
+    if not pairs:
+        raise QvsearchError(
+            "no classified file is in --truth; its paths are relative to the folder of the table"
+        )
+    unknown = sorted({label for _, true in pairs for label in true} - labels)
+    if cuts:
+        pairs = [(chosen, set(true & labels)) for chosen, true in pairs]
+    return Agreement(scores_of(pairs), tuple(unknown))
+
+
+def read_truth(place: bytes) -> dict[bytes, set[str]]:
+    """Return the true labels of files by absolute path, and of words.
+
+    `place` is a table with the columns `path` or `text`, and `label`, or a folder with a folder of
+    files for each label. Paths are relative to the table. A file on several lines has all their
+    labels, and an empty label is none. Raises QvsearchError with the number of a wrong line.
+    """
+    if Path(os.fsdecode(place)).is_dir():
+        return _folder_truth(place)
+    truth: dict[bytes, set[str]] = {}
+    for number, record in _records(place):
+        where = f"--truth {os.fsdecode(place)}, line {number}"
+        label = record.get("label")
+        if not isinstance(label, str):
+            raise QvsearchError(f"{where}: there is no label")
+        match record:
+            case {"path": str(path)} if path and "\0" not in path:
+                name = os.path.abspath(os.path.join(os.path.dirname(place), os.fsencode(path)))
+            case {"text": str(text)} if text:
+                name = text.encode(errors="replace")
+            case _:
+                raise QvsearchError(f"{where}: there is neither a path nor a text")
+        truth.setdefault(name, set()).update({label.strip()} - {""})
+    if not truth:
+        raise QvsearchError(f"--truth {os.fsdecode(place)} is empty; it needs a path and a label")
+    return truth
+
+
+def _folder_truth(folder: bytes) -> dict[bytes, set[str]]:
+    truth = {}
+    for each in files_below(folder):
+        label, _, rest = each.path.partition(b"/") if isinstance(each, Item) else (b"", b"", b"")
+        if isinstance(each, Item) and rest:
+            truth[each.location] = {os.fsdecode(label)}
+    if not truth:
+        raise QvsearchError(
+            f"--truth {os.fsdecode(folder)} has no files in folders; give a folder for each label"
+        )
+    return truth
+
+
+def _records(place: bytes) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Yield each line of a table with its number."""
+    name = os.fsdecode(place)
+    suffix = os.path.splitext(place)[1].lower()
+    if suffix not in (*DELIMITERS, *LINES):
+        raise QvsearchError(f"--truth {name}: give a .csv, .tsv or .jsonl file, or a folder")
+    try:
+        with BufferedReader(open_file(place)) as file:
+            text = file.read(LARGEST_FILE).decode("utf-8-sig")
+    except OSError as error:
+        raise QvsearchError(f"--truth {name}: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise QvsearchError(f"--truth {name} is not text in UTF-8; save it as UTF-8") from error
+    if suffix in LINES:
+        yield from _json_lines(text, name)
+        return
+    rows = csv.DictReader(StringIO(text, newline=""), delimiter=DELIMITERS[suffix], strict=True)
+    try:
+        columns = set(rows.fieldnames or ())
+        if not ("label" in columns and columns & {"path", "text"}):
+            raise QvsearchError(
+                f"--truth {name}: its first line must name the columns path (or text) and label"
+            )
+        for row in rows:
+            yield rows.line_num, row
+    except csv.Error as error:
+        raise QvsearchError(f"--truth {name}, line {rows.line_num + 1}: {error}") from error
+
+
+def _json_lines(text: str, name: str) -> Iterator[tuple[int, Mapping[str, object]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise QvsearchError(
+                f"--truth {name}, line {number}: it is not JSON: {error}"
+            ) from error
+        if not isinstance(record, dict):
+            raise QvsearchError(f"--truth {name}, line {number}: it is not a JSON object")
+        yield number, record
