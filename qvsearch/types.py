@@ -255,6 +255,7 @@ class Fingerprint:
     """Everything that determines vectors; a library is searched and extended only with its own.
 
     `prompt_layout` and `preprocessing` are versions of our own code, raised if a vector changes.
+    `adapter` is the folder of the adapter of the model; its hash is a part of the revision.
     """
 
     model: str
@@ -266,6 +267,7 @@ class Fingerprint:
     preprocessing: int
     video_mode: VideoMode = VideoMode.FRAMES
     precision: Precision = Precision.FLOAT
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
