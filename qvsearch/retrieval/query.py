@@ -116,7 +116,7 @@ def parse_query(
     treated as a path; if there is no such file, that is an error.
     """
     words = (text or "").strip() or None
-    is_file = words is not None and image is None and _is_path(words, os.fsencode(text or ""))
+    is_file = words is not None and image is None and is_path(words, os.fsencode(text or ""))
     return Query(
         words=None if is_file else words,
         file=os.path.abspath(os.fsencode(text or "")) if is_file else None,
@@ -130,7 +130,8 @@ def parse_query(
     )
 
 
-def _is_path(words: str, path: bytes) -> bool:
+def is_path(words: str, path: bytes) -> bool:
+    """Return whether words are the path of an existing file; raises QvsearchError like a query."""
     if _is_there(path):
         problem = _problem(path)
         if problem is not None:

@@ -1,0 +1,79 @@
+"""A whole file as one input of the model: a picture, a video by its frames, or all of a text."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch import media
+from qvsearch.errors import MediaError
+from qvsearch.media import sampling
+from qvsearch.media.pixels import FACTOR, smart_resize
+from qvsearch.types import Decoded, EmbedInput, Frames, Item, Kind, Segment, VideoMode
+
+if TYPE_CHECKING:
+    from qvsearch.types import Pixels
+
+# the published class's FPS, MAX_FRAMES and MAX_TOTAL_PIXELS (QwenLM/Qwen3-VL-Embedding 8ce3aab)
+FPS, MAX_FRAMES = 1.0, 64
+TOTAL_PIXELS = 10 * 768 * FACTOR**2
+# qwen-vl-utils' VIDEO_MIN_TOKEN_NUM and VIDEO_MAX_TOKEN_NUM, of one frame
+LEAST_FRAME, MOST_FRAME = 128 * FACTOR**2, 768 * FACTOR**2
+
+
+def decode(
+    item: Item,
+    content_hash: str,
+    max_pixels: int,
+    video_mode: VideoMode = VideoMode.CLIPS,
+    *,
+    fps: float = FPS,
+    max_frames: int = MAX_FRAMES,
+) -> Decoded:
+    """Return the one segment of a file and its input; raises MediaError.
+
+    It takes the place of `media.decode` in a worker. `max_pixels` holds for a picture. A video has
+    `fps` frames a second, at most `max_frames`, in the published sizes. `video_mode` is not read.
+    """
+    if item.kind is Kind.IMAGE:
+        return media.decode(item, content_hash, max_pixels)
+    if item.kind is Kind.TEXT:
+        return _text(item, content_hash)
+    whole = sampling.decode(item, content_hash, max_pixels, fps=fps, max_frames=max_frames)
+    [(segment, source)] = whole.segments
+    assert source.video is not None  # noqa: S101 - `sampling.decode` returns nothing else
+    frames = Frames(_resized(source.video.pixels), source.video.times)
+    return Decoded(item, ((segment, EmbedInput(video=frames)),))
+
+
+def _text(item: Item, content_hash: str) -> Decoded:
+    """Return a text as one input, without the noise that passages leave out."""
+    from qvsearch.media.encoding import to_text
+    from qvsearch.media.text import MAX_BYTES, without_noise
+
+    if item.size > MAX_BYTES:
+        raise MediaError(
+            f"too large: {item.size / 2**20:.1f} MiB of text, the limit is {MAX_BYTES / 2**20:.0f}"
+        )
+    suffix = os.path.splitext(os.fsdecode(item.location))[1].lower()
+    with media.open_unchanged(item, content_hash) as file:
+        text = to_text(file.read(MAX_BYTES))
+    words = "" if text.isspace() else "".join(line for _, line in without_noise(text, suffix))
+    if not words.strip():
+        raise MediaError("no text")
+    lines = (1, text.count("\n") + (not text.endswith("\n")))
+    segment = Segment(item, content_hash, lines=lines)
+    return Decoded(item, ((segment, EmbedInput(words.strip())),))
+
+
+def _resized(frames: Pixels) -> Pixels:
+    """Resize frames (t, h, w, 3) to the sizes of qwen-vl-utils' `fetch_video`, by Pillow."""
+    from PIL import Image
+
+    count, height, width, _ = frames.shape
+    budget = max(min(MOST_FRAME, TOTAL_PIXELS // count * 2), int(LEAST_FRAME * 1.05))
+    height, width = smart_resize(height, width, min_pixels=LEAST_FRAME, max_pixels=budget)
+    size, bicubic = (width, height), Image.Resampling.BICUBIC
+    return np.stack([np.asarray(Image.fromarray(each).resize(size, bicubic)) for each in frames])

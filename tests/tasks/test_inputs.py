@@ -1,0 +1,145 @@
+"""Inputs of tasks: each gets the vector that its content has elsewhere, in its own place."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.images import scene
+from support.videos import frame_of, make
+
+from qvsearch.compat.inputs import Limits
+from qvsearch.errors import QvsearchError
+from qvsearch.tasks.inputs import (
+    TaskInput,
+    embed_inputs,
+    file_input,
+    parse_argument,
+    parse_dictionary,
+    read_inputs,
+    read_lines,
+)
+from qvsearch.types import Detail, EmbedInput, Skipped
+
+
+@pytest.fixture
+def files(tmp_path):
+    scene().save(tmp_path / "photo.png")
+    scene(64, 96).rotate(90, expand=True).save(tmp_path / "other.jpg")
+    make(tmp_path / "clip.mp4", [frame_of(number) for number in range(30)])
+    (tmp_path / "note.txt").write_text("a red circle on the grass\n" * 300)
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    return tmp_path
+
+
+def argument(path):
+    return parse_argument(os.fspath(path))
+
+
+def test_each_input_has_the_vector_of_its_content(files, demo_embedder):
+    words = "a red circle"
+    both = parse_dictionary("both", {"text": words, "image": "photo.png"}, os.fsencode(files))
+    inputs = [parse_argument(words), argument(files / "photo.png"), both]
+    vectors = np.stack(list(embed_inputs(inputs, lambda: demo_embedder, demo_embedder.detail)))
+    picture = Image.open(files / "photo.png")
+    alone = [
+        demo_embedder.embed([each])[0]
+        for each in (
+            EmbedInput(words),
+            EmbedInput(images=(picture,)),
+            EmbedInput(words, images=(picture,)),
+        )
+    ]
+    assert np.abs(vectors - alone).max() < 1e-5
+
+
+def test_a_film_is_one_input_with_the_published_frames(files):
+    [source] = read_inputs([argument(files / "clip.mp4")], Detail.LOW)
+    published = Limits().video(files / "clip.mp4")
+    assert source.video.times == published.times
+    assert source.video.pixels.shape == published.pixels.shape
+    apart = source.video.pixels.astype(int) - published.pixels
+    assert np.abs(apart).mean() < 1  # torchvision's bicubic beside Pillow's
+
+
+def test_a_text_file_is_one_input_without_repeated_lines(files):
+    [source] = read_inputs([argument(files / "note.txt")], Detail.LOW)
+    assert source.text == (files / "note.txt").read_text().strip()  # longer than any passage
+
+
+def test_bad_inputs_are_named_in_their_places(files, demo_embedder):
+    lines = [
+        json.dumps(each).encode()
+        for each in (
+            "a star",
+            {"text": "x", "image": "missing.jpg"},
+            {"image": ["photo.png", "broken.jpg"]},
+            {"image": "https://example.org/a.jpg"},
+            {"image": {"a": 1}},
+            {"pixels": 3},
+            {},
+            [1],
+            {"video": ["clip.mp4", "clip.mp4"]},
+            {"image": "other.jpg"},
+        )
+    ]
+    lines += [b"{broken", b"\xff", b"", b"plain words", b"[" * 100_000]
+    inputs = read_lines(lines, "in.jsonl", os.fsencode(files))
+    outcomes = list(embed_inputs(inputs, lambda: demo_embedder, Detail.LOW))
+    assert len(outcomes) == 14  # the blank line is none
+    bad = {each.path.decode(): each.reason for each in outcomes if isinstance(each, Skipped)}
+    assert [number for number, each in enumerate(outcomes) if not isinstance(each, Skipped)] == [
+        *(0, 9, 12)
+    ]
+    assert all(name.startswith("line ") and name.endswith(" of in.jsonl") for name in bad)
+    reasons = list(bad.values())
+    for reason, words in zip(
+        reasons,
+        (
+            *("missing.jpg", "broken.jpg", "URLs are not fetched", "dict; give a string"),
+            *("unknown key 'pixels'", "no content", "give a dictionary", "give one"),
+            *("no JSON", "UTF-8", "no JSON"),
+        ),
+        strict=True,
+    ):
+        assert words in reason, reason
+    alone = demo_embedder.embed([EmbedInput("plain words")])[0]
+    assert np.abs(outcomes[12] - alone).max() < 1e-5
+
+
+def test_an_input_that_the_model_refuses_costs_no_other(demo_embedder):
+    class Refusing:
+        dim = demo_embedder.dim
+
+        def embed(self, inputs):
+            if any(each.text == "bad" for each in inputs):
+                raise QvsearchError("not this one")
+            return demo_embedder.embed(inputs)
+
+    texts = ["one", "bad", "two", "three", "bad", "four"]
+    inputs = [TaskInput(b"%d" % number, text) for number, text in enumerate(texts)]
+    outcomes = list(embed_inputs(inputs, Refusing, Detail.LOW))
+    assert [isinstance(each, Skipped) for each in outcomes] == [text == "bad" for text in texts]
+    assert [each.path for each in outcomes if isinstance(each, Skipped)] == [b"1", b"4"]
+    expected = demo_embedder.embed([EmbedInput(text) for text in texts if text != "bad"])
+    rows = np.stack([each for each in outcomes if not isinstance(each, Skipped)])
+    assert np.abs(rows - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("", "empty"), (" ", "empty"), ("\udcff", "UTF-8"), ("gone.jpg", "no file")],
+)
+def test_a_wrong_argument_is_refused(text, reason):
+    with pytest.raises(QvsearchError, match=reason):
+        parse_argument(text)
+
+
+def test_a_folder_and_an_unknown_suffix_are_refused(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"")
+    for path in (tmp_path, tmp_path / "a.zip"):
+        with pytest.raises(QvsearchError, match=path.name):
+            parse_argument(os.fspath(path))
+    with pytest.raises(QvsearchError, match="unsupported suffix"):
+        file_input(b"/a.zip")
