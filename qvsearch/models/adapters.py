@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import QvsearchError
+from qvsearch.files import write_file
 from qvsearch.models.checkpoint import read_json, tensor_samples
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def merge(model: Any, adapter: Adapter, part: str) -> None:  # noqa: ANN401 (tra
             try:
                 weight = model.get_submodule(layer).weight
             except AttributeError as error:
-                raise _other_layers(adapter, layer) from error
+                raise other_layers(adapter, layer) from error
             weight.data = merged(weight.data, pair, adapter, layer)
 
 
@@ -138,18 +139,29 @@ def merged(weight: torch.Tensor, pair: Pair, adapter: Adapter, layer: str) -> to
     """Return W + scale * B A in the type of W; raises QvsearchError if the shapes do not fit."""
     a, b = pair
     if weight.shape != (len(b), a.shape[1]):
-        raise _other_layers(adapter, layer)
+        raise other_layers(adapter, layer)
     a, b = (each.float().to(weight.device) for each in pair)
     return (weight.float() + adapter.scale * (b @ a)).to(weight.dtype)
 
 
-def config_json(config: Mapping[str, Any], base: str, revision: str) -> bytes:
-    """Return `adapter_config.json` for peft's settings and the base model."""
-    named = {"base_model_name_or_path": base, "revision": revision, "inference_mode": True}
-    return json.dumps({**config, **named}, indent=2, sort_keys=True).encode() + b"\n"
+def write_adapter(
+    folder: Path,
+    tensors: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    base: str,
+    revision: str,
+) -> None:
+    """Write weights by peft's names, and peft's settings with the base; each file is atomic."""
+    from safetensors.torch import save
+
+    named = {"base_model_name_or_path": base, "revision": revision}
+    settings = json.dumps({**config, **named}, indent=2, sort_keys=True)
+    write_file(folder / WEIGHTS, save(dict(tensors), {"format": "pt"}))
+    write_file(folder / CONFIG, settings.encode() + b"\n")
 
 
-def _other_layers(adapter: Adapter, layer: str) -> QvsearchError:
+def other_layers(adapter: Adapter, layer: str) -> QvsearchError:
+    """Return the error of an adapter whose layer is not the model's."""
     return QvsearchError(
         f"the adapter {adapter.folder} does not fit this model: its layer {layer} has another size,"
         " or is not there"

@@ -234,6 +234,23 @@ class Network:
         )
         return states
 
+    def trainable_states(
+        self, inputs: Sequence[ModelInput], *, checkpointing: bool
+    ) -> torch.Tensor:
+        """Return what `last_hidden` does, in the network's type, with the gradient of its weights.
+
+        All inputs share one pass. The vision tower must be loaded if there are media.
+        """
+        rows = sorted(range(len(inputs)), key=lambda row: len(inputs[row].ids))
+        states, _ = last_states(
+            self.model,
+            [inputs[row] for row in rows],
+            Beginning.empty(self.model),
+            padding=self._limits.padding,
+            checkpointing=checkpointing,
+        )
+        return states[torch.tensor(rows, device=self.device).argsort()]
+
     def _head(self, first: ModelInput) -> int:
         """Return how many tokens of a prompt to cache if the next prompt is unknown."""
         pads = visual_pads(self.model)

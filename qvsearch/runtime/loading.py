@@ -212,14 +212,15 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     `folder` is the library whose vectors they are compared with. Without one it is the chosen
     model, downloaded if necessary, else that of the default library or of a new one.
     """
-    if folder is None and choice.model is None and Library.exists(default_folder()):
+    is_chosen = choice.model is not None or choice.adapter is not None
+    if folder is None and not is_chosen and Library.exists(default_folder()):
         folder = default_folder()
     if folder is not None:
         return open_library(folder, choice).fingerprint
     model = new_model(choice)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} is a reranker, which makes no vectors; give an embedder")
-    weights = resolve(model, choice.hub)
+    weights = resolve(model, choice.hub, choice.adapter)
     precision = _precision(choice.dtype) or Precision.FLOAT
     dim = check_dim(weights, choice.dim)
     return registry.fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
