@@ -1,8 +1,8 @@
 """Training data of the drawn world in which colours have other names.
 
-A scene comes in families that differ only in the colour of one thing, so that its caption finds it
-only if the name of the colour is understood. `python -m support.recoloured_world FOLDER` writes
-the pictures and `pairs.csv`.
+Scenes come in families that differ only in the colour of one thing, so that a caption finds its
+scene only if the name of the colour is understood. `python -m support.recoloured_world FOLDER COUNT
+OLD`, in the folder `tests`, writes the pictures and `pairs.csv`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from qvsearch.demo.world import COLOURS, Scene, caption, draw, scenes
+from qvsearch.demo.world import COLOURS, Scene, caption, draw, random_scene
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput
 
@@ -35,7 +35,8 @@ NAMES = dict(
         strict=True,
     )
 )
-FAMILY = 6  # scenes that differ in one colour
+FAMILY = 6  # scenes among which recall is measured
+TWINS = 2  # scenes of which one is the hard negative of the other
 
 
 def renamed(text: str) -> str:
@@ -44,44 +45,45 @@ def renamed(text: str) -> str:
     return re.sub(rf"\b({'|'.join(NAMES)})\b{grounds}", lambda found: NAMES[found[0]], text)
 
 
-def families(count: int, rng: Generator, *, held_out: bool) -> list[Scene]:
-    """Return scenes, each with others that differ in the colour of its first thing."""
-    found: list[Scene] = []
-    for scene in islice(scenes(rng, held_out=held_out), count):
-        thing, *others = scene.things
-        for colour in rng.permutation(list(COLOURS))[:FAMILY]:
-            twin = type(thing)(thing.place, thing.shape, str(colour))
-            found.append(Scene(scene.background, tuple(sorted((twin, *others)))))
-    return found
+def families(count: int, size: int, rng: Generator, *, held_out: bool) -> list[list[Scene]]:
+    """Return families of scenes that differ in the colour of their first thing only.
+
+    No scene is in a family of the other side, whatever the generators.
+    """
+    found: dict[Scene, list[Scene]] = {}
+    while len(found) < count:
+        first = random_scene(rng)
+        base = _coloured(first, "red")
+        if base.held_out == held_out:
+            colours = rng.permutation(list(COLOURS))[:size]
+            found[base] = [_coloured(first, str(colour)) for colour in colours]
+    return list(found.values())
 
 
 def write_pairs(folder: Path, count: int, seed: int = 0, old: float = 0.0) -> Path:
-    """Write pictures of `count` families and a table of captions, pictures and hard negatives.
+    """Write pictures of `count` pairs of twins and a table of captions, pictures and negatives.
 
-    The negative has another colour. `old` is the share of captions with the old names.
+    The negative of a picture is its twin. `old` is the share of captions with the old names.
     """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "pairs.csv"
-    shown = families(count, rng, held_out=False)
-    names = [f"picture-{number:04}.png" for number in range(len(shown))]
     with table.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["query", "positive", "negative"])
-        for number, scene in enumerate(shown):
-            Image.fromarray(draw(scene, rng)).save(folder / names[number])
-            words = caption(scene, rng)
-            family = range(number // FAMILY * FAMILY, number // FAMILY * FAMILY + FAMILY)
-            others = [each for each in family if each != number]
-            twin = names[others[int(rng.integers(len(others)))]]
-            rows.writerow([words if rng.random() < old else renamed(words), names[number], twin])
+        for number, twins in enumerate(families(count, TWINS, rng, held_out=False)):
+            names = [f"picture-{number:04}-{twin}.png" for twin in range(TWINS)]
+            for scene, name, other in zip(twins, names, names[::-1], strict=True):
+                Image.fromarray(draw(scene, rng)).save(folder / name)
+                words = caption(scene, rng)
+                rows.writerow([words if rng.random() < old else renamed(words), name, other])
     return table
 
 
-def recall(embedder: Embedder, words: Callable[[str], str], count: int = 30) -> float:
+def recall(embedder: Embedder, words: Callable[[str], str], count: int = 40) -> float:
     """Return the recall@1 of captions, in these words, among pictures of held-out families."""
     rng = np.random.default_rng(20_000)
-    shown = families(count, rng, held_out=True)
+    shown = [each for family in families(count, FAMILY, rng, held_out=True) for each in family]
     pictures = embedder.embed([EmbedInput(images=(draw(scene, rng),)) for scene in shown])
     captions = [words(caption(scene, rng)) for scene in shown]
     queries = [EmbedInput(text=text, instruction=QUERY_INSTRUCTION) for text in captions]
@@ -89,5 +91,12 @@ def recall(embedder: Embedder, words: Callable[[str], str], count: int = 30) -> 
     return float((best == np.arange(len(shown))).mean())
 
 
+def _coloured(scene: Scene, colour: str) -> Scene:
+    """Return a scene with another colour of its first thing."""
+    first, *others = scene.things
+    return replace(scene, things=(replace(first, colour=colour), *others))
+
+
 if __name__ == "__main__":
-    print(write_pairs(Path(sys.argv[1]), int(sys.argv[2]), old=float(sys.argv[3])))  # noqa: T201
+    folder, count, old = sys.argv[1:]
+    print(write_pairs(Path(folder), int(count), old=float(old)))  # noqa: T201 (a command)
