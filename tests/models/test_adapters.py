@@ -190,3 +190,28 @@ def test_merging_refuses_a_model_and_a_folder_that_exists(tiny, adapter, tmp_pat
         merge_checkpoint(resolve(str(tiny)), tmp_path / "merged")
     with pytest.raises(QvsearchError, match="exists; give a new folder"):
         merge_checkpoint(resolve(str(adapter)), tmp_path)
+
+
+def test_a_server_loads_the_adapter(tiny, adapter, tmp_path):
+    from qvsearch.runtime import server
+    from qvsearch.runtime.loading import Choice, kept_embedder, kept_reranker
+
+    choice = Choice(str(tiny), device="cpu", dtype="float32", adapter=str(adapter))
+    key, weights = kept_embedder(tmp_path / "none", choice)
+    assert key.revision == resolve(str(adapter)).revision
+    order = server.Order(key, weights.name, "", 600, str(weights.adapter))
+    sources = mixed_inputs()
+    expected = LocalEmbedder(adapter, "cpu", "float32").embed(sources)
+    assert np.array_equal(server.load(order)({"dim": 64}, sources), expected)
+    key, weights = kept_reranker(str(adapter), choice)
+    order = server.Order(key, weights.name, "", 600, str(weights.adapter))
+    scores = LocalReranker(adapter, "cpu", "float32").score(sources[0], sources[1:])
+    assert server.load(order)({}, sources).tolist() == scores
+
+
+def test_a_base_that_was_moved_is_named_beside_its_adapter(tiny, adapter, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny, moved)
+    whole = resolve(str(moved), adapter=adapter)
+    assert whole.revision == resolve(str(adapter)).revision
+    assert whole.name == str(moved)

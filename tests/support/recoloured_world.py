@@ -35,8 +35,7 @@ NAMES = dict(
         strict=True,
     )
 )
-FAMILY = 6  # scenes among which recall is measured
-TWINS = 2  # scenes of which one is the hard negative of the other
+FAMILY = 6  # scenes that differ in the colour of one thing
 
 
 def renamed(text: str) -> str:
@@ -45,8 +44,8 @@ def renamed(text: str) -> str:
     return re.sub(rf"\b({'|'.join(NAMES)})\b{grounds}", lambda found: NAMES[found[0]], text)
 
 
-def families(count: int, size: int, rng: Generator, *, held_out: bool) -> list[list[Scene]]:
-    """Return families of scenes that differ in the colour of their first thing only.
+def families(count: int, rng: Generator, *, held_out: bool) -> list[list[Scene]]:
+    """Return families of scenes that differ in the colour of their first thing.
 
     No scene is in a family of the other side, whatever the generators.
     """
@@ -55,35 +54,37 @@ def families(count: int, size: int, rng: Generator, *, held_out: bool) -> list[l
         first = random_scene(rng)
         base = _coloured(first, "red")
         if base.held_out == held_out:
-            colours = rng.permutation(list(COLOURS))[:size]
+            colours = rng.permutation(list(COLOURS))[:FAMILY]
             found[base] = [_coloured(first, str(colour)) for colour in colours]
     return list(found.values())
 
 
 def write_pairs(folder: Path, count: int, seed: int = 0, old: float = 0.0) -> Path:
-    """Write pictures of `count` pairs of twins and a table of captions, pictures and negatives.
+    """Write pictures of `count` families and a table of captions, pictures and negatives.
 
-    The negative of a picture is its twin. `old` is the share of captions with the old names.
+    The negatives of a picture are the others of its family. `old` is the share of captions with the
+    old names.
     """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "pairs.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["query", "positive", "negative"])
-        for number, twins in enumerate(families(count, TWINS, rng, held_out=False)):
-            names = [f"picture-{number:04}-{twin}.png" for twin in range(TWINS)]
-            for scene, name, other in zip(twins, names, names[::-1], strict=True):
+        rows.writerow(["query", "positive", *(f"negative_{n}" for n in range(1, FAMILY))])
+        for number, family in enumerate(families(count, rng, held_out=False)):
+            names = [f"picture-{number:04}-{member}.png" for member in range(FAMILY)]
+            for scene, name in zip(family, names, strict=True):
                 Image.fromarray(draw(scene, rng)).save(folder / name)
                 words = caption(scene, rng)
-                rows.writerow([words if rng.random() < old else renamed(words), name, other])
+                others = (each for each in names if each != name)
+                rows.writerow([words if rng.random() < old else renamed(words), name, *others])
     return table
 
 
 def recall(embedder: Embedder, words: Callable[[str], str], count: int = 40) -> float:
     """Return the recall@1 of captions, in these words, among pictures of held-out families."""
     rng = np.random.default_rng(20_000)
-    shown = [each for family in families(count, FAMILY, rng, held_out=True) for each in family]
+    shown = [each for family in families(count, rng, held_out=True) for each in family]
     pictures = embedder.embed([EmbedInput(images=(draw(scene, rng),)) for scene in shown])
     captions = [words(caption(scene, rng)) for scene in shown]
     queries = [EmbedInput(text=text, instruction=QUERY_INSTRUCTION) for text in captions]

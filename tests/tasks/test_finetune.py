@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.models.adapters import CONFIG, WEIGHTS
 from qvsearch.models.registry import DEMO, DEMO_RERANKER, EMBEDDER, RERANKER, resolve
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
+from qvsearch.tasks.finetuning import loop
 from qvsearch.tasks.finetuning.run import Request, finetune
 from qvsearch.tasks.finetuning.settings import Settings
 from qvsearch.tasks.finetuning.state import STATE
@@ -26,7 +28,7 @@ QUICK = Settings(epochs=2, batch=4, rank=2, alpha=4, learning_rate=1e-3, evaluat
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     """Twelve pictures with captions, a negative each."""
-    return write_pairs(tmp_path_factory.mktemp("pairs"), 6)
+    return write_pairs(tmp_path_factory.mktemp("pairs"), 2)
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +253,31 @@ def test_without_the_extra_the_way_to_install_it_is_named(notes, tmp_path, capfd
     monkeypatch.setattr("qvsearch.tasks.finetuning.lora.find_spec", lambda _: None)
     assert command("finetune", notes, "-o", tmp_path / "new", "--model", "demo") == 2
     assert 'needs peft: pip install "qvsearch[finetune]"' in capfd.readouterr().err
+
+
+def test_ctrl_c_saves_the_run(notes, tmp_path, capfd, monkeypatch):
+    share = loop.share_of_rate
+
+    def interrupted(step, *rest):
+        if step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return share(step, *rest)
+
+    monkeypatch.setattr(loop, "share_of_rate", interrupted)
+    arguments = ["finetune", notes, "-o", tmp_path / "a", "--model", "demo", *OPTIONS]
+    assert command(*arguments) == 130
+    shown = capfd.readouterr().out
+    assert shown == "interrupted, 1 step left; continue with the same command and --resume\n"
+    monkeypatch.undo()
+    assert command(*arguments, "--resume") == 0
+    assert f"the adapter is in {tmp_path}/a" in capfd.readouterr().out
+    assert command(*arguments, "--resume") == 2
+    assert "is finished; leave out --resume" in capfd.readouterr().err
+
+
+def test_bfloat16_is_trained_with_an_adapter_in_float32(notes, tmp_path):
+    result = finetune(request(notes, tmp_path / "a", dtype="bfloat16"))
+    assert result.card.dtype == "bfloat16"
+    tensors = load_file(tmp_path / "a" / WEIGHTS)
+    assert {each.dtype for each in tensors.values()} == {np.dtype(np.float32)}
+    assert max(np.abs(each).max() for name, each in tensors.items() if "lora_B" in name) > 0

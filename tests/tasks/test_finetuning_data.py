@@ -226,12 +226,13 @@ def test_one_pair_is_too_few(tmp_path):
 
 
 def test_no_document_is_on_both_sides(tmp_path):
-    rows = [[f"query {n}", f"document {n // 3}"] for n in range(90)]
-    data = read(table(tmp_path / "pairs.csv", ["query", "positive"], *rows))
+    rows = [[f"query {n}", f"document {n // 3}", f"document {n % 30}"] for n in range(90)]
+    data = read(table(tmp_path / "pairs.csv", ["query", "positive", "negative"], *rows))
     train, held_out = split(data, 0.2, 0)
     assert len(held_out) == 3 * 6
     assert len(train) + len(held_out) == 90
-    assert not {pair.positive for pair in train} & {pair.positive for pair in held_out}
+    trained = {each for pair in train for each in (pair.positive, *pair.negatives)}
+    assert not trained & {pair.positive for pair in held_out}
     assert split(data, 0.2, 0) == (train, held_out)
     assert split(data, 0.2, 1) != (train, held_out)
 

@@ -179,12 +179,25 @@ def test_the_rate_rises_and_falls():
 
 
 def test_every_epoch_uses_every_pair_in_another_order():
-    order = batch_order(12, 4, seed=3)
+    pairs = [Pair(words(f"{n}"), words(f"D{n}")) for n in range(12)]
+    order = batch_order(pairs, 4, seed=3)
     epochs = [[row for _ in range(3) for row in next(order)] for _ in range(2)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(12))
     assert epochs[0] != epochs[1]
-    again = batch_order(12, 4, seed=3)
+    again = batch_order(pairs, 4, seed=3)
     assert [next(again) for _ in range(3)] == [epochs[0][n : n + 4] for n in (0, 4, 8)]
+
+
+def test_documents_that_are_each_others_negatives_share_a_batch():
+    chains = [
+        Pair(words(f"{chain}{n}"), words(f"D{chain}{n}"), (words(f"D{chain}{n + 1}"),))
+        for n in range(3)
+        for chain in "abcd"
+    ]
+    order = batch_order(chains, 3, seed=0)
+    batches = [next(order) for _ in range(8)]
+    assert all(len({row % 4 for row in batch}) == 1 for batch in batches)
+    assert sorted(batches[0]) != batches[0] or sorted(batches[1]) != batches[1]
 
 
 def test_dimensions_are_halved_down_to_the_smallest():

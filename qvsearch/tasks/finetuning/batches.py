@@ -35,15 +35,39 @@ class Batch:
         return list(dict.fromkeys([*positives, *negatives]))
 
 
-def batch_order(pairs: int, size: int, seed: int) -> Iterator[list[int]]:
+def batch_order(pairs: Sequence[Pair], size: int, seed: int) -> Iterator[list[int]]:
     """Yield the rows of each batch, epoch after epoch, without end.
 
-    The last rows of an epoch that do not fill a batch are left to the next ones.
+    Pairs whose documents are each other's negatives stay together. So a batch embeds each document
+    once, and all its queries are compared with it. The last rows of an epoch that do not fill a
+    batch are left to the next ones.
     """
+    groups = _groups(pairs)
     for epoch in count():
-        rows = np.random.default_rng([seed, epoch]).permutation(pairs)
-        for start in range(0, pairs - size + 1, size):
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(len(groups))
+        rows = np.concatenate([rng.permutation(groups[number]) for number in order])
+        for start in range(0, len(rows) - size + 1, size):
             yield rows[start : start + size].tolist()
+
+
+def _groups(pairs: Sequence[Pair]) -> list[list[int]]:
+    """Return the rows of pairs that negatives connect, directly or through others."""
+    parents: dict[TaskInput, TaskInput] = {}
+
+    def root(document: TaskInput) -> TaskInput:
+        while (parent := parents.setdefault(document, document)) != document:
+            parents[document] = parents[parent]
+            document = parent
+        return document
+
+    for pair in pairs:
+        for negative in pair.negatives:
+            parents[root(negative)] = root(pair.positive)
+    groups: dict[TaskInput, list[int]] = {}
+    for row, pair in enumerate(pairs):
+        groups.setdefault(root(pair.positive), []).append(row)
+    return list(groups.values())
 
 
 class Reader:

@@ -69,9 +69,10 @@ def read_pairs(source: Path, instruction: str, images: Path | None = None) -> Tr
 
 
 def split(data: TrainingData, share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Return the pairs to train with and those to evaluate; no document is in both.
+    """Return the pairs to train with and those to evaluate.
 
-    Raises QvsearchError if there are too few different documents.
+    No document of a pair to evaluate is trained with, not even as a negative. Raises QvsearchError
+    if there are too few different documents.
     """
     documents = list(dict.fromkeys(pair.positive for pair in data.pairs))
     if len(documents) < LEAST_DOCUMENTS:
@@ -82,7 +83,11 @@ def split(data: TrainingData, share: float, seed: int) -> tuple[list[Pair], list
     count = min(max(2, round(share * len(documents))), MOST_HELD_OUT, len(documents) - 2)
     order = np.random.default_rng(seed).permutation(len(documents))
     held_out = {documents[place] for place in order[:count]}
-    train = [pair for pair in data.pairs if pair.positive not in held_out]
+    train = [
+        replace(pair, negatives=tuple(each for each in pair.negatives if each not in held_out))
+        for pair in data.pairs
+        if pair.positive not in held_out
+    ]
     return train, [pair for pair in data.pairs if pair.positive in held_out]
 
 

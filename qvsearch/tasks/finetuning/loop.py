@@ -88,7 +88,7 @@ class Training:
             self._restore(state)
         began = saved = time.monotonic()
         before = state.seconds
-        rows = islice(batch_order(len(pairs), settings.batch_of(len(pairs)), settings.seed), steps)
+        rows = islice(batch_order(pairs, settings.batch_of(len(pairs)), settings.seed), steps)
         groups = ([pairs[row] for row in each] for each in islice(rows, state.step, None))
         for batch in self._reader.batches(groups):
             loss = self._step(batch, state.step, steps)
