@@ -330,6 +330,7 @@ class _Progress:
                 output.note(line)
             else:
                 self._bar.console.print(line, markup=False, highlight=False)
+                self._bar.update(self._task, description="training")
 
 
 def _point_text(point: "Point") -> str:

@@ -90,8 +90,8 @@ def _page(card: Card) -> str:
     facts = {
         "base": f"{card.base} at revision {card.revision}",
         "data": f"{card.data.train:,} pairs of {Path(card.data.path).name}",
-        "held out": f"{card.data.held_out:,} pairs, of other documents",
-        "skipped": f"{card.data.skipped:,} lines or files",
+        "evaluated with": f"{card.data.held_out:,} pairs, of other documents",
+        "skipped lines and files": f"{card.data.skipped:,}",
         "weights": f"of step {card.best}, the best on the held-out pairs",
         "parameters": f"{card.parameters:,}",
         "dimensions": ", ".join(map(str, card.dims)) or "none",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder
 from qvsearch.models import adapters
+from qvsearch.models.devices import dtype_name, pick_device, pick_dtype
+from qvsearch.models.network import Network
 from qvsearch.models.registry import EMBEDDER, RERANKER, Weights, hidden_size, resolve, role_of
 from qvsearch.tasks.finetuning import card as cards
 from qvsearch.tasks.finetuning.batches import Reader
@@ -32,7 +34,6 @@ from qvsearch.types import Detail, Dtype, Hub, Skipped
 from qvsearch.version import __version__
 
 if TYPE_CHECKING:
-    from qvsearch.models.network import Network
     from qvsearch.tasks.finetuning.objectives import Objective
 
 
@@ -80,22 +81,20 @@ def finetune(
     for unusable data, another model or an output folder that exists.
     """
     check_installed()
-    settings = request.settings
     _check_output(request)
-    data = read_pairs(request.data, settings.instruction, request.images)
-    train, held_out = split(data, settings.held_out, settings.seed)
-    control = None
+    instruction = request.settings.instruction
+    data = read_pairs(request.data, instruction, request.images)
+    control = TrainingData(())
     if request.control is not None:
-        control = read_pairs(request.control, settings.instruction, request.images)
-    course = Course(train, held_out, () if control is None else control.pairs)
+        control = read_pairs(request.control, instruction, request.images)
+    train, held_out = split(data, request.settings.held_out, request.settings.seed)
+    course = Course(train, held_out, control.pairs)
     weights = _base(request)
     network = _network(request, weights, course)
     identity = _identity(request, weights, network, data, control)
     state = read_state(request.output, identity) if request.resume else None
-    lora = Lora(network, settings)
+    lora = Lora(network, request.settings)
     reader = Reader(request.detail)
-    dims = matryoshka_dims(hidden_size(weights)) if request.role == EMBEDDER else ()
-    objective = _objective(request, weights, network, dims, course)
     folder = _Folder(request.output, lora, weights, identity)
 
     def reached(latest: Point, is_best: bool) -> None:
@@ -103,38 +102,52 @@ def finetune(
             folder.write_adapter()
         point(latest)
 
-    training = Training(network, lora, objective, settings, reader)
+    objective = _objective(request, weights, network, course)
+    training = Training(network, lora, objective, request.settings, reader)
     state = training.train(course, Callbacks(report, reached, folder.write_state, stop), state)
-    skipped = (*data.skipped, *reader.skipped.values())
-    card = cards.Card(
+    skipped = (*data.skipped, *control.skipped, *reader.skipped.values())
+    card = _card(request, weights, network, lora, state, _used(request, data, course, skipped))
+    left = request.settings.steps(len(train)) - state.step
+    if not left:
+        cards.write_card(request.output, card)
+        write_plot(request.output / cards.PLOT, state.history)
+        remove_state(request.output)
+    return Result(card, skipped, left)
+
+
+def _used(
+    request: Request, data: TrainingData, course: Course, skipped: tuple[Skipped, ...]
+) -> cards.Data:
+    """Return what of the data was used."""
+    control = None if request.control is None else str(request.control)
+    counts = len(course.train), len(course.held_out), len(skipped)
+    return cards.Data(str(request.data), data.digest, *counts, control)
+
+
+def _card(
+    request: Request,
+    weights: Weights,
+    network: Network,
+    lora: Lora,
+    state: State,
+    data: cards.Data,
+) -> cards.Card:
+    return cards.Card(
         role=request.role,
         base=weights.name,
         revision=weights.revision,
-        data=cards.Data(
-            str(request.data),
-            data.digest,
-            len(train),
-            len(held_out),
-            len(skipped),
-            None if request.control is None else str(request.control),
-        ),
-        settings=settings,
+        data=data,
+        settings=request.settings,
         detail=request.detail.value,
         device=network.device.type,
-        dtype=str(network.dtype).removeprefix("torch."),
-        dims=dims,
+        dtype=dtype_name(network.dtype),
+        dims=_dims(request, weights),
         parameters=lora.count,
         seconds=round(state.seconds, 1),
         best=best_step(state),
         history=state.history,
         versions={"qvsearch": __version__, **{name: version(name) for name in ("torch", "peft")}},
     )
-    left = settings.steps(len(train)) - state.step
-    if not left:
-        cards.write_card(request.output, card)
-        write_plot(request.output / cards.PLOT, state.history)
-        remove_state(request.output)
-    return Result(card, skipped, left)
 
 
 def best_step(state: State) -> int:
@@ -193,16 +206,13 @@ def _base(request: Request) -> Weights:
 
 
 def _network(request: Request, weights: Weights, course: Course) -> Network:
-    from qvsearch.models.devices import pick_device, pick_dtype
-    from qvsearch.models.network import Network
-
     if request.dtype not in (None, Dtype.FLOAT32, Dtype.BFLOAT16):
         raise QvsearchError(f"--dtype {request.dtype} cannot be trained; give float32 or bfloat16")
     device = pick_device(request.device)
     dtype = request.dtype
     if dtype is None:  # gradients leave the range of float16
         best = pick_dtype(None, device, hidden_size(weights))
-        dtype = Dtype.BFLOAT16 if str(best) == "torch.bfloat16" else Dtype.FLOAT32
+        dtype = Dtype.BFLOAT16 if dtype_name(best) == Dtype.BFLOAT16 else Dtype.FLOAT32
     network = Network(weights.folder, request.device, dtype)
     pairs = (*course.train, *course.held_out, *course.control)
     inputs = (each for pair in pairs for each in (pair.query, pair.positive, *pair.negatives))
@@ -211,12 +221,14 @@ def _network(request: Request, weights: Weights, course: Course) -> Network:
     return network
 
 
-def _objective(
-    request: Request, weights: Weights, network: Network, dims: tuple[int, ...], course: Course
-) -> Objective:
+def _dims(request: Request, weights: Weights) -> tuple[int, ...]:
+    return matryoshka_dims(hidden_size(weights)) if request.role == EMBEDDER else ()
+
+
+def _objective(request: Request, weights: Weights, network: Network, course: Course) -> Objective:
     answers = answers_of((*course.train, *course.held_out, *course.control))
     if request.role == EMBEDDER:
-        return Contrastive(network, request.settings, dims, answers)
+        return Contrastive(network, request.settings, _dims(request, weights), answers)
     yes, no = (network.output_row(weights.folder, token) for token in ("yes", "no"))
     return YesNo(network, request.settings, yes - no, answers)
 
@@ -226,17 +238,16 @@ def _identity(
     weights: Weights,
     network: Network,
     data: TrainingData,
-    control: TrainingData | None,
+    control: TrainingData,
 ) -> dict[str, Any]:
     """Return all that decides the course of a run, in the words of the options."""
-    settings = {name: value for name, value in asdict(request.settings).items()}
     return {
         "role": request.role,
         "model": weights.revision,
         "data": data.digest,
-        "control": None if control is None else control.digest,
+        "control": control.digest,
         "detail": request.detail.value,
         "device": network.device.type,
-        "dtype": str(network.dtype).removeprefix("torch."),
-        **settings,
+        "dtype": dtype_name(network.dtype),
+        **asdict(request.settings),
     }
