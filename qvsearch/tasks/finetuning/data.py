@@ -56,16 +56,17 @@ def read_pairs(source: Path, instruction: str, images: Path | None = None) -> Tr
     that COCO names; the paths in other files are relative to the file. A line that cannot be used
     is a Skipped with its number, and so is a missing file. Raises QvsearchError for anything else.
     """
-    read = _reader(source, images)
-    pairs: list[Pair] = []
+    judged: list[tuple[Pair, bool]] = []
     skipped: list[Skipped] = []
-    for name, parse in read:
+    for row in _rows(source, images):
+        if isinstance(row, Skipped):
+            skipped.append(row)
+            continue
         try:
-            pairs += parse(instruction)
+            judged.append((row.pair(instruction), row.is_answer))
         except QvsearchError as error:
-            reason = str(error).removeprefix(name).lstrip(": ")
-            skipped.append(Skipped(os.fsencode(name), reason))
-    return TrainingData(tuple(_with_judged(pairs)), tuple(skipped))
+            skipped.append(Skipped(os.fsencode(row.name), str(error)))
+    return TrainingData(tuple(_with_judged(judged)), tuple(skipped))
 
 
 def split(data: TrainingData, share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
@@ -91,75 +92,74 @@ def split(data: TrainingData, share: float, seed: int) -> tuple[list[Pair], list
     return train, [pair for pair in data.pairs if pair.positive in held_out]
 
 
+@dataclass(frozen=True, slots=True)
 class _Row:
-    """One row of a file: its fields, and the folder that its paths are relative to."""
+    """A row of a file: its place, its fields, and the folder that its paths are relative to."""
 
-    def __init__(self, name: str, fields: Mapping[str, Any], folder: bytes) -> None:
-        self._name, self._fields, self._folder = name, fields, folder
+    name: str
+    fields: Mapping[str, Any]
+    folder: bytes
 
-    def __call__(self, instruction: str) -> list[Pair]:
-        """Return its pair; raises QvsearchError if it has none."""
-        if "query" not in self._fields:
-            raise QvsearchError(f"{self._name}: it has no query")
-        own = self._fields.get("instruction") or instruction
-        query = self._input("query", self._fields["query"], str(own))
-        document = self._document()
+    @property
+    def is_answer(self) -> bool:
+        """Whether its document answers the query; False if it was judged irrelevant."""
+        return self.fields.get("relevant", True) not in (False, 0)
+
+    def pair(self, instruction: str) -> Pair:
+        """Return its query, document and negatives; raises QvsearchError if it has none."""
+        if "query" not in self.fields:
+            raise QvsearchError("it has no query")
+        own = self.fields.get("instruction") or instruction
+        query = self._input("query", self.fields["query"], str(own))
         negatives = [
-            self._input(key, each, None)
-            for key in sorted(self._fields)
+            self._input(key, each)
+            for key in sorted(self.fields)
             if key.startswith("negative")
             for each in self._listed(key)
         ]
-        if self._fields.get("relevant") in (False, 0):
-            return [_Judged(query, document)]
-        return [Pair(query, document, tuple(negatives))]
+        return Pair(query, self._document(), tuple(negatives))
 
     def _document(self) -> TaskInput:
-        if "positive" in self._fields:
-            return self._input("positive", self._fields["positive"], None)
+        if "positive" in self.fields:
+            return self._input("positive", self.fields["positive"])
         try:
-            path = read_path(dict(self._fields))
+            path = read_path(dict(self.fields))
         except ValueError as error:
-            raise QvsearchError(f"{self._name}: it has no positive and no path") from error
-        return _existing(self._name, os.path.join(self._folder, path), None)
+            raise QvsearchError("it has no positive and no path") from error
+        return _existing("path", os.path.join(self.folder, path), None)
 
     def _listed(self, key: str) -> list[Any]:
-        value = self._fields[key]
+        value = self.fields[key]
         if value in (None, ""):  # a row of a table may have fewer negatives than others
             return []
         return value if isinstance(value, list) else [value]
 
-    def _input(self, key: str, value: object, instruction: str | None) -> TaskInput:
-        """Return words, a file, or both from a dictionary."""
-        name = f"{self._name}: {key}"
+    def _input(self, key: str, value: object, instruction: str | None = None) -> TaskInput:
+        """Return words, a file, or both from a dictionary; errors begin with the key."""
         if isinstance(value, str):
-            return _words_or_file(name, value, self._folder, instruction)
-        each = parse_dictionary(name, value, self._folder)
+            return _words_or_file(key, value, self.folder, instruction)
+        each = parse_dictionary(key, value, self.folder)
         for path in each.files:
-            _existing(name, path, None)
+            _existing(key, path, None)
         # the same name for the same content, by which inputs are compared
         own = (*each.files, (each.text or "").encode())[0]
         return replace(each, name=own, instruction=each.instruction or instruction)
 
 
-class _Judged(Pair):
-    """A document that does not answer its query."""
-
-
-def _with_judged(pairs: Sequence[Pair]) -> Iterator[Pair]:
-    """Yield the pairs, each with the documents that were judged irrelevant for its query."""
+def _with_judged(judged: Sequence[tuple[Pair, bool]]) -> Iterator[Pair]:
+    """Yield the answers, each with the documents that were judged irrelevant for its query."""
     wrong: dict[TaskInput, list[TaskInput]] = {}
-    for pair in pairs:
-        if isinstance(pair, _Judged):
+    for pair, is_answer in judged:
+        if not is_answer:
             wrong.setdefault(pair.query, []).append(pair.positive)
-    for pair in pairs:
-        if not isinstance(pair, _Judged):
+    for pair, is_answer in judged:
+        if is_answer:
             more = (each for each in wrong.get(pair.query, ()) if each != pair.positive)
-            yield Pair(pair.query, pair.positive, (*pair.negatives, *more))
+            yield replace(pair, negatives=(*pair.negatives, *more))
 
 
-def _reader(source: Path, images: Path | None) -> Iterator[tuple[str, Any]]:
-    """Return the rows of a file or a folder, each with its name; raises QvsearchError."""
+def _rows(source: Path, images: Path | None) -> Iterator[_Row | Skipped]:
+    """Return the rows of a file or a folder; raises QvsearchError for another form."""
     if source.is_dir():
         return _folder_rows(source)
     if not source.exists():
@@ -176,7 +176,7 @@ def _reader(source: Path, images: Path | None) -> Iterator[tuple[str, Any]]:
     raise QvsearchError(f"{source} has an unsupported form; give {FORMS}")
 
 
-def _table_rows(source: Path, delimiter: str) -> Iterator[tuple[str, Any]]:
+def _table_rows(source: Path, delimiter: str) -> Iterator[_Row | Skipped]:
     csv.field_size_limit(LONGEST_CELL)
     folder = os.fsencode(source.parent)
     rows = csv.reader(_text(source).splitlines(keepends=True), delimiter=delimiter, strict=True)
@@ -192,14 +192,14 @@ def _table_rows(source: Path, delimiter: str) -> Iterator[tuple[str, Any]]:
             if not row:
                 continue
             if len(row) != len(header):
-                yield name, _refusal(name, f"it has {len(row)} columns, not {len(header)}")
+                yield _skipped(name, f"it has {len(row)} columns, not {len(header)}")
             else:
-                yield name, _Row(name, dict(zip(header, row, strict=True)), folder)
+                yield _Row(name, dict(zip(header, row, strict=True)), folder)
     except csv.Error as error:
         raise QvsearchError(f"line {rows.line_num} of {source} is not CSV: {error}") from error
 
 
-def _json_rows(source: Path) -> Iterator[tuple[str, Any]]:
+def _json_rows(source: Path) -> Iterator[_Row | Skipped]:
     folder = os.fsencode(source.parent)
     for number, line in enumerate(_text(source).split("\n"), 1):
         name = f"line {number} of {source.name}"
@@ -208,15 +208,15 @@ def _json_rows(source: Path) -> Iterator[tuple[str, Any]]:
         try:
             fields = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield name, _refusal(name, f"it is not JSON: {error}")
+            yield _skipped(name, f"it is not JSON: {error}")
             continue
         if isinstance(fields, dict):
-            yield name, _Row(name, fields, folder)
+            yield _Row(name, fields, folder)
         else:
-            yield name, _refusal(name, "it is not a JSON object")
+            yield _skipped(name, "it is not a JSON object")
 
 
-def _coco_rows(source: Path, images: Path | None) -> Iterator[tuple[str, Any]]:
+def _coco_rows(source: Path, images: Path | None) -> Iterator[_Row | Skipped]:
     """Yield the captions of COCO's format: `images` with ids and names, and `annotations`."""
     try:
         content = json.loads(_text(source))
@@ -235,34 +235,31 @@ def _coco_rows(source: Path, images: Path | None) -> Iterator[tuple[str, Any]]:
         match each:
             case {"image_id": image, "caption": str(caption)} if image in names:
                 fields = {"query": caption, "path": names[image]}
-                yield name, _Row(name, fields, folder)
+                yield _Row(name, fields, folder)
             case _:
-                yield name, _refusal(name, "it has no caption, or no image of this file")
+                yield _skipped(name, "it has no caption, or no image of this file")
 
 
-def _folder_rows(source: Path) -> Iterator[tuple[str, Any]]:
+def _folder_rows(source: Path) -> Iterator[_Row | Skipped]:
     """Yield each picture or video of a folder, and the words in the .txt file of its name."""
     for path in sorted(source.rglob("*")):
         if kind_of(os.fsencode(path)) not in (Kind.IMAGE, Kind.VIDEO) or not path.is_file():
             continue
         caption, name = path.with_suffix(".txt"), os.fspath(path)
         if not caption.is_file():
-            yield name, _refusal(name, f"it has no caption {caption.name} beside it")
+            yield _skipped(name, f"it has no caption {caption.name} beside it")
             continue
         try:
             words = _text(caption).strip()
         except QvsearchError as error:
-            yield name, _refusal(name, str(error))
+            yield _skipped(name, str(error))
             continue
         fields = {"query": {"text": words}, **path_field(os.fsencode(path))}
-        yield name, _Row(name, fields, os.fsencode(source))
+        yield _Row(name, fields, os.fsencode(source))
 
 
-def _refusal(name: str, reason: str) -> Any:  # noqa: ANN401
-    def parse(_: str) -> list[Pair]:
-        raise QvsearchError(f"{name}: {reason}")
-
-    return parse
+def _skipped(name: str, reason: str) -> Skipped:
+    return Skipped(os.fsencode(name), reason)
 
 
 def _words_or_file(name: str, text: str, folder: bytes, instruction: str | None) -> TaskInput:
