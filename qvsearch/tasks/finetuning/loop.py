@@ -64,7 +64,6 @@ class Training:
     ) -> None:
         self._network, self._lora, self._objective = network, lora, objective
         self._settings, self._reader = settings, reader
-        self._names = list(lora.parameters)
         self._optimizer = torch.optim.AdamW(
             lora.parameters.values(), settings.learning_rate, weight_decay=0.0
         )

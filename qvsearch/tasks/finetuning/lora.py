@@ -66,15 +66,13 @@ class Lora:
             parameter.data.copy_(saved)
 
     def settings(self) -> dict[str, Any]:
-        """Return peft's own settings, for `adapter_config.json`."""
-        config = self._config.to_dict()  # type: ignore[no-untyped-call]  # peft has none for it
-        # fields of later versions would make earlier ones warn
-        kept = {name: value for name, value in config.items() if value not in (None, {}, [], False)}
+        """Return peft's own settings, for `adapter_config.json`; the others have its defaults."""
+        names = ("r", "lora_alpha", "target_modules", "lora_dropout", "bias")
         return {
-            **kept,
             "peft_type": "LORA",
             "task_type": "FEATURE_EXTRACTION",
             "inference_mode": True,
+            **{name: getattr(self._config, name) for name in names},
         }
 
     @property
