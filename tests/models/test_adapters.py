@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from support.model_inputs import mixed_inputs
-from support.reference import Reference
+from support.reference import Reference, load_generator
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.adapters import CONFIG, WEIGHTS, write_adapter
@@ -215,3 +215,18 @@ def test_a_base_that_was_moved_is_named_beside_its_adapter(tiny, adapter, tmp_pa
     whole = resolve(str(moved), adapter=adapter)
     assert whole.revision == resolve(str(adapter)).revision
     assert whole.name == str(moved)
+
+
+def test_a_base_of_several_files_is_merged_file_by_file(tiny, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(tiny, base, ignore=shutil.ignore_patterns("*.safetensors"))
+    load_generator(tiny).save_pretrained(base, max_shard_size="700KB")
+    adapter = trained(base, tmp_path / "adapter")
+    merge_checkpoint(resolve(str(adapter)), tmp_path / "merged")
+    names = sorted(path.name for path in base.glob("*.safetensors"))
+    assert len(names) > 2
+    assert sorted(path.name for path in (tmp_path / "merged").glob("*.safetensors")) == names
+    sources = mixed_inputs()
+    expected = LocalEmbedder(adapter, "cpu", "float32").embed(sources)
+    found = LocalEmbedder(tmp_path / "merged", "cpu", "float32").embed(sources)
+    assert np.abs(found - expected).max() < 1e-6

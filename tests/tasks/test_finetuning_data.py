@@ -121,7 +121,8 @@ def test_captions_in_the_form_of_coco(tmp_path):
     assert reasons(data) == [
         "annotation 2 of captions.json: it has no caption, or no image of this file"
     ]
-    assert len(read(source).skipped) == 3  # without --images they are beside the file
+    with pytest.raises(QvsearchError, match=rf"there is no file {tmp_path}/1.jpg"):
+        read(source)  # without --images they are beside the file
 
 
 def test_a_folder_has_captions_beside_pictures(tmp_path):
@@ -217,10 +218,19 @@ def test_data_that_are_not_there_are_refused(tmp_path):
         read(tmp_path / "pairs.csv")
 
 
+def test_data_without_a_usable_pair_are_refused_with_the_first_reason(tmp_path):
+    source = table(tmp_path / "pairs.csv", ["query", "positive"], ["a", "no.jpg"], ["b", "c.jpg"])
+    with pytest.raises(QvsearchError, match=r"usable pairs: line 2 of pairs.csv: .*no.jpg$"):
+        read(source)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(QvsearchError, match=r"empty has no usable pairs$"):
+        read(tmp_path / "empty")
+
+
 def test_one_pair_is_too_few(tmp_path):
     source = table(tmp_path / "pairs.csv", ["query", "positive"], ["a", "b"])
     with pytest.raises(
-        QvsearchError, match="1 usable pairs with 1 different documents; .* least 4"
+        QvsearchError, match="1 different documents in 1 usable pairs are .* least 4"
     ):
         split(read(source), 0.1, 0)
 

@@ -54,7 +54,8 @@ def read_pairs(source: Path, instruction: str, images: Path | None = None) -> Tr
 
     `instruction` is that of queries without one of their own. `images` is the folder of pictures
     that COCO names; the paths in other files are relative to the file. A line that cannot be used
-    is a Skipped with its number, and so is a missing file. Raises QvsearchError for anything else.
+    is a Skipped with its number, and so is a missing file. Raises QvsearchError for anything else,
+    and if no pair can be used.
     """
     judged: list[tuple[Pair, bool]] = []
     skipped: list[Skipped] = []
@@ -65,8 +66,12 @@ def read_pairs(source: Path, instruction: str, images: Path | None = None) -> Tr
         try:
             judged.append((row.pair(instruction), row.is_answer))
         except QvsearchError as error:
-            skipped.append(Skipped(os.fsencode(row.name), str(error)))
-    return TrainingData(tuple(_with_judged(judged)), tuple(skipped))
+            skipped.append(_skipped(row.name, str(error)))
+    data = TrainingData(tuple(_with_judged(judged)), tuple(skipped))
+    if not data.pairs:
+        first = f": {os.fsdecode(skipped[0].path)}: {skipped[0].reason}" if skipped else ""
+        raise QvsearchError(f"{source} has no usable pairs{first}")
+    return data
 
 
 def split(data: TrainingData, share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
@@ -78,8 +83,8 @@ def split(data: TrainingData, share: float, seed: int) -> tuple[list[Pair], list
     documents = list(dict.fromkeys(pair.positive for pair in data.pairs))
     if len(documents) < LEAST_DOCUMENTS:
         raise QvsearchError(
-            f"the data have {len(data.pairs)} usable pairs with {len(documents)} different"
-            f" documents; training needs at least {LEAST_DOCUMENTS}"
+            f"{len(documents)} different documents in {len(data.pairs)} usable pairs are too few;"
+            f" training needs at least {LEAST_DOCUMENTS}"
         )
     count = min(max(2, round(share * len(documents))), MOST_HELD_OUT, len(documents) - 2)
     order = np.random.default_rng(seed).permutation(len(documents))
