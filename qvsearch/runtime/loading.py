@@ -72,6 +72,8 @@ def open_library(folder: Path, choice: Choice) -> Library:
                 " leave the option out, or name another --library"
             )
     check_version(library)
+    if choice.adapter is not None:  # compared by content: it may have been moved
+        _check_revision(fingerprint, choice)
     return library
 
 

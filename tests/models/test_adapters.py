@@ -230,3 +230,12 @@ def test_a_base_of_several_files_is_merged_file_by_file(tiny, tmp_path):
     expected = LocalEmbedder(adapter, "cpu", "float32").embed(sources)
     found = LocalEmbedder(tmp_path / "merged", "cpu", "float32").embed(sources)
     assert np.abs(found - expected).max() < 1e-6
+
+
+def test_the_published_interface_takes_an_adapter(adapter):
+    from qvsearch.compat import Qwen3VLEmbedder
+    from qvsearch.types import EmbedInput
+
+    found = Qwen3VLEmbedder(adapter, torch_dtype="float32").process([{"text": "a dog"}])
+    expected = LocalEmbedder(adapter, "cpu", "float32").embed([EmbedInput("a dog")])
+    assert np.abs(found.cpu().numpy() - expected).max() < 1e-5

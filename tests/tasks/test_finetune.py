@@ -41,7 +41,7 @@ def notes(tmp_path_factory):
     return path
 
 
-def request(data, output, role=EMBEDDER, settings=QUICK, **options):
+def run_of(data, output, role=EMBEDDER, settings=QUICK, **options):
     model = DEMO if role == EMBEDDER else DEMO_RERANKER
     return Request(data, output, role, model, Detail.LOW, settings, device="cpu", **options)
 
@@ -58,15 +58,24 @@ def kill_at(step):
     return report
 
 
+@pytest.fixture(scope="module")
+def adapter(pairs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapters") / "one"
+    finetune(run_of(pairs, folder))
+    return folder
+
+
 @pytest.mark.parametrize("role", [EMBEDDER, RERANKER])
-def test_a_killed_run_ends_with_the_same_weights(pairs, tmp_path, role):
-    whole = finetune(request(pairs, tmp_path / "whole", role))
-    assert [point.step for point in whole.card.history] == [0, 2, 4]
+def test_a_killed_run_ends_with_the_same_weights(request, tmp_path, role):
+    data = request.getfixturevalue("pairs" if role == EMBEDDER else "notes")
+    whole = finetune(run_of(data, tmp_path / "whole", role))
+    steps = [point.step for point in whole.card.history]
+    assert steps[:2] == [0, 2]
     with pytest.raises(Killed):  # after the save of step 2: step 3 is lost
-        finetune(request(pairs, tmp_path / "killed", role), kill_at(3))
-    resumed = request(pairs, tmp_path / "killed", role, resume=True)
+        finetune(run_of(data, tmp_path / "killed", role), kill_at(3))
+    resumed = run_of(data, tmp_path / "killed", role, resume=True)
     with pytest.raises(Killed):
-        finetune(resumed, kill_at(4))
+        finetune(resumed, kill_at(steps[-1]))
     again = finetune(resumed)
     assert again.left == 0
     assert again.card.history == whole.card.history
@@ -80,23 +89,23 @@ def test_a_killed_run_ends_with_the_same_weights(pairs, tmp_path, role):
 
 
 def test_a_stopped_run_is_continued_by_the_same_options_only(notes, tmp_path):
-    stopped = finetune(request(notes, tmp_path / "a"), stop=lambda: True)
+    stopped = finetune(run_of(notes, tmp_path / "a"), stop=lambda: True)
     assert stopped.left > 0
     with pytest.raises(QvsearchError, match=r"unfinished run; continue it with --resume"):
-        finetune(request(notes, tmp_path / "a"))
+        finetune(run_of(notes, tmp_path / "a"))
     other = Settings(**{**{n: getattr(QUICK, n) for n in QUICK.__slots__}, "batch": 5})
     with pytest.raises(QvsearchError, match=r"another batch: 4, not 5; give the same"):
-        finetune(request(notes, tmp_path / "a", settings=other, resume=True))
+        finetune(run_of(notes, tmp_path / "a", settings=other, resume=True))
     data = notes.read_bytes()
     changed = tmp_path / notes.name
     changed.write_bytes(data.replace(b"note 3", b"note three"))
     with pytest.raises(QvsearchError, match="another data"):
-        finetune(request(changed, tmp_path / "a", resume=True))
+        finetune(run_of(changed, tmp_path / "a", resume=True))
     (tmp_path / "a" / STATE).write_bytes(b"no state")
     with pytest.raises(QvsearchError, match=rf"{STATE} is damaged"):
-        finetune(request(notes, tmp_path / "a", resume=True))
+        finetune(run_of(notes, tmp_path / "a", resume=True))
     with pytest.raises(QvsearchError, match="has no unfinished run"):
-        finetune(request(notes, tmp_path / "b", resume=True))
+        finetune(run_of(notes, tmp_path / "b", resume=True))
 
 
 def command(*arguments):
@@ -146,31 +155,31 @@ def test_json_has_each_evaluation_and_a_summary(notes, tmp_path, capfd):
     assert f"there is no file {tmp_path}/gone.jpg" in skipped["reason"]
 
 
-def test_a_library_keeps_its_adapter(pairs, tmp_path, capfd):
-    finetune(request(pairs, tmp_path / "adapter"))
-    finetune(request(pairs, tmp_path / "other", settings=Settings(epochs=1, batch=4, rank=2)))
+def test_a_library_keeps_its_adapter(pairs, notes, adapter, tmp_path, capfd):
+    finetune(run_of(notes, tmp_path / "other"))
     library, folder = tmp_path / "library", pairs.parent
-    adapter = ("--adapter", tmp_path / "adapter")
-    assert command("index", folder, "-l", library, "--kind", "image", *adapter) == 0
+    chosen = ("--adapter", adapter)
+    assert command("index", folder, "-l", library, "--kind", "image", *chosen) == 0
     assert main(["status", "-l", str(library)]) == 0
-    assert re.search(rf"^adapter +{tmp_path}/adapter$", capfd.readouterr().out, re.M)
+    assert re.search(rf"^adapter +{adapter}$", capfd.readouterr().out, re.M)
     query = ("search", "a red circle", "-l", library, "--all", "--json")
     assert command(*query) == 0
     hits = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    embedder = LocalEmbedder(DEMO, "cpu", detail=Detail.LOW, adapter=tmp_path / "adapter")
+    embedder = LocalEmbedder(DEMO, "cpu", detail=Detail.LOW, adapter=adapter)
     cosine = embedder.embed_documents([folder / hits[0]["path"]]) @ embedder.embed_query(
         "a red circle"
     )
     assert abs(hits[0]["score"] - float(cosine[0])) < 1e-3  # vectors are stored as float16
-    assert command(*query, *adapter) == 0
+    assert command(*query, *chosen) == 0
     assert command(*query, "--model", "demo") == 0
     capfd.readouterr()
     assert command(*query, "--adapter", tmp_path / "other") == 2
     assert "with the adapter" in capfd.readouterr().err
     plain = tmp_path / "plain"
     assert command("index", folder, "-l", plain, "--kind", "image", "--model", "demo") == 0
-    assert command("search", "a red circle", "-l", plain, *adapter) == 2
+    assert command("search", "a red circle", "-l", plain, *chosen) == 2
     message = capfd.readouterr().err
+    assert command("index", folder, "-l", plain, "--kind", "image", *chosen) == 2
     assert re.search(r"was made with demo at revision \w+, not demo with the adapter ", message)
 
 
@@ -190,16 +199,15 @@ def test_a_reranker_has_an_adapter_of_its_own(pairs, tmp_path, capfd):
     assert "is a reranker" in capfd.readouterr().err
 
 
-def test_merging_writes_a_model(pairs, tmp_path, capfd):
-    finetune(request(pairs, tmp_path / "adapter"))
-    assert main(["models", "merge", str(tmp_path / "adapter"), "-o", str(tmp_path / "new")]) == 0
+def test_merging_writes_a_model(adapter, tmp_path, capfd):
+    assert main(["models", "merge", str(adapter), "-o", str(tmp_path / "new")]) == 0
     assert capfd.readouterr().out == f"{tmp_path}/new\n"
     query = EmbedInput("a red circle")
-    adapted = LocalEmbedder(tmp_path / "adapter", "cpu", "float32").embed([query])
+    adapted = LocalEmbedder(adapter, "cpu", "float32").embed([query])
     merged = LocalEmbedder(tmp_path / "new", "cpu", "float32").embed([query])
     assert np.abs(adapted - merged).max() < 2e-3  # the demo's weights are float16 on the disk
     assert main(["models", "verify", str(tmp_path / "new")]) == 0
-    assert main(["models", "merge", str(tmp_path / "adapter"), "-o", str(tmp_path / "new")]) == 2
+    assert main(["models", "merge", str(adapter), "-o", str(tmp_path / "new")]) == 2
     assert main(["models", "merge", str(tmp_path / "new"), "-o", str(tmp_path / "more")]) == 2
     assert "is not an adapter" in capfd.readouterr().err
 
@@ -242,9 +250,8 @@ def test_one_pair_is_too_few_for_the_command(tmp_path, capfd):
     assert not (tmp_path / "new").exists()
 
 
-def test_an_adapter_is_not_a_base(notes, tmp_path, capfd):
-    finetune(request(notes, tmp_path / "adapter"))
-    more = ["finetune", notes, "-o", tmp_path / "new", "--model", tmp_path / "adapter"]
+def test_an_adapter_is_not_a_base(notes, adapter, tmp_path, capfd):
+    more = ["finetune", notes, "-o", tmp_path / "new", "--model", adapter]
     assert command(*more) == 2
     assert "is an adapter; merge it first" in capfd.readouterr().err
 
@@ -276,7 +283,7 @@ def test_ctrl_c_saves_the_run(notes, tmp_path, capfd, monkeypatch):
 
 
 def test_bfloat16_is_trained_with_an_adapter_in_float32(notes, tmp_path):
-    result = finetune(request(notes, tmp_path / "a", dtype="bfloat16"))
+    result = finetune(run_of(notes, tmp_path / "a", dtype="bfloat16"))
     assert result.card.dtype == "bfloat16"
     tensors = load_file(tmp_path / "a" / WEIGHTS)
     assert {each.dtype for each in tensors.values()} == {np.dtype(np.float32)}
