@@ -82,7 +82,7 @@ class Training:
         if state is None:
             first = Point(0, None, *self._evaluate(course))
             calls.point(first, False)
-            state = State(0, 0, 0.0, (first,), (), {})
+            state = State(0, 0, 0.0, torch.get_num_threads(), (first,), (), {})
         else:
             self._restore(state)
         began = saved = time.monotonic()
@@ -175,6 +175,7 @@ class Training:
 
     def _restore(self, state: State) -> None:
         """Take the weights and moments of a state; raises QvsearchError if one is missing."""
+        torch.set_num_threads(state.threads)
         try:
             self._lora.load(state.tensors)
             for name, parameter in self._lora.parameters.items() if state.updates else ():

@@ -39,13 +39,15 @@ class Point:
 class State:
     """A run after `step` steps, of which `updates` changed the weights.
 
-    `losses` are those since the last point of the history. `tensors` are the weights and the
+    `threads` is the CPU threads that it computes with: sums are taken in an order that depends on
+    it. `losses` are those since the last point of the history. `tensors` are the weights and the
     optimizer's moments by name.
     """
 
     step: int
     updates: int
     seconds: float
+    threads: int
     history: tuple[Point, ...]
     losses: tuple[float, ...]
     tensors: Mapping[str, torch.Tensor]
@@ -60,6 +62,7 @@ def write_state(folder: Path, state: State, identity: Mapping[str, Any]) -> None
         "step": state.step,
         "updates": state.updates,
         "seconds": state.seconds,
+        "threads": state.threads,
         "history": [asdict(point) for point in state.history],
         "losses": state.losses,
     }
@@ -81,6 +84,7 @@ def read_state(folder: Path, identity: Mapping[str, Any]) -> State:
             step=int(record["step"]),
             updates=int(record["updates"]),
             seconds=float(record["seconds"]),
+            threads=int(record["threads"]),
             history=tuple(map(_point, record["history"])),
             losses=tuple(map(float, record["losses"])),
             tensors=tensors,
