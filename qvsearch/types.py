@@ -277,6 +277,7 @@ class Fingerprint:
 
     `prompt_layout` and `preprocessing` are versions of our own code, raised if a vector changes.
     Version 1 of `preprocessing` decodes JPEGs in their full size, 2 with `draft`.
+    `adapter` is the folder of the adapter of the model; its hash is a part of the revision.
     """
 
     model: str
@@ -288,6 +289,7 @@ class Fingerprint:
     preprocessing: int
     video_mode: VideoMode = VideoMode.FRAMES
     precision: Precision = Precision.FLOAT
+    adapter: str | None = None
 
     @property
     def decode_options(self) -> DecodeOptions:

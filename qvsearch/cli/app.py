@@ -19,6 +19,7 @@ from qvsearch.cli.ask import asking
 from qvsearch.cli.classify import classifying
 from qvsearch.cli.commands import Command, Group, see
 from qvsearch.cli.duplicates import alikes
+from qvsearch.cli.finetune import finetuning
 from qvsearch.cli.index import indexing
 from qvsearch.cli.library import libraries, upkeep
 from qvsearch.cli.machine import machine, models
@@ -67,6 +68,7 @@ app.add_typer(comparing)
 app.add_typer(classifying)
 app.add_typer(upkeep)
 app.add_typer(libraries, name="libraries")
+app.add_typer(finetuning)
 app.add_typer(machine)
 app.add_typer(models, name="models")
 

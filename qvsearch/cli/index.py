@@ -105,6 +105,7 @@ def index(
             " (default: QVSEARCH_MODEL, or Qwen/Qwen3-VL-Embedding-2B).",
         ),
     ] = None,
+    adapter: options.AdapterOption = None,
     device: options.Device = None,
     dtype: options.DtypeOption = None,
     hub: options.HubOption = Hub.HUGGINGFACE,
@@ -129,7 +130,7 @@ def index(
     from qvsearch.runtime import loading
 
     folder = library_folder(library)
-    choice = loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store)
+    choice = loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store, adapter)
     exact = replace(choice, dtype=Dtype.FLOAT32)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)

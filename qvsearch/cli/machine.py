@@ -45,6 +45,7 @@ def warm(
         str | None,
         typer.Option(metavar="ID-OR-FOLDER", help="Model to keep loaded (default: the library's)."),
     ] = None,
+    adapter: options.AdapterOption = None,
     device: options.Device = None,
     dtype: options.DtypeOption = None,
     hub: options.HubOption = Hub.HUGGINGFACE,
@@ -75,15 +76,17 @@ def warm(
             output.line("no warm process is running")
         return
     seconds = parse_budget(idle, "--idle") or 0.0
-    choice = Choice(model, None, None, device, dtype, hub)
+    choice = Choice(model, None, None, device, dtype, hub, adapter=adapter)
     if reranker is not None and model is not None:
         raise QvsearchError("--model and --reranker are two models; give one, and run it twice")
-    kept, name = (
+    if reranker is not None and adapter is not None:
+        raise QvsearchError("--adapter is for a model; give the reranker's adapter as --reranker")
+    kept, weights = (
         kept_embedder(library_folder(library), choice)
         if reranker is None
         else kept_reranker(reranker, choice)
     )
-    _show_processes([manager.start(kept, name, seconds)], "running", json)
+    _show_processes([manager.start(kept, weights.name, seconds, weights.adapter)], "running", json)
 
 
 @machine.command(cls=Command)

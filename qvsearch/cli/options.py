@@ -129,6 +129,14 @@ DtypeOption = Annotated[
 HubOption = Annotated[
     Hub, choice("--hub", Hub, "Source of model downloads (default: huggingface).", "Model")
 ]
+AdapterOption = Annotated[
+    str | None,
+    _model(
+        "--adapter",
+        metavar="FOLDER",
+        help="Adapter of the model, as finetune writes it (default: the library's).",
+    ),
+]
 Quiet = Annotated[bool, _output("--quiet", "-q", help="Print only results and errors.")]
 Json = Annotated[bool, _output("--json", help="Print JSON, one object a line.")]
 Kinds = Annotated[
@@ -347,7 +355,10 @@ class RerankOptions:
     ] = None
     reranker: Annotated[
         str | None,
-        _reranking(metavar="ID-OR-FOLDER", help="Reranker (default: Qwen/Qwen3-VL-Reranker-2B)."),
+        _reranking(
+            metavar="ID-OR-FOLDER",
+            help="Reranker, or its adapter (default: Qwen/Qwen3-VL-Reranker-2B).",
+        ),
     ] = None
 
     def parsed(self) -> "Rerank | None":
@@ -391,6 +402,7 @@ class ModelOptions:
             help="Model that the library must have, or its folder (default: the library's).",
         ),
     ] = None
+    adapter: AdapterOption = None
     device: Device = None
     dtype: DtypeOption = None
     hub: HubOption = Hub.HUGGINGFACE
@@ -399,4 +411,6 @@ class ModelOptions:
         """Return the user's choice of a model."""
         from qvsearch.runtime.loading import Choice
 
-        return Choice(self.model, None, None, self.device, self.dtype, self.hub)
+        return Choice(
+            self.model, None, None, self.device, self.dtype, self.hub, adapter=self.adapter
+        )

@@ -235,7 +235,8 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
     """Return the object of `status --json`.
 
     library, library_b64 (string): folder of the library
-    model (object): the model and how it encodes: `model`, `revision`, `dim`, `detail` and others
+    model (object): the model and how it encodes: `model`, `revision`, `dim`, `detail`, the
+        folder of its `adapter` if it has one, and others
     store (string): storage type of vectors: `float16` or `int8`
     bytes (integer): size of the library
     kinds (object): `items` and `segments` of each kind
@@ -258,7 +259,7 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
     """
     return {
         **path_fields("library", os.fsencode(status.folder)),
-        "model": asdict(status.fingerprint),
+        "model": present(asdict(status.fingerprint)),
         "store": status.store,
         "bytes": status.size,
         "kinds": {

@@ -5,8 +5,10 @@ The docstring of each function describes its fields; `docs/json.md` is generated
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import path_fields, present
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from qvsearch.runtime.manager import Running
     from qvsearch.tasks.ask import Answer
     from qvsearch.tasks.evidence import Source
+    from qvsearch.tasks.finetuning.run import Result
+    from qvsearch.tasks.finetuning.state import Point
 
 
 def event_record(event: Event) -> dict[str, object]:
@@ -284,3 +288,67 @@ def figure_record(figure: Figure) -> dict[str, object]:
     reason (string): why it has no value
     """
     return present(asdict(figure))
+
+
+def training_point_record(point: Point) -> dict[str, object]:
+    """Return an evaluation of `finetune --json`, one a line.
+
+    state (string): `evaluated`
+    step (integer): steps so far; 0 is the base model
+    loss (number): mean loss since the evaluation before
+    recall_at_1, mrr (number, 0 to 1): share of held-out queries whose document is the first, and
+        the mean of 1 / rank
+    queries (integer): number of held-out queries
+    control_recall_at_1, control_mrr (number, 0 to 1): the same of the control pairs, if there are
+        any
+    """
+    control = point.control
+    return present(
+        {
+            "state": "evaluated",
+            "step": point.step,
+            "loss": point.loss,
+            "recall_at_1": point.score.recall,
+            "mrr": point.score.mrr,
+            "queries": point.score.queries,
+            "control_recall_at_1": None if control is None else control.recall,
+            "control_mrr": None if control is None else control.mrr,
+        }
+    )
+
+
+def training_summary_record(result: Result, folder: Path) -> dict[str, object]:
+    """Return the summary of `finetune --json`, the last line.
+
+    state (string): `summary`
+    folder, folder_b64 (string): folder of the adapter
+    role (string): `embedder` or `reranker`
+    base, revision (string): the model that it adapts
+    train, held_out (integer): number of pairs to train with and to evaluate
+    before, after (object): figures of the base, and of the weights in the folder, as `evaluated`;
+        `after` is absent before the first evaluation
+    parameters (integer): number of trained parameters
+    seconds (number, seconds): duration, evaluations included
+    left (integer): steps that an interrupted run has left
+    skipped (list of objects): lines and files that could not be used: `name` and `reason`
+    """
+    card = result.card
+    return present(
+        {
+            "state": "summary",
+            **path_fields("folder", os.fsencode(folder)),
+            "role": card.role,
+            "base": card.base,
+            "revision": card.revision,
+            "train": card.data.train,
+            "held_out": card.data.held_out,
+            "before": training_point_record(card.before),
+            "after": training_point_record(card.after) if card.best else None,
+            "parameters": card.parameters,
+            "seconds": card.seconds,
+            "left": result.left,
+            "skipped": [
+                {"name": os.fsdecode(each.path), "reason": each.reason} for each in result.skipped
+            ],
+        }
+    )

@@ -50,6 +50,7 @@ def print_status(status: Status, warm: Iterable[Running]) -> None:
             f" {fingerprint.detail} detail"
             + (", in int8" if fingerprint.precision == Precision.INT8 else ""),
         ),
+        *(() if fingerprint.adapter is None else (("adapter", safe_text(fingerprint.adapter)),)),
         *(
             (each.kind, f"{counted(each.items, 'file')}, {counted(each.segments, 'segment')}")
             for each in status.holdings

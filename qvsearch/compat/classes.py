@@ -52,7 +52,7 @@ class Qwen3VLEmbedder:
         attn_implementation: str | None = None,
         num_frames: int | None = None,
     ) -> None:
-        """Load a checkpoint: a hub id, a local folder, or `demo`.
+        """Load a checkpoint: a hub id, a local folder, an adapter's folder, or `demo`.
 
         `num_frames` is the earlier name of `max_frames`. `attn_implementation` is accepted and
         changes nothing: the attention is PyTorch's fastest for the device.
@@ -61,8 +61,9 @@ class Qwen3VLEmbedder:
         frames = max_frames if num_frames is None else num_frames
         self.limits = Limits(min_pixels, max_pixels, total_pixels, fps, frames, max_length)
         self.max_length, self.default_instruction = max_length, default_instruction
-        folder = resolve(str(model_name_or_path)).folder
-        self.network = Network(folder, None, _dtype_name(torch_dtype, dtype))
+        weights = resolve(str(model_name_or_path))
+        chosen = _dtype_name(torch_dtype, dtype)
+        self.network = Network(weights.folder, None, chosen, weights.adapter)
 
     def process(self, inputs: Iterable[Input], normalize: bool = True) -> torch.Tensor:
         """Return embeddings (n, dim) float32 on the model's device, row i for input i.

@@ -316,6 +316,7 @@ def _parse_fingerprint(record: dict[str, Any]) -> Fingerprint:
         preprocessing=_need(record, "preprocessing", int),
         video_mode=VideoMode(record.get("video_mode", VideoMode.FRAMES)),
         precision=Precision(record.get("precision", Precision.FLOAT)),
+        adapter=None if record.get("adapter") is None else _need(record, "adapter", str),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,20 @@ def digest(folder: Path) -> str:
     digest.update((folder / "config.json").read_bytes())
     digest.update((folder / TOKENIZER).read_bytes())
     for path in shards(folder):
-        header, start = read_header(path)
-        digest.update(json.dumps(header, sort_keys=True).encode())
-        with path.open("rb") as file:
-            for _, tensor in sorted(header.items()):
-                begin, end = tensor["data_offsets"]
-                file.seek(start + begin)
-                digest.update(file.read(min(SAMPLE, end - begin)))
+        for sample in tensor_samples(path):
+            digest.update(sample)
     return digest.hexdigest()
+
+
+def tensor_samples(path: Path) -> Iterator[bytes]:
+    """Yield the header of a safetensors file and the first 4 KiB of each tensor, by its name."""
+    header, start = read_header(path)
+    yield json.dumps(header, sort_keys=True).encode()
+    with path.open("rb") as file:
+        for _, tensor in sorted(header.items()):
+            begin, end = tensor["data_offsets"]
+            file.seek(start + begin)
+            yield file.read(min(SAMPLE, end - begin))
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:

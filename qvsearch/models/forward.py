@@ -12,8 +12,9 @@ computes every token in every layer; here
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -90,19 +91,22 @@ def last_states(
     beginning: Beginning,
     kept: int = 0,
     padding: float = 1.0,
+    checkpointing: bool = False,
 ) -> tuple[torch.Tensor, Beginning]:
     """Return the final hidden state (n, hidden) of each input's last token, never an image's.
 
     All inputs begin with the beginning's tokens and have more. The first `kept` tokens of the first
     input are returned as a new beginning, if they are more than those of the old one. Neighbours
     share an attention call if the longer has at most `padding` times the tokens of the shorter.
+    With `checkpointing` a backward pass computes each layer again instead of keeping it in memory.
     """
     batch = _pack(model, inputs, beginning, padding)
     text = model.language_model
     states, seen = batch.states, []
     for number, (layer, shared) in enumerate(zip(text.layers, beginning.layers, strict=True)):
         is_last = number == len(text.layers) - 1
-        states, own = _layer(layer, states, batch, shared, is_last=is_last)
+        run = partial(_layer, layer, batch=batch, shared=shared, is_last=is_last)
+        states, own = _checkpointed(run, states) if checkpointing else run(states)
         if kept > len(beginning):
             seen.append(_joined(shared, own, kept))
         if number < len(batch.deepstack) and not is_last:
@@ -259,6 +263,19 @@ def _mask(sees: NDArray[np.bool_] | None, device: torch.device) -> torch.Tensor 
 
 def _real(is_real: NDArray[np.bool_], device: torch.device) -> torch.Tensor:
     return _moved(np.flatnonzero(is_real), device)
+
+
+def _checkpointed(
+    run: Callable[[torch.Tensor], tuple[torch.Tensor, KeysValues]], states: torch.Tensor
+) -> tuple[torch.Tensor, KeysValues]:
+    """Run a layer of which only the input is kept for the backward pass (Chen et al. 2016)."""
+    from torch.utils.checkpoint import checkpoint
+
+    # nothing in a layer is random
+    outputs: tuple[torch.Tensor, KeysValues] = checkpoint(
+        run, states, use_reentrant=False, preserve_rng_state=False
+    )
+    return outputs
 
 
 def _layer(

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from qvsearch.errors import QvsearchError
+from qvsearch.models.adapters import Adapter, merge, read_adapter
 from qvsearch.models.checkpoint import hidden_width, shards
 from qvsearch.models.devices import LIMITS, attention, pick_device, pick_dtype, settle_threads
 from qvsearch.models.forward import (
@@ -61,19 +62,29 @@ class Network:
     """A Qwen3-VL base model with its tokenizer, on one device.
 
     The vision tower is loaded with the first picture: words alone never wait for it. The shared
-    prefix of prompts is cached from call to call, so callers must not change weights between calls.
+    prefix of prompts is cached from call to call; see `forget_prefix`.
     """
 
-    def __init__(self, folder: Path, device: str | None = None, dtype: str | None = None) -> None:
-        """Load a checkpoint folder; raises QvsearchError if it is incomplete."""
+    def __init__(
+        self,
+        folder: Path,
+        device: str | None = None,
+        dtype: str | None = None,
+        adapter: Path | None = None,
+    ) -> None:
+        """Load a checkpoint folder; raises QvsearchError if it is incomplete.
+
+        `adapter` is the folder of an adapter, which is merged into the weights in memory.
+        """
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device, hidden_width(folder))
         if self.device.type == "cpu":
             settle_threads()
         self._folder, self._files = folder, _files(folder)
+        self._adapter = None if adapter is None else read_adapter(adapter)
         silence_transformers()
         self.tokenizer = load_tokenizer(folder)
-        self.model = _load_model(folder, self.dtype, self.device, "language_model")
+        self.model = self._load("language_model")
         self.tail = len(self.tokenizer(END)["input_ids"])
         self._limits = LIMITS[self.device.type]
         self._beginning = Beginning.empty(self.model)
@@ -164,7 +175,14 @@ class Network:
                 f"the weights in {self._folder} were changed while they were in use;"
                 " run the same command again"
             )
-        self.model.visual = _load_model(self._folder, self.dtype, self.device, "visual").visual
+        self.model.visual = self._load("visual").visual
+
+    def _load(self, part: str) -> Any:  # noqa: ANN401 (transformers has no narrower type)
+        return _load_model(self._folder, self.dtype, self.device, part, self._adapter)
+
+    def forget_prefix(self) -> None:
+        """Drop the cached prefix; callers must call this after a change of weights."""
+        self._beginning = Beginning.empty(self.model)
 
     def _states(self, inputs: Sequence[ModelInput]) -> torch.Tensor:
         """Return the last states (n, hidden) of inputs, which come by rising length."""
@@ -215,6 +233,23 @@ class Network:
             self.model, inputs, beginning.cut(known), kept, self._limits.padding
         )
         return states
+
+    def trainable_states(
+        self, inputs: Sequence[ModelInput], *, checkpointing: bool
+    ) -> torch.Tensor:
+        """Return what `last_hidden` does, in the network's type, with the gradient of its weights.
+
+        All inputs share one pass. The vision tower must be loaded if there are media.
+        """
+        rows = sorted(range(len(inputs)), key=lambda row: len(inputs[row].ids))
+        states, _ = last_states(
+            self.model,
+            [inputs[row] for row in rows],
+            Beginning.empty(self.model),
+            padding=self._limits.padding,
+            checkpointing=checkpointing,
+        )
+        return states[torch.tensor(rows, device=self.device).argsort()]
 
     def _head(self, first: ModelInput) -> int:
         """Return how many tokens of a prompt to cache if the next prompt is unknown."""
@@ -285,7 +320,9 @@ def load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 (transformers has no na
         raise QvsearchError(f"{folder} has no usable tokenizer: {error}") from error
 
 
-def _load_model(folder: Path, dtype: torch.dtype, device: torch.device, part: str) -> Any:  # noqa: ANN401
+def _load_model(
+    folder: Path, dtype: torch.dtype, device: torch.device, part: str, adapter: Adapter | None
+) -> Any:  # noqa: ANN401
     """Load one part of a model, `language_model` or `visual`; the other one is None."""
     from safetensors import SafetensorError
     from transformers import Qwen3VLConfig, Qwen3VLModel
@@ -318,6 +355,8 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device, part: st
             f"{folder} lacks {len(missing)} weights of a Qwen3-VL model ({missing[0]}, ...);"
             " fetch it again with: qvsearch models pull"
         )
+    if adapter is not None:  # before the layers become int8
+        merge(model, adapter, part)
     if part == "visual":
         model.visual.patch_embed = LinearPatchEmbed(model.visual.patch_embed.proj)
     if dtype == torch.int8:

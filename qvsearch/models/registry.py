@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models import checkpoint, hubs
+from qvsearch.models.adapters import check_base, is_adapter, read_adapter
 from qvsearch.types import Detail, Fingerprint, Hub, Precision, VideoMode
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
@@ -60,14 +61,16 @@ MODELS = {
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A complete checkpoint on this disk.
+    """A complete checkpoint on this disk, and the adapter to merge into it, if any.
 
-    `revision` is the hub's commit or, for files without one, a hash of their content.
+    `revision` is the hub's commit or, for files without one, a hash of their content. With an
+    adapter it ends in `+` and the adapter's hash.
     """
 
     folder: Path
     name: str
     revision: str
+    adapter: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +85,30 @@ class ModelState:
     folder: Path | None
 
 
-def resolve(model: str, hub: str = Hub.HUGGINGFACE) -> Weights:
+def resolve(model: str, hub: str = Hub.HUGGINGFACE, adapter: str | Path | None = None) -> Weights:
     """Return the checkpoint of a hub id, a local folder or a name in PACKAGED.
 
     Without a complete copy on this disk, a hub's model is downloaded from `hub`, and its bytes are
-    compared with the hub's hashes. With one, no network is used. Raises QvsearchError with a remedy
-    if there is no such checkpoint.
+    compared with the hub's hashes. With one, no network is used. `adapter` is the folder of an
+    adapter of that model; as `model`, it stands for its base and itself. Raises QvsearchError with
+    a remedy if there is no such checkpoint, or for an adapter of another one.
     """
+    if adapter is None and is_adapter(model):
+        model, adapter = read_adapter(Path(model)).base, model
+    if adapter is None:
+        return _resolve_base(model, hub)
+    read = read_adapter(Path(adapter))
+    base = _resolve_base(model, hub)
+    check_base(read, base.name, base.revision)
+    return replace(base, revision=f"{base.revision}+{read.digest}", adapter=read.folder)
+
+
+def base_of(adapter: str | Path) -> str:
+    """Return the name of an adapter's base model; raises QvsearchError without one."""
+    return read_adapter(Path(adapter)).base
+
+
+def _resolve_base(model: str, hub: str) -> Weights:
     local = find(model)
     if local is not None:
         return local
@@ -214,6 +234,7 @@ def fingerprint(
         preprocessing=PREPROCESSING,
         video_mode=video_mode,
         precision=precision,
+        adapter=None if weights.adapter is None else str(weights.adapter),
     )
 
 

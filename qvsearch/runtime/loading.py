@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The user's options for models; None is the library's value, or a new library's default."""
+    """The user's options for models; None is the library's value, or a new library's default.
+
+    `adapter` is the folder of an adapter of the model.
+    """
 
     model: str | None = None
     dim: int | None = None
@@ -49,6 +52,7 @@ class Choice:
     hub: str = Hub.HUGGINGFACE
     video_mode: VideoMode | None = None
     store: Stored | None = None
+    adapter: str | None = None
 
 
 def open_library(folder: Path, choice: Choice) -> Library:
@@ -69,6 +73,8 @@ def open_library(folder: Path, choice: Choice) -> Library:
                 " leave the option out, or name another --library"
             )
     check_version(library)
+    if choice.adapter is not None:  # compared by content: it may have been moved
+        _check_revision(fingerprint, choice)
     return library
 
 
@@ -103,7 +109,7 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
         raise QvsearchError(f"{model} is a reranker; use it with: search --reranker {model}")
     if role_of(model) == GENERATOR:
         raise QvsearchError(f"{model} writes answers; use it with: ask --generator {model}")
-    weights = resolve(model, choice.hub)
+    weights = resolve(model, choice.hub, choice.adapter)
     dim = check_dim(weights, choice.dim)
     precision = _precision(choice.dtype) or Precision.FLOAT
     if precision == Precision.INT8:
@@ -159,7 +165,9 @@ def _precision(dtype: str | None) -> Precision | None:
 
 
 def new_model(choice: Choice) -> str:
-    """Return the model that a new library gets."""
+    """Return the model that a new library gets; with an adapter, that is its base by default."""
+    if choice.adapter is not None and choice.model is None:
+        return registry.base_of(choice.adapter)
     return choice.model or os.environ.get("QVSEARCH_MODEL") or DEFAULT_MODEL
 
 
@@ -177,27 +185,30 @@ def new_video_mode(choice: Choice) -> VideoMode:
     return choice.video_mode or VideoMode.FRAMES
 
 
-def kept_embedder(folder: Path, choice: Choice) -> tuple[ServerKey, str]:
-    """Return the key of the server to start for queries, and the model's name.
+def kept_embedder(folder: Path, choice: Choice) -> tuple[ServerKey, Weights]:
+    """Return the key of the server to start for queries, and the model's files.
 
     It is the chosen model, or a library's, of which only the manifest is read. Raises QvsearchError
     without either.
     """
     own = None
-    if choice.model is None or Library.exists(folder):
+    is_chosen = choice.model is not None or choice.adapter is not None
+    if not is_chosen or Library.exists(folder):
         own = read_committed(folder).fingerprint
-    weights = resolve(choice.model or (own.model if own else DEFAULT_MODEL), choice.hub)
-    if own is not None and choice.model is None:
+    if is_chosen or own is None:
+        weights = resolve(new_model(choice), choice.hub, choice.adapter)
+    else:
+        weights = resolve(own.model, choice.hub, own.adapter)
         _check_weights(own, weights)
     if own is not None and own.revision == weights.revision:
-        return _key(own, choice), weights.name
-    return ServerKey(EMBEDDER, weights.revision, choice.device, choice.dtype), weights.name
+        return _key(own, choice), weights
+    return ServerKey(EMBEDDER, weights.revision, choice.device, choice.dtype), weights
 
 
-def kept_reranker(model: str, choice: Choice) -> tuple[ServerKey, str]:
-    """Return the key of the server to start for `--rerank`, and the reranker's name."""
+def kept_reranker(model: str, choice: Choice) -> tuple[ServerKey, Weights]:
+    """Return the key of the server to start for `--rerank`, and the reranker's files."""
     weights = _reranker(model, choice)
-    return ServerKey(RERANKER, weights.revision, choice.device, choice.dtype), weights.name
+    return ServerKey(RERANKER, weights.revision, choice.device, choice.dtype), weights
 
 
 def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
@@ -209,7 +220,8 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     """
     if folder is not None:
         return open_library(folder, choice).fingerprint
-    if choice.model is None and Library.exists(default_folder()):
+    is_chosen = choice.model is not None or choice.adapter is not None
+    if not is_chosen and Library.exists(default_folder()):
         same = replace(choice, dim=None, detail=None)
         own = open_library(default_folder(), same).fingerprint
         dim = own.dim
@@ -219,7 +231,7 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     model = new_model(choice)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} is a reranker, which makes no vectors; give an embedder")
-    weights = resolve(model, choice.hub)
+    weights = resolve(model, choice.hub, choice.adapter)
     precision = _precision(choice.dtype) or Precision.FLOAT
     dim = check_dim(weights, choice.dim)
     return registry.fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
@@ -266,14 +278,15 @@ def load_embedder(
 
     def load() -> Embedder:
         started = time.monotonic()
-        model = choice.model or fingerprint.model
-        _check_weights(fingerprint, resolve(model, choice.hub))
+        weights = _chosen(fingerprint, choice)
+        _check_weights(fingerprint, weights)
         from qvsearch.models.devices import own_dtype
         from qvsearch.runtime.local import LocalEmbedder
 
         dtype = choice.dtype or own_dtype(fingerprint.precision, choice.device)
         dim, detail = fingerprint.dim, fingerprint.detail
-        embedder = LocalEmbedder(model, choice.device, dtype, dim, detail)
+        model = choice.model or fingerprint.model
+        embedder = LocalEmbedder(model, choice.device, dtype, dim, detail, weights.adapter)
         embedder.decode_options = fingerprint.decode_options
         cold(time.monotonic() - started)
         return embedder
@@ -318,21 +331,35 @@ def _reranker(model: str, choice: Choice) -> Weights:
     """Return a reranker's files, which are downloaded if necessary."""
     if role_of(model) in (EMBEDDER, GENERATOR):
         raise QvsearchError(f"{model} is no reranker; leave out --reranker, or name one")
-    return resolve(model, choice.hub)
+    weights = resolve(model, choice.hub)
+    if role_of(weights.name) == EMBEDDER:
+        raise QvsearchError(f"{model} is an adapter of {weights.name}, which is not a reranker")
+    return weights
 
 
 def _check_revision(fingerprint: Fingerprint, choice: Choice) -> None:
     """Raise QvsearchError if the chosen model is not the library's."""
-    if choice.model is not None:
-        _check_weights(fingerprint, resolve(choice.model, choice.hub))
+    if choice.model is not None or choice.adapter is not None:
+        _check_weights(fingerprint, _chosen(fingerprint, choice))
+
+
+def _chosen(fingerprint: Fingerprint, choice: Choice) -> Weights:
+    """Return the files of a library's model, or of the chosen one."""
+    model = choice.model or fingerprint.model
+    return resolve(model, choice.hub, choice.adapter or fingerprint.adapter)
 
 
 def _check_weights(fingerprint: Fingerprint, weights: Weights) -> None:
     if weights.revision != fingerprint.revision:
         raise QvsearchError(
-            f"the library was made with {fingerprint.model} at revision {fingerprint.revision},"
-            f" not {weights.name} at {weights.revision}; index into a new --library"
+            f"the library was made with {_named(fingerprint.model, fingerprint.adapter)} at"
+            f" revision {fingerprint.revision}, not {_named(weights.name, weights.adapter)} at"
+            f" {weights.revision}; index into a new --library"
         )
+
+
+def _named(model: str, adapter: Path | str | None) -> str:
+    return model if adapter is None else f"{model} with the adapter {adapter}"
 
 
 def _is_folder(model: str | None) -> bool:

@@ -27,7 +27,8 @@ class LocalEmbedder(QueriesAndDocuments):
     """Embeds with a Qwen3-VL-Embedding checkpoint: a hub id, a local folder, or `demo`.
 
     `dim` cuts the vectors to their first dimensions, which the model is trained for (Matryoshka).
-    `detail` is the pixel budget of pictures from files and from Pillow.
+    `detail` is the pixel budget of pictures from files and from Pillow. `adapter` is the folder of
+    an adapter of the model; given as the model, it stands for its base and itself.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class LocalEmbedder(QueriesAndDocuments):
         dtype: str | None = None,
         dim: int | None = None,
         detail: Detail | str = Detail.MEDIUM,
+        adapter: str | Path | None = None,
     ) -> None:
         """Load the weights, downloaded if necessary; raises QvsearchError if that fails."""
         self.decode_options = options_of(detail)
         self.detail = Detail(detail)
-        self.weights = resolve(str(model))
+        self.weights = resolve(str(model), adapter=adapter)
         self.dim = check_dim(self.weights, dim)
-        self.network = Network(self.weights.folder, device, dtype)
+        self.network = Network(self.weights.folder, device, dtype, self.weights.adapter)
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i.
@@ -63,18 +65,19 @@ class LocalEmbedder(QueriesAndDocuments):
 
 
 class LocalReranker:
-    """Scores pairs with a Qwen3-VL-Reranker checkpoint: a hub id or a local folder."""
+    """Scores pairs with a Qwen3-VL-Reranker checkpoint: a hub id, a local folder or an adapter."""
 
     def __init__(
         self,
         model: str | Path = DEFAULT_RERANKER,
         device: str | None = None,
         dtype: str | None = None,
+        adapter: str | Path | None = None,
     ) -> None:
         """Load the weights, downloaded if necessary; raises QvsearchError if that fails."""
-        self.weights = resolve(str(model))
+        self.weights = resolve(str(model), adapter=adapter)
         folder = self.weights.folder
-        self.network = Network(folder, device, dtype)
+        self.network = Network(folder, device, dtype, self.weights.adapter)
         yes, no = (self.network.output_row(folder, token) for token in ("yes", "no"))
         self.direction = yes - no
 

@@ -52,10 +52,11 @@ class Running:
     memory: int | None = None
 
 
-def start(key: ServerKey, model: str, idle: float) -> Running:
+def start(key: ServerKey, model: str, idle: float, adapter: Path | None = None) -> Running:
     """Start the server of a model, unless there is one; returns when it responds.
 
-    It ends after `idle` seconds without a request. If another command is starting the same server,
+    `adapter` is the folder of the adapter of the model. It ends after `idle` seconds without a
+    request. If another command is starting the same server,
     this waits for it. Raises QvsearchError with the server's reason if it cannot start. An
     exception while it loads, such as Ctrl-C, ends it.
     """
@@ -65,7 +66,7 @@ def start(key: ServerKey, model: str, idle: float) -> Running:
     with _turn(key.socket.with_suffix(".turn")):
         connection = find_server(key)
         if connection is None:
-            _launch(key, model, idle)
+            _launch(key, model, idle, adapter)
         else:
             connection.close()
         server = _look(key.socket)
@@ -103,9 +104,10 @@ def _turn(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _launch(key: ServerKey, model: str, idle: float) -> None:
+def _launch(key: ServerKey, model: str, idle: float, adapter: Path | None) -> None:
     """Start the process, detached from this terminal, and wait for its first message."""
     order = {"kept": asdict(key), "model": model, "socket": str(key.socket), "idle": idle}
+    order["adapter"] = None if adapter is None else str(adapter)
     # -P: a file called torch.py in the current folder must not be imported
     command = [sys.executable, "-P", "-m", "qvsearch.runtime.server", json.dumps(order)]
     with _log_file(key) as log:

@@ -44,12 +44,16 @@ MESSAGE_SECONDS = 10.0  # for a message; a client that stops in the middle of on
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The model to load, the socket to listen at, and the seconds to wait for a request."""
+    """The model to load, the socket to listen at, and the seconds to wait for a request.
+
+    `adapter` is the folder of the adapter of the model.
+    """
 
     kept: ServerKey
     model: str
     socket: str
     idle: float
+    adapter: str | None = None
 
 
 class Server:
@@ -179,7 +183,8 @@ class Server:
 def load(order: Order) -> Compute:
     """Load the model of an order and try it; raises QvsearchError if that fails."""
     key = order.kept
-    revision = resolve(order.model).revision
+    weights = resolve(order.model, adapter=order.adapter)
+    revision = weights.revision
     if revision != key.revision:
         raise QvsearchError(f"{order.model} is now at revision {revision}, not {key.revision}")
     from qvsearch.models.devices import own_dtype
@@ -187,11 +192,11 @@ def load(order: Order) -> Compute:
 
     trial = EmbedInput(text="warm")
     if key.role == RERANKER:
-        reranker = LocalReranker(order.model, key.device, key.dtype)
+        reranker = LocalReranker(order.model, key.device, key.dtype, order.adapter)
         reranker.score(trial, [trial])
     else:
         dtype = key.dtype or own_dtype(key.precision, key.device)
-        embedder = LocalEmbedder(order.model, key.device, dtype)
+        embedder = LocalEmbedder(order.model, key.device, dtype, adapter=order.adapter)
         embedder.embed([trial])
 
     def compute(header: dict[str, Any], inputs: Sequence[EmbedInput]) -> Array:
@@ -207,7 +212,7 @@ def read_order(text: str) -> Order:
     """Return the order that a process was started with."""
     fields = json.loads(text)
     key = ServerKey(**fields["kept"])
-    return Order(key, fields["model"], fields["socket"], fields["idle"])
+    return Order(key, fields["model"], fields["socket"], fields["idle"], fields["adapter"])
 
 
 def run(order: Order, ready: Callable[[], None]) -> None:

@@ -1,0 +1,103 @@
+"""Training data of the drawn world in which colours have other names.
+
+Scenes come in families that differ only in the colour of one thing, so that a caption finds its
+scene only if the name of the colour is understood. `python -m support.recoloured_world FOLDER COUNT
+OLD`, in the folder `tests`, writes the pictures and `pairs.csv`.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from qvsearch.demo.world import COLOURS, Scene, caption, draw, random_scene
+from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.types import EmbedInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.random import Generator
+
+    from qvsearch.types import Embedder
+
+NAMES = dict(
+    zip(
+        COLOURS,
+        ("vermal", "zorvic", "quell", "mistal", "tarn", "obrin", "fenn", "lusk"),
+        strict=True,
+    )
+)
+FAMILY = 6  # scenes that differ in the colour of one thing
+
+
+def renamed(text: str) -> str:
+    """Return a caption with the new names of its colours; backgrounds keep theirs."""
+    grounds = r"(?! grass| sand| water| snow)"
+    return re.sub(rf"\b({'|'.join(NAMES)})\b{grounds}", lambda found: NAMES[found[0]], text)
+
+
+def families(count: int, rng: Generator, *, held_out: bool) -> list[list[Scene]]:
+    """Return families of scenes that differ in the colour of their first thing.
+
+    No scene is in a family of the other side, whatever the generators.
+    """
+    found: dict[Scene, list[Scene]] = {}
+    while len(found) < count:
+        first = random_scene(rng)
+        base = _coloured(first, "red")
+        if base.held_out == held_out:
+            colours = rng.permutation(list(COLOURS))[:FAMILY]
+            found[base] = [_coloured(first, str(colour)) for colour in colours]
+    return list(found.values())
+
+
+def write_pairs(folder: Path, count: int, seed: int = 0, old: float = 0.0) -> Path:
+    """Write pictures of `count` families and a table of captions, pictures and negatives.
+
+    The negatives of a picture are the others of its family. `old` is the share of captions with the
+    old names.
+    """
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = folder / "pairs.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["query", "positive", *(f"negative_{n}" for n in range(1, FAMILY))])
+        for number, family in enumerate(families(count, rng, held_out=False)):
+            names = [f"picture-{number:04}-{member}.png" for member in range(FAMILY)]
+            for scene, name in zip(family, names, strict=True):
+                Image.fromarray(draw(scene, rng)).save(folder / name)
+                words = caption(scene, rng)
+                others = (each for each in names if each != name)
+                rows.writerow([words if rng.random() < old else renamed(words), name, *others])
+    return table
+
+
+def recall(embedder: Embedder, words: Callable[[str], str], count: int = 40) -> float:
+    """Return the recall@1 of captions, in these words, among pictures of held-out families."""
+    rng = np.random.default_rng(20_000)
+    shown = [each for family in families(count, rng, held_out=True) for each in family]
+    pictures = embedder.embed([EmbedInput(images=(draw(scene, rng),)) for scene in shown])
+    captions = [words(caption(scene, rng)) for scene in shown]
+    queries = [EmbedInput(text=text, instruction=QUERY_INSTRUCTION) for text in captions]
+    best = (embedder.embed(queries) @ pictures.T).argmax(axis=1)
+    return float((best == np.arange(len(shown))).mean())
+
+
+def _coloured(scene: Scene, colour: str) -> Scene:
+    """Return a scene with another colour of its first thing."""
+    first, *others = scene.things
+    return replace(scene, things=(replace(first, colour=colour), *others))
+
+
+if __name__ == "__main__":
+    folder, count, old = sys.argv[1:]
+    print(write_pairs(Path(folder), int(count), old=float(old)))  # noqa: T201 (a command)

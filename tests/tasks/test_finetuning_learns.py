@@ -1,0 +1,45 @@
+"""A model learns new names of colours, and keeps the old ones.
+
+Pictures of a family differ in one colour only, so the base guesses among six with the new names.
+"""
+
+import pytest
+from support.recoloured_world import recall, renamed, write_pairs
+
+from qvsearch.models.registry import DEMO, EMBEDDER
+from qvsearch.runtime.local import LocalEmbedder
+from qvsearch.tasks.finetuning.run import Request, finetune
+from qvsearch.tasks.finetuning.settings import Settings
+from qvsearch.types import Detail
+
+
+def recalls(adapter=None, count=40):
+    """Return recall@1 with the new names and with the old ones."""
+    embedder = LocalEmbedder(DEMO, "cpu", "float32", adapter=adapter)
+    return recall(embedder, renamed, count), recall(embedder, str, count)
+
+
+def learn(folder, families, **settings):
+    table = write_pairs(folder / "data", families, old=0.5)
+    chosen = Settings(alpha=64, evaluations=1, **settings)
+    finetune(Request(table, folder / "a", EMBEDDER, DEMO, Detail.LOW, chosen, device="cpu"))
+    return folder / "a"
+
+
+def test_a_minute_teaches_most_of_the_names(tmp_path):
+    new, old = recalls(count=20)
+    assert new < 0.3
+    adapter = learn(tmp_path, 60, epochs=4, batch=36, learning_rate=8e-3)
+    learned, kept = recalls(adapter, count=20)
+    assert learned > 0.7
+    assert kept > old - 0.05
+
+
+@pytest.mark.soak
+def test_ten_minutes_teach_all_names_at_no_cost(tmp_path):
+    new, old = recalls()
+    assert new < 0.5
+    adapter = learn(tmp_path, 300, epochs=10, batch=60, learning_rate=3e-3)
+    learned, kept = recalls(adapter)
+    assert learned > 0.9
+    assert kept > old - 0.02
