@@ -199,6 +199,8 @@ def ask(
     else:
         _hint_sources(found.evidence, answering.server, quiet)
         answer = _answered(found, generator, json=json, quiet=quiet)
+        if answering.server and answering.chat_model is None:
+            output.hint(f"answered by {answer.model}; --chat-model names another model", quiet)
         if not answer.answered:
             raise typer.Exit(ExitCode.NOTHING_FOUND)
     if found.evidence.skipped:

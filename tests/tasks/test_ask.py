@@ -360,5 +360,6 @@ def test_a_person_sees_where_files_go_and_a_harmless_answer(world):
     assert "the demo model is for drawn shapes only" in shown
     assert f"sources sent to {server.url}" in shown
     assert "A ring [1]\\x1b[2J.\n\n[1] " in shown
+    assert shown.endswith(f"\nanswered by {MODEL}; --chat-model names another model\n")
     assert all(map(is_harmless, shown.splitlines()))
     assert "\x1b[2K" in received  # the line of progress is removed before the answer
