@@ -53,8 +53,8 @@ class ChatServer:
     """A chat server at a base URL such as http://localhost:11434/v1, for `ask`.
 
     Without a path the URL means `/v1`. Without a `model` it is the first that the server lists and
-    that is not for embeddings.
-    Plain http is for loopback and private addresses only. Redirects and proxies are not used.
+    that is not for embeddings. Plain http is for loopback and private addresses only. Redirects and
+    proxies are not used.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class ChatServer:
         if http.client.MULTIPLE_CHOICES <= status < http.client.BAD_REQUEST:
             target = short(response.getheader("Location", "another place"))
             return self._error(f"it redirects to {target}; give the URL of the server itself")
-        message = f"{status}: {self._without_key(refusal_reason(response.read(REASON_BYTES)))}"
+        message = f"{status}: {refusal_reason(response.read(REASON_BYTES))}"
         if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
             remedy = "set" if self._key is None else "correct"
             return self._error(f"it refuses access ({message}); {remedy} {KEY_VARIABLE}")
@@ -222,10 +222,9 @@ class ChatServer:
             " add --kind text, or give a smaller -k"
         )
 
-    def _without_key(self, text: str) -> str:
-        return text if self._key is None else text.replace(self._key, "***")
-
     def _error(self, reason: str) -> QvsearchError:
+        """Return an error without the key, which a server may repeat in its reasons."""
+        reason = reason if self._key is None else reason.replace(self._key, "***")
         return QvsearchError(f"the chat server {self.url}: {reason}")
 
 

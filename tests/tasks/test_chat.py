@@ -117,6 +117,16 @@ def test_the_key_is_sent_and_never_shown():
 
     message = refused(script, key="sk-secret\n", model="m")
     assert message == ("it refuses access (401: wrong key: ***); correct QVSEARCH_CHAT_KEY")
+
+    def in_the_stream(handler):
+        handler.begin_stream()
+        handler.event({"error": "the quota of sk-secret is spent"})
+
+    def in_a_redirect(handler):
+        handler.send(302, b"", Location="/login?key=sk-secret")
+
+    assert "the quota of *** is spent" in refused(in_the_stream, key="sk-secret", model="m")
+    assert "/login?key=***;" in refused(in_a_redirect, key="sk-secret", model="m")
     _, _, server = answered(streaming("yes"), key="sk-secret")
     assert server.keys == ["Bearer sk-secret"] * 2
     with pytest.raises(QvsearchError) as raised:
