@@ -53,7 +53,9 @@ def ask(run, world, monkeypatch):  # noqa: F811
     for name in ("QVSEARCH_CHAT_SERVER", "QVSEARCH_CHAT_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(world))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # may be read already
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(world / "hub"))
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(world / "hub"))
     monkeypatch.chdir(world)
 
     def ask(question, *options, library="library"):

@@ -111,6 +111,16 @@ def test_comments_thoughts_and_a_missing_reason_of_the_end_do_no_harm():
     assert (pieces, reply.text, reply.prompt_tokens) == (["yes"], "yes", None)
 
 
+def test_the_last_line_needs_no_end():
+    end = b"data: " + json.dumps(piece(" yes", "stop")).encode()
+    assert answered(cut_after(EVENT + end, Connection="close"), model="m")[1].text == "half yes"
+
+
+def test_lines_may_end_as_in_http():
+    data = EVENT.replace(b"\n", b"\r\n") + b"data:[DONE]\r\n"
+    assert answered(cut_after(data, Connection="close"), model="m")[1].text == "half"
+
+
 def test_the_key_is_sent_and_never_shown():
     def script(handler):
         handler.send(401, {"error": {"message": "wrong key: sk-secret"}})
