@@ -1,6 +1,8 @@
 """The command ask."""
 
 import os
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -199,6 +201,8 @@ def ask(
     else:
         _hint_sources(found.evidence, answering.server, quiet)
         answer = _answered(found, generator, json=json, quiet=quiet)
+        if answering.server and answering.chat_model is None:
+            output.hint(f"answered by {answer.model}; --chat-model names another model", quiet)
         if not answer.answered:
             raise typer.Exit(ExitCode.NOTHING_FOUND)
     if found.evidence.skipped:
@@ -208,24 +212,29 @@ def ask(
 def _answered(found: "Found", generator: "Generator", *, json: bool, quiet: bool) -> "Answer":
     """Print the answer as it arrives, and its citations; with `json` one object at its end."""
     from qvsearch.cli.reports import answer_record
+    from qvsearch.cli.wrapping import Wrapping
     from qvsearch.tasks.ask import respond
 
     written: list[str] = []
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    wrapping = Wrapping(output.stream, width)
 
     def write(piece: str) -> None:
         if not written:
             output.progress("", quiet)
         written.append(piece)
         if not json:
-            output.stream(piece)
+            wrapping.add(piece)
 
     try:
         answer = respond(found, generator, write)
     finally:
         if not written:
             output.progress("", quiet)
-        elif not json and not written[-1].endswith("\n"):
-            output.line()
+        elif not json:
+            wrapping.end()
+            if not written[-1].endswith("\n"):
+                output.line()
     if json:
         output.write_json([answer_record(answer)])
     elif answer.citations:

@@ -52,8 +52,9 @@ class Limits:
 class ChatServer:
     """A chat server at a base URL such as http://localhost:11434/v1, for `ask`.
 
-    Without a path the URL means `/v1`; without a `model` it is the first that the server lists.
-    Plain http is for loopback and private addresses only. Redirects and proxies are not used.
+    Without a path the URL means `/v1`. Without a `model` it is the first that the server lists and
+    that is not for embeddings. Plain http is for loopback and private addresses only. Redirects and
+    proxies are not used.
     """
 
     def __init__(
@@ -107,15 +108,17 @@ class ChatServer:
             answer.check()
 
     def _first_model(self) -> str:
+        """Return the first model that the server lists, and that is not one for embeddings."""
         with self._response("GET", "models") as (response, _):
-            listed = parsed(response.read(MOST_BYTES))
-        models = listed.get("data")
-        if not isinstance(models, list) or not models:
-            raise self._error("it lists no model; load one there, or name it with --chat-model")
-        name = models[0].get("id") if isinstance(models[0], dict) else None
-        if not isinstance(name, str):
-            raise self._error("its list of models cannot be read; name one with --chat-model")
-        return name
+            listed = parsed(response.read(MOST_BYTES)).get("data")
+        entries = listed if isinstance(listed, list) else []
+        names = [each.get("id") for each in entries if isinstance(each, dict)]
+        writers = [name for name in names if isinstance(name, str) and "embed" not in name.lower()]
+        if not writers:
+            raise self._error(
+                "it lists no model that writes; load one there, or name it with --chat-model"
+            )
+        return writers[0]
 
     @contextmanager
     def _response(
@@ -205,7 +208,7 @@ class ChatServer:
         if http.client.MULTIPLE_CHOICES <= status < http.client.BAD_REQUEST:
             target = short(response.getheader("Location", "another place"))
             return self._error(f"it redirects to {target}; give the URL of the server itself")
-        message = f"{status}: {self._without_key(refusal_reason(response.read(REASON_BYTES)))}"
+        message = f"{status}: {refusal_reason(response.read(REASON_BYTES))}"
         if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
             remedy = "set" if self._key is None else "correct"
             return self._error(f"it refuses access ({message}); {remedy} {KEY_VARIABLE}")
@@ -219,10 +222,9 @@ class ChatServer:
             " add --kind text, or give a smaller -k"
         )
 
-    def _without_key(self, text: str) -> str:
-        return text if self._key is None else text.replace(self._key, "***")
-
     def _error(self, reason: str) -> QvsearchError:
+        """Return an error without the key, which a server may repeat in its reasons."""
+        reason = reason if self._key is None else reason.replace(self._key, "***")
         return QvsearchError(f"the chat server {self.url}: {reason}")
 
 

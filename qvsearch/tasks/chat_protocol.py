@@ -127,9 +127,13 @@ def events(readline: Callable[[int], bytes]) -> Iterator[dict[str, Any]]:
         if data.strip() == b"[DONE]":
             yield FINISHED
             return
-        if not line.endswith(b"\n"):
-            raise BadResponse(CUT)
-        yield parsed(data)
+        try:
+            event = parsed(data)
+        except BadResponse as error:
+            if line.endswith(b"\n"):
+                raise
+            raise BadResponse(CUT) from error
+        yield event
 
 
 def _lines(readline: Callable[[int], bytes]) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,9 @@ def ask(run, world, monkeypatch):  # noqa: F811
     for name in ("QVSEARCH_CHAT_SERVER", "QVSEARCH_CHAT_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(world))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # may be read already
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(world / "hub"))
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(world / "hub"))
     monkeypatch.chdir(world)
 
     def ask(question, *options, library="library"):
@@ -351,7 +354,7 @@ def test_ctrl_c_ends_with_its_exit_code(ask, monkeypatch):
 
 
 def test_a_person_sees_where_files_go_and_a_harmless_answer(world):
-    with serving(streaming("A ring [1]\x1b[2J.")) as server:
+    with serving(streaming("A ring [1]\x1b[2J. ", *["It is yel", "low. "] * 12)) as server:
         arguments = ["ask", QUESTION, "-l", str(world / "library"), "--chat-server", server.url]
         received = in_terminal(
             f"from qvsearch.cli.app import main; assert main({arguments}) == 0", columns=80
@@ -359,6 +362,10 @@ def test_a_person_sees_where_files_go_and_a_harmless_answer(world):
     shown = without_escapes(received)
     assert "the demo model is for drawn shapes only" in shown
     assert f"sources sent to {server.url}" in shown
-    assert "A ring [1]\\x1b[2J.\n\n[1] " in shown
+    lines = shown[shown.index("A ring [1]\\x1b[2J. It is yellow. ") :].splitlines()
+    assert lines[:3] == textwrap.wrap("A ring [1]\\x1b[2J." + " It is yellow." * 12, 80)
+    assert lines[3] == ""
+    assert lines[4].startswith("[1] ")
+    assert shown.endswith(f"\nanswered by {MODEL}; --chat-model names another model\n")
     assert all(map(is_harmless, shown.splitlines()))
     assert "\x1b[2K" in received  # the line of progress is removed before the answer

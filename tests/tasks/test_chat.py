@@ -111,12 +111,32 @@ def test_comments_thoughts_and_a_missing_reason_of_the_end_do_no_harm():
     assert (pieces, reply.text, reply.prompt_tokens) == (["yes"], "yes", None)
 
 
+def test_the_last_line_needs_no_end():
+    end = b"data: " + json.dumps(piece(" yes", "stop")).encode()
+    assert answered(cut_after(EVENT + end, Connection="close"), model="m")[1].text == "half yes"
+
+
+def test_lines_may_end_as_in_http():
+    data = EVENT.replace(b"\n", b"\r\n") + b"data:[DONE]\r\n"
+    assert answered(cut_after(data, Connection="close"), model="m")[1].text == "half"
+
+
 def test_the_key_is_sent_and_never_shown():
     def script(handler):
         handler.send(401, {"error": {"message": "wrong key: sk-secret"}})
 
     message = refused(script, key="sk-secret\n", model="m")
     assert message == ("it refuses access (401: wrong key: ***); correct QVSEARCH_CHAT_KEY")
+
+    def in_the_stream(handler):
+        handler.begin_stream()
+        handler.event({"error": "the quota of sk-secret is spent"})
+
+    def in_a_redirect(handler):
+        handler.send(302, b"", Location="/login?key=sk-secret")
+
+    assert "the quota of *** is spent" in refused(in_the_stream, key="sk-secret", model="m")
+    assert "/login?key=***;" in refused(in_a_redirect, key="sk-secret", model="m")
     _, _, server = answered(streaming("yes"), key="sk-secret")
     assert server.keys == ["Bearer sk-secret"] * 2
     with pytest.raises(QvsearchError) as raised:
@@ -298,19 +318,17 @@ def test_a_huge_answer_is_left(monkeypatch):
     assert refused(endless_line, model="m").startswith("its answer is larger than 1 MB;")
 
 
-@pytest.mark.parametrize(
-    ("models", "expected"),
-    [((), "it lists no model; load one there"), ((5,), "its list of models cannot be read")],
-)
-def test_without_a_model_the_user_is_told_to_name_one(models, expected):
+@pytest.mark.parametrize("models", [(), (5, None), ("nomic-Embed-text",)])
+def test_without_a_model_the_user_is_told_to_name_one(models):
     with serving(streaming("yes"), models=models) as server:
-        with pytest.raises(QvsearchError, match=expected):
+        with pytest.raises(QvsearchError, match="it lists no model that writes; load one there"):
             ChatServer(server.url).generate(PROMPT, lambda _: None)
         assert server.requests == []
 
 
-def test_the_first_model_is_used_and_named():
-    with serving(streaming("yes"), models=[MODEL, "second"]) as server:
+def test_the_first_model_that_is_not_for_embeddings_is_used_and_named():
+    models = ["text-embedding-nomic", MODEL, "second"]
+    with serving(streaming("yes"), models=models) as server:
         generator = ChatServer(server.url)
         generator.generate(PROMPT, lambda _: None)
         assert generator.name == server.requests[0]["model"] == MODEL
