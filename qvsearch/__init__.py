@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.similar import similar
     from qvsearch.runtime.local import LocalEmbedder as Embedder
     from qvsearch.runtime.local import LocalReranker as Reranker
+    from qvsearch.tasks.evaluate import evaluate
+    from qvsearch.tasks.evaluation_results import EvaluateOptions
     from qvsearch.types import EmbedInput, Kind
 
 __all__ = [
     "EmbedInput",
     "Embedder",
+    "EvaluateOptions",
     "Filters",
     "Kind",
     "Library",
@@ -30,6 +33,7 @@ __all__ = [
     "Reranker",
     "SearchOptions",
     "duplicate_groups",
+    "evaluate",
     "explain",
     "parse_filters",
     "search",
@@ -39,6 +43,7 @@ __all__ = [
 _PUBLIC = {
     "EmbedInput": ("qvsearch.types", "EmbedInput"),
     "Embedder": ("qvsearch.runtime.local", "LocalEmbedder"),
+    "EvaluateOptions": ("qvsearch.tasks.evaluation_results", "EvaluateOptions"),
     "Filters": ("qvsearch.library.filters", "Filters"),
     "Kind": ("qvsearch.types", "Kind"),
     "Library": ("qvsearch.library.library", "Library"),
@@ -46,6 +51,7 @@ _PUBLIC = {
     "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
     "SearchOptions": ("qvsearch.retrieval.pipeline", "SearchOptions"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
+    "evaluate": ("qvsearch.tasks.evaluate", "evaluate"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),
     "search": ("qvsearch.retrieval.pipeline", "search"),

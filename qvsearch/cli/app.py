@@ -17,6 +17,7 @@ from typer.main import get_command
 from qvsearch.cli import output
 from qvsearch.cli.commands import Command, see
 from qvsearch.cli.duplicates import alikes
+from qvsearch.cli.evaluate import evaluating
 from qvsearch.cli.index import indexing
 from qvsearch.cli.library import libraries, upkeep
 from qvsearch.cli.machine import machine, models
@@ -60,6 +61,7 @@ def start(
 app.add_typer(indexing)
 app.add_typer(searching)
 app.add_typer(alikes)
+app.add_typer(evaluating)
 app.add_typer(upkeep)
 app.add_typer(libraries, name="libraries")
 app.add_typer(machine)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from qvsearch.runtime.manager import Running
 
 machine = typer.Typer(rich_markup_mode=None)
-models = typer.Typer(rich_markup_mode=None, help="List, download and verify models.")
+models = typer.Typer(
+    rich_markup_mode=None, help="List, download and verify models, and list their instructions."
+)
 
 ModelName = Annotated[
     str | None,
@@ -183,6 +185,24 @@ def list_(json: options.Json = False) -> None:
     from qvsearch.cli.tables import print_models
 
     print_models(states)
+
+
+@models.command(cls=Command)
+def tasks(json: options.Json = False) -> None:
+    """List the published instructions, by the values of --task.
+
+    \b
+    qvsearch models tasks
+    qvsearch search "a red car in the snow" --task photos
+    """  # noqa: D301
+    from qvsearch.models.presets import INSTRUCTIONS
+
+    if json:
+        output.write_json(map(reports.task_record, INSTRUCTIONS))
+        return
+    from qvsearch.cli.layout import print_facts
+
+    print_facts((task.value, text) for task, text in INSTRUCTIONS.items())
 
 
 @models.command(cls=Command)
