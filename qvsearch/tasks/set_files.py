@@ -144,31 +144,35 @@ class MediaFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stems: dict[str, Path] | None = None
+        self._stems: dict[Path, dict[str, Path]] = {}
 
     def input(self, name: str, *folders: str) -> TaskInput:
         """Return the input of a file by its relative path, in the first of these folders with it.
 
-        A name without a suffix is that of the one file with this stem, e.g. a video's id. A file
-        that does not exist is an input all the same, which is reported when it is read. Raises
-        QvsearchError for an unsupported suffix.
+        A name without a suffix is that of the one file with this stem, e.g. a video's id. Another
+        file that does not exist is an input all the same, which is reported when it is read.
+        Raises QvsearchError for an unsupported suffix, and for a stem without a file.
         """
         if "\0" in name or not name:
             raise QvsearchError(f"{name!r} is not a path")
-        places = [self._folder / each / name for each in (*folders, "")]
-        path = next(filter(Path.exists, places), places[-1])
+        places = [self._folder / each for each in (*folders, "")]
+        path = next((each / name for each in places if (each / name).exists()), self._folder / name)
         if kind_of(os.fsencode(path)) is None:
-            path = self._by_stem().get(name, path)
+            found = [each for place in places if (each := self._by_stem(place).get(name))]
+            if not found and not path.suffix:
+                raise QvsearchError(f"there is no file {name}.* in {self._folder}")
+            path = found[0] if found else path
         return file_input(os.path.abspath(os.fsencode(path)))
 
-    def _by_stem(self) -> dict[str, Path]:
-        if self._stems is None:
-            self._stems = {
+    def _by_stem(self, folder: Path) -> dict[str, Path]:
+        """Return the supported files of a folder by their names without suffix."""
+        if folder not in self._stems:
+            self._stems[folder] = {
                 path.stem: path
-                for path in (sorted(self._folder.iterdir()) if self._folder.is_dir() else ())
+                for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
                 if kind_of(os.fsencode(path.name))
             }
-        return self._stems
+        return self._stems[folder]
 
 
 def load_json(path: Path) -> Any:  # noqa: ANN401 - any JSON

@@ -102,7 +102,7 @@ def test_lines_of_queries_and_files_are_read(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"")
     (tmp_path / "set.csv").write_text(
         "Sentence,video_id,language\na dog,clip,en\na dog,b.png,en\n,c.png,\n"
-        "a cat,d.zip,en\nx\n,,\n"
+        "a cat,d.zip,en\nx\n,,\na bird,gone,\n"
     )
     found = read_set(tmp_path / "set.csv")
     paths = [str(tmp_path / name) for name in ("clip.mp4", "b.png", "c.png")]
@@ -110,7 +110,8 @@ def test_lines_of_queries_and_files_are_read(tmp_path):
     assert list(found.relevant.values()) == [dict.fromkeys(paths[:2], 1)]
     assert [each.source.text for each in found.queries] == ["a dog"]
     bad = reasons(found.left_out)
-    assert set(bad) == {"line 5 of set.csv", "line 6 of set.csv"}
+    assert set(bad) == {f"line {number} of set.csv" for number in (5, 6, 8)}
+    assert "no file gone.* in" in bad["line 8 of set.csv"]
     assert "unsupported suffix" in bad["line 5 of set.csv"]
 
 
