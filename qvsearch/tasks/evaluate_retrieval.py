@@ -82,6 +82,7 @@ class _Documents:
     file: VectorFile
     names: list[str] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
+    queries: set[str] = field(default_factory=set)  # that are documents of the same id
     moments: list[tuple[str, float]] = field(default_factory=list)  # a video, and a middle
     skipped: list[Skipped] = field(default_factory=list)
     seconds: float = 0.0  # of a document
@@ -114,6 +115,7 @@ def _embed_whole(
     """Embed each document as one input; return how many were tried."""
     tried = 0
     outcomes = embed_entries(found.documents, None, embedder, options, "documents", count)
+    queries = {each.name: each.source for each in found.queries}
     entries = iter(found.documents)  # read once more: there may be too many for the memory
     for outcome in outcomes:
         tried += 1
@@ -124,6 +126,9 @@ def _embed_whole(
         documents.file.add(outcome)
         documents.names.append(entry.name)
         documents.kinds[entry.name] = entry.kind or kind_of_input(entry.source)
+        query = queries.get(entry.name)
+        if query is not None and _is_query(entry.source, query):
+            documents.queries.add(entry.name)
     return tried
 
 
@@ -168,6 +173,12 @@ def _middle(segment: Segment) -> float:
     return ((segment.start or 0.0) + (segment.end or 0.0)) / 2
 
 
+def _is_query(document: TaskInput, query: TaskInput) -> bool:
+    """Return whether a document is a query, perhaps after a title."""
+    same_text = (document.text or "").endswith(query.text or "")
+    return document.files == query.files and same_text
+
+
 def kind_of_input(source: TaskInput) -> str:
     """Return the kind of an input by its files."""
     if source.video is not None:
@@ -197,14 +208,18 @@ class _Measured:
                 yield self._result(replace(setting, reranked=True), again, self.reranking.seconds)
 
     def _result(self, setting: Setting, found: Numbers, seconds: float | None) -> Result:
-        names = self._documents.names
-        rankings = [[names[row] for row in ranking] for ranking in found.tolist()]
+        rankings = [
+            self._names(query.name, grades, ranking)
+            for query, grades, ranking in zip(
+                self._entries, self._relevant, found.tolist(), strict=True
+            )
+        ]
         values = ranking_values(rankings, self._relevant)
         return Result(
             self._found.name,
             setting,
             queries=len(self._entries),
-            documents=len(names),
+            documents=len(self._documents.names),
             metrics=mean_estimates(values),
             cost=Cost(self._documents.seconds, self._queries.seconds, seconds, row_size(setting)),
             groups=grouped(
@@ -213,6 +228,12 @@ class _Measured:
             ),
             unjudged=self._found.unjudged,
         )
+
+    def _names(self, query: str, grades: Mapping[str, int], ranking: Sequence[int]) -> list[str]:
+        """Return the names of documents, without the query itself unless it is relevant."""
+        itself = query if query in self._documents.queries and query not in grades else None
+        names = self._documents.names
+        return [names[row] for row in ranking if names[row] != itself]
 
     def _grades(self, query: Entry) -> Mapping[str, int]:
         """Return the grades of a query's documents; a moment has the grade 1."""

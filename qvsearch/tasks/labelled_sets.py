@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qvsearch.errors import QvsearchError
+from qvsearch.formats import text_field
 from qvsearch.tasks.evaluation_sets import Entry, LabelledSet, SentencePairs
 from qvsearch.tasks.inputs import file_input
 from qvsearch.tasks.set_files import (
@@ -169,12 +170,16 @@ def _files_by_label(folder: Path, left_out: list[Skipped]) -> list[tuple[Entry, 
     for place in sorted(each for each in folder.iterdir() if each.is_dir()):
         if place.name.startswith("."):
             continue
+        label = place.name.replace("_", " ")
+        if label != text_field(label):
+            left_out.append(Skipped(os.fsencode(place), "the name of a label is not UTF-8"))
+            continue
         for path in sorted(each for each in place.iterdir() if each.is_file()):
             name = os.path.abspath(os.fsencode(path))
             if kind_of(name) is None:
                 left_out.append(Skipped(name, "unsupported suffix"))
                 continue
-            found.append((Entry(os.fsdecode(name), file_input(name)), place.name.replace("_", " ")))
+            found.append((Entry(os.fsdecode(name), file_input(name)), label))
     return found
 
 

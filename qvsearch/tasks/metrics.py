@@ -51,12 +51,16 @@ def ranking_values(
     values = {name: np.zeros(len(rankings)) for name in named}
     for first in range(0, len(rankings), AT_ONCE):
         some = range(first, min(first + AT_ONCE, len(rankings)))
-        # scores that only say the order: equal ones would be sorted by their ids
-        run = {
-            str(query): {document: float(-rank) for rank, document in enumerate(rankings[query])}
-            for query in some
-        }
-        judged = {str(query): dict(relevant[query]) for query in some}
+        run, judged = {}, {}
+        for query in some:
+            # ranks as ids, since a name may not be UTF-8, and as scores, since equal ones would be
+            # sorted by id
+            ranks = {document: str(rank) for rank, document in enumerate(rankings[query])}
+            run[str(query)] = {rank: -float(rank) for rank in ranks.values()}
+            judged[str(query)] = {
+                ranks.get(document, f"not found {number}"): grade
+                for number, (document, grade) in enumerate(relevant[query].items())
+            }
         for each in library.iter_calc(list(named.values()), judged, run):
             values[names[str(each.measure)]][int(each.query_id)] = each.value
     return values

@@ -86,7 +86,9 @@ def _nearest(queries: Vectors, documents: Vectors, store: Stored, depth: int) ->
         scores = np.concatenate([scores, queries @ block.T], axis=1)
         added = np.arange(first, first + len(block))
         numbers = np.concatenate([numbers, np.broadcast_to(added, (len(queries), len(added)))], 1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
-        scores = np.take_along_axis(scores, order, axis=1)
-        numbers = np.take_along_axis(numbers, order, axis=1)
-    return numbers
+        if scores.shape[1] > depth:
+            best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
+            scores = np.take_along_axis(scores, best, axis=1)
+            numbers = np.take_along_axis(numbers, best, axis=1)
+    ordered: Numbers = np.take_along_axis(numbers, np.lexsort((numbers, -scores)), axis=1)
+    return ordered

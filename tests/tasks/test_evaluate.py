@@ -16,6 +16,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.models.presets import INSTRUCTIONS
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.tasks import nearest as nearest_module
+from qvsearch.tasks.evaluate import measure
 from qvsearch.tasks.evaluation_results import EvaluateOptions
 from qvsearch.tasks.evaluation_sets import Entry, LabelledSet, RetrievalSet, SentencePairs
 from qvsearch.tasks.inputs import TaskInput
@@ -195,6 +196,59 @@ def test_pairs_and_labels_are_measured(demo_embedder):
     probe = LogisticRegression(max_iter=1000).fit(vectors[1::2], truth[1::2])
     assert result.metrics["probe_accuracy"].value == probe.score(vectors[::2], right)
     assert result.metrics["knn_accuracy"].value > 0.9
+
+
+def test_a_query_does_not_find_itself(demo_embedder):
+    texts = {"a": "Title a red circle", "b": "a red ring", "c": "a note about noon"}
+    documents = tuple(text_entry(name, text) for name, text in texts.items())
+
+    def rank(query, text, relevant):
+        found = RetrievalSet("same", (text_entry(query, text),), documents, {query: {relevant: 1}})
+        (result,) = qvsearch.evaluate(found, demo_embedder).results
+        return round(1 / result.metrics["mrr@10"].value)
+
+    before = rank("other", "a red circle", "b")
+    assert rank("a", "a red circle", "b") == before - 1  # the same id and text
+    assert rank("a", "something red", "b") == rank("other", "something red", "b")
+    assert rank("a", "a red circle", "a") == 1  # it is relevant
+
+
+def test_names_may_be_any_bytes(demo_embedder):
+    names = ["\udcff", "\udcfe"]
+    found = RetrievalSet(
+        "odd",
+        (text_entry("q", "a red star"),),
+        tuple(
+            Entry(name, TaskInput(b"d", text))
+            for name, text in zip(names, ("a red star", "x"), strict=True)
+        ),
+        {"q": {names[0]: 1}},
+    )
+    assert qvsearch.evaluate(found, demo_embedder).results[0].metrics["recall@1"].value == 1
+
+
+def test_an_interruption_keeps_what_was_measured(demo_embedder):
+    found = RetrievalSet(
+        "notes",
+        (text_entry("q", WORLD.captions["en"][0]),),
+        tuple(text_entry(f"d{n}", text) for n, text in enumerate(WORLD.notes)),
+        {"q": {"d0": 1}},
+    )
+    presets = {name: name for name in "abc"}
+    for calls, least, most in ((0, 0, 0), (10_000, 3, 3)):
+        left = iter(range(calls))
+        options = EvaluateOptions(
+            instructions=presets, stop=lambda left=left: next(left, None) is None
+        )
+        assert least <= len(qvsearch.evaluate(found, demo_embedder, options).results) <= most
+    measured = []
+
+    def stop():
+        return len(measured) == 1
+
+    for outcome in measure(found, demo_embedder, EvaluateOptions(instructions=presets, stop=stop)):
+        measured.append(outcome)
+    assert len(measured) == 1
 
 
 def test_a_reranker_reorders_the_first_documents_only(demo_embedder):

@@ -259,6 +259,11 @@ def test_folders_of_classes_are_read(tmp_path):
     assert isinstance(found, LabelledSet)
     assert (found.labels, found.truth, found.example_truth) == (("hot dog", "x"), (0, 1), (0,))
     assert "unsupported suffix" in found.left_out[0].reason
+    (tmp_path / "test" / "\udcff").mkdir()
+    assert {each.reason for each in read_set(tmp_path).left_out} == {
+        "unsupported suffix",
+        "the name of a label is not UTF-8",
+    }
     shutil.rmtree(tmp_path / "train")
     assert read_set(tmp_path / "test").labels == ("hot dog", "x")
 
