@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qvsearch.cli.layout import print_table
+from qvsearch.cli.layout import GAP, new_console, print_table, width_of
 from qvsearch.cli.output import counted, line
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ HEADS = {
 }
 MAIN = ("ndcg@10", "accuracy", "spearman")  # the measure whose interval a row has
 UNSHOWN = ("knn_macro_f1", "probe_macro_f1")  # of a row
+INTERVAL = "95 %"
+LESS_NEEDED = ("map", "mrr@10", "@5", "@10", "macro_f1")  # in a narrow terminal
 
 
 def print_results(results: Sequence[Measured]) -> None:
@@ -50,7 +52,7 @@ def _queries(number: int) -> str:
 
 def _print_one(measured: Measured) -> None:
     result = measured.result
-    names = ["measure", "value", "95 %", *(group.value for group in result.groups)]
+    names = ["measure", "value", INTERVAL, *(group.value for group in result.groups)]
     rows = [
         [
             name,
@@ -60,7 +62,7 @@ def _print_one(measured: Measured) -> None:
         ]
         for name, each in result.metrics.items()
     ]
-    print_table(names, rows, whole=["measure", "value", "95 %"])
+    print_table(names, rows, whole=["measure", "value", INTERVAL])
     for what, seconds in _times(measured).items():
         line(f"{what}: {seconds}")
 
@@ -73,24 +75,31 @@ def _times(measured: Measured) -> dict[str, str]:
 
 
 def _print_rows(results: Sequence[Measured]) -> None:
-    varying = _varying(results)
-    main = next(name for name in MAIN if name in results[0].result.metrics)
-    names = _shown(results[0].result.metrics)
-    heads, rows = (
-        [*varying],
-        [[each[place] for each in varying.values()] for place in range(len(results))],
-    )
-    for name in names:
-        heads += [HEADS.get(name, name), *(["95 %"] if name == main else [])]
-        for row, each in zip(rows, results, strict=True):
-            estimate = each.result.metrics.get(name)
-            row += [_number(estimate), *([_interval(estimate, "-")] if name == main else [])]
-    heads += ["ms", "bytes"]
-    for row, each in zip(rows, results, strict=True):
-        cost = each.result.cost
-        seconds = cost.query if cost.document is None else cost.document
-        row += ["" if seconds is None else f"{seconds * 1000:,.0f}", f"{cost.bytes:,}"]
-    print_table(heads, rows, whole=heads[len(varying) :])
+    """Print a row for each setting, without the last measures if a terminal has no room."""
+    columns = _varying(results)
+    settings = list(columns)
+    for name in _shown(results[0].result.metrics):
+        estimates = [each.result.metrics.get(name) for each in results]
+        columns[HEADS.get(name, name)] = [_number(each) for each in estimates]
+        if name in MAIN:
+            columns[INTERVAL] = [_interval(each, "-") for each in estimates]
+    columns |= _costs(results)
+    width = width_of(new_console())
+    for name in LESS_NEEDED:
+        if sum(max(map(len, [head, *cells])) + GAP for head, cells in columns.items()) > width:
+            columns.pop(name, None)
+    whole = [name for name in columns if name not in settings]
+    print_table(list(columns), zip(*columns.values(), strict=True), whole=whole)
+
+
+def _costs(results: Sequence[Measured]) -> dict[str, list[str]]:
+    """Return the columns of times; a query's includes reranking."""
+    costs = [each.result.cost for each in results]
+    queries = [(each.query or 0.0) + (each.rerank or 0.0) for each in costs]
+    documents = [each.document for each in costs if each.document is not None]
+    times = {"ms/doc": documents, "ms/query": queries} if documents else {"ms/item": queries}
+    columns = {head: [f"{each * 1000:,.0f}" for each in seconds] for head, seconds in times.items()}
+    return columns | {"bytes": [f"{each.bytes:,}" for each in costs]}
 
 
 def _print_groups(results: Sequence[Measured]) -> None:
@@ -98,18 +107,16 @@ def _print_groups(results: Sequence[Measured]) -> None:
     groups = results[0].result.groups
     if not groups:
         return
-    varying = _varying(results)
     main = next(name for name in MAIN if name in results[0].result.metrics)
     line()
-    heads = [*varying, *(f"{main} {group.value} ({group.queries:,})" for group in groups)]
-    rows = [
-        [
-            *(values[place] for values in varying.values()),
-            *(_number(group.metrics.get(main)) for group in each.result.groups),
+    line(f"{main} by {' and '.join(dict.fromkeys(group.column for group in groups))}:")
+    columns = _varying(results)
+    for place, group in enumerate(groups):
+        head = f"{group.value} ({group.queries:,})"
+        columns[f"{group.column} {head}" if head in columns else head] = [
+            _number(each.result.groups[place].metrics.get(main)) for each in results
         ]
-        for place, each in enumerate(results)
-    ]
-    print_table(heads, rows)
+    print_table(list(columns), zip(*columns.values(), strict=True))
 
 
 def _varying(results: Sequence[Measured]) -> dict[str, list[str]]:

@@ -355,6 +355,39 @@ def test_the_reranker_adds_a_row(home, run):
     assert reranked["metrics"]["recall@5"] == plain["metrics"]["recall@5"]
 
 
+def test_every_field_of_a_result_is_described(home, run):
+    from support.pages import names_of
+
+    from qvsearch.cli.evaluate_records import result_record
+
+    folder = write_beir(home / "set", WORLD)
+    _, printed, _ = evaluated(
+        run, folder, "--rerank-top", "2", "--dtype", "float32", "--instruction", "Find it."
+    )
+    assert set().union(*printed) == names_of(result_record)
+    assert printed[0]["task"] == printed[0]["instruction"] == "Find it."
+
+
+def test_a_narrow_terminal_has_no_broken_row(home, run, monkeypatch):
+    from rich.console import Console
+
+    from qvsearch.cli import evaluate_tables, layout
+
+    def narrow():
+        return Console(file=__import__("io").StringIO(), width=80, force_terminal=True)
+
+    monkeypatch.setattr(evaluate_tables, "new_console", narrow)
+    monkeypatch.setattr(layout, "new_console", narrow)
+    folder = write_beir(home / "set", WORLD, ("en", "zh"))
+    code, out, _ = run(
+        *("evaluate", folder, "--model", "demo", "--dim", "64,128", "--task", "photos"),
+        *("--task", "default", "--store", "float16", "--store", "int8"),
+    )
+    rows = [line for line in out.decode().splitlines() if re.match(r"(photos|default) ", line)]
+    assert (code, len(rows)) == (0, 16)
+    assert all(len(row) <= 80 for row in rows)
+
+
 def test_moments_are_measured(home, run):
     from qvsearch.demo.show import write_world
 
