@@ -16,12 +16,11 @@ from qvsearch.types import Detail, Dtype, Hub, Precision, Skipped, Stored, Task
 if TYPE_CHECKING:
     from qvsearch.cli.evaluate_records import Measured
     from qvsearch.runtime.loading import Choice
-    from qvsearch.tasks.evaluation_results import EvaluateOptions
+    from qvsearch.tasks.evaluation_results import EvaluateOptions, Result
     from qvsearch.tasks.evaluation_sets import EvaluationSet
 
 DEFAULT, ALL = "default", "all"  # of --task
 TASKS = (DEFAULT, *Task, ALL)
-LEAST_DIM = 64  # that the models are trained for
 
 evaluating = typer.Typer(rich_markup_mode=None)
 
@@ -91,7 +90,9 @@ class ComparedOptions:
 
     def dims(self) -> tuple[int, ...]:
         """Return the dimensions of `--dim 64,256,1024`."""
-        parse = options.number("--dim", int, LEAST_DIM)
+        from qvsearch.models.registry import SMALLEST_DIM
+
+        parse = options.number("--dim", int, SMALLEST_DIM)
         texts = [each.strip() for several in self.dim or () for each in several.split(",")]
         return tuple(dict.fromkeys(parse(each) for each in texts))
 
@@ -219,32 +220,46 @@ def _measured(
     from dataclasses import replace
 
     from qvsearch.cli.evaluate_records import Measured
-    from qvsearch.runtime.loading import find_reranker, load_embedder, task_fingerprint
-    from qvsearch.tasks.evaluate import measure
+    from qvsearch.runtime.loading import task_fingerprint
 
     own = task_fingerprint(None, choice)
     output.hint_demo(own, quiet)
     default: Dtype | None = Dtype.INT8 if own.precision == Precision.INT8 else None
+    dim = max(how.dims, default=None)
     reported: set[bytes] = set()
     for detail in dict.fromkeys(compared.detail or [own.detail]):
         for dtype in dict.fromkeys(compared.dtype or (default,)):
-            each = replace(choice, model=own.model, detail=detail, dtype=dtype)
-            fingerprint = task_fingerprint(None, each)
-            reranker = (
-                find_reranker(reranking.reranker, fingerprint, replace(each, dtype=None))
-                if reranking.wanted
-                else None
-            )
-            output.progress(f"loading {own.model}", quiet)
-            embedder = load_embedder(fingerprint, each)
-            for outcome in measure(found, embedder, replace(how, reranker=reranker)):
-                if isinstance(outcome, Skipped):
-                    if outcome.path not in reported:  # and not once for each setting
-                        reported.add(outcome.path)
-                        yield outcome
-                else:
+            each = replace(choice, model=own.model, dim=dim, detail=detail, dtype=dtype)
+            for outcome in _of_one_embedder(found, each, reranking, how, quiet):
+                if not isinstance(outcome, Skipped):
                     task = how.instructions[outcome.setting.task]
                     yield Measured(outcome, own.model, dtype, task)
+                elif outcome.path not in reported:  # and not once for each setting
+                    reported.add(outcome.path)
+                    yield outcome
+            if how.stop():
+                return
+
+
+def _of_one_embedder(
+    found: "EvaluationSet",
+    choice: "Choice",
+    reranking: RerankingOptions,
+    how: "EvaluateOptions",
+    quiet: bool,
+) -> Iterator["Result | Skipped"]:
+    """Yield what `measure` yields; the model is released before another one is loaded."""
+    from dataclasses import replace
+
+    from qvsearch.runtime.loading import find_reranker, load_embedder, task_fingerprint
+    from qvsearch.tasks.evaluate import measure
+
+    fingerprint = task_fingerprint(None, choice)
+    if reranking.wanted:  # in the device's own dtype, as in a search
+        reranker = find_reranker(reranking.reranker, fingerprint, replace(choice, dtype=None))
+        how = replace(how, reranker=reranker)
+    output.progress(f"loading {choice.model}", quiet)
+    yield from measure(found, load_embedder(fingerprint, choice), how)
 
 
 def _options(
@@ -268,6 +283,7 @@ def _options(
 def _report(skipped: list[Skipped], shown: int | None) -> None:
     """Print the lines and files that could not be used, and the number of those not shown."""
     for each in skipped[:shown]:
-        output.fail(f"{output.safe_text(each.path)}: {each.reason}")
+        path = output.safe_text(each.path)
+        output.fail(f"{path}: {each.reason.removeprefix(f'{path}: ')}")
     if shown is not None and len(skipped) > shown:
         output.fail(f"and {len(skipped) - shown:,} more; --json lists them all")

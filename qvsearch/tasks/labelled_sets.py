@@ -160,7 +160,7 @@ def read_class_folders(folder: Path) -> LabelledSet:
     left_out: list[Skipped] = []
     found = _files_by_label(items, left_out)
     if not found:
-        raise QvsearchError(f"{folder} has no folders of files, one a label; a set is {FORMS}")
+        raise QvsearchError(f"{folder} is not a set; give {FORMS}")
     learnt = [] if examples is None else _files_by_label(examples, left_out)
     return _labelled(folder.name, found, learnt, left_out)
 

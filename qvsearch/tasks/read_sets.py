@@ -21,7 +21,7 @@ def read_set(
     QvsearchError, which names the file and the line, if there is no such set.
     """
     if not path.exists():
-        raise QvsearchError(f"there is no file or folder {path}; give a set: {FORMS}")
+        raise QvsearchError(f"there is no file or folder {path}; give {FORMS}")
     read = _read_folder if path.is_dir() else _read_file
     found = read(path, media, split)
     if not reverse:

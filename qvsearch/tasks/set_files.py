@@ -15,8 +15,8 @@ from qvsearch.tasks.inputs import TaskInput, file_input, parse_dictionary
 from qvsearch.types import Skipped, kind_of
 
 FORMS = (
-    "a BEIR or MS MARCO folder, a folder of labels, AG News, VQAv2, a JSON file of COCO, Karpathy's"
-    " split or SQuAD, JSON lines of QVHighlights, or a CSV, TSV or JSON lines file"
+    "a folder of BEIR, MS MARCO, VQAv2, AG News, or of a folder for each label, or a JSON,"
+    " JSON lines, CSV or TSV file"
 )
 
 LONGEST = 1 << 24  # characters of a field; a passage is no longer

@@ -292,7 +292,7 @@ def test_ag_news_and_a_column_of_labels_are_read(tmp_path):
         ("a.csv", b"query,file\n\xff\xfe,c.png\n", "line 2 .*is not UTF-8"),
         ("a.jsonl", b"{\n", "no line of JSON"),
         ("a.xls", b"x", "unknown suffix"),
-        ("a/b.txt", b"x", "has no folders of files"),
+        ("a/b.txt", b"x", "is not a set; give"),
     ],
 )
 def test_a_file_that_is_no_set_is_refused(tmp_path, name, content, reason):
