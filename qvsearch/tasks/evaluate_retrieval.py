@@ -73,6 +73,8 @@ def _results(
             )
         for setting in settings(embedder, options, task):
             yield from measured.results(setting)
+            if options.stop():
+                return
 
 
 @dataclass(slots=True)
@@ -120,15 +122,15 @@ def _embed_whole(
     for outcome in outcomes:
         tried += 1
         entry = next(entries)
-        if isinstance(outcome, Skipped) or isinstance(entry, Skipped):
-            documents.skipped += [each for each in (outcome,) if isinstance(each, Skipped)]
-            continue
-        documents.file.add(outcome)
-        documents.names.append(entry.name)
-        documents.kinds[entry.name] = entry.kind or kind_of_input(entry.source)
-        query = queries.get(entry.name)
-        if query is not None and _is_query(entry.source, query):
-            documents.queries.add(entry.name)
+        if isinstance(outcome, Skipped):
+            documents.skipped.append(outcome)
+        elif isinstance(entry, Entry):  # a Skipped entry has no vector
+            documents.file.add(outcome)
+            documents.names.append(entry.name)
+            documents.kinds[entry.name] = entry.kind or kind_of_input(entry.source)
+            query = queries.get(entry.name)
+            if query is not None and _is_query(entry.source, query):
+                documents.queries.add(entry.name)
     return tried
 
 
@@ -315,15 +317,15 @@ class _Reranking:
             self._options.progress(f"reranking: queries {number:,} of {len(queries):,}")
             if not rows:
                 continue
-            asked, *shown = (next(inputs) for _ in range(len(rows) + 1))
+            source, *shown = (next(inputs) for _ in range(len(rows) + 1))
             pairs = [
                 (row, each)
                 for row, each in zip(rows, shown, strict=True)
                 if isinstance(each, EmbedInput)
             ]
-            if isinstance(asked, Skipped) or not pairs:
+            if isinstance(source, Skipped) or not pairs:
                 continue
-            own = replace(asked, instruction=asked.instruction or self._instruction)
+            own = replace(source, instruction=source.instruction or self._instruction)
             scores = self._reranker.score(joined([own]), [each for _, each in pairs])
             for (row, _), score in zip(pairs, scores, strict=True):
                 self._scores[query.name, row] = score

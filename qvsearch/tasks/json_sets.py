@@ -153,8 +153,8 @@ def read_vqa(folder: Path, questions: list[Path], media: Path, split: str | None
         names = ", ".join(each.name for each in questions)
         raise QvsearchError(f"{folder} has the questions {names}; choose with --split val2014")
     answers_path = _annotations_of(folder, chosen[0])
-    asked, answered = load_json(chosen[0]), load_json(answers_path)
-    subtype = asked.get("data_subtype", "") if isinstance(asked, dict) else ""
+    source, answered = load_json(chosen[0]), load_json(answers_path)
+    subtype = source.get("data_subtype", "") if isinstance(source, dict) else ""
     answers = {
         _id(each, "question_id"): _text(each, "multiple_choice_answer")
         for each in _list(answered, "annotations")
@@ -162,7 +162,7 @@ def read_vqa(folder: Path, questions: list[Path], media: Path, split: str | None
     built, files, unjudged = _Builder(chosen[0]), MediaFolder(media), 0
     for answer in dict.fromkeys(answers.values()):
         built.document(answer, words(answers_path.name, answer))
-    for number, question in enumerate(_list(asked, "questions")):
+    for number, question in enumerate(_list(source, "questions")):
         what = f"questions[{number}]"
         try:
             name = _id(question, "question_id")
@@ -170,8 +170,8 @@ def read_vqa(folder: Path, questions: list[Path], media: Path, split: str | None
                 unjudged += 1
                 continue
             stem = f"COCO_{subtype}_{int(_id(question, 'image_id')):012}"
-            source = replace(files.input(stem, subtype), text=_text(question, "question"))
-            built.query(name, source, answers[name])
+            both = replace(files.input(stem, subtype), text=_text(question, "question"))
+            built.query(name, both, answers[name])
         except (QvsearchError, ValueError) as error:
             built.skip(what, str(error))
     return replace(built.build(), name=folder.name, unjudged=unjudged)
