@@ -1,4 +1,4 @@
-"""The published evaluation of MMEB-V2 runs with our classes, as docs/tasks.md puts them there.
+"""The published evaluation of MMEB-V2 runs with our classes, as docs/evaluation.md puts them there.
 
 QVSEARCH_UPSTREAM=~/Qwen3-VL-Embedding pytest -m mteb tests/tasks/test_mmeb.py
 """
@@ -15,7 +15,7 @@ import pytest
 from support import published_evaluation
 
 UPSTREAM = os.environ.get("QVSEARCH_UPSTREAM")
-PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
 SETS = ("image", "video", "page")
 
 pytestmark = [

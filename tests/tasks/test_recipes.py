@@ -1,4 +1,4 @@
-"""Each command of docs/tasks.md runs on ten drawn scenes in the files of the set that it names."""
+"""Each command of docs/evaluation.md runs on ten drawn scenes in the files of the set that it names."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from support.evaluation_sets import COUNT, world, write_beir, write_lines, write
 
 from qvsearch.demo.show import write_world
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
 COMMANDS = re.findall(r"^\$ qvsearch (evaluate .*)$", PAGE, re.M)
 WORLD = world()
 
