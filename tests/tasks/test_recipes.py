@@ -1,4 +1,4 @@
-"""Each command of docs/evaluation.md runs on ten drawn scenes in the files of the set that it names."""
+"""Each command of docs/evaluation.md runs on ten drawn scenes, in the files of the set it names."""
 
 import csv
 import json
