@@ -1,4 +1,4 @@
-"""Records that `evaluate --json` prints.
+"""Records that `evaluate --json` and `models tasks --json` print.
 
 The docstring of each function describes its fields; `docs/json.md` is generated from them.
 """
@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import present
+from qvsearch.models.presets import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qvsearch.tasks.evaluation_results import Result
     from qvsearch.tasks.metrics import Estimate
-    from qvsearch.types import Dtype
+    from qvsearch.types import Dtype, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,15 @@ def result_record(measured: Measured, skipped: int) -> dict[str, object]:
             "bytes": cost.bytes,
         }
     )
+
+
+def task_record(task: Task) -> dict[str, object]:
+    """Return an instruction of `models tasks --json`, one a line.
+
+    task (string): the value of `--task`
+    instruction (string): its instruction
+    """
+    return {"task": task.value, "instruction": INSTRUCTIONS[task]}
 
 
 def _metrics(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, object]]:

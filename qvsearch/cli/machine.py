@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from qvsearch.runtime.manager import Running
 
 machine = typer.Typer(rich_markup_mode=None)
-models = typer.Typer(
-    rich_markup_mode=None, help="List, download and verify models, and list their instructions."
-)
+models = typer.Typer(rich_markup_mode=None, help="List, download and verify models.")
 
 ModelName = Annotated[
     str | None,
@@ -195,10 +193,11 @@ def tasks(json: options.Json = False) -> None:
     qvsearch models tasks
     qvsearch search "a red car in the snow" --task photos
     """  # noqa: D301
+    from qvsearch.cli.evaluate_records import task_record
     from qvsearch.models.presets import INSTRUCTIONS
 
     if json:
-        output.write_json(map(reports.task_record, INSTRUCTIONS))
+        output.write_json(map(task_record, INSTRUCTIONS))
         return
     from qvsearch.cli.layout import print_facts
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import path_fields, present
-from qvsearch.models.presets import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from qvsearch.indexing.counts import Summary
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from qvsearch.machine.estimate import Estimate
     from qvsearch.models.registry import ModelState
     from qvsearch.runtime.manager import Running
-    from qvsearch.types import Event, Task
+    from qvsearch.types import Event
 
 
 def event_record(event: Event) -> dict[str, object]:
@@ -196,15 +195,6 @@ def model_record(state: ModelState) -> dict[str, object]:
     folder (string): its folder; absent before the download
     """
     return present(asdict(state) | {"folder": state.folder and str(state.folder)})
-
-
-def task_record(task: Task) -> dict[str, object]:
-    """Return an instruction of `models tasks --json`, one a line.
-
-    task (string): the value of `--task`
-    instruction (string): its instruction
-    """
-    return {"task": task.value, "instruction": INSTRUCTIONS[task]}
 
 
 def fact_record(fact: Fact) -> dict[str, object]:
