@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qvsearch.runtime.local import LocalReranker as Reranker
     from qvsearch.tasks.evaluate import evaluate
     from qvsearch.tasks.evaluation_results import EvaluateOptions
+    from qvsearch.tasks.read_sets import read_set
     from qvsearch.types import EmbedInput, Kind
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "evaluate",
     "explain",
     "parse_filters",
+    "read_set",
     "search",
     "similar",
 ]
@@ -54,6 +56,7 @@ _PUBLIC = {
     "evaluate": ("qvsearch.tasks.evaluate", "evaluate"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),
+    "read_set": ("qvsearch.tasks.read_sets", "read_set"),
     "search": ("qvsearch.retrieval.pipeline", "search"),
     "similar": ("qvsearch.retrieval.similar", "similar"),
 }

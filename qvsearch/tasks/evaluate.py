@@ -29,7 +29,7 @@ def evaluate(
     anything to measure, a dimension that the embedder does not have, and a missing extra.
     """
     if isinstance(found, (str, Path)):
-        found = read_set(Path(found))
+        found = read_set(found)
     outcomes = list(measure(found, embedder, options))
     return Evaluation(
         tuple(each for each in outcomes if not isinstance(each, Skipped)),

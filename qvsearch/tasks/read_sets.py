@@ -12,7 +12,10 @@ from qvsearch.types import Skipped
 
 
 def read_set(
-    path: Path, media: Path | None = None, split: str | None = None, reverse: bool = False
+    path: Path | str,
+    media: Path | str | None = None,
+    split: str | None = None,
+    reverse: bool = False,
 ) -> EvaluationSet:
     """Return the set in a folder or a file, in the form that it has.
 
@@ -20,6 +23,7 @@ def read_set(
     among several (default: test). With `reverse`, documents look for their queries. Raises
     QvsearchError, which names the file and the line, if there is no such set.
     """
+    path, media = Path(path), None if media is None else Path(media)
     if not path.exists():
         raise QvsearchError(f"there is no file or folder {path}; give {FORMS}")
     read = _read_folder if path.is_dir() else _read_file
