@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from qvsearch.tasks.chat import ChatServer
     from qvsearch.tasks.classify import ClassifyOptions, classify
     from qvsearch.tasks.embedding import embed
+    from qvsearch.tasks.evaluate import evaluate
+    from qvsearch.tasks.evaluation_results import EvaluateOptions
     from qvsearch.tasks.export import export
     from qvsearch.tasks.local_generator import LocalGenerator as Generator
+    from qvsearch.tasks.read_sets import read_set
     from qvsearch.tasks.similarity import similarity
     from qvsearch.tasks.vector_files import write_vectors
     from qvsearch.types import EmbedInput, Kind, Skipped
@@ -34,6 +37,7 @@ __all__ = [
     "ClassifyOptions",
     "EmbedInput",
     "Embedder",
+    "EvaluateOptions",
     "Filters",
     "Generator",
     "Kind",
@@ -46,10 +50,12 @@ __all__ = [
     "classify",
     "duplicate_groups",
     "embed",
+    "evaluate",
     "explain",
     "export",
     "parse_filters",
     "prepare_picture",
+    "read_set",
     "search",
     "similar",
     "similarity",
@@ -61,6 +67,7 @@ _PUBLIC = {
     "ClassifyOptions": ("qvsearch.tasks.classify", "ClassifyOptions"),
     "EmbedInput": ("qvsearch.types", "EmbedInput"),
     "Embedder": ("qvsearch.runtime.local", "LocalEmbedder"),
+    "EvaluateOptions": ("qvsearch.tasks.evaluation_results", "EvaluateOptions"),
     "Filters": ("qvsearch.library.filters", "Filters"),
     "Generator": ("qvsearch.tasks.local_generator", "LocalGenerator"),
     "Kind": ("qvsearch.types", "Kind"),
@@ -73,10 +80,12 @@ _PUBLIC = {
     "classify": ("qvsearch.tasks.classify", "classify"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "embed": ("qvsearch.tasks.embedding", "embed"),
+    "evaluate": ("qvsearch.tasks.evaluate", "evaluate"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
     "export": ("qvsearch.tasks.export", "export"),
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),
     "prepare_picture": ("qvsearch.runtime.inputs", "prepare_picture"),
+    "read_set": ("qvsearch.tasks.read_sets", "read_set"),
     "search": ("qvsearch.retrieval.pipeline", "search"),
     "similar": ("qvsearch.retrieval.similar", "similar"),
     "similarity": ("qvsearch.tasks.similarity", "similarity"),

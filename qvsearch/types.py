@@ -67,6 +67,16 @@ class RerankScope(StrEnum):
     ALL = "all"
 
 
+class Task(StrEnum):
+    """A preset for the instruction of a query, by what is looked for."""
+
+    PHOTOS = "photos"
+    PAGES = "pages"
+    VIDEOS = "videos"
+    MOMENTS = "moments"
+    PASSAGES = "passages"
+
+
 class Sort(StrEnum):
     """The order of the hits."""
 

@@ -19,6 +19,7 @@ from qvsearch.cli.ask import asking
 from qvsearch.cli.classify import classifying
 from qvsearch.cli.commands import Command, Group, see
 from qvsearch.cli.duplicates import alikes
+from qvsearch.cli.evaluate import evaluating
 from qvsearch.cli.finetune import finetuning
 from qvsearch.cli.index import indexing
 from qvsearch.cli.library import libraries, upkeep
@@ -66,6 +67,7 @@ app.add_typer(alikes)
 app.add_typer(vectors)
 app.add_typer(comparing)
 app.add_typer(classifying)
+app.add_typer(evaluating)
 app.add_typer(upkeep)
 app.add_typer(libraries, name="libraries")
 app.add_typer(finetuning)

@@ -189,6 +189,25 @@ def list_(json: options.Json = False) -> None:
 
 
 @models.command(cls=Command)
+def tasks(json: options.Json = False) -> None:
+    """List the published instructions, by the values of --task.
+
+    \b
+    qvsearch models tasks
+    qvsearch search "a red car in the snow" --task photos
+    """  # noqa: D301
+    from qvsearch.cli.evaluate_records import task_record
+    from qvsearch.models.presets import INSTRUCTIONS
+
+    if json:
+        output.write_json(map(task_record, INSTRUCTIONS))
+        return
+    from qvsearch.cli.layout import print_facts
+
+    print_facts((task.value, text) for task, text in INSTRUCTIONS.items())
+
+
+@models.command(cls=Command)
 def pull(model: ModelName = None, hub: options.HubOption = Hub.HUGGINGFACE) -> None:
     """Download a model, or resume its download.
 

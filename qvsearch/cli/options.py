@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qvsearch.errors import QvsearchError
-from qvsearch.types import Dtype, Hub, Kind, Orientation, RerankScope
+from qvsearch.types import Dtype, Hub, Kind, Orientation, RerankScope, Task
 
 if TYPE_CHECKING:
     from qvsearch.library.filters import Filters
@@ -212,6 +212,15 @@ class QueryOptions:
             metavar="TEXT", help="Instruction to the model (default: retrieve what is relevant)."
         ),
     ] = None
+    task: Annotated[
+        Task | None,
+        choice("--task", Task, "Published instruction; see: qvsearch models tasks.", "Query"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Raise QvsearchError for options that contradict each other."""
+        if self.task is not None and self.instruction is not None:
+            raise QvsearchError("--task is an instruction of its own; give it or --instruction")
 
     @property
     def has_parts(self) -> bool:
@@ -220,12 +229,13 @@ class QueryOptions:
 
     def query(self, text: str | None) -> "Query":
         """Return the query of a text and these parts; raises QvsearchError for an empty one."""
+        from qvsearch.models.presets import INSTRUCTIONS
         from qvsearch.retrieval.query import parse_query
 
         return parse_query(
             text,
             self.image,
-            self.instruction,
+            self.instruction if self.task is None else INSTRUCTIONS[self.task],
             without=self.not_ or (),
             like=self.like or (),
             unlike=self.unlike or (),

@@ -65,6 +65,11 @@ class Qwen3VLEmbedder:
         chosen = _dtype_name(torch_dtype, dtype)
         self.network = Network(weights.folder, None, chosen, weights.adapter)
 
+    @property
+    def model(self) -> Any:  # noqa: ANN401 - transformers' network
+        """The network, whose `device` and `config` programs read; do not call it."""
+        return self.network.model
+
     def process(self, inputs: Iterable[Input], normalize: bool = True) -> torch.Tensor:
         """Return embeddings (n, dim) float32 on the model's device, row i for input i.
 

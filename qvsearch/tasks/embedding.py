@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from qvsearch.runtime.inputs import QueriesAndDocuments
-from qvsearch.tasks.inputs import TaskInput, embed_inputs
+from qvsearch.tasks.inputs import TaskInput, decode_options_of, embed_inputs
 from qvsearch.tasks.sources import as_inputs, label
 from qvsearch.tasks.vector_files import VectorRow
 from qvsearch.types import Skipped
@@ -27,7 +26,7 @@ def embed(
     (default: the one for documents). Files are decoded in processes of their own, so scripts need
     the `if __name__ == "__main__":` of Python's multiprocessing.
     """
-    options = options_of(embedder)
+    options = decode_options_of(embedder)
     return embed_rows(as_inputs(inputs, instruction), lambda: embedder, options)
 
 
@@ -48,9 +47,3 @@ def embed_rows(
     for place, outcome in enumerate(embed_inputs(noted(), load, options)):
         name = names.popleft()
         yield outcome if isinstance(outcome, Skipped) else VectorRow(place, name, outcome)
-
-
-def options_of(embedder: Embedder) -> DecodeOptions:
-    """Return how files are decoded for an embedder."""
-    own: DecodeOptions = getattr(embedder, "decode_options", QueriesAndDocuments.decode_options)
-    return own

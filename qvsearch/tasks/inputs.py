@@ -14,6 +14,7 @@ from qvsearch.indexing.batching import Embedded, embed_files
 from qvsearch.media import whole
 from qvsearch.media.workers import Decoders
 from qvsearch.retrieval.query import is_path, read_item
+from qvsearch.runtime.inputs import QueriesAndDocuments
 from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, kind_of
 
 if TYPE_CHECKING:
@@ -255,3 +256,9 @@ def embed_inputs(
         while following in waiting:
             yield waiting.pop(following)
             following += 1
+
+
+def decode_options_of(embedder: Embedder) -> DecodeOptions:
+    """Return how files are decoded for an embedder."""
+    own: DecodeOptions = getattr(embedder, "decode_options", QueriesAndDocuments.decode_options)
+    return own

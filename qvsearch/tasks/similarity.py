@@ -14,8 +14,7 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.files import new_file
 from qvsearch.models.prompt import QUERY_INSTRUCTION
-from qvsearch.tasks.embedding import options_of
-from qvsearch.tasks.inputs import TaskInput, embed_inputs, read_inputs
+from qvsearch.tasks.inputs import TaskInput, decode_options_of, embed_inputs, read_inputs
 from qvsearch.tasks.sources import as_inputs, label
 from qvsearch.tasks.vector_files import FLOATS, array_header, write_names
 from qvsearch.types import Metric, Skipped
@@ -74,7 +73,7 @@ def similarity(
     sides = [list(as_inputs(rows, first))]
     if columns is not None:
         sides.append(list(as_inputs(columns, second)))
-    return compare(sides, lambda: embedder, options_of(embedder), Metric(metric))
+    return compare(sides, lambda: embedder, decode_options_of(embedder), Metric(metric))
 
 
 def instructions(query: bool, instruction: str | None) -> tuple[str | None, str | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from qvsearch.cli import classify_records, records, reports, vector_records
+from qvsearch.cli import classify_records, evaluate_records, records, reports, vector_records
 from qvsearch.cli.app import app
 from qvsearch.tasks import export, vector_files
 
@@ -83,7 +83,10 @@ def names_of(function) -> set[str]:
 
 def record_functions():
     """Yield the functions of records with described fields, in the order of the page."""
-    for module in (records, reports, vector_files, export, vector_records, classify_records):
+    for module in (
+        *(records, reports, vector_files, export, vector_records, classify_records),
+        *(evaluate_records,),
+    ):
         functions = filter(inspect.isfunction, vars(module).values())
         for function in functions:
             if function.__module__ == module.__name__ and fields_of(function):
