@@ -124,12 +124,19 @@ def _show(
     from qvsearch.files import write_file
     from qvsearch.tasks.similarity import write_similarity
 
+    written: list[Path] = []
     if printing.target is not None:
         write_similarity(printing.target, result)
+        written.append(printing.target)
     if printing.csv == options.STDIN:
         write_lines(csv_of(result))
     elif printing.csv is not None:
-        write_file(Path(os.fsdecode(printing.csv)), csv_of(result))
+        written.append(Path(os.fsdecode(printing.csv)))
+        write_file(written[-1], csv_of(result))
+    if not (printing.quiet or printing.json or printing.csv == options.STDIN):
+        for path in written:
+            rows, columns = result.values.shape
+            output.line(f"{rows:,} x {columns:,} numbers written to {path}")
     if printing.json:
         output.write_json(similarity_records(result))
     elif printing.is_table and result.values.size:

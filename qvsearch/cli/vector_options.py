@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -85,13 +85,22 @@ class EmbedModelOptions:
     def fingerprint(self, quiet: bool) -> "Fingerprint":
         """Return what decides the vectors; raises QvsearchError without a model."""
         from qvsearch.library.library import Library, library_folder
+        from qvsearch.models.registry import check_dim, resolve
         from qvsearch.runtime.loading import task_fingerprint
 
         folder = None if self.library is None else library_folder(self.library)
         if self.library == os.environ.get("QVSEARCH_LIBRARY") and folder is not None:
             # the one of all commands, not chosen for this one
             folder = folder if self.model is None and Library.exists(folder) else None
-        fingerprint = task_fingerprint(folder, self.choice())
+        choice = self.choice()
+        if self.model is not None:
+            fingerprint = task_fingerprint(folder, choice)
+        else:  # of the library's model other dimensions and details may be chosen
+            fingerprint = task_fingerprint(folder, replace(choice, dim=None, detail=None))
+            if self.dim is not None:
+                dim = check_dim(resolve(fingerprint.model, self.hub), self.dim)
+                fingerprint = replace(fingerprint, dim=dim)
+            fingerprint = replace(fingerprint, detail=self.detail or fingerprint.detail)
         output.hint_demo(fingerprint, quiet)
         return fingerprint
 

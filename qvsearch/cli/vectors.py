@@ -1,6 +1,8 @@
 """The commands embed and export."""
 
 import os
+import stat
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -136,11 +138,14 @@ def embed(
         outcomes = embed_rows(
             sources, partial(load_embedder, fingerprint, choice), fingerprint.decode_options
         )
-        rows = _rows(outcomes, report, watched=target is not None)
+        # beside lines on a terminal, also those of the next command, progress would be in the way
+        is_saved = target is not None or stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+        rows = _rows(outcomes, report, watched=is_saved)
         if target is None:
             for row in rows:
                 if not output.write(output.json_line(vector_record(row, store))):
                     break
+            report.clear()
         else:
             count = write_vectors(target, rows, fingerprint.dim, store)
             report.clear()

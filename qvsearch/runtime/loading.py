@@ -215,19 +215,13 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     """Return what decides the vectors of inputs that no library holds; `load_embedder` takes it.
 
     `folder` is the library whose vectors they are compared with. Without one it is the chosen
-    model, downloaded if necessary, else that of the default library or of a new one; dimension and
-    detail may then be chosen, too.
+    model, downloaded if necessary, else that of the default library or of a new one.
     """
+    is_chosen = choice.model is not None or choice.adapter is not None
+    if folder is None and not is_chosen and Library.exists(default_folder()):
+        folder = default_folder()
     if folder is not None:
         return open_library(folder, choice).fingerprint
-    is_chosen = choice.model is not None or choice.adapter is not None
-    if not is_chosen and Library.exists(default_folder()):
-        same = replace(choice, dim=None, detail=None)
-        own = open_library(default_folder(), same).fingerprint
-        dim = own.dim
-        if choice.dim is not None:
-            dim = check_dim(resolve(own.model, choice.hub), choice.dim)
-        return replace(own, dim=dim, detail=choice.detail or own.detail)
     model = new_model(choice)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} is a reranker, which makes no vectors; give an embedder")

@@ -24,6 +24,7 @@ SMALLEST = {
         r"qvsearch, 2 .* \d\.\d\d ",
     ),
     "exclusion": ("--rows 60 --queries 12", r"leak@10 .*\n(.*\n)*--not "),
+    "export_memory": ("--rows 300 --dim 64", r"exported 300 rows, .*\nmemory: at most \d+ MB"),
     "fit_relevance": ("--tiny --to relevance.json", r"rows, loss \d\.\d+ at first"),
     "indexing": (
         "--tiny --text-layers 1 --vision-layers 1 --photos 1 --repeats 1"

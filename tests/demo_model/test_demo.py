@@ -375,19 +375,20 @@ def test_the_readmes_python_runs_after_the_demo(shown, monkeypatch, capfd):
     folder, _ = shown
     monkeypatch.chdir(folder.parent)
     readme = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
-    example, *others, drop_in = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    exec(example, {})
+    names = {"photo.jpg": "try/pictures/picture-01.jpg", "clip.mp4": "try/clips/clip-1.mp4"}
+    for name, place in names.items():
+        readme = readme.replace(name, place)
+    example, *tasks, drop_in = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    values = {}
+    exec(example, values)
     lines = capfd.readouterr().out.splitlines()
     first, second = map(float, lines[-1].strip("[]").split())  # how like the query documents are
     assert second > first
     assert second > 0.5
     assert re.match(r"1 0\.\d+ /.* None", lines[0])
     assert lines[-2] == "None"  # the picture that is explained is a hit
-    for other in others:
-        exec(other, {})
-    names = {"photo.jpg": "try/pictures/picture-01.jpg", "clip.mp4": "try/clips/clip-1.mp4"}
-    for name, place in names.items():
-        drop_in = drop_in.replace(name, place)
+    for each in tasks:  # they go on from the example
+        exec(each, values)
     values = {}
     exec(drop_in, values)
     assert values["embeddings"].shape == (3, 128)

@@ -26,5 +26,5 @@ def loaded_by(code):
 
 HEAVY = {
     *("numpy", "torch", "transformers", "faiss", "PIL", "av", "huggingface_hub", "rich.table"),
-    *("cv2", "qwen_vl_utils", "torchvision", "psutil"),
+    *("cv2", "qwen_vl_utils", "torchvision", "psutil", "pyarrow"),
 }

@@ -109,6 +109,9 @@ def test_files_of_lines_and_every_form_of_output(run, place, demo_embedder, monk
     assert file["rows"].tolist() == ["a ring", "rot", "blau"]
     assert file["columns"].tolist() == heading[1:]
     assert file["row_index"].tolist() == [0, 1, 2]
+    code, printed, _ = compare(run, "a ring", "--with-from", "b.txt", "--csv", "m.csv")
+    assert (code, printed.decode()) == (0, f"1 x 2 numbers written to {place / 'm.csv'}\n")
+    assert (place / "m.csv").read_bytes().splitlines() == out.splitlines()[:2]
 
 
 def test_bad_inputs_have_no_row_and_no_column(run, place):  # noqa: F811

@@ -91,7 +91,7 @@ def test_vectors_are_those_of_plain_transformers(run, media, tiny, plain, monkey
     assert (apart < [1e-5, 1e-5, 1e-3, 1e-5, 1e-5, 1e-5]).all(), apart
 
 
-def test_queries_instructions_and_dimensions(run, home, tiny, plain):  # noqa: F811
+def test_queries_instructions_and_dimensions(run, home, tiny, plain, demo_embedder):  # noqa: F811
     words = [{"type": "text", "text": "a dog"}]
     for options, instruction in (
         (["--query"], "Retrieve images or text relevant to the user's query."),
@@ -100,9 +100,9 @@ def test_queries_instructions_and_dimensions(run, home, tiny, plain):  # noqa: F
         _, out, _ = run("embed", "a dog", "--model", tiny, "--dtype", "float32", *options)
         [record] = records(out)
         assert record["vector"] == pytest.approx(plain_vector(plain, words, instruction), abs=1e-5)
-    whole = plain_vector(plain, words)[:64]
-    _, out, _ = run("embed", "a dog", "--model", tiny, "--dim", "64", "--dtype", "float32")
-    assert records(out)[0]["vector"] == pytest.approx(whole / np.linalg.norm(whole), abs=1e-5)
+    cut = demo_embedder.embed_documents(["a dog"])[0, :64]
+    _, out, _ = run("embed", "a dog", "--model", "demo", "--dim", "64", "--dtype", "float32")
+    assert records(out)[0]["vector"] == pytest.approx(cut / np.linalg.norm(cut), abs=1e-5)
 
 
 def test_bad_inputs_have_no_row_and_are_named(run, media, monkeypatch):  # noqa: F811
@@ -181,6 +181,12 @@ def test_a_library_gives_its_model_and_its_own_vectors(run, indexed, tiny):  # n
     library = Library.open(os.environ["QVSEARCH_LIBRARY"])
     [rows] = [rows for path, rows in library.by_location().items() if path.endswith(b"red.png")]
     assert records(out)[0]["vector"] == pytest.approx(library.vectors(rows)[0], abs=2e-3)
+    _, out, _ = run("embed", "a", "--dtype", "float32", "--dim", "64")
+    _, whole, _ = run("embed", "a", "--dtype", "float32", "--model", tiny)
+    assert records(out)[0]["vector"] == pytest.approx(records(whole)[0]["vector"])
+    code, _, error = run("embed", "a", "--dim", "63")
+    assert code == 2
+    assert "--dim 63" in error
     code, out, _ = run("embed", "a", "--model", "demo")  # another one than the library's
     assert (code, len(records(out)[0]["vector"])) == (0, 128)
 
@@ -357,6 +363,26 @@ def test_an_export_is_the_library(tmp_path, store):
     labels = (tmp_path / "other" / "metadata.tsv").read_text().splitlines()
     assert len(labels) == 2998
     assert all(label.count("\t") == labels[0].count("\t") for label in labels)
+
+
+@linux
+def test_an_export_takes_no_more_memory_than_its_parts(tmp_path):
+    library = made_library(tmp_path / "library", 20_000)
+    sizes = []
+    export(library, tmp_path / "out", progress=lambda done, of: sizes.append(resident()))
+    assert (tmp_path / "out" / "vectors.npy").stat().st_size > 40e6
+    assert max(sizes) - sizes[0] < 15e6
+
+
+def test_parquet_without_pyarrow_names_the_extra(run, home, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
+    code, _, error = run("embed", "a", "--model", "demo", "-o", home / "a.parquet")
+    assert (code, error) == (
+        2,
+        'qvsearch: Parquet needs pyarrow: pip install "qvsearch[parquet]"\n',
+    )
+    assert os.listdir(home) == []
 
 
 def test_filters_choose_what_is_exported(tmp_path):
