@@ -122,6 +122,9 @@ def classify(
     library's own model is loaded, or the default one. Raises QvsearchError for labels that files
     cannot be divided by, for an empty library, and if the model fails.
     """
+    for name, value in (("files", files), ("labels", labels)):
+        if isinstance(value, (str, Path)):
+            raise QvsearchError(f"classify takes a list of {name}; write [{str(value)!r}]")
     options = options or ClassifyOptions()
     parsed = as_labels(labels)
     check_labels(parsed, single=options.cuts)

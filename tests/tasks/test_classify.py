@@ -24,7 +24,7 @@ from qvsearch.models import registry
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.tasks.classify import Candidate, Labelled
-from qvsearch.tasks.examples import fit
+from qvsearch.tasks.examples import find_examples, fit
 from qvsearch.tasks.file_vectors import Embedding, embed_sources, find_sources
 from qvsearch.tasks.label_links import LinkFolders
 from qvsearch.tasks.label_writing import write_labels
@@ -440,6 +440,40 @@ def test_examples_without_scikit_learn_name_the_extra(run, indexed_photos, drawn
     assert error == (
         'qvsearch: classify --examples needs scikit-learn: pip install "qvsearch[tasks]"\n'
     )
+
+
+def test_a_truth_of_other_files_costs_no_result(run, indexed_photos):  # noqa: F811
+    truth = write_truth(indexed_photos, "path,label\nelsewhere/a.jpg,snow\n")
+    code, out, error = run("classify", *label_options(), "--truth", truth)
+    assert code == ExitCode.INCOMPLETE
+    assert out.startswith(b"label")
+    assert error.startswith("qvsearch: no classified file is in --truth")
+
+
+def test_true_labels_that_are_unknown_are_named_and_wrong_unless_left_out(run, indexed_photos):  # noqa: F811
+    rows = "".join(f"{each},{each.split('-')[0]}\n" for each in os.listdir(indexed_photos))
+    truth = write_truth(indexed_photos, "path,label\n" + rows)
+    line = ("classify", "--label", "grass", "--label", "sand", "--truth", truth, "--json")
+    code, out, error = run(*line)
+    assert code == 0
+    assert error == "true labels that are not among the labels: night, snow\n"
+    plain = records(out)[-1]["accuracy"]
+    assert plain <= 0.5
+    code, out, _ = run(*line, "--unsure")
+    assert records(out)[-1]["accuracy"] > 0.75
+
+
+def test_names_of_folders_are_labels_as_they_are(tmp_path):
+    for name in ("Trip: Rome | Milan", "other", ".hidden"):
+        (tmp_path / name).mkdir()
+    labels, _ = find_examples(os.fsencode(tmp_path))
+    assert [each.name for each in labels] == ["Trip: Rome | Milan", "other"]
+
+
+@pytest.mark.parametrize(("files", "labels"), [("a.jpg", ["a", "b"]), (["a.jpg"], "ab")])
+def test_a_string_in_the_place_of_a_list_is_refused(demo_embedder, files, labels):  # noqa: F811
+    with pytest.raises(QvsearchError, match="classify takes a list of"):
+        classify(files, labels, demo_embedder)
 
 
 def test_given_inputs_are_listed_and_the_wrong_ones_named(run, photos):  # noqa: F811
