@@ -148,7 +148,9 @@ def each_labelled(
     embedded = [each for each in outcomes if not isinstance(each, Skipped)]
     if not embedded:
         return [each for each in outcomes if isinstance(each, Skipped)]
-    rows = GivenVectors(embedded, lambda: baseline_vectors(how.load(), how.fingerprint))
+    rows = GivenVectors(
+        embedded, lambda: baseline_vectors(how.load(), how.fingerprint), how.library
+    )
     results = iter(label(rows))
     return [each if isinstance(each, Skipped) else next(results) for each in outcomes]
 

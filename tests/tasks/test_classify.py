@@ -92,6 +92,14 @@ def test_unsure_leaves_out_what_is_none_of_the_labels(world):
         assert others < 0.15
 
 
+def test_few_files_are_judged_better_beside_a_library(world, tmp_path):
+    beside = world.beside_a_library(tmp_path / "library")
+    accuracy, _, given, others = unsure(beside, "shape", 3)
+    assert accuracy > unsure(world, "shape", 3)[0] + 0.05
+    assert given > 0.8
+    assert others < 0.15
+
+
 def test_a_film_gets_the_label_of_most_of_it(world):
     mean, best = films(world, "shape", repeats=60)
     assert mean > 0.9
