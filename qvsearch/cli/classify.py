@@ -204,12 +204,9 @@ def classify(
     from qvsearch.tasks.truth import agreement, read_truth
 
     labels, chosen = label.parsed()
-    if inputs == [options.STDIN.decode()]:
-        inputs = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip()]
-        if not inputs:
-            raise QvsearchError("standard input has no lines; give a path or words on each")
-    if inputs and filters != FilterOptions():
-        raise QvsearchError("filters choose files of the library; leave them out with INPUT")
+    names = [each.name for each in labels]
+    folders = writing.folders(names)
+    inputs = _given(inputs, filters)
     true = None if truth is None else read_truth(truth)
     with interrupts() as stop:
         work = _Work(model, filters, inputs, stop, quiet)
@@ -219,31 +216,34 @@ def classify(
         if stop():
             output.note("interrupted; nothing is labelled")
             raise typer.Exit(ExitCode.INTERRUPTED)
-        names = [each.name for each in labels]
         good = [each for each in results if not isinstance(each, Skipped)]
         agreed = None if true is None else agreement(good, true, {*names}, cuts=chosen.cuts)
-        folders = writing.folders(names)
-        written = write_labels(
-            good,
-            folders,
-            sidecars=writing.sidecar is not None,
-            dry_run=writing.dry_run,
-            stop=stop,
-        )
+        xmp = writing.sidecar is not None
+        written = write_labels(good, folders, sidecars=xmp, dry_run=writing.dry_run, stop=stop)
         interrupted = stop()
-    skipped = [*work.skipped, *(each for each in results if isinstance(each, Skipped))]
-    for each in (*skipped, *written.skipped):
-        output.fail(f"{output.safe_text(each.path)}: {each.reason}")
-    report = Report(results, names, classifier, agreed, written, skipped, chosen.cuts)
+    report = Report(results, names, classifier, agreed, written, work.skipped, chosen.cuts)
     show(report, given=bool(inputs), json=json, quiet=quiet)
+    if true is not None and agreed is None:
+        output.fail("no classified file is in --truth; its paths are relative to its own folder")
     if interrupted:
-        output.note("interrupted; the other files are not written, run the same command again")
+        output.note("interrupted; not all labels are written, run the same command again")
         raise typer.Exit(ExitCode.INTERRUPTED)
-    if skipped or written.skipped:
+    if report.failed or (true is not None and agreed is None):
         raise typer.Exit(ExitCode.INCOMPLETE)
     if not results:
         output.hint("no file of the library passes the filters", quiet)
         raise typer.Exit(ExitCode.NOTHING_FOUND)
+
+
+def _given(inputs: list[str] | None, filters: FilterOptions) -> list[str] | None:
+    """Return the inputs, those of standard input for `-`; none for the files of the library."""
+    if inputs == [options.STDIN.decode()]:
+        inputs = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip()]
+        if not inputs:
+            raise QvsearchError("standard input has no lines; give a path or words on each")
+    if inputs and filters != FilterOptions():
+        raise QvsearchError("filters choose files of the library; leave them out with INPUT")
+    return inputs
 
 
 class _Work:

@@ -23,7 +23,10 @@ UNSURE = "(unsure)"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that one run of classify shows; `cuts` is whether a file may be without a label."""
+    """All that one run of classify shows.
+
+    `skipped` are examples that cannot be read. `cuts` is whether a file may be without a label.
+    """
 
     results: Sequence[Labelled | Skipped]
     labels: Sequence[str]
@@ -32,6 +35,12 @@ class Report:
     written: Written
     skipped: Sequence[Skipped]
     cuts: bool
+
+    @property
+    def failed(self) -> list[Skipped]:
+        """The examples, inputs, sidecars and links that failed."""
+        inputs = [each for each in self.results if isinstance(each, Skipped)]
+        return [*self.skipped, *inputs, *self.written.skipped]
 
     @property
     def labelled(self) -> list[Labelled]:
@@ -52,15 +61,16 @@ class Report:
 
 def show(report: Report, *, given: bool, json: bool, quiet: bool) -> None:
     """Print a report; a table has each of the given inputs, or the counts of a library."""
+    for each in report.failed:
+        output.fail(f"{output.safe_text(each.path)}: {each.reason}")
     if json:
         written = report.written
         output.write_json(
             labelled_record(each, written.sidecars.get(each.name), written.links.get(each.name, ()))
             for each in report.labelled
         )
-        failed = [*report.skipped, *written.skipped]
         record = labels_record(
-            report.counts, report.unsure, report.classifier, report.agreed, failed
+            report.counts, report.unsure, report.classifier, report.agreed, report.failed
         )
         output.write_json([record])
     elif report.labelled:

@@ -122,6 +122,9 @@ def classify(
     library's own model is loaded, or the default one. Raises QvsearchError for labels that files
     cannot be divided by, for an empty library, and if the model fails.
     """
+    for name, value in (("files", files), ("labels", labels)):
+        if isinstance(value, (str, Path)):
+            raise QvsearchError(f"classify takes a list of {name}; write [{str(value)!r}]")
     options = options or ClassifyOptions()
     parsed = as_labels(labels)
     check_labels(parsed, single=options.cuts)
@@ -145,7 +148,9 @@ def each_labelled(
     embedded = [each for each in outcomes if not isinstance(each, Skipped)]
     if not embedded:
         return [each for each in outcomes if isinstance(each, Skipped)]
-    rows = GivenVectors(embedded, lambda: baseline_vectors(how.load(), how.fingerprint))
+    rows = GivenVectors(
+        embedded, lambda: baseline_vectors(how.load(), how.fingerprint), how.library
+    )
     results = iter(label(rows))
     return [each if isinstance(each, Skipped) else next(results) for each in outcomes]
 

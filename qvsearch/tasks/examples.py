@@ -15,7 +15,7 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.tasks.classify import TEMPERATURE, Labelled, labelled, softmax
 from qvsearch.tasks.file_vectors import Embedding, FileVectors, embed_sources, files_below
-from qvsearch.tasks.labels import Label, check_labels, parse_label
+from qvsearch.tasks.labels import Label, check_labels, new_label
 from qvsearch.tasks.truth import Scores, scores_of
 from qvsearch.types import Item, Skipped
 
@@ -70,7 +70,7 @@ class ExampleClassifier:
         result = np.zeros(len(vectors), np.bool_)
         for label, known in enumerate(self.typical):
             rows = np.flatnonzero(places == label)
-            below = (known[None, :] <= logits[rows, None]).sum(axis=1)
+            below = np.searchsorted(np.sort(known), logits[rows], side="right")
             result[rows] = (below + 1) / (len(known) + 1) > max(UNLIKE, 1 / (len(known) + 1))
         return result
 
@@ -96,7 +96,7 @@ def find_examples(folder: bytes) -> tuple[list[Label], Iterator[tuple[Item | Ski
             f"--examples {place} has {len(names)} folders with examples; it needs one for each"
             " label, at least two"
         )
-    labels = [Label(parse_label(name, place).name, (name,)) for name in names]
+    labels = [new_label(name, [name], f"--examples {place}") for name in names]
     check_labels(labels, single=False)
 
     def files() -> Iterator[tuple[Item | Skipped, int]]:
@@ -137,6 +137,8 @@ def by_examples(
     files: FileVectors, classifier: ExampleClassifier, *, unsure: bool
 ) -> list[Labelled]:
     """Return each file with its label; with `unsure` only if it is as like as examples of it."""
+    if not files.sources:
+        return []
     vectors = pooled(files)
     shares = classifier.shares(vectors)
     results = labelled(files.sources, classifier.labels, shares, None, multi=False)
@@ -153,15 +155,11 @@ def by_examples(
 
 def pooled(files: FileVectors) -> Vectors:
     """Return the unit mean (files, dim) of the vectors of each file's segments."""
-    sums: Vectors | None = None
+    dim = files.vectors(0, 1).shape[1]
+    sums = np.zeros((len(files.sources), dim), np.float32)
     for start in range(0, len(files.owners), AT_ONCE):
         owners = files.owners[start : start + AT_ONCE]
-        rows = files.vectors(start, start + len(owners))
-        if sums is None:
-            sums = np.zeros((len(files.sources), rows.shape[1]), np.float32)
-        np.add.at(sums, owners, rows)
-    if sums is None:
-        raise QvsearchError("there is no file to classify")
+        np.add.at(sums, owners, files.vectors(start, start + len(owners)))
     return _unit(sums)
 
 

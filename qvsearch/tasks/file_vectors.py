@@ -17,7 +17,7 @@ from qvsearch.indexing.changes import same_state
 from qvsearch.indexing.scan import scan
 from qvsearch.library.rules import ScanOptions
 from qvsearch.media.workers import Decoders
-from qvsearch.retrieval.calibration import baseline_of, calibrate
+from qvsearch.retrieval.calibration import baseline_of, calibrate, evidence_by_kind
 from qvsearch.retrieval.query import Term, is_path, read_item
 from qvsearch.retrieval.scoring import baselines
 from qvsearch.types import (
@@ -99,15 +99,26 @@ class LibraryVectors:
 
     @cached_property
     def _baselines(self) -> dict[int, Baseline | None]:
-        words = Term("words", (EmbedInput(text="words"),), 1.0)
-        return baselines(self._library, words)
+        return _of_words(self._library)
+
+
+def _of_words(library: Library) -> dict[int, Baseline | None]:
+    """Return the baseline of each kind for words."""
+    return baselines(library, Term("words", (EmbedInput(text="words"),), 1.0))
 
 
 class GivenVectors:
-    """Embedded files and words; evidence is that of a library of them alone."""
+    """Embedded files and words.
+
+    Evidence is that among the rows of a library of the same model. Kinds of which it has fewer rows
+    than are given, or no library, are compared with each other alone.
+    """
 
     def __init__(
-        self, embedded: Sequence[tuple[Source, Vectors]], bank: Callable[[], Vectors]
+        self,
+        embedded: Sequence[tuple[Source, Vectors]],
+        bank: Callable[[], Vectors],
+        library: Library | None = None,
     ) -> None:
         self.sources = [source for source, _ in embedded]
         sizes = [len(vectors) for _, vectors in embedded]
@@ -117,23 +128,40 @@ class GivenVectors:
             self.owners
         ]
         self._bank = bank
+        self._rows_of = {
+            code: np.flatnonzero(self._kinds == code) for code in np.unique(self._kinds).tolist()
+        }
+        self._library = library
+        by_kind = [] if library is None else library.by_kind
+        self._more = {  # kinds of which the library has more
+            code
+            for code, rows in self._rows_of.items()
+            if by_kind and len(by_kind[code]) > len(rows)
+        }
 
     def vectors(self, start: int, stop: int) -> Vectors:
         """Return some of the rows."""
         return self._all[start:stop]
 
     def evidence(self, query: Vectors) -> Vectors:
-        """Return the evidence of the rows, given their own scores with generic queries."""
-        return calibrate(self._all @ query, self._kinds, self._baselines).evidence
+        """Return the evidence of the rows."""
+        scores = self._all @ query
+        levels = calibrate(scores, self._kinds, self._baselines).levels
+        if self._library is not None and self._more:
+            library = self._library
+            others = calibrate(library.scores(query), library.kinds, self._library_baselines).levels
+            levels |= {code: others[code] for code in self._more}
+        return evidence_by_kind(scores, self._rows_of, levels)
 
     @cached_property
     def _baselines(self) -> dict[int, Baseline | None]:
         scores = self._all @ self._bank().T
         background = np.stack([scores.mean(axis=1), scores.std(axis=1)], axis=1)
-        return {
-            code: baseline_of(background[self._kinds == code])
-            for code in np.unique(self._kinds).tolist()
-        }
+        return {code: baseline_of(background[rows]) for code, rows in self._rows_of.items()}
+
+    @cached_property
+    def _library_baselines(self) -> dict[int, Baseline | None]:
+        return {} if self._library is None else _of_words(self._library)
 
 
 def find_sources(arguments: Iterable[str]) -> Iterator[Item | Source | Skipped]:

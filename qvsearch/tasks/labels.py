@@ -40,8 +40,11 @@ def parse_label(text: str, where: str = "--label") -> Label:
     name, colon, rest = text.partition(": ")
     if not colon:
         name, colon = text.removesuffix(":"), ":" if text.endswith(":") else ""
-    phrasings = [each.strip() for each in rest.split("|")] if colon else [name.strip()]
-    return _label(name, phrasings, where)
+    if "|" in name:
+        raise QvsearchError(
+            f"{where}: the label {name.strip()!r} has a |; write: name: phrasing | phrasing"
+        )
+    return new_label(name, rest.split("|") if colon else [name], where)
 
 
 def read_labels(path: bytes) -> list[Label]:
@@ -84,7 +87,7 @@ def _from_json(text: str, name: str) -> Iterator[Label]:
             raise QvsearchError(
                 f'--labels {name}: {label!r} has no list of phrasings; write {{"cat": ["a cat"]}}'
             )
-        yield _label(label, phrasings, name)
+        yield new_label(label, phrasings, name)
 
 
 class _Pairs:
@@ -94,17 +97,14 @@ class _Pairs:
         self.pairs = pairs
 
 
-def _label(name: str, phrasings: Sequence[str], where: str) -> Label:
+def new_label(name: str, phrasings: Sequence[str], where: str) -> Label:
+    """Return a label; raises QvsearchError, which begins with `where`, for an empty one."""
     name, words = name.strip(), [each.strip() for each in phrasings]
     if not name:
         raise QvsearchError(f"{where}: a label is empty; give it a name")
     if not words or not all(words):
         raise QvsearchError(
             f"{where}: the label {name!r} has an empty phrasing; write {name}: words"
-        )
-    if "|" in name:
-        raise QvsearchError(
-            f"{where}: the label {name!r} has a |; write: name: phrasing | phrasing"
         )
     for each in (name, *words):
         if not each.isprintable():
@@ -141,7 +141,7 @@ def check_labels(labels: Sequence[Label], *, single: bool) -> None:
 def as_labels(labels: Iterable[str] | Mapping[str, Sequence[str]]) -> list[Label]:
     """Return the labels of names, or of names with their phrasings."""
     if isinstance(labels, Mapping):
-        return [_label(name, list(words), "labels") for name, words in labels.items()]
+        return [new_label(name, list(words), "labels") for name, words in labels.items()]
     return [parse_label(each, "labels") for each in labels]
 
 

@@ -68,17 +68,15 @@ def agreement(
     labels: AbstractSet[str],
     *,
     cuts: bool,
-) -> Agreement:
+) -> Agreement | None:
     """Compare labels with the truth, over the files that have one.
 
     With `cuts`, which allows a file no label, one whose true labels are unknown should have none.
-    Otherwise such a file counts as wrong. Raises QvsearchError if no file has a true label.
+    Otherwise such a file counts as wrong. None if no file has a true label.
     """
     pairs = [(set(each.labels), truth[each.name]) for each in results if each.name in truth]
     if not pairs:
-        raise QvsearchError(
-            "no classified file is in --truth; its paths are relative to the folder of the table"
-        )
+        return None
     unknown = sorted({label for _, true in pairs for label in true} - labels)
     if cuts:
         pairs = [(chosen, set(true & labels)) for chosen, true in pairs]

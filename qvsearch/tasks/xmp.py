@@ -39,7 +39,7 @@ UNUSUAL = "its keywords (dc:subject) are written in an unusual way; add some wit
 _SEPARATOR = "\x01"  # between the parts of a name; no XML document can hold it
 _DEPTH = 5  # RDF, Description, property, list, item
 _LISTS = {(RDF, "Bag"), (RDF, "Seq"), (RDF, "Alt")}
-_LINE = re.compile(rb"[ \t]*(\r?\n)[\s]*?([ \t]*)(?=\S)")
+_SPACE = re.compile(rb"\s*")
 _TAG = re.compile(rb"""<[^"'>]*(?:"[^"]*"[^"'>]*|'[^']*'[^"'>]*)*>""")  # of well-formed XML
 _ENCODINGS = (  # the marks of UTF-32 are refused by expat
     (codecs.BOM_UTF8, "utf-8"),
@@ -233,7 +233,7 @@ def _insert(data: bytes, element: _Element, content: bytes) -> Edit:
 def _without_subject(data: bytes, element: _Element) -> Edit:
     """Return the edit that takes the attribute dc:subject out of a start tag."""
     prefix = re.escape(element.attributes[SUBJECT][0].encode())
-    attribute = re.compile(rb"""\s+%s:subject\s*=\s*(?:"[^"]*"|'[^']*')""" % prefix)
+    attribute = re.compile(rb"""(?<=\s)%s:subject\s*=\s*(?:"[^"]*"|'[^']*')""" % prefix)
     return *_span(attribute.search(data, element.start, element.inside)), b""
 
 
@@ -258,11 +258,13 @@ def _space_before(data: bytes, place: int) -> bytes:
 
 def _line_start(data: bytes, place: int) -> bytes:
     """Return the end of line and the indent at a place in a layout of lines; else nothing."""
-    match = _LINE.match(data, place)
-    if match is None:
+    _, end = _span(_SPACE.match(data, place))
+    newline = data.rfind(b"\n", place, end)
+    if newline < 0:
         return b""
-    closing = data.startswith(b"</", match.end())
-    return match[1] + match[2] + b" " * closing
+    returned = b"\r" if data[newline - 1 : newline] == b"\r" else b""
+    closing = data.startswith(b"</", end)
+    return returned + data[newline:end] + b" " * closing
 
 
 def _parse(data: bytes) -> _Element:
@@ -277,6 +279,7 @@ def _parse(data: bytes) -> _Element:
     parser.StartNamespaceDeclHandler = outline.declare
     parser.EndNamespaceDeclHandler = outline.undeclare
     parser.StartDoctypeDeclHandler = _refuse
+    parser.XmlDeclHandler = _check_encoding
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
@@ -290,6 +293,12 @@ def _parse(data: bytes) -> _Element:
 def _refuse(*_: object) -> None:
     """Refuse a document type, which could define entities of any size."""
     raise QvsearchError("it is not XMP: it has a document type")
+
+
+def _check_encoding(_version: str, encoding: str | None, _standalone: int) -> None:
+    """Refuse a declared encoding in which added keywords would be other letters."""
+    if encoding is not None and not encoding.lower().startswith(("utf-8", "utf-16")):
+        raise QvsearchError(f"it is text in {encoding}; only UTF-8 and UTF-16 are written")
 
 
 class _Outline:

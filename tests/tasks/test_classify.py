@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from bench.labels import LABELS, World, by_example, films, unsure
+from bench.labels import LABELS, World, by_example, by_words, films, unsure
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
@@ -24,7 +24,7 @@ from qvsearch.models import registry
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.tasks.classify import Candidate, Labelled
-from qvsearch.tasks.examples import fit
+from qvsearch.tasks.examples import find_examples, fit
 from qvsearch.tasks.file_vectors import Embedding, embed_sources, find_sources
 from qvsearch.tasks.label_links import LinkFolders
 from qvsearch.tasks.label_writing import write_labels
@@ -79,10 +79,9 @@ def indexed_photos(run, photos):  # noqa: F811
 
 def test_held_out_pictures_get_their_labels(world):
     for task, least in (("colour", 0.98), ("shape", 0.92), ("background", 0.88)):
-        results = world.chosen(world.files(Kind.IMAGE), LABELS[task], task)
-        right = [each.label == true for each, true in zip(results, world.truth[task], strict=True)]
-        assert np.mean(right) > least, task
-        assert all(abs(sum(c.score for c in r.candidates)) <= 1.001 for r in results)
+        scores = by_words(world, Kind.IMAGE, task)
+        assert scores.accuracy > least, task
+        assert scores.macro_f1 > least, task
 
 
 def test_unsure_leaves_out_what_is_none_of_the_labels(world):
@@ -91,6 +90,14 @@ def test_unsure_leaves_out_what_is_none_of_the_labels(world):
         assert accuracy > max(least, without + 0.25), task
         assert given > 0.7
         assert others < 0.15
+
+
+def test_few_files_are_judged_better_beside_a_library(world, tmp_path):
+    beside = world.beside_a_library(tmp_path / "library")
+    accuracy, _, given, others = unsure(beside, "shape", 3)
+    assert accuracy > unsure(world, "shape", 3)[0] + 0.05
+    assert given > 0.8
+    assert others < 0.15
 
 
 def test_a_film_gets_the_label_of_most_of_it(world):
@@ -440,6 +447,40 @@ def test_examples_without_scikit_learn_name_the_extra(run, indexed_photos, drawn
     assert error == (
         'qvsearch: classify --examples needs scikit-learn: pip install "qvsearch[tasks]"\n'
     )
+
+
+def test_a_truth_of_other_files_costs_no_result(run, indexed_photos):  # noqa: F811
+    truth = write_truth(indexed_photos, "path,label\nelsewhere/a.jpg,snow\n")
+    code, out, error = run("classify", *label_options(), "--truth", truth)
+    assert code == ExitCode.INCOMPLETE
+    assert out.startswith(b"label")
+    assert error.startswith("qvsearch: no classified file is in --truth")
+
+
+def test_true_labels_that_are_unknown_are_named_and_wrong_unless_left_out(run, indexed_photos):  # noqa: F811
+    rows = "".join(f"{each},{each.split('-')[0]}\n" for each in os.listdir(indexed_photos))
+    truth = write_truth(indexed_photos, "path,label\n" + rows)
+    line = ("classify", "--label", "grass", "--label", "sand", "--truth", truth, "--json")
+    code, out, error = run(*line)
+    assert code == 0
+    assert error == "true labels that are not among the labels: night, snow\n"
+    plain = records(out)[-1]["accuracy"]
+    assert plain <= 0.5
+    code, out, _ = run(*line, "--unsure")
+    assert records(out)[-1]["accuracy"] > 0.75
+
+
+def test_names_of_folders_are_labels_as_they_are(tmp_path):
+    for name in ("Trip: Rome | Milan", "other", ".hidden"):
+        (tmp_path / name).mkdir()
+    labels, _ = find_examples(os.fsencode(tmp_path))
+    assert [each.name for each in labels] == ["Trip: Rome | Milan", "other"]
+
+
+@pytest.mark.parametrize(("files", "labels"), [("a.jpg", ["a", "b"]), (["a.jpg"], "ab")])
+def test_a_string_in_the_place_of_a_list_is_refused(demo_embedder, files, labels):  # noqa: F811
+    with pytest.raises(QvsearchError, match="classify takes a list of"):
+        classify(files, labels, demo_embedder)
 
 
 def test_given_inputs_are_listed_and_the_wrong_ones_named(run, photos):  # noqa: F811

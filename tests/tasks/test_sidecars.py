@@ -157,6 +157,7 @@ ENTITIES = (
         (f"{ENTITIES}&b;</r:RDF>".encode(), "document type"),
         (b"\xff\xfe\xff", "UTF-16"),
         (b"\x89PNG\r\n", "UTF-8"),
+        (DARKTABLE.replace("UTF-8", "ISO-8859-1").encode(), "text in ISO-8859-1"),
         (DARKTABLE.replace("<rdf:Bag>", "<rdf:Bag><x:y>", 1).encode(), "mismatched"),
         (DARKTABLE.replace("rdf:Bag>", "x:bag>").encode(), "unusual"),
     ],
@@ -164,6 +165,21 @@ ENTITIES = (
 def test_what_is_not_xmp_is_refused_with_its_reason(document, reason):
     with pytest.raises(QvsearchError, match=reason):
         with_keywords(document, ["dog"])
+
+
+def test_long_white_space_takes_no_long_time():
+    space = " " * 500_000
+    rdf = f"<r:RDF xmlns:r='http://www.w3.org/1999/02/22-rdf-syntax-ns#'{space}>"
+    dc = f"xmlns:d='http://purl.org/dc/elements/1.1/'{space}"
+    for inner in (
+        f"<r:Description>\n{space}\n{space}</r:Description>",
+        f"<r:Description {dc} d:subject='old'{space}/>",
+        f"<r:Description {dc}><d:subject>{space}\n{space}</d:subject></r:Description>",
+        f"<r:Description {dc}><d:subject><r:Bag>{space}</r:Bag></d:subject></r:Description>",
+    ):
+        after, added = with_keywords(f"{rdf}{inner}</r:RDF>".encode(), ["new"])
+        assert added == ("new",)
+        assert keywords(after)[-1] == "new"
 
 
 @given(
