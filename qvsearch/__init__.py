@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from qvsearch.runtime.inputs import prepare_picture
     from qvsearch.runtime.local import LocalEmbedder as Embedder
     from qvsearch.runtime.local import LocalReranker as Reranker
-    from qvsearch.tasks.ask import ask
-    from qvsearch.tasks.chat import ChatServer
-    from qvsearch.tasks.classify import ClassifyOptions, classify
+    from qvsearch.tasks.answers.ask import ask
+    from qvsearch.tasks.answers.chat import ChatServer
+    from qvsearch.tasks.answers.local_generator import LocalGenerator as Generator
     from qvsearch.tasks.embedding import embed
-    from qvsearch.tasks.evaluate import evaluate
-    from qvsearch.tasks.evaluation_results import EvaluateOptions
+    from qvsearch.tasks.evaluation.evaluate import evaluate
+    from qvsearch.tasks.evaluation.read_sets import read_set
+    from qvsearch.tasks.evaluation.results import EvaluateOptions
     from qvsearch.tasks.export import export
-    from qvsearch.tasks.local_generator import LocalGenerator as Generator
-    from qvsearch.tasks.read_sets import read_set
+    from qvsearch.tasks.labelling.classify import ClassifyOptions, classify
     from qvsearch.tasks.similarity import similarity
     from qvsearch.tasks.vector_files import write_vectors
     from qvsearch.types import EmbedInput, Kind, Skipped
@@ -63,29 +63,29 @@ __all__ = [
 ]
 
 _PUBLIC = {
-    "ChatServer": ("qvsearch.tasks.chat", "ChatServer"),
-    "ClassifyOptions": ("qvsearch.tasks.classify", "ClassifyOptions"),
+    "ChatServer": ("qvsearch.tasks.answers.chat", "ChatServer"),
+    "ClassifyOptions": ("qvsearch.tasks.labelling.classify", "ClassifyOptions"),
     "EmbedInput": ("qvsearch.types", "EmbedInput"),
     "Embedder": ("qvsearch.runtime.local", "LocalEmbedder"),
-    "EvaluateOptions": ("qvsearch.tasks.evaluation_results", "EvaluateOptions"),
+    "EvaluateOptions": ("qvsearch.tasks.evaluation.results", "EvaluateOptions"),
     "Filters": ("qvsearch.library.filters", "Filters"),
-    "Generator": ("qvsearch.tasks.local_generator", "LocalGenerator"),
+    "Generator": ("qvsearch.tasks.answers.local_generator", "LocalGenerator"),
     "Kind": ("qvsearch.types", "Kind"),
     "Library": ("qvsearch.library.library", "Library"),
     "Query": ("qvsearch.retrieval.query", "Query"),
     "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
     "SearchOptions": ("qvsearch.retrieval.pipeline", "SearchOptions"),
     "Skipped": ("qvsearch.types", "Skipped"),
-    "ask": ("qvsearch.tasks.ask", "ask"),
-    "classify": ("qvsearch.tasks.classify", "classify"),
+    "ask": ("qvsearch.tasks.answers.ask", "ask"),
+    "classify": ("qvsearch.tasks.labelling.classify", "classify"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "embed": ("qvsearch.tasks.embedding", "embed"),
-    "evaluate": ("qvsearch.tasks.evaluate", "evaluate"),
+    "evaluate": ("qvsearch.tasks.evaluation.evaluate", "evaluate"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
     "export": ("qvsearch.tasks.export", "export"),
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),
     "prepare_picture": ("qvsearch.runtime.inputs", "prepare_picture"),
-    "read_set": ("qvsearch.tasks.read_sets", "read_set"),
+    "read_set": ("qvsearch.tasks.evaluation.read_sets", "read_set"),
     "search": ("qvsearch.retrieval.pipeline", "search"),
     "similar": ("qvsearch.retrieval.similar", "similar"),
     "similarity": ("qvsearch.tasks.similarity", "similarity"),

@@ -60,39 +60,6 @@ class VideoMode(StrEnum):
     BOTH = "both"
 
 
-class RerankScope(StrEnum):
-    """Which hits a reranker scores: those where it helps, or all."""
-
-    AUTO = "auto"
-    ALL = "all"
-
-
-class Task(StrEnum):
-    """A preset for the instruction of a query, by what is looked for."""
-
-    PHOTOS = "photos"
-    PAGES = "pages"
-    VIDEOS = "videos"
-    MOMENTS = "moments"
-    PASSAGES = "passages"
-
-
-class Sort(StrEnum):
-    """The order of the hits."""
-
-    RELEVANCE = "relevance"
-    DATE = "date"
-    PATH = "path"
-
-
-class Orientation(StrEnum):
-    """Which side of an upright picture is the longer one."""
-
-    LANDSCAPE = "landscape"
-    PORTRAIT = "portrait"
-    SQUARE = "square"
-
-
 class Dtype(StrEnum):
     """The type of the numbers that the network computes with."""
 
@@ -117,21 +84,6 @@ class Stored(StrEnum):
 
     FLOAT16 = "float16"
     INT8 = "int8"
-
-
-class Metric(StrEnum):
-    """How two vectors are compared. Vectors have length 1, so `dot` equals `cosine`."""
-
-    COSINE = "cosine"
-    DOT = "dot"
-    EUCLIDEAN = "euclidean"
-
-
-class Hub(StrEnum):
-    """A site that publishes models."""
-
-    HUGGINGFACE = "huggingface"
-    MODELSCOPE = "modelscope"
 
 
 class Detail(StrEnum):

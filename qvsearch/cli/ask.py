@@ -12,16 +12,17 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, SearchCommand, unfolded
-from qvsearch.cli.options import FilterOptions, ModelOptions, RankingOptions, RerankOptions
+from qvsearch.cli.options import ModelOptions
+from qvsearch.cli.search_options import FilterOptions, RankingOptions, RerankOptions
 from qvsearch.errors import ExitCode, QvsearchError
-from qvsearch.tasks.question import TOP, shown_prompt
+from qvsearch.tasks.answers.question import TOP, shown_prompt
 from qvsearch.types import Detail, Kind
 
 if TYPE_CHECKING:
     from qvsearch.runtime.loading import Choice
-    from qvsearch.tasks.ask import Answer, Found
-    from qvsearch.tasks.evidence import Evidence, Source
-    from qvsearch.tasks.question import Generator
+    from qvsearch.tasks.answers.ask import Answer, Found
+    from qvsearch.tasks.answers.evidence import Evidence, Source
+    from qvsearch.tasks.answers.question import Generator
     from qvsearch.types import Skipped
 
 SERVER_VARIABLE = "QVSEARCH_CHAT_SERVER"
@@ -89,7 +90,7 @@ class AnswerOptions:
         if self.chat_server is not None and self.generator is not None:
             raise QvsearchError("--chat-server and --generator are two models; give one")
         if self.server is not None:
-            from qvsearch.tasks.chat import KEY_VARIABLE, ChatServer
+            from qvsearch.tasks.answers.chat import KEY_VARIABLE, ChatServer
 
             return ChatServer(self.server, self.chat_model, os.environ.get(KEY_VARIABLE))
         if self.chat_model is not None:
@@ -97,7 +98,7 @@ class AnswerOptions:
                 "--chat-model is a model of a server; add --chat-server URL, or give --generator"
             )
         from qvsearch.models.registry import DEFAULT_GENERATOR
-        from qvsearch.tasks.local_generator import LocalGenerator
+        from qvsearch.tasks.answers.local_generator import LocalGenerator
 
         name = self.generator or DEFAULT_GENERATOR
         return LocalGenerator(name, choice.device, choice.dtype, choice.hub)
@@ -165,7 +166,7 @@ def ask(
     from qvsearch.library.library import library_folder
     from qvsearch.retrieval.options import SearchOptions
     from qvsearch.runtime.loading import find_reranker, open_library, query_embedder
-    from qvsearch.tasks.ask import Answer, find
+    from qvsearch.tasks.answers.ask import Answer, find
 
     if answering.show_prompt and json:
         raise QvsearchError("--show-prompt prints a text, not JSON; leave out --json")
@@ -213,7 +214,7 @@ def _answered(found: "Found", generator: "Generator", *, json: bool, quiet: bool
     """Print the answer as it arrives, and its citations; with `json` one object at its end."""
     from qvsearch.cli.reports import answer_record
     from qvsearch.cli.wrapping import Wrapping
-    from qvsearch.tasks.ask import respond
+    from qvsearch.tasks.answers.ask import respond
 
     written: list[str] = []
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize

@@ -14,18 +14,19 @@ import typer
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
 from qvsearch.cli.interrupt import interrupts
-from qvsearch.cli.options import FilterOptions, ModelOptions
+from qvsearch.cli.options import ModelOptions
+from qvsearch.cli.search_options import FilterOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Skipped
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.runtime.loading import Choice
-    from qvsearch.tasks.classify import ClassifyOptions, Labelled
-    from qvsearch.tasks.examples import ExampleClassifier
-    from qvsearch.tasks.file_vectors import FileVectors
-    from qvsearch.tasks.label_links import LinkFolders
-    from qvsearch.tasks.labels import Label
+    from qvsearch.tasks.labelling.classify import ClassifyOptions, Labelled
+    from qvsearch.tasks.labelling.examples import ExampleClassifier
+    from qvsearch.tasks.labelling.file_vectors import FileVectors
+    from qvsearch.tasks.labelling.labels import Label
+    from qvsearch.tasks.labelling.links import LinkFolders
     from qvsearch.types import Fingerprint
 
 classifying = typer.Typer(rich_markup_mode=None)
@@ -96,9 +97,9 @@ class LabelOptions:
 
     def parsed(self) -> "tuple[list[Label], ClassifyOptions]":
         """Return the labels, and how they are chosen."""
-        from qvsearch.tasks.classify import ClassifyOptions
-        from qvsearch.tasks.examples import find_examples
-        from qvsearch.tasks.labels import check_labels, parse_label, read_labels
+        from qvsearch.tasks.labelling.classify import ClassifyOptions
+        from qvsearch.tasks.labelling.examples import find_examples
+        from qvsearch.tasks.labelling.labels import check_labels, parse_label, read_labels
 
         chosen = ClassifyOptions(self.multi, self.unsure, self.instruction)
         if self.examples is not None:
@@ -152,7 +153,7 @@ class WritingOptions:
 
     def folders(self, labels: Iterable[str]) -> "LinkFolders | None":
         """Return the folders for links; raises QvsearchError if there can be none."""
-        from qvsearch.tasks.label_links import LinkFolders
+        from qvsearch.tasks.labelling.links import LinkFolders
 
         if self.link_to is None:
             return None
@@ -200,8 +201,8 @@ def classify(
     qvsearch classify --labels rooms.txt --link-to ~/Rooms
     """  # noqa: D301 - a \b keeps the lines of examples apart
     from qvsearch.cli.classify_tables import Report, show
-    from qvsearch.tasks.label_writing import write_labels
-    from qvsearch.tasks.truth import agreement, read_truth
+    from qvsearch.tasks.labelling.truth import agreement, read_truth
+    from qvsearch.tasks.labelling.writing import write_labels
 
     labels, chosen = label.parsed()
     names = [each.name for each in labels]
@@ -263,7 +264,7 @@ class _Work:
         from qvsearch.library.library import library_folder
         from qvsearch.retrieval.pipeline import allowed_rows
         from qvsearch.runtime.loading import load_embedder, open_library, query_embedder
-        from qvsearch.tasks.file_vectors import Embedding, LibraryVectors
+        from qvsearch.tasks.labelling.file_vectors import Embedding, LibraryVectors
 
         self.skipped: list[Skipped] = []
         self._inputs, self._stop = inputs, stop
@@ -288,7 +289,7 @@ class _Work:
 
     def fitted(self, folder: bytes) -> "ExampleClassifier | None":
         """Return the classifier of a folder of examples, or None after Ctrl-C."""
-        from qvsearch.tasks.examples import embed_examples, fit
+        from qvsearch.tasks.labelling.examples import embed_examples, fit
 
         labels, outcomes = embed_examples(folder, self._how)
         self._clear()
@@ -302,9 +303,9 @@ class _Work:
         classifier: "ExampleClassifier | None",
     ) -> "list[Labelled | Skipped]":
         """Return each file with its label, or why it has none; incomplete after Ctrl-C."""
-        from qvsearch.tasks.classify import each_labelled, zero_shot
-        from qvsearch.tasks.examples import by_examples
-        from qvsearch.tasks.file_vectors import embed_sources, find_sources
+        from qvsearch.tasks.labelling.classify import each_labelled, zero_shot
+        from qvsearch.tasks.labelling.examples import by_examples
+        from qvsearch.tasks.labelling.file_vectors import embed_sources, find_sources
 
         def labelled(rows: "FileVectors") -> "list[Labelled]":
             if classifier is None:

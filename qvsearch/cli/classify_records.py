@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from qvsearch.formats import path_fields, present
 
 if TYPE_CHECKING:
-    from qvsearch.tasks.classify import Candidate, Labelled
-    from qvsearch.tasks.examples import ExampleClassifier, Validation
-    from qvsearch.tasks.sidecars import Sidecar
-    from qvsearch.tasks.truth import Agreement
+    from qvsearch.tasks.labelling.classify import Candidate, Labelled
+    from qvsearch.tasks.labelling.examples import ExampleClassifier, Validation
+    from qvsearch.tasks.labelling.sidecars import Sidecar
+    from qvsearch.tasks.labelling.truth import Agreement
     from qvsearch.types import Skipped
 
 

@@ -13,10 +13,10 @@ from qvsearch.cli.classify_records import labelled_record, labels_record
 from qvsearch.types import Skipped
 
 if TYPE_CHECKING:
-    from qvsearch.tasks.classify import Labelled
-    from qvsearch.tasks.examples import ExampleClassifier
-    from qvsearch.tasks.label_writing import Written
-    from qvsearch.tasks.truth import Agreement
+    from qvsearch.tasks.labelling.classify import Labelled
+    from qvsearch.tasks.labelling.examples import ExampleClassifier
+    from qvsearch.tasks.labelling.truth import Agreement
+    from qvsearch.tasks.labelling.writing import Written
 
 UNSURE = "(unsure)"
 

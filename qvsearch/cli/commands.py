@@ -11,8 +11,8 @@ from typing import Any, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from qvsearch.choices import RerankScope
 from qvsearch.errors import QvsearchError
-from qvsearch.types import RerankScope
 
 # Typer's classes of contexts, formatters and options are private: Any stands for them here.
 

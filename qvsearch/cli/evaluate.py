@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qvsearch.choices import Hub, Task
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
 from qvsearch.errors import ExitCode, QvsearchError
-from qvsearch.types import Detail, Dtype, Hub, Precision, Skipped, Stored, Task
+from qvsearch.types import Detail, Dtype, Precision, Skipped, Stored
 
 if TYPE_CHECKING:
     from qvsearch.cli.evaluate_records import Measured
     from qvsearch.runtime.loading import Choice
-    from qvsearch.tasks.evaluation_results import EvaluateOptions, Result
-    from qvsearch.tasks.evaluation_sets import EvaluationSet
+    from qvsearch.tasks.evaluation.results import EvaluateOptions, Result
+    from qvsearch.tasks.evaluation.sets import EvaluationSet
 
 DEFAULT, ALL = "default", "all"  # of --task
 TASKS = (DEFAULT, *Task, ALL)
@@ -179,7 +180,7 @@ def evaluate(
     from qvsearch.cli import interrupt
     from qvsearch.cli.evaluate_records import result_record
     from qvsearch.runtime.loading import Choice
-    from qvsearch.tasks.read_sets import read_set
+    from qvsearch.tasks.evaluation.read_sets import read_set
 
     media = None if reading.media is None else Path(os.fsdecode(reading.media))
     choice = Choice(model=model, device=device, hub=hub)
@@ -252,7 +253,7 @@ def _of_one_embedder(
     from dataclasses import replace
 
     from qvsearch.runtime.loading import find_reranker, load_embedder, task_fingerprint
-    from qvsearch.tasks.evaluate import measure
+    from qvsearch.tasks.evaluation.evaluate import measure
 
     fingerprint = task_fingerprint(None, choice)
     if reranking.wanted:  # in the device's own dtype, as in a search
@@ -268,7 +269,7 @@ def _options(
     stop: Callable[[], bool],
     quiet: bool,
 ) -> "EvaluateOptions":
-    from qvsearch.tasks.evaluation_results import RERANK_TOP, EvaluateOptions
+    from qvsearch.tasks.evaluation.results import RERANK_TOP, EvaluateOptions
 
     return EvaluateOptions(
         compared.dims(),

@@ -14,9 +14,10 @@ from qvsearch.models.presets import INSTRUCTIONS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qvsearch.tasks.evaluation_results import Result
-    from qvsearch.tasks.metrics import Estimate
-    from qvsearch.types import Dtype, Task
+    from qvsearch.choices import Task
+    from qvsearch.tasks.evaluation.metrics import Estimate
+    from qvsearch.tasks.evaluation.results import Result
+    from qvsearch.types import Dtype
 
 
 @dataclass(frozen=True, slots=True)

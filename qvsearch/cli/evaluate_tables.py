@@ -10,8 +10,8 @@ from qvsearch.cli.output import counted, line
 
 if TYPE_CHECKING:
     from qvsearch.cli.evaluate_records import Measured
-    from qvsearch.tasks.evaluation_results import Result
-    from qvsearch.tasks.metrics import Estimate
+    from qvsearch.tasks.evaluation.metrics import Estimate
+    from qvsearch.tasks.evaluation.results import Result
 
 # the heads of a row's columns; cuts after the first have no name, for the width of a terminal
 HEADS = {

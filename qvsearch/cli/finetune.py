@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from qvsearch.choices import Hub
 from qvsearch.cli import options, output, reports
 from qvsearch.cli.commands import Command, unfolded
 from qvsearch.cli.machine import models
 from qvsearch.errors import ExitCode, QvsearchError
-from qvsearch.types import Detail, Dtype, Hub
+from qvsearch.types import Detail, Dtype
 
 if TYPE_CHECKING:
     import rich.progress

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qvsearch.choices import Hub
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command
 from qvsearch.errors import ExitCode
-from qvsearch.types import Detail, Dtype, Hub, Stored, VideoMode
+from qvsearch.types import Detail, Dtype, Stored, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library

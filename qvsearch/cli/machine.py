@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qvsearch.choices import Hub
 from qvsearch.cli import options, output, reports
 from qvsearch.cli.commands import Command, Group
 from qvsearch.errors import ExitCode, QvsearchError
-from qvsearch.types import Detail, Dtype, Hub
+from qvsearch.types import Detail, Dtype
 
 if TYPE_CHECKING:
     from qvsearch.machine.bench import Figure

@@ -19,7 +19,7 @@ from qvsearch.formats import present as present
 from qvsearch.types import Fingerprint, Hit, Moment, Segment, Skipped
 
 if TYPE_CHECKING:
-    from qvsearch.tasks.evidence import Source
+    from qvsearch.tasks.answers.evidence import Source
 
 SHOWN_SKIPPED = 20  # more would push the summary off the screen; `status` lists all
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from qvsearch.machine.estimate import Estimate
     from qvsearch.models.registry import ModelState
     from qvsearch.runtime.manager import Running
-    from qvsearch.tasks.ask import Answer
-    from qvsearch.tasks.evidence import Source
+    from qvsearch.tasks.answers.ask import Answer
+    from qvsearch.tasks.answers.evidence import Source
     from qvsearch.tasks.finetuning.run import Result
     from qvsearch.tasks.finetuning.state import Point
 

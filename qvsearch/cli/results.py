@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from qvsearch.choices import Sort
 from qvsearch.cli import output
 from qvsearch.cli.records import hit_record
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.library.names import option
 from qvsearch.retrieval.pipeline import allowed_rows
-from qvsearch.types import Hit, Sort
+from qvsearch.types import Hit
 
 if TYPE_CHECKING:
     from qvsearch.cli.options import PrintOptions

@@ -10,19 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qvsearch.choices import Sort
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import SearchCommand, unfolded
-from qvsearch.cli.options import (
-    FilterOptions,
-    ModelOptions,
-    PrintOptions,
-    QueryOptions,
-    RankingOptions,
-    RerankOptions,
-)
+from qvsearch.cli.options import ModelOptions, PrintOptions
+from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.library.names import option
-from qvsearch.types import Sort
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from qvsearch.choices import Metric
 from qvsearch.cli import options
 from qvsearch.errors import QvsearchError
-from qvsearch.types import Metric
 
 PAIR = 2
 

@@ -12,9 +12,9 @@ import numpy as np
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from qvsearch.choices import Metric
 from qvsearch.cli.layout import GAP, new_console, print_parts
 from qvsearch.cli.output import safe_text
-from qvsearch.types import Metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from qvsearch.choices import Hub
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command
 from qvsearch.errors import QvsearchError
-from qvsearch.types import Detail, Hub
+from qvsearch.types import Detail
 
 if TYPE_CHECKING:
     from qvsearch.runtime.loading import Choice

@@ -14,7 +14,7 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import unfolded
-from qvsearch.cli.options import FilterOptions
+from qvsearch.cli.search_options import FilterOptions
 from qvsearch.cli.vector_options import (
     EmbedModelOptions,
     Reporter,

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from qvsearch.choices import Orientation
 from qvsearch.library.columns import Columns, source_of
 from qvsearch.library.filters import orientation_of
 from qvsearch.library.shard_columns import point
 from qvsearch.times import date_text, time_taken
-from qvsearch.types import Orientation
 
 if TYPE_CHECKING:
     from qvsearch.library.columns import Mask

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from qvsearch.choices import Orientation
 from qvsearch.errors import QvsearchError
 from qvsearch.library.patterns import glob_regex
 from qvsearch.times import NO_DATE, nanoseconds
-from qvsearch.types import Kind, Orientation
+from qvsearch.types import Kind
 
 FARTHEST_KM = 20_016  # the largest distance between two places on Earth
 NEAR_KM = 1.0  # default of --near

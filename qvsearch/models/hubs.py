@@ -6,8 +6,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from qvsearch.choices import Hub
 from qvsearch.errors import QvsearchError
-from qvsearch.types import Hub
 
 PATIENCE = 10  # seconds to wait for a hub's first answer
 

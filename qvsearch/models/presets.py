@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qvsearch.types import Task
+from qvsearch.choices import Task
 
 # Sources, all in QwenLM/Qwen3-VL-Embedding 8ce3aab: `photos` and `passages` are those of COCO and
 # MS MARCO in examples/embedding.ipynb; `pages`, `videos` and `moments` are those of ViDoRe, MSR-VTT

@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qvsearch.choices import Hub
 from qvsearch.errors import QvsearchError
 from qvsearch.models import checkpoint, hubs
 from qvsearch.models.adapters import check_base, is_adapter, read_adapter
-from qvsearch.types import Detail, Fingerprint, Hub, Precision, VideoMode
+from qvsearch.types import Detail, Fingerprint, Precision, VideoMode
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
 DEFAULT_RERANKER = "Qwen/Qwen3-VL-Reranker-2B"

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
+from qvsearch.choices import Sort
 from qvsearch.duplicates.groups import fold
 from qvsearch.library.aliases import is_there
 from qvsearch.retrieval.calibration import ANSWERED, evidence_of, relevance_of
 from qvsearch.times import time_taken
-from qvsearch.types import Hit, Moment, Segment, Sort
+from qvsearch.types import Hit, Moment, Segment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

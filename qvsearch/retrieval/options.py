@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from qvsearch.choices import RerankScope, Sort
 from qvsearch.errors import QvsearchError
 from qvsearch.library.filters import Filters
 from qvsearch.retrieval.calibration import ANSWERED, CUT
-from qvsearch.types import RerankScope, Sort
 
 RERANK_TOP = 20
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from qvsearch.choices import Sort
 from qvsearch.errors import QvsearchError
 from qvsearch.library.filtering import passing_rows
 from qvsearch.library.names import option
@@ -24,7 +25,7 @@ from qvsearch.retrieval.options import SearchOptions
 from qvsearch.retrieval.query import Query, parse_query, read_terms
 from qvsearch.retrieval.scoring import embed_terms
 from qvsearch.runtime.loading import own_embedder
-from qvsearch.types import Kind, Sort
+from qvsearch.types import Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

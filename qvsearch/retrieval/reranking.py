@@ -9,9 +9,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from qvsearch.choices import RerankScope
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.calibration import evidence_of, relevance_of
-from qvsearch.types import EmbedInput, Kind, RerankScope, Skipped
+from qvsearch.types import EmbedInput, Kind, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.retrieval.options import Rerank

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.choices import Hub
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library, check_place
 from qvsearch.library.manifest import read_committed
@@ -31,7 +32,7 @@ from qvsearch.models.registry import (
 )
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
 from qvsearch.runtime.query_cache import CachedEmbedder
-from qvsearch.types import Detail, Dtype, Fingerprint, Hub, Precision, Stored, VideoMode
+from qvsearch.types import Detail, Dtype, Fingerprint, Precision, Stored, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.types import Embedder, Reranker

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qvsearch.choices import Metric
 from qvsearch.errors import QvsearchError
 from qvsearch.files import new_file
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.tasks.inputs import TaskInput, decode_options_of, embed_inputs, read_inputs
 from qvsearch.tasks.sources import as_inputs, label
 from qvsearch.tasks.vector_files import FLOATS, array_header, write_names
-from qvsearch.types import Metric, Skipped
+from qvsearch.types import Skipped
 
 if TYPE_CHECKING:
     from qvsearch.tasks.sources import Source

@@ -19,11 +19,11 @@ from qvsearch.library.library import Library
 from qvsearch.models import registry
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION
 from qvsearch.runtime.local import LocalEmbedder
-from qvsearch.tasks.classify import ClassifyOptions, zero_shot
-from qvsearch.tasks.examples import by_examples, fit
-from qvsearch.tasks.file_vectors import GivenVectors, Source
-from qvsearch.tasks.labels import Label
-from qvsearch.tasks.truth import scores_of
+from qvsearch.tasks.labelling.classify import ClassifyOptions, zero_shot
+from qvsearch.tasks.labelling.examples import by_examples, fit
+from qvsearch.tasks.labelling.file_vectors import GivenVectors, Source
+from qvsearch.tasks.labelling.labels import Label
+from qvsearch.tasks.labelling.truth import scores_of
 from qvsearch.types import Detail, EmbedInput, Item, Kind, Segment
 
 COUNT = 150  # scenes of one shape; 180 are held out
@@ -82,7 +82,7 @@ class World:
         model = registry.fingerprint(self.embedder.weights, self.embedder.dim, Detail.LOW)
         library = Library.create(folder, model)
         library.add_root(b"/root")
-        library.set_bank(self.bank)
+        library.set_baseline(self.bank)
         items = [Item(b"/root", b"%d.jpg" % row, Kind.IMAGE, 1, 1) for row in range(half)]
         library.add([Segment(item, "") for item in items], vectors[:half])
         other = copy(self)

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from qvsearch.cli import records, reports
 from qvsearch.cli.app import app
-from qvsearch.cli.options import FilterOptions
+from qvsearch.cli.search_options import FilterOptions
 from qvsearch.errors import ExitCode
 from qvsearch.indexing.counts import Event
 from qvsearch.models.registry import MODELS
@@ -200,8 +200,8 @@ def test_every_field_of_other_records_is_described():
 def test_every_field_of_an_answer_is_described_with_its_type():
     from support.hits import hit
 
-    from qvsearch.tasks.ask import Answer
-    from qvsearch.tasks.evidence import Source
+    from qvsearch.tasks.answers.ask import Answer
+    from qvsearch.tasks.answers.evidence import Source
     from qvsearch.types import Skipped
 
     moment = Source(1, hit(b"/photos/a.mp4", Kind.VIDEO).segment, 0.5, 1.0, 2.5)

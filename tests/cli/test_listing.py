@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from support.colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
 
+from qvsearch.choices import RerankScope, Sort
 from qvsearch.cli.records import hit_record
 from qvsearch.errors import QvsearchError
 from qvsearch.library.filtering import hidden_by
@@ -20,7 +21,7 @@ from qvsearch.library.library import Library
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.times import time_taken
-from qvsearch.types import Item, Kind, Metadata, RerankScope, Segment, Sort
+from qvsearch.types import Item, Kind, Metadata, Segment
 
 DAY = 86_400 * 10**9
 TAKEN = [None, "2023-07-04", "2023-07-04T23:30", "2023-07-04T23:30+09:00", "2023-07-05T00:10Z"]

@@ -13,13 +13,14 @@ from support.colours import FINGERPRINT, ColourEmbedder, ColourReranker
 from support.images import item_of
 
 from qvsearch import Query, SearchOptions, explain, media, search, similar
+from qvsearch.choices import RerankScope
 from qvsearch.indexing.pipeline import IngestOptions, index
 from qvsearch.library.library import Library
 from qvsearch.models.patches import KNOWN_PREPROCESSING, PREPROCESSING
 from qvsearch.models.registry import fingerprint, resolve
 from qvsearch.retrieval.options import Rerank
 from qvsearch.runtime.loading import Choice, load_embedder, open_or_create, query_embedder
-from qvsearch.types import DecodeOptions, Detail, EmbedInput, RerankScope
+from qvsearch.types import DecodeOptions, Detail, EmbedInput
 
 
 def photo(path, seed):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qvsearch.choices import Orientation
 from qvsearch.errors import QvsearchError
 from qvsearch.library.columns import CACHED, Columns, Source
 from qvsearch.library.filtering import hidden_by, passing_rows, squared_chord
@@ -15,7 +16,7 @@ from qvsearch.library.filters import Filters
 from qvsearch.library.patterns import glob_regex
 from qvsearch.library.shard_columns import NO_ROW, columns_of, point
 from qvsearch.times import time_taken
-from qvsearch.types import Item, Kind, Metadata, Orientation, Segment
+from qvsearch.types import Item, Kind, Metadata, Segment
 
 ROOTS = (b"/media", b"/media/2023", b"/", b"/media/a.jpg")
 CAFES = ("Caf\u00e9", "Cafe\u0301")  # two forms of one name

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qvsearch.choices import Orientation
 from qvsearch.errors import QvsearchError
 from qvsearch.library.filtering import hidden_by
 from qvsearch.library.filters import (
@@ -25,7 +26,7 @@ from qvsearch.library.filters import (
 )
 from qvsearch.library.patterns import glob_regex, path_text
 from qvsearch.times import time_taken
-from qvsearch.types import Item, Kind, Metadata, Orientation, Segment
+from qvsearch.types import Item, Kind, Metadata, Segment
 
 # as POSIX writes zones, so that no table of them has to be there
 VIENNA = "CET-1CEST,M3.5.0,M10.5.0/3"

@@ -7,6 +7,7 @@ from PIL import Image
 from support.colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
 
 from qvsearch import search as lazy_search
+from qvsearch.choices import RerankScope
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.library.filters import Filters
@@ -16,7 +17,7 @@ from qvsearch.retrieval.hits import MOMENTS
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import Query, SearchOptions, answer, parse_query, search
 from qvsearch.retrieval.query import QUERY_SEGMENTS, read_terms
-from qvsearch.types import DecodeOptions, Item, Kind, Metadata, RerankScope, Segment
+from qvsearch.types import DecodeOptions, Item, Kind, Metadata, Segment
 
 ROOT = b"/media"
 

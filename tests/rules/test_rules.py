@@ -223,8 +223,14 @@ def test_hubs_urls_given_in_python_and_the_users_chat_server_alone_are_reached_o
         if any(each in NETWORK or each.partition(".")[0] in NETWORK for each in imports(tree))
     }
     # the server of `ask --chat-server`, which the user names; a file or a hit never does
-    assert speakers == {"qvsearch.models.hubs", "qvsearch.compat.download", "qvsearch.tasks.chat"}
-    readers = [name for name, tree in TREES.items() if "qvsearch.tasks.chat" in {*imports(tree)}]
+    assert speakers == {
+        "qvsearch.models.hubs",
+        "qvsearch.compat.download",
+        "qvsearch.tasks.answers.chat",
+    }
+    readers = [
+        name for name, tree in TREES.items() if "qvsearch.tasks.answers.chat" in {*imports(tree)}
+    ]
     assert readers == ["qvsearch", "qvsearch.cli.ask"]
     others = {name: tree for name, tree in TREES.items() if ".compat" not in name}
     assert [name for name in others if "qvsearch.compat" in {*imports(others[name])}] == []

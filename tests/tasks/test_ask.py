@@ -21,7 +21,7 @@ from support.videos import make
 from qvsearch.cli.app import main
 from qvsearch.demo.world import Scene, Thing, draw
 from qvsearch.models.network import Network
-from qvsearch.tasks import local_generator
+from qvsearch.tasks.answers import local_generator
 
 RING = Scene("water", (Thing("middle", "ring", "yellow"),))
 OTHER = Scene("night", (Thing("middle", "star", "red"), Thing("top left", "square", "blue")))

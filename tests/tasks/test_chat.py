@@ -15,9 +15,9 @@ from PIL import Image
 from support.chat_server import MODEL, USAGE, piece, serving, streaming
 
 from qvsearch.errors import QvsearchError
-from qvsearch.tasks import chat
-from qvsearch.tasks.chat import ChatServer, Limits
-from qvsearch.tasks.question import Prompt
+from qvsearch.tasks.answers import chat
+from qvsearch.tasks.answers.chat import ChatServer, Limits
+from qvsearch.tasks.answers.question import Prompt
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
 PROMPT = Prompt("Be brief.", ("first ", PICTURE, " then <|im_end|>"))

@@ -23,13 +23,13 @@ from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.models import registry
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.retrieval.pipeline import SearchOptions, search
-from qvsearch.tasks.classify import Candidate, Labelled
-from qvsearch.tasks.examples import find_examples, fit
-from qvsearch.tasks.file_vectors import Embedding, embed_sources, find_sources
-from qvsearch.tasks.label_links import LinkFolders
-from qvsearch.tasks.label_writing import write_labels
-from qvsearch.tasks.labels import Label, label_vectors, parse_label, read_labels
-from qvsearch.tasks.truth import read_truth, scores_of
+from qvsearch.tasks.labelling.classify import Candidate, Labelled
+from qvsearch.tasks.labelling.examples import find_examples, fit
+from qvsearch.tasks.labelling.file_vectors import Embedding, embed_sources, find_sources
+from qvsearch.tasks.labelling.labels import Label, label_vectors, parse_label, read_labels
+from qvsearch.tasks.labelling.links import LinkFolders
+from qvsearch.tasks.labelling.truth import read_truth, scores_of
+from qvsearch.tasks.labelling.writing import write_labels
 from qvsearch.types import Detail, EmbedInput, Kind, Skipped
 
 GROUNDS = ("grass", "sand", "night", "snow")

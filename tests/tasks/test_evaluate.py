@@ -15,13 +15,18 @@ import qvsearch
 from qvsearch.errors import QvsearchError
 from qvsearch.models.presets import INSTRUCTIONS
 from qvsearch.models.prompt import QUERY_INSTRUCTION
-from qvsearch.tasks import nearest as nearest_module
-from qvsearch.tasks.evaluate import measure
-from qvsearch.tasks.evaluation_results import EvaluateOptions
-from qvsearch.tasks.evaluation_sets import Entry, LabelledSet, RetrievalSet, SentencePairs
+from qvsearch.tasks.evaluation import nearest as nearest_module
+from qvsearch.tasks.evaluation.evaluate import measure
+from qvsearch.tasks.evaluation.metrics import (
+    classification,
+    mean_estimates,
+    ranking_values,
+    spearman,
+)
+from qvsearch.tasks.evaluation.nearest import nearest, stored_rows
+from qvsearch.tasks.evaluation.results import EvaluateOptions
+from qvsearch.tasks.evaluation.sets import Entry, LabelledSet, RetrievalSet, SentencePairs
 from qvsearch.tasks.inputs import TaskInput
-from qvsearch.tasks.metrics import classification, mean_estimates, ranking_values, spearman
-from qvsearch.tasks.nearest import nearest, stored_rows
 from qvsearch.types import EmbedInput, Stored
 
 WORLD = world()

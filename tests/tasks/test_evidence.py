@@ -12,8 +12,8 @@ from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.files import content_hash
 from qvsearch.media import workers
-from qvsearch.tasks import evidence
-from qvsearch.tasks.evidence import FRAMES, LEAST_SOURCES, read_evidence
+from qvsearch.tasks.answers import evidence
+from qvsearch.tasks.answers.evidence import FRAMES, LEAST_SOURCES, read_evidence
 from qvsearch.types import DecodeOptions, Detail, Hit, Item, Moment, Skipped, kind_of
 
 RATE = 10

@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.network import Network
-from qvsearch.tasks import local_generator
-from qvsearch.tasks.ask import Found, respond
-from qvsearch.tasks.evidence import Evidence, Source
-from qvsearch.tasks.local_generator import LocalGenerator
-from qvsearch.tasks.question import Prompt
+from qvsearch.tasks.answers import local_generator
+from qvsearch.tasks.answers.ask import Found, respond
+from qvsearch.tasks.answers.evidence import Evidence, Source
+from qvsearch.tasks.answers.local_generator import LocalGenerator
+from qvsearch.tasks.answers.question import Prompt
 from qvsearch.types import Item, Kind, Segment
 
 pytest.importorskip("torchvision", reason="the reference's processors need torchvision")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from qvsearch.models.prompt import chat_prompt
-from qvsearch.tasks.ask import Answer, Found, respond
-from qvsearch.tasks.citations import cited_numbers
-from qvsearch.tasks.evidence import Evidence, Source
-from qvsearch.tasks.question import Reply, question_prompt, shown_prompt
+from qvsearch.tasks.answers.ask import Answer, Found, respond
+from qvsearch.tasks.answers.citations import cited_numbers
+from qvsearch.tasks.answers.evidence import Evidence, Source
+from qvsearch.tasks.answers.question import Reply, question_prompt, shown_prompt
 from qvsearch.types import Item, Kind, Metadata, Segment, Skipped
 
 PICTURE = np.zeros((64, 96, 3), np.uint8)

@@ -7,8 +7,8 @@ import pytest
 from support.evaluation_sets import world, write_beir, write_lines
 
 from qvsearch.errors import QvsearchError
-from qvsearch.tasks.evaluation_sets import Entry, LabelledSet, RetrievalSet, SentencePairs
-from qvsearch.tasks.read_sets import read_set
+from qvsearch.tasks.evaluation.read_sets import read_set
+from qvsearch.tasks.evaluation.sets import Entry, LabelledSet, RetrievalSet, SentencePairs
 from qvsearch.types import Skipped
 
 LITTLE = world(count=2)

@@ -14,8 +14,8 @@ from support.faulty_disk import failing
 
 from qvsearch.errors import QvsearchError
 from qvsearch.media.companion import completed
-from qvsearch.tasks.sidecars import Sidecar, add_keywords
-from qvsearch.tasks.xmp import EMPTY, with_keywords
+from qvsearch.tasks.labelling.sidecars import Sidecar, add_keywords
+from qvsearch.tasks.labelling.xmp import EMPTY, with_keywords
 from qvsearch.types import Item, Kind, Metadata, Skipped
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"

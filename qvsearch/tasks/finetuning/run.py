@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qvsearch.choices import Hub
 from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder
 from qvsearch.models import adapters
@@ -30,7 +31,7 @@ from qvsearch.tasks.finetuning.state import (
     remove_state,
     write_state,
 )
-from qvsearch.types import Detail, Dtype, Hub, Skipped
+from qvsearch.types import Detail, Dtype, Skipped
 from qvsearch.version import __version__
 
 if TYPE_CHECKING:

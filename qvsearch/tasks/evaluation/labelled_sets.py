@@ -9,9 +9,7 @@ from pathlib import Path
 
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import text_field
-from qvsearch.tasks.evaluation_sets import Entry, LabelledSet, SentencePairs
-from qvsearch.tasks.inputs import file_input
-from qvsearch.tasks.set_files import (
+from qvsearch.tasks.evaluation.set_files import (
     FORMS,
     MediaFolder,
     bad_line,
@@ -20,6 +18,8 @@ from qvsearch.tasks.set_files import (
     text_of,
     words,
 )
+from qvsearch.tasks.evaluation.sets import Entry, LabelledSet, SentencePairs
+from qvsearch.tasks.inputs import file_input
 from qvsearch.types import Skipped, kind_of
 
 STS_COLUMNS = 7  # of the STS benchmark's own files: genre, file, year, id, score, two sentences

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from qvsearch.connections import peer_is_public, shut_after
 from qvsearch.errors import QvsearchError
-from qvsearch.tasks.chat_protocol import (
+from qvsearch.tasks.answers.chat_protocol import (
     CUT,
     FEWER,
     MOST_BYTES,
@@ -32,7 +32,7 @@ from qvsearch.tasks.chat_protocol import (
 )
 
 if TYPE_CHECKING:
-    from qvsearch.tasks.question import Prompt, Reply
+    from qvsearch.tasks.answers.question import Prompt, Reply
 
 KEY_VARIABLE = "QVSEARCH_CHAT_KEY"
 REASON_BYTES = 65_536  # of a response that is read for it

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qvsearch.library.aliases import is_there
-from qvsearch.tasks.classify import Labelled
-from qvsearch.tasks.label_links import LinkFolders
-from qvsearch.tasks.sidecars import Sidecar, add_keywords
+from qvsearch.tasks.labelling.classify import Labelled
+from qvsearch.tasks.labelling.links import LinkFolders
+from qvsearch.tasks.labelling.sidecars import Sidecar, add_keywords
 from qvsearch.types import Kind, Skipped
 
 

@@ -16,8 +16,10 @@ from qvsearch.media.workers import Decoders
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.query import read_item
 from qvsearch.retrieval.reranking import joined
-from qvsearch.tasks.embedded_sets import Embedded, embed_all, embed_entries
-from qvsearch.tasks.evaluation_results import (
+from qvsearch.tasks.evaluation.embedded_sets import Embedded, embed_all, embed_entries
+from qvsearch.tasks.evaluation.metrics import mean_estimates, needed, ranking_values
+from qvsearch.tasks.evaluation.nearest import VectorFile, nearest
+from qvsearch.tasks.evaluation.results import (
     Cost,
     EvaluateOptions,
     Result,
@@ -26,15 +28,13 @@ from qvsearch.tasks.evaluation_results import (
     row_size,
     settings,
 )
-from qvsearch.tasks.evaluation_sets import Entry, RetrievalSet
+from qvsearch.tasks.evaluation.sets import Entry, RetrievalSet
 from qvsearch.tasks.inputs import decode_options_of, read_inputs
-from qvsearch.tasks.metrics import mean_estimates, needed, ranking_values
-from qvsearch.tasks.nearest import VectorFile, nearest
 from qvsearch.types import EmbedInput, Kind, Skipped
 
 if TYPE_CHECKING:
+    from qvsearch.tasks.evaluation.metrics import Numbers
     from qvsearch.tasks.inputs import TaskInput
-    from qvsearch.tasks.metrics import Numbers
     from qvsearch.types import DecodeOptions, Embedder, Reranker, Segment
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from qvsearch.choices import Hub
 from qvsearch.errors import QvsearchError
 from qvsearch.models.checkpoint import hidden_width
 from qvsearch.models.devices import attention, pick_device, pick_dtype, settle_threads
@@ -19,8 +20,7 @@ from qvsearch.models.network import LinearPatchEmbed, load_tokenizer, silence_tr
 from qvsearch.models.patches import image_patches
 from qvsearch.models.prompt import chat_prompt
 from qvsearch.models.registry import DEFAULT_GENERATOR, GENERATOR, resolve, role_of
-from qvsearch.tasks.question import Prompt, Reply
-from qvsearch.types import Hub
+from qvsearch.tasks.answers.question import Prompt, Reply
 
 if TYPE_CHECKING:
     from qvsearch.types import Pixels

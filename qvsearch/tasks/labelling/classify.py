@@ -20,7 +20,7 @@ from qvsearch.retrieval.calibration import ANSWERED, CUT
 from qvsearch.retrieval.pipeline import allowed_rows
 from qvsearch.runtime.loading import own_embedder
 from qvsearch.runtime.local import LocalEmbedder
-from qvsearch.tasks.file_vectors import (
+from qvsearch.tasks.labelling.file_vectors import (
     Embedding,
     FileVectors,
     GivenVectors,
@@ -28,11 +28,11 @@ from qvsearch.tasks.file_vectors import (
     embed_sources,
     find_sources,
 )
-from qvsearch.tasks.labels import Label, as_labels, check_labels, label_vectors
+from qvsearch.tasks.labelling.labels import Label, as_labels, check_labels, label_vectors
 from qvsearch.types import Kind, Skipped
 
 if TYPE_CHECKING:
-    from qvsearch.tasks.file_vectors import Source
+    from qvsearch.tasks.labelling.file_vectors import Source
     from qvsearch.types import Embedder, Vectors
 
 # of the shares of labels: with the demo's model shares are close to the rate of right labels

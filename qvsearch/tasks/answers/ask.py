@@ -14,15 +14,15 @@ from qvsearch.retrieval.options import SearchOptions
 from qvsearch.retrieval.pipeline import answer as search_hits
 from qvsearch.retrieval.query import Query
 from qvsearch.runtime.loading import own_embedder
-from qvsearch.tasks.citations import cited_numbers
-from qvsearch.tasks.evidence import Evidence, read_evidence
-from qvsearch.tasks.question import LONGEST_QUESTION, REFUSAL, TOP, question_prompt
+from qvsearch.tasks.answers.citations import cited_numbers
+from qvsearch.tasks.answers.evidence import Evidence, read_evidence
+from qvsearch.tasks.answers.question import LONGEST_QUESTION, REFUSAL, TOP, question_prompt
 from qvsearch.types import Detail
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
-    from qvsearch.tasks.evidence import Source
-    from qvsearch.tasks.question import Generator, Prompt
+    from qvsearch.tasks.answers.evidence import Source
+    from qvsearch.tasks.answers.question import Generator, Prompt
     from qvsearch.types import Embedder, Reranker, Skipped
 
 THOUGHTS = "<think>", "</think>"  # what reasoning models write before an answer
@@ -85,7 +85,7 @@ def ask(
     question, an empty library, hits of which none can be read, and a generator that fails.
     """
     if generator is None:
-        from qvsearch.tasks.local_generator import LocalGenerator
+        from qvsearch.tasks.answers.local_generator import LocalGenerator
 
         generator = LocalGenerator()
     found = find(

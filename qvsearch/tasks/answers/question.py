@@ -14,7 +14,7 @@ from qvsearch.types import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qvsearch.tasks.evidence import Source
+    from qvsearch.tasks.answers.evidence import Source
     from qvsearch.types import Pixels
 
 TOP = 5  # hits to answer from: each photo costs a CPU some seconds

@@ -10,10 +10,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from qvsearch.models.prompt import harmless
-from qvsearch.tasks.question import Reply
+from qvsearch.tasks.answers.question import Reply
 
 if TYPE_CHECKING:
-    from qvsearch.tasks.question import Prompt
+    from qvsearch.tasks.answers.question import Prompt
     from qvsearch.types import Pixels
 
 QUALITY = 90  # of the JPEGs that are sent

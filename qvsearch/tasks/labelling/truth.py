@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import open_file
-from qvsearch.tasks.file_vectors import files_below
+from qvsearch.tasks.labelling.file_vectors import files_below
 from qvsearch.types import Item
 
 if TYPE_CHECKING:
-    from qvsearch.tasks.classify import Labelled
+    from qvsearch.tasks.labelling.classify import Labelled
 
 LARGEST_FILE = 2**28  # bytes: millions of lines
 DELIMITERS = {b".csv": ",", b".tsv": "\t"}

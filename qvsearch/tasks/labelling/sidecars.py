@@ -13,7 +13,7 @@ from pathlib import Path
 from qvsearch.errors import QvsearchError
 from qvsearch.files import open_file, write_file
 from qvsearch.indexing.scan import RAW
-from qvsearch.tasks.xmp import EMPTY, with_keywords
+from qvsearch.tasks.labelling.xmp import EMPTY, with_keywords
 from qvsearch.types import Kind, Skipped, kind_of
 
 LARGEST = 2**24  # bytes of a sidecar; those with masks of edits have some MB

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from qvsearch.errors import QvsearchError
-from qvsearch.tasks.evaluation_sets import Entry, RetrievalSet
+from qvsearch.tasks.evaluation.set_files import MediaFolder, load_json, words
+from qvsearch.tasks.evaluation.sets import Entry, RetrievalSet
 from qvsearch.tasks.inputs import TaskInput
-from qvsearch.tasks.set_files import MediaFolder, load_json, words
 from qvsearch.types import Skipped
 
 Object = Mapping[str, Any]

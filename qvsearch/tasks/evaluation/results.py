@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.tasks.evaluation_sets import Entry
+from qvsearch.tasks.evaluation.sets import Entry
 from qvsearch.tasks.inputs import decode_options_of
 from qvsearch.types import Detail, Skipped, Stored
 from qvsearch.vectors.encoding import Form
 
 if TYPE_CHECKING:
-    from qvsearch.tasks.metrics import Estimate, Numbers
+    from qvsearch.tasks.evaluation.metrics import Estimate, Numbers
     from qvsearch.types import Embedder, Reranker
 
 RERANK_TOP = 20  # the default of `search`

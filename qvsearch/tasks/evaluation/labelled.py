@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.tasks.embedded_sets import embed_all
-from qvsearch.tasks.evaluation_results import (
+from qvsearch.tasks.evaluation.embedded_sets import embed_all
+from qvsearch.tasks.evaluation.metrics import classification, needed, spearman
+from qvsearch.tasks.evaluation.nearest import cut_rows, stored_rows
+from qvsearch.tasks.evaluation.results import (
     Cost,
     EvaluateOptions,
     Result,
@@ -18,14 +20,12 @@ from qvsearch.tasks.evaluation_results import (
     row_size,
     settings,
 )
-from qvsearch.tasks.evaluation_sets import Entry, LabelledSet, SentencePairs
+from qvsearch.tasks.evaluation.sets import Entry, LabelledSet, SentencePairs
 from qvsearch.tasks.inputs import TaskInput
-from qvsearch.tasks.metrics import classification, needed, spearman
-from qvsearch.tasks.nearest import cut_rows, stored_rows
 from qvsearch.types import Skipped
 
 if TYPE_CHECKING:
-    from qvsearch.tasks.metrics import Estimate, Numbers, Values
+    from qvsearch.tasks.evaluation.metrics import Estimate, Numbers, Values
     from qvsearch.types import Embedder, Vectors
 
 NEIGHBOURS = 10  # of the nearest-neighbour classifier

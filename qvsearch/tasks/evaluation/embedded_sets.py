@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.tasks.evaluation_results import EvaluateOptions
-from qvsearch.tasks.evaluation_sets import Entry
+from qvsearch.tasks.evaluation.results import EvaluateOptions
+from qvsearch.tasks.evaluation.sets import Entry
 from qvsearch.tasks.inputs import TaskInput, decode_options_of, embed_inputs
 from qvsearch.types import Skipped
 
 if TYPE_CHECKING:
-    from qvsearch.tasks.metrics import Numbers
+    from qvsearch.tasks.evaluation.metrics import Numbers
     from qvsearch.types import Embedder, Vectors
 
 

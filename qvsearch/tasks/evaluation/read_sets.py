@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from qvsearch.errors import QvsearchError
-from qvsearch.tasks import json_sets, labelled_sets, retrieval_sets
-from qvsearch.tasks.evaluation_sets import Entry, EvaluationSet, RetrievalSet
-from qvsearch.tasks.set_files import FORMS, read_rows
+from qvsearch.tasks.evaluation import json_sets, labelled_sets, retrieval_sets
+from qvsearch.tasks.evaluation.set_files import FORMS, read_rows
+from qvsearch.tasks.evaluation.sets import Entry, EvaluationSet, RetrievalSet
 from qvsearch.types import Skipped
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
-from qvsearch.tasks.evaluate_labelled import evaluate_labels, evaluate_pairs
-from qvsearch.tasks.evaluate_retrieval import evaluate_retrieval
-from qvsearch.tasks.evaluation_results import EvaluateOptions, Evaluation, Result
-from qvsearch.tasks.evaluation_sets import EvaluationSet, RetrievalSet, SentencePairs
-from qvsearch.tasks.read_sets import read_set
+from qvsearch.tasks.evaluation.labelled import evaluate_labels, evaluate_pairs
+from qvsearch.tasks.evaluation.read_sets import read_set
+from qvsearch.tasks.evaluation.results import EvaluateOptions, Evaluation, Result
+from qvsearch.tasks.evaluation.retrieval import evaluate_retrieval
+from qvsearch.tasks.evaluation.sets import EvaluationSet, RetrievalSet, SentencePairs
 from qvsearch.types import Skipped
 
 if TYPE_CHECKING:

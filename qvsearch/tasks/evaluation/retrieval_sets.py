@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qvsearch.errors import QvsearchError
-from qvsearch.tasks.evaluation_sets import Entry, RetrievalSet
-from qvsearch.tasks.inputs import TaskInput, parse_dictionary
-from qvsearch.tasks.set_files import (
+from qvsearch.tasks.evaluation.set_files import (
     MediaFolder,
     Row,
     Rows,
@@ -21,6 +19,8 @@ from qvsearch.tasks.set_files import (
     text_of,
     words,
 )
+from qvsearch.tasks.evaluation.sets import Entry, RetrievalSet
+from qvsearch.tasks.inputs import TaskInput, parse_dictionary
 from qvsearch.types import Skipped
 
 SPLIT = "test"  # the default

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.tasks.classify import TEMPERATURE, Labelled, labelled, softmax
-from qvsearch.tasks.file_vectors import Embedding, FileVectors, embed_sources, files_below
-from qvsearch.tasks.labels import Label, check_labels, new_label
-from qvsearch.tasks.truth import Scores, scores_of
+from qvsearch.tasks.labelling.classify import TEMPERATURE, Labelled, labelled, softmax
+from qvsearch.tasks.labelling.file_vectors import Embedding, FileVectors, embed_sources, files_below
+from qvsearch.tasks.labelling.labels import Label, check_labels, new_label
+from qvsearch.tasks.labelling.truth import Scores, scores_of
 from qvsearch.types import Item, Skipped
 
 if TYPE_CHECKING:
