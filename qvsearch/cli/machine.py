@@ -66,7 +66,7 @@ def warm(
     from qvsearch.library.library import library_folder
     from qvsearch.retrieval.options import parse_budget
     from qvsearch.runtime import manager
-    from qvsearch.runtime.loading import Choice, kept_embedder, kept_reranker
+    from qvsearch.runtime.loading import Choice, embedder_key, reranker_key
 
     if stop:
         processes = manager.running()
@@ -82,12 +82,12 @@ def warm(
         raise QvsearchError("--model and --reranker are two models; give one, and run it twice")
     if reranker is not None and adapter is not None:
         raise QvsearchError("--adapter is for a model; give the reranker's adapter as --reranker")
-    kept, weights = (
-        kept_embedder(library_folder(library), choice)
+    key, weights = (
+        embedder_key(library_folder(library), choice)
         if reranker is None
-        else kept_reranker(reranker, choice)
+        else reranker_key(reranker, choice)
     )
-    _show_processes([manager.start(kept, weights.name, seconds, weights.adapter)], "running", json)
+    _show_processes([manager.start(key, weights.name, seconds, weights.adapter)], "running", json)
 
 
 @machine.command(cls=Command)

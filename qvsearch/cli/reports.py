@@ -223,19 +223,19 @@ def warm_record(process: Running) -> dict[str, object]:
     memory (integer, bytes): resident memory, if the system reports it
     socket (string): the address on which it listens
     """
-    kept = process.kept
-    if kept is None:
+    key = process.key
+    if key is None:
         return {"pid": process.pid}
     since = datetime.fromtimestamp(process.since, UTC)
     return present(
         {
             "pid": process.pid,
             "model": process.model,
-            "role": kept.role,
-            "revision": kept.revision,
-            "device": kept.device,
-            "dtype": kept.dtype,
-            "version": kept.version,
+            "role": key.role,
+            "revision": key.revision,
+            "device": key.device,
+            "dtype": key.dtype,
+            "version": key.version,
             "since": since.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "idle": round(process.idle, 1),
             "limit": process.limit,

@@ -240,7 +240,7 @@ def _size(count: int) -> str:
 
 def warm_text(process: Running) -> str:
     """Return a line about a warm process."""
-    if process.kept is None:
+    if process.key is None:
         return f"process {process.pid} does not respond; end it with: qvsearch warm --stop"
     memory = "" if process.memory is None else f", {process.memory / 1e9:.1f} GB"
     since = datetime.fromtimestamp(process.since).astimezone().strftime("%Y-%m-%d %H:%M")

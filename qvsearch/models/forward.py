@@ -89,15 +89,15 @@ def last_states(
     model: Any,  # noqa: ANN401
     inputs: Sequence[ModelInput],
     beginning: Beginning,
-    kept: int = 0,
+    cached: int = 0,
     padding: float = 1.0,
     checkpointing: bool = False,
 ) -> tuple[torch.Tensor, Beginning]:
     """Return the final hidden state (n, hidden) of each input's last token, never an image's.
 
-    All inputs begin with the beginning's tokens and have more. The first `kept` tokens of the first
-    input are returned as a new beginning, if they are more than those of the old one. Neighbours
-    share an attention call if the longer has at most `padding` times the tokens of the shorter.
+    All inputs begin with the beginning's tokens and have more. `cached` tokens of the first input
+    become the new beginning, if they are more than those of the old one. Neighbours share an
+    attention call if the longer has at most `padding` times the tokens of the shorter.
     With `checkpointing` a backward pass computes each layer again instead of keeping it in memory.
     """
     batch = _pack(model, inputs, beginning, padding)
@@ -107,12 +107,12 @@ def last_states(
         is_last = number == len(text.layers) - 1
         run = partial(_layer, layer, batch=batch, shared=shared, is_last=is_last)
         states, own = _checkpointed(run, states) if checkpointing else run(states)
-        if kept > len(beginning):
-            seen.append(_joined(shared, own, kept))
+        if cached > len(beginning):
+            seen.append(_joined(shared, own, cached))
         if number < len(batch.deepstack) and not is_last:
             states.index_add_(0, batch.visual, batch.deepstack[number].to(states.dtype))
     if seen:
-        beginning = Beginning(_first(inputs[0], kept, visual_pads(model)), seen)
+        beginning = Beginning(_first(inputs[0], cached, visual_pads(model)), seen)
     return text.norm(states), beginning
 
 
@@ -347,9 +347,9 @@ def _first(prompt: ModelInput, length: int, pads: set[int]) -> ModelInput:
     )
 
 
-def _joined(shared: KeysValues, own: KeysValues, kept: int) -> KeysValues:
-    """Return the first `kept` keys and values, in memory of their own."""
-    more = kept - len(shared[0])
+def _joined(shared: KeysValues, own: KeysValues, cached: int) -> KeysValues:
+    """Return the first `cached` keys and values, in memory of their own."""
+    more = cached - len(shared[0])
     keys, values = (
         torch.cat((past, present[:more])) for past, present in zip(shared, own, strict=True)
     )

@@ -117,18 +117,18 @@ class Network:
         special = set(self.tokenizer.all_special_ids)
         words = (place for place, token in enumerate(body) if token not in special)
         room = max(0, max_tokens - sum(token in special for token in body))
-        kept = set(itertools.islice(words, room))
-        return [t for i, t in enumerate(body) if t in special or i in kept] + closing
+        fitting = set(itertools.islice(words, room))
+        return [t for i, t in enumerate(body) if t in special or i in fitting] + closing
 
     def _cut(self, ids: list[int], max_tokens: int) -> list[int]:
-        kept = max_tokens - self.tail
+        fitting = max_tokens - self.tail
         config = self.model.config
-        if {config.image_token_id, config.video_token_id} & set(ids[kept : -self.tail]):
+        if {config.image_token_id, config.video_token_id} & set(ids[fitting : -self.tail]):
             raise QvsearchError(
                 f"an input of {len(ids)} tokens is over the model's {max_tokens};"
                 " give fewer images or frames, or a lower --detail"
             )
-        return ids[:kept] + ids[-self.tail :]
+        return ids[:fitting] + ids[-self.tail :]
 
     def output_row(self, folder: Path, token: str) -> Vectors:
         """Return the weights (hidden,) float32 of a token's logit, tied or not."""
@@ -189,7 +189,7 @@ class Network:
         common = self._shared(inputs[0], inputs)
         known = self._shared(self._beginning.prompt, inputs)
         if (common - known) * (len(inputs) - 1) >= PASS_TOKENS:
-            states = [self._in_memory(inputs[:1], kept=common)]
+            states = [self._in_memory(inputs[:1], cached=common)]
             inputs = inputs[1:]
         else:
             states, common = [], known
@@ -209,10 +209,10 @@ class Network:
         )
         return length if self._limits.shares and length >= FEWEST_SHARED else 0
 
-    def _in_memory(self, inputs: Sequence[ModelInput], kept: int = 0) -> torch.Tensor:
+    def _in_memory(self, inputs: Sequence[ModelInput], cached: int = 0) -> torch.Tensor:
         """Run a batch, in halves if the device's memory does not hold it whole."""
         try:
-            return self._forward(inputs, kept)
+            return self._forward(inputs, cached)
         except torch.OutOfMemoryError as error:
             if len(inputs) == 1:
                 raise QvsearchError(
@@ -223,14 +223,14 @@ class Network:
         return torch.cat([self._in_memory(part) for part in (inputs[:half], inputs[half:])])
 
     @torch.inference_mode()
-    def _forward(self, inputs: Sequence[ModelInput], kept: int) -> torch.Tensor:
-        """Run a batch; the first `kept` tokens of its first input are cached for the next."""
+    def _forward(self, inputs: Sequence[ModelInput], cached: int) -> torch.Tensor:
+        """Run a batch; the first `cached` tokens of its first input are stored for the next."""
         beginning = self._beginning
         known = self._shared(beginning.prompt, inputs)
-        if not known and not kept and self._limits.shares:
-            kept = self._head(inputs[0])
+        if not known and not cached and self._limits.shares:
+            cached = self._head(inputs[0])
         states, self._beginning = last_states(
-            self.model, inputs, beginning.cut(known), kept, self._limits.padding
+            self.model, inputs, beginning.cut(known), cached, self._limits.padding
         )
         return states
 

@@ -186,7 +186,7 @@ def new_video_mode(choice: Choice) -> VideoMode:
     return choice.video_mode or VideoMode.FRAMES
 
 
-def kept_embedder(folder: Path, choice: Choice) -> tuple[ServerKey, Weights]:
+def embedder_key(folder: Path, choice: Choice) -> tuple[ServerKey, Weights]:
     """Return the key of the server to start for queries, and the model's files.
 
     It is the chosen model, or a library's, of which only the manifest is read. Raises QvsearchError
@@ -206,7 +206,7 @@ def kept_embedder(folder: Path, choice: Choice) -> tuple[ServerKey, Weights]:
     return ServerKey(EMBEDDER, weights.revision, choice.device, choice.dtype), weights
 
 
-def kept_reranker(model: str, choice: Choice) -> tuple[ServerKey, Weights]:
+def reranker_key(model: str, choice: Choice) -> tuple[ServerKey, Weights]:
     """Return the key of the server to start for `--rerank`, and the reranker's files."""
     weights = _reranker(model, choice)
     return ServerKey(RERANKER, weights.revision, choice.device, choice.dtype), weights

@@ -39,13 +39,13 @@ class Running:
     """A server: its model, its start (Unix time) and the socket that it listens at.
 
     It has been idle for `idle` of `limit` seconds. `memory` is in bytes, None if the system does
-    not report it. If the server does not respond, `kept` is None, and only `pid` is valid.
+    not report it. If the server does not respond, `key` is None, and only `pid` is valid.
     """
 
     socket: Path
     pid: int
     model: str = ""
-    kept: ServerKey | None = None
+    key: ServerKey | None = None
     since: float = 0.0
     idle: float = 0.0
     limit: float = 0.0
@@ -106,7 +106,7 @@ def _turn(path: Path) -> Iterator[None]:
 
 def _launch(key: ServerKey, model: str, idle: float, adapter: Path | None) -> None:
     """Start the process, detached from this terminal, and wait for its first message."""
-    order = {"kept": asdict(key), "model": model, "socket": str(key.socket), "idle": idle}
+    order = {"key": asdict(key), "model": model, "socket": str(key.socket), "idle": idle}
     order["adapter"] = None if adapter is None else str(adapter)
     # -P: a file called torch.py in the current folder must not be imported
     command = [sys.executable, "-P", "-m", "qvsearch.runtime.server", json.dumps(order)]

@@ -49,7 +49,7 @@ class Order:
     `adapter` is the folder of the adapter of the model.
     """
 
-    kept: ServerKey
+    key: ServerKey
     model: str
     socket: str
     idle: float
@@ -147,7 +147,7 @@ class Server:
         with self._guard:
             idle = 0.0 if self._at_work else time.monotonic() - self._last
         return {
-            "kept": asdict(self._order.kept),
+            "kept": asdict(self._order.key),  # the name in the greetings of every version
             "model": self._order.model,
             "pid": os.getpid(),
             "since": self._since,
@@ -182,7 +182,7 @@ class Server:
 
 def load(order: Order) -> Compute:
     """Load the model of an order and try it; raises QvsearchError if that fails."""
-    key = order.kept
+    key = order.key
     weights = resolve(order.model, adapter=order.adapter)
     revision = weights.revision
     if revision != key.revision:
@@ -211,7 +211,7 @@ def load(order: Order) -> Compute:
 def read_order(text: str) -> Order:
     """Return the order that a process was started with."""
     fields = json.loads(text)
-    key = ServerKey(**fields["kept"])
+    key = ServerKey(**fields["key"])
     return Order(key, fields["model"], fields["socket"], fields["idle"], fields["adapter"])
 
 

@@ -90,7 +90,7 @@ def served(model: LoadedModel, rows: int) -> Iterator[Search]:
         kept = ServerKey(EMBEDDER, made.revision, str(model.chosen.device), dtype)
         make_folder(folder / "qvsearch", private=True)
         order = {
-            "kept": asdict(kept),
+            "key": asdict(kept),
             "model": str(model.folder),
             "socket": str(folder / "qvsearch" / kept.socket.name),
             "idle": IDLE_SECONDS,

@@ -194,16 +194,16 @@ def test_merging_refuses_a_model_and_a_folder_that_exists(tiny, adapter, tmp_pat
 
 def test_a_server_loads_the_adapter(tiny, adapter, tmp_path):
     from qvsearch.runtime import server
-    from qvsearch.runtime.loading import Choice, kept_embedder, kept_reranker
+    from qvsearch.runtime.loading import Choice, embedder_key, reranker_key
 
     choice = Choice(str(tiny), device="cpu", dtype="float32", adapter=str(adapter))
-    key, weights = kept_embedder(tmp_path / "none", choice)
+    key, weights = embedder_key(tmp_path / "none", choice)
     assert key.revision == resolve(str(adapter)).revision
     order = server.Order(key, weights.name, "", 600, str(weights.adapter))
     sources = mixed_inputs()
     expected = LocalEmbedder(adapter, "cpu", "float32").embed(sources)
     assert np.array_equal(server.load(order)({"dim": 64}, sources), expected)
-    key, weights = kept_reranker(str(adapter), choice)
+    key, weights = reranker_key(str(adapter), choice)
     order = server.Order(key, weights.name, "", 600, str(weights.adapter))
     scores = LocalReranker(adapter, "cpu", "float32").score(sources[0], sources[1:])
     assert server.load(order)({}, sources).tolist() == scores

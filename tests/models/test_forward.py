@@ -71,13 +71,13 @@ def test_tokens_that_all_begin_with_need_not_be_computed_again(
     length = min(shared_length(inputs[0], each, pads) for each in inputs)
     assert length > 10
     none = Beginning.empty(small.model)
-    _, whole = last_states(small.model, inputs[:1], none, kept=length + 50)
+    _, whole = last_states(small.model, inputs[:1], none, cached=length + 50)
     assert len(whole) == length + 50
     for shared in (1, length - 3, length):
         found, _ = last_states(small.model, inputs, whole.cut(shared))
         assert np.abs(found.numpy() - states[:-1]).max() < TOLERANCE
         # a beginning grows from a shorter one without that being computed again
-        _, grown = last_states(small.model, inputs[:1], whole.cut(shared), kept=length + 50)
+        _, grown = last_states(small.model, inputs[:1], whole.cut(shared), cached=length + 50)
         assert grown.prompt == whole.prompt
         for new, old in zip(grown.layers, whole.layers, strict=True):
             assert all(torch.allclose(a, b, atol=TOLERANCE) for a, b in zip(new, old, strict=True))
@@ -87,7 +87,7 @@ def test_tokens_that_all_begin_with_need_not_be_computed_again(
 def test_a_wrong_beginning_would_be_seen(small: Network, states: np.ndarray) -> None:
     inputs = prompts(small, SOURCES)
     other = prompts(small, [EmbedInput(instruction="Find the same scene.")])
-    _, wrong = last_states(small.model, other, Beginning.empty(small.model), kept=12)
+    _, wrong = last_states(small.model, other, Beginning.empty(small.model), cached=12)
     found, _ = last_states(small.model, inputs[:2], wrong)
     assert np.abs(found.numpy() - states[:2]).max() > 100 * TOLERANCE
 

@@ -29,7 +29,7 @@ from qvsearch.models.network import Network
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import fingerprint, resolve
 from qvsearch.runtime import server as keeper
-from qvsearch.runtime.loading import Choice, kept_embedder, load_embedder
+from qvsearch.runtime.loading import Choice, embedder_key, load_embedder
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import (
     Decoded,
@@ -440,10 +440,10 @@ def test_a_library_with_rows_is_told_another_way_out(pictures, capfd, monkeypatc
 def test_a_warm_process_for_an_int8_library_is_the_one_that_its_search_looks_for(pictures):
     assert index(pictures, "--model", "demo", "--dtype", "int8", "-q") == 0
     folder = Path(os.environ["QVSEARCH_LIBRARY"])
-    kept, _ = kept_embedder(folder, Choice())
+    kept, _ = embedder_key(folder, Choice())
     assert (kept.dtype, kept.precision) == (None, Precision.INT8)
-    assert kept_embedder(folder, Choice(model="demo"))[0] == kept
-    asked, _ = kept_embedder(folder, Choice(dtype="float32"))
+    assert embedder_key(folder, Choice(model="demo"))[0] == kept
+    asked, _ = embedder_key(folder, Choice(dtype="float32"))
     assert (asked.dtype, asked.precision) == ("float32", Precision.FLOAT)
     compute = keeper.load(keeper.Order(replace(kept, device="cpu"), "demo", "", 600))
     source = EmbedInput("a red star")

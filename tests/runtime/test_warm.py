@@ -441,7 +441,7 @@ def test_a_keeper_ends_when_nobody_asks_any_more(tiny, monkeypatch):
 
 def test_a_reranker_is_kept_as_well(tiny, monkeypatch):
     mine = kept(tiny, ACTED.dtype, RERANKER)
-    assert fingerprint.kept_reranker(str(tiny), ACTED) == (mine, resolve(str(tiny)))
+    assert fingerprint.reranker_key(str(tiny), ACTED) == (mine, resolve(str(tiny)))
     compute = keeper.load(keeper.Order(mine, str(tiny), "", 600))
     query, *documents = inputs()
     with keeping(tiny, compute, RERANKER):
