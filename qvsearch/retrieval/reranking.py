@@ -137,9 +137,11 @@ def _documents(
             if isinstance(outcome, Skipped):
                 missed(outcome)
                 continue
-            sources = [source for each, source in outcome.segments if _same(each, hit.segment)]
-            if sources:
-                yield place, sources[0]
+            same = [pair for pair in outcome.segments if _same(pair[0], hit.segment)]
+            # passages of one long line differ in their snippets only
+            same.sort(key=lambda pair: pair[0].snippet != hit.segment.snippet)
+            if same:
+                yield place, same[0][1]
             else:
                 missed(Skipped(hit.segment.item.location, "changed since it was indexed"))
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from support.colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
 
+from qvsearch import media
 from qvsearch import search as lazy_search
 from qvsearch.choices import RerankScope
 from qvsearch.errors import QvsearchError
@@ -487,6 +488,21 @@ def test_hits_whose_file_is_gone_or_changed_keep_their_place_and_are_told(colour
         hit.relevance == before[hit.segment.item.path] for hit in hits if hit.rerank_score is None
     )
     assert sorted(os.path.basename(skipped.path) for skipped in missed) == [b"blue.png", b"red.png"]
+
+
+def test_the_reranker_reads_the_passage_of_the_hit_also_in_one_long_line(tmp_path, make_library):
+    file = tmp_path / "line.txt"
+    file.write_text("blue water. " * 400 + "red sky. " * 400)
+    status = file.stat()
+    item = Item(os.fsencode(file), b"", Kind.TEXT, status.st_size, status.st_mtime_ns)
+    digest = content_hash(item.location, item.size)
+    segments = [each for each, _ in media.decode(item, digest, DecodeOptions(0)).segments]
+    assert len({each.lines for each in segments}) == 1
+    last = len(segments) - 1
+    rows = [(each, (10, 0 if place == last else 9, 0)) for place, each in enumerate(segments)]
+    reranker, hits = rerank(make_library(rows, os.fsencode(file)), 1)
+    assert hits[0].segment.snippet == segments[last].snippet
+    assert [each.text[:3] for each in reranker.seen] == ["red"]
 
 
 def test_what_the_budget_does_not_last_for_is_not_even_read(colour_files):
