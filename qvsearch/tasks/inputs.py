@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing.batching import Embedded, embed_files
+from qvsearch.indexing.batching import embed_files
 from qvsearch.media import whole
 from qvsearch.media.workers import Decoders
 from qvsearch.retrieval.query import is_path, read_item
@@ -229,11 +229,11 @@ def embed_inputs(
     `stop` is called before each; when it returns True, nothing more is yielded. An input that the
     model refuses costs no other. Raises QvsearchError if the model, and not an input, fails.
     """
-    names: list[bytes] = []
+    names: dict[int, bytes] = {}  # of the inputs on their way
 
     def named() -> Iterator[TaskInput | Skipped]:
-        for each in inputs:
-            names.append(each.path if isinstance(each, Skipped) else each.name)
+        for number, each in enumerate(inputs):
+            names[number] = each.path if isinstance(each, Skipped) else each.name
             yield each
 
     def numbered() -> Iterator[Decoded | Skipped]:
@@ -248,11 +248,11 @@ def embed_inputs(
     waiting: dict[int, Vectors | Skipped] = {}
     following = 0
     for outcome in embed_files(numbered(), load, stop):
-        if isinstance(outcome, Embedded):
-            waiting[int(outcome.item.root)] = outcome.vectors[0]
-        else:
-            number = int(outcome.path)
-            waiting[number] = Skipped(names[number], outcome.reason)
+        number = int(outcome.path if isinstance(outcome, Skipped) else outcome.item.root)
+        name = names.pop(number)
+        waiting[number] = (
+            Skipped(name, outcome.reason) if isinstance(outcome, Skipped) else outcome.vectors[0]
+        )
         while following in waiting:
             yield waiting.pop(following)
             following += 1
