@@ -382,11 +382,12 @@ def test_the_readmes_python_runs_after_the_demo(shown, monkeypatch, capfd):
     values = {}
     exec(example, values)
     lines = capfd.readouterr().out.splitlines()
-    first, second = map(float, lines[-1].strip("[]").split())  # how like the query documents are
+    assert lines[-1] == "(1, 128)"
+    first, second = map(float, lines[-2].strip("[]").split())  # how like the query documents are
     assert second > first
     assert second > 0.5
     assert re.match(r"1 0\.\d+ /.* None", lines[0])
-    assert lines[-2] == "None"  # the picture that is explained is a hit
+    assert lines[-3] == "None"  # the picture that is explained is a hit
     for each in tasks:  # they go on from the example
         exec(each, values)
     values = {}
