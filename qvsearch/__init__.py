@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.similar import similar
     from qvsearch.runtime.local import LocalEmbedder as Embedder
     from qvsearch.runtime.local import LocalReranker as Reranker
+    from qvsearch.tasks.cluster import ClusterOptions, cluster
+    from qvsearch.tasks.outliers import outliers
     from qvsearch.types import EmbedInput, Kind
 
 __all__ = [
+    "ClusterOptions",
     "EmbedInput",
     "Embedder",
     "Filters",
@@ -29,14 +32,17 @@ __all__ = [
     "Query",
     "Reranker",
     "SearchOptions",
+    "cluster",
     "duplicate_groups",
     "explain",
+    "outliers",
     "parse_filters",
     "search",
     "similar",
 ]
 
 _PUBLIC = {
+    "ClusterOptions": ("qvsearch.tasks.cluster", "ClusterOptions"),
     "EmbedInput": ("qvsearch.types", "EmbedInput"),
     "Embedder": ("qvsearch.runtime.local", "LocalEmbedder"),
     "Filters": ("qvsearch.library.filters", "Filters"),
@@ -45,8 +51,10 @@ _PUBLIC = {
     "Query": ("qvsearch.retrieval.query", "Query"),
     "Reranker": ("qvsearch.runtime.local", "LocalReranker"),
     "SearchOptions": ("qvsearch.retrieval.pipeline", "SearchOptions"),
+    "cluster": ("qvsearch.tasks.cluster", "cluster"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
+    "outliers": ("qvsearch.tasks.outliers", "outliers"),
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),
     "search": ("qvsearch.retrieval.pipeline", "search"),
     "similar": ("qvsearch.retrieval.similar", "similar"),

@@ -15,6 +15,7 @@ import typer
 from typer.main import get_command
 
 from qvsearch.cli import output
+from qvsearch.cli.cluster import clustering
 from qvsearch.cli.commands import Command, see
 from qvsearch.cli.duplicates import alikes
 from qvsearch.cli.index import indexing
@@ -60,6 +61,7 @@ def start(
 app.add_typer(indexing)
 app.add_typer(searching)
 app.add_typer(alikes)
+app.add_typer(clustering)
 app.add_typer(upkeep)
 app.add_typer(libraries, name="libraries")
 app.add_typer(machine)

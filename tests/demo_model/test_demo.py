@@ -375,14 +375,17 @@ def test_the_readmes_python_runs_after_the_demo(shown, monkeypatch, capfd):
     folder, _ = shown
     monkeypatch.chdir(folder.parent)
     readme = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
-    example, drop_in = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    exec(example, {})
+    example, groups, drop_in = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    values = {}
+    exec(example, values)
     lines = capfd.readouterr().out.splitlines()
     first, second = map(float, lines[-1].strip("[]").split())  # how like the query documents are
     assert second > first
     assert second > 0.5
     assert re.match(r"1 0\.\d+ /.* None", lines[0])
     assert lines[-2] == "None"  # the picture that is explained is a hit
+    exec(groups, values)
+    assert re.match(r"0 .* b'", capfd.readouterr().out)
     names = {"photo.jpg": "try/pictures/picture-01.jpg", "clip.mp4": "try/clips/clip-1.mp4"}
     for name, place in names.items():
         drop_in = drop_in.replace(name, place)

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from qvsearch.cli import records, reports
+from qvsearch.cli import cluster_records, records, reports
 from qvsearch.cli.app import app
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -24,7 +24,7 @@ JSON_HEAD = """\
 UTF-8 is in a field with the suffix `_b64` instead, in base64. Fields may be added; those below keep
 their names and meanings.
 
-`python tests/support/pages.py` generates this page from `qvsearch/cli/records.py` and `reports.py`.
+`python tests/support/pages.py` generates this page from the record modules of `qvsearch/cli/`.
 """
 
 
@@ -82,7 +82,7 @@ def names_of(function) -> set[str]:
 
 def record_functions():
     """Yield the functions of records with described fields, in the order of the page."""
-    for module in (records, reports):
+    for module in (records, reports, cluster_records):
         functions = filter(inspect.isfunction, vars(module).values())
         for function in functions:
             if function.__module__ == module.__name__ and fields_of(function):
