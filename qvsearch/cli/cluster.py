@@ -129,13 +129,20 @@ def cluster(
     elif clusters:
         _print_clusters(clusters)
     if not any(each.id >= 0 for each in clusters):
-        files = sum(each.files for each in clusters)
+        _hint_none(sum(each.files for each in clusters), option(library.folder), quiet)
+        raise typer.Exit(ExitCode.NOTHING_FOUND)
+
+
+def _hint_none(files: int, library: str, quiet: bool) -> None:
+    """Point out why there is no group."""
+    if files:
         output.hint(
-            f"no group among {output.counted(files, 'file')}; for smaller ones: qvsearch cluster"
-            f" --min-files 2{option(library.folder)}",
+            f"no group among {output.counted(files, 'file')}; for the smallest ones:"
+            f" qvsearch cluster --min-files 2{library}",
             quiet,
         )
-        raise typer.Exit(ExitCode.NOTHING_FOUND)
+    else:
+        output.hint("no file passes the filters and answers the query", quiet)
 
 
 def _print_clusters(clusters: Sequence["Cluster"]) -> None:
