@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from qvsearch.tasks.evaluation.read_sets import read_set
     from qvsearch.tasks.evaluation.results import EvaluateOptions
     from qvsearch.tasks.export import export
+    from qvsearch.tasks.grouping.cluster import ClusterOptions, cluster
+    from qvsearch.tasks.grouping.outliers import outliers
     from qvsearch.tasks.labelling.classify import ClassifyOptions, classify
     from qvsearch.tasks.similarity import similarity
     from qvsearch.tasks.vector_files import write_vectors
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChatServer",
     "ClassifyOptions",
+    "ClusterOptions",
     "EmbedInput",
     "Embedder",
     "EvaluateOptions",
@@ -48,11 +51,13 @@ __all__ = [
     "Skipped",
     "ask",
     "classify",
+    "cluster",
     "duplicate_groups",
     "embed",
     "evaluate",
     "explain",
     "export",
+    "outliers",
     "parse_filters",
     "prepare_picture",
     "read_set",
@@ -65,6 +70,7 @@ __all__ = [
 _PUBLIC = {
     "ChatServer": ("qvsearch.tasks.answers.chat", "ChatServer"),
     "ClassifyOptions": ("qvsearch.tasks.labelling.classify", "ClassifyOptions"),
+    "ClusterOptions": ("qvsearch.tasks.grouping.cluster", "ClusterOptions"),
     "EmbedInput": ("qvsearch.types", "EmbedInput"),
     "Embedder": ("qvsearch.runtime.local", "LocalEmbedder"),
     "EvaluateOptions": ("qvsearch.tasks.evaluation.results", "EvaluateOptions"),
@@ -78,11 +84,13 @@ _PUBLIC = {
     "Skipped": ("qvsearch.types", "Skipped"),
     "ask": ("qvsearch.tasks.answers.ask", "ask"),
     "classify": ("qvsearch.tasks.labelling.classify", "classify"),
+    "cluster": ("qvsearch.tasks.grouping.cluster", "cluster"),
     "duplicate_groups": ("qvsearch.duplicates.groups", "duplicate_groups"),
     "embed": ("qvsearch.tasks.embedding", "embed"),
     "evaluate": ("qvsearch.tasks.evaluation.evaluate", "evaluate"),
     "explain": ("qvsearch.retrieval.explain", "explain"),
     "export": ("qvsearch.tasks.export", "export"),
+    "outliers": ("qvsearch.tasks.grouping.outliers", "outliers"),
     "parse_filters": ("qvsearch.library.filters", "parse_filters"),
     "prepare_picture": ("qvsearch.runtime.inputs", "prepare_picture"),
     "read_set": ("qvsearch.tasks.evaluation.read_sets", "read_set"),

@@ -17,6 +17,7 @@ from typer.main import get_command
 from qvsearch.cli import output
 from qvsearch.cli.ask import asking
 from qvsearch.cli.classify import classifying
+from qvsearch.cli.cluster import clustering
 from qvsearch.cli.commands import Command, Group, see
 from qvsearch.cli.duplicates import alikes
 from qvsearch.cli.evaluate import evaluating
@@ -68,6 +69,7 @@ app.add_typer(vectors)
 app.add_typer(comparing)
 app.add_typer(classifying)
 app.add_typer(evaluating)
+app.add_typer(clustering)
 app.add_typer(upkeep)
 app.add_typer(libraries, name="libraries")
 app.add_typer(finetuning)

@@ -113,7 +113,7 @@ def _probability(score: float | None) -> str:
 
 def link(location: bytes) -> Text:
     """Return an absolute path that a terminal opens with a click."""
-    return Text(safe_text(_short(location)), style=Style(link=f"file://{quote(location)}"))
+    return Text(safe_text(short_path(location)), style=Style(link=f"file://{quote(location)}"))
 
 
 def _below(hit: Hit) -> list[Text]:
@@ -129,12 +129,12 @@ def _below(hit: Hit) -> list[Text]:
         below.append(Text(f"also {moments}", style="dim"))
     if hit.duplicates:
         more = len(hit.duplicates) - 1
-        first = safe_text(_short(hit.duplicates[0].location))
+        first = safe_text(short_path(hit.duplicates[0].location))
         below.append(Text(f"like it: {first}" + (f" and {more} more" if more else ""), style="dim"))
     return below
 
 
-def _short(location: bytes) -> bytes:
+def short_path(location: bytes) -> bytes:
     """Return a path below the current folder as relative to it."""
     with suppress(OSError):  # the current folder may be gone
         return location.removeprefix(os.fsencode(Path.cwd()).rstrip(b"/") + b"/")

@@ -18,6 +18,7 @@ import orjson
 from qvsearch.errors import QvsearchError
 from qvsearch.files import new_file
 from qvsearch.formats import path_fields
+from qvsearch.tasks.extras import needed
 from qvsearch.types import Stored
 from qvsearch.vectors.encoding import Form
 
@@ -92,11 +93,8 @@ def check_output(path: Path) -> None:
 
 def load_pyarrow() -> Any:  # noqa: ANN401 - pyarrow has no types
     """Return the module pyarrow with its Parquet; raises QvsearchError without it."""
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise QvsearchError('Parquet needs pyarrow: pip install "qvsearch[parquet]"') from error
-    return pyarrow
+    needed("pyarrow.parquet", "pyarrow", "Parquet", "parquet")
+    return needed("pyarrow", "pyarrow", "Parquet", "parquet")
 
 
 def vector_record(row: VectorRow, store: Stored | None = None) -> dict[str, object]:

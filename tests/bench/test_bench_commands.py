@@ -18,6 +18,7 @@ BENCH = ROOT / "tests/bench"
 # the arguments of the quickest run, and a pattern of its output
 SMALLEST = {
     "cold_query": ("--model MODEL --few-layers --repeats 1", r"cold query: [\d.]+ s .*scaled from"),
+    "cluster": ("--tiny --worlds 1 --exact 60", r"names \d+ right of \d+\n(.*\n)*60 files.*AMI "),
     "duplicates": ("--scenes 1 --rows 20", r"20 images of 64 numbers, 2 of them copies: 2 found"),
     "engine": (
         "--tiny --text-layers 2 --vision-layers 1 --repeats 1 --every 13 --sizes --tables embed",

@@ -10,7 +10,14 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from qvsearch.cli import classify_records, evaluate_records, records, reports, vector_records
+from qvsearch.cli import (
+    classify_records,
+    cluster_records,
+    evaluate_records,
+    records,
+    reports,
+    vector_records,
+)
 from qvsearch.cli.app import app
 from qvsearch.tasks import export, vector_files
 
@@ -26,6 +33,7 @@ UTF-8 is in a field with the suffix `_b64` instead, in base64. Fields may be add
 their names and meanings.
 
 `python tests/support/pages.py` generates this page from the source.
+`python tests/support/pages.py` generates this page from the record modules of `qvsearch/cli/`.
 """
 
 
@@ -85,7 +93,7 @@ def record_functions():
     """Yield the functions of records with described fields, in the order of the page."""
     for module in (
         *(records, reports, vector_files, export, vector_records, classify_records),
-        *(evaluate_records,),
+        *(evaluate_records, cluster_records),
     ):
         functions = filter(inspect.isfunction, vars(module).values())
         for function in functions:

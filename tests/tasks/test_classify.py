@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -441,7 +442,7 @@ def test_a_wrong_command_line_is_one_sentence(run, home, monkeypatch, arguments,
 
 
 def test_examples_without_scikit_learn_name_the_extra(run, indexed_photos, drawn, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("qvsearch.tasks.examples.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     code, out, error = run("classify", "--examples", drawn / "examples")
     assert (code, out) == (ExitCode.FAILED, b"")
     assert error == (

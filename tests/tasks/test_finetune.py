@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -261,7 +262,7 @@ def test_an_adapter_is_not_a_base(notes, adapter, tmp_path, capfd):
 
 
 def test_without_the_extra_the_way_to_install_it_is_named(notes, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("qvsearch.tasks.finetuning.lora.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "peft", None)
     assert command("finetune", notes, "-o", tmp_path / "new", "--model", "demo") == 2
     assert 'needs peft: pip install "qvsearch[finetune]"' in capfd.readouterr().err
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.tasks.evaluation.embedded_sets import embed_all
-from qvsearch.tasks.evaluation.metrics import classification, needed, spearman
+from qvsearch.tasks.evaluation.metrics import classification, spearman
 from qvsearch.tasks.evaluation.nearest import cut_rows, stored_rows
 from qvsearch.tasks.evaluation.results import (
     Cost,
@@ -21,8 +21,11 @@ from qvsearch.tasks.evaluation.results import (
     settings,
 )
 from qvsearch.tasks.evaluation.sets import Entry, LabelledSet, SentencePairs
+from qvsearch.tasks.extras import needed
 from qvsearch.tasks.inputs import TaskInput
 from qvsearch.types import Skipped
+
+COMMAND = "qvsearch evaluate"
 
 if TYPE_CHECKING:
     from qvsearch.tasks.evaluation.metrics import Estimate, Numbers, Values
@@ -36,7 +39,7 @@ def evaluate_pairs(
     found: SentencePairs, embedder: Embedder, options: EvaluateOptions
 ) -> Iterator[Result | Skipped]:
     """Yield Spearman's rank correlation of the cosines of pairs with their scores, by setting."""
-    needed("scipy.stats", "scipy")
+    needed("scipy.stats", "scipy", COMMAND)
     if not found.pairs:
         raise QvsearchError(f"{found.name} has no pair of texts with a score")
     for task, instruction in options.instructions.items():
@@ -82,7 +85,7 @@ def evaluate_labels(
     With examples the ten nearest vote by their cosines (knn), and a logistic regression is fitted
     (probe), both of scikit-learn with its defaults otherwise. Labels are embedded as documents.
     """
-    needed("sklearn", "scikit-learn")
+    needed("sklearn", "scikit-learn", COMMAND)
     if not found.items or len(found.labels) < 2:
         raise QvsearchError(f"{found.name} has {len(found.labels)} labels; give two at least")
     names = [Entry(each, TaskInput(each.encode(), each)) for each in found.labels]
@@ -128,10 +131,12 @@ def _agreement(
 
 def _learnt(examples: Vectors, taught: Numbers, items: Vectors) -> dict[str, Numbers]:
     """Return what each classifier predicts (n,), by the prefix of its measures."""
-    neighbours = needed("sklearn.neighbors", "scikit-learn").KNeighborsClassifier(
+    neighbours = needed("sklearn.neighbors", "scikit-learn", COMMAND).KNeighborsClassifier(
         min(NEIGHBOURS, len(examples)), weights=_closeness, metric="cosine"
     )
-    probe = needed("sklearn.linear_model", "scikit-learn").LogisticRegression(max_iter=STEPS)
+    probe = needed("sklearn.linear_model", "scikit-learn", COMMAND).LogisticRegression(
+        max_iter=STEPS
+    )
     return {
         "knn_": neighbours.fit(examples, taught).predict(items),
         "probe_": probe.fit(examples, taught).predict(items),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.errors import QvsearchError
+from qvsearch.tasks.extras import needed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +41,7 @@ def ranking_values(
     grade as its gain (Jaervelin and Kekaelaeinen 2002); mrr@10 and map have grades above 0. All are
     computed by ir-measures, with trec_eval's definitions.
     """
-    library = needed("ir_measures", "ir-measures")
+    library = needed("ir_measures", "ir-measures", "qvsearch evaluate")
     named = {f"recall@{cut}": library.R @ cut for cut in CUTS}
     if any(len(grades) > 1 for grades in relevant):
         named |= {f"success@{cut}": library.Success @ cut for cut in CUTS}
@@ -79,7 +78,7 @@ def mean_estimates(values: Mapping[str, Values]) -> dict[str, Estimate]:
 
 def spearman(similarities: Values, scores: Values) -> dict[str, Estimate]:
     """Return the rank correlation of two lists (n,), by scipy; NaN if one of them is constant."""
-    stats = needed("scipy.stats", "scipy")
+    stats = needed("scipy.stats", "scipy", "qvsearch evaluate")
 
     def correlation(rows: Numbers) -> Values:
         one, other = similarities[rows], scores[rows]
@@ -125,13 +124,3 @@ def _estimates(
         low, high = (None if end is None else float(end) for end in ends)
         estimates[name] = Estimate(float(value), low, high)
     return estimates
-
-
-def needed(module: str, package: str) -> Any:  # noqa: ANN401 - any module
-    """Return a module of an extra; raises QvsearchError if it is not installed."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise QvsearchError(
-            f'qvsearch evaluate needs {package}: pip install "qvsearch[tasks]"'
-        ) from error

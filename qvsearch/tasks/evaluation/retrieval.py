@@ -17,7 +17,7 @@ from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.query import read_item
 from qvsearch.retrieval.reranking import joined
 from qvsearch.tasks.evaluation.embedded_sets import Embedded, embed_all, embed_entries
-from qvsearch.tasks.evaluation.metrics import mean_estimates, needed, ranking_values
+from qvsearch.tasks.evaluation.metrics import mean_estimates, ranking_values
 from qvsearch.tasks.evaluation.nearest import VectorFile, nearest
 from qvsearch.tasks.evaluation.results import (
     Cost,
@@ -29,6 +29,7 @@ from qvsearch.tasks.evaluation.results import (
     settings,
 )
 from qvsearch.tasks.evaluation.sets import Entry, RetrievalSet
+from qvsearch.tasks.extras import needed
 from qvsearch.tasks.inputs import decode_options_of, read_inputs
 from qvsearch.types import EmbedInput, Kind, Skipped
 
@@ -42,7 +43,7 @@ def evaluate_retrieval(
     found: RetrievalSet, embedder: Embedder, options: EvaluateOptions
 ) -> Iterator[Result | Skipped]:
     """Yield the measures of queries, by setting; see `evaluate`."""
-    needed("ir_measures", "ir-measures")
+    needed("ir_measures", "ir-measures", "qvsearch evaluate")
     if not found.queries:
         raise QvsearchError(f"{found.name} has no query with a relevant document")
     if found.windows is not None and options.reranker is not None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from qvsearch.errors import QvsearchError
+from qvsearch.tasks.extras import needed
 
 if TYPE_CHECKING:
     from qvsearch.models.network import Network
@@ -21,8 +20,7 @@ _IN_FILES = "base_model.model."  # before each name, as peft itself writes them
 def check_installed() -> None:
     """Raise QvsearchError if the packages of the extra are missing."""
     for name in ("peft", "matplotlib"):
-        if find_spec(name) is None:
-            raise QvsearchError(f'qvsearch finetune needs {name}: pip install "qvsearch[finetune]"')
+        needed(name, name, "qvsearch finetune", "finetune")
 
 
 class Lora:

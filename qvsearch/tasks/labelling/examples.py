@@ -6,13 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from qvsearch.errors import QvsearchError
+from qvsearch.tasks.extras import needed
 from qvsearch.tasks.labelling.classify import TEMPERATURE, Labelled, labelled, softmax
 from qvsearch.tasks.labelling.file_vectors import Embedding, FileVectors, embed_sources, files_below
 from qvsearch.tasks.labelling.labels import Label, check_labels, new_label
@@ -210,8 +210,7 @@ def fit(
 
 
 def _check_installed() -> None:
-    if find_spec("sklearn") is None:
-        raise QvsearchError('classify --examples needs scikit-learn: pip install "qvsearch[tasks]"')
+    needed("sklearn", "scikit-learn", "classify --examples")
 
 
 def _folds(
