@@ -73,12 +73,7 @@ def by_cell(found: Sequence[Case]) -> dict[tuple[str, str, int], list[int]]:
 def ways(found: Sequence[Case], judged: Sequence[np.ndarray]) -> dict[str, list[float]]:
     """Return the value of each way to cut in each case; ours is the first."""
     z = [standardised(case) for case in found]
-    grid = np.array(
-        [
-            [value(each >= cut, case.matches) for cut in THRESHOLDS]
-            for each, case in zip(z, found, strict=True)
-        ]
-    )
+    grid = np.array([at_thresholds(e, c.matches) for e, c in zip(z, found, strict=True)])
     best = np.empty(len(found))
     for places in by_cell(found).values():
         best[places] = grid[places, grid[places].mean(0).argmax()]
@@ -92,6 +87,16 @@ def ways(found: Sequence[Case], judged: Sequence[np.ndarray]) -> dict[str, list[
             for each, case in zip(z, found, strict=True)
         ],
     }
+
+
+def at_thresholds(z: np.ndarray, matches: np.ndarray) -> np.ndarray:
+    """Return the value of showing rows from each of THRESHOLDS on."""
+    order = np.argsort(-z)
+    hits = np.searchsorted(-z[order], -THRESHOLDS, side="right")
+    if not matches.any():
+        return hits == 0
+    right = np.append(0, np.cumsum(matches[order]))[hits]
+    return np.asarray(2 * right / np.maximum(1, hits + matches.sum()))
 
 
 def reliability(
@@ -122,6 +127,19 @@ def silent_though_right(found: Sequence[Case], judged: Sequence[np.ndarray]) -> 
         if case.matches[each.argmax()] and standardised(case)[each.argmax()] > APART
     ]
     return sum(silent), len(silent)
+
+
+def print_means(found: Sequence[Case], values: dict[str, np.ndarray]) -> None:
+    """Print the mean over the cells of each world, and of each group without a match."""
+    for place, title, wanted in ((1, "mean F1, world {}", True), (0, "mean silence, {}", False)):
+        groups: dict[object, list[list[int]]] = {}
+        for cell, places in by_cell(found).items():
+            if found[places[0]].matches.any() == wanted:
+                groups.setdefault(cell[place], []).append(places)
+        for name, cells in groups.items():
+            means = (np.mean([each[p].mean() for p in cells]) for each in values.values())
+            row = "".join(f"{mean:19.3f}" for mean in means)
+            print(f"{title.format(name):37}{row}   {len(cells)} cells")
 
 
 def print_one_library(pool: Pool, size: int) -> None:
@@ -197,6 +215,7 @@ def main() -> None:
             ours, best, *_ = values.values()
             enough = [ours[p].mean() >= 0.9 * best[p].mean() for p in some]
             print(f"{'cells at 0.9 of the best':37}{np.mean(enough):19.3f}")
+    print_means(found, values)
     silent, right = silent_though_right(found, judged)
     print(f"silent though the first hit is right and {APART:g} spreads out: {silent} of {right}")
     bins = reliability(found, judged)

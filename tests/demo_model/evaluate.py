@@ -46,6 +46,7 @@ SEED = 20_000  # the trainer counts from 0
 FAMILY = 8  # scenes of a library of near twins that differ from one scene, itself among them
 HARD = 120  # queries to it
 CUT = 10  # of the nDCG
+UNTRAINED = "where is the picture that has {}?"  # no query of the training is worded so
 
 
 class Figure(NamedTuple):
@@ -106,6 +107,13 @@ def evaluate(embedder: Embedder, count: int = COUNT, seed: int = SEED) -> list[F
     figures.append(_recall("text to note", english, notes))
     films = embedder.embed([EmbedInput(video=film(scene, rng)) for scene in held_out])
     figures.append(_recall("text to video", english, films))
+    words = [caption(scene, rng) for scene in held_out]
+    for task, texts in (
+        ("untrained wording to image", [UNTRAINED.format(text) for text in words]),
+        ("capital letters to image", [text.upper() for text in words]),
+    ):
+        asked = embedder.embed([_query(text=text) for text in texts])
+        figures.append(_recall(task, asked, pictures))
     return figures
 
 

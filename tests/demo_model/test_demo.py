@@ -64,6 +64,8 @@ FLOORS = {
     "image and words to image": (0, 0.80),
     "text to note": (0, 0.90),
     "text to video": (0.85, 0.97),
+    "untrained wording to image": (0.70, 0.95),
+    "capital letters to image": (0, 0),
 }
 
 

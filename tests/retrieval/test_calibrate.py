@@ -404,6 +404,11 @@ def test_relevance_beats_one_threshold_on_the_drawn_world(monkeypatch, tmp_path)
     ours, best, everywhere, _ = (np.array(values) for values in bench.ways(found, scored).values())
     cells = list(bench.by_cell(found).values())
 
+    for case in found[::50]:  # the thresholds of the hindsight, one by one
+        z = bench.standardised(case)
+        expected = [bench.value(z >= threshold, case.matches) for threshold in bench.THRESHOLDS]
+        assert bench.at_thresholds(z, case.matches) == pytest.approx(expected)
+
     def mean(values, *, matching):
         some = [each for each in cells if found[each[0]].matches.any() in matching]
         return np.mean([values[each].mean() for each in some])
