@@ -64,8 +64,8 @@ def read_adapter(folder: Path) -> Adapter:
     """Return the adapter of a folder; raises QvsearchError unless it is one of plain LoRA."""
     if not is_adapter(folder):
         raise QvsearchError(
-            f"{folder} is not an adapter: it has no {CONFIG}; if the adapter was moved, name its"
-            " place: --adapter FOLDER"
+            f"{folder} is not an adapter: it has no {CONFIG}; if it was moved, name its place:"
+            " --adapter FOLDER"
         )
     if not (folder / WEIGHTS).is_file():
         raise QvsearchError(f"{folder} is not a complete adapter: it has no {WEIGHTS}")

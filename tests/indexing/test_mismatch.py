@@ -30,6 +30,7 @@ OTHERS = {  # another value of each field, and what is said of it
     "preprocessing": (3, "preprocessing 3, this qvsearch has 1 and 2; index into a new --library"),
     "video_mode": (VideoMode.BOTH, "--video-mode both, not frames"),
     "precision": (Precision.INT8, "--dtype int8, not float32"),
+    "adapter": ("/none", "/none is not an adapter: it has no adapter_config.json; if it was moved"),
 }
 
 

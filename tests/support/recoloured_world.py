@@ -2,12 +2,12 @@
 
 Scenes come in families that differ only in the colour of one thing, so that a caption finds its
 scene only if the name of the colour is understood. `python -m support.recoloured_world FOLDER COUNT
-OLD`, in the folder `tests`, writes the pictures and `pairs.csv`.
+OLD`, in the folder `tests`, writes the pictures and `pairs.jsonl`.
 """
 
 from __future__ import annotations
 
-import csv
+import json
 import re
 import sys
 from dataclasses import replace
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from qvsearch.demo.world import COLOURS, Scene, caption, draw, random_scene
+from qvsearch.demo.world import COLOURS, Scene, caption, change, draw, random_scene
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
+    from qvsearch.demo.words import Language
     from qvsearch.types import Embedder
 
 NAMES = dict(
@@ -60,25 +61,34 @@ def families(count: int, rng: Generator, *, held_out: bool) -> list[list[Scene]]
 
 
 def write_pairs(folder: Path, count: int, seed: int = 0, old: float = 0.0) -> Path:
-    """Write pictures of `count` families and a table of captions, pictures and negatives.
+    """Write pictures of `count` families, and pairs with negatives as JSON lines.
 
-    The negatives of a picture are the others of its family. `old` is the share of captions with the
-    old names.
+    The negatives of a picture are the others of its family. `old` is the share of queries with the
+    old names: captions in three languages, and pictures with a change of colour.
     """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    table = folder / "pairs.csv"
-    with table.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["query", "positive", *(f"negative_{n}" for n in range(1, FAMILY))])
-        for number, family in enumerate(families(count, rng, held_out=False)):
-            names = [f"picture-{number:04}-{member}.png" for member in range(FAMILY)]
-            for scene, name in zip(family, names, strict=True):
-                Image.fromarray(draw(scene, rng)).save(folder / name)
-                words = caption(scene, rng)
-                others = (each for each in names if each != name)
-                rows.writerow([words if rng.random() < old else renamed(words), name, *others])
+    lines = []
+    for number, family in enumerate(families(count, rng, held_out=False)):
+        names = [f"picture-{number:04}-{member}.png" for member in range(FAMILY)]
+        for scene, name in zip(family, names, strict=True):
+            Image.fromarray(draw(scene, rng)).save(folder / name)
+            others = [each for each in names if each != name]
+            query = _old_query(scene, others, rng) if rng.random() < old else None
+            query = query or renamed(caption(scene, rng))
+            lines.append(json.dumps({"query": query, "positive": name, "negative": others}))
+    table = folder / "pairs.jsonl"
+    table.write_text("\n".join(lines), encoding="utf-8")
     return table
+
+
+def _old_query(scene: Scene, others: list[str], rng: Generator) -> str | dict[str, str]:
+    """Return a caption with the old names, or the picture of a twin with the change to `scene`."""
+    what = int(rng.integers(5))
+    if what == 0:
+        return {"image": others[0], "text": change(scene.things[0], rng)}
+    languages: tuple[Language, ...] = ("en", "en", "es", "zh")
+    return caption(scene, rng, languages[what - 1])
 
 
 def recall(embedder: Embedder, words: Callable[[str], str], count: int = 40) -> float:

@@ -4,6 +4,7 @@ Pictures of a family differ in one colour only, so the base guesses among six wi
 """
 
 import pytest
+from demo_model.evaluate import evaluate
 from support.recoloured_world import recall, renamed, write_pairs
 
 from qvsearch.models.registry import DEMO, EMBEDDER
@@ -36,10 +37,14 @@ def test_a_minute_teaches_most_of_the_names(tmp_path):
 
 
 @pytest.mark.soak
-def test_ten_minutes_teach_all_names_at_no_cost(tmp_path):
+def test_ten_minutes_teach_the_names_at_little_cost(tmp_path):
     new, old = recalls()
     assert new < 0.5
-    adapter = learn(tmp_path, 300, epochs=10, batch=60, learning_rate=3e-3)
+    adapter = learn(tmp_path, 300, epochs=7, batch=60, learning_rate=3e-3)
     learned, kept = recalls(adapter)
     assert learned > 0.9
     assert kept > old - 0.02
+    before = evaluate(LocalEmbedder(DEMO, "cpu", "float32"))
+    after = evaluate(LocalEmbedder(DEMO, "cpu", "float32", adapter=adapter))
+    for one, other in zip(before, after, strict=True):  # 0.005 is one query
+        assert other.recall_at_1 > one.recall_at_1 - 0.03, one.task
