@@ -15,6 +15,7 @@ from qvsearch.library.library import Library, check_place
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder
 from qvsearch.models import registry
+from qvsearch.models.adapters import is_adapter
 from qvsearch.models.patches import KNOWN_PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.models.registry import (
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 class Choice:
     """The user's options for models; None is the library's value, or a new library's default.
 
-    `adapter` is the folder of an adapter of the model.
+    `adapter` is the folder of an adapter of the model. An adapter that was given as the model is
+    moved there, since it stands for its base and itself.
     """
 
     model: str | None = None
@@ -54,6 +56,12 @@ class Choice:
     video_mode: VideoMode | None = None
     store: Stored | None = None
     adapter: str | None = None
+
+    def __post_init__(self) -> None:
+        """Move an adapter to its own field."""
+        if self.model is not None and self.adapter is None and is_adapter(self.model):
+            object.__setattr__(self, "adapter", self.model)
+            object.__setattr__(self, "model", None)
 
 
 def open_library(folder: Path, choice: Choice) -> Library:
