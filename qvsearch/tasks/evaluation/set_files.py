@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,12 @@ class MediaFolder:
         """
         if "\0" in name or not name:
             raise QvsearchError(f"{name!r} is not a path")
+        try:
+            return self._input(name, folders)
+        except (OSError, UnicodeEncodeError) as error:  # too long, or half a surrogate pair
+            raise QvsearchError(f"{name[:80]!r} is not a path") from error
+
+    def _input(self, name: str, folders: Sequence[str]) -> TaskInput:
         places = [self._folder / each for each in (*folders, "")]
         path = next((each / name for each in places if (each / name).exists()), self._folder / name)
         if kind_of(os.fsencode(path)) is None:
