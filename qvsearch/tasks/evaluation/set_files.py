@@ -52,10 +52,13 @@ class Rows:
 def read_rows(path: Path) -> Rows:
     """Return the records of a file; raises QvsearchError for other suffixes and empty files."""
     if is_json_lines(path):
-        for first in _json_lines(path):
-            if not isinstance(first, Skipped):
-                return Rows(path, frozenset(first[1]))
-        raise QvsearchError(f"{path} has no line of JSON")
+        # of all lines, since the first one may lack a field
+        named = {
+            tuple(each[1]) for each in _json_lines(path) if not isinstance(each, Skipped)
+        }  # a set, since most lines have the same names
+        if not named:
+            raise QvsearchError(f"{path} has no line of JSON")
+        return Rows(path, frozenset[str]().union(*named))
     if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
         raise QvsearchError(f"{path} has an unknown suffix; give .json, .jsonl, .csv or .tsv")
     for _, cells in table_lines(path):
