@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 class Choice:
     """The user's options for models; None is the library's value, or a new library's default.
 
-    `adapter` is the folder of an adapter of the model. An adapter that was given as the model is
-    moved there, since it stands for its base and itself.
+    `adapter` is the folder of an adapter of the model.
     """
 
     model: str | None = None
@@ -56,12 +55,6 @@ class Choice:
     video_mode: VideoMode | None = None
     store: Stored | None = None
     adapter: str | None = None
-
-    def __post_init__(self) -> None:
-        """Move an adapter to its own field."""
-        if self.model is not None and self.adapter is None and is_adapter(self.model):
-            object.__setattr__(self, "adapter", self.model)
-            object.__setattr__(self, "model", None)
 
 
 def open_library(folder: Path, choice: Choice) -> Library:
@@ -82,7 +75,7 @@ def open_library(folder: Path, choice: Choice) -> Library:
                 " leave the option out, or name another --library"
             )
     check_version(library)
-    if choice.adapter is not None:  # compared by content: it may have been moved
+    if _adapter(choice) is not None:  # compared by content: it may have been moved
         _check_revision(fingerprint, choice)
     return library
 
@@ -118,7 +111,7 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
         raise QvsearchError(f"{model} is a reranker; use it with: search --reranker {model}")
     if role_of(model) == GENERATOR:
         raise QvsearchError(f"{model} writes answers; use it with: ask --generator {model}")
-    weights = resolve(model, choice.hub, choice.adapter)
+    weights = resolve(model, choice.hub, _adapter(choice))
     dim = check_dim(weights, choice.dim)
     precision = _precision(choice.dtype) or Precision.FLOAT
     if precision == Precision.INT8:
@@ -175,8 +168,9 @@ def _precision(dtype: str | None) -> Precision | None:
 
 def new_model(choice: Choice) -> str:
     """Return the model that a new library gets; with an adapter, that is its base by default."""
-    if choice.adapter is not None and choice.model is None:
-        return registry.base_of(choice.adapter)
+    adapter = _adapter(choice)
+    if adapter is not None and choice.model in (None, adapter):
+        return registry.base_of(adapter)
     return choice.model or os.environ.get("QVSEARCH_MODEL") or DEFAULT_MODEL
 
 
@@ -205,7 +199,7 @@ def embedder_key(folder: Path, choice: Choice) -> tuple[ServerKey, Weights]:
     if not is_chosen or Library.exists(folder):
         own = read_committed(folder).fingerprint
     if is_chosen or own is None:
-        weights = resolve(new_model(choice), choice.hub, choice.adapter)
+        weights = resolve(new_model(choice), choice.hub, _adapter(choice))
     else:
         weights = resolve(own.model, choice.hub, own.adapter)
         _check_weights(own, weights)
@@ -234,7 +228,7 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     model = new_model(choice)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} is a reranker, which makes no vectors; give an embedder")
-    weights = resolve(model, choice.hub, choice.adapter)
+    weights = resolve(model, choice.hub, _adapter(choice))
     precision = _precision(choice.dtype) or Precision.FLOAT
     dim = check_dim(weights, choice.dim)
     return registry.fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
@@ -288,8 +282,7 @@ def load_embedder(
 
         dtype = choice.dtype or own_dtype(fingerprint.precision, choice.device)
         dim, detail = fingerprint.dim, fingerprint.detail
-        model = choice.model or fingerprint.model
-        embedder = LocalEmbedder(model, choice.device, dtype, dim, detail, weights.adapter)
+        embedder = LocalEmbedder(weights.name, choice.device, dtype, dim, detail, weights.adapter)
         embedder.decode_options = fingerprint.decode_options
         cold(time.monotonic() - started)
         return embedder
@@ -348,8 +341,18 @@ def _check_revision(fingerprint: Fingerprint, choice: Choice) -> None:
 
 def _chosen(fingerprint: Fingerprint, choice: Choice) -> Weights:
     """Return the files of a library's model, or of the chosen one."""
-    model = choice.model or fingerprint.model
-    return resolve(model, choice.hub, choice.adapter or fingerprint.adapter)
+    adapter = _adapter(choice)
+    model = fingerprint.model if choice.model in (None, adapter) else choice.model
+    return resolve(str(model), choice.hub, adapter or fingerprint.adapter)
+
+
+def _adapter(choice: Choice) -> str | None:
+    """Return the chosen adapter, which may be given as the model; raises QvsearchError for two."""
+    if choice.model is None or not is_adapter(choice.model):
+        return choice.adapter
+    if choice.adapter is not None:
+        raise QvsearchError(f"--model {choice.model} is an adapter itself; leave out --adapter")
+    return choice.model
 
 
 def _check_weights(fingerprint: Fingerprint, weights: Weights) -> None:

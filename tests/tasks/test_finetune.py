@@ -165,6 +165,8 @@ def test_a_library_keeps_its_adapter(pairs, notes, adapter, tmp_path, capfd):
     library, folder = tmp_path / "library", pairs.parent
     chosen = ("--adapter", adapter)
     assert command("index", folder, "-l", library, "--kind", "image", *chosen) == 0
+    again = ("index", folder, "-l", library, "--kind", "image", "--force")
+    assert command(*again, "--model", adapter) == 0
     assert main(["status", "-l", str(library)]) == 0
     assert re.search(rf"^adapter +{adapter}$", capfd.readouterr().out, re.M)
     query = ("search", "a red circle", "-l", library, "--all", "--json")
@@ -177,7 +179,10 @@ def test_a_library_keeps_its_adapter(pairs, notes, adapter, tmp_path, capfd):
     assert abs(hits[0]["score"] - float(cosine[0])) < 1e-3  # vectors are stored as float16
     assert command(*query, *chosen) == 0
     assert command(*query, "--model", "demo") == 0
+    assert command(*query, "--model", adapter) == 0
     capfd.readouterr()
+    assert command(*query, "--model", adapter, *chosen) == 2
+    assert "is an adapter itself; leave out --adapter" in capfd.readouterr().err
     assert command(*query, "--adapter", tmp_path / "other") == 2
     assert "with the adapter" in capfd.readouterr().err
     plain = tmp_path / "plain"
@@ -201,7 +206,7 @@ def test_an_adapter_is_given_as_the_model(pairs, notes, adapter, tmp_path, capfd
     assert command("search", "a star", "-l", library, "--model", tmp_path / "other") == 2
     assert "with the adapter" in capfd.readouterr().err
     assert command("search", "a star", "-l", library, *more, "--adapter", adapter) == 2
-    assert "give one of them" in capfd.readouterr().err
+    assert "leave out --adapter" in capfd.readouterr().err
 
 
 def test_the_adapter_of_the_default_library_is_evaluated(
@@ -238,8 +243,9 @@ def test_a_reranker_has_an_adapter_of_its_own(pairs, tmp_path, capfd):
     search = ("search", "a red circle", "-l", library, "--all", "--rerank", "all")
     assert command(*search, "--reranker", folder) == 0
     capfd.readouterr()
-    assert command("index", pairs.parent, "-l", tmp_path / "new", "--adapter", folder) == 2
-    assert "is a reranker" in capfd.readouterr().err
+    for option in ("--adapter", "--model"):
+        assert command("index", pairs.parent, "-l", tmp_path / "new", option, folder) == 2
+        assert "is a reranker" in capfd.readouterr().err
 
 
 def test_merging_writes_a_model(adapter, tmp_path, capfd):
