@@ -230,11 +230,18 @@ def _measured(
     reported: set[bytes] = set()
     for detail in dict.fromkeys(compared.detail or [own.detail]):
         for dtype in dict.fromkeys(compared.dtype or (default,)):
-            each = replace(choice, model=own.model, dim=dim, detail=detail, dtype=dtype)
+            each = replace(
+                choice,
+                model=own.model,
+                adapter=own.adapter,
+                dim=dim,
+                detail=detail,
+                dtype=dtype,
+            )
             for outcome in _of_one_embedder(found, each, reranking, how, quiet):
                 if not isinstance(outcome, Skipped):
                     task = how.instructions[outcome.setting.task]
-                    yield Measured(outcome, own.model, dtype, task)
+                    yield Measured(outcome, own.model, own.adapter, dtype, task)
                 elif outcome.path not in reported:  # and not once for each setting
                     reported.add(outcome.path)
                     yield outcome

@@ -26,6 +26,7 @@ class Measured:
 
     result: Result
     model: str
+    adapter: str | None
     dtype: Dtype | None
     instruction: str | None
 
@@ -35,6 +36,7 @@ def result_record(measured: Measured, skipped: int) -> dict[str, object]:
 
     set (string): name of the set
     model (string): the model
+    adapter (string): folder of the model's adapter; absent without one
     detail (string): image detail
     dtype (string): compute precision; absent for the device's own
     dim (integer): vector dimensions
@@ -72,6 +74,7 @@ def result_record(measured: Measured, skipped: int) -> dict[str, object]:
         {
             "set": result.set,
             "model": measured.model,
+            "adapter": measured.adapter,
             "detail": setting.detail.value,
             "dtype": None if measured.dtype is None else measured.dtype.value,
             "dim": setting.dim,

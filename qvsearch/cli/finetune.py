@@ -281,7 +281,7 @@ def _model(
         choice = Choice(model or fingerprint.model, None, detail or fingerprint.detail, device)
     if reranker is not None:
         return RERANKER, reranker, new_detail(choice)
-    return EMBEDDER, new_model(choice), new_detail(choice)
+    return EMBEDDER, model or new_model(choice), new_detail(choice)
 
 
 class _Progress:

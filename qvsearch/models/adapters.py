@@ -28,6 +28,7 @@ WEIGHTS = "adapter_model.safetensors"
 # peft names a layer by its place in the model that it wraps; the second one is that of classes
 # that hold the base model
 _PREFIXES = ("base_model.model.model.", "base_model.model.")
+_PARTS = ("language_model", "visual")
 _HALVES = {".lora_A.weight": 0, ".lora_B.weight": 1}
 
 # what peft can do beside plain LoRA; each changes the formula above
@@ -130,7 +131,10 @@ def merge(model: Any, adapter: Adapter, part: str) -> None:  # noqa: ANN401 (tra
     layers are not those of this model.
     """
     for layer, pair in read_pairs(adapter.folder).items():
-        if layer.partition(".")[0] == part:
+        own = layer.partition(".")[0]
+        if own not in _PARTS:  # such as lm_head, of which only single rows are read
+            raise other_layers(adapter, layer)
+        if own == part:
             try:
                 weight = model.get_submodule(layer).weight
             except AttributeError as error:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from qvsearch.errors import QvsearchError
-from qvsearch.models.adapters import Adapter, merge, read_adapter
+from qvsearch.models.adapters import WEIGHTS, Adapter, merge, read_adapter
 from qvsearch.models.checkpoint import hidden_width, shards
 from qvsearch.models.devices import LIMITS, attention, pick_device, pick_dtype, settle_threads
 from qvsearch.models.forward import (
@@ -80,8 +80,8 @@ class Network:
         self.dtype = pick_dtype(dtype, self.device, hidden_width(folder))
         if self.device.type == "cpu":
             settle_threads()
-        self._folder, self._files = folder, _files(folder)
         self._adapter = None if adapter is None else read_adapter(adapter)
+        self._folder, self._files = folder, _files(folder, self._adapter)
         silence_transformers()
         self.tokenizer = load_tokenizer(folder)
         self.model = self._load("language_model")
@@ -164,7 +164,7 @@ class Network:
         if self.model.visual is not None:
             return
         try:
-            files = _files(self._folder)
+            files = _files(self._folder, self._adapter)
         except OSError as error:
             raise WeightsChanged(
                 f"the weights in {self._folder} are no longer there, and the part for pictures was"
@@ -365,9 +365,10 @@ def _load_model(
     return model.to(device).eval()
 
 
-def _files(folder: Path) -> list[tuple[int, int]]:
+def _files(folder: Path, adapter: Adapter | None) -> list[tuple[int, int]]:
     """Return the size and time of each file of weights."""
-    states = [path.stat() for path in shards(folder)]
+    own = [] if adapter is None else [adapter.folder / WEIGHTS]
+    states = [path.stat() for path in (*shards(folder), *own)]
     return [(each.st_size, each.st_mtime_ns) for each in states]
 
 

@@ -94,7 +94,9 @@ def resolve(model: str, hub: str = Hub.HUGGINGFACE, adapter: str | Path | None =
     adapter of that model; as `model`, it stands for its base and itself. Raises QvsearchError with
     a remedy if there is no such checkpoint, or for an adapter of another one.
     """
-    if adapter is None and is_adapter(model):
+    if is_adapter(model):
+        if adapter is not None:
+            raise QvsearchError(f"{model} is an adapter, and so is {adapter}; give one of them")
         model, adapter = read_adapter(Path(model)).base, model
     if adapter is None:
         return _resolve_base(model, hub)

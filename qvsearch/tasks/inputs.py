@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -115,6 +116,7 @@ def read_lines(
     for number, line in enumerate(lines, 1):
         name = f"line {number} of {source}"
         try:
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if content := line.strip():
                 each = _parse_line(name, content, folder)
                 yield each if each.instruction else replace(each, instruction=instruction)

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.model_inputs import mixed_inputs
 from support.reference import Reference, load_generator
 
@@ -183,6 +184,24 @@ def test_damaged_adapters_are_refused(tiny, adapter, tmp_path):
     (folder / WEIGHTS).touch()
     with pytest.raises(QvsearchError, match="cannot be read"):
         resolve(str(folder))
+
+
+def test_an_adapter_that_changes_under_a_loaded_model_is_refused(tiny, adapter, tmp_path):
+    folder = changed_config(adapter, tmp_path / "changing")
+    embedder = LocalEmbedder(tiny, "cpu", "float32", adapter=folder)
+    tensors = {name: tensor + 1 for name, tensor in load_file(adapter / WEIGHTS).items()}
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(QvsearchError, match="were changed while they were in use"):
+        embedder.embed(mixed_inputs())
+
+
+def test_an_adapter_of_the_head_is_refused(tiny, adapter, tmp_path):
+    folder = changed_config(adapter, tmp_path / "head")
+    pair = {"lora_A.weight": torch.zeros(4, 8), "lora_B.weight": torch.zeros(8, 4)}
+    named = {f"base_model.model.lm_head.{name}": tensor for name, tensor in pair.items()}
+    save_file(load_file(adapter / WEIGHTS) | named, folder / WEIGHTS)
+    with pytest.raises(QvsearchError, match="does not fit this model: its layer lm_head"):
+        LocalEmbedder(tiny, "cpu", "float32", adapter=folder)
 
 
 def test_merging_refuses_a_model_and_a_folder_that_exists(tiny, adapter, tmp_path):

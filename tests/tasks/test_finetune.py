@@ -15,6 +15,7 @@ from support.recoloured_world import write_pairs
 
 from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
+from qvsearch.library.names import default_folder
 from qvsearch.models.adapters import CONFIG, WEIGHTS
 from qvsearch.models.registry import DEMO, DEMO_RERANKER, EMBEDDER, RERANKER, resolve
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
@@ -191,6 +192,44 @@ def test_a_library_keeps_its_adapter(pairs, notes, adapter, tmp_path, capfd):
     message = capfd.readouterr().err
     assert command("index", folder, "-l", plain, "--kind", "image", *chosen) == 2
     assert re.search(r"was made with demo at revision \w+, not demo with the adapter ", message)
+
+
+def test_an_adapter_is_given_as_the_model(pairs, notes, adapter, tmp_path, capfd):
+    library, more = tmp_path / "library", ("--model", adapter)
+    assert command("index", pairs.parent, "-l", library, "--kind", "image", *more) == 0
+    assert command("index", pairs.parent, "-l", library, "--kind", "image", *more) == 0
+    assert command("search", "a red circle", "-l", library, "--all", *more) == 0
+    assert command("embed", "a red circle", "-o", tmp_path / "v.npy", *more) == 0
+    expected = LocalEmbedder(DEMO, "cpu", adapter=adapter).embed_documents(["a red circle"])
+    assert np.abs(np.load(tmp_path / "v.npy") - expected).max() < 1e-5
+    finetune(run_of(notes, tmp_path / "other"))
+    capfd.readouterr()
+    assert command("search", "a star", "-l", library, "--model", tmp_path / "other") == 2
+    assert "with the adapter" in capfd.readouterr().err
+    assert command("search", "a star", "-l", library, *more, "--adapter", adapter) == 2
+    assert "leave out --adapter" in capfd.readouterr().err
+
+
+def test_the_adapter_of_the_default_library_is_evaluated(
+    pairs, adapter, tmp_path, monkeypatch, capfd
+):
+    library, chosen = tmp_path / "library", ("--adapter", adapter)
+    assert command("index", pairs.parent, "-l", library, "--kind", "image", *chosen) == 0
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    default_folder().parent.mkdir(parents=True)
+    library.rename(default_folder())  # where no library of the demo model is created
+    path = tmp_path / "pairs.csv"
+    with path.open("w", newline="") as file:
+        rows = ([f"note {n}", f"a text about {n * 7 % 40}", n] for n in range(40))
+        csv.writer(file).writerows([["sentence1", "sentence2", "score"], *rows])
+    found = []
+    for model in ([], ["--model", adapter], ["--model", DEMO]):
+        capfd.readouterr()
+        assert command("evaluate", path, "--json", *model) == 0
+        found.append(json.loads(capfd.readouterr().out))
+    assert [each.get("adapter") for each in found] == [str(adapter), str(adapter), None]
+    own, named, base = (each["metrics"]["spearman"]["value"] for each in found)
+    assert own == named != base
 
 
 def test_a_reranker_has_an_adapter_of_its_own(pairs, tmp_path, capfd):

@@ -277,3 +277,12 @@ def test_batches_are_the_same_without_a_cache(tmp_path, monkeypatch):
         for key, source in one.inputs.items():
             pair = source.images, other.inputs[key].images
             assert all((left == right).all() for left, right in zip(*pair, strict=True))
+
+
+def test_a_table_may_judge_documents_too(tmp_path):
+    path = tmp_path / "judged.csv"
+    rows = ["query,positive,relevant", "a,one,1", "a,two,0", "a,three,False", "b,two,true"]
+    path.write_text("\n".join(rows) + "\n")
+    pairs = read_pairs(path, "").pairs
+    assert [(each.query.text, each.positive.text) for each in pairs] == [("a", "one"), ("b", "two")]
+    assert [each.text for each in pairs[0].negatives] == ["two", "three"]

@@ -314,3 +314,50 @@ def test_a_set_that_does_not_exist_and_pairs_cannot_be_reversed(tmp_path):
 def test_a_drawn_set_is_whole(tmp_path):
     found = read_set(write_beir(tmp_path, LITTLE, ("en", "zh"), notes=[0]))
     assert (len(found.queries), len(list(found.documents)), found.left_out) == (4, 2, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("m.jsonl", {"query": "a", "vid": "x.mp4", "relevant_windows": 5}, "are not a list"),
+        ("s.json", {"data": [{"paragraphs": [{"context": "c", "qas": [5]}]}]}, "no question"),
+        ("t.json", {"data": [7]}, "no list of paragraphs"),
+        (
+            "k.json",
+            {"images": [{"split": "test", "filename": "a.jpg", "sentences": 4}]},
+            "no list of sentences",
+        ),
+        ("q.jsonl", {"query": "a", "file": "x" * 5000}, "is not a path"),
+        ("r.jsonl", {"query": "a", "file": "\ud800.jpg"}, "is not a path"),
+        ("l.jsonl", {"label": "\ud800", "text": "a"}, "its label is not UTF-8"),
+    ],
+)
+def test_a_wrong_value_is_left_out(tmp_path, name, content, reason):
+    (tmp_path / name).write_text(json.dumps(content))
+    (skipped,) = read_set(tmp_path / name).left_out
+    assert reason in skipped.reason
+
+
+def test_files_of_a_wrong_name_or_encoding_are_named(tmp_path):
+    (tmp_path / "questions.json").write_text('{"questions": []}')
+    (tmp_path / "annotations.json").write_text('{"annotations": []}')
+    with pytest.raises(QvsearchError, match=r"has no annotations of questions\.json"):
+        read_set(tmp_path)
+    (tmp_path / "classes.txt").write_bytes(b"\xff\n")
+    with pytest.raises(QvsearchError, match=r"classes\.txt is not UTF-8"):
+        read_set(tmp_path)
+
+
+def test_queries_without_a_moment_are_counted(tmp_path):
+    path = tmp_path / "moments.jsonl"
+    query = {"query": "a", "vid": "x.mp4"}
+    write_lines(path, [query, {**query, "relevant_windows": [[0, 2]]}])
+    found = read_set(path)
+    assert (names(found.queries), found.unjudged) == (["2"], 1)
+
+
+def test_a_grade_is_a_whole_number(beir):
+    (beir / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t2.0\nq\tb\t0.5\n")
+    found = read_set(beir)
+    assert found.relevant == {"q": {"a": 2}}
+    assert "a whole grade" in reasons(found.left_out)["line 3 of test.tsv"]

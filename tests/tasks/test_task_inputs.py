@@ -154,3 +154,8 @@ def test_a_folder_and_an_unknown_suffix_are_refused(tmp_path):
             parse_argument(os.fspath(path))
     with pytest.raises(QvsearchError, match="unsupported suffix"):
         file_input(b"/a.zip")
+
+
+def test_the_mark_of_utf8_is_no_part_of_the_first_line():
+    lines = [b"\xef\xbb\xbf" + b'{"text": "a"}\n', b"b\n"]
+    assert [each.text for each in read_lines(lines, "lines", b"/")] == ["a", "b"]

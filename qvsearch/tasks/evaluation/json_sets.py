@@ -105,7 +105,8 @@ def _read_karpathy(
                 continue
             name = _text(image, "filename")
             built.document(name, files.input(name, str(image.get("filepath") or "")))
-            for place, sentence in enumerate(image.get("sentences") or ()):
+            sentences = _list(image, "sentences") if image.get("sentences") else ()
+            for place, sentence in enumerate(sentences):
                 text = _text(sentence, "raw")
                 built.query(f"{name} {place}", words(f"{what} sentence {place}", text), name)
         except QvsearchError as error:
@@ -125,7 +126,12 @@ def _read_squad(path: Path, articles: Iterable[Object]) -> RetrievalSet:
     contexts: dict[str, str] = {}
     unjudged = 0
     for number, article in enumerate(articles):
-        for place, paragraph in enumerate(_list(article, "paragraphs")):
+        try:
+            paragraphs = _list(article, "paragraphs")
+        except QvsearchError as error:
+            built.skip(f"data[{number}]", str(error))
+            continue
+        for place, paragraph in enumerate(paragraphs):
             what = f"data[{number}].paragraphs[{place}]"
             try:
                 context = _text(paragraph, "context")
@@ -133,7 +139,7 @@ def _read_squad(path: Path, articles: Iterable[Object]) -> RetrievalSet:
                 if name not in built.documents:
                     built.document(name, words(what, context))
                 for question in _list(paragraph, "qas"):
-                    if question.get("is_impossible"):
+                    if isinstance(question, Mapping) and question.get("is_impossible"):
                         unjudged += 1
                         continue
                     source = words(what, _text(question, "question"))
@@ -179,7 +185,7 @@ def read_vqa(folder: Path, questions: list[Path], media: Path, split: str | None
 
 def _annotations_of(folder: Path, questions: Path) -> Path:
     found = sorted(folder.glob("*annotations.json"))
-    matching = [each for each in found if each.name.split("_")[-2] in questions.name]
+    matching = [each for each in found if each.name.split("_")[-2:][0] in questions.name]
     if len(matching) != 1:
         raise QvsearchError(f"{folder} has no annotations of {questions.name}")
     return matching[0]

@@ -107,6 +107,8 @@ def read_labels(path: Path, media: Path) -> LabelledSet:
             left_out.append(bad_line(path, number, "it has no label, or neither text nor file"))
             continue
         try:
+            if label != text_field(label):
+                raise QvsearchError("its label is not UTF-8")
             source = words(name, text) if file is None and text else files.input(file or "")
         except QvsearchError as error:
             left_out.append(bad_line(path, number, str(error).removeprefix(name).lstrip(": ")))
@@ -121,8 +123,11 @@ def read_class_files(folder: Path) -> LabelledSet:
     A line has the number of the class, from 1, and texts, which become one; classes.txt has the
     names of the classes.
     """
-    labels = (folder / "classes.txt").read_text("utf-8").split("\n")
-    labels = [each.strip() for each in labels if each.strip()]
+    try:
+        names = (folder / "classes.txt").read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise QvsearchError(f"{folder / 'classes.txt'} is not UTF-8") from error
+    labels = [each.strip() for each in names.split("\n") if each.strip()]
     left_out: list[Skipped] = []
 
     def rows(path: Path) -> Iterator[tuple[Entry, str]]:

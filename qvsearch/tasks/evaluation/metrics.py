@@ -92,18 +92,17 @@ def spearman(similarities: Values, scores: Values) -> dict[str, Estimate]:
 def classification(predicted: Numbers, truth: Numbers, prefix: str = "") -> dict[str, Estimate]:
     """Return the accuracy and the macro-F1 of predicted labels (n,).
 
-    F1 is 2 x right / (predicted + true), 0 of a label that is neither, and its mean is over the
-    true labels; scikit-learn's function gives the same, but takes milliseconds of each resample.
+    F1 is 2 x right / (predicted + true), and its mean is over the true labels of the sample or
+    resample; scikit-learn's function gives the same, but takes milliseconds of each resample.
     """
-    labels = np.unique(truth)
     most = 1 + max(truth.max(), predicted.max())
 
     def both(rows: Numbers) -> Values:
         right, guess = truth[rows], predicted[rows]
-        same = np.bincount(right[right == guess], minlength=most)[labels]
-        all_ = np.bincount(right, minlength=most) + np.bincount(guess, minlength=most)
-        f1 = 2 * same / np.maximum(all_[labels], 1)
-        return np.array([(right == guess).mean(), f1.mean()])
+        same = np.bincount(right[right == guess], minlength=most)
+        true = np.bincount(right, minlength=most)
+        f1 = 2 * same / np.maximum(true + np.bincount(guess, minlength=most), 1)
+        return np.array([(right == guess).mean(), f1[true > 0].mean()])
 
     return _estimates([f"{prefix}accuracy", f"{prefix}macro_f1"], len(truth), both)
 

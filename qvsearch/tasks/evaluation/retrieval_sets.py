@@ -152,16 +152,18 @@ def _read_qrels(path: Path) -> tuple[Relevant, dict[tuple[str, str], int], list[
             cells = cells[0].split()
         try:
             query, *_, document, text = (each.strip() for each in cells)
-            grade = int(float(text))
-        except (ValueError, OverflowError):
+            grade = float(text)
+            if not grade.is_integer():
+                raise ValueError
+        except ValueError:
             if lines or left_out or number > 1:  # not the names of the columns
-                reason = "it is not a query's id, a document's id and a grade"
+                reason = "it is not a query's id, a document's id and a whole grade"
                 left_out.append(bad_line(path, number, reason))
             continue
         if (query, document) in lines:
             left_out.append(bad_line(path, number, f"{query!r} and {document!r} are there already"))
         elif grade > 0:
-            relevant.setdefault(query, {})[document] = grade
+            relevant.setdefault(query, {})[document] = int(grade)
         lines.setdefault((query, document), number)
     return relevant, lines, left_out
 
@@ -261,7 +263,7 @@ def read_moments(path: Path, media: Path) -> RetrievalSet:
     queries: list[Entry] = []
     documents: dict[bytes, Entry] = {}
     windows: dict[str, dict[str, tuple[tuple[float, float], ...]]] = {}
-    left_out = []
+    left_out, unjudged = [], 0
     for each in read_rows(path):
         if isinstance(each, Skipped):
             left_out.append(each)
@@ -272,7 +274,7 @@ def read_moments(path: Path, media: Path) -> RetrievalSet:
             text, video = text_of(row, "query"), text_of(row, "vid", "video")
             if text is None or video is None:
                 raise QvsearchError("it has no query, or no vid")
-            parts = tuple(_window(part) for part in row.get("relevant_windows") or ())
+            parts = _windows(row.get("relevant_windows") or [])
             found = files.input(video)
             query = Entry(str(number), words(where, text), *_columns(row))
             document = documents.setdefault(found.name, Entry(os.fsdecode(found.name), found))
@@ -283,9 +285,17 @@ def read_moments(path: Path, media: Path) -> RetrievalSet:
         if parts:
             queries.append(query)
             windows[query.name] = {document.name: parts}
+        else:
+            unjudged += 1
     return RetrievalSet(
-        path.stem, tuple(queries), tuple(documents.values()), {}, windows, tuple(left_out)
+        path.stem, tuple(queries), tuple(documents.values()), {}, windows, tuple(left_out), unjudged
     )
+
+
+def _windows(parts: object) -> tuple[tuple[float, float], ...]:
+    if not isinstance(parts, list):
+        raise QvsearchError("its relevant_windows are not a list")
+    return tuple(map(_window, parts))
 
 
 def _window(part: object) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,13 @@ class Rows:
 def read_rows(path: Path) -> Rows:
     """Return the records of a file; raises QvsearchError for other suffixes and empty files."""
     if is_json_lines(path):
-        for first in _json_lines(path):
-            if not isinstance(first, Skipped):
-                return Rows(path, frozenset(first[1]))
-        raise QvsearchError(f"{path} has no line of JSON")
+        # of all lines, since the first one may lack a field
+        named = {
+            tuple(each[1]) for each in _json_lines(path) if not isinstance(each, Skipped)
+        }  # a set, since most lines have the same names
+        if not named:
+            raise QvsearchError(f"{path} has no line of JSON")
+        return Rows(path, frozenset[str]().union(*named))
     if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
         raise QvsearchError(f"{path} has an unknown suffix; give .json, .jsonl, .csv or .tsv")
     for _, cells in table_lines(path):
@@ -155,6 +158,12 @@ class MediaFolder:
         """
         if "\0" in name or not name:
             raise QvsearchError(f"{name!r} is not a path")
+        try:
+            return self._input(name, folders)
+        except (OSError, UnicodeEncodeError) as error:  # too long, or half a surrogate pair
+            raise QvsearchError(f"{name[:80]!r} is not a path") from error
+
+    def _input(self, name: str, folders: Sequence[str]) -> TaskInput:
         places = [self._folder / each for each in (*folders, "")]
         path = next((each / name for each in places if (each / name).exists()), self._folder / name)
         if kind_of(os.fsencode(path)) is None:

@@ -108,7 +108,10 @@ class _Row:
     @property
     def is_answer(self) -> bool:
         """Whether its document answers the query; False if it was judged irrelevant."""
-        return self.fields.get("relevant", True) not in (False, 0)
+        value = self.fields.get("relevant", True)
+        if isinstance(value, str):  # of a table
+            return value.strip().lower() not in ("false", "0")
+        return value not in (False, 0)
 
     def pair(self, instruction: str) -> Pair:
         """Return its query, document and negatives; raises QvsearchError if it has none."""
