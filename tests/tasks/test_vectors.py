@@ -315,13 +315,12 @@ def test_a_signal_leaves_the_old_file_alone(home, number):  # noqa: F811
 
 def test_a_reader_that_leaves_ends_the_work(home):  # noqa: F811
     command = [sys.executable, "-m", "qvsearch", "embed", "-", "--model", "demo"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    process.stdin.write(b"a\n" * 300)
-    process.stdin.flush()
-    assert process.stdout.readline().startswith(b'{"index": 0, "name": "a", "vector": [')
-    process.stdout.close()
-    assert process.wait() == 0  # though standard input goes on
-    process.stdin.close()
+    with subprocess.Popen(["yes", "a"], stdout=subprocess.PIPE) as endless:
+        process = subprocess.Popen(command, stdin=endless.stdout, stdout=subprocess.PIPE)
+        endless.stdout.close()
+        assert process.stdout.readline().startswith(b'{"index": 0, "name": "a", "vector": [')
+        process.stdout.close()
+        assert process.wait() == 0  # though standard input goes on
 
 
 def made_library(folder, count, store=Stored.FLOAT16):
