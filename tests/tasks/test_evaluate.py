@@ -304,6 +304,15 @@ def test_nothing_to_measure_is_an_error(demo_embedder):
         qvsearch.evaluate(SentencePairs("a", (), ()), demo_embedder, EvaluateOptions((999,)))
 
 
+def test_a_wrong_folder_of_files_is_named(home, run):
+    (home / "set.csv").write_text("query,file\na red star,none.jpg\n")
+    code, _, error = run("evaluate", home / "set.csv", "--model", "demo")
+    assert code == 2
+    assert "no document of set could be embedded: " in error
+    assert f"{home}/none.jpg: " in error
+    assert "no such file" in error
+
+
 def evaluated(run, *arguments):
     code, out, error = run("evaluate", *arguments, "--model", "demo", "--json")
     return code, records(out), error
