@@ -158,6 +158,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="ID-OR-FOLDER", help="Model (default: the default library's)."),
     ] = None,
+    adapter: options.AdapterOption = None,
     device: options.Device = None,
     hub: options.HubOption = Hub.HUGGINGFACE,
     quiet: options.Quiet = False,
@@ -183,7 +184,7 @@ def evaluate(
     from qvsearch.tasks.evaluation.read_sets import read_set
 
     media = None if reading.media is None else Path(os.fsdecode(reading.media))
-    choice = Choice(model=model, device=device, hub=hub)
+    choice = Choice(model=model, device=device, hub=hub, adapter=adapter)
     with interrupt.interrupts() as stop:
         how = _options(compared, reranking, stop, quiet or json)
         found = read_set(Path(os.fsdecode(source)), media, reading.split, reading.reverse)
@@ -221,6 +222,7 @@ def _measured(
     from dataclasses import replace
 
     from qvsearch.cli.evaluate_records import Measured
+    from qvsearch.models.adapters import is_adapter
     from qvsearch.runtime.loading import task_fingerprint
 
     own = task_fingerprint(None, choice)
@@ -230,11 +232,14 @@ def _measured(
     reported: set[bytes] = set()
     for detail in dict.fromkeys(compared.detail or [own.detail]):
         for dtype in dict.fromkeys(compared.dtype or (default,)):
-            each = replace(choice, model=own.model, dim=dim, detail=detail, dtype=dtype)
+            model = choice.model or own.model
+            adapter = None if is_adapter(model) else own.adapter
+            each = replace(choice, model=model, adapter=adapter, dim=dim, detail=detail)
+            each = replace(each, dtype=dtype)
             for outcome in _of_one_embedder(found, each, reranking, how, quiet):
                 if not isinstance(outcome, Skipped):
                     task = how.instructions[outcome.setting.task]
-                    yield Measured(outcome, own.model, dtype, task)
+                    yield Measured(outcome, own.adapter or own.model, dtype, task)
                 elif outcome.path not in reported:  # and not once for each setting
                     reported.add(outcome.path)
                     yield outcome

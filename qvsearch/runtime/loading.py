@@ -15,6 +15,7 @@ from qvsearch.library.library import Library, check_place
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder
 from qvsearch.models import registry
+from qvsearch.models.adapters import is_adapter
 from qvsearch.models.patches import KNOWN_PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.models.registry import (
@@ -281,7 +282,8 @@ def load_embedder(
         dtype = choice.dtype or own_dtype(fingerprint.precision, choice.device)
         dim, detail = fingerprint.dim, fingerprint.detail
         model = choice.model or fingerprint.model
-        embedder = LocalEmbedder(model, choice.device, dtype, dim, detail, weights.adapter)
+        adapter = None if is_adapter(model) else weights.adapter
+        embedder = LocalEmbedder(model, choice.device, dtype, dim, detail, adapter)
         embedder.decode_options = fingerprint.decode_options
         cold(time.monotonic() - started)
         return embedder
@@ -341,7 +343,8 @@ def _check_revision(fingerprint: Fingerprint, choice: Choice) -> None:
 def _chosen(fingerprint: Fingerprint, choice: Choice) -> Weights:
     """Return the files of a library's model, or of the chosen one."""
     model = choice.model or fingerprint.model
-    return resolve(model, choice.hub, choice.adapter or fingerprint.adapter)
+    own = None if is_adapter(model) else fingerprint.adapter  # as a model it names its base, too
+    return resolve(model, choice.hub, choice.adapter or own)
 
 
 def _check_weights(fingerprint: Fingerprint, weights: Weights) -> None:

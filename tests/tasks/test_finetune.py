@@ -187,6 +187,23 @@ def test_a_library_keeps_its_adapter(pairs, notes, adapter, tmp_path, capfd):
     assert re.search(r"was made with demo at revision \w+, not demo with the adapter ", message)
 
 
+@pytest.mark.parametrize("as_model", [False, True])
+def test_an_adapter_is_measured_and_not_its_base(adapter, tmp_path, capfd, as_model):
+    lines = [f"note {n},{tmp_path}/{n}.txt\n" for n in range(3)]
+    for n in range(3):
+        (tmp_path / f"{n}.txt").write_text(f"a text about {n}")
+    (tmp_path / "set.csv").write_text("".join(["query,file\n", *lines]))
+    chosen = ("--model", adapter) if as_model else ("--adapter", adapter)
+    assert command("evaluate", tmp_path / "set.csv", *chosen, "--json") == 0
+    assert json.loads(capfd.readouterr().out)["model"] == str(adapter)
+    if as_model:
+        assert command("embed", "a red circle", *chosen) == 0
+        vector = json.loads(capfd.readouterr().out)["vector"]
+        own = LocalEmbedder(adapter, "cpu", "float32").embed([EmbedInput("a red circle")])[0]
+        base = LocalEmbedder(DEMO, "cpu", "float32").embed([EmbedInput("a red circle")])[0]
+        assert np.abs(own - vector).max() < 1e-5 < np.abs(base - vector).max()
+
+
 def test_a_reranker_has_an_adapter_of_its_own(pairs, tmp_path, capfd):
     folder = tmp_path / "adapter"
     reranker = ("--reranker", "demo-reranker")
