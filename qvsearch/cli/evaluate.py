@@ -11,6 +11,7 @@ import typer
 from qvsearch.choices import Hub, Task
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.vector_options import chosen_folder
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Detail, Dtype, Precision, Skipped, Stored
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from qvsearch.runtime.loading import Choice
     from qvsearch.tasks.evaluation.results import EvaluateOptions, Result
     from qvsearch.tasks.evaluation.sets import EvaluationSet
+    from qvsearch.types import Fingerprint
 
 DEFAULT, ALL = "default", "all"  # of --task
 TASKS = (DEFAULT, *Task, ALL)
@@ -154,10 +156,25 @@ def evaluate(
     reading: SetOptions,
     compared: ComparedOptions,
     reranking: RerankingOptions,
+    library: Annotated[
+        str | None,
+        typer.Option(
+            "--library",
+            "-l",
+            envvar="QVSEARCH_LIBRARY",
+            metavar="NAME-OR-FOLDER",
+            help="Library whose model and detail are the defaults (default: main, if any).",
+            autocompletion=options.library_names,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="ID-OR-FOLDER", help="Model (default: the default library's)."),
+        typer.Option(
+            metavar="ID-OR-FOLDER",
+            help="Model: a hub's id, a folder, or demo (default: the library's).",
+        ),
     ] = None,
+    adapter: options.AdapterOption = None,
     device: options.Device = None,
     hub: options.HubOption = Hub.HUGGINGFACE,
     quiet: options.Quiet = False,
@@ -179,16 +196,18 @@ def evaluate(
     """  # noqa: D301 - a \b keeps the lines of examples apart
     from qvsearch.cli import interrupt
     from qvsearch.cli.evaluate_records import result_record
-    from qvsearch.runtime.loading import Choice
+    from qvsearch.runtime.loading import Choice, task_fingerprint
     from qvsearch.tasks.evaluation.read_sets import read_set
 
     media = None if reading.media is None else Path(os.fsdecode(reading.media))
-    choice = Choice(model=model, device=device, hub=hub)
+    choice = Choice(model=model, device=device, hub=hub, adapter=adapter)
     with interrupt.interrupts() as stop:
         how = _options(compared, reranking, stop, quiet or json)
         found = read_set(Path(os.fsdecode(source)), media, reading.split, reading.reverse)
         skipped = list(found.left_out)
-        outcomes = _measured(found, choice, compared, reranking, how, quiet or json)
+        folder = chosen_folder(library, model is not None or adapter is not None)
+        fingerprint = task_fingerprint(folder, choice)
+        outcomes = _measured(found, fingerprint, choice, compared, reranking, how, quiet or json)
         results: list[Measured] = []
         for outcome in outcomes:
             if isinstance(outcome, Skipped):
@@ -211,6 +230,7 @@ def evaluate(
 
 def _measured(
     found: "EvaluationSet",
+    own: "Fingerprint",
     choice: "Choice",
     compared: ComparedOptions,
     reranking: RerankingOptions,
@@ -221,9 +241,7 @@ def _measured(
     from dataclasses import replace
 
     from qvsearch.cli.evaluate_records import Measured
-    from qvsearch.runtime.loading import task_fingerprint
 
-    own = task_fingerprint(None, choice)
     output.hint_demo(own, quiet)
     default: Dtype | None = Dtype.INT8 if own.precision == Precision.INT8 else None
     dim = max(how.dims, default=None)

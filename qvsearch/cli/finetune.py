@@ -253,9 +253,12 @@ def merge(
     \b
     qvsearch models merge insects -o insects-2B
     """  # noqa: D301
+    from qvsearch.models.adapters import is_adapter
     from qvsearch.models.merging import merge_checkpoint
     from qvsearch.models.registry import base_of, resolve
 
+    if not is_adapter(adapter):
+        raise QvsearchError(f"{adapter} is not an adapter; give the folder that finetune wrote")
     base = model or base_of(adapter)
     merge_checkpoint(resolve(base, hub, adapter), folder)
     output.line(str(folder))

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from qvsearch.runtime.manager import Running
 
 machine = typer.Typer(rich_markup_mode=None)
-models = typer.Typer(cls=Group, rich_markup_mode=None, help="List, download and verify models.")
+models = typer.Typer(
+    cls=Group, rich_markup_mode=None, help="List, download, verify and merge models."
+)
 
 ModelName = Annotated[
     str | None,

@@ -85,14 +85,10 @@ class EmbedModelOptions:
 
     def fingerprint(self, quiet: bool) -> "Fingerprint":
         """Return what decides the vectors; raises QvsearchError without a model."""
-        from qvsearch.library.library import Library, library_folder
         from qvsearch.models.registry import check_dim, resolve
         from qvsearch.runtime.loading import task_fingerprint
 
-        folder = None if self.library is None else library_folder(self.library)
-        if self.library == os.environ.get("QVSEARCH_LIBRARY") and folder is not None:
-            # the one of all commands, not chosen for this one
-            folder = folder if self.model is None and Library.exists(folder) else None
+        folder = chosen_folder(self.library, self.model is not None)
         choice = self.choice()
         if self.model is not None:
             fingerprint = task_fingerprint(folder, choice)
@@ -104,6 +100,19 @@ class EmbedModelOptions:
             fingerprint = replace(fingerprint, detail=self.detail or fingerprint.detail)
         output.hint_demo(fingerprint, quiet)
         return fingerprint
+
+
+def chosen_folder(library: str | None, has_model: bool) -> Path | None:
+    """Return the folder of the library whose model is used, or None for the default.
+
+    $QVSEARCH_LIBRARY is that of all commands: it gives way to a chosen model, and may be missing.
+    """
+    from qvsearch.library.library import Library, library_folder
+
+    folder = None if library is None else library_folder(library)
+    if folder is None or library != os.environ.get("QVSEARCH_LIBRARY"):
+        return folder
+    return None if has_model or not Library.exists(folder) else folder
 
 
 def split_source(

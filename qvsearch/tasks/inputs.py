@@ -169,6 +169,14 @@ def _path(name: str, text: str, folder: bytes) -> bytes:
         raise QvsearchError(f"{name}: {text!r} is not a path") from error
 
 
+def first_reason(skipped: Sequence[Skipped]) -> str:
+    """Return the first input that cannot be used with its reason, to end an error; "" if none."""
+    if not skipped:
+        return ""
+    path = os.fsdecode(skipped[0].path)
+    return f": {path}: {skipped[0].reason.removeprefix(f'{path}: ')}"
+
+
 def read_inputs(
     inputs: Iterable[TaskInput | Skipped], options: DecodeOptions
 ) -> Iterator[EmbedInput | Skipped]:

@@ -310,6 +310,29 @@ def test_nothing_to_measure_is_an_error(demo_embedder):
         qvsearch.evaluate(SentencePairs("a", (), ()), demo_embedder, EvaluateOptions((999,)))
 
 
+def test_a_wrong_folder_of_files_is_named(home, run):
+    (home / "set.csv").write_text("query,file\na red star,none.jpg\n")
+    code, _, error = run("evaluate", home / "set.csv", "--model", "demo")
+    assert code == 2
+    assert "no document of set could be embedded: " in error
+    assert f"{home}/none.jpg: " in error
+    assert "no such file" in error
+
+
+def test_a_library_gives_the_model_and_the_detail(home, run, monkeypatch):
+    (home / "note.txt").write_text("a red circle")
+    (home / "set.csv").write_text("query,file\nred,note.txt\n")
+    assert run("index", home / "note.txt", "-l", home / "own", "--model", "demo")[0] == 0
+    code, out, _ = run("evaluate", home / "set.csv", "-l", home / "own", "--json")
+    assert (code, records(out)[0]["model"]) == (0, "demo")
+    monkeypatch.setenv("QVSEARCH_LIBRARY", str(home / "own"))
+    code, out, _ = run("evaluate", home / "set.csv", "--json")
+    assert (code, records(out)[0]["model"]) == (0, "demo")
+    code, _, error = run("evaluate", home / "set.csv", "-l", home / "none", "--json")
+    assert code == 2
+    assert "none" in error
+
+
 def evaluated(run, *arguments):
     code, out, error = run("evaluate", *arguments, "--model", "demo", "--json")
     return code, records(out), error

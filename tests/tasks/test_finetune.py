@@ -262,6 +262,17 @@ def test_merging_writes_a_model(adapter, tmp_path, capfd):
     assert "is not an adapter" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_merging_another_folder_names_what_to_give(tmp_path, capfd, there):
+    if there:
+        (tmp_path / "other").mkdir()
+    assert main(["models", "merge", str(tmp_path / "other"), "-o", str(tmp_path / "new")]) == 2
+    error = capfd.readouterr().err
+    assert "give the folder that finetune wrote" in error
+    assert "--adapter" not in error  # which this command has not
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -298,6 +309,16 @@ def test_one_pair_is_too_few_for_the_command(tmp_path, capfd):
     )
     assert "training needs at least 4" in capfd.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_too_few_pairs_name_the_first_missing_file(tmp_path, capfd):
+    data = tmp_path / "pairs.csv"
+    data.write_text("query,positive\na,b\nc,wrong/d.jpg\n")
+    assert command("finetune", data, "-o", tmp_path / "new", "--model", "demo") == 2
+    error = capfd.readouterr().err
+    assert "1 different documents in 1 usable pairs" in error
+    assert "line 3" in error
+    assert f"{tmp_path}/wrong/d.jpg" in error
 
 
 def test_an_adapter_is_not_a_base(notes, adapter, tmp_path, capfd):

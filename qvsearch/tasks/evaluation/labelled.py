@@ -22,15 +22,14 @@ from qvsearch.tasks.evaluation.results import (
 )
 from qvsearch.tasks.evaluation.sets import Entry, LabelledSet, SentencePairs
 from qvsearch.tasks.extras import needed
-from qvsearch.tasks.inputs import TaskInput
+from qvsearch.tasks.inputs import TaskInput, first_reason
 from qvsearch.types import Skipped
-
-COMMAND = "qvsearch evaluate"
 
 if TYPE_CHECKING:
     from qvsearch.tasks.evaluation.metrics import Estimate, Numbers, Values
     from qvsearch.types import Embedder, Vectors
 
+COMMAND = "qvsearch evaluate"
 NEIGHBOURS = 10  # of the nearest-neighbour classifier
 STEPS = 1000  # of the linear classifier's solver
 
@@ -53,7 +52,8 @@ def evaluate_pairs(
         yield from (*one.skipped, *two.skipped)
         rows, first, second = np.intersect1d(one.rows, two.rows, return_indices=True)
         if not rows.size:
-            raise QvsearchError(f"no pair of {found.name} could be embedded")
+            reason = first_reason((*one.skipped, *two.skipped))
+            raise QvsearchError(f"no pair of {found.name} could be embedded{reason}")
         scores = np.array(found.scores)[rows]
         entries = [found.pairs[row][0] for row in rows]
         for setting in settings(embedder, options, task):
@@ -97,7 +97,8 @@ def evaluate_labels(
             return
         yield from (*items.skipped, *examples.skipped)
         if not items.rows.size:
-            raise QvsearchError(f"no item of {found.name} could be embedded")
+            reason = first_reason(items.skipped)
+            raise QvsearchError(f"no item of {found.name} could be embedded{reason}")
         truth = np.array(found.truth)[items.rows]
         taught = np.array(found.example_truth, np.int64)[examples.rows]
         entries = [found.items[row] for row in items.rows]

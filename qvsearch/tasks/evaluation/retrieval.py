@@ -30,7 +30,7 @@ from qvsearch.tasks.evaluation.results import (
 )
 from qvsearch.tasks.evaluation.sets import Entry, RetrievalSet
 from qvsearch.tasks.extras import needed
-from qvsearch.tasks.inputs import decode_options_of, read_inputs
+from qvsearch.tasks.inputs import decode_options_of, first_reason, read_inputs
 from qvsearch.types import EmbedInput, Kind, Skipped
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def _embed_documents(
     )
     documents.seconds = (time.monotonic() - started) / max(1, done)
     if done == count and not documents.names:
-        raise QvsearchError(f"no document of {found.name} could be embedded")
+        reason = first_reason(documents.skipped)
+        raise QvsearchError(f"no document of {found.name} could be embedded{reason}")
     return done == count
 
 
@@ -194,7 +195,8 @@ class _Measured:
     def __init__(self, found: RetrievalSet, documents: _Documents, queries: Embedded) -> None:
         self._found, self._documents, self._queries = found, documents, queries
         if not queries.rows.size:
-            raise QvsearchError(f"no query of {found.name} could be embedded")
+            reason = first_reason(queries.skipped)
+            raise QvsearchError(f"no query of {found.name} could be embedded{reason}")
         self._entries = [self._with_kind(found.queries[row]) for row in queries.rows]
         self._relevant = [self._grades(entry) for entry in self._entries]
         self.reranking: _Reranking | None = None

@@ -15,7 +15,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_field, read_path
-from qvsearch.tasks.inputs import TaskInput, file_input, parse_dictionary
+from qvsearch.tasks.inputs import TaskInput, file_input, first_reason, parse_dictionary
 from qvsearch.types import Kind, Skipped, kind_of
 
 FORMS = (
@@ -69,8 +69,7 @@ def read_pairs(source: Path, instruction: str, images: Path | None = None) -> Tr
             skipped.append(_skipped(row.name, str(error)))
     data = TrainingData(tuple(_with_judged(judged)), tuple(skipped))
     if not data.pairs:
-        first = f": {os.fsdecode(skipped[0].path)}: {skipped[0].reason}" if skipped else ""
-        raise QvsearchError(f"{source} has no usable pairs{first}")
+        raise QvsearchError(f"{source} has no usable pairs{first_reason(skipped)}")
     return data
 
 
@@ -82,9 +81,10 @@ def split(data: TrainingData, share: float, seed: int) -> tuple[list[Pair], list
     """
     documents = list(dict.fromkeys(pair.positive for pair in data.pairs))
     if len(documents) < LEAST_DOCUMENTS:
+        left_out = f"; not usable{first_reason(data.skipped)}" if data.skipped else ""
         raise QvsearchError(
             f"{len(documents)} different documents in {len(data.pairs)} usable pairs are too few;"
-            f" training needs at least {LEAST_DOCUMENTS}"
+            f" training needs at least {LEAST_DOCUMENTS}{left_out}"
         )
     count = min(max(2, round(share * len(documents))), MOST_HELD_OUT, len(documents) - 2)
     order = np.random.default_rng(seed).permutation(len(documents))
