@@ -94,6 +94,7 @@ def served(model: LoadedModel, rows: int) -> Iterator[Search]:
             "model": str(model.folder),
             "socket": str(folder / "qvsearch" / kept.socket.name),
             "idle": IDLE_SECONDS,
+            "adapter": None,
         }
         with _server(order, environment(folder, folder)) as process:
             yield Search(model, folder, process)

@@ -308,7 +308,7 @@ def test_a_huge_answer_is_left(monkeypatch):
     assert refused(script, model="m", limits=limits).startswith(
         "its answer is longer than 5,000 characters;"
     )
-    monkeypatch.setattr("qvsearch.tasks.chat_protocol.MOST_BYTES", 2**20)
+    monkeypatch.setattr("qvsearch.tasks.answers.chat_protocol.MOST_BYTES", 2**20)
 
     def endless_line(handler):
         handler.begin_stream()

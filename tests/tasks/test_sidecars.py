@@ -268,7 +268,7 @@ def test_what_cannot_be_written_is_named_and_stays(tmp_path, monkeypatch):
     sidecar.mkdir()
     assert "directory" in add(media, "dog").reason
     sidecar.rmdir()
-    monkeypatch.setattr("qvsearch.tasks.sidecars.LARGEST", 10)
+    monkeypatch.setattr("qvsearch.tasks.labelling.sidecars.LARGEST", 10)
     sidecar.write_text(DARKTABLE)
     assert "larger" in add(media, "dog").reason
 
@@ -281,7 +281,7 @@ def test_a_sidecar_that_another_program_changes_meanwhile_is_left_alone(tmp_path
         sidecar.write_text(LIGHTROOM)
         return with_keywords(document, words)
 
-    monkeypatch.setattr("qvsearch.tasks.sidecars.with_keywords", changed_meanwhile)
+    monkeypatch.setattr("qvsearch.tasks.labelling.sidecars.with_keywords", changed_meanwhile)
     assert "another program" in add(media, "dog").reason
     assert sidecar.read_text() == LIGHTROOM.replace("\r\n", "\n")
 
