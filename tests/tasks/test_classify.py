@@ -229,6 +229,8 @@ def test_labels_of_a_file(tmp_path, name, text):
         ('["cat", 3]', "no list of phrasings"),
         ("{", "not JSON"),
         ("\udcff", "UTF-8"),
+        ("\n \n", "labels.txt has no label"),
+        ("[]", "labels.txt has no label"),
     ],
 )
 def test_wrong_labels_are_named(tmp_path, text, reason):

@@ -50,7 +50,8 @@ def parse_label(text: str, where: str = "--label") -> Label:
 def read_labels(path: bytes) -> list[Label]:
     """Return the labels of a file: one a line, or a JSON object of phrasings or list of names.
 
-    Raises QvsearchError with the number of the line for a label that cannot be read.
+    Raises QvsearchError for a file without labels, and with the number of the line for a label that
+    cannot be read.
     """
     name = os.fsdecode(path)
     try:
@@ -65,9 +66,13 @@ def read_labels(path: bytes) -> list[Label]:
     except UnicodeDecodeError as error:
         raise QvsearchError(f"--labels {name} is not text in UTF-8; save it as UTF-8") from error
     if text.lstrip()[:1] in ("{", "["):
-        return list(_from_json(text, name))
-    lines = enumerate(text.splitlines(), 1)
-    return [parse_label(line, f"{name}, line {at}") for at, line in lines if line.strip()]
+        labels = list(_from_json(text, name))
+    else:
+        lines = enumerate(text.splitlines(), 1)
+        labels = [parse_label(line, f"{name}, line {at}") for at, line in lines if line.strip()]
+    if not labels:
+        raise QvsearchError(f"--labels {name} has no label; write one a line")
+    return labels
 
 
 def _from_json(text: str, name: str) -> Iterator[Label]:
