@@ -281,6 +281,11 @@ def _model(
     choice = Choice(model, detail=detail, device=device)
     if library is not None:
         fingerprint = Library.open(library_folder(library)).fingerprint
+        if fingerprint.adapter is not None and model is None and reranker is None:
+            raise QvsearchError(
+                f"the library {library} has the adapter {fingerprint.adapter}; to train further,"
+                " merge it (qvsearch models merge ADAPTER -o FOLDER) and give --model FOLDER"
+            )
         choice = Choice(model or fingerprint.model, None, detail or fingerprint.detail, device)
     if reranker is not None:
         return RERANKER, reranker, new_detail(choice)

@@ -192,6 +192,8 @@ def test_a_library_keeps_its_adapter(pairs, notes, adapter, tmp_path, capfd):
     message = capfd.readouterr().err
     assert command("index", folder, "-l", plain, "--kind", "image", *chosen) == 2
     assert re.search(r"was made with demo at revision \w+, not demo with the adapter ", message)
+    assert command("finetune", notes, "-o", tmp_path / "further", "-l", library) == 2
+    assert f"has the adapter {adapter}; to train further, merge it" in capfd.readouterr().err
 
 
 def test_an_adapter_is_given_as_the_model(pairs, notes, adapter, tmp_path, capfd):
