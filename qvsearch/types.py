@@ -225,7 +225,8 @@ class DecodeOptions:
     """How files become inputs of the model.
 
     No image has more than `max_pixels`; `video_mode` decides the segments of a video. With `draft`
-    the decoder reduces large JPEGs, which takes half the time and moves pixels by 1 or 2 of 255.
+    the decoder reduces large JPEGs, which takes half the time and moves values by up to 1 of 255 on
+    average.
     """
 
     max_pixels: int

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.cli import options, output
-from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.commands import GroupedCommand, unfolded
 from qvsearch.cli.interrupt import interrupts
 from qvsearch.cli.options import ModelOptions
 from qvsearch.cli.search_options import FilterOptions
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
     from qvsearch.types import Fingerprint
 
 classifying = typer.Typer(rich_markup_mode=None)
-
-
-class Grouped(Command):
-    """A command whose help shows its options in groups."""
-
-    grouped = True
 
 
 class SidecarForm(StrEnum):
@@ -160,7 +154,7 @@ class WritingOptions:
         return LinkFolders(Path(os.fsdecode(self.link_to)), list(labels))
 
 
-@classifying.command(cls=Grouped)
+@classifying.command(cls=GroupedCommand)
 @unfolded
 def classify(
     *,

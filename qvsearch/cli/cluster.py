@@ -9,7 +9,7 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.cluster_records import cluster_record, outlier_record
-from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.commands import GroupedCommand, unfolded
 from qvsearch.cli.options import ModelOptions
 from qvsearch.cli.search_options import FilterOptions
 from qvsearch.errors import ExitCode, QvsearchError
@@ -63,12 +63,6 @@ class GroupOptions:
             raise QvsearchError(
                 "--outliers makes no groups; leave out --groups, --min-files and --labels"
             )
-
-
-class GroupedCommand(Command):
-    """A command whose help shows options in groups."""
-
-    grouped = True
 
 
 @clustering.command(cls=GroupedCommand)

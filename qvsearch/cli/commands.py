@@ -73,10 +73,14 @@ class Command(TyperCommand):
         return groups
 
 
-class SearchCommand(Command):
-    """A command with a query, which belongs in quotes; `--rerank` may stand without a value."""
+class GroupedCommand(Command):
+    """A command whose help shows its options in groups."""
 
     grouped = True
+
+
+class SearchCommand(GroupedCommand):
+    """A command with a query, which belongs in quotes; `--rerank` may stand without a value."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Write the default scope behind a `--rerank` without one."""

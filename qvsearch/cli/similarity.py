@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.cli import options, output
-from qvsearch.cli.commands import unfolded
+from qvsearch.cli.commands import GroupedCommand, unfolded
 from qvsearch.cli.similarity_options import MatrixOptions, ScoreOptions, SideOptions
 from qvsearch.cli.vector_options import (
     EmbedModelOptions,
     Reporter,
-    VectorCommand,
     opened,
     split_source,
     write_lines,
@@ -30,7 +29,7 @@ MOST_COLUMNS = 100  # of a table
 comparing = typer.Typer(rich_markup_mode=None)
 
 
-@comparing.command(cls=VectorCommand)
+@comparing.command(cls=GroupedCommand)
 @unfolded
 def similarity(
     *,

@@ -9,6 +9,7 @@ import typer
 
 from qvsearch.choices import Metric
 from qvsearch.cli import options
+from qvsearch.cli.vector_options import InputsFrom
 from qvsearch.errors import QvsearchError
 
 PAIR = 2
@@ -27,16 +28,7 @@ class SideOptions:
             rich_help_panel="Inputs",
         ),
     ] = None
-    from_: Annotated[
-        bytes | None,
-        typer.Option(
-            "--from",
-            parser=options.source,
-            metavar="FILE",
-            help="File of inputs, one a line: words or JSON; - is standard input.",
-            rich_help_panel="Inputs",
-        ),
-    ] = None
+    from_: InputsFrom = None
     with_from: Annotated[
         bytes | None,
         typer.Option(

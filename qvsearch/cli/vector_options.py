@@ -13,7 +13,6 @@ import typer
 
 from qvsearch.choices import Hub
 from qvsearch.cli import options, output
-from qvsearch.cli.commands import Command
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Detail
 
@@ -25,10 +24,16 @@ LONGEST_NAME = 60  # characters of words in a message; a path is never cut
 REFRESH = 0.2  # seconds between lines of progress
 
 
-class VectorCommand(Command):
-    """A command whose help has groups."""
-
-    grouped = True
+InputsFrom = Annotated[
+    bytes | None,
+    typer.Option(
+        "--from",
+        parser=options.source,
+        metavar="FILE",
+        help="File of inputs, one a line: words or JSON; - is standard input.",
+        rich_help_panel="Inputs",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

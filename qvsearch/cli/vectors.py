@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.cli import options, output
-from qvsearch.cli.commands import unfolded
+from qvsearch.cli.commands import GroupedCommand, unfolded
 from qvsearch.cli.search_options import FilterOptions
 from qvsearch.cli.vector_options import (
     EmbedModelOptions,
+    InputsFrom,
     Reporter,
-    VectorCommand,
     opened,
     split_source,
 )
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 vectors = typer.Typer(rich_markup_mode=None)
 
 
-@vectors.command(cls=VectorCommand)
+@vectors.command(cls=GroupedCommand)
 @unfolded
 def embed(
     *,
@@ -44,16 +44,7 @@ def embed(
             help="Words in quotes, paths of files, or - for standard input.",
         ),
     ] = None,
-    from_: Annotated[
-        bytes | None,
-        typer.Option(
-            "--from",
-            parser=options.source,
-            metavar="FILE",
-            help="File of inputs, one a line: words or JSON; - is standard input.",
-            rich_help_panel="Inputs",
-        ),
-    ] = None,
+    from_: InputsFrom = None,
     null: Annotated[
         bool,
         typer.Option(
@@ -189,7 +180,7 @@ def _rows(
         raise QvsearchError("there is no input; give one a line")
 
 
-@vectors.command(cls=VectorCommand)
+@vectors.command(cls=GroupedCommand)
 @unfolded
 def export(
     *,
