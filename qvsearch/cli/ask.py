@@ -161,9 +161,9 @@ def ask(
     qvsearch ask "which boat is it?" --under ~/Photos --detail high --json
     qvsearch ask "which boat is it?" --show-prompt
     """  # noqa: D301 - a \b keeps the lines of examples apart
-    from qvsearch.cli.reports import answer_record
     from qvsearch.cli.results import hint_nothing
     from qvsearch.library.library import library_folder
+    from qvsearch.records.reports import answer_record
     from qvsearch.retrieval.options import SearchOptions
     from qvsearch.runtime.loading import find_reranker, open_library, query_embedder
     from qvsearch.tasks.answers.ask import Answer, find
@@ -212,8 +212,8 @@ def ask(
 
 def _answered(found: "Found", generator: "Generator", *, json: bool, quiet: bool) -> "Answer":
     """Print the answer as it arrives, and its citations; with `json` one object at its end."""
-    from qvsearch.cli.reports import answer_record
     from qvsearch.cli.wrapping import Wrapping
+    from qvsearch.records.reports import answer_record
     from qvsearch.tasks.answers.ask import respond
 
     written: list[str] = []

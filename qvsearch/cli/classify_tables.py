@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qvsearch.cli import output
-from qvsearch.cli.classify_records import labelled_record, labels_record
+from qvsearch.records.classify import labelled_record, labels_record
 from qvsearch.types import Skipped
 
 if TYPE_CHECKING:

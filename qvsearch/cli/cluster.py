@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.cli import options, output
-from qvsearch.cli.cluster_records import cluster_record, outlier_record
 from qvsearch.cli.commands import GroupedCommand, unfolded
 from qvsearch.cli.options import ModelOptions
 from qvsearch.cli.search_options import FilterOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.library.names import option
+from qvsearch.records.cluster import cluster_record, outlier_record
 
 if TYPE_CHECKING:
     from qvsearch.tasks.grouping.cluster import Cluster

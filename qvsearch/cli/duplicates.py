@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qvsearch.cli import options, output, records
+from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.formats import utc_text
 from qvsearch.library.names import option
+from qvsearch.records import library as records
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import Group, Member

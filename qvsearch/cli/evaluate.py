@@ -16,7 +16,7 @@ from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Detail, Dtype, Precision, Skipped, Stored
 
 if TYPE_CHECKING:
-    from qvsearch.cli.evaluate_records import Measured
+    from qvsearch.records.evaluate import Measured
     from qvsearch.runtime.loading import Choice
     from qvsearch.tasks.evaluation.results import EvaluateOptions, Result
     from qvsearch.tasks.evaluation.sets import EvaluationSet
@@ -195,7 +195,7 @@ def evaluate(
     qvsearch evaluate cifar10 --instruction "Classify the object in this image."
     """  # noqa: D301 - a \b keeps the lines of examples apart
     from qvsearch.cli import interrupt
-    from qvsearch.cli.evaluate_records import result_record
+    from qvsearch.records.evaluate import result_record
     from qvsearch.runtime.loading import Choice, task_fingerprint
     from qvsearch.tasks.evaluation.read_sets import read_set
 
@@ -240,7 +240,7 @@ def _measured(
     """Yield what `measure` yields for each detail and dtype, each with its embedder."""
     from dataclasses import replace
 
-    from qvsearch.cli.evaluate_records import Measured
+    from qvsearch.records.evaluate import Measured
 
     output.hint_demo(own, quiet)
     default: Dtype | None = Dtype.INT8 if own.precision == Precision.INT8 else None

@@ -9,7 +9,7 @@ from qvsearch.cli.layout import GAP, new_console, print_table, width_of
 from qvsearch.cli.output import counted, line
 
 if TYPE_CHECKING:
-    from qvsearch.cli.evaluate_records import Measured
+    from qvsearch.records.evaluate import Measured
     from qvsearch.tasks.evaluation.metrics import Estimate
     from qvsearch.tasks.evaluation.results import Result
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from qvsearch.choices import Hub
-from qvsearch.cli import options, output, reports
+from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
 from qvsearch.cli.machine import models
 from qvsearch.errors import ExitCode, QvsearchError
+from qvsearch.records import reports
 from qvsearch.types import Detail, Dtype
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qvsearch.cli import options, output, records
+from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, Group
 from qvsearch.errors import ExitCode, QvsearchError
+from qvsearch.records import library as records
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library

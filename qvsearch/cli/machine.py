@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.choices import Hub
-from qvsearch.cli import options, output, reports
+from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, Group
 from qvsearch.errors import ExitCode, QvsearchError
+from qvsearch.records import reports
 from qvsearch.types import Detail, Dtype
 
 if TYPE_CHECKING:
@@ -199,8 +200,8 @@ def tasks(json: options.Json = False) -> None:
     qvsearch models tasks
     qvsearch search "a red car in the snow" --task photos
     """  # noqa: D301
-    from qvsearch.cli.evaluate_records import task_record
     from qvsearch.models.presets import INSTRUCTIONS
+    from qvsearch.records.evaluate import task_record
 
     if json:
         output.write_json(map(task_record, INSTRUCTIONS))

@@ -5,14 +5,14 @@ Results go to standard output. Progress and hints go to standard error, and only
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from qvsearch.display import json_line as json_line
+from qvsearch.display import safe_text as safe_text
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_fields as path_fields
 from qvsearch.formats import present as present
@@ -22,39 +22,6 @@ if TYPE_CHECKING:
     from qvsearch.tasks.answers.evidence import Source
 
 SHOWN_SKIPPED = 20  # more would push the summary off the screen; `status` lists all
-
-# C0, DEL, C1, bidi marks and overrides, line separators, and surrogates
-_HARMFUL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
-_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
-_FIRST_ESCAPED_BYTE, _LAST_ESCAPED_BYTE = 0xDC80, 0xDCFF  # how os.fsdecode keeps a wrong byte
-
-
-def safe_text(name: bytes | str) -> str:
-    r"""Return text without effects on a terminal: \x1b for a control, \u202e for an override."""
-    text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
-    return _HARMFUL.sub(_visible, text)
-
-
-def _visible(match: re.Match[str]) -> str:
-    character = match[0]
-    code = ord(character)
-    if _FIRST_ESCAPED_BYTE <= code <= _LAST_ESCAPED_BYTE:
-        return f"\\x{code - 0xDC00:02x}"
-    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
-
-
-def json_line(record: Mapping[str, object]) -> bytes:
-    """Return one JSON object and a newline, UTF-8, with every harmful character escaped."""
-    text = json.dumps(record, ensure_ascii=False)
-
-    def escaped(match: re.Match[str]) -> str:
-        code = ord(match[0])
-        # strict readers refuse a lone surrogate in JSON; paths never hold one (path_fields)
-        return "\ufffd" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
-
-    return _HARMFUL.sub(escaped, text).encode() + b"\n"
 
 
 def open_streams() -> None:

@@ -8,11 +8,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self
 
-from qvsearch.cli import output, reports
+from qvsearch.cli import output
 from qvsearch.errors import ExitCode
 from qvsearch.indexing.counts import Event
 from qvsearch.indexing.scan import leftovers_text
 from qvsearch.machine.estimate import about
+from qvsearch.records import reports
 from qvsearch.types import Kind, Skipped
 
 if TYPE_CHECKING:

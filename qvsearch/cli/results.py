@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING
 
 from qvsearch.choices import Sort
 from qvsearch.cli import output
-from qvsearch.cli.records import hit_record
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.library.names import option
+from qvsearch.records.library import hit_record
 from qvsearch.retrieval.pipeline import allowed_rows
 from qvsearch.types import Hit
 

@@ -218,7 +218,7 @@ def explain(
         library, parsed, file, wanted, lambda: query_embedder(library.fingerprint, choice)
     )
     if json:
-        from qvsearch.cli.records import explanation_record
+        from qvsearch.records.library import explanation_record
 
         output.write_json([explanation_record(explanation)])
     else:

@@ -119,8 +119,8 @@ def _show(
 ) -> None:
     """Write the matrix in each wanted form; without any print a table."""
     from qvsearch.cli.similarity_table import csv_of, print_similarity
-    from qvsearch.cli.vector_records import similarity_records
     from qvsearch.files import write_file
+    from qvsearch.records.similarity import similarity_records
     from qvsearch.tasks.similarity import write_similarity
 
     written: list[Path] = []

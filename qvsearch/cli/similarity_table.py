@@ -14,7 +14,7 @@ from rich.text import Text
 
 from qvsearch.choices import Metric
 from qvsearch.cli.layout import GAP, new_console, print_parts
-from qvsearch.cli.output import safe_text
+from qvsearch.display import safe_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from qvsearch.cli.output import safe_text
+from qvsearch.display import safe_text
 
 _SPACE = re.compile("([ \t\r\n])")  # no space that forbids a break
 _SHOWN = {" ": " ", "\t": "    ", "\r": ""}

@@ -8,12 +8,13 @@ import pytest
 from support import pages
 from typer.main import get_command
 
-from qvsearch.cli import records, reports
 from qvsearch.cli.app import app
 from qvsearch.cli.search_options import FilterOptions
 from qvsearch.errors import ExitCode
 from qvsearch.indexing.counts import Event
 from qvsearch.models.registry import MODELS
+from qvsearch.records import library as records
+from qvsearch.records import reports
 from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
 
 ROOT = Path(__file__).parents[2]

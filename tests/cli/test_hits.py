@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from support.colours import FINGERPRINT, ColourEmbedder, unit
 
-from qvsearch.cli import hit_tables, records
+from qvsearch.cli import hit_tables
 from qvsearch.library.library import Library
+from qvsearch.records import library as records
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.types import Item, Kind, Segment

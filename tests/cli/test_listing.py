@@ -13,11 +13,11 @@ from PIL import Image
 from support.colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
 
 from qvsearch.choices import RerankScope, Sort
-from qvsearch.cli.records import hit_record
 from qvsearch.errors import QvsearchError
 from qvsearch.library.filtering import hidden_by
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
+from qvsearch.records.library import hit_record
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.times import time_taken

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from support.hits import ITEM, NAMES, hit, record
 from support.terminal import in_terminal, is_harmless, without_escapes
 
-from qvsearch.cli import hit_tables, output, records, reports
+from qvsearch.cli import hit_tables, output
 from qvsearch.indexing.counts import Event
+from qvsearch.records import library as records
+from qvsearch.records import reports
 from qvsearch.retrieval.calibration import CUT
 from qvsearch.types import Item, Kind, Metadata, Moment, Skipped
 

@@ -14,12 +14,12 @@ from support.indexer import FINGERPRINT, Bench, note, notes, picture
 from support.library_damage import FINGERPRINT as OTHER
 from support.rows import rewrite_manifest
 
-from qvsearch.cli.records import status_record
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.status import library_status
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Manifest
 from qvsearch.library.rules import LONGEST_PATTERN, MOST_PATTERNS, Rules, ScanOptions, rules_text
+from qvsearch.records.library import status_record
 from qvsearch.types import Kind, Skipped, Stored
 
 

@@ -13,12 +13,12 @@ from PIL import Image
 from support.near_duplicates import HASH, SHOT, row, sized
 
 from qvsearch.cli.app import main
-from qvsearch.cli.records import group_record
 from qvsearch.demo import world
 from qvsearch.duplicates import candidates
 from qvsearch.duplicates.groups import duplicate_groups, fold, same
 from qvsearch.duplicates.rule import traits
 from qvsearch.library.library import Library
+from qvsearch.records.library import group_record
 from qvsearch.retrieval.similar import find_similar, similar
 from qvsearch.types import Detail, Fingerprint, Kind, Metadata
 

@@ -12,13 +12,13 @@ from support.indexer import (
 )
 
 from qvsearch.cli.app import main
-from qvsearch.cli.records import status_record
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.forget import forget
 from qvsearch.indexing.status import library_status
 from qvsearch.library.filters import Filters
 from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
 from qvsearch.library.rules import Rules, ScanOptions
+from qvsearch.records.library import status_record
 from qvsearch.retrieval.pipeline import allowed_rows
 from qvsearch.types import Kind
 

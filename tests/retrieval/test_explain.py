@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from support.colours import FINGERPRINT, ColourEmbedder, unit
 
-from qvsearch.cli.records import explanation_record
 from qvsearch.library.failures import Failure
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
+from qvsearch.records.library import explanation_record
 from qvsearch.retrieval.calibration import ASSUMED_SPREAD, CUT
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.pipeline import SearchOptions, search

@@ -12,10 +12,10 @@ from support.pages import names_of
 from support.readers import make_older
 
 from qvsearch.cli.app import main
-from qvsearch.cli.records import recall_record
 from qvsearch.errors import QvsearchError
 from qvsearch.library import rows
 from qvsearch.library.library import Library
+from qvsearch.records.library import recall_record
 from qvsearch.retrieval import first_pass as firstpass
 from qvsearch.retrieval.calibration import relevance_of
 from qvsearch.retrieval.first_pass import rank_best

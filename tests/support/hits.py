@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from qvsearch.cli import output, records
+from qvsearch.cli import output
+from qvsearch.records import library as records
 from qvsearch.types import Hit, Item, Kind, Segment
 
 ITEM = (Kind.IMAGE, 10, 0)

@@ -10,15 +10,8 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from qvsearch.cli import (
-    classify_records,
-    cluster_records,
-    evaluate_records,
-    records,
-    reports,
-    vector_records,
-)
 from qvsearch.cli.app import app
+from qvsearch.records import classify, cluster, evaluate, library, reports, similarity
 from qvsearch.tasks import export, vector_files
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -32,8 +25,7 @@ JSON_HEAD = """\
 UTF-8 is in a field with the suffix `_b64` instead, in base64. Fields may be added; those below keep
 their names and meanings.
 
-`python tests/support/pages.py` generates this page from the source.
-`python tests/support/pages.py` generates this page from the record modules of `qvsearch/cli/`.
+`python tests/support/pages.py` generates this page from the record modules of `qvsearch/records/`.
 """
 
 
@@ -92,8 +84,7 @@ def names_of(function) -> set[str]:
 def record_functions():
     """Yield the functions of records with described fields, in the order of the page."""
     for module in (
-        *(records, reports, vector_files, export, vector_records, classify_records),
-        *(evaluate_records, cluster_records),
+        *(library, reports, vector_files, export, similarity, classify, evaluate, cluster),
     ):
         functions = filter(inspect.isfunction, vars(module).values())
         for function in functions:

@@ -17,12 +17,12 @@ from support import pages
 from support.commands import files, home, records, run  # noqa: F401 - fixtures
 
 from qvsearch import ClassifyOptions, Library, classify
-from qvsearch.cli import classify_records
 from qvsearch.demo.show import write_world
 from qvsearch.demo.world import draw, scenes
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.models import registry
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
+from qvsearch.records import classify as classify_records
 from qvsearch.retrieval.pipeline import SearchOptions, search
 from qvsearch.tasks.labelling.classify import Candidate, Labelled
 from qvsearch.tasks.labelling.examples import find_examples, fit

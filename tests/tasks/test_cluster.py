@@ -12,13 +12,13 @@ from support.commands import home, records, run  # noqa: F401 - fixtures
 from support.made_rows import unit
 from support.rows import FINGERPRINT
 
-from qvsearch.cli import cluster_records
 from qvsearch.demo.world import Scene, Thing, draw, note
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.models.registry import fingerprint, resolve
+from qvsearch.records import cluster as cluster_records
 from qvsearch.tasks.grouping.cluster import ClusterOptions, cluster
 from qvsearch.tasks.grouping.names import Source
 from qvsearch.tasks.grouping.outliers import outliers

@@ -392,7 +392,7 @@ def test_the_reranker_adds_a_row(home, run):
 def test_every_field_of_a_result_is_described(home, run):
     from support.pages import names_of
 
-    from qvsearch.cli.evaluate_records import result_record
+    from qvsearch.records.evaluate import result_record
 
     folder = write_beir(home / "set", WORLD)
     _, printed, _ = evaluated(

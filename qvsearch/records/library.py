@@ -1,4 +1,4 @@
-"""Records that `--json` prints of the contents of a library; `reports.py` has the others.
+"""Records of the contents of a library.
 
 The docstring of each function describes its fields; `docs/json.md` is generated from them.
 """
@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.cli.output import safe_text
-from qvsearch.cli.reports import warm_record
+from qvsearch.display import safe_text
 from qvsearch.formats import path_fields, present, utc_text
+from qvsearch.records.reports import warm_record
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import Group, Member
