@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -99,6 +100,12 @@ class Detail(StrEnum):
         return {Detail.LOW: 256, Detail.MEDIUM: 768, Detail.HIGH: 1800}[self] * 32 * 32
 
 
+def item_number(root: bytes, path: bytes) -> int:
+    """Return the number of an item, of 63 bits; a million files hardly share one."""
+    digest = hashlib.blake2b(root + b"\0" + path, digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """A file found under a root.
@@ -119,6 +126,11 @@ class Item:
     def location(self) -> bytes:
         """The absolute path."""
         return os.path.join(self.root, self.path) if self.path else self.root
+
+    @property
+    def number(self) -> int:
+        """The number by which its rows are found (see `item_number`)."""
+        return item_number(self.root, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +183,11 @@ class Segment:
     metadata: Metadata = NO_METADATA
     reading: int = 1
     patches: str | None = None
+
+    @property
+    def item_id(self) -> str:
+        """The item's identity in its library, in hex: it changes with the content and the place."""
+        return f"{self.content_hash}{self.item.number:016x}"
 
     @property
     def is_older(self) -> bool:
@@ -226,12 +243,14 @@ class DecodeOptions:
 
     No image has more than `max_pixels`; `video_mode` decides the segments of a video. With `draft`
     the decoder reduces large JPEGs, which takes half the time and moves values by up to 1 of 255 on
-    average.
+    average. `moments` are given stretches `[start, end)` of a video in seconds, where a decoder
+    takes only these (`qvsearch.media.stills`).
     """
 
     max_pixels: int
     video_mode: VideoMode = VideoMode.FRAMES
     draft: bool = True
+    moments: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +338,7 @@ class Hit:
                 "rank": self.rank,
                 "relevance": _rounded(self.relevance),
                 "score": _rounded(self.score),
+                "id": segment.item_id,
                 "kind": item.kind.value,
                 **path_fields("path", item.location),
                 "gone": self.gone or None,

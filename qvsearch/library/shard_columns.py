@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +12,7 @@ import numpy as np
 
 from qvsearch.formats import text_field
 from qvsearch.times import wall_time
-from qvsearch.types import KIND_CODES
+from qvsearch.types import KIND_CODES, item_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -155,12 +154,6 @@ def columns_of(segments: Sequence[Segment], roots: Sequence[bytes | None]) -> Sh
         camera_ends=np.cumsum([len(name) for name in names], dtype=np.int64),
         camera_texts=np.frombuffer(b"".join(names), np.uint8),
     )
-
-
-def item_number(root: bytes, path: bytes) -> int:
-    """Return the number of an item, of 63 bits; a million files hardly share one."""
-    digest = hashlib.blake2b(root + b"\0" + path, digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 def point(latitude: float, longitude: float) -> tuple[float, float, float]:

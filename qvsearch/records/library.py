@@ -37,6 +37,8 @@ def hit_record(hit: Hit, library: Path, saved: Path | None = None) -> dict[str, 
         kinds and queries. Absent without a query
     score (number, -1 to 1): cosine of query and hit; comparable only within a kind and a query.
         Absent without a query
+    id (string): identity of the file in the library, for `mcp`; another content or place gets
+        another one
     kind (string): `image`, `video` or `text`
     path (string): absolute path
     path_b64 (string): bytes of the path in base64, instead of `path`, if they are not UTF-8

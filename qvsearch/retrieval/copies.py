@@ -11,9 +11,9 @@ import numpy as np
 
 from qvsearch.duplicates.rule import COPY_SHARE, PROPORTION, chance_share, traits
 from qvsearch.library.aliases import aliases
-from qvsearch.library.shard_columns import item_number
 from qvsearch.retrieval.calibration import evidence_of
 from qvsearch.retrieval.scoring import combine_terms, with_rows
+from qvsearch.types import item_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -67,6 +67,7 @@ def test_a_hit_says_what_it_has_and_leaves_out_the_rest():
         "rank": 1,
         "relevance": 0.5,
         "score": 0.5,
+        "id": "000a86c76bfc6871da",
         "kind": "image",
         "path": "/photos/dog.jpg",
         "width": 40,

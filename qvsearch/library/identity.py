@@ -1,0 +1,33 @@
+"""The rows of an item by its identity, which pages and programs keep instead of a path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.errors import QvsearchError
+
+if TYPE_CHECKING:
+    from qvsearch.library.library import Library
+    from qvsearch.types import Segment
+
+_NUMBER = 16  # hexadecimal digits of an item's number, at the end (see `Segment.item_id`)
+_LONGEST = 64  # digits; a content hash has 32
+
+
+class Gone(QvsearchError):
+    """No item of the library has the identity: it was removed, moved or changed since."""
+
+
+def segments_of(library: Library, item_id: str) -> list[Segment]:
+    """Return the segments of an item, in the order of the file; raises Gone if there are none."""
+    digits = item_id[-_NUMBER:]
+    if not (_NUMBER < len(item_id) <= _LONGEST and set(digits) <= set("0123456789abcdef")):
+        raise Gone(f"{item_id[:_LONGEST]!r} is not the identity of a file")
+    rows = np.flatnonzero(library.columns.items == np.int64(int(digits, 16)))
+    segments = [library.segments[row] for row in rows.tolist()]
+    found = [each for each in segments if each.item_id == item_id]
+    if not found:
+        raise Gone(f"the library {library.folder} has no file {item_id}; it may have changed since")
+    return sorted(found, key=lambda each: (each.start or 0.0, each.lines or (0, 0)))

@@ -1,0 +1,111 @@
+"""Small pictures of images and of moments of videos, as WebP, kept in the user's cache."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from qvsearch import cache
+from qvsearch.media import stills
+from qvsearch.media.workers import Decoders
+from qvsearch.types import DecodeOptions, Kind, Skipped
+
+if TYPE_CHECKING:
+    from qvsearch.types import Pixels, Segment
+
+SIDE = 320  # pixels of the longer side, for a grid of pictures
+QUALITY = 80  # of WebP: about 12 KB for a photo of 320 pixels
+MOST_BYTES = 512 * 2**20  # of all pictures in the cache
+TRIM_EVERY = 256  # pictures made; a folder of 40,000 takes 0.1 s to look through
+VERSION = 1  # of the pictures; a part of their names in the cache
+
+
+class Thumbnails:
+    """Makes pictures in confined processes; a context manager, safe for several threads."""
+
+    def __init__(self, workers: int | None = None, folder: Path | None = None) -> None:
+        self._decoders = Decoders(workers, decode=stills.decode)
+        self._folder = folder or cache.cache_folder("thumbnails")
+        self._lock = threading.Lock()
+        self._made = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._decoders.__exit__()
+
+    def webp(
+        self,
+        segment: Segment,
+        side: int = SIDE,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bytes | Skipped:
+        """Return the picture of an image, or of a moment, as WebP from the cache or made now.
+
+        It is upright and in sRGB; its longer side has `side` pixels at most. The moment is
+        `[start, end)` in seconds, else that of the segment. The reason of a Skipped is for people.
+        """
+        place = () if segment.item.kind is Kind.IMAGE else (start or segment.start or 0.0, end)
+        path = self._folder / cache.file_name(VERSION, segment.item_id, place, side)
+        if (kept := cache.read(path)) is not None:
+            return kept
+        pixels = self.pixels(segment, side, start=start, end=end, stop=stop)
+        if isinstance(pixels, Skipped):
+            return pixels
+        picture = _encoded(pixels)
+        cache.keep(path, picture)
+        with self._lock:
+            self._made += 1
+            is_due = self._made % TRIM_EVERY == 1
+        if is_due:
+            cache.trim(self._folder, most_bytes=MOST_BYTES)
+        return picture
+
+    def pixels(
+        self,
+        segment: Segment,
+        side: int,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Pixels | Skipped:
+        """Return the same picture as pixels (h, w, 3) uint8 RGB, without the cache."""
+        start = start or segment.start or 0.0
+        end = end or segment.end or start + 1.0
+        options = DecodeOptions(max_pixels=side * side, moments=((start, end),))
+        for outcome in self._decoders.decode([(segment.item, segment.content_hash)], options, stop):
+            if isinstance(outcome, Skipped):
+                return outcome
+            shown, source = outcome.segments[0]
+            pixels = source.images[0] if source.video is None else source.video.pixels[0]
+            return _shaped(
+                pixels, shown.width or segment.width, shown.height or segment.height, side
+            )
+        return Skipped(segment.item.location, "interrupted")
+
+
+def _shaped(pixels: Pixels, width: int | None, height: int | None, side: int) -> Pixels:
+    """Return pixels in the shape of the original; the model's have sides in multiples of 32."""
+    import numpy as np
+    from PIL import Image
+
+    width, height = width or pixels.shape[1], height or pixels.shape[0]
+    share = min(side / max(width, height), 1.0)
+    size = max(1, round(width * share)), max(1, round(height * share))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def _encoded(pixels: Pixels) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=QUALITY, method=4)
+    return buffer.getvalue()
