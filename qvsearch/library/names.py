@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
@@ -46,6 +48,27 @@ def library_folder(name: str | Path | None) -> Path:
     if is_path or (here.is_dir() and not exists(home() / name)):
         return here
     return home() / name
+
+
+def chosen_folders(names: Sequence[str], *, all_: bool = False) -> list[Path]:
+    """Return the folders of the named libraries, each once; of the default one without a name.
+
+    `all_` adds every library of the data folder. Raises QvsearchError if there is none, or for an
+    empty name.
+    """
+    folders = list(map(library_folder, names)) if names or all_ else [library_folder(None)]
+    if all_:
+        folders += [home() / name for name in library_names()]
+        if not folders:
+            raise QvsearchError(f"there is no library in {home()}; create one with: qvsearch index")
+    return list({os.path.realpath(each): each for each in reversed(folders)}.values())[::-1]
+
+
+def short_names(folders: Iterable[Path]) -> dict[Path | None, str]:
+    """Return a name for each library to tell them apart: without the folder above, if possible."""
+    names: dict[Path | None, str] = {each: each.name for each in folders}
+    often = Counter(names.values())
+    return {each: name if often[name] == 1 else str(each) for each, name in names.items()}
 
 
 def exists(folder: Path) -> bool:

@@ -242,14 +242,13 @@ def query_embedder(
     Vectors are cached by the chosen device and dtype. `cold` is called with the seconds that
     loading took, if the model was loaded in this process.
     """
-    # only a query's pixels depend on the detail, which are a part of the name; nothing depends on
-    # how files are cut into segments
-    decides = replace(fingerprint, detail=Detail.LOW, video_mode=VideoMode.FRAMES)
     _check_revision(fingerprint, choice)
     return CachedEmbedder(
         lambda: load_embedder(fingerprint, choice, cold),
         fingerprint.dim,
-        decides,
+        # only a query's pixels depend on the detail, which are a part of the name; nothing depends
+        # on how files are cut into segments, and the revision has the adapter's hash
+        fingerprint.space,
         choice.device,
         choice.dtype,
         decode_options=fingerprint.decode_options,
