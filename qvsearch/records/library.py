@@ -156,10 +156,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def similar_record(similar: Similar, library: Path) -> dict[str, object]:
+def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
     """Return a file of `similar --json`, one a line.
 
     rank (integer): from 1
+    relevance (number, 0 to 1): with libraries of different models, which it orders: probability
+        that a search by the file means this one
     score (number, -1 to 1): cosine of the two vectors
     reason (string): `exact`, `copy` or `burst` for a near-duplicate, as of `dupes`; of videos and
         texts only if nearly all of the file is the same
@@ -171,8 +173,10 @@ def similar_record(similar: Similar, library: Path) -> dict[str, object]:
     library, library_b64 (string): folder of the library
     """
     segment = similar.segment
+    place = {} if library is None else path_fields("library", os.fsencode(library))
     record: dict[str, object | None] = {
         "rank": similar.rank,
+        "relevance": _rounded(similar.relevance),
         "score": round(similar.score, 6),
         "reason": similar.reason,
         "kind": segment.item.kind.value,
@@ -182,7 +186,7 @@ def similar_record(similar: Similar, library: Path) -> dict[str, object]:
         "lines": None if segment.lines is None else list(segment.lines),
         "width": segment.width,
         "height": segment.height,
-        **path_fields("library", os.fsencode(library)),
+        **place,
     }
     return present(record)
 

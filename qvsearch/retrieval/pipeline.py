@@ -294,6 +294,15 @@ def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
 
     Raises NothingToSearch for an empty library, or if nothing can be below a folder of --under.
     """
+    check_filled(library)
+    mask = passing_rows(library.columns, filters)
+    if not mask.any():
+        library.columns.check_under(filters.under)
+    return mask
+
+
+def check_filled(library: Library) -> None:
+    """Raise NothingToSearch for a library without rows."""
     if not library.segments:
         if left := sum(run.files for run in library.load_pending()):
             raise NothingToSearch(
@@ -304,10 +313,6 @@ def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
             f"the library {library.folder} is empty; fill it with:"
             f" qvsearch index FOLDER{option(library.folder)}"
         )
-    mask = passing_rows(library.columns, filters)
-    if not mask.any():
-        library.columns.check_under(filters.under)
-    return mask
 
 
 def read_queries(

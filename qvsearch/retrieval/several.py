@@ -112,7 +112,7 @@ def answers_all(
     def filtered(each: Searched) -> _Filtered:
         return _Filtered(each.library, each.load, allowed_rows(each.library, options.filters))
 
-    parts = [part for _, part in _each(searched, filtered, lost)]
+    parts = [part for _, part in for_each(searched, filtered, lost)]
     libraries: dict[Path | None, Library] = {each.library.folder: each.library for each in parts}
     queries = iter(queries)
     while batch := list(islice(queries, at_once)):
@@ -124,18 +124,18 @@ def answers_all(
             reranks = reranking is not None
             return list(ranked(part.library, part.mask, read, options, part.load, reranks=reranks))
 
-        lists = _each(parts, best, lost)
+        lists = for_each(parts, best, lost)
         parts = [part for part, _ in lists]
         for found in zip(*(some for _, some in lists), strict=True):
             yield _together(found, libraries, options, reranking)
 
 
-def _each(
+def for_each(
     parts: Iterable[Part], do: Callable[[Part], Result], lost: Callable[[Lost], None]
 ) -> list[tuple[Part, Result]]:
     """Return each library with the result of `do`, without those that have nothing to search.
 
-    Those that fail are given to `lost`. Raises QvsearchError if none is left.
+    Those that fail are given to `lost`. Raises the error of one if none is left.
     """
     results: list[tuple[Part, Result]] = []
     failed: list[Lost] = []
@@ -187,7 +187,7 @@ def _browsed(
         return segment.item.location if order is Sort.PATH else -time_taken(segment)
 
     order = browsing_order(options)
-    found = _each(searched, lambda each: browsed(each.library, options), lost)
+    found = for_each(searched, lambda each: browsed(each.library, options), lost)
     hits = []
     for some in _lists([block for _, blocks in found for block in blocks], options):
         ordered = one_per_file(sorted((hit for block in some for hit in block), key=place))
