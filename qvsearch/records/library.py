@@ -370,6 +370,25 @@ def library_record(library: Shelved) -> dict[str, object]:
     size (integer, bytes): size on disk
     model (string): its model
     segments (integer): number of vectors
+    files (object): number of files of each kind
+    changed (string, ISO 8601 in UTC): time of the last change
+    failed (integer): number of files that could not be indexed; absent if it is 0
+    not_indexed (integer): number of files that an unfinished `index` has not reached; absent if
+        it is 0
     problem (string): why it cannot be read
     """
-    return present(asdict(library) | {"folder": str(library.folder)})
+    return present(
+        {
+            "name": library.name,
+            "folder": str(library.folder),
+            "is_default": library.is_default,
+            "size": library.size,
+            "model": library.model,
+            "segments": library.segments,
+            "files": dict(library.files) or None,
+            "changed": library.changed,
+            "failed": library.failed or None,
+            "not_indexed": library.not_indexed or None,
+            "problem": library.problem,
+        }
+    )

@@ -124,6 +124,11 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
 def check_new(folder: Path, model: str) -> None:
     """Raise QvsearchError if no library with the model can be created there; nothing is written."""
     check_place(folder)
+    check_default(folder, model)
+
+
+def check_default(folder: Path, model: str) -> None:
+    """Raise QvsearchError if the folder is the default library's, and the model is the demo's."""
     if model == DEMO and folder == default_folder():
         raise QvsearchError(
             "the demo model was trained on its drawn world only, and the default library would keep"
