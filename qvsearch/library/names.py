@@ -85,7 +85,10 @@ def chosen_folders(names: Sequence[str], *, all_: bool = False) -> list[Path]:
         folders += [home() / name for name in library_names()]
         if not folders:
             raise QvsearchError(f"there is no library in {home()}; create one with: qvsearch index")
-    return list({os.path.realpath(each): each for each in reversed(folders)}.values())[::-1]
+    first: dict[str, Path] = {}
+    for each in folders:
+        first.setdefault(os.path.realpath(each), each)
+    return list(first.values())
 
 
 def short_names(folders: Iterable[Path]) -> dict[Path | None, str]:

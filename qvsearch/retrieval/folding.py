@@ -43,7 +43,10 @@ def merged(
 
 def one_per_file(hits: Sequence[Hit]) -> list[Hit]:
     """Return the hits without those of a file that an earlier one shows."""
-    return list({hit.segment.item.location: hit for hit in reversed(hits)}.values())[::-1]
+    first: dict[bytes, Hit] = {}
+    for hit in hits:
+        first.setdefault(hit.segment.item.location, hit)
+    return list(first.values())
 
 
 def _joined(hits: Sequence[Hit], pairs: Pairs) -> list[Hit]:

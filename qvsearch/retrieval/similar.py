@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -118,9 +119,11 @@ def similar_in(
 
     found = [each for _, some in for_each(searched, files, lost) for each in some]
     found.sort(key=lambda each: -(each.score if each.relevance is None else each.relevance))
-    first = {each.segment.item.location: each for each in reversed(found)}
-    best = [each for each in found if first[each.segment.item.location] is each]
-    return [replace(each, rank=rank) for rank, each in enumerate(best[:top], start=1)]
+    best: dict[bytes, Similar] = {}
+    for each in found:
+        best.setdefault(each.segment.item.location, each)
+    first = islice(best.values(), top)
+    return [replace(each, rank=rank) for rank, each in enumerate(first, start=1)]
 
 
 def _files(
