@@ -14,6 +14,7 @@ from qvsearch.choices import Sort
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import SearchCommand, unfolded
 from qvsearch.cli.options import ModelOptions, PrintOptions
+from qvsearch.cli.saving import SavingOptions, options_of
 from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.library.names import option
@@ -71,6 +72,7 @@ class ClipOptions:
 @unfolded
 def search(
     *,
+    context: typer.Context,
     query: options.QueriesText = None,
     queries: Annotated[
         bytes | None,
@@ -88,6 +90,7 @@ def search(
             "--exact", help="Score every row, even in a large library.", rich_help_panel="Query"
         ),
     ] = False,
+    saving: SavingOptions,
     filters: FilterOptions,
     ranking: RankingOptions,
     sort: Annotated[
@@ -140,6 +143,7 @@ def search(
         query, queries = None, options.STDIN
     if queries is not None and query is not None:
         raise QvsearchError("--queries FILE has the queries; leave out the other one")
+    saving.check(context.obj, several=queries is not None)
     save = clips.saver()
     on_terminal = printing.is_table and sys.stdout.isatty() and not printing.quiet
     wanted = SearchOptions(
@@ -172,7 +176,14 @@ def search(
     _hint_incomplete(library, printing.quiet)
     show = partial(show_hits, library, wanted, printing, save)
     if queries is None:
-        code = show(answer(library, single, *how))
+        found = saving.answer(
+            library, context.obj, wanted, lambda each: answer(library, single, each, *how[1:])
+        )
+        code = show(found.hits)
+        kept = options_of(
+            single, parts, filters, ranking, reranking, sort=sort, by_kind=by_kind, exact=exact
+        )
+        saving.finish(library, context.obj, found, kept, quiet=printing.quiet)
     else:
         file = None if queries == options.STDIN else queries
         at_once = 1 if file is None else AT_ONCE
