@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qvsearch.cli import output
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import ExitCode, QvsearchError
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -71,6 +71,11 @@ class SavingOptions:
         if recalled is None:
             return Answer(ask(wanted))
         return ask_saved(library, recalled.name, wanted, ask, only_new=self.new_since)
+
+    def nothing_new(self, quiet: bool) -> int:
+        """Print on a terminal that nothing is new, and return the exit code."""
+        output.hint("nothing new is relevant since the last use of this search", quiet)
+        return ExitCode.NOTHING_FOUND
 
     def finish(
         self,

@@ -145,8 +145,10 @@ def test_every_field_of_a_hit_is_described_with_its_type():
         rerank_score=0.5,
     )
     full = replace(full, duplicates=(Item(b"/a", b"", *ITEM),), gone=True)
-    everything = records.hit_record(full, Path("/lib"), Path("/clips/a.mp4"))
-    other = records.hit_record(hit(b"/photos/\xff.jpg"), Path("/\udcff"), Path("/\udcff"))
+    files = ({"saved": "/clips/a.mp4"}, {"copy": "/copies/a.mp4"})
+    everything = records.hit_record(full, Path("/lib"), *files)
+    files = ({"saved_b64": "L/8="}, {"copy_b64": "L/8="})
+    other = records.hit_record(hit(b"/photos/\xff.jpg"), Path("/\udcff"), *files)
     assert record(b"/photos/\xff.jpg")["path_b64"]
     assert check_described(records.hit_record, {"query": 1, **everything}, other) == set()
 
@@ -317,7 +319,7 @@ def examples():
 @pytest.mark.parametrize("words", list(examples()), ids=" ".join)
 def test_every_example_is_a_command_line(words):
     # @NAME is looked up in a library
-    name, *arguments = (word.removeprefix("@") for word in words if word != "--new-since")
+    name, *arguments = (word.removeprefix("@") for word in words)
     command = COMMANDS[name]
     if name == "models":
         command, arguments = command.commands[arguments[0]], arguments[1:]
