@@ -52,7 +52,8 @@ def _cut(span: Span, film: FilmRate) -> Cut:
     else:
         first, after = film.frames_of(span.start, span.end)
     if film.frames:
-        after = min(after, max(film.frames, first + 1))
+        first = min(first, film.frames - 1)
+        after = max(first + 1, min(after, film.frames))
     return Cut(span, film, first, after, _origin(film))
 
 
