@@ -1,7 +1,8 @@
 """Saved searches in the command line of search: --save NAME, @NAME and --new-since."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from enum import Enum
 from functools import partial
@@ -15,7 +16,7 @@ from qvsearch.errors import ExitCode, QvsearchError
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
-    from qvsearch.library.searches import Value
+    from qvsearch.library.searches import SavedSearch, Value
     from qvsearch.retrieval.options import SearchOptions
     from qvsearch.retrieval.query import Query
     from qvsearch.retrieval.saved import Answer
@@ -60,17 +61,23 @@ class SavingOptions:
 
     def answer(
         self,
-        library: "Library",
+        libraries: "Sequence[Library]",
         recalled: Recalled | None,
         wanted: "SearchOptions",
         ask: "Callable[[SearchOptions], list[Hit]]",
     ) -> "Answer":
-        """Return the hits of a query, saved or not."""
+        """Return the hits of a query, saved or not; raises QvsearchError for several libraries.
+
+        With several, a saved search is only repeated: each has its own new files.
+        """
         from qvsearch.retrieval.saved import Answer, ask_saved
 
-        if recalled is None:
+        if len(libraries) > 1 and (self.new_since or self.save is not None):
+            option = "--new-since" if self.new_since else "--save"
+            raise QvsearchError(f"{option} is for one library; give one of them with -l")
+        if recalled is None or len(libraries) > 1:
             return Answer(ask(wanted))
-        return ask_saved(library, recalled.name, wanted, ask, only_new=self.new_since)
+        return ask_saved(libraries[0], recalled.name, wanted, ask, only_new=self.new_since)
 
     def nothing_new(self, quiet: bool) -> int:
         """Print on a terminal that nothing is new, and return the exit code."""
@@ -79,7 +86,7 @@ class SavingOptions:
 
     def finish(
         self,
-        library: "Library",
+        libraries: "Sequence[Library]",
         recalled: Recalled | None,
         answer: "Answer",
         options: "Mapping[str, Value]",
@@ -87,17 +94,28 @@ class SavingOptions:
         quiet: bool,
     ) -> None:
         """Keep, now that the hits are printed, that a saved search was used, or a new one."""
-        from qvsearch.retrieval.saved import mark_used, save_search
+        from qvsearch.retrieval.saved import save_search
 
-        if recalled is not None and output.is_read():
+        if recalled is not None and len(libraries) == 1 and output.is_read():
             if answer.more:
                 more = output.counted(answer.more, "new file")
                 output.hint(f"{more} more; search again, or give -k", quiet)
             if not recalled.is_changed:
-                mark_used(library, recalled.name, answer)
+                self._mark(libraries[0], recalled.name, answer, quiet=quiet)
         if self.save is not None:
-            saved = save_search(library, self.save, options)
+            saved = save_search(libraries[0], self.save, options)
             output.hint(f"saved; to repeat it: qvsearch search {MARK}{saved.name}", quiet)
+
+    def _mark(self, library: "Library", name: str, answer: "Answer", *, quiet: bool) -> None:
+        """Keep that a saved search was used."""
+        from qvsearch.retrieval.saved import mark_used
+
+        try:
+            mark_used(library, name, answer)
+        except QvsearchError as error:
+            if self.new_since:  # the same files would be new again
+                raise
+            output.hint(f"the use of this search is not kept: {error}", quiet)
 
 
 def options_of(query: "Query | None", *records: object, **values: object) -> "dict[str, Value]":
@@ -142,12 +160,11 @@ def recall(known: set[str], values: dict[str, Any]) -> Recalled | None:
     query = values.get("query")
     if not (isinstance(query, str) and query.startswith(MARK) and query[1:].strip()):
         return None
-    from qvsearch.library.library import library_folder
-    from qvsearch.library.searches import NoSuchSearch, check_name, read_search
+    from qvsearch.library.searches import NoSuchSearch, check_name
 
     name = check_name(query)
     try:
-        saved = read_search(library_folder(values.get("library")), name)
+        saved = _find(values.get("library"), name)
     except NoSuchSearch as error:
         raise NoSuchSearch(f'{error}; to look for the words, add a space: " {query}"') from error
     given = {each for each, value in values.items() if value is not None} - {"query"}
@@ -162,6 +179,21 @@ def recall(known: set[str], values: dict[str, Any]) -> Recalled | None:
     values["query"] = None
     values.update((each, text) for each, text in texts.items() if each in known - given)
     return Recalled(name, bool(given & _PARAMETERS))
+
+
+def _find(libraries: "str | list[str] | None", name: str) -> "SavedSearch":
+    """Return the saved search of the first library that has it; raises as the last one does."""
+    from qvsearch.library.library import library_folder
+    from qvsearch.library.searches import NoSuchSearch, read_search
+
+    names: list[str | None] = [None]
+    if libraries:
+        names = [libraries] if isinstance(libraries, str) else [*libraries]
+    *others, last = names
+    for each in others:
+        with suppress(NoSuchSearch):
+            return read_search(library_folder(each), name)
+    return read_search(library_folder(last), name)
 
 
 def _texts(value: "Value") -> Any:  # noqa: ANN401 - a parser takes a text, several, or a flag

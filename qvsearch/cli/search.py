@@ -192,14 +192,14 @@ def search(
     show = partial(show_hits, library, wanted, printing, HitCsv(), uses)
     if queries is None:
         found = saving.answer(
-            library, context.obj, wanted, lambda each: answer(library, single, each, *how[1:])
+            [library], context.obj, wanted, lambda each: answer(library, single, each, *how[1:])
         )
         nothing_new = saving.new_since and not found.hits
         code = saving.nothing_new(printing.quiet) if nothing_new else show(found.hits)
         kept = options_of(
             single, parts, filters, ranking, reranking, sort=sort, by_kind=by_kind, exact=exact
         )
-        saving.finish(library, context.obj, found, kept, quiet=printing.quiet)
+        saving.finish([library], context.obj, found, kept, quiet=printing.quiet)
     else:
         file = None if queries == options.STDIN else queries
         at_once = 1 if file is None else AT_ONCE

@@ -126,10 +126,11 @@ def test_an_edl_is_read_back_with_its_points(films, name):
 
 def test_an_edl_has_one_rate_and_a_reel_for_each_film(films, tmp_path):
     frames = [frame_of(number) for number in range(30)]
-    twins = [
-        make(tmp_path / n / "IMG_12345678.mp4", frames, rate=25) for n in folders(tmp_path, "ab")
-    ]
-    spans = [Span(os.fsencode(path), 0.0, 1.0) for path in twins]
+    spans = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        twin = make(tmp_path / name / "IMG_12345678.mp4", frames, rate=25)
+        spans.append(Span(os.fsencode(twin), 0.0, 1.0))
     others = [Span(os.fsencode(films / name), 0.0, 1.0) for name in ("ntsc.mp4", "old.avi")]
     written = timeline([others[0], *spans, others[1]], "words", ".edl")
     reels = [line.split()[1] for line in written.data.decode().splitlines() if " C  " in line]
@@ -148,12 +149,6 @@ def test_an_edl_has_one_rate_and_a_reel_for_each_film(films, tmp_path):
     alone = timeline(others[1:], "words", ".edl")
     assert (alone.data, alone.cuts) == (b"", ())
     assert "no timecode has that rate" in alone.skipped[0].reason
-
-
-def folders(parent, names):
-    for name in names:
-        (parent / name).mkdir()
-    return list(names)
 
 
 def test_fcpxml_is_exact_and_read_back(films):
