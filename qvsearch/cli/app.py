@@ -27,6 +27,7 @@ from qvsearch.cli.libraries import libraries
 from qvsearch.cli.library import upkeep
 from qvsearch.cli.machine import machine, models
 from qvsearch.cli.search import searching
+from qvsearch.cli.searches import searches
 from qvsearch.cli.similarity import comparing
 from qvsearch.cli.vectors import vectors
 from qvsearch.errors import ExitCode, QvsearchError
@@ -64,6 +65,7 @@ def start(
 
 app.add_typer(indexing)
 app.add_typer(searching)
+app.add_typer(searches, name="searches")
 app.add_typer(asking)
 app.add_typer(alikes)
 app.add_typer(vectors)

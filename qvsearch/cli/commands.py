@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from qvsearch.choices import RerankScope
+from qvsearch.cli.saving import recall
 from qvsearch.errors import QvsearchError
 
 # Typer's classes of contexts, formatters and options are private: Any stands for them here.
@@ -32,6 +33,7 @@ class Command(TyperCommand):
         if values.keys() & _TYPERS:
             return super().parse_args(ctx, args)
         self.check(values, rest, order)
+        self.complete(ctx, values)
         _set_params(self, ctx, values)
         if rest:
             raise QvsearchError(f"unexpected argument {rest[0]!r}; {see(ctx)}")
@@ -43,6 +45,9 @@ class Command(TyperCommand):
             if count > 1 and not (option.multiple or option.is_flag):
                 name = max(option.opts, key=len)
                 raise QvsearchError(f"{name} is given twice; give it once")
+
+    def complete(self, ctx: typer.Context, values: dict[str, Any]) -> None:
+        """Add values that the command line refers to; here there are none."""
 
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """Return the parts of the usage line: `PATH...`, not `{PATH}...`."""
@@ -91,6 +96,10 @@ class SearchCommand(GroupedCommand):
             ]:
                 args[place] = f"--rerank={RerankScope.AUTO}"
         return super().parse_args(ctx, args)
+
+    def complete(self, ctx: typer.Context, values: dict[str, Any]) -> None:
+        """Add the options of a saved search, if the query is @NAME; `ctx.obj` is then its name."""
+        ctx.obj = recall({param.name for param in self.params}, values)
 
     def check(self, values: dict[str, Any], rest: list[str], order: list[Any]) -> None:
         """Refuse several words without quotes, and several files."""

@@ -173,16 +173,21 @@ class PrintOptions:
     ] = False
     quiet: Quiet = False
     json: Json = False
+    csv: Annotated[
+        bool, output_option("--csv", help="Print CSV, with the fields of --json as columns.")
+    ] = False
 
     def __post_init__(self) -> None:
         """Raise QvsearchError for options that contradict each other."""
-        if self.json + self.paths + self.print0 > 1:
-            raise QvsearchError("--json, --paths and --print0 are three ways to print; give one")
+        if self.json + self.csv + self.paths + self.print0 > 1:
+            raise QvsearchError(
+                "--json, --csv, --paths and --print0 are four ways to print; give one"
+            )
 
     @property
     def is_table(self) -> bool:
         """Whether a person reads them."""
-        return not (self.json or self.paths or self.print0)
+        return not (self.json or self.csv or self.paths or self.print0)
 
 
 @dataclass(frozen=True)

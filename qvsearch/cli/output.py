@@ -57,8 +57,17 @@ def write(data: bytes) -> bool:
         return False
 
 
+def is_read() -> bool:
+    """Return whether the reader of standard output was there for all that was written."""
+    return sys.stdout not in _left
+
+
+_left: list[TextIO] = []  # streams without a reader
+
+
 def _discard(stream: TextIO) -> None:
     """Drop the buffer of a stream, which Python would try to write again at its exit."""
+    _left.append(stream)
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

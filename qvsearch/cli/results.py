@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from qvsearch.choices import Sort
 from qvsearch.cli import output
+from qvsearch.cli.hit_csv import HitCsv
 from qvsearch.errors import ExitCode, NothingToSearch, QvsearchError
 from qvsearch.library.names import option
 from qvsearch.records.library import hit_record
@@ -21,8 +22,8 @@ from qvsearch.types import Hit
 if TYPE_CHECKING:
     from qvsearch.cli.options import PrintOptions
     from qvsearch.cli.several import OpenLibraries
+    from qvsearch.cli.uses import Use
     from qvsearch.library.library import Library
-    from qvsearch.media.clips import Clip
     from qvsearch.retrieval.pipeline import SearchOptions
     from qvsearch.retrieval.query import Query
 
@@ -33,37 +34,40 @@ def show_hits(
     opened: OpenLibraries,
     wanted: SearchOptions,
     printing: PrintOptions,
-    save: Callable[[Sequence[Hit]], list[Clip | None]] | None,
+    table: HitCsv,
+    uses: Sequence[Use],
     results: list[Hit],
     query: tuple[int, str] | None = None,
 ) -> int:
     """Print the hits of a query and return the exit code.
 
-    `save` saves their moments and returns a clip or None for each. `query` is the number and the
-    text of one of many queries.
+    `table` prints them with `--csv`. Each of `uses` does something with them before, e.g. saves
+    their moments. `query` is the number and the text of one of many queries.
     """
     best = max((hit.relevance for hit in results), default=0.0)
     hits = [] if best < wanted.least_best else results
-    saved: list[Clip | None] = [None] * len(hits) if save is None else save(hits)
-    if printing.json:
+    used = [use(hits) for use in uses] if hits else []
+    if printing.json or printing.csv:
         number = {} if query is None else {"query": query[0]}
-        output.write_json(
-            number | hit_record(hit, hit.library, None if clip is None else clip.path)
-            for hit, clip in zip(hits, saved, strict=True)
+        records = (
+            number | hit_record(hit, hit.library, *(each.fields[place] for each in used))
+            for place, hit in enumerate(hits)
         )
+        if printing.json:
+            output.write_json(records)
+        else:
+            table.write(records)
     elif not printing.is_table:
         output.write_paths(hits, b"\0" if printing.print0 else b"\n")
     else:
         _print_tables(hits or results, bool(hits), wanted, query, opened.columns)
-        for clip in filter(None, saved):
-            output.line(f"{'saved' if clip.is_new else 'saved before'}: {clip.path}")
+        for line in (line for each in used for line in each.lines):
+            output.line(line)
     if not hits:
         if not results:
             hint_nothing(opened.libraries, wanted, printing.quiet)
         return ExitCode.NOTHING_FOUND
-    if save is not None and not all(map(_is_whole, hits, saved)):
-        return ExitCode.INCOMPLETE
-    return ExitCode.DONE
+    return ExitCode.DONE if all(each.is_whole for each in used) else ExitCode.INCOMPLETE
 
 
 def answer_all(
@@ -131,11 +135,6 @@ def _numbered(file: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
             yield number, text
     if is_empty:
         raise QvsearchError(f"there is no query in {name}; write one a line")
-
-
-def _is_whole(hit: Hit, clip: Clip | None) -> bool:
-    """Return whether a hit has its clip, with sound, if it is a moment of a video."""
-    return hit.start is None if clip is None else not clip.lost
 
 
 def _print_tables(

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,14 @@ from qvsearch.choices import Sort
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import SearchCommand, unfolded
 from qvsearch.cli.options import ModelOptions, PrintOptions, RunOptions
+from qvsearch.cli.saving import SavingOptions, options_of
 from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
 from qvsearch.cli.several import LibrariesOptions, OpenLibraries
+from qvsearch.cli.take_options import TakeOptions
+from qvsearch.cli.uses import Use, Used
 from qvsearch.errors import ExitCode, QvsearchError
 
 if TYPE_CHECKING:
-    from qvsearch.media.clips import Clip
     from qvsearch.retrieval.pipeline import SearchOptions
     from qvsearch.types import Hit
 
@@ -47,29 +49,35 @@ class ClipOptions:
         typer.Option(
             parser=options.number("--padding", float, 0, options.DAY),
             metavar="SECONDS",
-            help="Time added before and after each clip (default: 0).",
+            help="Time added before and after each moment (default: 0).",
             rich_help_panel="Output",
         ),
     ] = None
 
-    def saver(self) -> "Callable[[Sequence[Hit]], list[Clip | None]] | None":
-        """Return the function that saves clips; raises QvsearchError if there can be no folder."""
+    def uses(self, *, pads_others: bool) -> list[Use]:
+        """Return the function that saves clips; raises QvsearchError if there can be no folder.
+
+        `pads_others` is true if the padding is for other options, too.
+        """
         if self.save_clips is not None:
             place = Path(os.fsdecode(self.save_clips))
             if place.exists() and not place.is_dir():
                 raise QvsearchError(
                     f"{place} is not a folder; give --save-clips a folder, or a new name"
                 )
-            return partial(_save_clips, place, self.padding or 0.0)
-        if self.padding is not None:
-            raise QvsearchError("--padding is for clips; give --save-clips FOLDER as well")
-        return None
+            return [partial(_save_clips, place, self.padding or 0.0)]
+        if self.padding is not None and not pads_others:
+            raise QvsearchError(
+                "--padding is for moments; give --save-clips, --playlist or --timeline as well"
+            )
+        return []
 
 
 @searching.command(cls=SearchCommand)
 @unfolded
 def search(
     *,
+    context: typer.Context,
     query: options.QueriesText = None,
     queries: Annotated[
         bytes | None,
@@ -87,6 +95,7 @@ def search(
             "--exact", help="Score every row, even in a large library.", rich_help_panel="Query"
         ),
     ] = False,
+    saving: SavingOptions,
     filters: FilterOptions,
     ranking: RankingOptions,
     sort: Annotated[
@@ -107,6 +116,7 @@ def search(
         ),
     ] = False,
     clips: ClipOptions,
+    taking: TakeOptions,
     printing: PrintOptions,
     reranking: RerankOptions,
     libraries: LibrariesOptions,
@@ -128,10 +138,13 @@ def search(
     qvsearch search --near 46.56,7.69,20 --after 2023-07
     qvsearch search --queries queries.txt --json
     qvsearch search goal --kind video --save-clips goals --padding 2
-    qvsearch search cake --kind image -0 | xargs -0 cp -t /tmp/cakes
+    qvsearch search cake --kind image -k 50 --copy-to /tmp/cakes --ranked
+    qvsearch search cake --kind image --save cakes
+    qvsearch search @cakes --new-since
     qvsearch search --rerank "invoice from March" --json | jq -r .path
     qvsearch search -- "-40 degrees"
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
+    from qvsearch.cli.hit_csv import HitCsv
     from qvsearch.cli.results import answer_all, show_hits
     from qvsearch.retrieval import several
     from qvsearch.retrieval.pipeline import AT_ONCE, SearchOptions
@@ -141,7 +154,13 @@ def search(
         query, queries = None, options.STDIN
     if queries is not None and query is not None:
         raise QvsearchError("--queries FILE has the queries; leave out the other one")
-    save = clips.saver()
+    saving.check(context.obj, several=queries is not None)
+    uses = [
+        *clips.uses(pads_others=taking.has_moments),
+        *taking.uses(
+            clips.padding or 0.0, query, several=queries is not None, quiet=printing.quiet
+        ),
+    ]
     on_terminal = printing.is_table and sys.stdout.isatty() and not printing.quiet
     wanted = SearchOptions(
         ranking.top,
@@ -172,9 +191,20 @@ def search(
         ),
         opened.leave_out,
     )
-    show = partial(show_hits, opened, wanted, printing, save)
+    show = partial(show_hits, opened, wanted, printing, HitCsv(), uses)
     if queries is None:
-        code = show(several.answer_all(asked, single, *how))
+        found = saving.answer(
+            opened.libraries,
+            context.obj,
+            wanted,
+            lambda each: several.answer_all(asked, single, each, *how[1:]),
+        )
+        nothing_new = saving.new_since and not found.hits
+        code = saving.nothing_new(printing.quiet) if nothing_new else show(found.hits)
+        kept = options_of(
+            single, parts, filters, ranking, reranking, sort=sort, by_kind=by_kind, exact=exact
+        )
+        saving.finish(opened.libraries, context.obj, found, kept, quiet=printing.quiet)
     else:
         file = None if queries == options.STDIN else queries
         at_once = 1 if file is None else AT_ONCE
@@ -252,24 +282,30 @@ def _hint_warm(seconds: float, quiet: bool) -> None:
         )
 
 
-def _save_clips(folder: Path, padding: float, hits: Sequence["Hit"]) -> list["Clip | None"]:
+def _save_clips(folder: Path, padding: float, hits: Sequence["Hit"]) -> Used:
     """Cut out the moment of each video; a failure is reported and costs its own clip only."""
+    from qvsearch.formats import path_fields
     from qvsearch.media.clips import ClipFolder
+    from qvsearch.tasks.taking.spans import padded
 
-    saved: list[Clip | None] = []
+    fields: list[dict[str, object]] = []
+    lines, is_whole = [], True
     with ClipFolder(folder) as clips:
         for hit in hits:
-            saved.append(None)
+            fields.append({})
             if hit.start is None or hit.end is None:
                 continue
-            start, end = max(0.0, hit.start - padding), hit.end + padding
-            if (length := hit.segment.metadata.duration) is not None:
-                end = max(hit.end, min(end, length))
             try:
-                clip = saved[-1] = clips.save(hit.segment.item.location, start, end)
+                length = hit.segment.metadata.duration
+                span = padded(hit.start, hit.end, length, padding)
+                clip = clips.save(hit.segment.item.location, *span)
             except QvsearchError as error:
                 output.fail(str(error))
+                is_whole = False
                 continue
+            fields[-1] = path_fields("saved", os.fsencode(clip.path))
+            lines.append(f"{'saved' if clip.is_new else 'saved before'}: {clip.path}")
             if clip.lost:
                 output.fail(f"{clip.path} lacks the sound: {clip.lost}")
-    return saved
+                is_whole = False
+    return Used(fields, lines, is_whole)

@@ -175,4 +175,10 @@ FILTERS = {  # by the field of `Filters`, in the order of its fields
     "min_size": Filter("--min-size", _at_least, lambda size: f"{size[0]}x{size[1]}", _size_text),
     "duration": Filter("--duration", _lasting, _span_text, _duration_text),
     "orientation": Filter("--orientation", _oriented, str, _orientation_text),
+    "items": Filter(
+        "--new-since",
+        lambda columns, items: np.isin(columns.items, np.array(sorted(items), np.int64)),
+        lambda _: "",
+        lambda _, items: "it was there before",
+    ),
 }

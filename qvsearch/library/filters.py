@@ -35,7 +35,8 @@ class Filters:
     (inclusive) and `before` (exclusive) are nanoseconds since 1970 (see `time_taken`). `camera` is
     a part of its name, in any case. `near` is a latitude and longitude in degrees and a great
     circle's kilometres. `min_size` is the least width and height of the upright picture in pixels.
-    `duration` is the least and most seconds of a video, both inclusive.
+    `duration` is the least and most seconds of a video, both inclusive. `items` are numbers of
+    files (see `Item.number`), which saved searches compute.
     """
 
     kinds: frozenset[Kind] | None = None
@@ -48,6 +49,7 @@ class Filters:
     min_size: tuple[int, int] | None = None
     duration: tuple[float, float] | None = None
     orientation: Orientation | None = None
+    items: frozenset[int] | None = None
 
 
 def orientation_of(width: int, height: int) -> Orientation:

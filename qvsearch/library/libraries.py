@@ -24,6 +24,7 @@ from qvsearch.library.manifest import (
     unreadable,
 )
 from qvsearch.library.names import default_folder, exists, home, is_leftover, library_folder
+from qvsearch.library.searches import SEARCHES, is_search_file
 from qvsearch.types import Kind
 
 
@@ -110,8 +111,14 @@ def delete_library(name: str) -> Path:
                         each.unlink()
                 with suppress(OSError):  # something else is in it
                     segments.rmdir()
+            if (searches := folder / SEARCHES).is_dir():
+                for each in list(searches.iterdir()):
+                    if is_search_file(each) or is_temporary(each):
+                        each.unlink()
+                with suppress(OSError):  # something else is in it
+                    searches.rmdir()
             for each in list(folder.iterdir()):
-                if each.name in FILES - {LOCK, HOLDER, SEGMENTS} or is_temporary(each):
+                if each.name in FILES - {LOCK, HOLDER, SEGMENTS, SEARCHES} or is_temporary(each):
                     each.unlink()
             # The next writer creates another one. Windows keeps it until it is released.
             remove_file(folder / LOCK)

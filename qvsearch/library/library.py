@@ -30,6 +30,7 @@ from qvsearch.library.names import library_folder as library_folder
 from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
 from qvsearch.library.rows import Arrays, Rows, Sample
 from qvsearch.library.rules import NO_RULES, Rules
+from qvsearch.library.searches import SEARCHES
 from qvsearch.types import Stored
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from qvsearch.vectors.store import FaissStore
 
 RACES = 20  # commits during an opening after which it fails
-FILES = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES, PENDING}
+FILES = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES, PENDING, SEARCHES}
 
 
 def check_place(folder: Path) -> None:

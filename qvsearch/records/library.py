@@ -6,7 +6,7 @@ The docstring of each function describes its fields; `docs/json.md` is generated
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Hit
 
 
-def hit_record(hit: Hit, library: Path | None, saved: Path | None = None) -> dict[str, object]:
+def hit_record(hit: Hit, library: Path | None, *used: Mapping[str, object]) -> dict[str, object]:
     """Return a hit of `search --json`, one a line; absent fields are left out.
 
     query (integer): line of the query, from 1; only with `--queries` or `-`
@@ -59,15 +59,18 @@ def hit_record(hit: Hit, library: Path | None, saved: Path | None = None) -> dic
     library, library_b64 (string): folder of the library
     rerank_score (number, 0 to 1): the reranker's probability that the hit answers; with `--rerank`
     saved, saved_b64 (string): file into which the moment was cut; with `--save-clips`
+    copy, copy_b64 (string): copy of the file, or the link to it; with `--copy-to` or `--link-to`
     moments (list of objects): the best other moments or passages: `relevance`, `score`, and
         `start` with `end`, or `lines`
     gone (boolean): true if the file is no longer where it was indexed
     duplicates (list of objects): near-duplicates folded into the hit, as `path` or `path_b64`;
         those that are gone are last
     """
-    clip = {} if saved is None else path_fields("saved", os.fsencode(saved))
     place = {} if library is None else path_fields("library", os.fsencode(library))
-    return {**hit.to_dict(), **place, **clip}
+    record = {**hit.to_dict(), **place}
+    for fields in used:
+        record.update(fields)
+    return record
 
 
 def explanation_record(explanation: Explanation) -> dict[str, object]:

@@ -57,7 +57,7 @@ def test_every_option_is_described(name):
 
 def test_every_option_that_is_described_exists():
     known = set().union(*(options_of(command) for command in COMMANDS.values()), {"--help"})
-    for group in ("models", "libraries"):
+    for group in ("models", "libraries", "searches"):
         for command in COMMANDS[group].commands.values():
             known |= options_of(command)
     described = PAGES[0].read_text("utf-8") + (ROOT / "docs/commands.md").read_text("utf-8")
@@ -90,7 +90,7 @@ def test_generated_pages_are_current():
     assert pages.commands_page(commands) == commands, "run: python tests/support/pages.py"
     assert pages.json_page() == (pages.DOCS / "json.md").read_text("utf-8")
     shown = set(re.findall(r"<!-- qvsearch ([a-z ]+) -->", commands))
-    groups = {"libraries", "models"}
+    groups = {"libraries", "models", "searches"}
     inner = {f"{group} {name}" for group in groups for name in COMMANDS[group].commands}
     assert shown == (set(COMMANDS) - {"models"}) | inner
 
@@ -145,8 +145,10 @@ def test_every_field_of_a_hit_is_described_with_its_type():
         rerank_score=0.5,
     )
     full = replace(full, duplicates=(Item(b"/a", b"", *ITEM),), gone=True)
-    everything = records.hit_record(full, Path("/lib"), Path("/clips/a.mp4"))
-    other = records.hit_record(hit(b"/photos/\xff.jpg"), Path("/\udcff"), Path("/\udcff"))
+    files = ({"saved": "/clips/a.mp4"}, {"copy": "/copies/a.mp4"})
+    everything = records.hit_record(full, Path("/lib"), *files)
+    files = ({"saved_b64": "L/8="}, {"copy_b64": "L/8="})
+    other = records.hit_record(hit(b"/photos/\xff.jpg"), Path("/\udcff"), *files)
     assert record(b"/photos/\xff.jpg")["path_b64"]
     assert check_described(records.hit_record, {"query": 1, **everything}, other) == set()
 
@@ -318,7 +320,8 @@ def examples():
 
 @pytest.mark.parametrize("words", list(examples()), ids=" ".join)
 def test_every_example_is_a_command_line(words):
-    name, *arguments = words
+    # @NAME is looked up in a library
+    name, *arguments = (word.removeprefix("@") for word in words)
     command = COMMANDS[name]
     if name == "models":
         command, arguments = command.commands[arguments[0]], arguments[1:]

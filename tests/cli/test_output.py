@@ -96,7 +96,7 @@ def test_a_moment_a_passage_and_a_rerank_score_are_in_the_json():
 def test_what_a_file_says_of_itself_its_copies_and_its_clip_are_in_the_json():
     metadata = Metadata("2023-07-04T18:30:00+02:00", "Apple iPhone 12", 48.2, 16.37, 61.5, False)
     found = replace(hit(metadata=metadata, clip=True), duplicates=(Item(b"/\xff", b"", *ITEM),))
-    said = records.hit_record(found, Path("/lib"), Path("/clips/dog.mp4"))
+    said = records.hit_record(found, Path("/lib"), {"saved": "/clips/dog.mp4"})
     assert said["taken"] == "2023-07-04T18:30:00+02:00"
     assert (said["camera"], said["latitude"], said["longitude"]) == ("Apple iPhone 12", 48.2, 16.37)
     assert (said["duration"], said["page"], said["clip"]) == (61.5, False, True)

@@ -5,33 +5,18 @@ It fills up in the middle of the vectors, of the sidecar and of the facts, and b
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 
-import pytest
 from support import cheap_model, full_disk
 
 from qvsearch.library.library import Library
 
 
-def namespace(folder):
-    """Return what comes before a command that may mount a file system on the folder."""
-    said = "there is no unshare"
-    for words in (["unshare", "--map-root-user", "--mount"], ["unshare", "--mount"]):
-        if shutil.which("unshare"):
-            trial = [*words, "mount", "-t", "tmpfs", "none", str(folder)]
-            done = subprocess.run(trial, capture_output=True, text=True, check=False)
-            if not done.returncode:
-                return words
-            said = done.stderr
-    pytest.skip(f"no small file system can be mounted here: {said}")
-
-
 def test_a_full_file_system_loses_nothing_and_says_what_is_missing(tmp_path, disk, tally):
     small = tmp_path / "small"
     small.mkdir()
-    before = namespace(small)
+    before = full_disk.namespace(small)
     Library.create(tmp_path / "library", cheap_model.FINGERPRINT)
     cheap_model.write_notes(tmp_path / "notes", 10)
     assert full_disk.index(tmp_path / "library", tmp_path / "notes") == (0, "")

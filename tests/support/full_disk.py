@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from qvsearch.cli import app as cli
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import COPY
@@ -21,6 +23,19 @@ from support.readers import view
 
 SIZE = 4 << 20
 PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def namespace(folder):
+    """Return what comes before a command that may mount a file system on the folder."""
+    said = "there is no unshare"
+    for words in (["unshare", "--map-root-user", "--mount"], ["unshare", "--mount"]):
+        if shutil.which("unshare"):
+            trial = [*words, "mount", "-t", "tmpfs", "none", str(folder)]
+            done = subprocess.run(trial, capture_output=True, text=True, check=False)
+            if not done.returncode:
+                return words
+            said = done.stderr
+    pytest.skip(f"no small file system can be mounted here: {said}")
 
 
 def index(library, notes):

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder
+from qvsearch.tasks.taking.names import MOST_NUMBERS, numbered, portable
 from qvsearch.types import Skipped
-
-MAX_NAME = 255  # bytes of a name on common file systems
-MOST_NUMBERS = 10_000  # files of one name under one label
-_UNSAFE = set('\\/:*?"<>|')  # on some file system
 
 
 class LinkFolders:
@@ -29,7 +25,7 @@ class LinkFolders:
         self._folders: dict[str, Path] = {}
         taken: set[str] = set()
         for label in labels:
-            name = next(each for each in _numbered(_safe(label)) if each.casefold() not in taken)
+            name = next(each for each in numbered(_safe(label)) if each.casefold() not in taken)
             taken.add(name.casefold())
             self._folders[label] = folder / name
         self._taken: set[Path] = set()  # by this run, if nothing is written
@@ -40,7 +36,7 @@ class LinkFolders:
         try:
             if not dry_run:
                 make_folder(folder)
-            for name in _numbered(os.path.basename(target)):
+            for name in numbered(os.path.basename(target)):
                 path = folder / name
                 if os.path.lexists(path):
                     if path.is_symlink() and str(path.readlink()) == target:
@@ -59,22 +55,7 @@ class LinkFolders:
         return Skipped(media, f"{folder} has {MOST_NUMBERS:,} files of its name")
 
 
-def _numbered(name: str) -> Iterator[str]:
-    """Yield a name, and it with a number before its suffix, each short enough."""
-    stem, suffix = os.path.splitext(name)
-    yield _cut(stem, suffix)
-    for number in range(2, MOST_NUMBERS):
-        yield _cut(stem, f"-{number}{suffix}")
-
-
-def _cut(stem: str, end: str) -> str:
-    if len(os.fsencode(stem + end)) <= MAX_NAME:
-        return stem + end
-    return os.fsencode(stem)[: MAX_NAME - len(os.fsencode(end))].decode(errors="ignore") + end
-
-
 def _safe(label: str) -> str:
     """Return a label as the name of a folder."""
-    name = "".join("_" if c in _UNSAFE or not c.isprintable() else c for c in label)
-    name = name.rstrip(" .")
-    return f"_{name[1:]}" if name.startswith(".") or not name else name
+    name = portable(label)
+    return f"_{name[1:]}" if name.startswith(".") else name

@@ -1,0 +1,57 @@
+"""The moments of hits, for playlists and timelines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from qvsearch.types import Kind
+
+if TYPE_CHECKING:
+    from qvsearch.types import Hit
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A moment `[start, end)` of a video in seconds; the whole video if both are None."""
+
+    path: bytes
+    start: float | None
+    end: float | None
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return os.fsdecode(os.path.basename(self.path))
+
+    @property
+    def url(self) -> str:
+        """The URL of the file, in ASCII, with the exact bytes of its path."""
+        return PurePath(os.fsdecode(self.path)).as_uri()
+
+
+def spans_of(hits: Iterable[Hit], padding: float) -> Iterator[Span]:
+    """Yield the moments of each hit that is a video, best first, longer by `padding` on both sides.
+
+    A video that was listed without a query is one whole span. Files that are gone are left out.
+    """
+    for hit in hits:
+        item = hit.segment.item
+        if item.kind is not Kind.VIDEO or hit.gone:
+            continue
+        if hit.start is None or hit.end is None:
+            yield Span(item.location, None, None)
+            continue
+        length = hit.segment.metadata.duration
+        for start, end in [(hit.start, hit.end), *((m.start, m.end) for m in hit.moments)]:
+            if start is not None and end is not None:
+                yield Span(item.location, *padded(start, end, length, padding))
+
+
+def padded(start: float, end: float, length: float | None, padding: float) -> tuple[float, float]:
+    """Return a moment that is longer by `padding` on both sides, within a video of that length."""
+    after = end + padding
+    return max(0.0, start - padding), after if length is None else max(end, min(after, length))
