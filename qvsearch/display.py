@@ -1,4 +1,4 @@
-"""Text without effects on a terminal or a page, and JSON lines of it."""
+"""Text without effects on a terminal or a page, JSON lines of it, and links to files."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ def _visible(match: re.Match[str]) -> str:
     if _FIRST_ESCAPED_BYTE <= code <= _LAST_ESCAPED_BYTE:
         return f"\\x{code - 0xDC00:02x}"
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def file_url(location: bytes) -> str:
+    """Return the URL of an absolute path, with every byte that has a meaning in URLs escaped."""
+    from urllib.parse import quote
+
+    return f"file://{quote(location)}"
 
 
 def json_line(record: Mapping[str, object]) -> bytes:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from rich.style import Style
 from rich.text import Text
@@ -25,6 +24,7 @@ from qvsearch.cli.layout import (
     width_of,
 )
 from qvsearch.cli.output import counted, line, place_text, safe_text, segment_text
+from qvsearch.display import file_url
 from qvsearch.times import date_text, time_taken
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _probability(score: float | None) -> str:
 
 def link(location: bytes) -> Text:
     """Return an absolute path that a terminal opens with a click."""
-    return Text(safe_text(short_path(location)), style=Style(link=f"file://{quote(location)}"))
+    return Text(safe_text(short_path(location)), style=Style(link=file_url(location)))
 
 
 def _below(hit: Hit) -> list[Text]:
