@@ -2,18 +2,23 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qvsearch.cli import options, output
-from qvsearch.cli.commands import Command
+from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.options import PrintOptions
+from qvsearch.cli.viewing import HtmlFile, ViewOptions, html_page
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.formats import utc_text
+from qvsearch.gallery.cards import group_sections, similar_sections
 from qvsearch.library.names import option
 from qvsearch.records import library as records
 
 if TYPE_CHECKING:
+    from qvsearch.cli.terminal import Screen
     from qvsearch.duplicates.groups import Group, Member
     from qvsearch.retrieval.similar import Similar
 
@@ -28,7 +33,9 @@ alikes = typer.Typer(rich_markup_mode=None)
 
 
 @alikes.command(cls=Command)
+@unfolded
 def similar(
+    *,
     file: Annotated[
         bytes,
         typer.Argument(
@@ -37,6 +44,7 @@ def similar(
     ],
     top: options.Top = 10,
     kind: options.Kinds = None,
+    viewing: ViewOptions,
     library: options.LibraryName = None,
     json: options.Json = False,
 ) -> None:
@@ -45,11 +53,15 @@ def similar(
     \b
     qvsearch similar photo.jpg
     qvsearch similar ~/Downloads/clip.mp4 --kind image -k 3
+    qvsearch similar photo.jpg --show
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
     from qvsearch.library.library import library_folder
     from qvsearch.retrieval.similar import find_similar
     from qvsearch.runtime.loading import Choice, load_embedder, open_library
 
+    title = f"Like {os.fsdecode(os.path.basename(file))}"
+    settings = [("file", file), ("top", top), ("kind", kind)]
+    view = viewing.view(PrintOptions(json=json), title, settings)
     opened = open_library(library_folder(library), Choice())
     results = find_similar(
         opened,
@@ -61,15 +73,26 @@ def similar(
     if json:
         output.write_json(records.similar_record(each, opened.folder) for each in results)
     elif results:
-        _print_similar(results)
+        _print_similar(results, view.screen)
+    is_well = view.finish(
+        opened,
+        [(each.segment, each.segment.start) for each in results],
+        partial(similar_sections, results),
+        not json,
+    )
     if not results:
         output.hint("the library has no other file of this kind")
         raise typer.Exit(ExitCode.NOTHING_FOUND)
+    if not is_well:
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 @alikes.command(cls=Command)
 def dupes(
-    kind: options.Kinds = None, library: options.LibraryName = None, json: options.Json = False
+    kind: options.Kinds = None,
+    html: HtmlFile = None,
+    library: options.LibraryName = None,
+    json: options.Json = False,
 ) -> None:
     """List files that repeat each other. Nothing is deleted.
 
@@ -78,10 +101,12 @@ def dupes(
     \b
     qvsearch dupes
     qvsearch dupes --kind image --json | jq 'select(.reason == "exact")'
+    qvsearch dupes --html dupes.html
     """  # noqa: D301
     from qvsearch.duplicates.groups import duplicate_groups
     from qvsearch.library.library import Library, library_folder
 
+    page = html_page(html, "Near-duplicates", [("kind", kind)])
     opened = Library.open(library_folder(library))
     if not opened.segments:
         raise QvsearchError(
@@ -95,24 +120,31 @@ def dupes(
         )
     else:
         _print_groups(groups)
+    if page is not None and not page.finish(opened, groups, group_sections, not json):
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def _print_similar(results: Sequence["Similar"]) -> None:
-    from qvsearch.cli.layout import print_paths
+def _print_similar(results: Sequence["Similar"], screen: "Screen | None") -> None:
+    if screen is not None:
+        from qvsearch.cli.hit_tables import print_similar_pictures
 
-    print_paths(
-        ["", "score", "size", "", "path"],
-        [
-            (
-                str(each.rank),
-                f"{each.score:.3f}",
-                output.segment_text(each.segment),
-                each.reason or "",
-                os.fsdecode(each.segment.item.location),
-            )
-            for each in results
-        ],
-    )
+        print_similar_pictures(results, screen)
+    else:
+        from qvsearch.cli.layout import print_paths
+
+        print_paths(
+            ["", "score", "size", "", "path"],
+            [
+                (
+                    str(each.rank),
+                    f"{each.score:.3f}",
+                    output.segment_text(each.segment),
+                    each.reason or "",
+                    os.fsdecode(each.segment.item.location),
+                )
+                for each in results
+            ],
+        )
     _print_meanings({each.reason for each in results})
 
 

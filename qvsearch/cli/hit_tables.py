@@ -30,7 +30,9 @@ from qvsearch.times import date_text, time_taken
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from qvsearch.cli.terminal import Screen
     from qvsearch.retrieval.explain import Explanation
+    from qvsearch.retrieval.similar import Similar
     from qvsearch.types import Hit
 
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
@@ -39,20 +41,36 @@ SNIPPET_WIDTH = 200  # if no terminal is narrower
 
 
 def print_hits(
-    hits: Sequence[Hit], cut: float, *, by_kind: bool = False, dated: bool = False
+    hits: Sequence[Hit],
+    cut: float,
+    *,
+    by_kind: bool = False,
+    dated: bool = False,
+    screen: Screen | None = None,
 ) -> None:
     """Print one list, or one for each kind: rank, relevance, kind, place, path, snippet.
 
-    A line separates hits below the relevance `cut` from the others. `dated` adds the day.
+    A line separates hits below the relevance `cut` from the others. `dated` adds the day. On a
+    `screen` there are pictures beside them.
     """
-    console = new_console()
-    if not by_kind:
-        print_parts(console, [_hits(console, hits, cut, dated=dated)])
+    blocks = [hits]
+    if by_kind:
+        blocks = [list(block) for _, block in groupby(hits, key=lambda hit: hit.segment.item.kind)]
+    headings = [
+        Text(f"{block[0].segment.item.kind}s".capitalize(), style="bold") if by_kind else None
+        for block in blocks
+    ]
+    if screen is not None:
+        for number, (heading, block) in enumerate(zip(headings, blocks, strict=True)):
+            if number:
+                line()
+            _print_pictures(block, cut, screen, heading, dated=dated)
         return
+    console = new_console()
     parts = []
-    for kind, block in groupby(hits, key=lambda hit: hit.segment.item.kind):
-        heading = Text(f"{kind}s\n".capitalize(), style="bold")
-        parts.append(heading + _hits(console, list(block), cut, dated=dated))
+    for heading, block in zip(headings, blocks, strict=True):
+        table = _hits(console, block, cut, dated=dated)
+        parts.append(table if heading is None else heading.append("\n").append_text(table))
     print_parts(console, parts)
 
 
@@ -63,16 +81,85 @@ def print_heading(text: str, *, first: bool) -> None:
     print_parts(new_console(), [Text(safe_text(text), style="bold")])
 
 
-def print_nearest(hits: Sequence[Hit]) -> None:
+def print_nearest(hits: Sequence[Hit], screen: Screen | None = None) -> None:
     """Print hits that are not relevant enough, dimmed."""
-    console = new_console()
     heading = Text("nothing is clearly relevant; nearest:")
+    if screen is not None:
+        _print_pictures(hits, 0.0, screen, heading, "dim")
+        return
+    console = new_console()
     print_parts(console, [heading, _hits(console, hits, cut=0.0, style="dim")])
 
 
 def _hits(
     console: Console, hits: Sequence[Hit], cut: float, style: str = "", *, dated: bool = False
 ) -> Text:
+    columns, rows = _table(hits, cut, style, dated=dated)
+    if (place := _first_below(hits, cut)) is not None:
+        rows.insert(place, Row([""] * len(columns), _cut_line(cut)))
+    return laid_out(columns, rows, width_of(console))
+
+
+def _print_pictures(
+    hits: Sequence[Hit],
+    cut: float,
+    screen: Screen,
+    heading: Text | None,
+    style: str = "",
+    *,
+    dated: bool = False,
+) -> None:
+    """Print a heading, and hits with their pictures."""
+    from qvsearch.cli.picture_list import Entry, print_entries
+
+    if heading is not None:
+        print_parts(new_console(), [heading])
+    columns, rows = _table(hits, cut, style, dated=dated)
+    first_below = _first_below(hits, cut)
+    entries = [
+        Entry(
+            hit.segment,
+            hit.start,
+            hit.end,
+            columns,
+            row,
+            _cut_line(cut) if place == first_below else None,
+        )
+        for place, (hit, row) in enumerate(zip(hits, rows, strict=True))
+    ]
+    print_entries(entries, screen)
+
+
+def print_similar_pictures(results: Sequence[Similar], screen: Screen) -> None:
+    """Print similar files with their pictures: rank, score, why it is a near-duplicate, size."""
+    from qvsearch.cli.picture_list import Entry, print_entries
+
+    columns = [Column(""), Column("score"), Column("reason"), Column("size", "cyan")]
+    entries = [
+        Entry(
+            each.segment,
+            each.segment.start,
+            each.segment.end,
+            columns,
+            Row(
+                (
+                    str(each.rank),
+                    f"{each.score:.3f}",
+                    each.reason or "",
+                    segment_text(each.segment),
+                ),
+                link(each.segment.item.location),
+            ),
+        )
+        for each in results
+    ]
+    print_entries(entries, screen)
+
+
+def _table(
+    hits: Sequence[Hit], cut: float, style: str, *, dated: bool
+) -> tuple[list[Column], list[Row]]:
+    """Return the columns of a list, and the row of each hit; those below `cut` are dim."""
     reranked = any(hit.rerank_score is not None for hit in hits)
     scored = not any(math.isnan(hit.relevance) for hit in hits)
     columns = [
@@ -83,11 +170,8 @@ def _hits(
         Column("size", "cyan"),
         *[Column("date", "cyan")] * dated,
     ]
-    shown = sum(not hit.relevance < cut for hit in hits)  # a listed file has none
     rows = []
-    for place, hit in enumerate(hits):
-        if 0 < place == shown:
-            rows.append(Row([""] * len(columns), Text(f"── below {cut:.2f} ──", style="dim")))
+    for hit in hits:
         cells = (
             str(hit.rank),
             *[f"{hit.relevance:.2f}"] * scored,
@@ -96,15 +180,20 @@ def _hits(
             place_text(hit),
             *[date_text(time_taken(hit.segment))[:10]] * dated,
         )
-        rows.append(
-            Row(
-                cells,
-                link(hit.segment.item.location),
-                _below(hit),
-                style if place < shown else "dim",
-            )
-        )
-    return laid_out(columns, rows, width_of(console))
+        # a listed file has no relevance, and is below no cut
+        row_style = "dim" if hit.relevance < cut else style
+        rows.append(Row(cells, link(hit.segment.item.location), _below(hit), row_style))
+    return columns, rows
+
+
+def _first_below(hits: Sequence[Hit], cut: float) -> int | None:
+    """Return the place of the first hit below the cut, if there are others above it."""
+    shown = sum(not hit.relevance < cut for hit in hits)
+    return shown if 0 < shown < len(hits) else None
+
+
+def _cut_line(cut: float) -> Text:
+    return Text(f"── below {cut:.2f} ──", style="dim")
 
 
 def _probability(score: float | None) -> str:

@@ -7,12 +7,14 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from qvsearch.choices import Sort
 from qvsearch.cli import output
 from qvsearch.errors import ExitCode, QvsearchError
+from qvsearch.gallery.cards import hit_sections
 from qvsearch.library.names import option
 from qvsearch.records.library import hit_record
 from qvsearch.retrieval.pipeline import allowed_rows
@@ -20,6 +22,8 @@ from qvsearch.types import Hit
 
 if TYPE_CHECKING:
     from qvsearch.cli.options import PrintOptions
+    from qvsearch.cli.terminal import Screen
+    from qvsearch.cli.viewing import View
     from qvsearch.library.library import Library
     from qvsearch.media.clips import Clip
     from qvsearch.retrieval.pipeline import SearchOptions
@@ -33,6 +37,7 @@ def show_hits(
     wanted: SearchOptions,
     printing: PrintOptions,
     save: Callable[[Sequence[Hit]], list[Clip | None]] | None,
+    view: View,
     results: list[Hit],
     query: tuple[int, str] | None = None,
 ) -> int:
@@ -53,14 +58,20 @@ def show_hits(
     elif not printing.is_table:
         output.write_paths(hits, b"\0" if printing.print0 else b"\n")
     else:
-        _print_tables(hits or results, bool(hits), wanted, query)
+        _print_tables(hits or results, bool(hits), wanted, query, view.screen)
         for clip in filter(None, saved):
             output.line(f"{'saved' if clip.is_new else 'saved before'}: {clip.path}")
+    is_well = view.finish(
+        library,
+        [(hit.segment, hit.start) for hit in hits],
+        partial(hit_sections, hits, by_kind=wanted.by_kind),
+        printing.is_table,
+    )
     if not hits:
         if not results:
             hint_nothing(library, wanted, printing.quiet)
         return ExitCode.NOTHING_FOUND
-    if save is not None and not all(map(_is_whole, hits, saved)):
+    if not is_well or (save is not None and not all(map(_is_whole, hits, saved))):
         return ExitCode.INCOMPLETE
     return ExitCode.DONE
 
@@ -138,7 +149,11 @@ def _is_whole(hit: Hit, clip: Clip | None) -> bool:
 
 
 def _print_tables(
-    hits: list[Hit], relevant: bool, wanted: SearchOptions, query: tuple[int, str] | None
+    hits: list[Hit],
+    relevant: bool,
+    wanted: SearchOptions,
+    query: tuple[int, str] | None,
+    screen: Screen | None,
 ) -> None:
     """Print hits, or the nearest ones, below the query if there are many."""
     if not hits and query is None:
@@ -150,13 +165,13 @@ def _print_tables(
         number, text = query
         print_heading(f"{number}: {text}", first=number == 1)
     if hits and not relevant:
-        print_nearest(hits)
+        print_nearest(hits, screen)
     elif hits:
         best = max(hit.relevance for hit in hits)
         cut = CUT if best >= ANSWERED else 1.0
         dated = math.isnan(best) or wanted.sort is Sort.DATE
         cut = cut if wanted.by_relevance else 0.0
-        print_hits(hits, cut, by_kind=wanted.by_kind, dated=dated)
+        print_hits(hits, cut, by_kind=wanted.by_kind, dated=dated, screen=screen)
 
 
 def hint_nothing(library: Library, wanted: SearchOptions, quiet: bool) -> None:

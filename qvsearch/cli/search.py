@@ -15,6 +15,7 @@ from qvsearch.cli import options, output
 from qvsearch.cli.commands import SearchCommand, unfolded
 from qvsearch.cli.options import ModelOptions, PrintOptions
 from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
+from qvsearch.cli.viewing import ViewOptions, given
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.library.names import option
 
@@ -108,6 +109,7 @@ def search(
         ),
     ] = False,
     clips: ClipOptions,
+    viewing: ViewOptions,
     printing: PrintOptions,
     reranking: RerankOptions,
     model: ModelOptions,
@@ -127,6 +129,9 @@ def search(
     qvsearch search --near 46.56,7.69,20 --after 2023-07
     qvsearch search --queries queries.txt --json
     qvsearch search goal --kind video --save-clips goals --padding 2
+    qvsearch search sunset --show
+    qvsearch search "blows out the candles" --kind video --open
+    qvsearch search holiday -k 200 --html holiday.html
     qvsearch search cake --kind image -0 | xargs -0 cp -t /tmp/cakes
     qvsearch search --rerank "invoice from March" --json | jq -r .path
     qvsearch search -- "-40 degrees"
@@ -141,6 +146,8 @@ def search(
     if queries is not None and query is not None:
         raise QvsearchError("--queries FILE has the queries; leave out the other one")
     save = clips.saver()
+    settings = [("query", query), *given(parts, filters, ranking, reranking), ("sort", sort)]
+    view = viewing.view(printing, parts.title(query), settings, many=queries is not None)
     on_terminal = printing.is_table and sys.stdout.isatty() and not printing.quiet
     wanted = SearchOptions(
         ranking.top,
@@ -170,7 +177,7 @@ def search(
         ),
     )
     _hint_incomplete(library, printing.quiet)
-    show = partial(show_hits, library, wanted, printing, save)
+    show = partial(show_hits, library, wanted, printing, save, view)
     if queries is None:
         code = show(answer(library, single, *how))
     else:
