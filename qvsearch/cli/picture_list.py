@@ -16,8 +16,8 @@ from qvsearch.media.thumbnails import Thumbnails
 from qvsearch.types import Segment, Skipped
 
 SHARE = 0.3  # of the terminal's width for pictures
-LEAST_COLUMNS, MOST_COLUMNS = 16, 40  # of a picture
-MOST_ROWS = 12
+LEAST_COLUMNS, MOST_COLUMNS = 16, 36  # of a picture
+MOST_ROWS = 9
 FEWEST_LINES = 6  # of a terminal with pictures
 
 

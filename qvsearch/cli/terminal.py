@@ -24,9 +24,7 @@ UNASKED = {"", "dumb", "linux"}  # values of TERM whose terminals answer nothing
 # a picture of one pixel to test (Kitty), the name and version, the size of a character, and the
 # attributes, which all terminals answer: then the other answers are there. The end clears the line,
 # in case that a terminal prints some of it.
-_QUESTIONS = (
-    b"\x1b_Gi=4207,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[>0q\x1b[16t\x1b[c\r\x1b[K"  # hides nothing
-)
+_QUESTIONS = b"\x1b_Gi=4207,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[>0q\x1b[16t\x1b[c\r\x1b[K"
 _KITTY = b"\x1b_Gi=4207;OK\x1b\\"
 _NAME = re.compile(rb"\x1bP>\|([ -~]{1,100})\x1b\\")
 _CELL_SIZE = re.compile(rb"\x1b\[6;(\d{1,4});(\d{1,4})t")
@@ -62,7 +60,7 @@ def find_screen(way: Pictures) -> Screen | None:
         way = _best_way(answers)
     if way is Pictures.BLOCKS and not _has_blocks():
         return None
-    colours = ALL_COLOURS if _KITTY in answers or _has_all_colours() else FEW_COLOURS
+    colours = ALL_COLOURS if _has_all_colours() else FEW_COLOURS
     return Screen(way, cell or _answered_cell(answers) or CELL, colours)
 
 

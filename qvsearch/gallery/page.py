@@ -149,7 +149,8 @@ def _card(card: Card, picture: bytes | Skipped | None) -> str:
     facts += [f"<span>{_text(fact)}</span>" for fact in card.facts]
     parts.append(f'<p class="facts">{" ".join(facts)}</p>\n')
     folder = _text(os.path.dirname(location))
-    parts.append(f'<p class="name">{_link(card, f"<bdi>{name}</bdi>")}<small><bdi>{folder}</bdi></small></p>\n')
+    link = _link(card, f"<bdi>{name}</bdi>")
+    parts.append(f'<p class="name">{link}<small><bdi>{folder}</bdi></small></p>\n')
     if card.gone and not isinstance(picture, Skipped):
         parts.append('<p class="gone">no longer there</p>\n')
     if card.segment.snippet is not None:
