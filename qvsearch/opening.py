@@ -46,23 +46,20 @@ def reveal(location: bytes) -> None:
         _start(_opener(os.path.dirname(location)))
 
 
-def check_desktop() -> None:
-    """Raise QvsearchError if this machine has no display, or no program that opens files."""
-    if sys.platform == "darwin":
-        return
-    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+def check_display() -> None:
+    """Raise QvsearchError if this machine has no display."""
+    variables = ("DISPLAY", "WAYLAND_DISPLAY")
+    if sys.platform != "darwin" and not any(map(os.environ.get, variables)):
         raise QvsearchError(
-            "cannot open files: this machine has no display (DISPLAY and WAYLAND_DISPLAY are not"
-            " set)"
+            "cannot open files: this machine has no display"
+            " (DISPLAY and WAYLAND_DISPLAY are not set)"
         )
-    if shutil.which("xdg-open") is None:
-        raise QvsearchError("cannot open files: xdg-open is missing; install xdg-utils")
 
 
 def _check(location: bytes) -> None:
-    check_desktop()
     if not Path(os.fsdecode(location)).is_file():
         raise QvsearchError(f"cannot open {safe_text(location)}: it is no longer there")
+    check_display()
 
 
 def _player_command(location: bytes, at: float) -> list[str | bytes] | None:
@@ -85,8 +82,12 @@ def _opener(location: bytes) -> list[str | bytes]:
     """Return the command that opens a file or folder with the desktop's program for it."""
     if sys.platform == "darwin":
         return ["open", location]
+    if (program := shutil.which("xdg-open")) is None:
+        raise QvsearchError(
+            f"cannot open {safe_text(location)}: xdg-open is missing; install xdg-utils"
+        )
     # xdg-open looks at each line of a path of several lines; a URL has one
-    return ["xdg-open", file_url(location)]
+    return [program, file_url(location)]
 
 
 def _is_selected(location: bytes) -> bool:

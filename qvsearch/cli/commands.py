@@ -122,7 +122,9 @@ class Group(TyperGroup):
 
 def _fill_optional(params: Iterable[Any], args: list[str]) -> None:
     """Write the value behind each option of a command that stands without one."""
-    names = OPTIONAL.keys() & {name for param in params for name in param.opts}
+    names = OPTIONAL.keys() & {
+        name for param in params if not getattr(param, "is_flag", True) for name in param.opts
+    }
     end = args.index("--") if "--" in args else len(args)
     for place, name in enumerate(args[:end]):
         if name in names:

@@ -1,4 +1,4 @@
-"""Finds out how a terminal shows pictures, by asking it."""
+"""Finds out how a terminal shows pictures, by its answers to queries."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MOST_BYTES = 4096  # of all answers
 CELL = (10, 20)  # pixels of a character, if neither the system nor the terminal has them
 LEAST_CELL, MOST_CELL = 4, 128  # others are not believed
 ALL_COLOURS, FEW_COLOURS = 2**24, 256
-UNASKED = {"", "dumb", "linux"}  # values of TERM whose terminals answer nothing
+SILENT = {"", "dumb", "linux"}  # values of TERM whose terminals answer nothing
 
 # a picture of one pixel to test (Kitty), the name and version, the size of a character, and the
 # attributes, which all terminals answer: then the other answers are there. The end clears the line,
 # in case that a terminal prints some of it.
-_QUESTIONS = b"\x1b_Gi=4207,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[>0q\x1b[16t\x1b[c\r\x1b[K"
+_QUERIES = b"\x1b_Gi=4207,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[>0q\x1b[16t\x1b[c\r\x1b[K"
 _KITTY = b"\x1b_Gi=4207;OK\x1b\\"
 _NAME = re.compile(rb"\x1bP>\|([ -~]{1,100})\x1b\\")
 _CELL_SIZE = re.compile(rb"\x1b\[6;(\d{1,4});(\d{1,4})t")
@@ -54,7 +54,7 @@ def find_screen(way: Pictures) -> Screen | None:
         return None
     cell = _system_cell()
     answers = b""
-    if term not in UNASKED and (way is Pictures.AUTO or cell is None):
+    if term not in SILENT and (way is Pictures.AUTO or cell is None):
         answers = _answers()
     if way is Pictures.AUTO:
         way = _best_way(answers)
@@ -128,7 +128,7 @@ def _believed(width: int, height: int) -> tuple[int, int] | None:
 
 
 def _answers() -> bytes:
-    """Ask the terminal of standard output; return its answers, empty if it cannot be asked."""
+    """Query the terminal of standard output; return its answers, empty if there can be none."""
     try:
         terminal = os.open(os.ttyname(sys.stdout.fileno()), os.O_RDWR | os.O_NOCTTY)
     except OSError:
@@ -138,7 +138,7 @@ def _answers() -> bytes:
         if os.tcgetpgrp(terminal) != os.getpgrp():
             return b""
         with cancelling(), _unbuffered(terminal):
-            os.write(terminal, _QUESTIONS)
+            os.write(terminal, _QUERIES)
             return _read_answers(terminal)
     except OSError:  # it is not the terminal of this process, or it has closed
         return b""

@@ -73,9 +73,9 @@ class ViewOptions:
         if many and (self.open_ is not None or self.html is not None):
             raise QvsearchError("--open and --html are for one query; leave out --queries")
         if self.open_ is not None:
-            from qvsearch.opening import check_desktop
+            from qvsearch.opening import check_display
 
-            check_desktop()
+            check_display()
         page = html_page(self.html, title, settings, printing.quiet)
         return View(_screen(self.show, printing.quiet), self.open_ or 0, page, printing.quiet)
 
