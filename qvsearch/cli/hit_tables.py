@@ -134,7 +134,12 @@ def print_similar_pictures(results: Sequence[Similar], screen: Screen) -> None:
     """Print similar files with their pictures: rank, score, why it is a near-duplicate, size."""
     from qvsearch.cli.picture_list import Entry, print_entries
 
-    columns = [Column(""), Column("score"), Column("reason"), Column("size", "cyan")]
+    columns = [
+        Column(""),
+        Column("score", right=True),
+        Column("reason"),
+        Column("size", "cyan"),
+    ]
     entries = [
         Entry(
             each.segment,

@@ -12,6 +12,7 @@ from qvsearch.cli import output
 from qvsearch.cli.drawing import RESET, Drawing, draw
 from qvsearch.cli.layout import GAP, Column, Row, new_console
 from qvsearch.cli.terminal import Screen
+from qvsearch.display import safe_text
 from qvsearch.media.thumbnails import Thumbnails
 from qvsearch.types import Segment, Skipped
 
@@ -77,7 +78,7 @@ def _drawn(
     """Return a drawing, or the reason why a file that should have one has none."""
     if isinstance(picture, Skipped):
         is_text = entry.segment.snippet is not None
-        return None, "" if is_text else f"no picture: {picture.reason}"
+        return None, "" if is_text else safe_text(f"no picture: {picture.reason}")
     if not rows:
         return None, ""
     return draw(picture, screen, columns, rows), ""
@@ -90,12 +91,13 @@ def _block(
     indent = columns + GAP if columns else 0
     room = max(1, console.width - indent)
     fits = entry.row.path.cell_len <= room
-    texts = [_facts(entry), *([entry.row.path] if fits else [])]
+    texts = list(_facts(entry).wrap(console, room))
+    texts += [entry.row.path] if fits else []
     for text in (*([Text(reason, style="dim")] if reason else []), *entry.row.below):
         text.overflow = "fold"
         texts += text.wrap(console, room)
-    room_below = max(MOST_ROWS, drawing.rows if drawing else 0)
-    lines = [_rendered(console, each, entry.row.style) for each in texts[:room_below]]
+    most = max(1, min(MOST_ROWS, console.height - 2))  # more would scroll the picture away
+    lines = [_rendered(console, each, entry.row.style) for each in texts[:most]]
     move = f"\r\x1b[{indent}C" if indent else ""
     if drawing is None:
         body = "".join(f"{move}{each}\n" for each in lines).encode()
@@ -127,9 +129,12 @@ def _placed(drawing: Drawing, lines: Sequence[str], move: str) -> bytes:
 
 
 def _facts(entry: Entry) -> Text:
-    """Return the cells of a row as one line."""
-    cells = zip(entry.columns, entry.row.cells, strict=True)
-    return Text("  ").join(Text(cell, column.style) for column, cell in cells if cell)
+    """Return the cells of a row as one line, with the names of numbers."""
+    parts = []
+    for column, cell in zip(entry.columns, entry.row.cells, strict=True):
+        name = f"{column.name} " if column.right and column.name else ""
+        parts += [Text(name + cell, column.style)] if cell else []
+    return Text("  ").join(parts)
 
 
 def _rendered(console: Console, text: Text, style: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 from qvsearch.choices import Pictures
 from qvsearch.cli import output
+from qvsearch.cli.interrupt import cancelling
 from qvsearch.cli.options import PrintOptions, choice, number, output_option, path
 from qvsearch.errors import QvsearchError
 
@@ -94,9 +95,9 @@ class HtmlPage:
         library: "Library",
         results: Sequence[T],
         sections: "Callable[[Sequence[T]], tuple[Section, ...]]",
-        says: bool,
+        is_table: bool,
     ) -> bool:
-        """Write the gallery of results, if there are any, and a line about it if it `says` so.
+        """Write the gallery of results, if there are any, and a line about it below a table.
 
         Return False, with each file named, if pictures are missing.
         """
@@ -121,14 +122,14 @@ class HtmlPage:
             if number % PROGRESS_EVERY == 0:
                 output.progress(f"pictures: {number:,} of {total:,}", self.quiet)
 
-        with Thumbnails() as thumbnails:
+        with cancelling(), Thumbnails() as thumbnails:
             try:
                 failed = write_gallery(self.path, gallery, thumbnails, done)
             finally:
                 output.progress("", self.quiet)
         for each in failed:
             output.fail(f"no picture of {output.safe_text(each.path)}: {each.reason}")
-        if says:
+        if is_table:
             size = self.path.stat().st_size / 1e6
             output.line(f"gallery: {self.path} ({output.counted(total, 'file')}, {size:.1f} MB)")
         return not failed
@@ -148,14 +149,14 @@ class View:
         library: "Library",
         results: Sequence[tuple["Segment", float | None]],
         sections: "Callable[[], tuple[Section, ...]]",
-        says: bool,
+        is_table: bool,
     ) -> bool:
         """Open the first of (segment, start) and write the page; return whether all is well."""
         is_well = True
         for segment, start in results[: self.opened]:
             is_well &= self._open(segment, start)
         if self.page is not None:
-            is_well &= self.page.finish(library, results, lambda _: sections(), says)
+            is_well &= self.page.finish(library, results, lambda _: sections(), is_table)
         return is_well
 
     def _open(self, segment: "Segment", start: float | None) -> bool:
@@ -181,7 +182,7 @@ def html_page(
 ) -> HtmlPage | None:
     """Return the page for --html, or None; raise QvsearchError if it cannot be written there.
 
-    Of `settings`, names and values of options, those that are None, False or empty are left out.
+    Of `settings`, names and values of options, those that are None or False are left out.
     """
     if file is None:
         return None
@@ -219,5 +220,5 @@ def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
         for each in value if isinstance(value, list) else [value]:
             if each is True:
                 yield name, "yes"
-            elif each not in (None, False):
+            elif each is not None and each is not False:
                 yield name, os.fsdecode(each) if isinstance(each, bytes) else str(each)

@@ -102,6 +102,33 @@ def test_texts_beside_half_blocks_fit_80_columns(indexed):
     assert "A note about the sea. It has two lines." in " ".join(" ".join(others).split())
 
 
+def test_each_kind_has_its_pictures_below_a_heading(shared):
+    ran = shown(XTERM, "search", "--sort", "path", "--by-kind", "-k", "1", "--show")
+    plain = without_escapes(ran.output.decode())
+    places = [plain.index(each) for each in ("Images\n", "blue.png", "Texts\n", "note.txt")]
+    assert places == sorted(places)
+
+
+def test_the_nearest_hits_are_dim_below_a_heading():
+    code = """
+from qvsearch.choices import Pictures
+from qvsearch.cli.hit_tables import print_nearest
+from qvsearch.cli.terminal import Screen
+from support.hits import hit
+missing = hit(b"/photos/missing.jpg", width=40, height=30)
+print_nearest([missing], Screen(Pictures.KITTY, (9, 19), 256))
+"""
+    ran = run_in_terminal(code)
+    lines = without_escapes(ran.output.decode()).splitlines()
+    assert lines == [
+        "nothing is clearly relevant; nearest:",
+        "1  relevance 0.50  image  40x30",
+        "/photos/missing.jpg",
+        "no picture: no longer there",
+    ]
+    assert ran.output.count(b"\x1b[2m") >= 3
+
+
 @pytest.mark.parametrize("size", [(20, 30), (80, 4), (31, 5), (300, 100)])
 def test_any_size_of_a_terminal_shows_all_hits(shared, size):
     ran = shown(KITTY, *LISTED, "--show", size=size)
