@@ -21,10 +21,11 @@ LEAST_CELL, MOST_CELL = 4, 128  # others are not believed
 ALL_COLOURS, FEW_COLOURS = 2**24, 256
 SILENT = {"", "dumb", "linux"}  # values of TERM whose terminals answer nothing
 
-# a picture of one pixel to test (Kitty), the name and version, the size of a character, and the
-# attributes, which all terminals answer: then the other answers are there. The end clears the line,
-# in case that a terminal prints some of it.
-_QUERIES = b"\x1b_Gi=4207,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[>0q\x1b[16t\x1b[c\r\x1b[K"
+# a picture of one pixel to test; tmux and screen would take it for a title
+_KITTY_QUERY = b"\x1b_Gi=4207,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
+# the name and version, the size of a character, and the attributes, which all terminals answer:
+# then the other answers are there; at last the line is cleared, if a terminal prints some of it
+_QUERIES = b"\x1b[>0q\x1b[16t\x1b[c\r\x1b[K"
 _KITTY = b"\x1b_Gi=4207;OK\x1b\\"
 _NAME = re.compile(rb"\x1bP>\|([ -~]{1,100})\x1b\\")
 _CELL_SIZE = re.compile(rb"\x1b\[6;(\d{1,4});(\d{1,4})t")
@@ -80,15 +81,19 @@ def _best_way(answers: bytes) -> Pictures:
 
 
 def _is_iterm2_by_environment() -> bool:
-    """Return whether variables name a terminal of iTerm2's protocol; not within tmux or screen."""
-    environment = os.environ
-    within = environment.get("TMUX") or environment.get("STY")
-    if within or environment.get("TERM", "").startswith(("screen", "tmux")):
+    """Return whether variables name a terminal of iTerm2's protocol."""
+    if _is_multiplexed():  # the variables are those of the terminal around it
         return False
     return (
-        environment.get("LC_TERMINAL") == "iTerm2"  # which ssh passes on
-        or environment.get("TERM_PROGRAM") in _ITERM2_PROGRAMS
+        os.environ.get("LC_TERMINAL") == "iTerm2"  # which ssh passes on
+        or os.environ.get("TERM_PROGRAM") in _ITERM2_PROGRAMS
     )
+
+
+def _is_multiplexed() -> bool:
+    """Return whether the terminal is a window of tmux or screen."""
+    variables = map(os.environ.get, ("TMUX", "STY"))
+    return any(variables) or os.environ.get("TERM", "").startswith(("screen", "tmux"))
 
 
 def _has_blocks() -> bool:
@@ -138,7 +143,7 @@ def _answers() -> bytes:
         if os.tcgetpgrp(terminal) != os.getpgrp():
             return b""
         with cancelling(), _unbuffered(terminal):
-            os.write(terminal, _QUERIES)
+            os.write(terminal, (b"" if _is_multiplexed() else _KITTY_QUERY) + _QUERIES)
             return _read_answers(terminal)
     except OSError:  # it is not the terminal of this process, or it has closed
         return b""

@@ -73,6 +73,15 @@ def test_variables_count_only_for_a_terminal_that_gives_no_name():
     assert asked(unnamed, COLORTERM="truecolor")[3] == str(2**24)
 
 
+@pytest.mark.parametrize(
+    "within", [{"TMUX": "/tmp/t,1,0"}, {"STY": "1.a"}, {"TERM": "tmux-256color"}]
+)
+def test_a_multiplexer_gets_no_command_that_it_takes_for_a_title(within):
+    ran = run(ASK.format("AUTO"), b"\x1bP>|tmux 3.4\x1b\\\x1b[?1;2;4c", **within)
+    assert b"\x1b_" not in ran.output
+    assert b"found sixel" in ran.output
+
+
 def test_the_users_choice_needs_no_answer():
     output = run(ASK.format("SIXEL"), pixels=(80 * 8, 40 * 16)).output
     assert b"\x1b" not in output  # it was not asked
