@@ -25,12 +25,12 @@ _VLC = ("vlc", "/Applications/VLC.app/Contents/MacOS/VLC")
 def open_file(location: bytes, at: float | None = None) -> bool:
     """Open a file with the desktop's program for it; return whether a video starts `at` seconds.
 
-    The moment needs mpv, IINA or VLC; the first that is installed is used. Without one the video
-    starts at its beginning. Raises QvsearchError if there is no file, display or program, or if
-    the program fails at once.
+    The moment needs mpv, IINA or VLC; the first that is installed is used. Without one, or at 0,
+    the desktop's program starts it at its beginning. Raises QvsearchError if there is no file,
+    display or program, or if the program fails at once.
     """
     _check(location)
-    if at is not None and (player := _player_command(location, at)) is not None:
+    if at and (player := _player_command(location, at)) is not None:
         _start(player)
         return True
     _start(_opener(location))

@@ -53,6 +53,9 @@ def test_a_video_starts_at_its_moment(desktop, film, player, arguments):
 def test_a_video_starts_at_its_beginning_without_such_a_player(desktop, film):
     desktop.install("xdg-open")
     assert open_file(film, 83.5) is False
+    desktop.log.unlink()
+    desktop.install("mpv")
+    assert open_file(film, 0.0) is False
     assert [program for program, _ in desktop.started()] == ["xdg-open"]
 
 
