@@ -49,3 +49,13 @@ class Hub(StrEnum):
 
     HUGGINGFACE = "huggingface"
     MODELSCOPE = "modelscope"
+
+
+class Pictures(StrEnum):
+    """How a terminal shows pictures: `auto` is the best way that it has."""
+
+    AUTO = "auto"
+    KITTY = "kitty"
+    ITERM2 = "iterm2"
+    SIXEL = "sixel"
+    BLOCKS = "blocks"

@@ -1,10 +1,15 @@
-"""Text without effects on a terminal or a page, and JSON lines of it."""
+"""Texts for people, without effects on a terminal or a page, and JSON lines."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qvsearch.types import Segment
 
 # C0, DEL, C1, bidi marks and overrides, line separators, and surrogates
 _HARMFUL = re.compile(
@@ -28,6 +33,13 @@ def _visible(match: re.Match[str]) -> str:
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
+def file_url(location: bytes) -> str:
+    """Return the URL of an absolute path, with every byte that has a meaning in URLs escaped."""
+    from urllib.parse import quote
+
+    return f"file://{quote(location)}"
+
+
 def json_line(record: Mapping[str, object]) -> bytes:
     """Return one JSON object and a newline, UTF-8, with every harmful character escaped."""
     text = json.dumps(record, ensure_ascii=False)
@@ -38,3 +50,19 @@ def json_line(record: Mapping[str, object]) -> bytes:
         return "\ufffd" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
 
     return _HARMFUL.sub(escaped, text).encode() + b"\n"
+
+
+def part_text(segment: Segment, start: float | None, end: float | None) -> str:
+    """Return a part of a file: `02:13-02:19`, `lines 12-31`; of an image, its size."""
+    if start is not None and end is not None:
+        return f"{clock(math.floor(start))}-{clock(math.ceil(end))}"
+    if segment.lines is not None:
+        return f"lines {segment.lines[0]}-{segment.lines[1]}"
+    return "" if segment.width is None else f"{segment.width}x{segment.height}"
+
+
+def clock(seconds: int) -> str:
+    """Return whole seconds as mm:ss, or h:mm:ss from an hour on."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"

@@ -11,7 +11,9 @@ from qvsearch.cli import options, output
 from qvsearch.cli.commands import GroupedCommand, unfolded
 from qvsearch.cli.options import ModelOptions
 from qvsearch.cli.search_options import FilterOptions
+from qvsearch.cli.viewing import HtmlFile, given, html_page
 from qvsearch.errors import ExitCode, QvsearchError
+from qvsearch.gallery.cards import cluster_sections, outlier_sections
 from qvsearch.library.names import option
 from qvsearch.records.cluster import cluster_record, outlier_record
 
@@ -78,6 +80,7 @@ def cluster(
         bool, typer.Option("--no-dedupe", help="Count near-duplicates as files of their own.")
     ] = False,
     filters: FilterOptions,
+    html: HtmlFile = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
     model: ModelOptions,
@@ -92,6 +95,7 @@ def cluster(
     qvsearch cluster --query beach --kind image
     qvsearch cluster --groups 12 --labels subjects.txt
     qvsearch cluster --outliers
+    qvsearch cluster --html groups.html
     qvsearch cluster --json | jq -r 'select(.name == "a dog") | .items[].path'
     """  # noqa: D301 - a \b keeps the lines of examples apart
     from qvsearch.library.library import library_folder
@@ -107,6 +111,8 @@ def cluster(
         filters.filters(), grouping.groups, grouping.min_files, labels, not no_dedupe
     )
     parsed = None if query is None else parse_query(query)
+    settings = [("query", query), *given(grouping, filters), ("no dedupe", no_dedupe)]
+    page = html_page(html, "Outliers" if grouping.outliers else "Groups", settings, quiet)
     choice = model.choice()
     library = open_library(library_folder(model.library), choice)
     output.hint_demo(library.fingerprint, quiet)
@@ -119,15 +125,20 @@ def cluster(
             _print_outliers(found)
         else:
             output.hint("no file lies apart from the others", quiet)
+        if page is not None and not page.finish([library], found, outlier_sections, not json):
+            raise typer.Exit(ExitCode.INCOMPLETE)
         raise typer.Exit(ExitCode.DONE if found else ExitCode.NOTHING_FOUND)
     clusters = find_clusters(library, parsed, wanted, *how)
     if json:
         output.write_json(cluster_record(each, library.folder) for each in clusters)
     elif clusters:
         _print_clusters(clusters)
+    is_well = page is None or page.finish([library], clusters, cluster_sections, not json)
     if not any(each.id >= 0 for each in clusters):
         _hint_none(sum(each.files for each in clusters), option(library.folder), quiet)
         raise typer.Exit(ExitCode.NOTHING_FOUND)
+    if not is_well:
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def _hint_none(files: int, library: str, quiet: bool) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, signature
@@ -11,11 +11,19 @@ from typing import Any, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from qvsearch.choices import RerankScope
+from qvsearch.choices import Pictures, RerankScope
 from qvsearch.cli.saving import recall
 from qvsearch.errors import QvsearchError
 
 # Typer's classes of contexts, formatters and options are private: Any stands for them here.
+
+
+# options that may stand without a value: whether the next word is one, and the value otherwise
+OPTIONAL: dict[str, tuple[Callable[[str], bool], str]] = {
+    "--rerank": (lambda word: word in list(RerankScope), RerankScope.AUTO),
+    "--show": (lambda word: word in list(Pictures), Pictures.AUTO),
+    "--open": (str.isdecimal, "1"),
+}
 
 
 class Command(TyperCommand):
@@ -29,6 +37,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Read a command line into `ctx.params`; raise QvsearchError for a mistake."""
+        _fill_optional(self.get_params(ctx), args)
         values, rest, order = _read(self, ctx, args)
         if values.keys() & _TYPERS:
             return super().parse_args(ctx, args)
@@ -85,17 +94,7 @@ class GroupedCommand(Command):
 
 
 class SearchCommand(GroupedCommand):
-    """A command with a query, which belongs in quotes; `--rerank` may stand without a value."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Write the default scope behind a `--rerank` without one."""
-        options = args[: args.index("--")] if "--" in args else args
-        for place, option in enumerate(options):
-            if option == "--rerank" and args[place + 1 : place + 2] not in [
-                [s] for s in RerankScope
-            ]:
-                args[place] = f"--rerank={RerankScope.AUTO}"
-        return super().parse_args(ctx, args)
+    """A command with a query, which belongs in quotes."""
 
     def complete(self, ctx: typer.Context, values: dict[str, Any]) -> None:
         """Add the options of a saved search, if the query is @NAME; `ctx.obj` is then its name."""
@@ -128,6 +127,19 @@ class Group(TyperGroup):
         _set_params(self, ctx, values)
         ctx._protected_args, ctx.args = rest[:1], rest[1:]  # noqa: SLF001 - as Typer does
         return ctx.args
+
+
+def _fill_optional(params: Iterable[Any], args: list[str]) -> None:
+    """Write the value behind each option of a command that stands without one."""
+    names = OPTIONAL.keys() & {
+        name for param in params if not getattr(param, "is_flag", True) for name in param.opts
+    }
+    end = args.index("--") if "--" in args else len(args)
+    for place, name in enumerate(args[:end]):
+        if name in names:
+            is_value, default = OPTIONAL[name]
+            if not any(map(is_value, args[place + 1 : place + 2])):
+                args[place] = f"{name}={default}"
 
 
 def see(ctx: typer.Context) -> str:

@@ -10,13 +10,17 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.options import PrintOptions
 from qvsearch.cli.several import LibrariesOptions, OpenLibraries
+from qvsearch.cli.viewing import HtmlFile, ViewOptions, html_page
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.formats import utc_text
+from qvsearch.gallery.cards import group_sections, similar_sections
 from qvsearch.library.names import option
 from qvsearch.records import library as records
 
 if TYPE_CHECKING:
+    from qvsearch.cli.terminal import Screen
     from qvsearch.duplicates.groups import Group, Member
     from qvsearch.retrieval.similar import Similar
 
@@ -42,6 +46,7 @@ def similar(
     ],
     top: options.Top = 10,
     kind: options.Kinds = None,
+    viewing: ViewOptions,
     libraries: LibrariesOptions,
     json: options.Json = False,
 ) -> None:
@@ -51,11 +56,15 @@ def similar(
     qvsearch similar photo.jpg
     qvsearch similar ~/Downloads/clip.mp4 --kind image -k 3
     qvsearch similar photo.jpg --all-libraries
+    qvsearch similar photo.jpg --show
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
     from qvsearch.retrieval.several import Searched
     from qvsearch.retrieval.similar import similar_in
     from qvsearch.runtime.loading import Choice, load_embedder
 
+    title = f"Like {os.fsdecode(os.path.basename(file))}"
+    settings = [("file", file), ("top", top), ("kind", kind)]
+    view = viewing.view(PrintOptions(json=json), title, settings)
     opened = OpenLibraries(libraries.folders(), Choice())
     asked = [
         Searched(each, partial(load_embedder, each.fingerprint, Choice()))
@@ -66,17 +75,27 @@ def similar(
     if json:
         output.write_json(records.similar_record(each, each.library) for each in results)
     elif results:
-        _print_similar(results, opened.columns)
+        _print_similar(results, opened.columns, view.screen)
+    is_well = view.finish(
+        opened.libraries,
+        [(each.segment, each.segment.start) for each in results],
+        partial(similar_sections, results),
+        not json,
+    )
     if not results:
         several = len(opened.libraries) > 1
         output.hint(f"the {'libraries have' if several else 'library has'} no other file like it")
-    if code := opened.exit_code(ExitCode.DONE if results else ExitCode.NOTHING_FOUND):
+    whole = ExitCode.DONE if is_well else ExitCode.INCOMPLETE
+    if code := opened.exit_code(whole if results else ExitCode.NOTHING_FOUND):
         raise typer.Exit(code)
 
 
 @alikes.command(cls=Command)
 def dupes(
-    kind: options.Kinds = None, library: options.LibraryName = None, json: options.Json = False
+    kind: options.Kinds = None,
+    html: HtmlFile = None,
+    library: options.LibraryName = None,
+    json: options.Json = False,
 ) -> None:
     """List files that repeat each other. Nothing is deleted.
 
@@ -85,10 +104,12 @@ def dupes(
     \b
     qvsearch dupes
     qvsearch dupes --kind image --json | jq 'select(.reason == "exact")'
+    qvsearch dupes --html dupes.html
     """  # noqa: D301
     from qvsearch.duplicates.groups import duplicate_groups
     from qvsearch.library.library import Library, library_folder
 
+    page = html_page(html, "Near-duplicates", [("kind", kind)])
     opened = Library.open(library_folder(library))
     if not opened.segments:
         raise QvsearchError(
@@ -102,34 +123,43 @@ def dupes(
         )
     else:
         _print_groups(groups)
+    if page is not None and not page.finish([opened], groups, group_sections, not json):
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def _print_similar(results: Sequence["Similar"], libraries: Mapping[Path | None, str]) -> None:
+def _print_similar(
+    results: Sequence["Similar"], libraries: Mapping[Path | None, str], screen: "Screen | None"
+) -> None:
     """Print files; `libraries` has the names of several libraries."""
-    from qvsearch.cli.layout import print_paths
+    if screen is not None:
+        from qvsearch.cli.hit_tables import print_similar_pictures
 
-    relevant = results[0].relevance is not None
-    print_paths(
-        [
-            "",
-            *["relevance"] * relevant,
-            *["score", "size", ""],
-            *["library"] * bool(libraries),
-            "path",
-        ],
-        [
-            (
-                str(each.rank),
-                *([] if each.relevance is None else [f"{each.relevance:.2f}"]),
-                f"{each.score:.3f}",
-                output.segment_text(each.segment),
-                each.reason or "",
-                *([libraries[each.library]] if libraries else []),
-                os.fsdecode(each.segment.item.location),
-            )
-            for each in results
-        ],
-    )
+        print_similar_pictures(results, screen, libraries)
+    else:
+        from qvsearch.cli.layout import print_paths
+
+        relevant = results[0].relevance is not None
+        print_paths(
+            [
+                "",
+                *["relevance"] * relevant,
+                *["score", "size", ""],
+                *["library"] * bool(libraries),
+                "path",
+            ],
+            [
+                (
+                    str(each.rank),
+                    *([] if each.relevance is None else [f"{each.relevance:.2f}"]),
+                    f"{each.score:.3f}",
+                    output.segment_text(each.segment),
+                    each.reason or "",
+                    *([libraries[each.library]] if libraries else []),
+                    os.fsdecode(each.segment.item.location),
+                )
+                for each in results
+            ],
+        )
     _print_meanings({each.reason for each in results})
 
 

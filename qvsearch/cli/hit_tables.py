@@ -9,7 +9,6 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from rich.style import Style
 from rich.text import Text
@@ -25,12 +24,15 @@ from qvsearch.cli.layout import (
     width_of,
 )
 from qvsearch.cli.output import counted, line, place_text, safe_text, segment_text
+from qvsearch.display import file_url
 from qvsearch.times import date_text, time_taken
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from qvsearch.cli.terminal import Screen
     from qvsearch.retrieval.explain import Explanation
+    from qvsearch.retrieval.similar import Similar
     from qvsearch.types import Hit
 
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
@@ -46,20 +48,32 @@ def print_hits(
     *,
     by_kind: bool = False,
     dated: bool = False,
+    screen: Screen | None = None,
 ) -> None:
     """Print one list, or one for each kind: rank, relevance, kind, place, path, snippet.
 
     A line separates hits below the relevance `cut` from the others. `dated` adds the day, and
-    `libraries`, the name of each by its folder, the library.
+    `libraries`, the name of each by its folder, the library. On a `screen` there are pictures
+    beside them.
     """
-    console = new_console()
-    if not by_kind:
-        print_parts(console, [_hits(console, hits, cut, libraries, dated=dated)])
+    blocks = [hits]
+    if by_kind:
+        blocks = [list(block) for _, block in groupby(hits, key=lambda hit: hit.segment.item.kind)]
+    headings = [
+        Text(f"{block[0].segment.item.kind}s".capitalize(), style="bold") if by_kind else None
+        for block in blocks
+    ]
+    if screen is not None:
+        for number, (heading, block) in enumerate(zip(headings, blocks, strict=True)):
+            if number:
+                line()
+            _print_pictures(block, cut, libraries, screen, heading, dated=dated)
         return
+    console = new_console()
     parts = []
-    for kind, block in groupby(hits, key=lambda hit: hit.segment.item.kind):
-        heading = Text(f"{kind}s\n".capitalize(), style="bold")
-        parts.append(heading + _hits(console, list(block), cut, libraries, dated=dated))
+    for heading, block in zip(headings, blocks, strict=True):
+        table = _hits(console, block, cut, libraries, dated=dated)
+        parts.append(table if heading is None else heading.append("\n").append_text(table))
     print_parts(console, parts)
 
 
@@ -70,10 +84,17 @@ def print_heading(text: str, *, first: bool) -> None:
     print_parts(new_console(), [Text(safe_text(text), style="bold")])
 
 
-def print_nearest(hits: Sequence[Hit], libraries: Mapping[Path | None, str] = NO_NAMES) -> None:
+def print_nearest(
+    hits: Sequence[Hit],
+    libraries: Mapping[Path | None, str] = NO_NAMES,
+    screen: Screen | None = None,
+) -> None:
     """Print hits that are not relevant enough, dimmed; `libraries` is as for `print_hits`."""
-    console = new_console()
     heading = Text("nothing is clearly relevant; nearest:")
+    if screen is not None:
+        _print_pictures(hits, 0.0, libraries, screen, heading, "dim")
+        return
+    console = new_console()
     print_parts(console, [heading, _hits(console, hits, 0.0, libraries, style="dim")])
 
 
@@ -86,6 +107,87 @@ def _hits(
     *,
     dated: bool = False,
 ) -> Text:
+    columns, rows = _table(hits, cut, libraries, style, dated=dated)
+    if (place := _first_below(hits, cut)) is not None:
+        rows.insert(place, Row([""] * len(columns), _cut_line(cut)))
+    return laid_out(columns, rows, width_of(console))
+
+
+def _print_pictures(
+    hits: Sequence[Hit],
+    cut: float,
+    libraries: Mapping[Path | None, str],
+    screen: Screen,
+    heading: Text | None,
+    style: str = "",
+    *,
+    dated: bool = False,
+) -> None:
+    """Print a heading, and hits with their pictures."""
+    from qvsearch.cli.picture_list import Entry, print_entries
+
+    if heading is not None:
+        print_parts(new_console(), [heading])
+    columns, rows = _table(hits, cut, libraries, style, dated=dated)
+    first_below = _first_below(hits, cut)
+    entries = [
+        Entry(
+            hit.segment,
+            hit.start,
+            hit.end,
+            columns,
+            row,
+            _cut_line(cut) if place == first_below else None,
+        )
+        for place, (hit, row) in enumerate(zip(hits, rows, strict=True))
+    ]
+    print_entries(entries, screen)
+
+
+def print_similar_pictures(
+    results: Sequence[Similar], screen: Screen, libraries: Mapping[Path | None, str] = NO_NAMES
+) -> None:
+    """Print similar files with their pictures: rank, score, why it is a near-duplicate, size."""
+    from qvsearch.cli.picture_list import Entry, print_entries
+
+    columns = [
+        Column(""),
+        Column("score", right=True),
+        Column("reason"),
+        Column("size", "cyan"),
+        *[Column("library", "cyan")] * bool(libraries),
+    ]
+    entries = [
+        Entry(
+            each.segment,
+            each.segment.start,
+            each.segment.end,
+            columns,
+            Row(
+                (
+                    str(each.rank),
+                    f"{each.score:.3f}",
+                    each.reason or "",
+                    segment_text(each.segment),
+                    *([safe_text(libraries[each.library])] if libraries else []),
+                ),
+                link(each.segment.item.location),
+            ),
+        )
+        for each in results
+    ]
+    print_entries(entries, screen)
+
+
+def _table(
+    hits: Sequence[Hit],
+    cut: float,
+    libraries: Mapping[Path | None, str],
+    style: str,
+    *,
+    dated: bool,
+) -> tuple[list[Column], list[Row]]:
+    """Return the columns of a list, and the row of each hit; those below `cut` are dim."""
     reranked = any(hit.rerank_score is not None for hit in hits)
     scored = not any(math.isnan(hit.relevance) for hit in hits)
     columns = [
@@ -97,11 +199,8 @@ def _hits(
         *[Column("date", "cyan")] * dated,
         *[Column("library", "cyan")] * bool(libraries),
     ]
-    shown = sum(not hit.relevance < cut for hit in hits)  # a listed file has none
     rows = []
-    for place, hit in enumerate(hits):
-        if 0 < place == shown:
-            rows.append(Row([""] * len(columns), Text(f"── below {cut:.2f} ──", style="dim")))
+    for hit in hits:
         cells = (
             str(hit.rank),
             *[f"{hit.relevance:.2f}"] * scored,
@@ -111,15 +210,20 @@ def _hits(
             *[date_text(time_taken(hit.segment))[:10]] * dated,
             *([safe_text(libraries[hit.library])] if libraries else []),
         )
-        rows.append(
-            Row(
-                cells,
-                link(hit.segment.item.location),
-                _below(hit),
-                style if place < shown else "dim",
-            )
-        )
-    return laid_out(columns, rows, width_of(console))
+        # a listed file has no relevance, and is below no cut
+        row_style = "dim" if hit.relevance < cut else style
+        rows.append(Row(cells, link(hit.segment.item.location), _below(hit), row_style))
+    return columns, rows
+
+
+def _first_below(hits: Sequence[Hit], cut: float) -> int | None:
+    """Return the place of the first hit below the cut, if there are others above it."""
+    shown = sum(not hit.relevance < cut for hit in hits)
+    return shown if 0 < shown < len(hits) else None
+
+
+def _cut_line(cut: float) -> Text:
+    return Text(f"── below {cut:.2f} ──", style="dim")
 
 
 def _probability(score: float | None) -> str:
@@ -128,7 +232,7 @@ def _probability(score: float | None) -> str:
 
 def link(location: bytes) -> Text:
     """Return an absolute path that a terminal opens with a click."""
-    return Text(safe_text(short_path(location)), style=Style(link=f"file://{quote(location)}"))
+    return Text(safe_text(short_path(location)), style=Style(link=file_url(location)))
 
 
 def _below(hit: Hit) -> list[Text]:

@@ -5,13 +5,14 @@ Results go to standard output. Progress and hints go to standard error, and only
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from qvsearch.display import clock as clock
 from qvsearch.display import json_line as json_line
+from qvsearch.display import part_text
 from qvsearch.display import safe_text as safe_text
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_fields as path_fields
@@ -148,20 +149,12 @@ def write_paths(hits: Sequence[Hit], end: bytes) -> None:
 
 def place_text(place: Hit | Moment | Source) -> str:
     """Return a moment's place: `02:13-02:19`, `lines 12-31`; an image's is its size."""
-    return _place_text(place.start, place.end, place.segment)
+    return part_text(place.segment, place.start, place.end)
 
 
 def segment_text(segment: Segment) -> str:
     """Return the place of a segment in its item, like `place_text`."""
-    return _place_text(segment.start, segment.end, segment)
-
-
-def _place_text(start: float | None, end: float | None, segment: Segment) -> str:
-    if start is not None and end is not None:
-        return f"{clock(math.floor(start))}-{clock(math.ceil(end))}"
-    if segment.lines is not None:
-        return f"lines {segment.lines[0]}-{segment.lines[1]}"
-    return "" if segment.width is None else f"{segment.width}x{segment.height}"
+    return part_text(segment, segment.start, segment.end)
 
 
 def counted(number: int, what: str) -> str:
@@ -175,13 +168,6 @@ def older_text(files: int, segments: int) -> str:
         f"{counted(files, 'file')} that an older version read;"
         f" at most {counted(segments, 'segment')} will be embedded again"
     )
-
-
-def clock(seconds: int) -> str:
-    """Return whole seconds as mm:ss, or h:mm:ss from an hour on."""
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
 def print_skipped(skipped: Sequence[Skipped], shown: int | None = SHOWN_SKIPPED) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from qvsearch.choices import Sort
 from qvsearch.cli import output
 from qvsearch.cli.hit_csv import HitCsv
 from qvsearch.errors import ExitCode, NothingToSearch, QvsearchError
+from qvsearch.gallery.cards import hit_sections
 from qvsearch.library.names import option
 from qvsearch.records.library import hit_record
 from qvsearch.retrieval.pipeline import allowed_rows
@@ -22,7 +24,9 @@ from qvsearch.types import Hit
 if TYPE_CHECKING:
     from qvsearch.cli.options import PrintOptions
     from qvsearch.cli.several import OpenLibraries
+    from qvsearch.cli.terminal import Screen
     from qvsearch.cli.uses import Use
+    from qvsearch.cli.viewing import View
     from qvsearch.library.library import Library
     from qvsearch.retrieval.pipeline import SearchOptions
     from qvsearch.retrieval.query import Query
@@ -36,6 +40,7 @@ def show_hits(
     printing: PrintOptions,
     table: HitCsv,
     uses: Sequence[Use],
+    view: View,
     results: list[Hit],
     query: tuple[int, str] | None = None,
 ) -> int:
@@ -60,14 +65,21 @@ def show_hits(
     elif not printing.is_table:
         output.write_paths(hits, b"\0" if printing.print0 else b"\n")
     else:
-        _print_tables(hits or results, bool(hits), wanted, query, opened.columns)
+        _print_tables(hits or results, bool(hits), wanted, query, opened.columns, view.screen)
         for line in (line for each in used for line in each.lines):
             output.line(line)
+    is_well = view.finish(
+        opened.libraries,
+        [(hit.segment, hit.start) for hit in hits],
+        partial(hit_sections, hits, by_kind=wanted.by_kind),
+        printing.is_table,
+    )
     if not hits:
         if not results:
             hint_nothing(opened.libraries, wanted, printing.quiet)
         return ExitCode.NOTHING_FOUND
-    return ExitCode.DONE if all(each.is_whole for each in used) else ExitCode.INCOMPLETE
+    is_whole = is_well and all(each.is_whole for each in used)
+    return ExitCode.DONE if is_whole else ExitCode.INCOMPLETE
 
 
 def answer_all(
@@ -143,6 +155,7 @@ def _print_tables(
     wanted: SearchOptions,
     query: tuple[int, str] | None,
     libraries: Mapping[Path | None, str],
+    screen: Screen | None,
 ) -> None:
     """Print hits, or the nearest ones, below the query if there are many.
 
@@ -157,13 +170,13 @@ def _print_tables(
         number, text = query
         print_heading(f"{number}: {text}", first=number == 1)
     if hits and not relevant:
-        print_nearest(hits, libraries)
+        print_nearest(hits, libraries, screen)
     elif hits:
         best = max(hit.relevance for hit in hits)
         cut = CUT if best >= ANSWERED else 1.0
         dated = math.isnan(best) or wanted.sort is Sort.DATE
         cut = cut if wanted.by_relevance else 0.0
-        print_hits(hits, cut, libraries, by_kind=wanted.by_kind, dated=dated)
+        print_hits(hits, cut, libraries, by_kind=wanted.by_kind, dated=dated, screen=screen)
 
 
 def hint_nothing(libraries: Sequence[Library], wanted: SearchOptions, quiet: bool) -> None:

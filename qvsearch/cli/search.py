@@ -19,6 +19,7 @@ from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOpti
 from qvsearch.cli.several import LibrariesOptions, OpenLibraries
 from qvsearch.cli.take_options import TakeOptions
 from qvsearch.cli.uses import Use, Used
+from qvsearch.cli.viewing import ViewOptions, given
 from qvsearch.errors import ExitCode, QvsearchError
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def search(
     ] = False,
     clips: ClipOptions,
     taking: TakeOptions,
+    viewing: ViewOptions,
     printing: PrintOptions,
     reranking: RerankOptions,
     libraries: LibrariesOptions,
@@ -141,6 +143,9 @@ def search(
     qvsearch search cake --kind image -k 50 --copy-to /tmp/cakes --ranked
     qvsearch search cake --kind image --save cakes
     qvsearch search @cakes --new-since
+    qvsearch search sunset --show
+    qvsearch search "blows out the candles" --kind video --open
+    qvsearch search holiday -k 200 --html holiday.html
     qvsearch search --rerank "invoice from March" --json | jq -r .path
     qvsearch search -- "-40 degrees"
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
@@ -161,6 +166,8 @@ def search(
             clips.padding or 0.0, query, several=queries is not None, quiet=printing.quiet
         ),
     ]
+    settings = [("query", query), *given(parts, filters, ranking, reranking), ("sort", sort)]
+    view = viewing.view(printing, parts.title(query), settings, many=queries is not None)
     on_terminal = printing.is_table and sys.stdout.isatty() and not printing.quiet
     wanted = SearchOptions(
         ranking.top,
@@ -191,7 +198,7 @@ def search(
         ),
         opened.leave_out,
     )
-    show = partial(show_hits, opened, wanted, printing, HitCsv(), uses)
+    show = partial(show_hits, opened, wanted, printing, HitCsv(), uses, view)
     if queries is None:
         found = saving.answer(
             opened.libraries,

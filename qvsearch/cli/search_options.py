@@ -3,6 +3,7 @@
 `commands.unfolded` makes an option of each field of these dataclasses.
 """
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -83,6 +84,11 @@ class QueryOptions:
     def has_parts(self) -> bool:
         """Whether there is a query even without a text."""
         return bool(self.image or self.like or self.not_ or self.unlike)
+
+    def title(self, text: str | None) -> str:
+        """Return the query as a title: its text, else its first file, else that there is none."""
+        files = [*([self.image] if self.image else []), *(self.like or []), *(self.unlike or [])]
+        return text or " ".join(self.not_ or map(os.fsdecode, files[:1])) or "Files"
 
     def query(self, text: str | None) -> "Query":
         """Return the query of a text and these parts; raises QvsearchError for an empty one."""

@@ -12,6 +12,8 @@ from qvsearch.types import Decoded, Kind
 if TYPE_CHECKING:
     from qvsearch.types import DecodeOptions, Item
 
+NO_PICTURE = "a text has no picture"
+
 
 def decode(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
     """Return the picture of an image, or of a video a frame of each of the options' `moments`.
@@ -20,7 +22,7 @@ def decode(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
     a text, and for a moment without a frame.
     """
     if item.kind is Kind.TEXT:
-        raise MediaError("a text has no picture")
+        raise MediaError(NO_PICTURE)
     if item.kind is Kind.IMAGE:
         return media.decode(item, content_hash, options)
     from qvsearch.media.video import decode_moments

@@ -27,6 +27,7 @@ SMALLEST = {
     "exclusion": ("--rows 60 --queries 12", r"leak@10 .*\n(.*\n)*--not "),
     "export_memory": ("--rows 300 --dim 64", r"exported 300 rows, .*\nmemory: at most \d+ MB"),
     "fit_relevance": ("--tiny --to relevance.json", r"rows, loss \d\.\d+ at first"),
+    "gallery": ("--photos 2 --size 400 300", r"with cached thumbnails: .* 0 missing"),
     "indexing": (
         "--tiny --text-layers 1 --vision-layers 1 --photos 1 --repeats 1"
         " --tables decoders draft --decoders 1",

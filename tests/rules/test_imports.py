@@ -11,7 +11,7 @@ RANKS = (  # a package imports from those above it; those of one line leave each
     {"indexing", "runtime", "duplicates"},
     {"retrieval", "compat"},
     {"machine", "tasks"},  # `bench` times the search
-    {"records"},
+    {"records", "gallery"},
     {"cli", "web", "mcp", "mteb"},
 )
 RANK_OF = {package: rank for rank, packages in enumerate(RANKS) for package in packages}
