@@ -25,6 +25,7 @@ from qvsearch.cli.finetune import finetuning
 from qvsearch.cli.index import indexing
 from qvsearch.cli.library import libraries, upkeep
 from qvsearch.cli.machine import machine, models
+from qvsearch.cli.mcp import serving_agents
 from qvsearch.cli.search import searching
 from qvsearch.cli.similarity import comparing
 from qvsearch.cli.vectors import vectors
@@ -64,6 +65,7 @@ def start(
 app.add_typer(indexing)
 app.add_typer(searching)
 app.add_typer(asking)
+app.add_typer(serving_agents)
 app.add_typer(alikes)
 app.add_typer(vectors)
 app.add_typer(comparing)

@@ -30,7 +30,11 @@ def answer_all(
 
     Raises QvsearchError as `answer` does.
     """
-    hits = [hit for each in searched for hit in answer(each.library, query, options, each.load)]
+    hits = [
+        replace(hit, library=each.library.folder)
+        for each in searched
+        for hit in answer(each.library, query, options, each.load)
+    ]
     if len(searched) == 1:
         return hits
     hits.sort(key=lambda hit: -hit.relevance)
