@@ -48,16 +48,15 @@ def mcp(
     needed("mcp.server", "mcp", "qvsearch mcp", "mcp")
     from qvsearch.mcp.server import serve
     from qvsearch.mcp.shelf import Shelf
-    from qvsearch.runtime.loading import Choice
 
     folders = [library_folder(each) for each in library or (None,)]
     for each in folders:
         if not exists(each):  # it may be made, or plugged in, while the client runs
             output.fail(absence(each))
     signal.signal(signal.SIGINT, _leave)
-    serve(Shelf(folders, Choice(device=device, dtype=dtype)))
-    if any(not each.daemon for each in threading.enumerate()[1:]):
-        os._exit(ExitCode.DONE)  # a call that nobody waits for any more still computes
+    serve(Shelf(folders, device, dtype))
+    if any(not each.daemon for each in set(threading.enumerate()) - {threading.main_thread()}):
+        os._exit(ExitCode.DONE)  # a call without a client still computes
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

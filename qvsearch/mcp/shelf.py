@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,23 +70,6 @@ class _Place:
     library: Library | None = None
 
 
-@dataclass(slots=True)
-class _Embedders:
-    """The embedder of each fingerprint; libraries of one model share it."""
-
-    choice: Choice
-    lock: _Lock
-    loaded: dict[Fingerprint, Embedder] = field(default_factory=dict)
-
-    def of(self, fingerprint: Fingerprint) -> Embedder:
-        from qvsearch.runtime.loading import query_embedder
-
-        if fingerprint not in self.loaded:
-            embedder = query_embedder(fingerprint, self.choice)
-            self.loaded[fingerprint] = _Considerate(embedder, self.lock)
-        return self.loaded[fingerprint]
-
-
 class _Lock:
     """The lock of all libraries, which a call gives up while a model computes."""
 
@@ -125,13 +109,18 @@ class _Considerate:
 
 
 class Shelf:
-    """The libraries of a server, safe for several threads."""
+    """The libraries of a server, safe for several threads.
 
-    def __init__(self, folders: Sequence[Path], choice: Choice) -> None:
+    Their models run on `device`, with numbers of type `dtype`, as chosen for queries.
+    """
+
+    def __init__(
+        self, folders: Sequence[Path], device: str | None = None, dtype: str | None = None
+    ) -> None:
         self._places = [_Place(name_of(each), each) for each in dict.fromkeys(folders)]
+        self._device, self._dtype = device, dtype
         self._lock = _Lock()
-        self._choice = choice
-        self._embedders = _Embedders(choice, self._lock)
+        self._embedders: dict[Fingerprint, Embedder] = {}  # libraries of one model share it
 
     @property
     def names(self) -> list[str]:
@@ -153,7 +142,7 @@ class Shelf:
             for place in self._chosen(name):
                 try:
                     library = self._open(place)
-                    embedder = self._embedders.of(library.fingerprint)
+                    embedder = self._embedder(library.fingerprint)
                 except QvsearchError as error:
                     problems.append(str(error))
                 else:
@@ -180,6 +169,21 @@ class Shelf:
             place.library = open_library(place.folder, self._choice)
             place.state = state  # taken before: a commit since then is another state
         return place.library
+
+    def _embedder(self, fingerprint: Fingerprint) -> Embedder:
+        """Return the embedder of a fingerprint, which keeps its model once it is loaded."""
+        from qvsearch.runtime.loading import query_embedder
+
+        if fingerprint not in self._embedders:
+            embedder = query_embedder(fingerprint, self._choice)
+            self._embedders[fingerprint] = _Considerate(embedder, self._lock)
+        return self._embedders[fingerprint]
+
+    @cached_property
+    def _choice(self) -> Choice:
+        from qvsearch.runtime.loading import Choice  # which loads numpy
+
+        return Choice(device=self._device, dtype=self._dtype)
 
 
 def name_of(folder: Path) -> str:
