@@ -49,7 +49,8 @@ def start(
 ) -> None:
     """Search your own photos, videos and texts by words, by a picture, or by both.
 
-    Everything stays on this computer. To begin:
+    All of it runs on this computer. Only ask --chat-server sends anything to a
+    server, and an agent that uses mcp passes on what it reads. To begin:
 
     \b
     qvsearch demo                      without any download
