@@ -26,6 +26,7 @@ from qvsearch.cli.index import indexing
 from qvsearch.cli.libraries import libraries
 from qvsearch.cli.library import upkeep
 from qvsearch.cli.machine import machine, models
+from qvsearch.cli.mcp import serving_agents
 from qvsearch.cli.search import searching
 from qvsearch.cli.searches import searches
 from qvsearch.cli.similarity import comparing
@@ -50,7 +51,8 @@ def start(
 ) -> None:
     """Search your own photos, videos and texts by words, by a picture, or by both.
 
-    Everything stays on this computer. To begin:
+    All of it runs on this computer. Only ask --chat-server sends anything to a
+    server, and an agent that uses mcp passes on what it reads. To begin:
 
     \b
     qvsearch demo                      without any download
@@ -67,6 +69,7 @@ app.add_typer(indexing)
 app.add_typer(searching)
 app.add_typer(searches, name="searches")
 app.add_typer(asking)
+app.add_typer(serving_agents)
 app.add_typer(alikes)
 app.add_typer(vectors)
 app.add_typer(comparing)

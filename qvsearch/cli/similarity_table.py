@@ -31,7 +31,8 @@ STYLES = ("dim", "", "cyan", "green", "bold green")  # from the least alike to t
 def print_similarity(result: Similarity, metric: Metric, *, itself: bool) -> None:
     """Print a row for each row of the matrix, in blocks of columns that fit.
 
-    If the rows are compared with `itself`, rows and columns have the same numbers.
+    If the rows are compared with `itself`, rows and columns have the same numbers. A number is the
+    place of an input among all of its side, from 0, as in `--json` and in messages.
     """
     console = new_console()
     rows = list(map(_shown, result.rows.names))
@@ -40,7 +41,7 @@ def print_similarity(result: Similarity, metric: Metric, *, itself: bool) -> Non
     space = console.width - widest
     heading = min(max(map(cell_len, columns)), WIDEST, space // len(columns) - GAP)
     is_numbered = heading < min(LEAST_HEADING, max(map(cell_len, columns)))
-    numbers = [str(number) for number in range(1, len(columns) + 1)]
+    numbers = list(map(str, result.columns.index))
     parts = []
     if is_numbered:
         heading = max(NUMBER, len(numbers[-1]))
@@ -64,7 +65,10 @@ def print_similarity(result: Similarity, metric: Metric, *, itself: bool) -> Non
 
 
 def csv_of(result: Similarity) -> bytes:
-    """Return the matrix as CSV, with the names of columns above and of rows before."""
+    """Return the matrix as CSV, with the names of columns above and of rows before.
+
+    Names are exact, for the programs that read them; `write_lines` makes them harmless to see.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["", *map(os.fsdecode, result.columns.names)])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Segment
 
 _NUMBER = 16  # hexadecimal digits of an item's number, at the end (see `Segment.item_id`)
+_MOST = 2**63 - 1
 _LONGEST = 64  # digits; a content hash has 32
 
 
@@ -25,7 +26,8 @@ def segments_of(library: Library, item_id: str) -> list[Segment]:
     digits = item_id[-_NUMBER:]
     if not (_NUMBER < len(item_id) <= _LONGEST and set(digits) <= set("0123456789abcdef")):
         raise Gone(f"{item_id[:_LONGEST]!r} is not the identity of a file")
-    rows = np.flatnonzero(library.columns.items == np.int64(int(digits, 16)))
+    number = int(digits, 16) & _MOST  # an item's own has 63 bits; a longer one is found by none
+    rows = np.flatnonzero(library.columns.items == np.int64(number))
     segments = [library.segments[row] for row in rows.tolist()]
     found = [each for each in segments if each.item_id == item_id]
     if not found:

@@ -168,6 +168,7 @@ def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
     score (number, -1 to 1): cosine of the two vectors
     reason (string): `exact`, `copy` or `burst` for a near-duplicate, as of `dupes`; of videos and
         texts only if nearly all of the file is the same
+    id (string): identity of the file in the library
     kind (string): `image`, `video` or `text`
     path, path_b64 (string): absolute path
     start, end (number, seconds): most similar moment of a video
@@ -182,6 +183,7 @@ def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
         "relevance": _rounded(similar.relevance),
         "score": round(similar.score, 6),
         "reason": similar.reason,
+        "id": segment.item_id,
         "kind": segment.item.kind.value,
         **path_fields("path", segment.item.location),
         "start": segment.start,

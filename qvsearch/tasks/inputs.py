@@ -21,6 +21,7 @@ from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, ki
 if TYPE_CHECKING:
     from qvsearch.types import DecodeOptions, Embedder, Vectors
 
+JSON_LINES = (".jsonl", ".ndjson")  # no line of such a file is plain words
 KEYS = {"text", "image", "video", "instruction"}  # of a dictionary
 AT_ONCE = 256  # inputs whose files are decoded side by side
 
@@ -111,7 +112,8 @@ def read_lines(
 ) -> Iterator[TaskInput | Skipped]:
     """Yield the input of each line that is not blank: a JSON dictionary or string, else words.
 
-    `source` is the name of the file for reports. A wrong line is a Skipped with its number.
+    `source` is the name of the file for reports; if it ends in JSON_LINES, words are wrong. A wrong
+    line is a Skipped with its number.
     """
     for number, line in enumerate(lines, 1):
         name = f"line {number} of {source}"
@@ -129,7 +131,7 @@ def _parse_line(name: str, line: bytes, folder: bytes) -> TaskInput:
         text = line.decode()
     except UnicodeDecodeError as error:
         raise QvsearchError(f"{name}: it is no UTF-8 text") from error
-    if text[0] not in '{["':
+    if text[0] not in '{["' and not name.endswith(JSON_LINES):
         return TaskInput(os.fsencode(name), text)
     try:
         source = json.loads(text)

@@ -19,11 +19,11 @@ from qvsearch.library.library import Library
 from qvsearch.models import registry
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION
 from qvsearch.runtime.local import LocalEmbedder
+from qvsearch.tasks.agreement import set_scores
 from qvsearch.tasks.labelling.classify import ClassifyOptions, zero_shot
 from qvsearch.tasks.labelling.examples import by_examples, fit
 from qvsearch.tasks.labelling.file_vectors import GivenVectors, Source
 from qvsearch.tasks.labelling.labels import Label
-from qvsearch.tasks.labelling.truth import scores_of
 from qvsearch.types import Detail, EmbedInput, Item, Kind, Segment
 
 COUNT = 150  # scenes of one shape; 180 are held out
@@ -99,7 +99,7 @@ class World:
 def by_words(world, kind, task, instruction=DOCUMENT_INSTRUCTION):
     """Return the scores of a task with labels in words."""
     results = world.chosen(world.files(kind), LABELS[task], task, instruction=instruction)
-    return scores_of(
+    return set_scores(
         [({each.label}, {true}) for each, true in zip(results, world.truth[task], strict=True)]
     )
 

@@ -43,7 +43,7 @@ def test_a_changed_or_removed_item_is_gone(library):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "../etc/passwd", "0" * 16, "g" * 48, "1" * 100_000, "-1" * 24]
+    "text", ["", "../etc/passwd", "0" * 16, "g" * 48, "f" * 48, "1" * 100_000, "-1" * 24]
 )
 def test_what_is_no_identity_is_gone_too(library, text):
     library.add(photos(0, 1), unit(1))

@@ -24,12 +24,13 @@ from qvsearch.models import registry
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.records import classify as classify_records
 from qvsearch.retrieval.pipeline import SearchOptions, search
+from qvsearch.tasks.agreement import set_scores
 from qvsearch.tasks.labelling.classify import Candidate, Labelled
 from qvsearch.tasks.labelling.examples import find_examples, fit
 from qvsearch.tasks.labelling.file_vectors import Embedding, embed_sources, find_sources
 from qvsearch.tasks.labelling.labels import Label, label_vectors, parse_label, read_labels
 from qvsearch.tasks.labelling.links import LinkFolders
-from qvsearch.tasks.labelling.truth import read_truth, scores_of
+from qvsearch.tasks.labelling.truth import read_truth
 from qvsearch.tasks.labelling.writing import write_labels
 from qvsearch.types import Detail, EmbedInput, Kind, Skipped
 
@@ -187,14 +188,14 @@ def test_scores_are_those_of_sklearn():
     rng = np.random.default_rng(3)
     names = np.array(list("abcde"))
     true, chosen = names[rng.integers(5, size=80)], names[rng.integers(4, size=80)]
-    scores = scores_of([({one}, {other}) for one, other in zip(chosen, true, strict=True)])
+    scores = set_scores([({one}, {other}) for one, other in zip(chosen, true, strict=True)])
     assert scores.accuracy == pytest.approx(accuracy_score(true, chosen))
     assert scores.macro_f1 == pytest.approx(f1_score(true, chosen, average="macro"))
     several = [set(names[rng.random(5) < 0.4].tolist()) for _ in range(160)]
     chosen, true = several[:80], several[80:]
     binary = MultiLabelBinarizer(classes=names).fit([])
     one, other = binary.transform(true), binary.transform(chosen)
-    scores = scores_of(list(zip(chosen, true, strict=True)))
+    scores = set_scores(list(zip(chosen, true, strict=True)))
     assert scores.accuracy == pytest.approx(accuracy_score(one, other))
     assert scores.macro_f1 == pytest.approx(f1_score(one, other, average="macro"))
 

@@ -96,9 +96,10 @@ def test_other_measures_are_those_of_scipy_and_scikit_learn():
     assert measured.low < measured.value < measured.high
     assert np.isnan(spearman(np.ones(5), np.arange(5.0))["spearman"].value)
     truth, guess = rng.integers(3, size=(2, 60))
-    measured = classification(guess, truth)
-    assert measured["accuracy"].value == pytest.approx(accuracy_score(truth, guess))
-    assert measured["macro_f1"].value == pytest.approx(f1_score(truth, guess, average="macro"))
+    for true, chosen in ((truth, guess), (truth, 2 * guess), (2 * truth, guess)):
+        measured = classification(chosen, true)
+        assert measured["accuracy"].value == pytest.approx(accuracy_score(true, chosen))
+        assert measured["macro_f1"].value == pytest.approx(f1_score(true, chosen, average="macro"))
 
 
 def test_a_label_that_a_resample_lacks_counts_nothing():

@@ -205,6 +205,26 @@ def test_questions_about_images_are_read(tmp_path):
     assert [each.source.text for each in found.documents] == ["yes"]
 
 
+def test_a_wrong_annotation_of_a_question_costs_only_itself_and_names_its_file(tmp_path):
+    asked = [{"question_id": n, "image_id": 5, "question": f"Is it {n}?"} for n in range(3)]
+    answers = [{"question_id": n, "multiple_choice_answer": "yes"} for n in range(2)]
+    answers += [{"question_id": 2}, "none"]
+    questions = tmp_path / "v2_OpenEnded_mscoco_val2014_questions.json"
+    annotations = tmp_path / "v2_mscoco_val2014_annotations.json"
+    questions.write_text(json.dumps({"data_subtype": "val2014", "questions": asked}))
+    annotations.write_text(json.dumps({"annotations": answers}))
+    (tmp_path / "COCO_val2014_000000000005.jpg").write_bytes(b"")
+    found = read_set(tmp_path)
+    assert found.relevant == {"0": {"yes": 1}, "1": {"yes": 1}}
+    assert reasons(found.left_out) == {
+        f"annotations[2] of {annotations.name}": "it has no multiple_choice_answer",
+        f"annotations[3] of {annotations.name}": "it has no question_id",
+    }
+    annotations.write_text("{}")
+    with pytest.raises(QvsearchError, match=f"{annotations}: there is no list of annotations"):
+        read_set(tmp_path)
+
+
 def test_moments_are_read(tmp_path):
     write_lines(
         tmp_path / "val.jsonl",

@@ -9,10 +9,12 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from support.commands import home, records, run  # noqa: F401 - fixtures
 from support.terminal import in_terminal, is_harmless, without_escapes
 
 from qvsearch import similarity
+from qvsearch.cli import similarity_table
 from qvsearch.demo.world import draw, random_scene
 from qvsearch.errors import QvsearchError
 from qvsearch.models.prompt import QUERY_INSTRUCTION
@@ -230,6 +232,37 @@ def test_a_table_of_any_columns_with_files_and_quotes(run, place, demo_embedder)
     assert "4 columns, and the first line has 3" in reasons[1]
 
 
+def test_columns_are_numbered_as_in_json_and_in_messages(run, place, monkeypatch):  # noqa: F811
+    narrow = lambda: Console(file=io.StringIO(), highlight=False, width=72)  # noqa: E731
+    monkeypatch.setattr(similarity_table, "new_console", narrow)
+    words = [f"the long sentence of number {number}" for number in range(4)]
+    words.insert(1, "gone.jpg")
+    code, out, error = compare(run, *words)
+    assert code == 3
+    assert error.startswith("qvsearch: input 1, gone.jpg: ")
+    heading, *rows = out.decode().splitlines()
+    assert heading.split() == ["0", "2", "3", "4"]
+    assert [row.split()[0] for row in rows] == ["0", "2", "3", "4"]
+    _, out, _ = compare(run, *words, "--json")
+    assert {each[side] for each in records(out) for side in "ab"} == {0, 2, 3, 4}
+
+
+HOSTILE = "red\x1b]0;owned\x07 and\nmore, \u202egnp"
+
+
+def test_names_in_csv_are_exact_for_programs_and_harmless_to_see(run, place, monkeypatch):  # noqa: F811
+    code, out, _ = compare(run, HOSTILE, "--with", "a", "--csv", "-")
+    assert code == 0
+    assert [row[0] for row in csv.reader(io.StringIO(out.decode(), newline=""))][1:] == [HOSTILE]
+    compare(run, HOSTILE, "--with", "a", "--csv", "m.csv")
+    assert (place / "m.csv").read_bytes() == out
+    shown = in_terminal(
+        f"import sys; from qvsearch.cli.vector_options import write_lines; write_lines({out!r})"
+    )
+    assert all(map(is_harmless, shown.replace("\r", "").splitlines()))
+    assert "\\x1b]0;owned" in shown
+
+
 def test_pairs_without_a_heading_are_the_first_two_columns(run, place, demo_embedder):  # noqa: F811
     (place / "p.csv").write_text("a ring,a circle\nred.png,something red\n")
     code, out, _ = compare(run, "--pairs", "p.csv", "--metric", "euclidean")
@@ -311,8 +344,8 @@ def test_a_table_fits_a_terminal_and_is_coloured(place):
     assert all(len(line) <= 80 for line in lines)
     assert all(is_harmless(line) for line in lines)
     assert any("…" in line for line in lines)
-    headings = [line.split() for line in lines if line and set(line.split()) <= set("123456789")]
-    assert [int(each) for heading in headings for each in heading] == list(range(1, 10))
+    headings = [line.split() for line in lines if line and set(line.split()) <= set("012345678")]
+    assert [int(each) for heading in headings for each in heading] == list(range(9))
     few = lines_of(terminal("red.png", "--with", WORDS[0], "--with", WORDS[1]))
     assert few[-2].split() == [*WORDS[0].split(), *WORDS[1].split()]
     assert few[-1].startswith("red.png ")

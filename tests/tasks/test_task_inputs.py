@@ -72,6 +72,19 @@ def test_a_text_file_is_one_input_without_repeated_lines(files):
     assert source.text == (files / "note.txt").read_text().strip()  # longer than any passage
 
 
+@pytest.mark.parametrize("name", ["in.jsonl", "folder/in.ndjson"])
+def test_a_broken_line_of_json_lines_is_no_words(name):
+    lines = [b'"a star"', b'text": "a ring"}', b"", b"plain words", b'{"text": "a star"}']
+    first, second, third, last = read_lines(lines, name, b"/")
+    assert (first.text, last.text) == ("a star", "a star")
+    assert [each.path.decode() for each in (second, third)] == [
+        f"line 2 of {name}",
+        f"line 4 of {name}",
+    ]
+    assert all(each.reason.startswith("it is no JSON: ") for each in (second, third))
+    assert [each.text for each in read_lines(lines[1:2], "in.txt", b"/")] == ['text": "a ring"}']
+
+
 def test_bad_inputs_are_named_in_their_places(files, demo_embedder):
     lines = [
         json.dumps(each).encode()
@@ -90,14 +103,14 @@ def test_bad_inputs_are_named_in_their_places(files, demo_embedder):
         )
     ]
     lines += [b"{broken", b"\xff", b"", b"plain words", b"[" * 100_000]
-    inputs = read_lines(lines, "in.jsonl", os.fsencode(files))
+    inputs = read_lines(lines, "in.txt", os.fsencode(files))
     outcomes = list(embed_inputs(inputs, lambda: demo_embedder, LOW))
     assert len(outcomes) == 15  # the blank line is none
     bad = {each.path.decode(): each.reason for each in outcomes if isinstance(each, Skipped)}
     assert [number for number, each in enumerate(outcomes) if not isinstance(each, Skipped)] == [
         *(0, 10, 13)
     ]
-    assert all(name.startswith("line ") and name.endswith(" of in.jsonl") for name in bad)
+    assert all(name.startswith("line ") and name.endswith(" of in.txt") for name in bad)
     reasons = list(bad.values())
     for reason, words in zip(
         reasons,

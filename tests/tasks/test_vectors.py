@@ -67,16 +67,16 @@ def plain_vector(plain, parts, instruction="Represent the user's input."):
 def test_vectors_are_those_of_plain_transformers(run, media, tiny, plain, monkeypatch):  # noqa: F811
     photo, film = media / "photo.png", media / "film.mp4"
     mixed = {"text": "at night", "image": str(photo), "instruction": "Find it"}
-    (media / "lines.jsonl").write_text(json.dumps(mixed) + "\nzwei Wörter\n")
+    (media / "lines.txt").write_text(json.dumps(mixed) + "\nzwei Wörter\n")
     inputs = ["a dog on a beach", photo, film, media / "note.txt"]
-    how = ["--model", tiny, "--dtype", "float32", "--from", media / "lines.jsonl"]
+    how = ["--model", tiny, "--dtype", "float32", "--from", media / "lines.txt"]
     code, out, error = run("embed", *inputs, *how)
     assert (code, error) == (0, "")
     rows = records(out)
     assert [each["index"] for each in rows] == [0, 1, 2, 3, 4, 5]
     assert [each["name"] for each in rows] == [
         *("a dog on a beach", str(photo), str(film), str(media / "note.txt")),
-        *(f"line 1 of {media / 'lines.jsonl'}", "zwei Wörter"),
+        *(f"line 1 of {media / 'lines.txt'}", "zwei Wörter"),
     ]
     image = {"type": "image", "image": Image.open(photo)}
     expected = [

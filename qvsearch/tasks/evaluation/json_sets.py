@@ -161,14 +161,18 @@ def read_vqa(folder: Path, questions: list[Path], media: Path, split: str | None
     answers_path = _annotations_of(folder, chosen[0])
     source, answered = load_json(chosen[0]), load_json(answers_path)
     subtype = source.get("data_subtype", "") if isinstance(source, dict) else ""
-    answers = {
-        _id(each, "question_id"): _text(each, "multiple_choice_answer")
-        for each in _list(answered, "annotations")
-    }
     built, files, unjudged = _Builder(chosen[0]), MediaFolder(media), 0
+    answers = {}
+    for number, each in enumerate(_listed(answers_path, answered, "annotations")):
+        try:
+            name = _id(each, "question_id")
+            answers[name] = _text(each, "multiple_choice_answer")
+        except QvsearchError as error:
+            where = os.fsencode(f"annotations[{number}] of {answers_path.name}")
+            built.left_out.append(Skipped(where, str(error)))
     for answer in dict.fromkeys(answers.values()):
         built.document(answer, words(answers_path.name, answer))
-    for number, question in enumerate(_list(source, "questions")):
+    for number, question in enumerate(_listed(chosen[0], source, "questions")):
         what = f"questions[{number}]"
         try:
             name = _id(question, "question_id")
@@ -210,3 +214,11 @@ def _list(source: object, key: str) -> list[Any]:
     if not isinstance(value, list):
         raise QvsearchError(f"there is no list of {key}")
     return value
+
+
+def _listed(path: Path, source: object, key: str) -> list[Any]:
+    """Return a list at the top of a file; raises QvsearchError, with the file, if it has none."""
+    try:
+        return _list(source, key)
+    except QvsearchError as error:
+        raise QvsearchError(f"{path}: {error}") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.tasks.agreement import label_scores
 from qvsearch.tasks.extras import needed
 
 if TYPE_CHECKING:
@@ -90,19 +91,14 @@ def spearman(similarities: Values, scores: Values) -> dict[str, Estimate]:
 
 
 def classification(predicted: Numbers, truth: Numbers, prefix: str = "") -> dict[str, Estimate]:
-    """Return the accuracy and the macro-F1 of predicted labels (n,).
+    """Return the accuracy and the macro-F1 of predicted labels, by number (n,).
 
-    F1 is 2 x right / (predicted + true), and its mean is over the true labels of the sample or
-    resample; scikit-learn's function gives the same, but takes milliseconds of each resample.
+    A label that a resample lacks counts nothing in it (`qvsearch.tasks.agreement`).
     """
-    most = 1 + max(truth.max(), predicted.max())
 
     def both(rows: Numbers) -> Values:
-        right, guess = truth[rows], predicted[rows]
-        same = np.bincount(right[right == guess], minlength=most)
-        true = np.bincount(right, minlength=most)
-        f1 = 2 * same / np.maximum(true + np.bincount(guess, minlength=most), 1)
-        return np.array([(right == guess).mean(), f1[true > 0].mean()])
+        scores = label_scores(predicted[rows], truth[rows])
+        return np.array([scores.accuracy, scores.macro_f1])
 
     return _estimates([f"{prefix}accuracy", f"{prefix}macro_f1"], len(truth), both)
 

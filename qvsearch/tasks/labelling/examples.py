@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from qvsearch.errors import QvsearchError
+from qvsearch.tasks.agreement import Scores, label_scores
 from qvsearch.tasks.extras import needed
 from qvsearch.tasks.labelling.classify import TEMPERATURE, Labelled, labelled, softmax
 from qvsearch.tasks.labelling.file_vectors import Embedding, FileVectors, embed_sources, files_below
 from qvsearch.tasks.labelling.labels import Label, check_labels, new_label
-from qvsearch.tasks.labelling.truth import Scores, scores_of
 from qvsearch.types import Item, Skipped
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def fit(
         for name, fit_one in _CLASSIFIERS.items():
             held_out[name][test] = fit_one(vectors[train], known[train], len(names))(vectors[test])
     validations = [
-        Validation(name, _scores(logits.argmax(axis=1), known, names))
+        Validation(name, label_scores(logits.argmax(axis=1), known))
         for name, logits in held_out.items()
     ]
     validations.sort(key=lambda each: (-each.scores.macro_f1, -each.scores.accuracy))
@@ -262,12 +262,6 @@ def _centroids(vectors: Vectors, known: NDArray[np.int64], count: int) -> Vector
 def _unit(rows: Vectors) -> Vectors:
     unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
-
-
-def _scores(predicted: NDArray[np.int64], known: NDArray[np.int64], names: Sequence[str]) -> Scores:
-    return scores_of(
-        [({names[one]}, {names[other]}) for one, other in zip(predicted, known, strict=True)]
-    )
 
 
 def _temperature(logits: Vectors, known: NDArray[np.int64]) -> float:

@@ -1,4 +1,4 @@
-"""True labels of files, and how well others agree with them."""
+"""True labels of files, from tables and folders."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import open_file
+from qvsearch.tasks.agreement import Scores, set_scores
 from qvsearch.tasks.labelling.file_vectors import files_below
 from qvsearch.types import Item
 
@@ -23,35 +24,6 @@ if TYPE_CHECKING:
 LARGEST_FILE = 2**28  # bytes: millions of lines
 DELIMITERS = {b".csv": ",", b".tsv": "\t"}
 LINES = (b".jsonl", b".ndjson", b".json")
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """How well labels agree with the truth.
-
-    `accuracy` is the share of files whose labels are exactly the true ones. `macro_f1` is the mean
-    over labels of F1 (Sokolova and Lapalme 2009), of each label that is true or chosen for a file.
-    """
-
-    files: int
-    accuracy: float
-    macro_f1: float
-
-
-def scores_of(pairs: Iterable[tuple[AbstractSet[str], AbstractSet[str]]]) -> Scores:
-    """Return the agreement of chosen with true labels, each pair of one file."""
-    pairs = list(pairs)
-    labels = set().union(*(one | other for one, other in pairs))
-    both = dict.fromkeys(labels, 0)
-    sizes = dict.fromkeys(labels, 0)
-    for chosen, true in pairs:
-        for label in chosen & true:
-            both[label] += 1
-        for label in (*chosen, *true):
-            sizes[label] += 1
-    exact = sum(chosen == true for chosen, true in pairs)
-    f1 = [2 * both[label] / sizes[label] for label in labels]
-    return Scores(len(pairs), exact / len(pairs), sum(f1) / len(f1) if f1 else 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +52,7 @@ def agreement(
     unknown = sorted({label for _, true in pairs for label in true} - labels)
     if cuts:
         pairs = [(chosen, set(true & labels)) for chosen, true in pairs]
-    return Agreement(scores_of(pairs), tuple(unknown))
+    return Agreement(set_scores(pairs), tuple(unknown))
 
 
 def read_truth(place: bytes) -> dict[bytes, set[str]]:

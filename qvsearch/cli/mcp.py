@@ -1,0 +1,64 @@
+"""The command mcp."""
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import Command, unfolded
+from qvsearch.errors import ExitCode
+
+serving_agents = typer.Typer(rich_markup_mode=None)
+
+
+@serving_agents.command(cls=Command)
+@unfolded
+def mcp(
+    *,
+    library: Annotated[
+        list[str] | None,
+        options.model_option(
+            "--library",
+            "-l",
+            metavar="NAME-OR-FOLDER",
+            help="Library to serve; may be repeated (default: main).",
+            autocompletion=options.library_names,
+        ),
+    ] = None,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+) -> None:
+    """Let agents search your files (Model Context Protocol).
+
+    A client such as Claude Desktop or Cursor starts this command and talks to it on
+    standard input and output. The tools only read, and only files of the library.
+
+    \b
+    qvsearch mcp
+    qvsearch mcp -l photos -l work
+    claude mcp add qvsearch -- qvsearch mcp -l photos
+    """  # noqa: D301 - a \b keeps the lines of examples apart
+    from qvsearch.library.names import absence, exists, library_folder
+    from qvsearch.tasks.extras import needed
+
+    needed("mcp.server", "mcp", "qvsearch mcp", "mcp")
+    from qvsearch.mcp.server import serve
+    from qvsearch.mcp.shelf import Shelf
+
+    folders = [library_folder(each) for each in library or (None,)]
+    for each in folders:
+        if not exists(each):  # it may be made, or plugged in, while the client runs
+            output.fail(absence(each))
+    signal.signal(signal.SIGINT, _leave)
+    serve(Shelf(folders, device, dtype))
+    if any(not each.daemon for each in set(threading.enumerate()) - {threading.main_thread()}):
+        os._exit(ExitCode.DONE)  # a call without a client still computes
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """End the process at once: nothing is ever half written, and a thread waits for input."""
+    os._exit(ExitCode.INTERRUPTED)

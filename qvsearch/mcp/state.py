@@ -1,0 +1,58 @@
+"""The tool status: what the libraries hold, what failed and what search can filter by."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from qvsearch.errors import QvsearchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qvsearch.mcp.arguments import StatusArguments
+    from qvsearch.mcp.shelf import Shelf
+
+SHOWN = 5  # files of each list
+SHOWN_VALUES = 20  # of a field, e.g. cameras
+
+
+def status(shelf: Shelf, arguments: StatusArguments) -> dict[str, Any]:
+    """Return the record of `status`: each library beside its folders.
+
+    It opens libraries of its own, since looking at all files may take long on a slow drive.
+    """
+    return {
+        "libraries": [_record(name, folder) for name, folder in shelf.folders(arguments.library)]
+    }
+
+
+def _record(name: str, folder: Path) -> dict[str, Any]:
+    from qvsearch.indexing.status import library_fields, library_status
+    from qvsearch.library.library import Library
+    from qvsearch.records.library import fields_record, status_record
+    from qvsearch.runtime.manager import running
+
+    try:
+        library = Library.open(folder)
+        record: dict[str, Any] = status_record(library_status(library), running())
+        fields: dict[str, Any] = fields_record(library, library_fields(library))
+    except QvsearchError as error:
+        return {"library": name, "problem": str(error)}
+    more: dict[str, int] = {}
+    for each in ("changed", "gone", "failed", "left_out", "damaged"):
+        if (rest := len(record[each]) - SHOWN) > 0:
+            more[each] = rest
+            record[each] = record[each][:SHOWN]
+    record["left_aside"] = dict(islice(record["left_aside"].items(), SHOWN_VALUES))
+    for field in fields["fields"].values():
+        field["options"] = [each.lstrip("-").replace("-", "_") for each in field["options"]]
+        if "values" in field:
+            field["values"] = dict(islice(field["values"].items(), SHOWN_VALUES))
+    record.pop("library_b64", None)
+    return {
+        **record,
+        "library": name,
+        "fields": fields["fields"],
+        **({"more": more} if more else {}),
+    }
