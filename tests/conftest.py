@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from qvsearch.runtime.local import LocalEmbedder
 
 TRIED: Counter[str] = Counter()
+SHARING = {"cli", "demo_model", "duplicates", "models", "retrieval", "tasks"}  # folders
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +73,20 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: folder)
     monkeypatch.setattr(platformdirs, "user_runtime_path", lambda *_, **__: folder / "run" / "q")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kept_workers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the tests of a module share decode processes, if they prove nothing about these."""
+    if request.path.parent.name not in SHARING:
+        yield
+        return
+    from support.kept_workers import KeptProcess, end_all
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qvsearch.media.workers.ConfinedProcess", KeptProcess)
+        yield
+    end_all()
 
 
 @pytest.fixture

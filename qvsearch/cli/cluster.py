@@ -137,8 +137,21 @@ def cluster(
     if not any(each.id >= 0 for each in clusters):
         _hint_none(sum(each.files for each in clusters), option(library.folder), quiet)
         raise typer.Exit(ExitCode.NOTHING_FOUND)
+    if grouping.min_files is not None:
+        _hint_small(clusters, grouping.min_files, quiet)
     if not is_well:
         raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def _hint_small(clusters: Sequence["Cluster"], min_files: int, quiet: bool) -> None:
+    """Point out groups that are smaller than the user asked for."""
+    small = sum(each.id >= 0 and len(each.items) < min_files for each in clusters)
+    if small:
+        output.hint(
+            f"{output.counted(small, 'group')} with fewer than {min_files} files:"
+            " those that lay far from the rest have left",
+            quiet,
+        )
 
 
 def _hint_none(files: int, library: str, quiet: bool) -> None:

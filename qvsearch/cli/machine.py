@@ -66,7 +66,7 @@ def warm(
     qvsearch warm --reranker Qwen/Qwen3-VL-Reranker-2B
     qvsearch warm --stop
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
-    from qvsearch.library.library import library_folder
+    from qvsearch.cli.vector_options import chosen_folder
     from qvsearch.retrieval.options import parse_budget
     from qvsearch.runtime import manager
     from qvsearch.runtime.loading import Choice, embedder_key, reranker_key
@@ -86,7 +86,7 @@ def warm(
     if reranker is not None and adapter is not None:
         raise QvsearchError("--adapter is for a model; give the reranker's adapter as --reranker")
     key, weights = (
-        embedder_key(library_folder(library), choice)
+        embedder_key(chosen_folder(library, model is not None or adapter is not None), choice)
         if reranker is None
         else reranker_key(reranker, choice)
     )

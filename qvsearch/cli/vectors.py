@@ -26,6 +26,7 @@ from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Stored
 
 if TYPE_CHECKING:
+    from qvsearch.indexing.batching import Pause
     from qvsearch.tasks.inputs import TaskInput
     from qvsearch.tasks.vector_files import VectorRow
     from qvsearch.types import Skipped
@@ -77,7 +78,7 @@ def embed(
             "-o",
             parser=options.path,
             metavar="FILE",
-            help="File ending in .npy, .npz, .jsonl or .parquet (default: JSON lines).",
+            help="File to write or replace: .npy, .npz, .jsonl or .parquet (default: JSON lines).",
             rich_help_panel="Output",
         ),
     ] = None,
@@ -125,7 +126,7 @@ def embed(
     report = Reporter(quiet)
     with ExitStack() as stack:
         stack.enter_context(cancelling())
-        sources = _inputs(stack, words, source, instruction, null)
+        sources = _inputs(stack, words, source, instruction, null, live=target is None)
         outcomes = embed_rows(
             sources, partial(load_embedder, fingerprint, choice), fingerprint.decode_options
         )
@@ -150,16 +151,23 @@ def embed(
 
 
 def _inputs(
-    stack: ExitStack, words: list[str], source: bytes | None, instruction: str | None, null: bool
-) -> "Iterator[TaskInput | Skipped]":
-    """Return the inputs of the command line, then those of the file."""
-    from qvsearch.tasks.sources import read_arguments, read_stream
+    stack: ExitStack,
+    words: list[str],
+    source: bytes | None,
+    instruction: str | None,
+    null: bool,
+    *,
+    live: bool,
+) -> "Iterator[TaskInput | Skipped | Pause]":
+    """Return the inputs of the command line, then those of the file; `live` with pauses."""
+    from qvsearch.tasks.sources import read_arguments, read_live, read_stream
 
     given = read_arguments(words, instruction)
     if source is None:
         return given
     stream, name = stack.enter_context(opened(source))
-    return chain(given, read_stream(stream, name, instruction, paths=null))
+    read = read_live if live else read_stream
+    return chain(given, read(stream, name, instruction, paths=null))
 
 
 def _rows(

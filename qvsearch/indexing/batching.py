@@ -32,8 +32,13 @@ class Embedded:
     vectors: Vectors
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing more has come yet: what is there is embedded without waiting for a full batch."""
+
+
 def embed_files(
-    outcomes: Iterable[Decoded | Skipped],
+    outcomes: Iterable[Decoded | Skipped | Pause],
     load_embedder: Callable[[], Embedder],
     stop: Callable[[], bool],
     embedded: Callable[[int], None] = lambda _: None,
@@ -51,6 +56,9 @@ def embed_files(
     for outcome in outcomes:
         if isinstance(outcome, Skipped):
             yield outcome
+            continue
+        if isinstance(outcome, Pause):
+            yield from batches.embed()
             continue
         if not outcome.segments:
             yield Skipped(outcome.item.location, "it is empty: there is nothing to index")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +32,24 @@ _PREFIXES = ("base_model.model.model.", "base_model.model.")
 _PARTS = ("language_model", "visual")
 _HALVES = {".lora_A.weight": 0, ".lora_B.weight": 1}
 
-# what peft can do beside plain LoRA; each changes the formula above
+# peft's settings that change the formula above, or the layers that it holds for
 _OTHERS = (
     "use_dora",
-    "use_rslora",
+    "use_bdlora",
+    "use_qalora",
     "modules_to_save",
     "rank_pattern",
     "alpha_pattern",
     "lora_bias",
+    "layer_replication",
+    "target_parameters",
+    "trainable_token_indices",
+    "alora_invocation_tokens",
+    "kasa_config",
+    "velora_config",
 )
+# initializations that keep W; others, e.g. PiSSA (Meng et al. 2024), change the base as well
+_STARTS = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,7 @@ def is_adapter(model: str | Path) -> bool:
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Return the adapter of a folder; raises QvsearchError unless it is one of plain LoRA."""
+    """Return the adapter of a folder; raises QvsearchError unless it is plain LoRA."""
     if not is_adapter(folder):
         raise QvsearchError(
             f"{folder} is not an adapter: it has no {CONFIG}; if it was moved, name its place:"
@@ -71,19 +81,34 @@ def read_adapter(folder: Path) -> Adapter:
     if not (folder / WEIGHTS).is_file():
         raise QvsearchError(f"{folder} is not a complete adapter: it has no {WEIGHTS}")
     config = read_json(folder / CONFIG)
-    other = next((name for name in _OTHERS if config.get(name)), None)
-    if config.get("peft_type") != "LORA" or other is not None:
-        what = other or f"peft_type {config.get('peft_type')}"
-        raise QvsearchError(f"{folder} is not a plain LoRA adapter: it has {what}")
+    if (what := _beyond_lora(config)) is not None:
+        raise QvsearchError(
+            f"{folder} is not a plain LoRA adapter: it has {what}; merge it into its base with"
+            " peft's merge_and_unload, save that, and give its folder as --model"
+        )
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not isinstance(base, str) or not base:
         raise QvsearchError(f"{folder / CONFIG} does not name its base_model_name_or_path")
     try:
-        scale = float(config["lora_alpha"]) / float(config["r"])
+        rank = float(config["r"])
+        # rank-stabilized LoRA divides by the root (Kalajdzievski 2023)
+        scale = float(config["lora_alpha"]) / (
+            math.sqrt(rank) if config.get("use_rslora") else rank
+        )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise QvsearchError(f"{folder / CONFIG} has no usable r and lora_alpha") from error
     own = revision if isinstance(revision, str) else None
     return Adapter(folder.resolve(), base, own, scale, _digest(folder, scale))
+
+
+def _beyond_lora(config: Mapping[str, Any]) -> str | None:
+    """Return the setting of peft for which W + scale * B A is not the layer, or None."""
+    if config.get("peft_type") != "LORA":
+        return f"peft_type {config.get('peft_type')}"
+    start = config.get("init_lora_weights")
+    if start not in _STARTS:
+        return f"init_lora_weights {start}"
+    return next((name for name in _OTHERS if config.get(name)), None)
 
 
 def check_base(adapter: Adapter, name: str, revision: str) -> None:

@@ -13,7 +13,7 @@ from qvsearch.choices import Hub
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library, check_place
 from qvsearch.library.manifest import read_committed
-from qvsearch.library.names import default_folder
+from qvsearch.library.names import default_folder, library_folder
 from qvsearch.models import registry
 from qvsearch.models.adapters import is_adapter
 from qvsearch.models.patches import KNOWN_PREPROCESSING
@@ -69,15 +69,19 @@ def open_library(folder: Path, choice: Choice) -> Library:
         ("--video-mode", choice.video_mode, fingerprint.video_mode),
         ("--store", choice.store, library.store),
     ):
-        if chosen not in (None, own):
-            raise QvsearchError(
-                f"the library {folder} was made with {option} {own}, not {chosen};"
-                " leave the option out, or name another --library"
-            )
+        _check_option(folder, option, chosen, own)
     check_version(library)
     if _adapter(choice) is not None:  # compared by content: it may have been moved
         _check_revision(fingerprint, choice)
     return library
+
+
+def _check_option(folder: Path, option: str, chosen: object, own: object) -> None:
+    if chosen not in (None, own):
+        raise QvsearchError(
+            f"the library {folder} was made with {option} {own}, not {chosen};"
+            " leave the option out, or name another --library"
+        )
 
 
 def check_version(library: Library) -> None:
@@ -193,23 +197,26 @@ def new_video_mode(choice: Choice) -> VideoMode:
     return choice.video_mode or VideoMode.FRAMES
 
 
-def embedder_key(folder: Path, choice: Choice) -> tuple[ServerKey, Weights]:
+def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weights]:
     """Return the key of the server to start for queries, and the model's files.
 
-    It is the chosen model, or a library's, of which only the manifest is read. Raises QvsearchError
-    without either.
+    With a folder it is the server that a search of that library looks for; only the manifest is
+    read. Without one it is the chosen model's, or the default library's. Raises QvsearchError if
+    there is no such library, or if it was made with another model than the chosen one.
     """
-    own = None
-    is_chosen = choice.model is not None or choice.adapter is not None
-    if not is_chosen or Library.exists(folder):
-        own = read_committed(folder).fingerprint
-    if is_chosen or own is None:
-        weights = resolve(new_model(choice), choice.hub, _adapter(choice))
-    else:
-        weights = resolve(own.model, choice.hub, own.adapter)
+    place = library_folder(None) if folder is None else folder
+    if folder is not None or (choice.model is None and choice.adapter is None):
+        own = read_committed(place).fingerprint
+        if not _is_folder(choice.model):
+            _check_option(place, "--model", choice.model, own.model)
+        weights = _chosen(own, choice)
         _check_weights(own, weights)
-    if own is not None and own.revision == weights.revision:
         return _key(own, choice), weights
+    weights = resolve(new_model(choice), choice.hub, _adapter(choice))
+    if Library.exists(place):
+        own = read_committed(place).fingerprint
+        if own.revision == weights.revision:  # its precision may be int8
+            return _key(own, choice), weights
     return ServerKey(EMBEDDER, weights.revision, choice.device, choice.dtype), weights
 
 

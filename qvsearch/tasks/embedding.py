@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from qvsearch.indexing.batching import Pause
 from qvsearch.tasks.inputs import TaskInput, decode_options_of, embed_inputs
 from qvsearch.tasks.sources import as_inputs, label
 from qvsearch.tasks.vector_files import VectorRow
@@ -31,17 +32,20 @@ def embed(
 
 
 def embed_rows(
-    inputs: Iterable[TaskInput | Skipped], load: Callable[[], Embedder], options: DecodeOptions
+    inputs: Iterable[TaskInput | Skipped | Pause],
+    load: Callable[[], Embedder],
+    options: DecodeOptions,
 ) -> Iterator[VectorRow | Skipped]:
     """Yield the vector of each input in order, with its place and its name, or why it has none.
 
-    The model is loaded for the first input that can be read.
+    The model is loaded for the first input that can be read. A Pause has no outcome.
     """
     names: deque[bytes] = deque()
 
-    def noted() -> Iterator[TaskInput | Skipped]:
+    def noted() -> Iterator[TaskInput | Skipped | Pause]:
         for each in inputs:
-            names.append(label(each))
+            if not isinstance(each, Pause):
+                names.append(label(each))
             yield each
 
     for place, outcome in enumerate(embed_inputs(noted(), load, options)):

@@ -7,11 +7,11 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing.batching import embed_files
+from qvsearch.indexing.batching import Pause, embed_files
 from qvsearch.media import whole
 from qvsearch.media.workers import Decoders
 from qvsearch.retrieval.query import is_path, read_item
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 JSON_LINES = (".jsonl", ".ndjson")  # no line of such a file is plain words
 KEYS = {"text", "image", "video", "instruction"}  # of a dictionary
+P = TypeVar("P", bound=Pause)  # among inputs that come bit by bit; no other ones have it
 AT_ONCE = 256  # inputs whose files are decoded side by side
 
 
@@ -108,14 +109,19 @@ def parse_dictionary(name: str, source: object, folder: bytes) -> TaskInput:
 
 
 def read_lines(
-    lines: Iterable[bytes], source: str, folder: bytes, instruction: str | None = None
-) -> Iterator[TaskInput | Skipped]:
+    lines: Iterable[bytes | P], source: str, folder: bytes, instruction: str | None = None
+) -> Iterator[TaskInput | Skipped | P]:
     """Yield the input of each line that is not blank: a JSON dictionary or string, else words.
 
     `source` is the name of the file for reports; if it ends in JSON_LINES, words are wrong. A wrong
     line is a Skipped with its number.
     """
-    for number, line in enumerate(lines, 1):
+    number = 0
+    for line in lines:
+        if isinstance(line, Pause):
+            yield line
+            continue
+        number += 1
         name = f"line {number} of {source}"
         try:
             line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
@@ -180,27 +186,38 @@ def first_reason(skipped: Sequence[Skipped]) -> str:
 
 
 def read_inputs(
-    inputs: Iterable[TaskInput | Skipped], options: DecodeOptions
-) -> Iterator[EmbedInput | Skipped]:
+    inputs: Iterable[TaskInput | Skipped | P], options: DecodeOptions
+) -> Iterator[EmbedInput | Skipped | P]:
     """Yield the model's input for each input, in order, or why there is none.
 
     Files are decoded in confined processes, so scripts need the `if __name__ == "__main__":` of
     Python's multiprocessing. A picture has the pixels that `index` gives it with these options.
     A video is one input of frames, a text file is whole.
     """
-    upcoming = iter(inputs)
     with Decoders(decode=whole.decode) as decoders:
-        while some := list(islice(upcoming, AT_ONCE)):
-            jobs = [[] if isinstance(each, Skipped) else _jobs(each) for each in some]
+        for some in _groups(inputs):
+            jobs = [_jobs(each) if isinstance(each, TaskInput) else [] for each in some]
             good = [job for each in jobs if not isinstance(each, Skipped) for job in each]
             decoded = decoders.decode(good, options)
             for each, files in zip(some, jobs, strict=True):
-                if isinstance(each, Skipped):
+                if not isinstance(each, TaskInput):
                     yield each
                 elif isinstance(files, Skipped):
                     yield files
                 else:
                     yield _joined(each, [next(decoded) for _ in files])
+
+
+def _groups(inputs: Iterable[TaskInput | Skipped | P]) -> Iterator[list[TaskInput | Skipped | P]]:
+    """Yield inputs whose files are decoded side by side: up to a pause, and AT_ONCE at most."""
+    some: list[TaskInput | Skipped | P] = []
+    for each in inputs:
+        some.append(each)
+        if len(some) == AT_ONCE or isinstance(each, Pause):
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 def _jobs(each: TaskInput) -> list[tuple[Item, str]] | Skipped:
@@ -230,7 +247,7 @@ def _joined(each: TaskInput, files: Sequence[Decoded | Skipped]) -> EmbedInput |
 
 
 def embed_inputs(
-    inputs: Iterable[TaskInput | Skipped],
+    inputs: Iterable[TaskInput | Skipped | Pause],
     load: Callable[[], Embedder],
     options: DecodeOptions,
     stop: Callable[[], bool] = lambda: False,
@@ -239,18 +256,26 @@ def embed_inputs(
 
     The model is loaded for the first input that can be read. Batches take a few seconds each, and
     `stop` is called before each; when it returns True, nothing more is yielded. An input that the
-    model refuses costs no other. Raises QvsearchError if the model, and not an input, fails.
+    model refuses costs no other. A Pause has no outcome. Raises QvsearchError if the model, and not
+    an input, fails.
     """
     names: dict[int, bytes] = {}  # of the inputs on their way
 
-    def named() -> Iterator[TaskInput | Skipped]:
-        for number, each in enumerate(inputs):
-            names[number] = each.path if isinstance(each, Skipped) else each.name
+    def named() -> Iterator[TaskInput | Skipped | Pause]:
+        places = count()
+        for each in inputs:
+            if not isinstance(each, Pause):
+                names[next(places)] = each.path if isinstance(each, Skipped) else each.name
             yield each
 
-    def numbered() -> Iterator[Decoded | Skipped]:
+    def numbered() -> Iterator[Decoded | Skipped | Pause]:
         # a number in the place of a path, since batches with refused inputs end out of order
-        for number, source in enumerate(read_inputs(named(), options)):
+        places = count()
+        for source in read_inputs(named(), options):
+            if isinstance(source, Pause):
+                yield source
+                continue
+            number = next(places)
             item = Item(b"%d" % number, b"", Kind.TEXT, 0, 0)
             if isinstance(source, Skipped):
                 yield Skipped(item.location, source.reason)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import select
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import MIB
+from qvsearch.indexing.batching import Pause
 from qvsearch.tasks.inputs import (
     TaskInput,
     file_input,
@@ -20,9 +23,12 @@ from qvsearch.tasks.inputs import (
 from qvsearch.types import Skipped
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     Source = str | Path | Mapping[str, object] | TaskInput
 
 LONGEST = 16 * MIB  # bytes of a line; more is not a list of inputs
+PATIENCE = 0.1  # seconds without input after which the inputs so far are embedded
 
 
 def read_arguments(
@@ -56,39 +62,73 @@ def read_stream(
     If they are `paths`, each ends in a NUL byte. Relative paths are those of the current folder.
     Raises QvsearchError for a line of more than LONGEST bytes.
     """
+    for each in read_live(stream, name, instruction, paths=paths):
+        if not isinstance(each, Pause):
+            yield each
+
+
+def read_live(
+    stream: BinaryIO, name: str, instruction: str | None = None, *, paths: bool = False
+) -> Iterator[TaskInput | Skipped | Pause]:
+    """Yield the inputs of `read_stream`, and a Pause if none has come for PATIENCE seconds."""
     folder = os.fsencode(Path.cwd())
     if paths:
-        yield from _read_paths(pieces(stream, name, b"\0"), folder, instruction)
+        yield from _read_paths(_arriving(stream, name, b"\0"), folder, instruction)
     else:
-        yield from read_lines(pieces(stream, name, b"\n"), name, folder, instruction)
+        yield from read_lines(_arriving(stream, name, b"\n"), name, folder, instruction)
 
 
 def _read_paths(
-    paths: Iterable[bytes], folder: bytes, instruction: str | None
-) -> Iterator[TaskInput | Skipped]:
-    for path in filter(None, paths):
-        location = os.path.abspath(os.path.join(folder, path))
-        try:
-            yield file_input(location, instruction)
-        except QvsearchError as error:
-            yield Skipped(location, str(error).removeprefix(os.fsdecode(location)).lstrip())
+    paths: Iterable[bytes | Pause], folder: bytes, instruction: str | None
+) -> Iterator[TaskInput | Skipped | Pause]:
+    for path in paths:
+        if isinstance(path, Pause):
+            yield path
+        elif name := path.removesuffix(b"\0"):
+            location = os.path.abspath(os.path.join(folder, name))
+            try:
+                yield file_input(location, instruction)
+            except QvsearchError as error:
+                yield Skipped(location, str(error).removeprefix(os.fsdecode(location)).lstrip())
 
 
 def pieces(stream: BinaryIO, name: str, end: bytes) -> Iterator[bytes]:
-    """Yield what a stream holds up to each `end`, without it, as it arrives."""
-    if end == b"\n":
-        while line := stream.readline(LONGEST):
-            if len(line) == LONGEST:
-                raise QvsearchError(_too_long(name))
-            yield line
-        return
+    """Yield what a stream holds up to and with each `end`, as it arrives.
+
+    Raises QvsearchError for a piece of more than LONGEST bytes.
+    """
+    return (each for each in _arriving(stream, name, end) if not isinstance(each, Pause))
+
+
+def _arriving(stream: BinaryIO, name: str, end: bytes) -> Iterator[bytes | Pause]:
     rest = b""
-    while data := stream.read(MIB):
+    for data in _read(stream):
+        if isinstance(data, Pause):
+            yield data
+            continue
         *whole, rest = (rest + data).split(end)
-        if len(rest) >= LONGEST:
+        if max(map(len, (*whole, rest))) >= LONGEST:
             raise QvsearchError(_too_long(name))
-        yield from whole
-    yield rest
+        yield from (piece + end for piece in whole)
+    if rest:
+        yield rest
+
+
+def _read(stream: BinaryIO) -> Iterator[bytes | Pause]:
+    """Yield the bytes of a stream as they come, and a Pause before each long wait."""
+    buffered = cast("BufferedReader", stream)
+    try:
+        file = [stream.fileno()]
+    except io.UnsupportedOperation:  # bytes in memory
+        file = []
+    while True:
+        # `read1` of at least a buffer leaves nothing behind in it that `select` would not see
+        if file and not select.select(file, [], [], PATIENCE)[0]:
+            yield Pause()
+        data = buffered.read1(MIB)
+        if not data:
+            return
+        yield data
 
 
 def _too_long(name: str) -> str:

@@ -23,6 +23,7 @@ from qvsearch.library.repair import check
 pytestmark = pytest.mark.usefixtures("disk")
 
 PROGRAM = [sys.executable, writer.__file__]
+AGAIN = 3  # of so many full disks that failed a writer one is written to again
 KILLED = "writers killed, at every operation"
 
 
@@ -120,7 +121,8 @@ def test_every_operation_may_fail_and_a_rerun_mends_it(folder, monkeypatch, tall
                 assert str(copy) in said  # noqa: PT017
         ended = len(disk.steps) < at
         assert content(Library.open(copy)) in legal(last)
-        finish(copy)
+        if number == errno.EIO or at % AGAIN == 0 or ended:
+            finish(copy)
         shutil.rmtree(copy)
         tally[FAILED] += not ended
     assert at > 60
@@ -188,7 +190,7 @@ def test_a_commit_that_may_be_on_the_disk_is_not_overwritten_by_the_next(
 def test_readers_see_one_commit_while_others_follow(tmp_path):
     folder = writer.begin(tmp_path / "library").folder
     views = [Library.open(folder)]
-    with start("commit", str(folder), "60") as process:
+    with start("commit", str(folder), "30") as process:
         assert process.stdin.write("go\n")
         process.stdin.flush()
         while process.poll() is None:
@@ -198,7 +200,7 @@ def test_readers_see_one_commit_while_others_follow(tmp_path):
                 views.append(view)
     assert process.returncode == 0
     views.append(Library.open(folder))
-    assert [views[0].generation, views[-1].generation] == [1, 60]
+    assert [views[0].generation, views[-1].generation] == [1, 30]
     for view in views:  # of most of them all files are deleted by now
         assert content(view) == writer.after(view.generation)
         best = nearest_rows(view, writer.vector(4), 1)[0][0]

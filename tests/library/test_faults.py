@@ -97,8 +97,9 @@ class Watching(FaultyDisk):
 def test_a_disk_that_fails_costs_a_sentence_and_no_row(home, tally, disk_type, number):
     watch = Watching(home.copy())
     assert home.index(watch.library, watch)[:2] == (SOME_SKIPPED, 3)
-    committed = watch.committed
+    committed, whole = watch.committed, view(watch.library)
     assert len(committed) == 4
+    assert committed[-1] == whole[0]
     failed = 0
     for at in count(1):
         library, disk = home.copy(), disk_type(at, failing(number))
@@ -122,7 +123,7 @@ def test_a_disk_that_fails_costs_a_sentence_and_no_row(home, tally, disk_type, n
         if at % AGAIN == 0:
             # 0 if it was noted already that a file cannot be read
             assert home.index(library, FaultyDisk())[0] in (0, SOME_SKIPPED)
-            assert view(library) == (committed[-1], *view(watch.library)[1:])
+            assert view(library) == whole
         tally[FAILED] += disk.acted  # a disk that is full fails only who writes
     assert failed > 100, f"{failed} of {at - 1}"
 

@@ -70,10 +70,12 @@ def batch_of(embedder, source):
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft reads it
-def test_an_adapter_gives_the_vectors_of_peft(tiny, adapter):
+@pytest.mark.parametrize("stabilized", [False, True])
+def test_an_adapter_gives_the_vectors_of_peft(tiny, adapter, tmp_path, stabilized):
     from peft import PeftModel
     from transformers import Qwen3VLModel
 
+    adapter = changed_config(adapter, tmp_path / "a", use_rslora=stabilized)
     base = Qwen3VLModel.from_pretrained(tiny, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, adapter).eval()
     sources = mixed_inputs()
@@ -159,9 +161,13 @@ def test_layers_of_another_size_are_refused(wide, adapter, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"use_dora": True}, "not a plain LoRA adapter: it has use_dora"),
+        ({"use_dora": True}, "not a plain LoRA adapter: it has use_dora; merge it into its base"),
+        ({"init_lora_weights": "pissa_niter_4"}, "it has init_lora_weights pissa_niter_4; merge"),
+        ({"modules_to_save": ["norm"]}, "it has modules_to_save; merge"),
+        ({"alpha_pattern": {"q_proj": 2}}, "it has alpha_pattern; merge"),
         ({"peft_type": "IA3"}, "it has peft_type IA3"),
         ({"r": 0}, "no usable r and lora_alpha"),
+        ({"r": -4, "use_rslora": True}, "no usable r and lora_alpha"),
         ({"base_model_name_or_path": None}, "does not name its base_model_name_or_path"),
     ],
 )
@@ -211,12 +217,12 @@ def test_merging_refuses_a_model_and_a_folder_that_exists(tiny, adapter, tmp_pat
         merge_checkpoint(resolve(str(adapter)), tmp_path)
 
 
-def test_a_server_loads_the_adapter(tiny, adapter, tmp_path):
+def test_a_server_loads_the_adapter(tiny, adapter):
     from qvsearch.runtime import server
     from qvsearch.runtime.loading import Choice, embedder_key, reranker_key
 
     choice = Choice(str(tiny), device="cpu", dtype="float32", adapter=str(adapter))
-    key, weights = embedder_key(tmp_path / "none", choice)
+    key, weights = embedder_key(None, choice)
     assert key.revision == resolve(str(adapter)).revision
     order = server.Order(key, weights.name, "", 600, str(weights.adapter))
     sources = mixed_inputs()
@@ -258,3 +264,23 @@ def test_the_published_interface_takes_an_adapter(adapter):
     found = Qwen3VLEmbedder(adapter, torch_dtype="float32").process([{"text": "a dog"}])
     expected = LocalEmbedder(adapter, "cpu", "float32").embed([EmbedInput("a dog")])
     assert np.abs(found.cpu().numpy() - expected).max() < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft reads it
+@pytest.mark.parametrize("start", [True, "gaussian", "orthogonal", "pissa", "olora"])
+def test_only_starts_that_keep_the_base_are_plain(tiny, adapter, tmp_path, start):
+    from peft import PeftModel
+    from transformers import Qwen3VLModel
+
+    folder = changed_config(adapter, tmp_path / "a", init_lora_weights=start)
+    before = Qwen3VLModel.from_pretrained(tiny, dtype=torch.float32).state_dict()
+    base = Qwen3VLModel.from_pretrained(tiny, dtype=torch.float32)
+    with torch.no_grad():
+        after = PeftModel.from_pretrained(base, folder).unload().state_dict()
+    is_kept = all(torch.equal(before[name], after[name]) for name in before)
+    try:
+        resolve(str(folder))
+        is_accepted = True
+    except QvsearchError:
+        is_accepted = False
+    assert is_accepted == is_kept

@@ -291,13 +291,17 @@ def commit(folder):
     Library.open(folder)
 
 
-DONE = {"search": said, "failures": read_failures, "check": check, "commit": commit}
+def search(folder):
+    said(Library.open(folder))
+
+
+DONE = {"search": search, "failures": read_failures, "check": check, "commit": commit}
 
 
 def meet(folder):
     """Return what is said of a library to whoever does each of these, "" where it was done."""
     texts = {}
-    for name, act in (DONE | {"repair": repair, "search again": said}).items():
+    for name, act in (DONE | {"repair": repair, "search again": search}).items():
         try:
             act(folder)
             texts[name] = ""

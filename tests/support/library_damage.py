@@ -24,7 +24,7 @@ from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.library.repair import check
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment, Stored
-from support.readers import make_older, nearest_rows
+from support.readers import best_rows, make_older
 
 DIM = 64
 ROOTS = (b"/photos", b"/disk \xff")
@@ -97,16 +97,17 @@ def make(folder, stored):
     return before
 
 
-def said(folder):
+def said(library):
     """Everything that a user can be told of a library, found as it is found for a user."""
-    library = Library.open(folder)
     found = []
+    masks = [passing_rows(library.columns, parse_filters(**asked)) for asked in FILTERS]
+    found += [mask.tolist() for mask in masks]
     for query in QUERIES:
-        for asked in FILTERS:
-            mask = passing_rows(library.columns, parse_filters(**asked))
-            hits = nearest_rows(library, query, 8, mask)
-            found += [mask.tolist(), [(library.segments[number], score) for number, score in hits]]
-        found += [library.scores(query).tolist(), library.guesses(query).tolist()]
+        scores = library.scores(query)
+        for mask in masks:
+            hits = best_rows(scores, 8, mask)
+            found.append([(library.segments[number], score) for number, score in hits])
+        found += [scores.tolist(), library.guesses(query).tolist()]
     found += [repr(library.backgrounds.tolist()), library.kinds.tolist(), library.roots]
     return found, list(library.segments.items())
 
@@ -214,9 +215,9 @@ def outcome(folder, damage, sound, earlier):
     texts = []
     met = "refused when opened"
     try:
-        Library.open(folder)
+        library = Library.open(folder)
         met = "refused when searched"
-        found = said(folder)
+        found = said(library)
         met = "same answers" if found == sound else "other answers"
         met = "answers of the commit before" if found == earlier else met
     except QvsearchError as error:
@@ -238,7 +239,7 @@ def sweep(folder, stored, seed, bits, lengths):
     before = make(folder, stored)
     stranger = folder.with_name(f"{folder.name} stranger")
     make(stranger, Stored.INT8 if stored is Stored.FLOAT16 else Stored.FLOAT16)
-    sound, earlier = said(folder), said(before)
+    sound, earlier = (said(Library.open(each)) for each in (folder, before))
     for damage in every(folder, np.random.default_rng(seed), before, stranger, bits, lengths):
         whole = {name: (folder / name).read_bytes() for name in damage.files}
         put(folder, damage.files)
@@ -248,7 +249,7 @@ def sweep(folder, stored, seed, bits, lengths):
             segments.VERIFY_AT_OPEN, segments.VERIFY_LINES = (0, 0) if large else (1 << 26, 1 << 20)
             yield outcome(folder, damage, sound, earlier) | {"large": large}
         put(folder, whole)
-    assert said(folder) == sound
+    assert said(Library.open(folder)) == sound
 
 
 def say(record):

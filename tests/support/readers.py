@@ -21,8 +21,13 @@ def nearest_rows(stored, query, k, allowed=None):
 
     Only rows whose `allowed` is true are answers; rows beyond its end are not.
     """
-    scores = stored.scores(query)
+    return best_rows(stored.scores(query), k, allowed)
+
+
+def best_rows(scores, k, allowed=None):
+    """Return up to k (row, cosine) of the scores of all rows, as `nearest_rows` does."""
     if allowed is not None:
+        scores = scores.copy()
         rows = np.arange(len(scores))
         scores[~np.isin(rows, np.flatnonzero(allowed))] = -np.inf
     order = np.argsort(-scores, kind="stable")[:k].tolist()
@@ -41,7 +46,10 @@ def make_older(folder, below=1 << 60):
 
 def rows(folder):
     """Return the bytes of each row's vector by the row's segment, having searched for each."""
-    library = Library.open(folder)
+    return _rows(Library.open(folder))
+
+
+def _rows(library):
     vectors = library.vectors(library.segments)
     for row, vector in zip(library.segments, vectors, strict=True):
         ((found, score),) = nearest_rows(library, vector / np.linalg.norm(vector), 1)
@@ -61,4 +69,4 @@ def view(folder):
         return "damaged"
     assert check(folder) == []
     bank = None if library.baseline is None else library.baseline.tobytes()
-    return rows(folder), bank, read_failures(folder), library.rules
+    return _rows(library), bank, read_failures(folder), library.rules

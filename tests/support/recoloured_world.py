@@ -84,11 +84,11 @@ def write_pairs(folder: Path, count: int, seed: int = 0, old: float = 0.0) -> Pa
 
 def _old_query(scene: Scene, others: list[str], rng: Generator) -> str | dict[str, str]:
     """Return a caption with the old names, or the picture of a twin with the change to `scene`."""
-    what = int(rng.integers(5))
-    if what == 0:
+    languages: tuple[Language, ...] = ("en", "es", "zh")
+    what = int(rng.integers(len(languages) + 1))
+    if what == len(languages):
         return {"image": others[0], "text": change(scene.things[0], rng)}
-    languages: tuple[Language, ...] = ("en", "en", "es", "zh")
-    return caption(scene, rng, languages[what - 1])
+    return caption(scene, rng, languages[what])
 
 
 def recall(embedder: Embedder, words: Callable[[str], str], count: int = 40) -> float:

@@ -1,11 +1,13 @@
 """What a terminal of a given width shows."""
 
-import io
 import os
 import pty
-import subprocess
 import sys
+import threading
 import unicodedata
+from functools import partial
+
+import pytest
 
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -20,26 +22,36 @@ def is_harmless(text):
 
 
 def in_terminal(code, columns=80):
-    """Run Python on a terminal, and return what the terminal received."""
+    """Run Python, in this process, with its output on a terminal; return what that received."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=environment
-    )
-    os.close(theirs)
-    received = io.BytesIO()
-    while True:
+    received = []
+    reader = threading.Thread(target=lambda: received.extend(iter(partial(_read, ours), b"")))
+    reader.start()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        open(theirs, "w", 1, "utf-8") as out,
+        open(theirs, "w", 1, "utf-8", "backslashreplace", closefd=False) as errors,
+    ):
+        patch.setenv("COLUMNS", str(columns))
+        patch.setenv("TERM", "xterm-256color")
+        patch.delenv("NO_COLOR", raising=False)
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", errors)
         try:
-            data = os.read(ours, 65536)
-        except OSError:  # Linux says so where others return nothing
-            break
-        if not data:
-            break
-        received.write(data)
-    os.close(ours)
-    assert process.wait() == 0
-    return received.getvalue().decode()
+            exec(code, {"__name__": "__main__"})
+        finally:
+            errors.close()
+            out.close()
+            reader.join()
+            os.close(ours)
+    return b"".join(received).decode()
+
+
+def _read(descriptor):
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # Linux says so at the end, where others return nothing
+        return b""
 
 
 def without_escapes(text):

@@ -11,6 +11,7 @@ from support.blobs import blobs, scattered
 from support.commands import home, records, run  # noqa: F401 - fixtures
 from support.made_rows import unit
 from support.rows import FINGERPRINT
+from support.terminal import in_terminal, without_escapes
 
 from qvsearch.demo.world import Scene, Thing, draw, note
 from qvsearch.errors import QvsearchError
@@ -309,6 +310,18 @@ def test_no_group_and_no_answer_are_exit_code_1(library, run, home):  # noqa: F8
     code, out, _ = run("cluster", "-l", library.folder, "--min-files", "40")
     assert code == 1
     assert b"in no group" in out
+
+
+def test_a_group_that_lost_its_far_files_is_pointed_out(library):
+    code = "from qvsearch.cli.app import main\n"
+    code += (
+        f"assert main(['cluster', '-l', {str(library.folder)!r}, '--min-files', '{FILES}']) == 0"
+    )
+    shown = without_escapes(in_terminal(code)).splitlines()
+    sizes = [each.files for each in cluster(library, options=ClusterOptions(min_files=FILES))]
+    assert min(sizes[:-1]) < FILES
+    assert shown[-1].startswith(f"1 group with fewer than {FILES} files: those that lay far")
+    assert "fewer" not in in_terminal(code.replace(f"'{FILES}'", f"'{min(sizes[:-1])}'"))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.names import default_folder
 from qvsearch.models.adapters import CONFIG, WEIGHTS
 from qvsearch.models.registry import DEMO, DEMO_RERANKER, EMBEDDER, RERANKER, resolve
+from qvsearch.runtime.loading import Choice, embedder_key
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.tasks.finetuning import loop
 from qvsearch.tasks.finetuning.run import Request, finetune
@@ -194,6 +195,14 @@ def test_a_library_keeps_its_adapter(pairs, notes, adapter, tmp_path, capfd):
     assert re.search(r"was made with demo at revision \w+, not demo with the adapter ", message)
     assert command("finetune", notes, "-o", tmp_path / "further", "-l", library) == 2
     assert f"has the adapter {adapter}; to train further, merge it" in capfd.readouterr().err
+    assert command("warm", "-l", plain, *chosen) == 2
+    assert "not demo with the adapter " in capfd.readouterr().err
+    assert command("warm", "-l", library, "--model", "Qwen/Qwen3-VL-Embedding-8B") == 2
+    message = capfd.readouterr().err
+    assert "with --model demo, not Qwen/Qwen3-VL-Embedding-8B; leave the option out" in message
+    own = embedder_key(library, Choice())
+    assert own[0].revision == LocalEmbedder(DEMO, "cpu", adapter=adapter).weights.revision
+    assert embedder_key(library, Choice(model=DEMO)) == own
 
 
 def test_an_adapter_is_given_as_the_model(pairs, notes, adapter, tmp_path, capfd):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from support.videos import frame_of, make
 
 from qvsearch.compat.inputs import Limits
 from qvsearch.errors import QvsearchError
+from qvsearch.tasks.embedding import embed_rows
 from qvsearch.tasks.inputs import (
     TaskInput,
     embed_inputs,
@@ -20,6 +22,7 @@ from qvsearch.tasks.inputs import (
     read_inputs,
     read_lines,
 )
+from qvsearch.tasks.sources import read_live
 from qvsearch.types import DecodeOptions, Detail, EmbedInput, Skipped
 
 LOW = DecodeOptions(Detail.LOW.max_pixels)
@@ -172,3 +175,34 @@ def test_a_folder_and_an_unknown_suffix_are_refused(tmp_path):
 def test_the_mark_of_utf8_is_no_part_of_the_first_line():
     lines = [b"\xef\xbb\xbf" + b'{"text": "a"}\n', b"b\n"]
     assert [each.text for each in read_lines(lines, "lines", b"/")] == ["a", "b"]
+
+
+@pytest.fixture
+def hurried():
+    def late(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_what_has_come_is_embedded_without_waiting_for_more(files, demo_embedder, monkeypatch):
+    monkeypatch.chdir(files)
+    reading, writing = os.pipe()
+    rows = []
+    with os.fdopen(writing, "wb", 0) as writer, os.fdopen(reading, "rb") as reader:
+        outcomes = embed_rows(read_live(reader, "a pipe"), lambda: demo_embedder, LOW)
+        for lines in (["a star"], ['{"image": "photo.png"}', '{"image": "no.png"}', ""], ["night"]):
+            writer.write("".join(f"{line}\n" for line in lines).encode())
+            rows += [next(outcomes) for line in lines if line]
+        writer.close()
+        assert list(outcomes) == []
+    assert [getattr(each, "index", None) for each in rows] == [0, 1, None, 3]
+    assert rows[2].path == b"line 3 of a pipe"
+    expected = demo_embedder.embed_documents(["a star", files / "photo.png", "night"])
+    found = np.stack([rows[place].vector for place in (0, 1, 3)])
+    assert np.abs(found - expected).max() < 1e-5

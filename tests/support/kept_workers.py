@@ -1,0 +1,59 @@
+"""Decode processes that are kept from one test to the next: to start one takes 0.3 seconds."""
+
+import pickle
+from collections import defaultdict
+
+from qvsearch.media.sandbox import MOST_BYTES, ConfinedProcess
+
+IDLE = defaultdict(list)  # by what they do
+
+
+class KeptProcess:
+    """A `ConfinedProcess`, perhaps of an earlier test; at its end it is kept for a later one.
+
+    It is not kept if it has died, or is killed while it works.
+    """
+
+    def __init__(self, work, most_bytes=MOST_BYTES):
+        self._idle = IDLE[pickle.dumps((work, most_bytes))]
+        self._is_new, self._is_busy = True, False
+        self._inner = None
+        while self._inner is None and self._idle:
+            if (kept := self._idle.pop()).is_usable():
+                self._inner, self._is_new = kept, False
+            else:
+                kept.end()
+        self._inner = self._inner or ConfinedProcess(work, most_bytes)
+
+    @property
+    def process(self):
+        return self
+
+    def wait_until_ready(self):
+        if self._is_new:
+            self._inner.wait_until_ready()
+
+    def is_usable(self):
+        return self._inner.is_usable()
+
+    def run(self, *job):
+        self._is_busy = True
+        answers = self._inner.run(*job)  # if this raises it may be in the middle of a job
+        self._is_busy = False
+        return answers
+
+    def kill(self):
+        if self._is_busy:
+            self._inner.process.kill()
+
+    def end(self):
+        if not self._is_busy and self.is_usable():
+            self._idle.append(self._inner)
+        else:
+            self._inner.end()
+
+
+def end_all():
+    for idle in IDLE.values():
+        while idle:
+            idle.pop().end()
