@@ -26,6 +26,7 @@ from qvsearch.cli.index import indexing
 from qvsearch.cli.library import libraries, upkeep
 from qvsearch.cli.machine import machine, models
 from qvsearch.cli.search import searching
+from qvsearch.cli.serve import serving
 from qvsearch.cli.similarity import comparing
 from qvsearch.cli.vectors import vectors
 from qvsearch.errors import ExitCode, QvsearchError
@@ -63,6 +64,7 @@ def start(
 
 app.add_typer(indexing)
 app.add_typer(searching)
+app.add_typer(serving)
 app.add_typer(asking)
 app.add_typer(alikes)
 app.add_typer(vectors)

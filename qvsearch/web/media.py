@@ -1,0 +1,90 @@
+"""The endpoints of pictures and files: by an item's identity, never by a path."""
+
+from __future__ import annotations
+
+import os
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from qvsearch.library.identity import Gone
+from qvsearch.media import CHANGED
+from qvsearch.types import Skipped
+from qvsearch.web.asking import check_names, read_number, read_seconds
+from qvsearch.web.content_types import content_type
+from qvsearch.web.names import disposition
+from qvsearch.web.problems import Problem
+from qvsearch.web.ranges import Unsatisfiable
+from qvsearch.web.streaming import FileAnswer, not_modified
+
+if TYPE_CHECKING:
+    from io import FileIO
+
+    from starlette.requests import Request
+
+    from qvsearch.web.services import Services
+
+SIDES = (320, 640, 1280)  # pixels of the longer side
+FOREVER = {
+    "cache-control": "private, max-age=31536000, immutable"
+}  # an identity's content is fixed
+WHILE_THERE = {"cache-control": "private, no-cache"}
+AWAY = {CHANGED, "no longer there"}  # reasons of a decoder
+
+
+async def thumbnail(request: Request) -> Response:
+    """Answer `GET /media/ID/thumbnail`."""
+    services: Services = request.app.state.services
+    parameters = request.query_params
+    check_names(parameters, ("side", "start", "end"))
+    side = read_number(parameters, "side", SIDES[0], SIDES[-1])
+    if side not in SIDES:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"side is {side}; it must be 320, 640 or 1280")
+    start, end = read_seconds(parameters, "start"), read_seconds(parameters, "end")
+    found = await services.lanes.lookups.run(services.served.find, request.path_params["id"])
+    etag = f'"{found.segment.item_id}-{side}-{start}-{end}"'
+    if (unchanged := not_modified(request, etag, FOREVER)) is not None:
+        return unchanged
+    picture = await services.lanes.pictures.run(
+        lambda: services.thumbnails.webp(found.segment, side, start=start, end=end)
+    )
+    if isinstance(picture, Skipped):
+        if picture.reason in AWAY:
+            raise Gone(f"the file is away or has changed: {picture.reason}")
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"it cannot be shown: {picture.reason}")
+    return Response(picture, media_type="image/webp", headers={"etag": etag, **FOREVER})
+
+
+async def whole_file(request: Request) -> Response:
+    """Answer `GET /media/ID/file`, also with a range of it."""
+    services: Services = request.app.state.services
+    check_names(request.query_params, ())
+    item_id = request.path_params["id"]
+    found = await services.lanes.lookups.run(services.served.find, item_id)
+    file = await services.lanes.reads.run(services.originals.open, found.segment)
+    type_, is_shown = content_type(found.segment.item)
+    how = "inline" if is_shown else "attachment"
+    headers = {
+        "content-type": type_,
+        "content-disposition": disposition(how, found.segment.item.location),
+        **WHILE_THERE,
+    }
+    return file_answer(request, services, file, f'"{item_id}"', headers)
+
+
+def file_answer(
+    request: Request, services: Services, file: FileIO, etag: str, headers: dict[str, str]
+) -> Response:
+    """Return the answer with an open file, or with the range of it that was asked for."""
+    if (unchanged := not_modified(request, etag, WHILE_THERE)) is not None:
+        file.close()
+        return unchanged
+    size = os.fstat(file.fileno()).st_size
+    try:
+        return FileAnswer(request, file, services.lanes.reads, etag, headers)
+    except Unsatisfiable:
+        return Response(
+            status_code=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            headers={"content-range": f"bytes */{size}"},
+        )
