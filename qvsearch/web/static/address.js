@@ -6,7 +6,7 @@ export const QUERY = ["q", "not", "like", "unlike", "upload"];
 export const FILTERS = [
   "kind", "under", "glob", "after", "before", "camera", "near", "min_size", "duration", "orientation", "library",
 ];
-const NAMES = new Set([...QUERY, ...FILTERS, "all"]);
+const NAMES = new Set([...QUERY, ...FILTERS, "all", "sort", "task"]);
 
 const listeners = [];
 

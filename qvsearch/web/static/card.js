@@ -8,6 +8,7 @@ import { sideFor, thumbnail } from "./server.js";
 import { clock, count, describe, folderOf, lines, moment, nameOf, percent, safe } from "./text.js";
 
 const MISSING = 410;
+const SHORT = 130; // characters of a text in large letters
 
 export function card(record, box, view) {
   const main = h("a", { class: "main", href: `#${record.id}`, draggable: "false" });
@@ -58,9 +59,10 @@ function withoutPicture(record, source) {
 
 function passage(record) {
   const place = [nameOf(record), lines(record)].filter(Boolean).join(", ");
+  const text = safe(record.snippet ?? "").replaceAll("\\n", "\n");
   return [
     h("span", { class: "place" }, icon("text"), place),
-    h("span", { class: "snippet" }, safe(record.snippet ?? "").replaceAll("\\n", "\n")),
+    h("span", { class: text.length < SHORT ? "snippet short" : "snippet" }, text),
   ];
 }
 

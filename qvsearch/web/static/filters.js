@@ -6,6 +6,7 @@ import { clock, count, kindName, safe } from "./text.js";
 
 const SIZES = [["640x480", "0.3 MP"], ["1280x720", "HD"], ["1920x1080", "Full HD"], ["3840x2160", "4K"]];
 const LENGTHS = [["-10s", "up to 10 s"], ["10s-1m", "10 s to 1 min"], ["1m-10m", "1 to 10 min"], ["10m", "10 min or more"]];
+export const ORDERS = { relevance: "best first", date: "newest first", path: "by path" };
 const MOST_VALUES = 40;
 const MOST_YEARS = 12;
 
@@ -43,6 +44,7 @@ const PILLS = [
   { name: "duration", field: "duration", label: "Length", show: (v) => v, body: lengths },
   { name: "orientation", field: "orientation", label: "Shape", show: (v) => v, body: () => one("orientation", fields.orientation.values) },
   { name: "glob", field: "path", label: "Path pattern", show: (v) => v, body: patterns },
+  { name: "sort", field: "kind", label: "Order", show: (v) => ORDERS[v] ?? v, body: orders },
 ];
 
 export function labelOf(name) {
@@ -196,6 +198,11 @@ function place() {
     h("p", { class: "quiet" }, `Degrees north, degrees east, and kilometres. ${count(fields.place.files, "file has", "files have")} a place. “Near here” of a picture sets it too.`),
     line("Place", example, (text) => address.set("near", text), address.query().get("near") ?? ""),
   ];
+}
+
+function orders() {
+  const possible = Object.entries(ORDERS).filter(([value]) => value !== "relevance" || address.hasQuery());
+  return [quick("sort", possible)];
 }
 
 function sizes() {

@@ -90,7 +90,7 @@ function message(results) {
 
 function summary(results, params) {
   const found = results.isWhole ? count(results.count, "file") : `more than ${results.count.toLocaleString()} files`;
-  const order = address.hasQuery(params) ? (params.has("all") ? "the whole ranking, best first" : "best first") : "newest first";
+  const order = filters.ORDERS[params.get("sort") ?? (address.hasQuery() ? "relevance" : "date")];
   return [h("p", { class: "quiet" }, `${found}, ${order}, in ${results.seconds.toFixed(2)} s`)];
 }
 

@@ -44,6 +44,7 @@ function save(form) {
 function draw() {
   const bar = $("selection");
   bar.hidden = chosen.size === 0;
+  document.documentElement.classList.toggle("selecting", !bar.hidden);
   if (bar.hidden) return;
   const paths = () => [...chosen.values()].map(exactPath).join("\n");
   const buttons = [
