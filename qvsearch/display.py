@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # C0, DEL, C1, bidi marks and overrides, line separators, and surrogates
 _HARMFUL = re.compile(
@@ -28,8 +28,8 @@ def _visible(match: re.Match[str]) -> str:
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
-def json_line(record: Mapping[str, object]) -> bytes:
-    """Return one JSON object and a newline, UTF-8, with every harmful character escaped."""
+def json_line(record: Mapping[str, object] | Sequence[object]) -> bytes:
+    """Return JSON and a newline, UTF-8, with every harmful character escaped."""
     text = json.dumps(record, ensure_ascii=False)
 
     def escaped(match: re.Match[str]) -> str:

@@ -82,6 +82,7 @@ def serve(
             if not no_open and host is None:
                 _open_browser(place.url)
             output.hint("Ctrl-C ends the server")
+            services.begin()
 
         serve(services, place, started)
 

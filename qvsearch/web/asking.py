@@ -92,13 +92,13 @@ def read_search(
 
 def read_filters(given: dict[str, list[str]]) -> Filters:
     """Return the filters of some parameters; raises QvsearchError for an invalid one."""
-    kinds = [_choice("--kind", Kind, each) for each in given.get("kind", [])]
+    kinds = read_kinds(given.get("kind", []))
 
     def text(name: str) -> str | None:
         return _one(given, name) or None
 
     return parse_filters(
-        kinds=[each for each in kinds if each is not None],
+        kinds=kinds,
         under=[os.fsencode(each) for each in given.get("under", [])],
         globs=given.get("glob", []),
         after=text("after"),
@@ -109,6 +109,12 @@ def read_filters(given: dict[str, list[str]]) -> Filters:
         duration=text("duration"),
         orientation=text("orientation"),
     )
+
+
+def read_kinds(names: Iterable[str]) -> list[Kind]:
+    """Return kinds of files; raises QvsearchError for an unknown one."""
+    kinds = [_choice("--kind", Kind, each) for each in names]
+    return [each for each in kinds if each is not None]
 
 
 def read_number(parameters: QueryParams, name: str, default: int, most: int) -> int:

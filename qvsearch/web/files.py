@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from qvsearch.files import hash_open_file, open_file
@@ -54,6 +55,15 @@ class Originals:
             raise
         file.seek(0)
         return file
+
+    def touched(self, segment: Segment) -> Segment:
+        """Return a segment with the present time of its file, whose content is the indexed one.
+
+        Decoders compare times; a program may have changed only that. Raises Gone.
+        """
+        with self.open(segment) as file:
+            mtime_ns = os.fstat(file.fileno()).st_mtime_ns
+        return replace(segment, item=replace(segment.item, mtime_ns=mtime_ns))
 
     def check(self, segment: Segment) -> None:
         """Raise Gone if the file of an item is missing or has another content."""

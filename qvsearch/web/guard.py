@@ -229,6 +229,16 @@ def _cookie(headers: Headers, name: str) -> str:
     return cookies[name].value if name in cookies else ""
 
 
+def is_loopback(text: str) -> bool:
+    """Return whether an address is this computer's own."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
 def _is_address(text: str) -> bool:
     try:
         ip_address(text)

@@ -38,10 +38,9 @@ class Lane:
 class Lanes:
     """The lanes of a server."""
 
-    def __init__(self, decoders: int) -> None:
+    def __init__(self, decoders: int, clips: int) -> None:
         self.queries = Lane("queries", 1, 64)
         self.lookups = Lane("requests", 4, 512)
         self.pictures = Lane("pictures", 2 * decoders, 512)
-        self.clips = Lane("clips", 2, 32)
+        self.clips = Lane("clips", clips, 32)
         self.reads = Lane("files", 8, 512)
-        self.slow = Lane("surveys", 1, 8)

@@ -6,11 +6,9 @@ import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
-from qvsearch.library.identity import Gone
-from qvsearch.media import CHANGED
-from qvsearch.types import Skipped
+from qvsearch.files import open_file
 from qvsearch.web.asking import check_names, read_number, read_seconds
 from qvsearch.web.content_types import content_type
 from qvsearch.web.names import disposition
@@ -25,12 +23,12 @@ if TYPE_CHECKING:
 
     from qvsearch.web.services import Services
 
+DEFAULT_SECONDS = 10.0  # of a moment without an end
 SIDES = (320, 640, 1280)  # pixels of the longer side
 FOREVER = {
     "cache-control": "private, max-age=31536000, immutable"
 }  # an identity's content is fixed
 WHILE_THERE = {"cache-control": "private, no-cache"}
-AWAY = {CHANGED, "no longer there"}  # reasons of a decoder
 
 
 async def thumbnail(request: Request) -> Response:
@@ -46,13 +44,7 @@ async def thumbnail(request: Request) -> Response:
     etag = f'"{found.segment.item_id}-{side}-{start}-{end}"'
     if (unchanged := not_modified(request, etag, FOREVER)) is not None:
         return unchanged
-    picture = await services.lanes.pictures.run(
-        lambda: services.thumbnails.webp(found.segment, side, start=start, end=end)
-    )
-    if isinstance(picture, Skipped):
-        if picture.reason in AWAY:
-            raise Gone(f"the file is away or has changed: {picture.reason}")
-        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"it cannot be shown: {picture.reason}")
+    picture = await services.lanes.pictures.run(services.picture, found.segment, side, start, end)
     return Response(picture, media_type="image/webp", headers={"etag": etag, **FOREVER})
 
 
@@ -71,6 +63,26 @@ async def whole_file(request: Request) -> Response:
         **WHILE_THERE,
     }
     return file_answer(request, services, file, f'"{item_id}"', headers)
+
+
+async def play(request: Request) -> Response:
+    """Answer `GET /media/ID/play`: a moment that browsers play, else the file, if they do."""
+    services: Services = request.app.state.services
+    parameters = request.query_params
+    check_names(parameters, ("start", "end"))
+    found = await services.lanes.lookups.run(services.served.find, request.path_params["id"])
+    segment = found.segment
+    start, end = read_seconds(parameters, "start"), read_seconds(parameters, "end")
+    start = (segment.start or 0.0) if start is None else start
+    end = max(segment.end or 0.0, start + DEFAULT_SECONDS) if end is None else end
+    if end <= start:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"the moment ends at {end:g} s, before it begins")
+    path = await services.lanes.clips.run(services.playable, segment, start, end)
+    if path is None:
+        return RedirectResponse(f"/media/{segment.item_id}/file", HTTPStatus.TEMPORARY_REDIRECT)
+    file = await services.lanes.reads.run(open_file, path)
+    headers = {"content-type": "video/mp4", **WHILE_THERE}
+    return file_answer(request, services, file, f'"{path.stem}"', headers)
 
 
 def file_answer(

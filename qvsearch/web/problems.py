@@ -12,7 +12,7 @@ from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.library.identity import Gone
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class Problem(QvsearchError):
@@ -24,11 +24,11 @@ class Problem(QvsearchError):
 
 
 class Json(Response):
-    """One JSON object, in which no character has an effect on a terminal."""
+    """JSON, in which no character has an effect on a terminal."""
 
     media_type = "application/json"
 
-    def render(self, content: Mapping[str, object]) -> bytes:
+    def render(self, content: Mapping[str, object] | Sequence[object]) -> bytes:
         """Return the body."""
         return json_line(content)
 

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qvsearch.formats import path_fields
 from qvsearch.library.identity import id_of
 from qvsearch.records.library import hit_record
+from qvsearch.records.served import answer_record, duplicate_record
 from qvsearch.retrieval.pipeline import MOST_SORTED
 from qvsearch.retrieval.several import answer_all
 from qvsearch.web.asking import MOST_AT_ONCE, read_number, read_search
@@ -56,12 +56,12 @@ def _search(services: Services, parameters: QueryParams) -> Response:
     for each in libraries:
         each.remember([hit.segment for hit in hits if hit.library == each.library.folder])
     return Json(
-        {
-            "hits": [_record(hit, libraries) for hit in hits],
-            "relevant": ranking.is_relevant,
-            "more": more,
-            "seconds": round(time.perf_counter() - started, 4),
-        }
+        answer_record(
+            [_record(hit, libraries) for hit in hits],
+            relevant=ranking.is_relevant,
+            more=more,
+            seconds=time.perf_counter() - started,
+        )
     )
 
 
@@ -100,8 +100,5 @@ def _record(hit: Hit, libraries: Iterable[Opened]) -> dict[str, object]:
     if hit.duplicates:
         with opened.lock:
             ids = [id_of(opened.library, each) for each in hit.duplicates]
-        record["duplicates"] = [
-            {**path_fields("path", each.location), **({} if id_ is None else {"id": id_})}
-            for each, id_ in zip(hit.duplicates, ids, strict=True)
-        ]
+        record["duplicates"] = list(map(duplicate_record, hit.duplicates, ids))
     return record

@@ -10,17 +10,23 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from qvsearch.errors import QvsearchError
+from qvsearch.indexing.status import library_fields
 from qvsearch.library.identity import Gone, segments_of
+from qvsearch.library.library import Library
 from qvsearch.library.names import MANIFEST, home
+from qvsearch.records.library import fields_record
 from qvsearch.retrieval.several import Searched
 from qvsearch.runtime.loading import open_library, query_embedder
+from qvsearch.types import KIND_CODES
 from qvsearch.web.problems import Problem
 
 if TYPE_CHECKING:
-    from qvsearch.library.library import Library
     from qvsearch.runtime.loading import Choice
-    from qvsearch.types import Embedder, Segment
+    from qvsearch.runtime.query_cache import CachedEmbedder
+    from qvsearch.types import Segment
 
 KNOWN = 20_000  # items whose segments are at hand without a look into the library
 State = tuple[int, int, int]  # inode, size and time of a manifest
@@ -33,14 +39,39 @@ class Opened:
     """
 
     def __init__(
-        self, name: str, library: Library, state: State | None, embedder: Embedder
+        self, name: str, library: Library, state: State | None, embedder: CachedEmbedder
     ) -> None:
         self.name = name
         self.library = library
         self.state = state
         self.embedder = embedder
         self.lock = threading.RLock()
+        self._kinds: dict[str, tuple[int, int]] | None = None
+        self._fields_lock = threading.Lock()
+        self._fields: dict[str, object] | None = None
         self._known: OrderedDict[str, Segment] = OrderedDict()
+
+    def kinds(self) -> dict[str, tuple[int, int]]:
+        """Return the numbers of items and of segments of each kind that there is."""
+        if self._kinds is None:
+            with self.lock:
+                columns = self.library.columns
+            counted = {}
+            for kind, code in KIND_CODES.items():
+                items = columns.items[columns.kinds == code]
+                if len(items):
+                    counted[kind.value] = (len(np.unique(items)), len(items))
+            self._kinds = counted
+        return self._kinds
+
+    def fields(self) -> dict[str, object]:
+        """Return the record of what can be filtered by."""
+        with self._fields_lock:
+            if self._fields is None:
+                # opened anew, because it reads all rows and this one shall not keep them
+                library = Library.open(self.library.folder)
+                self._fields = fields_record(library, library_fields(library))
+        return self._fields
 
     def searched(self) -> Searched:
         """Return the library with its model."""

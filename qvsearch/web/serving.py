@@ -86,19 +86,25 @@ def serve(services: Services, place: Place, started: Callable[[], None]) -> None
         h11_max_incomplete_event_size=LARGEST_HEAD,
     )
     with suppress(KeyboardInterrupt):
-        _Server(config, started).run([place.listening])
+        _Server(config, started, services.end).run([place.listening])
 
 
 class _Server(uvicorn.Server):
-    """Reports when it answers."""
+    """Calls `started` when it answers, and `ending` when it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, started: Callable[[], None], ending: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._report = started
+        self._report, self._ending = started, ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._report()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()  # or threads would wait for decoders, and the end for the threads
+        await super().shutdown(sockets)
 
 
 def _socket(host: str, port: int) -> socket.socket:
