@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from urllib.request import urlopen
 
 import pytest
 from support.drawn_album import write_album
@@ -73,6 +74,7 @@ def album(tmp_path_factory):
 def url(browser, album, tmp_path_factory):
     """The URL of the album's page."""
     with serving(album[0] / "library", tmp_path_factory.mktemp("cache")) as address:
+        urlopen(f"{address}api/search?q=loaded").close()  # loads the model
         yield address.rstrip("/")
 
 
@@ -90,7 +92,7 @@ def fresh(browser, url, **options):
     with suppress(Exception):  # a browser without these rights asks nobody
         context.grant_permissions(["clipboard-read", "clipboard-write"])
     opened = context.new_page()
-    opened.set_default_timeout(20_000)
+    opened.set_default_timeout(10_000)
     wrong = []
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on(

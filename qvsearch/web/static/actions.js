@@ -32,7 +32,13 @@ export const ACTIONS = [
   { label: "More like this", icon: "more", key: "m", run: (record) => address.add("like", record.id) },
   { label: "Not like this", icon: "less", key: "n", run: (record) => address.add("unlike", record.id) },
   { label: "Why?", icon: "why", key: "w", needsQuery: true, run: (record, view) => view(record, true) },
-  { label: "Select", icon: "check", key: "s", run: (record) => selection.toggle(record) },
+  {
+    label: "Select",
+    icon: "check",
+    key: "s",
+    isOn: (record) => selection.has(record.id),
+    run: (record) => selection.toggle(record),
+  },
 ];
 
 const isPossible = (action) => !action.needsQuery || address.hasQuery();

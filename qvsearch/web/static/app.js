@@ -18,6 +18,7 @@ function pressed(event) {
   if (event.key === "?") $("help").open || $("help").showModal();
   else if (event.key === "/" && !isCovered) toBox();
   else if (event.key === "Escape" && !isCovered) closeOne();
+  else if (event.key === "ArrowDown" && event.target === document.body) page.focusFirst?.();
   else return;
   event.preventDefault();
 }

@@ -30,7 +30,7 @@ async function ask() {
   } catch {
     // the next search says that the server does not answer
   }
-  const isBusy = status.libraries.some((each) => each.indexing || each.changed === null || each.empty);
+  const isBusy = status.libraries.some((each) => each.indexing || each.changed === undefined || each.empty);
   if (!document.hidden) waiting = setTimeout(ask, isBusy ? SOON : LATER);
 }
 

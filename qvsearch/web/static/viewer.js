@@ -7,6 +7,7 @@ import { $, button, h, icon, reducesMotion, share } from "./dom.js";
 import { draw as drawExplanation } from "./explanation.js";
 import { keepWithin } from "./preview.js";
 import * as server from "./server.js";
+import * as selection from "./selection.js";
 import { clock, describe, lines, moment, nameOf, pathOf, percent, safe } from "./text.js";
 
 const LARGE = 1280; // pixels of the largest picture that the server makes
@@ -82,14 +83,17 @@ async function step(by) {
   show(next);
 }
 
+// An item that comes without a query shows its beginning.
+const withPlace = (next) => (next.segments ? { ...next.segments[0], ...next, moments: next.segments.slice(1) } : next);
+
 function show(next, withReason = false) {
-  record = next;
+  record = withPlace(next);
   shown += 1;
   index = grid?.results?.indexOf(record.id) ?? -1;
   if (!dialog.open) dialog.showModal();
   document.documentElement.classList.add("viewing");
   dialog.setAttribute("aria-label", describe(record));
-  const stage = { image: picture, video, text: passage }[record.kind];
+  const stage = { image: picture, video, text }[record.kind];
   $("stage").replaceChildren(...stage(record));
   about(record);
   $("previous").hidden = index < 1;
@@ -112,6 +116,7 @@ function about(next) {
       name: action.icon,
       text: action.label,
       title: `${action.label} (${action.key})`,
+      "aria-pressed": action.isOn ? String(action.isOn(next)) : null,
       onclick: () => action.run(record, () => explain()),
     }),
   );
@@ -245,26 +250,40 @@ function moments(next, play) {
   return h("div", { class: "moments", role: "group", "aria-label": "Moments" }, ...marks);
 }
 
-function passage(next) {
-  const number = shown;
+function text(next) {
   const sheet = h("div", { class: "sheet", tabindex: "0" }, safe(next.snippet ?? "").replaceAll("\\n", "\n"));
-  const [first, last] = next.lines ?? [1, 1];
+  const places = [next, ...(next.moments ?? [])].filter((each) => each.lines);
+  const choices = places.map((at) => {
+    const one = button(lines(at), { text: lines(at), "aria-pressed": String(at === next) });
+    one.addEventListener("click", () => {
+      for (const other of choices) other.setAttribute("aria-pressed", String(other === one));
+      passage(next, at, sheet);
+    });
+    return one;
+  });
+  passage(next, next, sheet);
+  if (choices.length < 2) return [sheet];
+  return [sheet, h("div", { class: "quick", role: "group", "aria-label": "Passages" }, ...choices)];
+}
+
+function passage(next, at, sheet) {
+  const number = shown;
+  const [first, last] = at.lines ?? [1, 1];
   server.passage(next.id, first).then(
     (answer) => {
       if (number !== shown) return;
       const start = answer.lines[0];
-      const rows = answer.text.split("\n").map((text, place) => {
+      const rows = answer.text.replace(/\n$/, "").split("\n").map((text, place) => {
         const line = start + place;
         const isHit = line >= first && line <= last;
         const parts = [h("span", { class: "number", "aria-hidden": "true" }, String(line)), safe(text) || " "];
         return h(isHit ? "mark" : "div", { class: "line" }, ...parts);
       });
-      sheet.replaceChildren(h("p", { class: "place" }, `${nameOf(next)}, ${lines(next) || "line 1"}`), ...rows);
+      sheet.replaceChildren(h("p", { class: "place" }, `${nameOf(next)}, ${lines(at) || "line 1"}`), ...rows);
       sheet.querySelector("mark")?.scrollIntoView({ block: "center" });
     },
     (error) => number === shown && sheet.append(h("p", { class: "problem" }, safe(error.message))),
   );
-  return [sheet];
 }
 
 function pressed(event) {
@@ -283,6 +302,7 @@ function togglePlay() {
   else player?.pause();
 }
 
+selection.onChange(() => record && dialog.open && about(record));
 $("previous").addEventListener("click", () => step(-1));
 $("next").addEventListener("click", () => step(1));
 $("leave").addEventListener("click", close);
