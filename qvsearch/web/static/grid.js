@@ -83,11 +83,13 @@ export class Grid {
     reach(this.#cards.get(index), true);
   }
 
-  #scrollTo(row) {
+  // Scrolls as little as shows the row, or so that it is the first one.
+  #scrollTo(row, isFirst = false) {
     const top = this.#list.getBoundingClientRect().top + row.top;
     const head = document.querySelector(".head").getBoundingClientRect().bottom + GAP;
     const foot = innerHeight - 12;
-    const by = top < head ? top - head : Math.max(0, Math.min(top + row.height - foot, top - head));
+    const least = top < head ? top - head : Math.max(0, Math.min(top + row.height - foot, top - head));
+    const by = isFirst ? top - head : least;
     if (by) scrollBy({ top: by, behavior: reducesMotion() ? "instant" : "auto" });
   }
 
@@ -127,7 +129,7 @@ export class Grid {
     for (const card of this.#cards.values()) card.remove();
     this.#cards.clear();
     this.#layOut();
-    if (isScrolled) this.#scrollTo(this.#rows[this.#rowOf(anchor)]);
+    if (isScrolled) this.#scrollTo(this.#rows[this.#rowOf(anchor)], true);
     this.#draw();
   }
 

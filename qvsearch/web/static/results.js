@@ -3,8 +3,8 @@
 
 import * as server from "./server.js";
 
-const PAGE = 60;
-const MOST_PAGES = 20;
+const PAGE = 100;
+const MOST_PAGES = 10;
 const TEXT_SHAPE = 1.25;
 const UNKNOWN_SHAPE = 4 / 3;
 
