@@ -48,6 +48,7 @@ class Ranking:
         shown.update(*(hit.duplicates for hit in self.hits))
         for hit in hits:
             if hit.segment.item not in shown:
+                shown.add(hit.segment.item)
                 self.hits.append(replace(hit, rank=len(self.hits) + 1))
 
 
@@ -65,15 +66,20 @@ class Rankings:
             if kept is None or (is_first and kept[0] != state):
                 return None
             self._lists.move_to_end(search)
+            self._drop()  # they grow between two calls
             return kept[1]
 
     def keep(self, search: object, state: object, ranking: Ranking) -> None:
-        """Keep a list as the last one, and drop the oldest beyond the limits."""
+        """Keep a new list as the last one."""
         with self._lock:
             self._lists[search] = (state, ranking)
             self._lists.move_to_end(search)
-            while len(self._lists) > 1 and (
-                len(self._lists) > KEPT_LISTS
-                or sum(len(each.hits) for _, each in self._lists.values()) > KEPT_HITS
-            ):
-                self._lists.popitem(last=False)
+            self._drop()
+
+    def _drop(self) -> None:
+        """Drop the oldest lists beyond the limits."""
+        while len(self._lists) > 1 and (
+            len(self._lists) > KEPT_LISTS
+            or sum(len(each.hits) for _, each in self._lists.values()) > KEPT_HITS
+        ):
+            self._lists.popitem(last=False)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from qvsearch.library.aliases import is_there
 from qvsearch.library.identity import id_of
 from qvsearch.records.library import hit_record
 from qvsearch.records.served import answer_record, duplicate_record
@@ -51,8 +52,8 @@ def _search(services: Services, parameters: QueryParams) -> Response:
     ranking = services.rankings.get(asked.key, state, is_first=offset == 0)
     if ranking is None:
         ranking = _ranking(libraries, asked)
+        services.rankings.keep(asked.key, state, ranking)
     hits, more = ranking.page(offset, limit)
-    services.rankings.keep(asked.key, state, ranking)
     for each in libraries:
         each.remember([hit.segment for hit in hits if hit.library == each.library.folder])
     return Json(
@@ -96,7 +97,8 @@ def _answer(libraries: Sequence[Opened], asked: Asked, options: SearchOptions) -
 def _record(hit: Hit, libraries: Iterable[Opened]) -> dict[str, object]:
     """Return the record of a hit; its duplicates have their identities as well."""
     opened = next(each for each in libraries if hit.library == each.library.folder)
-    record = hit_record(hit, opened.library.folder)
+    gone = not is_there(hit.segment.item.location)  # the list may be of some time ago
+    record = hit_record(replace(hit, gone=gone), opened.library.folder)
     if hit.duplicates:
         with opened.lock:
             ids = [id_of(opened.library, each) for each in hit.duplicates]

@@ -90,8 +90,9 @@ class Services:
     def _made(self, make: Callable[[Segment], Result | Skipped], segment: Segment) -> Result:
         """Return what `make` makes of an item, whose file may have another time than before."""
         made = make(segment)
-        if isinstance(made, Skipped) and made.reason in AWAY:
-            made = make(self.originals.touched(segment))
+        if isinstance(made, Skipped):
+            touched = self.originals.touched(segment)  # raises Gone for another content
+            made = make(touched) if made.reason in AWAY else made
         if isinstance(made, Skipped):
             raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"it cannot be shown: {made.reason}")
         return made
