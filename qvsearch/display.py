@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def file_url(location: bytes) -> str:
     return f"file://{quote(location)}"
 
 
-def json_line(record: Mapping[str, object]) -> bytes:
-    """Return one JSON object and a newline, UTF-8, with every harmful character escaped."""
+def json_line(record: Mapping[str, object] | Sequence[object]) -> bytes:
+    """Return JSON and a newline, UTF-8, with every harmful character escaped."""
     text = json.dumps(record, ensure_ascii=False)
 
     def escaped(match: re.Match[str]) -> str:

@@ -29,6 +29,7 @@ from qvsearch.cli.machine import machine, models
 from qvsearch.cli.mcp import serving_agents
 from qvsearch.cli.search import searching
 from qvsearch.cli.searches import searches
+from qvsearch.cli.serve import serving
 from qvsearch.cli.similarity import comparing
 from qvsearch.cli.vectors import vectors
 from qvsearch.errors import ExitCode, QvsearchError
@@ -68,6 +69,7 @@ def start(
 app.add_typer(indexing)
 app.add_typer(searching)
 app.add_typer(searches, name="searches")
+app.add_typer(serving)
 app.add_typer(asking)
 app.add_typer(serving_agents)
 app.add_typer(alikes)

@@ -10,7 +10,7 @@ from qvsearch.errors import QvsearchError
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
-    from qvsearch.types import Segment
+    from qvsearch.types import Item, Segment
 
 _NUMBER = 16  # hexadecimal digits of an item's number, at the end (see `Segment.item_id`)
 _MOST = 2**63 - 1
@@ -33,3 +33,11 @@ def segments_of(library: Library, item_id: str) -> list[Segment]:
     if not found:
         raise Gone(f"the library {library.folder} has no file {item_id}; it may have changed since")
     return sorted(found, key=lambda each: (each.start or 0.0, each.lines or (0, 0)))
+
+
+def id_of(library: Library, item: Item) -> str | None:
+    """Return the identity of an item of the library; None if it has the item no longer."""
+    for row in np.flatnonzero(library.columns.items == np.int64(item.number)).tolist():
+        if library.segments[row].item == item:
+            return library.segments[row].item_id
+    return None

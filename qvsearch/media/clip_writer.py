@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -25,7 +25,7 @@ from qvsearch.media.packets import (
     open_container,
     start_seconds,
 )
-from qvsearch.media.sound import Sound
+from qvsearch.media.sound import IN_MP4, Sound
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # a copy begins at a keyframe; if there is none so close before the start, the clip is encoded
 NEAR_SECONDS = 1.0
-IN_MP4 = {"h264", "hevc", "av1", "vp9", "mpeg4"}  # others stay in their container
+PICTURES_IN_MP4 = {"h264", "hevc", "av1", "vp9", "mpeg4"}  # others stay in their container
 OTHERS = {  # suffix and FFmpeg's name of the container of other codecs, by the source's format
     "avi": (".avi", "avi"),
     "asf": (".wmv", "asf"),
@@ -81,22 +81,31 @@ def write_clip(source: Path, start: float, end: float, target: Path) -> tuple[st
             film.find_restarts()
             try:
                 with open_container(again) as opened:
-                    written = _copy(film, opened, source.suffix.lower(), start, end, target)
+                    written = copy_moment(film, opened, source.suffix.lower(), start, end, target)
                 if written is not None and target.exists():  # not if no packet was whole
                     return written
             except DAMAGE:  # it may still be decoded
                 pass
             with open_container(again) as opened:
-                return ".mp4", _encode(film, opened, start, end, target)
+                return ".mp4", encode_moment(film, opened, start, end, target)
     except DAMAGE as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(reason.lower()) from error
 
 
-def _copy(
-    film: Film, opened: InputContainer, suffix: str, start: float, end: float, target: Path
+def copy_moment(
+    film: Film,
+    opened: InputContainer,
+    suffix: str,
+    start: float,
+    end: float,
+    target: Path,
+    in_mp4: Container[str] = IN_MP4,
 ) -> tuple[str, str | None] | None:
-    """Copy pictures; return the result of `write_clip`, or None if no keyframe is near enough."""
+    """Copy pictures; return the result of `write_clip`, or None if no keyframe is near enough.
+
+    Sounds with a codec in `in_mp4` are copied into MP4, all others encoded.
+    """
     pictures = choose_stream(opened)
     if opened.format.name == "avi" and pictures.codec_context.has_b_frames:
         return None  # the order of the pictures is unknown
@@ -114,7 +123,7 @@ def _copy(
     _complete(ahead, pictures)
     suffix, form = _container(opened, pictures, suffix)
     with av.open(str(target), "w", format=form) as written:
-        sound = Sound(opened, written)
+        sound = Sound(opened, written, in_mp4)
         stream = written.add_stream_from_template(pictures)
         last_end = zero
         for packet in _until(itertools.chain(ahead, packets), pictures, stop, form):
@@ -144,7 +153,7 @@ def _packets(
 
 def _container(opened: InputContainer, pictures: VideoStream, suffix: str) -> tuple[str, str]:
     """Return the suffix and FFmpeg's name of the container for copied pictures."""
-    if pictures.codec_context.codec.canonical_name in IN_MP4:
+    if pictures.codec_context.codec.canonical_name in PICTURES_IN_MP4:
         return ".mp4", "mp4"
     return WEBM if suffix == ".webm" else OTHERS.get(opened.format.name, MATROSKA)
 
@@ -214,18 +223,27 @@ def _complete(packets: Sequence[Packet[Any]], pictures: VideoStream) -> None:
             following = packet.dts
 
 
-def _encode(
-    film: Film, opened: InputContainer, start: float, end: float, target: Path
+def encode_moment(
+    film: Film,
+    opened: InputContainer,
+    start: float,
+    end: float,
+    target: Path,
+    in_mp4: Container[str] = IN_MP4,
+    side: int | None = None,
 ) -> str | None:
-    """Encode the pictures and the sound; return the reason if there is no sound."""
+    """Encode the pictures and the sound; return the reason if there is no sound.
+
+    `in_mp4` is as for `copy_moment`. The longer side has `side` pixels at most (default: any).
+    """
     begin = _begin(opened, choose_stream(opened)) + Fraction(start)
     with av.open(str(target), "w", format="mp4") as written:
         stream: VideoStream | None = None
         last = -1
         for time, frame, after in film.frames_between(start, end):
             if stream is None:
-                stream = _new_stream(written, film, frame)
-                sound = Sound(opened, written)
+                stream = _new_stream(written, film, frame, side)
+                sound = Sound(opened, written, in_mp4)
             stands = min(after, end) - max(time, start)
             times = [max(time, start) - start]
             if after >= end - ROUNDING and stands > STANDS_LONG:
@@ -249,14 +267,17 @@ def _encode(
     return sound.lost
 
 
-def _new_stream(written: OutputContainer, film: Film, frame: VideoFrame) -> VideoStream:
-    """Add a stream for upright pictures of a frame's size, in an encoder of this FFmpeg."""
-    name = next(name for name in ENCODERS if _can_encode(name))
+def _new_stream(
+    written: OutputContainer, film: Film, frame: VideoFrame, side: int | None
+) -> VideoStream:
+    """Add a stream for upright pictures of a frame's size or less, in an encoder that is here."""
+    name = next(name for name in ENCODERS if can_encode(name))
     stream = written.add_stream(name, rate=TICKS, options=ENCODERS[name])
     stream.codec_context.thread_count = ENCODE_THREADS
     image = film.upright(frame)
     turned = image.size != (frame.width, frame.height)
-    stream.width, stream.height = (max(2, side // 2 * 2) for side in image.size)
+    share = 1.0 if side is None else min(1.0, side / max(image.size))
+    stream.width, stream.height = (max(2, int(each * share) // 2 * 2) for each in image.size)
     stream.pix_fmt = "yuv420p"
     aspect = 1 / film.pixel_aspect if turned else film.pixel_aspect
     stream.codec_context.sample_aspect_ratio = Fraction(aspect).limit_denominator(255)
@@ -272,7 +293,8 @@ def _picture(image: Image.Image, stream: VideoStream, tick: int) -> VideoFrame:
     return picture
 
 
-def _can_encode(name: str) -> bool:
+def can_encode(name: str) -> bool:
+    """Return whether this FFmpeg has an encoder."""
     try:
         Codec(name, "w")
     except UnknownCodecError:

@@ -87,10 +87,10 @@ class ClipFolder:
                 if existing.is_file():
                     return Clip(existing, is_new=False)
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _unfinished(self._folder) as target:
+            with unfinished(self._folder) as target:
                 job = (self._write, path, start, end, target)
                 answers = self._running().run(job, self._patience(start, end), _read_result)
-                if len(answers) != 1 or not _is_filled(target):  # the process was taken over
+                if len(answers) != 1 or not is_filled(target):  # the process was taken over
                     raise MediaError("nothing was written")
                 [(suffix, lost)] = answers
                 return Clip(target.replace(self._folder / f"{stem}{suffix}"), lost=lost)
@@ -113,13 +113,13 @@ class ClipFolder:
 
 
 @contextmanager
-def _unfinished(folder: Path) -> Iterator[Path]:
+def unfinished(folder: Path) -> Iterator[Path]:
     """Return the path of a file that only this process uses; it is removed unless renamed."""
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as target:
         yield Path(target) / "clip"
 
 
-def _is_filled(target: Path) -> bool:
+def is_filled(target: Path) -> bool:
     """Return whether a clip was written, and not elsewhere, through a link."""
     try:
         status = target.lstat()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,7 +29,10 @@ class Sound:
     `lost` is the reason why the clip lacks sound of the source; None if it is complete.
     """
 
-    def __init__(self, opened: InputContainer, written: OutputContainer) -> None:
+    def __init__(
+        self, opened: InputContainer, written: OutputContainer, in_mp4: Container[str] = IN_MP4
+    ) -> None:
+        """Take the two files, and the codecs that are copied into MP4."""
         self.lost: str | None = None
         self.stream = cast("AudioStream | None", opened.streams.best("audio"))
         self._written = written
@@ -40,9 +44,9 @@ class Sound:
         context = cast("Any", self.stream.codec_context)
         if context is None:
             self.lost = "its codec is unknown"
-        elif _takes(written, context.codec.canonical_name, context.name):
+        elif _takes(written, context.codec.canonical_name, context.name, in_mp4):
             self._copied = written.add_stream_from_template(self.stream)
-        elif context.name not in SOUND_DECODERS or not _takes(written, "aac", "aac"):
+        elif context.name not in SOUND_DECODERS or not _takes(written, "aac", "aac", in_mp4):
             self.lost = f"its codec, {context.name}, is not supported"
         elif not context.sample_rate or not context.channels:
             self.lost = "it has no sample rate"
@@ -85,9 +89,9 @@ class Sound:
         return packets
 
 
-def _takes(written: OutputContainer, codec: str, name: str) -> bool:
+def _takes(written: OutputContainer, codec: str, name: str, in_mp4: Container[str]) -> bool:
     """Return whether the container takes a codec; `name` is FFmpeg's name of its decoder."""
-    own = {"mp4": IN_MP4, "vob": IN_VOB}.get(written.format.name)
+    own = {"mp4": in_mp4, "vob": IN_VOB}.get(written.format.name)
     return name in written.supported_codecs if own is None else codec in own
 
 

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -27,6 +28,23 @@ TRIM_EVERY = 256  # pictures made; a folder of 40,000 takes 0.1 s to look throug
 VERSION = 1  # of the pictures; a part of their names in the cache
 AHEAD = 64  # pictures that `in_order` makes before they are taken: 1 MB of WebP
 MOST_THREADS = 16  # as there are decode processes at most
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Pixels (h, w, 3) uint8 RGB of a picture, and the width and height of the original."""
+
+    pixels: Pixels
+    width: int
+    height: int
+
+    def webp(self) -> bytes:
+        """Return the pixels as WebP."""
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.fromarray(self.pixels).save(buffer, "WEBP", quality=QUALITY, method=4)
+        return buffer.getvalue()
 
 
 class Thumbnails:
@@ -64,10 +82,10 @@ class Thumbnails:
         path = self._folder / cache.file_name(VERSION, segment.item_id, place, side)
         if (kept := cache.read(path)) is not None:
             return kept
-        pixels = self.pixels(segment, side, start=start, end=end, stop=stop)
-        if isinstance(pixels, Skipped):
-            return pixels
-        picture = _encoded(pixels)
+        shown = self.looked_at(segment, side, start=start, end=end, stop=stop)
+        if isinstance(shown, Skipped):
+            return shown
+        picture = shown.webp()
         cache.keep(path, picture)
         with self._lock:
             self._made += 1
@@ -111,6 +129,19 @@ class Thumbnails:
         stop: Callable[[], bool] = lambda: False,
     ) -> Pixels | Skipped:
         """Return the same picture as pixels (h, w, 3) uint8 RGB, without the cache."""
+        shown = self.looked_at(segment, side, start=start, end=end, stop=stop)
+        return shown if isinstance(shown, Skipped) else shown.pixels
+
+    def looked_at(
+        self,
+        segment: Segment,
+        side: int,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Picture | Skipped:
+        """Return the same picture with the size of the original, without the cache."""
         start = start or segment.start or 0.0
         end = end or segment.end or start + 1.0
         options = DecodeOptions(max_pixels=side * side, moments=((start, end),))
@@ -119,26 +150,17 @@ class Thumbnails:
                 return outcome
             shown, source = outcome.segments[0]
             pixels = source.images[0] if source.video is None else source.video.pixels[0]
-            return _shaped(
-                pixels, shown.width or segment.width, shown.height or segment.height, side
-            )
+            width = shown.width or segment.width or pixels.shape[1]
+            height = shown.height or segment.height or pixels.shape[0]
+            return Picture(_shaped(pixels, width, height, side), width, height)
         return Skipped(segment.item.location, "interrupted")
 
 
-def _shaped(pixels: Pixels, width: int | None, height: int | None, side: int) -> Pixels:
+def _shaped(pixels: Pixels, width: int, height: int, side: int) -> Pixels:
     """Return pixels in the shape of the original; the model's have sides in multiples of 32."""
     import numpy as np
     from PIL import Image
 
-    width, height = width or pixels.shape[1], height or pixels.shape[0]
     share = min(side / max(width, height), 1.0)
     size = max(1, round(width * share)), max(1, round(height * share))
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-
-
-def _encoded(pixels: Pixels) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=QUALITY, method=4)
-    return buffer.getvalue()

@@ -45,10 +45,12 @@ def cluster_record(cluster: Cluster, library: Path) -> dict[str, object]:
 def _cluster_item_record(item: ClusterItem) -> dict[str, object]:
     """Return one of the `items` of a group of `cluster`.
 
+    id (string): identity of the file in the library, as of a hit
     kind (string): `image`, `video` or `text`
     path, path_b64 (string): absolute path
     start, end (number, seconds): most central moment of a video
     lines (two integers): first and last line of the most central passage
+    width, height (integer, pixels): of the upright picture
     centrality (number, -1 to 1): cosine with the mean of the group, apart from what all files have
         in common; of a file in no group with the nearest
     duplicates (list of objects): near-duplicates folded into the file, as `path` or `path_b64`
@@ -68,10 +70,12 @@ def outlier_record(outlier: Outlier, library: Path) -> dict[str, object]:
     rank (integer): from 1
     factor (number): local outlier factor: the density around its neighbours as a multiple of its
         own; 1 is usual
+    id (string): identity of the file in the library, as of a hit
     kind (string): `image`, `video` or `text`
     path, path_b64 (string): absolute path
     start, end (number, seconds): first moment of a video
     lines (two integers): first and last line of the first passage
+    width, height (integer, pixels): of the upright picture
     duplicates (list of objects): near-duplicates folded into the file, as `path` or `path_b64`
     library, library_b64 (string): folder of the library
     """
@@ -89,9 +93,12 @@ def outlier_record(outlier: Outlier, library: Path) -> dict[str, object]:
 
 def _place(segment: Segment) -> dict[str, object]:
     return {
+        "id": segment.item_id,
         "kind": segment.item.kind.value,
         **path_fields("path", segment.item.location),
         "start": segment.start,
         "end": segment.end,
         "lines": None if segment.lines is None else list(segment.lines),
+        "width": segment.width,
+        "height": segment.height,
     }

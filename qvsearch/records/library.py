@@ -217,6 +217,7 @@ def group_record(number: int, group: Group) -> dict[str, object]:
 def _member_record(member: Member) -> dict[str, object]:
     """Return one of the `items` of a group.
 
+    id (string): identity of the file in the library, as of a hit
     path, path_b64 (string): absolute path
     best (boolean): true for the first item
     reason (string): why another item repeats the best: `exact`, `copy` or `burst`
@@ -229,6 +230,7 @@ def _member_record(member: Member) -> dict[str, object]:
     """
     segment = member.segment
     record: dict[str, object | None] = {
+        "id": segment.item_id,
         **path_fields("path", segment.item.location),
         "best": True if member.reason is None else None,
         "reason": member.reason,

@@ -248,7 +248,7 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
 
 def query_embedder(
     fingerprint: Fingerprint, choice: Choice, cold: Callable[[float], None] = lambda _: None
-) -> Embedder:
+) -> CachedEmbedder:
     """Return the embedder for a library's queries, which loads its model for uncached ones only.
 
     Vectors are cached by the chosen device and dtype. `cold` is called with the seconds that

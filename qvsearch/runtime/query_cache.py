@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -33,8 +34,14 @@ class CachedEmbedder(QueriesAndDocuments):
         """Take a function that loads the embedder, and all but the input that affects a vector."""
         self.dim = dim
         self.decode_options = decode_options
-        self._load = cache(load)
+        self._loaded = cache(load)
+        self._loading = threading.Lock()
         self._decides = decides
+
+    def load(self) -> Embedder:
+        """Return the model, which is loaded once, whichever thread needs it first."""
+        with self._loading:
+            return self._loaded()
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i; raises what loading raises."""
@@ -43,7 +50,7 @@ class CachedEmbedder(QueriesAndDocuments):
         cached = [read_vectors(path, (1, self.dim)) for path in paths]
         missing = [number for number, vector in enumerate(cached) if vector is None]
         if missing:
-            vectors = self._load().embed([inputs[number] for number in missing])
+            vectors = self.load().embed([inputs[number] for number in missing])
             for number, vector in zip(missing, vectors, strict=True):
                 cached[number] = vector[None]
                 keep_vectors(paths[number], vector[None], MOST)

@@ -89,6 +89,8 @@ def test_generated_pages_are_current():
     commands = (pages.DOCS / "commands.md").read_text("utf-8")
     assert pages.commands_page(commands) == commands, "run: python tests/support/pages.py"
     assert pages.json_page() == (pages.DOCS / "json.md").read_text("utf-8")
+    serve = (pages.DOCS / "serve.md").read_text("utf-8")
+    assert pages.serve_page(serve) == serve
     shown = set(re.findall(r"<!-- qvsearch ([a-z ]+) -->", commands))
     groups = {"libraries", "models", "searches"}
     inner = {f"{group} {name}" for group in groups for name in COMMANDS[group].commands}

@@ -151,7 +151,7 @@ def test_what_is_far_from_a_keyframe_is_encoded_from_the_very_frame(tmp_path):
 
 def test_without_libx264_there_is_mpeg4(tmp_path, monkeypatch):
     source = write_numbered(tmp_path / "a.mp4", 100, keyframe_every=250)
-    monkeypatch.setattr(cut, "_can_encode", lambda name: name != "libx264")
+    monkeypatch.setattr(cut, "can_encode", lambda name: name != "libx264")
     path = tmp_path / "clip.mp4"
     assert write_clip(source, 5.0, 8.0, path) == (".mp4", None)
     assert codec_and_length(path)[0] == "mpeg4"

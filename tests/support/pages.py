@@ -1,6 +1,6 @@
-"""Writes the generated parts of docs: options in `commands.md`, and `json.md`.
+"""Writes the generated parts of docs: options in `commands.md`, endpoints in `serve.md`, `json.md`.
 
-`python tests/support/pages.py` writes both pages anew, and `test_docs.py` holds them current.
+`python tests/support/pages.py` writes these pages anew, and `test_docs.py` holds them current.
 """
 
 import inspect
@@ -11,12 +11,23 @@ import typer
 from typer.main import get_command
 
 from qvsearch.cli.app import app
-from qvsearch.records import classify, cluster, evaluate, library, reports, searches, similarity
+from qvsearch.records import (
+    classify,
+    cluster,
+    evaluate,
+    library,
+    reports,
+    searches,
+    served,
+    similarity,
+)
 from qvsearch.tasks import export, vector_files
+from qvsearch.web.app import ENDPOINTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 # the help, examples and options of a command, between two comments that no reader of the page sees
 BLOCK = re.compile(r"(<!-- qvsearch ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.S)
+ENDPOINT_TABLE = re.compile(r"(<!-- endpoints -->\n).*?(<!-- end -->)", re.S)
 FIELD = re.compile(r"^([a-z0-9_]+(?:, [a-z0-9_]+)*) \(([^)]+)\): (.*)$")
 JSON_HEAD = """\
 # JSON
@@ -84,17 +95,8 @@ def names_of(function) -> set[str]:
 def record_functions():
     """Yield the functions of records with described fields, in the order of the page."""
     for module in (
-        *(
-            library,
-            searches,
-            reports,
-            vector_files,
-            export,
-            similarity,
-            classify,
-            evaluate,
-            cluster,
-        ),
+        *(library, searches, reports, vector_files, export, similarity, classify, evaluate),
+        *(cluster, served),
     ):
         functions = filter(inspect.isfunction, vars(module).values())
         for function in functions:
@@ -125,7 +127,19 @@ def json_page() -> str:
     return "\n".join(parts)
 
 
+def serve_page(text: str) -> str:
+    """Return `serve.md` with its table of endpoints written anew; the rest stays."""
+    rows = []
+    for each in ENDPOINTS:
+        parameters = " ".join(f"`{name}`" for name in sorted(each.parameters))
+        rows.append(f"| `{each.method} {each.path}` | {parameters} | {each.text} |")
+    table = "\n".join(["| endpoint | parameters | answer |", "|---|---|---|", *rows])
+    return ENDPOINT_TABLE.sub(lambda block: f"{block[1]}{table}\n{block[2]}", text)
+
+
 if __name__ == "__main__":
     page = DOCS / "commands.md"
     page.write_text(commands_page(page.read_text("utf-8")), "utf-8")
     (DOCS / "json.md").write_text(json_page(), "utf-8")
+    page = DOCS / "serve.md"
+    page.write_text(serve_page(page.read_text("utf-8")), "utf-8")

@@ -1,0 +1,99 @@
+"""The command serve."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import GroupedCommand
+
+LARGEST_PORT = 65_535
+
+serving = typer.Typer(rich_markup_mode=None)
+
+Libraries = Annotated[
+    list[str] | None,
+    options.model_option(
+        "--library",
+        "-l",
+        metavar="NAME-OR-FOLDER",
+        help="Library: a name in your data folder, or a folder; may be repeated (default: main).",
+        autocompletion=options.library_names,
+    ),
+]
+
+
+@serving.command(cls=GroupedCommand)
+def serve(
+    *,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.number("--port", int, 0, LARGEST_PORT),
+            metavar="N",
+            help="Port; 0 is any free one (default: 7600).",
+            rich_help_panel="Server",
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address that other computers reach; a token is then needed (default: none).",
+            rich_help_panel="Server",
+        ),
+    ] = None,
+    no_open: Annotated[
+        bool,
+        typer.Option("--no-open", help="Do not open a browser.", rich_help_panel="Server"),
+    ] = False,
+    library: Libraries = None,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+) -> None:
+    """Show the library as a page in your browser, until Ctrl-C.
+
+    Only this computer reaches the page. With --host others do, and only
+    the URL that is printed, with its token, opens it.
+
+    \b
+    qvsearch serve
+    qvsearch serve -l photos -l work
+    qvsearch serve --port 8000 --no-open
+    qvsearch serve --host 192.168.1.20
+    """  # noqa: D301 - a \b keeps the lines of examples apart
+    from qvsearch.cli.interrupt import cancelling
+    from qvsearch.library.library import library_folder
+    from qvsearch.runtime.loading import Choice
+    from qvsearch.web.services import Services
+    from qvsearch.web.serving import PORT, listen, serve
+
+    folders = list(map(library_folder, library)) if library else [library_folder(None)]
+    with (
+        cancelling(),
+        Services(list(dict.fromkeys(folders)), Choice(device=device, dtype=dtype)) as services,
+    ):
+        place = listen(host, PORT if port is None else port)
+
+        def started() -> None:
+            output.line(place.url)
+            if not no_open and host is None:
+                _open_browser(place.url)
+            output.hint("Ctrl-C ends the server")
+            services.begin()
+
+        serve(services, place, started)
+
+
+def _open_browser(url: str) -> None:
+    """Open a page where there is a graphical session; a browser of the terminal would fill it."""
+    import threading
+    import webbrowser
+
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        return
+    threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()

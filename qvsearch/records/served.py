@@ -1,0 +1,133 @@
+"""Records that only the server of `serve` sends; the docstrings describe their fields."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qvsearch.formats import path_fields, present
+
+if TYPE_CHECKING:
+    from qvsearch.types import Hit, Item, Segment
+
+
+def answer_record(
+    hits: Iterable[Mapping[str, object]], *, relevant: bool, more: bool, seconds: float
+) -> dict[str, object]:
+    """Return the answer of `/api/search`.
+
+    hits (list of objects): hits, as `search --json` prints them; their `duplicates` have an `id`
+    relevant (boolean): false if no file is relevant, and these are only the nearest
+    more (boolean): whether there are hits behind these
+    seconds (number): time that the search took
+    """
+    return {
+        "hits": list(hits),
+        "relevant": relevant,
+        "more": more,
+        "seconds": round(seconds, 4),
+    }
+
+
+def item_record(
+    hit: Hit, segments: Sequence[Segment], duplicates: Iterable[Segment], library: Path
+) -> dict[str, object]:
+    """Return a file of `/api/items/ID`; fields of a hit that need a query are absent.
+
+    id, kind, path, path_b64, width, height (as of a hit): and all other fields of the file
+    bytes (integer): size of the file
+    gone (boolean): true if the file is no longer where it was indexed
+    segments (list of objects): its moments or passages in order: `start` and `end`, or `lines` and
+        the `snippet`
+    duplicates (list of objects): its near-duplicates in the library: `id`, and `path` or `path_b64`
+    """
+    record = hit.to_dict() | path_fields("library", os.fsencode(library))
+    del record["rank"]
+    return present(
+        {
+            **record,
+            "bytes": hit.segment.item.size,
+            "segments": [_segment_record(each) for each in segments],
+            "duplicates": [
+                {"id": each.item_id, **path_fields("path", each.item.location)}
+                for each in duplicates
+            ]
+            or None,
+        }
+    )
+
+
+def _segment_record(segment: Segment) -> dict[str, object]:
+    return present(
+        {
+            "start": segment.start,
+            "end": segment.end,
+            "clip": segment.clip or None,
+            "lines": None if segment.lines is None else list(segment.lines),
+            "snippet": segment.snippet,
+        }
+    )
+
+
+def duplicate_record(item: Item, item_id: str | None) -> dict[str, object]:
+    """Return a near-duplicate of a hit, with its identity if the library still has it."""
+    return present({"id": item_id, **path_fields("path", item.location)})
+
+
+def passage_record(lines: tuple[int, int], text: str) -> dict[str, object]:
+    """Return the answer of `/api/items/ID/text`.
+
+    lines (two integers): first and last line of the text, from 1
+    text (string): these lines; each but the last ends with a newline
+    """
+    return {"lines": list(lines), "text": text}
+
+
+def shelf_record(
+    name: str,
+    folder: Path,
+    model: str,
+    kinds: Mapping[str, tuple[int, int]],
+    *,
+    files_left: int | None,
+    changed: int | None,
+    gone: int | None,
+    command: str,
+) -> dict[str, object]:
+    """Return a library of `/api/status`.
+
+    name (string): name of the library
+    library, library_b64 (string): its folder
+    model (string): its model
+    kinds (object): `items` and `segments` of each kind
+    empty (boolean): whether there is nothing to search
+    indexing (object): `files_left`, the number of files of an unfinished run; absent without one
+    changed, gone (integer or null): numbers of files that have changed or are gone since the last
+        `index`; null until that is known
+    command (string): command that brings the library up to date
+    """
+    record: dict[str, object] = {
+        "name": name,
+        **path_fields("library", os.fsencode(folder)),
+        "model": model,
+        "kinds": {
+            kind: {"items": items, "segments": segments}
+            for kind, (items, segments) in kinds.items()
+        },
+        "empty": not kinds,
+        "changed": changed,
+        "gone": gone,
+        "command": command,
+    }
+    return record if files_left is None else {**record, "indexing": {"files_left": files_left}}
+
+
+def upload_record(token: str, width: int, height: int) -> dict[str, object]:
+    """Return the answer of `POST /api/uploads`.
+
+    upload (string): token of the picture, for the parameter of that name
+    width, height (integer, pixels): of the upright picture
+    """
+    return {"upload": token, "width": width, "height": height}

@@ -1,0 +1,181 @@
+"""The parameters of a search as a query and options; they have the names of the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import TYPE_CHECKING, TypeVar
+
+from qvsearch.choices import Sort, Task
+from qvsearch.errors import QvsearchError
+from qvsearch.library.filters import parse_filters
+from qvsearch.models.presets import INSTRUCTIONS
+from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.retrieval.options import SearchOptions
+from qvsearch.retrieval.query import Query
+from qvsearch.types import Kind
+from qvsearch.web.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.datastructures import QueryParams
+
+    from qvsearch.library.filters import Filters
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+MOST_AT_ONCE = 200  # hits of one page
+FILTERS = {
+    *("kind", "under", "glob", "after", "before", "camera", "near", "min_size", "duration"),
+    "orientation",
+}
+QUERY = {"q", "not", "like", "unlike", "upload", "task", "all", "sort", "library", *FILTERS}
+REPEATED = {"library", "not", "like", "unlike", "kind", "under", "glob"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A search: the query, None to list files, its options, and the names of libraries if given.
+
+    `key` is equal for two searches with the same ranking.
+    """
+
+    query: Query | None
+    options: SearchOptions
+    libraries: tuple[str, ...]
+    key: tuple[object, ...]
+
+
+def read_search(
+    parameters: QueryParams,
+    locate: Callable[[str], bytes],
+    uploaded: Callable[[str], bytes],
+    others: Iterable[str] = (),
+) -> Asked:
+    """Return the search that parameters ask for.
+
+    `locate` returns the path of an item, `uploaded` that of an upload. `others` are parameters that
+    are not of the search itself. Raises QvsearchError for a value that cannot be read. Words are
+    never taken for a path.
+    """
+    given = _given(parameters, {*QUERY, *others})
+    words = _one(given, "q").strip() or None
+    token = _one(given, "upload")
+    picture = uploaded(token) if token else None
+    likes = tuple(map(locate, given.get("like", [])))
+    unlikes = tuple(map(locate, given.get("unlike", [])))
+    without = tuple(each.strip() for each in given.get("not", []))
+    task = _choice("--task", Task, _one(given, "task"))
+    query = None
+    if words or picture or likes or unlikes or without:
+        query = Query(
+            words=words,
+            file=None if words else picture,
+            image=picture if words else None,
+            without=without,
+            like=likes,
+            unlike=unlikes,
+            instruction=QUERY_INSTRUCTION if task is None else INSTRUCTIONS[task],
+        )
+    options = SearchOptions(
+        filters=read_filters(given),
+        min_relevance=0.0 if query is not None and _flag(given, "all") else None,
+        sort=_choice("--sort", Sort, _one(given, "sort")),
+    )
+    libraries = tuple(given.get("library", ()))
+    return Asked(query, options, libraries, (query, options, libraries))
+
+
+def read_filters(given: dict[str, list[str]]) -> Filters:
+    """Return the filters of some parameters; raises QvsearchError for an invalid one."""
+    kinds = read_kinds(given.get("kind", []))
+
+    def text(name: str) -> str | None:
+        return _one(given, name) or None
+
+    return parse_filters(
+        kinds=kinds,
+        under=[os.fsencode(each) for each in given.get("under", [])],
+        globs=given.get("glob", []),
+        after=text("after"),
+        before=text("before"),
+        camera=text("camera"),
+        near=text("near"),
+        min_size=text("min_size"),
+        duration=text("duration"),
+        orientation=text("orientation"),
+    )
+
+
+def read_kinds(names: Iterable[str]) -> list[Kind]:
+    """Return kinds of files; raises QvsearchError for an unknown one."""
+    kinds = [_choice("--kind", Kind, each) for each in names]
+    return [each for each in kinds if each is not None]
+
+
+def read_number(parameters: QueryParams, name: str, default: int, most: int) -> int:
+    """Return a whole number from 0 to `most`; raises Problem for another value."""
+    text = parameters.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 12 and int(text) <= most):
+        raise Problem(
+            HTTPStatus.BAD_REQUEST, f"{name} {text!r} must be a whole number from 0 to {most}"
+        )
+    return int(text)
+
+
+def read_seconds(parameters: QueryParams, name: str) -> float | None:
+    """Return seconds from 0 on, None without the parameter; raises Problem for another value."""
+    text = parameters.get(name)
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e7:  # also refuses NaN
+        raise Problem(HTTPStatus.BAD_REQUEST, f"{name} {text!r} must be a time in seconds")
+    return seconds
+
+
+def check_names(parameters: QueryParams, known: Iterable[str]) -> None:
+    """Raise Problem for a parameter that the endpoint does not have."""
+    _given(parameters, {*known})
+
+
+def _given(parameters: QueryParams, known: set[str]) -> dict[str, list[str]]:
+    """Return the values of each parameter; `min-size` is `min_size`."""
+    given: dict[str, list[str]] = {}
+    for name, value in parameters.multi_items():
+        name = name.replace("-", "_")
+        if name not in known:
+            raise Problem(
+                HTTPStatus.BAD_REQUEST,
+                f"unknown parameter {name!r}; there are: {', '.join(sorted(known))}",
+            )
+        given.setdefault(name, []).append(value)
+        if len(given[name]) > 1 and name not in REPEATED:
+            raise Problem(HTTPStatus.BAD_REQUEST, f"{name} is given twice; give it once")
+    return given
+
+
+def _one(given: dict[str, list[str]], name: str) -> str:
+    return given.get(name, [""])[0]
+
+
+def _flag(given: dict[str, list[str]], name: str) -> bool:
+    return _one(given, name) not in ("", "0")
+
+
+def _choice(option: str, names: type[Choice], text: str) -> Choice | None:
+    if not text:
+        return None
+    try:
+        return names(text)
+    except ValueError as error:
+        raise QvsearchError(f"{option} {text!r} is unknown; give {' or '.join(names)}") from error

@@ -1,0 +1,83 @@
+"""The endpoints of groups: near-duplicates, and files that show or say the like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from qvsearch.duplicates.groups import duplicate_groups
+from qvsearch.library.library import Library
+from qvsearch.records.cluster import cluster_record
+from qvsearch.records.library import group_record
+from qvsearch.tasks.extras import Missing
+from qvsearch.tasks.grouping.cluster import ClusterOptions, find_clusters
+from qvsearch.types import Kind
+from qvsearch.web.asking import check_names, read_kinds
+from qvsearch.web.problems import Json, Problem
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from qvsearch.duplicates.groups import Group
+    from qvsearch.web.served import Opened
+    from qvsearch.web.services import Services
+
+Records = list[dict[str, object]]
+
+
+async def duplicates(request: Request) -> Response:
+    """Answer `GET /api/duplicates`."""
+    services: Services = request.app.state.services
+    check_names(request.query_params, ("kind",))
+    kinds = frozenset(read_kinds(request.query_params.getlist("kind"))) or None
+    libraries = await services.lanes.lookups.run(services.served.libraries)
+
+    def groups() -> Records:
+        found = [group for each in libraries for group in _duplicates(each, kinds)]
+        found.sort(key=lambda group: -group.reclaimable)
+        return [group_record(number, group) for number, group in enumerate(found, start=1)]
+
+    return _answer(services, ("duplicates", kinds), libraries, "groups", groups)
+
+
+def _duplicates(opened: Opened, kinds: frozenset[Kind] | None) -> list[Group]:
+    return duplicate_groups(Library.open(opened.library.folder), kinds)
+
+
+async def clusters(request: Request) -> Response:
+    """Answer `GET /api/clusters`."""
+    services: Services = request.app.state.services
+    check_names(request.query_params, ())
+    libraries = await services.lanes.lookups.run(services.served.libraries)
+
+    def groups() -> Records:
+        return [record for each in libraries for record in _clusters(each)]
+
+    return _answer(services, "clusters", libraries, "clusters", groups)
+
+
+def _clusters(opened: Opened) -> Records:
+    library = Library.open(opened.library.folder)
+    found = find_clusters(library, None, ClusterOptions(), lambda: opened.embedder)
+    return [cluster_record(each, library.folder) for each in found]
+
+
+def _answer(
+    services: Services,
+    question: object,
+    libraries: Sequence[Opened],
+    name: str,
+    answer: Callable[[], Records],
+) -> Response:
+    """Return the records if they are known, else 202; an older state's while there is a newer."""
+    state = [(each.library.folder, each.state) for each in libraries]
+    outcome = services.surveys.outcome(question, state, answer)
+    if outcome is None:
+        return Json({"working": True}, HTTPStatus.ACCEPTED)
+    if isinstance(outcome.error, Missing):
+        raise Problem(HTTPStatus.NOT_IMPLEMENTED, str(outcome.error))
+    if outcome.error is not None:
+        raise outcome.error
+    return Json({name: outcome.result})

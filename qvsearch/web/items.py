@@ -1,0 +1,98 @@
+"""The endpoints of one item: what is known of it, why it is a hit, and its text."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from qvsearch.duplicates.repeats import repeats
+from qvsearch.library.aliases import is_there
+from qvsearch.library.identity import Gone
+from qvsearch.media import CHANGED
+from qvsearch.records.library import explanation_record
+from qvsearch.records.served import item_record, passage_record
+from qvsearch.retrieval.explain import explained
+from qvsearch.types import DecodeOptions, Hit, Kind, Skipped
+from qvsearch.web.asking import check_names, read_number, read_search
+from qvsearch.web.problems import Json, Problem
+
+if TYPE_CHECKING:
+    from starlette.datastructures import QueryParams
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from qvsearch.web.services import Services
+
+NEIGHBOURS = 12  # lines that are shown before and behind a passage
+LAST_LINE = 10_000_000  # no text has more bytes
+
+
+async def item(request: Request) -> Response:
+    """Answer `GET /api/items/ID`."""
+    services: Services = request.app.state.services
+    check_names(request.query_params, ())
+    return await services.lanes.lookups.run(_item, services, request.path_params["id"])
+
+
+def _item(services: Services, item_id: str) -> Response:
+    found = services.served.find(item_id)
+    segments = found.opened.segments(item_id)
+    first, library = segments[0], found.opened.library
+    with found.opened.lock:
+        others = repeats(library, first)
+    found.opened.remember(others)
+    hit = Hit(1, math.nan, math.nan, first, gone=not is_there(first.item.location))
+    return Json(item_record(hit, segments, others, library.folder))
+
+
+async def explain(request: Request) -> Response:
+    """Answer `GET /api/items/ID/explain`."""
+    services: Services = request.app.state.services
+    item_id = request.path_params["id"]
+    return await services.lanes.queries.run(_explain, services, item_id, request.query_params)
+
+
+def _explain(services: Services, item_id: str, parameters: QueryParams) -> Response:
+    found = services.served.find(item_id)
+    asked = read_search(parameters, services.locate, services.uploads.path)
+    if asked.query is None:
+        raise Problem(HTTPStatus.BAD_REQUEST, "nothing is explained without a query; give q")
+    opened = found.opened
+    with opened.lock:
+        explanation = explained(
+            opened.library,
+            asked.query,
+            found.segment.item.location,
+            asked.options,
+            lambda: opened.embedder,
+        )
+    return Json(explanation_record(explanation))
+
+
+async def text(request: Request) -> Response:
+    """Answer `GET /api/items/ID/text`."""
+    services: Services = request.app.state.services
+    check_names(request.query_params, ("line",))
+    line = max(1, read_number(request.query_params, "line", 1, LAST_LINE))
+    return await services.lanes.pictures.run(_text, services, request.path_params["id"], line)
+
+
+def _text(services: Services, item_id: str, line: int) -> Response:
+    found = services.served.find(item_id)
+    if found.segment.item.kind is not Kind.TEXT:
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "only a text has lines")
+    segment = services.originals.touched(found.segment)
+    passages = [each.lines for each in found.opened.segments(item_id) if each.lines is not None]
+    first, last = next((each for each in passages if each[0] <= line <= each[1]), (line, line))
+    span = float(max(1, first - NEIGHBOURS)), float(last + NEIGHBOURS + 1)
+    options = DecodeOptions(1, moments=(span,))
+    jobs = [(segment.item, segment.content_hash)]
+    for outcome in services.readers.decode(jobs, options, services.is_ending):
+        if isinstance(outcome, Skipped):
+            if outcome.reason == CHANGED:
+                raise Gone("the text has changed while it was read")
+            raise Problem(HTTPStatus.BAD_REQUEST, f"no such line: {outcome.reason}")
+        shown, source = outcome.segments[0]
+        return Json(passage_record(shown.lines or (1, 1), source.text or ""))
+    raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the server ends")

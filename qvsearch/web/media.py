@@ -1,0 +1,102 @@
+"""The endpoints of pictures and files: by an item's identity, never by a path."""
+
+from __future__ import annotations
+
+import os
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.responses import RedirectResponse, Response
+
+from qvsearch.files import open_file
+from qvsearch.web.asking import check_names, read_number, read_seconds
+from qvsearch.web.content_types import content_type
+from qvsearch.web.names import disposition
+from qvsearch.web.problems import Problem
+from qvsearch.web.ranges import Unsatisfiable
+from qvsearch.web.streaming import FileAnswer, not_modified
+
+if TYPE_CHECKING:
+    from io import FileIO
+
+    from starlette.requests import Request
+
+    from qvsearch.web.services import Services
+
+DEFAULT_SECONDS = 10.0  # of a moment without an end
+SIDES = (320, 640, 1280)  # pixels of the longer side
+FOREVER = {
+    "cache-control": "private, max-age=31536000, immutable"
+}  # an identity's content is fixed
+WHILE_THERE = {"cache-control": "private, no-cache"}
+
+
+async def thumbnail(request: Request) -> Response:
+    """Answer `GET /media/ID/thumbnail`."""
+    services: Services = request.app.state.services
+    parameters = request.query_params
+    check_names(parameters, ("side", "start", "end"))
+    side = read_number(parameters, "side", SIDES[0], SIDES[-1])
+    if side not in SIDES:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"side is {side}; it must be 320, 640 or 1280")
+    start, end = read_seconds(parameters, "start"), read_seconds(parameters, "end")
+    found = await services.lanes.lookups.run(services.served.find, request.path_params["id"])
+    etag = f'"{found.segment.item_id}-{side}-{start}-{end}"'
+    if (unchanged := not_modified(request, etag, FOREVER)) is not None:
+        return unchanged
+    picture = await services.lanes.pictures.run(services.picture, found.segment, side, start, end)
+    return Response(picture, media_type="image/webp", headers={"etag": etag, **FOREVER})
+
+
+async def whole_file(request: Request) -> Response:
+    """Answer `GET /media/ID/file`, also with a range of it."""
+    services: Services = request.app.state.services
+    check_names(request.query_params, ())
+    item_id = request.path_params["id"]
+    found = await services.lanes.lookups.run(services.served.find, item_id)
+    file = await services.lanes.reads.run(services.originals.open, found.segment)
+    type_, is_shown = content_type(found.segment.item)
+    how = "inline" if is_shown else "attachment"
+    headers = {
+        "content-type": type_,
+        "content-disposition": disposition(how, found.segment.item.location),
+        **WHILE_THERE,
+    }
+    return file_answer(request, services, file, f'"{item_id}"', headers)
+
+
+async def play(request: Request) -> Response:
+    """Answer `GET /media/ID/play`: a moment that browsers play, else the file, if they do."""
+    services: Services = request.app.state.services
+    parameters = request.query_params
+    check_names(parameters, ("start", "end"))
+    found = await services.lanes.lookups.run(services.served.find, request.path_params["id"])
+    segment = found.segment
+    start, end = read_seconds(parameters, "start"), read_seconds(parameters, "end")
+    start = (segment.start or 0.0) if start is None else start
+    end = max(segment.end or 0.0, start + DEFAULT_SECONDS) if end is None else end
+    if end <= start:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"the moment ends at {end:g} s, before it begins")
+    path = await services.lanes.clips.run(services.playable, segment, start, end)
+    if path is None:
+        return RedirectResponse(f"/media/{segment.item_id}/file", HTTPStatus.TEMPORARY_REDIRECT)
+    file = await services.lanes.reads.run(open_file, path)
+    headers = {"content-type": "video/mp4", **WHILE_THERE}
+    return file_answer(request, services, file, f'"{path.stem}"', headers)
+
+
+def file_answer(
+    request: Request, services: Services, file: FileIO, etag: str, headers: dict[str, str]
+) -> Response:
+    """Return the answer with an open file, or with the range of it that was asked for."""
+    if (unchanged := not_modified(request, etag, WHILE_THERE)) is not None:
+        file.close()
+        return unchanged
+    size = os.fstat(file.fileno()).st_size
+    try:
+        return FileAnswer(request, file, services.lanes.reads, etag, headers)
+    except Unsatisfiable:
+        return Response(
+            status_code=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            headers={"content-range": f"bytes */{size}"},
+        )

@@ -1,0 +1,90 @@
+"""The endpoints that say what the libraries hold: their state, and what can be filtered by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qvsearch.indexing.status import library_status
+from qvsearch.library.library import Library
+from qvsearch.library.names import option
+from qvsearch.models.registry import DEMO
+from qvsearch.records.served import shelf_record
+from qvsearch.version import __version__
+from qvsearch.web.asking import check_names
+from qvsearch.web.problems import Json
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from qvsearch.web.served import Opened
+    from qvsearch.web.services import Services
+
+CURRENT_SECONDS = 300.0  # after which the disk is looked at again
+
+
+async def status(request: Request) -> Response:
+    """Answer `GET /api/status`."""
+    services: Services = request.app.state.services
+    check_names(request.query_params, ())
+    return await services.lanes.lookups.run(_status, services)
+
+
+def _status(services: Services) -> Response:
+    libraries = services.served.libraries()
+    return Json(
+        {
+            "libraries": [_shelf(services, each) for each in libraries],
+            "demo": any(each.library.fingerprint.model == DEMO for each in libraries),
+            "version": __version__,
+        }
+    )
+
+
+def _shelf(services: Services, opened: Opened) -> dict[str, object]:
+    library = opened.library
+    pending = sum(run.files for run in library.load_pending())
+    kinds = opened.kinds()
+    changes = None
+    if kinds:
+        changes = services.surveys.outcome(
+            ("changes", library.folder),
+            opened.state,
+            lambda: _changes(library),
+            CURRENT_SECONDS,
+        )
+    changed, gone = (None, None) if changes is None or changes.result is None else changes.result
+    folder = "" if library.roots else " FOLDER"
+    return shelf_record(
+        opened.name,
+        library.folder,
+        library.fingerprint.model,
+        kinds,
+        files_left=pending or None,
+        changed=changed,
+        gone=gone,
+        command=f"qvsearch index{folder}{option(library.folder)}",
+    )
+
+
+def _changes(library: Library) -> tuple[int, int]:
+    """Return the numbers of changed and of missing files; the library is opened anew."""
+    now = library_status(Library.open(library.folder))
+    return len(now.changed), len(now.gone)
+
+
+async def fields(request: Request) -> Response:
+    """Answer `GET /api/fields`."""
+    services: Services = request.app.state.services
+    check_names(request.query_params, ())
+    return await services.lanes.lookups.run(_fields, services)
+
+
+def _fields(services: Services) -> Response:
+    return Json([each.fields() for each in services.served.libraries()])
+
+
+async def saved(request: Request) -> Response:
+    """Answer `GET /api/saved`."""
+    check_names(request.query_params, ())
+    return Json([])

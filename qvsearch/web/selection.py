@@ -1,0 +1,93 @@
+"""The endpoint of a selection: its files as a ZIP, or their paths."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from starlette.concurrency import iterate_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from qvsearch.library.identity import Gone
+from qvsearch.web.archive import zip_of
+from qvsearch.web.bodies import read_body
+from qvsearch.web.problems import Problem
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from qvsearch.types import Segment
+    from qvsearch.web.services import Services
+
+LARGEST = 2 * 2**20  # bytes of a request: 40,000 identities
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
+
+
+async def selection(request: Request) -> Response:
+    """Answer `POST /api/selection`."""
+    services: Services = request.app.state.services
+    ids, form = _read(request.headers.get("content-type", ""), await read_body(request, LARGEST))
+    segments = await services.lanes.lookups.run(_found, services, ids)
+    if form == "paths":
+        # exact bytes, a path a line: a name with a newline is rare, and JSON has the search
+        paths = b"".join(each.item.location + b"\n" for each in segments)
+        return Response(
+            paths,
+            media_type="text/plain; charset=utf-8",
+            headers={"content-disposition": 'attachment; filename="paths.txt"'},
+        )
+    pieces = zip_of(segments, services.originals.open)
+    return StreamingResponse(
+        iterate_in_threadpool(pieces),
+        media_type="application/zip",
+        headers={"content-disposition": 'attachment; filename="qvsearch.zip"'},
+    )
+
+
+def _read(content_type: str, body: bytes) -> tuple[list[str], str]:
+    """Return the identities and the form that a body asks for; raises Problem."""
+    match content_type.partition(";")[0].strip().lower():
+        case "application/x-www-form-urlencoded":
+            fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+            ids = fields.get("id", []) + fields.get("ids", [])
+            form = fields.get("form", ["zip"])[-1]
+        case "application/json":
+            ids, form = _read_json(body)
+        case _:
+            raise Problem(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"a selection is sent as {FORM} or {JSON}"
+            )
+    if form not in ("zip", "paths"):
+        raise Problem(HTTPStatus.BAD_REQUEST, f"form {form!r} is unknown; give zip or paths")
+    if not ids:
+        raise Problem(HTTPStatus.BAD_REQUEST, "nothing is selected; give id")
+    return list(dict.fromkeys(ids)), form
+
+
+def _read_json(body: bytes) -> tuple[list[str], str]:
+    try:
+        record = json.loads(body)
+    except (ValueError, RecursionError):
+        record = None
+    match record:
+        case {"ids": [*ids], **rest} if all(isinstance(each, str) for each in ids):
+            return ids, str(rest.get("form", "zip"))
+    raise Problem(
+        HTTPStatus.BAD_REQUEST, 'the selection is not {"ids": [IDENTITY, ...], "form": "zip"}'
+    )
+
+
+def _found(services: Services, ids: list[str]) -> list[Segment]:
+    """Return a segment of each item; those that are gone are left out, unless all are."""
+    segments: list[Segment] = []
+    gone: Gone | None = None
+    for each in ids:
+        try:
+            segments.append(services.served.find(each).segment)
+        except Gone as error:
+            gone = error
+    if gone is not None and not segments:
+        raise gone
+    return segments

@@ -1,0 +1,104 @@
+"""What the endpoints of one server share: libraries, ranked lists, pictures and threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from qvsearch.media import CHANGED, excerpt
+from qvsearch.media.player import Player
+from qvsearch.media.thumbnails import Thumbnails
+from qvsearch.media.workers import Decoders
+from qvsearch.types import Skipped
+from qvsearch.web.files import Originals
+from qvsearch.web.lanes import Lanes
+from qvsearch.web.problems import Problem
+from qvsearch.web.rankings import Rankings
+from qvsearch.web.served import Served
+from qvsearch.web.surveys import Surveys
+from qvsearch.web.uploads import Uploads
+
+if TYPE_CHECKING:
+    from qvsearch.runtime.loading import Choice
+    from qvsearch.types import Segment
+
+Result = TypeVar("Result")
+
+CLIPS_AT_ONCE = 2  # moments that are made for browsers
+AWAY = {CHANGED, "no longer there"}  # a decoder's reasons, if only the time may be another
+MOST_DECODERS = 4  # processes that make thumbnails; each holds 100 MB
+
+
+class Services:
+    """Everything behind the endpoints; a context manager, which ends its processes."""
+
+    def __init__(self, folders: Sequence[Path], choice: Choice) -> None:
+        """Open the libraries; raises QvsearchError for one that cannot be."""
+        decoders = min(MOST_DECODERS, max(1, (os.cpu_count() or 1) - 1))
+        self.served = Served(folders, choice)
+        self.lanes = Lanes(decoders, CLIPS_AT_ONCE)
+        self.rankings = Rankings()
+        self.originals = Originals()
+        self.surveys = Surveys()
+        self.thumbnails = Thumbnails(decoders)
+        self.player = Player(CLIPS_AT_ONCE)
+        self.readers = Decoders(1, decode=excerpt.decode)
+        self.uploads = Uploads(self.thumbnails)
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self.uploads.__exit__()
+
+    def begin(self) -> None:
+        """Load the models in the background, so that the first query does not wait for it."""
+        for each in self.served.libraries():
+            self.surveys.outcome(("model", each.library.folder), None, each.embedder.load)
+
+    def end(self) -> None:
+        """End the processes; work that waits for them fails at once."""
+        if not self._ended:
+            self._ended = True
+            for each in (self.player, self.thumbnails, self.readers):
+                each.__exit__()
+
+    def is_ending(self) -> bool:
+        """Return whether nobody waits for work any longer."""
+        return self._ended
+
+    def picture(self, segment: Segment, side: int, start: float | None, end: float | None) -> bytes:
+        """Return the small picture of an item as WebP; raises Gone or Problem if there is none."""
+
+        def made(of: Segment) -> bytes | Skipped:
+            return self.thumbnails.webp(of, side, start=start, end=end, stop=self.is_ending)
+
+        return self._made(made, segment)
+
+    def playable(self, segment: Segment, start: float, end: float) -> Path | None:
+        """Return the file of a moment that browsers play, None if they play the item's own.
+
+        Raises Gone or Problem if there is none.
+        """
+        return self._made(lambda of: self.player.moment(of, start, end), segment)
+
+    def _made(self, make: Callable[[Segment], Result | Skipped], segment: Segment) -> Result:
+        """Return what `make` makes of an item, whose file may have another time than before."""
+        made = make(segment)
+        if isinstance(made, Skipped):
+            touched = self.originals.touched(segment)  # raises Gone for another content
+            made = make(touched) if made.reason in AWAY else made
+        if isinstance(made, Skipped):
+            raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"it cannot be shown: {made.reason}")
+        return made
+
+    def locate(self, item_id: str) -> bytes:
+        """Return the path of an item whose file is unchanged; raises Gone."""
+        segment = self.served.find(item_id).segment
+        self.originals.check(segment)
+        return segment.item.location

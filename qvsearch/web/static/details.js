@@ -1,0 +1,48 @@
+// What is known of a file, and the files that repeat it.
+
+import * as address from "./address.js";
+import { button, h } from "./dom.js";
+import { thumbnail } from "./server.js";
+import { clock, count, date, folderOf, kindName, lines, moment, pathOf, safe, size } from "./text.js";
+
+const FROM = { xmp: "from an .xmp file", json: "from a .json file", name: "from its name" };
+
+export function details(record) {
+  const place = record.latitude === undefined ? null : `${record.latitude.toFixed(5)}, ${record.longitude.toFixed(5)}`;
+  const rows = [
+    ["Kind", record.page ? "page or screenshot" : kindName(record.kind)],
+    ["Moment", moment(record)],
+    ["Passage", lines(record)],
+    ["Size", record.width ? `${record.width} × ${record.height}` : ""],
+    ["Length", record.duration ? clock(record.duration) : ""],
+    ["Bytes", record.bytes === undefined ? "" : size(record.bytes)],
+    ["Taken", record.taken ? `${date(record.taken)}${FROM[record.taken_from] ? ` (${FROM[record.taken_from]})` : ""}` : ""],
+    ["Camera", record.camera ? safe(record.camera) : ""],
+    ["Place", place],
+    ["Changed", date(record.mtime?.replace("Z", ""))],
+    ["Library", pathOf(record, "library")],
+  ].filter(([, value]) => value);
+  const list = rows.flatMap(([name, value]) => [h("dt", null, name), h("dd", null, value)]);
+  const narrower = [
+    button("This folder", { text: "This folder", onclick: () => address.setAll("under", [folderOf(record)]) }),
+  ];
+  if (record.path === undefined) narrower.pop(); // a name that is not text fits no address
+  if (place) {
+    const near = `${record.latitude},${record.longitude},5`;
+    narrower.push(button("Near here", { text: "Near here", onclick: () => address.set("near", near) }));
+  }
+  const only = narrower.length ? [h("p", { class: "narrower" }, "Search only in ", ...narrower)] : [];
+  return h("section", null, h("dl", null, ...list), ...only);
+}
+
+export function duplicates(record) {
+  const others = record.duplicates ?? [];
+  if (!others.length) return [];
+  const items = others.map((each) => {
+    const text = pathOf(each);
+    if (!each.id) return h("li", null, h("span", { class: "path" }, text));
+    const image = h("img", { alt: "", src: thumbnail(each.id, 320), loading: "lazy" });
+    return h("li", null, h("a", { href: `#${each.id}` }, image, h("span", { class: "path" }, text)));
+  });
+  return [h("h3", null, count(others.length, "near-duplicate")), h("ul", null, ...items)];
+}

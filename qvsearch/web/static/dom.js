@@ -1,0 +1,99 @@
+// Builds elements. Data only ever becomes text or an attribute, never markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export const $ = (id) => document.getElementById(id);
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((each) => each !== null && each !== undefined));
+  return element;
+}
+
+export function h(tag, attributes, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+export function svg(tag, attributes, ...children) {
+  return filled(document.createElementNS(SVG, tag), attributes, children);
+}
+
+export function icon(name) {
+  return svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `#i-${name}` }));
+}
+
+export function button(label, { name, text = "", ...attributes }) {
+  const shown = text || label;
+  const title = attributes.title ?? label;
+  return h(
+    "button",
+    { type: "button", ...attributes, title, "aria-label": text && text !== label ? label : null },
+    name ? icon(name) : null,
+    h("span", { class: name && !text ? "hidden" : null }, shown),
+  );
+}
+
+// A strict Content-Security-Policy forbids style attributes; these properties are allowed.
+export function place(element, { x, y, width, height }) {
+  element.style.transform = `translate(${x}px, ${y}px)`;
+  element.style.width = `${width}px`;
+  element.style.height = `${height}px`;
+}
+
+export function share(element, value) {
+  element.style.setProperty("--share", String(value));
+  return element;
+}
+
+export function reducesMotion() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
+// Puts a popover below an element, inside the window, and shows it.
+export function showBelow(popover, anchor) {
+  popover.showPopover();
+  const at = anchor.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = popover;
+  const left = Math.max(8, Math.min(at.left, innerWidth - width - 8));
+  const fits = at.bottom + 6 + height < innerHeight || at.top < height;
+  const top = fits ? Math.min(at.bottom + 6, Math.max(8, innerHeight - height - 8)) : at.top - height - 6;
+  popover.style.left = `${left}px`;
+  popover.style.top = `${top}px`;
+}
+
+let fading = 0;
+
+// Says something for some seconds, to screen readers too.
+export function say(text, isError = false) {
+  const toast = $("toast");
+  toast.textContent = text;
+  toast.className = isError ? "toast shown bad" : "toast shown";
+  clearTimeout(fading);
+  fading = setTimeout(() => toast.classList.remove("shown"), isError ? 8000 : 3000);
+}
+
+export async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // without https, as from another computer, pages have only this way
+    const area = h("textarea", { class: "hidden", "aria-hidden": "true" });
+    (document.querySelector("dialog[open]") ?? document.body).append(area);
+    area.value = text;
+    area.select();
+    const isDone = document.execCommand("copy");
+    area.remove();
+    if (!isDone) return say("the browser does not let pages copy here", true);
+  }
+  return say(`${what} copied`);
+}
+
+export function download(name, text) {
+  const address = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+  h("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60000);
+}

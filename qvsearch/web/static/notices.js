@@ -1,0 +1,77 @@
+// What a person should know of the libraries: being indexed, changed since, empty.
+
+import { $, button, copy, h } from "./dom.js";
+import * as server from "./server.js";
+import { count, safe } from "./text.js";
+
+const SOON = 3000; // ms between questions while something is being indexed
+const LATER = 60000;
+
+let status = { libraries: [] };
+const listeners = [];
+
+export const current = () => status;
+export const onStatus = (listener) => listeners.push(listener);
+
+export async function begin() {
+  await ask();
+  document.addEventListener("visibilitychange", () => document.hidden || ask());
+}
+
+let waiting = 0;
+
+async function ask() {
+  clearTimeout(waiting);
+  try {
+    const before = total(status);
+    status = await server.get("/api/status");
+    draw();
+    for (const listener of listeners) listener(status, before > 0 || status.libraries.every((each) => each.empty));
+  } catch {
+    // the next search says that the server does not answer
+  }
+  const isBusy = status.libraries.some((each) => each.indexing || each.changed === undefined || each.empty);
+  if (!document.hidden) waiting = setTimeout(ask, isBusy ? SOON : LATER);
+}
+
+export function total({ libraries }, kind) {
+  let files = 0;
+  for (const library of libraries) {
+    for (const [name, each] of Object.entries(library.kinds ?? {})) {
+      if (!kind || kind === name) files += each.items;
+    }
+  }
+  return files;
+}
+
+export function command(text) {
+  const line = h("code", null, safe(text));
+  return h("span", { class: "command" }, line, button("Copy the command", { name: "copy", onclick: () => copy(text, "Command") }));
+}
+
+function draw() {
+  const several = status.libraries.length > 1;
+  const notes = status.libraries.flatMap((each) => {
+    const where = several ? [h("b", null, safe(each.name)), ": "] : [];
+    if (each.problem) return [h("p", null, ...where, safe(each.problem))];
+    if (each.indexing) {
+      const left = each.indexing.files_left;
+      const text = left ? `Indexing: ${count(left, "file")} to go.` : "Indexing…";
+      return [h("p", { class: "busy" }, ...where, text)];
+    }
+    const changes = [
+      each.changed ? `${count(each.changed, "file")} changed` : null,
+      each.gone ? `${count(each.gone, "file is", "files are")} missing` : null,
+    ].filter(Boolean);
+    if (!changes.length || each.empty) return [];
+    const now = each.command ? [" To bring it up to date: ", command(each.command)] : [];
+    return [h("p", null, ...where, `${changes.join(" and ")} since it was indexed.`, ...now)];
+  });
+  if (status.demo) {
+    notes.push(h("p", null, "This library has the demo model, which was taught drawn shapes only. For your own files, index them with another model."));
+  }
+  const texts = notes.map((each) => each.textContent).join("\n");
+  if ($("notices").dataset.texts === texts) return; // a screen reader would read them again
+  $("notices").dataset.texts = texts;
+  $("notices").replaceChildren(...notes);
+}

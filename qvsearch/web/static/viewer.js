@@ -1,0 +1,309 @@
+// One hit, as large as the window: its picture, its moments, its passage, and all about it.
+
+import * as address from "./address.js";
+import { possible, runKey } from "./actions.js";
+import { details, duplicates } from "./details.js";
+import { $, button, h, icon, reducesMotion, share } from "./dom.js";
+import { draw as drawExplanation } from "./explanation.js";
+import { keepWithin } from "./preview.js";
+import * as server from "./server.js";
+import * as selection from "./selection.js";
+import { clock, describe, lines, moment, nameOf, pathOf, percent, safe } from "./text.js";
+
+const LARGE = 1280; // pixels of the largest picture that the server makes
+const SHOWN_BY_BROWSERS = /\.(jpe?g|png|webp|gif|avif)$/i;
+
+let grid = null; // whose results Left and Right go through
+let index = -1;
+let record = null;
+let shown = 0; // counts what was shown, so that late answers are known as late
+
+const dialog = $("viewer");
+
+// Prepares the viewer; `owner` is the grid of the page, if it has one.
+export function begin(owner) {
+  grid = owner;
+  dialog.addEventListener("cancel", (event) => {
+    event.preventDefault();
+    close();
+  });
+  dialog.addEventListener("keydown", pressed);
+  addEventListener("popstate", follow);
+  follow();
+}
+
+// Shows a hit and puts it into the address, so that Back closes it.
+export function view(next, withReason = false) {
+  history.pushState({ isViewer: true }, "", `#${next.id}`);
+  show(next, withReason);
+}
+
+async function follow() {
+  const id = decodeURIComponent(location.hash.slice(1));
+  if (!/^[0-9a-f]{17,64}$/.test(id)) return hide();
+  if (dialog.open && record?.id === id) return undefined;
+  const place = grid?.results?.indexOf(id) ?? -1;
+  try {
+    return show(place >= 0 ? await grid.results.fetched(place) : await server.itemRecord(id));
+  } catch (error) {
+    return problem(error.message);
+  }
+}
+
+function problem(message) {
+  if (!dialog.open) dialog.showModal();
+  $("stage").replaceChildren(h("p", { class: "problem", role: "alert" }, safe(message)));
+  $("about").replaceChildren(button("Close", { name: "close", text: "Close", onclick: close }));
+}
+
+export function close() {
+  if (history.state?.isViewer) history.back();
+  else {
+    history.replaceState(null, "", location.pathname + location.search);
+    hide();
+  }
+}
+
+function hide() {
+  if (!dialog.open) return;
+  shown += 1;
+  $("stage").replaceChildren(); // ends a video
+  dialog.close();
+  document.documentElement.classList.remove("viewing");
+  if (index >= 0) grid?.focus(index);
+  record = null;
+}
+
+async function step(by) {
+  if (index < 0) return;
+  const number = shown;
+  const next = index + by < 0 ? null : await grid.results.fetched(index + by).catch(() => null);
+  if (!next || number !== shown) return;
+  history.replaceState(history.state, "", `#${next.id}`);
+  show(next);
+}
+
+// An item that comes without a query shows its beginning.
+const withPlace = (next) => (next.segments ? { ...next.segments[0], ...next, moments: next.segments.slice(1) } : next);
+
+function show(next, withReason = false) {
+  record = withPlace(next);
+  shown += 1;
+  index = grid?.results?.indexOf(record.id) ?? -1;
+  if (!dialog.open) dialog.showModal();
+  document.documentElement.classList.add("viewing");
+  dialog.setAttribute("aria-label", describe(record));
+  const stage = { image: picture, video, text }[record.kind];
+  $("stage").replaceChildren(...stage(record));
+  about(record);
+  $("previous").hidden = index < 1;
+  $("next").hidden = index < 0 || (grid.results.isWhole && index + 1 >= grid.results.count);
+  $("stage").focus();
+  if (withReason) explain();
+  for (const near of [index + 1, index - 1]) prefetch(near);
+}
+
+function prefetch(near) {
+  if (near < 0 || index < 0 || near >= grid.results.count) return;
+  const other = grid.results.hit(near, () => {});
+  if (other?.kind === "image") new Image().src = server.thumbnail(other.id, LARGE);
+}
+
+function about(next) {
+  const number = shown;
+  const actions = possible().map((action) =>
+    button(action.label, {
+      name: action.icon,
+      text: action.label,
+      title: `${action.label} (${action.key})`,
+      "aria-pressed": action.isOn ? String(action.isOn(next)) : null,
+      onclick: () => action.run(record, () => explain()),
+    }),
+  );
+  const head = [h("h2", null, nameOf(next)), h("p", { class: "path" }, pathOf(next))];
+  const bar = share(h("span", { class: "relevance", "aria-hidden": "true" }), next.relevance ?? 0);
+  const relevance = h("p", { class: "measure" }, `relevance ${percent(next.relevance ?? 0)}`, bar);
+  const reason = h("section", { id: "reason", "aria-live": "polite" });
+  const repeats = h("section", { id: "repeats" });
+  $("about").replaceChildren(
+    ...head,
+    ...(next.relevance === undefined ? [] : [relevance]),
+    h("div", { class: "actions" }, ...actions),
+    reason,
+    details(next),
+    repeats,
+  );
+  const draw = (whole) => number === shown && repeats.replaceChildren(...duplicates(whole));
+  draw(next);
+  // the whole item has more than the hit: all its moments, and what its duplicates look like
+  if (next.duplicates) server.itemRecord(next.id).then((whole) => draw({ ...next, ...whole }), () => {});
+}
+
+async function explain() {
+  const number = shown;
+  const section = $("reason");
+  section.replaceChildren(h("p", { class: "quiet" }, "Asking why…"));
+  section.scrollIntoView({ block: "nearest", behavior: reducesMotion() ? "instant" : "smooth" });
+  try {
+    const answer = await server.explanation(record.id, address.query());
+    if (number === shown) section.replaceChildren(...drawExplanation(answer));
+  } catch (error) {
+    if (number === shown) section.replaceChildren(h("p", { class: "problem" }, safe(error.message)));
+  }
+}
+
+function picture(next) {
+  const number = shown;
+  const image = h("img", { alt: describe(next), src: server.thumbnail(next.id, 320), class: "blurred" });
+  const use = (source) => {
+    const better = new Image();
+    better.addEventListener("load", () => {
+      if (number !== shown) return;
+      image.src = source;
+      image.classList.remove("blurred");
+      image.classList.toggle("small", better.naturalWidth < 640);
+      const isSmall = Math.max(next.width ?? 0, next.height ?? 0) <= LARGE;
+      if (source.includes("thumbnail") && !isSmall && SHOWN_BY_BROWSERS.test(nameOf(next)) && isLarge()) {
+        use(server.fileAddress(next.id));
+      }
+    });
+    better.addEventListener("error", () => {
+      if (number === shown && source.includes("thumbnail")) missing(next, source);
+    });
+    better.src = source;
+  };
+  use(server.thumbnail(next.id, LARGE));
+  return [image];
+}
+
+const isLarge = () => Math.max($("stage").clientWidth, $("stage").clientHeight) * devicePixelRatio > LARGE;
+
+async function missing(next, source) {
+  const number = shown;
+  const response = await fetch(source).catch(() => null);
+  const answer = await response?.json().catch(() => null);
+  const reason = answer?.error ?? "There is no picture of this file.";
+  if (number !== shown) return;
+  $("stage").replaceChildren(
+    h("p", { class: "problem", role: "alert" }, icon(next.kind), h("span", null, safe(reason))),
+  );
+}
+
+function video(next) {
+  const poster = server.thumbnail(next.id, LARGE, next);
+  const screen = h("div", { class: "screen" });
+  const note = h("p", { class: "note", role: "status" });
+  const play = (at) => {
+    const player = h("video", {
+      controls: true,
+      playsinline: true,
+      poster,
+      src: server.playAddress(next.id, at) + (at.start ? `#t=${at.start}` : ""),
+      "aria-label": `${describe(next)}`,
+    });
+    const span = keepWithin(player, at);
+    player.addEventListener("loadedmetadata", () => {
+      note.textContent = span.isWhole() ? "" : `Only ${moment(at)}, made for this browser. “Open” plays all.`;
+    });
+    player.addEventListener("error", () => stills(next, at, screen, note), { once: true });
+    screen.replaceChildren(player);
+    if (!reducesMotion()) player.play().catch(() => {});
+  };
+  const first = next.start === undefined ? { start: 0, end: Math.min(next.duration ?? 30, 30) } : next;
+  play(first);
+  return [screen, note, moments(next, play)];
+}
+
+function stills(next, at, screen, note) {
+  const { start = 0, end = start + 8 } = at;
+  const images = [0, 0.25, 0.5, 0.75].map((part) => {
+    const time = start + (end - start) * part;
+    return h("img", {
+      alt: `still at ${clock(time)}`,
+      src: server.thumbnail(next.id, 640, { start: time, end }),
+    });
+  });
+  screen.replaceChildren(h("div", { class: "stills" }, ...images));
+  note.textContent = "This browser cannot play the video. “Open” plays it in another program.";
+}
+
+function moments(next, play) {
+  const all = [next, ...(next.moments ?? [])].filter((each) => each.start !== undefined);
+  const length = next.duration ?? Math.max(1, ...all.map((each) => each.end ?? each.start));
+  const marks = all
+    .sort((one, other) => one.start - other.start)
+    .map((each) => {
+      const label = `${moment(each)}${each.relevance === undefined ? "" : `, relevance ${percent(each.relevance)}`}`;
+      const mark = button(label, { text: moment(each), title: label });
+      share(mark, each.start / length).style.setProperty(
+        "--length",
+        String(((each.end ?? each.start) - each.start) / length),
+      );
+      mark.style.setProperty("--strength", String(0.35 + 0.65 * (each.relevance ?? 1)));
+      mark.addEventListener("click", () => {
+        for (const other of marks) other.setAttribute("aria-pressed", String(other === mark));
+        play(each);
+      });
+      mark.setAttribute("aria-pressed", String(each === next));
+      return mark;
+    });
+  return h("div", { class: "moments", role: "group", "aria-label": "Moments" }, ...marks);
+}
+
+function text(next) {
+  const sheet = h("div", { class: "sheet", tabindex: "0" }, safe(next.snippet ?? "").replaceAll("\\n", "\n"));
+  const places = [next, ...(next.moments ?? [])].filter((each) => each.lines);
+  const choices = places.map((at) => {
+    const one = button(lines(at), { text: lines(at), "aria-pressed": String(at === next) });
+    one.addEventListener("click", () => {
+      for (const other of choices) other.setAttribute("aria-pressed", String(other === one));
+      passage(next, at, sheet);
+    });
+    return one;
+  });
+  passage(next, next, sheet);
+  if (choices.length < 2) return [sheet];
+  return [sheet, h("div", { class: "quick", role: "group", "aria-label": "Passages" }, ...choices)];
+}
+
+function passage(next, at, sheet) {
+  const number = shown;
+  const [first, last] = at.lines ?? [1, 1];
+  server.passage(next.id, first).then(
+    (answer) => {
+      if (number !== shown) return;
+      const start = answer.lines[0];
+      const rows = answer.text.replace(/\n$/, "").split("\n").map((text, place) => {
+        const line = start + place;
+        const isHit = line >= first && line <= last;
+        const parts = [h("span", { class: "number", "aria-hidden": "true" }, String(line)), safe(text) || " "];
+        return h(isHit ? "mark" : "div", { class: "line" }, ...parts);
+      });
+      sheet.replaceChildren(h("p", { class: "place" }, `${nameOf(next)}, ${lines(at) || "line 1"}`), ...rows);
+      sheet.querySelector("mark")?.scrollIntoView({ block: "center" });
+    },
+    (error) => number === shown && sheet.append(h("p", { class: "problem" }, safe(error.message))),
+  );
+}
+
+function pressed(event) {
+  const isTyping = event.target.matches("input, textarea, video");
+  if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "ArrowLeft" || event.key === "ArrowRight") step(event.key === "ArrowLeft" ? -1 : 1);
+  else if (event.key === " " && event.target.matches("#stage")) togglePlay();
+  else if (event.key === "i") dialog.classList.toggle("bare");
+  else if (!record || !runKey(event, record, () => explain())) return;
+  event.preventDefault();
+}
+
+function togglePlay() {
+  const player = $("stage").querySelector("video");
+  if (player?.paused) player.play().catch(() => {});
+  else player?.pause();
+}
+
+selection.onChange(() => record && dialog.open && about(record));
+$("previous").addEventListener("click", () => step(-1));
+$("next").addEventListener("click", () => step(1));
+$("leave").addEventListener("click", close);
+$("panel").addEventListener("click", () => dialog.classList.toggle("bare"));

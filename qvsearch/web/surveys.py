@@ -1,0 +1,80 @@
+"""Results that take seconds or minutes: worked out in the background, one after another."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Generic, TypeVar, cast
+
+from qvsearch.errors import QvsearchError
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Result]):
+    """A result or an error, of a state of the libraries; `at` is by the monotonic clock."""
+
+    state: object
+    result: Result | None
+    error: QvsearchError | None
+    at: float
+
+
+class Surveys:
+    """The last outcome of each question; safe for several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._outcomes: dict[object, Outcome[object]] = {}
+        self._waiting: set[object] = set()
+        self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        # it must not delay the end of the process
+        threading.Thread(target=self._work, name="surveys", daemon=True).start()
+
+    def outcome(
+        self,
+        question: object,
+        state: object,
+        answer: Callable[[], Result],
+        seconds: float | None = None,
+    ) -> Outcome[Result] | None:
+        """Return the last outcome, None before the first; a new one is started if it is outdated.
+
+        It is outdated after `seconds` (default: never), and if it is of another state. `answer`
+        runs in the background; what it raises, if a QvsearchError, is the outcome.
+        """
+        with self._lock:
+            last = cast("Outcome[Result] | None", self._outcomes.get(question))
+            is_current = last is not None and last.state == state
+            if last is not None and seconds is not None:
+                is_current = is_current and time.monotonic() < last.at + seconds
+            if not is_current and question not in self._waiting:
+                self._waiting.add(question)
+                self._tasks.put(lambda: self._answer(question, state, answer))
+        return last
+
+    def _answer(self, question: object, state: object, answer: Callable[[], object]) -> None:
+        result, error = None, None
+        try:
+            result = answer()
+        except QvsearchError as failure:
+            error = failure
+        finally:
+            with self._lock:
+                self._waiting.discard(question)
+                if result is not None or error is not None:
+                    self._outcomes[question] = Outcome(state, result, error, time.monotonic())
+
+    def _work(self) -> None:
+        while True:
+            task = self._tasks.get()
+            try:
+                task()
+            except Exception:  # noqa: BLE001 - a defect of ours: other questions are answered
+                traceback.print_exc(file=sys.stderr)

@@ -1,0 +1,109 @@
+"""A browser, and `qvsearch serve` of a drawn album, for the tests of the page."""
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from urllib.request import urlopen
+
+import pytest
+
+from support.drawn_album import write_album
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+SIZE = {"width": 1280, "height": 800}
+NO_BROWSER = "no Chromium on PATH: apt-get install chromium"
+
+
+def browser_path():
+    """The path of a browser; None if there is none."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def environment(cache):
+    """That of a process whose cache is a folder of the test's."""
+    return {**os.environ, "XDG_CACHE_HOME": str(cache), "XDG_RUNTIME_DIR": str(cache)}
+
+
+def index(folder, *names, cache):
+    """Index folders of an album with the demo model; returns the library."""
+    command = [sys.executable, "-m", "qvsearch", "index", *names]
+    command += ["-l", "./library", "--model", "demo", "--quiet"]
+    subprocess.run(command, cwd=folder, env=environment(cache), check=True)
+    return folder / "library"
+
+
+@contextmanager
+def serving(library, cache, *options):
+    """Serve a library until the end; yields the URL of the page."""
+    command = [sys.executable, "-m", "qvsearch", "serve", "-l", library, "--no-open", "--port", "0"]
+    with subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, env=environment(cache), text=True
+    ) as process:
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium, or the test is skipped by name."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright")
+    path = browser_path()
+    if path is None:
+        pytest.skip(NO_BROWSER)
+    # a browser of root refuses to run in its sandbox; the tests open no page but their own
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def album(tmp_path_factory):
+    """The folder of an album with its library; `captions` describes some of its pictures."""
+    folder = tmp_path_factory.mktemp("album")
+    captions = write_album(folder, pictures=24, size=0.3)
+    index(folder, "pictures", "clips", "notes", cache=tmp_path_factory.mktemp("cache"))
+    return folder, captions
+
+
+@pytest.fixture(scope="session")
+def url(browser, album, tmp_path_factory):
+    """The URL of the album's page."""
+    with serving(album[0] / "library", tmp_path_factory.mktemp("cache")) as address:
+        urlopen(f"{address}api/search?q=loaded").close()  # loads the model
+        yield address.rstrip("/")
+
+
+@pytest.fixture
+def page(browser, url):
+    """A page of the album; errors of its scripts fail the test."""
+    with fresh(browser, url) as opened:
+        yield opened
+
+
+@contextmanager
+def fresh(browser, url, **options):
+    """Open the page as a person does who never did before; its errors end the test."""
+    context = browser.new_context(base_url=url, viewport=SIZE, **options)
+    with suppress(Exception):  # a browser without these rights asks nobody
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened = context.new_page()
+    opened.set_default_timeout(10_000)
+    wrong = []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on(
+        "console", lambda message: "Content Security" in message.text and wrong.append(message.text)
+    )
+    yield opened
+    context.close()
+    assert wrong == []
+
+
+def names(page):
+    """Names of the files in the grid, in its order."""
+    return page.locator("#grid .card .caption").all_inner_texts()
