@@ -183,17 +183,27 @@ def recall(known: set[str], values: dict[str, Any]) -> Recalled | None:
 
 def _find(libraries: "str | list[str] | None", name: str) -> "SavedSearch":
     """Return the saved search of the first library that has it; raises as the last one does."""
-    from qvsearch.library.library import library_folder
     from qvsearch.library.searches import NoSuchSearch, read_search
 
     names: list[str | None] = [None]
     if libraries:
         names = [libraries] if isinstance(libraries, str) else [*libraries]
-    *others, last = names
+    *others, last = map(existing, names)
     for each in others:
         with suppress(NoSuchSearch):
-            return read_search(library_folder(each), name)
-    return read_search(library_folder(last), name)
+            return read_search(each, name)
+    return read_search(last, name)
+
+
+def existing(library: str | None) -> Path:
+    """Return the folder of a library; raises QvsearchError if there is none."""
+    from qvsearch.library.library import library_folder
+    from qvsearch.library.names import absence, exists
+
+    folder = library_folder(library)
+    if not exists(folder):
+        raise QvsearchError(absence(folder))
+    return folder
 
 
 def _texts(value: "Value") -> Any:  # noqa: ANN401 - a parser takes a text, several, or a flag

@@ -125,6 +125,13 @@ def test_mistakes_are_one_sentence(run, indexed, arguments, reason):  # noqa: F8
     assert not (Library.open(indexed.parent / "library").folder / "searches").exists()
 
 
+def test_a_missing_library_is_named(run, home):  # noqa: F811
+    for arguments in (["search", "@sea"], ["searches"], ["searches", "delete", "sea"]):
+        code, output, error = run(*arguments)
+        assert (code, output) == (2, b"")
+        assert error.startswith(f"qvsearch: no library at {home}/library; make one with")
+
+
 def test_words_that_begin_with_the_mark_need_a_space(run, indexed):  # noqa: F811
     assert run("search", " @home", "--all", "--json")[0] == 0
     assert run("search", "@", "--all", "--json")[0] == 0
@@ -158,7 +165,12 @@ def test_a_damaged_search_stops_no_other(run, indexed):  # noqa: F811
     assert run("search", "sea", "--all")[0] == 0
     code, output, _ = run("searches")
     assert (code, b"is damaged" in output) == (0, True)
-    assert run("check")[0] == 0
+    code, output, _ = run("check")
+    assert (code, output.decode().startswith(f"searches/{path.name}: ")) == (1, True)
+    assert run("check", "--repair")[0] == 0
+    assert run("check") == (0, b"every byte is as it was written\n", "")
+    assert run("searches", "--json") == (0, b"", "")
+    path.write_bytes(b"{")
     assert run("searches", "delete", path.stem)[0] == 0
 
 
