@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -94,6 +95,7 @@ class SavingOptions:
         quiet: bool,
     ) -> None:
         """Keep, now that the hits are printed, that a saved search was used, or a new one."""
+        from qvsearch.library.names import option
         from qvsearch.retrieval.saved import save_search
 
         if recalled is not None and len(libraries) == 1 and output.is_read():
@@ -104,7 +106,8 @@ class SavingOptions:
                 self._mark(libraries[0], recalled.name, answer, quiet=quiet)
         if self.save is not None:
             saved = save_search(libraries[0], self.save, options)
-            output.hint(f"saved; to repeat it: qvsearch search {MARK}{saved.name}", quiet)
+            place = f"{quote(MARK + saved.name)}{option(libraries[0].folder)}"
+            output.hint(f"saved; to repeat it: qvsearch search {place}", quiet)
 
     def _mark(self, library: "Library", name: str, answer: "Answer", *, quiet: bool) -> None:
         """Keep that a saved search was used."""

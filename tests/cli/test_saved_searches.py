@@ -102,10 +102,10 @@ def test_without_a_reader_the_files_stay_new(run, indexed, monkeypatch):  # noqa
 
 def test_a_terminal_gets_the_next_command(indexed, run):  # noqa: F811
     code = "from qvsearch.cli.app import main\n"
-    code += "assert main(['search', '--kind', 'image', '--save', 'sea']) == 0\n"
-    code += "assert main(['search', '@sea', '--new-since']) == 1\n"
+    code += "assert main(['search', '--kind', 'image', '--save', 'the sea']) == 0\n"
+    code += "assert main(['search', '@the sea', '--new-since']) == 1\n"
     shown = without_escapes(in_terminal(code))
-    assert "saved; to repeat it: qvsearch search @sea" in shown
+    assert "saved; to repeat it: qvsearch search '@the sea' -l " in shown
     assert "nothing new is relevant since the last use of this search" in shown
 
 
