@@ -14,6 +14,16 @@ import typer
 
 from qvsearch.cli import output
 from qvsearch.errors import ExitCode, QvsearchError
+from qvsearch.library.searches import (
+    FLAGS,
+    LISTS,
+    MARK,
+    NUMBERS,
+    TEXTS,
+    NoSuchSearch,
+    check_name,
+    read_search,
+)
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -23,7 +33,6 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.saved import Answer
     from qvsearch.types import Hit
 
-MARK = "@"  # before the name of a saved search
 _query = partial(typer.Option, rich_help_panel="Query")
 # options that replace each other
 _EITHER = ({"all_", "min_relevance"}, {"task", "instruction"})
@@ -54,8 +63,6 @@ class SavingOptions:
         if self.new_since and recalled is None:
             raise QvsearchError("--new-since is for a saved search; give @NAME as the query")
         if self.save is not None:
-            from qvsearch.library.searches import check_name
-
             check_name(self.save)
             if several:
                 raise QvsearchError("--save keeps one query; leave out --queries")
@@ -134,7 +141,7 @@ def options_of(query: "Query | None", *records: object, **values: object) -> "di
             if value not in (field.default, []):
                 values[field.name] = value
     for name, each in values.items():
-        if each not in (None, False):
+        if each is not None and each is not False:
             options[name.strip("_").replace("_", "-")] = _plain(name, each)
     return options
 
@@ -163,8 +170,6 @@ def recall(known: set[str], values: dict[str, Any]) -> Recalled | None:
     query = values.get("query")
     if not (isinstance(query, str) and query.startswith(MARK) and query[1:].strip()):
         return None
-    from qvsearch.library.searches import NoSuchSearch, check_name
-
     name = check_name(query)
     try:
         saved = _find(values.get("library"), name)
@@ -186,8 +191,6 @@ def recall(known: set[str], values: dict[str, Any]) -> Recalled | None:
 
 def _find(libraries: "str | list[str] | None", name: str) -> "SavedSearch":
     """Return the saved search of the first library that has it; raises as the last one does."""
-    from qvsearch.library.searches import NoSuchSearch, read_search
-
     names: list[str | None] = [None]
     if libraries:
         names = [libraries] if isinstance(libraries, str) else [*libraries]
@@ -217,9 +220,5 @@ def _parameter(option: str) -> str:
     return {"not": "not_", "all": "all_"}.get(option, option.replace("-", "_"))
 
 
-_PARAMETERS = {  # those that belong to a saved search
-    *("image", "like", "not_", "unlike", "like_weight", "not_weight", "instruction", "task"),
-    *("exact", "kind", "under", "glob", "after", "before", "camera", "near", "min_size"),
-    *("duration", "orientation", "top", "all_", "min_relevance", "no_dedupe", "sort", "by_kind"),
-    *("rerank", "rerank_top", "rerank_budget", "reranker"),
-}
+# those that belong to a saved search
+_PARAMETERS = {_parameter(each) for each in FLAGS | LISTS | NUMBERS | TEXTS}
