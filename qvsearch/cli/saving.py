@@ -14,6 +14,7 @@ import typer
 
 from qvsearch.cli import output
 from qvsearch.errors import ExitCode, QvsearchError
+from qvsearch.library.names import library_names
 from qvsearch.library.searches import (
     FLAGS,
     LISTS,
@@ -172,7 +173,9 @@ def recall(known: set[str], values: dict[str, Any]) -> Recalled | None:
         return None
     name = check_name(query)
     try:
-        saved = _find(values.get("library"), name)
+        saved = _find(
+            library_names() if values.get("all_libraries") else values.get("library"), name
+        )
     except NoSuchSearch as error:
         raise NoSuchSearch(f'{error}; to look for the words, add a space: " {query}"') from error
     given = {each for each, value in values.items() if value is not None} - {"query"}
