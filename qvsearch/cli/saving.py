@@ -7,12 +7,24 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qvsearch.cli import output
 from qvsearch.errors import ExitCode, QvsearchError
+from qvsearch.library.names import library_names
+from qvsearch.library.searches import (
+    FLAGS,
+    LISTS,
+    MARK,
+    NUMBERS,
+    TEXTS,
+    NoSuchSearch,
+    check_name,
+    read_search,
+)
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -22,7 +34,6 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.saved import Answer
     from qvsearch.types import Hit
 
-MARK = "@"  # before the name of a saved search
 _query = partial(typer.Option, rich_help_panel="Query")
 # options that replace each other
 _EITHER = ({"all_", "min_relevance"}, {"task", "instruction"})
@@ -53,8 +64,6 @@ class SavingOptions:
         if self.new_since and recalled is None:
             raise QvsearchError("--new-since is for a saved search; give @NAME as the query")
         if self.save is not None:
-            from qvsearch.library.searches import check_name
-
             check_name(self.save)
             if several:
                 raise QvsearchError("--save keeps one query; leave out --queries")
@@ -94,6 +103,7 @@ class SavingOptions:
         quiet: bool,
     ) -> None:
         """Keep, now that the hits are printed, that a saved search was used, or a new one."""
+        from qvsearch.library.names import option
         from qvsearch.retrieval.saved import save_search
 
         if recalled is not None and len(libraries) == 1 and output.is_read():
@@ -104,7 +114,8 @@ class SavingOptions:
                 self._mark(libraries[0], recalled.name, answer, quiet=quiet)
         if self.save is not None:
             saved = save_search(libraries[0], self.save, options)
-            output.hint(f"saved; to repeat it: qvsearch search {MARK}{saved.name}", quiet)
+            place = f"{quote(MARK + saved.name)}{option(libraries[0].folder)}"
+            output.hint(f"saved; to repeat it: qvsearch search {place}", quiet)
 
     def _mark(self, library: "Library", name: str, answer: "Answer", *, quiet: bool) -> None:
         """Keep that a saved search was used."""
@@ -131,7 +142,7 @@ def options_of(query: "Query | None", *records: object, **values: object) -> "di
             if value not in (field.default, []):
                 values[field.name] = value
     for name, each in values.items():
-        if each not in (None, False):
+        if each is not None and each is not False:
             options[name.strip("_").replace("_", "-")] = _plain(name, each)
     return options
 
@@ -160,11 +171,11 @@ def recall(known: set[str], values: dict[str, Any]) -> Recalled | None:
     query = values.get("query")
     if not (isinstance(query, str) and query.startswith(MARK) and query[1:].strip()):
         return None
-    from qvsearch.library.searches import NoSuchSearch, check_name
-
     name = check_name(query)
     try:
-        saved = _find(values.get("library"), name)
+        saved = _find(
+            library_names() if values.get("all_libraries") else values.get("library"), name
+        )
     except NoSuchSearch as error:
         raise NoSuchSearch(f'{error}; to look for the words, add a space: " {query}"') from error
     given = {each for each, value in values.items() if value is not None} - {"query"}
@@ -183,17 +194,25 @@ def recall(known: set[str], values: dict[str, Any]) -> Recalled | None:
 
 def _find(libraries: "str | list[str] | None", name: str) -> "SavedSearch":
     """Return the saved search of the first library that has it; raises as the last one does."""
-    from qvsearch.library.library import library_folder
-    from qvsearch.library.searches import NoSuchSearch, read_search
-
     names: list[str | None] = [None]
     if libraries:
         names = [libraries] if isinstance(libraries, str) else [*libraries]
-    *others, last = names
+    *others, last = map(existing, names)
     for each in others:
         with suppress(NoSuchSearch):
-            return read_search(library_folder(each), name)
-    return read_search(library_folder(last), name)
+            return read_search(each, name)
+    return read_search(last, name)
+
+
+def existing(library: str | None) -> Path:
+    """Return the folder of a library; raises QvsearchError if there is none."""
+    from qvsearch.library.library import library_folder
+    from qvsearch.library.names import absence, exists
+
+    folder = library_folder(library)
+    if not exists(folder):
+        raise QvsearchError(absence(folder))
+    return folder
 
 
 def _texts(value: "Value") -> Any:  # noqa: ANN401 - a parser takes a text, several, or a flag
@@ -204,9 +223,5 @@ def _parameter(option: str) -> str:
     return {"not": "not_", "all": "all_"}.get(option, option.replace("-", "_"))
 
 
-_PARAMETERS = {  # those that belong to a saved search
-    *("image", "like", "not_", "unlike", "like_weight", "not_weight", "instruction", "task"),
-    *("exact", "kind", "under", "glob", "after", "before", "camera", "near", "min_size"),
-    *("duration", "orientation", "top", "all_", "min_relevance", "no_dedupe", "sort", "by_kind"),
-    *("rerank", "rerank_top", "rerank_budget", "reranker"),
-}
+# those that belong to a saved search
+_PARAMETERS = {_parameter(each) for each in FLAGS | LISTS | NUMBERS | TEXTS}

@@ -8,6 +8,7 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, Group
+from qvsearch.cli.saving import existing
 from qvsearch.errors import QvsearchError
 from qvsearch.records import searches as records
 
@@ -36,10 +37,9 @@ def list_(
             name = context.invoked_subcommand
             raise QvsearchError(f"give --library last: qvsearch searches {name} NAME -l LIBRARY")
         return
-    from qvsearch.library.library import Library, library_folder
     from qvsearch.library.searches import read_searches
 
-    found = read_searches(Library.open(library_folder(library)).folder)
+    found = read_searches(existing(library))
     if json:
         output.write_json(map(records.search_record, found))
     elif found:
@@ -59,10 +59,9 @@ def rename(
     \b
     qvsearch searches rename dogs "dogs on beaches"
     """  # noqa: D301
-    from qvsearch.library.library import library_folder
     from qvsearch.library.searches import check_name, rename_search
 
-    rename_search(library_folder(library), check_name(name), check_name(new))
+    rename_search(existing(library), check_name(name), check_name(new))
 
 
 @searches.command(cls=Command)
@@ -72,10 +71,9 @@ def delete(name: Name, library: options.LibraryName = None) -> None:
     \b
     qvsearch searches delete dogs
     """  # noqa: D301
-    from qvsearch.library.library import library_folder
     from qvsearch.library.searches import check_name, delete_search
 
-    delete_search(library_folder(library), check_name(name))
+    delete_search(existing(library), check_name(name))
 
 
 def _print(found: "Sequence[SavedSearch]") -> None:

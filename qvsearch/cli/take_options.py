@@ -67,7 +67,7 @@ class TakeOptions:
             if place is not None:
                 folder = Path(os.fsdecode(place))
                 hits = HitFolder(folder, links=links, ranked=self.ranked, option=option)
-                uses.append(partial(_take, hits, links))
+                uses.append(partial(_take, hits, links, quiet))
         if self.ranked and not uses:
             raise QvsearchError("--ranked is for copies and links; give --copy-to or --link-to")
         if self.copy_to is not None and self.link_to is not None:
@@ -99,8 +99,9 @@ def _new_file(option: str, place: bytes) -> Path:
     return path
 
 
-def _take(folder: "HitFolder", links: bool, hits: "Sequence[Hit]") -> Used:
+def _take(folder: "HitFolder", links: bool, quiet: bool, hits: "Sequence[Hit]") -> Used:
     """Copy or link the files of hits."""
+    from qvsearch.files import is_below
     from qvsearch.formats import path_fields
 
     haul = folder.take(hits)
@@ -109,6 +110,9 @@ def _take(folder: "HitFolder", links: bool, hits: "Sequence[Hit]") -> Used:
         output.fail(f"not {what}: {output.safe_text(each.path)}: {each.reason}")
     if haul.problem is not None:
         output.fail(haul.problem)
+    place = os.fsencode(folder.folder)
+    if not links and any(is_below(place, hit.segment.item.root) for hit in hits):
+        output.hint(f"{folder.folder} is in an indexed folder; copies there are indexed", quiet)
     fields = [
         {} if each is None else path_fields("copy", os.fsencode(each.path)) for each in haul.taken
     ]

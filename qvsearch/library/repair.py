@@ -40,6 +40,7 @@ from qvsearch.library.manifest import (
     write_manifest,
 )
 from qvsearch.library.rows import form_of
+from qvsearch.library.searches import DamagedSearch, damaged_searches
 from qvsearch.library.shards import (
     open_store,
     read_columns,
@@ -103,7 +104,7 @@ def check(folder: str | Path) -> list[Problem]:
                     folder, file, manifest
                 )
         if not problems or _manifest(folder)[0] == manifest:
-            return problems
+            return [*problems, *(_problem(folder, each) for each in damaged_searches(folder))]
 
 
 def repair(folder: str | Path) -> Repair:
@@ -117,7 +118,13 @@ def repair(folder: str | Path) -> Repair:
     _manifest(folder)  # before a lock file is written into a folder that may not be a library
     with WriterLock(folder).held():
         try:
-            return _repaired(folder)
+            repaired = _repaired(folder)
+            searches = damaged_searches(folder)
+            for each in searches:
+                make_folder(folder / QUARANTINE)
+                move_file(each.path, folder / QUARANTINE / each.path.name)
+            found = (*repaired.problems, *(_problem(folder, each) for each in searches))
+            return replace(repaired, problems=found)
         except OSError as error:
             raise unreadable(folder, error) from error
 
@@ -341,5 +348,5 @@ def _live(file: ShardFiles) -> int:
     return file.rows - sum(end - start for start, end in file.dead)
 
 
-def _problem(folder: Path, error: Damaged) -> Problem:
+def _problem(folder: Path, error: Damaged | DamagedSearch) -> Problem:
     return Problem(error.path.relative_to(folder).as_posix(), error.reason)

@@ -40,6 +40,18 @@ class NoSuchSearch(QvsearchError):
     """The library has no saved search of that name."""
 
 
+class DamagedSearch(QvsearchError):
+    """The file of a saved search is not one that qvsearch wrote."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"the saved search in {path} is damaged ({reason}); delete it with:"
+            f" qvsearch searches delete {path.stem}"
+        )
+        self.path = path
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class SavedSearch:
     """A query with its options as `search` takes them, by name without dashes.
@@ -69,24 +81,22 @@ def check_name(name: str) -> str:
 
 def read_searches(folder: Path) -> list[SavedSearch]:
     """Return the saved searches of a library's folder by name, with those that are damaged."""
-    files = sorted((folder / SEARCHES).glob(f"*{DEFINITION}"))
+    files = sorted((folder / SEARCHES).glob(f"[!.]*{DEFINITION}"))
     return sorted(_all(files), key=lambda each: each.name.casefold())
 
 
 def _all(files: list[Path]) -> Iterator[SavedSearch]:
     for path in files:
-        if path.name.startswith("."):  # unfinished
-            continue
         try:
             yield _read(path)
         except FileNotFoundError:  # deleted meanwhile
             continue
-        except QvsearchError as error:
+        except DamagedSearch as error:
             yield SavedSearch(path.stem, {}, problem=str(error))
 
 
 def read_search(folder: Path, name: str) -> SavedSearch:
-    """Return a saved search; raises NoSuchSearch, or QvsearchError if it is damaged."""
+    """Return a saved search; raises NoSuchSearch or DamagedSearch."""
     try:
         return _read(_path(folder, name))
     except FileNotFoundError as error:
@@ -117,6 +127,19 @@ def delete_search(folder: Path, name: str) -> None:
                 path.parent.rmdir()
             return
     raise NoSuchSearch(_absence(folder, name))
+
+
+def damaged_searches(folder: Path) -> list[DamagedSearch]:
+    """Return the damage of a library's saved searches; what they have seen is not read."""
+    damage = []
+    for path in sorted((folder / SEARCHES).glob(f"[!.]*{DEFINITION}")):
+        try:
+            _read(path)
+        except FileNotFoundError:  # deleted meanwhile
+            continue
+        except DamagedSearch as error:
+            damage.append(error)
+    return damage
 
 
 def is_search_file(path: Path) -> bool:
@@ -152,7 +175,7 @@ def _absence(folder: Path, name: str) -> str:
 
 
 def _read(path: Path) -> SavedSearch:
-    """Return the search of a file; raises QvsearchError, or FileNotFoundError."""
+    """Return the search of a file; raises DamagedSearch, or FileNotFoundError."""
     try:
         with open_file(path) as file:
             data = file.read(LARGEST + 1) or b""
@@ -162,12 +185,9 @@ def _read(path: Path) -> SavedSearch:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise QvsearchError(f"cannot read {path}: {error.strerror}") from error
+        raise DamagedSearch(path, error.strerror or str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise QvsearchError(
-            f"the saved search in {path} is damaged ({error}); delete it with:"
-            f" qvsearch searches delete {path.stem}"
-        ) from error
+        raise DamagedSearch(path, str(error)) from error
     return search
 
 

@@ -102,10 +102,10 @@ def test_without_a_reader_the_files_stay_new(run, indexed, monkeypatch):  # noqa
 
 def test_a_terminal_gets_the_next_command(indexed, run):  # noqa: F811
     code = "from qvsearch.cli.app import main\n"
-    code += "assert main(['search', '--kind', 'image', '--save', 'sea']) == 0\n"
-    code += "assert main(['search', '@sea', '--new-since']) == 1\n"
+    code += "assert main(['search', '--kind', 'image', '--save', 'the sea']) == 0\n"
+    code += "assert main(['search', '@the sea', '--new-since']) == 1\n"
     shown = without_escapes(in_terminal(code))
-    assert "saved; to repeat it: qvsearch search @sea" in shown
+    assert "saved; to repeat it: qvsearch search '@the sea' -l " in shown
     assert "nothing new is relevant since the last use of this search" in shown
 
 
@@ -123,6 +123,13 @@ def test_mistakes_are_one_sentence(run, indexed, arguments, reason):  # noqa: F8
     assert (code, output) == (2, b"")
     assert reason in error
     assert not (Library.open(indexed.parent / "library").folder / "searches").exists()
+
+
+def test_a_missing_library_is_named(run, home):  # noqa: F811
+    for arguments in (["search", "@sea"], ["searches"], ["searches", "delete", "sea"]):
+        code, output, error = run(*arguments)
+        assert (code, output) == (2, b"")
+        assert error.startswith(f"qvsearch: no library at {home}/library; make one with")
 
 
 def test_words_that_begin_with_the_mark_need_a_space(run, indexed):  # noqa: F811
@@ -158,7 +165,12 @@ def test_a_damaged_search_stops_no_other(run, indexed):  # noqa: F811
     assert run("search", "sea", "--all")[0] == 0
     code, output, _ = run("searches")
     assert (code, b"is damaged" in output) == (0, True)
-    assert run("check")[0] == 0
+    code, output, _ = run("check")
+    assert (code, output.decode().startswith(f"searches/{path.name}: ")) == (1, True)
+    assert run("check", "--repair")[0] == 0
+    assert run("check") == (0, b"every byte is as it was written\n", "")
+    assert run("searches", "--json") == (0, b"", "")
+    path.write_bytes(b"{")
     assert run("searches", "delete", path.stem)[0] == 0
 
 

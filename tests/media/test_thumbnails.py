@@ -71,6 +71,26 @@ def test_a_picture_is_made_once_and_again_if_the_file_has_changed(tmp_path):
         assert opened(made.webp(segment_of(path))).size == (60, 60)
 
 
+def test_pictures_come_in_order_and_few_are_made_ahead(thumbnails, tmp_path):
+    scene(40, 30).save(tmp_path / "a.png")
+    (tmp_path / "b.txt").write_text("words")
+    picture, note = segment_of(tmp_path / "a.png"), segment_of(tmp_path / "b.txt", Kind.TEXT)
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(len(taken))
+            yield (note if len(taken) % 2 else picture), None, None
+
+    made = thumbnails.in_order(endless())
+    first, second, third = next(made), next(made), next(made)
+    made.close()
+    assert isinstance(first, Skipped)
+    assert opened(second).size == (40, 30)
+    assert isinstance(third, Skipped)
+    assert len(taken) < 100
+
+
 def test_a_damaged_picture_of_the_cache_is_made_again(tmp_path):
     scene().save(tmp_path / "a.png")
     segment = segment_of(tmp_path / "a.png")

@@ -272,5 +272,7 @@ def test_options_of_the_command_line_come_back_as_they_were(tmp_path):
     assert (wanted.top, wanted.min_relevance, wanted.dedupe) == (50, 0.4, False)
     assert (wanted.sort, wanted.by_kind, wanted.exact) == (Sort.DATE, True, True)
     assert wanted.rerank == reranking.parsed()
+    for ranking in (RankingOptions(min_relevance=0.0), RankingOptions(all_=True)):
+        assert parsed_search(options_of(query, ranking))[1].min_relevance == 0
     file = parse_query(os.fspath(tmp_path / "x.jpg ").strip() + " or words")
     assert parsed_search(options_of(file, QueryOptions()))[0] == file

@@ -127,6 +127,21 @@ def test_a_file_of_several_queries_is_copied_once(tmp_path):
     assert listing(tmp_path / "out") == ["x-2.jpg", "x.jpg"]
 
 
+def test_a_copy_that_failed_is_tried_again_for_the_next_query(tmp_path, monkeypatch):
+    source = write(tmp_path / "x.jpg")
+    out = HitFolder(tmp_path / "out")
+
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copying, "_copy_bytes", failing)
+        assert reasons(out.take([hit(source)])) == [("x.jpg", "input/output error")]
+    [taken] = out.take([hit(source)]).taken
+    assert (taken.path.name, taken.is_new) == ("x.jpg", True)
+    assert taken.path.read_bytes() == source.read_bytes()
+
+
 @pytest.mark.parametrize("links", [False, True])
 def test_a_hit_that_is_in_the_folder_stays(tmp_path, links):
     source = write(tmp_path / "x.jpg")

@@ -43,7 +43,10 @@ class Haul:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A file that is put into the folder, `size` in bytes; `name` is the next one to try."""
+    """A file that is put into the folder, `size` in bytes.
+
+    `hit` is its place among the hits. The first name to try is `base` with `number`.
+    """
 
     hit: int
     source: bytes
@@ -115,6 +118,8 @@ class HitFolder:
             try:
                 taken[job.hit] = self._put(job, left=jobs[place:])
             except OSError as error:
+                for each in jobs[place:] if error.errno in _FULL else [job]:
+                    self._sources.pop(self._names.pop((each.base, each.source)), None)
                 if error.errno in _FULL:
                     left = len(jobs) - place
                     return (
