@@ -88,7 +88,7 @@ class OpenLibraries:
         return ExitCode.INCOMPLETE if self.is_incomplete else code
 
     def searched(
-        self, choice: Choice, cold: Callable[[float], None], *, keep: bool
+        self, choice: Choice, cold: Callable[[float], None] = lambda _: None, *, keep: bool
     ) -> list[Searched]:
         """Return the libraries with their models, which all stay in memory with `keep`."""
         from qvsearch.retrieval.several import Searched

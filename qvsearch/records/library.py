@@ -80,6 +80,8 @@ def explanation_record(explanation: Explanation) -> dict[str, object]:
     rank, items (integer): its place among the files that pass the filters, and their number
     hidden_by (list of strings): filters that exclude it, each with the file's own value
     folded_into, folded_into_b64 (string): hit whose near-duplicate it is
+    library, library_b64 (string): with several libraries, the folder of the one in which it is
+        most relevant
     segments (list of objects): its segments, best first
     """
     folded = (
@@ -87,6 +89,8 @@ def explanation_record(explanation: Explanation) -> dict[str, object]:
         if explanation.folded_into is None
         else path_fields("folded_into", explanation.folded_into)
     )
+    place = explanation.library
+    library = {} if place is None else path_fields("library", os.fsencode(place))
     return present(
         {
             **path_fields("path", explanation.path),
@@ -97,6 +101,7 @@ def explanation_record(explanation: Explanation) -> dict[str, object]:
             "items": explanation.items,
             "hidden_by": list(explanation.hidden_by) or None,
             **folded,
+            **library,
             "segments": [_segment_record(each) for each in explanation.segments] or None,
         }
     )
