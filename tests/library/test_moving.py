@@ -222,3 +222,17 @@ def test_what_a_running_move_has_written_is_not_swept(folder, elsewhere):
     assert staging.exists()
     moving.sweep_leftovers(elsewhere / "photos")
     assert not staging.exists()
+
+
+@pytest.mark.parametrize("at", [5, 15, 25])
+def test_an_interrupted_copy_is_removed(folder, elsewhere, monkeypatch, at):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "os", FaultyDisk(at, interrupt))
+        with pytest.raises(KeyboardInterrupt):
+            move_library(folder, elsewhere / "photos")
+    assert whole(folder)
+    assert os.listdir(elsewhere) == []
+    assert os.listdir(folder.parent) == ["library"]
