@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.several import Searched
     from qvsearch.runtime.loading import Choice
     from qvsearch.runtime.several import Lost
+    from qvsearch.types import Hit
 
 LibraryNames = Annotated[
     list[str] | None,
@@ -82,6 +83,10 @@ class OpenLibraries:
                 )
             elif name and not each.segments:
                 output.hint(f"the library{name} is empty", quiet)
+
+    def folder_of(self, hit: Hit) -> Path:
+        """Return the folder of a hit's library."""
+        return hit.library or self.libraries[0].folder
 
     def exit_code(self, code: int) -> int:
         """Return the exit code of a command that would have `code` without the missing ones."""
