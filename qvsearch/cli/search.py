@@ -13,7 +13,7 @@ import typer
 from qvsearch.choices import Sort
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import SearchCommand, unfolded
-from qvsearch.cli.options import ModelOptions, PrintOptions, RunOptions
+from qvsearch.cli.options import PrintOptions, RunOptions
 from qvsearch.cli.saving import SavingOptions, options_of
 from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
 from qvsearch.cli.several import LibrariesOptions, OpenLibraries
@@ -236,7 +236,8 @@ def explain(
     parts: QueryOptions,
     filters: FilterOptions,
     ranking: RankingOptions,
-    model: ModelOptions,
+    libraries: LibrariesOptions,
+    model: RunOptions,
     json: options.Json = False,
 ) -> None:
     """Show why a file is or is not a hit.
@@ -245,20 +246,17 @@ def explain(
     qvsearch explain "dog on a beach" IMG_2041.jpg
     qvsearch explain "dog on a beach" IMG_2041.jpg --after 2020-01-01 --json
     """  # noqa: D301
-    from qvsearch.library.library import library_folder
-    from qvsearch.retrieval.explain import explained
+    from qvsearch.retrieval.explain import explained_in
     from qvsearch.retrieval.pipeline import SearchOptions
-    from qvsearch.runtime.loading import open_library, query_embedder
 
     parsed = parts.query(query)
     wanted = SearchOptions(
         ranking.top, filters.filters(), ranking.least, dedupe=not ranking.no_dedupe
     )
     choice = model.choice()
-    library = open_library(library_folder(model.library), choice)
-    explanation = explained(
-        library, parsed, file, wanted, lambda: query_embedder(library.fingerprint, choice)
-    )
+    opened = OpenLibraries(libraries.folders(), choice)
+    asked = opened.searched(choice, keep=True)
+    explanation = explained_in(asked, parsed, file, wanted, opened.leave_out)
     if json:
         from qvsearch.records.library import explanation_record
 
@@ -266,9 +264,10 @@ def explain(
     else:
         from qvsearch.cli.hit_tables import print_explanation
 
-        print_explanation(explanation)
-    if explanation.reason is not None:
-        raise typer.Exit(ExitCode.NOTHING_FOUND)
+        print_explanation(explanation, opened.columns)
+    is_hit = explanation.reason is None
+    if code := opened.exit_code(ExitCode.DONE if is_hit else ExitCode.NOTHING_FOUND):
+        raise typer.Exit(code)
 
 
 def _check_listing(wanted: "SearchOptions", clips: ClipOptions) -> None:

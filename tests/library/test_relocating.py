@@ -16,10 +16,10 @@ from test_full_disk import namespace
 
 from qvsearch import files as durable
 from qvsearch.errors import LibraryLocked, QvsearchError
-from qvsearch.library import moving
+from qvsearch.library import relocating
 from qvsearch.library.library import Library
 from qvsearch.library.lock import WriterLock
-from qvsearch.library.moving import move_library
+from qvsearch.library.relocating import move_library
 from qvsearch.library.repair import check
 
 COUNT = 3
@@ -101,7 +101,7 @@ def test_a_killed_move_leaves_a_whole_library_and_can_be_ended(folder, elsewhere
             move_library(here, there)
         assert whole(there)
         assert not here.exists()
-        moving.sweep_leftovers(here)  # as any later move from or to this place does
+        relocating.sweep_leftovers(here)  # as any later move from or to this place does
         tally[KILLED] += at < tries
     assert both, "none died between the copy and the deletion"
     assert list(folder.parent.glob(LEFT)) == list(elsewhere.glob(LEFT)) == []
@@ -126,7 +126,7 @@ def test_any_operation_may_fail(folder, elsewhere, monkeypatch, tally, number):
         if Library.exists(copy):
             move_library(copy, target)
         assert whole(target)
-        moving.sweep_leftovers(copy)
+        relocating.sweep_leftovers(copy)
         assert not list(copy.parent.glob(LEFT))
         assert not list(elsewhere.glob(LEFT))
         tally[FAILED] += disk.acted
@@ -141,14 +141,16 @@ def test_a_full_file_system_is_named_and_nothing_is_moved(folder, tmp_path):
     code = f"""
 import subprocess, os
 from pathlib import Path
+from types import SimpleNamespace
 from qvsearch.errors import QvsearchError
-from qvsearch.library import moving
+from qvsearch.library import relocating
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", {str(small)!r}], check=True)
 Path({str(small / "filler")!r}).write_bytes(bytes(64 << 10))
-for free in (moving.shutil.disk_usage, lambda _: moving.shutil._ntuple_diskusage(0, 0, 1 << 40)):
-    moving.shutil.disk_usage = free
+plenty = SimpleNamespace(free=1 << 40)  # as a file system with quotas may have
+for usage in (relocating.shutil.disk_usage, lambda _: plenty):
+    relocating.shutil.disk_usage = usage
     try:
-        moving.move_library(Path({str(folder)!r}), Path({str(small / "photos")!r}))
+        relocating.move_library(Path({str(folder)!r}), Path({str(small / "photos")!r}))
     except QvsearchError as error:
         print(error, os.listdir({str(small)!r}))
 """
@@ -216,9 +218,23 @@ def test_what_a_running_move_has_written_is_not_swept(folder, elsewhere):
     staging = elsewhere / ".photos.0123abcd.tmp"
     staging.mkdir()
     with WriterLock(staging).held():
-        moving.sweep_leftovers(elsewhere / "photos")
+        relocating.sweep_leftovers(elsewhere / "photos")
         assert staging.exists()
-    moving.sweep_leftovers(elsewhere / "other")
+    relocating.sweep_leftovers(elsewhere / "other")
     assert staging.exists()
-    moving.sweep_leftovers(elsewhere / "photos")
+    relocating.sweep_leftovers(elsewhere / "photos")
     assert not staging.exists()
+
+
+@pytest.mark.parametrize("at", [5, 15, 25])
+def test_an_interrupted_copy_is_removed(folder, elsewhere, monkeypatch, at):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "os", FaultyDisk(at, interrupt))
+        with pytest.raises(KeyboardInterrupt):
+            move_library(folder, elsewhere / "photos")
+    assert whole(folder)
+    assert os.listdir(elsewhere) == []
+    assert os.listdir(folder.parent) == ["library"]
