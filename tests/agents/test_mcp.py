@@ -48,6 +48,15 @@ def write_odd(folder):
     return folder
 
 
+def tree(place):
+    """Every file and folder of a user, with its size and time."""
+    return sorted(
+        (os.fsencode(path), os.lstat(path).st_size, os.lstat(path).st_mtime_ns)
+        for name in ("files", "odd", "library")
+        for path in (place / name).rglob("*")
+    )
+
+
 def index(library, *folders):
     words = ["index", *map(str, folders), "-l", str(library), "--model", "demo", "-q"]
     assert main(words) == 0
@@ -57,6 +66,7 @@ def index(library, *folders):
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("place")
     index(place / "library", write(place / "files"), write_odd(place / "odd"))
+    (place / "tree").write_text(repr(tree(place)))
     return place
 
 
@@ -308,6 +318,8 @@ def test_a_passage_is_read_whole_with_its_neighbours_and_on_from_there(agent, id
         ("search", {"query": "a", "k": 101}, "k must be at most 100"),
         ("search", {"query": "a", "k": "many"}, "k must be a whole number"),
         ("search", {"query": 3}, "query must be a text"),
+        ("search", {"query": "a" * 10_001}, "query must have at most 10000 characters"),
+        ("search", {"like": ["a"] * 17}, "like must have at most 16 entries"),
         ("search", {"query": "a", "kind": "image"}, "kind must be a list"),
         ("search", {"query": "a", "kind": ["sound"]}, "kind[0] must be 'image', 'video' or 'text'"),
         ("search", {"query": "a", "min_relevance": 2}, "min_relevance must be at most 1"),
@@ -337,7 +349,7 @@ def test_a_passage_is_read_whole_with_its_neighbours_and_on_from_there(agent, id
         ("explain", {"query": "a", "path": "red.jpg"}, "path 'red.jpg' is not an absolute path"),
         ("status", {"library": "x"}, "there is no library 'x' here"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_a_wrong_call_costs_one_sentence(agent, tool, arguments, error):
     text = agent.error(tool, arguments)
@@ -475,6 +487,12 @@ def test_several_libraries_are_one_list_with_names(tmp_path, place):
         assert "may have changed since" in wrong
         names = [each["library"] for each in agent.answer("status")["libraries"]]
         assert names == [str(place / "library"), str(other), str(missing)]
+
+
+def test_no_call_has_written_anything(agent, ids, place):
+    agent.answer("similar", id=ids["blue.jpg"])
+    agent.call("read", id=ids["bars.mp4"])
+    assert repr(tree(place)) == (place / "tree").read_text()
 
 
 def test_an_older_client_is_served_too(tmp_path, place):
