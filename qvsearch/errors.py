@@ -31,5 +31,9 @@ class LibraryLocked(QvsearchError):
     exit_code = ExitCode.LOCKED
 
 
+class NothingToSearch(QvsearchError):
+    """A library has no file that a search could return; another one may have."""
+
+
 class MediaError(QvsearchError):
     """A file cannot be decoded; the text is the reason in the report."""

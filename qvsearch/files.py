@@ -1,4 +1,4 @@
-# ruff: noqa: PTH101, PTH102, PTH105, PTH108  (pathlib would hide which operations are done)
+# ruff: noqa: PTH101, PTH102, PTH105, PTH106, PTH108  (pathlib would hide which operations are done)
 """Writes files atomically and durably: after a crash each is whole, or it is not there.
 
 Only this module changes files of a library. Every operation goes through its `os`, so that tests
@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -53,7 +53,7 @@ def write_file(path: Path, *parts: bytes | memoryview, private: bool = False) ->
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         needed = sum(memoryview(part).nbytes for part in parts)
         raise QvsearchError(_failure(path, needed, error)) from error
@@ -79,7 +79,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         if error.filename not in (None, str(temporary)):
             raise
@@ -104,7 +104,7 @@ def make_folder(path: Path, *, private: bool = False) -> None:
         except FileExistsError:
             if not path.is_dir():
                 raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         reason = "a file has that name" if isinstance(error, FileExistsError) else error.strerror
         raise QvsearchError(f"cannot create the folder {path}: {reason}") from error
@@ -114,15 +114,72 @@ def move_file(path: Path, target: Path) -> None:
     """Move a file within one file system; the folder of `target` must exist."""
     try:
         os.replace(path, target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise QvsearchError(f"cannot move {path} to {target}: {error.strerror}") from error
+
+
+def move_folder(path: Path, target: Path) -> None:
+    """Move a folder within one file system, to a new name or in place of an empty folder.
+
+    Raises OSError if that is impossible; its number is EXDEV for another file system.
+    """
+    os.replace(path, target)
+    for folder in {path.parent, target.parent}:
+        sync_folder(folder)
+
+
+def copy_file(path: Path, target: Path) -> Seal:
+    """Copy a plain file to a new one, durably but for its name; return the seal of what was read.
+
+    Raises QvsearchError.
+    """
+
+    def parts(file: FileIO) -> Iterator[bytes]:
+        try:
+            while part := file.read(READ_SIZE):
+                yield part
+        except OSError as error:
+            raise QvsearchError(f"cannot read {path}: {error.strerror}") from error
+
+    with _opened(path) as file:
+        status = os.fstat(file.fileno())
+        try:
+            return _write_new(target, parts(file), stat.S_IMODE(status.st_mode) & 0o777)
+        except OSError as error:
+            raise QvsearchError(_failure(target, status.st_size, error)) from error
+
+
+def read_seal(path: Path) -> Seal:
+    """Return the seal of a plain file as it is on the disk; raises QvsearchError."""
+    digest, size = hashlib.sha256(), 0
+    with _opened(path) as file:
+        if hasattr(os, "posix_fadvise"):  # not from memory, if the system follows the advice
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        try:
+            while part := file.read(READ_SIZE):
+                digest.update(part)
+                size += len(part)
+        except OSError as error:
+            raise QvsearchError(f"cannot read {path}: {error.strerror}") from error
+    return Seal(size, digest.hexdigest())
+
+
+def temporary_folder(path: Path) -> Path:
+    """Return a name beside `path` for a folder that shall become it, or that it was."""
+    return _temporary(path)
 
 
 def remove_file(path: Path) -> None:
     """Delete a file, if that is possible now."""
     with suppress(OSError):
         os.unlink(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete an empty folder, if that is possible now."""
+    with suppress(OSError):
+        os.rmdir(path)
 
 
 def open_file(location: Path | bytes) -> FileIO:
@@ -168,11 +225,19 @@ def hash_open_file(file: FileIO | BinaryIO, size: int) -> str:
     return digest.hexdigest()
 
 
+def _opened(path: Path) -> FileIO:
+    """Open a plain file for reading; raises QvsearchError."""
+    try:
+        return open_file(path)
+    except OSError as error:
+        raise QvsearchError(f"cannot read {path}: {error.strerror}") from error
+
+
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
 
 
-def _write_new(path: Path, parts: Sequence[bytes | memoryview], mode: int) -> Seal:
+def _write_new(path: Path, parts: Iterable[bytes | memoryview], mode: int) -> Seal:
     """Write a new file and wait until it is on the disk."""
     digest = hashlib.sha256()
     size = 0
@@ -202,7 +267,7 @@ def _sync(descriptor: int) -> None:
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Wait until the names in a folder are on the disk."""
     if sys.platform == "win32":
         return  # folders cannot be opened there

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -272,6 +272,11 @@ class Fingerprint:
     video_mode: VideoMode = VideoMode.FRAMES
     precision: Precision = Precision.FLOAT
     adapter: str | None = None
+
+    @property
+    def space(self) -> Fingerprint:
+        """What libraries with comparable vectors share: all but how their files are decoded."""
+        return replace(self, detail=Detail.LOW, video_mode=VideoMode.FRAMES, adapter=None)
 
     @property
     def decode_options(self) -> DecodeOptions:

@@ -23,7 +23,8 @@ from qvsearch.cli.duplicates import alikes
 from qvsearch.cli.evaluate import evaluating
 from qvsearch.cli.finetune import finetuning
 from qvsearch.cli.index import indexing
-from qvsearch.cli.library import libraries, upkeep
+from qvsearch.cli.libraries import libraries
+from qvsearch.cli.library import upkeep
 from qvsearch.cli.machine import machine, models
 from qvsearch.cli.mcp import serving_agents
 from qvsearch.cli.search import searching

@@ -191,7 +191,7 @@ def ask(
         detail=answering.detail,
     )
     if not found.evidence.sources:
-        hint_nothing(library, wanted, quiet)
+        hint_nothing([library], wanted, quiet)
         if json:
             output.write_json([answer_record(Answer(found.question))])
         raise typer.Exit(ExitCode.NOTHING_FOUND)

@@ -1,13 +1,16 @@
 """The commands similar and dupes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qvsearch.cli import options, output
-from qvsearch.cli.commands import Command
+from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.several import LibrariesOptions, OpenLibraries
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.formats import utc_text
 from qvsearch.library.names import option
@@ -28,7 +31,9 @@ alikes = typer.Typer(rich_markup_mode=None)
 
 
 @alikes.command(cls=Command)
+@unfolded
 def similar(
+    *,
     file: Annotated[
         bytes,
         typer.Argument(
@@ -37,7 +42,7 @@ def similar(
     ],
     top: options.Top = 10,
     kind: options.Kinds = None,
-    library: options.LibraryName = None,
+    libraries: LibrariesOptions,
     json: options.Json = False,
 ) -> None:
     """Find the files that are most like a given one.
@@ -45,26 +50,28 @@ def similar(
     \b
     qvsearch similar photo.jpg
     qvsearch similar ~/Downloads/clip.mp4 --kind image -k 3
+    qvsearch similar photo.jpg --all-libraries
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
-    from qvsearch.library.library import library_folder
-    from qvsearch.retrieval.similar import find_similar
-    from qvsearch.runtime.loading import Choice, load_embedder, open_library
+    from qvsearch.retrieval.several import Searched
+    from qvsearch.retrieval.similar import similar_in
+    from qvsearch.runtime.loading import Choice, load_embedder
 
-    opened = open_library(library_folder(library), Choice())
-    results = find_similar(
-        opened,
-        file,
-        lambda: load_embedder(opened.fingerprint, Choice()),
-        top,
-        frozenset(kind) if kind else None,
-    )
+    opened = OpenLibraries(libraries.folders(), Choice())
+    asked = [
+        Searched(each, partial(load_embedder, each.fingerprint, Choice()))
+        for each in opened.libraries
+    ]
+    kinds = frozenset(kind) if kind else None
+    results = similar_in(asked, file, top, kinds, opened.leave_out)
     if json:
-        output.write_json(records.similar_record(each, opened.folder) for each in results)
+        output.write_json(records.similar_record(each, each.library) for each in results)
     elif results:
-        _print_similar(results)
+        _print_similar(results, opened.columns)
     if not results:
-        output.hint("the library has no other file of this kind")
-        raise typer.Exit(ExitCode.NOTHING_FOUND)
+        several = len(opened.libraries) > 1
+        output.hint(f"the {'libraries have' if several else 'library has'} no other file like it")
+    if code := opened.exit_code(ExitCode.DONE if results else ExitCode.NOTHING_FOUND):
+        raise typer.Exit(code)
 
 
 @alikes.command(cls=Command)
@@ -97,17 +104,27 @@ def dupes(
         _print_groups(groups)
 
 
-def _print_similar(results: Sequence["Similar"]) -> None:
+def _print_similar(results: Sequence["Similar"], libraries: Mapping[Path | None, str]) -> None:
+    """Print files; `libraries` has the names of several libraries."""
     from qvsearch.cli.layout import print_paths
 
+    relevant = results[0].relevance is not None
     print_paths(
-        ["", "score", "size", "", "path"],
+        [
+            "",
+            *["relevance"] * relevant,
+            *["score", "size", ""],
+            *["library"] * bool(libraries),
+            "path",
+        ],
         [
             (
                 str(each.rank),
+                *([] if each.relevance is None else [f"{each.relevance:.2f}"]),
                 f"{each.score:.3f}",
                 output.segment_text(each.segment),
                 each.reason or "",
+                *([libraries[each.library]] if libraries else []),
                 os.fsdecode(each.segment.item.location),
             )
             for each in results

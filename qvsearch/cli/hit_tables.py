@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -36,23 +36,30 @@ if TYPE_CHECKING:
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
 SHOWN_SEGMENTS = 10  # of a file that is explained
 SNIPPET_WIDTH = 200  # if no terminal is narrower
+NO_NAMES: Mapping[Path | None, str] = {}  # of libraries, if there is only one
 
 
 def print_hits(
-    hits: Sequence[Hit], cut: float, *, by_kind: bool = False, dated: bool = False
+    hits: Sequence[Hit],
+    cut: float,
+    libraries: Mapping[Path | None, str] = NO_NAMES,
+    *,
+    by_kind: bool = False,
+    dated: bool = False,
 ) -> None:
     """Print one list, or one for each kind: rank, relevance, kind, place, path, snippet.
 
-    A line separates hits below the relevance `cut` from the others. `dated` adds the day.
+    A line separates hits below the relevance `cut` from the others. `dated` adds the day, and
+    `libraries`, the name of each by its folder, the library.
     """
     console = new_console()
     if not by_kind:
-        print_parts(console, [_hits(console, hits, cut, dated=dated)])
+        print_parts(console, [_hits(console, hits, cut, libraries, dated=dated)])
         return
     parts = []
     for kind, block in groupby(hits, key=lambda hit: hit.segment.item.kind):
         heading = Text(f"{kind}s\n".capitalize(), style="bold")
-        parts.append(heading + _hits(console, list(block), cut, dated=dated))
+        parts.append(heading + _hits(console, list(block), cut, libraries, dated=dated))
     print_parts(console, parts)
 
 
@@ -63,15 +70,21 @@ def print_heading(text: str, *, first: bool) -> None:
     print_parts(new_console(), [Text(safe_text(text), style="bold")])
 
 
-def print_nearest(hits: Sequence[Hit]) -> None:
-    """Print hits that are not relevant enough, dimmed."""
+def print_nearest(hits: Sequence[Hit], libraries: Mapping[Path | None, str] = NO_NAMES) -> None:
+    """Print hits that are not relevant enough, dimmed; `libraries` is as for `print_hits`."""
     console = new_console()
     heading = Text("nothing is clearly relevant; nearest:")
-    print_parts(console, [heading, _hits(console, hits, cut=0.0, style="dim")])
+    print_parts(console, [heading, _hits(console, hits, 0.0, libraries, style="dim")])
 
 
 def _hits(
-    console: Console, hits: Sequence[Hit], cut: float, style: str = "", *, dated: bool = False
+    console: Console,
+    hits: Sequence[Hit],
+    cut: float,
+    libraries: Mapping[Path | None, str],
+    style: str = "",
+    *,
+    dated: bool = False,
 ) -> Text:
     reranked = any(hit.rerank_score is not None for hit in hits)
     scored = not any(math.isnan(hit.relevance) for hit in hits)
@@ -82,6 +95,7 @@ def _hits(
         Column("kind", "cyan"),
         Column("size", "cyan"),
         *[Column("date", "cyan")] * dated,
+        *[Column("library", "cyan")] * bool(libraries),
     ]
     shown = sum(not hit.relevance < cut for hit in hits)  # a listed file has none
     rows = []
@@ -95,6 +109,7 @@ def _hits(
             hit.segment.item.kind.value,
             place_text(hit),
             *[date_text(time_taken(hit.segment))[:10]] * dated,
+            *([safe_text(libraries[hit.library])] if libraries else []),
         )
         rows.append(
             Row(
@@ -141,9 +156,16 @@ def short_path(location: bytes) -> bytes:
     return location
 
 
-def print_explanation(explanation: Explanation) -> None:
-    """Print why a file is or is not a hit, and the score of each of its segments."""
+def print_explanation(
+    explanation: Explanation, libraries: Mapping[Path | None, str] = NO_NAMES
+) -> None:
+    """Print why a file is or is not a hit, and the score of each of its segments.
+
+    `libraries` is as for `print_hits`.
+    """
     facts = [("file", safe_text(explanation.path))]
+    if explanation.library in libraries:
+        facts.append(("library", libraries[explanation.library]))
     facts.append(("shown", "yes" if explanation.reason is None else f"no: {explanation.reason}"))
     if (
         explanation.rank is not None

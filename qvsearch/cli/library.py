@@ -1,12 +1,11 @@
-"""The commands status, check, remove and libraries."""
+"""The commands status, check and remove."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qvsearch.cli import options, output
-from qvsearch.cli.commands import Command, Group
+from qvsearch.cli.commands import Command
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.records import library as records
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from qvsearch.library.repair import Repair
 
 upkeep = typer.Typer(rich_markup_mode=None)
-libraries = typer.Typer(cls=Group, rich_markup_mode=None)
 
 
 @upkeep.command(cls=Command)
@@ -106,62 +104,6 @@ def remove(
         output.line(
             f"removed {output.counted(count, 'file')} from the library, and nothing from the disk"
         )
-
-
-@libraries.callback(invoke_without_command=True)
-def list_(context: typer.Context, json: options.Json = False) -> None:
-    """List the libraries in your data folder, or delete one.
-
-    \b
-    qvsearch libraries
-    qvsearch libraries delete holidays
-    """  # noqa: D301
-    if context.invoked_subcommand is not None:
-        return
-    from qvsearch.library.libraries import list_libraries
-
-    if json:
-        output.write_json(map(records.library_record, list_libraries()))
-        return
-    shelf = list(list_libraries())
-    if not shelf:
-        output.line("there is no library yet; create one with: qvsearch index FOLDER")
-        return
-    from qvsearch.cli.tables import print_libraries
-
-    print_libraries(shelf)
-
-
-@libraries.command(cls=Command)
-def delete(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME-OR-FOLDER",
-            help="Library: a name in your data folder, or a folder.",
-            autocompletion=options.library_names,
-        ),
-    ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete it without a question.")] = False,
-) -> None:
-    """Delete a library. Your photos, videos and texts stay.
-
-    \b
-    qvsearch libraries delete holidays
-    """  # noqa: D301
-    from qvsearch.library.libraries import delete_library
-    from qvsearch.library.library import Library, library_folder
-    from qvsearch.library.names import absence
-
-    place = library_folder(name)
-    if not Library.exists(place):
-        raise QvsearchError(absence(place))
-    folder = output.safe_text(str(place))
-    if not yes:
-        if not sys.stdin.isatty():
-            raise QvsearchError(f"{folder} is deleted only with --yes, or on a terminal")
-        typer.confirm(f"Delete the library {folder}?", abort=True)
-    output.line(f"deleted {delete_library(name)}; your photos, videos and texts stay")
 
 
 def _show_fields(library: "Library", json: bool) -> None:

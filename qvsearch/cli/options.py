@@ -185,11 +185,17 @@ class PrintOptions:
         return not (self.json or self.paths or self.print0)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """The library that is searched, and how its model runs."""
+@dataclass(frozen=True)
+class OneLibrary:
+    """The library of a command."""
 
     library: LibraryName = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How the model of a library runs."""
+
     model: Annotated[
         str | None,
         model_option(
@@ -209,3 +215,8 @@ class ModelOptions:
         return Choice(
             self.model, None, None, self.device, self.dtype, self.hub, adapter=self.adapter
         )
+
+
+@dataclass(frozen=True)  # slots of two classes cannot be joined
+class ModelOptions(RunOptions, OneLibrary):
+    """The library that is searched, and how its model runs."""

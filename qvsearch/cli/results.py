@@ -6,13 +6,13 @@ import math
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from qvsearch.choices import Sort
 from qvsearch.cli import output
-from qvsearch.errors import ExitCode, QvsearchError
+from qvsearch.errors import ExitCode, NothingToSearch, QvsearchError
 from qvsearch.library.names import option
 from qvsearch.records.library import hit_record
 from qvsearch.retrieval.pipeline import allowed_rows
@@ -20,6 +20,7 @@ from qvsearch.types import Hit
 
 if TYPE_CHECKING:
     from qvsearch.cli.options import PrintOptions
+    from qvsearch.cli.several import OpenLibraries
     from qvsearch.library.library import Library
     from qvsearch.media.clips import Clip
     from qvsearch.retrieval.pipeline import SearchOptions
@@ -29,7 +30,7 @@ LONGEST = 1 << 16  # bytes of a line; the model reads some thousand words
 
 
 def show_hits(
-    library: Library,
+    opened: OpenLibraries,
     wanted: SearchOptions,
     printing: PrintOptions,
     save: Callable[[Sequence[Hit]], list[Clip | None]] | None,
@@ -47,18 +48,18 @@ def show_hits(
     if printing.json:
         number = {} if query is None else {"query": query[0]}
         output.write_json(
-            number | hit_record(hit, library.folder, None if clip is None else clip.path)
+            number | hit_record(hit, hit.library, None if clip is None else clip.path)
             for hit, clip in zip(hits, saved, strict=True)
         )
     elif not printing.is_table:
         output.write_paths(hits, b"\0" if printing.print0 else b"\n")
     else:
-        _print_tables(hits or results, bool(hits), wanted, query)
+        _print_tables(hits or results, bool(hits), wanted, query, opened.columns)
         for clip in filter(None, saved):
             output.line(f"{'saved' if clip.is_new else 'saved before'}: {clip.path}")
     if not hits:
         if not results:
-            hint_nothing(library, wanted, printing.quiet)
+            hint_nothing(opened.libraries, wanted, printing.quiet)
         return ExitCode.NOTHING_FOUND
     if save is not None and not all(map(_is_whole, hits, saved)):
         return ExitCode.INCOMPLETE
@@ -138,9 +139,16 @@ def _is_whole(hit: Hit, clip: Clip | None) -> bool:
 
 
 def _print_tables(
-    hits: list[Hit], relevant: bool, wanted: SearchOptions, query: tuple[int, str] | None
+    hits: list[Hit],
+    relevant: bool,
+    wanted: SearchOptions,
+    query: tuple[int, str] | None,
+    libraries: Mapping[Path | None, str],
 ) -> None:
-    """Print hits, or the nearest ones, below the query if there are many."""
+    """Print hits, or the nearest ones, below the query if there are many.
+
+    `libraries` has the names of several libraries; with a single one it is empty.
+    """
     if not hits and query is None:
         return
     from qvsearch.cli.hit_tables import print_heading, print_hits, print_nearest
@@ -150,22 +158,29 @@ def _print_tables(
         number, text = query
         print_heading(f"{number}: {text}", first=number == 1)
     if hits and not relevant:
-        print_nearest(hits)
+        print_nearest(hits, libraries)
     elif hits:
         best = max(hit.relevance for hit in hits)
         cut = CUT if best >= ANSWERED else 1.0
         dated = math.isnan(best) or wanted.sort is Sort.DATE
         cut = cut if wanted.by_relevance else 0.0
-        print_hits(hits, cut, by_kind=wanted.by_kind, dated=dated)
+        print_hits(hits, cut, libraries, by_kind=wanted.by_kind, dated=dated)
 
 
-def hint_nothing(library: Library, wanted: SearchOptions, quiet: bool) -> None:
+def hint_nothing(libraries: Sequence[Library], wanted: SearchOptions, quiet: bool) -> None:
     """Print on a terminal why there is no hit."""
     if not output.is_watched(quiet):
         return
-    if allowed_rows(library, wanted.filters).any():
+    if any(_passes(each, wanted) for each in libraries):
         output.hint("nothing is clearly relevant; --all shows what comes nearest")
     else:
-        output.hint(
-            f"no file passes the filters; see: qvsearch status --fields{option(library.folder)}"
-        )
+        names = " or".join(option(each.folder) for each in libraries)
+        output.hint(f"no file passes the filters; see: qvsearch status --fields{names}")
+
+
+def _passes(library: Library, wanted: SearchOptions) -> bool:
+    """Return whether a file of the library passes the filters."""
+    try:
+        return bool(allowed_rows(library, wanted.filters).any())
+    except NothingToSearch:
+        return False

@@ -13,13 +13,12 @@ import typer
 from qvsearch.choices import Sort
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import SearchCommand, unfolded
-from qvsearch.cli.options import ModelOptions, PrintOptions
+from qvsearch.cli.options import PrintOptions, RunOptions
 from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
+from qvsearch.cli.several import LibrariesOptions, OpenLibraries
 from qvsearch.errors import ExitCode, QvsearchError
-from qvsearch.library.names import option
 
 if TYPE_CHECKING:
-    from qvsearch.library.library import Library
     from qvsearch.media.clips import Clip
     from qvsearch.retrieval.pipeline import SearchOptions
     from qvsearch.types import Hit
@@ -110,7 +109,8 @@ def search(
     clips: ClipOptions,
     printing: PrintOptions,
     reranking: RerankOptions,
-    model: ModelOptions,
+    libraries: LibrariesOptions,
+    model: RunOptions,
 ) -> None:
     """Find photos, moments of videos and passages of texts.
 
@@ -122,6 +122,7 @@ def search(
     qvsearch search photo.jpg --kind video
     qvsearch search "the same sofa, but green" --image sofa.jpg
     qvsearch search beach --not people --like dunes.jpg --camera iphone
+    qvsearch search "the old sofa" -l photos -l work
     qvsearch search snow --under ~/Photos --after 2023-01-01 --before 2024-01-01
     qvsearch search mountains --near 46.56,7.69,20 --orientation landscape
     qvsearch search --near 46.56,7.69,20 --after 2023-07
@@ -132,9 +133,9 @@ def search(
     qvsearch search -- "-40 degrees"
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
     from qvsearch.cli.results import answer_all, show_hits
-    from qvsearch.library.library import library_folder
-    from qvsearch.retrieval.pipeline import AT_ONCE, SearchOptions, answer, answers
-    from qvsearch.runtime.loading import find_reranker, open_library, query_embedder
+    from qvsearch.retrieval import several
+    from qvsearch.retrieval.pipeline import AT_ONCE, SearchOptions
+    from qvsearch.runtime.several import find_reranker_of
 
     if query == options.STDIN.decode() and queries is None:
         query, queries = None, options.STDIN
@@ -158,28 +159,32 @@ def search(
         _check_listing(wanted, clips)
     single = None if queries is not None or listing else parts.query(query)
     choice = model.choice()
-    library = open_library(library_folder(model.library), choice)
-    output.hint_demo(library.fingerprint, printing.quiet)
-    hint_warm = partial(_hint_warm, quiet=printing.quiet)
+    opened = OpenLibraries(libraries.folders(), choice)
+    opened.hint(printing.quiet)
+    asked = opened.searched(
+        choice, partial(_hint_warm, quiet=printing.quiet), keep=queries is not None
+    )
     how = (
         wanted,
-        lambda: query_embedder(library.fingerprint, choice, hint_warm),
-        find_reranker(reranking.reranker, library.fingerprint, choice) if wanted.rerank else None,
+        find_reranker_of(reranking.reranker, opened.libraries, choice) if wanted.rerank else None,
         lambda skipped: output.hint(
             f"not reranked: {output.safe_text(skipped.path)}: {skipped.reason}", printing.quiet
         ),
+        opened.leave_out,
     )
-    _hint_incomplete(library, printing.quiet)
-    show = partial(show_hits, library, wanted, printing, save)
+    show = partial(show_hits, opened, wanted, printing, save)
     if queries is None:
-        code = show(answer(library, single, *how))
+        code = show(several.answer_all(asked, single, *how))
     else:
         file = None if queries == options.STDIN else queries
         at_once = 1 if file is None else AT_ONCE
         code = answer_all(
-            file, parts.query, lambda each: answers(library, each, *how, at_once=at_once), show
+            file,
+            parts.query,
+            lambda each: several.answers_all(asked, each, *how, at_once=at_once),
+            show,
         )
-    if code:
+    if code := opened.exit_code(code):
         raise typer.Exit(code)
 
 
@@ -194,7 +199,8 @@ def explain(
     parts: QueryOptions,
     filters: FilterOptions,
     ranking: RankingOptions,
-    model: ModelOptions,
+    libraries: LibrariesOptions,
+    model: RunOptions,
     json: options.Json = False,
 ) -> None:
     """Show why a file is or is not a hit.
@@ -203,20 +209,17 @@ def explain(
     qvsearch explain "dog on a beach" IMG_2041.jpg
     qvsearch explain "dog on a beach" IMG_2041.jpg --after 2020-01-01 --json
     """  # noqa: D301
-    from qvsearch.library.library import library_folder
-    from qvsearch.retrieval.explain import explained
+    from qvsearch.retrieval.explain import explained_in
     from qvsearch.retrieval.pipeline import SearchOptions
-    from qvsearch.runtime.loading import open_library, query_embedder
 
     parsed = parts.query(query)
     wanted = SearchOptions(
         ranking.top, filters.filters(), ranking.least, dedupe=not ranking.no_dedupe
     )
     choice = model.choice()
-    library = open_library(library_folder(model.library), choice)
-    explanation = explained(
-        library, parsed, file, wanted, lambda: query_embedder(library.fingerprint, choice)
-    )
+    opened = OpenLibraries(libraries.folders(), choice)
+    asked = opened.searched(choice, keep=True)
+    explanation = explained_in(asked, parsed, file, wanted, opened.leave_out)
     if json:
         from qvsearch.records.library import explanation_record
 
@@ -224,9 +227,10 @@ def explain(
     else:
         from qvsearch.cli.hit_tables import print_explanation
 
-        print_explanation(explanation)
-    if explanation.reason is not None:
-        raise typer.Exit(ExitCode.NOTHING_FOUND)
+        print_explanation(explanation, opened.columns)
+    is_hit = explanation.reason is None
+    if code := opened.exit_code(ExitCode.DONE if is_hit else ExitCode.NOTHING_FOUND):
+        raise typer.Exit(code)
 
 
 def _check_listing(wanted: "SearchOptions", clips: ClipOptions) -> None:
@@ -244,18 +248,6 @@ def _hint_warm(seconds: float, quiet: bool) -> None:
     if seconds > SLOW and output.is_watched(quiet) and first_time("warm-hint"):
         output.hint(
             f"loading the model took {seconds:.0f} s; `qvsearch warm` keeps it loaded", quiet
-        )
-
-
-def _hint_incomplete(library: "Library", quiet: bool) -> None:
-    """Point out how many files an unfinished `index` has left."""
-    left = sum(run.files for run in library.load_pending())
-    if left and library.segments:  # an empty one is an error of its own
-        files = output.counted(left, "file")
-        output.hint(
-            f"the library is incomplete: {files} not indexed yet;"
-            f" see: qvsearch status{option(library.folder)}",
-            quiet,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -217,19 +217,36 @@ def print_models(states: Iterable[ModelState]) -> None:
 
 
 def print_libraries(shelf: Iterable[Shelved]) -> None:
-    """Print the libraries of the data folder."""
+    """Print the libraries of the data folder, and below them what is wrong with each."""
+    shown = list(shelf)
     print_table(
-        ["name", "model", "segments", "size"],
+        ["name", "model", "files", "size", "changed"],
         [
             (
                 each.name + (" (default)" if each.is_default else ""),
-                each.problem or each.model or "",
-                "" if each.segments is None else f"{each.segments:,}",
+                each.model or "",
+                ", ".join(counted(count, kind) for kind, count in each.files.items()),
                 _size(each.size),
+                (each.changed or "")[:10],
             )
-            for each in shelf
+            for each in shown
         ],
+        whole=["name", "size", "changed"],
     )
+    for each in shown:
+        for problem in _problems(each):
+            line(f"{each.name}: {problem}")
+    hint(f"they are in {safe_text(str(shown[0].folder.parent))}")
+
+
+def _problems(library: Shelved) -> Iterator[str]:
+    """Yield what is wrong with a library."""
+    if library.problem is not None:
+        yield library.problem
+    if library.failed:
+        yield f"{counted(library.failed, 'file')} could not be indexed"
+    if library.not_indexed:
+        yield f"{counted(library.not_indexed, 'file')} not indexed yet"
 
 
 def _size(count: int) -> str:

@@ -173,6 +173,23 @@ def needed(of: Traits, i: Numbers, j: Numbers) -> Floats:
     return least
 
 
+def same_pictures(of: Traits, i: Numbers, j: Numbers) -> Flags:
+    """Return whether each pair shows the same picture, judged without vectors.
+
+    That is for libraries of different models. Hashes agree far beyond chance, and so do the mean
+    colours, which a hash lacks. Pages of one layout are not told apart so.
+    """
+    kind = np.where(of.kind[i] == of.kind[j], of.kind[i], ABSENT)
+    shaped = ~(np.abs(of.proportion[i] - of.proportion[j]) > PROPORTION)
+    image = (kind == _IMAGE) & ~(of.several[i] | of.several[j]) & ~(of.page[i] | of.page[j])
+    image &= ~_two_cameras(of, i, j) & ~(_seconds_apart(of, i, j) > BURST_SECONDS)
+    likely = shaped & (image | ((kind == _VIDEO) & _at_once(of, i, j)))
+    same: Flags = _exact(of, i, j)
+    open_ = np.flatnonzero(likely & ~same & (chance_share(of, i, j) < COPY_SHARE))
+    same[open_] = _same_colours(of, i[open_], j[open_])
+    return same
+
+
 def reasons(of: Traits, i: Numbers, j: Numbers) -> list[Reason]:
     """Return the reason of each pair that is the same.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import NothingToSearch
 from qvsearch.library.aliases import aliases
 from qvsearch.library.patterns import composed, glob_regex, path_text
 from qvsearch.library.shard_columns import NO_ROW, columns_of
@@ -51,10 +51,10 @@ class Columns:
         self._by_path: dict[tuple[str | bytes, ...], Mask] = {}
 
     def check_under(self, under: Sequence[bytes]) -> None:
-        """Raise QvsearchError for a path that is neither in the library nor on the disk."""
+        """Raise NothingToSearch for a path that is neither in the library nor on the disk."""
         for folder in under:
             if not os.path.lexists(folder) and not self.below((folder,)).any():
-                raise QvsearchError(
+                raise NothingToSearch(
                     f"--under {os.fsdecode(folder)} is neither on the disk nor in the library;"
                     " check the spelling"
                 )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import remove_file
-from qvsearch.library.library import FILES
+from qvsearch.formats import utc_text
+from qvsearch.library.library import FILES, Library
 from qvsearch.library.lock import HOLDER, LOCK, WriterLock
 from qvsearch.library.manifest import (
     MANIFEST,
@@ -20,12 +23,17 @@ from qvsearch.library.manifest import (
     read_committed,
     unreadable,
 )
-from qvsearch.library.names import default_folder, exists, home, library_folder
+from qvsearch.library.names import default_folder, exists, home, is_leftover, library_folder
+from qvsearch.types import Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Shelved:
-    """A library of the data folder: `size` in bytes, `problem` if it cannot be read."""
+    """A library of the data folder: `size` in bytes, `problem` if it cannot be read.
+
+    `files` counts those of each kind. `changed` is the time of the last commit (ISO 8601, UTC).
+    `failed` files could not be indexed; `not_indexed` are left by an unfinished run.
+    """
 
     name: str
     folder: Path
@@ -33,24 +41,47 @@ class Shelved:
     size: int
     model: str | None = None
     segments: int | None = None
+    files: Mapping[Kind, int] = field(default_factory=dict)
+    changed: str | None = None
+    failed: int = 0
+    not_indexed: int = 0
     problem: str | None = None
 
 
 def list_libraries() -> Iterator[Shelved]:
-    """Yield the libraries of the data folder, by name; only manifests are read."""
+    """Yield the libraries of the data folder, by name; no vector is read."""
     for folder in sorted(home().iterdir()) if home().is_dir() else []:
         shelved = Shelved(folder.name, folder, folder == default_folder(), 0)
         try:
-            if not exists(folder):
+            if is_leftover(folder) or not exists(folder):
                 continue
             shelved = replace(shelved, size=_size(folder))
-            state = read_committed(folder)
+            manifest = folder / MANIFEST
+            if manifest.exists():
+                shelved = replace(shelved, changed=utc_text(manifest.stat().st_mtime_ns))
+            shelved = replace(shelved, model=read_committed(folder).fingerprint.model)
+            shelved = _counted(shelved, Library.open(folder))
         except (OSError, QvsearchError) as error:
             problem = unreadable(folder, error) if isinstance(error, OSError) else error
-            yield replace(shelved, problem=str(problem))
-            continue
-        rows = sum(file.rows - sum(b - a for a, b in file.dead) for file in state.files)
-        yield replace(shelved, model=state.fingerprint.model, segments=rows)
+            shelved = replace(shelved, problem=str(problem))
+        yield shelved
+
+
+def _counted(shelved: Shelved, library: Library) -> Shelved:
+    """Return the record of a library with the numbers of its files."""
+    items = library.columns.items
+    files = {
+        kind: len(np.unique(items[rows]))
+        for kind, rows in zip(Kind, library.by_kind, strict=True)
+        if len(rows)
+    }
+    return replace(
+        shelved,
+        segments=sum(map(len, library.by_kind)),
+        files=files,
+        failed=len(library.load_failures()),
+        not_indexed=sum(run.files for run in library.load_pending()),
+    )
 
 
 def _size(folder: Path) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
@@ -10,8 +12,10 @@ from shlex import quote
 import platformdirs
 
 from qvsearch.errors import QvsearchError
+from qvsearch.files import TEMPORARY
 
 DEFAULT = "main"  # the library that is used if none is named
+LONGEST_NAME = 200  # bytes: file systems allow 255, and temporary names are longer
 MANIFEST = "manifest.json"  # a folder that holds it is a library
 SEGMENTS = "segments"  # the folder of its shards
 
@@ -48,6 +52,52 @@ def library_folder(name: str | Path | None) -> Path:
     return home() / name
 
 
+def new_folder(name: str, beside: Path) -> Path:
+    """Return the folder of a new library by its name, in the folder of another one.
+
+    Raises QvsearchError for a name that a file system or a command line would misread.
+    """
+    problem = None
+    if not name.strip():
+        problem = "it is empty"
+    elif name != name.strip() or name[0] in ".-~":
+        problem = "it begins with a space, a dot, - or ~, or ends with a space"
+    elif any(character in name for character in "/\\:") or not name.isprintable():
+        problem = "it has a slash, a colon or a character that is not printed"
+    elif len(os.fsencode(name)) > LONGEST_NAME:
+        problem = f"it has more than {LONGEST_NAME} bytes"
+    if problem is not None:
+        raise QvsearchError(
+            f"{name!r} cannot be the name of a library: {problem};"
+            " give a word, or use: qvsearch libraries move NAME FOLDER"
+        )
+    return beside.parent / name
+
+
+def chosen_folders(names: Sequence[str], *, all_: bool = False) -> list[Path]:
+    """Return the folders of the named libraries, each once; of the default one without a name.
+
+    `all_` adds every library of the data folder. Raises QvsearchError if there is none, or for an
+    empty name.
+    """
+    folders = list(map(library_folder, names)) if names or all_ else [library_folder(None)]
+    if all_:
+        folders += [home() / name for name in library_names()]
+        if not folders:
+            raise QvsearchError(f"there is no library in {home()}; create one with: qvsearch index")
+    first: dict[str, Path] = {}
+    for each in folders:
+        first.setdefault(os.path.realpath(each), each)
+    return list(first.values())
+
+
+def short_names(folders: Iterable[Path]) -> dict[Path | None, str]:
+    """Return a name for each library to tell them apart: without the folder above, if possible."""
+    names: dict[Path | None, str] = {each: each.name for each in folders}
+    often = Counter(names.values())
+    return {each: name if often[name] == 1 else str(each) for each, name in names.items()}
+
+
 def exists(folder: Path) -> bool:
     """Return whether a library is there, damaged or not."""
     return (folder / MANIFEST).exists() or any((folder / SEGMENTS).glob("*.faiss"))
@@ -55,7 +105,13 @@ def exists(folder: Path) -> bool:
 
 def library_names() -> list[str]:
     """Return the names of the libraries of the data folder, sorted."""
-    return sorted(path.parent.name for path in home().glob(f"*/{MANIFEST}"))
+    folders = (path.parent for path in home().glob(f"*/{MANIFEST}"))
+    return sorted(each.name for each in folders if not is_leftover(each))
+
+
+def is_leftover(folder: Path) -> bool:
+    """Return whether a folder has the name of one that an interrupted move left behind."""
+    return folder.name.startswith(".") and folder.name.endswith(TEMPORARY)
 
 
 def option(folder: Path) -> str:

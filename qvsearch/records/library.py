@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Hit
 
 
-def hit_record(hit: Hit, library: Path, saved: Path | None = None) -> dict[str, object]:
+def hit_record(hit: Hit, library: Path | None, saved: Path | None = None) -> dict[str, object]:
     """Return a hit of `search --json`, one a line; absent fields are left out.
 
     query (integer): line of the query, from 1; only with `--queries` or `-`
@@ -66,7 +66,8 @@ def hit_record(hit: Hit, library: Path, saved: Path | None = None) -> dict[str, 
         those that are gone are last
     """
     clip = {} if saved is None else path_fields("saved", os.fsencode(saved))
-    return {**hit.to_dict(), **path_fields("library", os.fsencode(library)), **clip}
+    place = {} if library is None else path_fields("library", os.fsencode(library))
+    return {**hit.to_dict(), **place, **clip}
 
 
 def explanation_record(explanation: Explanation) -> dict[str, object]:
@@ -79,6 +80,8 @@ def explanation_record(explanation: Explanation) -> dict[str, object]:
     rank, items (integer): its place among the files that pass the filters, and their number
     hidden_by (list of strings): filters that exclude it, each with the file's own value
     folded_into, folded_into_b64 (string): hit whose near-duplicate it is
+    library, library_b64 (string): with several libraries, the folder of the one in which it is
+        most relevant
     segments (list of objects): its segments, best first
     """
     folded = (
@@ -86,6 +89,8 @@ def explanation_record(explanation: Explanation) -> dict[str, object]:
         if explanation.folded_into is None
         else path_fields("folded_into", explanation.folded_into)
     )
+    place = explanation.library
+    library = {} if place is None else path_fields("library", os.fsencode(place))
     return present(
         {
             **path_fields("path", explanation.path),
@@ -96,6 +101,7 @@ def explanation_record(explanation: Explanation) -> dict[str, object]:
             "items": explanation.items,
             "hidden_by": list(explanation.hidden_by) or None,
             **folded,
+            **library,
             "segments": [_segment_record(each) for each in explanation.segments] or None,
         }
     )
@@ -155,10 +161,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def similar_record(similar: Similar, library: Path) -> dict[str, object]:
+def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
     """Return a file of `similar --json`, one a line.
 
     rank (integer): from 1
+    relevance (number, 0 to 1): with libraries of different models, which it orders: probability
+        that a search by the file means this one
     score (number, -1 to 1): cosine of the two vectors
     reason (string): `exact`, `copy` or `burst` for a near-duplicate, as of `dupes`; of videos and
         texts only if nearly all of the file is the same
@@ -171,8 +179,10 @@ def similar_record(similar: Similar, library: Path) -> dict[str, object]:
     library, library_b64 (string): folder of the library
     """
     segment = similar.segment
+    place = {} if library is None else path_fields("library", os.fsencode(library))
     record: dict[str, object | None] = {
         "rank": similar.rank,
+        "relevance": _rounded(similar.relevance),
         "score": round(similar.score, 6),
         "reason": similar.reason,
         "id": segment.item_id,
@@ -183,7 +193,7 @@ def similar_record(similar: Similar, library: Path) -> dict[str, object]:
         "lines": None if segment.lines is None else list(segment.lines),
         "width": segment.width,
         "height": segment.height,
-        **path_fields("library", os.fsencode(library)),
+        **place,
     }
     return present(record)
 
@@ -367,6 +377,25 @@ def library_record(library: Shelved) -> dict[str, object]:
     size (integer, bytes): size on disk
     model (string): its model
     segments (integer): number of vectors
+    files (object): number of files of each kind
+    changed (string, ISO 8601 in UTC): time of the last change
+    failed (integer): number of files that could not be indexed; absent if it is 0
+    not_indexed (integer): number of files that an unfinished `index` has not reached; absent if
+        it is 0
     problem (string): why it cannot be read
     """
-    return present(asdict(library) | {"folder": str(library.folder)})
+    return present(
+        {
+            "name": library.name,
+            "folder": str(library.folder),
+            "is_default": library.is_default,
+            "size": library.size,
+            "model": library.model,
+            "segments": library.segments,
+            "files": dict(library.files) or None,
+            "changed": library.changed,
+            "failed": library.failed or None,
+            "not_indexed": library.not_indexed or None,
+            "problem": library.problem,
+        }
+    )

@@ -1,12 +1,13 @@
 """A query to hits: the story from the words to the list, step by step.
 
-`answers` has the steps for a batch of queries, `_hits` those for each query of it.
+`answers` has the steps for a batch of queries, `_best` and `finished` those for each query of it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from qvsearch.choices import Sort
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import NothingToSearch, QvsearchError
 from qvsearch.library.filtering import passing_rows
 from qvsearch.library.names import option
 from qvsearch.retrieval.calibration import evidence_of
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.options import Rerank
     from qvsearch.retrieval.query import Term
     from qvsearch.retrieval.scoring import EmbeddedTerm
-    from qvsearch.types import Embedder, Hit, Reranker, Skipped
+    from qvsearch.types import DecodeOptions, Embedder, Hit, Reranker, Skipped
 
     Masks = list[NDArray[np.bool_]]
 
@@ -121,7 +122,7 @@ def answer(
     `missed` is called with each hit that the reranker cannot be given.
     """
     if query is None:
-        return _browse(library, options)
+        return [hit for block in browsed(library, options) for hit in block]
     (hits,) = answers(library, [query], options, load, load_reranker, missed)
     if isinstance(hits, QvsearchError):
         raise hits
@@ -142,39 +143,89 @@ def answers(
     Queries are taken `at_once`, since their vectors cost less together.
     """
     load = cache(load)
-    load_reranker = None if load_reranker is None else cache(load_reranker)
+    reranking = reranking_of(options, load_reranker, missed)
     # 1. The filters choose the rows that may be hits.
     mask = allowed_rows(library, options.filters)
     queries = iter(queries)
     while batch := list(islice(queries, at_once)):
         # 2. Each query is split into terms; its files are decoded.
-        outcomes = [_terms(library, query) for query in batch]
-        readable = [each for each in outcomes if not isinstance(each, QvsearchError)]
-        # 3. The model embeds the terms of all queries together.
-        embedded = iter(_embedded(readable, load) if readable and mask.any() else [])
-        for each in outcomes:
+        terms = read_queries(batch, library.fingerprint.decode_options)
+        for each in ranked(library, mask, terms, options, load, reranks=reranking is not None):
             if isinstance(each, QvsearchError):
                 yield each
-            elif not mask.any():
-                yield []
             else:
-                yield _hits(library, mask, next(embedded), options, load_reranker, missed)
+                yield finished(each, options, reranking, decode_options_of([library]))
 
 
-def _hits(
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """How the first hits are reranked, and by what.
+
+    `missed` is called with each hit that the reranker cannot be given.
+    """
+
+    how: Rerank
+    load: Callable[[], Reranker]
+    missed: Callable[[Skipped], None]
+
+
+def reranking_of(
+    options: SearchOptions,
+    load: Callable[[], Reranker] | None,
+    missed: Callable[[Skipped], None],
+) -> Reranking | None:
+    """Return the reranking of a search, whose model is loaded at most once; None without one."""
+    if load is None or options.rerank is None:
+        return None
+    return Reranking(options.rerank, cache(load), missed)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The best hits of a query, not cut by relevance yet: one list, or one for each kind."""
+
+    terms: Sequence[Term]
+    blocks: Sequence[Sequence[Hit]]
+
+
+def ranked(
+    library: Library,
+    mask: NDArray[np.bool_],
+    queries: Sequence[Sequence[Term] | QvsearchError],
+    options: SearchOptions,
+    load: Callable[[], Embedder],
+    *,
+    reranks: bool,
+) -> Iterator[Ranked | QvsearchError]:
+    """Yield the best hits of each query among the rows of the mask (size,); errors pass through.
+
+    A reranker also gets hits below the cut, which it may lift above it.
+    """
+    readable = [each for each in queries if not isinstance(each, QvsearchError)]
+    # 3. The model embeds the terms of all queries together.
+    embedded = iter(_embedded(readable, load) if readable and mask.any() else [])
+    for each in queries:
+        if isinstance(each, QvsearchError):
+            yield each
+        elif not mask.any():
+            yield Ranked(each, [])
+        else:
+            yield Ranked(each, _best(library, mask, next(embedded), options, reranks=reranks))
+
+
+def _best(
     library: Library,
     mask: NDArray[np.bool_],
     terms: Sequence[EmbeddedTerm],
     options: SearchOptions,
-    load_reranker: Callable[[], Reranker] | None,
-    missed: Callable[[Skipped], None],
-) -> list[Hit]:
-    """Return the hits of one query among the rows of the mask."""
-    reranking = options.rerank if load_reranker is not None else None
-    # the reranker also gets hits below the cut, which it may lift above it
-    least = -np.inf if reranking or options.nearest else evidence_of(options.least)
-    count = _count(options, reranking, library.size)
+    *,
+    reranks: bool,
+) -> list[list[Hit]]:
+    """Return the best hits of one query in one list or one for each kind."""
+    least = -np.inf if reranks or options.nearest else evidence_of(options.least)
+    count = count_of(options, library.size, reranks=reranks)
     masks = _masks(library, mask, by_kind=options.by_kind)
+    blocks: list[list[Hit]] = []
     # 4. Rows are scored: in a large library first only the promising ones.
     for ranking in rankings(library, terms, mask, exact=options.exact):
         # 5. The best rows become hits: one per file, near-duplicates folded.
@@ -183,19 +234,33 @@ def _hits(
             for each in masks
         ]
         # the nearest hits need not be exact if none is relevant
-        needed = least if reranking else evidence_of(options.least)
+        needed = least if reranks else evidence_of(options.least)
         bounds = map(ranking.bound, masks)
         if not any(
             may_lack(block, count, bound, needed)
             for block, bound in zip(blocks, bounds, strict=True)
         ):
             break
+    return blocks
+
+
+def finished(
+    found: Ranked,
+    options: SearchOptions,
+    reranking: Reranking | None,
+    decode_options: Callable[[Hit], DecodeOptions],
+) -> list[Hit]:
+    """Return the hits of a query in their last order, without those that are not relevant.
+
+    `decode_options` returns how a hit's file was decoded when it was indexed.
+    """
+    blocks = found.blocks
     # 6. A reranker reorders the first hits.
-    if reranking is not None and load_reranker is not None:
+    if reranking is not None and any(blocks):
         from qvsearch.retrieval.reranking import rerank  # not needed by a plain search
 
-        query = [each.term for each in terms]
-        blocks = rerank(blocks, query, load_reranker(), reranking, library.fingerprint, missed)
+        model = reranking.load()
+        blocks = rerank(blocks, found.terms, model, reranking.how, decode_options, reranking.missed)
     # 7. The relevant hits are returned or, if there are none, the nearest.
     hits = [hit for block in blocks for hit in block]
     if max((hit.relevance for hit in hits), default=0.0) < options.least_best:
@@ -203,38 +268,64 @@ def _hits(
     return [hit for block in blocks for hit in relevant_hits(block, options)]
 
 
-def _browse(library: Library, options: SearchOptions) -> list[Hit]:
-    """Return the files that pass the filters, in one list or one for each kind."""
-    sort = options.sort or Sort.DATE
-    if sort is Sort.RELEVANCE:
-        raise QvsearchError("nothing is relevant without a query; sort by date or path")
+def decode_options_of(libraries: Iterable[Library]) -> Callable[[Hit], DecodeOptions]:
+    """Return the function that returns how a hit's file is decoded in its library."""
+    by_folder: dict[Path | None, DecodeOptions] = {
+        each.folder: each.fingerprint.decode_options for each in libraries
+    }
+    return lambda hit: by_folder[hit.library]
+
+
+def browsed(library: Library, options: SearchOptions) -> list[list[Hit]]:
+    """Return the first files that pass the filters, in one list or one for each kind."""
     masks = _masks(library, allowed_rows(library, options.filters), by_kind=options.by_kind)
-    return [hit for mask in masks for hit in listed(library, mask, options.top, sort)]
+    return [listed(library, mask, options.top, browsing_order(options)) for mask in masks]
+
+
+def browsing_order(options: SearchOptions) -> Sort:
+    """Return the order of files without a query; raises QvsearchError for relevance."""
+    if options.sort is Sort.RELEVANCE:
+        raise QvsearchError("nothing is relevant without a query; sort by date or path")
+    return options.sort or Sort.DATE
 
 
 def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
-    """Return the mask (size,) of rows that pass the filters; raises QvsearchError without rows."""
-    if not library.segments:
-        if left := sum(run.files for run in library.load_pending()):
-            raise QvsearchError(
-                f"nothing in the library {library.folder} can be searched yet: {left:,} files are"
-                " not indexed; wait for `qvsearch index`, or run it again if it was interrupted"
-            )
-        raise QvsearchError(
-            f"the library {library.folder} is empty; fill it with:"
-            f" qvsearch index FOLDER{option(library.folder)}"
-        )
+    """Return the mask (size,) of rows that pass the filters.
+
+    Raises NothingToSearch for an empty library, or if nothing can be below a folder of --under.
+    """
+    check_filled(library)
     mask = passing_rows(library.columns, filters)
     if not mask.any():
         library.columns.check_under(filters.under)
     return mask
 
 
-def _terms(library: Library, query: Query) -> list[Term] | QvsearchError:
-    try:
-        return read_terms(query, library.fingerprint.decode_options)
-    except QvsearchError as error:
-        return error
+def check_filled(library: Library) -> None:
+    """Raise NothingToSearch for a library without rows."""
+    if not library.segments:
+        if left := sum(run.files for run in library.load_pending()):
+            raise NothingToSearch(
+                f"nothing in the library {library.folder} can be searched yet: {left:,} files are"
+                " not indexed; wait for `qvsearch index`, or run it again if it was interrupted"
+            )
+        raise NothingToSearch(
+            f"the library {library.folder} is empty; fill it with:"
+            f" qvsearch index FOLDER{option(library.folder)}"
+        )
+
+
+def read_queries(
+    queries: Sequence[Query], options: DecodeOptions
+) -> list[Sequence[Term] | QvsearchError]:
+    """Return the terms of each query, or why its file cannot be read."""
+    terms: list[Sequence[Term] | QvsearchError] = []
+    for query in queries:
+        try:
+            terms.append(read_terms(query, options))
+        except QvsearchError as error:
+            terms.append(error)
+    return terms
 
 
 def _embedded(
@@ -253,8 +344,8 @@ def _masks(library: Library, mask: NDArray[np.bool_], *, by_kind: bool) -> Masks
     return [each for each in masks if each.any()]
 
 
-def _count(options: SearchOptions, reranking: Rerank | None, rows: int) -> int:
+def count_of(options: SearchOptions, rows: int, *, reranks: bool) -> int:
     """Return how many hits of each list are needed, of which some may not be returned."""
-    reranked = reranking.top if reranking is not None else 0
+    reranked = options.rerank.top if reranks and options.rerank is not None else 0
     sortable = 0 if options.by_relevance else MOST_SORTED
     return min(max(options.top, options.nearest, reranked, sortable), rows)

@@ -17,7 +17,7 @@ from qvsearch.types import EmbedInput, Kind, Skipped
 if TYPE_CHECKING:
     from qvsearch.retrieval.options import Rerank
     from qvsearch.retrieval.query import Term
-    from qvsearch.types import Fingerprint, Hit, Reranker, Segment
+    from qvsearch.types import DecodeOptions, Hit, Item, Reranker, Segment
 
 # P(yes) from which a pair is a match: in the recorded scores of Qwen3-VL-Reranker-2B the lowest of
 # the matches has 0.37 (a passage), the highest of the others 0.28 (a photo)
@@ -32,14 +32,15 @@ def rerank(
     terms: Sequence[Term],
     reranker: Reranker,
     how: Rerank,
-    fingerprint: Fingerprint,
+    decode_options: Callable[[Hit], DecodeOptions],
     missed: Callable[[Skipped], None],
 ) -> list[list[Hit]]:
     """Score the first hits over all blocks by P(yes), and sort each block by the new relevance.
 
     Hits are counted by rank, the first of every block before any second. The new relevance is the
-    mean of both log-odds; hits that are not scored keep theirs. `missed` is called with hits whose
-    file is gone or has changed.
+    mean of both log-odds; hits that are not scored keep theirs. `decode_options` returns how a
+    hit's file was decoded for its library. `missed` is called with hits whose file is gone or has
+    changed.
     """
     places = sorted(
         (place, number) for number, block in enumerate(blocks) for place in range(len(block))
@@ -47,7 +48,7 @@ def rerank(
     hits = {place: blocks[place[1]][place[0]] for place in places[: how.top]}
     wanted = {place: hit for place, hit in hits.items() if in_scope(hit.segment, how.scope)}
     query = joined([each for term in terms if term.weight > 0 for each in term.inputs])
-    with closing(_documents(wanted, fingerprint, missed)) as documents:
+    with closing(_documents(wanted, decode_options, missed)) as documents:
         scores = _scores(reranker, query, documents, how.seconds)
     return [
         sorted(
@@ -125,15 +126,21 @@ def _reranked(hit: Hit, score: float | None) -> Hit:
 
 
 def _documents(
-    hits: dict[Place, Hit], fingerprint: Fingerprint, missed: Callable[[Skipped], None]
+    hits: dict[Place, Hit],
+    decode_options: Callable[[Hit], DecodeOptions],
+    missed: Callable[[Skipped], None],
 ) -> Generator[tuple[Place, EmbedInput]]:
     """Decode each hit's file again and yield the input of just its segment."""
     from qvsearch.media.workers import Decoders  # not needed by a plain search
 
-    jobs = [(hit.segment.item, hit.segment.content_hash) for hit in hits.values()]
+    jobs: dict[DecodeOptions, list[tuple[Item, str]]] = {}
+    for hit in hits.values():
+        job = (hit.segment.item, hit.segment.content_hash)
+        jobs.setdefault(decode_options(hit), []).append(job)
     with Decoders() as decoders:
-        outcomes = decoders.decode(jobs, fingerprint.decode_options)
-        for (place, hit), outcome in zip(hits.items(), outcomes, strict=True):
+        outcomes = {options: decoders.decode(some, options) for options, some in jobs.items()}
+        for place, hit in hits.items():
+            outcome = next(outcomes[decode_options(hit)])
             if isinstance(outcome, Skipped):
                 missed(outcome)
                 continue

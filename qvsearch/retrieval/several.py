@@ -2,40 +2,205 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from qvsearch.retrieval.pipeline import answer
+from qvsearch.choices import Sort
+from qvsearch.errors import NothingToSearch, QvsearchError
+from qvsearch.retrieval.pipeline import (
+    AT_ONCE,
+    Ranked,
+    Reranking,
+    allowed_rows,
+    answer,
+    answers,
+    browsed,
+    browsing_order,
+    count_of,
+    decode_options_of,
+    finished,
+    ranked,
+    read_queries,
+    reranking_of,
+)
+from qvsearch.runtime.several import Lost, refuse
+from qvsearch.times import time_taken
+from qvsearch.types import Kind
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from qvsearch.library.library import Library
     from qvsearch.retrieval.options import SearchOptions
     from qvsearch.retrieval.query import Query
-    from qvsearch.types import Embedder, Hit
+    from qvsearch.types import Embedder, Hit, Reranker, Skipped
+
+Part = TypeVar("Part", "Searched", "_Filtered")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """An open library, and what loads the model that its queries need."""
+    """An open library, and what loads the model that its queries need.
+
+    `load` is called once for a batch of queries, and only if a vector is needed. The embedder is
+    not kept, so that a model may leave the memory before the next one is loaded.
+    """
 
     library: Library
     load: Callable[[], Embedder]
 
 
+@dataclass(frozen=True, slots=True)
+class _Filtered:
+    """A library, and the mask (size,) of the rows that may be hits."""
+
+    library: Library
+    load: Callable[[], Embedder]
+    mask: NDArray[np.bool_]
+
+
 def answer_all(
-    searched: Sequence[Searched], query: Query | None, options: SearchOptions
+    searched: Sequence[Searched],
+    query: Query | None,
+    options: SearchOptions,
+    load_reranker: Callable[[], Reranker] | None = None,
+    missed: Callable[[Skipped], None] = lambda _: None,
+    lost: Callable[[Lost], None] = refuse,
 ) -> list[Hit]:
     """Return the hits of all libraries as one list, with ranks from 1; a hit names its library.
 
-    Raises QvsearchError as `answer` does.
+    A file and its near-duplicates are one hit, also over several libraries. A library that cannot
+    be read is given to `lost`, and the others are searched; by default that is an error. Raises
+    QvsearchError as `answer` does, and if no library can be searched.
     """
-    hits = [
-        replace(hit, library=each.library.folder)
-        for each in searched
-        for hit in answer(each.library, query, options, each.load)
-    ]
     if len(searched) == 1:
-        return hits
-    hits.sort(key=lambda hit: -hit.relevance)
-    return [replace(hit, rank=rank) for rank, hit in enumerate(hits[: options.top], start=1)]
+        library, load = searched[0].library, searched[0].load
+        return answer(library, query, options, load, load_reranker, missed)
+    if query is None:
+        return _browsed(searched, options, lost)
+    (hits,) = answers_all(searched, [query], options, load_reranker, missed, lost)
+    if isinstance(hits, QvsearchError):
+        raise hits
+    return hits
+
+
+def answers_all(
+    searched: Sequence[Searched],
+    queries: Iterable[Query],
+    options: SearchOptions,
+    load_reranker: Callable[[], Reranker] | None = None,
+    missed: Callable[[Skipped], None] = lambda _: None,
+    lost: Callable[[Lost], None] = refuse,
+    at_once: int = AT_ONCE,
+) -> Iterator[list[Hit] | QvsearchError]:
+    """Yield the hits of each query over all libraries, or why its file cannot be read.
+
+    Queries are taken `at_once`: one library after the other embeds them and ranks its rows.
+    """
+    if len(searched) == 1:
+        library, load = searched[0].library, searched[0].load
+        yield from answers(library, queries, options, load, load_reranker, missed, at_once)
+        return
+    reranking = reranking_of(options, load_reranker, missed)
+
+    def filtered(each: Searched) -> _Filtered:
+        return _Filtered(each.library, each.load, allowed_rows(each.library, options.filters))
+
+    parts = [part for _, part in for_each(searched, filtered, lost)]
+    libraries: dict[Path | None, Library] = {each.library.folder: each.library for each in parts}
+    queries = iter(queries)
+    while batch := list(islice(queries, at_once)):
+        # the files of queries are decoded once for all libraries of one detail
+        terms = cache(partial(read_queries, batch))
+
+        def best(part: _Filtered) -> list[Ranked | QvsearchError]:
+            read = terms(part.library.fingerprint.decode_options)  # noqa: B023 - called at once
+            reranks = reranking is not None
+            return list(ranked(part.library, part.mask, read, options, part.load, reranks=reranks))
+
+        lists = for_each(parts, best, lost)
+        parts = [part for part, _ in lists]
+        for found in zip(*(some for _, some in lists), strict=True):
+            yield _together(found, libraries, options, reranking)
+
+
+def for_each(
+    parts: Iterable[Part], do: Callable[[Part], Result], lost: Callable[[Lost], None]
+) -> list[tuple[Part, Result]]:
+    """Return each library with the result of `do`, without those that have nothing to search.
+
+    Those that fail are given to `lost`. Raises the error of one if none is left.
+    """
+    results: list[tuple[Part, Result]] = []
+    failed: list[Lost] = []
+    empty: list[QvsearchError] = []
+    for part in parts:
+        try:
+            results.append((part, do(part)))
+        except NothingToSearch as error:
+            empty.append(error)
+        except QvsearchError as error:
+            failed.append(Lost(part.library.folder, error))
+    if not results:
+        raise [*(each.error for each in failed), *empty][0]
+    for each in failed:
+        lost(each)
+    return results
+
+
+def _together(
+    found: Sequence[Ranked | QvsearchError],
+    libraries: Mapping[Path | None, Library],
+    options: SearchOptions,
+    reranking: Reranking | None,
+) -> list[Hit] | QvsearchError:
+    """Return the hits of one query, given what each library found."""
+    from qvsearch.retrieval.folding import merged  # not needed for one library
+
+    parts = [each for each in found if not isinstance(each, QvsearchError)]
+    if len(parts) < len(found):
+        return next(each for each in found if isinstance(each, QvsearchError))
+    rows = sum(each.size for each in libraries.values())
+    count = count_of(options, rows, reranks=reranking is not None)
+    blocks = [block for part in parts for block in part.blocks]
+    lists = [
+        merged(some, libraries, dedupe=options.dedupe)[:count] for some in _lists(blocks, options)
+    ]
+    decode_options = decode_options_of(libraries.values())
+    return finished(Ranked(parts[0].terms, lists), options, reranking, decode_options)
+
+
+def _browsed(
+    searched: Sequence[Searched], options: SearchOptions, lost: Callable[[Lost], None]
+) -> list[Hit]:
+    """Return the first files of all libraries that pass the filters, each once."""
+    from qvsearch.retrieval.folding import one_per_file
+
+    def place(hit: Hit) -> int | bytes:
+        segment = hit.segment
+        return segment.item.location if order is Sort.PATH else -time_taken(segment)
+
+    order = browsing_order(options)
+    found = for_each(searched, lambda each: browsed(each.library, options), lost)
+    hits = []
+    for some in _lists([block for _, blocks in found for block in blocks], options):
+        ordered = one_per_file(sorted((hit for block in some for hit in block), key=place))
+        hits += [
+            replace(hit, rank=rank) for rank, hit in enumerate(ordered[: options.top], start=1)
+        ]
+    return hits
+
+
+def _lists(blocks: Sequence[Sequence[Hit]], options: SearchOptions) -> list[list[Sequence[Hit]]]:
+    """Return the blocks of each list to be returned: one, or one for each kind."""
+    if not options.by_kind:
+        return [list(blocks)]
+    return [
+        [block for block in blocks if block and block[0].segment.item.kind is kind] for kind in Kind
+    ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,10 +14,14 @@ import numpy as np
 from qvsearch.duplicates.groups import repetition
 from qvsearch.errors import QvsearchError
 from qvsearch.library.aliases import aliases
-from qvsearch.library.names import option
 from qvsearch.media.workers import Decoders
-from qvsearch.retrieval.query import PICTURES, read_item
+from qvsearch.retrieval.calibration import calibrate, relevance_of
+from qvsearch.retrieval.pipeline import check_filled
+from qvsearch.retrieval.query import PICTURES, Term, read_item
+from qvsearch.retrieval.scoring import all_scores, baselines
+from qvsearch.retrieval.several import Searched, for_each
 from qvsearch.runtime.loading import Choice, load_embedder
+from qvsearch.runtime.several import refuse
 from qvsearch.types import Item, Kind, Segment, Skipped
 
 if TYPE_CHECKING:
@@ -24,7 +29,10 @@ if TYPE_CHECKING:
 
     from qvsearch.duplicates.rule import Reason
     from qvsearch.library.library import Library
-    from qvsearch.types import Embedder, Vectors
+    from qvsearch.runtime.several import Lost
+    from qvsearch.types import Embedder, Fingerprint, Vectors
+
+    Sources = tuple[Sequence[Segment], Vectors]  # of a file, and a vector for each
 
 T = TypeVar("T")
 SOURCES = 32  # moments or passages that a video or a text file is compared by
@@ -34,13 +42,17 @@ SOURCES = 32  # moments or passages that a video or a text file is compared by
 class Similar:
     """A file of the library, with its segment that is most like one of the other file.
 
-    `score` is the cosine; `reason` is why it is a near-duplicate, None if it is not.
+    `score` is the cosine; `reason` is why it is a near-duplicate, None if it is not. `library` is
+    the folder of the library. `relevance` is the probability that a search by the other file means
+    this one: it orders files of different models, and is None if all are of one.
     """
 
     rank: int
     score: float
     segment: Segment
     reason: Reason | None
+    library: Path | None = None
+    relevance: float | None = None
 
 
 def similar(
@@ -72,26 +84,77 @@ def find_similar(
     kinds: Collection[Kind] | None = None,
 ) -> list[Similar]:
     """Do what `similar` does for an absolute path, loading a model only if necessary."""
-    if not library.segments:
-        raise QvsearchError(
-            f"the library {library.folder} is empty; fill it with:"
-            f" qvsearch index FOLDER{option(library.folder)}"
-        )
+    return similar_in([Searched(library, load)], location, top, kinds)
+
+
+def similar_in(
+    searched: Sequence[Searched],
+    location: bytes,
+    top: int,
+    kinds: Collection[Kind] | None = None,
+    lost: Callable[[Lost], None] = refuse,
+) -> list[Similar]:
+    """Return the `top` files of all libraries that are most like a file, each file once.
+
+    They are ordered by cosine or, since cosines of different models cannot be compared, by
+    relevance. A library that cannot be read is given to `lost`. Raises QvsearchError as `similar`
+    does, and if no library can be read.
+    """
     item, digest = read_item(location)
     if kinds is None:
         kinds = PICTURES if item.kind in PICTURES else {Kind.TEXT}
-    sources, vectors = _stored(library, item, digest) or _embedded(library, item, digest, load)
-    nearest = _nearest(library, location, vectors, kinds, top)
+    sources: dict[Fingerprint, Sources] = {}  # by what their vectors can be compared with
+    for library in (each.library for each in searched):
+        if (stored := _stored(library, item, digest)) is not None:
+            sources.setdefault(library.fingerprint.space, stored)
+    one_model = len({each.library.fingerprint.space for each in searched}) == 1
+
+    def files(each: Searched) -> list[Similar]:
+        library = each.library
+        check_filled(library)
+        space = library.fingerprint.space
+        if space not in sources:
+            sources[space] = _embedded(library, item, digest, each.load)
+        return _files(library, location, sources[space], kinds, top, calibrated=not one_model)
+
+    found = [each for _, some in for_each(searched, files, lost) for each in some]
+    found.sort(key=lambda each: -(each.score if each.relevance is None else each.relevance))
+    best: dict[bytes, Similar] = {}
+    for each in found:
+        best.setdefault(each.segment.item.location, each)
+    first = islice(best.values(), top)
+    return [replace(each, rank=rank) for rank, each in enumerate(first, start=1)]
+
+
+def _files(
+    library: Library,
+    location: bytes,
+    sources: Sources,
+    kinds: Collection[Kind],
+    top: int,
+    *,
+    calibrated: bool,
+) -> list[Similar]:
+    """Return the files of one library that are most like the sources, with ranks from 1."""
+    segments, vectors = sources
+    scores = all_scores(library, vectors)
+    order = scores
+    if calibrated:
+        whole = Term("", (), 1.0, tuple(segments))
+        order = calibrate(
+            scores, library.kinds, baselines(library, whole), words=whole.words
+        ).evidence
     rows_of = library.by_location()
     files = []
-    for rank, (row, score) in enumerate(nearest, start=1):
+    for rank, row in enumerate(_nearest(library, location, order, kinds, top), start=1):
         segment = library.segments[row]
-        reason = repetition(library, rows_of[segment.item.location], sources, vectors)
-        files.append(Similar(rank, score, segment, reason))
+        reason = repetition(library, rows_of[segment.item.location], segments, vectors)
+        relevance = relevance_of(float(order[row])) if calibrated else None
+        files.append(Similar(rank, float(scores[row]), segment, reason, library.folder, relevance))
     return files
 
 
-def _stored(library: Library, item: Item, digest: str) -> tuple[Sequence[Segment], Vectors] | None:
+def _stored(library: Library, item: Item, digest: str) -> Sources | None:
     """Return segments and vectors of a file of the library that has this content."""
     copies = [
         row
@@ -105,9 +168,7 @@ def _stored(library: Library, item: Item, digest: str) -> tuple[Sequence[Segment
     return [library.segments[row] for row in rows], library.vectors(rows)
 
 
-def _embedded(
-    library: Library, item: Item, digest: str, load: Callable[[], Embedder]
-) -> tuple[Sequence[Segment], Vectors]:
+def _embedded(library: Library, item: Item, digest: str, load: Callable[[], Embedder]) -> Sources:
     """Decode and embed a file as `index` would."""
     with Decoders() as decoders:
         (outcome,) = decoders.decode([(item, digest)], library.fingerprint.decode_options)
@@ -126,17 +187,16 @@ def _picked(all_: Sequence[T]) -> list[T]:
 
 
 def _nearest(
-    library: Library, location: bytes, vectors: Vectors, kinds: Collection[Kind], top: int
-) -> list[tuple[int, float]]:
-    """Return the best row of each of the `top` files, and its best cosine with the vectors."""
-    scores = np.max([library.scores(vector) for vector in vectors], axis=0)
+    library: Library, location: bytes, scores: Vectors, kinds: Collection[Kind], top: int
+) -> list[int]:
+    """Return the best row of each of the `top` files by scores (size,), without the file itself."""
     wanted = np.isin(library.kinds, [code for code, kind in enumerate(Kind) if kind in kinds])
     itself = aliases(location, library.roots)
-    best: dict[bytes, tuple[int, float]] = {}
+    best: dict[bytes, int] = {}
     for row in np.argsort(-scores, kind="stable").tolist():
         if len(best) == top or scores[row] == -np.inf:
             break
         place = library.segments[row].item.location
         if wanted[row] and place not in itself:
-            best.setdefault(place, (row, float(scores[row])))
+            best.setdefault(place, row)
     return list(best.values())

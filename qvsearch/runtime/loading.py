@@ -124,6 +124,11 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
 def check_new(folder: Path, model: str) -> None:
     """Raise QvsearchError if no library with the model can be created there; nothing is written."""
     check_place(folder)
+    check_default(folder, model)
+
+
+def check_default(folder: Path, model: str) -> None:
+    """Raise QvsearchError if the folder is the default library's, and the model is the demo's."""
     if model == DEMO and folder == default_folder():
         raise QvsearchError(
             "the demo model was trained on its drawn world only, and the default library would keep"
@@ -242,14 +247,13 @@ def query_embedder(
     Vectors are cached by the chosen device and dtype. `cold` is called with the seconds that
     loading took, if the model was loaded in this process.
     """
-    # only a query's pixels depend on the detail, which are a part of the name; nothing depends on
-    # how files are cut into segments
-    decides = replace(fingerprint, detail=Detail.LOW, video_mode=VideoMode.FRAMES)
     _check_revision(fingerprint, choice)
     return CachedEmbedder(
         lambda: load_embedder(fingerprint, choice, cold),
         fingerprint.dim,
-        decides,
+        # only a query's pixels depend on the detail, which are a part of the name; nothing depends
+        # on how files are cut into segments, and the revision has the adapter's hash
+        fingerprint.space,
         choice.device,
         choice.dtype,
         decode_options=fingerprint.decode_options,

@@ -230,7 +230,9 @@ def test_every_field_of_repeats_is_described_with_its_type():
     assert check_described(records._member_record, *group["items"]) == set()
     place = {"start": 1.0, "end": 2.0, "lines": (1, 2), "width": 1, "height": 1}
     similar = [
-        records.similar_record(Similar(1, 0.5, replace(each, **place), Reason.COPY), library)
+        records.similar_record(
+            Similar(1, 0.5, replace(each, **place), Reason.COPY, relevance=0.5), library
+        )
         for each, library in ((rows[0], Path("/a")), (odd, Path("/\udcff")))
     ]
     assert check_described(records.similar_record, *similar) == set()

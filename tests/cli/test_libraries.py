@@ -153,3 +153,69 @@ def test_without_a_library_the_list_names_the_next_command(tmp_path, monkeypatch
     assert capfd.readouterr().out == said
     assert main(["libraries", "--json"]) == 0
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the data folder is not chosen so")
+def test_a_library_gets_another_name_and_another_folder(data, tmp_path, capfd):
+    for name in ("holidays", "work"):
+        Library.create(data / name, FINGERPRINT)
+    assert main(["libraries", "rename", "holidays", "sömmer 2"]) == 0
+    assert capfd.readouterr().out == f"moved {data / 'holidays'} to {data / 'sömmer 2'}\n"
+    assert sorted(each.name for each in data.iterdir()) == ["sömmer 2", "work"]
+    with WriterLock(data / "work").held():
+        assert main(["libraries", "rename", "work", "play"]) == 11
+    for arguments, reason in (
+        (["rename", "work", "sömmer 2"], "is already a library"),
+        (["rename", "work", "a/b"], "cannot be the name of a library: it has a slash"),
+        (["rename", "work", ""], "it is empty"),
+        (["rename", "work", "x" * 201], "it has more than 200 bytes"),
+        (["rename", "work", "a\nb"], "a character that is not printed"),
+        (["rename", "none", "new"], "no library none"),
+        (["move", "work", str(data / "sömmer 2" / "a")], "lies in the library"),
+    ):
+        assert main(["libraries", *arguments]) == 2
+        assert reason in capfd.readouterr().err, arguments
+    assert main(["libraries", "rename", "work", "--", "-x"]) == 2
+    assert "it begins with" in capfd.readouterr().err
+    assert main(["libraries", "move", "work", str(tmp_path / "drive" / "work")]) == 0
+    assert Library.exists(tmp_path / "drive" / "work")
+    assert main(["libraries", "rename", str(tmp_path / "drive" / "work"), "play"]) == 0
+    assert Library.exists(tmp_path / "drive" / "play")
+    assert main(["libraries", "--json"]) == 0
+    (line,) = capfd.readouterr().out.splitlines()[-1:]
+    assert json.loads(line)["name"] == "sömmer 2"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the data folder is not chosen so")
+def test_the_demos_model_does_not_become_the_default_library(data, tmp_path, capfd):
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
+    assert main(["index", str(tmp_path / "a.png"), "--model", "demo", "-q", "-l", "drawn"]) == 0
+    assert main(["libraries", "rename", "drawn", "main"]) == 2
+    assert "the demo model" in capfd.readouterr().err
+    assert Library.exists(data / "drawn")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the data folder is not chosen so")
+def test_the_list_has_files_by_kind_the_last_change_and_what_is_wrong(data, tmp_path, capfd):
+    (tmp_path / "files").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (64, 64), "red").save(tmp_path / "files" / f"{name}.png")
+    (tmp_path / "files" / "long.txt").write_text("a red star\n" * 2000)
+    (tmp_path / "files" / "bad.jpg").write_bytes(b"no picture")
+    index = ["index", str(tmp_path / "files"), "--model", "demo", "-q", "-l", "drawn"]
+    assert main(index) == 3
+    Library.create(data / "empty", FINGERPRINT)
+    (data / ".drawn.0123abcd.tmp").mkdir()
+    (data / ".drawn.0123abcd.tmp" / "manifest.json").write_bytes(b"{")
+    capfd.readouterr()
+    assert main(["libraries", "--json"]) == 0
+    drawn, empty = map(json.loads, capfd.readouterr().out.splitlines())
+    assert drawn["files"] == {"image": 2, "text": 1}
+    assert drawn["segments"] > 3
+    assert drawn["failed"] == 1
+    assert drawn["changed"][:2] == "20"
+    assert not {"files", "failed", "not_indexed", "problem"} & empty.keys()
+    assert main(["libraries"]) == 0
+    out = capfd.readouterr().out
+    assert "2 images, 1 text" in out
+    assert "drawn: 1 file could not be indexed" in out
