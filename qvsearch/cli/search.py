@@ -15,6 +15,7 @@ from qvsearch.cli import options, output
 from qvsearch.cli.commands import SearchCommand, unfolded
 from qvsearch.cli.options import ModelOptions, PrintOptions
 from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
+from qvsearch.cli.update_option import UpdateOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.library.names import option
 
@@ -111,6 +112,7 @@ def search(
     printing: PrintOptions,
     reranking: RerankOptions,
     model: ModelOptions,
+    fresh: UpdateOptions,
 ) -> None:
     """Find photos, moments of videos and passages of texts.
 
@@ -125,6 +127,7 @@ def search(
     qvsearch search snow --under ~/Photos --after 2023-01-01 --before 2024-01-01
     qvsearch search mountains --near 46.56,7.69,20 --orientation landscape
     qvsearch search --near 46.56,7.69,20 --after 2023-07
+    qvsearch search "the invoice I just saved" --update
     qvsearch search --queries queries.txt --json
     qvsearch search goal --kind video --save-clips goals --padding 2
     qvsearch search cake --kind image -0 | xargs -0 cp -t /tmp/cakes
@@ -158,6 +161,7 @@ def search(
         _check_listing(wanted, clips)
     single = None if queries is not None or listing else parts.query(query)
     choice = model.choice()
+    fresh.apply(library_folder(model.library), choice, printing.quiet)
     library = open_library(library_folder(model.library), choice)
     output.hint_demo(library.fingerprint, printing.quiet)
     hint_warm = partial(_hint_warm, quiet=printing.quiet)

@@ -1,0 +1,53 @@
+"""Brings a library up to date with all its folders, each as its last run did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qvsearch.indexing import pipeline
+from qvsearch.library.known_paths import known_paths
+from qvsearch.runtime import loading
+from qvsearch.types import Dtype, Precision
+
+if TYPE_CHECKING:
+    from qvsearch.indexing.counts import Event, Summary
+    from qvsearch.library.library import Library
+    from qvsearch.runtime.loading import Choice
+    from qvsearch.types import Embedder
+
+
+def bring_up_to_date(
+    folder: Path,
+    choice: Choice,
+    report: Callable[[Event], None],
+    stop: Callable[[], bool],
+    paths: Sequence[bytes] = (),
+    later: Collection[bytes] = frozenset(),
+) -> Summary:
+    """Index what is new at these absolute paths (default: all that the library has).
+
+    No model is loaded if nothing is new. `choice` may name the device, the hub and another place of
+    the library's model; the numbers are always the library's own. Files of `later` are left alone.
+    Raises QvsearchError if there is no library or it has no folders, and as `pipeline.index` does.
+    """
+    library = loading.open_library(folder, replace(choice, dtype=None))
+    options = pipeline.IngestOptions(as_before=True, later=later)
+    return pipeline.index(
+        library,
+        paths or known_paths(folder),
+        lambda: _document_embedder(library, replace(choice, dtype=None)),
+        options,
+        report,
+        stop,
+        lambda: loading.load_embedder(library.fingerprint, replace(choice, dtype=Dtype.FLOAT32)),
+    )
+
+
+def _document_embedder(library: Library, choice: Choice) -> Embedder:
+    """Return the model for new rows; raises QvsearchError if the device cannot compute them."""
+    if library.fingerprint.precision == Precision.INT8:
+        loading.check_int8(choice.device)
+    return loading.load_embedder(library.fingerprint, choice)
