@@ -25,6 +25,7 @@ from qvsearch.cli.finetune import finetuning
 from qvsearch.cli.index import indexing
 from qvsearch.cli.library import libraries, upkeep
 from qvsearch.cli.machine import machine, models
+from qvsearch.cli.roots import roots
 from qvsearch.cli.search import searching
 from qvsearch.cli.similarity import comparing
 from qvsearch.cli.vectors import vectors
@@ -73,6 +74,7 @@ app.add_typer(evaluating)
 app.add_typer(finetuning)
 app.add_typer(upkeep)
 app.add_typer(libraries, name="libraries")
+app.add_typer(roots, name="roots")
 app.add_typer(machine)
 app.add_typer(models, name="models")
 

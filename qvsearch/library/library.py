@@ -18,6 +18,7 @@ from qvsearch.library.lock import HOLDER, LOCK, WriterLock
 from qvsearch.library.manifest import (
     COPY,
     SEGMENTS,
+    Damaged,
     Manifest,
     check_way,
     read_committed,
@@ -107,10 +108,12 @@ class Library:
         for _ in range(RACES):
             try:
                 return cls(folder, manifest)
-            except FileNotFoundError as error:
+            except (FileNotFoundError, Damaged) as error:
                 before, manifest = manifest, read_committed(folder)
-                if before == manifest:
+                if before == manifest and isinstance(error, OSError):
                     raise unreadable(folder, error) from error
+                if before == manifest:
+                    raise
             except OSError as error:
                 raise unreadable(folder, error) from error
         raise QvsearchError(f"{folder} changes too fast to be opened; try again")

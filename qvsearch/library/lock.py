@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from qvsearch.errors import LibraryLocked, QvsearchError
-from qvsearch.files import open_file, remove_file, write_file
+from qvsearch.files import open_file, remove_file, touch_file, write_file
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -78,6 +78,7 @@ class WriterLock:
             since = datetime.now().astimezone().isoformat(" ", "seconds")
             holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
             write_file(self.folder / HOLDER, orjson.dumps(holder))
+            touch_file(self.folder / LOCK)  # `roots` shows when that was last
             yield
         finally:
             remove_file(self.folder / HOLDER)

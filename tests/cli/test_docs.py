@@ -57,7 +57,7 @@ def test_every_option_is_described(name):
 
 def test_every_option_that_is_described_exists():
     known = set().union(*(options_of(command) for command in COMMANDS.values()), {"--help"})
-    for group in ("models", "libraries"):
+    for group in ("models", "libraries", "roots"):
         for command in COMMANDS[group].commands.values():
             known |= options_of(command)
     described = PAGES[0].read_text("utf-8") + (ROOT / "docs/commands.md").read_text("utf-8")
@@ -90,7 +90,7 @@ def test_generated_pages_are_current():
     assert pages.commands_page(commands) == commands, "run: python tests/support/pages.py"
     assert pages.json_page() == (pages.DOCS / "json.md").read_text("utf-8")
     shown = set(re.findall(r"<!-- qvsearch ([a-z ]+) -->", commands))
-    groups = {"libraries", "models"}
+    groups = {"libraries", "models", "roots"}
     inner = {f"{group} {name}" for group in groups for name in COMMANDS[group].commands}
     assert shown == (set(COMMANDS) - {"models"}) | inner
 
