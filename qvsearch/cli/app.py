@@ -29,6 +29,7 @@ from qvsearch.cli.roots import roots
 from qvsearch.cli.search import searching
 from qvsearch.cli.similarity import comparing
 from qvsearch.cli.vectors import vectors
+from qvsearch.cli.watch import watching
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.version import __version__
 
@@ -63,6 +64,7 @@ def start(
 
 
 app.add_typer(indexing)
+app.add_typer(watching)
 app.add_typer(searching)
 app.add_typer(asking)
 app.add_typer(alikes)

@@ -14,7 +14,7 @@ from qvsearch.files import TEMPORARY, make_folder
 from qvsearch.library.baseline import new_baseline
 from qvsearch.library.columns import Columns
 from qvsearch.library.failures import FAILURES, Failure, read_failures, write_failures
-from qvsearch.library.lock import HOLDER, LOCK, WriterLock
+from qvsearch.library.lock import LOCK_FILES, WriterLock
 from qvsearch.library.manifest import (
     COPY,
     SEGMENTS,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from qvsearch.vectors.store import FaissStore
 
 RACES = 20  # commits during an opening after which it fails
-FILES = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES, PENDING}
+FILES = {*LOCK_FILES, COPY, SEGMENTS, FAILURES, PENDING}
 
 
 def check_place(folder: Path) -> None:

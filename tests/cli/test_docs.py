@@ -32,7 +32,8 @@ def section(title):
 
 
 def options_of(command):
-    return {name for parameter in command.params for name in parameter.opts if name[:2] == "--"}
+    names = [(*each.opts, *each.secondary_opts) for each in command.params]
+    return {name for each in names for name in each if name[:2] == "--"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from qvsearch.cli.app import app
-from qvsearch.records import classify, cluster, evaluate, library, reports, roots, similarity
+from qvsearch.records import classify, cluster, evaluate, library, reports, roots, similarity, watch
 from qvsearch.tasks import export, vector_files
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -84,7 +84,18 @@ def names_of(function) -> set[str]:
 def record_functions():
     """Yield the functions of records with described fields, in the order of the page."""
     for module in (
-        *(library, roots, reports, vector_files, export, similarity, classify, evaluate, cluster),
+        *(
+            library,
+            roots,
+            reports,
+            watch,
+            vector_files,
+            export,
+            similarity,
+            classify,
+            evaluate,
+            cluster,
+        ),
     ):
         functions = filter(inspect.isfunction, vars(module).values())
         for function in functions:
