@@ -1,6 +1,7 @@
 """Prints the service files of `watch --print-unit`."""
 
 import os
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -40,13 +41,13 @@ def write_unit(
         command += [option, value] if value is not None else []
     environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     environment["HF_HUB_OFFLINE"] = "1"
-    name = folder.name
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", folder.name)  # as a file's and a service's
     if manager is Manager.SYSTEMD:
-        unit = systemd_unit(name, command, environment, nice=nice)
+        unit = systemd_unit(folder.name, command, environment, nice=nice)
         output.write(unit.encode("utf-8", "surrogateescape"))
         output.hint(
-            "save it as ~/.config/systemd/user/qvsearch.service, and start it with:"
-            " systemctl --user enable --now qvsearch"
+            f"save it as ~/.config/systemd/user/qvsearch-{name}.service, and start it with:"
+            f" systemctl --user enable --now qvsearch-{name}"
         )
         return
     label = f"qvsearch.watch.{name}"

@@ -29,7 +29,11 @@ def watch(
     library: options.LibraryName = None,
     nice: Annotated[
         bool,
-        typer.Option("--nice/--no-nice", help="Index at low priority, or not (default: --nice)."),
+        typer.Option(
+            "--nice/--no-nice",
+            help="Index at low priority, or not (default: --nice).",
+            show_default=False,
+        ),
     ] = True,
     on_battery: Annotated[
         bool, typer.Option("--on-battery", help="Index on battery, too.")
@@ -54,7 +58,7 @@ def watch(
     \b
     qvsearch watch
     qvsearch watch -l holidays --on-battery
-    qvsearch watch --print-unit systemd > ~/.config/systemd/user/qvsearch.service
+    qvsearch watch --print-unit systemd > qvsearch-main.service
     """  # noqa: D301 - a \b keeps the lines of examples apart
     from qvsearch.library.known_paths import known_paths
     from qvsearch.library.library import library_folder

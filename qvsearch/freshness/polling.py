@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 POLL_SECONDS = 60.0  # between listings
-SHARE = 10  # a listing takes at most this part of the time, 1 / SHARE
+SHARE = 10  # listings take at most one in so many seconds
 
 Snapshot = dict[bytes, tuple[int, int]]  # size and time of change of each file
 

@@ -44,16 +44,14 @@ def concerns(root: bytes, rules: Rules, library: bytes) -> Callable[[bytes], boo
         place = Path(os.fsdecode(path))
         if place.is_symlink() and not rules.follow_symlinks:
             return False
-        if place.is_dir():
+        kind = kind_of(path)
+        if place.is_dir() or (kind is None and not os.path.lexists(path)):  # perhaps a folder
             return not relative or leaves_out_folder(relative) is None
         if os.path.basename(path) == IGNORE_FILE:
             return True
-        if leaves_out_file(relative) is not None:
+        if kind is None or (rules.kinds and kind not in rules.kinds):
             return False
-        kind = kind_of(path)
-        if kind is None:
-            return not os.path.lexists(path)  # it may have been a folder
-        return not rules.kinds or kind in rules.kinds
+        return leaves_out_file(relative) is None
 
     return test
 

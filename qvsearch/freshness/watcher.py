@@ -26,6 +26,7 @@ from qvsearch.library.lock import WatcherLock
 from qvsearch.library.manifest import read_committed
 
 LOOK_SECONDS = 2.0  # between looks at the roots, and at files that grow
+LOOK_SHARE = 10  # looks at files that grow take at most one in so many seconds
 GATHER_SECONDS = 10.0  # that settled files wait at most for others that still grow
 IDLE_SECONDS = 60.0  # that the worker, with its model, waits for more
 SCAN_SECONDS = 3600.0  # between scans of all roots
@@ -78,6 +79,7 @@ class Watcher:
         self._failure: str | None = None  # the last reason, which is told once
         now = time.monotonic()
         self._looked, self._not_before, self._worked, self._scanned = -LOOK_SECONDS, now, now, now
+        self._settles = now
         self._clocks = time.time() - now
 
     def run(self) -> None:
@@ -182,9 +184,10 @@ class Watcher:
 
     def _look(self, now: float) -> None:
         """Look at roots and growing files from time to time; start or end work if that is due."""
-        if now - self._looked >= LOOK_SECONDS or not self._is_idle:
+        if now >= self._settles:
             for settling in self._settling.values():
                 settling.look(now)
+            self._settles = now + LOOK_SHARE * (time.monotonic() - now)
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
             self._followed.look()

@@ -262,6 +262,23 @@ def test_every_field_of_a_library_and_its_server_is_described_with_its_type(tmp_
     assert check_described(records.check_record, check) == set()
 
 
+def test_every_field_of_roots_and_notices_is_described_with_its_type():
+    from qvsearch.freshness.followed import Notice
+    from qvsearch.indexing.roots import Root
+    from qvsearch.library.moving import Match
+    from qvsearch.library.rules import Rules
+    from qvsearch.records import roots, watch
+
+    rules = Rules(("a",), ("b",), (Kind.TEXT,), True, True)
+    full = roots.root_record(Root(b"/a", True, {Kind.TEXT: 1}, rules, "ext4"), 1.0)
+    odd = roots.root_record(Root(b"/\xff", False, {}, Rules(), None), None)
+    assert check_described(roots.root_record, full, odd) == set()
+    moved = roots.move_record({b"/a": b"/b"}, Match(2, 1))
+    assert check_described(roots.move_record, moved) == set()
+    notices = [Notice("away", b"/a"), Notice("retry", b"/\xff", "why")]
+    assert check_described(watch.notice_record, *map(watch.notice_record, notices)) == set()
+
+
 def test_the_exit_codes_are_those_of_the_tables():
     commands = (pages.DOCS / "commands.md").read_text("utf-8").split("## Exit codes")[1]
     codes = {int(code) for code in re.findall(r"\| (\d+) \|", commands)}
