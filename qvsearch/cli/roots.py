@@ -42,7 +42,9 @@ def list_(
     print_roots(listed)
     if when is not None:
         at = datetime.fromtimestamp(when).astimezone().strftime("%Y-%m-%d %H:%M")
-        output.hint(f"last run {at}; bring them up to date with: qvsearch index")
+        output.hint(
+            f"last run {at}; bring them up to date with: qvsearch index{option(opened.folder)}"
+        )
 
 
 @roots.command(cls=Command)

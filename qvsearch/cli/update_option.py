@@ -8,6 +8,7 @@ import typer
 
 from qvsearch.cli import output
 from qvsearch.errors import ExitCode, LibraryLocked, QvsearchError
+from qvsearch.library.names import exists
 
 if TYPE_CHECKING:
     from qvsearch.indexing.counts import Summary
@@ -33,8 +34,8 @@ class UpdateOptions:
         A library that cannot be changed now, e.g. because another process indexes into it, is
         reported and searched as it is.
         """
-        if not self.update:
-            return
+        if not (self.update and exists(folder)):
+            return  # the search reports a missing library
         from qvsearch.cli import interrupt, progress
         from qvsearch.freshness.update import bring_up_to_date
 

@@ -5,12 +5,13 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qvsearch.cli import interrupt, output
 from qvsearch.errors import ExitCode, QvsearchError
+from qvsearch.files import is_below
 from qvsearch.formats import read_path
 from qvsearch.freshness.power import be_nice
 from qvsearch.freshness.update import bring_up_to_date, document_embedder, roots_of
@@ -20,18 +21,20 @@ from qvsearch.runtime.loading import Choice
 if TYPE_CHECKING:
     from qvsearch.indexing.counts import Event
     from qvsearch.library.library import Library
-    from qvsearch.types import Embedder
+    from qvsearch.types import Embedder, Fingerprint
 
 
 class _Kept:
-    """Loads the model for new rows once; it stays for later requests."""
+    """Loads the model for new rows once; it stays for later requests of the same library."""
 
     def __init__(self) -> None:
         self._embedder: Embedder | None = None
+        self._fingerprint: Fingerprint | None = None
 
     def load(self, library: "Library", choice: Choice) -> "Embedder":
-        if self._embedder is None:
+        if self._embedder is None or self._fingerprint != library.fingerprint:
             self._embedder = document_embedder(library, choice)
+            self._fingerprint = library.fingerprint
         return self._embedder
 
 
@@ -60,9 +63,11 @@ def _index(
     choice: Choice,
     request: Mapping[str, list[bytes]],
     kept: _Kept,
-    stop: Any,  # noqa: ANN401
+    stop: Callable[[], bool],
 ) -> dict[str, object]:
-    paths = [*request["paths"], *roots_of(folder, request["gone"])]
+    roots = roots_of(folder, request["gone"])
+    others = (path for path in request["paths"] if not any(is_below(path, each) for each in roots))
+    paths = [*roots, *others]
     if not paths:  # what is gone was never in the library
         return {"state": "summary"}
     later = frozenset(request["later"])
@@ -71,8 +76,8 @@ def _index(
 
 
 def _report(event: "Event") -> None:
-    """Print an event; those of batches and of unchanged files would only be many."""
-    if event.state not in ("embedded", "unchanged"):
+    """Print an event; those of batches, and of files that are as before, would only be many."""
+    if event.state not in ("embedded", "unchanged") and not event.known:
         output.write_json([reports.event_record(event)])
 
 

@@ -60,8 +60,12 @@ def roots_of(folder: Path, gone: Sequence[bytes]) -> list[bytes]:
 
 def _is_within(place: bytes, places: Collection[bytes]) -> bool:
     """Return whether one of the places is this one or above it."""
-    above = os.path.dirname(place)
-    return place in places or (above != place and _is_within(above, places))
+    while place not in places:
+        above = os.path.dirname(place)
+        if above == place:
+            return False
+        place = above
+    return True
 
 
 def document_embedder(library: Library, choice: Choice) -> Embedder:

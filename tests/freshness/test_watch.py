@@ -143,6 +143,30 @@ def test_what_does_not_concern_the_library_wakes_nobody(started):
     assert (summary["found"], summary["embedded"], summary["skipped"]) == (1, 1, 0)
 
 
+def test_a_file_that_fails_is_shown_once(started):
+    (started.notes / "bad.png").write_text("not a picture")
+    summary, states = started.batch()
+    assert (summary["skipped"], states.count("skipped")) == (1, 1)
+    (started.notes / "0000.txt").unlink()
+    summary, states = started.batch()
+    assert (summary["skipped_before"], summary["removed"], states.count("skipped")) == (1, 1, 0)
+
+
+def test_removed_files_follow_the_rule_of_their_root(started):
+    write_notes(started.notes / "inner", 12, first=20)
+    write_notes(started.notes / "rest", 20, first=40)
+    new = {b"%04d.txt" % number for number in (*range(20, 32), *range(40, 60))}
+    started.batches_until(started.names() | new)
+    for number in range(20, 31):
+        (started.notes / "inner" / f"{number:04}.txt").unlink()
+    write_notes(started.notes / "inner", 1, first=70)
+    summaries = started.batches_until(
+        {b"%04d.txt" % number for number in (0, 1, 2, 31, *range(40, 60), 70)}
+    )
+    assert sum(each["removed"] for each in summaries) == 11
+    assert all(each["kept"] == [] for each in summaries)
+
+
 def test_many_files_at_once_and_a_storm_of_renames(started):
     names = started.names() | {b"%04d.txt" % number for number in range(100, 2100)}
     write_notes(started.folder / "elsewhere", 2000, first=100)
