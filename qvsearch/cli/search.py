@@ -18,6 +18,7 @@ from qvsearch.cli.saving import SavingOptions, options_of
 from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
 from qvsearch.cli.several import LibrariesOptions, OpenLibraries
 from qvsearch.cli.take_options import TakeOptions
+from qvsearch.cli.update_option import UpdateOptions
 from qvsearch.cli.uses import Use, Used
 from qvsearch.cli.viewing import ViewOptions, given
 from qvsearch.errors import ExitCode, QvsearchError
@@ -123,6 +124,7 @@ def search(
     reranking: RerankOptions,
     libraries: LibrariesOptions,
     model: RunOptions,
+    fresh: UpdateOptions,
 ) -> None:
     """Find photos, moments of videos and passages of texts.
 
@@ -138,6 +140,7 @@ def search(
     qvsearch search snow --under ~/Photos --after 2023-01-01 --before 2024-01-01
     qvsearch search mountains --near 46.56,7.69,20 --orientation landscape
     qvsearch search --near 46.56,7.69,20 --after 2023-07
+    qvsearch search "the invoice I just saved" --update
     qvsearch search --queries queries.txt --json
     qvsearch search goal --kind video --save-clips goals --padding 2
     qvsearch search cake --kind image -k 50 --copy-to /tmp/cakes --ranked
@@ -185,7 +188,10 @@ def search(
         _check_listing(wanted, clips)
     single = None if queries is not None or listing else parts.query(query)
     choice = model.choice()
-    opened = OpenLibraries(libraries.folders(), choice)
+    folders = libraries.folders()
+    for folder in folders:
+        fresh.apply(folder, choice, printing.quiet)
+    opened = OpenLibraries(folders, choice)
     opened.hint(printing.quiet)
     asked = opened.searched(
         choice, partial(_hint_warm, quiet=printing.quiet), keep=queries is not None

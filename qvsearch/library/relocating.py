@@ -27,7 +27,7 @@ from qvsearch.files import (
     sync_folder,
     temporary_folder,
 )
-from qvsearch.library.lock import HOLDER, LOCK, WriterLock
+from qvsearch.library.lock import LOCK_FILES, WriterLock
 from qvsearch.library.manifest import (
     MANIFEST,
     Damaged,
@@ -45,7 +45,7 @@ from qvsearch.library.names import absence, exists
 
 Report = Callable[[int, int], None]  # with the bytes that are copied, and all bytes
 
-_LOCKS = {Path(LOCK), Path(HOLDER)}
+_LOCKS = set(map(Path, LOCK_FILES))
 _OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 
 
