@@ -193,7 +193,7 @@ def search(
         fresh.apply(folder, choice, printing.quiet)
     opened = OpenLibraries(folders, choice)
     opened.hint(printing.quiet)
-    asked = opened.searched(
+    searched = opened.searched(
         choice, partial(_hint_warm, quiet=printing.quiet), keep=queries is not None
     )
     how = (
@@ -210,7 +210,7 @@ def search(
             opened.libraries,
             context.obj,
             wanted,
-            lambda each: several.answer_all(asked, single, each, *how[1:]),
+            lambda each: several.answer_all(searched, single, each, *how[1:]),
         )
         nothing_new = saving.new_since and not found.hits
         code = saving.nothing_new(printing.quiet) if nothing_new else show(found.hits)
@@ -224,7 +224,7 @@ def search(
         code = answer_all(
             file,
             parts.query,
-            lambda each: several.answers_all(asked, each, *how, at_once=at_once),
+            lambda each: several.answers_all(searched, each, *how, at_once=at_once),
             show,
         )
     if code := opened.exit_code(code):
@@ -261,8 +261,8 @@ def explain(
     )
     choice = model.choice()
     opened = OpenLibraries(libraries.folders(), choice)
-    asked = opened.searched(choice, keep=True)
-    explanation = explained_in(asked, parsed, file, wanted, opened.leave_out)
+    searched = opened.searched(choice)
+    explanation = explained_in(searched, parsed, file, wanted, opened.leave_out)
     if json:
         from qvsearch.records.library import explanation_record
 

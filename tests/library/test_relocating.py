@@ -202,8 +202,25 @@ def test_a_place_that_is_taken_is_refused(folder, tmp_path):
         with pytest.raises(QvsearchError, match=reason):
             move_library(folder, target)
         assert whole(folder)
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    with pytest.raises(QvsearchError, match=f"is a link; move the library itself: {folder}"):
+        move_library(link, tmp_path / "new" / "place")
+    move_library(link, tmp_path / "renamed")
+    assert (tmp_path / "renamed").is_symlink()
+    assert whole(tmp_path / "renamed")
     with pytest.raises(QvsearchError, match="no library"):
         move_library(tmp_path / "none", tmp_path / "new")
+
+
+def test_a_name_that_a_pattern_may_misread(tmp_path, elsewhere):
+    folder = tmp_path / "a[b]*\n\udcff"
+    writer.prepare(folder, count=COUNT)
+    other = tmp_path / ".aXb.0123abcd.tmp"
+    other.mkdir()
+    move_library(folder, elsewhere / folder.name)
+    assert whole(elsewhere / folder.name)
+    assert os.listdir(tmp_path) == [other.name]
 
 
 def test_another_library_at_the_new_place_is_not_taken_for_the_copy(folder, elsewhere):
