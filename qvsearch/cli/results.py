@@ -48,7 +48,7 @@ def show_hits(
     if printing.json:
         number = {} if query is None else {"query": query[0]}
         output.write_json(
-            number | hit_record(hit, hit.library, None if clip is None else clip.path)
+            number | hit_record(hit, opened.folder_of(hit), None if clip is None else clip.path)
             for hit, clip in zip(hits, saved, strict=True)
         )
     elif not printing.is_table:

@@ -161,7 +161,7 @@ def search(
     choice = model.choice()
     opened = OpenLibraries(libraries.folders(), choice)
     opened.hint(printing.quiet)
-    asked = opened.searched(
+    searched = opened.searched(
         choice, partial(_hint_warm, quiet=printing.quiet), keep=queries is not None
     )
     how = (
@@ -174,14 +174,14 @@ def search(
     )
     show = partial(show_hits, opened, wanted, printing, save)
     if queries is None:
-        code = show(several.answer_all(asked, single, *how))
+        code = show(several.answer_all(searched, single, *how))
     else:
         file = None if queries == options.STDIN else queries
         at_once = 1 if file is None else AT_ONCE
         code = answer_all(
             file,
             parts.query,
-            lambda each: several.answers_all(asked, each, *how, at_once=at_once),
+            lambda each: several.answers_all(searched, each, *how, at_once=at_once),
             show,
         )
     if code := opened.exit_code(code):
@@ -218,8 +218,8 @@ def explain(
     )
     choice = model.choice()
     opened = OpenLibraries(libraries.folders(), choice)
-    asked = opened.searched(choice, keep=True)
-    explanation = explained_in(asked, parsed, file, wanted, opened.leave_out)
+    searched = opened.searched(choice)
+    explanation = explained_in(searched, parsed, file, wanted, opened.leave_out)
     if json:
         from qvsearch.records.library import explanation_record
 

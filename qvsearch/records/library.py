@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Hit
 
 
-def hit_record(hit: Hit, library: Path | None, saved: Path | None = None) -> dict[str, object]:
+def hit_record(hit: Hit, library: Path, saved: Path | None = None) -> dict[str, object]:
     """Return a hit of `search --json`, one a line; absent fields are left out.
 
     query (integer): line of the query, from 1; only with `--queries` or `-`
@@ -66,8 +66,7 @@ def hit_record(hit: Hit, library: Path | None, saved: Path | None = None) -> dic
         those that are gone are last
     """
     clip = {} if saved is None else path_fields("saved", os.fsencode(saved))
-    place = {} if library is None else path_fields("library", os.fsencode(library))
-    return {**hit.to_dict(), **place, **clip}
+    return {**hit.to_dict(), **path_fields("library", os.fsencode(library)), **clip}
 
 
 def explanation_record(explanation: Explanation) -> dict[str, object]:

@@ -65,7 +65,7 @@ class Explanation:
 
     `reason` is why it is not a hit, None if it is one. `rank` counts from 1 among the `items` that
     pass the filters; a file that a filter hides has the rank that it would have without. `cut` is
-    the least relevance that is shown. `library` is the library's folder, if several were asked.
+    the least relevance that is shown. `library` is its folder, if there are several libraries.
     """
 
     path: bytes

@@ -1,7 +1,7 @@
 """Hits of several libraries as one list: merged by relevance, one hit for each file and its copies.
 
 Each library has already folded its own near-duplicates. Vectors are compared only between libraries
-of one model; for others the rule judges by contents, hashes and colours alone.
+of one model; between others only contents, hashes and colours decide.
 """
 
 from __future__ import annotations

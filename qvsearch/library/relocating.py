@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from qvsearch.errors import LibraryLocked, QvsearchError
+from qvsearch.errors import QvsearchError
 from qvsearch.files import (
     TEMPORARY,
     Seal,
@@ -82,11 +82,13 @@ def move_library(folder: Path, target: Path, report: Report = lambda _done, _of:
 def sweep_leftovers(place: Path) -> None:
     """Delete what an interrupted move to or from a folder left beside it, unless one is at work."""
     left = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{8}}{re.escape(TEMPORARY)}")
-    for each in list(place.parent.iterdir()) if place.parent.is_dir() else ():
-        if left.fullmatch(each.name) is None:
-            continue
-        with suppress(LibraryLocked, OSError), WriterLock(each).held():
-            shutil.rmtree(each)
+    beside: list[Path] = []
+    with suppress(OSError):
+        beside += place.parent.iterdir()
+    for each in beside:
+        if left.fullmatch(each.name) is not None:
+            with suppress(QvsearchError, OSError), WriterLock(each).held():
+                shutil.rmtree(each)
 
 
 def _check_target(folder: Path, target: Path) -> None:
@@ -94,6 +96,8 @@ def _check_target(folder: Path, target: Path) -> None:
     here, there = (Path(os.path.realpath(each)) for each in (folder, target))
     if here == there:
         raise QvsearchError(f"the library is at {folder} already")
+    if folder.is_symlink() and folder.parent != target.parent:
+        raise QvsearchError(f"{folder} is a link; move the library itself: {here}")
     for above in there.parents:
         if above == here or _is_library(above):
             raise QvsearchError(f"{target} lies in the library {above}; name another folder")
@@ -129,6 +133,8 @@ def _immovable(folder: Path, target: Path, error: OSError) -> QvsearchError:
 def _copy_library(folder: Path, target: Path, report: Report) -> None:
     """Copy a library to another file system; raises QvsearchError, and leaves nothing there."""
     read_committed(folder)  # a damaged one has no seals to compare the copies with
+    if not os.access(folder.parent, os.W_OK | os.X_OK):
+        raise QvsearchError(f"cannot move {folder}: no permission to change {folder.parent}")
     folders, files = _contents(folder)
     whole = sum((folder / each).stat().st_size for each in files)
     free = shutil.disk_usage(target.parent).free

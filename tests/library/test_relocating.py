@@ -16,10 +16,10 @@ from test_full_disk import namespace
 
 from qvsearch import files as durable
 from qvsearch.errors import LibraryLocked, QvsearchError
-from qvsearch.library import moving
+from qvsearch.library import relocating
 from qvsearch.library.library import Library
 from qvsearch.library.lock import WriterLock
-from qvsearch.library.moving import move_library
+from qvsearch.library.relocating import move_library
 from qvsearch.library.repair import check
 
 COUNT = 3
@@ -101,7 +101,7 @@ def test_a_killed_move_leaves_a_whole_library_and_can_be_ended(folder, elsewhere
             move_library(here, there)
         assert whole(there)
         assert not here.exists()
-        moving.sweep_leftovers(here)  # as any later move from or to this place does
+        relocating.sweep_leftovers(here)  # as any later move from or to this place does
         tally[KILLED] += at < tries
     assert both, "none died between the copy and the deletion"
     assert list(folder.parent.glob(LEFT)) == list(elsewhere.glob(LEFT)) == []
@@ -126,7 +126,7 @@ def test_any_operation_may_fail(folder, elsewhere, monkeypatch, tally, number):
         if Library.exists(copy):
             move_library(copy, target)
         assert whole(target)
-        moving.sweep_leftovers(copy)
+        relocating.sweep_leftovers(copy)
         assert not list(copy.parent.glob(LEFT))
         assert not list(elsewhere.glob(LEFT))
         tally[FAILED] += disk.acted
@@ -141,14 +141,16 @@ def test_a_full_file_system_is_named_and_nothing_is_moved(folder, tmp_path):
     code = f"""
 import subprocess, os
 from pathlib import Path
+from types import SimpleNamespace
 from qvsearch.errors import QvsearchError
-from qvsearch.library import moving
+from qvsearch.library import relocating
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", {str(small)!r}], check=True)
 Path({str(small / "filler")!r}).write_bytes(bytes(64 << 10))
-for free in (moving.shutil.disk_usage, lambda _: moving.shutil._ntuple_diskusage(0, 0, 1 << 40)):
-    moving.shutil.disk_usage = free
+plenty = SimpleNamespace(free=1 << 40)  # as a file system with quotas may have
+for usage in (relocating.shutil.disk_usage, lambda _: plenty):
+    relocating.shutil.disk_usage = usage
     try:
-        moving.move_library(Path({str(folder)!r}), Path({str(small / "photos")!r}))
+        relocating.move_library(Path({str(folder)!r}), Path({str(small / "photos")!r}))
     except QvsearchError as error:
         print(error, os.listdir({str(small)!r}))
 """
@@ -200,8 +202,25 @@ def test_a_place_that_is_taken_is_refused(folder, tmp_path):
         with pytest.raises(QvsearchError, match=reason):
             move_library(folder, target)
         assert whole(folder)
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    with pytest.raises(QvsearchError, match=f"is a link; move the library itself: {folder}"):
+        move_library(link, tmp_path / "new" / "place")
+    move_library(link, tmp_path / "renamed")
+    assert (tmp_path / "renamed").is_symlink()
+    assert whole(tmp_path / "renamed")
     with pytest.raises(QvsearchError, match="no library"):
         move_library(tmp_path / "none", tmp_path / "new")
+
+
+def test_a_name_that_a_pattern_may_misread(tmp_path, elsewhere):
+    folder = tmp_path / "a[b]*\n\udcff"
+    writer.prepare(folder, count=COUNT)
+    other = tmp_path / ".aXb.0123abcd.tmp"
+    other.mkdir()
+    move_library(folder, elsewhere / folder.name)
+    assert whole(elsewhere / folder.name)
+    assert os.listdir(tmp_path) == [other.name]
 
 
 def test_another_library_at_the_new_place_is_not_taken_for_the_copy(folder, elsewhere):
@@ -216,11 +235,11 @@ def test_what_a_running_move_has_written_is_not_swept(folder, elsewhere):
     staging = elsewhere / ".photos.0123abcd.tmp"
     staging.mkdir()
     with WriterLock(staging).held():
-        moving.sweep_leftovers(elsewhere / "photos")
+        relocating.sweep_leftovers(elsewhere / "photos")
         assert staging.exists()
-    moving.sweep_leftovers(elsewhere / "other")
+    relocating.sweep_leftovers(elsewhere / "other")
     assert staging.exists()
-    moving.sweep_leftovers(elsewhere / "photos")
+    relocating.sweep_leftovers(elsewhere / "photos")
     assert not staging.exists()
 
 
