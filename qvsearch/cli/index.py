@@ -78,7 +78,7 @@ def index(
     ] = None,
     forget_rules: Annotated[
         bool,
-        typer.Option("--forget-rules", help="Drop the --include and --exclude of earlier runs."),
+        typer.Option("--forget-rules", help="Drop the patterns and other rules of earlier runs."),
     ] = False,
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Take names that begin with a dot, too.")
@@ -147,7 +147,7 @@ def index(
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
     how = pipeline.IngestOptions(scan, forget_rules, prune, retry_failed, force, not paths)
     if not paths:
-        _check_all(scan, forget_rules)
+        _check_all(scan, forget_rules, prune)
         paths = known_paths(folder)
     if dry_run:
         plan, estimate = plan_index(folder, paths, choice, how)
@@ -174,13 +174,14 @@ def index(
     raise typer.Exit(progress.exit_code(summary, strict))
 
 
-def _check_all(scan: "ScanOptions", forget_rules: bool) -> None:
+def _check_all(scan: "ScanOptions", forget_rules: bool, prune: bool) -> None:
     """Raise QvsearchError for options that need a path."""
     given = {
         "--kind": scan.kinds,
         "--include": scan.include,
         "--exclude": scan.exclude,
         "--forget-rules": forget_rules,
+        "--prune": prune,  # it would forget each drive that is away
         "--hidden": scan.hidden,
         "--follow-symlinks": scan.follow_symlinks,
     }

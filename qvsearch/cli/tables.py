@@ -97,7 +97,7 @@ def _due(status: Status) -> list[tuple[str, str]]:
         facts.append(
             (
                 "left out",
-                f"{files}; remove them with: qvsearch index --prune{option(status.folder)}",
+                f"{files}; remove them with: qvsearch index PATH... --prune{option(status.folder)}",
             )
         )
     if status.damaged:

@@ -1,4 +1,4 @@
-"""Brings a library up to date with all its folders, each as its last run did."""
+"""Brings a library up to date with all its folders, each as its earlier runs did."""
 
 from __future__ import annotations
 

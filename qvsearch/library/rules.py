@@ -38,8 +38,8 @@ class ScanOptions:
 class Rules:
     """Which files of a root are indexed: patterns as in .gitignore, relative to the root.
 
-    `kinds` (empty for all), `hidden` and `follow_symlinks` are those of the root's last run. They
-    hold for runs without a path only.
+    `kinds` (empty for all), `hidden` and `follow_symlinks` are those of all runs of the root
+    together. They hold for runs without a path only.
     """
 
     include: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ def scans_of(
     """Return the scan options of each of `roots` and of each root that has rules.
 
     The patterns of `options` are added to the `remembered` ones of each of `roots`; with `forget`
-    they replace them. With `as_before` each root has the options of its last run, and no others.
+    they replace them. With `as_before` each root has its remembered options, and no others.
     Raises QvsearchError for too many or too long patterns.
     """
     if as_before:
@@ -107,6 +107,20 @@ def rules_of(options: ScanOptions) -> Rules:
     """Return the rules that a root has after a run with these options."""
     kinds = tuple(kind for kind in Kind if options.kinds is not None and kind in options.kinds)
     return Rules(options.include, options.exclude, kinds, options.hidden, options.follow_symlinks)
+
+
+def widened(before: Rules, now: Rules) -> Rules:
+    """Return the rules of a root that also takes what it took before: kinds, hidden names, links.
+
+    So a run for some kinds only does not narrow the later runs without a path.
+    """
+    both = {*before.kinds, *now.kinds} if before.kinds and now.kinds else set()
+    return replace(
+        now,
+        kinds=tuple(kind for kind in Kind if kind in both),
+        hidden=before.hidden or now.hidden,
+        follow_symlinks=before.follow_symlinks or now.follow_symlinks,
+    )
 
 
 def lasting(

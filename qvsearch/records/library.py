@@ -258,9 +258,8 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
     store (string): storage type of vectors: `float16` or `int8`
     bytes (integer): size of the library
     kinds (object): `items` and `segments` of each kind
-    roots (list of objects): indexed folders: `path` or `path_b64`, whether each is `reachable`, its
-        remembered `include` and `exclude`, and the `kinds`, `hidden` and `follow_symlinks` of its
-        last run
+    roots (list of objects): indexed folders: `path` or `path_b64`, whether each is `reachable`, and
+        its remembered `include`, `exclude`, `kinds`, `hidden` and `follow_symlinks`
     changed, gone (list of objects): files that have changed or are gone since the last `index`, as
         `path` or `path_b64`
     failed (list of objects): files that could not be indexed: `path` or `path_b64`, the `reason`

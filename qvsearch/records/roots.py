@@ -23,8 +23,8 @@ def root_record(root: Root, last_run: float | None) -> dict[str, object]:
     items (object): number of its files in the library, by kind
     file_system (string): type of its file system, e.g. `ext4`, if the system has a list of mounts
     include, exclude (list of strings): its remembered patterns
-    kinds (list of strings): the only kinds that its last run took; absent for all
-    hidden, follow_symlinks (boolean): true if its last run took such files
+    kinds (list of strings): the only kinds that its runs took; absent for all
+    hidden, follow_symlinks (boolean): true if one of its runs took such files
     last_run (string, ISO 8601 in UTC): when a command last changed or checked the library
     """
     rules = root.rules

@@ -18,6 +18,7 @@ from support.commands import home, run  # noqa: F401 - fixtures
 from support.processes import children, linux
 
 from qvsearch.cli.app import main
+from qvsearch.demo.show import write_world
 from qvsearch.freshness.polling import polled
 from qvsearch.freshness.relevance import MOST_PATHS, Wanted, concerns, wanted
 from qvsearch.freshness.settling import MOST_SECONDS, STILL_SECONDS, Settling
@@ -209,6 +210,30 @@ def test_the_command_watches_until_it_is_told_to_end(home, number):  # noqa: F81
     assert process.returncode == 0
     assert not Path(f"/proc/{worker}").exists()
     assert sorted(each.name for each in (home / "library").glob("watch*")) == ["watch.lock"]
+
+
+@linux
+def test_a_picture_is_found_as_soon_as_it_is_there(run, home):  # noqa: F811
+    world = write_world(home / "world")
+    [example] = [each for each in world if each.text and each.answer and each.kind is None][:1]
+    (home / "seen").mkdir()
+    shutil.copy(home / "world/notes/note-1.txt", home / "seen")
+    assert run("index", home / "seen", "--model", "demo", "--quiet")[0] == 0
+    command = [sys.executable, "-m", "qvsearch", "watch", "--json"]
+    with running(command) as process:
+        summaries = (
+            each
+            for each in map(json.loads, process.stdout)
+            if each["state"] == "summary" and each["found"]
+        )
+        assert next(summaries)["unchanged"] == 1
+        shutil.copy(example.answer, home / "seen" / "new.jpg")
+        assert next(summaries)["embedded"] == 1
+        code, out, _ = run("search", example.text, "--paths")
+        assert (code, out) == (0, os.fsencode(home / "seen" / "new.jpg\n"))
+        process.terminate()
+        assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 0
 
 
 def test_nothing_to_watch_is_an_error_with_the_command(run, home):  # noqa: F811

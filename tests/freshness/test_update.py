@@ -12,6 +12,8 @@ from support.modules import loaded_by
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library
 from qvsearch.library.lock import WriterLock
+from qvsearch.library.rules import Rules
+from qvsearch.types import Kind
 
 
 class Interrupting(CheapModel):
@@ -69,15 +71,19 @@ def test_without_a_path_all_folders_are_indexed_each_as_before(run, home, notes)
     assert not names(home) & {"picture.png", "c.txt"}
 
 
-def test_a_named_folder_is_indexed_with_the_options_given(run, home, notes):  # noqa: F811
-    (notes / "n.md").write_text("m")
-    (notes / ".hidden.md").write_text("h")
+def test_options_of_a_run_widen_what_later_runs_without_a_path_take(run, home, notes):  # noqa: F811
+    def rules():
+        return Library.open(home / "library").rules.get(os.fsencode(notes), Rules())
+
     with instead():
-        assert run("index", notes, "--hidden", "--quiet")[0] == 0
-        assert Library.open(home / "library").rules[os.fsencode(notes)].hidden
+        assert run("index", notes, "--kind", "image", "--hidden", "--quiet")[0] == 0
+        assert rules() == Rules(hidden=True), "texts, which it took before, are not given up"
         assert run("index", notes, "--quiet")[0] == 0
-    assert Library.open(home / "library").rules == {}, "the last run decides"
-    assert ".hidden.md" in names(home), "existing files stay"
+        assert rules() == Rules(hidden=True)
+        assert run("index", notes, "--forget-rules", "--kind", "text", "--quiet")[0] == 0
+        assert rules() == Rules(kinds=(Kind.TEXT,))
+        assert run("index", notes, "--kind", "image", "--quiet")[0] == 0
+        assert rules() == Rules(kinds=(Kind.IMAGE, Kind.TEXT))
 
 
 def test_a_folder_that_is_away_is_named_and_costs_nothing(run, home, notes):  # noqa: F811
@@ -116,12 +122,10 @@ def test_without_folders_or_a_library_the_command_is_named(run, home):  # noqa: 
     assert f"has no folders yet; add one with: qvsearch index FOLDER -l {home / 'library'}" in error
 
 
-@pytest.mark.parametrize(
-    "option", [["--kind", "text"], ["--exclude", "a"], ["--hidden"], ["--forget-rules"]]
-)
-def test_options_of_a_folder_need_its_path(run, notes, option):
-    code, _, error = run("index", *option)
-    assert (code, f"index PATH {option[0]}" in error) == (2, True)
+def test_options_of_a_folder_need_its_path(run, notes):
+    for option in ("--kind text", "--exclude a", "--hidden", "--forget-rules", "--prune"):
+        code, _, error = run("index", *option.split())
+        assert (code, f"index PATH {option.split()[0]}" in error) == (2, True)
 
 
 def test_a_dry_run_without_a_path_plans_for_all(run, notes):
