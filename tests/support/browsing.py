@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from urllib.request import urlopen
 
 import pytest
+
 from support.drawn_album import write_album
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -18,6 +19,11 @@ NO_BROWSER = "no Chromium on PATH: apt-get install chromium"
 def browser_path():
     """The path of a browser; None if there is none."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def browser_flags():
+    """A browser of root refuses to run in its sandbox; the tests open no page but their own."""
+    return ["--no-sandbox"] if os.geteuid() == 0 else []
 
 
 def environment(cache):
@@ -53,10 +59,8 @@ def browser():
     path = browser_path()
     if path is None:
         pytest.skip(NO_BROWSER)
-    # a browser of root refuses to run in its sandbox; the tests open no page but their own
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=flags)
+        opened = playwright.chromium.launch(executable_path=path, args=browser_flags())
         yield opened
         opened.close()
 

@@ -1,4 +1,4 @@
-"""An album of the demo model's world as a person's folder has it: shapes, dates, cameras, repeats."""
+"""An album of the demo model's world, like a person's: shapes, dates, cameras, repeats."""
 
 import shutil
 from fractions import Fraction
@@ -45,7 +45,9 @@ def exif(picture, number):
     tags = picture.getexif()
     tags[TAG["make"]], tags[TAG["model"]] = CAMERAS[number % 2]
     if number % 3:
-        taken = f"{2021 + number % 5}:{1 + number % 12:02}:{1 + number % 28:02} 1{number % 10}:30:00"
+        taken = (
+            f"{2021 + number % 5}:{1 + number % 12:02}:{1 + number % 28:02} 1{number % 10}:30:00"
+        )
         tags.get_ifd(TAG["exif"])[TAG["taken"]] = taken
     if number % 4 == 0:
         latitude, longitude = PLACES[number // 4 % 2]

@@ -173,8 +173,16 @@ def test_filters_come_from_the_library_and_stand_in_the_address(page, album):
     ("filter_", "act", "address"),
     [
         ("Folder", lambda page: page.get_by_label("notes").check(), r"under=[^&]*notes"),
-        ("Size", lambda page: page.get_by_role("button", name="0.3 MP").click(), "min_size=640x480"),
-        ("Length", lambda page: page.get_by_role("button", name="up to 10").click(), "duration=-10s"),
+        (
+            "Size",
+            lambda page: page.get_by_role("button", name="0.3 MP").click(),
+            "min_size=640x480",
+        ),
+        (
+            "Length",
+            lambda page: page.get_by_role("button", name="up to 10").click(),
+            "duration=-10s",
+        ),
         ("Shape", lambda page: page.get_by_role("button", name="portrait").click(), "orientation="),
         ("Order", lambda page: page.get_by_role("button", name="by path").click(), "sort=path"),
         ("Place", lambda page: page.keyboard.type("48.2,16.4,9\n"), "near=48.2%2C16.4%2C9"),
