@@ -14,16 +14,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
-from support.browsing import (  # noqa: F401 - fixtures
-    album,
-    browser,
-    fresh,
-    index,
-    names,
-    page,
-    serving,
-    url,
-)
+from support.browsing import fresh, index, names, serving
 
 from qvsearch.library.library import Library
 

@@ -39,6 +39,7 @@ export async function begin() {
     filters.use(records);
     box.show();
   }, () => {});
+  server.get("/api/saved").then(box.useSaved, () => {});
   await first;
   viewer.begin(grid);
   if (!address.hasQuery() && !location.hash && matchMedia("(hover: hover)").matches) $("q").focus();
