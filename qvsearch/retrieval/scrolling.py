@@ -49,7 +49,8 @@ def hits_one_by_one(
         yield replace(hit, rank=rank)
     if len(first) < top or is_sorted:
         return
-    for hit in _later(searched, query, options):
+    filled = [each for each in searched if each.library.segments]
+    for hit in _later(filled, query, options):
         if hit.segment.item not in shown:
             rank += 1
             shown.add(hit.segment.item)

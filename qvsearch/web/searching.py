@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from qvsearch.types import Hit
+    from qvsearch.types import Hit, Item
     from qvsearch.web.asking import Asked
     from qvsearch.web.served import Opened
     from qvsearch.web.services import Services
@@ -79,13 +79,22 @@ def _ranking(libraries: Sequence[Opened], asked: Asked) -> Ranking:
     return Ranking(iter(answer_all(searched, asked.query, nearest)), is_relevant=False)
 
 
-def _record(hit: Hit, libraries: Iterable[Opened]) -> dict[str, object]:
+def _record(hit: Hit, libraries: Sequence[Opened]) -> dict[str, object]:
     """Return the record of a hit; its duplicates have their identities as well."""
-    opened = next(each for each in libraries if hit.library == each.library.folder)
+    folder = hit.library or libraries[0].library.folder
     gone = not is_there(hit.segment.item.location)  # the list may be of some time ago
-    record = hit_record(replace(hit, gone=gone), opened.library.folder)
+    record = hit_record(replace(hit, gone=gone), folder)
     if hit.duplicates:
-        with opened.lock:
-            ids = [id_of(opened.library, each) for each in hit.duplicates]
-        record["duplicates"] = list(map(duplicate_record, hit.duplicates, ids))
+        record["duplicates"] = [
+            duplicate_record(each, _id_of(each, libraries)) for each in hit.duplicates
+        ]
     return record
+
+
+def _id_of(item: Item, libraries: Sequence[Opened]) -> str | None:
+    """Return the identity of a near-duplicate, which may be in another library than its hit."""
+    for each in libraries:
+        with each.lock:
+            if (found := id_of(each.library, item)) is not None:
+                return found
+    return None
