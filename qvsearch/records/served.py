@@ -124,6 +124,16 @@ def shelf_record(
     return record if files_left is None else {**record, "indexing": {"files_left": files_left}}
 
 
+def lost_record(name: str, folder: Path, problem: str) -> dict[str, object]:
+    """Return a library of `/api/status` that cannot be opened now.
+
+    name (string): name of the library
+    library, library_b64 (string): its folder
+    problem (string): why it cannot be opened
+    """
+    return {"name": name, **path_fields("library", os.fsencode(folder)), "problem": problem}
+
+
 def upload_record(token: str, width: int, height: int) -> dict[str, object]:
     """Return the answer of `POST /api/uploads`.
 

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
 
-from qvsearch.web.problems import Problem, error_answer
+from qvsearch.web.problems import CutOff, Problem, error_answer
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -103,6 +103,8 @@ class Guard:
                 await answer(scope, receive, answering.send)
         except Problem as error:
             await _refuse(error, scope, receive, answering)
+        except CutOff:
+            raise  # the server drops the connection
         except Exception:  # noqa: BLE001 - a defect of ours: the server goes on for all others
             traceback.print_exc(file=sys.stderr)
             defect = Problem(
@@ -160,14 +162,17 @@ class _Answering:
         self.started = False
 
     async def send(self, message: Message) -> None:
-        """Send one message; raises TimeoutError for a client that stalls."""
+        """Send one message; raises CutOff for a client that does not read."""
         if message["type"] == "http.response.start":
             self.started = True
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-        async with asyncio.timeout(STALLED_SECONDS):
-            await self._send(message)
+        try:
+            async with asyncio.timeout(STALLED_SECONDS):
+                await self._send(message)
+        except TimeoutError as error:
+            raise CutOff("the client does not read") from error
 
 
 async def _refuse(error: Problem, scope: Scope, receive: Receive, answering: _Answering) -> None:

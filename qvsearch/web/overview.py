@@ -8,10 +8,11 @@ from qvsearch.indexing.status import library_status
 from qvsearch.library.library import Library
 from qvsearch.library.names import option
 from qvsearch.models.registry import DEMO
-from qvsearch.records.served import shelf_record
+from qvsearch.records.served import lost_record, shelf_record
 from qvsearch.version import __version__
 from qvsearch.web.asking import check_names
 from qvsearch.web.problems import Json
+from qvsearch.web.served import shown_name
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -31,10 +32,13 @@ async def status(request: Request) -> Response:
 
 
 def _status(services: Services) -> Response:
-    libraries = services.served.libraries()
+    libraries, problems = services.served.state()
     return Json(
         {
-            "libraries": [_shelf(services, each) for each in libraries],
+            "libraries": [
+                *(_shelf(services, each) for each in libraries),
+                *(lost_record(shown_name(each), each, problems[each]) for each in problems),
+            ],
             "demo": any(each.library.fingerprint.model == DEMO for each in libraries),
             "version": __version__,
         }
@@ -46,7 +50,7 @@ def _shelf(services: Services, opened: Opened) -> dict[str, object]:
     pending = sum(run.files for run in library.load_pending())
     kinds = opened.kinds()
     changes = None
-    if kinds:
+    if kinds and not pending:  # or every commit of a running `index` would be looked at
         changes = services.surveys.outcome(
             ("changes", library.folder),
             opened.state,

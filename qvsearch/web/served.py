@@ -117,20 +117,31 @@ class Served:
     def libraries(self, names: Sequence[str] = ()) -> list[Opened]:
         """Return the libraries as they are now, or those of some names.
 
-        Raises Problem for an unknown name, and if one cannot be opened now.
+        One that cannot be opened now is left out. Raises Problem for an unknown name, and if none
+        can be opened.
         """
-        with self._lock:
-            try:
-                now = [self._current(folder) for folder in self._opened]
-            except QvsearchError as error:
-                raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
-        if unknown := {*names} - {each.name for each in now}:
+        all_names = [shown_name(folder) for folder in self._opened]
+        if unknown := {*names} - {*all_names}:
             raise Problem(
                 HTTPStatus.NOT_FOUND,
-                f"no library {min(unknown)!r} is served;"
-                f" there are: {', '.join(each.name for each in now)}",
+                f"no library {min(unknown)!r} is served; there are: {', '.join(all_names)}",
             )
-        return [each for each in now if not names or each.name in names]
+        found, problems = self.state()
+        chosen = [each for each in found if not names or each.name in names]
+        if not chosen:
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(problems.values()))
+        return chosen
+
+    def state(self) -> tuple[list[Opened], dict[Path, str]]:
+        """Return the libraries as they are now, and why the others cannot be opened."""
+        found, problems = [], {}
+        with self._lock:
+            for folder in self._opened:
+                try:
+                    found.append(self._current(folder))
+                except QvsearchError as error:
+                    problems[folder] = str(error)
+        return found, problems
 
     def find(self, item_id: str) -> Found:
         """Return an item by its identity; raises Gone if no library has it now."""

@@ -1,20 +1,3 @@
-import pytest
-from support.served import index, own_cache, serving, write_files
+"""One browser and one served album for all tests of the page."""
 
-
-@pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    """A folder of files that no test changes, and its library beside it."""
-    home = tmp_path_factory.mktemp("served")
-    (home / "files").mkdir()
-    write_files(home / "files")
-    with own_cache(home / "cache"):
-        index(home / "files")
-    return home
-
-
-@pytest.fixture(scope="session")
-def browser(world):
-    """The page's client of a server of that library."""
-    with own_cache(world / "cache"), serving(world / "library") as browser:
-        yield browser
+from support.browsing import album, browser, page, url  # noqa: F401 - fixtures

@@ -4,6 +4,7 @@ Proves that every action of a card works by pointer and by key, that videos play
 names cannot act on the page, and that ten thousand hits take no more memory than a screenful.
 """
 
+import base64
 import json
 import re
 import zipfile
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from support.browsing import album, browser, fresh, names, page, url  # noqa: F401 - fixtures
+from support.browsing import fresh, names
 from support.drawn_album import HOSTILE
+
+from qvsearch.display import safe_text
 
 pytestmark = pytest.mark.browser
 
@@ -201,7 +204,27 @@ def test_a_name_cannot_act_on_the_page(page):
     page.keyboard.press("c")
     page.get_by_text("Path copied").wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied.startswith("$'/") and "\\x1b[31m" in copied
+    assert copied.startswith("$'/")
+    assert "\\x1b[31m" in copied
+
+
+def test_names_are_shown_as_the_command_line_shows_them(page):
+    page.goto("/")
+    harmful = [*range(0xA0), 0x61C, *range(0x200E, 0x2010), *range(0x2028, 0x202F), 0xFEFF]
+    texts = [f"a{chr(code)}b" for code in [*harmful, *range(0x2066, 0x206A), 0x4E2D, 0x1F600]]
+    shown = page.evaluate(
+        "texts => import('/static/text.js').then(text => texts.map(text.safe))", texts
+    )
+    assert shown == [safe_text(text) for text in texts]
+    names = [b"/\xff\xfe.jpg", "/\u00e9\u4e2d\U0001f600.jpg".encode() + b"\x80", b"/a\x1b\xc3.txt"]
+    paths = page.evaluate(
+        """async (names) => {
+            const { pathOf } = await import("/static/text.js");
+            return names.map((each) => pathOf({ path_b64: each }));
+        }""",
+        [base64.b64encode(name).decode() for name in names],
+    )
+    assert paths == [safe_text(name) for name in names]
 
 
 def test_a_file_that_is_gone_says_so(page, album):
@@ -273,7 +296,7 @@ def test_a_hit_keeps_its_place_when_the_window_changes(page):
     opened(page, "/?q=all")
     page.evaluate(SCROLL, 500)
     seen = """() => [...document.querySelectorAll('#grid .card')]
-        .filter(card => card.getBoundingClientRect().top > 100).map(card => card.dataset.index)[0]"""
+        .find(card => card.getBoundingClientRect().top > 100).dataset.index"""
     before = int(page.evaluate(seen))
     page.set_viewport_size({"width": 700, "height": 800})
     page.wait_for_timeout(200)

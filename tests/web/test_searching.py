@@ -1,8 +1,7 @@
 """The endpoint of a search: the command line's hits, page by page."""
 
-import random
 import shlex
-from dataclasses import replace
+import shutil
 
 import pytest
 from support.hits import hit as made_hit
@@ -10,7 +9,7 @@ from support.served import index, own_cache, printed, serving
 
 from qvsearch.choices import Task
 from qvsearch.library.library import Library
-from qvsearch.web.rankings import FIRST, GROWTH, KEPT_LISTS, Ranking, Rankings
+from qvsearch.web.rankings import KEPT_LISTS, Ranking, Rankings
 
 
 def without_ids(hits):
@@ -19,6 +18,17 @@ def without_ids(hits):
         for each in hit.get("duplicates", []):
             assert each.pop("id")
     return hits
+
+
+def coarse(value):
+    """Hits whose numbers may differ by what the order of additions changes."""
+    if isinstance(value, float):
+        return pytest.approx(value, abs=2e-5)
+    if isinstance(value, list):
+        return [coarse(each) for each in value]
+    if isinstance(value, dict):
+        return {name: coarse(each) for name, each in value.items()}
+    return value
 
 
 QUERIES = {  # of the page, and of the command line
@@ -55,7 +65,7 @@ def test_the_hits_are_those_of_the_command_line(browser, world, capsys, paramete
         "--dtype",
         "float32",
     )
-    assert without_ids(answer["hits"]) == expected
+    assert without_ids(answer["hits"]) == coarse(expected)
     assert expected
     assert answer["relevant"]
     assert not answer["more"]
@@ -114,6 +124,7 @@ BAD = {
     "colour=red": "unknown parameter 'colour'",
     "not=red": "the query looks for nothing",
     "q=a&not=+": "--not is empty",
+    "q=a" + "&not=b" * 33: "a query has at most 32 examples and nots",
     "sort=relevance": "nothing is relevant without a query",
     "q=a&task=nonsense": "--task 'nonsense' is unknown",
     "under=%2Fnowhere%2Fat%2Fall": "neither on the disk nor in the library",
@@ -192,7 +203,8 @@ class TestAnotherProcess:
             path.rmdir() if path.is_dir() else path.unlink()
         (folder / "library").rmdir()
         assert "no library" in browser.get("/api/search?q=red", 503).json()["error"]
-        browser.get("/api/status", 503)
+        (shelf,) = browser.get("/api/status").json()["libraries"]
+        assert "no library" in shelf["problem"]
         index(folder / "files")
         assert browser.hits("q=red&all=1")
 
@@ -205,6 +217,30 @@ class TestAnotherProcess:
         browser.get("/api/search?q=red", 503)
         manifest.write_bytes(whole)
         assert browser.hits("q=red&all=1")
+
+
+def test_one_damaged_library_of_two_costs_only_itself(world, tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/a.txt").write_text("A note about a red star in the snow.\n")
+    shutil.copy(world / "files/notes/note-1.txt", tmp_path / "files/note-1.txt")
+    with own_cache(tmp_path / "cache"):
+        other = index(tmp_path / "files")
+        with serving(world / "library", other) as browser:
+            hits = browser.hits("q=a+red+star&all=1&limit=200")
+            assert {hit["library"] for hit in hits} == {str(world / "library"), str(other)}
+            assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+            only = browser.hits(f"q=a+red+star&all=1&library={other}")
+            assert {hit["library"] for hit in only} == {str(other)}
+            mine = next(hit for hit in hits if hit["path"].endswith("a.txt"))
+            assert browser.get(f"/media/{mine['id']}/file").text.startswith("A note")
+            for path in (other / "manifest.json", other / "manifest.json.bak"):
+                path.write_bytes(b"{}")
+            hits = browser.hits("q=a+red+star&all=1&limit=200")
+            assert {hit["library"] for hit in hits} == {str(world / "library")}
+            first, second = browser.get("/api/status").json()["libraries"]
+            assert ("problem" in first, "problem" in second) == (False, True)
+            browser.get(f"/api/search?q=a&library={other}", 503)
+            browser.get(f"/media/{mine['id']}/file", 410)
 
 
 def test_an_empty_library_says_the_command(tmp_path):
@@ -226,59 +262,28 @@ def ranked(count):
     return [made_hit(name, rank=rank) for rank, name in enumerate(names, start=1)]
 
 
-class TestARanking:
-    def test_a_long_list_is_computed_a_few_times_only(self):
-        hits, asked = ranked(10_000), []
+def test_a_ranking_is_computed_as_far_as_it_is_asked_for():
+    hits, reached = ranked(1000), []
 
-        def answer(top):
-            asked.append(top)
-            return hits[:top]
+    def in_turn():
+        for each in hits:
+            reached.append(each)
+            yield each
 
-        ranking = Ranking(answer)
-        seen = []
-        while True:
-            page, more = ranking.page(len(seen), 60)
-            seen += page
-            if not more:
-                break
-        assert [each.segment.item for each in seen] == [each.segment.item for each in hits]
-        assert asked == [FIRST, FIRST * GROWTH, FIRST * GROWTH**2, FIRST * GROWTH**3]
-
-    def test_a_hit_never_moves_nor_comes_twice(self):
-        hits, rng = ranked(1000), random.Random(1)
-
-        def answer(top):
-            some = hits[:top]  # a longer list may fold and order a little otherwise
-            for place in range(len(some) - 1):
-                if rng.random() < 0.2:
-                    some[place], some[place + 1] = some[place + 1], some[place]
-            return some
-
-        ranking = Ranking(answer)
-        first = list(ranking.page(0, 200)[0])
-        ranking.page(800, 200)
-        assert ranking.page(0, 200)[0] == first
-        items = [each.segment.item for each in ranking.hits]
-        assert len(set(items)) == len(items) == 1000
-        assert [each.rank for each in ranking.hits] == list(range(1, 1001))
-
-    def test_a_hit_that_was_folded_stays_folded(self):
-        first, second, third = ranked(3)
-        folded = replace(first, duplicates=(second.segment.item,))
-        answers = iter([[folded] * FIRST, [folded, second, third]])
-        ranking = Ranking(lambda _: next(answers))
-        ranking.page(0, 3)
-        assert [each.segment.item.path for each in ranking.hits] == [b"0.jpg", b"2.jpg"]
-
-    def test_a_page_behind_the_end_is_empty(self):
-        hits = ranked(5)
-        assert Ranking(lambda top: hits[:top]).page(1000, 60) == ([], False)
+    ranking = Ranking(in_turn())
+    assert ranking.page(0, 60) == (hits[:60], True)
+    assert len(reached) == 61
+    assert ranking.page(60, 60) == (hits[60:120], True)
+    assert ranking.page(0, 60) == (hits[:60], True)
+    assert ranking.page(940, 60) == (hits[940:], False)
+    assert ranking.page(5000, 60) == ([], False)
+    assert ranking.page(0, 0) == ([], True)
 
 
 def test_old_rankings_are_dropped():
     rankings = Rankings()
     for number in range(KEPT_LISTS + 3):
-        rankings.keep(number, "state", Ranking(lambda _: []))
+        rankings.keep(number, "state", Ranking(iter([])))
     assert rankings.get(2, "state", is_first=True) is None
     assert rankings.get(3, "state", is_first=True) is not None
     assert rankings.get(3, "later", is_first=True) is None

@@ -6,17 +6,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from support.processes import linux
-from support.videos import frame_of, make
 
 from qvsearch.cli.app import main
-from qvsearch.web import connections, serving
+from qvsearch.web import connections, guard, serving
+from qvsearch.web.app import make_app
 
 STARTS = 120  # seconds on a busy machine
 
@@ -47,6 +47,24 @@ def server(library, home, *options, expected=0):
         process.wait()
         process.stdout.close()
         process.stderr.close()
+
+
+@contextmanager
+def in_thread(services):
+    """Run a server in a thread of this process, so that a test can change its limits."""
+    place = serving.listen(None, 0)
+    app = make_app(services, place.access, is_local=True)
+    answers, ended = threading.Event(), threading.Event()
+    web = serving.make_server(app, answers.set, ended.set)
+    thread = threading.Thread(target=web.run, args=([place.listening],))
+    thread.start()
+    try:
+        assert answers.wait(STARTS)
+        yield place.url
+    finally:
+        web.should_exit = True
+        thread.join(STARTS)
+    assert ended.is_set()
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +135,9 @@ BROKEN = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),  # TLS
     b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     b"GET http://evil.com/ HTTP/1.1\r\nHost: evil.com\r\nConnection: close\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
-    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    b"Content-Length: 5\r\n\r\n0\r\n\r\n",
+    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
     b"GET / HTTP/1.1\r\nHost: a\x00b\r\n\r\n",
     b"POST /api/uploads HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
@@ -141,38 +160,34 @@ def test_an_upgrade_is_not_taken(running):
     assert not raw(url, head(url, "/api", *lines)).startswith(b"HTTP/1.1 101")
 
 
-def test_a_client_that_leaves_in_the_middle_of_a_video_stops_nobody(world, tmp_path):
-    from support.served import index, own_cache
+def test_a_client_that_leaves_in_the_middle_of_a_video_stops_nobody(running):
+    url, process, _ = running
+    item = first(url, "kind=video&glob=large.mkv")["id"]
+    for _ in range(20):
+        with socket.create_connection(address(url), timeout=30) as client:
+            client.sendall(head(url, f"/media/{item}/file"))
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+    opened = Path(f"/proc/{process.pid}/fd")
+    for _ in range(400):
+        if not opened.exists() or not any(map(shows_large, opened.iterdir())):
+            break
+        time.sleep(0.02)
+    else:
+        raise AssertionError("the file is still open")
+    assert get(url, "api/search?q=a+red+star")
 
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files/a.txt").write_text("a note about snow\n")
-    film = make(tmp_path / "files/film.mkv", map(frame_of, range(20)), form="matroska")
-    with film.open("ab") as file:  # what follows the last cluster is not read
-        file.write(bytes(64 * 2**20))
-    with own_cache(tmp_path / "cache"):
-        index(tmp_path / "files")
-    with server(tmp_path / "library", tmp_path) as (url, process):
-        item = first(url, "kind=video")["id"]
-        for _ in range(20):
-            with socket.create_connection(address(url), timeout=30) as client:
-                client.sendall(head(url, f"/media/{item}/file"))
-                assert client.recv(1000).startswith(b"HTTP/1.1 200")
-        opened = Path(f"/proc/{process.pid}/fd")
-        for _ in range(200):
-            if not opened.exists() or not any(
-                os.path.basename(film) in str(each.resolve()) for each in opened.iterdir()
-            ):
-                break
-            time.sleep(0.05)
-        else:
-            raise AssertionError("the file is still open")
-        assert get(url, "api/search?q=snow")
+
+def shows_large(link):
+    try:
+        return os.readlink(link).endswith("large.mkv")
+    except OSError:  # it was closed meanwhile
+        return False
 
 
 def test_slow_clients_stop_nobody(running, tally):
     url = running[0]
     with ExitStack() as stack:
-        for number in range(connections.MOST + 40):
+        for number in range(connections.ENOUGH + 90):
             client = stack.enter_context(socket.create_connection(address(url), timeout=30))
             if number % 3:
                 client.sendall(head(url, "/api")[: 5 + number % 40])  # a head that never ends
@@ -181,6 +196,40 @@ def test_slow_clients_stop_nobody(running, tally):
         for _ in range(5):
             assert get(url, "api/search?q=a+red+star")
         assert time.monotonic() - started < connections.HEAD_SECONDS, "others do not wait for them"
+
+
+def test_clients_that_do_not_read_stop_nobody(running, tally):
+    url = running[0]
+    item = first(url, "kind=video&glob=large.mkv")["id"]
+    with ExitStack() as stack:
+        for _ in range(connections.ENOUGH + 70):
+            client = stack.enter_context(socket.create_connection(address(url), timeout=30))
+            client.sendall(head(url, f"/media/{item}/file"))
+            tally["slow clients beside which others are answered"] += 1
+        started = time.monotonic()
+        for _ in range(5):
+            assert get(url, "api/search?q=a+red+star")
+        assert time.monotonic() - started < connections.HEAD_SECONDS
+
+
+def test_a_client_that_stalls_is_dropped(browser, monkeypatch, capsys):
+    monkeypatch.setattr(guard, "STALLED_SECONDS", 0.2)
+    item = browser.id_of("large.mkv")
+    with in_thread(browser.services) as url:
+        with socket.create_connection(address(url), timeout=STARTS) as client:
+            client.sendall(head(url, f"/media/{item}/file"))
+            for _ in range(1000):
+                if not opens_large():
+                    break
+                time.sleep(0.02)
+            assert not opens_large(), "its file is closed"
+        assert get(url, "api")
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def opens_large():
+    folder = Path("/proc/self/fd")
+    return folder.exists() and any(map(shows_large, folder.iterdir()))
 
 
 def test_a_body_that_trickles_stops_nobody(running):
@@ -194,12 +243,19 @@ def test_a_body_that_trickles_stops_nobody(running):
         assert get(url, "api/search?q=a+red+star")
 
 
-@linux
-def test_a_client_that_sends_no_head_is_closed(running, monkeypatch):
-    url = running[0]
-    with socket.create_connection(address(url), timeout=60) as client:
-        client.sendall(b"GET / HTTP/1.1\r\n")
-        assert client.recv(100) in (b"",)
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n"])
+def test_a_client_that_sends_no_head_is_closed(browser, monkeypatch, begun):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(serving, "IDLE_SECONDS", 0.2)
+    with in_thread(browser.services) as url:
+        with socket.create_connection(address(url), timeout=STARTS) as client:
+            client.sendall(begun)
+            assert client.recv(100) == b""
+        with socket.create_connection(address(url), timeout=STARTS) as client:
+            client.sendall(head(url, "/api"))  # one after a request is a new one
+            client.sendall(begun)
+            while client.recv(65536):
+                pass
 
 
 def test_ctrl_c_ends_it_though_clients_are_connected(world, tmp_path):
@@ -269,8 +325,8 @@ def test_a_browser_is_opened_unless_there_is_none(monkeypatch):
     from qvsearch.cli import serve
 
     opened = []
-    monkeypatch.setattr("webbrowser.open", opened.append)
-    monkeypatch.setattr("threading.Thread", lambda target, args, daemon: type("", (), {"start": lambda _: target(*args)})())  # fmt: skip
+    came = threading.Event()
+    monkeypatch.setattr("webbrowser.open", lambda url: (opened.append(url), came.set()))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
@@ -278,4 +334,5 @@ def test_a_browser_is_opened_unless_there_is_none(monkeypatch):
     assert opened == []
     monkeypatch.setenv("DISPLAY", ":0")
     serve._open_browser("http://127.0.0.1:1/")
+    assert came.wait(STARTS)
     assert opened == ["http://127.0.0.1:1/"]

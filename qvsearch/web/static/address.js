@@ -38,6 +38,12 @@ export function go(change) {
   return shown();
 }
 
+export const isKnown = (name) => NAMES.has(name);
+export const replace = (next) =>
+  go((params) => {
+    for (const name of [...params.keys()]) params.delete(name);
+    for (const [name, value] of next) params.append(name, value);
+  });
 export const set = (name, value) =>
   go((params) => (value ? params.set(name, value) : params.delete(name)));
 export const add = (name, value) =>

@@ -23,26 +23,17 @@ let waiting = 0;
 async function ask() {
   clearTimeout(waiting);
   try {
-    const before = total(status);
     status = await server.get("/api/status");
     draw();
-    for (const listener of listeners) listener(status, before > 0 || status.libraries.every((each) => each.empty));
+    for (const listener of listeners) listener();
   } catch {
     // the next search says that the server does not answer
   }
-  const isBusy = status.libraries.some((each) => each.indexing || each.changed === undefined || each.empty);
+  const isBusy = status.libraries.some((each) => each.indexing || each.empty || each.changed === null);
   if (!document.hidden) waiting = setTimeout(ask, isBusy ? SOON : LATER);
 }
 
-export function total({ libraries }, kind) {
-  let files = 0;
-  for (const library of libraries) {
-    for (const [name, each] of Object.entries(library.kinds ?? {})) {
-      if (!kind || kind === name) files += each.items;
-    }
-  }
-  return files;
-}
+export const isEmpty = () => status.libraries.length > 0 && status.libraries.every((each) => each.empty);
 
 export function command(text) {
   const line = h("code", null, safe(text));

@@ -27,8 +27,11 @@ export async function begin() {
   address.onQuery(run);
   box.begin();
   box.show();
-  notices.onStatus((status, wasThere) => {
-    if (grid.results?.count === 0 && wasThere && notices.total(status)) run();
+  let wasEmpty = false;
+  notices.onStatus(() => {
+    if (notices.isEmpty()) $("message").replaceChildren(...empty());
+    else if (wasEmpty) run();
+    wasEmpty = notices.isEmpty();
   });
   const first = run();
   notices.begin();
@@ -36,6 +39,7 @@ export async function begin() {
     filters.use(records);
     box.show();
   }, () => {});
+  server.get("/api/saved").then(box.useSaved, () => {});
   await first;
   viewer.begin(grid);
   if (!address.hasQuery() && !location.hash && matchMedia("(hover: hover)").matches) $("q").focus();
@@ -66,6 +70,7 @@ async function run() {
 }
 
 function failed(error) {
+  if (notices.isEmpty()) return $("message").replaceChildren(...empty());
   const again = button("Try again", { text: "Try again", onclick: run });
   const parts = [h("p", null, safe(error.message)), again];
   if (error.status === 410 || error.status === 404) {
@@ -76,7 +81,12 @@ function failed(error) {
       break;
     }
   }
-  $("message").replaceChildren(h("div", { class: "problem", role: "alert" }, ...parts));
+  return $("message").replaceChildren(h("div", { class: "problem", role: "alert" }, ...parts));
+}
+
+function empty() {
+  const commands = notices.current().libraries.map((each) => h("p", null, notices.command(each.command)));
+  return [h("p", { class: "lead" }, "There is nothing here yet."), h("p", null, "Index a folder in a terminal:"), ...commands];
 }
 
 function message(results) {
@@ -107,11 +117,6 @@ function nearest(params) {
 }
 
 function nothing(params) {
-  const libraries = notices.current().libraries;
-  if (libraries.length && libraries.every((each) => each.empty)) {
-    const lines = libraries.filter((each) => each.command).map((each) => h("p", null, notices.command(each.command)));
-    return [h("p", { class: "lead" }, "There is nothing here yet."), h("p", null, "Index a folder in a terminal:"), ...lines];
-  }
   const isFiltered = address.FILTERS.some((name) => params.has(name));
   const text = isFiltered ? "No file passes these filters." : "There are no files.";
   const clear = () => address.go((kept) => address.FILTERS.forEach((name) => kept.delete(name)));
