@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.several import Searched
     from qvsearch.runtime.loading import Choice
     from qvsearch.runtime.several import Lost
+    from qvsearch.types import Hit
 
 LibraryNames = Annotated[
     list[str] | None,
@@ -83,12 +84,16 @@ class OpenLibraries:
             elif name and not each.segments:
                 output.hint(f"the library{name} is empty", quiet)
 
+    def folder_of(self, hit: Hit) -> Path:
+        """Return the folder of a hit's library."""
+        return hit.library or self.libraries[0].folder
+
     def exit_code(self, code: int) -> int:
         """Return the exit code of a command that would have `code` without the missing ones."""
         return ExitCode.INCOMPLETE if self.is_incomplete else code
 
     def searched(
-        self, choice: Choice, cold: Callable[[float], None], *, keep: bool
+        self, choice: Choice, cold: Callable[[float], None] = lambda _: None, *, keep: bool
     ) -> list[Searched]:
         """Return the libraries with their models, which all stay in memory with `keep`."""
         from qvsearch.retrieval.several import Searched

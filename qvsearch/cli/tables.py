@@ -78,7 +78,7 @@ def print_status(status: Status, warm: Iterable[Running]) -> None:
         line("left out:")
         print_skipped(status.left_out)
     if status.changed or status.gone:
-        hint(f"bring it up to date with: qvsearch index PATH...{option(status.folder)}")
+        hint(f"bring it up to date with: qvsearch index{option(status.folder)}")
 
 
 def _due(status: Status) -> list[tuple[str, str]]:
@@ -97,7 +97,7 @@ def _due(status: Status) -> list[tuple[str, str]]:
         facts.append(
             (
                 "left out",
-                f"{files}; remove them with: qvsearch index PATH... --prune{option(status.folder)}",
+                f"{files}; remove them with: qvsearch index --prune{option(status.folder)}",
             )
         )
     if status.damaged:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from qvsearch.display import safe_text
 from qvsearch.errors import QvsearchError
-from qvsearch.library.names import MANIFEST, home
+from qvsearch.library.names import MANIFEST, short_names
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.retrieval.several import Searched
     from qvsearch.runtime.loading import Choice
+    from qvsearch.runtime.several import Lost, QueryModels
     from qvsearch.types import Embedder, EmbedInput, Fingerprint, Segment, Vectors
 
 State = tuple[int, int, int]  # inode, size and time of a manifest; a commit writes another file
@@ -33,7 +34,7 @@ class Opened:
 
     @property
     def searched(self) -> Searched:
-        """The library as `answer_all` takes it."""
+        """The library with its model, as searches take it."""
         from qvsearch.retrieval.several import Searched
 
         return Searched(self.library, lambda: self.embedder)
@@ -44,7 +45,21 @@ class Chosen:
     """The libraries of one call, and one sentence for each that cannot be read."""
 
     opened: tuple[Opened, ...]
-    problems: tuple[str, ...]
+    problems: list[str]
+
+    @property
+    def searched(self) -> list[Searched]:
+        """The libraries with their models, as searches take them."""
+        return [each.searched for each in self.opened]
+
+    @property
+    def names(self) -> dict[Path | None, str]:
+        """The name of each library by its folder."""
+        return {each.library.folder: each.name for each in self.opened}
+
+    def lose(self, lost: Lost) -> None:
+        """Note a library that can be opened, but not searched."""
+        self.problems.append(f"{self.names[lost.folder]}: {lost.error}")
 
     def find(self, item_id: str) -> tuple[Opened, list[Segment]]:
         """Return the first library with a file, and the file's segments; raises Gone for none."""
@@ -117,10 +132,10 @@ class Shelf:
     def __init__(
         self, folders: Sequence[Path], device: str | None = None, dtype: str | None = None
     ) -> None:
-        self._places = [_Place(name_of(each), each) for each in dict.fromkeys(folders)]
+        names = short_names(folders)
+        self._places = [_Place(safe_text(names[each]), each) for each in folders]
         self._device, self._dtype = device, dtype
         self._lock = _Lock()
-        self._embedders: dict[Fingerprint, Embedder] = {}  # libraries of one model share it
 
     @property
     def names(self) -> list[str]:
@@ -138,18 +153,19 @@ class Shelf:
         Raises QvsearchError for an unknown name, or if none of them can be opened.
         """
         with self._lock:
-            opened, problems = [], []
+            opened, problems, failed = [], [], []
             for place in self._chosen(name):
                 try:
                     library = self._open(place)
                     embedder = self._embedder(library.fingerprint)
                 except QvsearchError as error:
-                    problems.append(str(error))
+                    problems.append(f"{place.name}: {error}")
+                    failed.append(str(error))
                 else:
                     opened.append(Opened(place.name, library, embedder))
             if not opened:
-                raise QvsearchError("; ".join(problems))
-            yield Chosen(tuple(opened), tuple(problems))
+                raise QvsearchError("; ".join(failed))
+            yield Chosen(tuple(opened), problems)
 
     def _chosen(self, name: str | None) -> list[_Place]:
         places = [each for each in self._places if name in (None, each.name)]
@@ -171,24 +187,20 @@ class Shelf:
         return place.library
 
     def _embedder(self, fingerprint: Fingerprint) -> Embedder:
-        """Return the embedder of a fingerprint, which keeps its model once it is loaded."""
-        from qvsearch.runtime.loading import query_embedder
+        """Return the embedder of a library, which keeps its model once it is loaded."""
+        return _Considerate(self._models.embedder(fingerprint), self._lock)
 
-        if fingerprint not in self._embedders:
-            embedder = query_embedder(fingerprint, self._choice)
-            self._embedders[fingerprint] = _Considerate(embedder, self._lock)
-        return self._embedders[fingerprint]
+    @cached_property
+    def _models(self) -> QueryModels:
+        from qvsearch.runtime.several import QueryModels  # which loads numpy
+
+        return QueryModels(self._choice, keep=True)
 
     @cached_property
     def _choice(self) -> Choice:
-        from qvsearch.runtime.loading import Choice  # which loads numpy
+        from qvsearch.runtime.loading import Choice
 
         return Choice(device=self._device, dtype=self._dtype)
-
-
-def name_of(folder: Path) -> str:
-    """Return the name of a library of the data folder, or the path of another one."""
-    return safe_text(folder.name if folder.parent == home() else str(folder))
 
 
 def _state(folder: Path) -> State | None:

@@ -17,6 +17,7 @@ from qvsearch.duplicates.candidates import few
 from qvsearch.duplicates.groups import gather
 from qvsearch.duplicates.rule import needed, same_pictures, traits
 from qvsearch.library.aliases import is_there
+from qvsearch.retrieval.hits import files_of
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.rule import Floats, Numbers
@@ -70,7 +71,7 @@ def _one_hit(group: Sequence[Hit]) -> Hit:
     shown = ordered[0]
     others: dict[bytes, Item] = {}
     for hit in ordered:
-        for item in (hit.segment.item, *hit.duplicates):
+        for item in files_of(hit):
             if item.location != shown.segment.item.location:
                 others.setdefault(item.location, item)
     duplicates = sorted(others.values(), key=lambda item: not is_there(item.location))
@@ -87,7 +88,7 @@ def _one_file(hits: Sequence[Hit]) -> Pairs:
     places: dict[bytes, int] = {}
     pairs = set()
     for number, hit in enumerate(hits):
-        for item in (hit.segment.item, *hit.duplicates):
+        for item in files_of(hit):
             first = places.setdefault(item.location, number)
             if first != number:
                 pairs.add((first, number))

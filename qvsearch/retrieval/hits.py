@@ -15,7 +15,7 @@ from qvsearch.duplicates.groups import fold
 from qvsearch.library.aliases import is_there
 from qvsearch.retrieval.calibration import ANSWERED, evidence_of, relevance_of
 from qvsearch.times import time_taken
-from qvsearch.types import Hit, Moment, Segment
+from qvsearch.types import Hit, Item, Moment, Segment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -247,6 +247,11 @@ def listed(library: Library, mask: NDArray[np.bool_], count: int, sort: Sort) ->
         )
         for rank, segment in enumerate(segments, start=1)
     ]
+
+
+def files_of(hit: Hit) -> tuple[Item, ...]:
+    """Return the files that a hit stands for: its own and its near-duplicates."""
+    return (hit.segment.item, *hit.duplicates)
 
 
 def relevant_hits(hits: Iterable[Hit], options: SearchOptions) -> list[Hit]:

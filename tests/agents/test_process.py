@@ -226,7 +226,7 @@ def test_a_library_is_opened_again_only_after_a_commit(tmp_path):
     library.commit()
     again = opened()
     assert again.library.roots == [b"/photos"]
-    assert again.embedder is first.embedder, "the model stays loaded"
+    assert again.embedder._embedder is first.embedder._embedder, "its model stays loaded"
 
 
 def test_pictures_stay_below_what_clients_accept():

@@ -11,6 +11,7 @@ RANKS = (  # a package imports from those above it; those of one line leave each
     {"indexing", "runtime", "duplicates"},
     {"retrieval", "compat"},
     {"machine", "tasks"},  # `bench` times the search
+    {"freshness"},
     {"records", "gallery"},
     {"web", "mcp"},
     {"cli", "mteb"},
