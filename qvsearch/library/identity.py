@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.errors import QvsearchError
+from qvsearch.files import is_below
+from qvsearch.types import item_number
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -33,6 +35,17 @@ def segments_of(library: Library, item_id: str) -> list[Segment]:
     if not found:
         raise Gone(f"the library {library.folder} has no file {item_id}; it may have changed since")
     return sorted(found, key=lambda each: (each.start or 0.0, each.lines or (0, 0)))
+
+
+def id_at(library: Library, location: bytes) -> str | None:
+    """Return the identity of the item at an absolute path; None if the library has none there."""
+    for root in library.roots:
+        if is_below(location, root):
+            number = item_number(root, location[len(root) :].lstrip(b"/"))
+            for row in np.flatnonzero(library.columns.items == np.int64(number)).tolist():
+                if library.segments[row].item.location == location:
+                    return library.segments[row].item_id
+    return None
 
 
 def id_of(library: Library, item: Item) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qvsearch.formats import path_fields, present
 
 if TYPE_CHECKING:
+    from qvsearch.library.searches import SavedSearch
     from qvsearch.types import Hit, Item, Segment
 
 
@@ -29,6 +30,30 @@ def answer_record(
         "more": more,
         "seconds": round(seconds, 4),
     }
+
+
+def album_record(
+    search: SavedSearch, library: str, address: str | None, command: str | None
+) -> dict[str, object]:
+    """Return a saved search of `/api/saved`, which is a list.
+
+    name (string): its name
+    library (string): name of its library
+    last_used (string, ISO 8601 in UTC): when the command line last used it
+    address (string): the search as parameters of the page; absent if the page cannot show it
+    command (string): command that repeats it
+    problem (string): why it cannot be read
+    """
+    return present(
+        {
+            "name": search.name,
+            "library": library,
+            "last_used": search.used,
+            "address": address,
+            "command": command,
+            "problem": search.problem,
+        }
+    )
 
 
 def item_record(

@@ -86,9 +86,3 @@ async def fields(request: Request) -> Response:
 
 def _fields(services: Services) -> Response:
     return Json([each.fields() for each in services.served.libraries()])
-
-
-async def saved(request: Request) -> Response:
-    """Answer `GET /api/saved`."""
-    check_names(request.query_params, ())
-    return Json([])

@@ -1,6 +1,7 @@
 // The page of a search: fetches what the address asks for and shows it.
 
 import * as address from "./address.js";
+import * as albums from "./albums.js";
 import * as box from "./box.js";
 import { card } from "./card.js";
 import { $, button, h } from "./dom.js";
@@ -34,6 +35,7 @@ export async function begin() {
     wasEmpty = notices.isEmpty();
   });
   const first = run();
+  albums.begin().then((found) => found && grid.results && !location.search && message(grid.results));
   notices.begin();
   server.get("/api/fields").then((records) => {
     filters.use(records);
@@ -95,6 +97,7 @@ function message(results) {
   if (results.count && results.isRelevant) parts.push(...summary(results, params));
   else if (results.count) parts.push(...nearest(params));
   else parts.push(...nothing(params));
+  if (!params.size) parts.push(...albums.row());
   $("message").replaceChildren(...parts);
 }
 
