@@ -10,15 +10,18 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from support.cheap_model import FINGERPRINT, instead, write_notes
 from support.commands import home, run  # noqa: F401 - fixtures
 from support.processes import children, linux
 
 from qvsearch.cli.app import main
-from qvsearch.demo.show import write_world
+from qvsearch.demo.world import caption, draw, scenes
 from qvsearch.freshness.polling import polled
 from qvsearch.freshness.relevance import MOST_PATHS, Wanted, concerns, wanted
 from qvsearch.freshness.settling import MOST_SECONDS, STILL_SECONDS, Settling
@@ -214,12 +217,13 @@ def test_the_command_watches_until_it_is_told_to_end(home, number):  # noqa: F81
 
 @linux
 def test_a_picture_is_found_as_soon_as_it_is_there(run, home):  # noqa: F811
-    world = write_world(home / "world")
-    [example] = [each for each in world if each.text and each.answer and each.kind is None][:1]
+    rng = np.random.default_rng(1)
+    known, new = islice(scenes(rng, held_out=True), 2)
     (home / "seen").mkdir()
-    shutil.copy(home / "world/notes/note-1.txt", home / "seen")
+    Image.fromarray(draw(known, rng)).save(home / "seen" / "known.png")
+    Image.fromarray(draw(new, rng)).save(home / "new.png")
     assert run("index", home / "seen", "--model", "demo", "--quiet")[0] == 0
-    command = [sys.executable, "-m", "qvsearch", "watch", "--json"]
+    command = [sys.executable, "-m", "qvsearch", "watch", "--json", "--no-nice"]
     with running(command) as process:
         summaries = (
             each
@@ -227,10 +231,10 @@ def test_a_picture_is_found_as_soon_as_it_is_there(run, home):  # noqa: F811
             if each["state"] == "summary" and each["found"]
         )
         assert next(summaries)["unchanged"] == 1
-        shutil.copy(example.answer, home / "seen" / "new.jpg")
+        (home / "new.png").rename(home / "seen" / "new.png")
         assert next(summaries)["embedded"] == 1
-        code, out, _ = run("search", example.text, "--paths")
-        assert (code, out) == (0, os.fsencode(home / "seen" / "new.jpg\n"))
+        code, out, _ = run("search", caption(new, rng), "--paths")
+        assert (code, out) == (0, os.fsencode(home / "seen" / "new.png\n"))
         process.terminate()
         assert process.communicate(timeout=60) == (b"", b"")
     assert process.returncode == 0

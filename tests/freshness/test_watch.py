@@ -16,7 +16,7 @@ from queue import SimpleQueue
 import psutil
 import pytest
 from support.cheap_model import FINGERPRINT, instead, write_notes
-from support.processes import children, linux
+from support.processes import linux
 
 from qvsearch.cli.app import main
 from qvsearch.errors import LibraryLocked, QvsearchError
@@ -250,8 +250,7 @@ def test_a_worker_that_is_killed_is_replaced(started):
     write_notes(started.notes, 1, first=5)
     while not (started.folder / "embedding").exists():
         threading.Event().wait(0.02)
-    (worker,) = children(os.getpid())
-    psutil.Process(worker).kill()
+    psutil.Process(started.watcher._worker.pid).kill()
     (started.folder / "slow").unlink()
     assert "ended with code -9" in started.told("retry").reason
     started.batches_until(started.names() | {b"0005.txt"})
@@ -263,11 +262,12 @@ def test_the_end_in_the_middle_of_a_batch_keeps_what_is_finished(started):
     write_notes(started.notes, 250, first=100)
     while not (started.folder / "embedding").exists():
         threading.Event().wait(0.02)
+    worker = started.watcher._worker.pid
     started.watcher.stop()
     (started.folder / "slow").unlink()
     started.running.join(DEADLINE)
     assert not started.running.is_alive()
-    assert children(os.getpid()) == [], "the worker has ended"
+    assert not Path(f"/proc/{worker}").exists(), "it is waited for"
     assert 3 < len(started.names()) < 253
     with WriterLock(started.library).held():
         pass
