@@ -174,11 +174,12 @@ def _outside(chosen: Chosen, name: str, location: bytes) -> QvsearchError:
 def _hit_record(hit: Hit, chosen: Chosen) -> Record:
     from qvsearch.records.library import hit_record
 
-    record: Record = hit_record(hit, hit.library)
+    folder = hit.library or chosen.opened[0].library.folder  # as a hit of the only library
+    record: Record = hit_record(hit, folder)
     for each in ("moments", "duplicates"):
         if each in record:
             record[each] = record[each][:SHOWN]
-    return _named(record, hit.library, chosen)
+    return _named(record, folder, chosen)
 
 
 def _named(record: Mapping[str, Any], folder: Path | None, chosen: Chosen) -> Record:
