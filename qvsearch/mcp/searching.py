@@ -174,7 +174,7 @@ def _outside(chosen: Chosen, name: str, location: bytes) -> QvsearchError:
 def _hit_record(hit: Hit, chosen: Chosen) -> Record:
     from qvsearch.records.library import hit_record
 
-    folder = hit.library or chosen.opened[0].library.folder  # as a hit of the only library
+    folder = hit.library or chosen.opened[0].library.folder
     record: Record = hit_record(hit, folder)
     for each in ("moments", "duplicates"):
         if each in record:
