@@ -58,7 +58,7 @@ class Services:
 
     def begin(self) -> None:
         """Load the models in the background, so that the first query does not wait for it."""
-        for each in self.served.libraries():
+        for each in self.served.state()[0]:
             self.surveys.outcome(("model", each.library.folder), None, each.embedder.load)
 
     def end(self) -> None:
