@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from qvsearch.display import safe_text
 from qvsearch.library.identity import Gone
 from qvsearch.web.names import download_name
 
@@ -60,7 +61,7 @@ def zip_of(segments: Iterable[Segment], opened: Callable[[Segment], FileIO]) -> 
             try:
                 file = opened(segment)
             except Gone as error:
-                missing.append(f"{name}: {error}")
+                missing.append(f"{name}: {safe_text(str(error))}")
                 continue
             with file, archive.open(_entry(name, file), "w", force_zip64=True) as entry:
                 while data := _read(file, missing, name):

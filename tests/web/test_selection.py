@@ -13,6 +13,7 @@ from support.served import HOSTILE
 from qvsearch.library.identity import Gone
 from qvsearch.types import Kind, Segment
 from qvsearch.web.archive import MISSING, unused_name, zip_of
+from qvsearch.web.files import Originals
 
 
 def asked(browser, ids, form="zip", expected=200):
@@ -108,6 +109,18 @@ def test_what_is_missing_is_listed_in_the_archive(tmp_path):
     archive = zipfile.ZipFile(io.BytesIO(b"".join(zip_of(segments, opened))))
     assert archive.namelist() == ["a.txt", MISSING]
     assert archive.read(MISSING) == b"a (2).txt: a.txt has changed since it was indexed\n"
+
+
+@linux
+def test_a_missing_file_with_a_hostile_name_is_listed_in_a_line(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff\n\x1b[2J.txt")
+    path.write_text("here")
+    segment = Segment(item_of(path, Kind.TEXT), "00")
+    path.unlink()
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(zip_of([segment], Originals().open))))
+    (line,) = archive.read(MISSING).decode().splitlines()
+    assert line.isprintable()
+    assert "no such file" in line
 
 
 @linux
