@@ -46,15 +46,16 @@ def test_names_in_a_zip_are_harmless_and_different(browser):
         (["a.jpg", "a.jpg", "A.JPG"], ["a.jpg", "a (2).jpg", "A (3).JPG"]),
         (["a (2).jpg", "a.jpg", "a.jpg"], ["a (2).jpg", "a.jpg", "a (3).jpg"]),
         (["a", "a"], ["a", "a (2)"]),
+        (["a"] * 20_000, ["a", *(f"a ({number})" for number in range(2, 20_001))]),
     ],
 )
 def test_equal_names_get_numbers(names, expected):
-    used = set()
+    used = {}
     assert [unused_name(each, used) for each in names] == expected
 
 
 def test_a_long_name_fits_a_file_system():
-    used = set()
+    used = {}
     for name in ("é" * 300 + ".jpeg", "x" * 500, "a." + "b" * 400):
         for _ in range(3):
             assert len(unused_name(name, used).encode()) <= 255
