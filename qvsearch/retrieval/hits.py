@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MOMENTS = 5  # other moments or passages of a file that a hit has
 FOLDED = 1024  # rows compared at once if most are copies: the cost is quadratic
 COPIES = 64  # rows read past the last hit: its copies may be a little less relevant
+AT_ONCE = 256  # rows that are folded at once if the list has no end
 FIRST_ROWS = 1024  # sorted at first; one long video rarely has more relevant rows
 SHOWN = evidence_of(ANSWERED)  # a segment above this is an answer by itself
 GAP = 1.0  # seconds between two stretches of a video that a person still sees as one event
@@ -70,6 +71,30 @@ def best_rows(
         if count >= len(rows):
             return
         count *= 4
+
+
+def hits_in_turn(
+    library: Library,
+    ranking: Ranking,
+    mask: NDArray[np.bool_],
+    *,
+    least: float,
+    dedupe: bool,
+) -> Iterator[Hit]:
+    """Yield the hits of `best_hits` without an end, each computed when it is reached.
+
+    Near-duplicates are folded only within each AT_ONCE rows, and all ranks are 0.
+    """
+    rows = best_rows(library, ranking, mask, least)
+    while batch := list(islice(rows, AT_ONCE)):
+        leaders = list(range(len(batch)))
+        if dedupe:
+            leaders = fold([library.segments[row] for row in batch], library.vectors(batch))
+        groups: dict[int, list[int]] = {}
+        for row, leader in zip(batch, leaders, strict=True):
+            groups.setdefault(leader, []).append(row)
+        for group in groups.values():
+            yield _hit(library, ranking, group, 0)
 
 
 def _folded(library: Library, rows: Iterator[int], count: int) -> list[list[int]]:
@@ -226,6 +251,18 @@ def listed(library: Library, mask: NDArray[np.bool_], count: int, sort: Sort) ->
 
     This is browsing, without a query: relevance and score are NaN, and no vector is read.
     """
+    rows = _listed_rows(library, mask, count, sort)
+    return [_listed(library, row, rank) for rank, row in enumerate(rows, start=1)]
+
+
+def listed_in_turn(library: Library, mask: NDArray[np.bool_], sort: Sort) -> Iterator[Hit]:
+    """Yield the files of `listed` without an end, each read when it is reached; ranks are 0."""
+    for row in _listed_rows(library, mask, library.size, sort):
+        yield _listed(library, row, 0)
+
+
+def _listed_rows(library: Library, mask: NDArray[np.bool_], count: int, sort: Sort) -> list[int]:
+    """Return the first row of each of the first `count` files."""
     rows = np.flatnonzero(mask)
     rows = rows[np.unique(library.columns.items[rows], return_index=True)[1]]
     rows.sort()
@@ -235,18 +272,14 @@ def listed(library: Library, mask: NDArray[np.bool_], count: int, sort: Sort) ->
         rows = rows[np.array(places, np.int64)]
     else:
         rows = library.columns.newest(rows, count)
-    segments = [library.segments[row] for row in rows.tolist()]
-    return [
-        Hit(
-            rank,
-            math.nan,
-            math.nan,
-            segment,
-            gone=not is_there(segment.item.location),
-            library=library.folder,
-        )
-        for rank, segment in enumerate(segments, start=1)
-    ]
+    numbers: list[int] = rows.tolist()
+    return numbers
+
+
+def _listed(library: Library, row: int, rank: int) -> Hit:
+    segment = library.segments[row]
+    gone = not is_there(segment.item.location)
+    return Hit(rank, math.nan, math.nan, segment, gone=gone, library=library.folder)
 
 
 def relevant_hits(hits: Iterable[Hit], options: SearchOptions) -> list[Hit]:

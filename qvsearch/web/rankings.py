@@ -4,52 +4,38 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qvsearch.types import Hit
 
-    Answer = Callable[[int], list[Hit]]
-
-FIRST = 240  # hits of the first computation: a screen appears without waiting for the rest
-GROWTH = 5  # times as many with each further one: few repeat the beginning
 KEPT_LISTS = 16
 KEPT_HITS = 50_000  # in all lists: about 3 KB each
 
 
 class Ranking:
-    """The hits of one search, computed as far as they were asked for.
+    """The hits of one search, computed as far as they were asked for; each keeps its place.
 
-    A hit never changes its place: a longer list keeps those that were shown, and adds others. Only
-    one thread may use it at a time.
+    Only one thread may use it at a time.
     """
 
-    def __init__(self, answer: Answer, *, is_relevant: bool = True) -> None:
-        """Take a function that returns the best N hits; all there are if they are fewer."""
-        self._answer = answer
-        self._next = FIRST
+    def __init__(self, hits: Iterator[Hit], *, is_relevant: bool = True) -> None:
+        self._rest: Iterator[Hit] | None = hits
         self.hits: list[Hit] = []
         self.is_relevant = is_relevant
-        self.is_whole = False
 
     def page(self, offset: int, limit: int) -> tuple[list[Hit], bool]:
         """Return `limit` hits from `offset` on, and whether there are more."""
-        while not self.is_whole and len(self.hits) <= offset + limit:
-            self._extend()
+        missing = offset + limit + 1 - len(self.hits)
+        if missing > 0 and self._rest is not None:
+            more = list(islice(self._rest, missing))
+            self.hits += more
+            if len(more) < missing:
+                self._rest = None  # and with it the library of that time
         return self.hits[offset : offset + limit], len(self.hits) > offset + limit
-
-    def _extend(self) -> None:
-        hits = self._answer(self._next)
-        self.is_whole = len(hits) < self._next
-        self._next *= GROWTH
-        shown = {hit.segment.item for hit in self.hits}
-        shown.update(*(hit.duplicates for hit in self.hits))
-        for hit in hits:
-            if hit.segment.item not in shown:
-                shown.add(hit.segment.item)
-                self.hits.append(replace(hit, rank=len(self.hits) + 1))
 
 
 class Rankings:

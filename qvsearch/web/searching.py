@@ -12,7 +12,7 @@ from qvsearch.library.aliases import is_there
 from qvsearch.library.identity import id_of
 from qvsearch.records.library import hit_record
 from qvsearch.records.served import answer_record, duplicate_record
-from qvsearch.retrieval.pipeline import MOST_SORTED
+from qvsearch.retrieval.scrolling import hits_one_by_one
 from qvsearch.retrieval.several import answer_all
 from qvsearch.web.asking import MOST_AT_ONCE, read_number, read_search
 from qvsearch.web.problems import Json
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from qvsearch.retrieval.options import SearchOptions
     from qvsearch.types import Hit
     from qvsearch.web.asking import Asked
     from qvsearch.web.served import Opened
@@ -49,11 +48,14 @@ def _search(services: Services, parameters: QueryParams) -> Response:
     )
     libraries = services.served.libraries(asked.libraries)
     state = [(each.library.folder, each.state) for each in libraries]
-    ranking = services.rankings.get(asked.key, state, is_first=offset == 0)
-    if ranking is None:
-        ranking = _ranking(libraries, asked)
-        services.rankings.keep(asked.key, state, ranking)
-    hits, more = ranking.page(offset, limit)
+    with ExitStack() as stack:
+        for each in libraries:
+            stack.enter_context(each.lock)
+        ranking = services.rankings.get(asked.key, state, is_first=offset == 0)
+        if ranking is None:
+            ranking = _ranking(libraries, asked)
+            services.rankings.keep(asked.key, state, ranking)
+        hits, more = ranking.page(offset, limit)
     for each in libraries:
         each.remember([hit.segment for hit in hits if hit.library == each.library.folder])
     return Json(
@@ -68,30 +70,13 @@ def _search(services: Services, parameters: QueryParams) -> Response:
 
 def _ranking(libraries: Sequence[Opened], asked: Asked) -> Ranking:
     """Return the list of a search; if nothing is relevant, that of the nearest hits."""
-
-    def answer(top: int) -> list[Hit]:
-        return _answer(libraries, asked, replace(asked.options, top=top))
-
-    ranking = Ranking(answer)
-    if asked.query is None:
-        return ranking
-    if not asked.options.by_relevance:  # the order is that of the most relevant ones
-        ranking.hits, ranking.is_whole = answer(MOST_SORTED), True
-    else:
-        ranking.page(0, 0)
-    if ranking.hits:
+    searched = [each.searched() for each in libraries]
+    ranking = Ranking(hits_one_by_one(searched, asked.query, asked.options))
+    ranking.page(0, 0)
+    if ranking.hits or asked.query is None:
         return ranking
     nearest = replace(asked.options, top=NEAREST, nearest=NEAREST)
-    shown = Ranking(answer, is_relevant=False)
-    shown.hits, shown.is_whole = _answer(libraries, asked, nearest), True
-    return shown
-
-
-def _answer(libraries: Sequence[Opened], asked: Asked, options: SearchOptions) -> list[Hit]:
-    with ExitStack() as stack:
-        for each in libraries:
-            stack.enter_context(each.lock)
-        return answer_all([each.searched() for each in libraries], asked.query, options)
+    return Ranking(iter(answer_all(searched, asked.query, nearest)), is_relevant=False)
 
 
 def _record(hit: Hit, libraries: Iterable[Opened]) -> dict[str, object]:

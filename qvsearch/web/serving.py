@@ -22,6 +22,8 @@ from qvsearch.web.connections import Connection
 from qvsearch.web.guard import Access
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from qvsearch.web.services import Services
 
 LOOPBACK = "127.0.0.1"
@@ -71,8 +73,20 @@ def listen(host: str | None, port: int) -> Place:
 
 def serve(services: Services, place: Place, started: Callable[[], None]) -> None:
     """Answer until Ctrl-C, or a request to end; `started` is called when it answers."""
+    app = make_app(services, place.access, is_local=place.is_local)
+    with suppress(KeyboardInterrupt):
+        make_server(app, started, services.end).run([place.listening])
+
+
+def make_server(
+    app: ASGIApp, started: Callable[[], None], ending: Callable[[], None]
+) -> uvicorn.Server:
+    """Return a server with the limits for untrusted clients.
+
+    `started` is called when it answers, `ending` when it is told to end.
+    """
     config = uvicorn.Config(
-        make_app(services, place.access, is_local=place.is_local),
+        app,
         http=Connection,
         ws="none",
         lifespan="off",
@@ -85,8 +99,7 @@ def serve(services: Services, place: Place, started: Callable[[], None]) -> None
         timeout_graceful_shutdown=ENDING_SECONDS,
         h11_max_incomplete_event_size=LARGEST_HEAD,
     )
-    with suppress(KeyboardInterrupt):
-        _Server(config, started, services.end).run([place.listening])
+    return _Server(config, started, ending)
 
 
 class _Server(uvicorn.Server):

@@ -24,6 +24,7 @@ ORIGIN = f"http://127.0.0.1:{PORT}"
 LOCAL = Access(PORT, frozenset({"127.0.0.1", "localhost"}))
 TOKEN = "correct-horse-battery-staple"
 REMOTE = Access(PORT, frozenset({"box"}), any_address=True, token=TOKEN)
+LARGE = 32 * 2**20  # bytes: more than sockets hold
 HOSTILE = 'a"\r\nSet-Cookie: x=1;\u202egpj.png'
 SCRIPT = "<script>alert(1)</script>"
 
@@ -46,6 +47,9 @@ def write_files(folder):
     lines = [f"line {number} about a red star" for number in range(1, 401)]
     (folder / "long.txt").write_text("\n".join(lines) + "\n")
     make(folder / "film.mkv", map(frame_of, range(60)), form="matroska", keyframe_every=10)
+    large = make(folder / "large.mkv", map(frame_of, range(500, 520)), form="matroska")
+    with large.open("r+b") as file:
+        file.truncate(LARGE)  # what follows the last cluster is not read
     shutil.rmtree(folder / "library", ignore_errors=True)
 
 

@@ -1,8 +1,6 @@
 """The endpoint of a search: the command line's hits, page by page."""
 
-import random
 import shlex
-from dataclasses import replace
 
 import pytest
 from support.hits import hit as made_hit
@@ -10,7 +8,7 @@ from support.served import index, own_cache, printed, serving
 
 from qvsearch.choices import Task
 from qvsearch.library.library import Library
-from qvsearch.web.rankings import FIRST, GROWTH, KEPT_LISTS, Ranking, Rankings
+from qvsearch.web.rankings import KEPT_LISTS, Ranking, Rankings
 
 
 def without_ids(hits):
@@ -226,59 +224,28 @@ def ranked(count):
     return [made_hit(name, rank=rank) for rank, name in enumerate(names, start=1)]
 
 
-class TestARanking:
-    def test_a_long_list_is_computed_a_few_times_only(self):
-        hits, asked = ranked(10_000), []
+def test_a_ranking_is_computed_as_far_as_it_is_asked_for():
+    hits, reached = ranked(1000), []
 
-        def answer(top):
-            asked.append(top)
-            return hits[:top]
+    def in_turn():
+        for each in hits:
+            reached.append(each)
+            yield each
 
-        ranking = Ranking(answer)
-        seen = []
-        while True:
-            page, more = ranking.page(len(seen), 60)
-            seen += page
-            if not more:
-                break
-        assert [each.segment.item for each in seen] == [each.segment.item for each in hits]
-        assert asked == [FIRST, FIRST * GROWTH, FIRST * GROWTH**2, FIRST * GROWTH**3]
-
-    def test_a_hit_never_moves_nor_comes_twice(self):
-        hits, rng = ranked(1000), random.Random(1)
-
-        def answer(top):
-            some = hits[:top]  # a longer list may fold and order a little otherwise
-            for place in range(len(some) - 1):
-                if rng.random() < 0.2:
-                    some[place], some[place + 1] = some[place + 1], some[place]
-            return some
-
-        ranking = Ranking(answer)
-        first = list(ranking.page(0, 200)[0])
-        ranking.page(800, 200)
-        assert ranking.page(0, 200)[0] == first
-        items = [each.segment.item for each in ranking.hits]
-        assert len(set(items)) == len(items) == 1000
-        assert [each.rank for each in ranking.hits] == list(range(1, 1001))
-
-    def test_a_hit_that_was_folded_stays_folded(self):
-        first, second, third = ranked(3)
-        folded = replace(first, duplicates=(second.segment.item,))
-        answers = iter([[folded] * FIRST, [folded, second, third]])
-        ranking = Ranking(lambda _: next(answers))
-        ranking.page(0, 3)
-        assert [each.segment.item.path for each in ranking.hits] == [b"0.jpg", b"2.jpg"]
-
-    def test_a_page_behind_the_end_is_empty(self):
-        hits = ranked(5)
-        assert Ranking(lambda top: hits[:top]).page(1000, 60) == ([], False)
+    ranking = Ranking(in_turn())
+    assert ranking.page(0, 60) == (hits[:60], True)
+    assert len(reached) == 61
+    assert ranking.page(60, 60) == (hits[60:120], True)
+    assert ranking.page(0, 60) == (hits[:60], True)
+    assert ranking.page(940, 60) == (hits[940:], False)
+    assert ranking.page(5000, 60) == ([], False)
+    assert ranking.page(0, 0) == ([], True)
 
 
 def test_old_rankings_are_dropped():
     rankings = Rankings()
     for number in range(KEPT_LISTS + 3):
-        rankings.keep(number, "state", Ranking(lambda _: []))
+        rankings.keep(number, "state", Ranking(iter([])))
     assert rankings.get(2, "state", is_first=True) is None
     assert rankings.get(3, "state", is_first=True) is not None
     assert rankings.get(3, "later", is_first=True) is None

@@ -1,7 +1,7 @@
 // Groups of files that show or say the like, largest first; one of them opens as a grid.
 
 import { card } from "./card.js";
-import { $, button, h } from "./dom.js";
+import { $, button, entitle, h } from "./dom.js";
 import { Grid } from "./grid.js";
 import { Records } from "./results.js";
 import * as selection from "./selection.js";
@@ -41,6 +41,7 @@ function show() {
   if (one && grid.results?.records === one.items) return;
   $("tiles")?.remove();
   grid.show(new Records(one ? one.items : []));
+  entitle(one ? title(one) : "Groups");
   if (one) inside(one);
   else all();
 }
@@ -55,7 +56,6 @@ function inside(one) {
   const sure = one.confidence === undefined ? "" : `; the name fits it to ${percent(one.confidence)}`;
   $("message").replaceChildren(
     h("p", null, button("All groups", { name: "left", text: "All groups", onclick: () => go(null) })),
-    h("h1", null, title(one)),
     h("p", { class: "quiet" }, `${count(one.files, "file")}, the most central first${sure}`),
   );
   grid.focus(0);
@@ -64,7 +64,7 @@ function inside(one) {
 function all() {
   const named = groups.filter((each) => each.id !== NO_GROUP);
   const text = named.length ? count(named.length, "group") : "The files form no groups.";
-  $("message").replaceChildren(h("h1", null, "Groups"), h("p", { class: "quiet" }, text));
+  $("message").replaceChildren(h("p", { class: "quiet" }, text));
   const tiles = groups.map((each) => {
     const pictures = each.items.slice(0, PICTURES).map(tile);
     const link = h("a", { href: `/clusters?group=${each.id}` }, h("span", { class: "mosaic" }, ...pictures), h("b", null, title(each)), h("span", { class: "quiet" }, count(each.files, "file")));

@@ -65,6 +65,13 @@ export function showBelow(popover, anchor) {
   popover.style.top = `${top}px`;
 }
 
+// Names what the page shows; the page of a search has its words in the box.
+export function entitle(text) {
+  $("title").textContent = text;
+  $("title").className = "title";
+  document.title = `${text} qvsearch`;
+}
+
 let fading = 0;
 
 // Says something for some seconds, to screen readers too.

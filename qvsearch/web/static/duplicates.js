@@ -1,7 +1,7 @@
 // Groups of near-duplicates side by side. Nothing is deleted here; the list can be exported.
 
 import { menuButton, runKey } from "./actions.js";
-import { $, button, copy, download, h } from "./dom.js";
+import { $, button, copy, download, entitle, h } from "./dom.js";
 import * as server from "./server.js";
 import { count, date, describe, exactPath, folderOf, kindName, nameOf, pathOf, safe, size } from "./text.js";
 import * as viewer from "./viewer.js";
@@ -11,6 +11,7 @@ const WHY = { exact: "the very same", copy: "a copy", burst: "taken right after"
 
 export async function begin() {
   viewer.begin(null);
+  entitle("Near-duplicates");
   const kind = new URLSearchParams(location.search).get("kind") ?? "";
   $("message").replaceChildren(h("p", { class: "quiet busy" }, "Looking for near-duplicates…"));
   let groups;
@@ -49,7 +50,6 @@ function head(groups) {
     ["Copy paths of repeats", "copy", () => copy(paths, count(repeats.length, "path"))],
   ].map(([label, name, onclick]) => button(label, { name, text: label, onclick }));
   $("message").replaceChildren(
-    h("h1", null, "Near-duplicates"),
     h("p", null, `${count(groups.length, "group")}; without the repeats ${size(bytes)} less. The best of each group comes first. Nothing is deleted here.`),
     h("div", { class: "actions" }, ...named),
   );

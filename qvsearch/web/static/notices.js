@@ -23,10 +23,9 @@ let waiting = 0;
 async function ask() {
   clearTimeout(waiting);
   try {
-    const before = total(status);
     status = await server.get("/api/status");
     draw();
-    for (const listener of listeners) listener(status, before > 0 || status.libraries.every((each) => each.empty));
+    for (const listener of listeners) listener(status);
   } catch {
     // the next search says that the server does not answer
   }
@@ -34,14 +33,9 @@ async function ask() {
   if (!document.hidden) waiting = setTimeout(ask, isBusy ? SOON : LATER);
 }
 
-export function total({ libraries }, kind) {
-  let files = 0;
-  for (const library of libraries) {
-    for (const [name, each] of Object.entries(library.kinds ?? {})) {
-      if (!kind || kind === name) files += each.items;
-    }
-  }
-  return files;
+export function total({ libraries }) {
+  const kinds = libraries.flatMap((each) => Object.values(each.kinds ?? {}));
+  return kinds.reduce((sum, each) => sum + each.items, 0);
 }
 
 export function command(text) {

@@ -27,8 +27,10 @@ export async function begin() {
   address.onQuery(run);
   box.begin();
   box.show();
-  notices.onStatus((status, wasThere) => {
-    if (grid.results?.count === 0 && wasThere && notices.total(status)) run();
+  notices.onStatus((status) => {
+    if (grid.results?.count !== 0 || location.search) return;
+    if (notices.total(status)) run();
+    else message(grid.results);
   });
   const first = run();
   notices.begin();
