@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from qvsearch.media import CHANGED, excerpt
+from qvsearch.media import CHANGED, excerpts
 from qvsearch.media.player import Player
 from qvsearch.media.thumbnails import Thumbnails
 from qvsearch.media.workers import Decoders
@@ -45,7 +45,7 @@ class Services:
         self.surveys = Surveys()
         self.thumbnails = Thumbnails(decoders)
         self.player = Player(CLIPS_AT_ONCE)
-        self.readers = Decoders(1, decode=excerpt.decode)
+        self.readers = Decoders(1, decode=excerpts.decode)
         self.uploads = Uploads(self.thumbnails)
         self._ended = False
 
