@@ -88,7 +88,8 @@ ENDPOINTS = (
         POST,
         "/api/items/{id}/open",
         desktop.open_file,
-        "Opens the file with the system's viewer; only on the computer of the server.",
+        "Opens the file in its program, a video at `start`; only on the computer of the server.",
+        {"start"},
     ),
     Endpoint(
         POST,
