@@ -23,9 +23,9 @@ from qvsearch.web import (
     media,
     overview,
     pages,
+    receiving,
     searching,
     selection,
-    uploads,
 )
 from qvsearch.web.guard import Guard
 from qvsearch.web.problems import Json, error_answer
@@ -115,10 +115,10 @@ ENDPOINTS = (
     Endpoint(
         POST,
         "/api/uploads",
-        uploads.upload,
+        receiving.upload,
         "Takes a picture for the parameter `upload`, as the body; at most 30 MB.",
     ),
-    Endpoint(GET, "/api/uploads/{token}", uploads.uploaded, "The picture, small, as WebP."),
+    Endpoint(GET, "/api/uploads/{token}", receiving.uploaded, "The picture, small, as WebP."),
     Endpoint(
         POST,
         "/api/selection",

@@ -12,29 +12,17 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from starlette.responses import Response
-
 from qvsearch.records.served import upload_record
 from qvsearch.retrieval.query import read_item
 from qvsearch.types import Segment, Skipped
-from qvsearch.web.bodies import body_pieces
-from qvsearch.web.problems import Json, Problem
+from qvsearch.web.problems import Problem
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-
     from qvsearch.media.thumbnails import Thumbnails
-    from qvsearch.web.services import Services
 
-LARGEST = 30 * 2**20  # bytes
 MOST = 16  # uploads; one more drops the one that was not used for longest
 KEPT_SECONDS = 3600.0
-AT_ONCE = 4  # uploads that are being received
 SIDE = 640  # pixels of the picture that is shown again
-TYPES = {
-    *("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff"),
-    *("image/avif", "image/heic", "image/heif", "image/jp2"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,36 +96,3 @@ class Uploads:
 
     def _drop(self, token: str) -> None:
         self._kept.pop(token).path.unlink(missing_ok=True)
-
-
-async def upload(request: Request) -> Response:
-    """Answer `POST /api/uploads`."""
-    services: Services = request.app.state.services
-    uploads = services.uploads
-    type_ = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if type_ not in TYPES:
-        raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"a picture is sent as {', '.join(sorted(TYPES))}, not {type_!r}",
-        )
-    if uploads.receiving >= AT_ONCE:
-        raise Problem(HTTPStatus.TOO_MANY_REQUESTS, f"{AT_ONCE} pictures are being sent; wait")
-    path = uploads.new_path()
-    uploads.receiving += 1
-    try:
-        with path.open("xb") as file:
-            async for piece in body_pieces(request, LARGEST):
-                file.write(piece)
-        record = await services.lanes.pictures.run(uploads.keep, path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        uploads.receiving -= 1
-    return Json(record)
-
-
-async def uploaded(request: Request) -> Response:
-    """Answer `GET /api/uploads/TOKEN`."""
-    services: Services = request.app.state.services
-    return Response(services.uploads.webp(request.path_params["token"]), media_type="image/webp")

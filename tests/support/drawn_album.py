@@ -15,7 +15,7 @@ CAMERAS = (("Canon", "Canon EOS R6"), ("Google", "Pixel 8"))
 PLACES = ((48.2082, 16.3738), (47.8095, 13.055))
 HOSTILE = "an\x1b[31m \u202egpj.exe <img src=x onerror=alert(1)>.jpg"
 TAG = {"make": 271, "model": 272, "exif": 0x8769, "gps": 0x8825, "taken": 36867}
-SCENE_SECONDS, RATE = 4, 10
+SCENE_SECONDS, RATE = 4, 5
 
 
 def write_album(folder, pictures=30, notes=6, size=1.0):

@@ -19,6 +19,17 @@ def without_ids(hits):
     return hits
 
 
+def coarse(value):
+    """Hits whose numbers may differ by what the order of additions changes."""
+    if isinstance(value, float):
+        return pytest.approx(value, abs=2e-5)
+    if isinstance(value, list):
+        return [coarse(each) for each in value]
+    if isinstance(value, dict):
+        return {name: coarse(each) for name, each in value.items()}
+    return value
+
+
 QUERIES = {  # of the page, and of the command line
     "q=a+red+star": "'a red star'",
     "q=a+red+star&all=1": "'a red star' --all",
@@ -53,7 +64,7 @@ def test_the_hits_are_those_of_the_command_line(browser, world, capsys, paramete
         "--dtype",
         "float32",
     )
-    assert without_ids(answer["hits"]) == expected
+    assert without_ids(answer["hits"]) == coarse(expected)
     assert expected
     assert answer["relevant"]
     assert not answer["more"]

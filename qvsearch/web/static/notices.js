@@ -25,18 +25,15 @@ async function ask() {
   try {
     status = await server.get("/api/status");
     draw();
-    for (const listener of listeners) listener(status);
+    for (const listener of listeners) listener();
   } catch {
     // the next search says that the server does not answer
   }
-  const isBusy = status.libraries.some((each) => each.indexing || each.changed === undefined || each.empty);
+  const isBusy = status.libraries.some((each) => each.indexing || each.empty || each.changed === null);
   if (!document.hidden) waiting = setTimeout(ask, isBusy ? SOON : LATER);
 }
 
-export function total({ libraries }) {
-  const kinds = libraries.flatMap((each) => Object.values(each.kinds ?? {}));
-  return kinds.reduce((sum, each) => sum + each.items, 0);
-}
+export const isEmpty = () => status.libraries.length > 0 && status.libraries.every((each) => each.empty);
 
 export function command(text) {
   const line = h("code", null, safe(text));

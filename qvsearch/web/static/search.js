@@ -27,10 +27,11 @@ export async function begin() {
   address.onQuery(run);
   box.begin();
   box.show();
-  notices.onStatus((status) => {
-    if (grid.results?.count !== 0 || location.search) return;
-    if (notices.total(status)) run();
-    else message(grid.results);
+  let wasEmpty = false;
+  notices.onStatus(() => {
+    if (notices.isEmpty()) $("message").replaceChildren(...empty());
+    else if (wasEmpty) run();
+    wasEmpty = notices.isEmpty();
   });
   const first = run();
   notices.begin();
@@ -68,6 +69,7 @@ async function run() {
 }
 
 function failed(error) {
+  if (notices.isEmpty()) return $("message").replaceChildren(...empty());
   const again = button("Try again", { text: "Try again", onclick: run });
   const parts = [h("p", null, safe(error.message)), again];
   if (error.status === 410 || error.status === 404) {
@@ -78,7 +80,12 @@ function failed(error) {
       break;
     }
   }
-  $("message").replaceChildren(h("div", { class: "problem", role: "alert" }, ...parts));
+  return $("message").replaceChildren(h("div", { class: "problem", role: "alert" }, ...parts));
+}
+
+function empty() {
+  const commands = notices.current().libraries.map((each) => h("p", null, notices.command(each.command)));
+  return [h("p", { class: "lead" }, "There is nothing here yet."), h("p", null, "Index a folder in a terminal:"), ...commands];
 }
 
 function message(results) {
@@ -109,11 +116,6 @@ function nearest(params) {
 }
 
 function nothing(params) {
-  const libraries = notices.current().libraries;
-  if (libraries.length && libraries.every((each) => each.empty)) {
-    const lines = libraries.filter((each) => each.command).map((each) => h("p", null, notices.command(each.command)));
-    return [h("p", { class: "lead" }, "There is nothing here yet."), h("p", null, "Index a folder in a terminal:"), ...lines];
-  }
   const isFiltered = address.FILTERS.some((name) => params.has(name));
   const text = isFiltered ? "No file passes these filters." : "There are no files.";
   const clear = () => address.go((kept) => address.FILTERS.forEach((name) => kept.delete(name)));
