@@ -47,7 +47,7 @@ def mcp(
 
     needed("mcp.server", "mcp", "qvsearch mcp", "mcp")
     from qvsearch.mcp.server import serve
-    from qvsearch.mcp.shelf import Shelf
+    from qvsearch.retrieval.shelf import Shelf
 
     folders = [library_folder(each) for each in library or (None,)]
     for each in folders:

@@ -37,6 +37,11 @@ LeastRelevance = Annotated[
 ]
 
 
+def names_of(library: str | None) -> tuple[str, ...]:
+    """Return an argument `library` as names for `Shelf`, which takes all without any."""
+    return () if library is None else (library,)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryArguments:
     """A query and its filters. A text is always words, never the path of a file."""

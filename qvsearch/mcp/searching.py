@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import is_below
+from qvsearch.mcp.arguments import names_of
 
 if TYPE_CHECKING:
     from qvsearch.mcp.arguments import (
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
         SearchArguments,
         SimilarArguments,
     )
-    from qvsearch.mcp.shelf import Chosen, Opened, Shelf
     from qvsearch.retrieval.pipeline import Query
+    from qvsearch.retrieval.shelf import Chosen, Opened, Shelf
+    from qvsearch.runtime.several import Lost
     from qvsearch.types import Hit
 
 Record = dict[str, Any]
@@ -47,16 +49,16 @@ def search(shelf: Shelf, arguments: SearchArguments) -> Record:
     )
     if not (arguments.has_query or options.lists):
         raise QvsearchError("there is nothing to search for; give query, image, like or a filter")
-    with shelf.reading(arguments.library) as chosen:
+    with shelf.reading(names_of(arguments.library)) as chosen:
         _check_under(chosen, arguments.under or ())
         query = _query(chosen, arguments) if arguments.has_query else None
-        hits = answer_all([each.searched for each in chosen.opened], query, options)
+        lost = list(chosen.lost)
+        hits = answer_all(chosen.searched, query, options, lost=lost.append)
         best = max((hit.relevance for hit in hits), default=0.0)
-        names = {each.library.folder: each.name for each in chosen.opened}
         return {
             "relevant": bool(hits) and (query is None or best >= options.least_best),
-            "hits": [_hit_record(hit, names) for hit in hits],
-            **_notes(chosen),
+            "hits": [_hit_record(hit, chosen.names) for hit in hits],
+            **_notes(chosen, lost),
         }
 
 
@@ -66,7 +68,7 @@ def similar(shelf: Shelf, arguments: SimilarArguments) -> Record:
     from qvsearch.retrieval.similar import find_similar
 
     kinds = frozenset(arguments.kind) if arguments.kind else None
-    with shelf.reading(arguments.library) as chosen:
+    with shelf.reading(names_of(arguments.library)) as chosen:
         opened, segments = chosen.find(arguments.id)
         location = segments[0].item.location
         files = find_similar(opened.library, location, lambda: opened.embedder, arguments.k, kinds)
@@ -75,7 +77,7 @@ def similar(shelf: Shelf, arguments: SimilarArguments) -> Record:
                 {**similar_record(each, opened.library.folder), "library": opened.name}
                 for each in files
             ],
-            **_notes(chosen),
+            **_notes(chosen, chosen.lost),
         }
 
 
@@ -90,7 +92,7 @@ def explain(shelf: Shelf, arguments: ExplainArguments) -> Record:
     )
     if not arguments.has_query:
         raise QvsearchError("there is no query to explain; give query, image or like")
-    with shelf.reading(arguments.library) as chosen:
+    with shelf.reading(names_of(arguments.library)) as chosen:
         _check_under(chosen, arguments.under or ())
         query = _query(chosen, arguments)
         opened, location = _file(chosen, arguments)
@@ -98,7 +100,7 @@ def explain(shelf: Shelf, arguments: ExplainArguments) -> Record:
         record: Record = explanation_record(explanation)
         if "segments" in record:
             record["segments"] = record["segments"][:SHOWN_SEGMENTS]
-        return {**record, "library": opened.name, **_notes(chosen)}
+        return {**record, "library": opened.name, **_notes(chosen, chosen.lost)}
 
 
 def _query(chosen: Chosen, arguments: QueryArguments) -> Query:
@@ -167,7 +169,7 @@ def _outside(chosen: Chosen, name: str, location: bytes) -> QvsearchError:
     )
 
 
-def _hit_record(hit: Hit, names: dict[Path, str]) -> Record:
+def _hit_record(hit: Hit, names: dict[Path | None, str]) -> Record:
     from qvsearch.records.library import hit_record
 
     folder = hit.library or next(iter(names))  # a hit of the only library may not name it
@@ -179,9 +181,9 @@ def _hit_record(hit: Hit, names: dict[Path, str]) -> Record:
     return record | {"library": names[folder]}
 
 
-def _notes(chosen: Chosen) -> Record:
+def _notes(chosen: Chosen, lost: Sequence[Lost]) -> Record:
     """Return what an agent must know of an answer beside the hits."""
-    hints = [*chosen.problems, *_hints(chosen.opened)]
+    hints = [*(str(each.error) for each in lost), *_hints(chosen.opened)]
     return {"note": CONTENT} | ({"hints": hints} if hints else {})
 
 

@@ -8,7 +8,7 @@ from qvsearch.indexing.status import library_status
 from qvsearch.library.library import Library
 from qvsearch.library.names import option
 from qvsearch.models.registry import DEMO
-from qvsearch.records.served import shelf_record
+from qvsearch.records.served import lost_record, shelf_record
 from qvsearch.version import __version__
 from qvsearch.web.asking import check_names
 from qvsearch.web.problems import Json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from qvsearch.web.served import Opened
+    from qvsearch.retrieval.shelf import Opened
     from qvsearch.web.services import Services
 
 CURRENT_SECONDS = 300.0  # after which the disk is looked at again
@@ -31,11 +31,16 @@ async def status(request: Request) -> Response:
 
 
 def _status(services: Services) -> Response:
-    libraries = services.served.libraries()
+    chosen = services.shelf.now()
+    names = {folder: name for name, folder in services.shelf.folders().items()}
+    records = {each.name: _shelf(services, each) for each in chosen.opened}
+    for each in chosen.lost:
+        name = names[each.folder]
+        records[name] = lost_record(name, each.folder, str(each.error))
     return Json(
         {
-            "libraries": [_shelf(services, each) for each in libraries],
-            "demo": any(each.library.fingerprint.model == DEMO for each in libraries),
+            "libraries": [records[name] for name in names.values()],
+            "demo": any(each.library.fingerprint.model == DEMO for each in chosen.opened),
             "version": __version__,
         }
     )
@@ -44,7 +49,7 @@ def _status(services: Services) -> Response:
 def _shelf(services: Services, opened: Opened) -> dict[str, object]:
     library = opened.library
     pending = sum(run.files for run in library.load_pending())
-    kinds = opened.kinds()
+    kinds = services.kinds.of(opened)
     changes = None
     if kinds:
         changes = services.surveys.outcome(
@@ -81,7 +86,7 @@ async def fields(request: Request) -> Response:
 
 
 def _fields(services: Services) -> Response:
-    return Json([each.fields() for each in services.served.libraries()])
+    return Json([services.fields.of(each) for each in services.shelf.now().opened])
 
 
 async def saved(request: Request) -> Response:

@@ -85,7 +85,7 @@ def _found(services: Services, ids: list[str]) -> list[Segment]:
     gone: Gone | None = None
     for each in ids:
         try:
-            segments.append(services.served.find(each).segment)
+            segments.append(services.shelf.find(each)[1])
         except Gone as error:
             gone = error
     if gone is not None and not segments:

@@ -6,20 +6,16 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 
 import pytest
 from support import agent as agents
-from support.colours import FINGERPRINT
 from support.modules import HEAVY, loaded_by
 from support.processes import children, linux
 
 from qvsearch.cli.app import main
-from qvsearch.library.library import Library
 from qvsearch.mcp.arguments import QueryArguments, SearchArguments
 from qvsearch.mcp.reading import MOST_BYTES, _jpegs
-from qvsearch.mcp.shelf import Shelf, _Considerate
 from qvsearch.mcp.tools import in_arguments
 
 GREETING = {
@@ -98,7 +94,10 @@ def ping(number):
 
 
 def test_nothing_heavy_is_loaded_before_the_first_call():
-    serve = "from qvsearch.mcp import server, shelf; shelf.Shelf([]); import qvsearch.cli.mcp"
+    serve = (
+        "from qvsearch.mcp import server; from qvsearch.retrieval.shelf import Shelf; Shelf([]);"
+        " import qvsearch.cli.mcp"
+    )
     assert not HEAVY & loaded_by(serve)
     assert "mcp" not in loaded_by("import qvsearch.mcp, qvsearch.cli.mcp")
 
@@ -178,55 +177,6 @@ def test_a_missing_extra_is_one_sentence(monkeypatch, capfd):
         "",
         'qvsearch: qvsearch mcp needs mcp: pip install "qvsearch[mcp]"\n',
     )
-
-
-class Slow:
-    """An embedder that computes until it is let go."""
-
-    dim = FINGERPRINT.dim
-
-    def __init__(self):
-        self.computes, self.go_on = threading.Event(), threading.Event()
-
-    def embed(self, inputs):
-        self.computes.set()
-        assert self.go_on.wait(60)
-        return inputs
-
-
-def test_other_calls_read_a_library_while_a_model_computes(tmp_path):
-    Library.create(tmp_path / "library", FINGERPRINT)
-    shelf = Shelf([tmp_path / "library"])
-    slow = Slow()
-
-    def compute():
-        with shelf.reading(None):
-            assert _Considerate(slow, shelf._lock).embed([1]) == [1]
-
-    thread = threading.Thread(target=compute)
-    thread.start()
-    assert slow.computes.wait(60)
-    with shelf.reading(None) as chosen:
-        assert chosen.opened[0].library.fingerprint == FINGERPRINT
-    slow.go_on.set()
-    thread.join()
-
-
-def test_a_library_is_opened_again_only_after_a_commit(tmp_path):
-    library = Library.create(tmp_path / "library", FINGERPRINT)
-    shelf = Shelf([tmp_path / "library"])
-
-    def opened():
-        with shelf.reading(None) as chosen:
-            return chosen.opened[0]
-
-    first = opened()
-    assert opened().library is first.library
-    library.add_root(b"/photos")
-    library.commit()
-    again = opened()
-    assert again.library.roots == [b"/photos"]
-    assert again.embedder is first.embedder, "the model stays loaded"
 
 
 def test_pictures_stay_below_what_clients_accept():

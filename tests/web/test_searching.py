@@ -201,7 +201,8 @@ class TestAnotherProcess:
             path.rmdir() if path.is_dir() else path.unlink()
         (folder / "library").rmdir()
         assert "no library" in browser.get("/api/search?q=red", 503).json()["error"]
-        browser.get("/api/status", 503)
+        (state,) = browser.get("/api/status").json()["libraries"]
+        assert "no library" in state["problem"]
         index(folder / "files")
         assert browser.hits("q=red&all=1")
 
