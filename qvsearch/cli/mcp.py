@@ -4,12 +4,12 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import Annotated
 
 import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.several import LibrariesOptions
 from qvsearch.errors import ExitCode
 
 serving_agents = typer.Typer(rich_markup_mode=None)
@@ -19,16 +19,7 @@ serving_agents = typer.Typer(rich_markup_mode=None)
 @unfolded
 def mcp(
     *,
-    library: Annotated[
-        list[str] | None,
-        options.model_option(
-            "--library",
-            "-l",
-            metavar="NAME-OR-FOLDER",
-            help="Library to serve; may be repeated (default: main).",
-            autocompletion=options.library_names,
-        ),
-    ] = None,
+    libraries: LibrariesOptions,
     device: options.Device = None,
     dtype: options.DtypeOption = None,
 ) -> None:
@@ -40,16 +31,17 @@ def mcp(
     \b
     qvsearch mcp
     qvsearch mcp -l photos -l work
+    qvsearch mcp --all-libraries
     claude mcp add qvsearch -- qvsearch mcp -l photos
     """  # noqa: D301 - a \b keeps the lines of examples apart
-    from qvsearch.library.names import absence, exists, library_folder
+    from qvsearch.library.names import absence, exists
     from qvsearch.tasks.extras import needed
 
     needed("mcp.server", "mcp", "qvsearch mcp", "mcp")
     from qvsearch.mcp.server import serve
     from qvsearch.retrieval.shelf import Shelf
 
-    folders = [library_folder(each) for each in library or (None,)]
+    folders = libraries.folders()
     for each in folders:
         if not exists(each):  # it may be made, or plugged in, while the client runs
             output.fail(absence(each))
