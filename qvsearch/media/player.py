@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from qvsearch import cache
 from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.files import make_folder
 from qvsearch.media.clips import MOST_BYTES as MOST_MEMORY
 from qvsearch.media.clips import is_filled, patience, unfinished
 from qvsearch.media.playable import write_playable
@@ -88,7 +89,7 @@ class Player:
 
     def _make(self, segment: Segment, start: float, end: float, path: Path) -> bool:
         """Write a moment to the cache; return False if browsers play the file itself."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder, private=True)
         process = self._idle.get()
         try:
             process = self._usable(process)

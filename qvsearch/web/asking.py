@@ -34,6 +34,7 @@ FILTERS = {
     "orientation",
 }
 QUERY = {"q", "not", "like", "unlike", "upload", "task", "all", "sort", "library", *FILTERS}
+PARTS, MOST_PARTS = ("not", "like", "unlike"), 32  # each is a file to decode or words to embed
 REPEATED = {"library", "not", "like", "unlike", "kind", "under", "glob"}
 
 
@@ -63,6 +64,8 @@ def read_search(
     never taken for a path.
     """
     given = _given(parameters, {*QUERY, *others})
+    if sum(len(given.get(each, ())) for each in PARTS) > MOST_PARTS:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"a query has at most {MOST_PARTS} examples and nots")
     words = _one(given, "q").strip() or None
     token = _one(given, "upload")
     picture = uploaded(token) if token else None

@@ -8,7 +8,8 @@ from typing import cast
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 10.0  # for the head of a request; a client that trickles is cut off
-MOST = 256  # connections; beyond them, the one that has been idle for longest is closed
+ENOUGH = 200  # connections; beyond them, the oldest one that nobody waits for is closed
+MOST = 2 * ENOUGH  # with their files, they fit the 1,024 that a process may usually open
 
 
 class Connection(H11Protocol):
@@ -23,9 +24,12 @@ class Connection(H11Protocol):
         self._since = self.loop.time()
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
         others = cast("set[Connection]", self.connections) - {self}
-        if len(others) >= MOST:
-            idle = [each for each in others if each.is_idle]
-            min(idle or [self], key=lambda each: each._since).close()
+        if len(others) >= ENOUGH:
+            dispensable = [each for each in others if each.is_dispensable]
+            if dispensable:
+                min(dispensable, key=lambda each: each._since).close()
+            elif len(others) >= MOST:
+                self.close()
 
     def data_received(self, data: bytes) -> None:
         """Read a part of a request."""
@@ -47,10 +51,17 @@ class Connection(H11Protocol):
         """Whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
+    @property
+    def is_dispensable(self) -> bool:
+        """Whether nobody waits for it: it is idle, has ended, or its client does not read.
+
+        A paused video is one of the latter; its player asks again.
+        """
+        return self.is_idle or self.transport.is_closing() or self.flow.write_paused
+
     def close(self) -> None:
-        """End the connection at once."""
-        if not self.transport.is_closing():
-            self.transport.abort()
+        """End the connection at once, whatever is still to be sent."""
+        self.transport.abort()
 
     def _give_up(self) -> None:
         self._head_timer = None

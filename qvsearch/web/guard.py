@@ -103,6 +103,8 @@ class Guard:
                 await answer(scope, receive, answering.send)
         except Problem as error:
             await _refuse(error, scope, receive, answering)
+        except _Stalled:
+            raise  # the server drops the connection
         except Exception:  # noqa: BLE001 - a defect of ours: the server goes on for all others
             traceback.print_exc(file=sys.stderr)
             defect = Problem(
@@ -152,6 +154,10 @@ class Guard:
         )
 
 
+class _Stalled(Exception):
+    """A client has not read its answer for too long."""
+
+
 class _Answering:
     """Sends an answer with the safe headers, and gives up on a client that does not read it."""
 
@@ -160,14 +166,17 @@ class _Answering:
         self.started = False
 
     async def send(self, message: Message) -> None:
-        """Send one message; raises TimeoutError for a client that stalls."""
+        """Send one message; raises _Stalled for a client that does not read."""
         if message["type"] == "http.response.start":
             self.started = True
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-        async with asyncio.timeout(STALLED_SECONDS):
-            await self._send(message)
+        try:
+            async with asyncio.timeout(STALLED_SECONDS):
+                await self._send(message)
+        except TimeoutError as error:
+            raise _Stalled from error
 
 
 async def _refuse(error: Problem, scope: Scope, receive: Receive, answering: _Answering) -> None:

@@ -21,6 +21,11 @@ def browser_path():
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
+def browser_flags():
+    """A browser of root refuses to run in its sandbox; the tests open no page but their own."""
+    return ["--no-sandbox"] if os.geteuid() == 0 else []
+
+
 def environment(cache):
     """That of a process whose cache is a folder of the test's."""
     return {**os.environ, "XDG_CACHE_HOME": str(cache), "XDG_RUNTIME_DIR": str(cache)}
@@ -54,10 +59,8 @@ def browser():
     path = browser_path()
     if path is None:
         pytest.skip(NO_BROWSER)
-    # a browser of root refuses to run in its sandbox; the tests open no page but their own
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=flags)
+        opened = playwright.chromium.launch(executable_path=path, args=browser_flags())
         yield opened
         opened.close()
 

@@ -1,4 +1,4 @@
-"""An album of the demo model's world as a person's folder has it: shapes, dates, cameras, repeats."""
+"""An album of the demo model's world, like a person's: shapes, dates, cameras, repeats."""
 
 import shutil
 from fractions import Fraction

@@ -75,7 +75,10 @@ def groups(page):
 SCREENS = {
     "hits": (STAR, first_card),
     "all files": ("/", lambda page: page.locator("#grid .card").first.wait_for()),
-    "no match": ("/?q=my+birthday+cake", lambda page: page.get_by_text("Nothing matches").wait_for()),
+    "no match": (
+        "/?q=my+birthday+cake",
+        lambda page: page.get_by_text("Nothing matches").wait_for(),
+    ),
     "no file": ("/?after=2040", lambda page: page.get_by_text("No file passes").wait_for()),
     "an error": ("/?near=here", lambda page: page.get_by_role("alert").wait_for()),
     "a selection": (STAR, choose_two),
@@ -179,7 +182,8 @@ def test_an_empty_library_shows_the_command(browser, album, tmp_path):
         page.goto("/")
         page.get_by_text("There is nothing here yet.").wait_for()
         command = page.locator("#message code").inner_text()
-        assert command.startswith("qvsearch index FOLDER -l ") and str(folder) in command
+        assert command.startswith("qvsearch index FOLDER -l ")
+        assert str(folder) in command
 
 
 def test_a_changed_library_says_how_many_files(browser, tmp_path):

@@ -123,6 +123,7 @@ BAD = {
     "colour=red": "unknown parameter 'colour'",
     "not=red": "the query looks for nothing",
     "q=a&not=+": "--not is empty",
+    "q=a" + "&not=b" * 33: "a query has at most 32 examples and nots",
     "sort=relevance": "nothing is relevant without a query",
     "q=a&task=nonsense": "--task 'nonsense' is unknown",
     "under=%2Fnowhere%2Fat%2Fall": "neither on the disk nor in the library",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from qvsearch.cli.app import main
-from qvsearch.web import connections, serving
+from qvsearch.web import connections, guard, serving
 from qvsearch.web.app import make_app
 
 STARTS = 120  # seconds on a busy machine
@@ -47,6 +47,24 @@ def server(library, home, *options, expected=0):
         process.wait()
         process.stdout.close()
         process.stderr.close()
+
+
+@contextmanager
+def in_thread(services):
+    """Run a server in a thread of this process, so that a test can change its limits."""
+    place = serving.listen(None, 0)
+    app = make_app(services, place.access, is_local=True)
+    answers, ended = threading.Event(), threading.Event()
+    web = serving.make_server(app, answers.set, ended.set)
+    thread = threading.Thread(target=web.run, args=([place.listening],))
+    thread.start()
+    try:
+        assert answers.wait(STARTS)
+        yield place.url
+    finally:
+        web.should_exit = True
+        thread.join(STARTS)
+    assert ended.is_set()
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +187,7 @@ def shows_large(link):
 def test_slow_clients_stop_nobody(running, tally):
     url = running[0]
     with ExitStack() as stack:
-        for number in range(connections.MOST + 40):
+        for number in range(connections.ENOUGH + 90):
             client = stack.enter_context(socket.create_connection(address(url), timeout=30))
             if number % 3:
                 client.sendall(head(url, "/api")[: 5 + number % 40])  # a head that never ends
@@ -178,6 +196,40 @@ def test_slow_clients_stop_nobody(running, tally):
         for _ in range(5):
             assert get(url, "api/search?q=a+red+star")
         assert time.monotonic() - started < connections.HEAD_SECONDS, "others do not wait for them"
+
+
+def test_clients_that_do_not_read_stop_nobody(running, tally):
+    url = running[0]
+    item = first(url, "kind=video&glob=large.mkv")["id"]
+    with ExitStack() as stack:
+        for _ in range(connections.ENOUGH + 70):
+            client = stack.enter_context(socket.create_connection(address(url), timeout=30))
+            client.sendall(head(url, f"/media/{item}/file"))
+            tally["slow clients beside which others are answered"] += 1
+        started = time.monotonic()
+        for _ in range(5):
+            assert get(url, "api/search?q=a+red+star")
+        assert time.monotonic() - started < connections.HEAD_SECONDS
+
+
+def test_a_client_that_stalls_is_dropped(browser, monkeypatch, capsys):
+    monkeypatch.setattr(guard, "STALLED_SECONDS", 0.2)
+    item = browser.id_of("large.mkv")
+    with in_thread(browser.services) as url:
+        with socket.create_connection(address(url), timeout=STARTS) as client:
+            client.sendall(head(url, f"/media/{item}/file"))
+            for _ in range(1000):
+                if not opens_large():
+                    break
+                time.sleep(0.02)
+            assert not opens_large(), "its file is closed"
+        assert get(url, "api")
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def opens_large():
+    folder = Path("/proc/self/fd")
+    return folder.exists() and any(map(shows_large, folder.iterdir()))
 
 
 def test_a_body_that_trickles_stops_nobody(running):
@@ -195,26 +247,15 @@ def test_a_body_that_trickles_stops_nobody(running):
 def test_a_client_that_sends_no_head_is_closed(browser, monkeypatch, begun):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr(serving, "IDLE_SECONDS", 0.2)
-    place = serving.listen(None, 0)
-    app = make_app(browser.services, place.access, is_local=True)
-    answers, ended = threading.Event(), threading.Event()
-    web = serving.make_server(app, answers.set, ended.set)
-    thread = threading.Thread(target=web.run, args=([place.listening],))
-    thread.start()
-    assert answers.wait(STARTS)
-    try:
-        with socket.create_connection(address(place.url), timeout=STARTS) as client:
+    with in_thread(browser.services) as url:
+        with socket.create_connection(address(url), timeout=STARTS) as client:
             client.sendall(begun)
             assert client.recv(100) == b""
-        with socket.create_connection(address(place.url), timeout=STARTS) as client:
-            client.sendall(head(place.url, "/api"))  # one after a request is a new one
+        with socket.create_connection(address(url), timeout=STARTS) as client:
+            client.sendall(head(url, "/api"))  # one after a request is a new one
             client.sendall(begun)
             while client.recv(65536):
                 pass
-    finally:
-        web.should_exit = True
-        thread.join(STARTS)
-    assert ended.is_set()
 
 
 def test_ctrl_c_ends_it_though_clients_are_connected(world, tmp_path):

@@ -50,7 +50,7 @@ function head(groups) {
     ["Copy paths of repeats", "copy", () => copy(paths, count(repeats.length, "path"))],
   ].map(([label, name, onclick]) => button(label, { name, text: label, onclick }));
   $("message").replaceChildren(
-    h("p", null, `${count(groups.length, "group")}; without the repeats ${size(bytes)} less. The best of each group comes first. Nothing is deleted here.`),
+    h("p", null, `${count(groups.length, "group")}; the repeats take ${size(bytes)}. The best file of each group comes first. Nothing is deleted here.`),
     h("div", { class: "actions" }, ...named),
   );
 }
