@@ -1,6 +1,7 @@
 """The endpoint of a search: the command line's hits, page by page."""
 
 import shlex
+import shutil
 
 import pytest
 from support.hits import hit as made_hit
@@ -202,8 +203,8 @@ class TestAnotherProcess:
             path.rmdir() if path.is_dir() else path.unlink()
         (folder / "library").rmdir()
         assert "no library" in browser.get("/api/search?q=red", 503).json()["error"]
-        (state,) = browser.get("/api/status").json()["libraries"]
-        assert "no library" in state["problem"]
+        (shelf,) = browser.get("/api/status").json()["libraries"]
+        assert "no library" in shelf["problem"]
         index(folder / "files")
         assert browser.hits("q=red&all=1")
 
@@ -216,6 +217,30 @@ class TestAnotherProcess:
         browser.get("/api/search?q=red", 503)
         manifest.write_bytes(whole)
         assert browser.hits("q=red&all=1")
+
+
+def test_one_damaged_library_of_two_costs_only_itself(world, tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/a.txt").write_text("A note about a red star in the snow.\n")
+    shutil.copy(world / "files/notes/note-1.txt", tmp_path / "files/note-1.txt")
+    with own_cache(tmp_path / "cache"):
+        other = index(tmp_path / "files")
+        with serving(world / "library", other) as browser:
+            hits = browser.hits("q=a+red+star&all=1&limit=200")
+            assert {hit["library"] for hit in hits} == {str(world / "library"), str(other)}
+            assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+            only = browser.hits(f"q=a+red+star&all=1&library={other}")
+            assert {hit["library"] for hit in only} == {str(other)}
+            mine = next(hit for hit in hits if hit["path"].endswith("a.txt"))
+            assert browser.get(f"/media/{mine['id']}/file").text.startswith("A note")
+            for path in (other / "manifest.json", other / "manifest.json.bak"):
+                path.write_bytes(b"{}")
+            hits = browser.hits("q=a+red+star&all=1&limit=200")
+            assert {hit["library"] for hit in hits} == {str(world / "library")}
+            first, second = browser.get("/api/status").json()["libraries"]
+            assert ("problem" in first, "problem" in second) == (False, True)
+            browser.get(f"/api/search?q=a&library={other}", 503)
+            browser.get(f"/media/{mine['id']}/file", 410)
 
 
 def test_an_empty_library_says_the_command(tmp_path):
