@@ -95,20 +95,9 @@ class QueryArguments:
 
     def filters(self) -> Filters:
         """Return the filters; raises QvsearchError for a value that cannot be read."""
-        from qvsearch.library.filters import parse_filters
+        from qvsearch.library.filters import FILTERS, filters_by_name
 
-        return parse_filters(
-            kinds=self.kind or (),
-            under=[each.encode("utf-8", "surrogateescape") for each in self.under or ()],
-            globs=self.glob or (),
-            after=self.after,
-            before=self.before,
-            camera=self.camera,
-            near=self.near,
-            min_size=self.min_size,
-            duration=self.duration,
-            orientation=self.orientation,
-        )
+        return filters_by_name({name: getattr(self, name) for name in FILTERS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from qvsearch.duplicates.groups import duplicate_groups
+from qvsearch.library.filters import parse_kinds
 from qvsearch.library.library import Library
 from qvsearch.records.cluster import cluster_record
 from qvsearch.records.library import group_record
 from qvsearch.tasks.extras import Missing
 from qvsearch.tasks.grouping.cluster import ClusterOptions, find_clusters
 from qvsearch.types import Kind
-from qvsearch.web.asking import check_names, read_kinds
+from qvsearch.web.asking import check_names
 from qvsearch.web.problems import Json, Problem
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ async def duplicates(request: Request) -> Response:
     """Answer `GET /api/duplicates`."""
     services: Services = request.app.state.services
     check_names(request.query_params, ("kind",))
-    kinds = frozenset(read_kinds(request.query_params.getlist("kind"))) or None
+    kinds = frozenset(parse_kinds(request.query_params.getlist("kind"))) or None
     chosen = await services.lanes.lookups.run(services.shelf.now)
 
     def groups() -> Records:
