@@ -123,7 +123,7 @@ ENDPOINTS = (
         POST,
         "/api/selection",
         selection.selection,
-        "A ZIP of files, or their paths as a text: `id` (repeated) and `form` (`zip` or `paths`).",
+        "A download of files: `id` (repeated) and `form`, which is `zip`, `gallery` or `paths`.",
     ),
     Endpoint(
         GET,

@@ -179,6 +179,11 @@ def test_a_selection_becomes_a_zip_and_lists(page, album):
         for name in archive.namelist():
             assert archive.read(name) == (album[0] / "pictures" / Path(name).name).read_bytes()
     with page.expect_download() as download:
+        bar.get_by_role("button", name="Save as gallery").click()
+    page_of_pictures = Path(download.value.path()).read_text()
+    assert page_of_pictures.count("<img src=") == 2
+    assert all(name in page_of_pictures for name in chosen)
+    with page.expect_download() as download:
         bar.get_by_role("button", name="Save list of paths").click()
     paths = Path(download.value.path()).read_text().splitlines()
     assert paths == [str(album[0] / "pictures" / name) for name in chosen]
