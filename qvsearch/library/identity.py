@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qvsearch.errors import QvsearchError
+from qvsearch.files import is_below
+from qvsearch.types import item_number
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -33,6 +36,18 @@ def segments_of(library: Library, item_id: str) -> list[Segment]:
     if not found:
         raise Gone(f"the library {library.folder} has no file {item_id}; it may have changed since")
     return sorted(found, key=lambda each: (each.start or 0.0, each.lines or (0, 0)))
+
+
+def id_at(library: Library, location: bytes) -> str | None:
+    """Return the identity of the item with an absolute path; None if the library has none."""
+    for root in library.roots:
+        if is_below(location, root):
+            path = b"" if location == root else os.path.relpath(location, root)
+            number = np.int64(item_number(root, path))
+            for row in np.flatnonzero(library.columns.items == number).tolist():
+                if library.segments[row].item.location == location:
+                    return library.segments[row].item_id
+    return None
 
 
 def id_of(library: Library, item: Item) -> str | None:

@@ -24,6 +24,7 @@ from qvsearch.web import (
     overview,
     pages,
     receiving,
+    saved,
     searching,
     selection,
 )
@@ -72,7 +73,9 @@ ENDPOINTS = (
         "Hits of a query; without one, the files that pass the filters, the newest first.",
         {*SEARCH, "offset", "limit"},
     ),
-    Endpoint(GET, "/api/saved", overview.saved, "A list of saved searches."),
+    Endpoint(
+        GET, "/api/saved", saved.saved, "A list of saved searches, as `query` for `/api/search`."
+    ),
     Endpoint(GET, "/api/items/{id}", items.item, "A file with all its moments or passages."),
     Endpoint(
         GET, "/api/items/{id}/explain", items.explain, "`explain --json` of the file.", SEARCH

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 Choice = TypeVar("Choice", bound=StrEnum)
 
 MOST_AT_ONCE = 200  # hits of one page
-QUERY = {"q", "not", "like", "unlike", "upload", "task", "all", "sort", "library", *FILTERS}
+QUERY = {
+    *("q", "not", "like", "unlike", "upload", "task", "all", "min_relevance", "sort", "library"),
+    *FILTERS,
+}
 PARTS, MOST_PARTS = ("not", "like", "unlike"), 32  # each is a file to decode or words to embed
 REPEATED = {"library", "not", "like", "unlike", "kind", "under", "glob"}
 
@@ -84,11 +87,24 @@ def read_search(
                 for name, values in given.items()
             }
         ),
-        min_relevance=0.0 if query is not None and _flag(given, "all") else None,
+        min_relevance=None if query is None else _min_relevance(given),
         sort=_choice("--sort", Sort, _one(given, "sort")),
     )
     libraries = tuple(given.get("library", ()))
     return Asked(query, options, libraries, (query, options, libraries))
+
+
+def _min_relevance(given: dict[str, list[str]]) -> float | None:
+    text = _one(given, "min_relevance")
+    if _flag(given, "all") or not text:
+        return 0.0 if _flag(given, "all") else None
+    try:
+        least = float(text)
+    except ValueError:
+        least = -1.0
+    if not 0 <= least <= 1:  # also refuses NaN
+        raise QvsearchError(f"min_relevance {text!r} must be a number from 0 to 1")
+    return least
 
 
 def read_number(parameters: QueryParams, name: str, default: int, most: int) -> int:

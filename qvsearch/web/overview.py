@@ -87,9 +87,3 @@ async def fields(request: Request) -> Response:
 
 def _fields(services: Services) -> Response:
     return Json([services.fields.of(each) for each in services.shelf.now().opened])
-
-
-async def saved(request: Request) -> Response:
-    """Answer `GET /api/saved`."""
-    check_names(request.query_params, ())
-    return Json([])

@@ -48,7 +48,7 @@ const PILLS = [
 ];
 
 export function labelOf(name) {
-  return PILLS.find((pill) => (pill.names ?? [pill.name]).includes(name)) ?? { show: (value) => value, label: name };
+  return PILLS.find((pill) => (pill.names ?? [pill.name]).includes(name)) ?? { show: name === "min_relevance" ? (value) => `relevance from ${value}` : (value) => value, label: name };
 }
 
 export function pills() {

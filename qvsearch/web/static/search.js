@@ -1,6 +1,7 @@
 // The page of a search: fetches what the address asks for and shows it.
 
 import * as address from "./address.js";
+import * as albums from "./albums.js";
 import * as box from "./box.js";
 import { card } from "./card.js";
 import { $, button, h } from "./dom.js";
@@ -38,6 +39,10 @@ export async function begin() {
   server.get("/api/fields").then((records) => {
     filters.use(records);
     box.show();
+  }, () => {});
+  server.get("/api/saved").then((records) => {
+    albums.use(records);
+    if (records.length && !location.search && grid.results) message(grid.results);
   }, () => {});
   await first;
   viewer.begin(grid);
@@ -94,6 +99,7 @@ function message(results) {
   if (results.count && results.isRelevant) parts.push(...summary(results, params));
   else if (results.count) parts.push(...nearest(params));
   else parts.push(...nothing(params));
+  if (!location.search) parts.push(...albums.list());
   $("message").replaceChildren(...parts);
 }
 
