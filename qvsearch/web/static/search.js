@@ -99,8 +99,16 @@ function message(results) {
   if (results.count && results.isRelevant) parts.push(...summary(results, params));
   else if (results.count) parts.push(...nearest(params));
   else parts.push(...nothing(params));
+  parts.push(...missing(results));
   if (!location.search) parts.push(...albums.list());
   $("message").replaceChildren(...parts);
+}
+
+// The libraries that failed in this search; those that cannot be read at all have a notice.
+function missing(results) {
+  const known = notices.current().libraries.filter((each) => each.problem).map((each) => each.name);
+  const names = Object.keys(results.leftOut).filter((name) => !known.includes(name));
+  return names.map((name) => h("p", null, h("b", null, safe(name)), ` is left out: ${safe(results.leftOut[name])}`));
 }
 
 function summary(results, params) {
