@@ -182,6 +182,12 @@ def remove_folder(path: Path) -> None:
         os.rmdir(path)
 
 
+def touch_file(path: Path) -> None:
+    """Set a file's time of change to now, if that is possible."""
+    with suppress(OSError):
+        os.utime(path)
+
+
 def open_file(location: Path | bytes) -> FileIO:
     """Open a plain file for reading, without waiting; raises OSError for anything else."""
     # Non-blocking, because opening a FIFO without a writer would wait for ever.

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from qvsearch.runtime.local import LocalEmbedder
 
 TRIED: Counter[str] = Counter()
+LONGEST = {
+    *("test_corruption", "test_crash", "test_faults", "test_finetuning_learns", "test_lottery"),
+    *("test_power_cut", "test_rivals", "test_warm"),
+}
 SHARING = {"cli", "demo_model", "duplicates", "models", "retrieval", "tasks"}  # folders
 
 
@@ -60,6 +64,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("tried")
     for name, count in TRIED.items():
         terminalreporter.line(f"{count:>9,} {name}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long: at the end a worker would have nothing beside them."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 def pytest_collection_finish() -> None:

@@ -27,11 +27,13 @@ from qvsearch.cli.libraries import libraries
 from qvsearch.cli.library import upkeep
 from qvsearch.cli.machine import machine, models
 from qvsearch.cli.mcp import serving_agents
+from qvsearch.cli.roots import roots
 from qvsearch.cli.search import searching
 from qvsearch.cli.searches import searches
 from qvsearch.cli.serve import serving
 from qvsearch.cli.similarity import comparing
 from qvsearch.cli.vectors import vectors
+from qvsearch.cli.watch import watching
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.version import __version__
 
@@ -67,6 +69,7 @@ def start(
 
 
 app.add_typer(indexing)
+app.add_typer(watching)
 app.add_typer(searching)
 app.add_typer(searches, name="searches")
 app.add_typer(serving)
@@ -81,6 +84,7 @@ app.add_typer(evaluating)
 app.add_typer(finetuning)
 app.add_typer(upkeep)
 app.add_typer(libraries, name="libraries")
+app.add_typer(roots, name="roots")
 app.add_typer(machine)
 app.add_typer(models, name="models")
 

@@ -14,6 +14,7 @@ from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, SearchCommand, unfolded
 from qvsearch.cli.options import ModelOptions
 from qvsearch.cli.search_options import FilterOptions, RankingOptions, RerankOptions
+from qvsearch.cli.update_option import UpdateOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.tasks.answers.question import TOP, shown_prompt
 from qvsearch.types import Detail, Kind
@@ -148,6 +149,7 @@ def ask(
     json: options.Json = False,
     reranking: RerankOptions,
     model: ModelOptions,
+    fresh: UpdateOptions,
 ) -> None:
     """Answer a question from your own files, with citations.
 
@@ -178,6 +180,7 @@ def ask(
         rerank=reranking.parsed(),
     )
     choice = model.choice()
+    fresh.apply(library_folder(model.library), choice, quiet)
     library = open_library(library_folder(model.library), choice)
     output.hint_demo(library.fingerprint, quiet)
     generator = None if answering.show_prompt else answering.load(choice)

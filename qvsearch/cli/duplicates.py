@@ -66,12 +66,12 @@ def similar(
     settings = [("file", file), ("top", top), ("kind", kind)]
     view = viewing.view(PrintOptions(json=json), title, settings)
     opened = OpenLibraries(libraries.folders(), Choice())
-    asked = [
+    searched = [
         Searched(each, partial(load_embedder, each.fingerprint, Choice()))
         for each in opened.libraries
     ]
     kinds = frozenset(kind) if kind else None
-    results = similar_in(asked, file, top, kinds, opened.leave_out)
+    results = similar_in(searched, file, top, kinds, opened.leave_out)
     if json:
         output.write_json(records.similar_record(each, each.library) for each in results)
     elif results:

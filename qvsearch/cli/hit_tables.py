@@ -260,9 +260,16 @@ def short_path(location: bytes) -> bytes:
     return location
 
 
-def print_explanation(explanation: Explanation) -> None:
-    """Print why a file is or is not a hit, and the score of each of its segments."""
+def print_explanation(
+    explanation: Explanation, libraries: Mapping[Path | None, str] = NO_NAMES
+) -> None:
+    """Print why a file is or is not a hit, and the score of each of its segments.
+
+    `libraries` is as for `print_hits`.
+    """
     facts = [("file", safe_text(explanation.path))]
+    if explanation.library in libraries:
+        facts.append(("library", libraries[explanation.library]))
     facts.append(("shown", "yes" if explanation.reason is None else f"no: {explanation.reason}"))
     if (
         explanation.rank is not None

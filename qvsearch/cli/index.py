@@ -10,18 +10,26 @@ import typer
 from qvsearch.choices import Hub
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command
-from qvsearch.errors import ExitCode
+from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Detail, Dtype, Stored, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
+    from qvsearch.library.rules import ScanOptions
 
 indexing = typer.Typer(rich_markup_mode=None)
 
 
 @indexing.command(cls=Command)
 def index(
-    paths: options.Paths,
+    paths: Annotated[
+        list[bytes] | None,
+        typer.Argument(
+            parser=options.path,
+            metavar="PATH",
+            help="Folders or files (default: all that the library has).",
+        ),
+    ] = None,
     kind: options.Kinds = None,
     detail: Annotated[
         Detail | None,
@@ -70,7 +78,7 @@ def index(
     ] = None,
     forget_rules: Annotated[
         bool,
-        typer.Option("--forget-rules", help="Drop the --include and --exclude of earlier runs."),
+        typer.Option("--forget-rules", help="Drop the patterns and other rules of earlier runs."),
     ] = False,
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Take names that begin with a dot, too.")
@@ -117,6 +125,7 @@ def index(
 
     \b
     qvsearch index ~/Photos ~/Videos ~/Notes
+    qvsearch index
     qvsearch index ~/Photos --dry-run
     qvsearch index ~/Notes --kind text --exclude 'drafts/'
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
@@ -124,6 +133,7 @@ def index(
     from qvsearch.cli import interrupt, progress
     from qvsearch.indexing import pipeline
     from qvsearch.indexing.changes import resolve
+    from qvsearch.library.known_paths import known_paths
     from qvsearch.library.library import Library, library_folder
     from qvsearch.library.rules import ScanOptions
     from qvsearch.machine.estimate import advice, keep_run_speeds, plan_index
@@ -135,7 +145,10 @@ def index(
     exact = replace(choice, dtype=Dtype.FLOAT32)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
-    how = pipeline.IngestOptions(scan, forget_rules, prune, retry_failed, force)
+    how = pipeline.IngestOptions(scan, forget_rules, prune, retry_failed, force, not paths)
+    if not paths:
+        _check_all(scan, forget_rules, prune)
+        paths = known_paths(folder)
     if dry_run:
         plan, estimate = plan_index(folder, paths, choice, how)
         progress.show_plan(plan, estimate, json=json)
@@ -143,7 +156,7 @@ def index(
     if not Library.exists(folder):
         resolve([], paths)  # before anything is downloaded
     opened = loading.open_or_create(folder, choice)
-    _hint(opened, paths, forget_rules, quiet)
+    _hint(opened, [] if how.as_before else paths, forget_rules, quiet)
     advise = partial(advice, opened, choice)
     timer = RunTimer(opened.fingerprint.detail)
     with interrupt.interrupts() as stop, progress.Progress(quiet, json, advice=advise) as report:
@@ -161,12 +174,30 @@ def index(
     raise typer.Exit(progress.exit_code(summary, strict))
 
 
+def _check_all(scan: "ScanOptions", forget_rules: bool, prune: bool) -> None:
+    """Raise QvsearchError for options that need a path."""
+    given = {
+        "--kind": scan.kinds,
+        "--include": scan.include,
+        "--exclude": scan.exclude,
+        "--forget-rules": forget_rules,
+        "--prune": prune,  # it would forget each drive that is away
+        "--hidden": scan.hidden,
+        "--follow-symlinks": scan.follow_symlinks,
+    }
+    for name in (name for name, value in given.items() if value):
+        raise QvsearchError(
+            f"{name} is for named folders, and without PATH each is indexed as before;"
+            f" name its folder: qvsearch index PATH {name}"
+        )
+
+
 def _hint(library: "Library", paths: Sequence[bytes], forget_rules: bool, quiet: bool) -> None:
     """Point out a network folder, the demo's model, and patterns of earlier runs."""
     from qvsearch.files import is_below
     from qvsearch.indexing import mounts
     from qvsearch.library.aliases import aliases
-    from qvsearch.library.rules import rules_text
+    from qvsearch.library.rules import patterns_text
 
     output.hint_demo(library.fingerprint, quiet)
     if (warning := mounts.warning(library.folder)) is not None:
@@ -175,5 +206,6 @@ def _hint(library: "Library", paths: Sequence[bytes], forget_rules: bool, quiet:
         return
     names = {name for path in paths for name in aliases(path, library.roots)}
     for root, rules in (library.rules | library.waiting_rules).items():
-        if any(is_below(name, root) for name in names):
-            output.hint(f"{output.safe_text(root)} is indexed with {rules_text(rules)}", quiet)
+        patterns = patterns_text(rules)
+        if patterns and any(is_below(name, root) for name in names):
+            output.hint(f"{output.safe_text(root)} is indexed with {patterns}", quiet)

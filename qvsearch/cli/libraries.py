@@ -124,7 +124,7 @@ def _existing(name: str) -> Path:
 def _move(folder: Path, target: Path) -> None:
     """Move a library, and print where it is now."""
     from qvsearch.library.manifest import read_committed
-    from qvsearch.library.moving import move_library
+    from qvsearch.library.relocating import move_library
 
     if target == default_folder():
         from qvsearch.runtime.loading import check_default

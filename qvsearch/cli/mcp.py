@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -45,6 +46,8 @@ def mcp(
     for each in folders:
         if not exists(each):  # it may be made, or plugged in, while the client runs
             output.fail(absence(each))
+    if sys.stdin.isatty():
+        output.hint("waiting for a client, which starts this command itself; Ctrl-D ends", False)
     signal.signal(signal.SIGINT, _leave)
     serve(Shelf(folders, device, dtype))
     if any(not each.daemon for each in set(threading.enumerate()) - {threading.main_thread()}):

@@ -55,7 +55,7 @@ def show_hits(
     if printing.json or printing.csv:
         number = {} if query is None else {"query": query[0]}
         records = (
-            number | hit_record(hit, hit.library, *(each.fields[place] for each in used))
+            number | hit_record(hit, opened.folder_of(hit), *(each.fields[place] for each in used))
             for place, hit in enumerate(hits)
         )
         if printing.json:

@@ -13,11 +13,12 @@ import typer
 from qvsearch.choices import Sort
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import SearchCommand, unfolded
-from qvsearch.cli.options import ModelOptions, PrintOptions, RunOptions
+from qvsearch.cli.options import PrintOptions, RunOptions
 from qvsearch.cli.saving import SavingOptions, options_of
 from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
 from qvsearch.cli.several import LibrariesOptions, OpenLibraries
 from qvsearch.cli.take_options import TakeOptions
+from qvsearch.cli.update_option import UpdateOptions
 from qvsearch.cli.uses import Use, Used
 from qvsearch.cli.viewing import ViewOptions, given
 from qvsearch.errors import ExitCode, QvsearchError
@@ -123,6 +124,7 @@ def search(
     reranking: RerankOptions,
     libraries: LibrariesOptions,
     model: RunOptions,
+    fresh: UpdateOptions,
 ) -> None:
     """Find photos, moments of videos and passages of texts.
 
@@ -138,6 +140,7 @@ def search(
     qvsearch search snow --under ~/Photos --after 2023-01-01 --before 2024-01-01
     qvsearch search mountains --near 46.56,7.69,20 --orientation landscape
     qvsearch search --near 46.56,7.69,20 --after 2023-07
+    qvsearch search "the invoice I just saved" --update
     qvsearch search --queries queries.txt --json
     qvsearch search goal --kind video --save-clips goals --padding 2
     qvsearch search cake --kind image -k 50 --copy-to /tmp/cakes --ranked
@@ -185,9 +188,12 @@ def search(
         _check_listing(wanted, clips)
     single = None if queries is not None or listing else parts.query(query)
     choice = model.choice()
-    opened = OpenLibraries(libraries.folders(), choice)
+    folders = libraries.folders()
+    for folder in folders:
+        fresh.apply(folder, choice, printing.quiet)
+    opened = OpenLibraries(folders, choice)
     opened.hint(printing.quiet)
-    asked = opened.searched(
+    searched = opened.searched(
         choice, partial(_hint_warm, quiet=printing.quiet), keep=queries is not None
     )
     how = (
@@ -204,7 +210,7 @@ def search(
             opened.libraries,
             context.obj,
             wanted,
-            lambda each: several.answer_all(asked, single, each, *how[1:]),
+            lambda each: several.answer_all(searched, single, each, *how[1:]),
         )
         nothing_new = saving.new_since and not found.hits
         code = saving.nothing_new(printing.quiet) if nothing_new else show(found.hits)
@@ -218,7 +224,7 @@ def search(
         code = answer_all(
             file,
             parts.query,
-            lambda each: several.answers_all(asked, each, *how, at_once=at_once),
+            lambda each: several.answers_all(searched, each, *how, at_once=at_once),
             show,
         )
     if code := opened.exit_code(code):
@@ -236,7 +242,8 @@ def explain(
     parts: QueryOptions,
     filters: FilterOptions,
     ranking: RankingOptions,
-    model: ModelOptions,
+    libraries: LibrariesOptions,
+    model: RunOptions,
     json: options.Json = False,
 ) -> None:
     """Show why a file is or is not a hit.
@@ -245,20 +252,17 @@ def explain(
     qvsearch explain "dog on a beach" IMG_2041.jpg
     qvsearch explain "dog on a beach" IMG_2041.jpg --after 2020-01-01 --json
     """  # noqa: D301
-    from qvsearch.library.library import library_folder
-    from qvsearch.retrieval.explain import explained
+    from qvsearch.retrieval.explain import explained_in
     from qvsearch.retrieval.pipeline import SearchOptions
-    from qvsearch.runtime.loading import open_library, query_embedder
 
     parsed = parts.query(query)
     wanted = SearchOptions(
         ranking.top, filters.filters(), ranking.least, dedupe=not ranking.no_dedupe
     )
     choice = model.choice()
-    library = open_library(library_folder(model.library), choice)
-    explanation = explained(
-        library, parsed, file, wanted, lambda: query_embedder(library.fingerprint, choice)
-    )
+    opened = OpenLibraries(libraries.folders(), choice)
+    searched = opened.searched(choice)
+    explanation = explained_in(searched, parsed, file, wanted, opened.leave_out)
     if json:
         from qvsearch.records.library import explanation_record
 
@@ -266,9 +270,10 @@ def explain(
     else:
         from qvsearch.cli.hit_tables import print_explanation
 
-        print_explanation(explanation)
-    if explanation.reason is not None:
-        raise typer.Exit(ExitCode.NOTHING_FOUND)
+        print_explanation(explanation, opened.columns)
+    is_hit = explanation.reason is None
+    if code := opened.exit_code(ExitCode.DONE if is_hit else ExitCode.NOTHING_FOUND):
+        raise typer.Exit(code)
 
 
 def _check_listing(wanted: "SearchOptions", clips: ClipOptions) -> None:

@@ -1,4 +1,4 @@
-"""The libraries that one command asks, and what is printed of those that cannot be read."""
+"""The libraries of one command, and what is printed of those that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.several import Searched
     from qvsearch.runtime.loading import Choice
     from qvsearch.runtime.several import Lost
+    from qvsearch.types import Hit
 
 LibraryNames = Annotated[
     list[str] | None,
@@ -34,11 +35,11 @@ LibraryNames = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class LibrariesOptions:
-    """The libraries that are asked."""
+    """The libraries of a command."""
 
     library: LibraryNames = None
     all_libraries: Annotated[
-        bool, model_option("--all-libraries", help="Ask all libraries of your data folder.")
+        bool, model_option("--all-libraries", help="Search all libraries of your data folder.")
     ] = False
 
     def folders(self) -> list[Path]:
@@ -83,12 +84,16 @@ class OpenLibraries:
             elif name and not each.segments:
                 output.hint(f"the library{name} is empty", quiet)
 
+    def folder_of(self, hit: Hit) -> Path:
+        """Return the folder of a hit's library."""
+        return hit.library or self.libraries[0].folder
+
     def exit_code(self, code: int) -> int:
         """Return the exit code of a command that would have `code` without the missing ones."""
         return ExitCode.INCOMPLETE if self.is_incomplete else code
 
     def searched(
-        self, choice: Choice, cold: Callable[[float], None], *, keep: bool
+        self, choice: Choice, cold: Callable[[float], None] = lambda _: None, *, keep: bool = False
     ) -> list[Searched]:
         """Return the libraries with their models, which all stay in memory with `keep`."""
         from qvsearch.retrieval.several import Searched

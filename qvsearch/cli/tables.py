@@ -78,7 +78,7 @@ def print_status(status: Status, warm: Iterable[Running]) -> None:
         line("left out:")
         print_skipped(status.left_out)
     if status.changed or status.gone:
-        hint(f"bring it up to date with: qvsearch index PATH...{option(status.folder)}")
+        hint(f"bring it up to date with: qvsearch index{option(status.folder)}")
 
 
 def _due(status: Status) -> list[tuple[str, str]]:

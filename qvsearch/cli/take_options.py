@@ -104,9 +104,14 @@ def _take(folder: "HitFolder", links: bool, quiet: bool, hits: "Sequence[Hit]") 
     from qvsearch.files import is_below
     from qvsearch.formats import path_fields
 
-    haul = folder.take(hits)
+    what = "linked" if links else "copied"
+    try:
+        haul = folder.take(
+            hits, lambda number, count: output.progress(f"{what} {number - 1} of {count}", quiet)
+        )
+    finally:
+        output.progress("", quiet)
     for each in haul.skipped:
-        what = "linked" if links else "copied"
         output.fail(f"not {what}: {output.safe_text(each.path)}: {each.reason}")
     if haul.problem is not None:
         output.fail(haul.problem)

@@ -174,7 +174,7 @@ def needed(of: Traits, i: Numbers, j: Numbers) -> Floats:
 
 
 def same_pictures(of: Traits, i: Numbers, j: Numbers) -> Flags:
-    """Return whether each pair shows the same picture, judged without vectors.
+    """Return whether each pair shows the same picture, without comparing vectors.
 
     That is for libraries of different models. Hashes agree far beyond chance, and so do the mean
     colours, which a hash lacks. Pages of one layout are not told apart so.

@@ -82,7 +82,7 @@ def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
     no file has two. Raises QvsearchError if no path exists and the library has none of them.
     """
     known = list(roots)
-    targets: list[Target] = []
+    targets: dict[bytes, Target] = {}
     for path in sorted({os.path.abspath(path) for path in paths}, key=len):
         exists = is_there(path)
         holders = [root for root in known if is_below(path, root)]
@@ -94,13 +94,12 @@ def resolve(roots: Sequence[bytes], paths: Sequence[bytes]) -> list[Target]:
         root = max(holders, key=len, default=path)
         if not holders:
             known.append(root)
-        if path not in {target.path for target in targets}:
-            targets.append(Target(path, root, exists, is_known))
-    if targets and not any(target.exists or target.known for target in targets):
+        targets.setdefault(path, Target(path, root, exists, is_known))
+    if targets and not any(target.exists or target.known for target in targets.values()):
         raise QvsearchError(
-            f"{os.fsdecode(targets[0].path)} does not exist, and the library has no such path"
+            f"{os.fsdecode(next(iter(targets)))} does not exist, and the library has no such path"
         )
-    return targets
+    return list(targets.values())
 
 
 def _is_in(path: bytes, roots: Iterable[bytes]) -> bool:
@@ -278,8 +277,8 @@ def missing(
     by_name: dict[bytes, None] = {}
     kept = []
     for target in targets:
-        if not (target.exists or prune):
-            continue
+        if not (target.exists or prune) or target.path in files.items:
+            continue  # it is away, or a file that is there
         kinds = scans[target.root].kinds
         below = {
             location: segment

@@ -33,7 +33,7 @@ class Event:
     status changed, `looking` before unchanged ones that an older version read.
     `estimate` is the expected number of segments of a file that must be decoded. `planned` comes
     once before those files, with their number in `files`, the sum of their estimates, and the sums
-    `by_kind`.
+    `by_kind`. `known` is true for a skipped file that failed before in its present state.
     """
 
     state: str
@@ -44,6 +44,7 @@ class Event:
     files: int = 0
     estimate: int = 0
     by_kind: Mapping[Kind, int] = field(default_factory=dict)
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,10 @@ class Counts:
         self._skipped.append(skipped)
         kind = None if item is None else item.kind
         estimate = 0 if item is None else self._estimate(item)
-        self._report(Event("skipped", skipped.path, kind, reason=skipped.reason, estimate=estimate))
+        reason, known = skipped.reason, skipped.known
+        self._report(
+            Event("skipped", skipped.path, kind, reason=reason, estimate=estimate, known=known)
+        )
 
     def summary(
         self,

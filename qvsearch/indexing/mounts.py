@@ -50,7 +50,7 @@ class Identities:
 
 def _keeps(folder: Path) -> tuple[bool, bool]:
     """Return whether the file system of a folder keeps ctime and inode of an unchanged file."""
-    kind = _file_system(folder)
+    kind = file_system(folder)
     if kind in _LASTING.split():
         return True, True
     # a server keeps the time, but may number anew; on Windows it is the time of creation
@@ -59,11 +59,11 @@ def _keeps(folder: Path) -> tuple[bool, bool]:
 
 def shared_type(folder: Path) -> str | None:
     """Return the type of a file system that is shared over a network; None for any other."""
-    kind = _file_system(folder)
+    kind = file_system(folder)
     return kind if kind in SHARED else None
 
 
-def _file_system(folder: Path) -> str | None:
+def file_system(folder: Path) -> str | None:
     """Return the type of a folder's file system; None if the system has no list of mounts."""
     import psutil  # only a command that indexes or examines waits for this import
 

@@ -52,11 +52,19 @@ def index(
         targets = resolve(library.roots, paths)
         rules = library.rules | library.waiting_rules
         roots = [target.root for target in targets]
-        scans = scans_of(rules, roots, options.scan, forget=options.forget_rules)
+        scans = scans_of(
+            rules,
+            roots,
+            options.scan,
+            forget=options.forget_rules,
+            as_before=options.as_before,
+        )
         # 2. The folders are scanned.
         files = scan_targets(targets, scans, session.stopped, library.roots)
+        for place in options.later:
+            files.items.pop(place, None)
         lasts = lasting(scans, rules, [target.path for target in targets])
-        session.set_rules(lasts)
+        session.set_rules(lasts, [target.path for target in targets if target.path in scans])
         # 3. Sizes and times are compared with the library's.
         changes = session.begin(targets, files)
         try:

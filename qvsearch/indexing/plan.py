@@ -84,6 +84,7 @@ def plan(
         [target.root for target in targets],
         options.scan,
         forget=options.forget_rules,
+        as_before=options.as_before,
     )
     files = scan_targets(targets, scans, lambda: False, roots)
     changes = compare(files, known, failures, options.force, options.retry_failed)

@@ -109,7 +109,7 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
     else:
         if is_folder:
             yield from _Walk(root, options, status).below(start, rules)
-        elif kind_of(path) is None or (stat.S_ISREG(status.st_mode) and _is_source(path)):
+        elif kind_of(path) is None or (stat.S_ISREG(status.st_mode) and is_source(path)):
             yield Skipped(path, "its suffix is not supported")
         else:
             yield from _found(root, relative, os.path.basename(path), status, selects, Identities())
@@ -265,7 +265,7 @@ class _Walk:
         """Return whether an entry is of a supported kind, by its name or its content."""
         if not entry.name.lower().endswith(SOURCES):
             return kind_of(entry.name) is not None
-        return not (entry.is_file(follow_symlinks=self._follow) and _is_source(entry.path))
+        return not (entry.is_file(follow_symlinks=self._follow) and is_source(entry.path))
 
     def _location(self, folder: bytes) -> bytes:
         return os.path.join(self._root, folder[:-1]) if folder else self._root
@@ -329,7 +329,7 @@ def _found(
         yield Skipped(location, f"{what}, not a file")
 
 
-def _is_source(path: bytes) -> bool:
+def is_source(path: bytes) -> bool:
     """Return whether a regular file is a program's source with the suffix of a film."""
     if not path.lower().endswith(SOURCES):
         return False

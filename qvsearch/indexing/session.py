@@ -27,7 +27,7 @@ from qvsearch.indexing.contents import Content, ContentIndex, content_of
 from qvsearch.indexing.counts import Counts, Event, Summary
 from qvsearch.library.failures import Failure
 from qvsearch.library.pending import Pending, without
-from qvsearch.library.rules import NO_RULES, Rules, ScanOptions
+from qvsearch.library.rules import NO_RULES, Rules, ScanOptions, rules_of, widened
 from qvsearch.media.dates import name_date
 from qvsearch.types import READING, Item, Kind, Metadata, Segment, Skipped
 
@@ -45,6 +45,8 @@ class IngestOptions:
 
     The include and exclude of `scan` are added to the library's own rules, or replace them with
     `forget_rules`. They last if the given path is a root, and hold for this run if it lies in one.
+    With `as_before` each root is scanned as in its earlier runs, without `scan`. Files of
+    `later` are left as they are, e.g. because they are still being written.
     """
 
     scan: ScanOptions = ScanOptions()
@@ -52,6 +54,8 @@ class IngestOptions:
     prune: bool = False
     retry_failed: bool = False
     force: bool = False
+    as_before: bool = False
+    later: Collection[bytes] = frozenset()
     commit_seconds: float = 30.0
 
 
@@ -84,10 +88,14 @@ class Session:
         self._stopped = self._stopped or self._stop()
         return self._stopped
 
-    def set_rules(self, scans: Mapping[bytes, ScanOptions]) -> None:
-        """Set the rules of each root, which last from the next commit on."""
-        for root, options in scans.items():
-            rules = Rules(options.include, options.exclude)
+    def set_rules(self, scans: Mapping[bytes, ScanOptions], roots: Collection[bytes]) -> None:
+        """Set the rules of the given roots, which last from the next commit on."""
+        library = self._library
+        remembered = library.waiting_rules | dict.fromkeys(library.roots, NO_RULES) | library.rules
+        for root in roots:
+            rules = rules_of(scans[root])
+            if root in remembered and not self._options.forget_rules:
+                rules = widened(remembered[root], rules)
             self._library.set_rules(root, rules)
             if root not in self._library.roots and rules != NO_RULES:
                 self._remaining.rules[root] = rules

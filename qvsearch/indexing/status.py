@@ -85,7 +85,7 @@ def library_status(library: Library) -> Status:
     counts = Counter(item.kind for item in items.values())
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
     targets = [Target(root, root, root not in unreachable) for root in library.roots]
-    scans = scans_of(library.rules, library.roots)
+    scans = scans_of(library.rules, library.roots, as_before=True)
     files = scan_targets(targets, scans, lambda: False, library.roots)
     unseen = [item for location, item in items.items() if location not in files.items]
     changed, gone, touched = [], [], 0

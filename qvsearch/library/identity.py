@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,12 +38,11 @@ def segments_of(library: Library, item_id: str) -> list[Segment]:
 
 
 def id_at(library: Library, location: bytes) -> str | None:
-    """Return the identity of the item with an absolute path; None if the library has none."""
+    """Return the identity of the item at an absolute path; None if the library has none there."""
     for root in library.roots:
         if is_below(location, root):
-            path = b"" if location == root else os.path.relpath(location, root)
-            number = np.int64(item_number(root, path))
-            for row in np.flatnonzero(library.columns.items == number).tolist():
+            number = item_number(root, location[len(root) :].lstrip(b"/"))
+            for row in np.flatnonzero(library.columns.items == np.int64(number)).tolist():
                 if library.segments[row].item.location == location:
                     return library.segments[row].item_id
     return None

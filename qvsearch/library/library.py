@@ -14,10 +14,11 @@ from qvsearch.files import TEMPORARY, make_folder
 from qvsearch.library.baseline import new_baseline
 from qvsearch.library.columns import Columns
 from qvsearch.library.failures import FAILURES, Failure, read_failures, write_failures
-from qvsearch.library.lock import HOLDER, LOCK, WriterLock
+from qvsearch.library.lock import LOCK_FILES, WriterLock
 from qvsearch.library.manifest import (
     COPY,
     SEGMENTS,
+    Damaged,
     Manifest,
     check_way,
     read_committed,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from qvsearch.vectors.store import FaissStore
 
 RACES = 20  # commits during an opening after which it fails
-FILES = {LOCK, HOLDER, COPY, SEGMENTS, FAILURES, PENDING, SEARCHES}
+FILES = {*LOCK_FILES, COPY, SEGMENTS, FAILURES, PENDING, SEARCHES}
 
 
 def check_place(folder: Path) -> None:
@@ -108,10 +109,12 @@ class Library:
         for _ in range(RACES):
             try:
                 return cls(folder, manifest)
-            except FileNotFoundError as error:
+            except (FileNotFoundError, Damaged) as error:
                 before, manifest = manifest, read_committed(folder)
-                if before == manifest:
+                if before == manifest and isinstance(error, OSError):
                     raise unreadable(folder, error) from error
+                if before == manifest:
+                    raise
             except OSError as error:
                 raise unreadable(folder, error) from error
         raise QvsearchError(f"{folder} changes too fast to be opened; try again")

@@ -1,6 +1,6 @@
-"""The lock that lets one process at a time write into a library.
+"""The locks of a library: one process at a time writes into it, and one watches its folders.
 
-It is a lock of the operating system, so it is free the moment its holder dies.
+They are locks of the operating system, so each is free the moment its holder dies.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING
 import orjson
 
 from qvsearch.errors import LibraryLocked, QvsearchError
-from qvsearch.files import open_file, remove_file, write_file
+from qvsearch.files import open_file, remove_file, touch_file, write_file
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 LOCK = "lock"
 HOLDER = "lock.json"  # not in the lock file, which other processes cannot read everywhere
+WATCH_LOCK, WATCH_HOLDER = "watch.lock", "watch.json"
+LOCK_FILES = {LOCK, HOLDER, WATCH_LOCK, WATCH_HOLDER}
 HOLDER_WAIT = 0.5  # seconds: a holder writes this file a moment after it has the lock
 HOLDER_POLL = 0.01
 _LARGEST_HOLDER = 4096  # bytes
@@ -43,6 +45,9 @@ class Holder:
 class WriterLock:
     """The right to change one library; taking it again while it is held is free."""
 
+    lock_name, holder_name = LOCK, HOLDER
+    refusal = "is being changed by {holder}; wait for its end"
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
@@ -51,7 +56,7 @@ class WriterLock:
         from filelock import FileLock  # not needed by a query
 
         # The lock belongs to the object, so any thread may commit.
-        return FileLock(self.folder / LOCK, thread_local=False)
+        return FileLock(self.folder / self.lock_name, thread_local=False)
 
     @property
     def is_held(self) -> bool:
@@ -69,7 +74,7 @@ class WriterLock:
         try:
             self._lock.acquire(blocking=False)
         except Timeout as error:
-            raise LibraryLocked(_locked(self.folder)) from error
+            raise LibraryLocked(self._refused()) from error
         except OSError as error:
             raise QvsearchError(
                 f"cannot write to the library {self.folder}: {error.strerror}"
@@ -77,24 +82,32 @@ class WriterLock:
         try:
             since = datetime.now().astimezone().isoformat(" ", "seconds")
             holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
-            write_file(self.folder / HOLDER, orjson.dumps(holder))
+            write_file(self.folder / self.holder_name, orjson.dumps(holder))
+            touch_file(self.folder / self.lock_name)  # `roots` shows when that was last
             yield
         finally:
-            remove_file(self.folder / HOLDER)
+            remove_file(self.folder / self.holder_name)
             self._lock.release()
 
+    def _refused(self) -> str:
+        """Return the sentence that names the holder of the lock, if it is known."""
+        deadline = time.monotonic() + HOLDER_WAIT
+        path = self.folder / self.holder_name
+        name = "another process"
+        while (holder := _read_holder(path)) is None or not _may_live(holder):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(HOLDER_POLL)
+        else:
+            name = f"process {holder.pid} on {holder.host} since {holder.since}"
+        return f"the library {self.folder} {self.refusal.format(holder=name)}"
 
-def _locked(folder: Path) -> str:
-    """Return the sentence that names the holder of the lock, if it is known."""
-    deadline = time.monotonic() + HOLDER_WAIT
-    while (holder := _read_holder(folder / HOLDER)) is None or not _may_live(holder):
-        if time.monotonic() > deadline:
-            return f"the library {folder} is being changed by another process; wait for its end"
-        time.sleep(HOLDER_POLL)
-    return (
-        f"the library {folder} is being changed by process {holder.pid} on {holder.host}"
-        f" since {holder.since}; wait for its end"
-    )
+
+class WatcherLock(WriterLock):
+    """The right to watch the folders of one library."""
+
+    lock_name, holder_name = WATCH_LOCK, WATCH_HOLDER
+    refusal = "is already watched by {holder}; one is enough"
 
 
 def _read_holder(path: Path) -> Holder | None:

@@ -1,244 +1,182 @@
-"""Moves a library to another folder: at every moment one whole library is there.
-
-Within a file system that is one renaming. To another one, the files are copied beside the new
-place, read again and compared, and put there by one renaming. Only then the old files are deleted.
-"""
+"""Gives roots other paths, e.g. those of a drive that is mounted elsewhere now."""
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import shutil
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qvsearch.errors import LibraryLocked, QvsearchError
-from qvsearch.files import (
-    TEMPORARY,
-    Seal,
-    copy_file,
-    make_folder,
-    move_folder,
-    read_seal,
-    remove_file,
-    remove_folder,
-    sync_folder,
-    temporary_folder,
-)
-from qvsearch.library.lock import HOLDER, LOCK, WriterLock
+from qvsearch.errors import QvsearchError
+from qvsearch.files import content_hash, is_below
+from qvsearch.library.aliases import is_there
+from qvsearch.library.failures import read_failures, write_failures
+from qvsearch.library.lock import WriterLock
 from qvsearch.library.manifest import (
-    MANIFEST,
-    Damaged,
-    baseline_path,
-    check_way,
-    columns_path,
-    faiss_path,
-    is_temporary,
+    Manifest,
+    ShardFiles,
     read_committed,
-    read_manifest,
-    sidecar_path,
     unreadable,
+    write_manifest,
 )
-from qvsearch.library.names import absence, exists
+from qvsearch.library.pending import read_pending, write_pending
+from qvsearch.library.rows import form_of
+from qvsearch.library.shards import read_columns, write_columns
 
-Report = Callable[[int, int], None]  # with the bytes that are copied, and all bytes
+if TYPE_CHECKING:
+    from qvsearch.library.library import Library
+    from qvsearch.types import Segment
 
-_LOCKS = {Path(LOCK), Path(HOLDER)}
-_OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
+MOST_COMPARED = 500  # files; enough to tell another drive from this one
+MTIME_STEP = 2_000_000_000  # nanoseconds: FAT keeps even seconds only
 
 
-def move_library(folder: Path, target: Path, report: Report = lambda _done, _of: None) -> None:
-    """Move a library to a folder that is new or empty, and becomes the library.
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How many `compared` files of the roots are the `same` at their new places."""
 
-    Another file system gets verified copies. After an interruption the same call goes on. Raises
-    QvsearchError, and changes nothing, if the library cannot be moved; LibraryLocked while another
-    process writes.
+    compared: int
+    same: int
+
+    @property
+    def is_most(self) -> bool:
+        """Whether more than half are the same; of no files, all are."""
+        return not self.compared or 2 * self.same > self.compared
+
+
+def new_places(roots: Sequence[bytes], old: bytes, new: bytes) -> dict[bytes, bytes]:
+    """Return the new path of each root that is the absolute path `old` or below it.
+
+    Raises QvsearchError if there is none, if `new` is not there, or if one of them would be, hold
+    or lie in another root, whose files would then be there twice.
     """
-    for place in (folder, target):
-        sweep_leftovers(place)
-    if not exists(folder):
-        raise QvsearchError(absence(folder))
-    _check_target(folder, target)
-    make_folder(target.parent)
-    lock = WriterLock(folder)
-    with lock.held():
+    moves = {root: _moved(root, old, new) for root in roots if is_below(root, old)}
+    if not moves:
+        raise QvsearchError(
+            f"the library has no root at or below {os.fsdecode(old)}; `qvsearch roots` lists them"
+        )
+    for place in moves.values():
+        if not is_there(place):
+            raise QvsearchError(f"{os.fsdecode(place)} is not there; nothing was changed")
+    for place in moves.values():
+        for other in roots:
+            if other not in moves and _overlap(place, other):
+                raise QvsearchError(
+                    f"{os.fsdecode(place)} and the root {os.fsdecode(other)} would share files;"
+                    " nothing was changed"
+                )
+    if any(place in roots for place in moves.values()):
+        raise QvsearchError(f"{os.fsdecode(new)} is a root already; nothing was changed")
+    return moves
+
+
+def compare_places(library: Library, moves: Mapping[bytes, bytes]) -> Match:
+    """Compare files of roots, evenly chosen, with those at the new places.
+
+    A file is the same if size and time are, or size and content.
+    """
+    places = [rows[0] for rows in library.by_location().values()]
+    segments = [library.segments[row] for row in places]
+    moving = [each for each in segments if each.item.root in moves]
+    step = -(-len(moving) // MOST_COMPARED) or 1
+    compared = moving[::step]
+    return Match(len(compared), sum(_is_same(each, moves[each.item.root]) for each in compared))
+
+
+def _is_same(segment: Segment, root: bytes) -> bool:
+    item = replace(segment.item, root=root)
+    try:
+        status = Path(os.fsdecode(item.location)).stat()
+        if status.st_size != item.size:
+            return False
+        if abs(status.st_mtime_ns - item.mtime_ns) <= MTIME_STEP:
+            return True
+        return content_hash(item.location, item.size) == segment.content_hash
+    except OSError:
+        return False
+
+
+def move_roots(folder: Path, moves: Mapping[bytes, bytes]) -> None:
+    """Replace paths of a library's roots in one commit; rows and vectors stay as they are.
+
+    The columns of their shards, which are derived from the paths, are written in a second commit.
+    Until then the library is read without them. Raises QvsearchError if a root is not there any
+    more or the commit fails, LibraryLocked if another process holds the lock.
+    """
+    with WriterLock(folder).held():
+        before = read_committed(folder)
+        for root in moves:
+            if root not in before.roots:
+                raise QvsearchError(f"the library has no root {os.fsdecode(root)} any more")
         try:
-            move_folder(folder, target)
+            files = tuple(_without_columns(folder, before, file, moves) for file in before.files)
         except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise _immovable(folder, target, error) from error
-        else:
-            lock.folder = target
-            return
-        if not exists(target):
-            _copy_library(folder, target, report)
-        elif not _is_copied(folder, target):
-            raise QvsearchError(f"{target} is already another library; name a new folder")
-        _delete_original(folder, target, lock)
-
-
-def sweep_leftovers(place: Path) -> None:
-    """Delete what an interrupted move to or from a folder left beside it, unless one is at work."""
-    left = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{8}}{re.escape(TEMPORARY)}")
-    for each in list(place.parent.iterdir()) if place.parent.is_dir() else ():
-        if left.fullmatch(each.name) is None:
-            continue
-        with suppress(LibraryLocked, OSError), WriterLock(each).held():
-            shutil.rmtree(each)
-
-
-def _check_target(folder: Path, target: Path) -> None:
-    """Raise QvsearchError for a place that no library can be moved to."""
-    here, there = (Path(os.path.realpath(each)) for each in (folder, target))
-    if here == there:
-        raise QvsearchError(f"the library is at {folder} already")
-    for above in there.parents:
-        if above == here or _is_library(above):
-            raise QvsearchError(f"{target} lies in the library {above}; name another folder")
-    check_way(target)
-    if target.is_mount():
-        raise QvsearchError(
-            f"{target} is a whole file system; name a new folder in it: {target / folder.name}"
+            raise unreadable(folder, error) from error
+        manifest = replace(
+            before,
+            roots=tuple(None if root is None else moves.get(root, root) for root in before.roots),
+            rules={moves.get(root, root): rules for root, rules in before.rules.items()},
+            files=files,
+            generation=before.generation + 1,
         )
-    if exists(target):
-        if folder.stat().st_dev == target.stat().st_dev:
-            raise QvsearchError(f"{target} is already a library; name a new folder")
-        return  # perhaps a copy that was not finished
-    if target.is_dir() and any(target.iterdir()):
-        raise QvsearchError(
-            f"{target} holds other files; name a new folder: {target / folder.name}"
+        write_manifest(folder, manifest)
+        with suppress(QvsearchError):  # the move is done; any later commit writes the columns
+            _move_lists(folder, moves)
+            _complete(folder, manifest)
+
+
+def _without_columns(
+    folder: Path, manifest: Manifest, file: ShardFiles, moves: Mapping[bytes, bytes]
+) -> ShardFiles:
+    """Return the files of a shard, without its columns if it has rows of the roots."""
+    if file.facts is None:
+        return file
+    form, roots = form_of(manifest), manifest.roots
+    columns = read_columns(folder, file, file.facts, form, roots).columns
+    numbers = {number for number, root in enumerate(roots) if root in moves}
+    has_rows = not numbers.isdisjoint(columns.place_roots.tolist())
+    return replace(file, facts=None) if has_rows else file
+
+
+def _complete(folder: Path, manifest: Manifest) -> None:
+    """Write the columns of shards that have none."""
+    form, roots = form_of(manifest), manifest.roots
+    with suppress(OSError):  # as the callers of the library will report
+        files = tuple(
+            write_columns(folder, file, form, roots) if file.facts is None else file
+            for file in manifest.files
         )
+        write_manifest(folder, replace(manifest, files=files, generation=manifest.generation + 1))
 
 
-def _is_library(folder: Path) -> bool:
-    try:
-        read_committed(folder)
-    except QvsearchError:
-        return False
-    return True
+def _move_lists(folder: Path, moves: Mapping[bytes, bytes]) -> None:
+    """Replace the paths in the lists of failures and of unfinished runs."""
+    failures = read_failures(folder)
+    moved = [replace(each, path=_moved_by(moves, each.path)) for each in failures]
+    if moved != failures:
+        write_failures(folder, moved)
+    runs = read_pending(folder)
+    going_on = [
+        replace(run, paths=tuple(_moved_by(moves, path) for path in run.paths)) for run in runs
+    ]
+    if going_on != runs:
+        write_pending(folder, going_on)
 
 
-def _immovable(folder: Path, target: Path, error: OSError) -> QvsearchError:
-    if error.errno in _OCCUPIED:
-        return QvsearchError(f"{target} holds other files; name a new folder")
-    return QvsearchError(f"cannot move {folder} to {target}: {error.strerror}")
+def _moved_by(moves: Mapping[bytes, bytes], path: bytes) -> bytes:
+    roots: Iterable[bytes] = (root for root in moves if is_below(path, root))
+    root = max(roots, key=len, default=None)
+    return path if root is None else _moved(path, root, moves[root])
 
 
-def _copy_library(folder: Path, target: Path, report: Report) -> None:
-    """Copy a library to another file system; raises QvsearchError, and leaves nothing there."""
-    read_committed(folder)  # a damaged one has no seals to compare the copies with
-    folders, files = _contents(folder)
-    whole = sum((folder / each).stat().st_size for each in files)
-    free = shutil.disk_usage(target.parent).free
-    if free < whole:
-        raise QvsearchError(
-            f"no space for {target}: it needs {whole:,} bytes, {free:,} are free;"
-            " free some and run the same command again"
-        )
-    staging = temporary_folder(target)
-    make_folder(staging)
-    lock = WriterLock(staging)
-    try:
-        with lock.held():
-            for each in folders:
-                make_folder(staging / each)
-            seals: dict[Path, Seal] = {}
-            done = 0
-            for each in files:
-                seals[each] = copy_file(folder / each, staging / each)
-                done += seals[each].size
-                report(done, whole)
-            for each in (Path(), *folders):
-                sync_folder(staging / each)
-            _verify(folder, staging, seals)
-            move_folder(staging, target)
-            lock.folder = target
-    except OSError as error:
-        raise QvsearchError(f"cannot copy {folder} to {target}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+def _moved(path: bytes, old: bytes, new: bytes) -> bytes:
+    rest = path[len(old.rstrip(b"/")) + 1 :]
+    return os.path.join(new, rest) if rest else new
 
 
-def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the folders and the files of a library, relative to it, without locks.
-
-    Raises QvsearchError for anything else, such as a link.
-    """
-    folders, files = [], []
-    try:
-        for each in sorted(folder.rglob("*")):
-            name = each.relative_to(folder)
-            if each.is_dir() and not each.is_symlink():
-                folders.append(name)
-            elif each.is_file() and not each.is_symlink():
-                if name not in _LOCKS and not is_temporary(each):
-                    files.append(name)
-            else:
-                raise QvsearchError(f"{each} is not a plain file; move it away, and try again")
-    except OSError as error:
-        raise unreadable(folder, error) from error
-    return folders, files
-
-
-def _verify(folder: Path, staging: Path, seals: dict[Path, Seal]) -> None:
-    """Raise QvsearchError unless each copy is what was read, and each shard what was written."""
-    for name, seal in seals.items():
-        if read_seal(staging / name) != seal:
-            raise QvsearchError(
-                f"the copy of {name} differs from what was written: the disk may be broken;"
-                " nothing was moved"
-            )
-    manifest = read_manifest(staging / MANIFEST)
-    written: dict[Path, Seal] = {}
-    for each in manifest.files:
-        written[faiss_path(Path(), each.name)] = each.faiss
-        written[sidecar_path(Path(), each.name)] = each.sidecar
-        if each.facts is not None:
-            written[columns_path(Path(), each.name)] = each.facts
-    if manifest.baseline is not None:
-        written[baseline_path(Path(), manifest.baseline.name)] = manifest.baseline.seal
-    for name, seal in written.items():
-        if seals.get(name) != seal and name.suffix != ".facts":  # rebuilt if it is missing
-            raise Damaged(folder / name, "it is not what was written; nothing was moved")
-
-
-def _is_copied(folder: Path, target: Path) -> bool:
-    """Return whether the other place has every file of the library, byte for byte."""
-    _, files = _contents(folder)
-    try:
-        return all(read_seal(target / each) == read_seal(folder / each) for each in files)
-    except QvsearchError:
-        return False
-
-
-def _delete_original(folder: Path, target: Path, lock: WriterLock) -> None:
-    """Delete a library that is copied: it loses its name at once, then its files.
-
-    What has come into it meanwhile stays there. Raises QvsearchError if a file cannot be deleted;
-    a later move sweeps it.
-    """
-    folders, files = _contents(folder)
-    temporary = [each.relative_to(folder) for each in folder.rglob("*") if is_temporary(each)]
-    trash = temporary_folder(folder)
-    try:
-        move_folder(folder, trash)
-        lock.folder = trash
-        for each in (*files, *temporary, *_LOCKS):
-            remove_file(trash / each)
-        for each in (*reversed(folders), Path()):
-            remove_folder(trash / each)
-        left = [each for each in files if (trash / each).exists()]
-        if trash.exists() and not left:
-            move_folder(trash, folder)
-            lock.folder = folder
-    except OSError as error:
-        raise QvsearchError(
-            f"the library is now {target}, but the old one stays: {error.strerror};"
-            f" delete it with: qvsearch libraries delete {folder}"
-        ) from error
-    if left:
-        raise QvsearchError(
-            f"the library is now {target}, but {trash / left[0]} cannot be deleted; delete {trash}"
-        )
+def _overlap(one: bytes, other: bytes) -> bool:
+    """Return whether one path is or holds the other, by name or over links."""
+    names = ((one, other), (os.path.realpath(one), os.path.realpath(other)))
+    return any(is_below(a, b) or is_below(b, a) for a, b in names)

@@ -84,7 +84,9 @@ def chosen_folders(names: Sequence[str], *, all_: bool = False) -> list[Path]:
     if all_:
         folders += [home() / name for name in library_names()]
         if not folders:
-            raise QvsearchError(f"there is no library in {home()}; create one with: qvsearch index")
+            raise QvsearchError(
+                f"there is no library in {home()}; create one with: qvsearch index FOLDER"
+            )
     first: dict[str, Path] = {}
     for each in folders:
         first.setdefault(os.path.realpath(each), each)

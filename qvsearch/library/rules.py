@@ -36,10 +36,17 @@ class ScanOptions:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which files of a root are indexed: patterns as in .gitignore, relative to the root."""
+    """Which files of a root are indexed: patterns as in .gitignore, relative to the root.
+
+    `kinds` (empty for all), `hidden` and `follow_symlinks` are those of all runs of the root
+    together. They hold for runs without a path only.
+    """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    hidden: bool = False
+    follow_symlinks: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for too many patterns, or an empty or too long one."""
@@ -62,12 +69,17 @@ def scans_of(
     options: ScanOptions = EVERY,
     *,
     forget: bool = False,
+    as_before: bool = False,
 ) -> dict[bytes, ScanOptions]:
     """Return the scan options of each of `roots` and of each root that has rules.
 
     The patterns of `options` are added to the `remembered` ones of each of `roots`; with `forget`
-    they replace them. Raises QvsearchError for too many or too long patterns.
+    they replace them. With `as_before` each root has its remembered options, and no others.
+    Raises QvsearchError for too many or too long patterns.
     """
+    if as_before:
+        every = dict.fromkeys(roots, NO_RULES) | dict(remembered)
+        return {root: _as_options(each) for root, each in every.items()}
     rules = dict(remembered)
     for root in roots:
         before = NO_RULES if forget else remembered.get(root, NO_RULES)
@@ -84,6 +96,31 @@ def scans_of(
         root: replace(options, include=each.include, exclude=each.exclude)
         for root, each in rules.items()
     }
+
+
+def _as_options(rules: Rules) -> ScanOptions:
+    kinds = frozenset(rules.kinds) or None
+    return ScanOptions(kinds, rules.include, rules.exclude, rules.hidden, rules.follow_symlinks)
+
+
+def rules_of(options: ScanOptions) -> Rules:
+    """Return the rules that a root has after a run with these options."""
+    kinds = tuple(kind for kind in Kind if options.kinds is not None and kind in options.kinds)
+    return Rules(options.include, options.exclude, kinds, options.hidden, options.follow_symlinks)
+
+
+def widened(before: Rules, now: Rules) -> Rules:
+    """Return the rules of a root that also takes what it took before: kinds, hidden names, links.
+
+    So a run for some kinds only does not narrow the later runs without a path.
+    """
+    both = {*before.kinds, *now.kinds} if before.kinds and now.kinds else set()
+    return replace(
+        now,
+        kinds=tuple(kind for kind in Kind if kind in both),
+        hidden=before.hidden or now.hidden,
+        follow_symlinks=before.follow_symlinks or now.follow_symlinks,
+    )
 
 
 def lasting(
@@ -108,19 +145,32 @@ def _joined(before: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(each for each in before if each not in texts), *texts]))
 
 
-def rules_text(rules: Rules) -> str:
-    """Return rules as options of a command line."""
+def patterns_text(rules: Rules) -> str:
+    """Return the patterns of rules as options of a command line."""
     options = [("--include", pattern) for pattern in rules.include]
     options += [("--exclude", pattern) for pattern in rules.exclude]
     return " ".join(f"{option} {shlex.quote(pattern)}" for option, pattern in options)
 
 
+def rules_text(rules: Rules) -> str:
+    """Return rules as options of a command line."""
+    options = [patterns_text(rules), *(f"--kind {kind}" for kind in rules.kinds)]
+    options += ["--hidden"] * rules.hidden + ["--follow-symlinks"] * rules.follow_symlinks
+    return " ".join(filter(None, options))
+
+
 def rules_records(rules: Mapping[bytes, Rules]) -> list[dict[str, object]]:
     """Return the rules of roots as JSON records, which `read_rules` reads."""
-    return [
-        {**path_field(root), "include": each.include, "exclude": each.exclude}
-        for root, each in rules.items()
-    ]
+    records: list[dict[str, object]] = []
+    for root, each in rules.items():
+        rest = {
+            "kinds": each.kinds,
+            "hidden": each.hidden,
+            "follow_symlinks": each.follow_symlinks,
+        }
+        record = {**path_field(root), "include": each.include, "exclude": each.exclude}
+        records.append(record | {name: value for name, value in rest.items() if value})
+    return records
 
 
 def read_rules(records: list[Any]) -> dict[bytes, Rules]:
@@ -129,7 +179,14 @@ def read_rules(records: list[Any]) -> dict[bytes, Rules]:
     Raises KeyError, TypeError or ValueError for anything else.
     """
     rules = {
-        read_path(each): Rules(_texts(each, "include"), _texts(each, "exclude")) for each in records
+        read_path(each): Rules(
+            _texts(each, "include"),
+            _texts(each, "exclude"),
+            tuple(map(Kind, _texts(each, "kinds"))) if "kinds" in each else (),
+            _flag(each, "hidden"),
+            _flag(each, "follow_symlinks"),
+        )
+        for each in records
     }
     if len(rules) < len(records):
         raise ValueError("a root has rules twice")
@@ -141,6 +198,13 @@ def _texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
     if type(texts) is not list or not all(type(text) is str for text in texts):
         raise TypeError(f"{key} is {texts!r:.80}")
     return tuple(texts)
+
+
+def _flag(record: dict[str, Any], key: str) -> bool:
+    value = record.get(key, False)
+    if type(value) is not bool:
+        raise TypeError(f"{key} is {value!r:.80}")
+    return value
 
 
 def left_out(root: bytes, options: ScanOptions) -> Callable[[bytes], str | None]:

@@ -79,6 +79,7 @@ class SimilarFile(PathFields, MomentFields):
     """A file of `similar`."""
 
     rank: int
+    relevance: NotRequired[float]
     score: float
     id: str
     kind: str

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from qvsearch.library.filters import Filters
 
 MOST_HITS = 100
+MOST_EXAMPLES = 16  # each file is decoded and embedded
+LONGEST = 10_000  # characters of words; the model reads some thousand tokens
 MOST_FRAMES = 16
 MOST_NEIGHBOURS = 5
 
@@ -48,19 +50,26 @@ class QueryArguments:
 
     __pydantic_config__ = _STRICT
 
-    query: Annotated[str | None, Field(description="Words to look for, in any language.")] = None
+    query: Annotated[
+        str | None, Field(description="Words to look for, in any language.", max_length=LONGEST)
+    ] = None
     image: Annotated[
         str | None,
         Field(description="`id` of a picture that forms one query with the words."),
     ] = None
-    like: Annotated[list[str] | None, Field(description="`id`s of files to look for more of.")] = (
-        None
-    )
+    like: Annotated[
+        list[str] | None,
+        Field(description="`id`s of files to look for more of.", max_length=MOST_EXAMPLES),
+    ] = None
     not_: Annotated[
-        list[str] | None, Field(alias="not", description="Words for what hits must not show.")
+        list[Annotated[str, Field(max_length=LONGEST)]] | None,
+        Field(
+            alias="not", description="Words for what hits must not show.", max_length=MOST_EXAMPLES
+        ),
     ] = None
     unlike: Annotated[
-        list[str] | None, Field(description="`id`s of files that hits must not resemble.")
+        list[str] | None,
+        Field(description="`id`s of files that hits must not resemble.", max_length=MOST_EXAMPLES),
     ] = None
     kind: Kinds = None
     under: Annotated[

@@ -17,6 +17,7 @@ _WRONG = {  # by pydantic's type of an error: the end of a sentence that begins 
     "less_than_equal": "must be at most {le}",
     "too_short": "must have at least {min_length} entries",
     "too_long": "must have at most {max_length} entries",
+    "string_too_long": "must have at most {max_length} characters",
     "enum": "must be {expected}",
     "string_type": "must be a text",
     "list_type": "must be a list",

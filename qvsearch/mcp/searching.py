@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     )
     from qvsearch.retrieval.pipeline import Query
     from qvsearch.retrieval.shelf import Chosen, Opened, Shelf
-    from qvsearch.runtime.several import Lost
     from qvsearch.types import Hit
 
 Record = dict[str, Any]
@@ -49,42 +48,39 @@ def search(shelf: Shelf, arguments: SearchArguments) -> Record:
     )
     if not (arguments.has_query or options.lists):
         raise QvsearchError("there is nothing to search for; give query, image, like or a filter")
+    query = _query(shelf, arguments) if arguments.has_query else None
     with shelf.reading(names_of(arguments.library)) as chosen:
         _check_under(chosen, arguments.under or ())
-        query = _query(chosen, arguments) if arguments.has_query else None
-        lost = list(chosen.lost)
-        hits = answer_all(chosen.searched, query, options, lost=lost.append)
+        hits = answer_all(chosen.searched, query, options, lost=chosen.lose)
         best = max((hit.relevance for hit in hits), default=0.0)
         return {
             "relevant": bool(hits) and (query is None or best >= options.least_best),
-            "hits": [_hit_record(hit, chosen.names) for hit in hits],
-            **_notes(chosen, lost),
+            "hits": [_hit_record(hit, chosen) for hit in hits],
+            **_notes(chosen),
         }
 
 
 def similar(shelf: Shelf, arguments: SimilarArguments) -> Record:
-    """Return the record of `similar`: files of the same library, or of the named one."""
+    """Return the record of `similar`, over all libraries or the named one."""
     from qvsearch.records.library import similar_record
-    from qvsearch.retrieval.similar import find_similar
+    from qvsearch.retrieval.similar import similar_in
 
     kinds = frozenset(arguments.kind) if arguments.kind else None
+    (location,) = _locations(shelf, [arguments.id])
     with shelf.reading(names_of(arguments.library)) as chosen:
-        opened, segments = chosen.find(arguments.id)
-        location = segments[0].item.location
-        files = find_similar(opened.library, location, lambda: opened.embedder, arguments.k, kinds)
+        files = similar_in(chosen.searched, location, arguments.k, kinds, chosen.lose)
         return {
             "files": [
-                {**similar_record(each, opened.library.folder), "library": opened.name}
-                for each in files
+                _named(similar_record(each, each.library), each.library, chosen) for each in files
             ],
-            **_notes(chosen, chosen.lost),
+            **_notes(chosen),
         }
 
 
 def explain(shelf: Shelf, arguments: ExplainArguments) -> Record:
     """Return the record of `explain` for one file."""
     from qvsearch.records.library import explanation_record
-    from qvsearch.retrieval.explain import explained
+    from qvsearch.retrieval.explain import explained_in
     from qvsearch.retrieval.pipeline import SearchOptions
 
     options = SearchOptions(
@@ -92,27 +88,26 @@ def explain(shelf: Shelf, arguments: ExplainArguments) -> Record:
     )
     if not arguments.has_query:
         raise QvsearchError("there is no query to explain; give query, image or like")
+    query = _query(shelf, arguments)
     with shelf.reading(names_of(arguments.library)) as chosen:
         _check_under(chosen, arguments.under or ())
-        query = _query(chosen, arguments)
         opened, location = _file(chosen, arguments)
-        explanation = explained(opened.library, query, location, options, lambda: opened.embedder)
-        record: Record = explanation_record(explanation)
+        found = explained_in(chosen.searched, query, location, options, chosen.lose)
+        record: Record = explanation_record(found)
         if "segments" in record:
             record["segments"] = record["segments"][:SHOWN_SEGMENTS]
-        return {**record, "library": opened.name, **_notes(chosen, chosen.lost)}
+        record = _named(record, found.library or opened.library.folder, chosen)
+        return {**record, **_notes(chosen)}
 
 
-def _query(chosen: Chosen, arguments: QueryArguments) -> Query:
+def _query(shelf: Shelf, arguments: QueryArguments) -> Query:
     """Return the query; identities become the paths of their files, and words stay words."""
     from qvsearch.retrieval.pipeline import Query
 
-    def locations(ids: Sequence[str] | None) -> tuple[bytes, ...]:
-        return tuple(chosen.find(each)[1][0].item.location for each in ids or ())
-
     words = (arguments.query or "").strip() or None
-    (image,) = locations([arguments.image]) if arguments.image else (None,)
-    like, unlike = locations(arguments.like), locations(arguments.unlike)
+    (image,) = _locations(shelf, [arguments.image]) if arguments.image else (None,)
+    like = _locations(shelf, arguments.like or ())
+    unlike = _locations(shelf, arguments.unlike or ())
     if not (words or image or like):
         raise QvsearchError("there is nothing to look for beside not and unlike; give query")
     return Query(
@@ -122,6 +117,14 @@ def _query(chosen: Chosen, arguments: QueryArguments) -> Query:
         like=like,
         unlike=unlike,
     )
+
+
+def _locations(shelf: Shelf, ids: Sequence[str]) -> tuple[bytes, ...]:
+    """Return the paths of files of any library; raises Gone if one has no longer such a file."""
+    if not ids:
+        return ()
+    with shelf.reading() as every:
+        return tuple(every.find(each)[1][0].item.location for each in ids)
 
 
 def _file(chosen: Chosen, arguments: ExplainArguments) -> tuple[Opened, bytes]:
@@ -169,21 +172,27 @@ def _outside(chosen: Chosen, name: str, location: bytes) -> QvsearchError:
     )
 
 
-def _hit_record(hit: Hit, names: dict[Path | None, str]) -> Record:
+def _hit_record(hit: Hit, chosen: Chosen) -> Record:
     from qvsearch.records.library import hit_record
 
-    folder = hit.library or next(iter(names))  # a hit of the only library may not name it
+    folder = hit.library or chosen.opened[0].library.folder
     record: Record = hit_record(hit, folder)
     for each in ("moments", "duplicates"):
         if each in record:
             record[each] = record[each][:SHOWN]
-    record.pop("library_b64", None)
-    return record | {"library": names[folder]}
+    return _named(record, folder, chosen)
 
 
-def _notes(chosen: Chosen, lost: Sequence[Lost]) -> Record:
+def _named(record: Mapping[str, Any], folder: Path | None, chosen: Chosen) -> Record:
+    """Return a record with the name of its library, which tools take, instead of its folder."""
+    rest = {name: each for name, each in record.items() if name != "library_b64"}
+    return rest | {"library": chosen.names[folder]}
+
+
+def _notes(chosen: Chosen) -> Record:
     """Return what an agent must know of an answer beside the hits."""
-    hints = [*(str(each.error) for each in lost), *_hints(chosen.opened)]
+    lost = (f"{chosen.names[each.folder]}: {each.error}" for each in chosen.lost)
+    hints = [*lost, *_hints(chosen.opened)]
     return {"note": CONTENT} | ({"hints": hints} if hints else {})
 
 

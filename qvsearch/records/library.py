@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Hit
 
 
-def hit_record(hit: Hit, library: Path | None, *used: Mapping[str, object]) -> dict[str, object]:
+def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str, object]:
     """Return a hit of `search --json`, one a line; absent fields are left out.
 
     query (integer): line of the query, from 1; only with `--queries` or `-`
@@ -66,8 +66,7 @@ def hit_record(hit: Hit, library: Path | None, *used: Mapping[str, object]) -> d
     duplicates (list of objects): near-duplicates folded into the hit, as `path` or `path_b64`;
         those that are gone are last
     """
-    place = {} if library is None else path_fields("library", os.fsencode(library))
-    record = {**hit.to_dict(), **place}
+    record = {**hit.to_dict(), **path_fields("library", os.fsencode(library))}
     for fields in used:
         record.update(fields)
     return record
@@ -83,6 +82,8 @@ def explanation_record(explanation: Explanation) -> dict[str, object]:
     rank, items (integer): its place among the files that pass the filters, and their number
     hidden_by (list of strings): filters that exclude it, each with the file's own value
     folded_into, folded_into_b64 (string): hit whose near-duplicate it is
+    library, library_b64 (string): with several libraries, the folder of the one in which it is
+        most relevant
     segments (list of objects): its segments, best first
     """
     folded = (
@@ -90,6 +91,8 @@ def explanation_record(explanation: Explanation) -> dict[str, object]:
         if explanation.folded_into is None
         else path_fields("folded_into", explanation.folded_into)
     )
+    place = explanation.library
+    library = {} if place is None else path_fields("library", os.fsencode(place))
     return present(
         {
             **path_fields("path", explanation.path),
@@ -100,6 +103,7 @@ def explanation_record(explanation: Explanation) -> dict[str, object]:
             "items": explanation.items,
             "hidden_by": list(explanation.hidden_by) or None,
             **folded,
+            **library,
             "segments": [_segment_record(each) for each in explanation.segments] or None,
         }
     )
@@ -255,7 +259,7 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
     bytes (integer): size of the library
     kinds (object): `items` and `segments` of each kind
     roots (list of objects): indexed folders: `path` or `path_b64`, whether each is `reachable`, and
-        its remembered `include` and `exclude`
+        its remembered `include`, `exclude`, `kinds`, `hidden` and `follow_symlinks`
     changed, gone (list of objects): files that have changed or are gone since the last `index`, as
         `path` or `path_b64`
     failed (list of objects): files that could not be indexed: `path` or `path_b64`, the `reason`

@@ -39,6 +39,30 @@ def answer_record(
     return {**record, "left_out": dict(left_out)} if left_out else record
 
 
+def album_record(
+    search: SavedSearch, library: str, address: str | None, command: str | None
+) -> dict[str, object]:
+    """Return a saved search of `/api/saved`, which is a list.
+
+    name (string): its name
+    library (string): name of its library
+    last_used (string, ISO 8601 in UTC): when the command line last used it
+    address (string): the search as parameters of the page; absent if the page cannot show it
+    command (string): command that repeats it
+    problem (string): why it cannot be read
+    """
+    return present(
+        {
+            "name": search.name,
+            "library": library,
+            "last_used": search.used,
+            "address": address,
+            "command": command,
+            "problem": search.problem,
+        }
+    )
+
+
 def item_record(
     hit: Hit, segments: Sequence[Segment], duplicates: Iterable[Segment], library: Path
 ) -> dict[str, object]:
@@ -140,37 +164,6 @@ def lost_record(name: str, folder: Path, problem: str) -> dict[str, object]:
     problem (string): why it cannot be read
     """
     return {"name": name, **path_fields("library", os.fsencode(folder)), "problem": problem}
-
-
-def album_record(
-    search: SavedSearch,
-    library: str,
-    query: str | None,
-    options: str,
-    ignored: Sequence[str],
-    problem: str | None,
-) -> dict[str, object]:
-    """Return a saved search of `/api/saved`.
-
-    name (string): its name
-    library (string): name of the library that has it
-    query (string): parameters with which `/api/search` repeats it; absent if it cannot
-    options (string): the search as options of the command line
-    ignored (list of strings): options that parameters do not have; absent without any
-    last_used (string, ISO 8601 in UTC): when the command line last used it; absent before that
-    problem (string): why it cannot be repeated; absent if it can be
-    """
-    return present(
-        {
-            "name": search.name,
-            "library": library,
-            "query": query,
-            "options": options,
-            "ignored": list(ignored) or None,
-            "last_used": search.used,
-            "problem": problem,
-        }
-    )
 
 
 def upload_record(token: str, width: int, height: int) -> dict[str, object]:

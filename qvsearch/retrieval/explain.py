@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,13 @@ from qvsearch.library.filtering import hidden_by
 from qvsearch.library.rules import left_out, scans_of
 from qvsearch.retrieval.calibration import evidence_of, relevance_of
 from qvsearch.retrieval.first_pass import rank_all
-from qvsearch.retrieval.hits import best_hits, best_rows
+from qvsearch.retrieval.hits import best_hits, best_rows, files_of
 from qvsearch.retrieval.pipeline import SearchOptions, allowed_rows
 from qvsearch.retrieval.query import Query, parse_query, read_terms
 from qvsearch.retrieval.scoring import embed_terms
+from qvsearch.retrieval.several import Searched, answer_all, for_each
 from qvsearch.runtime.loading import own_embedder
+from qvsearch.runtime.several import refuse
 from qvsearch.types import kind_of
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.retrieval.calibration import Level
     from qvsearch.retrieval.scoring import Ranking
+    from qvsearch.runtime.several import Lost
     from qvsearch.types import Embedder, Segment
 
 
@@ -62,7 +65,7 @@ class Explanation:
 
     `reason` is why it is not a hit, None if it is one. `rank` counts from 1 among the `items` that
     pass the filters; a file that a filter hides has the rank that it would have without. `cut` is
-    the least relevance that is shown.
+    the least relevance that is shown. `library` is its folder, if there are several libraries.
     """
 
     path: bytes
@@ -74,6 +77,7 @@ class Explanation:
     cut: float | None = None
     hidden_by: tuple[str, ...] = ()
     folded_into: bytes | None = None
+    library: Path | None = None
 
 
 def explain(
@@ -136,6 +140,68 @@ def explained(
     )
 
 
+def explained_in(
+    searched: Sequence[Searched],
+    query: Query,
+    path: bytes,
+    options: SearchOptions,
+    lost: Callable[[Lost], None] = refuse,
+) -> Explanation:
+    """Return why a file is or is not a hit of several libraries; `path` is absolute.
+
+    Its segments are those of the library in which it is most relevant. A library that cannot be
+    read is given to `lost`. Raises QvsearchError if none can be.
+    """
+    found = for_each(
+        searched, lambda each: explained(each.library, query, path, options, each.load), lost
+    )
+    if len(searched) == 1:
+        return found[0][1]
+    known = [part for part in found if part[1].relevance is not None]
+    if not known:
+        near = [part for part in found if _has_root_above(part[0].library, path)]
+        return (near or found)[0][1]
+    chosen, own = max(known, key=lambda part: (not part[1].hidden_by, part[1].relevance or 0.0))
+    place = own.segments[0].segment.item.location
+    relevance = own.relevance or 0.0
+    files: dict[bytes, float] = {}  # best first, each with its highest relevance
+    everything = [file for each, _ in found for file in _relevances(each, query, options)]
+    for location, other in sorted(everything, key=lambda file: -file[1]):
+        files.setdefault(location, other)
+    ahead = [other > relevance for other in files.values()]
+    rank = 1 + (list(files).index(place) if place in files else sum(ahead))
+    first = max(files.values(), default=0.0)
+    hits = answer_all([each for each, _ in found], query, options, lost=lost)
+    shown = (hit for hit in hits if place in {item.location for item in files_of(hit)})
+    leader = next((hit.segment.item.location for hit in shown), None)
+    is_hit = leader == place
+    why = None if is_hit else _why_hidden(own.hidden_by, leader, (relevance, first), rank, options)
+    return replace(
+        own,
+        reason=why,
+        rank=rank,
+        items=len(files),
+        folded_into=None if is_hit else leader,
+        library=chosen.library.folder,
+    )
+
+
+def _has_root_above(library: Library, path: bytes) -> bool:
+    names = aliases(path, library.roots)
+    return any(is_below(name, root) for root in library.roots for name in names)
+
+
+def _relevances(each: Searched, query: Query, options: SearchOptions) -> list[tuple[bytes, float]]:
+    """Return the path and relevance of each file of a library that passes the filters, in order."""
+    terms = read_terms(query, each.library.fingerprint.decode_options)
+    ranking = rank_all(each.library, embed_terms(terms, each.load()))
+    allowed = allowed_rows(each.library, options.filters)
+    rows = np.array(list(best_rows(each.library, ranking, allowed, -np.inf)), np.int64)
+    locations = each.library.columns.locations(rows)
+    relevances = map(relevance_of, ranking.evidence[rows].tolist())
+    return list(zip(locations, relevances, strict=True))
+
+
 def _rows_of(library: Library, path: bytes) -> list[int]:
     rows_of = library.by_location()
     by_name = (rows_of[name] for name in aliases(path, library.roots) if name in rows_of)
@@ -180,7 +246,7 @@ def _leader(
     top = min(options.top, library.size)
     hits = best_hits(library, ranking, allowed, top, least=least, dedupe=options.dedupe)
     for hit in hits:
-        if any(item.location == location for item in (hit.segment.item, *hit.duplicates)):
+        if any(item.location == location for item in files_of(hit)):
             return hit.segment.item.location
     return None
 

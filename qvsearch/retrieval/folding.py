@@ -1,7 +1,7 @@
 """Hits of several libraries as one list: merged by relevance, one hit for each file and its copies.
 
 Each library has already folded its own near-duplicates. Vectors are compared only between libraries
-of one model; for others the rule judges by contents, hashes and colours alone.
+of one model; between others only contents, hashes and colours decide.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from qvsearch.duplicates.candidates import few
 from qvsearch.duplicates.groups import gather
 from qvsearch.duplicates.rule import needed, same_pictures, traits
 from qvsearch.library.aliases import is_there
+from qvsearch.retrieval.hits import files_of
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.rule import Floats, Numbers
@@ -70,7 +71,7 @@ def _one_hit(group: Sequence[Hit]) -> Hit:
     shown = ordered[0]
     others: dict[bytes, Item] = {}
     for hit in ordered:
-        for item in (hit.segment.item, *hit.duplicates):
+        for item in files_of(hit):
             if item.location != shown.segment.item.location:
                 others.setdefault(item.location, item)
     duplicates = sorted(others.values(), key=lambda item: not is_there(item.location))
@@ -87,7 +88,7 @@ def _one_file(hits: Sequence[Hit]) -> Pairs:
     places: dict[bytes, int] = {}
     pairs = set()
     for number, hit in enumerate(hits):
-        for item in (hit.segment.item, *hit.duplicates):
+        for item in files_of(hit):
             first = places.setdefault(item.location, number)
             if first != number:
                 pairs.add((first, number))

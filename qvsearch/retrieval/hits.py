@@ -15,7 +15,7 @@ from qvsearch.duplicates.groups import fold
 from qvsearch.library.aliases import is_there
 from qvsearch.retrieval.calibration import ANSWERED, evidence_of, relevance_of
 from qvsearch.times import time_taken
-from qvsearch.types import Hit, Moment, Segment
+from qvsearch.types import Hit, Item, Moment, Segment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -280,6 +280,11 @@ def _listed(library: Library, row: int, rank: int) -> Hit:
     segment = library.segments[row]
     gone = not is_there(segment.item.location)
     return Hit(rank, math.nan, math.nan, segment, gone=gone, library=library.folder)
+
+
+def files_of(hit: Hit) -> tuple[Item, ...]:
+    """Return the files that a hit stands for: its own and its near-duplicates."""
+    return (hit.segment.item, *hit.duplicates)
 
 
 def relevant_hits(hits: Iterable[Hit], options: SearchOptions) -> list[Hit]:

@@ -1,4 +1,4 @@
-"""One query over several libraries, each asked with its own model: one list by relevance."""
+"""One query over several libraries, each with its own model: one list by relevance."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.display import safe_text
 from qvsearch.errors import QvsearchError
-from qvsearch.library.names import MANIFEST, home
+from qvsearch.library.names import MANIFEST, short_names
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -113,10 +113,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The libraries of one call, and those that cannot be read."""
+    """The libraries of one call, those that cannot be read, and the names of all by folder."""
 
     opened: tuple[Opened, ...]
-    lost: tuple[Lost, ...]
+    lost: list[Lost]
+    names: dict[Path | None, str]
 
     @property
     def searched(self) -> list[Searched]:
@@ -124,14 +125,13 @@ class Chosen:
         return [each.searched for each in self.opened]
 
     @property
-    def names(self) -> dict[Path | None, str]:
-        """The name of each library by its folder."""
-        return {each.library.folder: each.name for each in self.opened}
-
-    @property
     def state(self) -> list[tuple[Path, State | None]]:
         """Return what is equal for two calls if no library has changed between them."""
         return [(each.library.folder, each.state) for each in self.opened]
+
+    def lose(self, lost: Lost) -> None:
+        """Note a library that can be opened, but not searched."""
+        self.lost.append(lost)
 
     def find(self, item_id: str) -> tuple[Opened, list[Segment]]:
         """Return the first library with a file, and the file's segments; raises Gone for none."""
@@ -155,6 +155,11 @@ class _Place:
     folder: Path
     opened: Opened | None = None
 
+    @property
+    def names(self) -> set[str]:
+        """What callers may call it."""
+        return {self.name, safe_text(str(self.folder))}
+
 
 class Shelf:
     """The libraries of a server, safe for several threads.
@@ -165,7 +170,8 @@ class Shelf:
     def __init__(
         self, folders: Iterable[Path], device: str | None = None, dtype: str | None = None
     ) -> None:
-        self._places = [_Place(name_of(each), each) for each in dict.fromkeys(folders)]
+        names = short_names(dict.fromkeys(folders))
+        self._places = [_Place(safe_text(names[each]), each) for each in dict.fromkeys(folders)]
         self._device, self._dtype = device, dtype
         self._opening = threading.Lock()
         self.turn = Turn()
@@ -182,13 +188,14 @@ class Shelf:
 
         opened: list[Opened] = []
         lost: list[Lost] = []
+        places = self._chosen(names)
         with self._opening:
-            for place in self._chosen(names):
+            for place in places:
                 try:
                     opened.append(self._open(place))
                 except QvsearchError as error:
                     lost.append(Lost(place.folder, error))
-        return Chosen(tuple(opened), tuple(lost))
+        return Chosen(tuple(opened), lost, {each.folder: each.name for each in places})
 
     @contextmanager
     def reading(self, names: Iterable[str] = ()) -> Iterator[Chosen]:
@@ -220,11 +227,12 @@ class Shelf:
             each.load()
 
     def _chosen(self, names: Iterable[str]) -> list[_Place]:
+        """Return the places of some names, or folders; raises Unknown."""
         names = {*names}
-        if unknown := names - {each.name for each in self._places}:
+        if unknown := names - {each for place in self._places for each in place.names}:
             there = ", ".join(each.name for each in self._places)
             raise Unknown(f"there is no library {min(unknown)!r} here; there are: {there}")
-        return [each for each in self._places if not names or each.name in names]
+        return [each for each in self._places if not names or names & each.names]
 
     def _open(self, place: _Place) -> Opened:
         """Return the library of a place as it was last committed; raises QvsearchError."""
@@ -248,11 +256,6 @@ def _some(chosen: Chosen) -> Chosen:
     if not chosen.opened:
         raise Unreadable("; ".join(str(each.error) for each in chosen.lost))
     return chosen
-
-
-def name_of(folder: Path) -> str:
-    """Return the name of a library of the data folder, or the path of another one."""
-    return safe_text(folder.name if folder.parent == home() else str(folder))
 
 
 def _state(folder: Path) -> State | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -122,7 +121,7 @@ def similar_in(
     best: dict[bytes, Similar] = {}
     for each in found:
         best.setdefault(each.segment.item.location, each)
-    first = islice(best.values(), top)
+    first = list(best.values())[:top]
     return [replace(each, rank=rank) for rank, each in enumerate(first, start=1)]
 
 

@@ -64,7 +64,7 @@ def find_reranker_of(
 class QueryModels:
     """The embedders for the queries of several libraries; those of one model share it.
 
-    Without `keep` only the model asked for last stays in memory: two models of 2 billion parameters
+    Without `keep` only the model used last stays in memory: two models of 2 billion parameters
     may not fit beside each other.
     """
 
@@ -79,7 +79,7 @@ class QueryModels:
         """Return the embedder for the queries of a library; callers must not keep it."""
         space = fingerprint.space
         if space not in self._embedders:
-            if not self._keep and self._embedders:
+            if not self._keep:
                 self._embedders.clear()
             self._embedders[space] = query_embedder(fingerprint, self._choice, self._cold)
         return self._embedders[space]

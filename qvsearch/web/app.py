@@ -16,6 +16,7 @@ from starlette.routing import Route
 from qvsearch.errors import QvsearchError
 from qvsearch.version import __version__
 from qvsearch.web import (
+    albums,
     asking,
     desktop,
     groups,
@@ -24,7 +25,6 @@ from qvsearch.web import (
     overview,
     pages,
     receiving,
-    saved,
     searching,
     selection,
 )
@@ -73,9 +73,7 @@ ENDPOINTS = (
         "Hits of a query; without one, the files that pass the filters, the newest first.",
         {*SEARCH, "offset", "limit"},
     ),
-    Endpoint(
-        GET, "/api/saved", saved.saved, "A list of saved searches, as `query` for `/api/search`."
-    ),
+    Endpoint(GET, "/api/saved", albums.saved, "A list of saved searches."),
     Endpoint(GET, "/api/items/{id}", items.item, "A file with all its moments or passages."),
     Endpoint(
         GET, "/api/items/{id}/explain", items.explain, "`explain --json` of the file.", SEARCH

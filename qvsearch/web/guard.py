@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
 
-from qvsearch.web.problems import Problem, error_answer
+from qvsearch.web.problems import CutOff, Problem, error_answer
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -103,7 +103,7 @@ class Guard:
                 await answer(scope, receive, answering.send)
         except Problem as error:
             await _refuse(error, scope, receive, answering)
-        except _Stalled:
+        except CutOff:
             raise  # the server drops the connection
         except Exception:  # noqa: BLE001 - a defect of ours: the server goes on for all others
             traceback.print_exc(file=sys.stderr)
@@ -154,10 +154,6 @@ class Guard:
         )
 
 
-class _Stalled(Exception):
-    """A client has not read its answer for too long."""
-
-
 class _Answering:
     """Sends an answer with the safe headers, and gives up on a client that does not read it."""
 
@@ -166,7 +162,7 @@ class _Answering:
         self.started = False
 
     async def send(self, message: Message) -> None:
-        """Send one message; raises _Stalled for a client that does not read."""
+        """Send one message; raises CutOff for a client that does not read."""
         if message["type"] == "http.response.start":
             self.started = True
             headers = MutableHeaders(scope=message)
@@ -176,7 +172,7 @@ class _Answering:
             async with asyncio.timeout(STALLED_SECONDS):
                 await self._send(message)
         except TimeoutError as error:
-            raise _Stalled from error
+            raise CutOff("the client does not read") from error
 
 
 async def _refuse(error: Problem, scope: Scope, receive: Receive, answering: _Answering) -> None:

@@ -79,7 +79,10 @@ async def play(request: Request) -> Response:
     path = await services.lanes.clips.run(services.playable, segment, start, end)
     if path is None:
         return RedirectResponse(f"/media/{segment.item_id}/file", HTTPStatus.TEMPORARY_REDIRECT)
-    file = await services.lanes.reads.run(open_file, path)
+    try:
+        file = await services.lanes.reads.run(open_file, path)
+    except OSError as error:  # the cache is full, and has dropped it already
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the moment is gone; ask again") from error
     headers = {"content-type": "video/mp4", **WHILE_THERE}
     return file_answer(request, services, file, f'"{path.stem}"', headers)
 

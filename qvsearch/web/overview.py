@@ -51,7 +51,7 @@ def _shelf(services: Services, opened: Opened) -> dict[str, object]:
     pending = sum(run.files for run in library.load_pending())
     kinds = services.kinds.of(opened)
     changes = None
-    if kinds:
+    if kinds and not pending:  # or every commit of a running `index` would be looked at
         changes = services.surveys.outcome(
             ("changes", library.folder),
             opened.state,

@@ -24,6 +24,10 @@ class Problem(QvsearchError):
         self.status = status
 
 
+class CutOff(Exception):
+    """An answer that has begun cannot be completed; the connection is dropped."""
+
+
 class Json(Response):
     """JSON, in which no character has an effect on a terminal."""
 

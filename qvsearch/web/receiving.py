@@ -42,8 +42,13 @@ async def upload(request: Request) -> Response:
             async for piece in body_pieces(request, LARGEST):
                 file.write(piece)
         record = await services.lanes.pictures.run(uploads.keep, path)
-    except BaseException:
+    except BaseException as error:
         path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            reason = (error.strerror or str(error)).lower()
+            raise Problem(
+                HTTPStatus.INSUFFICIENT_STORAGE, f"the picture cannot be kept: {reason}"
+            ) from error
         raise
     finally:
         uploads.receiving -= 1

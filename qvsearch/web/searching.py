@@ -59,7 +59,7 @@ def _search(services: Services, parameters: QueryParams) -> Response:
     lost = {each.folder: str(each.error) for each in (*chosen.lost, *ranking.lost)}
     return Json(
         answer_record(
-            [_record(hit, ids) for hit in hits],
+            [_record(hit, chosen, ids) for hit in hits],
             {name: lost[folder] for name, folder in folders.items() if folder in lost},
             relevant=ranking.is_relevant,
             more=more,
@@ -88,10 +88,11 @@ def _id(chosen: Chosen, item: Item) -> str | None:
     return next(filter(None, ids), None)
 
 
-def _record(hit: Hit, ids: Mapping[Item, str | None]) -> dict[str, object]:
+def _record(hit: Hit, chosen: Chosen, ids: Mapping[Item, str | None]) -> dict[str, object]:
     """Return the record of a hit; its duplicates have their identities as well."""
     gone = not is_there(hit.segment.item.location)  # the list may be of some time ago
-    record = hit_record(replace(hit, gone=gone), hit.library)
+    folder = hit.library or chosen.opened[0].library.folder
+    record = hit_record(replace(hit, gone=gone), folder)
     if hit.duplicates:
         record["duplicates"] = [duplicate_record(each, ids[each]) for each in hit.duplicates]
     return record

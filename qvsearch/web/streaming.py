@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response, StreamingResponse
 
+from qvsearch.web.problems import CutOff, Problem
 from qvsearch.web.ranges import Unsatisfiable, read_range
 
 if TYPE_CHECKING:
@@ -73,9 +74,12 @@ class FileAnswer(StreamingResponse):
 async def _pieces(file: FileIO, lane: Lane, start: int, stop: int) -> AsyncIterator[bytes]:
     place = start
     while place < stop:
-        piece = await lane.run(os.pread, file.fileno(), min(PIECE, stop - place), place)
-        if not piece:  # it was cut off meanwhile: the client sees too few bytes
-            raise OSError("the file became shorter while it was sent")
+        try:
+            piece = await lane.run(os.pread, file.fileno(), min(PIECE, stop - place), place)
+        except (OSError, Problem) as error:  # e.g. a drive that was unplugged
+            raise CutOff("the file cannot be read any further") from error
+        if not piece:
+            raise CutOff("the file became shorter while it was sent")
         place += len(piece)
         yield piece
 

@@ -15,15 +15,21 @@ from qvsearch.errors import QvsearchError
 
 Result = TypeVar("Result")
 
+REST = 20  # times as long as a survey took, before the next one: it may read a slow drive
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Result]):
-    """A result or an error, of a state of the libraries; `at` is by the monotonic clock."""
+    """A result or an error, of a state of the libraries.
+
+    `at` is by the monotonic clock, `took` the seconds of the work.
+    """
 
     state: object
     result: Result | None
     error: QvsearchError | None
     at: float
+    took: float
 
 
 class Surveys:
@@ -46,21 +52,24 @@ class Surveys:
     ) -> Outcome[Result] | None:
         """Return the last outcome, None before the first; a new one is started if it is outdated.
 
-        It is outdated after `seconds` (default: never), and if it is of another state. `answer`
+        It is outdated if it is of another state, and after `seconds` (default: never), or later if
+        the work takes long. `answer`
         runs in the background; what it raises, if a QvsearchError, is the outcome.
         """
         with self._lock:
             last = cast("Outcome[Result] | None", self._outcomes.get(question))
             is_current = last is not None and last.state == state
             if last is not None and seconds is not None:
-                is_current = is_current and time.monotonic() < last.at + seconds
+                is_current = is_current and time.monotonic() < last.at + max(
+                    seconds, REST * last.took
+                )
             if not is_current and question not in self._waiting:
                 self._waiting.add(question)
                 self._tasks.put(lambda: self._answer(question, state, answer))
         return last
 
     def _answer(self, question: object, state: object, answer: Callable[[], object]) -> None:
-        result, error = None, None
+        result, error, started = None, None, time.monotonic()
         try:
             result = answer()
         except QvsearchError as failure:
@@ -69,7 +78,8 @@ class Surveys:
             with self._lock:
                 self._waiting.discard(question)
                 if result is not None or error is not None:
-                    self._outcomes[question] = Outcome(state, result, error, time.monotonic())
+                    now = time.monotonic()
+                    self._outcomes[question] = Outcome(state, result, error, now, now - started)
 
     def _work(self) -> None:
         while True:

@@ -48,6 +48,15 @@ def write_odd(folder):
     return folder
 
 
+def tree(place):
+    """Every file and folder of a user, with its size and time."""
+    return sorted(
+        (os.fsencode(path), os.lstat(path).st_size, os.lstat(path).st_mtime_ns)
+        for name in ("files", "odd", "library")
+        for path in (place / name).rglob("*")
+    )
+
+
 def index(library, *folders):
     words = ["index", *map(str, folders), "-l", str(library), "--model", "demo", "-q"]
     assert main(words) == 0
@@ -57,6 +66,7 @@ def index(library, *folders):
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("place")
     index(place / "library", write(place / "files"), write_odd(place / "odd"))
+    (place / "tree").write_text(repr(tree(place)))
     return place
 
 
@@ -234,7 +244,7 @@ def test_the_state_is_that_of_the_command_line(agent, place, printed):
     (found,) = agent.answer("status")["libraries"]
     (expected,) = printed("status")
     fields = found.pop("fields")
-    assert found.pop("library") == str(place / "library")
+    assert found.pop("library") == "library"
     assert found == {name: each for name, each in expected.items() if name != "library"}
     assert fields["kind"] == {
         "options": ["kind"],
@@ -308,6 +318,8 @@ def test_a_passage_is_read_whole_with_its_neighbours_and_on_from_there(agent, id
         ("search", {"query": "a", "k": 101}, "k must be at most 100"),
         ("search", {"query": "a", "k": "many"}, "k must be a whole number"),
         ("search", {"query": 3}, "query must be a text"),
+        ("search", {"query": "a" * 10_001}, "query must have at most 10000 characters"),
+        ("search", {"like": ["a"] * 17}, "like must have at most 16 entries"),
         ("search", {"query": "a", "kind": "image"}, "kind must be a list"),
         ("search", {"query": "a", "kind": ["sound"]}, "kind[0] must be 'image', 'video' or 'text'"),
         ("search", {"query": "a", "min_relevance": 2}, "min_relevance must be at most 1"),
@@ -337,7 +349,7 @@ def test_a_passage_is_read_whole_with_its_neighbours_and_on_from_there(agent, id
         ("explain", {"query": "a", "path": "red.jpg"}, "path 'red.jpg' is not an absolute path"),
         ("status", {"library": "x"}, "there is no library 'x' here"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_a_wrong_call_costs_one_sentence(agent, tool, arguments, error):
     text = agent.error(tool, arguments)
@@ -454,27 +466,46 @@ def test_a_file_that_is_gone_or_changed_is_not_read_and_a_new_commit_is_seen(tmp
         assert agent.answer("search", kind=["image"])["hits"]
 
 
-def test_several_libraries_are_one_list_with_names(tmp_path, place):
-    other, missing = tmp_path / "other", tmp_path / "missing"
+def test_several_libraries_are_one_list_with_names(tmp_path, place, ids):
     files = tmp_path / "more"
     files.mkdir()
     drawn("white", "star").save(files / "white.jpg")
-    index(other, files)
-    with serving(tmp_path, place / "library", other, missing) as agent:
-        assert f"no library at {missing}" in agent.messages
-        found = agent.answer("search", query="a star", min_relevance=0, k=50)
-        assert {hit["library"] for hit in found["hits"]} == {str(place / "library"), str(other)}
-        assert [hit["rank"] for hit in found["hits"]] == list(range(1, len(found["hits"]) + 1))
-        relevance = [hit["relevance"] for hit in found["hits"]]
+    drawn("red", "star").save(files / "again.jpg", quality=92)  # the bytes of red.jpg
+    index(tmp_path / "other", files)
+    names = ["library", "other", "missing"]
+    with serving(tmp_path, place / "library", tmp_path / "other", tmp_path / "missing") as agent:
+        assert f"no library at {tmp_path / 'missing'}" in agent.messages
+        found = agent.answer("search", query="a star", kind=["image"], min_relevance=0, k=50)
+        hits = found["hits"]
+        assert {hit["library"] for hit in hits} == {"library", "other"}
+        assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+        relevance = [hit["relevance"] for hit in hits]
         assert relevance == sorted(relevance, reverse=True)
-        assert any(str(missing) in each for each in found["hints"])
-        one = agent.answer("search", query="a star", min_relevance=0, library=str(other))
-        assert [os.path.basename(hit["path"]) for hit in one["hits"]] == ["white.jpg"]
-        pictures(agent.call("read", id=one["hits"][0]["id"]))
-        wrong = agent.error("read", id=one["hits"][0]["id"], library=str(place / "library"))
-        assert "may have changed since" in wrong
-        names = [each["library"] for each in agent.answer("status")["libraries"]]
-        assert names == [str(place / "library"), str(other), str(missing)]
+        (red,) = [
+            hit for hit in hits if hit["id"] == ids["red.jpg"] or "again" in hit.get("path", "")
+        ]
+        assert len(red["duplicates"]) == 1, "one hit for the same picture in both"
+        assert [each for each in found["hints"] if each.startswith("missing: no library at ")]
+        one = agent.answer("search", sort="path", library="other")["hits"]
+        assert [os.path.basename(hit["path"]) for hit in one] == ["again.jpg", "white.jpg"]
+        pictures(agent.call("read", id=one[1]["id"]))
+        assert "may have" in agent.error("read", id=one[1]["id"], library="library")
+        assert "no library has a file" in agent.error("read", id="0" * 48)
+        alike = agent.answer("similar", id=one[0]["id"], k=1)["files"]
+        assert [(each["id"], each["reason"]) for each in alike] == [(ids["red.jpg"], "exact")]
+        likes = agent.answer("search", like=[ids["red.jpg"]], library="other", k=1)["hits"]
+        assert [hit["id"] for hit in likes] == [one[0]["id"]], "an example of another library"
+        why = agent.answer("explain", query="a star", id=one[1]["id"], min_relevance=0)
+        assert (why["library"], why["items"]) == ("other", 6 + len(NAMES) + 2)
+        listed = agent.answer("status")["libraries"]
+        assert [each["library"] for each in listed] == names
+        assert [each["library"] for each in listed if "problem" in each] == ["missing"]
+
+
+def test_no_call_has_written_anything(agent, ids, place):
+    agent.answer("similar", id=ids["blue.jpg"])
+    agent.call("read", id=ids["bars.mp4"])
+    assert repr(tree(place)) == (place / "tree").read_text()
 
 
 def test_an_older_client_is_served_too(tmp_path, place):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import select
 import signal
 import subprocess
@@ -10,13 +11,17 @@ from contextlib import suppress
 
 import pytest
 from support import agent as agents
+from support import pages
 from support.modules import HEAVY, loaded_by
 from support.processes import children, linux
 
 from qvsearch.cli.app import main
+from qvsearch.mcp import answers
 from qvsearch.mcp.arguments import QueryArguments, SearchArguments
 from qvsearch.mcp.reading import MOST_BYTES, _jpegs
+from qvsearch.mcp.schemas import schema_of
 from qvsearch.mcp.tools import in_arguments
+from qvsearch.records import library as records
 
 GREETING = {
     "jsonrpc": "2.0",
@@ -150,6 +155,27 @@ def test_a_client_that_goes_away_ends_the_process(library, tmp_path):
         assert b"Traceback" not in raw.process.stderr.read()
 
 
+def test_a_person_is_told_that_a_client_is_awaited(library, tmp_path):
+    ours, theirs = pty.openpty()
+    started = agents.parameters(tmp_path, "-l", library)
+    process = subprocess.Popen(
+        [started.command, *started.args],
+        env=started.env | {"PATH": os.environ["PATH"]},
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"Ctrl-D ends" not in shown and select.select([ours], [], [], 60)[0]:
+        shown += os.read(ours, 1000)
+    assert b"waiting for a client" in shown
+    os.write(ours, b"\x04")
+    out, _ = process.communicate(timeout=60)
+    assert (out, process.returncode) == (b"", 0)
+    os.close(ours)
+
+
 @linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_process_and_its_decoders(library, tmp_path, number):
@@ -207,3 +233,25 @@ def test_no_argument_of_a_query_is_a_path_to_open():
     fields = set(QueryArguments.__dataclass_fields__)
     assert "file" not in fields
     assert "path" not in fields
+
+
+# fields of options that no tool has
+BESIDE = {"query", "saved", "saved_b64", "copy", "copy_b64"}
+
+
+@pytest.mark.parametrize(
+    ("record", "answer", "others"),
+    [
+        (records.hit_record, answers.HitAnswer, BESIDE),
+        (records.similar_record, answers.SimilarFile, set()),
+        (records.explanation_record, answers.ExplainAnswer, set()),
+        (records._segment_record, answers.SegmentAnswer, set()),
+        (records._term_record, answers.TermAnswer, set()),
+        (records.status_record, answers.LibraryAnswer, set()),
+        (records._field_record, answers.FieldAnswer, set()),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_answer_has_every_field_of_the_command_line(record, answer, others):
+    expected = pages.names_of(record) - others - {"library_b64"}
+    assert expected <= set(schema_of(answer)["properties"])

@@ -409,7 +409,7 @@ MISTAKES = [
     (["search", "a", "red", "star", "-k", "3"], 'put the query in quotes: .* search "a red star"'),
     (["explain", "a", "red", "star.png"], 'the query in quotes: .* explain "a red" star.png'),
     (["search", "files/red.png", "files/blue.png"], "files/red.png --like files/blue.png"),
-    (["search", "sea", "-l", "main", "-l", "other"], "--library is given twice"),
+    (["status", "-l", "main", "-l", "other"], "--library is given twice"),
     (["index", "files", "--model", "demo", "--model", "demo"], "--model is given twice"),
     (["similar", "files/red.png", "-k", "1", "--top", "2"], "--top is given twice"),
     (["search", "files"], "files is a folder; .*--under files; .*add a space"),

@@ -32,7 +32,8 @@ def section(title):
 
 
 def options_of(command):
-    return {name for parameter in command.params for name in parameter.opts if name[:2] == "--"}
+    names = [(*each.opts, *each.secondary_opts) for each in command.params]
+    return {name for each in names for name in each if name[:2] == "--"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -57,7 +58,7 @@ def test_every_option_is_described(name):
 
 def test_every_option_that_is_described_exists():
     known = set().union(*(options_of(command) for command in COMMANDS.values()), {"--help"})
-    for group in ("models", "libraries", "searches"):
+    for group in ("models", "libraries", "roots", "searches"):
         for command in COMMANDS[group].commands.values():
             known |= options_of(command)
     described = PAGES[0].read_text("utf-8") + (ROOT / "docs/commands.md").read_text("utf-8")
@@ -92,7 +93,7 @@ def test_generated_pages_are_current():
     serve = (pages.DOCS / "serve.md").read_text("utf-8")
     assert pages.serve_page(serve) == serve
     shown = set(re.findall(r"<!-- qvsearch ([a-z ]+) -->", commands))
-    groups = {"libraries", "models", "searches"}
+    groups = {"libraries", "models", "roots", "searches"}
     inner = {f"{group} {name}" for group in groups for name in COMMANDS[group].commands}
     assert shown == (set(COMMANDS) - {"models"}) | inner
 
@@ -265,6 +266,23 @@ def test_every_field_of_a_library_and_its_server_is_described_with_its_type(tmp_
     repaired = Repair(problems=(Problem("a", "b"),), kept=1, lost=1)
     check = records.check_record(repaired.problems, repaired)
     assert check_described(records.check_record, check) == set()
+
+
+def test_every_field_of_roots_and_notices_is_described_with_its_type():
+    from qvsearch.freshness.followed import Notice
+    from qvsearch.indexing.roots import Root
+    from qvsearch.library.moving import Match
+    from qvsearch.library.rules import Rules
+    from qvsearch.records import roots, watch
+
+    rules = Rules(("a",), ("b",), (Kind.TEXT,), True, True)
+    full = roots.root_record(Root(b"/a", True, {Kind.TEXT: 1}, rules, "ext4"), 1.0)
+    odd = roots.root_record(Root(b"/\xff", False, {}, Rules(), None), None)
+    assert check_described(roots.root_record, full, odd) == set()
+    moved = roots.move_record({b"/a": b"/b"}, Match(2, 1))
+    assert check_described(roots.move_record, moved) == set()
+    notices = [Notice("away", b"/a"), Notice("retry", b"/\xff", "why")]
+    assert check_described(watch.notice_record, *map(watch.notice_record, notices)) == set()
 
 
 def test_the_exit_codes_are_those_of_the_tables():

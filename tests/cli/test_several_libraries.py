@@ -115,7 +115,7 @@ def test_libraries_are_chosen_by_name_by_folder_and_from_the_environment(
 
 
 def test_the_options_of_one_library_stay(capfd, tmp_path):
-    assert main(["explain", "red", "a.jpg", "-l", "a", "-l", "b"]) == 2
+    assert main(["status", "-l", "a", "-l", "b"]) == 2
     assert "--library is given twice" in capfd.readouterr().err
     assert main(["search", "red", "-l", ""]) == 2
     assert "the name of the library is empty" in capfd.readouterr().err

@@ -1,224 +1,209 @@
-"""A library that is renamed and moved: whatever happens, one whole library is there."""
+"""Roots get other paths by one edit of the manifest; then nothing is embedded or found twice."""
 
-import errno
+import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support import mover, writer
-from support.faulty_disk import FAILED, FaultyDisk, failing
-from support.writer import content
-from test_crash import KILLED
-from test_full_disk import namespace
+from support.cheap_model import FINGERPRINT, CheapModel, instead, write_notes
+from support.commands import home, records, run  # noqa: F401 - fixtures
 
-from qvsearch import files as durable
-from qvsearch.errors import LibraryLocked, QvsearchError
-from qvsearch.library import moving
-from qvsearch.library.library import Library
-from qvsearch.library.lock import WriterLock
-from qvsearch.library.moving import move_library
-from qvsearch.library.repair import check
-
-COUNT = 3
-LEFT = ".*.????????.tmp"  # what an interrupted move leaves
-
-
-@pytest.fixture
-def folder(tmp_path):
-    writer.prepare(tmp_path / "here" / "library", count=COUNT)
-    return tmp_path / "here" / "library"
-
-
-@pytest.fixture
-def elsewhere(in_memory, tmp_path):
-    """A folder on another file system."""
-    if in_memory.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("there is no second file system here")
-    return in_memory
-
-
-def whole(place):
-    """Whether a library is there with all it had, and with nothing of a lock."""
-    if not Library.exists(place):
-        return False
-    assert content(Library.open(place)) == writer.expected(range(COUNT))
-    assert check(place) == []
-    return True
-
-
-def test_within_a_file_system_one_renaming_moves_all(folder, tmp_path, disk):
-    (folder / "notes.txt").write_text("mine")
-    target = tmp_path / "new" / "place" / "photos"
-    move_library(folder, target)
-    assert not folder.exists()
-    assert whole(target)
-    assert (target / "notes.txt").read_text() == "mine"
-    assert not (target / "lock.json").exists()
-    assert [name for name in disk.names if name == "replace"] == ["replace"] * 2  # one is lock.json
-    with Library.open(target).lock():  # nobody holds it
-        pass
-    (tmp_path / "empty").mkdir()
-    move_library(target, tmp_path / "empty")
-    assert whole(tmp_path / "empty")
-
-
-def test_another_file_system_gets_a_verified_copy(folder, elsewhere, disk):
-    (folder / "notes.txt").write_text("mine")
-    (folder / ".000009.faiss.0123abcd.tmp").write_bytes(b"of a killed commit")
-    before = sorted(each.relative_to(folder) for each in folder.rglob("*") if each.name[0] != ".")
-    seen = []
-    move_library(folder, elsewhere / "photos", lambda done, of: seen.append((done, of)))
-    assert not folder.exists()
-    assert whole(elsewhere / "photos")
-    after = sorted(
-        each.relative_to(elsewhere / "photos") for each in (elsewhere / "photos").rglob("*")
-    )
-    assert after == before
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-    assert seen[-1][0] == seen[-1][1]
-    assert os.listdir(folder.parent) == []
-    move_library(elsewhere / "photos", folder)  # and back
-    assert whole(folder)
-    assert os.listdir(elsewhere) == []
-
-
-def test_a_killed_move_leaves_a_whole_library_and_can_be_ended(folder, elsewhere, tally):
-    program = [sys.executable, mover.__file__, str(folder), str(elsewhere)]
-    lines = subprocess.run(program, stdout=subprocess.PIPE, check=True, text=True).stdout
-    assert lines.splitlines()[-1] == "done move"
-    tries = lines.count("at ")
-    assert tries > 40
-    both = 0
-    for at in range(1, tries + 1):
-        here, there = folder.with_name(f"library {at}"), elsewhere / f"library {at}"
-        left = [each for each in (here, there) if whole(each)]
-        assert left, at
-        both += len(left) == 2
-        if here in left:
-            move_library(here, there)
-        assert whole(there)
-        assert not here.exists()
-        moving.sweep_leftovers(here)  # as any later move from or to this place does
-        tally[KILLED] += at < tries
-    assert both, "none died between the copy and the deletion"
-    assert list(folder.parent.glob(LEFT)) == list(elsewhere.glob(LEFT)) == []
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_any_operation_may_fail(folder, elsewhere, monkeypatch, tally, number):
-    at, ended = 0, False
-    while not ended:
-        at += 1
-        copy = shutil.copytree(folder, folder.with_name(f"copy {at}"))
-        target = elsewhere / f"copy {at}"
-        disk = FaultyDisk(at, failing(number))
-        with monkeypatch.context() as patch:
-            patch.setattr(durable, "os", disk)
-            try:
-                move_library(copy, target)
-                ended = not disk.acted
-            except QvsearchError as error:
-                assert f"copy {at}" in str(error)  # noqa: PT017
-        assert whole(copy) or whole(target)
-        if Library.exists(copy):
-            move_library(copy, target)
-        assert whole(target)
-        moving.sweep_leftovers(copy)
-        assert not list(copy.parent.glob(LEFT))
-        assert not list(elsewhere.glob(LEFT))
-        tally[FAILED] += disk.acted
-        shutil.rmtree(target)
-    assert at > 40
-
-
-def test_a_full_file_system_is_named_and_nothing_is_moved(folder, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    before = namespace(small)
-    code = f"""
-import subprocess, os
-from pathlib import Path
 from qvsearch.errors import QvsearchError
 from qvsearch.library import moving
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", {str(small)!r}], check=True)
-Path({str(small / "filler")!r}).write_bytes(bytes(64 << 10))
-for free in (moving.shutil.disk_usage, lambda _: moving.shutil._ntuple_diskusage(0, 0, 1 << 40)):
-    moving.shutil.disk_usage = free
-    try:
-        moving.move_library(Path({str(folder)!r}), Path({str(small / "photos")!r}))
-    except QvsearchError as error:
-        print(error, os.listdir({str(small)!r}))
-"""
-    done = subprocess.run(
-        [*before, sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    asked, tried = done.stdout.splitlines()
-    assert asked.startswith(f"no space for {small / 'photos'}: it needs ")
-    assert "free some and run the same command again" in tried
-    assert "['filler']" in asked
-    assert "['filler']" in tried
-    assert whole(folder)
+from qvsearch.library.identity import segments_of
+from qvsearch.library.library import Library
 
 
-def test_a_library_that_is_being_changed_or_damaged_is_not_moved(folder, elsewhere):
-    target = elsewhere / "photos"
-    with WriterLock(folder).held(), pytest.raises(LibraryLocked):
-        move_library(folder, target)
-    vectors = next((folder / "segments").glob("*.faiss"))
-    sound = vectors.read_bytes()
-    vectors.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
-    with pytest.raises(QvsearchError, match=r"is damaged: .* nothing was moved"):
-        move_library(folder, target)
-    assert os.listdir(elsewhere) == []
-    vectors.write_bytes(sound)
-    (folder / "link").symlink_to("/etc")
-    with pytest.raises(QvsearchError, match="link is not a plain file"):
-        move_library(folder, target)
-    (folder / "link").unlink()
-    assert whole(folder)
+class Counting(CheapModel):
+    """Counts what it embeds."""
+
+    embedded = 0
+
+    def embed(self, inputs):
+        self.embedded += len(inputs)
+        return super().embed(inputs)
 
 
-def test_a_place_that_is_taken_is_refused(folder, tmp_path):
-    writer.prepare(tmp_path / "other")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "mine.txt").write_text("mine")
-    (tmp_path / "file").write_text("mine")
-    for target, reason in (
-        (folder, "is at .* already"),
-        (folder / "deeper", "lies in the library"),
-        (tmp_path / "other" / "segments" / "deeper", "lies in the library"),
-        (tmp_path / "other", "is already a library"),
-        (tmp_path / "full", "holds other files; name a new folder: .*/full/library"),
-        (tmp_path / "file", "is not a folder"),
-        (tmp_path / "file" / "deeper", "is not a folder"),
-        (Path("/"), "is a whole file system"),
+@pytest.fixture
+def drive(home, run):  # noqa: F811
+    """Two roots of one drive, and another root; the first has rules and a failure."""
+    Library.create(home / "library", FINGERPRINT)
+    for folder, count in (("usb/a", 30), ("usb/b", 3), ("other", 2)):
+        (home / folder).mkdir(parents=True)
+        write_notes(home / folder, count)
+        for path in (home / folder).iterdir():
+            path.write_text(f"{folder} {path.name}")
+    (home / "usb" / "a" / "bad.png").write_text("no picture")
+    with instead(batch=100, commit_seconds=60.0):
+        assert run("index", home / "usb/a", "--exclude", "drafts/", "--quiet")[0] == 3
+        for each in ("other", "usb/b"):
+            assert run("index", home / each, "--quiet")[0] == 0
+    return home
+
+
+def index(run, *arguments):  # noqa: F811
+    """Return the exit code, the summary, and how many inputs were embedded."""
+    with instead(Counting()) as model:
+        code, out, error = run("index", "--json", *arguments)
+    assert error == ""
+    return code, json.loads(out.splitlines()[-1]), model.embedded
+
+
+def places(library):
+    return set(Library.open(library).by_location())
+
+
+def files(library):
+    """The bytes of vectors and lines."""
+    segments = sorted((library / "segments").iterdir())
+    return {
+        each.name: each.read_bytes() for each in segments if each.suffix in {".faiss", ".jsonl"}
+    }
+
+
+def test_a_remounted_drive_is_followed_without_indexing(drive, run):  # noqa: F811
+    library = drive / "library"
+    before, vectors = places(library), files(library)
+    (drive / "usb").rename(drive / "media")
+    code, out, error = run("roots", "move", drive / "usb", drive / "media", "--json")
+    assert (code, error) == (0, "")
+    [record] = records(out)
+    assert record["moved"] == [
+        {"path": str(drive / "media" / name), "before": str(drive / "usb" / name)} for name in "ab"
+    ]
+    assert (record["compared"], record["same"]) == (33, 33)
+    assert files(library) == vectors
+    opened = Library.open(library)
+    assert opened.roots == [os.fsencode(drive / each) for each in ("media/a", "other", "media/b")]
+    assert opened.rules[os.fsencode(drive / "media/a")].exclude == ("drafts/",)
+    assert [each.path for each in opened.load_failures()] == [
+        os.fsencode(drive / "media/a/bad.png")
+    ]
+    assert {each.replace(b"/media/", b"/usb/") for each in places(library)} == before
+    assert run("check")[0] == 0
+    code, summary, embedded = index(run)
+    assert (code, summary["unchanged"], summary["skipped_before"], embedded) == (0, 35, 1, 0)
+    assert summary["indexed"] == 0
+    assert index(run, drive / "media/b")[2] == 0
+
+
+def test_the_old_path_may_be_indexed_again_and_its_files_are_others(drive, run):  # noqa: F811
+    (drive / "other").rename(drive / "moved")
+    assert run("roots", "move", drive / "other", drive / "moved")[0] == 0
+    shutil.copytree(drive / "moved", drive / "other")
+    (drive / "other" / "0000.txt").write_text("another note of that name\n")
+    assert index(run, drive / "other")[0] == 0
+    library = Library.open(drive / "library")
+    numbers = library.columns.items[list(library.segments)]
+    assert len(set(numbers.tolist())) == len(library.by_location()) == 37
+    for segment in library.segments.values():
+        assert [each.item for each in segments_of(library, segment.item_id)] == [segment.item]
+
+
+def test_filters_use_the_new_path(drive, run):  # noqa: F811
+    (drive / "usb").rename(drive / "media")
+    assert run("roots", "move", drive / "usb/b", drive / "media/b")[0] == 0
+    with instead():
+        code, out, _ = run("search", "note", "--under", drive / "media", "--all", "--paths")
+    assert code == 0
+    assert {os.path.dirname(each) for each in out.splitlines()} == {os.fsencode(drive / "media/b")}
+
+
+def test_another_drive_is_refused_with_its_count(drive, run):  # noqa: F811
+    (drive / "new").mkdir()
+    for number in range(12):
+        shutil.copy2(drive / "usb/a" / f"{number:04}.txt", drive / "new")
+    before = (drive / "library/manifest.json").read_bytes()
+    code, out, error = run("roots", "move", drive / "usb/a", drive / "new")
+    assert (code, out) == (2, b"")
+    assert "only 12 of 30 files" in error
+    assert (drive / "library/manifest.json").read_bytes() == before
+
+
+def test_copied_files_with_new_times_are_compared_by_content(drive, run):  # noqa: F811
+    shutil.copytree(drive / "other", drive / "copy", copy_function=shutil.copyfile)
+    for path in (drive / "copy").iterdir():
+        os.utime(path, (0, 0))
+    (drive / "copy" / "0001.txt").write_text("x" * (drive / "other/0001.txt").stat().st_size)
+    os.utime(drive / "copy" / "0001.txt", (0, 0))
+    code, _, error = run("roots", "move", drive / "other", drive / "copy")
+    assert (code, "only 1 of 2 files" in error) == (2, True)
+
+
+def test_what_cannot_be_a_new_path_is_refused(drive, run):  # noqa: F811
+    (drive / "media").mkdir()
+    (drive / "other" / "inner").mkdir()
+    (drive / "link").symlink_to(drive / "other")
+    before = (drive / "library/manifest.json").read_bytes()
+    for old, new, words in (
+        ("nothing", "media", "no root at or below"),
+        ("usb/a", "away", "is not there"),
+        ("usb/a", "other", "would share files"),
+        ("usb/a", "other/inner", "would share files"),
+        ("usb/a", ".", "would share files"),
+        ("usb/a", "link", "would share files"),
+        ("usb/a", "usb/a", "is a root already"),
     ):
-        with pytest.raises(QvsearchError, match=reason):
-            move_library(folder, target)
-        assert whole(folder)
-    with pytest.raises(QvsearchError, match="no library"):
-        move_library(tmp_path / "none", tmp_path / "new")
+        code, out, error = run("roots", "move", drive / old, drive / new)
+        assert (code, out, words in error) == (2, b"", True), (old, new, error)
+    assert (drive / "library/manifest.json").read_bytes() == before
 
 
-def test_another_library_at_the_new_place_is_not_taken_for_the_copy(folder, elsewhere):
-    writer.prepare(elsewhere / "photos", count=6)
-    with pytest.raises(QvsearchError, match="is already another library"):
-        move_library(folder, elsewhere / "photos")
-    assert whole(folder)
-    assert len(Library.open(elsewhere / "photos")) == 6
+def test_a_move_that_ends_before_its_columns_are_written_is_whole(drive, run, monkeypatch):  # noqa: F811
+    def full(*_):
+        raise QvsearchError("no space")
+
+    (drive / "usb").rename(drive / "media")
+    monkeypatch.setattr(moving, "write_columns", full)
+    assert run("roots", "move", drive / "usb", drive / "media")[0] == 0
+    assert all(Path(os.fsdecode(place)).exists() for place in places(drive / "library"))
+    write_notes(drive / "other", 1, first=9)
+    assert index(run)[1]["embedded"] == 1
+    assert all(file.facts for file in Library.open(drive / "library")._manifest.files)
+    assert run("check")[0] == 0
 
 
-def test_what_a_running_move_has_written_is_not_swept(folder, elsewhere):
-    staging = elsewhere / ".photos.0123abcd.tmp"
-    staging.mkdir()
-    with WriterLock(staging).held():
-        moving.sweep_leftovers(elsewhere / "photos")
-        assert staging.exists()
-    moving.sweep_leftovers(elsewhere / "other")
-    assert staging.exists()
-    moving.sweep_leftovers(elsewhere / "photos")
-    assert not staging.exists()
+def test_a_reader_between_the_commits_of_a_move_opens_the_later_one(drive, run, monkeypatch):  # noqa: F811
+    (drive / "usb").rename(drive / "media")
+    load = Library._load
+
+    def late(library, manifest):
+        monkeypatch.setattr(Library, "_load", load)
+        moves = {
+            os.fsencode(drive / "usb" / name): os.fsencode(drive / "media" / name) for name in "ab"
+        }
+        moving.move_roots(library.folder, moves)
+        load(library, manifest)
+
+    monkeypatch.setattr(Library, "_load", late)
+    assert os.fsencode(drive / "media/a") in Library.open(drive / "library").roots
+
+
+def test_roots_are_listed_for_a_person_and_as_json(drive, run):  # noqa: F811
+    (drive / "usb").rename(drive / "media")
+    code, out, error = run("roots")
+    lines = out.decode().splitlines()
+    assert (code, error) == (0, "")
+    assert lines[0].split() == ["images", "videos", "texts", "on", "path"]
+    assert lines[1].split() == ["0", "0", "30", "not", "there", str(drive / "usb/a")]
+    assert lines[2].strip() == "--exclude drafts/"
+    [first, third, second] = records(run("roots", "--json")[1])
+    assert (first["reachable"], first["exclude"], first["items"]) == (
+        False,
+        ["drafts/"],
+        {"text": 30},
+    )
+    assert (second["path"], third["reachable"]) == (str(drive / "usb/b"), True)
+    last = third["last_run"]
+    os.utime(drive / "library/lock", (0, 0))
+    index(run)
+    assert records(run("roots", "--json")[1])[0]["last_run"] >= last, "an unchanged run counts"
+
+
+def test_a_library_without_roots_and_none_at_all(home, run):  # noqa: F811
+    assert run("roots")[0] == 2
+    Library.create(home / "library", FINGERPRINT)
+    code, out, _ = run("roots")
+    assert (code, b"qvsearch index FOLDER" in out) == (0, True)
+    assert run("roots", "--json")[1] == b""

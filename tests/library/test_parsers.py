@@ -194,7 +194,11 @@ def manifests(draw):
     following = max(numbers, default=0) + 1
     known = sorted({root for root in roots if root is not None})
     patterns = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=3)
-    rules = {root: Rules(tuple(draw(patterns)), tuple(draw(patterns))) for root in known[1:]}
+    kinds = st.lists(st.sampled_from(Kind), max_size=3).map(tuple)
+    drawn = st.builds(
+        Rules, patterns.map(tuple), patterns.map(tuple), kinds, st.booleans(), st.booleans()
+    )
+    rules = {root: draw(drawn) for root in known[1:]}
     return Manifest(
         FINGERPRINT, tuple(roots), tuple(files), following, generation, bank, store, rules
     )

@@ -17,6 +17,7 @@ from qvsearch.errors import NothingToSearch, QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
+from qvsearch.retrieval.explain import explained_in
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import Query, SearchOptions, search
 from qvsearch.retrieval.several import Searched, answer_all, answers_all
@@ -340,3 +341,45 @@ def test_similar_files_of_different_models_are_ordered_by_relevance(make, files)
     results = similar_in([*asked(one), broken], root + b"/red.png", 5, lost=lost.append)
     assert [each.library.name for each in results] == ["one"] * 3
     assert [each.folder.name for each in lost] == ["two"]
+
+
+def test_an_explanation_counts_the_files_of_all_libraries(make):
+    far = [(picture(b"%d.jpg" % n), (n, 9, 0)) for n in range(4)]
+    one = make("one", [(picture(b"best.jpg"), RED), *far])
+    shared = (picture(b"shared.jpg"), (9, 2, 0))
+    two = make("two", [shared, (picture(b"two.jpg"), (9, 3, 0))], OTHER)
+    three = make("three", [shared, (picture(b"low.jpg"), BLUE)])
+    searched = asked(one, two, three)
+    options = SearchOptions(min_relevance=0, top=20)
+    hits = answer_all(searched, Query("red"), options)
+    for hit in hits:
+        explanation = explained_in(searched, Query("red"), hit.segment.item.location, options)
+        assert explanation.reason is None
+        assert (explanation.rank, explanation.items) == (hit.rank, len(hits))
+        assert explanation.library == hit.library
+        assert explanation.relevance == hit.relevance
+    last = hits[-1].segment.item.location
+    explanation = explained_in(searched, Query("red"), last, replace(options, top=3))
+    assert explanation.reason == f"it ranks {len(hits)}, and 3 are shown; see --top"
+
+
+def test_an_explanation_names_the_hit_of_another_library_that_shows_the_file(make):
+    one = make("one", [(picture(b"a.jpg", "same", width=9, height=9), RED)])
+    two = make("two", [(picture(b"b.jpg", "same", width=99, height=99), RED)], OTHER)
+    options = SearchOptions(min_relevance=0)
+    explanation = explained_in(asked(one, two), Query("red"), ROOT + b"/a.jpg", options)
+    assert explanation.folded_into == ROOT + b"/b.jpg"
+    assert explanation.reason.startswith("a near-duplicate of /media/b.jpg")
+    hidden = replace(options, filters=parse_filters(kinds=[Kind.TEXT]))
+    explanation = explained_in(asked(one, two), Query("red"), ROOT + b"/a.jpg", hidden)
+    assert explanation.hidden_by
+    assert explanation.reason.startswith("hidden by --kind text")
+
+
+def test_a_file_of_no_library_is_explained_by_the_one_with_its_folder(make, files):
+    root = os.fsencode(files)
+    one = make("one", [(picture(b"a.jpg"), RED)])
+    two = make("two", [(real(files, "red.png"), RED)], OTHER, root)
+    explanation = explained_in(asked(one, two), Query("red"), root + b"/blue.png", SearchOptions())
+    assert explanation.reason.startswith("it is not indexed: it is new")
+    assert explanation.library is None

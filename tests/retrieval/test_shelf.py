@@ -113,8 +113,10 @@ def test_a_library_that_cannot_be_read_is_named_and_the_others_are_open(tmp_path
         assert [each.library.folder for each in chosen.opened] == [folder]
         assert [each.folder for each in chosen.lost] == [missing]
         assert f"no library at {missing}" in str(chosen.lost[0].error)
-    with pytest.raises(Unreadable, match="no library at"), shelf.reading([str(missing)]):
-        pass
+        assert chosen.names == {missing: "missing", folder: "library"}
+    for name in ("missing", str(missing)):
+        with pytest.raises(Unreadable, match="no library at"), shelf.reading([name]):
+            pass
     with pytest.raises(Unknown, match="there is no library 'work' here; there are: "):
         shelf.now(["work"])
 

@@ -11,6 +11,7 @@ RANKS = (  # a package imports from those above it; those of one line leave each
     {"indexing", "runtime", "duplicates"},
     {"retrieval", "compat"},
     {"machine", "tasks"},  # `bench` times the search
+    {"freshness"},
     {"records", "gallery"},
     {"web", "mcp"},
     {"cli", "mteb"},
@@ -66,7 +67,7 @@ def test_no_module_needs_one_that_needs_it():
 def test_help_loads_nothing_heavy():
     for arguments in (
         *(["--help"], ["search", "--help"], ["models", "--help"], ["--version"]),
-        *([name, "--help"] for name in ("embed", "export", "similarity")),
+        *([name, "--help"] for name in ("embed", "export", "similarity", "mcp")),
     ):
         loaded = loaded_by(f"from qvsearch.cli.app import main; assert main({arguments}) == 0")
         assert not HEAVY & loaded, arguments

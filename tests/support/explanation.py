@@ -1,5 +1,7 @@
 """One explanation with every field set."""
 
+from pathlib import Path
+
 import numpy as np
 
 from qvsearch.retrieval.calibration import Baseline, level_of
@@ -26,4 +28,5 @@ SAMPLE = Explanation(  # with everything that an explanation can say
     0.5,
     ("--kind image: a video",),
     b"/b.mp4",
+    Path("/lib"),
 )

@@ -6,7 +6,7 @@ Run as a program: `mover.py FOLDER PLACE`; it prints a line for each try (see `w
 import sys
 from pathlib import Path
 
-from qvsearch.library.moving import move_library
+from qvsearch.library.relocating import move_library
 from support.writer import kill_everywhere
 
 

@@ -17,9 +17,11 @@ from qvsearch.records import (
     evaluate,
     library,
     reports,
+    roots,
     searches,
     served,
     similarity,
+    watch,
 )
 from qvsearch.tasks import export, vector_files
 from qvsearch.web.app import ENDPOINTS
@@ -95,8 +97,8 @@ def names_of(function) -> set[str]:
 def record_functions():
     """Yield the functions of records with described fields, in the order of the page."""
     for module in (
-        *(library, searches, reports, vector_files, export, similarity, classify, evaluate),
-        *(cluster, served),
+        *(library, roots, searches, reports, watch, vector_files, export, similarity, classify),
+        *(evaluate, cluster, served),
     ):
         functions = filter(inspect.isfunction, vars(module).values())
         for function in functions:

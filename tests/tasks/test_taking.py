@@ -76,6 +76,8 @@ def test_equal_size_and_time_do_not_make_files_equal(tmp_path):
     for _ in range(2):
         haul = HitFolder(tmp_path / "out").take(hits([one, two]))
         assert [each.path.read_bytes() for each in haul.taken] == [b"one", b"two"]
+    [taken] = HitFolder(tmp_path / "out").take([hit(two)]).taken
+    assert (taken.path.name, taken.is_new) == ("x-2.jpg", False)
     assert listing(tmp_path / "out") == ["x-2.jpg", "x.jpg"]
 
 

@@ -154,7 +154,7 @@ def test_an_edl_has_one_rate_and_a_reel_for_each_film(films, tmp_path):
 def test_fcpxml_is_exact_and_read_back(films):
     names = ["ntsc.mp4", "pal.mp4", "ntsc.mp4"]
     spans = [Span(os.fsencode(films / name), 0.5, 1.5) for name in names]
-    written = timeline(spans, "<words> & \x1b]0;x\x07", ".fcpxml")
+    written = timeline(spans, "<words> & \x1b]0;x\x07\ufffe\uffff", ".fcpxml")
     root = ET.fromstring(written.data)
     assert "\x1b" not in written.data.decode()
     durations = [each.get("frameDuration") for each in root.iter("format")]

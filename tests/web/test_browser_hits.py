@@ -4,6 +4,7 @@ Proves that every action of a card works by pointer and by key, that videos play
 names cannot act on the page, and that ten thousand hits take no more memory than a screenful.
 """
 
+import base64
 import json
 import re
 import zipfile
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from support.browsing import album, browser, fresh, names, page, url  # noqa: F401 - fixtures
+from support.browsing import fresh, names
 from support.drawn_album import HOSTILE
+
+from qvsearch.display import safe_text
 
 pytestmark = pytest.mark.browser
 
@@ -55,14 +58,14 @@ def test_a_hit_opens_in_large_and_back_closes_it(page):
     assert page.url.endswith(STAR + "&all=1")
 
 
-def test_the_address_of_a_hit_in_large_can_be_shared(browser, page, url):
+def test_the_address_of_a_hit_in_large_can_be_shared(chromium, page, url):
     cards = opened(page, STAR)
     name = names(page)[0]
     cards.first.click()
     in_large(page).get_by_role("heading", name=name).wait_for()
     shared = page.url
     assert re.search("#[0-9a-f]{48}$", shared)
-    with fresh(browser, url) as other:
+    with fresh(chromium, url) as other:
         other.goto(shared)
         in_large(other).get_by_role("heading", name=name).wait_for()
         other.keyboard.press("Escape")
@@ -125,8 +128,8 @@ def test_a_card_plays_its_moment_silently_under_the_pointer(page):
     expect(video).to_have_count(0)
 
 
-def test_a_card_is_still_for_those_who_want_less_motion(browser, url):
-    with fresh(browser, url, reduced_motion="reduce") as page:
+def test_a_card_is_still_for_those_who_want_less_motion(chromium, url):
+    with fresh(chromium, url, reduced_motion="reduce") as page:
         opened(page, "/?kind=video").first.hover()
         page.wait_for_timeout(600)  # four times what it would wait to begin
         assert page.locator(".card video").count() == 0
@@ -208,6 +211,25 @@ def test_a_name_cannot_act_on_the_page(page):
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.startswith("$'/")
     assert "\\x1b[31m" in copied
+
+
+def test_names_are_shown_as_the_command_line_shows_them(page):
+    page.goto("/")
+    harmful = [*range(0xA0), 0x61C, *range(0x200E, 0x2010), *range(0x2028, 0x202F), 0xFEFF]
+    texts = [f"a{chr(code)}b" for code in [*harmful, *range(0x2066, 0x206A), 0x4E2D, 0x1F600]]
+    shown = page.evaluate(
+        "texts => import('/static/text.js').then(text => texts.map(text.safe))", texts
+    )
+    assert shown == [safe_text(text) for text in texts]
+    names = [b"/\xff\xfe.jpg", "/\u00e9\u4e2d\U0001f600.jpg".encode() + b"\x80", b"/a\x1b\xc3.txt"]
+    paths = page.evaluate(
+        """async (names) => {
+            const { pathOf } = await import("/static/text.js");
+            return names.map((each) => pathOf({ path_b64: each }));
+        }""",
+        [base64.b64encode(name).decode() for name in names],
+    )
+    assert paths == [safe_text(name) for name in names]
 
 
 def test_a_file_that_is_gone_says_so(page, album):

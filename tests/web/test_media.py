@@ -1,5 +1,6 @@
 """Files and their pictures, by identity: types, ranges, and files that are not what they were."""
 
+import errno
 import io
 import os
 import shutil
@@ -14,6 +15,7 @@ from support.videos import frame_of, make, number_in
 from qvsearch.types import KIND_OF_SUFFIX, Item
 from qvsearch.web.content_types import content_type
 from qvsearch.web.names import disposition
+from qvsearch.web.problems import CutOff
 from qvsearch.web.ranges import Unsatisfiable, read_range
 
 ACTIVE = ("html", "svg", "xml", "javascript", "pdf", "xhtml")
@@ -301,6 +303,23 @@ class TestFilesThatChanged:
         (files / "b.txt").write_text("a NOTE about snow\n")
         os.utime(files / "b.txt", ns=(status.st_atime_ns, status.st_mtime_ns))
         self.refused(browser, item, ("file", "text"), tally)
+
+    @pytest.mark.parametrize("way", ["shorter", "unplugged"])
+    def test_one_that_ends_while_it_is_sent(self, changing, monkeypatch, capsys, way):
+        _, browser = changing
+        item = browser.id_of("a.png")
+
+        def read(*_):
+            if way == "unplugged":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return b""
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", read)
+            with pytest.raises(CutOff):  # the connection is dropped
+                browser.http.get(f"/media/{item}/file")
+        browser.get(f"/media/{item}/file")
+        assert capsys.readouterr().err == ""
 
     def test_one_that_was_only_touched_or_copied_is_still_served(self, changing):
         files, browser = changing

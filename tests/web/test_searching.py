@@ -153,7 +153,7 @@ def test_what_is_away_is_said(browser, parameters, status):
 
 
 def test_hostile_bytes_do_no_harm(browser):
-    for query in (b"q=%ff%fe", b"q=%00", b"q=%ed%a0%80", b"q=" + b"a" * 20_000, b"&&&=&=%", b"q"):
+    for query in (b"q=%ff%fe", b"q=%00", b"q=%ed%a0%80", b"q=" + b"a" * 5_000, b"&&&=&=%", b"q"):
         answer = browser.http.get("/api/search?" + query.decode())
         assert answer.status_code in (200, 400), answer.text[:300]
         assert answer.headers["content-type"] == "application/json"

@@ -1,5 +1,6 @@
 """Pictures that a person gives, and bombs that an attacker gives."""
 
+import errno
 import io
 import os
 import struct
@@ -146,6 +147,15 @@ def test_too_many_at_once_are_refused(browser):
         browser.services.uploads.receiving = 0
     browser.post("/api/uploads", content=png(9, 9), headers=PNG)
     assert browser.services.uploads.receiving == 0
+
+
+def test_a_disk_without_space_is_said(browser, monkeypatch, tmp_path):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(browser.services.uploads, "keep", full)
+    answer = browser.post("/api/uploads", 507, content=png(9, 9), headers=PNG)
+    assert answer.json()["error"] == "the picture cannot be kept: no space left on device"
 
 
 def test_the_tokens_of_others_cannot_be_guessed(browser):

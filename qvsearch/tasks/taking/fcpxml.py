@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qvsearch.tasks.taking.cuts import Cut
 
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n'
+_NO_CHARACTERS = {0xFFFE: "\ufffd", 0xFFFF: "\ufffd"}
 NTSC_BASE = 1001
 DROPPING = (30, 60)  # nominal rates whose NTSC timecodes drop frames
 
@@ -39,7 +40,7 @@ def fcpxml(cuts: Sequence[Cut], title: str, rate: Fraction) -> bytes:
             assets[cut.span.path] = f"r{len(formats) + len(assets) + 1}"
             asset = {
                 "id": assets[cut.span.path],
-                "name": safe_text(cut.span.name),
+                "name": _text(cut.span.name),
                 "src": cut.span.url,
                 "start": _seconds(cut.origin / film.rate),
                 "duration": _seconds(max(film.frames, cut.after) / film.rate),
@@ -48,7 +49,7 @@ def fcpxml(cuts: Sequence[Cut], title: str, rate: Fraction) -> bytes:
             }
             ET.SubElement(resources, "asset", asset | ({"hasAudio": "1"} if film.has_sound else {}))
     event = ET.SubElement(ET.SubElement(root, "library"), "event", name="qvsearch")
-    project = ET.SubElement(event, "project", name=safe_text(title))
+    project = ET.SubElement(event, "project", name=_text(title))
     form = formats[rate, first.film.width, first.film.height]
     mode = {"tcStart": "0s", "tcFormat": _timecodes(rate)}
     sequence = ET.SubElement(project, "sequence", {"format": form} | mode)
@@ -58,7 +59,7 @@ def fcpxml(cuts: Sequence[Cut], title: str, rate: Fraction) -> bytes:
         # the sequence has whole frames, also of a source with another rate
         length = max(1, round((cut.after - cut.first) / cut.film.rate * rate))
         clip = {
-            "name": safe_text(cut.span.name),
+            "name": _text(cut.span.name),
             "ref": assets[cut.span.path],
             "offset": _seconds(place / rate),
             "start": _seconds((cut.origin + cut.first) / cut.film.rate),
@@ -72,6 +73,11 @@ def fcpxml(cuts: Sequence[Cut], title: str, rate: Fraction) -> bytes:
     ET.indent(root)
     body: bytes = ET.tostring(root)
     return _HEAD + body + b"\n"
+
+
+def _text(name: str) -> str:
+    """Return a text that XML 1.0 can hold."""
+    return safe_text(name).translate(_NO_CHARACTERS)
 
 
 def _seconds(time: Fraction) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,10 +77,13 @@ class HitFolder:
         self._is_picky: bool | None = None  # whether the file system refuses some names
         self._has_room = links
 
-    def take(self, hits: Sequence[Hit]) -> Haul:
+    def take(
+        self, hits: Sequence[Hit], progress: Callable[[int, int], None] = lambda *_: None
+    ) -> Haul:
         """Put the file of each hit into the folder.
 
-        A file that is gone or has changed is skipped. Raises QvsearchError, before a file is
+        `progress` is called before each file is written, with its number from 1 and that of all. A
+        file that is gone or has changed is skipped. Raises QvsearchError, before a file is
         written, if there is too little space or the folder cannot be created.
         """
         taken: list[Taken | None] = [None] * len(hits)
@@ -102,7 +105,7 @@ class HitFolder:
                     jobs.append(outcome)
                 case Skipped():
                     skipped.append(outcome)
-        problem = self._put_all(jobs, taken, skipped)
+        problem = self._put_all(jobs, taken, skipped, progress)
         return Haul(tuple(taken), tuple(skipped), problem)
 
     def _open(self) -> None:
@@ -111,10 +114,15 @@ class HitFolder:
             raise QvsearchError(f"no permission to write to {self.folder}; give another folder")
 
     def _put_all(
-        self, jobs: Sequence[_Job], taken: list[Taken | None], skipped: list[Skipped]
+        self,
+        jobs: Sequence[_Job],
+        taken: list[Taken | None],
+        skipped: list[Skipped],
+        progress: Callable[[int, int], None],
     ) -> str | None:
         """Do the jobs; return why some were not begun."""
         for place, job in enumerate(jobs):
+            progress(place + 1, len(jobs))
             try:
                 taken[job.hit] = self._put(job, left=jobs[place:])
             except OSError as error:

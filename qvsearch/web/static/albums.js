@@ -1,20 +1,30 @@
-// The saved searches of the libraries, as albums below the start of the page.
+// Saved searches, which the page without a query lists as albums.
 
-import { h } from "./dom.js";
+import { button, copy, h } from "./dom.js";
+import * as server from "./server.js";
 import { safe } from "./text.js";
 
-let records = [];
+let albums = [];
 
-export const use = (saved) => (records = saved);
+// Fetches them; returns whether there are any.
+export async function begin() {
+  try {
+    albums = await server.get("/api/saved");
+  } catch {
+    // the search says that the server does not answer
+  }
+  return albums.length > 0;
+}
 
-export function list() {
-  if (!records.length) return [];
-  const several = new Set(records.map((each) => each.library)).size > 1;
-  const links = records.map((each) => {
-    const name = several ? `${safe(each.name)} · ${safe(each.library)}` : safe(each.name);
-    if (!each.query) return h("li", { class: "chip quiet", title: safe(each.problem) }, name);
-    return h("li", null, h("a", { class: "pill", href: `/?${each.query}`, title: safe(each.options) }, name));
-  });
-  const heading = h("h2", { id: "albums" }, "Saved searches");
-  return [h("nav", { class: "albums", "aria-labelledby": "albums" }, heading, h("ul", null, ...links))];
+// A link for each, or the command of one that the page cannot show.
+export function row() {
+  if (!albums.length) return [];
+  const links = albums.map((album) => h("li", null, link(album)));
+  return [h("nav", { class: "albums", "aria-label": "Saved searches" }, h("h2", null, "Saved searches"), h("ul", null, ...links))];
+}
+
+function link({ name, address, command, problem }) {
+  if (address !== undefined) return h("a", { class: "pill", href: `/?${address}` }, safe(name));
+  if (problem) return h("span", { class: "pill", title: safe(problem) }, `${safe(name)} (damaged)`);
+  return button(`Copy the command of ${safe(name)}`, { class: "pill", text: `${safe(name)} (command)`, onclick: () => copy(command, "Command") });
 }

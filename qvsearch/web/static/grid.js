@@ -94,7 +94,7 @@ export class Grid {
   }
 
   get #rowHeight() {
-    return Math.min(Math.max(110 + this.#width * 0.075, 120), 300);
+    return Math.min(Math.max(110 + this.#width * 0.075, 120), 360);
   }
 
   // Lays out the hits that have no whole row yet.

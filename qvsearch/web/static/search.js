@@ -35,14 +35,11 @@ export async function begin() {
     wasEmpty = notices.isEmpty();
   });
   const first = run();
+  albums.begin().then((found) => found && grid.results && !location.search && message(grid.results));
   notices.begin();
   server.get("/api/fields").then((records) => {
     filters.use(records);
     box.show();
-  }, () => {});
-  server.get("/api/saved").then((records) => {
-    albums.use(records);
-    if (records.length && !location.search && grid.results) message(grid.results);
   }, () => {});
   await first;
   viewer.begin(grid);
@@ -100,7 +97,7 @@ function message(results) {
   else if (results.count) parts.push(...nearest(params));
   else parts.push(...nothing(params));
   parts.push(...missing(results));
-  if (!location.search) parts.push(...albums.list());
+  if (!params.size) parts.push(...albums.row());
   $("message").replaceChildren(...parts);
 }
 

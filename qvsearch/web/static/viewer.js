@@ -11,6 +11,7 @@ import * as selection from "./selection.js";
 import { clock, describe, lines, moment, nameOf, pathOf, percent, safe } from "./text.js";
 
 const LARGE = 1280; // pixels of the largest picture that the server makes
+const NARROW = 0.09; // share of a video's length below which the times of a moment have no room
 const SHOWN_BY_BROWSERS = /\.(jpe?g|png|webp|gif|avif)$/i;
 
 let grid = null; // whose results Left and Right go through
@@ -203,7 +204,8 @@ function video(next) {
     });
     const span = keepWithin(player, at);
     player.addEventListener("loadedmetadata", () => {
-      note.textContent = span.isWhole() ? "" : `Only ${moment(at)}, made for this browser. “Open” plays all.`;
+      const isAll = span.isWhole() || next.duration <= (at.end ?? 0) - at.start + 1;
+      note.textContent = isAll ? "" : `Only ${moment(at)}, made for this browser. “Open” plays all.`;
     });
     player.addEventListener("error", () => stills(next, at, screen, note), { once: true });
     screen.replaceChildren(player);
@@ -211,7 +213,12 @@ function video(next) {
   };
   const first = next.start === undefined ? { start: 0, end: Math.min(next.duration ?? 30, 30) } : next;
   play(first);
-  return [screen, note, moments(next, play)];
+  const bar = moments(next, play);
+  if (next.start === undefined) {
+    // without a query the hit has no moments, but the file has
+    server.itemRecord(next.id).then((whole) => bar.replaceWith(moments(withPlace(whole), play)), () => {});
+  }
+  return [screen, note, bar];
 }
 
 function stills(next, at, screen, note) {
@@ -239,6 +246,7 @@ function moments(next, play) {
         "--length",
         String(((each.end ?? each.start) - each.start) / length),
       );
+      mark.classList.toggle("narrow", ((each.end ?? each.start) - each.start) / length < NARROW);
       mark.style.setProperty("--strength", String(0.35 + 0.65 * (each.relevance ?? 1)));
       mark.addEventListener("click", () => {
         for (const other of marks) other.setAttribute("aria-pressed", String(other === mark));

@@ -1,0 +1,164 @@
+"""The command watch."""
+
+import json as jsons
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qvsearch.choices import Hub
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import Command
+from qvsearch.cli.units import Manager
+
+if TYPE_CHECKING:
+    from qvsearch.freshness.followed import Notice
+    from qvsearch.freshness.watcher import Watcher
+
+watching = typer.Typer(rich_markup_mode=None)
+
+
+@watching.command(cls=Command)
+def watch(
+    library: options.LibraryName = None,
+    nice: Annotated[
+        bool,
+        typer.Option(
+            "--nice/--no-nice",
+            help="Index at low priority, or not (default: --nice).",
+            show_default=False,
+        ),
+    ] = True,
+    on_battery: Annotated[
+        bool, typer.Option("--on-battery", help="Index on battery, too.")
+    ] = False,
+    print_unit: Annotated[
+        Manager | None,
+        options.choice("--print-unit", Manager, "Print a service that watches from login on."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="ID-OR-FOLDER", help="Folder of the library's model, if it moved."),
+    ] = None,
+    device: options.Device = None,
+    hub: options.HubOption = Hub.HUGGINGFACE,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Index new and changed files as soon as they are there.
+
+    It runs until Ctrl-C. A line is printed for each batch of files.
+
+    \b
+    qvsearch watch
+    qvsearch watch -l holidays --on-battery
+    qvsearch watch --print-unit systemd > qvsearch-main.service
+    """  # noqa: D301 - a \b keeps the lines of examples apart
+    from qvsearch.library.known_paths import known_paths
+    from qvsearch.library.library import library_folder
+    from qvsearch.runtime.loading import Choice
+
+    folder = library_folder(library)
+    known_paths(folder)  # there is something to watch
+    choice = Choice(model, device=device, hub=hub)
+    if print_unit is not None:
+        from qvsearch.cli.units import write_unit
+
+        write_unit(print_unit, folder, choice, nice=nice, on_battery=on_battery)
+        return
+    from qvsearch.freshness.watcher import Settings, Watcher
+
+    order = jsons.dumps({"folder": str(folder), "choice": asdict(choice), "nice": nice})
+    # -P: a file called torch.py in the current folder must not be imported
+    command = (sys.executable, "-P", "-m", "qvsearch.cli.watch_worker", order)
+    log = _Log(quiet=quiet, json=json)
+    watcher = Watcher(folder, Settings(command, on_battery), log.tell, log.show)
+    with _ended_by_signals(watcher):
+        watcher.run()
+
+
+@contextmanager
+def _ended_by_signals(watcher: "Watcher") -> Iterator[None]:
+    """End the watcher on Ctrl-C or a request to end; a second one ends a batch at once."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        watcher.stop()
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+class _Log:
+    """Prints what the watcher does: a line with the time for a person, or JSON."""
+
+    def __init__(self, *, quiet: bool, json: bool) -> None:
+        self._quiet, self._json = quiet, json
+
+    def tell(self, notice: "Notice") -> None:
+        """Print a notice."""
+        if self._json:
+            from qvsearch.records.watch import notice_record
+
+            output.write_json([notice_record(notice)])
+        elif notice.state in ("lost", "retry"):
+            output.fail(_sentence(notice))
+        elif not self._quiet:
+            _print(_sentence(notice))
+
+    def show(self, record: Mapping[str, Any]) -> None:
+        """Print a record of the worker: the summary of a batch and the files that failed."""
+        if "found" not in record and record["state"] == "summary":
+            return
+        if self._json:
+            output.write_json([record])
+        elif record["state"] == "skipped":
+            _print(f"skipped {_path(record)}: {record['reason']}")
+        elif record["state"] == "summary":
+            self._show_summary(record)
+
+    def _show_summary(self, record: Mapping[str, Any]) -> None:
+        for kept in record["kept"]:
+            files = output.counted(kept["files"], "file")
+            _print(f"kept {files} of {_path(kept)}: {kept['reason']}")
+        if not self._quiet:
+            _print(
+                f"found {record['found']:,} = indexed {record['indexed']:,} + unchanged"
+                f" {record['unchanged']:,} + skipped {record['skipped']:,};"
+                f" removed {record['removed']:,};"
+                f" {output.counted(record['segments'], 'segment')}"
+                f" in {output.clock(round(record['seconds']))}"
+            )
+
+
+def _sentence(notice: "Notice") -> str:
+    root = "" if notice.root is None else output.safe_text(notice.root)
+    return {
+        "watching": f"watching {root}",
+        "polling": f"watching {root} by polling {notice.reason}",
+        "away": f"{root} is not there; waiting for it",
+        "back": f"{root} is back",
+        "lost": f"scanning {root} anew: {notice.reason}",
+        "battery": "on battery: waiting; --on-battery goes on",
+        "power": "on mains again",
+        "retry": f"trying again later: {notice.reason}",
+    }[notice.state]
+
+
+def _path(record: Mapping[str, Any]) -> str:
+    from qvsearch.formats import read_path
+
+    return output.safe_text(read_path(dict(record)))
+
+
+def _print(text: str) -> None:
+    output.line(f"{datetime.now():%H:%M:%S} {text}")

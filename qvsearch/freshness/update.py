@@ -1,0 +1,75 @@
+"""Brings a library up to date with all its folders, each as its earlier runs did."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qvsearch.indexing import pipeline
+from qvsearch.library.known_paths import known_paths
+from qvsearch.library.library import Library
+from qvsearch.runtime import loading
+from qvsearch.types import Dtype, Precision
+
+if TYPE_CHECKING:
+    from qvsearch.indexing.counts import Event, Summary
+    from qvsearch.runtime.loading import Choice
+    from qvsearch.types import Embedder
+
+
+def bring_up_to_date(
+    folder: Path,
+    choice: Choice,
+    report: Callable[[Event], None],
+    stop: Callable[[], bool],
+    paths: Sequence[bytes] = (),
+    later: Collection[bytes] = frozenset(),
+    load: Callable[[Library, Choice], Embedder] | None = None,
+) -> Summary:
+    """Index what is new at these absolute paths (default: all that the library has).
+
+    No model is loaded if nothing is new. `choice` may name the device, the hub and another place of
+    the library's model; the numbers are always the library's own. Files of `later` are left alone.
+    `load` returns the model for new rows (default: `document_embedder`).
+    Raises QvsearchError if there is no library or it has no folders, and as `pipeline.index` does.
+    """
+    library = loading.open_library(folder, replace(choice, dtype=None))
+    options = pipeline.IngestOptions(as_before=True, later=later)
+    return pipeline.index(
+        library,
+        paths or known_paths(folder),
+        lambda: (load or document_embedder)(library, replace(choice, dtype=None)),
+        options,
+        report,
+        stop,
+        lambda: loading.load_embedder(library.fingerprint, replace(choice, dtype=Dtype.FLOAT32)),
+    )
+
+
+def roots_of(folder: Path, gone: Sequence[bytes]) -> list[bytes]:
+    """Return the roots of a library's files that are at or below these paths."""
+    if not gone:
+        return []
+    items = {each.item for each in Library.open(folder).segments.values()}
+    places = set(gone)
+    return sorted({each.root for each in items if _is_within(each.location, places)})
+
+
+def _is_within(place: bytes, places: Collection[bytes]) -> bool:
+    """Return whether one of the places is this one or above it."""
+    while place not in places:
+        above = os.path.dirname(place)
+        if above == place:
+            return False
+        place = above
+    return True
+
+
+def document_embedder(library: Library, choice: Choice) -> Embedder:
+    """Return the model for new rows; raises QvsearchError if the device cannot compute them."""
+    if library.fingerprint.precision == Precision.INT8:
+        loading.check_int8(choice.device)
+    return loading.load_embedder(library.fingerprint, choice)
