@@ -12,6 +12,7 @@ from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
 from qvsearch.cli.options import PrintOptions
 from qvsearch.cli.several import LibrariesOptions, OpenLibraries
+from qvsearch.cli.update_option import UpdateOptions
 from qvsearch.cli.viewing import HtmlFile, ViewOptions, html_page
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.formats import utc_text
@@ -48,6 +49,7 @@ def similar(
     kind: options.Kinds = None,
     viewing: ViewOptions,
     libraries: LibrariesOptions,
+    fresh: UpdateOptions,
     json: options.Json = False,
 ) -> None:
     """Find the files that are most like a given one.
@@ -65,7 +67,10 @@ def similar(
     title = f"Like {os.fsdecode(os.path.basename(file))}"
     settings = [("file", file), ("top", top), ("kind", kind)]
     view = viewing.view(PrintOptions(json=json), title, settings)
-    opened = OpenLibraries(libraries.folders(), Choice())
+    folders = libraries.folders()
+    for folder in folders:
+        fresh.apply(folder, Choice(), quiet=False)
+    opened = OpenLibraries(folders, Choice())
     searched = [
         Searched(each, partial(load_embedder, each.fingerprint, Choice()))
         for each in opened.libraries

@@ -145,6 +145,14 @@ def test_search_with_update_finds_what_is_new_and_prints_only_hits(run, notes):
     assert (all("rank" in each for each in records(out)), error) == (True, "")
 
 
+def test_similar_with_update_finds_what_is_new(run, notes):
+    write_notes(notes, 1, first=4)
+    with instead():
+        code, out, _ = run("similar", notes / "0001.txt", "--update", "--json")
+    assert code == 0
+    assert any(each["path"].endswith("0004.txt") for each in records(out))
+
+
 def test_search_with_update_while_another_process_indexes(run, home, notes):  # noqa: F811
     write_notes(notes, 1, first=4)
     with instead(), WriterLock(home / "library").held():

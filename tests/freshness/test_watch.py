@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 from collections import namedtuple
 from functools import partial
 from pathlib import Path
@@ -78,6 +79,13 @@ class Watched:
         while self.names() != names:
             summaries.append(self.batch()[0])
         return summaries
+
+    def embedding(self):
+        """Wait until the worker is in the middle of a batch."""
+        deadline = time.monotonic() + DEADLINE
+        while not (self.folder / "embedding").exists():
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.02)
 
     def names(self):
         places = Library.open(self.library).by_location()
@@ -248,8 +256,7 @@ def test_a_full_disk_is_told_once_and_tried_again(started):
 def test_a_worker_that_is_killed_is_replaced(started):
     (started.folder / "slow").touch()
     write_notes(started.notes, 1, first=5)
-    while not (started.folder / "embedding").exists():
-        threading.Event().wait(0.02)
+    started.embedding()
     psutil.Process(started.watcher._worker.pid).kill()
     (started.folder / "slow").unlink()
     assert "ended with code -9" in started.told("retry").reason
@@ -260,8 +267,7 @@ def test_a_worker_that_is_killed_is_replaced(started):
 def test_the_end_in_the_middle_of_a_batch_keeps_what_is_finished(started):
     (started.folder / "slow").touch()
     write_notes(started.notes, 250, first=100)
-    while not (started.folder / "embedding").exists():
-        threading.Event().wait(0.02)
+    started.embedding()
     worker = started.watcher._worker.pid
     started.watcher.stop()
     (started.folder / "slow").unlink()
