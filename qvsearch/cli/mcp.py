@@ -40,7 +40,7 @@ def mcp(
 
     needed("mcp.server", "mcp", "qvsearch mcp", "mcp")
     from qvsearch.mcp.server import serve
-    from qvsearch.mcp.shelf import Shelf
+    from qvsearch.retrieval.shelf import Shelf
 
     folders = libraries.folders()
     for each in folders:

@@ -7,25 +7,16 @@ from typing import Annotated
 import typer
 
 from qvsearch.cli import options, output
-from qvsearch.cli.commands import GroupedCommand
+from qvsearch.cli.commands import GroupedCommand, unfolded
+from qvsearch.cli.several import LibrariesOptions
 
 LARGEST_PORT = 65_535
 
 serving = typer.Typer(rich_markup_mode=None)
 
-Libraries = Annotated[
-    list[str] | None,
-    options.model_option(
-        "--library",
-        "-l",
-        metavar="NAME-OR-FOLDER",
-        help="Library: a name in your data folder, or a folder; may be repeated (default: main).",
-        autocompletion=options.library_names,
-    ),
-]
-
 
 @serving.command(cls=GroupedCommand)
+@unfolded
 def serve(
     *,
     port: Annotated[
@@ -49,7 +40,7 @@ def serve(
         bool,
         typer.Option("--no-open", help="Do not open a browser.", rich_help_panel="Server"),
     ] = False,
-    library: Libraries = None,
+    libraries: LibrariesOptions,
     device: options.Device = None,
     dtype: options.DtypeOption = None,
 ) -> None:
@@ -61,20 +52,22 @@ def serve(
     \b
     qvsearch serve
     qvsearch serve -l photos -l work
+    qvsearch serve --all-libraries
     qvsearch serve --port 8000 --no-open
     qvsearch serve --host 192.168.1.20
     """  # noqa: D301 - a \b keeps the lines of examples apart
     from qvsearch.cli.interrupt import cancelling
-    from qvsearch.library.library import library_folder
+    from qvsearch.library.names import short_names
     from qvsearch.runtime.loading import Choice
     from qvsearch.web.services import Services
     from qvsearch.web.serving import PORT, listen, serve
 
-    folders = list(map(library_folder, library)) if library else [library_folder(None)]
-    with (
-        cancelling(),
-        Services(list(dict.fromkeys(folders)), Choice(device=device, dtype=dtype)) as services,
-    ):
+    folders = libraries.folders()
+    with cancelling(), Services(folders, Choice(device=device, dtype=dtype)) as services:
+        for each in services.lost:
+            output.fail(
+                f"the library {short_names(folders)[each.folder]} is left out: {each.error}"
+            )
         place = listen(host, PORT if port is None else port)
 
         def started() -> None:

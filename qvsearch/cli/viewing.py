@@ -69,7 +69,7 @@ class ViewOptions:
         """
         if self.show is not None and not printing.is_table:
             raise QvsearchError(
-                "--show draws pictures for a person; leave out --json, --paths and --print0"
+                "--show draws pictures for a person; leave out --csv, --json, --paths and --print0"
             )
         if many and (self.open_ is not None or self.html is not None):
             raise QvsearchError("--open and --html are for one query; leave out --queries")

@@ -76,6 +76,11 @@ def hit_sections(hits: Sequence[Hit], *, by_kind: bool = False) -> tuple[Section
     )
 
 
+def file_sections(segments: Sequence[Segment]) -> tuple[Section, ...]:
+    """Return files as one section, each by a segment of it."""
+    return (Section("", "", tuple(_grouped_card(each, ()) for each in segments)),)
+
+
 def similar_sections(results: Sequence[Similar]) -> tuple[Section, ...]:
     """Return similar files as one section; their bar is the cosine."""
     cards = (

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from qvsearch.choices import Orientation
 from qvsearch.errors import QvsearchError
@@ -17,6 +18,11 @@ from qvsearch.types import Kind
 
 FARTHEST_KM = 20_016  # the largest distance between two places on Earth
 NEAR_KM = 1.0  # default of --near
+# the options, without dashes; LISTS may be repeated
+LISTS = {"kind", "under", "glob"}
+FILTERS = LISTS | {
+    *("after", "before", "camera", "near", "min_size", "duration", "orientation"),
+}
 
 _MONTH = re.compile("[0-9]{4}(-[0-9]{2})?")
 _DIGITS = r"[0-9]{1,9}(?:\.[0-9]{1,15})?"
@@ -90,6 +96,30 @@ def parse_filters(
         duration=None if duration is None else parse_duration(duration),
         orientation=None if orientation is None else parse_orientation(orientation),
     )
+
+
+def filters_by_name(values: Mapping[str, Any]) -> Filters:
+    """Return the filters of options by their names, in which - or _ joins words.
+
+    `kind`, `under` and `glob` are lists, the others texts; a path has what `os.fsdecode` returns.
+    Other names and None are passed over. Raises QvsearchError for an invalid value.
+    """
+    given = {name.replace("-", "_"): each for name, each in values.items() if each is not None}
+    return parse_filters(
+        kinds=parse_kinds(given.get("kind", ())),
+        under=map(os.fsencode, given.get("under", ())),
+        globs=given.get("glob", ()),
+        **{name: given.get(name) for name in FILTERS - LISTS},
+    )
+
+
+def parse_kinds(names: Iterable[str]) -> list[Kind]:
+    """Return kinds by their names; raises QvsearchError for an unknown one."""
+    names = list(names)
+    for each in names:
+        if each not in list(Kind):
+            raise QvsearchError(f"--kind {each!r} is unknown; give image, video or text")
+    return list(map(Kind, names))
 
 
 def parse_under(paths: Iterable[bytes]) -> tuple[bytes, ...]:

@@ -39,6 +39,11 @@ LeastRelevance = Annotated[
 ]
 
 
+def names_of(library: str | None) -> tuple[str, ...]:
+    """Return an argument `library` as names for `Shelf`, which takes all without any."""
+    return () if library is None else (library,)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryArguments:
     """A query and its filters. A text is always words, never the path of a file."""
@@ -99,20 +104,9 @@ class QueryArguments:
 
     def filters(self) -> Filters:
         """Return the filters; raises QvsearchError for a value that cannot be read."""
-        from qvsearch.library.filters import parse_filters
+        from qvsearch.library.filters import FILTERS, filters_by_name
 
-        return parse_filters(
-            kinds=self.kind or (),
-            under=[each.encode("utf-8", "surrogateescape") for each in self.under or ()],
-            globs=self.glob or (),
-            after=self.after,
-            before=self.before,
-            camera=self.camera,
-            near=self.near,
-            min_size=self.min_size,
-            duration=self.duration,
-            orientation=self.orientation,
-        )
+        return filters_by_name({name: getattr(self, name) for name in FILTERS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_fields, present
+from qvsearch.mcp.arguments import names_of
 from qvsearch.mcp.searching import CONTENT
 from qvsearch.types import DecodeOptions, Kind, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.mcp.arguments import ReadArguments
-    from qvsearch.mcp.shelf import Shelf
     from qvsearch.media.workers import Decoders
+    from qvsearch.retrieval.shelf import Shelf
     from qvsearch.types import Decoded, Pixels, Segment
 
 FRAMES = 4
@@ -57,7 +58,7 @@ class Reader:
         Raises Gone for an identity that no library has, QvsearchError for a file that is missing,
         changed or damaged, and for arguments of another kind of file.
         """
-        with shelf.reading(arguments.library) as chosen:
+        with shelf.reading(names_of(arguments.library)) as chosen:
             opened, segments = chosen.find(arguments.id)
         kind = segments[0].item.kind
         _check_kind(segments[0], arguments)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import is_below
+from qvsearch.mcp.arguments import names_of
 
 if TYPE_CHECKING:
     from qvsearch.mcp.arguments import (
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
         SearchArguments,
         SimilarArguments,
     )
-    from qvsearch.mcp.shelf import Chosen, Opened, Shelf
     from qvsearch.retrieval.pipeline import Query
+    from qvsearch.retrieval.shelf import Chosen, Opened, Shelf
     from qvsearch.types import Hit
 
 Record = dict[str, Any]
@@ -48,7 +49,7 @@ def search(shelf: Shelf, arguments: SearchArguments) -> Record:
     if not (arguments.has_query or options.lists):
         raise QvsearchError("there is nothing to search for; give query, image, like or a filter")
     query = _query(shelf, arguments) if arguments.has_query else None
-    with shelf.reading(arguments.library) as chosen:
+    with shelf.reading(names_of(arguments.library)) as chosen:
         _check_under(chosen, arguments.under or ())
         hits = answer_all(chosen.searched, query, options, lost=chosen.lose)
         best = max((hit.relevance for hit in hits), default=0.0)
@@ -66,7 +67,7 @@ def similar(shelf: Shelf, arguments: SimilarArguments) -> Record:
 
     kinds = frozenset(arguments.kind) if arguments.kind else None
     (location,) = _locations(shelf, [arguments.id])
-    with shelf.reading(arguments.library) as chosen:
+    with shelf.reading(names_of(arguments.library)) as chosen:
         files = similar_in(chosen.searched, location, arguments.k, kinds, chosen.lose)
         return {
             "files": [
@@ -88,7 +89,7 @@ def explain(shelf: Shelf, arguments: ExplainArguments) -> Record:
     if not arguments.has_query:
         raise QvsearchError("there is no query to explain; give query, image or like")
     query = _query(shelf, arguments)
-    with shelf.reading(arguments.library) as chosen:
+    with shelf.reading(names_of(arguments.library)) as chosen:
         _check_under(chosen, arguments.under or ())
         opened, location = _file(chosen, arguments)
         found = explained_in(chosen.searched, query, location, options, chosen.lose)
@@ -122,7 +123,7 @@ def _locations(shelf: Shelf, ids: Sequence[str]) -> tuple[bytes, ...]:
     """Return the paths of files of any library; raises Gone if one has no longer such a file."""
     if not ids:
         return ()
-    with shelf.reading(None) as every:
+    with shelf.reading() as every:
         return tuple(every.find(each)[1][0].item.location for each in ids)
 
 
@@ -190,7 +191,8 @@ def _named(record: Mapping[str, Any], folder: Path | None, chosen: Chosen) -> Re
 
 def _notes(chosen: Chosen) -> Record:
     """Return what an agent must know of an answer beside the hits."""
-    hints = [*chosen.problems, *_hints(chosen.opened)]
+    lost = (f"{chosen.names[each.folder]}: {each.error}" for each in chosen.lost)
+    hints = [*lost, *_hints(chosen.opened)]
     return {"note": CONTENT} | ({"hints": hints} if hints else {})
 
 

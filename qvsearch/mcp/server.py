@@ -23,8 +23,8 @@ from qvsearch.display import json_line
 from qvsearch.errors import QvsearchError
 from qvsearch.mcp.reading import Contents, Reader
 from qvsearch.mcp.schemas import schema_of
-from qvsearch.mcp.shelf import Shelf
 from qvsearch.mcp.tools import TOOLS, Tool, run
+from qvsearch.retrieval.shelf import Shelf
 from qvsearch.version import __version__
 
 MOST_CALLS = 8  # at once; others wait for a thread

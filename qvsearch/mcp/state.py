@@ -6,12 +6,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import QvsearchError
+from qvsearch.mcp.arguments import names_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from qvsearch.mcp.arguments import StatusArguments
-    from qvsearch.mcp.shelf import Shelf
+    from qvsearch.retrieval.shelf import Shelf
 
 SHOWN = 5  # files of each list
 SHOWN_VALUES = 20  # of a field, e.g. cameras
@@ -23,7 +24,10 @@ def status(shelf: Shelf, arguments: StatusArguments) -> dict[str, Any]:
     It opens libraries of its own, since looking at all files may take long on a slow drive.
     """
     return {
-        "libraries": [_record(name, folder) for name, folder in shelf.folders(arguments.library)]
+        "libraries": [
+            _record(name, folder)
+            for name, folder in shelf.folders(names_of(arguments.library)).items()
+        ]
     }
 
 

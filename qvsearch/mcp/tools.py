@@ -11,7 +11,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.mcp import answers, arguments, searching, state
 from qvsearch.mcp.reading import Contents, Reader
 from qvsearch.mcp.schemas import read_arguments
-from qvsearch.mcp.shelf import Shelf
+from qvsearch.retrieval.shelf import Shelf
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,38 @@
-"""Decodes what an agent reads of a file: its picture, frames of a video, or all its passages."""
+"""Decodes the part of a file that somebody reads: a picture, frames, lines or passages."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING
 
 from qvsearch import media
 from qvsearch.errors import MediaError
-from qvsearch.types import Decoded, Kind
+from qvsearch.types import Decoded, EmbedInput, Kind, Segment
 
 if TYPE_CHECKING:
     from qvsearch.types import DecodeOptions, Item
 
+LONGEST = 100_000  # characters of some lines: a program may have written a book in one line
+_END = re.compile(r"\r\n|\n|\r")  # as `media.text` counts lines
+
 
 def decode(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
-    """Return an image or the passages of a text; of a video a frame of each of `moments`.
+    """Return a picture, the moments of a video, or a text; it takes the place of `media.decode`.
 
-    It takes the place of `media.decode` in a worker. Moments of which no frame can be decoded are
-    left out. Raises MediaError as `media.decode` does, and without any frame.
+    Each of the options' `moments` is a frame of a video in seconds, or lines `[first, last)` of a
+    text from 1 on. A text without them has all its passages. Raises MediaError as `media.decode`
+    does, for lines behind the end, and if no moment has a frame.
     """
-    if item.kind is not Kind.VIDEO:
-        return media.decode(item, content_hash, options)
+    if item.kind is Kind.VIDEO:
+        return _frames(item, content_hash, options)
+    if item.kind is Kind.TEXT and options.moments:
+        return _lines(item, content_hash, options)
+    return media.decode(item, content_hash, options)
+
+
+def _frames(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
+    """Return a frame of each moment; those without one are left out."""
     from qvsearch.media.video import decode_moments
 
     with (
@@ -32,4 +44,22 @@ def decode(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
         )
     if not segments:
         raise MediaError("no frame of the moment could be decoded")
+    return Decoded(item, tuple(segments))
+
+
+def _lines(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
+    r"""Return a segment for the lines of each moment, which end with \n; beyond LONGEST is cut."""
+    from qvsearch.media.encoding import to_text
+    from qvsearch.media.text import MAX_BYTES
+
+    with media.open_unchanged(item, content_hash) as file:
+        lines = _END.split(to_text(file.read(MAX_BYTES)))
+    segments = []
+    for first, last in options.moments:
+        chosen = lines[int(first) - 1 : int(last) - 1]
+        if not chosen:
+            raise MediaError(f"the text has only {len(lines)} lines")
+        text = "\n".join(chosen)[:LONGEST]
+        numbers = (int(first), int(first) + text.count("\n"))
+        segments.append((Segment(item, content_hash, lines=numbers), EmbedInput(text=text)))
     return Decoded(item, tuple(segments))

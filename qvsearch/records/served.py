@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def answer_record(
-    hits: Iterable[Mapping[str, object]], *, relevant: bool, more: bool, seconds: float
+    hits: Iterable[Mapping[str, object]],
+    left_out: Mapping[str, str],
+    *,
+    relevant: bool,
+    more: bool,
+    seconds: float,
 ) -> dict[str, object]:
     """Return the answer of `/api/search`.
 
@@ -23,13 +28,15 @@ def answer_record(
     relevant (boolean): false if no file is relevant, and these are only the nearest
     more (boolean): whether there are hits behind these
     seconds (number): time that the search took
+    left_out (object): why a library could not be searched, by its name; absent if all were
     """
-    return {
+    record: dict[str, object] = {
         "hits": list(hits),
         "relevant": relevant,
         "more": more,
         "seconds": round(seconds, 4),
     }
+    return {**record, "left_out": dict(left_out)} if left_out else record
 
 
 def album_record(
@@ -150,11 +157,11 @@ def shelf_record(
 
 
 def lost_record(name: str, folder: Path, problem: str) -> dict[str, object]:
-    """Return a library of `/api/status` that cannot be opened now.
+    """Return a library of `/api/status` that cannot be read.
 
     name (string): name of the library
     library, library_b64 (string): its folder
-    problem (string): why it cannot be opened
+    problem (string): why it cannot be read
     """
     return {"name": name, **path_fields("library", os.fsencode(folder)), "problem": problem}
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 from qvsearch.choices import RerankScope, Sort, Task
 from qvsearch.errors import QvsearchError
 from qvsearch.library import searches
-from qvsearch.library.filters import parse_filters
+from qvsearch.library.filters import filters_by_name
 from qvsearch.library.searches import Options, SavedSearch, check_name, read_search, read_searches
 from qvsearch.library.seen import NOTHING, Arrivals, Seen, arrivals, extended, read_seen, write_seen
 from qvsearch.models.presets import INSTRUCTIONS
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.options import SearchOptions, parse_rerank
 from qvsearch.retrieval.query import Query
-from qvsearch.types import Kind
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -92,18 +91,6 @@ def _query(given: dict[str, Any]) -> Query | None:
 
 
 def _wanted(given: dict[str, Any]) -> SearchOptions:
-    filters = parse_filters(
-        kinds=map(Kind, given.get("kind", ())),
-        under=map(os.fsencode, given.get("under", ())),
-        globs=given.get("glob", ()),
-        after=given.get("after"),
-        before=given.get("before"),
-        camera=given.get("camera"),
-        near=given.get("near"),
-        min_size=given.get("min-size"),
-        duration=given.get("duration"),
-        orientation=given.get("orientation"),
-    )
     rerank = parse_rerank(
         RerankScope(given["rerank"]) if "rerank" in given else None,
         given.get("rerank-top"),
@@ -112,7 +99,7 @@ def _wanted(given: dict[str, Any]) -> SearchOptions:
     )
     return SearchOptions(
         top=given.get("top", 10),
-        filters=filters,
+        filters=filters_by_name(given),
         min_relevance=0.0 if given.get("all") else given.get("min-relevance"),
         by_kind=given.get("by-kind", False),
         dedupe=not given.get("no-dedupe", False),

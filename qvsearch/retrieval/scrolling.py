@@ -6,11 +6,13 @@ The first ones are those of `answer_all`; behind them each costs the same, howev
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qvsearch.choices import Sort
+from qvsearch.errors import NothingToSearch
 from qvsearch.retrieval.calibration import evidence_of
 from qvsearch.retrieval.first_pass import rank_all
 from qvsearch.retrieval.hits import hits_in_turn, listed_in_turn
@@ -18,66 +20,91 @@ from qvsearch.retrieval.pipeline import allowed_rows
 from qvsearch.retrieval.query import read_terms
 from qvsearch.retrieval.scoring import embed_terms
 from qvsearch.retrieval.several import answer_all
+from qvsearch.runtime.several import Lost, refuse
 from qvsearch.times import time_taken
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from qvsearch.retrieval.options import SearchOptions
     from qvsearch.retrieval.query import Query
     from qvsearch.retrieval.several import Searched
-    from qvsearch.types import Hit, Item
+    from qvsearch.types import Hit
+
+    _Filtered = tuple[Searched, NDArray[np.bool_]]
 
 FIRST = 240  # hits that are computed at once: a screen appears without waiting for the rest
 MOST_SORTED = 1000  # hits in another order than by relevance, which needs all of them at once
 
 
 def hits_one_by_one(
-    searched: Sequence[Searched], query: Query | None, options: SearchOptions
+    searched: Sequence[Searched],
+    query: Query | None,
+    options: SearchOptions,
+    lost: Callable[[Lost], None] = refuse,
 ) -> Iterator[Hit]:
     """Yield the hits of one or several libraries, with ranks from 1; no file comes twice.
 
     The `top` of the options is not used. With a query and another order than by relevance the list
-    ends after MOST_SORTED hits. Raises QvsearchError as `answer_all` does.
+    ends after MOST_SORTED hits. `lost` and errors are as for `answer_all`.
     """
     is_sorted = query is not None and not options.by_relevance
     top = MOST_SORTED if is_sorted else FIRST
-    first = answer_all(searched, query, replace(options, top=top))
-    shown: set[Item] = set()
+    missing: set[Path] = set()
+
+    def leave_out(each: Lost) -> None:
+        missing.add(each.folder)
+        lost(each)
+
+    first = answer_all(searched, query, replace(options, top=top), lost=leave_out)
+    shown: set[bytes] = set()  # by path, since several libraries may have a file
     rank = 0
     for hit in first:
         rank += 1
-        shown.update((hit.segment.item, *hit.duplicates))
+        shown.update(each.location for each in (hit.segment.item, *hit.duplicates))
         yield replace(hit, rank=rank)
     if len(first) < top or is_sorted:
         return
-    filled = [each for each in searched if each.library.segments]
-    for hit in _later(filled, query, options):
-        if hit.segment.item not in shown:
+    parts = _filtered((each for each in searched if each.library.folder not in missing), options)
+    for hit in _later(parts, query, options):
+        if hit.segment.item.location not in shown:
             rank += 1
-            shown.add(hit.segment.item)
+            shown.add(hit.segment.item.location)
             yield replace(hit, rank=rank)
 
 
+def _filtered(searched: Iterable[Searched], options: SearchOptions) -> list[_Filtered]:
+    """Return libraries with the rows that pass the filters, without those that have none."""
+    parts = []
+    for each in searched:
+        with suppress(NothingToSearch):
+            parts.append((each, allowed_rows(each.library, options.filters)))
+    return parts
+
+
 def _later(
-    searched: Sequence[Searched], query: Query | None, options: SearchOptions
+    parts: Sequence[_Filtered], query: Query | None, options: SearchOptions
 ) -> Iterator[Hit]:
     """Yield all hits again, from the first one on, in the order of the whole list."""
     if query is None:
         sort = options.sort or Sort.DATE
-        lists = [
-            listed_in_turn(each.library, allowed_rows(each.library, options.filters), sort)
-            for each in searched
-        ]
+        lists = [listed_in_turn(each.library, mask, sort) for each, mask in parts]
         if sort is Sort.PATH:
             return heapq.merge(*lists, key=lambda hit: hit.segment.item.location)
         return heapq.merge(*lists, key=lambda hit: -time_taken(hit.segment))
     return heapq.merge(
-        *(_ranked(each, query, options) for each in searched), key=lambda hit: -hit.relevance
+        *(_ranked(each, mask, query, options) for each, mask in parts),
+        key=lambda hit: -hit.relevance,
     )
 
 
-def _ranked(searched: Searched, query: Query, options: SearchOptions) -> Iterator[Hit]:
+def _ranked(
+    searched: Searched, mask: NDArray[np.bool_], query: Query, options: SearchOptions
+) -> Iterator[Hit]:
     library = searched.library
-    mask = allowed_rows(library, options.filters)
     terms = embed_terms(read_terms(query, library.fingerprint.decode_options), searched.load())
     least = evidence_of(options.least)
     ranking = rank_all(library, terms)

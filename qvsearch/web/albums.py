@@ -7,12 +7,13 @@ from shlex import quote
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from qvsearch.library.filters import FILTERS
 from qvsearch.library.identity import id_at
 from qvsearch.library.names import option
 from qvsearch.library.searches import MARK
 from qvsearch.records.served import album_record
 from qvsearch.retrieval.saved import saved_searches
-from qvsearch.web.asking import FILTERS, check_names
+from qvsearch.web.asking import check_names
 from qvsearch.web.problems import Json
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
     from qvsearch.library.library import Library
     from qvsearch.library.searches import Options, SavedSearch, Value
-    from qvsearch.web.served import Opened
+    from qvsearch.retrieval.shelf import Opened
     from qvsearch.web.services import Services
 
 # parameters that have the names of options; the page has its own order of kinds and number of hits
-SAME = {"not", "task", "sort", *(name.replace("_", "-") for name in FILTERS)}
+SAME = {"not", "task", "sort", "min-relevance", *(name.replace("_", "-") for name in FILTERS)}
 EXAMPLES = {"file": "like", "image": "like", "like": "like", "unlike": "unlike"}
-PASSED_OVER = {"top", "by-kind", "exact", "no-dedupe", "min-relevance", "reranker"}
+PASSED_OVER = {"top", "by-kind", "exact", "no-dedupe", "reranker"}
 PASSED_OVER |= {"rerank", "rerank-top", "rerank-budget"}
 
 
@@ -41,21 +42,23 @@ async def saved(request: Request) -> Response:
 
 
 def _saved(services: Services) -> Response:
-    libraries = services.served.libraries()
-    is_alone = len(libraries) == 1
+    libraries = services.shelf.now().opened
+    is_alone = len(services.shelf.folders()) == 1
     return Json(
         [
-            _album(opened, each, is_alone=is_alone)
+            _album(services, opened, each, is_alone=is_alone)
             for opened in libraries
             for each in saved_searches(opened.library)
         ]
     )
 
 
-def _album(opened: Opened, search: SavedSearch, *, is_alone: bool) -> dict[str, object]:
+def _album(
+    services: Services, opened: Opened, search: SavedSearch, *, is_alone: bool
+) -> dict[str, object]:
     address = None
     if search.problem is None:
-        with opened.lock:
+        with services.shelf.turn:
             address = address_of(opened.library, search.options)
     if address is not None and not is_alone:
         address += "&" + urlencode({"library": opened.name})

@@ -89,7 +89,8 @@ ENDPOINTS = (
         POST,
         "/api/items/{id}/open",
         desktop.open_file,
-        "Opens the file with the system's viewer; only on the computer of the server.",
+        "Opens the file in its program, a video at `start`; only on the computer of the server.",
+        {"start"},
     ),
     Endpoint(
         POST,
@@ -123,7 +124,7 @@ ENDPOINTS = (
         POST,
         "/api/selection",
         selection.selection,
-        "A ZIP of files, or their paths as a text: `id` (repeated) and `form` (`zip` or `paths`).",
+        "A download of files: `id` (repeated) and `form`, which is `zip`, `gallery` or `paths`.",
     ),
     Endpoint(
         GET,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ class _Pieces:
         return data
 
 
-def zip_of(segments: Iterable[Segment], opened: Callable[[Segment], FileIO]) -> Iterator[bytes]:
+def zip_of(segments: Iterable[Segment], opened: Callable[[Segment], FileIO]) -> Generator[bytes]:
     """Yield the pieces of a ZIP of the files of items, uncompressed, each with a name of its own.
 
     `opened` opens a file, or raises Gone; the archive ends with a list of those that are missing.

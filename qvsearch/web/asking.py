@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qvsearch.choices import Sort, Task
 from qvsearch.errors import QvsearchError
-from qvsearch.library.filters import parse_filters
+from qvsearch.library.filters import FILTERS, filters_by_name
 from qvsearch.models.presets import INSTRUCTIONS
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.options import SearchOptions
 from qvsearch.retrieval.query import Query
-from qvsearch.types import Kind
 from qvsearch.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -24,16 +22,14 @@ if TYPE_CHECKING:
 
     from starlette.datastructures import QueryParams
 
-    from qvsearch.library.filters import Filters
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
 MOST_AT_ONCE = 200  # hits of one page
-FILTERS = {
-    *("kind", "under", "glob", "after", "before", "camera", "near", "min_size", "duration"),
-    "orientation",
+QUERY = {
+    *("q", "not", "like", "unlike", "upload", "task", "all", "min_relevance", "sort", "library"),
+    *FILTERS,
 }
-QUERY = {"q", "not", "like", "unlike", "upload", "task", "all", "sort", "library", *FILTERS}
 PARTS, MOST_PARTS = ("not", "like", "unlike"), 32  # each is a file to decode or words to embed
 REPEATED = {"library", "not", "like", "unlike", "kind", "under", "glob"}
 
@@ -85,39 +81,30 @@ def read_search(
             instruction=QUERY_INSTRUCTION if task is None else INSTRUCTIONS[task],
         )
     options = SearchOptions(
-        filters=read_filters(given),
-        min_relevance=0.0 if query is not None and _flag(given, "all") else None,
+        filters=filters_by_name(
+            {
+                name: values if name in REPEATED else values[0] or None
+                for name, values in given.items()
+            }
+        ),
+        min_relevance=None if query is None else _min_relevance(given),
         sort=_choice("--sort", Sort, _one(given, "sort")),
     )
     libraries = tuple(given.get("library", ()))
     return Asked(query, options, libraries, (query, options, libraries))
 
 
-def read_filters(given: dict[str, list[str]]) -> Filters:
-    """Return the filters of some parameters; raises QvsearchError for an invalid one."""
-    kinds = read_kinds(given.get("kind", []))
-
-    def text(name: str) -> str | None:
-        return _one(given, name) or None
-
-    return parse_filters(
-        kinds=kinds,
-        under=[os.fsencode(each) for each in given.get("under", [])],
-        globs=given.get("glob", []),
-        after=text("after"),
-        before=text("before"),
-        camera=text("camera"),
-        near=text("near"),
-        min_size=text("min_size"),
-        duration=text("duration"),
-        orientation=text("orientation"),
-    )
-
-
-def read_kinds(names: Iterable[str]) -> list[Kind]:
-    """Return kinds of files; raises QvsearchError for an unknown one."""
-    kinds = [_choice("--kind", Kind, each) for each in names]
-    return [each for each in kinds if each is not None]
+def _min_relevance(given: dict[str, list[str]]) -> float | None:
+    text = _one(given, "min_relevance")
+    if _flag(given, "all") or not text:
+        return 0.0 if _flag(given, "all") else None
+    try:
+        least = float(text)
+    except ValueError:
+        least = -1.0
+    if not 0 <= least <= 1:  # also refuses NaN
+        raise QvsearchError(f"min_relevance {text!r} must be a number from 0 to 1")
+    return least
 
 
 def read_number(parameters: QueryParams, name: str, default: int, most: int) -> int:

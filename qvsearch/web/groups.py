@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from qvsearch.duplicates.groups import duplicate_groups
+from qvsearch.library.filters import parse_kinds
 from qvsearch.library.library import Library
 from qvsearch.records.cluster import cluster_record
 from qvsearch.records.library import group_record
 from qvsearch.tasks.extras import Missing
 from qvsearch.tasks.grouping.cluster import ClusterOptions, find_clusters
 from qvsearch.types import Kind
-from qvsearch.web.asking import check_names, read_kinds
+from qvsearch.web.asking import check_names
 from qvsearch.web.problems import Json, Problem
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from qvsearch.duplicates.groups import Group
-    from qvsearch.web.served import Opened
+    from qvsearch.retrieval.shelf import Chosen, Opened
     from qvsearch.web.services import Services
 
 Records = list[dict[str, object]]
@@ -31,15 +32,15 @@ async def duplicates(request: Request) -> Response:
     """Answer `GET /api/duplicates`."""
     services: Services = request.app.state.services
     check_names(request.query_params, ("kind",))
-    kinds = frozenset(read_kinds(request.query_params.getlist("kind"))) or None
-    libraries = await services.lanes.lookups.run(services.served.libraries)
+    kinds = frozenset(parse_kinds(request.query_params.getlist("kind"))) or None
+    chosen = await services.lanes.lookups.run(services.shelf.now)
 
     def groups() -> Records:
-        found = [group for each in libraries for group in _duplicates(each, kinds)]
+        found = [group for each in chosen.opened for group in _duplicates(each, kinds)]
         found.sort(key=lambda group: -group.reclaimable)
         return [group_record(number, group) for number, group in enumerate(found, start=1)]
 
-    return _answer(services, ("duplicates", kinds), libraries, "groups", groups)
+    return _answer(services, ("duplicates", kinds), chosen, "groups", groups)
 
 
 def _duplicates(opened: Opened, kinds: frozenset[Kind] | None) -> list[Group]:
@@ -50,12 +51,12 @@ async def clusters(request: Request) -> Response:
     """Answer `GET /api/clusters`."""
     services: Services = request.app.state.services
     check_names(request.query_params, ())
-    libraries = await services.lanes.lookups.run(services.served.libraries)
+    chosen = await services.lanes.lookups.run(services.shelf.now)
 
     def groups() -> Records:
-        return [record for each in libraries for record in _clusters(each)]
+        return [record for each in chosen.opened for record in _clusters(each)]
 
-    return _answer(services, "clusters", libraries, "clusters", groups)
+    return _answer(services, "clusters", chosen, "clusters", groups)
 
 
 def _clusters(opened: Opened) -> Records:
@@ -67,13 +68,12 @@ def _clusters(opened: Opened) -> Records:
 def _answer(
     services: Services,
     question: object,
-    libraries: Sequence[Opened],
+    chosen: Chosen,
     name: str,
     answer: Callable[[], Records],
 ) -> Response:
     """Return the records if they are known, else 202; an older state's while there is a newer."""
-    state = [(each.library.folder, each.state) for each in libraries]
-    outcome = services.surveys.outcome(question, state, answer)
+    outcome = services.surveys.outcome(question, chosen.state, answer)
     if outcome is None:
         return Json({"working": True}, HTTPStatus.ACCEPTED)
     if isinstance(outcome.error, Missing):

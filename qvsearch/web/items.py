@@ -36,14 +36,13 @@ async def item(request: Request) -> Response:
 
 
 def _item(services: Services, item_id: str) -> Response:
-    found = services.served.find(item_id)
-    segments = found.opened.segments(item_id)
-    first, library = segments[0], found.opened.library
-    with found.opened.lock:
-        others = repeats(library, first)
-    found.opened.remember(others)
+    with services.shelf.reading() as chosen:
+        opened, segments = chosen.find(item_id)
+        first = segments[0]
+        others = repeats(opened.library, first)
+    opened.remember([first, *others])
     hit = Hit(1, math.nan, math.nan, first, gone=not is_there(first.item.location))
-    return Json(item_record(hit, segments, others, library.folder))
+    return Json(item_record(hit, segments, others, opened.library.folder))
 
 
 async def explain(request: Request) -> Response:
@@ -54,16 +53,15 @@ async def explain(request: Request) -> Response:
 
 
 def _explain(services: Services, item_id: str, parameters: QueryParams) -> Response:
-    found = services.served.find(item_id)
     asked = read_search(parameters, services.locate, services.uploads.path)
     if asked.query is None:
         raise Problem(HTTPStatus.BAD_REQUEST, "nothing is explained without a query; give q")
-    opened = found.opened
-    with opened.lock:
+    with services.shelf.reading() as chosen:
+        opened, segments = chosen.find(item_id)
         explanation = explained(
             opened.library,
             asked.query,
-            found.segment.item.location,
+            segments[0].item.location,
             asked.options,
             lambda: opened.embedder,
         )
@@ -79,11 +77,12 @@ async def text(request: Request) -> Response:
 
 
 def _text(services: Services, item_id: str, line: int) -> Response:
-    found = services.served.find(item_id)
-    if found.segment.item.kind is not Kind.TEXT:
+    with services.shelf.reading() as chosen:
+        _, segments = chosen.find(item_id)
+    if segments[0].item.kind is not Kind.TEXT:
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "only a text has lines")
-    segment = services.originals.touched(found.segment)
-    passages = [each.lines for each in found.opened.segments(item_id) if each.lines is not None]
+    segment = services.originals.touched(segments[0])
+    passages = [each.lines for each in segments if each.lines is not None]
     first, last = next((each for each in passages if each[0] <= line <= each[1]), (line, line))
     span = float(max(1, first - NEIGHBOURS)), float(last + NEIGHBOURS + 1)
     options = DecodeOptions(1, moments=(span,))

@@ -40,11 +40,11 @@ async def thumbnail(request: Request) -> Response:
     if side not in SIDES:
         raise Problem(HTTPStatus.BAD_REQUEST, f"side is {side}; it must be 320, 640 or 1280")
     start, end = read_seconds(parameters, "start"), read_seconds(parameters, "end")
-    found = await services.lanes.lookups.run(services.served.find, request.path_params["id"])
-    etag = f'"{found.segment.item_id}-{side}-{start}-{end}"'
+    _, segment = await services.lanes.lookups.run(services.shelf.find, request.path_params["id"])
+    etag = f'"{segment.item_id}-{side}-{start}-{end}"'
     if (unchanged := not_modified(request, etag, FOREVER)) is not None:
         return unchanged
-    picture = await services.lanes.pictures.run(services.picture, found.segment, side, start, end)
+    picture = await services.lanes.pictures.run(services.picture, segment, side, start, end)
     return Response(picture, media_type="image/webp", headers={"etag": etag, **FOREVER})
 
 
@@ -53,13 +53,13 @@ async def whole_file(request: Request) -> Response:
     services: Services = request.app.state.services
     check_names(request.query_params, ())
     item_id = request.path_params["id"]
-    found = await services.lanes.lookups.run(services.served.find, item_id)
-    file = await services.lanes.reads.run(services.originals.open, found.segment)
-    type_, is_shown = content_type(found.segment.item)
+    _, segment = await services.lanes.lookups.run(services.shelf.find, item_id)
+    file = await services.lanes.reads.run(services.originals.open, segment)
+    type_, is_shown = content_type(segment.item)
     how = "inline" if is_shown else "attachment"
     headers = {
         "content-type": type_,
-        "content-disposition": disposition(how, found.segment.item.location),
+        "content-disposition": disposition(how, segment.item.location),
         **WHILE_THERE,
     }
     return file_answer(request, services, file, f'"{item_id}"', headers)
@@ -70,8 +70,7 @@ async def play(request: Request) -> Response:
     services: Services = request.app.state.services
     parameters = request.query_params
     check_names(parameters, ("start", "end"))
-    found = await services.lanes.lookups.run(services.served.find, request.path_params["id"])
-    segment = found.segment
+    _, segment = await services.lanes.lookups.run(services.shelf.find, request.path_params["id"])
     start, end = read_seconds(parameters, "start"), read_seconds(parameters, "end")
     start = (segment.start or 0.0) if start is None else start
     end = max(segment.end or 0.0, start + DEFAULT_SECONDS) if end is None else end

@@ -12,13 +12,12 @@ from qvsearch.records.served import lost_record, shelf_record
 from qvsearch.version import __version__
 from qvsearch.web.asking import check_names
 from qvsearch.web.problems import Json
-from qvsearch.web.served import shown_name
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from qvsearch.web.served import Opened
+    from qvsearch.retrieval.shelf import Opened
     from qvsearch.web.services import Services
 
 CURRENT_SECONDS = 300.0  # after which the disk is looked at again
@@ -32,14 +31,16 @@ async def status(request: Request) -> Response:
 
 
 def _status(services: Services) -> Response:
-    libraries, problems = services.served.state()
+    chosen = services.shelf.now()
+    names = {folder: name for name, folder in services.shelf.folders().items()}
+    records = {each.name: _shelf(services, each) for each in chosen.opened}
+    for each in chosen.lost:
+        name = names[each.folder]
+        records[name] = lost_record(name, each.folder, str(each.error))
     return Json(
         {
-            "libraries": [
-                *(_shelf(services, each) for each in libraries),
-                *(lost_record(shown_name(each), each, problems[each]) for each in problems),
-            ],
-            "demo": any(each.library.fingerprint.model == DEMO for each in libraries),
+            "libraries": [records[name] for name in names.values()],
+            "demo": any(each.library.fingerprint.model == DEMO for each in chosen.opened),
             "version": __version__,
         }
     )
@@ -48,7 +49,7 @@ def _status(services: Services) -> Response:
 def _shelf(services: Services, opened: Opened) -> dict[str, object]:
     library = opened.library
     pending = sum(run.files for run in library.load_pending())
-    kinds = opened.kinds()
+    kinds = services.kinds.of(opened)
     changes = None
     if kinds and not pending:  # or every commit of a running `index` would be looked at
         changes = services.surveys.outcome(
@@ -85,4 +86,4 @@ async def fields(request: Request) -> Response:
 
 
 def _fields(services: Services) -> Response:
-    return Json([each.fields() for each in services.served.libraries()])
+    return Json([services.fields.of(each) for each in services.shelf.now().opened])

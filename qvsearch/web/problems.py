@@ -10,6 +10,7 @@ from starlette.responses import Response
 from qvsearch.display import json_line
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.library.identity import Gone
+from qvsearch.retrieval.shelf import Unknown, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +42,10 @@ def status_of(error: QvsearchError) -> HTTPStatus:
     """Return the HTTP status of an error; 400 is the user's mistake."""
     if isinstance(error, Problem):
         return error.status
+    if isinstance(error, Unreadable):
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    if isinstance(error, Unknown):
+        return HTTPStatus.NOT_FOUND
     if isinstance(error, Gone):
         return HTTPStatus.GONE
     if isinstance(error, MediaError):

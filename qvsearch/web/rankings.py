@@ -8,8 +8,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from qvsearch.runtime.several import Lost
     from qvsearch.types import Hit
 
 KEPT_LISTS = 16
@@ -22,9 +23,13 @@ class Ranking:
     Only one thread may use it at a time.
     """
 
-    def __init__(self, hits: Iterator[Hit], *, is_relevant: bool = True) -> None:
+    def __init__(
+        self, hits: Iterator[Hit], lost: Sequence[Lost] = (), *, is_relevant: bool = True
+    ) -> None:
+        """Take hits in order, and the libraries that turn out to be unreadable meanwhile."""
         self._rest: Iterator[Hit] | None = hits
         self.hits: list[Hit] = []
+        self.lost = lost
         self.is_relevant = is_relevant
 
     def page(self, offset: int, limit: int) -> tuple[list[Hit], bool]:

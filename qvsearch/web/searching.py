@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,9 +22,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from qvsearch.retrieval.shelf import Chosen
+    from qvsearch.runtime.several import Lost
     from qvsearch.types import Hit, Item
     from qvsearch.web.asking import Asked
-    from qvsearch.web.served import Opened
     from qvsearch.web.services import Services
 
 NEAREST = 12  # hits that are shown if none is relevant
@@ -43,24 +43,24 @@ def _search(services: Services, parameters: QueryParams) -> Response:
     started = time.perf_counter()
     offset = read_number(parameters, "offset", 0, FARTHEST)
     limit = read_number(parameters, "limit", AT_ONCE, MOST_AT_ONCE)
+    folders = services.shelf.folders()
     asked = read_search(
         parameters, services.locate, services.uploads.path, others=("offset", "limit")
     )
-    libraries = services.served.libraries(asked.libraries)
-    state = [(each.library.folder, each.state) for each in libraries]
-    with ExitStack() as stack:
-        for each in libraries:
-            stack.enter_context(each.lock)
-        ranking = services.rankings.get(asked.key, state, is_first=offset == 0)
+    with services.shelf.reading(asked.libraries) as chosen:
+        ranking = services.rankings.get(asked.key, chosen.state, is_first=offset == 0)
         if ranking is None:
-            ranking = _ranking(libraries, asked)
-            services.rankings.keep(asked.key, state, ranking)
+            ranking = _ranking(chosen, asked)
+            services.rankings.keep(asked.key, chosen.state, ranking)
         hits, more = ranking.page(offset, limit)
-    for each in libraries:
+        ids = {each: _id(chosen, each) for hit in hits for each in hit.duplicates}
+    for each in chosen.opened:
         each.remember([hit.segment for hit in hits if hit.library == each.library.folder])
+    lost = {each.folder: str(each.error) for each in (*chosen.lost, *ranking.lost)}
     return Json(
         answer_record(
-            [_record(hit, libraries) for hit in hits],
+            [_record(hit, chosen, ids) for hit in hits],
+            {name: lost[folder] for name, folder in folders.items() if folder in lost},
             relevant=ranking.is_relevant,
             more=more,
             seconds=time.perf_counter() - started,
@@ -68,33 +68,31 @@ def _search(services: Services, parameters: QueryParams) -> Response:
     )
 
 
-def _ranking(libraries: Sequence[Opened], asked: Asked) -> Ranking:
+def _ranking(chosen: Chosen, asked: Asked) -> Ranking:
     """Return the list of a search; if nothing is relevant, that of the nearest hits."""
-    searched = [each.searched() for each in libraries]
-    ranking = Ranking(hits_one_by_one(searched, asked.query, asked.options))
+    lost: list[Lost] = []
+    hits = hits_one_by_one(chosen.searched, asked.query, asked.options, lost.append)
+    ranking = Ranking(hits, lost)
     ranking.page(0, 0)
     if ranking.hits or asked.query is None:
         return ranking
     nearest = replace(asked.options, top=NEAREST, nearest=NEAREST)
-    return Ranking(iter(answer_all(searched, asked.query, nearest)), is_relevant=False)
+    lost.clear()
+    found = answer_all(chosen.searched, asked.query, nearest, lost=lost.append)
+    return Ranking(iter(found), lost, is_relevant=False)
 
 
-def _record(hit: Hit, libraries: Sequence[Opened]) -> dict[str, object]:
+def _id(chosen: Chosen, item: Item) -> str | None:
+    """Return the identity of an item in whichever library has it."""
+    ids = (id_of(each.library, item) for each in chosen.opened)
+    return next(filter(None, ids), None)
+
+
+def _record(hit: Hit, chosen: Chosen, ids: Mapping[Item, str | None]) -> dict[str, object]:
     """Return the record of a hit; its duplicates have their identities as well."""
-    folder = hit.library or libraries[0].library.folder
     gone = not is_there(hit.segment.item.location)  # the list may be of some time ago
+    folder = hit.library or chosen.opened[0].library.folder
     record = hit_record(replace(hit, gone=gone), folder)
     if hit.duplicates:
-        record["duplicates"] = [
-            duplicate_record(each, _id_of(each, libraries)) for each in hit.duplicates
-        ]
+        record["duplicates"] = [duplicate_record(each, ids[each]) for each in hit.duplicates]
     return record
-
-
-def _id_of(item: Item, libraries: Sequence[Opened]) -> str | None:
-    """Return the identity of a near-duplicate, which may be in another library than its hit."""
-    for each in libraries:
-        with each.lock:
-            if (found := id_of(each.library, item)) is not None:
-                return found
-    return None

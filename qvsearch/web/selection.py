@@ -1,16 +1,22 @@
-"""The endpoint of a selection: its files as a ZIP, or their paths."""
+"""The endpoint of a selection: its files as a ZIP, their pictures as a gallery, or their paths."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import AsyncIterator, Generator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from starlette.concurrency import iterate_in_threadpool
+from anyio import CancelScope
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from qvsearch.gallery.cards import Gallery, file_sections
+from qvsearch.gallery.page import gallery_parts
 from qvsearch.library.identity import Gone
+from qvsearch.times import date_text
 from qvsearch.web.archive import zip_of
 from qvsearch.web.bodies import read_body
 from qvsearch.web.problems import Problem
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
     from qvsearch.web.services import Services
 
 LARGEST = 2 * 2**20  # bytes of a request: 40,000 identities
+FORMS = ("zip", "gallery", "paths")
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 
@@ -38,12 +45,35 @@ async def selection(request: Request) -> Response:
             media_type="text/plain; charset=utf-8",
             headers={"content-disposition": 'attachment; filename="paths.txt"'},
         )
-    pieces = zip_of(segments, services.originals.open)
+    if form == "gallery":
+        return _download(_gallery(services, segments), "text/html; charset=utf-8", "qvsearch.html")
+    return _download(zip_of(segments, services.originals.open), "application/zip", "qvsearch.zip")
+
+
+def _download(pieces: Generator[bytes], media_type: str, name: str) -> Response:
     return StreamingResponse(
-        iterate_in_threadpool(pieces),
-        media_type="application/zip",
-        headers={"content-disposition": 'attachment; filename="qvsearch.zip"'},
+        _sent(pieces),
+        media_type=media_type,
+        headers={"content-disposition": f'attachment; filename="{name}"'},
     )
+
+
+async def _sent(pieces: Generator[bytes]) -> AsyncIterator[bytes]:
+    """Yield pieces that are made in a thread; a client that leaves ends the work."""
+    try:
+        async for piece in iterate_in_threadpool(pieces):
+            yield piece
+    finally:
+        with CancelScope(shield=True):
+            await run_in_threadpool(pieces.close)
+
+
+def _gallery(services: Services, segments: Sequence[Segment]) -> Generator[bytes]:
+    gallery = Gallery(
+        "Selected files", file_sections(segments), (("date", date_text(time.time_ns())),)
+    )
+    for part in gallery_parts(gallery, services.thumbnails):
+        yield part.encode()
 
 
 def _read(content_type: str, body: bytes) -> tuple[list[str], str]:
@@ -59,8 +89,10 @@ def _read(content_type: str, body: bytes) -> tuple[list[str], str]:
             raise Problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"a selection is sent as {FORM} or {JSON}"
             )
-    if form not in ("zip", "paths"):
-        raise Problem(HTTPStatus.BAD_REQUEST, f"form {form!r} is unknown; give zip or paths")
+    if form not in FORMS:
+        raise Problem(
+            HTTPStatus.BAD_REQUEST, f"form {form!r} is unknown; give zip, gallery or paths"
+        )
     if not ids:
         raise Problem(HTTPStatus.BAD_REQUEST, "nothing is selected; give id")
     return list(dict.fromkeys(ids)), form
@@ -85,7 +117,7 @@ def _found(services: Services, ids: list[str]) -> list[Segment]:
     gone: Gone | None = None
     for each in ids:
         try:
-            segments.append(services.served.find(each).segment)
+            segments.append(services.shelf.find(each)[1])
         except Gone as error:
             gone = error
     if gone is not None and not segments:

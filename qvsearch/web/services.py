@@ -8,24 +8,32 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from qvsearch.media import CHANGED, excerpt
+import numpy as np
+
+from qvsearch.indexing.status import library_fields
+from qvsearch.library.library import Library
+from qvsearch.media import CHANGED, excerpts
 from qvsearch.media.player import Player
 from qvsearch.media.thumbnails import Thumbnails
 from qvsearch.media.workers import Decoders
-from qvsearch.types import Skipped
+from qvsearch.records.library import fields_record
+from qvsearch.retrieval.shelf import Shelf
+from qvsearch.types import KIND_CODES, Skipped
 from qvsearch.web.files import Originals
 from qvsearch.web.lanes import Lanes
+from qvsearch.web.per_commit import PerCommit
 from qvsearch.web.problems import Problem
 from qvsearch.web.rankings import Rankings
-from qvsearch.web.served import Served
 from qvsearch.web.surveys import Surveys
 from qvsearch.web.uploads import Uploads
 
 if TYPE_CHECKING:
+    from qvsearch.retrieval.shelf import Opened
     from qvsearch.runtime.loading import Choice
     from qvsearch.types import Segment
 
 Result = TypeVar("Result")
+Kinds = dict[str, tuple[int, int]]  # numbers of items and of segments of each kind that there is
 
 CLIPS_AT_ONCE = 2  # moments that are made for browsers
 AWAY = {CHANGED, "no longer there"}  # a decoder's reasons, if only the time may be another
@@ -36,16 +44,20 @@ class Services:
     """Everything behind the endpoints; a context manager, which ends its processes."""
 
     def __init__(self, folders: Sequence[Path], choice: Choice) -> None:
-        """Open the libraries; raises QvsearchError for one that cannot be."""
+        """Open the libraries; `lost` are those that cannot be, which is an error if all are."""
         decoders = min(MOST_DECODERS, max(1, (os.cpu_count() or 1) - 1))
-        self.served = Served(folders, choice)
+        self.shelf = Shelf(folders, choice.device, choice.dtype)
+        with self.shelf.reading() as chosen:
+            self.lost = chosen.lost
+        self.kinds = PerCommit(self._kinds)
+        self.fields = PerCommit(_fields)
         self.lanes = Lanes(decoders, CLIPS_AT_ONCE)
         self.rankings = Rankings()
         self.originals = Originals()
         self.surveys = Surveys()
         self.thumbnails = Thumbnails(decoders)
         self.player = Player(CLIPS_AT_ONCE)
-        self.readers = Decoders(1, decode=excerpt.decode)
+        self.readers = Decoders(1, decode=excerpts.decode)
         self.uploads = Uploads(self.thumbnails)
         self._ended = False
 
@@ -58,8 +70,7 @@ class Services:
 
     def begin(self) -> None:
         """Load the models in the background, so that the first query does not wait for it."""
-        for each in self.served.state()[0]:
-            self.surveys.outcome(("model", each.library.folder), None, each.embedder.load)
+        self.surveys.outcome("models", None, self.shelf.load_models)
 
     def end(self) -> None:
         """End the processes; work that waits for them fails at once."""
@@ -87,6 +98,16 @@ class Services:
         """
         return self._made(lambda of: self.player.moment(of, start, end), segment)
 
+    def _kinds(self, opened: Opened) -> Kinds:
+        with self.shelf.turn:
+            columns = opened.library.columns
+        counted = {}
+        for kind, code in KIND_CODES.items():
+            items = columns.items[columns.kinds == code]
+            if len(items):
+                counted[kind.value] = (len(np.unique(items)), len(items))
+        return counted
+
     def _made(self, make: Callable[[Segment], Result | Skipped], segment: Segment) -> Result:
         """Return what `make` makes of an item, whose file may have another time than before."""
         made = make(segment)
@@ -99,6 +120,13 @@ class Services:
 
     def locate(self, item_id: str) -> bytes:
         """Return the path of an item whose file is unchanged; raises Gone."""
-        segment = self.served.find(item_id).segment
+        _, segment = self.shelf.find(item_id)
         self.originals.check(segment)
         return segment.item.location
+
+
+def _fields(opened: Opened) -> dict[str, object]:
+    """Return the record of what can be filtered by."""
+    # opened anew, because it reads all rows and the other one shall not keep them
+    library = Library.open(opened.library.folder)
+    return fields_record(library, library_fields(library))

@@ -7,23 +7,19 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 
 import pytest
 from support import agent as agents
 from support import pages
-from support.colours import FINGERPRINT
 from support.modules import HEAVY, loaded_by
 from support.processes import children, linux
 
 from qvsearch.cli.app import main
-from qvsearch.library.library import Library
 from qvsearch.mcp import answers
 from qvsearch.mcp.arguments import QueryArguments, SearchArguments
 from qvsearch.mcp.reading import MOST_BYTES, _jpegs
 from qvsearch.mcp.schemas import schema_of
-from qvsearch.mcp.shelf import Shelf, _Considerate
 from qvsearch.mcp.tools import in_arguments
 from qvsearch.records import library as records
 
@@ -103,7 +99,10 @@ def ping(number):
 
 
 def test_nothing_heavy_is_loaded_before_the_first_call():
-    serve = "from qvsearch.mcp import server, shelf; shelf.Shelf([]); import qvsearch.cli.mcp"
+    serve = (
+        "from qvsearch.mcp import server; from qvsearch.retrieval.shelf import Shelf; Shelf([]);"
+        " import qvsearch.cli.mcp"
+    )
     assert not HEAVY & loaded_by(serve)
     assert "mcp" not in loaded_by("import qvsearch.mcp, qvsearch.cli.mcp")
 
@@ -206,55 +205,6 @@ def test_a_missing_extra_is_one_sentence(monkeypatch, capfd):
     )
 
 
-class Slow:
-    """An embedder that computes until it is let go."""
-
-    dim = FINGERPRINT.dim
-
-    def __init__(self):
-        self.computes, self.go_on = threading.Event(), threading.Event()
-
-    def embed(self, inputs):
-        self.computes.set()
-        assert self.go_on.wait(60)
-        return inputs
-
-
-def test_other_calls_read_a_library_while_a_model_computes(tmp_path):
-    Library.create(tmp_path / "library", FINGERPRINT)
-    shelf = Shelf([tmp_path / "library"])
-    slow = Slow()
-
-    def compute():
-        with shelf.reading(None):
-            assert _Considerate(slow, shelf._lock).embed([1]) == [1]
-
-    thread = threading.Thread(target=compute)
-    thread.start()
-    assert slow.computes.wait(60)
-    with shelf.reading(None) as chosen:
-        assert chosen.opened[0].library.fingerprint == FINGERPRINT
-    slow.go_on.set()
-    thread.join()
-
-
-def test_a_library_is_opened_again_only_after_a_commit(tmp_path):
-    library = Library.create(tmp_path / "library", FINGERPRINT)
-    shelf = Shelf([tmp_path / "library"])
-
-    def opened():
-        with shelf.reading(None) as chosen:
-            return chosen.opened[0]
-
-    first = opened()
-    assert opened().library is first.library
-    library.add_root(b"/photos")
-    library.commit()
-    again = opened()
-    assert again.library.roots == [b"/photos"]
-    assert again.embedder._embedder is first.embedder._embedder, "its model stays loaded"
-
-
 def test_pictures_stay_below_what_clients_accept():
     import numpy as np
 
@@ -285,10 +235,14 @@ def test_no_argument_of_a_query_is_a_path_to_open():
     assert "path" not in fields
 
 
+# fields of options that no tool has
+BESIDE = {"query", "saved", "saved_b64", "copy", "copy_b64"}
+
+
 @pytest.mark.parametrize(
     ("record", "answer", "others"),
     [
-        (records.hit_record, answers.HitAnswer, {"query", "saved", "saved_b64"}),
+        (records.hit_record, answers.HitAnswer, BESIDE),
         (records.similar_record, answers.SimilarFile, set()),
         (records.explanation_record, answers.ExplainAnswer, set()),
         (records._segment_record, answers.SegmentAnswer, set()),

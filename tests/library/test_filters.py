@@ -14,6 +14,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.filtering import hidden_by
 from qvsearch.library.filters import (
     Filters,
+    filters_by_name,
     parse_camera,
     parse_date,
     parse_duration,
@@ -526,3 +527,12 @@ def test_a_date_that_a_name_gives_is_said_to_be_so():
     scan = segment(taken="1985")
     assert hidden_by(scan, parse_filters(after="1985", before="1986")) == []
     assert hidden_by(scan, parse_filters(before="1985")) != []
+
+
+def test_filters_are_read_by_the_names_of_options():
+    texts = {"kind": ["image"], "under": ["/photos/\udcff"], "min-size": "10x20", "words": "a"}
+    found = filters_by_name({**texts, "after": None})
+    assert found == parse_filters(kinds=[Kind.IMAGE], under=[b"/photos/\xff"], min_size="10x20")
+    assert filters_by_name({"min_size": "10x20"}) == parse_filters(min_size="10x20")
+    with pytest.raises(QvsearchError, match="--kind 'movie' is unknown; give image, video or text"):
+        filters_by_name({"kind": ["movie"]})

@@ -53,7 +53,7 @@ def serving(library, cache, *options):
 
 
 @pytest.fixture(scope="session")
-def browser():
+def chromium():
     """A Chromium, or the test is skipped by name."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright")
     path = browser_path()
@@ -75,7 +75,7 @@ def album(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def url(browser, album, tmp_path_factory):
+def url(chromium, album, tmp_path_factory):
     """The URL of the album's page."""
     with serving(album[0] / "library", tmp_path_factory.mktemp("cache")) as address:
         urlopen(f"{address}api/search?q=loaded").close()  # loads the model
@@ -83,9 +83,9 @@ def url(browser, album, tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, url):
+def page(chromium, url):
     """A page of the album; errors of its scripts fail the test."""
-    with fresh(browser, url) as opened:
+    with fresh(chromium, url) as opened:
         yield opened
 
 

@@ -4,14 +4,14 @@ import re
 
 import pytest
 from playwright.sync_api import expect
-from support.browsing import album, browser, names, page, url  # noqa: F401 - fixtures
+from support.browsing import names
 
 from qvsearch.library.searches import SavedSearch, delete_search, write_search
 
 pytestmark = pytest.mark.browser
 
 
-def test_albums_are_links_of_the_start_page(page, album):  # noqa: F811
+def test_albums_are_links_of_the_start_page(page, album):
     library = album[0] / "library"
     write_search(library, SavedSearch("red <b>stars</b>", {"words": "a red star"}))
     write_search(library, SavedSearch("elsewhere", {"file": "/nowhere/a.jpg"}))

@@ -58,14 +58,14 @@ def test_a_hit_opens_in_large_and_back_closes_it(page):
     assert page.url.endswith(STAR + "&all=1")
 
 
-def test_the_address_of_a_hit_in_large_can_be_shared(browser, page, url):
+def test_the_address_of_a_hit_in_large_can_be_shared(chromium, page, url):
     cards = opened(page, STAR)
     name = names(page)[0]
     cards.first.click()
     in_large(page).get_by_role("heading", name=name).wait_for()
     shared = page.url
     assert re.search("#[0-9a-f]{48}$", shared)
-    with fresh(browser, url) as other:
+    with fresh(chromium, url) as other:
         other.goto(shared)
         in_large(other).get_by_role("heading", name=name).wait_for()
         other.keyboard.press("Escape")
@@ -128,8 +128,8 @@ def test_a_card_plays_its_moment_silently_under_the_pointer(page):
     expect(video).to_have_count(0)
 
 
-def test_a_card_is_still_for_those_who_want_less_motion(browser, url):
-    with fresh(browser, url, reduced_motion="reduce") as page:
+def test_a_card_is_still_for_those_who_want_less_motion(chromium, url):
+    with fresh(chromium, url, reduced_motion="reduce") as page:
         opened(page, "/?kind=video").first.hover()
         page.wait_for_timeout(600)  # four times what it would wait to begin
         assert page.locator(".card video").count() == 0
@@ -161,7 +161,7 @@ def test_paths_are_copied_and_files_opened_by_key(page, album):
     page.get_by_text("Path copied").wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == str(album[0] / "pictures" / names(page)[2])
-    with page.expect_request(re.compile("/open$")) as asked:
+    with page.expect_request(re.compile(r"/open\?")) as asked:
         page.keyboard.press("o")
     assert asked.value.method == "POST"
     page.locator(".toast.shown").wait_for()
@@ -181,6 +181,11 @@ def test_a_selection_becomes_a_zip_and_lists(page, album):
         assert [Path(name).name for name in archive.namelist()] == chosen
         for name in archive.namelist():
             assert archive.read(name) == (album[0] / "pictures" / Path(name).name).read_bytes()
+    with page.expect_download() as download:
+        bar.get_by_role("button", name="Save as gallery").click()
+    page_of_pictures = Path(download.value.path()).read_text()
+    assert page_of_pictures.count("<img src=") == 2
+    assert all(name in page_of_pictures for name in chosen)
     with page.expect_download() as download:
         bar.get_by_role("button", name="Save list of paths").click()
     paths = Path(download.value.path()).read_text().splitlines()

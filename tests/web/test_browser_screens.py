@@ -88,8 +88,8 @@ SCREENS = {
 @pytest.mark.parametrize(
     ("scheme", "rules"), [("light", {}), ("dark", {"runOnly": ["color-contrast"]})]
 )
-def test_screens_are_accessible(browser, url, tally, scheme, rules):
-    with fresh(browser, url, color_scheme=scheme, reduced_motion="reduce") as page:
+def test_screens_are_accessible(chromium, url, tally, scheme, rules):
+    with fresh(chromium, url, color_scheme=scheme, reduced_motion="reduce") as page:
         for name, (address, lead) in SCREENS.items():
             page.goto("about:blank")
             page.goto(address)
@@ -100,8 +100,8 @@ def test_screens_are_accessible(browser, url, tally, scheme, rules):
             tally["screens of the page checked with axe-core"] += 1
 
 
-def test_no_screen_is_wider_than_its_window(browser, url, tally):
-    with fresh(browser, url, reduced_motion="reduce") as page:
+def test_no_screen_is_wider_than_its_window(chromium, url, tally):
+    with fresh(chromium, url, reduced_motion="reduce") as page:
         for name in ("hits", "no match", "a picture", "a text", "duplicates", "clusters"):
             address, lead = SCREENS[name]
             page.goto("about:blank")
@@ -113,8 +113,8 @@ def test_no_screen_is_wider_than_its_window(browser, url, tally):
                 tally["screens of the page measured at a width"] += 1
 
 
-def test_every_control_of_a_card_is_large_enough_for_a_finger(browser, url):
-    with fresh(browser, url, has_touch=True, is_mobile=True) as page:
+def test_every_control_of_a_card_is_large_enough_for_a_finger(chromium, url):
+    with fresh(chromium, url, has_touch=True, is_mobile=True) as page:
         page.set_viewport_size({"width": 390, "height": 844})
         page.goto(STAR)
         page.locator(".card .round").first.wait_for()
@@ -166,10 +166,10 @@ def test_a_cluster_opens_as_a_grid_and_back_closes_it(page):
     page.locator(".tiles a").first.wait_for()
 
 
-def test_an_empty_library_shows_the_command(browser, album, tmp_path):
+def test_an_empty_library_shows_the_command(chromium, album, tmp_path):
     folder = tmp_path / "new library"
     Library.create(folder, Library.open(album[0] / "library").fingerprint)
-    with serving(folder, tmp_path) as address, fresh(browser, address) as page:
+    with serving(folder, tmp_path) as address, fresh(chromium, address) as page:
         page.goto("/")
         page.get_by_text("There is nothing here yet.").wait_for()
         command = page.locator("#message code").inner_text()
@@ -177,14 +177,14 @@ def test_an_empty_library_shows_the_command(browser, album, tmp_path):
         assert str(folder) in command
 
 
-def test_a_changed_library_says_how_many_files(browser, tmp_path):
+def test_a_changed_library_says_how_many_files(chromium, tmp_path):
     (tmp_path / "notes").mkdir()
     for number in range(4):
         (tmp_path / "notes" / f"{number}.txt").write_text("a green star on snow\n" * (number + 1))
     library = index(tmp_path, "notes", cache=tmp_path)
     (tmp_path / "notes" / "0.txt").write_text("a red star, and longer than before\n" * 9)
     (tmp_path / "notes" / "1.txt").unlink()
-    with serving(library, tmp_path) as address, fresh(browser, address) as page:
+    with serving(library, tmp_path) as address, fresh(chromium, address) as page:
         page.goto("/")
         notices = page.locator("#notices")
         text = "1 file changed and 1 file is missing since it was indexed"
@@ -200,8 +200,8 @@ def test_a_library_that_is_being_indexed_shows_how_much_is_left(page):
     page.get_by_text(re.compile("Indexing: 1,234 files to go")).wait_for()
 
 
-def test_a_server_that_has_ended_is_named(browser, album, tmp_path):
-    with fresh(browser, "http://127.0.0.1") as page:
+def test_a_server_that_has_ended_is_named(chromium, album, tmp_path):
+    with fresh(chromium, "http://127.0.0.1") as page:
         with serving(album[0] / "library", tmp_path) as address:
             page.goto(address)
             page.locator("#grid .card").first.wait_for()

@@ -201,22 +201,6 @@ def test_each_filter_searches_anew(page, filter_, act, address):
     assert page.locator("#chips .chip").count() == 1
 
 
-def test_saved_searches_are_listed_and_open_as_searches(page):
-    saved = [
-        {"name": "stars", "options": {"words": STAR, "kind": ["image"], "min_size": "100x100"}},
-        {"name": "like my cat", "options": {"like": [{"path": "/cat.jpg"}]}},
-        {"name": "broken", "problem": "it is damaged"},
-    ]
-    page.route("**/api/saved", lambda route: route.fulfill(json=saved))
-    page.goto("/")
-    page.get_by_role("button", name="Saved", exact=True).click()
-    for name in ("like my cat", "broken"):  # only a terminal has its files
-        assert page.get_by_role("button", name=name).is_disabled()
-    page.get_by_role("button", name="stars").click()
-    page.wait_for_url("**/?q=a+red+star&kind=image&min_size=100x100")
-    page.locator("#grid .card").first.wait_for()
-
-
 def test_a_filter_that_cannot_be_read_says_how_to_write_it(page):
     page.goto("/?near=here")
     page.get_by_role("alert").get_by_text("48.2,16.37").wait_for()

@@ -1,13 +1,17 @@
 """One item: what is known of it, why it is a hit, its text, and its moments for browsers."""
 
 import io
+import os
 import time
 from pathlib import Path
 
 import av
 import pytest
-from support.served import Browser, index, own_cache, printed, serving
+from support.served import HOSTILE, Browser, index, own_cache, printed, serving
 from support.videos import number_in
+from support.viewers import desktop  # noqa: F401 - a fixture
+
+from qvsearch.display import file_url
 
 
 def test_an_item_has_all_its_moments_or_passages(browser):
@@ -93,49 +97,40 @@ def test_a_film_plays_from_the_server(browser):
 
 
 class TestTheDesktop:
-    @pytest.fixture
-    def programs(self, tmp_path, monkeypatch):
-        """Programs of the system that write down what they are called with."""
-        folder = tmp_path / "bin"
-        folder.mkdir()
-        for name in ("xdg-open", "open"):
-            (folder / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {folder}/called\n')
-            (folder / name).chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
-        monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
-        monkeypatch.setattr(
-            "shutil.which", lambda name: str(folder / name) if (folder / name).exists() else None
-        )
-        return folder
-
-    def test_a_file_is_opened_by_its_path_without_a_shell(self, browser, programs):
-        from support.served import HOSTILE
-
+    def test_a_file_is_opened_by_its_path_without_a_shell(self, browser, desktop):
+        desktop.install("xdg-open")
         hit = next(each for each in browser.all_hits() if each["path"].endswith("gpj.png"))
         assert browser.post(f"/api/items/{hit['id']}/open").json() == {"done": True}
-        assert (programs / "called").read_bytes().decode() == hit["path"] + "\n"
+        assert desktop.started() == [("xdg-open", file_url(os.fsencode(hit["path"])).encode())]
         assert HOSTILE in hit["path"]
 
-    def test_it_is_shown_in_its_folder(self, browser, programs):
-        item = browser.id_of("picture-01.jpg")
-        browser.post(f"/api/items/{item}/reveal")
-        called = (programs / "called").read_text().strip()
-        assert called.endswith("/files/pictures") or "picture-01.jpg" in called
+    def test_a_video_is_opened_at_its_moment(self, browser, desktop, world):
+        desktop.install("xdg-open", "mpv")
+        browser.post(f"/api/items/{browser.id_of('film.mkv')}/open?start=2.5")
+        path = os.fsencode(world / "files/film.mkv")
+        assert desktop.started() == [("mpv", b"--start=2.500", b"--", path)]
+        browser.post(f"/api/items/{browser.id_of('film.mkv')}/open?start=soon", 400)
 
-    def test_a_failing_or_missing_program_is_said(self, browser, programs):
+    def test_it_is_shown_in_its_folder(self, browser, desktop, world):
+        desktop.install("xdg-open")
+        browser.post(f"/api/items/{browser.id_of('picture-01.jpg')}/reveal")
+        folder = file_url(os.fsencode(world / "files/pictures")).encode()
+        assert desktop.started() == [("xdg-open", folder)]
+
+    def test_a_failing_or_missing_program_is_an_error(self, browser, desktop):
         item = browser.id_of("picture-01.jpg")
-        (programs / "xdg-open").write_text("#!/bin/sh\nexit 3\n")
-        assert "no program" in browser.post(f"/api/items/{item}/open", 501).json()["error"]
-        (programs / "xdg-open").unlink()
         assert "xdg-open" in browser.post(f"/api/items/{item}/open", 501).json()["error"]
+        desktop.install("xdg-open", code=3)
+        assert "could not open" in browser.post(f"/api/items/{item}/open", 501).json()["error"]
 
     @pytest.mark.parametrize(("address", "is_local"), [("192.168.1.9", True), ("127.0.0.1", False)])
-    def test_others_open_nothing_here(self, browser, programs, address, is_local, tally):
+    def test_others_open_nothing_here(self, browser, desktop, address, is_local, tally):
+        desktop.install("xdg-open")
         other = Browser(browser.services, address=address, is_local=is_local)
         for way in ("open", "reveal"):
             other.post(f"/api/items/{browser.id_of('picture-01.jpg')}/{way}", 403)
             tally["requests of others to open a file refused"] += 1
-        assert not (programs / "called").exists()
+        assert desktop.started() == []
 
 
 def test_groups_are_worked_out_in_the_background(tmp_path, browser, world, capsys):

@@ -6,9 +6,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support import gallery_reader
 from support.images import item_of
 from support.processes import MEGABYTE, linux, resident
-from support.served import HOSTILE
+from support.served import HOSTILE, SCRIPT
 
 from qvsearch.library.identity import Gone
 from qvsearch.types import Kind, Segment
@@ -31,6 +32,19 @@ def test_a_zip_has_the_files_as_they_are(browser):
         Path(hit["path"]).read_bytes() for hit in hits
     )
     assert all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+
+
+def test_a_gallery_has_the_pictures_and_links_to_the_files(browser, tmp_path):
+    hits = browser.all_hits()
+    answer = asked(browser, [hit["id"] for hit in hits], "gallery")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-disposition"] == 'attachment; filename="qvsearch.html"'
+    (tmp_path / "gallery.html").write_bytes(answer.content)
+    read = gallery_reader.read(tmp_path / "gallery.html")
+    assert len(read.images) == sum(hit["kind"] != "text" for hit in hits)
+    linked = {path for path, _ in gallery_reader.paths_of(read)}
+    assert linked == {os.fsencode(hit["path"]) for hit in hits}
+    assert SCRIPT not in answer.text
 
 
 def test_names_in_a_zip_are_harmless_and_different(browser):

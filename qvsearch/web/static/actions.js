@@ -20,7 +20,7 @@ export const ACTIONS = [
     label: "Open",
     icon: "open",
     key: "o",
-    run: (record) => asked(server.open(record.id), `Opened ${nameOf(record)}`),
+    run: (record) => asked(server.open(record), `Opened ${nameOf(record)}`),
   },
   {
     label: "Show in folder",

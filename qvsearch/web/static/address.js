@@ -6,7 +6,7 @@ export const QUERY = ["q", "not", "like", "unlike", "upload"];
 export const FILTERS = [
   "kind", "under", "glob", "after", "before", "camera", "near", "min_size", "duration", "orientation", "library",
 ];
-const NAMES = new Set([...QUERY, ...FILTERS, "all", "sort", "task"]);
+const NAMES = new Set([...QUERY, ...FILTERS, "all", "min_relevance", "sort", "task"]);
 
 const listeners = [];
 
@@ -30,7 +30,7 @@ function shown() {
 // Goes to the query that `change` makes of the present one; Back returns.
 export function go(change) {
   const params = query();
-  params.delete("all"); // of the ranking of one query, not of the next
+  for (const name of ["all", "min_relevance"]) params.delete(name); // of one query, not of the next
   change(params);
   const text = params.toString();
   if (location.pathname !== "/") return void (location.href = `/?${text}`);
@@ -38,12 +38,6 @@ export function go(change) {
   return shown();
 }
 
-export const isKnown = (name) => NAMES.has(name);
-export const replace = (next) =>
-  go((params) => {
-    for (const name of [...params.keys()]) params.delete(name);
-    for (const [name, value] of next) params.append(name, value);
-  });
 export const set = (name, value) =>
   go((params) => (value ? params.set(name, value) : params.delete(name)));
 export const add = (name, value) =>

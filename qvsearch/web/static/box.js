@@ -6,13 +6,6 @@ import * as filters from "./filters.js";
 import * as server from "./server.js";
 import { safe } from "./text.js";
 
-let searches = []; // that were saved
-
-export function useSaved(records) {
-  searches = records;
-  show();
-}
-
 const WORDS = { not: "not", like: "like", unlike: "not like", upload: "like" };
 
 export function begin() {
@@ -96,7 +89,7 @@ export function show() {
     filters.open(not, "Words to leave out", [h("p", { class: "quiet" }, "Leave out what fits these words."), words]);
   });
   if (parts.length > 1) parts.push(button("Clear all", { class: "pill", text: "Clear all", onclick: clear }));
-  $("chips").replaceChildren(...parts, ...filters.saved(searches), not, ...filters.pills());
+  $("chips").replaceChildren(...parts, not, ...filters.pills());
 }
 
 function clear() {

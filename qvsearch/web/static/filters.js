@@ -48,7 +48,7 @@ const PILLS = [
 ];
 
 export function labelOf(name) {
-  return PILLS.find((pill) => (pill.names ?? [pill.name]).includes(name)) ?? { show: (value) => value, label: name };
+  return PILLS.find((pill) => (pill.names ?? [pill.name]).includes(name)) ?? { show: name === "min_relevance" ? (value) => `relevance from ${value}` : (value) => value, label: name };
 }
 
 export function pills() {
@@ -63,36 +63,6 @@ export function pills() {
     opener.addEventListener("click", () => open(opener, pill.label, pill.body()));
     return opener;
   });
-}
-
-// The search of the page for a saved one; null if it has files that only a terminal can name.
-function addressOf({ words, ...options }) {
-  const params = new URLSearchParams(words ? { q: words } : {});
-  for (const [option, value] of Object.entries(options)) {
-    const name = option.replaceAll("-", "_");
-    for (const each of [value].flat()) {
-      const text = each?.path ?? each;
-      if (!address.isKnown(name) || typeof text === "object" || ["like", "unlike"].includes(name)) return null;
-      params.append(name, text === true ? "1" : text);
-    }
-  }
-  return params;
-}
-
-// The searches that were saved, as a pill; none without any.
-export function saved(searches) {
-  if (!searches.length) return [];
-  const opener = h("button", { type: "button", class: "pill", "aria-haspopup": "dialog" }, "Saved", icon("down"));
-  const entries = () =>
-    searches.map(({ name, options, problem }) => {
-      const params = problem ? null : addressOf(options);
-      const title = problem ?? (params ? null : `In a terminal: qvsearch search @${name}`);
-      const entry = h("button", { type: "button", class: "choice", disabled: !params, title: title && safe(title) }, safe(name));
-      entry.addEventListener("click", () => done(() => address.replace(params)));
-      return entry;
-    });
-  opener.addEventListener("click", () => open(opener, "Saved searches", [choices(entries())]));
-  return [opener];
 }
 
 export function open(opener, label, body) {

@@ -27,6 +27,7 @@ export class Results {
     this.isWhole = false;
     this.isRelevant = true;
     this.seconds = 0;
+    this.leftOut = {}; // why libraries could not be searched, by their names
   }
 
   get count() {
@@ -89,6 +90,7 @@ export class Results {
     if (number === 0) {
       this.isRelevant = answer.relevant;
       this.seconds = answer.seconds;
+      this.leftOut = answer.left_out ?? {};
     }
     this.#pages.set(number, answer.hits);
     while (this.#pages.size > MOST_PAGES) this.#pages.delete(this.#pages.keys().next().value);

@@ -41,7 +41,6 @@ export async function begin() {
     filters.use(records);
     box.show();
   }, () => {});
-  server.get("/api/saved").then(box.useSaved, () => {});
   await first;
   viewer.begin(grid);
   if (!address.hasQuery() && !location.hash && matchMedia("(hover: hover)").matches) $("q").focus();
@@ -97,8 +96,16 @@ function message(results) {
   if (results.count && results.isRelevant) parts.push(...summary(results, params));
   else if (results.count) parts.push(...nearest(params));
   else parts.push(...nothing(params));
+  parts.push(...missing(results));
   if (!params.size) parts.push(...albums.row());
   $("message").replaceChildren(...parts);
+}
+
+// The libraries that failed in this search; those that cannot be read at all have a notice.
+function missing(results) {
+  const known = notices.current().libraries.filter((each) => each.problem).map((each) => each.name);
+  const names = Object.keys(results.leftOut).filter((name) => !known.includes(name));
+  return names.map((name) => h("p", null, h("b", null, safe(name)), ` is left out: ${safe(results.leftOut[name])}`));
 }
 
 function summary(results, params) {

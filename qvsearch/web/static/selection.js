@@ -49,6 +49,7 @@ function draw() {
   const paths = () => [...chosen.values()].map(exactPath).join("\n");
   const buttons = [
     ["Save as ZIP", "save", () => save("zip")],
+    ["Save as gallery", "image", () => save("gallery")],
     ["Save list of paths", "list", () => save("paths")],
     ["Copy paths", "copy", () => copy(paths(), count(chosen.size, "path"))],
     ["Clear", "close", clear],

@@ -58,7 +58,7 @@ export function search(params, offset, limit, signal) {
 export const itemRecord = (id, signal) => get(item(id), signal);
 export const explanation = (id, params) => get(`${item(id)}/explain?${params}`);
 export const passage = (id, line) => get(`${item(id)}/text?line=${line}`);
-export const open = (id) => post(`${item(id)}/open`);
+export const open = ({ id, start }) => post(`${item(id)}/open?${span({ start })}`);
 export const reveal = (id) => post(`${item(id)}/reveal`);
 export const upload = (file, type) => post("/api/uploads", file, type);
 

@@ -4,7 +4,7 @@ import pytest
 from support.images import item_of
 
 from qvsearch.files import content_hash
-from qvsearch.media import excerpt
+from qvsearch.media import excerpts
 from qvsearch.types import DecodeOptions, Kind
 
 
@@ -22,7 +22,7 @@ def test_any_encoding_and_line_end_is_read(tmp_path, data, expected):
     path.write_bytes(data)
     item = item_of(path, Kind.TEXT)
     digest = content_hash(item.location, item.size)
-    decoded = excerpt.decode(item, digest, DecodeOptions(1, moments=((1.0, 50.0),)))
+    decoded = excerpts.decode(item, digest, DecodeOptions(1, moments=((1.0, 50.0),)))
     ((segment, source),) = decoded.segments
     assert expected is None or source.text == expected
     assert segment.lines == (1, 1 + source.text.count("\n"))
