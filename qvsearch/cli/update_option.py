@@ -70,5 +70,8 @@ def _show(summary: "Summary", quiet: bool) -> None:
         output.note(f"not updated: {files} could not be indexed; qvsearch status lists them")
     for path in summary.unreachable:
         output.note(f"not updated: {output.safe_text(path)} is not there")
+    for kept in summary.kept:
+        files = output.counted(kept.files, "file")
+        output.note(f"not updated: kept {files} of {output.safe_text(kept.path)}: {kept.reason}")
     if summary.interrupted:
         output.note("interrupted; what is finished is saved")

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from qvsearch.display import safe_text
+from qvsearch.errors import QvsearchError
 from qvsearch.freshness.power import NICE
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
@@ -43,7 +45,16 @@ def systemd_unit(
 def launchd_plist(
     label: str, command: Sequence[str], environment: Mapping[str, str], log: Path, *, nice: bool
 ) -> bytes:
-    """Return an agent of launchd; see launchd.plist(5)."""
+    """Return an agent of launchd; see launchd.plist(5).
+
+    Raises QvsearchError for a text that XML cannot hold.
+    """
+    for text in (*command, *environment.values()):
+        if safe_text(text) != text:
+            raise QvsearchError(
+                f"an agent of launchd cannot have {safe_text(text)}, which has a character that is"
+                " not printed; rename it"
+            )
     plist: dict[str, object] = {
         "Label": label,
         "ProgramArguments": list(command),

@@ -317,3 +317,15 @@ def test_an_agent_of_launchd_has_the_exact_arguments(run, home, monkeypatch):  #
     assert "Nice" not in plist
     assert plist["KeepAlive"] == {"SuccessfulExit": False}
     assert re.fullmatch(r"qvsearch\.watch\.[\w.-]+", plist["Label"], re.A)
+
+
+@pytest.mark.parametrize("name", ["a\x01b", "a\udcffb"])
+def test_a_folder_that_no_agent_of_launchd_can_name_is_one_sentence(run, home, name):  # noqa: F811
+    folder = home / name
+    Library.create(folder, FINGERPRINT)
+    write_notes(home / "notes", 1)
+    with instead():
+        assert main(["index", str(home / "notes"), "-q", "-l", str(folder)]) == 0
+    code, out, error = run("watch", "--print-unit", "launchd", "-l", folder)
+    assert (code, out) == (2, b"")
+    assert "an agent of launchd cannot have" in error

@@ -145,6 +145,15 @@ def test_search_with_update_finds_what_is_new_and_prints_only_hits(run, notes):
     assert (all("rank" in each for each in records(out)), error) == (True, "")
 
 
+def test_an_update_that_finds_a_folder_empty_says_so_and_keeps_its_files(run, home, notes):  # noqa: F811
+    notes.rename(home / "away")
+    notes.mkdir()
+    with instead():
+        code, out, error = run("search", "note", "--update", "--all", "--paths")
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert f"not updated: kept 3 files of {notes}: it is empty" in error
+
+
 def test_similar_with_update_finds_what_is_new(run, notes):
     write_notes(notes, 1, first=4)
     with instead():
