@@ -248,7 +248,15 @@ class Shelf:
                 self._models[space] = query_embedder(library.fingerprint, choice)
                 self._embedders[space] = ByTurns(self._models[space], self.turn)
             place.opened = Opened(place.name, library, state, self._embedders[space])
+            self._let_go()
         return place.opened
+
+    def _let_go(self) -> None:
+        """Drop the models that no open library has any longer."""
+        opened = [each.opened for each in self._places if each.opened is not None]
+        used = {each.library.fingerprint.space for each in opened}
+        for space in self._models.keys() - used:
+            del self._models[space], self._embedders[space]
 
 
 def _some(chosen: Chosen) -> Chosen:

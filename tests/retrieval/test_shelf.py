@@ -2,6 +2,8 @@
 
 import shutil
 import threading
+import weakref
+from dataclasses import replace
 
 import pytest
 from support.colours import FINGERPRINT, unit
@@ -134,3 +136,15 @@ def test_a_deleted_library_is_lost_and_one_made_anew_is_read_anew(folder):
     assert after.state != before.state
     with pytest.raises(Gone):
         shelf.find(item_id)
+
+
+def test_the_model_of_a_library_that_is_made_anew_is_let_go(folder):
+    other = Library.create(folder.parent / "other", FINGERPRINT).folder
+    shelf = Shelf([folder, other])
+    model = weakref.ref(shelf.now().opened[0].embedder)
+    for each in (folder, other):
+        assert model() is not None
+        shutil.rmtree(each)
+        Library.create(each, replace(FINGERPRINT, revision="later"))
+        assert {one.library.fingerprint.revision for one in shelf.now().opened} >= {"later"}
+    assert model() is None
