@@ -178,7 +178,9 @@ def test_a_pipe_gets_no_picture(run, shared):
     for option in ("--csv", "--json", "--paths", "-0"):
         code, out, error = run(*LISTED, "--show", option)
         assert (code, out) == (2, b"")
-        assert error.startswith("qvsearch: --show draws pictures for a person; leave out --csv, --json,")
+        assert error.startswith(
+            "qvsearch: --show draws pictures for a person; leave out --csv, --json,"
+        )
     code, out, error = run(*LISTED, "--show=ascii")
     assert "'ascii' is unknown; give auto, kitty, iterm2, sixel or blocks" in error
 
