@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from shlex import quote
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder, open_file, remove_file, write_file
+from qvsearch.library.names import option as library_option
 
 SEARCHES = "searches"  # folder in a library
 DEFINITION, SEEN = ".json", ".seen"  # suffixes of the two files of a search
@@ -46,7 +48,7 @@ class DamagedSearch(QvsearchError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
             f"the saved search in {path} is damaged ({reason}); delete it with:"
-            f" qvsearch searches delete {path.stem}"
+            f" qvsearch searches delete {quote(path.stem)}{library_option(path.parent.parent)}"
         )
         self.path = path
         self.reason = reason
@@ -72,9 +74,16 @@ class SavedSearch:
 def check_name(name: str) -> str:
     """Return a valid name; raises QvsearchError for another."""
     name = name.strip().removeprefix(MARK)
-    if not name or not name.isprintable() or len(name) > LONGEST_NAME:
+    reason = ""
+    if not name:
+        reason = "it is empty"
+    elif not name.isprintable():
+        reason = "it has a character that is not printed"
+    elif len(name) > LONGEST_NAME:
+        reason = f"it has {len(name):,} characters, and at most {LONGEST_NAME} are kept"
+    if reason:
         raise QvsearchError(
-            f"{name!r} cannot be the name of a saved search; give 1 to {LONGEST_NAME} characters"
+            f"{name!r} cannot be the name of a saved search: {reason}; give another one"
         )
     return name
 
@@ -244,6 +253,24 @@ def rename_search(folder: Path, name: str, new: str) -> None:
         write_file(seen_path(folder, new), seen.read_bytes())
     write_search(folder, replace(search, name=new))
     delete_search(folder, name)
+
+
+def move_paths(folder: Path, moved: Callable[[bytes], bytes]) -> None:
+    """Give the files and folders in all saved searches the paths that `moved` returns."""
+
+    def new(name: str, value: Value) -> Value:
+        match value:
+            case str() if name in PATHS:
+                return os.fsdecode(moved(os.fsencode(value)))
+            case list() if name in PATHS:
+                return [os.fsdecode(moved(os.fsencode(each))) for each in value]
+            case _:
+                return value
+
+    for search in read_searches(folder):
+        options = {name: new(name, value) for name, value in search.options.items()}
+        if options != search.options:
+            write_search(folder, replace(search, options=options))
 
 
 def option_texts(search: SavedSearch) -> Iterator[str]:

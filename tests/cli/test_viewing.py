@@ -243,7 +243,7 @@ def test_a_search_becomes_a_gallery(run, shared, home):
     code, out, error = run(*LISTED, "-k", "3", "--html", place)
     assert (code, error) == (0, "")
     size = place.stat().st_size
-    assert out.decode().splitlines()[-1] == f"gallery: {place} (3 files, {size / 1e6:.1f} MB)"
+    assert out.decode().splitlines()[-1] == f"gallery: {place} (3 files, {size / 1e3:.1f} kB)"
     page = gallery_reader.read(place)
     assert colours(picture for picture, _ in page.images) == IN_ORDER[:3]
     foot = page.texts[page.texts.index("kind") :]

@@ -9,7 +9,7 @@ from support.served import index, own_cache, printed, serving
 
 from qvsearch.choices import Task
 from qvsearch.library.library import Library
-from qvsearch.web.rankings import KEPT_LISTS, Ranking, Rankings
+from qvsearch.web.rankings import KEPT_LISTS, KEPT_STATES, Ranking, Rankings
 
 
 def without_ids(hits):
@@ -291,3 +291,18 @@ def test_old_rankings_are_dropped():
     assert rankings.get(3, "state", is_first=True) is not None
     assert rankings.get(3, "later", is_first=True) is None
     assert rankings.get(3, "later", is_first=False) is not None
+
+
+def test_lists_of_few_old_states_keep_their_libraries_open():
+    rankings = Rankings()
+    for commit in range(KEPT_STATES + 2):
+        for number in range(2):
+            rankings.keep((commit, number), [commit], Ranking(iter(ranked(3))))
+    kept = [rankings.get((commit, 0), None, is_first=False) for commit in range(KEPT_STATES + 2)]
+    assert [each is not None for each in kept] == [False] * 2 + [True] * KEPT_STATES
+
+
+def test_a_list_ends_before_it_fills_the_memory(browser):
+    assert browser.get("/api/search?q=red&all=1&offset=100000").json()["hits"] == []
+    answer = browser.get("/api/search?q=red&all=1&offset=100001", 400)
+    assert "narrow the search" in answer.json()["error"]
