@@ -162,6 +162,13 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
+def size_text(count: int) -> str:
+    """Return a number of bytes as `980 bytes`, `2.1 kB`, `3.0 MB` or `1.5 GB`."""
+    thousands = min((len(str(count)) - 1) // 3, 3)
+    unit = ("bytes", "kB", "MB", "GB")[thousands]
+    return f"{count / 1000**thousands:.{min(thousands, 1)}f} {unit}"
+
+
 def older_text(files: int, segments: int) -> str:
     """Return how many files of an older version `index` will look at."""
     return (

@@ -1,6 +1,7 @@
 """The commands roots and roots move."""
 
 from datetime import datetime
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -69,6 +70,7 @@ def move(
     """  # noqa: D301
     from qvsearch.library.library import Library, library_folder
     from qvsearch.library.moving import compare_places, move_roots, new_places
+    from qvsearch.library.names import option
     from qvsearch.records.roots import move_record
 
     opened = Library.open(library_folder(library))
@@ -78,7 +80,7 @@ def move(
         raise QvsearchError(
             f"{output.safe_text(new)} has only {match.same:,} of {match.compared:,} files compared;"
             " nothing was changed; index it instead, which embeds no known content again:"
-            f" qvsearch index {output.safe_text(new)}"
+            f" qvsearch index {quote(output.safe_text(new))}{option(opened.folder)}"
         )
     move_roots(opened.folder, moves)
     if json:

@@ -72,18 +72,22 @@ class SavingOptions:
         self,
         libraries: "Sequence[Library]",
         recalled: Recalled | None,
+        options: "Mapping[str, Value]",
         wanted: "SearchOptions",
         ask: "Callable[[SearchOptions], list[Hit]]",
     ) -> "Answer":
-        """Return the hits of a query, saved or not; raises QvsearchError for several libraries.
+        """Return the hits of a query, saved or not.
 
-        With several, a saved search is only repeated: each has its own new files.
+        With several libraries, a saved search is only repeated: each has its own new files. Raises
+        QvsearchError, before any work, for --save with them, and for a name that is in use.
         """
-        from qvsearch.retrieval.saved import Answer, ask_saved
+        from qvsearch.retrieval.saved import Answer, ask_saved, same_search
 
         if len(libraries) > 1 and (self.new_since or self.save is not None):
             option = "--new-since" if self.new_since else "--save"
             raise QvsearchError(f"{option} is for one library; give one of them with -l")
+        if self.save is not None:
+            same_search(libraries[0], check_name(self.save), options)
         if recalled is None or len(libraries) > 1:
             return Answer(ask(wanted))
         return ask_saved(libraries[0], recalled.name, wanted, ask, only_new=self.new_since)

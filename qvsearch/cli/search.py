@@ -206,17 +206,18 @@ def search(
     )
     show = partial(show_hits, opened, wanted, printing, HitCsv(), uses, view)
     if queries is None:
+        kept = options_of(
+            single, parts, filters, ranking, reranking, sort=sort, by_kind=by_kind, exact=exact
+        )
         found = saving.answer(
             opened.libraries,
             context.obj,
+            kept,
             wanted,
             lambda each: several.answer_all(searched, single, each, *how[1:]),
         )
         nothing_new = saving.new_since and not found.hits
         code = saving.nothing_new(printing.quiet) if nothing_new else show(found.hits)
-        kept = options_of(
-            single, parts, filters, ranking, reranking, sort=sort, by_kind=by_kind, exact=exact
-        )
         saving.finish(opened.libraries, context.obj, found, kept, quiet=printing.quiet)
     else:
         file = None if queries == options.STDIN else queries

@@ -18,6 +18,7 @@ from qvsearch.cli.output import (
     older_text,
     print_skipped,
     safe_text,
+    size_text,
 )
 from qvsearch.indexing.scan import leftovers_text
 from qvsearch.library.names import option
@@ -55,7 +56,7 @@ def print_status(status: Status, warm: Iterable[Running]) -> None:
             (each.kind, f"{counted(each.items, 'file')}, {counted(each.segments, 'segment')}")
             for each in status.holdings
         ),
-        ("size", f"{_size(status.size)}, vectors in {status.store}"),
+        ("size", f"{size_text(status.size)}, vectors in {status.store}"),
         ("changed", f"{counted(len(status.changed), 'file')} since the last index"),
         ("gone", counted(len(status.gone), "file")),
         ("failed", counted(len(status.failures), "file")),
@@ -208,7 +209,7 @@ def print_models(states: Iterable[ModelState]) -> None:
                 state.role,
                 f"{state.parameters / 1e6:,.0f} M",
                 "" if state.dim is None else str(state.dim),
-                _size(state.size),
+                size_text(state.size),
                 "no" if state.folder is None else "yes",
             )
             for state in states
@@ -226,7 +227,7 @@ def print_libraries(shelf: Iterable[Shelved]) -> None:
                 each.name + (" (default)" if each.is_default else ""),
                 each.model or "",
                 ", ".join(counted(count, kind) for kind, count in each.files.items()),
-                _size(each.size),
+                size_text(each.size),
                 (each.changed or "")[:10],
             )
             for each in shown
@@ -247,12 +248,6 @@ def _problems(library: Shelved) -> Iterator[str]:
         yield f"{counted(library.failed, 'file')} could not be indexed"
     if library.not_indexed:
         yield f"{counted(library.not_indexed, 'file')} not indexed yet"
-
-
-def _size(count: int) -> str:
-    thousands = min((len(str(count)) - 1) // 3, 3)
-    unit = ("bytes", "kB", "MB", "GB")[thousands]
-    return f"{count / 1000**thousands:.{min(thousands, 1)}f} {unit}"
 
 
 def warm_text(process: Running) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from qvsearch.cli import output
 from qvsearch.errors import ExitCode, LibraryLocked, QvsearchError
-from qvsearch.library.names import exists
+from qvsearch.library.names import exists, option
 
 if TYPE_CHECKING:
     from qvsearch.indexing.counts import Summary
@@ -52,12 +52,12 @@ class UpdateOptions:
         except QvsearchError as error:
             output.fail(f"not updated: {error}")
             return
-        _show(summary, quiet)
+        _show(summary, folder, quiet)
         if summary.interrupted:
             raise typer.Exit(ExitCode.INTERRUPTED)
 
 
-def _show(summary: "Summary", quiet: bool) -> None:
+def _show(summary: "Summary", folder: Path, quiet: bool) -> None:
     """Print what an update changed, for a person, and what it could not reach, for everyone."""
     if summary.indexed or summary.removed:
         files = output.counted(summary.indexed, "file")
@@ -67,7 +67,9 @@ def _show(summary: "Summary", quiet: bool) -> None:
         return
     if news:
         files = output.counted(len(news), "file")
-        output.note(f"not updated: {files} could not be indexed; qvsearch status lists them")
+        output.note(
+            f"not updated: {files} could not be indexed; see: qvsearch status{option(folder)}"
+        )
     for path in summary.unreachable:
         output.note(f"not updated: {output.safe_text(path)} is not there")
     for kept in summary.kept:

@@ -130,8 +130,8 @@ class HtmlPage:
         for each in failed:
             output.fail(f"no picture of {output.safe_text(each.path)}: {each.reason}")
         if is_table:
-            size = self.path.stat().st_size / 1e6
-            output.line(f"gallery: {self.path} ({output.counted(total, 'file')}, {size:.1f} MB)")
+            size = output.size_text(self.path.stat().st_size)
+            output.line(f"gallery: {self.path} ({output.counted(total, 'file')}, {size})")
         return not failed
 
 

@@ -10,6 +10,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import is_below
 from qvsearch.indexing.changes import known_failures
 from qvsearch.library.aliases import aliases
+from qvsearch.library.names import option
 from qvsearch.library.pending import without
 
 if TYPE_CHECKING:
@@ -50,5 +51,5 @@ def _known_name(library: Library, path: bytes, places: Collection[bytes]) -> byt
             return name
     raise QvsearchError(
         f"the library {library.folder} holds nothing at {os.fsdecode(path)};"
-        " `qvsearch status` lists its roots"
+        f" `qvsearch roots{option(library.folder)}` lists its roots"
     )

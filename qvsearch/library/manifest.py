@@ -21,7 +21,7 @@ from qvsearch.files import TEMPORARY, Seal, open_file, remove_file, write_file
 from qvsearch.formats import path_field, read_path
 from qvsearch.library.names import MANIFEST as MANIFEST
 from qvsearch.library.names import SEGMENTS as SEGMENTS
-from qvsearch.library.names import absence, exists
+from qvsearch.library.names import absence, exists, option
 from qvsearch.library.rules import Rules, read_rules, rules_records
 from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
@@ -42,8 +42,10 @@ class Damaged(QvsearchError):
     """A file of a library is not that which was written; the text names the file and the reason."""
 
     def __init__(self, path: Path, reason: str) -> None:
+        folder = path.parent.parent if path.parent.name == SEGMENTS else path.parent
         super().__init__(
-            f"{path} is damaged: {reason}; `qvsearch check --repair` keeps what is sound"
+            f"{path} is damaged: {reason};"
+            f" `qvsearch check --repair{option(folder)}` keeps what is sound"
         )
         self.path = path
         self.reason = reason

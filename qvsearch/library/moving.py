@@ -55,8 +55,9 @@ def new_places(roots: Sequence[bytes], old: bytes, new: bytes) -> dict[bytes, by
     """
     moves = {root: _moved(root, old, new) for root in roots if is_below(root, old)}
     if not moves:
+        there = ", ".join(map(os.fsdecode, roots)) or "none"
         raise QvsearchError(
-            f"the library has no root at or below {os.fsdecode(old)}; `qvsearch roots` lists them"
+            f"the library has no root at or below {os.fsdecode(old)}; there are: {there}"
         )
     for place in moves.values():
         if not is_there(place):

@@ -15,6 +15,7 @@ from shlex import quote
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder, open_file, remove_file, write_file
+from qvsearch.library.names import option as library_option
 
 SEARCHES = "searches"  # folder in a library
 DEFINITION, SEEN = ".json", ".seen"  # suffixes of the two files of a search
@@ -47,7 +48,7 @@ class DamagedSearch(QvsearchError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
             f"the saved search in {path} is damaged ({reason}); delete it with:"
-            f" qvsearch searches delete {path.stem}"
+            f" qvsearch searches delete {quote(path.stem)}{library_option(path.parent.parent)}"
         )
         self.path = path
         self.reason = reason
@@ -73,9 +74,16 @@ class SavedSearch:
 def check_name(name: str) -> str:
     """Return a valid name; raises QvsearchError for another."""
     name = name.strip().removeprefix(MARK)
-    if not name or not name.isprintable() or len(name) > LONGEST_NAME:
+    reason = ""
+    if not name:
+        reason = "it is empty"
+    elif not name.isprintable():
+        reason = "it has a character that is not printed"
+    elif len(name) > LONGEST_NAME:
+        reason = f"it has {len(name):,} characters, and at most {LONGEST_NAME} are kept"
+    if reason:
         raise QvsearchError(
-            f"{name!r} cannot be the name of a saved search; give 1 to {LONGEST_NAME} characters"
+            f"{name!r} cannot be the name of a saved search: {reason}; give another one"
         )
     return name
 

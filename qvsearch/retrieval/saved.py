@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
 from qvsearch.choices import RerankScope, Sort, Task
 from qvsearch.errors import QvsearchError
 from qvsearch.library import searches
 from qvsearch.library.filters import filters_by_name
+from qvsearch.library.names import option
 from qvsearch.library.searches import Options, SavedSearch, check_name, read_search, read_searches
 from qvsearch.library.seen import NOTHING, Arrivals, Seen, arrivals, extended, read_seen, write_seen
 from qvsearch.models.presets import INSTRUCTIONS
@@ -39,23 +41,31 @@ def save_search(library: Library, name: str, options: Options) -> SavedSearch:
     """
     name = check_name(name)
     parsed_search(options)
-    try:
-        before = read_search(library.folder, name)
-    except searches.NoSuchSearch:
-        pass
-    else:
-        if before.options == options:
-            return before
-        raise QvsearchError(
-            f"there is a saved search {name} already; give --save another name, or delete it with:"
-            f" qvsearch searches delete {name!r}"
-        )
+    if before := same_search(library, name, options):
+        return before
     search = SavedSearch(name, options, searches.now())
     searches.write_search(library.folder, search)
     write_seen(
         searches.seen_path(library.folder, name), extended(NOTHING, arrivals(library, NOTHING))
     )
     return search
+
+
+def same_search(library: Library, name: str, options: Options) -> SavedSearch | None:
+    """Return the search that is saved under a name; None if there is none.
+
+    Raises QvsearchError if its options are others.
+    """
+    try:
+        before = read_search(library.folder, name)
+    except searches.NoSuchSearch:
+        return None
+    if before.options == options:
+        return before
+    raise QvsearchError(
+        f"there is a saved search {name} already; give --save another name, or delete it with:"
+        f" qvsearch searches delete {quote(name)}{option(library.folder)}"
+    )
 
 
 def parsed_search(options: Options) -> tuple[Query | None, SearchOptions]:

@@ -114,7 +114,9 @@ def test_a_terminal_gets_the_next_command(indexed, run):  # noqa: F811
     [
         (["@cats"], "no saved search cats; save one with: --save NAME; to look for the words, add"),
         (["sea", "--new-since"], "--new-since is for a saved search; give @NAME as the query"),
-        (["sea", "--save", "a\nb"], "cannot be the name of a saved search"),
+        (["sea", "--save", "a\nb"], "saved search: it has a character that is not printed; give"),
+        (["sea", "--save", "@"], "'' cannot be the name of a saved search: it is empty; give"),
+        (["sea", "--save", "a" * 101], "it has 101 characters, and at most 100 are kept; give"),
         (["--queries", "-", "--save", "a"], "--save keeps one query; leave out --queries"),
     ],
 )
@@ -144,7 +146,11 @@ def test_searches_are_renamed_and_deleted(run, indexed):  # noqa: F811
     run("search", "@sea", "-k", "2", "--save", "two")
     folder = indexed.parent / "library"
     assert read_search(folder, "two").options == {"words": "sea", "all": True, "top": 2}
-    assert "already" in run("search", "other", "--all", "--save", "sea")[2]
+    other = ("search", "other", "--all", "--save", "sea", "--copy-to", indexed.parent / "copies")
+    code, output, error = run(*other)
+    assert (code, output) == (2, b"")
+    assert error.endswith(f"delete it with: qvsearch searches delete sea -l {folder}\n")
+    assert not (indexed.parent / "copies").exists()
     assert "already" in run("searches", "rename", "sea", "two")[2]
     assert run("searches", "rename", "@sea", "ocean") == (0, b"", "")
     assert run("search", "@ocean", "--new-since")[0] == 1

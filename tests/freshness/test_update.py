@@ -182,7 +182,7 @@ def test_ctrl_c_during_the_update_keeps_what_is_finished(run, home, notes):  # n
         assert run("search", "note 1\n", "--all", "--paths")[0] == 0
 
 
-def test_a_file_that_fails_during_the_update_is_counted_and_the_rest_searched(run, notes):
+def test_a_file_that_fails_during_the_update_is_counted_and_the_rest_searched(run, home, notes):  # noqa: F811
     class Failing(CheapModel):
         def embed(self, inputs):
             if any("note 11" in (each.text or "") for each in inputs):
@@ -193,7 +193,8 @@ def test_a_file_that_fails_during_the_update_is_counted_and_the_rest_searched(ru
     with instead(Failing()):
         code, out, error = run("search", "note 1\n", "--update", "--all", "--paths")
     assert (code, len(out.splitlines())) == (0, 3)
-    assert error == "not updated: 1 file could not be indexed; qvsearch status lists them\n"
+    see = f"qvsearch status -l {home}/library"
+    assert error == f"not updated: 1 file could not be indexed; see: {see}\n"
 
 
 def test_an_unchanged_update_loads_no_model(home, notes):  # noqa: F811

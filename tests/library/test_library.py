@@ -523,7 +523,8 @@ def test_a_manifest_that_nobody_would_write_is_one_sentence(library, change):
 )
 def test_a_manifest_that_is_none_is_one_sentence(library, data):
     (library.folder / "manifest.json").write_bytes(data)
-    with pytest.raises(QvsearchError, match=r"manifest\.json is damaged: .*check --repair"):
+    remedy = f"`qvsearch check --repair -l {library.folder}`"
+    with pytest.raises(QvsearchError, match=rf"manifest\.json is damaged: .*{remedy}"):
         Library.open(library.folder)
 
 

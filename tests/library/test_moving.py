@@ -151,6 +151,7 @@ def test_another_drive_is_refused_with_its_count(drive, run):  # noqa: F811
     code, out, error = run("roots", "move", drive / "usb/a", drive / "new")
     assert (code, out) == (2, b"")
     assert "only 12 of 30 files" in error
+    assert error.endswith(f"qvsearch index {drive / 'new'} -l {drive / 'library'}\n")
     assert (drive / "library/manifest.json").read_bytes() == before
 
 
@@ -170,7 +171,11 @@ def test_what_cannot_be_a_new_path_is_refused(drive, run):  # noqa: F811
     (drive / "link").symlink_to(drive / "other")
     before = (drive / "library/manifest.json").read_bytes()
     for old, new, words in (
-        ("nothing", "media", "no root at or below"),
+        (
+            "nothing",
+            "media",
+            f"no root at or below {drive}/nothing; there are: {drive}/",
+        ),
         ("usb/a", "away", "is not there"),
         ("usb/a", "other", "would share files"),
         ("usb/a", "other/inner", "would share files"),

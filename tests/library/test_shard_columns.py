@@ -148,7 +148,9 @@ def test_no_line_is_read_that_is_not_asked_for(library, monkeypatch):
         said(each) for n, each in LIVE.items() if n != 10
     ]
     for wrong in (lambda: again.segments[10], again.by_location):
-        with pytest.raises(QvsearchError, match=r"000002\.jsonl is damaged.*check --repair"):
+        with pytest.raises(
+            QvsearchError, match=r"000002\.jsonl is damaged.*check --repair -l /.*library`"
+        ):
             wrong()
     assert [each.file for each in check(library.folder)] == ["segments/000002.jsonl"]
     repair(library.folder)  # drops the films beside it as well, because they may have lost a row

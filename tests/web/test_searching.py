@@ -38,6 +38,7 @@ QUERIES = {  # of the page, and of the command line
     "q=a+red+star&all=1&min-size=100x100&orientation=landscape": (
         "'a red star' --all --min-size 100x100 --orientation landscape"
     ),
+    "q=a+red+star&min-relevance=0.1": "'a red star' --min-relevance 0.1",
     "kind=video": "--kind video",
     "glob=notes/**&sort=path": "--glob notes/** --sort path",
     "q=star&sort=date": "star --sort date",
@@ -122,6 +123,8 @@ BAD = {
     "limit=%D9%A3": "must be a whole number",  # a digit of Arabic
     "q=a&q=b": "q is given twice",
     "colour=red": "unknown parameter 'colour'",
+    "q=a&min_relevance=2": "min_relevance '2' must be a number from 0 to 1",
+    "q=a&min_relevance=nan": "must be a number from 0 to 1",
     "not=red": "the query looks for nothing",
     "q=a&not=+": "--not is empty",
     "q=a" + "&not=b" * 33: "a query has at most 32 examples and nots",
