@@ -158,6 +158,8 @@ def ask_saved(
         hits = [hit for hit in fresh if hit.rank <= options.top]
     shown = {number for hit in hits for number in _numbers(hit)}
     waiting = {n for hit in fresh for n in _numbers(hit) if not shown & _numbers(hit)}
+    if len(fresh) >= _most_new(options):  # there may be more, which were not found
+        waiting |= come.new - shown
     more = sum(not shown & _numbers(hit) for hit in fresh)
     return Answer(hits, more, extended(seen, come, waiting))
 
@@ -172,11 +174,16 @@ def _new_hits(come: Arrivals, options: SearchOptions, ask: Ask) -> list[Hit]:
         replace(
             options,
             filters=filters,
-            top=max(options.top, MOST_NEW),
+            top=_most_new(options),
             min_relevance=least,
             nearest=0,
         )
     )
+
+
+def _most_new(options: SearchOptions) -> int:
+    """Return how many new hits are looked for."""
+    return max(options.top, MOST_NEW)
 
 
 def _numbers(hit: Hit) -> set[int]:

@@ -133,6 +133,18 @@ def test_a_library_that_was_emptied_and_filled_again_has_nothing_new(shelf):
     assert shelf.ask() == ([], 0)
 
 
+def test_more_new_hits_than_are_found_at_once_stay_new(shelf, monkeypatch):
+    monkeypatch.setattr("qvsearch.retrieval.saved.MOST_NEW", 3)
+    shelf.add("older")
+    shelf.save(top=2)
+    shelf.add(*"abcdefgh")
+    batches = []
+    while (asked := shelf.ask()[0]) and len(batches) < 10:
+        batches.append(asked)
+    assert sorted(sum(batches, [])) == [*"abcdefgh"]
+    assert max(map(len, batches)) == 2
+
+
 @pytest.mark.parametrize("only_new", [True, False])
 def test_new_hits_that_were_not_shown_stay_new(shelf, only_new):
     shelf.add("older")
