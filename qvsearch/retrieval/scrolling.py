@@ -16,7 +16,7 @@ from qvsearch.errors import NothingToSearch
 from qvsearch.retrieval.calibration import evidence_of
 from qvsearch.retrieval.first_pass import rank_all
 from qvsearch.retrieval.hits import hits_in_turn, listed_in_turn
-from qvsearch.retrieval.pipeline import allowed_rows
+from qvsearch.retrieval.pipeline import MOST_SORTED, allowed_rows
 from qvsearch.retrieval.query import read_terms
 from qvsearch.retrieval.scoring import embed_terms
 from qvsearch.retrieval.several import answer_all
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     _Filtered = tuple[Searched, NDArray[np.bool_]]
 
 FIRST = 240  # hits that are computed at once: a screen appears without waiting for the rest
-MOST_SORTED = 1000  # hits in another order than by relevance, which needs all of them at once
 
 
 def hits_one_by_one(
