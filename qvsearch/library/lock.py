@@ -20,6 +20,7 @@ import orjson
 
 from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.files import open_file, remove_file, touch_file, write_file
+from qvsearch.library.names import absence
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -65,10 +66,15 @@ class WriterLock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock; raises LibraryLocked at once if another process holds it."""
+        """Hold the lock; raises LibraryLocked at once if another process holds it.
+
+        Raises QvsearchError if its folder is gone, e.g. because the library was moved.
+        """
         if self.is_held:
             yield
             return
+        if not self.folder.is_dir():  # the lock would create it
+            raise QvsearchError(absence(self.folder))
         from filelock import Timeout
 
         try:

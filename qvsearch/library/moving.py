@@ -23,6 +23,7 @@ from qvsearch.library.manifest import (
 )
 from qvsearch.library.pending import read_pending, write_pending
 from qvsearch.library.rows import form_of
+from qvsearch.library.searches import move_paths
 from qvsearch.library.shards import read_columns, write_columns
 
 if TYPE_CHECKING:
@@ -103,8 +104,9 @@ def move_roots(folder: Path, moves: Mapping[bytes, bytes]) -> None:
     """Replace paths of a library's roots in one commit; rows and vectors stay as they are.
 
     The columns of their shards, which are derived from the paths, are written in a second commit.
-    Until then the library is read without them. Raises QvsearchError if a root is not there any
-    more or the commit fails, LibraryLocked if another process holds the lock.
+    Until then the library is read without them. Saved searches get the new paths. Raises
+    QvsearchError if a root is not there any more or the commit fails, LibraryLocked if another
+    process holds the lock.
     """
     with WriterLock(folder).held():
         before = read_committed(folder)
@@ -125,6 +127,8 @@ def move_roots(folder: Path, moves: Mapping[bytes, bytes]) -> None:
         write_manifest(folder, manifest)
         with suppress(QvsearchError):  # the move is done; any later commit writes the columns
             _move_lists(folder, moves)
+            roots = [root for root in before.roots if root is not None]
+            move_paths(folder, lambda path: _place_of(path, roots, moves))
             _complete(folder, manifest)
 
 
@@ -170,6 +174,16 @@ def _moved_by(moves: Mapping[bytes, bytes], path: bytes) -> bytes:
     roots: Iterable[bytes] = (root for root in moves if is_below(path, root))
     root = max(roots, key=len, default=None)
     return path if root is None else _moved(path, root, moves[root])
+
+
+def _place_of(path: bytes, roots: Iterable[bytes], moves: Mapping[bytes, bytes]) -> bytes:
+    """Return the new place of a path in a moved root, or above such as move together."""
+    rests = {root: root[len(path.rstrip(b"/")) :] for root in roots if is_below(root, path)}
+    if rests and all(root in moves and moves[root].endswith(rest) for root, rest in rests.items()):
+        places = {moves[root].removesuffix(rest) for root, rest in rests.items()}
+        if len(places) == 1:
+            return places.pop() or b"/"
+    return _moved_by(moves, path)
 
 
 def _moved(path: bytes, old: bytes, new: bytes) -> bytes:

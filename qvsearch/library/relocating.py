@@ -64,6 +64,8 @@ def move_library(folder: Path, target: Path, report: Report = lambda _done, _of:
     make_folder(target.parent)
     lock = WriterLock(folder)
     with lock.held():
+        if not exists(folder):  # another process was faster
+            raise QvsearchError(absence(folder))
         try:
             move_folder(folder, target)
         except OSError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -252,6 +253,24 @@ def rename_search(folder: Path, name: str, new: str) -> None:
         write_file(seen_path(folder, new), seen.read_bytes())
     write_search(folder, replace(search, name=new))
     delete_search(folder, name)
+
+
+def move_paths(folder: Path, moved: Callable[[bytes], bytes]) -> None:
+    """Give the files and folders in all saved searches the paths that `moved` returns."""
+
+    def new(name: str, value: Value) -> Value:
+        match value:
+            case str() if name in PATHS:
+                return os.fsdecode(moved(os.fsencode(value)))
+            case list() if name in PATHS:
+                return [os.fsdecode(moved(os.fsencode(each))) for each in value]
+            case _:
+                return value
+
+    for search in read_searches(folder):
+        options = {name: new(name, value) for name, value in search.options.items()}
+        if options != search.options:
+            write_search(folder, replace(search, options=options))
 
 
 def option_texts(search: SavedSearch) -> Iterator[str]:

@@ -78,7 +78,7 @@ class Thumbnails:
         """
         if segment.item.kind is Kind.TEXT:
             return Skipped(segment.item.location, NO_PICTURE)
-        place = () if segment.item.kind is Kind.IMAGE else (start or segment.start or 0.0, end)
+        place = () if segment.item.kind is Kind.IMAGE else _moment(segment, start, end)
         path = self._folder / cache.file_name(VERSION, segment.item_id, place, side)
         if (kept := cache.read(path)) is not None:
             return kept
@@ -142,9 +142,8 @@ class Thumbnails:
         stop: Callable[[], bool] = lambda: False,
     ) -> Picture | Skipped:
         """Return the same picture with the size of the original, without the cache."""
-        start = start or segment.start or 0.0
-        end = end or segment.end or start + 1.0
-        options = DecodeOptions(max_pixels=side * side, moments=((start, end),))
+        moment = _moment(segment, start, end)
+        options = DecodeOptions(max_pixels=side * side, moments=(moment,))
         for outcome in self._decoders.decode([(segment.item, segment.content_hash)], options, stop):
             if isinstance(outcome, Skipped):
                 return outcome
@@ -154,6 +153,13 @@ class Thumbnails:
             height = shown.height or segment.height or pixels.shape[0]
             return Picture(_shaped(pixels, width, height, side), width, height)
         return Skipped(segment.item.location, "interrupted")
+
+
+def _moment(segment: Segment, start: float | None, end: float | None) -> tuple[float, float]:
+    """Return the given moment, else that of the segment; without an end it has a second."""
+    if start is None:
+        start, end = segment.start or 0.0, segment.end if end is None else end
+    return start, start + 1.0 if end is None else end
 
 
 def _shaped(pixels: Pixels, width: int, height: int, side: int) -> Pixels:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from qvsearch.display import safe_text
 from qvsearch.library.identity import Gone
 from qvsearch.web.names import download_name
 
@@ -52,7 +53,7 @@ def zip_of(segments: Iterable[Segment], opened: Callable[[Segment], FileIO]) -> 
     `opened` opens a file, or raises Gone; the archive ends with a list of those that are missing.
     """
     target = _Pieces()
-    names: set[str] = set()
+    names: dict[str, int] = {}
     missing: list[str] = []
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for segment in segments:
@@ -60,7 +61,7 @@ def zip_of(segments: Iterable[Segment], opened: Callable[[Segment], FileIO]) -> 
             try:
                 file = opened(segment)
             except Gone as error:
-                missing.append(f"{name}: {error}")
+                missing.append(f"{name}: {safe_text(str(error))}")
                 continue
             with file, archive.open(_entry(name, file), "w", force_zip64=True) as entry:
                 while data := _read(file, missing, name):
@@ -80,17 +81,22 @@ def _read(file: FileIO, missing: list[str], name: str) -> bytes:
         return b""
 
 
-def unused_name(name: str, names: set[str]) -> str:
-    """Return the name, or one with a number if it is used, whatever the case; it is then used."""
+def unused_name(name: str, names: dict[str, int]) -> str:
+    """Return the name, or one with a number if it is used, whatever the case; it is then used.
+
+    `names` has the used ones, each with the last number that it was given.
+    """
     pure = PurePath(name)
     suffix = pure.suffix if len(pure.suffix.encode()) < LONGEST // 2 else ""
     stem = name.removesuffix(suffix).encode()[: LONGEST - len(suffix.encode())]
     whole = stem.decode(errors="ignore")
-    chosen, number = f"{whole}{suffix}", 1
+    first = chosen = f"{whole}{suffix}"
+    number = names.get(first.casefold(), 1)
     while chosen.casefold() in names:
         number += 1
         chosen = f"{whole} ({number}){suffix}"
-    names.add(chosen.casefold())
+    names[first.casefold()] = number
+    names.setdefault(chosen.casefold(), 1)
     return chosen
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 KEPT_LISTS = 16
 KEPT_HITS = 50_000  # in all lists: about 3 KB each
+KEPT_STATES = 3  # of the libraries; a list that is not complete keeps those of its time open
 
 
 class Ranking:
@@ -72,5 +73,14 @@ class Rankings:
         while len(self._lists) > 1 and (
             len(self._lists) > KEPT_LISTS
             or sum(len(each.hits) for _, each in self._lists.values()) > KEPT_HITS
+            or self._states() > KEPT_STATES
         ):
             self._lists.popitem(last=False)
+
+    def _states(self) -> int:
+        """Return of how many different states the lists are."""
+        states: list[object] = []  # they cannot be hashed
+        for state, _ in self._lists.values():
+            if state not in states:
+                states.append(state)
+        return len(states)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from qvsearch.library.aliases import is_there
@@ -14,7 +15,7 @@ from qvsearch.records.served import answer_record, duplicate_record
 from qvsearch.retrieval.scrolling import hits_one_by_one
 from qvsearch.retrieval.several import answer_all
 from qvsearch.web.asking import MOST_AT_ONCE, read_number, read_search
-from qvsearch.web.problems import Json
+from qvsearch.web.problems import Json, Problem
 from qvsearch.web.rankings import Ranking
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 NEAREST = 12  # hits that are shown if none is relevant
 AT_ONCE = 60  # hits of a page by default
-FARTHEST = 10_000_000  # offset
+FARTHEST = 10_000_000  # offset that is read
+MOST_SHOWN = 100_000  # hits of a list, which take 300 MB
 
 
 async def search(request: Request) -> Response:
@@ -42,6 +44,11 @@ async def search(request: Request) -> Response:
 def _search(services: Services, parameters: QueryParams) -> Response:
     started = time.perf_counter()
     offset = read_number(parameters, "offset", 0, FARTHEST)
+    if offset > MOST_SHOWN:
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            f"only the first {MOST_SHOWN:,} files are shown; narrow the search by filters",
+        )
     limit = read_number(parameters, "limit", AT_ONCE, MOST_AT_ONCE)
     folders = services.shelf.folders()
     asked = read_search(

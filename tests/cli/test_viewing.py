@@ -116,7 +116,7 @@ from qvsearch.cli.hit_tables import print_nearest
 from qvsearch.cli.terminal import Screen
 from support.hits import hit
 missing = hit(b"/photos/missing.jpg", width=40, height=30)
-print_nearest([missing], Screen(Pictures.KITTY, (9, 19), 256))
+print_nearest([missing], screen=Screen(Pictures.KITTY, (9, 19), 256))
 """
     ran = run_in_terminal(code)
     lines = without_escapes(ran.output.decode()).splitlines()
@@ -175,10 +175,12 @@ def test_a_pipe_gets_no_picture(run, shared):
     plain = run(*LISTED)
     assert run(*LISTED, "--show") == plain
     assert run(*LISTED, "--show", "kitty") == plain
-    for option in ("--json", "--paths", "-0"):
+    for option in ("--csv", "--json", "--paths", "-0"):
         code, out, error = run(*LISTED, "--show", option)
         assert (code, out) == (2, b"")
-        assert error.startswith("qvsearch: --show draws pictures for a person; leave out --json,")
+        assert error.startswith(
+            "qvsearch: --show draws pictures for a person; leave out --csv, --json,"
+        )
     code, out, error = run(*LISTED, "--show=ascii")
     assert "'ascii' is unknown; give auto, kitty, iterm2, sixel or blocks" in error
 

@@ -13,6 +13,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library import moving
 from qvsearch.library.identity import segments_of
 from qvsearch.library.library import Library
+from qvsearch.library.searches import SavedSearch, read_search, write_search
 
 
 class Counting(CheapModel):
@@ -108,6 +109,38 @@ def test_filters_use_the_new_path(drive, run):  # noqa: F811
         code, out, _ = run("search", "note", "--under", drive / "media", "--all", "--paths")
     assert code == 0
     assert {os.path.dirname(each) for each in out.splitlines()} == {os.fsencode(drive / "media/b")}
+
+
+def test_saved_searches_follow_the_drive(drive, run):  # noqa: F811
+    library = drive / "library"
+    odd = os.fsdecode(os.fsencode(drive / "usb" / "a") + b"/\xff.txt")
+    options = {
+        "words": str(drive / "usb/a"),
+        "like": [str(drive / "usb/a/0001.txt"), odd, str(drive / "other/0001.txt")],
+        "under": [str(drive / "usb/b"), str(drive / "usb")],
+    }
+    write_search(library, SavedSearch("mine", options, "2026-01-01T00:00:00Z"))
+    write_search(library, SavedSearch("plain", {"words": "notes"}, "2026-01-01T00:00:00Z"))
+    plain = {each: each.read_bytes() for each in (library / "searches").iterdir()}
+    (library / "searches" / ("0" * 32 + ".json")).write_text("damaged")
+    (drive / "usb").rename(drive / "media")
+    assert run("roots", "move", drive / "usb", drive / "media")[0] == 0
+    assert read_search(library, "mine").options == {
+        "words": str(drive / "usb/a"),
+        "like": [
+            str(drive / "media/a/0001.txt"),
+            odd.replace("/usb/", "/media/"),
+            str(drive / "other/0001.txt"),
+        ],
+        "under": [str(drive / "media/b"), str(drive / "media")],
+    }
+    assert sum(path.read_bytes() == before for path, before in plain.items()) == 1
+    assert run("roots", "move", drive / "media/a", drive / "media/b/..")[0] == 2
+    (drive / "media" / "a").rename(drive / "media" / "c")
+    assert run("roots", "move", drive / "media/a", drive / "media/c")[0] == 0
+    after = read_search(library, "mine").options  # a folder above a root that stays, stays
+    assert after["under"] == [str(drive / "media/b"), str(drive / "media")]
+    assert after["like"][0] == str(drive / "media/c/0001.txt")
 
 
 def test_another_drive_is_refused_with_its_count(drive, run):  # noqa: F811

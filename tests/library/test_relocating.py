@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from support import mover, writer
 from support.faulty_disk import FAILED, FaultyDisk, failing
+from support.full_disk import namespace
 from support.writer import content
 from test_crash import KILLED
-from test_full_disk import namespace
 
 from qvsearch import files as durable
 from qvsearch.errors import LibraryLocked, QvsearchError
@@ -255,3 +255,28 @@ def test_an_interrupted_copy_is_removed(folder, elsewhere, monkeypatch, at):
     assert whole(folder)
     assert os.listdir(elsewhere) == []
     assert os.listdir(folder.parent) == ["library"]
+
+
+def test_who_waits_for_a_library_that_is_moved_makes_no_folder_in_its_place(folder, tmp_path):
+    waiting = Library.open(folder)
+    move_library(folder, tmp_path / "new")
+    with pytest.raises(QvsearchError, match="no library"), waiting.lock():
+        pass
+    assert not folder.exists()
+    move_library(tmp_path / "new", folder)
+    assert whole(folder)
+
+
+def test_the_second_of_two_movers_moves_nothing(folder, tmp_path, monkeypatch):
+    check_target = relocating._check_target
+
+    def slow(*arguments):
+        check_target(*arguments)
+        monkeypatch.setattr(relocating, "_check_target", check_target)
+        move_library(folder, tmp_path / "first")
+
+    monkeypatch.setattr(relocating, "_check_target", slow)
+    with pytest.raises(QvsearchError, match="no library"):
+        move_library(folder, tmp_path / "second")
+    assert whole(tmp_path / "first")
+    assert not (tmp_path / "second").exists()

@@ -56,6 +56,16 @@ def test_a_moment_is_shown_by_a_frame_of_its_own(thumbnails, tmp_path):
     assert pixels.shape == (144, 176, 3)
 
 
+def test_another_moment_than_that_of_the_segment_is_shown(thumbnails, tmp_path):
+    make(tmp_path / "a.mp4", map(frame_of, range(40)), keyframe_every=10)
+    segment = segment_of(tmp_path / "a.mp4", Kind.VIDEO, start=2.0, end=3.0)
+    assert 20 <= number_in(thumbnails.pixels(segment, 176)) < 30
+    assert number_in(thumbnails.pixels(segment, 176, start=0.0, end=1.0)) < 10
+    assert number_in(thumbnails.pixels(segment, 176, start=3.0)) >= 30  # behind its end
+    first, own = (thumbnails.webp(segment, 176, start=start) for start in (0.0, None))
+    assert first != own
+
+
 def test_a_picture_is_made_once_and_again_if_the_file_has_changed(tmp_path):
     path, folder = tmp_path / "a.png", tmp_path / "cache"
     scene().save(path)

@@ -12,10 +12,11 @@ from support.videos import frame_of, make, number_in
 
 from qvsearch.errors import QvsearchError
 from qvsearch.media import film_rates
-from qvsearch.media.film_rates import FilmRates
+from qvsearch.media.film_rates import FilmRate, FilmRates
+from qvsearch.tasks.taking.cuts import Cut
 from qvsearch.tasks.taking.playlist import playlist
 from qvsearch.tasks.taking.spans import Span, spans_of
-from qvsearch.tasks.taking.timeline import check_suffix, timeline
+from qvsearch.tasks.taking.timeline import check_suffix, reel_names, timeline
 from qvsearch.types import Hit, Item, Kind, Metadata, Moment, Segment
 
 NTSC = Fraction(30000, 1001)
@@ -149,6 +150,15 @@ def test_an_edl_has_one_rate_and_a_reel_for_each_film(films, tmp_path):
     alone = timeline(others[1:], "words", ".edl")
     assert (alone.data, alone.cuts) == (b"", ())
     assert "no timecode has that rate" in alone.skipped[0].reason
+
+
+def test_thousands_of_films_of_one_beginning_have_reels_of_their_own():
+    film = FilmRate(Fraction(25), 0.0, 60, 176, 144)
+    names = [b"VID20263.mp4", *(b"VID_2026%06d.mp4" % number for number in range(5000))]
+    reels = reel_names([Cut(Span(b"/films/" + name, 0.0, 1.0), film, 0, 25, 0) for name in names])
+    assert len(reels) == len(set(reels.values())) == 5001
+    assert list(reels.values())[:4] == ["VID20263", "VID20260", "VID20262", "VID20264"]
+    assert max(map(len, reels.values())) == 8
 
 
 def test_fcpxml_is_exact_and_read_back(films):

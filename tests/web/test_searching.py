@@ -9,7 +9,7 @@ from support.served import index, own_cache, printed, serving
 
 from qvsearch.choices import Task
 from qvsearch.library.library import Library
-from qvsearch.web.rankings import KEPT_LISTS, Ranking, Rankings
+from qvsearch.web.rankings import KEPT_LISTS, KEPT_STATES, Ranking, Rankings
 
 
 def without_ids(hits):
@@ -38,6 +38,7 @@ QUERIES = {  # of the page, and of the command line
     "q=a+red+star&all=1&min-size=100x100&orientation=landscape": (
         "'a red star' --all --min-size 100x100 --orientation landscape"
     ),
+    "q=a+red+star&min-relevance=0.1": "'a red star' --min-relevance 0.1",
     "kind=video": "--kind video",
     "glob=notes/**&sort=path": "--glob notes/** --sort path",
     "q=star&sort=date": "star --sort date",
@@ -122,6 +123,8 @@ BAD = {
     "limit=%D9%A3": "must be a whole number",  # a digit of Arabic
     "q=a&q=b": "q is given twice",
     "colour=red": "unknown parameter 'colour'",
+    "q=a&min_relevance=2": "min_relevance '2' must be a number from 0 to 1",
+    "q=a&min_relevance=nan": "must be a number from 0 to 1",
     "not=red": "the query looks for nothing",
     "q=a&not=+": "--not is empty",
     "q=a" + "&not=b" * 33: "a query has at most 32 examples and nots",
@@ -288,3 +291,18 @@ def test_old_rankings_are_dropped():
     assert rankings.get(3, "state", is_first=True) is not None
     assert rankings.get(3, "later", is_first=True) is None
     assert rankings.get(3, "later", is_first=False) is not None
+
+
+def test_lists_of_few_old_states_keep_their_libraries_open():
+    rankings = Rankings()
+    for commit in range(KEPT_STATES + 2):
+        for number in range(2):
+            rankings.keep((commit, number), [commit], Ranking(iter(ranked(3))))
+    kept = [rankings.get((commit, 0), None, is_first=False) for commit in range(KEPT_STATES + 2)]
+    assert [each is not None for each in kept] == [False] * 2 + [True] * KEPT_STATES
+
+
+def test_a_list_ends_before_it_fills_the_memory(browser):
+    assert browser.get("/api/search?q=red&all=1&offset=100000").json()["hits"] == []
+    answer = browser.get("/api/search?q=red&all=1&offset=100001", 400)
+    assert "narrow the search" in answer.json()["error"]

@@ -14,6 +14,7 @@ from support.served import HOSTILE, SCRIPT
 from qvsearch.library.identity import Gone
 from qvsearch.types import Kind, Segment
 from qvsearch.web.archive import MISSING, unused_name, zip_of
+from qvsearch.web.files import Originals
 
 
 def asked(browser, ids, form="zip", expected=200):
@@ -59,15 +60,16 @@ def test_names_in_a_zip_are_harmless_and_different(browser):
         (["a.jpg", "a.jpg", "A.JPG"], ["a.jpg", "a (2).jpg", "A (3).JPG"]),
         (["a (2).jpg", "a.jpg", "a.jpg"], ["a (2).jpg", "a.jpg", "a (3).jpg"]),
         (["a", "a"], ["a", "a (2)"]),
+        (["a"] * 20_000, ["a", *(f"a ({number})" for number in range(2, 20_001))]),
     ],
 )
 def test_equal_names_get_numbers(names, expected):
-    used = set()
+    used = {}
     assert [unused_name(each, used) for each in names] == expected
 
 
 def test_a_long_name_fits_a_file_system():
-    used = set()
+    used = {}
     for name in ("é" * 300 + ".jpeg", "x" * 500, "a." + "b" * 400):
         for _ in range(3):
             assert len(unused_name(name, used).encode()) <= 255
@@ -122,6 +124,18 @@ def test_what_is_missing_is_listed_in_the_archive(tmp_path):
     archive = zipfile.ZipFile(io.BytesIO(b"".join(zip_of(segments, opened))))
     assert archive.namelist() == ["a.txt", MISSING]
     assert archive.read(MISSING) == b"a (2).txt: a.txt has changed since it was indexed\n"
+
+
+@linux
+def test_a_missing_file_with_a_hostile_name_is_listed_in_a_line(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff\n\x1b[2J.txt")
+    path.write_text("here")
+    segment = Segment(item_of(path, Kind.TEXT), "00")
+    path.unlink()
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(zip_of([segment], Originals().open))))
+    (line,) = archive.read(MISSING).decode().splitlines()
+    assert line.isprintable()
+    assert "no such file" in line
 
 
 @linux

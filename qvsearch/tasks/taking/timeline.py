@@ -78,14 +78,13 @@ def _fitting(cuts: Sequence[Cut], rate: Fraction) -> tuple[list[Cut], list[Skipp
     """Return the cuts that an EDL of one rate can hold, and the other files with the reason."""
     from opentimelineio.opentime import RationalTime
 
-    fits = [
-        cut
-        for cut in cuts
-        if cut.film.rate == rate and RationalTime.is_smpte_timecode_rate(float(rate))
-    ]
-    others = {}
+    has_timecodes = RationalTime.is_smpte_timecode_rate(float(rate))
+    fits: list[Cut] = []
+    others: dict[bytes, str] = {}
     for cut in cuts:
-        if cut not in fits:
+        if cut.film.rate == rate and has_timecodes:
+            fits.append(cut)
+        else:
             shown = f"{float(cut.film.rate):.5g} frames a second"
             other = "no timecode has" if cut.film.rate == rate else f"not {float(rate):.5g}, as"
             where = "that rate" if cut.film.rate == rate else "the others of this .edl"
@@ -126,7 +125,7 @@ def _edl(cuts: Sequence[Cut], title: str, rate: Fraction) -> bytes:
     from opentimelineio.opentime import RationalTime, to_timecode
 
     short = safe_text(title).encode("ascii", "replace").decode()[:LONGEST_TITLE]
-    schema = _schema(cuts, short, _reels(cuts))
+    schema = _schema(cuts, short, reel_names(cuts))
     text = opentimelineio.adapters.write_to_string(schema, "cmx_3600", rate=float(rate))
     drops = _DROPPED in to_timecode(RationalTime(0, float(rate)), float(rate))
     mode = "FCM: DROP FRAME" if drops else "FCM: NON-DROP FRAME"
@@ -134,15 +133,19 @@ def _edl(cuts: Sequence[Cut], title: str, rate: Fraction) -> bytes:
     return f"{head}\n{mode}\n\n{rest}".encode()
 
 
-def _reels(cuts: Sequence[Cut]) -> dict[bytes, str]:
+def reel_names(cuts: Sequence[Cut]) -> dict[bytes, str]:
     """Return a name of letters and digits for each file, different for each."""
     reels: dict[bytes, str] = {}
+    used: set[str] = set()
+    numbers: Counter[str] = Counter()  # cameras give all their films one beginning
     for path in dict.fromkeys(cut.span.path for cut in cuts):
         stem = os.path.splitext(os.fsdecode(os.path.basename(path)))[0]
-        name = re.sub("[^A-Za-z0-9]", "", stem)[:REEL].upper() or "CLIP"
-        number, reel = 1, name
-        while reel in reels.values():
+        name = reel = re.sub("[^A-Za-z0-9]", "", stem)[:REEL].upper() or "CLIP"
+        number = numbers[name] or 1
+        while reel in used:
             number += 1
             reel = f"{name[: REEL - len(str(number))]}{number}"
+        numbers[name] = number
+        used.add(reel)
         reels[path] = reel
     return reels
