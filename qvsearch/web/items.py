@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,8 @@ from qvsearch.library.identity import Gone
 from qvsearch.media import CHANGED
 from qvsearch.records.library import explanation_record
 from qvsearch.records.served import item_record, passage_record
-from qvsearch.retrieval.explain import explained
+from qvsearch.retrieval.explain import explained_in
+from qvsearch.retrieval.scrolling import FIRST
 from qvsearch.types import DecodeOptions, Hit, Kind, Skipped
 from qvsearch.web.asking import check_names, read_number, read_search
 from qvsearch.web.problems import Json, Problem
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from qvsearch.retrieval.explain import Explanation
+    from qvsearch.retrieval.options import SearchOptions
+    from qvsearch.retrieval.query import Query
+    from qvsearch.retrieval.shelf import Chosen
     from qvsearch.web.services import Services
 
 NEIGHBOURS = 12  # lines that are shown before and behind a passage
@@ -57,15 +63,26 @@ def _explain(services: Services, item_id: str, parameters: QueryParams) -> Respo
     if asked.query is None:
         raise Problem(HTTPStatus.BAD_REQUEST, "nothing is explained without a query; give q")
     with services.shelf.reading() as chosen:
-        opened, segments = chosen.find(item_id)
-        explanation = explained(
-            opened.library,
-            asked.query,
-            segments[0].item.location,
-            asked.options,
-            lambda: opened.embedder,
-        )
+        _, segments = chosen.find(item_id)
+    with services.shelf.reading(asked.libraries) as chosen:
+        explanation = _explanation(chosen, asked.query, segments[0].item.location, asked.options)
     return Json(explanation_record(explanation))
+
+
+def _explanation(
+    chosen: Chosen, query: Query, location: bytes, options: SearchOptions
+) -> Explanation:
+    """Return why a file is or is not a hit of the page, which has no last hit."""
+    found = explained_in(chosen.searched, query, location, options, chosen.lose)
+    if found.rank is None or found.rank <= options.top:
+        return found
+    # it may be folded into one of the first hits; behind them no list is as long as its rank
+    top = min(found.rank, FIRST)
+    found = explained_in(chosen.searched, query, location, replace(options, top=top), chosen.lose)
+    is_relevant = (found.relevance or 0.0) >= options.least
+    if found.folded_into is None and not found.hidden_by and is_relevant:
+        return replace(found, reason=None)
+    return found
 
 
 async def text(request: Request) -> Response:

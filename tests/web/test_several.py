@@ -49,6 +49,18 @@ def test_a_copy_in_another_library_is_folded_and_has_an_identity(browser, two):
     assert not {each["id"] for each in both} & {each["id"] for each in others}
 
 
+def test_why_counts_the_files_of_all_of_them(browser, two, capsys):
+    places = [word for each in two for word in ("-l", each)]
+    hits = browser.hits("q=a+note&all=1&limit=200")
+    for hit in (hits[0], hits[12], hits[-1]):
+        found = browser.get(f"/api/items/{hit['id']}/explain?q=a+note&all=1").json()
+        command = ("explain", "a note", hit["path"], "--all", "-k", "200", *places)
+        assert [found] == printed(capsys, *command)
+        assert "reason" not in found, "the page shows it, however far"
+    alone = browser.get(f"/api/items/{hits[0]['id']}/explain?q=a+note&library={two[1]}").json()
+    assert "it lies in none of the library's folders" in alone["reason"]
+
+
 def test_one_of_them_is_asked_alone(browser, two):
     hits = browser.hits(f"library={two[1]}&limit=200")
     assert {os.path.basename(hit["path"]) for hit in hits} == {"again.jpg", "own.txt"}
