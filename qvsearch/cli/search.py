@@ -265,7 +265,7 @@ def explain(
     searched = opened.searched(choice)
     explanation = explained_in(searched, parsed, file, wanted, opened.leave_out)
     if json:
-        from qvsearch.records.library import explanation_record
+        from qvsearch.records.explanation import explanation_record
 
         output.write_json([explanation_record(explanation)])
     else:

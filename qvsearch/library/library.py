@@ -55,9 +55,7 @@ def check_place(folder: Path) -> None:
     check_way(folder)
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise QvsearchError(
-            f"cannot create the library {folder}: no permission to write to {nearest}"
-        )
+        raise QvsearchError(f"cannot create {folder}: no permission to write to {nearest}")
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         if entry.name not in FILES and not entry.name.endswith(TEMPORARY):
             raise QvsearchError(

@@ -79,7 +79,7 @@ def similar(shelf: Shelf, arguments: SimilarArguments) -> Record:
 
 def explain(shelf: Shelf, arguments: ExplainArguments) -> Record:
     """Return the record of `explain` for one file."""
-    from qvsearch.records.library import explanation_record
+    from qvsearch.records.explanation import explanation_record
     from qvsearch.retrieval.explain import explained_in
     from qvsearch.retrieval.pipeline import SearchOptions
 

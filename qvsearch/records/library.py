@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from qvsearch.library.libraries import Shelved
     from qvsearch.library.library import Library
     from qvsearch.library.repair import Problem, Repair
-    from qvsearch.retrieval.explain import Explained, Explanation, Weighed
     from qvsearch.retrieval.recall import Recall
     from qvsearch.retrieval.similar import Similar
     from qvsearch.runtime.manager import Running
@@ -72,97 +71,6 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
     return record
 
 
-def explanation_record(explanation: Explanation) -> dict[str, object]:
-    """Return the object of `explain --json`.
-
-    path, path_b64 (string): the file
-    reason (string): why it is not shown; absent if it is shown
-    relevance (number, 0 to 1): relevance of its best segment
-    cut (number, 0 to 1): least relevance that is shown
-    rank, items (integer): its place among the files that pass the filters, and their number
-    hidden_by (list of strings): filters that exclude it, each with the file's own value
-    folded_into, folded_into_b64 (string): hit whose near-duplicate it is
-    library, library_b64 (string): with several libraries, the folder of the one in which it is
-        most relevant
-    segments (list of objects): its segments, best first
-    """
-    folded = (
-        {}
-        if explanation.folded_into is None
-        else path_fields("folded_into", explanation.folded_into)
-    )
-    place = explanation.library
-    library = {} if place is None else path_fields("library", os.fsencode(place))
-    return present(
-        {
-            **path_fields("path", explanation.path),
-            "reason": explanation.reason,
-            "relevance": _rounded(explanation.relevance),
-            "cut": explanation.cut,
-            "rank": explanation.rank,
-            "items": explanation.items,
-            "hidden_by": list(explanation.hidden_by) or None,
-            **folded,
-            **library,
-            "segments": [_segment_record(each) for each in explanation.segments] or None,
-        }
-    )
-
-
-def _segment_record(each: Explained) -> dict[str, object]:
-    """Return one of the `segments` of an explanation.
-
-    start, end (number, seconds): moment of a video
-    clip (boolean): true for a clip
-    lines (two integers): first and last line of a passage
-    relevance (number, 0 to 1): relevance of the segment
-    score (number, -1 to 1): cosine of query and segment
-    terms (list of objects): parts of the query
-    """
-    segment = each.segment
-    return present(
-        {
-            "start": segment.start,
-            "end": segment.end,
-            "clip": segment.clip or None,
-            "lines": None if segment.lines is None else list(segment.lines),
-            "relevance": _rounded(each.relevance),
-            "score": _rounded(each.score),
-            "terms": [_term_record(term) for term in each.terms],
-        }
-    )
-
-
-def _term_record(term: Weighed) -> dict[str, object]:
-    """Return one of the `terms` of a segment.
-
-    term (string): part of the query
-    weight (number): its weight, below 0 if it is left out
-    relevance (number, 0 to 1): relevance for this part alone
-    score (number, -1 to 1): cosine of this part and the segment
-    best, median, spread (number): the scores of all rows of the kind
-    baseline, baseline_spread (number): scores of the segment with generic queries
-    """
-    level = term.level
-    return present(
-        {
-            "term": term.text,
-            "weight": term.weight,
-            "relevance": _rounded(term.relevance),
-            "score": _rounded(term.score),
-            "best": _rounded(level.best),
-            "median": _rounded(level.median),
-            "spread": _rounded(level.spread),
-            "baseline": _rounded(level.baseline.centre),
-            "baseline_spread": _rounded(level.baseline.spread),
-        }
-    )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
-
-
 def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
     """Return a file of `similar --json`, one a line.
 
@@ -184,7 +92,7 @@ def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
     place = {} if library is None else path_fields("library", os.fsencode(library))
     record: dict[str, object | None] = {
         "rank": similar.rank,
-        "relevance": _rounded(similar.relevance),
+        "relevance": None if similar.relevance is None else round(similar.relevance, 6),
         "score": round(similar.score, 6),
         "reason": similar.reason,
         "id": segment.item_id,

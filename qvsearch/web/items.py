@@ -11,7 +11,7 @@ from qvsearch.duplicates.repeats import repeats
 from qvsearch.library.aliases import is_there
 from qvsearch.library.identity import Gone
 from qvsearch.media import CHANGED
-from qvsearch.records.library import explanation_record
+from qvsearch.records.explanation import explanation_record
 from qvsearch.records.served import item_record, passage_record
 from qvsearch.retrieval.explain import explained_in
 from qvsearch.retrieval.scrolling import FIRST

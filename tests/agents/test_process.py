@@ -21,6 +21,7 @@ from qvsearch.mcp.arguments import QueryArguments, SearchArguments
 from qvsearch.mcp.reading import MOST_BYTES, _jpegs
 from qvsearch.mcp.schemas import schema_of
 from qvsearch.mcp.tools import in_arguments
+from qvsearch.records import explanation
 from qvsearch.records import library as records
 
 GREETING = {
@@ -244,9 +245,9 @@ BESIDE = {"query", "saved", "saved_b64", "copy", "copy_b64"}
     [
         (records.hit_record, answers.HitAnswer, BESIDE),
         (records.similar_record, answers.SimilarFile, set()),
-        (records.explanation_record, answers.ExplainAnswer, set()),
-        (records._segment_record, answers.SegmentAnswer, set()),
-        (records._term_record, answers.TermAnswer, set()),
+        (explanation.explanation_record, answers.ExplainAnswer, set()),
+        (explanation._segment_record, answers.SegmentAnswer, set()),
+        (explanation._term_record, answers.TermAnswer, set()),
         (records.status_record, answers.LibraryAnswer, set()),
         (records._field_record, answers.FieldAnswer, set()),
     ],

@@ -13,6 +13,7 @@ from qvsearch.cli.search_options import FilterOptions
 from qvsearch.errors import ExitCode
 from qvsearch.indexing.counts import Event
 from qvsearch.models.registry import MODELS
+from qvsearch.records import explanation as explanations
 from qvsearch.records import library as records
 from qvsearch.records import reports
 from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
@@ -159,12 +160,12 @@ def test_every_field_of_a_hit_is_described_with_its_type():
 def test_every_field_of_an_explanation_is_described_with_its_type():
     from support.explanation import SAMPLE
 
-    explanation = records.explanation_record(SAMPLE)
+    explanation = explanations.explanation_record(SAMPLE)
     (segment,) = explanation["segments"]
     (term,) = segment["terms"]
-    check_described(records.explanation_record, explanation)
-    check_described(records._segment_record, segment)
-    assert check_described(records._term_record, term) == set()
+    check_described(explanations.explanation_record, explanation)
+    check_described(explanations._segment_record, segment)
+    assert check_described(explanations._term_record, term) == set()
 
 
 def test_every_field_of_what_index_prints_is_described_with_its_type():

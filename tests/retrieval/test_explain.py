@@ -8,7 +8,7 @@ from support.colours import FINGERPRINT, ColourEmbedder, unit
 from qvsearch.library.failures import Failure
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
-from qvsearch.records.library import explanation_record
+from qvsearch.records.explanation import explanation_record
 from qvsearch.retrieval.calibration import ASSUMED_SPREAD, CUT
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.pipeline import SearchOptions, search

@@ -15,6 +15,7 @@ from qvsearch.records import (
     classify,
     cluster,
     evaluate,
+    explanation,
     library,
     reports,
     roots,
@@ -97,7 +98,18 @@ def names_of(function) -> set[str]:
 def record_functions():
     """Yield the functions of records with described fields, in the order of the page."""
     for module in (
-        *(library, roots, searches, reports, watch, vector_files, export, similarity, classify),
+        *(
+            library,
+            explanation,
+            roots,
+            searches,
+            reports,
+            watch,
+            vector_files,
+            export,
+            similarity,
+            classify,
+        ),
         *(evaluate, cluster, served),
     ):
         functions = filter(inspect.isfunction, vars(module).values())
