@@ -39,7 +39,10 @@ def run(code, answers=b"", *, size=(80, 40), pixels=(0, 0), typed=b"", **environ
     columns, lines = size
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, *pixels))
     before = termios.tcgetattr(theirs)
-    for name in ("NO_COLOR", "COLORTERM", "TERM_PROGRAM", "LC_TERMINAL", "TMUX", "STY"):
+    for name in (
+        *("NO_COLOR", "COLORTERM", "TERM_PROGRAM", "LC_TERMINAL", "TMUX", "STY"),
+        *("COLUMNS", "LINES"),  # they would count before the size of the terminal
+    ):
         environment.setdefault(name, None)
     environment = {"TERM": "xterm-256color", "PYTHONUTF8": "1", **environment}
     whole = {**os.environ, **environment}
