@@ -1,6 +1,7 @@
 """Playlists and timelines: points are frames of the source, as other readers find them."""
 
 import os
+from dataclasses import replace
 from fractions import Fraction
 from urllib.parse import unquote_to_bytes
 from xml.etree import ElementTree as ET
@@ -144,12 +145,17 @@ def test_an_edl_has_one_rate_and_a_reel_for_each_film(films, tmp_path):
         ),
         (
             b"old.avi",
-            "it has 15 frames a second, not 25, as the others of this .edl; use .otio or .fcpxml",
+            "it has 15 frames a second, and no timecode has that rate; use .otio or .fcpxml",
         ),
     ]
     alone = timeline(others[1:], "words", ".edl")
     assert (alone.data, alone.cuts) == (b"", ())
-    assert "no timecode has that rate" in alone.skipped[0].reason
+    assert "15 frames a second, and no timecode has that rate" in alone.skipped[0].reason
+    mixed = timeline([others[1], replace(others[1], start=1.0, end=2.0), *spans], "words", ".edl")
+    assert [each.path for each in mixed.skipped] == [others[1].path]
+    assert [cut.span.path for cut in mixed.cuts] == [each.path for each in spans], (
+        "a rate without timecodes is never that of the others"
+    )
 
 
 def test_thousands_of_films_of_one_beginning_have_reels_of_their_own():

@@ -49,12 +49,12 @@ def check_suffix(path: Path) -> None:
 def timeline(spans: Sequence[Span], title: str, suffix: str) -> Timeline:
     """Return the spans as a file of this suffix; raises QvsearchError if none has a place in it."""
     cuts, skipped = cuts_of(spans)
-    rate = _common_rate(cuts)
     if suffix == ".edl":
-        cuts, others = _fitting(cuts, rate)
+        cuts, others = _fitting(cuts)
         skipped += others
     if not cuts:
         return Timeline(b"", (), tuple(skipped), ())
+    rate = _common_rate(cuts)
     if suffix == ".fcpxml":
         data = fcpxml(cuts, title, rate)
     elif suffix == ".edl":
@@ -74,21 +74,25 @@ def _common_rate(cuts: Sequence[Cut]) -> Fraction:
     return max(rates, key=lambda rate: rates[rate], default=Fraction(25))
 
 
-def _fitting(cuts: Sequence[Cut], rate: Fraction) -> tuple[list[Cut], list[Skipped]]:
+def _fitting(cuts: Sequence[Cut]) -> tuple[list[Cut], list[Skipped]]:
     """Return the cuts that an EDL of one rate can hold, and the other files with the reason."""
     from opentimelineio.opentime import RationalTime
 
-    has_timecodes = RationalTime.is_smpte_timecode_rate(float(rate))
+    def has_timecodes(cut: Cut) -> bool:
+        return bool(RationalTime.is_smpte_timecode_rate(float(cut.film.rate)))
+
+    rate = _common_rate([cut for cut in cuts if has_timecodes(cut)])
     fits: list[Cut] = []
     others: dict[bytes, str] = {}
     for cut in cuts:
-        if cut.film.rate == rate and has_timecodes:
+        if has_timecodes(cut) and cut.film.rate == rate:
             fits.append(cut)
-        else:
-            shown = f"{float(cut.film.rate):.5g} frames a second"
-            other = "no timecode has" if cut.film.rate == rate else f"not {float(rate):.5g}, as"
-            where = "that rate" if cut.film.rate == rate else "the others of this .edl"
-            others[cut.span.path] = f"it has {shown}, {other} {where}; use .otio or .fcpxml"
+            continue
+        reason = "and no timecode has that rate"
+        if has_timecodes(cut):
+            reason = f"not {float(rate):.5g}, as the others of this .edl"
+        shown = f"{float(cut.film.rate):.5g} frames a second"
+        others[cut.span.path] = f"it has {shown}, {reason}; use .otio or .fcpxml"
     return fits, [Skipped(path, reason) for path, reason in others.items()]
 
 
