@@ -105,7 +105,7 @@ class Followed:
         roots = [root for root in manifest.roots if root is not None]
         if not roots:
             raise QvsearchError(
-                f"the library {self._folder} has no folders to watch; add one with:"
+                f"the library {self._folder} has no folders yet; add one with:"
                 f" qvsearch index FOLDER{option(self._folder)}"
             )
         for root in [root for root in self._roots if root not in roots]:

@@ -43,6 +43,7 @@ SMALLEST = {
     "scans": ("--rows 70000 --dim 64 --repeats 1", r"70,000 rows, first pass: [\d.]+ ms"),
     "search_speed": ("--rows 200", r"calibrated, filtered .* x plain"),
     "seconds_per_photo": ("--tiny --repeats 1 --details low", r"photo, low +[\d.]+ s"),
+    "serve": ("20", r"first 60 hits of a new query: median(.*\n)*page: .* of styles"),
     "several": ("--scenes 12", r"halves, two models +recall@1 [01]\.\d+"),
     "warm_query": (
         "--model MODEL --few-layers --device cpu --rows 100 --repeats 1",

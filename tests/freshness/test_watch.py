@@ -233,7 +233,7 @@ def test_a_folder_that_is_indexed_meanwhile_is_followed_and_a_removed_one_is_not
     started.batches_until(started.names() | {b"0021.txt"})
     library = ["-l", str(started.library)]
     assert main(["remove", str(started.folder / "more"), str(started.notes), *library]) == 0
-    with pytest.raises(AssertionError, match="no folders to watch"):
+    with pytest.raises(AssertionError, match="has no folders yet"):
         started.told("lost")
 
 
