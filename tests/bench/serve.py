@@ -89,7 +89,7 @@ def server(library, home):
         yield process.stdout.readline().strip(), process.pid
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()
 
 
 def get(url):

@@ -233,8 +233,9 @@ def test_a_folder_that_is_indexed_meanwhile_is_followed_and_a_removed_one_is_not
     started.batches_until(started.names() | {b"0021.txt"})
     library = ["-l", str(started.library)]
     assert main(["remove", str(started.folder / "more"), str(started.notes), *library]) == 0
-    with pytest.raises(AssertionError, match="has no folders yet"):
+    with pytest.raises(AssertionError):
         started.told("lost")
+    assert "has no folders yet" in str(started.error)
 
 
 def test_a_locked_library_is_tried_again(started):
