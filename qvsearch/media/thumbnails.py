@@ -82,17 +82,17 @@ class Thumbnails:
         path = self._folder / cache.file_name(VERSION, segment.item_id, place, side)
         if (kept := cache.read(path)) is not None:
             return kept
-        shown = self.looked_at(segment, side, start=start, end=end, stop=stop)
+        shown = self.picture(segment, side, start=start, end=end, stop=stop)
         if isinstance(shown, Skipped):
             return shown
-        picture = shown.webp()
-        cache.keep(path, picture)
+        webp = shown.webp()
+        cache.keep(path, webp)
         with self._lock:
             self._made += 1
             is_due = self._made % TRIM_EVERY == 1
         if is_due:
             cache.trim(self._folder, most_bytes=MOST_BYTES)
-        return picture
+        return webp
 
     def in_order(
         self, places: Iterable[tuple[Segment, float | None, float | None]], side: int = SIDE
@@ -119,20 +119,7 @@ class Thumbnails:
             stopping.set()
             pool.shutdown(cancel_futures=True)
 
-    def pixels(
-        self,
-        segment: Segment,
-        side: int,
-        *,
-        start: float | None = None,
-        end: float | None = None,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> Pixels | Skipped:
-        """Return the same picture as pixels (h, w, 3) uint8 RGB, without the cache."""
-        shown = self.looked_at(segment, side, start=start, end=end, stop=stop)
-        return shown if isinstance(shown, Skipped) else shown.pixels
-
-    def looked_at(
+    def picture(
         self,
         segment: Segment,
         side: int,
@@ -141,7 +128,7 @@ class Thumbnails:
         end: float | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> Picture | Skipped:
-        """Return the same picture with the size of the original, without the cache."""
+        """Return what `webp` shows as pixels, with the size of the original; without the cache."""
         moment = _moment(segment, start, end)
         options = DecodeOptions(max_pixels=side * side, moments=(moment,))
         for outcome in self._decoders.decode([(segment.item, segment.content_hash)], options, stop):

@@ -60,7 +60,7 @@ class Uploads:
         Raises Problem for one that cannot be decoded.
         """
         item, digest = read_item(bytes(path))
-        shown = self._thumbnails.looked_at(Segment(item, digest), SIDE)
+        shown = self._thumbnails.picture(Segment(item, digest), SIDE)
         if isinstance(shown, Skipped):
             raise Problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the picture cannot be read: {shown.reason}"

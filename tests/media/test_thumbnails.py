@@ -51,7 +51,7 @@ def test_a_small_picture_is_not_enlarged(thumbnails, tmp_path):
 def test_a_moment_is_shown_by_a_frame_of_its_own(thumbnails, tmp_path):
     make(tmp_path / "a.mp4", map(frame_of, range(40)), keyframe_every=10)
     segment = segment_of(tmp_path / "a.mp4", Kind.VIDEO, start=0.0, end=4.0)
-    pixels = thumbnails.pixels(segment, 176, start=2.0, end=3.0)
+    pixels = thumbnails.picture(segment, 176, start=2.0, end=3.0).pixels
     assert 20 <= number_in(pixels) < 30
     assert pixels.shape == (144, 176, 3)
 
@@ -59,9 +59,9 @@ def test_a_moment_is_shown_by_a_frame_of_its_own(thumbnails, tmp_path):
 def test_another_moment_than_that_of_the_segment_is_shown(thumbnails, tmp_path):
     make(tmp_path / "a.mp4", map(frame_of, range(40)), keyframe_every=10)
     segment = segment_of(tmp_path / "a.mp4", Kind.VIDEO, start=2.0, end=3.0)
-    assert 20 <= number_in(thumbnails.pixels(segment, 176)) < 30
-    assert number_in(thumbnails.pixels(segment, 176, start=0.0, end=1.0)) < 10
-    assert number_in(thumbnails.pixels(segment, 176, start=3.0)) >= 30  # behind its end
+    assert 20 <= number_in(thumbnails.picture(segment, 176).pixels) < 30
+    assert number_in(thumbnails.picture(segment, 176, start=0.0, end=1.0).pixels) < 10
+    assert number_in(thumbnails.picture(segment, 176, start=3.0).pixels) >= 30  # behind its end
     first, own = (thumbnails.webp(segment, 176, start=start) for start in (0.0, None))
     assert first != own
 
