@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qvsearch.files import TEMPORARY, open_file
 
-UNFINISHED = ".qvsearch-"  # prefix of a copy that is being written
+UNFINISHED = ".qvsearch-"  # prefix of what is being written in a folder of the user
 CHUNK = 8 << 20  # bytes
 _OPEN_FILES = "/proc/self/fd"
 _CLONE = 0x40049409  # ioctl FICLONE of linux/fs.h: both files share their blocks

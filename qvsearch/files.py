@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -297,3 +297,13 @@ def _failure(path: Path, needed: int | None, error: OSError) -> str:
 def is_below(path: bytes, folder: bytes) -> bool:
     """Return whether an absolute path is the folder or below it."""
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
+
+
+def is_within(path: bytes, folders: Collection[bytes]) -> bool:
+    """Return whether an absolute path is one of many folders or below one; a set is quick."""
+    while path not in folders:
+        above = os.path.dirname(path)
+        if above == path:
+            return False
+        path = above
+    return True

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.files import is_within
 from qvsearch.indexing import pipeline
 from qvsearch.library.known_paths import known_paths
 from qvsearch.library.library import Library
@@ -55,17 +55,7 @@ def roots_of(folder: Path, gone: Sequence[bytes]) -> list[bytes]:
         return []
     items = {each.item for each in Library.open(folder).segments.values()}
     places = set(gone)
-    return sorted({each.root for each in items if _is_within(each.location, places)})
-
-
-def _is_within(place: bytes, places: Collection[bytes]) -> bool:
-    """Return whether one of the places is this one or above it."""
-    while place not in places:
-        above = os.path.dirname(place)
-        if above == place:
-            return False
-        place = above
-    return True
+    return sorted({each.root for each in items if is_within(each.location, places)})
 
 
 def document_embedder(library: Library, choice: Choice) -> Embedder:

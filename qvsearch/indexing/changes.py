@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import is_below
+from qvsearch.files import is_below, is_within
 from qvsearch.indexing.contents import Content, content_of
 from qvsearch.indexing.scan import Leftovers, ignored, scan, total
 from qvsearch.library.aliases import aliases, is_there
@@ -289,7 +289,7 @@ def missing(
         for place in [place for place, each in unseen.items() if is_left_out(each.item)]:
             by_name[place] = None
             del below[place], unseen[place]
-        lost = [place for place in unseen if vanished(place) and not _within(place, unread)]
+        lost = [place for place in unseen if vanished(place) and not is_within(place, unread)]
         unmoved = [place for place in lost if content_of(unseen[place]) not in moved]
         if not prune and lost and not any(is_below(place, target.path) for place in files.items):
             kept.append(KeptFiles(target.path, len(lost), "it is empty"))
@@ -326,16 +326,6 @@ def _ignored(segments: Mapping[bytes, Segment]) -> Iterator[bytes]:
             tests[item.root] = ignored(item.root)
         if item.path and tests[item.root](item.path):
             yield location
-
-
-def _within(place: bytes, paths: Collection[bytes]) -> bool:
-    """Return whether one of the paths is the place or a folder above it."""
-    while place not in paths:
-        above = os.path.dirname(place)
-        if above == place:
-            return False
-        place = above
-    return True
 
 
 def _vanished_test() -> Callable[[bytes], bool]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from qvsearch.copying import UNFINISHED
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.media.clip_writer import write_clip
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from qvsearch.wire import Array
 
-UNFINISHED = ".qvsearch-"  # prefix of the folder in which a clip is written
 MAX_NAME = 100  # bytes of the source's name; a file system takes 255 in all
 DIGITS = 6  # of the film's content hash, in the name: films of one name differ in them
 SUFFIXES = sorted(suffix for suffix, kind in KIND_OF_SUFFIX.items() if kind is Kind.VIDEO)

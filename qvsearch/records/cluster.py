@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import path_fields, present
+from qvsearch.records.library import segment_fields
 
 if TYPE_CHECKING:
     from qvsearch.tasks.grouping.cluster import Cluster, ClusterItem
     from qvsearch.tasks.grouping.outliers import Outlier
-    from qvsearch.types import Segment
 
 
 def cluster_record(cluster: Cluster, library: Path) -> dict[str, object]:
@@ -57,7 +57,7 @@ def _cluster_item_record(item: ClusterItem) -> dict[str, object]:
     """
     return present(
         {
-            **_place(item.segment),
+            **segment_fields(item.segment),
             "centrality": round(item.centrality, 6),
             "duplicates": [path_fields("path", each.location) for each in item.duplicates] or None,
         }
@@ -83,22 +83,9 @@ def outlier_record(outlier: Outlier, library: Path) -> dict[str, object]:
         {
             "rank": outlier.rank,
             "factor": round(outlier.factor, 4),
-            **_place(outlier.segment),
+            **segment_fields(outlier.segment),
             "duplicates": [path_fields("path", each.location) for each in outlier.duplicates]
             or None,
             **path_fields("library", os.fsencode(library)),
         }
     )
-
-
-def _place(segment: Segment) -> dict[str, object]:
-    return {
-        "id": segment.item_id,
-        "kind": segment.item.kind.value,
-        **path_fields("path", segment.item.location),
-        "start": segment.start,
-        "end": segment.end,
-        "lines": None if segment.lines is None else list(segment.lines),
-        "width": segment.width,
-        "height": segment.height,
-    }

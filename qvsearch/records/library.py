@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.recall import Recall
     from qvsearch.retrieval.similar import Similar
     from qvsearch.runtime.manager import Running
-    from qvsearch.types import Hit
+    from qvsearch.types import Hit, Segment
 
 
 def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str, object]:
@@ -95,6 +95,15 @@ def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
         "relevance": None if similar.relevance is None else round(similar.relevance, 6),
         "score": round(similar.score, 6),
         "reason": similar.reason,
+        **segment_fields(segment),
+        **place,
+    }
+    return present(record)
+
+
+def segment_fields(segment: Segment) -> dict[str, object | None]:
+    """Return what records say of a segment: its file, its place in it, and its size."""
+    return {
         "id": segment.item_id,
         "kind": segment.item.kind.value,
         **path_fields("path", segment.item.location),
@@ -103,9 +112,7 @@ def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
         "lines": None if segment.lines is None else list(segment.lines),
         "width": segment.width,
         "height": segment.height,
-        **place,
     }
-    return present(record)
 
 
 def group_record(number: int, group: Group) -> dict[str, object]:
