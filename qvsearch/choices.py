@@ -59,3 +59,10 @@ class Pictures(StrEnum):
     ITERM2 = "iterm2"
     SIXEL = "sixel"
     BLOCKS = "blocks"
+
+
+class Wire(StrEnum):
+    """How pixels are sent to a server."""
+
+    LOSSLESS = "lossless"
+    JPEG95 = "jpeg95"

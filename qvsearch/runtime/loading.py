@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.choices import Hub
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library, check_place
 from qvsearch.library.manifest import read_committed
@@ -31,30 +30,14 @@ from qvsearch.models.registry import (
     resolve,
     role_of,
 )
+from qvsearch.runtime.backends import backend_of
+from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
 from qvsearch.runtime.query_cache import CachedEmbedder
-from qvsearch.types import Detail, Dtype, Fingerprint, Precision, Stored, VideoMode
+from qvsearch.types import Detail, Dtype, Precision, Stored, VideoMode
 
 if TYPE_CHECKING:
-    from qvsearch.types import Embedder, Reranker
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The user's options for models; None is the library's value, or a new library's default.
-
-    `adapter` is the folder of an adapter of the model.
-    """
-
-    model: str | None = None
-    dim: int | None = None
-    detail: Detail | None = None
-    device: str | None = None
-    dtype: str | None = None
-    hub: str = Hub.HUGGINGFACE
-    video_mode: VideoMode | None = None
-    store: Stored | None = None
-    adapter: str | None = None
+    from qvsearch.types import Embedder, Fingerprint, Reranker
 
 
 def open_library(folder: Path, choice: Choice) -> Library:
@@ -87,6 +70,9 @@ def _check_option(folder: Path, option: str, chosen: object, own: object) -> Non
 def check_version(library: Library) -> None:
     """Raise QvsearchError for a library whose vectors this version of qvsearch cannot compute."""
     fingerprint = library.fingerprint
+    if (backend := backend_of(fingerprint.model)) is not None:
+        backend.check_version(fingerprint)
+        return
     for name, own, known in (
         ("instruction", fingerprint.instruction, (DOCUMENT_INSTRUCTION,)),
         ("prompt layout", fingerprint.prompt_layout, (PROMPT_LAYOUT,)),
@@ -115,6 +101,9 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
         raise QvsearchError(f"{model} is a reranker; use it with: search --reranker {model}")
     if role_of(model) == GENERATOR:
         raise QvsearchError(f"{model} writes answers; use it with: ask --generator {model}")
+    if (backend := backend_of(model)) is not None:
+        fingerprint = backend.new_fingerprint(model, choice)
+        return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
     weights = resolve(model, choice.hub, _adapter(choice))
     dim = check_dim(weights, choice.dim)
     precision = _precision(choice.dtype) or Precision.FLOAT
@@ -240,6 +229,8 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     model = new_model(choice)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} is a reranker, which makes no vectors; give an embedder")
+    if (backend := backend_of(model)) is not None:
+        return backend.new_fingerprint(model, choice)
     weights = resolve(model, choice.hub, _adapter(choice))
     precision = _precision(choice.dtype) or Precision.FLOAT
     dim = check_dim(weights, choice.dim)
@@ -282,6 +273,8 @@ def load_embedder(
     library's vectors, unless the user chose another dtype, or a device without int8, which is for
     queries only. `cold` is as for `query_embedder`.
     """
+    if (backend := backend_of(fingerprint.model)) is not None:
+        return backend.load(fingerprint, choice)
     _check_revision(fingerprint, choice)
 
     def load() -> Embedder:
@@ -346,6 +339,8 @@ def _reranker(model: str, choice: Choice) -> Weights:
 
 def _check_revision(fingerprint: Fingerprint, choice: Choice) -> None:
     """Raise QvsearchError if the chosen model is not the library's."""
+    if backend_of(fingerprint.model) is not None:
+        return  # its backend compares the files when it loads them
     if choice.model is not None or choice.adapter is not None:
         _check_weights(fingerprint, _chosen(fingerprint, choice))
 

@@ -1,0 +1,34 @@
+"""Engines beside our own that make vectors, by the form of their models' names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from qvsearch.runtime.choice import Choice
+    from qvsearch.types import Embedder, Fingerprint
+
+
+class Backend(Protocol):
+    """An engine with models of its own; a library of such a model is made with it alone."""
+
+    def new_fingerprint(self, model: str, choice: Choice) -> Fingerprint:
+        """Return what decides the vectors of a chosen model, which is downloaded if necessary.
+
+        Raises QvsearchError for a model that it cannot run, and for options that it does not have.
+        """
+        ...
+
+    def check_version(self, fingerprint: Fingerprint) -> None:
+        """Raise QvsearchError for vectors that this version of qvsearch cannot compute."""
+        ...
+
+    def load(self, fingerprint: Fingerprint, choice: Choice) -> Embedder:
+        """Return the model of a library; raises QvsearchError if the files are another model's."""
+        ...
+
+
+def backend_of(model: str) -> Backend | None:
+    """Return the engine that runs a model by its name; None for our own."""
+    del model
+    return None
