@@ -18,7 +18,7 @@ from qvsearch.errors import ExitCode, NothingToSearch, QvsearchError
 from qvsearch.gallery.cards import hit_sections
 from qvsearch.library.names import option
 from qvsearch.records.library import hit_record
-from qvsearch.retrieval.pipeline import allowed_rows
+from qvsearch.retrieval.selection import allowed_rows
 from qvsearch.types import Hit
 
 if TYPE_CHECKING:

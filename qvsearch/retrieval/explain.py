@@ -17,9 +17,10 @@ from qvsearch.library.rules import left_out, scans_of
 from qvsearch.retrieval.calibration import evidence_of, relevance_of
 from qvsearch.retrieval.first_pass import rank_all
 from qvsearch.retrieval.hits import best_hits, best_rows, files_of
-from qvsearch.retrieval.pipeline import SearchOptions, allowed_rows
+from qvsearch.retrieval.options import SearchOptions
 from qvsearch.retrieval.query import Query, parse_query, read_terms
 from qvsearch.retrieval.scoring import embed_terms
+from qvsearch.retrieval.selection import allowed_rows
 from qvsearch.retrieval.several import Searched, answer_all, for_each
 from qvsearch.runtime.loading import own_embedder
 from qvsearch.runtime.several import refuse

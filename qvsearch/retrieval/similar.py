@@ -15,9 +15,9 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.aliases import aliases
 from qvsearch.media.workers import Decoders
 from qvsearch.retrieval.calibration import calibrate, relevance_of
-from qvsearch.retrieval.pipeline import check_filled
 from qvsearch.retrieval.query import PICTURES, Term, read_item
 from qvsearch.retrieval.scoring import all_scores, baselines
+from qvsearch.retrieval.selection import check_filled
 from qvsearch.retrieval.several import Searched, for_each
 from qvsearch.runtime.loading import Choice, load_embedder
 from qvsearch.runtime.several import refuse
