@@ -81,6 +81,10 @@ class PublishedLibrary(Library):
         """Return the folder of a root here; its name if it is not mapped."""
         return self.places.get(name, os.fsencode(name))
 
+    def name_of(self, place: bytes) -> str:
+        """Return the name of the root whose folder here this is."""
+        return next(name for name in self.names if self.place(name) == place)
+
     @property
     def roots(self) -> list[bytes]:
         """The folders of the roots on this computer, or their names."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from qvsearch.choices import Sort
 from qvsearch.errors import NothingToSearch
+from qvsearch.retrieval.options import MOST_SORTED
 from qvsearch.retrieval.query import read_terms
 from qvsearch.retrieval.scoring import embed_terms
-from qvsearch.retrieval.selection import MOST_SORTED, select
+from qvsearch.retrieval.selection import select
 from qvsearch.retrieval.several import answer_all
 from qvsearch.runtime.several import Lost, refuse
 from qvsearch.times import time_taken

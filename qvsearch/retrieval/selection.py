@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from qvsearch.choices import Sort
-from qvsearch.errors import NothingToSearch, QvsearchError
+from qvsearch.errors import NothingToSearch
 from qvsearch.library.filtering import passing_rows
 from qvsearch.library.names import option
+from qvsearch.published.library import PublishedLibrary
 from qvsearch.retrieval.calibration import evidence_of
 from qvsearch.retrieval.first_pass import may_lack, rank_all, rankings
 from qvsearch.retrieval.hits import best_hits, hits_in_turn, listed, listed_in_turn
+from qvsearch.retrieval.options import browsing_order, count_of, least_evidence
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qvsearch.choices import Sort
     from qvsearch.library.filters import Filters
     from qvsearch.library.library import Library
     from qvsearch.retrieval.options import SearchOptions
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from qvsearch.types import Hit
 
     Masks = list[NDArray[np.bool_]]
-
-MOST_SORTED = 1000  # hits, the most relevant ones, that are put in another order
 
 
 class Selection(Protocol):
@@ -65,6 +65,10 @@ def select(library: Library, filters: Filters) -> Selection:
 
     Raises NothingToSearch for an empty library, or if nothing can be below a folder of --under.
     """
+    if isinstance(library, PublishedLibrary) and not library.is_small:
+        from qvsearch.retrieval.table_search import select_in_table  # not needed by libraries
+
+        return select_in_table(library, filters)
     return Selected(library, allowed_rows(library, filters))
 
 
@@ -149,22 +153,3 @@ class Selected:
             return [self.mask]
         masks = [self.mask & (self.library.kinds == code) for code in range(len(Kind))]
         return [each for each in masks if each.any()]
-
-
-def least_evidence(options: SearchOptions, *, reranks: bool) -> float:
-    """Return the least evidence of a row that becomes a hit before the cut."""
-    return -np.inf if reranks or options.nearest else evidence_of(options.least)
-
-
-def count_of(options: SearchOptions, rows: int, *, reranks: bool) -> int:
-    """Return how many hits of each list are needed, of which some may not be returned."""
-    reranked = options.rerank.top if reranks and options.rerank is not None else 0
-    sortable = 0 if options.by_relevance else MOST_SORTED
-    return min(max(options.top, options.nearest, reranked, sortable), rows)
-
-
-def browsing_order(options: SearchOptions) -> Sort:
-    """Return the order of files without a query; raises QvsearchError for relevance."""
-    if options.sort is Sort.RELEVANCE:
-        raise QvsearchError("nothing is relevant without a query; sort by date or path")
-    return options.sort or Sort.DATE

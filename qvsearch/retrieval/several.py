@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qvsearch.choices import Sort
 from qvsearch.errors import NothingToSearch, QvsearchError
+from qvsearch.retrieval.options import browsing_order, count_of
 from qvsearch.retrieval.pipeline import (
     AT_ONCE,
     Ranked,
@@ -23,7 +24,7 @@ from qvsearch.retrieval.pipeline import (
     read_queries,
     reranking_of,
 )
-from qvsearch.retrieval.selection import browsing_order, count_of, select
+from qvsearch.retrieval.selection import select
 from qvsearch.runtime.several import Lost, refuse
 from qvsearch.times import time_taken
 from qvsearch.types import Kind
@@ -161,7 +162,7 @@ def _together(
     parts = [each for each in found if not isinstance(each, QvsearchError)]
     if len(parts) < len(found):
         return next(each for each in found if isinstance(each, QvsearchError))
-    rows = sum(each.size for each in libraries.values())
+    rows = sum(map(len, libraries.values()))
     count = count_of(options, rows, reranks=reranking is not None)
     blocks = [block for part in parts for block in part.blocks]
     lists = [
