@@ -7,17 +7,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import MIB
+from qvsearch.library.aliases import is_there
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Manifest
 from qvsearch.library.names import is_table, library_folder
 from qvsearch.library.sidecar import decode_segment
 from qvsearch.published.address import read_address
-from qvsearch.published.engine import Table
-from qvsearch.published.schema import READ, vectors_of
+from qvsearch.published.engine import Table, quoted
+from qvsearch.published.mapped_roots import mapped_roots
+from qvsearch.published.publishers import list_publishers
+from qvsearch.published.schema import READ, item_of, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,24 +28,39 @@ if TYPE_CHECKING:
     from qvsearch.library.failures import Failure
     from qvsearch.library.pending import Pending
     from qvsearch.library.rows import Rows
-    from qvsearch.types import Segment
+    from qvsearch.types import Item, Segment
 
 WHOLE = 12_288  # rows up to which a search reads the whole table: as many as the samples have
 LARGEST = 2048 * MIB  # of vectors in memory, for commands that read all rows
 
 
-def open_at(folder: str | Path) -> Library:
-    """Open the library, or the published table, of a folder or name; raises as they do."""
+def open_at(folder: str | Path | None) -> Library:
+    """Open the library or the published table of a folder or name; raises QvsearchError."""
     place = library_folder(folder)
     return PublishedLibrary.at(place) if is_table(place) else Library.open(place)
+
+
+def with_file(library: Library, item: Item) -> Library:
+    """Return a library that has all rows of a file: a part of a large table, else the same."""
+    return library.file(item) if is_large_table(library) else library
+
+
+def with_content(library: Library, content_hash: str) -> Library:
+    """Return a library that has all rows of a content: a part of a large table, else the same."""
+    return library.with_content(content_hash) if is_large_table(library) else library
+
+
+def is_large_table(library: Library) -> TypeGuard[PublishedLibrary]:
+    """Return whether this is a table of which a search reads only some rows."""
+    return isinstance(library, PublishedLibrary) and not library.is_small
 
 
 class PublishedLibrary(Library):
     """A published table as a library, as it was at one commit; it cannot be changed.
 
     A search reads the rows that it needs. What else of `Library` is used reads all rows once, and
-    raises QvsearchError if they do not fit into memory. A root that is not mapped to a folder of
-    this computer is its name, a relative path.
+    raises QvsearchError if they do not fit into memory. A root that this computer does not reach is
+    its name, a relative path.
     """
 
     def __init__(self, folder: Path, table: Table, places: Mapping[str, bytes]) -> None:
@@ -54,7 +72,9 @@ class PublishedLibrary(Library):
     @classmethod
     def at(cls, folder: Path) -> PublishedLibrary:
         """Open the table of an address; raises QvsearchError if there is none."""
-        return cls(folder, Table(read_address(str(folder))), {})
+        table = Table(read_address(str(folder)))
+        mapped = mapped_roots(table.address)
+        return cls(folder, table, {name: path for name, path in mapped.items() if is_there(path)})
 
     def _load(self, manifest: Manifest) -> None:
         """Take the fingerprint of a manifest; there are no files."""
@@ -75,7 +95,7 @@ class PublishedLibrary(Library):
     @cached_property
     def names(self) -> list[str]:
         """The names of the roots in the table."""
-        return sorted(set(self.table.scan(["root"]).column("root").unique().to_pylist()))
+        return sorted({name for each in list_publishers(self.table) for name in each.roots})
 
     def place(self, name: str) -> bytes:
         """Return the folder of a root here; its name if it is not mapped."""
@@ -83,7 +103,8 @@ class PublishedLibrary(Library):
 
     def name_of(self, place: bytes) -> str:
         """Return the name of the root whose folder here this is."""
-        return next(name for name in self.names if self.place(name) == place)
+        names = {path: name for name, path in self.places.items()}
+        return names.get(place, os.fsdecode(place))
 
     @property
     def roots(self) -> list[bytes]:
@@ -135,6 +156,16 @@ class PublishedLibrary(Library):
                 f" this command needs all of them in memory, and at most {LARGEST // MIB:,} MiB"
                 " are allowed; run it on the library of a publisher"
             )
+
+    def file(self, item: Item) -> Library:
+        """Return a library in memory of the rows of one file."""
+        number = item_of(self.name_of(item.root), item.path)
+        return self.gathered(self.table.by_items([number]))
+
+    def with_content(self, content_hash: str) -> Library:
+        """Return a library in memory of the rows of all files of this content."""
+        where = f"content_hash = {quoted(content_hash)}"
+        return self.gathered(self.table.scan([*READ, "vector"], where))
 
     def gathered(self, rows: pa.Table) -> Library:
         """Return a library in memory of some rows, by file and in its order.

@@ -11,7 +11,7 @@ import numpy as np
 from qvsearch.errors import NothingToSearch
 from qvsearch.library.filtering import passing_rows
 from qvsearch.library.names import option
-from qvsearch.published.library import PublishedLibrary
+from qvsearch.published.library import is_large_table
 from qvsearch.retrieval.calibration import evidence_of
 from qvsearch.retrieval.first_pass import may_lack, rank_all, rankings
 from qvsearch.retrieval.hits import best_hits, hits_in_turn, listed, listed_in_turn
@@ -65,7 +65,7 @@ def select(library: Library, filters: Filters) -> Selection:
 
     Raises NothingToSearch for an empty library, or if nothing can be below a folder of --under.
     """
-    if isinstance(library, PublishedLibrary) and not library.is_small:
+    if is_large_table(library):
         from qvsearch.retrieval.table_search import select_in_table  # not needed by libraries
 
         return select_in_table(library, filters)

@@ -8,6 +8,7 @@ import numpy as np
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
 from qvsearch.published.library import PublishedLibrary
+from qvsearch.published.publishers import Ledger, Publisher
 from qvsearch.published.schema import About, Row, arrow_rows
 
 NOT_COMPARED = (float("nan"), float("nan"))
@@ -26,6 +27,10 @@ def published_rows(place, fingerprint, rows, names, baseline=None):
         records.append(Row("me", name, known, ordinal, 0, vector, background))
     for start in range(0, len(records), 5000):
         table.append(arrow_rows(records[start : start + 5000], fingerprint.dim))
+    ledger = Ledger(table)
+    ledger.write(
+        Publisher("me", "owner", roots=Counter(names[each.item.root] for each, *_ in rows))
+    )
     return table
 
 
