@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
+import numpy as np
+
 from qvsearch.errors import QvsearchError
 from qvsearch.files import MIB
 from qvsearch.library.aliases import is_there
@@ -175,7 +177,8 @@ class PublishedLibrary(Library):
         from qvsearch.library.baseline import new_baseline
 
         keys = list(map(_order, rows["row"].to_pylist()))
-        rows = rows.take(sorted(range(len(keys)), key=keys.__getitem__))
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        rows = rows.take(np.array(order, np.int64))
         library = Library(self.folder, Manifest(self.fingerprint))
         for root in {self.place(name) for name in rows["root"].unique().to_pylist()}:
             library.add_root(root)

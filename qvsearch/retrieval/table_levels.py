@@ -63,7 +63,13 @@ def leveled(table: Table, terms: Sequence[EmbeddedTerm], *, exact: bool) -> list
     with ThreadPoolExecutor() as pool:  # the engine waits for its storage
         found = {
             (place, code): pool.submit(
-                best_of_kind, table, term.vectors, code, BEST, None, exact=exact
+                best_of_kind,
+                table,
+                term.vectors,
+                code,
+                max(FEW, BEST // len(term.vectors)),
+                None,
+                exact=exact,
             )
             for place, term in enumerate(terms)
             for code in codes

@@ -13,6 +13,7 @@ from qvsearch.choices import Sort
 from qvsearch.errors import NothingToSearch, QvsearchError
 from qvsearch.library.columns import newest
 from qvsearch.library.filtering import passing_rows
+from qvsearch.library.filters import Filters
 from qvsearch.published.filters import where_of
 from qvsearch.published.schema import item_of, row_key
 from qvsearch.retrieval.calibration import evidence_of
@@ -20,13 +21,13 @@ from qvsearch.retrieval.first_pass import may_lack
 from qvsearch.retrieval.hits import best_hits, files_of, listed
 from qvsearch.retrieval.options import browsing_order, count_of, least_evidence
 from qvsearch.retrieval.table_candidates import Asked
+from qvsearch.retrieval.table_files import locations
 from qvsearch.retrieval.table_levels import leveled
 from qvsearch.types import KIND_CODES, Kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from qvsearch.library.filters import Filters
     from qvsearch.published.library import PublishedLibrary
     from qvsearch.retrieval.options import SearchOptions
     from qvsearch.retrieval.scoring import EmbeddedTerm
@@ -41,17 +42,21 @@ FIRST = 240  # hits of an endless list that are computed at first
 
 def select_in_table(library: PublishedLibrary, filters: Filters) -> TableSelection:
     """Return the rows of a table that pass; raises NothingToSearch as `select` does."""
-    places = {name: library.place(name) for name in library.names}
-    selection = TableSelection(library, filters, where_of(filters, places))
+    selection = TableSelection(library, filters, where_in(library, filters))
     if not selection:
         for folder in filters.under:
-            where = where_of(replace(type(filters)(), under=(folder,)), places)
+            where = where_in(library, Filters(under=(folder,)))
             if not os.path.lexists(folder) and not _any(library, where):
                 raise NothingToSearch(
                     f"--under {os.fsdecode(folder)} is neither on the disk nor in the library;"
                     " check the spelling"
                 )
     return selection
+
+
+def where_in(library: PublishedLibrary, filters: Filters) -> str | None:
+    """Return the SQL condition of filters in a table; None if all rows pass."""
+    return where_of(filters, {name: library.place(name) for name in library.names})
 
 
 def _any(library: PublishedLibrary, where: str | None) -> bool:
@@ -131,15 +136,7 @@ class TableSelection:
         """Return the key of the first row of each of the first files."""
         table = self.library.table
         if sort is Sort.PATH:
-            rows = table.scan(["item", "root", "path"], self.where)
-            places = {
-                item: os.path.join(self.library.place(root), path)
-                if path
-                else self.library.place(root)
-                for item, root, path in zip(
-                    *(rows[n].to_pylist() for n in ("item", "root", "path")), strict=True
-                )
-            }
+            places = locations(self.library, self.where)
             items = sorted(places, key=places.__getitem__)[:count]
         else:
             rows = table.scan(["item", "time", "wall"], self.where)

@@ -13,9 +13,11 @@ from qvsearch.library.filters import Filters, parse_filters
 from qvsearch.library.library import Library
 from qvsearch.published import library as published
 from qvsearch.retrieval import table_levels, table_search
+from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.pipeline import Query, SearchOptions, search
 from qvsearch.retrieval.scrolling import hits_one_by_one
 from qvsearch.retrieval.several import Searched
+from qvsearch.retrieval.similar import _files, _stored
 from qvsearch.types import Kind
 
 ROWS = 3000
@@ -163,3 +165,65 @@ def test_a_sample_stands_for_the_rows_of_a_large_kind(library, table, says, monk
 def test_a_small_table_is_read_whole(library, copy, says):
     assert copy.is_small
     check_alike(library, copy, "1", says, SearchOptions(min_relevance=0, top=50))
+
+
+def test_a_file_is_explained_as_in_a_library(library, table, says):
+    options = SearchOptions(filters=parse_filters(globs=["*1*"]), min_relevance=0.01)
+    reasons = set()
+    for name in (b"image/14", b"video/1", b"text/203", b"image/1016", b"image/200"):
+        place = next(
+            each.item.location for each in library.segments.values() if each.item.path == name
+        )
+        expected, found = (explain(each, "1", place, says, options) for each in (library, table))
+        assert (found.rank, found.items, found.hidden_by) == (
+            expected.rank,
+            expected.items,
+            expected.hidden_by,
+        )
+        assert found.reason == expected.reason
+        reasons.add(found.reason)
+        assert found.relevance == pytest.approx(expected.relevance, abs=1e-4)
+        assert [each.segment for each in found.segments] == [
+            each.segment for each in expected.segments
+        ]
+    assert len(reasons) > 2
+    assert "published table does not have it" in explain(table, "1", b"/no", says, options).reason
+
+
+def test_files_like_another_are_those_of_a_library(library, table):
+    vectors = library.vectors([40])
+    source = ([library.segments[40]], vectors)
+    for calibrated in (False, True):
+        expected, found = (
+            _files(
+                each,
+                b"/media/5/image/40",
+                source,
+                {Kind.IMAGE, Kind.VIDEO},
+                12,
+                calibrated=calibrated,
+            )
+            for each in (library, table)
+        )
+        assert found[0].score < 0.999  # without the file itself
+        if calibrated:  # files like the query are taken from the sample, not from all rows
+            relevances = {each.segment: each.relevance for each in expected}
+            both = [each for each in found if each.segment in relevances]
+            assert len(both) >= 10
+            for each in both:
+                assert each.relevance == pytest.approx(relevances[each.segment], abs=0.05)
+        else:
+            assert [(each.segment, each.reason) for each in found] == [
+                (each.segment, each.reason) for each in expected
+            ]
+            assert [each.score for each in found] == pytest.approx(
+                [each.score for each in expected], abs=1e-5
+            )
+
+
+def test_a_file_that_a_table_has_needs_no_model(library, table):
+    segment = library.segments[80]
+    segments, vectors = _stored(table, segment.item, segment.content_hash)
+    assert segments == [segment]
+    np.testing.assert_allclose(vectors, library.vectors([80]), atol=1e-6)
+    assert _stored(table, segment.item, "none") is None
