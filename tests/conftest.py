@@ -81,6 +81,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Keep the user's cache and warm processes out of every test, and one test's out of others."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: folder)
+    monkeypatch.setattr(platformdirs, "user_config_path", lambda *_, **__: folder / "settings")
     monkeypatch.setattr(platformdirs, "user_runtime_path", lambda *_, **__: folder / "run" / "q")
 
 

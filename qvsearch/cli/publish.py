@@ -31,6 +31,13 @@ def publish(
             " (default: the computer's, and the library's if it is not main).",
         ),
     ] = None,
+    thumbnails: Annotated[
+        bool,
+        typer.Option(
+            "--thumbnails",
+            help="Send small pictures, too, for computers that cannot reach the files.",
+        ),
+    ] = False,
     remove: Annotated[
         bool, typer.Option("--remove", help="Delete all rows of this name from the table.")
     ] = False,
@@ -63,9 +70,12 @@ def publish(
     from qvsearch.published.publishing import publish as publish_library
 
     with interrupt.interrupts() as stop, Report(quiet, json) as report:
-        outcome = publish_library(folder, address, as_, report, stop)
+        outcome = publish_library(folder, address, as_, report, stop, thumbnails=thumbnails)
     show_outcome(outcome, address, quiet, json)
-    raise typer.Exit(ExitCode.INTERRUPTED if outcome.interrupted else ExitCode.DONE)
+    if outcome.interrupted:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    skipped = outcome.pictures is not None and outcome.pictures.skipped
+    raise typer.Exit(ExitCode.INCOMPLETE if skipped else ExitCode.DONE)
 
 
 def _remove(folder: Path, address: "Address", name: str | None, yes: bool, json: bool) -> None:

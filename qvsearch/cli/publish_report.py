@@ -32,7 +32,10 @@ class Report:
             output.write_json([records.commit_record(progress)])
             return
         self._shown = True
-        output.progress(f"published {progress.rows:,} of {progress.of:,} rows", self._quiet)
+        what = f"published {progress.rows:,} of {progress.of:,} rows"
+        if progress.of_pictures:
+            what = f"published {progress.pictures:,} of {progress.of_pictures:,} thumbnails"
+        output.progress(what, self._quiet)
 
 
 def show_outcome(outcome: Outcome, address: Address, quiet: bool, json: bool) -> None:
@@ -40,20 +43,28 @@ def show_outcome(outcome: Outcome, address: Address, quiet: bool, json: bool) ->
     if json:
         output.write_json([records.outcome_record(outcome)])
         return
-    if quiet:
-        return
+    pictures = outcome.pictures
+    if not quiet:
+        _print_counts(outcome, address)
+    if pictures is not None and pictures.skipped:
+        output.line("without a thumbnail:")
+        output.print_skipped(list(pictures.skipped))
+    if outcome.interrupted:
+        output.line("interrupted; run it again to go on from here")
+
+
+def _print_counts(outcome: Outcome, address: Address) -> None:
     left = f" + left {outcome.left:,}" if outcome.left else ""
     output.line(
         f"{output.counted(outcome.files, 'file')} = new {outcome.added:,}"
         f" + changed {outcome.changed:,} + unchanged {outcome.unchanged:,}{left};"
         f" removed {outcome.removed:,}"
     )
-    output.line(
-        f"published {output.counted(outcome.rows, 'row')} to {address} as {outcome.name}"
-        f" in {output.clock(round(outcome.seconds))}"
-    )
-    if outcome.interrupted:
-        output.line("interrupted; run it again to go on from here")
+    rows = output.counted(outcome.rows, "row")
+    if outcome.pictures is not None:
+        rows += f" and {output.counted(outcome.pictures.sent, 'thumbnail')}"
+    seconds = output.clock(round(outcome.seconds))
+    output.line(f"published {rows} to {address} as {outcome.name} in {seconds}")
 
 
 def show_removal(outcome: Outcome, address: Address, json: bool) -> None:

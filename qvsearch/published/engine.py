@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qvsearch.errors import QvsearchError
 from qvsearch.published.address import Address, storage_options
+from qvsearch.published.reasons import is_conflict, reason_of
 from qvsearch.published.schema import READ, About, read_about, table_schema
 
 if TYPE_CHECKING:
@@ -37,26 +37,6 @@ REFINE = 20  # candidates for each row of an answer, whose cosines are computed 
 VECTOR = "vector"
 FEW_VALUES = ("publisher", "kind")
 SCALARS = ("row", "item", "lot", "time", "content_hash", *FEW_VALUES)  # have an index, too
-
-_CONFLICT = re.compile("conflict|too many concurrent|concurrent modification", re.IGNORECASE)
-_REASONS = (  # what LanceDB's long texts mean
-    (r"No space left|StorageFull|os error 28\b", "no space is left there; free some"),
-    (r"Permission denied|Read-only file system|os error (13|30)\b", "no permission to write there"),
-    (
-        r"AccessDenied|Forbidden|\b403\b|SignatureDoesNotMatch|InvalidAccessKeyId|Unauthorized",
-        "the keys have no right to it; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
-        " and the bucket's policy",
-    ),
-    (r"NoSuchBucket|bucket does not exist", "there is no such bucket; create it first"),
-    (
-        r"CredentialsNotLoaded|no providers in chain|Failed to get AWS credentials|credential",
-        "there are no keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    ),
-    (
-        r"error sending request|[Cc]onnection|dns|timed? ?out|HTTP error|error trying to connect",
-        "the server does not answer; check the network and AWS_ENDPOINT_URL",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +285,7 @@ class Table:
                     write()
                     return
                 except (OSError, RuntimeError, ValueError) as error:
-                    if not _CONFLICT.search(str(error)) or attempt + 1 == ATTEMPTS:
+                    if not is_conflict(error) or attempt + 1 == ATTEMPTS:
                         raise
                 # Random pauses, so that publishers do not meet again and again.
                 time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.05 * 2**attempt)))  # noqa: S311
@@ -318,7 +298,7 @@ class Table:
         try:
             yield
         except (OSError, RuntimeError, ValueError) as error:
-            raise QvsearchError(f"cannot {what} {self.address}: {_reason(error)}") from error
+            raise QvsearchError(f"cannot {what} {self.address}: {reason_of(error)}") from error
 
     def _absent(self) -> QvsearchError:
         return QvsearchError(
@@ -400,12 +380,3 @@ def _check_parent(folder: Path) -> None:
         raise QvsearchError(f"{folder.parent} is not there; mount it, or create it first")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise QvsearchError(f"cannot write to {folder}: no permission to write to {nearest}")
-
-
-def _reason(error: Exception) -> str:
-    """Return what an error of LanceDB means, else its first line."""
-    text = str(error)
-    for pattern, reason in _REASONS:
-        if re.search(pattern, text):
-            return reason
-    return text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__

@@ -27,6 +27,7 @@ from qvsearch.published.local_rows import LocalRows, batches, local_rows, rows_t
 from qvsearch.published.mapped_roots import keep_roots
 from qvsearch.published.publishers import Ledger, Publisher, check_name, list_publishers
 from qvsearch.published.schema import About, arrow_rows
+from qvsearch.published.thumbnails import Pictures, drop_thumbnails, publish_thumbnails
 from qvsearch.published.upkeep import clean_up, keep_up
 
 if TYPE_CHECKING:
@@ -46,12 +47,14 @@ _MARKS = {"items": "<i8", "ordinals": "<i4", "digests": "<i8"}
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a run did so far, and the rows that it has to do in all: what is there is safe."""
+    """What a run committed so far, and what it has to commit in all: rows, then thumbnails."""
 
     rows: int
     of: int
     files: int
     version: int
+    pictures: int = 0
+    of_pictures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Outcome:
     """What a run did: numbers of files, and rows.
 
     `files` of the library are `added`, `changed`, `unchanged` or, if it was `interrupted`, `left`.
+    `pictures` are None unless thumbnails were asked for.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Outcome:
     rows: int
     seconds: float
     interrupted: bool = False
+    pictures: Pictures | None = None
 
 
 def publish(
@@ -79,6 +84,8 @@ def publish(
     name: str | None,
     report: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    *,
+    thumbnails: bool = False,
 ) -> Outcome:
     """Make a table have exactly the rows of a library under its name.
 
@@ -99,6 +106,10 @@ def publish(
         publisher = Publisher(name, publication.owner, run=secrets.token_hex(8))
         done = _Run(library, names, table, ledger, publisher, report, stop).run()
         keep_roots(address, {names[n]: root for n, root in enumerate(roots) if root is not None})
+        if thumbnails and not done.interrupted:
+            done = _with_thumbnails(library, table, done, report, stop)
+        elif done.changed or done.removed:
+            drop_thumbnails(library, table, name)
         if done.rows or done.removed:
             keep_up(table, ledger)
         clean_up(table, ledger)
@@ -130,6 +141,7 @@ def unpublish(address: Address, name: str) -> Outcome:
     rows, before = table.count(where), ledger.find(name)
     if rows:
         table.delete(where)
+    drop_thumbnails(None, table, name)
     if not ledger.release(name) and not rows:
         there = ", ".join(each.name for each in list_publishers(table)) or "none"
         raise QvsearchError(f"{address} has no publisher {name}; there are: {there}")
@@ -186,6 +198,23 @@ def _remembered(
     publication = replace(publication, names={**publication.names, str(address): name})
     write_publication(folder, publication)
     return publication
+
+
+def _with_thumbnails(
+    library: Library,
+    table: Table,
+    done: Outcome,
+    report: Callable[[Progress], None],
+    stop: Callable[[], bool],
+) -> Outcome:
+    """Publish thumbnails, and return the outcome of the run with them."""
+    progress = Progress(done.rows, done.rows, done.added + done.changed, table.version)
+
+    def sent(count: int, of: int) -> None:
+        report(replace(progress, pictures=count, of_pictures=of))
+
+    pictures = publish_thumbnails(library, table, done.name, sent, stop)
+    return replace(done, pictures=pictures, interrupted=stop())
 
 
 class _Run:

@@ -22,14 +22,18 @@ def commit_record(progress: Progress) -> dict[str, object]:
     of (integer): number of rows that it has to commit
     files (integer): number of their files
     version (integer): number of the commit in the table
+    thumbnails, of_thumbnails (integer): number of thumbnails committed, and of those to commit
     """
-    return {
+    record: dict[str, object] = {
         "state": "committed",
         "rows": progress.rows,
         "of": progress.of,
         "files": progress.files,
         "version": progress.version,
     }
+    if progress.of_pictures:
+        record |= {"thumbnails": progress.pictures, "of_thumbnails": progress.of_pictures}
+    return record
 
 
 def outcome_record(outcome: Outcome) -> dict[str, object]:
@@ -43,8 +47,12 @@ def outcome_record(outcome: Outcome) -> dict[str, object]:
     removed (integer): number of files that were deleted from the table
     rows (integer): number of rows that were sent, or with `--remove` deleted
     seconds (number): duration of the run
+    thumbnails (integer): number of thumbnails that were sent, with `--thumbnails`
+    skipped (list of objects): files without a thumbnail: `path` or `path_b64`, and `reason`
     interrupted (boolean): true after Ctrl-C
     """
+    pictures = outcome.pictures
+    skipped = () if pictures is None else pictures.skipped
     return present(
         {
             "state": "summary",
@@ -57,6 +65,11 @@ def outcome_record(outcome: Outcome) -> dict[str, object]:
             "removed": outcome.removed,
             "rows": outcome.rows,
             "seconds": round(outcome.seconds, 3),
+            "thumbnails": None if pictures is None else pictures.sent,
+            "skipped": [
+                {**path_fields("path", each.path), "reason": each.reason} for each in skipped
+            ]
+            or None,
             "interrupted": outcome.interrupted or None,
         }
     )
