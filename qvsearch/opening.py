@@ -57,6 +57,11 @@ def check_display() -> None:
 
 
 def _check(location: bytes) -> None:
+    if not Path(os.fsdecode(location)).is_absolute():
+        raise QvsearchError(
+            f"cannot open {safe_text(location)}: this computer does not reach its folder;"
+            " see: qvsearch roots map --help"
+        )
     if not Path(os.fsdecode(location)).is_file():
         raise QvsearchError(f"cannot open {safe_text(location)}: it is no longer there")
     check_display()

@@ -346,6 +346,7 @@ class Hit:
                 "id": segment.item_id,
                 "kind": item.kind.value,
                 **path_fields("path", item.location),
+                **unreachable_root(item),
                 "gone": self.gone or None,
                 **_place(self.start, self.end, segment),
                 "clip": (segment.clip and not math.isnan(self.score)) or None,
@@ -361,6 +362,14 @@ class Hit:
                 or None,
             }
         )
+
+
+def unreachable_root(item: Item) -> dict[str, object]:
+    """Return the field of a root of a published table that this computer does not reach.
+
+    The path of such an item begins with the name of the root.
+    """
+    return {} if Path(os.fsdecode(item.root)).is_absolute() else path_fields("root", item.root)
 
 
 def _rounded(value: float) -> float | None:

@@ -256,7 +256,7 @@ class _Work:
         quiet: bool,
     ) -> None:
         from qvsearch.library.library import library_folder
-        from qvsearch.retrieval.pipeline import allowed_rows
+        from qvsearch.retrieval.selection import allowed_rows
         from qvsearch.runtime.loading import load_embedder, open_library, query_embedder
         from qvsearch.tasks.labelling.file_vectors import Embedding, LibraryVectors
 

@@ -112,11 +112,11 @@ def dupes(
     qvsearch dupes --html dupes.html
     """  # noqa: D301
     from qvsearch.duplicates.groups import duplicate_groups
-    from qvsearch.library.library import Library, library_folder
+    from qvsearch.published.library import open_at
 
     page = html_page(html, "Near-duplicates", [("kind", kind)])
-    opened = Library.open(library_folder(library))
-    if not opened.segments:
+    opened = open_at(library)
+    if not len(opened):
         raise QvsearchError(
             f"the library {opened.folder} is empty; fill it with:"
             f" qvsearch index FOLDER{option(opened.folder)}"

@@ -18,7 +18,7 @@ from qvsearch.errors import ExitCode, NothingToSearch, QvsearchError
 from qvsearch.gallery.cards import hit_sections
 from qvsearch.library.names import option
 from qvsearch.records.library import hit_record
-from qvsearch.retrieval.pipeline import allowed_rows
+from qvsearch.retrieval.selection import select
 from qvsearch.types import Hit
 
 if TYPE_CHECKING:
@@ -193,6 +193,6 @@ def hint_nothing(libraries: Sequence[Library], wanted: SearchOptions, quiet: boo
 def _passes(library: Library, wanted: SearchOptions) -> bool:
     """Return whether a file of the library passes the filters."""
     try:
-        return bool(allowed_rows(library, wanted.filters).any())
+        return bool(select(library, wanted.filters))
     except NothingToSearch:
         return False

@@ -75,13 +75,13 @@ class OpenLibraries:
         for each in self.libraries:
             left = sum(run.files for run in each.load_pending())
             name = f" {self.names[each.folder]}" if len(self.names) > 1 else ""
-            if left and each.segments:  # an empty one is an error of its own
+            if left and len(each):  # an empty one is an error of its own
                 output.hint(
                     f"the library{name} is incomplete: {output.counted(left, 'file')} not indexed"
                     f" yet; see: qvsearch status{option(each.folder)}",
                     quiet,
                 )
-            elif name and not each.segments:
+            elif name and not len(each):
                 output.hint(f"the library{name} is empty", quiet)
 
     def folder_of(self, hit: Hit) -> Path:

@@ -225,10 +225,10 @@ def export(
     qvsearch export /tmp/projector --projector -l holidays
     """  # noqa: D301
     from qvsearch.cli.interrupt import cancelling
-    from qvsearch.library.library import Library, library_folder
+    from qvsearch.published.library import open_at
     from qvsearch.tasks import export as task
 
-    opened_library = Library.open(library_folder(library))
+    opened_library = open_at(library)
     report = Reporter(quiet)
     place = Path(os.fsdecode(folder))
     with cancelling():

@@ -237,6 +237,11 @@ def _group(segments: Sequence[Segment]) -> Group | None:
     gone: list[Segment] = []
     for segment in segments:
         location = segment.item.location
+        if not Path(
+            os.fsdecode(location)
+        ).is_absolute():  # of a root that this computer does not reach
+            present[location], also[location] = segment, []
+            continue
         try:
             status = Path(os.fsdecode(location)).stat()
         except OSError:

@@ -26,7 +26,12 @@ def aliases(path: bytes, roots: Iterable[bytes] = ()) -> tuple[bytes, ...]:
 
 
 def is_there(path: bytes) -> bool:
-    """Return whether a path exists; True if that cannot be determined."""
+    """Return whether a path exists; True if that cannot be determined.
+
+    A relative path is below a root of a published table that is not on this computer.
+    """
+    if not Path(os.fsdecode(path)).is_absolute():
+        return True
     try:
         Path(os.fsdecode(path)).stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -100,14 +100,7 @@ class Columns:
 
     def newest(self, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Return the `count` rows whose files were taken last, newest first, ties by row."""
-        times = self._times[rows]
-        if len(rows) > count:
-            # a local time is at most WIDEST_ZONE away from the true one
-            least = max(int(np.partition(times, -count)[-count]) - 2 * WIDEST_ZONE, -LATEST)
-            rows, times = rows[times >= least], times[times >= least]
-        for place in np.flatnonzero(self._on_the_wall[rows]).tolist():
-            times[place] = from_wall_time(int(times[place]))
-        return rows[np.argsort(-times, kind="stable")][:count]
+        return rows[newest(self._times[rows], self._on_the_wall[rows], count)]
 
     def locations(self, rows: NDArray[np.int64]) -> list[bytes]:
         """Return the absolute paths of the files of live rows."""
@@ -222,6 +215,19 @@ class Columns:
         for source in self._sources:
             values[source.rows] = column(source.columns)[source.places]
         return values
+
+
+def newest(times: NDArray[np.int64], on_the_wall: Mask, count: int) -> NDArray[np.int64]:
+    """Return the places of the `count` latest times (n,), latest first, ties by place."""
+    places = np.arange(len(times))
+    if len(times) > count:
+        # a local time is at most WIDEST_ZONE away from the true one
+        least = max(int(np.partition(times, -count)[-count]) - 2 * WIDEST_ZONE, -LATEST)
+        places = np.flatnonzero(times >= least)
+    some = times[places]
+    for place in np.flatnonzero(on_the_wall[places]).tolist():
+        some[place] = from_wall_time(int(some[place]))
+    return places[np.argsort(-some, kind="stable")][:count]
 
 
 def _within(time: int) -> int:

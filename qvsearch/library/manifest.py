@@ -21,7 +21,7 @@ from qvsearch.files import TEMPORARY, Seal, open_file, remove_file, write_file
 from qvsearch.formats import path_field, read_path
 from qvsearch.library.names import MANIFEST as MANIFEST
 from qvsearch.library.names import SEGMENTS as SEGMENTS
-from qvsearch.library.names import absence, exists, option
+from qvsearch.library.names import absence, check_local, exists, option
 from qvsearch.library.rules import Rules, read_rules, rules_records
 from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
 
@@ -194,7 +194,8 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def check_way(folder: Path) -> None:
-    """Raise QvsearchError if a file, or a broken link, is in the way of a folder."""
+    """Raise QvsearchError if a file, or a broken link, is in the way of a library's folder."""
+    check_local(folder)
     nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     if not nearest.is_dir():
         what = "not a folder" if nearest.exists() else "a broken link"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -14,11 +16,34 @@ import platformdirs
 from qvsearch.errors import QvsearchError
 from qvsearch.files import TEMPORARY
 
+if sys.platform == "win32":
+    from pathlib import WindowsPath as _Path
+else:
+    from pathlib import PosixPath as _Path
+
 DEFAULT = "main"  # the library that is used if none is named
 LONGEST_NAME = 200  # bytes: file systems allow 255, and temporary names are longer
 MANIFEST = "manifest.json"  # a folder that holds it is a library
 SEGMENTS = "segments"  # the folder of its shards
 PUBLICATION = "publication.json"  # beside the manifest of a published library
+TABLE = ".lance"  # the end of the folder of a published table
+_SCHEME = re.compile("[a-z][a-z0-9+.-]+:/+")
+
+
+class TableUri(_Path):
+    """The address of a published table in object storage, where a library has its folder.
+
+    `str` returns it as it was written, e.g. s3://bucket/photos; a plain path would lose a slash.
+    """
+
+    def __str__(self) -> str:
+        """Return the address with both slashes after its scheme."""
+        return _SCHEME.sub(lambda scheme: scheme[0].rstrip("/") + "//", super().__str__(), count=1)
+
+
+def is_table(folder: Path) -> bool:
+    """Return whether this is the place of a published table, there or not."""
+    return isinstance(folder, TableUri) or folder.suffix == TABLE
 
 
 def home() -> Path:
@@ -35,22 +60,35 @@ def library_folder(name: str | Path | None) -> Path:
     """Return the folder of the named library, or of $QVSEARCH_LIBRARY, or of the default library.
 
     A bare name is a library of the user's data folder, or if there is none, an existing folder of
-    that name in the current one. A Path is the folder itself. Raises QvsearchError for an empty
-    name.
+    that name in the current one. A Path is the folder itself. `s3://BUCKET/NAME` and a path that
+    ends in .lance are published tables. Raises QvsearchError for an empty name.
     """
     if isinstance(name, Path):
-        return _absolute(name)
+        return name if isinstance(name, TableUri) else _absolute(name)
     if name == "":
         raise QvsearchError("the name of the library is empty; give -l NAME, or leave it out")
     name = name or os.environ.get("QVSEARCH_LIBRARY")
     if not name:
         return default_folder()
+    if _SCHEME.match(name):
+        return TableUri(name.rstrip("/"))
     here = _absolute(name)
+    if is_table(here):
+        return here
     separators = [os.sep, os.altsep or os.sep]
     is_path = any(separator in name for separator in separators) or name.startswith("~")
     if is_path or (here.is_dir() and not exists(home() / name)):
         return here
     return home() / name
+
+
+def check_local(folder: Path) -> None:
+    """Raise QvsearchError for a published table, where a library on this computer is needed."""
+    if is_table(folder):
+        raise QvsearchError(
+            f"{folder} is a published table, which only `qvsearch publish` changes;"
+            " name a library on this computer with -l"
+        )
 
 
 def new_folder(name: str, beside: Path) -> Path:
@@ -90,7 +128,7 @@ def chosen_folders(names: Sequence[str], *, all_: bool = False) -> list[Path]:
             )
     first: dict[str, Path] = {}
     for each in folders:
-        first.setdefault(os.path.realpath(each), each)
+        first.setdefault(str(each) if is_table(each) else os.path.realpath(each), each)
     return list(first.values())
 
 

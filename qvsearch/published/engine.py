@@ -105,12 +105,18 @@ class Table:
             return int(self._rows.count_rows(where))
 
     def nearest(
-        self, query: Vectors, count: int, where: str | None = None, *, exact: bool = False
+        self,
+        query: Vectors,
+        count: int,
+        where: str | None = None,
+        *,
+        exact: bool = False,
+        refine: int = REFINE,
     ) -> Nearest:
         """Return the `count` rows of the highest cosine with a unit query (dim,) that pass.
 
         Cosines are those of the stored vectors. `exact` compares all rows; otherwise the index
-        chooses REFINE candidates for each row.
+        chooses `refine` candidates for each row.
         """
         search = self._rows.search(query, vector_column_name=VECTOR).distance_type("cosine")
         search = search.limit(count).select(["row", "item", "_distance"])
@@ -119,7 +125,7 @@ class Table:
         if exact:
             search = search.bypass_vector_index()
         elif self.is_indexed:
-            search = search.nprobes(PROBES).refine_factor(REFINE)
+            search = search.nprobes(PROBES).refine_factor(refine)
         with self._errors("search"):
             found = search.to_arrow()
         cosines = [1.0 - distance for distance in found.column("_distance").to_pylist()]

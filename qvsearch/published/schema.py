@@ -247,9 +247,10 @@ def published(table: pa.Table, place: str) -> list[Published]:
     return found
 
 
-def vectors_of(table: pa.Table) -> Vectors:
+def vectors_of(table: pa.Table | pa.RecordBatch) -> Vectors:
     """Return the vectors (n, dim) of rows that were read, float32."""
-    column = table.column("vector").combine_chunks()
+    column = table.column("vector")
+    column = getattr(column, "combine_chunks", lambda: column)()
     dim = table.schema.field("vector").type.list_size
     flat = column.flatten().to_numpy(zero_copy_only=False)
     vectors: Vectors = flat.reshape(-1, dim).astype(np.float32)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from qvsearch.display import safe_text
 from qvsearch.formats import path_fields, present, utc_text
 from qvsearch.records.reports import warm_record
+from qvsearch.types import unreachable_root
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import Group, Member
@@ -41,6 +42,8 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
     kind (string): `image`, `video` or `text`
     path (string): absolute path
     path_b64 (string): bytes of the path in base64, instead of `path`, if they are not UTF-8
+    root, root_b64 (string): name of a published table's root that this computer does not reach;
+        `path` begins with it
     start, end (number, seconds): moment of a video, from `start` up to `end`
     clip (boolean): true if the best vector is of a clip, not of one frame
     lines (two integers): first and last line of a passage, from 1
@@ -83,6 +86,7 @@ def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
     id (string): identity of the file in the library
     kind (string): `image`, `video` or `text`
     path, path_b64 (string): absolute path
+    root, root_b64 (string): as of a hit
     start, end (number, seconds): most similar moment of a video
     lines (two integers): first and last line of the most similar passage
     width, height (integer, pixels): of the upright picture
@@ -107,6 +111,7 @@ def segment_fields(segment: Segment) -> dict[str, object | None]:
         "id": segment.item_id,
         "kind": segment.item.kind.value,
         **path_fields("path", segment.item.location),
+        **unreachable_root(segment.item),
         "start": segment.start,
         "end": segment.end,
         "lines": None if segment.lines is None else list(segment.lines),

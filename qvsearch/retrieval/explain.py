@@ -8,31 +8,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from qvsearch.files import is_below
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filtering import hidden_by
 from qvsearch.library.rules import left_out, scans_of
-from qvsearch.retrieval.calibration import evidence_of, relevance_of
-from qvsearch.retrieval.first_pass import rank_all
-from qvsearch.retrieval.hits import best_hits, best_rows, files_of
-from qvsearch.retrieval.pipeline import SearchOptions, allowed_rows
-from qvsearch.retrieval.query import Query, parse_query, read_terms
-from qvsearch.retrieval.scoring import embed_terms
+from qvsearch.published.library import PublishedLibrary
+from qvsearch.retrieval.calibration import relevance_of
+from qvsearch.retrieval.hits import files_of
+from qvsearch.retrieval.options import SearchOptions
+from qvsearch.retrieval.query import Query, parse_query
 from qvsearch.retrieval.several import Searched, answer_all, for_each
+from qvsearch.retrieval.standing import relevances, standing
 from qvsearch.runtime.loading import own_embedder
 from qvsearch.runtime.several import refuse
 from qvsearch.types import kind_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from qvsearch.library.library import Library
     from qvsearch.retrieval.calibration import Level
     from qvsearch.retrieval.scoring import Ranking
     from qvsearch.runtime.several import Lost
-    from qvsearch.types import Embedder, Segment
+    from qvsearch.types import Embedder, Hit, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,31 +105,26 @@ def explained(
     load: Callable[[], Embedder],
 ) -> Explanation:
     """Do what `explain` does, loading the model only when it is needed; `path` is absolute."""
-    allowed = allowed_rows(library, options.filters)
-    rows = _rows_of(library, path)
-    if not rows:
+    found = standing(library, path, query, options, load)
+    if found is None:
         return Explanation(path, _why_absent(library, path))
-    terms = read_terms(query, library.fingerprint.decode_options)
-    ranking = rank_all(library, embed_terms(terms, load()))
-    rows.sort(key=lambda row: -ranking.evidence[row])
-    best = rows[0]
-    others = list(best_rows(library, ranking, allowed, -np.inf))
-    ahead = (-float(ranking.evidence[best]), best)  # of equal hits the first row comes first
-    rank = 1 + sum((-float(ranking.evidence[row]), row) < ahead for row in others)
+    segments, ranking = found.library.segments, found.ranking
+    best = found.rows[0]
+    location = segments[best].item.location
     relevance = relevance_of(float(ranking.evidence[best]))
-    hidden = tuple(hidden_by(library.segments[best], options.filters))
-    first = relevance_of(float(ranking.evidence[others[0]])) if others else 0.0
+    hidden = tuple(hidden_by(segments[best], options.filters))
     leader = None
-    if not hidden and first >= options.least_best:
-        leader = _leader(library, ranking, allowed, best, options)
-    is_hit = leader == library.segments[best].item.location
+    if not hidden and found.first >= options.least_best:
+        leader = _leader(found.hits(), location)
+    is_hit = leader == location
+    both = (relevance, found.first)
     return Explanation(
         path=path,
-        reason=None if is_hit else _why_hidden(hidden, leader, (relevance, first), rank, options),
-        segments=tuple(_explained(library, ranking, row) for row in rows),
+        reason=None if is_hit else _why_hidden(hidden, leader, both, found.rank, options),
+        segments=tuple(_explained(found.library, ranking, row) for row in found.rows),
         relevance=relevance,
-        rank=rank,
-        items=len(others),
+        rank=found.rank,
+        items=found.files,
         cut=options.least,
         hidden_by=hidden,
         folded_into=None if is_hit else leader,
@@ -165,7 +156,9 @@ def explained_in(
     place = own.segments[0].segment.item.location
     relevance = own.relevance or 0.0
     files: dict[bytes, float] = {}  # best first, each with its highest relevance
-    everything = [file for each, _ in found for file in _relevances(each, query, options)]
+    everything = [
+        file for each, _ in found for file in relevances(each.library, query, options, each.load)
+    ]
     for location, other in sorted(everything, key=lambda file: -file[1]):
         files.setdefault(location, other)
     ahead = [other > relevance for other in files.values()]
@@ -191,25 +184,13 @@ def _has_root_above(library: Library, path: bytes) -> bool:
     return any(is_below(name, root) for root in library.roots for name in names)
 
 
-def _relevances(each: Searched, query: Query, options: SearchOptions) -> list[tuple[bytes, float]]:
-    """Return the path and relevance of each file of a library that passes the filters, in order."""
-    terms = read_terms(query, each.library.fingerprint.decode_options)
-    ranking = rank_all(each.library, embed_terms(terms, each.load()))
-    allowed = allowed_rows(each.library, options.filters)
-    rows = np.array(list(best_rows(each.library, ranking, allowed, -np.inf)), np.int64)
-    locations = each.library.columns.locations(rows)
-    relevances = map(relevance_of, ranking.evidence[rows].tolist())
-    return list(zip(locations, relevances, strict=True))
-
-
-def _rows_of(library: Library, path: bytes) -> list[int]:
-    rows_of = library.by_location()
-    by_name = (rows_of[name] for name in aliases(path, library.roots) if name in rows_of)
-    return list(next(by_name, []))
-
-
 def _why_absent(library: Library, path: bytes) -> str:
     """Return the likely reason why the library does not have a file."""
+    if isinstance(library, PublishedLibrary):
+        return (
+            "the published table does not have it: it is not below a root of"
+            f" `qvsearch roots -l {library.folder}`, or its publisher has not indexed it"
+        )
     failed = [each for each in library.load_failures() if each.path == path]
     if failed:
         return f"it could not be indexed: {failed[0].reason}"
@@ -233,18 +214,8 @@ def _why_absent(library: Library, path: bytes) -> str:
     )
 
 
-def _leader(
-    library: Library,
-    ranking: Ranking,
-    allowed: NDArray[np.bool_],
-    row: int,
-    options: SearchOptions,
-) -> bytes | None:
-    """Return the path of the hit that shows a row's file: its own or that of a near-duplicate."""
-    location = library.segments[row].item.location
-    least = evidence_of(options.least)
-    top = min(options.top, library.size)
-    hits = best_hits(library, ranking, allowed, top, least=least, dedupe=options.dedupe)
+def _leader(hits: Sequence[Hit], location: bytes) -> bytes | None:
+    """Return the path of the hit that shows a file: its own or that of a near-duplicate."""
     for hit in hits:
         if any(item.location == location for item in files_of(hit)):
             return hit.segment.item.location

@@ -17,6 +17,7 @@ from qvsearch.duplicates.candidates import few
 from qvsearch.duplicates.groups import gather
 from qvsearch.duplicates.rule import needed, same_pictures, traits
 from qvsearch.library.aliases import is_there
+from qvsearch.published.library import with_file
 from qvsearch.retrieval.hits import files_of
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def _cosines(
 
 def _vector(library: Library, hit: Hit) -> Vectors:
     """Return the vector (dim,) of a hit's segment."""
+    library = with_file(library, hit.segment.item)
     rows = np.flatnonzero(library.columns.items == hit.segment.item.number).tolist()
     row = next(row for row in rows if library.segments[row] == hit.segment)
     vector: Vectors = library.vectors([row])[0]

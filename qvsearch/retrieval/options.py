@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 from qvsearch.choices import RerankScope, Sort
 from qvsearch.errors import QvsearchError
 from qvsearch.library.filters import Filters
-from qvsearch.retrieval.calibration import ANSWERED, CUT
+from qvsearch.retrieval.calibration import ANSWERED, CUT, evidence_of
 
 RERANK_TOP = 20
+MOST_SORTED = 1000  # hits, the most relevant ones, that are put in another order
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,25 @@ class SearchOptions:
     def least_best(self) -> float:
         """The least relevance that the best hit must have for any hit to be shown."""
         return ANSWERED if self.min_relevance is None else self.min_relevance
+
+
+def least_evidence(options: SearchOptions, *, reranks: bool) -> float:
+    """Return the least evidence of a row that becomes a hit before the cut."""
+    return -math.inf if reranks or options.nearest else evidence_of(options.least)
+
+
+def count_of(options: SearchOptions, rows: int, *, reranks: bool) -> int:
+    """Return how many hits of each list are needed, of which some may not be returned."""
+    reranked = options.rerank.top if reranks and options.rerank is not None else 0
+    sortable = 0 if options.by_relevance else MOST_SORTED
+    return min(max(options.top, options.nearest, reranked, sortable), rows)
+
+
+def browsing_order(options: SearchOptions) -> Sort:
+    """Return the order of files without a query; raises QvsearchError for relevance."""
+    if options.sort is Sort.RELEVANCE:
+        raise QvsearchError("nothing is relevant without a query; sort by date or path")
+    return options.sort or Sort.DATE
 
 
 def parse_rerank(

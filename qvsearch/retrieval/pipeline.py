@@ -1,6 +1,6 @@
 """A query to hits: the story from the words to the list, step by step.
 
-`answers` has the steps for a batch of queries, `_best` and `finished` those for each query of it.
+`answers` and `ranked` have the steps for a batch of queries, `finished` those for each of them.
 """
 
 from __future__ import annotations
@@ -13,37 +13,25 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-import numpy as np
-
-from qvsearch.choices import Sort
-from qvsearch.errors import NothingToSearch, QvsearchError
-from qvsearch.library.filtering import passing_rows
-from qvsearch.library.names import option
-from qvsearch.retrieval.calibration import evidence_of
-from qvsearch.retrieval.first_pass import may_lack, rankings
-from qvsearch.retrieval.hits import best_hits, listed, nearest_hits, relevant_hits
+from qvsearch.errors import QvsearchError
+from qvsearch.retrieval.hits import nearest_hits, relevant_hits
 from qvsearch.retrieval.options import SearchOptions
 from qvsearch.retrieval.query import Query, parse_query, read_terms
 from qvsearch.retrieval.scoring import embed_terms
+from qvsearch.retrieval.selection import select
 from qvsearch.runtime.loading import own_embedder
-from qvsearch.types import Kind
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from qvsearch.library.filters import Filters
     from qvsearch.library.library import Library
     from qvsearch.retrieval.options import Rerank
     from qvsearch.retrieval.query import Term
     from qvsearch.retrieval.scoring import EmbeddedTerm
+    from qvsearch.retrieval.selection import Selection
     from qvsearch.types import DecodeOptions, Embedder, Hit, Reranker, Skipped
-
-    Masks = list[NDArray[np.bool_]]
 
 __all__ = ["Query", "SearchOptions", "answer", "answers", "parse_query", "search"]
 
 AT_ONCE = 64  # queries whose vectors are computed together
-MOST_SORTED = 1000  # hits, the most relevant ones, that are put in another order
 
 
 @overload
@@ -122,7 +110,7 @@ def answer(
     `missed` is called with each hit that the reranker cannot be given.
     """
     if query is None:
-        return [hit for block in browsed(library, options) for hit in block]
+        return [hit for block in select(library, options.filters).first(options) for hit in block]
     (hits,) = answers(library, [query], options, load, load_reranker, missed)
     if isinstance(hits, QvsearchError):
         raise hits
@@ -145,12 +133,12 @@ def answers(
     load = cache(load)
     reranking = reranking_of(options, load_reranker, missed)
     # 1. The filters choose the rows that may be hits.
-    mask = allowed_rows(library, options.filters)
+    selection = select(library, options.filters)
     queries = iter(queries)
     while batch := list(islice(queries, at_once)):
         # 2. Each query is split into terms; its files are decoded.
         terms = read_queries(batch, library.fingerprint.decode_options)
-        for each in ranked(library, mask, terms, options, load, reranks=reranking is not None):
+        for each in ranked(selection, terms, options, load, reranks=reranking is not None):
             if isinstance(each, QvsearchError):
                 yield each
             else:
@@ -189,59 +177,28 @@ class Ranked:
 
 
 def ranked(
-    library: Library,
-    mask: NDArray[np.bool_],
+    selection: Selection,
     queries: Sequence[Sequence[Term] | QvsearchError],
     options: SearchOptions,
     load: Callable[[], Embedder],
     *,
     reranks: bool,
 ) -> Iterator[Ranked | QvsearchError]:
-    """Yield the best hits of each query among the rows of the mask (size,); errors pass through.
+    """Yield the best hits of each query among the selected rows; errors pass through.
 
     A reranker also gets hits below the cut, which it may lift above it.
     """
     readable = [each for each in queries if not isinstance(each, QvsearchError)]
     # 3. The model embeds the terms of all queries together.
-    embedded = iter(_embedded(readable, load) if readable and mask.any() else [])
+    embedded = iter(_embedded(readable, load) if readable and selection else [])
     for each in queries:
         if isinstance(each, QvsearchError):
             yield each
-        elif not mask.any():
+        elif not selection:
             yield Ranked(each, [])
         else:
-            yield Ranked(each, _best(library, mask, next(embedded), options, reranks=reranks))
-
-
-def _best(
-    library: Library,
-    mask: NDArray[np.bool_],
-    terms: Sequence[EmbeddedTerm],
-    options: SearchOptions,
-    *,
-    reranks: bool,
-) -> list[list[Hit]]:
-    """Return the best hits of one query in one list or one for each kind."""
-    least = -np.inf if reranks or options.nearest else evidence_of(options.least)
-    count = count_of(options, library.size, reranks=reranks)
-    masks = _masks(library, mask, by_kind=options.by_kind)
-    blocks: list[list[Hit]] = []
-    # 4. Rows are scored: in a large library first only the promising ones.
-    for ranking in rankings(library, terms, mask, exact=options.exact):
-        # 5. The best rows become hits: one per file, near-duplicates folded.
-        blocks = [
-            best_hits(library, ranking, each, count, least=least, dedupe=options.dedupe)
-            for each in masks
-        ]
-        # the nearest hits need not be exact if none is relevant
-        needed = least if reranks else evidence_of(options.least)
-        bounds = map(ranking.bound, masks)
-        if not any(
-            may_lack(block, count, bound, needed)
-            for block, bound in zip(blocks, bounds, strict=True)
-        ):
-            break
-    return blocks
+            # 4. Rows are scored. 5. The best become hits: one per file, near-duplicates folded.
+            yield Ranked(each, selection.best(next(embedded), options, reranks=reranks))
 
 
 def finished(
@@ -276,45 +233,6 @@ def decode_options_of(libraries: Iterable[Library]) -> Callable[[Hit], DecodeOpt
     return lambda hit: by_folder[hit.library]
 
 
-def browsed(library: Library, options: SearchOptions) -> list[list[Hit]]:
-    """Return the first files that pass the filters, in one list or one for each kind."""
-    masks = _masks(library, allowed_rows(library, options.filters), by_kind=options.by_kind)
-    return [listed(library, mask, options.top, browsing_order(options)) for mask in masks]
-
-
-def browsing_order(options: SearchOptions) -> Sort:
-    """Return the order of files without a query; raises QvsearchError for relevance."""
-    if options.sort is Sort.RELEVANCE:
-        raise QvsearchError("nothing is relevant without a query; sort by date or path")
-    return options.sort or Sort.DATE
-
-
-def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
-    """Return the mask (size,) of rows that pass the filters.
-
-    Raises NothingToSearch for an empty library, or if nothing can be below a folder of --under.
-    """
-    check_filled(library)
-    mask = passing_rows(library.columns, filters)
-    if not mask.any():
-        library.columns.check_under(filters.under)
-    return mask
-
-
-def check_filled(library: Library) -> None:
-    """Raise NothingToSearch for a library without rows."""
-    if not library.segments:
-        if left := sum(run.files for run in library.load_pending()):
-            raise NothingToSearch(
-                f"nothing in the library {library.folder} can be searched yet: {left:,} files are"
-                " not indexed; wait for `qvsearch index`, or run it again if it was interrupted"
-            )
-        raise NothingToSearch(
-            f"the library {library.folder} is empty; fill it with:"
-            f" qvsearch index FOLDER{option(library.folder)}"
-        )
-
-
 def read_queries(
     queries: Sequence[Query], options: DecodeOptions
 ) -> list[Sequence[Term] | QvsearchError]:
@@ -334,18 +252,3 @@ def _embedded(
     """Embed the terms of several queries together."""
     terms = iter(embed_terms([term for query in queries for term in query], load()))
     return [[next(terms) for _ in query] for query in queries]
-
-
-def _masks(library: Library, mask: NDArray[np.bool_], *, by_kind: bool) -> Masks:
-    """Return the mask of each list to be returned: one, or one for each kind that has rows."""
-    if not by_kind:
-        return [mask]
-    masks = [mask & (library.kinds == code) for code in range(len(Kind))]
-    return [each for each in masks if each.any()]
-
-
-def count_of(options: SearchOptions, rows: int, *, reranks: bool) -> int:
-    """Return how many hits of each list are needed, of which some may not be returned."""
-    reranked = options.rerank.top if reranks and options.rerank is not None else 0
-    sortable = 0 if options.by_relevance else MOST_SORTED
-    return min(max(options.top, options.nearest, reranked, sortable), rows)

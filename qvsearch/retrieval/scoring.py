@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -97,7 +97,25 @@ def embed_terms(terms: Sequence[Term], embedder: Embedder) -> list[EmbeddedTerm]
     ]
 
 
-def baselines(library: Library, term: Term) -> dict[int, Baseline | None]:
+class Compared(Protocol):
+    """Rows that a kind's baseline can be computed from: a library's, or a sample of them."""
+
+    @property
+    def by_kind(self) -> list[NDArray[np.int64]]:
+        """The rows of each kind, ascending."""
+        ...
+
+    @property
+    def backgrounds(self) -> Vectors:
+        """Mean and standard deviation (size, 2) of each row's cosines with the baseline, or NaN."""
+        ...
+
+    def vectors(self, rows: Iterable[int]) -> Vectors:
+        """Return the vectors of some rows (len(rows), dim), float32."""
+        ...
+
+
+def baselines(library: Compared, term: Term) -> dict[int, Baseline | None]:
     """Return each kind's baseline: of generic queries or, for a file, of files like it."""
     kinds = {code: _some(rows, SAMPLE) for code, rows in enumerate(library.by_kind) if len(rows)}
     like = [kinds[code] for code, kind in enumerate(Kind) if kind in term.like and code in kinds]

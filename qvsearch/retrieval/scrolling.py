@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 
 from qvsearch.choices import Sort
 from qvsearch.errors import NothingToSearch
-from qvsearch.retrieval.calibration import evidence_of
-from qvsearch.retrieval.first_pass import rank_all
-from qvsearch.retrieval.hits import hits_in_turn, listed_in_turn
-from qvsearch.retrieval.pipeline import MOST_SORTED, allowed_rows
+from qvsearch.retrieval.options import MOST_SORTED
 from qvsearch.retrieval.query import read_terms
 from qvsearch.retrieval.scoring import embed_terms
+from qvsearch.retrieval.selection import select
 from qvsearch.retrieval.several import answer_all
 from qvsearch.runtime.several import Lost, refuse
 from qvsearch.times import time_taken
@@ -26,15 +24,13 @@ from qvsearch.times import time_taken
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from qvsearch.retrieval.options import SearchOptions
     from qvsearch.retrieval.query import Query
+    from qvsearch.retrieval.selection import Selection
     from qvsearch.retrieval.several import Searched
     from qvsearch.types import Hit
 
-    _Filtered = tuple[Searched, NDArray[np.bool_]]
+    _Filtered = tuple[Searched, Selection]
 
 FIRST = 240  # hits that are computed at once: a screen appears without waiting for the rest
 
@@ -80,7 +76,7 @@ def _filtered(searched: Iterable[Searched], options: SearchOptions) -> list[_Fil
     parts = []
     for each in searched:
         with suppress(NothingToSearch):
-            parts.append((each, allowed_rows(each.library, options.filters)))
+            parts.append((each, select(each.library, options.filters)))
     return parts
 
 
@@ -90,23 +86,21 @@ def _later(
     """Yield all hits again, from the first one on, in the order of the whole list."""
     if query is None:
         sort = options.sort or Sort.DATE
-        lists = [listed_in_turn(each.library, mask, sort) for each, mask in parts]
+        lists = [selection.all_in_turn(sort) for _, selection in parts]
         if sort is Sort.PATH:
             return heapq.merge(*lists, key=lambda hit: hit.segment.item.location)
         return heapq.merge(*lists, key=lambda hit: -time_taken(hit.segment))
     return heapq.merge(
-        *(_ranked(each, mask, query, options) for each, mask in parts),
+        *(_ranked(*part, query, options) for part in parts),
         key=lambda hit: -hit.relevance,
     )
 
 
 def _ranked(
-    searched: Searched, mask: NDArray[np.bool_], query: Query, options: SearchOptions
+    searched: Searched, selection: Selection, query: Query, options: SearchOptions
 ) -> Iterator[Hit]:
-    library = searched.library
-    terms = embed_terms(read_terms(query, library.fingerprint.decode_options), searched.load())
-    least = evidence_of(options.least)
-    ranking = rank_all(library, terms)
-    for hit in hits_in_turn(library, ranking, mask, least=least, dedupe=options.dedupe):
+    decode_options = searched.library.fingerprint.decode_options
+    terms = embed_terms(read_terms(query, decode_options), searched.load())
+    for hit in selection.best_in_turn(terms, options):
         relevant = tuple(each for each in hit.moments if each.relevance >= options.least)
         yield replace(hit, moments=relevant)

@@ -11,33 +11,29 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qvsearch.choices import Sort
 from qvsearch.errors import NothingToSearch, QvsearchError
+from qvsearch.retrieval.options import browsing_order, count_of
 from qvsearch.retrieval.pipeline import (
     AT_ONCE,
     Ranked,
     Reranking,
-    allowed_rows,
     answer,
     answers,
-    browsed,
-    browsing_order,
-    count_of,
     decode_options_of,
     finished,
     ranked,
     read_queries,
     reranking_of,
 )
+from qvsearch.retrieval.selection import select
 from qvsearch.runtime.several import Lost, refuse
 from qvsearch.times import time_taken
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from qvsearch.library.library import Library
     from qvsearch.retrieval.options import SearchOptions
     from qvsearch.retrieval.query import Query
+    from qvsearch.retrieval.selection import Selection
     from qvsearch.types import Embedder, Hit, Reranker, Skipped
 
 Part = TypeVar("Part", "Searched", "_Filtered")
@@ -58,11 +54,11 @@ class Searched:
 
 @dataclass(frozen=True, slots=True)
 class _Filtered:
-    """A library, and the mask (size,) of the rows that may be hits."""
+    """A library, and the rows of it that may be hits."""
 
     library: Library
     load: Callable[[], Embedder]
-    mask: NDArray[np.bool_]
+    selection: Selection
 
 
 def answer_all(
@@ -110,7 +106,7 @@ def answers_all(
     reranking = reranking_of(options, load_reranker, missed)
 
     def filtered(each: Searched) -> _Filtered:
-        return _Filtered(each.library, each.load, allowed_rows(each.library, options.filters))
+        return _Filtered(each.library, each.load, select(each.library, options.filters))
 
     parts = [part for _, part in for_each(searched, filtered, lost)]
     libraries: dict[Path | None, Library] = {each.library.folder: each.library for each in parts}
@@ -122,7 +118,7 @@ def answers_all(
         def best(part: _Filtered) -> list[Ranked | QvsearchError]:
             read = terms(part.library.fingerprint.decode_options)  # noqa: B023 - called at once
             reranks = reranking is not None
-            return list(ranked(part.library, part.mask, read, options, part.load, reranks=reranks))
+            return list(ranked(part.selection, read, options, part.load, reranks=reranks))
 
         lists = for_each(parts, best, lost)
         parts = [part for part, _ in lists]
@@ -166,7 +162,7 @@ def _together(
     parts = [each for each in found if not isinstance(each, QvsearchError)]
     if len(parts) < len(found):
         return next(each for each in found if isinstance(each, QvsearchError))
-    rows = sum(each.size for each in libraries.values())
+    rows = sum(map(len, libraries.values()))
     count = count_of(options, rows, reranks=reranking is not None)
     blocks = [block for part in parts for block in part.blocks]
     lists = [
@@ -187,7 +183,9 @@ def _browsed(
         return segment.item.location if order is Sort.PATH else -time_taken(segment)
 
     order = browsing_order(options)
-    found = for_each(searched, lambda each: browsed(each.library, options), lost)
+    found = for_each(
+        searched, lambda each: select(each.library, options.filters).first(options), lost
+    )
     hits = []
     for some in _lists([block for _, blocks in found for block in blocks], options):
         ordered = one_per_file(sorted((hit for block in some for hit in block), key=place))

@@ -14,10 +14,11 @@ from qvsearch.duplicates.groups import repetition
 from qvsearch.errors import QvsearchError
 from qvsearch.library.aliases import aliases
 from qvsearch.media.workers import Decoders
-from qvsearch.retrieval.calibration import calibrate, relevance_of
-from qvsearch.retrieval.pipeline import check_filled
+from qvsearch.published.library import is_large_table, with_content
+from qvsearch.retrieval.calibration import calibrate, evidence_by_kind, relevance_of
 from qvsearch.retrieval.query import PICTURES, Term, read_item
-from qvsearch.retrieval.scoring import all_scores, baselines
+from qvsearch.retrieval.scoring import EmbeddedTerm, all_scores, baselines
+from qvsearch.retrieval.selection import check_filled
 from qvsearch.retrieval.several import Searched, for_each
 from qvsearch.runtime.loading import Choice, load_embedder
 from qvsearch.runtime.several import refuse
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
 
     from qvsearch.duplicates.rule import Reason
     from qvsearch.library.library import Library
+    from qvsearch.retrieval.calibration import Level
     from qvsearch.runtime.several import Lost
     from qvsearch.types import Embedder, Fingerprint, Vectors
 
     Sources = tuple[Sequence[Segment], Vectors]  # of a file, and a vector for each
 
 T = TypeVar("T")
+ITSELF = 8  # more files of a table are looked at: the file itself, and the same under other names
 SOURCES = 32  # moments or passages that a video or a text file is compared by
 
 
@@ -136,13 +139,16 @@ def _files(
 ) -> list[Similar]:
     """Return the files of one library that are most like the sources, with ranks from 1."""
     segments, vectors = sources
+    whole = EmbeddedTerm(Term("", (), 1.0, tuple(segments)), vectors)
+    levels = levels_of(library, whole) if calibrated else {}
+    if is_large_table(library):
+        from qvsearch.retrieval.table_files import nearest_files  # not needed by libraries
+
+        library = nearest_files(library, vectors, kinds, top + ITSELF)
     scores = all_scores(library, vectors)
     order = scores
     if calibrated:
-        whole = Term("", (), 1.0, tuple(segments))
-        order = calibrate(
-            scores, library.kinds, baselines(library, whole), words=whole.words
-        ).evidence
+        order = evidence_by_kind(scores, dict(enumerate(library.by_kind)), levels)
     rows_of = library.by_location()
     files = []
     for rank, row in enumerate(_nearest(library, location, order, kinds, top), start=1):
@@ -153,8 +159,19 @@ def _files(
     return files
 
 
+def levels_of(library: Library, term: EmbeddedTerm) -> dict[int, Level]:
+    """Return how all rows of a library score for a term, by kind."""
+    if is_large_table(library):
+        from qvsearch.retrieval.table_levels import leveled  # not needed by libraries
+
+        return leveled(library.table, [term], exact=False)[0].levels
+    scores, by_kind = all_scores(library, term.vectors), baselines(library, term.term)
+    return calibrate(scores, library.kinds, by_kind, words=term.term.words).levels
+
+
 def _stored(library: Library, item: Item, digest: str) -> Sources | None:
     """Return segments and vectors of a file of the library that has this content."""
+    library = with_content(library, digest)
     copies = [
         row
         for row, segment in library.segments.items()

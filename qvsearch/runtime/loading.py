@@ -30,6 +30,7 @@ from qvsearch.models.registry import (
     resolve,
     role_of,
 )
+from qvsearch.published.library import open_at
 from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 def open_library(folder: Path, choice: Choice) -> Library:
     """Open a library; raises QvsearchError without one, or if it was made with other options."""
-    library = Library.open(folder)
+    library = open_at(folder)
     fingerprint = library.fingerprint
     for option, chosen, own in (
         # a folder may hold the library's model by another name: load_embedder looks inside

@@ -15,7 +15,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder, new_file, remove_file
 from qvsearch.formats import path_fields, present, utc_text
 from qvsearch.library.filters import Filters
-from qvsearch.retrieval.pipeline import allowed_rows
+from qvsearch.retrieval.selection import allowed_rows
 from qvsearch.tasks.vector_files import (
     AT_ONCE,
     FLOATS,

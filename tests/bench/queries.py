@@ -46,6 +46,7 @@ begun = time.perf_counter()
 from qvsearch.cli import app as cli
 from qvsearch.retrieval import first_pass
 from qvsearch.retrieval import pipeline as retrieve
+from qvsearch.retrieval import selection
 from qvsearch.retrieval import query as terms
 from qvsearch.runtime import loading as fingerprint
 from qvsearch.library import filters
@@ -62,13 +63,13 @@ def clocked(owner, name, what):
             spent[what] = spent.get(what, 0) + time.perf_counter() - begun
     setattr(owner, name, timed)
 clocked(fingerprint, "open_library", "opening the library")
-clocked(retrieve, "allowed_rows", "filters")
+clocked(selection, "allowed_rows", "filters")
 clocked(retrieve, "read_terms", "reading the query")
 clocked(fingerprint, "find_server", "finding the warm process")
 clocked(warm.WarmEmbedder, "embed", "the vector, from the warm process")
 clocked(cached, "read_vectors", "the vector, from the cache")
 clocked(first_pass, "rank_all", "ranking all rows, with the vector")
-clocked(retrieve, "best_hits", "the best hits")
+clocked(selection, "best_hits", "the best hits")
 cli.main(sys.argv[1:])
 spent["all, from the first line of Python"] = time.perf_counter() - begun
 for what, seconds in spent.items():

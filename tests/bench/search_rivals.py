@@ -135,9 +135,9 @@ def open_first_pass(folder):
     from qvsearch.library.filters import Filters
     from qvsearch.library.library import Library
     from qvsearch.retrieval.first_pass import rank_best
-    from qvsearch.retrieval.pipeline import allowed_rows
     from qvsearch.retrieval.query import parse_query, read_terms
     from qvsearch.retrieval.scoring import embed_terms
+    from qvsearch.retrieval.selection import allowed_rows
 
     library = Library.open(folder / "library")
     terms = read_terms(parse_query("words"), library.fingerprint.decode_options)

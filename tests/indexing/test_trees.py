@@ -25,7 +25,7 @@ from qvsearch.errors import ExitCode
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.library.rules import ScanOptions
-from qvsearch.retrieval.pipeline import allowed_rows
+from qvsearch.retrieval.selection import allowed_rows
 
 FOLLOW = ScanOptions(follow_symlinks=True)
 

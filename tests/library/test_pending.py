@@ -19,7 +19,7 @@ from qvsearch.library.filters import Filters
 from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
 from qvsearch.library.rules import Rules, ScanOptions
 from qvsearch.records.library import status_record
-from qvsearch.retrieval.pipeline import allowed_rows
+from qvsearch.retrieval.selection import allowed_rows
 from qvsearch.types import Kind
 
 __all__ = ["bench"]

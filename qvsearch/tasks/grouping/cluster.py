@@ -14,9 +14,9 @@ from qvsearch.library.filters import Filters
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.calibration import ANSWERED, CUT, evidence_of
 from qvsearch.retrieval.first_pass import rank_all
-from qvsearch.retrieval.pipeline import allowed_rows
 from qvsearch.retrieval.query import Query, parse_query, read_terms
 from qvsearch.retrieval.scoring import embed_terms
+from qvsearch.retrieval.selection import allowed_rows
 from qvsearch.runtime.loading import own_embedder
 from qvsearch.tasks.extras import needed
 from qvsearch.tasks.grouping.item_vectors import central_rows, item_vectors, library_items, space_of

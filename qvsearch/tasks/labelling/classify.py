@@ -17,7 +17,7 @@ from qvsearch.library.library import Library
 from qvsearch.models import registry
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.calibration import ANSWERED, CUT
-from qvsearch.retrieval.pipeline import allowed_rows
+from qvsearch.retrieval.selection import allowed_rows
 from qvsearch.runtime.loading import own_embedder
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.tasks.labelling.file_vectors import (

@@ -1,0 +1,172 @@
+"""Filters as SQL, so that the engine compares only the rows that pass.
+
+The rows that pass in SQL contain all that pass in `library/filtering.py`. They are the same rows,
+except photos whose time without a zone is within an hour of a filter's date, on a night when the
+clocks change. Callers must look at rows once more.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from qvsearch.choices import Orientation
+from qvsearch.library.aliases import aliases
+from qvsearch.library.filtering import squared_chord
+from qvsearch.library.patterns import composed, glob_regex, path_text
+from qvsearch.library.shard_columns import point
+from qvsearch.published.engine import quoted
+from qvsearch.published.schema import CASELESS, storable
+from qvsearch.times import LATEST, NO_DATE, WIDEST_ZONE
+from qvsearch.types import KIND_CODES
+
+if TYPE_CHECKING:
+    from qvsearch.library.filters import Filters
+    from qvsearch.types import Kind
+
+    Places: TypeAlias = Mapping[str, bytes]
+
+_HOUR = 3600 * 10**9
+_SET = re.compile(r"\(\?!/\)(\[(?:\\.|[^\]\\])*\])", re.DOTALL)
+_IS_ROOT = "(path = X'')"  # the root is the file itself
+_COMPARED = {Orientation.LANDSCAPE: ">", Orientation.PORTRAIT: "<", Orientation.SQUARE: "="}
+
+
+def where_of(filters: Filters, places: Places) -> str | None:
+    """Return the SQL condition of filters; None if all rows pass.
+
+    `places` has the folder of each root of the table on this computer, or its name. The numbers
+    of `items` are not compared, since they depend on these folders.
+    """
+    parts = []
+    for name, condition in CONDITIONS.items():
+        value = getattr(filters, name)
+        if value is not None and value != ():
+            parts.append(f"({condition(value, places)})")
+    return " AND ".join(parts) or None
+
+
+def _kinds(kinds: Collection[Kind], _: Places) -> str:
+    return f"kind IN ({', '.join(str(KIND_CODES[kind]) for kind in sorted(kinds))})"
+
+
+def _under(under: Iterable[bytes], places: Places) -> str:
+    """Return the condition of the rows below one of the folders, whatever alias names it."""
+    names = {each for path in under for each in aliases(path, places.values())}
+    folders = sorted({composed(each).rstrip(b"/") + b"/" for each in names})
+    parts = []
+    for name, place in places.items():
+        root = composed(place).rstrip(b"/") + b"/"
+        if any(root.startswith(each) for each in folders):
+            parts.append(f"(root = {quoted(name)})")
+            continue
+        for each in folders:
+            if each.startswith(root):
+                inner = storable(path_text(each[len(root) :]))
+                within = f"starts_with(path_text, {quoted(inner)})"
+                itself = f"path_text = {quoted(inner.rstrip('/'))}"
+                parts.append(
+                    f"(root = {quoted(name)} AND NOT {_IS_ROOT} AND ({within} OR {itself}))"
+                )
+    return " OR ".join(parts) or "false"
+
+
+def _globs(globs: tuple[str, ...], places: Places) -> str:
+    """Return the condition of paths that match, in Rust's syntax, whose time is always linear."""
+    expression = glob_regex(globs)
+    pattern = _SET.sub(lambda one: f"[{one[1]}&&[^/]]", expression.pattern)
+    whole = rf"(?s)\A(?:{pattern.replace('(?>', '(?:')})\z"
+    matches = f"NOT {_IS_ROOT} AND regexp_like(path_text, {quoted(storable(whole))})"
+    names = [
+        quoted(name)
+        for name, place in places.items()
+        if expression.fullmatch(path_text(os.path.basename(place)))
+    ]
+    files = f"{_IS_ROOT} AND root IN ({', '.join(names)})" if names else "false"
+    return f"({matches}) OR ({files})"
+
+
+def _after(time: int, _: Places) -> str:
+    bound, least, _most = _bounds(time)
+    return f"(NOT wall AND time >= {bound}) OR (wall AND time >= {least})"
+
+
+def _before(time: int, _: Places) -> str:
+    bound, _least, most = _bounds(time)
+    return f"(NOT wall AND time < {bound}) OR (wall AND time < {most})"
+
+
+def _camera(part: str, _: Places) -> str:
+    return f"strpos(camera, {quoted(storable(CASELESS(part)))}) > 0"
+
+
+def _near(near: tuple[float, float, float], _: Places) -> str:
+    latitude, longitude, km = near
+    squares = []
+    for name, value in zip("xyz", point(latitude, longitude), strict=True):
+        along = f"({name} - {_number(value)})"
+        squares.append(f"{along} * {along}")
+    return f"{' + '.join(squares)} <= {_number(squared_chord(km))}"
+
+
+def _at_least(size: tuple[int, int], _: Places) -> str:
+    return f"width >= {size[0]} AND height >= {size[1]}"
+
+
+def _lasting(duration: tuple[float, float], _: Places) -> str:
+    least, most = duration
+    shortest = f"duration >= {_number(least)}"
+    return shortest if most == math.inf else f"{shortest} AND duration <= {_number(most)}"
+
+
+def _oriented(orientation: Orientation, _: Places) -> str:
+    return f"width {_COMPARED[orientation]} height"
+
+
+CONDITIONS: dict[str, Callable[[Any, Places], str]] = {  # by the field of `Filters`
+    "kinds": _kinds,
+    "under": _under,
+    "globs": _globs,
+    "after": _after,
+    "before": _before,
+    "camera": _camera,
+    "near": _near,
+    "min_size": _at_least,
+    "duration": _lasting,
+    "orientation": _oriented,
+}
+
+
+def _bounds(time: int) -> tuple[int, int, int]:
+    """Return a time, and the least and the highest time on the wall that it may be here.
+
+    All are nanoseconds since 1970 (see `wall_time`).
+    """
+    bound = _within(time)
+    try:
+        hours = range(-WIDEST_ZONE, WIDEST_ZONE + 1, _HOUR)
+        offsets = [_offset(bound + each) for each in hours]
+    except NO_DATE:
+        offsets = [-WIDEST_ZONE, WIDEST_ZONE]
+    return bound, _within(bound + min(offsets)), _within(bound + max(offsets))
+
+
+def _within(time: int) -> int:
+    """Return a time within 64 bits that divides all times as this one does."""
+    return min(max(time, -LATEST), LATEST)
+
+
+def _offset(time: int) -> int:
+    """Return by how many nanoseconds clocks here are ahead of UTC at a time."""
+    moment = datetime.fromtimestamp(time // 10**9).astimezone()
+    offset = moment.utcoffset()
+    return 0 if offset is None else round(offset.total_seconds()) * 10**9
+
+
+def _number(value: float) -> str:
+    """Return a number as SQL reads it, without loss."""
+    return f"CAST('{value!r}' AS DOUBLE)"

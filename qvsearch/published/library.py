@@ -1,0 +1,208 @@
+"""A published table as a library that is only read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
+
+import numpy as np
+
+from qvsearch.errors import QvsearchError
+from qvsearch.files import MIB
+from qvsearch.library.aliases import is_there
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import Manifest
+from qvsearch.library.names import is_table, library_folder
+from qvsearch.library.sidecar import decode_segment
+from qvsearch.published.address import read_address
+from qvsearch.published.engine import Table, quoted
+from qvsearch.published.mapped_roots import mapped_roots
+from qvsearch.published.publishers import list_publishers
+from qvsearch.published.schema import READ, item_of, vectors_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from qvsearch.library.failures import Failure
+    from qvsearch.library.pending import Pending
+    from qvsearch.library.rows import Rows
+    from qvsearch.types import Item, Segment
+
+WHOLE = 12_288  # rows up to which a search reads the whole table: as many as the samples have
+LARGEST = 2048 * MIB  # of vectors in memory, for commands that read all rows
+
+
+def open_at(folder: str | Path | None) -> Library:
+    """Open the library or the published table of a folder or name; raises QvsearchError."""
+    place = library_folder(folder)
+    return PublishedLibrary.at(place) if is_table(place) else Library.open(place)
+
+
+def with_file(library: Library, item: Item) -> Library:
+    """Return a library that has all rows of a file: a part of a large table, else the same."""
+    return library.file(item) if is_large_table(library) else library
+
+
+def with_content(library: Library, content_hash: str) -> Library:
+    """Return a library that has all rows of a content: a part of a large table, else the same."""
+    return library.with_content(content_hash) if is_large_table(library) else library
+
+
+def is_large_table(library: Library) -> TypeGuard[PublishedLibrary]:
+    """Return whether this is a table of which a search reads only some rows."""
+    return isinstance(library, PublishedLibrary) and not library.is_small
+
+
+class PublishedLibrary(Library):
+    """A published table as a library, as it was at one commit; it cannot be changed.
+
+    A search reads the rows that it needs. What else of `Library` is used reads all rows once, and
+    raises QvsearchError if they do not fit into memory. A root that this computer does not reach is
+    its name, a relative path.
+    """
+
+    def __init__(self, folder: Path, table: Table, places: Mapping[str, bytes]) -> None:
+        """Take an open table, and the folders of its roots on this computer by name."""
+        self.table = table
+        self.places = places
+        super().__init__(folder, Manifest(table.about.fingerprint))
+
+    @classmethod
+    def at(cls, folder: Path) -> PublishedLibrary:
+        """Open the table of an address; raises QvsearchError if there is none."""
+        table = Table(read_address(str(folder)))
+        mapped = mapped_roots(table.address)
+        return cls(folder, table, {name: path for name, path in mapped.items() if is_there(path)})
+
+    def _load(self, manifest: Manifest) -> None:
+        """Take the fingerprint of a manifest; there are no files."""
+        self._manifest = manifest
+        self._whole: Rows | None = None
+        self._rules = {}
+        self._columns = None
+        self._changed = False
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        return self.table.count()
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of the roots in the table."""
+        return sorted({name for each in list_publishers(self.table) for name in each.roots})
+
+    def place(self, name: str) -> bytes:
+        """Return the folder of a root here; its name if it is not mapped."""
+        return self.places.get(name, os.fsencode(name))
+
+    def name_of(self, place: bytes) -> str:
+        """Return the name of the root whose folder here this is."""
+        names = {path: name for name, path in self.places.items()}
+        return names.get(place, os.fsdecode(place))
+
+    @property
+    def roots(self) -> list[bytes]:
+        """The folders of the roots on this computer, or their names."""
+        return [self.place(name) for name in self.names]
+
+    @property
+    def generation(self) -> int:
+        """The number of the table's version."""
+        return self.table.version
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Raise QvsearchError: only `qvsearch publish` changes a table."""
+        raise QvsearchError(f"{self.folder} is a published table, which only `publish` changes")
+        yield
+
+    def load_failures(self) -> list[Failure]:
+        """Return nothing: failures stay with their publishers."""
+        return []
+
+    def load_pending(self) -> list[Pending]:
+        """Return nothing: a table has no unfinished runs."""
+        return []
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a search reads all rows."""
+        return len(self) <= WHOLE
+
+    @property
+    def _rows(self) -> Rows:
+        """All rows, read on first access."""
+        if self._whole is None:
+            self._check_size()
+            self._whole = self.gathered(self.table.scan([*READ, "vector"]))._rows
+        return self._whole
+
+    @_rows.setter
+    def _rows(self, rows: Rows) -> None:
+        self._whole = rows
+
+    def _check_size(self) -> None:
+        """Raise QvsearchError if the vectors of all rows do not fit into memory."""
+        size = len(self) * self.fingerprint.dim * 2
+        if size > LARGEST:
+            raise QvsearchError(
+                f"{self.folder} has {len(self):,} rows, whose vectors take {size // MIB:,} MiB;"
+                f" this command needs all of them in memory, and at most {LARGEST // MIB:,} MiB"
+                " are allowed; run it on the library of a publisher"
+            )
+
+    def file(self, item: Item) -> Library:
+        """Return a library in memory of the rows of one file."""
+        number = item_of(self.name_of(item.root), item.path)
+        return self.gathered(self.table.by_items([number]))
+
+    def with_content(self, content_hash: str) -> Library:
+        """Return a library in memory of the rows of all files of this content."""
+        where = f"content_hash = {quoted(content_hash)}"
+        return self.gathered(self.table.scan([*READ, "vector"], where))
+
+    def gathered(self, rows: pa.Table) -> Library:
+        """Return a library in memory of some rows, by file and in its order.
+
+        `rows` have the columns of READ and `vector`.
+        """
+        from qvsearch.library.baseline import new_baseline
+
+        keys = list(map(_order, rows["row"].to_pylist()))
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        rows = rows.take(np.array(order, np.int64))
+        library = Library(self.folder, Manifest(self.fingerprint))
+        for root in {self.place(name) for name in rows["root"].unique().to_pylist()}:
+            library.add_root(root)
+        if (vectors := self.table.about.baseline) is not None:
+            library._rows.set_baseline(new_baseline(vectors, self.fingerprint.dim))
+        library.add(self.segments_of(rows), vectors_of(rows))
+        return library
+
+    def segments_of(self, rows: pa.Table) -> list[Segment]:
+        """Return the segments of rows that were read, below the folders of this computer.
+
+        Raises QvsearchError if a row is not one that was published.
+        """
+        fields = (rows[name].to_pylist() for name in ("line", "root", "path"))
+        try:
+            return [
+                decode_segment(line, self.place(root), path)
+                for line, root, path in zip(*fields, strict=True)
+            ]
+        except ValueError as error:
+            raise QvsearchError(f"a row of {self.folder} is damaged: {error}") from error
+
+
+def _order(row: str) -> tuple[str, int]:
+    """Return what orders the keys of rows: the file, and the place in it."""
+    item, _, ordinal = row.partition("-")
+    return item, int(ordinal)

@@ -1,0 +1,105 @@
+"""Files of a published table: those at a path, those most like another, and what all score."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.files import is_below
+from qvsearch.library.aliases import aliases
+from qvsearch.published.schema import item_of, vectors_of
+from qvsearch.retrieval.calibration import evidence_by_kind
+from qvsearch.retrieval.scoring import combined_evidence
+from qvsearch.retrieval.table_levels import best_of_kind
+from qvsearch.types import KIND_CODES, Kind
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qvsearch.library.library import Library
+    from qvsearch.published.library import PublishedLibrary
+    from qvsearch.retrieval.table_levels import LeveledTerm
+    from qvsearch.types import Vectors
+
+SPARE = 64  # rows beside four times the files: moments of one file, and the file itself
+MOST = 8192  # rows of each kind and vector, after which a short list is final
+
+
+def items_at(library: PublishedLibrary, path: bytes) -> list[int]:
+    """Return the numbers that the file of an absolute path may have in a table.
+
+    A path below the current folder may also begin with the name of a root that is not mapped.
+    """
+    names = [*aliases(path, library.places.values()), os.path.relpath(path)]
+    return [
+        item_of(root, os.path.relpath(name, place) if name != place else b"")
+        for root, place in ((root, library.place(root)) for root in library.names)
+        for name in names
+        if is_below(name, place)
+    ]
+
+
+def locations(library: PublishedLibrary, where: str | None) -> dict[int, bytes]:
+    """Return the path of each file that passes an SQL filter, by its number in the table."""
+    first = "ordinal = 0" if where is None else f"ordinal = 0 AND ({where})"
+    rows = library.table.scan(["item", "root", "path"], first)
+    fields = (rows[name].to_pylist() for name in ("item", "root", "path"))
+    roots = {name: library.place(name) for name in rows["root"].unique().to_pylist()}
+    return {
+        item: os.path.join(roots[root], path) if path else roots[root]
+        for item, root, path in zip(*fields, strict=True)
+    }
+
+
+def nearest_files(
+    library: PublishedLibrary, vectors: Vectors, kinds: Collection[Kind], count: int
+) -> Library:
+    """Return a library in memory of the files most like any of some vectors (m, dim).
+
+    It has at least `count` of them, if there are so many, with all of their rows.
+    """
+    taken = 4 * count + SPARE
+    while True:
+        found = [
+            best_of_kind(library.table, vectors, KIND_CODES[kind], taken, None, exact=False)
+            for kind in kinds
+        ]
+        scores = np.concatenate([each.scores for each in found])
+        items = np.concatenate([each.items for each in found])[np.argsort(-scores, kind="stable")]
+        distinct = list(dict.fromkeys(items.tolist()))
+        is_all = all(each.bound == -np.inf for each in found)
+        if len(distinct) >= count or is_all or taken >= MOST:
+            return library.gathered(library.table.by_items(distinct[:count]))
+        taken *= 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The files of a table (n,): their numbers, and the highest evidence of a row of each."""
+
+    items: NDArray[np.int64]
+    evidence: Vectors
+
+
+def score_files(
+    library: PublishedLibrary, terms: Sequence[LeveledTerm], where: str | None
+) -> Scores:
+    """Score all files that pass an SQL filter; every vector is read, some at a time."""
+    items, evidence = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for batch in library.table.batches(["item", "kind", "vector"], where):
+        vectors, kinds = vectors_of(batch), batch["kind"].to_numpy()
+        rows_of = {code: np.flatnonzero(kinds == code) for code in KIND_CODES.values()}
+        parts = []
+        for each in terms:
+            scores = (vectors @ each.embedded.vectors.T).max(axis=1, initial=-1)
+            parts.append((each.embedded.term, evidence_by_kind(scores, rows_of, each.levels)))
+        items.append(batch["item"].to_numpy())
+        evidence.append(combined_evidence(parts))
+    files, file_of_row = np.unique(np.concatenate(items), return_inverse=True)
+    best = np.full(len(files), -np.inf, np.float32)
+    np.maximum.at(best, file_of_row, np.concatenate(evidence))
+    return Scores(files, best)

@@ -1,0 +1,110 @@
+"""The rows that pass in SQL are those that pass in a library."""
+
+import os
+import random
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.made_rows import FINGERPRINT
+from support.tables import NOT_COMPARED, published_rows, unit_rows
+
+from qvsearch.choices import Orientation
+from qvsearch.library.columns import Columns, source_of
+from qvsearch.library.filtering import passing_rows
+from qvsearch.library.filters import Filters
+from qvsearch.published.filters import CONDITIONS, where_of
+from qvsearch.types import Item, Kind, Metadata, Segment
+
+FINGERPRINT = replace(FINGERPRINT, dim=8)
+PLACES = {"media": b"/media", "inner": b"/media/2023", "o'disk": b"/", "one": b"/media/a.jpg"}
+NAMES = {place: name for name, place in PLACES.items()}
+CAFES = ["Caf\u00e9", "Cafe\u0301"]
+PATHS = [b"a.jpg", b"2023/a.jpg", b"2023/b/c.mp4", b"\xff/\n.txt", b"a.jpg/d", b"o'b/[x] {1}.jpg"]
+PATHS += [f"{cafe}/a.jpg".encode() for cafe in CAFES]
+GLOBS = ["*.jpg", "2023/**", "**/b/*", "?.txt", os.fsdecode(b"\xff/*"), *CAFES, "[!a-b]*", "o'b/*"]
+GLOBS += ["[[]x] {1}.jpg", "*[]]*", "*[!~&&-]*.j?g", "media"]
+UNDER = [*PLACES.values(), b"/media/", b"/med", b"/media/2023/b", b"/nowhere"]
+UNDER += [f"/media/{cafe}".encode() for cafe in CAFES]
+CAMERAS = ["Canon EOS 5D", "canon", "Straße", "O'Brien", None]
+CHANGE, IN_SPRING = 1_679_792_400 * 10**9, "2023-03-26T02:30:00"  # clocks skip this hour
+TIMES = [0, 10**18, 2**62, 2**63 - 1, -(2**63), 2**80, -(2**80), CHANGE]
+DATES = ["2001-09-09T01:46:40Z", "2023-07-04", IN_SPRING, "9999-12-31", "no date", None]
+DEGREES = [(90.0, 0.0), (48.2, 16.37), (48.21, 16.37), (0.0, 180.0), (None, None), (1.0, None)]
+
+
+@pytest.fixture(autouse=True)
+def vienna(monkeypatch):
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def drawn(rng, number):
+    root = rng.choice([*PLACES.values()])
+    path = b"" if root.endswith(b".jpg") else rng.choice(PATHS)
+    item = Item(root, path, rng.choice(list(Kind)), 1, rng.choice(TIMES))
+    latitude, longitude = rng.choice(DEGREES)
+    sides = [None if rng.random() < 0.1 else rng.randint(1, 4) for _ in range(2)]
+    metadata = Metadata(
+        taken=rng.choice(DATES),
+        camera=rng.choice(CAMERAS),
+        latitude=latitude,
+        longitude=longitude,
+        duration=rng.choice([None, 0, 1, 1.5, 60]),
+    )
+    return Segment(item, str(number), width=sides[0], height=sides[1], metadata=metadata)
+
+
+def asked(rng):
+    """The value of each filter, one of many."""
+    return {
+        "kinds": frozenset(rng.sample(list(Kind), rng.randint(1, 3))),
+        "under": tuple(rng.sample(UNDER, 2)),
+        "globs": tuple(rng.sample(GLOBS, 2)),
+        "after": rng.choice(TIMES),
+        "before": rng.choice(TIMES),
+        "camera": rng.choice(["canon", "STRASSE", "e", "", "o'b"]),
+        "near": (
+            *rng.choice([each for each in DEGREES if None not in each]),
+            rng.choice([0.5, 2, 9e3]),
+        ),
+        "min_size": (rng.randint(1, 4), rng.randint(1, 4)),
+        "duration": (rng.choice([0, 1, 1.5]), rng.choice([1.5, 60, float("inf")])),
+        "orientation": rng.choice(list(Orientation)),
+    }
+
+
+def test_rows_that_pass_are_those_of_a_library(tmp_path):
+    rng = random.Random(17)
+    segments = [drawn(rng, number) for number in range(500)]
+    vectors = unit_rows(len(segments), FINGERPRINT.dim)
+    rows = [(*each, NOT_COMPARED) for each in zip(segments, vectors, strict=True)]
+    table = published_rows(tmp_path / "t.lance", FINGERPRINT, rows, NAMES)
+    columns = Columns([source_of(np.arange(len(segments)), segments)], len(segments))
+    hidden = {name: 0 for name in CONDITIONS}
+    for _ in range(25):
+        values = asked(rng)
+        sets = [{name: value} for name, value in values.items()]
+        some = rng.sample(list(values), 3)
+        sets.append({name: values[name] for name in some})
+        for each in sets:
+            filters = Filters(**each)
+            rows = table.scan(["content_hash"], where_of(filters, PLACES))
+            found = set(map(int, rows.column("content_hash").to_pylist()))
+            expected = set(np.flatnonzero(passing_rows(columns, filters)).tolist())
+            # clocks changed at that date: times beside it are looked at once more
+            near = {row for row in found if segments[row].metadata.taken == IN_SPRING}
+            assert expected <= found, filters
+            assert found - expected <= (near if CHANGE in each.values() else set()), filters
+            if len(each) == 1:
+                hidden[[*each][0]] += len(segments) - len(expected)
+    assert all(hidden.values())  # each filter excludes rows
+
+
+def test_every_filter_of_a_search_is_pushed_down():
+    assert set(Filters.__dataclass_fields__) - set(CONDITIONS) == {"items"}
+    assert where_of(Filters(), PLACES) is None
