@@ -278,7 +278,7 @@ def _checksum(record: dict[str, Any]) -> str:
 def _parse(record: dict[str, Any]) -> Manifest:
     """Raise KeyError, TypeError or ValueError for anything that `to_bytes` does not write."""
     store = Stored(record.get("store", Stored.FLOAT16))
-    fingerprint = _parse_fingerprint(_need(record, "fingerprint", dict))
+    fingerprint = read_fingerprint(_need(record, "fingerprint", dict))
     files = tuple(_parse_file(file, fingerprint.dim) for file in _need(record, "segments", list))
     following = _need_count(record, "next")
     baseline = None if record.get("bank") is None else _parse_baseline(_need(record, "bank", dict))
@@ -304,7 +304,8 @@ def _parse(record: dict[str, Any]) -> Manifest:
     )
 
 
-def _parse_fingerprint(record: dict[str, Any]) -> Fingerprint:
+def read_fingerprint(record: dict[str, Any]) -> Fingerprint:
+    """Return the fingerprint of a record; raises KeyError, TypeError or ValueError otherwise."""
     dim = _need(record, "dim", int)
     if not 0 < dim <= LARGEST_DIM:
         raise ValueError(f"dim is {dim}")

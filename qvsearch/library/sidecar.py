@@ -103,11 +103,40 @@ def salvage_row(
         return None
 
 
+def encode_segment(segment: Segment) -> bytes:
+    """Return a segment as JSON without its root and path, for another store than a sidecar."""
+    return orjson.dumps(_encode_segment(segment))
+
+
+def decode_segment(data: bytes, root: bytes, path: bytes) -> Segment:
+    """Return the segment of `encode_segment`; raises ValueError for anything else."""
+    record = orjson.loads(data)
+    if type(record) is not dict:
+        raise ValueError("a row is not an object")
+    return _decode_row(record | {"root": 0, **path_field(path)}, [root], None)
+
+
 def _encode_row(
     segment: Segment, background: Background, code: bytes, root_numbers: Mapping[bytes, int]
 ) -> bytes:
-    record = {"root": root_numbers[segment.item.root], **_encode_item(segment.item)}
-    record["content_hash"] = segment.content_hash
+    place = {"root": root_numbers[segment.item.root], **path_field(segment.item.path)}
+    record = place | _encode_segment(segment)
+    if background is not None:
+        record["background"] = background
+    body = orjson.dumps(record)[:-1]
+    # One checksum of line and vector, to find the sound rows of a damaged shard.
+    line = b"%b%b%d}\n" % (body, _CHECK, zlib.crc32(body, zlib.crc32(code)))
+    if len(line) > LARGEST_LINE:
+        raise QvsearchError(
+            f"the row of {os.fsdecode(segment.item.location)} has {len(line):,} bytes;"
+            f" at most {LARGEST_LINE:,} can be read"
+        )
+    return line
+
+
+def _encode_segment(segment: Segment) -> dict[str, Any]:
+    """Return the fields of a line that tell of a segment, without its root and path."""
+    record = _encode_item(segment.item) | {"content_hash": segment.content_hash}
     for name in _EXTRAS:
         value = getattr(segment, name)
         if value is not None:
@@ -122,23 +151,12 @@ def _encode_row(
             record[name] = text_field(value) if isinstance(value, str) else value
     if segment.reading != 1:
         record["reading"] = segment.reading
-    if background is not None:
-        record["background"] = background
-    body = orjson.dumps(record)[:-1]
-    # One checksum of line and vector, to find the sound rows of a damaged shard.
-    line = b"%b%b%d}\n" % (body, _CHECK, zlib.crc32(body, zlib.crc32(code)))
-    if len(line) > LARGEST_LINE:
-        raise QvsearchError(
-            f"the row of {os.fsdecode(segment.item.location)} has {len(line):,} bytes;"
-            f" at most {LARGEST_LINE:,} can be read"
-        )
-    return line
+    return record
 
 
 def _encode_item(item: Item) -> dict[str, Any]:
     numbers = {name: getattr(item, name) for name in ("mtime_ns", "ctime_ns", "inode")}
     return {
-        **path_field(item.path),
         "kind": item.kind.value,
         "size": item.size,
         **{name: number_field(each) for name, each in numbers.items() if each is not None},

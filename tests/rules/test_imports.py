@@ -8,7 +8,7 @@ RANKS = (  # a package imports from those above it; those of one line leave each
     {"ground"},
     {"models", "vectors", "demo"},
     {"library", "media"},
-    {"indexing", "runtime", "duplicates"},
+    {"indexing", "runtime", "duplicates", "published"},
     {"retrieval", "compat"},
     {"machine", "tasks"},  # `bench` times the search
     {"freshness"},

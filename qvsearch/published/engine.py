@@ -1,0 +1,358 @@
+"""The one file that calls LanceDB: tables on a disk or in object storage.
+
+A table at an address is a folder of three LanceDB tables: rows, publishers and thumbnails. Every
+write is one commit, which readers see whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qvsearch.errors import QvsearchError
+from qvsearch.published.address import Address, storage_options
+from qvsearch.published.schema import READ, About, read_about, table_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from qvsearch.types import Vectors
+
+T = TypeVar("T")
+ROWS, PUBLISHERS, THUMBNAILS = "rows", "publishers", "thumbnails"
+ATTEMPTS = 12  # of a commit that others' commits get in the way of
+LONGEST_PAUSE = 2.0  # seconds between two attempts
+AT_ONCE = 1000  # values in one SQL list
+PROBES = 200  # partitions that a query looks into; all of a table of 40,000 rows
+REFINE = 20  # candidates for each row of an answer, whose cosines are computed exactly
+KEPT = timedelta(hours=1)  # old versions stay so long for queries that still read them
+SCALARS = ("row", "item", "publisher", "kind", "lot", "time", "content_hash")  # indexed columns
+
+_CONFLICT = re.compile("conflict|too many concurrent|concurrent modification", re.IGNORECASE)
+_REASONS = (  # what LanceDB's long texts mean
+    (r"No space left|StorageFull|os error 28\b", "no space is left there; free some"),
+    (r"Permission denied|Read-only file system|os error (13|30)\b", "no permission to write there"),
+    (
+        r"AccessDenied|Forbidden|\b403\b|SignatureDoesNotMatch|InvalidAccessKeyId|Unauthorized",
+        "the keys have no right to it; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
+        " and the bucket's policy",
+    ),
+    (r"NoSuchBucket|bucket does not exist", "there is no such bucket; create it first"),
+    (
+        r"CredentialsNotLoaded|no providers in chain|Failed to get AWS credentials|credential",
+        "there are no keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    ),
+    (
+        r"error sending request|[Cc]onnection|dns|timed? ?out|HTTP error|error trying to connect",
+        "the server does not answer; check the network and AWS_ENDPOINT_URL",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """Rows that a search found, best first: their keys, files and cosines; all are (n,)."""
+
+    rows: list[str]
+    items: list[int]
+    cosines: list[float]
+
+
+class Table:
+    """An open table, as it was at its last commit when it was opened or refreshed."""
+
+    def __init__(self, address: Address, *, create: About | None = None) -> None:
+        """Open the table at an address; with `create`, make it if it is not there.
+
+        Raises QvsearchError if there is none, or if it cannot be read.
+        """
+        self.address = address
+        self._options = storage_options(address)
+        if create is not None and not address.is_remote:
+            _check_parent(Path(address.uri))
+        elif create is None and not address.is_remote and not Path(address.uri).is_dir():
+            raise self._absent()
+        self._tables: dict[str, Any] = {}
+        with self._errors("open"):
+            self._db = _lancedb().connect(
+                address.uri,
+                storage_options=self._options,
+                read_consistency_interval=timedelta(days=365),  # `refresh` decides
+            )
+        self._rows = self._open(ROWS, None if create is None else table_schema(create))
+        self.about = read_about(self._rows.schema.metadata, str(address))
+
+    def refresh(self) -> None:
+        """See what others committed since."""
+        with self._errors("read"):
+            for each in self._tables.values():
+                each.checkout_latest()
+
+    @property
+    def version(self) -> int:
+        """The number of the commit that is seen; another one if any row changed."""
+        with self._errors("read"):
+            return int(self._rows.version)
+
+    # ---------------------------------------------------------------- reading
+
+    def count(self, where: str | None = None) -> int:
+        """Return how many rows pass an SQL filter."""
+        with self._errors("read"):
+            return int(self._rows.count_rows(where))
+
+    def nearest(
+        self, query: Vectors, count: int, where: str | None = None, *, exact: bool = False
+    ) -> Nearest:
+        """Return the `count` rows of the highest cosine with a unit query (dim,) that pass.
+
+        Cosines are those of the stored vectors. `exact` compares all rows; otherwise the index
+        chooses REFINE candidates for each row.
+        """
+        search = self._rows.search(query, vector_column_name="vector").distance_type("cosine")
+        search = search.limit(count).select(["row", "item", "_distance"])
+        if where is not None:
+            search = search.where(where, prefilter=True)
+        if exact:
+            search = search.bypass_vector_index()
+        elif self.is_indexed:
+            search = search.nprobes(PROBES).refine_factor(REFINE)
+        with self._errors("search"):
+            found = search.to_arrow()
+        cosines = [1.0 - distance for distance in found.column("_distance").to_pylist()]
+        return Nearest(found.column("row").to_pylist(), found.column("item").to_pylist(), cosines)
+
+    def scan(
+        self, columns: Sequence[str], where: str | None = None, *, limit: int | None = None
+    ) -> pa.Table:
+        """Return columns of the rows that pass an SQL filter, in no order."""
+        with self._errors("read"):
+            return self._query(columns, where, limit).to_arrow()
+
+    def batches(self, columns: Sequence[str], where: str | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield what `scan` returns, in parts."""
+        with self._errors("read"):
+            yield from self._query(columns, where, None).to_batches()
+
+    def _query(self, columns: Sequence[str], where: str | None, limit: int | None) -> Any:  # noqa: ANN401 - LanceDB's builders have no types
+        query = self._rows.search().select(list(columns))
+        query = query if where is None else query.where(where)
+        return query if limit is None else query.limit(limit)
+
+    def by_items(self, items: Iterable[int], *, vectors: bool = True) -> pa.Table:
+        """Return all rows of some files, with the columns of READ and `item`."""
+        columns = (*READ, "item", *(["vector"] if vectors else []))
+        return self._in("item", [str(int(item)) for item in items], columns)
+
+    def by_rows(self, rows: Iterable[str], *, vectors: bool = True) -> pa.Table:
+        """Return rows by their keys, in no order, with the columns of READ and `item`."""
+        columns = (*READ, "item", *(["vector"] if vectors else []))
+        return self._in("row", map(quoted, rows), columns)
+
+    def _in(self, column: str, values: Iterable[str], columns: Sequence[str]) -> pa.Table:
+        import pyarrow as pa
+
+        parts = [self.scan(columns, where) for where in lists_of(column, values)]
+        return pa.concat_tables(parts) if parts else self.scan(columns, "false")
+
+    def sample(self, kind: int, most: int) -> pa.Table:
+        """Return about `most` rows of a kind, the same ones for every reader of a version.
+
+        They have the columns of READ, `item`, `lot` and `vector`. If the kind has at most so many
+        rows, these are all. They are those with the smallest lots.
+        """
+        columns = (*READ, "item", "lot", "vector")
+        where = f"kind = {kind}"
+        if (rows := self.count(where)) > most:
+            where += f" AND lot < {(most << 32) // rows}"
+        return self.scan(columns, where)
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether there is an index of the vectors."""
+        return any("vector" in each.columns for each in self.indices)
+
+    @cached_property
+    def indices(self) -> list[Any]:
+        """LanceDB's records of the indices that there were at the opening."""
+        with self._errors("read"):
+            return list(self._rows.list_indices())
+
+    # ---------------------------------------------------------------- writing
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows whose keys are not in the table, in one commit."""
+        self._commit(lambda: self._rows.add(rows))
+
+    def replace(self, rows: pa.Table, items: Sequence[int]) -> None:
+        """Put rows in the place of all rows of the same files, in one commit.
+
+        `items` are the files that had more rows before. Only for these is the whole column of keys
+        read; otherwise the index of keys finds the old rows.
+        """
+
+        def merge() -> None:
+            merging = self._rows.merge_insert("row").when_matched_update_all()
+            merging = merging.when_not_matched_insert_all()
+            if items:
+                listed = ", ".join(map(str, items))
+                merging = merging.when_not_matched_by_source_delete(f"item IN ({listed})")
+            merging.execute(rows)
+
+        self._commit(merge)
+
+    def delete(self, where: str) -> None:
+        """Delete the rows that pass an SQL filter, in one commit."""
+        self._commit(lambda: self._rows.delete(where))
+
+    def side(self, name: str, schema: pa.Schema) -> SideTable:
+        """Return the table of publishers or of thumbnails; it is created if it is not there."""
+        return SideTable(self, self._open(name, schema))
+
+    def find_side(self, name: str) -> SideTable | None:
+        """Return the table of publishers or of thumbnails, if it is there."""
+        with self._errors("read"):
+            if name not in self._db.list_tables().tables:
+                return None
+        return SideTable(self, self._open(name, None))
+
+    def _open(self, name: str, schema: pa.Schema | None) -> Any:  # noqa: ANN401 - as above
+        """Open a table, or create it with a schema; two that create it at once get the same."""
+        if name not in self._tables:
+            with self._errors("open"):
+                self._tables[name] = self._opened(name, schema)
+        return self._tables[name]
+
+    def _opened(self, name: str, schema: pa.Schema | None) -> Any:  # noqa: ANN401 - as above
+        try:
+            return self._db.open_table(name)
+        except ValueError as error:
+            if "not found" not in str(error):
+                raise
+            if schema is None:
+                raise self._absent() from error
+        try:
+            return self._db.create_table(name, schema=schema)
+        except ValueError as error:
+            if "already exists" not in str(error):
+                raise
+            return self._db.open_table(name)
+
+    def _commit(self, write: Callable[[], object]) -> None:
+        """Do a write; if others' commits are in its way, do it again on top of theirs."""
+        for attempt in range(ATTEMPTS):
+            with self._errors("write to"):
+                try:
+                    write()
+                    return
+                except (OSError, RuntimeError, ValueError) as error:
+                    if not _CONFLICT.search(str(error)) or attempt + 1 == ATTEMPTS:
+                        raise
+                # Random pauses, so that publishers do not meet again and again.
+                time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.05 * 2**attempt)))  # noqa: S311
+                for each in self._tables.values():
+                    each.checkout_latest()
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        """Raise LanceDB's errors as one sentence."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            raise QvsearchError(f"cannot {what} {self.address}: {_reason(error)}") from error
+
+    def _absent(self) -> QvsearchError:
+        return QvsearchError(
+            f"there is no table at {self.address}; create it with: qvsearch publish {self.address}"
+        )
+
+
+class SideTable:
+    """One of the small tables beside the rows."""
+
+    def __init__(self, table: Table, side: Any) -> None:  # noqa: ANN401 - as above
+        self._table = table
+        self._side = side
+
+    def scan(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
+        """Return columns of the rows that pass, those committed first at the beginning."""
+        query = self._side.search().select([*columns, "_rowid"])
+        with self._table._errors("read"):
+            found = (query if where is None else query.where(where)).to_arrow()
+        return found.sort_by("_rowid").drop_columns(["_rowid"])
+
+    def refresh(self) -> None:
+        """See what others committed since."""
+        with self._table._errors("read"):
+            self._side.checkout_latest()
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows, in one commit."""
+        self._table._commit(lambda: self._side.add(rows))
+
+    def replace(self, key: str, rows: pa.Table) -> None:
+        """Put rows in the place of those with the same keys, in one commit."""
+
+        def merge() -> None:
+            merging = self._side.merge_insert(key).when_matched_update_all()
+            merging.when_not_matched_insert_all().execute(rows)
+
+        self._table._commit(merge)
+
+    def delete(self, where: str) -> None:
+        """Delete the rows that pass, in one commit."""
+        self._table._commit(lambda: self._side.delete(where))
+
+
+def quoted(text: str) -> str:
+    """Return a text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def lists_of(column: str, values: Iterable[str]) -> Iterator[str]:
+    """Yield SQL filters of a column for some values, written as SQL, AT_ONCE in each."""
+    listed = list(values)
+    for start in range(0, len(listed), AT_ONCE):
+        yield f"{column} IN ({', '.join(listed[start : start + AT_ONCE])})"
+
+
+def _lancedb() -> Any:  # noqa: ANN401 - a module
+    try:
+        import lancedb
+    except ImportError as error:
+        raise QvsearchError(
+            'published tables need LanceDB: pip install "qvsearch[lance]"'
+        ) from error
+    return lancedb
+
+
+def _check_parent(folder: Path) -> None:
+    """Raise QvsearchError if a folder cannot be created; LanceDB's texts are hard to read."""
+    if folder.exists() and not folder.is_dir():
+        raise QvsearchError(f"{folder} is a file, and a table is a folder; give another name")
+    if folder.is_dir():
+        nearest = folder
+    elif folder.parent.is_dir():
+        nearest = folder.parent
+    else:
+        raise QvsearchError(f"{folder.parent} is not there; mount it, or create it first")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise QvsearchError(f"cannot write to {folder}: no permission to write to {nearest}")
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of LanceDB means, else its first line."""
+    text = str(error)
+    for pattern, reason in _REASONS:
+        if re.search(pattern, text):
+            return reason
+    return text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__

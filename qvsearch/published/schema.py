@@ -1,0 +1,263 @@
+"""The columns of a published table: how a row of a library is stored in it, and read again."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from qvsearch.errors import QvsearchError
+from qvsearch.library.manifest import read_fingerprint
+from qvsearch.library.patterns import path_text
+from qvsearch.library.shard_columns import point
+from qvsearch.library.sidecar import decode_segment, encode_segment
+from qvsearch.times import wall_time
+from qvsearch.types import KIND_CODES, item_number
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from qvsearch.types import Fingerprint, Segment, Vectors
+
+FORMAT = 1  # of tables; raised if an older version would misread one
+ABOUT = b"qvsearch"  # the key of `About` in the metadata of the schema
+CASELESS = str.casefold
+_ODD_BYTES = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What holds for a whole table since it was created.
+
+    `baseline` (m, dim) are the generic queries that the backgrounds of all rows are of.
+    """
+
+    fingerprint: Fingerprint
+    baseline: Vectors | None = None
+    format: int = FORMAT
+
+    def to_bytes(self) -> bytes:
+        """Return it for the metadata of a schema."""
+        baseline = None if self.baseline is None else _base64(self.baseline)
+        record = {"format": self.format, "fingerprint": self.fingerprint, "baseline": baseline}
+        return orjson.dumps(record)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row to publish: a segment of the file `path` below the named root, with its vector.
+
+    `root` is the root's name in the table, and `ordinal` the segment's place in its file.
+    `vector` (dim,) is a unit vector; `background` is of the table's baseline, or NaN.
+    """
+
+    publisher: str
+    root: str
+    segment: Segment
+    ordinal: int
+    digest: int
+    vector: Vectors
+    background: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A row that was read: the root of its segment's item is the root's name in the table.
+
+    `vector` (dim,) float32 is None if it was not asked for.
+    """
+
+    row: str
+    publisher: str
+    segment: Segment
+    background: tuple[float, float]
+    vector: Vectors | None
+
+
+def read_about(metadata: Mapping[bytes, bytes] | None, place: str) -> About:
+    """Return what the metadata of a schema tells; raises QvsearchError if it is not ours."""
+    try:
+        record = orjson.loads((metadata or {})[ABOUT])
+        number = record["format"]
+        if number > FORMAT:
+            raise QvsearchError(
+                f"{place} has format {number}, but this qvsearch reads up to {FORMAT};"
+                " upgrade with: pip install -U qvsearch"
+            )
+        fingerprint = read_fingerprint(record["fingerprint"])
+        baseline = record["baseline"]
+        vectors = None if baseline is None else _vectors(baseline, fingerprint.dim)
+    except (KeyError, TypeError, ValueError) as error:
+        raise QvsearchError(f"{place} is not a table that qvsearch published") from error
+    return About(fingerprint, vectors, number)
+
+
+def row_key(item: int, ordinal: int) -> str:
+    """Return the key of a row: it stays if the content of its file changes."""
+    return f"{item:016x}-{ordinal}"
+
+
+def lot(row: str) -> int:
+    """Return 32 bits by which a sample of rows is drawn: the rows with the smallest."""
+    return int.from_bytes(hashlib.blake2b(row.encode(), digest_size=4).digest(), "little")
+
+
+def path_column(root: str, path: bytes) -> str:
+    """Return what `--glob` compares, as a column holds it: the path below its root."""
+    return storable(path_text(path or os.path.basename(os.fsencode(root))))
+
+
+def storable(text: str) -> str:
+    """Return `path_text` with each byte that is not UTF-8 as one character that can be stored."""
+    return text.translate(_ODD_BYTES)
+
+
+@cache
+def types(dim: int) -> dict[str, pa.DataType]:
+    """Return the columns of a table of vectors of `dim` numbers, in order.
+
+    `time` is nanoseconds since 1970, of a local time if `wall`. `x`, `y` and `z` are a `point`.
+    `camera` is in CASELESS. `path_text` is `path_column`. `lot` is for samples. `digest` changes
+    with anything of the row. `mean` and `spread` are its background.
+    """
+    import pyarrow as pa
+
+    return {
+        "row": pa.string(),
+        "publisher": pa.string(),
+        "root": pa.string(),
+        "path": pa.binary(),
+        "path_text": pa.string(),
+        "item": pa.int64(),
+        "kind": pa.uint8(),
+        "lot": pa.int64(),
+        "digest": pa.int64(),
+        "vector": pa.list_(pa.float16(), dim),
+        "line": pa.binary(),
+        "mean": pa.float32(),
+        "spread": pa.float32(),
+        "content_hash": pa.string(),
+        "dhash": pa.uint64(),
+        "time": pa.int64(),
+        "wall": pa.bool_(),
+        "x": pa.float64(),
+        "y": pa.float64(),
+        "z": pa.float64(),
+        "camera": pa.string(),
+        "width": pa.int64(),
+        "height": pa.int64(),
+        "duration": pa.float64(),
+    }
+
+
+READ = ("row", "publisher", "root", "path", "line", "mean", "spread")  # what `published` needs
+
+
+def table_schema(about: About) -> pa.Schema:
+    """Return the schema of a new table."""
+    import pyarrow as pa
+
+    fields = list(types(about.fingerprint.dim).items())
+    return pa.schema(fields, metadata={ABOUT: about.to_bytes()})
+
+
+def arrow_rows(rows: Sequence[Row], dim: int) -> pa.Table:
+    """Return rows as they are stored."""
+    import pyarrow as pa
+
+    vectors = np.array([row.vector for row in rows], np.float32).astype(np.float16)
+    names = types(dim)
+    columns: dict[str, Any] = {name: [] for name in names if name != "vector"}
+    for row in rows:
+        for name, value in _values(row).items():
+            columns[name].append(value)
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim)
+    arrays = [flat if n == "vector" else pa.array(columns[n], kind) for n, kind in names.items()]
+    return pa.table(arrays, names=list(names))
+
+
+def _values(row: Row) -> dict[str, object]:
+    segment, metadata = row.segment, row.segment.metadata
+    item = segment.item
+    time, wall = wall_time(metadata.taken, item.mtime_ns)
+    north, east = metadata.latitude, metadata.longitude
+    x, y, z = (None,) * 3 if north is None or east is None else point(north, east)
+    mean, spread = (None if math.isnan(each) else each for each in row.background)
+    number = item_of(row.root, item.path)
+    key = row_key(number, row.ordinal)
+    return {
+        "row": key,
+        "publisher": row.publisher,
+        "root": row.root,
+        "path": item.path,
+        "path_text": path_column(row.root, item.path),
+        "item": number,
+        "kind": KIND_CODES[item.kind],
+        "lot": lot(key),
+        "digest": row.digest,
+        "line": encode_segment(segment),
+        "mean": mean,
+        "spread": spread,
+        "content_hash": segment.content_hash,
+        "dhash": segment.dhash,
+        "time": time,
+        "wall": wall,
+        "x": x,
+        "y": y,
+        "z": z,
+        "camera": None if metadata.camera is None else CASELESS(metadata.camera),
+        "width": segment.width,
+        "height": segment.height,
+        "duration": metadata.duration,
+    }
+
+
+def item_of(root: str, path: bytes) -> int:
+    """Return the number of a published file (see `item_number`)."""
+    return item_number(os.fsencode(root), path)
+
+
+def published(table: pa.Table, place: str) -> list[Published]:
+    """Return rows that were read with the columns of READ, and their vectors if `vector` is there.
+
+    Raises QvsearchError if a row is not one that was published.
+    """
+    rows = table.drop_columns(["vector"]) if "vector" in table.column_names else table
+    vectors = vectors_of(table) if "vector" in table.column_names else None
+    found = []
+    for number, record in enumerate(rows.to_pylist()):
+        try:
+            segment = decode_segment(record["line"], os.fsencode(record["root"]), record["path"])
+        except ValueError as error:
+            raise QvsearchError(f"a row of {place} is damaged: {error}") from error
+        mean, spread = (math.nan if record[n] is None else record[n] for n in ("mean", "spread"))
+        vector = None if vectors is None else vectors[number]
+        found.append(Published(record["row"], record["publisher"], segment, (mean, spread), vector))
+    return found
+
+
+def vectors_of(table: pa.Table) -> Vectors:
+    """Return the vectors (n, dim) of rows that were read, float32."""
+    column = table.column("vector").combine_chunks()
+    dim = table.schema.field("vector").type.list_size
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    vectors: Vectors = flat.reshape(-1, dim).astype(np.float32)
+    return vectors
+
+
+def _base64(vectors: Vectors) -> str:
+    return base64.b64encode(vectors.astype("<f2").tobytes()).decode()
+
+
+def _vectors(text: str, dim: int) -> Vectors:
+    """Return the vectors in a text; raises ValueError unless they are whole."""
+    data = np.frombuffer(base64.b64decode(text, validate=True), "<f2")
+    return data.reshape(-1, dim).astype(np.float32)
