@@ -65,4 +65,6 @@ class RayOptions:
         own = None if library == os.environ.get("QVSEARCH_LIBRARY") else library
         for name, value in {"--library": own, **given}.items():
             if value:
-                raise QvsearchError(f"{name} is for a local library, and --ray has none; leave it out")
+                raise QvsearchError(
+                    f"{name} is for a local library, and --ray has none; leave it out"
+                )

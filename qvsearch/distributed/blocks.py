@@ -76,7 +76,7 @@ class BlockEmbedder:
             )
             for outcome in embed_files(decoded, lambda: self._embedder, lambda: False):
                 yield back(outcome if isinstance(outcome, Skipped) else as_read_now(outcome))
-            yield from unread
+            yield from map(back, unread)
 
 
 def _readable(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ def scan_bucket(
     part of a list would look like deleted files.
     """
     selects, clutter = selector(options), Clutter(root, options.include)
+    leftovers: dict[bytes, Counter[str]] = {}
     for path, info in _files(root):
         if stop():
             return
@@ -51,9 +53,10 @@ def scan_bucket(
         if kind is None:
             if selects(path, None):
                 folder = os.path.join(root, *parts[:-1])
-                yield Leftovers(folder, {suffix_of(parts[-1]): 1})
+                leftovers.setdefault(folder, Counter())[suffix_of(parts[-1])] += 1
         elif selects(path, kind):
             yield Item(root, path, kind, info.size, info.mtime_ns)
+    yield from (Leftovers(folder, suffixes) for folder, suffixes in leftovers.items())
 
 
 def _files(root: bytes) -> Iterator[tuple[bytes, Any]]:
@@ -94,7 +97,8 @@ def fetched(
 
         def back(outcome: Embedded | Skipped) -> Embedded | Skipped:
             if isinstance(outcome, Skipped):
-                return replace(outcome, path=there[outcome.path].location)
+                item = there.get(outcome.path)  # None for one that could not be fetched
+                return outcome if item is None else replace(outcome, path=item.location)
             item = there[outcome.item.location]
             segments = tuple(replace(each, item=item) for each in outcome.segments)
             return Embedded(item, segments, outcome.vectors)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
+from qvsearch.distributed.blocks import Job
+from qvsearch.distributed.buckets import is_bucket, scan_bucket
+from qvsearch.distributed.destination import Destination
 from qvsearch.distributed.messages import item_block, outcomes_of
+from qvsearch.distributed.opening import new_fingerprint, open_table
 from qvsearch.errors import QvsearchError
+from qvsearch.indexing.batching import Embedded
 from qvsearch.indexing.changes import (
     Missing,
     ScanResult,
     Target,
+    collected,
     compare,
     missing,
     resolve,
@@ -22,16 +28,17 @@ from qvsearch.indexing.changes import (
 from qvsearch.indexing.contents import Content, content_of
 from qvsearch.indexing.counts import Counts, Event, Summary
 from qvsearch.library.rules import scans_of
-from qvsearch.types import Item, Skipped
+from qvsearch.published.engine import Table
+from qvsearch.published.schema import About
+from qvsearch.types import Detail, Item, Skipped
 
 if TYPE_CHECKING:
-    from qvsearch.distributed.destination import Destination
+    from qvsearch.distributed.cluster import Pool
     from qvsearch.indexing.session import IngestOptions
     from qvsearch.library.rules import ScanOptions
-    from qvsearch.types import Segment
-
-    # tables of files to tables of their outcomes, in any order, until `stop` returns True
-    Embed = Callable[[Sequence[Any], Callable[[], bool]], Iterator[Any]]
+    from qvsearch.published.address import Address
+    from qvsearch.runtime.choice import Choice
+    from qvsearch.types import Segment, Vectors
 
 BLOCK_FILES = 32  # a dead node repeats the blocks that it had
 BLOCKS_AN_ACTOR = 8  # at least, so that the last blocks keep all actors busy
@@ -39,37 +46,83 @@ MOST_BLOCKS = 50_000  # Ray keeps a record of each in the driver's memory
 MOST_ROWS = 20_000  # that wait for a commit: 160 MB of vectors of 2048 numbers
 
 
+class Nodes(Protocol):
+    """Computes on several computers; raises QvsearchError if the model or a node fails."""
+
+    pool: Pool
+
+    def baseline(self, job: Job, stop: Callable[[], bool]) -> Vectors | None:
+        """Return the vectors of the generic queries; None if stopped."""
+        ...
+
+    def outcomes(self, job: Job, blocks: Sequence[Any], stop: Callable[[], bool]) -> Iterator[Any]:
+        """Yield the outcomes of blocks of files in any order, until `stop` returns True."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A folder, or a prefix of a bucket, that all nodes see, and the table that gets its rows.
+
+    `name` is the publisher's.
+    """
+
+    root: bytes
+    address: Address
+    name: str
+    choice: Choice
+
+
 def index(
-    destination: Destination,
-    paths: Sequence[bytes],
-    embed: Embed,
-    actors: int,
+    order: Order,
+    nodes: Nodes,
     options: IngestOptions,
     report: Callable[[Event], None],
     stop: Callable[[], bool],
-) -> Summary:
-    """Bring the rows of one publisher up to date with absolute paths that all nodes see.
+) -> Summary | None:
+    """Bring the rows of a folder in a published table up to date; None if stopped at the start.
 
-    A file is unchanged if its size and time are; `options` has the scan, `prune`, `force` and
-    `commit_seconds`. After `stop` returned True, finished blocks are committed. Raises QvsearchError
-    if no path exists, or if the model or the cluster fails; what is finished is committed before.
+    A file is unchanged if its size and time are. `options` has the scan, `prune`, `force` and
+    `commit_seconds`. After `stop` returned True, finished blocks are committed. Raises
+    QvsearchError if the folder is not there, or if the model or the cluster fails; finished blocks
+    are committed before.
     """
+    # 1. The table is opened, or created with the generic queries that its calibration needs.
+    table = open_table(order.address, order.choice)
+    if table is None:
+        table = _create(order, nodes, stop)
+        if table is None:
+            return None
+    destination = Destination(table, order.name, order.root)
+    job = Job(destination.fingerprint, order.choice, nodes.pool.decoders)
     run = _Run(destination, options, report, stop)
-    # 1. The folders are scanned, and compared with the rows of the table.
-    targets = resolve(destination.roots, paths)
-    scans = scans_of({}, [target.root for target in targets], options.scan)
-    items = run.begin(targets, scans)
+    # 2. The folder is scanned, and compared with the rows of the table.
+    items = run.begin()
     try:
-        # 2. Blocks of files are embedded by nodes; finished ones are committed from time to time.
+        # 3. Nodes embed blocks of files; what is finished is committed from time to time.
         if items and not run.stopped():
-            for block in embed(_blocks(items, actors), run.stopped):
+            for block in nodes.outcomes(job, _blocks(items, nodes.pool.actors), run.stopped):
                 run.take(block)
     finally:
         run.commit()
-    # 3. Files that are gone are removed.
+    # 4. Files that are gone are removed.
     if not run.stopped():
-        run.remove_missing(targets, scans)
-    return run.summary(targets)
+        run.remove_missing()
+    destination.finish()
+    return run.summary()
+
+
+def _create(order: Order, nodes: Nodes, stop: Callable[[], bool]) -> Table | None:
+    """Create the table; None if stopped."""
+    if not is_bucket(order.root):
+        resolve([], [order.root])  # a folder that is not there creates nothing
+    detail = Detail.MEDIUM if nodes.pool.gpus else Detail.LOW
+    fingerprint = new_fingerprint(order.choice, detail)
+    job = Job(fingerprint, order.choice, nodes.pool.decoders)
+    baseline = nodes.baseline(job, stop)
+    if baseline is None:
+        return None
+    return Table(order.address, create=About(fingerprint, baseline))
 
 
 def _blocks(items: Sequence[Item], actors: int) -> list[Any]:
@@ -89,18 +142,16 @@ class _Run:
         report: Callable[[Event], None],
         stop: Callable[[], bool],
     ) -> None:
-        self._destination, self._options, self._report, self._stop = (
-            destination,
-            options,
-            report,
-            stop,
-        )
+        self._destination, self._options = destination, options
+        self._report, self._stop = report, stop
         self._stopped = False
         self._counts = Counts(report, destination.fingerprint.video_mode)
         self._known: dict[bytes, Segment] = {}  # a segment of each file before this run
         self._contents: set[Content] = set()  # of these
         self._moved: set[Content] = set()  # contents at a new place
         self._files, self._missing = ScanResult(), Missing([], [])
+        self._targets: list[Target] = []
+        self._scans: dict[bytes, ScanOptions] = {}
         self._left: dict[bytes, Item] = {}
         self._committed = time.monotonic()
 
@@ -109,25 +160,31 @@ class _Run:
         self._stopped = self._stopped or self._stop()
         return self._stopped
 
-    def begin(
-        self, targets: Sequence[Target], scans: dict[bytes, ScanOptions]
-    ) -> list[Item]:
-        """Scan the targets, count the files that need no work, and return the others."""
-        files = scan_targets(targets, scans, self.stopped, self._destination.roots)
-        for place, item in files.items.items():  # each computer sees another ctime and inode
-            files.items[place] = replace(item, ctime_ns=None, inode=None)
-        self._files = files
+    def begin(self) -> list[Item]:
+        """Scan the folder, count the files that need no work, and return the others."""
+        root = self._destination.root
         self._known = self._destination.known()
         self._contents = set(map(content_of, self._known.values()))
-        changes = compare(files, self._known, {}, self._options.force, retry_failed=False)
-        for skipped in files.skipped:
+        if is_bucket(root):
+            self._targets = [Target(root, root)]
+            self._scans = {root: self._options.scan}
+            self._files = collected(scan_bucket(root, self._options.scan, self.stopped))
+        else:
+            self._targets = resolve([root] if self._known else [], [root])
+            self._scans = scans_of({}, [root], self._options.scan)
+            self._files = scan_targets(self._targets, self._scans, self.stopped)
+        items = self._files.items
+        for place, item in items.items():  # each computer sees another ctime and inode
+            items[place] = replace(item, ctime_ns=None, inode=None)
+        changes = compare(self._files, self._known, {}, self._options.force, retry_failed=False)
+        for skipped in self._files.skipped:
             self._counts.skipped(skipped)
         for item in changes.unchanged:
             self._counts.unchanged(item)
-        items = [*changes.to_do, *changes.older]
-        self._left = {item.location: item for item in items}
-        self._counts.planned(items)
-        return items
+        todo = [*changes.to_do, *changes.older]
+        self._left = {item.location: item for item in todo}
+        self._counts.planned(todo)
+        return todo
 
     def take(self, block: Any) -> None:  # noqa: ANN401 - pyarrow has no types
         """Add the rows of a block, and commit if it is time."""
@@ -137,10 +194,11 @@ class _Run:
             item = self._left.pop(place, None)
             if item is None:
                 raise QvsearchError(f"a node sent a file that it was not given: {place!r}")
+            if isinstance(outcome, Embedded):
+                outcome = self._destination.add(outcome)
             if isinstance(outcome, Skipped):
                 self._counts.skipped(outcome, item)
                 continue
-            self._destination.add(outcome)
             content = content_of(outcome.segments[0])
             if place not in self._known and content in self._contents:
                 self._moved.add(content)
@@ -157,24 +215,22 @@ class _Run:
             self._report(Event("committed", files=files))
         self._committed = time.monotonic()
 
-    def remove_missing(
-        self, targets: Sequence[Target], scans: dict[bytes, ScanOptions]
-    ) -> None:
+    def remove_missing(self) -> None:
         """Remove the rows of files that are gone."""
         self._missing = missing(
-            targets, self._files, self._known, self._moved, scans, self._options.prune
+            self._targets, self._files, self._known, self._moved, self._scans, self._options.prune
         )
         gone = [self._known[place].item for place in self._missing.gone]
         self._destination.remove(gone)
         for item in gone:
             self._counts.removed(item)
 
-    def summary(self, targets: Iterable[Target]) -> Summary:
+    def summary(self) -> Summary:
         """Return what the run did."""
         return self._counts.summary(
             self._files,
             self._missing,
-            unreachable(targets, self._options.prune),
+            unreachable(self._targets, self._options.prune),
             interrupted=self._stopped,
             left=len(self._left),
             checked=0,

@@ -67,6 +67,10 @@ class Nearest:
     cosines: list[float]
 
 
+class NoTable(QvsearchError):
+    """There is no table at an address; it may be created."""
+
+
 class Table:
     """An open table, as it was at its last commit when it was opened or refreshed."""
 
@@ -270,8 +274,8 @@ class Table:
         except (OSError, RuntimeError, ValueError) as error:
             raise QvsearchError(f"cannot {what} {self.address}: {_reason(error)}") from error
 
-    def _absent(self) -> QvsearchError:
-        return QvsearchError(
+    def _absent(self) -> NoTable:
+        return NoTable(
             f"there is no table at {self.address}; create it with: qvsearch publish {self.address}"
         )
 
