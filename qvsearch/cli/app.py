@@ -27,6 +27,7 @@ from qvsearch.cli.libraries import libraries
 from qvsearch.cli.library import upkeep
 from qvsearch.cli.machine import machine, models
 from qvsearch.cli.mcp import serving_agents
+from qvsearch.cli.publish import publishing
 from qvsearch.cli.roots import roots
 from qvsearch.cli.search import searching
 from qvsearch.cli.searches import searches
@@ -84,6 +85,7 @@ app.add_typer(evaluating)
 app.add_typer(finetuning)
 app.add_typer(upkeep)
 app.add_typer(libraries, name="libraries")
+app.add_typer(publishing)
 app.add_typer(roots, name="roots")
 app.add_typer(machine)
 app.add_typer(models, name="models")

@@ -42,12 +42,15 @@ class Lines:
 
     def read(self, position: int) -> Segment:
         """Return one row's segment."""
-        start = int(self.ends[position - 1]) if position else 0
-        line = bytes(self.data[start : int(self.ends[position]) - 1])
-        row = salvage_row(line, self.codes[position].tobytes(), self.roots)
+        row = salvage_row(self.text(position), self.codes[position].tobytes(), self.roots)
         if row is None:
             raise Damaged(self.path, f"line {position + 1} and its vector do not match")
         return row[0]
+
+    def text(self, position: int) -> bytes:
+        """Return one row's line, without checking it."""
+        start = int(self.ends[position - 1]) if position else 0
+        return bytes(self.data[start : int(self.ends[position]) - 1])
 
     def read_all(self, alive: NDArray[np.bool_]) -> list[Segment]:
         """Return the segments of the rows that are alive, in order."""
@@ -118,6 +121,17 @@ class Catalogue(Mapping[int, Segment]):
         """Yield the segments of live rows without keeping them; raises as `self[row]` does."""
         for row in rows:
             yield self._read.get(row) or self._from_sidecar(row)
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the number and the line of each live row, without checking or keeping it.
+
+        Callers must not have read all segments or added any. A line has a checksum of itself and of
+        the vector, so it changes with either.
+        """
+        for start, lines in self._unread:
+            live = self._live[start : start + len(lines.ends)]
+            for position in np.flatnonzero(live).tolist():
+                yield start + position, lines.text(position)
 
     def _from_sidecar(self, row: int) -> Segment:
         if row not in self:

@@ -26,7 +26,7 @@ from qvsearch.library.manifest import (
     unreadable,
     write_manifest,
 )
-from qvsearch.library.names import exists
+from qvsearch.library.names import PUBLICATION, exists
 from qvsearch.library.names import library_folder as library_folder
 from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
 from qvsearch.library.rows import Arrays, Rows, Sample
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from qvsearch.vectors.store import FaissStore
 
 RACES = 20  # commits during an opening after which it fails
-FILES = {*LOCK_FILES, COPY, SEGMENTS, FAILURES, PENDING, SEARCHES}
+FILES = {*LOCK_FILES, COPY, SEGMENTS, FAILURES, PENDING, PUBLICATION, SEARCHES}
 
 
 def check_place(folder: Path) -> None:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 LOCK = "lock"
 HOLDER = "lock.json"  # not in the lock file, which other processes cannot read everywhere
 WATCH_LOCK, WATCH_HOLDER = "watch.lock", "watch.json"
-LOCK_FILES = {LOCK, HOLDER, WATCH_LOCK, WATCH_HOLDER}
+PUBLISH_LOCK, PUBLISH_HOLDER = "publish.lock", "publish.json"
+LOCK_FILES = {LOCK, HOLDER, WATCH_LOCK, WATCH_HOLDER, PUBLISH_LOCK, PUBLISH_HOLDER}
 HOLDER_WAIT = 0.5  # seconds: a holder writes this file a moment after it has the lock
 HOLDER_POLL = 0.01
 _LARGEST_HOLDER = 4096  # bytes
@@ -114,6 +115,13 @@ class WatcherLock(WriterLock):
 
     lock_name, holder_name = WATCH_LOCK, WATCH_HOLDER
     refusal = "is already watched by {holder}; one is enough"
+
+
+class PublisherLock(WriterLock):
+    """The right to publish one library."""
+
+    lock_name, holder_name = PUBLISH_LOCK, PUBLISH_HOLDER
+    refusal = "is being published by {holder}; wait for its end"
 
 
 def _read_holder(path: Path) -> Holder | None:

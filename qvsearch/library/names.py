@@ -18,6 +18,7 @@ DEFAULT = "main"  # the library that is used if none is named
 LONGEST_NAME = 200  # bytes: file systems allow 255, and temporary names are longer
 MANIFEST = "manifest.json"  # a folder that holds it is a library
 SEGMENTS = "segments"  # the folder of its shards
+PUBLICATION = "publication.json"  # beside the manifest of a published library
 
 
 def home() -> Path:

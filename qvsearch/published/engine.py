@@ -1,6 +1,6 @@
 """The one file that calls LanceDB: tables on a disk or in object storage.
 
-A table at an address is a folder of three LanceDB tables: rows, publishers and thumbnails. Every
+A table at an address is a folder of LanceDB tables: the rows, and small side tables. Every
 write is one commit, which readers see whole or not at all.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,14 +28,15 @@ if TYPE_CHECKING:
     from qvsearch.types import Vectors
 
 T = TypeVar("T")
-ROWS, PUBLISHERS, THUMBNAILS = "rows", "publishers", "thumbnails"
+ROWS, OWNERS, PUBLISHERS, THUMBNAILS = "rows", "owners", "publishers", "thumbnails"
 ATTEMPTS = 12  # of a commit that others' commits get in the way of
 LONGEST_PAUSE = 2.0  # seconds between two attempts
 AT_ONCE = 1000  # values in one SQL list
 PROBES = 200  # partitions that a query looks into; all of a table of 40,000 rows
 REFINE = 20  # candidates for each row of an answer, whose cosines are computed exactly
-KEPT = timedelta(hours=1)  # old versions stay so long for queries that still read them
-SCALARS = ("row", "item", "publisher", "kind", "lot", "time", "content_hash")  # indexed columns
+VECTOR = "vector"
+FEW_VALUES = ("publisher", "kind")
+SCALARS = ("row", "item", "lot", "time", "content_hash", *FEW_VALUES)  # have an index, too
 
 _CONFLICT = re.compile("conflict|too many concurrent|concurrent modification", re.IGNORECASE)
 _REASONS = (  # what LanceDB's long texts mean
@@ -65,6 +66,19 @@ class Nearest:
     rows: list[str]
     items: list[int]
     cosines: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How rows are stored: in so many files, with these indexed columns.
+
+    `loose` rows are not in one of the indices yet: a search compares each of them.
+    """
+
+    rows: int
+    files: int
+    indexed: frozenset[str]
+    loose: int
 
 
 class NoTable(QvsearchError):
@@ -122,7 +136,7 @@ class Table:
         Cosines are those of the stored vectors. `exact` compares all rows; otherwise the index
         chooses REFINE candidates for each row.
         """
-        search = self._rows.search(query, vector_column_name="vector").distance_type("cosine")
+        search = self._rows.search(query, vector_column_name=VECTOR).distance_type("cosine")
         search = search.limit(count).select(["row", "item", "_distance"])
         if where is not None:
             search = search.where(where, prefilter=True)
@@ -154,12 +168,12 @@ class Table:
 
     def by_items(self, items: Iterable[int], *, vectors: bool = True) -> pa.Table:
         """Return all rows of some files, with the columns of READ and `item`."""
-        columns = (*READ, "item", *(["vector"] if vectors else []))
+        columns = (*READ, "item", *([VECTOR] if vectors else []))
         return self._in("item", [str(int(item)) for item in items], columns)
 
     def by_rows(self, rows: Iterable[str], *, vectors: bool = True) -> pa.Table:
         """Return rows by their keys, in no order, with the columns of READ and `item`."""
-        columns = (*READ, "item", *(["vector"] if vectors else []))
+        columns = (*READ, "item", *([VECTOR] if vectors else []))
         return self._in("row", map(quoted, rows), columns)
 
     def _in(self, column: str, values: Iterable[str], columns: Sequence[str]) -> pa.Table:
@@ -174,7 +188,7 @@ class Table:
         They have the columns of READ, `item`, `lot` and `vector`. If the kind has at most so many
         rows, these are all. They are those with the smallest lots.
         """
-        columns = (*READ, "item", "lot", "vector")
+        columns = (*READ, "item", "lot", VECTOR)
         where = f"kind = {kind}"
         if (rows := self.count(where)) > most:
             where += f" AND lot < {(most << 32) // rows}"
@@ -183,7 +197,7 @@ class Table:
     @property
     def is_indexed(self) -> bool:
         """Whether there is an index of the vectors."""
-        return any("vector" in each.columns for each in self.indices)
+        return any(VECTOR in each.columns for each in self.indices)
 
     @cached_property
     def indices(self) -> list[Any]:
@@ -218,12 +232,42 @@ class Table:
         """Delete the rows that pass an SQL filter, in one commit."""
         self._commit(lambda: self._rows.delete(where))
 
+    # ---------------------------------------------------------------- upkeep
+
+    @property
+    def shape(self) -> Shape:
+        """How the rows are stored now."""
+        with self._errors("read"):
+            stats = self._rows.stats()
+            indices = self._rows.list_indices()
+        fragments = int(stats["fragment_stats"]["num_fragments"])
+        loose = max((int(each.num_unindexed_rows or 0) for each in indices), default=0)
+        indexed = frozenset(column for each in indices for column in each.columns)
+        return Shape(int(stats["num_rows"]), fragments, indexed, loose)
+
+    def index(self, column: str) -> None:
+        """Build the index of a column, or build it anew."""
+        from lancedb.index import Bitmap, BTree, IvfRq
+
+        config: IvfRq | Bitmap | BTree = Bitmap() if column in FEW_VALUES else BTree()
+        if column == VECTOR:
+            config = IvfRq(distance_type="cosine")
+        self._commit(lambda: self._rows.create_index(column, config=config))
+        self.__dict__.pop("indices", None)
+
+    def compact(self, kept: timedelta) -> None:
+        """Merge small files, add new rows to the indices, and delete versions older than `kept`."""
+        self._commit(lambda: self._rows.optimize(cleanup_older_than=kept))
+        for name, side in self._tables.items():
+            if name != OWNERS and side is not self._rows:  # the order of owners' rows counts
+                self._commit(partial(side.optimize, cleanup_older_than=kept))
+
     def side(self, name: str, schema: pa.Schema) -> SideTable:
-        """Return the table of publishers or of thumbnails; it is created if it is not there."""
+        """Return a side table; it is created if it is not there."""
         return SideTable(self, self._open(name, schema))
 
     def find_side(self, name: str) -> SideTable | None:
-        """Return the table of publishers or of thumbnails, if it is there."""
+        """Return a side table, if it is there."""
         with self._errors("read"):
             if name not in self._db.list_tables().tables:
                 return None
@@ -330,6 +374,9 @@ def lists_of(column: str, values: Iterable[str]) -> Iterator[str]:
 
 
 def _lancedb() -> Any:  # noqa: ANN401 - a module
+    # Its warnings, e.g. of empty partitions, are about nothing that a user can change.
+    os.environ.setdefault("LANCE_LOG", "error")
+    os.environ.setdefault("LANCEDB_LOG", "error")
     try:
         import lancedb
     except ImportError as error:

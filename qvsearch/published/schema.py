@@ -125,8 +125,9 @@ def types(dim: int) -> dict[str, pa.DataType]:
     """Return the columns of a table of vectors of `dim` numbers, in order.
 
     `time` is nanoseconds since 1970, of a local time if `wall`. `x`, `y` and `z` are a `point`.
-    `camera` is in CASELESS. `path_text` is `path_column`. `lot` is for samples. `digest` changes
-    with anything of the row. `mean` and `spread` are its background.
+    `camera` is in CASELESS. `path_text` is `path_column`. `ordinal` counts the segments of a file.
+    `lot` is for samples. `digest` changes with anything of the row. `mean` and `spread` are its
+    background.
     """
     import pyarrow as pa
 
@@ -137,6 +138,7 @@ def types(dim: int) -> dict[str, pa.DataType]:
         "path": pa.binary(),
         "path_text": pa.string(),
         "item": pa.int64(),
+        "ordinal": pa.int32(),
         "kind": pa.uint8(),
         "lot": pa.int64(),
         "digest": pa.int64(),
@@ -200,6 +202,7 @@ def _values(row: Row) -> dict[str, object]:
         "path": item.path,
         "path_text": path_column(row.root, item.path),
         "item": number,
+        "ordinal": row.ordinal,
         "kind": KIND_CODES[item.kind],
         "lot": lot(key),
         "digest": row.digest,

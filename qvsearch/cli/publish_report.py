@@ -1,0 +1,67 @@
+"""Progress and summary of publish, for a terminal, a log or a program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from qvsearch.cli import output
+from qvsearch.records import published as records
+
+if TYPE_CHECKING:
+    from qvsearch.published.address import Address
+    from qvsearch.published.publishing import Outcome, Progress
+
+
+class Report:
+    """Shows each commit: in one line of a terminal, or as JSON."""
+
+    def __init__(self, quiet: bool, json: bool) -> None:
+        self._quiet, self._json = quiet, json
+        self._shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            output.progress("", self._quiet)
+
+    def __call__(self, progress: Progress) -> None:
+        """Show one commit."""
+        if self._json:
+            output.write_json([records.commit_record(progress)])
+            return
+        self._shown = True
+        output.progress(f"published {progress.rows:,} of {progress.of:,} rows", self._quiet)
+
+
+def show_outcome(outcome: Outcome, address: Address, quiet: bool, json: bool) -> None:
+    """Print the counts of a run."""
+    if json:
+        output.write_json([records.outcome_record(outcome)])
+        return
+    if quiet:
+        return
+    left = f" + left {outcome.left:,}" if outcome.left else ""
+    output.line(
+        f"{output.counted(outcome.files, 'file')} = new {outcome.added:,}"
+        f" + changed {outcome.changed:,} + unchanged {outcome.unchanged:,}{left};"
+        f" removed {outcome.removed:,}"
+    )
+    output.line(
+        f"published {output.counted(outcome.rows, 'row')} to {address} as {outcome.name}"
+        f" in {output.clock(round(outcome.seconds))}"
+    )
+    if outcome.interrupted:
+        output.line("interrupted; run it again to go on from here")
+
+
+def show_removal(outcome: Outcome, address: Address, json: bool) -> None:
+    """Print what was removed from a table."""
+    if json:
+        output.write_json([records.outcome_record(outcome)])
+        return
+    output.line(
+        f"removed {output.counted(outcome.rows, 'row')} of {outcome.name} from {address};"
+        " the library and its files stay"
+    )

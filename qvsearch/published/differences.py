@@ -1,0 +1,90 @@
+"""Which files of a library differ from what a table has of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class RowMarks:
+    """Rows (n,) as they are compared: `items` and `ordinals` name them, `digests` tell contents."""
+
+    items: NDArray[np.int64]
+    ordinals: NDArray[np.int32]
+    digests: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Numbers of files, each sorted.
+
+    `changed` are in both, with other rows; `shrunk` are those of them that had more rows before.
+    `doubled` have a row twice, which only two runs of one publisher at the same time can leave;
+    they are also `added`, since they must be deleted first.
+    """
+
+    added: NDArray[np.int64]
+    changed: NDArray[np.int64]
+    shrunk: NDArray[np.int64]
+    removed: NDArray[np.int64]
+    doubled: NDArray[np.int64]
+    unchanged: int
+
+
+def differences(library: RowMarks, table: RowMarks) -> Differences:
+    """Return how the rows of a library differ from those that the table has of it."""
+    doubled = _doubled(table)
+    left = ~np.isin(table.items, doubled)
+    table = RowMarks(table.items[left], table.ordinals[left], table.digests[left])
+    here, own, counts = _by_item(library)
+    there, others, before = _by_item(table)
+    at_here = np.isin(here, there, assume_unique=True)
+    at_there = np.isin(there, here, assume_unique=True)
+    differ = (own[at_here] != others[at_there]) | (counts[at_here] != before[at_there])
+    both = here[at_here]
+    return Differences(
+        added=here[~at_here],
+        changed=both[differ],
+        shrunk=both[before[at_there] > counts[at_here]],
+        removed=np.union1d(there[~at_there], doubled[~np.isin(doubled, here)]),
+        doubled=doubled,
+        unchanged=int(len(both) - differ.sum()),
+    )
+
+
+def _doubled(rows: RowMarks) -> NDArray[np.int64]:
+    order = np.lexsort((rows.ordinals, rows.items))
+    items, ordinals = rows.items[order], rows.ordinals[order]
+    same = (items[1:] == items[:-1]) & (ordinals[1:] == ordinals[:-1])
+    return np.unique(items[1:][same])
+
+
+def _by_item(
+    rows: RowMarks,
+) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
+    """Return the files, a hash of the rows of each, and their number."""
+    items, first, counts = np.unique(
+        rows.items[order := np.argsort(rows.items, kind="stable")],
+        return_index=True,
+        return_counts=True,
+    )
+    if not len(items):
+        return items, np.empty(0, np.uint64), counts
+    mixed = _mixed(rows.digests[order], rows.ordinals[order])
+    sums: NDArray[np.uint64] = np.add.reduceat(mixed, first)
+    return items, sums, counts
+
+
+def _mixed(digests: NDArray[np.int64], ordinals: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """Return a hash of each row whose sum over a file tells rows apart (SplitMix64's mixing)."""
+    mixed = digests.view(np.uint64) ^ (ordinals.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed

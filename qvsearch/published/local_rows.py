@@ -1,0 +1,138 @@
+"""The rows of a library as they are published."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+
+from qvsearch.formats import read_path
+from qvsearch.library.manifest import SEGMENTS, Damaged
+from qvsearch.published.differences import RowMarks
+from qvsearch.published.schema import Row, item_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qvsearch.library.library import Library
+    from qvsearch.types import Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRows:
+    """The live rows of a library: their numbers (n,) ascending, their marks, and their roots.
+
+    `roots` (n,) are indices of `names`, the names of roots in the table.
+    """
+
+    rows: NDArray[np.int64]
+    marks: RowMarks
+    roots: NDArray[np.int32]
+    names: Sequence[str]
+
+    def files_of_roots(self) -> dict[str, int]:
+        """Return the number of files below each root that has any."""
+        first = np.unique(self.marks.items, return_index=True)[1]
+        counts = np.bincount(self.roots[first], minlength=len(self.names)).tolist()
+        return {name: each for name, each in zip(self.names, counts, strict=True) if each}
+
+
+def local_rows(library: Library, names: Mapping[int, str]) -> LocalRows:
+    """Return the rows of a library that was opened just now; `names` are those of its roots.
+
+    Raises Damaged for a line that cannot be read.
+    """
+    numbers, items, ordinals, digests, roots = [], [], [], [], []
+    labels = list(names.values())
+    places = {number: place for place, number in enumerate(names)}
+    seen: dict[int, int] = {}  # rows of each file so far
+    for row, line in library.segments.lines():
+        try:
+            record = orjson.loads(line)
+            root, path = places[record["root"]], read_path(record)
+        except (KeyError, TypeError, ValueError) as error:
+            raise Damaged(library.folder / SEGMENTS, f"row {row} cannot be read") from error
+        item = item_of(labels[root], path)
+        ordinal = seen.get(item, 0)
+        seen[item] = ordinal + 1
+        numbers.append(row)
+        items.append(item)
+        ordinals.append(ordinal)
+        digests.append(_digest(line))
+        roots.append(root)
+    marks = RowMarks(
+        np.array(items, np.int64), np.array(ordinals, np.int32), np.array(digests, np.int64)
+    )
+    return LocalRows(np.array(numbers, np.int64), marks, np.array(roots, np.int32), labels)
+
+
+def batches(local: LocalRows, items: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the places of all rows of some files, about `most` at a time; no file is divided.
+
+    Files are in the order of the library, so that its vectors are read in one direction.
+    """
+    places = np.flatnonzero(np.isin(local.marks.items, items))
+    if not len(places):
+        return
+    _, first, inverse = np.unique(local.marks.items[places], return_index=True, return_inverse=True)
+    order = np.lexsort((local.marks.ordinals[places], first[inverse]))
+    places = places[order]
+    starts = np.flatnonzero(np.diff(local.marks.items[places], prepend=-1))
+    begin = 0
+    for end in [*starts[1:].tolist(), len(places)]:
+        if end - begin >= most:
+            yield places[begin:end]
+            begin = end
+    if begin < len(places):
+        yield places[begin:]
+
+
+def rows_to_publish(
+    library: Library,
+    local: LocalRows,
+    places: NDArray[np.int64],
+    publisher: str,
+    baseline: Vectors | None,
+) -> list[Row]:
+    """Return rows with all that the table stores; their backgrounds are of its baseline.
+
+    Raises Damaged for a row that is not that which was written.
+    """
+    numbers = local.rows[places]
+    vectors = library.vectors(numbers)
+    means, spreads = _backgrounds(library, numbers, vectors, baseline)
+    segments = library.segments.stream(numbers.tolist())
+    return [
+        Row(
+            publisher=publisher,
+            root=local.names[local.roots[place]],
+            segment=segment,
+            ordinal=int(local.marks.ordinals[place]),
+            digest=int(local.marks.digests[place]),
+            vector=vectors[at],
+            background=(float(means[at]), float(spreads[at])),
+        )
+        for at, (place, segment) in enumerate(zip(places.tolist(), segments, strict=True))
+    ]
+
+
+def _backgrounds(
+    library: Library, numbers: NDArray[np.int64], vectors: Vectors, baseline: Vectors | None
+) -> tuple[Vectors, Vectors]:
+    own = library.baseline
+    if baseline is None:
+        absent = np.full(len(numbers), np.nan, np.float32)
+        return absent, absent
+    if own is not None and np.array_equal(own, baseline):
+        return library.backgrounds[numbers, 0], library.backgrounds[numbers, 1]
+    scores = vectors @ baseline.T
+    return scores.mean(axis=1), scores.std(axis=1)
+
+
+def _digest(line: bytes) -> int:
+    """Return 64 bits of a sidecar's line, whose checksum covers the vector, too."""
+    return int.from_bytes(hashlib.blake2b(line, digest_size=8).digest(), "little", signed=True)

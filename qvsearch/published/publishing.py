@@ -1,0 +1,324 @@
+"""Publishes a library: brings its rows in a shared table up to date, commit by commit."""
+
+from __future__ import annotations
+
+import platform
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch import cache
+from qvsearch.errors import QvsearchError
+from qvsearch.formats import pack_arrays, unpack_arrays
+from qvsearch.library.library import Library
+from qvsearch.library.lock import PublisherLock
+from qvsearch.library.manifest import read_committed
+from qvsearch.library.names import default_folder
+from qvsearch.library.publication import read_publication, write_publication
+from qvsearch.published.differences import Differences, RowMarks, differences
+from qvsearch.published.engine import Table, lists_of, quoted
+from qvsearch.published.local_rows import LocalRows, batches, local_rows, rows_to_publish
+from qvsearch.published.publishers import Ledger, Publisher, check_name, list_publishers
+from qvsearch.published.schema import About, arrow_rows
+from qvsearch.published.upkeep import clean_up, keep_up
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from qvsearch.library.publication import Publication
+    from qvsearch.published.address import Address
+
+ROWS_AT_ONCE = 8192  # of a commit: a killed run repeats at most so many
+RACES = 20  # commits of `index` during an opening
+_CACHE = "published"  # the folder of what was published last
+_CACHE_FILES = 16
+_MARKS = {"items": "<i8", "ordinals": "<i4", "digests": "<i8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a run did so far, and the rows that it has to do in all: what is there is safe."""
+
+    rows: int
+    of: int
+    files: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did: numbers of files, and rows.
+
+    `files` of the library are `added`, `changed`, `unchanged` or, if it was `interrupted`, `left`.
+    """
+
+    name: str
+    files: int
+    added: int
+    changed: int
+    unchanged: int
+    left: int
+    removed: int
+    rows: int
+    seconds: float
+    interrupted: bool = False
+
+
+def publish(
+    folder: Path,
+    address: Address,
+    name: str | None,
+    report: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Make a table have exactly the rows of a library under its name.
+
+    The table is created if it is not there. Each commit has whole files, in the order: new ones,
+    changed ones, removed ones. Raises QvsearchError, e.g. for a table of another model; commits
+    before that stay, and the next run goes on from there.
+    """
+    started = time.monotonic()
+    with PublisherLock(folder).held():
+        library = _opened(folder)
+        publication = read_publication(folder).with_roots(read_committed(folder).roots)
+        name = check_name(name or publication.names.get(str(address)) or default_name(folder))
+        table = Table(address, create=About(library.fingerprint, library.baseline))
+        check_space(library, table)
+        ledger = Ledger(table)
+        publication = _remembered(folder, publication, address, name, ledger)
+        run = _Run(library, table, ledger, publication, name, report, stop)
+        done = run.run()
+        if done.rows or done.removed:
+            keep_up(table, ledger)
+        clean_up(table, ledger)
+        return replace(done, seconds=time.monotonic() - started)
+
+
+def published_name(folder: Path, address: Address, name: str | None) -> str:
+    """Return the given name of a publisher, else that of a library in a table.
+
+    Raises QvsearchError if the library was not published there.
+    """
+    name = name or read_publication(folder).names.get(str(address))
+    if name is None:
+        raise QvsearchError(
+            f"{folder} was not published to {address}; name the publisher with --as NAME"
+        )
+    return name
+
+
+def unpublish(address: Address, name: str) -> Outcome:
+    """Delete all rows of a publisher, in one commit.
+
+    Raises QvsearchError if there is no such publisher.
+    """
+    started = time.monotonic()
+    table = Table(address)
+    ledger = Ledger(table)
+    where = f"publisher = {quoted(name)}"
+    rows, before = table.count(where), ledger.find(name)
+    if rows:
+        table.delete(where)
+    if not ledger.release(name) and not rows:
+        there = ", ".join(each.name for each in list_publishers(table)) or "none"
+        raise QvsearchError(f"{address} has no publisher {name}; there are: {there}")
+    files = before.files if before is not None else 0
+    return Outcome(name, 0, 0, 0, 0, 0, files, rows, time.monotonic() - started)
+
+
+def default_name(folder: Path) -> str:
+    """Return the name of the computer, with that of the library if it is not the default one."""
+    host = platform.node().split(".")[0] or "computer"
+    name = host if folder == default_folder() else f"{host}-{folder.name}"
+    return re.sub(r"[^\w.-]", "-", name).strip("-.") or "computer"
+
+
+def check_space(library: Library, table: Table) -> None:
+    """Raise QvsearchError unless the vectors of a library and of a table can be compared."""
+    own, other = library.fingerprint.space, table.about.fingerprint.space
+    for part in ("model", "revision", "dim", "precision", "instruction", "prompt_layout"):
+        mine, theirs = getattr(own, part), getattr(other, part)
+        if mine != theirs:
+            raise QvsearchError(
+                f"the {part.replace('_', ' ')} of the library is {mine}, and of {table.address}"
+                f" {theirs}; publish to another table, or index with the table's model"
+            )
+    if own != other:
+        raise QvsearchError(
+            f"the library was indexed by another version of qvsearch than {table.address};"
+            " publish to another table"
+        )
+
+
+def _opened(folder: Path) -> Library:
+    """Return a library whose roots can be read from its manifest, without a commit between."""
+    for _ in range(RACES):
+        library = Library.open(folder)
+        if library.generation == read_committed(folder).generation:
+            return library
+    raise QvsearchError(f"{folder} changes too fast to be published; try again")
+
+
+def _remembered(
+    folder: Path, publication: Publication, address: Address, name: str, ledger: Ledger
+) -> Publication:
+    """Claim a name and store it with the library; raises QvsearchError if it has another one."""
+    before = publication.names.get(str(address))
+    if before not in (None, name) and ledger.find(before) is not None:
+        raise QvsearchError(
+            f"this library is published to {address} as {before}; remove its rows first with:"
+            f" qvsearch publish {address} --remove --as {before}"
+        )
+    # The owner is stored first: a claim by an owner that nobody knows could not be taken back.
+    write_publication(folder, publication)
+    ledger.claim(name, publication.owner)
+    publication = replace(publication, names={**publication.names, str(address): name})
+    write_publication(folder, publication)
+    return publication
+
+
+class _Run:
+    """One run of `publish`, with what its steps share."""
+
+    def __init__(
+        self,
+        library: Library,
+        table: Table,
+        ledger: Ledger,
+        publication: Publication,
+        name: str,
+        report: Callable[[Progress], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        self._library, self._table, self._ledger = library, table, ledger
+        self._report, self._stop = report, stop
+        self._names = {number: f"{name}/{label}" for number, label in publication.roots.items()}
+        self._state = Publisher(name, publication.owner, run=secrets.token_hex(8))
+        self._rows = self._files = self._of = 0
+
+    def run(self) -> Outcome:
+        """Compare, and publish what differs."""
+        name = self._state.name
+        before = self._ledger.find(name)
+        token = "" if before is None else before.token
+        if before is not None and token and self._is_published(before):
+            return Outcome(name, before.files, 0, 0, before.files, 0, 0, 0, 0.0)
+        if before is not None:
+            self._state = replace(before, owner=self._state.owner, run=self._state.run, token="")
+        # Until the run is acknowledged, only the table itself tells what it has.
+        self._ledger.write(self._state)
+        local = local_rows(self._library, self._names)
+        there = _read_marks(token) or self._marks()
+        differ = differences(local.marks, there)
+        self._of = int(np.isin(local.marks.items, [*differ.added, *differ.changed]).sum())
+        files = len(np.unique(local.marks.items))
+        added, changed, removed = self._write(local, differ)
+        left = len(differ.added) + len(differ.changed) - added - changed
+        whole = not left and removed == len(differ.removed)
+        if whole:
+            self._finish(local, files)
+        return Outcome(
+            name, files, added, changed, differ.unchanged, left, removed, self._rows, 0.0, not whole
+        )
+
+    def _is_published(self, before: Publisher) -> bool:
+        return before.generation == self._library.generation and before.owner == self._state.owner
+
+    def _marks(self) -> RowMarks:
+        """Return what the table has of this publisher."""
+        where = f"publisher = {quoted(self._state.name)}"
+        parts = list(self._table.batches(["item", "ordinal", "digest"], where))
+        columns = [
+            np.concatenate([np.empty(0, kind), *(part.column(n).to_numpy() for part in parts)])
+            for n, kind in (("item", np.int64), ("ordinal", np.int32), ("digest", np.int64))
+        ]
+        return RowMarks(*columns)
+
+    def _write(self, local: LocalRows, differ: Differences) -> tuple[int, int, int]:
+        """Commit all differences; return the files added, changed and removed."""
+        if len(differ.doubled):
+            self._delete(differ.doubled)
+        added = changed = 0
+        for places in batches(local, differ.added, ROWS_AT_ONCE):
+            if self._stop():
+                return added, changed, 0
+            added += self._commit(local, places, None)
+        for places in batches(local, differ.changed, ROWS_AT_ONCE):
+            if self._stop():
+                return added, changed, 0
+            changed += self._commit(local, places, differ.shrunk)
+        if self._stop():
+            return added, changed, 0
+        self._delete(differ.removed)
+        return added, changed, len(differ.removed)
+
+    def _commit(
+        self, local: LocalRows, places: NDArray[np.int64], shrunk: NDArray[np.int64] | None
+    ) -> int:
+        """Commit whole files; return how many."""
+        about = self._table.about
+        rows = rows_to_publish(self._library, local, places, self._state.name, about.baseline)
+        data = arrow_rows(rows, about.fingerprint.dim)
+        self._check_run()
+        items = np.unique(local.marks.items[places])
+        if shrunk is None:
+            self._table.append(data)
+        else:
+            self._table.replace(data, items[np.isin(items, shrunk)].tolist())
+        self._rows += len(rows)
+        self._files += len(items)
+        self._report(Progress(self._rows, self._of, self._files, self._table.version))
+        return len(items)
+
+    def _delete(self, items: NDArray[np.int64]) -> None:
+        for where in lists_of("item", map(str, items.tolist())):
+            self._check_run()
+            self._table.delete(f"publisher = {quoted(self._state.name)} AND {where}")
+
+    def _check_run(self) -> None:
+        """Raise QvsearchError if another run publishes under this name now."""
+        if not self._ledger.is_running(self._state):
+            raise QvsearchError(
+                f"a copy of this library is being published as {self._state.name} now;"
+                " publish one of them with another name: --as NAME"
+            )
+
+    def _finish(self, local: LocalRows, files: int) -> None:
+        """Acknowledge that the table has exactly the rows of the library."""
+        done = replace(
+            self._state,
+            token=secrets.token_hex(8),
+            generation=self._library.generation,
+            files=files,
+            rows=len(local.rows),
+            published=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            roots=local.files_of_roots(),
+        )
+        _keep_marks(done.token, local.marks)
+        self._check_run()
+        self._ledger.write(done)
+
+
+def _keep_marks(token: str, marks: RowMarks) -> None:
+    """Cache what a table has under a token, so that the next run need not read it there."""
+    folder = cache.cache_folder(_CACHE)
+    arrays = {name: getattr(marks, name).astype(kind) for name, kind in _MARKS.items()}
+    cache.keep(folder / cache.file_name(_CACHE, token), b"".join(pack_arrays(arrays)))
+    cache.trim(folder, most_files=_CACHE_FILES)
+
+
+def _read_marks(token: str) -> RowMarks | None:
+    """Return what a table has under a token, if it is cached."""
+    data = cache.read(cache.cache_folder(_CACHE) / cache.file_name(_CACHE, token))
+    if not token or data is None:
+        return None
+    types = {name: np.dtype(kind) for name, kind in _MARKS.items()}
+    return RowMarks(**unpack_arrays(data, types))
