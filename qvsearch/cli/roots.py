@@ -8,9 +8,11 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, Group
+from qvsearch.cli.roots_map import list_published, mapping
 from qvsearch.errors import QvsearchError
 
 roots = typer.Typer(cls=Group, rich_markup_mode=None)
+roots.add_typer(mapping)
 
 
 @roots.callback(invoke_without_command=True)
@@ -22,8 +24,14 @@ def list_(
     \b
     qvsearch roots
     qvsearch roots move /media/old-drive /media/new-drive
+    qvsearch roots map anna/Photos /mnt/nas/photos -l /mnt/nas/family.lance
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
     if context.invoked_subcommand is not None:
+        return
+    from qvsearch.published.address import is_address
+
+    if library is not None and is_address(library):
+        list_published(library, json)
         return
     from qvsearch.indexing.roots import last_run, library_roots
     from qvsearch.library.library import Library, library_folder

@@ -6,7 +6,7 @@ import platform
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from qvsearch.library.publication import read_publication, write_publication
 from qvsearch.published.differences import Differences, RowMarks, differences
 from qvsearch.published.engine import Table, lists_of, quoted
 from qvsearch.published.local_rows import LocalRows, batches, local_rows, rows_to_publish
+from qvsearch.published.mapped_roots import keep_roots
 from qvsearch.published.publishers import Ledger, Publisher, check_name, list_publishers
 from qvsearch.published.schema import About, arrow_rows
 from qvsearch.published.upkeep import clean_up, keep_up
@@ -87,15 +88,17 @@ def publish(
     """
     started = time.monotonic()
     with PublisherLock(folder).held():
-        library = _opened(folder)
-        publication = read_publication(folder).with_roots(read_committed(folder).roots)
+        library, roots = _opened(folder)
+        publication = read_publication(folder).with_roots(roots)
         name = check_name(name or publication.names.get(str(address)) or default_name(folder))
         table = Table(address, create=About(library.fingerprint, library.baseline))
         check_space(library, table)
         ledger = Ledger(table)
         publication = _remembered(folder, publication, address, name, ledger)
-        run = _Run(library, table, ledger, publication, name, report, stop)
-        done = run.run()
+        names = {number: f"{name}/{label}" for number, label in publication.roots.items()}
+        publisher = Publisher(name, publication.owner, run=secrets.token_hex(8))
+        done = _Run(library, names, table, ledger, publisher, report, stop).run()
+        keep_roots(address, {names[n]: root for n, root in enumerate(roots) if root is not None})
         if done.rows or done.removed:
             keep_up(table, ledger)
         clean_up(table, ledger)
@@ -158,12 +161,12 @@ def check_space(library: Library, table: Table) -> None:
         )
 
 
-def _opened(folder: Path) -> Library:
-    """Return a library whose roots can be read from its manifest, without a commit between."""
+def _opened(folder: Path) -> tuple[Library, tuple[bytes | None, ...]]:
+    """Return a library and its roots by number, as of one commit."""
     for _ in range(RACES):
-        library = Library.open(folder)
-        if library.generation == read_committed(folder).generation:
-            return library
+        library, manifest = Library.open(folder), read_committed(folder)
+        if library.generation == manifest.generation:
+            return library, manifest.roots
     raise QvsearchError(f"{folder} changes too fast to be published; try again")
 
 
@@ -191,17 +194,17 @@ class _Run:
     def __init__(
         self,
         library: Library,
+        names: Mapping[int, str],
         table: Table,
         ledger: Ledger,
-        publication: Publication,
-        name: str,
+        publisher: Publisher,
         report: Callable[[Progress], None],
         stop: Callable[[], bool],
     ) -> None:
-        self._library, self._table, self._ledger = library, table, ledger
+        """`names` are those of roots, by number."""
+        self._library, self._names = library, names
+        self._table, self._ledger, self._state = table, ledger, publisher
         self._report, self._stop = report, stop
-        self._names = {number: f"{name}/{label}" for number, label in publication.roots.items()}
-        self._state = Publisher(name, publication.owner, run=secrets.token_hex(8))
         self._rows = self._files = self._of = 0
 
     def run(self) -> Outcome:

@@ -18,7 +18,7 @@ GROWN = 4  # times as many rows as when the partitions were drawn: they are draw
 MOST_LOOSE = 20_000  # rows that each search compares one by one: 0.1 s
 LEAST_LOOSE = 1000
 MOST_FILES = 64
-KEPT = timedelta(hours=1)  # old versions stay so long for queries that still read them
+KEPT = timedelta(minutes=15)  # old versions stay so long for queries that still read them
 
 
 def keep_up(table: Table, ledger: Ledger) -> None:

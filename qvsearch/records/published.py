@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qvsearch.formats import present
+from qvsearch.formats import path_fields, present
 
 if TYPE_CHECKING:
+    from qvsearch.published.mapped_roots import PublishedRoot
     from qvsearch.published.publishing import Outcome, Progress
 
 
@@ -59,3 +60,15 @@ def outcome_record(outcome: Outcome) -> dict[str, object]:
             "interrupted": outcome.interrupted or None,
         }
     )
+
+
+def root_record(root: PublishedRoot) -> dict[str, object]:
+    """Return a root of `roots --json -l LANCE-URI`, one a line, and the object of `roots map`.
+
+    name (string): name in the table: the publisher, a slash, and the folder's name
+    files (integer): number of its files
+    path, path_b64 (string): absolute path of its folder on this computer; absent if not mapped
+    reachable (boolean): whether that folder is there now
+    """
+    path = {} if root.path is None else path_fields("path", root.path)
+    return {"name": root.name, "files": root.files, **path, "reachable": root.reachable}

@@ -1,0 +1,92 @@
+"""The roots of a table that many computers share: roots -l LANCE-URI, and roots map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qvsearch.cli import options, output
+from qvsearch.cli.commands import Command
+from qvsearch.errors import QvsearchError
+
+if TYPE_CHECKING:
+    from qvsearch.published.mapped_roots import PublishedRoot
+
+mapping = typer.Typer(rich_markup_mode=None)
+
+
+@mapping.command("map", cls=Command)
+def map_(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of a root, as qvsearch roots lists it.")
+    ],
+    folder: Annotated[
+        bytes,
+        typer.Argument(
+            parser=options.path, metavar="FOLDER", help="Folder where its files are here."
+        ),
+    ],
+    library: options.LibraryName = None,
+    json: options.Json = False,
+) -> None:
+    """Tell where a root of a shared table lies on this computer.
+
+    Hits of the table have their paths there then. Some files are compared
+    first. The table is not changed, and other computers do not see it.
+
+    \b
+    qvsearch roots -l /mnt/nas/family.lance
+    qvsearch roots map anna/Photos /mnt/nas/photos -l /mnt/nas/family.lance
+    """  # noqa: D301
+    from qvsearch.published.address import is_address, read_address
+    from qvsearch.published.engine import Table
+    from qvsearch.published.mapped_roots import map_root
+    from qvsearch.records.published import root_record
+
+    if library is None or not is_address(library):
+        raise QvsearchError(
+            "roots map is for shared tables; give one with -l, e.g. -l /mnt/nas/family.lance"
+            " (for a library: qvsearch roots move OLD NEW)"
+        )
+    root = map_root(Table(read_address(library)), name, folder)
+    if json:
+        output.write_json([root_record(root)])
+        return
+    output.line(f"{root.name} is {output.safe_text(folder)} on this computer")
+
+
+def list_published(place: str, json: bool) -> None:
+    """Print the roots of a shared table."""
+    from qvsearch.published.address import read_address
+    from qvsearch.published.engine import Table
+    from qvsearch.published.mapped_roots import published_roots
+    from qvsearch.records.published import root_record
+
+    roots = published_roots(Table(read_address(place)))
+    if json:
+        output.write_json(map(root_record, roots))
+        return
+    if not roots:
+        output.line(f"no roots yet; add some with: qvsearch publish {place}")
+        return
+    _print(roots)
+    if any(each.path is None for each in roots):
+        output.hint(f"to say where one is: qvsearch roots map NAME FOLDER -l {place}")
+
+
+def _print(roots: Sequence[PublishedRoot]) -> None:
+    from rich.text import Text
+
+    from qvsearch.cli.layout import Column, Row, laid_out, new_console, print_parts, width_of
+
+    def row(root: PublishedRoot) -> Row:
+        state = "not mapped" if root.path is None else "" if root.reachable else "not there"
+        below = [] if root.path is None else [Text(output.safe_text(root.path), overflow="fold")]
+        title = Text(output.safe_text(root.name))
+        return Row([f"{root.files:,}", state], title, below, "" if root.reachable else "dim")
+
+    console = new_console()
+    columns = [Column("files", right=True), Column("here")]
+    print_parts(console, [laid_out(columns, list(map(row, roots)), width_of(console))])

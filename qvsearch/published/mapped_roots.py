@@ -1,0 +1,130 @@
+"""Where the roots of published tables lie on this computer, in the user's settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+import platformdirs
+
+from qvsearch.errors import QvsearchError
+from qvsearch.files import make_folder, open_file, write_file
+from qvsearch.formats import path_field, read_path
+from qvsearch.library.aliases import is_there
+from qvsearch.published.engine import quoted
+from qvsearch.published.publishers import list_publishers
+from qvsearch.published.schema import published
+
+if TYPE_CHECKING:
+    from qvsearch.published.address import Address
+    from qvsearch.published.engine import Table
+
+_FILE = "published-roots.json"
+LARGEST = 4_000_000  # bytes
+COMPARED = 50  # files; enough to tell another folder from the root
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRoot:
+    """A root of a table: its name `PUBLISHER/FOLDER`, its number of files, and its folder here.
+
+    `path` is None if it is not mapped.
+    """
+
+    name: str
+    files: int
+    path: bytes | None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether its folder is there now."""
+        return self.path is not None and is_there(self.path)
+
+
+def published_roots(table: Table) -> list[PublishedRoot]:
+    """Return the roots of a table by name."""
+    here = mapped_roots(table.address)
+    counts = {name: n for each in list_publishers(table) for name, n in each.roots.items()}
+    return [PublishedRoot(name, n, here.get(name)) for name, n in sorted(counts.items())]
+
+
+def mapped_roots(address: Address) -> dict[str, bytes]:
+    """Return the absolute paths of a table's roots on this computer, by their names."""
+    return _read().get(str(address), {})
+
+
+def map_root(table: Table, name: str, folder: bytes) -> PublishedRoot:
+    """Store that a root of a table is an absolute `folder` here.
+
+    A name may be given without its publisher if only one root has it. Raises QvsearchError if there
+    is no such root, or if the folder is not there or has none of the files that are compared.
+    """
+    roots = published_roots(table)
+    found = [each for each in roots if name in (each.name, each.name.partition("/")[2])]
+    if len(found) != 1:
+        what = "several roots" if found else "no root"
+        there = ", ".join(each.name for each in found or roots) or "none"
+        raise QvsearchError(f"{table.address} has {what} {name}; there are: {there}")
+    if not is_there(folder):
+        raise QvsearchError(f"{os.fsdecode(folder)} is not there; nothing was changed")
+    root = found[0]
+    same, compared = _compare(table, root.name, folder)
+    if compared and not same:
+        raise QvsearchError(
+            f"{os.fsdecode(folder)} has none of {compared} files of {root.name} that were compared;"
+            " nothing was changed"
+        )
+    keep_roots(table.address, {root.name: folder})
+    return PublishedRoot(root.name, root.files, folder)
+
+
+def keep_roots(address: Address, roots: Mapping[str, bytes]) -> None:
+    """Add to the mapped roots of a table."""
+    mapped = _read()
+    before = mapped.get(str(address), {})
+    mapped[str(address)] = before | dict(roots)
+    if mapped[str(address)] == before:
+        return
+    record = {
+        place: {name: path_field(path) for name, path in sorted(each.items())}
+        for place, each in sorted(mapped.items())
+    }
+    make_folder(_path().parent)
+    write_file(_path(), orjson.dumps(record), private=True)
+
+
+def _compare(table: Table, name: str, folder: bytes) -> tuple[int, int]:
+    """Return how many files of a root have the same size in a folder, of those compared."""
+    columns = ["row", "publisher", "root", "path", "line", "mean", "spread"]
+    where = f"root = {quoted(name)} AND ordinal = 0"
+    rows = published(table.scan(columns, where, limit=COMPARED), str(table.address))
+    same = 0
+    for each in rows:
+        item = each.segment.item
+        path = os.path.join(folder, item.path) if item.path else folder
+        try:
+            same += Path(os.fsdecode(path)).stat().st_size == item.size
+        except OSError:
+            continue
+    return same, len(rows)
+
+
+def _read() -> dict[str, dict[str, bytes]]:
+    """Return all mapped roots; none if the file is missing or damaged, as it can be made again."""
+    try:
+        with open_file(_path()) as file:
+            record = orjson.loads(file.read(LARGEST) or b"{}")
+        return {
+            place: {name: read_path(path) for name, path in each.items()}
+            for place, each in record.items()
+        }
+    except (AttributeError, OSError, TypeError, ValueError):
+        return {}
+
+
+def _path() -> Path:
+    return platformdirs.user_config_path("qvsearch", appauthor=False) / _FILE
