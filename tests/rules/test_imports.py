@@ -12,7 +12,7 @@ RANKS = (  # a package imports from those above it; those of one line leave each
     {"indexing", "runtime", "duplicates"},
     {"retrieval", "compat"},
     {"machine", "tasks"},  # `bench` times the search
-    {"freshness"},
+    {"freshness", "distributed"},
     {"records", "gallery"},
     {"web", "mcp"},
     {"cli", "mteb"},
