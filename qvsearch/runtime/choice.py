@@ -14,7 +14,8 @@ class Choice:
 
     `adapter` is the folder of an adapter of the model. With `servers`, URLs of embedding servers,
     these compute the vectors; `rerank_servers` compute the scores of a reranker. `wire` is how
-    pixels are sent to them; `insecure` allows plain http to public addresses.
+    pixels are sent to them; `insecure` allows plain http to public addresses. `key_file` holds the
+    key of all servers, which is never a part of this record.
     """
 
     model: str | None = None
@@ -30,3 +31,11 @@ class Choice:
     rerank_servers: tuple[str, ...] = ()
     wire: Wire = Wire.LOSSLESS
     insecure: bool = False
+    key_file: str | None = None
+
+    @property
+    def computes(self) -> tuple[object, ...]:
+        """What computes vectors: their last digits differ between devices and between servers."""
+        if self.servers:
+            return ("servers", *sorted(self.servers), str(self.wire))
+        return self.device, self.dtype
