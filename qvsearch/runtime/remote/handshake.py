@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import QvsearchError, ServersFailed
 from qvsearch.library.library import Library
+from qvsearch.models.registry import MODELS
 from qvsearch.runtime.remote.http import Failure
 from qvsearch.runtime.remote.layouts import PIXEL_BUDGET, TEMPLATE, fault
 from qvsearch.runtime.remote.references import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from qvsearch.choices import Wire
     from qvsearch.runtime.remote.embedder import RemoteEmbedder
     from qvsearch.runtime.remote.http import Server
+    from qvsearch.runtime.remote.protocol import Dialect
     from qvsearch.types import EmbedInput, Fingerprint, Vectors
 
 SAME = 0.999  # the least cosine of two computations of one kind; bfloat16 and float32 have 0.9999
@@ -71,12 +73,22 @@ class Comparison:
     layout: bool = False
     agreement: Agreement | None = None
 
+    @property
+    def figures(self) -> str | None:
+        """What a user should read; None if the vectors are the same."""
+        if self.agreement is not None:
+            return str(self.agreement)
+        if self.cosine is None and self.error is None and self.form is Form.TEXT:
+            return f"compared by {self.origin} alone, because nobody has vectors of its model"
+        return None
+
 
 class Handshake:
-    """The comparisons of the servers of an embedder, each made once in this process.
+    """The comparisons of several servers, each made once in this process.
 
-    `folder` is the library whose vectors they are compared with. `notice` is called with the
-    figures of a comparison of different kinds.
+    `embedder` returns an embedder on some servers, with its function that proves them. `folder`
+    is the library whose vectors they are compared with. `notice` is called with the figures of a
+    comparison that is no proof by itself.
     """
 
     _made: dict[tuple[object, ...], Comparison] = {}  # noqa: RUF012 - all of this process share it
@@ -84,19 +96,22 @@ class Handshake:
 
     def __init__(
         self,
-        embedder: RemoteEmbedder,
+        servers: Mapping[Server, Dialect],
+        embedder: Callable[
+            [Mapping[Server, Dialect], Callable[[Sequence[EmbedInput]], None]], RemoteEmbedder
+        ],
         fingerprint: Fingerprint,
         folder: Path | None,
         wire: Wire,
         notice: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._servers = embedder.alone()
+        self.servers, self.embedder = dict(servers), embedder
         self._fingerprint, self._folder = fingerprint, folder
         self._wire, self._notice = wire, notice
         self._proven: set[Form] = set()
 
     def require(self, inputs: Sequence[EmbedInput]) -> None:
-        """Prove the forms of some inputs; raises QvsearchError, which names server and cause."""
+        """Prove the forms of some inputs; raises ServersFailed, which names server and cause."""
         self.prove({form_of(each) for each in inputs})
 
     def prove(self, forms: Collection[Form]) -> list[Comparison]:
@@ -104,25 +119,24 @@ class Handshake:
 
         Texts are always among them, because without them nothing is sure.
         """
-        if self._proven.issuperset(forms) and self._proven:
-            wanted: list[Form] = []
-        else:
-            wanted = [each for each in Form if each in {Form.TEXT, *forms}]
+        wanted = [each for each in Form if each in {Form.TEXT, *forms}]
+        if self._proven.issuperset(wanted):
+            return []
         with self._lock:
-            made = [self._comparison(each, form) for form in wanted for each in self._servers]
+            made = [self._comparison(each, form) for form in wanted for each in self.servers]
         self._proven.update(wanted)
         return made
 
-    def _comparison(self, embedder: RemoteEmbedder, form: Form) -> Comparison:
-        [(server, dialect)] = embedder.servers.items()
-        fingerprint = self._fingerprint
+    def _comparison(self, server: Server, form: Form) -> Comparison:
+        dialect, fingerprint = self.servers[server], self._fingerprint
         name = getattr(dialect, "model", "")
         key = (server.url, name, fingerprint.space, fingerprint.detail, self._folder, form)
         if key not in self._made:
-            trial = _Trial(embedder, server, fingerprint, self._folder, self._wire)
-            comparison = trial.compare(form, is_other=bool(_QUANTISED.search(name)))
-            if comparison.agreement is not None:
-                self._notice(f"{server.url}: {comparison.agreement}")
+            embedder = self.embedder({server: dialect}, lambda _: None)
+            trial = _Trial(embedder, server, name, fingerprint, self._folder, self._wire)
+            comparison = trial.compare(form)
+            if comparison.figures:
+                self._notice(f"{server.url}: {comparison.figures}")
             self._made[key] = comparison
         return self._made[key]
 
@@ -133,15 +147,17 @@ class _Trial:
 
     embedder: RemoteEmbedder
     server: Server
+    name: str
     fingerprint: Fingerprint
     folder: Path | None
     wire: Wire
 
-    def compare(self, form: Form, *, is_other: bool) -> Comparison:
-        """Compare prompts, then vectors; `is_other` if the server's numbers are of another kind."""
+    def compare(self, form: Form) -> Comparison:
+        """Compare prompts, then vectors; raises ServersFailed with the likely cause."""
         own = own_inputs(form, self.fingerprint.detail)
         layout = self._check_layout(own)
-        is_other = is_other or self.fingerprint.precision is Precision.INT8
+        is_int8 = self.fingerprint.precision is Precision.INT8
+        is_other = is_int8 or bool(_QUANTISED.search(self.name))
         known, generic = self._known(form, is_other=is_other)
         if known is None:
             return self._compare_scores(form, layout=layout)
@@ -177,12 +193,9 @@ class _Trial:
         if library is None:
             return model_known(self.fingerprint, form), None
         generic = generic_known(library)
-        rows = rows_known(library, form, MANY_ROWS if is_other else FEW_ROWS)
         if form is Form.TEXT and generic is not None:
-            step = 1 if is_other else max(1, len(generic.inputs) // FEW_QUERIES)
-            rows = Known(generic.origin, generic.inputs[::step], generic.vectors[::step]).joined(
-                rows
-            )
+            return (generic if is_other else generic.some(FEW_QUERIES)), generic
+        rows = rows_known(library, form, MANY_ROWS if is_other else FEW_ROWS)
         return rows or model_known(self.fingerprint, form), generic
 
     def _agreement(self, known: Known, vectors: Vectors, queries: Known | None) -> Agreement:
@@ -200,16 +213,14 @@ class _Trial:
         return agreement
 
     def _compare_scores(self, form: Form, *, layout: bool) -> Comparison:
-        """Compare scores of texts with recorded ones; of pictures only the prompts can be."""
-        model = self.fingerprint.model
+        """Compare scores of texts with recorded ones; of other forms only the prompts can be."""
+        model, url = self.fingerprint.model, self.server.url
         recorded = recorded_scores(model, self.fingerprint.revision)
         if not recorded:
-            raise self._refusal(
-                f"there is nothing to compare its vectors of {model} with: no library has any, and"
-                f" the model is not on this computer; download it with: qvsearch models pull {model}"
-            )
-        if form is not Form.TEXT:
-            return Comparison(self.server.url, form, "prompts alone", 0, layout=layout)
+            self._check_name()
+        if not recorded or form is not Form.TEXT:
+            origin = "its prompts" if recorded else "its name, dimension and prompts"
+            return Comparison(url, form, origin, 0, layout=layout)
         pairs = [each for pair in recorded for each in (pair.query, pair.document)]
         vectors = self._embed(pairs, form)
         scores = (vectors[::2] * vectors[1::2]).sum(axis=1)
@@ -220,7 +231,22 @@ class _Trial:
                 f" {recorded[0].score:.4f} (within {NEAR}): it serves another model"
             )
         origin = f"recorded scores of {model}"
-        return Comparison(self.server.url, form, origin, len(pairs), error=error, layout=layout)
+        return Comparison(url, form, origin, len(pairs), error=error, layout=layout)
+
+    def _check_name(self) -> None:
+        """Raise ServersFailed unless the server names a published model of this revision."""
+        model = self.fingerprint.model
+        published = MODELS.get(model)
+        if published is None or published.revision != self.fingerprint.revision:
+            raise self._refusal(
+                f"there is nothing to compare its vectors of {model} with: no library of it is"
+                " open, and it is not on this computer; copy its folder here"
+            )
+        if self.name != model:
+            raise self._refusal(
+                f"it names its model {self.name}, and {model} is not on this computer to compare"
+                f" vectors with; download it with: qvsearch models pull {model}"
+            )
 
     def _check_layout(self, inputs: Sequence[EmbedInput]) -> bool:
         """Return whether the server's prompts are ours; False if it does not show them."""
@@ -232,7 +258,7 @@ class _Trial:
                 with self.server.connection() as connection:
                     same, cause = fault(connection, dialect, prepared, self.wire)
             except Failure as error:
-                raise self.server.error(error) from error
+                raise ServersFailed(str(self.server.error(error))) from error
             if cause is not None:
                 raise self._refusal(cause)
             shown = shown and same is not None
@@ -262,8 +288,8 @@ class _Trial:
             )
         return f"its template may be another, or it serves another model; {TEMPLATE}"
 
-    def _refusal(self, reason: str) -> QvsearchError:
-        return self.server.error(f"it is not used: {reason}")
+    def _refusal(self, reason: str) -> ServersFailed:
+        return ServersFailed(str(self.server.error(f"it is not used: {reason}")))
 
 
 def _count(inputs: Sequence[object], form: Form) -> str:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from qvsearch.models.prompt import END, embed_prompt
 from qvsearch.runtime.remote.http import Refused
 from qvsearch.runtime.remote.vllm import Embeddings, conversation, media_options
-
 from qvsearch.types import Detail
 
 if TYPE_CHECKING:

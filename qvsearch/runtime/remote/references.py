@@ -39,11 +39,12 @@ _CACHED = 20  # models and details whose vectors of own inputs are cached, those
 
 
 class Form(StrEnum):
-    """What a server may treat in its own way: texts, pictures, and clips of several frames."""
+    """What a server may treat in its own way: texts, pictures, clips; pairs of a reranker."""
 
     TEXT = "text"
     PICTURE = "picture"
     CLIP = "clip"
+    PAIR = "pair"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,10 @@ class Known:
     inputs: tuple[EmbedInput, ...]
     vectors: Vectors
 
-    def joined(self, other: Known | None) -> Known:
-        """Return the inputs of both."""
-        if other is None:
-            return self
-        vectors = np.concatenate((self.vectors, other.vectors))
-        return replace(self, inputs=self.inputs + other.inputs, vectors=vectors)
+    def some(self, most: int) -> Known:
+        """Return at most so many of the inputs, spread over all."""
+        step = max(1, -(-len(self.inputs) // most))
+        return replace(self, inputs=self.inputs[::step], vectors=self.vectors[::step])
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ def _form(segment: Segment) -> Form:
 
 def _is_as_it_was(item: Item) -> bool:
     try:
-        status = os.stat(item.location)
+        status = Path(os.fsdecode(item.location)).stat()
     except OSError:
         return False
     same = (status.st_size, status.st_mtime_ns) == (item.size, item.mtime_ns)
