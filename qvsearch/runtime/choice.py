@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from qvsearch.choices import Hub, Wire
 from qvsearch.types import Detail, Stored, VideoMode
@@ -39,3 +41,9 @@ class Choice:
         if self.servers:
             return ("servers", *sorted(self.servers), str(self.wire))
         return self.device, self.dtype
+
+
+def read_choice(fields: Mapping[str, Any]) -> Choice:
+    """Return the choice whose fields JSON has, where a tuple is a list."""
+    lists = {name: tuple(each) for name, each in fields.items() if isinstance(each, list)}
+    return Choice(**{**fields, **lists})
