@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from qvsearch.models.gguf import is_gguf
+
 if TYPE_CHECKING:
     from qvsearch.runtime.choice import Choice
     from qvsearch.types import Embedder, Fingerprint
@@ -30,5 +32,8 @@ class Backend(Protocol):
 
 def backend_of(model: str) -> Backend | None:
     """Return the engine that runs a model by its name; None for our own."""
-    del model
+    if is_gguf(model):
+        from qvsearch.runtime.llama.backend import GgufBackend
+
+        return GgufBackend()
     return None

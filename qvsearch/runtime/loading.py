@@ -15,6 +15,7 @@ from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder, library_folder
 from qvsearch.models import registry
 from qvsearch.models.adapters import is_adapter
+from qvsearch.models.gguf import is_gguf
 from qvsearch.models.patches import KNOWN_PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.models.registry import (
@@ -46,7 +47,7 @@ def open_library(folder: Path, choice: Choice) -> Library:
     fingerprint = library.fingerprint
     for option, chosen, own in (
         # a folder may hold the library's model by another name: load_embedder looks inside
-        ("--model", None if _is_folder(choice.model) else choice.model, fingerprint.model),
+        ("--model", _other_name(choice.model, fingerprint.model), fingerprint.model),
         ("--dim", choice.dim, fingerprint.dim),
         ("--detail", choice.detail, fingerprint.detail),
         ("--video-mode", choice.video_mode, fingerprint.video_mode),
@@ -57,6 +58,12 @@ def open_library(folder: Path, choice: Choice) -> Library:
     if _adapter(choice) is not None:  # compared by content: it may have been moved
         _check_revision(fingerprint, choice)
     return library
+
+
+def _other_name(chosen: str | None, own: str) -> str | None:
+    """Return a chosen model if its name decides; None for one that is compared by its content."""
+    is_place = _is_folder(chosen) or (chosen is not None and is_gguf(chosen) and is_gguf(own))
+    return None if is_place else chosen
 
 
 def _check_option(folder: Path, option: str, chosen: object, own: object) -> None:

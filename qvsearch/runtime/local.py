@@ -11,6 +11,8 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network
+from qvsearch.models.prompt import MAX_RERANK_TOKENS as MAX_RERANK_TOKENS
+from qvsearch.models.prompt import MAX_TOKENS as MAX_TOKENS
 from qvsearch.models.prompt import embed_prompt, rerank_prompt
 from qvsearch.models.registry import DEFAULT_MODEL, DEFAULT_RERANKER, check_dim, resolve
 from qvsearch.runtime.inputs import QueriesAndDocuments, options_of, ready
@@ -18,9 +20,6 @@ from qvsearch.types import Detail
 
 if TYPE_CHECKING:
     from qvsearch.types import EmbedInput, Vectors
-
-MAX_TOKENS = 8192  # the reference embedder's MAX_LENGTH
-MAX_RERANK_TOKENS = 10240  # the reference reranker's, before the closing turn
 
 
 class LocalEmbedder(QueriesAndDocuments):
