@@ -142,6 +142,10 @@ def _match_precision(library: Library, choice: Choice) -> None:
     Before its first commit, e.g. after a failed comparison, a library takes the chosen precision.
     """
     fingerprint, chosen = library.fingerprint, _precision(choice.dtype)
+    if (backend := backend_of(fingerprint.model)) is not None:
+        if choice.model is not None and not library.generation:
+            library.make_anew(backend.new_fingerprint(choice.model, choice))
+        return
     if chosen not in (None, fingerprint.precision):
         if library.generation:
             is_int8 = fingerprint.precision == Precision.INT8

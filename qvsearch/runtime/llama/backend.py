@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
@@ -82,13 +83,15 @@ class GgufBackend:
 def _pair_of(fingerprint: Fingerprint, choice: Choice) -> Pair:
     """Return the chosen files of a library's model, or its own."""
     if choice.model is not None and is_gguf(choice.model):
-        return read_pair(choice.model, choice.mmproj)
+        beside = Path(choice.model).with_name(Path(fingerprint.mmproj or "").name)
+        is_there = choice.mmproj is None and beside.is_file()
+        return read_pair(choice.model, beside if is_there else choice.mmproj)
     try:
         return read_pair(fingerprint.model, choice.mmproj or fingerprint.mmproj)
     except QvsearchError as error:
         raise QvsearchError(
-            f"the library's model cannot be used: {error}; if its files were moved, run:"
-            " qvsearch index --model FILE.gguf --mmproj FILE.gguf"
+            f"the library's model cannot be used: {error}; if its files were moved, give them:"
+            " --model FILE.gguf"
         ) from error
 
 
