@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.int8_check import INPUTS, Comparison
+from qvsearch.library.names import option
 from qvsearch.models import registry
 from qvsearch.models.gguf import is_gguf
 from qvsearch.runtime import loading
@@ -49,7 +50,7 @@ def _of_gguf(library: Library, choice: Choice, *, accepted: bool) -> Comparison 
     pair = read_pair(own.model, own.mmproj)
     if not pair.is_quantised:
         return None
-    weights = _checkpoint(pair)
+    weights, of = _checkpoint(pair), option(library.folder)
     if weights is None and accepted:
         return None
     if weights is None:
@@ -57,7 +58,7 @@ def _of_gguf(library: Library, choice: Choice, *, accepted: bool) -> Comparison 
         pull = "" if name is None else f"qvsearch models pull {name}, to compare with; or "
         raise QvsearchError(
             f"{pair.text.path} is quantised ({pair.numbers}), and its model is not on this computer"
-            f" to see what that costs; run {pull}qvsearch index with {ACCEPT}"
+            f" to see what that costs; run {pull}qvsearch index{of} with {ACCEPT}"
         )
     # the name of the GGUF file decides the generic queries, which must be the same on both sides
     exact = replace(own, revision=weights.revision)
@@ -66,7 +67,7 @@ def _of_gguf(library: Library, choice: Choice, *, accepted: bool) -> Comparison 
     return Comparison(
         partial(loading.load_embedder, floats, device),
         exact,
-        f"give a file with more bits, or accept it: qvsearch index with {ACCEPT}",
+        f"give a file with more bits, or accept it: qvsearch index{of} with {ACCEPT}",
         f"{pair.numbers} against {weights.name} on the first",
         accepted,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from qvsearch.errors import QvsearchError
 from qvsearch.models.gguf import is_gguf
 
 if TYPE_CHECKING:
@@ -37,3 +38,12 @@ def backend_of(model: str) -> Backend | None:
 
         return GgufBackend()
     return None
+
+
+def refuse_warm(model: str) -> None:
+    """Raise QvsearchError for a model that `warm` does not keep loaded."""
+    if backend_of(model) is not None:
+        raise QvsearchError(
+            f"warm keeps only folders and models of a hub loaded, and {model} has its own engine;"
+            " keep a server of it running, and give its URL: --server URL"
+        )

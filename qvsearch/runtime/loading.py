@@ -31,7 +31,7 @@ from qvsearch.models.registry import (
     resolve,
     role_of,
 )
-from qvsearch.runtime.backends import backend_of
+from qvsearch.runtime.backends import backend_of, refuse_warm
 from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
 from qvsearch.runtime.query_cache import CachedEmbedder
@@ -207,11 +207,13 @@ def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weight
     place = library_folder(None) if folder is None else folder
     if folder is not None or (choice.model is None and choice.adapter is None):
         own = read_committed(place).fingerprint
+        refuse_warm(own.model)
         if not _is_folder(choice.model):
             _check_option(place, "--model", choice.model, own.model)
         weights = _chosen(own, choice)
         _check_weights(own, weights)
         return _key(own, choice), weights
+    refuse_warm(new_model(choice))
     weights = resolve(new_model(choice), choice.hub, _adapter(choice))
     if Library.exists(place):
         own = read_committed(place).fingerprint
