@@ -11,6 +11,7 @@ from qvsearch.choices import Hub
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
 from qvsearch.cli.gguf_options import NewGgufOptions
+from qvsearch.cli.server_options import ServerOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Detail, Stored, VideoMode
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.library.rules import ScanOptions
 
+MOST_DECODERS = 256
+
 indexing = typer.Typer(rich_markup_mode=None)
 
 
 @indexing.command(cls=Command)
 @unfolded
 def index(
+    *,
     paths: Annotated[
         list[bytes] | None,
         typer.Argument(
@@ -120,10 +124,18 @@ def index(
     device: options.Device = None,
     dtype: options.DtypeOption = None,
     hub: options.HubOption = Hub.HUGGINGFACE,
+    servers: ServerOptions,
+    gguf: NewGgufOptions,
+    decode_workers: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.number("--decode-workers", int, 1, MOST_DECODERS),
+            metavar="N",
+            help="Processes that decode files (default: one less than cores, 16 at most).",
+        ),
+    ] = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
-    *,
-    gguf: NewGgufOptions,
 ) -> None:
     """Bring a library up to date with folders and files.
 
@@ -147,11 +159,21 @@ def index(
     from qvsearch.runtime import loading
 
     folder = library_folder(library)
-    choice = loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store, adapter)
+    choice = servers.served(
+        loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store, adapter)
+    )
     choice = replace(choice, mmproj=gguf.mmproj)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
-    how = pipeline.IngestOptions(scan, forget_rules, prune, retry_failed, force, not paths)
+    how = pipeline.IngestOptions(
+        scan,
+        forget_rules,
+        prune,
+        retry_failed,
+        force,
+        as_before=not paths,
+        decode_workers=decode_workers,
+    )
     if not paths:
         _check_all(scan, forget_rules, prune)
         paths = known_paths(folder)

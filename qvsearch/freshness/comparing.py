@@ -27,8 +27,11 @@ def comparison_of(library: Library, choice: Choice, *, accepted: bool = False) -
 
     That is the same model in float32 for a small int8 library, and the model's own checkpoint for a
     new library of a quantised GGUF file. With `accepted`, a large difference is no error. Raises
-    QvsearchError if there is no checkpoint and the file is not accepted.
+    QvsearchError if there is no checkpoint and the file is not accepted. Servers are compared by
+    their own handshake.
     """
+    if choice.servers:
+        return None
     if is_gguf(library.fingerprint.model):
         return None if library.generation else _of_gguf(library, choice, accepted=accepted)
     if library.fingerprint.precision != Precision.INT8 or len(library) >= INPUTS:

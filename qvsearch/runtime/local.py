@@ -11,15 +11,20 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network
-from qvsearch.models.prompt import MAX_RERANK_TOKENS as MAX_RERANK_TOKENS
-from qvsearch.models.prompt import MAX_TOKENS as MAX_TOKENS
-from qvsearch.models.prompt import embed_prompt, rerank_prompt
+from qvsearch.models.prompt import (
+    MAX_INPUT_TOKENS,
+    MAX_PAIR_TOKENS,
+    embed_prompt,
+    rerank_prompt,
+)
 from qvsearch.models.registry import DEFAULT_MODEL, DEFAULT_RERANKER, check_dim, resolve
 from qvsearch.runtime.inputs import QueriesAndDocuments, options_of, ready
 from qvsearch.types import Detail
 
 if TYPE_CHECKING:
     from qvsearch.types import EmbedInput, Vectors
+
+MAX_TOKENS, MAX_RERANK_TOKENS = MAX_INPUT_TOKENS, MAX_PAIR_TOKENS
 
 
 class LocalEmbedder(QueriesAndDocuments):

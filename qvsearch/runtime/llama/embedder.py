@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qvsearch.models.prompt import END, MAX_TOKENS, visual_tokens
+from qvsearch.models.prompt import END, MAX_INPUT_TOKENS, visual_tokens
 from qvsearch.runtime.inputs import QueriesAndDocuments, ready
 from qvsearch.runtime.llama.process import Ended, Process
 from qvsearch.runtime.llama.protocol import Content, content, prompt_of, shortened, unit_rows
@@ -67,10 +67,10 @@ class LlamaEmbedder(QueriesAndDocuments):
     def _content(self, source: EmbedInput) -> Content:
         prompt = prompt_of(source)
         # each token of the text is a byte at least, and pads are counted as one
-        if len(prompt.encode()) > MAX_TOKENS and self._may_be_long(source, prompt):
+        if len(prompt.encode()) > MAX_INPUT_TOKENS and self._may_be_long(source, prompt):
             pieces = self._pieces(prompt)
-            if len(pieces) > MAX_TOKENS:
-                cut = shortened(pieces, self._tail, MAX_TOKENS, len(source.images))
+            if len(pieces) > MAX_INPUT_TOKENS:
+                cut = shortened(pieces, self._tail, MAX_INPUT_TOKENS, len(source.images))
                 if isinstance(cut, list):
                     return cut
                 prompt = cut
@@ -79,7 +79,7 @@ class LlamaEmbedder(QueriesAndDocuments):
     @staticmethod
     def _may_be_long(source: EmbedInput, prompt: str) -> bool:
         pads = visual_tokens(source)
-        return len(prompt.encode()) - pads * (len("<|image_pad|>") - 1) > MAX_TOKENS
+        return len(prompt.encode()) - pads * (len("<|image_pad|>") - 1) > MAX_INPUT_TOKENS
 
     def _pieces(self, prompt: str) -> list[dict[str, Any]]:
         """Return the tokens of a prompt, each with its `id` and its `piece`."""

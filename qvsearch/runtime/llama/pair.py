@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.gguf import LANGUAGE, PROJECTOR, SUFFIX, VISION, GgufFile, read_gguf
-from qvsearch.models.prompt import MAX_TOKENS
+from qvsearch.models.prompt import MAX_INPUT_TOKENS
 
 PASS_BYTES = 400_000_000  # of one forward pass and the program
 
@@ -68,7 +68,7 @@ def memory(pair: Pair) -> int:
     heads = text.number(f"{LANGUAGE}.attention.head_count_kv")
     width = text.number(f"{LANGUAGE}.attention.key_length")
     token = text.number(f"{LANGUAGE}.block_count") * heads * width * 2 * 2  # keys, values; float16
-    return text.size + pair.vision.size + MAX_TOKENS * token + PASS_BYTES
+    return text.size + pair.vision.size + MAX_INPUT_TOKENS * token + PASS_BYTES
 
 
 def _check_text(text: GgufFile) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qvsearch.models.prompt import MAX_TOKENS
+from qvsearch.models.prompt import MAX_INPUT_TOKENS
 from qvsearch.runtime.llama.protocol import MIN_TOKENS
 
 PASS_TOKENS = 2048  # of one forward pass; a longer prompt takes several
@@ -66,7 +66,7 @@ def _start(order: Order) -> Any:  # noqa: ANN401 (xllamacpp has no types)
     params.model.path, params.mmproj.path = order.model, order.mmproj
     params.embedding = True
     params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
-    params.n_ctx = MAX_TOKENS + SPARE_TOKENS
+    params.n_ctx = MAX_INPUT_TOKENS + SPARE_TOKENS
     params.n_batch = params.n_ubatch = PASS_TOKENS
     params.n_parallel = 1  # several inputs at once would have to share the context
     params.image_min_tokens = MIN_TOKENS
