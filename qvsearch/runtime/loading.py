@@ -15,7 +15,6 @@ from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder, library_folder
 from qvsearch.models import registry
 from qvsearch.models.adapters import is_adapter
-from qvsearch.models.gguf import is_gguf
 from qvsearch.models.patches import KNOWN_PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.models.registry import (
@@ -32,8 +31,8 @@ from qvsearch.models.registry import (
     resolve,
     role_of,
 )
-from qvsearch.runtime import opened
-from qvsearch.runtime.backends import backend_of, refuse_warm
+from qvsearch.runtime import backends, opened
+from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
 from qvsearch.runtime.query_cache import CachedEmbedder
@@ -49,7 +48,7 @@ def open_library(folder: Path, choice: Choice) -> Library:
     fingerprint = library.fingerprint
     for option, chosen, own in (
         # a folder may hold the library's model by another name: load_embedder looks inside
-        ("--model", _other_name(choice.model, fingerprint.model), fingerprint.model),
+        ("--model", backends.other_name(choice.model, fingerprint.model), fingerprint.model),
         ("--dim", choice.dim, fingerprint.dim),
         ("--detail", choice.detail, fingerprint.detail),
         ("--video-mode", choice.video_mode, fingerprint.video_mode),
@@ -61,12 +60,6 @@ def open_library(folder: Path, choice: Choice) -> Library:
         _check_revision(fingerprint, choice)
     opened.remember(library)
     return library
-
-
-def _other_name(chosen: str | None, own: str) -> str | None:
-    """Return a chosen model if its name decides; None for one that is compared by its content."""
-    is_place = _is_folder(chosen) or (chosen is not None and is_gguf(chosen) and is_gguf(own))
-    return None if is_place else chosen
 
 
 def _check_option(folder: Path, option: str, chosen: object, own: object) -> None:
@@ -146,8 +139,7 @@ def _match_precision(library: Library, choice: Choice) -> None:
     """
     fingerprint, chosen = library.fingerprint, _precision(choice.dtype)
     if (backend := backend_of(fingerprint.model)) is not None:
-        if choice.model is not None and not library.generation:
-            library.make_anew(backend.new_fingerprint(choice.model, choice))
+        backends.make_anew(backend, library, choice)
         return
     if chosen not in (None, fingerprint.precision):
         if library.generation:
@@ -210,13 +202,12 @@ def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weight
     place = library_folder(None) if folder is None else folder
     if folder is not None or (choice.model is None and choice.adapter is None):
         own = read_committed(place).fingerprint
-        refuse_warm(own.model)
-        if not _is_folder(choice.model):
-            _check_option(place, "--model", choice.model, own.model)
+        backends.refuse_warm(own.model)
+        _check_option(place, "--model", backends.other_name(choice.model, own.model), own.model)
         weights = _chosen(own, choice)
         _check_weights(own, weights)
         return _key(own, choice), weights
-    refuse_warm(new_model(choice))
+    backends.refuse_warm(new_model(choice))
     weights = resolve(new_model(choice), choice.hub, _adapter(choice))
     if Library.exists(place):
         own = read_committed(place).fingerprint
@@ -405,7 +396,3 @@ def _check_weights(fingerprint: Fingerprint, weights: Weights) -> None:
 
 def _named(model: str, adapter: Path | str | None) -> str:
     return model if adapter is None else f"{model} with the adapter {adapter}"
-
-
-def _is_folder(model: str | None) -> bool:
-    return model is not None and Path(model).is_dir()

@@ -10,7 +10,7 @@ import base64
 import io
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,17 +46,6 @@ def prompt_of(source: EmbedInput) -> str:
     return prompt
 
 
-def content(prompt: str, images: Sequence[Pixels], marker: str) -> Content:
-    """Return what is sent for a prompt and its pictures."""
-    prompt = prompt.replace(marker, f"{marker[:1]} {marker[1:]}")  # a text may hold it
-    if not images:
-        return prompt
-    return {
-        "prompt_string": _PICTURE.sub(lambda _: marker, prompt),
-        "multimodal_data": [base64.b64encode(png(each)).decode() for each in images],
-    }
-
-
 def png(pixels: Pixels) -> bytes:
     """Return a picture (h, w, 3) without loss; llama.cpp reads no lossless WebP."""
     from PIL import Image
@@ -64,6 +53,22 @@ def png(pixels: Pixels) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "png", compress_level=1)
     return file.getvalue()
+
+
+def content(
+    prompt: str,
+    images: Sequence[Pixels],
+    marker: str,
+    picture: Callable[[Pixels], bytes] = png,
+) -> Content:
+    """Return what is sent for a prompt and its pictures, which `picture` encodes."""
+    prompt = prompt.replace(marker, f"{marker[:1]} {marker[1:]}")  # a text may hold it
+    if not images:
+        return prompt
+    return {
+        "prompt_string": _PICTURE.sub(lambda _: marker, prompt),
+        "multimodal_data": [base64.b64encode(picture(each)).decode() for each in images],
+    }
 
 
 def shortened(

@@ -11,7 +11,7 @@ import numpy as np
 
 from qvsearch.errors import ServersFailed
 from qvsearch.models.prompt import TOKEN_SIDE
-from qvsearch.runtime.remote import vllm
+from qvsearch.runtime.remote import llama, vllm
 from qvsearch.runtime.remote.http import Failure, Refused, Unusable
 from qvsearch.types import EmbedInput, Frames
 
@@ -39,6 +39,8 @@ def discover_rerankers(servers: Sequence[Server]) -> dict[Server, RerankDialect]
 
 def _embeddings(connection: Connection, wire: Wire, *, clips: bool) -> Dialect:
     """Return the dialect of one server; another kind of server is one more branch here."""
+    if (server := llama.find(connection, clips=clips)) is not None:
+        return server
     model = _model(connection)
     dialect = vllm.Embeddings(model, lists=vllm.lists_taken(connection, model))
     if clips:
