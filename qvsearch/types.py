@@ -261,7 +261,8 @@ class Fingerprint:
 
     `prompt_layout` and `preprocessing` are versions of our own code, raised if a vector changes.
     Version 1 of `preprocessing` decodes JPEGs in their full size, 2 with `draft`.
-    `adapter` is the folder of the adapter of the model; its hash is a part of the revision.
+    `adapter` is the folder of the adapter of the model, and `mmproj` the vision tower of a GGUF
+    file; their hashes are parts of the revision.
     """
 
     model: str
@@ -274,11 +275,14 @@ class Fingerprint:
     video_mode: VideoMode = VideoMode.FRAMES
     precision: Precision = Precision.FLOAT
     adapter: str | None = None
+    mmproj: str | None = None
 
     @property
     def space(self) -> Fingerprint:
         """What libraries with comparable vectors share: all but how their files are decoded."""
-        return replace(self, detail=Detail.LOW, video_mode=VideoMode.FRAMES, adapter=None)
+        return replace(
+            self, detail=Detail.LOW, video_mode=VideoMode.FRAMES, adapter=None, mmproj=None
+        )
 
     @property
     def decode_options(self) -> DecodeOptions:

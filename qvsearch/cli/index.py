@@ -10,9 +10,10 @@ import typer
 from qvsearch.choices import Hub
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.gguf_options import NewGgufOptions
 from qvsearch.cli.server_options import ServerOptions
 from qvsearch.errors import ExitCode, QvsearchError
-from qvsearch.types import Detail, Dtype, Stored, VideoMode
+from qvsearch.types import Detail, Stored, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -114,8 +115,8 @@ def index(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="ID-OR-FOLDER",
-            help="Model of a new library: a hub's id, a folder, or demo"
+            metavar="ID-OR-PATH",
+            help="Model of a new library: a hub's id, a folder, a GGUF file, or demo"
             " (default: QVSEARCH_MODEL, or Qwen/Qwen3-VL-Embedding-2B).",
         ),
     ] = None,
@@ -124,6 +125,7 @@ def index(
     dtype: options.DtypeOption = None,
     hub: options.HubOption = Hub.HUGGINGFACE,
     servers: ServerOptions,
+    gguf: NewGgufOptions,
     decode_workers: Annotated[
         int | None,
         typer.Option(
@@ -143,8 +145,10 @@ def index(
     qvsearch index ~/Photos --dry-run
     qvsearch index ~/Notes --kind text --exclude 'drafts/'
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
+    qvsearch index ~/Photos --library small --model Qwen3-VL-Embedding-2B-Q8_0.gguf
     """  # noqa: D301 - a \b keeps the lines of examples apart
     from qvsearch.cli import interrupt, progress
+    from qvsearch.freshness.comparing import comparison_of
     from qvsearch.indexing import pipeline
     from qvsearch.indexing.changes import resolve
     from qvsearch.library.known_paths import known_paths
@@ -158,7 +162,7 @@ def index(
     choice = servers.served(
         loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store, adapter)
     )
-    exact = replace(choice, dtype=Dtype.FLOAT32)
+    choice = replace(choice, mmproj=gguf.mmproj)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
     how = pipeline.IngestOptions(
@@ -181,6 +185,7 @@ def index(
         resolve([], paths)  # before anything is downloaded
     opened = loading.open_or_create(folder, choice)
     _hint(opened, [] if how.as_before else paths, forget_rules, quiet)
+    comparison = comparison_of(opened, choice, accepted=gguf.accept_quantisation)
     advise = partial(advice, opened, choice)
     timer = RunTimer(opened.fingerprint.detail)
     with interrupt.interrupts() as stop, progress.Progress(quiet, json, advice=advise) as report:
@@ -191,7 +196,7 @@ def index(
             how,
             report,
             stop,
-            None if choice.servers else lambda: loading.load_embedder(opened.fingerprint, exact),
+            comparison,
         )
     keep_run_speeds(timer, opened.fingerprint, choice)
     progress.show_summary(summary, quiet=quiet, json=json)

@@ -1,7 +1,6 @@
 """Runs index on a Ray cluster, and shows it like any other run."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -28,7 +27,7 @@ def run(
     from qvsearch.cli import interrupt, progress
     from qvsearch.distributed import driver
     from qvsearch.distributed.cluster import connected
-    from qvsearch.distributed.destination import new_job, open_destination
+    from qvsearch.distributed.destination import open_destination
 
     address, place = cluster.ray, cluster.publish
     if address is None or place is None:

@@ -52,6 +52,7 @@ def print_status(status: Status, warm: Iterable[Running]) -> None:
             + (", in int8" if fingerprint.precision == Precision.INT8 else ""),
         ),
         *(() if fingerprint.adapter is None else (("adapter", safe_text(fingerprint.adapter)),)),
+        *(() if fingerprint.mmproj is None else (("mmproj", safe_text(fingerprint.mmproj)),)),
         *(
             (each.kind, f"{counted(each.items, 'file')}, {counted(each.segments, 'segment')}")
             for each in status.holdings

@@ -13,6 +13,7 @@ import typer
 
 from qvsearch.choices import Hub
 from qvsearch.cli import options, output
+from qvsearch.cli.gguf_options import MmprojOption
 from qvsearch.cli.server_options import RerankServerOptions, ServerOptions
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Detail
@@ -54,8 +55,8 @@ class _EmbedModel:
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="ID-OR-FOLDER",
-            help="Model: a hub's id, a folder, or demo (default: the library's).",
+            metavar="ID-OR-PATH",
+            help="Model: a hub's id, a folder, a GGUF file, or demo (default: the library's).",
             rich_help_panel="Model",
         ),
     ] = None
@@ -77,6 +78,7 @@ class _EmbedModel:
             "Model",
         ),
     ] = None
+    mmproj: MmprojOption = None
     device: options.Device = None
     dtype: options.DtypeOption = None
     hub: options.HubOption = Hub.HUGGINGFACE
@@ -90,13 +92,13 @@ class EmbedModelOptions(ServerOptions, _EmbedModel):
         """Return the user's choice of a model."""
         from qvsearch.runtime.loading import Choice
 
-        return self.served(
-            Choice(self.model, self.dim, self.detail, self.device, self.dtype, self.hub)
-        )
+        choice = Choice(self.model, self.dim, self.detail, self.device, self.dtype, self.hub)
+        return replace(self.served(choice), mmproj=self.mmproj)
 
     def fingerprint(self, quiet: bool) -> "Fingerprint":
         """Return what decides the vectors; raises QvsearchError without a model."""
         from qvsearch.models.registry import check_dim, describe, resolve
+        from qvsearch.runtime.backends import backend_of
         from qvsearch.runtime.loading import task_fingerprint
 
         folder = chosen_folder(self.library, self.model is not None)
@@ -105,7 +107,12 @@ class EmbedModelOptions(ServerOptions, _EmbedModel):
             fingerprint = task_fingerprint(folder, choice)
         else:  # of the library's model other dimensions and details may be chosen
             fingerprint = task_fingerprint(folder, replace(choice, dim=None, detail=None))
-            if self.dim is not None:
+            backend = backend_of(fingerprint.model)
+            if self.dim is not None and backend is not None:
+                own = replace(choice, detail=None, mmproj=fingerprint.mmproj)
+                dim = backend.new_fingerprint(fingerprint.model, own).dim
+                fingerprint = replace(fingerprint, dim=dim)
+            elif self.dim is not None:
                 find = describe if choice.servers else resolve
                 dim = check_dim(find(fingerprint.model, self.hub), self.dim)
                 fingerprint = replace(fingerprint, dim=dim)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.files import is_within
+from qvsearch.freshness.comparing import comparison_of
 from qvsearch.indexing import pipeline
 from qvsearch.library.known_paths import known_paths
 from qvsearch.library.library import Library
 from qvsearch.runtime import loading
-from qvsearch.types import Dtype, Precision
+from qvsearch.types import Precision
 
 if TYPE_CHECKING:
     from qvsearch.indexing.counts import Event, Summary
@@ -45,11 +46,7 @@ def bring_up_to_date(
         options,
         report,
         stop,
-        None
-        if choice.servers
-        else lambda: loading.load_embedder(
-            library.fingerprint, replace(choice, dtype=Dtype.FLOAT32)
-        ),
+        comparison_of(library, choice),
     )
 
 

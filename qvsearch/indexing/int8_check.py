@@ -1,9 +1,10 @@
-"""Compares int8's vectors with float32's on the first files of a library, before any is stored."""
+"""Compares rounded numbers with floats on the first files of a library, before any is stored."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.types import Decoded, EmbedInput, Skipped
+from qvsearch.vectors.agreement import INT8
 from qvsearch.vectors.agreement import Agreement as Agreement
 from qvsearch.vectors.agreement import agreement_of as agreement_of
 
@@ -20,6 +22,25 @@ if TYPE_CHECKING:
 INPUTS = 32  # that are compared
 PER_FILE = 4  # of these: frames of one video are too alike to have an order
 HELD_PIXELS = 100_000_000  # decoded, after which the comparison waits for no more files
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the model of a library is compared with, and what to do if it is too far off.
+
+    `load_exact` returns the model of `fingerprint`, whose vectors are exact. `what` begins the
+    sentence with the figures. With `accepted` they are only reported.
+    """
+
+    load_exact: Callable[[], Embedder]
+    fingerprint: Fingerprint
+    way_out: str
+    what: str = INT8
+    accepted: bool = False
+
+    def check(self, exact: tuple[Vectors, Vectors], own: tuple[Vectors, Vectors]) -> Agreement:
+        """Return how alike two results of `embed_first` are."""
+        return agreement_of(exact, own, self.what)
 
 
 def first_inputs(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,16 +13,16 @@ from qvsearch.indexing.batching import embed_files
 from qvsearch.indexing.changes import resolve, scan_targets
 from qvsearch.indexing.contents import HASH_THREADS, hashed
 from qvsearch.indexing.counts import Event, Summary
-from qvsearch.indexing.int8_check import INPUTS, agreement_of, embed_first, first_inputs
+from qvsearch.indexing.int8_check import INPUTS, Comparison, embed_first, first_inputs
 from qvsearch.indexing.session import IngestOptions, Session
 from qvsearch.library.rules import lasting, scans_of
 from qvsearch.media.workers import Decoders
-from qvsearch.types import Item, Precision, Skipped
+from qvsearch.types import Item, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.indexing.changes import Changes
     from qvsearch.library.library import Library
-    from qvsearch.types import Decoded, Embedder, EmbedInput
+    from qvsearch.types import Embedder, EmbedInput
 
 __all__ = ["IngestOptions", "Summary", "index"]
 
@@ -35,17 +34,17 @@ def index(
     options: IngestOptions,
     report: Callable[[Event], None],
     stop: Callable[[], bool],
-    load_exact: Callable[[], Embedder] | None = None,
+    comparison: Comparison | None = None,
 ) -> Summary:
     """Bring a library up to date with these absolute paths, embedding only new contents.
 
-    `load_embedder` is called when the first file needs it. `load_exact` loads the model in float32:
-    a small int8 library is compared with it, before any file is added. `stop` is called between
+    `load_embedder` is called when the first file needs it. With a `comparison` its vectors of the
+    first files are compared with exact ones, before any is stored. `stop` is called between
     batches; after True, finished files are committed. Raises LibraryLocked, and QvsearchError if no
-    path exists, if the model (and not a file) fails, or if int8 is too far from float32.
+    path exists, if the model (and not a file) fails, or if it is too far from the exact one.
     """
-    first: list[EmbedInput] = []  # to be compared with float32
-    load = partial(_load, library, load_embedder, load_exact, first, report)
+    first: list[EmbedInput] = []  # to be compared
+    load = partial(_load, library, load_embedder, comparison, first, report)
     with library.lock():
         session = Session(library, options, report, stop)
         # 1. Each path is matched to a root, whose rules choose the files.
@@ -80,8 +79,9 @@ def index(
                         library.fingerprint.decode_options,
                         session.stopped,
                     )
-                    if load_exact is not None and not first:
-                        decoded = _take_first(library, decoded, first)
+                    if comparison is not None and not first and len(library) < INPUTS:
+                        inputs, decoded = first_inputs(decoded)
+                        first += inputs
                     # 6. Segments are embedded in batches; finished files are stored and committed.
                     embedded = session.counts.embedded
                     for outcome in embed_files(decoded, load, session.stopped, embedded):
@@ -164,42 +164,24 @@ def _look(session: Session, older: Iterable[Item], decoders: Decoders, items: li
 def _load(
     library: Library,
     load_embedder: Callable[[], Embedder],
-    load_exact: Callable[[], Embedder] | None,
+    comparison: Comparison | None,
     first: list[EmbedInput],
     report: Callable[[Event], None],
 ) -> Embedder:
     """Return the model, with which a library without a baseline gets one.
 
-    If there are `first` inputs, it is compared on them with the model in float32, once.
+    If there are `first` inputs, it is compared on them with the exact model, once.
     """
-    fingerprint = library.fingerprint
     exact = None
-    if first and load_exact is not None:  # this model is freed before the other one is loaded
-        exact = embed_first(load_exact(), first, replace(fingerprint, precision=Precision.FLOAT))
+    if first and comparison is not None:  # this model is freed before the other one is loaded
+        exact = embed_first(comparison.load_exact(), first, comparison.fingerprint)
     embedder = load_embedder()
     if library.baseline is None:
-        library.set_baseline(baseline_vectors(embedder, fingerprint))
-    if exact is not None:
-        agreement = agreement_of(exact, embed_first(embedder, first, fingerprint))
+        library.set_baseline(baseline_vectors(embedder, library.fingerprint))
+    if exact is not None and comparison is not None:
+        agreement = comparison.check(exact, embed_first(embedder, first, library.fingerprint))
         report(Event("compared", reason=str(agreement)))
-        agreement.require(
-            "index into a new --library with --dtype float32"
-            if library.generation
-            else "go on with --dtype float32"
-        )
+        if not comparison.accepted:
+            agreement.require(comparison.way_out)
         first.clear()
     return embedder
-
-
-def _take_first(
-    library: Library, decoded: Iterator[Decoded | Skipped], first: list[EmbedInput]
-) -> Iterator[Decoded | Skipped]:
-    """Return the files unchanged; inputs of the first ones are added to `first`.
-
-    This happens in an int8 library whose rows are too few to have been compared with float32.
-    """
-    if library.fingerprint.precision != Precision.INT8 or len(library) >= INPUTS:
-        return decoded
-    inputs, decoded = first_inputs(decoded)
-    first += inputs
-    return decoded

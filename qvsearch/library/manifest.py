@@ -321,6 +321,7 @@ def read_fingerprint(record: dict[str, Any]) -> Fingerprint:
         video_mode=VideoMode(record.get("video_mode", VideoMode.FRAMES)),
         precision=Precision(record.get("precision", Precision.FLOAT)),
         adapter=None if record.get("adapter") is None else _need(record, "adapter", str),
+        mmproj=None if record.get("mmproj") is None else _need(record, "mmproj", str),
     )
 
 

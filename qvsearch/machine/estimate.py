@@ -18,6 +18,7 @@ from qvsearch.library.library import Library
 from qvsearch.machine.flops import CONFIG_2B, Shapes, photo_flop, text_flop
 from qvsearch.machine.speeds import RunTimer, Speeds, device_name, keep_speeds, read_speeds
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size
+from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.loading import (
     Choice,
     check_new,
@@ -108,7 +109,10 @@ def estimate(
     if not any(segments.values()) or choice.servers:
         return None
     fingerprint = None if library is None else library.fingerprint
-    model = _name(new_model(choice)) if fingerprint is None else fingerprint.model
+    chosen = new_model(choice) if fingerprint is None else fingerprint.model
+    if backend_of(chosen) is not None:
+        return None  # nothing is known of how fast other engines are
+    model = _name(chosen) if fingerprint is None else chosen
     detail = new_detail(choice) if fingerprint is None else fingerprint.detail
     mode = new_video_mode(choice) if fingerprint is None else fingerprint.video_mode
     precision = Precision.FLOAT if fingerprint is None else fingerprint.precision
@@ -151,7 +155,7 @@ def advice(library: Library, choice: Choice, segments: Mapping[Kind, int]) -> st
 def keep_run_speeds(timer: RunTimer, fingerprint: Fingerprint, choice: Choice) -> None:
     """Keep the speeds of a run for later estimates."""
     speeds = timer.speeds()
-    if speeds != Speeds():
+    if speeds != Speeds() and backend_of(fingerprint.model) is None:
         from qvsearch.models.devices import dtype_name
 
         device, dtype = _numbers(fingerprint.model, choice, fingerprint.precision)

@@ -11,6 +11,7 @@ from qvsearch.choices import Hub
 from qvsearch.errors import QvsearchError
 from qvsearch.models import checkpoint, hubs
 from qvsearch.models.adapters import check_base, is_adapter, read_adapter
+from qvsearch.models.gguf import is_gguf
 from qvsearch.types import Detail, Fingerprint, Precision, VideoMode
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
@@ -171,6 +172,10 @@ def find(model: str) -> Weights | None:
         name = model if model in PACKAGED else str(folder)
         checkpoint.check_folder(folder)
         return Weights(folder, name, checkpoint.digest(folder))
+    if is_gguf(model):
+        raise QvsearchError(
+            f"{model} is a GGUF file, which only makes vectors of its libraries; name another model"
+        )
     if not _HUB_ID.fullmatch(model):
         raise QvsearchError(
             f"no model {model!r}: it is neither {' nor '.join(map(repr, PACKAGED))}, nor a folder"

@@ -174,7 +174,7 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
 
     library, library_b64 (string): folder of the library
     model (object): the model and how it encodes: `model`, `revision`, `dim`, `detail`, the
-        folder of its `adapter` if it has one, and others
+        folder of its `adapter` or the file of its `mmproj` if it has one, and others
     store (string): storage type of vectors: `float16` or `int8`
     bytes (integer): size of the library
     kinds (object): `items` and `segments` of each kind

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from qvsearch.errors import QvsearchError
+from qvsearch.models.gguf import is_gguf
+
 if TYPE_CHECKING:
+    from qvsearch.library.library import Library
     from qvsearch.runtime.choice import Choice
     from qvsearch.types import Embedder, Fingerprint
 
@@ -30,5 +35,33 @@ class Backend(Protocol):
 
 def backend_of(model: str) -> Backend | None:
     """Return the engine that runs a model by its name; None for our own."""
-    del model
+    if is_gguf(model):
+        from qvsearch.runtime.llama.backend import GgufBackend
+
+        return GgufBackend()
     return None
+
+
+def refuse_warm(model: str) -> None:
+    """Raise QvsearchError for a model that `warm` does not keep loaded."""
+    if backend_of(model) is not None:
+        raise QvsearchError(
+            f"warm keeps only folders and models of a hub loaded, and {model} has its own engine;"
+            " keep a server of it running, and give its URL: --server URL"
+        )
+
+
+def other_name(chosen: str | None, own: str) -> str | None:
+    """Return a chosen model if its name decides; None for one that is compared by its content.
+
+    That is a folder, or a GGUF file instead of another: it may be the same in another place.
+    """
+    if chosen is None or Path(chosen).is_dir() or (is_gguf(chosen) and is_gguf(own)):
+        return None
+    return chosen
+
+
+def make_anew(backend: Backend, library: Library, choice: Choice) -> None:
+    """Give a library that never had a row the chosen model, e.g. after a failed comparison."""
+    if choice.model is not None and not library.generation:
+        library.make_anew(backend.new_fingerprint(choice.model, choice))

@@ -14,7 +14,8 @@ from qvsearch.types import Detail, Stored, VideoMode
 class Choice:
     """The user's options for models; None is the library's value, or a new library's default.
 
-    `adapter` is the folder of an adapter of the model. With `servers`, URLs of embedding servers,
+    `adapter` is the folder of an adapter of the model, `mmproj` the vision tower of a GGUF file,
+    which is looked for beside it by default. With `servers`, URLs of embedding servers,
     these compute the vectors; `rerank_servers` compute the scores of a reranker. `wire` is how
     pixels are sent to them; `insecure` allows plain http to public addresses. `key_file` holds the
     key of all servers, which is never a part of this record.
@@ -33,6 +34,7 @@ class Choice:
     rerank_servers: tuple[str, ...] = ()
     wire: Wire = Wire.LOSSLESS
     insecure: bool = False
+    mmproj: str | None = None
     key_file: str | None = None
 
     @property

@@ -32,7 +32,7 @@ from qvsearch.models.registry import (
     role_of,
 )
 from qvsearch.published.library import open_at
-from qvsearch.runtime import opened
+from qvsearch.runtime import backends, opened
 from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
@@ -49,7 +49,7 @@ def open_library(folder: Path, choice: Choice) -> Library:
     fingerprint = library.fingerprint
     for option, chosen, own in (
         # a folder may hold the library's model by another name: load_embedder looks inside
-        ("--model", None if _is_folder(choice.model) else choice.model, fingerprint.model),
+        ("--model", backends.other_name(choice.model, fingerprint.model), fingerprint.model),
         ("--dim", choice.dim, fingerprint.dim),
         ("--detail", choice.detail, fingerprint.detail),
         ("--video-mode", choice.video_mode, fingerprint.video_mode),
@@ -139,6 +139,9 @@ def _match_precision(library: Library, choice: Choice) -> None:
     Before its first commit, e.g. after a failed comparison, a library takes the chosen precision.
     """
     fingerprint, chosen = library.fingerprint, _precision(choice.dtype)
+    if (backend := backend_of(fingerprint.model)) is not None:
+        backends.make_anew(backend, library, choice)
+        return
     if chosen not in (None, fingerprint.precision):
         if library.generation:
             is_int8 = fingerprint.precision == Precision.INT8
@@ -200,11 +203,12 @@ def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weight
     place = library_folder(None) if folder is None else folder
     if folder is not None or (choice.model is None and choice.adapter is None):
         own = read_committed(place).fingerprint
-        if not _is_folder(choice.model):
-            _check_option(place, "--model", choice.model, own.model)
+        backends.refuse_warm(own.model)
+        _check_option(place, "--model", backends.other_name(choice.model, own.model), own.model)
         weights = _chosen(own, choice)
         _check_weights(own, weights)
         return _key(own, choice), weights
+    backends.refuse_warm(new_model(choice))
     weights = resolve(new_model(choice), choice.hub, _adapter(choice))
     if Library.exists(place):
         own = read_committed(place).fingerprint
@@ -393,7 +397,3 @@ def _check_weights(fingerprint: Fingerprint, weights: Weights) -> None:
 
 def _named(model: str, adapter: Path | str | None) -> str:
     return model if adapter is None else f"{model} with the adapter {adapter}"
-
-
-def _is_folder(model: str | None) -> bool:
-    return model is not None and Path(model).is_dir()

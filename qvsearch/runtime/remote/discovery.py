@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qvsearch.errors import ServersFailed
-from qvsearch.runtime.remote import vllm
+from qvsearch.runtime.remote import llama, vllm
 from qvsearch.runtime.remote.http import Failure, Refused, Unusable
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def discover_rerankers(servers: Sequence[Server]) -> dict[Server, RerankDialect]
 
 def _embeddings(connection: Connection, wire: Wire, *, clips: bool) -> Dialect:
     """Return the dialect of one server; another kind of server is one more branch here."""
+    if (server := llama.find(connection, clips=clips)) is not None:
+        return server
     dialect = vllm.embeddings(connection, _model(connection))
     if clips:
         vllm.check_videos(connection, dialect, wire)
