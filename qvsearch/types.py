@@ -260,6 +260,7 @@ class Fingerprint:
     `prompt_layout` and `preprocessing` are versions of our own code, raised if a vector changes.
     Version 1 of `preprocessing` decodes JPEGs in their full size, 2 with `draft`.
     `adapter` is the folder of the adapter of the model; its hash is a part of the revision.
+    `kinds` are the kinds of files that the model embeds; empty for all.
     """
 
     model: str
@@ -272,6 +273,7 @@ class Fingerprint:
     video_mode: VideoMode = VideoMode.FRAMES
     precision: Precision = Precision.FLOAT
     adapter: str | None = None
+    kinds: tuple[Kind, ...] = ()
 
     @property
     def space(self) -> Fingerprint:

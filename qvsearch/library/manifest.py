@@ -23,7 +23,7 @@ from qvsearch.library.names import MANIFEST as MANIFEST
 from qvsearch.library.names import SEGMENTS as SEGMENTS
 from qvsearch.library.names import absence, exists, option
 from qvsearch.library.rules import Rules, read_rules, rules_records
-from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
+from qvsearch.types import Detail, Fingerprint, Kind, Precision, Stored, VideoMode
 
 FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # the oldest format that can hold the library
 FORMAT = 3  # with rules, which older versions would drop
@@ -319,6 +319,7 @@ def _parse_fingerprint(record: dict[str, Any]) -> Fingerprint:
         video_mode=VideoMode(record.get("video_mode", VideoMode.FRAMES)),
         precision=Precision(record.get("precision", Precision.FLOAT)),
         adapter=None if record.get("adapter") is None else _need(record, "adapter", str),
+        kinds=tuple(Kind(kind) for kind in record.get("kinds", [])),
     )
 
 

@@ -27,7 +27,7 @@ GENERATOR = "generator"
 
 PACKAGED = {DEMO: (EMBEDDER, DEMO_FOLDER), DEMO_RERANKER: (RERANKER, RERANKER_FOLDER)}
 
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -121,7 +121,7 @@ def _resolve_base(model: str, hub: str) -> Weights:
         raise QvsearchError(
             f"the model {model} is not on this computer: {error}; {_remedy(model)}"
         ) from error
-    _refuse_damaged(folder, model)
+    refuse_damaged(folder, model)
     return _downloaded(folder, model)
 
 
@@ -135,7 +135,7 @@ def find(model: str) -> Weights | None:
         name = model if model in PACKAGED else str(folder)
         checkpoint.check_folder(folder)
         return Weights(folder, name, checkpoint.digest(folder))
-    if not _HUB_ID.fullmatch(model):
+    if not HUB_ID.fullmatch(model):
         raise QvsearchError(
             f"no model {model!r}: it is neither {' nor '.join(map(repr, PACKAGED))}, nor a folder"
             f" that exists, nor a hub's OWNER/NAME such as {DEFAULT_MODEL}"
@@ -248,7 +248,7 @@ def _downloaded(folder: Path, name: str) -> Weights:
     return Weights(folder, name, folder.name if is_commit else checkpoint.digest(folder))
 
 
-def _refuse_damaged(folder: Path, model: str) -> None:
+def refuse_damaged(folder: Path, model: str) -> None:
     """Remove files that differ from the hub's hashes, so that they are fetched anew, and raise."""
     damaged = checkpoint.damaged_files(folder)
     for path in damaged:

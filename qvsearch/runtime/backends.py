@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from qvsearch.models import st_files
+
 if TYPE_CHECKING:
     from qvsearch.runtime.choice import Choice
     from qvsearch.types import Embedder, Fingerprint
@@ -30,5 +32,8 @@ class Backend(Protocol):
 
 def backend_of(model: str) -> Backend | None:
     """Return the engine that runs a model by its name; None for our own."""
-    del model
+    if model.startswith(st_files.PREFIX):
+        from qvsearch.runtime.sentence_transformers import SENTENCE_TRANSFORMERS
+
+        return SENTENCE_TRANSFORMERS
     return None

@@ -30,3 +30,17 @@ class Choice:
     rerank_servers: tuple[str, ...] = ()
     wire: Wire = Wire.LOSSLESS
     insecure: bool = False
+
+
+def new_detail(choice: Choice) -> Detail:
+    """Return the detail that a new library gets."""
+    from qvsearch.models.devices import pick_device
+
+    if choice.detail is not None:
+        return choice.detail
+    return Detail.LOW if pick_device(choice.device).type == "cpu" else Detail.MEDIUM
+
+
+def new_video_mode(choice: Choice) -> VideoMode:
+    """Return the video mode that a new library gets."""
+    return choice.video_mode or VideoMode.FRAMES

@@ -13,7 +13,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library, check_place
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder, library_folder
-from qvsearch.models import registry
+from qvsearch.models import registry, st_files
 from qvsearch.models.adapters import is_adapter
 from qvsearch.models.patches import KNOWN_PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
@@ -32,9 +32,11 @@ from qvsearch.models.registry import (
 )
 from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
+from qvsearch.runtime.choice import new_detail as new_detail
+from qvsearch.runtime.choice import new_video_mode as new_video_mode
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
 from qvsearch.runtime.query_cache import CachedEmbedder
-from qvsearch.types import Detail, Dtype, Precision, Stored, VideoMode
+from qvsearch.types import Dtype, Precision, Stored
 
 if TYPE_CHECKING:
     from qvsearch.types import Embedder, Fingerprint, Reranker
@@ -170,20 +172,6 @@ def new_model(choice: Choice) -> str:
     if adapter is not None and choice.model in (None, adapter):
         return registry.base_of(adapter)
     return choice.model or os.environ.get("QVSEARCH_MODEL") or DEFAULT_MODEL
-
-
-def new_detail(choice: Choice) -> Detail:
-    """Return the detail that a new library gets."""
-    from qvsearch.models.devices import pick_device
-
-    if choice.detail is not None:
-        return choice.detail
-    return Detail.LOW if pick_device(choice.device).type == "cpu" else Detail.MEDIUM
-
-
-def new_video_mode(choice: Choice) -> VideoMode:
-    """Return the video mode that a new library gets."""
-    return choice.video_mode or VideoMode.FRAMES
 
 
 def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weights]:
@@ -375,4 +363,4 @@ def _named(model: str, adapter: Path | str | None) -> str:
 
 
 def _is_folder(model: str | None) -> bool:
-    return model is not None and Path(model).is_dir()
+    return model is not None and Path(model.removeprefix(st_files.PREFIX)).is_dir()
