@@ -11,7 +11,7 @@ from qvsearch.choices import Hub
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command
 from qvsearch.errors import ExitCode, QvsearchError
-from qvsearch.types import Detail, Dtype, Stored, VideoMode
+from qvsearch.types import Detail, Dtype, Kind, Stored, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -110,8 +110,8 @@ def index(
         str | None,
         typer.Option(
             metavar="ID-OR-FOLDER",
-            help="Model of a new library: a hub's id, a folder, or demo"
-            " (default: QVSEARCH_MODEL, or Qwen/Qwen3-VL-Embedding-2B).",
+            help="Model of a new library: a hub's id, a folder, demo, or st:ID of"
+            " sentence-transformers (default: QVSEARCH_MODEL, or Qwen/Qwen3-VL-Embedding-2B).",
         ),
     ] = None,
     adapter: options.AdapterOption = None,
@@ -156,6 +156,7 @@ def index(
     if not Library.exists(folder):
         resolve([], paths)  # before anything is downloaded
     opened = loading.open_or_create(folder, choice)
+    _check_kinds(opened, kinds or frozenset())
     _hint(opened, [] if how.as_before else paths, forget_rules, quiet)
     advise = partial(advice, opened, choice)
     timer = RunTimer(opened.fingerprint.detail)
@@ -192,14 +193,28 @@ def _check_all(scan: "ScanOptions", forget_rules: bool, prune: bool) -> None:
         )
 
 
+def _check_kinds(library: "Library", kinds: frozenset[Kind]) -> None:
+    """Raise QvsearchError for a kind that the library's model does not embed."""
+    own = library.fingerprint.kinds
+    wrong = [kind for kind in kinds if own and kind not in own]
+    if wrong:
+        raise QvsearchError(
+            f"{library.fingerprint.model} embeds only {' and '.join(own)} files;"
+            f" leave out --kind {wrong[0]}, or index into a new --library with another --model"
+        )
+
+
 def _hint(library: "Library", paths: Sequence[bytes], forget_rules: bool, quiet: bool) -> None:
     """Point out a network folder, the demo's model, and patterns of earlier runs."""
     from qvsearch.files import is_below
     from qvsearch.indexing import mounts
     from qvsearch.library.aliases import aliases
     from qvsearch.library.rules import patterns_text
+    from qvsearch.runtime.backends import notes
 
     output.hint_demo(library.fingerprint, quiet)
+    for note in notes(library.fingerprint):
+        output.hint(note, quiet)
     if (warning := mounts.warning(library.folder)) is not None:
         output.hint(warning, quiet)
     if forget_rules:

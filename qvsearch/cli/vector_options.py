@@ -90,8 +90,7 @@ class EmbedModelOptions:
 
     def fingerprint(self, quiet: bool) -> "Fingerprint":
         """Return what decides the vectors; raises QvsearchError without a model."""
-        from qvsearch.models.registry import check_dim, resolve
-        from qvsearch.runtime.loading import task_fingerprint
+        from qvsearch.runtime.loading import other_dim, task_fingerprint
 
         folder = chosen_folder(self.library, self.model is not None)
         choice = self.choice()
@@ -100,8 +99,7 @@ class EmbedModelOptions:
         else:  # of the library's model other dimensions and details may be chosen
             fingerprint = task_fingerprint(folder, replace(choice, dim=None, detail=None))
             if self.dim is not None:
-                dim = check_dim(resolve(fingerprint.model, self.hub), self.dim)
-                fingerprint = replace(fingerprint, dim=dim)
+                fingerprint = replace(fingerprint, dim=other_dim(fingerprint, choice))
             fingerprint = replace(fingerprint, detail=self.detail or fingerprint.detail)
         output.hint_demo(fingerprint, quiet)
         return fingerprint

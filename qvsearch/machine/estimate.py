@@ -18,6 +18,7 @@ from qvsearch.library.library import Library
 from qvsearch.machine.flops import CONFIG_2B, Shapes, photo_flop, text_flop
 from qvsearch.machine.speeds import RunTimer, Speeds, device_name, keep_speeds, read_speeds
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size
+from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.loading import (
     Choice,
     check_new,
@@ -262,7 +263,7 @@ def _width(model: str) -> int:
 
 def _name(model: str) -> str:
     """Return the name of a model in a library's fingerprint."""
-    weights = find(model)
+    weights = None if backend_of(model) is not None else find(model)
     return model if weights is None else weights.name
 
 

@@ -16,6 +16,7 @@ DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
 DEFAULT_RERANKER = "Qwen/Qwen3-VL-Reranker-2B"
 DEFAULT_GENERATOR = "Qwen/Qwen3-VL-2B-Instruct"
 DEMO = "demo"
+ST = "st:"  # before the names of models that sentence-transformers loads
 DEMO_RERANKER = "demo-reranker"
 DEMO_FOLDER = Path(__file__).parent.parent / "demo" / "checkpoint"
 RERANKER_FOLDER = DEMO_FOLDER.with_name("reranker")
@@ -135,6 +136,11 @@ def find(model: str) -> Weights | None:
         name = model if model in PACKAGED else str(folder)
         checkpoint.check_folder(folder)
         return Weights(folder, name, checkpoint.digest(folder))
+    if model.startswith(ST):
+        raise QvsearchError(
+            f"{model} is a model of sentence-transformers, which this command does not run;"
+            f" give a Qwen3-VL model such as {DEFAULT_MODEL}"
+        )
     if not HUB_ID.fullmatch(model):
         raise QvsearchError(
             f"no model {model!r}: it is neither {' nor '.join(map(repr, PACKAGED))}, nor a folder"

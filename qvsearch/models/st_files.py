@@ -11,9 +11,8 @@ from typing import Any
 from qvsearch.choices import Hub
 from qvsearch.errors import QvsearchError
 from qvsearch.models import checkpoint, hubs
-from qvsearch.models.registry import HUB_ID, Weights, refuse_damaged
+from qvsearch.models.registry import HUB_ID, ST, Weights, refuse_damaged
 
-PREFIX = "st:"
 OWN = "sentence_transformers."  # the package whose modules are trusted
 SETTINGS = ("*.json", "*.jinja", "*.txt", "*.model")
 WEIGHTS = ("*.safetensors",)
@@ -30,13 +29,13 @@ def resolve(model: str, hub: str = Hub.HUGGINGFACE, revision: str | None = None)
     possible, for a model that needs code of its own, that has only pickled weights, or that is no
     embedding model.
     """
-    name = model.removeprefix(PREFIX)
+    name = model.removeprefix(ST)
     if not name:
         raise QvsearchError("--model st: names no model; give st:OWNER/NAME or st:FOLDER")
     if Path(name).is_dir():
         folder = Path(name).resolve()
         check(folder)
-        return Weights(folder, f"{PREFIX}{folder}", digest(folder))
+        return Weights(folder, f"{ST}{folder}", digest(folder))
     if not HUB_ID.fullmatch(name):
         raise QvsearchError(
             f"no model {model!r}: {name} is neither a folder that exists nor a hub's OWNER/NAME"
@@ -116,23 +115,42 @@ def digest(folder: Path) -> str:
 
 def hidden_width(folder: Path) -> int:
     """Return the width of the first network's hidden states; 0 if its settings do not have it."""
+    widths = (each["hidden_size"] for each in _configs(folder) if "hidden_size" in each)
+    return next((int(each) for each in widths if isinstance(each, int)), 0)
+
+
+def longest_text(folder: Path) -> int | None:
+    """Return how many tokens of a text a model reads; None if its settings do not have it."""
+    limits = []
     for part in parts(folder):
-        if (part / "config.json").exists():
-            config = checkpoint.read_json(part / "config.json")
-            for each in (config, config.get("text_config")):
-                if isinstance(each, dict) and isinstance(each.get("hidden_size"), int):
-                    return int(each["hidden_size"])
-    return 0
+        for name, key in (
+            ("sentence_bert_config.json", "max_seq_length"),
+            ("tokenizer_config.json", "model_max_length"),
+        ):
+            value = checkpoint.read_json(part / name).get(key) if (part / name).exists() else None
+            if isinstance(value, int):
+                limits.append(value)
+    for config in _configs(folder):
+        if isinstance(config.get("max_position_embeddings"), int):
+            limits.append(config["max_position_embeddings"])
+    return min(limits, default=None)
 
 
 def model_types(folder: Path) -> Iterator[str]:
     """Yield the architectures that the settings of a model name, e.g. `gemma3_text`."""
+    for each in _configs(folder):
+        if isinstance(each.get("model_type"), str):
+            yield each["model_type"]
+
+
+def _configs(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the settings of each network, and those of its text part."""
     for part in parts(folder):
         if (part / "config.json").exists():
             config = checkpoint.read_json(part / "config.json")
-            for each in (config, *(value for value in config.values() if isinstance(value, dict))):
-                if isinstance(each.get("model_type"), str):
-                    yield each["model_type"]
+            yield config
+            if isinstance(config.get("text_config"), dict):
+                yield config["text_config"]
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
@@ -198,7 +216,7 @@ def _download(model: str, name: str, revision: str | None, hub: str) -> Path:
     except hubs.NotHere as error:
         raise QvsearchError(
             f"the model {name} is not on this computer: {error}; with a network, run:"
-            f" qvsearch models pull {model}; or name a copy: --model {PREFIX}FOLDER"
+            f" qvsearch models pull {model}; or name a copy: --model {ST}FOLDER"
         ) from error
     for part in parts(folder):
         refuse_damaged(part, model)

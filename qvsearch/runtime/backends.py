@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from qvsearch.models import st_files
+from qvsearch.models.registry import ST
 
 if TYPE_CHECKING:
     from qvsearch.runtime.choice import Choice
@@ -32,8 +32,17 @@ class Backend(Protocol):
 
 def backend_of(model: str) -> Backend | None:
     """Return the engine that runs a model by its name; None for our own."""
-    if model.startswith(st_files.PREFIX):
+    if model.startswith(ST):
         from qvsearch.runtime.sentence_transformers import SENTENCE_TRANSFORMERS
 
         return SENTENCE_TRANSFORMERS
     return None
+
+
+def notes(fingerprint: Fingerprint) -> list[str]:
+    """Return what a person should know before files are indexed with a library's model."""
+    if not fingerprint.model.startswith(ST):
+        return []
+    from qvsearch.runtime.sentence_transformers import notes_of
+
+    return notes_of(fingerprint)

@@ -13,7 +13,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library, check_place
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder, library_folder
-from qvsearch.models import registry, st_files
+from qvsearch.models import registry
 from qvsearch.models.adapters import is_adapter
 from qvsearch.models.patches import KNOWN_PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
@@ -25,6 +25,7 @@ from qvsearch.models.registry import (
     EMBEDDER,
     GENERATOR,
     RERANKER,
+    ST,
     Weights,
     check_dim,
     resolve,
@@ -225,6 +226,16 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     return registry.fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
 
 
+def other_dim(fingerprint: Fingerprint, choice: Choice) -> int:
+    """Return the chosen dimension for a library's model; raises QvsearchError if it has fewer."""
+    dim = fingerprint.dim if choice.dim is None else choice.dim
+    if backend_of(fingerprint.model) is None:
+        return check_dim(resolve(fingerprint.model, choice.hub), dim)
+    if not 0 < dim <= fingerprint.dim:
+        raise QvsearchError(f"--dim {dim} is outside 1 to {fingerprint.dim} of the library")
+    return dim
+
+
 def query_embedder(
     fingerprint: Fingerprint, choice: Choice, cold: Callable[[float], None] = lambda _: None
 ) -> CachedEmbedder:
@@ -363,4 +374,4 @@ def _named(model: str, adapter: Path | str | None) -> str:
 
 
 def _is_folder(model: str | None) -> bool:
-    return model is not None and Path(model.removeprefix(st_files.PREFIX)).is_dir()
+    return model is not None and Path(model.removeprefix(ST)).is_dir()

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from qvsearch.errors import QvsearchError
+from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models import st_files
 from qvsearch.models.patches import KNOWN_PREPROCESSING, PREPROCESSING
 from qvsearch.models.presets import INSTRUCTIONS
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION
-from qvsearch.models.registry import Weights
+from qvsearch.models.registry import ST, Weights
 from qvsearch.runtime.choice import new_detail, new_video_mode
 from qvsearch.runtime.inputs import QueriesAndDocuments, ready
 from qvsearch.types import Dtype, Fingerprint, Kind, VideoMode
@@ -92,7 +93,7 @@ class SentenceTransformersBackend:
         name, revision = fingerprint.model, fingerprint.revision
         if choice.model is None or choice.model == name:
             weights = st_files.resolve(name, choice.hub, revision)
-        elif choice.model.startswith(st_files.PREFIX):  # another place of the same files
+        elif choice.model.startswith(ST):  # another place of the same files
             weights = st_files.resolve(choice.model, choice.hub)
         else:
             raise _other_model(fingerprint, choice.model)
@@ -235,6 +236,26 @@ class StEmbedder(QueriesAndDocuments):
 
 
 _NAMES = {"text": "text", "image": "pictures", "video": "videos", "audio": "sound"}
+
+
+def notes_of(fingerprint: Fingerprint) -> list[str]:
+    """Return what a model leaves out of a library, a line each; the model is not loaded."""
+    notes = []
+    if fingerprint.kinds:
+        others = [kind for kind in Kind if kind not in fingerprint.kinds]
+        notes.append(
+            f"{fingerprint.model} embeds only {_listed(fingerprint.kinds)}:"
+            f" files of the kinds {_listed(others)} are left out"
+        )
+    folder = st_files.resolve(fingerprint.model, revision=fingerprint.revision).folder
+    limit = st_files.longest_text(folder)
+    if limit is not None and limit < PASSAGE_TOKENS:
+        notes.append(f"{fingerprint.model} reads only the first {limit} tokens of each passage")
+    return notes
+
+
+def _listed(kinds: Sequence[Kind]) -> str:
+    return " and ".join(kinds)
 
 
 def _loaded(weights: Weights, device: str | None, dtype: str | None) -> SentenceTransformer:
