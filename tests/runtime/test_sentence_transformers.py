@@ -12,10 +12,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from support import st_models
 from support.commands import home, records, run  # noqa: F401 - fixtures
 from support.evaluation_sets import world, write_beir
+from transformers import AutoTokenizer, SiglipModel
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library
@@ -89,6 +91,25 @@ def test_pictures_have_the_vectors_of_plain_calls_beside_texts(embedders, plain,
     rows = embedders[name].embed([mixed[0], EmbedInput("a"), *mixed[1:]])[[0, 2, 3]]
     shown = [Image.fromarray(each) for each in pictures]
     assert np.abs(rows - unit(plain[name].encode_document(shown))).max() < CLOSE
+
+
+def test_texts_of_siglip_are_padded_as_in_its_training(tmp_path):
+    folder = st_models.write_siglip(tmp_path / "siglip")
+    model, tokenizer = SiglipModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    padded = tokenizer(TEXTS, padding="max_length", max_length=32, return_tensors="pt")
+    with torch.inference_mode():
+        expected = unit(model.eval().get_text_features(**padded).pooler_output.numpy())
+    embedder = loaded(f"st:{folder}")
+    rows = embedder.embed([EmbedInput(each) for each in TEXTS])
+    assert np.abs(rows - expected).max() < CLOSE
+    assert np.isfinite(embedder.embed([EmbedInput("a passage of many words " * 100)])).all()
+
+
+def test_a_text_whose_vector_depends_on_its_neighbours_is_refused(tmp_path, monkeypatch):
+    folder = st_models.write_siglip(tmp_path / "siglip")
+    monkeypatch.setattr("qvsearch.runtime.st_embedder.PADDED", ())
+    with pytest.raises(QvsearchError, match="is padded wrongly by this sentence-transformers"):
+        loaded(f"st:{folder}")
 
 
 def test_our_own_checkpoint_has_our_own_vectors(embedders, demo_embedder):

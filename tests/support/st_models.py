@@ -15,6 +15,11 @@ from transformers import (
     CLIPModel,
     CLIPProcessor,
     CLIPTokenizer,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
+    SiglipProcessor,
 )
 
 from qvsearch.models.registry import DEMO_FOLDER
@@ -59,6 +64,27 @@ def write_dual(folder: Path) -> Path:
     pixels = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32)
     tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=64)
     CLIPProcessor(pixels, tokenizer).save_pretrained(folder)
+    return folder
+
+
+def write_siglip(folder: Path) -> Path:
+    """SigLIP's architecture with random weights: the vector of a text is that of its last token."""
+    torch.manual_seed(5)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(DEMO_FOLDER / "tokenizer.json"),
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        model_input_names=["input_ids"],
+    )
+    ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.eos_token_id)
+    heads = {**SMALL, "num_attention_heads": 2}
+    words = {**heads, **ends, "vocab_size": len(tokenizer), "max_position_embeddings": 32}
+    config = SiglipConfig(
+        text_config=words, vision_config={**heads, "image_size": 32, "patch_size": 8}
+    )
+    SiglipModel(config).save_pretrained(folder)
+    pixels = SiglipImageProcessor(size={"height": 32, "width": 32})
+    SiglipProcessor(pixels, tokenizer).save_pretrained(folder)
     return folder
 
 
