@@ -61,14 +61,14 @@ def new_model() -> tuple[CLIPModel, CLIPProcessor]:
     config = CLIPConfig(
         text_config={
             **sizes,
-            "num_hidden_layers": 3,
+            "num_hidden_layers": 2,
             "vocab_size": len(tokenizer),
             "max_position_embeddings": TOKENS,
             "bos_token_id": end,
             "eos_token_id": end,
             "pad_token_id": end,
         },
-        vision_config={**sizes, "num_hidden_layers": 4, "image_size": SIDE, "patch_size": 8},
+        vision_config={**sizes, "num_hidden_layers": 3, "image_size": SIDE, "patch_size": 16},
         projection_dim=DIM,
     )
     pixels = CLIPImageProcessor(size={"height": SIDE, "width": SIDE}, do_center_crop=False)
@@ -92,7 +92,7 @@ def train(folder: Path, steps: int) -> None:
         ]
         given = processor(
             text=texts,
-            images=[Image.fromarray(draw(each, rng)) for each in some],
+            images=[Image.fromarray(draw(each, rng, SIDE, SIDE)) for each in some],
             return_tensors="pt",
             padding=True,
             truncation=True,
