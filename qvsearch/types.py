@@ -262,7 +262,8 @@ class Fingerprint:
     `prompt_layout` and `preprocessing` are versions of our own code, raised if a vector changes.
     Version 1 of `preprocessing` decodes JPEGs in their full size, 2 with `draft`.
     `adapter` is the folder of the adapter of the model, and `mmproj` the vision tower of a GGUF
-    file; their hashes are parts of the revision.
+    file; their hashes are parts of the revision. `kinds` are the kinds of files that the model
+    embeds; empty for all.
     """
 
     model: str
@@ -276,6 +277,7 @@ class Fingerprint:
     precision: Precision = Precision.FLOAT
     adapter: str | None = None
     mmproj: str | None = None
+    kinds: tuple[Kind, ...] = ()
 
     @property
     def space(self) -> Fingerprint:

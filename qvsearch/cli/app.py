@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
+from qvsearch.cli import compare as compare
 from qvsearch.cli import output
 from qvsearch.cli.ask import asking
 from qvsearch.cli.classify import classifying

@@ -223,7 +223,7 @@ def evaluate(
         from qvsearch.cli.evaluate_tables import print_results
 
         print_results(results)
-    _report(skipped, None if json else output.SHOWN_SKIPPED)
+    report_skipped(skipped, None if json else output.SHOWN_SKIPPED)
     if stop():
         raise typer.Exit(ExitCode.INTERRUPTED)
     if skipped:
@@ -308,7 +308,7 @@ def _options(
     )
 
 
-def _report(skipped: list[Skipped], shown: int | None) -> None:
+def report_skipped(skipped: list[Skipped], shown: int | None) -> None:
     """Print the lines and files that could not be used, and the number of those not shown."""
     for each in skipped[:shown]:
         path = output.safe_text(each.path)

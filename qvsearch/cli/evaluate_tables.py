@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qvsearch.cli.layout import GAP, new_console, print_table, width_of
+from qvsearch.cli.layout import GAP, LEAST_WIDTH, new_console, print_table, width_of
 from qvsearch.cli.output import counted, line
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ HEADS = {
 MAIN = ("ndcg@10", "accuracy", "spearman")  # the measure whose interval a row has
 UNSHOWN = ("knn_macro_f1", "probe_macro_f1")  # of a row
 INTERVAL = "95 %"
+RANKED = ("recall@10", "ndcg@10", "mrr@10")  # of a model's row
+LESS_COMPARED = ("bytes", "ms/query", "mrr@10")  # in a narrow terminal, the first one first
 LESS_NEEDED = ("map", "mrr@10", "@5", "@10", "macro_f1")  # in a narrow terminal
 
 
@@ -33,6 +35,35 @@ def print_results(results: Sequence[Measured]) -> None:
         _print_rows(results)
         _print_groups(results)
     line(_counts(results[0].result))
+
+
+def print_models(results: Sequence[Measured]) -> None:
+    """Print a row for each model, without the last columns if a terminal has no room."""
+    columns = {"model": [each.model for each in results]}
+    for name in _compared(results[0].result.metrics):
+        estimates = [each.result.metrics.get(name) for each in results]
+        columns[name] = [f"{_number(each)} {_interval(each, '-')}" for each in estimates]
+    columns |= _costs(results)
+    columns["dim"] = [str(each.result.setting.dim) for each in results]
+    for name in LESS_COMPARED:
+        if LEAST_WIDTH + sum(_width(each) for each in [*columns.items()][1:]) > width_of(
+            new_console()
+        ):
+            columns.pop(name, None)
+    whole = [name for name in columns if name != "model"]
+    print_table(list(columns), zip(*columns.values(), strict=True), whole=whole)
+    line(f"{_counts(results[0].result)}; behind each value its 95 % interval")
+
+
+def _width(column: tuple[str, Sequence[str]]) -> int:
+    return max(map(len, [column[0], *column[1]])) + GAP
+
+
+def _compared(metrics: Mapping[str, Estimate]) -> list[str]:
+    """Return the measures of a model's row: the three of rankings, or all others."""
+    return [name for name in RANKED if name in metrics] or [
+        name for name in metrics if name not in UNSHOWN
+    ]
 
 
 def _counts(result: Result) -> str:

@@ -13,7 +13,7 @@ from qvsearch.cli.commands import Command, unfolded
 from qvsearch.cli.gguf_options import NewGgufOptions
 from qvsearch.cli.server_options import ServerOptions
 from qvsearch.errors import ExitCode, QvsearchError
-from qvsearch.types import Detail, Stored, VideoMode
+from qvsearch.types import Detail, Kind, Stored, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -116,8 +116,8 @@ def index(
         str | None,
         typer.Option(
             metavar="ID-OR-PATH",
-            help="Model of a new library: a hub's id, a folder, a GGUF file, or demo"
-            " (default: QVSEARCH_MODEL, or Qwen/Qwen3-VL-Embedding-2B).",
+            help="Model of a new library: a hub's id, a folder, a GGUF file, demo, or st:ID of"
+            " sentence-transformers (default: QVSEARCH_MODEL, or Qwen/Qwen3-VL-Embedding-2B).",
         ),
     ] = None,
     adapter: options.AdapterOption = None,
@@ -184,6 +184,7 @@ def index(
     if not Library.exists(folder):
         resolve([], paths)  # before anything is downloaded
     opened = loading.open_or_create(folder, choice)
+    _check_kinds(opened, kinds or frozenset())
     _hint(opened, [] if how.as_before else paths, forget_rules, quiet)
     comparison = comparison_of(opened, choice, accepted=gguf.accept_quantisation)
     advise = partial(advice, opened, choice)
@@ -221,14 +222,28 @@ def _check_all(scan: "ScanOptions", forget_rules: bool, prune: bool) -> None:
         )
 
 
+def _check_kinds(library: "Library", kinds: frozenset[Kind]) -> None:
+    """Raise QvsearchError for a kind that the library's model does not embed."""
+    own = library.fingerprint.kinds
+    wrong = [kind for kind in kinds if own and kind not in own]
+    if wrong:
+        raise QvsearchError(
+            f"{library.fingerprint.model} embeds only {' and '.join(own)} files;"
+            f" leave out --kind {wrong[0]}, or index into a new --library with another --model"
+        )
+
+
 def _hint(library: "Library", paths: Sequence[bytes], forget_rules: bool, quiet: bool) -> None:
     """Point out a network folder, the demo's model, and patterns of earlier runs."""
     from qvsearch.files import is_below
     from qvsearch.indexing import mounts
     from qvsearch.library.aliases import aliases
     from qvsearch.library.rules import patterns_text
+    from qvsearch.runtime.backends import notes
 
     output.hint_demo(library.fingerprint, quiet)
+    for note in notes(library.fingerprint):
+        output.hint(note, quiet)
     if (warning := mounts.warning(library.folder)) is not None:
         output.hint(warning, quiet)
     if forget_rules:

@@ -218,10 +218,13 @@ def pull(model: ModelName = None, hub: options.HubOption = Hub.HUGGINGFACE) -> N
     \b
     qvsearch models pull
     qvsearch models pull Qwen/Qwen3-VL-Reranker-2B
+    qvsearch models pull st:google/siglip2-base-patch16-384
     """  # noqa: D301
-    from qvsearch.models import registry
+    from qvsearch.models import registry, st_files
 
-    output.line(str(registry.pull(model or registry.DEFAULT_MODEL, hub).folder))
+    name = model or registry.DEFAULT_MODEL
+    fetch = st_files.resolve if name.startswith(registry.ST) else registry.pull
+    output.line(str(fetch(name, hub).folder))
 
 
 @models.command(cls=Command)

@@ -97,9 +97,7 @@ class EmbedModelOptions(ServerOptions, _EmbedModel):
 
     def fingerprint(self, quiet: bool) -> "Fingerprint":
         """Return what decides the vectors; raises QvsearchError without a model."""
-        from qvsearch.models.registry import check_dim, describe, resolve
-        from qvsearch.runtime.backends import backend_of
-        from qvsearch.runtime.loading import task_fingerprint
+        from qvsearch.runtime.loading import other_dim, task_fingerprint
 
         folder = chosen_folder(self.library, self.model is not None)
         choice = self.choice()
@@ -107,15 +105,8 @@ class EmbedModelOptions(ServerOptions, _EmbedModel):
             fingerprint = task_fingerprint(folder, choice)
         else:  # of the library's model other dimensions and details may be chosen
             fingerprint = task_fingerprint(folder, replace(choice, dim=None, detail=None))
-            backend = backend_of(fingerprint.model)
-            if self.dim is not None and backend is not None:
-                own = replace(choice, detail=None, mmproj=fingerprint.mmproj)
-                dim = backend.new_fingerprint(fingerprint.model, own).dim
-                fingerprint = replace(fingerprint, dim=dim)
-            elif self.dim is not None:
-                find = describe if choice.servers else resolve
-                dim = check_dim(find(fingerprint.model, self.hub), self.dim)
-                fingerprint = replace(fingerprint, dim=dim)
+            if self.dim is not None:
+                fingerprint = replace(fingerprint, dim=other_dim(fingerprint, choice))
             fingerprint = replace(fingerprint, detail=self.detail or fingerprint.detail)
         output.hint_demo(fingerprint, quiet)
         return fingerprint

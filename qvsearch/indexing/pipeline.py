@@ -15,7 +15,7 @@ from qvsearch.indexing.contents import HASH_THREADS, hashed
 from qvsearch.indexing.counts import Event, Summary
 from qvsearch.indexing.int8_check import INPUTS, Comparison, embed_first, first_inputs
 from qvsearch.indexing.session import IngestOptions, Session
-from qvsearch.library.rules import lasting, scans_of
+from qvsearch.library.rules import lasting, of_kinds, scans_of
 from qvsearch.media.workers import Decoders
 from qvsearch.types import Item, Skipped
 
@@ -58,6 +58,7 @@ def index(
             forget=options.forget_rules,
             as_before=options.as_before,
         )
+        scans = of_kinds(scans, library.fingerprint.kinds)
         # 2. The folders are scanned.
         files = scan_targets(targets, scans, session.stopped, library.roots)
         for place in options.later:

@@ -21,7 +21,7 @@ from qvsearch.indexing.changes import (
 )
 from qvsearch.indexing.contents import copies
 from qvsearch.indexing.counts import estimated_segments
-from qvsearch.library.rules import lasting, scans_of
+from qvsearch.library.rules import lasting, of_kinds, scans_of
 from qvsearch.media.workers import film_lengths
 from qvsearch.types import Item, Kind, Skipped, VideoMode
 
@@ -86,6 +86,7 @@ def plan(
         forget=options.forget_rules,
         as_before=options.as_before,
     )
+    scans = of_kinds(scans, () if library is None else library.fingerprint.kinds)
     files = scan_targets(targets, scans, lambda: False, roots)
     changes = compare(files, known, failures, options.force, options.retry_failed)
     reused = copies(changes.to_do, [] if options.force else known.values())

@@ -23,7 +23,7 @@ from qvsearch.library.names import MANIFEST as MANIFEST
 from qvsearch.library.names import SEGMENTS as SEGMENTS
 from qvsearch.library.names import absence, check_local, exists, option
 from qvsearch.library.rules import Rules, read_rules, rules_records
-from qvsearch.types import Detail, Fingerprint, Precision, Stored, VideoMode
+from qvsearch.types import Detail, Fingerprint, Kind, Precision, Stored, VideoMode
 
 FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # the oldest format that can hold the library
 FORMAT = 3  # with rules, which older versions would drop
@@ -322,6 +322,7 @@ def read_fingerprint(record: dict[str, Any]) -> Fingerprint:
         precision=Precision(record.get("precision", Precision.FLOAT)),
         adapter=None if record.get("adapter") is None else _need(record, "adapter", str),
         mmproj=None if record.get("mmproj") is None else _need(record, "mmproj", str),
+        kinds=tuple(Kind(kind) for kind in record.get("kinds", [])),
     )
 
 

@@ -98,6 +98,18 @@ def scans_of(
     }
 
 
+def of_kinds(
+    scans: Mapping[bytes, ScanOptions], kinds: Collection[Kind]
+) -> dict[bytes, ScanOptions]:
+    """Return scans for these kinds only, those that a model embeds; no kinds mean all."""
+    if not kinds:
+        return dict(scans)
+    return {
+        root: replace(each, kinds=frozenset(kinds) & (each.kinds or frozenset(kinds)))
+        for root, each in scans.items()
+    }
+
+
 def _as_options(rules: Rules) -> ScanOptions:
     kinds = frozenset(rules.kinds) or None
     return ScanOptions(kinds, rules.include, rules.exclude, rules.hidden, rules.follow_symlinks)

@@ -64,6 +64,7 @@ def examine(library: Path, device: str | None, dtype: str | None) -> Iterator[Fa
     yield Fact("python", f"{platform.python_version()} on {platform.platform()}")
     for package in PACKAGES.split():
         yield _package(package)
+    yield _extra("sentence-transformers", "st", "--model st:ID")
     yield from _formats()
     yield from _traps()
     yield from _weights()
@@ -76,6 +77,14 @@ def _package(name: str) -> Fact:
         return Fact(name, version(name), known_hole(name, version(name)))
     except PackageNotFoundError:
         return Fact(name, "missing", f"pip install {name}")
+
+
+def _extra(package: str, extra: str, use: str) -> Fact:
+    """Return the version of a package that few need, or how to install it; it is no trap."""
+    try:
+        return Fact(package, version(package))
+    except PackageNotFoundError:
+        return Fact(package, f'not installed; for {use}: pip install "qvsearch[{extra}]"')
 
 
 def _formats() -> Iterator[Fact]:

@@ -266,7 +266,7 @@ def _width(model: str) -> int:
 
 def _name(model: str) -> str:
     """Return the name of a model in a library's fingerprint."""
-    weights = find(model)
+    weights = None if backend_of(model) is not None else find(model)
     return model if weights is None else weights.name
 
 

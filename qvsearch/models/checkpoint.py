@@ -54,18 +54,30 @@ def check_texts(folder: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's JSON file; raises QvsearchError if it is missing or broken."""
+    """Return a checkpoint's JSON object; raises QvsearchError if it is missing or broken."""
+    content = _read(path)
+    if not isinstance(content, dict):
+        raise QvsearchError(f"{path} cannot be read: it is not a JSON object")
+    return content
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """Return a checkpoint's JSON list; raises QvsearchError if it is missing or broken."""
+    content = _read(path)
+    if not isinstance(content, list):
+        raise QvsearchError(f"{path} cannot be read: it is not a JSON list")
+    return content
+
+
+def _read(path: Path) -> object:
     try:
-        content = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise IncompleteCheckpoint(
             f"{path.parent} is not a complete checkpoint: it has no {path.name}"
         ) from error
     except (OSError, ValueError) as error:
         raise QvsearchError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise QvsearchError(f"{path} cannot be read: it is not a JSON object")
-    return content
 
 
 def hidden_width(folder: Path) -> int:

@@ -27,26 +27,27 @@ class NotHere(QvsearchError):
     """A model is not in a hub's local cache, or could not be downloaded; the text is the reason."""
 
 
-def find(name: str, revision: str | None) -> Path | None:
-    """Return the folder of a model in a hub's local cache, without network; None without one."""
+def find(name: str, revision: str | None, files: Sequence[str] = FILES) -> Path | None:
+    """Return the folder of a model in a hub's local cache, without network; None without one.
+
+    `files` are the patterns of the files that the model needs.
+    """
     for snapshot in HUBS.values():
         try:
-            return snapshot(name, revision, True, FILES)
+            return snapshot(name, revision, files, True)
         except NotHere:
             continue
     return None
 
 
-def download(
-    name: str, revision: str | None, hub: str, files: Sequence[str] = tuple(FILES)
-) -> Path:
+def download(name: str, revision: str | None, hub: str, files: Sequence[str] = FILES) -> Path:
     """Download the missing files of a model and return its folder; raises NotHere."""
     if hub not in HUBS:
         raise QvsearchError(f"no hub {hub!r}; there are {', '.join(HUBS)}")
-    return HUBS[hub](name, revision, False, files)
+    return HUBS[hub](name, revision, files, False)
 
 
-def _hugging_face(name: str, revision: str | None, local_only: bool, files: Sequence[str]) -> Path:
+def _hugging_face(name: str, revision: str | None, files: Sequence[str], local_only: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its client's
         HTTPError,
@@ -68,7 +69,7 @@ def _hugging_face(name: str, revision: str | None, local_only: bool, files: Sequ
     return Path(folder)
 
 
-def _modelscope(name: str, _revision: str | None, local_only: bool, files: Sequence[str]) -> Path:
+def _modelscope(name: str, _revision: str | None, files: Sequence[str], local_only: bool) -> Path:
     """Fetch from ModelScope, whose commits are its own: the model's current state is taken."""
     if find_spec("modelscope") is None:
         raise NotHere("its client is not installed: pip install modelscope")
@@ -90,7 +91,7 @@ def _reason(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-HUBS: dict[str, Callable[[str, str | None, bool, Sequence[str]], Path]] = {
+HUBS: dict[str, Callable[[str, str | None, Sequence[str], bool], Path]] = {
     Hub.HUGGINGFACE: _hugging_face,
     Hub.MODELSCOPE: _modelscope,
 }

@@ -18,6 +18,7 @@ DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
 DEFAULT_RERANKER = "Qwen/Qwen3-VL-Reranker-2B"
 DEFAULT_GENERATOR = "Qwen/Qwen3-VL-2B-Instruct"
 DEMO = "demo"
+ST = "st:"  # before the names of models that sentence-transformers loads
 DEMO_RERANKER = "demo-reranker"
 DEMO_FOLDER = Path(__file__).parent.parent / "demo" / "checkpoint"
 RERANKER_FOLDER = DEMO_FOLDER.with_name("reranker")
@@ -29,7 +30,7 @@ GENERATOR = "generator"
 
 PACKAGED = {DEMO: (EMBEDDER, DEMO_FOLDER), DEMO_RERANKER: (RERANKER, RERANKER_FOLDER)}
 
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -138,7 +139,7 @@ def _resolve_base(model: str, hub: str) -> Weights:
         raise QvsearchError(
             f"the model {model} is not on this computer: {error}; {_remedy(model)}"
         ) from error
-    _refuse_damaged(folder, model)
+    refuse_damaged(folder, model)
     return _downloaded(folder, model)
 
 
@@ -176,7 +177,12 @@ def find(model: str) -> Weights | None:
         raise QvsearchError(
             f"{model} is a GGUF file, which only makes vectors of its libraries; name another model"
         )
-    if not _HUB_ID.fullmatch(model):
+    if model.startswith(ST):
+        raise QvsearchError(
+            f"{model} is a model of sentence-transformers, which this command does not run;"
+            f" give a Qwen3-VL model such as {DEFAULT_MODEL}"
+        )
+    if not HUB_ID.fullmatch(model):
         raise QvsearchError(
             f"no model {model!r}: it is neither {' nor '.join(map(repr, PACKAGED))}, nor a folder"
             f" that exists, nor a hub's OWNER/NAME such as {DEFAULT_MODEL}"
@@ -289,7 +295,7 @@ def _downloaded(folder: Path, name: str) -> Weights:
     return Weights(folder, name, folder.name if is_commit else checkpoint.digest(folder))
 
 
-def _refuse_damaged(folder: Path, model: str) -> None:
+def refuse_damaged(folder: Path, model: str) -> None:
     """Remove files that differ from the hub's hashes, so that they are fetched anew, and raise."""
     damaged = checkpoint.damaged_files(folder)
     for path in damaged:

@@ -200,6 +200,8 @@ def _why_absent(library: Library, path: bytes) -> str:
         return "it is a folder; name a file"
     if kind_of(path) is None:
         return "its suffix is not supported"
+    if library.fingerprint.kinds and kind_of(path) not in library.fingerprint.kinds:
+        return f"the library's model, {library.fingerprint.model}, embeds no {kind_of(path)} files"
     names = aliases(path, library.roots)
     places = [(root, name) for root in library.roots for name in names if is_below(name, root)]
     if not places:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.gguf import is_gguf
+from qvsearch.models.registry import ST
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -39,6 +40,10 @@ def backend_of(model: str) -> Backend | None:
         from qvsearch.runtime.llama.backend import GgufBackend
 
         return GgufBackend()
+    if model.startswith(ST):
+        from qvsearch.runtime.sentence_transformers import SENTENCE_TRANSFORMERS
+
+        return SENTENCE_TRANSFORMERS
     return None
 
 
@@ -56,7 +61,11 @@ def other_name(chosen: str | None, own: str) -> str | None:
 
     That is a folder, or a GGUF file instead of another: it may be the same in another place.
     """
-    if chosen is None or Path(chosen).is_dir() or (is_gguf(chosen) and is_gguf(own)):
+    if (
+        chosen is None
+        or (is_gguf(chosen) and is_gguf(own))
+        or Path(chosen.removeprefix(ST)).is_dir()
+    ):
         return None
     return chosen
 
@@ -65,3 +74,12 @@ def make_anew(backend: Backend, library: Library, choice: Choice) -> None:
     """Give a library that never had a row the chosen model, e.g. after a failed comparison."""
     if choice.model is not None and not library.generation:
         library.make_anew(backend.new_fingerprint(choice.model, choice))
+
+
+def notes(fingerprint: Fingerprint) -> list[str]:
+    """Return what a person should know before files are indexed with a library's model."""
+    if not fingerprint.model.startswith(ST):
+        return []
+    from qvsearch.runtime.sentence_transformers import notes_of
+
+    return notes_of(fingerprint)

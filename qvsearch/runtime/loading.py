@@ -35,9 +35,11 @@ from qvsearch.published.library import open_at
 from qvsearch.runtime import backends, opened
 from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
+from qvsearch.runtime.choice import new_detail as new_detail
+from qvsearch.runtime.choice import new_video_mode as new_video_mode
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
 from qvsearch.runtime.query_cache import CachedEmbedder
-from qvsearch.types import Detail, Dtype, Precision, Stored, VideoMode
+from qvsearch.types import Dtype, Precision, Stored
 
 if TYPE_CHECKING:
     from qvsearch.types import Embedder, Fingerprint, Reranker
@@ -179,20 +181,6 @@ def new_model(choice: Choice) -> str:
     return choice.model or os.environ.get("QVSEARCH_MODEL") or DEFAULT_MODEL
 
 
-def new_detail(choice: Choice) -> Detail:
-    """Return the detail that a new library gets."""
-    if choice.detail is not None or choice.servers:
-        return choice.detail or Detail.MEDIUM
-    from qvsearch.models.devices import pick_device
-
-    return Detail.LOW if pick_device(choice.device).type == "cpu" else Detail.MEDIUM
-
-
-def new_video_mode(choice: Choice) -> VideoMode:
-    """Return the video mode that a new library gets."""
-    return choice.video_mode or VideoMode.FRAMES
-
-
 def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weights]:
     """Return the key of the server to start for queries, and the model's files.
 
@@ -243,6 +231,17 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     precision = _precision(choice.dtype) or Precision.FLOAT
     dim = check_dim(weights, choice.dim)
     return registry.fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
+
+
+def other_dim(fingerprint: Fingerprint, choice: Choice) -> int:
+    """Return the chosen dimension for a library's model; raises QvsearchError if it has fewer."""
+    dim = fingerprint.dim if choice.dim is None else choice.dim
+    if backend_of(fingerprint.model) is None:
+        find = describe if choice.servers else resolve
+        return check_dim(find(fingerprint.model, choice.hub), dim)
+    if not 0 < dim <= fingerprint.dim:
+        raise QvsearchError(f"--dim {dim} is outside 1 to {fingerprint.dim} of the library")
+    return dim
 
 
 def query_embedder(
