@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,14 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Wherever the tests run, servers of the tests are reached without a proxy, and Ctrl-C interrupts:
+# a shell that starts a program in the background has it ignore that.
+for each in ("http_proxy", "https_proxy", "all_proxy"):
+    os.environ.pop(each, None)
+    os.environ.pop(each.upper(), None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Processes that tests start find the tests' support package too.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
@@ -26,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.faulty_disk import FaultyDisk
+    from support.scheduling import OnceScheduling
+    from xdist.remote import Producer
 
     from qvsearch.runtime.local import LocalEmbedder
 
@@ -34,6 +45,7 @@ LONGEST = {
     *("test_corruption", "test_crash", "test_faults", "test_finetuning_learns", "test_lottery"),
     *("test_power_cut", "test_rivals", "test_warm"),
 }
+UNLIMITED = ("soak", "weights", "gpu", "server", "mteb")  # markers of tests that may take minutes
 SHARING = {"cli", "demo_model", "duplicates", "models", "retrieval", "tasks"}  # folders
 
 
@@ -69,6 +81,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long: at the end a worker would have nothing beside them."""
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+    for item in items:
+        if any(item.get_closest_marker(name) for name in UNLIMITED):
+            item.add_marker(pytest.mark.timeout(0))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OnceScheduling:
+    """Run no test again whose process has ended in it."""
+    from support.scheduling import OnceScheduling
+
+    return OnceScheduling(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -38,6 +38,7 @@ _CHILDREN = threading.Lock()
 
 LEAST_WAIT = 0.01  # seconds for the rest of a message; 0 would mean no limit
 START_PATIENCE = 120.0  # seconds to start Python on a busy machine
+END_PATIENCE = 20.0  # seconds; a drive that does not answer may hold a killed process for longer
 
 # beyond the memory that the process has: 100 megapixels took 0.5 to 1.9 GB, by format, and a JPEG
 # of 391 in several passes 2.7. RLIMIT_DATA counts the memory that a process may write to; RLIMIT_AS
@@ -145,18 +146,19 @@ class ConfinedProcess:
         return f"the decoder crashed ({names.get(-code, f'signal {-code}')})"
 
     def _kill(self) -> int | None:
-        """Make sure that it has ended, and return its exit code."""
+        """Kill it, and return its exit code; None if it has not ended after END_PATIENCE."""
         self._broken = True
         with _CHILDREN:
             self.process.kill()
-            self.process.join()
+            self.process.join(END_PATIENCE)
             return self.process.exitcode
 
     def end(self) -> None:
         """Kill it, and free its resources."""
-        self._kill()
+        has_ended = self._kill() is not None
         with _CHILDREN:
-            self.process.close()
+            if has_ended:
+                self.process.close()
         self._answers.close()
         self._connection.close()
 

@@ -48,16 +48,24 @@ def test_each_part_prints_its_figures():
     assert [float(cosine) for _, cosine in ways] == pytest.approx([1] * len(ways), abs=1e-5)
 
 
-def test_what_is_not_there_is_said():
-    done = ran("--device", "quantum", "--tiny")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "the device 'quantum' is not usable here" in done.stderr
+@pytest.fixture
+def gpu(monkeypatch):
+    """The script as a module, without the seconds that a process of its own takes to start."""
+    monkeypatch.syspath_prepend(BENCH)
+    import gpu
+
+    return gpu
+
+
+def test_what_is_not_there_is_said(gpu, capsys):
+    with pytest.raises(SystemExit, match="the device 'quantum' is not usable here"):
+        gpu.main(["--device", "quantum", "--tiny"])
+    assert capsys.readouterr().out == ""
     done = ran(PYTHON=str(BENCH / "no-python"))
     assert (done.returncode, done.stdout) == (2, "")
     assert "has no numpy" in done.stderr
 
 
-def test_a_part_without_time_is_left_out_and_the_exit_code_says_so():
-    done = ran(*SMALLEST.split(), "--parts", "compiled", "--seconds", "1")
-    assert done.returncode == 1
-    assert "### compiled\n\nleft out: RuntimeError:" in done.stdout
+def test_a_part_without_time_is_left_out_and_the_exit_code_says_so(gpu, capsys):
+    assert gpu.main([*SMALLEST.split(), "--parts", "compiled", "--seconds", "1"]) == 1
+    assert "### compiled\n\nleft out: RuntimeError:" in capsys.readouterr().out

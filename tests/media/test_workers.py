@@ -214,6 +214,24 @@ def test_a_worker_that_dies_while_it_sends():
     assert [result.reason for result in results] == ["the decoder crashed (SIGKILL)"] * 3
 
 
+def test_a_worker_that_a_dead_drive_holds_after_its_kill_costs_its_file_alone(monkeypatch):
+    monkeypatch.setattr(sandbox, "END_PATIENCE", 0.01)
+    jobs = [(named(name), "h") for name in ("hang", "a")]
+    seconds = {b"hang": 0.2}
+    with Decoders(1, decode=acting, patience=lambda item: seconds.get(item.path, 60)) as decoders:
+        results = decoders.decode(jobs[1:], OPTIONS)
+        next(results)
+        [held] = decoders._running
+        with monkeypatch.context() as patch:
+            patch.setattr(held.process, "kill", lambda: None)
+            first, second = decoders.decode(jobs, OPTIONS)
+        assert held.process.is_alive()
+        held.process.kill()
+        held.process.join(20)
+    assert first.reason == "took longer than 0.2 s"
+    assert isinstance(second, Decoded)
+
+
 def test_a_worker_that_dies_while_idle_costs_no_file():
     with Decoders(1, decode=acting) as decoders:
         [first] = decoders.decode([(named("a"), "h")], OPTIONS)

@@ -1,6 +1,7 @@
 """A browser, and `qvsearch serve` of a drawn album, for the tests of the page."""
 
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from support.drawn_album import write_album
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 SIZE = {"width": 1280, "height": 800}
+PATIENCE = 120  # seconds for a process that indexes, serves or ends; a busy machine needs some
 NO_BROWSER = "no Chromium on PATH: apt-get install chromium"
 
 
@@ -35,7 +37,7 @@ def index(folder, *names, cache):
     """Index folders of an album with the demo model; returns the library."""
     command = [sys.executable, "-m", "qvsearch", "index", *names]
     command += ["-l", "./library", "--model", "demo", "--quiet"]
-    subprocess.run(command, cwd=folder, env=environment(cache), check=True)
+    subprocess.run(command, cwd=folder, env=environment(cache), check=True, timeout=PATIENCE)
     return folder / "library"
 
 
@@ -47,9 +49,22 @@ def serving(library, cache, *options):
         [*command, *options], stdout=subprocess.PIPE, env=environment(cache), text=True
     ) as process:
         try:
-            yield process.stdout.readline().strip()
+            started, _, _ = select.select([process.stdout], [], [], PATIENCE)
+            url = process.stdout.readline().strip() if started else ""
+            assert url, f"the server does not start; its exit code: {process.poll()}"
+            yield url
         finally:
             process.terminate()
+            end(process)
+
+
+def end(process):
+    """Wait for the end of a process that was told to end; kill it if it does not."""
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +93,7 @@ def album(tmp_path_factory):
 def url(chromium, album, tmp_path_factory):
     """The URL of the album's page."""
     with serving(album[0] / "library", tmp_path_factory.mktemp("cache")) as address:
-        urlopen(f"{address}api/search?q=loaded").close()  # loads the model
+        urlopen(f"{address}api/search?q=loaded", timeout=PATIENCE).close()  # loads the model
         yield address.rstrip("/")
 
 
