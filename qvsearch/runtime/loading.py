@@ -31,6 +31,7 @@ from qvsearch.models.registry import (
     resolve,
     role_of,
 )
+from qvsearch.runtime import opened
 from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
@@ -57,6 +58,7 @@ def open_library(folder: Path, choice: Choice) -> Library:
     check_version(library)
     if _adapter(choice) is not None:  # compared by content: it may have been moved
         _check_revision(fingerprint, choice)
+    opened.remember(library)
     return library
 
 
@@ -323,7 +325,9 @@ def find_reranker(
     if choice.rerank_servers:
         from qvsearch.runtime.remote.loading import load_remote_reranker
 
-        return lambda: load_remote_reranker(choice, lambda: describe(model, choice.hub).folder)
+        return lambda: load_remote_reranker(
+            model, choice, lambda: describe(model, choice.hub).folder
+        )
     weights = _reranker(model, choice)
 
     def load_here() -> Reranker:

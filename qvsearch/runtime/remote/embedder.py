@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -38,14 +38,18 @@ class RemoteEmbedder(QueriesAndDocuments):
         dim: int,
         decode_options: DecodeOptions = QueriesAndDocuments.decode_options,
         wire: Wire = Wire.LOSSLESS,
+        prove: Callable[[Sequence[EmbedInput]], None] = lambda _: None,
     ) -> None:
-        """Take servers with their dialects, and the dimension that vectors are cut to."""
+        """Take servers with their dialects, and the dimension that vectors are cut to.
+
+        `prove` raises QvsearchError for servers that must not compute some inputs.
+        """
         self.dim = dim
         self.decode_options = decode_options
         self.servers = dict(servers)
         self.texts = texts
         self.at_once = min(len(servers) + 1, MOST_BATCHES)
-        self._wire = wire
+        self._wire, self._prove = wire, prove
         self._pool = Pool(servers)
         weakref.finalize(self, self._pool.close)
 
@@ -68,7 +72,9 @@ class RemoteEmbedder(QueriesAndDocuments):
         """Begin to embed; the result, or what it raises, is that of `embed`."""
         refused: dict[int, str] = {}
         prepared: dict[int, Prepared] = {}
-        for row, source in enumerate(ready(inputs, self.decode_options)):
+        inputs = ready(inputs, self.decode_options)
+        self._prove(inputs)
+        for row, source in enumerate(inputs):
             try:
                 prepared[row] = self.texts.document(source)
             except QvsearchError as error:
