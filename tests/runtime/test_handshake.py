@@ -18,6 +18,7 @@ from qvsearch.errors import ServersFailed
 from qvsearch.library.library import Library
 from qvsearch.models import registry
 from qvsearch.models.prompt import embed_prompt, rerank_prompt
+from qvsearch.runtime import opened
 from qvsearch.runtime.loading import Choice, load_embedder, open_library, task_fingerprint
 from qvsearch.runtime.local import LocalReranker
 from qvsearch.runtime.remote import handshake, references
@@ -25,7 +26,7 @@ from qvsearch.runtime.remote.launch import EMBEDDER_TEMPLATE, RERANKER_TEMPLATE,
 from qvsearch.runtime.remote.layouts import cause
 from qvsearch.runtime.remote.loading import load_handshake, load_rerank_handshake
 from qvsearch.runtime.remote.references import Form, own_inputs
-from qvsearch.types import Detail, EmbedInput, VideoMode
+from qvsearch.types import Detail, EmbedInput
 
 TEXT = EmbedInput("a red star")
 PICTURE = EmbedInput(images=(pixels(96, 96),))
@@ -35,6 +36,7 @@ PUBLISHED = "Qwen/Qwen3-VL-Embedding-2B"
 @pytest.fixture(autouse=True)
 def _nothing_is_proven(monkeypatch):
     monkeypatch.setattr(handshake.Handshake, "_made", {})
+    monkeypatch.setattr(opened, "_FOLDERS", {})
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def tokenizing(change=lambda prompt: prompt):
 
 
 def proof(server, library=None, **changes):
-    choice = Choice("demo", servers=(server.url,), video_mode=changes.pop("video_mode", None))
+    choice = Choice("demo", servers=(server.url,))
     made = open_library(library, choice).fingerprint if library else task_fingerprint(None, choice)
     return load_handshake(replace(made, **changes), choice, lambda: registry.DEMO_FOLDER)
 
@@ -93,7 +95,7 @@ def test_vectors_are_those_of_the_librarys_rows(demo_embedder, library):
 
 def test_without_a_library_they_are_those_of_the_model_here(demo_embedder):
     with serving(demo_embedder) as server:
-        comparisons = proof(server, video_mode=VideoMode.CLIPS).prove(set(Form) - {Form.PAIR})
+        comparisons = proof(server).prove(set(Form) - {Form.PAIR})
     assert [each.form for each in comparisons] == ["text", "picture", "clip"]
     assert {each.origin for each in comparisons} == {"the model on this computer"}
     assert min(each.cosine for each in comparisons) > 0.99999
@@ -118,11 +120,17 @@ def test_each_form_is_compared_once_and_only_when_needed(demo_embedder, library)
     with serving(demo_embedder, fault=tokenizing()) as server:
         choice = Choice(servers=(server.url,))
         made = open_library(library, choice).fingerprint
-        for number, (source, requests) in enumerate(((TEXT, 2), (TEXT, 1), (PICTURE, 2))):
+
+        def requests(number, source):
             before = len(computed(server))
-            embedder = load_embedder(made, choice)
-            embedder.embed([replace(source, instruction=f"Number {number}.")])
-            assert len(computed(server)) - before == requests
+            source = replace(source, instruction=f"Number {number}.")
+            load_embedder(made, choice).embed([source])
+            return len(computed(server)) - before
+
+        sources = (TEXT, TEXT, PICTURE, PICTURE, TEXT)
+        first, alone, picture, again, last = map(requests, range(5), sources)
+    assert alone == again == last
+    assert (first, picture) == (alone + 2, alone + 2)  # our own input, and known ones at once
 
 
 @pytest.fixture
@@ -281,7 +289,11 @@ CLIP = embed_prompt(own_inputs(Form.CLIP, Detail.LOW)[0])
     ("ours", "theirs", "words"),
     [
         (PROMPT, PROMPT.replace("<|image_pad|>", "", 200), "56 visual tokens of a picture of 256"),
-        (PROMPT, PROMPT.removesuffix("<|im_start|>assistant\n"), "add_generation_prompt were"),
+        (
+            PROMPT,
+            PROMPT.removesuffix("<|im_start|>assistant\n"),
+            "it does not use add_generation_prompt",
+        ),
         (PROMPT, PROMPT + "<|endoftext|>", "its tokenizer appends '<|endoftext|>'"),
         (PROMPT, PROMPT[PROMPT.index("<|im_start|>user") :], "its template lays out prompts"),
         (CLIP, CLIP.replace("<|video_pad|>", "", 16), "32 visual tokens of a clip of 48"),
@@ -299,6 +311,19 @@ def test_an_early_server_that_shows_one_token_a_picture_is_not_refused(demo_embe
     with serving(demo_embedder, fault=tokenizing(short)) as server:
         text, picture = proof(server).prove({Form.PICTURE})
     assert (text.layout, picture.layout) == (True, False)
+
+
+def test_a_server_that_computes_other_prompts_than_it_shows_is_refused(demo_embedder):
+    def short(handler, body):
+        if handler.path == "/v1/embeddings" and "encoding_format" in body:
+            answer = handler.answer(body) | {"usage": {"prompt_tokens": 19}}
+            handler.send(200, answer)
+            return True
+        return tokenizing()(handler, body)
+
+    reason = "prompt of 19 tokens, not .* a proxy before it"
+    with serving(demo_embedder, fault=short) as server, pytest.raises(ServersFailed, match=reason):
+        proof(server).prove({Form.TEXT})
 
 
 # ------------------------------------------------------------------ rerankers

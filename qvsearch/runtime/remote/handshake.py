@@ -174,7 +174,8 @@ class _Trial:
                 layout=layout,
                 agreement=agreement,
             )
-        cosine = float((vectors * known.vectors).sum(axis=1).min())
+        lengths = np.linalg.norm(known.vectors, axis=1)  # a library stores rounded vectors
+        cosine = float(((vectors * known.vectors).sum(axis=1) / lengths).min())
         if not cosine >= SAME:
             raise self._refusal(
                 f"the lowest cosine of its vectors of {_count(known.inputs, form)} with those of"

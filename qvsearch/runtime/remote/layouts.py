@@ -24,6 +24,10 @@ PICTURE_PAD, CLIP_PAD = "<|image_pad|>", "<|video_pad|>"
 # of a picture that no server resizes: at least those of the published checkpoints, at most ours
 PIXEL_BUDGET = f'{{"min_pixels": 4096, "max_pixels": {Detail.HIGH.max_pixels}}}'
 TEMPLATE = "start it with --chat-template FILE, which qvsearch serve-model names"
+FLAGS = (
+    "it does not use add_generation_prompt or add_special_tokens, because it is too old or a proxy"
+    " before it drops them; update vLLM, or give its own URL"
+)
 _PADS = re.compile(r"(?:<\|(?:image|video)_pad\|>)+")
 
 
@@ -34,22 +38,34 @@ def fault(
 
     The text has the cause with the remedy; None if the prompt is ours. Raises Failure.
     """
-    theirs = _tokens(connection, dialect, prepared, wire)
-    if theirs is None:
-        return False, None
     ours = texts.tokens(embed_prompt(prepared.source))
+    theirs = _tokens(connection, dialect, prepared, wire)
+    reason = None if theirs is None else _difference(texts, ours, theirs)
+    count = _count(connection, dialect, prepared, wire)
+    if reason is None and count not in (None, len(ours)):
+        # its answer to /tokenize has the flags by default
+        reason = (
+            f"it computes a prompt of {count} tokens, not {len(ours)}: {FLAGS}"
+            if theirs == ours
+            else f"it computes a prompt of {count} tokens, not {len(ours)}; {TEMPLATE}"
+        )
+    return theirs == ours or count == len(ours), reason
+
+
+def _difference(texts: Texts, ours: list[int], theirs: list[int]) -> str | None:
+    """Return why a server's tokens are not ours; None if they are, or if it does not show all."""
     if theirs == ours:
-        return True, None
+        return None
     try:
         shown = texts.prompt(theirs)
     except OverflowError:  # a number that no tokenizer has
-        return True, "its tokenizer is that of another model"
+        return "its tokenizer is that of another model"
     own = texts.prompt(ours)
     if _is_unexpanded(own, shown):
-        return False, None
+        return None
     if own == shown:
-        return True, "its tokenizer cuts the same prompt into other tokens; serve the published one"
-    return True, cause(own, shown)
+        return "its tokenizer cuts the same prompt into other tokens; serve the published one"
+    return cause(own, shown)
 
 
 def cause(ours: str, theirs: str) -> str:
@@ -69,11 +85,8 @@ def cause(ours: str, theirs: str) -> str:
     if theirs.startswith(ours):
         return f"its tokenizer appends {theirs.removeprefix(ours)!r}; serve the published tokenizer"
     if ours.startswith(theirs):
-        return (
-            "it leaves out the end of the prompt, as if add_generation_prompt were false: its"
-            " version is too old, or a proxy before it drops flags; update it, or use it directly"
-        )
-    return f"its template lays out prompts otherwise ({_difference(ours, theirs)}); {TEMPLATE}"
+        return f"it leaves out the end of the prompt: {FLAGS}"
+    return f"its template lays out prompts otherwise ({_part(ours, theirs)}); {TEMPLATE}"
 
 
 def _tokens(
@@ -98,6 +111,15 @@ def _tokens(
     return tokens if is_list else None
 
 
+def _count(connection: Connection, dialect: Dialect, prepared: Prepared, wire: Wire) -> int | None:
+    """Return how many tokens a server computed of an input; None if it does not say so."""
+    request = dialect.request([prepared], wire)
+    answer: Any = connection.post(request.path, request.body)
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return count if isinstance(count, int) else None
+
+
 def _is_unexpanded(ours: str, theirs: str) -> bool:
     """Return whether a prompt has one token for each picture, as in early versions of vLLM."""
     return (
@@ -107,7 +129,7 @@ def _is_unexpanded(ours: str, theirs: str) -> bool:
     )
 
 
-def _difference(ours: str, theirs: str) -> str:
+def _part(ours: str, theirs: str) -> str:
     """Return the first difference of two prompts, with some characters around it."""
     first = next(
         (place for place, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
