@@ -212,10 +212,10 @@ def test_an_answer_that_is_no_vector_is_refused():
             unit_rows(answer, 1, 2, 2)
 
 
-def test_threads_are_those_of_our_own_models(monkeypatch):
-    from qvsearch.runtime.llama.process import _threads
+def testthreads_are_those_of_our_own_models(monkeypatch):
+    from qvsearch.runtime.llama.process import threads
 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert _threads() == 3
+    assert threads() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert 1 <= _threads() <= (os.cpu_count() or 1)
+    assert 1 <= threads() <= (os.cpu_count() or 1)
