@@ -190,8 +190,8 @@ def list_(
 ) -> None:
     """List the models, and which are on this disk.
 
-    For a GGUF file, this prints the memory that it needs, and the time of a
-    photo at low detail: measured by index, or a rough guess.
+    A GGUF file has the memory that it needs, and the time of a photo at low
+    detail. That is measured by index, or a rough guess.
 
     \b
     qvsearch models list

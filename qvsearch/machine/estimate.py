@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from qvsearch.machine.speeds import RunTimer, Speeds, device_name, keep_speeds, 
 from qvsearch.models.gguf import is_gguf
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size
 from qvsearch.runtime.backends import backend_of
+from qvsearch.runtime.llama.pair import Pair, read_pair
+from qvsearch.runtime.llama.process import threads
 from qvsearch.runtime.loading import (
     Choice,
     check_new,
@@ -40,6 +43,9 @@ GEMM_SECONDS = 1.0
 CPU_PRODUCTS, PRODUCTS = 2, 8  # of one timing: on a slow CPU two take half a second
 MANY_SEGMENTS = 200  # fewer are soon indexed
 MUCH_FASTER = 1.5  # times: less is not worth another dtype
+
+# a second and core: 8-bit weights with AVX2, 256 tokens at once (Zen 5, llama.cpp of autumn 2026)
+LLAMA_FLOP = 70e9
 
 UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
 LEAST_UNITS = 1.5  # less is written in the next smaller unit
@@ -143,9 +149,6 @@ def _estimate_gguf(
     """Return how long a GGUF file takes; None for other engines, whose speed nobody knows."""
     if not is_gguf(model):
         return None
-    from qvsearch.machine.gguf_files import expect_gguf
-    from qvsearch.runtime.llama.pair import read_pair
-
     if fingerprint is None:
         pair, detail = read_pair(model, choice.mmproj), choice.detail or Detail.LOW
     else:
@@ -174,10 +177,8 @@ def keep_run_speeds(timer: RunTimer, fingerprint: Fingerprint, choice: Choice) -
     """Keep the speeds of a run for later estimates."""
     speeds = timer.speeds()
     if speeds != Speeds() and is_gguf(fingerprint.model):
-        from qvsearch.machine.gguf_files import keep_gguf_speeds
-        from qvsearch.runtime.llama.pair import read_pair
-
-        keep_gguf_speeds(read_pair(fingerprint.model, fingerprint.mmproj), speeds)
+        pair = read_pair(fingerprint.model, fingerprint.mmproj)
+        keep_speeds(pair.revision, _llama(), pair.numbers, speeds)
     elif speeds != Speeds() and backend_of(fingerprint.model) is None:
         from qvsearch.models.devices import dtype_name
 
@@ -222,6 +223,18 @@ def expect_at(speeds: Speeds, detail: Detail, seconds_per_flop: float) -> Expect
         measured.get(kind, flop[kind] * seconds_per_flop) for kind in (*costs,)
     )
     return Expected(photo, moment, passage, frozenset(measured))
+
+
+def expect_gguf(pair: Pair, detail: Detail) -> Expected:
+    """Return what inputs cost a GGUF file: measured speeds, or else computed ones, a guess."""
+    share = (pair.text.parameters + pair.vision.parameters) / MODELS[DEFAULT_MODEL].parameters
+    speeds = read_speeds(pair.revision, _llama(), pair.numbers) or Speeds()
+    return expect_at(speeds, detail, share / (LLAMA_FLOP * threads()))
+
+
+def _llama() -> str:
+    """Return the name of llama.cpp on this computer, as a device."""
+    return f"llama.cpp ({platform.machine()})"
 
 
 def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = GEMM_SECONDS) -> float:

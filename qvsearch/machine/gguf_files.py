@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from qvsearch.errors import QvsearchError
-from qvsearch.machine.estimate import Expected, expect_at
-from qvsearch.machine.speeds import Speeds, keep_speeds, read_speeds
+from qvsearch.machine.estimate import expect_gguf
+from qvsearch.models import hubs
 from qvsearch.models.gguf import SUFFIX, VISION, read_gguf
-from qvsearch.models.registry import DEFAULT_MODEL, MODELS
-from qvsearch.runtime.llama.pair import MARK, Pair, memory, read_pair
-from qvsearch.runtime.llama.process import threads
+from qvsearch.runtime.llama.pair import MARK, memory, read_pair
 from qvsearch.types import Detail, Kind
-
-# of 8-bit weights on one core with AVX2 (Zen 5, llama.cpp of autumn 2026, 256 tokens at once)
-FLOP_A_SECOND = 70e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +42,8 @@ def gguf_states(paths: Iterable[Path]) -> list[GgufState]:
 
 def cached_files() -> list[Path]:
     """Return the GGUF files of embedding models in Hugging Face's cache; damaged ones are not."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    found = sorted(Path(HF_HUB_CACHE).glob(f"models--*/snapshots/*/**/*{SUFFIX}"))
-    return [path for path in found if MARK not in path.name and _embeds(path)]
-
-
-def expect_gguf(pair: Pair, detail: Detail) -> Expected:
-    """Return what inputs cost: measured speeds, or else computed ones, a rough guess."""
-    share = (pair.text.parameters + pair.vision.parameters) / MODELS[DEFAULT_MODEL].parameters
-    speeds = read_speeds(pair.revision, _device(), pair.numbers) or Speeds()
-    return expect_at(speeds, detail, share / (FLOP_A_SECOND * threads()))
-
-
-def keep_gguf_speeds(pair: Pair, speeds: Speeds) -> None:
-    """Keep the speeds of a run for later estimates."""
-    keep_speeds(pair.revision, _device(), pair.numbers, speeds)
-
-
-def _device() -> str:
-    return f"llama.cpp ({platform.machine()})"
+    files = hubs.cached_files(f"*{SUFFIX}")
+    return [path for path in files if MARK not in path.name and _embeds(path)]
 
 
 def _embeds(path: Path) -> bool:

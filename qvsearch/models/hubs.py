@@ -37,6 +37,13 @@ def find(name: str, revision: str | None) -> Path | None:
     return None
 
 
+def cached_files(pattern: str) -> list[Path]:
+    """Return the files in Hugging Face's cache whose names match a pattern, without network."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return sorted(Path(HF_HUB_CACHE).glob(f"models--*/snapshots/*/**/{pattern}"))
+
+
 def download(
     name: str, revision: str | None, hub: str, files: Sequence[str] = tuple(FILES)
 ) -> Path:

@@ -277,7 +277,8 @@ def gguf_record(state: GgufState) -> dict[str, object]:
     if state.problem is not None:
         return {**path, "problem": state.problem}
     mmproj = {} if state.mmproj is None else path_fields("mmproj", os.fsencode(state.mmproj))
-    return present(asdict(state) | path | mmproj | {"seconds": round(state.seconds, 3)})
+    own = asdict(state) | {"path": None, "mmproj": None, "seconds": round(state.seconds, 3)}
+    return present(own | path | mmproj)
 
 
 def fact_record(fact: Fact) -> dict[str, object]:

@@ -8,10 +8,11 @@ import argparse
 import base64
 import io
 import json
+import socket
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -37,7 +38,7 @@ class ModelServer(ThreadingHTTPServer):
     return True, or return None. `change(vectors)` returns what is sent instead.
     """
 
-    daemon_threads = True
+    daemon_threads = False  # `server_close` waits for them
     request_queue_size = 128
 
     def __init__(self, embedder=None, reranker=None, **options):
@@ -47,6 +48,7 @@ class ModelServer(ThreadingHTTPServer):
         self.kwargs = options.pop("kwargs", True)
         self.fault = options.pop("fault", None)
         self.change = options.pop("change", None)
+        self.get = options.pop("get", None)  # answers all GET requests
         self.key = options.pop("key", None)
         self.seconds = options.pop("seconds", 0.0)  # of work for each input, beside the model's
         self.scheme = options.pop("scheme", "http")
@@ -55,9 +57,21 @@ class ModelServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.released = threading.Event()
         self.at_once = self.most_at_once = 0
+        self.connections = set()
 
     def handle_error(self, *_):
         """Leave out what the client's end of a connection raises here."""
+
+    def get_request(self):
+        connection, address = super().get_request()
+        self.connections.add(connection)
+        return connection, address
+
+    def close_all(self):
+        """Close the connections of all clients, as a server does with idle ones."""
+        for connection in self.connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     @property
     def url(self):
@@ -66,8 +80,23 @@ class ModelServer(ThreadingHTTPServer):
     @property
     def work(self):
         """The requests for vectors and scores, without those that ask what the server takes."""
-        marks = {"encoding_format", "use_activation"}
-        return [body for _path, body in self.bodies if marks & body.keys()]
+        return [body for _path, body in self.bodies if not is_question(body)]
+
+
+def is_question(body):
+    """Whether a request asks what the server takes: it has only the word `a`, or black frames."""
+    texts = set(find_all(body, "text"))
+    return texts <= {"a", "Represent the user's input."} and not find_all(body, "image_url")
+
+
+def find_all(content, name):
+    """All values of a name in JSON."""
+    if isinstance(content, dict):
+        here = [content[name]] if name in content else []
+        return here + [each for value in content.values() for each in find_all(value, name)]
+    if isinstance(content, list):
+        return [each for value in content for each in find_all(value, name)]
+    return []
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,7 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.heads.append((self.path, dict(self.headers)))
         if self.denied():
             return
-        if self.path == "/v1/models":
+        if self.server.get is not None:
+            self.server.get(self)
+        elif self.path == "/v1/models":
             self.send(200, {"object": "list", "data": [{"id": MODEL, "owned_by": "vllm"}]})
         elif self.path == "/version":
             self.send(200, {"version": "0.32.0"})
@@ -151,8 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
         if user["role"] != "user" or len(system) > 1:
             raise Refusal(400, "these turns give other vectors")
         source = self.parts(user["content"], body)
-        if not system:  # a question what the server takes
-            return source
+        if not system:
+            raise Refusal(400, "no system turn gives other vectors")
         if not all(body.get(f"add_{name}") for name in ("generation_prompt", "special_tokens")):
             raise Refusal(400, "these flags give other vectors")
         if "dimensions" in body or "truncate_prompt_tokens" in body:
@@ -248,6 +279,7 @@ def serving(embedder=None, reranker=None, **options):
     finally:
         server.released.set()
         server.shutdown()
+        server.close_all()
         server.server_close()
         thread.join()
 

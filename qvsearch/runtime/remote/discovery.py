@@ -7,13 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from qvsearch.errors import ServersFailed
-from qvsearch.models.prompt import TOKEN_SIDE
 from qvsearch.runtime.remote import llama, vllm
 from qvsearch.runtime.remote.http import Failure, Refused, Unusable
-from qvsearch.types import EmbedInput, Frames
 
 if TYPE_CHECKING:
     from qvsearch.choices import Wire
@@ -41,11 +37,9 @@ def _embeddings(connection: Connection, wire: Wire, *, clips: bool) -> Dialect:
     """Return the dialect of one server; another kind of server is one more branch here."""
     if (server := llama.find(connection, clips=clips)) is not None:
         return server
-    model = _model(connection)
-    dialect = vllm.Embeddings(model, lists=vllm.lists_taken(connection, model))
+    dialect = vllm.embeddings(connection, _model(connection))
     if clips:
-        frames = Frames(np.zeros((2, TOKEN_SIDE, TOKEN_SIDE, 3), np.uint8), (0.0, 0.5))
-        vllm.check_videos(connection, model, EmbedInput(video=frames), wire)
+        vllm.check_videos(connection, dialect, wire)
     return dialect
 
 

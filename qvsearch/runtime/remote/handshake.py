@@ -49,7 +49,7 @@ FEW_QUERIES, FEW_ROWS = 4, 3  # compared if both computations are of one kind
 MANY_ROWS = 32  # compared otherwise, and all generic queries
 
 _QUANTISED = re.compile(
-    r"(?<![a-z0-9])(awq|gptq|[nm]?x?fp[48]|int[48]|w[48]a(8|16)|[48]-?bit|bnb|i?q[1-8](_\w+)?|gguf)"
+    r"(?<![a-z0-9])(awq|gptq|(nv|mx)?fp[48]|int[48]|w[48]a(8|16)|[48]-?bit|bnb|i?q[1-8](_\w+)?|gguf)"
     r"(?![a-z0-9])",
     re.IGNORECASE,
 )
@@ -174,7 +174,8 @@ class _Trial:
                 layout=layout,
                 agreement=agreement,
             )
-        cosine = float((vectors * known.vectors).sum(axis=1).min())
+        lengths = np.linalg.norm(known.vectors, axis=1)  # a library stores rounded vectors
+        cosine = float(((vectors * known.vectors).sum(axis=1) / lengths).min())
         if not cosine >= SAME:
             raise self._refusal(
                 f"the lowest cosine of its vectors of {_count(known.inputs, form)} with those of"
@@ -250,19 +251,19 @@ class _Trial:
 
     def _check_layout(self, inputs: Sequence[EmbedInput]) -> bool:
         """Return whether the server's prompts are ours; False if it does not show them."""
-        dialect = self.embedder.servers[self.server]
-        shown = True
+        dialect, texts = self.embedder.servers[self.server], self.embedder.texts
+        are_shown = True
         for source in inputs:
-            prepared = self.embedder.texts.document(source)
+            prepared = texts.document(source)
             try:
                 with self.server.connection() as connection:
-                    same, cause = fault(connection, dialect, prepared, self.wire)
+                    shown, cause = fault(connection, dialect, texts, prepared, self.wire)
             except Failure as error:
                 raise ServersFailed(str(self.server.error(error))) from error
             if cause is not None:
                 raise self._refusal(cause)
-            shown = shown and same is not None
-        return shown
+            are_shown = are_shown and shown
+        return are_shown
 
     def _embed(self, inputs: Sequence[EmbedInput], form: Form) -> Vectors:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import random
 import socket
 import threading
@@ -206,8 +207,8 @@ class Connection:
         if status != http.client.OK:
             raise self._failure(status, headers, data)
         try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+            return json.loads(data)  # orjson would not read NaN, which some servers write
+        except (ValueError, RecursionError) as error:
             raise Unusable("it does not answer in JSON; check the URL") from error
 
     def _answered(self, method: str, path: str, body: bytes | None) -> tuple[int, Message, bytes]:
@@ -242,6 +243,8 @@ class Connection:
         with self._http.getresponse() as response:
             most = MOST_BYTES if response.status == http.client.OK else REASON_BYTES
             data = response.read(most + 1)
+            if response.length and len(data) <= most:
+                raise http.client.IncompleteRead(data, response.length)
         if len(data) > most or not is_sent:
             self.close()
         if len(data) > most and response.status == http.client.OK:

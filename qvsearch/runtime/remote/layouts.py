@@ -7,10 +7,9 @@ number of visual tokens of a picture can be compared with ours, character by cha
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import TYPE_CHECKING, Any
 
-from qvsearch.models.prompt import END, embed_prompt
+from qvsearch.models.prompt import embed_prompt
 from qvsearch.runtime.remote.http import Refused
 from qvsearch.runtime.remote.vllm import Embeddings, conversation, media_options
 from qvsearch.types import Detail
@@ -19,33 +18,58 @@ if TYPE_CHECKING:
     from qvsearch.choices import Wire
     from qvsearch.runtime.remote.http import Connection
     from qvsearch.runtime.remote.protocol import Dialect
-    from qvsearch.runtime.remote.texts import Prepared
+    from qvsearch.runtime.remote.texts import Prepared, Texts
 
 PICTURE_PAD, CLIP_PAD = "<|image_pad|>", "<|video_pad|>"
 # of a picture that no server resizes: at least those of the published checkpoints, at most ours
 PIXEL_BUDGET = f'{{"min_pixels": 4096, "max_pixels": {Detail.HIGH.max_pixels}}}'
 TEMPLATE = "start it with --chat-template FILE, which qvsearch serve-model names"
+FLAGS = (
+    "it does not use add_generation_prompt or add_special_tokens, because it is too old or a proxy"
+    " before it drops them; update vLLM, or give its own URL"
+)
 _PADS = re.compile(r"(?:<\|(?:image|video)_pad\|>)+")
 
 
 def fault(
-    connection: Connection, dialect: Dialect, prepared: Prepared, wire: Wire
-) -> tuple[bool | None, str | None]:
-    """Return whether a server's prompt of an input is ours, and the cause with the remedy if not.
+    connection: Connection, dialect: Dialect, texts: Texts, prepared: Prepared, wire: Wire
+) -> tuple[bool, str | None]:
+    """Return whether a server shows its prompt of an input, and why that is not ours.
 
-    It is None if the server does not show its prompts. Raises Failure.
+    The text has the cause with the remedy; None if the prompt is ours. Raises Failure.
     """
-    theirs = _prompt(connection, dialect, prepared, wire)
-    ours = unicodedata.normalize("NFC", embed_prompt(prepared.source))
-    if theirs is None or _is_unexpanded(ours, theirs):
-        return None, None
-    return theirs == ours, cause(ours, theirs)
+    ours = texts.tokens(embed_prompt(prepared.source))
+    theirs = _tokens(connection, dialect, prepared, wire)
+    reason = None if theirs is None else _difference(texts, ours, theirs)
+    count = _count(connection, dialect, prepared, wire)
+    if reason is None and count not in (None, len(ours)):
+        # its answer to /tokenize has the flags by default
+        reason = (
+            f"it computes a prompt of {count} tokens, not {len(ours)}: {FLAGS}"
+            if theirs == ours
+            else f"it computes a prompt of {count} tokens, not {len(ours)}; {TEMPLATE}"
+        )
+    return theirs == ours or count == len(ours), reason
 
 
-def cause(ours: str, theirs: str) -> str | None:
-    """Return why a server's prompt differs from ours, with the remedy; None if it is the same."""
+def _difference(texts: Texts, ours: list[int], theirs: list[int]) -> str | None:
+    """Return why a server's tokens are not ours; None if they are, or if it does not show all."""
     if theirs == ours:
         return None
+    try:
+        shown = texts.prompt(theirs)
+    except OverflowError:  # a number that no tokenizer has
+        return "its tokenizer is that of another model"
+    own = texts.prompt(ours)
+    if _is_unexpanded(own, shown):
+        return None
+    if own == shown:
+        return "its tokenizer cuts the same prompt into other tokens; serve the published one"
+    return cause(own, shown)
+
+
+def cause(ours: str, theirs: str) -> str:
+    """Return why a server's prompt differs from ours, with the remedy."""
     pixels, taken = ours.count(PICTURE_PAD), theirs.count(PICTURE_PAD)
     if pixels != taken:
         return (
@@ -58,18 +82,17 @@ def cause(ours: str, theirs: str) -> str | None:
             " it leaves out frames or resizes them; start it with --trust-request-mm-kwargs and"
             f" --mm-processor-kwargs '{PIXEL_BUDGET}'"
         )
-    if not theirs.endswith(END) and theirs.startswith(ours.removesuffix(END)):
-        return (
-            "it leaves out the end of the prompt, as if add_generation_prompt were false: its"
-            " version is too old, or a proxy before it drops flags; update it, or use it directly"
-        )
     if theirs.startswith(ours):
         return f"its tokenizer appends {theirs.removeprefix(ours)!r}; serve the published tokenizer"
-    return f"its template lays out prompts otherwise ({_difference(ours, theirs)}); {TEMPLATE}"
+    if ours.startswith(theirs):
+        return f"it leaves out the end of the prompt: {FLAGS}"
+    return f"its template lays out prompts otherwise ({_part(ours, theirs)}); {TEMPLATE}"
 
 
-def _prompt(connection: Connection, dialect: Dialect, prepared: Prepared, wire: Wire) -> str | None:
-    """Return the prompt of an input as text; None if the server does not show it."""
+def _tokens(
+    connection: Connection, dialect: Dialect, prepared: Prepared, wire: Wire
+) -> list[int] | None:
+    """Return the tokens of an input's prompt; None if the server does not show them."""
     if not isinstance(dialect, Embeddings):
         return None  # others take whole prompts of ours
     body = {
@@ -80,13 +103,21 @@ def _prompt(connection: Connection, dialect: Dialect, prepared: Prepared, wire: 
         **media_options([prepared.source]),
     }
     try:
-        tokens: Any = connection.post("/tokenize", body)
-        ids = {"model": dialect.model, "tokens": tokens["tokens"]}
-        text: Any = connection.post("/detokenize", ids)
-    except (Refused, KeyError, TypeError):  # a proxy may have neither
+        answer: Any = connection.post("/tokenize", body)
+    except Refused:  # a proxy may not have it
         return None
-    prompt = text.get("prompt") if isinstance(text, dict) else None
-    return prompt if isinstance(prompt, str) else None
+    tokens = answer.get("tokens") if isinstance(answer, dict) else None
+    is_list = isinstance(tokens, list) and all(type(each) is int and each >= 0 for each in tokens)
+    return tokens if is_list else None
+
+
+def _count(connection: Connection, dialect: Dialect, prepared: Prepared, wire: Wire) -> int | None:
+    """Return how many tokens a server computed of an input; None if it does not say so."""
+    request = dialect.request([prepared], wire)
+    answer: Any = connection.post(request.path, request.body)
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return count if isinstance(count, int) else None
 
 
 def _is_unexpanded(ours: str, theirs: str) -> bool:
@@ -98,7 +129,7 @@ def _is_unexpanded(ours: str, theirs: str) -> bool:
     )
 
 
-def _difference(ours: str, theirs: str) -> str:
+def _part(ours: str, theirs: str) -> str:
     """Return the first difference of two prompts, with some characters around it."""
     first = next(
         (place for place, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +82,16 @@ class Texts:
             limit = MAX_PAIR_TOKENS + self._count(END)
             document = replace(document, text=self._cut(prompt, text, limit) or "")
         return Prepared(document, _tokens(query) + _tokens(document))
+
+    def tokens(self, prompt: str) -> list[int]:
+        """Return the tokens of a prompt, as the model in this process reads them."""
+        ids: list[int] = self._tokenizer.encode(prompt).ids
+        return ids
+
+    def prompt(self, tokens: Sequence[int]) -> str:
+        """Return the prompt of some tokens, special ones as well."""
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=False)
+        return text
 
     def _cut(self, prompt: Callable[[str], str], text: str, most: int) -> str | None:
         """Return the text, or its beginning, with which a prompt has at most `most` tokens.

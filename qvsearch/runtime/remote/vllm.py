@@ -6,19 +6,30 @@ not resize. Texts are never cut by the server, and dimensions are cut on our sid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from http.client import METHOD_NOT_ALLOWED, NOT_FOUND
 from typing import TYPE_CHECKING, Any
 
-from qvsearch.models.prompt import RERANK_INSTRUCTION, frame_pairs, harmless
+import numpy as np
+
+from qvsearch.choices import Wire
+from qvsearch.models.prompt import (
+    DOCUMENT_INSTRUCTION,
+    PROMPT_TOKENS,
+    RERANK_INSTRUCTION,
+    TOKEN_SIDE,
+    frame_pairs,
+    harmless,
+)
 from qvsearch.runtime.remote.http import Refused, Unusable
 from qvsearch.runtime.remote.pixels import data_url, frames_url
 from qvsearch.runtime.remote.protocol import BadAnswer, Request, indexed, rows
+from qvsearch.runtime.remote.texts import Prepared
+from qvsearch.types import EmbedInput, Frames
 
 if TYPE_CHECKING:
-    from qvsearch.choices import Wire
     from qvsearch.runtime.remote.http import Connection
-    from qvsearch.runtime.remote.texts import Prepared
-    from qvsearch.types import EmbedInput, Frames, Vectors
+    from qvsearch.types import Vectors
 
     Part = dict[str, object]
 
@@ -128,28 +139,27 @@ def media_options(sources: Sequence[EmbedInput]) -> dict[str, object]:
     return {"media_io_kwargs": {"video": _frame_options(videos[0])}}
 
 
-def lists_taken(connection: Connection, model: str) -> bool:
-    """Return whether a server takes lists of conversations (vLLM from June 2026 on).
+def embeddings(connection: Connection, model: str) -> Embeddings:
+    """Return the dialect of a server, which takes lists of conversations or not.
 
-    Raises Unusable for a server that makes no vectors, and any other Failure.
+    Those of June 2026 and later do. Raises Unusable if it makes no vectors, or another Failure.
     """
-    turns = [{"role": "user", "content": [_words("a")]}]
-    body: Mapping[str, object] = {"model": model, "add_generation_prompt": True}
-    try:
-        connection.post("/v1/embeddings", {**body, "messages": [turns, turns]})
-    except Refused as error:
-        if error.status in (404, 405):
-            raise Unusable(
-                "it serves no vectors: it may be a reranker's or a chat model's;"
-                " start one with --runner pooling, for an embedding model"
-            ) from error
-    else:
-        return True
-    try:
-        connection.post("/v1/embeddings", {**body, "messages": turns})
-    except Refused as error:
-        raise Unusable(f"it refuses a conversation of one word: {error}") from error
-    return False
+    word = Prepared(EmbedInput("a", instruction=DOCUMENT_INSTRUCTION), PROMPT_TOKENS)
+    for lists in (True, False):
+        dialect = Embeddings(model, lists=lists)
+        request = dialect.request([word, word] if lists else [word], Wire.LOSSLESS)
+        try:
+            connection.post(request.path, request.body)
+        except Refused as error:
+            if error.status in (NOT_FOUND, METHOD_NOT_ALLOWED):
+                raise Unusable(
+                    "it serves no vectors: it may be a reranker's or a chat model's;"
+                    " start one with --runner pooling, for an embedding model"
+                ) from error
+            refusal = error
+        else:
+            return dialect
+    raise Unusable(f"it refuses a conversation of one word: {refusal}")
 
 
 def score_path(connection: Connection, model: str) -> str:
@@ -158,7 +168,7 @@ def score_path(connection: Connection, model: str) -> str:
         try:
             connection.post(path, {"model": model, query: "a", "documents": ["a"]})
         except Refused as error:
-            if error.status in (404, 405):
+            if error.status in (NOT_FOUND, METHOD_NOT_ALLOWED):
                 continue
             raise Unusable(f"it refuses a pair of words: {error}") from error
         return path
@@ -167,16 +177,13 @@ def score_path(connection: Connection, model: str) -> str:
     )
 
 
-def check_videos(connection: Connection, model: str, source: EmbedInput, wire: Wire) -> None:
-    """Raise Unusable if the server does not take the times of frames; `source` has a video."""
-    body = {
-        "model": model,
-        "messages": conversation(source, wire),
-        "add_generation_prompt": True,
-        **media_options([source]),
-    }
+def check_videos(connection: Connection, dialect: Embeddings, wire: Wire) -> None:
+    """Raise Unusable if the server does not take frames of videos with their times."""
+    frames = Frames(np.zeros((2, TOKEN_SIDE, TOKEN_SIDE, 3), np.uint8), (0.0, 0.5))
+    source = EmbedInput(video=frames, instruction=DOCUMENT_INSTRUCTION)
+    request = dialect.request([Prepared(source, PROMPT_TOKENS)], wire)
     try:
-        connection.post("/v1/embeddings", body)
+        connection.post(request.path, request.body)
     except Refused as error:
         raise Unusable(
             f"it refuses frames with their times ({error}); start it with {KWARGS_FLAG}, or index"
