@@ -159,7 +159,7 @@ def test_a_wrong_file_is_named_with_the_way_out(files, tmp_path, tiny):
     for model, mmproj, message in (
         (vision, None, "is a vision tower; give the language model as --model"),
         (llama2, vision, "of the architecture 'mistral'; qvsearch takes Qwen3-VL-Embedding"),
-        (text, text, "is no vision tower, but of the architecture 'qwen3vl'"),
+        (text, text, "is not a vision tower, but of the architecture 'qwen3vl'"),
         (text, older, "for the projector 'qwen2vl_merger', not 'qwen3vl_merger'"),
         (text, other, "dimensions, and the language model has 128"),
         (wide, None, "has no vision tower, which pictures need, beside it; give --mmproj FILE"),
