@@ -145,7 +145,7 @@ def index(
     qvsearch index ~/Photos --dry-run
     qvsearch index ~/Notes --kind text --exclude 'drafts/'
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
-    qvsearch index ~/Photos --library small --model Qwen3-VL-Embedding-2B-Q8_0.gguf
+    qvsearch index ~/Photos --library small --model Q8_0.gguf
     """  # noqa: D301 - a \b keeps the lines of examples apart
     from qvsearch.cli import interrupt, progress
     from qvsearch.freshness.comparing import comparison_of

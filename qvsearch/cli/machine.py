@@ -1,6 +1,8 @@
 """The commands warm, doctor, bench and models."""
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -175,21 +177,46 @@ def bench(
 
 
 @models.command("list", cls=Command)
-def list_(json: options.Json = False) -> None:
+def list_(
+    files: Annotated[
+        list[bytes] | None,
+        typer.Argument(
+            parser=options.path,
+            metavar="FILE",
+            help="GGUF files to show (default: all models, and those of Hugging Face's cache).",
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
     """List the models, and which are on this disk.
+
+    A GGUF file has the memory that it needs, and the time of a photo at low
+    detail. That is measured by index, or a rough guess.
 
     \b
     qvsearch models list
+    qvsearch models list ~/Models/*.gguf
     """  # noqa: D301
+    from qvsearch.machine.gguf_files import cached_files, gguf_states
     from qvsearch.models.registry import list_models
 
-    states = list_models()
+    states = [] if files else list_models()
+    given = [Path(os.fsdecode(each)) for each in files or []]
+    ggufs = gguf_states(given or cached_files())
     if json:
-        output.write_json(map(reports.model_record, states))
-        return
-    from qvsearch.cli.tables import print_models
+        records = [*map(reports.model_record, states), *map(reports.gguf_record, ggufs)]
+        output.write_json(records)
+    else:
+        from qvsearch.cli.tables import print_ggufs, print_models
 
-    print_models(states)
+        if states:
+            print_models(states)
+        print_ggufs([each for each in ggufs if each.problem is None])
+        for each in ggufs:
+            if each.problem is not None:
+                output.fail(each.problem)
+    if any(each.problem is not None for each in ggufs):
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 @models.command(cls=Command)

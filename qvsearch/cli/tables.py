@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from qvsearch.library.libraries import Shelved
     from qvsearch.library.pending import Pending
     from qvsearch.machine.bench import Figure
+    from qvsearch.machine.gguf_files import GgufState
     from qvsearch.models.registry import ModelState
     from qvsearch.runtime.manager import Running
 
@@ -216,6 +217,23 @@ def print_models(states: Iterable[ModelState]) -> None:
             for state in states
         ],
     )
+
+
+def print_ggufs(states: Iterable[GgufState]) -> None:
+    """Print GGUF files, the memory they need and their speed; nothing without any."""
+    rows = [
+        (
+            safe_text(str(state.path)),
+            state.numbers,
+            f"{state.parameters / 1e6:,.0f} M",
+            str(state.dim),
+            size_text(state.memory),
+            f"{'' if state.measured else 'about '}{state.seconds:.2g} s",
+        )
+        for state in states
+    ]
+    if rows:
+        print_table(["file", "numbers", "parameters", "vectors", "memory", "photo"], rows)
 
 
 def print_libraries(shelf: Iterable[Shelved]) -> None:

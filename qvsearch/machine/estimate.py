@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from qvsearch.indexing.session import IngestOptions
 from qvsearch.library.library import Library
 from qvsearch.machine.flops import CONFIG_2B, Shapes, photo_flop, text_flop
 from qvsearch.machine.speeds import RunTimer, Speeds, device_name, keep_speeds, read_speeds
+from qvsearch.models.gguf import is_gguf
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size
 from qvsearch.runtime.backends import backend_of
+from qvsearch.runtime.llama.pair import Pair, read_pair
+from qvsearch.runtime.llama.process import threads
 from qvsearch.runtime.loading import (
     Choice,
     check_new,
@@ -39,6 +43,9 @@ GEMM_SECONDS = 1.0
 CPU_PRODUCTS, PRODUCTS = 2, 8  # of one timing: on a slow CPU two take half a second
 MANY_SEGMENTS = 200  # fewer are soon indexed
 MUCH_FASTER = 1.5  # times: less is not worth another dtype
+
+# a second and core: 8-bit weights with AVX2, 256 tokens at once (Zen 5, llama.cpp of autumn 2026)
+LLAMA_FLOP = 70e9
 
 UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
 LEAST_UNITS = 1.5  # less is written in the next smaller unit
@@ -111,7 +118,7 @@ def estimate(
     fingerprint = None if library is None else library.fingerprint
     chosen = new_model(choice) if fingerprint is None else fingerprint.model
     if backend_of(chosen) is not None:
-        return None  # nothing is known of how fast other engines are
+        return _estimate_gguf(chosen, fingerprint, choice, segments)
     model = _name(chosen) if fingerprint is None else chosen
     detail = new_detail(choice) if fingerprint is None else fingerprint.detail
     mode = new_video_mode(choice) if fingerprint is None else fingerprint.video_mode
@@ -136,6 +143,20 @@ def estimate(
     return Estimate(seconds, measured, faster if faster * MUCH_FASTER <= seconds else None)
 
 
+def _estimate_gguf(
+    model: str, fingerprint: Fingerprint | None, choice: Choice, segments: Mapping[Kind, int]
+) -> Estimate | None:
+    """Return how long a GGUF file takes; None for other engines, whose speed nobody knows."""
+    if not is_gguf(model):
+        return None
+    if fingerprint is None:
+        pair, detail = read_pair(model, choice.mmproj), choice.detail or Detail.LOW
+    else:
+        pair, detail = read_pair(model, fingerprint.mmproj), fingerprint.detail
+    expected = expect_gguf(pair, detail)
+    return Estimate(expected.seconds(segments, VideoMode.FRAMES), expected.covers(segments))
+
+
 def advice(library: Library, choice: Choice, segments: Mapping[Kind, int]) -> str | None:
     """Return how to index a new library much faster; None if there is no way or little to do.
 
@@ -155,7 +176,10 @@ def advice(library: Library, choice: Choice, segments: Mapping[Kind, int]) -> st
 def keep_run_speeds(timer: RunTimer, fingerprint: Fingerprint, choice: Choice) -> None:
     """Keep the speeds of a run for later estimates."""
     speeds = timer.speeds()
-    if speeds != Speeds() and backend_of(fingerprint.model) is None:
+    if speeds != Speeds() and is_gguf(fingerprint.model):
+        pair = read_pair(fingerprint.model, fingerprint.mmproj)
+        keep_speeds(pair.revision, _llama(), pair.numbers, speeds)
+    elif speeds != Speeds() and backend_of(fingerprint.model) is None:
         from qvsearch.models.devices import dtype_name
 
         device, dtype = _numbers(fingerprint.model, choice, fingerprint.precision)
@@ -171,6 +195,19 @@ def expect(
     products. None for a model of unknown size without any measured speed.
     """
     speeds = read_speeds(model, device_name(device), dtype) or Speeds()
+    if speeds.photo.get(detail) or speeds.moment.get(detail) or speeds.passage:
+        return expect_at(speeds, detail, math.nan)
+    if model not in MODELS:
+        return None
+    share = MODELS[model].parameters / MODELS[DEFAULT_MODEL].parameters
+    return expect_at(Speeds(), detail, share / rate())
+
+
+def expect_at(speeds: Speeds, detail: Detail, seconds_per_flop: float) -> Expected:
+    """Return what inputs cost by measured speeds; the rest follows from one of these.
+
+    Without any it follows from `seconds_per_flop`, of the arithmetic of the 2B model.
+    """
     photo, moment, passage = speeds.photo.get(detail), speeds.moment.get(detail), speeds.passage
     costs = {Kind.IMAGE: photo, Kind.VIDEO: moment, Kind.TEXT: passage}
     flop = {
@@ -182,14 +219,22 @@ def expect(
     if measured:
         kind, seconds = next(iter(measured.items()))
         seconds_per_flop = seconds / flop[kind]
-    elif model in MODELS:
-        seconds_per_flop = MODELS[model].parameters / MODELS[DEFAULT_MODEL].parameters / rate()
-    else:
-        return None
     photo, moment, passage = (
         measured.get(kind, flop[kind] * seconds_per_flop) for kind in (*costs,)
     )
     return Expected(photo, moment, passage, frozenset(measured))
+
+
+def expect_gguf(pair: Pair, detail: Detail) -> Expected:
+    """Return what inputs cost a GGUF file: measured speeds, or else computed ones, a guess."""
+    share = (pair.text.parameters + pair.vision.parameters) / MODELS[DEFAULT_MODEL].parameters
+    speeds = read_speeds(pair.revision, _llama(), pair.numbers) or Speeds()
+    return expect_at(speeds, detail, share / (LLAMA_FLOP * threads()))
+
+
+def _llama() -> str:
+    """Return the name of llama.cpp on this computer, as a device."""
+    return f"llama.cpp ({platform.machine()})"
 
 
 def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = GEMM_SECONDS) -> float:

@@ -40,6 +40,13 @@ def find(name: str, revision: str | None, files: Sequence[str] = FILES) -> Path 
     return None
 
 
+def cached_files(pattern: str) -> list[Path]:
+    """Return the files in Hugging Face's cache whose names match a pattern, without network."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return sorted(Path(HF_HUB_CACHE).glob(f"models--*/snapshots/*/**/{pattern}"))
+
+
 def download(name: str, revision: str | None, hub: str, files: Sequence[str] = FILES) -> Path:
     """Download the missing files of a model and return its folder; raises NotHere."""
     if hub not in HUBS:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qvsearch.machine.bench import Figure
     from qvsearch.machine.doctor import Fact
     from qvsearch.machine.estimate import Estimate
+    from qvsearch.machine.gguf_files import GgufState
     from qvsearch.models.registry import ModelState
     from qvsearch.runtime.manager import Running
     from qvsearch.tasks.answers.ask import Answer
@@ -31,9 +32,9 @@ def event_record(event: Event) -> dict[str, object]:
     """Return an event of `index --json`, one a line.
 
     state (string): `checking` contents of files with a changed status; `looking` at unchanged
-        files that an older version read; `planned`; `compared` int8 with float32 on the first
-        files of an int8 library; `indexed`, `reused`, `unchanged`, `skipped` or `removed` a file;
-        `committed`; and last `summary`
+        files that an older version read; `planned`; `compared` int8 or a quantised GGUF file with
+        exact numbers on the first files of a library; `indexed`, `reused`, `unchanged`, `skipped`
+        or `removed` a file; `committed`; and last `summary`
     path, path_b64 (string): the file
     kind (string): `image`, `video` or `text`
     segments (integer): number of its vectors
@@ -256,6 +257,28 @@ def model_record(state: ModelState) -> dict[str, object]:
     folder (string): its folder; absent before the download
     """
     return present(asdict(state) | {"folder": state.folder and str(state.folder)})
+
+
+def gguf_record(state: GgufState) -> dict[str, object]:
+    """Return a GGUF file of `models list --json`, one a line after the models.
+
+    path, path_b64 (string): the file
+    mmproj, mmproj_b64 (string): its vision tower
+    numbers (string): type of most weights, e.g. `Q4_K`
+    parameters (integer): number of parameters
+    dim (integer): dimensions of its vectors
+    size (integer, bytes): size of both files
+    memory (integer, bytes): memory that it needs, about
+    seconds (number): time of a photo at low detail
+    measured (boolean): whether that was measured on this computer; otherwise it is a rough guess
+    problem (string): why it cannot be used; then only the path is there
+    """
+    path = path_fields("path", os.fsencode(state.path))
+    if state.problem is not None:
+        return {**path, "problem": state.problem}
+    mmproj = {} if state.mmproj is None else path_fields("mmproj", os.fsencode(state.mmproj))
+    own = asdict(state) | {"path": None, "mmproj": None, "seconds": round(state.seconds, 3)}
+    return present(own | path | mmproj)
 
 
 def fact_record(fact: Fact) -> dict[str, object]:

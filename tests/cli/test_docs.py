@@ -186,6 +186,7 @@ def test_every_field_of_other_records_is_described():
     from qvsearch.machine.bench import Figure
     from qvsearch.machine.doctor import Fact
     from qvsearch.machine.estimate import Estimate
+    from qvsearch.machine.gguf_files import GgufState
     from qvsearch.models.registry import ModelState
     from qvsearch.retrieval.recall import Recall
 
@@ -197,6 +198,10 @@ def test_every_field_of_other_records_is_described():
         (records.recall_record, Recall),
     ):
         assert pages.names_of(function) == set(record.__dataclass_fields__)
+    gguf = GgufState(Path("/a"), Path("/b"), "Q8_0", 1, 1, 1, 1, 0.5, measured=True)
+    odd = GgufState(Path("/\udcff"), Path("/\udcff"), problem="why")
+    described = [reports.gguf_record(each) for each in (gguf, odd, replace(odd, problem=None))]
+    assert check_described(reports.gguf_record, *described) == set()
     lists = {"unreachable": (), "kept": (), "skipped": (), "to_index": {}, "left_aside": {}}
     lists["by_kind"] = {}
     plan = Plan(**dict.fromkeys(Plan.__dataclass_fields__, 0) | lists)

@@ -159,7 +159,7 @@ def test_a_wrong_file_is_named_with_the_way_out(files, tmp_path, tiny):
     for model, mmproj, message in (
         (vision, None, "is a vision tower; give the language model as --model"),
         (llama2, vision, "of the architecture 'mistral'; qvsearch takes Qwen3-VL-Embedding"),
-        (text, text, "is no vision tower, but of the architecture 'qwen3vl'"),
+        (text, text, "is not a vision tower, but of the architecture 'qwen3vl'"),
         (text, older, "for the projector 'qwen2vl_merger', not 'qwen3vl_merger'"),
         (text, other, "dimensions, and the language model has 128"),
         (wide, None, "has no vision tower, which pictures need, beside it; give --mmproj FILE"),
@@ -212,10 +212,10 @@ def test_an_answer_that_is_no_vector_is_refused():
             unit_rows(answer, 1, 2, 2)
 
 
-def test_threads_are_those_of_our_own_models(monkeypatch):
-    from qvsearch.runtime.llama.process import _threads
+def testthreads_are_those_of_our_own_models(monkeypatch):
+    from qvsearch.runtime.llama.process import threads
 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert _threads() == 3
+    assert threads() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert 1 <= _threads() <= (os.cpu_count() or 1)
+    assert 1 <= threads() <= (os.cpu_count() or 1)

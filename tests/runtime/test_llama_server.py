@@ -82,3 +82,11 @@ def test_a_server_of_a_quantised_model_is_compared_otherwise(run, home, tmp_path
         code, out, _ = run("search", "a red star", "--server", url, "--json", "--all")
     assert code == 0
     assert len(out.splitlines()) == 5
+
+
+def test_a_library_of_a_gguf_file_is_searched_on_a_server_of_it(run, home, files, url, pictures):  # noqa: F811
+    line = ["index", pictures / "0.png", "--model", files[0], "--server", url, "-q"]
+    assert run(*line)[0] == 0, "compared with the file itself"
+    assert run("index", pictures, "--server", url, "-q")[0] == 0
+    code, out, _ = run("search", pictures / "2.png", "--server", url, "--paths", "-k", "1")
+    assert (code, out.strip()) == (0, bytes(pictures / "2.png"))

@@ -51,6 +51,15 @@ _VISION_NAMES = {
     "linear_fc2": "fc2",
 }
 _NUMBERED = re.compile(r"(?:layers|blocks|deepstack_merger_list)\.(\d+)\.(.+)\.(weight|bias)")
+# llama_ftype of llama.h: mostly of that type
+_FILE_TYPES = {
+    Type.F32: 0,
+    Type.F16: 1,
+    Type.Q4_0: 2,
+    Type.Q8_0: 7,
+    Type.Q5_0: 8,
+    Type.BF16: 32,
+}
 NORMAL, CONTROL, UNUSED = 1, 3, 5  # llama.cpp's types of tokens
 
 
@@ -90,7 +99,7 @@ def _write_text(
     writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
     writer.add_num_deepstack_layers(len(config["vision_config"]["deepstack_visual_indexes"]))
     writer.add_vocab_size(text["vocab_size"])
-    writer.add_file_type({Type.F32: 0, Type.F16: 1, Type.Q8_0: 7, Type.Q4_0: 2}[weights])
+    writer.add_file_type(_FILE_TYPES[weights])
     _add_vocabulary(writer, folder, text["vocab_size"])
     for name, values in tensors.items():
         if name.startswith(_TEXT):

@@ -88,7 +88,7 @@ def _vision(path: Path) -> GgufFile:
     vision = read_gguf(path)
     if vision.architecture != VISION:
         raise QvsearchError(
-            f"--mmproj {path} is no vision tower, but of the architecture {vision.architecture!r};"
+            f"{path} is not a vision tower, but of the architecture {vision.architecture!r};"
             f" give the file whose name has {MARK}"
         )
     return vision

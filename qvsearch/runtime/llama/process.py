@@ -46,7 +46,7 @@ class Process:
             socket=str(folder / "llama.sock"),
             key=secrets.token_hex(16),
             marker=f"<__media_{secrets.token_hex(16)}__>",
-            threads=_threads(),
+            threads=threads(),
             gpu=device != "cpu",
         )
         self.marker = order.marker
@@ -118,7 +118,7 @@ def check_engine() -> None:
         raise QvsearchError('a GGUF file needs xllamacpp: pip install "qvsearch[gguf]"')
 
 
-def _threads() -> int:
+def threads() -> int:
     """Return OMP_NUM_THREADS, as for our own models, or the number of cores."""
     chosen = os.environ.get("OMP_NUM_THREADS", "")
     if chosen.isdecimal() and int(chosen):

@@ -38,10 +38,12 @@ def fault(
 
     The text has the cause with the remedy; None if the prompt is ours. Raises Failure.
     """
-    ours = texts.tokens(embed_prompt(prepared.source))
     theirs = _tokens(connection, dialect, prepared, wire)
-    reason = None if theirs is None else _difference(texts, ours, theirs)
     count = _count(connection, dialect, prepared, wire)
+    if theirs is None and count is None:  # nothing to compare, for which a tokenizer may be missing
+        return False, None
+    ours = texts.tokens(embed_prompt(prepared.source))
+    reason = None if theirs is None else _difference(texts, ours, theirs)
     if reason is None and count not in (None, len(ours)):
         # its answer to /tokenize has the flags by default
         reason = (

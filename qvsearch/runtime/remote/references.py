@@ -21,11 +21,13 @@ from qvsearch.errors import QvsearchError
 from qvsearch.models import registry
 from qvsearch.models.generic_queries import queries
 from qvsearch.models.prompt import QUERY_INSTRUCTION, TOKEN_SIDE
+from qvsearch.runtime.backends import backend_of
+from qvsearch.runtime.choice import Choice
 from qvsearch.types import Decoded, Detail, EmbedInput, Frames, Kind, Segment
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
-    from qvsearch.types import DecodeOptions, Fingerprint, Item, Pixels, Vectors
+    from qvsearch.types import DecodeOptions, Embedder, Fingerprint, Item, Pixels, Vectors
 
 CANDIDATES = 200  # rows of a kind that are looked at for files that are still there
 LARGEST_FILE = {Kind.IMAGE: 20_000_000, Kind.VIDEO: 40_000_000, Kind.TEXT: 2_000_000}  # bytes
@@ -125,16 +127,9 @@ def model_known(fingerprint: Fingerprint, form: Form) -> Known | None:
     path = cache_folder("probes") / file_name(fingerprint, form, _digest(inputs))
     vectors = read_vectors(path, (len(inputs), fingerprint.dim))
     if vectors is None:
-        weights = _weights(fingerprint)
-        if weights is None:
+        embedder = _embedder(fingerprint)
+        if embedder is None:
             return None
-        from qvsearch.models.devices import own_dtype
-        from qvsearch.runtime.local import LocalEmbedder
-
-        dtype = own_dtype(fingerprint.precision, None)
-        embedder = LocalEmbedder(
-            weights.name, None, dtype, fingerprint.dim, fingerprint.detail, weights.adapter
-        )
         vectors = np.concatenate([embedder.embed([each]) for each in inputs])
         keep_vectors(path, vectors, _CACHED)
     return Known("the model on this computer", inputs, vectors)
@@ -155,6 +150,24 @@ def recorded_scores(model: str, revision: str) -> list[Recorded]:
         )
         for each in entries
     ]
+
+
+def _embedder(fingerprint: Fingerprint) -> Embedder | None:
+    """Return the model of a library if it is on this disk."""
+    if (backend := backend_of(fingerprint.model)) is not None:
+        try:
+            return backend.load(fingerprint, Choice())
+        except QvsearchError:  # files that are gone, or an engine that is not installed
+            return None
+    weights = _weights(fingerprint)
+    if weights is None:
+        return None
+    from qvsearch.models.devices import own_dtype
+    from qvsearch.runtime.local import LocalEmbedder
+
+    dtype = own_dtype(fingerprint.precision, None)
+    dim, detail = fingerprint.dim, fingerprint.detail
+    return LocalEmbedder(weights.name, None, dtype, dim, detail, weights.adapter)
 
 
 def _weights(fingerprint: Fingerprint) -> registry.Weights | None:
