@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 from qvsearch.models.registry import ST
 
 if TYPE_CHECKING:
+    from qvsearch.models.registry import Weights
     from qvsearch.runtime.choice import Choice
+    from qvsearch.runtime.client import ServerKey
     from qvsearch.types import Embedder, Fingerprint
 
 
@@ -37,6 +39,21 @@ def backend_of(model: str) -> Backend | None:
 
         return SENTENCE_TRANSFORMERS
     return None
+
+
+def server_key(
+    model: str, choice: Choice, library: Fingerprint | None = None
+) -> tuple[ServerKey, Weights] | None:
+    """Return the key of the server to start for an engine's model, and its files.
+
+    `library` is that of a library of this model. None for our own models. Raises QvsearchError if
+    the files are another model's.
+    """
+    if not model.startswith(ST):
+        return None
+    from qvsearch.runtime import sentence_transformers
+
+    return sentence_transformers.server_key(model, choice, library)
 
 
 def notes(fingerprint: Fingerprint) -> list[str]:

@@ -31,7 +31,7 @@ from qvsearch.models.registry import (
     resolve,
     role_of,
 )
-from qvsearch.runtime.backends import backend_of
+from qvsearch.runtime.backends import backend_of, server_key
 from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.choice import new_detail as new_detail
 from qvsearch.runtime.choice import new_video_mode as new_video_mode
@@ -187,9 +187,13 @@ def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weight
         own = read_committed(place).fingerprint
         if not _is_folder(choice.model):
             _check_option(place, "--model", choice.model, own.model)
+        if (kept := server_key(own.model, choice, own)) is not None:
+            return kept
         weights = _chosen(own, choice)
         _check_weights(own, weights)
         return _key(own, choice), weights
+    if (kept := server_key(new_model(choice), choice)) is not None:
+        return kept
     weights = resolve(new_model(choice), choice.hub, _adapter(choice))
     if Library.exists(place):
         own = read_committed(place).fingerprint

@@ -68,6 +68,10 @@ class StEmbedder(QueriesAndDocuments):
 
         Raises QvsearchError for an input that the model cannot embed, and on NaN.
         """
+        return self.embed_to(inputs, self.dim)
+
+    def embed_to(self, inputs: Sequence[EmbedInput], dim: int) -> Vectors:
+        """Return the unit rows (n, dim) of an embedder of this dimension."""
         from qvsearch.runtime.local import unit_rows
 
         inputs = ready(inputs, self.decode_options)
@@ -75,10 +79,10 @@ class StEmbedder(QueriesAndDocuments):
         for place, each in enumerate(inputs):
             self._check(each)
             groups.setdefault((each.instruction, _parts(each)), []).append(place)
-        rows = np.zeros((len(inputs), self.dim), np.float32)
+        rows = np.zeros((len(inputs), dim), np.float32)
         for (instruction, shown), places in groups.items():
             passed = [self._passed(inputs[place]) for place in places]
-            rows[places] = unit_rows(self._encode(passed, instruction, shown), self.dim)
+            rows[places] = unit_rows(self._encode(passed, instruction, shown), dim)
         return rows
 
     def check_batches(self) -> None:

@@ -8,9 +8,13 @@ import json
 import shutil
 import socket
 import sys
+import tempfile
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 import torch
 from PIL import Image
@@ -24,7 +28,10 @@ from qvsearch.library.library import Library
 from qvsearch.machine import doctor
 from qvsearch.models import hubs, registry, st_files
 from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.runtime import server
+from qvsearch.runtime.backends import server_key
 from qvsearch.runtime.choice import Choice
+from qvsearch.runtime.client import WarmEmbedder, make_socket_folder
 from qvsearch.runtime.loading import load_embedder, task_fingerprint
 from qvsearch.types import EmbedInput, Frames, Kind
 
@@ -269,6 +276,38 @@ def test_a_known_architecture_runs_without_the_code_that_it_names(models, tmp_pa
     folder = shutil.copytree(models["text"], tmp_path / "model")
     edit(folder / "config.json", auto_map={"AutoModel": "own.Model"})
     assert loaded(f"st:{folder}").embed([EmbedInput("a")]).shape == (1, st_models.TEXT_DIM)
+
+
+@pytest.fixture
+def sockets(monkeypatch):
+    """A folder for sockets: its name has to be shorter than pytest's are on some systems."""
+    with tempfile.TemporaryDirectory(prefix="qv-") as folder:
+        monkeypatch.setattr(platformdirs, "user_runtime_path", lambda *_, **__: Path(folder) / "q")
+        yield
+
+
+@pytest.mark.usefixtures("sockets")
+def test_a_server_that_keeps_a_model_gives_the_same_vectors(models, embedders):
+    choice = Choice(model=f"st:{models['dual']}", device="cpu")
+    fingerprint = replace(task_fingerprint(None, choice), dim=32)
+    key, weights = server_key(fingerprint.model, choice, fingerprint)
+    make_socket_folder()
+    listening = threading.Event()
+    order = server.Order(key, weights.name, str(key.socket), idle=2.0)
+    thread = threading.Thread(target=server.run, args=(order, listening.set))
+    thread.start()
+    assert listening.wait(60)
+    embedder = load_embedder(fingerprint, choice)
+    assert isinstance(embedder, WarmEmbedder)
+    inputs = [EmbedInput("a", instruction=QUERY_INSTRUCTION), EmbedInput(images=(picture(),))]
+    expected = unit(embedders["dual"].embed(inputs)[:, :32])
+    assert np.abs(embedder.embed(inputs) - expected).max() < CLOSE
+    with pytest.raises(QvsearchError, match="give the picture with --like"):
+        embedder.embed([replace(inputs[1], text="at night")])
+    thread.join()
+    other = replace(fingerprint, revision="of other files")
+    with pytest.raises(QvsearchError, match="index into a new --library"):
+        server_key(fingerprint.model, choice, other)
 
 
 @pytest.mark.usefixtures("home")
