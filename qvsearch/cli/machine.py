@@ -1,6 +1,7 @@
 """The commands warm, doctor, bench and models."""
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -190,6 +191,8 @@ def list_(json: options.Json = False) -> None:
     from qvsearch.cli.tables import print_models
 
     print_models(states)
+    extra = "" if find_spec("sentence_transformers") else ', after: pip install "qvsearch[st]"'
+    output.hint(f"other models: --model st:ID-OR-FOLDER{extra}")
 
 
 @models.command(cls=Command)

@@ -115,10 +115,11 @@ class StEmbedder(QueriesAndDocuments):
     def _embeds(self) -> str:
         return " and ".join(_NAMES[each] for each in sorted(self.modalities & _NAMES.keys()))
 
-    def _passed(self, source: EmbedInput) -> dict[str, object]:
+    def _passed(self, source: EmbedInput) -> dict[str, object] | str:
         """Return an input as sentence-transformers takes it.
 
-        A text is in a dictionary, since a bare one that looks like an address would be fetched.
+        A text is in a dictionary, since a bare one that looks like an address would be fetched. A
+        model of texts alone fetches nothing, and its first module may take bare texts only.
         """
         from PIL import Image
 
@@ -127,15 +128,19 @@ class StEmbedder(QueriesAndDocuments):
             pictures = [Image.fromarray(each) for each in source.images]
             passed["image"] = pictures if len(pictures) > 1 else pictures[0]
         if source.text is not None:
-            passed["text"] = self._special.sub(
-                lambda found: f"{found[0][0]} {found[0][1:]}", source.text
-            )
+            text = self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", source.text)
+            if self.modalities == {"text"}:
+                return text
+            passed["text"] = text
         if source.video is not None:
             passed["video"] = _timed(source.video.pixels, source.video.times)
         return passed
 
     def _encode(
-        self, passed: list[dict[str, object]], instruction: str | None, shown: tuple[str, ...]
+        self,
+        passed: Sequence[dict[str, object] | str],
+        instruction: str | None,
+        shown: tuple[str, ...],
     ) -> Vectors:
         """Return the vectors (n, width) of inputs of one sort."""
         options: dict[str, Any] = {
@@ -165,7 +170,7 @@ class StEmbedder(QueriesAndDocuments):
         """Return the length of the vectors of a text, or of what the model embeds instead."""
         size = self._model.get_embedding_dimension()
         if size is None and "text" in self.modalities:
-            size = self._encode([{"text": "a"}], None, ("text",)).shape[1]
+            size = self._encode([self._passed(EmbedInput("a"))], None, ("text",)).shape[1]
         if size is None:
             raise QvsearchError(f"{self.name} does not have vectors of a fixed length")
         return int(size)

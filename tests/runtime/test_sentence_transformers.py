@@ -46,6 +46,7 @@ def models(tmp_path_factory):
     writers = {
         "dual": st_models.write_dual,
         "text": st_models.write_text,
+        "static": st_models.write_static,
         "demo": st_models.write_demo,
     }
     folder = tmp_path_factory.mktemp("models")
@@ -81,7 +82,7 @@ def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("name", ["dual", "text", "demo"])
+@pytest.mark.parametrize("name", ["dual", "text", "static", "demo"])
 def test_texts_have_the_vectors_of_plain_calls_in_their_order(embedders, plain, name):
     mixed = [
         EmbedInput(each, instruction=how) for each in TEXTS for how in (QUERY_INSTRUCTION, None)
@@ -150,11 +151,12 @@ def test_frames_of_a_clip_are_passed_on_with_their_times(embedders, plain):
     assert np.abs(rows[1] - expected).max() > CLOSE
 
 
-def test_a_text_that_looks_like_an_address_is_a_text(embedders, monkeypatch):
+@pytest.mark.parametrize("name", ["dual", "static", "demo"])
+def test_a_text_that_looks_like_an_address_is_a_text(embedders, monkeypatch, name):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it asked a network"))
     address, other = "https://example.org/photo.jpg", "https://example.org/photo.jpgg"
-    rows = embedders["dual"].embed([EmbedInput(address), EmbedInput(other)])
-    assert rows[0] @ rows[1] > rows[0] @ embedders["dual"].embed([EmbedInput("a")])[0]
+    rows = embedders[name].embed(map(EmbedInput, [address, other, "a"]))
+    assert rows[0] @ rows[1] > rows[0] @ rows[2]
 
 
 def test_an_instruction_is_a_prompt_or_the_name_of_one(embedders, plain):
