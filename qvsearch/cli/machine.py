@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -215,6 +216,9 @@ def list_(
         for each in ggufs:
             if each.problem is not None:
                 output.fail(each.problem)
+        if states:
+            extra = "" if find_spec("sentence_transformers") else ', after: pip install "qvsearch[st]"'
+            output.hint(f"other models: --model st:ID-OR-FOLDER{extra}")
     if any(each.problem is not None for each in ggufs):
         raise typer.Exit(ExitCode.INCOMPLETE)
 

@@ -11,7 +11,9 @@ from qvsearch.models.registry import ST
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
+    from qvsearch.models.registry import Weights
     from qvsearch.runtime.choice import Choice
+    from qvsearch.runtime.client import ServerKey
     from qvsearch.types import Embedder, Fingerprint
 
 
@@ -47,13 +49,24 @@ def backend_of(model: str) -> Backend | None:
     return None
 
 
-def refuse_warm(model: str) -> None:
-    """Raise QvsearchError for a model that `warm` does not keep loaded."""
-    if backend_of(model) is not None:
+def server_key(
+    model: str, choice: Choice, library: Fingerprint | None = None
+) -> tuple[ServerKey, Weights] | None:
+    """Return the key of the server to start for an engine's model, and its files.
+
+    `library` is that of a library of this model. None for our own models. Raises QvsearchError if
+    the files are another model's, and for a model that `warm` does not keep loaded.
+    """
+    if is_gguf(model):
         raise QvsearchError(
             f"warm keeps only folders and models of a hub loaded, and {model} has its own engine;"
             " keep a server of it running, and give its URL: --server URL"
         )
+    if not model.startswith(ST):
+        return None
+    from qvsearch.runtime import sentence_transformers
+
+    return sentence_transformers.server_key(model, choice, library)
 
 
 def other_name(chosen: str | None, own: str) -> str | None:

@@ -191,12 +191,14 @@ def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weight
     place = library_folder(None) if folder is None else folder
     if folder is not None or (choice.model is None and choice.adapter is None):
         own = read_committed(place).fingerprint
-        backends.refuse_warm(own.model)
         _check_option(place, "--model", backends.other_name(choice.model, own.model), own.model)
+        if (kept := backends.server_key(own.model, choice, own)) is not None:
+            return kept
         weights = _chosen(own, choice)
         _check_weights(own, weights)
         return _key(own, choice), weights
-    backends.refuse_warm(new_model(choice))
+    if (kept := backends.server_key(new_model(choice), choice)) is not None:
+        return kept
     weights = resolve(new_model(choice), choice.hub, _adapter(choice))
     if Library.exists(place):
         own = read_committed(place).fingerprint

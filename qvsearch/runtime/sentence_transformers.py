@@ -13,13 +13,15 @@ from qvsearch.errors import QvsearchError
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models import st_files
 from qvsearch.models.patches import KNOWN_PREPROCESSING, PREPROCESSING
-from qvsearch.models.registry import ST, Weights
+from qvsearch.models.registry import EMBEDDER, ST, Weights
 from qvsearch.runtime.choice import new_detail, new_video_mode
+from qvsearch.runtime.client import ServerKey, WarmEmbedder, find_server
 from qvsearch.runtime.st_embedder import StEmbedder
 from qvsearch.types import Dtype, Fingerprint, Kind, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.runtime.choice import Choice
+    from qvsearch.types import Embedder
 
 LAYOUT = 1  # of a library's fingerprint: raise it when inputs are passed on in another way
 
@@ -71,9 +73,24 @@ class SentenceTransformersBackend:
                 " index into a new --library"
             )
 
-    def load(self, fingerprint: Fingerprint, choice: Choice) -> StEmbedder:
-        """Return the model of a library; raises QvsearchError if the files are another model's."""
+    def load(self, fingerprint: Fingerprint, choice: Choice) -> Embedder:
+        """Return the model of a library, on the server of `warm` if there is one.
+
+        Raises QvsearchError if the files are another model's.
+        """
         _check_options(fingerprint.model, choice)
+        if choice.model is None or choice.model == fingerprint.model:
+            connection = find_server(_key(fingerprint.revision, choice))
+            if connection is not None:
+                return WarmEmbedder(
+                    connection,
+                    fingerprint.dim,
+                    lambda: self._load_here(fingerprint, choice),
+                    fingerprint.decode_options,
+                )
+        return self._load_here(fingerprint, choice)
+
+    def _load_here(self, fingerprint: Fingerprint, choice: Choice) -> StEmbedder:
         name, revision = fingerprint.model, fingerprint.revision
         if choice.model is None or choice.model == name:
             weights = st_files.resolve(name, choice.hub, revision)
@@ -96,6 +113,25 @@ class SentenceTransformersBackend:
             return looked_at
         del looked_at  # freed before another one is loaded
         return StEmbedder(weights, choice.device, choice.dtype)
+
+
+def server_key(
+    model: str, choice: Choice, library: Fingerprint | None = None
+) -> tuple[ServerKey, Weights]:
+    """Return the key of the server to start for a model, e.g. that of a library, and its files.
+
+    Raises QvsearchError if the files are not the library's.
+    """
+    _check_options(model, choice)
+    weights = st_files.resolve(model, choice.hub, None if library is None else library.revision)
+    if library is not None and weights.revision != library.revision:
+        raise _other_model(library, f"{weights.name} at {weights.revision}")
+    return _key(weights.revision, choice), weights
+
+
+def _key(revision: str, choice: Choice) -> ServerKey:
+    """Return the key of a model's server; our own model of the same commit has another one."""
+    return ServerKey(EMBEDDER, f"{ST}{revision}", choice.device, choice.dtype)
 
 
 def notes_of(fingerprint: Fingerprint) -> list[str]:

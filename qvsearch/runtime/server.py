@@ -28,12 +28,15 @@ import psutil
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import PRIVATE_FILE
-from qvsearch.models.registry import RERANKER, resolve
+from qvsearch.models import st_files
+from qvsearch.models.registry import RERANKER, ST, resolve
 from qvsearch.runtime.client import BEAT, ServerKey, peer
 from qvsearch.types import EmbedInput
 from qvsearch.wire import BadMessage, receive, send, unpack_inputs
 
 if TYPE_CHECKING:
+    from qvsearch.runtime.local import LocalEmbedder
+    from qvsearch.runtime.st_embedder import StEmbedder
     from qvsearch.wire import Array
 
     Compute = Callable[[dict[str, Any], Sequence[EmbedInput]], Array]
@@ -183,20 +186,15 @@ class Server:
 def load(order: Order) -> Compute:
     """Load the model of an order and try it; raises QvsearchError if that fails."""
     key = order.key
-    weights = resolve(order.model, adapter=order.adapter)
-    revision = weights.revision
-    if revision != key.revision:
-        raise QvsearchError(f"{order.model} is now at revision {revision}, not {key.revision}")
-    from qvsearch.models.devices import own_dtype
-    from qvsearch.runtime.local import LocalEmbedder, LocalReranker
-
     trial = EmbedInput(text="warm")
     if key.role == RERANKER:
+        _check_revision(order, resolve(order.model, adapter=order.adapter).revision)
+        from qvsearch.runtime.local import LocalReranker
+
         reranker = LocalReranker(order.model, key.device, key.dtype, order.adapter)
         reranker.score(trial, [trial])
     else:
-        dtype = key.dtype or own_dtype(key.precision, key.device)
-        embedder = LocalEmbedder(order.model, key.device, dtype, adapter=order.adapter)
+        embedder = _embedder(order)
         embedder.embed([trial])
 
     def compute(header: dict[str, Any], inputs: Sequence[EmbedInput]) -> Array:
@@ -206,6 +204,29 @@ def load(order: Order) -> Compute:
         return embedder.embed_to(inputs, header["dim"])
 
     return compute
+
+
+def _embedder(order: Order) -> LocalEmbedder | StEmbedder:
+    key = order.key
+    if order.model.startswith(ST):
+        weights = st_files.resolve(order.model, revision=key.revision.removeprefix(ST))
+        _check_revision(order, f"{ST}{weights.revision}")
+        from qvsearch.runtime.st_embedder import StEmbedder
+
+        return StEmbedder(weights, key.device, key.dtype)
+    _check_revision(order, resolve(order.model, adapter=order.adapter).revision)
+    from qvsearch.models.devices import own_dtype
+    from qvsearch.runtime.local import LocalEmbedder
+
+    dtype = key.dtype or own_dtype(key.precision, key.device)
+    return LocalEmbedder(order.model, key.device, dtype, adapter=order.adapter)
+
+
+def _check_revision(order: Order, revision: str) -> None:
+    if revision != order.key.revision:
+        raise QvsearchError(
+            f"{order.model} is now at revision {revision}, not {order.key.revision}"
+        )
 
 
 def read_order(text: str) -> Order:

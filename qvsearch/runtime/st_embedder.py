@@ -68,6 +68,10 @@ class StEmbedder(QueriesAndDocuments):
 
         Raises QvsearchError for an input that the model cannot embed, and on NaN.
         """
+        return self.embed_to(inputs, self.dim)
+
+    def embed_to(self, inputs: Sequence[EmbedInput], dim: int) -> Vectors:
+        """Return the unit rows (n, dim) of an embedder of this dimension."""
         from qvsearch.runtime.local import unit_rows
 
         inputs = ready(inputs, self.decode_options)
@@ -75,10 +79,10 @@ class StEmbedder(QueriesAndDocuments):
         for place, each in enumerate(inputs):
             self._check(each)
             groups.setdefault((each.instruction, _parts(each)), []).append(place)
-        rows = np.zeros((len(inputs), self.dim), np.float32)
+        rows = np.zeros((len(inputs), dim), np.float32)
         for (instruction, shown), places in groups.items():
             passed = [self._passed(inputs[place]) for place in places]
-            rows[places] = unit_rows(self._encode(passed, instruction, shown), self.dim)
+            rows[places] = unit_rows(self._encode(passed, instruction, shown), dim)
         return rows
 
     def check_batches(self) -> None:
@@ -111,10 +115,11 @@ class StEmbedder(QueriesAndDocuments):
     def _embeds(self) -> str:
         return " and ".join(_NAMES[each] for each in sorted(self.modalities & _NAMES.keys()))
 
-    def _passed(self, source: EmbedInput) -> dict[str, object]:
+    def _passed(self, source: EmbedInput) -> dict[str, object] | str:
         """Return an input as sentence-transformers takes it.
 
-        A text is in a dictionary, since a bare one that looks like an address would be fetched.
+        A text is in a dictionary, since a bare one that looks like an address would be fetched. A
+        model of texts alone fetches nothing, and its first module may take bare texts only.
         """
         from PIL import Image
 
@@ -123,15 +128,19 @@ class StEmbedder(QueriesAndDocuments):
             pictures = [Image.fromarray(each) for each in source.images]
             passed["image"] = pictures if len(pictures) > 1 else pictures[0]
         if source.text is not None:
-            passed["text"] = self._special.sub(
-                lambda found: f"{found[0][0]} {found[0][1:]}", source.text
-            )
+            text = self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", source.text)
+            if self.modalities == {"text"}:
+                return text
+            passed["text"] = text
         if source.video is not None:
             passed["video"] = _timed(source.video.pixels, source.video.times)
         return passed
 
     def _encode(
-        self, passed: list[dict[str, object]], instruction: str | None, shown: tuple[str, ...]
+        self,
+        passed: Sequence[dict[str, object] | str],
+        instruction: str | None,
+        shown: tuple[str, ...],
     ) -> Vectors:
         """Return the vectors (n, width) of inputs of one sort."""
         options: dict[str, Any] = {
@@ -161,7 +170,7 @@ class StEmbedder(QueriesAndDocuments):
         """Return the length of the vectors of a text, or of what the model embeds instead."""
         size = self._model.get_embedding_dimension()
         if size is None and "text" in self.modalities:
-            size = self._encode([{"text": "a"}], None, ("text",)).shape[1]
+            size = self._encode([self._passed(EmbedInput("a"))], None, ("text",)).shape[1]
         if size is None:
             raise QvsearchError(f"{self.name} does not have vectors of a fixed length")
         return int(size)

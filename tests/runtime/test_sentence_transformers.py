@@ -8,9 +8,13 @@ import json
 import shutil
 import socket
 import sys
+import tempfile
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 import torch
 from PIL import Image
@@ -24,7 +28,10 @@ from qvsearch.library.library import Library
 from qvsearch.machine import doctor
 from qvsearch.models import hubs, registry, st_files
 from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.runtime import server
+from qvsearch.runtime.backends import server_key
 from qvsearch.runtime.choice import Choice
+from qvsearch.runtime.client import WarmEmbedder, make_socket_folder
 from qvsearch.runtime.loading import load_embedder, task_fingerprint
 from qvsearch.types import EmbedInput, Frames, Kind
 
@@ -39,6 +46,7 @@ def models(tmp_path_factory):
     writers = {
         "dual": st_models.write_dual,
         "text": st_models.write_text,
+        "static": st_models.write_static,
         "demo": st_models.write_demo,
     }
     folder = tmp_path_factory.mktemp("models")
@@ -74,7 +82,7 @@ def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("name", ["dual", "text", "demo"])
+@pytest.mark.parametrize("name", ["dual", "text", "static", "demo"])
 def test_texts_have_the_vectors_of_plain_calls_in_their_order(embedders, plain, name):
     mixed = [
         EmbedInput(each, instruction=how) for each in TEXTS for how in (QUERY_INSTRUCTION, None)
@@ -143,11 +151,12 @@ def test_frames_of_a_clip_are_passed_on_with_their_times(embedders, plain):
     assert np.abs(rows[1] - expected).max() > CLOSE
 
 
-def test_a_text_that_looks_like_an_address_is_a_text(embedders, monkeypatch):
+@pytest.mark.parametrize("name", ["dual", "static", "demo"])
+def test_a_text_that_looks_like_an_address_is_a_text(embedders, monkeypatch, name):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it asked a network"))
     address, other = "https://example.org/photo.jpg", "https://example.org/photo.jpgg"
-    rows = embedders["dual"].embed([EmbedInput(address), EmbedInput(other)])
-    assert rows[0] @ rows[1] > rows[0] @ embedders["dual"].embed([EmbedInput("a")])[0]
+    rows = embedders[name].embed(map(EmbedInput, [address, other, "a"]))
+    assert rows[0] @ rows[1] > rows[0] @ rows[2]
 
 
 def test_an_instruction_is_a_prompt_or_the_name_of_one(embedders, plain):
@@ -269,6 +278,38 @@ def test_a_known_architecture_runs_without_the_code_that_it_names(models, tmp_pa
     folder = shutil.copytree(models["text"], tmp_path / "model")
     edit(folder / "config.json", auto_map={"AutoModel": "own.Model"})
     assert loaded(f"st:{folder}").embed([EmbedInput("a")]).shape == (1, st_models.TEXT_DIM)
+
+
+@pytest.fixture
+def sockets(monkeypatch):
+    """A folder for sockets: its name has to be shorter than pytest's are on some systems."""
+    with tempfile.TemporaryDirectory(prefix="qv-") as folder:
+        monkeypatch.setattr(platformdirs, "user_runtime_path", lambda *_, **__: Path(folder) / "q")
+        yield
+
+
+@pytest.mark.usefixtures("sockets")
+def test_a_server_that_keeps_a_model_gives_the_same_vectors(models, embedders):
+    choice = Choice(model=f"st:{models['dual']}", device="cpu")
+    fingerprint = replace(task_fingerprint(None, choice), dim=32)
+    key, weights = server_key(fingerprint.model, choice, fingerprint)
+    make_socket_folder()
+    listening = threading.Event()
+    order = server.Order(key, weights.name, str(key.socket), idle=2.0)
+    thread = threading.Thread(target=server.run, args=(order, listening.set))
+    thread.start()
+    assert listening.wait(60)
+    embedder = load_embedder(fingerprint, choice)
+    assert isinstance(embedder, WarmEmbedder)
+    inputs = [EmbedInput("a", instruction=QUERY_INSTRUCTION), EmbedInput(images=(picture(),))]
+    expected = unit(embedders["dual"].embed(inputs)[:, :32])
+    assert np.abs(embedder.embed(inputs) - expected).max() < CLOSE
+    with pytest.raises(QvsearchError, match="give the picture with --like"):
+        embedder.embed([replace(inputs[1], text="at night")])
+    thread.join()
+    other = replace(fingerprint, revision="of other files")
+    with pytest.raises(QvsearchError, match="index into a new --library"):
+        server_key(fingerprint.model, choice, other)
 
 
 @pytest.mark.usefixtures("home")

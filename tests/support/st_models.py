@@ -6,6 +6,7 @@ import string
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 from transformers import (
     BertConfig,
     BertModel,
@@ -103,6 +104,18 @@ def write_text(folder: Path) -> Path:
         folder / "1_Pooling" / "config.json", {"embedding_dimension": 64, "pooling_mode": "mean"}
     )
     write_json(folder / "config_sentence_transformers.json", {"prompts": PROMPTS})
+    return folder
+
+
+def write_static(folder: Path) -> Path:
+    """A table of a vector for each token, whose mean is a text's; its input is bare texts."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    torch.manual_seed(6)
+    tokenizer = Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json"))
+    table = StaticEmbedding(tokenizer, embedding_dim=32)
+    SentenceTransformer(modules=[table], device="cpu").save(str(folder), create_model_card=False)
     return folder
 
 
