@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -110,8 +111,10 @@ def test_a_publisher_killed_while_files_change_leaves_whole_ones(tmp_path, place
 def test_two_hundred_kills(tmp_path, place, tally):
     library = new_library(tmp_path / "library", [*photos(0, 10), *passages(1, 5), *passages(2, 9)])
     chance, killed, usual = random.Random(17), 0, 60.0
-    while killed < 200:
-        change(library, killed)
+    for attempt in count():
+        if killed == 200:
+            break
+        change(library, attempt)
         library = Library.open(library.folder)
         process = publisher.start(library.folder, place, "anna", 2, usual * chance.random())
         assert process.stdout.readline() == "ready\n"
