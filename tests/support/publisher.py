@@ -28,12 +28,15 @@ def say(what):
 
 
 def main(library, table, name, rows, seconds=None):
+    import lancedb  # noqa: F401 - takes longer than publishing a few rows
+
     from qvsearch.published import publishing
     from qvsearch.published.address import read_address
 
     publishing.ROWS_AT_ONCE = int(rows)
     if seconds is not None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once
+        say("ready")
         signal.setitimer(signal.ITIMER_REAL, float(seconds))
     publishing.publish(
         Path(library),
