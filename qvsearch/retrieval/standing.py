@@ -94,12 +94,12 @@ def _in_table(
 ) -> Standing | None:
     """Do what `standing` does for a large table, all of whose vectors are read."""
     from qvsearch.retrieval.table_candidates import Asked
-    from qvsearch.retrieval.table_files import items_at, score_files
+    from qvsearch.retrieval.table_files import score_files
     from qvsearch.retrieval.table_levels import leveled
     from qvsearch.retrieval.table_search import where_in
 
     check_filled(library)
-    stored = library.table.by_items(items_at(library, path))
+    stored = library.table.by_items(library.numbers_at(path))
     if not len(stored):
         return None
     terms = embedded()
