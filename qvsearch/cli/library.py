@@ -33,14 +33,14 @@ def status(
     qvsearch status --json | jq .failed
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
     from qvsearch.indexing.status import library_status
-    from qvsearch.published.library import PublishedLibrary, open_at
+    from qvsearch.published.opening import is_published, open_at
     from qvsearch.runtime.manager import running
 
     opened = open_at(library)
     if fields:
         _show_fields(opened, json)
         return
-    if isinstance(opened, PublishedLibrary):
+    if is_published(opened):
         _show_table(opened, json)
         return
     current = library_status(opened)

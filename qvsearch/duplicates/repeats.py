@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.duplicates.groups import same
-from qvsearch.published.library import is_large_table
+from qvsearch.published.opening import is_large_table
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library

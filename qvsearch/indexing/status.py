@@ -14,7 +14,7 @@ from qvsearch.indexing.changes import MAX_TRIES, Target, same_failure, same_iden
 from qvsearch.indexing.mounts import Identities
 from qvsearch.library.filters import orientation_of
 from qvsearch.library.rules import Rules, left_out, scans_of
-from qvsearch.published.library import is_large_table
+from qvsearch.published.opening import is_large_table
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 

@@ -133,7 +133,7 @@ def _file(chosen: Chosen, arguments: ExplainArguments) -> tuple[Opened, bytes]:
     Raises QvsearchError for a path outside the folders of the library: its answer would show
     whether there is such a file.
     """
-    from qvsearch.published.library import with_path
+    from qvsearch.published.opening import with_path
 
     if (arguments.id is None) == (arguments.path is None):
         raise QvsearchError("explain takes the id of a file or its path; give one of them")

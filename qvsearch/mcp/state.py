@@ -34,13 +34,13 @@ def status(shelf: Shelf, arguments: StatusArguments) -> dict[str, Any]:
 
 def _record(name: str, folder: Path) -> dict[str, Any]:
     from qvsearch.indexing.status import library_fields, library_status
-    from qvsearch.published.library import PublishedLibrary, open_at
+    from qvsearch.published.opening import is_published, open_at
     from qvsearch.records.library import fields_record, status_record
     from qvsearch.runtime.manager import running
 
     try:
         library = open_at(folder)
-        if isinstance(library, PublishedLibrary):
+        if is_published(library):
             return {**_table_record(library), "library": name}
         record: dict[str, Any] = status_record(library_status(library), running())
         fields: dict[str, Any] = fields_record(library, library_fields(library))

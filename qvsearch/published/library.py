@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,14 +16,12 @@ from qvsearch.files import MIB, is_below
 from qvsearch.library.aliases import aliases, is_there
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Manifest
-from qvsearch.library.names import is_table, library_folder
 from qvsearch.library.sidecar import decode_segment
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table, quoted
 from qvsearch.published.mapped_roots import mapped_roots
 from qvsearch.published.publishers import list_publishers
 from qvsearch.published.schema import READ, item_of, vectors_of
-from qvsearch.published.thumbnails import read_thumbnail
 from qvsearch.types import KIND_CODES, Kind
 
 if TYPE_CHECKING:
@@ -34,47 +32,8 @@ if TYPE_CHECKING:
     from qvsearch.library.rows import Rows
     from qvsearch.types import Item, Segment, Vectors
 
-ITEM_DIGITS = 16  # of an item's number, at the end of its identity
 WHOLE = 12_288  # rows up to which a search reads the whole table: as many as the samples have
 LARGEST = 2048 * MIB  # of vectors in memory, for commands that read all rows
-
-
-def open_at(folder: str | Path | None) -> Library:
-    """Open the library or the published table of a folder or name; raises QvsearchError."""
-    place = library_folder(folder)
-    return PublishedLibrary.at(place) if is_table(place) else Library.open(place)
-
-
-def with_file(library: Library, item: Item) -> Library:
-    """Return a library that has all rows of a file: a part of a large table, else the same."""
-    return library.file(item) if is_large_table(library) else library
-
-
-def with_content(library: Library, content_hash: str) -> Library:
-    """Return a library that has all rows of a content: a part of a large table, else the same."""
-    return library.with_content(content_hash) if is_large_table(library) else library
-
-
-def with_item(library: Library, item_id: str) -> Library:
-    """Return a library that has an item by its identity, if there is such an item."""
-    return with_content(library, item_id[:-ITEM_DIGITS])
-
-
-def with_path(library: Library, path: bytes) -> Library:
-    """Return a library that has the file of an absolute path, if there is one."""
-    if not is_large_table(library):
-        return library
-    return library.gathered(library.table.by_items(library.numbers_at(path)))
-
-
-def is_large_table(library: Library) -> TypeGuard[PublishedLibrary]:
-    """Return whether this is a table of which a search reads only some rows."""
-    return isinstance(library, PublishedLibrary) and not library.is_small
-
-
-def latest_version(library: Library) -> int:
-    """Return the version of a published table as of now; the open one stays at its own."""
-    return Table(read_address(str(library.folder))).version
 
 
 class PublishedLibrary(Library):
@@ -194,6 +153,8 @@ class PublishedLibrary(Library):
 
     def thumbnail(self, segment: Segment, start: float | None) -> bytes | None:
         """Return the published thumbnail of a file as WebP, of a video near a second."""
+        from qvsearch.published.thumbnails import read_thumbnail  # makers of them are heavy
+
         if segment.item.kind is Kind.VIDEO:
             moments = self.file(segment.item).segments.values()
             segment = min(moments, key=lambda each: abs((each.start or 0.0) - (start or 0.0)))

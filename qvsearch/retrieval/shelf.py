@@ -140,7 +140,7 @@ class Chosen:
     def find(self, item_id: str) -> tuple[Opened, list[Segment]]:
         """Return the first library with a file, and the file's segments; raises Gone for none."""
         from qvsearch.library.identity import Gone, segments_of
-        from qvsearch.published.library import with_item
+        from qvsearch.published.opening import with_item
 
         for each in self.opened:
             try:
@@ -265,10 +265,10 @@ class Shelf:
             return _state(place.folder)
         if place.opened is None or time.monotonic() - place.looked < LOOKED_AGAIN:
             return None if place.opened is None else place.opened.state
-        from qvsearch.published.library import latest_version
+        from qvsearch.published.opening import latest_version
 
         place.looked = time.monotonic()
-        return latest_version(place.opened.library), 0, 0
+        return latest_version(place.folder), 0, 0
 
     def _let_go(self) -> None:
         """Drop the models that no open library has any longer."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.library.aliases import aliases
-from qvsearch.published.library import is_large_table
+from qvsearch.published.opening import is_large_table
 from qvsearch.retrieval.calibration import evidence_of, relevance_of
 from qvsearch.retrieval.first_pass import rank_all
 from qvsearch.retrieval.hits import best_hits, best_rows

@@ -30,7 +30,7 @@ from qvsearch.models.registry import (
     resolve,
     role_of,
 )
-from qvsearch.published.library import open_at
+from qvsearch.published.opening import open_at
 from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server

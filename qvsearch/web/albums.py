@@ -11,7 +11,7 @@ from qvsearch.library.filters import FILTERS
 from qvsearch.library.identity import id_at
 from qvsearch.library.names import option
 from qvsearch.library.searches import MARK
-from qvsearch.published.library import with_path
+from qvsearch.published.opening import with_path
 from qvsearch.records.served import album_record
 from qvsearch.retrieval.saved import saved_searches
 from qvsearch.web.asking import check_names

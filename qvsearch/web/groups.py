@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.duplicates.groups import duplicate_groups
 from qvsearch.library.filters import parse_kinds
-from qvsearch.published.library import open_at
+from qvsearch.published.opening import open_at
 from qvsearch.records.cluster import cluster_record
 from qvsearch.records.library import group_record
 from qvsearch.tasks.extras import Missing

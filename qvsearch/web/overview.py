@@ -8,7 +8,7 @@ from qvsearch.indexing.status import library_status
 from qvsearch.library.library import Library
 from qvsearch.library.names import option
 from qvsearch.models.registry import DEMO
-from qvsearch.published.library import PublishedLibrary
+from qvsearch.published.opening import is_published
 from qvsearch.records.served import lost_record, shelf_record
 from qvsearch.version import __version__
 from qvsearch.web.asking import check_names
@@ -52,9 +52,9 @@ def _shelf(services: Services, opened: Opened) -> dict[str, object]:
     pending = sum(run.files for run in library.load_pending())
     kinds = services.kinds.of(opened)
     changes = None
-    is_published = isinstance(library, PublishedLibrary)  # its publisher looks for changes
+    published = is_published(library)  # its publisher looks for changes
     # or every commit of a running `index` would be looked at
-    if kinds and not pending and not is_published:
+    if kinds and not pending and not published:
         changes = services.surveys.outcome(
             ("changes", library.folder),
             opened.state,
@@ -72,7 +72,7 @@ def _shelf(services: Services, opened: Opened) -> dict[str, object]:
         files_left=pending or None,
         changed=changed,
         gone=gone,
-        command=f"qvsearch publish {library.folder}" if is_published else command,
+        command=f"qvsearch publish {library.folder}" if published else command,
     )
 
 

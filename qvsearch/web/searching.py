@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.library.aliases import is_there
 from qvsearch.library.identity import id_of
-from qvsearch.published.library import with_file
+from qvsearch.published.opening import with_file
 from qvsearch.records.library import hit_record
 from qvsearch.records.served import answer_record, duplicate_record
 from qvsearch.retrieval.scrolling import hits_one_by_one

@@ -16,7 +16,7 @@ from qvsearch.media import CHANGED, excerpts
 from qvsearch.media.player import Player
 from qvsearch.media.thumbnails import Thumbnails
 from qvsearch.media.workers import Decoders
-from qvsearch.published.library import PublishedLibrary, is_large_table, open_at
+from qvsearch.published.opening import is_large_table, is_published, open_at
 from qvsearch.records.library import fields_record
 from qvsearch.retrieval.shelf import Shelf
 from qvsearch.types import KIND_CODES, Skipped
@@ -104,7 +104,7 @@ class Services:
         try:
             return self._made(made, segment)
         except (Gone, Problem):
-            if isinstance(library, PublishedLibrary):
+            if is_published(library):
                 published = library.thumbnail(segment, start)
                 if published is not None:
                     return published
