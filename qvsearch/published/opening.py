@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 from qvsearch.library.library import Library
+from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import is_table, library_folder
 
 if TYPE_CHECKING:
     from qvsearch.published.library import PublishedLibrary
-    from qvsearch.types import Item
+    from qvsearch.types import Fingerprint, Item
 
 ITEM_DIGITS = 16  # of an item's number, at the end of its identity
 
@@ -27,6 +28,11 @@ def open_at(folder: str | Path | None) -> Library:
     from qvsearch.published.library import PublishedLibrary  # not needed by libraries
 
     return PublishedLibrary.at(place)
+
+
+def fingerprint_at(folder: Path) -> Fingerprint:
+    """Return the fingerprint of a library, of which only the manifest is read, or of a table."""
+    return open_at(folder).fingerprint if is_table(folder) else read_committed(folder).fingerprint
 
 
 def is_published(library: Library) -> TypeGuard[PublishedLibrary]:

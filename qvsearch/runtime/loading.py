@@ -30,7 +30,7 @@ from qvsearch.models.registry import (
     resolve,
     role_of,
 )
-from qvsearch.published.opening import open_at
+from qvsearch.published.opening import fingerprint_at, open_at
 from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
@@ -196,7 +196,7 @@ def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weight
     """
     place = library_folder(None) if folder is None else folder
     if folder is not None or (choice.model is None and choice.adapter is None):
-        own = read_committed(place).fingerprint
+        own = fingerprint_at(place)
         if not _is_folder(choice.model):
             _check_option(place, "--model", choice.model, own.model)
         weights = _chosen(own, choice)
