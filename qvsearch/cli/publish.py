@@ -46,7 +46,7 @@ def publish(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Bring a library's part of a table that many computers share up to date.
+    """Copy a library into a table that many computers share.
 
     The table is created if it is not there. Each run sends what changed since
     the last one. Several computers may publish at the same time. To search it,

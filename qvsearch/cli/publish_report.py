@@ -33,7 +33,9 @@ class Report:
             return
         self._shown = True
         what = f"published {progress.rows:,} of {progress.of:,} rows"
-        if progress.of_pictures:
+        if progress.upkeep:
+            what = "all rows are published; building indices and merging files"
+        elif progress.of_pictures:
             what = f"published {progress.pictures:,} of {progress.of_pictures:,} thumbnails"
         output.progress(what, self._quiet)
 

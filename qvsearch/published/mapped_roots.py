@@ -82,6 +82,18 @@ def map_root(table: Table, name: str, folder: bytes) -> PublishedRoot:
     return PublishedRoot(root.name, root.files, folder)
 
 
+def keep_own_roots(address: Address, roots: Mapping[str, bytes]) -> None:
+    """Store where the roots of a library that is published from here lie.
+
+    A folder that the user gave stays while it is there.
+    """
+    before = mapped_roots(address)
+    keep_roots(
+        address,
+        {name: p for name, p in roots.items() if name not in before or not is_there(before[name])},
+    )
+
+
 def keep_roots(address: Address, roots: Mapping[str, bytes]) -> None:
     """Add to the mapped roots of a table."""
     mapped = _read()

@@ -24,7 +24,7 @@ from qvsearch.library.publication import read_publication, write_publication
 from qvsearch.published.differences import Differences, RowMarks, differences
 from qvsearch.published.engine import Table, lists_of, quoted
 from qvsearch.published.local_rows import LocalRows, batches, local_rows, rows_to_publish
-from qvsearch.published.mapped_roots import keep_roots
+from qvsearch.published.mapped_roots import keep_own_roots
 from qvsearch.published.publishers import Ledger, Publisher, check_name, list_publishers
 from qvsearch.published.schema import About, arrow_rows
 from qvsearch.published.thumbnails import Pictures, drop_thumbnails, publish_thumbnails
@@ -47,7 +47,10 @@ _MARKS = {"items": "<i8", "ordinals": "<i4", "digests": "<i8"}
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a run committed so far, and what it has to commit in all: rows, then thumbnails."""
+    """What a run committed so far, and what it has to commit in all: rows, then thumbnails.
+
+    `upkeep` is true if it builds an index or merges files now.
+    """
 
     rows: int
     of: int
@@ -55,6 +58,7 @@ class Progress:
     version: int
     pictures: int = 0
     of_pictures: int = 0
+    upkeep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +109,17 @@ def publish(
         names = {number: f"{name}/{label}" for number, label in publication.roots.items()}
         publisher = Publisher(name, publication.owner, run=secrets.token_hex(8))
         done = _Run(library, names, table, ledger, publisher, report, stop).run()
-        keep_roots(address, {names[n]: root for n, root in enumerate(roots) if root is not None})
+        keep_own_roots(
+            address, {names[n]: root for n, root in enumerate(roots) if root is not None}
+        )
         if thumbnails and not done.interrupted:
             done = _with_thumbnails(library, table, done, report, stop)
         elif done.changed or done.removed:
             drop_thumbnails(library, table, name)
-        if done.rows or done.removed:
-            keep_up(table, ledger)
-        clean_up(table, ledger)
+        if not done.interrupted:
+            progress = Progress(done.rows, done.rows, done.added + done.changed, table.version)
+            keep_up(table, ledger, lambda: report(replace(progress, upkeep=True)))
+            clean_up(table, ledger)
         return replace(done, seconds=time.monotonic() - started)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,11 @@ MOST_FILES = 64
 KEPT = timedelta(minutes=15)  # old versions stay so long for queries that still read them
 
 
-def keep_up(table: Table, ledger: Ledger) -> None:
+def keep_up(table: Table, ledger: Ledger, begin: Callable[[], None] = lambda: None) -> None:
     """Build the indices that are due, and compact a table of many small files or loose rows.
 
-    Others may do the same at the same time; the work is done twice then, and nothing is lost.
+    `begin` is called before work that may take minutes. Others may do the same at the same time;
+    the work is done twice then, and nothing is lost.
     """
     table.refresh()
     upkeep, shape = ledger.upkeep(), table.shape
@@ -34,10 +36,12 @@ def keep_up(table: Table, ledger: Ledger) -> None:
         if column not in shape.indexed:
             table.index(column)
     if is_due(shape):
+        begin()
         table.compact(KEPT)
         upkeep = Upkeep(upkeep.trained, int(time.time()))
         ledger.write_upkeep(upkeep)
     if shape.rows >= max(INDEX_FROM, GROWN * upkeep.trained):
+        begin()
         table.index(VECTOR)
         ledger.write_upkeep(Upkeep(shape.rows, upkeep.compacted))
 

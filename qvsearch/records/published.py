@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def commit_record(progress: Progress) -> dict[str, object]:
     """Return a commit of `publish --json`: what it counts is in the table for good.
 
-    state (string): `committed`
+    state (string): `committed`, or `upkeep` if indices are built or files merged now
     rows (integer): number of rows that this run has committed
     of (integer): number of rows that it has to commit
     files (integer): number of their files
@@ -28,7 +28,7 @@ def commit_record(progress: Progress) -> dict[str, object]:
     thumbnails, of_thumbnails (integer): number of thumbnails committed, and of those to commit
     """
     record: dict[str, object] = {
-        "state": "committed",
+        "state": "upkeep" if progress.upkeep else "committed",
         "rows": progress.rows,
         "of": progress.of,
         "files": progress.files,

@@ -34,6 +34,7 @@ def main(library, table, name, rows, seconds=None):
     publishing.ROWS_AT_ONCE = int(rows)
     if seconds is not None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once
+        say("ready")
         signal.setitimer(signal.ITIMER_REAL, float(seconds))
     publishing.publish(
         Path(library),
