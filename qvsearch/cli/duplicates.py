@@ -114,7 +114,7 @@ def dupes(
     qvsearch dupes --html dupes.html
     """  # noqa: D301
     from qvsearch.duplicates.groups import duplicate_groups
-    from qvsearch.published.library import open_at
+    from qvsearch.published.opening import open_at
 
     page = html_page(html, "Near-duplicates", [("kind", kind)])
     opened = open_at(library)

@@ -12,6 +12,7 @@ from qvsearch.records import library as records
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.library.repair import Repair
+    from qvsearch.published.library import PublishedLibrary
 
 upkeep = typer.Typer(rich_markup_mode=None)
 
@@ -32,11 +33,15 @@ def status(
     qvsearch status --json | jq .failed
     """  # noqa: D301 - a \b keeps the lines of examples apart, here and below
     from qvsearch.indexing.status import library_status
+    from qvsearch.published.opening import is_published, open_at
     from qvsearch.runtime.manager import running
 
-    opened = _open(library)
+    opened = open_at(library)
     if fields:
         _show_fields(opened, json)
+        return
+    if is_published(opened):
+        _show_table(opened, json)
         return
     current = library_status(opened)
     if json:
@@ -104,6 +109,20 @@ def remove(
         output.line(
             f"removed {output.counted(count, 'file')} from the library, and nothing from the disk"
         )
+
+
+def _show_table(library: "PublishedLibrary", json: bool) -> None:
+    from qvsearch.published.status import table_status
+
+    current = table_status(library)
+    if json:
+        from qvsearch.records.published import table_record
+
+        output.write_json([table_record(current)])
+        return
+    from qvsearch.cli.table_status import print_table_status
+
+    print_table_status(current)
 
 
 def _show_fields(library: "Library", json: bool) -> None:

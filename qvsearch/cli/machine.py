@@ -217,7 +217,9 @@ def list_(
             if each.problem is not None:
                 output.fail(each.problem)
         if states:
-            extra = "" if find_spec("sentence_transformers") else ', after: pip install "qvsearch[st]"'
+            extra = (
+                "" if find_spec("sentence_transformers") else ', after: pip install "qvsearch[st]"'
+            )
             output.hint(f"other models: --model st:ID-OR-FOLDER{extra}")
     if any(each.problem is not None for each in ggufs):
         raise typer.Exit(ExitCode.INCOMPLETE)

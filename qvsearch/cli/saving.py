@@ -81,12 +81,14 @@ class SavingOptions:
         With several libraries, a saved search is only repeated: each has its own new files. Raises
         QvsearchError, before any work, for --save with them, and for a name that is in use.
         """
+        from qvsearch.library.names import check_local
         from qvsearch.retrieval.saved import Answer, ask_saved, same_search
 
         if len(libraries) > 1 and (self.new_since or self.save is not None):
             option = "--new-since" if self.new_since else "--save"
             raise QvsearchError(f"{option} is for one library; give one of them with -l")
         if self.save is not None:
+            check_local(libraries[0].folder)
             same_search(libraries[0], check_name(self.save), options)
         if recalled is None or len(libraries) > 1:
             return Answer(ask(wanted))

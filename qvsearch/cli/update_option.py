@@ -8,7 +8,7 @@ import typer
 
 from qvsearch.cli import output
 from qvsearch.errors import ExitCode, LibraryLocked, QvsearchError
-from qvsearch.library.names import exists, option
+from qvsearch.library.names import check_local, exists, is_table, option
 
 if TYPE_CHECKING:
     from qvsearch.indexing.counts import Summary
@@ -34,12 +34,13 @@ class UpdateOptions:
         A library that cannot be changed now, e.g. because another process indexes into it, is
         reported and searched as it is.
         """
-        if not (self.update and exists(folder)):
+        if not (self.update and (exists(folder) or is_table(folder))):
             return  # the search reports a missing library
         from qvsearch.cli import interrupt, progress
         from qvsearch.freshness.update import bring_up_to_date
 
         try:
+            check_local(folder)
             with (
                 interrupt.interrupts() as stop,
                 progress.Progress(quiet, json=False) as report,

@@ -225,7 +225,7 @@ def export(
     qvsearch export /tmp/projector --projector -l holidays
     """  # noqa: D301
     from qvsearch.cli.interrupt import cancelling
-    from qvsearch.published.library import open_at
+    from qvsearch.published.opening import open_at
     from qvsearch.tasks import export as task
 
     opened_library = open_at(library)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.duplicates.groups import same
+from qvsearch.published.opening import is_large_table
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
+    from qvsearch.published.library import PublishedLibrary
     from qvsearch.types import Segment
 
 LOOKED_AT = 64  # rows, the most similar ones
@@ -20,6 +22,8 @@ def repeats(library: Library, segment: Segment) -> list[Segment]:
 
     Items are compared by their most similar row and the given segment, as hits are folded.
     """
+    if is_large_table(library):
+        library = _around(library, segment)
     rows = np.flatnonzero(library.columns.items == np.int64(segment.item.number)).tolist()
     row = next((each for each in rows if library.segments[each] == segment), None)
     if row is None:
@@ -33,3 +37,12 @@ def repeats(library: Library, segment: Segment) -> list[Segment]:
         if same(segment, candidate, float(scores[other])):
             found.setdefault(candidate.item.number, candidate)
     return list(found.values())
+
+
+def _around(library: PublishedLibrary, segment: Segment) -> Library:
+    """Return a library in memory of an item's rows and of the rows most like one of them."""
+    own = library.file(segment.item)
+    row = next((row for row, each in own.segments.items() if each == segment), None)
+    if row is None:
+        return own
+    return library.nearest(own.vectors([row])[0], LOOKED_AT + len(own), segment.item)

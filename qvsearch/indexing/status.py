@@ -14,6 +14,7 @@ from qvsearch.indexing.changes import MAX_TRIES, Target, same_failure, same_iden
 from qvsearch.indexing.mounts import Identities
 from qvsearch.library.filters import orientation_of
 from qvsearch.library.rules import Rules, left_out, scans_of
+from qvsearch.published.opening import is_large_table
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 
@@ -157,7 +158,8 @@ class Field:
 
 def library_fields(library: Library) -> tuple[Field, ...]:
     """Return the fields that the files of a library can be filtered by."""
-    files = list({each.item.location: each for each in library.segments.values()}.values())
+    segments = library.files() if is_large_table(library) else library.segments.values()
+    files = list({each.item.location: each for each in segments}.values())
     metadata = [each.metadata for each in files]
     dates = sorted(time_taken(each) for each in files if each.metadata.taken)
     sizes = sorted(_sizes(files), key=lambda size: size[0] * size[1])

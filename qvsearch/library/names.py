@@ -27,6 +27,10 @@ MANIFEST = "manifest.json"  # a folder that holds it is a library
 SEGMENTS = "segments"  # the folder of its shards
 PUBLICATION = "publication.json"  # beside the manifest of a published library
 TABLE = ".lance"  # the end of the folder of a published table
+_NOT_LOCAL = (
+    "{} is a published table, which only `qvsearch publish` changes;"
+    " name a library on this computer with -l"
+)
 _SCHEME = re.compile("[a-z][a-z0-9+.-]+:/+")
 
 
@@ -85,10 +89,7 @@ def library_folder(name: str | Path | None) -> Path:
 def check_local(folder: Path) -> None:
     """Raise QvsearchError for a published table, where a library on this computer is needed."""
     if is_table(folder):
-        raise QvsearchError(
-            f"{folder} is a published table, which only `qvsearch publish` changes;"
-            " name a library on this computer with -l"
-        )
+        raise QvsearchError(_NOT_LOCAL.format(folder))
 
 
 def new_folder(name: str, beside: Path) -> Path:
@@ -164,6 +165,8 @@ def option(folder: Path) -> str:
 
 def absence(folder: Path) -> str:
     """Return the sentence that there is no library in a folder, with those that there are."""
+    if is_table(folder):
+        return _NOT_LOCAL.format(folder)
     names = library_names()
     there = f" there are: {', '.join(names)}"
     if names and folder.parent == home():

@@ -15,6 +15,7 @@ from shlex import quote
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder, open_file, remove_file, write_file
+from qvsearch.library.names import check_local
 from qvsearch.library.names import option as library_option
 
 SEARCHES = "searches"  # folder in a library
@@ -113,7 +114,8 @@ def read_search(folder: Path, name: str) -> SavedSearch:
 
 
 def write_search(folder: Path, search: SavedSearch) -> None:
-    """Write a saved search, in the place of one of its name."""
+    """Write a saved search, in the place of one of its name; not into a published table."""
+    check_local(folder)
     make_folder(folder / SEARCHES)
     record = {
         "version": VERSION,

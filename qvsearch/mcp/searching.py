@@ -133,6 +133,8 @@ def _file(chosen: Chosen, arguments: ExplainArguments) -> tuple[Opened, bytes]:
     Raises QvsearchError for a path outside the folders of the library: its answer would show
     whether there is such a file.
     """
+    from qvsearch.published.opening import with_path
+
     if (arguments.id is None) == (arguments.path is None):
         raise QvsearchError("explain takes the id of a file or its path; give one of them")
     if arguments.id is not None:
@@ -145,7 +147,8 @@ def _file(chosen: Chosen, arguments: ExplainArguments) -> tuple[Opened, bytes]:
             for root in each.library.roots
         ):
             return each, location
-        if location in each.library.by_location():  # by a link that leads out of the folder
+        # by a link that leads out of the folder
+        if location in with_path(each.library, location).by_location():
             return each, location
     raise _outside(chosen, "path", location)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qvsearch.mcp.arguments import StatusArguments
+    from qvsearch.published.library import PublishedLibrary
     from qvsearch.retrieval.shelf import Shelf
 
 SHOWN = 5  # files of each list
@@ -33,12 +34,14 @@ def status(shelf: Shelf, arguments: StatusArguments) -> dict[str, Any]:
 
 def _record(name: str, folder: Path) -> dict[str, Any]:
     from qvsearch.indexing.status import library_fields, library_status
-    from qvsearch.library.library import Library
+    from qvsearch.published.opening import is_published, open_at
     from qvsearch.records.library import fields_record, status_record
     from qvsearch.runtime.manager import running
 
     try:
-        library = Library.open(folder)
+        library = open_at(folder)
+        if is_published(library):
+            return {**_table_record(library), "library": name}
         record: dict[str, Any] = status_record(library_status(library), running())
         fields: dict[str, Any] = fields_record(library, library_fields(library))
     except QvsearchError as error:
@@ -49,14 +52,30 @@ def _record(name: str, folder: Path) -> dict[str, Any]:
             more[each] = rest
             record[each] = record[each][:SHOWN]
     record["left_aside"] = dict(islice(record["left_aside"].items(), SHOWN_VALUES))
-    for field in fields["fields"].values():
-        field["options"] = [each.lstrip("-").replace("-", "_") for each in field["options"]]
-        if "values" in field:
-            field["values"] = dict(islice(field["values"].items(), SHOWN_VALUES))
     record.pop("library_b64", None)
     return {
         **record,
         "library": name,
-        "fields": fields["fields"],
+        "fields": _short(fields["fields"]),
         **({"more": more} if more else {}),
     }
+
+
+def _table_record(library: PublishedLibrary) -> dict[str, Any]:
+    """Return the record of a published table."""
+    from qvsearch.indexing.status import library_fields
+    from qvsearch.published.status import table_status
+    from qvsearch.records.library import fields_record
+    from qvsearch.records.published import table_record
+
+    fields: dict[str, Any] = fields_record(library, library_fields(library))
+    return {**table_record(table_status(library)), "fields": _short(fields["fields"])}
+
+
+def _short(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields with the names of arguments, and with the most frequent values only."""
+    for each in fields.values():
+        each["options"] = [name.lstrip("-").replace("-", "_") for name in each["options"]]
+        if "values" in each:
+            each["values"] = dict(islice(each["values"].items(), SHOWN_VALUES))
+    return fields

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import MIB
-from qvsearch.library.aliases import is_there
+from qvsearch.files import MIB, is_below
+from qvsearch.library.aliases import aliases, is_there
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Manifest
-from qvsearch.library.names import is_table, library_folder
 from qvsearch.library.sidecar import decode_segment
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table, quoted
 from qvsearch.published.mapped_roots import mapped_roots
 from qvsearch.published.publishers import list_publishers
 from qvsearch.published.schema import READ, item_of, vectors_of
+from qvsearch.types import KIND_CODES, Kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,31 +30,10 @@ if TYPE_CHECKING:
     from qvsearch.library.failures import Failure
     from qvsearch.library.pending import Pending
     from qvsearch.library.rows import Rows
-    from qvsearch.types import Item, Segment
+    from qvsearch.types import Item, Segment, Vectors
 
 WHOLE = 12_288  # rows up to which a search reads the whole table: as many as the samples have
 LARGEST = 2048 * MIB  # of vectors in memory, for commands that read all rows
-
-
-def open_at(folder: str | Path | None) -> Library:
-    """Open the library or the published table of a folder or name; raises QvsearchError."""
-    place = library_folder(folder)
-    return PublishedLibrary.at(place) if is_table(place) else Library.open(place)
-
-
-def with_file(library: Library, item: Item) -> Library:
-    """Return a library that has all rows of a file: a part of a large table, else the same."""
-    return library.file(item) if is_large_table(library) else library
-
-
-def with_content(library: Library, content_hash: str) -> Library:
-    """Return a library that has all rows of a content: a part of a large table, else the same."""
-    return library.with_content(content_hash) if is_large_table(library) else library
-
-
-def is_large_table(library: Library) -> TypeGuard[PublishedLibrary]:
-    """Return whether this is a table of which a search reads only some rows."""
-    return isinstance(library, PublishedLibrary) and not library.is_small
 
 
 class PublishedLibrary(Library):
@@ -159,6 +138,47 @@ class PublishedLibrary(Library):
                 " are allowed; run it on the library of a publisher"
             )
 
+    def numbers_at(self, path: bytes) -> list[int]:
+        """Return the numbers that the file of an absolute path may have in the table.
+
+        A path below the current folder may also begin with the name of a root that is not mapped.
+        """
+        names = [*aliases(path, self.places.values()), os.path.relpath(path)]
+        return [
+            item_of(root, os.path.relpath(name, place) if name != place else b"")
+            for root, place in ((root, self.place(root)) for root in self.names)
+            for name in names
+            if is_below(name, place)
+        ]
+
+    def thumbnail(self, segment: Segment, start: float | None) -> bytes | None:
+        """Return the published thumbnail of a file as WebP, of a video near a second."""
+        from qvsearch.published.thumbnails import read_thumbnail  # makers of them are heavy
+
+        if segment.item.kind is Kind.VIDEO:
+            moments = self.file(segment.item).segments.values()
+            segment = min(moments, key=lambda each: abs((each.start or 0.0) - (start or 0.0)))
+        return read_thumbnail(self.table, segment)
+
+    def nearest(self, vector: Vectors, count: int, beside: Item) -> Library:
+        """Return a library in memory of the rows most like a vector, and of all rows of a file."""
+        keys = self.table.nearest(vector, count).rows
+        number = item_of(self.name_of(beside.root), beside.path)
+        return self.gathered(joined([self.table.by_items([number]), self.table.by_rows(keys)]))
+
+    def counts(self) -> dict[Kind, tuple[int, int]]:
+        """Return the numbers of files and of rows of each kind that there is."""
+        stored = self.table.scan(["item", "kind"])
+        items, kinds = stored["item"].to_numpy(), stored["kind"].to_numpy()
+        of_kind = {kind: items[kinds == code] for kind, code in KIND_CODES.items()}
+        return {
+            kind: (len(np.unique(each)), len(each)) for kind, each in of_kind.items() if len(each)
+        }
+
+    def files(self) -> list[Segment]:
+        """Return a segment of each file; no vector is read."""
+        return self.segments_of(self.table.scan(READ, "ordinal = 0"))
+
     def file(self, item: Item) -> Library:
         """Return a library in memory of the rows of one file."""
         number = item_of(self.name_of(item.root), item.path)
@@ -200,6 +220,15 @@ class PublishedLibrary(Library):
             ]
         except ValueError as error:
             raise QvsearchError(f"a row of {self.folder} is damaged: {error}") from error
+
+
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of several tables, each once."""
+    import pyarrow as pa
+
+    rows = pa.concat_tables([each.select(parts[0].column_names) for each in parts])
+    keys = np.array(rows["row"].to_pylist(), "S")
+    return rows.take(np.unique(keys, return_index=True)[1])
 
 
 def _order(row: str) -> tuple[str, int]:

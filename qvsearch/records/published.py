@@ -5,6 +5,8 @@ The docstring of each function describes its fields; `docs/json.md` is generated
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import path_fields, present
@@ -12,6 +14,7 @@ from qvsearch.formats import path_fields, present
 if TYPE_CHECKING:
     from qvsearch.published.mapped_roots import PublishedRoot
     from qvsearch.published.publishing import Outcome, Progress
+    from qvsearch.published.status import TableStatus
 
 
 def commit_record(progress: Progress) -> dict[str, object]:
@@ -85,3 +88,38 @@ def root_record(root: PublishedRoot) -> dict[str, object]:
     """
     path = {} if root.path is None else path_fields("path", root.path)
     return {"name": root.name, "files": root.files, **path, "reachable": root.reachable}
+
+
+def table_record(status: TableStatus) -> dict[str, object]:
+    """Return the object of `status --json -l LANCE-URI`.
+
+    library, library_b64 (string): address of the table
+    version (integer): number of the last commit in it
+    model (object): the model and how it encodes, as of a library
+    files, segments (object): numbers by kind
+    indexed (boolean): whether the vectors have an index
+    loose (integer): segments that are in no index yet; a search compares them one by one
+    publishers (list of objects): `name`, `files`, `segments`, `published` (ISO 8601 in UTC), and
+        `whole`, which is false while a run is going on, or after one was killed
+    roots (list of objects): as of `roots --json -l LANCE-URI`
+    """
+    return {
+        **path_fields("library", os.fsencode(status.folder)),
+        "version": status.version,
+        "model": present(asdict(status.fingerprint)),
+        "files": dict(status.files),
+        "segments": dict(status.rows),
+        "indexed": status.indexed,
+        "loose": status.loose,
+        "publishers": [
+            {
+                "name": each.name,
+                "files": each.files,
+                "segments": each.rows,
+                "published": each.published,
+                "whole": bool(each.token),
+            }
+            for each in status.publishers
+        ],
+        "roots": [root_record(each) for each in status.roots],
+    }

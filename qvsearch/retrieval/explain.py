@@ -12,7 +12,7 @@ from qvsearch.files import is_below
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filtering import hidden_by
 from qvsearch.library.rules import left_out, scans_of
-from qvsearch.published.library import PublishedLibrary
+from qvsearch.published.opening import is_published
 from qvsearch.retrieval.calibration import relevance_of
 from qvsearch.retrieval.hits import files_of
 from qvsearch.retrieval.options import SearchOptions
@@ -186,7 +186,7 @@ def _has_root_above(library: Library, path: bytes) -> bool:
 
 def _why_absent(library: Library, path: bytes) -> str:
     """Return the likely reason why the library does not have a file."""
-    if isinstance(library, PublishedLibrary):
+    if is_published(library):
         return (
             "the published table does not have it: it is not below a root of"
             f" `qvsearch roots -l {library.folder}`, or its publisher has not indexed it"

@@ -17,7 +17,7 @@ from qvsearch.duplicates.candidates import few
 from qvsearch.duplicates.groups import gather
 from qvsearch.duplicates.rule import needed, same_pictures, traits
 from qvsearch.library.aliases import is_there
-from qvsearch.published.library import with_file
+from qvsearch.published.opening import with_file
 from qvsearch.retrieval.hits import files_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from qvsearch.errors import NothingToSearch
 from qvsearch.library.filtering import passing_rows
 from qvsearch.library.names import option
-from qvsearch.published.library import is_large_table
+from qvsearch.published.opening import is_large_table
 from qvsearch.retrieval.calibration import evidence_of
 from qvsearch.retrieval.first_pass import may_lack, rank_all, rankings
 from qvsearch.retrieval.hits import best_hits, hits_in_turn, listed, listed_in_turn

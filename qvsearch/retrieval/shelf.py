@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.display import safe_text
 from qvsearch.errors import QvsearchError
-from qvsearch.library.names import MANIFEST, short_names
+from qvsearch.library.names import MANIFEST, is_table, short_names
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from qvsearch.types import Embedder, EmbedInput, Fingerprint, Segment, Vectors
 
 KNOWN = 20_000  # items of a library that are found without waiting for other calls
-State = tuple[int, int, int]  # inode, size and time of a manifest; a commit writes another file
+LOOKED_AGAIN = 5.0  # seconds after which a published table is asked for its version
+# inode, size and time of a manifest, since a commit writes another file; or the version of a table
+State = tuple[int, int, int]
 
 
 class Unknown(QvsearchError):
@@ -137,10 +141,11 @@ class Chosen:
     def find(self, item_id: str) -> tuple[Opened, list[Segment]]:
         """Return the first library with a file, and the file's segments; raises Gone for none."""
         from qvsearch.library.identity import Gone, segments_of
+        from qvsearch.published.opening import with_item
 
         for each in self.opened:
             try:
-                return each, segments_of(each.library, item_id)
+                return each, segments_of(with_item(each.library, item_id), item_id)
             except Gone as error:
                 gone = error
         if len(self.opened) == 1:
@@ -155,6 +160,7 @@ class _Place:
     name: str
     folder: Path
     opened: Opened | None = None
+    looked: float = -math.inf  # when a table was last asked for its version
 
     @property
     def names(self) -> set[str]:
@@ -237,7 +243,7 @@ class Shelf:
         """Return the library of a place as it was last committed; raises QvsearchError."""
         from qvsearch.runtime import loading
 
-        state = _state(place.folder)  # before the opening: a commit meanwhile is another state
+        state = self._state(place)  # before the opening: a commit meanwhile is another state
         if place.opened is None or state is None or place.opened.state != state:
             place.opened = None
             choice = self._choice or loading.Choice()
@@ -246,9 +252,22 @@ class Shelf:
             if space not in self._models:
                 self._models[space] = loading.query_embedder(library.fingerprint, choice)
                 self._embedders[space] = ByTurns(self._models[space], self.turn)
+            if is_table(place.folder):
+                state, place.looked = (library.generation, 0, 0), time.monotonic()
             place.opened = Opened(place.name, library, state, self._embedders[space])
             self._let_go()
         return place.opened
+
+    def _state(self, place: _Place) -> State | None:
+        """Return what changes with each commit; a table is asked for it from time to time."""
+        if not is_table(place.folder):
+            return _state(place.folder)
+        if place.opened is None or time.monotonic() - place.looked < LOOKED_AGAIN:
+            return None if place.opened is None else place.opened.state
+        from qvsearch.published.opening import latest_version
+
+        place.looked = time.monotonic()
+        return latest_version(place.folder), 0, 0
 
     def _let_go(self) -> None:
         """Drop the models that no open library has any longer."""

@@ -14,7 +14,7 @@ from qvsearch.duplicates.groups import repetition
 from qvsearch.errors import QvsearchError
 from qvsearch.library.aliases import aliases
 from qvsearch.media.workers import Decoders
-from qvsearch.published.library import is_large_table, with_content
+from qvsearch.published.opening import is_large_table, with_content
 from qvsearch.retrieval.calibration import calibrate, evidence_by_kind, relevance_of
 from qvsearch.retrieval.query import PICTURES, Term, read_item
 from qvsearch.retrieval.scoring import EmbeddedTerm, all_scores, baselines

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.library.aliases import aliases
-from qvsearch.published.library import is_large_table
+from qvsearch.published.opening import is_large_table
 from qvsearch.retrieval.calibration import evidence_of, relevance_of
 from qvsearch.retrieval.first_pass import rank_all
 from qvsearch.retrieval.hits import best_hits, best_rows
@@ -94,12 +94,12 @@ def _in_table(
 ) -> Standing | None:
     """Do what `standing` does for a large table, all of whose vectors are read."""
     from qvsearch.retrieval.table_candidates import Asked
-    from qvsearch.retrieval.table_files import items_at, score_files
+    from qvsearch.retrieval.table_files import score_files
     from qvsearch.retrieval.table_levels import leveled
     from qvsearch.retrieval.table_search import where_in
 
     check_filled(library)
-    stored = library.table.by_items(items_at(library, path))
+    stored = library.table.by_items(library.numbers_at(path))
     if not len(stored):
         return None
     terms = embedded()

@@ -6,18 +6,15 @@ several terms the best rows of each, and of all together, are scored by all term
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.files import is_below
-from qvsearch.library.aliases import aliases
 from qvsearch.library.filtering import passing_rows
 from qvsearch.published.engine import quoted
-from qvsearch.published.schema import READ, item_of
+from qvsearch.published.schema import READ
 from qvsearch.retrieval.calibration import evidence_by_kind
 from qvsearch.retrieval.scoring import (
     Ranking,
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.published.library import PublishedLibrary
     from qvsearch.retrieval.table_levels import LeveledTerm
-    from qvsearch.types import Segment, Vectors
+    from qvsearch.types import Vectors
 
 COPIES = 256  # rows of the query's own file, or of the same content, that are looked at
 
@@ -127,22 +124,15 @@ class Asked:
     def copies(self) -> pa.Table:
         """Return rows that have the path or the content of one of the query's files."""
         segments = [each for term in self.terms for each in term.embedded.term.segments]
-        items = {number for each in segments for number in self._own(each)}
+        items = {
+            number for each in segments for number in self.library.numbers_at(each.item.location)
+        }
         parts = [
             f"content_hash IN ({', '.join(quoted(each.content_hash) for each in segments)})",
             f"item IN ({', '.join(map(str, items))})" if items else "false",
         ]
         columns = (*READ, "item", "vector")
         return self.library.table.scan(columns, " OR ".join(parts), limit=COPIES)
-
-    def _own(self, segment: Segment) -> Iterable[int]:
-        """Yield the numbers in the table that a file's path has below its roots."""
-        for name in aliases(segment.item.location, self.library.roots):
-            for root in self.library.names:
-                place = self.library.place(root)
-                if is_below(name, place):
-                    path = os.path.relpath(name, place) if name != place else b""
-                    yield item_of(root, path)
 
     def working(self, rows: pa.Table) -> Working:
         """Return rows as a library, ranked by all terms."""

@@ -1,4 +1,4 @@
-"""Files of a published table: those at a path, those most like another, and what all score."""
+"""Files of a published table: where they are, which are most like another, and what all score."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.files import is_below
-from qvsearch.library.aliases import aliases
-from qvsearch.published.schema import item_of, vectors_of
+from qvsearch.published.schema import vectors_of
 from qvsearch.retrieval.calibration import evidence_by_kind
 from qvsearch.retrieval.scoring import combined_evidence
 from qvsearch.retrieval.table_levels import best_of_kind
@@ -27,20 +25,6 @@ if TYPE_CHECKING:
 
 SPARE = 64  # rows beside four times the files: moments of one file, and the file itself
 MOST = 8192  # rows of each kind and vector, after which a short list is final
-
-
-def items_at(library: PublishedLibrary, path: bytes) -> list[int]:
-    """Return the numbers that the file of an absolute path may have in a table.
-
-    A path below the current folder may also begin with the name of a root that is not mapped.
-    """
-    names = [*aliases(path, library.places.values()), os.path.relpath(path)]
-    return [
-        item_of(root, os.path.relpath(name, place) if name != place else b"")
-        for root, place in ((root, library.place(root)) for root in library.names)
-        for name in names
-        if is_below(name, place)
-    ]
 
 
 def locations(library: PublishedLibrary, where: str | None) -> dict[int, bytes]:

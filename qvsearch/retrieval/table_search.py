@@ -15,6 +15,7 @@ from qvsearch.library.columns import newest
 from qvsearch.library.filtering import passing_rows
 from qvsearch.library.filters import Filters
 from qvsearch.published.filters import where_of
+from qvsearch.published.library import joined
 from qvsearch.published.schema import item_of, row_key
 from qvsearch.retrieval.calibration import evidence_of
 from qvsearch.retrieval.first_pass import may_lack
@@ -26,8 +27,6 @@ from qvsearch.retrieval.table_levels import leveled
 from qvsearch.types import KIND_CODES, Kind
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from qvsearch.published.library import PublishedLibrary
     from qvsearch.retrieval.options import SearchOptions
     from qvsearch.retrieval.scoring import EmbeddedTerm
@@ -164,7 +163,7 @@ def _hits(
     while True:
         found = asked.candidates(taken, codes)
         rows = asked.library.table.by_rows(found.keys)
-        working = asked.working(rows if copies is None else _joined([rows, copies]))
+        working = asked.working(rows if copies is None else joined([rows, copies]))
         hits = hits_of(working)
         bound = max(found.bounds.values(), default=-np.inf)
         if taken >= MOST or not may_lack(hits, count, bound, needed):
@@ -179,16 +178,7 @@ def _hits(
     }
     if not items:
         return hits
-    return hits_of(asked.working(_joined([working.rows, asked.library.table.by_items(items)])))
-
-
-def _joined(parts: Sequence[pa.Table]) -> pa.Table:
-    """Return the rows of several tables, each once."""
-    import pyarrow as pa
-
-    rows = pa.concat_tables([each.select(parts[0].column_names) for each in parts])
-    keys = np.array(rows["row"].to_pylist(), "S")
-    return rows.take(np.unique(keys, return_index=True)[1])
+    return hits_of(asked.working(joined([working.rows, asked.library.table.by_items(items)])))
 
 
 def _in_turn(first: Callable[[int], list[Hit]]) -> Iterator[Hit]:

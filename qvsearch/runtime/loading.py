@@ -31,7 +31,7 @@ from qvsearch.models.registry import (
     resolve,
     role_of,
 )
-from qvsearch.published.library import open_at
+from qvsearch.published.opening import fingerprint_at, open_at
 from qvsearch.runtime import backends, opened
 from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
@@ -190,7 +190,7 @@ def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weight
     """
     place = library_folder(None) if folder is None else folder
     if folder is not None or (choice.model is None and choice.adapter is None):
-        own = read_committed(place).fingerprint
+        own = fingerprint_at(place)
         _check_option(place, "--model", backends.other_name(choice.model, own.model), own.model)
         if (kept := backends.server_key(own.model, choice, own)) is not None:
             return kept

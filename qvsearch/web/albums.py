@@ -11,6 +11,7 @@ from qvsearch.library.filters import FILTERS
 from qvsearch.library.identity import id_at
 from qvsearch.library.names import option
 from qvsearch.library.searches import MARK
+from qvsearch.published.opening import with_path
 from qvsearch.records.served import album_record
 from qvsearch.retrieval.saved import saved_searches
 from qvsearch.web.asking import check_names
@@ -93,7 +94,8 @@ def _parameters(library: Library, name: str, value: Value) -> Iterator[tuple[str
             yield name.replace("-", "_"), str(each)
     elif name in EXAMPLES:
         for each in value if isinstance(value, list) else [value]:
-            identity = id_at(library, os.fsencode(str(each)))
+            path = os.fsencode(str(each))
+            identity = id_at(with_path(library, path), path)
             if identity is None:
                 raise LookupError(each)
             yield EXAMPLES[name], identity

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.duplicates.groups import duplicate_groups
 from qvsearch.library.filters import parse_kinds
-from qvsearch.library.library import Library
+from qvsearch.published.opening import open_at
 from qvsearch.records.cluster import cluster_record
 from qvsearch.records.library import group_record
 from qvsearch.tasks.extras import Missing
@@ -44,7 +44,7 @@ async def duplicates(request: Request) -> Response:
 
 
 def _duplicates(opened: Opened, kinds: frozenset[Kind] | None) -> list[Group]:
-    return duplicate_groups(Library.open(opened.library.folder), kinds)
+    return duplicate_groups(open_at(opened.library.folder), kinds)
 
 
 async def clusters(request: Request) -> Response:
@@ -60,7 +60,7 @@ async def clusters(request: Request) -> Response:
 
 
 def _clusters(opened: Opened) -> Records:
-    library = Library.open(opened.library.folder)
+    library = open_at(opened.library.folder)
     found = find_clusters(library, None, ClusterOptions(), lambda: opened.embedder)
     return [cluster_record(each, library.folder) for each in found]
 

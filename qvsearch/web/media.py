@@ -40,11 +40,15 @@ async def thumbnail(request: Request) -> Response:
     if side not in SIDES:
         raise Problem(HTTPStatus.BAD_REQUEST, f"side is {side}; it must be 320, 640 or 1280")
     start, end = read_seconds(parameters, "start"), read_seconds(parameters, "end")
-    _, segment = await services.lanes.lookups.run(services.shelf.find, request.path_params["id"])
+    opened, segment = await services.lanes.lookups.run(
+        services.shelf.find, request.path_params["id"]
+    )
     etag = f'"{segment.item_id}-{side}-{start}-{end}"'
     if (unchanged := not_modified(request, etag, FOREVER)) is not None:
         return unchanged
-    picture = await services.lanes.pictures.run(services.picture, segment, side, start, end)
+    picture = await services.lanes.pictures.run(
+        services.picture, opened.library, segment, side, start, end
+    )
     return Response(picture, media_type="image/webp", headers={"etag": etag, **FOREVER})
 
 

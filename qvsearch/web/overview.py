@@ -8,6 +8,7 @@ from qvsearch.indexing.status import library_status
 from qvsearch.library.library import Library
 from qvsearch.library.names import option
 from qvsearch.models.registry import DEMO
+from qvsearch.published.opening import is_published
 from qvsearch.records.served import lost_record, shelf_record
 from qvsearch.version import __version__
 from qvsearch.web.asking import check_names
@@ -51,7 +52,9 @@ def _shelf(services: Services, opened: Opened) -> dict[str, object]:
     pending = sum(run.files for run in library.load_pending())
     kinds = services.kinds.of(opened)
     changes = None
-    if kinds and not pending:  # or every commit of a running `index` would be looked at
+    published = is_published(library)  # its publisher looks for changes
+    # or every commit of a running `index` would be looked at
+    if kinds and not pending and not published:
         changes = services.surveys.outcome(
             ("changes", library.folder),
             opened.state,
@@ -60,6 +63,7 @@ def _shelf(services: Services, opened: Opened) -> dict[str, object]:
         )
     changed, gone = (None, None) if changes is None or changes.result is None else changes.result
     folder = "" if library.roots else " FOLDER"
+    command = f"qvsearch index{folder}{option(library.folder)}"
     return shelf_record(
         opened.name,
         library.folder,
@@ -68,7 +72,7 @@ def _shelf(services: Services, opened: Opened) -> dict[str, object]:
         files_left=pending or None,
         changed=changed,
         gone=gone,
-        command=f"qvsearch index{folder}{option(library.folder)}",
+        command=f"qvsearch publish {library.folder}" if published else command,
     )
 
 

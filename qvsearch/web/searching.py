@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.library.aliases import is_there
 from qvsearch.library.identity import id_of
+from qvsearch.published.opening import with_file
 from qvsearch.records.library import hit_record
 from qvsearch.records.served import answer_record, duplicate_record
 from qvsearch.retrieval.scrolling import hits_one_by_one
@@ -91,7 +92,7 @@ def _ranking(chosen: Chosen, asked: Asked) -> Ranking:
 
 def _id(chosen: Chosen, item: Item) -> str | None:
     """Return the identity of an item in whichever library has it."""
-    ids = (id_of(each.library, item) for each in chosen.opened)
+    ids = (id_of(with_file(each.library, item), item) for each in chosen.opened)
     return next(filter(None, ids), None)
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import numpy as np
 
 from qvsearch.indexing.status import library_fields
-from qvsearch.library.library import Library
+from qvsearch.library.identity import Gone
 from qvsearch.media import CHANGED, excerpts
 from qvsearch.media.player import Player
 from qvsearch.media.thumbnails import Thumbnails
 from qvsearch.media.workers import Decoders
+from qvsearch.published.opening import is_large_table, is_published, open_at
 from qvsearch.records.library import fields_record
 from qvsearch.retrieval.shelf import Shelf
 from qvsearch.types import KIND_CODES, Skipped
@@ -28,6 +29,7 @@ from qvsearch.web.surveys import Surveys
 from qvsearch.web.uploads import Uploads
 
 if TYPE_CHECKING:
+    from qvsearch.library.library import Library
     from qvsearch.retrieval.shelf import Opened
     from qvsearch.runtime.loading import Choice
     from qvsearch.types import Segment
@@ -83,13 +85,30 @@ class Services:
         """Return whether nobody waits for work any longer."""
         return self._ended
 
-    def picture(self, segment: Segment, side: int, start: float | None, end: float | None) -> bytes:
-        """Return the small picture of an item as WebP; raises Gone or Problem if there is none."""
+    def picture(
+        self,
+        library: Library,
+        segment: Segment,
+        side: int,
+        start: float | None,
+        end: float | None,
+    ) -> bytes:
+        """Return the small picture of an item as WebP; raises Gone or Problem if there is none.
+
+        If its file cannot be reached, that is the thumbnail in the published table.
+        """
 
         def made(of: Segment) -> bytes | Skipped:
             return self.thumbnails.webp(of, side, start=start, end=end, stop=self.is_ending)
 
-        return self._made(made, segment)
+        try:
+            return self._made(made, segment)
+        except (Gone, Problem):
+            if is_published(library):
+                published = library.thumbnail(segment, start)
+                if published is not None:
+                    return published
+            raise
 
     def playable(self, segment: Segment, start: float, end: float) -> Path | None:
         """Return the file of a moment that browsers play, None if they play the item's own.
@@ -99,6 +118,9 @@ class Services:
         return self._made(lambda of: self.player.moment(of, start, end), segment)
 
     def _kinds(self, opened: Opened) -> Kinds:
+        if is_large_table(opened.library):
+            counts = opened.library.counts().items()
+            return {kind.value: (files, rows) for kind, (files, rows) in counts}
         with self.shelf.turn:
             columns = opened.library.columns
         counted = {}
@@ -128,5 +150,5 @@ class Services:
 def _fields(opened: Opened) -> dict[str, object]:
     """Return the record of what can be filtered by."""
     # opened anew, because it reads all rows and the other one shall not keep them
-    library = Library.open(opened.library.folder)
+    library = open_at(opened.library.folder)
     return fields_record(library, library_fields(library))
