@@ -26,6 +26,9 @@ for each in ("http_proxy", "https_proxy", "all_proxy"):
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Hundreds of processes that tests start would compile the same modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Processes that tests start find the tests' support package too.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])

@@ -54,6 +54,8 @@ SMALLEST = {
         r"warm query.* scaled from .*\ncached query, 100 rows: \d+ ms .*\n100 photos of 64",
     ),
 }
+# these start processes that load a model, or a browser, which takes most of their time
+SLOW = {"cold_query", "indexing", "serve", "warm_query"}
 # these have tests of their own
 ELSEWHERE = {"side_by_side", "search_rivals"}
 
@@ -91,7 +93,10 @@ def test_each_that_is_documented_is_tried():
     assert named == SMALLEST.keys() | ELSEWHERE
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=[pytest.mark.soak] * (each in SLOW)) for each in SMALLEST],
+)
 def test_it_runs_at_its_smallest(name, run):
     arguments, figures = SMALLEST[name]
     printed = run(name, arguments)

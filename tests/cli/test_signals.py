@@ -67,7 +67,7 @@ def many(tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(100):
-        Image.new("RGB", (320, 320), (2 * number, 0, 0)).save(folder / f"{number:03}.png")
+        Image.new("RGB", (192, 192), (2 * number, 0, 0)).save(folder / f"{number:03}.png")
     return folder
 
 

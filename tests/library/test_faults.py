@@ -29,7 +29,7 @@ from qvsearch.library.library import Library
 from qvsearch.library.manifest import MANIFEST
 
 ENDED, SOME_SKIPPED = 2, 3
-AGAIN = 3  # of so many runs that failed one is run again
+AGAIN = 5  # of so many runs that failed one is run again
 
 
 class Home:
@@ -91,7 +91,7 @@ class Watching(FaultyDisk):
     [
         (FaultyDisk, errno.EIO),
         (FaultyDisk, errno.ENOSPC),
-        (FaultyDisk, errno.EDQUOT),
+        pytest.param(FaultyDisk, errno.EDQUOT, marks=pytest.mark.soak),
         (FullDisk, errno.ENOSPC),
     ],
 )

@@ -25,12 +25,13 @@ def run(*arguments):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_of_two_indexers_one_works_and_the_other_leaves_naming_it(in_memory, tally):
+@pytest.mark.parametrize("pairs", [20, pytest.param(50, marks=pytest.mark.soak)])
+def test_of_two_indexers_one_works_and_the_other_leaves_naming_it(in_memory, tally, pairs):
     Library.create(in_memory / "new", cheap_model.FINGERPRINT)
     for name in "ab":
         cheap_model.write_notes(in_memory / name, 3)
-    races = run("index", in_memory, 50)
-    assert len(races) == 50
+    races = run("index", in_memory, pairs)
+    assert len(races) == pairs
     for each in races:
         assert each["codes"] == [11, 0], "it leaves while the other one waits in its work"
         assert each["said"].startswith(f"qvsearch: the library {in_memory / 'library'} is being")
@@ -65,10 +66,13 @@ def test_the_whole_program_leaves_a_held_library_and_searches_it(tmp_path):
             assert code == 0 or f"by process {os.getpid()} on " in done.stderr
 
 
-def test_searchers_get_answers_of_one_generation_each_while_others_commit(in_memory, tally):
+@pytest.mark.parametrize("queries", [100, pytest.param(200, marks=pytest.mark.soak)])
+def test_searchers_get_answers_of_one_generation_each_while_others_commit(
+    in_memory, tally, queries
+):
     library = writer.begin(in_memory / "library")
-    searchers = run("search", library.folder, 200, 21)
-    assert [each["right"] for each in searchers] == [200] * rivals.SEARCHERS
+    searchers = run("search", library.folder, queries, 21)
+    assert [each["right"] for each in searchers] == [queries] * rivals.SEARCHERS
     assert sum(each["generations"] for each in searchers) > 3 * rivals.SEARCHERS
     commits = Library.open(library.folder).generation - library.generation
     assert commits == 20

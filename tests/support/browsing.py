@@ -5,12 +5,14 @@ import select
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from urllib.request import urlopen
 
 import pytest
 
+from qvsearch.cli.app import main
 from support.drawn_album import write_album
+from support.served import own_cache
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 SIZE = {"width": 1280, "height": 800}
@@ -35,9 +37,8 @@ def environment(cache):
 
 def index(folder, *names, cache):
     """Index folders of an album with the demo model; returns the library."""
-    command = [sys.executable, "-m", "qvsearch", "index", *names]
-    command += ["-l", "./library", "--model", "demo", "--quiet"]
-    subprocess.run(command, cwd=folder, env=environment(cache), check=True, timeout=PATIENCE)
+    with chdir(folder), own_cache(cache):
+        assert main(["index", *names, "-l", "./library", "--model", "demo", "--quiet"]) == 0
     return folder / "library"
 
 

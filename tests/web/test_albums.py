@@ -2,10 +2,11 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-from support.served import index, own_cache, printed, serving, write_files
+from support.served import own_cache, printed, serving
 
 from qvsearch.library.library import Library
 from qvsearch.library.searches import SavedSearch, write_search
@@ -14,28 +15,25 @@ IMAGE = "pictures/picture-02.jpg"
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory):
-    """A server of a library whose searches a test may change."""
+def shelf(world, tmp_path_factory):
+    """A server of a library whose searches a test may change, the files and the library."""
     home = tmp_path_factory.mktemp("albums")
-    (home / "files").mkdir()
-    write_files(home / "files")
-    with own_cache(home / "cache"):
-        index(home / "files")
-        with serving(home / "library") as browser:
-            yield browser, home
+    library = shutil.copytree(world / "library", home / "library")
+    with own_cache(home / "cache"), serving(library) as browser:
+        yield browser, world / "files", library
 
 
 def save(folder, name, **options):
     write_search(folder, SavedSearch(name, options, "2026-01-01T00:00:00Z"))
 
 
-def searches(home):
-    picture = str(home / "files" / IMAGE)
+def searches(files):
+    picture = str(files / IMAGE)
     return {
         "words": {"words": "a red star & 100% of it", "all": True},
         "filters": {"kind": ["image", "text"], "min-size": "100x100", "glob": ["pictures/**"]},
         "all parts": {"words": "snow", "not": ["star", "ring"], "kind": ["image"], "all": True},
-        "under": {"under": [str(home / "files" / "notes")], "sort": "path"},
+        "under": {"under": [str(files / "notes")], "sort": "path"},
         "example": {"like": [picture], "all": True, "no-dedupe": True},
         "unlike": {"words": "snow", "unlike": [picture], "all": True},
         "printing": {"words": "snow", "all": True, "top": 200, "by-kind": True, "exact": True},
@@ -44,12 +42,12 @@ def searches(home):
 
 @pytest.mark.parametrize("name", searches(Path("/")))
 def test_an_address_has_the_hits_of_the_command_line(shelf, capsys, name):
-    browser, home = shelf
-    save(home / "library", name, **(searches(home)[name] | {"no-dedupe": True}))
+    browser, files, library = shelf
+    save(library, name, **(searches(files)[name] | {"no-dedupe": True}))
     albums = {each["name"]: each for each in browser.get("/api/saved").json()}
     address = albums[name]["address"]
     hits = browser.hits(f"{address}&limit=200")
-    where = ["-l", home / "library", "--device", "cpu", "--dtype", "float32"]
+    where = ["-l", library, "--device", "cpu", "--dtype", "float32"]
     expected = printed(capsys, "search", f"@{name}", "-k", "200", *where)
     ids = [hit["id"] for hit in hits]
     whole = [hit["id"] for hit in expected]
@@ -60,9 +58,8 @@ def test_an_address_has_the_hits_of_the_command_line(shelf, capsys, name):
 
 
 def test_what_the_page_cannot_show_has_its_command(shelf, tmp_path):
-    browser, home = shelf
-    picture = str(home / "files" / IMAGE)
-    folder = home / "library"
+    browser, files, folder = shelf
+    picture = str(files / IMAGE)
     cannot = {
         "with words": {"words": "snow", "image": picture},
         "elsewhere": {"file": str(tmp_path / "a.jpg")},
@@ -89,11 +86,11 @@ def test_what_the_page_cannot_show_has_its_command(shelf, tmp_path):
 
 
 def test_an_example_that_left_the_library_has_no_address(shelf):
-    browser, home = shelf
-    gone = str(home / "files" / "pictures" / "picture-03.jpg")
-    save(home / "library", "gone", like=[gone])
+    browser, files, folder = shelf
+    gone = str(files / "pictures" / "picture-03.jpg")
+    save(folder, "gone", like=[gone])
     before = {each["name"]: each for each in browser.get("/api/saved").json()}
-    library = Library.open(home / "library")
+    library = Library.open(folder)
     library.remove(library.by_location()[os.fsencode(gone)])
     library.commit()
     after = {each["name"]: each for each in browser.get("/api/saved").json()}
