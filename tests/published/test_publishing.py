@@ -370,7 +370,7 @@ def marks(rows):
     return RowMarks(columns[0], columns[1].astype(np.int32), columns[2])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.tuples(st.integers(0, 5), st.integers(0, 3)), st.integers(-2, 2)), MARKS)
 def test_differences_are_those_of_sets(library, table):
     here = {(*key, digest) for key, digest in library.items()}
