@@ -365,7 +365,7 @@ class Hit:
 
 
 def unreachable_root(item: Item) -> dict[str, object]:
-    """Return the field of a root of a published table that this computer does not reach.
+    """Return the field of a root of a shared table that this computer does not reach.
 
     The path of such an item begins with the name of the root.
     """
