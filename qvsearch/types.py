@@ -369,7 +369,9 @@ def unreachable_root(item: Item) -> dict[str, object]:
 
     The path of such an item begins with the name of the root.
     """
-    return {} if Path(os.fsdecode(item.root)).is_absolute() else path_fields("root", item.root)
+    if Path(os.fsdecode(item.root)).is_absolute():
+        return {}
+    return {"root": item.root.decode()}
 
 
 def _rounded(value: float) -> float | None:
