@@ -87,6 +87,7 @@ class Table:
 
     def refresh(self) -> None:
         """See what others committed since."""
+        self.__dict__.pop("indices", None)
         with self._errors("read"):
             for each in self._tables.values():
                 each.checkout_latest()
@@ -183,7 +184,7 @@ class Table:
 
     @cached_property
     def indices(self) -> list[Any]:
-        """LanceDB's records of the indices that there were at the opening."""
+        """LanceDB's records of the indices."""
         with self._errors("read"):
             return list(self._rows.list_indices())
 
