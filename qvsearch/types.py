@@ -373,11 +373,13 @@ class Hit:
 
 
 def unreachable_root(item: Item) -> dict[str, object]:
-    """Return the field of a root of a published table that this computer does not reach.
+    """Return the field of a root of a shared table that this computer does not reach.
 
     The path of such an item begins with the name of the root.
     """
-    return {} if Path(os.fsdecode(item.root)).is_absolute() else path_fields("root", item.root)
+    if Path(os.fsdecode(item.root)).is_absolute():
+        return {}
+    return {"root": item.root.decode()}
 
 
 def _rounded(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Prints the state of a published table."""
+"""Prints the state of a shared table."""
 
 from typing import TYPE_CHECKING
 

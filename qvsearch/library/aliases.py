@@ -28,7 +28,7 @@ def aliases(path: bytes, roots: Iterable[bytes] = ()) -> tuple[bytes, ...]:
 def is_there(path: bytes) -> bool:
     """Return whether a path exists; True if that cannot be determined.
 
-    A relative path is below a root of a published table that is not on this computer.
+    A relative path is below a root of a shared table that is not on this computer.
     """
     if not Path(os.fsdecode(path)).is_absolute():
         return True

@@ -26,16 +26,16 @@ LONGEST_NAME = 200  # bytes: file systems allow 255, and temporary names are lon
 MANIFEST = "manifest.json"  # a folder that holds it is a library
 SEGMENTS = "segments"  # the folder of its shards
 PUBLICATION = "publication.json"  # beside the manifest of a published library
-TABLE = ".lance"  # the end of the folder of a published table
+TABLE = ".lance"  # the end of the folder of a shared table
 _NOT_LOCAL = (
-    "{} is a published table, which only `qvsearch publish` changes;"
+    "{} is a shared table, which only `qvsearch publish` changes;"
     " name a library on this computer with -l"
 )
 _SCHEME = re.compile("[a-z][a-z0-9+.-]+:/+")
 
 
 class TableUri(_Path):
-    """The address of a published table in object storage, where a library has its folder.
+    """The address of a shared table in object storage, where a library has its folder.
 
     `str` returns it as it was written, e.g. s3://bucket/photos; a plain path would lose a slash.
     """
@@ -46,7 +46,7 @@ class TableUri(_Path):
 
 
 def is_table(folder: Path) -> bool:
-    """Return whether this is the place of a published table, there or not."""
+    """Return whether this is the place of a shared table, there or not."""
     return isinstance(folder, TableUri) or folder.suffix == TABLE
 
 
@@ -65,7 +65,7 @@ def library_folder(name: str | Path | None) -> Path:
 
     A bare name is a library of the user's data folder, or if there is none, an existing folder of
     that name in the current one. A Path is the folder itself. `s3://BUCKET/NAME` and a path that
-    ends in .lance are published tables. Raises QvsearchError for an empty name.
+    ends in .lance are shared tables. Raises QvsearchError for an empty name.
     """
     if isinstance(name, Path):
         return name if isinstance(name, TableUri) else _absolute(name)
@@ -87,7 +87,7 @@ def library_folder(name: str | Path | None) -> Path:
 
 
 def check_local(folder: Path) -> None:
-    """Raise QvsearchError for a published table, where a library on this computer is needed."""
+    """Raise QvsearchError for a shared table, where a library on this computer is needed."""
     if is_table(folder):
         raise QvsearchError(_NOT_LOCAL.format(folder))
 

@@ -114,7 +114,7 @@ def read_search(folder: Path, name: str) -> SavedSearch:
 
 
 def write_search(folder: Path, search: SavedSearch) -> None:
-    """Write a saved search, in the place of one of its name; not into a published table."""
+    """Write a saved search, in the place of one of its name; not into a shared table."""
     check_local(folder)
     make_folder(folder / SEARCHES)
     record = {

@@ -62,7 +62,7 @@ def _record(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _table_record(library: PublishedLibrary) -> dict[str, Any]:
-    """Return the record of a published table."""
+    """Return the record of a shared table."""
     from qvsearch.indexing.status import library_fields
     from qvsearch.published.status import table_status
     from qvsearch.records.library import fields_record

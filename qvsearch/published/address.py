@@ -1,4 +1,4 @@
-"""Where a published table lies: a folder that ends in .lance, or a prefix of an S3 bucket."""
+"""Where a shared table lies: a folder that ends in .lance, or a prefix of an S3 bucket."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Address:
 
 
 def is_address(text: str) -> bool:
-    """Return whether a text names a published table, and not a library."""
+    """Return whether a text names a shared table, and not a library."""
     return text.startswith(S3) or text.rstrip("/").endswith(SUFFIX)
 
 

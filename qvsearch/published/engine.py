@@ -367,9 +367,7 @@ def _lancedb() -> Any:  # noqa: ANN401 - a module
     try:
         import lancedb
     except ImportError as error:
-        raise QvsearchError(
-            'published tables need LanceDB: pip install "qvsearch[lance]"'
-        ) from error
+        raise QvsearchError('shared tables need LanceDB: pip install "qvsearch[lance]"') from error
     return lancedb
 
 

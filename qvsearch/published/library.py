@@ -1,4 +1,4 @@
-"""A published table as a library that is only read."""
+"""A shared table as a library that is only read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LARGEST = 2048 * MIB  # of vectors in memory, for commands that read all rows
 
 
 class PublishedLibrary(Library):
-    """A published table as a library, as it was at one commit; it cannot be changed.
+    """A shared table as a library, as it was at one commit; it cannot be changed.
 
     A search reads the rows that it needs. What else of `Library` is used reads all rows once, and
     raises QvsearchError if they do not fit into memory. A root that this computer does not reach is
@@ -100,7 +100,7 @@ class PublishedLibrary(Library):
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Raise QvsearchError: only `qvsearch publish` changes a table."""
-        raise QvsearchError(f"{self.folder} is a published table, which only `publish` changes")
+        raise QvsearchError(f"{self.folder} is a shared table, which only `publish` changes")
         yield
 
     def load_failures(self) -> list[Failure]:

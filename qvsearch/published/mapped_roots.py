@@ -1,4 +1,4 @@
-"""Where the roots of published tables lie on this computer, in the user's settings."""
+"""Where the roots of shared tables lie on this computer, in the user's settings."""
 
 from __future__ import annotations
 

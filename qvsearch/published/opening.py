@@ -1,4 +1,4 @@
-"""Opens libraries and published tables alike, and finds the rows of one file in either.
+"""Opens libraries and shared tables alike, and finds the rows of one file in either.
 
 A large table does not have its rows in memory, as a library does. So a small library in memory with
 the wanted rows takes its place.
@@ -21,7 +21,7 @@ ITEM_DIGITS = 16  # of an item's number, at the end of its identity
 
 
 def open_at(folder: str | Path | None) -> Library:
-    """Open the library or the published table of a folder or name; raises QvsearchError."""
+    """Open the library or the shared table of a folder or name; raises QvsearchError."""
     place = library_folder(folder)
     if not is_table(place):
         return Library.open(place)
@@ -36,7 +36,7 @@ def fingerprint_at(folder: Path) -> Fingerprint:
 
 
 def is_published(library: Library) -> TypeGuard[PublishedLibrary]:
-    """Return whether this is a published table."""
+    """Return whether this is a shared table."""
     if not is_table(library.folder):
         return False
     from qvsearch.published.library import PublishedLibrary  # not needed by libraries
@@ -50,7 +50,7 @@ def is_large_table(library: Library) -> TypeGuard[PublishedLibrary]:
 
 
 def latest_version(folder: Path) -> int:
-    """Return the version of a published table as of now; raises QvsearchError if it is gone."""
+    """Return the version of a shared table as of now; raises QvsearchError if it is gone."""
     from qvsearch.published.address import read_address
     from qvsearch.published.engine import Table
 

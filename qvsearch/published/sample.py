@@ -1,4 +1,4 @@
-"""Some rows of each kind of a published table, which represent all; cached by version."""
+"""Some rows of each kind of a shared table, which represent all; cached by version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The columns of a published table: how a row of a library is stored in it, and read again."""
+"""The columns of a shared table: how a row of a library is stored in it, and read again."""
 
 from __future__ import annotations
 

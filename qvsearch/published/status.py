@@ -1,4 +1,4 @@
-"""The state of a published table: its rows, its publishers and its roots on this computer."""
+"""The state of a shared table: its rows, its publishers and its roots on this computer."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
     kind (string): `image`, `video` or `text`
     path (string): absolute path
     path_b64 (string): bytes of the path in base64, instead of `path`, if they are not UTF-8
-    root, root_b64 (string): name of a published table's root that this computer does not reach;
+    root (string): name of a shared table's root that this computer does not reach;
         `path` begins with it
     start, end (number, seconds): moment of a video, from `start` up to `end`
     clip (boolean): true if the best vector is of a clip, not of one frame
@@ -86,7 +86,7 @@ def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
     id (string): identity of the file in the library
     kind (string): `image`, `video` or `text`
     path, path_b64 (string): absolute path
-    root, root_b64 (string): as of a hit
+    root (string): as of a hit
     start, end (number, seconds): most similar moment of a video
     lines (two integers): first and last line of the most similar passage
     width, height (integer, pixels): of the upright picture

@@ -188,7 +188,7 @@ def _why_absent(library: Library, path: bytes) -> str:
     """Return the likely reason why the library does not have a file."""
     if is_published(library):
         return (
-            "the published table does not have it: it is not below a root of"
+            "the shared table does not have it: it is not below a root of"
             f" `qvsearch roots -l {library.folder}`, or its publisher has not indexed it"
         )
     failed = [each for each in library.load_failures() if each.path == path]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Embedder, EmbedInput, Fingerprint, Segment, Vectors
 
 KNOWN = 20_000  # items of a library that are found without waiting for other calls
-LOOKED_AGAIN = 5.0  # seconds after which a published table is asked for its version
+LOOKED_AGAIN = 5.0  # seconds after which a shared table is asked for its version
 # inode, size and time of a manifest, since a commit writes another file; or the version of a table
 State = tuple[int, int, int]
 

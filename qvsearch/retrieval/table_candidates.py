@@ -1,4 +1,4 @@
-"""The rows of a published table that may be hits of a query, in memory as a small library.
+"""The rows of a shared table that may be hits of a query, in memory as a small library.
 
 Within a kind rows are ordered by their cosine, so the engine's order is ours for one term. For
 several terms the best rows of each, and of all together, are scored by all terms.

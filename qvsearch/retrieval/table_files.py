@@ -1,4 +1,4 @@
-"""Files of a published table: where they are, which are most like another, and what all score."""
+"""Files of a shared table: where they are, which are most like another, and what all score."""
 
 from __future__ import annotations
 

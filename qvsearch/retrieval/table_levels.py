@@ -1,4 +1,4 @@
-"""How all rows of a published table score for a query, by a few that its engine finds.
+"""How all rows of a shared table score for a query, by a few that its engine finds.
 
 As the first pass of a large library does, levels come from exact cosines of the best rows of each
 kind, and of a sample that stands for the rest.

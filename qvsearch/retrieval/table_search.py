@@ -1,4 +1,4 @@
-"""The rows of a published table that pass filters, and the best or first hits among them."""
+"""The rows of a shared table that pass filters, and the best or first hits among them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class TableSelection:
         count = count_of(options, len(self.library), reranks=reranks)
         if count > MOST_HITS:
             raise QvsearchError(
-                f"a published table lists at most {MOST_HITS:,} hits, not {count:,}; see --top"
+                f"a shared table lists at most {MOST_HITS:,} hits, not {count:,}; see --top"
             )
         asked = Asked(
             self.library,

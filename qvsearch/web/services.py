@@ -95,7 +95,7 @@ class Services:
     ) -> bytes:
         """Return the small picture of an item as WebP; raises Gone or Problem if there is none.
 
-        If its file cannot be reached, that is the thumbnail in the published table.
+        If its file cannot be reached, that is the thumbnail in the shared table.
         """
 
         def made(of: Segment) -> bytes | Skipped:

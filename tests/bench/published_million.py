@@ -1,4 +1,4 @@
-"""Queries of a published table: python tests/bench/published_million.py /tmp/million.lance
+"""Queries of a shared table: python tests/bench/published_million.py /tmp/million.lance
 
 `published.py --table` makes the table, with queries beside it; without these, queries are rows of
 the table plus most of another one. The model's time does not count.

@@ -154,7 +154,10 @@ def test_every_field_of_a_hit_is_described_with_its_type():
     files = ({"saved_b64": "L/8="}, {"copy_b64": "L/8="})
     other = records.hit_record(hit(b"/photos/\xff.jpg"), Path("/\udcff"), *files)
     assert record(b"/photos/\xff.jpg")["path_b64"]
-    assert check_described(records.hit_record, {"query": 1, **everything}, other) == set()
+    item = replace(full.segment.item, root=b"anna/Photos")
+    away = records.hit_record(replace(full, segment=replace(full.segment, item=item)), Path("/lib"))
+    assert away["root"] == "anna/Photos"
+    assert check_described(records.hit_record, {"query": 1, **everything}, other, away) == set()
 
 
 def test_every_field_of_an_explanation_is_described_with_its_type():
@@ -235,6 +238,7 @@ def test_every_field_of_repeats_is_described_with_its_type():
 
     rows = [sized("a", 1, metadata=SHOT), sized("b", 1, metadata=SHOT)]
     odd = replace(rows[1], item=replace(rows[1].item, path=b"\xff"))
+    away = replace(rows[1], item=replace(rows[1].item, root=b"anna/Photos"))
     members = Member(rows[0], None, False, (b"/c",)), Member(odd, Reason.COPY, True)
     group = records.group_record(1, Group(Kind.IMAGE, Reason.COPY, 1, members))
     assert check_described(records.group_record, group) == set()
@@ -244,7 +248,7 @@ def test_every_field_of_repeats_is_described_with_its_type():
         records.similar_record(
             Similar(1, 0.5, replace(each, **place), Reason.COPY, relevance=0.5), library
         )
-        for each, library in ((rows[0], Path("/a")), (odd, Path("/\udcff")))
+        for each, library in ((rows[0], Path("/a")), (odd, Path("/\udcff")), (away, Path("/a")))
     ]
     assert check_described(records.similar_record, *similar) == set()
 

@@ -141,4 +141,4 @@ def test_a_missing_extra_is_named(run, drawn, shared, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lancedb", None)
     code, _, err = run("publish", shared, "-l", drawn.folder)
     assert code == 2
-    assert 'published tables need LanceDB: pip install "qvsearch[lance]"' in err
+    assert 'shared tables need LanceDB: pip install "qvsearch[lance]"' in err

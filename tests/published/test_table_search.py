@@ -1,4 +1,4 @@
-"""A search of a published table finds what a search of a library of the same rows finds."""
+"""A search of a shared table finds what a search of a library of the same rows finds."""
 
 from dataclasses import dataclass, replace
 
@@ -187,7 +187,7 @@ def test_a_file_is_explained_as_in_a_library(library, table, says):
             each.segment for each in expected.segments
         ]
     assert len(reasons) > 2
-    assert "published table does not have it" in explain(table, "1", b"/no", says, options).reason
+    assert "shared table does not have it" in explain(table, "1", b"/no", says, options).reason
 
 
 def test_files_like_another_are_those_of_a_library(library, table):
