@@ -77,9 +77,9 @@ def serve_model(
     library: options.LibraryName = None,
     json: options.Json = False,
 ) -> None:
-    """Print the commands that start a model server, or check a running one.
+    """Print how to start a model server, or check one.
 
-    They start vLLM, which computes vectors for --server, or scores for
+    The commands start vLLM, which computes vectors for --server, or scores for
     --rerank-server. A check compares a server with vectors that are known:
     those of a library, of the model on this computer, or published scores.
 
@@ -138,7 +138,8 @@ def _served(
     model = model or (DEFAULT_RERANKER if reranker else DEFAULT_MODEL)
     role = role_of(model) or (RERANKER if reranker else EMBEDDER)
     if role == GENERATOR or (reranker and role == EMBEDDER):
-        raise QvsearchError(f"{model} is no {'reranker' if reranker else 'embedder'}; name one")
+        wanted = RERANKER if reranker else EMBEDDER
+        raise QvsearchError(f"{model} is not a model of this role; name another {wanted}")
     if not 0 < port < 65536:
         raise QvsearchError(f"--port must be from 1 to 65535, not {port}")
     return Served(model, role, video_mode or VideoMode.FRAMES, port=port)

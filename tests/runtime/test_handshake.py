@@ -120,11 +120,18 @@ def test_each_form_is_compared_once_and_only_when_needed(demo_embedder, library)
     with serving(demo_embedder, fault=tokenizing()) as server:
         choice = Choice(servers=(server.url,))
         made = open_library(library, choice).fingerprint
-        for number, (source, requests) in enumerate(((TEXT, 4), (TEXT, 1), (PICTURE, 3))):
+
+        def requests(number, source):
             before = len(computed(server))
-            embedder = load_embedder(made, choice)
-            embedder.embed([replace(source, instruction=f"Number {number}.")])
-            assert len(computed(server)) - before == requests
+            source = replace(source, instruction=f"Number {number}.")
+            load_embedder(made, choice).embed([source])
+            return len(computed(server)) - before
+
+        sources = (TEXT, TEXT, PICTURE, PICTURE, TEXT)
+        first, alone, picture, again, last = map(requests, range(5), sources)
+    assert alone == again == last
+    assert first == alone + 3  # two texts of our own, and known ones at once
+    assert picture == alone + 2
 
 
 @pytest.fixture
@@ -174,8 +181,8 @@ def test_a_model_without_recorded_scores_needs_its_name(demo_embedder):
         proofs._notice = notices.append
         assert proofs.prove({Form.TEXT})[0].origin == "its name, dimension and prompts"
         assert notices == [
-            f"{place.url}: compared by its name, dimension and prompts alone, because nobody has"
-            " vectors of its model"
+            f"{place.url}: compared by its name, dimension and prompts alone, because there"
+            " are no vectors of its model here"
         ]
 
 

@@ -79,7 +79,9 @@ class Comparison:
         if self.agreement is not None:
             return str(self.agreement)
         if self.cosine is None and self.error is None and self.form is Form.TEXT:
-            return f"compared by {self.origin} alone, because nobody has vectors of its model"
+            return (
+                f"compared by {self.origin} alone, because there are no vectors of its model here"
+            )
         return None
 
 
