@@ -42,6 +42,11 @@ def backend_of(model: str) -> Backend | None:
     return None
 
 
+def loading(model: str, choice: Choice) -> Backend | None:
+    """Return the engine that loads a model; None if our own does, or servers of a GGUF file."""
+    return None if choice.servers and is_gguf(model) else backend_of(model)
+
+
 def refuse_warm(model: str) -> None:
     """Raise QvsearchError for a model that `warm` does not keep loaded."""
     if backend_of(model) is not None:

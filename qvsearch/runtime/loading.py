@@ -15,6 +15,7 @@ from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder, library_folder
 from qvsearch.models import registry
 from qvsearch.models.adapters import is_adapter
+from qvsearch.models.gguf import is_gguf
 from qvsearch.models.patches import KNOWN_PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.models.registry import (
@@ -280,15 +281,13 @@ def load_embedder(
     library's vectors, unless the user chose another dtype, or a device without int8, which is for
     queries only. `cold` is as for `query_embedder`.
     """
-    if (backend := backend_of(fingerprint.model)) is not None:
+    if (backend := backends.loading(fingerprint.model, choice)) is not None:
         return backend.load(fingerprint, choice)
     _check_revision(fingerprint, choice)
     if choice.servers:
         from qvsearch.runtime.remote.loading import load_remote_embedder
 
-        return load_remote_embedder(
-            fingerprint, choice, lambda: _chosen(fingerprint, choice).folder
-        )
+        return load_remote_embedder(fingerprint, choice, lambda: _tokenizer(fingerprint, choice))
 
     def load() -> Embedder:
         started = time.monotonic()
