@@ -33,7 +33,6 @@ from qvsearch.models.registry import (
     role_of,
 )
 from qvsearch.runtime import backends, opened
-from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
 from qvsearch.runtime.query_cache import CachedEmbedder
@@ -74,7 +73,7 @@ def _check_option(folder: Path, option: str, chosen: object, own: object) -> Non
 def check_version(library: Library) -> None:
     """Raise QvsearchError for a library whose vectors this version of qvsearch cannot compute."""
     fingerprint = library.fingerprint
-    if (backend := backend_of(fingerprint.model)) is not None:
+    if (backend := backends.backend_of(fingerprint.model)) is not None:
         backend.check_version(fingerprint)
         return
     for name, own, known in (
@@ -105,7 +104,7 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
         raise QvsearchError(f"{model} is a reranker; use it with: search --reranker {model}")
     if role_of(model) == GENERATOR:
         raise QvsearchError(f"{model} writes answers; use it with: ask --generator {model}")
-    if (backend := backend_of(model)) is not None:
+    if (backend := backends.backend_of(model)) is not None:
         fingerprint = backend.new_fingerprint(model, choice)
         return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
     weights = _resolved(model, choice, _adapter(choice))
@@ -139,8 +138,7 @@ def _match_precision(library: Library, choice: Choice) -> None:
     Before its first commit, e.g. after a failed comparison, a library takes the chosen precision.
     """
     fingerprint, chosen = library.fingerprint, _precision(choice.dtype)
-    if (backend := backend_of(fingerprint.model)) is not None:
-        backends.make_anew(backend, library, choice)
+    if backends.make_anew(library, choice):
         return
     if chosen not in (None, fingerprint.precision):
         if library.generation:
@@ -237,7 +235,7 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     model = new_model(choice)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} is a reranker, which makes no vectors; give an embedder")
-    if (backend := backend_of(model)) is not None:
+    if (backend := backends.backend_of(model)) is not None:
         return backend.new_fingerprint(model, choice)
     weights = _resolved(model, choice, _adapter(choice))
     precision = _precision(choice.dtype) or Precision.FLOAT
@@ -287,7 +285,12 @@ def load_embedder(
     if choice.servers:
         from qvsearch.runtime.remote.loading import load_remote_embedder
 
-        return load_remote_embedder(fingerprint, choice, lambda: _tokenizer(fingerprint, choice))
+        def texts() -> Path:  # all GGUF files have the tokenizer of the published model
+            is_file = is_gguf(fingerprint.model)
+            files = _resolved(DEFAULT_MODEL, choice, None) if is_file else None
+            return (files or _chosen(fingerprint, choice)).folder
+
+        return load_remote_embedder(fingerprint, choice, texts)
 
     def load() -> Embedder:
         started = time.monotonic()
@@ -357,7 +360,7 @@ def _reranker(model: str, choice: Choice) -> Weights:
 
 def _check_revision(fingerprint: Fingerprint, choice: Choice) -> None:
     """Raise QvsearchError if the chosen model is not the library's."""
-    if backend_of(fingerprint.model) is not None:
+    if backends.backend_of(fingerprint.model) is not None:
         return  # its backend compares the files when it loads them
     if choice.model is not None or choice.adapter is not None:
         _check_weights(fingerprint, _chosen(fingerprint, choice))
