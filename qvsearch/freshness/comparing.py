@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing.int8_check import INPUTS, Comparison
+from qvsearch.indexing.int8_check import INPUTS, Comparison, WithScores, WithVectors
 from qvsearch.library.names import option
 from qvsearch.models import registry
 from qvsearch.models.gguf import is_gguf
@@ -25,10 +25,10 @@ ACCEPT = "--accept-quantisation"
 def comparison_of(library: Library, choice: Choice, *, accepted: bool = False) -> Comparison | None:
     """Return what the vectors of a library's first files are compared with; None for nothing.
 
-    That is the same model in float32 for a small int8 library, and the model's own checkpoint for a
-    new library of a quantised GGUF file. With `accepted`, a large difference is no error. Raises
-    QvsearchError if there is no checkpoint and the file is not accepted. Servers are compared by
-    their own handshake.
+    That is the same model in float32 for a small int8 library. For a new library of a quantised
+    GGUF file it is the model's own checkpoint, or else recorded scores. With `accepted`, a large
+    difference is no error. Raises QvsearchError if there is neither and the file is not accepted.
+    Servers are compared by their own handshake.
     """
     if choice.servers:
         return None
@@ -37,7 +37,7 @@ def comparison_of(library: Library, choice: Choice, *, accepted: bool = False) -
     if library.fingerprint.precision != Precision.INT8 or len(library) >= INPUTS:
         return None
     float32 = replace(choice, dtype=Dtype.FLOAT32)
-    return Comparison(
+    return WithVectors(
         partial(loading.load_embedder, library.fingerprint, float32),
         replace(library.fingerprint, precision=Precision.FLOAT),
         "index into a new --library with --dtype float32"
@@ -51,28 +51,43 @@ def _of_gguf(library: Library, choice: Choice, *, accepted: bool) -> Comparison 
 
     own = library.fingerprint
     pair = read_pair(own.model, own.mmproj)
+    weights, of = _checkpoint(pair), option(library.folder)
+    way_out = f"give a file with more bits, or accept it: qvsearch index{of} with {ACCEPT}"
+    if weights is None:
+        return _without_checkpoint(pair, way_out, of, accepted=accepted)
     if not pair.is_quantised:
         return None
-    weights, of = _checkpoint(pair), option(library.folder)
-    if weights is None and accepted:
-        return None
-    if weights is None:
-        name = next((n for n, known in registry.MODELS.items() if known.dim == pair.width), None)
-        pull = "" if name is None else f"qvsearch models pull {name}, to compare with; or "
-        raise QvsearchError(
-            f"{pair.text.path} is quantised ({pair.numbers}), and its model is not on this computer"
-            f" to see what that costs; run {pull}qvsearch index{of} with {ACCEPT}"
-        )
-    # the name of the GGUF file decides the generic queries, which must be the same on both sides
-    exact = replace(own, revision=weights.revision)
     floats = registry.fingerprint(weights, own.dim, own.detail)
-    device = Choice(device=choice.device)
-    return Comparison(
-        partial(loading.load_embedder, floats, device),
-        exact,
-        f"give a file with more bits, or accept it: qvsearch index{of} with {ACCEPT}",
+    return WithVectors(
+        partial(loading.load_embedder, floats, Choice(device=choice.device)),
+        # the name of the GGUF file decides the generic queries, which must be the same
+        replace(own, revision=weights.revision),
+        way_out,
         f"{pair.numbers} against {weights.name} on the first",
         accepted,
+    )
+
+
+def _without_checkpoint(pair: Pair, way_out: str, of: str, *, accepted: bool) -> Comparison | None:
+    """Return the recorded scores of the published model of these sizes, if there are any.
+
+    They also tell other models of these sizes from it.
+    """
+    from qvsearch.runtime.remote.handshake import NEAR
+    from qvsearch.runtime.remote.references import recorded_scores
+
+    name = next((n for n, known in registry.MODELS.items() if known.dim == pair.width), None)
+    recorded = recorded_scores(name, registry.MODELS[name].revision) if name else []
+    if recorded:
+        pairs = tuple((each.query, each.document, each.score) for each in recorded)
+        what = f"{pair.numbers} against recorded scores of {name}"
+        return WithScores(pairs, NEAR, way_out, what, accepted)
+    if accepted or not pair.is_quantised:
+        return None
+    pull = "" if name is None else f"qvsearch models pull {name}, to compare with; or "
+    raise QvsearchError(
+        f"{pair.text.path} is quantised ({pair.numbers}), and its model is not on this computer"
+        f" to see what that costs; run {pull}qvsearch index{of} with {ACCEPT}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -24,12 +24,31 @@ PER_FILE = 4  # of these: frames of one video are too alike to have an order
 HELD_PIXELS = 100_000_000  # decoded, after which the comparison waits for no more files
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What the model of a library is compared with, and what to do if it is too far off.
+class Comparison(Protocol):
+    """What the model of a new library is compared with on its first files."""
 
-    `load_exact` returns the model of `fingerprint`, whose vectors are exact. `what` begins the
-    sentence with the figures. With `accepted` they are only reported.
+    def exact(self, first: list[EmbedInput]) -> tuple[Vectors, Vectors] | None:
+        """Return what `embed_first` does with the exact model, which is freed; None without one."""
+        ...
+
+    def require(
+        self,
+        embedder: Embedder,
+        fingerprint: Fingerprint,
+        first: list[EmbedInput],
+        exact: tuple[Vectors, Vectors] | None,
+        report: Callable[[str], None],
+    ) -> None:
+        """Report how near the library's model is; raises QvsearchError if that is too far."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WithVectors:
+    """The exact vectors of the first files.
+
+    `load_exact` returns the model of `fingerprint`. `what` begins the sentence with the figures.
+    With `accepted` they are only reported.
     """
 
     load_exact: Callable[[], Embedder]
@@ -38,9 +57,65 @@ class Comparison:
     what: str = INT8
     accepted: bool = False
 
-    def check(self, exact: tuple[Vectors, Vectors], own: tuple[Vectors, Vectors]) -> Agreement:
-        """Return how alike two results of `embed_first` are."""
-        return agreement_of(exact, own, self.what)
+    def exact(self, first: list[EmbedInput]) -> tuple[Vectors, Vectors] | None:
+        """Return what `embed_first` does with the exact model, which is then freed."""
+        return embed_first(self.load_exact(), first, self.fingerprint)
+
+    def require(
+        self,
+        embedder: Embedder,
+        fingerprint: Fingerprint,
+        first: list[EmbedInput],
+        exact: tuple[Vectors, Vectors] | None,
+        report: Callable[[str], None],
+    ) -> None:
+        """Report the figures; raises QvsearchError below the limits of `Agreement`."""
+        assert exact is not None  # noqa: S101 (this class gives them)
+        agreement = agreement_of(exact, embed_first(embedder, first, fingerprint), self.what)
+        report(str(agreement))
+        if not self.accepted:
+            agreement.require(self.way_out)
+
+
+@dataclass(frozen=True, slots=True)
+class WithScores:
+    """Recorded scores of texts, in pairs of a query and a document, if no exact model is there.
+
+    `what` names both sides, and `most` is the largest difference. With `accepted` it is reported.
+    """
+
+    pairs: tuple[tuple[EmbedInput, EmbedInput, float], ...]
+    most: float
+    way_out: str
+    what: str
+    accepted: bool = False
+
+    def exact(self, first: list[EmbedInput]) -> tuple[Vectors, Vectors] | None:
+        """Return None: there are no exact vectors."""
+        del first
+        return None
+
+    def require(
+        self,
+        embedder: Embedder,
+        fingerprint: Fingerprint,
+        first: list[EmbedInput],
+        exact: tuple[Vectors, Vectors] | None,
+        report: Callable[[str], None],
+    ) -> None:
+        """Report the largest difference; raises QvsearchError if it is over `most`."""
+        del fingerprint, first, exact
+        queries = embedder.embed([query for query, _, _ in self.pairs])
+        documents = embedder.embed([document for _, document, _ in self.pairs])
+        recorded = np.array([score for *_, score in self.pairs])
+        difference = float(np.abs((queries * documents).sum(axis=1) - recorded).max())
+        figures = f"{self.what}: scores of texts differ by up to {difference:.4f}"
+        report(figures)
+        if not (difference <= self.most or self.accepted):
+            raise QvsearchError(
+                f"{figures}; at most {self.most} is allowed. No new vector was stored;"
+                f" {self.way_out}"
+            )
 
 
 def first_inputs(

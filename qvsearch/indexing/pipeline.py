@@ -13,7 +13,7 @@ from qvsearch.indexing.batching import embed_files
 from qvsearch.indexing.changes import resolve, scan_targets
 from qvsearch.indexing.contents import HASH_THREADS, hashed
 from qvsearch.indexing.counts import Event, Summary
-from qvsearch.indexing.int8_check import INPUTS, Comparison, embed_first, first_inputs
+from qvsearch.indexing.int8_check import INPUTS, Comparison, first_inputs
 from qvsearch.indexing.session import IngestOptions, Session
 from qvsearch.library.rules import lasting, of_kinds, scans_of
 from qvsearch.media.workers import Decoders
@@ -175,14 +175,17 @@ def _load(
     """
     exact = None
     if first and comparison is not None:  # this model is freed before the other one is loaded
-        exact = embed_first(comparison.load_exact(), first, comparison.fingerprint)
+        exact = comparison.exact(first)
     embedder = load_embedder()
     if library.baseline is None:
         library.set_baseline(baseline_vectors(embedder, library.fingerprint))
-    if exact is not None and comparison is not None:
-        agreement = comparison.check(exact, embed_first(embedder, first, library.fingerprint))
-        report(Event("compared", reason=str(agreement)))
-        if not comparison.accepted:
-            agreement.require(comparison.way_out)
+    if first and comparison is not None:
+        comparison.require(
+            embedder,
+            library.fingerprint,
+            first,
+            exact,
+            lambda figures: report(Event("compared", reason=figures)),
+        )
         first.clear()
     return embedder

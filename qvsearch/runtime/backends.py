@@ -49,6 +49,11 @@ def backend_of(model: str) -> Backend | None:
     return None
 
 
+def loading(model: str, choice: Choice) -> Backend | None:
+    """Return the engine that loads a model; None if our own does, or servers of a GGUF file."""
+    return None if choice.servers and is_gguf(model) else backend_of(model)
+
+
 def server_key(
     model: str, choice: Choice, library: Fingerprint | None = None
 ) -> tuple[ServerKey, Weights] | None:
@@ -83,10 +88,17 @@ def other_name(chosen: str | None, own: str) -> str | None:
     return chosen
 
 
-def make_anew(backend: Backend, library: Library, choice: Choice) -> None:
-    """Give a library that never had a row the chosen model, e.g. after a failed comparison."""
+def make_anew(library: Library, choice: Choice) -> bool:
+    """Return whether a library's model has an engine of its own.
+
+    If the library never had a row, e.g. after a failed comparison, it takes the chosen model.
+    """
+    backend = backend_of(library.fingerprint.model)
+    if backend is None:
+        return False
     if choice.model is not None and not library.generation:
         library.make_anew(backend.new_fingerprint(choice.model, choice))
+    return True
 
 
 def notes(fingerprint: Fingerprint) -> list[str]:

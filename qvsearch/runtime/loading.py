@@ -15,6 +15,7 @@ from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder, library_folder
 from qvsearch.models import registry
 from qvsearch.models.adapters import is_adapter
+from qvsearch.models.gguf import is_gguf
 from qvsearch.models.patches import KNOWN_PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.models.registry import (
@@ -33,7 +34,6 @@ from qvsearch.models.registry import (
 )
 from qvsearch.published.opening import fingerprint_at, open_at
 from qvsearch.runtime import backends, opened
-from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.choice import new_detail as new_detail
 from qvsearch.runtime.choice import new_video_mode as new_video_mode
@@ -76,7 +76,7 @@ def _check_option(folder: Path, option: str, chosen: object, own: object) -> Non
 def check_version(library: Library) -> None:
     """Raise QvsearchError for a library whose vectors this version of qvsearch cannot compute."""
     fingerprint = library.fingerprint
-    if (backend := backend_of(fingerprint.model)) is not None:
+    if (backend := backends.backend_of(fingerprint.model)) is not None:
         backend.check_version(fingerprint)
         return
     for name, own, known in (
@@ -107,7 +107,7 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
         raise QvsearchError(f"{model} is a reranker; use it with: search --reranker {model}")
     if role_of(model) == GENERATOR:
         raise QvsearchError(f"{model} writes answers; use it with: ask --generator {model}")
-    if (backend := backend_of(model)) is not None:
+    if (backend := backends.backend_of(model)) is not None:
         fingerprint = backend.new_fingerprint(model, choice)
         return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
     weights = _resolved(model, choice, _adapter(choice))
@@ -141,8 +141,7 @@ def _match_precision(library: Library, choice: Choice) -> None:
     Before its first commit, e.g. after a failed comparison, a library takes the chosen precision.
     """
     fingerprint, chosen = library.fingerprint, _precision(choice.dtype)
-    if (backend := backend_of(fingerprint.model)) is not None:
-        backends.make_anew(backend, library, choice)
+    if backends.make_anew(library, choice):
         return
     if chosen not in (None, fingerprint.precision):
         if library.generation:
@@ -227,7 +226,7 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     model = new_model(choice)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} is a reranker, which makes no vectors; give an embedder")
-    if (backend := backend_of(model)) is not None:
+    if (backend := backends.backend_of(model)) is not None:
         return backend.new_fingerprint(model, choice)
     weights = _resolved(model, choice, _adapter(choice))
     precision = _precision(choice.dtype) or Precision.FLOAT
@@ -282,15 +281,18 @@ def load_embedder(
     library's vectors, unless the user chose another dtype, or a device without int8, which is for
     queries only. `cold` is as for `query_embedder`.
     """
-    if (backend := backend_of(fingerprint.model)) is not None:
+    if (backend := backends.loading(fingerprint.model, choice)) is not None:
         return backend.load(fingerprint, choice)
     _check_revision(fingerprint, choice)
     if choice.servers:
         from qvsearch.runtime.remote.loading import load_remote_embedder
 
-        return load_remote_embedder(
-            fingerprint, choice, lambda: _chosen(fingerprint, choice).folder
-        )
+        def texts() -> Path:  # all GGUF files have the tokenizer of the published model
+            is_file = is_gguf(fingerprint.model)
+            files = _resolved(DEFAULT_MODEL, choice, None) if is_file else None
+            return (files or _chosen(fingerprint, choice)).folder
+
+        return load_remote_embedder(fingerprint, choice, texts)
 
     def load() -> Embedder:
         started = time.monotonic()
@@ -360,7 +362,7 @@ def _reranker(model: str, choice: Choice) -> Weights:
 
 def _check_revision(fingerprint: Fingerprint, choice: Choice) -> None:
     """Raise QvsearchError if the chosen model is not the library's."""
-    if backend_of(fingerprint.model) is not None:
+    if backends.backend_of(fingerprint.model) is not None:
         return  # its backend compares the files when it loads them
     if choice.model is not None or choice.adapter is not None:
         _check_weights(fingerprint, _chosen(fingerprint, choice))

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
 from support.commands import home, run  # noqa: F401 - fixtures
@@ -11,8 +12,11 @@ from support.gguf_files import write_gguf
 from support.modules import loaded_by
 
 from qvsearch.demo.world import draw, random_scene
+from qvsearch.errors import QvsearchError
+from qvsearch.indexing.int8_check import WithScores
 from qvsearch.library.library import Library
 from qvsearch.models.registry import DEMO_FOLDER
+from qvsearch.types import EmbedInput
 
 pytest.importorskip("xllamacpp")
 
@@ -28,7 +32,6 @@ def files(tmp_path_factory):
 @pytest.fixture
 def pictures(tmp_path):
     """Drawn pictures to index."""
-    import numpy as np
     from PIL import Image
 
     rng = np.random.default_rng(3)
@@ -139,6 +142,25 @@ def test_without_a_checkpoint_to_compare_with_the_ways_out_are_named(
     assert "is quantised (Q8_0), and its model is not on this computer" in error
     assert "--accept-quantisation" in error
     assert run("index", pictures, "--model", text, "--accept-quantisation", "-q")[0] == 0
+
+
+def test_recorded_scores_stand_in_for_a_checkpoint(demo_embedder):
+    query, document = EmbedInput("a red star"), EmbedInput("a note about a red star")
+    score = float(np.prod(demo_embedder.embed([query, document]), axis=0).sum())
+    reported = []
+
+    def require(recorded, **options):
+        pairs = ((query, document, recorded),)
+        check = WithScores(pairs, 0.02, "do that", "Q4_K against recorded scores", **options)
+        assert check.exact([]) is None
+        check.require(demo_embedder, None, [], None, reported.append)
+
+    require(score + 0.01)
+    with pytest.raises(QvsearchError, match=r"by up to 0\.0300; at most 0\.02 .*; do that$"):
+        require(score + 0.03)
+    require(score + 0.03, accepted=True)
+    assert len(reported) == 3
+    assert reported[2].endswith("scores of texts differ by up to 0.0300")
 
 
 def test_what_llama_does_not_have_is_refused_before_anything_is_written(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.models.gguf import is_gguf
 from qvsearch.models.patches import KNOWN_PREPROCESSING, PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
-from qvsearch.models.registry import DEFAULT_MODEL, SMALLEST_DIM, describe
+from qvsearch.models.registry import SMALLEST_DIM
 from qvsearch.runtime.llama.pair import Pair, read_pair
 from qvsearch.runtime.llama.process import check_engine
 from qvsearch.types import Detail, Fingerprint, VideoMode
@@ -64,15 +63,10 @@ class GgufBackend:
                 )
 
     def load(self, fingerprint: Fingerprint, choice: Choice) -> Embedder:
-        """Return the model of a library, from its own place or the chosen one, or on servers.
+        """Return the model of a library, from its own place or the chosen one.
 
         Raises QvsearchError if the files are missing, or not those that the library was made with.
-        Servers are compared with the library.
         """
-        if choice.servers:
-            from qvsearch.runtime.remote.loading import load_remote_embedder
-
-            return load_remote_embedder(fingerprint, choice, partial(_tokenizer, choice.hub))
         from qvsearch.runtime.llama.embedder import LlamaEmbedder
 
         pair = _pair_of(fingerprint, choice)
@@ -84,14 +78,6 @@ class GgufBackend:
             )
         _check_options(fingerprint.model, choice)
         return LlamaEmbedder(pair, fingerprint.dim, choice.device, fingerprint.decode_options)
-
-
-def _tokenizer(hub: str) -> Path:
-    """Return the folder of a tokenizer, with which long texts are cut before they are sent.
-
-    All models of this architecture have the same one.
-    """
-    return describe(DEFAULT_MODEL, hub).folder
 
 
 def _pair_of(fingerprint: Fingerprint, choice: Choice) -> Pair:
