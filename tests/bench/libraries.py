@@ -150,8 +150,12 @@ class Case:
         return self.group, self.world, self.size
 
 
-def make_pool(model: str = DEMO, count: int = 1200, seed: int = 7) -> Pool:
+def make_pool(
+    model: str = DEMO, count: int = 1200, seed: int = 7, embedder: LocalEmbedder | None = None
+) -> Pool:
     """Draw and embed a pool of `count` scenes; vectors are cached in the temporary folder.
+
+    An `embedder` has precedence over the name of a model.
 
     Odd and even seeds draw different scenes, and have half of NONSENSE each.
     """
@@ -165,7 +169,7 @@ def make_pool(model: str = DEMO, count: int = 1200, seed: int = 7) -> Pool:
     scene, kind, inputs = _documents(shown, count, rng)
     asked = _queries(shown, absent, things, rng)
     asked["nonsense"] = _words(NONSENSE[seed % 2 :: 2])
-    embedder = LocalEmbedder(model, device="cpu", dtype="float32")
+    embedder = embedder or LocalEmbedder(model, device="cpu", dtype="float32")
     path = Path(tempfile.gettempdir()) / (
         f"qvsearch-libraries-2-{embedder.weights.revision[:16]}-{count}-{seed}.npz"
     )

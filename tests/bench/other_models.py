@@ -78,6 +78,8 @@ def new_model() -> tuple[CLIPModel, CLIPProcessor]:
 def train(folder: Path, steps: int) -> None:
     """Train a dual encoder on drawn pictures and their captions and phrases, and save it."""
     model, processor = new_model()
+    if (folder / "config.json").exists():
+        model = CLIPModel.from_pretrained(folder).train()
     scale, bias = (torch.nn.Parameter(torch.tensor(each)) for each in (10.0, -10.0))
     learned = [*model.parameters(), scale, bias]
     optimiser = torch.optim.AdamW(learned, lr=RATE, weight_decay=0.01)
@@ -172,16 +174,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--more", action="store_true", help="go on with the model in the folder")
     parser.add_argument("--count", type=int, default=10, help="queries of each cell")
     parser.add_argument("--scenes", type=int, default=600, help="scenes that libraries show")
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 400, 2000])
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
-    if not (folder / "config.json").exists():
+    if not (folder / "config.json").exists() or arguments.more:
         train(folder, arguments.steps)
-    pools = {"demo": make_pool(count=arguments.scenes, seed=SEED)}
-    libraries.LocalEmbedder = lambda *_, **__: PicturesAndWords(folder)
-    pools["dual encoder"] = make_pool(count=arguments.scenes, seed=SEED)
+    own = PicturesAndWords(folder)
+    pools = {
+        "demo": make_pool(count=arguments.scenes, seed=SEED),
+        "dual encoder": make_pool(count=arguments.scenes, seed=SEED, embedder=own),
+    }
     for name, pool in pools.items():
         print_cosines(name, pool)
     for name, pool in pools.items():

@@ -39,6 +39,10 @@ SMALLEST = {
         r"int8 is [\d.]+ times as fast",
     ),
     "million": ("--rows 40 --without exact fast", r"IndexFlatIP +p50 .* recall@10 1\.000"),
+    "other_models": (
+        "model --steps 1 --scenes 20 --count 1 --sizes 20",
+        r"cosine of a caption(.*\n)*mean F1 .*(.*\n)*mean F1 ",
+    ),
     "relevance": ("--scenes 20 --count 1 --sizes 20 --worlds pictures", r"mean F1 "),
     "scans": ("--rows 70000 --dim 64 --repeats 1", r"70,000 rows, first pass: [\d.]+ ms"),
     "search_speed": ("--rows 200", r"calibrated, filtered .* x plain"),
