@@ -30,6 +30,15 @@ def learn(folder, families, old, **settings):
     return folder / "a"
 
 
+def test_a_few_steps_teach_some_of_the_names(tmp_path):
+    new, old = recalls(count=16)
+    adapter = learn(tmp_path, 40, 0.3, epochs=3, batch=36, learning_rate=1e-2)
+    learned, kept = recalls(adapter, count=16)
+    assert learned > new + 0.2
+    assert kept > old - 0.25
+
+
+@pytest.mark.soak
 def test_a_minute_teaches_most_of_the_names(tmp_path):
     new, old = recalls(count=20)
     assert new < 0.3
