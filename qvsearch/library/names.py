@@ -177,7 +177,7 @@ def absence(folder: Path) -> str:
     if folder.is_dir() and any(folder.iterdir()):
         other = f"no library at {folder}: this folder holds other files"
         return f"{other};{there}" if names else f"{other}; name another one with --library"
-    return f"no library at {folder}; make one with: qvsearch index PATH..."
+    return f"no library at {folder}; make one with: qvsearch index PATH...{option(folder)}"
 
 
 def _absolute(folder: str | Path) -> Path:

@@ -48,7 +48,7 @@ def test_a_library_that_is_not_there_names_those_that_are(tmp_path):
         return str(caught.value)
 
     assert said("phtos") == (
-        f"no library at {library_folder('phtos')}; make one with: qvsearch index PATH..."
+        f"no library at {library_folder('phtos')}; make one with: qvsearch index PATH... -l phtos"
     )
     other = f"no library at {photos}: this folder holds other files; "
     assert said("Photos") == other + "name another one with --library"

@@ -271,9 +271,9 @@ def test_moments_are_padded_within_their_film():
         film_hit("/gone.mp4", 1.0, 2.0, gone=True),
     ]
     assert list(spans_of(found, 1.5)) == [
-        Span(b"/a.mp4", 0.0, 3.5),
-        Span(b"/a.mp4", 6.5, 10.0),
-        Span(b"/b.mp4", None, None),
+        Span(b"/a.mp4", 0.0, 3.5, 10.0),
+        Span(b"/a.mp4", 6.5, 10.0, 10.0),
+        Span(b"/b.mp4", None, None, 10.0),
         Span(b"/c.mp4", 0.0, 3.5),
     ]
 
@@ -300,7 +300,8 @@ def read_playlist(data):
 
 def test_a_playlist_has_each_moment_with_its_start_and_stop():
     hostile = b"/films/\n#EXTM3U \xff%20,\x1b[31m.mp4"
-    spans = [Span(b"/films/a.mp4", 61.25, 3700.5), Span(hostile, 0.0, 1.0), Span(b"/b", None, None)]
+    spans = [Span(b"/films/a.mp4", 61.25, 3700.5), Span(hostile, 0.0, 1.0)]
+    spans += [Span(b"/b", None, None), Span(b"/c", None, None, 12.5)]
     entries = read_playlist(playlist(spans))
     assert [path for path, _ in entries] == [span.path for span in spans]
     assert entries[0][1] == {
@@ -310,7 +311,8 @@ def test_a_playlist_has_each_moment_with_its_start_and_stop():
         "stop-time": 3700.5,
     }
     assert "\x1b" not in entries[1][1]["title"]
-    assert entries[2][1] == {"length": -1.0, "title": "b"}
+    assert entries[2][1] == {"length": -1.0, "title": "b"}  # unknown
+    assert entries[3][1] == {"length": 12.5, "title": "c"}
 
 
 def test_rates_are_read_by_a_process_that_ends(films):

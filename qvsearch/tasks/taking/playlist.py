@@ -20,7 +20,8 @@ def playlist(spans: Sequence[Span]) -> bytes:
     lines = ["#EXTM3U"]
     for span in spans:
         if span.start is None or span.end is None:
-            lines.append(f"#EXTINF:-1,{safe_text(span.name)}")
+            length = "-1" if span.length is None else f"{span.length:.3f}"  # -1: unknown
+            lines.append(f"#EXTINF:{length},{safe_text(span.name)}")
         else:
             place = f"{_clock(span.start)}-{_clock(span.end)}"
             lines.append(f"#EXTINF:{span.end - span.start:.3f},{safe_text(span.name)} {place}")

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A moment `[start, end)` of a video in seconds; the whole video if both are None."""
+    """A moment `[start, end)` of a video in seconds; the whole video if both are None.
+
+    `length` is that of the whole video in seconds, None if it is unknown.
+    """
 
     path: bytes
     start: float | None
     end: float | None
+    length: float | None = None
 
     @property
     def name(self) -> str:
@@ -42,13 +46,13 @@ def spans_of(hits: Iterable[Hit], padding: float) -> Iterator[Span]:
         item = hit.segment.item
         if item.kind is not Kind.VIDEO or hit.gone:
             continue
-        if hit.start is None or hit.end is None:
-            yield Span(item.location, None, None)
-            continue
         length = hit.segment.metadata.duration
+        if hit.start is None or hit.end is None:
+            yield Span(item.location, None, None, length)
+            continue
         for start, end in [(hit.start, hit.end), *((m.start, m.end) for m in hit.moments)]:
             if start is not None and end is not None:
-                yield Span(item.location, *padded(start, end, length, padding))
+                yield Span(item.location, *padded(start, end, length, padding), length)
 
 
 def padded(start: float, end: float, length: float | None, padding: float) -> tuple[float, float]:
