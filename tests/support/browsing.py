@@ -3,6 +3,7 @@
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import chdir, contextmanager, suppress
@@ -68,6 +69,23 @@ def end(process):
         raise
 
 
+def problem_of(path):
+    """Why a browser cannot be driven here, by a process that opens a page in it; None if it can."""
+    command = [sys.executable, "-m", "support.open_browser", path, *browser_flags()]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            _, error = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # the browser too
+            return f"it opens no page in {PATIENCE} s"
+    if not process.returncode:
+        return None
+    lines = error.decode().splitlines()
+    return next((line for line in lines if "Error" in line), f"exit code {process.returncode}")
+
+
 @pytest.fixture(scope="session")
 def chromium():
     """A Chromium, or the test is skipped by name."""
@@ -75,6 +93,8 @@ def chromium():
     path = browser_path()
     if path is None:
         pytest.skip(NO_BROWSER)
+    if problem := problem_of(path):
+        pytest.skip(f"{path} cannot be driven: {problem}")
     with sync_api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=path, args=browser_flags())
         yield opened
