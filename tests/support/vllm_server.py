@@ -81,7 +81,7 @@ def install():
     place = folder()
     interpreter = place / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
-    pip = [interpreter, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip = [interpreter, "-m", "pip", "-qq", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--only-binary", ":all:", PACKAGE], check=True)
     subprocess.run([*pip, "uninstall", "--yes", *BROKEN], check=True)
     query = "import sysconfig; print(sysconfig.get_path('purelib'))"
