@@ -60,8 +60,8 @@ SMALLEST = {
 }
 # these start processes that load a model, or a browser, which takes most of their time
 SLOW = {"cold_query", "indexing", "serve", "warm_query"}
-# these have tests of their own
-ELSEWHERE = {"side_by_side", "search_rivals"}
+# these have tests of their own, or need real servers, as those of tests/server
+ELSEWHERE = {"side_by_side", "search_rivals", "vllm_servers"}
 
 
 @pytest.fixture

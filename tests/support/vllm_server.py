@@ -81,8 +81,9 @@ def install():
     place = folder()
     interpreter = place / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
-    pip = [interpreter, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--only-binary", ":all:", PACKAGE], check=True)
+    pip = [interpreter, "-m", "pip", "-qq", "--disable-pip-version-check"]
+    # what is not used is not compiled either
+    subprocess.run([*pip, "install", "--no-compile", "--only-binary", ":all:", PACKAGE], check=True)
     subprocess.run([*pip, "uninstall", "--yes", *BROKEN], check=True)
     query = "import sysconfig; print(sysconfig.get_path('purelib'))"
     answer = subprocess.run([interpreter, "-c", query], check=True, capture_output=True, text=True)
