@@ -8,6 +8,7 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command
+from qvsearch.cli.serve import LARGEST_PORT
 from qvsearch.errors import QvsearchError
 from qvsearch.library.names import option
 from qvsearch.records import servers as records
@@ -47,7 +48,10 @@ def serve_model(
     port: Annotated[
         int,
         typer.Option(
-            metavar="PORT", help="Port of the server (default: 8000).", show_default=False
+            parser=options.number("--port", int, 1, LARGEST_PORT),
+            metavar="PORT",
+            help="Port of the server (default: 8000).",
+            show_default=False,
         ),
     ] = PORT,
     write: Annotated[
@@ -126,6 +130,7 @@ def _served(
         EMBEDDER,
         GENERATOR,
         RERANKER,
+        find,
         role_of,
     )
     from qvsearch.runtime.remote.launch import Served
@@ -134,14 +139,19 @@ def _served(
         fingerprint = read_committed(library).fingerprint
         video_mode = video_mode or fingerprint.video_mode
         if model is None and not reranker:
+            if fingerprint.adapter is not None:
+                raise QvsearchError(
+                    f"the library {library} was made with the adapter {fingerprint.adapter}; write"
+                    " it and its base as one checkpoint with: qvsearch models merge; and serve that"
+                )
             model = fingerprint.model
     model = model or (DEFAULT_RERANKER if reranker else DEFAULT_MODEL)
+    if not Path(model).is_dir():
+        find(model)  # raises for a name that no model can have
     role = role_of(model) or (RERANKER if reranker else EMBEDDER)
     if role == GENERATOR or (reranker and role == EMBEDDER):
         wanted = RERANKER if reranker else EMBEDDER
         raise QvsearchError(f"{model} is not a model of this role; name another {wanted}")
-    if not 0 < port < 65536:
-        raise QvsearchError(f"--port must be from 1 to 65535, not {port}")
     return Served(model, role, video_mode or VideoMode.FRAMES, port=port)
 
 

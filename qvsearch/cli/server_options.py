@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.choices import Wire
+from qvsearch.cli import output
 from qvsearch.cli.options import ModelOptions, RunOptions, choice
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class ServerOptions:
             wire=self.wire,
             insecure=self.insecure,
             key_file=key_file,
+            notice=output.hint,
         )
 
 

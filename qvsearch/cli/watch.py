@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,7 +70,7 @@ def watch(
 
     folder = library_folder(library)
     known_paths(folder)  # there is something to watch
-    choice = servers.served(Choice(model, device=device, hub=hub))
+    choice = replace(servers.served(Choice(model, device=device, hub=hub)), notice=None)
     if print_unit is not None:
         from qvsearch.cli.units import write_unit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Embedder, Vectors
 
 BATCH_SECONDS = 3.0  # Ctrl-C waits no longer than a batch, and progress moves as often
+STOP_SECONDS = 0.2  # between two calls of `stop` while servers compute
 MAX_TOKENS = 32_768  # 100 MB of pixels; no device is fuller with more
 REFUSED_IN_A_ROW = 8  # files; if the embedder fails on so many, the files are not the reason
 TOKEN_CHARACTERS = 4  # of English; other languages have more tokens, which costs only time
@@ -56,7 +58,7 @@ def embed_files(
     embedder fails on an input, only its file is skipped. After REFUSED_IN_A_ROW such files the
     QvsearchError is raised, and none of them is yielded. ServersFailed is raised at once.
     """
-    batches = _Batches(load_embedder, embedded)
+    batches = _Batches(load_embedder, embedded, stop)
     for outcome in outcomes:
         if isinstance(outcome, Skipped):
             yield outcome
@@ -70,15 +72,15 @@ def embed_files(
         for part in _parts(outcome):
             if batches.add(part):
                 if stop():
-                    yield from batches.finish(BATCH_SECONDS)
+                    yield from batches.finish()
                     return
                 yield from batches.embed()
-    if stop():
-        yield from batches.finish(BATCH_SECONDS)
-        return
-    yield from batches.embed()
+    is_stopped = stop()
+    if not is_stopped:
+        yield from batches.embed()
     yield from batches.finish()
-    yield from batches.refused
+    if not is_stopped:
+        yield from batches.refused
 
 
 @dataclass(slots=True)
@@ -131,9 +133,13 @@ class _Batches:
     """Collects parts of files into batches, sized by the speed of the batch before."""
 
     def __init__(
-        self, load_embedder: Callable[[], Embedder], embedded: Callable[[int], None]
+        self,
+        load_embedder: Callable[[], Embedder],
+        embedded: Callable[[int], None],
+        stop: Callable[[], bool],
     ) -> None:
-        self._load_embedder, self._embedded = load_embedder, embedded
+        self._load_embedder, self._embedded, self._stop = load_embedder, embedded, stop
+        self._end = math.inf  # until when servers are waited for; a stop sets it
         self._embedder: Embedder | None = None
         self._parts: list[_Part] = []
         self._tokens = 0
@@ -164,17 +170,26 @@ class _Batches:
         if isinstance(embedder, QueueingEmbedder):
             begun.future, at_once = embedder.submit(inputs), embedder.at_once
         self._begun.append(begun)
-        while self._begun and (len(self._begun) >= at_once or self._begun[0].is_done):
+        while len(self._begun) >= at_once or (self._begun and self._begun[0].is_done):
+            if not self._is_done_in_time(self._begun[0]):
+                return
             yield from self._finish(embedder, self._begun.popleft())
 
-    def finish(self, seconds: float | None = None) -> Iterator[Embedded | Skipped]:
-        """Yield the files of all batches that are begun, or of those done within some seconds."""
-        end = None if seconds is None else time.monotonic() + seconds
+    def finish(self) -> Iterator[Embedded | Skipped]:
+        """Yield the files of all batches that are begun; after a stop, of those soon done."""
         while self._begun and self._embedder is not None:
-            begun = self._begun.popleft()
-            if end is not None and not begun.wait(max(0.0, end - time.monotonic())):
+            if not self._is_done_in_time(self._begun[0]):
                 return
-            yield from self._finish(self._embedder, begun)
+            yield from self._finish(self._embedder, self._begun.popleft())
+
+    def _is_done_in_time(self, begun: _Begun) -> bool:
+        """Wait for a batch, after a stop for BATCH_SECONDS at most; return whether it is done."""
+        while not begun.wait(STOP_SECONDS):
+            if self._end == math.inf and self._stop():
+                self._end = time.monotonic() + BATCH_SECONDS
+            if time.monotonic() > self._end:
+                return False
+        return True
 
     def _finish(self, embedder: Embedder, begun: _Begun) -> Iterator[Embedded | Skipped]:
         """Yield the files of a batch that are now complete, or failed; its speed sizes the next."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from qvsearch.choices import Hub, Wire
@@ -18,7 +18,8 @@ class Choice:
     which is looked for beside it by default. With `servers`, URLs of embedding servers,
     these compute the vectors; `rerank_servers` compute the scores of a reranker. `wire` is how
     pixels are sent to them; `insecure` allows plain http to public addresses. `key_file` holds the
-    key of all servers, which is never a part of this record.
+    key of all servers, which is never a part of this record. `notice` is called with the figures of
+    a server that computes in another precision.
     """
 
     model: str | None = None
@@ -36,6 +37,7 @@ class Choice:
     insecure: bool = False
     mmproj: str | None = None
     key_file: str | None = None
+    notice: Callable[[str], None] | None = field(default=None, compare=False)
 
     @property
     def computes(self) -> tuple[object, ...]:

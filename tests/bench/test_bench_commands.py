@@ -54,8 +54,8 @@ SMALLEST = {
         r"warm query.* scaled from .*\ncached query, 100 rows: \d+ ms .*\n100 photos of 64",
     ),
 }
-# these have tests of their own
-ELSEWHERE = {"side_by_side", "search_rivals"}
+# these have tests of their own, or need real servers, as those of tests/server
+ELSEWHERE = {"side_by_side", "search_rivals", "vllm_servers"}
 
 
 @pytest.fixture

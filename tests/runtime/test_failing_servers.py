@@ -4,7 +4,9 @@ import json
 import socket
 import ssl
 import threading
+from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import datetime
 from ipaddress import ip_address
 
@@ -17,13 +19,16 @@ from support.model_server import Refusal, is_question, serving
 from qvsearch import http_servers
 from qvsearch.cli.app import main
 from qvsearch.errors import InputsRefused, QvsearchError, ServersFailed
+from qvsearch.indexing import batching
+from qvsearch.indexing.batching import embed_files
+from qvsearch.runtime.choice import Choice, read_choice
 from qvsearch.runtime.remote.discovery import discover
 from qvsearch.runtime.remote.embedder import RemoteEmbedder
 from qvsearch.runtime.remote.handshake import Handshake
 from qvsearch.runtime.remote.http import Limits, Server
 from qvsearch.runtime.remote.rerank_handshake import RerankHandshake
 from qvsearch.runtime.remote.texts import Texts
-from qvsearch.types import EmbedInput
+from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped
 
 DIM = 8
 FAST = Limits(connect=5, answer=30, deadline=0.05, hedge=0.05, pause=0.001, longest_pause=0.005)
@@ -500,3 +505,72 @@ def test_several_batches_keep_all_servers_busy():
         for server in (one, other):
             assert server.most_at_once > 1
             assert len(server.work) > 1
+
+
+def files(count):
+    item = Item(b"/", b"x.txt", Kind.TEXT, 1, 0)
+    for number in range(count):
+        yield Decoded(item, ((Segment(item, "hash", snippet=str(number)), numbers(count)[number]),))
+
+
+def test_files_keep_their_order_while_batches_overtake_one_another():
+    with serving(Model(), seconds=0.001) as one, serving(Model()) as other:
+        embedder = connected(one, other)
+        found = list(embed_files(files(200), lambda: embedder, lambda: False))
+    assert [each.segments[0].snippet for each in found] == [str(each) for each in range(200)]
+    assert is_right(np.concatenate([each.vectors for each in found]))
+
+
+def test_a_stop_takes_what_servers_have_done_and_waits_for_no_other(monkeypatch):
+    class Slow:
+        """The first two batches are done at once, and no other ever."""
+
+        dim, at_once, begun = DIM, 4, 0
+
+        def embed(self, inputs):
+            raise AssertionError("the batches are submitted")
+
+        def submit(self, inputs):
+            self.begun += 1
+            future = Future()
+            if self.begun <= 2:
+                future.set_result(Model().embed(inputs))
+            return future
+
+    monkeypatch.setattr(batching, "BATCH_SECONDS", 0.01)
+    monkeypatch.setattr(batching, "STOP_SECONDS", 0.001)
+    slow = Slow()
+    found = list(embed_files(files(200), lambda: slow, lambda: slow.begun == 3))
+    assert 2 <= len(found) < 200
+    assert [each.segments[0].snippet for each in found] == [str(each) for each in range(len(found))]
+
+
+def test_each_refused_file_is_skipped_once_and_failing_servers_end_the_run():
+    refused = {5, 6, 90}
+
+    def fault(_, body):
+        if any(f'"{each}"' in json.dumps(body) for each in refused):
+            raise Refusal(400, "bad")
+
+    with serving(Model(), fault=fault) as server:
+        embedder = connected(server)
+        found = list(embed_files(files(100), lambda: embedder, lambda: False))
+    skipped = [each for each in found if isinstance(each, Skipped)]
+    assert [each.reason for each in skipped] == ["the server refuses it: bad (400)"] * 3
+    assert len(found) == 100
+    with pytest.raises(ServersFailed):
+        list(embed_files(files(3), lambda: embedder, lambda: False))
+
+
+def test_the_watcher_gets_the_servers_and_never_the_key(tiny, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("QVSEARCH_SERVER_KEY", KEY)
+    choice = Choice(servers=("http://a:1", "http://b:2"), insecure=True, key_file="/key")
+    assert read_choice(json.loads(json.dumps(asdict(choice)))) == choice
+    (tmp_path / "note.txt").write_text("words\n")
+    line = ["-l", str(tmp_path / "library")]
+    assert main(["index", str(tmp_path / "note.txt"), *line, "--model", str(tiny), "-q"]) == 0
+    line += ["--server", "http://a:1", "--server", "http://b:2", "--server-key-file", "/key"]
+    assert main(["watch", *line, "--print-unit", "systemd"]) == 0
+    unit = capfd.readouterr().out
+    assert "--server http://a:1 --server http://b:2 --server-key-file /key" in unit.replace('"', "")
+    assert KEY not in unit

@@ -81,7 +81,7 @@ def install():
     place = folder()
     interpreter = place / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
-    pip = [interpreter, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip = [interpreter, "-m", "pip", "-qq", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--only-binary", ":all:", PACKAGE], check=True)
     subprocess.run([*pip, "uninstall", "--yes", *BROKEN], check=True)
     query = "import sysconfig; print(sysconfig.get_path('purelib'))"
@@ -118,15 +118,17 @@ class VllmServer:
             with suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
                 return self.url
             time.sleep(0.5)
-        self.end()
         self.log.seek(0)
-        raise RuntimeError(f"vLLM did not start:\n{self.log.read().decode()[-4000:]}")
+        lines = self.log.read().decode()[-4000:]
+        self.end()
+        raise RuntimeError(f"vLLM did not start:\n{lines}")
 
     def end(self):
         """Kill it as a crash would, with its engine."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self.log.close()
 
 
 def options_of(command):

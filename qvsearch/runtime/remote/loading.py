@@ -56,7 +56,8 @@ def load_handshake(
     ) -> RemoteEmbedder:
         return RemoteEmbedder(servers, texts, dim, options, wire, prove)
 
-    return Handshake(dialects, embedder, fingerprint, folder_of(fingerprint), wire)
+    notice = choice.notice or (lambda _: None)
+    return Handshake(dialects, embedder, fingerprint, folder_of(fingerprint), wire, notice)
 
 
 def load_remote_reranker(model: str, choice: Choice, folder: Callable[[], Path]) -> RemoteReranker:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -124,15 +124,28 @@ def model_known(fingerprint: Fingerprint, form: Form) -> Known | None:
     The vectors are cached, because loading the model takes long. Raises QvsearchError if it fails.
     """
     inputs = own_inputs(form, fingerprint.detail)
-    path = cache_folder("probes") / file_name(fingerprint, form, _digest(inputs))
-    vectors = read_vectors(path, (len(inputs), fingerprint.dim))
+    shape = (len(inputs), fingerprint.dim)
+    vectors = read_vectors(_cache_path(fingerprint, form, inputs), shape)
     if vectors is None:
         embedder = _embedder(fingerprint)
         if embedder is None:
             return None
-        vectors = np.concatenate([embedder.embed([each]) for each in inputs])
-        keep_vectors(path, vectors, _CACHED)
+        vectors = _computed(fingerprint, embedder, form)
     return Known("the model on this computer", inputs, vectors)
+
+
+def _computed(fingerprint: Fingerprint, embedder: Embedder, form: Form) -> Vectors:
+    """Return the vectors of our own inputs of a form, and cache those of other forms as well."""
+    vectors = {}
+    for each in {Form.TEXT, Form.PICTURE, form}:  # loading takes longer than computing
+        inputs = own_inputs(each, fingerprint.detail)
+        vectors[each] = np.concatenate([embedder.embed([source]) for source in inputs])
+        keep_vectors(_cache_path(fingerprint, each, inputs), vectors[each], _CACHED)
+    return vectors[form]
+
+
+def _cache_path(fingerprint: Fingerprint, form: Form, inputs: Sequence[EmbedInput]) -> Path:
+    return cache_folder("probes") / file_name(fingerprint, form, _digest(inputs))
 
 
 def recorded_scores(model: str, revision: str) -> list[Recorded]:
@@ -259,7 +272,7 @@ def _pattern(height: int, width: int, turn: int = 0) -> Pixels:
 
 def _digest(inputs: Iterable[EmbedInput]) -> str:
     """Return what the vectors of our own inputs depend on, for the name of their file."""
-    parts: list[Callable[[], bytes] | bytes] = []
+    parts: list[bytes] = []
     for each in inputs:
         parts += [repr((each.text, each.instruction)).encode()]
         parts += [pixels.tobytes() for pixels in each.images]

@@ -7,7 +7,6 @@ not resize. Texts are never cut by the server, and dimensions are cut on our sid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http.client import METHOD_NOT_ALLOWED, NOT_FOUND
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +36,7 @@ MOST_CONVERSATIONS = 64  # of a request
 LIST_CONNECTIONS = 8  # requests of many conversations at once
 SINGLE_CONNECTIONS = 32  # requests of one conversation at once
 FRAME_RATE = 10  # prompts have times in tenths of a second
+NO_SUCH_PATH = (404, 405)  # statuses
 KWARGS_FLAG = "--trust-request-mm-kwargs"
 
 
@@ -151,7 +151,7 @@ def embeddings(connection: Connection, model: str) -> Embeddings:
         try:
             connection.post(request.path, request.body)
         except Refused as error:
-            if error.status in (NOT_FOUND, METHOD_NOT_ALLOWED):
+            if error.status in NO_SUCH_PATH:
                 raise Unusable(
                     "it serves no vectors: it may be a reranker's or a chat model's;"
                     " start one with --runner pooling, for an embedding model"
@@ -168,7 +168,7 @@ def score_path(connection: Connection, model: str) -> str:
         try:
             connection.post(path, {"model": model, query: "a", "documents": ["a"]})
         except Refused as error:
-            if error.status in (NOT_FOUND, METHOD_NOT_ALLOWED):
+            if error.status in NO_SUCH_PATH:
                 continue
             raise Unusable(f"it refuses a pair of words: {error}") from error
         return path
