@@ -229,7 +229,6 @@ def test_hubs_urls_given_in_python_and_the_users_servers_alone_are_reached_over_
         "qvsearch.http_servers",
         "qvsearch.tasks.answers.chat",
         "qvsearch.runtime.remote.http",
-        "qvsearch.runtime.remote.vllm",
         "qvsearch.runtime.llama.process",  # at a socket of the file system
         # they serve this computer, and others only if the user names a host
         "qvsearch.web.connections",

@@ -57,8 +57,8 @@ def test_vectors_are_those_of_our_own_engine(llama, demo_embedder):
 
 
 def test_a_long_text_is_cut_at_the_same_place(llama, demo_embedder, monkeypatch):
-    for module in ("local", "llama.embedder"):
-        monkeypatch.setattr(f"qvsearch.runtime.{module}.MAX_TOKENS", 64)
+    monkeypatch.setattr("qvsearch.runtime.local.MAX_TOKENS", 64)
+    monkeypatch.setattr("qvsearch.runtime.llama.embedder.MAX_INPUT_TOKENS", 64)
     inputs = [
         EmbedInput("a red star on grass 海滩上的狗 " * 9),
         EmbedInput("海滩上的狗🐕" * 40),  # cut within a character
