@@ -172,7 +172,7 @@ def test_an_instruction_is_a_prompt_or_the_name_of_one(embedders, plain):
         assert np.abs(row(instruction) - expected).max() < CLOSE
 
 
-def test_nothing_is_printed_of_what_both_libraries_warn_of(models, tmp_path, capfd):
+def test_nothing_is_printed_of_what_both_libraries_warn_of(models, tmp_path, capfd, caplog):
     folder = shutil.copytree(models["text"], tmp_path / "model")
     versions = {"sentence_transformers": "99.0.0"}
     edit(
@@ -182,6 +182,7 @@ def test_nothing_is_printed_of_what_both_libraries_warn_of(models, tmp_path, cap
     )
     loaded(f"st:{folder}").embed([EmbedInput("a " * 1000)])
     assert capfd.readouterr() == ("", "")
+    assert caplog.messages == []
 
 
 def test_a_dimension_cuts_the_vectors_and_scales_them_again(models, embedders):
