@@ -180,7 +180,7 @@ def find(model: str) -> Weights | None:
     if model.startswith(ST):
         raise QvsearchError(
             f"{model} is a model of sentence-transformers, which this command does not run;"
-            f" give a Qwen3-VL model such as {DEFAULT_MODEL}"
+            " give a Qwen3-VL model"
         )
     if not HUB_ID.fullmatch(model):
         raise QvsearchError(

@@ -17,7 +17,6 @@ OWN = "sentence_transformers."  # the package whose modules are trusted
 SETTINGS = ("*.json", "*.jinja", "*.txt", "*.model")
 WEIGHTS = ("*.safetensors",)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-FOLDERS = 50  # of modules; a model has about three
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -44,6 +43,15 @@ def resolve(model: str, hub: str = Hub.HUGGINGFACE, revision: str | None = None)
     folder = here or _download(model, name, revision, hub)
     commit = folder.name if _COMMIT.fullmatch(folder.name) else digest(folder)
     return Weights(folder, model, commit)
+
+
+def find(model: str, revision: str) -> Path | None:
+    """Return the folder of a library's model, without network; None if it is not on this disk."""
+    name = model.removeprefix(ST)
+    try:
+        return Path(name) if Path(name).is_dir() else _complete(name, revision)
+    except QvsearchError:
+        return None
 
 
 def check(folder: Path) -> None:
@@ -96,7 +104,7 @@ def parts(folder: Path) -> list[Path]:
             raise QvsearchError(f"{folder / 'modules.json'} names {path}, outside of the model")
         if (folder / path).is_dir() and folder / path not in found:
             found.append(folder / path)
-    return found[:FOLDERS]
+    return found
 
 
 def digest(folder: Path) -> str:

@@ -143,8 +143,8 @@ def notes_of(fingerprint: Fingerprint) -> list[str]:
             f"{fingerprint.model} embeds only {_listed(fingerprint.kinds)}:"
             f" files of the kinds {_listed(others)} are left out"
         )
-    folder = st_files.resolve(fingerprint.model, revision=fingerprint.revision).folder
-    limit = st_files.longest_text(folder)
+    folder = st_files.find(fingerprint.model, fingerprint.revision)
+    limit = None if folder is None else st_files.longest_text(folder)
     if limit is not None and limit < PASSAGE_TOKENS:
         notes.append(f"{fingerprint.model} reads only the first {limit} tokens of each passage")
     return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -278,11 +279,8 @@ def _padding(model: SentenceTransformer) -> dict[str, Any]:
 def _special_tokens(model: SentenceTransformer) -> re.Pattern[str]:
     """Return what matches the special tokens of a tokenizer, which any file may hold."""
     added = getattr(getattr(model, "tokenizer", None), "added_tokens_decoder", {})
-    tokens = sorted(
-        (each.content for each in added.values() if len(each.content) >= SHORTEST_TOKEN),
-        key=len,
-        reverse=True,
-    )
+    special = (each.content for each in added.values() if each.special)
+    tokens = sorted(each for each in special if len(each) >= SHORTEST_TOKEN)[::-1]
     return re.compile("|".join(map(re.escape, tokens)) or r"(?!)")
 
 
@@ -293,16 +291,19 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the progress bars and the log of transformers from the user's terminal."""
-    from transformers.utils import logging
+    """Keep progress bars and warnings of both libraries from the user's terminal."""
+    from transformers.utils import logging as bars
 
-    log: Any = logging  # whose functions have no types
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
+    loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
+    levels = [each.level for each in loggers]
+    had_bars = bars.is_progress_bar_enabled()
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    bars.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+        if had_bars:
+            bars.enable_progress_bar()  # type: ignore[no-untyped-call]

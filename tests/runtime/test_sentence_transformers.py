@@ -29,7 +29,7 @@ from qvsearch.machine import doctor
 from qvsearch.models import hubs, registry, st_files
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.runtime import server
-from qvsearch.runtime.backends import server_key
+from qvsearch.runtime.backends import notes, server_key
 from qvsearch.runtime.choice import Choice
 from qvsearch.runtime.client import WarmEmbedder, make_socket_folder
 from qvsearch.runtime.loading import load_embedder, task_fingerprint
@@ -170,6 +170,19 @@ def test_an_instruction_is_a_prompt_or_the_name_of_one(embedders, plain):
     ):
         expected = unit(plain["text"].encode_query(["snow"], **how))[0]
         assert np.abs(row(instruction) - expected).max() < CLOSE
+
+
+def test_nothing_is_printed_of_what_both_libraries_warn_of(models, tmp_path, capfd, caplog):
+    folder = shutil.copytree(models["text"], tmp_path / "model")
+    versions = {"sentence_transformers": "99.0.0"}
+    edit(
+        folder / "config_sentence_transformers.json",
+        __version__=versions,
+        default_prompt_name="topic",
+    )
+    loaded(f"st:{folder}").embed([EmbedInput("a " * 1000)])
+    assert capfd.readouterr() == ("", "")
+    assert caplog.messages == []
 
 
 def test_a_dimension_cuts_the_vectors_and_scales_them_again(models, embedders):
@@ -425,6 +438,10 @@ def test_a_text_model_makes_a_library_of_texts(run, home, album, models):  # noq
     library = Library.open(home / "library")
     assert (library.fingerprint.kinds, library.fingerprint.model) == ((Kind.TEXT,), model)
     (album / "other.txt").write_text("A second note.\n")
+    assert notes(library.fingerprint) == [
+        f"{model} embeds only text: files of the kinds image and video are left out",
+        f"{model} reads only the first 128 tokens of each passage",
+    ]
     code, out, _ = run("index", "--json")  # as before
     assert (code, records(out)[-1]["indexed"], records(out)[-1]["found"]) == (0, 1, 2)
     _, out, _ = run("search", "the sea", "--json", "--all")
