@@ -1,4 +1,5 @@
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 
@@ -427,6 +428,29 @@ def test_indices_are_built_and_refreshed_as_rows_grow(tmp_path, place, monkeypat
 )
 def test_compaction_waits_until_it_pays(shape, due):
     assert upkeep.is_due(shape) is due
+
+
+def test_upkeep_beside_publishers_loses_nothing(tmp_path, place, monkeypatch):
+    monkeypatch.setattr(publishing, "ROWS_AT_ONCE", 50)
+    first = new_library(tmp_path / "first", [*photos(0, 300), *passages(1, 5)])
+    second = new_library(tmp_path / "second", photos(0, 300))
+    send(first, place)
+    remove_files(first, {each.item.path for each in photos(0, 120)} | {b"notes/1.txt"})
+    add(first, [*photos(0, 120), *passages(1, 3)], seed=1)
+
+    def upkeep_of(table):
+        for _ in range(3):
+            table.refresh()
+            table.compact(upkeep.KEPT)
+            table.index("row")
+
+    with ThreadPoolExecutor(4) as pool:
+        work = [pool.submit(upkeep_of, Table(place)) for _ in range(2)]
+        work += [pool.submit(send, first, place), pool.submit(send, second, place, "ben")]
+        for each in work:
+            each.result()
+    assert in_table(place, "publisher = 'anna'") == in_library(first)
+    assert in_table(place, "publisher = 'ben'") == in_library(second)
 
 
 def test_old_versions_go_once_no_query_reads_them(tmp_path, place, monkeypatch):
