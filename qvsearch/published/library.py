@@ -21,6 +21,7 @@ from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table, quoted
 from qvsearch.published.mapped_roots import mapped_roots
 from qvsearch.published.publishers import list_publishers
+from qvsearch.published.sample import TableSample, sample_of
 from qvsearch.published.schema import READ, item_of, vectors_of
 from qvsearch.types import KIND_CODES, Kind
 
@@ -110,6 +111,11 @@ class PublishedLibrary(Library):
     def load_pending(self) -> list[Pending]:
         """Return nothing: a table has no unfinished runs."""
         return []
+
+    @cached_property
+    def table_sample(self) -> TableSample:
+        """Some rows of each kind that represent all (see `sample_of`)."""
+        return sample_of(self.table)
 
     @property
     def is_small(self) -> bool:

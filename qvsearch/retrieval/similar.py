@@ -164,7 +164,7 @@ def levels_of(library: Library, term: EmbeddedTerm) -> dict[int, Level]:
     if is_large_table(library):
         from qvsearch.retrieval.table_levels import leveled  # not needed by libraries
 
-        return leveled(library.table, [term], exact=False)[0].levels
+        return leveled(library, [term], exact=False)[0].levels
     scores, by_kind = all_scores(library, term.vectors), baselines(library, term.term)
     return calibrate(scores, library.kinds, by_kind, words=term.term.words).levels
 

@@ -103,7 +103,7 @@ def _in_table(
     if not len(stored):
         return None
     terms = embedded()
-    levels = leveled(library.table, terms, exact=False)
+    levels = leveled(library, terms, exact=False)
     where = where_in(library, options.filters)
     asked = Asked(library, levels, options.filters, where, exact=False)
     working = asked.working(stored)
@@ -147,7 +147,7 @@ def _relevances_in_table(
 
     check_filled(library)
     where = where_in(library, options.filters)
-    scores = score_files(library, leveled(library.table, terms, exact=False), where)
+    scores = score_files(library, leveled(library, terms, exact=False), where)
     paths = locations(library, where)
     order = np.argsort(-scores.evidence, kind="stable")
     found = zip(scores.items[order].tolist(), scores.evidence[order].tolist(), strict=True)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.published.engine import REFINE
-from qvsearch.published.sample import sample_of
 from qvsearch.published.schema import vectors_of
 from qvsearch.retrieval.calibration import calibrate
 from qvsearch.retrieval.scoring import baselines
@@ -24,13 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.published.engine import Table
+    from qvsearch.published.library import PublishedLibrary
     from qvsearch.published.sample import TableSample
     from qvsearch.retrieval.calibration import Level
     from qvsearch.retrieval.scoring import EmbeddedTerm
     from qvsearch.types import Vectors
 
 BEST = 1000  # rows of each kind that get an exact score, as in a large library
-REFINED = 4  # candidates of the index for each of many rows; for a few, more are needed
+REFINED = 2  # candidates of the index for each of many rows; for a few, more are needed
 FEW = 200  # rows
 
 
@@ -56,9 +56,11 @@ class LeveledTerm:
     best: dict[int, Found]
 
 
-def leveled(table: Table, terms: Sequence[EmbeddedTerm], *, exact: bool) -> list[LeveledTerm]:
+def leveled(
+    library: PublishedLibrary, terms: Sequence[EmbeddedTerm], *, exact: bool
+) -> list[LeveledTerm]:
     """Return the levels of a query's terms; `exact` compares all rows to find the best."""
-    sample = sample_of(table)
+    table, sample = library.table, library.table_sample
     codes = np.flatnonzero(sample.counts).tolist()
     with ThreadPoolExecutor() as pool:  # the engine waits for its storage
         found = {

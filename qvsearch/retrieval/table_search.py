@@ -85,7 +85,7 @@ class TableSelection:
             )
         asked = Asked(
             self.library,
-            leveled(self.library.table, terms, exact=options.exact),
+            leveled(self.library, terms, exact=options.exact),
             self.filters,
             self.where,
             options.exact,

@@ -229,6 +229,26 @@ def test_every_field_of_an_answer_is_described_with_its_type():
     assert check_described(reports._citation_record, *record["citations"]) == set()
 
 
+def test_every_field_of_a_table_is_described_with_its_type():
+    from support.colours import FINGERPRINT
+
+    from qvsearch.published.mapped_roots import PublishedRoot
+    from qvsearch.published.publishers import Publisher
+    from qvsearch.published.status import TableStatus
+    from qvsearch.records import published
+
+    here = PublishedRoot("anna/Photos", 1, b"/photos")
+    counts, publisher = {Kind.IMAGE: 1}, Publisher("anna", "id", token="t")
+    status = TableStatus(
+        Path("/a.lance"), FINGERPRINT, 1, counts, counts, (publisher,), (here,), True, 0
+    )
+    record = published.table_record(status)
+    assert check_described(published.table_record, record) == {"library_b64"}
+    assert record["publishers"][0]["whole"]
+    away = published.root_record(PublishedRoot("anna/Photos", 1, b"/\xff"))
+    assert check_described(published.root_record, *record["roots"], away) == set()
+
+
 def test_every_field_of_repeats_is_described_with_its_type():
     from support.near_duplicates import SHOT, sized
 

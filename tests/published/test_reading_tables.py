@@ -17,6 +17,9 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.library.library import Library
 from qvsearch.library.names import TableUri, is_table, library_folder, option
+from qvsearch.mcp.arguments import SimilarArguments, StatusArguments
+from qvsearch.mcp.searching import similar
+from qvsearch.mcp.state import status
 from qvsearch.published import library as published
 from qvsearch.published.opening import open_at
 from qvsearch.retrieval import shelf as shelves
@@ -231,3 +234,14 @@ def test_an_open_table_stays_as_it_was(run, drawn, shared):
     run("publish", shared, "-l", drawn.folder)
     assert len(opened) == len(opened.segments) == 4
     assert len(open_at(shared)) == 2
+
+
+def test_agents_read_a_table(read):
+    shelf = Shelf([library_folder(read)])
+    (record,) = status(shelf, StatusArguments())["libraries"]
+    assert (record["library"], record["files"]) == ("shared.lance", {"image": 4})
+    assert record["fields"]["kind"]["values"] == {"image": 4}
+    identity = Library.open(library_folder(read).parent / "drawn").segments[0].item_id
+    found = similar(shelf, SimilarArguments(id=identity, k=5))["files"]
+    assert len(found) == 3
+    assert [each.get("reason") for each in found].count("exact") == 1

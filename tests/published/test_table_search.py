@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from support.made_rows import DIM, FINGERPRINT, made_vectors, row, unit
-from support.tables import published_copy
+from support.tables import published_copy, reopened
 
 from qvsearch.choices import Sort
 from qvsearch.errors import NothingToSearch
@@ -15,7 +15,10 @@ from qvsearch.published import library as published
 from qvsearch.retrieval import table_levels, table_search
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.pipeline import Query, SearchOptions, search
+from qvsearch.retrieval.query import Term
+from qvsearch.retrieval.scoring import EmbeddedTerm
 from qvsearch.retrieval.scrolling import hits_one_by_one
+from qvsearch.retrieval.selection import select
 from qvsearch.retrieval.several import Searched
 from qvsearch.retrieval.similar import _files, _stored
 from qvsearch.types import Kind
@@ -64,7 +67,7 @@ def table(library, copy, monkeypatch):
     """The same rows as a table that is too large to be read whole."""
     monkeypatch.setattr(published, "WHOLE", 0)
     monkeypatch.setattr(published, "LARGEST", 0)
-    return copy
+    return reopened(copy.folder, copy.places)
 
 
 @pytest.fixture(scope="module")
@@ -227,3 +230,22 @@ def test_a_file_that_a_table_has_needs_no_model(library, table):
     assert segments == [segment]
     np.testing.assert_allclose(vectors, library.vectors([80]), atol=1e-6)
     assert _stored(table, segment.item, "none") is None
+
+
+def test_the_query_s_own_file_is_first(library, table):
+    """The file lies at its path, or elsewhere with the same content."""
+    vector = library.vectors([40])
+    options = SearchOptions(min_relevance=0, dedupe=False, top=20)
+    own = library.segments[40]
+    elsewhere = replace(own, item=replace(own.item, root=b"/elsewhere"))
+    for source in (own, elsewhere):
+        term = EmbeddedTerm(Term("", (), 1.0, (source,)), vector)
+        expected, found = (
+            select(each, Filters()).best([term], options, reranks=False)[0]
+            for each in (library, table)
+        )
+        assert found[0].segment == expected[0].segment == own
+        assert found[0].relevance == pytest.approx(expected[0].relevance, abs=1e-3)
+        assert found[0].relevance > 0.99
+        shared = {each.segment for each in found} & {each.segment for each in expected}
+        assert len(shared) > 15  # baselines of files are of the sample's files, not of all
