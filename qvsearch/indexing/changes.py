@@ -117,22 +117,32 @@ def scan_targets(
     When `stop` returns True, the results so far are returned. A file that another of the `roots`
     has, by name or by a link, becomes that root's item, unless that root's rules leave it out.
     """
+
+    def found() -> Iterator[Item | Skipped | Leftovers | None]:
+        for target in targets:
+            options = scans[target.root]
+            inner = _inner_roots(target, roots, scans)
+            for one in scan(target.path, target.root, options) if target.exists else ():
+                if stop():
+                    break
+                yield _through(inner, one)
+
+    return collected(found())
+
+
+def collected(found: Iterable[Item | Skipped | Leftovers | None]) -> ScanResult:
+    """Return the results of scans, each place once; None is left out."""
     files = ScanResult()
     skipped: dict[bytes, Skipped] = {}
     leftovers: dict[bytes, Leftovers] = {}
-    for target in targets:
-        options = scans[target.root]
-        inner = _inner_roots(target, roots, scans)
-        for one in scan(target.path, target.root, options) if target.exists else ():
-            if stop():
-                break
-            match _through(inner, one):
-                case Item() as item:
-                    files.items.setdefault(item.location, item)
-                case Skipped() as skip:
-                    skipped.setdefault(skip.path, skip)
-                case Leftovers() as rest:
-                    leftovers.setdefault(rest.path, rest)
+    for one in found:
+        match one:
+            case Item() as item:
+                files.items.setdefault(item.location, item)
+            case Skipped() as skip:
+                skipped.setdefault(skip.path, skip)
+            case Leftovers() as rest:
+                leftovers.setdefault(rest.path, rest)
     files.skipped = list(skipped.values())
     files.left_aside = total(leftovers.values())
     return files

@@ -174,7 +174,7 @@ class Session:
             self._fail(outcome, underway.item)
             self._second_chances += underway.twins
         else:
-            outcome = _as_read_now(outcome)
+            outcome = as_read_now(outcome)
             self._store(underway.item, outcome, "indexed")
             for twin in underway.twins:
                 self._store(twin, outcome, "reused")
@@ -359,7 +359,7 @@ class _Commits:
         self._committed = time.monotonic()
 
 
-def _as_read_now(source: Embedded) -> Embedded:
+def as_read_now(source: Embedded) -> Embedded:
     """Return a file that was decoded just now, with the present reading version."""
     now = (replace(each, reading=READING[each.item.kind]) for each in source.segments)
     return replace(source, segments=tuple(now))

@@ -61,6 +61,10 @@ class Shape:
     loose: int
 
 
+class NoTable(QvsearchError):
+    """There is no table at an address; it may be created."""
+
+
 class Table:
     """An open table, as it was at its last commit when it was opened or refreshed."""
 
@@ -294,8 +298,8 @@ class Table:
         except (OSError, RuntimeError, ValueError) as error:
             raise QvsearchError(f"cannot {what} {self.address}: {reason_of(error)}") from error
 
-    def _absent(self) -> QvsearchError:
-        return QvsearchError(
+    def _absent(self) -> NoTable:
+        return NoTable(
             f"there is no table at {self.address}; create it with: qvsearch publish {self.address}"
         )
 
