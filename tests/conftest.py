@@ -34,7 +34,7 @@ LONGEST = {
     *("test_corruption", "test_crash", "test_faults", "test_finetuning_learns", "test_lottery"),
     *("test_power_cut", "test_rivals", "test_warm"),
 }
-SHARING = {"cli", "demo_model", "duplicates", "models", "retrieval", "tasks"}  # folders
+SHARING = {"cli", "demo_model", "distributed", "duplicates", "models", "retrieval", "tasks"}
 
 
 @pytest.fixture(scope="session")

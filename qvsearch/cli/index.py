@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.choices import Hub
-from qvsearch.cli import options, output
-from qvsearch.cli.commands import Command
+from qvsearch.cli import options, output, ray_index
+from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.ray_options import RayOptions, check_local, place
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Detail, Dtype, Stored, VideoMode
 
@@ -21,11 +22,12 @@ indexing = typer.Typer(rich_markup_mode=None)
 
 
 @indexing.command(cls=Command)
+@unfolded
 def index(
     paths: Annotated[
         list[bytes] | None,
         typer.Argument(
-            parser=options.path,
+            parser=place,
             metavar="PATH",
             help="Folders or files (default: all that the library has).",
         ),
@@ -120,6 +122,8 @@ def index(
     hub: options.HubOption = Hub.HUGGINGFACE,
     quiet: options.Quiet = False,
     json: options.Json = False,
+    *,
+    cluster: RayOptions,
 ) -> None:
     """Bring a library up to date with folders and files.
 
@@ -129,6 +133,7 @@ def index(
     qvsearch index ~/Photos --dry-run
     qvsearch index ~/Notes --kind text --exclude 'drafts/'
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
+    qvsearch index /mnt/nas/Photos --ray auto --publish s3://archive/photos
     """  # noqa: D301 - a \b keeps the lines of examples apart
     from qvsearch.cli import interrupt, progress
     from qvsearch.indexing import pipeline
@@ -140,12 +145,17 @@ def index(
     from qvsearch.machine.speeds import RunTimer
     from qvsearch.runtime import loading
 
-    folder = library_folder(library)
     choice = loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store, adapter)
     exact = replace(choice, dtype=Dtype.FLOAT32)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
     how = pipeline.IngestOptions(scan, forget_rules, prune, retry_failed, force, not paths)
+    if cluster.ray is not None:
+        others = {"--store": store, "--forget-rules": forget_rules, "--dry-run": dry_run}
+        cluster.refuse(library, {**others, "--retry-failed": retry_failed})
+        ray_index.run(cluster, paths, choice, how, quiet=quiet, json=json)
+    check_local(paths)
+    folder = library_folder(library)
     if not paths:
         _check_all(scan, forget_rules, prune)
         paths = known_paths(folder)

@@ -11,7 +11,7 @@ RANKS = (  # a package imports from those above it; those of one line leave each
     {"indexing", "runtime", "duplicates", "published"},
     {"retrieval", "compat"},
     {"machine", "tasks"},  # `bench` times the search
-    {"freshness"},
+    {"freshness", "distributed"},
     {"records", "gallery"},
     {"web", "mcp"},
     {"cli", "mteb"},
