@@ -4,7 +4,14 @@ The text of an error names the thing, the value, the limit and the remedy. A fai
 exit code of its error.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qvsearch.types import Vectors
 
 
 class ExitCode(IntEnum):
@@ -37,3 +44,20 @@ class NothingToSearch(QvsearchError):
 
 class MediaError(QvsearchError):
     """A file cannot be decoded; the text is the reason in the report."""
+
+
+class InputsRefused(QvsearchError):
+    """Some inputs of several have no vector; the others have theirs.
+
+    `reasons` are texts by the number of the input. `vectors` (n, dim) has a row for each input;
+    those of refused ones are NaN.
+    """
+
+    def __init__(self, reasons: Mapping[int, str], vectors: Vectors) -> None:
+        """Take the reasons, of which the first is the text of the error."""
+        super().__init__(next(iter(reasons.values())))
+        self.reasons, self.vectors = reasons, vectors
+
+
+class ServersFailed(QvsearchError):
+    """No server computes, whatever the input; the text names each with its reason."""

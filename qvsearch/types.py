@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from qvsearch.formats import path_fields, present, utc_text
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -379,6 +381,22 @@ class Embedder(Protocol):
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i."""
+        ...
+
+
+@runtime_checkable
+class QueueingEmbedder(Protocol):
+    """An embedder that `at_once` batches keep busy."""
+
+    dim: int
+    at_once: int
+
+    def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
+        """Return unit rows (n, dim), float32, row i for input i."""
+        ...
+
+    def submit(self, inputs: Sequence[EmbedInput]) -> Future[Vectors]:
+        """Begin to embed; the result, or what it raises, is that of `embed`."""
         ...
 
 

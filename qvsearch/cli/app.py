@@ -32,6 +32,7 @@ from qvsearch.cli.roots import roots
 from qvsearch.cli.search import searching
 from qvsearch.cli.searches import searches
 from qvsearch.cli.serve import serving
+from qvsearch.cli.serve_model import serving_models
 from qvsearch.cli.similarity import comparing
 from qvsearch.cli.vectors import vectors
 from qvsearch.cli.watch import watching
@@ -87,6 +88,7 @@ app.add_typer(upkeep)
 app.add_typer(libraries, name="libraries")
 app.add_typer(publishing)
 app.add_typer(roots, name="roots")
+app.add_typer(serving_models)
 app.add_typer(machine)
 app.add_typer(models, name="models")
 

@@ -12,8 +12,8 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, SearchCommand, unfolded
-from qvsearch.cli.options import ModelOptions
 from qvsearch.cli.search_options import FilterOptions, RankingOptions, RerankOptions
+from qvsearch.cli.server_options import RerankedModelOptions
 from qvsearch.cli.update_option import UpdateOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.tasks.answers.question import TOP, shown_prompt
@@ -148,7 +148,7 @@ def ask(
     quiet: options.Quiet = False,
     json: options.Json = False,
     reranking: RerankOptions,
-    model: ModelOptions,
+    model: RerankedModelOptions,
     fresh: UpdateOptions,
 ) -> None:
     """Answer a question from your own files, with citations.

@@ -14,8 +14,8 @@ import typer
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import GroupedCommand, unfolded
 from qvsearch.cli.interrupt import interrupts
-from qvsearch.cli.options import ModelOptions
 from qvsearch.cli.search_options import FilterOptions
+from qvsearch.cli.server_options import ServedModelOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Skipped
 
@@ -179,7 +179,7 @@ def classify(
     writing: WritingOptions,
     quiet: options.Quiet = False,
     json: options.Json = False,
-    model: ModelOptions,
+    model: ServedModelOptions,
 ) -> None:
     """Put files under labels, by the labels' words or by examples.
 
@@ -249,7 +249,7 @@ class _Work:
 
     def __init__(
         self,
-        model: ModelOptions,
+        model: ServedModelOptions,
         filters: FilterOptions,
         inputs: Sequence[str] | None,
         stop: Callable[[], bool],
@@ -326,7 +326,7 @@ class _Work:
         output.progress("", self._quiet)
 
 
-def _of_inputs(model: ModelOptions, choice: "Choice") -> "tuple[Library | None, Fingerprint]":
+def _of_inputs(model: ServedModelOptions, choice: "Choice") -> "tuple[Library | None, Fingerprint]":
     """Return what decides the vectors of given inputs, and the library that may have some."""
     from qvsearch.library.library import Library, library_folder
     from qvsearch.library.names import default_folder

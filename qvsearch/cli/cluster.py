@@ -9,8 +9,8 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import GroupedCommand, unfolded
-from qvsearch.cli.options import ModelOptions
 from qvsearch.cli.search_options import FilterOptions
+from qvsearch.cli.server_options import ServedModelOptions
 from qvsearch.cli.viewing import HtmlFile, given, html_page
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.gallery.cards import cluster_sections, outlier_sections
@@ -83,7 +83,7 @@ def cluster(
     html: HtmlFile = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
-    model: ModelOptions,
+    model: ServedModelOptions,
 ) -> None:
     """Group the files of a library by what they show or say.
 

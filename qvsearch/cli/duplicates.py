@@ -11,6 +11,7 @@ import typer
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
 from qvsearch.cli.options import PrintOptions
+from qvsearch.cli.server_options import ServerOptions
 from qvsearch.cli.several import LibrariesOptions, OpenLibraries
 from qvsearch.cli.update_option import UpdateOptions
 from qvsearch.cli.viewing import HtmlFile, ViewOptions, html_page
@@ -49,6 +50,7 @@ def similar(
     kind: options.Kinds = None,
     viewing: ViewOptions,
     libraries: LibrariesOptions,
+    servers: ServerOptions,
     fresh: UpdateOptions,
     json: options.Json = False,
 ) -> None:
@@ -67,12 +69,12 @@ def similar(
     title = f"Like {os.fsdecode(os.path.basename(file))}"
     settings = [("file", file), ("top", top), ("kind", kind)]
     view = viewing.view(PrintOptions(json=json), title, settings)
-    folders = libraries.folders()
+    folders, choice = libraries.folders(), servers.served(Choice())
     for folder in folders:
-        fresh.apply(folder, Choice(), quiet=False)
-    opened = OpenLibraries(folders, Choice())
+        fresh.apply(folder, choice, quiet=False)
+    opened = OpenLibraries(folders, choice)
     searched = [
-        Searched(each, partial(load_embedder, each.fingerprint, Choice()))
+        Searched(each, partial(load_embedder, each.fingerprint, choice))
         for each in opened.libraries
     ]
     kinds = frozenset(kind) if kind else None

@@ -11,6 +11,7 @@ import typer
 from qvsearch.choices import Hub, Task
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.server_options import RerankServerOptions
 from qvsearch.cli.vector_options import chosen_folder
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Detail, Dtype, Precision, Skipped, Stored
@@ -177,6 +178,7 @@ def evaluate(
     adapter: options.AdapterOption = None,
     device: options.Device = None,
     hub: options.HubOption = Hub.HUGGINGFACE,
+    servers: RerankServerOptions,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -200,7 +202,7 @@ def evaluate(
     from qvsearch.tasks.evaluation.read_sets import read_set
 
     media = None if reading.media is None else Path(os.fsdecode(reading.media))
-    choice = Choice(model=model, device=device, hub=hub, adapter=adapter)
+    choice = servers.served(Choice(model=model, device=device, hub=hub, adapter=adapter))
     with interrupt.interrupts() as stop:
         how = _options(compared, reranking, stop, quiet or json)
         found = read_set(Path(os.fsdecode(source)), media, reading.split, reading.reverse)

@@ -11,6 +11,7 @@ from qvsearch.choices import Hub
 from qvsearch.cli import options, output, ray_index
 from qvsearch.cli.commands import Command, unfolded
 from qvsearch.cli.ray_options import RayOptions, check_local, place
+from qvsearch.cli.server_options import ServerOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Detail, Dtype, Stored, VideoMode
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.library.rules import ScanOptions
 
+MOST_DECODERS = 256
+
 indexing = typer.Typer(rich_markup_mode=None)
 
 
 @indexing.command(cls=Command)
 @unfolded
 def index(
+    *,
     paths: Annotated[
         list[bytes] | None,
         typer.Argument(
@@ -120,9 +124,17 @@ def index(
     device: options.Device = None,
     dtype: options.DtypeOption = None,
     hub: options.HubOption = Hub.HUGGINGFACE,
+    servers: ServerOptions,
+    decode_workers: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.number("--decode-workers", int, 1, MOST_DECODERS),
+            metavar="N",
+            help="Processes that decode files (default: one less than cores, 16 at most).",
+        ),
+    ] = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
-    *,
     cluster: RayOptions,
 ) -> None:
     """Bring a library up to date with folders and files.
@@ -145,11 +157,21 @@ def index(
     from qvsearch.machine.speeds import RunTimer
     from qvsearch.runtime import loading
 
-    choice = loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store, adapter)
+    choice = servers.served(
+        loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store, adapter)
+    )
     exact = replace(choice, dtype=Dtype.FLOAT32)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
-    how = pipeline.IngestOptions(scan, forget_rules, prune, retry_failed, force, not paths)
+    how = pipeline.IngestOptions(
+        scan,
+        forget_rules,
+        prune,
+        retry_failed,
+        force,
+        as_before=not paths,
+        decode_workers=decode_workers,
+    )
     if cluster.ray is not None:
         others = {"--store": store, "--forget-rules": forget_rules, "--dry-run": dry_run}
         cluster.refuse(library, {**others, "--retry-failed": retry_failed})
@@ -177,7 +199,7 @@ def index(
             how,
             report,
             stop,
-            lambda: loading.load_embedder(opened.fingerprint, exact),
+            None if choice.servers else lambda: loading.load_embedder(opened.fingerprint, exact),
         )
     keep_run_speeds(timer, opened.fingerprint, choice)
     progress.show_summary(summary, quiet=quiet, json=json)

@@ -10,6 +10,7 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.server_options import ServerOptions
 from qvsearch.cli.several import LibrariesOptions
 from qvsearch.errors import ExitCode
 
@@ -23,6 +24,7 @@ def mcp(
     libraries: LibrariesOptions,
     device: options.Device = None,
     dtype: options.DtypeOption = None,
+    servers: ServerOptions,
 ) -> None:
     """Let agents search your files (Model Context Protocol).
 
@@ -41,6 +43,7 @@ def mcp(
     needed("mcp.server", "mcp", "qvsearch mcp", "mcp")
     from qvsearch.mcp.server import serve
     from qvsearch.retrieval.shelf import Shelf
+    from qvsearch.runtime.choice import Choice
 
     folders = libraries.folders()
     for each in folders:
@@ -49,7 +52,7 @@ def mcp(
     if sys.stdin.isatty():
         output.hint("waiting for a client, which starts this command itself; Ctrl-D ends", False)
     signal.signal(signal.SIGINT, _leave)
-    serve(Shelf(folders, device, dtype))
+    serve(Shelf(folders, servers.served(Choice(device=device, dtype=dtype))))
     if any(not each.daemon for each in set(threading.enumerate()) - {threading.main_thread()}):
         os._exit(ExitCode.DONE)  # a call without a client still computes
 

@@ -23,14 +23,14 @@ from qvsearch.types import Skipped
 
 if TYPE_CHECKING:
     from qvsearch.cli.similarity_options import MatrixOptions, ScoreOptions, SideOptions
-    from qvsearch.cli.vector_options import EmbedModelOptions, Reporter
+    from qvsearch.cli.vector_options import Reporter, RerankedEmbedModelOptions
 
 
 def score_file(
     sides: SideOptions,
     scoring: ScoreOptions,
     printing: MatrixOptions,
-    model: EmbedModelOptions,
+    model: RerankedEmbedModelOptions,
     report: Reporter,
 ) -> None:
     """Print a file of pairs again with their scores, or write it."""
@@ -85,7 +85,10 @@ def _readable(lines: Iterable[PairLine | Skipped], report: Reporter) -> Iterator
 
 
 def _scored(
-    lines: Iterator[PairLine], scoring: ScoreOptions, model: EmbedModelOptions, report: Reporter
+    lines: Iterator[PairLine],
+    scoring: ScoreOptions,
+    model: RerankedEmbedModelOptions,
+    report: Reporter,
 ) -> Iterator[tuple[PairLine, float | Skipped | None]]:
     fingerprint, choice = model.fingerprint(report.quiet), model.choice()
     if not scoring.rerank:

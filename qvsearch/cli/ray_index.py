@@ -37,6 +37,7 @@ def run(
     name = check_name(cluster.publisher or own)
     order = Order(root, read_address(table), name, choice)
     gpus = None if choice.device is None else choice.device.startswith("cuda")
+    gpus = False if choice.servers else gpus
     # Ray takes the signals when it connects, and gets them back when it has left.
     with (
         connected(address, gpus) as nodes,

@@ -13,9 +13,10 @@ import typer
 from qvsearch.choices import Sort
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import SearchCommand, unfolded
-from qvsearch.cli.options import PrintOptions, RunOptions
+from qvsearch.cli.options import PrintOptions
 from qvsearch.cli.saving import SavingOptions, options_of
 from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
+from qvsearch.cli.server_options import RerankedRunOptions, ServedRunOptions
 from qvsearch.cli.several import LibrariesOptions, OpenLibraries
 from qvsearch.cli.take_options import TakeOptions
 from qvsearch.cli.update_option import UpdateOptions
@@ -123,7 +124,7 @@ def search(
     printing: PrintOptions,
     reranking: RerankOptions,
     libraries: LibrariesOptions,
-    model: RunOptions,
+    model: RerankedRunOptions,
     fresh: UpdateOptions,
 ) -> None:
     """Find photos, moments of videos and passages of texts.
@@ -244,7 +245,7 @@ def explain(
     filters: FilterOptions,
     ranking: RankingOptions,
     libraries: LibrariesOptions,
-    model: RunOptions,
+    model: ServedRunOptions,
     json: options.Json = False,
 ) -> None:
     """Show why a file is or is not a hit.

@@ -8,6 +8,7 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import GroupedCommand, unfolded
+from qvsearch.cli.server_options import ServerOptions
 from qvsearch.cli.several import LibrariesOptions
 
 LARGEST_PORT = 65_535
@@ -43,6 +44,7 @@ def serve(
     libraries: LibrariesOptions,
     device: options.Device = None,
     dtype: options.DtypeOption = None,
+    servers: ServerOptions,
 ) -> None:
     """Show the library as a page in your browser, until Ctrl-C.
 
@@ -63,7 +65,8 @@ def serve(
     from qvsearch.web.serving import PORT, listen, serve
 
     folders = libraries.folders()
-    with cancelling(), Services(folders, Choice(device=device, dtype=dtype)) as services:
+    choice = servers.served(Choice(device=device, dtype=dtype))
+    with cancelling(), Services(folders, choice) as services:
         for each in services.lost:
             output.fail(
                 f"the library {short_names(folders)[each.folder]} is left out: {each.error}"

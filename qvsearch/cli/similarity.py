@@ -11,8 +11,8 @@ from qvsearch.cli import options, output
 from qvsearch.cli.commands import GroupedCommand, unfolded
 from qvsearch.cli.similarity_options import MatrixOptions, ScoreOptions, SideOptions
 from qvsearch.cli.vector_options import (
-    EmbedModelOptions,
     Reporter,
+    RerankedEmbedModelOptions,
     opened,
     split_source,
     write_lines,
@@ -42,7 +42,7 @@ def similarity(
     sides: SideOptions,
     scoring: ScoreOptions,
     printing: MatrixOptions,
-    model: EmbedModelOptions,
+    model: RerankedEmbedModelOptions,
 ) -> None:
     """Compare words and files with each other.
 
@@ -85,7 +85,7 @@ def _compare(
     sides: SideOptions,
     scoring: ScoreOptions,
     printing: MatrixOptions,
-    model: EmbedModelOptions,
+    model: RerankedEmbedModelOptions,
     report: Reporter,
 ) -> None:
     """Print or write the matrix of all inputs."""
@@ -158,7 +158,7 @@ def _side(
 def _matrix(
     read: "list[list[TaskInput | Skipped]]",
     scoring: ScoreOptions,
-    model: EmbedModelOptions,
+    model: RerankedEmbedModelOptions,
     report: Reporter,
 ) -> "Similarity":
     from qvsearch.runtime.loading import find_reranker, load_embedder

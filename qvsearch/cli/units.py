@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.choices import Wire
 from qvsearch.cli import output
 
 if TYPE_CHECKING:
@@ -37,8 +38,15 @@ def write_unit(
 
     command = [sys.executable, "-P", "-m", "qvsearch", "watch", "--library", str(folder)]
     command += ["--no-nice"] * (not nice) + ["--on-battery"] * on_battery
-    for option, value in (("--model", choice.model), ("--device", choice.device)):
+    for option, value in (
+        ("--model", choice.model),
+        ("--device", choice.device),
+        *(("--server", url) for url in choice.servers),
+        ("--server-key-file", choice.key_file),
+        ("--wire", None if choice.wire is Wire.LOSSLESS else choice.wire),
+    ):
         command += [option, value] if value is not None else []
+    command += ["--insecure"] * choice.insecure
     environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     environment["HF_HUB_OFFLINE"] = "1"
     name = re.sub(r"[^A-Za-z0-9._-]", "-", folder.name)  # as a file's and a service's

@@ -13,6 +13,7 @@ import typer
 
 from qvsearch.choices import Hub
 from qvsearch.cli import options, output
+from qvsearch.cli.server_options import RerankServerOptions, ServerOptions
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Detail
 
@@ -36,10 +37,8 @@ InputsFrom = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class EmbedModelOptions:
-    """The model of inputs that no library holds."""
-
+@dataclass(frozen=True)  # slots of several classes cannot be joined
+class _EmbedModel:
     library: Annotated[
         str | None,
         typer.Option(
@@ -82,15 +81,22 @@ class EmbedModelOptions:
     dtype: options.DtypeOption = None
     hub: options.HubOption = Hub.HUGGINGFACE
 
+
+@dataclass(frozen=True)
+class EmbedModelOptions(ServerOptions, _EmbedModel):
+    """The model of inputs that no library holds, and the servers that may compute it."""
+
     def choice(self) -> "Choice":
         """Return the user's choice of a model."""
         from qvsearch.runtime.loading import Choice
 
-        return Choice(self.model, self.dim, self.detail, self.device, self.dtype, self.hub)
+        return self.served(
+            Choice(self.model, self.dim, self.detail, self.device, self.dtype, self.hub)
+        )
 
     def fingerprint(self, quiet: bool) -> "Fingerprint":
         """Return what decides the vectors; raises QvsearchError without a model."""
-        from qvsearch.models.registry import check_dim, resolve
+        from qvsearch.models.registry import check_dim, describe, resolve
         from qvsearch.runtime.loading import task_fingerprint
 
         folder = chosen_folder(self.library, self.model is not None)
@@ -100,11 +106,17 @@ class EmbedModelOptions:
         else:  # of the library's model other dimensions and details may be chosen
             fingerprint = task_fingerprint(folder, replace(choice, dim=None, detail=None))
             if self.dim is not None:
-                dim = check_dim(resolve(fingerprint.model, self.hub), self.dim)
+                find = describe if choice.servers else resolve
+                dim = check_dim(find(fingerprint.model, self.hub), self.dim)
                 fingerprint = replace(fingerprint, dim=dim)
             fingerprint = replace(fingerprint, detail=self.detail or fingerprint.detail)
         output.hint_demo(fingerprint, quiet)
         return fingerprint
+
+
+@dataclass(frozen=True)
+class RerankedEmbedModelOptions(RerankServerOptions, EmbedModelOptions):
+    """The same for a command with --rerank."""
 
 
 def chosen_folder(library: str | None, has_model: bool) -> Path | None:

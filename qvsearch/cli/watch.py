@@ -14,7 +14,8 @@ import typer
 
 from qvsearch.choices import Hub
 from qvsearch.cli import options, output
-from qvsearch.cli.commands import Command
+from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.server_options import ServerOptions
 from qvsearch.cli.units import Manager
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ watching = typer.Typer(rich_markup_mode=None)
 
 
 @watching.command(cls=Command)
+@unfolded
 def watch(
+    *,
     library: options.LibraryName = None,
     nice: Annotated[
         bool,
@@ -48,6 +51,7 @@ def watch(
     ] = None,
     device: options.Device = None,
     hub: options.HubOption = Hub.HUGGINGFACE,
+    servers: ServerOptions,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -66,7 +70,7 @@ def watch(
 
     folder = library_folder(library)
     known_paths(folder)  # there is something to watch
-    choice = Choice(model, device=device, hub=hub)
+    choice = servers.served(Choice(model, device=device, hub=hub))
     if print_unit is not None:
         from qvsearch.cli.units import write_unit
 

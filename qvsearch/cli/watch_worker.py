@@ -16,11 +16,12 @@ from qvsearch.formats import read_path
 from qvsearch.freshness.power import be_nice
 from qvsearch.freshness.update import bring_up_to_date, document_embedder, roots_of
 from qvsearch.records import reports
-from qvsearch.runtime.loading import Choice
+from qvsearch.runtime.choice import read_choice
 
 if TYPE_CHECKING:
     from qvsearch.indexing.counts import Event
     from qvsearch.library.library import Library
+    from qvsearch.runtime.choice import Choice
     from qvsearch.types import Embedder, Fingerprint
 
 
@@ -31,7 +32,7 @@ class _Kept:
         self._embedder: Embedder | None = None
         self._fingerprint: Fingerprint | None = None
 
-    def load(self, library: "Library", choice: Choice) -> "Embedder":
+    def load(self, library: "Library", choice: "Choice") -> "Embedder":
         if self._embedder is None or self._fingerprint != library.fingerprint:
             self._embedder = document_embedder(library, choice)
             self._fingerprint = library.fingerprint
@@ -41,7 +42,7 @@ class _Kept:
 def main(order: str) -> int:
     """Do one request after the other until the input or a signal ends it."""
     settings = json.loads(order)
-    folder, choice = Path(settings["folder"]), Choice(**settings["choice"])
+    folder, choice = Path(settings["folder"]), read_choice(settings["choice"])
     if settings["nice"]:
         be_nice()
     kept = _Kept()
@@ -60,7 +61,7 @@ def main(order: str) -> int:
 
 def _index(
     folder: Path,
-    choice: Choice,
+    choice: "Choice",
     request: Mapping[str, list[bytes]],
     kept: _Kept,
     stop: Callable[[], bool],

@@ -120,10 +120,13 @@ class _OneAtATime:
         self._lock = threading.Lock()
         self._model: Embedder | None = None
 
-    def loaded(self) -> Self:
-        """Load the model; raises QvsearchError if that fails, which no file is the reason of."""
-        self._load()
-        return self
+    def loaded(self) -> Embedder:
+        """Load the model; raises QvsearchError if that fails, which no file is the reason of.
+
+        Servers take several batches at once, from several threads.
+        """
+        model = self._load()
+        return model if self._job.choice.servers else self
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i."""

@@ -83,10 +83,10 @@ def index(
 ) -> Summary | None:
     """Bring the rows of a folder in a published table up to date; None if stopped at the start.
 
-    A file is unchanged if its size and time are. `options` has the scan, `prune`, `force` and
-    `commit_seconds`. After `stop` returned True, finished blocks are committed. Raises
-    QvsearchError if the folder is not there, or if the model or the cluster fails; finished blocks
-    are committed before.
+    A file is unchanged if its size and time are. `options` has the scan, `prune`, `force`,
+    `decode_workers` and `commit_seconds`. After `stop` returned True, finished blocks are
+    committed. Raises QvsearchError if the folder is not there, or if the model or the cluster
+    fails. Finished blocks are committed before.
     """
     # 1. The table is opened, or created with the generic queries that its calibration needs.
     table = open_table(order.address, order.choice)
@@ -95,7 +95,8 @@ def index(
         if table is None:
             return None
     destination = Destination(table, order.name, order.root)
-    job = Job(destination.fingerprint, order.choice, nodes.pool.decoders)
+    decoders = options.decode_workers or nodes.pool.decoders
+    job = Job(destination.fingerprint, order.choice, decoders)
     run = _Run(destination, options, report, stop)
     # 2. The folder is scanned, and compared with the rows of the table.
     items = run.begin()
@@ -116,7 +117,7 @@ def index(
 def _create(order: Order, nodes: Nodes, stop: Callable[[], bool]) -> Table | None:
     """Create the table; None if stopped."""
     _target(order.root, is_known=False)  # a folder that is not there creates nothing
-    detail = Detail.MEDIUM if nodes.pool.gpus else Detail.LOW
+    detail = Detail.MEDIUM if nodes.pool.gpus or order.choice.servers else Detail.LOW
     fingerprint = new_fingerprint(order.choice, detail)
     job = Job(fingerprint, order.choice, nodes.pool.decoders)
     baseline = nodes.baseline(job, stop)

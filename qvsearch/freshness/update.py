@@ -45,7 +45,11 @@ def bring_up_to_date(
         options,
         report,
         stop,
-        lambda: loading.load_embedder(library.fingerprint, replace(choice, dtype=Dtype.FLOAT32)),
+        None
+        if choice.servers
+        else lambda: loading.load_embedder(
+            library.fingerprint, replace(choice, dtype=Dtype.FLOAT32)
+        ),
     )
 
 
@@ -60,6 +64,6 @@ def roots_of(folder: Path, gone: Sequence[bytes]) -> list[bytes]:
 
 def document_embedder(library: Library, choice: Choice) -> Embedder:
     """Return the model for new rows; raises QvsearchError if the device cannot compute them."""
-    if library.fingerprint.precision == Precision.INT8:
+    if library.fingerprint.precision == Precision.INT8 and not choice.servers:
         loading.check_int8(choice.device)
     return loading.load_embedder(library.fingerprint, choice)

@@ -1,39 +1,27 @@
-"""The 64 generic queries of a library's baseline, and their vectors.
+"""The vectors of the generic queries of a library's baseline.
 
-Every row is compared with them once; `retrieval.calibration` measures queries by the result. One
-text file has what people look for. Another has phrases of the demo's world, which is all that the
-demo's model was trained on. A changed line changes the baselines of all new libraries.
+Every row is compared with them once; `retrieval.calibration` measures queries by the result.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qvsearch.cache import cache_folder, file_name, keep_vectors, read_vectors
+from qvsearch.models.generic_queries import QUERIES as QUERIES
+from qvsearch.models.generic_queries import queries as queries
 from qvsearch.models.prompt import QUERY_INSTRUCTION
-from qvsearch.models.registry import DEMO
 from qvsearch.types import EmbedInput, Precision
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qvsearch.types import Embedder, Fingerprint, Vectors
 
 _BATCH = 8  # queries embedded at once
 _CACHED = 20  # models whose vectors are cached, those used last
-
-
-def _lines(name: str) -> tuple[str, ...]:
-    return tuple(Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines())
-
-
-QUERIES = _lines("baseline_queries.txt")
-
-
-def queries(model: str) -> tuple[str, ...]:
-    """Return the baseline queries for a model: everyday ones, or those of the demo's world."""
-    return _lines("baseline_queries_demo.txt") if model == DEMO else QUERIES
 
 
 def baseline_vectors(embedder: Embedder, fingerprint: Fingerprint) -> Vectors:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import InputsRefused, QvsearchError, ServersFailed
 from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
-from qvsearch.types import Decoded, EmbedInput, Item, Segment, Skipped
+from qvsearch.types import Decoded, EmbedInput, Item, QueueingEmbedder, Segment, Skipped
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from qvsearch.types import Embedder, Vectors
 
 BATCH_SECONDS = 3.0  # Ctrl-C waits no longer than a batch, and progress moves as often
@@ -48,9 +52,9 @@ def embed_files(
     `embedded` is called after each batch with the number of its inputs.
 
     A batch may end within a file, so that a long video delays nothing. `stop` is called before each
-    batch; when it returns True, nothing more is yielded. If the embedder fails on an input, only
-    its file is skipped. After REFUSED_IN_A_ROW such files the QvsearchError is raised, and none of
-    them is yielded.
+    batch; when it returns True, only batches that servers have soon done are yielded. If the
+    embedder fails on an input, only its file is skipped. After REFUSED_IN_A_ROW such files the
+    QvsearchError is raised, and none of them is yielded. ServersFailed is raised at once.
     """
     batches = _Batches(load_embedder, embedded)
     for outcome in outcomes:
@@ -59,17 +63,22 @@ def embed_files(
             continue
         if isinstance(outcome, Pause):
             yield from batches.embed()
+            yield from batches.finish()
             continue
         if not outcome.segments:
             yield Skipped(outcome.item.location, "it is empty: there is nothing to index")
         for part in _parts(outcome):
             if batches.add(part):
                 if stop():
+                    yield from batches.finish(BATCH_SECONDS)
                     return
                 yield from batches.embed()
-    if not stop():
-        yield from batches.embed()
-        yield from batches.refused
+    if stop():
+        yield from batches.finish(BATCH_SECONDS)
+        return
+    yield from batches.embed()
+    yield from batches.finish()
+    yield from batches.refused
 
 
 @dataclass(slots=True)
@@ -94,6 +103,24 @@ class _Refused:
     error: QvsearchError
 
 
+@dataclass(slots=True)
+class _Begun:
+    """A batch that is being embedded, by servers if there is a `future`."""
+
+    parts: list[_Part]
+    tokens: int
+    since: float
+    future: Future[Vectors] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.future is None or self.future.done()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long at most; return whether it is done."""
+        return self.future is None or not wait([self.future], seconds).not_done
+
+
 def _parts(decoded: Decoded) -> Iterator[_Part]:
     file = _File(decoded.item, tuple(segment for segment, _ in decoded.segments))
     for _, source in decoded.segments:
@@ -111,6 +138,7 @@ class _Batches:
         self._parts: list[_Part] = []
         self._tokens = 0
         self._budget = 1.0  # tokens: the first batch is one input, its speed sizes the second
+        self._begun: deque[_Begun] = deque()
         self.refused: list[Skipped] = []  # since a file was embedded; not reported yet
 
     def add(self, part: _Part) -> bool:
@@ -121,18 +149,39 @@ class _Batches:
         return self._tokens >= self._budget
 
     def embed(self) -> Iterator[Embedded | Skipped]:
-        """Embed the batch and yield the files that are now complete, or failed."""
+        """Embed the batch and yield the files that are now complete, or failed.
+
+        Servers take several batches at once: the first of these is waited for when they are full.
+        """
         parts, tokens = self._parts, self._tokens
         self._parts, self._tokens = [], 0
         if not parts:
             return
         if self._embedder is None:
             self._embedder = self._load_embedder()
-        started = time.monotonic()
-        outcomes = list(self._embed(self._embedder, parts))  # without the caller's work
-        speed = tokens / max(time.monotonic() - started, 1e-6)
+        embedder, inputs, at_once = self._embedder, [part.source for part in parts], 1
+        begun = _Begun(parts, tokens, time.monotonic())
+        if isinstance(embedder, QueueingEmbedder):
+            begun.future, at_once = embedder.submit(inputs), embedder.at_once
+        self._begun.append(begun)
+        while self._begun and (len(self._begun) >= at_once or self._begun[0].is_done):
+            yield from self._finish(embedder, self._begun.popleft())
+
+    def finish(self, seconds: float | None = None) -> Iterator[Embedded | Skipped]:
+        """Yield the files of all batches that are begun, or of those done within some seconds."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while self._begun and self._embedder is not None:
+            begun = self._begun.popleft()
+            if end is not None and not begun.wait(max(0.0, end - time.monotonic())):
+                return
+            yield from self._finish(self._embedder, begun)
+
+    def _finish(self, embedder: Embedder, begun: _Begun) -> Iterator[Embedded | Skipped]:
+        """Yield the files of a batch that are now complete, or failed; its speed sizes the next."""
+        outcomes = list(self._embed(embedder, begun.parts, begun.future))
+        speed = begun.tokens / max(time.monotonic() - begun.since, 1e-6)
         self._budget = min(speed * BATCH_SECONDS, MAX_TOKENS)
-        self._embedded(len(parts))
+        self._embedded(len(begun.parts))
         for outcome in outcomes:
             if isinstance(outcome, Embedded):
                 yield from self.refused
@@ -143,25 +192,48 @@ class _Batches:
                 if len(self.refused) == REFUSED_IN_A_ROW:
                     raise outcome.error
 
-    def _embed(self, embedder: Embedder, parts: list[_Part]) -> Iterator[Embedded | _Refused]:
+    def _embed(
+        self, embedder: Embedder, parts: list[_Part], future: Future[Vectors] | None = None
+    ) -> Iterator[Embedded | _Refused]:
         """Embed the parts together or, if the embedder fails on that, file by file."""
         try:
-            vectors = embedder.embed([part.source for part in parts])
+            if future is None:
+                vectors = embedder.embed([part.source for part in parts])
+            else:
+                vectors = future.result()
+        except ServersFailed:
+            raise
+        except InputsRefused as error:
+            yield from _take(parts, error.vectors, error.reasons)
         except QvsearchError as error:
             files = [list(group) for _, group in groupby(parts, key=lambda part: id(part.file))]
             if len(files) > 1:
                 for group in files:
                     yield from self._embed(embedder, group)
                 return
-            file = parts[0].file
+            yield from _take(parts, None, {0: str(error)})
+        else:
+            yield from _take(parts, vectors, {})
+
+
+def _take(
+    parts: Sequence[_Part], vectors: Vectors | None, reasons: Mapping[int, str]
+) -> Iterator[Embedded | _Refused]:
+    """Give each part its vector, and yield the files that are now complete, or failed.
+
+    `reasons` are those of parts without a vector, by number; without `vectors` no part has one.
+    """
+    for number, part in enumerate(parts):
+        file = part.file
+        if number in reasons and not file.failed:
             file.failed = True
+            error = QvsearchError(reasons[number])
             yield _Refused(Skipped(file.item.location, str(error)), error)
-            return
-        for part, vector in zip(parts, vectors, strict=True):
-            file = part.file
-            file.vectors.append(vector)
-            if len(file.vectors) == len(file.segments):
-                yield Embedded(file.item, file.segments, np.stack(file.vectors))
+        if vectors is None or file.failed:
+            continue
+        file.vectors.append(vectors[number])
+        if len(file.vectors) == len(file.segments):
+            yield Embedded(file.item, file.segments, np.stack(file.vectors))
 
 
 def _tokens(source: EmbedInput) -> int:

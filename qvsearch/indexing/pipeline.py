@@ -68,7 +68,9 @@ def index(
         # 3. Sizes and times are compared with the library's.
         changes = session.begin(targets, files)
         try:
-            with ThreadPoolExecutor(HASH_THREADS) as threads, Decoders() as decoders:
+            count = options.decode_workers
+            processes = Decoders() if count is None else Decoders(count)
+            with ThreadPoolExecutor(HASH_THREADS) as threads, processes as decoders:
                 # 4. Files that only look unchanged are looked at.
                 items = _files_to_read(session, changes, threads, decoders, report)
                 while items and not session.stopped():

@@ -46,7 +46,8 @@ class IngestOptions:
     The include and exclude of `scan` are added to the library's own rules, or replace them with
     `forget_rules`. They last if the given path is a root, and hold for this run if it lies in one.
     With `as_before` each root is scanned as in its earlier runs, without `scan`. Files of
-    `later` are left as they are, e.g. because they are still being written.
+    `later` are left as they are, e.g. because they are still being written. `decode_workers` is
+    the number of processes that decode (default: as `Decoders` has it).
     """
 
     scan: ScanOptions = ScanOptions()
@@ -57,6 +58,7 @@ class IngestOptions:
     as_before: bool = False
     later: Collection[bytes] = frozenset()
     commit_seconds: float = 30.0
+    decode_workers: int | None = None
 
 
 class Session:

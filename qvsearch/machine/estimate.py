@@ -102,10 +102,10 @@ def estimate(
 ) -> Estimate | None:
     """Return how long it takes to embed this many segments.
 
-    None if there are none, or if the speed of the model is unknown. A library that does not exist
-    or has no row may still be of int8.
+    None if there are none, if servers compute, or if the speed of the model is unknown. A library
+    that does not exist or has no row may still be of int8.
     """
-    if not any(segments.values()):
+    if not any(segments.values()) or choice.servers:
         return None
     fingerprint = None if library is None else library.fingerprint
     model = _name(new_model(choice)) if fingerprint is None else fingerprint.model

@@ -21,6 +21,7 @@ from qvsearch.machine.flops import photo_flop, picture_flop, text_flop
 from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models.prompt import visual_tokens
 from qvsearch.runtime.client import WarmEmbedder
+from qvsearch.runtime.remote.embedder import RemoteEmbedder
 from qvsearch.types import Detail
 from qvsearch.version import __version__
 
@@ -68,9 +69,10 @@ class RunTimer:
     def around(self, embedder: Embedder) -> Embedder:
         """Return an embedder that does the same and is timed.
 
-        A warm server is not timed: it may be busy with the requests of others.
+        Servers are not timed: they may be busy with the requests of others.
         """
-        return embedder if isinstance(embedder, WarmEmbedder) else _TimedEmbedder(embedder, self)
+        is_served = isinstance(embedder, WarmEmbedder | RemoteEmbedder)
+        return embedder if is_served else _TimedEmbedder(embedder, self)
 
     def add(self, inputs: Sequence[EmbedInput], seconds: float) -> None:
         """Count one call."""

@@ -15,6 +15,7 @@ MODEL_TYPE = "qwen3_vl"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZER = "tokenizer.json"
+TEXTS = ("config.json", TOKENIZER)
 
 SAMPLE = 4096  # bytes of each tensor, which differ between checkpoints of the same shape
 LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
@@ -29,6 +30,14 @@ class IncompleteCheckpoint(QvsearchError):
 
 def check_folder(folder: Path) -> None:
     """Raise QvsearchError with the reason if a folder is not a complete Qwen3-VL checkpoint."""
+    check_texts(folder)
+    missing = [path.name for path in [*shards(folder), folder / TOKENIZER] if not path.exists()]
+    if missing:
+        raise IncompleteCheckpoint(f"{folder} is incomplete: it lacks {', '.join(missing)}")
+
+
+def check_texts(folder: Path) -> None:
+    """Raise QvsearchError if a folder has no configuration of Qwen3-VL, or would run code."""
     config = read_json(folder / "config.json")
     if config.get("model_type") != MODEL_TYPE:
         raise QvsearchError(
@@ -42,9 +51,6 @@ def check_folder(folder: Path) -> None:
         raise QvsearchError(
             f"{folder} would run its own code (auto_map), which qvsearch never does"
         )
-    missing = [path.name for path in [*shards(folder), folder / TOKENIZER] if not path.exists()]
-    if missing:
-        raise IncompleteCheckpoint(f"{folder} is incomplete: it lacks {', '.join(missing)}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from qvsearch.errors import QvsearchError
 
 PATIENCE = 10  # seconds to wait for a hub's first answer
 
-# without code, pickles, and copies of the weights in other formats
-FILES = [
-    "*.safetensors",
-    "*.safetensors.index.json",
+# what describes a model without its weights
+TEXTS = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.json",
     "merges.txt",
 ]
+# without code, pickles, and copies of the weights in other formats
+FILES = ["*.safetensors", "*.safetensors.index.json", *TEXTS]
 
 
 class NotHere(QvsearchError):
@@ -31,20 +31,22 @@ def find(name: str, revision: str | None) -> Path | None:
     """Return the folder of a model in a hub's local cache, without network; None without one."""
     for snapshot in HUBS.values():
         try:
-            return snapshot(name, revision, True)
+            return snapshot(name, revision, True, FILES)
         except NotHere:
             continue
     return None
 
 
-def download(name: str, revision: str | None, hub: str) -> Path:
+def download(
+    name: str, revision: str | None, hub: str, files: Sequence[str] = tuple(FILES)
+) -> Path:
     """Download the missing files of a model and return its folder; raises NotHere."""
     if hub not in HUBS:
         raise QvsearchError(f"no hub {hub!r}; there are {', '.join(HUBS)}")
-    return HUBS[hub](name, revision, False)
+    return HUBS[hub](name, revision, False, files)
 
 
-def _hugging_face(name: str, revision: str | None, local_only: bool) -> Path:
+def _hugging_face(name: str, revision: str | None, local_only: bool, files: Sequence[str]) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its client's
         HTTPError,
@@ -57,7 +59,7 @@ def _hugging_face(name: str, revision: str | None, local_only: bool) -> Path:
             # without a network this fails at once; the download would retry for half a minute
             HfApi().model_info(name, revision=revision, timeout=PATIENCE)
         folder = snapshot_download(
-            name, revision=revision, allow_patterns=FILES, local_files_only=local_only
+            name, revision=revision, allow_patterns=list(files), local_files_only=local_only
         )
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise NotHere("Hugging Face has no model of that name that you may read") from error
@@ -66,7 +68,7 @@ def _hugging_face(name: str, revision: str | None, local_only: bool) -> Path:
     return Path(folder)
 
 
-def _modelscope(name: str, _revision: str | None, local_only: bool) -> Path:
+def _modelscope(name: str, _revision: str | None, local_only: bool, files: Sequence[str]) -> Path:
     """Fetch from ModelScope, whose commits are its own: the model's current state is taken."""
     if find_spec("modelscope") is None:
         raise NotHere("its client is not installed: pip install modelscope")
@@ -74,7 +76,7 @@ def _modelscope(name: str, _revision: str | None, local_only: bool) -> Path:
     from modelscope_hub.errors import HubError
 
     try:
-        folder = snapshot_download(name, allow_patterns=FILES, local_files_only=local_only)
+        folder = snapshot_download(name, allow_patterns=list(files), local_files_only=local_only)
     except (HubError, OSError, ValueError) as error:
         raise NotHere(f"ModelScope cannot be reached ({_reason(error)})") from error
     return Path(folder)
@@ -88,7 +90,7 @@ def _reason(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-HUBS: dict[str, Callable[[str, str | None, bool], Path]] = {
+HUBS: dict[str, Callable[[str, str | None, bool, Sequence[str]], Path]] = {
     Hub.HUGGINGFACE: _hugging_face,
     Hub.MODELSCOPE: _modelscope,
 }

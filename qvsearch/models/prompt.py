@@ -24,6 +24,8 @@ RERANK_SYSTEM = (
     ' provided. Note that the answer can only be "yes" or "no".'
 )
 
+MAX_INPUT_TOKENS = 8192  # of an input; the reference embedder's MAX_LENGTH
+MAX_PAIR_TOKENS = 10240  # the reference reranker's, before the closing turn
 TOKEN_SIDE = 32  # pixels: a visual token is 2x2 patches of 16x16
 TOKEN_PIXELS = TOKEN_SIDE * TOKEN_SIDE
 PROMPT_TOKENS = 24  # about so many tokens of the prompt surround the input

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,14 +95,29 @@ def resolve(model: str, hub: str = Hub.HUGGINGFACE, adapter: str | Path | None =
     adapter of that model; as `model`, it stands for its base and itself. Raises QvsearchError with
     a remedy if there is no such checkpoint, or for an adapter of another one.
     """
+    return _resolved(model, hub, adapter, _resolve_base)
+
+
+def describe(model: str, hub: str = Hub.HUGGINGFACE, adapter: str | Path | None = None) -> Weights:
+    """Return a checkpoint like `resolve`, of which only the texts must be on this disk.
+
+    These are the configuration and the tokenizer; without them they are downloaded. The weights are
+    somewhere else, e.g. on a server.
+    """
+    return _resolved(model, hub, adapter, _describe_base)
+
+
+def _resolved(
+    model: str, hub: str, adapter: str | Path | None, find_base: Callable[[str, str], Weights]
+) -> Weights:
     if is_adapter(model):
         if adapter is not None:
             raise QvsearchError(f"{model} is an adapter, and so is {adapter}; give one of them")
         model, adapter = read_adapter(Path(model)).base, model
     if adapter is None:
-        return _resolve_base(model, hub)
+        return find_base(model, hub)
     read = read_adapter(Path(adapter))
-    base = _resolve_base(model, hub)
+    base = find_base(model, hub)
     check_base(read, base.name, base.revision)
     return replace(base, revision=f"{base.revision}+{read.digest}", adapter=read.folder)
 
@@ -123,6 +139,26 @@ def _resolve_base(model: str, hub: str) -> Weights:
         ) from error
     _refuse_damaged(folder, model)
     return _downloaded(folder, model)
+
+
+def _describe_base(model: str, hub: str) -> Weights:
+    local = find(model)
+    if local is not None:
+        return local
+    folder = hubs.find(model, _pinned(model))
+    try:
+        if folder is None or not all((folder / name).exists() for name in checkpoint.TEXTS):
+            folder = hubs.download(model, _pinned(model), hub, hubs.TEXTS)
+    except hubs.NotHere as error:
+        raise QvsearchError(
+            f"the tokenizer of the model {model} is not on this computer: {error}; {_remedy(model)}"
+        ) from error
+    if not _COMMIT.fullmatch(folder.name):
+        raise QvsearchError(
+            f"{hub} does not say which commit of {model} this is; use --hub {Hub.HUGGINGFACE}"
+        )
+    checkpoint.check_texts(folder)
+    return Weights(folder, model, folder.name)
 
 
 def find(model: str) -> Weights | None:

@@ -17,6 +17,7 @@ from qvsearch.library.names import MANIFEST, short_names
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.retrieval.several import Searched
+    from qvsearch.runtime.choice import Choice
     from qvsearch.runtime.query_cache import CachedEmbedder
     from qvsearch.runtime.several import Lost
     from qvsearch.types import Embedder, EmbedInput, Fingerprint, Segment, Vectors
@@ -164,15 +165,13 @@ class _Place:
 class Shelf:
     """The libraries of a server, safe for several threads.
 
-    Their models run on `device`, with numbers of type `dtype`, as chosen for queries.
+    Their models run as `choice` has it for queries.
     """
 
-    def __init__(
-        self, folders: Iterable[Path], device: str | None = None, dtype: str | None = None
-    ) -> None:
+    def __init__(self, folders: Iterable[Path], choice: Choice | None = None) -> None:
         names = short_names(dict.fromkeys(folders))
         self._places = [_Place(safe_text(names[each]), each) for each in dict.fromkeys(folders)]
-        self._device, self._dtype = device, dtype
+        self._choice = choice
         self._opening = threading.Lock()
         self.turn = Turn()
         self._models: dict[Fingerprint, CachedEmbedder] = {}  # libraries of one model share it
@@ -236,16 +235,16 @@ class Shelf:
 
     def _open(self, place: _Place) -> Opened:
         """Return the library of a place as it was last committed; raises QvsearchError."""
-        from qvsearch.runtime.loading import Choice, open_library, query_embedder
+        from qvsearch.runtime import loading
 
         state = _state(place.folder)  # before the opening: a commit meanwhile is another state
         if place.opened is None or state is None or place.opened.state != state:
             place.opened = None
-            choice = Choice(device=self._device, dtype=self._dtype)
-            library = open_library(place.folder, choice)
+            choice = self._choice or loading.Choice()
+            library = loading.open_library(place.folder, choice)
             space = library.fingerprint.space
             if space not in self._models:
-                self._models[space] = query_embedder(library.fingerprint, choice)
+                self._models[space] = loading.query_embedder(library.fingerprint, choice)
                 self._embedders[space] = ByTurns(self._models[space], self.turn)
             place.opened = Opened(place.name, library, state, self._embedders[space])
             self._let_go()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from qvsearch.choices import Hub, Wire
 from qvsearch.types import Detail, Stored, VideoMode
@@ -14,7 +16,8 @@ class Choice:
 
     `adapter` is the folder of an adapter of the model. With `servers`, URLs of embedding servers,
     these compute the vectors; `rerank_servers` compute the scores of a reranker. `wire` is how
-    pixels are sent to them; `insecure` allows plain http to public addresses.
+    pixels are sent to them; `insecure` allows plain http to public addresses. `key_file` holds the
+    key of all servers, which is never a part of this record.
     """
 
     model: str | None = None
@@ -30,3 +33,17 @@ class Choice:
     rerank_servers: tuple[str, ...] = ()
     wire: Wire = Wire.LOSSLESS
     insecure: bool = False
+    key_file: str | None = None
+
+    @property
+    def computes(self) -> tuple[object, ...]:
+        """What computes vectors: their last digits differ between devices and between servers."""
+        if self.servers:
+            return ("servers", *sorted(self.servers), str(self.wire))
+        return self.device, self.dtype
+
+
+def read_choice(fields: Mapping[str, Any]) -> Choice:
+    """Return the choice whose fields JSON has, where a tuple is a list."""
+    lists = {name: tuple(each) for name, each in fields.items() if isinstance(each, list)}
+    return Choice(**{**fields, **lists})

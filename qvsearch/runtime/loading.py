@@ -27,9 +27,11 @@ from qvsearch.models.registry import (
     RERANKER,
     Weights,
     check_dim,
+    describe,
     resolve,
     role_of,
 )
+from qvsearch.runtime import opened
 from qvsearch.runtime.backends import backend_of
 from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
@@ -56,6 +58,7 @@ def open_library(folder: Path, choice: Choice) -> Library:
     check_version(library)
     if _adapter(choice) is not None:  # compared by content: it may have been moved
         _check_revision(fingerprint, choice)
+    opened.remember(library)
     return library
 
 
@@ -104,10 +107,10 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
     if (backend := backend_of(model)) is not None:
         fingerprint = backend.new_fingerprint(model, choice)
         return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
-    weights = resolve(model, choice.hub, _adapter(choice))
+    weights = _resolved(model, choice, _adapter(choice))
     dim = check_dim(weights, choice.dim)
     precision = _precision(choice.dtype) or Precision.FLOAT
-    if precision == Precision.INT8:
+    if precision == Precision.INT8 and not choice.servers:
         check_int8(choice.device)
     detail, video_mode = new_detail(choice), new_video_mode(choice)
     fingerprint = registry.fingerprint(weights, dim, detail, video_mode, precision)
@@ -144,7 +147,7 @@ def _match_precision(library: Library, choice: Choice) -> None:
                 " leave the option out, or name another --library"
             )
         fingerprint = replace(fingerprint, precision=chosen)
-    if fingerprint.precision == Precision.INT8:
+    if fingerprint.precision == Precision.INT8 and not choice.servers:
         check_int8(choice.device)
     if fingerprint != library.fingerprint:
         library.make_anew(fingerprint)
@@ -174,10 +177,10 @@ def new_model(choice: Choice) -> str:
 
 def new_detail(choice: Choice) -> Detail:
     """Return the detail that a new library gets."""
+    if choice.detail is not None or choice.servers:
+        return choice.detail or Detail.MEDIUM
     from qvsearch.models.devices import pick_device
 
-    if choice.detail is not None:
-        return choice.detail
     return Detail.LOW if pick_device(choice.device).type == "cpu" else Detail.MEDIUM
 
 
@@ -231,7 +234,7 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
         raise QvsearchError(f"{model} is a reranker, which makes no vectors; give an embedder")
     if (backend := backend_of(model)) is not None:
         return backend.new_fingerprint(model, choice)
-    weights = resolve(model, choice.hub, _adapter(choice))
+    weights = _resolved(model, choice, _adapter(choice))
     precision = _precision(choice.dtype) or Precision.FLOAT
     dim = check_dim(weights, choice.dim)
     return registry.fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
@@ -242,8 +245,8 @@ def query_embedder(
 ) -> CachedEmbedder:
     """Return the embedder for a library's queries, which loads its model for uncached ones only.
 
-    Vectors are cached by the chosen device and dtype. `cold` is called with the seconds that
-    loading took, if the model was loaded in this process.
+    Vectors are cached by what computes them. `cold` is called with the seconds that loading took,
+    if the model was loaded in this process.
     """
     _check_revision(fingerprint, choice)
     return CachedEmbedder(
@@ -252,8 +255,7 @@ def query_embedder(
         # only a query's pixels depend on the detail, which are a part of the name; nothing depends
         # on how files are cut into segments, and the revision has the adapter's hash
         fingerprint.space,
-        choice.device,
-        choice.dtype,
+        *choice.computes,
         decode_options=fingerprint.decode_options,
     )
 
@@ -269,6 +271,7 @@ def load_embedder(
 ) -> Embedder:
     """Return the model that a library was made with, on a server if there is one.
 
+    With chosen servers these compute, and no weights are read or downloaded.
     The chosen model may be another place of the same weights. The precision is that of the
     library's vectors, unless the user chose another dtype, or a device without int8, which is for
     queries only. `cold` is as for `query_embedder`.
@@ -276,6 +279,12 @@ def load_embedder(
     if (backend := backend_of(fingerprint.model)) is not None:
         return backend.load(fingerprint, choice)
     _check_revision(fingerprint, choice)
+    if choice.servers:
+        from qvsearch.runtime.remote.loading import load_remote_embedder
+
+        return load_remote_embedder(
+            fingerprint, choice, lambda: _chosen(fingerprint, choice).folder
+        )
 
     def load() -> Embedder:
         started = time.monotonic()
@@ -313,6 +322,12 @@ def find_reranker(
     before anything else takes time.
     """
     model = model or (DEMO_RERANKER if fingerprint.model == DEMO else DEFAULT_RERANKER)
+    if choice.rerank_servers:
+        from qvsearch.runtime.remote.loading import load_remote_reranker
+
+        return lambda: load_remote_reranker(
+            model, choice, lambda: describe(model, choice.hub).folder
+        )
     weights = _reranker(model, choice)
 
     def load_here() -> Reranker:
@@ -349,7 +364,12 @@ def _chosen(fingerprint: Fingerprint, choice: Choice) -> Weights:
     """Return the files of a library's model, or of the chosen one."""
     adapter = _adapter(choice)
     model = fingerprint.model if choice.model in (None, adapter) else choice.model
-    return resolve(str(model), choice.hub, adapter or fingerprint.adapter)
+    return _resolved(str(model), choice, adapter or fingerprint.adapter)
+
+
+def _resolved(model: str, choice: Choice, adapter: str | None) -> Weights:
+    """Return a model's files; without its weights if servers have them."""
+    return (describe if choice.servers else resolve)(model, choice.hub, adapter)
 
 
 def _adapter(choice: Choice) -> str | None:

@@ -11,7 +11,12 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.models.forward import ModelInput
 from qvsearch.models.network import Network
-from qvsearch.models.prompt import embed_prompt, rerank_prompt
+from qvsearch.models.prompt import (
+    MAX_INPUT_TOKENS,
+    MAX_PAIR_TOKENS,
+    embed_prompt,
+    rerank_prompt,
+)
 from qvsearch.models.registry import DEFAULT_MODEL, DEFAULT_RERANKER, check_dim, resolve
 from qvsearch.runtime.inputs import QueriesAndDocuments, options_of, ready
 from qvsearch.types import Detail
@@ -19,8 +24,7 @@ from qvsearch.types import Detail
 if TYPE_CHECKING:
     from qvsearch.types import EmbedInput, Vectors
 
-MAX_TOKENS = 8192  # the reference embedder's MAX_LENGTH
-MAX_RERANK_TOKENS = 10240  # the reference reranker's, before the closing turn
+MAX_TOKENS, MAX_RERANK_TOKENS = MAX_INPUT_TOKENS, MAX_PAIR_TOKENS
 
 
 class LocalEmbedder(QueriesAndDocuments):

@@ -46,7 +46,7 @@ class Services:
     def __init__(self, folders: Sequence[Path], choice: Choice) -> None:
         """Open the libraries; `lost` are those that cannot be, which is an error if all are."""
         decoders = min(MOST_DECODERS, max(1, (os.cpu_count() or 1) - 1))
-        self.shelf = Shelf(folders, choice.device, choice.dtype)
+        self.shelf = Shelf(folders, choice)
         with self.shelf.reading() as chosen:
             self.lost = chosen.lost
         self.kinds = PerCommit(self._kinds)

@@ -44,6 +44,10 @@ SMALLEST = {
     "search_speed": ("--rows 200", r"calibrated, filtered .* x plain"),
     "seconds_per_photo": ("--tiny --repeats 1 --details low", r"photo, low +[\d.]+ s"),
     "serve": ("20", r"first 60 hits of a new query: median(.*\n)*page: .* of styles"),
+    "servers": (
+        "--photos 2 --size 320 240 --servers 1 --repeats 1 --rate 100",
+        r"jpeg95: [\d.]+ photos/s(.*\n)*1 servers .*(.*\n)*decoding alone: ",
+    ),
     "several": ("--scenes 12", r"halves, two models +recall@1 [01]\.\d+"),
     "warm_query": (
         "--model MODEL --few-layers --device cpu --rows 100 --repeats 1",

@@ -93,7 +93,7 @@ def test_generated_pages_are_current():
     assert pages.json_page() == (pages.DOCS / "json.md").read_text("utf-8")
     serve = (pages.DOCS / "serve.md").read_text("utf-8")
     assert pages.serve_page(serve) == serve
-    shown = set(re.findall(r"<!-- qvsearch ([a-z ]+) -->", commands))
+    shown = set(re.findall(r"<!-- qvsearch ([a-z -]+) -->", commands))
     groups = {"libraries", "models", "roots", "searches"}
     inner = {f"{group} {name}" for group in groups for name in COMMANDS[group].commands}
     assert shown == (set(COMMANDS) - {"models"}) | inner

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.commands import write_files
+from support.model_server import serving
 
 from qvsearch.distributed.blocks import BlockEmbedder, Job
 from qvsearch.distributed.cluster import Pool, check_address, pool_of
@@ -15,6 +16,7 @@ from qvsearch.library.library import Library
 from qvsearch.library.rules import ScanOptions
 from qvsearch.runtime.choice import Choice
 from qvsearch.runtime.loading import load_embedder, task_fingerprint
+from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import Item, Kind, Skipped
 
 CHOICE = Choice(model="demo")
@@ -90,6 +92,18 @@ def test_bad_files_are_named_and_cost_no_other(folder, job):
 def test_what_is_wrong_with_a_node_reaches_the_driver(folder, job, change, message):
     with pytest.raises(QvsearchError, match=message):
         outcomes(replace(job, **change), items_in(folder))
+
+
+def test_servers_compute_for_a_node(folder, job):
+    here = {each.item.path: each for each in outcomes(job, items_in(folder))}
+    with serving(LocalEmbedder("demo", "cpu")) as server:
+        served = replace(job, choice=replace(CHOICE, servers=(server.url,)))
+        there = {each.item.path: each for each in outcomes(served, items_in(folder))}
+        assert server.bodies
+    assert there.keys() == here.keys()
+    for path, one in there.items():
+        assert one.segments == here[path].segments
+        np.testing.assert_allclose(one.vectors, here[path].vectors, atol=1e-4)
 
 
 def test_a_node_that_does_not_see_the_folder_is_an_error_and_no_lost_files(folder, job):

@@ -18,9 +18,15 @@ from torch import nn
 from qvsearch.cli.app import main
 from qvsearch.demo.world import caption, draw, random_scene
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing import int8_check as agreement
+from qvsearch.indexing import int8_check
 from qvsearch.indexing.baseline_queries import queries
-from qvsearch.indexing.int8_check import Agreement, agreement_of, embed_first, first_inputs
+from qvsearch.indexing.int8_check import (
+    INPUTS,
+    Agreement,
+    agreement_of,
+    embed_first,
+    first_inputs,
+)
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import Manifest, _parse
 from qvsearch.models.devices import pick_dtype
@@ -42,6 +48,7 @@ from qvsearch.types import (
     Segment,
     Skipped,
 )
+from qvsearch.vectors import agreement
 
 CPU = torch.device("cpu")
 
@@ -294,7 +301,7 @@ def test_few_inputs_of_each_file_are_compared_and_none_is_lost():
     outcomes = [decoded(b"long", 41), Skipped(b"/bad", "damaged"), decoded(b"none", 0)]
     outcomes += [decoded(b"%d" % number, 1) for number in range(40)]
     inputs, rest = first_inputs(iter(outcomes))
-    assert len(inputs) == agreement.INPUTS
+    assert len(inputs) == INPUTS
     assert [each.text for each in inputs[:5]] == [f"b'long' {n}" for n in (0, 11, 22, 33)] + [
         "b'0' 0"
     ]
@@ -303,7 +310,7 @@ def test_few_inputs_of_each_file_are_compared_and_none_is_lost():
 
 
 def test_files_of_many_pixels_are_not_gathered_for_the_comparison(monkeypatch):
-    monkeypatch.setattr(agreement, "HELD_PIXELS", 2000)
+    monkeypatch.setattr(int8_check, "HELD_PIXELS", 2000)
     item = Item(b"/files", b"a", Kind.IMAGE, 1, 1)
     picture = EmbedInput(images=(np.zeros((32, 32, 3), np.uint8),))
     outcomes = iter([Decoded(item, ((Segment(item, "0"), picture),))] * 10)

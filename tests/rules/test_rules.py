@@ -216,17 +216,20 @@ def test_what_a_prompt_measures_is_said_in_one_place():
     assert [(name, again) for name in others for again in public & {*constants(others[name])}] == []
 
 
-def test_hubs_urls_given_in_python_and_the_users_chat_server_alone_are_reached_over_the_network():
+def test_hubs_urls_given_in_python_and_the_users_servers_alone_are_reached_over_the_network():
     speakers = {
         name
         for name, tree in TREES.items()
         if any(each in NETWORK or each.partition(".")[0] in NETWORK for each in imports(tree))
     }
-    # the server of `ask --chat-server`, which the user names; a file or a hit never does
+    # the servers of --chat-server and --server, which the user names; a file or a hit never does
     assert speakers == {
         "qvsearch.models.hubs",
         "qvsearch.compat.download",
+        "qvsearch.http_servers",
         "qvsearch.tasks.answers.chat",
+        "qvsearch.runtime.remote.http",
+        "qvsearch.runtime.remote.vllm",
         # they serve this computer, and others only if the user names a host
         "qvsearch.web.connections",
         "qvsearch.web.guard",

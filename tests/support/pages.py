@@ -22,6 +22,7 @@ from qvsearch.records import (
     roots,
     searches,
     served,
+    servers,
     similarity,
     watch,
 )
@@ -30,7 +31,7 @@ from qvsearch.web.app import ENDPOINTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 # the help, examples and options of a command, between two comments that no reader of the page sees
-BLOCK = re.compile(r"(<!-- qvsearch ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.S)
+BLOCK = re.compile(r"(<!-- qvsearch ([a-z -]+) -->\n)(.*?)(<!-- end -->)", re.S)
 ENDPOINT_TABLE = re.compile(r"(<!-- endpoints -->\n).*?(<!-- end -->)", re.S)
 FIELD = re.compile(r"^([a-z0-9_]+(?:, [a-z0-9_]+)*) \(([^)]+)\): (.*)$")
 JSON_HEAD = """\
@@ -112,7 +113,7 @@ def record_functions():
             similarity,
             classify,
         ),
-        *(evaluate, cluster, served),
+        *(evaluate, cluster, servers, served),
     ):
         functions = filter(inspect.isfunction, vars(module).values())
         for function in functions:

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from support.chat_server import MODEL, USAGE, piece, serving, streaming
 
+from qvsearch import http_servers
 from qvsearch.errors import QvsearchError
-from qvsearch.tasks.answers import chat
 from qvsearch.tasks.answers.chat import ChatServer, Limits
 from qvsearch.tasks.answers.question import Prompt
 
@@ -342,7 +342,7 @@ def test_a_server_that_is_not_there_is_named():
 
 
 def test_plain_http_to_a_public_address_sends_nothing(monkeypatch):
-    monkeypatch.setattr(chat, "peer_is_public", lambda _: True)
+    monkeypatch.setattr(http_servers, "peer_is_public", lambda _: True)
     with serving(streaming("yes")) as server:
         with pytest.raises(QvsearchError, match="plain http would show your files to others"):
             ChatServer(server.url).generate(PROMPT, lambda _: None)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
 
-from qvsearch.connections import peer_is_public, shut_after
+from qvsearch.connections import shut_after
 from qvsearch.errors import QvsearchError
+from qvsearch.http_servers import CannotConnect, base_url, checked_key, connect
 from qvsearch.tasks.answers.chat_protocol import (
     CUT,
     FEWER,
@@ -32,6 +31,8 @@ from qvsearch.tasks.answers.chat_protocol import (
 )
 
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
     from qvsearch.tasks.answers.question import Prompt, Reply
 
 KEY_VARIABLE = "QVSEARCH_CHAT_KEY"
@@ -67,7 +68,7 @@ class ChatServer:
         """Check the URL and the key; raises QvsearchError. Nothing is sent before `generate`."""
         self.name = model or ""
         self._base = _base(url)
-        self._key = _checked_key(key)
+        self._key = checked_key(KEY_VARIABLE, key)
         self._limits = limits or Limits()
 
     @property
@@ -164,33 +165,10 @@ class ChatServer:
 
     def _connected(self) -> http.client.HTTPConnection:
         """Connect; raises QvsearchError, before anything is sent, for plain http to the public."""
-        place, seconds = self._base, self._limits.connect
-        connection: http.client.HTTPConnection
-        if place.scheme == "https":
-            connection = http.client.HTTPSConnection(
-                str(place.hostname),
-                place.port,
-                timeout=seconds,
-                context=ssl.create_default_context(),
-            )
-        else:
-            connection = http.client.HTTPConnection(
-                str(place.hostname), place.port, timeout=seconds
-            )
         try:
-            connection.connect()
-        except ssl.SSLCertVerificationError as error:
-            raise self._error(f"its certificate is not valid ({error.verify_message})") from error
-        except ssl.SSLError as error:
-            raise self._error("it does not speak https; try http://") from error
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise self._error(
-                f"it cannot be reached ({reason.lower()}); start it, or check the URL"
-            ) from error
-        if place.scheme == "http" and peer_is_public(connection.sock):
-            connection.close()
-            raise self._error("plain http would show your files to others; use https")
+            connection = connect(self._base, self._limits.connect)
+        except CannotConnect as error:
+            raise self._error(str(error)) from error
         connection.sock.settimeout(None)  # from here on the timers hold
         return connection
 
@@ -230,27 +208,6 @@ class ChatServer:
 
 def _base(url: str) -> SplitResult:
     """Return a base URL without a slash at its end; raises QvsearchError for any other."""
-    example = "give a URL such as http://localhost:11434/v1"
-    try:
-        place = urlsplit(url.strip())
-        named = place.hostname and place.port != 0
-    except ValueError as error:
-        raise QvsearchError(f"--chat-server {url!r} is not a URL; {example}") from error
-    if place.scheme not in {"http", "https"} or not named or not url.isascii():
-        raise QvsearchError(f"--chat-server {url!r} is not an http or https URL; {example}")
-    if "@" in place.netloc:
-        raise QvsearchError(f"--chat-server takes no password in the URL; set {KEY_VARIABLE}")
-    if place.query or place.fragment or any(each.isspace() for each in place.path):
-        raise QvsearchError(f"--chat-server {url!r} is not a base URL; {example}")
-    path = place.path.rstrip("/").removesuffix("/chat/completions")
-    return place._replace(path=path if place.path.strip("/") else "/v1")
-
-
-def _checked_key(key: str | None) -> str | None:
-    """Return a key that a header can hold; raises QvsearchError, without the key, for another."""
-    if not key or not key.strip():
-        return None
-    key = key.strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise QvsearchError(f"{KEY_VARIABLE} is not a key; it has characters that no key has")
-    return key
+    place = base_url("--chat-server", url, "http://localhost:11434/v1", KEY_VARIABLE)
+    path = place.path.removesuffix("/chat/completions") if place.path else "/v1"
+    return place._replace(path=path)
