@@ -17,13 +17,14 @@ class Report:
 
     def __init__(self, quiet: bool, json: bool) -> None:
         self._quiet, self._json = quiet, json
-        self._shown = False
 
     def __enter__(self) -> Self:
+        if not self._json:
+            output.progress("comparing the library with the table", self._quiet)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._shown:
+        if not self._json:
             output.progress("", self._quiet)
 
     def __call__(self, progress: Progress) -> None:
@@ -31,7 +32,6 @@ class Report:
         if self._json:
             output.write_json([records.commit_record(progress)])
             return
-        self._shown = True
         what = f"published {progress.rows:,} of {progress.of:,} rows"
         if progress.upkeep:
             what = "all rows are published; building indices and merging files"

@@ -91,6 +91,7 @@ class Table:
 
     def refresh(self) -> None:
         """See what others committed since."""
+        self.__dict__.pop("indices", None)
         with self._errors("read"):
             for each in self._tables.values():
                 each.checkout_latest()
@@ -181,7 +182,7 @@ class Table:
 
     @cached_property
     def indices(self) -> list[Any]:
-        """LanceDB's records of the indices that there were at the opening."""
+        """LanceDB's records of the indices."""
         with self._errors("read"):
             return list(self._rows.list_indices())
 
@@ -232,15 +233,25 @@ class Table:
         config: IvfRq | Bitmap | BTree = Bitmap() if column in FEW_VALUES else BTree()
         if column == VECTOR:
             config = IvfRq(distance_type="cosine")
-        self._commit(lambda: self._rows.create_index(column, config=config))
+        self._keep_up(lambda: self._rows.create_index(column, config=config))
         self.__dict__.pop("indices", None)
 
     def compact(self, kept: timedelta) -> None:
         """Merge small files, add new rows to the indices, and delete versions older than `kept`."""
-        self._commit(lambda: self._rows.optimize(cleanup_older_than=kept))
+        self._keep_up(lambda: self._rows.optimize(cleanup_older_than=kept))
         for name, side in self._tables.items():
             if name != OWNERS and side is not self._rows:  # the order of owners' rows counts
-                self._commit(partial(side.optimize, cleanup_older_than=kept))
+                self._keep_up(partial(side.optimize, cleanup_older_than=kept))
+
+    def _keep_up(self, work: Callable[[], object]) -> None:
+        """Do work that takes long, once: if another's upkeep got in the way, that is as good."""
+        with self._errors("write to"):
+            try:
+                work()
+            except (OSError, RuntimeError, ValueError) as error:
+                if not is_conflict(error):
+                    raise
+                self._rows.checkout_latest()
 
     def side(self, name: str, schema: pa.Schema) -> SideTable:
         """Return a side table; it is created if it is not there."""

@@ -258,18 +258,30 @@ class _Run:
         there = _read_marks(token) or self._marks()
         differ = differences(local.marks, there)
         self._of = int(np.isin(local.marks.items, [*differ.added, *differ.changed]).sum())
-        files = len(np.unique(local.marks.items))
         added, changed, removed = self._write(local, differ)
         left = len(differ.added) + len(differ.changed) - added - changed
         whole = not left and removed == len(differ.removed)
+        files = len(np.unique(local.marks.items))
         if whole:
+            if self._count() != len(local.rows):
+                # A server that answered too late may have committed twice, or rows were changed
+                # by another program. What the table really has decides.
+                self._write(local, differences(local.marks, self._marks()))
             self._finish(local, files)
         return Outcome(
             name, files, added, changed, differ.unchanged, left, removed, self._rows, 0.0, not whole
         )
 
     def _is_published(self, before: Publisher) -> bool:
-        return before.generation == self._library.generation and before.owner == self._state.owner
+        return (
+            before.generation == self._library.generation
+            and before.owner == self._state.owner
+            and before.rows == self._count()
+        )
+
+    def _count(self) -> int:
+        """Return how many rows the table has of this publisher."""
+        return self._table.count(f"publisher = {quoted(self._state.name)}")
 
     def _marks(self) -> RowMarks:
         """Return what the table has of this publisher."""

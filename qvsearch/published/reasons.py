@@ -22,6 +22,10 @@ _REASONS = (  # what LanceDB's long texts mean
         r"error sending request|[Cc]onnection|dns|timed? ?out|HTTP error|error trying to connect",
         "the server does not answer; check the network and AWS_ENDPOINT_URL",
     ),
+    (
+        r"[Nn]ot found|NotFound|os error 2\b|failed to fill|LanceError\(IO\)|[Cc]orrupt|magic",
+        "a file of it is missing or damaged; if it is being published now, try again",
+    ),
 )
 
 

@@ -28,6 +28,8 @@ def say(what):
 
 
 def main(library, table, name, rows, seconds=None):
+    import lancedb  # noqa: F401 - takes longer than publishing a few rows
+
     from qvsearch.published import publishing
     from qvsearch.published.address import read_address
 
