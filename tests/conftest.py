@@ -49,7 +49,7 @@ LONGEST = {
     *("test_power_cut", "test_rivals", "test_warm"),
 }
 UNLIMITED = ("soak", "weights", "gpu", "server", "mteb")  # markers of tests that may take minutes
-SHARING = {"cli", "demo_model", "duplicates", "models", "retrieval", "tasks"}  # folders
+SHARING = {"cli", "demo_model", "distributed", "duplicates", "models", "retrieval", "tasks"}
 
 
 @pytest.fixture(scope="session")

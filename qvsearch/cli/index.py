@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.choices import Hub
-from qvsearch.cli import options, output
+from qvsearch.cli import options, output, ray_index
 from qvsearch.cli.commands import Command, unfolded
 from qvsearch.cli.gguf_options import NewGgufOptions
+from qvsearch.cli.ray_options import RayOptions, check_local, place
 from qvsearch.cli.server_options import ServerOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Detail, Kind, Stored, VideoMode
@@ -31,7 +32,7 @@ def index(
     paths: Annotated[
         list[bytes] | None,
         typer.Argument(
-            parser=options.path,
+            parser=place,
             metavar="PATH",
             help="Folders or files (default: all that the library has).",
         ),
@@ -136,6 +137,7 @@ def index(
     ] = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
+    cluster: RayOptions,
 ) -> None:
     """Bring a library up to date with folders and files.
 
@@ -146,6 +148,7 @@ def index(
     qvsearch index ~/Notes --kind text --exclude 'drafts/'
     qvsearch index ~/Photos --library holidays --model Qwen/Qwen3-VL-Embedding-2B
     qvsearch index ~/Photos --library small --model Q8_0.gguf
+    qvsearch index /mnt/nas/Photos --ray auto --publish s3://archive/photos
     """  # noqa: D301 - a \b keeps the lines of examples apart
     from qvsearch.cli import interrupt, progress
     from qvsearch.freshness.comparing import comparison_of
@@ -158,7 +161,6 @@ def index(
     from qvsearch.machine.speeds import RunTimer
     from qvsearch.runtime import loading
 
-    folder = library_folder(library)
     choice = servers.served(
         loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store, adapter)
     )
@@ -174,6 +176,12 @@ def index(
         as_before=not paths,
         decode_workers=decode_workers,
     )
+    if cluster.ray is not None:
+        others = {"--store": store, "--forget-rules": forget_rules, "--dry-run": dry_run}
+        cluster.refuse(library, {**others, "--retry-failed": retry_failed})
+        ray_index.run(cluster, paths, choice, how, quiet=quiet, json=json)
+    check_local(paths)
+    folder = library_folder(library)
     if not paths:
         _check_all(scan, forget_rules, prune)
         paths = known_paths(folder)

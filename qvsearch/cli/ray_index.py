@@ -1,11 +1,13 @@
 """Runs index on a Ray cluster, and shows it like any other run."""
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
 from qvsearch.cli import output
+from qvsearch.errors import ExitCode
 
 if TYPE_CHECKING:
     from qvsearch.cli.ray_options import RayOptions
@@ -15,28 +17,37 @@ if TYPE_CHECKING:
 
 def run(
     cluster: "RayOptions",
-    paths: Sequence[bytes],
+    paths: Sequence[bytes] | None,
     choice: "Choice",
     how: "IngestOptions",
     *,
-    strict: bool,
     quiet: bool,
     json: bool,
 ) -> None:
-    """Bring a published table up to date with folders, and raise Exit with the code of `index`."""
+    """Bring a folder's rows in a table up to date, and raise Exit with the code of `index`."""
     from qvsearch.cli import interrupt, progress
-    from qvsearch.distributed import driver
-    from qvsearch.distributed.cluster import connected
-    from qvsearch.distributed.destination import open_destination
+    from qvsearch.distributed.cluster import check_address, connected
+    from qvsearch.distributed.driver import Order, index
+    from qvsearch.published.address import read_address
+    from qvsearch.published.publishers import check_name
 
-    address, place = cluster.ray, cluster.publish
-    if address is None or place is None:
-        return
-    driver.check_paths(paths)
-    with connected(address, choice.device) as ray:
-        with interrupt.interrupts() as stop, progress.Progress(quiet, json) as report:
-            destination = open_destination(place, cluster.publisher, paths, choice, ray)
-            output.hint_demo(destination.fingerprint, quiet)
-            summary = driver.index(...)
+    address, table, root = cluster.address(paths)
+    check_address(address)
+    own = os.path.basename(root.rstrip(b"/")).decode("utf-8", "replace")
+    name = check_name(cluster.publisher or own)
+    order = Order(root, read_address(table), name, choice)
+    gpus = None if choice.device is None else choice.device.startswith("cuda")
+    gpus = False if choice.servers else gpus
+    # Ray takes the signals when it connects, and gets them back when it has left.
+    with (
+        connected(address, gpus) as nodes,
+        interrupt.interrupts() as stop,
+        progress.Progress(quiet, json) as report,
+    ):
+        summary = index(order, nodes, how, report, stop)
+    if summary is None:
+        raise typer.Exit(ExitCode.INTERRUPTED)
     progress.show_summary(summary, quiet=quiet, json=json)
-    raise typer.Exit(progress.exit_code(summary, strict))
+    if not (quiet or json):
+        output.line(f"published to {output.safe_text(table)} as {output.safe_text(name)}")
+    raise typer.Exit(progress.exit_code(summary))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from qvsearch.distributed.buckets import fetched
+from qvsearch.distributed.buckets import fetched, is_bucket
 from qvsearch.distributed.messages import items_of, outcome_block
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.indexing.batching import Embedded, embed_files
 from qvsearch.indexing.contents import HASH_THREADS, hashed
 from qvsearch.indexing.session import as_read_now
+from qvsearch.library.aliases import is_there
 from qvsearch.media.workers import Decoders
 from qvsearch.runtime.loading import load_embedder
 from qvsearch.types import Item, Skipped
@@ -52,6 +55,14 @@ class BlockEmbedder:
         self._threads = ThreadPoolExecutor(HASH_THREADS, "hash")
         self._embedder = _OneAtATime(job)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End its processes; in a cluster they end with the actor."""
+        self._decoders.__exit__()
+        self._threads.shutdown()
+
     def __call__(self, block: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
         """Return the outcomes of a block's files, which `messages.outcomes_of` reads."""
         outcomes: list[Embedded | Skipped | QvsearchError] = []
@@ -63,20 +74,30 @@ class BlockEmbedder:
 
     def outcomes(self, items: Sequence[Item]) -> Iterator[Embedded | Skipped]:
         """Yield the outcome of each file; raises QvsearchError if the model fails."""
-        if self._job.version != __version__:
-            raise QvsearchError(
-                f"a node has qvsearch {__version__}, and this computer {self._job.version};"
-                " install the same version on all nodes"
-            )
+        self._check_node(items)
         unread: list[Skipped] = []
         with fetched(items, self._threads, unread) as (files, back):
             decoded = self._decoders.decode(
                 _readable(hashed(files, self._threads), unread),
                 self._job.fingerprint.decode_options,
             )
-            for outcome in embed_files(decoded, lambda: self._embedder, lambda: False):
+            for outcome in embed_files(decoded, self._embedder.loaded, lambda: False):
                 yield back(outcome if isinstance(outcome, Skipped) else as_read_now(outcome))
             yield from map(back, unread)
+
+    def _check_node(self, items: Sequence[Item]) -> None:
+        """Raise QvsearchError for a node on which all files would be missing, or read otherwise."""
+        if self._job.version != __version__:
+            raise QvsearchError(
+                f"the node {platform.node()} has qvsearch {__version__}, and the driver"
+                f" {self._job.version}; install the same version on all nodes"
+            )
+        for root in {item.root for item in items}:
+            if not (is_bucket(root) or is_there(root)):
+                raise QvsearchError(
+                    f"the node {platform.node()} does not see {os.fsdecode(root)};"
+                    " mount it at the same path on all nodes"
+                )
 
 
 def _readable(
@@ -97,14 +118,27 @@ class _OneAtATime:
         self.dim = job.fingerprint.dim
         self._job = job
         self._lock = threading.Lock()
-        self._embedder: Embedder | None = None
+        self._model: Embedder | None = None
+
+    def loaded(self) -> Embedder:
+        """Load the model; raises QvsearchError if that fails, which no file is the reason of.
+
+        Servers take several batches at once, from several threads.
+        """
+        model = self._load()
+        return model if self._job.choice.servers else self
 
     def embed(self, inputs: Sequence[EmbedInput]) -> Vectors:
         """Return unit rows (n, dim), float32, row i for input i."""
+        model = self._load()
         with self._lock:
-            if self._embedder is None:
-                self._embedder = load_embedder(self._job.fingerprint, self._job.choice)
-            return self._embedder.embed(inputs)
+            return model.embed(inputs)
+
+    def _load(self) -> Embedder:
+        with self._lock:
+            if self._model is None:
+                self._model = load_embedder(self._job.fingerprint, self._job.choice)
+            return self._model
 
 
 def job_baseline(job: Job) -> Vectors | str:

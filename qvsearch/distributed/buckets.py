@@ -17,13 +17,14 @@ from qvsearch.errors import QvsearchError
 from qvsearch.indexing.batching import Embedded
 from qvsearch.indexing.scan import Leftovers, selector, suffix_of
 from qvsearch.library.clutter import Clutter
-from qvsearch.tasks.extras import needed
+from qvsearch.published.address import read_address, storage_options
 from qvsearch.types import Item, Skipped, kind_of
 
 if TYPE_CHECKING:
     from qvsearch.library.rules import ScanOptions
 
 S3 = b"s3://"
+CONNECT_SECONDS, REQUEST_SECONDS, ATTEMPTS = 10, 60, 3
 
 
 def is_bucket(path: bytes) -> bool:
@@ -61,16 +62,34 @@ def scan_bucket(
 
 def _files(root: bytes) -> Iterator[tuple[bytes, Any]]:
     """Yield the files of a prefix: the path below it, and what the bucket tells of each."""
-    fs = needed("pyarrow.fs", "pyarrow", "s3:// paths", "ray")
+    from pyarrow import fs
+
     base = os.fsdecode(root.removeprefix(S3))
     try:
-        listed = fs.S3FileSystem().get_file_info(fs.FileSelector(base, recursive=True))
+        listed = _file_system(root).get_file_info(fs.FileSelector(base, recursive=True))
     except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise QvsearchError(f"cannot list {os.fsdecode(root)}: {reason}") from error
+        raise QvsearchError(f"cannot list {os.fsdecode(root)}: {_reason(error)}") from error
     for info in sorted(listed, key=lambda info: str(info.path)):
         if info.is_file:
             yield os.fsencode(info.path)[len(os.fsencode(base)) + 1 :], info
+
+
+def _file_system(root: bytes) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Return pyarrow's S3, with the server and the keys that a published table there would have."""
+    from pyarrow import fs
+
+    options = storage_options(read_address(os.fsdecode(root) + "/table"))
+    endpoint = options.get("endpoint", "")
+    scheme, _, host = endpoint.rpartition("://")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return fs.S3FileSystem(
+        endpoint_override=host or None,
+        scheme=scheme or "https",
+        region=region,
+        connect_timeout=CONNECT_SECONDS,
+        request_timeout=REQUEST_SECONDS,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+    )
 
 
 @contextmanager
@@ -108,16 +127,18 @@ def fetched(
 
 def _fetch(item: Item, folder: bytes) -> Item | Skipped:
     """Copy a file of a bucket, with its name, which may have a date, and its time."""
-    from pyarrow import fs
-
     name = os.path.basename(item.path)
     target = Path(os.fsdecode(os.path.join(folder, name)))
     try:
         target.parent.mkdir()
         source = os.fsdecode(item.location.removeprefix(S3))
-        with fs.S3FileSystem().open_input_stream(source) as stream, target.open("wb") as file:
+        with _file_system(item.root).open_input_stream(source) as stream, target.open("wb") as file:
             shutil.copyfileobj(stream, file)
         os.utime(target, ns=(item.mtime_ns, item.mtime_ns))
     except OSError as error:
-        return Skipped(item.location, str(error).splitlines()[0])
+        return Skipped(item.location, _reason(error))
     return replace(item, root=folder, path=name)
+
+
+def _reason(error: OSError) -> str:
+    return next(iter((error.strerror or str(error)).splitlines()), type(error).__name__)

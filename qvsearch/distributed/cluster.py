@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 
 from qvsearch.distributed.blocks import BlockEmbedder, Job, job_baseline
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from qvsearch.types import Vectors
 
 AUTO = "auto"  # the cluster that this computer belongs to
-CONNECT_SECONDS = 5.0  # Ray itself would try for minutes
+CONNECT_SECONDS = 5.0
 BLOCKS_AT_ONCE = 2  # in an actor: one is decoded while the other is embedded
 RESULTS_AHEAD = 64  # blocks that wait for the driver
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+# no statistics for Ray's makers, and no messages of its own
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def connected(address: str, gpus: bool | None) -> Iterator[Cluster]:
 
     Raises QvsearchError without Ray, or if no cluster answers.
     """
-    for name, value in _QUIET.items():
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     ray = needed("ray", "Ray", "index --ray", "ray")
     needed("ray.data", "Ray", "index --ray", "ray")
@@ -74,9 +78,10 @@ def connected(address: str, gpus: bool | None) -> Iterator[Cluster]:
     try:
         with _silent():  # Ray prints its settings
             ray.init(address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = "no Ray cluster runs on this computer" if address == AUTO else f"--ray {address}"
-        raise QvsearchError(f"{where}: {_first_line(error)}; {_REMEDY}") from error
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if address == AUTO and isinstance(error, ConnectionError):
+            raise QvsearchError(f"no Ray cluster runs on this computer; {_REMEDY}") from error
+        raise QvsearchError(f"--ray {address}: {_first_line(error)}") from error
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         yield Cluster(ray, pool_of(nodes, gpus))
@@ -95,11 +100,16 @@ def check_address(address: str) -> None:
 
 
 def _check_reachable(address: str) -> None:
+    """Raise QvsearchError if nothing answers there; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
+    connection = HTTPConnection(host.strip("[]"), int(port), timeout=CONNECT_SECONDS)
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        connection.connect()
     except (OSError, OverflowError) as error:
-        raise QvsearchError(f"--ray {address} does not answer ({error}); {_REMEDY}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise QvsearchError(f"--ray {address} does not answer: {reason}; {_REMEDY}") from error
+    finally:
+        connection.close()
 
 
 @contextmanager

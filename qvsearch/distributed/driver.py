@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +22,12 @@ from qvsearch.indexing.changes import (
     collected,
     compare,
     missing,
-    resolve,
     scan_targets,
     unreachable,
 )
 from qvsearch.indexing.contents import Content, content_of
 from qvsearch.indexing.counts import Counts, Event, Summary
+from qvsearch.library.aliases import is_there
 from qvsearch.library.rules import scans_of
 from qvsearch.published.engine import Table
 from qvsearch.published.schema import About
@@ -82,10 +83,10 @@ def index(
 ) -> Summary | None:
     """Bring the rows of a folder in a published table up to date; None if stopped at the start.
 
-    A file is unchanged if its size and time are. `options` has the scan, `prune`, `force` and
-    `commit_seconds`. After `stop` returned True, finished blocks are committed. Raises
-    QvsearchError if the folder is not there, or if the model or the cluster fails; finished blocks
-    are committed before.
+    A file is unchanged if its size and time are. `options` has the scan, `prune`, `force`,
+    `decode_workers` and `commit_seconds`. After `stop` returned True, finished blocks are
+    committed. Raises QvsearchError if the folder is not there, or if the model or the cluster
+    fails. Finished blocks are committed before.
     """
     # 1. The table is opened, or created with the generic queries that its calibration needs.
     table = open_table(order.address, order.choice)
@@ -94,7 +95,8 @@ def index(
         if table is None:
             return None
     destination = Destination(table, order.name, order.root)
-    job = Job(destination.fingerprint, order.choice, nodes.pool.decoders)
+    decoders = options.decode_workers or nodes.pool.decoders
+    job = Job(destination.fingerprint, order.choice, decoders)
     run = _Run(destination, options, report, stop)
     # 2. The folder is scanned, and compared with the rows of the table.
     items = run.begin()
@@ -114,15 +116,24 @@ def index(
 
 def _create(order: Order, nodes: Nodes, stop: Callable[[], bool]) -> Table | None:
     """Create the table; None if stopped."""
-    if not is_bucket(order.root):
-        resolve([], [order.root])  # a folder that is not there creates nothing
-    detail = Detail.MEDIUM if nodes.pool.gpus else Detail.LOW
+    _target(order.root, is_known=False)  # a folder that is not there creates nothing
+    detail = Detail.MEDIUM if nodes.pool.gpus or order.choice.servers else Detail.LOW
     fingerprint = new_fingerprint(order.choice, detail)
     job = Job(fingerprint, order.choice, nodes.pool.decoders)
     baseline = nodes.baseline(job, stop)
     if baseline is None:
         return None
     return Table(order.address, create=About(fingerprint, baseline))
+
+
+def _target(root: bytes, *, is_known: bool) -> Target:
+    """Return the target of a run; raises QvsearchError for one that is not there and never was."""
+    exists = is_bucket(root) or is_there(root)
+    if not (exists or is_known):
+        raise QvsearchError(
+            f"{os.fsdecode(root)} does not exist; this computer and all nodes must see it there"
+        )
+    return Target(root, root, exists, is_known)
 
 
 def _blocks(items: Sequence[Item], actors: int) -> list[Any]:
@@ -165,13 +176,11 @@ class _Run:
         root = self._destination.root
         self._known = self._destination.known()
         self._contents = set(map(content_of, self._known.values()))
+        self._targets = [_target(root, is_known=bool(self._known))]
+        self._scans = scans_of({}, [root], self._options.scan)
         if is_bucket(root):
-            self._targets = [Target(root, root)]
-            self._scans = {root: self._options.scan}
             self._files = collected(scan_bucket(root, self._options.scan, self.stopped))
         else:
-            self._targets = resolve([root] if self._known else [], [root])
-            self._scans = scans_of({}, [root], self._options.scan)
             self._files = scan_targets(self._targets, self._scans, self.stopped)
         items = self._files.items
         for place, item in items.items():  # each computer sees another ctime and inode

@@ -234,6 +234,7 @@ def test_hubs_urls_given_in_python_and_the_users_servers_alone_are_reached_over_
         "qvsearch.web.connections",
         "qvsearch.web.guard",
         "qvsearch.cli.serve",  # opens the browser
+        "qvsearch.distributed.cluster",  # the cluster that the user names with --ray
     }
     readers = [
         name for name, tree in TREES.items() if "qvsearch.tasks.answers.chat" in {*imports(tree)}
