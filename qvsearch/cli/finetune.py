@@ -275,7 +275,8 @@ def _model(
     """Return the role, the name and the detail of the model to adapt."""
     from qvsearch.library.library import Library, library_folder
     from qvsearch.models.registry import EMBEDDER, RERANKER
-    from qvsearch.runtime.loading import Choice, new_detail, new_model
+    from qvsearch.runtime.choice import Choice
+    from qvsearch.runtime.chosen import new_detail, new_model
 
     if model is not None and reranker is not None:
         raise QvsearchError("--model and --reranker are two models; give one, and run it twice")

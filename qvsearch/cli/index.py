@@ -159,7 +159,7 @@ def index(
     from qvsearch.library.rules import ScanOptions
     from qvsearch.machine.estimate import advice, keep_run_speeds, plan_index
     from qvsearch.machine.speeds import RunTimer
-    from qvsearch.runtime import loading
+    from qvsearch.runtime import creating, loading
 
     choice = servers.served(
         loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store, adapter)
@@ -191,7 +191,7 @@ def index(
         raise typer.Exit(ExitCode.INCOMPLETE if plan.unreachable else ExitCode.DONE)
     if not Library.exists(folder):
         resolve([], paths)  # before anything is downloaded
-    opened = loading.open_or_create(folder, choice)
+    opened = creating.open_or_create(folder, choice)
     _check_kinds(opened, kinds or frozenset())
     _hint(opened, [] if how.as_before else paths, forget_rules, quiet)
     comparison = comparison_of(opened, choice, accepted=gguf.accept_quantisation)

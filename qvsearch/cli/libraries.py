@@ -127,7 +127,7 @@ def _move(folder: Path, target: Path) -> None:
     from qvsearch.library.relocating import move_library
 
     if target == default_folder():
-        from qvsearch.runtime.loading import check_default
+        from qvsearch.runtime.creating import check_default
 
         check_default(target, read_committed(folder).fingerprint.model)
     shown = False

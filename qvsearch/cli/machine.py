@@ -164,7 +164,8 @@ def bench(
     """  # noqa: D301
     from qvsearch.cli import interrupt
     from qvsearch.machine.bench import BenchOptions, measure
-    from qvsearch.runtime.loading import Choice, new_model
+    from qvsearch.runtime.choice import Choice
+    from qvsearch.runtime.chosen import new_model
 
     details = detail or ([Detail.LOW] if quick else list(Detail))
     name = new_model(Choice(model))

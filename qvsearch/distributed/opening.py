@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from qvsearch.errors import QvsearchError
 from qvsearch.models.registry import GENERATOR, role_of
 from qvsearch.published.engine import NoTable, Table
-from qvsearch.runtime.loading import new_model, task_fingerprint
+from qvsearch.runtime.chosen import new_model
+from qvsearch.runtime.loading import task_fingerprint
 from qvsearch.types import Detail, Dtype, Precision
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from qvsearch.freshness.comparing import comparison_of
 from qvsearch.indexing import pipeline
 from qvsearch.library.known_paths import known_paths
 from qvsearch.library.library import Library
-from qvsearch.runtime import loading
+from qvsearch.runtime import creating, loading
 from qvsearch.types import Precision
 
 if TYPE_CHECKING:
@@ -62,5 +62,5 @@ def roots_of(folder: Path, gone: Sequence[bytes]) -> list[bytes]:
 def document_embedder(library: Library, choice: Choice) -> Embedder:
     """Return the model for new rows; raises QvsearchError if the device cannot compute them."""
     if library.fingerprint.precision == Precision.INT8 and not choice.servers:
-        loading.check_int8(choice.device)
+        creating.check_int8(choice.device)
     return loading.load_embedder(library.fingerprint, choice)

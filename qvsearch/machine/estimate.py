@@ -21,16 +21,12 @@ from qvsearch.machine.speeds import RunTimer, Speeds, device_name, keep_speeds, 
 from qvsearch.models.gguf import is_gguf
 from qvsearch.models.registry import DEFAULT_MODEL, MODELS, find, hidden_size
 from qvsearch.runtime.backends import backend_of
+from qvsearch.runtime.choice import Choice
+from qvsearch.runtime.chosen import new_detail, new_model, new_video_mode
+from qvsearch.runtime.creating import check_new
 from qvsearch.runtime.llama.pair import Pair, read_pair
 from qvsearch.runtime.llama.process import threads
-from qvsearch.runtime.loading import (
-    Choice,
-    check_new,
-    new_detail,
-    new_model,
-    new_video_mode,
-    open_library,
-)
+from qvsearch.runtime.loading import open_library
 from qvsearch.types import Detail, Fingerprint, Kind, Precision, VideoMode
 
 if TYPE_CHECKING:

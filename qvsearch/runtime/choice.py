@@ -51,17 +51,3 @@ def read_choice(fields: Mapping[str, Any]) -> Choice:
     """Return the choice whose fields JSON has, where a tuple is a list."""
     lists = {name: tuple(each) for name, each in fields.items() if isinstance(each, list)}
     return Choice(**{**fields, **lists})
-
-
-def new_detail(choice: Choice) -> Detail:
-    """Return the detail that a new library gets."""
-    if choice.detail is not None or choice.servers:
-        return choice.detail or Detail.MEDIUM
-    from qvsearch.models.devices import pick_device
-
-    return Detail.LOW if pick_device(choice.device).type == "cpu" else Detail.MEDIUM
-
-
-def new_video_mode(choice: Choice) -> VideoMode:
-    """Return the video mode that a new library gets."""
-    return choice.video_mode or VideoMode.FRAMES

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
-from qvsearch.library.library import Library, check_place
+from qvsearch.library.library import Library
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder, library_folder
 from qvsearch.models import registry
-from qvsearch.models.adapters import is_adapter
 from qvsearch.models.gguf import is_gguf
 from qvsearch.models.patches import KNOWN_PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
@@ -35,11 +32,17 @@ from qvsearch.models.registry import (
 from qvsearch.published.opening import fingerprint_at, open_at
 from qvsearch.runtime import backends, opened
 from qvsearch.runtime.choice import Choice as Choice
-from qvsearch.runtime.choice import new_detail as new_detail
-from qvsearch.runtime.choice import new_video_mode as new_video_mode
+from qvsearch.runtime.chosen import (
+    adapter_of,
+    new_detail,
+    new_model,
+    new_video_mode,
+    precision_of,
+    weights_of,
+)
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, WarmReranker, find_server
 from qvsearch.runtime.query_cache import CachedEmbedder
-from qvsearch.types import Dtype, Precision, Stored
+from qvsearch.types import Precision
 
 if TYPE_CHECKING:
     from qvsearch.types import Embedder, Fingerprint, Reranker
@@ -59,7 +62,7 @@ def open_library(folder: Path, choice: Choice) -> Library:
     ):
         _check_option(folder, option, chosen, own)
     check_version(library)
-    if _adapter(choice) is not None:  # compared by content: it may have been moved
+    if adapter_of(choice) is not None:  # compared by content: it may have been moved
         _check_revision(fingerprint, choice)
     opened.remember(library)
     return library
@@ -91,95 +94,6 @@ def check_version(library: Library) -> None:
             )
 
 
-def open_or_create(folder: Path, choice: Choice) -> Library:
-    """Open a library, or create it with the chosen model, which is downloaded if necessary.
-
-    A new one gets $QVSEARCH_MODEL or the 2B model, and low detail if only a CPU embeds. Raises
-    QvsearchError, before any download, if no library can be created in the folder.
-    """
-    if Library.exists(folder):
-        library = open_library(folder, choice)
-        _match_precision(library, choice)
-        return library
-    model = new_model(choice)
-    check_new(folder, model)
-    if role_of(model) == RERANKER:
-        raise QvsearchError(f"{model} is a reranker; use it with: search --reranker {model}")
-    if role_of(model) == GENERATOR:
-        raise QvsearchError(f"{model} writes answers; use it with: ask --generator {model}")
-    if (backend := backends.backend_of(model)) is not None:
-        fingerprint = backend.new_fingerprint(model, choice)
-        return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
-    weights = _resolved(model, choice, _adapter(choice))
-    dim = check_dim(weights, choice.dim)
-    precision = _precision(choice.dtype) or Precision.FLOAT
-    if precision == Precision.INT8 and not choice.servers:
-        check_int8(choice.device)
-    detail, video_mode = new_detail(choice), new_video_mode(choice)
-    fingerprint = registry.fingerprint(weights, dim, detail, video_mode, precision)
-    return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
-
-
-def check_new(folder: Path, model: str) -> None:
-    """Raise QvsearchError if no library with the model can be created there; nothing is written."""
-    check_place(folder)
-    check_default(folder, model)
-
-
-def check_default(folder: Path, model: str) -> None:
-    """Raise QvsearchError if the folder is the default library's, and the model is the demo's."""
-    if model == DEMO and folder == default_folder():
-        raise QvsearchError(
-            "the demo model was trained on its drawn world only, and the default library would keep"
-            " it; name another library: -l NAME; or try the model with: qvsearch demo"
-        )
-
-
-def _match_precision(library: Library, choice: Choice) -> None:
-    """Raise QvsearchError if documents would be embedded in another precision than the library's.
-
-    Before its first commit, e.g. after a failed comparison, a library takes the chosen precision.
-    """
-    fingerprint, chosen = library.fingerprint, _precision(choice.dtype)
-    if backends.make_anew(library, choice):
-        return
-    if chosen not in (None, fingerprint.precision):
-        if library.generation:
-            is_int8 = fingerprint.precision == Precision.INT8
-            own = Dtype.INT8 if is_int8 else "float32, or a half of it"
-            raise QvsearchError(
-                f"the library {library.folder} was made with --dtype {own}, not {choice.dtype};"
-                " leave the option out, or name another --library"
-            )
-        fingerprint = replace(fingerprint, precision=chosen)
-    if fingerprint.precision == Precision.INT8 and not choice.servers:
-        check_int8(choice.device)
-    if fingerprint != library.fingerprint:
-        library.make_anew(fingerprint)
-
-
-def check_int8(device: str | None) -> None:
-    """Raise QvsearchError if int8 does not run on the device (default: the best one here)."""
-    from qvsearch.models.devices import pick_device
-    from qvsearch.models.int8 import check_kernels
-
-    check_kernels(pick_device(device))
-
-
-def _precision(dtype: str | None) -> Precision | None:
-    if dtype is None:
-        return None
-    return Precision.INT8 if dtype == Dtype.INT8 else Precision.FLOAT
-
-
-def new_model(choice: Choice) -> str:
-    """Return the model that a new library gets; with an adapter, that is its base by default."""
-    adapter = _adapter(choice)
-    if adapter is not None and choice.model in (None, adapter):
-        return registry.base_of(adapter)
-    return choice.model or os.environ.get("QVSEARCH_MODEL") or DEFAULT_MODEL
-
-
 def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weights]:
     """Return the key of the server to start for queries, and the model's files.
 
@@ -198,7 +112,7 @@ def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weight
         return _key(own, choice), weights
     if (kept := backends.server_key(new_model(choice), choice)) is not None:
         return kept
-    weights = resolve(new_model(choice), choice.hub, _adapter(choice))
+    weights = resolve(new_model(choice), choice.hub, adapter_of(choice))
     if Library.exists(place):
         own = read_committed(place).fingerprint
         if own.revision == weights.revision:  # its precision may be int8
@@ -228,8 +142,8 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
         raise QvsearchError(f"{model} is a reranker, which makes no vectors; give an embedder")
     if (backend := backends.backend_of(model)) is not None:
         return backend.new_fingerprint(model, choice)
-    weights = _resolved(model, choice, _adapter(choice))
-    precision = _precision(choice.dtype) or Precision.FLOAT
+    weights = weights_of(model, choice, adapter_of(choice))
+    precision = precision_of(choice.dtype) or Precision.FLOAT
     dim = check_dim(weights, choice.dim)
     return registry.fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
 
@@ -237,7 +151,7 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
 def other_dim(fingerprint: Fingerprint, choice: Choice) -> int:
     """Return the chosen dimension for a library's model; raises QvsearchError if it has fewer."""
     dim = fingerprint.dim if choice.dim is None else choice.dim
-    if backend_of(fingerprint.model) is None:
+    if backends.backend_of(fingerprint.model) is None:
         find = describe if choice.servers else resolve
         return check_dim(find(fingerprint.model, choice.hub), dim)
     if not 0 < dim <= fingerprint.dim:
@@ -289,7 +203,7 @@ def load_embedder(
 
         def texts() -> Path:  # all GGUF files have the tokenizer of the published model
             is_file = is_gguf(fingerprint.model)
-            files = _resolved(DEFAULT_MODEL, choice, None) if is_file else None
+            files = weights_of(DEFAULT_MODEL, choice, None) if is_file else None
             return (files or _chosen(fingerprint, choice)).folder
 
         return load_remote_embedder(fingerprint, choice, texts)
@@ -370,23 +284,9 @@ def _check_revision(fingerprint: Fingerprint, choice: Choice) -> None:
 
 def _chosen(fingerprint: Fingerprint, choice: Choice) -> Weights:
     """Return the files of a library's model, or of the chosen one."""
-    adapter = _adapter(choice)
+    adapter = adapter_of(choice)
     model = fingerprint.model if choice.model in (None, adapter) else choice.model
-    return _resolved(str(model), choice, adapter or fingerprint.adapter)
-
-
-def _resolved(model: str, choice: Choice, adapter: str | None) -> Weights:
-    """Return a model's files; without its weights if servers have them."""
-    return (describe if choice.servers else resolve)(model, choice.hub, adapter)
-
-
-def _adapter(choice: Choice) -> str | None:
-    """Return the chosen adapter, which may be given as the model; raises QvsearchError for two."""
-    if choice.model is None or not is_adapter(choice.model):
-        return choice.adapter
-    if choice.adapter is not None:
-        raise QvsearchError(f"--model {choice.model} is an adapter itself; leave out --adapter")
-    return choice.model
+    return weights_of(str(model), choice, adapter or fingerprint.adapter)
 
 
 def _check_weights(fingerprint: Fingerprint, weights: Weights) -> None:

@@ -14,7 +14,7 @@ from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models import st_files
 from qvsearch.models.patches import KNOWN_PREPROCESSING, PREPROCESSING
 from qvsearch.models.registry import EMBEDDER, ST, Weights
-from qvsearch.runtime.choice import new_detail, new_video_mode
+from qvsearch.runtime.chosen import new_detail, new_video_mode
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, find_server
 from qvsearch.runtime.st_embedder import StEmbedder
 from qvsearch.types import Dtype, Fingerprint, Kind, VideoMode

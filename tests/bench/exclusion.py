@@ -22,7 +22,8 @@ from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.query import parse_query, read_terms
 from qvsearch.retrieval.scoring import embed_terms, rank_rows
-from qvsearch.runtime.loading import Choice, open_or_create
+from qvsearch.runtime.choice import Choice
+from qvsearch.runtime.creating import open_or_create
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput, Item, Kind, Segment
 

@@ -50,7 +50,8 @@ from qvsearch.library.rules import ScanOptions
 from qvsearch.machine.flops import CONFIG_2B, Shapes
 from qvsearch.media.workers import Decoders
 from qvsearch.models.registry import fingerprint, hidden_size, resolve
-from qvsearch.runtime.loading import Choice, open_or_create
+from qvsearch.runtime.choice import Choice
+from qvsearch.runtime.creating import open_or_create
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import READING, DecodeOptions, Detail, EmbedInput, Item, Kind, Segment
 

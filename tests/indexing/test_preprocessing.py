@@ -19,7 +19,8 @@ from qvsearch.library.library import Library
 from qvsearch.models.patches import KNOWN_PREPROCESSING, PREPROCESSING
 from qvsearch.models.registry import fingerprint, resolve
 from qvsearch.retrieval.options import Rerank
-from qvsearch.runtime.loading import Choice, load_embedder, open_or_create, query_embedder
+from qvsearch.runtime.creating import open_or_create
+from qvsearch.runtime.loading import Choice, load_embedder, query_embedder
 from qvsearch.types import DecodeOptions, Detail, EmbedInput
 
 

@@ -11,7 +11,8 @@ from qvsearch.cli.app import main
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.library import Library
 from qvsearch.models.prompt import embed_prompt
-from qvsearch.runtime.loading import Choice, open_or_create
+from qvsearch.runtime.choice import Choice
+from qvsearch.runtime.creating import open_or_create
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput, VideoMode
 

@@ -1,0 +1,102 @@
+"""Opens the library that is indexed into, or creates it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qvsearch.errors import QvsearchError
+from qvsearch.library.library import Library, check_place
+from qvsearch.library.names import default_folder
+from qvsearch.models import registry
+from qvsearch.models.registry import DEMO, GENERATOR, RERANKER, check_dim, role_of
+from qvsearch.runtime import backends
+from qvsearch.runtime.chosen import (
+    adapter_of,
+    new_detail,
+    new_model,
+    new_video_mode,
+    precision_of,
+    weights_of,
+)
+from qvsearch.runtime.loading import open_library
+from qvsearch.types import Dtype, Precision, Stored
+
+if TYPE_CHECKING:
+    from qvsearch.runtime.choice import Choice
+
+
+def open_or_create(folder: Path, choice: Choice) -> Library:
+    """Open a library, or create it with the chosen model, which is downloaded if necessary.
+
+    A new one gets $QVSEARCH_MODEL or the 2B model, and low detail if only a CPU embeds. Raises
+    QvsearchError, before any download, if no library can be created in the folder.
+    """
+    if Library.exists(folder):
+        library = open_library(folder, choice)
+        _match_precision(library, choice)
+        return library
+    model = new_model(choice)
+    check_new(folder, model)
+    if role_of(model) == RERANKER:
+        raise QvsearchError(f"{model} is a reranker; use it with: search --reranker {model}")
+    if role_of(model) == GENERATOR:
+        raise QvsearchError(f"{model} writes answers; use it with: ask --generator {model}")
+    if (backend := backends.backend_of(model)) is not None:
+        fingerprint = backend.new_fingerprint(model, choice)
+        return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
+    weights = weights_of(model, choice, adapter_of(choice))
+    dim = check_dim(weights, choice.dim)
+    precision = precision_of(choice.dtype) or Precision.FLOAT
+    if precision == Precision.INT8 and not choice.servers:
+        check_int8(choice.device)
+    detail, video_mode = new_detail(choice), new_video_mode(choice)
+    fingerprint = registry.fingerprint(weights, dim, detail, video_mode, precision)
+    return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
+
+
+def check_new(folder: Path, model: str) -> None:
+    """Raise QvsearchError if no library with the model can be created there; nothing is written."""
+    check_place(folder)
+    check_default(folder, model)
+
+
+def check_default(folder: Path, model: str) -> None:
+    """Raise QvsearchError if the folder is the default library's, and the model is the demo's."""
+    if model == DEMO and folder == default_folder():
+        raise QvsearchError(
+            "the demo model was trained on its drawn world only, and the default library would keep"
+            " it; name another library: -l NAME; or try the model with: qvsearch demo"
+        )
+
+
+def _match_precision(library: Library, choice: Choice) -> None:
+    """Raise QvsearchError if documents would be embedded in another precision than the library's.
+
+    Before its first commit, e.g. after a failed comparison, a library takes the chosen precision.
+    """
+    fingerprint, chosen = library.fingerprint, precision_of(choice.dtype)
+    if backends.make_anew(library, choice):
+        return
+    if chosen not in (None, fingerprint.precision):
+        if library.generation:
+            is_int8 = fingerprint.precision == Precision.INT8
+            own = Dtype.INT8 if is_int8 else "float32, or a half of it"
+            raise QvsearchError(
+                f"the library {library.folder} was made with --dtype {own}, not {choice.dtype};"
+                " leave the option out, or name another --library"
+            )
+        fingerprint = replace(fingerprint, precision=chosen)
+    if fingerprint.precision == Precision.INT8 and not choice.servers:
+        check_int8(choice.device)
+    if fingerprint != library.fingerprint:
+        library.make_anew(fingerprint)
+
+
+def check_int8(device: str | None) -> None:
+    """Raise QvsearchError if int8 does not run on the device (default: the best one here)."""
+    from qvsearch.models.devices import pick_device
+    from qvsearch.models.int8 import check_kernels
+
+    check_kernels(pick_device(device))
