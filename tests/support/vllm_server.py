@@ -119,9 +119,12 @@ class VllmServer:
             with suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
                 return self.url
             time.sleep(0.5)
+        is_slow = self.process.poll() is None
         self.log.seek(0)
         lines = self.log.read().decode()[-4000:]
         self.end()
+        if is_slow:
+            raise TimeoutError(f"vLLM does not start within {START_SECONDS:.0f} s here")
         raise RuntimeError(f"vLLM did not start:\n{lines}")
 
     def end(self):
