@@ -171,8 +171,9 @@ class Pool:
 
     def _start_threads(self) -> None:
         """Start as many threads as there is work for, up to what each server takes."""
+        work = len(self._queue) + len(self._sent)  # threads that wait for an answer take no other
         for server in self._servers:
-            wanted = min(len(self._queue), self._capacity[server].connections)
+            wanted = min(work, self._capacity[server].connections)
             while self._threads[server] < wanted:
                 self._threads[server] += 1
                 # a thread that waits for an answer does not keep the process
@@ -183,6 +184,7 @@ class Pool:
         with server.connection() as connection:
             while (work := self._next(server)) is not None:
                 self._do(work, connection)
+                del work  # its batch keeps the embedder, which must not live while this waits
 
     def _next(self, server: Server) -> Work | None:
         """Wait for work that a server can take; None at the end."""
