@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from qvsearch.errors import ServersFailed
 from qvsearch.runtime.remote.http import (
+    Away,
     Busy,
     Connection,
     Failed,
@@ -271,7 +272,9 @@ class Pool:
         self._reasons[server] = str(failure)
         server.rest(failure.seconds if isinstance(failure, Busy) else None)
         work.tries += isinstance(failure, Failed)
-        if work.tries >= TRIES:
+        # a server that is away fails on all inputs; it is the input's fault if it computes others
+        is_away = isinstance(failure, Away) and self._last_good < work.batch.begun
+        if work.tries >= TRIES and not (is_away and len(work.rows) == 1):
             self._split(work, f"the server cannot compute it: {failure}")
         elif self._is_overdue(work, server):
             self._queue.appendleft(work)
