@@ -132,7 +132,8 @@ class Handshake:
     def _comparison(self, server: Server, form: Form) -> Comparison:
         dialect, fingerprint = self.servers[server], self._fingerprint
         name = getattr(dialect, "model", "")
-        key = (server.url, name, fingerprint.space, fingerprint.detail, self._folder, form)
+        space, detail = fingerprint.space, fingerprint.detail
+        key = (server.url, name, space, detail, self._folder, self._wire, form)
         if key not in self._made:
             embedder = self.embedder({server: dialect}, lambda _: None)
             trial = _Trial(embedder, server, name, fingerprint, self._folder, self._wire)
