@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 serving_models = typer.Typer(rich_markup_mode=None)
 
-PORT = 8000
+PORT, CHECK = 8000, "--check"
 
 
 @serving_models.command("serve-model", cls=Command)
@@ -213,7 +213,9 @@ def _checked(
     if reranker or (model is not None and role_of(model) == RERANKER):
         name = model or DEFAULT_RERANKER
         choice = replace(choice, model=None, rerank_servers=(url,))
-        proof = load_rerank_handshake(name, choice, lambda: describe(name, choice.hub).folder)
+        proof = load_rerank_handshake(
+            name, choice, lambda: describe(name, choice.hub).folder, CHECK
+        )
         return name, proof.prove()
     choice = replace(choice, servers=(url,))
     made = task_fingerprint(library, choice)
@@ -221,7 +223,7 @@ def _checked(
     if made.video_mode is not VideoMode.FRAMES:
         forms.add(Form.CLIP)
     handshake = load_handshake(
-        made, choice, lambda: describe(made.model, choice.hub, made.adapter).folder
+        made, choice, lambda: describe(made.model, choice.hub, made.adapter).folder, CHECK
     )
     return made.model, handshake.prove(forms)
 

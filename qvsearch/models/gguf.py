@@ -222,14 +222,16 @@ class _Reader:
     def _array(self) -> Value:
         """Return an array; a long one is passed over, and empty."""
         kind, count = self.take("<IQ")
-        if kind not in (_STRING, _ARRAY):
+        if kind == _ARRAY:  # llama.cpp does not read it either
+            raise ValueError("it has an array of arrays")
+        if kind != _STRING:
             if count <= _KEPT_ITEMS:
                 return list(self.take(f"<{count}{_SCALARS[kind]}"))
             self._skip(count * struct.calcsize(f"<{_SCALARS[kind]}"))
             return []
         kept: list[Value] = []
         for _ in range(count):
-            value = self._value(kind)
+            value = self._string()
             if count <= _KEPT_ITEMS:
                 kept.append(value)
         return kept

@@ -78,6 +78,9 @@ def check_settings(folder: Path) -> None:
         if not str(module.get("type", "")).startswith(OWN):
             raise _needs_code(folder, str(module.get("type")))
     for part in parts(folder):
+        for kind in _routed(part).values():
+            if not str(kind).startswith(OWN):
+                raise _needs_code(folder, str(kind))
         if (part / "adapter_config.json").exists():
             raise QvsearchError(
                 f"{folder} is an adapter, not a whole model; save it merged into its base"
@@ -98,12 +101,14 @@ def parts(folder: Path) -> list[Path]:
     Raises QvsearchError for a module outside the folder.
     """
     found = [folder]
-    for module in _modules(folder):
-        path = PurePosixPath(str(module.get("path", "")))
-        if path.is_absolute() or ".." in path.parts or "\\" in str(path):
-            raise QvsearchError(f"{folder / 'modules.json'} names {path}, outside of the model")
-        if (folder / path).is_dir() and folder / path not in found:
-            found.append(folder / path)
+    for part in found:  # which grows by the modules of routers
+        modules = _modules(folder) if part == folder else []
+        for name in (*(str(each.get("path", "")) for each in modules), *_routed(part)):
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\\" in name:
+                raise QvsearchError(f"{part} names {path}, outside of the model")
+            if (part / path).is_dir() and part / path not in found:
+                found.append(part / path)
     return found
 
 
@@ -169,6 +174,15 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
     if not all(isinstance(each, dict) for each in modules):
         raise QvsearchError(f"{path} cannot be read: it is not a list of modules")
     return modules
+
+
+def _routed(part: Path) -> dict[str, Any]:
+    """Return the classes of a router's modules by their folders; empty for another module."""
+    for name in ("router_config.json", "config.json"):
+        config = checkpoint.read_json(part / name) if (part / name).exists() else {}
+        if "structure" in config and isinstance(config.get("types"), dict):
+            return dict(config["types"])
+    return {}
 
 
 def _weights(part: Path) -> list[Path]:

@@ -104,7 +104,10 @@ def test_a_written_model_prepares_pixels_as_we_do(tmp_path, capfd):
         (["--port", "0"], "--port must be"),
         (["--check", "http://localhost:1", "--write", "x"], "leave it out with --check"),
         (["demo", "--check", "http://localhost:1"], "it cannot be reached"),
-        (["demo", "--check", "ftp://localhost"], "is not an http or https URL"),
+        (
+            ["demo", "--check", "ftp://localhost"],
+            "--check 'ftp://localhost' is not an http or https URL",
+        ),
         (["demo-reranker", "--check", "http://localhost:1"], "it cannot be reached"),
     ],
 )

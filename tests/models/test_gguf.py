@@ -71,6 +71,10 @@ def test_what_is_no_gguf_file_is_named_with_the_reason(tmp_path):
         read_gguf(path)
     with pytest.raises(QvsearchError, match="cannot be read"):
         read_gguf(tmp_path)
+    nested = struct.pack("<IQ", 9, 1) * 5000
+    path.write_bytes(b"GGUF" + struct.pack("<IQQQ1sI", 3, 0, 1, 1, b"a", 9) + nested)
+    with pytest.raises(QvsearchError, match="is damaged: it has an array of arrays; download"):
+        read_gguf(path)
 
 
 def test_no_damage_of_a_header_is_more_than_an_error(tmp_path):

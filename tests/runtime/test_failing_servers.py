@@ -4,8 +4,9 @@ import json
 import socket
 import ssl
 import threading
+import weakref
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import datetime
 from ipaddress import ip_address
@@ -574,3 +575,76 @@ def test_the_watcher_gets_the_servers_and_never_the_key(tiny, tmp_path, monkeypa
     unit = capfd.readouterr().out
     assert "--server http://a:1 --server http://b:2 --server-key-file /key" in unit.replace('"', "")
     assert KEY not in unit
+
+
+# ------------------------------------------------------------------ threads and connections
+
+
+def test_an_embedder_that_is_no_longer_used_ends_its_threads():
+    with serving(Model()) as server:
+        before = set(threading.enumerate())
+        embedder = connected(server)
+        embedder.embed(numbers(300))
+        gone = weakref.ref(embedder)
+        own = [each for each in set(threading.enumerate()) - before if each.daemon]
+        assert own
+        del embedder
+        for each in own:
+            each.join(10)
+        assert gone() is None
+        assert not [each for each in own if each.is_alive()]
+
+
+def test_queries_of_several_threads_are_computed_at_once():
+    together = threading.Barrier(3, timeout=10)
+
+    def waits(_):
+        together.wait()
+
+    with serving(Model(), fault=answers(waits, waits, waits)) as server:
+        embedder = connected(server)
+        begun = [embedder.submit([EmbedInput(str(each))]) for each in range(3)]
+        found = np.concatenate([each.result(20) for each in begun])
+    assert is_right(found)
+
+
+def test_a_connection_that_a_server_ends_is_opened_as_the_first_one(monkeypatch):
+    def ends(handler):
+        handler.send(200, handler.answer(handler.server.bodies[-1][1]), Connection="close")
+        return True
+
+    opened = []
+    own = Server.open
+
+    def opens(server):
+        opened.append(own(server))
+        return opened[-1]
+
+    monkeypatch.setattr(Server, "open", opens)
+    with serving(Model(), fault=answers(ends, ends)) as server:
+        embedder = connected(server)
+        before = len(opened)
+        for _ in range(3):
+            assert is_right(embedder.embed(numbers(1)))
+    assert len(opened) - before == 3
+
+
+@pytest.mark.parametrize("status", [408, 502, 504])
+def test_a_proxy_without_its_server_is_not_the_inputs_fault(status):
+    away = answers(*[refuses(status)] * 1000)
+    with serving(Model(), fault=away) as server, pytest.raises(ServersFailed, match=f"{status}"):
+        connected(server).embed(numbers(1))
+
+
+def test_an_answer_that_drips_has_a_limit():
+    def drips(handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        with suppress(OSError):
+            while not handler.server.released.wait(0.05):
+                handler.wfile.write(b" ")
+        return vanishes(handler)
+
+    limits = Limits(answer=0.3, deadline=0.01, pause=0.001)
+    slow = answers(*[drips] * 1000)
+    with serving(Model(), fault=slow) as server, pytest.raises(ServersFailed, match="no answer"):
+        connected(server, limits=limits).embed(numbers(1))

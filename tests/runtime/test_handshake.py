@@ -241,7 +241,25 @@ def test_a_quantised_server_is_judged_by_its_agreement(demo_embedder, library):
     ],
 )
 def test_quantised_weights_are_known_by_their_name(name, is_quantised):
-    assert bool(handshake._QUANTISED.search(name)) == is_quantised
+    own = registry.fingerprint(registry.resolve("demo"), 128, Detail.LOW)
+    assert handshake.other_kind(name, own) == is_quantised
+
+
+@pytest.mark.parametrize(
+    ("revision", "is_quantised"),
+    [
+        ("Q4_K+F16.0a1b", True),
+        ("F16+Q8_0.0a1b", True),
+        ("TQ1_0+F32.0a", True),
+        ("BF16+F32.4", False),
+    ],
+)
+def test_the_weights_of_a_library_of_a_gguf_file_may_be_quantised(revision, is_quantised):
+    own = replace(
+        registry.fingerprint(registry.resolve("demo"), 128, Detail.LOW), revision=revision
+    )
+    assert handshake.other_kind("model", replace(own, model="/m.gguf")) == is_quantised
+    assert not handshake.other_kind("model", own)
 
 
 # ------------------------------------------------------------------ refusals

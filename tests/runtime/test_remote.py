@@ -130,6 +130,15 @@ def test_an_input_that_is_too_large_is_refused_here_with_the_words_of_the_model(
     assert np.isfinite(refused.value.vectors).all(axis=1).tolist() == [True, False, False, True]
 
 
+def test_a_tokenizer_that_is_not_there_is_not_the_inputs_fault(tiny, tmp_path):
+    with serving(LocalEmbedder(tiny, "cpu", "float32")) as server:
+        embedder = remote(tiny, server)
+        embedder.texts = texts.Texts(lambda: tmp_path)
+        with pytest.raises(QvsearchError, match=r"tokenizer\.json is not a usable") as failed:
+            embedder.embed([EmbedInput("word " * 3000)])
+    assert not isinstance(failed.value, InputsRefused)
+
+
 def test_pixels_arrive_as_they_are(tiny):
     noise = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
     wide = np.random.default_rng(1).integers(0, 256, (32, 16_384 + 32, 3), np.uint8)

@@ -357,6 +357,28 @@ def test_the_revision_follows_the_weights_and_the_settings(models, tmp_path, nam
     assert st_files.digest(folder) != before
 
 
+def test_the_modules_of_a_router_belong_to_the_model(models, tmp_path):
+    folder, transformer = tmp_path / "model", "sentence_transformers.base.modules.transformer"
+    inner = Path(shutil.copytree(models["text"], folder / "query_0"))
+    kind = "sentence_transformers.base.modules.router.Router"
+    st_models.write_json(folder / "modules.json", [{"idx": 0, "path": "", "type": kind}])
+    types = {"types": {"query_0": f"{transformer}.Transformer"}, "structure": {}}
+    st_models.write_json(folder / "router_config.json", types)
+    st_files.check(folder)
+    before = st_files.digest(folder)
+    edit(inner / "config.json", hidden_act="relu")
+    assert st_files.digest(folder) != before
+    pickle_weights(inner)
+    with pytest.raises(QvsearchError, match="only pickled weights"):
+        st_files.check(folder)
+    edit(folder / "router_config.json", types={"query_0": "own.Model"})
+    with pytest.raises(QvsearchError, match=r"needs code of its own .own\.Model"):
+        st_files.check(folder)
+    edit(folder / "router_config.json", types={"../x": types["types"]["query_0"]})
+    with pytest.raises(QvsearchError, match=r"names \.\./x, outside"):
+        st_files.check(folder)
+
+
 def test_a_library_takes_its_files_from_another_place_but_no_other_model(models, tmp_path):
     fingerprint = task_fingerprint(None, Choice(model=f"st:{models['text']}", device="cpu"))
     moved = shutil.copytree(models["text"], tmp_path / "moved")

@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from qvsearch.errors import ServersFailed
 from qvsearch.runtime.remote.http import (
+    Away,
     Busy,
     Connection,
     Failed,
@@ -171,8 +172,9 @@ class Pool:
 
     def _start_threads(self) -> None:
         """Start as many threads as there is work for, up to what each server takes."""
+        work = len(self._queue) + len(self._sent)  # threads that wait for an answer take no other
         for server in self._servers:
-            wanted = min(len(self._queue), self._capacity[server].connections)
+            wanted = min(work, self._capacity[server].connections)
             while self._threads[server] < wanted:
                 self._threads[server] += 1
                 # a thread that waits for an answer does not keep the process
@@ -183,6 +185,7 @@ class Pool:
         with server.connection() as connection:
             while (work := self._next(server)) is not None:
                 self._do(work, connection)
+                del work  # its batch keeps the embedder, which must not live while this waits
 
     def _next(self, server: Server) -> Work | None:
         """Wait for work that a server can take; None at the end."""
@@ -269,7 +272,9 @@ class Pool:
         self._reasons[server] = str(failure)
         server.rest(failure.seconds if isinstance(failure, Busy) else None)
         work.tries += isinstance(failure, Failed)
-        if work.tries >= TRIES:
+        # a server that is away fails on all inputs; it is the input's fault if it computes others
+        is_away = isinstance(failure, Away) and self._last_good < work.batch.begun
+        if work.tries >= TRIES and not (is_away and len(work.rows) == 1):
             self._split(work, f"the server cannot compute it: {failure}")
         elif self._is_overdue(work, server):
             self._queue.appendleft(work)

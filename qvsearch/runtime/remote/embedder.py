@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.choices import Wire
-from qvsearch.errors import InputsRefused, QvsearchError
+from qvsearch.errors import InputsRefused
 from qvsearch.runtime.inputs import QueriesAndDocuments, ready
 from qvsearch.runtime.remote.dispatch import Pool, Refusal
 from qvsearch.runtime.remote.protocol import BadAnswer
+from qvsearch.runtime.remote.texts import Unfit
 
 if TYPE_CHECKING:
     from qvsearch.runtime.remote.http import Connection, Server
@@ -64,7 +65,7 @@ class RemoteEmbedder(QueriesAndDocuments):
         """Return unit rows (n, dim), float32, row i for input i.
 
         Raises InputsRefused if some inputs have no vector, ServersFailed if no server computes, and
-        QvsearchError for inputs of other types.
+        QvsearchError for inputs of other types, and if a long text's tokenizer is not there.
         """
         return self.submit(inputs).result()
 
@@ -77,7 +78,7 @@ class RemoteEmbedder(QueriesAndDocuments):
         for row, source in enumerate(inputs):
             try:
                 prepared[row] = self.texts.document(source)
-            except QvsearchError as error:
+            except Unfit as error:
                 refused[row] = str(error)
         sources = list(prepared.values())
         outcomes = self._pool.submit(

@@ -19,6 +19,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError, ServersFailed
 from qvsearch.library.library import Library
+from qvsearch.models.gguf import is_gguf
 from qvsearch.models.registry import MODELS
 from qvsearch.runtime.remote.http import Failure
 from qvsearch.runtime.remote.layouts import PIXEL_BUDGET, TEMPLATE, fault
@@ -49,7 +50,7 @@ FEW_QUERIES, FEW_ROWS = 4, 3  # compared if both computations are of one kind
 MANY_ROWS = 32  # compared otherwise, and all generic queries
 
 _QUANTISED = re.compile(
-    r"(?<![a-z0-9])(awq|gptq|(nv|mx)?fp[48]|int[48]|w[48]a(8|16)|[48]-?bit|bnb|i?q[1-8](_\w+)?|gguf)"
+    r"(?<![a-z0-9])(awq|gptq|(nv|mx)?fp[48]|int[48]|w[48]a(8|16)|[48]-?bit|bnb|[it]?q[1-8](_\w+)?|gguf)"
     r"(?![a-z0-9])",
     re.IGNORECASE,
 )
@@ -132,7 +133,8 @@ class Handshake:
     def _comparison(self, server: Server, form: Form) -> Comparison:
         dialect, fingerprint = self.servers[server], self._fingerprint
         name = getattr(dialect, "model", "")
-        key = (server.url, name, fingerprint.space, fingerprint.detail, self._folder, form)
+        space, detail = fingerprint.space, fingerprint.detail
+        key = (server.url, name, space, detail, self._folder, self._wire, form)
         if key not in self._made:
             embedder = self.embedder({server: dialect}, lambda _: None)
             trial = _Trial(embedder, server, name, fingerprint, self._folder, self._wire)
@@ -158,8 +160,7 @@ class _Trial:
         """Compare prompts, then vectors; raises ServersFailed with the likely cause."""
         own = own_inputs(form, self.fingerprint.detail)
         layout = self._check_layout(own)
-        is_int8 = self.fingerprint.precision is Precision.INT8
-        is_other = is_int8 or bool(_QUANTISED.search(self.name))
+        is_other = other_kind(self.name, self.fingerprint)
         known, generic = self._known(form, is_other=is_other)
         if known is None:
             return self._compare_scores(form, layout=layout)
@@ -293,6 +294,13 @@ class _Trial:
 
     def _refusal(self, reason: str) -> ServersFailed:
         return ServersFailed(str(self.server.error(f"it is not used: {reason}")))
+
+
+def other_kind(name: str, fingerprint: Fingerprint) -> bool:
+    """Return whether one of a server, by its model's name, and a library has rounded weights."""
+    if is_gguf(fingerprint.model):
+        name = f"{name} {fingerprint.revision}"  # which begins with the types of its weights
+    return fingerprint.precision is Precision.INT8 or bool(_QUANTISED.search(name))
 
 
 def _count(inputs: Sequence[object], form: Form) -> str:

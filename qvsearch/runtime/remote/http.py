@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import orjson
 
+from qvsearch.connections import shut_after
 from qvsearch.errors import QvsearchError
 from qvsearch.http_servers import (
     CannotConnect,
@@ -58,6 +59,10 @@ class Broken(Failure):
 
 class Failed(Broken):
     """The server answered that it failed (5xx), which the input may be the reason of."""
+
+
+class Away(Failed):
+    """A proxy answered that the server behind it is away, or too slow (502, 504)."""
 
 
 class Unusable(Failure):
@@ -232,20 +237,36 @@ class Connection:
             raise Broken(reason) from error
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, Message, bytes]:
+        """Send a request and read its answer; raises TimeoutError if that takes too long."""
         if self._http is None:
             self._http = self.server.open()
+        is_late = threading.Event()
+        timer = shut_after(self._http.sock, self.server.limits.answer, is_late.set)
+        try:
+            return self._exchange_over(self._http, method, path, body)
+        except (http.client.HTTPException, OSError) as error:
+            if is_late.is_set():
+                raise TimeoutError from error
+            raise
+        finally:
+            timer.cancel()
+
+    def _exchange_over(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None
+    ) -> tuple[int, Message, bytes]:
         target = f"{self.server.place.path}{path}"
         is_sent = True
         try:
-            self._http.request(method, target, body, self.server.headers())
+            connection.request(method, target, body, self.server.headers())
         except ConnectionError:  # a server that refuses a large body answers before it has read all
             is_sent = False
-        with self._http.getresponse() as response:
+        with connection.getresponse() as response:
             most = MOST_BYTES if response.status == http.client.OK else REASON_BYTES
             data = response.read(most + 1)
             if response.length and len(data) <= most:
                 raise http.client.IncompleteRead(data, response.length)
-        if len(data) > most or not is_sent:
+        # http.client would open it again by itself, without our limits and checks
+        if len(data) > most or not is_sent or response.will_close:
             self.close()
         if len(data) > most and response.status == http.client.OK:
             raise Unusable(f"its answer is larger than {MOST_BYTES // 2**20} MB")
@@ -255,12 +276,16 @@ class Connection:
         """Return the failure that a status other than 200 means."""
         reason = self.server.without_key(_reason(data))
         if http.client.MULTIPLE_CHOICES <= status < http.client.BAD_REQUEST:
-            target = _short(headers.get("Location", "another place"))
+            target = self.server.without_key(_short(headers.get("Location", "another place")))
             return Unusable(f"it redirects to {target}; give the URL of the server itself")
         if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
             return Unusable(
                 f"it refuses access ({status}: {reason}); {self.server.access_remedy()}"
             )
+        if status == http.client.REQUEST_TIMEOUT:
+            return Broken(f"it did not wait for the request ({status}: {reason})")
+        if status in (http.client.BAD_GATEWAY, http.client.GATEWAY_TIMEOUT):
+            return Away(f"a proxy does not reach it ({status}: {reason}); start it")
         if status in (http.client.TOO_MANY_REQUESTS, http.client.SERVICE_UNAVAILABLE):
             return Busy(f"it is busy ({status}: {reason})", _seconds(headers.get("Retry-After")))
         if status >= http.client.INTERNAL_SERVER_ERROR:

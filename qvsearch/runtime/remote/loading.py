@@ -40,12 +40,15 @@ def load_remote_embedder(
 
 
 def load_handshake(
-    fingerprint: Fingerprint, choice: Choice, folder: Callable[[], Path]
+    fingerprint: Fingerprint,
+    choice: Choice,
+    folder: Callable[[], Path],
+    option: str = "--server",
 ) -> Handshake:
-    """Return the proof of the chosen servers; as `load_remote_embedder`."""
+    """Return the proof of the chosen servers, given by an option; as `load_remote_embedder`."""
     wire = Wire(choice.wire)
     dialects = discover(
-        _servers("--server", choice.servers, choice),
+        _servers(option, choice.servers, choice),
         wire,
         clips=fingerprint.video_mode != VideoMode.FRAMES,
     )
@@ -68,10 +71,10 @@ def load_remote_reranker(model: str, choice: Choice, folder: Callable[[], Path])
 
 
 def load_rerank_handshake(
-    model: str, choice: Choice, folder: Callable[[], Path]
+    model: str, choice: Choice, folder: Callable[[], Path], option: str = "--rerank-server"
 ) -> RerankHandshake:
     """Return the proof of the chosen servers of a reranker; raises as `load_remote_reranker`."""
-    dialects = discover_rerankers(_servers("--rerank-server", choice.rerank_servers, choice))
+    dialects = discover_rerankers(_servers(option, choice.rerank_servers, choice))
     texts, wire = Texts(folder), Wire(choice.wire)
     return RerankHandshake(dialects, lambda some: RemoteReranker(some, texts, wire), model)
 

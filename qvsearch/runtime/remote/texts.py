@@ -27,6 +27,10 @@ MOST_BYTES = 3  # of a UTF-8 byte after Unicode's NFC; a token has one byte at l
 TOKEN_BYTES = 4  # of most texts
 
 
+class Unfit(QvsearchError):
+    """An input that the model cannot take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """An input as it is sent, and about how many tokens it has.
@@ -48,9 +52,10 @@ class Texts:
         self._folder = folder
 
     def document(self, source: EmbedInput) -> Prepared:
-        """Return an input of the embedder; raises QvsearchError if its pictures are too many.
+        """Return an input of the embedder; raises Unfit if its pictures are too many.
 
-        A text that is too long loses its end, as in `Network.tokenize`.
+        A text that is too long loses its end, as in `Network.tokenize`. Raises QvsearchError if
+        there is no tokenizer.
         """
         instruction = harmless(punctuated(source.instruction or "") or DOCUMENT_INSTRUCTION)
         text = None if source.text is None else harmless(source.text)
@@ -62,7 +67,7 @@ class Texts:
 
             cut = self._cut(prompt, text or "", MAX_INPUT_TOKENS)
             if cut is None:
-                raise QvsearchError(
+                raise Unfit(
                     f"an input of {self._count(prompt(''))} tokens is over the model's"
                     f" {MAX_INPUT_TOKENS};"
                     " give fewer images or frames, or a lower --detail"
@@ -127,9 +132,7 @@ def _most_tokens(source: EmbedInput) -> int:
     try:
         sizes = [len((each or "").encode()) for each in (source.text, source.instruction)]
     except UnicodeEncodeError as error:
-        raise QvsearchError(
-            "a text has a lone surrogate, which is not a character; replace it"
-        ) from error
+        raise Unfit("a text has a lone surrogate, which is not a character; replace it") from error
     frames = 0 if source.video is None else len(source.video.times)
     return (
         MOST_BYTES * sum(sizes)
