@@ -1,12 +1,14 @@
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.commands import write_files
 from support.nodes import Nodes
 
-from qvsearch.distributed.driver import Order, index
+from qvsearch.distributed.destination import Destination
+from qvsearch.distributed.driver import Order, _Run, index
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import pipeline
 from qvsearch.indexing.session import IngestOptions
@@ -15,9 +17,10 @@ from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
 from qvsearch.published.publishers import list_publishers
 from qvsearch.published.publishing import publish
-from qvsearch.published.schema import published
+from qvsearch.published.schema import published, types
 from qvsearch.runtime.choice import Choice
 from qvsearch.runtime.loading import load_embedder
+from qvsearch.types import Kind
 
 CHOICE = Choice(model="demo")
 OFTEN = IngestOptions(commit_seconds=0)
@@ -164,6 +167,37 @@ def test_of_two_runs_of_a_folder_the_first_one_stops(order):
     assert all(len(segments) == 1 for segments in found.values())  # no row twice
     [publisher] = list_publishers(Table(order.address))
     assert (publisher.files, publisher.rows) == (5, 5)
+
+
+def test_a_run_that_ended_is_whole_and_an_interrupted_one_is_not(order):
+    stopped = []
+    run(order, Nodes(actors=5), report=stopped.append, stop=lambda: len(stopped) > 2)
+    [publisher] = list_publishers(Table(order.address))
+    assert (publisher.token, list(publisher.roots)) == ("", ["files/files"])
+    run(order)
+    [publisher] = list_publishers(Table(order.address))
+    assert publisher.token
+    assert publisher.roots == {"files/files": 5}
+
+
+def test_rows_that_are_there_twice_are_healed(order):
+    run(order)
+    table = Table(order.address)
+    table.append(table.scan(types(table.about.fingerprint.dim), "kind = 0"))
+    assert table.count() > 5
+    run(order)
+    assert Table(order.address).count() == 5
+    assert counts(run(order)) == (0, 5, 0, 0)
+
+
+def test_only_kinds_that_the_model_embeds_are_indexed(order):
+    run(order)
+    table = Table(order.address)
+    destination = Destination(table, "texts", order.root)
+    about = replace(table.about, fingerprint=replace(table.about.fingerprint, kinds=(Kind.TEXT,)))
+    table.about = about
+    begun = _Run(destination, OFTEN, lambda _: None, lambda: False).begin()
+    assert {item.kind for item in begun} == {Kind.TEXT}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from qvsearch.published import publishing, upkeep
 from qvsearch.published.address import is_address, read_address, storage_options
 from qvsearch.published.differences import RowMarks, differences
 from qvsearch.published.engine import OWNERS, VECTOR, Shape, Table, quoted
+from qvsearch.published.library import PublishedLibrary
 from qvsearch.published.publishers import Ledger, Upkeep, list_publishers
 from qvsearch.published.publishing import unpublish
 from qvsearch.published.schema import About, Row, arrow_rows, path_column, published
@@ -251,6 +253,7 @@ def test_an_interrupted_run_goes_on(tmp_path, place, monkeypatch):
     first = send(library, place, report=commits.append, stop=lambda: len(commits) == 2)
     assert (first.interrupted, first.added, first.left) == (True, 8, 12)
     assert first.files == first.added + first.changed + first.unchanged + first.left
+    assert PublishedLibrary.at(Path(place.uri)).names == ["anna/photos"]
     second = send(library, place)
     assert (second.interrupted, second.added, second.unchanged) == (False, 12, 8)
     assert in_table(place) == in_library(library)
