@@ -9,6 +9,7 @@ from support.nodes import Nodes
 
 from qvsearch.distributed.destination import Destination
 from qvsearch.distributed.driver import Order, _Run, index
+from qvsearch.distributed.opening import new_fingerprint
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import pipeline
 from qvsearch.indexing.session import IngestOptions
@@ -17,10 +18,10 @@ from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
 from qvsearch.published.publishers import list_publishers
 from qvsearch.published.publishing import publish
-from qvsearch.published.schema import published, types
+from qvsearch.published.schema import About, published, types
 from qvsearch.runtime.choice import Choice
 from qvsearch.runtime.loading import load_embedder
-from qvsearch.types import Kind
+from qvsearch.types import Detail, Kind
 
 CHOICE = Choice(model="demo")
 OFTEN = IngestOptions(commit_seconds=0)
@@ -221,9 +222,18 @@ def test_a_table_keeps_its_model(order, choice, message):
         (Choice(model="Qwen/Qwen3-VL-2B-Instruct"), "give an embedder"),
         (Choice(model="demo-reranker"), "is a reranker"),
         (Choice(model="demo", dtype="int8"), "publish a library of it"),
+        (Choice(model="Q4_K_M.gguf"), "compared with exact vectors first, which --ray does not do"),
     ],
 )
 def test_a_new_table_is_not_created_with_a_model_that_cannot_fill_it(order, choice, message):
     with pytest.raises(QvsearchError, match=message):
         run(Order(order.root, order.address, "files", choice))
     assert not os.path.exists(order.address.uri)
+
+
+def test_a_table_whose_vectors_another_version_computes_stays_as_it_is(order):
+    fingerprint = replace(new_fingerprint(CHOICE, Detail.LOW), prompt_layout=99)
+    Table(order.address, create=About(fingerprint))
+    with pytest.raises(QvsearchError, match=r"the table .* prompt layout 99.* into a new table"):
+        run(order)
+    assert Table(order.address).count() == 0
