@@ -46,7 +46,7 @@ def scan_bucket(
         if stop():
             return
         parts = path.split(b"/")
-        if clutter.within(path) is not None or not all(parts):
+        if clutter.within(path) is not None or not {b"", b".", b".."}.isdisjoint(parts):
             continue
         if not options.hidden and any(part.startswith(b".") for part in parts):
             continue

@@ -126,9 +126,11 @@ def publish(
 def published_name(folder: Path, address: Address, name: str | None) -> str:
     """Return the given name of a publisher, else that of a library in a table.
 
-    Raises QvsearchError if the library was not published there.
+    Raises QvsearchError for an invalid name, and if the library was not published there.
     """
-    name = name or read_publication(folder).names.get(str(address))
+    if name is not None:
+        return check_name(name)
+    name = read_publication(folder).names.get(str(address))
     if name is None:
         raise QvsearchError(
             f"{folder} was not published to {address}; name the publisher with --as NAME"
