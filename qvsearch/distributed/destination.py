@@ -39,7 +39,7 @@ class Destination:
 
     def __init__(self, table: Table, name: str, root: bytes) -> None:
         self._table, self.root = table, root
-        self._label = f"{name}/{_label(root)}"
+        self._label = f"{name}/{label_of(root)}"
         self._ledger = Ledger(table)
         # whoever indexes the same folder, from any node, goes on with what is there
         owner = f"ray-{hashlib.blake2b(root, digest_size=16).hexdigest()}"
@@ -176,7 +176,7 @@ class Destination:
             )
 
 
-def _label(root: bytes) -> str:
+def label_of(root: bytes) -> str:
     """Return the name of a root in the table; a part that is not UTF-8 is replaced."""
     return os.path.basename(root.rstrip(b"/")).decode("utf-8", "replace") or "root"
 
