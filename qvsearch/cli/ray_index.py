@@ -1,6 +1,5 @@
 """Runs index on a Ray cluster, and shows it like any other run."""
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -27,14 +26,14 @@ def run(
     """Bring a folder's rows in a table up to date, and raise Exit with the code of `index`."""
     from qvsearch.cli import interrupt, progress
     from qvsearch.distributed.cluster import check_address, connected
+    from qvsearch.distributed.destination import label_of
     from qvsearch.distributed.driver import Order, index
     from qvsearch.published.address import read_address
     from qvsearch.published.publishers import check_name
 
     address, table, root = cluster.address(paths)
     check_address(address)
-    own = os.path.basename(root.rstrip(b"/")).decode("utf-8", "replace")
-    name = check_name(cluster.publisher or own)
+    name = check_name(cluster.publisher or label_of(root))
     order = Order(root, read_address(table), name, choice)
     gpus = None if choice.device is None else choice.device.startswith("cuda")
     gpus = False if choice.servers else gpus

@@ -46,7 +46,7 @@ def scan_bucket(
         if stop():
             return
         parts = path.split(b"/")
-        if clutter.within(path) is not None or not all(parts):
+        if clutter.within(path) is not None or not {b"", b".", b".."}.isdisjoint(parts):
             continue
         if not options.hidden and any(part.startswith(b".") for part in parts):
             continue
@@ -107,7 +107,9 @@ def fetched(
         there: dict[bytes, Item] = {}
         copies = []
         places = [os.fsencode(Path(folder, str(number))) for number in range(len(items))]
-        for item, copied in zip(items, threads.map(_fetch, items, places), strict=True):
+        systems = {root: _file_system(root) for root in {item.root for item in items}}
+        sources = [systems[item.root] for item in items]
+        for item, copied in zip(items, threads.map(_fetch, items, places, sources), strict=True):
             if isinstance(copied, Skipped):
                 unread.append(copied)
             else:
@@ -125,14 +127,14 @@ def fetched(
         yield copies, back
 
 
-def _fetch(item: Item, folder: bytes) -> Item | Skipped:
+def _fetch(item: Item, folder: bytes, system: Any) -> Item | Skipped:  # noqa: ANN401 - as above
     """Copy a file of a bucket, with its name, which may have a date, and its time."""
     name = os.path.basename(item.path)
     target = Path(os.fsdecode(os.path.join(folder, name)))
     try:
         target.parent.mkdir()
         source = os.fsdecode(item.location.removeprefix(S3))
-        with _file_system(item.root).open_input_stream(source) as stream, target.open("wb") as file:
+        with system.open_input_stream(source) as stream, target.open("wb") as file:
             shutil.copyfileobj(stream, file)
         os.utime(target, ns=(item.mtime_ns, item.mtime_ns))
     except OSError as error:

@@ -14,6 +14,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library.sidecar import encode_segment
+from qvsearch.published.differences import doubled_items, marks_in
 from qvsearch.published.engine import Table, lists_of, quoted
 from qvsearch.published.publishers import Ledger, Publisher
 from qvsearch.published.schema import READ, Row, arrow_rows, item_of, published
@@ -38,13 +39,15 @@ class Destination:
 
     def __init__(self, table: Table, name: str, root: bytes) -> None:
         self._table, self.root = table, root
-        self._label = f"{name}/{_label(root)}"
+        self._label = f"{name}/{label_of(root)}"
         self._ledger = Ledger(table)
         # whoever indexes the same folder, from any node, goes on with what is there
         owner = f"ray-{hashlib.blake2b(root, digest_size=16).hexdigest()}"
         self._ledger.claim(name, owner)
         before = self._ledger.find(name) or Publisher(name, owner)
-        self._state = replace(before, run=secrets.token_hex(8), token="")
+        # readers need the name of the root before the first run is finished
+        roots = {self._label: 0, **before.roots}
+        self._state = replace(before, run=secrets.token_hex(8), token="", roots=roots)
         self._ledger.write(self._state)
         self._counts: Counter[int] = Counter()  # rows of each file in the table
         self._new: list[Row] = []
@@ -62,11 +65,16 @@ class Destination:
         return len(self._new) + len(self._changed)
 
     def known(self) -> dict[bytes, Segment]:
-        """Return a segment of each file of this publisher, by its location here."""
+        """Return a segment of each file of this publisher, by its location here.
+
+        Files with a row that is there twice are deleted first, and so are not known: a server that
+        answered too late may have committed twice.
+        """
         where = f"publisher = {quoted(self._state.name)} AND root = {quoted(self._label)}"
-        self._counts = Counter()
-        for batch in self._table.batches(["item"], where):
-            self._counts.update(batch.column("item").to_pylist())
+        marks = marks_in(self._table, where)
+        doubled = doubled_items(marks)
+        self._delete(doubled.tolist())
+        self._counts = Counter(marks.items[~np.isin(marks.items, doubled)].tolist())
         first = self._table.scan(READ, f"{where} AND ordinal = 0")
         segments = (row.segment for row in published(first, str(self._table.address)))
         here = (replace(each, item=replace(each.item, root=self.root)) for each in segments)
@@ -130,17 +138,24 @@ class Destination:
     def remove(self, items: Iterable[Item]) -> None:
         """Delete the rows of files."""
         gone = [item_of(self._label, item.path) for item in items]
-        for where in lists_of("item", map(str, gone)):
-            self._check_run()
-            self._table.delete(f"publisher = {quoted(self._state.name)} AND {where}")
-            self._commits += 1
+        self._delete(gone)
         for item in gone:
             del self._counts[item]
 
-    def finish(self) -> None:
-        """Record what the publisher has now, and do the upkeep that is due."""
+    def _delete(self, items: list[int]) -> None:
+        for where in lists_of("item", map(str, items)):
+            self._check_run()
+            self._table.delete(f"publisher = {quoted(self._state.name)} AND {where}")
+            self._commits += 1
+
+    def finish(self, *, whole: bool) -> None:
+        """Record what the publisher has now, and do the upkeep that is due.
+
+        `whole` is false if the run was stopped before its end.
+        """
         done = replace(
             self._state,
+            token=secrets.token_hex(8) if whole else "",
             files=len(self._counts),
             rows=self._counts.total(),
             published=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -161,7 +176,7 @@ class Destination:
             )
 
 
-def _label(root: bytes) -> str:
+def label_of(root: bytes) -> str:
     """Return the name of a root in the table; a part that is not UTF-8 is replaced."""
     return os.path.basename(root.rstrip(b"/")).decode("utf-8", "replace") or "root"
 

@@ -28,7 +28,7 @@ from qvsearch.indexing.changes import (
 from qvsearch.indexing.contents import Content, content_of
 from qvsearch.indexing.counts import Counts, Event, Summary
 from qvsearch.library.aliases import is_there
-from qvsearch.library.rules import scans_of
+from qvsearch.library.rules import of_kinds, scans_of
 from qvsearch.published.engine import Table
 from qvsearch.published.schema import About
 from qvsearch.types import Detail, Item, Skipped
@@ -110,7 +110,7 @@ def index(
     # 4. Files that are gone are removed.
     if not run.stopped():
         run.remove_missing()
-    destination.finish()
+    destination.finish(whole=not run.stopped())
     return run.summary()
 
 
@@ -177,9 +177,10 @@ class _Run:
         self._known = self._destination.known()
         self._contents = set(map(content_of, self._known.values()))
         self._targets = [_target(root, is_known=bool(self._known))]
-        self._scans = scans_of({}, [root], self._options.scan)
+        scans = scans_of({}, [root], self._options.scan)
+        self._scans = of_kinds(scans, self._destination.fingerprint.kinds)
         if is_bucket(root):
-            self._files = collected(scan_bucket(root, self._options.scan, self.stopped))
+            self._files = collected(scan_bucket(root, self._scans[root], self.stopped))
         else:
             self._files = scan_targets(self._targets, self._scans, self.stopped)
         items = self._files.items

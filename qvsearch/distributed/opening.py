@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
+from qvsearch.models.gguf import is_gguf
 from qvsearch.models.registry import GENERATOR, role_of
 from qvsearch.published.engine import NoTable, Table
-from qvsearch.runtime.chosen import new_model
-from qvsearch.runtime.loading import task_fingerprint
-from qvsearch.types import Detail, Dtype, Precision
+from qvsearch.runtime.backends import other_name
+from qvsearch.runtime.chosen import new_model, precision_of
+from qvsearch.runtime.loading import check_fingerprint, task_fingerprint
+from qvsearch.types import Detail, Dtype
 
 if TYPE_CHECKING:
     from qvsearch.published.address import Address
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 def open_table(address: Address, choice: Choice) -> Table | None:
     """Open the table at an address; None if there is none.
 
-    Raises QvsearchError if its model is not the chosen one.
+    Raises QvsearchError if its model is not the chosen one, or if this version cannot compute its
+    vectors.
     """
     try:
         table = Table(address)
     except NoTable:
         return None
     check_choice(table, choice)
+    check_fingerprint(table.about.fingerprint, f"the table {address}", "table")
     return table
 
 
@@ -42,6 +45,11 @@ def new_fingerprint(choice: Choice, default_detail: Detail) -> Fingerprint:
             "--dtype int8 is compared with float32 first, which --ray does not do;"
             " publish a library of it, or leave the option out"
         )
+    if is_gguf(model) and not choice.servers:
+        raise QvsearchError(
+            f"{model} is compared with exact vectors first, which --ray does not do;"
+            " publish a library of it, or give another --model"
+        )
     detail = choice.detail or default_detail
     return task_fingerprint(None, replace(choice, model=choice.model or model, detail=detail))
 
@@ -49,22 +57,15 @@ def new_fingerprint(choice: Choice, default_detail: Detail) -> Fingerprint:
 def check_choice(table: Table, choice: Choice) -> None:
     """Raise QvsearchError if an option contradicts the model of a table."""
     own = table.about.fingerprint
-    # a folder may hold the table's model: the nodes look inside
-    is_folder = choice.model is not None and Path(choice.model).is_dir()
-    precision = None if choice.dtype is None else _precision(choice.dtype)
     for option, chosen, there in (
-        ("--model", None if is_folder else choice.model, own.model),
+        ("--model", other_name(choice.model, own.model), own.model),
         ("--dim", choice.dim, own.dim),
         ("--detail", choice.detail, own.detail),
         ("--video-mode", choice.video_mode, own.video_mode),
-        ("--dtype", precision, own.precision),
+        ("--dtype", precision_of(choice.dtype), own.precision),
     ):
         if chosen not in (None, there):
             raise QvsearchError(
                 f"the table {table.address} was made with {option} {there}, not {chosen};"
                 " leave the option out, or name another table"
             )
-
-
-def _precision(dtype: str) -> Precision:
-    return Precision.INT8 if dtype == Dtype.INT8 else Precision.FLOAT

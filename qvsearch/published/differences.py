@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qvsearch.published.engine import Table
+
 
 @dataclass(frozen=True, slots=True)
 class RowMarks:
@@ -39,7 +41,7 @@ class Differences:
 
 def differences(library: RowMarks, table: RowMarks) -> Differences:
     """Return how the rows of a library differ from those that the table has of it."""
-    doubled = _doubled(table)
+    doubled = doubled_items(table)
     left = ~np.isin(table.items, doubled)
     table = RowMarks(table.items[left], table.ordinals[left], table.digests[left])
     here, own, counts = _by_item(library)
@@ -58,7 +60,18 @@ def differences(library: RowMarks, table: RowMarks) -> Differences:
     )
 
 
-def _doubled(rows: RowMarks) -> NDArray[np.int64]:
+def marks_in(table: Table, where: str) -> RowMarks:
+    """Return the rows of a table that pass an SQL filter."""
+    parts = list(table.batches(["item", "ordinal", "digest"], where))
+    columns = [
+        np.concatenate([np.empty(0, kind), *(part.column(n).to_numpy() for part in parts)])
+        for n, kind in (("item", np.int64), ("ordinal", np.int32), ("digest", np.int64))
+    ]
+    return RowMarks(*columns)
+
+
+def doubled_items(rows: RowMarks) -> NDArray[np.int64]:
+    """Return the files that have a row twice."""
     order = np.lexsort((rows.ordinals, rows.items))
     items, ordinals = rows.items[order], rows.ordinals[order]
     same = (items[1:] == items[:-1]) & (ordinals[1:] == ordinals[:-1])

@@ -22,7 +22,7 @@ from qvsearch.published.engine import Table, quoted
 from qvsearch.published.mapped_roots import mapped_roots
 from qvsearch.published.publishers import list_publishers
 from qvsearch.published.sample import TableSample, sample_of
-from qvsearch.published.schema import READ, item_of, vectors_of
+from qvsearch.published.schema import READ, check_below, item_of, vectors_of
 from qvsearch.types import KIND_CODES, Kind
 
 if TYPE_CHECKING:
@@ -83,10 +83,13 @@ class PublishedLibrary(Library):
         """Return the folder of a root here; its name if it is not mapped."""
         return self.places.get(name, os.fsencode(name))
 
-    def name_of(self, place: bytes) -> str:
-        """Return the name of the root whose folder here this is."""
-        names = {path: name for name, path in self.places.items()}
-        return names.get(place, os.fsdecode(place))
+    def numbers_of(self, item: Item) -> list[int]:
+        """Return the numbers that a file of this library has in the table.
+
+        There are several if the roots of several publishers are mapped to one folder.
+        """
+        names = [name for name, place in self.places.items() if place == item.root]
+        return [item_of(name, item.path) for name in names or [os.fsdecode(item.root)]]
 
     @property
     def roots(self) -> list[bytes]:
@@ -169,8 +172,8 @@ class PublishedLibrary(Library):
     def nearest(self, vector: Vectors, count: int, beside: Item) -> Library:
         """Return a library in memory of the rows most like a vector, and of all rows of a file."""
         keys = self.table.nearest(vector, count).rows
-        number = item_of(self.name_of(beside.root), beside.path)
-        return self.gathered(joined([self.table.by_items([number]), self.table.by_rows(keys)]))
+        own = self.table.by_items(self.numbers_of(beside))
+        return self.gathered(joined([own, self.table.by_rows(keys)]))
 
     def counts(self) -> dict[Kind, tuple[int, int]]:
         """Return the numbers of files and of rows of each kind that there is."""
@@ -187,8 +190,7 @@ class PublishedLibrary(Library):
 
     def file(self, item: Item) -> Library:
         """Return a library in memory of the rows of one file."""
-        number = item_of(self.name_of(item.root), item.path)
-        return self.gathered(self.table.by_items([number]))
+        return self.gathered(self.table.by_items(self.numbers_of(item)))
 
     def with_content(self, content_hash: str) -> Library:
         """Return a library in memory of the rows of all files of this content."""
@@ -219,13 +221,14 @@ class PublishedLibrary(Library):
         Raises QvsearchError if a row is not one that was published.
         """
         fields = (rows[name].to_pylist() for name in ("line", "root", "path"))
+        segments = []
         try:
-            return [
-                decode_segment(line, self.place(root), path)
-                for line, root, path in zip(*fields, strict=True)
-            ]
+            for line, root, path in zip(*fields, strict=True):
+                check_below(root, path)
+                segments.append(decode_segment(line, self.place(root), path))
         except ValueError as error:
             raise QvsearchError(f"a row of {self.folder} is damaged: {error}") from error
+        return segments
 
 
 def joined(parts: Sequence[pa.Table]) -> pa.Table:

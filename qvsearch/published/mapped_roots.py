@@ -17,7 +17,7 @@ from qvsearch.formats import path_field, read_path
 from qvsearch.library.aliases import is_there
 from qvsearch.published.engine import quoted
 from qvsearch.published.publishers import list_publishers
-from qvsearch.published.schema import published
+from qvsearch.published.schema import READ, published
 
 if TYPE_CHECKING:
     from qvsearch.published.address import Address
@@ -111,9 +111,8 @@ def keep_roots(address: Address, roots: Mapping[str, bytes]) -> None:
 
 def _compare(table: Table, name: str, folder: bytes) -> tuple[int, int]:
     """Return how many files of a root have the same size in a folder, of those compared."""
-    columns = ["row", "publisher", "root", "path", "line", "mean", "spread"]
     where = f"root = {quoted(name)} AND ordinal = 0"
-    rows = published(table.scan(columns, where, limit=COMPARED), str(table.address))
+    rows = published(table.scan(READ, where, limit=COMPARED), str(table.address))
     same = 0
     for each in rows:
         item = each.segment.item

@@ -21,7 +21,7 @@ from qvsearch.library.lock import PublisherLock
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder
 from qvsearch.library.publication import read_publication, write_publication
-from qvsearch.published.differences import Differences, RowMarks, differences
+from qvsearch.published.differences import Differences, RowMarks, differences, marks_in
 from qvsearch.published.engine import Table, lists_of, quoted
 from qvsearch.published.local_rows import LocalRows, batches, local_rows, rows_to_publish
 from qvsearch.published.mapped_roots import keep_own_roots
@@ -126,9 +126,11 @@ def publish(
 def published_name(folder: Path, address: Address, name: str | None) -> str:
     """Return the given name of a publisher, else that of a library in a table.
 
-    Raises QvsearchError if the library was not published there.
+    Raises QvsearchError for an invalid name, and if the library was not published there.
     """
-    name = name or read_publication(folder).names.get(str(address))
+    if name is not None:
+        return check_name(name)
+    name = read_publication(folder).names.get(str(address))
     if name is None:
         raise QvsearchError(
             f"{folder} was not published to {address}; name the publisher with --as NAME"
@@ -252,10 +254,13 @@ class _Run:
             return Outcome(name, before.files, 0, 0, before.files, 0, 0, 0, 0.0)
         if before is not None:
             self._state = replace(before, owner=self._state.owner, run=self._state.run, token="")
+        local = local_rows(self._library, self._names)
+        # Readers need the names of roots before the first run is finished.
+        roots = {**dict.fromkeys(local.files_of_roots(), 0), **self._state.roots}
+        self._state = replace(self._state, roots=roots)
         # Until the run is acknowledged, only the table itself tells what it has.
         self._ledger.write(self._state)
-        local = local_rows(self._library, self._names)
-        there = _read_marks(token) or self._marks()
+        there = _read_marks(token) or marks_in(self._table, self._own)
         differ = differences(local.marks, there)
         self._of = int(np.isin(local.marks.items, [*differ.added, *differ.changed]).sum())
         added, changed, removed = self._write(local, differ)
@@ -266,7 +271,7 @@ class _Run:
             if self._count() != len(local.rows):
                 # A server that answered too late may have committed twice, or rows were changed
                 # by another program. What the table really has decides.
-                self._write(local, differences(local.marks, self._marks()))
+                self._write(local, differences(local.marks, marks_in(self._table, self._own)))
             self._finish(local, files)
         return Outcome(
             name, files, added, changed, differ.unchanged, left, removed, self._rows, 0.0, not whole
@@ -279,19 +284,14 @@ class _Run:
             and before.rows == self._count()
         )
 
+    @property
+    def _own(self) -> str:
+        """The SQL condition of this publisher's rows."""
+        return f"publisher = {quoted(self._state.name)}"
+
     def _count(self) -> int:
         """Return how many rows the table has of this publisher."""
-        return self._table.count(f"publisher = {quoted(self._state.name)}")
-
-    def _marks(self) -> RowMarks:
-        """Return what the table has of this publisher."""
-        where = f"publisher = {quoted(self._state.name)}"
-        parts = list(self._table.batches(["item", "ordinal", "digest"], where))
-        columns = [
-            np.concatenate([np.empty(0, kind), *(part.column(n).to_numpy() for part in parts)])
-            for n, kind in (("item", np.int64), ("ordinal", np.int32), ("digest", np.int64))
-        ]
-        return RowMarks(*columns)
+        return self._table.count(self._own)
 
     def _write(self, local: LocalRows, differ: Differences) -> tuple[int, int, int]:
         """Commit all differences; return the files added, changed and removed."""
@@ -332,7 +332,7 @@ class _Run:
     def _delete(self, items: NDArray[np.int64]) -> None:
         for where in lists_of("item", map(str, items.tolist())):
             self._check_run()
-            self._table.delete(f"publisher = {quoted(self._state.name)} AND {where}")
+            self._table.delete(f"{self._own} AND {where}")
 
     def _check_run(self) -> None:
         """Raise QvsearchError if another run publishes under this name now."""

@@ -104,7 +104,7 @@ def _read(body: bytes | None, dim: int) -> TableSample | None:
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as file:
             return _of({name: file[name] for name in _NAMES}, dim)
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile):
+    except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile):
         return None
 
 

@@ -228,6 +228,13 @@ def item_of(root: str, path: bytes) -> int:
     return item_number(os.fsencode(root), path)
 
 
+def check_below(root: str, path: bytes) -> None:
+    """Raise ValueError for a row whose file would not be below a root; anyone may write a table."""
+    parts = os.fsencode(root).split(b"/") + (path.split(b"/") if path else [])
+    if any(part in (b"", b".", b"..") for part in parts):
+        raise ValueError(f"{path!r} leads out of the root {root!r}")
+
+
 def published(table: pa.Table, place: str) -> list[Published]:
     """Return rows that were read with the columns of READ, and their vectors if `vector` is there.
 
@@ -238,6 +245,7 @@ def published(table: pa.Table, place: str) -> list[Published]:
     found = []
     for number, record in enumerate(rows.to_pylist()):
         try:
+            check_below(record["root"], record["path"])
             segment = decode_segment(record["line"], os.fsencode(record["root"]), record["path"])
         except ValueError as error:
             raise QvsearchError(f"a row of {place} is damaged: {error}") from error

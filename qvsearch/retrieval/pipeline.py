@@ -190,11 +190,12 @@ def ranked(
     """
     readable = [each for each in queries if not isinstance(each, QvsearchError)]
     # 3. The model embeds the terms of all queries together.
-    embedded = iter(_embedded(readable, load) if readable and selection else [])
+    has_rows = bool(selection)  # a table is asked
+    embedded = iter(_embedded(readable, load) if readable and has_rows else [])
     for each in queries:
         if isinstance(each, QvsearchError):
             yield each
-        elif not selection:
+        elif not has_rows:
             yield Ranked(each, [])
         else:
             # 4. Rows are scored. 5. The best become hits: one per file, near-duplicates folded.

@@ -16,7 +16,7 @@ from qvsearch.library.filtering import passing_rows
 from qvsearch.library.filters import Filters
 from qvsearch.published.filters import where_of
 from qvsearch.published.library import joined
-from qvsearch.published.schema import item_of, row_key
+from qvsearch.published.schema import row_key
 from qvsearch.retrieval.calibration import evidence_of
 from qvsearch.retrieval.first_pass import may_lack
 from qvsearch.retrieval.hits import best_hits, files_of, listed
@@ -171,10 +171,11 @@ def _hits(
         taken *= 4
     # all moments and passages of the files that are shown
     items = {
-        item_of(asked.library.name_of(item.root), item.path)
+        number
         for hit in hits
         for item in files_of(hit)
         if item.kind is not Kind.IMAGE
+        for number in asked.library.numbers_of(item)
     }
     if not items:
         return hits

@@ -78,7 +78,14 @@ def _check_option(folder: Path, option: str, chosen: object, own: object) -> Non
 
 def check_version(library: Library) -> None:
     """Raise QvsearchError for a library whose vectors this version of qvsearch cannot compute."""
-    fingerprint = library.fingerprint
+    check_fingerprint(library.fingerprint, f"the library {library.folder}", "--library")
+
+
+def check_fingerprint(fingerprint: Fingerprint, what: str, other: str) -> None:
+    """Raise QvsearchError for vectors that this version of qvsearch cannot compute.
+
+    `what` has the vectors; the remedy is a new `other`.
+    """
     if (backend := backends.backend_of(fingerprint.model)) is not None:
         backend.check_version(fingerprint)
         return
@@ -89,8 +96,8 @@ def check_version(library: Library) -> None:
     ):
         if own not in known:
             raise QvsearchError(
-                f"the library {library.folder} was made with {name} {own!r}, this qvsearch has"
-                f" {' and '.join(map(repr, known))}; index into a new --library"
+                f"{what} was made with {name} {own!r}, this qvsearch has"
+                f" {' and '.join(map(repr, known))}; index into a new {other}"
             )
 
 

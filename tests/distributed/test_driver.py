@@ -1,12 +1,15 @@
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.commands import write_files
 from support.nodes import Nodes
 
-from qvsearch.distributed.driver import Order, index
+from qvsearch.distributed.destination import Destination
+from qvsearch.distributed.driver import Order, _Run, index
+from qvsearch.distributed.opening import new_fingerprint
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import pipeline
 from qvsearch.indexing.session import IngestOptions
@@ -15,9 +18,10 @@ from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
 from qvsearch.published.publishers import list_publishers
 from qvsearch.published.publishing import publish
-from qvsearch.published.schema import published
+from qvsearch.published.schema import About, published, types
 from qvsearch.runtime.choice import Choice
 from qvsearch.runtime.loading import load_embedder
+from qvsearch.types import Detail, Kind
 
 CHOICE = Choice(model="demo")
 OFTEN = IngestOptions(commit_seconds=0)
@@ -166,6 +170,37 @@ def test_of_two_runs_of_a_folder_the_first_one_stops(order):
     assert (publisher.files, publisher.rows) == (5, 5)
 
 
+def test_a_run_that_ended_is_whole_and_an_interrupted_one_is_not(order):
+    stopped = []
+    run(order, Nodes(actors=5), report=stopped.append, stop=lambda: len(stopped) > 2)
+    [publisher] = list_publishers(Table(order.address))
+    assert (publisher.token, list(publisher.roots)) == ("", ["files/files"])
+    run(order)
+    [publisher] = list_publishers(Table(order.address))
+    assert publisher.token
+    assert publisher.roots == {"files/files": 5}
+
+
+def test_rows_that_are_there_twice_are_healed(order):
+    run(order)
+    table = Table(order.address)
+    table.append(table.scan(types(table.about.fingerprint.dim), "kind = 0"))
+    assert table.count() > 5
+    run(order)
+    assert Table(order.address).count() == 5
+    assert counts(run(order)) == (0, 5, 0, 0)
+
+
+def test_only_kinds_that_the_model_embeds_are_indexed(order):
+    run(order)
+    table = Table(order.address)
+    destination = Destination(table, "texts", order.root)
+    about = replace(table.about, fingerprint=replace(table.about.fingerprint, kinds=(Kind.TEXT,)))
+    table.about = about
+    begun = _Run(destination, OFTEN, lambda _: None, lambda: False).begin()
+    assert {item.kind for item in begun} == {Kind.TEXT}
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
@@ -187,9 +222,18 @@ def test_a_table_keeps_its_model(order, choice, message):
         (Choice(model="Qwen/Qwen3-VL-2B-Instruct"), "give an embedder"),
         (Choice(model="demo-reranker"), "is a reranker"),
         (Choice(model="demo", dtype="int8"), "publish a library of it"),
+        (Choice(model="Q4_K_M.gguf"), "compared with exact vectors first, which --ray does not do"),
     ],
 )
 def test_a_new_table_is_not_created_with_a_model_that_cannot_fill_it(order, choice, message):
     with pytest.raises(QvsearchError, match=message):
         run(Order(order.root, order.address, "files", choice))
     assert not os.path.exists(order.address.uri)
+
+
+def test_a_table_whose_vectors_another_version_computes_stays_as_it_is(order):
+    fingerprint = replace(new_fingerprint(CHOICE, Detail.LOW), prompt_layout=99)
+    Table(order.address, create=About(fingerprint))
+    with pytest.raises(QvsearchError, match=r"the table .* prompt layout 99.* into a new table"):
+        run(order)
+    assert Table(order.address).count() == 0

@@ -59,7 +59,9 @@ def asked(name):
 
 
 def test_every_field_is_tried():
-    assert OTHERS.keys() == {field.name for field in fields(Fingerprint)}
+    # the demo's model has neither; the revision of a GGUF file covers `mmproj`
+    of_other_engines = {"kinds", "mmproj"}
+    assert OTHERS.keys() | of_other_engines == {field.name for field in fields(Fingerprint)}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,8 +30,9 @@ from qvsearch.published import publishing, upkeep
 from qvsearch.published.address import is_address, read_address, storage_options
 from qvsearch.published.differences import RowMarks, differences
 from qvsearch.published.engine import OWNERS, VECTOR, Shape, Table, quoted
+from qvsearch.published.library import PublishedLibrary
 from qvsearch.published.publishers import Ledger, Upkeep, list_publishers
-from qvsearch.published.publishing import unpublish
+from qvsearch.published.publishing import published_name, unpublish
 from qvsearch.published.schema import About, Row, arrow_rows, path_column, published
 from qvsearch.types import Item, Kind, Metadata, Segment, Stored
 
@@ -251,6 +253,7 @@ def test_an_interrupted_run_goes_on(tmp_path, place, monkeypatch):
     first = send(library, place, report=commits.append, stop=lambda: len(commits) == 2)
     assert (first.interrupted, first.added, first.left) == (True, 8, 12)
     assert first.files == first.added + first.changed + first.unchanged + first.left
+    assert PublishedLibrary.at(Path(place.uri)).names == ["anna/photos"]
     second = send(library, place)
     assert (second.interrupted, second.added, second.unchanged) == (False, 12, 8)
     assert in_table(place) == in_library(library)
@@ -489,6 +492,8 @@ def test_names_that_would_be_misread_are_refused(tmp_path, place, name):
     library = new_library(tmp_path / "library")
     with pytest.raises(QvsearchError, match="cannot be a name"):
         send(library, place, name or " ")
+    with pytest.raises(QvsearchError, match="cannot be a name"):
+        published_name(library.folder, place, name)
     assert not (tmp_path / "shared.lance").exists()
 
 
@@ -499,3 +504,26 @@ def test_a_damaged_row_of_a_table_is_an_error(tmp_path, place):
     broken = table.set_column(column, table.schema.field(column), [[b"{}"]])
     with pytest.raises(QvsearchError, match="a row of the table is damaged"):
         published(broken, "the table")
+
+
+@pytest.mark.parametrize(
+    ("root", "path"),
+    [
+        ("anna/photos", b"../../.ssh/key.txt"),
+        ("anna/photos", b"/etc/key.txt"),
+        ("anna/../..", b"a.jpg"),
+        ("/etc", b"a.jpg"),
+    ],
+)
+def test_a_row_that_leads_out_of_its_root_is_damaged(tmp_path, place, root, path):
+    segment = photo(1)
+    segment = replace(segment, item=replace(segment.item, path=path))
+    row = Row("anna", root, segment, 0, 1, units(1, 0)[0], (0.1, 0.1))
+    table = Table(place, create=About(FINGERPRINT))
+    table.append(arrow_rows([row], FINGERPRINT.dim))
+    with pytest.raises(
+        QvsearchError, match=r"a row of .*lance is damaged: .* leads out of the root"
+    ):
+        list(PublishedLibrary.at(Path(place.uri)).segments.values())
+    with pytest.raises(QvsearchError, match="a row of the table is damaged"):
+        rows_of(table)

@@ -114,6 +114,19 @@ def test_a_root_that_is_not_here_is_its_name(run, read):
     assert "anna/Photos/a.png" in err
 
 
+def test_roots_of_two_publishers_may_be_one_folder(run, drawn, read, tmp_path):
+    some = [each for each in drawn.segments.values() if each.item.path != b"a.png"]
+    fingerprint = drawn.fingerprint
+    other = new_library(tmp_path / "other", some, root=some[0].item.root, fingerprint=fingerprint)
+    assert run("publish", read, "-l", other.folder, "--as", "ben")[0] == 0
+    _, out, _ = run("search", "--sort", "path", "-l", read, "--json")
+    assert len(records(out)) == len(COLOURS)
+    table = open_at(read)
+    for segment, copies in ((drawn.segments[0], 1), (drawn.segments[1], 2)):
+        assert len(table.numbers_of(segment.item)) == 2
+        assert len(table.file(segment.item)) == copies
+
+
 def test_a_drive_that_is_away_makes_no_file_gone(run, read, tmp_path):
     (tmp_path / "Photos").rename(tmp_path / "away")
     _, out, _ = run("search", "--sort", "path", "-l", read, "--json")

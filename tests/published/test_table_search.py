@@ -7,11 +7,13 @@ import pytest
 from support.made_rows import DIM, FINGERPRINT, made_vectors, row, unit
 from support.tables import published_copy, reopened
 
+from qvsearch.cache import cache_folder
 from qvsearch.choices import Sort
 from qvsearch.errors import NothingToSearch
 from qvsearch.library.filters import Filters, parse_filters
 from qvsearch.library.library import Library
 from qvsearch.published import library as published
+from qvsearch.published.sample import sample_of
 from qvsearch.retrieval import table_levels, table_search
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.pipeline import Query, SearchOptions, search
@@ -163,6 +165,13 @@ def test_a_sample_stands_for_the_rows_of_a_large_kind(library, table, says, monk
             abs(one.relevance - other.relevance) for one, other in zip(expected, found, strict=True)
         ]
     assert 0 < np.mean(apart) < 0.06
+
+
+def test_a_sample_that_was_cut_off_in_the_cache_is_drawn_again(copy):
+    drawn = sample_of(copy.table)
+    for each in cache_folder("tables").iterdir():
+        each.write_bytes(b"")
+    np.testing.assert_array_equal(sample_of(copy.table).keys, drawn.keys)
 
 
 def test_a_small_table_is_read_whole(library, copy, says):
