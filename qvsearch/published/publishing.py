@@ -101,7 +101,9 @@ def publish(
     with PublisherLock(folder).held():
         library, roots = _opened(folder)
         publication = read_publication(folder).with_roots(roots)
-        name = check_name(name or publication.names.get(str(address)) or default_name(folder))
+        if name is None:
+            name = publication.names.get(str(address)) or default_name(folder)
+        name = check_name(name)
         table = Table(address, create=About(library.fingerprint, library.baseline))
         check_space(library, table)
         ledger = Ledger(table)
@@ -126,9 +128,11 @@ def publish(
 def published_name(folder: Path, address: Address, name: str | None) -> str:
     """Return the given name of a publisher, else that of a library in a table.
 
-    Raises QvsearchError if the library was not published there.
+    Raises QvsearchError for an invalid name, or if the library was not published there.
     """
-    name = name or read_publication(folder).names.get(str(address))
+    if name is not None:
+        return check_name(name)
+    name = read_publication(folder).names.get(str(address))
     if name is None:
         raise QvsearchError(
             f"{folder} was not published to {address}; name the publisher with --as NAME"
