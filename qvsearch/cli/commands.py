@@ -173,7 +173,8 @@ def _set_params(
     for param in filter(lambda param: param.expose_value, command.get_params(ctx)):
         value, _source = param.consume_value(ctx, values)
         if param.required and param.value_is_missing(value):
-            raise QvsearchError(f"{param.metavar} is missing; {see(ctx)}")
+            name = next((each for each in param.opts if each.startswith("-")), param.metavar)
+            raise QvsearchError(f"{name} is missing; {see(ctx)}")
         ctx.params[param.name] = _parsed(value, parsers.get(param.name))
 
 

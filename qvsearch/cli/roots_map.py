@@ -50,11 +50,13 @@ def map_(
             "roots map is for shared tables; give one with -l, e.g. -l /mnt/nas/family.lance"
             " (for a library: qvsearch roots move OLD NEW)"
         )
-    root = map_root(Table(read_address(library)), name, folder)
+    root, same, compared = map_root(Table(read_address(library)), name, folder)
     if json:
         output.write_json([root_record(root)])
         return
     output.line(f"{root.name} is {output.safe_text(folder)} on this computer")
+    if same < compared:
+        output.line(f"it has only {same} of {compared} files that were compared by size")
 
 
 def list_published(place: str, json: bool) -> None:

@@ -124,11 +124,13 @@ def _served(
 ) -> "Served":
     """Return what a server is to be started for; raises QvsearchError for no such model."""
     from qvsearch.library.manifest import read_committed
+    from qvsearch.models.checkpoint import check_folder
     from qvsearch.models.registry import (
         DEFAULT_MODEL,
         DEFAULT_RERANKER,
         EMBEDDER,
         GENERATOR,
+        PACKAGED,
         RERANKER,
         find,
         role_of,
@@ -146,7 +148,10 @@ def _served(
                 )
             model = fingerprint.model
     model = model or (DEFAULT_RERANKER if reranker else DEFAULT_MODEL)
-    if not Path(model).is_dir():
+    if model not in PACKAGED and Path(model).is_dir():
+        check_folder(Path(model).absolute())
+        model = str(Path(model).absolute())  # the command may be run in any folder
+    else:
         find(model)  # raises for a name that no model can have
     role = role_of(model) or (RERANKER if reranker else EMBEDDER)
     if role == GENERATOR or (reranker and role == EMBEDDER):
@@ -207,9 +212,11 @@ def _checked(
 
     from qvsearch.models.registry import DEFAULT_RERANKER, RERANKER, describe, role_of
     from qvsearch.runtime.loading import task_fingerprint
+    from qvsearch.runtime.remote.http import Server
     from qvsearch.runtime.remote.loading import load_handshake, load_rerank_handshake
     from qvsearch.runtime.remote.references import Form
 
+    Server(url, insecure=choice.insecure, option="--check")  # raises for what is no URL
     if reranker or (model is not None and role_of(model) == RERANKER):
         name = model or DEFAULT_RERANKER
         choice = replace(choice, model=None, rerank_servers=(url,))

@@ -10,11 +10,15 @@ from pathlib import Path
 def aliases(path: bytes, roots: Iterable[bytes] = ()) -> tuple[bytes, ...]:
     """Return an absolute path, its resolved path, and its paths below each of the roots.
 
-    Roots are compared by device and inode, not by name.
+    Roots are compared by device and inode, not by name. A relative root is that of a shared table
+    that is not on this computer; the path below the current folder may begin with its name.
     """
     names = dict.fromkeys((path, os.path.realpath(path)))
     by_identity: dict[tuple[int, int], list[bytes]] = {}
     for root in roots:
+        if not root.startswith(b"/"):
+            names[os.path.relpath(path)] = None
+            continue
         if (identity := file_identity(root)) is not None:
             by_identity.setdefault(identity, []).append(root)
     for name in tuple(names) if by_identity else ():

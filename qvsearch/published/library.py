@@ -148,11 +148,8 @@ class PublishedLibrary(Library):
             )
 
     def numbers_at(self, path: bytes) -> list[int]:
-        """Return the numbers that the file of an absolute path may have in the table.
-
-        A path below the current folder may also begin with the name of a root that is not mapped.
-        """
-        names = [*aliases(path, self.places.values()), os.path.relpath(path)]
+        """Return the numbers that the file of an absolute path may have in the table."""
+        names = aliases(path, self.roots)
         return [
             item_of(root, os.path.relpath(name, place) if name != place else b"")
             for root, place in ((root, self.place(root)) for root in self.names)

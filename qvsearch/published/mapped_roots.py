@@ -57,11 +57,12 @@ def mapped_roots(address: Address) -> dict[str, bytes]:
     return _read().get(str(address), {})
 
 
-def map_root(table: Table, name: str, folder: bytes) -> PublishedRoot:
+def map_root(table: Table, name: str, folder: bytes) -> tuple[PublishedRoot, int, int]:
     """Store that a root of a table is an absolute `folder` here.
 
-    A name may be given without its publisher if only one root has it. Raises QvsearchError if there
-    is no such root, or if the folder is not there or has none of the files that are compared.
+    Return the root, how many of its files the folder has, and how many were compared. A name may be
+    given without its publisher if only one root has it. Raises QvsearchError if there is no such
+    root, or if the folder is not there or has none of the files that are compared.
     """
     roots = published_roots(table)
     found = [each for each in roots if name in (each.name, each.name.partition("/")[2])]
@@ -79,7 +80,7 @@ def map_root(table: Table, name: str, folder: bytes) -> PublishedRoot:
             " nothing was changed"
         )
     keep_roots(table.address, {root.name: folder})
-    return PublishedRoot(root.name, root.files, folder)
+    return PublishedRoot(root.name, root.files, folder), same, compared
 
 
 def keep_own_roots(address: Address, roots: Mapping[str, bytes]) -> None:

@@ -101,7 +101,9 @@ def publish(
     with PublisherLock(folder).held():
         library, roots = _opened(folder)
         publication = read_publication(folder).with_roots(roots)
-        name = check_name(name or publication.names.get(str(address)) or default_name(folder))
+        if name is None:
+            name = publication.names.get(str(address)) or default_name(folder)
+        name = check_name(name)
         table = Table(address, create=About(library.fingerprint, library.baseline))
         check_space(library, table)
         ledger = Ledger(table)

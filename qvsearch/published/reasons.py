@@ -7,11 +7,16 @@ import re
 _CONFLICT = re.compile("conflict|too many concurrent|concurrent modification", re.IGNORECASE)
 _REASONS = (  # what LanceDB's long texts mean
     (r"No space left|StorageFull|os error 28\b", "no space is left there; free some"),
-    (r"Permission denied|Read-only file system|os error (13|30)\b", "no permission to write there"),
+    (r"Permission denied|Read-only file system|os error (13|30)\b", "permission denied"),
     (
         r"AccessDenied|Forbidden|\b403\b|SignatureDoesNotMatch|InvalidAccessKeyId|Unauthorized",
         "the keys have no right to it; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
         " and the bucket's policy",
+    ),
+    (
+        r"Failed to resolve region",
+        "the region of its bucket cannot be found; check its name and the network, or set"
+        " AWS_REGION",
     ),
     (r"NoSuchBucket|bucket does not exist", "there is no such bucket; create it first"),
     (

@@ -11,6 +11,7 @@ from qvsearch.library.library import Library, check_place
 from qvsearch.library.names import default_folder
 from qvsearch.models import registry
 from qvsearch.models.registry import DEMO, GENERATOR, RERANKER, check_dim, role_of
+from qvsearch.published.opening import open_at
 from qvsearch.runtime import backends
 from qvsearch.runtime.chosen import (
     adapter_of,
@@ -34,6 +35,7 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
     QvsearchError, before any download, if no library can be created in the folder.
     """
     if Library.exists(folder):
+        _take_options(open_at(folder), choice)
         library = open_library(folder, choice)
         _match_precision(library, choice)
         return library
@@ -69,6 +71,20 @@ def check_default(folder: Path, model: str) -> None:
             "the demo model was trained on its drawn world only, and the default library would keep"
             " it; name another library: -l NAME; or try the model with: qvsearch demo"
         )
+
+
+def _take_options(library: Library, choice: Choice) -> None:
+    """Give chosen options to a library without any commit, e.g. after a server was refused."""
+    fingerprint = library.fingerprint
+    if library.generation or backends.backend_of(fingerprint.model) is not None:
+        return
+    taken = replace(
+        fingerprint,
+        detail=choice.detail or fingerprint.detail,
+        video_mode=choice.video_mode or fingerprint.video_mode,
+    )
+    if taken != fingerprint:
+        library.make_anew(taken)
 
 
 def _match_precision(library: Library, choice: Choice) -> None:

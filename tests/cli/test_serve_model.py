@@ -108,6 +108,7 @@ def test_a_written_model_prepares_pixels_as_we_do(tmp_path, capfd):
             ["demo", "--check", "ftp://localhost"],
             "--check 'ftp://localhost' is not an http or https URL",
         ),
+        (["--check", "localhost:8000"], "--check 'localhost:8000' is not an http or https URL"),
         (["demo-reranker", "--check", "http://localhost:1"], "it cannot be reached"),
     ],
 )
@@ -116,6 +117,17 @@ def test_mistakes_are_named(arguments, reason, capfd):
     captured = capfd.readouterr()
     assert reason in captured.err
     assert captured.out == ""
+
+
+def test_a_folder_is_served_if_it_is_a_model_and_from_any_place(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    assert main(["serve-model", "photos"]) == 2
+    reason = f"{tmp_path / 'photos'} is not a complete checkpoint: it has no config.json"
+    assert reason in capfd.readouterr().err
+    records(capfd, "demo", "--write", "served")
+    [command, *_] = [each["command"] for each in records(capfd, "served")]
+    assert words(command)[2:5] == ["vllm", "serve", str(tmp_path / "served")]
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path, capfd):

@@ -14,7 +14,7 @@ from qvsearch.models.prompt import embed_prompt
 from qvsearch.runtime.choice import Choice
 from qvsearch.runtime.creating import open_or_create
 from qvsearch.runtime.local import LocalEmbedder
-from qvsearch.types import EmbedInput, VideoMode
+from qvsearch.types import Detail, EmbedInput, VideoMode
 
 RATE = 10
 SECONDS = {1: 1.0, 3: 1.4, 4: 3.0, 7: 6.5}  # of a video that gives a clip of so many frames
@@ -85,6 +85,16 @@ def test_a_library_keeps_its_video_mode(tmp_path, mode, demo_embedder):
         assert not any(clips[:-2])
     else:
         assert clips == whole[mode]
+
+
+def test_a_library_without_files_takes_another_video_mode(tmp_path):
+    """A server may refuse clips after the library was created; frames are the remedy."""
+    folder = tmp_path / "library"
+    assert open_or_create(folder, Choice(model="demo", video_mode=VideoMode.CLIPS)).generation == 0
+    library = open_or_create(folder, Choice(video_mode=VideoMode.FRAMES, detail=Detail.HIGH))
+    fingerprint = Library.open(folder).fingerprint
+    assert fingerprint == library.fingerprint
+    assert (fingerprint.video_mode, fingerprint.detail) == (VideoMode.FRAMES, Detail.HIGH)
 
 
 def test_another_video_mode_is_refused(tmp_path, capsys):

@@ -132,9 +132,18 @@ def test_a_root_is_mapped_only_to_its_files(run, drawn, shared, tmp_path):
         code, _, err = run("roots", "map", name, folder, "-l", shared)
         assert code == 2
         assert reason in err
+    (other / "a.png").write_bytes((tmp_path / "Photos/a.png").read_bytes())
+    _, out, _ = run("roots", "map", "Photos", other, "-l", shared)
+    assert out.decode().splitlines()[1] == "it has only 1 of 3 files that were compared by size"
     code, _, err = run("roots", "map", "Photos", other, "-l", drawn.folder)
     assert code == 2
     assert "roots map is for shared tables" in err
+
+
+def test_an_empty_name_is_not_the_default(run, drawn, shared):
+    for more in ((), ("--remove", "--yes")):
+        code, _, err = run("publish", shared, "-l", drawn.folder, "--as", "", *more)
+        assert (code, "--as '' cannot be a name" in err) == (2, True)
 
 
 def test_a_missing_extra_is_named(run, drawn, shared, monkeypatch):

@@ -33,6 +33,7 @@ from qvsearch.published.engine import OWNERS, VECTOR, Shape, Table, quoted
 from qvsearch.published.library import PublishedLibrary
 from qvsearch.published.publishers import Ledger, Upkeep, list_publishers
 from qvsearch.published.publishing import published_name, unpublish
+from qvsearch.published.reasons import reason_of
 from qvsearch.published.schema import About, Row, arrow_rows, path_column, published
 from qvsearch.types import Item, Kind, Metadata, Segment, Stored
 
@@ -477,6 +478,17 @@ def test_a_compaction_of_the_future_deletes_nothing(tmp_path, place):
     before = len(Table(place)._rows.list_versions())
     send(library, place)
     assert len(Table(place)._rows.list_versions()) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("LanceError(IO): Generic S3 error: Failed to resolve region for bucket 'b'", "AWS_REGION"),
+        ("LanceError(IO): Permission denied (os error 13)", "permission denied"),
+    ],
+)
+def test_an_error_of_lancedb_has_its_remedy(text, reason):
+    assert reason in reason_of(RuntimeError(text))
 
 
 def test_quotes_in_names(tmp_path, place):

@@ -15,6 +15,7 @@ from support.shared_table import new_library, remove_files
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
+from qvsearch.library.aliases import aliases
 from qvsearch.library.library import Library
 from qvsearch.library.names import TableUri, is_table, library_folder, option
 from qvsearch.mcp.arguments import SimilarArguments, StatusArguments
@@ -189,6 +190,20 @@ def test_a_table_that_is_not_there_is_one_sentence(run, tmp_path):
     assert f"there is no table at {place}" in err
     code, _, err = run("search", "--sort", "date", "-l", "gs://bucket/name")
     assert (code, "gs:// is not supported" in err) == (2, True)
+
+
+def test_a_path_may_begin_with_the_name_of_a_root(run, read, tmp_path, monkeypatch):
+    """The paths of hits that this computer does not reach are those of --under and explain."""
+    forget_roots()
+    monkeypatch.chdir(tmp_path)
+    everything = ["search", "--sort", "date", "-k", "9", "-l", read, "--json"]
+    found = records(run(*everything)[1])
+    assert records(run(*everything, "--under", "anna")[1]) == found
+    path = next(each["path"] for each in found if each.get("path"))
+    code, out, _ = run(*everything, "--under", path)
+    assert (code, [each["path"] for each in records(out)]) == (0, [path])
+    roots = open_at(library_folder(read)).roots
+    assert os.fsencode(path) in aliases(os.fsencode(tmp_path / path), roots)
 
 
 def test_addresses_are_told_from_names(monkeypatch, tmp_path):

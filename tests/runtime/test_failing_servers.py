@@ -369,7 +369,11 @@ NONE = {
     "another one": (sends({"models": []}), "it lists no models; check the URL"),
     "not there": (
         sends({"detail": "Gone"}, status=404),
-        "it lists no models (Gone (404)); check",
+        "it is not a model server: it lists no models (Gone (404)); check",
+    ),
+    "a web server": (
+        sends(b"<!DOCTYPE HTML>", "text/html", status=404),
+        "it is not a model server: it lists no models (not found (404)); check the URL",
     ),
     "elsewhere": (sends(b"", status=307, Location="/x"), "it redirects to /x; give the URL"),
     "no HTTP": (lambda handler: handler.wfile.write(b"SSH-2.0\r\n" * 9) and None, "it does not"),

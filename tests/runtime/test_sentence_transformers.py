@@ -511,5 +511,7 @@ def test_models_are_compared_on_a_set(run, tmp_path, models, home):  # noqa: F81
     assert (code, head.split()[:4]) == (0, ["model", "recall@10", "ndcg@10", "mrr@10"])
     value = ours["metrics"]["ndcg@10"]
     assert f"{value['value']:.3f} {value['low']:.2f}-{value['high']:.2f}" in rows[0]
+    code, _, error = run("models", "compare", "demo")
+    assert (code, "--set is missing; see: qvsearch models compare --help" in error) == (2, True)
     code, _, error = run("models", "compare", "st:nowhere", "--set", folder)
     assert (code, error.count("qvsearch:")) == (2, 1)

@@ -53,7 +53,9 @@ def _model(connection: Connection) -> str:
     try:
         listed: Any = connection.get("/v1/models")
     except Refused as error:
-        raise Unusable(f"it lists no models ({error}); check the URL") from error
+        raise Unusable(
+            f"it is not a model server: it lists no models ({error}); check the URL"
+        ) from error
     models = listed.get("data") if isinstance(listed, dict) else None
     name = models[0].get("id") if isinstance(models, list) and models else None
     if not isinstance(name, str):

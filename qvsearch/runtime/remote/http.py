@@ -274,7 +274,7 @@ class Connection:
 
     def _failure(self, status: int, headers: Message, data: bytes) -> Failure:
         """Return the failure that a status other than 200 means."""
-        reason = self.server.without_key(_reason(data))
+        reason = self.server.without_key(_reason(data, status))
         if http.client.MULTIPLE_CHOICES <= status < http.client.BAD_REQUEST:
             target = self.server.without_key(_short(headers.get("Location", "another place")))
             return Unusable(f"it redirects to {target}; give the URL of the server itself")
@@ -314,17 +314,18 @@ def _seconds(text: str | None) -> float | None:
         return None
 
 
-def _reason(data: bytes) -> str:
-    """Return the reason that the body of a refusal states, in whichever form it has."""
+def _reason(data: bytes, status: int) -> str:
+    """Return the reason that the body of a refusal states, else the name of its status."""
+    unstated = http.client.responses.get(status, "no reason").lower()
     try:
         content = orjson.loads(data)
     except orjson.JSONDecodeError:
         text = data.decode("utf-8", "replace").strip()
-        return "no reason" if not text or text.startswith("<") else _short(text)
+        return unstated if not text or text.startswith("<") else _short(text)
     for name in ("error", "message", "detail"):
         if isinstance(content, dict):
             content = content.get(name) or content
-    return _short(content if isinstance(content, str) else "no reason")
+    return _short(content if isinstance(content, str) else unstated)
 
 
 def _short(text: str) -> str:
