@@ -12,8 +12,20 @@ from qvsearch.cli.output import write
 from qvsearch.display import safe_text
 
 COLUMNS = (
-    *("query", "rank", "relevance", "score", "id", "kind", "path", "path_b64", "start", "end"),
-    *("clip", "lines", "snippet", "width", "height", "taken", "taken_from", "camera", "latitude"),
+    *("query", "rank", "relevance", "score", "id", "kind", "path", "path_b64", "root"),
+    *(
+        "start",
+        "end",
+        "clip",
+        "lines",
+        "snippet",
+        "width",
+        "height",
+        "taken",
+        "taken_from",
+        "camera",
+        "latitude",
+    ),
     *("longitude", "duration", "page", "mtime", "library", "library_b64", "rerank_score"),
     *("saved", "saved_b64", "copy", "copy_b64", "moments", "gone", "duplicates"),
 )

@@ -39,6 +39,7 @@ class HitAnswer(PathFields, MomentFields):
     id: str
     kind: str
     library: str
+    root: NotRequired[str]
     mtime: NotRequired[str]
     relevance: NotRequired[float]
     score: NotRequired[float]
@@ -84,6 +85,7 @@ class SimilarFile(PathFields, MomentFields):
     id: str
     kind: str
     library: str
+    root: NotRequired[str]
     reason: NotRequired[str]
     width: NotRequired[int]
     height: NotRequired[int]

@@ -64,7 +64,7 @@ def fill(table, files, dim):
         if destination.waiting >= MOST_ROWS:
             timed("commit", destination.commit)
     timed("commit", destination.commit)
-    timed("commit", destination.finish)
+    timed("commit", lambda: destination.finish(whole=True))
     for step, spent in seconds.items():
         print(f"{step}: {files / spent:,.0f} files/s")
     print(f"driver: {files / (seconds['read'] + seconds['commit']):,.0f} files/s in all")

@@ -43,6 +43,12 @@ SMALLEST = {
         "model --steps 1 --scenes 20 --count 1 --sizes 20",
         r"cosine of a caption(.*\n)*mean F1 .*(.*\n)*mean F1 ",
     ),
+    "published": (
+        "--rows 10000 --libraries 1",
+        r"library 1: 10,000 rows, .*(.*\n)*unchanged: 0 rows",
+    ),
+    "quantised": ("", r"\nQ4_0 "),
+    "ray_driver": ("--files 50 --dim 64", r"driver: [\d,]+ files/s in all\ntable: "),
     "relevance": ("--scenes 20 --count 1 --sizes 20 --worlds pictures", r"mean F1 "),
     "scans": ("--rows 70000 --dim 64 --repeats 1", r"70,000 rows, first pass: [\d.]+ ms"),
     "search_speed": ("--rows 200", r"calibrated, filtered .* x plain"),
@@ -58,8 +64,8 @@ SMALLEST = {
         r"warm query.* scaled from .*\ncached query, 100 rows: \d+ ms .*\n100 photos of 64",
     ),
 }
-# these start processes that load a model, or a browser, which takes most of their time
-SLOW = {"cold_query", "indexing", "serve", "warm_query"}
+# these start processes that load a model, or a browser, or cannot be small
+SLOW = {"cold_query", "indexing", "published", "quantised", "serve", "warm_query"}
 # these have tests of their own, or need real servers, as those of tests/server
 ELSEWHERE = {"side_by_side", "search_rivals", "vllm_servers"}
 

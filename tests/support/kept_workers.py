@@ -16,7 +16,7 @@ class KeptProcess:
 
     def __init__(self, work, most_bytes=MOST_BYTES):
         self._idle = IDLE[pickle.dumps((work, most_bytes))]
-        self._is_new, self._is_busy = True, False
+        self._is_new, self._is_busy, self._is_killed = True, False, False
         self._inner = None
         while self._inner is None and self._idle:
             if (kept := self._idle.pop()).is_usable():
@@ -44,10 +44,11 @@ class KeptProcess:
 
     def kill(self):
         if self._is_busy:
+            self._is_killed = True  # though its job may end meanwhile
             self._inner.process.kill()
 
     def end(self):
-        if not self._is_busy and self.is_usable():
+        if not self._is_busy and not self._is_killed and self.is_usable():
             self._idle.append(self._inner)
         else:
             self._inner.end()
