@@ -94,6 +94,7 @@ def main():
         known = Destination(table, "archive", ROOT).known()
         held, _ = tracemalloc.get_traced_memory()
         speed = len(known) / (time.perf_counter() - started)
+        tracemalloc.stop()
         print(
             f"known files: {speed:,.0f} files/s while traced, {held / len(known):,.0f} bytes/file"
         )

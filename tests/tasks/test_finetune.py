@@ -310,7 +310,7 @@ def test_an_output_that_exists_is_refused(notes, tmp_path, capfd):
     assert command("finetune", notes, "-o", tmp_path, "--model", "demo") == 2
     assert f"{tmp_path} is not empty; give a new folder" in capfd.readouterr().err
     assert command("finetune", notes, "--model", "demo") == 2
-    assert "FOLDER is missing" in capfd.readouterr().err
+    assert "--output is missing" in capfd.readouterr().err
 
 
 def test_one_pair_is_too_few_for_the_command(tmp_path, capfd):
