@@ -288,6 +288,26 @@ def fingerprint(
     )
 
 
+def check_inputs(fingerprint: Fingerprint, what: str, other: str) -> None:
+    """Raise QvsearchError for vectors of inputs that this version of qvsearch does not make.
+
+    `what` has the vectors; the remedy is a new `other`.
+    """
+    from qvsearch.models.patches import KNOWN_PREPROCESSING
+    from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
+
+    for name, own, known in (
+        ("instruction", fingerprint.instruction, (DOCUMENT_INSTRUCTION,)),
+        ("prompt layout", fingerprint.prompt_layout, (PROMPT_LAYOUT,)),
+        ("preprocessing", fingerprint.preprocessing, KNOWN_PREPROCESSING),
+    ):
+        if own not in known:
+            raise QvsearchError(
+                f"{what} was made with {name} {own!r}, this qvsearch has"
+                f" {' and '.join(map(repr, known))}; index into a new {other}"
+            )
+
+
 def _downloaded(folder: Path, name: str) -> Weights:
     """Describe a hub's download; Hugging Face's client names the folder after the commit."""
     checkpoint.check_folder(folder)

@@ -13,8 +13,6 @@ from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder, library_folder
 from qvsearch.models import registry
 from qvsearch.models.gguf import is_gguf
-from qvsearch.models.patches import KNOWN_PREPROCESSING
-from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.models.registry import (
     DEFAULT_MODEL,
     DEFAULT_RERANKER,
@@ -25,6 +23,7 @@ from qvsearch.models.registry import (
     RERANKER,
     Weights,
     check_dim,
+    check_inputs,
     describe,
     resolve,
     role_of,
@@ -89,16 +88,7 @@ def check_fingerprint(fingerprint: Fingerprint, what: str, other: str) -> None:
     if (backend := backends.backend_of(fingerprint.model)) is not None:
         backend.check_version(fingerprint)
         return
-    for name, own, known in (
-        ("instruction", fingerprint.instruction, (DOCUMENT_INSTRUCTION,)),
-        ("prompt layout", fingerprint.prompt_layout, (PROMPT_LAYOUT,)),
-        ("preprocessing", fingerprint.preprocessing, KNOWN_PREPROCESSING),
-    ):
-        if own not in known:
-            raise QvsearchError(
-                f"{what} was made with {name} {own!r}, this qvsearch has"
-                f" {' and '.join(map(repr, known))}; index into a new {other}"
-            )
+    check_inputs(fingerprint, what, other)
 
 
 def embedder_key(folder: Path | None, choice: Choice) -> tuple[ServerKey, Weights]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.gguf import is_gguf
-from qvsearch.models.patches import KNOWN_PREPROCESSING, PREPROCESSING
+from qvsearch.models.patches import PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
-from qvsearch.models.registry import SMALLEST_DIM
+from qvsearch.models.registry import SMALLEST_DIM, check_inputs
 from qvsearch.runtime.llama.pair import Pair, read_pair
 from qvsearch.runtime.llama.process import check_engine
 from qvsearch.types import Detail, Fingerprint, VideoMode
@@ -51,16 +51,7 @@ class GgufBackend:
 
     def check_version(self, fingerprint: Fingerprint) -> None:
         """Raise QvsearchError for vectors that this version of qvsearch cannot compute."""
-        for name, own, known in (
-            ("instruction", fingerprint.instruction, (DOCUMENT_INSTRUCTION,)),
-            ("prompt layout", fingerprint.prompt_layout, (PROMPT_LAYOUT,)),
-            ("preprocessing", fingerprint.preprocessing, KNOWN_PREPROCESSING),
-        ):
-            if own not in known:
-                raise QvsearchError(
-                    f"a library of {fingerprint.model} was made with {name} {own!r}, this qvsearch"
-                    f" has {' and '.join(map(repr, known))}; index into a new --library"
-                )
+        check_inputs(fingerprint, f"a library of {fingerprint.model}", "--library")
 
     def load(self, fingerprint: Fingerprint, choice: Choice) -> Embedder:
         """Return the model of a library, from its own place or the chosen one.
