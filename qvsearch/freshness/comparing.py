@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing.int8_check import INPUTS, Comparison, WithScores, WithVectors
+from qvsearch.indexing.comparison import INPUTS, Comparison, WithScores, WithVectors
 from qvsearch.library.names import option
 from qvsearch.models import registry
 from qvsearch.models.gguf import is_gguf

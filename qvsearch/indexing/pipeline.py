@@ -11,9 +11,9 @@ from qvsearch.errors import QvsearchError
 from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.indexing.batching import embed_files
 from qvsearch.indexing.changes import resolve, scan_targets
+from qvsearch.indexing.comparison import INPUTS, Comparison, first_inputs
 from qvsearch.indexing.contents import HASH_THREADS, hashed
 from qvsearch.indexing.counts import Event, Summary
-from qvsearch.indexing.int8_check import INPUTS, Comparison, first_inputs
 from qvsearch.indexing.session import IngestOptions, Session
 from qvsearch.library.rules import lasting, of_kinds, scans_of
 from qvsearch.media.workers import Decoders

@@ -23,7 +23,7 @@ from support.reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, wr
 
 from qvsearch.demo.world import caption, draw, random_scene
 from qvsearch.indexing.baseline_queries import queries
-from qvsearch.indexing.int8_check import agreement_of
+from qvsearch.indexing.comparison import agreement_of
 from qvsearch.machine.flops import CONFIG_2B, Shapes
 from qvsearch.models.checkpoint import read_json
 from qvsearch.models.forward import Beginning

@@ -13,7 +13,7 @@ from support.modules import loaded_by
 
 from qvsearch.demo.world import draw, random_scene
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing.int8_check import WithScores
+from qvsearch.indexing.comparison import WithScores
 from qvsearch.library.library import Library
 from qvsearch.models.registry import DEMO_FOLDER
 from qvsearch.types import EmbedInput

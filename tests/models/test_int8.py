@@ -18,9 +18,9 @@ from torch import nn
 from qvsearch.cli.app import main
 from qvsearch.demo.world import caption, draw, random_scene
 from qvsearch.errors import QvsearchError
-from qvsearch.indexing import int8_check
+from qvsearch.indexing import comparison
 from qvsearch.indexing.baseline_queries import queries
-from qvsearch.indexing.int8_check import (
+from qvsearch.indexing.comparison import (
     INPUTS,
     Agreement,
     agreement_of,
@@ -310,7 +310,7 @@ def test_few_inputs_of_each_file_are_compared_and_none_is_lost():
 
 
 def test_files_of_many_pixels_are_not_gathered_for_the_comparison(monkeypatch):
-    monkeypatch.setattr(int8_check, "HELD_PIXELS", 2000)
+    monkeypatch.setattr(comparison, "HELD_PIXELS", 2000)
     item = Item(b"/files", b"a", Kind.IMAGE, 1, 1)
     picture = EmbedInput(images=(np.zeros((32, 32, 3), np.uint8),))
     outcomes = iter([Decoded(item, ((Segment(item, "0"), picture),))] * 10)
