@@ -6,12 +6,17 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from qvsearch.formats import path_fields, present, utc_text
+from qvsearch.kinds import KIND_CODES as KIND_CODES
+from qvsearch.kinds import KIND_OF_SUFFIX as KIND_OF_SUFFIX
+from qvsearch.kinds import READING as READING
+from qvsearch.kinds import Kind as Kind
+from qvsearch.kinds import kind_of as kind_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -21,38 +26,6 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
     Vectors = NDArray[np.float32]
-
-
-class Kind(StrEnum):
-    """The kind of a file; its decoder is the module of the same name in `qvsearch.media`."""
-
-    IMAGE = "image"
-    VIDEO = "video"
-    TEXT = "text"
-
-
-KIND_CODES = {kind: code for code, kind in enumerate(Kind)}  # as shards store them: never reorder
-
-_SUFFIXES = {
-    Kind.IMAGE: "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff avif avifs heic heif hif "
-    "jp2 j2k jpf jpx tga psd ico dds pbm pgm ppm pnm pfm",
-    Kind.VIDEO: "mp4 mov mkv webm avi m4v mpg mpeg wmv 3gp 3g2 ts mts m2ts vob m2v flv f4v ogv mxf"
-    " mpv asf divx",
-    Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt",
-}
-KIND_OF_SUFFIX = {
-    f".{suffix}": kind for kind, names in _SUFFIXES.items() for suffix in names.split()
-}
-
-
-def kind_of(name: bytes) -> Kind | None:
-    """Return the kind of a file's suffix, in any case; None if the suffix is not supported."""
-    return KIND_OF_SUFFIX.get(os.fsdecode(os.path.splitext(name)[1]).lower())
-
-
-# The version of each kind's decoder, raised if some files get other segments or pixels. Rows of an
-# older version are reviewed once (`reads_otherwise` in the decoder's module).
-READING = {Kind.IMAGE: 2, Kind.VIDEO: 2, Kind.TEXT: 2}
 
 
 class VideoMode(StrEnum):
@@ -144,7 +117,8 @@ class Metadata:
     beside it, and `name` if only its name has one. `camera` is maker and model; `latitude` and
     `longitude` are degrees (WGS 84); `duration` is seconds of a video. `page` is true for a
     screenshot or a scanned page; `damaged` describes missing pixels; `several` is true if the file
-    has frames or pages beside the indexed one.
+    has frames or pages beside the indexed one. `pages` is the number of pages of a document, of
+    which some may not be indexed. `language` is a tag (BCP 47) of a text, `rating` is 0 to 5.
     """
 
     taken: str | None = None
@@ -156,6 +130,12 @@ class Metadata:
     taken_from: str | None = None
     damaged: str | None = None
     several: bool | None = None
+    title: str | None = None
+    author: str | None = None
+    keywords: tuple[str, ...] | None = None
+    rating: int | None = None
+    language: str | None = None
+    pages: int | None = None
 
 
 NO_METADATA = Metadata()
@@ -163,13 +143,15 @@ NO_METADATA = Metadata()
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The unit of a vector: an image, a moment `[start, end)` of a video, a passage of a text.
+    """The unit of a vector: an image, a moment of a video, a passage of a text, a document's page.
 
-    `content_hash` and `metadata` are the item's. `start` and `end` are seconds; `lines` are the
-    first and last, from 1; `width` and `height` are the item's own pixels, upright. `clip` is true
-    if a moment's vector is of several frames. `dhash` is the 64-bit difference hash of the picture
-    of the vector, `patches` its mean colours in base64. `reading` is the version of READING that
-    decoded it.
+    `content_hash` and `metadata` are the item's. A moment is `[start, end)` in seconds; `lines` are
+    the first and last, from 1; `page` is from 1. `section` names the place of a passage that has no
+    lines, e.g. `slide 3`. `words` is the text for the index of words; it is not in the sidecar, and
+    the segments of committed rows lack it. `width` and `height` are the item's own pixels, upright.
+    `clip` is true if a moment's vector is of several frames. `dhash` is the 64-bit difference hash
+    of the picture of the vector, `patches` its mean colours in base64. `reading` is the version of
+    READING that decoded it.
     """
 
     item: Item
@@ -185,6 +167,9 @@ class Segment:
     metadata: Metadata = NO_METADATA
     reading: int = 1
     patches: str | None = None
+    page: int | None = None
+    section: str | None = None
+    words: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def item_id(self) -> str:
@@ -246,13 +231,15 @@ class DecodeOptions:
     No image has more than `max_pixels`; `video_mode` decides the segments of a video. With `draft`
     the decoder reduces large JPEGs, which takes half the time and moves values by up to 1 of 255 on
     average. `moments` are given stretches `[start, end)` of a video in seconds, where a decoder
-    takes only these (`qvsearch.media.stills`).
+    takes only these (`qvsearch.media.stills`). `page_pixels` is the limit of a document's page
+    (default: `max_pixels`).
     """
 
     max_pixels: int
     video_mode: VideoMode = VideoMode.FRAMES
     draft: bool = True
     moments: tuple[tuple[float, float], ...] = ()
+    page_pixels: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +250,7 @@ class Fingerprint:
     Version 1 of `preprocessing` decodes JPEGs in their full size, 2 with `draft`.
     `adapter` is the folder of the adapter of the model, and `mmproj` the vision tower of a GGUF
     file; their hashes are parts of the revision. `kinds` are the kinds of files that the model
-    embeds; empty for all.
+    embeds; empty for all. `document_detail` is the detail of a document's page (default: `detail`).
     """
 
     model: str
@@ -278,18 +265,30 @@ class Fingerprint:
     adapter: str | None = None
     mmproj: str | None = None
     kinds: tuple[Kind, ...] = ()
+    document_detail: Detail | None = None
 
     @property
     def space(self) -> Fingerprint:
         """What libraries with comparable vectors share: all but how their files are decoded."""
         return replace(
-            self, detail=Detail.LOW, video_mode=VideoMode.FRAMES, adapter=None, mmproj=None
+            self,
+            detail=Detail.LOW,
+            video_mode=VideoMode.FRAMES,
+            adapter=None,
+            mmproj=None,
+            document_detail=None,
         )
 
     @property
     def decode_options(self) -> DecodeOptions:
         """How files are decoded for these vectors."""
-        return DecodeOptions(self.detail.max_pixels, self.video_mode, self.preprocessing >= 2)
+        page_pixels = None if self.document_detail is None else self.document_detail.max_pixels
+        return DecodeOptions(
+            self.detail.max_pixels,
+            self.video_mode,
+            self.preprocessing >= 2,
+            page_pixels=page_pixels,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +360,7 @@ class Hit:
                 "snippet": segment.snippet,
                 "width": segment.width,
                 "height": segment.height,
-                **asdict(segment.metadata),
+                **metadata_fields(segment),
                 "mtime": utc_text(item.mtime_ns),
                 **library,
                 "rerank_score": None if self.rerank_score is None else _rounded(self.rerank_score),
@@ -370,6 +369,12 @@ class Hit:
                 or None,
             }
         )
+
+
+def metadata_fields(segment: Segment) -> dict[str, object]:
+    """Return the metadata of a segment's file by name; `page` is a document's number of a page."""
+    fields = asdict(segment.metadata)
+    return fields if segment.page is None else fields | {"page": segment.page}
 
 
 def unreachable_root(item: Item) -> dict[str, object]:
@@ -388,7 +393,8 @@ def _rounded(value: float) -> float | None:
 
 def _place(start: float | None, end: float | None, segment: Segment) -> dict[str, object]:
     lines = None if segment.lines is None else list(segment.lines)
-    return present({"start": start, "end": end, "lines": lines})
+    place = {"lines": lines, "page": segment.page, "section": segment.section}
+    return present({"start": start, "end": end, **place})
 
 
 class Embedder(Protocol):

@@ -18,6 +18,7 @@ COLUMNS = (
         "end",
         "clip",
         "lines",
+        "section",
         "snippet",
         "width",
         "height",
@@ -26,7 +27,8 @@ COLUMNS = (
         "camera",
         "latitude",
     ),
-    *("longitude", "duration", "page", "mtime", "library", "library_b64", "rerank_score"),
+    *("longitude", "duration", "page", "pages", "title", "author", "keywords", "rating"),
+    *("language", "mtime", "library", "library_b64", "rerank_score"),
     *("saved", "saved_b64", "copy", "copy_b64", "moments", "gone", "duplicates"),
 )
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -124,9 +124,14 @@ class _Begun:
 
 
 def _parts(decoded: Decoded) -> Iterator[_Part]:
-    file = _File(decoded.item, tuple(segment for segment, _ in decoded.segments))
+    file = _File(decoded.item, tuple(with_words(*each) for each in decoded.segments))
     for _, source in decoded.segments:
         yield _Part(file, source)
+
+
+def with_words(segment: Segment, source: EmbedInput) -> Segment:
+    """Return a segment with the words that can be searched: its own, or the passage."""
+    return segment if segment.words is not None else replace(segment, words=source.text)
 
 
 class _Batches:

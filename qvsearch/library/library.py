@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from qvsearch.library.baseline import Baseline
     from qvsearch.library.lazy_segments import Catalogue
     from qvsearch.library.shards import Shard
+    from qvsearch.library.words import Words
     from qvsearch.types import Fingerprint, Segment, Vectors
     from qvsearch.vectors.store import FaissStore
 
@@ -293,6 +294,11 @@ class Library:
         if self._columns is None or self._columns[0] is not arrays:
             self._columns = (arrays, Columns(self._rows.sources(), self.size))
         return self._columns[1]
+
+    @property
+    def words(self) -> Words:
+        """The words of the rows."""
+        return self._rows.words
 
     @property
     def backgrounds(self) -> Vectors:

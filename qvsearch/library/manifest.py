@@ -323,6 +323,9 @@ def read_fingerprint(record: dict[str, Any]) -> Fingerprint:
         adapter=None if record.get("adapter") is None else _need(record, "adapter", str),
         mmproj=None if record.get("mmproj") is None else _need(record, "mmproj", str),
         kinds=tuple(Kind(kind) for kind in record.get("kinds", [])),
+        document_detail=None
+        if record.get("document_detail") is None
+        else Detail(record["document_detail"]),
     )
 
 

@@ -30,6 +30,7 @@ from qvsearch.library.shards import (
     open_shard,
     waiting,
 )
+from qvsearch.library.words import WaitingWords, Words
 from qvsearch.types import KIND_CODES
 from qvsearch.vectors.encoding import Form
 from qvsearch.vectors.store import FaissStore
@@ -88,6 +89,7 @@ class Rows:
         self._shards: list[Shard] = []
         self._baseline: Baseline | None = None
         self._waiting = waiting(form, None)
+        self._waiting_words = WaitingWords()
         self._arrays: Arrays | None = None  # None after rows are added or removed
         self._sample: tuple[Arrays, Sample] | None = None  # with the arrays that it is of
 
@@ -144,6 +146,7 @@ class Rows:
         )
         self._arrays = None
         self.segments.add(segments)
+        self._waiting_words.add(self._next, segments)
         self._next += len(segments)
 
     def remove(self, rows: Iterable[int]) -> None:
@@ -259,6 +262,7 @@ class Rows:
         """Replace all shards by those that `write` returned."""
         self._shards, self._baseline = shards, baseline
         self._waiting = waiting(self.form, baseline)
+        self._waiting_words = WaitingWords()
 
     def _refuse(self, shard: Shard, position: int, score: float) -> None:
         """Raise Damaged for a score that no vector of a shard can have."""
@@ -277,6 +281,11 @@ class Rows:
         live = np.flatnonzero(self.segments.live)
         size = int(live[-1]) + 1 if len(live) else 0
         return Arrays(kinds[:size], backgrounds[:size])
+
+    @property
+    def words(self) -> Words:
+        """The words of all live rows."""
+        return Words([self._waiting_words], self.segments.live)
 
     def sources(self) -> list[Source]:
         """Return the columns of all live rows."""

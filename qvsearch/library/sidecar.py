@@ -18,7 +18,8 @@ from qvsearch.library.manifest import LARGEST_LINE
 from qvsearch.types import NO_METADATA, Item, Kind, Metadata, Segment
 
 _KINDS = {kind.value: kind for kind in Kind}
-_EXTRAS = ("start", "end", "lines", "snippet", "width", "height", "patches")
+_EXTRAS = ("start", "end", "lines", "snippet", "width", "height", "patches", "section")
+_NUMBER_OF_PAGE = "number"  # of a page; `page` is the flag of a picture
 _REAL: set[type] = {float, int}
 _NUMBER: set[type] = {float, int, type(None)}
 _WHOLE: set[type] = {int, type(None)}
@@ -35,6 +36,8 @@ _TYPES: dict[str, set[type]] = {
     "width": _WHOLE,
     "height": _WHOLE,
     "reading": _WHOLE,
+    _NUMBER_OF_PAGE: _WHOLE,
+    "section": _STRING,
 }
 _METADATA: dict[str, set[type]] = {
     "taken": _STRING,
@@ -46,6 +49,12 @@ _METADATA: dict[str, set[type]] = {
     "taken_from": _STRING,
     "damaged": _STRING,
     "several": {bool, type(None)},
+    "title": _STRING,
+    "author": _STRING,
+    "keywords": {list, type(None)},
+    "rating": _WHOLE,
+    "language": _STRING,
+    "pages": _WHOLE,
 }
 _CHECK = b',"crc":'
 _LARGEST_COSINE = 2  # beyond any rounding
@@ -137,21 +146,27 @@ def _encode_row(
 def _encode_segment(segment: Segment) -> dict[str, Any]:
     """Return the fields of a line that tell of a segment, without its root and path."""
     record = _encode_item(segment.item) | {"content_hash": segment.content_hash}
-    for name in _EXTRAS:
-        value = getattr(segment, name)
-        if value is not None:
-            record[name] = text_field(value) if isinstance(value, str) else value
+    values = {name: getattr(segment, name) for name in _EXTRAS} | {_NUMBER_OF_PAGE: segment.page}
+    record |= _fields(values)
     if segment.clip:
         record["clip"] = True
     if segment.dhash is not None:
         record["dhash"] = f"{segment.dhash:016x}"
-    for name in _METADATA:
-        value = getattr(segment.metadata, name)
-        if value is not None:
-            record[name] = text_field(value) if isinstance(value, str) else value
+    record |= _fields({name: getattr(segment.metadata, name) for name in _METADATA})
     if segment.reading != 1:
         record["reading"] = segment.reading
     return record
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are present, texts without what JSON cannot hold."""
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, tuple) and value and isinstance(value[0], str):
+            fields[name] = [text_field(each) for each in value]
+        elif value is not None:
+            fields[name] = text_field(value) if isinstance(value, str) else value
+    return fields
 
 
 def _encode_item(item: Item) -> dict[str, Any]:
@@ -222,6 +237,8 @@ def _decode_segment(record: dict[str, Any], item: Item) -> Segment:
         _decode_metadata(record),
         reading,
         get("patches"),
+        get(_NUMBER_OF_PAGE),
+        get("section"),
     )
 
 
@@ -231,6 +248,10 @@ def _decode_metadata(record: dict[str, Any]) -> Metadata:
     values = {name: record.get(name) for name in _METADATA}
     if any(type(value) not in _METADATA[name] for name, value in values.items()):
         raise ValueError("a field of a row's metadata has the wrong type")
+    if (keywords := values["keywords"]) is not None:
+        if any(type(each) is not str for each in keywords):
+            raise ValueError("the keywords of a row are not texts")
+        values["keywords"] = tuple(keywords)
     return Metadata(**values)
 
 

@@ -18,11 +18,13 @@ class PathFields(TypedDict):
 
 
 class MomentFields(TypedDict):
-    """A moment of a video in seconds, or the lines of a passage."""
+    """A moment of a video in seconds, or the place in a text or a document."""
 
     start: NotRequired[float]
     end: NotRequired[float]
     lines: NotRequired[list[int]]
+    page: NotRequired[int | bool]
+    section: NotRequired[str]
 
 
 class MomentAnswer(MomentFields):
@@ -54,9 +56,14 @@ class HitAnswer(PathFields, MomentFields):
     latitude: NotRequired[float]
     longitude: NotRequired[float]
     duration: NotRequired[float]
-    page: NotRequired[bool]
     damaged: NotRequired[str]
     several: NotRequired[bool]
+    title: NotRequired[str]
+    author: NotRequired[str]
+    keywords: NotRequired[list[str]]
+    rating: NotRequired[int]
+    language: NotRequired[str]
+    pages: NotRequired[int]
     rerank_score: NotRequired[float]
     moments: NotRequired[list[MomentAnswer]]
     duplicates: NotRequired[list[PathFields]]

@@ -41,11 +41,12 @@ LOOK_AHEAD_PIXELS = 100_000_000  # 300 MB of them may wait for the model
 LOOK_AHEAD_FILES = 64  # texts have no pixels, but passages
 # all pictures of a video together have at most so many pixels, and all its clips as many: 150 MB
 FILM_PIXELS = 50_000_000
+DOCUMENT_PAGES = 200  # at most, of one document
 MAX_WORKERS = 16  # enough for the fastest GPU; each holds 100 MB
 
 # seconds by the wall clock, on a machine whose cores all compute vectors meanwhile: 100 megapixels
 # of PNG took 50 there, and 4 on an idle one
-PATIENCE = {Kind.IMAGE: 120.0, Kind.VIDEO: 120.0, Kind.TEXT: 60.0}
+PATIENCE = {Kind.IMAGE: 120.0, Kind.VIDEO: 120.0, Kind.TEXT: 60.0, Kind.DOCUMENT: 120.0}
 # a second more for so many bytes: a slow network drive delivers them, and they play, in a second
 PATIENT_BYTES = 1_000_000
 MOST_PATIENCE = 600.0  # meanwhile the files behind it wait
@@ -207,7 +208,9 @@ def _has_room(
 def _most_pixels(item: Item, options: DecodeOptions) -> int:
     """Return the most pixels that a file's inputs may hold together."""
     film = FILM_PIXELS * (2 if options.video_mode is VideoMode.BOTH else 1)
-    return {Kind.IMAGE: options.max_pixels, Kind.VIDEO: film, Kind.TEXT: 0}[item.kind]
+    pages = DOCUMENT_PAGES * (options.page_pixels or options.max_pixels)
+    most = {Kind.IMAGE: options.max_pixels, Kind.VIDEO: film, Kind.TEXT: 0, Kind.DOCUMENT: pages}
+    return most[item.kind]
 
 
 def _pixels_held(item: Item, future: Future[Decoded | Skipped], options: DecodeOptions) -> int:

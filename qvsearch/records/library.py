@@ -39,7 +39,7 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
         Absent without a query
     id (string): identity of the file in the library, for `mcp`; another content or place gets
         another one
-    kind (string): `image`, `video` or `text`
+    kind (string): `image`, `video`, `text` or `document`
     path (string): absolute path
     path_b64 (string): bytes of the path in base64, instead of `path`, if they are not UTF-8
     root (string): name of a shared table's root that this computer does not reach;
@@ -47,6 +47,7 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
     start, end (number, seconds): moment of a video, from `start` up to `end`
     clip (boolean): true if the best vector is of a clip, not of one frame
     lines (two integers): first and last line of a passage, from 1
+    section (string): place of a passage that has no lines, e.g. `slide 3`
     snippet (string): beginning of the passage
     width, height (integer, pixels): of the upright image or video
     taken (string, ISO 8601): when it was taken, with a zone if the file has one; a day, a month or
@@ -56,14 +57,20 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
     camera (string): maker and model
     latitude, longitude (number, degrees): where it was taken, WGS 84
     duration (number, seconds): length of the video
-    page (boolean): of an image, true for a screenshot or a scanned page
+    page (integer or boolean): page of a document, from 1; of an image, true for a screenshot or a
+        scanned page
+    pages (integer): number of pages of a document
+    title, author (string): as the file has them
+    keywords (list of strings): as the file has them
+    rating (integer, 0 to 5): as the file has it
+    language (string): tag of the language of a text, e.g. `de`
     mtime (string, ISO 8601 in UTC): last change of the file
     library, library_b64 (string): folder of the library
     rerank_score (number, 0 to 1): the reranker's probability that the hit answers; with `--rerank`
     saved, saved_b64 (string): file into which the moment was cut; with `--save-clips`
     copy, copy_b64 (string): copy of the file, or the link to it; with `--copy-to` or `--link-to`
     moments (list of objects): the best other moments or passages: `relevance`, `score`, and
-        `start` with `end`, or `lines`
+        `start` with `end`, `lines`, `page` or `section`
     gone (boolean): true if the file is no longer where it was indexed
     duplicates (list of objects): near-duplicates folded into the hit, as `path` or `path_b64`;
         those that are gone are last
