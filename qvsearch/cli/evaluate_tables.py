@@ -52,7 +52,8 @@ def print_models(results: Sequence[Measured]) -> None:
             columns.pop(name, None)
     whole = [name for name in columns if name != "model"]
     print_table(list(columns), zip(*columns.values(), strict=True), whole=whole)
-    line(f"{_counts(results[0].result)}; behind each value its 95 % interval")
+    has_intervals = any(_interval(each, "-") for each in results[0].result.metrics.values())
+    line(_counts(results[0].result) + "; behind each value its 95 % interval" * has_intervals)
 
 
 def _width(column: tuple[str, Sequence[str]]) -> int:

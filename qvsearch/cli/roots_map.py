@@ -12,6 +12,7 @@ from qvsearch.cli.commands import Command
 from qvsearch.errors import QvsearchError
 
 if TYPE_CHECKING:
+    from qvsearch.published.address import Address
     from qvsearch.published.mapped_roots import PublishedRoot
 
 mapping = typer.Typer(rich_markup_mode=None)
@@ -40,23 +41,49 @@ def map_(
     qvsearch roots -l /mnt/nas/family.lance
     qvsearch roots map anna/Photos /mnt/nas/photos -l /mnt/nas/family.lance
     """  # noqa: D301
-    from qvsearch.published.address import is_address, read_address
     from qvsearch.published.engine import Table
     from qvsearch.published.mapped_roots import map_root
     from qvsearch.records.published import root_record
 
-    if library is None or not is_address(library):
-        raise QvsearchError(
-            "roots map is for shared tables; give one with -l, e.g. -l /mnt/nas/family.lance"
-            " (for a library: qvsearch roots move OLD NEW)"
-        )
-    root, same, compared = map_root(Table(read_address(library)), name, folder)
+    root, same, compared = map_root(Table(_address(library, "map")), name, folder)
     if json:
         output.write_json([root_record(root)])
         return
     output.line(f"{root.name} is {output.safe_text(folder)} on this computer")
     if same < compared:
         output.line(f"it has only {same} of {compared} files that were compared by size")
+
+
+@mapping.command("unmap", cls=Command)
+def unmap(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of a root, as qvsearch roots lists it.")
+    ],
+    library: options.LibraryName = None,
+) -> None:
+    """Forget where a root of a shared table lies on this computer.
+
+    No file is touched. Hits of the root are shown by its name then.
+
+    \b
+    qvsearch roots unmap anna/Photos -l /mnt/nas/family.lance
+    """  # noqa: D301
+    from qvsearch.published.mapped_roots import unmap_root
+
+    root = unmap_root(_address(library, "unmap"), name)
+    output.line(f"{output.safe_text(root)} has no folder on this computer now")
+
+
+def _address(library: str | None, command: str) -> Address:
+    """Return the address of the table that an option names; raises QvsearchError for a library."""
+    from qvsearch.published.address import is_address, read_address
+
+    if library is None or not is_address(library):
+        raise QvsearchError(
+            f"roots {command} is for shared tables; give one with -l, e.g. -l"
+            " /mnt/nas/family.lance (for a library: qvsearch roots move OLD NEW)"
+        )
+    return read_address(library)
 
 
 def list_published(place: str, json: bool) -> None:

@@ -38,14 +38,18 @@ class Address:
 
 def is_address(text: str) -> bool:
     """Return whether a text names a shared table, and not a library."""
-    return text.startswith(S3) or text.rstrip("/").endswith(SUFFIX)
+    return _is_s3(text) or text.rstrip("/").endswith(SUFFIX)
+
+
+def _is_s3(text: str) -> bool:
+    return text[: len(S3)].lower() == S3  # schemes have no case (RFC 3986)
 
 
 def read_address(text: str) -> Address:
     """Return the address in a text; raises QvsearchError for an invalid one."""
     scheme = _SCHEME.match(text)
-    if text.startswith(S3):
-        bucket, _, prefix = text.removeprefix(S3).strip("/").partition("/")
+    if _is_s3(text):
+        bucket, _, prefix = text[len(S3) :].strip("/").partition("/")
         if not _BUCKET.fullmatch(bucket) or not prefix or not prefix.isprintable():
             raise QvsearchError(f"{text} is not a place in S3; write s3://BUCKET/NAME")
         return Address(f"{S3}{bucket}/{prefix}")
@@ -74,11 +78,12 @@ def storage_options(address: Address) -> dict[str, str]:
     if endpoint is None:
         return options
     parts = urlsplit(endpoint)
+    shown = endpoint.replace(f"{parts.netloc.rpartition('@')[0]}@", "")  # may hold a password
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise QvsearchError(f"the endpoint {endpoint!r} of S3 is not an http or https address")
+        raise QvsearchError(f"the endpoint {shown!r} of S3 is not an http or https address")
     if parts.scheme == "http" and not (_is_private(parts.hostname) or _allows_http()):
         raise QvsearchError(
-            f"the endpoint {endpoint} would send pictures and keys unencrypted;"
+            f"the endpoint {shown} would send pictures and keys unencrypted;"
             " use https, or set AWS_ALLOW_HTTP=true"
         )
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"

@@ -313,7 +313,9 @@ class Table:
         try:
             yield
         except (OSError, RuntimeError, ValueError) as error:
-            raise QvsearchError(f"cannot {what} {self.address}: {reason_of(error)}") from error
+            raise QvsearchError(
+                f"cannot {what} {self.address}: {reason_of(error, str(self.address))}"
+            ) from error
 
     def _absent(self) -> NoTable:
         return NoTable(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 import platformdirs
+from filelock import FileLock
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder, open_file, write_file
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _FILE = "published-roots.json"
 LARGEST = 4_000_000  # bytes
+LOCK_SECONDS = 10.0  # of another process that changes them
 COMPARED = 50  # files; enough to tell another folder from the root
 
 
@@ -67,9 +70,7 @@ def map_root(table: Table, name: str, folder: bytes) -> tuple[PublishedRoot, int
     roots = published_roots(table)
     found = [each for each in roots if name in (each.name, each.name.partition("/")[2])]
     if len(found) != 1:
-        what = "several roots" if found else "no root"
-        there = ", ".join(each.name for each in found or roots) or "none"
-        raise QvsearchError(f"{table.address} has {what} {name}; there are: {there}")
+        raise _not_one(table.address, name, found, roots)
     if not is_there(folder):
         raise QvsearchError(f"{os.fsdecode(folder)} is not there; nothing was changed")
     root = found[0]
@@ -81,6 +82,32 @@ def map_root(table: Table, name: str, folder: bytes) -> tuple[PublishedRoot, int
         )
     keep_roots(table.address, {root.name: folder})
     return PublishedRoot(root.name, root.files, folder), same, compared
+
+
+def unmap_root(address: Address, name: str) -> str:
+    """Forget where a root of a table lies here, and return its whole name.
+
+    The table is not read, since it may be gone. Raises QvsearchError if no such root is mapped.
+    """
+    with _changed() as mapped:
+        here = mapped.get(str(address), {})
+        found = [each for each in here if name in (each, each.partition("/")[2])]
+        if len(found) != 1:
+            there = ", ".join(found or here) or "none"
+            what = "several roots" if found else "no root"
+            raise QvsearchError(f"{what} {name} of {address} is mapped here; mapped are: {there}")
+        del here[found[0]]
+        if not here:
+            del mapped[str(address)]
+    return found[0]
+
+
+def _not_one(
+    address: Address, name: str, found: Sequence[PublishedRoot], roots: Sequence[PublishedRoot]
+) -> QvsearchError:
+    what = "several roots" if found else "no root"
+    there = ", ".join(each.name for each in found or roots) or "none"
+    return QvsearchError(f"{address} has {what} {name}; there are: {there}")
 
 
 def keep_own_roots(address: Address, roots: Mapping[str, bytes]) -> None:
@@ -97,16 +124,28 @@ def keep_own_roots(address: Address, roots: Mapping[str, bytes]) -> None:
 
 def keep_roots(address: Address, roots: Mapping[str, bytes]) -> None:
     """Add to the mapped roots of a table."""
-    mapped = _read()
-    before = mapped.get(str(address), {})
-    mapped[str(address)] = before | dict(roots)
-    if mapped[str(address)] == before:
-        return
+    if roots:
+        with _changed() as mapped:
+            mapped[str(address)] = mapped.get(str(address), {}) | dict(roots)
+
+
+@contextmanager
+def _changed() -> Iterator[dict[str, dict[str, bytes]]]:
+    """Yield all mapped roots, to be changed; nobody else changes them meanwhile."""
+    make_folder(_path().parent)
+    with FileLock(_path().with_suffix(".lock"), timeout=LOCK_SECONDS):
+        mapped = _read()
+        before = {place: dict(each) for place, each in mapped.items()}
+        yield mapped
+        if mapped != before:
+            _write(mapped)
+
+
+def _write(mapped: Mapping[str, Mapping[str, bytes]]) -> None:
     record = {
         place: {name: path_field(path) for name, path in sorted(each.items())}
         for place, each in sorted(mapped.items())
     }
-    make_folder(_path().parent)
     write_file(_path(), orjson.dumps(record), private=True)
 
 

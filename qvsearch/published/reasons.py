@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 _CONFLICT = re.compile("conflict|too many concurrent|concurrent modification", re.IGNORECASE)
 _REASONS = (  # what LanceDB's long texts mean
@@ -39,9 +40,14 @@ def is_conflict(error: Exception) -> bool:
     return _CONFLICT.search(str(error)) is not None
 
 
-def reason_of(error: Exception) -> str:
-    """Return what an error of LanceDB means, else its first line."""
+def reason_of(error: Exception, address: str) -> str:
+    """Return what an error of LanceDB means, else its first line.
+
+    The address of the table does not count: a folder may be called `not found`.
+    """
     text = str(error)
+    for place in (address, quote(address)):
+        text = text.replace(place, "").replace(place.lstrip("/"), "")
     for pattern, reason in _REASONS:
         if re.search(pattern, text):
             return reason

@@ -40,6 +40,11 @@ class Agreement:
 
     def require(self, way_out: str) -> None:
         """Raise QvsearchError if it is below the limits; for few inputs only the cosine counts."""
+        if not self.inputs:
+            raise QvsearchError(
+                f"{self.what} inputs: none of them could be computed on both sides."
+                f" No new vector was stored; {way_out}"
+            )
         is_near = self.overlap >= OVERLAP or self.inputs < FEW
         if not (self.cosine >= COSINE and is_near):
             raise QvsearchError(

@@ -277,7 +277,10 @@ def test_an_input_that_the_model_refuses_is_not_compared(tiny):
     theirs = mine.copy()
     mine[3] = np.nan
     assert agreement_of((mine, bank), (theirs, bank)) == Agreement(11, pytest.approx(1), 1.0)
-    assert agreement_of((mine[3:4], bank), (theirs[3:4], bank)) == Agreement(0, 1.0, 1.0)
+    none = agreement_of((mine[3:4], bank), (theirs[3:4], bank))
+    assert none == Agreement(0, 1.0, 1.0)
+    with pytest.raises(QvsearchError, match="none of them could be computed on both sides"):
+        none.require("")
 
     class Refusing:
         dim = 16

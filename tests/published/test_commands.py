@@ -2,6 +2,7 @@
 
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
@@ -11,7 +12,7 @@ from support.shared_table import add, new_library, remove_files
 from qvsearch.files import content_hash
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
-from qvsearch.published.mapped_roots import mapped_roots
+from qvsearch.published.mapped_roots import keep_roots, mapped_roots
 from qvsearch.published.thumbnails import LARGEST, read_thumbnail
 from qvsearch.types import Item, Kind, Segment
 
@@ -138,6 +139,30 @@ def test_a_root_is_mapped_only_to_its_files(run, drawn, shared, tmp_path):
     code, _, err = run("roots", "map", "Photos", other, "-l", drawn.folder)
     assert code == 2
     assert "roots map is for shared tables" in err
+
+
+def test_a_mapping_is_taken_back(run, drawn, shared):
+    run("publish", shared, "-l", drawn.folder, "--as", "anna")
+    code, out, _ = run("roots", "unmap", "Photos", "-l", shared)
+    assert (code, out.decode()) == (0, "anna/Photos has no folder on this computer now\n")
+    assert mapped_roots(read_address(shared)) == {}
+    assert b"not mapped" in run("roots", "-l", shared)[1]
+    code, _, err = run("roots", "unmap", "anna/Photos", "-l", shared)
+    assert code == 2
+    assert "no root anna/Photos of" in err
+    assert "mapped are: none" in err
+
+
+def test_roots_are_mapped_side_by_side(shared):
+    place = read_address(shared)
+
+    def map_some(name):
+        for number in range(20):
+            keep_roots(place, {f"{name}/{number}": b"/x"})
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(map_some, ("a", "b", "c")))
+    assert len(mapped_roots(place)) == 60
 
 
 def test_an_empty_name_is_not_the_default(run, drawn, shared):

@@ -346,6 +346,7 @@ def test_addresses(tmp_path, monkeypatch):
     assert str(read_address("x.lance/")) == str(tmp_path / "x.lance")
     assert str(read_address("s3://bucket/a/b/")) == "s3://bucket/a/b"
     assert is_address("s3://bucket/a")
+    assert str(read_address("S3://bucket/a")) == "s3://bucket/a"
     assert not is_address("family")
 
 
@@ -356,6 +357,9 @@ def test_keys_are_not_sent_unencrypted_to_the_internet(monkeypatch):
     assert storage_options(place)["allow_http"] == "true"
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://s3.example.com")
     with pytest.raises(QvsearchError, match="unencrypted; use https"):
+        storage_options(place)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://anna:secret@s3.example.com")
+    with pytest.raises(QvsearchError, match=r"endpoint http://s3\.example\.com would"):
         storage_options(place)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example.com")
     assert storage_options(place)["allow_http"] == "false"
@@ -488,7 +492,12 @@ def test_a_compaction_of_the_future_deletes_nothing(tmp_path, place):
     ],
 )
 def test_an_error_of_lancedb_has_its_remedy(text, reason):
-    assert reason in reason_of(RuntimeError(text))
+    assert reason in reason_of(RuntimeError(text), "s3://b/x")
+
+
+def test_the_name_of_a_table_is_no_reason():
+    text = "lance error: no field x in /mnt/credentials Forbidden/a.lance"
+    assert "no field x" in reason_of(RuntimeError(text), "/mnt/credentials Forbidden/a.lance")
 
 
 def test_quotes_in_names(tmp_path, place):

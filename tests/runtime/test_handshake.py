@@ -134,6 +134,19 @@ def test_each_form_is_compared_once_and_only_when_needed(demo_embedder, library)
     assert picture == alone + 2
 
 
+def test_another_model_behind_the_same_address_is_noticed_later(
+    demo_embedder, library, monkeypatch
+):
+    monkeypatch.setattr(handshake, "AGAIN", 0.0)  # a moment is later than that
+    with serving(demo_embedder, fault=tokenizing()) as server:
+        choice = Choice(servers=(server.url,))
+        embedder = load_embedder(open_library(library, choice).fingerprint, choice)
+        embedder.embed([TEXT])
+        server.change = noisy(0.3)
+        with pytest.raises(ServersFailed, match="it serves another model"):
+            embedder.embed([TEXT])
+
+
 @pytest.fixture
 def no_weights(monkeypatch):
     """Let no model be on this disk, once the fingerprint of the demo's is known."""

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import secrets
+import select
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from qvsearch.runtime.llama.pair import Pair, memory
 from qvsearch.runtime.llama.server import Order
 
 ENDING_SECONDS = 5.0  # after which the process is killed
+LOADING_SECONDS = 1800.0  # of the largest file on a slow network drive
 ANSWER_SECONDS = 1800.0  # of the longest input on a slow computer
 _LOG_BYTES = 2000  # of the end of its log, for a message
 
@@ -146,6 +148,8 @@ def _greeted(process: subprocess.Popen[bytes], order: Order) -> dict[str, Any]:
     with suppress(BrokenPipeError):
         process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
         process.stdin.flush()
+    if not select.select([process.stdout], [], [], LOADING_SECONDS)[0]:
+        return {"failed": f"it did not load in {LOADING_SECONDS:.0f} s"}
     message: dict[str, Any] = json.loads(process.stdout.readline() or b"{}")
     return message
 

@@ -3,13 +3,15 @@
 No answer of a server identifies its weights. So known inputs are sent to it, and its prompts and
 vectors are compared with ours: those of the library's own rows, or else of the model on this
 computer, or else recorded scores of the published model. Each form of input is proven when it is
-first needed, and once in a process.
+first needed in a process; texts again from time to time, as another model may be served by then.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 SAME = 0.999  # the least cosine of two computations of one kind; bfloat16 and float32 have 0.9999
 NEAR = 0.02  # how far a score may be from the recorded one, which had other numbers and pixels
 CHANGED = 0.9  # a cosine below is that of another model, and not of changed weights
+AGAIN = 600.0  # seconds after which a server's texts are compared again: it may have been replaced
 FEW_QUERIES, FEW_ROWS = 4, 3  # compared if both computations are of one kind
 MANY_ROWS = 32  # compared otherwise, and all generic queries
 
@@ -87,14 +90,15 @@ class Comparison:
 
 
 class Handshake:
-    """The comparisons of several servers, each made once in this process.
+    """The comparisons of several servers, which all of this process share.
 
     `embedder` returns an embedder on some servers, with its function that proves them. `folder`
     is the library whose vectors they are compared with. `notice` is called with the figures of a
     comparison that is no proof by itself.
     """
 
-    _made: dict[tuple[object, ...], Comparison] = {}  # noqa: RUF012 - all of this process share it
+    # each with the time when it was made
+    _made: dict[tuple[object, ...], tuple[Comparison, float]] = {}  # noqa: RUF012 - shared
     _lock = threading.Lock()
 
     def __init__(
@@ -112,6 +116,7 @@ class Handshake:
         self._fingerprint, self._folder = fingerprint, folder
         self._wire, self._notice = wire, notice
         self._proven: set[Form] = set()
+        self._looked = -math.inf  # when texts were last compared
 
     def require(self, inputs: Sequence[EmbedInput]) -> None:
         """Prove the forms of some inputs; raises ServersFailed, which names server and cause."""
@@ -122,12 +127,15 @@ class Handshake:
 
         Texts are always among them, because without them nothing is sure.
         """
+        if time.monotonic() - self._looked > AGAIN:
+            self._proven.clear()
         wanted = [each for each in Form if each in {Form.TEXT, *forms}]
         if self._proven.issuperset(wanted):
             return []
         with self._lock:
             made = [self._comparison(each, form) for form in wanted for each in self.servers]
         self._proven.update(wanted)
+        self._looked = time.monotonic()
         return made
 
     def _comparison(self, server: Server, form: Form) -> Comparison:
@@ -135,14 +143,16 @@ class Handshake:
         name = getattr(dialect, "model", "")
         space, detail = fingerprint.space, fingerprint.detail
         key = (server.url, name, space, detail, self._folder, self._wire, form)
-        if key not in self._made:
-            embedder = self.embedder({server: dialect}, lambda _: None)
-            trial = _Trial(embedder, server, name, fingerprint, self._folder, self._wire)
-            comparison = trial.compare(form)
-            if comparison.figures:
-                self._notice(f"{server.url}: {comparison.figures}")
-            self._made[key] = comparison
-        return self._made[key]
+        before, since = self._made.get(key, (None, -math.inf))
+        if before is not None and (form is not Form.TEXT or time.monotonic() - since <= AGAIN):
+            return before
+        embedder = self.embedder({server: dialect}, lambda _: None)
+        trial = _Trial(embedder, server, name, fingerprint, self._folder, self._wire)
+        comparison = trial.compare(form)
+        if comparison.figures and before is None:
+            self._notice(f"{server.url}: {comparison.figures}")
+        self._made[key] = comparison, time.monotonic()
+        return comparison
 
 
 @dataclass(frozen=True, slots=True)
