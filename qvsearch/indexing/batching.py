@@ -131,7 +131,7 @@ def _parts(decoded: Decoded) -> Iterator[_Part]:
 
 def with_words(segment: Segment, source: EmbedInput) -> Segment:
     """Return a segment with the words that can be searched: its own, or the passage."""
-    return segment if segment.words is not None else replace(segment, words=source.text)
+    return segment if segment.words is not None else replace(segment, words=source.text or "")
 
 
 class _Batches:

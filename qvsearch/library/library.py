@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import TEMPORARY, make_folder
+from qvsearch.files import make_folder
 from qvsearch.library.baseline import new_baseline
 from qvsearch.library.columns import Columns
-from qvsearch.library.failures import FAILURES, Failure, read_failures, write_failures
-from qvsearch.library.lock import LOCK_FILES, WriterLock
+from qvsearch.library.failures import Failure, read_failures, write_failures
+from qvsearch.library.lock import WriterLock
 from qvsearch.library.manifest import (
-    COPY,
     SEGMENTS,
     Damaged,
     Manifest,
     check_way,
+    highest_name,
     read_committed,
-    sweep,
     unreadable,
     write_manifest,
 )
-from qvsearch.library.names import PUBLICATION, exists
+from qvsearch.library.names import exists
 from qvsearch.library.names import library_folder as library_folder
-from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
+from qvsearch.library.pending import Pending, read_pending, write_pending
+from qvsearch.library.places import check_place
 from qvsearch.library.rows import Arrays, Rows, Sample
 from qvsearch.library.rules import NO_RULES, Rules
-from qvsearch.library.searches import SEARCHES
+from qvsearch.library.sweeping import sweep
 from qvsearch.types import Stored
 
 if TYPE_CHECKING:
@@ -46,23 +46,6 @@ if TYPE_CHECKING:
     from qvsearch.vectors.store import FaissStore
 
 RACES = 20  # commits during an opening after which it fails
-FILES = {*LOCK_FILES, COPY, SEGMENTS, FAILURES, PENDING, PUBLICATION, SEARCHES}
-
-
-def check_place(folder: Path) -> None:
-    """Raise QvsearchError if no library can be created here; nothing is written."""
-    if exists(folder):
-        raise QvsearchError(f"{folder} is already a library")
-    check_way(folder)
-    nearest = next(each for each in (folder, *folder.parents) if each.exists())
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise QvsearchError(f"cannot create {folder}: no permission to write to {nearest}")
-    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if entry.name not in FILES and not entry.name.endswith(TEMPORARY):
-            raise QvsearchError(
-                f"{folder} is not a library and holds {entry.name};"
-                " give --library another name, or a new or empty folder"
-            )
 
 
 class Library:
@@ -231,16 +214,33 @@ class Library:
             places.setdefault(segment.item.location, []).append(row)
         return places
 
-    def add(self, segments: Sequence[Segment], vectors: Vectors) -> None:
+    def add(
+        self, segments: Sequence[Segment], vectors: Vectors, copied: Sequence[int] = ()
+    ) -> None:
         """Append a row for each segment, its vector in the same row of `vectors` (n, dim).
 
-        They can be searched at once, and are on disk after the next commit. Raises QvsearchError,
-        and adds nothing, if a vector is not finite and of length 1, or a root is unknown.
+        With `copied` they have the words of these live rows, in order; otherwise their own. They
+        can be searched at once, and are on disk after the next commit. Raises QvsearchError, and
+        adds nothing, if a vector is not finite and of length 1, or a root is unknown.
         """
         for root in {segment.item.root for segment in segments} - set(self.roots):
             raise QvsearchError(f"{os.fsdecode(root)} is not a root of the library {self.folder}")
-        self._rows.add(segments, vectors)
+        self._rows.add(segments, vectors, copied)
         self._changed = True
+
+    def add_words(self, texts: Mapping[int, str], reader: str) -> None:
+        """Add text to committed rows, by number, all of which a reader has looked at.
+
+        `reader` is its name, e.g. "ocr"; an empty text says that there was none. It can be searched
+        after the next commit, which writes the words of each shard of these rows again: callers
+        should collect many rows. Rows that are not live are left out.
+        """
+        self._rows.add_words(texts, reader)
+        self._changed = True
+
+    def without_words(self) -> list[NDArray[np.int64]]:
+        """Return the live rows of each shard whose files were not read for their words."""
+        return self._rows.without_words()
 
     def remove(self, rows: Iterable[int]) -> None:
         """Remove rows; on disk they are dead after the next commit."""
@@ -393,12 +393,11 @@ class Library:
             replace(each.file, dead=each.dead) for each in shards if each.file is not None
         )
         baseline_file = None if baseline is None else baseline.file
-        names = [file.name for file in (*files, baseline_file) if file is not None]
         return Manifest(
             self.fingerprint,
             tuple(self._roots),
             files,
-            max([self._manifest.next, *(int(name) + 1 for name in names)]),
+            max(self._manifest.next, highest_name(files, baseline_file) + 1),
             self._manifest.generation + 1,
             baseline_file,
             self.store,

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import orjson
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import TEMPORARY, Seal, open_file, remove_file, write_file
+from qvsearch.files import Seal, open_file, write_file
 from qvsearch.formats import path_field, read_path
 from qvsearch.library.names import MANIFEST as MANIFEST
 from qvsearch.library.names import SEGMENTS as SEGMENTS
@@ -28,14 +29,13 @@ from qvsearch.types import Detail, Fingerprint, Kind, Precision, Stored, VideoMo
 FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # the oldest format that can hold the library
 FORMAT = 3  # with rules, which older versions would drop
 COPY = "manifest.json.bak"
-_SUFFIXES = {".faiss", ".jsonl", ".facts", ".bank"}
 LARGEST_DIM = 1 << 16
 LARGEST = 24 * 1024 * 1024  # bytes of a manifest; ten thousand shards take a few
 MOST_VALUES = 2_000_000  # numbers, texts and lists; a million removed rows take as many
 LARGEST_COUNT = 10**17  # of rows, files and commits
 LEAST_LINE, LARGEST_LINE = 64, 1 << 20  # bytes of a row in a sidecar
 T = TypeVar("T")
-_NAME = re.compile(r"[0-9]{6,18}")
+FILE_NAME = re.compile(r"[0-9]{6,18}")
 
 
 class Damaged(QvsearchError):
@@ -52,11 +52,19 @@ class Damaged(QvsearchError):
 
 
 @dataclass(frozen=True, slots=True)
+class WordsFile:
+    """The file of a shard's words: its own name, since it may be written again for a shard."""
+
+    name: str
+    seal: Seal
+
+
+@dataclass(frozen=True, slots=True)
 class ShardFiles:
     """The files of a shard: vectors, sidecar and columns; `dead` are removed rows as ranges [a, b).
 
     The fields have the names of the disk: `bank` is the sha256 of the baseline that the backgrounds
-    are of, and `facts` are the columns, which a library of an older version may lack.
+    are of, and `facts` are the columns. A library of an older version may lack these and `words`.
     """
 
     name: str
@@ -66,6 +74,7 @@ class ShardFiles:
     dead: tuple[tuple[int, int], ...] = ()
     bank: str | None = None
     facts: Seal | None = None
+    words: WordsFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +90,8 @@ class BaselineFile:
 class Manifest:
     """A committed state. A removed root leaves None, so that the numbers of the others stay.
 
-    `next` is the number of the next shard or baseline; names are never used twice. `store` is the
-    storage type of all vectors. `rules` has the roots that have any.
+    `next` is the number of the next shard, baseline or file of words; names are never used twice.
+    `store` is the storage type of all vectors. `rules` has the roots that have any.
     """
 
     fingerprint: Fingerprint
@@ -131,6 +140,11 @@ def columns_path(folder: Path, name: str) -> Path:
 def baseline_path(folder: Path, name: str) -> Path:
     """Return the path of a baseline's vectors."""
     return folder / SEGMENTS / f"{name}.bank"
+
+
+def words_path(folder: Path, name: str) -> Path:
+    """Return the path of a file of words."""
+    return folder / SEGMENTS / f"{name}.words"
 
 
 def check_size(path: Path, seal: Seal, size: int) -> None:
@@ -229,38 +243,12 @@ def unreadable(folder: Path, error: OSError) -> QvsearchError:
     return QvsearchError(f"cannot read {path} of the library: {error.strerror}")
 
 
-def sweep(folder: Path, manifest: Manifest) -> None:
-    """Delete replaced shards and what killed commits left behind.
-
-    Files stay if this manifest, the one on disk or its copy refers to them.
-    """
-    needed = _names(manifest)
-    try:
-        for name in (MANIFEST, COPY):
-            needed |= _names(read_manifest(folder / name))
-        entries = [*folder.iterdir(), *(folder / SEGMENTS).iterdir()]
-    except (OSError, QvsearchError):
-        return  # without all manifests it is not known which files are needed
-    for path in entries:
-        if is_temporary(path) or (is_shard_file(path) and path.stem not in needed):
-            remove_file(path)
-
-
-def is_temporary(path: Path) -> bool:
-    """Return whether a file has the name of one that a commit is writing."""
-    return path.name.startswith(".") and path.name.endswith(TEMPORARY)
-
-
-def is_shard_file(path: Path) -> bool:
-    """Return whether a file has the place and name of a shard's or a baseline's file."""
-    named = path.suffix in _SUFFIXES and _NAME.fullmatch(path.stem) is not None
-    return named and path.parent.name == SEGMENTS
-
-
-def _names(manifest: Manifest) -> set[str]:
-    """Return the names of the shards and the baseline that a state refers to."""
-    baseline = set() if manifest.baseline is None else {manifest.baseline.name}
-    return baseline | {file.name for file in manifest.files}
+def highest_name(files: Iterable[ShardFiles], baseline: BaselineFile | None) -> int:
+    """Return the highest number that names a file of a state, or 0."""
+    names = [] if baseline is None else [baseline.name]
+    for file in files:
+        names += [file.name] if file.words is None else [file.name, file.words.name]
+    return max(map(int, names), default=0)
 
 
 def _too_large(data: bytes, size: int) -> str | None:
@@ -284,7 +272,9 @@ def _parse(record: dict[str, Any]) -> Manifest:
     following = _need_count(record, "next")
     baseline = None if record.get("bank") is None else _parse_baseline(_need(record, "bank", dict))
     names = [int(file.name) for file in files] + ([] if baseline is None else [int(baseline.name)])
-    if len(set(names)) < len(names) or any(name >= following for name in names):
+    words = [int(file.words.name) for file in files if file.words is not None]
+    is_used_twice = len(set(names)) < len(names) or len(set(words)) < len(words)
+    if is_used_twice or highest_name(files, baseline) >= following:
         raise ValueError("the name of a shard is used twice or too high")
     roots = [None if root is None else read_path(root) for root in _need(record, "roots", list)]
     rules = {} if record.get("rules") is None else read_rules(_need(record, "rules", list))
@@ -342,7 +332,12 @@ def _parse_file(record: dict[str, Any], dim: int) -> ShardFiles:
         raise ValueError(f"the sizes of the files of {name} do not fit {rows} rows")
     baseline = None if record.get("bank") is None else _need(record, "bank", str)
     columns = None if record.get("facts") is None else _parse_seal(_need(record, "facts", dict))
-    return ShardFiles(name, rows, faiss, sidecar, dead, baseline, columns)
+    words = None if record.get("words") is None else _parse_words(_need(record, "words", dict))
+    return ShardFiles(name, rows, faiss, sidecar, dead, baseline, columns, words)
+
+
+def _parse_words(record: dict[str, Any]) -> WordsFile:
+    return WordsFile(_parse_name(record), _parse_seal(_need(record, "seal", dict)))
 
 
 def _parse_baseline(record: dict[str, Any]) -> BaselineFile:
@@ -353,7 +348,7 @@ def _parse_baseline(record: dict[str, Any]) -> BaselineFile:
 def _parse_name(record: dict[str, Any]) -> str:
     name = _need(record, "name", str)
     # The name becomes part of a path.
-    if not _NAME.fullmatch(name):
+    if not FILE_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of a shard")
     return name
 

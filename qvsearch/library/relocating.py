@@ -35,13 +35,14 @@ from qvsearch.library.manifest import (
     check_way,
     columns_path,
     faiss_path,
-    is_temporary,
     read_committed,
     read_manifest,
     sidecar_path,
     unreadable,
+    words_path,
 )
 from qvsearch.library.names import absence, exists
+from qvsearch.library.sweeping import is_temporary
 
 Report = Callable[[int, int], None]  # with the bytes that are copied, and all bytes
 
@@ -205,6 +206,8 @@ def _verify(folder: Path, staging: Path, seals: dict[Path, Seal]) -> None:
         written[sidecar_path(Path(), each.name)] = each.sidecar
         if each.facts is not None:
             written[columns_path(Path(), each.name)] = each.facts
+        if each.words is not None:
+            written[words_path(Path(), each.words.name)] = each.words.seal
     if manifest.baseline is not None:
         written[baseline_path(Path(), manifest.baseline.name)] = manifest.baseline.seal
     for name, seal in written.items():

@@ -35,7 +35,6 @@ from qvsearch.library.manifest import (
     read_committed,
     read_manifest,
     sidecar_path,
-    sweep,
     unreadable,
     write_manifest,
 )
@@ -51,6 +50,7 @@ from qvsearch.library.shards import (
     write_shard,
 )
 from qvsearch.library.sidecar import Background, salvage_row
+from qvsearch.library.sweeping import sweep
 from qvsearch.vectors.store import FaissStore
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,18 +20,19 @@ from qvsearch.library.baseline import Baseline, measure, open_baseline, write_ba
 from qvsearch.library.columns import Source, source_of
 from qvsearch.library.lazy_segments import Catalogue
 from qvsearch.library.manifest import Damaged, Manifest, ShardFiles, faiss_path
+from qvsearch.library.merge_plan import merge_plan, needs_writing
 from qvsearch.library.shard_columns import NO_ROW
 from qvsearch.library.shards import (
     Shard,
     compared,
     completed,
-    merge_plan,
     merged,
-    needs_writing,
     open_shard,
     waiting,
+    with_words,
 )
-from qvsearch.library.words import WaitingWords, Words
+from qvsearch.library.words import WaitingWords, Words, own_words
+from qvsearch.library.words_file import FILE, RowWords
 from qvsearch.types import KIND_CODES
 from qvsearch.vectors.encoding import Form
 from qvsearch.vectors.store import FaissStore
@@ -90,6 +92,7 @@ class Rows:
         self._baseline: Baseline | None = None
         self._waiting = waiting(form, None)
         self._waiting_words = WaitingWords()
+        self._added: dict[int, RowWords] = {}  # to rows of shards, by the next commit
         self._arrays: Arrays | None = None  # None after rows are added or removed
         self._sample: tuple[Arrays, Sample] | None = None  # with the arrays that it is of
 
@@ -129,8 +132,11 @@ class Rows:
             self._arrays = self._gathered()
         return self._arrays
 
-    def add(self, segments: Sequence[Segment], vectors: Vectors) -> None:
-        """Append a row for each segment; raises QvsearchError, and adds none, for a bad vector."""
+    def add(self, segments: Sequence[Segment], vectors: Vectors, copied: Sequence[int]) -> None:
+        """Append a row for each segment, with the words of the rows that they are `copied` from.
+
+        Raises QvsearchError, and adds none, for a bad vector.
+        """
         if len(segments) != len(vectors):
             raise QvsearchError(f"{len(segments)} segments have {len(vectors)} vectors")
         self._waiting.store.add(vectors)
@@ -145,9 +151,26 @@ class Rows:
             backgrounds=np.concatenate([before.backgrounds, added]),
         )
         self._arrays = None
-        self.segments.add(segments)
-        self._waiting_words.add(self._next, segments)
+        words = list(map(self._words_of, copied)) if copied else list(map(own_words, segments))
+        self._waiting_words.add(self._next, segments, words)
+        self.segments.add([replace(each, words=None) for each in segments])
         self._next += len(segments)
+
+    def add_words(self, texts: Mapping[int, str], reader: str) -> None:
+        """Add text to live rows, all of which a reader has looked at, with the next commit."""
+        for row, text in texts.items():
+            if row in self.segments:
+                self._added[row] = self._words_of(row).added(text, reader)
+
+    def _words_of(self, row: int) -> RowWords:
+        """Return the words of a live row as the next commit writes them."""
+        if row in self._added:
+            return self._added[row]
+        if len(self._waiting.numbers) and row >= self._waiting.numbers[0]:
+            return self._waiting_words.of(row)
+        place = bisect_right(self._shards, row, key=lambda shard: shard.numbers[0])
+        words = self._shards[place - 1].words
+        return RowWords() if words is None else words.of(row)
 
     def remove(self, rows: Iterable[int]) -> None:
         """Remove live rows."""
@@ -250,12 +273,18 @@ class Rows:
             following += 1
         shards: list[Shard] = []
         for group in merge_plan([*self._shards, self._waiting]):
+            name = f"{following:06d}"
             if needs_writing(group):
-                name = f"{following:06d}"
-                shards.append(merged(self.folder, name, group, self.segments, roots))
+                shards.append(
+                    merged(self.folder, name, group, self.segments, roots, self._words_of)
+                )
                 following += 1
             else:
-                shards.append(completed(self.folder, group[0], roots))
+                shard = completed(self.folder, group[0], roots)
+                if np.isin(shard.numbers, list(self._added)).any():
+                    shard = with_words(self.folder, name, shard, self.segments, self._words_of)
+                    following += 1
+                shards.append(shard)
         return shards, baseline
 
     def settle(self, shards: list[Shard], baseline: Baseline | None) -> None:
@@ -263,6 +292,7 @@ class Rows:
         self._shards, self._baseline = shards, baseline
         self._waiting = waiting(self.form, baseline)
         self._waiting_words = WaitingWords()
+        self._added = {}
 
     def _refuse(self, shard: Shard, position: int, score: float) -> None:
         """Raise Damaged for a score that no vector of a shard can have."""
@@ -285,7 +315,18 @@ class Rows:
     @property
     def words(self) -> Words:
         """The words of all live rows."""
-        return Words([self._waiting_words], self.segments.live)
+        stored = [shard.words for shard in self._shards if shard.words is not None]
+        return Words([*stored, self._waiting_words], self.segments.live)
+
+    def without_words(self) -> list[NDArray[np.int64]]:
+        """Return the live rows of each shard whose files were not read for their words."""
+        rows = []
+        for shard in self._shards:
+            unread = shard.store.alive.copy()
+            if shard.words is not None and FILE in shard.words.readers:
+                unread &= ~shard.words.readers[FILE]
+            rows.append(shard.numbers[unread])
+        return [each for each in rows if len(each)]
 
     def sources(self) -> list[Source]:
         """Return the columns of all live rows."""

@@ -1,15 +1,15 @@
 """Shards: opening, verifying, writing and merging the files of some rows.
 
-A shard is three files: the vectors, a sidecar with a JSON line for each row, and the columns. The
-columns are arrays of what the lines contain, so that a search reads no line. A library of an older
-version may lack them: they are rebuilt from the lines on opening, and written by the next commit.
+A shard is four files: the vectors, a sidecar with a JSON line for each row, the columns, and the
+words. The columns are arrays of what the lines contain, so that a search reads no line. A library
+of an older version may lack them: they are rebuilt from the lines on opening, and written by the
+next commit. It may lack the words, too, which only the indexed files have.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,9 @@ from qvsearch.library.manifest import (
     faiss_path,
     sidecar_path,
 )
+from qvsearch.library.mapped import map_file
 from qvsearch.library.shard_columns import ShardColumns, columns_of, is_ends
+from qvsearch.library.shard_words import ShardWords, open_words, write_words
 from qvsearch.library.sidecar import Background, decode_rows, encode_rows
 from qvsearch.vectors import sign_bits
 from qvsearch.vectors.encoding import Form
@@ -42,15 +44,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.files import Seal
+    from qvsearch.library.lazy_segments import Catalogue
+    from qvsearch.library.words_file import RowWords
     from qvsearch.types import Segment, Vectors
 
 VERIFY_AT_OPEN = 64 * MIB  # vectors of at most this size are verified whenever they are opened
 VERIFY_LINES = MIB  # so are sidecars of at most this size: about a thousand rows
-READ_WHOLE = MIB  # larger files are mapped, which keeps a descriptor open: macOS allows 256
-TIERS = (1 * MIB, 8 * MIB, 64 * MIB)  # sizes that divide small shards into classes
-MERGE = 8  # so many shards at the end, none of a higher class than the last, become one
-MOST_DEAD = 0.25  # of a shard's rows; a shard with more is rewritten
-_LINE = 256  # bytes of a row's line, roughly
 _FACTS_TYPES: dict[str, np.dtype[Any]] = {
     "ends": np.dtype("<i8"),
     "backgrounds": np.dtype("<f4"),
@@ -65,7 +64,8 @@ class Shard:
 
     `numbers` (n,) ascending are the library's numbers of the store's rows; `kinds` (n,) are codes.
     `backgrounds` (n, 2) are of the baseline with this sha256. Waiting rows have no `columns`,
-    `lines` and `signs`; a shard of an older library has no `signs` before the next commit.
+    `lines`, `signs` and `words`; a shard of an older library has no `signs` before the next commit,
+    and no `words` before they are added.
     `verified` tells that the checksum of the vectors was compared.
     """
 
@@ -78,6 +78,7 @@ class Shard:
     columns: ShardColumns | None = None
     signs: Signs | None = None
     lines: Lines | None = None
+    words: ShardWords | None = None
     verified: bool = True
 
     @property
@@ -138,7 +139,7 @@ def _opened(
     verified: bool = True,
 ) -> Shard:
     path = sidecar_path(folder, file.name)
-    lines = _map(path, file.sidecar)
+    lines = map_file(path, file.sidecar)
     if file.sidecar.size <= VERIFY_LINES:
         check_sum(path, file.sidecar, lines)
     if file.facts is None:
@@ -160,6 +161,7 @@ def _opened(
         contents.columns,
         contents.signs,
         Lines(path, file.sidecar, lines, contents.ends, store.codes, roots),
+        open_words(folder, file, numbers),
         verified,
     )
 
@@ -168,7 +170,7 @@ def open_store(folder: Path, file: ShardFiles, form: Form) -> FaissStore:
     """Return the vectors of a shard, the removed ones marked; raises as `open_shard` does."""
     path = faiss_path(folder, file.name)
     try:
-        store = FaissStore.from_bytes(_map(path, file.faiss), form, file.rows)
+        store = FaissStore.from_bytes(map_file(path, file.faiss), form, file.rows)
     except QvsearchError as error:
         raise Damaged(path, str(error)) from error
     store.remove([row for first, end in file.dead for row in range(first, end)])
@@ -178,7 +180,7 @@ def open_store(folder: Path, file: ShardFiles, form: Form) -> FaissStore:
 def verify_vectors(folder: Path, file: ShardFiles) -> None:
     """Compare a shard's vectors with their checksum; raises as `open_shard` does."""
     path = faiss_path(folder, file.name)
-    check_sum(path, file.faiss, _map(path, file.faiss))
+    check_sum(path, file.faiss, map_file(path, file.faiss))
 
 
 def read_columns(
@@ -186,7 +188,7 @@ def read_columns(
 ) -> _Contents:
     """Return the contents of a shard's file of columns; raises as `open_shard` does."""
     path = columns_path(folder, file.name)
-    data = _map(path, seal)
+    data = map_file(path, seal)
     check_sum(path, seal, data)
     try:
         arrays = unpack_arrays(data, column_types(form))
@@ -267,46 +269,6 @@ def compared(shard: Shard, baseline: Baseline) -> Shard:
     return replace(shard, backgrounds=measure(shard.store, baseline), baseline=baseline.sha256)
 
 
-# ------------------------------------------------------------------ merging
-
-
-def merge_plan(shards: Iterable[Shard]) -> list[list[Shard]]:
-    """Return the shards that have live rows, in order, grouped by the file they should share.
-
-    Only shards at the end are merged, and only when MERGE of them have gathered. So a row is
-    written a few times in its life, however many commits there are.
-    """
-    groups = [[shard] for shard in shards if shard.live]
-    while groups:
-        tiers = [_tier(group) for group in groups]
-        run = 0
-        while run < len(groups) and tiers[-1 - run] <= tiers[-1] < len(TIERS):
-            run += 1
-        if run < MERGE:
-            break
-        groups[-run:] = [[shard for group in groups[-run:] for shard in group]]
-    return groups
-
-
-def needs_writing(group: Sequence[Shard]) -> bool:
-    """Return whether a group of the plan is anything but one shard on disk with few dead rows.
-
-    A shard on disk without the present backgrounds is rewritten, too: once in a library's life.
-    """
-    shard = group[0]
-    return (
-        len(group) > 1
-        or shard.file is None
-        or shard.file.bank != shard.baseline
-        or len(shard.store) - shard.live > MOST_DEAD * len(shard.store)
-    )
-
-
-def _tier(group: Sequence[Shard]) -> int:
-    size = sum(shard.live * (shard.store.form.row_size + _LINE) for shard in group)
-    return sum(size >= limit for limit in TIERS)
-
-
 # ------------------------------------------------------------------ writing
 
 
@@ -314,12 +276,17 @@ def merged(
     folder: Path,
     name: str,
     group: Sequence[Shard],
-    segments: Mapping[int, Segment],
+    segments: Catalogue,
     roots: Sequence[bytes | None],
+    words: Callable[[int], RowWords],
 ) -> Shard:
-    """Write the shard that `write_shard` does, and open it with the numbers of its rows."""
-    file = write_shard(folder, name, group, segments, roots)
+    """Write the shard that `write_shard` does, and its words; open it with its rows' numbers.
+
+    `segments` and `words` give those of each row number.
+    """
     numbers = np.concatenate([shard.numbers[shard.store.alive] for shard in group])
+    file = write_shard(folder, name, group, segments, roots)
+    file = replace(file, words=write_words(folder, name, numbers, segments, words))
     return _opened(folder, file, open_store(folder, file, group[0].store.form), numbers, roots)
 
 
@@ -329,6 +296,20 @@ def completed(folder: Path, shard: Shard, roots: Sequence[bytes | None]) -> Shar
         return shard
     file = write_columns(folder, shard.file, shard.store.form, roots)
     return _opened(folder, file, shard.store, shard.numbers, roots, verified=shard.verified)
+
+
+def with_words(
+    folder: Path,
+    name: str,
+    shard: Shard,
+    segments: Catalogue,
+    words: Callable[[int], RowWords],
+) -> Shard:
+    """Write the words of a shard on disk again, under this name; return the shard with them."""
+    if shard.file is None:
+        return shard
+    file = replace(shard.file, words=write_words(folder, name, shard.numbers, segments, words))
+    return replace(shard, file=file, words=open_words(folder, file, shard.numbers))
 
 
 def write_shard(
@@ -385,16 +366,3 @@ def _write_columns(folder: Path, file: ShardFiles, form: Form, contents: _Conten
 def column_types(form: Form) -> dict[str, np.dtype[Any]]:
     """Return the arrays in a file of columns, and their types, for vectors of this form."""
     return _FACTS_TYPES | ({"norms": np.dtype("<f4")} if form.scaled else {})
-
-
-def _map(path: Path, seal: Seal) -> memoryview:
-    """Return a file's bytes, which stay if a commit deletes the file; large ones are read later.
-
-    Raises Damaged if the size is not that which was written.
-    """
-    with open_file(path) as source:
-        size = os.fstat(source.fileno()).st_size
-        check_size(path, seal, size)
-        if size <= READ_WHOLE:
-            return memoryview(source.readall())
-        return memoryview(mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ))

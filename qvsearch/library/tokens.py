@@ -18,8 +18,9 @@ def folded(text: str) -> str:
     """Return a text without case, accents and compatibility forms (Unicode NFKD)."""
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(each for each in decomposed if not unicodedata.combining(each))
+    # decomposed first: a compatibility form of capitals has no case of its own
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(each for each in decomposed if not unicodedata.combining(each)).casefold()
 
 
 def tokens(text: str) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from qvsearch.library.tokens import tokens
+from qvsearch.library.words_file import FILE, RowWords
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +38,11 @@ class WordSource(Protocol):
         ...
 
     def text(self, row: int) -> str | None:
-        """Return the text of a row as its file has it; None if it is not from here or has none."""
+        """Return the text of a row as its file has it; None if it is not from here."""
+        ...
+
+    def read_by(self, reader: str) -> Rows:
+        """Return the rows (k,) whose words a reader has looked for, ascending."""
         ...
 
 
@@ -60,9 +66,17 @@ class Words:
         return self._joined([each.lengths() for each in self._sources])
 
     def text(self, row: int) -> str | None:
-        """Return the text of a live row as its file has it; None for a row without words."""
+        """Return the text of a live row as its file has it; None if its words were not stored."""
         texts = (each.text(row) for each in self._sources)
         return next((each for each in texts if each is not None), None)
+
+    def read_by(self, reader: str) -> Rows:
+        """Return the live rows (k,) whose words a reader has looked for, with or without success.
+
+        Readers are `file`, for the text that the file itself has, and those of `Library.add_words`.
+        """
+        rows = [each.read_by(reader) for each in self._sources]
+        return self._joined([(each, each) for each in rows])[0]
 
     def _joined(self, parts: Sequence[tuple[Rows, Counts]]) -> tuple[Rows, Counts]:
         rows = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in parts)])
@@ -86,9 +100,22 @@ def searchable(segments: Iterable[Segment]) -> Iterable[str]:
     """Yield all words of each row, given its segment; the rows of a file follow one another."""
     before = None
     for segment in segments:
-        is_first, before = segment.item is not before, segment.item
+        is_first, before = segment.item != before, segment.item
         parts = [segment.words or "", about(segment) if is_first else ""]
         yield "\n".join(filter(None, parts))
+
+
+def own_words(segment: Segment) -> RowWords:
+    """Return the words that a segment came with from the decoder; without any, none were read."""
+    if segment.words is None:
+        return RowWords()
+    return RowWords(segment.words, frozenset({FILE}))
+
+
+def with_texts(segments: Iterable[Segment], rows: Iterable[RowWords]) -> Iterator[Segment]:
+    """Yield each row's segment with its text as `words`."""
+    for segment, row in zip(segments, rows, strict=True):
+        yield replace(segment, words=row.text)
 
 
 class WaitingWords:
@@ -96,14 +123,13 @@ class WaitingWords:
 
     def __init__(self) -> None:
         self._tokens: dict[int, list[str]] = {}
-        self._texts: dict[int, str | None] = {}
+        self._rows: dict[int, RowWords] = {}
 
-    def add(self, start: int, segments: Sequence[Segment]) -> None:
+    def add(self, start: int, segments: Sequence[Segment], rows: Sequence[RowWords]) -> None:
         """Add rows from a number on."""
-        for row, (segment, text) in enumerate(
-            zip(segments, searchable(segments), strict=True), start
-        ):
-            self._tokens[row], self._texts[row] = tokens(text), segment.words
+        texts = searchable(with_texts(segments, rows))
+        for row, (words, text) in enumerate(zip(rows, texts, strict=True), start):
+            self._tokens[row], self._rows[row] = tokens(text), words
 
     def postings(self, token: str) -> tuple[Rows, Counts]:
         """Return the rows (k,) that have a token, and how often each has it (k,)."""
@@ -116,7 +142,7 @@ class WaitingWords:
         rows = [
             row
             for row, each in self._tokens.items()
-            if any(each[at : at + size] == wanted for at in range(len(each) - size + 1))
+            if size and any(each[at : at + size] == wanted for at in range(len(each) - size + 1))
         ]
         return np.array(rows, np.int64)
 
@@ -126,5 +152,14 @@ class WaitingWords:
         return np.array(list(self._tokens), np.int64), np.array(counts, np.int64)
 
     def text(self, row: int) -> str | None:
-        """Return the text of a row as its file has it."""
-        return self._texts.get(row)
+        """Return the text of a row as its file has it; None if it is not from here."""
+        return self._rows[row].text if row in self._rows else None
+
+    def of(self, row: int) -> RowWords:
+        """Return the text and the readers of a row."""
+        return self._rows[row]
+
+    def read_by(self, reader: str) -> Rows:
+        """Return the rows (k,) whose words a reader has looked for."""
+        rows = [row for row, each in self._rows.items() if reader in each.readers]
+        return np.array(rows, np.int64)

@@ -37,7 +37,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.indexing.forget import forget
 from qvsearch.indexing.pipeline import IngestOptions, index
-from qvsearch.library import shards as segments
+from qvsearch.library import merge_plan
 from qvsearch.library.library import Library
 from qvsearch.library.repair import check
 from qvsearch.types import EmbedInput, Stored
@@ -264,8 +264,8 @@ class History(RuleBasedStateMachine):
 def _lowered(disk, monkeypatch):
     monkeypatch.setattr(ingest, "Decoders", DecodersHere)
     monkeypatch.setattr(ingest, "baseline_vectors", lambda *_: unit(3, 5, DIM))
-    monkeypatch.setattr(segments, "TIERS", (300, 3000, 30000))
-    monkeypatch.setattr(segments, "MERGE", 3)
+    monkeypatch.setattr(merge_plan, "TIERS", (300, 3000, 30000))
+    monkeypatch.setattr(merge_plan, "MERGE", 3)
 
 
 def play(tally, stored, examples, steps, derandomize):

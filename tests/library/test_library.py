@@ -20,7 +20,7 @@ from support.rows import (
 
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
-from qvsearch.library import manifest
+from qvsearch.library import manifest, merge_plan
 from qvsearch.library import shards as segments
 from qvsearch.library.failures import Failure
 from qvsearch.library.library import Library, library_folder
@@ -266,7 +266,7 @@ def test_failures_come_back_and_a_broken_line_is_passed_over(library):
 
 
 def test_search_over_many_files_is_exact_with_masks_and_dead_rows(library, monkeypatch):
-    monkeypatch.setattr(segments, "MERGE", 100)
+    monkeypatch.setattr(merge_plan, "MERGE", 100)
     vectors = unit(200, 7)
     for start in range(0, 160, 20):
         fill(library, start, start + 20)
@@ -288,7 +288,7 @@ def test_search_over_many_files_is_exact_with_masks_and_dead_rows(library, monke
 
 
 def test_equal_vectors_in_different_files_come_in_row_order(library, monkeypatch):
-    monkeypatch.setattr(segments, "MERGE", 100)
+    monkeypatch.setattr(merge_plan, "MERGE", 100)
     vector = unit(1, 3)
     for start in range(0, 30, 3):
         library.add(photos(start, start + 3), np.repeat(vector, 3, axis=0))
@@ -301,12 +301,12 @@ def test_equal_vectors_in_different_files_come_in_row_order(library, monkeypatch
 
 def test_many_commits_keep_few_files_and_every_row_bit_for_bit(library, disk, monkeypatch):
     row = 2 * DIM + 256
-    monkeypatch.setattr(segments, "TIERS", (8 * row, 64 * row, 512 * row))
+    monkeypatch.setattr(merge_plan, "TIERS", (8 * row, 64 * row, 512 * row))
     vectors = unit(1000, 7)
     for start in range(0, 1000, 2):
         library.add(photos(start, start + 2), vectors[start : start + 2])
         library.commit()
-        assert len(files(library)) // 3 <= 7 * 3 + 1000 // 512 + 1
+        assert len(files(library)) // 4 <= 7 * 3 + 1000 // 512 + 1
     assert content(library) == expected(photos(0, 1000), vectors)
     again = Library.open(library.folder)
     assert content(again) == expected(photos(0, 1000), vectors)
@@ -369,7 +369,7 @@ def test_a_file_without_live_rows_goes(library):
 @pytest.mark.parametrize("seed", range(8))
 def test_any_history_equals_a_dictionary(tmp_path, monkeypatch, seed):
     row = 2 * DIM + 256
-    monkeypatch.setattr(segments, "TIERS", (8 * row, 64 * row, 512 * row))
+    monkeypatch.setattr(merge_plan, "TIERS", (8 * row, 64 * row, 512 * row))
     monkeypatch.setattr(segments, "VERIFY_AT_OPEN", 1000 if seed % 2 else 64 << 20)
     rng = np.random.default_rng(seed)
     stored = list(Stored)[seed // 4]

@@ -18,6 +18,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import Seal, write_file
 from qvsearch.formats import pack_arrays, unpack_arrays
 from qvsearch.indexing.pipeline import IngestOptions, index
+from qvsearch.library import merge_plan
 from qvsearch.library import shards as segments
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import read_committed, write_manifest
@@ -131,7 +132,7 @@ def test_plain_faiss_finds_the_same_inner_products(library):
 
 
 def test_merged_and_compacted_files_have_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(segments, "TIERS", (10**4, 10**5, 10**6))
+    monkeypatch.setattr(merge_plan, "TIERS", (10**4, 10**5, 10**6))
     library = Library.create(tmp_path / "library", FINGERPRINT, Stored.INT8)
     library.add_root(b"/photos")
     for start in range(0, ROWS, 3):
