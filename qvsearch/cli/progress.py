@@ -159,6 +159,8 @@ class Progress:
             bar.update(task, description=f"checking {files} whose status changed")
         elif event.state == "looking":
             bar.update(task, description=f"looking at {files} of an older version")
+        elif event.state == "words":
+            bar.update(task, description=f"reading the words of {files}")
         elif event.state == "planned":
             bar.update(task, total=event.estimate, description="indexing")
         else:

@@ -14,6 +14,7 @@ from qvsearch.errors import ExitCode
 from qvsearch.library.names import chosen_folders, option, short_names
 
 if TYPE_CHECKING:
+    from qvsearch.library.library import Library
     from qvsearch.retrieval.several import Searched
     from qvsearch.runtime.loading import Choice
     from qvsearch.runtime.several import Lost
@@ -83,6 +84,11 @@ class OpenLibraries:
                 )
             elif name and not len(each):
                 output.hint(f"the library{name} is empty", quiet)
+            if output.is_watched(quiet) and _lacks_words(each):
+                output.hint(
+                    f"the library{name} has no words of some files, which are found by meaning;"
+                    f" `qvsearch index{option(each.folder)}` adds them without the model"
+                )
 
     def folder_of(self, hit: Hit) -> Path:
         """Return the folder of a hit's library."""
@@ -103,3 +109,13 @@ class OpenLibraries:
         return [
             Searched(each, partial(models.embedder, each.fingerprint)) for each in self.libraries
         ]
+
+
+def _lacks_words(library: Library) -> bool:
+    """Return, once, whether the next `index` adds words; that of a shared table does not."""
+    from qvsearch.cache import first_time
+    from qvsearch.library.library import Library
+    from qvsearch.library.words_file import has_full_text
+
+    lacks = isinstance(library, Library) and has_full_text() and bool(library.without_words())
+    return lacks and first_time("words-hint")

@@ -93,6 +93,9 @@ def _due(status: Status) -> list[tuple[str, str]]:
     if status.older:
         files = older_text(status.older, status.older_segments)
         facts.append(("older", f"the next index looks at {files}"))
+    if status.without_words:
+        files = counted(status.without_words, "file")
+        facts.append(("words", f"the next index stores the words of {files}"))
     if status.left_aside:
         facts.append(("left aside", leftovers_text(status.left_aside)))
     if status.left_out:

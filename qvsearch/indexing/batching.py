@@ -31,11 +31,15 @@ TOKEN_CHARACTERS = 4  # of English; other languages have more tokens, which cost
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A file's segments with their vectors (n, dim), row i for segment i."""
+    """A file's segments with their vectors (n, dim), row i for segment i.
+
+    `rows` are those of the library that they are copied from, if they are.
+    """
 
     item: Item
     segments: tuple[Segment, ...]
     vectors: Vectors
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,8 @@ class ContentIndex:
             return None
         rows = sources[-1]
         item = segments[rows[0]].item
-        return Embedded(item, tuple(segments[row] for row in rows), self._library.vectors(rows))
+        copied = tuple(segments[row] for row in rows)
+        return Embedded(item, copied, self._library.vectors(rows), tuple(rows))
 
     def start(self, item: Item, content: Content) -> bool:
         """Return whether to embed a file; if its content is being embedded, it becomes a twin."""

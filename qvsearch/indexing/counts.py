@@ -30,7 +30,8 @@ class Event:
     With a `path`, `state` is unchanged, indexed (with a `reason` if an unchanged file was read
     again), reused, skipped or removed. Without a path it is planned, compared (`reason` is the
     result), embedded (a batch of `segments`) or committed. `checking` comes before `files` whose
-    status changed, `looking` before unchanged ones that an older version read.
+    status changed, `looking` before unchanged ones that an older version read, `words` before texts
+    that are read again for their words.
     `estimate` is the expected number of segments of a file that must be decoded. `planned` comes
     once before those files, with their number in `files`, the sum of their estimates, and the sums
     `by_kind`. `known` is true for a skipped file that failed before in its present state.

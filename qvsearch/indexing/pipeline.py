@@ -15,6 +15,7 @@ from qvsearch.indexing.comparison import INPUTS, Comparison, first_inputs
 from qvsearch.indexing.contents import HASH_THREADS, hashed
 from qvsearch.indexing.counts import Event, Summary
 from qvsearch.indexing.session import IngestOptions, Session
+from qvsearch.indexing.wordless import add_missing_words
 from qvsearch.library.rules import lasting, of_kinds, scans_of
 from qvsearch.media.workers import Decoders
 from qvsearch.types import Item, Skipped
@@ -67,8 +68,8 @@ def index(
         session.set_rules(lasts, [target.path for target in targets if target.path in scans])
         # 3. Sizes and times are compared with the library's.
         changes = session.begin(targets, files)
+        count = options.decode_workers
         try:
-            count = options.decode_workers
             processes = Decoders() if count is None else Decoders(count)
             with ThreadPoolExecutor(HASH_THREADS) as threads, processes as decoders:
                 # 4. Files that only look unchanged are looked at.
@@ -96,6 +97,10 @@ def index(
             session.remove_missing(targets, lasts)
         # 8. The last commit.
         session.commit()
+        # 9. Rows of an older version, which stored no words, get them.
+        if not session.stopped() and library.without_words():
+            with Decoders() if count is None else Decoders(count) as decoders:
+                add_missing_words(library, files.items, decoders, report, session.stopped)
     return session.summary(targets)
 
 

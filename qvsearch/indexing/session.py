@@ -144,7 +144,7 @@ class Session:
         segments = [replace(self._library.segments[row], item=item) for row in rows]
         if metadata is not None:
             segments = [_refreshed(segment, metadata) for segment in segments]
-        if self._replace_rows(item, segments, self._library.vectors(rows)):
+        if self._replace_rows(item, segments, self._library.vectors(rows), rows):
             self.keep(item)
             self._commits.commit_if_due()
 
@@ -222,19 +222,24 @@ class Session:
         segments = [replace(segment, item=item) for segment in source.segments]
         if state == "reused":
             segments = [replace(each, metadata=_renamed(each.metadata, item)) for each in segments]
-        if not self._replace_rows(item, segments, source.vectors):
+        if not self._replace_rows(item, segments, source.vectors, source.rows):
             return
         if is_new and state == "reused":
             self._moved.add(content_of(segments[0]))
         self._remaining.finish(item)
         self.counts.stored(state, item, len(segments), anew=item.location in self._anew)
 
-    def _replace_rows(self, item: Item, segments: Sequence[Segment], vectors: Vectors) -> bool:
-        """Add a file's rows; its former rows die in the same commit. False if that failed."""
+    def _replace_rows(
+        self, item: Item, segments: Sequence[Segment], vectors: Vectors, copied: Sequence[int]
+    ) -> bool:
+        """Add a file's rows; its former rows die in the same commit. False if that failed.
+
+        The words of `copied` rows are theirs; without any, they have come with the segments.
+        """
         library, location = self._library, item.location
         try:
             library.add_root(item.root)
-            library.add(segments, vectors)
+            library.add(segments, vectors, copied)
         except QvsearchError as error:  # the model's vectors are no unit vectors
             self._fail(Skipped(location, str(error)), item)
             return False

@@ -14,6 +14,7 @@ from qvsearch.indexing.changes import MAX_TRIES, Target, same_failure, same_iden
 from qvsearch.indexing.mounts import Identities
 from qvsearch.library.filters import orientation_of
 from qvsearch.library.rules import Rules, left_out, scans_of
+from qvsearch.library.words_file import has_full_text
 from qvsearch.published.opening import is_large_table
 from qvsearch.times import date_text, time_taken
 from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
@@ -41,7 +42,8 @@ class Status:
 
     Files of a root that cannot be reached are not `gone`. `older` are the files that an older
     version read; at most their `older_segments` are embedded again by the next `index`. `touched`
-    are files of the same size and time whose status changed, so that it compares their contents.
+    are files of the same size and time whose status changed, so that it compares their contents. It
+    also reads the words of the files `without_words`, which an older version indexed.
     `left_aside` counts files of unsupported suffixes in the roots. `left_out` are files that the
     library has and that `index` now leaves out by their names. `pending` are unfinished runs.
     `damaged` are indexed files with their missing parts.
@@ -61,6 +63,7 @@ class Status:
     older: int = 0
     older_segments: int = 0
     touched: int = 0
+    without_words: int = 0
     left_aside: Mapping[str, int] = field(default_factory=dict)
     left_out: tuple[Skipped, ...] = ()
     rules: Mapping[bytes, Rules] = field(default_factory=dict)
@@ -121,11 +124,20 @@ def library_status(library: Library) -> Status:
         older=len(+older),
         older_segments=older.total(),
         touched=touched,
+        without_words=_without_words(library),
         left_aside=files.left_aside,
         left_out=tuple(_left_out(unseen, scans)),
         rules=library.rules,
         pending=tuple(library.load_pending()),
     )
+
+
+def _without_words(library: Library) -> int:
+    """Return the number of files whose words were not read."""
+    if not has_full_text():
+        return 0
+    rows = [row for each in library.without_words() for row in each.tolist()]
+    return len({library.segments[row].item.location for row in rows})
 
 
 def _left_out(items: Iterable[Item], scans: Mapping[bytes, ScanOptions]) -> Iterator[Skipped]:

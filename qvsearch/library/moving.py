@@ -17,12 +17,13 @@ from qvsearch.library.lock import WriterLock
 from qvsearch.library.manifest import (
     Manifest,
     ShardFiles,
+    highest_name,
     read_committed,
     unreadable,
     write_manifest,
 )
 from qvsearch.library.pending import read_pending, write_pending
-from qvsearch.library.rows import form_of
+from qvsearch.library.rows import Rows, form_of
 from qvsearch.library.searches import move_paths
 from qvsearch.library.shards import read_columns, write_columns
 
@@ -124,12 +125,27 @@ def move_roots(folder: Path, moves: Mapping[bytes, bytes]) -> None:
             files=files,
             generation=before.generation + 1,
         )
+        try:
+            manifest = _with_names(folder, manifest, moves)
+        except OSError as error:
+            raise unreadable(folder, error) from error
         write_manifest(folder, manifest)
         with suppress(QvsearchError):  # the move is done; any later commit writes the columns
             _move_lists(folder, moves)
             roots = [root for root in before.roots if root is not None]
             move_paths(folder, lambda path: _place_of(path, roots, moves))
             _complete(folder, manifest)
+
+
+def _with_names(folder: Path, manifest: Manifest, moves: Mapping[bytes, bytes]) -> Manifest:
+    """Return the state after a move with words that have the new names of its roots."""
+    renamed = {new for old, new in moves.items() if os.path.basename(old) != os.path.basename(new)}
+    numbers = [number for number, root in enumerate(manifest.roots) if root in renamed]
+    if not numbers or not any(file.words for file in manifest.files):
+        return manifest
+    files = Rows.open(folder, manifest).with_words_anew(numbers, manifest.next)
+    following = max(manifest.next, highest_name(files, manifest.baseline) + 1)
+    return replace(manifest, files=files, next=following)
 
 
 def _without_columns(

@@ -36,10 +36,12 @@ from qvsearch.library.manifest import (
     read_manifest,
     sidecar_path,
     unreadable,
+    words_path,
     write_manifest,
 )
 from qvsearch.library.rows import form_of
 from qvsearch.library.searches import DamagedSearch, damaged_searches
+from qvsearch.library.shard_words import verify_words
 from qvsearch.library.shards import (
     open_store,
     read_columns,
@@ -103,6 +105,7 @@ def check(folder: str | Path) -> list[Problem]:
                 problems += _examine(folder, file, manifest) or _examine_columns(
                     folder, file, manifest
                 )
+                problems += _examine_words(folder, file)
         if not problems or _manifest(folder)[0] == manifest:
             return [*problems, *(_problem(folder, each) for each in damaged_searches(folder))]
 
@@ -148,6 +151,10 @@ def _repaired(folder: Path) -> Repair:
             sound[file.name] = file
             if faults:
                 sound[file.name] = write_columns(folder, file, form_of(manifest), manifest.roots)
+        if lost := _examine_words(folder, file):
+            if file.name in sound:
+                sound[file.name] = replace(sound[file.name], words=None)
+            faults = [*faults, *lost]
         problems += faults
     if not problems:
         return Repair((), sum(_live(file) for file in sound.values()), 0)
@@ -188,6 +195,11 @@ def _examine_columns(folder: Path, file: ShardFiles, manifest: Manifest) -> list
     return _faults(folder, file, lambda: read_columns(folder, file, seal, form, roots))
 
 
+def _examine_words(folder: Path, file: ShardFiles) -> list[Problem]:
+    """Return the problems of a shard's words, which the next `index` reads again."""
+    return _faults(folder, file, lambda: verify_words(folder, file))
+
+
 def _faults(folder: Path, file: ShardFiles, *reads: Callable[[], object]) -> list[Problem]:
     problems = []
     for read in reads:
@@ -224,7 +236,8 @@ def _rebuild(
 ) -> Repair:
     """Commit the sound shards, and new ones with the sound rows of the others.
 
-    A damaged baseline is dropped; the next `index` that embeds a file creates it again.
+    A damaged baseline is dropped; the next `index` that embeds a file creates it again. Damaged
+    words are dropped, too, and those of damaged shards; the next `index` reads them again.
     """
     on_disk = sorted({path.stem for path in (folder / SEGMENTS).glob("[0-9]*.*")})
     following = max([manifest.next, *(int(name) + 1 for name in on_disk if name.isdigit())])
@@ -250,6 +263,8 @@ def _rebuild(
     paths = [
         path(folder, name) for name in gone for path in (faiss_path, sidecar_path, columns_path)
     ]
+    words = {file.words for file in manifest.files} - {file.words for file in files}
+    paths += [words_path(folder, each.name) for each in words if each is not None]
     if manifest.baseline is not None and baseline is None:
         paths.append(baseline_path(folder, manifest.baseline.name))
     for path in paths:

@@ -294,6 +294,21 @@ class Rows:
         self._waiting_words = WaitingWords()
         self._added = {}
 
+    def with_words_anew(self, roots: Sequence[int], following: int) -> tuple[ShardFiles, ...]:
+        """Write the words of committed shards that have rows below roots, given by number, again.
+
+        Returns the files of all shards; new ones are named from `following` on.
+        """
+        files = []
+        for shard in self._shards:
+            if shard.columns is not None and np.isin(shard.columns.root_of_row, roots).any():
+                shard = with_words(
+                    self.folder, f"{following:06d}", shard, self.segments, self._words_of
+                )
+                following += 1
+            files += [] if shard.file is None else [shard.file]
+        return tuple(files)
+
     def _refuse(self, shard: Shard, position: int, score: float) -> None:
         """Raise Damaged for a score that no vector of a shard can have."""
         if shard.file is not None:

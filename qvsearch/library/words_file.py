@@ -143,6 +143,8 @@ def open_database(source: Path | memoryview) -> sqlite3.Connection:
 
     Raises ValueError for a database that has other tables, and sqlite3.Error for none.
     """
+    if not isinstance(source, Path) and not source:
+        raise ValueError("it is empty")
     if isinstance(source, Path):
         address = f"{source.as_uri()}?mode=ro&immutable=1"
         database = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import mounts
 from qvsearch.library.manifest import check_way
+from qvsearch.library.words_file import has_full_text
 from qvsearch.machine.estimate import MUCH_FASTER, Expected, expect, gemm_rate, runs_int8
 from qvsearch.machine.flops import CONFIG_2B, Shapes
 from qvsearch.machine.speeds import device_name, read_speeds
@@ -66,6 +68,7 @@ def examine(library: Path, device: str | None, dtype: str | None) -> Iterator[Fa
         yield _package(package)
     yield _extra("sentence-transformers", "st", "--model st:ID")
     yield from _formats()
+    yield _full_text()
     yield from _traps()
     yield from _weights()
     yield from _place(library)
@@ -101,6 +104,14 @@ def _formats() -> Iterator[Fact]:
         # its name ends with its version
         yield _decoder("HEVC", "libde265", heic["decoders"]["libde265"].rpartition(" ")[2])
     yield _decoder("video", "FFmpeg", av.ffmpeg_version_info)
+
+
+def _full_text() -> Fact:
+    """Return the version of SQLite, which indexes words."""
+    if has_full_text():
+        return Fact("SQLite", sqlite3.sqlite_version)
+    trap = "it has no full-text index (FTS5), so that searches by words find nothing"
+    return Fact("SQLite", sqlite3.sqlite_version, f"{trap}; use another build of Python")
 
 
 def _decoder(name: str, library: str, number: str | None) -> Fact:

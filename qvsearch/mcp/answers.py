@@ -168,6 +168,7 @@ class LibraryAnswer(TypedDict):
     touched: NotRequired[int]
     older: NotRequired[int]
     older_segments: NotRequired[int]
+    without_words: NotRequired[int]
     left_aside: NotRequired[dict[str, int]]
     left_out: NotRequired[list[dict[str, Any]]]
     not_indexed: NotRequired[int]

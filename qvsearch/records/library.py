@@ -194,6 +194,7 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
     touched (integer): files whose contents the next `index` will compare
     older (integer): unchanged files that an older version read; the next `index` looks at them
     older_segments (integer): number of their vectors, some of which may be embedded again
+    without_words (integer): files whose words an older version did not store; `index` adds them
     left_aside (object): number of files in other formats by suffix
     left_out (list of objects): files of the library that `index` now leaves out by their names:
         `path` or `path_b64`, and the `reason`
@@ -228,6 +229,7 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
         "touched": status.touched,
         "older": status.older,
         "older_segments": status.older_segments,
+        "without_words": status.without_words,
         "left_aside": status.left_aside,
         "left_out": [
             {**path_fields("path", each.path), "reason": each.reason} for each in status.left_out

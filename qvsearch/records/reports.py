@@ -34,12 +34,14 @@ def event_record(event: Event) -> dict[str, object]:
     state (string): `checking` contents of files with a changed status; `looking` at unchanged
         files that an older version read; `planned`; `compared` int8 or a quantised GGUF file with
         exact numbers on the first files of a library; `indexed`, `reused`, `unchanged`, `skipped`
-        or `removed` a file; `committed`; and last `summary`
+        or `removed` a file; `committed`; `words` of texts that an older version indexed; and last
+        `summary`
     path, path_b64 (string): the file
     kind (string): `image`, `video` or `text`
     segments (integer): number of its vectors
     reason (string): why it was skipped or read anew, or the figures of `compared`
-    files (integer): number of files that are `planned`, `checking` or `looking`
+    files (integer): number of files that are `planned`, `checking` or `looking`, or whose `words`
+        are read
     estimate (integer): about how many segments are `planned`
     """
     path = {} if event.path is None else path_fields("path", event.path)

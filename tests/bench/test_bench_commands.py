@@ -63,6 +63,7 @@ SMALLEST = {
         "--model MODEL --few-layers --device cpu --rows 100 --repeats 1",
         r"warm query.* scaled from .*\ncached query, 100 rows: \d+ ms .*\n100 photos of 64",
     ),
+    "words": ("300", r"written in (.*\n)*a text: "),
 }
 # these start processes that load a model, or a browser, or cannot be small
 SLOW = {"cold_query", "indexing", "published", "quantised", "serve", "warm_query"}

@@ -1,6 +1,7 @@
 """A real file system that is full: said with the bytes that are missing, nothing lost, goes on.
 
-It fills up in the middle of the vectors, of the sidecar and of the facts, and before the manifest.
+It fills up in the middle of the vectors, the sidecar, the facts and the words, and before the
+manifest.
 """
 
 import json
@@ -26,7 +27,7 @@ def test_a_full_file_system_loses_nothing_and_says_what_is_missing(tmp_path, dis
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in done.stdout.splitlines()]
     filled = [each["fills up in"][-6:] for each in records]
-    assert filled == [".faiss", ".jsonl", ".facts", "on.bak"]
+    assert filled == [".faiss", ".jsonl", ".facts", ".words", "on.bak"]
     for each in records:
         assert each["code"] == 2
         assert each["said"] == (

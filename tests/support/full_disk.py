@@ -65,8 +65,8 @@ def main():
     shutil.copytree(library, roomy)
     assert index(roomy, notes)[0] == 0
     new = f"{Library.open(roomy)._manifest.next - 1:06}"
-    vectors, sidecar, facts = (
-        -(-sizes(roomy)[f"{new}.{end}"] // PAGE) for end in ("faiss", "jsonl", "facts")
+    vectors, sidecar, facts, words = (
+        -(-sizes(roomy)[f"{new}.{end}"] // PAGE) for end in ("faiss", "jsonl", "facts", "words")
     )
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "none", small], check=True)
     # two pages are those that say who holds the lock and what is left to do
@@ -74,7 +74,8 @@ def main():
         (f"{new}.faiss", 2 + vectors // 2),
         (f"{new}.jsonl", 2 + vectors + sidecar // 2),
         (f"{new}.facts", 2 + vectors + sidecar + facts // 2),
-        (COPY, 2 + vectors + sidecar + facts),
+        (f"{new}.words", 2 + vectors + sidecar + facts + words // 2),
+        (COPY, 2 + vectors + sidecar + facts + words),
     ):
         shutil.copytree(library, small / "library")
         leave(room, small / "filler")

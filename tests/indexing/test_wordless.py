@@ -1,0 +1,177 @@
+"""Libraries of an older version, which stored no words, get them without any embedding."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+from support.cheap_model import FINGERPRINT, DecodersHere, instead, write_notes
+
+from qvsearch.cli.app import main
+from qvsearch.indexing.status import library_status
+from qvsearch.indexing.wordless import add_missing_words
+from qvsearch.library.library import Library
+from qvsearch.library.manifest import read_committed, write_manifest
+from qvsearch.library.repair import check, repair
+from qvsearch.types import Item, Kind, Segment
+
+NOTES = 30
+
+
+class Unwanted:
+    """A model that nothing may need."""
+
+    def embed(self, inputs):
+        raise AssertionError(f"{len(inputs)} inputs were embedded")
+
+
+@pytest.fixture
+def folder(in_memory):
+    write_notes(in_memory / "notes", NOTES)
+    for path in (in_memory / "notes").iterdir():
+        path.write_text(f"{path.read_text()}\nNumber INV-{path.stem} of Zoë.\n")
+    Library.create(in_memory / "library", FINGERPRINT)
+    index(in_memory)
+    return in_memory
+
+
+def index(folder, model=None, expected=0, **options):
+    with instead(model, batch=NOTES, commit_seconds=60.0, **options):
+        command = ["index", str(folder / "notes"), "-l", str(folder / "library"), "--quiet"]
+        assert main(command) == expected
+
+
+def forget_words(folder):
+    """Make the library as one that an older version wrote."""
+    place = folder / "library"
+    before = read_committed(place)
+    files = tuple(replace(file, words=None) for file in before.files)
+    write_manifest(place, replace(before, files=files, generation=before.generation + 1))
+    with Library.open(place).lock():
+        pass  # which sweeps
+    assert not list(place.glob("segments/*.words"))
+
+
+def words(folder):
+    """Return the text of each file, and which files have some tokens."""
+    library = Library.open(folder / "library")
+    names = {row: each.item.path for row, each in library.segments.items()}
+    found = {
+        token: {names[row] for row in library.words.postings(token)[0].tolist()}
+        for token in ("inv", "zoe", "notes", "txt", "number")
+    }
+    texts = {name: library.words.text(row) for row, name in names.items()}
+    return texts, found
+
+
+def test_words_come_with_the_next_index_and_without_a_model(folder):
+    wanted = words(folder)
+    assert all("Zoë" in text for text in wanted[0].values())
+    assert len(wanted[1]["zoe"]) == len(wanted[1]["txt"]) == NOTES
+    forget_words(folder)
+    library = Library.open(folder / "library")
+    assert library_status(library).without_words == NOTES
+    assert library.words.lengths()[0].size == 0
+    index(folder, Unwanted())
+    assert words(folder) == wanted
+    assert library_status(Library.open(folder / "library")).without_words == 0
+    assert check(folder / "library") == []
+    manifest = (folder / "library" / "manifest.json").read_bytes()
+    index(folder, Unwanted())
+    assert (folder / "library" / "manifest.json").read_bytes() == manifest
+
+
+def test_touched_and_renamed_files_keep_their_words_and_are_found_by_new_names(folder):
+    texts, _ = words(folder)
+    for path in (folder / "notes").iterdir():
+        os.utime(path, ns=(0, 10**18))
+    index(folder, Unwanted())
+    assert words(folder)[0] == texts
+    (folder / "notes" / "moved").mkdir()
+    for path in (folder / "notes").glob("*.txt"):
+        path.rename(folder / "notes" / "moved" / f"anew {path.name}")
+    index(folder, Unwanted())
+    assert {b"moved/anew " + name: text for name, text in texts.items()} == words(folder)[0]
+    library = Library.open(folder / "library")
+    assert library.words.postings("anew")[0].size == NOTES
+
+
+def test_files_that_are_away_get_words_once_they_are_back_and_changed_ones_are_indexed(folder):
+    forget_words(folder)
+    paths = sorted((folder / "notes").iterdir())
+    (folder / "notes").rename(folder / "away")
+    index(folder, Unwanted(), expected=3)
+    assert library_status(Library.open(folder / "library")).without_words == NOTES
+    (folder / "away").rename(folder / "notes")
+    paths[0].write_text("It says something else now.")
+    index(folder)
+    texts, _ = words(folder)
+    assert texts[os.fsencode(paths[0].name)] == "It says something else now."
+    assert all(texts.values())
+
+
+def test_a_stop_keeps_what_was_read(folder):
+    wanted = words(folder)
+    forget_words(folder)
+
+    class Stopping(DecodersHere):
+        def decode(self, jobs, options, stop):
+            for number, outcome in enumerate(super().decode(jobs, options, stop)):
+                if number == NOTES // 2:
+                    return
+                yield outcome
+
+    index(folder, Unwanted(), decoders=Stopping)
+    left = library_status(Library.open(folder / "library")).without_words
+    assert 0 < left < NOTES
+    index(folder, Unwanted())
+    assert words(folder) == wanted
+
+
+def test_damaged_words_are_dropped_and_read_again(folder):
+    wanted = words(folder)
+    [file, *_] = sorted((folder / "library").glob("segments/*.words"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    assert [each.file for each in check(folder / "library")] == [f"segments/{file.name}"]
+    assert main(["status", "-l", str(folder / "library"), "--quiet"]) == 2
+    repaired = repair(folder / "library")
+    assert (repaired.kept, repaired.lost) == (NOTES, 0)
+    assert check(folder / "library") == []
+    assert (folder / "library" / "quarantine" / file.name).exists()
+    index(folder, Unwanted())
+    assert words(folder) == wanted
+
+
+def test_a_root_with_another_name_is_found_by_it(folder):
+    (folder / "notes").rename(folder / "diary")
+    command = ["roots", "move", str(folder / "notes"), str(folder / "diary")]
+    assert main([*command, "-l", str(folder / "library"), "--json"]) == 0
+    library = Library.open(folder / "library")
+    assert library.words.postings("diary")[0].size == NOTES
+    assert library.words.postings("notes")[0].size == 0
+    assert library.words.postings("zoe")[0].size == NOTES
+    assert check(folder / "library") == []
+
+
+def test_status_says_how_many_files_lack_words(folder, capsys):
+    forget_words(folder)
+    assert main(["status", "-l", str(folder / "library"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["without_words"] == NOTES
+    assert main(["status", "-l", str(folder / "library")]) == 0
+    assert f"the next index stores the words of {NOTES} files" in capsys.readouterr().out
+
+
+def test_pictures_of_an_older_version_are_found_by_their_names(folder):
+    library = Library.open(folder / "library")
+    item = Item(os.fsencode(folder / "notes"), b"IMG_4711.jpg", Kind.IMAGE, 1, 1)
+    library.add([Segment(item, "hash")], library.vectors(list(library.segments)[:1]))
+    library.commit()
+    forget_words(folder)
+    library = Library.open(folder / "library")
+    add_missing_words(library, {}, DecodersHere(), lambda _: None, lambda: False)
+    library = Library.open(folder / "library")
+    [row] = library.words.phrase(["img", "4711"]).tolist()
+    assert library.segments[row].item == item
+    assert sum(map(len, library.without_words())) == NOTES, "the notes were not scanned"
