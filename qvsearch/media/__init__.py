@@ -52,7 +52,12 @@ def decode(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
         segments = _decoder(item).decode(file, item, content_hash, options)
         metadata = completed(segments[0][0].metadata, item)
     return Decoded(
-        item, tuple((replace(segment, metadata=metadata), input_) for segment, input_ in segments)
+        item,
+        tuple(
+            # a document may have scanned pages among others
+            (replace(segment, metadata=replace(metadata, page=segment.metadata.page)), input_)
+            for segment, input_ in segments
+        ),
     )
 
 

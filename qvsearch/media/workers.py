@@ -16,11 +16,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.media.pages import PART_PIXELS, chosen_pages
 from qvsearch.media.sandbox import ConfinedProcess
 from qvsearch.types import Decoded, DecodeOptions, Item, Kind, Skipped, VideoMode
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 DecodeFunction = Callable[[Item, str, DecodeOptions], Decoded]
 Outcome = TypeVar("Outcome")
 Task = Callable[[ConfinedProcess], Outcome]
+Pending = tuple[Item, Task[Outcome], "Future[Outcome]"]
 
 STOP_SECONDS = 0.2  # between two calls of `stop` while a decoder works
 
@@ -41,7 +44,6 @@ LOOK_AHEAD_PIXELS = 100_000_000  # 300 MB of them may wait for the model
 LOOK_AHEAD_FILES = 64  # texts have no pixels, but passages
 # all pictures of a video together have at most so many pixels, and all its clips as many: 150 MB
 FILM_PIXELS = 50_000_000
-DOCUMENT_PAGES = 200  # at most, of one document
 MAX_WORKERS = 16  # enough for the fastest GPU; each holds 100 MB
 
 # seconds by the wall clock, on a machine whose cores all compute vectors meanwhile: 100 megapixels
@@ -102,14 +104,18 @@ class Decoders:
         jobs: Iterable[tuple[Item, str]],
         options: DecodeOptions,
         stop: Callable[[], bool] = lambda: False,
+        *,
+        in_parts: bool = False,
     ) -> Iterator[Decoded | Skipped]:
         """Yield the result of each (item, content hash), in order, until `stop` returns True.
 
-        Jobs are taken as there is room for their results. Raises QvsearchError if no process can
-        be started.
+        Jobs are taken as there is room for their results. A long document has only the pages of
+        its first part; with `in_parts` there is a result for each of its parts. Raises
+        QvsearchError if no process can be started.
         """
+        make: Callable[..., Task[Decoded | Skipped]] = _PartTask if in_parts else _task
         tasks = (
-            (item, partial(_decode, item, content_hash, options, self._patience(item)))
+            (item, make(item, content_hash, options, self._patience(item)))
             for item, content_hash in jobs
         )
         return self._in_order(tasks, lambda ahead, item: _has_room(ahead, item, options), stop)
@@ -124,25 +130,31 @@ class Decoders:
     def _in_order(
         self,
         tasks: Iterable[tuple[Item, Task[Outcome]]],
-        has_room: Callable[[Sequence[tuple[Item, Future[Outcome]]], Item], bool],
+        has_room: Callable[[Sequence[Pending[Outcome]], Item], bool],
         stop: Callable[[], bool],
     ) -> Iterator[Outcome]:
-        """Yield the outcome of each task; later ones run ahead as far as `has_room` allows."""
+        """Yield the outcome of each task; later ones run ahead as far as `has_room` allows.
+
+        A task whose outcome has `more` runs again at once.
+        """
         upcoming = iter(tasks)
         task = next(upcoming, None)
-        pending: deque[tuple[Item, Future[Outcome]]] = deque()
+        pending: deque[Pending[Outcome]] = deque()
         try:
             while task is not None or pending:
                 while task is not None and has_room(pending, task[0]):
-                    pending.append((task[0], self._threads.submit(self._run, task[1])))
+                    pending.append((*task, self._threads.submit(self._run, task[1])))
                     task = next(upcoming, None)
-                first = pending.popleft()[1]
+                item, begun, first = pending.popleft()
                 while not futures.wait([first], STOP_SECONDS).done:
                     if stop():  # a decoder that hangs delays nobody who wants to leave
                         return
-                yield first.result()
+                outcome = first.result()
+                if isinstance(outcome, Decoded) and outcome.more:
+                    pending.appendleft((item, begun, self._threads.submit(self._run, begun)))
+                yield outcome
         finally:  # the caller may stop early
-            for _, future in pending:
+            for _, _, future in pending:
                 future.cancel()
 
     def _run(self, task: Task[Outcome]) -> Outcome:
@@ -197,20 +209,19 @@ def film_lengths(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
 
 
 def _has_room(
-    pending: Iterable[tuple[Item, Future[Decoded | Skipped]]], item: Item, options: DecodeOptions
+    ahead: Sequence[Pending[Decoded | Skipped]], item: Item, options: DecodeOptions
 ) -> bool:
     """Return whether one more file may be decoded ahead; the first always may."""
-    ahead = list(pending)
-    pixels = sum(_pixels_held(*entry, options) for entry in ahead) + _most_pixels(item, options)
+    held = sum(_pixels_held(each, future, options) for each, _, future in ahead)
+    pixels = held + _most_pixels(item, options)
     return not ahead or (len(ahead) < LOOK_AHEAD_FILES and pixels <= LOOK_AHEAD_PIXELS)
 
 
 def _most_pixels(item: Item, options: DecodeOptions) -> int:
     """Return the most pixels that a file's inputs may hold together."""
     film = FILM_PIXELS * (2 if options.video_mode is VideoMode.BOTH else 1)
-    pages = DOCUMENT_PAGES * (options.page_pixels or options.max_pixels)
-    most = {Kind.IMAGE: options.max_pixels, Kind.VIDEO: film, Kind.TEXT: 0, Kind.DOCUMENT: pages}
-    return most[item.kind]
+    most = {Kind.IMAGE: options.max_pixels, Kind.VIDEO: film, Kind.TEXT: 0}
+    return most.get(item.kind, PART_PIXELS)
 
 
 def _pixels_held(item: Item, future: Future[Decoded | Skipped], options: DecodeOptions) -> int:
@@ -223,6 +234,45 @@ def _pixels_held(item: Item, future: Future[Decoded | Skipped], options: DecodeO
     arrays = [image for source in sources for image in source.images]
     arrays += [source.video.pixels for source in sources if source.video is not None]
     return sum(pixels.size // 3 for pixels in arrays)
+
+
+def _task(
+    item: Item, content_hash: str, options: DecodeOptions, seconds: float
+) -> Task[Decoded | Skipped]:
+    return partial(_decode, item, content_hash, options, seconds)
+
+
+class _PartTask:
+    """Decodes the next part of a file whenever it is called; only documents have several.
+
+    If a later part fails, the ones before it are all that there is.
+    """
+
+    def __init__(
+        self, item: Item, content_hash: str, options: DecodeOptions, seconds: float
+    ) -> None:
+        self._item, self._content_hash = item, content_hash
+        self._options, self._seconds = options, seconds
+        self._spent = 0.0
+
+    def __call__(self, worker: ConfinedProcess) -> Decoded | Skipped:
+        started = time.monotonic()
+        outcome = _decode(self._item, self._content_hash, self._options, self._seconds, worker)
+        self._spent += time.monotonic() - started
+        before = self._options.after_page
+        if isinstance(outcome, Skipped):
+            return Decoded(self._item, (), lost=outcome.reason) if before else outcome
+        last = outcome.segments[-1][0] if outcome.segments else None
+        if last is None or last.page is None or last.metadata.pages is None:
+            return outcome
+        chosen = chosen_pages(last.metadata.pages)
+        # a process that was taken over may send other pages
+        if last.page not in chosen[:-1] or last.page <= before:
+            return outcome
+        if self._spent > MOST_PATIENCE:
+            return replace(outcome, lost=f"took longer than {MOST_PATIENCE:.3g} s")
+        self._options = replace(self._options, after_page=last.page)
+        return replace(outcome, more=True)
 
 
 def _decode(
