@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.media.pages import PART_PIXELS, chosen_pages
-from qvsearch.media.sandbox import ConfinedProcess
+from qvsearch.media.sandbox import ConfinedProcess, Work
 from qvsearch.types import Decoded, DecodeOptions, Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ MOST_PATIENCE = 600.0  # meanwhile the files behind it wait
 
 HEADER_SECONDS = 5.0  # for one film's header; a network drive that sleeps takes longer
 LONGEST_FILM = 7 * 24 * 3600.0  # seconds: more is nonsense
+MOST_PAGES = 1e7  # of a document: more is nonsense
 
 
 def patience(item: Item) -> float:
@@ -186,6 +187,18 @@ def film_lengths(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
 
     They are read in random order, so that the other lengths can be estimated from them.
     """
+    return _lengths(paths, seconds, _send_length, LONGEST_FILM)
+
+
+def page_counts(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
+    """Return the numbers of pages of documents, as `film_lengths` those of films."""
+    return _lengths(paths, seconds, _send_pages, MOST_PAGES)
+
+
+def _lengths(
+    paths: Sequence[Path], seconds: float, send_length: Work, most: float
+) -> dict[Path, float]:
+    """Return the lengths under `most` that `send_length` sends for files."""
     lengths: dict[Path, float] = {}
     deadline = time.monotonic() + seconds
     process: ConfinedProcess | None = None
@@ -196,10 +209,12 @@ def film_lengths(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
             if process is None or not process.is_usable():
                 if process is not None:
                     process.end()
-                process = ConfinedProcess(_send_length)
+                process = ConfinedProcess(send_length)
                 process.wait_until_ready()
             try:
-                [lengths[path]] = process.run((path,), min(left, HEADER_SECONDS), _read_length)
+                [lengths[path]] = process.run(
+                    (path,), min(left, HEADER_SECONDS), partial(_read_length, most)
+                )
             except (MediaError, ValueError):  # the decoder will report it
                 continue
     finally:
@@ -339,13 +354,26 @@ def _send_length(pipe: socket.socket, path: Path) -> None:
                 for stream in container.streams.video
                 if stream.duration and stream.time_base
             ]
-            send(pipe, {"seconds": max(lengths, default=(container.duration or 0) / 1_000_000)})
+            send(pipe, {"length": max(lengths, default=(container.duration or 0) / 1_000_000)})
     except DAMAGE as error:
         raise MediaError(str(error)) from error
 
 
-def _read_length(message: dict[str, Any], _: list[Array]) -> float:
-    seconds = message.get("seconds")
-    if not isinstance(seconds, (int, float)) or not 0 < seconds < LONGEST_FILM:
-        raise ValueError("not the length of a film")
-    return math.ceil(seconds * 1000) / 1000
+def _send_pages(pipe: socket.socket, path: Path) -> None:
+    """Read the number of pages of one document, in the process."""
+    from qvsearch.media.document import read_metadata
+    from qvsearch.wire import send
+
+    try:
+        with path.open("rb") as file:
+            item = Item(os.fsencode(path), b"", Kind.DOCUMENT, 0, 0)
+            send(pipe, {"length": read_metadata(file, item).pages})
+    except OSError as error:
+        raise MediaError(str(error)) from error
+
+
+def _read_length(most: float, message: dict[str, Any], _: list[Array]) -> float:
+    length = message.get("length")
+    if not isinstance(length, (int, float)) or not 0 < length < most:
+        raise ValueError("not the length of a film or a document")
+    return math.ceil(length * 1000) / 1000
