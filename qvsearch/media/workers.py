@@ -24,7 +24,7 @@ from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
 from qvsearch.media.pages import PART_PIXELS, chosen_pages
 from qvsearch.media.sandbox import ConfinedProcess, Work
-from qvsearch.types import Decoded, DecodeOptions, Item, Kind, Skipped, VideoMode
+from qvsearch.types import READING, Decoded, DecodeOptions, Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
     import socket
@@ -361,15 +361,15 @@ def _send_length(pipe: socket.socket, path: Path) -> None:
 
 def _send_pages(pipe: socket.socket, path: Path) -> None:
     """Read the number of pages of one document, in the process."""
-    from qvsearch.media.document import read_metadata
     from qvsearch.wire import send
 
     try:
-        with path.open("rb") as file:
-            item = Item(os.fsencode(path), b"", Kind.DOCUMENT, 0, 0)
-            send(pipe, {"length": read_metadata(file, item).pages})
+        status = path.stat()
     except OSError as error:
         raise MediaError(str(error)) from error
+    item = Item(os.fsencode(path), b"", Kind.DOCUMENT, status.st_size, status.st_mtime_ns)
+    metadata = media.look(item, READING[item.kind])
+    send(pipe, {"length": None if metadata is None else metadata.pages})
 
 
 def _read_length(most: float, message: dict[str, Any], _: list[Array]) -> float:
