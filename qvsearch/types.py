@@ -218,10 +218,15 @@ class EmbedInput:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A file's segments, each with its input for the model."""
+    """A file's segments, each with its input for the model, or a part of them.
+
+    With `more` the next ones of the same file follow. `lost` is why the last ones are missing.
+    """
 
     item: Item
     segments: tuple[tuple[Segment, EmbedInput], ...]
+    more: bool = False
+    lost: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +237,7 @@ class DecodeOptions:
     the decoder reduces large JPEGs, which takes half the time and moves values by up to 1 of 255 on
     average. `moments` are given stretches `[start, end)` of a video in seconds, where a decoder
     takes only these (`qvsearch.media.stills`). `page_pixels` is the limit of a document's page
-    (default: `max_pixels`).
+    (default: `max_pixels`); its pages after `after_page` are decoded.
     """
 
     max_pixels: int
@@ -240,6 +245,7 @@ class DecodeOptions:
     draft: bool = True
     moments: tuple[tuple[float, float], ...] = ()
     page_pixels: int | None = None
+    after_page: int = 0
 
 
 @dataclass(frozen=True, slots=True)

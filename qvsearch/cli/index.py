@@ -1,8 +1,7 @@
 """The command index."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,6 +43,14 @@ def index(
             "--detail",
             Detail,
             "Image detail of a new library (default: medium; low on a CPU).",
+        ),
+    ] = None,
+    document_detail: Annotated[
+        Detail | None,
+        options.choice(
+            "--document-detail",
+            Detail,
+            "Detail of pages of documents in a new library (default: as --detail).",
         ),
     ] = None,
     video_mode: Annotated[
@@ -157,14 +164,14 @@ def index(
     from qvsearch.library.known_paths import known_paths
     from qvsearch.library.library import Library, library_folder
     from qvsearch.library.rules import ScanOptions
-    from qvsearch.machine.estimate import advice, keep_run_speeds, plan_index
+    from qvsearch.machine.estimate import advice, keep_run_speeds, page_advice, plan_index
     from qvsearch.machine.speeds import RunTimer
     from qvsearch.runtime import creating, loading
 
     choice = servers.served(
         loading.Choice(model, dim, detail, device, dtype, hub, video_mode, store, adapter)
     )
-    choice = replace(choice, mmproj=gguf.mmproj)
+    choice = replace(choice, mmproj=gguf.mmproj, document_detail=document_detail)
     kinds = frozenset(kind) if kind else None
     scan = ScanOptions(kinds, tuple(include or ()), tuple(exclude or ()), hidden, follow_symlinks)
     how = pipeline.IngestOptions(
@@ -195,7 +202,11 @@ def index(
     _check_kinds(opened, kinds or frozenset())
     _hint(opened, [] if how.as_before else paths, forget_rules, quiet)
     comparison = comparison_of(opened, choice, accepted=gguf.accept_quantisation)
-    advise = partial(advice, opened, choice)
+
+    def advise(segments: "Mapping[Kind, int]") -> list[str]:
+        both = advice(opened, choice, segments), page_advice(opened, segments)
+        return [each for each in both if each is not None]
+
     timer = RunTimer(opened.fingerprint.detail)
     with interrupt.interrupts() as stop, progress.Progress(quiet, json, advice=advise) as report:
         summary = pipeline.index(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from qvsearch.cli import output
@@ -13,6 +13,7 @@ from qvsearch.errors import ExitCode
 from qvsearch.indexing.counts import Event
 from qvsearch.indexing.scan import leftovers_text
 from qvsearch.machine.estimate import about
+from qvsearch.media.pages import DOCUMENT_PAGES
 from qvsearch.records import reports
 from qvsearch.types import Kind, Skipped
 
@@ -95,8 +96,8 @@ class Speed:
 class Progress:
     """Shows the events of `index`: a bar on a terminal, lines in a log, or JSON.
 
-    Bar and lines go to standard error; `clock` returns seconds. `advice` returns a message about
-    the planned segments of each kind, or None.
+    Bar and lines go to standard error; `clock` returns seconds. `advice` returns messages about
+    the planned segments of each kind.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Progress:
         quiet: bool,
         json: bool,
         clock: Callable[[], float] = time.monotonic,
-        advice: Callable[[Mapping[Kind, int]], str | None] = lambda _: None,
+        advice: Callable[[Mapping[Kind, int]], Sequence[str]] = lambda _: (),
     ) -> None:
         self._json, self._quiet, self._clock = json, quiet, clock
         self._advice = advice
@@ -136,8 +137,9 @@ class Progress:
         elif event.state == "planned":
             self._files = event.files
             self._speed.plan(event.by_kind)
-            if not (self._quiet or self._json) and (advice := self._advice(event.by_kind)):
-                self._print_line(advice)
+            if not (self._quiet or self._json):
+                for advice in self._advice(event.by_kind):
+                    self._print_line(advice)
         elif event.estimate:
             segments = event.segments if event.state == "indexed" else 0
             self._speed.file(event.kind, event.estimate, segments)
@@ -240,6 +242,9 @@ def _print_counts(summary: Summary) -> None:
     )
     if summary.checked:
         output.line(f"checked {output.counted(summary.checked, 'file')} whose status changed")
+    if summary.sampled:
+        files = output.counted(summary.sampled, "document")
+        output.line(f"sampled {files} of more than {DOCUMENT_PAGES} pages: so many are indexed")
     if summary.read_anew:
         files = output.counted(summary.read_anew, "unchanged file")
         output.line(f"read anew {files}: qvsearch reads such files better now")

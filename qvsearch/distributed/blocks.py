@@ -80,6 +80,7 @@ class BlockEmbedder:
             decoded = self._decoders.decode(
                 _readable(hashed(files, self._threads), unread),
                 self._job.fingerprint.decode_options,
+                in_parts=True,
             )
             for outcome in embed_files(decoded, self._embedder.loaded, lambda: False):
                 yield back(outcome if isinstance(outcome, Skipped) else as_read_now(outcome))

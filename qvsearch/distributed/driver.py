@@ -29,6 +29,7 @@ from qvsearch.indexing.contents import Content, content_of
 from qvsearch.indexing.counts import Counts, Event, Summary
 from qvsearch.library.aliases import is_there
 from qvsearch.library.rules import of_kinds, scans_of
+from qvsearch.media.pages import DOCUMENT_PAGES
 from qvsearch.published.engine import Table
 from qvsearch.published.schema import About
 from qvsearch.types import Detail, Item, Skipped
@@ -213,7 +214,8 @@ class _Run:
             if place not in self._known and content in self._contents:
                 self._moved.add(content)
             segments += len(outcome.segments)
-            self._counts.stored("indexed", item, len(outcome.segments), anew=False)
+            sampled = (outcome.segments[0].metadata.pages or 0) > DOCUMENT_PAGES
+            self._counts.stored("indexed", item, len(outcome.segments), sampled=sampled)
         self._counts.embedded(segments)
         late = time.monotonic() - self._committed >= self._options.commit_seconds
         if late or self._destination.waiting >= MOST_ROWS:

@@ -61,6 +61,7 @@ def check_choice(table: Table, choice: Choice) -> None:
         ("--model", other_name(choice.model, own.model), own.model),
         ("--dim", choice.dim, own.dim),
         ("--detail", choice.detail, own.detail),
+        ("--document-detail", choice.document_detail, own.document_detail or own.detail),
         ("--video-mode", choice.video_mode, own.video_mode),
         ("--dtype", precision_of(choice.dtype), own.precision),
     ):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.errors import InputsRefused, QvsearchError, ServersFailed
+from qvsearch.media.pages import with_losses
 from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 from qvsearch.types import Decoded, EmbedInput, Item, QueueingEmbedder, Segment, Skipped
 
@@ -57,12 +58,14 @@ def embed_files(
 
     `embedded` is called after each batch with the number of its inputs.
 
+    The parts of a document follow one another in `outcomes`, and are one file.
     A batch may end within a file, so that a long video delays nothing. `stop` is called before each
     batch; when it returns True, only batches that servers have soon done are yielded. If the
     embedder fails on an input, only its file is skipped. After REFUSED_IN_A_ROW such files the
     QvsearchError is raised, and none of them is yielded. ServersFailed is raised at once.
     """
     batches = _Batches(load_embedder, embedded, stop)
+    begun: _File | None = None  # whose other segments come next
     for outcome in outcomes:
         if isinstance(outcome, Skipped):
             yield outcome
@@ -71,9 +74,12 @@ def embed_files(
             yield from batches.embed()
             yield from batches.finish()
             continue
-        if not outcome.segments:
-            yield Skipped(outcome.item.location, "it is empty: there is nothing to index")
-        for part in _parts(outcome):
+        file = begun or _File(outcome.item)
+        parts = file.take(outcome)
+        begun = None if file.is_whole else file
+        if not parts:
+            yield from _without_model(file)
+        for part in parts:
             if batches.add(part):
                 if stop():
                     yield from batches.finish()
@@ -89,12 +95,30 @@ def embed_files(
 
 @dataclass(slots=True)
 class _File:
-    """A decoded file and its vectors so far."""
+    """A file, its segments and their vectors so far; `is_whole` if no segment is to come."""
 
     item: Item
-    segments: tuple[Segment, ...]
+    segments: list[Segment] = field(default_factory=list)
     vectors: list[Vectors] = field(default_factory=list)
     failed: bool = False
+    is_whole: bool = False
+
+    def take(self, decoded: Decoded) -> list[_Part]:
+        """Take the segments that have been decoded; return them with their inputs."""
+        self.segments += [with_words(*each) for each in decoded.segments]
+        if not decoded.more:
+            self.segments[:] = with_losses(self.segments, decoded.lost)
+            self.is_whole = True
+        return [_Part(self, source) for _, source in decoded.segments]
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether all segments have their vectors."""
+        return self.is_whole and not self.failed and len(self.vectors) == len(self.segments)
+
+    def embedded(self) -> Embedded:
+        """Return the file with all its vectors."""
+        return Embedded(self.item, tuple(self.segments), np.stack(self.vectors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +151,12 @@ class _Begun:
         return self.future is None or not wait([self.future], seconds).not_done
 
 
-def _parts(decoded: Decoded) -> Iterator[_Part]:
-    file = _File(decoded.item, tuple(with_words(*each) for each in decoded.segments))
-    for _, source in decoded.segments:
-        yield _Part(file, source)
+def _without_model(file: _File) -> Iterator[Embedded | Skipped]:
+    """Yield the outcome of a file that has ended without a further segment."""
+    if not file.segments:
+        yield Skipped(file.item.location, "it is empty: there is nothing to index")
+    elif file.is_embedded:
+        yield file.embedded()
 
 
 def with_words(segment: Segment, source: EmbedInput) -> Segment:
@@ -256,8 +282,8 @@ def _take(
         if vectors is None or file.failed:
             continue
         file.vectors.append(vectors[number])
-        if len(file.vectors) == len(file.segments):
-            yield Embedded(file.item, file.segments, np.stack(file.vectors))
+        if file.is_embedded:
+            yield file.embedded()
 
 
 def _tokens(source: EmbedInput) -> int:

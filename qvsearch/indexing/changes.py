@@ -203,7 +203,9 @@ def compare(
     changes = Changes()
     for location, item in files.items.items():
         segment, failure = known.get(location), failures.get(location)
-        looks_same = segment is not None and same_state(segment.item, item)
+        # a TIFF of several pages was an image for earlier versions
+        is_kind = segment is not None and segment.item.kind is item.kind
+        looks_same = segment is not None and is_kind and same_state(segment.item, item)
         failed = failure is not None and same_failure(failure, item) and not retry_failed
         if force:
             changes.to_do.append(item)

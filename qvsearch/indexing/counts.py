@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from qvsearch.media.pages import DOCUMENT_PAGES
 from qvsearch.types import Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.indexing.changes import KeptFiles, Missing, ScanResult
 
 READ_ANEW = "read anew: qvsearch reads such files better now"
+SAMPLED = "sampled"  # documents with more pages than are indexed
 # for estimates: a moment of a video is ten seconds from the web and one or two from a phone; with
 # a passage of a text, each with the most that the decoders return
 MOMENT_BYTES, MOMENTS = 2_000_000, 381
@@ -21,6 +23,7 @@ FINE_MOMENT_BYTES = 400_000
 # the same for a film of known length: moments end where scenes do, and after ten seconds
 MOMENT_SECONDS, FINE_MOMENT_SECONDS = 5.0, 1.15
 PASSAGE_BYTES, TEXT_BYTES = 1_600, 10 * 2**20
+PAGE_BYTES = 60_000  # of a document: a page of text has 20 kB, a scanned one 100 or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Summary:
     because an older version had read them otherwise. `checked` are files whose status had changed,
     so that their contents were compared. `left_aside` counts files of unsupported suffixes, which
     are not among `found`. `left_out` files stay though they are clutter now, or left out by include
-    and exclude.
+    and exclude. `sampled` are documents of which only some pages are indexed.
     """
 
     found: int
@@ -79,17 +82,24 @@ class Summary:
     checked: int = 0
     left_aside: Mapping[str, int] = field(default_factory=dict)
     left_out: int = 0
+    sampled: int = 0
 
 
-def estimated_segments(item: Item, video_mode: VideoMode, seconds: float | None = None) -> int:
-    """Estimate a file's segments from its size, or a film's from its length; nothing is read."""
+def estimated_segments(item: Item, video_mode: VideoMode, length: float | None = None) -> int:
+    """Estimate a file's segments from its size; nothing is read.
+
+    `length` is that of a film in seconds, or of a document in pages.
+    """
     if item.kind is Kind.IMAGE:
         return 1
     if item.kind is Kind.TEXT:
         return max(1, min(item.size, TEXT_BYTES) // PASSAGE_BYTES)
+    if item.kind is Kind.DOCUMENT:
+        pages = item.size / PAGE_BYTES if length is None else length
+        return max(1, min(DOCUMENT_PAGES, round(pages)))
     whole, fine = item.size / MOMENT_BYTES, item.size / FINE_MOMENT_BYTES
-    if seconds is not None:
-        whole, fine = seconds / MOMENT_SECONDS, seconds / FINE_MOMENT_SECONDS
+    if length is not None:
+        whole, fine = length / MOMENT_SECONDS, length / FINE_MOMENT_SECONDS
     moments = max(1, min(MOMENTS, round(whole)))
     if video_mode is not VideoMode.BOTH:
         return moments
@@ -128,8 +138,14 @@ class Counts:
         self._files["removed"] += 1
         self._report(Event("removed", item.location, item.kind))
 
-    def stored(self, state: str, item: Item, segments: int, *, anew: bool) -> None:
-        """Count a file that was `indexed` or `reused`; `anew` if it is an unchanged one."""
+    def stored(
+        self, state: str, item: Item, segments: int, *, anew: bool = False, sampled: bool = False
+    ) -> None:
+        """Count a file that was `indexed` or `reused`.
+
+        `anew` if it is an unchanged one, `sampled` if it has too many pages.
+        """
+        self._files[SAMPLED] += sampled
         reason = READ_ANEW if anew else None
         self._files[state] += 1
         self._files[READ_ANEW] += anew
@@ -179,6 +195,7 @@ class Counts:
             checked=checked,
             left_aside=files.left_aside,
             left_out=missing.left_out,
+            sampled=counts[SAMPLED],
         )
 
     def _estimate(self, item: Item) -> int:

@@ -80,6 +80,7 @@ def index(
                         session.jobs(hashed(items, threads)),
                         library.fingerprint.decode_options,
                         session.stopped,
+                        in_parts=True,
                     )
                     if comparison is not None and not first and len(library) < INPUTS:
                         inputs, decoded = first_inputs(decoded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,14 +22,15 @@ from qvsearch.indexing.changes import (
 from qvsearch.indexing.contents import copies
 from qvsearch.indexing.counts import estimated_segments
 from qvsearch.library.rules import lasting, of_kinds, scans_of
-from qvsearch.media.workers import film_lengths
+from qvsearch.media.workers import film_lengths, page_counts
 from qvsearch.types import Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
     from qvsearch.indexing.session import IngestOptions
     from qvsearch.library.library import Library
 
-HEADERS_SECONDS = 20.0  # for reading the lengths of films; the others are estimated from these
+# for reading the lengths of films, and those of documents; the others are estimated from these
+HEADERS_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def plan(
 ) -> Plan:
     """Return what `index` would do; nothing is written.
 
-    Only files of equal size and the headers of films are read.
+    Only files of equal size and the headers of films and documents are read.
     """
     rows = {} if library is None else library.by_location()
     known = {} if library is None else known_files(library, rows)
@@ -112,15 +113,25 @@ def plan(
 
 
 def _estimated(items: Sequence[Item], video_mode: VideoMode) -> Counter[Kind]:
-    """Estimate the segments of each kind; films of unknown length go by their bytes."""
-    films = {Path(os.fsdecode(each.location)): each for each in items if each.kind is Kind.VIDEO}
-    lengths = film_lengths(list(films), HEADERS_SECONDS)
-    measured = sum(films[path].size for path in lengths)
-    per_byte = sum(lengths.values()) / measured if measured else None
+    """Estimate the segments of each kind; films and documents of unknown length go by bytes."""
+    lengths = {
+        **_all_lengths([each for each in items if each.kind is Kind.VIDEO], film_lengths),
+        **_all_lengths([each for each in items if each.kind is Kind.DOCUMENT], page_counts),
+    }
     by_kind: Counter[Kind] = Counter()
     for item in items:
-        seconds = None
-        if item.kind is Kind.VIDEO and per_byte is not None:
-            seconds = lengths.get(Path(os.fsdecode(item.location)), item.size * per_byte)
-        by_kind[item.kind] += estimated_segments(item, video_mode, seconds)
+        by_kind[item.kind] += estimated_segments(item, video_mode, lengths.get(item.location))
     return by_kind
+
+
+def _all_lengths(
+    items: Sequence[Item], measure: Callable[[Sequence[Path], float], Mapping[Path, float]]
+) -> dict[bytes, float]:
+    """Return the length of each file: measured ones, and the others by bytes from these."""
+    paths = {Path(os.fsdecode(each.location)): each for each in items}
+    lengths = measure(list(paths), HEADERS_SECONDS)
+    measured = sum(paths[path].size for path in lengths)
+    if not measured:
+        return {}
+    per_byte = sum(lengths.values()) / measured
+    return {item.location: lengths.get(path, item.size * per_byte) for path, item in paths.items()}

@@ -28,6 +28,7 @@ IGNORE_FILE = b".qvsearchignore"
 LARGEST_IGNORE_FILE = 2**18  # bytes; thousands of patterns, each tried on each file
 
 SOURCES = (b".ts", b".mts")  # of TypeScript, or MPEG transport streams
+TIFFS = (b".tif", b".tiff")
 TEXT_BYTES = 8000  # without a NUL are text, as in git; every packet of such a stream has some
 
 OTHERS = "others"
@@ -317,16 +318,30 @@ def _found(
     identities: Identities,
 ) -> Iterator[Item | Skipped]:
     """Yield the item of a file of a supported suffix, if it is selected and a regular file."""
-    kind = kind_of(name)
+    location = os.path.join(root, relative) if relative else root
+    is_file = stat.S_ISREG(status.st_mode)
+    kind = _kind_of_file(location) if is_file else kind_of(name)
     if kind is None or not selects(relative or name, kind):
         return
-    location = os.path.join(root, relative) if relative else root
-    if stat.S_ISREG(status.st_mode):
+    if is_file:
         identity = identities.of(location, status)
         yield Item(root, relative, kind, status.st_size, status.st_mtime_ns, *identity)
     else:
         what = _SPECIAL.get(stat.S_IFMT(status.st_mode), "something special")
         yield Skipped(location, f"{what}, not a file")
+
+
+def _kind_of_file(path: bytes) -> Kind | None:
+    """Return the kind of a regular file: a TIFF of several pages is a document."""
+    if not path.lower().endswith(TIFFS):
+        return kind_of(path)
+    from qvsearch.media.tiff import count_pages
+
+    try:
+        with Path(os.fsdecode(path)).open("rb") as file:
+            return Kind.DOCUMENT if count_pages(file) > 1 else Kind.IMAGE
+    except OSError:
+        return Kind.IMAGE  # the decoder reports it
 
 
 def is_source(path: bytes) -> bool:

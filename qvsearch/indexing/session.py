@@ -29,6 +29,7 @@ from qvsearch.library.failures import Failure
 from qvsearch.library.pending import Pending, without
 from qvsearch.library.rules import NO_RULES, Rules, ScanOptions, rules_of, widened
 from qvsearch.media.dates import name_date
+from qvsearch.media.pages import DOCUMENT_PAGES
 from qvsearch.types import READING, Item, Kind, Metadata, Segment, Skipped
 
 if TYPE_CHECKING:
@@ -227,7 +228,13 @@ class Session:
         if is_new and state == "reused":
             self._moved.add(content_of(segments[0]))
         self._remaining.finish(item)
-        self.counts.stored(state, item, len(segments), anew=item.location in self._anew)
+        self.counts.stored(
+            state,
+            item,
+            len(segments),
+            anew=item.location in self._anew,
+            sampled=(segments[0].metadata.pages or 0) > DOCUMENT_PAGES,
+        )
 
     def _replace_rows(
         self, item: Item, segments: Sequence[Segment], vectors: Vectors, copied: Sequence[int]

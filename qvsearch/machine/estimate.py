@@ -38,6 +38,7 @@ GEMM_ROWS, GEMM_WIDTH = 256, 2048  # a photo's tokens at low detail, the 2B mode
 GEMM_SECONDS = 1.0
 CPU_PRODUCTS, PRODUCTS = 2, 8  # of one timing: on a slow CPU two take half a second
 MANY_SEGMENTS = 200  # fewer are soon indexed
+MANY_PAGES = 50  # of documents, so that their detail matters
 MUCH_FASTER = 1.5  # times: less is not worth another dtype
 
 # a second and core: 8-bit weights with AVX2, 256 tokens at once (Zen 5, llama.cpp of autumn 2026)
@@ -56,18 +57,27 @@ class Expected:
     passage: float
     measured: frozenset[Kind]
 
-    def seconds(self, segments: Mapping[Kind, int], mode: VideoMode) -> float:
-        """Return how long it takes to embed this many segments of each kind."""
+    def seconds(
+        self, segments: Mapping[Kind, int], mode: VideoMode, page_photos: float = 1.0
+    ) -> float:
+        """Return how long it takes to embed this many segments of each kind.
+
+        A page of a document costs as much as `page_photos` photos.
+        """
         each = {
             Kind.IMAGE: self.photo,
             Kind.VIDEO: self.moment * _pictures(mode),
             Kind.TEXT: self.passage,
+            Kind.DOCUMENT: self.photo * page_photos,
         }
         return sum(count * each[kind] for kind, count in segments.items())
 
     def covers(self, segments: Mapping[Kind, int]) -> bool:
         """Return whether the seconds of all these kinds are measured."""
-        return self.measured.issuperset(kind for kind, count in segments.items() if count)
+        needed = {kind for kind, count in segments.items() if count}
+        if Kind.DOCUMENT in needed:
+            needed = needed - {Kind.DOCUMENT} | {Kind.IMAGE}
+        return self.measured.issuperset(needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,9 @@ def estimate(
     expected = _expect_here(model, detail, device, dtype)
     if expected is None:
         return None
-    seconds, measured = expected.seconds(segments, mode), expected.covers(segments)
+    page_photos = _page_photos(detail, fingerprint, choice)
+    seconds = expected.seconds(segments, mode, page_photos)
+    measured = expected.covers(segments)
     is_fixed = choice.dtype is not None or (library is not None and library.generation > 0)
     if is_fixed or not runs_int8(device):
         return Estimate(seconds, measured)
@@ -131,7 +143,7 @@ def estimate(
 
     other = _expect_here(model, detail, device, torch.int8)
     if other is not None and measured and other.covers(segments):
-        faster = other.seconds(segments, mode)
+        faster = other.seconds(segments, mode, page_photos)
     elif model in MODELS:  # whose layers are as wide as the products
         faster = seconds * _rate(device, dtype) / _rate(device, torch.int8)
     else:
@@ -150,7 +162,30 @@ def _estimate_gguf(
     else:
         pair, detail = read_pair(model, fingerprint.mmproj), fingerprint.detail
     expected = expect_gguf(pair, detail)
-    return Estimate(expected.seconds(segments, VideoMode.FRAMES), expected.covers(segments))
+    page_photos = _page_photos(detail, fingerprint, choice)
+    seconds = expected.seconds(segments, VideoMode.FRAMES, page_photos)
+    return Estimate(seconds, expected.covers(segments))
+
+
+def _page_photos(detail: Detail, fingerprint: Fingerprint | None, choice: Choice) -> float:
+    """Return the cost of a page of a document, in photos."""
+    pages = choice.document_detail if fingerprint is None else fingerprint.document_detail
+    return 1.0 if pages is None else photo_flop(pages) / photo_flop(detail)
+
+
+def page_advice(library: Library, segments: Mapping[Kind, int]) -> str | None:
+    """Return how to read small print in a new library of many pages; None if it does already."""
+    fingerprint = library.fingerprint
+    detail = fingerprint.document_detail or fingerprint.detail
+    pages = segments.get(Kind.DOCUMENT, 0)
+    if library.generation or detail is Detail.HIGH or pages < MANY_PAGES:
+        return None
+    times = photo_flop(Detail.HIGH) / photo_flop(detail)
+    return (
+        f"these are about {pages:,} pages of documents, and at {detail} detail small print is lost;"
+        f" at high detail a page takes {times:.0f} times as long, and the detail is fixed once the"
+        " library has files: to use it, press Ctrl-C now and add --document-detail high"
+    )
 
 
 def advice(library: Library, choice: Choice, segments: Mapping[Kind, int]) -> str | None:

@@ -1,9 +1,9 @@
 """Turns a file into segments with their model inputs: a module per kind of file.
 
 Hostile files are expected: `workers` runs `decode` and `look` in confined processes. Neighbours use
-`workers.Decoders` and `workers.film_lengths`, `clips.ClipFolder` for moments as files, `pixels.fit`
-for a picture in memory, and `text.PASSAGE_TOKENS` for estimates. Importing this package loads only
-the standard library; the decoders load where they run.
+`workers.Decoders`, `workers.film_lengths` and `workers.page_counts`, `clips.ClipFolder` for moments
+as files, `pixels.fit` for a picture in memory, and `text.PASSAGE_TOKENS` for estimates. Importing
+this package loads only the standard library; the decoders load where they run.
 """
 
 from __future__ import annotations
@@ -52,7 +52,12 @@ def decode(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
         segments = _decoder(item).decode(file, item, content_hash, options)
         metadata = completed(segments[0][0].metadata, item)
     return Decoded(
-        item, tuple((replace(segment, metadata=metadata), input_) for segment, input_ in segments)
+        item,
+        tuple(
+            # a document may have scanned pages among others
+            (replace(segment, metadata=replace(metadata, page=segment.metadata.page)), input_)
+            for segment, input_ in segments
+        ),
     )
 
 

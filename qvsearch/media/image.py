@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pillow_heif
 from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
@@ -36,6 +36,9 @@ from qvsearch.media.pixels import (
 )
 from qvsearch.media.tiff import count_pages, is_deep, seek_picture, unsupported, visible
 from qvsearch.types import DecodeOptions, EmbedInput, Item, Metadata, Segment
+
+if TYPE_CHECKING:
+    from qvsearch.types import Pixels
 
 # The only formats that are tried, whatever the suffix. Pillow also reads formats that run other
 # programs (EPS) or are not used for photos. MPO is opened as the JPEG that it begins with.
@@ -119,6 +122,23 @@ def decode(
         metadata=replace(metadata, damaged=damaged, several=_is_several(file, image) or None),
     )
     return [(segment, EmbedInput(images=(pixels,)))]
+
+
+def decode_tiff_page(file: BinaryIO, place: int, max_pixels: int) -> tuple[Pixels, Size]:
+    """Return the pixels and the size of one directory of a TIFF, from 0; raises MediaError."""
+    try:
+        file.seek(0)
+        image = Image.open(file, formats=("TIFF",))
+        image.seek(place)
+        check_size(*image.size)
+        image.load()
+        colours = read_colours(image, file)
+        upright = upright_rgb(visible(image), None if colours is None else colours.mode)
+        return fit(upright, max_pixels, colours=colours), upright.size
+    except MediaError:
+        raise
+    except _DAMAGE as error:
+        raise MediaError(_damage_reason(error, file, ("TIFF",))) from error
 
 
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:

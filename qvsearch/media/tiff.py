@@ -88,9 +88,17 @@ def read_value(
     return data[:size]
 
 
+def page_places(file: BinaryIO, most: int = MAX_PAGES) -> list[int]:
+    """Return which directories are pages, from 0, and not reduced versions or masks.
+
+    The first `most` directories are read.
+    """
+    return [place for place, tags in enumerate(_directories(file, most)) if not _is_beside(tags)]
+
+
 def count_pages(file: BinaryIO) -> int:
-    """Return the number of pages, at most MAX_PAGES, without reduced versions and masks."""
-    return sum(not _is_beside(tags) for tags in _directories(file))
+    """Return the number of pages in the first MAX_PAGES directories."""
+    return len(page_places(file))
 
 
 def seek_picture(file: BinaryIO, image: TiffImageFile) -> None:
@@ -145,15 +153,17 @@ def _is_beside(tags: Tags) -> bool:
     return bool(reduced) or tags.get(OLD_SUBFILE) == _OLD_REDUCED
 
 
-def _directories(file: BinaryIO) -> Iterator[Tags]:
-    """Yield the first MAX_PAGES directories of a TIFF; damage ends them."""
+def _directories(file: BinaryIO, most: int = MAX_PAGES) -> Iterator[Tags]:
+    """Yield the first directories of a TIFF, each once; damage ends them."""
+    seen = set()
     try:
         file.seek(0)
         layout = read_layout(file)
         offset = layout.unpack(file, layout.pointer)
-        for _ in range(MAX_PAGES):
-            if offset == 0:
+        for _ in range(most):
+            if offset == 0 or offset in seen:
                 return
+            seen.add(offset)
             entries = read_entries(file, layout, offset)
             offset = layout.unpack(file, layout.pointer)
             yield {

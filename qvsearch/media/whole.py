@@ -1,4 +1,4 @@
-"""A whole file as one input of the model: a picture, a video by its frames, or all of a text."""
+"""A whole file as one input: a picture, the frames of a video, a text, a document's first page."""
 
 from __future__ import annotations
 
@@ -40,11 +40,20 @@ def decode(
         return media.decode(item, content_hash, options)
     if item.kind is Kind.TEXT:
         return _text(item, content_hash)
+    if item.kind is Kind.DOCUMENT:
+        return _first_page(item, content_hash, options)
     whole = sampling.decode(item, content_hash, options, fps=fps, max_frames=max_frames)
     [(segment, source)] = whole.segments
     assert source.video is not None  # noqa: S101 - `sampling.decode` returns nothing else
     frames = Frames(_resized(source.video.pixels), source.video.times)
     return Decoded(item, ((segment, EmbedInput(video=frames)),))
+
+
+def _first_page(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
+    from qvsearch.media.document import decode_pages
+
+    with media.open_unchanged(item, content_hash) as file:
+        return Decoded(item, tuple(decode_pages(file, item, content_hash, options, [1])))
 
 
 def _text(item: Item, content_hash: str) -> Decoded:

@@ -16,13 +16,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
-from qvsearch.media.sandbox import ConfinedProcess
-from qvsearch.types import Decoded, DecodeOptions, Item, Kind, Skipped, VideoMode
+from qvsearch.media.pages import PART_PIXELS, chosen_pages
+from qvsearch.media.sandbox import ConfinedProcess, Work
+from qvsearch.types import READING, Decoded, DecodeOptions, Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
     import socket
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 DecodeFunction = Callable[[Item, str, DecodeOptions], Decoded]
 Outcome = TypeVar("Outcome")
 Task = Callable[[ConfinedProcess], Outcome]
+Pending = tuple[Item, Task[Outcome], "Future[Outcome]"]
 
 STOP_SECONDS = 0.2  # between two calls of `stop` while a decoder works
 
@@ -41,7 +44,6 @@ LOOK_AHEAD_PIXELS = 100_000_000  # 300 MB of them may wait for the model
 LOOK_AHEAD_FILES = 64  # texts have no pixels, but passages
 # all pictures of a video together have at most so many pixels, and all its clips as many: 150 MB
 FILM_PIXELS = 50_000_000
-DOCUMENT_PAGES = 200  # at most, of one document
 MAX_WORKERS = 16  # enough for the fastest GPU; each holds 100 MB
 
 # seconds by the wall clock, on a machine whose cores all compute vectors meanwhile: 100 megapixels
@@ -53,6 +55,7 @@ MOST_PATIENCE = 600.0  # meanwhile the files behind it wait
 
 HEADER_SECONDS = 5.0  # for one film's header; a network drive that sleeps takes longer
 LONGEST_FILM = 7 * 24 * 3600.0  # seconds: more is nonsense
+MOST_PAGES = 1e7  # of a document: more is nonsense
 
 
 def patience(item: Item) -> float:
@@ -102,14 +105,18 @@ class Decoders:
         jobs: Iterable[tuple[Item, str]],
         options: DecodeOptions,
         stop: Callable[[], bool] = lambda: False,
+        *,
+        in_parts: bool = False,
     ) -> Iterator[Decoded | Skipped]:
         """Yield the result of each (item, content hash), in order, until `stop` returns True.
 
-        Jobs are taken as there is room for their results. Raises QvsearchError if no process can
-        be started.
+        Jobs are taken as there is room for their results. A long document has only the pages of
+        its first part; with `in_parts` there is a result for each of its parts. Raises
+        QvsearchError if no process can be started.
         """
+        make: Callable[..., Task[Decoded | Skipped]] = _PartTask if in_parts else _task
         tasks = (
-            (item, partial(_decode, item, content_hash, options, self._patience(item)))
+            (item, make(item, content_hash, options, self._patience(item)))
             for item, content_hash in jobs
         )
         return self._in_order(tasks, lambda ahead, item: _has_room(ahead, item, options), stop)
@@ -124,25 +131,31 @@ class Decoders:
     def _in_order(
         self,
         tasks: Iterable[tuple[Item, Task[Outcome]]],
-        has_room: Callable[[Sequence[tuple[Item, Future[Outcome]]], Item], bool],
+        has_room: Callable[[Sequence[Pending[Outcome]], Item], bool],
         stop: Callable[[], bool],
     ) -> Iterator[Outcome]:
-        """Yield the outcome of each task; later ones run ahead as far as `has_room` allows."""
+        """Yield the outcome of each task; later ones run ahead as far as `has_room` allows.
+
+        A task whose outcome has `more` runs again at once.
+        """
         upcoming = iter(tasks)
         task = next(upcoming, None)
-        pending: deque[tuple[Item, Future[Outcome]]] = deque()
+        pending: deque[Pending[Outcome]] = deque()
         try:
             while task is not None or pending:
                 while task is not None and has_room(pending, task[0]):
-                    pending.append((task[0], self._threads.submit(self._run, task[1])))
+                    pending.append((*task, self._threads.submit(self._run, task[1])))
                     task = next(upcoming, None)
-                first = pending.popleft()[1]
+                item, begun, first = pending.popleft()
                 while not futures.wait([first], STOP_SECONDS).done:
                     if stop():  # a decoder that hangs delays nobody who wants to leave
                         return
-                yield first.result()
+                outcome = first.result()
+                if isinstance(outcome, Decoded) and outcome.more:
+                    pending.appendleft((item, begun, self._threads.submit(self._run, begun)))
+                yield outcome
         finally:  # the caller may stop early
-            for _, future in pending:
+            for _, _, future in pending:
                 future.cancel()
 
     def _run(self, task: Task[Outcome]) -> Outcome:
@@ -174,6 +187,18 @@ def film_lengths(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
 
     They are read in random order, so that the other lengths can be estimated from them.
     """
+    return _lengths(paths, seconds, _send_length, LONGEST_FILM)
+
+
+def page_counts(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
+    """Return the numbers of pages of documents, as `film_lengths` those of films."""
+    return _lengths(paths, seconds, _send_pages, MOST_PAGES)
+
+
+def _lengths(
+    paths: Sequence[Path], seconds: float, send_length: Work, most: float
+) -> dict[Path, float]:
+    """Return the lengths under `most` that `send_length` sends for files."""
     lengths: dict[Path, float] = {}
     deadline = time.monotonic() + seconds
     process: ConfinedProcess | None = None
@@ -184,10 +209,12 @@ def film_lengths(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
             if process is None or not process.is_usable():
                 if process is not None:
                     process.end()
-                process = ConfinedProcess(_send_length)
+                process = ConfinedProcess(send_length)
                 process.wait_until_ready()
             try:
-                [lengths[path]] = process.run((path,), min(left, HEADER_SECONDS), _read_length)
+                [lengths[path]] = process.run(
+                    (path,), min(left, HEADER_SECONDS), partial(_read_length, most)
+                )
             except (MediaError, ValueError):  # the decoder will report it
                 continue
     finally:
@@ -197,20 +224,19 @@ def film_lengths(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
 
 
 def _has_room(
-    pending: Iterable[tuple[Item, Future[Decoded | Skipped]]], item: Item, options: DecodeOptions
+    ahead: Sequence[Pending[Decoded | Skipped]], item: Item, options: DecodeOptions
 ) -> bool:
     """Return whether one more file may be decoded ahead; the first always may."""
-    ahead = list(pending)
-    pixels = sum(_pixels_held(*entry, options) for entry in ahead) + _most_pixels(item, options)
+    held = sum(_pixels_held(each, future, options) for each, _, future in ahead)
+    pixels = held + _most_pixels(item, options)
     return not ahead or (len(ahead) < LOOK_AHEAD_FILES and pixels <= LOOK_AHEAD_PIXELS)
 
 
 def _most_pixels(item: Item, options: DecodeOptions) -> int:
     """Return the most pixels that a file's inputs may hold together."""
     film = FILM_PIXELS * (2 if options.video_mode is VideoMode.BOTH else 1)
-    pages = DOCUMENT_PAGES * (options.page_pixels or options.max_pixels)
-    most = {Kind.IMAGE: options.max_pixels, Kind.VIDEO: film, Kind.TEXT: 0, Kind.DOCUMENT: pages}
-    return most[item.kind]
+    most = {Kind.IMAGE: options.max_pixels, Kind.VIDEO: film, Kind.TEXT: 0}
+    return most.get(item.kind, PART_PIXELS)
 
 
 def _pixels_held(item: Item, future: Future[Decoded | Skipped], options: DecodeOptions) -> int:
@@ -223,6 +249,45 @@ def _pixels_held(item: Item, future: Future[Decoded | Skipped], options: DecodeO
     arrays = [image for source in sources for image in source.images]
     arrays += [source.video.pixels for source in sources if source.video is not None]
     return sum(pixels.size // 3 for pixels in arrays)
+
+
+def _task(
+    item: Item, content_hash: str, options: DecodeOptions, seconds: float
+) -> Task[Decoded | Skipped]:
+    return partial(_decode, item, content_hash, options, seconds)
+
+
+class _PartTask:
+    """Decodes the next part of a file whenever it is called; only documents have several.
+
+    If a later part fails, the ones before it are all that there is.
+    """
+
+    def __init__(
+        self, item: Item, content_hash: str, options: DecodeOptions, seconds: float
+    ) -> None:
+        self._item, self._content_hash = item, content_hash
+        self._options, self._seconds = options, seconds
+        self._spent = 0.0
+
+    def __call__(self, worker: ConfinedProcess) -> Decoded | Skipped:
+        started = time.monotonic()
+        outcome = _decode(self._item, self._content_hash, self._options, self._seconds, worker)
+        self._spent += time.monotonic() - started
+        before = self._options.after_page
+        if isinstance(outcome, Skipped):
+            return Decoded(self._item, (), lost=outcome.reason) if before else outcome
+        last = outcome.segments[-1][0] if outcome.segments else None
+        if last is None or last.page is None or last.metadata.pages is None:
+            return outcome
+        chosen = chosen_pages(last.metadata.pages)
+        # a process that was taken over may send other pages
+        if last.page not in chosen[:-1] or last.page <= before:
+            return outcome
+        if self._spent > MOST_PATIENCE:
+            return replace(outcome, lost=f"took longer than {MOST_PATIENCE:.3g} s")
+        self._options = replace(self._options, after_page=last.page)
+        return replace(outcome, more=True)
 
 
 def _decode(
@@ -289,13 +354,26 @@ def _send_length(pipe: socket.socket, path: Path) -> None:
                 for stream in container.streams.video
                 if stream.duration and stream.time_base
             ]
-            send(pipe, {"seconds": max(lengths, default=(container.duration or 0) / 1_000_000)})
+            send(pipe, {"length": max(lengths, default=(container.duration or 0) / 1_000_000)})
     except DAMAGE as error:
         raise MediaError(str(error)) from error
 
 
-def _read_length(message: dict[str, Any], _: list[Array]) -> float:
-    seconds = message.get("seconds")
-    if not isinstance(seconds, (int, float)) or not 0 < seconds < LONGEST_FILM:
-        raise ValueError("not the length of a film")
-    return math.ceil(seconds * 1000) / 1000
+def _send_pages(pipe: socket.socket, path: Path) -> None:
+    """Read the number of pages of one document, in the process."""
+    from qvsearch.wire import send
+
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise MediaError(str(error)) from error
+    item = Item(os.fsencode(path), b"", Kind.DOCUMENT, status.st_size, status.st_mtime_ns)
+    metadata = media.look(item, READING[item.kind])
+    send(pipe, {"length": None if metadata is None else metadata.pages})
+
+
+def _read_length(most: float, message: dict[str, Any], _: list[Array]) -> float:
+    length = message.get("length")
+    if not isinstance(length, (int, float)) or not 0 < length < most:
+        raise ValueError("not the length of a film or a document")
+    return math.ceil(length * 1000) / 1000

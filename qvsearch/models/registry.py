@@ -269,6 +269,7 @@ def fingerprint(
     detail: Detail,
     video_mode: VideoMode = VideoMode.FRAMES,
     precision: Precision = Precision.FLOAT,
+    document_detail: Detail | None = None,
 ) -> Fingerprint:
     """Return everything that decides the vectors of this model at a dimension and a detail."""
     from qvsearch.models.patches import PREPROCESSING
@@ -285,6 +286,7 @@ def fingerprint(
         video_mode=video_mode,
         precision=precision,
         adapter=None if weights.adapter is None else str(weights.adapter),
+        document_detail=document_detail,
     )
 
 

@@ -67,6 +67,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
     reused (integer): files whose content is in the library by another name or time
     checked (integer): files whose contents were compared, since their ctime or inode had changed
     unchanged (integer): files that need no work
+    sampled (integer): documents among the indexed with so many pages that only some were read
     skipped (integer): files that could not be indexed
     skipped_before (integer): files among these that failed before and have not changed since
     removed (integer): files that were removed from the library
@@ -88,6 +89,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
         "read_anew": summary.read_anew,
         "checked": summary.checked,
         "reused": summary.reused,
+        "sampled": summary.sampled,
         "unchanged": summary.unchanged,
         "skipped": summary.skipped,
         "skipped_before": sum(each.known for each in summary.failures),

@@ -37,6 +37,7 @@ class Choice:
     insecure: bool = False
     mmproj: str | None = None
     key_file: str | None = None
+    document_detail: Detail | None = None
     notice: Callable[[str], None] | None = field(default=None, compare=False)
 
     @property

@@ -33,6 +33,11 @@ def new_detail(choice: Choice) -> Detail:
     return Detail.LOW if pick_device(choice.device).type == "cpu" else Detail.MEDIUM
 
 
+def new_document_detail(choice: Choice, detail: Detail) -> Detail | None:
+    """Return the detail of documents of a library of this detail; None if it is the same."""
+    return None if choice.document_detail is detail else choice.document_detail
+
+
 def new_video_mode(choice: Choice) -> VideoMode:
     """Return the video mode that a new library gets."""
     return choice.video_mode or VideoMode.FRAMES

@@ -17,6 +17,7 @@ from qvsearch.runtime import backends
 from qvsearch.runtime.chosen import (
     adapter_of,
     new_detail,
+    new_document_detail,
     new_model,
     new_video_mode,
     precision_of,
@@ -55,7 +56,8 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
     if precision == Precision.INT8 and not choice.servers:
         check_int8(choice.device)
     detail, video_mode = new_detail(choice), new_video_mode(choice)
-    fingerprint = registry.fingerprint(weights, dim, detail, video_mode, precision)
+    pages = new_document_detail(choice, detail)
+    fingerprint = registry.fingerprint(weights, dim, detail, video_mode, precision, pages)
     return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
 
 
@@ -79,10 +81,13 @@ def _take_options(library: Library, choice: Choice) -> None:
     fingerprint = library.fingerprint
     if library.generation or backends.backend_of(fingerprint.model) is not None:
         return
+    detail = choice.detail or fingerprint.detail
+    pages = choice.document_detail or fingerprint.document_detail
     taken = replace(
         fingerprint,
-        detail=choice.detail or fingerprint.detail,
+        detail=detail,
         video_mode=choice.video_mode or fingerprint.video_mode,
+        document_detail=None if pages is detail else pages,
     )
     if taken != fingerprint:
         library.make_anew(taken)

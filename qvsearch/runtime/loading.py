@@ -34,6 +34,7 @@ from qvsearch.runtime.choice import Choice as Choice
 from qvsearch.runtime.chosen import (
     adapter_of,
     new_detail,
+    new_document_detail,
     new_model,
     new_video_mode,
     precision_of,
@@ -51,11 +52,13 @@ def open_library(folder: Path, choice: Choice) -> Library:
     """Open a library; raises QvsearchError without one, or if it was made with other options."""
     library = open_at(folder)
     fingerprint = library.fingerprint
+    pages = fingerprint.document_detail or fingerprint.detail
     for option, chosen, own in (
         # a folder may hold the library's model by another name: load_embedder looks inside
         ("--model", backends.other_name(choice.model, fingerprint.model), fingerprint.model),
         ("--dim", choice.dim, fingerprint.dim),
         ("--detail", choice.detail, fingerprint.detail),
+        ("--document-detail", choice.document_detail, pages),
         ("--video-mode", choice.video_mode, fingerprint.video_mode),
         ("--store", choice.store, library.store),
     ):
@@ -142,7 +145,9 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     weights = weights_of(model, choice, adapter_of(choice))
     precision = precision_of(choice.dtype) or Precision.FLOAT
     dim = check_dim(weights, choice.dim)
-    return registry.fingerprint(weights, dim, new_detail(choice), new_video_mode(choice), precision)
+    detail, mode = new_detail(choice), new_video_mode(choice)
+    pages = new_document_detail(choice, detail)
+    return registry.fingerprint(weights, dim, detail, mode, precision, pages)
 
 
 def other_dim(fingerprint: Fingerprint, choice: Choice) -> int:

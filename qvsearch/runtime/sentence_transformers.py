@@ -14,7 +14,7 @@ from qvsearch.media.text import PASSAGE_TOKENS
 from qvsearch.models import st_files
 from qvsearch.models.patches import KNOWN_PREPROCESSING, PREPROCESSING
 from qvsearch.models.registry import EMBEDDER, ST, Weights
-from qvsearch.runtime.chosen import new_detail, new_video_mode
+from qvsearch.runtime.chosen import new_detail, new_document_detail, new_video_mode
 from qvsearch.runtime.client import ServerKey, WarmEmbedder, find_server
 from qvsearch.runtime.st_embedder import StEmbedder
 from qvsearch.types import Dtype, Fingerprint, Kind, VideoMode
@@ -52,16 +52,18 @@ class SentenceTransformersBackend:
         dim = embedder.dim if choice.dim is None else choice.dim
         if not 0 < dim <= embedder.dim:
             raise QvsearchError(f"--dim {dim} is outside 1 to {embedder.dim} of {weights.name}")
+        detail = new_detail(choice)
         return Fingerprint(
             model=weights.name,
             revision=weights.revision,
             dim=dim,
-            detail=new_detail(choice),
+            detail=detail,
             instruction=embedder.document_prompt,
             prompt_layout=LAYOUT,
             preprocessing=PREPROCESSING,
             video_mode=mode,
             kinds=kinds,
+            document_detail=new_document_detail(choice, detail),
         )
 
     def check_version(self, fingerprint: Fingerprint) -> None:

@@ -10,6 +10,7 @@ from qvsearch.models.gguf import is_gguf
 from qvsearch.models.patches import PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT
 from qvsearch.models.registry import SMALLEST_DIM, check_inputs
+from qvsearch.runtime.chosen import new_document_detail
 from qvsearch.runtime.llama.pair import Pair, read_pair
 from qvsearch.runtime.llama.process import check_engine
 from qvsearch.types import Detail, Fingerprint, VideoMode
@@ -38,15 +39,17 @@ class GgufBackend:
                 f"--video-mode {choice.video_mode} is not for {model}: llama.cpp reads clips"
                 " otherwise than the model was trained to; use --video-mode frames"
             )
+        detail = choice.detail or Detail.LOW
         return Fingerprint(
             model=str(pair.text.path),
             revision=pair.revision,
             dim=_checked_dim(pair, choice.dim),
-            detail=choice.detail or Detail.LOW,
+            detail=detail,
             instruction=DOCUMENT_INSTRUCTION,
             prompt_layout=PROMPT_LAYOUT,
             preprocessing=PREPROCESSING,
             mmproj=str(pair.vision.path),
+            document_detail=new_document_detail(choice, detail),
         )
 
     def check_version(self, fingerprint: Fingerprint) -> None:

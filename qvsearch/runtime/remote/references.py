@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from qvsearch.types import DecodeOptions, Embedder, Fingerprint, Item, Pixels, Vectors
 
 CANDIDATES = 200  # rows of a kind that are looked at for files that are still there
-LARGEST_FILE = {Kind.IMAGE: 20_000_000, Kind.VIDEO: 40_000_000, Kind.TEXT: 2_000_000}  # bytes
+LARGEST_FILE = {
+    Kind.IMAGE: 20_000_000,
+    Kind.VIDEO: 40_000_000,
+    Kind.TEXT: 2_000_000,
+    Kind.DOCUMENT: 20_000_000,
+}  # bytes
 TEXTS = (
     EmbedInput("A red ring and a blue star on a grey ground. Größe: 12 m², 円と星"),
     EmbedInput("a blue star at night", instruction=QUERY_INSTRUCTION),
@@ -105,7 +110,7 @@ def rows_known(library: Library, form: Form, most: int) -> Known | None:
 
     Files are decoded again, in confined processes.
     """
-    kinds = {Form.TEXT: (Kind.TEXT,), Form.PICTURE: (Kind.IMAGE, Kind.VIDEO)}
+    kinds = {Form.TEXT: (Kind.TEXT,), Form.PICTURE: (Kind.IMAGE, Kind.DOCUMENT, Kind.VIDEO)}
     inputs: list[EmbedInput] = []
     vectors: list[Vectors] = []
     for kind in kinds.get(form, (Kind.VIDEO,)):
@@ -251,7 +256,7 @@ def _decoded(
 
 
 def _place(segment: Segment) -> tuple[object, ...]:
-    return segment.start, segment.end, segment.lines, segment.clip
+    return segment.start, segment.end, segment.lines, segment.page, segment.clip
 
 
 def _origin(library: Library) -> str:

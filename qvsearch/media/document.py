@@ -1,0 +1,134 @@
+"""Documents: each page is a picture, and has the words of its text layer.
+
+Pages are decoded in parts of PART_PIXELS, so that a long document never fills memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from qvsearch.errors import MediaError
+from qvsearch.media.pages import PART_PIXELS, Page, chosen_pages
+from qvsearch.media.pixels import dhash, patches
+from qvsearch.media.workers import patience
+from qvsearch.types import EmbedInput, Item, Metadata, Segment
+
+if TYPE_CHECKING:
+    from qvsearch.types import DecodeOptions
+
+SNIPPET_CHARACTERS = 160
+# of a page that has a text layer: a scan may have a stamp or a number of its own
+LEAST_LETTERS = 16
+PART_SHARE = 0.5  # of a file's patience: the page that is being drawn then may take the rest
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class _Document(Protocol):
+    pages: int
+    metadata: Metadata
+
+    def page(self, number: int, max_pixels: int) -> Page: ...
+
+
+def decode(
+    file: BinaryIO, item: Item, content_hash: str, options: DecodeOptions
+) -> list[tuple[Segment, EmbedInput]]:
+    """Decode the chosen pages after `options.after_page`, as many as one part has.
+
+    A page that cannot be drawn is left out. Raises MediaError with the first page's reason if there
+    is none, and for a file that is no document or needs a password.
+    """
+    enough = time.monotonic() + PART_SHARE * patience(item)
+    document = _opened(file, item)
+    reasons: list[MediaError] = []
+    segments: list[tuple[Segment, EmbedInput]] = []
+    pixels = 0
+    chosen = (number for number in chosen_pages(document.pages) if number > options.after_page)
+    for answer in _read(document, item, content_hash, options, chosen, reasons):
+        segments.append(answer)
+        size = answer[1].images[0].size // 3
+        pixels += size
+        if pixels + size > PART_PIXELS or time.monotonic() > enough:
+            break
+    if not segments:
+        raise reasons[0] if reasons else MediaError("it has no pages")
+    return segments
+
+
+def decode_pages(
+    file: BinaryIO,
+    item: Item,
+    content_hash: str,
+    options: DecodeOptions,
+    pages: Sequence[int],
+) -> list[tuple[Segment, EmbedInput]]:
+    """Decode only these pages, from 1; raises MediaError for one that is not there or is damaged.
+
+    All of them are in memory together.
+    """
+    document = _opened(file, item)
+    if wrong := [number for number in pages if not 1 <= number <= document.pages]:
+        raise MediaError(f"it has {document.pages} pages, and no page {wrong[0]}")
+    reasons: list[MediaError] = []
+    segments = list(_read(document, item, content_hash, options, pages, reasons))
+    if reasons:
+        raise reasons[0]
+    return segments
+
+
+def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
+    """Return False: all versions give the same pages."""
+    return False
+
+
+def read_metadata(file: BinaryIO, item: Item) -> Metadata:
+    """Return the metadata of a document; raises MediaError."""
+    return _opened(file, item).metadata
+
+
+def _opened(file: BinaryIO, item: Item) -> _Document:
+    """Open a document by its first bytes, whatever its suffix."""
+    start = file.read(4)
+    file.seek(0)
+    if start in TIFF_STARTS:
+        from qvsearch.media.tiff_document import TiffDocument
+
+        return TiffDocument(file, item)
+    from qvsearch.media.pdf import Pdf
+
+    return Pdf(file)
+
+
+def _read(
+    document: _Document,
+    item: Item,
+    content_hash: str,
+    options: DecodeOptions,
+    pages: Iterable[int],
+    reasons: list[MediaError],
+) -> Iterator[tuple[Segment, EmbedInput]]:
+    """Yield these pages; the reasons of those that cannot be drawn are added to `reasons`."""
+    for number in pages:
+        try:
+            page = document.page(number, options.page_pixels or options.max_pixels)
+        except MediaError as error:
+            reasons.append(error)
+            continue
+        words = page.words or ""
+        is_scan = sum(map(str.isalnum, words)) < LEAST_LETTERS
+        segment = Segment(
+            item,
+            content_hash,
+            page=number,
+            snippet=" ".join(words.split())[:SNIPPET_CHARACTERS] or None,
+            words=words or None,
+            width=page.width,
+            height=page.height,
+            dhash=dhash(page.pixels),
+            patches=patches(page.pixels),
+            metadata=replace(document.metadata, page=is_scan),
+        )
+        yield segment, EmbedInput(images=(page.pixels,))

@@ -1,0 +1,54 @@
+"""Which pages of a document are indexed, and what is said of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from qvsearch.types import Segment
+
+if TYPE_CHECKING:
+    from qvsearch.types import Pixels
+
+DOCUMENT_PAGES = 200  # at most, of one document: each costs as much as a photo
+# of the pages that are decoded at once: 75 MB. So 200 pages in high detail, which have 1.1 GB, are
+# never in memory together
+PART_PIXELS = 25_000_000
+
+
+class Page(NamedTuple):
+    """A page as embedded; `width` and `height` are its own, `words` None without a text layer."""
+
+    pixels: Pixels
+    width: int
+    height: int
+    words: str | None
+
+
+def chosen_pages(count: int) -> tuple[int, ...]:
+    """Return the numbers of the pages to index, from 1: all, or DOCUMENT_PAGES spread evenly.
+
+    The first and the last page are always among them.
+    """
+    if count <= DOCUMENT_PAGES:
+        return tuple(range(1, count + 1))
+    gaps = DOCUMENT_PAGES - 1
+    return tuple(1 + round(place * (count - 1) / gaps) for place in range(DOCUMENT_PAGES))
+
+
+def with_losses(segments: Sequence[Segment], reason: str | None) -> tuple[Segment, ...]:
+    """Return the segments of a file; those of a document tell how many chosen pages are missing.
+
+    `reason` is why its last pages are missing, if that is known.
+    """
+    count = segments[0].metadata.pages if segments else None
+    if count is None:
+        return tuple(segments)
+    lost = len(set(chosen_pages(count)).difference(segment.page for segment in segments))
+    if not lost:
+        return tuple(segments)
+    damaged = f"{lost} of its pages cannot be read" + (f": {reason}" if reason else "")
+    return tuple(
+        replace(each, metadata=replace(each.metadata, damaged=damaged)) for each in segments
+    )

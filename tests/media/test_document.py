@@ -1,0 +1,297 @@
+"""Documents: each page is the picture that a viewer shows, with the words of its text layer.
+
+Pixels are compared with PDFium's own drawing at a high resolution, reduced by Pillow, and with what
+was drawn; texts with what was written and with poppler's, if that is installed.
+"""
+
+import io
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pypdfium2
+import pytest
+from PIL import Image, ImageDraw
+from reportlab.lib.colors import red
+from reportlab.lib.pdfencrypt import StandardEncryption
+from support.images import MEDIUM, item_of
+from support.pdf_files import drawn, lines, one_page, shown
+
+from qvsearch import media
+from qvsearch.errors import MediaError
+from qvsearch.media import document
+from qvsearch.media.pages import DOCUMENT_PAGES, PART_PIXELS, chosen_pages
+from qvsearch.media.workers import Decoders
+from qvsearch.types import DecodeOptions, Kind
+
+SMALL = DecodeOptions(64 * 32 * 32)
+
+
+def decode(tmp_path, data, options=SMALL, name="a.pdf"):
+    (tmp_path / name).write_bytes(data)
+    return media.decode(item_of(tmp_path / name, Kind.DOCUMENT), "", options).segments
+
+
+def reason(tmp_path, data):
+    with pytest.raises(MediaError) as caught:
+        decode(tmp_path, data)
+    return str(caught.value)
+
+
+def report(paper, number):
+    lines(*["The quick brown fox jumps over page {}."] * 30)(paper, number)
+    paper.setFillColor(red)
+    paper.circle(300, 150, 80, fill=1)
+
+
+def test_a_page_is_what_pdfium_draws_in_full_size(tmp_path):
+    data = drawn(report)
+    [(segment, source)] = decode(tmp_path, data, DecodeOptions(MEDIUM))
+    pixels = source.images[0]
+    large = pypdfium2.PdfDocument(data)[0].render(scale=4).to_pil().convert("RGB")
+    expected = large.resize(pixels.shape[1::-1], Image.Resampling.BOX)
+    assert pixels.shape[0] % 32 == pixels.shape[1] % 32 == 0
+    assert 0.9 * MEDIUM < pixels.shape[0] * pixels.shape[1] <= MEDIUM
+    assert np.abs(pixels.astype(int) - np.asarray(expected)).mean() < 3
+    assert (segment.width, segment.height) == (595, 842)
+    assert segment.dhash is not None
+    assert segment.patches is not None
+
+
+def test_a_page_has_the_colours_and_places_that_were_drawn(tmp_path):
+    [(_, source)] = decode(tmp_path, drawn(report))
+    pixels = source.images[0]
+    high, wide, _ = pixels.shape
+    assert pixels[round(high * (1 - 150 / 842)), round(wide * 300 / 595)].tolist() == [255, 0, 0]
+    assert pixels[-3, 3].tolist() == [255, 255, 255]
+
+
+def test_words_are_those_that_were_written(tmp_path):
+    texts = ("Invoice INV-2024-0117", "Größe: 12 m², naïve café", "total 1,234.50 EUR")
+    found = decode(tmp_path, drawn(lines(*texts, "page {}"), pages=3))
+    assert [segment.page for segment, _ in found] == [1, 2, 3]
+    for segment, source in found:
+        assert segment.words.split("\n") == [*texts, f"page {segment.page}"]
+        assert segment.snippet == " ".join([*texts, f"page {segment.page}"])
+        assert segment.metadata.page is False
+        assert source.text is None
+    assert found[0][0].metadata.pages == 3
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs pdftotext of poppler-utils")
+def test_another_reader_finds_the_same_words(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(drawn(report, pages=2))
+    other = subprocess.run(["pdftotext", tmp_path / "a.pdf", "-"], capture_output=True, check=True)
+    found = decode(tmp_path, (tmp_path / "a.pdf").read_bytes())
+    words = " ".join(segment.words for segment, _ in found).split()
+    assert words == other.stdout.decode().split()
+
+
+def test_a_word_that_a_line_breaks_is_whole(tmp_path):
+    content = b"BT /F 12 Tf 60 700 Td (a docu-) Tj 0 -14 Td (ment of words) Tj ET"
+    [(segment, _)] = decode(tmp_path, one_page(content))
+    assert "document of words" in segment.words
+
+
+def test_a_page_without_a_text_layer_is_a_scan(tmp_path):
+    def draw(paper, number):
+        if number == 2:
+            lines("A page with words among scanned ones")(paper, number)
+        else:
+            paper.rect(100, 100, 300, 500, fill=1)
+            paper.drawString(300, 20, f"{number}")
+
+    found = decode(tmp_path, drawn(draw, pages=3))
+    assert [segment.metadata.page for segment, _ in found] == [True, False, True]
+    assert found[0][0].words == "1"
+
+
+def test_metadata_are_those_of_the_file(tmp_path):
+    def draw(paper, number):
+        paper.setTitle("Minutes\nof the meeting")
+        paper.setAuthor("Ada Lovelace")
+        paper.setKeywords(["engine", "notes", "engine"])
+
+    metadata = decode(tmp_path, drawn(draw))[0][0].metadata
+    assert metadata.title == "Minutes of the meeting"
+    assert metadata.author == "Ada Lovelace"
+    assert metadata.keywords == ("engine", "notes")
+    plain = decode(tmp_path, one_page(shown(b"words")))[0][0].metadata
+    assert (plain.title, plain.author, plain.keywords, plain.taken) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        (b"D:20240506070809+02'00'", "2024-05-06T07:08:09+02:00"),
+        (b"D:20240506070809Z", "2024-05-06T07:08:09+00:00"),
+        (b"D:20240506", "2024-05-06"),
+        (b"D:19040101000000Z", None),
+        (b"yesterday", None),
+    ],
+)
+def test_the_date_is_that_of_creation(tmp_path, written, taken):
+    from support.pdf_files import written as file_of
+
+    data = file_of(
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 200] >>",
+        b"<< /CreationDate (%s) >>" % written,
+        trailer=b"/Info 4 0 R",
+    )
+    assert decode(tmp_path, data)[0][0].metadata.taken == taken
+
+
+def test_a_page_that_is_turned_is_drawn_upright(tmp_path):
+    [(segment, source)] = decode(tmp_path, one_page(shown(b"sideways"), page=b"/Rotate 90"))
+    assert (segment.width, segment.height) == (842, 595)
+    assert source.images[0].shape[1] > source.images[0].shape[0]
+
+
+def test_values_of_forms_are_drawn(tmp_path):
+    def draw(value):
+        def form(paper, number):
+            paper.acroForm.textfield(
+                name="sum", value=value, x=100, y=600, width=300, height=60, fontSize=40
+            )
+
+        return form
+
+    filled, empty = (
+        decode(tmp_path, drawn(draw(value)), DecodeOptions(MEDIUM))[0][1].images[0]
+        for value in ("4711", "")
+    )
+    assert np.count_nonzero((filled != empty).any(axis=-1)) > 200
+
+
+def test_a_password_is_asked_for_only_by_those_that_need_one(tmp_path):
+    locked = drawn(report, encrypt=StandardEncryption("secret", "owner", strength=128))
+    assert reason(tmp_path, locked) == "encrypted: it needs a password to be opened"
+    restricted = drawn(report, encrypt=StandardEncryption("", "owner", canPrint=0, canCopy=0))
+    assert "quick brown fox" in decode(tmp_path, restricted)[0][0].words
+
+
+def test_what_is_no_document_says_so(tmp_path):
+    whole = drawn(report)
+    for data in (
+        b"words",
+        b"%PDF-1.7\n",
+        whole[:300],
+        bytes(5000),
+        b"\x89PNG\r\n\x1a\n" + whole[9:99],
+    ):
+        assert reason(tmp_path, data) == "not a PDF, or a damaged one"
+    assert reason(tmp_path, b"") == "empty file"
+
+
+def test_a_truncated_file_gives_the_pages_that_are_there(tmp_path):
+    data = drawn(report, pages=9, pageCompression=0)
+    data = data.replace(b"xref\n0 ", b"xref\n9 ")
+    assert len(decode(tmp_path, data)) == 9  # PDFium finds the objects without their table
+    assert reason(tmp_path, data[: len(data) // 2]) == "not a PDF, or a damaged one"
+
+
+def test_pages_of_a_long_document_are_spread_evenly():
+    assert chosen_pages(3) == (1, 2, 3)
+    for count in (DOCUMENT_PAGES, DOCUMENT_PAGES + 1, 777, 2000, 10**9):
+        chosen = chosen_pages(count)
+        gaps = np.diff(chosen)
+        assert (len(chosen), chosen[0], chosen[-1]) == (DOCUMENT_PAGES, 1, count)
+        assert gaps.min() >= 1
+        assert gaps.max() - gaps.min() <= 1
+    assert chosen_pages(0) == ()
+
+
+def test_two_thousand_pages_come_in_parts_that_fit_into_memory(tmp_path):
+    path = tmp_path / "a.pdf"
+    path.write_bytes(drawn(lines("number {}"), pages=2000))
+    options = DecodeOptions(4 * 32 * 32, page_pixels=PART_PIXELS // 50)
+    with Decoders(1) as decoders:
+        item = item_of(path, Kind.DOCUMENT)
+        parts = list(decoders.decode([(item, "")], options, in_parts=True))
+        [first] = decoders.decode([(item, "")], options)
+    assert len(parts) > 3
+    assert [part.more for part in parts] == [True] * (len(parts) - 1) + [False]
+    segments = [segment for part in parts for segment, _ in part.segments]
+    assert tuple(segment.page for segment in segments) == chosen_pages(2000)
+    assert all(segment.words == f"number {segment.page}" for segment in segments)
+    assert segments[0].metadata.pages == 2000
+    for part in parts:
+        assert sum(source.images[0].size // 3 for _, source in part.segments) <= PART_PIXELS
+    assert [segment for segment, _ in first.segments] == segments[: len(first.segments)]
+
+
+def test_a_poster_of_ten_metres_is_drawn_small(tmp_path):
+    ten_metres = 28_346
+    content = shown(b"GRAND OPENING", size=2000, x=1000, y=14_000)
+    [(segment, source)] = decode(
+        tmp_path, one_page(content, box=b"0 0 %d %d" % (ten_metres, ten_metres))
+    )
+    assert (segment.width, segment.height) == (ten_metres, ten_metres)
+    assert source.images[0].shape == (256, 256, 3)
+    assert segment.words == "GRAND OPENING"
+    assert source.images[0].min() < 100
+
+
+def test_a_label_is_not_enlarged(tmp_path):
+    [(_, source)] = decode(tmp_path, one_page(shown(b"x"), box=b"0 0 50 36"), DecodeOptions(MEDIUM))
+    assert source.images[0].shape == (96, 128, 3)
+
+
+def test_a_page_too_long_is_left_out(tmp_path):
+    assert "too long a strip" in reason(tmp_path, one_page(box=b"0 0 14400 3"))
+
+
+def test_given_pages_are_decoded_alone(tmp_path):
+    path = tmp_path / "a.pdf"
+    path.write_bytes(drawn(lines("number {}"), pages=300))
+    all_pages = decode(tmp_path, path.read_bytes())
+    item = item_of(path, Kind.DOCUMENT)
+    with media.open_unchanged(item, "") as file:
+        found = document.decode_pages(file, item, "", SMALL, [299, 1])
+        assert [segment.words for segment, _ in found] == ["number 299", "number 1"]
+        assert np.array_equal(found[1][1].images[0], all_pages[0][1].images[0])
+        with pytest.raises(MediaError, match="it has 300 pages, and no page 301"):
+            document.decode_pages(file, item, "", SMALL, [301])
+
+
+def tiff(*pictures, **options):
+    file = io.BytesIO()
+    first, *others = pictures
+    first.save(file, "TIFF", save_all=True, append_images=others, **options)
+    return file.getvalue()
+
+
+def sheet(number, size=(300, 400), mode="1"):
+    picture = Image.new(mode, size, "white")
+    ImageDraw.Draw(picture).rectangle((20, 20 * number, 200, 20 * number + 9), fill="black")
+    return picture
+
+
+def test_pages_of_a_tiff_are_those_of_pillow(tmp_path):
+    sheets = [sheet(1), sheet(2, (400, 300)), sheet(3)]
+    found = decode(tmp_path, tiff(*sheets, compression="group4"), DecodeOptions(MEDIUM), "fax.tif")
+    assert [segment.page for segment, _ in found] == [1, 2, 3]
+    for (segment, source), picture in zip(found, sheets, strict=True):
+        assert (segment.width, segment.height) == picture.size
+        expected = picture.convert("RGB").resize(source.images[0].shape[1::-1], Image.BICUBIC)
+        assert np.array_equal(source.images[0], np.asarray(expected))
+        assert segment.metadata.pages == 3
+        assert segment.metadata.page is True
+        assert segment.words is None
+
+
+def test_a_damaged_page_of_a_tiff_is_left_out(tmp_path):
+    data = bytearray(tiff(sheet(1, mode="RGB"), sheet(2, mode="RGB"), compression="tiff_lzw"))
+    place = data.rindex(b"\x80\x3f\xe0")  # where the second page's pixels begin
+    data[place : place + 40] = bytes(40)
+    found = decode(tmp_path, data, name="a.tif")
+    assert [segment.page for segment, _ in found] == [1]
+
+
+def test_page_pixels_are_for_documents_alone(tmp_path):
+    options = replace(SMALL, page_pixels=MEDIUM)
+    [(_, source)] = decode(tmp_path, drawn(report), options)
+    assert source.images[0].shape[0] * source.images[0].shape[1] > SMALL.max_pixels
