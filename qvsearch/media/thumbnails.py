@@ -140,7 +140,10 @@ class Thumbnails:
             pixels = source.images[0] if source.video is None else source.video.pixels[0]
             width = shown.width or segment.width or pixels.shape[1]
             height = shown.height or segment.height or pixels.shape[0]
-            return Picture(_shaped(pixels, width, height, side), width, height)
+            # a page has no pixels of its own; a picture is not enlarged
+            is_page = segment.item.kind is Kind.DOCUMENT
+            longest = max(pixels.shape[:2]) if is_page else max(width, height)
+            return Picture(_shaped(pixels, width, height, min(side, longest)), width, height)
         return Skipped(segment.item.location, "interrupted")
 
 
@@ -157,10 +160,13 @@ def _moment(segment: Segment, start: float | None, end: float | None) -> tuple[f
 
 
 def _shaped(pixels: Pixels, width: int, height: int, side: int) -> Pixels:
-    """Return pixels in the shape of the original; the model's have sides in multiples of 32."""
+    """Return pixels in the shape of the original, the longer side of `side` pixels.
+
+    Those of the model have sides in multiples of 32.
+    """
     import numpy as np
     from PIL import Image
 
-    share = min(side / max(width, height), 1.0)
+    share = side / max(width, height)
     size = max(1, round(width * share)), max(1, round(height * share))
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))

@@ -86,11 +86,13 @@ def test_a_thumbnail_shows_the_page_of_its_segment(document, tmp_path):
             assert not isinstance(made, Skipped)
             picture = Image.open(io.BytesIO(made)).convert("RGB")
             assert colour_of(np.asarray(picture)) == colour
-            assert picture.height == 320
+            assert picture.size == (240, 320)
             assert thumbnails.webp(segment) == made
+        large = thumbnails.webp(Segment(item, digest, page=1, width=300, height=400), 1280)
+        assert Image.open(io.BytesIO(large)).height > 400  # to be read, above the size of paper
         missing = thumbnails.webp(Segment(item, digest, page=99))
         assert isinstance(missing, Skipped)
-    assert len(list(tmp_path.iterdir())) == len(PAGES)
+    assert len(list(tmp_path.iterdir())) == len(PAGES) + 1
 
 
 def test_published_thumbnails_of_pages_are_told_apart(document):

@@ -13,7 +13,7 @@ export function details(record) {
     ["Kind", record.page === true ? "page or screenshot" : kindName(record.kind)],
     ["Moment", moment(record)],
     ["Passage", lines(record) || (record.section === undefined ? "" : safe(record.section))],
-    ["Page", typeof record.page === "number" ? `${record.page}${record.pages ? ` of ${record.pages}` : ""}` : ""],
+    ["Pages", record.pages ? record.pages.toLocaleString() : ""],
     ["Size", record.width ? `${record.width} × ${record.height}` : ""],
     ["Length", record.duration ? clock(record.duration) : ""],
     ["Bytes", record.bytes === undefined ? "" : size(record.bytes)],
