@@ -53,11 +53,15 @@ def json_line(record: Mapping[str, object] | Sequence[object]) -> bytes:
 
 
 def part_text(segment: Segment, start: float | None, end: float | None) -> str:
-    """Return a part of a file: `02:13-02:19`, `lines 12-31`; of an image, its size."""
+    """Return a part of a file: `02:13-02:19`, `lines 12-31`, `page 4`, `slide 3`, or a size."""
     if start is not None and end is not None:
         return f"{clock(math.floor(start))}-{clock(math.ceil(end))}"
     if segment.lines is not None:
         return f"lines {segment.lines[0]}-{segment.lines[1]}"
+    if segment.page is not None:
+        return f"page {segment.page}"
+    if segment.section is not None:
+        return safe_text(segment.section)
     return "" if segment.width is None else f"{segment.width}x{segment.height}"
 
 

@@ -1,4 +1,4 @@
-"""Opens files with the programs of the desktop, a video at a moment, and shows them in a folder."""
+"""Opens files with the desktop's programs, at a moment or page, and shows them in a folder."""
 
 from __future__ import annotations
 
@@ -21,17 +21,32 @@ _MPV = ("mpv", "/opt/homebrew/bin/mpv", "/usr/local/bin/mpv")
 _IINA = ("iina", "/Applications/IINA.app/Contents/MacOS/iina-cli")
 _VLC = ("vlc", "/Applications/VLC.app/Contents/MacOS/VLC")
 
+# the programs of viewers that open a page, and the option before its number, from 1
+_VIEWERS = {
+    **dict.fromkeys(("evince", "papers", "atril", "xreader"), "--page-index="),
+    "okular": "--page=",
+    "zathura": "--page=",
+}
+_BROWSERS = ("firefox", "chromium", "google-chrome")
+_BROWSERS_OF_MACOS = ("Firefox", "Google Chrome", "Microsoft Edge")
 
-def open_file(location: bytes, at: float | None = None) -> bool:
-    """Open a file with the desktop's program for it; return whether a video starts `at` seconds.
 
-    The moment needs mpv, IINA or VLC; the first that is installed is used. Without one, or at 0,
-    the desktop's program starts it at its beginning. Raises QvsearchError if there is no file,
-    display or program, or if the program fails at once.
+def open_file(location: bytes, at: float | None = None, page: int | None = None) -> bool:
+    """Open a file with the desktop's program for it; return whether it opens at its place.
+
+    A video starts `at` seconds with mpv, IINA or VLC; a document opens at `page`, from 1, with a
+    viewer that can, or a browser. The first that is installed is used. Without one, or at the
+    beginning, the desktop's program opens it. Raises QvsearchError if there is no file, display or
+    program, or if the program fails at once.
     """
     _check(location)
-    if at and (player := _player_command(location, at)) is not None:
-        _start(player)
+    command = None
+    if at:
+        command = _player_command(location, at)
+    elif page is not None and page > 1:
+        command = _viewer_command(location, page)
+    if command is not None:
+        _start(command)
         return True
     _start(_opener(location))
     return False
@@ -76,6 +91,22 @@ def _player_command(location: bytes, at: float) -> list[str | bytes] | None:
     if vlc := _installed(_VLC):
         # an option of the file, which a running VLC obeys as well
         return [vlc, location, f":start-time={at:.3f}"]
+    return None
+
+
+def _viewer_command(location: bytes, page: int) -> list[str | bytes] | None:
+    """Return the command that opens a document at a page; None without such a viewer."""
+    url = f"{file_url(location)}#page={page}"
+    if sys.platform == "darwin":  # its Preview has no such option
+        applications = (Path("/Applications", f"{name}.app") for name in _BROWSERS_OF_MACOS)
+        browser = next((each for each in applications if each.is_dir()), None)
+        return None if browser is None else ["open", "-a", os.fspath(browser), url]
+    if viewer := _installed(tuple(_VIEWERS)):
+        return [viewer, f"{_VIEWERS[os.path.basename(viewer)]}{page}", location]
+    if mupdf := _installed(("mupdf",)):
+        return [mupdf, location, str(page)]
+    if browser := _installed(_BROWSERS):
+        return [browser, url]
     return None
 
 

@@ -315,7 +315,7 @@ class Moment:
         return {
             "relevance": round(self.relevance, 6),
             "score": round(self.score, 6),
-            **_place(self.start, self.end, self.segment),
+            **place_fields(self.start, self.end, self.segment),
         }
 
 
@@ -361,7 +361,7 @@ class Hit:
                 **path_fields("path", item.location),
                 **unreachable_root(item),
                 "gone": self.gone or None,
-                **_place(self.start, self.end, segment),
+                **place_fields(self.start, self.end, segment),
                 "clip": (segment.clip and not math.isnan(self.score)) or None,
                 "snippet": segment.snippet,
                 "width": segment.width,
@@ -397,7 +397,8 @@ def _rounded(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 6)
 
 
-def _place(start: float | None, end: float | None, segment: Segment) -> dict[str, object]:
+def place_fields(start: float | None, end: float | None, segment: Segment) -> dict[str, object]:
+    """Return the place of a part of a file: its seconds, lines, page or section, if it has them."""
     lines = None if segment.lines is None else list(segment.lines)
     place = {"lines": lines, "page": segment.page, "section": segment.section}
     return present({"start": start, "end": end, **place})

@@ -43,7 +43,9 @@ def similar(
     file: Annotated[
         bytes,
         typer.Argument(
-            parser=options.path, metavar="FILE", help="Image, video or text, indexed or not."
+            parser=options.path,
+            metavar="FILE",
+            help="Image, video, document or text, indexed or not.",
         ),
     ],
     top: options.Top = 10,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from qvsearch.cli.terminal import Screen
     from qvsearch.retrieval.explain import Explanation
     from qvsearch.retrieval.similar import Similar
-    from qvsearch.types import Hit
+    from qvsearch.types import Hit, Moment
 
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
 SHOWN_SEGMENTS = 10  # of a file that is explained
@@ -244,13 +244,20 @@ def _below(hit: Hit) -> list[Text]:
         snippet.truncate(SNIPPET_WIDTH)
         below.append(snippet)
     if hit.moments:
-        moments = ", ".join(place_text(each) for each in hit.moments[:SHOWN_MOMENTS])
-        below.append(Text(f"also {moments}", style="dim"))
+        below.append(Text(f"also {_places(hit.moments[:SHOWN_MOMENTS])}", style="dim"))
     if hit.duplicates:
         more = len(hit.duplicates) - 1
         first = safe_text(short_path(hit.duplicates[0].location))
         below.append(Text(f"like it: {first}" + (f" and {more} more" if more else ""), style="dim"))
     return below
+
+
+def _places(moments: Sequence[Moment]) -> str:
+    """Return places after one another: `00:04-00:07, 00:12-00:13`, or `pages 2, 5`."""
+    pages = [str(each.segment.page) for each in moments if each.segment.page is not None]
+    if len(pages) == len(moments) > 1:
+        return f"pages {', '.join(pages)}"
+    return ", ".join(map(place_text, moments))
 
 
 def short_path(location: bytes) -> bytes:

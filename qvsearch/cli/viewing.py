@@ -55,7 +55,7 @@ class ViewOptions:
             "--open",
             parser=number("--open", int, 1, MOST_OPENED),
             metavar="[N]",
-            help="Open the first N files (default: 1), a video at its moment.",
+            help="Open the first N files (default: 1), at the moment or page.",
         ),
     ] = None
     html: HtmlFile = None
@@ -164,17 +164,24 @@ class View:
         from qvsearch.opening import open_file
 
         try:
-            at_moment = open_file(segment.item.location, start)
+            at_place = open_file(segment.item.location, start, segment.page)
         except QvsearchError as error:
             output.fail(str(error))
             return False
-        if start and not at_moment:
-            output.hint(
-                f"the moment begins at {output.clock(int(start))}; mpv, VLC or IINA would start"
-                " there",
-                self.quiet,
-            )
+        if not at_place and (hint := _place_hint(segment, start)):
+            output.hint(hint, self.quiet)
         return True
+
+
+def _place_hint(segment: "Segment", start: float | None) -> str:
+    """Return where the place of a file is that opened at its beginning."""
+    if start:
+        return (
+            f"the moment begins at {output.clock(int(start))}; mpv, VLC or IINA would start there"
+        )
+    if segment.page is not None and segment.page > 1:
+        return f"the hit is page {segment.page}; Evince, Okular or a browser would open there"
+    return ""
 
 
 def html_page(

@@ -7,6 +7,7 @@ similar rooms may come close, and a model that was not trained on photos confuse
 - A picture is a copy if the hashes agree far beyond chance and the vectors nearly agree.
 - In a burst the clock replaces much of the hash.
 - A passage begins with the same words and has the same vector.
+- A page of a document does so too, and agrees in its hash; a scan without words is like a picture.
 - Proportions must be about the same, and copies of a photo never name two cameras or two times.
 - A picture too flat for a hash is the same only if its bytes are. So is a file of several pages or
   frames, since only one of them is indexed.
@@ -63,6 +64,7 @@ NEVER, ALWAYS = np.inf, -np.inf  # as the least cosine of a pair
 ABSENT = -1
 
 _IMAGE, _VIDEO = KIND_CODES[Kind.IMAGE], KIND_CODES[Kind.VIDEO]
+_DOCUMENT = KIND_CODES[Kind.DOCUMENT]
 
 
 class Reason(StrEnum):
@@ -119,7 +121,9 @@ def traits(segments: Sequence[Segment]) -> Traits:
         patched=np.array([each is not None for each in patches], np.bool_),
         proportion=np.log(width / height),
         pixels=np.nan_to_num(width * height).astype(np.int64),
-        page=np.array([each.page is True for each in about], np.bool_),
+        page=np.array(
+            [each.metadata.page is True or each.page is not None for each in segments], np.bool_
+        ),
         several=np.array([each.several is True for each in about], np.bool_),
         taken=_floats(clock(each.taken) if each.taken_from in CLOCKS else None for each in about),
         camera=_numbered(each.camera for each in about),
@@ -168,7 +172,12 @@ def needed(of: Traits, i: Numbers, j: Numbers) -> Floats:
     enough(one_shot & page & (share < PAGE_SHARE), PAGE_COSINE)
     moved = (share < BURST_SHARE) | ~(of.hashed[i] & of.hashed[j])
     enough(image & ~page & _one_burst(of, i, j) & moved, BURST_COSINE)
-    enough((of.words[i] == of.words[j]) & (of.words[i] != ABSENT), PASSAGE_COSINE)
+    worded = (of.words[i] == of.words[j]) & (of.words[i] != ABSENT)
+    document = (of.kind[i] == _DOCUMENT) | (of.kind[j] == _DOCUMENT)
+    enough(worded & ~document, PASSAGE_COSINE)
+    sheet = (kind == _DOCUMENT) & shaped & (share < PAGE_SHARE)  # forms differ only in their text
+    enough(worded & sheet, PASSAGE_COSINE)
+    enough(sheet & (of.words[i] == ABSENT) & (of.words[j] == ABSENT), PAGE_COSINE)
     least[_exact(of, i, j)] = ALWAYS
     return least
 

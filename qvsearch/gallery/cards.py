@@ -24,7 +24,7 @@ CENTRAL = 30  # files of a group in a gallery, the most central ones
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A file, or a moment `[start, end)` of a video in seconds.
+    """A file, the page of its segment, or a moment `[start, end)` of a video in seconds.
 
     `label` is its rank or its part in a group. `relevance`, 0 to 1, is drawn as a bar. `facts` are
     short texts. `moments` are other moments of the file, `copies` near-duplicates. `gone` is true

@@ -20,6 +20,7 @@ from qvsearch.version import __version__
 if TYPE_CHECKING:
     from qvsearch.gallery.cards import Card, Gallery
     from qvsearch.media.thumbnails import Thumbnails
+    from qvsearch.types import Segment
 
 STYLE = Path(__file__).with_name("gallery.css")
 GENERATOR = b'<meta name="generator" content="qvsearch'
@@ -173,21 +174,25 @@ def _picture(card: Card, picture: bytes | Skipped | None) -> str:
 
 
 def _link(card: Card, content: str) -> str:
-    """Return a link to a file, a video at its moment; of a missing file, only the content."""
+    """Return a link to a file at its place; of a missing file, only the content."""
     if card.gone:
         return content
-    return f'<a href="{_url(card.segment.item.location, card.start)}">{content}</a>'
+    return f'<a href="{_url(card.segment, card.start)}">{content}</a>'
 
 
-def _url(location: bytes, start: float | None) -> str:
-    return escape(file_url(location)) + ("" if not start else f"#t={math.floor(start)}")
+def _url(segment: Segment, start: float | None) -> str:
+    """Return the URL of a file, at the second of a video or the page of a document."""
+    place = f"#t={math.floor(start)}" if start else ""
+    if segment.page is not None:
+        place = f"#page={segment.page}"
+    return escape(file_url(segment.item.location)) + place
 
 
 def _moments(card: Card) -> str:
     if not card.moments:
         return ""
     links = [
-        f'<a href="{_url(card.segment.item.location, each.start)}">{_text(place)}</a>'
+        f'<a href="{_url(each.segment, each.start)}">{_text(place)}</a>'
         for each in card.moments[:SHOWN_MOMENTS]
         if (place := part_text(each.segment, each.start, each.end))
     ]
@@ -200,7 +205,7 @@ def _copies(card: Card) -> str:
     if not card.copies:
         return ""
     entries = [
-        f'<li><a href="{_url(each, None)}"><bdi>{_text(each)}</bdi></a></li>'
+        f'<li><a href="{escape(file_url(each))}"><bdi>{_text(each)}</bdi></a></li>'
         for each in card.copies
     ]
     count = "1 more like it" if len(entries) == 1 else f"{len(entries):,} more like it"

@@ -118,7 +118,7 @@ def parse_kinds(names: Iterable[str]) -> list[Kind]:
     names = list(names)
     for each in names:
         if each not in list(Kind):
-            raise QvsearchError(f"--kind {each!r} is unknown; give image, video or text")
+            raise QvsearchError(f"--kind {each!r} is unknown; give {', '.join(Kind)}")
     return list(map(Kind, names))
 
 

@@ -277,7 +277,7 @@ def _rebuild(
 def _without_torn_items(
     salvaged: Sequence[tuple[int, Salvaged]], file: ShardFiles
 ) -> list[Salvaged]:
-    """Return the live rows, without the rest of any video or text that lost a row.
+    """Return the live rows, without the rest of any file of several rows that lost one.
 
     For the next `index` a file with any row is unchanged, so a gap would stay. An item's rows are
     neighbours; a lost row may have belonged to the item before it or to the one after it.
@@ -297,7 +297,8 @@ def _without_torn_items(
 
 
 def _is_whole_item(segment: Segment) -> bool:
-    return segment.start is None and segment.lines is None
+    places = (segment.start, segment.lines, segment.page, segment.section)
+    return all(each is None for each in places)
 
 
 def _salvage(folder: Path, file: ShardFiles, manifest: Manifest) -> Iterator[tuple[int, Salvaged]]:

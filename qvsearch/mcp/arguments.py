@@ -186,13 +186,20 @@ class ReadArguments:
             max_length=2,
         ),
     ] = None
+    section: Annotated[
+        str | None, Field(description="Place of a text's passage without lines, as in a hit.")
+    ] = None
+    page: Annotated[
+        int | None, Field(description="Page of a document, from 1 (default: the first).", ge=1)
+    ] = None
     passage: Annotated[
         int | None, Field(description="Number of a text's passage, from 1, to read on.", ge=1)
     ] = None
     neighbours: Annotated[
         int | None,
         Field(
-            description="Number of passages before and after it (default: 1).",
+            description="Number of passages before and after it (default: 1), or of pages"
+            " (default: 0).",
             ge=0,
             le=MOST_NEIGHBOURS,
         ),

@@ -1,4 +1,4 @@
-"""The tool read: the picture of an image, frames of a video with their times, or passages."""
+"""The tool read: the picture of an image, frames of a video, pages of a document, or passages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_fields, present
 from qvsearch.mcp.arguments import names_of
 from qvsearch.mcp.searching import CONTENT
-from qvsearch.types import DecodeOptions, Kind, Skipped
+from qvsearch.media.places import page_place
+from qvsearch.types import DecodeOptions, Kind, Skipped, place_fields
 
 if TYPE_CHECKING:
     from qvsearch.mcp.arguments import ReadArguments
@@ -26,12 +27,13 @@ NEIGHBOURS = 1
 MOST_PASSAGES = 12  # of one answer: some 5,000 tokens
 # of all pictures of an answer: in base64 they stay below the megabyte that Claude Desktop accepts
 MOST_BYTES = 700_000
+PAGE_CHARACTERS = 12_000  # of a page's text layer: some 4,000 tokens
 QUALITIES = (90, 80, 65, 45, 25)  # of JPEG, the first that fits
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What `read` returns: a record, and JPEG pictures in the order of the record's `frames`."""
+    """What `read` returns: a record, and JPEGs in the order of its `frames` or `pages`."""
 
     record: dict[str, Any]
     pictures: tuple[bytes, ...] = ()
@@ -62,7 +64,7 @@ class Reader:
             opened, segments = chosen.find(arguments.id)
         kind = segments[0].item.kind
         _check_kind(segments[0], arguments)
-        moments = _moments(segments, arguments) if kind is Kind.VIDEO else ()
+        moments = _places(segments, arguments)
         pixels = arguments.detail.max_pixels // max(1, len(moments))
         decoded = self._decode(segments[0], DecodeOptions(pixels, moments=moments), stop)
         own = _passages(decoded, arguments) if kind is Kind.TEXT else _pictures(decoded)
@@ -107,16 +109,43 @@ def _check_kind(segment: Segment, arguments: ReadArguments) -> None:
     """Raise QvsearchError for an argument that this kind of file does not have."""
     of_kind = {
         Kind.VIDEO: ("start", "end", "frames"),
-        Kind.TEXT: ("lines", "passage", "neighbours"),
+        Kind.TEXT: ("lines", "section", "passage", "neighbours"),
+        Kind.DOCUMENT: ("page", "neighbours"),
     }
+    own = of_kind.get(segment.item.kind, ())
     for kind, names in of_kind.items():
         for name in names:
-            if getattr(arguments, name) is not None and segment.item.kind is not kind:
+            if getattr(arguments, name) is not None and name not in own:
                 article = "an" if segment.item.kind is Kind.IMAGE else "a"
                 raise QvsearchError(
                     f"{name} is for a {kind}, and {os.fsdecode(segment.item.location)} is"
                     f" {article} {segment.item.kind}"
                 )
+
+
+def _places(
+    segments: Sequence[Segment], arguments: ReadArguments
+) -> tuple[tuple[float, float], ...]:
+    """Return the parts of a video or document that are read; none for other files."""
+    match segments[0].item.kind:
+        case Kind.VIDEO:
+            return _moments(segments, arguments)
+        case Kind.DOCUMENT:
+            return _pages(segments, arguments)
+    return ()
+
+
+def _pages(
+    segments: Sequence[Segment], arguments: ReadArguments
+) -> tuple[tuple[float, float], ...]:
+    """Return the wanted page, else the first, and its neighbours; raises QvsearchError."""
+    page = arguments.page or 1
+    last = segments[0].metadata.pages or max(each.page or 1 for each in segments)
+    if page > last:
+        raise QvsearchError(f"page {page} does not exist; the document has {last}")
+    around = arguments.neighbours or 0
+    pages = range(max(1, page - around), min(last, page + around) + 1)
+    return tuple(page_place(each) for each in pages)
 
 
 def _moments(
@@ -137,17 +166,29 @@ def _moments(
 
 
 def _pictures(decoded: Decoded) -> Contents:
-    """Return the picture of an image, or the frames of a video with their times."""
+    """Return an image, the frames of a video with their times, or pages with their words."""
     if decoded.item.kind is Kind.IMAGE:
         segment, source = decoded.segments[0]
         size = present({"width": segment.width, "height": segment.height})
         return Contents(size, _jpegs(source.images[:1]))
+    if decoded.item.kind is Kind.DOCUMENT:
+        return _page_contents(decoded)
     times, pixels = [], []
     for segment, source in decoded.segments:
         if source.video is not None:
             times.append(round((segment.start or 0.0) + source.video.times[0], 3))
             pixels.append(source.video.pixels[0])
     return Contents({"frames": [{"time": each} for each in times]}, _jpegs(pixels))
+
+
+def _page_contents(decoded: Decoded) -> Contents:
+    pages = [
+        present({"page": each.page, "text": (each.words or "")[:PAGE_CHARACTERS] or None})
+        for each, _ in decoded.segments
+    ]
+    of = decoded.segments[0][0].metadata.pages
+    pictures = [image for _, source in decoded.segments for image in source.images]
+    return Contents(present({"pages": pages, "of": of}), _jpegs(pictures))
 
 
 def _jpegs(pictures: Sequence[Pixels]) -> tuple[bytes, ...]:
@@ -167,8 +208,8 @@ def _jpegs(pictures: Sequence[Pixels]) -> tuple[bytes, ...]:
 
 def _passages(decoded: Decoded, arguments: ReadArguments) -> Contents:
     """Return the wanted passages with their neighbours; without any wish the first ones."""
-    passages = [(each.lines or (0, 0), source.text or "") for each, source in decoded.segments]
-    first, last = _wanted([lines for lines, _ in passages], arguments)
+    passages = [(each, source.text or "") for each, source in decoded.segments]
+    first, last = _wanted([each for each, _ in passages], arguments)
     around = NEIGHBOURS if arguments.neighbours is None else arguments.neighbours
     first, last = max(0, first - around), min(len(passages), last + around)
     last = min(last, first + MOST_PASSAGES)
@@ -177,7 +218,7 @@ def _passages(decoded: Decoded, arguments: ReadArguments) -> Contents:
             "passages": [
                 {
                     "passage": number + 1,
-                    "lines": list(passages[number][0]),
+                    **place_fields(None, None, passages[number][0]),
                     "text": passages[number][1],
                 }
                 for number in range(first, last)
@@ -187,22 +228,37 @@ def _passages(decoded: Decoded, arguments: ReadArguments) -> Contents:
     )
 
 
-def _wanted(lines: Sequence[tuple[int, int]], arguments: ReadArguments) -> tuple[int, int]:
+def _wanted(passages: Sequence[Segment], arguments: ReadArguments) -> tuple[int, int]:
     """Return the first wanted passage, and the one after the last; raises QvsearchError."""
+    given = [
+        name for name in ("lines", "section", "passage") if getattr(arguments, name) is not None
+    ]
+    if len(given) > 1:
+        raise QvsearchError(f"{given[0]} and {given[1]} are two places; give one")
     if arguments.passage is not None:
-        if arguments.lines is not None:
-            raise QvsearchError("lines and passage are two places; give one")
-        if arguments.passage > len(lines):
+        if arguments.passage > len(passages):
             raise QvsearchError(
-                f"passage {arguments.passage} does not exist; there are {len(lines)}"
+                f"passage {arguments.passage} does not exist; there are {len(passages)}"
             )
         return arguments.passage - 1, arguments.passage
+    if arguments.section is not None:
+        return _in_section([each.section for each in passages], arguments.section)
     if arguments.lines is None:
         return 0, 1
     begin, end = arguments.lines
+    lines = [each.lines or (0, 0) for each in passages]
     found = [number for number, (first, last) in enumerate(lines) if first <= end and begin <= last]
     if not found:
         raise QvsearchError(
             f"no passage has lines {begin} to {end}; the last one is line {lines[-1][1]}"
         )
+    return found[0], found[-1] + 1
+
+
+def _in_section(sections: Sequence[str | None], wanted: str) -> tuple[int, int]:
+    """Return the first passage of a section, and the one after the last; raises QvsearchError."""
+    found = [number for number, each in enumerate(sections) if each == wanted]
+    if not found:
+        known = ", ".join(dict.fromkeys(each for each in sections if each is not None))
+        raise QvsearchError(f"no passage is in {wanted!r}; there are {known or 'no sections'}")
     return found[0], found[-1] + 1

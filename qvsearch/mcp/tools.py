@@ -30,11 +30,11 @@ READ = "read"
 TOOLS = (
     Tool(
         "search",
-        "Search photos, videos and texts",
-        "Find the user's own photos, moments of videos and passages of texts by words, by example"
-        " files, or both. Filters alone list files, newest first. If nothing is relevant,"
-        " `relevant` is false and the hits are only the nearest files. A hit's `id` is for the"
-        " other tools.",
+        "Search photos, videos, documents and texts",
+        "Find the user's own photos, moments of videos, pages of documents and passages of texts by"
+        " words, by example files, or both. Filters alone list files, newest first. If nothing is"
+        " relevant, `relevant` is false and the hits are only the nearest files. A hit's `id` is"
+        " for the other tools.",
         arguments.SearchArguments,
         answers.SearchAnswer,
         searching.search,
@@ -42,8 +42,9 @@ TOOLS = (
     Tool(
         READ,
         "Read a file of the library",
-        "Look at a file: the picture of an image, frames of a video's moment with their times, or"
-        " passages of a text. Give the `start` and `end`, or the `lines`, of a hit.",
+        "Look at a file: the picture of an image, frames of a video's moment with their times, a"
+        " document's page with its words, or passages of a text. Give the `start` and `end`, the"
+        " `page`, the `lines` or the `section` of a hit.",
         arguments.ReadArguments,
         None,
     ),

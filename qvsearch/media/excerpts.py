@@ -1,13 +1,13 @@
-"""Decodes the part of a file that somebody reads: a picture, frames, lines or passages."""
+"""Decodes the part of a file that somebody reads: pictures, frames, pages, lines or passages."""
 
 from __future__ import annotations
 
 import re
-import warnings
 from typing import TYPE_CHECKING
 
 from qvsearch import media
 from qvsearch.errors import MediaError
+from qvsearch.media import places
 from qvsearch.types import Decoded, EmbedInput, Kind, Segment
 
 if TYPE_CHECKING:
@@ -18,33 +18,18 @@ _END = re.compile(r"\r\n|\n|\r")  # as `media.text` counts lines
 
 
 def decode(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
-    """Return a picture, the moments of a video, or a text; it takes the place of `media.decode`.
+    """Return a picture, moments, pages, or a text; it takes the place of `media.decode`.
 
-    Each of the options' `moments` is a frame of a video in seconds, or lines `[first, last)` of a
-    text from 1 on. A text without them has all its passages. Raises MediaError as `media.decode`
-    does, for lines behind the end, and if no moment has a frame.
+    Each of the options' `moments` is a frame of a video in seconds, page `[n, n + 1)` of a
+    document, or lines `[first, last)` of a text; pages and lines count from 1. A text without them
+    has all its passages. Raises MediaError as `media.decode` does, for lines and pages behind the
+    end, and if no moment has a frame.
     """
-    if item.kind is Kind.VIDEO:
-        return _frames(item, content_hash, options)
+    if item.kind in places.HAVE_PLACES:
+        return places.decode(item, content_hash, options, options.moments, most_frames=1)
     if item.kind is Kind.TEXT and options.moments:
         return _lines(item, content_hash, options)
     return media.decode(item, content_hash, options)
-
-
-def _frames(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
-    """Return a frame of each moment; those without one are left out."""
-    from qvsearch.media.video import decode_moments
-
-    with (
-        warnings.catch_warnings(action="ignore"),
-        media.open_unchanged(item, content_hash) as file,
-    ):
-        segments = decode_moments(
-            file, item, content_hash, options.max_pixels, options.moments, most_frames=1
-        )
-    if not segments:
-        raise MediaError("no frame of the moment could be decoded")
-    return Decoded(item, tuple(segments))
 
 
 def _lines(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:

@@ -1,13 +1,12 @@
-"""Decodes only what was found: given moments of a video; other files as `media.decode` does."""
+"""Decodes only what was found: given moments and pages; other files as `media.decode` does."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 from qvsearch import media
-from qvsearch.errors import MediaError
-from qvsearch.types import Decoded, DecodeOptions, Item, Kind
+from qvsearch.media import places
+from qvsearch.types import Decoded, DecodeOptions, Item
 
 
 def decode(
@@ -18,23 +17,12 @@ def decode(
     moments: Mapping[bytes, Sequence[tuple[float, float]]],
     most_frames: int,
 ) -> Decoded:
-    """Return the segments of a file; of a video, one clip for each of its `moments`.
+    """Return the segments of a file: those of its `moments`, or all if it has none there.
 
-    It takes the place of `media.decode` in a worker. `moments` are `[start, end)` in seconds, by
-    the absolute path of the file; a clip has `most_frames` at most. Raises MediaError as
+    It takes the place of `media.decode` in a worker. `moments` are places (`media.places`) by the
+    absolute path of the file; a clip of a video has `most_frames` at most. Raises MediaError as
     `media.decode` does, and without a frame.
     """
-    if item.kind is not Kind.VIDEO:
+    if item.location not in moments:
         return media.decode(item, content_hash, options)
-    from qvsearch.media.video import decode_moments
-
-    with (
-        warnings.catch_warnings(action="ignore"),
-        media.open_unchanged(item, content_hash) as file,
-    ):
-        segments = decode_moments(
-            file, item, content_hash, options.max_pixels, moments[item.location], most_frames
-        )
-    if not segments:
-        raise MediaError("no frame of the moment could be decoded")
-    return Decoded(item, tuple(segments))
+    return places.decode(item, content_hash, options, moments[item.location], most_frames)

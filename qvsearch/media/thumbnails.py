@@ -1,4 +1,4 @@
-"""Small pictures of images and of moments of videos, as WebP, kept in the user's cache."""
+"""Small pictures of images, pages and moments of videos, as WebP, kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from qvsearch import cache
 from qvsearch.media import stills
+from qvsearch.media.places import page_place
 from qvsearch.media.stills import NO_PICTURE
 from qvsearch.media.workers import Decoders
 from qvsearch.types import DecodeOptions, Kind, Skipped
@@ -71,10 +72,11 @@ class Thumbnails:
         end: float | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> bytes | Skipped:
-        """Return the picture of an image, or of a moment, as WebP from the cache or made now.
+        """Return the picture of an image, page or moment, as WebP from the cache or made now.
 
         It is upright and in sRGB; its longer side has `side` pixels at most. The moment is
-        `[start, end)` in seconds, else that of the segment. The reason of a Skipped is for people.
+        `[start, end)` in seconds, else that of the segment; the page is the segment's. The reason
+        of a Skipped is for people.
         """
         if segment.item.kind is Kind.TEXT:
             return Skipped(segment.item.location, NO_PICTURE)
@@ -138,22 +140,33 @@ class Thumbnails:
             pixels = source.images[0] if source.video is None else source.video.pixels[0]
             width = shown.width or segment.width or pixels.shape[1]
             height = shown.height or segment.height or pixels.shape[0]
-            return Picture(_shaped(pixels, width, height, side), width, height)
+            # a page has no pixels of its own; a picture is not enlarged
+            is_page = segment.item.kind is Kind.DOCUMENT
+            longest = max(pixels.shape[:2]) if is_page else max(width, height)
+            return Picture(_shaped(pixels, width, height, min(side, longest)), width, height)
         return Skipped(segment.item.location, "interrupted")
 
 
 def _moment(segment: Segment, start: float | None, end: float | None) -> tuple[float, float]:
-    """Return the given moment, else that of the segment; without an end it has a second."""
+    """Return the given moment, else that of the segment; without an end it has a second.
+
+    A document's is the place of its page (`media.places`).
+    """
+    if segment.item.kind is Kind.DOCUMENT:
+        return page_place(segment.page or 1)
     if start is None:
         start, end = segment.start or 0.0, segment.end if end is None else end
     return start, start + 1.0 if end is None else end
 
 
 def _shaped(pixels: Pixels, width: int, height: int, side: int) -> Pixels:
-    """Return pixels in the shape of the original; the model's have sides in multiples of 32."""
+    """Return pixels in the shape of the original, the longer side of `side` pixels.
+
+    Those of the model have sides in multiples of 32.
+    """
     import numpy as np
     from PIL import Image
 
-    share = min(side / max(width, height), 1.0)
+    share = side / max(width, height)
     size = max(1, round(width * share)), max(1, round(height * share))
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))

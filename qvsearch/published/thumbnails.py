@@ -36,6 +36,8 @@ def thumbnail_key(segment: Segment) -> str | None:
         return None
     if segment.item.kind is Kind.IMAGE:
         return segment.content_hash
+    if segment.page is not None:
+        return f"{segment.content_hash}-page-{segment.page}"
     return f"{segment.content_hash}-{segment.start}-{segment.end}"
 
 
@@ -55,7 +57,7 @@ def publish_thumbnails(
     report: Callable[[int, int], None] = lambda _done, _of: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Pictures:
-    """Make a table have the thumbnails of a library's pictures and moments, each made once.
+    """Make a table have the thumbnails of a library's pictures, pages and moments, each once.
 
     `report` gets the thumbnails that are committed, and all to commit.
     """
@@ -109,7 +111,7 @@ def _made(
 def _needed(library: Library) -> dict[str, Segment]:
     """Return a segment for each thumbnail of a library, by its key."""
     pictures = np.flatnonzero(
-        np.isin(library.kinds, [KIND_CODES[Kind.IMAGE], KIND_CODES[Kind.VIDEO]])
+        np.isin(library.kinds, [code for kind, code in KIND_CODES.items() if kind is not Kind.TEXT])
     )
     needed: dict[str, Segment] = {}
     for segment in library.segments.stream(pictures.tolist()):

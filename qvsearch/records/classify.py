@@ -23,7 +23,7 @@ def labelled_record(
 
     path, path_b64 (string): absolute path
     text (string): the words, instead of a path
-    kind (string): `image`, `video` or `text`
+    kind (string): `image`, `video`, `text` or `document`
     label (string): the label; absent if the file is left without one
     labels (list of strings): all labels, best first; several only with `--multi`
     score (number, 0 to 1): share of the best label among all of them, which sum to 1

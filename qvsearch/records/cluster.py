@@ -46,10 +46,11 @@ def _cluster_item_record(item: ClusterItem) -> dict[str, object]:
     """Return one of the `items` of a group of `cluster`.
 
     id (string): identity of the file in the library, as of a hit
-    kind (string): `image`, `video` or `text`
+    kind (string): `image`, `video`, `text` or `document`
     path, path_b64 (string): absolute path
     start, end (number, seconds): most central moment of a video
     lines (two integers): first and last line of the most central passage
+    page (integer), section (string): place of the most central page or passage
     width, height (integer, pixels): of the upright picture
     centrality (number, -1 to 1): cosine with the mean of the group, apart from what all files have
         in common; of a file in no group with the nearest
@@ -71,10 +72,11 @@ def outlier_record(outlier: Outlier, library: Path) -> dict[str, object]:
     factor (number): local outlier factor: the density around its neighbours as a multiple of its
         own; 1 is usual
     id (string): identity of the file in the library, as of a hit
-    kind (string): `image`, `video` or `text`
+    kind (string): `image`, `video`, `text` or `document`
     path, path_b64 (string): absolute path
     start, end (number, seconds): first moment of a video
     lines (two integers): first and last line of the first passage
+    page (integer), section (string): place of the first page or passage
     width, height (integer, pixels): of the upright picture
     duplicates (list of objects): near-duplicates folded into the file, as `path` or `path_b64`
     library, library_b64 (string): folder of the library

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import path_fields, present
+from qvsearch.types import place_fields
 
 if TYPE_CHECKING:
     from qvsearch.retrieval.explain import Explained, Explanation, Weighed
@@ -54,6 +55,8 @@ def _segment_record(each: Explained) -> dict[str, object]:
     start, end (number, seconds): moment of a video
     clip (boolean): true for a clip
     lines (two integers): first and last line of a passage
+    page (integer): page of a document
+    section (string): place of a passage without lines, e.g. `slide 3`
     relevance (number, 0 to 1): relevance of the segment
     score (number, -1 to 1): cosine of query and segment
     terms (list of objects): parts of the query
@@ -61,10 +64,8 @@ def _segment_record(each: Explained) -> dict[str, object]:
     segment = each.segment
     return present(
         {
-            "start": segment.start,
-            "end": segment.end,
+            **place_fields(segment.start, segment.end, segment),
             "clip": segment.clip or None,
-            "lines": None if segment.lines is None else list(segment.lines),
             "relevance": _rounded(each.relevance),
             "score": _rounded(each.score),
             "terms": [_term_record(term) for term in each.terms],

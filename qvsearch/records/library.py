@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from qvsearch.display import safe_text
 from qvsearch.formats import path_fields, present, utc_text
 from qvsearch.records.reports import warm_record
-from qvsearch.types import unreachable_root
+from qvsearch.types import place_fields, unreachable_root
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import Group, Member
@@ -91,11 +91,12 @@ def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
     reason (string): `exact`, `copy` or `burst` for a near-duplicate, as of `dupes`; of videos and
         texts only if nearly all of the file is the same
     id (string): identity of the file in the library
-    kind (string): `image`, `video` or `text`
+    kind (string): `image`, `video`, `text` or `document`
     path, path_b64 (string): absolute path
     root (string): as of a hit
     start, end (number, seconds): most similar moment of a video
     lines (two integers): first and last line of the most similar passage
+    page (integer), section (string): place of the most similar page or passage
     width, height (integer, pixels): of the upright picture
     library, library_b64 (string): folder of the library
     """
@@ -119,9 +120,7 @@ def segment_fields(segment: Segment) -> dict[str, object | None]:
         "kind": segment.item.kind.value,
         **path_fields("path", segment.item.location),
         **unreachable_root(segment.item),
-        "start": segment.start,
-        "end": segment.end,
-        "lines": None if segment.lines is None else list(segment.lines),
+        **place_fields(segment.start, segment.end, segment),
         "width": segment.width,
         "height": segment.height,
     }
@@ -131,7 +130,7 @@ def group_record(number: int, group: Group) -> dict[str, object]:
     """Return a group of `dupes --json`, one a line; the groups of most bytes come first.
 
     group (integer): from 1
-    kind (string): `image`, `video` or `text`
+    kind (string): `image`, `video`, `text` or `document`
     reason (string): the weakest reason of its items
     reclaimable (integer, bytes): size of all items but the best; files that are gone count 0
     items (list of objects): files, the best original first

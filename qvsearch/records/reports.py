@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import path_fields, present
+from qvsearch.types import place_fields
 
 if TYPE_CHECKING:
     from qvsearch.indexing.counts import Event, Summary
@@ -37,7 +38,7 @@ def event_record(event: Event) -> dict[str, object]:
         or `removed` a file; `committed`; `words` of texts that an older version indexed; and last
         `summary`
     path, path_b64 (string): the file
-    kind (string): `image`, `video` or `text`
+    kind (string): `image`, `video`, `text` or `document`
     segments (integer): number of its vectors
     reason (string): why it was skipped or read anew, or the figures of `compared`
     files (integer): number of files that are `planned`, `checking` or `looking`, or whose `words`
@@ -194,9 +195,11 @@ def _citation_record(source: Source) -> dict[str, object]:
 
     n (integer): its number in the answer
     path, path_b64 (string): absolute path
-    kind (string): `image`, `video` or `text`
+    kind (string): `image`, `video`, `text` or `document`
     start, end (number, seconds): moment of a video, from `start` up to `end`
     lines (two integers): first and last line of a passage, from 1
+    page (integer): page of a document, from 1
+    section (string): place of a passage without lines, e.g. `slide 3`
     relevance (number, 0 to 1): probability that it answers the question
     """
     segment = source.segment
@@ -205,9 +208,7 @@ def _citation_record(source: Source) -> dict[str, object]:
             "n": source.number,
             **path_fields("path", segment.item.location),
             "kind": segment.item.kind.value,
-            "start": source.start,
-            "end": source.end,
-            "lines": None if segment.lines is None else list(segment.lines),
+            **place_fields(source.start, source.end, segment),
             "relevance": round(source.relevance, 6),
         }
     )

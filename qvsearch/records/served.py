@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import path_fields, present
+from qvsearch.types import place_fields
 
 if TYPE_CHECKING:
     from qvsearch.library.searches import SavedSearch
@@ -71,8 +72,8 @@ def item_record(
     id, kind, path, path_b64, width, height (as of a hit): and all other fields of the file
     bytes (integer): size of the file
     gone (boolean): true if the file is no longer where it was indexed
-    segments (list of objects): its moments or passages in order: `start` and `end`, or `lines` and
-        the `snippet`
+    segments (list of objects): its moments, pages or passages in order: `start` and `end`, `page`,
+        `lines` or `section`, and the `snippet`
     duplicates (list of objects): its near-duplicates in the library: `id`, and `path` or `path_b64`
     """
     record = hit.to_dict() | path_fields("library", os.fsencode(library))
@@ -94,10 +95,8 @@ def item_record(
 def _segment_record(segment: Segment) -> dict[str, object]:
     return present(
         {
-            "start": segment.start,
-            "end": segment.end,
+            **place_fields(segment.start, segment.end, segment),
             "clip": segment.clip or None,
-            "lines": None if segment.lines is None else list(segment.lines),
             "snippet": segment.snippet,
         }
     )
@@ -108,13 +107,17 @@ def duplicate_record(item: Item, item_id: str | None) -> dict[str, object]:
     return present({"id": item_id, **path_fields("path", item.location)})
 
 
-def passage_record(lines: tuple[int, int], text: str) -> dict[str, object]:
+def passage_record(
+    text: str, lines: tuple[int, int] | None = None, section: str | None = None
+) -> dict[str, object]:
     """Return the answer of `/api/items/ID/text`.
 
-    lines (two integers): first and last line of the text, from 1
-    text (string): these lines; each but the last ends with a newline
+    lines (two integers): first and last line of the text, from 1; absent for a section
+    section (string): section of the text, e.g. `slide 3`, if it has no lines
+    text (string): these lines, each but the last ends with a newline; or the section's passages
     """
-    return {"lines": list(lines), "text": text}
+    shown = None if lines is None else list(lines)
+    return present({"lines": shown, "section": section, "text": text})
 
 
 def shelf_record(

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,18 +20,18 @@ from qvsearch.types import EmbedInput, Item, Kind, Segment, Skipped, kind_of
 if TYPE_CHECKING:
     from qvsearch.types import DecodeOptions, Pixels
 
-PICTURES = frozenset({Kind.IMAGE, Kind.VIDEO})
-EXAMPLES = "such as .jpg, .mp4 or .txt"
-QUERY_SEGMENTS = 8  # frames or passages that stand for a video or a text file in a query
+PICTURES = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.DOCUMENT})
+EXAMPLES = "such as .jpg, .mp4, .pdf or .txt"
+QUERY_SEGMENTS = 8  # frames, pages or passages that stand for a file in a query
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """Words, a file, or words with an image as one model input; and examples.
 
-    `file` and `like` are images, videos or texts. `without` (words) and `unlike` (files) are left
-    out. Each example has the weight of its option; the words or the file have weight 1. Paths are
-    absolute bytes. Raises QvsearchError for a query without anything to look for.
+    `file` and `like` are images, videos, documents or texts. `without` (words) and `unlike` (files)
+    are left out. Each example has the weight of its option; the words or the file have weight 1.
+    Paths are absolute bytes. Raises QvsearchError for a query without anything to look for.
     """
 
     words: str | None = None
@@ -151,7 +152,7 @@ def _problem(path: bytes) -> str | None:
         return None
     suffix = os.fsdecode(os.path.splitext(path)[1])
     sort = f"a {suffix} file" if suffix else "a file without a suffix"
-    return f"{name} is {sort}; a query is words, or an image, video or text file ({EXAMPLES})"
+    return f"{name} is {sort}; a query is words, or a file {EXAMPLES}"
 
 
 def _is_there(location: bytes) -> bool:
@@ -213,10 +214,12 @@ def _decoded(
     """
     if not locations:
         return
-    from qvsearch.media.workers import Decoders  # not needed by words
+    # not needed by words
+    from qvsearch.media.spread import decode
+    from qvsearch.media.workers import Decoders
 
     jobs = [read_item(location) for location in dict.fromkeys(locations)]
-    with Decoders() as decoders:
+    with Decoders(decode=partial(decode, most=QUERY_SEGMENTS)) as decoders:
         for (item, _), outcome in zip(jobs, decoders.decode(jobs, options), strict=True):
             if isinstance(outcome, Skipped):
                 name = os.fsdecode(item.location)

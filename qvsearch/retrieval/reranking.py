@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -71,14 +72,14 @@ def both_judges(relevance: float, score: float) -> float:
 
 
 def in_scope(segment: Segment, scope: RerankScope) -> bool:
-    """Return whether a hit is scored: with `auto` only texts and pages.
+    """Return whether a hit is scored: with `auto` only texts, documents and pages.
 
     The 2B reranker makes the order of photos and videos slightly worse (Qwen3-VL-Embedding report,
     MMEB-V2: 74.8 to 74.0 and 53.6 to 53.2) and that of visual documents better (79.2 to 83.2).
     """
     if scope is RerankScope.ALL:
         return True
-    return segment.item.kind is Kind.TEXT or bool(segment.metadata.page)
+    return segment.item.kind in (Kind.TEXT, Kind.DOCUMENT) or bool(segment.metadata.page)
 
 
 def joined(query: Sequence[EmbedInput]) -> EmbedInput:
@@ -130,14 +131,17 @@ def _documents(
     decode_options: Callable[[Hit], DecodeOptions],
     missed: Callable[[Skipped], None],
 ) -> Generator[tuple[Place, EmbedInput]]:
-    """Decode each hit's file again and yield the input of just its segment."""
-    from qvsearch.media.workers import Decoders  # not needed by a plain search
+    """Decode each hit's file again, a document's page alone, and yield its segment's input."""
+    # not needed by a plain search
+    from qvsearch.media.moments import decode as decode_moments
+    from qvsearch.media.workers import Decoders
 
     jobs: dict[DecodeOptions, list[tuple[Item, str]]] = {}
     for hit in hits.values():
         job = (hit.segment.item, hit.segment.content_hash)
         jobs.setdefault(decode_options(hit), []).append(job)
-    with Decoders() as decoders:
+    decode = partial(decode_moments, moments=_pages(hits.values()), most_frames=0)
+    with Decoders(decode=decode) as decoders:
         outcomes = {options: decoders.decode(some, options) for options, some in jobs.items()}
         for place, hit in hits.items():
             outcome = next(outcomes[decode_options(hit)])
@@ -153,10 +157,23 @@ def _documents(
                 missed(Skipped(hit.segment.item.location, "changed since it was indexed"))
 
 
+def _pages(hits: Iterable[Hit]) -> dict[bytes, list[tuple[float, float]]]:
+    """Return the places of the pages of documents, by the paths of their files."""
+    from qvsearch.media.places import page_place
+
+    pages: dict[bytes, list[tuple[float, float]]] = {}
+    for segment in (hit.segment for hit in hits):
+        if segment.page is not None:
+            pages.setdefault(segment.item.location, []).append(page_place(segment.page))
+    return pages
+
+
 def _same(one: Segment, other: Segment) -> bool:
-    return (one.start, one.end, one.lines, one.clip) == (
-        other.start,
-        other.end,
-        other.lines,
-        other.clip,
+    return _place(one) == _place(other)
+
+
+def _place(segment: Segment) -> tuple[object, ...]:
+    return (
+        *(segment.start, segment.end, segment.lines, segment.clip),
+        *(segment.page, segment.section),
     )

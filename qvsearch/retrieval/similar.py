@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +14,7 @@ import numpy as np
 from qvsearch.duplicates.groups import repetition
 from qvsearch.errors import QvsearchError
 from qvsearch.library.aliases import aliases
+from qvsearch.media.spread import decode
 from qvsearch.media.workers import Decoders
 from qvsearch.published.opening import is_large_table, with_content
 from qvsearch.retrieval.calibration import calibrate, evidence_by_kind, relevance_of
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ITSELF = 8  # more files of a table are looked at: the file itself, and the same under other names
-SOURCES = 32  # moments or passages that a video or a text file is compared by
+SOURCES = 32  # moments, pages or passages that a file is compared by
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,10 @@ def similar(
 ) -> list[Similar]:
     """Return the `top` files that are most like a file, without the file itself.
 
-    By default pictures and moments are compared with both, and texts with texts. If the library has
-    the content, its stored vectors are used. Otherwise the file is decoded and embedded, by default
-    with the library's own model. Raises QvsearchError for an empty library or a file that cannot be
-    read.
+    By default pictures, moments and pages are compared with all three, and texts with texts. If
+    the library has the content, its stored vectors are used. Otherwise the file is decoded and
+    embedded, by default with the library's own model. Raises QvsearchError for an empty library or
+    a file that cannot be read.
     """
 
     def load() -> Embedder:
@@ -186,7 +188,7 @@ def _stored(library: Library, item: Item, digest: str) -> Sources | None:
 
 def _embedded(library: Library, item: Item, digest: str, load: Callable[[], Embedder]) -> Sources:
     """Decode and embed a file as `index` would."""
-    with Decoders() as decoders:
+    with Decoders(decode=partial(decode, most=SOURCES)) as decoders:
         (outcome,) = decoders.decode([(item, digest)], library.fingerprint.decode_options)
     if isinstance(outcome, Skipped):
         raise QvsearchError(f"{os.fsdecode(item.location)} cannot be read: {outcome.reason}")

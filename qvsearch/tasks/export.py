@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from qvsearch.tasks.vector_files import (
     load_pyarrow,
     write_table,
 )
+from qvsearch.types import metadata_fields, place_fields
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ _TYPES = {  # of the columns of a table, in Arrow's words
     **{"width": "int64", "height": "int64", "clip": "bool", "mtime": "string"},
     **{"taken": "string", "camera": "string", "latitude": "double", "longitude": "double"},
     **{"duration": "double", "page": "bool", "taken_from": "string", "damaged": "string"},
-    **{"several": "bool"},
+    **{"several": "bool", "page_number": "int64", "section": "string"},
 }
 
 
@@ -81,7 +81,7 @@ def row_record(segment: Segment) -> dict[str, object]:
     """Return a row of `rows.jsonl` of `export`; line i belongs to vector i.
 
     path, path_b64 (string): absolute path of the file
-    kind (string): `image`, `video` or `text`
+    kind (string): `image`, `video`, `text` or `document`
     start, end (number, seconds): moment of a video, from `start` up to `end`
     clip (boolean): true if the vector is of a clip, not of one frame
     lines (two integers): first and last line of a passage, from 1
@@ -89,21 +89,20 @@ def row_record(segment: Segment) -> dict[str, object]:
     width, height (integer, pixels): of the upright image or video
     taken, taken_from, camera, damaged (string): as of a hit
     latitude, longitude, duration (number): as of a hit
-    page, several (boolean): as of a hit
+    page (boolean, or integer for a document), several (boolean): as of a hit
+    section (string): place of a passage without lines, e.g. `slide 3`
     mtime (string, ISO 8601 in UTC): last change of the file
     """
     return present(
         {
             **path_fields("path", segment.item.location),
             "kind": segment.item.kind.value,
-            "start": segment.start,
-            "end": segment.end,
+            **place_fields(segment.start, segment.end, segment),
             "clip": segment.clip or None,
-            "lines": None if segment.lines is None else list(segment.lines),
             "snippet": segment.snippet,
             "width": segment.width,
             "height": segment.height,
-            **asdict(segment.metadata),
+            **metadata_fields(segment),
             "mtime": utc_text(segment.item.mtime_ns),
         }
     )
@@ -151,7 +150,9 @@ def _write_table(folder: Path, count: int, dim: int, parts: Iterable[Part]) -> N
         records = []
         for segment in part[0]:
             first, last = segment.lines or (None, None)
-            records.append({**row_record(segment), "first_line": first, "last_line": last})
+            row = row_record(segment) | {"page": segment.metadata.page}
+            row |= {"first_line": first, "last_line": last, "page_number": segment.page}
+            records.append(row)
         lists = {key: [each.get(key) for each in records] for key in _TYPES}
         return {**lists, "vector": part[1]}
 

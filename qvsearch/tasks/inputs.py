@@ -14,7 +14,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.indexing.batching import Pause, embed_files
 from qvsearch.media import whole
 from qvsearch.media.workers import Decoders
-from qvsearch.retrieval.query import is_path, read_item
+from qvsearch.retrieval.query import EXAMPLES, is_path, read_item
 from qvsearch.runtime.inputs import QueriesAndDocuments
 from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, kind_of
 
@@ -65,15 +65,13 @@ def file_input(path: bytes, instruction: str | None = None) -> TaskInput:
     kind = kind_of(path)
     name = TaskInput(path, instruction=instruction)
     match kind:
-        case Kind.IMAGE:
+        case Kind.IMAGE | Kind.DOCUMENT:
             return replace(name, images=(path,))
         case Kind.VIDEO:
             return replace(name, video=path)
         case Kind.TEXT:
             return replace(name, texts=(path,))
-    raise QvsearchError(
-        f"{os.fsdecode(path)} has an unsupported suffix; give an image, video or text file"
-    )
+    raise QvsearchError(f"{os.fsdecode(path)} has an unsupported suffix; give a file {EXAMPLES}")
 
 
 def parse_dictionary(name: str, source: object, folder: bytes) -> TaskInput:
@@ -192,7 +190,7 @@ def read_inputs(
 
     Files are decoded in confined processes, so scripts need the `if __name__ == "__main__":` of
     Python's multiprocessing. A picture has the pixels that `index` gives it with these options.
-    A video is one input of frames, a text file is whole.
+    A video is one input of frames, a document of pages (`media.whole`), a text file is whole.
     """
     with Decoders(decode=whole.decode) as decoders:
         for some in _groups(inputs):

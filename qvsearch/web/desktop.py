@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from qvsearch import opening
 from qvsearch.errors import QvsearchError
-from qvsearch.web.asking import check_names, read_seconds
+from qvsearch.web.asking import check_names, read_number, read_seconds
 from qvsearch.web.guard import is_loopback
+from qvsearch.web.media import LAST_PAGE
 from qvsearch.web.problems import Json, Problem
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
 async def open_file(request: Request) -> Response:
     """Answer `POST /api/items/ID/open`."""
-    check_names(request.query_params, ("start",))
+    check_names(request.query_params, ("start", "page"))
     start = read_seconds(request.query_params, "start")
-    return await _shown(request, partial(opening.open_file, at=start))
+    page = read_number(request.query_params, "page", 1, LAST_PAGE)
+    return await _shown(request, partial(opening.open_file, at=start, page=page))
 
 
 async def reveal(request: Request) -> Response:

@@ -15,7 +15,7 @@ from qvsearch.records.explanation import explanation_record
 from qvsearch.records.served import item_record, passage_record
 from qvsearch.retrieval.explain import explained_in
 from qvsearch.retrieval.scrolling import FIRST
-from qvsearch.types import DecodeOptions, Hit, Kind, Skipped
+from qvsearch.types import Decoded, DecodeOptions, Hit, Kind, Segment, Skipped
 from qvsearch.web.asking import check_names, read_number, read_search
 from qvsearch.web.problems import Json, Problem
 
@@ -88,27 +88,42 @@ def _explanation(
 async def text(request: Request) -> Response:
     """Answer `GET /api/items/ID/text`."""
     services: Services = request.app.state.services
-    check_names(request.query_params, ("line",))
+    check_names(request.query_params, ("line", "section"))
     line = max(1, read_number(request.query_params, "line", 1, LAST_LINE))
-    return await services.lanes.pictures.run(_text, services, request.path_params["id"], line)
+    section = request.query_params.get("section")
+    return await services.lanes.pictures.run(
+        _text, services, request.path_params["id"], line, section
+    )
 
 
-def _text(services: Services, item_id: str, line: int) -> Response:
+def _text(services: Services, item_id: str, line: int, section: str | None) -> Response:
     with services.shelf.reading() as chosen:
         _, segments = chosen.find(item_id)
     if segments[0].item.kind is not Kind.TEXT:
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "only a text has lines")
-    segment = services.originals.touched(segments[0])
     passages = [each.lines for each in segments if each.lines is not None]
+    if not passages:
+        section = segments[0].section if section is None else section
+        shown = _read(services, segments[0], ()).segments
+        text = "\n\n".join(source.text or "" for each, source in shown if each.section == section)
+        return Json(passage_record(text, section=section))
     first, last = next((each for each in passages if each[0] <= line <= each[1]), (line, line))
     span = float(max(1, first - NEIGHBOURS)), float(last + NEIGHBOURS + 1)
-    options = DecodeOptions(1, moments=(span,))
+    [(read, source)] = _read(services, segments[0], (span,)).segments
+    return Json(passage_record(source.text or "", read.lines or (1, 1)))
+
+
+def _read(
+    services: Services, segment: Segment, moments: tuple[tuple[float, float], ...]
+) -> Decoded:
+    """Return lines of a text, or all of its passages."""
+    segment = services.originals.touched(segment)
+    options = DecodeOptions(1, moments=moments)
     jobs = [(segment.item, segment.content_hash)]
     for outcome in services.readers.decode(jobs, options, services.is_ending):
         if isinstance(outcome, Skipped):
             if outcome.reason == CHANGED:
                 raise Gone("the text has changed while it was read")
             raise Problem(HTTPStatus.BAD_REQUEST, f"no such line: {outcome.reason}")
-        shown, source = outcome.segments[0]
-        return Json(passage_record(shown.lines or (1, 1), source.text or ""))
+        return outcome
     raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the server ends")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from qvsearch.web.services import Services
 
 DEFAULT_SECONDS = 10.0  # of a moment without an end
+LAST_PAGE = 1_000_000  # no document has more
 SIDES = (320, 640, 1280)  # pixels of the longer side
 FOREVER = {
     "cache-control": "private, max-age=31536000, immutable"
@@ -35,7 +37,7 @@ async def thumbnail(request: Request) -> Response:
     """Answer `GET /media/ID/thumbnail`."""
     services: Services = request.app.state.services
     parameters = request.query_params
-    check_names(parameters, ("side", "start", "end"))
+    check_names(parameters, ("side", "start", "end", "page"))
     side = read_number(parameters, "side", SIDES[0], SIDES[-1])
     if side not in SIDES:
         raise Problem(HTTPStatus.BAD_REQUEST, f"side is {side}; it must be 320, 640 or 1280")
@@ -43,7 +45,10 @@ async def thumbnail(request: Request) -> Response:
     opened, segment = await services.lanes.lookups.run(
         services.shelf.find, request.path_params["id"]
     )
-    etag = f'"{segment.item_id}-{side}-{start}-{end}"'
+    if segment.page is not None:
+        page = max(1, read_number(parameters, "page", segment.page, LAST_PAGE))
+        segment = replace(segment, page=page)
+    etag = f'"{segment.item_id}-{side}-{start}-{end}-{segment.page}"'
     if (unchanged := not_modified(request, etag, FOREVER)) is not None:
         return unchanged
     picture = await services.lanes.pictures.run(

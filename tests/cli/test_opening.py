@@ -105,3 +105,49 @@ def test_on_a_mac_open_does_both(desktop, film, monkeypatch):
     open_file(film)
     reveal(film)
     assert desktop.started() == [("open", film), ("open", b"-R", film)]
+
+
+@pytest.fixture
+def report(tmp_path):
+    path = os.fsencode(tmp_path) + b"/-i 'a' #1 %41.pdf"
+    with open(path, "wb"):
+        pass
+    return path
+
+
+@pytest.mark.parametrize(
+    ("viewer", "arguments"),
+    [
+        ("evince", ["--page-index=12", None]),
+        ("atril", ["--page-index=12", None]),
+        ("okular", ["--page=12", None]),
+        ("zathura", ["--page=12", None]),
+        ("mupdf", [None, "12"]),
+    ],
+)
+def test_a_document_opens_at_its_page(desktop, report, viewer, arguments):
+    desktop.install("xdg-open", viewer)
+    assert open_file(report, page=12) is True
+    expected = [report if each is None else each.encode() for each in arguments]
+    assert desktop.started() == [(viewer, *expected)]
+
+
+def test_a_browser_opens_a_document_at_its_page(desktop, report):
+    desktop.install("xdg-open", "firefox")
+    assert open_file(report, page=12) is True
+    [(program, url)] = desktop.started()
+    assert (program, url.rpartition(b"#")[2]) == ("firefox", b"page=12")
+    assert path_of(url.rpartition(b"#")[0]) == report
+
+
+@pytest.mark.parametrize("page", [None, 1])
+def test_the_first_page_is_opened_by_the_desktop(desktop, report, page):
+    desktop.install("xdg-open", "evince")
+    assert open_file(report, page=page) is False
+    assert [program for program, _ in desktop.started()] == ["xdg-open"]
+
+
+def test_a_document_opens_at_its_beginning_without_such_a_viewer(desktop, report):
+    desktop.install("xdg-open")
+    assert open_file(report, page=12) is False
+    assert [program for program, _ in desktop.started()] == ["xdg-open"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from support.coloured_pages import colour_of, write_pdf
 from support.videos import frame_of, make, number_in
 
 from qvsearch import media
@@ -14,6 +15,7 @@ from qvsearch.files import content_hash
 from qvsearch.media import workers
 from qvsearch.tasks.answers import evidence
 from qvsearch.tasks.answers.evidence import FRAMES, LEAST_SOURCES, read_evidence
+from qvsearch.tasks.answers.question import question_prompt, shown_prompt
 from qvsearch.types import DecodeOptions, Detail, Hit, Item, Moment, Skipped, kind_of
 
 RATE = 10
@@ -233,3 +235,14 @@ def test_the_row_keeps_its_metadata(tmp_path):
     dated = replace(segment, metadata=replace(segment.metadata, taken="2023-07-04"))
     (source,) = sources_of(hit(dated))
     assert source.segment.metadata.taken == "2023-07-04"
+
+
+@pytest.mark.usefixtures("here")
+def test_pages_are_pictures_with_their_text(tmp_path):
+    path = write_pdf(tmp_path / "a.pdf", ("red", "Invoice 17"), ("green", "Terms"), ("blue", "End"))
+    segments = segments_of(path)
+    second = hit(segments[1], moments=[moment(segments[2], 0.6)])
+    sources = sources_of(second)
+    assert [(each.segment.page, each.text) for each in sources] == [(2, "Terms"), (3, "End")]
+    assert [colour_of(*each.pictures) for each in sources] == ["green", "blue"]
+    assert 'part="page 2"' in shown_prompt(question_prompt("Which terms?", sources))

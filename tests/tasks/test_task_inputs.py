@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 from PIL import Image
+from support.coloured_pages import colour_of, write_pdf
 from support.images import scene
 from support.videos import frame_of, make
 
@@ -206,3 +207,11 @@ def test_what_has_come_is_embedded_without_waiting_for_more(files, demo_embedder
     expected = demo_embedder.embed_documents(["a star", files / "photo.png", "night"])
     found = np.stack([rows[place].vector for place in (0, 1, 3)])
     assert np.abs(found - expected).max() < 1e-5
+
+
+def test_a_document_is_one_input_of_its_pages(files, demo_embedder):
+    path = write_pdf(files / "a.pdf", ("red", "one"), ("blue", "two"))
+    [source] = read_inputs([argument(path)], LOW)
+    assert [colour_of(each) for each in source.images] == ["red", "blue"]
+    [vector] = embed_inputs([argument(path)], lambda: demo_embedder, LOW)
+    assert np.allclose(vector, demo_embedder.embed([source])[0], atol=1e-5)

@@ -256,7 +256,8 @@ def _decoded(
 
 
 def _place(segment: Segment) -> tuple[object, ...]:
-    return segment.start, segment.end, segment.lines, segment.page, segment.clip
+    moment = segment.start, segment.end, segment.clip
+    return *moment, segment.lines, segment.page, segment.section
 
 
 def _origin(library: Library) -> str:

@@ -1,4 +1,4 @@
-"""Hits to the numbered sources that a model answers from: pictures, frames and whole passages."""
+"""Hits to the numbered sources that a model answers from: pictures, frames, pages, passages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from qvsearch.media import CHANGED
 from qvsearch.media.moments import decode as decode_moments
+from qvsearch.media.places import page_place
 from qvsearch.models.prompt import TOKEN_PIXELS
-from qvsearch.types import Decoded, DecodeOptions, EmbedInput, Kind, Segment, Skipped
+from qvsearch.types import Decoded, DecodeOptions, Kind, Segment, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.types import Detail, Hit, Moment, Pixels
@@ -22,6 +23,7 @@ LEAST_SOURCES = 8  # fewer hits than this leave room for other moments and passa
 MOST_TOKENS = 12_000  # of all sources; a CPU reads some hundred a second with the 2B model
 NO_FRAME = "no frame of the moment could be decoded"
 OTHER_PASSAGES = "an older version indexed it; bring it up to date with: qvsearch index"
+PAGE_CHARACTERS = 6_000  # of a page's text layer: a dense page, some 2,000 tokens
 CHARACTERS_PER_TOKEN = 3  # of a text, at least, in languages with an alphabet
 
 
@@ -29,8 +31,9 @@ CHARACTERS_PER_TOKEN = 3  # of a text, at least, in languages with an alphabet
 class Source:
     """A place in a file; an answer cites it by its `number`, from 1.
 
-    `text` is the whole passage. `pictures` (h, w, 3) uint8 are the image or the frames of a moment
-    `[start, end)` in seconds; `times` are the seconds of the frames in the video.
+    `text` is the whole passage, or the beginning of a page's text layer. `pictures` (h, w, 3) uint8
+    are the image, the page, or the frames of a moment `[start, end)` in seconds; `times` are the
+    seconds of the frames in the video.
     """
 
     number: int
@@ -94,7 +97,7 @@ def _places(hits: Sequence[Hit]) -> list[tuple[int, Place]]:
 
 
 def _decoded(places: Sequence[Place], max_pixels: int) -> dict[bytes, Decoded | Skipped]:
-    """Decode each file once, in confined processes; of a video only the moments."""
+    """Decode each file once, in confined processes; only the wanted moments and pages."""
     from qvsearch.media.workers import Decoders  # not needed before there are hits
 
     moments: dict[bytes, list[tuple[float, float]]] = {}
@@ -104,6 +107,8 @@ def _decoded(places: Sequence[Place], max_pixels: int) -> dict[bytes, Decoded | 
         jobs[item.location] = (item, place.segment.content_hash)
         if place.start is not None and place.end is not None:
             moments.setdefault(item.location, []).append((place.start, place.end))
+        elif place.segment.page is not None:
+            moments.setdefault(item.location, []).append(page_place(place.segment.page))
     decode = partial(decode_moments, moments=moments, most_frames=FRAMES)
     with Decoders(decode=decode) as decoders:
         outcomes = list(decoders.decode(jobs.values(), DecodeOptions(max_pixels)))
@@ -122,20 +127,20 @@ def _source(place: Place, decoded: Decoded | Skipped) -> Source | Skipped:
     if isinstance(decoded, Skipped):
         return decoded
     segment = place.segment
-    content: EmbedInput | None = next(
-        (source for each, source in decoded.segments if _is_place(each, place)), None
-    )
-    if content is None:
+    found = next(((each, own) for each, own in decoded.segments if _is_place(each, place)), None)
+    if found is None:
         is_video = segment.item.kind is Kind.VIDEO
         return Skipped(segment.item.location, NO_FRAME if is_video else OTHER_PASSAGES)
+    shown, content = found
+    text = content.text
+    if shown.page is not None and shown.words is not None:
+        text = shown.words[:PAGE_CHARACTERS]
     pictures = content.images
     times: tuple[float, ...] = ()
     if content.video is not None:
         pictures = tuple(content.video.pixels)
         times = tuple((place.start or 0.0) + each for each in content.video.times)
-    return Source(
-        0, segment, place.relevance, place.start, place.end, content.text, pictures, times
-    )
+    return Source(0, segment, place.relevance, place.start, place.end, text, pictures, times)
 
 
 def _is_place(decoded: Segment, place: Place) -> bool:
@@ -146,4 +151,7 @@ def _is_place(decoded: Segment, place: Place) -> bool:
     if decoded.item.kind is Kind.VIDEO:
         return (decoded.start, decoded.end) == (place.start, place.end)
     wanted = place.segment
-    return (decoded.lines, decoded.snippet) == (wanted.lines, wanted.snippet)
+    if wanted.page is not None:
+        return decoded.page == wanted.page
+    places = (decoded.lines, decoded.section, decoded.snippet)
+    return places == (wanted.lines, wanted.section, wanted.snippet)

@@ -146,7 +146,9 @@ def _part(source: Source) -> str | None:
         return f"{source.start:.1f} to {source.end:.1f} s"
     if source.segment.item.kind is Kind.TEXT and source.segment.lines is not None:
         return "lines {} to {}".format(*source.segment.lines)
-    return None
+    if source.segment.page is not None:
+        return f"page {source.segment.page}"
+    return source.segment.section
 
 
 def _coordinates(source: Source) -> str | None:

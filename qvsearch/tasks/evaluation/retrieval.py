@@ -31,7 +31,7 @@ from qvsearch.tasks.evaluation.results import (
 from qvsearch.tasks.evaluation.sets import Entry, RetrievalSet
 from qvsearch.tasks.extras import needed
 from qvsearch.tasks.inputs import decode_options_of, first_reason, read_inputs
-from qvsearch.types import EmbedInput, Kind, Skipped
+from qvsearch.types import EmbedInput, Kind, Skipped, kind_of
 
 if TYPE_CHECKING:
     from qvsearch.tasks.evaluation.metrics import Numbers
@@ -186,7 +186,9 @@ def kind_of_input(source: TaskInput) -> str:
     """Return the kind of an input by its files."""
     if source.video is not None:
         return Kind.VIDEO.value
-    return Kind.IMAGE.value if source.images else Kind.TEXT.value
+    if source.images:
+        return (kind_of(source.images[0]) or Kind.IMAGE).value
+    return Kind.TEXT.value
 
 
 class _Measured:

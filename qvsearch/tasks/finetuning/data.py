@@ -249,9 +249,9 @@ def _coco_rows(source: Path, images: Path | None) -> Iterator[_Row | Skipped]:
 
 
 def _folder_rows(source: Path) -> Iterator[_Row | Skipped]:
-    """Yield each picture or video of a folder, and the words in the .txt file of its name."""
+    """Yield each file but texts of a folder, and the words in the .txt file of its name."""
     for path in sorted(source.rglob("*")):
-        if kind_of(os.fsencode(path)) not in (Kind.IMAGE, Kind.VIDEO) or not path.is_file():
+        if kind_of(os.fsencode(path)) in (Kind.TEXT, None) or not path.is_file():
             continue
         caption, name = path.with_suffix(".txt"), os.fspath(path)
         if not caption.is_file():

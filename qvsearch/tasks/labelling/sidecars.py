@@ -90,7 +90,7 @@ def _listing(folder: bytes, changed_ns: int) -> _Listing:
     media: dict[bytes, list[bytes]] = {}
     for name in names:
         stem, suffix = os.path.splitext(name)
-        if kind_of(name) in (Kind.IMAGE, Kind.VIDEO) or os.fsdecode(suffix).lower() in RAW:
+        if kind_of(name) not in (Kind.TEXT, None) or os.fsdecode(suffix).lower() in RAW:
             media.setdefault(stem.lower(), []).append(name)
     return _Listing({name.lower(): name for name in names}, media)
 

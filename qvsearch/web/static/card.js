@@ -5,7 +5,7 @@ import { h, icon, share } from "./dom.js";
 import { preview } from "./preview.js";
 import * as selection from "./selection.js";
 import { sideFor, thumbnail } from "./server.js";
-import { clock, count, describe, folderOf, lines, moment, nameOf, percent, safe } from "./text.js";
+import { clock, count, describe, folderOf, moment, nameOf, page, percent, placeOf, safe } from "./text.js";
 
 const MISSING = 410;
 const SHORT = 130; // characters of a text in large letters
@@ -58,7 +58,7 @@ function withoutPicture(record, source) {
 }
 
 function passage(record) {
-  const place = [nameOf(record), lines(record)].filter(Boolean).join(", ");
+  const place = [nameOf(record), placeOf(record)].filter(Boolean).join(", ");
   const text = safe(record.snippet ?? "").replaceAll("\\n", "\n");
   return [
     h("span", { class: "place" }, icon("text"), place),
@@ -68,6 +68,7 @@ function passage(record) {
 
 function badges(record) {
   if (record.gone) return [h("span", { class: "badge" }, "missing")];
+  if (record.kind === "document") return [h("span", { class: "badge", "aria-hidden": "true" }, icon("document"), page(record))];
   if (record.kind !== "video") return [];
   const shown = moment(record) || (record.duration ? clock(record.duration) : "");
   const bar = record.duration ? [timeline(record)] : [];

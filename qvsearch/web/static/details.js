@@ -10,9 +10,10 @@ const FROM = { xmp: "from an .xmp file", json: "from a .json file", name: "from 
 export function details(record) {
   const place = record.latitude === undefined ? null : `${record.latitude.toFixed(5)}, ${record.longitude.toFixed(5)}`;
   const rows = [
-    ["Kind", record.page ? "page or screenshot" : kindName(record.kind)],
+    ["Kind", record.page === true ? "page or screenshot" : kindName(record.kind)],
     ["Moment", moment(record)],
-    ["Passage", lines(record)],
+    ["Passage", lines(record) || (record.section === undefined ? "" : safe(record.section))],
+    ["Pages", record.pages ? record.pages.toLocaleString() : ""],
     ["Size", record.width ? `${record.width} × ${record.height}` : ""],
     ["Length", record.duration ? clock(record.duration) : ""],
     ["Bytes", record.bytes === undefined ? "" : size(record.bytes)],

@@ -1,7 +1,7 @@
 // Draws what `explain` says of a file: each part of the query, and where the file stands in it.
 
 import { h, share, svg } from "./dom.js";
-import { count, lines, moment, pathOf, percent, safe } from "./text.js";
+import { count, pathOf, percent, placeOf, safe } from "./text.js";
 
 const WIDTH = 240;
 const HEIGHT = 26;
@@ -28,7 +28,7 @@ function threshold(relevance, cut) {
 }
 
 function partsOf(segment) {
-  const place = moment(segment) || lines(segment);
+  const place = placeOf(segment);
   const head = place ? [h("h4", null, place[0].toUpperCase() + place.slice(1))] : [];
   return [...head, ...segment.terms.map(term)];
 }

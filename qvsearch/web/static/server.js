@@ -41,10 +41,11 @@ export const post = async (address, body, type) =>
 
 const item = (id) => `/api/items/${encodeURIComponent(id)}`;
 const media = (id) => `/media/${encodeURIComponent(id)}`;
-const span = ({ start, end }) => {
+const span = ({ start, end, page }) => {
   const params = new URLSearchParams();
   if (start !== undefined) params.set("start", start);
   if (end !== undefined) params.set("end", end);
+  if (typeof page === "number") params.set("page", page);
   return params;
 };
 
@@ -57,8 +58,8 @@ export function search(params, offset, limit, signal) {
 
 export const itemRecord = (id, signal) => get(item(id), signal);
 export const explanation = (id, params) => get(`${item(id)}/explain?${params}`);
-export const passage = (id, line) => get(`${item(id)}/text?line=${line}`);
-export const open = ({ id, start }) => post(`${item(id)}/open?${span({ start })}`);
+export const passage = (id, at) => get(`${item(id)}/text?${new URLSearchParams(at)}`);
+export const open = ({ id, start, page }) => post(`${item(id)}/open?${span({ start, page })}`);
 export const reveal = (id) => post(`${item(id)}/reveal`);
 export const upload = (file, type) => post("/api/uploads", file, type);
 

@@ -73,6 +73,12 @@ export function lines(record) {
   return first === last ? `line ${first}` : `lines ${first}–${last}`;
 }
 
+export const page = (record) => (typeof record.page === "number" ? `page ${record.page}` : "");
+
+// The part of a file that a record shows, for people.
+export const placeOf = (record) =>
+  moment(record) || lines(record) || page(record) || (record.section === undefined ? "" : safe(record.section));
+
 export function size(bytes) {
   const power = Math.min(Math.floor(Math.log(Math.max(bytes, 1)) / Math.log(1024)), UNITS.length - 1);
   const value = bytes / 1024 ** power;
@@ -88,12 +94,12 @@ export function count(number, thing, things = `${thing}s`) {
 // A date of a record, as exact as it is: 2023, 2023-07, 2023-07-04 18:30.
 export const date = (text) => (text ? safe(text).replace("T", " ").replace(/(:\d\d):\d\d.*$/, "$1") : "");
 
-const KINDS = { image: "picture", video: "video", text: "text" };
+const KINDS = { image: "picture", video: "video", text: "text", document: "document" };
 export const kindName = (kind) => KINDS[kind] ?? safe(kind);
 
 // What a screen reader reads of a hit.
 export function describe(record) {
-  const parts = [`${kindName(record.kind)} ${nameOf(record)}`, moment(record), lines(record)];
+  const parts = [`${kindName(record.kind)} ${nameOf(record)}`, placeOf(record)];
   if (record.relevance !== undefined) parts.push(`relevance ${percent(record.relevance)}`);
   if (record.gone) parts.push("missing");
   return parts.filter(Boolean).join(", ");

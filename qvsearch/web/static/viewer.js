@@ -8,7 +8,7 @@ import { draw as drawExplanation } from "./explanation.js";
 import { keepWithin } from "./preview.js";
 import * as server from "./server.js";
 import * as selection from "./selection.js";
-import { clock, describe, lines, moment, nameOf, pathOf, percent, safe } from "./text.js";
+import { clock, describe, moment, nameOf, page, pathOf, percent, placeOf, safe } from "./text.js";
 
 const LARGE = 1280; // pixels of the largest picture that the server makes
 const NARROW = 0.09; // share of a video's length below which the times of a moment have no room
@@ -94,7 +94,7 @@ function show(next, withReason = false) {
   if (!dialog.open) dialog.showModal();
   document.documentElement.classList.add("viewing");
   dialog.setAttribute("aria-label", describe(record));
-  const stage = { image: picture, video, text }[record.kind];
+  const stage = { image: picture, video, text, document: pages }[record.kind];
   $("stage").replaceChildren(...stage(record));
   about(record);
   $("previous").hidden = index < 1;
@@ -107,7 +107,7 @@ function show(next, withReason = false) {
 function prefetch(near) {
   if (near < 0 || index < 0 || near >= grid.results.count) return;
   const other = grid.results.hit(near, () => {});
-  if (other?.kind === "image") new Image().src = server.thumbnail(other.id, LARGE);
+  if (other?.kind === "image" || other?.kind === "document") new Image().src = server.thumbnail(other.id, LARGE, other);
 }
 
 function about(next) {
@@ -155,7 +155,7 @@ async function explain() {
 
 function picture(next) {
   const number = shown;
-  const image = h("img", { alt: describe(next), src: server.thumbnail(next.id, 320), class: "blurred" });
+  const image = h("img", { alt: describe(next), src: server.thumbnail(next.id, 320, next), class: "blurred" });
   const use = (source) => {
     const better = new Image();
     better.addEventListener("load", () => {
@@ -169,25 +169,23 @@ function picture(next) {
       }
     });
     better.addEventListener("error", () => {
-      if (number === shown && source.includes("thumbnail")) missing(next, source);
+      if (number === shown && source.includes("thumbnail")) missing(next, source, image);
     });
     better.src = source;
   };
-  use(server.thumbnail(next.id, LARGE));
+  use(server.thumbnail(next.id, LARGE, next));
   return [image];
 }
 
 const isLarge = () => Math.max($("stage").clientWidth, $("stage").clientHeight) * devicePixelRatio > LARGE;
 
-async function missing(next, source) {
+async function missing(next, source, image) {
   const number = shown;
   const response = await fetch(source).catch(() => null);
   const answer = await response?.json().catch(() => null);
   const reason = answer?.error ?? "There is no picture of this file.";
   if (number !== shown) return;
-  $("stage").replaceChildren(
-    h("p", { class: "problem", role: "alert" }, icon(next.kind), h("span", null, safe(reason))),
-  );
+  image.replaceWith(h("p", { class: "problem", role: "alert" }, icon(next.kind), h("span", null, safe(reason))));
 }
 
 function video(next) {
@@ -219,6 +217,36 @@ function video(next) {
     server.itemRecord(next.id).then((whole) => bar.replaceWith(moments(withPlace(whole), play)), () => {});
   }
   return [screen, note, bar];
+}
+
+// The picture of a page, never the document: its scripts and links do not reach this page.
+function pages(next) {
+  const sheet = h("div", { class: "screen" });
+  const found = [next, ...(next.moments ?? [])].filter((each) => each.relevance !== undefined);
+  const hits = found.sort((one, other) => one.page - other.page);
+  const label = h("span", { role: "status" });
+  const choices = hits.map((at) =>
+    button(`${page(at)}, relevance ${percent(at.relevance)}`, { text: page(at), onclick: () => turn(at.page) }),
+  );
+  const isThere = (number) => number >= 1 && (next.pages === undefined || number <= next.pages);
+  const turn = (to) => {
+    if (!isThere(to)) return;
+    record = { ...next, page: to }; // so that “Open” opens this page
+    const at = hits.find((each) => each.page === to);
+    sheet.replaceChildren(...picture({ ...record, relevance: at?.relevance }));
+    label.textContent = next.pages ? `page ${to} of ${next.pages}` : `page ${to}`;
+    back.setAttribute("aria-disabled", String(!isThere(to - 1)));
+    on.setAttribute("aria-disabled", String(!isThere(to + 1)));
+    for (const [place, each] of choices.entries()) each.setAttribute("aria-pressed", String(hits[place].page === to));
+  };
+  const back = button("Previous page (Page Up)", { name: "left", onclick: () => turn(record.page - 1) });
+  const on = button("Next page (Page Down)", { name: "right", onclick: () => turn(record.page + 1) });
+  back.dataset.turns = "PageUp";
+  on.dataset.turns = "PageDown";
+  turn(next.page ?? 1);
+  const bar = h("div", { class: "turning" }, back, label, on);
+  if (choices.length < 2) return [sheet, bar];
+  return [sheet, bar, h("div", { class: "quick", role: "group", "aria-label": "Pages that fit" }, ...choices)];
 }
 
 function stills(next, at, screen, note) {
@@ -260,9 +288,9 @@ function moments(next, play) {
 
 function text(next) {
   const sheet = h("div", { class: "sheet", tabindex: "0" }, safe(next.snippet ?? "").replaceAll("\\n", "\n"));
-  const places = [next, ...(next.moments ?? [])].filter((each) => each.lines);
+  const places = [next, ...(next.moments ?? [])].filter((each) => each.lines || each.section !== undefined);
   const choices = places.map((at) => {
-    const one = button(lines(at), { text: lines(at), "aria-pressed": String(at === next) });
+    const one = button(placeOf(at), { text: placeOf(at), "aria-pressed": String(at === next) });
     one.addEventListener("click", () => {
       for (const other of choices) other.setAttribute("aria-pressed", String(other === one));
       passage(next, at, sheet);
@@ -277,17 +305,18 @@ function text(next) {
 function passage(next, at, sheet) {
   const number = shown;
   const [first, last] = at.lines ?? [1, 1];
-  server.passage(next.id, first).then(
+  server.passage(next.id, at.section === undefined ? { line: first } : { section: at.section }).then(
     (answer) => {
       if (number !== shown) return;
-      const start = answer.lines[0];
+      const start = answer.lines?.[0];
       const rows = answer.text.replace(/\n$/, "").split("\n").map((text, place) => {
+        if (start === undefined) return h("div", { class: "line" }, safe(text) || " ");
         const line = start + place;
         const isHit = line >= first && line <= last;
         const parts = [h("span", { class: "number", "aria-hidden": "true" }, String(line)), safe(text) || " "];
         return h(isHit ? "mark" : "div", { class: "line" }, ...parts);
       });
-      sheet.replaceChildren(h("p", { class: "place" }, `${nameOf(next)}, ${lines(at) || "line 1"}`), ...rows);
+      sheet.replaceChildren(h("p", { class: "place" }, `${nameOf(next)}, ${placeOf(at) || "line 1"}`), ...rows);
       sheet.querySelector("mark")?.scrollIntoView({ block: "center" });
     },
     (error) => number === shown && sheet.append(h("p", { class: "problem" }, safe(error.message))),
@@ -299,10 +328,13 @@ function pressed(event) {
   if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "ArrowLeft" || event.key === "ArrowRight") step(event.key === "ArrowLeft" ? -1 : 1);
   else if (event.key === " " && event.target.matches("#stage")) togglePlay();
+  else if (turner(event.key)) turner(event.key).click();
   else if (event.key === "i") dialog.classList.toggle("bare");
   else if (!record || !runKey(event, record, () => explain())) return;
   event.preventDefault();
 }
+
+const turner = (key) => $("stage").querySelector(`[data-turns="${CSS.escape(key)}"]`);
 
 function togglePlay() {
   const player = $("stage").querySelector("video");

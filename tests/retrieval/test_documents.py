@@ -1,0 +1,129 @@
+"""A document is one hit with its best page; its other pages stay apart, and are read alone."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.coloured_pages import write_pdf
+from support.colours import ColourEmbedder, ColourReranker
+from support.page_library import make_library, write_documents
+
+from qvsearch.choices import RerankScope
+from qvsearch.cli.output import place_text
+from qvsearch.display import json_line
+from qvsearch.duplicates.rule import needed, traits
+from qvsearch.retrieval.explain import explain
+from qvsearch.retrieval.options import Rerank
+from qvsearch.retrieval.pipeline import SearchOptions, answer, search
+from qvsearch.retrieval.query import PICTURES, Query, Term
+from qvsearch.retrieval.similar import similar
+from qvsearch.types import EmbedInput, Hit, Item, Kind, Segment
+
+OPTIONS = SearchOptions(min_relevance=0, dedupe=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("documents") / "files"
+    folder.mkdir()
+    write_documents(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def library(folder):
+    return make_library(folder.parent / "library", folder)
+
+
+def places(hits):
+    return {hit.path.name: place_text(hit) for hit in hits}
+
+
+def test_a_document_is_one_hit_with_its_best_page_first(library):
+    hits = search(library, "green", ColourEmbedder(), OPTIONS)
+    assert places(hits) == {"report.pdf": "page 2", "other.pdf": "page 2"}
+    [report] = [hit for hit in hits if hit.path.name == "report.pdf"]
+    assert sorted(place_text(each) for each in report.moments) == ["page 1", "page 3"]
+    record = json.loads(json_line(report.to_dict()))
+    assert (record["kind"], record["page"], record["pages"]) == ("document", 2, 3)
+    assert {each["page"] for each in record["moments"]} == {1, 3}
+    assert record["snippet"] == "Meadows"
+
+
+def test_the_pages_of_a_document_are_the_query(library, tmp_path):
+    blue = write_pdf(tmp_path / "blue.pdf", ("blue", "x"))
+    best = search(library, str(blue), ColourEmbedder(), OPTIONS)[0]
+    assert (best.path.name, place_text(best)) == ("report.pdf", "page 3")
+    embedder = ColourEmbedder()
+    write_pdf(tmp_path / "long.pdf", *[("red", "x")] * 30)
+    search(library, str(tmp_path / "long.pdf"), embedder, OPTIONS)
+    assert len(embedder.seen) == 8
+
+
+def test_similar_compares_pages(library, tmp_path):
+    green = write_pdf(tmp_path / "green.pdf", ("green", "Leaves"))
+    found = similar(library, green, ColourEmbedder())
+    assert {each.segment.item.path: each.segment.page for each in found} == {
+        b"report.pdf": 2,
+        b"other.pdf": 2,
+    }
+
+
+def test_explain_lists_each_page(library, folder):
+    explanation = explain(library, "green", folder / "report.pdf", ColourEmbedder(), OPTIONS)
+    assert [each.segment.page for each in explanation.segments][0] == 2
+    assert {each.segment.page for each in explanation.segments} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("query", ["green", "blue"])
+def test_a_reranker_reads_the_page_of_the_hit_alone(library, query):
+    reranker = ColourReranker()
+    wanted = replace(OPTIONS, rerank=Rerank(RerankScope.AUTO, 10, None))
+    hits = answer(
+        library,
+        Query(query),
+        wanted,
+        ColourEmbedder,
+        lambda: reranker,
+        lambda skipped: pytest.fail(str(skipped)),
+    )
+    assert len(reranker.seen) == len(hits) == 2
+    assert all(hit.rerank_score is not None for hit in hits)
+    assert places(hits)["report.pdf"] == {"green": "page 2", "blue": "page 3"}[query]
+    assert hits[0].rerank_score == pytest.approx(1, abs=0.1)
+
+
+def test_a_term_of_pages_is_compared_with_pictures():
+    page = Segment(Item(b"", b"a.pdf", Kind.DOCUMENT, 1, 1), "00", page=1)
+    assert Term("a.pdf", (EmbedInput(),), 1.0, (page,)).like == PICTURES
+    assert Kind.DOCUMENT in PICTURES
+
+
+def page(path, words, dhash, content):
+    item = Item(b"/d", path, Kind.DOCUMENT, 1, 1)
+    place = {"page": 1, "width": 300, "height": 400, "dhash": dhash, "snippet": words}
+    return Segment(item, content, **place)
+
+
+@pytest.mark.parametrize(
+    ("words", "others", "bits", "least"),
+    [
+        ("Invoice 1 of March", "Invoice 1 of March", 0, 0.99),
+        ("Invoice 1 of March", "Invoice 2 of March", 0, np.inf),
+        ("Invoice 1 of March", "Invoice 1 of March", 20, np.inf),
+        (None, None, 0, 0.985),
+        (None, "Invoice 1 of March", 0, np.inf),
+    ],
+)
+def test_forms_are_repeats_only_if_words_and_picture_agree(words, others, bits, least):
+    dhash = 0xF0E1_D2C3_B4A5_9687
+    pages = [page(b"a.pdf", words, dhash, "1"), page(b"b.pdf", others, dhash ^ (2**bits - 1), "2")]
+    assert needed(traits(pages), np.array([0]), np.array([1]))[0] == least
+
+
+def test_a_section_is_shown_as_it_is():
+    item = Item(b"/d", b"a.pptx", Kind.TEXT, 1, 1)
+    hit = Hit(1, 0.5, 0.5, Segment(item, "00", section="slide 3\x1b", snippet="x"))
+    assert place_text(hit) == "slide 3\\x1b"
+    assert hit.to_dict()["section"] == "slide 3\x1b"
