@@ -57,7 +57,7 @@ class Summary:
     because an older version had read them otherwise. `checked` are files whose status had changed,
     so that their contents were compared. `left_aside` counts files of unsupported suffixes, which
     are not among `found`. `left_out` files stay though they are clutter now, or left out by include
-    and exclude.
+    and exclude. `vendored` counts files of other people's code, which are not among `found` either.
     """
 
     found: int
@@ -78,6 +78,7 @@ class Summary:
     checked: int = 0
     left_aside: Mapping[str, int] = field(default_factory=dict)
     left_out: int = 0
+    vendored: int = 0
 
 
 def estimated_segments(item: Item, video_mode: VideoMode, seconds: float | None = None) -> int:
@@ -178,6 +179,7 @@ class Counts:
             checked=checked,
             left_aside=files.left_aside,
             left_out=missing.left_out,
+            vendored=files.vendored,
         )
 
     def _estimate(self, item: Item) -> int:

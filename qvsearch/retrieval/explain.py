@@ -21,7 +21,7 @@ from qvsearch.retrieval.several import Searched, answer_all, for_each
 from qvsearch.retrieval.standing import relevances, standing
 from qvsearch.runtime.loading import own_embedder
 from qvsearch.runtime.several import refuse
-from qvsearch.types import kind_of
+from qvsearch.types import kind_at, kind_of
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -200,8 +200,8 @@ def _why_absent(library: Library, path: bytes) -> str:
         return "it is a folder; name a file"
     if kind_of(path) is None:
         return "its suffix is not supported"
-    if library.fingerprint.kinds and kind_of(path) not in library.fingerprint.kinds:
-        return f"the library's model, {library.fingerprint.model}, embeds no {kind_of(path)} files"
+    if library.fingerprint.kinds and kind_at(path) not in library.fingerprint.kinds:
+        return f"the library's model, {library.fingerprint.model}, embeds no {kind_at(path)} files"
     names = aliases(path, library.roots)
     places = [(root, name) for root in library.roots for name in names if is_below(name, root)]
     if not places:

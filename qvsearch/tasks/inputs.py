@@ -16,7 +16,7 @@ from qvsearch.media import whole
 from qvsearch.media.workers import Decoders
 from qvsearch.retrieval.query import is_path, read_item
 from qvsearch.runtime.inputs import QueriesAndDocuments
-from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, kind_of
+from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, kind_at
 
 if TYPE_CHECKING:
     from qvsearch.types import DecodeOptions, Embedder, Vectors
@@ -62,7 +62,7 @@ def parse_argument(text: str, instruction: str | None = None) -> TaskInput:
 
 def file_input(path: bytes, instruction: str | None = None) -> TaskInput:
     """Return the input of one file by its absolute path; raises QvsearchError for other kinds."""
-    kind = kind_of(path)
+    kind = kind_at(path)
     name = TaskInput(path, instruction=instruction)
     match kind:
         case Kind.IMAGE:
