@@ -348,7 +348,7 @@ def total(leftovers: Iterable[Leftovers]) -> dict[str, int]:
 
 
 def leftovers_text(suffixes: Mapping[str, int]) -> str:
-    """Return `5 .pdf, 1 .docx, 12 others`."""
+    """Return `5 .doc, 1 .pages, 12 others`."""
     return ", ".join(
         f"{count:,} {'other' if suffix == OTHERS and count == 1 else suffix}"
         for suffix, count in suffixes.items()

@@ -72,7 +72,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
     seconds (number, seconds): duration of the run
     interrupted (boolean): whether Ctrl-C ended the run
     left (integer): files for the next run
-    left_aside (object): number of files in other formats by suffix: `{".pdf": 5, "others": 12}`
+    left_aside (object): number of files in other formats by suffix: `{".doc": 5, "others": 12}`
     vendored (integer): files of other people's code, e.g. in `node_modules`, which are left aside
     left_out (integer): files of the library that `index` now leaves out by their names
     unreachable (list of objects): given paths that are not there, as `path` or `path_b64`

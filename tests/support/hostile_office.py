@@ -36,7 +36,7 @@ def _damaged_inside(data, rng, donors):
 
 def bombs():
     """Return documents that ask for too much: each with the reason that it is refused with."""
-    laughs = "".join(f'<!ENTITY l{n} "{"&l%d;" % (n - 1) * 10 if n else "ha"}">' for n in range(20))
+    laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 20))
     document = f"<!DOCTYPE w [{laughs}]><w:document {made.W}>&l19;</w:document>"
     deep = "<w:tbl><w:tr><w:tc>" * 100_000
     many = bytearray(made.zipped({"a": b""}))
@@ -49,43 +49,47 @@ def bombs():
     return {
         "laughs.docx": (made.docx("", {"word/document.xml": document}), "its XML declares"),
         "zeros.docx": (made.docx("", {"word/document.xml": bytes(300 * 2**20)}), "too large"),
-        "words.docx": (made.docx(made.paragraph("word " * 3 * 2**20)), "too large"),
+        "words.docx": (made.docx(made.paragraph("word " * 3 * 2**20)), "too large: more than 10"),
         "deep.docx": (made.docx("", {"word/document.xml": deep}), "damaged: invalid XML"),
         "entries.docx": (bytes(many), "too large: the list of its parts"),
         "old.docx": (office_2003 + bytes(5000), "an Office file of before 2007"),
         "locked.xlsx": (office_2003 + bytes(5000) + stream, "encrypted"),
         "locked.odt": (made.zipped({"META-INF/manifest.xml": manifest}), "encrypted"),
         "locked.epub": (made.epub(chapter, locked), "encrypted"),
-        "empty.pptx": (made.pptx([""], ""), "damaged"),
+        "empty.pptx": (made.pptx([""], ""), "no text"),
         "page.html": (_sparse(500 * 2**20), "too large: a page of more than 64 MiB"),
-        "tags.html": (b"<b>" * 4 * 2**20, "too large"),
+        "tags.html": (b"<b>" * 4 * 2**20, "too large: 12 MiB of HTML"),
+        "deep.html": (b"<ul><li>" * 10**6, "damaged: its elements are nested"),
         "mail.eml": (_sparse(500 * 2**20), "too large"),
         "groups.rtf": (b"{\\rtf1" + b"{" * 10**6, "damaged: its groups"),
         "open.ipynb": (b"[" * 10**6, "damaged"),
-        "parts.eml": (b"Content-Type: multipart/mixed; boundary=a\n\n" * 10, "no text"),
+        "parts.eml": (
+            b"Content-Type: multipart/mixed; boundary=a\n\n" * 10,
+            "not a message of e-mail",
+        ),
     }
 
 
 def heavy():
     """Return documents that are odd or large, and are nevertheless decoded."""
-    rows = [made.row(made.text_cell("x" * 10), "<c><v>1</v></c>") for _ in range(300_000)]
-    strings = ["a shared string"] * 300_000
+    rows = [made.row(made.text_cell("x" * 10), "<c><v>1</v></c>") for _ in range(100_000)]
+    strings = ["a shared string"] * 100_000
     return {
         "rows.xlsx": made.xlsx({"All": rows}),
         "strings.xlsx": made.xlsx({"A": [made.row('<c t="s"><v>7</v></c>')]}, strings),
-        "deep.html": b"<div>" * 300_000 + b"words",
+        "nested.html": b"<div>" * 2000 + b"words",
         "formats.html": b"<b><i>" * 100_000 + b"words",
-        "open comment.html": b"words" + b"<!--" * 10**6,
+        "open comment.html": b"words" + b"<!--" * 10**5,
         "attributes.html": b"words<a " + b'x="' * 10**6,
         "picture.html": b"words<img src='data:image/png;base64," + b"A" * 30 * 2**20 + b"'>",
         "nested.docx": made.docx(
             "<w:tbl><w:tr><w:tc>" * 5000 + made.paragraph("words") + "</w:tc></w:tr></w:tbl>" * 5000
         ),
-        "backslashes.rtf": b"{\\rtf1 words" + b"\\" * 10**6,
+        "backslashes.rtf": b"{\\rtf1 words" + b"\\" * 10**5,
         "bin.rtf": b"{\\rtf1 words\\bin9999999999 ",
         "digits.rtf": b"{\\rtf1 words\\u" + b"9" * 10**6,
         "boundaries.eml": b"Subject: words\nContent-Type: multipart/mixed; boundary=a\n\n"
-        + b"--a\n\n" * 10**5,
+        + b"--a\n\n" * 20_000,
     }
 
 

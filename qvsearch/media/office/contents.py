@@ -10,7 +10,7 @@ from qvsearch.types import NO_METADATA, Metadata
 LONGEST_SECTION = 80  # characters of a heading that names a place
 LONGEST_FIELD = 1000  # characters of a title or an author
 MOST_KEYWORDS = 64
-MOST_ROWS = 10_000  # of the tables of a document; a million would cost the model days
+MOST_ROWS = 5000  # of the tables of a document; a million would cost the model days
 
 Line = tuple[str | None, str]  # its section, its text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO
 
 from qvsearch.errors import MediaError
@@ -39,6 +40,12 @@ _BLOCK_NAMES = (
     " table tbody td tfoot th thead tr ul"
 )
 _UNREAD, _BLOCKS = frozenset(_UNREAD_NAMES.split()), frozenset(_BLOCK_NAMES.split())
+MOST_DEPTH = 3000  # of blocks within blocks: a parser takes quadratic time; browsers show 512
+_DEEP = re.compile(
+    r"<(/?)(?:div|ul|ol|dl|section|article|main|aside|blockquote|center|details|dir|fieldset|menu"
+    r"|figure|footer|header|address|form|pre|summary)\b",
+    re.IGNORECASE,
+)
 _HEADINGS = frozenset(f"h{level}" for level in range(1, 7))
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 
@@ -61,6 +68,9 @@ def read_page(data: bytes, encoding: str | None = None) -> Contents:
             f"too large: {len(text) / 2**20:.0f} MiB of HTML without pictures,"
             f" the limit is {MOST_TEXT / 2**20:.0f}"
         )
+    depth = accumulate(-1 if tag[1] else 1 for tag in _DEEP.finditer(text))
+    if max(depth, default=0) > MOST_DEPTH:
+        raise MediaError(f"damaged: its elements are nested more than {MOST_DEPTH:,} deep")
     tree = LexborHTMLParser(text)
     metadata = _metadata(tree)
     if tree.body is None:
