@@ -22,17 +22,57 @@ _SUFFIXES = {
     "jp2 j2k jpf jpx tga psd ico dds pbm pgm ppm pnm pfm",
     Kind.VIDEO: "mp4 mov mkv webm avi m4v mpg mpeg wmv 3gp 3g2 ts mts m2ts vob m2v flv f4v ogv mxf"
     " mpv asf divx",
-    Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt",
+    Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt docx docm dotx pptx pptm ppsx"
+    " xlsx xlsm odt ods odp epub rtf eml mhtml mht",
     Kind.DOCUMENT: "pdf",
 }
+# texts of programmers: they are left out where programs put code by the thousand files
+_CODE = (
+    "html htm xhtml ipynb py pyi js mjs cjs jsx tsx vue svelte rs go c h cc cpp cxx hh hpp java kt"
+    " kts scala swift m mm cs fs vb rb php pl pm lua r jl dart ex exs erl hs ml clj lisp el zig nim"
+    " f90 asm sh bash zsh fish ps1 bat sql json jsonl json5 yaml yml toml ini cfg conf properties"
+    " xml xsd xsl css scss sass less bib sty cls proto graphql cmake gradle dockerfile tf nix"
+)
+_CODE_SUFFIXES = frozenset(f".{suffix}" for suffix in _CODE.split())
+MAY_BE_CODE = frozenset({".ts", ".mts"})  # of films (MPEG transport streams), and of TypeScript
+_NAMES = (
+    "readme license licence copying notice authors contributors changelog changes news todo install"
+    " makefile dockerfile containerfile jenkinsfile vagrantfile gemfile rakefile procfile justfile"
+    " brewfile podfile build workspace sconstruct"
+)
+_CODE_NAMES = frozenset(_NAMES.split())
 KIND_OF_SUFFIX = {
-    f".{suffix}": kind for kind, names in _SUFFIXES.items() for suffix in names.split()
+    **{f".{suffix}": kind for kind, names in _SUFFIXES.items() for suffix in names.split()},
+    **dict.fromkeys(sorted(_CODE_SUFFIXES), Kind.TEXT),
 }
 
 
 def kind_of(name: bytes) -> Kind | None:
-    """Return the kind of a file's suffix, in any case; None if the suffix is not supported."""
-    return KIND_OF_SUFFIX.get(os.fsdecode(os.path.splitext(name)[1]).lower())
+    """Return the kind of a file by its suffix, or its whole name, in any case; None for others."""
+    suffix = suffix_of(name)
+    if not suffix and _base(name) in _CODE_NAMES:
+        return Kind.TEXT
+    return KIND_OF_SUFFIX.get(suffix)
+
+
+def is_code(name: bytes) -> bool:
+    """Return whether the name of a file is that of code, configuration or a web page."""
+    suffix = suffix_of(name)
+    return suffix in _CODE_SUFFIXES | MAY_BE_CODE or (not suffix and _base(name) in _CODE_NAMES)
+
+
+def is_file_name(word: bytes) -> bool:
+    """Return whether a word can only be a file: `holiday.jpg`, not `node.js` or `license`."""
+    return kind_of(word) is not None and not (is_code(word) and suffix_of(word) not in MAY_BE_CODE)
+
+
+def suffix_of(name: bytes) -> str:
+    """Return the suffix of a file's name with its dot, in lower case."""
+    return os.fsdecode(os.path.splitext(name)[1]).lower()
+
+
+def _base(name: bytes) -> str:
+    return os.fsdecode(os.path.basename(name)).lower()
 
 
 # The version of each kind's decoder, raised if some files get other segments or pixels. Rows of an

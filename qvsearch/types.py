@@ -16,6 +16,7 @@ from qvsearch.kinds import KIND_CODES as KIND_CODES
 from qvsearch.kinds import KIND_OF_SUFFIX as KIND_OF_SUFFIX
 from qvsearch.kinds import READING as READING
 from qvsearch.kinds import Kind as Kind
+from qvsearch.kinds import is_file_name as is_file_name
 from qvsearch.kinds import kind_of as kind_of
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class Metadata:
     screenshot or a scanned page; `damaged` describes missing pixels; `several` is true if the file
     has frames or pages beside the indexed one. `pages` is the number of pages of a document, of
     which some may not be indexed. `language` is a tag (BCP 47) of a text, `rating` is 0 to 5.
+    `pictures` is the number of pictures within a document, which are not indexed; `partial` is the
+    part of it that is, e.g. `5,000 of 80,000 rows`.
     """
 
     taken: str | None = None
@@ -136,6 +139,8 @@ class Metadata:
     rating: int | None = None
     language: str | None = None
     pages: int | None = None
+    pictures: int | None = None
+    partial: str | None = None
 
 
 NO_METADATA = Metadata()

@@ -278,6 +278,12 @@ def _print_left(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> None:
     if outcome.left_aside:
         suffixes = leftovers_text(outcome.left_aside)
         output.line(f"left aside: {suffixes}; qvsearch does not take such files")
+    if outcome.vendored:
+        files = output.counted(outcome.vendored, "file")
+        output.line(
+            f"left aside: {files} of installed or generated code;"
+            " --include node_modules takes those there"
+        )
     if outcome.left_out:
         files = output.counted(outcome.left_out, "file")
         output.line(

@@ -98,6 +98,16 @@ def _due(status: Status) -> list[tuple[str, str]]:
         facts.append(("words", f"the next index stores the words of {files}"))
     if status.left_aside:
         facts.append(("left aside", leftovers_text(status.left_aside)))
+    if status.vendored:
+        facts.append(("code", f"{counted(status.vendored, 'file')} installed or generated, aside"))
+    if status.pictures[0]:
+        pictures, documents = (
+            counted(*each) for each in zip(status.pictures, ("picture", "document"), strict=True)
+        )
+        facts.append(("pictures", f"{pictures} in {documents} are not indexed"))
+    if status.partial:
+        files = counted(len(status.partial), "file")
+        facts.append(("partial", f"{files}, of which a sample is indexed (--json lists them)"))
     if status.left_out:
         files = counted(len(status.left_out), "file")
         facts.append(

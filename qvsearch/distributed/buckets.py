@@ -17,6 +17,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.indexing.batching import Embedded
 from qvsearch.indexing.scan import Leftovers, selector, suffix_of
 from qvsearch.library.clutter import Clutter
+from qvsearch.library.vendored import Vendored
 from qvsearch.published.address import read_address, storage_options
 from qvsearch.types import Item, Skipped, kind_of
 
@@ -41,6 +42,7 @@ def scan_bucket(
     part of a list would look like deleted files.
     """
     selects, clutter = selector(options), Clutter(root, options.include)
+    vendored = Vendored(options.include)
     leftovers: dict[bytes, Counter[str]] = {}
     for path, info in _files(root):
         if stop():
@@ -50,7 +52,7 @@ def scan_bucket(
             continue
         if not options.hidden and any(part.startswith(b".") for part in parts):
             continue
-        kind = kind_of(path)
+        kind = kind_of(path) if vendored.reason(path) is None else None
         if kind is None:
             if selects(path, None):
                 folder = os.path.join(root, *parts[:-1])

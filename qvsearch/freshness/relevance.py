@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qvsearch.files import is_below
-from qvsearch.indexing.scan import IGNORE_FILE, ignored, is_source
+from qvsearch.indexing.scan import IGNORE_FILE, ignored
 from qvsearch.library.rules import Rules, ScanOptions, left_out
 from qvsearch.types import kind_of
 
@@ -64,7 +64,7 @@ def wanted(root: bytes, paths: Mapping[bytes, bool]) -> Wanted:
         relative = _relative(root, path)
         if path == root or os.path.basename(path) == IGNORE_FILE or len(there) >= MOST_PATHS:
             return Wanted(roots=(root,))
-        if not is_ignored(relative) and not is_source(path):
+        if not is_ignored(relative):
             there.append(path)
     gone = [path for path, exists in paths.items() if not exists]
     if any(os.path.basename(path) == IGNORE_FILE for path in gone):

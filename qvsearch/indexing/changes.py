@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qvsearch.errors import QvsearchError
 from qvsearch.files import is_below, is_within
 from qvsearch.indexing.contents import Content, content_of
-from qvsearch.indexing.scan import Leftovers, ignored, scan, total
+from qvsearch.indexing.scan import VENDORED, Leftovers, ignored, scan, total
 from qvsearch.library.aliases import aliases, is_there
 from qvsearch.library.failures import Failure
 from qvsearch.library.rules import ScanOptions, left_out
@@ -42,12 +42,13 @@ class Target:
 class ScanResult:
     """The results of scanning all targets: items by location, each once.
 
-    `left_aside` counts files of unsupported suffixes.
+    `left_aside` counts files of unsupported suffixes, `vendored` those of other people's code.
     """
 
     items: dict[bytes, Item] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     left_aside: dict[str, int] = field(default_factory=dict)
+    vendored: int = 0
 
 
 @dataclass(slots=True)
@@ -145,6 +146,7 @@ def collected(found: Iterable[Item | Skipped | Leftovers | None]) -> ScanResult:
                 leftovers.setdefault(rest.path, rest)
     files.skipped = list(skipped.values())
     files.left_aside = total(leftovers.values())
+    files.vendored = files.left_aside.pop(VENDORED, 0)
     return files
 
 

@@ -61,7 +61,8 @@ class Summary:
     because an older version had read them otherwise. `checked` are files whose status had changed,
     so that their contents were compared. `left_aside` counts files of unsupported suffixes, which
     are not among `found`. `left_out` files stay though they are clutter now, or left out by include
-    and exclude. `sampled` are documents of which only some pages are indexed.
+    and exclude. `vendored` counts files of other people's code, which are not among `found` either.
+    `sampled` are documents of which only some pages are indexed.
     """
 
     found: int
@@ -83,6 +84,7 @@ class Summary:
     left_aside: Mapping[str, int] = field(default_factory=dict)
     left_out: int = 0
     sampled: int = 0
+    vendored: int = 0
 
 
 def estimated_segments(item: Item, video_mode: VideoMode, length: float | None = None) -> int:
@@ -196,6 +198,7 @@ class Counts:
             left_aside=files.left_aside,
             left_out=missing.left_out,
             sampled=counts[SAMPLED],
+            vendored=files.vendored,
         )
 
     def _estimate(self, item: Item) -> int:

@@ -41,7 +41,7 @@ class Plan:
     their `older_segments`, which are not in `by_kind`, are computed again. `touched` are files
     whose status changed, and whose contents it compares. `left_aside` counts files of unsupported
     suffixes. `left_out` files would stay though they are clutter, or left out by include and
-    exclude.
+    exclude. `vendored` counts files of other people's code.
     """
 
     to_index: dict[Kind, int]
@@ -57,6 +57,7 @@ class Plan:
     touched: int = 0
     left_aside: Mapping[str, int] = field(default_factory=dict)
     left_out: int = 0
+    vendored: int = 0
 
     @property
     def segments(self) -> int:
@@ -109,6 +110,7 @@ def plan(
         touched=len(changes.touched),
         left_aside=files.left_aside,
         left_out=lost.left_out,
+        vendored=files.vendored,
     )
 
 

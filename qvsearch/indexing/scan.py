@@ -19,6 +19,8 @@ from qvsearch.indexing.mounts import Identities
 from qvsearch.library.clutter import Clutter
 from qvsearch.library.patterns import option_spec, pattern_text, spec_of
 from qvsearch.library.rules import ScanOptions
+from qvsearch.library.vendored import Vendored
+from qvsearch.media.kind_at import kind_at
 from qvsearch.types import Item, Kind, Skipped, kind_of
 
 if TYPE_CHECKING:
@@ -27,11 +29,8 @@ if TYPE_CHECKING:
 IGNORE_FILE = b".qvsearchignore"
 LARGEST_IGNORE_FILE = 2**18  # bytes; thousands of patterns, each tried on each file
 
-SOURCES = (b".ts", b".mts")  # of TypeScript, or MPEG transport streams
-TIFFS = (b".tif", b".tiff")
-TEXT_BYTES = 8000  # without a NUL are text, as in git; every packet of such a stream has some
-
 OTHERS = "others"
+VENDORED = "vendored"  # files of a supported kind, which are nevertheless left aside
 
 # suffixes that a user may expect to be searched; all others are counted together
 _NAMED = {
@@ -39,9 +38,8 @@ _NAMED = {
     " x3f",
     "pictures": "ai cdr djvu eps exr hdr icns jxl jxr psb svg wmf xcf",
     "films": "braw dv insv r3d rm rmvb swf",
-    "documents": "azw3 doc docm docx epub htm html key mht mhtml mobi numbers odg odp ods odt one"
-    " pages pdf pps ppsx ppt pptm pptx ps pub rtf vsd vsdx wpd wps xhtml xls xlsb xlsm xlsx",
-    "messages": "eml emlx mbox msg pst",
+    "documents": "azw3 doc key mobi numbers odg one pages pps ppt ps pub vsd vsdx wpd wps xls xlsb",
+    "messages": "emlx mbox msg pst",
     "sound": "aac ac3 aif aiff alac amr ape caf dsf flac m4a m4b mid mp3 oga ogg opus wav wma wv",
 }
 RAW = frozenset(f".{suffix}" for suffix in _NAMED["RAW"].split())
@@ -57,7 +55,7 @@ _SPECIAL = {
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """How many files of each unsupported suffix one folder has."""
+    """How many files of each unsupported suffix one folder has, and of VENDORED code."""
 
     path: bytes
     suffixes: Mapping[str, int]
@@ -98,6 +96,10 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
         name, reason = os.fsdecode(match[0]), match[1]
         yield Skipped(path, f"left out as {reason}; add --include '{name}' --include '*'")
         return
+    of_others = Vendored(options.include).reason(relative)
+    if of_others is not None and not Path(os.fsdecode(path)).is_dir():
+        yield Skipped(path, f"left out as {of_others}; --include takes its folder or its name")
+        return
     try:
         status = Path(os.fsdecode(path)).stat()
         is_folder = stat.S_ISDIR(status.st_mode)
@@ -110,7 +112,7 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
     else:
         if is_folder:
             yield from _Walk(root, options, status).below(start, rules)
-        elif kind_of(path) is None or (stat.S_ISREG(status.st_mode) and is_source(path)):
+        elif kind_of(path) is None:
             yield Skipped(path, "its suffix is not supported")
         else:
             yield from _found(root, relative, os.path.basename(path), status, selects, Identities())
@@ -215,6 +217,7 @@ class _Walk:
         self._selects = selector(options)
         self._exclude = option_spec("--exclude", options.exclude)
         self._clutter = Clutter(root, options.include)
+        self._vendored = Vendored(options.include)
         self._real_root = os.path.realpath(root)
         self._entered = {(status.st_dev, status.st_ino)}
         self._identities = Identities()
@@ -253,7 +256,7 @@ class _Walk:
                         subfolders.append(path + b"/")
                 elif _covers(rules, path):
                     continue
-                elif self._takes(entry):
+                elif kind_of(entry.name) is not None and self._vendored.reason(path) is None:
                     yield from self._file(entry, path)
                 elif entry.is_file(follow_symlinks=self._follow) and self._selects(path, None):
                     suffixes[suffix_of(entry.name)] += 1
@@ -261,12 +264,6 @@ class _Walk:
                 yield Skipped(entry.path, _reason(error))
         if suffixes:
             yield Leftovers(self._location(folder), suffixes)
-
-    def _takes(self, entry: os.DirEntry[bytes]) -> bool:
-        """Return whether an entry is of a supported kind, by its name or its content."""
-        if not entry.name.lower().endswith(SOURCES):
-            return kind_of(entry.name) is not None
-        return not (entry.is_file(follow_symlinks=self._follow) and is_source(entry.path))
 
     def _location(self, folder: bytes) -> bytes:
         return os.path.join(self._root, folder[:-1]) if folder else self._root
@@ -320,7 +317,7 @@ def _found(
     """Yield the item of a file of a supported suffix, if it is selected and a regular file."""
     location = os.path.join(root, relative) if relative else root
     is_file = stat.S_ISREG(status.st_mode)
-    kind = _kind_of_file(location) if is_file else kind_of(name)
+    kind = kind_at(location) if is_file else kind_of(name)
     if kind is None or not selects(relative or name, kind):
         return
     if is_file:
@@ -331,36 +328,14 @@ def _found(
         yield Skipped(location, f"{what}, not a file")
 
 
-def _kind_of_file(path: bytes) -> Kind | None:
-    """Return the kind of a regular file: a TIFF of several pages is a document."""
-    if not path.lower().endswith(TIFFS):
-        return kind_of(path)
-    from qvsearch.media.tiff import count_pages
-
-    try:
-        with Path(os.fsdecode(path)).open("rb") as file:
-            return Kind.DOCUMENT if count_pages(file) > 1 else Kind.IMAGE
-    except OSError:
-        return Kind.IMAGE  # the decoder reports it
-
-
-def is_source(path: bytes) -> bool:
-    """Return whether a regular file is a program's source with the suffix of a film."""
-    if not path.lower().endswith(SOURCES):
-        return False
-    try:
-        with Path(os.fsdecode(path)).open("rb") as file:
-            return b"\0" not in file.read(TEXT_BYTES)
-    except OSError:
-        return False  # the decoder reports it
-
-
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
 def suffix_of(name: bytes) -> str:
-    """Return the suffix that an unsupported file is counted by, in lower case, or OTHERS."""
+    """Return the suffix that a file is counted by, in lower case, or VENDORED, or OTHERS."""
+    if kind_of(name) is not None:
+        return VENDORED
     suffix = os.fsdecode(os.path.splitext(name)[1]).lower()
     return suffix if suffix in NAMED else OTHERS
 
@@ -375,7 +350,7 @@ def total(leftovers: Iterable[Leftovers]) -> dict[str, int]:
 
 
 def leftovers_text(suffixes: Mapping[str, int]) -> str:
-    """Return `5 .pdf, 1 .docx, 12 others`."""
+    """Return `5 .doc, 1 .pages, 12 others`."""
     return ", ".join(
         f"{count:,} {'other' if suffix == OTHERS and count == 1 else suffix}"
         for suffix, count in suffixes.items()

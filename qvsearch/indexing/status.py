@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qvsearch.indexing.changes import MAX_TRIES, Target, same_failure, same_identity, scan_targets
 from qvsearch.indexing.mounts import Identities
@@ -46,7 +46,9 @@ class Status:
     also reads the words of the files `without_words`, which an older version indexed.
     `left_aside` counts files of unsupported suffixes in the roots. `left_out` are files that the
     library has and that `index` now leaves out by their names. `pending` are unfinished runs.
-    `damaged` are indexed files with their missing parts.
+    `damaged` are indexed files with their missing parts. `vendored` counts files of other people's
+    code. `pictures` are the number of pictures within documents, which are not indexed, and that of
+    their documents; `partial` are indexed files with the part that is.
     """
 
     folder: Path
@@ -68,20 +70,24 @@ class Status:
     left_out: tuple[Skipped, ...] = ()
     rules: Mapping[bytes, Rules] = field(default_factory=dict)
     pending: tuple[Pending, ...] = ()
+    vendored: int = 0
+    pictures: tuple[int, int] = (0, 0)
+    partial: tuple[tuple[bytes, str], ...] = ()
 
 
 def library_status(library: Library) -> Status:
     """Compare a library with the disk by looking at every file's size and time."""
     items: dict[bytes, Item] = {}
-    damaged: dict[bytes, str] = {}
+    notes: dict[str, dict[bytes, Any]] = {"damaged": {}, "pictures": {}, "partial": {}}
     segments: Counter[Kind] = Counter()
     older: Counter[bytes] = Counter()
     for segment in library.segments.values():
         items[segment.item.location] = segment.item
         older[segment.item.location] += segment.is_older
         segments[segment.item.kind] += 1
-        if segment.metadata.damaged is not None:
-            damaged[segment.item.location] = segment.metadata.damaged
+        for name, files_with in notes.items():
+            if (value := getattr(segment.metadata, name)) is not None:
+                files_with[segment.item.location] = value
     failures = library.load_failures()
     for each in failures:  # a file that fails to be read anew keeps its old rows
         if each.path in older and each.tries >= MAX_TRIES and same_failure(each, items[each.path]):
@@ -118,7 +124,7 @@ def library_status(library: Library) -> Status:
         changed=tuple(sorted(changed)),
         gone=tuple(sorted(gone)),
         failures=tuple(failures),
-        damaged=tuple(sorted(damaged.items())),
+        damaged=tuple(sorted(notes["damaged"].items())),
         size=sum(each.stat().st_size for each in library.folder.rglob("*") if each.is_file()),
         store=library.store,
         older=len(+older),
@@ -126,6 +132,9 @@ def library_status(library: Library) -> Status:
         touched=touched,
         without_words=_without_words(library),
         left_aside=files.left_aside,
+        vendored=files.vendored,
+        pictures=(sum(notes["pictures"].values()), len(notes["pictures"])),
+        partial=tuple(sorted(notes["partial"].items())),
         left_out=tuple(_left_out(unseen, scans)),
         rules=library.rules,
         pending=tuple(library.load_pending()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase, translate
 from functools import cache
 
@@ -58,6 +58,22 @@ def _regex() -> re.Pattern[bytes]:
     return re.compile("|".join(translate(name.lower()) for name in names).encode())
 
 
+def named_parts(
+    include: Sequence[str], *tests: Callable[[bytes], object]
+) -> Callable[[bytes], bool]:
+    """Return a test whether a part of a pattern names a name in lower case.
+
+    A part with a `*` does so only if one of the `tests` is true for it.
+    """
+    parts = {
+        os.fsencode(part.replace("\\", "").lower())
+        for pattern in include
+        for part in pattern.split("/")
+    }
+    named = [part for part in parts if b"*" not in part or any(test(part) for test in tests)]
+    return lambda name: any(fnmatchcase(name, part) for part in named)
+
+
 class Clutter:
     """Finds clutter below an absolute root, unless a pattern of `include` names it.
 
@@ -67,13 +83,8 @@ class Clutter:
 
     def __init__(self, root: bytes, include: Sequence[str]) -> None:
         self._root = root
-        parts = {
-            os.fsencode(part.replace("\\", "").lower())
-            for pattern in include
-            for part in pattern.split("/")
-        }
         self._is_clutter = _regex().match
-        self._named = [part for part in parts if b"*" not in part or self._is_clutter(part)]
+        self._is_named = named_parts(include, self._is_clutter)
 
     def reason(self, folder: bytes, name: bytes) -> str | None:
         """Return why an entry of a folder with that name is skipped, None if it is not."""
@@ -81,7 +92,7 @@ class Clutter:
         in_package = folder.lower().endswith(PACKAGES) and lower not in ORIGINALS
         if not (self._is_clutter(lower) or in_package):
             return None
-        if any(fnmatchcase(lower, part) for part in self._named):
+        if self._is_named(lower):
             return None
         text = os.fsdecode(lower)
         reasons = (

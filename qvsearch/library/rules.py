@@ -12,6 +12,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_field, read_path
 from qvsearch.library.clutter import Clutter
 from qvsearch.library.patterns import option_spec, pattern_text
+from qvsearch.library.vendored import Vendored
 from qvsearch.types import Kind
 
 MOST_PATTERNS = 1000  # of a root; each is matched against each file
@@ -222,9 +223,10 @@ def _flag(record: dict[str, Any], key: str) -> bool:
 def left_out(root: bytes, options: ScanOptions) -> Callable[[bytes], str | None]:
     """Return a function from relative paths to why the rules exclude the file, None if they do not.
 
-    Only names count: clutter, `include` and `exclude`.
+    Only names count: clutter, code of others, `include` and `exclude`.
     """
     clutter = Clutter(root, options.include)
+    vendored = Vendored(options.include)
     include = option_spec("--include", options.include)
     exclude = option_spec("--exclude", options.exclude)
 
@@ -232,6 +234,8 @@ def left_out(root: bytes, options: ScanOptions) -> Callable[[bytes], str | None]
         skipped = clutter.within(relative) if relative else None
         if skipped is not None:
             return skipped[1]
+        if (of_others := vendored.reason(relative)) is not None:
+            return of_others
         name = pattern_text(relative or os.path.basename(root))
         if exclude and exclude.match_file(name):
             return "--exclude"

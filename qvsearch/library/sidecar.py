@@ -55,6 +55,8 @@ _METADATA: dict[str, set[type]] = {
     "rating": _WHOLE,
     "language": _STRING,
     "pages": _WHOLE,
+    "pictures": _WHOLE,
+    "partial": _STRING,
 }
 _CHECK = b',"crc":'
 _LARGEST_COSINE = 2  # beyond any rounding

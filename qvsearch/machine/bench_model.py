@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qvsearch.errors import QvsearchError
 from qvsearch.machine import samples
 from qvsearch.machine.flops import CONFIG_2B, Shapes
-from qvsearch.media.text import PASSAGE_TOKENS
+from qvsearch.media.passages import PASSAGE_TOKENS
 from qvsearch.models.checkpoint import TOKENIZER, read_json
 from qvsearch.models.prompt import embed_prompt, visual_grids
 from qvsearch.models.registry import DEFAULT_MODEL, DEMO_FOLDER, find

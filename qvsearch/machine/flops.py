@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from qvsearch.media.text import PASSAGE_TOKENS
+from qvsearch.media.passages import PASSAGE_TOKENS
 from qvsearch.models.prompt import PROMPT_TOKENS, TOKEN_PIXELS
 
 if TYPE_CHECKING:

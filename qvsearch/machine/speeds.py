@@ -18,7 +18,7 @@ import platformdirs
 from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder, open_file, write_file
 from qvsearch.machine.flops import photo_flop, picture_flop, text_flop
-from qvsearch.media.text import PASSAGE_TOKENS
+from qvsearch.media.passages import PASSAGE_TOKENS
 from qvsearch.models.prompt import visual_tokens
 from qvsearch.runtime.client import WarmEmbedder
 from qvsearch.runtime.remote.embedder import RemoteEmbedder

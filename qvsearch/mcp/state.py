@@ -47,7 +47,7 @@ def _record(name: str, folder: Path) -> dict[str, Any]:
     except QvsearchError as error:
         return {"library": name, "problem": str(error)}
     more: dict[str, int] = {}
-    for each in ("changed", "gone", "failed", "left_out", "damaged"):
+    for each in ("changed", "gone", "failed", "left_out", "damaged", "partial"):
         if (rest := len(record[each]) - SHOWN) > 0:
             more[each] = rest
             record[each] = record[each][:SHOWN]

@@ -1,4 +1,4 @@
-"""Texts: a file is cut into overlapping passages, each with its lines, without noise.
+"""Texts: a file is cut into overlapping passages, each with its lines or section, without noise.
 
 Noise is encoded data, time codes and repeated log lines. Nobody searches for it, and each passage
 costs seconds of the model.
@@ -13,21 +13,21 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from string import ascii_lowercase, ascii_uppercase, digits
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from qvsearch.errors import MediaError
+from qvsearch.kinds import is_code
+from qvsearch.media.code import telling_code
 from qvsearch.media.encoding import to_text
+from qvsearch.media.office.contents import Contents
+from qvsearch.media.office.readers import reader_of
+from qvsearch.media.passages import Piece, passages
 from qvsearch.types import NO_METADATA, DecodeOptions, EmbedInput, Item, Metadata, Segment
 
 MAX_BYTES = 10 * 2**20  # a passage costs one run of the model, and 10 MiB are 6,500 of them
-PASSAGE_TOKENS = 400  # long enough to have content, short enough for one topic
-LONGEST_TOKENS = 500  # a remainder of up to 100 tokens is not worth a vector of its own
-OVERLAP_TOKENS = 40  # a sentence or two, so that an answer across a cut is in one passage
+MAX_CODE = 2**20  # of code; larger files are data that programs write
+LEAST_MINIFIED, MINIFIED = 5000, 500  # characters of a file, and of its mean line
 SNIPPET_CHARACTERS = 160
-
-_SENTENCE_END = re.compile(r"[.!?;][\"')\]”’]*\s+|[。！？；][”’」』]*\s*")
-_SPACE = re.compile(r"\s+")
-
 
 ALIKE = 10  # lines that differ only in their numbers; more of them add nothing
 MAX_SHAPES = 10_000  # of lines that are counted: a file may have millions
@@ -51,6 +51,7 @@ _CHANGE = re.compile(r"(.)(?!\1)")
 BLOB_CHANGES = 0.35
 
 _MARK = "\0"  # stands for removed text
+_END = re.compile(r"\r\n|\n|\r")
 _LINE = re.compile(r"[^\r\n]+")
 _WORD = re.compile(r"\w")
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,:/]\d+){0,9}")
@@ -59,27 +60,41 @@ _TAG = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}")
 _FRONT_KEY = re.compile(r"[\w\"'-]+\s*[:=]|#")
 
 
-class _Piece(NamedTuple):  # created three times as fast as a dataclass; there may be ten million
-    """A line with its end, or a part of one that is longer than a passage."""
-
-    text: str
-    line: int
-    tokens: float
-
-    @property
-    def blank(self) -> bool:
-        return not self.text or self.text.isspace()
-
-
 def decode(
     file: BinaryIO, item: Item, content_hash: str, _: DecodeOptions
 ) -> list[tuple[Segment, EmbedInput]]:
-    """Decode a text; raises MediaError."""
-    if item.size > MAX_BYTES:
+    """Decode a text or a document of words; raises MediaError."""
+    if (reader := reader_of(_suffix(item))) is not None:
+        segments = list(_sections(reader.read(file), item, content_hash))
+    else:
+        segments = list(_segments(read_text(file, item), item, content_hash))
+    if not segments:
+        raise MediaError("no text")
+    return segments
+
+
+def read_text(file: BinaryIO, item: Item) -> str:
+    """Return the characters of a text without a format of its own; raises MediaError."""
+    limit, sort = (MAX_CODE, "code or data") if is_code(item.location) else (MAX_BYTES, "text")
+    if item.size > limit:
         raise MediaError(
-            f"too large: {item.size / 2**20:.1f} MiB of text, the limit is {MAX_BYTES / 2**20:.0f}"
+            f"too large: {item.size / 2**20:.1f} MiB of {sort}, the limit is {limit / 2**20:.0f}"
         )
-    return _segments(to_text(file.read(MAX_BYTES)), item, content_hash)
+    text = to_text(file.read(limit))
+    if sort != "text" and len(text) > LEAST_MINIFIED:
+        mean = len(text) // (text.count("\n") + 1)
+        if mean > MINIFIED:
+            raise MediaError(f"minified or generated: {mean:,} characters a line")
+    return text
+
+
+def whole(file: BinaryIO, item: Item) -> str:
+    """Return all words of a text or a document, without noise; raises MediaError."""
+    if (reader := reader_of(_suffix(item))) is not None:
+        flows = _flows(reader.read(file))
+        return "\n".join("".join(line for _, line in flow) for flow, _ in flows)
+    text = read_text(file, item)
+    return "" if text.isspace() else "".join(line for _, line in without_noise(text, _suffix(item)))
 
 
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
@@ -102,117 +117,70 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
-    """Return no metadata: texts have none."""
-    return NO_METADATA
+    """Return the metadata of a document; other texts have none."""
+    reader = reader_of(_suffix(item))
+    return NO_METADATA if reader is None else reader.read(file).metadata
 
 
 def _suffix(item: Item) -> str:
     return os.path.splitext(os.fsdecode(item.location))[1].lower()
 
 
-def _segments(text: str, item: Item, content_hash: str) -> list[tuple[Segment, EmbedInput]]:
+def _segments(text: str, item: Item, content_hash: str) -> Iterator[tuple[Segment, EmbedInput]]:
     front = front_matter(text)
-    segments = []
+    code = is_code(item.location)
     lines = () if text.isspace() else without_noise(text, _suffix(item))  # which is slow if blank
-    for pieces in _passages(lines):
+    for pieces in passages(lines, at_functions=code):
         passage = "".join(piece.text for piece in pieces).rstrip("\r\n")
         body = "".join(piece.text for piece in pieces if piece.line > front)
-        snippet = " ".join((body or passage).split())[:SNIPPET_CHARACTERS]
+        telling = telling_code(body) if code and _suffix(item) else body  # a README has none
+        snippet = _snippet(telling or passage)
         numbers = (pieces[0].line, pieces[-1].line)
         segment = Segment(item, content_hash, lines=numbers, snippet=snippet)
-        segments.append((segment, EmbedInput(text=passage)))
-    if not segments:
-        raise MediaError("no text")
-    return segments
+        yield segment, EmbedInput(text=passage)
 
 
-def _tokens(text: str) -> float:
-    """Estimate the number of tokens: four ASCII characters or three bytes of other UTF-8 each.
-
-    So a Chinese character is one token, a Cyrillic one two thirds; vocabularies of this size
-    mostly need fewer.
-    """
-    if text.isascii():
-        return len(text) / 4
-    ascii_characters = len(text.encode("ascii", "ignore"))
-    all_bytes = len(text.encode("utf-8", "replace"))
-    return ascii_characters / 4 + (all_bytes - ascii_characters) / 3
-
-
-def _pieces(lines: Iterable[tuple[int, str]]) -> Iterator[_Piece]:
-    for number, line in lines:
-        tokens = _tokens(line)
-        if tokens <= PASSAGE_TOKENS:
-            yield _Piece(line, number, tokens)
-            continue
-        start = 0
-        while start < len(line):
-            end = _piece_end(line, start)
-            part = line[start:end]
-            yield _Piece(part, number, _tokens(part))
-            start = end
+def _sections(
+    contents: Contents, item: Item, content_hash: str
+) -> Iterator[tuple[Segment, EmbedInput]]:
+    """Yield the passages of a document, each with the section of its first line."""
+    for lines, sections in _flows(contents):
+        for pieces in passages(lines):
+            passage = "".join(piece.text for piece in pieces).rstrip("\n")
+            section = _most(sections, pieces)
+            segment = Segment(
+                item,
+                content_hash,
+                section=section,
+                snippet=_snippet(passage),
+                metadata=contents.metadata,
+            )
+            yield segment, EmbedInput(text=passage)
 
 
-def _piece_end(line: str, start: int) -> int:
-    """Return the end of a part of at most a passage's tokens: the line's end if it fits."""
-    window = line[start : start + 4 * PASSAGE_TOKENS]
-    while (tokens := _tokens(window)) > PASSAGE_TOKENS:
-        window = window[: int(len(window) * PASSAGE_TOKENS / tokens)]
-    if start + len(window) == len(line):
-        return len(line)
-    for boundary in (_SENTENCE_END, _SPACE):
-        ends = [match.end() for match in boundary.finditer(window)]
-        if ends and ends[-1] > len(window) // 2:
-            return start + ends[-1]
-    return start + len(window)
+def _most(sections: Sequence[str | None], pieces: Sequence[Piece]) -> str | None:
+    """Return the section of most of a passage; its first lines may be the end of another."""
+    lengths: Counter[str | None] = Counter()
+    for piece in pieces:
+        lengths[sections[piece.line - 1]] += len(piece.text)
+    return lengths.most_common(1)[0][0]
 
 
-def _passages(lines: Iterable[tuple[int, str]]) -> Iterator[Sequence[_Piece]]:
-    """Yield the pieces of each passage, without blank lines around them, in linear time."""
-    pending: list[_Piece] = []
-    repeated = 0  # so many of them, the first ones, were in the passage before
-    tokens = 0.0
-    for piece in _pieces(lines):
-        pending.append(piece)
-        tokens += piece.tokens
-        if tokens > LONGEST_TOKENS:
-            end = _passage_end(pending)
-            yield from _without_blanks(pending[:end], repeated)
-            start = _overlap_start(pending, end)
-            repeated = end - start
-            pending = pending[start:]
-            tokens = sum(piece.tokens for piece in pending)
-    yield from _without_blanks(pending, repeated)
+def _flows(contents: Contents) -> Iterator[tuple[list[tuple[int, str]], list[str | None]]]:
+    """Yield the numbered lines of each flow without noise, and the section of every line."""
+    size = 0
+    for flow in contents.flows:
+        lines = [(section, part) for section, line in flow for part in _END.split(line)]
+        text = "\n".join(line for _, line in lines).replace("\0", "")
+        size += len(text)
+        if size > MAX_BYTES:
+            raise MediaError(f"too large: more than {MAX_BYTES / 2**20:.0f} MiB of text")
+        if text and not text.isspace():
+            yield list(without_noise(text, "")), [section for section, _ in lines]
 
 
-def _without_blanks(pieces: Sequence[_Piece], repeated: int) -> Iterator[Sequence[_Piece]]:
-    if all(piece.blank for piece in pieces[repeated:]):
-        return
-    filled = [index for index, piece in enumerate(pieces) if not piece.blank]
-    yield pieces[filled[0] : filled[-1] + 1]
-
-
-def _passage_end(pieces: Sequence[_Piece]) -> int:
-    """Return the number of pieces of a passage: to a paragraph's end in its later half, if any."""
-    tokens = 0.0
-    paragraph_end = 0
-    for index, piece in enumerate(pieces):
-        if index and tokens + piece.tokens > PASSAGE_TOKENS:
-            return paragraph_end or index
-        tokens += piece.tokens
-        if piece.blank and tokens >= PASSAGE_TOKENS / 2:
-            paragraph_end = index + 1
-    return len(pieces)
-
-
-def _overlap_start(pieces: Sequence[_Piece], end: int) -> int:
-    """Return the first of the last whole lines before `end` that the next passage repeats."""
-    tokens = 0.0
-    start = end
-    while start > 1 and tokens + pieces[start - 1].tokens <= OVERLAP_TOKENS:
-        start -= 1
-        tokens += pieces[start].tokens
-    return start
+def _snippet(text: str) -> str:
+    return " ".join(text.split())[:SNIPPET_CHARACTERS]
 
 
 def without_noise(text: str, suffix: str) -> Iterator[tuple[int, str]]:

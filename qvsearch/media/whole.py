@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -63,21 +62,13 @@ def _document(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
 
 def _text(item: Item, content_hash: str) -> Decoded:
     """Return a text as one input, without the noise that passages leave out."""
-    from qvsearch.media.encoding import to_text
-    from qvsearch.media.text import MAX_BYTES, without_noise
+    from qvsearch.media import text
 
-    if item.size > MAX_BYTES:
-        raise MediaError(
-            f"too large: {item.size / 2**20:.1f} MiB of text, the limit is {MAX_BYTES / 2**20:.0f}"
-        )
-    suffix = os.path.splitext(os.fsdecode(item.location))[1].lower()
     with media.open_unchanged(item, content_hash) as file:
-        text = to_text(file.read(MAX_BYTES))
-    words = "" if text.isspace() else "".join(line for _, line in without_noise(text, suffix))
+        words = text.whole(file, item)
     if not words.strip():
         raise MediaError("no text")
-    lines = (1, text.count("\n") + (not text.endswith("\n")))
-    segment = Segment(item, content_hash, lines=lines)
+    segment = Segment(item, content_hash)
     return Decoded(item, ((segment, EmbedInput(words.strip())),))
 
 

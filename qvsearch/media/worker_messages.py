@@ -39,6 +39,7 @@ _METADATA: dict[str, set[type]] = {
     **{"duration": _NUMBER, "page": _FLAG, "taken_from": _TEXT},
     **{"damaged": _TEXT, "several": _FLAG, "title": _TEXT, "author": _TEXT},
     **{"keywords": _TEXTS, "rating": _WHOLE, "language": _TEXT, "pages": _WHOLE},
+    **{"pictures": _WHOLE, "partial": _TEXT},
 }
 
 

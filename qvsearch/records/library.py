@@ -60,6 +60,8 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
     page (integer or boolean): page of a document, from 1; of an image, true for a screenshot or a
         scanned page
     pages (integer): number of pages of a document
+    pictures (integer): number of pictures within a document, which are not indexed
+    partial (string): the indexed part of a text, e.g. `5,000 of 80,000 rows`
     title, author (string): as the file has them
     keywords (list of strings): as the file has them
     rating (integer, 0 to 5): as the file has it
@@ -195,11 +197,15 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
     older_segments (integer): number of their vectors, some of which may be embedded again
     without_words (integer): files whose words an older version did not store; `index` adds them
     left_aside (object): number of files in other formats by suffix
+    vendored (integer): files of other people's code, e.g. in `node_modules`, which are left aside
     left_out (list of objects): files of the library that `index` now leaves out by their names:
         `path` or `path_b64`, and the `reason`
     not_indexed (integer): files that an unfinished `index` has not reached
     damaged (list of objects): files of which only a part is indexed: `path` or `path_b64`, and
         what is `missing`
+    pictures (integer): pictures within documents, which are not indexed
+    partial (list of objects): files of which a sample is indexed: `path` or `path_b64`, and the
+        `indexed` part
     warm (list of objects): warm processes
     """
     return {
@@ -230,12 +236,17 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
         "older_segments": status.older_segments,
         "without_words": status.without_words,
         "left_aside": status.left_aside,
+        "vendored": status.vendored,
         "left_out": [
             {**path_fields("path", each.path), "reason": each.reason} for each in status.left_out
         ],
         "not_indexed": sum(run.files for run in status.pending),
         "damaged": [
             {**path_fields("path", path), "missing": missing} for path, missing in status.damaged
+        ],
+        "pictures": status.pictures[0],
+        "partial": [
+            {**path_fields("path", path), "indexed": part} for path, part in status.partial
         ],
         "warm": [warm_record(each) for each in warm],
     }

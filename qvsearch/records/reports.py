@@ -76,7 +76,8 @@ def summary_record(summary: Summary) -> dict[str, object]:
     seconds (number, seconds): duration of the run
     interrupted (boolean): whether Ctrl-C ended the run
     left (integer): files for the next run
-    left_aside (object): number of files in other formats by suffix: `{".pdf": 5, "others": 12}`
+    left_aside (object): number of files in other formats by suffix: `{".doc": 5, "others": 12}`
+    vendored (integer): files of other people's code, e.g. in `node_modules`, which are left aside
     left_out (integer): files of the library that `index` now leaves out by their names
     unreachable (list of objects): given paths that are not there, as `path` or `path_b64`
     kept (list of objects): folders with missing files that stay in the library: `path` or
@@ -100,6 +101,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
         "interrupted": summary.interrupted,
         "left": summary.left,
         "left_aside": summary.left_aside,
+        "vendored": summary.vendored,
         "left_out": summary.left_out,
         **_not_there_record(summary),
     }
@@ -121,7 +123,7 @@ def plan_record(plan: Plan, estimate: Estimate | None) -> dict[str, object]:
     seconds (number, seconds): about how long it will take
     measured (boolean): whether this rests on measurements, or is a rough guess
     seconds_int8 (number, seconds): the same for int8, if a new library in int8 is much faster
-    left_aside (object): as in the summary
+    left_aside (object), vendored (integer): as in the summary
     left_out (integer): as in the summary
     unreachable, kept (list of objects): as in the summary
     """
@@ -143,6 +145,7 @@ def plan_record(plan: Plan, estimate: Estimate | None) -> dict[str, object]:
         "segments": plan.segments,
         **time,
         "left_aside": plan.left_aside,
+        "vendored": plan.vendored,
         "left_out": plan.left_out,
         **_not_there_record(plan),
     }

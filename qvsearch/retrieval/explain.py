@@ -12,6 +12,7 @@ from qvsearch.files import is_below
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filtering import hidden_by
 from qvsearch.library.rules import left_out, scans_of
+from qvsearch.media.kind_at import kind_at
 from qvsearch.published.opening import is_published
 from qvsearch.retrieval.calibration import relevance_of
 from qvsearch.retrieval.hits import files_of
@@ -200,8 +201,8 @@ def _why_absent(library: Library, path: bytes) -> str:
         return "it is a folder; name a file"
     if kind_of(path) is None:
         return "its suffix is not supported"
-    if library.fingerprint.kinds and kind_of(path) not in library.fingerprint.kinds:
-        return f"the library's model, {library.fingerprint.model}, embeds no {kind_of(path)} files"
+    if library.fingerprint.kinds and kind_at(path) not in library.fingerprint.kinds:
+        return f"the library's model, {library.fingerprint.model}, embeds no {kind_at(path)} files"
     names = aliases(path, library.roots)
     places = [(root, name) for root in library.roots for name in names if is_below(name, root)]
     if not places:

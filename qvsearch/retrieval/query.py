@@ -14,8 +14,9 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
+from qvsearch.media.kind_at import kind_at
 from qvsearch.models.prompt import QUERY_INSTRUCTION
-from qvsearch.types import EmbedInput, Item, Kind, Segment, Skipped, kind_of
+from qvsearch.types import EmbedInput, Item, Kind, Segment, Skipped, is_file_name, kind_of
 
 if TYPE_CHECKING:
     from qvsearch.types import DecodeOptions, Pixels
@@ -138,7 +139,7 @@ def is_path(words: str, path: bytes) -> bool:
         if problem is not None:
             raise QvsearchError(f'{problem}; to look for the word, add a space: "{words} "')
         return True
-    if kind_of(path) is not None and len(words.split()) == 1:
+    if is_file_name(path) and len(words.split()) == 1:
         raise QvsearchError(f"there is no file {words}; to look for words, use several")
     return False
 
@@ -232,7 +233,7 @@ def _decoded(
 def read_item(location: bytes) -> tuple[Item, str]:
     """Return a file as an item that is its own root, and its content hash."""
     name = os.fsdecode(location)
-    kind = kind_of(location)
+    kind = kind_at(location)
     if Path(name).is_dir():
         raise QvsearchError(f"{name} is a folder; give a file")
     if kind is None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
-from qvsearch.media.text import PASSAGE_TOKENS
+from qvsearch.media.passages import PASSAGE_TOKENS
 from qvsearch.models import st_files
 from qvsearch.models.patches import KNOWN_PREPROCESSING, PREPROCESSING
 from qvsearch.models.registry import EMBEDDER, ST, Weights

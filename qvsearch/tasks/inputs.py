@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.batching import Pause, embed_files
 from qvsearch.media import whole
+from qvsearch.media.kind_at import kind_at
 from qvsearch.media.workers import Decoders
 from qvsearch.retrieval.query import EXAMPLES, is_path, read_item
 from qvsearch.runtime.inputs import QueriesAndDocuments
-from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped, kind_of
+from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.types import DecodeOptions, Embedder, Vectors
@@ -62,7 +63,7 @@ def parse_argument(text: str, instruction: str | None = None) -> TaskInput:
 
 def file_input(path: bytes, instruction: str | None = None) -> TaskInput:
     """Return the input of one file by its absolute path; raises QvsearchError for other kinds."""
-    kind = kind_of(path)
+    kind = kind_at(path)
     name = TaskInput(path, instruction=instruction)
     match kind:
         case Kind.IMAGE | Kind.DOCUMENT:

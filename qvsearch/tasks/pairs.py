@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from qvsearch.errors import QvsearchError
 from qvsearch.tasks.inputs import TaskInput, file_input, parse_dictionary
 from qvsearch.tasks.sources import pieces
-from qvsearch.types import Skipped, kind_of
+from qvsearch.types import Skipped, is_file_name, kind_of
 
 if TYPE_CHECKING:
     Pair = tuple[TaskInput | Skipped, TaskInput | Skipped]
@@ -223,4 +223,4 @@ def _is_file(value: str, folder: bytes) -> bool:
         is_there = Path(os.fsdecode(os.path.join(folder, path))).is_file()
     except (OSError, UnicodeEncodeError):  # too long for the name of a file, or no text
         return False
-    return is_there or len(value.split()) == 1
+    return is_there or (is_file_name(path) and len(value.split()) == 1)

@@ -37,11 +37,14 @@ _TYPES = {
     for suffix in suffixes.split()
 }
 
+_ZIPPED = frozenset({".docx", ".docm", ".dotx", ".pptx", ".pptm", ".ppsx", ".xlsx", ".xlsm"})
+_ZIPPED |= {".odt", ".ods", ".odp", ".epub"}  # texts that no browser shows
+
 
 def content_type(item: Item) -> tuple[str, bool]:
     """Return the type of an item's file, and whether a browser shows it."""
-    if item.kind is Kind.TEXT:
-        return TEXT, True
     suffix = os.fsdecode(os.path.splitext(item.location)[1]).lower()
+    if item.kind is Kind.TEXT:
+        return (UNKNOWN, False) if suffix in _ZIPPED else (TEXT, True)
     type_ = _TYPES.get((item.kind, suffix))
     return (UNKNOWN, False) if type_ is None else (type_, True)

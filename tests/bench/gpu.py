@@ -40,7 +40,7 @@ from engine import MIXED, ours, padded, plain
 
 from qvsearch.errors import QvsearchError
 from qvsearch.machine.flops import Shapes
-from qvsearch.media.text import PASSAGE_TOKENS
+from qvsearch.media.passages import PASSAGE_TOKENS
 from qvsearch.models import forward
 from qvsearch.models.checkpoint import hidden_width, read_json
 from qvsearch.models.devices import dtype_name, pick_device, pick_dtype

@@ -56,46 +56,54 @@ def test_unknown_suffixes_and_hidden_names_are_passed_over(tmp_path):
 
 
 def test_files_of_no_kind_are_counted_by_suffix_the_most_first(tmp_path):
-    put(tmp_path, "a.jpg", "a.CR2", "b/c.cr2", "b/d.pdf", "noext", "b/e.exe", ".pdf", ".h/f.pdf")
-    put(tmp_path, "b/.bashrc", "b/g.docx", b"\xff.pdf", b"x.\xff", "lots.of.dots.")
-    (tmp_path / "link.pdf").symlink_to("noext")
-    (tmp_path / "folder.pdf").mkdir()
+    put(tmp_path, "a.jpg", "a.CR2", "b/c.cr2", "b/d.doc", "noext", "b/e.exe", ".doc", ".h/f.doc")
+    put(tmp_path, "b/.bashrc", "b/g.pages", b"\xff.doc", b"x.\xff", "lots.of.dots.")
+    (tmp_path / "link.doc").symlink_to("noext")
+    (tmp_path / "folder.doc").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    os.mkfifo(tmp_path / "pipe.pdf")
+    os.mkfifo(tmp_path / "pipe.doc")
     assert list(left_aside(tmp_path).items()) == [
         (".cr2", 2),
-        (".pdf", 2),
-        (".docx", 1),
+        (".doc", 2),
+        (".pages", 1),
         ("others", 4),
     ]
-    assert left_aside(tmp_path, hidden=True)[".pdf"] == 3
-    assert left_aside(tmp_path, follow_symlinks=True)[".pdf"] == 3
-    assert left_aside(tmp_path / "b") == {".cr2": 1, ".docx": 1, ".pdf": 1, "others": 1}
-    assert leftovers_text(left_aside(tmp_path)) == "2 .cr2, 2 .pdf, 1 .docx, 4 others"
+    assert left_aside(tmp_path, hidden=True)[".doc"] == 3
+    assert left_aside(tmp_path, follow_symlinks=True)[".doc"] == 3
+    assert left_aside(tmp_path / "b") == {".cr2": 1, ".pages": 1, ".doc": 1, "others": 1}
+    assert leftovers_text(left_aside(tmp_path)) == "2 .cr2, 2 .doc, 1 .pages, 4 others"
     assert leftovers_text({"others": 1}) == "1 other"
 
 
 def test_what_the_user_leaves_out_is_not_counted(tmp_path):
-    put(tmp_path, "a.pdf", "b.txt", "c.html", "out/d.pdf", "old/e.pdf", "old/f.html")
+    put(tmp_path, "a.doc", "b.txt", "c.xls", "out/d.doc", "old/e.doc", "old/f.xls")
     put(tmp_path, ".qvsearchignore", content=b"out/\n")
-    assert left_aside(tmp_path) == {".html": 2, ".pdf": 2}
-    assert left_aside(tmp_path, exclude=("old/",)) == {".html": 1, ".pdf": 1}
-    assert left_aside(tmp_path, include=("*.html", "*.txt")) == {".html": 2}
-    assert left_aside(tmp_path, kinds=frozenset({Kind.IMAGE})) == {".html": 2, ".pdf": 2}
+    assert left_aside(tmp_path) == {".xls": 2, ".doc": 2}
+    assert left_aside(tmp_path, exclude=("old/",)) == {".xls": 1, ".doc": 1}
+    assert left_aside(tmp_path, include=("*.xls", "*.txt")) == {".xls": 2}
+    assert left_aside(tmp_path, kinds=frozenset({Kind.IMAGE})) == {".xls": 2, ".doc": 2}
 
 
 def test_no_suffix_that_is_taken_is_left_aside():
     assert not NAMED & set(KIND_OF_SUFFIX)
 
 
-def test_typescript_is_no_film(tmp_path):
+def test_typescript_is_a_text_and_no_film(tmp_path):
     packet = b"\x47\x40\x00\x10\x00" + b"\xff" * 183  # ISO/IEC 13818-1, 2.4.3.2
     put(tmp_path, "film.ts", "film.MTS", content=packet * 50)
     put(tmp_path, "code.ts", "code.mts", content=b"export const G: string = 'G'\n" * 400)
-    put(tmp_path, "empty.ts", content=b"")
-    assert names(tmp_path) == [b"film.MTS", b"film.ts"]
-    [skipped] = walk(tmp_path / "code.ts")
-    assert skipped.reason == "its suffix is not supported"
+    kinds = {one.path: one.kind for one in walk(tmp_path)}
+    film, text = Kind.VIDEO, Kind.TEXT
+    assert kinds == {b"film.MTS": film, b"film.ts": film, b"code.mts": text, b"code.ts": text}
+    [item] = walk(tmp_path / "code.ts")
+    assert item.kind is text
+    assert names(tmp_path, kinds=frozenset({film})) == [b"film.MTS", b"film.ts"]
+
+
+def test_names_without_a_suffix(tmp_path):
+    put(tmp_path, "README", "Makefile", "LICENSE", "notes", "Dockerfile", "README.old")
+    assert names(tmp_path) == [b"Dockerfile", b"LICENSE", b"Makefile", b"README"]
+    assert left_aside(tmp_path) == {"others": 2}
 
 
 def test_a_hidden_root_is_walked(tmp_path):

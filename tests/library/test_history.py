@@ -87,10 +87,11 @@ class DeadlyDisk(FaultyDisk):
 
 def vectors_of(words):
     """What becomes of a text: the vectors of its passages."""
-    from qvsearch.media.text import _passages, without_noise
+    from qvsearch.media.passages import passages
+    from qvsearch.media.text import without_noise
 
-    passages = _passages(without_noise(words, ".txt"))
-    parts = ["".join(piece.text for piece in pieces).rstrip("\r\n") for pieces in passages]
+    found = passages(without_noise(words, ".txt"))
+    parts = ["".join(piece.text for piece in pieces).rstrip("\r\n") for pieces in found]
     return np.stack([hash_vector(EmbedInput(text=part)) for part in parts])
 
 

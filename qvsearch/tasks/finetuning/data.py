@@ -16,7 +16,7 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import path_field, read_path
 from qvsearch.tasks.inputs import TaskInput, file_input, first_reason, parse_dictionary
-from qvsearch.types import Kind, Skipped, kind_of
+from qvsearch.types import Kind, Skipped, is_file_name, kind_of
 
 FORMS = (
     "a .csv, .tsv or .jsonl file, COCO captions as .json, or a folder of pictures, each with a"
@@ -279,7 +279,8 @@ def _words_or_file(name: str, text: str, folder: bytes, instruction: str | None)
         path = os.path.join(folder, words.encode())
     except UnicodeEncodeError as error:
         raise QvsearchError(f"{name} has a lone surrogate, which is not a character") from error
-    if kind_of(path) is not None and (len(words.split()) == 1 or os.path.lexists(path)):
+    is_name = is_file_name(path) and len(words.split()) == 1
+    if is_name or (kind_of(path) is not None and os.path.lexists(path)):
         return _existing(name, path, instruction)
     return TaskInput(words.encode(), words, instruction=instruction)
 

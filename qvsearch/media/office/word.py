@@ -1,0 +1,67 @@
+"""Word documents (.docx): text under its headings, tables, footnotes and comments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from qvsearch.media.office.contents import Contents, Line, section_of
+from qvsearch.media.office.ooxml import Paragraphs, core_metadata, lines_of
+from qvsearch.media.office.package import Package
+from qvsearch.media.office.xml import attribute, parse
+
+DOCUMENT = "word/document.xml"
+_APART = {"footnotes": "footnotes", "endnotes": "endnotes", "comments": "comments"}
+_BODY_TEXT = "9"  # the outline level of what is no heading
+
+
+def read(file: BinaryIO) -> Contents:
+    """Read a Word document; raises MediaError."""
+    package = Package(file)
+    place = next(
+        (each.target for each in package.related("").values() if each.type == "officeDocument"),
+        DOCUMENT,
+    )
+    related = {each.type: each.target for each in package.related(place).values()}
+    headings = _heading_styles(package.read(related.get("styles", "")))
+    body: list[Line] = []
+    section: str | None = None
+
+    def add(line: str, style: str | None) -> None:
+        nonlocal section
+        if style is not None and line.strip() and headings.get(style, _outlined(style)):
+            section = section_of(line)
+            body.append((section, ""))  # a passage had better end before it
+        body.append((section, line))
+
+    Paragraphs(add).read(package.needed(place))
+    flows = [body]
+    for type_, name in _APART.items():
+        flows.append([(name, line) for line in lines_of(package.read(related.get(type_, "")))])
+    return Contents(flows, core_metadata(package))
+
+
+def _outlined(style: str) -> bool:
+    return style.startswith("outline ") and style != f"outline {_BODY_TEXT}"
+
+
+def _heading_styles(data: bytes) -> Mapping[str, bool]:
+    """Return which styles are headings: their ids are translated, their names are not."""
+    found: dict[str, bool] = {}
+    style = ""
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal style
+        value = (attribute(attributes, "val") or "").lower()
+        if name == "style":
+            style = attribute(attributes, "styleId") or ""
+        elif name == "name" and style:
+            found[style] = value.startswith("heading ") or value == "title"
+        elif name == "outlineLvl" and style and value != _BODY_TEXT:
+            found[style] = True
+
+    if data:
+        parse(data, start)
+    else:
+        found.update({f"Heading{level}": True for level in range(1, 10)})
+    return found

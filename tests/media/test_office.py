@@ -1,0 +1,244 @@
+"""Documents of words: each passage has the text that its program shows, and its place."""
+
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from support import office_files as made
+
+from qvsearch import media
+from qvsearch.errors import MediaError
+from qvsearch.media.office.contents import MOST_ROWS
+from qvsearch.media.workers import Decoders
+from qvsearch.types import Decoded, DecodeOptions, Item, Kind, kind_of
+
+EXAMPLES = made.examples()
+
+
+def item_of(path):
+    status = path.stat()
+    kind = kind_of(os.fsencode(path))
+    return Item(os.fsencode(path), b"", kind, status.st_size, status.st_mtime_ns)
+
+
+def decode(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return [
+        (segment, input_.text)
+        for segment, input_ in media.decode(item_of(path), "", DecodeOptions(1)).segments
+    ]
+
+
+def places(tmp_path, name, content):
+    return [(each.section, text) for each, text in decode(tmp_path, name, content)]
+
+
+EXPECTED = {
+    "a.docx": [
+        ("Rent", "Rent\nIt is due.\nName: Ann; Age: 41"),
+        ("footnotes", "See the annex."),
+        ("comments", "Is it so?"),
+    ],
+    "a.pptx": [
+        ("slide 1", "Welcome\none\nnotes: Smile."),
+        ("slide 2 (hidden)", "Thanks"),
+    ],
+    "a.xlsx": [
+        ("sheet Budget", "Item: Rent & gas; Cost: 0.3; 2024-03-05 12:00"),
+        ("sheet hidden one (hidden)", "secret"),
+    ],
+    "a.odt": [("Plan", "Plan\nfootnote: A note.\nFirst   line\nName: Ann; Age: 41")],
+    "a.ods": [("sheet Budget", "Item\nRent"), ("sheet Other", "X")],
+    "a.odp": [("slide 1", "Welcome\nnotes: Smile."), ("slide 2", "Thanks")],
+    "a.epub": [("Economy", "Economy\nWords \xa0here")] * 2,
+    "a.html": [
+        (
+            "Ports",
+            "Tides\nThe moonlight pulls.\n\nTwice a day.\n\n\nPorts\nPort: Brest; Height: 7 m\n"
+            "one\ntwo\na\n  b",
+        )
+    ],
+    "a.eml": [
+        (
+            "Miete für März",
+            "From: Zoë <zoe@example.org>\nTo: ann@example.org\n"
+            "Date: Tue, 05 Mar 2024 10:20:30 +0100\nSubject: Miete für März\n\n"
+            "The rent is 1,234€.\nattachments: bill.pdf",
+        )
+    ],
+    "a.mhtml": [("Tides", "Tides\nHigh water")],
+    "a.rtf": [(None, "Hello bold При €😀\nSecond\tline\\ {end}")],
+    "a.ipynb": [("cell 1", "# A title\nimport x\n42\n\nprint(1)\n1")],
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_each_format_has_its_words_and_places(tmp_path, name):
+    assert places(tmp_path, name, EXAMPLES[name]) == EXPECTED[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("a.docx", ("Annual report", "Zoë Grün", "2024-03-05T10:20:30+00:00", ("rent", "tax"))),
+        ("a.odt", ("Annual report", "Zoë Grün", "2024-03-05T10:20:30", None)),
+        ("a.epub", ("Walden", "H. D. Thoreau", "1985", None)),
+        ("a.html", ("The sea", "Zoë Grün", None, None)),
+        ("a.eml", ("Miete für März", "Zoë <zoe@example.org>", "2024-03-05T10:20:30+01:00", None)),
+        ("a.rtf", ("Notes", "Ann", None, None)),
+        ("a.ipynb", ("A title", None, None, None)),
+    ],
+)
+def test_titles_authors_dates_and_keywords_are_fields(tmp_path, name, fields):
+    metadata = decode(tmp_path, name, EXAMPLES[name])[0][0].metadata
+    assert (metadata.title, metadata.author, metadata.taken, metadata.keywords) == fields
+
+
+def test_embedded_pictures_are_counted(tmp_path):
+    assert decode(tmp_path, "a.docx", EXAMPLES["a.docx"])[0][0].metadata.pictures == 1
+    assert decode(tmp_path, "a.pptx", EXAMPLES["a.pptx"])[0][0].metadata.pictures is None
+
+
+def test_no_passage_spans_two_slides_and_long_text_is_cut(tmp_path):
+    long = " ".join(f"word{number}" for number in range(900))
+    found = places(tmp_path, "a.pptx", made.pptx([made.slide(long), made.slide("End")], "n"))
+    assert {section for section, _ in found[:-1]} == {"slide 1"}
+    assert len(found) > 3
+    assert found[-1] == ("slide 2", "End")
+    assert {f"word{number}" for number in range(900)} <= set(" ".join(t for _, t in found).split())
+
+
+def test_a_passage_has_the_heading_of_most_of_it(tmp_path):
+    body = "".join(
+        made.paragraph(f"Chapter {number}", "berschrift1")
+        + "".join(made.paragraph(f"fact {number} " * 12) for _ in range(14))
+        for number in range(5)
+    )
+    for section, text in places(tmp_path, "a.docx", made.docx(body))[:-2]:
+        number = max("01234", key=lambda each: text.count(f"fact {each}"))
+        assert section == f"Chapter {number}"
+
+
+def test_deleted_words_and_older_forms_of_shapes_are_left_out(tmp_path):
+    body = (
+        "<w:p><w:del><w:r><w:delText>gone</w:delText></w:r></w:del><w:r><w:t>kept</w:t></w:r></w:p>"
+        '<w:p><mc:AlternateContent xmlns:mc="m"><mc:Choice><w:txbxContent>'
+        f"{made.paragraph('boxed')}</w:txbxContent></mc:Choice><mc:Fallback>"
+        f"{made.paragraph('boxed')}</mc:Fallback></mc:AlternateContent></w:p>"
+    )
+    assert places(tmp_path, "a.docx", made.docx(body))[0] == (None, "kept\nboxed")
+
+
+def test_a_sheet_of_many_rows_is_a_sample_that_says_so(tmp_path):
+    count = 10 * MOST_ROWS
+    rows = (made.row(made.text_cell(f"name-{n}"), f"<c><v>{n}</v></c>") for n in range(count))
+    found = decode(tmp_path, "a.xlsx", made.xlsx({"All": rows}))
+    names = [line.split(" | ")[0] for _, text in found for line in text.split("\n")]
+    numbers = sorted({int(name.removeprefix("name-")) for name in names})
+    assert numbers == list(range(0, count, 10))
+    assert found[0][0].metadata.partial == f"{MOST_ROWS:,} of {count:,} rows"
+
+
+def test_cells_far_to_the_right_and_odd_values(tmp_path):
+    cells = (
+        '<c r="C1" t="b"><v>1</v></c><c r="XFD1"><v>9</v></c><c r="D1" t="s"><v>99</v></c>'
+        '<c r="E1" t="e"><v>#N/A</v></c><c r="F1" s="7"><v>x</v></c><c r="G1" t="str"><v>s</v></c>'
+    )
+    found = places(tmp_path, "a.xlsx", made.xlsx({"A": [made.row(cells)]}))
+    assert found == [("sheet A", "TRUE | #N/A | x | s")]
+
+
+def test_a_page_in_another_encoding(tmp_path):
+    page = '<html><head><meta charset="windows-1251"></head><body>Привет, мир</body></html>'
+    found = places(tmp_path, "a.html", page.encode("cp1251"))
+    assert found == [(None, "Привет, мир")]
+    named_wrongly = page.replace("windows-1251", "utf-8").encode("utf-16")
+    assert places(tmp_path, "a.htm", named_wrongly) == [(None, "Привет, мир")]
+
+
+def test_a_mail_that_is_a_page_alone(tmp_path):
+    mail = (
+        b"Subject: Hi\r\nContent-Type: text/html; charset=iso-8859-1\r\n\r\n"
+        b"<table><tr><td>Caf\xe9</td><td>3 EUR</td></tr></table>"
+    )
+    assert places(tmp_path, "a.eml", mail) == [("Hi", "Subject: Hi\nCafé | 3 EUR")]
+
+
+class Listener(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        self.send_error(404)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_nothing_is_fetched_and_no_other_file_is_read(tmp_path):
+    """In the confined worker of the product; an entity that names a file is refused."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the-secret")
+    with HTTPServer(("127.0.0.1", 0), Listener) as server:
+        server.requests = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        entity = f'<!DOCTYPE w [<!ENTITY x SYSTEM "file://{secret}">]>'
+        dtd = f'<!DOCTYPE w SYSTEM "{url}/w.dtd">'
+        page = (
+            f'<base href="{url}"><link rel=stylesheet href="/s.css"><iframe src="/f"></iframe>'
+            f'<img src="{url}/i.png"><object data="file://{secret}"></object><p>words'
+        ).encode()
+        linked = made.relationships(
+            i=("image", f'{url}/i.png" TargetMode="External'), f=("footnotes", f"../../{secret}")
+        )
+        body = f"<w:document {made.W}><w:body>{made.paragraph('words &x;')}</w:body></w:document>"
+        files = {
+            "page.html": page,
+            "mail.eml": b"Subject: x\r\nContent-Type: text/html\r\n\r\n" + page,
+            "book.epub": made.epub([page]),
+            "linked.docx": made.docx(
+                made.paragraph("words"), {"word/_rels/document.xml.rels": linked}
+            ),
+            "dtd.docx": made.docx("", {"word/document.xml": dtd + body.replace("&x;", "")}),
+            "entity.docx": made.docx("", {"word/document.xml": entity + body}),
+            "macro.docm": made.docx(
+                made.paragraph("words"), {"word/vbaProject.bin": b"\xd0\xcf\x11\xe0"}
+            ),
+        }
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+        with Decoders(1) as decoders:
+            jobs = [(item_of(tmp_path / name), "") for name in files]
+            outcomes = dict(zip(files, decoders.decode(jobs, DecodeOptions(1)), strict=True))
+        server.shutdown()
+        assert server.requests == []
+    refused = outcomes.pop("entity.docx")
+    assert refused.reason == "its XML declares entities, which may expand without end"
+    for name, outcome in outcomes.items():
+        assert isinstance(outcome, Decoded), (name, outcome)
+        text = " ".join(source.text for _, source in outcome.segments)
+        assert "words" in text
+        assert "the-secret" not in text
+
+
+def test_every_format_is_decoded_in_the_confined_worker(tmp_path):
+    for name, content in EXAMPLES.items():
+        (tmp_path / name).write_bytes(content)
+    with Decoders(1) as decoders:
+        jobs = [(item_of(tmp_path / name), "") for name in EXAMPLES]
+        outcomes = decoders.decode(jobs, DecodeOptions(1))
+        for name, outcome in zip(EXAMPLES, outcomes, strict=True):
+            assert isinstance(outcome, Decoded), (name, outcome)
+            found = [(each.section, source.text) for each, source in outcome.segments]
+            assert found == EXPECTED[name]
+
+
+def test_documents_are_texts():
+    assert {kind_of(name.encode()) for name in EXAMPLES} == {Kind.TEXT}
+
+
+@pytest.mark.parametrize("name", ["a.docx", "a.epub", "a.odt", "a.rtf", "a.ipynb"])
+def test_what_is_no_such_document(tmp_path, name):
+    with pytest.raises(MediaError, match="damaged: not"):
+        decode(tmp_path, name, b"plain words")
