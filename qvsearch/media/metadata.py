@@ -10,7 +10,7 @@ import io
 import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import unescape
 from typing import IO, TYPE_CHECKING, TypedDict
 
@@ -61,7 +61,7 @@ _WANTED = {
     *(_GPS.GPSLatitude, _GPS.GPSLatitudeRef, _GPS.GPSLongitude, _GPS.GPSLongitudeRef),
 }
 # bytes of a type's unit: two texts, a short, longs and pointers of 4 and of 8 bytes, fractions, a
-# double. Pillow reads neither the second text nor the last pointer, and stops at a value that is cut off
+# double. Pillow reads neither the second text nor the last pointer, and stops at a cut-off value
 _SIZES = {2: 1, 129: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8, 5: 8, 10: 8, 12: 8}
 _WHOLE = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q", 12: "d"}
 
@@ -99,9 +99,17 @@ class Description(TypedDict):
     rating: int | None
 
 
-def image_metadata(image: Image.Image, page: bool | None = None) -> Metadata:
-    """Return the metadata in the header of a loaded picture, with the caller's `page`."""
-    tags, packet = _exif(image), image.info.get("xmp") or _raw_profile(image, "xmp")
+def image_metadata(
+    image: Image.Image, page: bool | None = None, blocks: Sequence[IO[bytes]] = ()
+) -> Metadata:
+    """Return the metadata in the header of a loaded picture, with the caller's `page`.
+
+    `blocks` are TIFFs with EXIF that take the place of the picture's own.
+    """
+    tags: Tags = {}
+    for block in blocks or (_exif_file(image),):
+        tags |= _exif(block)
+    packet = image.info.get("xmp") or _raw_profile(image, "xmp")
     xmp = properties(packet)
     latitude, longitude = place(
         exif_degrees(tags.get(_GPS.GPSLatitude), tags.get(_GPS.GPSLatitudeRef), "NS"),
@@ -295,12 +303,11 @@ def _text(value: object) -> str | None:
     return line if line and sound and len(line) <= MAX_TEXT else None
 
 
-def _exif(image: Image.Image) -> Tags:
-    """Return the wanted tags of a loaded picture: texts, and numbers as a tuple of floats.
+def _exif(file: IO[bytes] | None) -> Tags:
+    """Return the wanted tags of a TIFF: texts, and numbers as a tuple of floats.
 
     Damaged tags are left out; a fraction with the denominator 0 is NaN.
     """
-    file = _exif_file(image)
     if file is None:
         return {}
     try:
