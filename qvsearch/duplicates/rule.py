@@ -66,11 +66,12 @@ _IMAGE, _VIDEO = KIND_CODES[Kind.IMAGE], KIND_CODES[Kind.VIDEO]
 
 
 class Reason(StrEnum):
-    """Why an item is a near-duplicate: the same bytes, the same picture or words, or a burst."""
+    """Why two items are one: the same bytes, the same picture or words, a burst, or one shot."""
 
     EXACT = "exact"
     COPY = "copy"
     BURST = "burst"
+    SHOT = "shot"  # no near-duplicates: see `shots`
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,16 +18,11 @@ MAX_KEYWORD = 100  # characters; IPTC allows 64 bytes
 MOST_KEYWORDS = 200  # of one file
 BEST = 5  # the highest rating
 
-# a property as an attribute, and as an element with one text or a list
-_ATTRIBUTE = r"""[\s<]{name}\s{{0,9}}=\s{{0,9}}(?:"([^"<]{{0,999}})"|'([^'<]{{0,999}})')"""
-_ELEMENT = r"<{name}(?:\s[^>]{{0,99}})?>([^\0]{{0,65536}}?)</{name}>"
-_ITEM = re.compile(r"<rdf:li(\s[^>]{0,99})?>([^<]{0,999})</rdf:li>")
-_NAMES = (
-    *("dc:title", "dc:creator", "dc:subject", "xmp:Rating", "xap:Rating"),
-    *("MicrosoftPhoto:Rating", "lr:hierarchicalSubject", "digiKam:TagsList"),
-)
-_ATTRIBUTES = {name: re.compile(_ATTRIBUTE.format(name=name)) for name in _NAMES}
-_ELEMENTS = {name: re.compile(_ELEMENT.format(name=name)) for name in _NAMES}
+MAX_PROPERTY = 65_536  # characters of a property with all its values
+_ITEM = re.compile(r"<rdf:li(\s[^<>]{0,99})?>([^<]{0,999})</rdf:li>")
+# the rest of an attribute after its name, and of an element's start tag
+_VALUE = r"""\s{0,9}=\s{0,9}(?:"([^"<]{0,999})"|'([^'<]{0,999})')"""
+_TAG_END = re.compile(r"(?:\s[^<>]{0,99})?>")
 _TREES = {"lr:hierarchicalSubject": "|", "digiKam:TagsList": "/"}
 _OWN_TREE = "darktable"  # its notes about its own work, e.g. darktable|exported
 
@@ -112,15 +107,28 @@ def _first(text: str, name: str) -> str | None:
 
 def _values(text: str, name: str) -> list[str]:
     """Return the values of a property, the one of the default language first."""
-    if match := _ELEMENTS[name].search(text):
-        items = _ITEM.findall(match[1])
+    inside = _element(text, name)
+    if inside is None:
+        attribute = re.search(rf"(?<=\s){name}{_VALUE}", text)
+        values = [] if attribute is None else [attribute[1] or attribute[2] or ""]
+    elif "<" in inside:
+        items = _ITEM.findall(inside)
         items.sort(key=lambda item: "x-default" not in item[0])
-        values = [value for _, value in items] if "<" in match[1] else [match[1]]
-    elif match := _ATTRIBUTES[name].search(text):
-        values = [match[1] or match[2] or ""]
+        values = [value for _, value in items]
     else:
-        return []
+        values = [inside]
     return [unescaped for each in values if (unescaped := unescape(each).strip())]
+
+
+def _element(text: str, name: str) -> str | None:
+    """Return what the first element of a name contains, searched in linear time."""
+    if (start := text.find(f"<{name}")) < 0:
+        return None
+    tag = _TAG_END.match(text, start + len(name) + 1)
+    if tag is None or tag[0].endswith("/>"):
+        return None
+    end = text.find(f"</{name}>", tag.end(), tag.end() + MAX_PROPERTY)
+    return None if end < 0 else text[tag.end() : end]
 
 
 def _decoded(value: bytes) -> str:
