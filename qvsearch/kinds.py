@@ -17,9 +17,11 @@ class Kind(StrEnum):
 
 KIND_CODES = {kind: code for code, kind in enumerate(Kind)}  # as shards store them: never reorder
 
+_RAW = "arw cr2 cr3 dng nef orf pef raf rw2 srw x3f"
+RAW = frozenset(f".{suffix}" for suffix in _RAW.split())  # raw files of cameras
 _SUFFIXES = {
     Kind.IMAGE: "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff avif avifs heic heif hif "
-    "jp2 j2k jpf jpx tga psd ico dds pbm pgm ppm pnm pfm",
+    f"jxl jp2 j2k jpf jpx tga psd ico dds pbm pgm ppm pnm pfm {_RAW}",
     Kind.VIDEO: "mp4 mov mkv webm avi m4v mpg mpeg wmv 3gp 3g2 ts mts m2ts vob m2v flv f4v ogv mxf"
     " mpv asf divx",
     Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt docx docm dotx pptx pptm ppsx"
@@ -77,4 +79,4 @@ def _base(name: bytes) -> str:
 
 # The version of each kind's decoder, raised if some files get other segments or pixels. Rows of an
 # older version are reviewed once (`reads_otherwise` in the decoder's module).
-READING = {Kind.IMAGE: 2, Kind.VIDEO: 2, Kind.TEXT: 2, Kind.DOCUMENT: 1}
+READING = {Kind.IMAGE: 3, Kind.VIDEO: 2, Kind.TEXT: 2, Kind.DOCUMENT: 1}

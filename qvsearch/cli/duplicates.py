@@ -30,6 +30,7 @@ MEANINGS = {
     "exact": "the same bytes",
     "copy": "the same picture, video or text: re-encoded, resized, slightly cropped or edited",
     "burst": "taken within seconds of the best and nearly alike, but another picture",
+    "shot": "of the same shot: a raw file and its picture, or a still and its film",
     "gone": "no longer where it was indexed",
 }
 

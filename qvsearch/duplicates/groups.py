@@ -18,6 +18,7 @@ import numpy as np
 
 from qvsearch.duplicates.candidates import Candidates, few
 from qvsearch.duplicates.rule import Reason, clock, needed, reasons, traits
+from qvsearch.duplicates.shots import is_one_shot, is_raw, pairs_of_shots
 from qvsearch.library.aliases import file_identity
 from qvsearch.types import Kind
 
@@ -64,7 +65,9 @@ class Group:
 
 
 def same(one: Segment, other: Segment, cosine: float) -> bool:
-    """Return whether the items of two rows are near-duplicates, judging by these rows alone."""
+    """Return whether the items of two rows are near-duplicates, or of one shot, by these rows."""
+    if is_one_shot(one, other):
+        return True
     least = needed(traits([one, other]), np.array([0]), np.array([1]))
     return cosine >= float(least[0])
 
@@ -72,12 +75,16 @@ def same(one: Segment, other: Segment, cosine: float) -> bool:
 def fold(segments: Sequence[Segment], vectors: Vectors) -> list[int]:
     """Return for each entry of a ranked list the earlier one that it repeats, or its own index.
 
-    `segments` are the best ones of some hundred items, `vectors` (n, dim) theirs. A repeated entry
-    repeats no other.
+    Files of one shot fold like near-duplicates. `segments` are the best ones of some hundred items,
+    `vectors` (n, dim) theirs. A repeated entry repeats no other.
     """
     of = traits(segments)
     leaders = np.arange(len(segments))
-    gather(leaders, *alike(of, *few(of), vectors.__getitem__))
+    i, j = alike(of, *few(of), vectors.__getitem__)
+    shots = np.array(pairs_of_shots(segments), np.int64).reshape(-1, 2)
+    i, j = np.concatenate([i, shots[:, 0]]), np.concatenate([j, shots[:, 1]])
+    order = np.argsort(i, kind="stable")
+    gather(leaders, i[order], j[order])
     return leaders.tolist()
 
 
@@ -119,6 +126,7 @@ def _cosines(i: Numbers, j: Numbers, fetch: Fetch) -> Floats:
 def duplicate_groups(library: Library, kinds: Collection[Kind] | None = None) -> list[Group]:
     """Return the groups of near-duplicates in a library, ordered by their reclaimable bytes.
 
+    A raw file is grouped only with raw files: neither it nor its picture replaces the other.
     The best original of a group is not damaged, then has most pixels, then most bytes, then is the
     oldest. Neither the library nor any file is changed.
     """
@@ -163,7 +171,9 @@ def _library_stars(library: Library, items: Sequence[Sequence[int]]) -> Numbers:
     rows = np.array([row for item in items for row in item], np.int64)
     firsts = np.cumsum([0, *map(len, items)])
     item_of = np.repeat(np.arange(len(items)), np.diff(firsts))
-    of = traits([library.segments[row] for row in rows.tolist()])
+    segments = [library.segments[row] for row in rows.tolist()]
+    of = traits(segments)
+    raw = np.array([is_raw(each.item) for each in segments], np.bool_)
     weights = _weights(of)
     candidates = Candidates(of)
     leaders = np.arange(len(items))
@@ -172,7 +182,7 @@ def _library_stars(library: Library, items: Sequence[Sequence[int]]) -> Numbers:
         free = (leaders == np.arange(len(items)))[item_of]
         block = np.arange(firsts[first], firsts[min(first + size, len(items))])
         i, j = candidates.after(block[free[block]], free)
-        other = item_of[i] != item_of[j]
+        other = (item_of[i] != item_of[j]) & (raw[i] == raw[j])
         size, first = _next_size(size, len(i)), first + size
         i, j = alike(of, i[other], j[other], lambda some: library.vectors(rows[some].tolist()))
         gather(leaders, *_alike_items(i, j, item_of, weights))

@@ -68,11 +68,12 @@ _DOCUMENT = KIND_CODES[Kind.DOCUMENT]
 
 
 class Reason(StrEnum):
-    """Why an item is a near-duplicate: the same bytes, the same picture or words, or a burst."""
+    """Why two items are one: the same bytes, the same picture or words, a burst, or one shot."""
 
     EXACT = "exact"
     COPY = "copy"
     BURST = "burst"
+    SHOT = "shot"  # no near-duplicates: see `shots`
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,15 +34,14 @@ VENDORED = "vendored"  # files of a supported kind, which are nevertheless left 
 
 # suffixes that a user may expect to be searched; all others are counted together
 _NAMED = {
-    "RAW": "3fr arw cr2 cr3 crw dng erf iiq kdc mef mos mrw nef nrw orf pef raf rw2 rwl sr2 srf srw"
-    " x3f",
-    "pictures": "ai cdr djvu eps exr hdr icns jxl jxr psb svg wmf xcf",
+    "RAW": "3fr crw erf iiq kdc mef mos mrw nrw rwl sr2 srf",
+    "pictures": "ai cdr djvu eps exr hdr icns jxr psb svg wmf xcf",
     "films": "braw dv insv r3d rm rmvb swf",
     "documents": "azw3 doc key mobi numbers odg one pages pps ppt ps pub vsd vsdx wpd wps xls xlsb",
     "messages": "emlx mbox msg pst",
     "sound": "aac ac3 aif aiff alac amr ape caf dsf flac m4a m4b mid mp3 oga ogg opus wav wma wv",
 }
-RAW = frozenset(f".{suffix}" for suffix in _NAMED["RAW"].split())
+UNREAD_RAW = frozenset(f".{suffix}" for suffix in _NAMED["RAW"].split())
 NAMED = frozenset(f".{suffix}" for names in _NAMED.values() for suffix in names.split())
 
 _SPECIAL = {

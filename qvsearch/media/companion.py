@@ -19,9 +19,9 @@ import orjson
 
 from qvsearch.files import open_file
 from qvsearch.media.dates import name_date, utc_date
+from qvsearch.media.descriptions import MAX_PACKET, distinct, xmp_description
 from qvsearch.media.metadata import (
     DIGITIZED,
-    MAX_PACKET,
     ORIGINAL,
     Place,
     camera,
@@ -104,7 +104,16 @@ def _with_xmp(metadata: Metadata, packet: bytes) -> Metadata:
     if taken is not None:
         metadata = replace(metadata, taken=taken, taken_from="xmp")
     device = camera(values.get("tiff:Make"), values.get("tiff:Model"))
-    metadata = replace(metadata, camera=device or metadata.camera)
+    written = xmp_description(packet)
+    metadata = replace(
+        metadata,
+        camera=device or metadata.camera,
+        title=written.title or metadata.title,
+        author=written.author or metadata.author,
+        # of both: classify --write-xmp writes only the new ones
+        keywords=distinct([*(written.keywords or ()), *(metadata.keywords or ())]),
+        rating=metadata.rating if written.rating is None else written.rating,
+    )
     return _with_place(metadata, xmp_place(values), over=True)
 
 

@@ -9,13 +9,13 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 import pillow_heif
-from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -34,6 +34,7 @@ from qvsearch.media.pixels import (
     patches,
     upright_rgb,
 )
+from qvsearch.media.raw import RawPicture, is_raw, read_raw
 from qvsearch.media.tiff import count_pages, is_deep, seek_picture, unsupported, visible
 from qvsearch.types import DecodeOptions, EmbedInput, Item, Metadata, Segment
 
@@ -46,14 +47,15 @@ FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF"),
     *("JPEG2000", "PSD", "ICO", "DDS", "PPM"),
 )
-# A TGA file has no mark of its own, so any file would be tried as one.
-FORMATS_OF_SUFFIX = {b".tga": ("TGA",)}
+# A TGA file has no mark of its own, so any file would be tried as one. The decoder of JPEG XL is
+# loaded for its files only: that takes longer than to decode one.
+FORMATS_OF_SUFFIX = {b".tga": ("TGA",), b".jxl": ("JXL",)}
 
 # The limits of a JPEG, which its decoder can reduce by 2, 4 or 8 while decoding. A progressive one
 # takes up to 7 bytes a pixel meanwhile: 2.7 GB for 400 megapixels in each of the processes.
 MAX_REDUCED_MEGAPIXELS, MAX_PROGRESSIVE_MEGAPIXELS = 400, 200
 NO_ALPHA = {"BMP", "DIB", "TGA", "ICO"}
-ANIMATED = {"GIF", "PNG", "WEBP", "AVIF", "HEIF"}
+ANIMATED = {"GIF", "PNG", "WEBP", "AVIF", "HEIF", "JXL"}
 JPEG_START = b"\xff\xd8\xff"
 
 # Formats whose decoders write row by row, so that the rows before the damage are there.
@@ -97,17 +99,24 @@ def decode(
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode a picture; raises MediaError."""
     try:
+        raw = read_raw(file, options.max_pixels) if is_raw(item) else None
+        source = file if raw is None else raw.picture
         enough = options.max_pixels if options.draft else None
-        image, larger, damaged = _load(partial(_open, file, _formats(item), enough))
-        colours = read_colours(image, file)
+        image, larger, damaged = _load(partial(_open, source, _formats(item), enough))
+        _describe(image, raw)
+        colours = read_colours(image, source)
         shown = visible(_without_empty_alpha(image))
         upright = upright_rgb(shown, None if colours is None else colours.mode)
-        width, height = larger or upright.size
+        full = larger or upright.size
         if larger and lies(image):
-            width, height = height, width
-        full = (width, height) if options.draft else None
-        pixels = fit(upright, options.max_pixels, colours=colours, full=full)
-        metadata = image_metadata(image, page=is_page(pixels))
+            full = full[::-1]
+        pixels = fit(
+            upright, options.max_pixels, colours=colours, full=full if options.draft else None
+        )
+        width, height = full if raw is None else raw.upright_size(lying=lies(image))
+        metadata = image_metadata(
+            image, page=is_page(pixels), blocks=() if raw is None else raw.blocks
+        )
     except MediaError:
         raise
     except _DAMAGE as error:
@@ -119,7 +128,7 @@ def decode(
         height=height,
         dhash=dhash(pixels),
         patches=patches(pixels),
-        metadata=replace(metadata, damaged=damaged, several=_is_several(file, image) or None),
+        metadata=replace(metadata, damaged=damaged, several=_is_several(source, image) or None),
     )
     return [(segment, EmbedInput(images=(pixels,)))]
 
@@ -160,13 +169,26 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
     """Return the metadata in the header of a picture; raises MediaError."""
-    image = _header(file, item)
+    raw = read_raw(file, 0) if is_raw(item) else None
+    source = file if raw is None else raw.picture
+    image = _header(source, item)
     try:
-        if image.format == "PNG":  # its EXIF and comments may follow the pixels
+        if image.format in ("PNG", "JXL"):  # its EXIF and comments may follow the pixels
             image.load()
+        _describe(image, raw)
     except _DAMAGE as error:
-        raise MediaError(_damage_reason(error, file, _formats(item))) from error
-    return replace(image_metadata(image), several=_is_several(file, image) or None)
+        raise MediaError(_damage_reason(error, source, _formats(item))) from error
+    metadata = image_metadata(image, blocks=() if raw is None else raw.blocks)
+    return replace(metadata, several=_is_several(source, image) or None)
+
+
+def _describe(image: Image.Image, raw: RawPicture | None) -> None:
+    """Complete a loaded picture by what its own header lacks, or has in excess."""
+    if raw is not None:
+        raw.describe(image)
+    if image.format == "JXL":  # its decoder has turned it (ISO 18181-2, section 9.7)
+        with suppress(*_DAMAGE):
+            image.getexif().pop(ExifTags.Base.Orientation, None)
 
 
 def _header(file: BinaryIO, item: Item) -> Image.Image:
@@ -180,6 +202,10 @@ def _header(file: BinaryIO, item: Item) -> Image.Image:
 
 def _formats(item: Item) -> tuple[str, ...]:
     suffix = os.path.splitext(item.location)[1].lower()
+    if suffix == b".jxl":
+        import pylibjxl
+
+        pylibjxl.register_pillow()
     return FORMATS_OF_SUFFIX.get(suffix, ()) + FORMATS
 
 

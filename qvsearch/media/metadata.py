@@ -10,14 +10,22 @@ import io
 import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import unescape
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypedDict
 
 from PIL import ExifTags
 from PIL.TiffImagePlugin import TiffImageFile
 
 from qvsearch.media.dates import date, letter_date
+from qvsearch.media.descriptions import (
+    MAX_PACKET,
+    distinct,
+    iptc_description,
+    line,
+    stars,
+    xmp_description,
+)
 from qvsearch.media.tiff import Entry, Layout, read_entries, read_layout, read_value
 from qvsearch.types import Metadata
 
@@ -32,7 +40,6 @@ Place = tuple[float, float] | tuple[None, None]  # latitude and longitude in deg
 MAX_TEXT = 80  # characters of a maker or a model; those of real cameras have under 40
 MAX_VALUE = 100  # bytes of a value of EXIF
 MAX_IPTC = 65_536  # bytes; the blocks of cameras and archives have under 4,000
-MAX_PACKET = 2**20  # bytes of XMP; the longest hold masks of edits, behind these properties
 ORIGINAL = ("exif:DateTimeOriginal", "photoshop:DateCreated")
 DIGITIZED = ("xmp:CreateDate", "xap:CreateDate", "exif:DateTimeDigitized")
 
@@ -43,19 +50,20 @@ FILMED = range(1971, 2100)
 _FILMED_TAGS = ("com.apple.quicktime.creationdate", "date_recorded", "date", "creation_time")
 
 _BASE, _GPS = ExifTags.Base, ExifTags.GPS
+_RATING = 0x4746  # a tag of Windows: stars
 _DIRECTORIES = (_BASE.ExifOffset, _BASE.GPSInfo)
 # the numbers of the GPS directory's tags occur in no other one
 _WANTED = {
     *_DIRECTORIES,
-    *(_BASE.Make, _BASE.Model),
+    *(_BASE.Make, _BASE.Model, _BASE.Artist, _RATING),
     *(_BASE.DateTimeOriginal, _BASE.DateTimeDigitized, _BASE.DateTime),
     *(_BASE.OffsetTimeOriginal, _BASE.OffsetTimeDigitized, _BASE.OffsetTime),
     *(_GPS.GPSLatitude, _GPS.GPSLatitudeRef, _GPS.GPSLongitude, _GPS.GPSLongitudeRef),
 }
-# bytes of a type's unit: two texts, longs and pointers of 4 and of 8 bytes, fractions, a double.
-# Pillow reads neither the second text nor the last pointer, and stops at a value that is cut off
-_SIZES = {2: 1, 129: 1, 4: 4, 13: 4, 16: 8, 18: 8, 5: 8, 10: 8, 12: 8}
-_WHOLE = {4: "I", 13: "I", 16: "Q", 18: "Q", 12: "d"}
+# bytes of a type's unit: two texts, a short, longs and pointers of 4 and of 8 bytes, fractions, a
+# double. Pillow reads neither the second text nor the last pointer, and stops at a cut-off value
+_SIZES = {2: 1, 129: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8, 5: 8, 10: 8, 12: 8}
+_WHOLE = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q", 12: "d"}
 
 # datasets of IPTC: date created, digital creation date, each with the time after it
 _IPTC = r"\x1c\x02%s\0\x08(\d{8})(?:.{0,400}?\x1c\x02%s\0\x0b(\d{6}[+-]\d{4}))?"
@@ -82,10 +90,27 @@ _XMP_DEGREES = re.compile(
 )
 
 
-def image_metadata(image: Image.Image, page: bool | None = None) -> Metadata:
-    """Return the metadata in the header of a loaded picture, with the caller's `page`."""
-    tags = _exif(image)
-    xmp = properties(image.info.get("xmp") or _raw_profile(image, "xmp"))
+class Description(TypedDict):
+    """The fields of Metadata that people write."""
+
+    title: str | None
+    author: str | None
+    keywords: tuple[str, ...] | None
+    rating: int | None
+
+
+def image_metadata(
+    image: Image.Image, page: bool | None = None, blocks: Sequence[IO[bytes]] = ()
+) -> Metadata:
+    """Return the metadata in the header of a loaded picture, with the caller's `page`.
+
+    `blocks` are TIFFs with EXIF that take the place of the picture's own.
+    """
+    tags: Tags = {}
+    for block in blocks or (_exif_file(image),):
+        tags |= _exif(block)
+    packet = image.info.get("xmp") or _raw_profile(image, "xmp")
+    xmp = properties(packet)
     latitude, longitude = place(
         exif_degrees(tags.get(_GPS.GPSLatitude), tags.get(_GPS.GPSLatitudeRef), "NS"),
         exif_degrees(tags.get(_GPS.GPSLongitude), tags.get(_GPS.GPSLongitudeRef), "EW"),
@@ -99,7 +124,33 @@ def image_metadata(image: Image.Image, page: bool | None = None) -> Metadata:
         latitude=latitude,
         longitude=longitude,
         page=page,
+        **_description(image, tags, packet),
     )
+
+
+def _description(image: Image.Image, tags: Tags, packet: object) -> Description:
+    """Return what people wrote about a picture: in XMP, else in IPTC, EXIF or texts of a PNG."""
+    xmp, iptc = xmp_description(packet), iptc_description(_iptc(image))
+    match tags.get(_RATING):
+        case (float(rating),):
+            own = stars(rating)
+        case _:
+            own = None
+    return {
+        "title": xmp.title or iptc.title or _written(image.info.get("Title")),
+        "author": xmp.author
+        or iptc.author
+        or _written(tags.get(_BASE.Artist))
+        or _written(image.info.get("Author")),
+        "keywords": xmp.keywords or iptc.keywords,
+        "rating": own if xmp.rating is None else xmp.rating,
+    }
+
+
+def _written(value: object) -> str | None:
+    """Return a text of EXIF or PNG as one line."""
+    sound = isinstance(value, str) and "\N{REPLACEMENT CHARACTER}" not in value
+    return line(value) if isinstance(value, str) and sound else None
 
 
 def video_metadata(container: InputContainer, duration: float | None) -> Metadata:
@@ -121,6 +172,9 @@ def video_metadata(container: InputContainer, duration: float | None) -> Metadat
         latitude=latitude,
         longitude=longitude,
         duration=duration if duration and 0 < duration < math.inf else None,
+        title=line(tag("com.apple.quicktime.title", "title")),
+        author=line(tag("com.apple.quicktime.author", "author", "artist")),
+        keywords=distinct(re.split("[,;]", tag("com.apple.quicktime.keywords", "keywords") or "")),
     )
 
 
@@ -249,12 +303,11 @@ def _text(value: object) -> str | None:
     return line if line and sound and len(line) <= MAX_TEXT else None
 
 
-def _exif(image: Image.Image) -> Tags:
-    """Return the wanted tags of a loaded picture: texts, and numbers as a tuple of floats.
+def _exif(file: IO[bytes] | None) -> Tags:
+    """Return the wanted tags of a TIFF: texts, and numbers as a tuple of floats.
 
     Damaged tags are left out; a fraction with the denominator 0 is NaN.
     """
-    file = _exif_file(image)
     if file is None:
         return {}
     try:

@@ -91,7 +91,8 @@ def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
         that a search by the file means this one
     score (number, -1 to 1): cosine of the two vectors
     reason (string): `exact`, `copy` or `burst` for a near-duplicate, as of `dupes`; of videos and
-        texts only if nearly all of the file is the same
+        texts only if nearly all of the file is the same; `shot` for a raw file and its picture, or
+        a still and its short film
     id (string): identity of the file in the library
     kind (string): `image`, `video`, `text` or `document`
     path, path_b64 (string): absolute path

@@ -12,6 +12,7 @@ import numpy as np
 
 from qvsearch.choices import Sort
 from qvsearch.duplicates.groups import fold
+from qvsearch.duplicates.shots import behind
 from qvsearch.library.aliases import is_there
 from qvsearch.retrieval.calibration import ANSWERED, evidence_of, relevance_of
 from qvsearch.times import time_taken
@@ -140,13 +141,16 @@ def _hit(library: Library, ranking: Ranking, group: list[int], rank: int) -> Hit
 def _shown_first(library: Library, group: list[int]) -> tuple[list[int], bool]:
     """Return the rows of copies in the order they are shown, and whether the first file is gone.
 
-    Existing files come first, then those with more pixels, then those of more evidence.
+    Existing files come first, then pictures before the raw files and films of the same shot, then
+    those with more pixels, then those of more evidence.
     """
-    gone = {row for row in group if not is_there(library.segments[row].item.location)}
+    items = {row: library.segments[row].item for row in group}
+    gone = {row for row, item in items.items() if not is_there(item.location)}
+    later = behind(items.values())
 
-    def place(row: int) -> tuple[bool, int]:
+    def place(row: int) -> tuple[bool, bool, int]:
         segment = library.segments[row]
-        return row in gone, -(segment.width or 0) * (segment.height or 0)
+        return row in gone, items[row] in later, -(segment.width or 0) * (segment.height or 0)
 
     ordered = sorted(group, key=place)
     return ordered, ordered[0] in gone

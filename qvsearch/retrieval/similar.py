@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from qvsearch.duplicates.groups import repetition
+from qvsearch.duplicates.rule import Reason
+from qvsearch.duplicates.shots import is_one_shot
 from qvsearch.errors import QvsearchError
 from qvsearch.library.aliases import aliases
 from qvsearch.media.spread import decode
@@ -29,7 +31,6 @@ from qvsearch.types import Item, Kind, Segment, Skipped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qvsearch.duplicates.rule import Reason
     from qvsearch.library.library import Library
     from qvsearch.retrieval.calibration import Level
     from qvsearch.runtime.several import Lost
@@ -156,6 +157,8 @@ def _files(
     for rank, row in enumerate(_nearest(library, location, order, kinds, top), start=1):
         segment = library.segments[row]
         reason = repetition(library, rows_of[segment.item.location], segments, vectors)
+        if is_one_shot(segments[0], segment):
+            reason = Reason.SHOT
         relevance = relevance_of(float(order[row])) if calibrated else None
         files.append(Similar(rank, float(scores[row]), segment, reason, library.folder, relevance))
     return files

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 
 from qvsearch import media
 from qvsearch.media.companion import MAX_FOLDERS, completed
-from qvsearch.media.metadata import MAX_PACKET
+from qvsearch.media.descriptions import MAX_PACKET
 from qvsearch.media.workers import Decoders
 from qvsearch.times import time_taken
 from qvsearch.types import NO_METADATA, DecodeOptions, Item, Kind, Metadata

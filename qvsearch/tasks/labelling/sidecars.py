@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import open_file, write_file
-from qvsearch.indexing.scan import RAW
+from qvsearch.indexing.scan import UNREAD_RAW
 from qvsearch.tasks.labelling.xmp import EMPTY, with_keywords
 from qvsearch.types import Kind, Skipped, kind_of
 
@@ -90,7 +90,7 @@ def _listing(folder: bytes, changed_ns: int) -> _Listing:
     media: dict[bytes, list[bytes]] = {}
     for name in names:
         stem, suffix = os.path.splitext(name)
-        if kind_of(name) not in (Kind.TEXT, None) or os.fsdecode(suffix).lower() in RAW:
+        if kind_of(name) not in (Kind.TEXT, None) or os.fsdecode(suffix).lower() in UNREAD_RAW:
             media.setdefault(stem.lower(), []).append(name)
     return _Listing({name.lower(): name for name in names}, media)
 

@@ -7,7 +7,7 @@ import { count, date, describe, exactPath, folderOf, kindName, nameOf, pathOf, s
 import * as viewer from "./viewer.js";
 
 const AT_ONCE = 30; // groups that become elements when the end comes near
-const WHY = { exact: "the very same", copy: "a copy", burst: "taken right after" };
+const WHY = { exact: "the very same", copy: "a copy", burst: "taken right after", shot: "of the same shot" };
 
 export async function begin() {
   viewer.begin(null);

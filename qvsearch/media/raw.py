@@ -1,0 +1,149 @@
+"""Raw files of cameras: the embedded preview, or a development in half the size.
+
+LibRaw reads them. Date, camera and place are read from the file itself, since most previews lack
+them: most raw files are TIFFs, and Canon's CR3 holds TIFFs in boxes (`CMT1` to `CMT4`).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, BinaryIO
+
+from PIL import ExifTags
+
+from qvsearch.errors import MediaError
+from qvsearch.kinds import RAW
+from qvsearch.media.descriptions import MAX_PACKET
+from qvsearch.media.pixels import check_size
+from qvsearch.media.tiff import read_entries, read_layout, read_value
+
+if TYPE_CHECKING:
+    import rawpy
+    from PIL import Image
+
+    from qvsearch.types import Item
+
+# of the file; half the sides are decoded at most. The largest sensors have 151
+MAX_MEGAPIXELS = 400
+XMP_TAG = 700
+CR3_TYPES = (b"CMT1", b"CMT2", b"CMT4")  # main, EXIF and GPS directory
+CR3_HEADER = 65_536  # bytes, which hold these boxes
+LONGEST_BOX = 16_384  # bytes; those of cameras have under 2,000
+# LibRaw's turns as EXIF's orientations
+ORIENTATIONS = {3: 3, 5: 8, 6: 6}
+
+
+@dataclass(frozen=True, slots=True)
+class RawPicture:
+    """A raw file as a picture: a JPEG or PPM, not turned yet.
+
+    `width` and `height` are those of the raw file, before it is turned. `blocks` are TIFFs with its
+    EXIF, and `xmp` is its packet.
+    """
+
+    picture: BinaryIO
+    width: int
+    height: int
+    orientation: int
+    blocks: tuple[IO[bytes], ...]
+    xmp: bytes | None
+
+    def describe(self, image: Image.Image) -> None:
+        """Give the opened picture the turn and the XMP of the raw file, if it lacks its own."""
+        if self.xmp is not None:
+            image.info.setdefault("xmp", self.xmp)
+        exif = image.getexif()
+        if ExifTags.Base.Orientation not in exif and self.orientation != 1:
+            exif[ExifTags.Base.Orientation] = self.orientation
+
+    def upright_size(self, *, lying: bool) -> tuple[int, int]:
+        """Return the width and height of the raw file as shown."""
+        return (self.height, self.width) if lying else (self.width, self.height)
+
+
+def is_raw(item: Item) -> bool:
+    """Return whether a file is a camera's raw file by its suffix."""
+    return os.fsdecode(os.path.splitext(item.location)[1]).lower() in RAW
+
+
+def read_raw(file: BinaryIO, enough: int) -> RawPicture:
+    """Return the preview of a raw file if it has `enough` pixels, else a development.
+
+    A preview of more pixels than the development is enough, too. Raises MediaError.
+    """
+    import rawpy
+
+    try:
+        with rawpy.RawPy() as raw:
+            file.seek(0)
+            raw.open_buffer(file)
+            sizes = raw.sizes
+            check_size(sizes.width, sizes.height, MAX_MEGAPIXELS, of=" of a raw file")
+            most = sizes.width * sizes.height // 4  # of the development
+            picture = _preview(raw, min(enough, most)) or _developed(raw)
+    except (rawpy.LibRawError, ValueError) as error:
+        reason = str(error).removeprefix("b'").removesuffix("'").lower()
+        raise MediaError(f"not a raw file of a known camera, or damaged: {reason}") from error
+    orientation = ORIENTATIONS.get(sizes.flip, 1)
+    blocks, xmp = _blocks(file)
+    return RawPicture(picture, sizes.width, sizes.height, orientation, blocks, xmp)
+
+
+def _preview(raw: rawpy.RawPy, enough: int) -> BinaryIO | None:
+    """Return the largest embedded JPEG if it has enough pixels."""
+    import rawpy
+    from PIL import Image
+
+    with suppress(rawpy.LibRawError, OSError, SyntaxError, ValueError):
+        thumb = raw.extract_thumb()
+        if isinstance(thumb.data, bytes):  # else it is a bitmap, which is small
+            file = io.BytesIO(thumb.data)
+            with Image.open(file, formats=("JPEG",)) as image:
+                if image.width * image.height >= enough:
+                    return file
+    return None
+
+
+def _developed(raw: rawpy.RawPy) -> BinaryIO:
+    """Return a development with half the sides as PPM; raises LibRawError."""
+    pixels = raw.postprocess(half_size=True, use_camera_wb=True, user_flip=0)
+    height, width, _ = pixels.shape
+    return io.BytesIO(b"P6 %d %d 255\n" % (width, height) + pixels.tobytes())
+
+
+def _blocks(file: BinaryIO) -> tuple[tuple[IO[bytes], ...], bytes | None]:
+    """Return the TIFFs in a raw file, itself if it is one, and its XMP."""
+    file.seek(0)
+    start = file.read(CR3_HEADER)
+    if start[4:8] == b"ftyp":
+        return tuple(_boxes(start)), None
+    if start[:2] in (b"II", b"MM"):
+        return (file,), _xmp(file)
+    return (), None
+
+
+def _boxes(start: bytes) -> list[IO[bytes]]:
+    """Return the TIFFs in the boxes of a CR3."""
+    found: list[IO[bytes]] = []
+    for name in CR3_TYPES:
+        place = start.find(name) - 4
+        if place >= 0:
+            [size] = struct.unpack_from(">I", start, place)
+            found.append(io.BytesIO(start[place + 8 : place + min(size, LONGEST_BOX)]))
+    return found
+
+
+def _xmp(file: BinaryIO) -> bytes | None:
+    """Return the XMP packet in the first directory of a TIFF."""
+    try:
+        file.seek(0)
+        layout = read_layout(file)
+        entries = read_entries(file, layout, layout.unpack(file, layout.pointer))
+        entry = next(each for each in entries if each.tag == XMP_TAG)
+        return read_value(file, layout, entry, min(entry.number, MAX_PACKET))
+    except (KeyError, StopIteration, ValueError, OverflowError, OSError, struct.error):
+        return None
