@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import path_fields, present
 
 if TYPE_CHECKING:
+    from qvsearch.retrieval.calibration import Level
     from qvsearch.retrieval.explain import Explained, Explanation, Weighed
 
 
@@ -55,8 +57,10 @@ def _segment_record(each: Explained) -> dict[str, object]:
     clip (boolean): true for a clip
     lines (two integers): first and last line of a passage
     relevance (number, 0 to 1): relevance of the segment
-    score (number, -1 to 1): cosine of query and segment
+    score (number, -1 to 1): cosine of query and segment; absent with `--words-only`
     terms (list of objects): parts of the query
+    words (list of strings): words of the query that it has, the rarest first
+    words_relevance (number, 0 to 1): relevance by these words alone
     """
     segment = each.segment
     return present(
@@ -68,6 +72,8 @@ def _segment_record(each: Explained) -> dict[str, object]:
             "relevance": _rounded(each.relevance),
             "score": _rounded(each.score),
             "terms": [_term_record(term) for term in each.terms],
+            "words": list(each.words) or None,
+            "words_relevance": _rounded(each.by_words),
         }
     )
 
@@ -79,7 +85,8 @@ def _term_record(term: Weighed) -> dict[str, object]:
     weight (number): its weight, below 0 if it is left out
     relevance (number, 0 to 1): relevance for this part alone
     score (number, -1 to 1): cosine of this part and the segment
-    best, median, spread (number): the scores of all rows of the kind
+    best, median, spread (number): the scores of all rows of the kind; absent, like the score and
+        the baseline, with `--words-only`
     baseline, baseline_spread (number): scores of the segment with generic queries
     """
     level = term.level
@@ -89,14 +96,20 @@ def _term_record(term: Weighed) -> dict[str, object]:
             "weight": term.weight,
             "relevance": _rounded(term.relevance),
             "score": _rounded(term.score),
-            "best": _rounded(level.best),
-            "median": _rounded(level.median),
-            "spread": _rounded(level.spread),
-            "baseline": _rounded(level.baseline.centre),
-            "baseline_spread": _rounded(level.baseline.spread),
+            **({} if level is None else _level_fields(level)),
         }
     )
 
 
+def _level_fields(level: Level) -> dict[str, object]:
+    return {
+        "best": _rounded(level.best),
+        "median": _rounded(level.median),
+        "spread": _rounded(level.spread),
+        "baseline": _rounded(level.baseline.centre),
+        "baseline_spread": _rounded(level.baseline.spread),
+    }
+
+
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+    return None if value is None or math.isnan(value) else round(value, 6)
