@@ -76,9 +76,11 @@ class Matches:
             return evidence
         exact = evidence.astype(np.float64)
         if not self.is_number:
-            return (-np.logaddexp(-exact, -best)).astype(np.float32)
+            capped: Vectors = (-np.logaddexp(-exact, -best)).astype(np.float32)
+            return capped
         log_p = -np.logaddexp(0, -exact) - np.logaddexp(0, best)
-        return (log_p - np.log1p(-np.exp(log_p))).astype(np.float32)
+        less: Vectors = (log_p - np.log1p(-np.exp(log_p))).astype(np.float32)
+        return less
 
     def evidence_of(self, row: int) -> float | None:
         """Return the evidence of a row; None if it has none of the words."""

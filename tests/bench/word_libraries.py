@@ -24,7 +24,7 @@ from qvsearch.retrieval.calibration import Baseline, baseline_of, calibrate
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput, Item, Kind, Segment
 
-LETTERS, EMBEDDED = 10_000, 200  # the vectors of all others are these, with noise
+EMBEDDED = 200  # letters; the vectors of all others are these, with noise
 NOISE = 0.02
 TOPICS, TOPICAL, COMMON = 60, 25, 2000  # topics, words of each, words of all
 SYLLABLES = {
@@ -176,11 +176,13 @@ class Writer:
         return Letter(joint.join(parts) + ".", file, topic, name, label)
 
 
-def mixed_libraries(seed: int, sizes: Sequence[int], count: int) -> Iterator[Mixed]:
+def mixed_libraries(
+    seed: int, sizes: Sequence[int], count: int, scenes: int = 400
+) -> Iterator[Mixed]:
     """Yield a library of each size with `count` queries of each group."""
-    pool = make_pool(count=400, seed=seed)
+    pool = make_pool(count=scenes, seed=seed)
     writer = Writer(seed)
-    letters = [writer.letter(number) for number in range(LETTERS)]
+    letters = [writer.letter(number) for number in range(max(EMBEDDED, max(sizes) // 2))]
     embedder = LocalEmbedder(DEMO, device="cpu", dtype="float32")
     path = (
         Path(tempfile.gettempdir())
@@ -189,7 +191,7 @@ def mixed_libraries(seed: int, sizes: Sequence[int], count: int) -> Iterator[Mix
     if not path.exists():
         some = letters[:EMBEDDED]
         np.save(path, _embedded(embedder, [EmbedInput(each.text) for each in some]))
-    vectors = np.resize(np.load(path), (LETTERS, embedder.dim))
+    vectors = np.resize(np.load(path), (len(letters), embedder.dim))
     vectors += writer.rng.normal(0, NOISE, vectors.shape)
     for size in sizes:
         yield _library(pool, writer, letters, vectors, size, count, embedder)
