@@ -20,6 +20,14 @@ class Task(StrEnum):
     PASSAGES = "passages"
 
 
+class By(StrEnum):
+    """What a query is compared with: the meaning of rows, their words, or both."""
+
+    BOTH = "both"
+    WORDS = "words"
+    MEANING = "meaning"
+
+
 class Sort(StrEnum):
     """The order of the hits."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -319,9 +319,27 @@ class Moment:
         """Return the moment as `search --json` prints it."""
         return {
             "relevance": round(self.relevance, 6),
-            "score": round(self.score, 6),
+            **present({"score": _rounded(self.score)}),
             **place_fields(self.start, self.end, self.segment),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """The lines of a passage with a query's words; `marks` are `[start, end)` of characters."""
+
+    text: str
+    marks: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def parts(self) -> Iterator[tuple[str, bool]]:
+        """The text in parts, each with whether it is marked."""
+        at = 0
+        for start, end in self.marks:
+            yield self.text[at:start], False
+            yield self.text[start:end], True
+            at = end
+        yield self.text[at:], False
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +350,7 @@ class Hit:
     for a file that was listed without a query. `moments` are the item's other ones, best first.
     `duplicates` are items folded into this one, whose `relevance` and `score` are the best of all.
     `gone` is true if the file is missing now; it is a hit only if all its duplicates are missing.
-    `library` is the folder of the library.
+    `library` is the folder of the library. `snippet` has the words of the query, if the file does.
     """
 
     rank: int
@@ -346,6 +364,14 @@ class Hit:
     rerank_score: float | None = None
     gone: bool = False
     library: Path | None = None
+    snippet: Snippet | None = None
+
+    @property
+    def shown(self) -> Snippet | None:
+        """The lines that are shown of the passage: those with the words, or its beginning."""
+        if self.snippet is not None or self.segment.snippet is None:
+            return self.snippet
+        return Snippet(self.segment.snippet)
 
     @property
     def path(self) -> Path:
@@ -354,7 +380,7 @@ class Hit:
 
     def to_dict(self) -> dict[str, object]:
         """Return the hit as `search --json` prints it, without absent fields."""
-        segment, item = self.segment, self.segment.item
+        segment, item, shown = self.segment, self.segment.item, self.shown
         library = {} if self.library is None else path_fields("library", os.fsencode(self.library))
         return present(
             {
@@ -368,7 +394,8 @@ class Hit:
                 "gone": self.gone or None,
                 **place_fields(self.start, self.end, segment),
                 "clip": (segment.clip and not math.isnan(self.score)) or None,
-                "snippet": segment.snippet,
+                "snippet": None if shown is None else shown.text,
+                "marks": None if shown is None else list(map(list, shown.marks)) or None,
                 "width": segment.width,
                 "height": segment.height,
                 **metadata_fields(segment),

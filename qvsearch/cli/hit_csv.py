@@ -20,6 +20,7 @@ COLUMNS = (
         "lines",
         "section",
         "snippet",
+        "marks",
         "width",
         "height",
         "taken",

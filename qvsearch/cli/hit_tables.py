@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from qvsearch.cli.terminal import Screen
-    from qvsearch.retrieval.explain import Explanation
+    from qvsearch.retrieval.explain import Explanation, Weighed
     from qvsearch.retrieval.similar import Similar
     from qvsearch.types import Hit, Moment
 
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
 SHOWN_SEGMENTS = 10  # of a file that is explained
 SNIPPET_WIDTH = 200  # if no terminal is narrower
+MARKED = "not dim bold"  # words of the query
+_SPACES = re.compile(r"\s+")
 NO_NAMES: Mapping[Path | None, str] = {}  # of libraries, if there is only one
 
 
@@ -238,9 +241,10 @@ def link(location: bytes) -> Text:
 def _below(hit: Hit) -> list[Text]:
     """Return the lines below a path: gone, snippet, other moments, near-duplicates."""
     below = [Text("gone: no longer where it was indexed", style="dim")] if hit.gone else []
-    if hit.segment.snippet is not None:
-        words = safe_text(" ".join(hit.segment.snippet.split()))
-        snippet = Text(words, style="dim", overflow="ellipsis")
+    if hit.shown is not None:
+        snippet = Text(style="dim", overflow="ellipsis")
+        for part, is_marked in hit.shown.parts:
+            snippet.append(safe_text(_SPACES.sub(" ", part)), MARKED if is_marked else "")
         snippet.truncate(SNIPPET_WIDTH)
         below.append(snippet)
     if hit.moments:
@@ -295,7 +299,7 @@ def print_explanation(
     if not explanation.segments:
         return
     line()
-    several = any(len(each.terms) > 1 for each in explanation.segments)
+    several = any(len(each.terms) > 1 or each.words for each in explanation.segments)
     names = ["relevance", "score", "best", "median", "baseline"]
     rows: list[tuple[str, ...]] = []
     for each in explanation.segments[:SHOWN_SEGMENTS]:
@@ -303,17 +307,24 @@ def print_explanation(
         if several:
             rows.append((place, *("" for _ in names)))
         for term in each.terms:
-            level = term.level
-            rows.append(
-                (
-                    f"  {'not ' if term.weight < 0 else ''}{term.text}" if several else place,
-                    f"{term.relevance:.2f}",
-                    f"{term.score:.3f}",
-                    f"{level.best:.3f}",
-                    f"{level.median:.3f} ± {level.spread:.3f}",
-                    "{:.3f} ± {:.3f}".format(*level.baseline),
-                )
-            )
+            name = f"  {'not ' if term.weight < 0 else ''}{term.text}" if several else place
+            rows.append((name, f"{term.relevance:.2f}", *_level_cells(term)))
+        if each.by_words is not None:
+            words = safe_text(f"  words: {', '.join(each.words)}")
+            rows.append((words, f"{each.by_words:.2f}", *("" for _ in names[1:])))
     print_table(["segment", *names], rows, whole=names)
     if len(explanation.segments) > SHOWN_SEGMENTS:
         line(f"... and {len(explanation.segments) - SHOWN_SEGMENTS:,} more; --json has them all")
+
+
+def _level_cells(term: Weighed) -> tuple[str, ...]:
+    """Return the score of a term, and how all rows of the kind score; empty without a vector."""
+    level = term.level
+    if level is None:
+        return ("", "", "", "")
+    return (
+        f"{term.score:.3f}",
+        f"{level.best:.3f}",
+        f"{level.median:.3f} ± {level.spread:.3f}",
+        "{:.3f} ± {:.3f}".format(*level.baseline),
+    )

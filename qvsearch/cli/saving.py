@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 
 _query = partial(typer.Option, rich_help_panel="Query")
 # options that replace each other
-_EITHER = ({"all_", "min_relevance"}, {"task", "instruction"})
+_EITHER = (
+    {"all_", "min_relevance"},
+    {"task", "instruction"},
+    {"words_only", "meaning_only"},
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,8 @@ def search(
     qvsearch search "dog on a beach at sunset"
     qvsearch search photo.jpg --kind video
     qvsearch search "the same sofa, but green" --image sofa.jpg
+    qvsearch search '"INV-2024-0117" paid' --without draft
+    qvsearch search IMG_4711 --words-only
     qvsearch search beach --not people --like dunes.jpg --camera iphone
     qvsearch search "the old sofa" -l photos -l work
     qvsearch search snow --under ~/Photos --after 2023-01-01 --before 2024-01-01

@@ -40,7 +40,14 @@ class QueryOptions:
     ] = None
     not_: Annotated[
         list[str] | None,
-        _query("--not", metavar="TEXT", help="Words to leave out; may be repeated."),
+        _query("--not", metavar="TEXT", help="Meaning to leave out; may be repeated."),
+    ] = None
+    without: Annotated[
+        list[str] | None,
+        _query(
+            metavar="WORD",
+            help="Word or words that no hit has exactly; may be repeated.",
+        ),
     ] = None
     unlike: Annotated[
         list[bytes] | None,
@@ -75,6 +82,13 @@ class QueryOptions:
         choice("--task", Task, "Published instruction; see: qvsearch models tasks.", "Query"),
     ] = None
 
+    words_only: Annotated[
+        bool, _query("--words-only", help="Compare exact words alone; no model is loaded.")
+    ] = False
+    meaning_only: Annotated[
+        bool, _query("--meaning-only", help="Compare meaning alone, not exact words.")
+    ] = False
+
     def __post_init__(self) -> None:
         """Raise QvsearchError for options that contradict each other."""
         if self.task is not None and self.instruction is not None:
@@ -93,7 +107,7 @@ class QueryOptions:
     def query(self, text: str | None) -> "Query":
         """Return the query of a text and these parts; raises QvsearchError for an empty one."""
         from qvsearch.models.presets import INSTRUCTIONS
-        from qvsearch.retrieval.query import parse_query
+        from qvsearch.retrieval.query import compared_by, parse_query
 
         return parse_query(
             text,
@@ -104,6 +118,8 @@ class QueryOptions:
             unlike=self.unlike or (),
             like_weight=self.like_weight,
             not_weight=self.not_weight,
+            lacking=self.without or (),
+            by=compared_by(words_only=self.words_only, meaning_only=self.meaning_only),
         )
 
 

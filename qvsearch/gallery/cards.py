@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.display import part_text
 from qvsearch.times import date_text, time_taken
+from qvsearch.types import Snippet
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import Group, Member
@@ -28,7 +29,7 @@ class Card:
 
     `label` is its rank or its part in a group. `relevance`, 0 to 1, is drawn as a bar. `facts` are
     short texts. `moments` are other moments of the file, `copies` near-duplicates. `gone` is true
-    if the file is missing now.
+    if the file is missing now. `lines` are those with a query's words.
     """
 
     segment: Segment
@@ -40,6 +41,14 @@ class Card:
     moments: tuple[Moment, ...] = ()
     copies: tuple[bytes, ...] = ()
     gone: bool = False
+    lines: Snippet | None = None
+
+    @property
+    def snippet(self) -> Snippet | None:
+        """The lines that are shown: those with the query's words, or the passage's beginning."""
+        if self.lines is not None or self.segment.snippet is None:
+            return self.lines
+        return Snippet(self.segment.snippet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +160,7 @@ def _hit_card(hit: Hit, several: bool) -> Card:
         hit.moments,
         tuple(each.location for each in hit.duplicates),
         hit.gone,
+        hit.snippet,
     )
 
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -20,7 +21,7 @@ from qvsearch.version import __version__
 if TYPE_CHECKING:
     from qvsearch.gallery.cards import Card, Gallery
     from qvsearch.media.thumbnails import Thumbnails
-    from qvsearch.types import Segment
+    from qvsearch.types import Segment, Snippet
 
 STYLE = Path(__file__).with_name("gallery.css")
 GENERATOR = b'<meta name="generator" content="qvsearch'
@@ -154,10 +155,16 @@ def _card(card: Card, picture: bytes | Skipped | None) -> str:
     parts.append(f'<p class="name">{link}<small><bdi>{folder}</bdi></small></p>\n')
     if card.gone and not isinstance(picture, Skipped):
         parts.append('<p class="gone">no longer there</p>\n')
-    if card.segment.snippet is not None:
-        parts.append(f"<blockquote>{_text(' '.join(card.segment.snippet.split()))}</blockquote>\n")
+    if card.snippet is not None:
+        parts.append(f"<blockquote>{_marked(card.snippet)}</blockquote>\n")
     parts += [_moments(card), _copies(card), "</li>\n"]
     return "".join(parts)
+
+
+def _marked(snippet: Snippet) -> str:
+    """Return a snippet as HTML, with the words of the query marked."""
+    parts = ((_text(re.sub(r"\s+", " ", part)), marked) for part, marked in snippet.parts)
+    return "".join(f"<mark>{part}</mark>" if marked else part for part, marked in parts).strip()
 
 
 def _picture(card: Card, picture: bytes | Skipped | None) -> str:

@@ -7,11 +7,14 @@ import unicodedata
 from itertools import pairwise
 
 # scripts that write no spaces between words; runs of them are compared by pairs of characters
-_RUNS = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\U00020000-\U0003ffff]+"
+_SPACELESS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_WORD = re.compile(r"\w+")
+_RUNS = re.compile(f"[{_SPACELESS}]+")
+_PARTS = re.compile(f"[{_SPACELESS}]+|[^{_SPACELESS}]+")
+_WORD = re.compile(r"[^\W_]+")
+_LOCATED = re.compile("(?:[^\\W_]|[\u0300-\u036f])+")  # before accents are folded
 
 
 def folded(text: str) -> str:
@@ -31,3 +34,25 @@ def tokens(text: str) -> list[str]:
 def _pairs(run: re.Match[str]) -> str:
     text = run[0]
     return f" {' '.join(map(''.join, pairwise(text))) or text} "
+
+
+def located(text: str) -> list[tuple[str, int, int]]:
+    """Return the tokens of a text, each with the range `[start, end)` of its characters."""
+    found = []
+    for word in _LOCATED.finditer(text):
+        inside = tokens(word[0])
+        if len(inside) == 1:
+            found.append((inside[0], *word.span()))
+        for part in _PARTS.finditer(word[0]) if len(inside) > 1 else ():
+            start = word.start() + part.start()
+            of_part = tokens(part[0])
+            # pairs of characters, unless folding changes their number
+            steps = range(len(of_part)) if len(of_part) == len(part[0]) - 1 else None
+            for place, token in enumerate(of_part):
+                at = (
+                    (start + place, start + place + 2)
+                    if steps
+                    else (start, word.start() + part.end())
+                )
+                found.append((token, *at))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 
 from qvsearch.library.tokens import tokens
 from qvsearch.library.words_file import FILE, RowWords
+from qvsearch.types import Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
     Counts = NDArray[np.int64]
+
+
+_SECONDS = re.compile(r"^\d+(?:\.\d+)?\t", re.MULTILINE)  # before each line of a film's words
 
 
 class WordSource(Protocol):
@@ -101,7 +106,10 @@ def searchable(segments: Iterable[Segment]) -> Iterable[str]:
     before = None
     for segment in segments:
         is_first, before = segment.item != before, segment.item
-        parts = [segment.words or "", about(segment) if is_first else ""]
+        own = segment.words or ""
+        if segment.item.kind is Kind.VIDEO:
+            own = _SECONDS.sub("", own)
+        parts = [own, about(segment) if is_first else ""]
         yield "\n".join(filter(None, parts))
 
 

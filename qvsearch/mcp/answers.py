@@ -31,7 +31,7 @@ class MomentAnswer(MomentFields):
     """Another moment or passage of a hit."""
 
     relevance: float
-    score: float
+    score: NotRequired[float]
 
 
 class HitAnswer(PathFields, MomentFields):
@@ -48,6 +48,7 @@ class HitAnswer(PathFields, MomentFields):
     gone: NotRequired[bool]
     clip: NotRequired[bool]
     snippet: NotRequired[str]
+    marks: NotRequired[list[list[int]]]
     width: NotRequired[int]
     height: NotRequired[int]
     taken: NotRequired[str]
@@ -112,12 +113,12 @@ class TermAnswer(TypedDict):
     term: str
     weight: float
     relevance: float
-    score: float
-    best: float
-    median: float
-    spread: float
-    baseline: float
-    baseline_spread: float
+    score: NotRequired[float]
+    best: NotRequired[float]
+    median: NotRequired[float]
+    spread: NotRequired[float]
+    baseline: NotRequired[float]
+    baseline_spread: NotRequired[float]
 
 
 class SegmentAnswer(MomentFields):
@@ -125,8 +126,10 @@ class SegmentAnswer(MomentFields):
 
     clip: NotRequired[bool]
     relevance: float
-    score: float
+    score: NotRequired[float]
     terms: list[TermAnswer]
+    words: NotRequired[list[str]]
+    words_relevance: NotRequired[float]
 
 
 class ExplainAnswer(PathFields, Notes):

@@ -51,7 +51,11 @@ class QueryArguments:
     __pydantic_config__ = _STRICT
 
     query: Annotated[
-        str | None, Field(description="Words to look for, in any language.", max_length=LONGEST)
+        str | None,
+        Field(
+            description='Words to look for, in any language; "exact words" must stand in a hit.',
+            max_length=LONGEST,
+        ),
     ] = None
     image: Annotated[
         str | None,
@@ -67,6 +71,12 @@ class QueryArguments:
             alias="not", description="Words for what hits must not show.", max_length=MOST_EXAMPLES
         ),
     ] = None
+    without: Annotated[
+        list[Annotated[str, Field(max_length=LONGEST)]] | None,
+        Field(description="Words that no hit has exactly.", max_length=MOST_EXAMPLES),
+    ] = None
+    words_only: Annotated[bool, Field(description="Compare exact words alone.")] = False
+    meaning_only: Annotated[bool, Field(description="Compare the meaning alone.")] = False
     unlike: Annotated[
         list[str] | None,
         Field(description="`id`s of files that hits must not resemble.", max_length=MOST_EXAMPLES),

@@ -103,6 +103,7 @@ def explain(shelf: Shelf, arguments: ExplainArguments) -> Record:
 def _query(shelf: Shelf, arguments: QueryArguments) -> Query:
     """Return the query; identities become the paths of their files, and words stay words."""
     from qvsearch.retrieval.pipeline import Query
+    from qvsearch.retrieval.query import compared_by
 
     words = (arguments.query or "").strip() or None
     (image,) = _locations(shelf, [arguments.image]) if arguments.image else (None,)
@@ -116,6 +117,8 @@ def _query(shelf: Shelf, arguments: QueryArguments) -> Query:
         without=tuple(each.strip() for each in arguments.not_ or ()),
         like=like,
         unlike=unlike,
+        lacking=tuple(arguments.without or ()),
+        by=compared_by(words_only=arguments.words_only, meaning_only=arguments.meaning_only),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from qvsearch.formats import path_fields, present
 from qvsearch.types import place_fields
 
 if TYPE_CHECKING:
+    from qvsearch.retrieval.calibration import Level
     from qvsearch.retrieval.explain import Explained, Explanation, Weighed
 
 
@@ -58,8 +60,10 @@ def _segment_record(each: Explained) -> dict[str, object]:
     page (integer): page of a document
     section (string): place of a passage without lines, e.g. `slide 3`
     relevance (number, 0 to 1): relevance of the segment
-    score (number, -1 to 1): cosine of query and segment
+    score (number, -1 to 1): cosine of query and segment; absent with `--words-only`
     terms (list of objects): parts of the query
+    words (list of strings): words of the query that it has, the rarest first
+    words_relevance (number, 0 to 1): relevance by these words alone
     """
     segment = each.segment
     return present(
@@ -69,6 +73,8 @@ def _segment_record(each: Explained) -> dict[str, object]:
             "relevance": _rounded(each.relevance),
             "score": _rounded(each.score),
             "terms": [_term_record(term) for term in each.terms],
+            "words": list(each.words) or None,
+            "words_relevance": _rounded(each.by_words),
         }
     )
 
@@ -80,7 +86,8 @@ def _term_record(term: Weighed) -> dict[str, object]:
     weight (number): its weight, below 0 if it is left out
     relevance (number, 0 to 1): relevance for this part alone
     score (number, -1 to 1): cosine of this part and the segment
-    best, median, spread (number): the scores of all rows of the kind
+    best, median, spread (number): the scores of all rows of the kind; absent, like the score and
+        the baseline, with `--words-only`
     baseline, baseline_spread (number): scores of the segment with generic queries
     """
     level = term.level
@@ -90,14 +97,20 @@ def _term_record(term: Weighed) -> dict[str, object]:
             "weight": term.weight,
             "relevance": _rounded(term.relevance),
             "score": _rounded(term.score),
-            "best": _rounded(level.best),
-            "median": _rounded(level.median),
-            "spread": _rounded(level.spread),
-            "baseline": _rounded(level.baseline.centre),
-            "baseline_spread": _rounded(level.baseline.spread),
+            **({} if level is None else _level_fields(level)),
         }
     )
 
 
+def _level_fields(level: Level) -> dict[str, object]:
+    return {
+        "best": _rounded(level.best),
+        "median": _rounded(level.median),
+        "spread": _rounded(level.spread),
+        "baseline": _rounded(level.baseline.centre),
+        "baseline_spread": _rounded(level.baseline.spread),
+    }
+
+
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+    return None if value is None or math.isnan(value) else round(value, 6)

@@ -36,7 +36,7 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
     relevance (number, 0 to 1): probability that the hit answers the query; comparable between
         kinds and queries. Absent without a query
     score (number, -1 to 1): cosine of query and hit; comparable only within a kind and a query.
-        Absent without a query
+        Absent without a query and with `--words-only`
     id (string): identity of the file in the library, for `mcp`; another content or place gets
         another one
     kind (string): `image`, `video`, `text` or `document`
@@ -48,7 +48,9 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
     clip (boolean): true if the best vector is of a clip, not of one frame
     lines (two integers): first and last line of a passage, from 1
     section (string): place of a passage that has no lines, e.g. `slide 3`
-    snippet (string): beginning of the passage
+    snippet (string): lines of the passage with the query's words, or its beginning
+    marks (list of two integers): ranges of the snippet that are words of the query, as the numbers
+        of the first character, from 0, and of the one after the last
     width, height (integer, pixels): of the upright image or video
     taken (string, ISO 8601): when it was taken, with a zone if the file has one; a day, a month or
         a year alone if no more is known

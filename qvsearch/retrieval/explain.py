@@ -20,6 +20,7 @@ from qvsearch.retrieval.options import SearchOptions
 from qvsearch.retrieval.query import Query, parse_query
 from qvsearch.retrieval.several import Searched, answer_all, for_each
 from qvsearch.retrieval.standing import relevances, standing
+from qvsearch.retrieval.word_ranking import hidden_by_words, words_in
 from qvsearch.runtime.loading import own_embedder
 from qvsearch.runtime.several import refuse
 from qvsearch.types import kind_of
@@ -36,24 +37,29 @@ if TYPE_CHECKING:
 class Weighed:
     """A segment's relevance and cosine for one term; the weight of an unwanted term is negative.
 
-    `level` is how all rows of the segment's kind score for the term.
+    `level` is how all rows of the segment's kind score for the term; None without a vector.
     """
 
     text: str
     weight: float
     relevance: float
     score: float
-    level: Level
+    level: Level | None
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A segment's cosine and relevance for a query: over all terms, and for each of them."""
+    """A segment's cosine and relevance for a query: over all terms, and for each of them.
+
+    `words` are the words of the query that it has, and `by_words` is its relevance by these alone.
+    """
 
     segment: Segment
     score: float
     relevance: float
     terms: tuple[Weighed, ...]
+    words: tuple[str, ...] = ()
+    by_words: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,10 @@ def explained(
     best = found.rows[0]
     location = segments[best].item.location
     relevance = relevance_of(float(ranking.evidence[best]))
-    hidden = tuple(hidden_by(segments[best], options.filters))
+    hidden = (
+        *hidden_by(segments[best], options.filters),
+        *hidden_by_words(found.library, ranking.terms[0].term.asked, found.rows),
+    )
     leader = None
     if not hidden and found.first >= options.least_best:
         leader = _leader(found.hits(), location)
@@ -246,6 +255,8 @@ def _why_hidden(
 
 
 def _explained(library: Library, ranking: Ranking, row: int) -> Explained:
+    matches = ranking.terms[0].matches
+    by_words = None if matches is None else matches.evidence_of(row)
     return Explained(
         library.segments[row],
         float(ranking.scores[row]),
@@ -256,8 +267,10 @@ def _explained(library: Library, ranking: Ranking, row: int) -> Explained:
                 each.term.weight,
                 relevance_of(float(each.evidence[row])),
                 float(each.scores[row]),
-                each.levels[int(library.kinds[row])],
+                each.levels.get(int(library.kinds[row])),
             )
             for each in ranking.terms
         ),
+        () if matches is None else words_in(library, matches, row),
+        None if by_words is None else relevance_of(by_words),
     )

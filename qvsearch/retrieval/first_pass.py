@@ -26,6 +26,7 @@ from qvsearch.retrieval.scoring import (
     combined_evidence,
     rank_rows,
 )
+from qvsearch.retrieval.word_ranking import rank_by_words, with_words
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
@@ -49,13 +50,20 @@ def rankings(
 
     `exact` skips the first pass. Callers stop at the first ranking that their list needs.
     """
+    if terms[0].term.asked.alone:
+        yield rank_all(library, terms)
+        return
     if is_large(library) and not exact:
         yield rank_best(library, terms, mask)
     yield rank_all(library, terms)
 
 
-def _with_copies(library: Library, ranking: Ranking) -> Ranking:
-    """Put copies of the query's files first; words have none."""
+def _completed(
+    library: Library, ranking: Ranking, mask: NDArray[np.bool_] | None = None
+) -> Ranking:
+    """Add the evidence of words, and put copies of the query's files first."""
+    if ranking.terms[0].term.asked.sought:
+        ranking = with_words(library, ranking, mask)
     if not any(each.term.segments for each in ranking.terms):
         return ranking
     from qvsearch.retrieval.copies import with_copies  # not needed by words
@@ -87,13 +95,15 @@ def rank_all(library: Library, terms: Sequence[EmbeddedTerm]) -> Ranking:
     In a large library the levels of kinds are those of `rank_best`, so that a row has the same
     relevance in both.
     """
+    if terms[0].term.asked.alone:
+        return rank_by_words(library, terms[0])
     if not is_large(library):
-        return _with_copies(library, rank_rows(library, terms))
+        return _completed(library, rank_rows(library, terms))
     scored = [
         _scored(library, term, estimates, top, slice(None), all_scores(library, term.vectors))
         for term, estimates, top in _estimate_all(library, terms)
     ]
-    return _with_copies(library, combine_terms(scored))
+    return _completed(library, combine_terms(scored))
 
 
 def rank_best(library: Library, terms: Sequence[EmbeddedTerm], mask: NDArray[np.bool_]) -> Ranking:
@@ -120,7 +130,7 @@ def rank_best(library: Library, terms: Sequence[EmbeddedTerm], mask: NDArray[np.
         scores = estimates.reach(following, kinds, term)
         highest.append((each.term, evidence_by_kind(scores, rows_of, each.levels)))
     bounds = zip(following.tolist(), combined_evidence(highest).tolist(), strict=True)
-    return _with_copies(library, combine_terms(scored, tuple(bounds)))
+    return _completed(library, combine_terms(scored, tuple(bounds)), mask)
 
 
 @dataclass(frozen=True, slots=True)

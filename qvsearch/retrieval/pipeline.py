@@ -251,5 +251,5 @@ def _embedded(
     queries: Sequence[Sequence[Term]], load: Callable[[], Embedder]
 ) -> list[list[EmbeddedTerm]]:
     """Embed the terms of several queries together."""
-    terms = iter(embed_terms([term for query in queries for term in query], load()))
+    terms = iter(embed_terms([term for query in queries for term in query], load))
     return [[next(terms) for _ in query] for query in queries]

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.choices import By
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.media.kind_at import kind_at
 from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.retrieval.asked_words import AskedWords, asked_words, plain
 from qvsearch.types import EmbedInput, Item, Kind, Segment, Skipped, is_file_name, kind_of
 
 if TYPE_CHECKING:
@@ -31,8 +33,10 @@ class Query:
     """Words, a file, or words with an image as one model input; and examples.
 
     `file` and `like` are images, videos, documents or texts. `without` (words) and `unlike` (files)
-    are left out. Each example has the weight of its option; the words or the file have weight 1.
-    Paths are absolute bytes. Raises QvsearchError for a query without anything to look for.
+    are left out by meaning. Words in quotes must stand in a file, and none of `lacking` may. `by`
+    limits the comparison to words or to meaning. Each example has the weight of its option; the
+    words or the file have weight 1. Paths are absolute bytes. Raises QvsearchError for a query
+    without anything to look for.
     """
 
     words: str | None = None
@@ -44,6 +48,8 @@ class Query:
     like_weight: float = 1.0
     not_weight: float = 1.0
     instruction: str = QUERY_INSTRUCTION
+    lacking: tuple[str, ...] = ()
+    by: By = By.BOTH
 
     def __post_init__(self) -> None:
         """Raise QvsearchError for a query that no row can be compared with."""
@@ -60,8 +66,10 @@ class Query:
                 raise QvsearchError(f"{option} {weight:g} is no weight; give a number above 0")
         if not all(each.strip() for each in self.without):
             raise QvsearchError("--not is empty; give words to leave out")
+        self._check_words()
         for part, text in (
             ("the query", self.words or ""),
+            *(("--without", each) for each in self.lacking),
             ("--instruction", self.instruction),
             *(("--not", each) for each in self.without),
         ):
@@ -70,19 +78,32 @@ class Query:
             except UnicodeEncodeError as error:  # the terminal sent a byte that is no letter
                 raise QvsearchError(f"{part} is no UTF-8 text; type it again") from error
 
+    def _check_words(self) -> None:
+        """Raise QvsearchError for words that are asked for and are none."""
+        for each in self.lacking:
+            if not asked_words(each):
+                raise QvsearchError(f"--without {each!r} has no letter and no digit; give a word")
+        if self.by is By.MEANING and self.lacking:
+            raise QvsearchError("--meaning-only reads no words; give --not instead of --without")
+        others = self.file or self.image or self.like or self.unlike or self.without
+        if self.by is By.WORDS and (others or not asked_words(self.words)):
+            raise QvsearchError("--words-only needs words, and takes no files, examples or --not")
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
     """One part of a query: its model inputs, of which the best counts for a row.
 
     `text` is its name in the command. `weight` is negative if it is to be left out. `segments` are
-    those of a file, if that is the whole term; the library may have copies of it.
+    those of a file, if that is the whole term; the library may have copies of it. `asked` are the
+    exact words of the query, which its first term has; without inputs only these count.
     """
 
     text: str
     inputs: tuple[EmbedInput, ...]
     weight: float
     segments: tuple[Segment, ...] = ()
+    asked: AskedWords = AskedWords()
 
     @property
     def words(self) -> float:
@@ -110,15 +131,18 @@ def parse_query(
     unlike: Sequence[bytes] = (),
     like_weight: float = 1.0,
     not_weight: float = 1.0,
+    lacking: Sequence[str] = (),
+    by: By = By.BOTH,
 ) -> Query:
     """Return the query that a person typed; raises QvsearchError for an empty one.
 
     Text that is the path of an existing file means the file, unless there is an image beside it. A
     folder or a file of an unsupported kind is an error. A single word with a media suffix is
-    treated as a path; if there is no such file, that is an error.
+    treated as a path; if there is no such file, that is an error. With By.WORDS no text is a path.
     """
     words = (text or "").strip() or None
-    is_file = words is not None and image is None and is_path(words, os.fsencode(text or ""))
+    may_be_file = image is None and by is not By.WORDS
+    is_file = words is not None and may_be_file and is_path(words, os.fsencode(text or ""))
     return Query(
         words=None if is_file else words,
         file=os.path.abspath(os.fsencode(text or "")) if is_file else None,
@@ -129,7 +153,16 @@ def parse_query(
         like_weight=like_weight,
         not_weight=not_weight,
         instruction=instruction or QUERY_INSTRUCTION,
+        lacking=tuple(each.strip() for each in lacking),
+        by=by,
     )
+
+
+def compared_by(*, words_only: bool, meaning_only: bool) -> By:
+    """Return what two flags mean; raises QvsearchError if both are given."""
+    if words_only and meaning_only:
+        raise QvsearchError("--words-only and --meaning-only exclude each other; give one of them")
+    return By.WORDS if words_only else By.MEANING if meaning_only else By.BOTH
 
 
 def is_path(words: str, path: bytes) -> bool:
@@ -140,7 +173,9 @@ def is_path(words: str, path: bytes) -> bool:
             raise QvsearchError(f'{problem}; to look for the word, add a space: "{words} "')
         return True
     if is_file_name(path) and len(words.split()) == 1:
-        raise QvsearchError(f"there is no file {words}; to look for words, use several")
+        raise QvsearchError(
+            f"there is no file {words}; to look for its name, put it in quotes: '\"{words}\"'"
+        )
     return False
 
 
@@ -189,17 +224,30 @@ def read_terms(query: Query, options: DecodeOptions) -> list[Term]:
     if file is not None:
         terms.append(file_term(file, 1.0))
     elif query.words:
-        images: tuple[Pixels, ...] = ()
-        if query.image is not None:
-            images = decoded[query.image][0][1].images
-        terms.append(term(query.words, [EmbedInput(text=query.words, images=images)], 1.0))
+        images = () if query.image is None else decoded[query.image][0][1].images
+        terms.append(term(query.words, _inputs(query.words, query.by, images), 1.0))
     for path in query.like:
         terms.append(file_term(path, query.like_weight))
     for words in query.without:
         terms.append(term(words, [EmbedInput(text=words)], -query.not_weight))
     for path in query.unlike:
         terms.append(file_term(path, -query.not_weight))
-    return terms
+    return [replace(terms[0], asked=_asked(query)), *terms[1:]]
+
+
+def _inputs(words: str, by: By, images: tuple[Pixels, ...]) -> list[EmbedInput]:
+    """Return the inputs of words, beside which there may be a picture."""
+    if by is By.WORDS:
+        return []
+    return [EmbedInput(text=words if by is By.MEANING else plain(words), images=images)]
+
+
+def _asked(query: Query) -> AskedWords:
+    """Return the exact words of a query; beside a picture words say how it is to be changed."""
+    if query.by is By.MEANING:
+        return AskedWords()
+    asked = asked_words(query.words, query.lacking, alone=query.by is By.WORDS)
+    return asked if query.image is None else replace(asked, tokens=())
 
 
 def _name(path: bytes) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.choices import RerankScope
 from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.retrieval.asked_words import plain
 from qvsearch.retrieval.calibration import evidence_of, relevance_of
 from qvsearch.types import EmbedInput, Kind, Skipped
 
@@ -48,7 +49,8 @@ def rerank(
     )
     hits = {place: blocks[place[1]][place[0]] for place in places[: how.top]}
     wanted = {place: hit for place, hit in hits.items() if in_scope(hit.segment, how.scope)}
-    query = joined([each for term in terms if term.weight > 0 for each in term.inputs])
+    inputs = [each for term in terms if term.weight > 0 for each in term.inputs]
+    query = joined(inputs or [EmbedInput(plain(terms[0].text), instruction=QUERY_INSTRUCTION)])
     with closing(_documents(wanted, decode_options, missed)) as documents:
         scores = _scores(reranker, query, documents, how.seconds)
     return [

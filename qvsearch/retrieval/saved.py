@@ -18,7 +18,7 @@ from qvsearch.library.seen import NOTHING, Arrivals, Seen, arrivals, extended, r
 from qvsearch.models.presets import INSTRUCTIONS
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.options import SearchOptions, parse_rerank
-from qvsearch.retrieval.query import Query
+from qvsearch.retrieval.query import Query, compared_by
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
@@ -97,6 +97,10 @@ def _query(given: dict[str, Any]) -> Query | None:
         like_weight=given.get("like-weight", 1.0),
         not_weight=given.get("not-weight", 1.0),
         instruction=given.get("instruction") or task or QUERY_INSTRUCTION,
+        lacking=tuple(given.get("without", ())),
+        by=compared_by(
+            words_only=given.get("words-only", False), meaning_only=given.get("meaning-only", False)
+        ),
     )
 
 

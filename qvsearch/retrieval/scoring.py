@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library.library import Library
+    from qvsearch.retrieval.lexical import Matches
     from qvsearch.retrieval.query import Term
     from qvsearch.types import Embedder, Vectors
 
@@ -48,6 +49,7 @@ class ScoredTerm:
     """A term of a query with the cosines (size,) and the evidence (size,) of a library's rows.
 
     Both are -inf for rows that are not scored. `levels` has each kind's, by its place in Kind.
+    `matches` are the rows that have its words, whose evidence is that of both together.
     """
 
     term: Term
@@ -55,6 +57,7 @@ class ScoredTerm:
     scores: Vectors
     evidence: Vectors
     levels: dict[int, Level]
+    matches: Matches | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +83,19 @@ class Ranking:
         """Return the evidence and scores (k,) of live rows; those not scored yet are scored now."""
         evidence, scores = self.evidence[rows], self.scores[rows]
         new = evidence == -np.inf
-        if new.any():
+        if new.any() and self.terms[0].levels:  # without any only words count
             terms = _score_rows(library, self.terms, rows[new])
             evidence[new] = combined_evidence([(term, some) for term, _, some in terms])
             scores[new] = mean_score([(term, some) for term, some, _ in terms])
         return evidence, scores
 
 
-def embed_terms(terms: Sequence[Term], embedder: Embedder) -> list[EmbeddedTerm]:
-    """Embed the terms of a query, or of several."""
-    vectors = embedder.embed([each for term in terms for each in term.inputs])
+def embed_terms(terms: Sequence[Term], load: Callable[[], Embedder]) -> list[EmbeddedTerm]:
+    """Embed the terms of a query, or of several; the model is loaded only if there are inputs."""
+    inputs = [each for term in terms for each in term.inputs]
+    if not inputs:
+        return [EmbeddedTerm(term, np.empty((0, 0), np.float32)) for term in terms]
+    vectors = load().embed(inputs)
     ends = list(accumulate(len(term.inputs) for term in terms))
     return [
         EmbeddedTerm(term, rows)
@@ -212,5 +218,8 @@ def _score_rows(
     scored = []
     for each in terms:
         scores = (vectors @ each.vectors.T).max(axis=1)
-        scored.append((each.term, scores, evidence_by_kind(scores, places, each.levels)))
+        evidence = evidence_by_kind(scores, places, each.levels)
+        if each.matches is not None:
+            evidence = each.matches.lessened(evidence)
+        scored.append((each.term, scores, evidence))
     return scored

@@ -100,7 +100,7 @@ def _ranked(
     searched: Searched, selection: Selection, query: Query, options: SearchOptions
 ) -> Iterator[Hit]:
     decode_options = searched.library.fingerprint.decode_options
-    terms = embed_terms(read_terms(query, decode_options), searched.load())
+    terms = embed_terms(read_terms(query, decode_options), searched.load)
     for hit in selection.best_in_turn(terms, options):
         relevant = tuple(each for each in hit.moments if each.relevance >= options.least)
         yield replace(hit, moments=relevant)

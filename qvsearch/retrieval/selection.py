@@ -16,6 +16,8 @@ from qvsearch.retrieval.calibration import evidence_of
 from qvsearch.retrieval.first_pass import may_lack, rank_all, rankings
 from qvsearch.retrieval.hits import best_hits, hits_in_turn, listed, listed_in_turn
 from qvsearch.retrieval.options import browsing_order, count_of, least_evidence
+from qvsearch.retrieval.snippets import with_snippet
+from qvsearch.retrieval.word_ranking import allowed_by_words
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
@@ -113,15 +115,18 @@ class Selected:
         """Return the best hits of one query in one list or one for each kind."""
         least = least_evidence(options, reranks=reranks)
         count = count_of(options, self.library.size, reranks=reranks)
-        masks = self._masks(by_kind=options.by_kind)
+        mask = self._with_words(terms)
+        masks = self._masks(mask, by_kind=options.by_kind)
         blocks: list[list[Hit]] = []
+        matches = None
         # rows are scored: in a large library first only the promising ones
-        for ranking in rankings(self.library, terms, self.mask, exact=options.exact):
+        for ranking in rankings(self.library, terms, mask, exact=options.exact):
             # the best rows become hits: one per file, near-duplicates folded
             blocks = [
                 best_hits(self.library, ranking, each, count, least=least, dedupe=options.dedupe)
                 for each in masks
             ]
+            matches = ranking.terms[0].matches
             # the nearest hits need not be exact if none is relevant
             needed = least if reranks else evidence_of(options.least)
             bounds = map(ranking.bound, masks)
@@ -130,26 +135,38 @@ class Selected:
                 for block, bound in zip(blocks, bounds, strict=True)
             ):
                 break
-        return blocks
+        if matches is None:
+            return blocks
+        return [[with_snippet(self.library, hit, matches) for hit in block] for block in blocks]
+
+    def _with_words(self, terms: Sequence[EmbeddedTerm]) -> NDArray[np.bool_]:
+        """Return the mask of rows that also have the phrases of a query."""
+        by_words = allowed_by_words(self.library, terms[0].term.asked)
+        return self.mask if by_words is None else self.mask & by_words
 
     def first(self, options: SearchOptions) -> list[list[Hit]]:
         """Return the first files without a query, in one list or one for each kind."""
-        masks = self._masks(by_kind=options.by_kind)
+        masks = self._masks(self.mask, by_kind=options.by_kind)
         order = browsing_order(options)
         return [listed(self.library, mask, options.top, order) for mask in masks]
 
     def best_in_turn(self, terms: Sequence[EmbeddedTerm], options: SearchOptions) -> Iterator[Hit]:
         """Yield the relevant hits of one query without an end; all ranks are 0."""
         least, ranking = evidence_of(options.least), rank_all(self.library, terms)
-        return hits_in_turn(self.library, ranking, self.mask, least=least, dedupe=options.dedupe)
+        mask = self._with_words(terms)
+        hits = hits_in_turn(self.library, ranking, mask, least=least, dedupe=options.dedupe)
+        matches = ranking.terms[0].matches
+        if matches is None:
+            return hits
+        return (with_snippet(self.library, hit, matches) for hit in hits)
 
     def all_in_turn(self, sort: Sort) -> Iterator[Hit]:
         """Yield the files without a query and without an end; all ranks are 0."""
         return listed_in_turn(self.library, self.mask, sort)
 
-    def _masks(self, *, by_kind: bool) -> Masks:
+    def _masks(self, mask: NDArray[np.bool_], *, by_kind: bool) -> Masks:
         """Return the mask of each list to be returned: one, or one for each kind with rows."""
         if not by_kind:
-            return [self.mask]
-        masks = [self.mask & (self.library.kinds == code) for code in range(len(Kind))]
+            return [mask]
+        masks = [mask & (self.library.kinds == code) for code in range(len(Kind))]
         return [each for each in masks if each.any()]

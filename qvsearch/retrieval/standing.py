@@ -16,8 +16,11 @@ from qvsearch.retrieval.hits import best_hits, best_rows
 from qvsearch.retrieval.query import read_terms
 from qvsearch.retrieval.scoring import embed_terms
 from qvsearch.retrieval.selection import allowed_rows, check_filled, select
+from qvsearch.retrieval.word_ranking import allowed_by_words
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qvsearch.library.library import Library
     from qvsearch.published.library import PublishedLibrary
     from qvsearch.retrieval.options import SearchOptions
@@ -59,17 +62,18 @@ def standing(
     """
 
     def embedded() -> list[EmbeddedTerm]:
-        return embed_terms(read_terms(query, library.fingerprint.decode_options), load())
+        return embed_terms(read_terms(query, library.fingerprint.decode_options), load)
 
     if is_large_table(library):
         return _in_table(library, path, embedded, options)
-    allowed = allowed_rows(library, options.filters)
+    terms = embedded()
+    allowed = allowed_in(library, terms, options)
     rows_of = library.by_location()
     named = (rows_of[name] for name in aliases(path, library.roots) if name in rows_of)
     rows = next(named, [])
     if not rows:
         return None
-    ranking = rank_all(library, embedded())
+    ranking = rank_all(library, terms)
     rows.sort(key=lambda row: -ranking.evidence[row])
     others = list(best_rows(library, ranking, allowed, -np.inf))
     # of equal hits the first row comes first
@@ -84,6 +88,15 @@ def standing(
         first=relevance_of(float(ranking.evidence[others[0]])) if others else 0.0,
         hits=lambda: best_hits(library, ranking, allowed, top, least=least, dedupe=options.dedupe),
     )
+
+
+def allowed_in(
+    library: Library, terms: Sequence[EmbeddedTerm], options: SearchOptions
+) -> NDArray[np.bool_]:
+    """Return the mask (size,) of rows that pass the filters and have the phrases of a query."""
+    allowed = allowed_rows(library, options.filters)
+    by_words = allowed_by_words(library, terms[0].term.asked)
+    return allowed if by_words is None else allowed & by_words
 
 
 def _in_table(
@@ -127,11 +140,11 @@ def relevances(
     library: Library, query: Query, options: SearchOptions, load: Callable[[], Embedder]
 ) -> list[tuple[bytes, float]]:
     """Return the path and relevance of each file that passes the filters, in order."""
-    terms = embed_terms(read_terms(query, library.fingerprint.decode_options), load())
+    terms = embed_terms(read_terms(query, library.fingerprint.decode_options), load)
     if is_large_table(library):
         return _relevances_in_table(library, terms, options)
     ranking = rank_all(library, terms)
-    allowed = allowed_rows(library, options.filters)
+    allowed = allowed_in(library, terms, options)
     rows = np.array(list(best_rows(library, ranking, allowed, -np.inf)), np.int64)
     locations = library.columns.locations(rows)
     found = map(relevance_of, ranking.evidence[rows].tolist())

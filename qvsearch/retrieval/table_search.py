@@ -24,6 +24,7 @@ from qvsearch.retrieval.options import browsing_order, count_of, least_evidence
 from qvsearch.retrieval.table_candidates import Asked
 from qvsearch.retrieval.table_files import locations
 from qvsearch.retrieval.table_levels import leveled
+from qvsearch.retrieval.word_ranking import words_of
 from qvsearch.types import KIND_CODES, Kind
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class TableSelection:
         self, terms: Sequence[EmbeddedTerm], options: SearchOptions, *, reranks: bool
     ) -> list[list[Hit]]:
         """Return the best hits of one query in one list or one for each kind."""
+        words_of(self.library, terms[0].term.asked)  # refuses phrases
         count = count_of(options, len(self.library), reranks=reranks)
         if count > MOST_HITS:
             raise QvsearchError(

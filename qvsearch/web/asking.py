@@ -14,7 +14,7 @@ from qvsearch.library.filters import FILTERS, filters_by_name
 from qvsearch.models.presets import INSTRUCTIONS
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.options import SearchOptions
-from qvsearch.retrieval.query import Query
+from qvsearch.retrieval.query import Query, compared_by
 from qvsearch.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -27,11 +27,15 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 MOST_AT_ONCE = 200  # hits of one page
 QUERY = {
-    *("q", "not", "like", "unlike", "upload", "task", "all", "min_relevance", "sort", "library"),
+    *("q", "not", "without", "like", "unlike", "upload", "task", "all", "min_relevance", "sort"),
+    *("words_only", "meaning_only", "library"),
     *FILTERS,
 }
-PARTS, MOST_PARTS = ("not", "like", "unlike"), 32  # each is a file to decode or words to embed
-REPEATED = {"library", "not", "like", "unlike", "kind", "under", "glob"}
+PARTS, MOST_PARTS = (
+    ("not", "without", "like", "unlike"),
+    32,
+)  # each is a file to decode or words to embed
+REPEATED = {"library", "not", "without", "like", "unlike", "kind", "under", "glob"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,10 @@ def read_search(
             like=likes,
             unlike=unlikes,
             instruction=QUERY_INSTRUCTION if task is None else INSTRUCTIONS[task],
+            lacking=tuple(given.get("without", ())),
+            by=compared_by(
+                words_only=_flag(given, "words_only"), meaning_only=_flag(given, "meaning_only")
+            ),
         )
     options = SearchOptions(
         filters=filters_by_name(

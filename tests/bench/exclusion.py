@@ -98,7 +98,9 @@ def main():
             query = parse_query(words, without=[without])
             ours = rank_rows(
                 library,
-                embed_terms(read_terms(query, library.fingerprint.decode_options), embedder),
+                embed_terms(
+                    read_terms(query, library.fingerprint.decode_options), lambda: embedder
+                ),
             ).evidence
             q, n = embedder.embed(
                 [EmbedInput(text=text, instruction=QUERY_INSTRUCTION) for text in (words, without)]

@@ -120,6 +120,8 @@ class Pool:
     holds: np.ndarray
     holds_absent: np.ndarray
     vectors: dict[str, Vectors]  # queries, by group
+    texts: Sequence[str]  # of the documents, empty for pictures and clips
+    asked: dict[str, list[str]]  # the words of the queries, by group
 
     @property
     def bank(self) -> Vectors:
@@ -186,7 +188,9 @@ def make_pool(
         np.array([_holds(shown, each) for each in some])[:, scene]
         for some in (shown[:ASKED], absent)
     ]
-    return Pool(shown, scene, kind, documents, things, fits, *holds, vectors)
+    texts = [each.text or "" for each in inputs]
+    words = {name: [each.text or "" for each in some] for name, some in asked.items()}
+    return Pool(shown, scene, kind, documents, things, fits, *holds, vectors, texts, words)
 
 
 def _holds(shown: Sequence[Scene], scene: Scene) -> list[bool]:

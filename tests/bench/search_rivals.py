@@ -146,7 +146,7 @@ def open_first_pass(folder):
     def answer(query):
         embedder.vector = query
         mask = allowed_rows(library, Filters())
-        scores = rank_best(library, embed_terms(terms, embedder), mask).scores
+        scores = rank_best(library, embed_terms(terms, lambda: embedder), mask).scores
         rows = np.argpartition(-scores, TOP)[:TOP]
         return rows[np.argsort(-scores[rows])].tolist()
 

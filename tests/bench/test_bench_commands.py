@@ -59,6 +59,10 @@ SMALLEST = {
         r"jpeg95: [\d.]+ photos/s(.*\n)*1 servers .*(.*\n)*decoding alone: ",
     ),
     "several": ("--scenes 12", r"halves, two models +recall@1 [01]\.\d+"),
+    "words_ranking": (
+        "--scenes 20 --count 1 --sizes 40",
+        r"nDCG@10 and F1 .*(.*\n)*numbers .*",
+    ),
     "warm_query": (
         "--model MODEL --few-layers --device cpu --rows 100 --repeats 1",
         r"warm query.* scaled from .*\ncached query, 100 rows: \d+ ms .*\n100 photos of 64",

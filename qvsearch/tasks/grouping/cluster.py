@@ -156,7 +156,7 @@ def chosen_rows(
     mask = allowed_rows(library, filters)
     if query is None or not mask.any():
         return mask
-    terms = embed_terms(read_terms(query, library.fingerprint.decode_options), load())
+    terms = embed_terms(read_terms(query, library.fingerprint.decode_options), load)
     evidence = np.where(mask, rank_all(library, terms).evidence, -np.inf)
     answered = evidence.max() >= evidence_of(ANSWERED)
     answering: Mask = (evidence >= evidence_of(CUT)) & answered

@@ -1,8 +1,8 @@
 // The address of the page is the query: it has the names that the server reads, so that a search
 // can be kept, shared, and gone back to.
 
-export const LISTS = ["not", "like", "unlike", "kind", "under", "glob", "library"];
-export const QUERY = ["q", "not", "like", "unlike", "upload"];
+export const LISTS = ["not", "without", "like", "unlike", "kind", "under", "glob", "library"];
+export const QUERY = ["q", "not", "without", "like", "unlike", "upload"];
 export const FILTERS = [
   "kind", "under", "glob", "after", "before", "camera", "near", "min_size", "duration", "orientation", "library",
 ];

@@ -105,7 +105,7 @@ function chip(name, value, ...content) {
 }
 
 function part(name, value) {
-  if (name === "not") return chip(name, value, h("b", null, "not "), safe(value));
+  if (name === "not" || name === "without") return chip(name, value, h("b", null, `${name} `), safe(value));
   const source = name === "upload" ? server.uploadAddress(value) : server.thumbnail(value, 320);
   const image = h("img", { src: source, alt: name === "upload" ? "your picture" : "example" });
   image.addEventListener("error", () => image.replaceWith(h("span", null, "a picture")));

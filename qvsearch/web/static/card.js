@@ -1,7 +1,7 @@
 // The card of a hit in the grid.
 
 import { menuButton, runKey } from "./actions.js";
-import { h, icon, share } from "./dom.js";
+import { h, icon, marked, share } from "./dom.js";
 import { preview } from "./preview.js";
 import * as selection from "./selection.js";
 import { sideFor, thumbnail } from "./server.js";
@@ -59,12 +59,14 @@ function withoutPicture(record, source) {
 
 function passage(record) {
   const place = [nameOf(record), placeOf(record)].filter(Boolean).join(", ");
-  const text = safe(record.snippet ?? "").replaceAll("\\n", "\n");
+  const text = record.snippet ?? "";
   return [
     h("span", { class: "place" }, icon("text"), place),
-    h("span", { class: text.length < SHORT ? "snippet short" : "snippet" }, text),
+    h("span", { class: text.length < SHORT ? "snippet short" : "snippet" }, marked(text, record.marks, lined)),
   ];
 }
+
+const lined = (text) => safe(text).replaceAll("\\n", "\n");
 
 function badges(record) {
   if (record.gone) return [h("span", { class: "badge" }, "missing")];

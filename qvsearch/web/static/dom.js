@@ -18,6 +18,16 @@ export function h(tag, attributes, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
+// A text in which ranges of characters are marked, as `marks` of a hit has them.
+export function marked(text, marks, shown) {
+  const characters = Array.from(text);
+  const ends = [...(marks ?? []), [characters.length, characters.length]];
+  return ends.flatMap(([start, end], place) => [
+    shown(characters.slice(place ? ends[place - 1][1] : 0, start).join("")),
+    start < end ? h("mark", null, shown(characters.slice(start, end).join(""))) : null,
+  ]);
+}
+
 export function svg(tag, attributes, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }

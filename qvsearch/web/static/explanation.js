@@ -30,7 +30,9 @@ function threshold(relevance, cut) {
 function partsOf(segment) {
   const place = placeOf(segment);
   const head = place ? [h("h4", null, place[0].toUpperCase() + place.slice(1))] : [];
-  return [...head, ...segment.terms.map(term)];
+  const words = (segment.words ?? []).map(safe).join(", ");
+  const own = words ? `Has the words: ${words} (by these alone ${percent(segment.words_relevance)}).` : "";
+  return [...head, ...(own ? [h("p", null, own)] : []), ...segment.terms.map(term)];
 }
 
 function term(each) {
@@ -42,7 +44,7 @@ function term(each) {
     "figure",
     { class: "term" },
     h("figcaption", null, h("b", null, name), `${relevance}${weight}`),
-    scale(each),
+    each.score === undefined ? null : scale(each),
   );
 }
 

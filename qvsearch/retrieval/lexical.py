@@ -1,0 +1,134 @@
+"""The rows that have the words of a query: BM25, and the evidence that they answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from qvsearch.library.words import Words
+    from qvsearch.retrieval.asked_words import AskedWords, Phrase
+    from qvsearch.types import Vectors
+
+    Rows = NDArray[np.int64]
+    Counts = NDArray[np.int64]
+    _Postings = dict[Phrase, tuple[Rows, Counts]]
+
+K1, B = 1.2, 0.75  # Robertson and Zaragoza 2009
+# log-odds that a row answers, fitted to libraries of other words, names and scenes than those that
+# tests/bench/words_ranking.py measures: of rows with all of the query's words, and of others
+ALL, ALL_ROWS, ALL_EQUAL = 1.24, 0.17, -0.67
+SOME, SOME_ROWS, SOME_EQUAL, COVERED = -7.56, 0.62, -0.56, 3.5
+TIE = 0.5  # from the best BM25 score to none
+MEANT = 0.0  # least log-odds of rows that have all words, if these very words are wanted
+_NUMBER = re.compile(r"(?!(?:19|20)\d\d$)(?=.*\d).{3,}")  # not a year, which a scene may have
+ALIKE = 1e-5  # of coverages that are equal but for rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The rows (k,) that have some of a query's words, ascending, with arrays (k,).
+
+    `bm25` is their score. `coverage` is the share of the query's information (idf) that a row has,
+    0 to 1, and `equal` the number of rows with at least as much. `among` is the number of all rows
+    with words. `weights` has the information of each phrase, in nats. `is_meant` is true if these
+    very words are wanted, as in quotes; `is_number` is true if a number is among them.
+    """
+
+    rows: Rows
+    bm25: Vectors
+    coverage: Vectors
+    equal: Counts
+    among: int
+    weights: Mapping[Phrase, float]
+    is_meant: bool
+    is_number: bool
+
+    @property
+    def evidence(self) -> Vectors:
+        """The log-odds (k,) that a row answers, by its words alone."""
+        if not len(self.rows):
+            return np.empty(0, np.float32)
+        rows, equal = np.log(self.among), np.log(self.equal)
+        has_all = self.coverage > 1 - ALIKE
+        some = SOME + COVERED * self.coverage + SOME_ROWS * rows + SOME_EQUAL * equal
+        evidence = np.where(has_all, ALL + ALL_ROWS * rows + ALL_EQUAL * equal, some)
+        if self.is_meant:
+            evidence = np.where(has_all, np.maximum(evidence, MEANT + TIE), evidence)
+        evidence -= TIE * (1 - self.bm25 / self.bm25.max())
+        return evidence.astype(np.float32)
+
+    def lessened(self, evidence: Vectors) -> Vectors:
+        """Return the evidence (n,) of rows by meaning, given that others have the words.
+
+        None exceeds that of the best row with the words, and the order stays. A number means
+        nothing: if it is found, P(meaning) counts with the probability that this is not the answer.
+        """
+        best = float(self.evidence.max(initial=-np.inf))
+        if best <= 0:
+            return evidence
+        exact = evidence.astype(np.float64)
+        if not self.is_number:
+            capped: Vectors = (-np.logaddexp(-exact, -best)).astype(np.float32)
+            return capped
+        log_p = -np.logaddexp(0, -exact) - np.logaddexp(0, best)
+        less: Vectors = (log_p - np.log1p(-np.exp(log_p))).astype(np.float32)
+        return less
+
+    def evidence_of(self, row: int) -> float | None:
+        """Return the evidence of a row; None if it has none of the words."""
+        place = int(np.searchsorted(self.rows, row))
+        if place == len(self.rows) or self.rows[place] != row:
+            return None
+        return float(self.evidence[place])
+
+
+def matches(words: Words, asked: AskedWords) -> Matches:
+    """Return the rows of a library that have some of the words."""
+    numbered, counts = words.lengths()
+    size = int(numbered.max(initial=-1)) + 1
+    lengths = np.zeros(size, np.float32)
+    lengths[numbered] = counts
+    norm = K1 * (1 - B + B * lengths / max(1.0, float(counts.mean()) if len(counts) else 1.0))
+    score, has = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    weights = {}
+    found = {each: postings_of(words, each) for each in asked.sought}
+    for phrase, (rows, often) in _rarer(found, len(numbered)).items():
+        idf = float(np.log1p((len(numbered) - len(rows) + 0.5) / (len(rows) + 0.5)))
+        score[rows] += idf * often * (K1 + 1) / (often + norm[rows])
+        has[rows] += idf
+        weights[phrase] = idf
+    rows = np.flatnonzero(has)
+    coverage = has[rows] / np.float32(sum(weights.values()) or 1.0)
+    equal = len(rows) - np.searchsorted(np.sort(coverage), coverage - ALIKE)
+    is_number = any(_NUMBER.fullmatch(token) for phrase in weights for token in phrase)
+    return Matches(
+        rows,
+        score[rows],
+        coverage,
+        equal,
+        len(numbered),
+        weights,
+        asked.are_meant,
+        is_number,
+    )
+
+
+def postings_of(words: Words, phrase: Phrase) -> tuple[Rows, Counts]:
+    """Return the rows that have a phrase, and how often each has it, or 1 for several words."""
+    if len(phrase) == 1:
+        return words.postings(phrase[0])
+    rows = words.phrase(phrase)
+    return rows, np.ones_like(rows)
+
+
+def _rarer(found: _Postings, size: int) -> _Postings:
+    """Return postings without those of more than half of all rows, if others are rarer."""
+    return {phrase: each for phrase, each in found.items() if 2 * len(each[0]) <= size} or found

@@ -1,0 +1,111 @@
+"""The lines of a passage that have most of a query's words, with these words marked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.library.tokens import located
+from qvsearch.types import Kind, Snippet
+
+if TYPE_CHECKING:
+    from qvsearch.library.library import Library
+    from qvsearch.retrieval.asked_words import Phrase
+    from qvsearch.retrieval.lexical import Matches
+    from qvsearch.types import Hit
+
+LENGTH = 200  # characters
+LEAD = 40  # characters before the first of the words
+AGAIN = 0.1  # of a word's weight, if it is there already
+_LINE = re.compile(r"^(\d+(?:\.\d+)?)\t(.*)$", re.MULTILINE)  # of a film: seconds and words
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    start: int
+    end: int
+    phrase: Phrase
+
+
+def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
+    """Return a hit with the best lines of its passage; the same hit if they have no such words.
+
+    The moment of a film begins with the line that has most of them.
+    """
+    segment, weights = hit.segment, matches.weights
+    items = library.columns.items
+    rows = np.intersect1d(np.flatnonzero(items == segment.item.number), matches.rows)
+    row = next((each for each in rows.tolist() if library.segments[each] == segment), None)
+    text = None if row is None else library.words.text(row)
+    if text is None:
+        snippet = None if segment.snippet is None else snippet_of(segment.snippet, weights)
+        return hit if snippet is None else replace(hit, snippet=snippet)
+    if segment.item.kind is not Kind.VIDEO:
+        return replace(hit, snippet=snippet_of(text, weights))
+    lines = [(float(each[1]), each[2]) for each in _LINE.finditer(text)]
+    best = max(lines, key=lambda line: _value(_found(line[1], weights), weights), default=None)
+    if best is None or (snippet := snippet_of(best[1], weights)) is None:
+        return hit
+    return replace(hit, start=best[0], snippet=snippet)
+
+
+def snippet_of(text: str, weights: Mapping[Phrase, float]) -> Snippet | None:
+    """Return the part of a text with most of the words, by weight; None if it has none."""
+    text = " ".join(text.split())
+    found = _found(text, weights)
+    if not found:
+        return None
+    windows = (_window(found[place:]) for place in range(len(found)))
+    best = max(windows, key=lambda window: _value(window, weights))
+    spare = max(0, LENGTH - (best[-1].end - best[0].start))
+    begin = max(0, best[0].start - min(LEAD, spare))
+    begin = text.find(" ", begin, best[0].start) + 1 or begin if begin else 0
+    end = max(best[-1].end, begin + LENGTH)
+    if end < len(text):
+        end = max(text.rfind(" ", best[-1].end, end), best[-1].end)
+    before, after = "… " * (begin > 0), " …" * (end < len(text))
+    shift = len(before) - begin
+    inside = (each for each in found if begin <= each.start and each.end <= end)
+    marks = _joined([(each.start + shift, each.end + shift) for each in inside])
+    return Snippet(f"{before}{text[begin:end]}{after}", marks)
+
+
+def _found(text: str, weights: Mapping[Phrase, float]) -> list[_Found]:
+    """Return the phrases in a text, by place."""
+    words = located(text)
+    tokens = [token for token, _, _ in words]
+    found = []
+    for phrase in weights:
+        size = len(phrase)
+        for at, token in enumerate(tokens):
+            if token == phrase[0] and tuple(tokens[at : at + size]) == phrase:
+                found.append(_Found(words[at][1], words[at + size - 1][2], phrase))
+    return sorted(found, key=lambda each: (each.start, each.end))
+
+
+def _window(found: Sequence[_Found]) -> Sequence[_Found]:
+    """Return the first phrases that are shown together."""
+    last = found[0].start + LENGTH
+    return list(takewhile(lambda each: each.end <= last, found)) or found[:1]
+
+
+def _value(found: Sequence[_Found], weights: Mapping[Phrase, float]) -> float:
+    """Return the weight of phrases; one that comes again counts little."""
+    once = sum(weights[phrase] for phrase in {each.phrase for each in found})
+    return once + AGAIN * sum(weights[each.phrase] for each in found)
+
+
+def _joined(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Return ascending ranges, those that touch or overlap as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in ranges:
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return tuple(joined)

@@ -1,0 +1,132 @@
+"""The words of a query in a ranking: evidence beside meaning, and which files may be hits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.errors import QvsearchError
+from qvsearch.published.opening import is_published
+from qvsearch.retrieval.lexical import matches, postings_of
+from qvsearch.retrieval.scoring import Ranking, ScoredTerm, combine_terms, with_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qvsearch.library.library import Library
+    from qvsearch.library.words import Words
+    from qvsearch.retrieval.asked_words import AskedWords, Phrase
+    from qvsearch.retrieval.lexical import Matches
+    from qvsearch.retrieval.scoring import EmbeddedTerm
+    from qvsearch.types import Vectors
+
+MOST = 2000  # rows of a large library that are scored because of their words
+
+
+def words_of(library: Library, asked: AskedWords) -> Words | None:
+    """Return the words of a library; None for a shared table, which has none.
+
+    Raises QvsearchError for a table if the query depends on them.
+    """
+    if not is_published(library):
+        return library.words
+    if asked.phrases or asked.lacking or asked.alone:
+        raise QvsearchError(
+            "a shared table has no index of words; leave out quotes, --without and --words-only"
+        )
+    return None
+
+
+def allowed_by_words(library: Library, asked: AskedWords) -> NDArray[np.bool_] | None:
+    """Return the mask (size,) of rows whose files have all phrases and nothing that is lacking.
+
+    None if all rows pass. Raises QvsearchError for a shared table.
+    """
+    words = words_of(library, asked) if asked.phrases or asked.lacking else None
+    if words is None:
+        return None
+    items = library.columns.items
+    mask = np.ones(library.size, np.bool_)
+    for phrase in asked.phrases:
+        mask &= np.isin(items, items[postings_of(words, phrase)[0]])
+    for phrase in asked.lacking:
+        mask &= ~np.isin(items, items[postings_of(words, phrase)[0]])
+    return mask
+
+
+def hidden_by_words(library: Library, asked: AskedWords, rows: Sequence[int]) -> list[str]:
+    """Return why a file, given its rows, is hidden by the phrases of a query."""
+    words = words_of(library, asked) if asked.phrases or asked.lacking else None
+    if words is None:
+        return []
+
+    def has(phrase: Phrase) -> bool:
+        return bool(np.isin(postings_of(words, phrase)[0], rows).any())
+
+    missing = (
+        f'"{" ".join(each)}" in quotes: the file lacks it'
+        for each in asked.phrases
+        if not has(each)
+    )
+    there = (f"--without {' '.join(each)}: the file has it" for each in asked.lacking if has(each))
+    return [*missing, *there]
+
+
+def words_in(library: Library, found: Matches, row: int) -> tuple[str, ...]:
+    """Return the words of a query that a row has, the rarest first."""
+    ordered = sorted(found.weights, key=lambda each: -found.weights[each])
+    return tuple(" ".join(each) for each in ordered if row in postings_of(library.words, each)[0])
+
+
+def rank_by_words(library: Library, term: EmbeddedTerm) -> Ranking:
+    """Rank rows by their words alone; others have no evidence, and no row has a score."""
+    words_of(library, term.term.asked)  # refuses a shared table
+    found = matches(library.words, term.term.asked)
+    evidence = np.full(library.size, -np.inf, np.float32)
+    evidence[found.rows] = found.evidence
+    scores = np.full(library.size, np.nan, np.float32)
+    scored = ScoredTerm(term.term, term.vectors, scores, evidence, {}, found)
+    return Ranking(evidence, scores, (scored,))
+
+
+def with_words(
+    library: Library, ranking: Ranking, mask: NDArray[np.bool_] | None = None
+) -> Ranking:
+    """Return a ranking in which rows of the mask answer by the query's words, too.
+
+    A row counts by its words if it is likelier than not that these answer, and only the best MOST
+    rows do.
+    """
+    asked = ranking.terms[0].term.asked
+    words = words_of(library, asked) if asked.sought else None
+    if words is None:
+        return ranking
+    found = matches(words, asked)
+    by_words = found.evidence
+    some = np.flatnonzero(by_words > 0)
+    if mask is not None:
+        some = some[mask[found.rows[some]]]
+    if len(some) > MOST:
+        some = np.sort(some[np.argpartition(-by_words[some], MOST)[:MOST]])
+    rows = found.rows[some]
+    ranking = with_rows(library, ranking, rows)
+    first, *others = ranking.terms
+    evidence = found.lessened(first.evidence)
+    if len(some):
+        evidence = evidence.copy()
+        evidence[rows] = either(evidence[rows], by_words[some])
+    changed = replace(first, evidence=evidence, matches=found)
+    return combine_terms([changed, *others], ranking.bounds)
+
+
+def either(meaning: Vectors, words: Vectors) -> Vectors:
+    """Return the evidence (n,) that a row answers by its meaning or by its words.
+
+    P = 1 - (1 - P(meaning)) * (1 - P(words)), as if independent.
+    """
+    log_odds_not = np.logaddexp(0, meaning.astype(np.float64)) + np.logaddexp(0, words)
+    evidence: Vectors = np.log(np.expm1(log_odds_not)).astype(np.float32)
+    return evidence

@@ -1,0 +1,211 @@
+"""Searches by exact words: phrases, words that must not stand, words beside meaning, snippets."""
+
+import numpy as np
+import pytest
+from support.colours import FINGERPRINT, ColourEmbedder, unit
+
+from qvsearch.choices import By
+from qvsearch.errors import QvsearchError
+from qvsearch.library.filters import Filters
+from qvsearch.library.library import Library
+from qvsearch.retrieval.asked_words import asked_words, plain
+from qvsearch.retrieval.explain import explain
+from qvsearch.retrieval.pipeline import Query, SearchOptions, answer, parse_query, search
+from qvsearch.retrieval.snippets import snippet_of
+from qvsearch.types import Item, Kind, Segment
+
+ROOT = b"/media"
+FILLER = "the quick brown fox jumps over the lazy dog near a river bank today"
+
+
+def text(path, words, line=1):
+    item = Item(ROOT, path, Kind.TEXT, 1, 0)
+    return Segment(item, "0", lines=(line, line + 9), snippet=words[:20], words=words)
+
+
+def picture(path):
+    return Segment(Item(ROOT, path, Kind.IMAGE, 1, 0), "0")
+
+
+@pytest.fixture
+def library(tmp_path):
+    """Forty texts and forty pictures that the model finds alike, and some with rare words."""
+    library = Library.create(tmp_path / "library", FINGERPRINT)
+    library.add_root(ROOT)
+    rng = np.random.default_rng(3)
+    away = np.stack([unit(1, *each) for each in rng.normal(0, 0.15, (64, 2))])
+    library.set_baseline(away)
+    segments = [text(b"note %d.txt" % n, f"{FILLER} {n}") for n in range(40)]
+    segments += [picture(b"IMG_%d.jpg" % (4700 + n)) for n in range(40)]
+    segments += [
+        text(b"bill.txt", f"{FILLER} invoice INV-2024-0117 was paid by Zoe Brandauer"),
+        text(b"other.txt", f"{FILLER} invoice INV-2024-0118 is open, a draft"),
+        text(b"reverse.txt", f"{FILLER} the paid sum, 0117 of 2024"),
+        text(b"long.txt", f"{FILLER} first chapter", 1),
+        text(b"long.txt", f"{FILLER} second chapter has a kumquat", 11),
+        text(b"march invoice.txt", f"{FILLER} sums"),
+    ]
+    vectors = np.stack([unit(0, *rng.uniform(0.2, 1, 2)) for _ in segments])
+    library.add(segments, vectors)
+    return library
+
+
+def ask(library, query, **options):
+    query = parse_query(query) if isinstance(query, str) else query
+    return search(library, query, ColourEmbedder(), SearchOptions(**{"dedupe": False, **options}))
+
+
+def paths(hits):
+    return [hit.segment.item.path for hit in hits]
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("INV-2024-0117", b"bill.txt"),
+        ("zoé BRANDAUER", b"bill.txt"),
+        ("kumquat", b"long.txt"),
+        ("IMG_4711", b"IMG_4711.jpg"),
+        ("march invoice.txt ", b"march invoice.txt"),
+    ],
+)
+def test_rare_words_are_found_of_which_the_model_knows_nothing(library, query, first):
+    hits = ask(library, query)
+    assert paths(hits)[0] == first
+    assert hits[0].relevance > 0.5
+
+
+def test_without_words_the_same_queries_find_nothing(library):
+    asked = parse_query("INV-2024-0117", by=By.MEANING)
+    hits = ask(library, asked, min_relevance=0, top=100)
+    assert paths(hits)[0] != b"bill.txt" or hits[0].relevance < 0.5
+
+
+def test_a_word_of_every_file_changes_no_relevance(library):
+    by_both = ask(library, "red fox", min_relevance=0, top=100)
+    alone = ask(library, parse_query("red fox", by=By.MEANING), min_relevance=0, top=100)
+    assert [(h.relevance, h.segment) for h in by_both] == [
+        (pytest.approx(h.relevance, abs=0.05), h.segment) for h in alone
+    ]
+
+
+@pytest.mark.parametrize("quote", ['"{}"', "“{}”", "„{}“", "«{}»"])
+def test_a_phrase_must_stand_in_the_file(library, quote):
+    hits = ask(library, "red " + quote.format("inv-2024-0117"), min_relevance=0, top=100)
+    assert paths(hits) == [b"bill.txt"]
+
+
+def test_a_phrase_may_stand_in_another_passage_but_the_one_with_it_is_shown(library):
+    (hit,) = ask(library, '"kumquat"')
+    assert (hit.segment.item.path, hit.segment.lines) == (b"long.txt", (11, 20))
+
+
+def test_a_phrase_that_no_file_has_finds_nothing(library):
+    assert ask(library, '"no such words"', min_relevance=0) == []
+
+
+def test_an_unbalanced_quote_is_plain_text(library):
+    assert paths(ask(library, 'kumquat "'))[0] == b"long.txt"
+    assert asked_words('5" and 6" pipes').phrases == ()
+
+
+def test_words_that_must_not_stand_are_left_out_however_much_else_fits(library):
+    asked = parse_query("invoice", lacking=["draft", "march invoice"])
+    hits = ask(library, asked, min_relevance=0, top=100)
+    assert b"other.txt" not in paths(hits)
+    assert b"march invoice.txt" not in paths(hits)
+    assert b"bill.txt" in paths(hits)
+
+
+def test_by_words_only_no_model_is_loaded_and_files_without_them_are_no_hits(library):
+    def load():
+        raise AssertionError("a model was loaded")
+
+    query = parse_query("invoice paid", by=By.WORDS)
+    hits = answer(library, query, SearchOptions(min_relevance=0, top=100), load)
+    assert paths(hits)[0] == b"bill.txt"
+    assert all(b"note" not in path and b"IMG" not in path for path in paths(hits))
+    asked = parse_query("invoice", by=By.WORDS)
+    hits = answer(library, asked, SearchOptions(top=100, dedupe=False), load)
+    assert {*paths(hits)} == {b"bill.txt", b"other.txt", b"march invoice.txt"}
+    assert "score" not in hits[0].to_dict()
+    assert all("score" not in each for each in hits[0].to_dict().get("moments", []))
+
+
+def test_filters_hold_for_words_too(library):
+    images = SearchOptions(filters=Filters(kinds=frozenset({Kind.IMAGE})), min_relevance=0)
+    hits = search(library, Query(words="invoice", by=By.WORDS), ColourEmbedder(), images)
+    assert hits == []
+
+
+def test_the_model_reads_a_phrase_as_plain_words():
+    assert plain('"a red" star') == "a red star"
+    assert plain('say "hello') == 'say "hello'
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"words": "!!", "by": By.WORDS},
+        {"like": (b"/a.jpg",), "by": By.WORDS},
+        {"words": "a", "without": ("b",), "by": By.WORDS},
+        {"words": "a", "lacking": ("!",)},
+        {"words": "a", "lacking": ("b",), "by": By.MEANING},
+    ],
+)
+def test_words_that_cannot_be_compared_are_an_error(query):
+    with pytest.raises(QvsearchError, match="--"):
+        Query(**query)
+
+
+def test_explain_names_the_words_of_each_passage_and_missing_phrases(library):
+    best, *_ = explain(library, "paid INV-2024-0117", b"/media/bill.txt", ColourEmbedder()).segments
+    assert set(best.words) == {"paid", "inv", "2024", "0117"}
+    assert best.by_words > 0.5
+    without = parse_query('"second chapter" red', lacking=["quick brown"])
+    explanation = explain(library, without, b"/media/long.txt", ColourEmbedder())
+    assert explanation.hidden_by == ("--without quick brown: the file has it",)
+    explanation = explain(library, '"second chapter"', b"/media/bill.txt", ColourEmbedder())
+    assert "lacks" in explanation.reason
+
+
+def test_a_snippet_has_the_lines_with_the_words_and_marks_them(library):
+    hit = ask(library, "INV-2024-0117")[0]
+    record = hit.to_dict()
+    marked = [record["snippet"][start:end] for start, end in record["marks"]]
+    assert marked == ["INV", "2024", "0117"]
+
+
+def test_the_best_part_of_a_long_text_is_shown_with_every_match_marked():
+    words = f"{'lorem ipsum ' * 90}Café\nNoir costs 5 francs, says the café owner. {'dolor ' * 90}"
+    snippet = snippet_of(words, {("cafe",): 2.0, ("francs",): 4.0, ("dolor",): 0.1})
+    assert [part for part, is_marked in snippet.parts if is_marked][:3] == [
+        "Café",
+        "francs",
+        "café",
+    ]
+    assert snippet.text.startswith("… ")
+    assert snippet.text.endswith(" …")
+    assert len(snippet.text) <= 204
+    assert "".join(part for part, _ in snippet.parts) == snippet.text
+    assert snippet_of(words, {("absent",): 1.0}) is None
+
+
+def test_words_without_spaces_are_marked_by_characters():
+    snippet = snippet_of("今天的会议报告在图书馆", {("会议",): 1.0, ("议报",): 1.0, ("报告",): 1.0})
+    assert list(snippet.parts) == [("今天的", False), ("会议报告", True), ("在图书馆", False)]
+
+
+def test_a_line_of_a_film_is_its_moment(tmp_path):
+    library = Library.create(tmp_path / "films", FINGERPRINT)
+    library.add_root(ROOT)
+    lines = "3.5\tgood evening\n61.25\twhere is the kumquat\n70\tgood night"
+    films = [
+        Segment(Item(ROOT, b"%d.mp4" % n, Kind.VIDEO, 1, 0), "0", start=0.0, end=90.0, words=words)
+        for n, words in enumerate([lines, "1\tnothing here 61.25", None])
+    ]
+    library.add(films, np.stack([unit(0, 1, 0)] * 3))
+    (hit,) = ask(library, parse_query('"the kumquat"'), dedupe=False)
+    assert (hit.segment.item.path, hit.start, hit.end) == (b"0.mp4", 61.25, 90.0)
+    assert hit.snippet.text == "where is the kumquat"
+    assert ask(library, parse_query('"3 5"')) == []
