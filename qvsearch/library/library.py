@@ -21,6 +21,7 @@ from qvsearch.library.manifest import (
     Manifest,
     check_way,
     highest_name,
+    is_committed,
     read_committed,
     unreadable,
     write_manifest,
@@ -341,7 +342,7 @@ class Library:
                 manifest = self._following(shards, baseline)
                 write_manifest(self.folder, manifest)
             except BaseException as error:
-                if manifest is not None and self._is_on_disk(manifest):
+                if manifest is not None and is_committed(self.folder, manifest):
                     # It may not last: no later commit may use its names again, and the files of
                     # the one before stay.
                     self._rows.settle(shards, baseline)
@@ -354,12 +355,6 @@ class Library:
             self._rows.settle(shards, baseline)
             self._manifest, self._changed = manifest, False
             sweep(self.folder, manifest)
-
-    def _is_on_disk(self, manifest: Manifest) -> bool:
-        try:
-            return read_committed(self.folder) == manifest
-        except QvsearchError:
-            return False
 
     def load_failures(self) -> list[Failure]:
         """Return the list of files that could not be indexed."""

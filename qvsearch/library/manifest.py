@@ -231,6 +231,14 @@ def read_committed(folder: Path) -> Manifest:
         raise unreadable(folder, error) from error
 
 
+def is_committed(folder: Path, manifest: Manifest) -> bool:
+    """Return whether a library has this state on disk."""
+    try:
+        return read_committed(folder) == manifest
+    except QvsearchError:
+        return False
+
+
 def unreadable(folder: Path, error: OSError) -> QvsearchError:
     """Return the error to raise if a file of a library cannot be read."""
     if not error.filename:

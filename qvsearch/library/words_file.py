@@ -27,7 +27,7 @@ FILE = "file"  # the reader of what a file itself has as text
 BLOCK = 64  # rows: smaller blocks compress worse, larger ones take longer for one row
 LONGEST = 1 << 18  # characters of a row's text that are kept; a passage has a thousandth
 LARGEST_BLOCK = BLOCK * (4 * LONGEST + 1)  # bytes
-PAGE_SIZE = 16384  # bytes
+PAGE_SIZE = 4096  # bytes; with larger ones the file of a few rows is several times as large
 LEVEL = 1  # of zlib: higher ones take thrice the time for a tenth of the size
 HASH_SIZE = 64 << 20  # bytes of postings that SQLite collects before it writes them
 # Non-ASCII bytes are characters of words for this tokenizer, and so are letters, digits and _: the

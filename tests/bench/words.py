@@ -19,8 +19,9 @@ LETTERS = np.array(list("etaoinshrdlucmfwypvbgk"))
 
 def passages(count):
     rng = np.random.default_rng(0)
-    lengths = rng.integers(2, 10, VOCABULARY)
-    vocabulary = ["".join(rng.choice(LETTERS, length)) for length in lengths]
+    letters = "".join(rng.choice(LETTERS, 10 * VOCABULARY))
+    lengths = rng.integers(2, 10, VOCABULARY).tolist()
+    vocabulary = [letters[10 * n : 10 * n + length] for n, length in enumerate(lengths)]
     likely = 1 / np.arange(1, VOCABULARY + 1)
     chosen = rng.choice(VOCABULARY, (count, WORDS), p=likely / likely.sum())
     return vocabulary, [" ".join([vocabulary[word] for word in row]) for row in chosen.tolist()]

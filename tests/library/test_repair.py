@@ -106,7 +106,7 @@ def test_one_flipped_bit_costs_one_row(library, suffix):
     assert len(after) == 56
     assert check(library.folder) == []
     assert sorted(path.name for path in (library.folder / "quarantine").iterdir()) == [
-        f"000002.{each}" for each in ("facts", "faiss", "jsonl")
+        f"000002.{each}" for each in ("facts", "faiss", "jsonl", "words")
     ]
 
 
