@@ -20,11 +20,12 @@ from support.pdf_files import drawn, lines
 
 from qvsearch import media
 from qvsearch.indexing.pipeline import IngestOptions, index
+from qvsearch.library.rules import ScanOptions
 from qvsearch.runtime.creating import open_or_create
 from qvsearch.runtime.loading import Choice, load_embedder
 from qvsearch.types import DecodeOptions, Detail, Kind
 
-PACKAGES = ("shared-mime-info", "liblouis-data", "bash-doc", "gawk-doc", "tzdata-legacy")
+PACKAGES = ("bash-doc", "graphviz-doc", "gnuplot-doc", "r-doc-pdf", "zsh-doc")
 LINES = ["The quick brown fox jumps over page {}, line by line, of a dense report."] * 40
 
 
@@ -49,8 +50,8 @@ def debian(folder: Path, packages: list[str]) -> None:
     root = folder / "files"
     for package in sorted(folder.glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", package, root], check=True)
-    for packed in root.rglob("*.pdf.gz"):
-        subprocess.run(["gunzip", packed], check=True)
+    packed = [path for path in root.rglob("*.pdf.gz") if not path.is_symlink()]
+    subprocess.run(["gunzip", *packed], check=True)
     counts: Counter[str] = Counter()
 
     def report(event) -> None:
@@ -61,7 +62,7 @@ def debian(folder: Path, packages: list[str]) -> None:
 
     choice = Choice(model="demo")
     library = open_or_create(folder / "library", choice)
-    scan = IngestOptions().scan.__class__(frozenset({Kind.DOCUMENT}))
+    scan = ScanOptions(frozenset({Kind.DOCUMENT}))
     index(
         library,
         [os.fsencode(root)],

@@ -19,6 +19,7 @@ BENCH = ROOT / "tests/bench"
 SMALLEST = {
     "cold_query": ("--model MODEL --few-layers --repeats 1", r"cold query: [\d.]+ s .*scaled from"),
     "cluster": ("--tiny --worlds 1 --exact 60", r"names \d+ right of \d+\n(.*\n)*60 files.*AMI "),
+    "documents": ("--pages 2", r"low: [\d.]+ ms of one core a page, 2 pages"),
     "duplicates": ("--scenes 1 --rows 20", r"20 images of 64 numbers, 2 of them copies: 2 found"),
     "engine": (
         "--tiny --text-layers 2 --vision-layers 1 --repeats 1 --every 13 --sizes --tables embed",
