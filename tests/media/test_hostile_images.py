@@ -21,7 +21,7 @@ from qvsearch.types import DecodeOptions, Item, Kind
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-FORMATS = 61  # and ways of writing them
+FORMATS = 66  # and ways of writing them
 HOSTILE = "pictures that lie or ask for too much"
 
 

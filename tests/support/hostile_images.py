@@ -12,9 +12,11 @@ import zlib
 
 import numpy as np
 import pillow_heif
+import pylibjxl
 from PIL import Image
 
 from support.damage import mutated
+from support.raw_files import dng, halves, jpeg
 
 WIDTH, HEIGHT = 61, 47  # odd, so that blocks and passes end within the picture
 
@@ -154,6 +156,11 @@ def seeds():
         "heic": encoded("HEIF"),
         "heic alpha": encoded("HEIF", "RGBA"),
         "heic images": encoded("HEIF", frames=2),
+        "jpeg xl.jxl": pylibjxl.encode(np.asarray(scene())),
+        "jpeg xl alpha.jxl": pylibjxl.encode(np.asarray(scene("RGBA")), lossless=True),
+        "jpeg xl of jpeg.jxl": pylibjxl.jpeg_to_jxl(encoded("JPEG", exif=exif(6))),
+        "raw.dng": dng(WIDTH + 3, HEIGHT + 1),
+        "raw with preview.dng": dng(WIDTH + 3, HEIGHT + 1, 6, jpeg(halves(200, 150))),
         "jpeg 2000": encoded("JPEG2000"),
         "jpeg 2000 alpha": encoded("JPEG2000", "RGBA", quality_layers=[20]),
         "jpeg 2000 stream": encoded("JPEG2000", "L", no_jp2=True),
