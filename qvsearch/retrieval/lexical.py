@@ -63,7 +63,8 @@ class Matches:
         if self.is_meant:
             evidence = np.where(has_all, np.maximum(evidence, MEANT + TIE), evidence)
         evidence -= TIE * (1 - self.bm25 / self.bm25.max())
-        return evidence.astype(np.float32)
+        rounded: Vectors = evidence.astype(np.float32)
+        return rounded
 
     def lessened(self, evidence: Vectors) -> Vectors:
         """Return the evidence (n,) of rows by meaning, given that others have the words.
