@@ -16,7 +16,7 @@ from qvsearch.retrieval.hits import best_hits, best_rows
 from qvsearch.retrieval.query import read_terms
 from qvsearch.retrieval.scoring import embed_terms
 from qvsearch.retrieval.selection import allowed_rows, check_filled, select
-from qvsearch.retrieval.word_ranking import allowed_by_words
+from qvsearch.retrieval.word_ranking import allowed_by_words, words_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,6 +116,7 @@ def _in_table(
     if not len(stored):
         return None
     terms = embedded()
+    words_of(library, terms[0].term.asked)  # refuses phrases
     levels = leveled(library, terms, exact=False)
     where = where_in(library, options.filters)
     asked = Asked(library, levels, options.filters, where, exact=False)

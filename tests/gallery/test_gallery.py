@@ -20,7 +20,7 @@ from qvsearch.files import content_hash
 from qvsearch.gallery.cards import Gallery, hit_sections
 from qvsearch.gallery.page import check_target, write_gallery
 from qvsearch.media.thumbnails import Thumbnails
-from qvsearch.types import Hit, Kind, Moment, Segment, Skipped
+from qvsearch.types import Hit, Kind, Moment, Segment, Skipped, Snippet
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +159,16 @@ def test_a_file_that_is_gone_or_broken_has_a_card_that_says_so(tmp_path, thumbna
     assert {failed[0].reason, failed[1].reason} < set(page.texts)
     linked = {os.path.basename(path).decode() for path, _ in gallery_reader.paths_of(page)}
     assert linked == {"changed.png", "broken.png"}
+
+
+def test_words_of_the_query_are_marked_and_stay_text(tmp_path, thumbnails):
+    place = tmp_path / "a.txt"
+    place.write_text("<b>paid</b> now")
+    hit = hit_of(place, Kind.TEXT, snippet="<b>paid</b> now")
+    hit = replace(hit, snippet=Snippet("<b>paid</b> now", ((3, 7),)))
+    page = tmp_path / "page.html"
+    written(page, [hit], thumbnails)
+    assert "&lt;b&gt;<mark>paid</mark>&lt;/b&gt; now" in page.read_text()
 
 
 def test_hits_without_a_relevance_have_no_bar(tmp_path, thumbnails):

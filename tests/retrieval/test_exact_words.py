@@ -209,3 +209,22 @@ def test_a_line_of_a_film_is_its_moment(tmp_path):
     assert (hit.segment.item.path, hit.start, hit.end) == (b"0.mp4", 61.25, 90.0)
     assert hit.snippet.text == "where is the kumquat"
     assert ask(library, parse_query('"3 5"')) == []
+
+
+def test_in_a_large_library_rows_with_the_words_are_scored_too(library, monkeypatch):
+    from qvsearch.retrieval import first_pass
+
+    monkeypatch.setattr(first_pass, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(first_pass, "BEST", 3)
+    for query, first in (("kumquat", b"long.txt"), ("IMG_4711", b"IMG_4711.jpg")):
+        assert paths(ask(library, query, min_relevance=0))[0] == first
+    assert paths(ask(library, '"INV-2024-0117"')) == [b"bill.txt"]
+
+
+def test_a_phrase_is_read_from_the_command_line_and_saved(library):
+    from qvsearch.retrieval.saved import parsed_search
+
+    query, _ = parsed_search({"words": 'a "b c"', "without": ["d"], "words-only": True})
+    assert (query.lacking, query.by) == (("d",), By.WORDS)
+    with pytest.raises(QvsearchError, match="exclude each other"):
+        parsed_search({"words": "a", "words-only": True, "meaning-only": True})
