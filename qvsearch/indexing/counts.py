@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from qvsearch.kinds import is_packed
 from qvsearch.types import Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ FINE_MOMENT_BYTES = 400_000
 # the same for a film of known length: moments end where scenes do, and after ten seconds
 MOMENT_SECONDS, FINE_MOMENT_SECONDS = 5.0, 1.15
 PASSAGE_BYTES, TEXT_BYTES = 1_600, 10 * 2**20
+# documents are packed, but have pictures; slides are short
+DOCUMENT_BYTES, DOCUMENT_PASSAGES = 10_000, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ def estimated_segments(item: Item, video_mode: VideoMode, seconds: float | None 
     """Estimate a file's segments from its size, or a film's from its length; nothing is read."""
     if item.kind is Kind.IMAGE:
         return 1
+    if item.kind is Kind.TEXT and is_packed(item.location):
+        return max(1, min(item.size // DOCUMENT_BYTES, DOCUMENT_PASSAGES))
     if item.kind is Kind.TEXT:
         return max(1, min(item.size, TEXT_BYTES) // PASSAGE_BYTES)
     whole, fine = item.size / MOMENT_BYTES, item.size / FINE_MOMENT_BYTES
