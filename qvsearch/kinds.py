@@ -24,10 +24,14 @@ _SUFFIXES = {
     f"jxl jp2 j2k jpf jpx tga psd ico dds pbm pgm ppm pnm pfm {_RAW}",
     Kind.VIDEO: "mp4 mov mkv webm avi m4v mpg mpeg wmv 3gp 3g2 ts mts m2ts vob m2v flv f4v ogv mxf"
     " mpv asf divx",
-    Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt docx docm dotx pptx pptm ppsx"
-    " xlsx xlsm odt ods odp epub rtf eml mhtml mht",
+    Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt rtf eml mhtml mht",
     Kind.DOCUMENT: "pdf",
 }
+_PACKED = frozenset(
+    f".{suffix}"
+    for suffix in ("docx", "docm", "dotx", "pptx", "pptm", "ppsx", "xlsx", "xlsm", "odt", "ods")
+    + ("odp", "epub")
+)
 # texts of programmers: they are left out where programs put code by the thousand files
 _CODE = (
     "html htm xhtml ipynb py pyi js mjs cjs jsx tsx vue svelte rs go c h cc cpp cxx hh hpp java kt"
@@ -45,7 +49,7 @@ _NAMES = (
 _CODE_NAMES = frozenset(_NAMES.split())
 KIND_OF_SUFFIX = {
     **{f".{suffix}": kind for kind, names in _SUFFIXES.items() for suffix in names.split()},
-    **dict.fromkeys(sorted(_CODE_SUFFIXES), Kind.TEXT),
+    **dict.fromkeys(sorted(_PACKED | _CODE_SUFFIXES), Kind.TEXT),
 }
 
 
@@ -61,6 +65,11 @@ def is_code(name: bytes) -> bool:
     """Return whether the name of a file is that of code, configuration or a web page."""
     suffix = suffix_of(name)
     return suffix in _CODE_SUFFIXES | MAY_BE_CODE or (not suffix and _base(name) in _CODE_NAMES)
+
+
+def is_packed(name: bytes) -> bool:
+    """Return whether a text by its name is a ZIP file of parts, as Office and e-books are."""
+    return _suffix(name) in _PACKED
 
 
 def is_file_name(word: bytes) -> bool:

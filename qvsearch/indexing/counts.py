@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from qvsearch.kinds import is_packed
 from qvsearch.media.pages import DOCUMENT_PAGES
 from qvsearch.types import Item, Kind, Skipped, VideoMode
 
@@ -24,6 +25,8 @@ FINE_MOMENT_BYTES = 400_000
 MOMENT_SECONDS, FINE_MOMENT_SECONDS = 5.0, 1.15
 PASSAGE_BYTES, TEXT_BYTES = 1_600, 10 * 2**20
 PAGE_BYTES = 60_000  # of a document: a page of text has 20 kB, a scanned one 100 or more
+# Office files are packed, but have pictures; slides are short
+PACKED_BYTES, PACKED_PASSAGES = 10_000, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ def estimated_segments(item: Item, video_mode: VideoMode, length: float | None =
     """
     if item.kind is Kind.IMAGE:
         return 1
+    if item.kind is Kind.TEXT and is_packed(item.location):
+        return max(1, min(item.size // PACKED_BYTES, PACKED_PASSAGES))
     if item.kind is Kind.TEXT:
         return max(1, min(item.size, TEXT_BYTES) // PASSAGE_BYTES)
     if item.kind is Kind.DOCUMENT:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from qvsearch.kinds import is_packed
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
@@ -37,14 +38,11 @@ _TYPES = {
     for suffix in suffixes.split()
 }
 
-_ZIPPED = frozenset({".docx", ".docm", ".dotx", ".pptx", ".pptm", ".ppsx", ".xlsx", ".xlsm"})
-_ZIPPED |= {".odt", ".ods", ".odp", ".epub"}  # texts that no browser shows
-
 
 def content_type(item: Item) -> tuple[str, bool]:
     """Return the type of an item's file, and whether a browser shows it."""
-    suffix = os.fsdecode(os.path.splitext(item.location)[1]).lower()
     if item.kind is Kind.TEXT:
-        return (UNKNOWN, False) if suffix in _ZIPPED else (TEXT, True)
+        return (UNKNOWN, False) if is_packed(item.location) else (TEXT, True)
+    suffix = os.fsdecode(os.path.splitext(item.location)[1]).lower()
     type_ = _TYPES.get((item.kind, suffix))
     return (UNKNOWN, False) if type_ is None else (type_, True)

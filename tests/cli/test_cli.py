@@ -95,26 +95,26 @@ def test_a_missing_folder_is_named_and_the_others_are_indexed(run, files, tiny, 
 
 
 def test_files_that_are_not_taken_are_named_by_index_and_status(run, files, tiny):
-    for name in ("a.PDF", "b.pdf", "c.docx", "d.bin", ".e.pdf"):
+    for name in ("a.DOC", "b.doc", "c.pages", "d.bin", ".e.doc"):
         (files / name).touch()
-    counts = {".pdf": 2, ".docx": 1, "others": 1}
-    said = "left aside: 2 .pdf, 1 .docx, 1 other"
+    counts = {".doc": 2, ".pages": 1, "others": 1}
+    said = "left aside: 2 .doc, 1 .pages, 1 other"
     assert said in run("index", files, "--model", tiny, "--dry-run")[1].decode()
     code, output, _ = run("index", files, "--model", tiny, "--json")
     assert (code, records(output)[-1]["left_aside"]) == (0, counts)
     code, output, _ = run("index", files, files)
     assert said in output.decode(), "each file is counted once"
     assert records(run("status", "--json")[1])[0]["left_aside"] == counts
-    assert re.search("left aside +2 .pdf, 1 .docx, 1 other\n", run("status")[1].decode())
+    assert re.search("left aside +2 .doc, 1 .pages, 1 other\n", run("status")[1].decode())
 
 
 def test_a_folder_of_nothing_but_other_files_says_so(run, home, tiny):
     (home / "papers").mkdir()
-    (home / "papers/a.pdf").touch()
+    (home / "papers/a.doc").touch()
     code, output, _ = run("index", home / "papers", "--model", tiny)
     assert code == 0
     assert output.decode().startswith("found 0 = ")
-    assert "left aside: 1 .pdf; qvsearch does not take such files\n" in output.decode()
+    assert "left aside: 1 .doc; qvsearch does not take such files\n" in output.decode()
 
 
 def test_index_in_json_is_an_event_a_line_and_a_summary(run, files, tiny):

@@ -3,9 +3,13 @@
 import os
 
 import pytest
+from support import office_files
+from support.indexer import FINGERPRINT, Bench
 from support.trees import left_aside, names, put, walk
 
 from qvsearch.indexing.changes import Target, scan_targets
+from qvsearch.indexing.status import library_status
+from qvsearch.library.library import Library
 from qvsearch.library.rules import ScanOptions, left_out
 from qvsearch.types import Skipped
 
@@ -78,3 +82,15 @@ def test_the_scan_of_a_run_counts_them_apart(tmp_path):
     root = os.fsencode(tmp_path)
     files = scan_targets([Target(root, root)], {root: ScanOptions()}, lambda: False)
     assert (len(files.items), files.vendored, files.left_aside) == (1, 2, {".xls": 1})
+
+
+def test_status_counts_code_of_others_and_pictures_in_documents(tmp_path):
+    Library.create(tmp_path / "library", FINGERPRINT)
+    bench = Bench(tmp_path / "library", tmp_path / "media")
+    content = office_files.examples()["a.docx"]
+    put(tmp_path / "media", "a.docx", content=content)
+    put(tmp_path / "media", "node_modules/a.js")
+    summary = bench.index()
+    assert (summary.indexed, summary.vendored) == (1, 1)
+    status = library_status(bench.open())
+    assert (status.vendored, status.pictures, status.partial) == (1, (1, 1), ())
