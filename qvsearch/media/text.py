@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from qvsearch.errors import MediaError
 from qvsearch.media.encoding import to_text
+from qvsearch.media.language import language_of
 from qvsearch.types import NO_METADATA, DecodeOptions, EmbedInput, Item, Metadata, Segment
 
 MAX_BYTES = 10 * 2**20  # a passage costs one run of the model, and 10 MiB are 6,500 of them
@@ -102,8 +103,10 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
-    """Return no metadata: texts have none."""
-    return NO_METADATA
+    """Return the language of a text."""
+    if item.size > MAX_BYTES:
+        return NO_METADATA
+    return Metadata(language=language_of(to_text(file.read(MAX_BYTES))))
 
 
 def _suffix(item: Item) -> str:
@@ -113,13 +116,14 @@ def _suffix(item: Item) -> str:
 def _segments(text: str, item: Item, content_hash: str) -> list[tuple[Segment, EmbedInput]]:
     front = front_matter(text)
     segments = []
+    metadata = Metadata(language=language_of(text))
     lines = () if text.isspace() else without_noise(text, _suffix(item))  # which is slow if blank
     for pieces in _passages(lines):
         passage = "".join(piece.text for piece in pieces).rstrip("\r\n")
         body = "".join(piece.text for piece in pieces if piece.line > front)
         snippet = " ".join((body or passage).split())[:SNIPPET_CHARACTERS]
         numbers = (pieces[0].line, pieces[-1].line)
-        segment = Segment(item, content_hash, lines=numbers, snippet=snippet)
+        segment = Segment(item, content_hash, lines=numbers, snippet=snippet, metadata=metadata)
         segments.append((segment, EmbedInput(text=passage)))
     if not segments:
         raise MediaError("no text")
