@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -86,11 +86,12 @@ def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> list[bytes | memoryview]:
 
 
 def unpack_arrays(
-    data: bytes | memoryview, types: Mapping[str, np.dtype[Any]]
+    data: bytes | memoryview, types: Mapping[str, np.dtype[Any]], later: Collection[str] = ()
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of a file as views, without a copy.
 
-    Raises ValueError unless they are whole and have exactly these names, in this order.
+    Raises ValueError unless they are whole and have exactly these names, in this order. A file may
+    lack all of the `later` ones.
     """
     import numpy as np
     import orjson
@@ -102,6 +103,8 @@ def unpack_arrays(
     if magic != _MAGIC or length > len(view):
         raise ValueError("it is not a file of arrays")
     shapes = orjson.loads(view[_START.size : _START.size + length])
+    if later and type(shapes) is dict and shapes.keys().isdisjoint(later):
+        types = {name: kind for name, kind in types.items() if name not in later}
     if type(shapes) is not dict or list(shapes) != list(types):
         raise ValueError("it holds other arrays")
     arrays = {}

@@ -164,6 +164,33 @@ class FilterOptions:
         Orientation | None,
         choice("--orientation", Orientation, "Shape of pictures and videos.", "Filters"),
     ] = None
+    place: Annotated[
+        str | None,
+        _filter(metavar="NAME", help="City, region or country, in any language, e.g. Vienna."),
+    ] = None
+    suffix: Annotated[
+        list[str] | None,
+        _filter(metavar="SUFFIX", help="End of the name, e.g. pdf or pdf,docx; may be repeated."),
+    ] = None
+    title: Annotated[
+        str | None, _filter(metavar="TEXT", help="Part of the title, e.g. report.")
+    ] = None
+    author: Annotated[
+        str | None, _filter(metavar="NAME", help="Part of the author's name, e.g. curie.")
+    ] = None
+    keyword: Annotated[
+        list[str] | None,
+        _filter(metavar="WORD", help="Keyword of the file; may be repeated, and all must fit."),
+    ] = None
+    rating: Annotated[
+        str | None, _filter(metavar="MIN[-MAX]", help="Stars, 0 to 5, e.g. 4 or 2-4.")
+    ] = None
+    page: Annotated[
+        str | None, _filter(metavar="N[-M]", help="Page of a document, e.g. 12 or 3-8.")
+    ] = None
+    language: Annotated[
+        str | None, _filter(metavar="CODE", help="Language of a text, e.g. de or en.")
+    ] = None
 
     def filters(self) -> "Filters":
         """Return the filters; raises QvsearchError for a value that cannot be read."""
@@ -180,6 +207,14 @@ class FilterOptions:
             min_size=self.min_size,
             duration=self.duration,
             orientation=self.orientation,
+            place=self.place,
+            suffixes=self.suffix or (),
+            title=self.title,
+            author=self.author,
+            keywords=self.keyword or (),
+            rating=self.rating,
+            page=self.page,
+            language=self.language,
         )
 
 

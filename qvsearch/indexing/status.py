@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from qvsearch.indexing.changes import MAX_TRIES, Target, same_failure, same_identity, scan_targets
 from qvsearch.indexing.mounts import Identities
+from qvsearch.library.columns import suffix_of
 from qvsearch.library.filters import orientation_of
+from qvsearch.library.places import place_table
 from qvsearch.library.rules import Rules, left_out, scans_of
 from qvsearch.library.words_file import has_full_text
 from qvsearch.published.opening import is_large_table
@@ -190,16 +192,48 @@ def library_fields(library: Library) -> tuple[Field, ...]:
         for each in metadata
         if each.latitude is not None and each.longitude is not None
     ]
+    cities, countries = _cities_and_countries(places)
+    titled = sum(each.title is not None for each in metadata)
+    paged = sum(each.page is not None for each in files)
+    tags = (each.language for each in metadata if each.language)
     return (
         _counted("kind", ("--kind",), (each.item.kind for each in files)),
         _counted("path", ("--under", "--glob"), (os.fsdecode(each.item.root) for each in files)),
         _ranged("taken", ("--after", "--before"), [date_text(date) for date in dates]),
         _counted("camera", ("--camera",), (each.camera for each in metadata if each.camera)),
         _ranged("place", ("--near",), _box(places), len(places)),
+        _counted("country", ("--place",), countries),
+        _counted("city", ("--place",), cities),
         _ranged("size", ("--min-size",), sizes),
         _counted("orientation", ("--orientation",), (orientation_of(*size) for size in sizes)),
         _ranged("duration", ("--duration",), seconds),
+        _counted("suffix", ("--suffix",), _suffixes(files)),
+        Field("title", ("--title",), titled),
+        _counted("author", ("--author",), (each.author for each in metadata if each.author)),
+        _keywords([each.keywords for each in metadata if each.keywords]),
+        _counted("rating", ("--rating",), (each.rating for each in metadata if each.rating)),
+        Field("page", ("--page",), paged),
+        _counted("language", ("--language",), tags),
     )
+
+
+def _suffixes(files: Iterable[Segment]) -> Iterator[str]:
+    """Yield the suffix of each file that has one, without the dot."""
+    return filter(None, (suffix_of(each.item.root, each.item.path) for each in files))
+
+
+def _keywords(of_files: Sequence[Sequence[str]]) -> Field:
+    counts = Counter(each for keywords in of_files for each in dict.fromkeys(keywords))
+    return Field("keyword", ("--keyword",), len(of_files), dict(counts.most_common()))
+
+
+def _cities_and_countries(
+    places: Sequence[tuple[float, float]],
+) -> tuple[Iterator[str], Iterator[str]]:
+    """Return the names of the cities and of the countries that coordinates are in, if any."""
+    cities = filter(None, (place_table().city(*each) for each in places))
+    countries = filter(None, (place_table().country(*each) for each in places))
+    return cities, countries
 
 
 def _sizes(files: Iterable[Segment]) -> list[tuple[int, int]]:
@@ -210,7 +244,7 @@ def _sizes(files: Iterable[Segment]) -> list[tuple[int, int]]:
     ]
 
 
-def _counted(name: str, options: tuple[str, ...], values: Iterable[str]) -> Field:
+def _counted(name: str, options: tuple[str, ...], values: Iterable[object]) -> Field:
     counts = Counter(map(str, values))
     return Field(name, options, counts.total(), dict(counts.most_common()))
 

@@ -12,6 +12,7 @@ import numpy as np
 from qvsearch.errors import NothingToSearch
 from qvsearch.library.aliases import aliases
 from qvsearch.library.patterns import composed, glob_regex, path_text
+from qvsearch.library.places import place_table
 from qvsearch.library.shard_columns import NO_ROW, columns_of
 from qvsearch.times import LATEST, WIDEST_ZONE, from_wall_time
 from qvsearch.types import KIND_CODES
@@ -49,6 +50,7 @@ class Columns:
         self.size = size
         self._sources = sources
         self._by_path: dict[tuple[str | bytes, ...], Mask] = {}
+        self._read: dict[str, list[list[str]]] = {}
 
     def check_under(self, under: Sequence[bytes]) -> None:
         """Raise NothingToSearch for a path that is neither in the library nor on the disk."""
@@ -82,6 +84,18 @@ class Columns:
         for source in self._sources:
             points[:, source.rows] = source.columns.points[:, source.places]
         return points
+
+    @cached_property
+    def areas(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of regions and of countries, as `places` has them; -1 without any."""
+        x, y, z = self.points
+        placed = np.flatnonzero(np.isfinite(z))
+        degrees = np.degrees([np.arcsin(z[placed].clip(-1, 1)), np.arctan2(y[placed], x[placed])])
+        # to the kilometre, so that the photos of one place are looked up once
+        places, of_row = np.unique(degrees.round(2), axis=1, return_inverse=True)
+        found = np.full((2, self.size), -1)
+        found[:, placed] = np.array(place_table().areas(*places))[:, of_row.reshape(-1)]
+        return found[0], found[1]
 
     @cached_property
     def widths(self) -> Numbers:
@@ -131,9 +145,14 @@ class Columns:
         ]
 
     @cached_property
-    def _cameras(self) -> list[list[str]]:
-        """The names of the cameras of each source."""
-        return [each.columns.camera_names() for each in self._sources]
+    def ratings(self) -> NDArray[np.int32]:
+        """Ratings, 0 to 5."""
+        return self._column(lambda each: each.ratings, np.int32, -1)
+
+    @cached_property
+    def pages(self) -> NDArray[np.int32]:
+        """Numbers of a document's pages, from 1."""
+        return self._column(lambda each: each.pages, np.int32, -1)
 
     def of_kinds(self, kinds: Collection[Kind]) -> Mask:
         """Return which rows are of one of the kinds."""
@@ -142,11 +161,23 @@ class Columns:
         mask: Mask = wanted[self.kinds]
         return mask
 
-    def by_camera(self, part: str) -> Mask:
-        """Return which rows have a camera whose name contains a text, in any case."""
-        part = part.casefold()
-        wanted = [[part in name.casefold() for name in names] for names in self._cameras]
-        return self._any_of(wanted, lambda each: each.cameras)
+    def having(self, column: str, test: Callable[[str], bool]) -> Mask:
+        """Return which rows have a text that passes a test, in one of the columns of TEXTS."""
+        wanted = [list(map(test, texts)) for texts in self._texts(column)]
+        return self._any_of(wanted, lambda each: each.numbers(column))
+
+    def _texts(self, column: str) -> list[list[str]]:
+        """Return the texts of each source, read once."""
+        if column not in self._read:
+            self._read[column] = [each.columns.texts(column) for each in self._sources]
+        return self._read[column]
+
+    def ending_in(self, suffixes: Sequence[str]) -> Mask:
+        """Return which rows' files have one of the suffixes: lower case, without the dot."""
+        wanted = frozenset(suffixes)
+        return self._paths_that(
+            ("suffix", *suffixes), lambda root, path: suffix_of(root, path) in wanted
+        )
 
     def below(self, under: Sequence[bytes]) -> Mask:
         """Return which rows are below one of the folders, whatever alias names it."""
@@ -215,6 +246,11 @@ class Columns:
         for source in self._sources:
             values[source.rows] = column(source.columns)[source.places]
         return values
+
+
+def suffix_of(root: bytes, path: bytes) -> str:
+    """Return the suffix of a file in lower case, without the dot; it may be empty."""
+    return path_text(os.path.splitext(path or root)[1][1:]).lower()
 
 
 def newest(times: NDArray[np.int64], on_the_wall: Mask, count: int) -> NDArray[np.int64]:

@@ -16,12 +16,14 @@ import numpy as np
 from qvsearch.choices import Orientation
 from qvsearch.library.columns import Columns, source_of
 from qvsearch.library.filters import orientation_of
+from qvsearch.library.places import place_table
 from qvsearch.library.shard_columns import point
 from qvsearch.times import date_text, time_taken
 
 if TYPE_CHECKING:
     from qvsearch.library.columns import Mask
     from qvsearch.library.filters import Filters
+    from qvsearch.library.places import Place
     from qvsearch.types import Segment
 
 EARTH_KM = 6371.0088  # mean radius (IUGG)
@@ -86,6 +88,56 @@ def _camera_text(segment: Segment, _: object) -> str:
     return f"taken with {camera}" if camera else "its camera is not known"
 
 
+def _having(column: str) -> Callable[[Columns, str], Mask]:
+    """Return the filter for texts of a column that contain a text, in any case."""
+
+    def passes(columns: Columns, part: str) -> Mask:
+        folded = part.casefold()
+        return columns.having(column, lambda text: folded in text.casefold())
+
+    return passes
+
+
+def _with_keywords(columns: Columns, keywords: tuple[str, ...]) -> Mask:
+    wanted = {each.casefold() for each in keywords}
+    return columns.having("keyword", lambda text: wanted <= set(text.casefold().split("\n")))
+
+
+def _keywords_text(segment: Segment, _: object) -> str:
+    keywords = segment.metadata.keywords
+    return f"its keywords are {', '.join(keywords)}" if keywords else "it has no keywords"
+
+
+def _in_language(columns: Columns, code: str) -> Mask:
+    return columns.having("language", lambda tag: tag.lower().partition("-")[0] == code)
+
+
+def _said(name: str) -> Callable[[Segment, Any], str]:
+    """Return the fact that a file's metadata has of a name, e.g. `its title is ...`."""
+
+    def fact(segment: Segment, _: object) -> str:
+        value = getattr(segment.metadata, name)
+        return f"its {name} is not known" if value is None else f"its {name} is {value}"
+
+    return fact
+
+
+def _rated(columns: Columns, rating: tuple[int, int]) -> Mask:
+    return (columns.ratings >= rating[0]) & (columns.ratings <= rating[1])
+
+
+def _on_page(columns: Columns, pages: tuple[int, int]) -> Mask:
+    return (columns.pages >= pages[0]) & (columns.pages <= pages[1])
+
+
+def _page_text(segment: Segment, _: object) -> str:
+    return "it has no pages" if segment.page is None else f"it is page {segment.page}"
+
+
+def _range_text(ends: tuple[int, int]) -> str:
+    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"
+
+
 def _near(columns: Columns, near: tuple[float, float, float]) -> Mask:
     latitude, longitude, km = near
     squares = np.zeros(columns.size)
@@ -94,6 +146,15 @@ def _near(columns: Columns, near: tuple[float, float, float]) -> Mask:
         along *= along
         squares += along
     passing: Mask = squares <= squared_chord(km)
+    return passing
+
+
+def _at(columns: Columns, place: Place) -> Mask:
+    if place.circle is not None:
+        return _near(columns, place.circle)
+    regions, countries = columns.areas
+    is_region = place_table().is_region(place.number)
+    passing: Mask = (regions if is_region else countries) == place.number
     return passing
 
 
@@ -112,6 +173,13 @@ def _distance_text(segment: Segment, near: tuple[float, float, float]) -> str:
         return "its place is not known"
     chord = math.dist(point(north, east), point(*near[:2]))
     return f"taken {2 * EARTH_KM * math.asin(min(1.0, chord / 2)):,.1f} km from there"
+
+
+def _place_text(segment: Segment, _: object) -> str:
+    north, east = segment.metadata.latitude, segment.metadata.longitude
+    if north is None or east is None:
+        return "its place is not known"
+    return f"taken in {place_table().label(north, east) or f'{north:.2f},{east:.2f}'}"
 
 
 def _at_least(columns: Columns, size: tuple[int, int]) -> Mask:
@@ -168,13 +236,21 @@ FILTERS = {  # by the field of `Filters`, in the order of its fields
     "globs": Filter("--glob", Columns.matching, " ".join, _relative_text),
     "after": Filter("--after", lambda columns, time: ~columns.before(time), date_text, _taken_text),
     "before": Filter("--before", Columns.before, date_text, _taken_text),
-    "camera": Filter("--camera", Columns.by_camera, str, _camera_text),
+    "camera": Filter("--camera", _having("camera"), str, _camera_text),
     "near": Filter(
         "--near", _near, lambda near: ",".join(f"{each:.10g}" for each in near), _distance_text
     ),
     "min_size": Filter("--min-size", _at_least, lambda size: f"{size[0]}x{size[1]}", _size_text),
     "duration": Filter("--duration", _lasting, _span_text, _duration_text),
     "orientation": Filter("--orientation", _oriented, str, _orientation_text),
+    "suffixes": Filter("--suffix", Columns.ending_in, ",".join, _relative_text),
+    "title": Filter("--title", _having("title"), str, _said("title")),
+    "author": Filter("--author", _having("author"), str, _said("author")),
+    "keywords": Filter("--keyword", _with_keywords, ", ".join, _keywords_text),
+    "rating": Filter("--rating", _rated, _range_text, _said("rating")),
+    "pages": Filter("--page", _on_page, _range_text, _page_text),
+    "language": Filter("--language", _in_language, str, _said("language")),
+    "place": Filter("--place", _at, lambda place: place.name, _place_text),
     "items": Filter(
         "--new-since",
         lambda columns, items: np.isin(columns.items, np.array(sorted(items), np.int64)),

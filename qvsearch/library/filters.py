@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qvsearch.choices import Orientation
 from qvsearch.errors import QvsearchError
@@ -19,14 +19,23 @@ from qvsearch.types import Kind
 FARTHEST_KM = 20_016  # the largest distance between two places on Earth
 NEAR_KM = 1.0  # default of --near
 # the options, without dashes; LISTS may be repeated
-LISTS = {"kind", "under", "glob"}
+LISTS = {"kind", "under", "glob", "suffix", "keyword"}
 FILTERS = LISTS | {
     *("after", "before", "camera", "near", "min_size", "duration", "orientation"),
+    *("title", "author", "rating", "page", "language", "place"),
 }
+MOST_STARS = 5
+LAST_PAGE = 999_999  # of a range without an end
 
 _MONTH = re.compile("[0-9]{4}(-[0-9]{2})?")
 _DIGITS = r"[0-9]{1,9}(?:\.[0-9]{1,15})?"
 _NUMBER = f"({_DIGITS})"
+if TYPE_CHECKING:
+    from qvsearch.library.places import Place
+
+_RANGE = re.compile("([0-9]{1,6})(?: ?(-) ?([0-9]{1,6})?)?")
+_LANGUAGE = re.compile("[a-z]{2,3}")
+_SUFFIX = re.compile(r"[^\s/.,*]{1,20}")
 _SIZE = re.compile("([0-9]{1,9}) ?[xX×] ?([0-9]{1,9})")
 _SPAN = re.compile(f"{_NUMBER}|(?:{_NUMBER} ?h)? ?(?:{_NUMBER} ?m)? ?(?:{_NUMBER} ?s)?")
 _DEGREES = rf"(?:([+-]?{_DIGITS})|{_NUMBER} ?°? ?"
@@ -41,8 +50,11 @@ class Filters:
     (inclusive) and `before` (exclusive) are nanoseconds since 1970 (see `time_taken`). `camera` is
     a part of its name, in any case. `near` is a latitude and longitude in degrees and a great
     circle's kilometres. `min_size` is the least width and height of the upright picture in pixels.
-    `duration` is the least and most seconds of a video, both inclusive. `items` are numbers of
-    files (see `Item.number`), which saved searches compute.
+    `duration` is the least and most seconds of a video, both inclusive. `suffixes` are in lower
+    case, without a dot; one must fit. `title` and `author` are parts of it, in any case. All of
+    `keywords` must be there, in any case. `rating` and `pages` are the least and most, both
+    inclusive. `language` is a code of ISO 639. `place` is where it was taken. `items` are numbers
+    of files (see `Item.number`), which saved searches compute.
     """
 
     kinds: frozenset[Kind] | None = None
@@ -55,6 +67,14 @@ class Filters:
     min_size: tuple[int, int] | None = None
     duration: tuple[float, float] | None = None
     orientation: Orientation | None = None
+    suffixes: tuple[str, ...] = ()
+    title: str | None = None
+    author: str | None = None
+    keywords: tuple[str, ...] = ()
+    rating: tuple[int, int] | None = None
+    pages: tuple[int, int] | None = None
+    language: str | None = None
+    place: Place | None = None
     items: frozenset[int] | None = None
 
 
@@ -77,6 +97,14 @@ def parse_filters(
     min_size: str | None = None,
     duration: str | None = None,
     orientation: str | None = None,
+    suffixes: Iterable[str] = (),
+    title: str | None = None,
+    author: str | None = None,
+    keywords: Iterable[str] = (),
+    rating: str | None = None,
+    page: str | None = None,
+    language: str | None = None,
+    place: str | None = None,
 ) -> Filters:
     """Return the filters of some options' texts; raises QvsearchError for an invalid one."""
     since, until = parse_date("--after", after), parse_date("--before", before)
@@ -90,18 +118,26 @@ def parse_filters(
         globs=parse_globs(globs),
         after=since,
         before=until,
-        camera=None if camera is None else parse_camera(camera),
+        camera=None if camera is None else parse_part("--camera", camera, "canon"),
         near=None if near is None else parse_near(near),
         min_size=None if min_size is None else parse_size(min_size),
         duration=None if duration is None else parse_duration(duration),
         orientation=None if orientation is None else parse_orientation(orientation),
+        suffixes=parse_suffixes(suffixes),
+        title=None if title is None else parse_part("--title", title, "annual report"),
+        author=None if author is None else parse_part("--author", author, "curie"),
+        keywords=tuple(parse_part("--keyword", each, "holiday") for each in keywords),
+        rating=None if rating is None else parse_rating(rating),
+        pages=None if page is None else parse_pages(page),
+        language=None if language is None else parse_language(language),
+        place=None if place is None else parse_place(place),
     )
 
 
 def filters_by_name(values: Mapping[str, Any]) -> Filters:
     """Return the filters of options by their names, in which - or _ joins words.
 
-    `kind`, `under` and `glob` are lists, the others texts; a path has what `os.fsdecode` returns.
+    Those of LISTS are lists, the others texts; a path has what `os.fsdecode` returns.
     Other names and None are passed over. Raises QvsearchError for an invalid value.
     """
     given = {name.replace("-", "_"): each for name, each in values.items() if each is not None}
@@ -109,6 +145,8 @@ def filters_by_name(values: Mapping[str, Any]) -> Filters:
         kinds=parse_kinds(given.get("kind", ())),
         under=map(os.fsencode, given.get("under", ())),
         globs=given.get("glob", ()),
+        suffixes=given.get("suffix", ()),
+        keywords=given.get("keyword", ()),
         **{name: given.get(name) for name in FILTERS - LISTS},
     )
 
@@ -148,14 +186,71 @@ def parse_date(option: str, text: str | None) -> int | None:
         ) from error
 
 
-def parse_camera(text: str) -> str:
-    """Return a part of a camera's name; raises QvsearchError for an empty one."""
+def parse_part(option: str, text: str, example: str) -> str:
+    """Return a part of a name or title; raises QvsearchError for an empty one."""
     if not text.strip():
         raise QvsearchError(
-            "--camera is empty; write a part of a name, e.g. canon"
-            " (qvsearch status --fields lists the names)"
+            f"{option} is empty; write a part of a name, e.g. {example}"
+            " (qvsearch status --fields lists what there is)"
         )
     return text.strip()
+
+
+def parse_suffixes(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return suffixes without dots, each text may have several; raises QvsearchError for others."""
+    suffixes = []
+    for text in texts:
+        for each in text.split(","):
+            suffix = each.strip().removeprefix("*").removeprefix(".").lower()
+            if not _SUFFIX.fullmatch(suffix):
+                raise QvsearchError(
+                    f"--suffix {text!r} is not the end of a file's name; write pdf or pdf,docx"
+                )
+            suffixes.append(suffix)
+    return tuple(suffixes)
+
+
+def parse_rating(text: str) -> tuple[int, int]:
+    """Return the fewest and most stars of `4` (no upper limit) or `2-4`.
+
+    Raises QvsearchError for other texts.
+    """
+    match = _RANGE.fullmatch(text.strip())
+    least, most = (0, -1) if match is None else _ends(match, MOST_STARS)
+    if match is None or most > MOST_STARS or least > most:
+        raise QvsearchError(
+            f"--rating {text!r} is not a rating from 0 to {MOST_STARS};"
+            " write 4 for at least 4 stars, or 2-4"
+        )
+    return least, most
+
+
+def parse_pages(text: str) -> tuple[int, int]:
+    """Return the first and last page of `12`, `3-8` or `3-`; raises QvsearchError for others."""
+    match = _RANGE.fullmatch(text.strip())
+    first, last = (0, 0) if match is None else _ends(match, LAST_PAGE)
+    if match is not None and not match[2]:
+        last = first
+    if not 1 <= first <= last:
+        raise QvsearchError(
+            f"--page {text!r} is not a page of a document; write 12, 3-8 or 3- (pages begin with 1)"
+        )
+    return first, last
+
+
+def _ends(match: re.Match[str], most: int) -> tuple[int, int]:
+    return int(match[1]), int(match[3]) if match[3] else most
+
+
+def parse_language(text: str) -> str:
+    """Return a code of a language; raises QvsearchError for other texts."""
+    code = text.strip().lower().partition("-")[0]
+    if not _LANGUAGE.fullmatch(code):
+        raise QvsearchError(
+            f"--language {text!r} is not a code of a language; write e.g. de or en"
+            " (qvsearch status --fields lists what there is)"
+        )
+    return code
 
 
 def parse_near(text: str) -> tuple[float, float, float]:
@@ -180,6 +275,13 @@ def parse_near(text: str) -> tuple[float, float, float]:
         if not holds:
             raise QvsearchError(f"--near {text!r} is out of range; {limit}")
     return latitude, longitude, km
+
+
+def parse_place(text: str) -> Place:
+    """Return the place that a name means; raises QvsearchError for none and for several."""
+    from qvsearch.library.places import place_table  # numpy, which --help does without
+
+    return place_table().meant(text)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -28,8 +28,8 @@ from qvsearch.library.manifest import (
 )
 from qvsearch.library.names import exists
 from qvsearch.library.names import library_folder as library_folder
+from qvsearch.library.new_place import check_place
 from qvsearch.library.pending import Pending, read_pending, write_pending
-from qvsearch.library.places import check_place
 from qvsearch.library.rows import Arrays, Rows, Sample
 from qvsearch.library.rules import NO_RULES, Rules
 from qvsearch.library.sweeping import sweep

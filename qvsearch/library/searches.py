@@ -30,12 +30,13 @@ Options = Mapping[str, Value]
 
 # the options of `search` without their dashes. The query is `words` or `file`
 PATHS = {"file", "image", "like", "unlike", "under"}  # absolute
-LISTS = {"like", "not", "without", "unlike", "kind", "under", "glob"}
+LISTS = {"like", "not", "without", "unlike", "kind", "under", "glob", "suffix", "keyword"}
 NUMBERS = {"like-weight", "not-weight", "top", "min-relevance", "rerank-top"}
 FLAGS = {"words-only", "meaning-only", "exact", "all", "no-dedupe", "by-kind"}
 TEXTS = {
     *("words", "file", "image", "instruction", "task", "after", "before", "camera", "near"),
     *("min-size", "duration", "orientation", "sort", "rerank", "rerank-budget", "reranker"),
+    *("place", "title", "author", "rating", "page", "language"),
 }
 
 

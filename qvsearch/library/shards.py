@@ -191,13 +191,13 @@ def read_columns(
     data = map_file(path, seal)
     check_sum(path, seal, data)
     try:
-        arrays = unpack_arrays(data, column_types(form))
+        arrays = unpack_arrays(data, column_types(form), shard_columns.LATER)
         _check_arrays(arrays, file)
         ends, backgrounds = arrays.pop("ends"), arrays.pop("backgrounds")
         norms = arrays.pop("norms") if form.scaled else None
         signs = Signs(**{name: arrays.pop(name) for name in sign_bits.TYPES})
         signs.check(file.rows, form.dim)
-        columns = ShardColumns(**arrays)
+        columns = ShardColumns(**shard_columns.without_later(arrays, file.rows))
         columns.check(file.rows, len(roots))
     except ValueError as error:
         raise Damaged(path, str(error)) from error

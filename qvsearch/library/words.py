@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from qvsearch.library.places import place_table
 from qvsearch.library.tokens import tokens
 from qvsearch.library.words_file import FILE, RowWords
 from qvsearch.types import Kind
@@ -91,13 +92,16 @@ class Words:
 
 
 def about(segment: Segment) -> str:
-    """Return what a search by words also finds of a file: its names, title, keywords and the like.
+    """Return what a search by words also finds of a file: its names, title, place and the like.
 
     The first row of each file has it beside its own words.
     """
     item, metadata = segment.item, segment.metadata
     path = os.path.join(os.path.basename(item.root), item.path)
-    fields = (metadata.title, metadata.author, *(metadata.keywords or ()), metadata.camera)
+    places: tuple[str, ...] = ()
+    if metadata.latitude is not None and metadata.longitude is not None:
+        places = place_table().names_near(metadata.latitude, metadata.longitude)
+    fields = (metadata.title, metadata.author, *(metadata.keywords or ()), metadata.camera, *places)
     return "\n".join([os.fsdecode(path).replace("_", " "), *(each for each in fields if each)])
 
 

@@ -103,6 +103,22 @@ class QueryArguments:
     orientation: Annotated[
         Orientation | None, Field(description="Shape of pictures and videos.")
     ] = None
+    place: Annotated[
+        str | None, Field(description="City, region or country, e.g. Vienna or Bavaria.")
+    ] = None
+    suffix: Annotated[
+        list[str] | None, Field(description="Ends of names, e.g. pdf; one must fit.")
+    ] = None
+    title: Annotated[str | None, Field(description="Part of the title.")] = None
+    author: Annotated[str | None, Field(description="Part of the author's name.")] = None
+    keyword: Annotated[
+        list[str] | None, Field(description="Keywords of the file; all must fit.")
+    ] = None
+    rating: Annotated[str | None, Field(description="Stars, 0 to 5, e.g. 4 or 2-4.")] = None
+    page: Annotated[
+        str | None, Field(description="Page of a document, from 1, e.g. 12 or 3-8.")
+    ] = None
+    language: Annotated[str | None, Field(description="Language of a text, e.g. de or en.")] = None
     k: Count = 10
     min_relevance: LeastRelevance = None
     library: LibraryName = None

@@ -11,7 +11,8 @@ import os
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, pairwise
+from dataclasses import replace
+from itertools import chain, islice, pairwise
 from string import ascii_lowercase, ascii_uppercase, digits
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from qvsearch.errors import MediaError
 from qvsearch.kinds import is_code
 from qvsearch.media.code import telling_code
 from qvsearch.media.encoding import to_text
+from qvsearch.media.language import language_of
 from qvsearch.media.office.contents import Contents
 from qvsearch.media.office.readers import reader_of
 from qvsearch.media.passages import Piece, passages
@@ -28,6 +30,7 @@ MAX_BYTES = 10 * 2**20  # a passage costs one run of the model, and 10 MiB are 6
 MAX_CODE = 2**20  # of code; larger files are data that programs write
 LEAST_MINIFIED, MINIFIED = 5000, 500  # characters of a file, and of its mean line
 SNIPPET_CHARACTERS = 160
+DESCRIBING_LINES = 1000  # of a document, which tell its language
 
 ALIKE = 10  # lines that differ only in their numbers; more of them add nothing
 MAX_SHAPES = 10_000  # of lines that are counted: a file may have millions
@@ -65,7 +68,7 @@ def decode(
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode a text or a document of words; raises MediaError."""
     if (reader := reader_of(_suffix(item))) is not None:
-        segments = list(_sections(reader.read(file), item, content_hash))
+        segments = list(_sections(_described(reader.read(file)), item, content_hash))
     else:
         segments = list(_segments(read_text(file, item), item, content_hash))
     if not segments:
@@ -117,9 +120,25 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
-    """Return the metadata of a document; other texts have none."""
-    reader = reader_of(_suffix(item))
-    return NO_METADATA if reader is None else reader.read(file).metadata
+    """Return the language of a text, and what else a document tells of itself."""
+    if (reader := reader_of(_suffix(item))) is not None:
+        return _described(reader.read(file)).metadata
+    if item.size > MAX_BYTES:
+        return NO_METADATA
+    return _language(to_text(file.read(MAX_BYTES)), item)
+
+
+def _language(text: str, item: Item) -> Metadata:
+    """Return the language of a text; code has none."""
+    is_prose = not (is_code(item.location) and _suffix(item))
+    return Metadata(language=language_of(text)) if is_prose else NO_METADATA
+
+
+def _described(contents: Contents) -> Contents:
+    """Return the contents of a document with its language."""
+    lines = (line for flow in contents.flows for _, line in flow)
+    language = language_of("\n".join(islice(lines, DESCRIBING_LINES)))
+    return replace(contents, metadata=replace(contents.metadata, language=language))
 
 
 def _suffix(item: Item) -> str:
@@ -129,6 +148,7 @@ def _suffix(item: Item) -> str:
 def _segments(text: str, item: Item, content_hash: str) -> Iterator[tuple[Segment, EmbedInput]]:
     front = front_matter(text)
     code = is_code(item.location)
+    metadata = _language(text, item)
     lines = () if text.isspace() else without_noise(text, _suffix(item))  # which is slow if blank
     for pieces in passages(lines, at_functions=code):
         passage = "".join(piece.text for piece in pieces).rstrip("\r\n")
@@ -136,7 +156,7 @@ def _segments(text: str, item: Item, content_hash: str) -> Iterator[tuple[Segmen
         telling = telling_code(body) if code and _suffix(item) else body  # a README has none
         snippet = _snippet(telling or passage)
         numbers = (pieces[0].line, pieces[-1].line)
-        segment = Segment(item, content_hash, lines=numbers, snippet=snippet)
+        segment = Segment(item, content_hash, lines=numbers, snippet=snippet, metadata=metadata)
         yield segment, EmbedInput(text=passage)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qvsearch.errors import QvsearchError
 from qvsearch.published.address import Address, storage_options
 from qvsearch.published.reasons import is_conflict, reason_of
-from qvsearch.published.schema import READ, About, read_about, table_schema
+from qvsearch.published.schema import READ, About, lacking_columns, read_about, table_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,6 +88,13 @@ class Table:
             )
         self._rows = self._open(ROWS, None if create is None else table_schema(create))
         self.about = read_about(self._rows.schema.metadata, str(address))
+        if create is not None and self.lacking.names:
+            self._commit(lambda: self._rows.add_columns(self.lacking))
+
+    @property
+    def lacking(self) -> pa.Schema:
+        """The columns that a table of an older version lacks."""
+        return lacking_columns(self._rows.schema)
 
     def refresh(self) -> None:
         """See what others committed since."""

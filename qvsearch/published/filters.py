@@ -15,17 +15,20 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qvsearch.choices import Orientation
+from qvsearch.errors import QvsearchError
 from qvsearch.library.aliases import aliases
+from qvsearch.library.columns import suffix_of
 from qvsearch.library.filtering import squared_chord
 from qvsearch.library.patterns import composed, glob_regex, path_text
 from qvsearch.library.shard_columns import point
 from qvsearch.published.engine import quoted
-from qvsearch.published.schema import CASELESS, storable
+from qvsearch.published.schema import CASELESS, keyword_lines, storable
 from qvsearch.times import LATEST, NO_DATE, WIDEST_ZONE
 from qvsearch.types import KIND_CODES
 
 if TYPE_CHECKING:
     from qvsearch.library.filters import Filters
+    from qvsearch.library.places import Place
     from qvsearch.types import Kind
 
     Places: TypeAlias = Mapping[str, bytes]
@@ -100,10 +103,6 @@ def _before(time: int, _: Places) -> str:
     return f"(NOT wall AND time < {bound}) OR (wall AND time < {most})"
 
 
-def _camera(part: str, _: Places) -> str:
-    return f"strpos(camera, {quoted(storable(CASELESS(part)))}) > 0"
-
-
 def _near(near: tuple[float, float, float], _: Places) -> str:
     latitude, longitude, km = near
     squares = []
@@ -127,18 +126,63 @@ def _oriented(orientation: Orientation, _: Places) -> str:
     return f"width {_COMPARED[orientation]} height"
 
 
+def _suffixes(suffixes: Iterable[str], places: Places) -> str:
+    wanted = list(suffixes)
+    name = "regexp_replace(path_text, '(?s)^.*/', '')"
+    ends = " OR ".join(f"ends_with(lower({name}), {quoted('.' + each)})" for each in wanted)
+    roots = [quoted(n) for n, place in places.items() if suffix_of(place, b"") in wanted]
+    files = f"{_IS_ROOT} AND root IN ({', '.join(roots)})" if roots else "false"
+    return f"(NOT {_IS_ROOT} AND ({ends})) OR ({files})"
+
+
+def _part_of(column: str) -> Callable[[str, Places], str]:
+    return lambda part, _: f"strpos({column}, {quoted(storable(CASELESS(part)))}) > 0"
+
+
+def _keywords(keywords: Iterable[str], _: Places) -> str:
+    lines = (quoted(storable(keyword_lines([each]))) for each in keywords)
+    return " AND ".join(f"strpos(keywords, {each}) > 0" for each in lines)
+
+
+def _language(code: str, _: Places) -> str:
+    return f"language = {quoted(code)}"
+
+
+def _between(column: str) -> Callable[[tuple[int, int], Places], str]:
+    return lambda ends, _: f"{column} >= {ends[0]} AND {column} <= {ends[1]}"
+
+
+def _place(place: Place, places: Places) -> str:
+    if place.circle is None:
+        raise QvsearchError(
+            f"--place {place.name} is no city, and shared tables have no borders;"
+            " give a city, or degrees and kilometres with --near"
+        )
+    return _near(place.circle, places)
+
+
 CONDITIONS: dict[str, Callable[[Any, Places], str]] = {  # by the field of `Filters`
     "kinds": _kinds,
     "under": _under,
     "globs": _globs,
     "after": _after,
     "before": _before,
-    "camera": _camera,
+    "camera": _part_of("camera"),
     "near": _near,
     "min_size": _at_least,
     "duration": _lasting,
     "orientation": _oriented,
+    "suffixes": _suffixes,
+    "title": _part_of("title"),
+    "author": _part_of("author"),
+    "keywords": _keywords,
+    "rating": _between("rating"),
+    "pages": _between("page"),
+    "language": _language,
+    "place": _place,
 }
+FIELDS = {name: name for name in ("title", "author", "keywords", "language", "rating")}
+FIELDS |= {"page": "pages"}  # of `Filters`, by the columns that tables of older versions lack
 
 
 def _bounds(time: int) -> tuple[int, int, int]:

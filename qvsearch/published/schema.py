@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from qvsearch.errors import QvsearchError
+from qvsearch.formats import text_field
 from qvsearch.library.manifest import read_fingerprint
 from qvsearch.library.patterns import path_text
 from qvsearch.library.shard_columns import point
@@ -157,7 +158,26 @@ def types(dim: int) -> dict[str, pa.DataType]:
         "width": pa.int64(),
         "height": pa.int64(),
         "duration": pa.float64(),
+        **later_types(),
     }
+
+
+def later_types() -> dict[str, pa.DataType]:
+    """Return the columns that tables of older versions lack, in order.
+
+    Texts are in CASELESS. `keywords` are lines, each with a line break before and behind it.
+    """
+    import pyarrow as pa
+
+    texts = {name: pa.string() for name in ("title", "author", "keywords", "language")}
+    return {**texts, "rating": pa.int32(), "page": pa.int32()}
+
+
+def lacking_columns(schema: pa.Schema) -> pa.Schema:
+    """Return the columns that a table of an older version lacks."""
+    import pyarrow as pa
+
+    return pa.schema([each for each in later_types().items() if each[0] not in schema.names])
 
 
 READ = ("row", "publisher", "root", "path", "line", "mean", "spread")  # what `published` needs
@@ -220,7 +240,22 @@ def _values(row: Row) -> dict[str, object]:
         "width": segment.width,
         "height": segment.height,
         "duration": metadata.duration,
+        "title": _caseless(metadata.title),
+        "author": _caseless(metadata.author),
+        "keywords": keyword_lines(metadata.keywords) if metadata.keywords else None,
+        "language": metadata.language and metadata.language.lower().partition("-")[0],
+        "rating": metadata.rating,
+        "page": segment.page,
     }
+
+
+def keyword_lines(keywords: Iterable[str]) -> str:
+    """Return keywords as a column holds them."""
+    return "".join(f"\n{CASELESS(text_field(each))}" for each in keywords) + "\n"
+
+
+def _caseless(text: str | None) -> str | None:
+    return None if text is None else CASELESS(text_field(text))
 
 
 def item_of(root: str, path: bytes) -> int:

@@ -259,8 +259,9 @@ def fields_record(library: Library, fields: Iterable[Field]) -> dict[str, object
     """Return the object of `status --fields --json`.
 
     library, library_b64 (string): folder of the library
-    fields (object): what search can filter by: `kind`, `path`, `taken`, `camera`, `place`, `size`,
-        `orientation` and `duration`
+    fields (object): what search can filter by: `kind`, `path`, `taken`, `camera`, `place`,
+        `country`, `city`, `size`, `orientation`, `duration`, `suffix`, `title`, `author`,
+        `keyword`, `rating`, `page` and `language`
     """
     return {
         **path_fields("library", os.fsencode(library.folder)),
@@ -273,9 +274,9 @@ def _field_record(field: Field) -> dict[str, object]:
 
     options (list of strings): options of `search` for this field
     files (integer): number of files that have it
-    values (object): number of files for each value, the most frequent first; of `kind`, `path` (the
-        indexed folders), `camera` and `orientation`
-    least, most (string, list or number): range of the others: times in ISO 8601 of `taken`,
+    values (object): number of files for each value, the most frequent first; of all but `title`,
+        `page` and those with a range; `path` has the indexed folders
+    least, most (string, list or number): range, where there is one: times in ISO 8601 of `taken`,
         dates in names included; `[width, height]` of `size`, for the fewest and the most pixels;
         `[latitude, longitude]` of `place`, the south-western and north-eastern corner of the
         narrowest box around all places; seconds of `duration`

@@ -12,9 +12,9 @@ import numpy as np
 from qvsearch.choices import Sort
 from qvsearch.errors import NothingToSearch, QvsearchError
 from qvsearch.library.columns import newest
-from qvsearch.library.filtering import passing_rows
+from qvsearch.library.filtering import FILTERS, passing_rows
 from qvsearch.library.filters import Filters
-from qvsearch.published.filters import where_of
+from qvsearch.published.filters import FIELDS, where_of
 from qvsearch.published.library import joined
 from qvsearch.published.schema import row_key
 from qvsearch.retrieval.calibration import evidence_of
@@ -55,7 +55,16 @@ def select_in_table(library: PublishedLibrary, filters: Filters) -> TableSelecti
 
 
 def where_in(library: PublishedLibrary, filters: Filters) -> str | None:
-    """Return the SQL condition of filters in a table; None if all rows pass."""
+    """Return the SQL condition of filters in a table; None if all rows pass.
+
+    Raises QvsearchError for a filter that the table has no column for.
+    """
+    for column in library.table.lacking.names:
+        if getattr(filters, FIELDS[column]) not in (None, ()):
+            raise QvsearchError(
+                f"{library.table.address} is of an older version, and has no column for"
+                f" {FILTERS[FIELDS[column]].option}; publish a library into it once more"
+            )
     return where_of(filters, {name: library.place(name) for name in library.names})
 
 

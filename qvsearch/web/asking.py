@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qvsearch.choices import Sort, Task
 from qvsearch.errors import QvsearchError
-from qvsearch.library.filters import FILTERS, filters_by_name
+from qvsearch.library.filters import FILTERS, LISTS, filters_by_name
 from qvsearch.models.presets import INSTRUCTIONS
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.options import SearchOptions
@@ -31,11 +31,9 @@ QUERY = {
     *("words_only", "meaning_only", "library"),
     *FILTERS,
 }
-PARTS, MOST_PARTS = (
-    ("not", "without", "like", "unlike"),
-    32,
-)  # each is a file to decode or words to embed
-REPEATED = {"library", "not", "without", "like", "unlike", "kind", "under", "glob"}
+PARTS = ("not", "without", "like", "unlike")
+MOST_PARTS = 32  # each is a file to decode or words to embed
+REPEATED = {"library", "not", "without", "like", "unlike", *LISTS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,15 +46,16 @@ def file(path, kind=Kind.IMAGE, size=(None, None), root=b"/media", **said):
 
 
 PHONE = {"camera": "Apple iPhone 12", "latitude": 48.2, "longitude": 16.4}
+NOTE = {"title": "On radium", "author": "Marie Curie", "keywords": ("sea", "Salt", "sea")}
 FILM = file(b"a.mp4", Kind.VIDEO, (640, 480), duration=83.5, taken="2020-12-31T23:30:00Z")
 FILES = [
     file(b"1.jpg", size=(4000, 3000), taken="2023-07-04T12:00:00", **PHONE),
     file(b"2.jpg", size=(300, 400), taken="2009-03-01T10:00:00+09:00", **PHONE),
     file(b"3.jpg", size=(500, 500), camera="Canon EOS 5D", latitude=47, longitude=17),
-    file(b"notes/a.txt", Kind.TEXT),
+    file(b"notes/a.txt", Kind.TEXT, language="de", **NOTE),
     replace(FILM, start=0.0, end=1.0),
     replace(FILM, start=1.0, end=2.0),
-    file(b"b.mp4", Kind.VIDEO, (480, 640), duration=5),
+    file(b"b.mp4", Kind.VIDEO, (480, 640), duration=5, keywords=("sea",), rating=4),
 ]
 
 
@@ -91,6 +92,16 @@ def test_fields_say_how_many_files_have_what(capfdbinary, make_library):
                 "least": [47, 16.4],
                 "most": [48.2, 17],
             },
+            "country": {
+                "options": ["--place"],
+                "files": 3,
+                "values": {"Austria": 2, "Hungary": 1},
+            },
+            "city": {
+                "options": ["--place"],
+                "files": 2,
+                "values": {"Vienna, Austria": 2},
+            },
             "size": {
                 "options": ["--min-size"],
                 "files": 5,
@@ -103,6 +114,21 @@ def test_fields_say_how_many_files_have_what(capfdbinary, make_library):
                 "values": {"landscape": 2, "portrait": 2, "square": 1},
             },
             "duration": {"options": ["--duration"], "files": 2, "least": 5, "most": 83.5},
+            "suffix": {
+                "options": ["--suffix"],
+                "files": 6,
+                "values": {"jpg": 3, "mp4": 2, "txt": 1},
+            },
+            "title": {"options": ["--title"], "files": 1},
+            "author": {"options": ["--author"], "files": 1, "values": {"Marie Curie": 1}},
+            "keyword": {
+                "options": ["--keyword"],
+                "files": 2,
+                "values": {"sea": 2, "Salt": 1},
+            },
+            "rating": {"options": ["--rating"], "files": 1, "values": {"4": 1}},
+            "page": {"options": ["--page"], "files": 0},
+            "language": {"options": ["--language"], "files": 1, "values": {"de": 1}},
         },
     }
 
@@ -119,6 +145,15 @@ def test_what_a_field_says_is_what_its_filter_takes(make_library):
 
     for name, count in fields["camera"].values.items():
         assert files(camera=name) == count
+    for name, count in (fields["country"].values | fields["city"].values).items():
+        assert files(place=name) == count
+    for name, count in fields["suffix"].values.items():
+        assert files(suffixes=[name]) == count
+    for name, count in fields["keyword"].values.items():
+        assert files(keywords=[name]) == count
+    assert files(author="curie", title="RADIUM", language="de") == 1
+    assert files(rating="4-4") == files(rating="1") == 1
+    assert files(page="1-") == 0
     for name, count in fields["orientation"].values.items():
         assert files(orientation=name) == count
     for name, count in fields["kind"].values.items():

@@ -24,6 +24,7 @@ PATHS = (b"a.jpg", b"2023/a.jpg", b"2023/b/c.mp4", b"\xff/\n.txt", b"a.jpg/d")
 PATHS += tuple(f"{cafe}/a.jpg".encode() for cafe in CAFES)
 GLOBS = ("*.jpg", "2023/**", "**/b/*", "?.txt", os.fsdecode(b"\xff/*"), *CAFES)
 CAMERAS = ("Canon EOS 5D", "canon", "Straße", "", "Apple iPhone 12")
+WORDS = ("sea", "Seaside", "straße")
 TIMES = st.sampled_from([0, 10**18, 2**62, 2**63 - 1, -(2**63), 2**80, -(2**80)])
 DATES = ("2001-09-09T01:46:40Z", "2023-07-04", "2023-07-04T12:00:00", "9999-12-31", "no date")
 COORDINATES = st.one_of(
@@ -62,8 +63,14 @@ def segments(draw):
         latitude=place[0],
         longitude=place[1],
         duration=draw(maybe(SECONDS)),
+        title=draw(maybe(st.sampled_from(CAMERAS))),
+        author=draw(maybe(st.sampled_from(CAMERAS))),
+        keywords=draw(maybe(st.lists(st.sampled_from(WORDS)).map(tuple))),
+        rating=draw(maybe(st.integers(0, 5))),
+        language=draw(maybe(st.sampled_from(["de", "de-AT", "en"]))),
     )
-    return Segment(item, "0", width=size[0], height=size[1], metadata=metadata)
+    page = draw(maybe(st.integers(1, 9)))
+    return Segment(item, "0", width=size[0], height=size[1], metadata=metadata, page=page)
 
 
 BELOW = (b"/media/", b"/med", b"/media/2023/b", *(f"/media/{cafe}".encode() for cafe in CAFES))
@@ -81,6 +88,13 @@ FILTERS = st.builds(
     min_size=maybe(st.tuples(SIDES, SIDES)),
     duration=maybe(st.tuples(SECONDS, SECONDS | st.just(float("inf")))),
     orientation=maybe(st.sampled_from(list(Orientation))),
+    suffixes=st.lists(st.sampled_from(["jpg", "mp4", "txt"])).map(tuple),
+    title=maybe(st.sampled_from(["canon", "STRASSE"])),
+    author=maybe(st.sampled_from(["eos", "x"])),
+    keywords=st.lists(st.sampled_from([each.upper() for each in WORDS])).map(tuple),
+    rating=maybe(st.sampled_from([(0, 3), (4, 5)])),
+    pages=maybe(st.sampled_from([(1, 1), (3, 8)])),
+    language=maybe(st.sampled_from(["de", "en"])),
 )
 NAMES = list(Filters.__dataclass_fields__)
 
@@ -122,6 +136,15 @@ def fits(segment, filters):
     if filters.orientation is not None:
         compare = {"landscape": int.__gt__, "portrait": int.__lt__, "square": int.__eq__}
         yield sized and compare[filters.orientation](width, height)
+    name = os.fsdecode(item.path or item.root)
+    yield not filters.suffixes or name.rpartition(".")[2] in filters.suffixes
+    for asked, text in ((filters.title, said.title), (filters.author, said.author)):
+        yield asked is None or bool(text and asked.casefold() in text.casefold())
+    keywords = [each.casefold() for each in said.keywords or ()]
+    yield all(each.casefold() in keywords for each in filters.keywords)
+    yield filters.rating is None or said.rating in range(filters.rating[0], filters.rating[1] + 1)
+    yield filters.pages is None or segment.page in range(filters.pages[0], filters.pages[1] + 1)
+    yield filters.language is None or (said.language or "").split("-")[0] == filters.language
 
 
 def composed(text):

@@ -15,14 +15,18 @@ from qvsearch.library.filtering import hidden_by
 from qvsearch.library.filters import (
     Filters,
     filters_by_name,
-    parse_camera,
     parse_date,
     parse_duration,
     parse_filters,
     parse_globs,
+    parse_language,
     parse_near,
     parse_orientation,
+    parse_pages,
+    parse_part,
+    parse_rating,
     parse_size,
+    parse_suffixes,
     parse_under,
 )
 from qvsearch.library.patterns import glob_regex, path_text
@@ -293,16 +297,37 @@ def test_what_is_no_duration_is_said(text, message):
         parse_duration(text)
 
 
+def test_fields_of_documents_and_ratings():
+    assert parse_suffixes([".PDF, docx", "*.Tar"]) == ("pdf", "docx", "tar")
+    for text in ("", "a,", "a/b", "*.*"):
+        with pytest.raises(QvsearchError, match=r"--suffix '.*' is not the end .*; write pdf or"):
+            parse_suffixes([text])
+    assert [parse_rating(each) for each in ("4", " 2-4 ", "0-0", "3-")] == [
+        *((4, 5), (2, 4), (0, 0), (3, 5))
+    ]
+    for text in ("", "6", "4-2", "four", "-1", "2-9"):
+        with pytest.raises(QvsearchError, match=r"--rating '.*' is not a rating from 0 to 5; wri"):
+            parse_rating(text)
+    assert [parse_pages(each) for each in ("12", "3-8", "3-")] == [(12, 12), (3, 8), (3, 999_999)]
+    for text in ("", "0", "0-3", "8-3", "two", "-8"):
+        with pytest.raises(QvsearchError, match=r"--page '.*' is not a page .*; write 12, 3-8"):
+            parse_pages(text)
+    assert [parse_language(each) for each in ("de", " EN-us ", "yue")] == ["de", "en", "yue"]
+    for text in ("", "german", "d", "1"):
+        with pytest.raises(QvsearchError, match="--language '.*' is not a code .* write e.g. de"):
+            parse_language(text)
+
+
 def test_orientations_and_cameras():
     assert parse_orientation(" Portrait") is Orientation.PORTRAIT
     with pytest.raises(
         QvsearchError, match="'round' is not an orientation; write landscape or portrait or square"
     ):
         parse_orientation("round")
-    assert parse_camera(" canon ") == "canon"
+    assert parse_part("--camera", " canon ", "canon") == "canon"
     for nothing in ("", "  "):
         with pytest.raises(QvsearchError, match="--camera is empty"):
-            parse_camera(nothing)
+            parse_part("--camera", nothing, "canon")
     for camera, part, expected in (
         ("Canon EOS 5D", "canon", True),
         ("Canon EOS 5D", "EOS 5d", True),
@@ -445,7 +470,11 @@ def test_no_pattern_is_slow():
 def test_parsers_raise_nothing_else(text, likely, path):
     for parse in (
         lambda each: parse_date("--after", each),
-        parse_camera,
+        lambda each: parse_part("--title", each, "a"),
+        parse_rating,
+        parse_pages,
+        parse_language,
+        lambda each: parse_suffixes([each]),
         parse_near,
         parse_size,
         parse_duration,

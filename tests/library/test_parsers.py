@@ -271,7 +271,7 @@ def test_columns_are_of_the_rows_and_come_back(segments):
     found.check(len(segments), len(ROOTS))
     again = ShardColumns(**unpack_arrays(b"".join(map(bytes, pack_arrays(found.arrays))), TYPES))
     again.check(len(segments), len(ROOTS))
-    files, cameras = again.paths(), again.camera_names()
+    files, cameras = again.paths(), again.texts("camera")
     for number, segment in enumerate(segments):
         root, path = files[again.places[number]]
         assert (ROOTS[root], path) == (segment.item.root, segment.item.path)
@@ -300,7 +300,7 @@ def test_any_arrays_are_facts_or_refused(name, data):
     except ValueError:
         return
     assert all(place < len(found.paths()) for place in found.places)
-    assert all(camera < len(found.camera_names()) for camera in found.cameras)
+    assert all(camera < len(found.texts("camera")) for camera in found.cameras)
 
 
 @fuzzed

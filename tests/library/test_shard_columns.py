@@ -8,16 +8,20 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
+from support import hostile_libraries
 from support.readers import make_older, nearest_rows
 
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import pack_arrays, unpack_arrays
+from qvsearch.library import shard_columns
 from qvsearch.library import shards as segments
 from qvsearch.library.filtering import hidden_by, passing_rows
 from qvsearch.library.filters import Filters, parse_filters
 from qvsearch.library.library import Library
 from qvsearch.library.repair import check, repair
-from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment
+from qvsearch.library.shards import column_types
+from qvsearch.types import Detail, Fingerprint, Item, Kind, Metadata, Segment, Stored
+from qvsearch.vectors.encoding import Form
 
 DIM = 16
 ROWS = 40
@@ -32,7 +36,16 @@ ASKED = {
     "min_size": "800x600",
     "duration": "5s-15s",
     "orientation": "portrait",
+    "suffixes": ["mp4"],
+    "title": "REPORT 3",
+    "author": "curie",
+    "keywords": ["sea", "SALT"],
+    "rating": "4",
+    "page": "3-8",
+    "language": "de",
+    "place": "Chad",
 }
+LATER = {"title", "author", "keywords", "rating", "page", "language"}  # what older files lack
 
 
 def unit(rows, seed):
@@ -48,10 +61,16 @@ def row(number):
         latitude=float(number) if number % 5 else None,
         longitude=20.0,
         duration=float(number // 10 * 10) if number % 2 else None,
+        title=f"Report {number // 10}" if number % 3 else None,
+        author="Marie Curie" if number % 3 == 1 else None,
+        keywords=(None, ("Sea",), ("salt", "Sea"))[number % 3],
+        rating=number % 6 if number % 3 else None,
+        language=(None, "de", "en")[number % 3],
     )
     if number % 2:
         item = Item(b"/photos", b"film %d.mp4" % (number // 10), Kind.VIDEO, 5, 10**18)
-        return Segment(item, "h", float(number), number + 1.0, metadata=metadata)
+        place = {"page": number % 10}  # not of a film, but a number like any
+        return Segment(item, "h", float(number), number + 1.0, metadata=metadata, **place)
     root = b"/photos/\xff" if number % 4 else b"/photos"
     item = Item(root, b"a\n/%d.jpg" % number, Kind.IMAGE, number, number * 10**17)
     return Segment(item, f"h{number}", width=40 * number, height=800, metadata=metadata)
@@ -215,6 +234,28 @@ def test_a_library_of_an_older_version_is_searched_and_gets_facts_with_the_next_
     np.testing.assert_array_equal(newest.backgrounds, again.backgrounds)
     assert dict(newest.segments) == {n: said(each) for n, each in LIVE.items() if n != 0}
     assert check(library.folder) == []
+
+
+def test_files_of_columns_that_an_older_version_wrote_have_no_values_until_a_merge(library):
+    """Its rows had none: what the lines here say of titles stays unseen until all is rewritten."""
+    before, _ = masks(library)
+    for number in (2, 3):
+        path = facts_file(library, number)
+        arrays = dict(unpack_arrays(path.read_bytes(), column_types(Form(DIM, Stored.FLOAT16))))
+        shorter = {name: each for name, each in arrays.items() if name not in shard_columns.LATER}
+        hostile_libraries.put(path.name, b"".join(map(bytes, pack_arrays(shorter))))(library.folder)
+    size = facts_file(library, 2).stat().st_size
+    opened = Library.open(library.folder)
+    assert facts_file(library, 2).stat().st_size == size
+    assert check(library.folder) == []
+    for name, mask, whole in zip(["none", *ASKED], masks(opened)[0], before, strict=False):
+        assert mask == ([False] * ROWS if name in LATER else whole), name
+    opened.remove([each for each in LIVE if each % 10 != 4 and each < 20])
+    opened.commit()  # most of the first file is gone, so that it is written anew
+    asked = parse_filters(title="report 1")
+    again = Library.open(library.folder)
+    found = np.flatnonzero(passing_rows(again.columns, asked)).tolist()
+    assert [again.segments[row].item.size for row in found] == [14]
 
 
 def test_a_removed_root_leaves_the_others_of_its_file_readable(tmp_path):

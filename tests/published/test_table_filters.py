@@ -8,13 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.made_rows import FINGERPRINT
-from support.tables import NOT_COMPARED, published_rows, unit_rows
+from support.tables import NOT_COMPARED, published_rows, reopened, unit_rows
 
 from qvsearch.choices import Orientation
+from qvsearch.errors import QvsearchError
 from qvsearch.library.columns import Columns, source_of
 from qvsearch.library.filtering import passing_rows
 from qvsearch.library.filters import Filters
+from qvsearch.library.places import Place, place_table
+from qvsearch.published.address import read_address
+from qvsearch.published.engine import Table
 from qvsearch.published.filters import CONDITIONS, where_of
+from qvsearch.published.schema import About, later_types
+from qvsearch.retrieval.table_search import where_in
 from qvsearch.types import Item, Kind, Metadata, Segment
 
 FINGERPRINT = replace(FINGERPRINT, dim=8)
@@ -28,6 +34,8 @@ GLOBS += ["[[]x] {1}.jpg", "*[]]*", "*[!~&&-]*.j?g", "media"]
 UNDER = [*PLACES.values(), b"/media/", b"/med", b"/media/2023/b", b"/nowhere"]
 UNDER += [f"/media/{cafe}".encode() for cafe in CAFES]
 CAMERAS = ["Canon EOS 5D", "canon", "Straße", "O'Brien", None]
+TITLES = [None, "", "Annual report", "STRASSE", "O'Brien 100% _", "\udcff"]
+WORDS = ["Sea", "seaside", "STRASSE", "a.b", "sea\uff0cside"]
 CHANGE, IN_SPRING = 1_679_792_400 * 10**9, "2023-03-26T02:30:00"  # clocks skip this hour
 TIMES = [0, 10**18, 2**62, 2**63 - 1, -(2**63), 2**80, -(2**80), CHANGE]
 DATES = ["2001-09-09T01:46:40Z", "2023-07-04", IN_SPRING, "9999-12-31", "no date", None]
@@ -55,8 +63,15 @@ def drawn(rng, number):
         latitude=latitude,
         longitude=longitude,
         duration=rng.choice([None, 0, 1, 1.5, 60]),
+        title=rng.choice(TITLES),
+        author=rng.choice(TITLES),
+        keywords=rng.choice([None, (), *(tuple(rng.sample(WORDS, 2)) for _ in range(2))]),
+        rating=rng.choice([None, 0, 3, 5]),
+        language=rng.choice([None, "de", "de-AT", "EN", "d"]),
     )
-    return Segment(item, str(number), width=sides[0], height=sides[1], metadata=metadata)
+    page = rng.choice([None, 1, 3, 12])
+    size = {"width": sides[0], "height": sides[1]}
+    return Segment(item, str(number), metadata=metadata, page=page, **size)
 
 
 def asked(rng):
@@ -75,6 +90,14 @@ def asked(rng):
         "min_size": (rng.randint(1, 4), rng.randint(1, 4)),
         "duration": (rng.choice([0, 1, 1.5]), rng.choice([1.5, 60, float("inf")])),
         "orientation": rng.choice(list(Orientation)),
+        "suffixes": tuple(rng.sample(["jpg", "mp4", "txt", "b", "c"], 2)),
+        "title": rng.choice(["REPORT", "ss", "o'b", "100%"]),
+        "author": rng.choice(["straße", "annual"]),
+        "keywords": tuple(rng.sample(["SEA", "sea\uff0cside", "straße", "a.b"], rng.randint(1, 2))),
+        "rating": rng.choice([(0, 2), (3, 5)]),
+        "pages": rng.choice([(1, 1), (2, 12)]),
+        "language": rng.choice(["de", "en"]),
+        "place": Place("Vienna", (48.2, 16.37, rng.choice([0.5, 2]))),
     }
 
 
@@ -105,6 +128,35 @@ def test_rows_that_pass_are_those_of_a_library(tmp_path):
     assert all(hidden.values())  # each filter excludes rows
 
 
+def test_borders_are_not_in_a_table():
+    with pytest.raises(QvsearchError, match="--place Austria is no city, and shared tables have"):
+        where_of(Filters(place=place_table().meant("Austria")), PLACES)
+
+
 def test_every_filter_of_a_search_is_pushed_down():
     assert set(Filters.__dataclass_fields__) - set(CONDITIONS) == {"items"}
     assert where_of(Filters(), PLACES) is None
+
+
+def test_a_table_of_an_older_version_gets_its_columns_when_it_is_published_into(tmp_path):
+    rng = random.Random(3)
+    segments = [replace(drawn(rng, number), metadata=Metadata()) for number in range(9)]
+    rows = [
+        (*each, NOT_COMPARED) for each in zip(segments, unit_rows(9, FINGERPRINT.dim), strict=True)
+    ]
+    place = tmp_path / "t.lance"
+    table = published_rows(place, FINGERPRINT, rows, NAMES)
+    table._rows.drop_columns(list(later_types()))
+    older = reopened(place, PLACES)
+    assert older.table.lacking.names == list(later_types())
+    assert where_in(older, Filters(camera="canon", suffixes=("jpg",)))
+    with pytest.raises(
+        QvsearchError, match="older version, and has no column for --title; publish"
+    ):
+        where_in(older, Filters(title="report"))
+    Table(read_address(str(place)), create=About(FINGERPRINT))
+    newer = reopened(place, PLACES)
+    assert newer.table.count(where_in(newer, Filters(title="report"))) == 0
+    assert newer.table.count() == 9
+    again = published_rows(place, FINGERPRINT, [(drawn(rng, 10), rows[0][1], NOT_COMPARED)], NAMES)
+    assert again.count() == 10

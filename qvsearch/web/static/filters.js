@@ -7,6 +7,7 @@ import { clock, count, kindName, safe } from "./text.js";
 const SIZES = [["640x480", "0.3 MP"], ["1280x720", "HD"], ["1920x1080", "Full HD"], ["3840x2160", "4K"]];
 const LENGTHS = [["-10s", "up to 10 s"], ["10s-1m", "10 s to 1 min"], ["1m-10m", "1 to 10 min"], ["10m", "10 min or more"]];
 export const ORDERS = { relevance: "best first", date: "newest first", path: "by path" };
+const STARS = ["1", "2", "3", "4", "5"].map((each) => [each, "★".repeat(Number(each))]);
 const MOST_VALUES = 40;
 const MOST_YEARS = 12;
 
@@ -43,6 +44,14 @@ const PILLS = [
   { name: "min_size", field: "size", label: "Size", show: (v) => `from ${v}`, body: sizes },
   { name: "duration", field: "duration", label: "Length", show: (v) => v, body: lengths },
   { name: "orientation", field: "orientation", label: "Shape", show: (v) => v, body: () => one("orientation", fields.orientation.values) },
+  { name: "place", field: "city", label: "City or country", show: (v) => v, body: cities },
+  { name: "suffix", field: "suffix", label: "Suffix", show: (v) => v, body: () => many("suffix", fields.suffix.values) },
+  { name: "language", field: "language", label: "Language", show: language, body: () => one("language", fields.language.values) },
+  { name: "keyword", field: "keyword", label: "Keyword", show: (v) => v, body: () => many("keyword", fields.keyword.values) },
+  { name: "rating", field: "rating", label: "Rating", show: (v) => `${v} stars or more`, body: () => [quick("rating", STARS)] },
+  { name: "author", field: "author", label: "Author", show: (v) => v, body: () => one("author", fields.author.values) },
+  { name: "title", field: "title", label: "Title", show: (v) => `title: ${v}`, body: () => part("title", "Part of the title") },
+  { name: "page", field: "page", label: "Page", show: (v) => `page ${v}`, body: () => part("page", "Page of a document", "12 or 3-8") },
   { name: "glob", field: "path", label: "Path pattern", show: (v) => v, body: patterns },
   { name: "sort", field: "kind", label: "Order", show: (v) => ORDERS[v] ?? v, body: orders },
 ];
@@ -198,6 +207,15 @@ function place() {
     h("p", { class: "quiet" }, `Degrees north, degrees east, and kilometres. ${count(fields.place.files, "file has", "files have")} a place. “Near here” of a picture sets it too.`),
     line("Place", example, (text) => address.set("near", text), address.query().get("near") ?? ""),
   ];
+}
+
+const language = (code) => new Intl.DisplayNames(["en"], { type: "language", fallback: "code" }).of(code) ?? code;
+
+const part = (name, label, example = "") =>
+  [line(label, example, (text) => address.set(name, text), address.query().get(name) ?? "")];
+
+function cities() {
+  return [...one("place", { ...fields.country.values, ...fields.city.values }), ...part("place", "City, region or country", "Vienna")];
 }
 
 function orders() {
