@@ -69,7 +69,7 @@ def is_code(name: bytes) -> bool:
 
 def is_packed(name: bytes) -> bool:
     """Return whether a text by its name is a ZIP file of parts, as Office and e-books are."""
-    return _suffix(name) in _PACKED
+    return suffix_of(name) in _PACKED
 
 
 def is_file_name(word: bytes) -> bool:
