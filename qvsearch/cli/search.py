@@ -127,7 +127,7 @@ def search(
     model: RerankedRunOptions,
     fresh: UpdateOptions,
 ) -> None:
-    """Find photos, moments of videos, pages of documents and passages of texts.
+    """Find photos, videos, documents and texts, at the best place of each.
 
     Only relevant hits are shown. If there is none, the exit code is 1, and a
     terminal shows the three nearest.

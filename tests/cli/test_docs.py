@@ -221,9 +221,10 @@ def test_every_field_of_an_answer_is_described_with_its_type():
 
     moment = Source(1, hit(b"/photos/a.mp4", Kind.VIDEO).segment, 0.5, 1.0, 2.5)
     passage = Source(2, hit(b"/photos/\xff.md", Kind.TEXT, lines=(1, 2)).segment, 0.5)
-    answer = Answer(
-        "why", "so [1]", (moment, passage), (3,), (), (Skipped(b"/b", "gone"),), True, "m", 1, 2
-    )
+    page = Source(3, hit(b"/photos/a.pdf", Kind.DOCUMENT, page=4).segment, 0.5)
+    slide = Source(4, hit(b"/photos/a.pptx", Kind.TEXT, section="slide 3").segment, 0.5)
+    sources = (moment, passage, page, slide)
+    answer = Answer("why", "so [1]", sources, (3,), (), (Skipped(b"/b", "gone"),), True, "m", 1, 2)
     record = reports.answer_record(answer)
     assert check_described(reports.answer_record, record) == set()
     assert check_described(reports._citation_record, *record["citations"]) == set()
