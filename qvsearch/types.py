@@ -412,6 +412,8 @@ class Hit:
 def metadata_fields(segment: Segment) -> dict[str, object]:
     """Return the metadata of a segment's file by name; `page` is a document's number of a page."""
     fields = asdict(segment.metadata)
+    if segment.metadata.keywords is not None:
+        fields["keywords"] = list(segment.metadata.keywords)
     return fields if segment.page is None else fields | {"page": segment.page}
 
 

@@ -127,7 +127,7 @@ def search(
     model: RerankedRunOptions,
     fresh: UpdateOptions,
 ) -> None:
-    """Find photos, videos, documents and texts, at the best place of each.
+    """Find photos, videos, documents and texts.
 
     Only relevant hits are shown. If there is none, the exit code is 1, and a
     terminal shows the three nearest.

@@ -135,12 +135,16 @@ def test_every_field_of_a_hit_is_described_with_its_type():
     from qvsearch.types import Item, Metadata, Moment
 
     other = hit(b"/photos/a.mp4", Kind.VIDEO, start=0.0, end=1.5).segment
-    metadata = Metadata("2023-07-04", "Canon", 1.0, 2.0, 3.0, True, taken_from="name")
+    about = {"title": "a", "author": "b", "keywords": ("c",), "rating": 4, "language": "de"}
+    metadata = Metadata(
+        "2023-07-04", "Canon", 1.0, 2.0, 3.0, True, taken_from="name", pages=2, **about
+    )
     full = hit(
         moments=(Moment(0.5, 0.25, other, 0.0, 1.5),),
         start=2.0,
         end=3.0,
         lines=(1, 2),
+        section="slide 3",
         snippet="a",
         width=1,
         height=1,
