@@ -23,7 +23,7 @@ class MomentFields(TypedDict):
     start: NotRequired[float]
     end: NotRequired[float]
     lines: NotRequired[list[int]]
-    page: NotRequired[int | bool]
+    page: NotRequired[Any]  # a number; of an image a boolean, and clients refuse alternatives
     section: NotRequired[str]
 
 
