@@ -321,7 +321,11 @@ def test_a_passage_is_read_whole_with_its_neighbours_and_on_from_there(agent, id
         ("search", {"query": "a" * 10_001}, "query must have at most 10000 characters"),
         ("search", {"like": ["a"] * 17}, "like must have at most 16 entries"),
         ("search", {"query": "a", "kind": "image"}, "kind must be a list"),
-        ("search", {"query": "a", "kind": ["sound"]}, "kind[0] must be 'image', 'video' or 'text'"),
+        (
+            "search",
+            {"query": "a", "kind": ["sound"]},
+            "kind[0] must be 'image', 'video', 'text' or 'document'",
+        ),
         ("search", {"query": "a", "min_relevance": 2}, "min_relevance must be at most 1"),
         ("search", {"query": "a", "after": "soon"}, "after 'soon' is not a date; write"),
         ("search", {"query": "a", "min_size": "big"}, "min_size 'big' is "),
