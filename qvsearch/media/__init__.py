@@ -52,7 +52,11 @@ def decode(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
         segments = _decoder(item).decode(file, item, content_hash, options)
         metadata = completed(segments[0][0].metadata, item)
     return Decoded(
-        item, tuple((replace(segment, metadata=metadata), input_) for segment, input_ in segments)
+        item,
+        tuple(
+            (replace(each, metadata=replace(metadata, page=each.metadata.page)), input_)
+            for each, input_ in segments
+        ),
     )
 
 
