@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -240,6 +240,11 @@ class Library:
         for root in {segment.item.root for segment in segments} - set(self.roots):
             raise QvsearchError(f"{os.fsdecode(root)} is not a root of the library {self.folder}")
         self._rows.add(segments, vectors)
+        self._changed = True
+
+    def add_words(self, texts: Mapping[int, str], reader: str) -> None:
+        """Add text to committed rows, by number, all of which a reader has looked at."""
+        self._rows.added_words.update(texts)
         self._changed = True
 
     def remove(self, rows: Iterable[int]) -> None:

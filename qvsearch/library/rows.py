@@ -90,6 +90,7 @@ class Rows:
         self._baseline: Baseline | None = None
         self._waiting = waiting(form, None)
         self._waiting_words = WaitingWords()
+        self.added_words: dict[int, str] = {}
         self._arrays: Arrays | None = None  # None after rows are added or removed
         self._sample: tuple[Arrays, Sample] | None = None  # with the arrays that it is of
 
@@ -285,7 +286,7 @@ class Rows:
     @property
     def words(self) -> Words:
         """The words of all live rows."""
-        return Words([self._waiting_words], self.segments.live)
+        return Words([self._waiting_words], self.segments.live, self.added_words)
 
     def sources(self) -> list[Source]:
         """Return the columns of all live rows."""

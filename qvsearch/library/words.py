@@ -43,8 +43,18 @@ class WordSource(Protocol):
 class Words:
     """The words of a library's live rows, from all its sources; do not mutate the arrays."""
 
-    def __init__(self, sources: Sequence[WordSource], live: NDArray[np.bool_]) -> None:
-        self._sources, self._live = sources, live
+    def __init__(
+        self,
+        sources: Sequence[WordSource],
+        live: NDArray[np.bool_],
+        added: dict[int, str],
+    ) -> None:
+        self._sources, self._live, self._added = sources, live, added
+
+    def read_by(self, reader: str) -> Rows:
+        """Return the live rows (k,) whose words a reader has looked for, with or without success."""
+        rows = np.array(sorted(self._added), np.int64)
+        return rows[self._live[rows]]
 
     def postings(self, token: str) -> tuple[Rows, Counts]:
         """Return the live rows (k,) that have a token, and how often each has it (k,)."""
@@ -62,7 +72,8 @@ class Words:
     def text(self, row: int) -> str | None:
         """Return the text of a live row as its file has it; None for a row without words."""
         texts = (each.text(row) for each in self._sources)
-        return next((each for each in texts if each is not None), None)
+        own = next((each for each in texts if each is not None), None)
+        return "\n".join(filter(None, (own, self._added.get(row)))) or None
 
     def _joined(self, parts: Sequence[tuple[Rows, Counts]]) -> tuple[Rows, Counts]:
         rows = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in parts)])
