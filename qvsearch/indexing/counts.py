@@ -29,7 +29,8 @@ class Event:
 
     With a `path`, `state` is unchanged, indexed (with a `reason` if an unchanged file was read
     again), reused, skipped or removed. Without a path it is planned, compared (`reason` is the
-    result), embedded (a batch of `segments`) or committed. `checking` comes before `files` whose
+    result), embedded (a batch of `segments`), committed, or, for the words in pictures, reading
+    (`segments` in all) and read (some of them). `checking` comes before `files` whose
     status changed, `looking` before unchanged ones that an older version read.
     `estimate` is the expected number of segments of a file that must be decoded. `planned` comes
     once before those files, with their number in `files`, the sum of their estimates, and the sums
@@ -57,7 +58,7 @@ class Summary:
     because an older version had read them otherwise. `checked` are files whose status had changed,
     so that their contents were compared. `left_aside` counts files of unsupported suffixes, which
     are not among `found`. `left_out` files stay though they are clutter now, or left out by include
-    and exclude.
+    and exclude. `pictures_read` are segments whose pictures were read for their words.
     """
 
     found: int
@@ -78,6 +79,7 @@ class Summary:
     checked: int = 0
     left_aside: Mapping[str, int] = field(default_factory=dict)
     left_out: int = 0
+    pictures_read: int = 0
 
 
 def estimated_segments(item: Item, video_mode: VideoMode, seconds: float | None = None) -> int:

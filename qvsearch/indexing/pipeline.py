@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,10 @@ from qvsearch.indexing.changes import resolve, scan_targets
 from qvsearch.indexing.comparison import INPUTS, Comparison, first_inputs
 from qvsearch.indexing.contents import HASH_THREADS, hashed
 from qvsearch.indexing.counts import Event, Summary
+from qvsearch.indexing.reading import read_pictures
 from qvsearch.indexing.session import IngestOptions, Session
 from qvsearch.library.rules import lasting, of_kinds, scans_of
+from qvsearch.media import ocr
 from qvsearch.media.workers import Decoders
 from qvsearch.types import Item, Skipped
 
@@ -96,7 +99,12 @@ def index(
             session.remove_missing(targets, lasts)
         # 8. The last commit.
         session.commit()
-    return session.summary(targets)
+        # 9. Words in screenshots and scanned pages are read.
+        read = 0
+        if options.ocr and ocr.is_installed():
+            paths = [target.path for target in targets]
+            read = read_pictures(library, paths, report, session.stopped)
+    return replace(session.summary(targets), pictures_read=read)
 
 
 def _files_to_read(

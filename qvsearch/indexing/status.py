@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.indexing.changes import MAX_TRIES, Target, same_failure, same_identity, scan_targets
 from qvsearch.indexing.mounts import Identities
+from qvsearch.indexing.reading import NO_READING, Reading, reading
 from qvsearch.library.filters import orientation_of
 from qvsearch.library.rules import Rules, left_out, scans_of
 from qvsearch.published.opening import is_large_table
@@ -44,7 +45,8 @@ class Status:
     are files of the same size and time whose status changed, so that it compares their contents.
     `left_aside` counts files of unsupported suffixes in the roots. `left_out` are files that the
     library has and that `index` now leaves out by their names. `pending` are unfinished runs.
-    `damaged` are indexed files with their missing parts.
+    `damaged` are indexed files with their missing parts. `ocr` is how far words in pictures are
+    read.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class Status:
     left_out: tuple[Skipped, ...] = ()
     rules: Mapping[bytes, Rules] = field(default_factory=dict)
     pending: tuple[Pending, ...] = ()
+    ocr: Reading = NO_READING
 
 
 def library_status(library: Library) -> Status:
@@ -125,6 +128,7 @@ def library_status(library: Library) -> Status:
         left_out=tuple(_left_out(unseen, scans)),
         rules=library.rules,
         pending=tuple(library.load_pending()),
+        ocr=reading(library),
     )
 
 

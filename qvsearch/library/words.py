@@ -52,7 +52,7 @@ class Words:
         self._sources, self._live, self._added = sources, live, added
 
     def read_by(self, reader: str) -> Rows:
-        """Return the live rows (k,) whose words a reader has looked for, with or without success."""
+        """Return the live rows (k,) whose words a reader has looked for."""
         rows = np.array(sorted(self._added), np.int64)
         return rows[self._live[rows]]
 

@@ -172,6 +172,7 @@ class LibraryAnswer(TypedDict):
     left_out: NotRequired[list[dict[str, Any]]]
     not_indexed: NotRequired[int]
     damaged: NotRequired[list[dict[str, Any]]]
+    ocr: NotRequired[dict[str, Any]]
     warm: NotRequired[list[dict[str, Any]]]
     fields: NotRequired[dict[str, FieldAnswer]]
     more: NotRequired[dict[str, int]]

@@ -200,6 +200,8 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
     not_indexed (integer): files that an unfinished `index` has not reached
     damaged (list of objects): files of which only a part is indexed: `path` or `path_b64`, and
         what is `missing`
+    ocr (object): whether OCR is `installed`, how many pictures were `read` for their words, how
+        many are `waiting`, and the `languages` that its model reads
     warm (list of objects): warm processes
     """
     return {
@@ -236,6 +238,7 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
         "damaged": [
             {**path_fields("path", path), "missing": missing} for path, missing in status.damaged
         ],
+        "ocr": asdict(status.ocr),
         "warm": [warm_record(each) for each in warm],
     }
 
