@@ -158,12 +158,9 @@ def inside(container: InputContainer, zero: float, seconds: float) -> list[Line]
     """
     from qvsearch.media.packets import DAMAGE, of_known_streams
 
-    titles = (
-        Line(float(each["start"] * each["time_base"]) - zero, each["metadata"].get("title", ""))
-        for each in container.chapters()[:MOST_LINES]
-        if each["time_base"] is not None
-    )
-    found = list(_unrepeated(titles))
+    found: list[Line] = []
+    with suppress(*DAMAGE):
+        found += _unrepeated(_titles(container, zero))
     codecs = {each.index: each.codec_context for each in container.streams.subtitles}
     names = {index: codec.name for index, codec in codecs.items() if codec is not None}
     tracks: dict[int, list[Line]] = {index: [] for index in names if names[index] in _TEXTS}
@@ -178,6 +175,14 @@ def inside(container: InputContainer, zero: float, seconds: float) -> list[Line]
                 stamp, track = float(packet.pts * packet.time_base) - zero, packet.stream_index
                 tracks[track] += [Line(stamp, row) for row in _packet_rows(packet, names[track])]
     return found + [line for each in tracks.values() for line in _unrepeated(each)]
+
+
+def _titles(container: InputContainer, zero: float) -> Iterator[Line]:
+    """Yield the titles of chapters."""
+    for each in container.chapters()[:MOST_LINES]:
+        if each["time_base"] is not None:
+            start = float(each["start"] * each["time_base"])
+            yield Line(start - zero, each["metadata"].get("title", ""))
 
 
 def _packet_rows(packet: Packet[Any], codec: str) -> list[str]:

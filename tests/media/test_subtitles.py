@@ -1,14 +1,20 @@
 """Subtitles are lines of the film, at their times, whatever they are stored in."""
 
 import io
+import math
+import random
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from support.damage import mutated
 from support.hostile_videos import film
 
+from qvsearch.errors import MediaError
 from qvsearch.media import subtitles
+from qvsearch.media.encoding import to_text
+from qvsearch.media.packets import DAMAGE, open_container
 from qvsearch.media.workers import Decoders
 from qvsearch.types import DecodeOptions, Item, Kind, Skipped
 
@@ -161,6 +167,33 @@ def test_older_encodings_are_guessed(tmp_path):
     assert line == (1.0, "Я вернусь домой завтра утром, обещаю тебе это.")
 
 
+def damaged_files(count):
+    """Read files that are damaged by a seed; their lines must be sound."""
+    seeds = [SRT.encode(), VTT.encode(), ASS.encode(), SRT.encode("utf-16")]
+    read = 0
+    for number in range(count):
+        data = bytes(mutated(seeds[number % 4], random.Random(f"subtitle {number}"), seeds))
+        suffix = subtitles.SUFFIXES[number % len(subtitles.SUFFIXES)]
+        try:
+            text = to_text(data)
+        except MediaError:
+            continue
+        spoken = sorted(subtitles.lines(text, suffix))
+        assert all(math.isfinite(time) and text.strip() for time, text in spoken)
+        subtitles.spoken_between(spoken, 0.0, 10.0)
+        read += 1
+    return read
+
+
+def test_a_thousand_damaged_files():
+    assert damaged_files(1_000) > 500
+
+
+@pytest.mark.soak
+def test_ten_thousand_damaged_files():
+    assert damaged_files(10_000) > 5_000
+
+
 LINES = [(0.4, "The first line"), (1.2, "Zweite Zeile"), (2.3, "the last")]
 
 
@@ -224,6 +257,35 @@ def test_tracks_inside_a_film(form, codec, tmp_path):
     path = tmp_path / "film.mkv"
     path.write_bytes(with_track(form, codec))
     assert spoken_in(decode(path)) == LINES
+
+
+def damaged_tracks(count):
+    """Read the tracks and chapters of films that are damaged by a seed."""
+    chapter = {"id": 1, "start": 0, "end": 3000, "time_base": Fraction(1, 1000)}
+    chapters = [chapter | {"metadata": {"title": "Finale"}}]
+    forms = [("matroska", "subrip"), ("matroska", "ass"), ("mp4", "mov_text")]
+    seeds = [with_track(*form, chapters=chapters) for form in forms]
+    opened = 0
+    for number in range(count):
+        rng = random.Random(f"spoken film {number}")
+        data = bytes(mutated(seeds[number % len(seeds)], rng, seeds))
+        try:
+            container = open_container(io.BytesIO(data))
+        except DAMAGE:
+            continue
+        spoken = sorted(subtitles.inside(container, 0.0, 10.0))
+        subtitles.spoken_between(spoken, 0.0, 10.0)
+        opened += 1
+    return opened
+
+
+def test_tracks_of_damaged_films():
+    assert damaged_tracks(300) > 100
+
+
+@pytest.mark.soak
+def test_tracks_of_many_damaged_films():
+    assert damaged_tracks(10_000) > 3_000
 
 
 def test_times_count_from_the_start_that_players_show(tmp_path):
