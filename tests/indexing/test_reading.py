@@ -12,8 +12,17 @@ from PIL import Image, ImageDraw, ImageFont
 from support.indexer import FINGERPRINT, Bench
 from support.readers_of_pictures import work
 
-from qvsearch.indexing.reading import READER, pictures_to_read, read_pictures, reading
+from qvsearch.cli.tables import ocr_text
+from qvsearch.indexing.reading import (
+    READER,
+    Reading,
+    pictures_to_read,
+    read_pictures,
+    reading,
+    unread_note,
+)
 from qvsearch.library.library import Library
+from qvsearch.media import ocr
 from qvsearch.media.picture_reader import PictureReader
 from qvsearch.types import Item, Kind, Metadata, Segment, VideoMode
 
@@ -180,3 +189,26 @@ def test_screenshots_and_screen_recordings_are_read_after_embedding(bench, monke
         b"film.mp4": "0.000\tOrder 815\n0.000\tTotal 1,234.56 EUR",
     }
     assert bench.index().pictures_read == 0
+
+
+def test_status_says_whether_words_are_read_and_how_many_pictures_wait():
+    off = Reading(installed=False, read=0, waiting=2, languages=())
+    assert ocr_text(off) == (
+        'off, not installed; 2 pictures may have words: pip install "qvsearch[ocr]"'
+    )
+    on = Reading(installed=True, read=1, waiting=1_200, languages=("en", "de"))
+    assert ocr_text(on) == (
+        "on, in 2 languages (--json lists them): 1 picture read, 1,200 for the next index"
+    )
+
+
+def test_pictures_that_cannot_be_read_are_pointed_out(library, monkeypatch):
+    add(library, replace(file(library, b"a.pdf"), page=1))
+    monkeypatch.setattr(ocr, "is_installed", lambda: False)
+    assert unread_note(library, library.roots) == (
+        "1 picture looks like a screenshot or a page; to find the words:"
+        ' pip install "qvsearch[ocr]"'
+    )
+    assert unread_note(library, [b"/elsewhere"]) is None
+    monkeypatch.setattr(ocr, "is_installed", lambda: True)
+    assert unread_note(library, library.roots) is None
