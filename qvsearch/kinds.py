@@ -24,7 +24,7 @@ _SUFFIXES = {
     f"jxl jp2 j2k jpf jpx tga psd ico dds pbm pgm ppm pnm pfm {_RAW}",
     Kind.VIDEO: "mp4 mov mkv webm avi m4v mpg mpeg wmv 3gp 3g2 ts mts m2ts vob m2v flv f4v ogv mxf"
     " mpv asf divx",
-    Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt rtf eml mhtml mht",
+    Kind.TEXT: "txt md markdown rst org adoc tex log csv tsv srt vtt ass ssa rtf eml mhtml mht",
     Kind.DOCUMENT: "pdf",
 }
 _PACKED = frozenset(

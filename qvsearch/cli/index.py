@@ -115,6 +115,10 @@ def index(
         bool, typer.Option("--retry-failed", help="Try again the files that failed before.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Embed everything again.")] = False,
+    no_ocr: Annotated[
+        bool,
+        typer.Option("--no-ocr", help="Skip reading the words in screenshots and scanned pages."),
+    ] = False,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with 3 also for files that were skipped before."),
@@ -161,6 +165,7 @@ def index(
     from qvsearch.freshness.comparing import comparison_of
     from qvsearch.indexing import pipeline
     from qvsearch.indexing.changes import resolve
+    from qvsearch.indexing.reading import unread_note
     from qvsearch.library.known_paths import known_paths
     from qvsearch.library.library import Library, library_folder
     from qvsearch.library.rules import ScanOptions
@@ -182,6 +187,7 @@ def index(
         force,
         as_before=not paths,
         decode_workers=decode_workers,
+        ocr=not no_ocr,
     )
     if cluster.ray is not None:
         others = {"--store": store, "--forget-rules": forget_rules, "--dry-run": dry_run}
@@ -220,6 +226,8 @@ def index(
         )
     keep_run_speeds(timer, opened.fingerprint, choice)
     progress.show_summary(summary, quiet=quiet, json=json)
+    if summary.indexed and not no_ocr and (note := unread_note(opened, paths)) is not None:
+        output.hint(note, quiet)
     raise typer.Exit(progress.exit_code(summary, strict))
 
 

@@ -111,6 +111,7 @@ class Progress:
         self._advice = advice
         self._speed = Speed()
         self._files = 0
+        self._pictures = 0  # whose words are still to be read
         self._bar: rich.progress.Progress | None = None
         self._task: TaskID | None = None
         self._last_line = clock()
@@ -143,7 +144,12 @@ class Progress:
         elif event.estimate:
             segments = event.segments if event.state == "indexed" else 0
             self._speed.file(event.kind, event.estimate, segments)
-        if self._json and event.state != "embedded":  # events of files, not of batches
+        if event.state in ("reading", "read"):
+            self._pictures += event.segments if event.state == "reading" else -event.segments
+        if self._json and event.state not in (
+            "embedded",
+            "read",
+        ):  # events of files, not of batches
             output.write_json([reports.event_record(event)])
         if self._bar is not None and self._task is not None:
             self._draw(self._bar, self._task, event)
@@ -165,6 +171,11 @@ class Progress:
             bar.update(task, description=f"reading the words of {files}")
         elif event.state == "planned":
             bar.update(task, total=event.estimate, description="indexing")
+        elif event.state == "reading":
+            description = "reading words in pictures"
+            bar.update(task, total=event.segments, completed=0, description=description)
+        elif event.state == "read":
+            bar.advance(task, event.segments)
         else:
             bar.advance(task, event.estimate)
 
@@ -176,6 +187,8 @@ class Progress:
             self._bar.console.print(message, markup=False, highlight=False)
 
     def _note(self, now: float) -> str:
+        if self._pictures:
+            return f"{output.counted(self._pictures, 'picture')} left"
         if not self._files:
             return ""
         speed, left = self._speed.files_per_second(), self._speed.seconds_left(now)
@@ -240,6 +253,8 @@ def _print_counts(summary: Summary) -> None:
         f"embedded {summary.embedded:,}, reused {summary.reused:,}, removed {summary.removed:,};"
         f" {output.counted(summary.segments, 'segment')} in {output.clock(round(summary.seconds))}"
     )
+    if summary.pictures_read:
+        output.line(f"read the words in {output.counted(summary.pictures_read, 'picture')}")
     if summary.checked:
         output.line(f"checked {output.counted(summary.checked, 'file')} whose status changed")
     if summary.sampled:

@@ -26,6 +26,7 @@ from qvsearch.library.rules import rules_text
 from qvsearch.types import Precision
 
 if TYPE_CHECKING:
+    from qvsearch.indexing.reading import Reading
     from qvsearch.indexing.status import Field, Status
     from qvsearch.library.libraries import Shelved
     from qvsearch.library.pending import Pending
@@ -65,6 +66,7 @@ def print_status(status: Status, warm: Iterable[Running]) -> None:
         *(("not indexed yet", _unfinished(run, status.folder)) for run in status.pending),
     ]
     facts += _due(status)
+    facts.append(("ocr", ocr_text(status.ocr)))
     for root in status.roots:
         there = "" if root not in status.unreachable else " (not reachable)"
         facts.append(("root", f"{safe_text(root)}{there}"))
@@ -82,6 +84,19 @@ def print_status(status: Status, warm: Iterable[Running]) -> None:
         print_skipped(status.left_out)
     if status.changed or status.gone:
         hint(f"bring it up to date with: qvsearch index{option(status.folder)}")
+
+
+def ocr_text(reading: Reading) -> str:
+    """Return how far the words in pictures are read, for a person."""
+    if not reading.installed:
+        remedy = 'pip install "qvsearch[ocr]"'
+        waiting = (
+            f"; {counted(reading.waiting, 'picture')} may have words" if reading.waiting else ""
+        )
+        return f"off, not installed{waiting}: {remedy}"
+    waiting = f", {reading.waiting:,} for the next index" if reading.waiting else ""
+    languages = f"in {len(reading.languages)} languages (--json lists them)"
+    return f"on, {languages}: {counted(reading.read, 'picture')} read{waiting}"
 
 
 def _due(status: Status) -> list[tuple[str, str]]:

@@ -72,7 +72,7 @@ def _index(
     if not paths:  # what is gone was never in the library
         return {"state": "summary"}
     later = frozenset(request["later"])
-    summary = bring_up_to_date(folder, choice, _report, stop, paths, later, kept.load)
+    summary = bring_up_to_date(folder, choice, _report, stop, paths, later, kept.load, ocr=True)
     return reports.summary_record(summary)
 
 

@@ -29,16 +29,19 @@ def bring_up_to_date(
     paths: Sequence[bytes] = (),
     later: Collection[bytes] = frozenset(),
     load: Callable[[Library, Choice], Embedder] | None = None,
+    *,
+    ocr: bool = False,
 ) -> Summary:
     """Index what is new at these absolute paths (default: all that the library has).
 
     No model is loaded if nothing is new. `choice` may name the device, the hub and another place of
     the library's model; the numbers are always the library's own. Files of `later` are left alone.
-    `load` returns the model for new rows (default: `document_embedder`).
+    `load` returns the model for new rows (default: `document_embedder`). With `ocr` the words in
+    pictures are read, which may take long.
     Raises QvsearchError if there is no library or it has no folders, and as `pipeline.index` does.
     """
     library = loading.open_library(folder, replace(choice, dtype=None))
-    options = pipeline.IngestOptions(as_before=True, later=later)
+    options = pipeline.IngestOptions(as_before=True, later=later, ocr=ocr)
     return pipeline.index(
         library,
         paths or known_paths(folder),

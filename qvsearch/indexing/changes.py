@@ -13,6 +13,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import is_below, is_within
 from qvsearch.indexing.contents import Content, content_of
 from qvsearch.indexing.scan import VENDORED, Leftovers, ignored, scan, total
+from qvsearch.indexing.subtitle_files import subtitles_of
 from qvsearch.library.aliases import aliases, is_there
 from qvsearch.library.failures import Failure
 from qvsearch.library.rules import ScanOptions, left_out
@@ -279,11 +280,11 @@ def missing(
     """Return which known files are gone from the targets; `scans` has the options of each root.
 
     `known` has a segment of each location in the library; `moved` are the contents that this run
-    has seen at a new place. A file is gone if its folder can be read and does not have it, or if a
-    `.qvsearchignore` covers it. So existing files are never removed because of hidden names or
-    links, and files of kinds that are not scanned stay. A file that is left out by its name is
-    removed only with `prune`. If a target is missing, empty or mostly missing, only files that have
-    moved are removed, unless `prune`.
+    has seen at a new place. A file is gone if its folder can be read and does not have it. It is
+    also gone if a `.qvsearchignore` covers it, or if it holds the subtitles of a film. So existing
+    files are never removed because of hidden names or links, and files of kinds that are not
+    scanned stay. A file that is left out by its name is removed only with `prune`. If a target is
+    missing, empty or mostly missing, only files that have moved are removed, unless `prune`.
     """
     is_left_out, vanished = _left_out_test(scans), _vanished_test()
     unread = {skipped.path for skipped in files.skipped}
@@ -316,6 +317,7 @@ def missing(
             lost = [place for place in lost if place not in stays]
         gone.update(dict.fromkeys(lost))
         gone.update(dict.fromkeys(_ignored(unseen)))
+        gone.update(dict.fromkeys(subtitles_of(unseen, files.items)))
     if prune:
         return Missing(list(gone | by_name), kept)
     return Missing(list(gone), kept, len(by_name))

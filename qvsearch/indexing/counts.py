@@ -35,9 +35,10 @@ class Event:
 
     With a `path`, `state` is unchanged, indexed (with a `reason` if an unchanged file was read
     again), reused, skipped or removed. Without a path it is planned, compared (`reason` is the
-    result), embedded (a batch of `segments`) or committed. `checking` comes before `files` whose
-    status changed, `looking` before unchanged ones that an older version read, `words` before texts
-    that are read again for their words.
+    result), embedded (a batch of `segments`), committed, or, for the words in pictures, reading
+    (`segments` in all) and read (some of them). `checking` comes before `files` whose status
+    changed, `looking` before unchanged ones that an older version read, `words` before texts that
+    are read again for their words.
     `estimate` is the expected number of segments of a file that must be decoded. `planned` comes
     once before those files, with their number in `files`, the sum of their estimates, and the sums
     `by_kind`. `known` is true for a skipped file that failed before in its present state.
@@ -65,7 +66,8 @@ class Summary:
     so that their contents were compared. `left_aside` counts files of unsupported suffixes, which
     are not among `found`. `left_out` files stay though they are clutter now, or left out by include
     and exclude. `vendored` counts files of other people's code, which are not among `found` either.
-    `sampled` are documents of which only some pages are indexed.
+    `sampled` are documents of which only some pages are indexed. `pictures_read` are segments whose
+    pictures were read for their words.
     """
 
     found: int
@@ -88,6 +90,7 @@ class Summary:
     left_out: int = 0
     sampled: int = 0
     vendored: int = 0
+    pictures_read: int = 0
 
 
 def estimated_segments(item: Item, video_mode: VideoMode, length: float | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ from qvsearch.indexing.changes import resolve, scan_targets
 from qvsearch.indexing.comparison import INPUTS, Comparison, first_inputs
 from qvsearch.indexing.contents import HASH_THREADS, hashed
 from qvsearch.indexing.counts import Event, Summary
+from qvsearch.indexing.reading import read_pictures
 from qvsearch.indexing.session import IngestOptions, Session
 from qvsearch.indexing.wordless import add_missing_words
 from qvsearch.library.rules import lasting, of_kinds, scans_of
+from qvsearch.media import ocr
 from qvsearch.media.workers import Decoders
 from qvsearch.types import Item, Skipped
 
@@ -102,7 +105,12 @@ def index(
         if not session.stopped() and library.without_words():
             with Decoders() if count is None else Decoders(count) as decoders:
                 add_missing_words(library, files.items, decoders, report, session.stopped)
-    return session.summary(targets)
+        # 10. Words in screenshots and scanned pages are read.
+        read = 0
+        if options.ocr and ocr.is_installed():
+            paths = [target.path for target in targets]
+            read = read_pictures(library, paths, report, session.stopped)
+    return replace(session.summary(targets), pictures_read=read)
 
 
 def _files_to_read(

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from qvsearch.files import is_below
 from qvsearch.indexing.mounts import Identities
+from qvsearch.indexing.subtitle_files import film_of, films_with_subtitles
 from qvsearch.library.clutter import Clutter
 from qvsearch.library.patterns import option_spec, pattern_text, spec_of
 from qvsearch.library.rules import ScanOptions
 from qvsearch.library.vendored import Vendored
 from qvsearch.media.kind_at import kind_at
+from qvsearch.media.subtitles import belongs
 from qvsearch.types import Item, Kind, Skipped, kind_of
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
     else:
         if is_folder:
             yield from _Walk(root, options, status).below(start, rules)
+        elif (film := film_of(path, options)) is not None:
+            yield Skipped(path, f"subtitles of {film}, which has their lines")
         elif kind_of(path) is None:
             yield Skipped(path, "its suffix is not supported")
         else:
@@ -245,6 +249,12 @@ class _Walk:
         """Yield a folder's files, and append the folders in it that are to be walked."""
         suffixes: Counter[str] = Counter()
         name = os.path.basename(self._location(folder))
+        films = films_with_subtitles(
+            (entry.name for entry in listing),
+            lambda film: (
+                self._selects(folder + film, Kind.VIDEO) and not _covers(rules, folder + film)
+            ),
+        )
         for entry in listing:
             if self._clutter.reason(name, entry.name) is not None:
                 continue
@@ -253,7 +263,7 @@ class _Walk:
                 if entry.is_dir(follow_symlinks=self._follow):
                     if self._enters(entry, path + b"/", rules):
                         subfolders.append(path + b"/")
-                elif _covers(rules, path):
+                elif _covers(rules, path) or belongs(entry.name, films) is not None:
                     continue
                 elif kind_of(entry.name) is not None and self._vendored.reason(path) is None:
                     yield from self._file(entry, path)

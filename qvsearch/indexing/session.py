@@ -48,7 +48,8 @@ class IngestOptions:
     `forget_rules`. They last if the given path is a root, and hold for this run if it lies in one.
     With `as_before` each root is scanned as in its earlier runs, without `scan`. Files of
     `later` are left as they are, e.g. because they are still being written. `decode_workers` is
-    the number of processes that decode (default: as `Decoders` has it).
+    the number of processes that decode (default: as `Decoders` has it). With `ocr` the words in
+    pictures are read after all else.
     """
 
     scan: ScanOptions = ScanOptions()
@@ -60,6 +61,7 @@ class IngestOptions:
     later: Collection[bytes] = frozenset()
     commit_seconds: float = 30.0
     decode_workers: int | None = None
+    ocr: bool = False
 
 
 class Session:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qvsearch.indexing.changes import MAX_TRIES, Target, same_failure, same_identity, scan_targets
 from qvsearch.indexing.mounts import Identities
+from qvsearch.indexing.reading import NO_READING, Reading, reading
 from qvsearch.library.columns import suffix_of
 from qvsearch.library.filters import orientation_of
 from qvsearch.library.places import place_table
@@ -50,7 +51,8 @@ class Status:
     library has and that `index` now leaves out by their names. `pending` are unfinished runs.
     `damaged` are indexed files with their missing parts. `vendored` counts files of other people's
     code. `pictures` are the number of pictures within documents, which are not indexed, and that of
-    their documents; `partial` are indexed files with the part that is.
+    their documents; `partial` are indexed files with the part that is. `ocr` is how far words in
+    pictures are read.
     """
 
     folder: Path
@@ -75,6 +77,7 @@ class Status:
     vendored: int = 0
     pictures: tuple[int, int] = (0, 0)
     partial: tuple[tuple[bytes, str], ...] = ()
+    ocr: Reading = NO_READING
 
 
 def library_status(library: Library) -> Status:
@@ -140,6 +143,7 @@ def library_status(library: Library) -> Status:
         left_out=tuple(_left_out(unseen, scans)),
         rules=library.rules,
         pending=tuple(library.load_pending()),
+        ocr=reading(library),
     )
 
 

@@ -181,6 +181,7 @@ class LibraryAnswer(TypedDict):
     damaged: NotRequired[list[dict[str, Any]]]
     pictures: NotRequired[int]
     partial: NotRequired[list[dict[str, Any]]]
+    ocr: NotRequired[dict[str, Any]]
     warm: NotRequired[list[dict[str, Any]]]
     fields: NotRequired[dict[str, FieldAnswer]]
     more: NotRequired[dict[str, int]]

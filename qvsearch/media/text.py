@@ -35,8 +35,8 @@ DESCRIBING_LINES = 1000  # of a document, which tell its language
 ALIKE = 10  # lines that differ only in their numbers; more of them add nothing
 MAX_SHAPES = 10_000  # of lines that are counted: a file may have millions
 MAX_FRONT_LINES = 500  # of the front matter of a page
-RECORDS = frozenset({".srt", ".vtt", ".csv", ".tsv", ".log"})  # a line, or a cue, is a record
-SUBTITLES = frozenset({".srt", ".vtt"})
+SUBTITLES = frozenset({".srt", ".vtt", ".ass", ".ssa"})
+RECORDS = SUBTITLES | {".csv", ".tsv", ".log"}  # a line, or a cue, is a record
 
 _DATA_URI = re.compile(r"data:[a-z]+/[^,\s]{1,100},[^\s\"')>]{200,}", re.IGNORECASE)
 LEAST_LINE = 60  # characters; mail has 76 in a line, certificates have 64
@@ -59,7 +59,8 @@ _LINE = re.compile(r"[^\r\n]+")
 _WORD = re.compile(r"\w")
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,:/]\d+){0,9}")
 _CUE_TIME = re.compile(r"\s*(?:\d+:)?\d\d?:\d\d[.,]\d+\s*-->")
-_TAG = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}")
+TAG = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}")  # of subtitles
+_DIALOGUE = re.compile(r"Dialogue:(?:[^,]*,){9}")  # of SubStation Alpha; its words follow
 _FRONT_KEY = re.compile(r"[\w\"'-]+\s*[:=]|#")
 
 
@@ -214,6 +215,10 @@ def without_noise(text: str, suffix: str) -> Iterator[tuple[int, str]]:
     # newline="" keeps \n, \r\n and \r; str.splitlines would also end lines at form feeds, which
     # editors do not count
     lines: Iterator[tuple[int, str]] = enumerate(io.StringIO(text, newline=""), start=1)
+    if suffix in (".ass", ".ssa"):
+        lines = (
+            (number, _DIALOGUE.sub("", line)) for number, line in lines if _DIALOGUE.match(line)
+        )
     if suffix in SUBTITLES:
         lines = _spoken(lines)
     if suffix in RECORDS:
@@ -250,7 +255,7 @@ def _spoken(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """Yield the lines of subtitles without numbers and times of cues, and without repetitions."""
     recent: deque[str] = deque(maxlen=2)  # captions that roll up repeat the lines above
     for (number, line), (_, following) in pairwise(chain(lines, [(0, "")])):
-        words = _TAG.sub("", line)
+        words = TAG.sub("", line)
         is_number = words.strip().isdecimal() and _CUE_TIME.match(following)
         if is_number or _CUE_TIME.match(line) or words.strip() in ("", "WEBVTT", *recent):
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -12,12 +12,13 @@ from av.error import FFmpegError
 from PIL import Image
 
 from qvsearch.errors import MediaError
+from qvsearch.media import subtitles
 from qvsearch.media.colour import coded
 from qvsearch.media.frames import Film
 from qvsearch.media.looks import is_plain, look_at
 from qvsearch.media.metadata import video_metadata
 from qvsearch.media.packets import DAMAGE, choose_stream, open_container
-from qvsearch.media.pixels import dhash, smart_resize
+from qvsearch.media.pixels import dhash, is_page, smart_resize
 from qvsearch.media.shots import FINE, WHOLE, Look, Shot, cut
 from qvsearch.media.workers import FILM_PIXELS, patience
 from qvsearch.types import EmbedInput, Frames, Item, Metadata, Segment, VideoMode
@@ -35,6 +36,7 @@ MAX_MOMENTS = FILM_PIXELS // LEAST_PICTURE  # 381
 LEAST_CLIP_FRAME = LEAST_PICTURE // 2
 CLIP_FRAMES = (32, 16, 8, 4, 2)  # the most frames of a clip; fewer in longer films
 MOMENT_IMAGES = 2  # a moment that is decoded again has the pixels of so many images
+SUBTITLE_SHARE = 0.1  # of the time that a film may take: for reading its tracks of subtitles
 CLIP_IMAGES = 4  # a clip has the pixels of so many images; frames count by pairs, so it costs two
 
 
@@ -70,6 +72,10 @@ class _Moment:
         self.pixels.append(np.array(resized if colours is None else colours.to_srgb(resized)))
         self.times.append(time - self.start)
 
+    def is_page(self) -> bool:
+        """Return whether its middle frame is of a screen or a page, so that it may have words."""
+        return is_page(self.pixels[len(self.pixels) // 2])
+
     def source(self) -> EmbedInput:
         if not self.clip:
             return EmbedInput(images=(self.pixels[0],))
@@ -96,6 +102,7 @@ def decode(
         clips = _clips(looks, end, options.max_pixels, options.video_mode)
         _take(film, [*pictures, *clips])
         metadata = video_metadata(film.container, film.length)
+        spoken = _spoken(film, item)
     except DAMAGE as error:
         raise MediaError(_damage_reason(error)) from error
     segments = [
@@ -109,16 +116,27 @@ def decode(
                 height=moment.height,
                 clip=moment.clip,
                 dhash=dhash(moment.pixels[len(moment.pixels) // 2]),
-                metadata=metadata,
+                metadata=replace(metadata, page=True) if moment.is_page() else metadata,
+                snippet=subtitles.snippet(words),
+                words=words,
             ),
             moment.source(),
         )
         for moments in (pictures, clips)
         for moment, start, end in _tiled(moments, late=film.end < film.length)
+        for words in [subtitles.spoken_between(spoken, start, end)]
     ]
     if not segments:
         raise MediaError("no frame of it could be decoded")
     return segments
+
+
+def _spoken(film: Film, item: Item) -> list[subtitles.Line]:
+    """Return all lines that are spoken in a film, and its chapters, by time."""
+    film.rewind()
+    zero = -film.stamp_time(0)
+    tracks = subtitles.inside(film.container, zero, SUBTITLE_SHARE * patience(item))
+    return sorted([*subtitles.beside(item.location), *tracks])
 
 
 def decode_moments(

@@ -209,6 +209,8 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
     pictures (integer): pictures within documents, which are not indexed
     partial (list of objects): files of which a sample is indexed: `path` or `path_b64`, and the
         `indexed` part
+    ocr (object): whether OCR is `installed`, how many pictures were `read` for their words, how
+        many are `waiting`, and the `languages` that its model reads
     warm (list of objects): warm processes
     """
     return {
@@ -251,6 +253,7 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
         "partial": [
             {**path_fields("path", path), "indexed": part} for path, part in status.partial
         ],
+        "ocr": asdict(status.ocr),
         "warm": [warm_record(each) for each in warm],
     }
 

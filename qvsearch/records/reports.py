@@ -35,11 +35,11 @@ def event_record(event: Event) -> dict[str, object]:
     state (string): `checking` contents of files with a changed status; `looking` at unchanged
         files that an older version read; `planned`; `compared` int8 or a quantised GGUF file with
         exact numbers on the first files of a library; `indexed`, `reused`, `unchanged`, `skipped`
-        or `removed` a file; `committed`; `words` of texts that an older version indexed; and last
-        `summary`
+        or `removed` a file; `committed`; `words` of texts that an older version indexed; `reading`
+        words in pictures; and last `summary`
     path, path_b64 (string): the file
     kind (string): `image`, `video`, `text` or `document`
-    segments (integer): number of its vectors
+    segments (integer): number of its vectors, or of the pictures for `reading`
     reason (string): why it was skipped or read anew, or the figures of `compared`
     files (integer): number of files that are `planned`, `checking` or `looking`, or whose `words`
         are read
@@ -73,6 +73,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
     skipped_before (integer): files among these that failed before and have not changed since
     removed (integer): files that were removed from the library
     segments (integer): number of vectors added
+    pictures_read (integer): pictures whose words were looked for by OCR
     seconds (number, seconds): duration of the run
     interrupted (boolean): whether Ctrl-C ended the run
     left (integer): files for the next run
@@ -97,6 +98,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
         "skipped_before": sum(each.known for each in summary.failures),
         "removed": summary.removed,
         "segments": summary.segments,
+        "pictures_read": summary.pictures_read,
         "seconds": round(summary.seconds, 3),
         "interrupted": summary.interrupted,
         "left": summary.left,

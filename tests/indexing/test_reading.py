@@ -1,0 +1,214 @@
+"""Words in pictures are read after embedding, once for each picture, and become words of rows."""
+
+import os
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+
+import av
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+from support.indexer import FINGERPRINT, Bench
+from support.readers_of_pictures import work
+
+from qvsearch.cli.tables import ocr_text
+from qvsearch.indexing.reading import (
+    READER,
+    Reading,
+    pictures_to_read,
+    read_pictures,
+    reading,
+    unread_note,
+)
+from qvsearch.library.library import Library
+from qvsearch.media import ocr
+from qvsearch.media.picture_reader import PictureReader
+from qvsearch.types import Item, Kind, Metadata, Segment, VideoMode
+
+start = partial(PictureReader, work)
+
+
+@pytest.fixture
+def library(tmp_path):
+    library = Library.create(tmp_path / "library", FINGERPRINT)
+    (tmp_path / "media").mkdir()
+    library.add_root(bytes(tmp_path / "media"))
+    return library
+
+
+@pytest.fixture
+def bench(tmp_path):
+    Library.create(tmp_path / "library", FINGERPRINT)
+    (tmp_path / "media").mkdir()
+    return Bench(tmp_path / "library", tmp_path / "media")
+
+
+def file(library, name, kind=Kind.DOCUMENT, content="hash"):
+    [root] = library.roots
+    path = os.path.join(root, name)
+    with open(path, "wb") as out:
+        out.write(name)
+    status = os.stat(path)
+    return Segment(
+        Item(root, name, kind, status.st_size, status.st_mtime_ns),
+        content,
+        metadata=Metadata(page=True),
+    )
+
+
+def add(library, *segments):
+    """Add and commit rows; return their numbers."""
+    first = max(library.segments, default=-1) + 1
+    vectors = np.eye(1, FINGERPRINT.dim, dtype=np.float32).repeat(len(segments), 0)
+    with library.lock():
+        library.add(segments, vectors)
+        library.commit()
+    return list(range(first, first + len(segments)))
+
+
+def read(library, *paths, stop=lambda: False):
+    events = []
+    with library.lock():
+        count = read_pictures(library, paths or library.roots, events.append, stop, start)
+    return count, [(event.state, event.segments) for event in events]
+
+
+def test_pages_without_words_are_read_once(library):
+    scan = file(library, b"scan.pdf")
+    with_text = replace(scan, page=2, metadata=Metadata())
+    rows = add(library, replace(scan, page=1), with_text, replace(scan, page=4))
+    assert read(library) == (2, [("reading", 2), ("read", 1), ("read", 1)])
+    assert [library.words.text(row) for row in rows] == ["page 1", None, "page 4"]
+    assert library.words.read_by(READER).tolist() == [rows[0], rows[2]]
+    assert read(library) == (0, [])
+    assert (reading(library).read, reading(library).waiting) == (2, 0)
+
+
+def test_a_picture_without_words_or_with_a_crash_is_not_tried_again(library):
+    pages = [replace(file(library, b"crashes"), page=page) for page in (1, 3)]
+    rows = add(library, *pages)
+    assert read(library)[0] == 2
+    assert [library.words.text(row) for row in rows] == ["page 1", None]
+    assert read(library) == (0, [])
+
+
+def test_copies_are_read_once_and_all_have_the_words(library):
+    one, other = file(library, b"a.pdf"), file(library, b"b.pdf")
+    rows = add(library, replace(one, page=1), replace(other, page=1))
+    assert read(library) == (2, [("reading", 2), ("read", 2)])
+    assert [library.words.text(row) for row in rows] == ["page 1", "page 1"]
+
+
+def test_files_that_are_away_or_changed_wait(library):
+    gone, changed = file(library, b"gone", content="1"), file(library, b"changed", content="2")
+    add(library, replace(gone, page=1), replace(changed, page=1))
+    os.remove(gone.item.location)
+    os.utime(changed.item.location, ns=(1, 1))
+    assert read(library) == (0, [("reading", 2)])
+    assert reading(library).waiting == 2
+    os.utime(changed.item.location, ns=(1, changed.item.mtime_ns))
+    assert read(library)[0] == 1
+
+
+def test_only_the_given_paths_are_read(library, tmp_path):
+    add(library, replace(file(library, b"a.pdf"), page=1))
+    assert read(library, bytes(tmp_path / "elsewhere")) == (0, [])
+
+
+def test_lines_of_a_film_have_the_time_of_the_moment(library):
+    film = file(library, b"film.mp4", Kind.VIDEO)
+    [row, _] = add(
+        library,
+        replace(film, start=2.5, end=4.0, words="2.750\tspoken"),
+        replace(film, start=4.0, end=5.0, metadata=Metadata()),
+    )
+    assert read(library)[0] == 1
+    assert "2.500\tpage None" in library.words.text(row).splitlines()
+
+
+def test_clips_beside_frames_are_not_read_again(tmp_path):
+    both = replace(FINGERPRINT, video_mode=VideoMode.BOTH)
+    library = Library.create(tmp_path / "library", both)
+    library.add_root(bytes(tmp_path))
+    film = file(library, b"film.mp4", Kind.VIDEO)
+    frame, _ = add(
+        library, replace(film, start=0.0, end=1.0), replace(film, start=0.0, end=1.0, clip=True)
+    )
+    assert pictures_to_read(library) == [frame]
+
+
+def test_a_stop_keeps_what_was_read(library):
+    pages = [replace(file(library, b"a.pdf"), page=page) for page in range(10, 30)]
+    rows = add(library, *pages)
+    calls = iter([False, False] + [True] * 100)
+    count, _ = read(library, stop=lambda: next(calls))
+    assert 0 <= count < len(rows)
+    assert len(library.words.read_by(READER)) == count
+    assert read(library)[0] == len(rows) - count
+
+
+def screen(name):
+    """A picture of a drawn screen."""
+    image = Image.new("RGB", (480, 360), "white")
+    draw = ImageDraw.Draw(image)
+    for row, line in enumerate([name, "Total 1,234.56 EUR"]):
+        draw.text((30, 60 + 120 * row), line, font=ImageFont.load_default(32), fill="black")
+    return image
+
+
+def recording(path, image):
+    """A film of a second that shows a screen."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = *image.size, "yuv420p"
+        for _ in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
+
+
+@pytest.mark.skipif(find_spec("rapidocr") is None, reason="needs the extra [ocr]")
+def test_screenshots_and_screen_recordings_are_read_after_embedding(bench, monkeypatch):
+    added = {}
+    add_words = Library.add_words
+
+    def adding(library, texts, reader):
+        added.update({library.segments[row].item.path: text for row, text in texts.items()})
+        add_words(library, texts, reader)
+
+    monkeypatch.setattr(Library, "add_words", adding)
+    screen("Invoice 4711").save(bench.root / "screen.png")
+    recording(bench.root / "film.mp4", screen("Order 815"))
+    Image.effect_noise((64, 64), 90).save(bench.root / "photo.png")
+    assert bench.index(ocr=True).pictures_read == 2
+    states = [event.state for event in bench.events]
+    assert states[-3:] == ["reading", "read", "read"]
+    assert states.index("reading") > max(at for at, each in enumerate(states) if each == "indexed")
+    assert added == {
+        b"screen.png": "Invoice 4711\nTotal 1,234.56 EUR",
+        b"film.mp4": "0.000\tOrder 815\n0.000\tTotal 1,234.56 EUR",
+    }
+    assert bench.index().pictures_read == 0
+
+
+def test_status_says_whether_words_are_read_and_how_many_pictures_wait():
+    off = Reading(installed=False, read=0, waiting=2, languages=())
+    assert ocr_text(off) == (
+        'off, not installed; 2 pictures may have words: pip install "qvsearch[ocr]"'
+    )
+    on = Reading(installed=True, read=1, waiting=1_200, languages=("en", "de"))
+    assert ocr_text(on) == (
+        "on, in 2 languages (--json lists them): 1 picture read, 1,200 for the next index"
+    )
+
+
+def test_pictures_that_cannot_be_read_are_pointed_out(library, monkeypatch):
+    add(library, replace(file(library, b"a.pdf"), page=1))
+    monkeypatch.setattr(ocr, "is_installed", lambda: False)
+    assert unread_note(library, library.roots) == (
+        "1 picture looks like a screenshot or a page; to find the words:"
+        ' pip install "qvsearch[ocr]"'
+    )
+    assert unread_note(library, [b"/elsewhere"]) is None
+    monkeypatch.setattr(ocr, "is_installed", lambda: True)
+    assert unread_note(library, library.roots) is None
