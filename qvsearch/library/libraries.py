@@ -22,7 +22,7 @@ from qvsearch.library.manifest import (
     unreadable,
 )
 from qvsearch.library.names import default_folder, exists, home, is_leftover, library_folder
-from qvsearch.library.new_place import FILES
+from qvsearch.library.creation import FILES
 from qvsearch.library.searches import SEARCHES, is_search_file
 from qvsearch.library.sweeping import is_shard_file, is_temporary
 from qvsearch.types import Kind

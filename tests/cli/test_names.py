@@ -11,7 +11,7 @@ from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library, library_folder
 from qvsearch.library.names import option
-from qvsearch.library.new_place import check_place
+from qvsearch.library.creation import check_place
 
 
 @pytest.fixture(autouse=True)
