@@ -13,6 +13,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder
 from qvsearch.library.baseline import new_baseline
 from qvsearch.library.columns import Columns
+from qvsearch.library.creation import check_place
 from qvsearch.library.failures import Failure, read_failures, write_failures
 from qvsearch.library.lock import WriterLock
 from qvsearch.library.manifest import (
@@ -29,7 +30,6 @@ from qvsearch.library.manifest import (
 from qvsearch.library.names import exists
 from qvsearch.library.names import library_folder as library_folder
 from qvsearch.library.pending import Pending, read_pending, write_pending
-from qvsearch.library.places import check_place
 from qvsearch.library.rows import Arrays, Rows, Sample
 from qvsearch.library.rules import NO_RULES, Rules
 from qvsearch.library.sweeping import sweep
