@@ -12,6 +12,7 @@ import numpy as np
 from qvsearch.errors import QvsearchError
 from qvsearch.files import remove_file
 from qvsearch.formats import utc_text
+from qvsearch.library.creation import FILES
 from qvsearch.library.library import Library
 from qvsearch.library.lock import HOLDER, LOCK, WriterLock
 from qvsearch.library.manifest import (
@@ -22,7 +23,6 @@ from qvsearch.library.manifest import (
     unreadable,
 )
 from qvsearch.library.names import default_folder, exists, home, is_leftover, library_folder
-from qvsearch.library.creation import FILES
 from qvsearch.library.searches import SEARCHES, is_search_file
 from qvsearch.library.sweeping import is_shard_file, is_temporary
 from qvsearch.types import Kind

@@ -13,6 +13,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder
 from qvsearch.library.baseline import new_baseline
 from qvsearch.library.columns import Columns
+from qvsearch.library.creation import check_place
 from qvsearch.library.failures import Failure, read_failures, write_failures
 from qvsearch.library.lock import WriterLock
 from qvsearch.library.manifest import (

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
+from qvsearch.library.creation import check_place
 from qvsearch.library.library import Library
 from qvsearch.library.names import default_folder
-from qvsearch.library.creation import check_place
 from qvsearch.models import registry
 from qvsearch.models.registry import DEMO, GENERATOR, RERANKER, check_dim, role_of
 from qvsearch.published.opening import open_at

@@ -9,9 +9,9 @@ from support.colours import FINGERPRINT
 
 from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
+from qvsearch.library.creation import check_place
 from qvsearch.library.library import Library, library_folder
 from qvsearch.library.names import option
-from qvsearch.library.creation import check_place
 
 
 @pytest.fixture(autouse=True)

@@ -57,7 +57,7 @@ def files(library):
 
 
 def shard(number):
-    return [f"{number:06d}.{suffix}" for suffix in ("facts", "faiss", "jsonl")]
+    return [f"{number:06d}.{suffix}" for suffix in ("facts", "faiss", "jsonl", "words")]
 
 
 # ------------------------------------------------------------------ what a library holds
@@ -334,7 +334,7 @@ def test_a_file_with_many_dead_rows_is_written_anew(library):
     fill(library, 100, 110)
     library.remove(range(25))
     library.commit()
-    assert files(library)[:3] == shard(1)
+    assert files(library)[:4] == shard(1)
     library.remove([25])
     library.commit()
     assert files(library) == [*shard(2), *shard(3)]
