@@ -169,7 +169,7 @@ def huge_picture(side=50_000):
     """A picture of 2.5 gigapixels, of zeros that are packed twice."""
     import zlib
 
-    packed = zlib.compress(zlib.compress(bytes(50_000_000), 9), 9)
+    packed = zlib.compress(zlib.compress(bytes(10_000_000), 9), 9)
     image = (
         b"/Type /XObject /Subtype /Image /Width %d /Height %d /BitsPerComponent 8"
         b" /ColorSpace /DeviceGray /Filter [/FlateDecode /FlateDecode]" % (side, side)
@@ -193,11 +193,11 @@ BOMBS = {  # small files that ask for much
     "no box": lambda: one_page(shown(b"words"), box=b"0 0 0 0"),
     "box of words": lambda: one_page(shown(b"words"), box=b"a b"),
     "huge picture": huge_picture,
-    "deflated": lambda: one_page(b"0 0 m " * 20_000_000, packed=True),
+    "deflated": lambda: one_page(b"0 0 m " * 4_000_000, packed=True),
     "many letters": lambda: one_page(
-        b"BT /F 9 Tf 9 9 Td " + b"(words ) Tj " * 200_000 + b"ET", packed=True
+        b"BT /F 9 Tf 9 9 Td " + b"(words ) Tj " * 50_000 + b"ET", packed=True
     ),
-    "states": lambda: one_page(b"q " * 1_000_000, packed=True),
+    "states": lambda: one_page(b"q " * 200_000, packed=True),
     "pattern": lambda: one_page(
         b"/Pattern cs /P scn 0 0 595 842 re f", page=b"/Resources << /Pattern << /P 6 0 R >> >>"
     ),
