@@ -56,22 +56,22 @@ def test_unknown_suffixes_and_hidden_names_are_passed_over(tmp_path):
 
 
 def test_files_of_no_kind_are_counted_by_suffix_the_most_first(tmp_path):
-    put(tmp_path, "a.jpg", "a.CR2", "b/c.cr2", "b/d.pdf", "noext", "b/e.exe", ".pdf", ".h/f.pdf")
+    put(tmp_path, "a.jpg", "a.CRW", "b/c.crw", "b/d.pdf", "noext", "b/e.exe", ".pdf", ".h/f.pdf")
     put(tmp_path, "b/.bashrc", "b/g.docx", b"\xff.pdf", b"x.\xff", "lots.of.dots.")
     (tmp_path / "link.pdf").symlink_to("noext")
     (tmp_path / "folder.pdf").mkdir()
     os.mkfifo(tmp_path / "pipe")
     os.mkfifo(tmp_path / "pipe.pdf")
     assert list(left_aside(tmp_path).items()) == [
-        (".cr2", 2),
+        (".crw", 2),
         (".pdf", 2),
         (".docx", 1),
         ("others", 4),
     ]
     assert left_aside(tmp_path, hidden=True)[".pdf"] == 3
     assert left_aside(tmp_path, follow_symlinks=True)[".pdf"] == 3
-    assert left_aside(tmp_path / "b") == {".cr2": 1, ".docx": 1, ".pdf": 1, "others": 1}
-    assert leftovers_text(left_aside(tmp_path)) == "2 .cr2, 2 .pdf, 1 .docx, 4 others"
+    assert left_aside(tmp_path / "b") == {".crw": 1, ".docx": 1, ".pdf": 1, "others": 1}
+    assert leftovers_text(left_aside(tmp_path)) == "2 .crw, 2 .pdf, 1 .docx, 4 others"
     assert leftovers_text({"others": 1}) == "1 other"
 
 
