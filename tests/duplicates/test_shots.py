@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.commands import run  # noqa: F401 - a fixture
 from support.near_duplicates import SHOT, row
 from support.raw_files import dng, halves, jpeg
 

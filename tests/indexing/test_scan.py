@@ -56,22 +56,22 @@ def test_unknown_suffixes_and_hidden_names_are_passed_over(tmp_path):
 
 
 def test_files_of_no_kind_are_counted_by_suffix_the_most_first(tmp_path):
-    put(tmp_path, "a.jpg", "a.CR2", "b/c.cr2", "b/d.doc", "noext", "b/e.exe", ".doc", ".h/f.doc")
+    put(tmp_path, "a.jpg", "a.CRW", "b/c.crw", "b/d.doc", "noext", "b/e.exe", ".doc", ".h/f.doc")
     put(tmp_path, "b/.bashrc", "b/g.pages", b"\xff.doc", b"x.\xff", "lots.of.dots.")
     (tmp_path / "link.doc").symlink_to("noext")
     (tmp_path / "folder.doc").mkdir()
     os.mkfifo(tmp_path / "pipe")
     os.mkfifo(tmp_path / "pipe.doc")
     assert list(left_aside(tmp_path).items()) == [
-        (".cr2", 2),
+        (".crw", 2),
         (".doc", 2),
         (".pages", 1),
         ("others", 4),
     ]
     assert left_aside(tmp_path, hidden=True)[".doc"] == 3
     assert left_aside(tmp_path, follow_symlinks=True)[".doc"] == 3
-    assert left_aside(tmp_path / "b") == {".cr2": 1, ".pages": 1, ".doc": 1, "others": 1}
-    assert leftovers_text(left_aside(tmp_path)) == "2 .cr2, 2 .doc, 1 .pages, 4 others"
+    assert left_aside(tmp_path / "b") == {".crw": 1, ".pages": 1, ".doc": 1, "others": 1}
+    assert leftovers_text(left_aside(tmp_path)) == "2 .crw, 2 .doc, 1 .pages, 4 others"
     assert leftovers_text({"others": 1}) == "1 other"
 
 
