@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qvsearch.retrieval.asked_words import AskedWords
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment
 
 DIM = 512  # so many bits guess well enough that few searches score all rows after all
@@ -40,3 +41,4 @@ class Term:
     words: float = 1
     segments: tuple = ()
     like: frozenset = frozenset()
+    asked: AskedWords = AskedWords()
