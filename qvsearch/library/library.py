@@ -29,7 +29,6 @@ from qvsearch.library.manifest import (
 )
 from qvsearch.library.names import exists
 from qvsearch.library.names import library_folder as library_folder
-from qvsearch.library.creation import check_place
 from qvsearch.library.pending import Pending, read_pending, write_pending
 from qvsearch.library.rows import Arrays, Rows, Sample
 from qvsearch.library.rules import NO_RULES, Rules
