@@ -54,7 +54,7 @@ class DecodersHere:
     def __exit__(self, *_):
         pass
 
-    def decode(self, jobs, options, stop):
+    def decode(self, jobs, options, stop, *, in_parts=False):
         for item, content_hash in jobs:
             try:
                 yield media.decode(item, content_hash, options)
