@@ -102,7 +102,7 @@ def about(segment: Segment) -> str:
     if metadata.latitude is not None and metadata.longitude is not None:
         places = place_table().names_near(metadata.latitude, metadata.longitude)
     fields = (metadata.title, metadata.author, *(metadata.keywords or ()), metadata.camera, *places)
-    return "\n".join([os.fsdecode(path).replace("_", " "), *(each for each in fields if each)])
+    return "\n".join([os.fsdecode(path), *(each for each in fields if each)])
 
 
 def searchable(segments: Iterable[Segment]) -> Iterable[str]:

@@ -30,12 +30,9 @@ LARGEST_BLOCK = BLOCK * (4 * LONGEST + 1)  # bytes
 PAGE_SIZE = 4096  # bytes; with larger ones the file of a few rows is several times as large
 LEVEL = 1  # of zlib: higher ones take thrice the time for a tenth of the size
 HASH_SIZE = 64 << 20  # bytes of postings that SQLite collects before it writes them
-# Non-ASCII bytes are characters of words for this tokenizer, and so are letters, digits and _: the
-# same as for `tokens`, which has already divided and folded any text that is not ASCII.
-_WORDS = (
-    "CREATE VIRTUAL TABLE words USING fts5(text, content='', columnsize=0,"
-    """ tokenize="ascii tokenchars '_'")"""
-)
+# Letters, digits and non-ASCII bytes are characters of words for this tokenizer: the same as for
+# `tokens`, which has already divided and folded any text that is not ASCII.
+_WORDS = "CREATE VIRTUAL TABLE words USING fts5(text, content='', columnsize=0, tokenize='ascii')"
 _TABLES = {
     "words": _WORDS,
     "texts": "CREATE TABLE texts (block INTEGER PRIMARY KEY, data BLOB)",
@@ -45,7 +42,7 @@ _TABLES = {
 _OWN_TABLE = "CREATE TABLE 'words_"  # so begin the tables of FTS5 itself
 _IN_WORDS = np.zeros(256, np.bool_)
 _IN_WORDS[
-    [*b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_", *range(128, 256)]
+    [*b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", *range(128, 256)]
 ] = 1
 
 
