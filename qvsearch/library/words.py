@@ -35,6 +35,10 @@ class WordSource(Protocol):
         """Return the rows (k,) that have a token, ascending, and how often each has it (k,)."""
         ...
 
+    def at_least(self, token: str) -> int:
+        """Return a number of rows that surely have a token, dead ones too; none of them is read."""
+        ...
+
     def phrase(self, words: Sequence[str]) -> Rows:
         """Return the rows (k,) in which these tokens follow one another, ascending."""
         ...
@@ -61,6 +65,14 @@ class Words:
     def postings(self, token: str) -> tuple[Rows, Counts]:
         """Return the live rows (k,) that have a token, and how often each has it (k,)."""
         return self._joined([each.postings(token) for each in self._sources])
+
+    def at_least(self, token: str) -> int:
+        """Return a number of live rows that surely have a token, at once; for rare ones it is 0."""
+        known = sum(each.at_least(token) for each in self._sources)
+        if known:
+            rows = [each.lengths()[0] for each in self._sources]
+            known -= sum(int((~self._live[each]).sum()) for each in rows)
+        return max(0, known)
 
     def phrase(self, words: Sequence[str]) -> Rows:
         """Return the live rows (k,) in which these tokens follow one another."""
@@ -147,6 +159,10 @@ class WaitingWords:
         """Return the rows (k,) that have a token, and how often each has it (k,)."""
         counts = {row: Counter(each)[token] for row, each in self._tokens.items() if token in each}
         return np.array(list(counts), np.int64), np.array(list(counts.values()), np.int64)
+
+    def at_least(self, token: str) -> int:
+        """Return 0: counting takes as long as finding the rows."""
+        return 0
 
     def phrase(self, words: Sequence[str]) -> Rows:
         """Return the rows (k,) in which these tokens follow one another."""
