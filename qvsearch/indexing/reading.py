@@ -15,6 +15,7 @@ from qvsearch.indexing.contents import content_of
 from qvsearch.indexing.counts import Event
 from qvsearch.media import ocr
 from qvsearch.media.picture_reader import PictureReader
+from qvsearch.timed_lines import Line, timed_text
 from qvsearch.types import Item, Kind, Segment, VideoMode
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _timed(segment: Segment, words: str) -> str:
     """Return the words of a moment with its time before each line, like those of subtitles."""
     if segment.start is None:
         return words
-    return "\n".join(f"{segment.start:.3f}\t{line}" for line in words.splitlines())
+    return timed_text(Line(segment.start, each) for each in words.splitlines())
 
 
 def unread_note(library: Library, paths: Iterable[bytes]) -> str | None:

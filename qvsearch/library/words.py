@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 from qvsearch.library.places import place_table
 from qvsearch.library.tokens import tokens
 from qvsearch.library.words_file import FILE, RowWords
+from qvsearch.timed_lines import without_times
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
     Counts = NDArray[np.int64]
-
-
-_SECONDS = re.compile(r"^\d+(?:\.\d+)?\t", re.MULTILINE)  # before each line of a film's words
 
 
 class WordSource(Protocol):
@@ -124,7 +121,7 @@ def searchable(segments: Iterable[Segment]) -> Iterable[str]:
         is_first, before = segment.item != before, segment.item
         own = segment.words or ""
         if segment.item.kind is Kind.VIDEO:
-            own = _SECONDS.sub("", own)
+            own = without_times(own)
         parts = [own, about(segment) if is_first else ""]
         yield "\n".join(filter(None, parts))
 

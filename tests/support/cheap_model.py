@@ -48,16 +48,19 @@ def vector_of(text):
 class DecodersHere:
     """Decodes in this process: starting another costs more than all that is tested with it."""
 
+    def __init__(self, workers=None, decode=media.decode):
+        self._decode = decode
+
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         pass
 
-    def decode(self, jobs, options, stop):
+    def decode(self, jobs, options, stop, *, in_parts=False):
         for item, content_hash in jobs:
             try:
-                yield media.decode(item, content_hash, options)
+                yield self._decode(item, content_hash, options)
             except MediaError as error:
                 yield Skipped(item.location, str(error))
 
