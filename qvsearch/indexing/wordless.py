@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -78,9 +79,15 @@ def _read_again(
 
 
 def _of(rows: Mapping[int, Segment], found: Iterable[Segment]) -> dict[int, str]:
-    """Return the text of each row: that of the segment at the same place."""
-    words = {_place(each): each.words for each in found}
-    return {row: words.get(_place(segment)) or "" for row, segment in rows.items()}
+    """Return the text of each row: that of the segment at the same place.
+
+    Passages of one long line are at the same place, in the same order.
+    """
+    words: defaultdict[Place, deque[str]] = defaultdict(deque)
+    for each in found:
+        words[_place(each)].append(each.words or "")
+    places = {row: words[_place(segment)] for row, segment in rows.items()}
+    return {row: each.popleft() if each else "" for row, each in places.items()}
 
 
 def _of_moments(rows: Mapping[int, Segment], found: Iterable[Segment]) -> dict[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +33,7 @@ _NUMBER = re.compile(r"(?!(?:19|20)\d\d$)(?=.*\d).{3,}")  # not a year, which a 
 ALIKE = 1e-5  # of coverages that are equal but for rounding
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Matches:
     """The rows (k,) that have some of a query's words, ascending, with arrays (k,).
 
@@ -51,9 +52,9 @@ class Matches:
     is_meant: bool
     is_number: bool
 
-    @property
+    @cached_property
     def evidence(self) -> Vectors:
-        """The log-odds (k,) that a row answers, by its words alone."""
+        """The log-odds (k,) that a row answers, by its words alone; do not mutate."""
         if not len(self.rows):
             return np.empty(0, np.float32)
         rows, equal = np.log(self.among), np.log(self.equal)

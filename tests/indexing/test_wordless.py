@@ -214,6 +214,22 @@ def test_films_and_documents_are_read_again_without_their_pictures(folder, monke
     assert library_status(Library.open(folder / "library")).without_words == 0
 
 
+def test_passages_of_one_long_line_keep_their_own_words(folder):
+    (folder / "notes" / "long.txt").write_text(" ".join(f"word{n}" for n in range(3000)))
+    index(folder)
+
+    def passages():
+        library = Library.open(folder / "library")
+        rows = [row for row, each in library.segments.items() if each.item.path == b"long.txt"]
+        return [library.words.text(row) for row in rows]
+
+    wanted = passages()
+    assert len(set(wanted)) == len(wanted) > 3
+    forget_words(folder)
+    index(folder, Unwanted())
+    assert passages() == wanted
+
+
 def test_words_are_read_again_in_workers(folder):
     (folder / "film.mp4").write_bytes(seeds()["mp4"])
     (folder / "film.vtt").write_text(
