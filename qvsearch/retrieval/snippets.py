@@ -41,7 +41,7 @@ def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
     rows = np.intersect1d(np.flatnonzero(items == segment.item.number), matches.rows)
     row = next((each for each in rows.tolist() if library.segments[each] == segment), None)
     text = None if row is None else library.words.text(row)
-    if text is None:
+    if not text:  # of a file that was not read for its words yet
         snippet = None if segment.snippet is None else snippet_of(segment.snippet, weights)
         return hit if snippet is None else replace(hit, snippet=snippet)
     if segment.item.kind is not Kind.VIDEO:
