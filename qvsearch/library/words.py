@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
     Counts = NDArray[np.int64]
+
+
+MOST_PLACES = 1 << 14  # that are held: 8 MB
 
 
 class WordSource(Protocol):
@@ -109,9 +113,15 @@ def about(segment: Segment) -> str:
     path = os.path.join(os.path.basename(item.root), item.path)
     places: tuple[str, ...] = ()
     if metadata.latitude is not None and metadata.longitude is not None:
-        places = place_table().names_near(metadata.latitude, metadata.longitude)
+        places = _places_near(round(metadata.latitude, 3), round(metadata.longitude, 3))
     fields = (metadata.title, metadata.author, *(metadata.keywords or ()), metadata.camera, *places)
     return "\n".join([os.fsdecode(path), *(each for each in fields if each)])
+
+
+@lru_cache(MOST_PLACES)
+def _places_near(latitude: float, longitude: float) -> tuple[str, ...]:
+    """Return the names of where a photo is, to 100 m; a folder has many photos of one place."""
+    return place_table().names_near(latitude, longitude)
 
 
 def searchable(segments: Iterable[Segment]) -> Iterable[str]:
