@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -150,21 +149,30 @@ def with_texts(segments: Iterable[Segment], rows: Iterable[RowWords]) -> Iterato
 
 
 class WaitingWords:
-    """The words of rows that wait for a commit."""
+    """The words of rows that wait for a commit; they are divided when the first one is sought."""
 
     def __init__(self) -> None:
-        self._tokens: dict[int, list[str]] = {}
         self._rows: dict[int, RowWords] = {}
+        self._divided: dict[int, list[str]] = {}
+        self._whole: list[tuple[int, Sequence[Segment]]] = []  # not divided yet
 
     def add(self, start: int, segments: Sequence[Segment], rows: Sequence[RowWords]) -> None:
         """Add rows from a number on."""
-        texts = searchable(with_texts(segments, rows))
-        for row, (words, text) in enumerate(zip(rows, texts, strict=True), start):
-            self._tokens[row], self._rows[row] = tokens(text), words
+        self._rows.update(enumerate(rows, start))
+        self._whole.append((start, segments))
+
+    @property
+    def _tokens(self) -> dict[int, list[str]]:
+        for start, segments in self._whole:
+            rows = [self._rows[row] for row in range(start, start + len(segments))]
+            texts = searchable(with_texts(segments, rows))
+            self._divided.update(enumerate(map(tokens, texts), start))
+        self._whole.clear()
+        return self._divided
 
     def postings(self, token: str) -> tuple[Rows, Counts]:
         """Return the rows (k,) that have a token, and how often each has it (k,)."""
-        counts = {row: Counter(each)[token] for row, each in self._tokens.items() if token in each}
+        counts = {row: each.count(token) for row, each in self._tokens.items() if token in each}
         return np.array(list(counts), np.int64), np.array(list(counts.values()), np.int64)
 
     def at_least(self, token: str) -> int:

@@ -2,6 +2,8 @@
 
 import random
 import sqlite3
+import sys
+import unicodedata
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ from qvsearch.library import merge_plan, shard_words, words_file
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.repair import check
-from qvsearch.library.tokens import tokens
+from qvsearch.library.tokens import folded, tokens
 from qvsearch.types import Item, Kind, Segment
 
 VOCABULARY = [
@@ -207,6 +209,15 @@ def test_without_a_full_text_index_all_else_works(library, monkeypatch):
     assert check(library.folder) == []
     assert len(Library.open(library.folder)) == 1
     assert Library.open(library.folder).words.lengths()[0].size == 0
+
+
+def test_all_accents_of_unicode_are_folded():
+    text = "".join(map(chr, range(sys.maxunicode + 1)))  # also lone surrogates, as in file names
+    decomposed = unicodedata.normalize("NFKD", text)
+    assert (
+        folded(text)
+        == "".join(each for each in decomposed if not unicodedata.combining(each)).casefold()
+    )
 
 
 # ------------------------------------------------------------------ hostile files
