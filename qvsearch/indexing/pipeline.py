@@ -19,7 +19,7 @@ from qvsearch.indexing.reading import read_pictures
 from qvsearch.indexing.session import IngestOptions, Session
 from qvsearch.indexing.wordless import add_missing_words
 from qvsearch.library.rules import lasting, of_kinds, scans_of
-from qvsearch.media import ocr
+from qvsearch.media import ocr, words
 from qvsearch.media.workers import Decoders
 from qvsearch.types import Item, Skipped
 
@@ -103,7 +103,7 @@ def index(
         session.commit()
         # 9. Rows of an older version, which stored no words, get them.
         if not session.stopped() and library.without_words():
-            with Decoders() if count is None else Decoders(count) as decoders:
+            with Decoders(count, decode=words.decode) as decoders:
                 add_missing_words(library, files.items, decoders, report, session.stopped)
         # 10. Words in screenshots and scanned pages are read.
         read = 0

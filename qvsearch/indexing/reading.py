@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from qvsearch.files import is_below
 from qvsearch.indexing.contents import content_of
 from qvsearch.indexing.counts import Event
+from qvsearch.library.words_file import has_full_text
 from qvsearch.media import ocr
 from qvsearch.media.picture_reader import PictureReader
+from qvsearch.timed_lines import Line, timed_text
 from qvsearch.types import Item, Kind, Segment, VideoMode
 
 if TYPE_CHECKING:
@@ -53,8 +55,11 @@ def pictures_to_read(library: Library, paths: Iterable[bytes] | None = None) -> 
     """Return the rows below these paths (default: all) whose pictures may have words to be read.
 
     These are screenshots, scanned pages, pages of documents without a text layer, and frames of
-    screen recordings. Clips that have frames beside them are left out.
+    screen recordings. Clips that have frames beside them are left out. There are none if this
+    Python's SQLite cannot keep the words.
     """
+    if not has_full_text():
+        return []
     read = set(library.words.read_by(READER).tolist())
     places = None if paths is None else list(paths)
     clips = library.fingerprint.video_mode is not VideoMode.BOTH
@@ -139,7 +144,7 @@ def _timed(segment: Segment, words: str) -> str:
     """Return the words of a moment with its time before each line, like those of subtitles."""
     if segment.start is None:
         return words
-    return "\n".join(f"{segment.start:.3f}\t{line}" for line in words.splitlines())
+    return timed_text(Line(segment.start, each) for each in words.splitlines())
 
 
 def unread_note(library: Library, paths: Iterable[bytes]) -> str | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qvsearch.indexing.batching import with_words
 from qvsearch.indexing.changes import same_state
 from qvsearch.indexing.counts import Event
 from qvsearch.library.words_file import FILE, has_full_text
+from qvsearch.media.subtitles import spoken_between
+from qvsearch.timed_lines import timed_lines
 from qvsearch.types import Kind, Skipped
 
 if TYPE_CHECKING:
@@ -28,8 +32,9 @@ def add_missing_words(
 ) -> None:
     """Add words to all rows without any, in a commit for each shard.
 
-    Texts that are among the `scanned` files as they were indexed are read again; other texts are
-    left for a later run. A row of another kind gets only what `about` has of its file.
+    `decoders` decode as `media.words` does. Files among the `scanned` ones that are as they were
+    indexed are read again; others are left for a later run. A picture gets only what `about` has
+    of its file.
     """
     for rows in library.without_words() if has_full_text() else ():
         if stop():
@@ -38,7 +43,7 @@ def add_missing_words(
         unread: dict[bytes, list[int]] = {}
         for row in rows.tolist():
             item = library.segments[row].item
-            if item.kind is not Kind.TEXT:
+            if item.kind is Kind.IMAGE:
                 texts[row] = ""
             elif item.location in scanned and same_state(item, scanned[item.location]):
                 unread.setdefault(item.location, []).append(row)
@@ -67,10 +72,31 @@ def _read_again(
         if isinstance(outcome, Skipped):
             texts.update(dict.fromkeys(files[outcome.path], ""))
             continue
-        found = {_place(each[0]): with_words(*each).words for each in outcome.segments}
-        for row in files[outcome.item.location]:
-            texts[row] = found.get(_place(library.segments[row])) or ""
+        found = [with_words(*each) for each in outcome.segments]
+        rows = {row: library.segments[row] for row in files[outcome.item.location]}
+        texts |= _of_moments(rows, found) if outcome.item.kind is Kind.VIDEO else _of(rows, found)
     return texts
+
+
+def _of(rows: Mapping[int, Segment], found: Iterable[Segment]) -> dict[int, str]:
+    """Return the text of each row: that of the segment at the same place.
+
+    Passages of one long line are at the same place, in the same order.
+    """
+    words: defaultdict[Place, deque[str]] = defaultdict(deque)
+    for each in found:
+        words[_place(each)].append(each.words or "")
+    places = {row: words[_place(segment)] for row, segment in rows.items()}
+    return {row: each.popleft() if each else "" for row, each in places.items()}
+
+
+def _of_moments(rows: Mapping[int, Segment], found: Iterable[Segment]) -> dict[int, str]:
+    """Return the lines that are spoken in each row of a film."""
+    lines = sorted(line for each in found for line in timed_lines(each.words or ""))
+    return {
+        row: spoken_between(lines, segment.start or 0.0, segment.end or math.inf) or ""
+        for row, segment in rows.items()
+    }
 
 
 def _place(segment: Segment) -> Place:

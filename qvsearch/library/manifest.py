@@ -26,8 +26,9 @@ from qvsearch.library.names import absence, check_local, exists, option
 from qvsearch.library.rules import Rules, read_rules, rules_records
 from qvsearch.types import Detail, Fingerprint, Kind, Precision, Stored, VideoMode
 
-FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}  # the oldest format that can hold the library
-FORMAT = 3  # with rules, which older versions would drop
+FORMAT = 4  # with words, documents and more columns, which older versions would drop or refuse
+OLD_FORMATS = {Stored.FLOAT16: 1, Stored.INT8: 2}
+RULES_FORMAT = 3  # of an older library with rules
 COPY = "manifest.json.bak"
 LARGEST_DIM = 1 << 16
 LARGEST = 24 * 1024 * 1024  # bytes of a manifest; ten thousand shards take a few
@@ -106,7 +107,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the content of the file."""
         record = {
-            "format": FORMAT if self.rules else FORMATS[self.store],
+            "format": FORMAT,
             "generation": self.generation,
             "fingerprint": self.fingerprint,
             "roots": [None if root is None else path_field(root) for root in self.roots],
@@ -287,7 +288,8 @@ def _parse(record: dict[str, Any]) -> Manifest:
     roots = [None if root is None else read_path(root) for root in _need(record, "roots", list)]
     rules = {} if record.get("rules") is None else read_rules(_need(record, "rules", list))
     # The first version with rules wrote them without format 3.
-    if _need(record, "format", int) not in {FORMATS[store], FORMAT if rules else FORMATS[store]}:
+    formats = {FORMAT, OLD_FORMATS[store], *([RULES_FORMAT] if rules else [])}
+    if _need(record, "format", int) not in formats:
         raise ValueError(f"format is {record['format']}")
     if not rules.keys() <= set(roots):
         raise ValueError("there are rules for a root that is missing")

@@ -61,6 +61,15 @@ class ShardWords:
         positions, counts = np.unique(places, return_counts=True)
         return self._numbers[positions], counts
 
+    def at_least(self, token: str) -> int:
+        """Return the number of rows, dead ones too, that have a token; for rare ones it is 0."""
+        count = self._value("SELECT rows FROM frequent WHERE token = ?", token)
+        if count is None:
+            return 0
+        if not isinstance(count, int) or not 0 < count <= len(self._numbers):
+            raise Damaged(self._path, "the number of rows of a word is not possible")
+        return count
+
     def phrase(self, words: Sequence[str]) -> Rows:
         """Return the rows (k,) in which these tokens follow one another, ascending."""
         if not words:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
+from functools import cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # scripts that write no spaces between words; runs of them are compared by pairs of characters
 _SPACELESS = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
+MARKS = (0x300, 0x1F000)  # the characters among which all combining ones are
 _RUNS = re.compile(f"[{_SPACELESS}]+")
 _PARTS = re.compile(f"[{_SPACELESS}]+|[^{_SPACELESS}]+")
 _WORD = re.compile(r"[^\W_]+")
@@ -22,8 +31,18 @@ def folded(text: str) -> str:
     if text.isascii():
         return text.lower()
     # decomposed first: a compatibility form of capitals has no case of its own
-    decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(each for each in decomposed if not unicodedata.combining(each)).casefold()
+    decomposed = unicodedata.normalize("NFKD", text).encode("utf-32-le", "surrogatepass")
+    characters = np.frombuffer(decomposed, "<u4")
+    kept: bytes = characters[~_combining()[characters]].tobytes()
+    return kept.decode("utf-32-le", "surrogatepass").casefold()
+
+
+@cache
+def _combining() -> NDArray[np.bool_]:
+    """Return which characters are marks on the one before, by number."""
+    marks = np.zeros(sys.maxunicode + 1, np.bool_)
+    marks[[each for each in range(*MARKS) if unicodedata.combining(chr(each))]] = True
+    return marks
 
 
 def tokens(text: str) -> list[str]:

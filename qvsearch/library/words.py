@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from qvsearch.library.places import place_table
 from qvsearch.library.tokens import tokens
 from qvsearch.library.words_file import FILE, RowWords
+from qvsearch.timed_lines import without_times
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Counts = NDArray[np.int64]
 
 
-_SECONDS = re.compile(r"^\d+(?:\.\d+)?\t", re.MULTILINE)  # before each line of a film's words
+MOST_PLACES = 1 << 14  # that are held: 8 MB
 
 
 class WordSource(Protocol):
@@ -33,6 +33,10 @@ class WordSource(Protocol):
 
     def postings(self, token: str) -> tuple[Rows, Counts]:
         """Return the rows (k,) that have a token, ascending, and how often each has it (k,)."""
+        ...
+
+    def at_least(self, token: str) -> int:
+        """Return a number of rows that surely have a token, dead ones too; none of them is read."""
         ...
 
     def phrase(self, words: Sequence[str]) -> Rows:
@@ -61,6 +65,14 @@ class Words:
     def postings(self, token: str) -> tuple[Rows, Counts]:
         """Return the live rows (k,) that have a token, and how often each has it (k,)."""
         return self._joined([each.postings(token) for each in self._sources])
+
+    def at_least(self, token: str) -> int:
+        """Return a number of live rows that surely have a token, at once; for rare ones it is 0."""
+        known = sum(each.at_least(token) for each in self._sources)
+        if known:
+            rows = [each.lengths()[0] for each in self._sources]
+            known -= sum(int((~self._live[each]).sum()) for each in rows)
+        return max(0, known)
 
     def phrase(self, words: Sequence[str]) -> Rows:
         """Return the live rows (k,) in which these tokens follow one another."""
@@ -100,9 +112,15 @@ def about(segment: Segment) -> str:
     path = os.path.join(os.path.basename(item.root), item.path)
     places: tuple[str, ...] = ()
     if metadata.latitude is not None and metadata.longitude is not None:
-        places = place_table().names_near(metadata.latitude, metadata.longitude)
+        places = _places_near(round(metadata.latitude, 3), round(metadata.longitude, 3))
     fields = (metadata.title, metadata.author, *(metadata.keywords or ()), metadata.camera, *places)
-    return "\n".join([os.fsdecode(path).replace("_", " "), *(each for each in fields if each)])
+    return "\n".join([os.fsdecode(path), *(each for each in fields if each)])
+
+
+@lru_cache(MOST_PLACES)
+def _places_near(latitude: float, longitude: float) -> tuple[str, ...]:
+    """Return the names of where a photo is, to 100 m; a folder has many photos of one place."""
+    return place_table().names_near(latitude, longitude)
 
 
 def searchable(segments: Iterable[Segment]) -> Iterable[str]:
@@ -112,7 +130,7 @@ def searchable(segments: Iterable[Segment]) -> Iterable[str]:
         is_first, before = segment.item != before, segment.item
         own = segment.words or ""
         if segment.item.kind is Kind.VIDEO:
-            own = _SECONDS.sub("", own)
+            own = without_times(own)
         parts = [own, about(segment) if is_first else ""]
         yield "\n".join(filter(None, parts))
 
@@ -131,22 +149,35 @@ def with_texts(segments: Iterable[Segment], rows: Iterable[RowWords]) -> Iterato
 
 
 class WaitingWords:
-    """The words of rows that wait for a commit."""
+    """The words of rows that wait for a commit; they are divided when the first one is sought."""
 
     def __init__(self) -> None:
-        self._tokens: dict[int, list[str]] = {}
         self._rows: dict[int, RowWords] = {}
+        self._divided: dict[int, list[str]] = {}
+        self._whole: list[tuple[int, Sequence[Segment]]] = []  # not divided yet
 
     def add(self, start: int, segments: Sequence[Segment], rows: Sequence[RowWords]) -> None:
         """Add rows from a number on."""
-        texts = searchable(with_texts(segments, rows))
-        for row, (words, text) in enumerate(zip(rows, texts, strict=True), start):
-            self._tokens[row], self._rows[row] = tokens(text), words
+        self._rows.update(enumerate(rows, start))
+        self._whole.append((start, segments))
+
+    @property
+    def _tokens(self) -> dict[int, list[str]]:
+        for start, segments in self._whole:
+            rows = [self._rows[row] for row in range(start, start + len(segments))]
+            texts = searchable(with_texts(segments, rows))
+            self._divided.update(enumerate(map(tokens, texts), start))
+        self._whole.clear()
+        return self._divided
 
     def postings(self, token: str) -> tuple[Rows, Counts]:
         """Return the rows (k,) that have a token, and how often each has it (k,)."""
-        counts = {row: Counter(each)[token] for row, each in self._tokens.items() if token in each}
+        counts = {row: each.count(token) for row, each in self._tokens.items() if token in each}
         return np.array(list(counts), np.int64), np.array(list(counts.values()), np.int64)
+
+    def at_least(self, token: str) -> int:
+        """Return 0: counting takes as long as finding the rows."""
+        return 0
 
     def phrase(self, words: Sequence[str]) -> Rows:
         """Return the rows (k,) in which these tokens follow one another."""

@@ -1,8 +1,9 @@
 """The file of a shard's words: an SQLite database with a full-text index and the texts of rows.
 
 It has no more than this: the table `words` (FTS5), whose row numbers are positions in the shard;
-`texts`, compressed, BLOCK rows in each; `lengths`, the number of tokens of each row; and `readers`,
-with a bit for each row whose words a reader has looked for, by the reader's name.
+`texts`, compressed, BLOCK rows in each; `lengths`, the number of tokens of each row; `readers`,
+with a bit for each row whose words a reader has looked for, by the reader's name; and `frequent`,
+the number of rows that have a token, if these are FREQUENT at least.
 """
 
 from __future__ import annotations
@@ -29,23 +30,22 @@ LONGEST = 1 << 18  # characters of a row's text that are kept; a passage has a t
 LARGEST_BLOCK = BLOCK * (4 * LONGEST + 1)  # bytes
 PAGE_SIZE = 4096  # bytes; with larger ones the file of a few rows is several times as large
 LEVEL = 1  # of zlib: higher ones take thrice the time for a tenth of the size
+FREQUENT = 4096  # rows: all of them are read in a few milliseconds
 HASH_SIZE = 64 << 20  # bytes of postings that SQLite collects before it writes them
-# Non-ASCII bytes are characters of words for this tokenizer, and so are letters, digits and _: the
-# same as for `tokens`, which has already divided and folded any text that is not ASCII.
-_WORDS = (
-    "CREATE VIRTUAL TABLE words USING fts5(text, content='', columnsize=0,"
-    """ tokenize="ascii tokenchars '_'")"""
-)
+# Letters, digits and non-ASCII bytes are characters of words for this tokenizer: the same as for
+# `tokens`, which has already divided and folded any text that is not ASCII.
+_WORDS = "CREATE VIRTUAL TABLE words USING fts5(text, content='', columnsize=0, tokenize='ascii')"
 _TABLES = {
     "words": _WORDS,
     "texts": "CREATE TABLE texts (block INTEGER PRIMARY KEY, data BLOB)",
     "lengths": "CREATE TABLE lengths (data BLOB)",
     "readers": "CREATE TABLE readers (name TEXT, data BLOB)",
+    "frequent": "CREATE TABLE frequent (token TEXT PRIMARY KEY, rows INTEGER) WITHOUT ROWID",
 }
 _OWN_TABLE = "CREATE TABLE 'words_"  # so begin the tables of FTS5 itself
 _IN_WORDS = np.zeros(256, np.bool_)
 _IN_WORDS[
-    [*b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_", *range(128, 256)]
+    [*b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", *range(128, 256)]
 ] = 1
 
 
@@ -84,6 +84,10 @@ def words_file(rows: Sequence[RowWords], searchable: Iterable[str]) -> bytes:
         database.execute("BEGIN")
         lengths = list(_insert(database, searchable))
         database.execute("INSERT INTO words (words) VALUES ('optimize')")
+        database.execute("CREATE VIRTUAL TABLE temp.counts USING fts5vocab(main, words, row)")
+        database.execute(
+            "INSERT INTO frequent SELECT term, doc FROM temp.counts WHERE doc >= ?", (FREQUENT,)
+        )
         texts = (_packed(rows[start : start + BLOCK]) for start in range(0, len(rows), BLOCK))
         database.executemany("INSERT INTO texts VALUES (?, ?)", enumerate(texts))
         whole = np.concatenate([np.empty(0, "<i4"), *lengths]).astype("<i4")

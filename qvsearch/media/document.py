@@ -32,6 +32,8 @@ class _Document(Protocol):
 
     def page(self, number: int, max_pixels: int) -> Page: ...
 
+    def words(self, number: int) -> str | None: ...
+
 
 def decode(
     file: BinaryIO, item: Item, content_hash: str, options: DecodeOptions
@@ -77,6 +79,13 @@ def decode_pages(
     if reasons:
         raise reasons[0]
     return segments
+
+
+def page_words(file: BinaryIO, item: Item) -> Iterator[tuple[int, str | None]]:
+    """Yield the number of each chosen page and the text of its layer; raises MediaError."""
+    document = _opened(file, item)
+    for number in chosen_pages(document.pages):
+        yield number, document.words(number)
 
 
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:

@@ -63,6 +63,14 @@ class Pdf:
         except pypdfium2.PdfiumError as error:
             raise MediaError(f"damaged PDF: page {number} cannot be read") from error
 
+    def words(self, number: int) -> str | None:
+        """Return the text layer of a page, from 1; None if it has none or cannot be read."""
+        try:
+            with closing(self._document[number - 1]) as page:
+                return _text(page)
+        except pypdfium2.PdfiumError:
+            return None
+
     def _draw(self, page: pypdfium2.PdfPage, width: int, height: int, max_pixels: int) -> Pixels:
         """Return a page (h, w, 3), RGB, drawn at once in the size that the model sees."""
         fine = [max(1, round(side * DPI / POINTS)) for side in (height, width)]

@@ -1,7 +1,7 @@
 """Lines that are spoken in a film: subtitle files beside it, and in the film tracks and chapters.
 
-The lines of a moment are one text, a line each: the seconds from the film's start, a tab, and the
-words. Subtitles that are pictures (PGS, VobSub, DVB) have no words.
+The lines of a moment are a text of `timed_lines`. Subtitles that are pictures (PGS, VobSub, DVB)
+have no words.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from functools import lru_cache
 from io import BufferedReader
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import MediaError
 from qvsearch.files import open_file
 from qvsearch.media.text import SNIPPET_CHARACTERS, TAG
+from qvsearch.timed_lines import Line, timed_text, without_times
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -49,13 +50,6 @@ _EVENT = ("layer", "start", "end", "style", "name", "l", "r", "v", "effect", "te
 
 # by codec: the number of commas before the words of a packet
 _TEXTS = {"subrip": 0, "srt": 0, "text": 0, "webvtt": 0, "mov_text": 0, "ass": 8, "ssa": 8}
-
-
-class Line(NamedTuple):
-    """Words that are spoken, or a chapter that begins, at `time` in seconds."""
-
-    time: float
-    text: str
 
 
 def belongs(name: bytes, films: Iterable[bytes]) -> bytes | None:
@@ -204,12 +198,11 @@ def spoken_between(all_lines: Sequence[Line], start: float, end: float) -> str |
     """
     first = 0 if start <= 0 else bisect_left(all_lines, start, key=lambda line: line.time)
     last = bisect_left(all_lines, end, key=lambda line: line.time)
-    rows = [f"{max(0.0, line.time):.3f}\t{line.text}" for line in all_lines[first:last]]
-    return "\n".join(rows)[:LONGEST_MOMENT] or None
+    return timed_text(all_lines[first:last])[:LONGEST_MOMENT] or None
 
 
 def snippet(words: str | None) -> str | None:
     """Return the beginning of what is spoken, without the times."""
     if words is None:
         return None
-    return " ".join(row.partition("\t")[2] for row in words.splitlines())[:SNIPPET_CHARACTERS]
+    return " ".join(without_times(words).split())[:SNIPPET_CHARACTERS]

@@ -29,3 +29,6 @@ class TiffDocument:
         """Decode a page, from 1; raises MediaError."""
         pixels, size = decode_tiff_page(self._file, self._places[number - 1], max_pixels)
         return Page(pixels, *size, None)
+
+    def words(self, _: int) -> None:
+        """Return None: a TIFF has no text layer."""

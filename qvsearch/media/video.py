@@ -21,6 +21,7 @@ from qvsearch.media.packets import DAMAGE, choose_stream, open_container
 from qvsearch.media.pixels import dhash, is_page, smart_resize
 from qvsearch.media.shots import FINE, WHOLE, Look, Shot, cut
 from qvsearch.media.workers import FILM_PIXELS, patience
+from qvsearch.timed_lines import Line
 from qvsearch.types import EmbedInput, Frames, Item, Metadata, Segment, VideoMode
 
 if TYPE_CHECKING:
@@ -131,12 +132,20 @@ def decode(
     return segments
 
 
-def _spoken(film: Film, item: Item) -> list[subtitles.Line]:
+def _spoken(film: Film, item: Item) -> list[Line]:
     """Return all lines that are spoken in a film, and its chapters, by time."""
     film.rewind()
     zero = -film.stamp_time(0)
     tracks = subtitles.inside(film.container, zero, SUBTITLE_SHARE * patience(item))
     return sorted([*subtitles.beside(item.location), *tracks])
+
+
+def spoken_lines(file: BinaryIO, item: Item) -> list[Line]:
+    """Return all lines that are spoken in a film, and its chapters, by time; raises MediaError."""
+    try:
+        return _spoken(Film(file, patience(item)), item)
+    except DAMAGE as error:
+        raise MediaError(_damage_reason(error)) from error
 
 
 def decode_moments(

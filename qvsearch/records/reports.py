@@ -35,7 +35,7 @@ def event_record(event: Event) -> dict[str, object]:
     state (string): `checking` contents of files with a changed status; `looking` at unchanged
         files that an older version read; `planned`; `compared` int8 or a quantised GGUF file with
         exact numbers on the first files of a library; `indexed`, `reused`, `unchanged`, `skipped`
-        or `removed` a file; `committed`; `words` of texts that an older version indexed; `reading`
+        or `removed` a file; `committed`; `words` of files that an older version indexed; `reading`
         words in pictures; and last `summary`
     path, path_b64 (string): the file
     kind (string): `image`, `video`, `text` or `document`

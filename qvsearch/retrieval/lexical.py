@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,7 +33,7 @@ _NUMBER = re.compile(r"(?!(?:19|20)\d\d$)(?=.*\d).{3,}")  # not a year, which a 
 ALIKE = 1e-5  # of coverages that are equal but for rounding
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Matches:
     """The rows (k,) that have some of a query's words, ascending, with arrays (k,).
 
@@ -51,9 +52,9 @@ class Matches:
     is_meant: bool
     is_number: bool
 
-    @property
+    @cached_property
     def evidence(self) -> Vectors:
-        """The log-odds (k,) that a row answers, by its words alone."""
+        """The log-odds (k,) that a row answers, by its words alone; do not mutate."""
         if not len(self.rows):
             return np.empty(0, np.float32)
         rows, equal = np.log(self.among), np.log(self.equal)
@@ -100,8 +101,7 @@ def matches(words: Words, asked: AskedWords) -> Matches:
     norm = K1 * (1 - B + B * lengths / max(1.0, float(counts.mean()) if len(counts) else 1.0))
     score, has = np.zeros(size, np.float32), np.zeros(size, np.float32)
     weights = {}
-    found = {each: postings_of(words, each) for each in asked.sought}
-    for phrase, (rows, often) in _rarer(found, len(numbered)).items():
+    for phrase, (rows, often) in _rarer(words, asked.sought, len(numbered)).items():
         idf = float(np.log1p((len(numbered) - len(rows) + 0.5) / (len(rows) + 0.5)))
         score[rows] += idf * often * (K1 + 1) / (often + norm[rows])
         has[rows] += idf
@@ -130,6 +130,9 @@ def postings_of(words: Words, phrase: Phrase) -> tuple[Rows, Counts]:
     return rows, np.ones_like(rows)
 
 
-def _rarer(found: _Postings, size: int) -> _Postings:
+def _rarer(words: Words, phrases: Sequence[Phrase], size: int) -> _Postings:
     """Return postings without those of more than half of all rows, if others are rarer."""
-    return {phrase: each for phrase, each in found.items() if 2 * len(each[0]) <= size} or found
+    some = (each for each in phrases if len(each) > 1 or 2 * words.at_least(each[0]) <= size)
+    found = {each: postings_of(words, each) for each in some}
+    rarer = {phrase: each for phrase, each in found.items() if 2 * len(each[0]) <= size}
+    return rarer or {each: found.get(each) or postings_of(words, each) for each in phrases}

@@ -15,7 +15,6 @@ import numpy as np
 from qvsearch.choices import By
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
-from qvsearch.media.kind_at import kind_at
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.asked_words import AskedWords, asked_words, plain
 from qvsearch.types import EmbedInput, Item, Kind, Segment, Skipped, is_file_name, kind_of
@@ -280,6 +279,8 @@ def _decoded(
 
 def read_item(location: bytes) -> tuple[Item, str]:
     """Return a file as an item that is its own root, and its content hash."""
+    from qvsearch.media.kind_at import kind_at  # not needed by words
+
     name = os.fsdecode(location)
     kind = kind_at(location)
     if Path(name).is_dir():

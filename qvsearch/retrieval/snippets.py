@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.library.tokens import located
+from qvsearch.timed_lines import timed_lines
 from qvsearch.types import Kind, Snippet
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 LENGTH = 200  # characters
 LEAD = 40  # characters before the first of the words
 AGAIN = 0.1  # of a word's weight, if it is there already
-_LINE = re.compile(r"^(\d+(?:\.\d+)?)\t(.*)$", re.MULTILINE)  # of a film: seconds and words
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +41,16 @@ def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
     rows = np.intersect1d(np.flatnonzero(items == segment.item.number), matches.rows)
     row = next((each for each in rows.tolist() if library.segments[each] == segment), None)
     text = None if row is None else library.words.text(row)
-    if text is None:
+    if not text:  # of a file that was not read for its words yet
         snippet = None if segment.snippet is None else snippet_of(segment.snippet, weights)
         return hit if snippet is None else replace(hit, snippet=snippet)
     if segment.item.kind is not Kind.VIDEO:
         return replace(hit, snippet=snippet_of(text, weights))
-    lines = [(float(each[1]), each[2]) for each in _LINE.finditer(text)]
-    best = max(lines, key=lambda line: _value(_found(line[1], weights), weights), default=None)
-    if best is None or (snippet := snippet_of(best[1], weights)) is None:
+    lines = timed_lines(text)
+    best = max(lines, key=lambda line: _value(_found(line.text, weights), weights), default=None)
+    if best is None or (snippet := snippet_of(best.text, weights)) is None:
         return hit
-    return replace(hit, start=best[0], snippet=snippet)
+    return replace(hit, start=best.time, snippet=snippet)
 
 
 def snippet_of(text: str, weights: Mapping[Phrase, float]) -> Snippet | None:

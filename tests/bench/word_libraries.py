@@ -73,6 +73,9 @@ class Postings:
         found = self._rows.get(token, {})
         return np.array(list(found), np.int64), np.array(list(found.values()), np.int64)
 
+    def at_least(self, token: str) -> int:
+        return 0
+
     def phrase(self, words: Sequence[str]) -> np.ndarray:
         rows = set.intersection(*({*self._rows.get(each, {})} for each in words))
         size, wanted = len(words), list(words)

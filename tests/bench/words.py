@@ -52,6 +52,7 @@ def main(count):
     timed("a rare word", lambda: words.postings(vocabulary[30_000])[0])
     timed("a word of half of the rows", lambda: words.postings(half)[0])
     timed("the most frequent word", lambda: words.postings(vocabulary[0])[0])
+    timed("whether it is as frequent", lambda: range(words.at_least(vocabulary[0])))
     timed("a phrase of two frequent words", lambda: words.phrase(vocabulary[3:5]))
     timed("a phrase of two rare words", lambda: words.phrase(vocabulary[3_000:3_002]))
     timed("the lengths of all rows", lambda: words.lengths()[0])

@@ -13,6 +13,7 @@ from support.indexer import FINGERPRINT, Bench
 from support.readers_of_pictures import work
 
 from qvsearch.cli.tables import ocr_text
+from qvsearch.indexing import reading as reading_step
 from qvsearch.indexing.reading import (
     READER,
     Reading,
@@ -79,7 +80,7 @@ def test_pages_without_words_are_read_once(library):
     with_text = replace(scan, page=2, metadata=Metadata())
     rows = add(library, replace(scan, page=1), with_text, replace(scan, page=4))
     assert read(library) == (2, [("reading", 2), ("read", 1), ("read", 1)])
-    assert [library.words.text(row) for row in rows] == ["page 1", None, "page 4"]
+    assert [library.words.text(row) for row in rows] == ["page 1", "", "page 4"]
     assert library.words.read_by(READER).tolist() == [rows[0], rows[2]]
     assert read(library) == (0, [])
     assert (reading(library).read, reading(library).waiting) == (2, 0)
@@ -89,7 +90,7 @@ def test_a_picture_without_words_or_with_a_crash_is_not_tried_again(library):
     pages = [replace(file(library, b"crashes"), page=page) for page in (1, 3)]
     rows = add(library, *pages)
     assert read(library)[0] == 2
-    assert [library.words.text(row) for row in rows] == ["page 1", None]
+    assert [library.words.text(row) for row in rows] == ["page 1", ""]
     assert read(library) == (0, [])
 
 
@@ -109,6 +110,12 @@ def test_files_that_are_away_or_changed_wait(library):
     assert reading(library).waiting == 2
     os.utime(changed.item.location, ns=(1, changed.item.mtime_ns))
     assert read(library)[0] == 1
+
+
+def test_no_picture_is_read_whose_words_cannot_be_kept(library, monkeypatch):
+    add(library, replace(file(library, b"a.pdf"), page=1))
+    monkeypatch.setattr(reading_step, "has_full_text", lambda: False)
+    assert read(library) == (0, [])
 
 
 def test_only_the_given_paths_are_read(library, tmp_path):

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 from support.cheap_model import FINGERPRINT, DecodersHere, instead, write_notes
+from support.hostile_videos import seeds
+from support.pdf_files import drawn, lines
 
 from qvsearch.cli.app import main
 from qvsearch.indexing.status import library_status
@@ -13,6 +15,11 @@ from qvsearch.indexing.wordless import add_missing_words
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import read_committed, write_manifest
 from qvsearch.library.repair import check, repair
+from qvsearch.media import document, video
+from qvsearch.media import words as media_words
+from qvsearch.media.workers import Decoders
+from qvsearch.retrieval.query import read_item
+from qvsearch.timed_lines import timed_lines
 from qvsearch.types import Item, Kind, Segment
 
 NOTES = 30
@@ -175,3 +182,67 @@ def test_pictures_of_an_older_version_are_found_by_their_names(folder):
     [row] = library.words.phrase(["img", "4711"]).tolist()
     assert library.segments[row].item == item
     assert sum(map(len, library.without_words())) == NOTES, "the notes were not scanned"
+
+
+def test_films_and_documents_are_read_again_without_their_pictures(folder, monkeypatch):
+    notes = folder / "notes"
+    (notes / "film.mp4").write_bytes(seeds()["mp4"])
+    (notes / "film.srt").write_text(
+        "00:00:00,500 --> 1\nHello kumquat\n\n00:00:02,250 --> 3\nBye\n"
+    )
+    (notes / "paper.pdf").write_bytes(drawn(lines("number {}"), pages=3))
+    index(folder)
+
+    def of_each_row():
+        library = Library.open(folder / "library")
+        return {
+            (each.item.path, each.start, each.page): library.words.text(row)
+            for row, each in library.segments.items()
+        }
+
+    wanted = of_each_row()
+    assert {wanted[b"paper.pdf", None, page] for page in (1, 2, 3)} == {
+        *("number 1", "number 2", "number 3")
+    }
+    spoken = "".join(text for (path, *_), text in wanted.items() if path == b"film.mp4")
+    assert ("0.500\tHello kumquat" in spoken, "2.250\tBye" in spoken) == (True, True)
+    forget_words(folder)
+    for decoder in (document, video):
+        monkeypatch.delattr(decoder, "decode")
+    index(folder, Unwanted())
+    assert of_each_row() == wanted
+    assert library_status(Library.open(folder / "library")).without_words == 0
+
+
+def test_passages_of_one_long_line_keep_their_own_words(folder):
+    (folder / "notes" / "long.txt").write_text(" ".join(f"word{n}" for n in range(3000)))
+    index(folder)
+
+    def passages():
+        library = Library.open(folder / "library")
+        rows = [row for row, each in library.segments.items() if each.item.path == b"long.txt"]
+        return [library.words.text(row) for row in rows]
+
+    wanted = passages()
+    assert len(set(wanted)) == len(wanted) > 3
+    forget_words(folder)
+    index(folder, Unwanted())
+    assert passages() == wanted
+
+
+def test_words_are_read_again_in_workers(folder):
+    (folder / "film.mp4").write_bytes(seeds()["mp4"])
+    (folder / "film.vtt").write_text(
+        "WEBVTT\n\n" + "".join(f"00:0{n % 3}.000 --> 9\nline {n}\n\n" for n in range(500))
+    )
+    (folder / "paper.pdf").write_bytes(drawn(lines("number {}"), pages=2))
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 nothing")
+    files = [read_item(os.fsencode(folder / n)) for n in ("film.mp4", "paper.pdf", "broken.pdf")]
+    with Decoders(1, decode=media_words.decode) as decoders:
+        film, paper, broken = decoders.decode(files, FINGERPRINT.decode_options)
+    texts = [segment.words for segment, _ in film.segments]
+    assert sum(len(timed_lines(text)) for text in texts) == 500
+    assert [(each.page, each.words) for each, _ in paper.segments] == [
+        *((1, "number 1"), (2, "number 2"))
+    ]
+    assert "PDF" in broken.reason

@@ -110,6 +110,8 @@ def test_an_older_library_goes_on(name, tmp_path, disk):
     library.commit()
     again = Library.open(library.folder)
     assert list(again.segments.values()) == [*expected(name), more]
+    record = orjson.loads((library.folder / "manifest.json").read_bytes())
+    assert record["format"] == 4, "an older version would call the new columns damaged"
     assert check(library.folder) == []
 
 
@@ -118,8 +120,8 @@ def test_a_newer_library_is_refused_with_the_version_it_takes(name, tmp_path):
     path = tmp_path / "library" / "manifest.json"
     record = orjson.loads(path.read_bytes())
     del record["sha256"]
-    record["format"] = 4
+    record["format"] = 5
     path.write_bytes(orjson.dumps(record | {"sha256": _checksum(record)}))
     for task in (Library.open, check):
-        with pytest.raises(QvsearchError, match="has format 4, but this qvsearch reads up to 3"):
+        with pytest.raises(QvsearchError, match="has format 5, but this qvsearch reads up to 4"):
             task(tmp_path / "library")

@@ -451,8 +451,8 @@ def test_a_home_folder_and_strings_are_understood(tmp_path, monkeypatch):
 
 
 def test_a_newer_format_names_both_versions(library):
-    rewrite_manifest(library, lambda record: record.update(format=4, segments="who knows"))
-    with pytest.raises(QvsearchError, match="has format 4, but this qvsearch reads up to 3"):
+    rewrite_manifest(library, lambda record: record.update(format=5, segments="who knows"))
+    with pytest.raises(QvsearchError, match="has format 5, but this qvsearch reads up to 4"):
         Library.open(library.folder)
 
 

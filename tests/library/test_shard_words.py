@@ -2,6 +2,8 @@
 
 import random
 import sqlite3
+import sys
+import unicodedata
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ from qvsearch.library import merge_plan, shard_words, words_file
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.repair import check
-from qvsearch.library.tokens import tokens
+from qvsearch.library.tokens import folded, tokens
 from qvsearch.types import Item, Kind, Segment
 
 VOCABULARY = [
@@ -173,6 +175,22 @@ def test_an_open_library_reads_its_words_after_others_have_replaced_the_files(li
     assert len(found(Library.open(library.folder), "all")) == 100
 
 
+def test_frequent_words_are_counted_without_dead_rows(library, monkeypatch):
+    monkeypatch.setattr(words_file, "FREQUENT", 3)
+    add(library, *(passage(row, "often" if row % 2 else "seldom" * (row < 3)) for row in range(20)))
+    assert library.words.at_least("often") == 0, "it waits for the commit"
+    library.commit()
+    assert library.words.at_least("often") == 10
+    assert library.words.at_least("seldom") == library.words.at_least("never") == 0
+    library.remove([0, 1, 2])
+    assert library.words.at_least("often") == 7, "all dead rows may have had it"
+    assert len(library.words.postings("often")[0]) == 9
+    add(library, passage(20, "often"))
+    library.commit()
+    again = Library.open(library.folder)
+    assert 0 < again.words.at_least("often") <= len(again.words.postings("often")[0]) == 10
+
+
 def test_threads_share_the_words(library):
     add(library, *(passage(row, f"a{row % 7} b{row}") for row in range(200)))
     library.commit()
@@ -191,6 +209,15 @@ def test_without_a_full_text_index_all_else_works(library, monkeypatch):
     assert check(library.folder) == []
     assert len(Library.open(library.folder)) == 1
     assert Library.open(library.folder).words.lengths()[0].size == 0
+
+
+def test_all_accents_of_unicode_are_folded():
+    text = "".join(map(chr, range(sys.maxunicode + 1)))  # also lone surrogates, as in file names
+    decomposed = unicodedata.normalize("NFKD", text)
+    assert (
+        folded(text)
+        == "".join(each for each in decomposed if not unicodedata.combining(each)).casefold()
+    )
 
 
 # ------------------------------------------------------------------ hostile files
@@ -226,6 +253,8 @@ HOSTILE = {
     "no texts": altered("DELETE FROM texts"),
     "texts of fewer rows": altered("UPDATE texts SET data = x'789c030000000001'"),
     "texts that are none": altered("UPDATE texts SET data = zeroblob(100)"),
+    "a word of more rows than there are": altered("INSERT INTO frequent VALUES ('word', 101)"),
+    "a word of a text of rows": altered("INSERT INTO frequent VALUES ('word', 'many')"),
     "short readers": altered("UPDATE readers SET data = x''"),
     "words of other rows": altered("INSERT INTO words (rowid, text) VALUES (1000, 'word')"),
     "words of a row below zero": altered("INSERT INTO words (rowid, text) VALUES (-9, 'word')"),
@@ -239,6 +268,7 @@ HOSTILE = {
 
 def read_all(path, data):
     words = shard_words.ShardWords(path, memoryview(data), np.arange(100))
+    words.at_least("word")
     words.postings("word")
     words.phrase(["word", "1"])
     words.check()

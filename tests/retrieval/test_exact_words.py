@@ -6,10 +6,12 @@ from support.colours import FINGERPRINT, ColourEmbedder, unit
 
 from qvsearch.choices import By
 from qvsearch.errors import QvsearchError
+from qvsearch.library import words_file
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
 from qvsearch.retrieval.asked_words import asked_words, plain
 from qvsearch.retrieval.explain import explain
+from qvsearch.retrieval.lexical import matches
 from qvsearch.retrieval.pipeline import Query, SearchOptions, answer, parse_query, search
 from qvsearch.retrieval.snippets import snippet_of
 from qvsearch.types import Item, Kind, Segment
@@ -219,6 +221,19 @@ def test_in_a_large_library_rows_with_the_words_are_scored_too(library, monkeypa
     for query, first in (("kumquat", b"long.txt"), ("IMG_4711", b"IMG_4711.jpg")):
         assert paths(ask(library, query, min_relevance=0))[0] == first
     assert paths(ask(library, '"INV-2024-0117"')) == [b"bill.txt"]
+
+
+def test_frequent_words_are_left_out_alike_whether_they_are_counted_or_read(library, monkeypatch):
+    monkeypatch.setattr(words_file, "FREQUENT", 2)
+    asked = [asked_words(each) for each in ("fox kumquat", "red fox", "the lazy dog", "river 7")]
+    read = [matches(library.words, each) for each in asked]
+    library.commit()
+    assert library.words.at_least("fox") == 46
+    for each, before in zip(asked, read, strict=True):
+        after = matches(library.words, each)
+        assert after.weights == before.weights
+        for name in ("rows", "bm25", "coverage", "equal"):
+            np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
 
 
 def test_a_phrase_is_read_from_the_command_line_and_saved(library):

@@ -48,6 +48,9 @@ def vector_of(text):
 class DecodersHere:
     """Decodes in this process: starting another costs more than all that is tested with it."""
 
+    def __init__(self, workers=None, decode=media.decode):
+        self._decode = decode
+
     def __enter__(self):
         return self
 
@@ -57,7 +60,7 @@ class DecodersHere:
     def decode(self, jobs, options, stop, *, in_parts=False):
         for item, content_hash in jobs:
             try:
-                yield media.decode(item, content_hash, options)
+                yield self._decode(item, content_hash, options)
             except MediaError as error:
                 yield Skipped(item.location, str(error))
 
