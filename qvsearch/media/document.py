@@ -53,6 +53,8 @@ def decode(
         pixels += size
         if pixels + size > PART_PIXELS or time.monotonic() > enough:
             break
+        if len(segments) == options.most_pages:
+            break
     if not segments:
         raise reasons[0] if reasons else MediaError("it has no pages")
     return segments
@@ -116,6 +118,9 @@ def _read(
             page = document.page(number, options.page_pixels or options.max_pixels)
         except MediaError as error:
             reasons.append(error)
+            continue
+        except MemoryError:
+            reasons.append(MediaError("not enough memory to decode it"))
             continue
         words = page.words or ""
         is_scan = sum(map(str.isalnum, words)) < LEAST_LETTERS
