@@ -101,6 +101,17 @@ def test_embedded_pictures_are_counted(tmp_path):
     assert decode(tmp_path, "a.pptx", EXAMPLES["a.pptx"])[0][0].metadata.pictures is None
 
 
+def test_the_preview_of_a_document_is_no_picture_in_it(tmp_path):
+    preview = {"docProps/thumbnail.jpeg": b"\xff\xd8", "Thumbnails/thumbnail.png": b"\x89PNG"}
+    found = decode(tmp_path, "a.docx", made.docx(made.paragraph("words"), preview))
+    assert found[0][0].metadata.pictures == 1
+
+
+def test_control_words_of_rich_text_with_capitals_are_no_text(tmp_path):
+    table = rb"{\rtf1\trowd\trftsWidth1\trftsWidthB3\clftsWidth3 one\cell two\cell\row after\par}"
+    assert places(tmp_path, "a.rtf", table) == [(None, "one | two\nafter")]
+
+
 def test_no_passage_spans_two_slides_and_long_text_is_cut(tmp_path):
     long = " ".join(f"word{number}" for number in range(900))
     found = places(tmp_path, "a.pptx", made.pptx([made.slide(long), made.slide("End")], "n"))

@@ -48,8 +48,9 @@ class Package:
 
     @property
     def pictures(self) -> int | None:
-        """The number of embedded pictures, None for none."""
-        return sum(name.lower().endswith(_PICTURES) for name in self.names) or None
+        """The number of embedded pictures, None for none; a preview of the document is none."""
+        names = (name.lower() for name in self.names)
+        return sum(each.endswith(_PICTURES) and "thumbnail" not in each for each in names) or None
 
     def read(self, name: str) -> bytes:
         """Return a part, empty if the document has none of that name."""
