@@ -152,6 +152,14 @@ def test_a_sheet_of_many_rows_is_a_sample_that_says_so(tmp_path):
     assert found[0][0].metadata.partial == f"{MOST_ROWS:,} of {count:,} rows"
 
 
+def test_a_small_sheet_behind_a_large_one_is_whole(tmp_path):
+    data = [made.row(f"<c><v>{n}</v></c>") for n in range(2 * MOST_ROWS)]
+    sheets = {"Data": data, "Summary": [made.row(made.text_cell(f"total {n}")) for n in range(9)]}
+    found = places(tmp_path, "a.xlsx", made.xlsx(sheets))
+    assert {section for section, _ in found[:-1]} == {"sheet Data"}
+    assert found[-1] == ("sheet Summary", "\n".join(f"total {n}" for n in range(9)))
+
+
 def test_cells_far_to_the_right_and_odd_values(tmp_path):
     cells = (
         '<c r="C1" t="b"><v>1</v></c><c r="XFD1"><v>9</v></c><c r="D1" t="s"><v>99</v></c>'
