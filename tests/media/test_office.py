@@ -160,6 +160,28 @@ def test_a_small_sheet_behind_a_large_one_is_whole(tmp_path):
     assert found[-1] == ("sheet Summary", "\n".join(f"total {n}" for n in range(9)))
 
 
+def odf_table(name, *rows):
+    cells = (f"<table:table-cell><text:p>{each}</text:p></table:table-cell>" for each in rows)
+    lines = "".join(f"<table:table-row>{each}</table:table-row>" for each in cells)
+    return f"<table:table table:name='{name}'>{lines}</table:table>"
+
+
+def test_all_tables_of_a_workbook_count_as_its_rows(tmp_path):
+    tables = "".join(odf_table(name, *range(MOST_ROWS + 1)) for name in "AB")
+    data = made.odf(f"<office:spreadsheet>{tables}</office:spreadsheet>")
+    partial = decode(tmp_path, "a.ods", data)[0][0].metadata.partial
+    assert partial == f"{MOST_ROWS + 2:,} of {2 * MOST_ROWS + 2:,} rows"
+
+
+def test_a_table_of_a_text_is_no_sheet(tmp_path):
+    table = odf_table("Table1", "one")
+    for heading, section in (("", None), ("<text:h>sheet music</text:h>", "sheet music")):
+        body = f"<office:text>{heading}{table}<text:p>two</text:p></office:text>"
+        [(found, text)] = places(tmp_path, "a.odt", made.odf(body))
+        assert found == section
+        assert text.endswith("one\ntwo")
+
+
 def test_cells_far_to_the_right_and_odd_values(tmp_path):
     cells = (
         '<c r="C1" t="b"><v>1</v></c><c r="XFD1"><v>9</v></c><c r="D1" t="s"><v>99</v></c>'
