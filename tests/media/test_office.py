@@ -207,6 +207,16 @@ def test_a_mail_that_is_a_page_alone(tmp_path):
     assert places(tmp_path, "a.eml", mail) == [("Hi", "Subject: Hi\nCafé | 3 EUR")]
 
 
+def test_half_a_character_of_utf_7_is_not_taken_as_text(tmp_path):
+    half = b"words +2AA- here"
+    mail = b"Subject: =?utf-7?q?Hi_+2AA-?=\r\nContent-Type: text/%s; charset=utf-7\r\n\r\n" + half
+    for sort in (b"plain", b"html"):
+        [(segment, text)] = decode(tmp_path, "a.eml", mail % sort)
+        assert "words" in text
+        (text + segment.section + segment.metadata.title).encode()
+    assert decode(tmp_path, "a.html", b'<meta charset="utf-7">' + half)[0][1].startswith("words")
+
+
 class Listener(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.requests.append(self.path)

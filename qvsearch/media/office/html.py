@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from qvsearch.errors import MediaError
 from qvsearch.media.dates import date
-from qvsearch.media.encoding import to_text
+from qvsearch.media.encoding import as_named, to_text
 from qvsearch.media.office.contents import (
     Contents,
     Line,
@@ -82,13 +82,12 @@ def read_page(data: bytes, encoding: str | None = None) -> Contents:
 
 def _decoded(data: bytes, encoding: str | None) -> str:
     """Return the characters of a page; a name of an encoding counts unless it is wrong."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return to_text(data)
     named = _CHARSET.search(data[:4096])
     for name in (encoding, named[1].decode("ascii", "replace") if named else None):
-        try:
-            if name is not None and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-                return data.decode(name)
-        except (LookupError, ValueError):
-            continue
+        if name is not None and (text := as_named(data, name)) is not None:
+            return text
     return to_text(data)
 
 
