@@ -68,8 +68,9 @@ def read_page(data: bytes, encoding: str | None = None) -> Contents:
             f"too large: {len(text) / 2**20:.0f} MiB of HTML without pictures,"
             f" the limit is {MOST_TEXT / 2**20:.0f}"
         )
-    depth = accumulate(-1 if tag[1] else 1 for tag in _DEEP.finditer(text))
-    if max(depth, default=0) > MOST_DEPTH:
+    steps = (-1 if tag[1] else 1 for tag in _DEEP.finditer(text))
+    depths = accumulate(steps, lambda depth, step: max(0, depth + step))
+    if max(depths, default=0) > MOST_DEPTH:
         raise MediaError(f"damaged: its elements are nested more than {MOST_DEPTH:,} deep")
     tree = LexborHTMLParser(text)
     metadata = _metadata(tree)
