@@ -67,16 +67,17 @@ def decode_pages(
     options: DecodeOptions,
     pages: Sequence[int],
 ) -> list[tuple[Segment, EmbedInput]]:
-    """Decode only these pages, from 1; raises MediaError for one that is not there or is damaged.
+    """Decode only these pages, from 1; those that cannot be drawn are left out.
 
-    All of them are in memory together.
+    All of them are in memory together. Raises MediaError for one that is not there, and with the
+    first reason if none can be drawn.
     """
     document = _opened(file, item)
     if wrong := [number for number in pages if not 1 <= number <= document.pages]:
         raise MediaError(f"it has {document.pages} pages, and no page {wrong[0]}")
     reasons: list[MediaError] = []
     segments = list(_read(document, item, content_hash, options, pages, reasons))
-    if reasons:
+    if reasons and not segments:
         raise reasons[0]
     return segments
 

@@ -12,10 +12,9 @@ from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from qvsearch import media
-from qvsearch.errors import MediaError
 from qvsearch.types import DecodeOptions, Item, Kind, Segment
 from qvsearch.wire import send
 
@@ -124,18 +123,7 @@ def _decoded(item: Item, segments: Sequence[Segment]) -> Sequence[tuple[Segment,
 
             moments = [(each.start or 0.0, each.end or 0.0) for each in segments]
             return decode_moments(file, item, content_hash, MOST_PIXELS, moments, most_frames=1)
-        return [each for segment in segments for each in _page(file, segment, options)]
+        from qvsearch.media.document import decode_pages
 
-
-def _page(
-    file: BinaryIO, segment: Segment, options: DecodeOptions
-) -> Sequence[tuple[Segment, EmbedInput]]:
-    """Return a page of a document; nothing if it cannot be drawn, e.g. in time in this size."""
-    from qvsearch.media.document import decode_pages
-
-    file.seek(0)
-    try:
-        pages = [segment.page or 1]
-        return decode_pages(file, segment.item, segment.content_hash, options, pages)
-    except MediaError:
-        return []
+        pages = [each.page for each in segments if each.page is not None]
+        return decode_pages(file, item, content_hash, options, pages)

@@ -20,7 +20,7 @@ from support.pdf_files import drawn, lines, one_page, shown
 
 from qvsearch import media
 from qvsearch.errors import MediaError
-from qvsearch.media import document
+from qvsearch.media import document, spread
 from qvsearch.media.pages import DOCUMENT_PAGES, PART_PIXELS, chosen_pages
 from qvsearch.media.workers import Decoders
 from qvsearch.types import DecodeOptions, Kind
@@ -289,6 +289,13 @@ def test_a_damaged_page_of_a_tiff_is_left_out(tmp_path):
     data[place : place + 40] = bytes(40)
     found = decode(tmp_path, data, name="a.tif")
     assert [segment.page for segment, _ in found] == [1]
+    item = item_of(tmp_path / "a.tif", Kind.DOCUMENT)
+    assert len(spread.decode(item, "", SMALL, most=2).segments) == 1
+    with media.open_unchanged(item, "") as file:
+        assert len(document.decode_pages(file, item, "", SMALL, [2, 1])) == 1
+        file.seek(0)
+        with pytest.raises(MediaError, match="damaged image"):
+            document.decode_pages(file, item, "", SMALL, [2])
 
 
 def test_page_pixels_are_for_documents_alone(tmp_path):
