@@ -242,7 +242,7 @@ class DecodeOptions:
     the decoder reduces large JPEGs, which takes half the time and moves values by up to 1 of 255 on
     average. `moments` are given stretches `[start, end)` of a video in seconds, where a decoder
     takes only these (`qvsearch.media.stills`). `page_pixels` is the limit of a document's page
-    (default: `max_pixels`); its pages after `after_page` are decoded.
+    (default: `max_pixels`); its pages after `after_page` are decoded, `most_pages` at most.
     """
 
     max_pixels: int
@@ -251,6 +251,7 @@ class DecodeOptions:
     moments: tuple[tuple[float, float], ...] = ()
     page_pixels: int | None = None
     after_page: int = 0
+    most_pages: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

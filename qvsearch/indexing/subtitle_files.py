@@ -29,8 +29,11 @@ def film_of(path: bytes, options: ScanOptions) -> str | None:
     folder, name = os.path.split(path)
     if not name.lower().endswith(SUFFIXES):
         return None
-    with os.scandir(folder) as entries:
-        films = films_with_subtitles((each.name for each in entries), lambda _: True)
+    try:
+        with os.scandir(folder) as entries:
+            films = films_with_subtitles((each.name for each in entries), lambda _: True)
+    except OSError:  # whose names cannot be listed, though its files can be read
+        return None
     film = belongs(name, films)
     return None if film is None else os.fsdecode(film)
 

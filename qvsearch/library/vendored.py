@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from fnmatch import translate
 
-from qvsearch.kinds import KIND_OF_SUFFIX, Kind, is_code
+from qvsearch.kinds import KIND_OF_SUFFIX, MAY_BE_CODE, Kind, is_code, suffix_of
 from qvsearch.library.clutter import named_parts
 
 FOLDERS = (
@@ -22,7 +22,7 @@ FOLDERS = (
 )
 FILES = (
     *("*.min.js", "*.min.css", "*.min.html", "*.bundle.js", "*.chunk.js", "*_pb2.py", "*.pb.go"),
-    *("package-lock.json", "npm-shrinkwrap.json", "pnpm-lock.yaml", "composer.lock.json"),
+    *("package-lock.json", "npm-shrinkwrap.json", "pnpm-lock.yaml"),
 )
 
 _MEDIA = "|".join(
@@ -33,6 +33,9 @@ _TAKEOUT = re.compile(
     rf".*(?:\.(?:{_MEDIA})(?:\.[a-z-]*)?|\.supp[a-z-]*)(?:\(\d+\))?\.json|.{{46}}\.json"
     r"|metadata(?:\(\d+\))?\.json".encode()
 )
+# of JavaScript; elsewhere such a file may be a film, unless it only declares types
+_PACKAGES = frozenset({b"node_modules", b"bower_components", b"jspm_packages"})
+_DECLARATIONS = (b".d.ts", b".d.mts")
 _FOLDERS = re.compile("|".join(translate(name.lower()) for name in FOLDERS).encode())
 _FILES = re.compile("|".join(translate(name.lower()) for name in FILES).encode())
 
@@ -53,6 +56,9 @@ class Vendored:
         if _FILES.match(name) and not self._is_named(name):
             return "code that a program wrote"
         folder = next((each for each in folders if _FOLDERS.match(each)), None)
+        may_be_film = suffix_of(name) in MAY_BE_CODE and not name.endswith(_DECLARATIONS)
+        if may_be_film and _PACKAGES.isdisjoint(folders):
+            return None
         if folder is None or any(map(self._is_named, (folder, name))):
             return None
         return f"code in {folder.decode('utf-8', 'replace')}, which is not your own"

@@ -55,6 +55,8 @@ def decode(
         pixels += size
         if pixels + size > PART_PIXELS or time.monotonic() > enough:
             break
+        if len(segments) == options.most_pages:
+            break
     if not segments:
         raise reasons[0] if reasons else MediaError("it has no pages")
     return segments
@@ -67,16 +69,17 @@ def decode_pages(
     options: DecodeOptions,
     pages: Sequence[int],
 ) -> list[tuple[Segment, EmbedInput]]:
-    """Decode only these pages, from 1; raises MediaError for one that is not there or is damaged.
+    """Decode only these pages, from 1; those that cannot be drawn are left out.
 
-    All of them are in memory together.
+    All of them are in memory together. Raises MediaError for one that is not there, and with the
+    first reason if none can be drawn.
     """
     document = _opened(file, item)
     if wrong := [number for number in pages if not 1 <= number <= document.pages]:
         raise MediaError(f"it has {document.pages} pages, and no page {wrong[0]}")
     reasons: list[MediaError] = []
     segments = list(_read(document, item, content_hash, options, pages, reasons))
-    if reasons:
+    if reasons and not segments:
         raise reasons[0]
     return segments
 
@@ -125,6 +128,9 @@ def _read(
             page = document.page(number, options.page_pixels or options.max_pixels)
         except MediaError as error:
             reasons.append(error)
+            continue
+        except MemoryError:
+            reasons.append(MediaError("not enough memory to decode it"))
             continue
         words = page.words or ""
         is_scan = sum(map(str.isalnum, words)) < LEAST_LETTERS

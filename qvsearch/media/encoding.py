@@ -44,6 +44,16 @@ _OTHER_SCRIPTS = [
 ]
 
 
+def as_named(data: bytes, encoding: str) -> str | None:
+    """Return the characters in the encoding that a file names; None if that is wrong or unknown."""
+    try:
+        text = data.decode(encoding)
+        text.encode()  # UTF-7 may name halves of characters, which no JSON can hold
+    except (LookupError, ValueError):
+        return None
+    return text
+
+
 def to_text(data: bytes) -> str:
     """Return the characters of a file, without a byte order mark.
 

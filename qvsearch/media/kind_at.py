@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from io import BufferedReader
 from typing import BinaryIO
 
+from qvsearch.files import open_file
 from qvsearch.kinds import MAY_BE_CODE, Kind, kind_of, suffix_of
 
 TIFFS = frozenset({".tif", ".tiff"})
@@ -13,14 +13,17 @@ TEXT_BYTES = 8000  # without a NUL are text, as in git; every packet of a film h
 
 
 def kind_at(path: bytes) -> Kind | None:
-    """Return the kind of a regular file: TypeScript is a text, a TIFF of pages a document."""
+    """Return the kind of a file: TypeScript is a text, a TIFF of pages a document.
+
+    It never waits: a FIFO has the kind of its name.
+    """
     suffix = suffix_of(path)
     try:
         if suffix in MAY_BE_CODE:
-            with Path(os.fsdecode(path)).open("rb") as file:
+            with BufferedReader(open_file(path)) as file:
                 return Kind.VIDEO if b"\0" in file.read(TEXT_BYTES) else Kind.TEXT
         if suffix in TIFFS:
-            with Path(os.fsdecode(path)).open("rb") as file:
+            with BufferedReader(open_file(path)) as file:
                 return Kind.DOCUMENT if _has_pages(file) else Kind.IMAGE
     except OSError:
         pass  # the decoder reports it

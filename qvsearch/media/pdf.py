@@ -114,8 +114,11 @@ class Pdf:
 
 def _text(page: pypdfium2.PdfPage) -> str | None:
     """Return the text layer of a page, words that a line's end breaks made whole."""
-    with closing(page.get_textpage()) as layer:
-        text = layer.get_text_bounded(errors="ignore")[:MOST_LETTERS]
+    try:
+        with closing(page.get_textpage()) as layer:
+            text = layer.get_text_bounded(errors="ignore")[:MOST_LETTERS]
+    except pypdfium2.PdfiumError:  # the picture is there nevertheless
+        return None
     text = _BROKEN_WORD.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return _CONTROL.sub(" ", text).strip() or None
 

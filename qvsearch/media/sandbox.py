@@ -24,6 +24,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import orjson
+
 from qvsearch.errors import MediaError, QvsearchError
 
 if TYPE_CHECKING:
@@ -118,13 +120,17 @@ class ConfinedProcess:
 
     def _messages(self, deadline: float) -> Iterator[tuple[dict[str, Any], list[Array]]]:
         """Yield the messages about one job, to its end; raises MediaError for a reason."""
-        from qvsearch.wire import receive
+        from qvsearch.wire import BadMessage, receive
 
         while True:
             self._wait(deadline)
             self._answers.settimeout(max(LEAST_WAIT, deadline - time.monotonic()))
             try:
                 message, arrays = receive(self._answers)
+                orjson.dumps(message)
+            except orjson.JSONEncodeError as error:
+                # halves of characters, and numbers of more than 64 bits, cannot be stored
+                raise BadMessage("a message that no library can hold") from error
             finally:
                 self._answers.settimeout(None)  # the pipe is the same, and is written to as well
             reason = message.get("reason", ...)

@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from qvsearch import media
 from qvsearch.errors import MediaError, QvsearchError
-from qvsearch.media.pages import PART_PIXELS, chosen_pages
+from qvsearch.media.pages import PART_PIXELS
+from qvsearch.media.parts import PartTask
 from qvsearch.media.sandbox import ConfinedProcess, Work
 from qvsearch.types import READING, Decoded, DecodeOptions, Item, Kind, Skipped, VideoMode
 
@@ -114,7 +114,7 @@ class Decoders:
         its first part; with `in_parts` there is a result for each of its parts. Raises
         QvsearchError if no process can be started.
         """
-        make: Callable[..., Task[Decoded | Skipped]] = _PartTask if in_parts else _task
+        make = _parts if in_parts else _task
         tasks = (
             (item, make(item, content_hash, options, self._patience(item)))
             for item, content_hash in jobs
@@ -153,6 +153,8 @@ class Decoders:
                 outcome = first.result()
                 if isinstance(outcome, Decoded) and outcome.more:
                     pending.appendleft((item, begun, self._threads.submit(self._run, begun)))
+                    if not outcome.segments:  # it is tried again
+                        continue
                 yield outcome
         finally:  # the caller may stop early
             for _, _, future in pending:
@@ -257,37 +259,13 @@ def _task(
     return partial(_decode, item, content_hash, options, seconds)
 
 
-class _PartTask:
-    """Decodes the next part of a file whenever it is called; only documents have several.
+def _parts(
+    item: Item, content_hash: str, options: DecodeOptions, seconds: float
+) -> Task[Decoded | Skipped]:
+    def decode(options: DecodeOptions, worker: ConfinedProcess) -> Decoded | Skipped:
+        return _decode(item, content_hash, options, seconds, worker)
 
-    If a later part fails, the ones before it are all that there is.
-    """
-
-    def __init__(
-        self, item: Item, content_hash: str, options: DecodeOptions, seconds: float
-    ) -> None:
-        self._item, self._content_hash = item, content_hash
-        self._options, self._seconds = options, seconds
-        self._spent = 0.0
-
-    def __call__(self, worker: ConfinedProcess) -> Decoded | Skipped:
-        started = time.monotonic()
-        outcome = _decode(self._item, self._content_hash, self._options, self._seconds, worker)
-        self._spent += time.monotonic() - started
-        before = self._options.after_page
-        if isinstance(outcome, Skipped):
-            return Decoded(self._item, (), lost=outcome.reason) if before else outcome
-        last = outcome.segments[-1][0] if outcome.segments else None
-        if last is None or last.page is None or last.metadata.pages is None:
-            return outcome
-        chosen = chosen_pages(last.metadata.pages)
-        # a process that was taken over may send other pages
-        if last.page not in chosen[:-1] or last.page <= before:
-            return outcome
-        if self._spent > MOST_PATIENCE:
-            return replace(outcome, lost=f"took longer than {MOST_PATIENCE:.3g} s")
-        self._options = replace(self._options, after_page=last.page)
-        return replace(outcome, more=True)
+    return PartTask(item, options, decode, MOST_PATIENCE)
 
 
 def _decode(

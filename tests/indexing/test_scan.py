@@ -17,6 +17,7 @@ from qvsearch.indexing.scan import (
     selector,
 )
 from qvsearch.library.rules import ScanOptions
+from qvsearch.media.kind_at import kind_at
 from qvsearch.types import KIND_OF_SUFFIX, Item, Kind, Skipped
 
 
@@ -284,6 +285,8 @@ def test_special_files_are_skipped_and_never_opened(tmp_path):
     assert [one.reason for one in found[1:]] == ["a FIFO, not a file", "a socket, not a file"]
     assert walk(tmp_path / "b.mp4") == found[1:2]
     assert walk(tmp_path, kinds=frozenset({Kind.IMAGE})) == found[:1]
+    os.mkfifo(tmp_path / "d.tif")
+    assert kind_at(os.fsencode(tmp_path / "d.tif")) is Kind.IMAGE  # and does not wait
 
 
 def test_an_unreadable_folder_is_reported_and_the_walk_goes_on(tmp_path_factory):

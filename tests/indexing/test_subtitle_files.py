@@ -3,7 +3,7 @@
 from support.hostile_videos import seeds
 
 from qvsearch.indexing.scan import scan
-from qvsearch.indexing.subtitle_files import subtitles_of
+from qvsearch.indexing.subtitle_files import film_of, subtitles_of
 from qvsearch.library.rules import ScanOptions
 from qvsearch.types import Item, Kind, Skipped
 
@@ -43,6 +43,10 @@ def test_a_subtitle_file_given_by_its_name_is_skipped_with_the_reason(tmp_path):
     )
     [item] = scan(bytes(tmp_path / "talk.srt"), bytes(tmp_path), ScanOptions())
     assert item.kind is Kind.TEXT
+
+
+def test_a_folder_whose_names_cannot_be_listed_has_no_films():
+    assert film_of(b"/nowhere/film.srt", ScanOptions()) is None
 
 
 def test_rows_of_such_files_from_before_are_removed():

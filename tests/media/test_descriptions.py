@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 from support.images import decode, item_of
 
+from qvsearch.media import look
 from qvsearch.media.companion import completed
 from qvsearch.media.descriptions import (
     MAX_KEYWORD,
@@ -25,7 +26,7 @@ from qvsearch.media.descriptions import (
 )
 from qvsearch.media.metadata import image_metadata, video_metadata
 from qvsearch.tasks.labelling.sidecars import add_keywords
-from qvsearch.types import Metadata
+from qvsearch.types import Kind, Metadata, Segment
 
 LISTS = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description rdf:about="">
  <xmp:Rating>4</xmp:Rating>
@@ -161,18 +162,31 @@ def test_texts_of_a_png():
     assert saved("PNG", pnginfo=info) == Metadata(title="Fair", author="Ada")
 
 
-def test_a_film():
-    file = io.BytesIO()
+def write_film(file):
     with av.open(file, "w", "matroska") as container:
         container.metadata.update({"title": "Fair", "artist": "Ada", "keywords": "night, wheel"})
         stream = container.add_stream("mpeg4", 5)
         stream.width, stream.height = 64, 48
         container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
         container.mux(stream.encode())
+
+
+def test_a_film():
+    file = io.BytesIO()
+    write_film(file)
     file.seek(0)
     with av.open(file) as container:
         found = video_metadata(container, 1.0)
     assert (found.title, found.author, found.keywords) == ("Fair", "Ada", ("night", "wheel"))
+
+
+def test_a_film_that_an_older_version_read_is_looked_at_for_them(tmp_path):
+    path = tmp_path / "a.mkv"
+    with path.open("wb") as file:
+        write_film(file)
+    item = item_of(path, Kind.VIDEO)
+    assert Segment(item, "", reading=2).is_older
+    assert look(item, 2).keywords == ("night", "wheel")
 
 
 def test_a_sidecar_replaces_and_adds_keywords(tmp_path):

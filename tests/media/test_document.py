@@ -16,11 +16,11 @@ from PIL import Image, ImageDraw
 from reportlab.lib.colors import red
 from reportlab.lib.pdfencrypt import StandardEncryption
 from support.images import MEDIUM, item_of
-from support.pdf_files import drawn, lines, one_page, shown
+from support.pdf_files import drawn, lines, one_page, shown, stream, written
 
 from qvsearch import media
 from qvsearch.errors import MediaError
-from qvsearch.media import document
+from qvsearch.media import document, spread
 from qvsearch.media.pages import DOCUMENT_PAGES, PART_PIXELS, chosen_pages
 from qvsearch.media.workers import Decoders
 from qvsearch.types import DecodeOptions, Kind
@@ -122,7 +122,7 @@ def test_metadata_are_those_of_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("written", "taken"),
+    ("date", "taken"),
     [
         (b"D:20240506070809+02'00'", "2024-05-06T07:08:09+02:00"),
         (b"D:20240506070809Z", "2024-05-06T07:08:09+00:00"),
@@ -131,14 +131,12 @@ def test_metadata_are_those_of_the_file(tmp_path):
         (b"yesterday", None),
     ],
 )
-def test_the_date_is_that_of_creation(tmp_path, written, taken):
-    from support.pdf_files import written as file_of
-
-    data = file_of(
+def test_the_date_is_that_of_creation(tmp_path, date, taken):
+    data = written(
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
         b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 200] >>",
-        b"<< /CreationDate (%s) >>" % written,
+        b"<< /CreationDate (%s) >>" % date,
         trailer=b"/Info 4 0 R",
     )
     assert decode(tmp_path, data)[0][0].metadata.taken == taken
@@ -184,6 +182,22 @@ def test_what_is_no_document_says_so(tmp_path):
     ):
         assert reason(tmp_path, data) == "not a PDF, or a damaged one"
     assert reason(tmp_path, b"") == "empty file"
+
+
+def test_only_pages_that_are_damaged_are_left_out(tmp_path):
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 200] /Contents %d 0 R >>"
+    data = written(
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R 99 0 R 4 0 R 5 0 R] /Count 4 >>",
+        page % 99,  # nothing is drawn on it
+        b"<< /Type /Page /MediaBox 7 /Contents (none) >>",
+        page % 6,
+        stream(b"1 0 0 rg 0 0 200 200 re f BT /Missing 12 Tf (word) Tj ET q Q Q Q \xff\xfe"),
+    )
+    found = decode(tmp_path, data)
+    assert {1, 4} <= {segment.page for segment, _ in found} <= {1, 3, 4}
+    assert found[0][0].metadata.pages == 4
+    assert found[-1][1].images[0][9, 9].tolist() == [255, 0, 0]
 
 
 def test_a_truncated_file_gives_the_pages_that_are_there(tmp_path):
@@ -289,6 +303,13 @@ def test_a_damaged_page_of_a_tiff_is_left_out(tmp_path):
     data[place : place + 40] = bytes(40)
     found = decode(tmp_path, data, name="a.tif")
     assert [segment.page for segment, _ in found] == [1]
+    item = item_of(tmp_path / "a.tif", Kind.DOCUMENT)
+    assert len(spread.decode(item, "", SMALL, most=2).segments) == 1
+    with media.open_unchanged(item, "") as file:
+        assert len(document.decode_pages(file, item, "", SMALL, [2, 1])) == 1
+        file.seek(0)
+        with pytest.raises(MediaError, match="damaged image"):
+            document.decode_pages(file, item, "", SMALL, [2])
 
 
 def test_page_pixels_are_for_documents_alone(tmp_path):

@@ -45,6 +45,16 @@ def test_a_stop_keeps_what_was_read(tmp_path, monkeypatch):
     assert texts == {0: "page 1", 1: "page 2"}
 
 
+def test_a_page_that_cannot_be_drawn_costs_only_itself(tmp_path):
+    path, page = tmp_path / "fax.tif", Image.new("L", (300, 400))
+    page.save(path, save_all=True, append_images=[page])
+    path.write_bytes(path.read_bytes()[:-50_000])  # of the second page
+    status = path.stat()
+    item = Item(bytes(path), b"", Kind.DOCUMENT, status.st_size, status.st_mtime_ns)
+    decoded = ocr._decoded(item, [Segment(item, "", page=number) for number in (2, 1)])
+    assert [segment.page for segment, _ in decoded] == [1]
+
+
 def drawn(lines, size=28, width=700):
     fonts = Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf"
     font = ImageFont.truetype(fonts / "DejaVuSans.ttf", size)

@@ -101,6 +101,17 @@ def test_embedded_pictures_are_counted(tmp_path):
     assert decode(tmp_path, "a.pptx", EXAMPLES["a.pptx"])[0][0].metadata.pictures is None
 
 
+def test_the_preview_of_a_document_is_no_picture_in_it(tmp_path):
+    preview = {"docProps/thumbnail.jpeg": b"\xff\xd8", "Thumbnails/thumbnail.png": b"\x89PNG"}
+    found = decode(tmp_path, "a.docx", made.docx(made.paragraph("words"), preview))
+    assert found[0][0].metadata.pictures == 1
+
+
+def test_control_words_of_rich_text_with_capitals_are_no_text(tmp_path):
+    table = rb"{\rtf1\trowd\trftsWidth1\trftsWidthB3\clftsWidth3 one\cell two\cell\row after\par}"
+    assert places(tmp_path, "a.rtf", table) == [(None, "one | two\nafter")]
+
+
 def test_no_passage_spans_two_slides_and_long_text_is_cut(tmp_path):
     long = " ".join(f"word{number}" for number in range(900))
     found = places(tmp_path, "a.pptx", made.pptx([made.slide(long), made.slide("End")], "n"))
@@ -141,6 +152,36 @@ def test_a_sheet_of_many_rows_is_a_sample_that_says_so(tmp_path):
     assert found[0][0].metadata.partial == f"{MOST_ROWS:,} of {count:,} rows"
 
 
+def test_a_small_sheet_behind_a_large_one_is_whole(tmp_path):
+    data = [made.row(f"<c><v>{n}</v></c>") for n in range(2 * MOST_ROWS)]
+    sheets = {"Data": data, "Summary": [made.row(made.text_cell(f"total {n}")) for n in range(9)]}
+    found = places(tmp_path, "a.xlsx", made.xlsx(sheets))
+    assert {section for section, _ in found[:-1]} == {"sheet Data"}
+    assert found[-1] == ("sheet Summary", "\n".join(f"total {n}" for n in range(9)))
+
+
+def odf_table(name, *rows):
+    cells = (f"<table:table-cell><text:p>{each}</text:p></table:table-cell>" for each in rows)
+    lines = "".join(f"<table:table-row>{each}</table:table-row>" for each in cells)
+    return f"<table:table table:name='{name}'>{lines}</table:table>"
+
+
+def test_all_tables_of_a_workbook_count_as_its_rows(tmp_path):
+    tables = "".join(odf_table(name, *range(MOST_ROWS + 1)) for name in "AB")
+    data = made.odf(f"<office:spreadsheet>{tables}</office:spreadsheet>")
+    partial = decode(tmp_path, "a.ods", data)[0][0].metadata.partial
+    assert partial == f"{MOST_ROWS + 2:,} of {2 * MOST_ROWS + 2:,} rows"
+
+
+def test_a_table_of_a_text_is_no_sheet(tmp_path):
+    table = odf_table("Table1", "one")
+    for heading, section in (("", None), ("<text:h>sheet music</text:h>", "sheet music")):
+        body = f"<office:text>{heading}{table}<text:p>two</text:p></office:text>"
+        [(found, text)] = places(tmp_path, "a.odt", made.odf(body))
+        assert found == section
+        assert text.endswith("one\ntwo")
+
+
 def test_cells_far_to_the_right_and_odd_values(tmp_path):
     cells = (
         '<c r="C1" t="b"><v>1</v></c><c r="XFD1"><v>9</v></c><c r="D1" t="s"><v>99</v></c>'
@@ -164,6 +205,16 @@ def test_a_mail_that_is_a_page_alone(tmp_path):
         b"<table><tr><td>Caf\xe9</td><td>3 EUR</td></tr></table>"
     )
     assert places(tmp_path, "a.eml", mail) == [("Hi", "Subject: Hi\nCafé | 3 EUR")]
+
+
+def test_half_a_character_of_utf_7_is_not_taken_as_text(tmp_path):
+    half = b"words +2AA- here"
+    mail = b"Subject: =?utf-7?q?Hi_+2AA-?=\r\nContent-Type: text/%s; charset=utf-7\r\n\r\n" + half
+    for sort in (b"plain", b"html"):
+        [(segment, text)] = decode(tmp_path, "a.eml", mail % sort)
+        assert "words" in text
+        (text + segment.section + segment.metadata.title).encode()
+    assert decode(tmp_path, "a.html", b'<meta charset="utf-7">' + half)[0][1].startswith("words")
 
 
 class Listener(BaseHTTPRequestHandler):

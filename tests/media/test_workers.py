@@ -189,7 +189,7 @@ def test_a_decoder_reaches_no_network_and_starts_no_program(monkeypatch):
     assert isinstance(after, Decoded)
 
 
-@pytest.mark.parametrize("name", ["pickled", "wrong", "long"])
+@pytest.mark.parametrize("name", ["pickled", "wrong", "half", "vast", "long"])
 def test_a_decoder_that_is_taken_over_has_no_say_in_its_parent(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Decoders(1, decode=taken_over) as decoders:

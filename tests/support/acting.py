@@ -141,6 +141,10 @@ def taken_over(item, content_hash, options):
         pipe.send(_Order())
     if item.path == b"wrong":
         return Decoded(item, ((Segment(item, content_hash, width="100"), EmbedInput()),))
+    if item.path == b"half":
+        return Decoded(item, ((Segment(item, content_hash, snippet="\ud800"), EmbedInput()),))
+    if item.path == b"vast":
+        return Decoded(item, ((Segment(item, content_hash, width=2**64), EmbedInput()),))
     if item.path == b"long":
         return Decoded(item, ((Segment(item, content_hash, snippet="a" * 2**20), EmbedInput()),))
     return acting(item, content_hash, options)

@@ -60,6 +60,7 @@ def bombs():
         "page.html": (_sparse(500 * 2**20), "too large: a page of more than 64 MiB"),
         "tags.html": (b"<b>" * 4 * 2**20, "too large: 12 MiB of HTML"),
         "deep.html": (b"<ul><li>" * 10**6, "damaged: its elements are nested"),
+        "ends first.html": (b"</div>" * 9999 + b"<div>" * 9999, "damaged: its elements are nested"),
         "mail.eml": (_sparse(500 * 2**20), "too large"),
         "groups.rtf": (b"{\\rtf1" + b"{" * 10**6, "damaged: its groups"),
         "open.ipynb": (b"[" * 10**6, "damaged"),

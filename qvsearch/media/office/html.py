@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from qvsearch.errors import MediaError
 from qvsearch.media.dates import date
-from qvsearch.media.encoding import to_text
+from qvsearch.media.encoding import as_named, to_text
 from qvsearch.media.office.contents import (
     Contents,
     Line,
@@ -68,8 +68,9 @@ def read_page(data: bytes, encoding: str | None = None) -> Contents:
             f"too large: {len(text) / 2**20:.0f} MiB of HTML without pictures,"
             f" the limit is {MOST_TEXT / 2**20:.0f}"
         )
-    depth = accumulate(-1 if tag[1] else 1 for tag in _DEEP.finditer(text))
-    if max(depth, default=0) > MOST_DEPTH:
+    steps = (-1 if tag[1] else 1 for tag in _DEEP.finditer(text))
+    depths = accumulate(steps, lambda depth, step: max(0, depth + step))
+    if max(depths, default=0) > MOST_DEPTH:
         raise MediaError(f"damaged: its elements are nested more than {MOST_DEPTH:,} deep")
     tree = LexborHTMLParser(text)
     metadata = _metadata(tree)
@@ -82,13 +83,12 @@ def read_page(data: bytes, encoding: str | None = None) -> Contents:
 
 def _decoded(data: bytes, encoding: str | None) -> str:
     """Return the characters of a page; a name of an encoding counts unless it is wrong."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return to_text(data)
     named = _CHARSET.search(data[:4096])
     for name in (encoding, named[1].decode("ascii", "replace") if named else None):
-        try:
-            if name is not None and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-                return data.decode(name)
-        except (LookupError, ValueError):
-            continue
+        if name is not None and (text := as_named(data, name)) is not None:
+            return text
     return to_text(data)
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from qvsearch.errors import MediaError
 from qvsearch.media.dates import letter_date
-from qvsearch.media.encoding import to_text
+from qvsearch.media.encoding import as_named, to_text
 from qvsearch.media.office.contents import Contents, Line, field, section_of
 from qvsearch.media.office.html import read_page
 from qvsearch.types import NO_METADATA
@@ -85,10 +85,10 @@ def _content(part: Message) -> bytes:
 
 def _text(part: Message) -> str:
     content = _content(part)
-    try:
-        return content.decode(part.get_content_charset() or "ascii")
-    except (LookupError, ValueError):
+    text = as_named(content, part.get_content_charset() or "ascii")
+    if text is None:
         return to_text(content) if content else ""
+    return text
 
 
 def _header(message: Message, name: str) -> str:
@@ -99,9 +99,10 @@ def _decoded(text: str) -> str:
     """Return a header without its encoded words, as it stands if they are invalid."""
     try:
         parts = decode_header(text)
-        return "".join(
+        text = "".join(
             part if isinstance(part, str) else part.decode(encoding or "utf-8", "replace")
             for part, encoding in parts
         )
     except (HeaderParseError, LookupError, ValueError):
-        return text
+        pass
+    return text.encode(errors="replace").decode()  # UTF-7 may name halves of characters

@@ -56,14 +56,20 @@ class _Body:
 
     def __init__(self) -> None:
         self.flows: list[list[Line]] = [[]]
-        self.partial: str | None = None
         self._section: str | None = None
         self._slides = 0
+        self._is_workbook = False
         self._open: list[list[str]] = []
         self._prefixes: list[str] = []
         self._tables: list[list[list[str]]] = []
-        self._rows = 0  # of all tables, with those that are left out
+        self._rows = [0, 0]  # of all tables: those that are taken, and all
         self._skipped = 0
+
+    @property
+    def partial(self) -> str | None:
+        """How many rows of all are taken, None if all are."""
+        taken, all_rows = self._rows
+        return f"{taken:,} of {all_rows:,} rows" if taken < all_rows else None
 
     def start(self, name: str, attributes: Attributes) -> None:
         """Begin an element."""
@@ -77,10 +83,11 @@ class _Body:
             self._slides += 1
             self._section = f"slide {self._slides}"
             self.flows.append([])
+        elif name == "spreadsheet":
+            self._is_workbook = True
         elif name == "table":
             self._start_table(attribute(attributes, "name"))
         elif name == "table-row" and self._tables:
-            self._rows += 1
             self._tables[-1].append([])
         elif name in _CELLS and self._tables and self._tables[-1]:
             count = min(_count(attribute(attributes, "number-columns-repeated")), MOST_COLUMNS)
@@ -107,18 +114,17 @@ class _Body:
             self._open[-1].append(characters)
 
     def _start_table(self, name: str | None) -> None:
-        if not self._tables and not self._slides and name and not any(self.flows[-1]):
+        if self._is_workbook and not self._tables and name:
             self._section = f"sheet {name}"
         self._tables.append([])
 
     def _end_table(self) -> None:
         rows = [row for row in self._tables.pop() if any(row)]
         numbers = sampled(len(rows), MOST_ROWS)
-        if len(numbers) < len(rows):
-            self.partial = f"{len(numbers):,} of {len(rows):,} rows"
+        self._rows = [self._rows[0] + len(numbers), self._rows[1] + len(rows)]
         for line in table_lines([rows[number] for number in numbers]):
             self._put(line)
-        if self._section is not None and self._section.startswith("sheet "):
+        if self._is_workbook and not self._tables:
             self.flows.append([])
             self._section = None
 

@@ -48,8 +48,13 @@ class Package:
 
     @property
     def pictures(self) -> int | None:
-        """The number of embedded pictures, None for none."""
-        return sum(name.lower().endswith(_PICTURES) for name in self.names) or None
+        """The number of embedded pictures, None for none; a preview of the document is none."""
+        names = (name.lower() for name in self.names)
+        return sum(each.endswith(_PICTURES) and "thumbnail" not in each for each in names) or None
+
+    def size(self, name: str) -> int:
+        """Return the bytes that a part claims to have, 0 if the document has none of that name."""
+        return self._zip.getinfo(name).file_size if name in self._known else 0
 
     def read(self, name: str) -> bytes:
         """Return a part, empty if the document has none of that name."""

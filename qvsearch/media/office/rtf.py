@@ -15,7 +15,8 @@ MOST_BYTES = 64 * 2**20  # with pictures in hex, which are left out
 MOST_DEPTH = 1000  # groups within groups; programs write some ten
 
 _TOKEN = re.compile(
-    rb"\\([a-z]{1,32})(-?\d{1,10})? ?|\\'([0-9a-fA-F]{2})|\\([^a-z])|([{}])|([^\\{}\r\n]+)|[\r\n]"
+    rb"\\([a-zA-Z]{1,32})(-?\d{1,10})? ?|\\'([0-9a-fA-F]{2})|\\([^a-zA-Z])"
+    rb"|([{}])|([^\\{}\r\n]+)|[\r\n]"
 )
 _UNREAD = frozenset(
     b"fonttbl colortbl stylesheet pict object themedata colorschememapping datastore latentstyles"

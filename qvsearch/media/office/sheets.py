@@ -35,23 +35,33 @@ def read(file: BinaryIO) -> Contents:
     by_type = {each.type: each.target for each in parts.values()}
     strings = shared_strings(package.read(by_type.get("sharedStrings", "")))
     formats = DateFormats(package.read(by_type.get("styles", "")))
-    flows: list[list[Line]] = []
+    sheets = [
+        (_section(attributes), part.target)
+        for tag, attributes in elements(package.needed(place))
+        if tag == "sheet"
+        and (part := parts.get(relation(attributes) or "")) is not None
+        and part.type == "worksheet"
+    ]
+    flows: dict[int, list[Line]] = {}
     counts = [0, 0]
-    for tag, attributes in elements(package.needed(place)):
-        part = parts.get(relation(attributes) or "") if tag == "sheet" else None
-        if part is None or part.type != "worksheet":
-            continue
-        section = f"sheet {attribute(attributes, 'name')}"
-        if attribute(attributes, "state") in ("hidden", "veryHidden"):
-            section += " (hidden)"
-        rows, count = _rows(package.read(part.target), strings, formats, MOST_ROWS - counts[0])
+    # the largest one last: it has the rows that the others leave
+    order = sorted(range(len(sheets)), key=lambda number: package.size(sheets[number][1]))
+    for number in order:
+        section, target = sheets[number]
+        share = (MOST_ROWS - counts[0]) // (len(sheets) - len(flows))
+        rows, count = _rows(package.read(target), strings, formats, share)
         counts = [counts[0] + len(rows), counts[1] + count]
         lines = table_lines(rows)
-        for each in package.related(part.target).values():
+        for each in package.related(target).values():
             if each.type == "comments":
                 lines += [f"comment: {line}" for line in lines_of(package.read(each.target))]
-        flows.append([(section, line) for line in lines])
-    return _with_metadata(package, flows, counts)
+        flows[number] = [(section, line) for line in lines]
+    return _with_metadata(package, [flows[number] for number in sorted(flows)], counts)
+
+
+def _section(sheet: Attributes) -> str:
+    is_hidden = attribute(sheet, "state") in ("hidden", "veryHidden")
+    return f"sheet {attribute(sheet, 'name')}" + (" (hidden)" if is_hidden else "")
 
 
 def _with_metadata(package: Package, flows: list[list[Line]], counts: list[int]) -> Contents:

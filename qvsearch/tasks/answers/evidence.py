@@ -22,6 +22,7 @@ FRAMES = 4  # the most of one moment
 LEAST_SOURCES = 8  # fewer hits than this leave room for other moments and passages of their files
 MOST_TOKENS = 12_000  # of all sources; a CPU reads some hundred a second with the 2B model
 NO_FRAME = "no frame of the moment could be decoded"
+NO_PAGE = "the page could not be drawn"
 OTHER_PASSAGES = "an older version indexed it; bring it up to date with: qvsearch index"
 PAGE_CHARACTERS = 6_000  # of a page's text layer: a dense page, some 2,000 tokens
 CHARACTERS_PER_TOKEN = 3  # of a text, at least, in languages with an alphabet
@@ -129,8 +130,8 @@ def _source(place: Place, decoded: Decoded | Skipped) -> Source | Skipped:
     segment = place.segment
     found = next(((each, own) for each, own in decoded.segments if _is_place(each, place)), None)
     if found is None:
-        is_video = segment.item.kind is Kind.VIDEO
-        return Skipped(segment.item.location, NO_FRAME if is_video else OTHER_PASSAGES)
+        reasons = {Kind.VIDEO: NO_FRAME, Kind.DOCUMENT: NO_PAGE}
+        return Skipped(segment.item.location, reasons.get(segment.item.kind, OTHER_PASSAGES))
     shown, content = found
     text = content.text
     if shown.page is not None and shown.words is not None:
