@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -120,7 +121,8 @@ def explained(
     location = segments[best].item.location
     relevance = relevance_of(float(ranking.evidence[best]))
     hidden = (
-        *hidden_by(segments[best], options.filters),
+        # a document may have other pages that pass a filter, or come nearer to passing it
+        *min((hidden_by(segments[row], options.filters) for row in found.rows), key=len),
         *hidden_by_words(found.library, ranking.terms[0].term.asked, found.rows),
     )
     leader = None
@@ -128,9 +130,12 @@ def explained(
         leader = _leader(found.hits(), location)
     is_hit = leader == location
     both = (relevance, found.first)
+    reason = None if is_hit else _why_hidden(hidden, leader, both, found.rank, options)
+    if reason is not None and not hidden and ranking.evidence[best] == -math.inf:
+        reason = "it has none of these words"
     return Explanation(
         path=path,
-        reason=None if is_hit else _why_hidden(hidden, leader, both, found.rank, options),
+        reason=reason,
         segments=tuple(_explained(found.library, ranking, row) for row in found.rows),
         relevance=relevance,
         rank=found.rank,
