@@ -2,7 +2,7 @@
 
 import * as address from "./address.js";
 import { $, button, h, icon, showBelow } from "./dom.js";
-import { clock, count, kindName, safe } from "./text.js";
+import { clock, count, kindName, languageName, safe } from "./text.js";
 
 const SIZES = [["640x480", "0.3 MP"], ["1280x720", "HD"], ["1920x1080", "Full HD"], ["3840x2160", "4K"]];
 const LENGTHS = [["-10s", "up to 10 s"], ["10s-1m", "10 s to 1 min"], ["1m-10m", "1 to 10 min"], ["10m", "10 min or more"]];
@@ -46,7 +46,7 @@ const PILLS = [
   { name: "orientation", field: "orientation", label: "Shape", show: (v) => v, body: () => one("orientation", fields.orientation.values) },
   { name: "place", field: "city", label: "City or country", show: (v) => v, body: cities },
   { name: "suffix", field: "suffix", label: "Suffix", show: (v) => v, body: () => many("suffix", fields.suffix.values) },
-  { name: "language", field: "language", label: "Language", show: language, body: () => one("language", fields.language.values) },
+  { name: "language", field: "language", label: "Language", show: languageName, body: () => one("language", fields.language.values) },
   { name: "keyword", field: "keyword", label: "Keyword", show: (v) => v, body: () => many("keyword", fields.keyword.values) },
   { name: "rating", field: "rating", label: "Rating", show: (v) => `${v} stars or more`, body: () => [quick("rating", STARS)] },
   { name: "author", field: "author", label: "Author", show: (v) => v, body: () => one("author", fields.author.values) },
@@ -208,8 +208,6 @@ function place() {
     line("Place", example, (text) => address.set("near", text), address.query().get("near") ?? ""),
   ];
 }
-
-const language = (code) => new Intl.DisplayNames(["en"], { type: "language", fallback: "code" }).of(code) ?? code;
 
 const part = (name, label, example = "") =>
   [line(label, example, (text) => address.set(name, text), address.query().get(name) ?? "")];
