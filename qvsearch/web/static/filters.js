@@ -56,8 +56,14 @@ const PILLS = [
   { name: "sort", field: "kind", label: "Order", show: (v) => ORDERS[v] ?? v, body: orders },
 ];
 
+const OTHERS = {
+  min_relevance: (value) => `relevance from ${value}`,
+  words_only: () => "exact words only",
+  meaning_only: () => "meaning only",
+};
+
 export function labelOf(name) {
-  return PILLS.find((pill) => (pill.names ?? [pill.name]).includes(name)) ?? { show: name === "min_relevance" ? (value) => `relevance from ${value}` : (value) => value, label: name };
+  return PILLS.find((pill) => (pill.names ?? [pill.name]).includes(name)) ?? { show: OTHERS[name] ?? ((value) => value), label: name };
 }
 
 export function pills() {
