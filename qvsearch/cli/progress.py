@@ -259,7 +259,7 @@ def _print_counts(summary: Summary) -> None:
         output.line(f"checked {output.counted(summary.checked, 'file')} whose status changed")
     if summary.sampled:
         files = output.counted(summary.sampled, "document")
-        output.line(f"sampled {files} of more than {DOCUMENT_PAGES} pages: so many are indexed")
+        output.line(f"sampled {files} with more than {DOCUMENT_PAGES} pages: {DOCUMENT_PAGES} each")
     if summary.read_anew:
         files = output.counted(summary.read_anew, "unchanged file")
         output.line(f"read anew {files}: qvsearch reads such files better now")
@@ -296,7 +296,7 @@ def _print_left(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> None:
     if outcome.vendored:
         files = output.counted(outcome.vendored, "file")
         output.line(
-            f"left aside: {files} of installed or generated code;"
+            f"left aside: {files} that programs wrote, e.g. installed code;"
             " --include node_modules takes those there"
         )
     if outcome.left_out:

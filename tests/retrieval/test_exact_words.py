@@ -179,6 +179,8 @@ def test_explain_says_why_words_do_not_match(library):
     )
     assert reason('"kumquat"', b"/media/bill.txt").endswith("the file lacks it")
     assert reason("kumquat", b"/media/bill.txt", by=By.WORDS) == "it has none of these words"
+    alone = parse_query("kumquat", by=By.WORDS)
+    assert explain(library, alone, b"/media/bill.txt", ColourEmbedder()).rank is None
     assert reason("kumquat", b"/media/long.txt", by=By.WORDS) is None
 
 
