@@ -239,9 +239,8 @@ def show_summary(summary: Summary, quiet: bool, json: bool) -> None:
         _print_counts(summary)
     _print_trouble(summary.failures, summary)
     if summary.interrupted:
-        left = output.counted(summary.left, "file")
-        rest = f"{left} left; run it again to go on from here" if summary.left else "at the end"
-        output.line(f"interrupted, {rest}")
+        left = f", {output.counted(summary.left, 'file')} left" if summary.left else ""
+        output.line(f"interrupted{left}; run it again to go on from here")
 
 
 def _print_counts(summary: Summary) -> None:
