@@ -1,4 +1,4 @@
-"""Local, private search over your own photos, videos and texts.
+"""Local, private search over your own photos, videos, documents and texts.
 
 The names of `__all__` are public. Each is loaded at its first use.
 """

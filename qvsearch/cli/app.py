@@ -55,7 +55,7 @@ def start(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Search your own photos, videos and texts by words, by a picture, or by both.
+    """Search your own photos, videos, documents and texts by words, by a picture, or by both.
 
     All of it runs on this computer. Only ask --chat-server sends anything to a
     server, and an agent that uses mcp passes on what it reads. To begin:

@@ -282,16 +282,13 @@ def print_explanation(
     if explanation.library in libraries:
         facts.append(("library", libraries[explanation.library]))
     facts.append(("shown", "yes" if explanation.reason is None else f"no: {explanation.reason}"))
-    if (
-        explanation.rank is not None
-        and explanation.relevance is not None
-        and explanation.items is not None
-    ):
+    if explanation.rank is not None and explanation.items is not None:
         others = counted(explanation.items, "file")
         beside = f"would be {explanation.rank:,}, beside {others} that pass the filters"
         facts.append(
             ("rank", beside if explanation.hidden_by else f"{explanation.rank:,} of {others}")
         )
+    if explanation.relevance is not None:
         facts.append(
             ("relevance", f"{explanation.relevance:.2f}, the cut is {explanation.cut:.2g}")
         )

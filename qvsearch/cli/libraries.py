@@ -85,7 +85,7 @@ def move(
     """Move a library to another folder, also on another drive.
 
     On another drive every copied byte is verified before the old files are
-    deleted. Your photos, videos and texts stay where they are.
+    deleted. Your photos, videos and documents stay where they are.
 
     \b
     qvsearch libraries move photos /media/drive/photos
@@ -98,7 +98,7 @@ def delete(
     name: LibraryArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete it without a question.")] = False,
 ) -> None:
-    """Delete a library. Your photos, videos and texts stay.
+    """Delete a library. Your photos, videos and documents stay.
 
     \b
     qvsearch libraries delete holidays
@@ -110,7 +110,7 @@ def delete(
         if not sys.stdin.isatty():
             raise QvsearchError(f"{folder} is deleted only with --yes, or on a terminal")
         typer.confirm(f"Delete the library {folder}?", abort=True)
-    output.line(f"deleted {delete_library(name)}; your photos, videos and texts stay")
+    output.line(f"deleted {delete_library(name)}; your photos, videos and documents stay")
 
 
 def _existing(name: str) -> Path:

@@ -239,9 +239,8 @@ def show_summary(summary: Summary, quiet: bool, json: bool) -> None:
         _print_counts(summary)
     _print_trouble(summary.failures, summary)
     if summary.interrupted:
-        left = output.counted(summary.left, "file")
-        rest = f"{left} left; run it again to go on from here" if summary.left else "at the end"
-        output.line(f"interrupted, {rest}")
+        left = f", {output.counted(summary.left, 'file')} left" if summary.left else ""
+        output.line(f"interrupted{left}; run it again to go on from here")
 
 
 def _print_counts(summary: Summary) -> None:
@@ -259,7 +258,7 @@ def _print_counts(summary: Summary) -> None:
         output.line(f"checked {output.counted(summary.checked, 'file')} whose status changed")
     if summary.sampled:
         files = output.counted(summary.sampled, "document")
-        output.line(f"sampled {files} of more than {DOCUMENT_PAGES} pages: so many are indexed")
+        output.line(f"sampled {files} with more than {DOCUMENT_PAGES} pages: {DOCUMENT_PAGES} each")
     if summary.read_anew:
         files = output.counted(summary.read_anew, "unchanged file")
         output.line(f"read anew {files}: qvsearch reads such files better now")
@@ -296,7 +295,7 @@ def _print_left(skipped: tuple[Skipped, ...], outcome: Summary | Plan) -> None:
     if outcome.vendored:
         files = output.counted(outcome.vendored, "file")
         output.line(
-            f"left aside: {files} of installed or generated code;"
+            f"left aside: {files} that programs wrote, e.g. installed code;"
             " --include node_modules takes those there"
         )
     if outcome.left_out:

@@ -114,12 +114,13 @@ def _due(status: Status) -> list[tuple[str, str]]:
     if status.left_aside:
         facts.append(("left aside", leftovers_text(status.left_aside)))
     if status.vendored:
-        facts.append(("code", f"{counted(status.vendored, 'file')} installed or generated, aside"))
+        files = counted(status.vendored, "file")
+        facts.append(("left aside", f"{files} that programs wrote, e.g. installed code"))
     if status.pictures[0]:
         pictures, documents = (
             counted(*each) for each in zip(status.pictures, ("picture", "document"), strict=True)
         )
-        facts.append(("pictures", f"{pictures} in {documents} are not indexed"))
+        facts.append(("pictures", f"not indexed: {pictures} within {documents}"))
     if status.partial:
         files = counted(len(status.partial), "file")
         facts.append(("partial", f"{files}, of which a sample is indexed (--json lists them)"))

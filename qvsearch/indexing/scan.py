@@ -32,6 +32,7 @@ IGNORE_FILE = b".qvsearchignore"
 LARGEST_IGNORE_FILE = 2**18  # bytes; thousands of patterns, each tried on each file
 
 OTHERS = "others"
+COMPANION = b".xmp"  # metadata of the picture or video beside it, which is read with that
 VENDORED = "vendored"  # files of a supported kind, which are nevertheless left aside
 
 # suffixes that a user may expect to be searched; all others are counted together
@@ -267,12 +268,16 @@ class _Walk:
                     continue
                 elif kind_of(entry.name) is not None and self._vendored.reason(path) is None:
                     yield from self._file(entry, path)
-                elif entry.is_file(follow_symlinks=self._follow) and self._selects(path, None):
+                elif entry.is_file(follow_symlinks=self._follow) and self._counts(path):
                     suffixes[suffix_of(entry.name)] += 1
             except OSError as error:
                 yield Skipped(entry.path, _reason(error))
         if suffixes:
             yield Leftovers(self._location(folder), suffixes)
+
+    def _counts(self, path: bytes) -> bool:
+        """Return whether a file of no kind is counted."""
+        return not path.lower().endswith(COMPANION) and self._selects(path, None)
 
     def _location(self, folder: bytes) -> bytes:
         return os.path.join(self._root, folder[:-1]) if folder else self._root

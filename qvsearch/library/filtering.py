@@ -130,8 +130,12 @@ def _on_page(columns: Columns, pages: tuple[int, int]) -> Mask:
     return (columns.pages >= pages[0]) & (columns.pages <= pages[1])
 
 
-def _page_text(segment: Segment, _: object) -> str:
-    return "it has no pages" if segment.page is None else f"it is page {segment.page}"
+def _page_text(segment: Segment, wanted: tuple[int, int]) -> str:
+    last = segment.metadata.pages or segment.page
+    if last is None:
+        return "it has no pages"
+    pages = f"it has {last:,} page" + "s" * (last > 1)
+    return pages if wanted[0] > last else f"{pages}, but that one is not indexed"
 
 
 def _range_text(ends: tuple[int, int]) -> str:

@@ -5,9 +5,16 @@ Fields are those of `--json`, described in `qvsearch.records.library`; `library`
 
 from __future__ import annotations
 
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
+from pydantic import WithJsonSchema
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+# without `anyOf`, which some clients refuse
+PAGE = {
+    "type": ["integer", "boolean"],
+    "description": "Page of a document, from 1; of an image, true for a screenshot or a scan.",
+}
 
 
 class PathFields(TypedDict):
@@ -17,24 +24,29 @@ class PathFields(TypedDict):
     path_b64: NotRequired[str]
 
 
-class MomentFields(TypedDict):
-    """A moment of a video in seconds, or the place in a text or a document."""
+class PartFields(TypedDict):
+    """A moment of a video in seconds, or the place in a text."""
 
     start: NotRequired[float]
     end: NotRequired[float]
     lines: NotRequired[list[int]]
-    page: NotRequired[Any]  # a number; of an image a boolean, and clients refuse alternatives
     section: NotRequired[str]
 
 
+class MomentFields(PartFields):
+    """A moment of a video, a passage of a text, or a page of a document."""
+
+    page: NotRequired[int]
+
+
 class MomentAnswer(MomentFields):
-    """Another moment or passage of a hit."""
+    """Another moment, passage or page of a hit."""
 
     relevance: float
     score: NotRequired[float]
 
 
-class HitAnswer(PathFields, MomentFields):
+class HitAnswer(PathFields, PartFields):
     """A hit of `search`."""
 
     rank: int
@@ -58,6 +70,7 @@ class HitAnswer(PathFields, MomentFields):
     longitude: NotRequired[float]
     duration: NotRequired[float]
     damaged: NotRequired[str]
+    page: NotRequired[Annotated[int | bool, WithJsonSchema(PAGE)]]
     several: NotRequired[bool]
     title: NotRequired[str]
     author: NotRequired[str]

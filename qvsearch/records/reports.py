@@ -125,7 +125,8 @@ def plan_record(plan: Plan, estimate: Estimate | None) -> dict[str, object]:
     seconds (number, seconds): about how long it will take
     measured (boolean): whether this rests on measurements, or is a rough guess
     seconds_int8 (number, seconds): the same for int8, if a new library in int8 is much faster
-    left_aside (object), vendored (integer): as in the summary
+    left_aside (object): as in the summary
+    vendored (integer): as in the summary
     left_out (integer): as in the summary
     unreachable, kept (list of objects): as in the summary
     """

@@ -12,7 +12,7 @@ from qvsearch.types import place_fields
 
 if TYPE_CHECKING:
     from qvsearch.library.searches import SavedSearch
-    from qvsearch.types import Hit, Item, Segment
+    from qvsearch.types import Hit, Item, Metadata, Segment
 
 
 def answer_record(
@@ -72,6 +72,7 @@ def item_record(
     id, kind, path, path_b64, width, height (as of a hit): and all other fields of the file
     bytes (integer): size of the file
     gone (boolean): true if the file is no longer where it was indexed
+    place (string): name of where it was taken, e.g. `Vienna, Austria`
     segments (list of objects): its moments, pages or passages in order: `start` and `end`, `page`,
         `lines` or `section`, and the `snippet`
     duplicates (list of objects): its near-duplicates in the library: `id`, and `path` or `path_b64`
@@ -82,6 +83,7 @@ def item_record(
         {
             **record,
             "bytes": hit.segment.item.size,
+            "place": _place(hit.segment.metadata),
             "segments": [_segment_record(each) for each in segments],
             "duplicates": [
                 {"id": each.item_id, **path_fields("path", each.item.location)}
@@ -90,6 +92,14 @@ def item_record(
             or None,
         }
     )
+
+
+def _place(metadata: Metadata) -> str | None:
+    from qvsearch.library.places import place_table  # read when it is first needed
+
+    if metadata.latitude is None or metadata.longitude is None:
+        return None
+    return place_table().label(metadata.latitude, metadata.longitude)
 
 
 def _segment_record(segment: Segment) -> dict[str, object]:

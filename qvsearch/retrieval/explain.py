@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -67,7 +68,8 @@ class Explanation:
     """Why one file is or is not a hit of a search.
 
     `reason` is why it is not a hit, None if it is one. `rank` counts from 1 among the `items` that
-    pass the filters; a file that a filter hides has the rank that it would have without. `cut` is
+    pass the filters, None without any of the words alone that are looked for; a file that a filter
+    hides has the rank that it would have without. `cut` is
     the least relevance that is shown. `library` is its folder, if there are several libraries.
     """
 
@@ -120,7 +122,8 @@ def explained(
     location = segments[best].item.location
     relevance = relevance_of(float(ranking.evidence[best]))
     hidden = (
-        *hidden_by(segments[best], options.filters),
+        # a document may have other pages that pass a filter, or come nearer to passing it
+        *min((hidden_by(segments[row], options.filters) for row in found.rows), key=len),
         *hidden_by_words(found.library, ranking.terms[0].term.asked, found.rows),
     )
     leader = None
@@ -128,12 +131,16 @@ def explained(
         leader = _leader(found.hits(), location)
     is_hit = leader == location
     both = (relevance, found.first)
+    reason = None if is_hit else _why_hidden(hidden, leader, both, found.rank, options)
+    has_rank = ranking.evidence[best] != -math.inf  # as files without any of the words alone
+    if reason is not None and not hidden and not has_rank:
+        reason = "it has none of these words"
     return Explanation(
         path=path,
-        reason=None if is_hit else _why_hidden(hidden, leader, both, found.rank, options),
+        reason=reason,
         segments=tuple(_explained(found.library, ranking, row) for row in found.rows),
         relevance=relevance,
-        rank=found.rank,
+        rank=found.rank if has_rank else None,
         items=found.files,
         cut=options.least,
         hidden_by=hidden,
@@ -178,11 +185,13 @@ def explained_in(
     shown = (hit for hit in hits if place in {item.location for item in files_of(hit)})
     leader = next((hit.segment.item.location for hit in shown), None)
     is_hit = leader == place
-    why = None if is_hit else _why_hidden(own.hidden_by, leader, (relevance, first), rank, options)
+    why = own.reason
+    if own.rank is not None:
+        why = _why_hidden(own.hidden_by, leader, (relevance, first), rank, options)
     return replace(
         own,
-        reason=why,
-        rank=rank,
+        reason=None if is_hit else why,
+        rank=None if own.rank is None else rank,
         items=len(files),
         folded_into=None if is_hit else leader,
         library=chosen.library.folder,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.library.aliases import aliases
+from qvsearch.library.filtering import passing_rows
 from qvsearch.published.opening import is_large_table
 from qvsearch.retrieval.calibration import evidence_of, relevance_of
 from qvsearch.retrieval.first_pass import rank_all
@@ -33,7 +34,7 @@ SAME = 1e-4  # evidence of one row, computed in two ways, differs by less
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The rows of a file in `library`, best first, and how they rank.
+    """The rows of a file in `library`, those that pass the filters first, and how they rank.
 
     `rank` counts from 1 among the `files` that pass the filters; a file that does not has the rank
     that it would have. `first` is the relevance of the best one that passes, 0 if there is none.
@@ -74,7 +75,7 @@ def standing(
     if not rows:
         return None
     ranking = rank_all(library, terms)
-    rows.sort(key=lambda row: -ranking.evidence[row])
+    rows.sort(key=lambda row: (not allowed[row], -ranking.evidence[row]))
     others = list(best_rows(library, ranking, allowed, -np.inf))
     # of equal hits the first row comes first
     own = (-float(ranking.evidence[rows[0]]), rows[0])
@@ -122,7 +123,8 @@ def _in_table(
     asked = Asked(library, levels, options.filters, where, exact=False)
     working = asked.working(stored)
     evidence = working.ranking.evidence
-    rows = sorted(working.library.segments, key=lambda row: -evidence[row])
+    passing = passing_rows(working.library.columns, options.filters)
+    rows = sorted(working.library.segments, key=lambda row: (not passing[row], -evidence[row]))
     files = score_files(library, levels, where).evidence
     selection = select(library, options.filters)
     return Standing(

@@ -66,10 +66,15 @@ def hidden_by_words(library: Library, asked: AskedWords, rows: Sequence[int]) ->
     def has(phrase: Phrase) -> bool:
         return bool(np.isin(postings_of(words, phrase)[0], rows).any())
 
+    def why(phrase: Phrase) -> str:
+        if np.isin(rows, np.concatenate([[-1], *library.without_words()])).all():
+            return "its words are not stored yet; `qvsearch index` adds them"
+        if len(phrase) > 1 and all(has((each,)) for each in phrase):
+            return "the file has these words, but not one after another"
+        return "the file lacks it"
+
     missing = (
-        f'"{" ".join(each)}" in quotes: the file lacks it'
-        for each in asked.phrases
-        if not has(each)
+        f'"{" ".join(each)}" in quotes: {why(each)}' for each in asked.phrases if not has(each)
     )
     there = (f"--without {' '.join(each)}: the file has it" for each in asked.lacking if has(each))
     return [*missing, *there]

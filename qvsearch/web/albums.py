@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from qvsearch.web.services import Services
 
 # parameters that have the names of options; the page has its own order of kinds and number of hits
-SAME = {"not", "task", "sort", "min-relevance", *(name.replace("_", "-") for name in FILTERS)}
+SAME = {"not", "without", "task", "sort", "min-relevance"}
+SAME |= {name.replace("_", "-") for name in FILTERS}
+SET = {"all", "words-only", "meaning-only"}
 EXAMPLES = {"file": "like", "image": "like", "like": "like", "unlike": "unlike"}
 PASSED_OVER = {"top", "by-kind", "exact", "no-dedupe", "reranker"}
 PASSED_OVER |= {"rerank", "rerank-top", "rerank-budget"}
@@ -87,8 +89,8 @@ def _parameters(library: Library, name: str, value: Value) -> Iterator[tuple[str
     """Yield the parameters of an option; raises LookupError if the page has none for it."""
     if name == "words":
         yield "q", str(value)
-    elif name == "all":
-        yield "all", "1"
+    elif name in SET:
+        yield name.replace("-", "_"), "1"
     elif name in SAME:
         for each in value if isinstance(value, list) else [value]:
             yield name.replace("-", "_"), str(each)

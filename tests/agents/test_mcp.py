@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import agent as agents
+from support.coloured_pages import colour_of
 from support.hostile import NAMES
+from support.page_library import write_documents
 from support.videos import frame_of, make, number_in
 
 from qvsearch.cli.app import main
@@ -181,6 +183,43 @@ def test_hits_are_those_of_the_command_line(agent, printed, arguments, words):
     assert answer["relevant"] is True
     check_alike(answer["hits"], printed("search", *words))
     assert answer["hits"]
+
+
+@pytest.fixture(scope="module")
+def papers(place):
+    """One server of two documents and a letter."""
+    (place / "papers").mkdir()
+    write_documents(place / "papers")
+    (place / "papers" / "letter.txt").write_text("The invoice INV-2024-0117 is paid.\n")
+    index(place / "filed", place / "papers")
+    with serving(place, place / "filed") as agent:
+        yield agent
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({"query": '"INV-2024-0117"'}, [("letter.txt", None)]),
+        ({"query": "meadows", "words_only": True}, [("report.pdf", 2)]),
+        ({"query": "invoice", "without": ["paid"], "words_only": True}, []),
+        ({"suffix": ["pdf"], "page": "3", "sort": "path"}, [("report.pdf", 3)]),
+        ({"title": "unknown"}, []),
+    ],
+    ids=str,
+)
+def test_exact_words_and_filters_find_pages_and_passages(papers, arguments, found):
+    hits = papers.answer("search", arguments)["hits"]
+    assert [(os.path.basename(hit["path"]), hit.get("page")) for hit in hits] == found
+
+
+def test_a_page_that_is_found_is_read_and_explained(papers):
+    [hit] = papers.answer("search", query="meadows", words_only=True)["hits"]
+    record, [picture] = pictures(papers.call("read", id=hit["id"], page=hit["page"]))
+    assert (record["pages"], record["of"]) == ([{"page": 2, "text": "Meadows"}], 3)
+    assert colour_of(picture) == "green"
+    why = papers.answer("explain", query="meadows", words_only=True, id=hit["id"], page="2")
+    assert "reason" not in why
+    assert (why["segments"][0]["page"], why["segments"][0]["words"]) == (2, ["meadows"])
 
 
 def test_a_picture_examples_and_words_to_leave_out_go_by_identity(agent, ids, place, printed):

@@ -132,12 +132,14 @@ def check_described(function, *samples):
 def test_every_field_of_a_hit_is_described_with_its_type():
     from support.hits import ITEM, hit, record
 
-    from qvsearch.types import Item, Metadata, Moment
+    from qvsearch.types import Item, Metadata, Moment, Snippet
 
     other = hit(b"/photos/a.mp4", Kind.VIDEO, start=0.0, end=1.5).segment
     about = {"title": "a", "author": "b", "keywords": ("c",), "rating": 4, "language": "de"}
     metadata = Metadata(
-        "2023-07-04", "Canon", 1.0, 2.0, 3.0, True, taken_from="name", pages=2, **about
+        *("2023-07-04", "Canon", 1.0, 2.0, 3.0, True),
+        **{"taken_from": "name", "pages": 2, "pictures": 3, "partial": "5 of 9 rows"},
+        **about,
     )
     full = hit(
         moments=(Moment(0.5, 0.25, other, 0.0, 1.5),),
@@ -153,6 +155,7 @@ def test_every_field_of_a_hit_is_described_with_its_type():
         rerank_score=0.5,
     )
     full = replace(full, duplicates=(Item(b"/a", b"", *ITEM),), gone=True)
+    full = replace(full, snippet=Snippet("a b", ((2, 3),)))
     files = ({"saved": "/clips/a.mp4"}, {"copy": "/copies/a.mp4"})
     everything = records.hit_record(full, Path("/lib"), *files)
     files = ({"saved_b64": "L/8="}, {"copy_b64": "L/8="})

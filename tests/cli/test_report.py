@@ -174,7 +174,7 @@ def test_hints_are_shown_on_a_terminal_and_harmless():
     ("left", "said"),
     [
         (2, "interrupted, 2 files left; run it again to go on from here\n"),
-        (0, "interrupted, at the end\n"),
+        (0, "interrupted; run it again to go on from here\n"),
     ],
 )
 def test_who_interrupts_is_told_what_is_left(left, said, capfd):

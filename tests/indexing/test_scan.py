@@ -59,6 +59,7 @@ def test_unknown_suffixes_and_hidden_names_are_passed_over(tmp_path):
 def test_files_of_no_kind_are_counted_by_suffix_the_most_first(tmp_path):
     put(tmp_path, "a.jpg", "a.CRW", "b/c.crw", "b/d.doc", "noext", "b/e.exe", ".doc", ".h/f.doc")
     put(tmp_path, "b/.bashrc", "b/g.pages", b"\xff.doc", b"x.\xff", "lots.of.dots.")
+    put(tmp_path, "a.jpg.XMP", "b/c.xmp")  # read with the files beside them
     (tmp_path / "link.doc").symlink_to("noext")
     (tmp_path / "folder.doc").mkdir()
     os.mkfifo(tmp_path / "pipe")

@@ -13,6 +13,8 @@ from qvsearch.choices import RerankScope
 from qvsearch.cli.output import place_text
 from qvsearch.display import json_line
 from qvsearch.duplicates.rule import needed, traits
+from qvsearch.library.filtering import hidden_by
+from qvsearch.library.filters import parse_filters
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import SearchOptions, answer, search
@@ -74,6 +76,25 @@ def test_explain_lists_each_page(library, folder):
     explanation = explain(library, "green", folder / "report.pdf", ColourEmbedder(), OPTIONS)
     assert [each.segment.page for each in explanation.segments][0] == 2
     assert {each.segment.page for each in explanation.segments} == {1, 2, 3}
+
+
+def test_explain_judges_a_document_by_its_pages_that_pass_the_filters(library, folder):
+    def explained(pages):
+        options = replace(OPTIONS, filters=parse_filters(page=pages))
+        return explain(library, "green", folder / "report.pdf", ColourEmbedder(), options)
+
+    found = explained("1")
+    assert (found.reason, found.hidden_by, found.segments[0].segment.page) == (None, (), 1)
+    assert found.relevance < explained("1-3").relevance
+    assert explained("9").hidden_by == ("--page 9: it has 3 pages",)
+
+
+def test_explain_says_that_a_page_is_not_in_the_sample(library):
+    [segment] = [library.segments[row] for row in library.segments if row == 0]
+    sampled = replace(segment, metadata=replace(segment.metadata, pages=2000), page=11)
+    assert hidden_by(sampled, parse_filters(page="12")) == [
+        "--page 12: it has 2,000 pages, but that one is not indexed"
+    ]
 
 
 @pytest.mark.parametrize("query", ["green", "blue"])

@@ -171,6 +171,21 @@ def test_explain_names_the_words_of_each_passage_and_missing_phrases(library):
     assert "lacks" in explanation.reason
 
 
+def test_explain_says_why_words_do_not_match(library):
+    def reason(query, path, **parts):
+        query = parse_query(query, **parts)
+        return explain(library, query, path, ColourEmbedder()).reason
+
+    assert reason('"chapter second"', b"/media/long.txt") == (
+        'hidden by "chapter second" in quotes: the file has these words, but not one after another'
+    )
+    assert reason('"kumquat"', b"/media/bill.txt").endswith("the file lacks it")
+    assert reason("kumquat", b"/media/bill.txt", by=By.WORDS) == "it has none of these words"
+    alone = parse_query("kumquat", by=By.WORDS)
+    assert explain(library, alone, b"/media/bill.txt", ColourEmbedder()).rank is None
+    assert reason("kumquat", b"/media/long.txt", by=By.WORDS) is None
+
+
 def test_a_snippet_has_the_lines_with_the_words_and_marks_them(library):
     hit = ask(library, "INV-2024-0117")[0]
     record = hit.to_dict()

@@ -36,6 +36,8 @@ def searches(files):
         "under": {"under": [str(files / "notes")], "sort": "path"},
         "example": {"like": [picture], "all": True, "no-dedupe": True},
         "unlike": {"words": "snow", "unlike": [picture], "all": True},
+        "exact": {"words": "star", "without": ["snow"], "words-only": True, "kind": ["text"]},
+        "meaning": {"words": "a red star", "meaning-only": True, "suffix": ["jpg"], "all": True},
         "printing": {"words": "snow", "all": True, "top": 200, "by-kind": True, "exact": True},
     }
 

@@ -113,6 +113,14 @@ def test_a_text_shows_its_passage_with_its_lines(page, album):
     ]
 
 
+def test_a_text_marks_the_words_of_the_query(page, album):
+    word = (album[0] / "notes" / "note 1.txt").read_text().split()[-1].strip(".").lower()
+    opened(page, f"/?q={word}&words_only=1&kind=text&all=1").first.click()
+    page.locator("mark.line").first.wait_for()
+    marked = page.locator("mark.line mark, div.line mark").all_inner_texts()
+    assert {each.lower() for each in marked} == {word}
+
+
 def test_a_card_plays_its_moment_silently_under_the_pointer(page):
     opened(page, "/?q=holiday&kind=video&all=1&glob=*.webm").first.hover()
     video = page.locator(".card video")

@@ -127,6 +127,12 @@ def test_words_to_leave_out_are_a_chip(page):
         page.keyboard.press("Enter")
     assert chips(page) == ["not snow"]
     page.go_back()
+    page.get_by_role("button", name="Not", exact=True).click()
+    page.get_by_label("Exact words that no hit has").fill("draft")
+    with page.expect_response(re.compile("without=draft")):
+        page.keyboard.press("Enter")
+    assert chips(page) == ["without draft"]
+    page.go_back()
     expect(page.locator("#chips .chip")).to_have_count(0)
 
 

@@ -1,6 +1,7 @@
 """One item: what is known of it, why it is a hit, its text, and its moments for browsers."""
 
 import io
+import math
 import os
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ from support.videos import number_in
 from support.viewers import desktop  # noqa: F401 - a fixture
 
 from qvsearch.display import file_url
+from qvsearch.records.served import item_record
+from qvsearch.types import Hit, Item, Kind, Metadata, Segment
 
 
 def test_an_item_has_all_its_moments_or_passages(browser):
@@ -25,6 +28,19 @@ def test_an_item_has_all_its_moments_or_passages(browser):
     assert lines[-1][1] == 400
     assert all(before[0] < after[0] for before, after in zip(lines, lines[1:], strict=False))
     assert not {"rank", "relevance", "score"} & set(film)
+
+
+def test_an_item_has_the_name_of_its_place():
+    item = Item(b"/photos", b"IMG_1.jpg", Kind.IMAGE, 1, 0)
+
+    def place(**metadata):
+        segment = Segment(item, "0", metadata=Metadata(**metadata))
+        record = item_record(Hit(1, math.nan, math.nan, segment), [], [], Path("/library"))
+        return record.get("place")
+
+    assert place(latitude=48.2082, longitude=16.3738) == "Vienna, Austria"
+    assert place(latitude=-45.0, longitude=-140.0) is None  # an ocean
+    assert place() is None
 
 
 def test_an_item_has_its_duplicates_in_the_library(browser):

@@ -9,7 +9,7 @@ export const FILTERS = [
   "kind", "under", "glob", "after", "before", "camera", "near", "min_size", "duration", "orientation",
   "place", "suffix", "title", "author", "keyword", "rating", "page", "language", "library",
 ];
-const NAMES = new Set([...QUERY, ...FILTERS, "all", "min_relevance", "sort", "task"]);
+const NAMES = new Set([...QUERY, ...FILTERS, "all", "min_relevance", "sort", "task", "words_only", "meaning_only"]);
 
 const listeners = [];
 

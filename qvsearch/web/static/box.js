@@ -86,7 +86,13 @@ export function show() {
   const not = h("button", { type: "button", class: "pill", "aria-haspopup": "dialog" }, "Not", icon("down"));
   not.addEventListener("click", () => {
     const words = filters.line("Words to leave out", "people", (text) => text && address.add("not", text));
-    filters.open(not, "Words to leave out", [h("p", { class: "quiet" }, "Leave out what fits these words."), words]);
+    const exact = filters.line("Exact words that no hit has", "draft", (text) => text && address.add("without", text));
+    filters.open(not, "Words to leave out", [
+      h("p", { class: "quiet" }, "Leave out what fits these words."),
+      words,
+      h("p", { class: "quiet" }, "Leave out files that have these very words."),
+      exact,
+    ]);
   });
   if (parts.length > 1) parts.push(button("Clear all", { class: "pill", text: "Clear all", onclick: clear }));
   $("chips").replaceChildren(...parts, not, ...filters.pills());

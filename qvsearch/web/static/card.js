@@ -5,7 +5,7 @@ import { h, icon, marked, share } from "./dom.js";
 import { preview } from "./preview.js";
 import * as selection from "./selection.js";
 import { sideFor, thumbnail } from "./server.js";
-import { clock, count, describe, folderOf, moment, nameOf, page, percent, placeOf, safe } from "./text.js";
+import { clock, count, describe, folderOf, moment, multiline, nameOf, page, percent, placeOf, safe } from "./text.js";
 
 const MISSING = 410;
 const SHORT = 130; // characters of a text in large letters
@@ -62,11 +62,9 @@ function passage(record) {
   const text = record.snippet ?? "";
   return [
     h("span", { class: "place" }, icon("text"), place),
-    h("span", { class: text.length < SHORT ? "snippet short" : "snippet" }, marked(text, record.marks, lined)),
+    h("span", { class: text.length < SHORT ? "snippet short" : "snippet" }, marked(text, record.marks, multiline)),
   ];
 }
-
-const lined = (text) => safe(text).replaceAll("\\n", "\n");
 
 function badges(record) {
   if (record.gone) return [h("span", { class: "badge" }, "missing")];

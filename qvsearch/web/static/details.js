@@ -3,16 +3,22 @@
 import * as address from "./address.js";
 import { button, h } from "./dom.js";
 import { thumbnail } from "./server.js";
-import { clock, count, date, folderOf, kindName, lines, moment, pathOf, safe, size } from "./text.js";
+import { clock, count, date, folderOf, kindName, languageName, lines, moment, pathOf, safe, size } from "./text.js";
 
 const FROM = { xmp: "from an .xmp file", json: "from a .json file", name: "from its name" };
 
 export function details(record) {
-  const place = record.latitude === undefined ? null : `${record.latitude.toFixed(5)}, ${record.longitude.toFixed(5)}`;
+  const coordinates = record.latitude === undefined ? "" : `${record.latitude.toFixed(5)}, ${record.longitude.toFixed(5)}`;
+  const place = [record.place && safe(record.place), coordinates].filter(Boolean).join(" · ");
   const rows = [
     ["Kind", record.page === true ? "page or screenshot" : kindName(record.kind)],
     ["Moment", moment(record)],
     ["Passage", lines(record) || (record.section === undefined ? "" : safe(record.section))],
+    ["Title", record.title ? safe(record.title) : ""],
+    ["Author", record.author ? safe(record.author) : ""],
+    ["Keywords", (record.keywords ?? []).map(safe).join(", ")],
+    ["Rating", record.rating ? count(record.rating, "star") : ""],
+    ["Language", record.language ? languageName(record.language) : ""],
     ["Pages", record.pages ? record.pages.toLocaleString() : ""],
     ["Size", record.width ? `${record.width} × ${record.height}` : ""],
     ["Length", record.duration ? clock(record.duration) : ""],

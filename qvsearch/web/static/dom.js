@@ -28,6 +28,24 @@ export function marked(text, marks, shown) {
   ]);
 }
 
+// A text in which some words are marked, wherever they stand.
+export function withWords(text, words, shown) {
+  if (!words.length) return [shown(text)];
+  const whole = words.map((each) => (APART.test(each) ? `(?<![\\p{L}\\p{N}])${escaped(each)}(?![\\p{L}\\p{N}])` : escaped(each)));
+  const marks = [...text.matchAll(new RegExp(whole.join("|"), "giu"))].map((found) =>
+    [found.index, found.index + found[0].length].map((end) => Array.from(text.slice(0, end)).length));
+  return marked(text, marks, shown);
+}
+
+const APART = /^[\p{sc=Latin}\p{sc=Greek}\p{sc=Cyrillic}\p{N}]+$/u; // scripts with spaces between words
+const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+
+// The words of a hit's snippet that are marked.
+export function wordsOf({ snippet, marks }) {
+  const characters = Array.from(snippet ?? "");
+  return [...new Set((marks ?? []).map(([start, end]) => characters.slice(start, end).join("")))];
+}
+
 export function svg(tag, attributes, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }

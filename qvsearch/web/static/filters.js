@@ -2,7 +2,7 @@
 
 import * as address from "./address.js";
 import { $, button, h, icon, showBelow } from "./dom.js";
-import { clock, count, kindName, safe } from "./text.js";
+import { clock, count, kindName, languageName, safe } from "./text.js";
 
 const SIZES = [["640x480", "0.3 MP"], ["1280x720", "HD"], ["1920x1080", "Full HD"], ["3840x2160", "4K"]];
 const LENGTHS = [["-10s", "up to 10 s"], ["10s-1m", "10 s to 1 min"], ["1m-10m", "1 to 10 min"], ["10m", "10 min or more"]];
@@ -41,12 +41,12 @@ const PILLS = [
   { name: "after", field: "taken", label: "Date", names: ["after", "before"], show: (v, n) => `${n} ${v}`, body: dates },
   { name: "camera", field: "camera", label: "Camera", show: (v) => v, body: () => one("camera", fields.camera.values) },
   { name: "near", field: "place", label: "Place", show: (v) => `near ${v}`, body: place },
+  { name: "place", field: "city", label: "City or country", show: (v) => v, body: cities },
   { name: "min_size", field: "size", label: "Size", show: (v) => `from ${v}`, body: sizes },
   { name: "duration", field: "duration", label: "Length", show: (v) => v, body: lengths },
   { name: "orientation", field: "orientation", label: "Shape", show: (v) => v, body: () => one("orientation", fields.orientation.values) },
-  { name: "place", field: "city", label: "City or country", show: (v) => v, body: cities },
   { name: "suffix", field: "suffix", label: "Suffix", show: (v) => v, body: () => many("suffix", fields.suffix.values) },
-  { name: "language", field: "language", label: "Language", show: language, body: () => one("language", fields.language.values) },
+  { name: "language", field: "language", label: "Language", show: languageName, body: () => one("language", fields.language.values) },
   { name: "keyword", field: "keyword", label: "Keyword", show: (v) => v, body: () => many("keyword", fields.keyword.values) },
   { name: "rating", field: "rating", label: "Rating", show: (v) => `${v} stars or more`, body: () => [quick("rating", STARS)] },
   { name: "author", field: "author", label: "Author", show: (v) => v, body: () => one("author", fields.author.values) },
@@ -56,8 +56,14 @@ const PILLS = [
   { name: "sort", field: "kind", label: "Order", show: (v) => ORDERS[v] ?? v, body: orders },
 ];
 
+const OTHERS = {
+  min_relevance: (value) => `relevance from ${value}`,
+  words_only: () => "exact words only",
+  meaning_only: () => "meaning only",
+};
+
 export function labelOf(name) {
-  return PILLS.find((pill) => (pill.names ?? [pill.name]).includes(name)) ?? { show: name === "min_relevance" ? (value) => `relevance from ${value}` : (value) => value, label: name };
+  return PILLS.find((pill) => (pill.names ?? [pill.name]).includes(name)) ?? { show: OTHERS[name] ?? ((value) => value), label: name };
 }
 
 export function pills() {
@@ -208,8 +214,6 @@ function place() {
     line("Place", example, (text) => address.set("near", text), address.query().get("near") ?? ""),
   ];
 }
-
-const language = (code) => new Intl.DisplayNames(["en"], { type: "language", fallback: "code" }).of(code) ?? code;
 
 const part = (name, label, example = "") =>
   [line(label, example, (text) => address.set(name, text), address.query().get(name) ?? "")];

@@ -17,6 +17,9 @@ export function safe(text) {
   });
 }
 
+// A text of several lines.
+export const multiline = (text) => safe(text).replaceAll("\\n", "\n");
+
 // The text of bytes in base64, each wrong byte as \xNN.
 function decoded(base64) {
   const bytes = Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
@@ -96,6 +99,16 @@ export const date = (text) => (text ? safe(text).replace("T", " ").replace(/(:\d
 
 const KINDS = { image: "picture", video: "video", text: "text", document: "document" };
 export const kindName = (kind) => KINDS[kind] ?? safe(kind);
+
+const LANGUAGES = new Intl.DisplayNames(["en"], { type: "language" });
+
+export function languageName(tag) {
+  try {
+    return safe(LANGUAGES.of(tag));
+  } catch {
+    return safe(tag); // an address may have anything
+  }
+}
 
 // What a screen reader reads of a hit.
 export function describe(record) {

@@ -3,12 +3,12 @@
 import * as address from "./address.js";
 import { possible, runKey } from "./actions.js";
 import { details, duplicates } from "./details.js";
-import { $, button, h, icon, reducesMotion, share } from "./dom.js";
+import { $, button, h, icon, marked, reducesMotion, share, withWords, wordsOf } from "./dom.js";
 import { draw as drawExplanation } from "./explanation.js";
 import { keepWithin } from "./preview.js";
 import * as server from "./server.js";
 import * as selection from "./selection.js";
-import { clock, describe, moment, nameOf, page, pathOf, percent, placeOf, safe } from "./text.js";
+import { clock, describe, moment, multiline, nameOf, page, pathOf, percent, placeOf, safe } from "./text.js";
 
 const LARGE = 1280; // pixels of the largest picture that the server makes
 const NARROW = 0.09; // share of a video's length below which the times of a moment have no room
@@ -126,19 +126,28 @@ function about(next) {
   const relevance = h("p", { class: "measure" }, `relevance ${percent(next.relevance ?? 0)}`, bar);
   const reason = h("section", { id: "reason", "aria-live": "polite" });
   const repeats = h("section", { id: "repeats" });
+  const facts = details(next);
   $("about").replaceChildren(
     ...head,
     ...(next.relevance === undefined ? [] : [relevance]),
     h("div", { class: "actions" }, ...actions),
+    ...(next.snippet && next.kind !== "text" ? [quote(next)] : []),
     reason,
-    details(next),
+    facts,
     repeats,
   );
   const draw = (whole) => number === shown && repeats.replaceChildren(...duplicates(whole));
   draw(next);
-  // the whole item has more than the hit: all its moments, and what its duplicates look like
-  if (next.duplicates) server.itemRecord(next.id).then((whole) => draw({ ...next, ...whole }), () => {});
+  if (!next.duplicates && next.latitude === undefined) return;
+  // the whole item has more than the hit: what its duplicates look like, and the name of its place
+  server.itemRecord(next.id).then((whole) => {
+    draw({ ...next, ...whole });
+    if (number === shown && !facts.contains(document.activeElement)) facts.replaceWith(details({ ...whole, ...next }));
+  }, () => {});
 }
+
+// Words of a page, a picture or a moment.
+const quote = (next) => h("blockquote", null, marked(next.snippet, next.marks, multiline));
 
 async function explain() {
   const number = shown;
@@ -287,7 +296,7 @@ function moments(next, play) {
 }
 
 function text(next) {
-  const sheet = h("div", { class: "sheet", tabindex: "0" }, safe(next.snippet ?? "").replaceAll("\\n", "\n"));
+  const sheet = h("div", { class: "sheet", tabindex: "0" }, marked(next.snippet ?? "", next.marks, multiline));
   const places = [next, ...(next.moments ?? [])].filter((each) => each.lines || each.section !== undefined);
   const choices = places.map((at) => {
     const one = button(placeOf(at), { text: placeOf(at), "aria-pressed": String(at === next) });
@@ -305,15 +314,17 @@ function text(next) {
 function passage(next, at, sheet) {
   const number = shown;
   const [first, last] = at.lines ?? [1, 1];
+  const words = wordsOf(next);
+  const shownLine = (line) => (line ? withWords(line, words, safe) : [" "]);
   server.passage(next.id, at.section === undefined ? { line: first } : { section: at.section }).then(
     (answer) => {
       if (number !== shown) return;
       const start = answer.lines?.[0];
       const rows = answer.text.replace(/\n$/, "").split("\n").map((text, place) => {
-        if (start === undefined) return h("div", { class: "line" }, safe(text) || " ");
+        if (start === undefined) return h("div", { class: "line" }, shownLine(text));
         const line = start + place;
         const isHit = line >= first && line <= last;
-        const parts = [h("span", { class: "number", "aria-hidden": "true" }, String(line)), safe(text) || " "];
+        const parts = [h("span", { class: "number", "aria-hidden": "true" }, String(line)), ...shownLine(text)];
         return h(isHit ? "mark" : "div", { class: "line" }, ...parts);
       });
       sheet.replaceChildren(h("p", { class: "place" }, `${nameOf(next)}, ${placeOf(at) || "line 1"}`), ...rows);
