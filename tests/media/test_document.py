@@ -221,12 +221,12 @@ def test_pages_of_a_long_document_are_spread_evenly():
 def test_two_thousand_pages_come_in_parts_that_fit_into_memory(tmp_path):
     path = tmp_path / "a.pdf"
     path.write_bytes(drawn(lines("number {}"), pages=2000))
-    options = DecodeOptions(4 * 32 * 32, page_pixels=PART_PIXELS // 50)
+    options = DecodeOptions(4 * 32 * 32, page_pixels=PART_PIXELS // 100)
     with Decoders(1) as decoders:
         item = item_of(path, Kind.DOCUMENT)
         parts = list(decoders.decode([(item, "")], options, in_parts=True))
         [first] = decoders.decode([(item, "")], options)
-    assert len(parts) > 3
+    assert len(parts) > 1
     assert [part.more for part in parts] == [True] * (len(parts) - 1) + [False]
     segments = [segment for part in parts for segment, _ in part.segments]
     assert tuple(segment.page for segment in segments) == chosen_pages(2000)

@@ -70,7 +70,7 @@ def read_page(data: bytes, encoding: str | None = None) -> Contents:
         )
     steps = (-1 if tag[1] else 1 for tag in _DEEP.finditer(text))
     depths = accumulate(steps, lambda depth, step: max(0, depth + step))
-    if max(depths, default=0) > MOST_DEPTH:
+    if any(depth > MOST_DEPTH for depth in depths):
         raise MediaError(f"damaged: its elements are nested more than {MOST_DEPTH:,} deep")
     tree = LexborHTMLParser(text)
     metadata = _metadata(tree)
