@@ -162,14 +162,13 @@ def test_a_second_ctrl_c_ends_at_once_whatever_is_in_flight(bench, tmp_path, num
 
 SEARCHING = """
 import os, sys
-from functools import partial
 sys.path.insert(0, os.path.dirname({here!r}))
 from support.acting import hanging
 from qvsearch.cli.app import main
-from qvsearch.media import workers
+from qvsearch.media import spread
 
 if __name__ == "__main__":
-    workers.Decoders = partial(workers.Decoders, 1, hanging)
+    spread.decode = hanging
     sys.argv[1:] = ["search", "--image", {picture!r}, "-l", {library!r}]
     sys.exit(main())
 """

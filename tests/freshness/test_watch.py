@@ -140,7 +140,7 @@ def test_a_file_that_comes_changes_moves_and_goes(started):
 
 
 def test_what_does_not_concern_the_library_wakes_nobody(started):
-    for name in (".hidden.txt", "a.part", "@eaDir/a.txt", ".git/a.txt", "code.py"):
+    for name in (".hidden.txt", "a.part", "@eaDir/a.txt", ".git/a.txt", "code.o"):
         (started.notes / name).parent.mkdir(exist_ok=True)
         (started.notes / name).write_text("x")
     (started.notes / "link.txt").symlink_to("0000.txt")

@@ -83,12 +83,12 @@ def test_the_rules_of_a_root_hold_from_above_it_and_its_files_count_once(bench, 
     bench.root.unlink()
     bench.root.symlink_to("all/photos")
     draft = note(bench.root / "drafts/a.txt", "draft")
-    note(bench.root / "paper.pdf", "of a kind that is not taken")
+    note(bench.root / "paper.doc", "of a kind that is not taken")
     bench.index(scan=ScanOptions(exclude=("drafts/",)))
     note(photos.parent / "all/b.txt", "beside it")
     summary = bench.index(photos.parent / "all")
-    assert (summary.indexed, summary.unchanged, summary.left_aside) == (1, 3, {".pdf": 1})
-    assert library_status(bench.open()).left_aside == {".pdf": 1}
+    assert (summary.indexed, summary.unchanged, summary.left_aside) == (1, 3, {".doc": 1})
+    assert library_status(bench.open()).left_aside == {".doc": 1}
     for path in (draft, photos.parent / "all/photos/drafts/a.txt"):
         assert "--exclude" in _why_absent(bench.open(), os.fsencode(path))
 
@@ -97,13 +97,13 @@ def test_the_rules_of_a_root_hold_from_a_root_around_it(bench, photos):
     home = photos.parent / "home"
     for name in ("a/drafts/x.txt", "a/y.txt", "a/deep/z.txt", "a/deep/w.txt", "drafts/v.txt"):
         note(home / name, f"words of {name}")
-    note(home / "a/paper.pdf", "of a kind that is not taken")
+    note(home / "a/paper.doc", "of a kind that is not taken")
     bench.index(home / "a/deep", scan=ScanOptions(exclude=("w.*",)))
     bench.index(home / "a", scan=ScanOptions(exclude=("drafts/",)))
     note(home / "a/new.txt", "new")
     assert bench.plan(home).to_index == {Kind.TEXT: 2}
     summary = bench.index(home)
-    assert (summary.embedded, summary.unchanged, summary.left_aside) == (2, 2, {".pdf": 1})
+    assert (summary.embedded, summary.unchanged, summary.left_aside) == (2, 2, {".doc": 1})
     found = {each.item.location: each.item.root for each in bench.open().segments.values()}
     held = {"a/y.txt": "a", "a/new.txt": "a", "a/deep/z.txt": "a/deep", "drafts/v.txt": ""}
     expected = {os.fsencode(home / name): os.fsencode(home / root) for name, root in held.items()}
@@ -111,7 +111,7 @@ def test_the_rules_of_a_root_hold_from_a_root_around_it(bench, photos):
         place: found[place] for place in found if is_below(place, os.fsencode(home))
     } == expected
     assert "--exclude" in _why_absent(bench.open(), os.fsencode(home / "a/drafts/x.txt"))
-    assert library_status(bench.open()).left_aside == {".pdf": 1}
+    assert library_status(bench.open()).left_aside == {".doc": 1}
 
 
 def test_a_file_that_is_a_root_stays_one_from_the_folder_around_it(bench, photos):

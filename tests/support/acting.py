@@ -181,7 +181,7 @@ def cutting(source, start, end, made):
     return "/../../elsewhere.mp4" if source.stem == "escape" else ".mp4", None
 
 
-def hanging(item, content_hash, options):
+def hanging(item, content_hash, options, most=None):
     """Say so in a file beside the one to decode, and hang."""
     open(os.path.splitext(item.location)[0] + b".started", "wb").close()
     hang()
