@@ -223,8 +223,8 @@ def test_roots_are_listed_for_a_person_and_as_json(drive, run):  # noqa: F811
     code, out, error = run("roots")
     lines = out.decode().splitlines()
     assert (code, error) == (0, "")
-    assert lines[0].split() == ["images", "videos", "texts", "on", "path"]
-    assert lines[1].split() == ["0", "0", "30", "not", "there", str(drive / "usb/a")]
+    assert lines[0].split() == ["images", "videos", "texts", "documents", "on", "path"]
+    assert lines[1].split() == ["0", "0", "30", "0", "not", "there", str(drive / "usb/a")]
     assert lines[2].strip() == "--exclude drafts/"
     [first, third, second] = records(run("roots", "--json")[1])
     assert (first["reachable"], first["exclude"], first["items"]) == (
