@@ -67,13 +67,13 @@ def standing(
 
     if is_large_table(library):
         return _in_table(library, path, embedded, options)
-    terms = embedded()
-    allowed = allowed_in(library, terms, options)
     rows_of = library.by_location()
     named = (rows_of[name] for name in aliases(path, library.roots) if name in rows_of)
     rows = next(named, [])
     if not rows:
         return None
+    terms = embedded()
+    allowed = allowed_in(library, terms, options)
     ranking = rank_all(library, terms)
     rows.sort(key=lambda row: (not allowed[row], -ranking.evidence[row]))
     others = list(best_rows(library, ranking, allowed, -np.inf))

@@ -153,7 +153,8 @@ def notes_of(fingerprint: Fingerprint) -> list[str]:
 
 
 def _listed(kinds: Sequence[Kind]) -> str:
-    return " and ".join(kinds)
+    *first, last = kinds
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _check_options(model: str, choice: Choice) -> None:

@@ -8,7 +8,7 @@ from support.colours import FINGERPRINT, ColourEmbedder, ColourReranker, unit
 
 from qvsearch import media
 from qvsearch import search as lazy_search
-from qvsearch.choices import RerankScope
+from qvsearch.choices import By, RerankScope
 from qvsearch.errors import QvsearchError
 from qvsearch.files import content_hash
 from qvsearch.library.filters import Filters
@@ -56,6 +56,9 @@ def make_library(tmp_path):
 
 def found(hits):
     return [(hit.rank, hit.segment.item.kind.value, hit.segment.item.path) for hit in hits]
+
+
+RED = Query("red", by=By.MEANING)  # where the names of files have the word, too
 
 
 def ask(library, query="red", **options):
@@ -414,7 +417,7 @@ def rerank(library, judged, missed=None, reranker=None, seconds=None, **options)
     how = Rerank(options.pop("scope", RerankScope.ALL), judged, seconds)
     hits = answer(
         library,
-        Query("red"),
+        RED,
         SearchOptions(min_relevance=0, dedupe=False, rerank=how, **options),
         ColourEmbedder,
         lambda: reranker,
@@ -424,7 +427,7 @@ def rerank(library, judged, missed=None, reranker=None, seconds=None, **options)
 
 
 def test_a_reranker_reorders_the_list_and_both_scores_stay(colour_files):
-    before = ask(colour_files)
+    before = ask(colour_files, RED)
     assert found(before)[0][2].startswith(b"blue")
     assert not {path for _, _, path in found(before)[:2]} & {b"red.png", b"red.txt"}
     reranker, hits = rerank(colour_files, 20)
@@ -483,7 +486,7 @@ def test_hits_whose_file_is_gone_or_changed_keep_their_place_and_are_told(colour
     _, hits = rerank(colour_files, 20, missed=missed.append)
     unjudged = {hit.segment.item.path for hit in hits if hit.rerank_score is None}
     assert unjudged == {b"red.png", b"blue.png"}
-    before = {hit.segment.item.path: hit.relevance for hit in ask(colour_files)}
+    before = {hit.segment.item.path: hit.relevance for hit in ask(colour_files, RED)}
     assert all(
         hit.relevance == before[hit.segment.item.path] for hit in hits if hit.rerank_score is None
     )
@@ -507,7 +510,7 @@ def test_the_reranker_reads_the_passage_of_the_hit_also_in_one_long_line(tmp_pat
 
 def test_what_the_budget_does_not_last_for_is_not_even_read(colour_files):
     """Decoding costs time as well: a second hit that is gone is not noticed."""
-    first, second, *_ = [hit.segment.item.location for hit in ask(colour_files)]
+    first, second, *_ = [hit.segment.item.location for hit in ask(colour_files, RED)]
     os.remove(second)
     _, hits = rerank(colour_files, 20, seconds=0.0)
     assert [hit.segment.item.location for hit in hits if hit.rerank_score is not None] == [first]

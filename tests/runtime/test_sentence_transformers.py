@@ -461,7 +461,7 @@ def test_a_text_model_makes_a_library_of_texts(run, home, album, models):  # noq
     assert (library.fingerprint.kinds, library.fingerprint.model) == ((Kind.TEXT,), model)
     (album / "other.txt").write_text("A second note.\n")
     assert notes(library.fingerprint) == [
-        f"{model} embeds only text: files of the kinds image and video are left out",
+        f"{model} embeds only text: files of the kinds image, video and document are left out",
         f"{model} reads only the first 128 tokens of each passage",
     ]
     code, out, _ = run("index", "--json")  # as before

@@ -16,7 +16,8 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from support import pages
 from support.commands import files, home, records, run  # noqa: F401 - fixtures
 
-from qvsearch import ClassifyOptions, Library, classify
+from qvsearch import ClassifyOptions, Library, Query, classify
+from qvsearch.choices import By
 from qvsearch.demo.show import write_world
 from qvsearch.demo.world import draw, scenes
 from qvsearch.errors import ExitCode, QvsearchError
@@ -130,7 +131,8 @@ def test_labels_with_relevance_are_the_hits_of_a_search(run, indexed_photos, dem
     results = classify(library, names, demo_embedder, ClassifyOptions(multi=True))
     assert [each.path for each in results] == sorted(each.path for each in results)
     for name in names:
-        hits = search(library, name, demo_embedder, SearchOptions(top=100, dedupe=False))
+        query = Query(name, by=By.MEANING)  # the names of the files have the labels
+        hits = search(library, query, demo_embedder, SearchOptions(top=100, dedupe=False))
         relevances = {each.path: each.relevance for each in hits}
         assert {each.path for each in results if name in each.labels} == set(relevances)
         for each in results:
