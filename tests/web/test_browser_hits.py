@@ -319,4 +319,4 @@ def test_a_hit_keeps_its_place_when_the_window_changes(page):
 def test_the_page_weighs_little():
     static = Path(__file__).parents[2] / "qvsearch" / "web" / "static"
     sizes = {path.name: path.stat().st_size for path in static.iterdir()}
-    assert sum(sizes.values()) < 125_000, json.dumps(sizes)
+    assert sum(sizes.values()) < 120_000, json.dumps(sizes)

@@ -13,7 +13,6 @@ const NAMES = new Set([...QUERY, ...FILTERS, "all", "min_relevance", "sort", "ta
 
 const listeners = [];
 
-// Calls `listener` whenever the address got another query.
 export const onQuery = (listener) => listeners.push(listener);
 
 export function query() {
@@ -30,7 +29,6 @@ function shown() {
   for (const each of listeners) each();
 }
 
-// Goes to the query that `change` makes of the present one; Back returns.
 export function go(change) {
   const params = query();
   for (const name of ["all", "min_relevance"]) params.delete(name); // of one query, not of the next

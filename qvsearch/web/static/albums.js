@@ -6,7 +6,6 @@ import { safe } from "./text.js";
 
 let albums = [];
 
-// Fetches them; returns whether there are any.
 export async function begin() {
   try {
     albums = await server.get("/api/saved");
@@ -16,7 +15,6 @@ export async function begin() {
   return albums.length > 0;
 }
 
-// A link for each, or the command of one that the page cannot show.
 export function row() {
   if (!albums.length) return [];
   const links = albums.map((album) => h("li", null, link(album)));

@@ -54,7 +54,6 @@ function receiveDrops() {
   });
 }
 
-// Sends a picture to the server and adds it to the query.
 async function join(file) {
   const suffix = file.name.split(".").pop().toLowerCase();
   const type = file.type || (/^(heic|heif|avif|tiff?|jpe?g|png|webp)$/.test(suffix) ? `image/${suffix}` : "");
@@ -74,7 +73,6 @@ async function join(file) {
   }
 }
 
-// Shows the query of the address in the box and as chips.
 export function show() {
   const params = address.query();
   $("q").value = params.get("q") ?? "";

@@ -46,7 +46,6 @@ export function picture(record, { width, height }) {
   return [image];
 }
 
-// Says why there is no picture; the server's answer has the reason.
 function withoutPicture(record, source) {
   const reason = h("span", { class: "reason" }, record.gone ? "missing" : "no picture");
   fetch(source).then(async (response) => {

@@ -18,7 +18,6 @@ export function h(tag, attributes, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
-// A text in which ranges of characters are marked, as `marks` of a hit has them.
 export function marked(text, marks, shown) {
   const characters = Array.from(text);
   const ends = [...(marks ?? []), [characters.length, characters.length]];
@@ -28,7 +27,6 @@ export function marked(text, marks, shown) {
   ]);
 }
 
-// A text in which some words are marked, wherever they stand.
 export function withWords(text, words, shown) {
   if (!words.length) return [shown(text)];
   const whole = words.map((each) => (APART.test(each) ? `(?<![\\p{L}\\p{N}])${escaped(each)}(?![\\p{L}\\p{N}])` : escaped(each)));
@@ -40,7 +38,6 @@ export function withWords(text, words, shown) {
 const APART = /^[\p{sc=Latin}\p{sc=Greek}\p{sc=Cyrillic}\p{N}]+$/u; // scripts with spaces between words
 const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 
-// The words of a hit's snippet that are marked.
 export function wordsOf({ snippet, marks }) {
   const characters = Array.from(snippet ?? "");
   return [...new Set((marks ?? []).map(([start, end]) => characters.slice(start, end).join("")))];
@@ -81,7 +78,6 @@ export function reducesMotion() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
-// Puts a popover below an element, inside the window, and shows it.
 export function showBelow(popover, anchor) {
   popover.showPopover();
   const at = anchor.getBoundingClientRect();
@@ -102,7 +98,6 @@ export function entitle(text) {
 
 let fading = 0;
 
-// Says something for some seconds, to screen readers too.
 export function say(text, isError = false) {
   const toast = $("toast");
   toast.textContent = text;

@@ -88,7 +88,6 @@ function member(record) {
   );
 }
 
-// Left and Right go through the files of all groups, Up and Down from group to group.
 function moved(event) {
   if (!event.target.matches(".main") || event.ctrlKey || event.metaKey || event.altKey) return;
   const all = [...event.currentTarget.querySelectorAll(".main")];

@@ -19,7 +19,6 @@ const joined = (one = {}, other = {}) => {
   return values;
 };
 
-// Takes the records of `status --fields`, one of each library.
 export function use(records) {
   fields = {};
   for (const record of records) {
@@ -34,7 +33,6 @@ export function use(records) {
   }
 }
 
-// Each filter: the field that it needs, its words, and what its popover shows.
 const PILLS = [
   { name: "kind", field: "kind", label: "Kind", show: (v) => kindName(v), body: () => many("kind", fields.kind.values, kindName) },
   { name: "under", field: "path", label: "Folder", show: lastFolder, body: folders },
@@ -104,7 +102,6 @@ function choices(entries) {
 const row = (input, text, number) =>
   h("label", { class: "choice" }, input, h("span", null, safe(text)), h("small", null, number.toLocaleString()));
 
-// Several values of which one must fit; they take effect together.
 function many(name, values, shown = (value) => value) {
   const present = address.query().getAll(name);
   const boxes = Object.entries(values).slice(0, MOST_VALUES).map(([value, number]) => {
@@ -133,7 +130,6 @@ function one(name, values) {
   return [choices(entries)];
 }
 
-// A line to write in; `example` shows the form, `apply` takes the text.
 export function line(label, example, apply, value = "") {
   const input = h("input", { type: "text", name: "value", placeholder: example, value, autocomplete: "off", "aria-label": label });
   const form = h("form", { class: "line" }, input, h("button", { type: "submit" }, "Set"));

@@ -7,7 +7,6 @@ const GAP = 4;
 const AHEAD = 1.5; // windows of rows that are elements above and below
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 
-// Whether Tab reaches what is on a card; arrows go from card to card.
 function reach(card, isReached) {
   for (const each of card?.querySelectorAll("a, button, input") ?? []) each.tabIndex = isReached ? 0 : -1;
 }
@@ -52,7 +51,6 @@ export class Grid {
     this.#draw();
   }
 
-  // Draws a card again, e.g. as it was selected; the focus stays.
   redraw(index) {
     const old = this.#cards.get(index);
     if (!old) return;
@@ -83,7 +81,6 @@ export class Grid {
     reach(this.#cards.get(index), true);
   }
 
-  // Scrolls as little as shows the row, or so that it is the first one.
   #scrollTo(row, isFirst = false) {
     const top = this.#list.getBoundingClientRect().top + row.top;
     const head = document.querySelector(".head").getBoundingClientRect().bottom + GAP;
@@ -97,7 +94,6 @@ export class Grid {
     return Math.min(Math.max(110 + this.#width * 0.075, 120), 360);
   }
 
-  // Lays out the hits that have no whole row yet.
   #layOut() {
     if (this.#rows.length) this.#rows.pop(); // the last one may not have been full
     const { shapes, isWhole } = this.#results;
@@ -143,7 +139,6 @@ export class Grid {
     return low;
   }
 
-  // The first row whose end is below `y`, counted from the top of the list.
   #rowAt(y) {
     let [low, high] = [0, this.#rows.length];
     while (low < high) {

@@ -34,14 +34,12 @@ export class Results {
     return this.shapes.length;
   }
 
-  // Fetches the next page; returns false if there is none.
   async more() {
     if (this.isWhole) return false;
     await this.#page(Math.ceil(this.count / PAGE));
     return true;
   }
 
-  // The record of a hit, or null while it is being fetched; then `whenHere` is called.
   hit(index, whenHere) {
     const number = Math.floor(index / PAGE);
     const records = this.#pages.get(number);
@@ -98,7 +96,6 @@ export class Results {
   }
 }
 
-// A list of records that is all there, e.g. the files of a cluster, like Results.
 export class Records {
   constructor(records) {
     this.records = records;

@@ -101,7 +101,6 @@ function message(results) {
   $("message").replaceChildren(...parts);
 }
 
-// The libraries that failed in this search; those that cannot be read at all have a notice.
 function missing(results) {
   const known = notices.current().libraries.filter((each) => each.problem).map((each) => each.name);
   const names = Object.keys(results.leftOut).filter((name) => !known.includes(name));

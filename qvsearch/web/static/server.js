@@ -25,7 +25,6 @@ async function answer(address, options = {}) {
 
 export const get = async (address, signal) => (await answer(address, { signal })).record;
 
-// Asks again until the server has worked it out; `waiting` is called while it has not.
 export async function getWhenDone(address, waiting, signal) {
   for (;;) {
     const { record, status } = await answer(address, { signal });
@@ -73,5 +72,4 @@ export function thumbnail(id, side, at = {}) {
   return `${media(id)}/thumbnail?${params}`;
 }
 
-// The server makes pictures of these sides.
 export const sideFor = (pixels) => [320, 640].find((side) => pixels * devicePixelRatio <= side * 1.25) ?? 1280;

@@ -17,10 +17,8 @@ export function safe(text) {
   });
 }
 
-// A text of several lines.
 export const multiline = (text) => safe(text).replaceAll("\\n", "\n");
 
-// The text of bytes in base64, each wrong byte as \xNN.
 function decoded(base64) {
   const bytes = Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
   const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -42,7 +40,6 @@ function decoded(base64) {
   return text;
 }
 
-// The path of a record for people; `field` is `path` or another with a `_b64` twin.
 export function pathOf(record, field = "path") {
   if (record[field] !== undefined) return safe(record[field]);
   return record[`${field}_b64`] === undefined ? "" : decoded(record[`${field}_b64`]);
@@ -78,7 +75,6 @@ export function lines(record) {
 
 export const page = (record) => (typeof record.page === "number" ? `page ${record.page}` : "");
 
-// The part of a file that a record shows, for people.
 export const placeOf = (record) =>
   moment(record) || lines(record) || page(record) || (record.section === undefined ? "" : safe(record.section));
 
@@ -94,7 +90,6 @@ export function count(number, thing, things = `${thing}s`) {
   return `${number.toLocaleString()} ${number === 1 ? thing : things}`;
 }
 
-// A date of a record, as exact as it is: 2023, 2023-07, 2023-07-04 18:30.
 export const date = (text) => (text ? safe(text).replace("T", " ").replace(/(:\d\d):\d\d.*$/, "$1") : "");
 
 const KINDS = { image: "picture", video: "video", text: "text", document: "document" };
@@ -110,7 +105,6 @@ export function languageName(tag) {
   }
 }
 
-// What a screen reader reads of a hit.
 export function describe(record) {
   const parts = [`${kindName(record.kind)} ${nameOf(record)}`, placeOf(record)];
   if (record.relevance !== undefined) parts.push(`relevance ${percent(record.relevance)}`);

@@ -21,7 +21,6 @@ let shown = 0; // counts what was shown, so that late answers are known as late
 
 const dialog = $("viewer");
 
-// Prepares the viewer; `owner` is the grid of the page, if it has one.
 export function begin(owner) {
   grid = owner;
   dialog.addEventListener("cancel", (event) => {
@@ -33,7 +32,6 @@ export function begin(owner) {
   follow();
 }
 
-// Shows a hit and puts it into the address, so that Back closes it.
 export function view(next, withReason = false) {
   history.pushState({ isViewer: true }, "", `#${next.id}`);
   show(next, withReason);
@@ -84,7 +82,6 @@ async function step(by) {
   show(next);
 }
 
-// An item that comes without a query shows its beginning.
 const withPlace = (next) => (next.segments ? { ...next.segments[0], ...next, moments: next.segments.slice(1) } : next);
 
 function show(next, withReason = false) {
@@ -146,7 +143,6 @@ function about(next) {
   }, () => {});
 }
 
-// Words of a page, a picture or a moment.
 const quote = (next) => h("blockquote", null, marked(next.snippet, next.marks, multiline));
 
 async function explain() {
