@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from rich.text import Text
 from qvsearch.cli.layout import (
     Column,
     Row,
+    indent_of,
     laid_out,
     new_console,
     print_facts,
@@ -26,6 +28,7 @@ from qvsearch.cli.layout import (
 )
 from qvsearch.cli.output import counted, line, place_text, safe_text, segment_text
 from qvsearch.display import file_url
+from qvsearch.library.places import place_name
 from qvsearch.times import date_text, time_taken
 
 if TYPE_CHECKING:
@@ -53,11 +56,11 @@ def print_hits(
     dated: bool = False,
     screen: Screen | None = None,
 ) -> None:
-    """Print one list, or one for each kind: rank, relevance, kind, place, path, snippet.
+    """Print one list, or one for each kind: rank, relevance, kind, size, path, snippet.
 
     A line separates hits below the relevance `cut` from the others. `dated` adds the day, and
-    `libraries`, the name of each by its folder, the library. On a `screen` there are pictures
-    beside them.
+    `libraries`, the name of each by its folder, the library. Names of places are added if there is
+    room. On a `screen` there are pictures beside them.
     """
     blocks = [hits]
     if by_kind:
@@ -111,6 +114,9 @@ def _hits(
     dated: bool = False,
 ) -> Text:
     columns, rows = _table(hits, cut, libraries, style, dated=dated)
+    placed = _with_places(columns, rows, hits)
+    if _has_room(placed[0], placed[1], indent_of(columns, rows), width_of(console)):
+        columns, rows = placed
     if (place := _first_below(hits, cut)) is not None:
         rows.insert(place, Row([""] * len(columns), _cut_line(cut)))
     return laid_out(columns, rows, width_of(console))
@@ -131,7 +137,7 @@ def _print_pictures(
 
     if heading is not None:
         print_parts(new_console(), [heading])
-    columns, rows = _table(hits, cut, libraries, style, dated=dated)
+    columns, rows = _with_places(*_table(hits, cut, libraries, style, dated=dated), hits)
     first_below = _first_below(hits, cut)
     entries = [
         Entry(
@@ -217,6 +223,25 @@ def _table(
         row_style = "dim" if hit.relevance < cut else style
         rows.append(Row(cells, link(hit.segment.item.location), _below(hit), row_style))
     return columns, rows
+
+
+def _with_places(
+    columns: list[Column], rows: list[Row], hits: Sequence[Hit]
+) -> tuple[list[Column], list[Row]]:
+    """Return a table with the city and country of each hit, if any hit has them."""
+    names = [safe_text(place_name(hit.segment.metadata) or "") for hit in hits]
+    if not any(names):
+        return columns, rows
+    cells = [(*row.cells, name) for row, name in zip(rows, names, strict=True)]
+    placed = [replace(row, cells=each) for row, each in zip(rows, cells, strict=True)]
+    return [*columns, Column("place", "cyan")], placed
+
+
+def _has_room(columns: list[Column], rows: list[Row], before: int, width: int) -> bool:
+    """Return whether no path gets a line of its own that had none with an indent of `before`."""
+    indent = indent_of(columns, rows)
+    needs = [sum(each + row.path.cell_len > width for row in rows) for each in (before, indent)]
+    return indent <= width and needs[0] == needs[1]
 
 
 def _first_below(hits: Sequence[Hit], cut: float) -> int | None:

@@ -101,6 +101,18 @@ class Row:
     style: str = ""
 
 
+def indent_of(columns: Sequence[Column], rows: Sequence[Row]) -> int:
+    """Return the width of the columns before the path."""
+    return sum(_widths(columns, rows)) + GAP * len(columns)
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+    names = [column.name for column in columns]
+    return [
+        max(map(cell_len, cells)) for cells in zip(names, *(row.cells for row in rows), strict=True)
+    ]
+
+
 def laid_out(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Text:
     """Return a heading and the rows.
 
@@ -109,10 +121,8 @@ def laid_out(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Text
     cut if their overflow is "ellipsis".
     """
     names = [column.name for column in columns]
-    widths = [
-        max(map(cell_len, cells)) for cells in zip(names, *(row.cells for row in rows), strict=True)
-    ]
-    indent = sum(widths) + GAP * len(widths)
+    widths = _widths(columns, rows)
+    indent = indent_of(columns, rows)
     alone = " " * (widths[0] + GAP)  # before lines that do not fit beside the cells
 
     def beside(cells: Sequence[str], styles: Sequence[str]) -> Text:

@@ -126,7 +126,7 @@ def _show_table(library: "PublishedLibrary", json: bool) -> None:
 
 
 def _show_fields(library: "Library", json: bool) -> None:
-    from qvsearch.indexing.status import library_fields
+    from qvsearch.indexing.fields import library_fields
 
     fields = library_fields(library)
     if json:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 serving_models = typer.Typer(rich_markup_mode=None)
 
-PORT, CHECK = 8000, "--check"
+CHECK = "--check"
 
 
 @serving_models.command("serve-model", cls=Command)
@@ -46,14 +46,13 @@ def serve_model(
         ),
     ] = None,
     port: Annotated[
-        int,
+        int | None,
         typer.Option(
             parser=options.number("--port", int, 1, LARGEST_PORT),
             metavar="PORT",
             help="Port of the server (default: 8000).",
-            show_default=False,
         ),
-    ] = PORT,
+    ] = None,
     write: Annotated[
         Path | None,
         typer.Option(
@@ -120,7 +119,7 @@ def _served(
     reranker: bool,
     library: Path | None,
     video_mode: VideoMode | None,
-    port: int,
+    port: int | None,
 ) -> "Served":
     """Return what a server is to be started for; raises QvsearchError for no such model."""
     from qvsearch.library.manifest import read_committed
@@ -135,7 +134,7 @@ def _served(
         find,
         role_of,
     )
-    from qvsearch.runtime.remote.launch import Served
+    from qvsearch.runtime.remote.launch import PORT, Served
 
     if library is not None:
         fingerprint = read_committed(library).fingerprint
@@ -157,7 +156,7 @@ def _served(
     if role == GENERATOR or (reranker and role == EMBEDDER):
         wanted = RERANKER if reranker else EMBEDDER
         raise QvsearchError(f"{model} is not a model of this role; name another {wanted}")
-    return Served(model, role, video_mode or VideoMode.FRAMES, port=port)
+    return Served(model, role, video_mode or VideoMode.FRAMES, port=PORT if port is None else port)
 
 
 def _written(served: "Served", folder: Path) -> "Served":

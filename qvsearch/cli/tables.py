@@ -26,8 +26,9 @@ from qvsearch.library.rules import rules_text
 from qvsearch.types import Precision
 
 if TYPE_CHECKING:
+    from qvsearch.indexing.fields import Field
     from qvsearch.indexing.reading import Reading
-    from qvsearch.indexing.status import Field, Status
+    from qvsearch.indexing.status import Status
     from qvsearch.library.libraries import Shelved
     from qvsearch.library.pending import Pending
     from qvsearch.machine.bench import Figure

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 AUTO = "auto"  # the cluster that this computer belongs to
 CONNECT_SECONDS = 5.0
+# after its process or its node died: a file of the block, or the node itself, may be the reason
+BLOCK_RETRIES, ACTOR_RESTARTS = 3, 20
 BLOCKS_AT_ONCE = 2  # in an actor: one is decoded while the other is embedded
 RESULTS_AHEAD = 64  # blocks that wait for the driver
 # no statistics for Ray's makers, and no messages of its own
@@ -75,6 +77,8 @@ def connected(address: str, gpus: bool | None) -> Iterator[Cluster]:
     needed("ray.data", "Ray", "index --ray", "ray")
     if address != AUTO:
         _check_reachable(address)
+    # what it prints of its processes would be among the lines of --json
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     try:
         with _silent():  # Ray prints its settings
             ray.init(address, log_to_driver=False, configure_logging=False)
@@ -164,7 +168,8 @@ class Cluster:
     def outcomes(self, job: Job, blocks: Sequence[Any], stop: Callable[[], bool]) -> Iterator[Any]:
         """Yield the outcomes of blocks as they finish, until `stop` returns True.
 
-        A block of a node that dies is given to another one. Raises QvsearchError if Ray fails.
+        A block of a process that dies is given to another one, BLOCK_RETRIES times at most. Raises
+        QvsearchError if Ray fails.
         """
         ray = self._ray
         # Ray Data runs in a process of its own, which can be left at any time, on this computer.
@@ -196,6 +201,11 @@ class Cluster:
             text = str(error)
             if "No module named 'qvsearch" in text:
                 text = f"a node has no qvsearch {__version__}; install it on all nodes"
+            elif "ActorDiedError" in text or "ActorUnavailableError" in text:
+                text = (
+                    f"a block of files has killed its process {BLOCK_RETRIES + 1} times, e.g. for"
+                    " want of memory; leave some out with --exclude"
+                )
             raise QvsearchError(f"the Ray cluster failed: {_last_line(text)}") from error
 
 
@@ -213,6 +223,8 @@ def _embedded(job: Job, pool: Pool, blocks: Sequence[Any]) -> Iterator[Any]:
         batch_format="pyarrow",
         num_cpus=pool.cpus,
         num_gpus=pool.gpus,
+        max_task_retries=BLOCK_RETRIES,
+        max_restarts=ACTOR_RESTARTS,
         compute=ray.data.ActorPoolStrategy(
             min_size=1,
             max_size=pool.actors,

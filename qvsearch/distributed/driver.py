@@ -29,7 +29,7 @@ from qvsearch.indexing.contents import Content, content_of
 from qvsearch.indexing.counts import Counts, Event, Summary
 from qvsearch.library.aliases import is_there
 from qvsearch.library.rules import of_kinds, scans_of
-from qvsearch.media.pages import DOCUMENT_PAGES
+from qvsearch.media.pages import sampled_part
 from qvsearch.published.engine import Table
 from qvsearch.published.schema import About
 from qvsearch.types import Detail, Item, Skipped
@@ -183,7 +183,7 @@ class _Run:
         if is_bucket(root):
             self._files = collected(scan_bucket(root, self._scans[root], self.stopped))
         else:
-            self._files = scan_targets(self._targets, self._scans, self.stopped)
+            self._files = scan_targets(self._targets, self._scans, self.stopped, known=self._known)
         items = self._files.items
         for place, item in items.items():  # each computer sees another ctime and inode
             items[place] = replace(item, ctime_ns=None, inode=None)
@@ -214,7 +214,7 @@ class _Run:
             if place not in self._known and content in self._contents:
                 self._moved.add(content)
             segments += len(outcome.segments)
-            sampled = (outcome.segments[0].metadata.pages or 0) > DOCUMENT_PAGES
+            sampled = sampled_part(outcome.segments[0].metadata) is not None
             self._counts.stored("indexed", item, len(outcome.segments), sampled=sampled)
         self._counts.embedded(segments)
         late = time.monotonic() - self._committed >= self._options.commit_seconds

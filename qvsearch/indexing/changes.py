@@ -17,12 +17,14 @@ from qvsearch.indexing.subtitle_files import subtitles_of
 from qvsearch.library.aliases import aliases, is_there
 from qvsearch.library.failures import Failure
 from qvsearch.library.rules import ScanOptions, left_out
+from qvsearch.media.kind_at import kinds_by
 from qvsearch.types import READING, Item, Segment, Skipped
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
 
 MAX_TRIES = 2  # of a file that fails and does not change
+NOTHING_KNOWN: Mapping[bytes, Segment] = {}  # a segment of each location
 FEW = 10  # known files; of fewer any number may be deleted at once
 
 
@@ -113,18 +115,21 @@ def scan_targets(
     scans: Mapping[bytes, ScanOptions],
     stop: Callable[[], bool],
     roots: Iterable[bytes] = (),
+    known: Mapping[bytes, Segment] = NOTHING_KNOWN,
 ) -> ScanResult:
     """Scan every target that exists, with the options that `scans` has for its root.
 
+    Files that are as the segments of `known` have them, by location, are not opened for their kind.
     When `stop` returns True, the results so far are returned. A file that another of the `roots`
     has, by name or by a link, becomes that root's item, unless that root's rules leave it out.
     """
+    kind = kinds_by(known)
 
     def found() -> Iterator[Item | Skipped | Leftovers | None]:
         for target in targets:
             options = scans[target.root]
             inner = _inner_roots(target, roots, scans)
-            for one in scan(target.path, target.root, options) if target.exists else ():
+            for one in scan(target.path, target.root, options, kind) if target.exists else ():
                 if stop():
                     break
                 yield _through(inner, one)

@@ -64,7 +64,7 @@ def index(
         )
         scans = of_kinds(scans, library.fingerprint.kinds)
         # 2. The folders are scanned.
-        files = scan_targets(targets, scans, session.stopped, library.roots)
+        files = scan_targets(targets, scans, session.stopped, library.roots, session.known)
         for place in options.later:
             files.items.pop(place, None)
         lasts = lasting(scans, rules, [target.path for target in targets])

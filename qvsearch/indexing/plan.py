@@ -89,7 +89,7 @@ def plan(
         as_before=options.as_before,
     )
     scans = of_kinds(scans, () if library is None else library.fingerprint.kinds)
-    files = scan_targets(targets, scans, lambda: False, roots)
+    files = scan_targets(targets, scans, lambda: False, roots, known)
     changes = compare(files, known, failures, options.force, options.retry_failed)
     reused = copies(changes.to_do, [] if options.force else known.values())
     new = [item for item in changes.to_do if item.location not in reused]

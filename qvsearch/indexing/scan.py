@@ -21,7 +21,7 @@ from qvsearch.library.clutter import Clutter
 from qvsearch.library.patterns import option_spec, pattern_text, spec_of
 from qvsearch.library.rules import ScanOptions
 from qvsearch.library.vendored import Vendored
-from qvsearch.media.kind_at import kind_at
+from qvsearch.media.kind_at import KindOf, kind_at
 from qvsearch.media.subtitles import belongs
 from qvsearch.types import Item, Kind, Skipped, kind_of
 
@@ -83,8 +83,12 @@ def selector(options: ScanOptions) -> Callable[[bytes, Kind | None], bool]:
     return selects
 
 
-def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skipped | Leftovers]:
+def scan(
+    path: bytes, root: bytes, options: ScanOptions, kind: KindOf = lambda path, _: kind_at(path)
+) -> Iterator[Item | Skipped | Leftovers]:
     """Yield the files at `path`, an absolute path equal to `root` or below it.
+
+    `kind` returns the kind of a regular file, given its path and its status.
 
     The walk is lazy and sorted, a folder's files before its subfolders. A file or folder that
     cannot be read is Skipped and the walk goes on. A file of an unsupported suffix is Skipped if it
@@ -113,13 +117,14 @@ def scan(path: bytes, root: bytes, options: ScanOptions) -> Iterator[Item | Skip
         yield Skipped(path, str(reason))
     else:
         if is_folder:
-            yield from _Walk(root, options, status).below(start, rules)
+            yield from _Walk(root, options, status, kind).below(start, rules)
         elif (film := film_of(path, options)) is not None:
             yield Skipped(path, f"subtitles of {film}, which has their lines")
         elif kind_of(path) is None:
             yield Skipped(path, "its suffix is not supported")
         else:
-            yield from _found(root, relative, os.path.basename(path), status, selects, Identities())
+            base = os.path.basename(path)
+            yield from _found(root, relative, base, status, selects, kind, Identities())
 
 
 def ignored(root: bytes) -> Callable[[bytes], bool]:
@@ -215,8 +220,10 @@ class _Walk:
     Folders are relative: empty for the root; others end in a slash.
     """
 
-    def __init__(self, root: bytes, options: ScanOptions, status: os.stat_result) -> None:
-        self._root = root
+    def __init__(
+        self, root: bytes, options: ScanOptions, status: os.stat_result, kind: KindOf
+    ) -> None:
+        self._root, self._kind = root, kind
         self._hidden, self._follow = options.hidden, options.follow_symlinks
         self._selects = selector(options)
         self._exclude = option_spec("--exclude", options.exclude)
@@ -317,7 +324,9 @@ class _Walk:
         if entry.is_symlink() and not self._follow:
             return iter(())
         status = entry.stat(follow_symlinks=self._follow)
-        return _found(self._root, path, entry.name, status, self._selects, self._identities)
+        return _found(
+            self._root, path, entry.name, status, self._selects, self._kind, self._identities
+        )
 
 
 def _found(
@@ -326,12 +335,13 @@ def _found(
     name: bytes,
     status: os.stat_result,
     selects: Callable[[bytes, Kind | None], bool],
+    kind_of_file: KindOf,
     identities: Identities,
 ) -> Iterator[Item | Skipped]:
     """Yield the item of a file of a supported suffix, if it is selected and a regular file."""
     location = os.path.join(root, relative) if relative else root
     is_file = stat.S_ISREG(status.st_mode)
-    kind = kind_at(location) if is_file else kind_of(name)
+    kind = kind_of_file(location, status) if is_file else kind_of(name)
     if kind is None or not selects(relative or name, kind):
         return
     if is_file:

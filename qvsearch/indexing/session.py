@@ -29,7 +29,7 @@ from qvsearch.library.failures import Failure
 from qvsearch.library.pending import Pending, without
 from qvsearch.library.rules import NO_RULES, Rules, ScanOptions, rules_of, widened
 from qvsearch.media.dates import name_date
-from qvsearch.media.pages import DOCUMENT_PAGES
+from qvsearch.media.pages import sampled_part
 from qvsearch.types import READING, Item, Kind, Metadata, Segment, Skipped
 
 if TYPE_CHECKING:
@@ -65,7 +65,10 @@ class IngestOptions:
 
 
 class Session:
-    """The files of one run between the scan and the last commit."""
+    """The files of one run between the scan and the last commit.
+
+    `known` has a segment of each file as it was before this run; do not mutate it.
+    """
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class Session:
         self._library, self._options, self._stop = library, options, stop
         self._stopped = False
         self._rows = library.by_location()  # the present rows of each file
-        self._known = known_files(library, self._rows)  # a segment of each file before this run
+        self.known = known_files(library, self._rows)
         self._contents = ContentIndex(library)
         self.counts = Counts(report, library.fingerprint.video_mode)
         self._remaining = _Remaining(library)
@@ -109,11 +112,11 @@ class Session:
         """Count the files that need no work and return all files, sorted by what they need."""
         options, failures = self._options, self._commits.failures
         self._files = files
-        changes = compare(files, self._known, failures, options.force, options.retry_failed)
+        changes = compare(files, self.known, failures, options.force, options.retry_failed)
         for skipped in (*files.skipped, *changes.skipped):
             self.counts.skipped(skipped)
         for item in changes.unchanged:
-            if not self._known[item.location].is_older:
+            if not self.known[item.location].is_older:
                 failures.pop(item.location, None)
             self.counts.unchanged(item)
         self._checked = len(changes.touched)
@@ -126,7 +129,7 @@ class Session:
 
     def before(self, item: Item) -> Segment:
         """Return a segment of a known file as it was before this run."""
-        return self._known[item.location]
+        return self.known[item.location]
 
     def keep(self, item: Item) -> None:
         """Count a known file as unchanged and leave its rows alone."""
@@ -136,7 +139,7 @@ class Session:
     def read_anew(self, item: Item) -> None:
         """Have a known file, which is unchanged, decoded and embedded again."""
         self._anew.add(item.location)
-        self._contents.outdate(content_of(self._known[item.location]))
+        self._contents.outdate(content_of(self.known[item.location]))
 
     def refresh(self, item: Item, metadata: Metadata | None = None) -> None:
         """Write the rows of an unchanged file again, with the same vectors.
@@ -193,11 +196,11 @@ class Session:
     def remove_missing(self, targets: Sequence[Target], scans: Mapping[bytes, ScanOptions]) -> None:
         """Remove files from the library that are gone from the targets, and their failures."""
         self._missing = missing(
-            targets, self._files, self._known, self._moved, scans, self._options.prune
+            targets, self._files, self.known, self._moved, scans, self._options.prune
         )
         for location in self._missing.gone:
             self._commits.remove(self._rows[location])
-            self.counts.removed(self._known[location].item)
+            self.counts.removed(self.known[location].item)
         reachable = [target.path for target in targets if target.exists]
         failures = self._commits.failures
         for place in [place for place in failures if not os.path.lexists(place)]:
@@ -235,7 +238,7 @@ class Session:
             item,
             len(segments),
             anew=item.location in self._anew,
-            sampled=(segments[0].metadata.pages or 0) > DOCUMENT_PAGES,
+            sampled=sampled_part(segments[0].metadata) is not None,
         )
 
     def _replace_rows(

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qvsearch.indexing.changes import MAX_TRIES, Target, same_failure, same_identity, scan_targets
 from qvsearch.indexing.mounts import Identities
 from qvsearch.indexing.reading import NO_READING, Reading, reading
-from qvsearch.library.columns import suffix_of
-from qvsearch.library.filters import orientation_of
-from qvsearch.library.places import place_table
 from qvsearch.library.rules import Rules, left_out, scans_of
 from qvsearch.library.words_file import has_full_text
-from qvsearch.published.opening import is_large_table
-from qvsearch.times import date_text, time_taken
+from qvsearch.media.pages import sampled_part
 from qvsearch.types import Fingerprint, Item, Kind, Skipped, Stored
 
 if TYPE_CHECKING:
@@ -82,17 +77,16 @@ class Status:
 
 def library_status(library: Library) -> Status:
     """Compare a library with the disk by looking at every file's size and time."""
-    items: dict[bytes, Item] = {}
+    known: dict[bytes, Segment] = {}
     notes: dict[str, dict[bytes, Any]] = {"damaged": {}, "pictures": {}, "partial": {}}
     segments: Counter[Kind] = Counter()
     older: Counter[bytes] = Counter()
     for segment in library.segments.values():
-        items[segment.item.location] = segment.item
+        known[segment.item.location] = segment
         older[segment.item.location] += segment.is_older
         segments[segment.item.kind] += 1
-        for name, files_with in notes.items():
-            if (value := getattr(segment.metadata, name)) is not None:
-                files_with[segment.item.location] = value
+        _note(segment, notes)
+    items = {location: segment.item for location, segment in known.items()}
     failures = library.load_failures()
     for each in failures:  # a file that fails to be read anew keeps its old rows
         if each.path in older and each.tries >= MAX_TRIES and same_failure(each, items[each.path]):
@@ -101,7 +95,7 @@ def library_status(library: Library) -> Status:
     unreachable = tuple(root for root in library.roots if not Path(os.fsdecode(root)).exists())
     targets = [Target(root, root, root not in unreachable) for root in library.roots]
     scans = scans_of(library.rules, library.roots, as_before=True)
-    files = scan_targets(targets, scans, lambda: False, library.roots)
+    files = scan_targets(targets, scans, lambda: False, library.roots, known)
     unseen = [item for location, item in items.items() if location not in files.items]
     changed, gone, touched = [], [], 0
     identities = Identities()
@@ -147,6 +141,16 @@ def library_status(library: Library) -> Status:
     )
 
 
+def _note(segment: Segment, notes: Mapping[str, dict[bytes, Any]]) -> None:
+    """Add what a segment shows of its file to the notes of all files, by their names."""
+    location, metadata = segment.item.location, segment.metadata
+    for name, files in notes.items():
+        if (value := getattr(metadata, name)) is not None:
+            files[location] = value
+    if (part := sampled_part(metadata)) is not None:
+        notes["partial"][location] = part
+
+
 def _without_words(library: Library) -> int:
     """Return the number of files whose words were not read."""
     if not has_full_text():
@@ -163,115 +167,3 @@ def _left_out(items: Iterable[Item], scans: Mapping[bytes, ScanOptions]) -> Iter
             tests[item.root] = left_out(item.root, scans[item.root])
         if (reason := tests[item.root](item.path)) is not None:
             yield Skipped(item.location, reason)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field for filters: its options, the number of files that have it, and their values.
-
-    `values` counts files, the most frequent first. `least` and `most` are the first and last date
-    (ISO 8601), the fewest and most pixels (width, height), seconds, or the south-western and
-    north-eastern corners (latitude, longitude) of the box around all places. The box may cross 180
-    degrees.
-    """
-
-    name: str
-    options: tuple[str, ...]
-    files: int
-    values: dict[str, int] = field(default_factory=dict)
-    least: str | float | tuple[float, float] | None = None
-    most: str | float | tuple[float, float] | None = None
-
-
-def library_fields(library: Library) -> tuple[Field, ...]:
-    """Return the fields that the files of a library can be filtered by."""
-    segments = library.files() if is_large_table(library) else library.segments.values()
-    files = list({each.item.location: each for each in segments}.values())
-    metadata = [each.metadata for each in files]
-    dates = sorted(time_taken(each) for each in files if each.metadata.taken)
-    sizes = sorted(_sizes(files), key=lambda size: size[0] * size[1])
-    seconds = sorted(each.duration for each in metadata if each.duration is not None)
-    places = [
-        (float(each.latitude), float(each.longitude))
-        for each in metadata
-        if each.latitude is not None and each.longitude is not None
-    ]
-    cities, countries = _cities_and_countries(places)
-    titled = sum(each.title is not None for each in metadata)
-    paged = sum(each.page is not None for each in files)
-    tags = (each.language for each in metadata if each.language)
-    return (
-        _counted("kind", ("--kind",), (each.item.kind for each in files)),
-        _counted("path", ("--under", "--glob"), (os.fsdecode(each.item.root) for each in files)),
-        _ranged("taken", ("--after", "--before"), [date_text(date) for date in dates]),
-        _counted("camera", ("--camera",), (each.camera for each in metadata if each.camera)),
-        _ranged("place", ("--near",), _box(places), len(places)),
-        _counted("country", ("--place",), countries),
-        _counted("city", ("--place",), cities),
-        _ranged("size", ("--min-size",), sizes),
-        _counted("orientation", ("--orientation",), (orientation_of(*size) for size in sizes)),
-        _ranged("duration", ("--duration",), seconds),
-        _counted("suffix", ("--suffix",), _suffixes(files)),
-        Field("title", ("--title",), titled),
-        _counted("author", ("--author",), (each.author for each in metadata if each.author)),
-        _keywords([each.keywords for each in metadata if each.keywords]),
-        _counted("rating", ("--rating",), (each.rating for each in metadata if each.rating)),
-        Field("page", ("--page",), paged),
-        _counted("language", ("--language",), tags),
-    )
-
-
-def _suffixes(files: Iterable[Segment]) -> Iterator[str]:
-    """Yield the suffix of each file that has one, without the dot."""
-    return filter(None, (suffix_of(each.item.root, each.item.path) for each in files))
-
-
-def _keywords(of_files: Sequence[Sequence[str]]) -> Field:
-    counts = Counter(each for keywords in of_files for each in dict.fromkeys(keywords))
-    return Field("keyword", ("--keyword",), len(of_files), dict(counts.most_common()))
-
-
-def _cities_and_countries(
-    places: Sequence[tuple[float, float]],
-) -> tuple[Iterator[str], Iterator[str]]:
-    """Return the names of the cities and of the countries that coordinates are in, if any."""
-    cities = filter(None, (place_table().city(*each) for each in places))
-    countries = filter(None, (place_table().country(*each) for each in places))
-    return cities, countries
-
-
-def _sizes(files: Iterable[Segment]) -> list[tuple[int, int]]:
-    return [
-        (each.width, each.height)
-        for each in files
-        if each.width is not None and each.height is not None
-    ]
-
-
-def _counted(name: str, options: tuple[str, ...], values: Iterable[object]) -> Field:
-    counts = Counter(map(str, values))
-    return Field(name, options, counts.total(), dict(counts.most_common()))
-
-
-def _ranged(
-    name: str,
-    options: tuple[str, ...],
-    ordered: Sequence[str] | Sequence[float] | Sequence[tuple[float, float]],
-    files: int | None = None,
-) -> Field:
-    files = len(ordered) if files is None else files
-    if not ordered:
-        return Field(name, options, files)
-    return Field(name, options, files, least=ordered[0], most=ordered[-1])
-
-
-def _box(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the south-western and north-eastern corners of the narrowest box, if any."""
-    if not places:
-        return []
-    latitudes, around = sorted(place[0] for place in places), sorted(place[1] for place in places)
-    # the box leaves out the widest gap around the globe; among equal gaps the one over 180 degrees
-    gaps = [(around[0] + 360 - around[-1], around[0], around[-1])]
-    gaps += [(following - each, following, each) for each, following in pairwise(around)]
-    _, west, east = max(gaps, key=lambda gap: gap[0])
-    return [(latitudes[0], west), (latitudes[-1], east)]

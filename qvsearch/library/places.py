@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qvsearch.types import Metadata
+
     Numbers = NDArray[np.float64]
     Places = NDArray[np.int64]
 
@@ -71,6 +73,13 @@ def key(name: str) -> str:
 def place_table() -> PlaceTable:
     """Return the table, read once."""
     return PlaceTable(unpack_arrays(lzma.decompress(PLACES.read_bytes()), TYPES))
+
+
+def place_name(metadata: Metadata) -> str | None:
+    """Return where a file was taken, e.g. `Vienna, Austria`; None if that has no name."""
+    if metadata.latitude is None or metadata.longitude is None:
+        return None
+    return place_table().label(metadata.latitude, metadata.longitude)
 
 
 class PlaceTable:

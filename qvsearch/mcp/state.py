@@ -33,7 +33,8 @@ def status(shelf: Shelf, arguments: StatusArguments) -> dict[str, Any]:
 
 
 def _record(name: str, folder: Path) -> dict[str, Any]:
-    from qvsearch.indexing.status import library_fields, library_status
+    from qvsearch.indexing.fields import library_fields
+    from qvsearch.indexing.status import library_status
     from qvsearch.published.opening import is_published, open_at
     from qvsearch.records.library import fields_record, status_record
     from qvsearch.runtime.manager import running
@@ -63,7 +64,7 @@ def _record(name: str, folder: Path) -> dict[str, Any]:
 
 def _table_record(library: PublishedLibrary) -> dict[str, Any]:
     """Return the record of a shared table."""
-    from qvsearch.indexing.status import library_fields
+    from qvsearch.indexing.fields import library_fields
     from qvsearch.published.status import table_status
     from qvsearch.records.library import fields_record
     from qvsearch.records.published import table_record

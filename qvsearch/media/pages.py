@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qvsearch.types import Segment
 
 if TYPE_CHECKING:
-    from qvsearch.types import Pixels
+    from qvsearch.types import Metadata, Pixels
 
 DOCUMENT_PAGES = 200  # at most, of one document: each costs as much as a photo
 # of the pages that are decoded at once: 75 MB. So 200 pages in high detail, which have 1.1 GB, are
@@ -24,6 +24,12 @@ class Page(NamedTuple):
     width: int
     height: int
     words: str | None
+
+
+def sampled_part(metadata: Metadata) -> str | None:
+    """Return the indexed part of a document, e.g. `200 of 431 pages`; None if all pages are."""
+    pages = metadata.pages or 0
+    return f"{DOCUMENT_PAGES} of {pages:,} pages" if pages > DOCUMENT_PAGES else None
 
 
 def chosen_pages(count: int) -> tuple[int, ...]:

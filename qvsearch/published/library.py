@@ -181,9 +181,10 @@ class PublishedLibrary(Library):
             kind: (len(np.unique(each)), len(each)) for kind, each in of_kind.items() if len(each)
         }
 
-    def files(self) -> list[Segment]:
-        """Return a segment of each file; no vector is read."""
-        return self.segments_of(self.table.scan(READ, "ordinal = 0"))
+    def files(self) -> Iterator[Segment]:
+        """Yield a segment of each file; no vector is read."""
+        for batch in self.table.batches(READ, "ordinal = 0"):
+            yield from self.segments_of(batch)
 
     def file(self, item: Item) -> Library:
         """Return a library in memory of the rows of one file."""
@@ -212,7 +213,7 @@ class PublishedLibrary(Library):
         library.add(self.segments_of(rows), vectors_of(rows))
         return library
 
-    def segments_of(self, rows: pa.Table) -> list[Segment]:
+    def segments_of(self, rows: pa.Table | pa.RecordBatch) -> list[Segment]:
         """Return the segments of rows that were read, below the folders of this computer.
 
         Raises QvsearchError if a row is not one that was published.

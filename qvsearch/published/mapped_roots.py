@@ -24,6 +24,7 @@ from qvsearch.published.schema import READ, published
 if TYPE_CHECKING:
     from qvsearch.published.address import Address
     from qvsearch.published.engine import Table
+    from qvsearch.types import Item
 
 _FILE = "published-roots.json"
 LARGEST = 4_000_000  # bytes
@@ -74,14 +75,18 @@ def map_root(table: Table, name: str, folder: bytes) -> tuple[PublishedRoot, int
     if not is_there(folder):
         raise QvsearchError(f"{os.fsdecode(folder)} is not there; nothing was changed")
     root = found[0]
-    same, compared = _compare(table, root.name, folder)
+    compared = _some_files(table, root.name)
+    same = sum(_is_in(folder, item) for item in compared)
     if compared and not same:
+        first = compared[0]
+        sought = os.fsdecode(first.path or os.path.basename(first.root))
         raise QvsearchError(
-            f"{os.fsdecode(folder)} has none of {compared} files of {root.name} that were compared;"
-            " nothing was changed"
+            f"{os.fsdecode(folder)} has none of {len(compared)} files of {root.name} that were"
+            f" compared, e.g. {sought} of {first.size:,} bytes; nothing was changed: give the"
+            " folder that has them"
         )
     keep_roots(table.address, {root.name: folder})
-    return PublishedRoot(root.name, root.files, folder), same, compared
+    return PublishedRoot(root.name, root.files, folder), same, len(compared)
 
 
 def unmap_root(address: Address, name: str) -> str:
@@ -149,19 +154,20 @@ def _write(mapped: Mapping[str, Mapping[str, bytes]]) -> None:
     write_file(_path(), orjson.dumps(record), private=True)
 
 
-def _compare(table: Table, name: str, folder: bytes) -> tuple[int, int]:
-    """Return how many files of a root have the same size in a folder, of those compared."""
+def _some_files(table: Table, name: str) -> list[Item]:
+    """Return some files of a root, which folders are compared with."""
     where = f"root = {quoted(name)} AND ordinal = 0"
     rows = published(table.scan(READ, where, limit=COMPARED), str(table.address))
-    same = 0
-    for each in rows:
-        item = each.segment.item
-        path = os.path.join(folder, item.path) if item.path else folder
-        try:
-            same += Path(os.fsdecode(path)).stat().st_size == item.size
-        except OSError:
-            continue
-    return same, len(rows)
+    return [each.segment.item for each in rows]
+
+
+def _is_in(folder: bytes, item: Item) -> bool:
+    """Return whether a file is in a folder with its size."""
+    path = os.path.join(folder, item.path) if item.path else folder
+    try:
+        return Path(os.fsdecode(path)).stat().st_size == item.size
+    except OSError:
+        return False
 
 
 def _read() -> dict[str, dict[str, bytes]]:

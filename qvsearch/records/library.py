@@ -18,7 +18,8 @@ from qvsearch.types import place_fields, unreachable_root
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import Group, Member
-    from qvsearch.indexing.status import Field, Status
+    from qvsearch.indexing.fields import Field
+    from qvsearch.indexing.status import Status
     from qvsearch.library.libraries import Shelved
     from qvsearch.library.library import Library
     from qvsearch.library.repair import Problem, Repair

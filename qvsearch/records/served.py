@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import path_fields, present
+from qvsearch.library.places import place_name
 from qvsearch.types import place_fields
 
 if TYPE_CHECKING:
     from qvsearch.library.searches import SavedSearch
-    from qvsearch.types import Hit, Item, Metadata, Segment
+    from qvsearch.types import Hit, Item, Segment
 
 
 def answer_record(
@@ -83,7 +84,7 @@ def item_record(
         {
             **record,
             "bytes": hit.segment.item.size,
-            "place": _place(hit.segment.metadata),
+            "place": place_name(hit.segment.metadata),
             "segments": [_segment_record(each) for each in segments],
             "duplicates": [
                 {"id": each.item_id, **path_fields("path", each.item.location)}
@@ -92,14 +93,6 @@ def item_record(
             or None,
         }
     )
-
-
-def _place(metadata: Metadata) -> str | None:
-    from qvsearch.library.places import place_table  # read when it is first needed
-
-    if metadata.latitude is None or metadata.longitude is None:
-        return None
-    return place_table().label(metadata.latitude, metadata.longitude)
 
 
 def _segment_record(segment: Segment) -> dict[str, object]:

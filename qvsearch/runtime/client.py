@@ -84,8 +84,20 @@ def socket_folder() -> Path:
     return runtime if _is_private(runtime.parent) else cache_folder("run")
 
 
+def has_sockets() -> bool:
+    """Return whether this system has the sockets that servers listen at; Windows has none."""
+    return hasattr(socket, "AF_UNIX")
+
+
 def make_socket_folder() -> Path:
-    """Make the folder for sockets; raises QvsearchError if other users have access to it."""
+    """Make the folder for sockets.
+
+    Raises QvsearchError if the system has none, and if other users have access to the folder.
+    """
+    if not has_sockets():
+        raise QvsearchError(
+            "this system has no Unix sockets, so no model can be kept loaded; search without warm"
+        )
     folder = socket_folder()
     make_folder(folder, private=True)
     if not _is_private(folder):
@@ -116,6 +128,8 @@ def greet(path: Path) -> tuple[socket.socket, dict[str, Any]] | None:
 
 def find_server(key: ServerKey) -> socket.socket | None:
     """Connect to the server that has exactly this model loaded, if there is one."""
+    if not has_sockets():
+        return None
     greeted = greet(key.socket)
     if greeted is None:
         return None
@@ -128,6 +142,8 @@ def find_server(key: ServerKey) -> socket.socket | None:
 
 def sockets() -> Iterator[Path]:
     """Yield the sockets of all servers of this user, live or stale."""
+    if not has_sockets():
+        return
     with suppress(OSError):
         yield from sorted(socket_folder().glob(f"*{SUFFIX}"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -96,6 +95,8 @@ def stop(process: Running) -> None:
 @contextmanager
 def _turn(path: Path) -> Iterator[None]:
     """Wait until no other command starts the same server, and keep others waiting meanwhile."""
+    import fcntl  # which a system without sockets does not have
+
     lock = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

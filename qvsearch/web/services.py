@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
-from qvsearch.indexing.status import library_fields
+from qvsearch.indexing.fields import library_fields
 from qvsearch.library.identity import Gone
 from qvsearch.media import CHANGED, excerpts
 from qvsearch.media.player import Player

@@ -284,7 +284,8 @@ def test_every_field_of_repeats_is_described_with_its_type():
 def test_every_field_of_a_library_and_its_server_is_described_with_its_type(tmp_path):
     from support.colours import FINGERPRINT
 
-    from qvsearch.indexing.status import Field, library_status
+    from qvsearch.indexing.fields import Field
+    from qvsearch.indexing.status import library_status
     from qvsearch.library.library import Library
     from qvsearch.library.repair import Problem, Repair
     from qvsearch.runtime.client import ServerKey

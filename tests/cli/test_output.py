@@ -168,6 +168,34 @@ def test_a_table_in_a_pipe_is_plain_whole_and_harmless(capsysbinary):
         assert output.safe_text(name) in shown
 
 
+VIENNA = Metadata(latitude=48.21, longitude=16.37)
+OCEAN = Metadata(latitude=0.0, longitude=-140.0)
+
+
+def test_the_place_of_a_photo_is_a_column_in_a_pipe(capsysbinary):
+    far = hit(b"/photos/b.jpg", metadata=OCEAN)
+    hit_tables.print_hits([hit(b"/photos/a.jpg", metadata=VIENNA), far, hit()], 0.0)
+    heading, vienna, ocean, _ = capsysbinary.readouterr().out.decode().splitlines()
+    column = heading.index("place")
+    assert vienna[column:].split("  ")[0] == "Vienna, Austria"
+    assert ocean[column:].split() == ["/photos/b.jpg"]
+    hit_tables.print_hits([far, hit()], 0.0)
+    assert b"place" not in capsysbinary.readouterr().out
+
+
+@pytest.mark.parametrize(("columns", "name", "lines"), [(60, "a", 2), (80, "a", 2), (80, "b", 3)])
+def test_the_place_of_a_photo_takes_no_room_of_a_path_on_a_terminal(columns, name, lines):
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+    code += "from qvsearch.cli import hit_tables\nfrom qvsearch.types import Metadata\n"
+    code += "from support.hits import hit\n"
+    path = f"/photos/{name * (9 if name == 'a' else 70)}.jpg"  # which fits, or in no case
+    code += f"taken = hit({path.encode()!r}, metadata={VIENNA!r})\n"
+    code += "hit_tables.print_hits([taken], 0.0)"
+    shown = without_escapes(in_terminal(code, columns))
+    assert ("Vienna, Austria" in shown) == (columns == 80)
+    assert len(shown.splitlines()) == lines
+
+
 def test_the_name_of_a_near_duplicate_is_shown_as_it_is(capsysbinary):
     named = replace(hit().segment.item, path=b"two\nlines, two  spaces.jpg")
     hit_tables.print_hits([replace(hit(), duplicates=(named,))], 0.5)

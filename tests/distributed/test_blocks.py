@@ -1,5 +1,6 @@
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from support.commands import write_files
 from support.model_server import serving
 
 from qvsearch.distributed.blocks import BlockEmbedder, Job
-from qvsearch.distributed.cluster import Pool, check_address, pool_of
+from qvsearch.distributed.cluster import Cluster, Pool, check_address, pool_of
 from qvsearch.distributed.messages import item_block, items_of, outcome_block, outcomes_of
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.pipeline import IngestOptions, index
@@ -152,6 +153,25 @@ def test_a_pool_never_takes_more_than_there_is(nodes, gpus, pool):
 def test_a_cluster_that_can_run_nothing_is_an_error(nodes, gpus):
     with pytest.raises(QvsearchError, match="no node of the Ray cluster offers a .PU"):
         pool_of(nodes, gpus)
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        ("ModuleNotFoundError: No module named 'qvsearch'", "install it on all nodes"),
+        ("ray.exceptions.ActorDiedError: The actor died", "killed its process 4 times"),
+        ("ray.exceptions.ActorUnavailableError: The actor", "leave some out with --exclude"),
+        ("ValueError: anything else", "ValueError: anything else"),
+    ],
+)
+def test_errors_of_a_cluster_are_one_sentence(last, reason):
+    class RayError(Exception):
+        pass
+
+    module = SimpleNamespace(exceptions=SimpleNamespace(RayError=RayError))
+    with pytest.raises(QvsearchError, match=reason) as caught, Cluster(module, None)._errors():
+        raise RayError(f"ray::_embedded()\n  a trace\n{last}")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("address", ["", "host", ":6379", "ray://host:10001", "host:http"])

@@ -2,17 +2,21 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from importlib.util import find_spec
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from support.ray_nodes import ENVIRONMENT, two_nodes
 
+from qvsearch.distributed.cluster import BLOCK_RETRIES
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
 
@@ -59,8 +63,8 @@ class Run:
     def end(self):
         """Return the exit code, the last event and what was written to standard error."""
         output, error = self.process.communicate()
-        last = output.splitlines()[-1:] or [b"{}"]
-        return self.process.returncode, json.loads(last[0]), error.decode()
+        events = [json.loads(each) for each in output.splitlines()] or [{}]
+        return self.process.returncode, events[-1], error.decode()
 
 
 def names(table):
@@ -69,7 +73,7 @@ def names(table):
 
 
 def test_a_node_that_dies_costs_only_its_blocks(cluster, pictures, tmp_path):
-    address, second = cluster
+    address, (_, second) = cluster
     table = tmp_path / "t.lance"
     run = Run(address, pictures, table)
     run.until("indexed")
@@ -78,6 +82,22 @@ def test_a_node_that_dies_costs_only_its_blocks(cluster, pictures, tmp_path):
     assert (code, error) == (0, "")
     assert (summary["found"], summary["embedded"], summary["skipped"]) == (FILES, FILES, 0)
     assert names(table) == Counter(os.fsencode(f"{number:04}.jpg") for number in range(FILES))
+
+
+def test_a_process_that_dies_each_time_ends_the_run_with_the_reason(cluster, pictures, tmp_path):
+    address, nodes = cluster
+    run = Run(address, pictures, tmp_path / "t.lance")
+    run.until("planned")
+    killed = set()
+    while run.process.poll() is None:
+        for actor in (each for node in nodes for each in node.actors()):
+            with suppress(psutil.Error):
+                actor.kill()
+                killed.add(actor.pid)
+    code, _, error = run.end()
+    assert code == 2
+    assert re.fullmatch(r"qvsearch: the Ray cluster failed: .*killed its process.*\n", error)
+    assert len(killed) > BLOCK_RETRIES
 
 
 def test_a_driver_that_dies_goes_on_from_its_last_commit(cluster, pictures, tmp_path):

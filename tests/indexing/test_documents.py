@@ -12,8 +12,10 @@ from support.indexer import (
 )
 from support.pdf_files import drawn, lines, one_page, shown, written
 
+from qvsearch.files import open_file
 from qvsearch.indexing import pipeline
-from qvsearch.media import pages
+from qvsearch.indexing.status import library_status
+from qvsearch.media import kind_at, pages
 from qvsearch.media.workers import Decoders, page_counts
 from qvsearch.types import Kind
 
@@ -45,8 +47,10 @@ def test_a_long_document_is_one_file_of_many_parts(bench: Bench, monkeypatch):
     found = [segment for segment in rows(bench) if segment.item.kind is Kind.DOCUMENT]
     assert tuple(segment.page for segment in found) == pages.chosen_pages(205)
     assert all(segment.metadata.damaged is None for segment in found)
-    vectors = bench.open()
-    assert len(vectors) == 202
+    library = bench.open()
+    assert len(library) == 202
+    document = os.fsencode(bench.root / "b.pdf")
+    assert library_status(library).partial == ((document, "200 of 205 pages"),)
 
 
 def test_pages_that_cannot_be_read_are_told(bench: Bench):
@@ -116,6 +120,30 @@ def test_a_tiff_that_was_an_image_becomes_a_document(bench: Bench, monkeypatch):
         (Kind.DOCUMENT, 1),
         (Kind.DOCUMENT, 2),
     ]
+
+
+def test_files_that_did_not_change_are_not_opened_for_their_kind(bench: Bench, monkeypatch):
+    for name, data in (("fax.tif", tiff(2)), ("photo.tif", tiff(1)), ("code.ts", b"let a = 1\n")):
+        (bench.root / name).write_bytes(data)
+    opened = []
+
+    def counted(path):
+        opened.append(os.path.basename(path))
+        return open_file(path)
+
+    bench.index()
+    monkeypatch.setattr(kind_at, "open_file", counted)
+    assert bench.index().unchanged == 3
+    bench.plan()
+    library_status(bench.open())
+    assert opened == []
+    (bench.root / "photo.tif").write_bytes(tiff(3))
+    (bench.root / "new.tif").write_bytes(tiff(1))
+    assert bench.index().indexed == 2
+    assert sorted(opened) == [b"new.tif", b"photo.tif"]
+    kinds = {each.item.path: each.item.kind for each in bench.open().segments.values()}
+    assert kinds[b"photo.tif"] is kinds[b"fax.tif"] is Kind.DOCUMENT
+    assert (kinds[b"new.tif"], kinds[b"code.ts"]) == (Kind.IMAGE, Kind.TEXT)
 
 
 def test_counts_of_pages_are_those_of_the_files(tmp_path):

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from support.colours import FINGERPRINT, unit
 
 from qvsearch.cli.app import main
-from qvsearch.indexing.status import library_fields
+from qvsearch.indexing.fields import library_fields
 from qvsearch.library.filtering import hidden_by, passing_rows
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library

@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.made_rows import FINGERPRINT
-from support.tables import NOT_COMPARED, published_rows, reopened, unit_rows
+from support.tables import NOT_COMPARED, published_copy, published_rows, reopened, unit_rows
 
 from qvsearch.choices import Orientation
 from qvsearch.errors import QvsearchError
+from qvsearch.indexing.fields import library_fields
 from qvsearch.library.columns import Columns, source_of
 from qvsearch.library.filtering import passing_rows
 from qvsearch.library.filters import Filters
+from qvsearch.library.library import Library
 from qvsearch.library.places import Place, place_table
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
@@ -99,6 +101,23 @@ def asked(rng):
         "language": rng.choice(["de", "en"]),
         "place": Place("Vienna", (48.2, 16.37, rng.choice([0.5, 2]))),
     }
+
+
+def test_fields_of_a_large_table_are_those_of_its_library(tmp_path, monkeypatch):
+    rng = random.Random(5)
+    library = Library.create(tmp_path / "library", FINGERPRINT)
+    library.add_root(b"/media")
+    segments = []
+    for number in range(200):
+        segment = drawn(rng, number)
+        item = replace(segment.item, root=b"/media", path=b"%d.%d" % (number, number % 7))
+        segments += [replace(segment, item=item)] * rng.randint(1, 3)  # a file has several rows
+    library.add(segments, unit_rows(len(segments), FINGERPRINT.dim))
+    library.commit()
+    table = published_copy(library, tmp_path / "t.lance")
+    monkeypatch.setattr("qvsearch.published.library.WHOLE", 0)
+    assert not table.is_small
+    assert library_fields(table) == library_fields(Library.open(library.folder))
 
 
 def test_rows_that_pass_are_those_of_a_library(tmp_path):

@@ -246,6 +246,23 @@ def test_retry_after_is_kept():
     assert pauses == [7.0]
 
 
+def test_the_user_is_told_of_a_long_pause_and_a_deadline_bounds_it():
+    limits, notices = Limits(pause=0.001, longest_pause=0.002, deadline=0.3), []
+    busy = answers(*[refuses(429, "full", Retry_After="inf")] * 1000)
+    with serving(Model(), fault=busy) as server:
+        reached = Server(server.url, None, limits, notice=notices.append)
+        embedder = RemoteEmbedder(discover([reached], "lossless", clips=False), Texts(None), DIM)
+        with pytest.raises(ServersFailed, match=r"it is busy \(429: full\)"):
+            embedder.embed(numbers(1))
+    assert notices == []  # the pauses are short
+    patient = Server("http://localhost:1", notice=notices.append)
+    for seconds in (4.0, 30.0, 30.0, 33.0, 600.0):  # several requests get the same answer
+        patient.rest(seconds)
+    assert 115 < patient.resting() <= 120
+    said = "the server http://localhost:1 is busy; trying again in {} s"
+    assert notices == [said.format(30), said.format(120)]
+
+
 def test_the_work_of_a_server_that_dies_goes_to_the_others():
     dies = answers(*[vanishes] * 1000)
     with serving(Model(), fault=dies) as dead, serving(Model()) as other:
@@ -334,7 +351,7 @@ WRONG = {
     "no index": (sends({"data": [{"embedding": UNIT}] * 2}), "its answer has 2 results for 2"),
     "no vectors": (sends({"data": [{"index": 0}, {"index": 1}]}), "its answer has no vectors"),
     "words": (sends(entries("no", "no")), "its answer has no vectors"),
-    "long ones": (sends(entries([2.0] * DIM, [2.0] * DIM)), "its vectors have length 5.66, not 1"),
+    "long ones": (sends(entries([2.0] * DIM, [2.0] * DIM)), "its vectors have length 5.657, not 1"),
     "short ones": (
         sends(entries([1.0], [1.0])),
         f"its vectors have 1 dimensions, not {DIM}; it serves another model",

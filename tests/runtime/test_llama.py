@@ -196,15 +196,25 @@ def test_without_xllamacpp_the_remedy_is_one_sentence(files, monkeypatch):
     assert str(caught.value) == 'a GGUF file needs xllamacpp: pip install "qvsearch[gguf]"'
 
 
+def test_a_system_without_unix_sockets_is_told_of_servers(files, monkeypatch):
+    monkeypatch.delattr("socket.AF_UNIX")
+    with pytest.raises(QvsearchError, match="give its URL with --server"):
+        LlamaEmbedder(read_pair(*files))
+
+
 def test_an_answer_that_is_no_vector_is_refused():
     row = [1.0, 0.0]
-    assert unit_rows([{"index": 0, "embedding": [row]}], 1, 2, 2).tolist() == [row]
+    for own in ([row], row):
+        assert unit_rows([{"index": 0, "embedding": own}], 1, 2, 2).tolist() == [row]
     for answer, message in (
-        ({"error": "x"}, "gave no vectors"),
-        ([{"index": 1, "embedding": [row]}], "gave no vectors"),
-        ([{"index": 0, "embedding": [row, row]}], "of the shape"),
-        ([{"index": 0, "embedding": [[1.0]]}], "of the shape"),
-        ([{"index": 0, "embedding": [[3.0, 4.0]]}], "of the length 5.000"),
+        ({"error": "x"}, "its answer has no list of results"),
+        ([], "has 0 results for 1 inputs"),
+        ([{"index": 1, "embedding": [row]}], "does not say which result is of which input"),
+        ([{"index": 0, "embedding": "row"}], "has no vectors"),
+        ([{"index": 0, "embedding": [row, row]}], "gives a vector for each token"),
+        ([{"index": 0, "embedding": [[1.0]]}], "of 1 numbers, not 2"),
+        ([{"index": 0, "embedding": [[3.0, 4.0]]}], "have length 5, not 1"),
+        ([{"index": 0, "embedding": [[1.005, 0.0]]}], "have length 1.005, not 1"),
         ([{"index": 0, "embedding": [[float("nan"), 0.0]]}], "not finite"),
         ([{"index": 0, "embedding": [[None, 0.0]]}], "not finite"),
     ):

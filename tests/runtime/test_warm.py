@@ -583,6 +583,28 @@ def test_another_greeting_is_left_alone(tiny, monkeypatch, greeting):
         assert isinstance(load_embedder(made_with(tiny), ACTED), LocalEmbedder)
 
 
+def test_a_system_without_unix_sockets_keeps_no_model_and_loads_it_here(tiny, monkeypatch):
+    monkeypatch.delattr(socket, "AF_UNIX")
+    monkeypatch.delattr(os, "getuid")  # such a system has neither of these
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    mine = acted(tiny)
+    assert find_server(mine) is None
+    assert processes.running() == []
+    assert isinstance(load_embedder(made_with(tiny), ACTED), LocalEmbedder)
+    with pytest.raises(QvsearchError, match="this system has no Unix sockets"):
+        processes.start(mine, str(tiny), 600)
+
+
+def test_modules_load_without_unix_sockets():
+    program = """
+import socket, sys
+del socket.AF_UNIX
+sys.modules["fcntl"] = None
+import qvsearch.runtime.client, qvsearch.runtime.manager, qvsearch.runtime.llama.process
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_a_stale_socket_is_no_process_and_gives_way(tiny, local):
     mine = acted(tiny)
     make_socket_folder()

@@ -1,6 +1,7 @@
 """Ray nodes on the loopback interface, each with one CPU, ended by their own ids."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,8 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 START_SECONDS = 180
 # a token of this computer, if it has one, is for other clusters
@@ -45,6 +48,11 @@ class Node:
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
 
+    def actors(self):
+        """The processes that embed a block now."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        return [each for each in below if re.fullmatch(r"ray::MapWorker.*\)\.[a-z]+", _name(each))]
+
     def kill(self, number=signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
@@ -57,9 +65,16 @@ class Node:
         self.process.wait()
 
 
+def _name(process):
+    """The first word of a command line; empty if the process has ended."""
+    with suppress(psutil.Error):
+        return "".join(process.cmdline()[:1])
+    return ""
+
+
 @contextmanager
 def two_nodes():
-    """Give the address of a cluster, and its second node."""
+    """Give the address of a cluster, and its nodes."""
     folder = tempfile.mkdtemp(prefix="q")  # short, since a socket's path has at most 107 bytes
     nodes, address = [], f"127.0.0.1:{free_port()}"
     port = address.rpartition(":")[2]
@@ -67,7 +82,7 @@ def two_nodes():
     try:
         nodes.append(Node(*head, "--node-ip-address=127.0.0.1", log=Path(folder, "head")))
         nodes.append(Node(f"--address={address}", log=Path(folder, "second")))
-        yield address, nodes[1]
+        yield address, nodes
     finally:
         for node in reversed(nodes):
             node.end()

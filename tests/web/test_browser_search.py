@@ -136,6 +136,37 @@ def test_words_to_leave_out_are_a_chip(page):
     expect(page.locator("#chips .chip")).to_have_count(0)
 
 
+def test_exact_words_only_are_a_chip(page):
+    page.goto("/?q=note")
+    page.locator("#grid .card").first.wait_for()
+    page.get_by_role("button", name="Exact words", exact=True).click()
+    with page.expect_response(re.compile("words_only=1")):
+        page.get_by_role("button", name="exact words only").click()
+    assert chips(page) == ["exact words only"]
+    page.get_by_role("button", name="Remove exact").click()
+    page.wait_for_url("**/?q=note")
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("min_size=big", "Size 'big' is not a size"),
+        ("q=star&kind=movie", "Kind 'movie' is unknown"),
+        ("q=star&without=!", "without '!' has no letter"),
+        ("like=&words_only=1&not=snow", "Exact words needs words, and takes no files"),
+        (
+            "language=?",
+            "Language '?' is not a code of a language; write e.g. de or en (qvsearch status --f",
+        ),
+    ],
+)
+def test_errors_have_the_words_of_the_page(page, query, sentence):
+    page.goto(f"/?{query}")
+    problem = page.get_by_role("alert")
+    problem.wait_for()
+    assert problem.inner_text().startswith(sentence)
+
+
 def test_likes_and_unlikes_are_chips_with_their_pictures(page):
     page.goto("/")
     cards = page.locator("#grid .card.image")

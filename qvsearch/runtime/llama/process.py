@@ -21,6 +21,7 @@ from typing import IO, Any
 import orjson
 
 from qvsearch.errors import QvsearchError
+from qvsearch.runtime.client import has_sockets
 from qvsearch.runtime.llama.pair import Pair, memory
 from qvsearch.runtime.llama.server import Order
 
@@ -115,7 +116,12 @@ class _Connection(http.client.HTTPConnection):
 
 
 def check_engine() -> None:
-    """Raise QvsearchError if llama.cpp is not installed."""
+    """Raise QvsearchError if llama.cpp is not installed, or cannot be reached on this system."""
+    if not has_sockets():
+        raise QvsearchError(
+            "a GGUF file needs Unix sockets, which this system does not have;"
+            " start llama-server, and give its URL with --server"
+        )
     if importlib.util.find_spec("xllamacpp") is None:
         raise QvsearchError('a GGUF file needs xllamacpp: pip install "qvsearch[gguf]"')
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.prompt import END, embed_prompt
+from qvsearch.runtime.remote.protocol import UNIT, BadAnswer, indexed, rows
 
 if TYPE_CHECKING:
     from qvsearch.types import EmbedInput, Pixels, Vectors
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 Content = str | list[int] | dict[str, Any]
 
 MIN_TOKENS = 1  # of a picture: the server enlarges smaller ones (`--image-min-tokens`)
-UNIT = 1e-3  # how far from 1 the length of a vector may be
+OWN_UNIT = 1e-3  # how far from 1 the length of a vector of the own process may be
+COMMAND = (
+    "llama-server -m FILE.gguf --mmproj FILE.gguf --embedding --pooling last -c 8448 -b 2048"
+    " -ub 2048 -np 1 --image-min-tokens 4 -fa off"
+)
 
 _PICTURE = re.compile(r"<\|vision_start\|>(?:<\|image_pad\|>)+<\|vision_end\|>")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character; decoded texts never have one
@@ -97,34 +102,34 @@ def _bytes(piece: str | list[int]) -> bytes:
     return piece.encode() if isinstance(piece, str) else bytes(piece)
 
 
+def vectors_of(answer: object, count: int, off: float = UNIT) -> Vectors:
+    """Return the rows (count, d) of an answer, whose lengths are `off` from 1 at most.
+
+    Raises BadAnswer.
+    """
+    found = indexed(answer, "embedding", count)
+    if any(_is_nested(each) and len(each) > 1 for each in found):
+        raise BadAnswer(f"it gives a vector for each token; start it with: {COMMAND}")
+    return rows([each[0] if _is_nested(each) else each for each in found], off)
+
+
 def unit_rows(answer: object, count: int, width: int, dim: int) -> Vectors:
     """Return unit rows (count, dim) in the order of the inputs.
 
     Raises QvsearchError for an answer that does not hold `count` unit rows of `width` numbers.
     """
     try:
-        rows = {int(each["index"]): each["embedding"] for each in _items(answer)}
-        vectors = np.array([rows[place] for place in range(count)], np.float32)
-    except (TypeError, ValueError, LookupError) as error:
-        raise QvsearchError(f"llama.cpp gave no vectors: {str(answer)[:200]}") from error
-    if vectors.shape == (count, 1, width):  # pooled, of one sequence
-        vectors = vectors[:, 0]
-    if vectors.shape != (count, width):
-        raise QvsearchError(
-            f"llama.cpp gave vectors of the shape {vectors.shape}, not {(count, width)};"
-            " start it with --embedding --pooling last"
-        )
+        vectors = vectors_of(answer, count, OWN_UNIT)
+    except BadAnswer as error:
+        raise QvsearchError(f"llama.cpp: {error}") from error
+    if vectors.shape[1] != width:
+        raise QvsearchError(f"llama.cpp gave vectors of {vectors.shape[1]} numbers, not {width}")
     if not np.isfinite(vectors).all():
         raise QvsearchError("llama.cpp gave a value that is not finite")
-    lengths = np.linalg.norm(vectors, axis=1)
-    if (abs(lengths - 1) > UNIT).any():
-        raise QvsearchError(f"llama.cpp gave vectors of the length {lengths.max():.3f}, not 1")
     cut = vectors[:, :dim]
     unit: Vectors = cut / np.linalg.norm(cut, axis=1, keepdims=True)
     return unit
 
 
-def _items(answer: object) -> list[dict[str, Any]]:
-    if isinstance(answer, list):
-        return answer
-    raise TypeError("the answer is no list")
+def _is_nested(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list)

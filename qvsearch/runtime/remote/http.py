@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any, Self
@@ -29,6 +29,7 @@ KEY_VARIABLE = "QVSEARCH_SERVER_KEY"
 MOST_BYTES = 64 * 2**20  # of one answer; a vector of 4096 numbers has 20 kB as base64
 REASON_BYTES = 65_536  # of an answer that is read for its reason
 LONGEST_REASON = 300  # characters
+TOLD_SECONDS = 5.0  # of a pause that a server asks for, from which on the user is told
 IDLE_SECONDS = 15  # without traffic, after which the system looks whether the other side is there
 PROBES = 4
 
@@ -73,9 +74,10 @@ class Unusable(Failure):
 class Limits:
     """Seconds to connect, for an answer, and until work is given up or repeated.
 
-    If all servers fail for `deadline` seconds, the work is given up. After `hedge` seconds, or four
-    times the usual, an idle server repeats the work of a slow one. `pause` is the first pause after
-    a failure, which doubles up to `longest_pause`.
+    If all servers fail for `deadline` seconds, the work is given up. It bounds the pauses that a
+    server asks for, too. After `hedge` seconds, or four times the usual, an idle server repeats the
+    work of a slow one. `pause` is the first pause after a failure, which doubles up to
+    `longest_pause`.
     """
 
     connect: float = 10.0
@@ -101,13 +103,17 @@ class Server:
         *,
         insecure: bool = False,
         option: str = "--server",
+        notice: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Check the URL and the key; raises QvsearchError. Nothing is sent."""
+        """Check the URL and the key; raises QvsearchError. Nothing is sent.
+
+        `notice` is called with a sentence if the server asks for a pause of TOLD_SECONDS or more.
+        """
         place = base_url(option, url, "http://localhost:8000", KEY_VARIABLE)
         self.place = place._replace(path=place.path.removesuffix("/v1"))
         self.limits = limits or Limits()
         self._key = checked_key(KEY_VARIABLE, key)
-        self._insecure = insecure
+        self._insecure, self._notice = insecure, notice
         self._lock = threading.Lock()
         self._failures = 0
         self._rests_until = 0.0
@@ -156,13 +162,19 @@ class Server:
         return f"{'set' if self._key is None else 'correct'} {KEY_VARIABLE} or --server-key-file"
 
     def rest(self, seconds: float | None = None) -> None:
-        """Send nothing for some time (default: longer after each failure, with jitter)."""
+        """Send nothing for some time, `deadline` at most (default: longer after each failure)."""
         with self._lock:
+            now = time.monotonic()
+            is_asked = seconds is not None
             if seconds is None:
                 pause = self.limits.pause * 2**self._failures
                 self._failures = min(self._failures + 1, 16)
                 seconds = min(pause, self.limits.longest_pause) * random.uniform(0.5, 1)  # noqa: S311 - nothing is hidden
-            self._rests_until = max(self._rests_until, time.monotonic() + seconds)
+            seconds = min(seconds, self.limits.deadline)
+            longer = now + seconds - max(now, self._rests_until)  # than it rests already
+            self._rests_until = max(self._rests_until, now + seconds)
+        if is_asked and longer >= TOLD_SECONDS:
+            self._notice(f"the server {self.url} is busy; trying again in {seconds:.0f} s")
 
     def succeed(self) -> None:
         """Forget earlier failures."""
@@ -309,7 +321,7 @@ def _keep_alive(connection: socket.socket) -> None:
 def _seconds(text: str | None) -> float | None:
     """Return the seconds of a Retry-After header; None for a date or none."""
     try:
-        return max(0.0, min(float(text or ""), 600.0))
+        return max(0.0, float(text or ""))
     except ValueError:
         return None
 

@@ -13,10 +13,17 @@ import numpy as np
 
 from qvsearch.choices import Wire
 from qvsearch.models.prompt import TOKEN_SIDE
-from qvsearch.runtime.llama.protocol import Content, content, png, prompt_of
+from qvsearch.runtime.llama.protocol import (
+    COMMAND,
+    Content,
+    content,
+    png,
+    prompt_of,
+    vectors_of,
+)
 from qvsearch.runtime.remote.http import Refused, Unusable
 from qvsearch.runtime.remote.pixels import encoded
-from qvsearch.runtime.remote.protocol import BadAnswer, Request, indexed, rows
+from qvsearch.runtime.remote.protocol import Request
 from qvsearch.types import EmbedInput
 
 if TYPE_CHECKING:
@@ -24,10 +31,6 @@ if TYPE_CHECKING:
     from qvsearch.runtime.remote.texts import Prepared
     from qvsearch.types import Pixels, Vectors
 
-COMMAND = (
-    "llama-server -m FILE.gguf --mmproj FILE.gguf --embedding --pooling last -c 8448 -b 2048"
-    " -ub 2048 -np 1 --image-min-tokens 4 -fa off"
-)
 OLD_MARKER = "<__media__>"  # of versions that do not tell theirs
 MOST_INPUTS = 16  # of a request
 _SMALL = 2 * TOKEN_SIDE  # pixels a side of a picture of four tokens
@@ -58,10 +61,7 @@ class LlamaServer:
 
     def vectors(self, answer: Any, count: int) -> Vectors:  # noqa: ANN401 (JSON)
         """Return the rows (count, d) of an answer; raises BadAnswer."""
-        found = indexed(answer, "embedding", count)
-        if any(isinstance(each, list) and len(each) > 1 for each in found if _is_nested(each)):
-            raise BadAnswer(f"it gives a vector for each token; start it with: {COMMAND}")
-        return rows([each[0] if _is_nested(each) else each for each in found])
+        return vectors_of(answer, count)
 
     def content(self, source: EmbedInput, wire: Wire) -> Content:
         """Return an input as it is sent; llama.cpp reads no lossless WebP."""
@@ -116,7 +116,3 @@ def _check_small(connection: Connection, server: LlamaServer) -> None:
             f"it makes {visual} tokens of a picture of 4: it enlarges small ones; start it with"
             " --image-min-tokens 4"
         )
-
-
-def _is_nested(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], list)

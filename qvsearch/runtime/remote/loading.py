@@ -80,9 +80,10 @@ def load_rerank_handshake(
 
 
 def _servers(option: str, urls: tuple[str, ...], choice: Choice) -> list[Server]:
-    key = _key(choice.key_file)
+    key, notice = _key(choice.key_file), choice.notice or (lambda _: None)
     return [
-        Server(url, key, insecure=choice.insecure, option=option) for url in dict.fromkeys(urls)
+        Server(url, key, insecure=choice.insecure, option=option, notice=notice)
+        for url in dict.fromkeys(urls)
     ]
 
 

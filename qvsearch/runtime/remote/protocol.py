@@ -81,19 +81,20 @@ def indexed(entries: object, value: str, count: int) -> list[Any]:
     return [by_place[place] for place in range(count)]
 
 
-def rows(values: Sequence[object]) -> Vectors:
+def rows(values: Sequence[object], off: float = UNIT) -> Vectors:
     """Return vectors, lists of numbers or float32 as base64, as rows (n, d) float32.
 
-    Raises BadAnswer for anything else, for different lengths, and for a length other than 1.
+    Raises BadAnswer for anything else, for different dimensions, and for a length that is more than
+    `off` from 1.
     """
     vectors = [_vector(each) for each in values]
     if len({each.shape for each in vectors}) > 1:
         raise BadAnswer("its vectors have different dimensions")
     found: Vectors = np.stack(vectors)
     lengths = np.linalg.norm(found.astype(np.float64), axis=1)
-    wrong = np.isfinite(lengths) & (np.abs(lengths - 1) > UNIT)
+    wrong = np.isfinite(lengths) & (np.abs(lengths - 1) > off)
     if wrong.any():
-        raise BadAnswer(f"its vectors have length {lengths[wrong][0]:.3g}, not 1")
+        raise BadAnswer(f"its vectors have length {lengths[wrong][0]:.4g}, not 1")
     return found
 
 

@@ -1,7 +1,7 @@
 // The box for words, the chips below it, and pictures that join the query.
 
 import * as address from "./address.js";
-import { $, button, h, icon, say } from "./dom.js";
+import { $, button, h, say } from "./dom.js";
 import * as filters from "./filters.js";
 import * as server from "./server.js";
 import { safe } from "./text.js";
@@ -81,17 +81,13 @@ export function show() {
     if (name === "q" || name === "all") continue;
     parts.push(address.QUERY.includes(name) ? part(name, value) : filter(name, value));
   }
-  const not = h("button", { type: "button", class: "pill", "aria-haspopup": "dialog" }, "Not", icon("down"));
-  not.addEventListener("click", () => {
-    const words = filters.line("Words to leave out", "people", (text) => text && address.add("not", text));
-    const exact = filters.line("Exact words that no hit has", "draft", (text) => text && address.add("without", text));
-    filters.open(not, "Words to leave out", [
-      h("p", { class: "quiet" }, "Leave out what fits these words."),
-      words,
-      h("p", { class: "quiet" }, "Leave out files that have these very words."),
-      exact,
-    ]);
-  });
+  const body = () => [
+    h("p", { class: "quiet" }, "Leave out what fits these words."),
+    filters.line("Words to leave out", "people", (text) => text && address.add("not", text)),
+    h("p", { class: "quiet" }, "Leave out files that have these very words."),
+    filters.line("Exact words that no hit has", "draft", (text) => text && address.add("without", text)),
+  ];
+  const not = filters.pill("Not", body, "Words to leave out");
   if (parts.length > 1) parts.push(button("Clear all", { class: "pill", text: "Clear all", onclick: clear }));
   $("chips").replaceChildren(...parts, not, ...filters.pills());
 }

@@ -1,6 +1,7 @@
 // Draws what `explain` says of a file: each part of the query, and where the file stands in it.
 
 import { h, share, svg } from "./dom.js";
+import { plain } from "./filters.js";
 import { count, pathOf, percent, placeOf, safe } from "./text.js";
 
 const WIDTH = 240;
@@ -11,8 +12,8 @@ export function draw(explanation) {
   const { relevance, cut, rank, items, reason } = explanation;
   const parts = [h("h3", null, "Why")];
   if (rank !== undefined) parts.push(h("p", null, `Place ${rank} of ${count(items, "file")}.`));
-  if (reason) parts.push(h("p", null, safe(reason)));
-  for (const each of explanation.hidden_by ?? []) parts.push(h("p", null, `Hidden by ${safe(each)}.`));
+  if (reason) parts.push(h("p", null, plain(reason)));
+  for (const each of explanation.hidden_by ?? []) parts.push(h("p", null, `Hidden by ${plain(each)}.`));
   const folded = pathOf(explanation, "folded_into");
   if (folded) parts.push(h("p", null, `A near-duplicate of ${folded}.`));
   if (relevance !== undefined) parts.push(threshold(relevance, cut));

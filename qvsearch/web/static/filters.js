@@ -8,6 +8,7 @@ const SIZES = [["640x480", "0.3 MP"], ["1280x720", "HD"], ["1920x1080", "Full HD
 const LENGTHS = [["-10s", "up to 10 s"], ["10s-1m", "10 s to 1 min"], ["1m-10m", "1 to 10 min"], ["10m", "10 min or more"]];
 export const ORDERS = { relevance: "best first", date: "newest first", path: "by path" };
 const STARS = ["1", "2", "3", "4", "5"].map((each) => [each, "★".repeat(Number(each))]);
+const ONLY = "exact words only";
 const MOST_VALUES = 40;
 const MOST_YEARS = 12;
 
@@ -34,51 +35,56 @@ export function use(records) {
 }
 
 const PILLS = [
+  { name: "words_only", field: "kind", label: "Exact words", show: () => ONLY, body: () => [quick("words_only", [["1", ONLY]])] },
   { name: "kind", field: "kind", label: "Kind", show: (v) => kindName(v), body: () => many("kind", fields.kind.values, kindName) },
   { name: "under", field: "path", label: "Folder", show: lastFolder, body: folders },
   { name: "after", field: "taken", label: "Date", names: ["after", "before"], show: (v, n) => `${n} ${v}`, body: dates },
-  { name: "camera", field: "camera", label: "Camera", show: (v) => v, body: () => one("camera", fields.camera.values) },
+  { name: "camera", field: "camera", label: "Camera" },
   { name: "near", field: "place", label: "Place", show: (v) => `near ${v}`, body: place },
-  { name: "place", field: "city", label: "City or country", show: (v) => v, body: cities },
+  { name: "place", field: "city", label: "City or country", body: cities },
   { name: "min_size", field: "size", label: "Size", show: (v) => `from ${v}`, body: sizes },
-  { name: "duration", field: "duration", label: "Length", show: (v) => v, body: lengths },
-  { name: "orientation", field: "orientation", label: "Shape", show: (v) => v, body: () => one("orientation", fields.orientation.values) },
-  { name: "suffix", field: "suffix", label: "Suffix", show: (v) => v, body: () => many("suffix", fields.suffix.values) },
-  { name: "language", field: "language", label: "Language", show: languageName, body: () => one("language", fields.language.values) },
-  { name: "keyword", field: "keyword", label: "Keyword", show: (v) => v, body: () => many("keyword", fields.keyword.values) },
+  { name: "duration", field: "duration", label: "Length", body: lengths },
+  { name: "orientation", field: "orientation", label: "Shape" },
+  { name: "suffix", field: "suffix", label: "Suffix", body: () => many("suffix", fields.suffix.values) },
+  { name: "language", field: "language", label: "Language", show: languageName },
+  { name: "keyword", field: "keyword", label: "Keyword", body: () => many("keyword", fields.keyword.values) },
   { name: "rating", field: "rating", label: "Rating", show: (v) => `${v} stars or more`, body: () => [quick("rating", STARS)] },
-  { name: "author", field: "author", label: "Author", show: (v) => v, body: () => one("author", fields.author.values) },
+  { name: "author", field: "author", label: "Author" },
   { name: "title", field: "title", label: "Title", show: (v) => `title: ${v}`, body: () => part("title", "Part of the title") },
   { name: "page", field: "page", label: "Page", show: (v) => `page ${v}`, body: () => part("page", "Page of a document", "12 or 3-8") },
-  { name: "glob", field: "path", label: "Path pattern", show: (v) => v, body: patterns },
+  { name: "glob", field: "path", label: "Path pattern", body: patterns },
   { name: "sort", field: "kind", label: "Order", show: (v) => ORDERS[v] ?? v, body: orders },
 ];
 
 const OTHERS = {
   min_relevance: (value) => `relevance from ${value}`,
-  words_only: () => "exact words only",
   meaning_only: () => "meaning only",
 };
 
 export function labelOf(name) {
-  return PILLS.find((pill) => (pill.names ?? [pill.name]).includes(name)) ?? { show: OTHERS[name] ?? ((value) => value), label: name };
+  const pill = PILLS.find((each) => (each.names ?? [each.name]).includes(name));
+  return { show: OTHERS[name] ?? ((value) => value), ...pill };
 }
 
-export function pills() {
-  const possible = PILLS.filter((pill) => fields[pill.field]?.files);
-  return possible.map((pill) => {
-    const opener = h(
-      "button",
-      { type: "button", class: "pill", "aria-haspopup": "dialog" },
-      pill.label,
-      icon("down"),
-    );
-    opener.addEventListener("click", () => open(opener, pill.label, pill.body()));
-    return opener;
-  });
-}
+// Errors name the options of the command line.
+export const plain = (text) =>
+  safe(text)
+    .replace(/; see --[\w-]+/g, "")
+    .replace(/--([a-z-]+)/g, (all, name) => labelOf(name.replaceAll("-", "_")).label ?? (address.QUERY.includes(name) ? name : all));
 
-export function open(opener, label, body) {
+export const pill = (label, body, name = label) =>
+  h(
+    "button",
+    { type: "button", class: "pill", "aria-haspopup": "dialog", onclick: (event) => open(event.currentTarget, name, body()) },
+    label,
+    icon("down"),
+  );
+
+export const pills = () =>
+  PILLS.filter(({ field }) => fields[field]?.files).map(({ name, field, label, body }) =>
+    pill(label, body ?? (() => one(name, fields[field].values))));
+
+function open(opener, label, body) {
   const popover = $("choices");
   popover.setAttribute("aria-label", label);
   popover.replaceChildren(...body);

@@ -73,7 +73,7 @@ async function run() {
 function failed(error) {
   if (notices.isEmpty()) return $("message").replaceChildren(...empty());
   const again = button("Try again", { text: "Try again", onclick: run });
-  const parts = [h("p", null, safe(error.message)), again];
+  const parts = [h("p", null, filters.plain(error.message)), again];
   if (error.status === 410 || error.status === 404) {
     const params = address.query();
     for (const name of ["upload", "like", "unlike"].filter((each) => params.has(each))) {
