@@ -151,6 +151,33 @@ def test_damaged_words_are_dropped_and_read_again(folder):
     assert words(folder) == wanted
 
 
+def test_words_of_a_damaged_shard_are_read_again_without_embedding_what_was_kept(folder, capsys):
+    wanted = words(folder)
+    place = folder / "library"
+    library = Library.open(place)
+    library.add_words({3: "seen in a picture"}, "ocr")
+    library.commit()
+    [file, *_] = sorted(place.glob("segments/*.faiss"))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 64  # of the last vector
+    file.write_bytes(data)
+    assert main(["check", "--repair", "-l", str(place)]) == 0
+    rows = len(Library.open(place))
+    assert 0 < rows < NOTES
+    assert f"index` embeds the lost ones again, and reads the words of {rows}" in (
+        capsys.readouterr().out
+    )
+    assert library_status(Library.open(place)).without_words == rows
+    assert Library.open(place).words.read_by("ocr").size == 0, "these are looked for again, too"
+    lost = {*wanted[0]} - {each.item.path for each in Library.open(place).segments.values()}
+    for name in map(os.fsdecode, lost):
+        (folder / "notes" / name).rename(folder / name)
+    index(folder, Unwanted())
+    assert words(folder)[0].items() == {*wanted[0].items()} - {(n, wanted[0][n]) for n in lost}
+    assert library_status(Library.open(place)).without_words == 0
+    assert check(place) == []
+
+
 def test_a_root_with_another_name_is_found_by_it(folder):
     (folder / "notes").rename(folder / "diary")
     command = ["roots", "move", str(folder / "notes"), str(folder / "diary")]
