@@ -12,6 +12,7 @@ from support.pdf_files import drawn, lines
 from qvsearch.cli.app import main
 from qvsearch.indexing.status import library_status
 from qvsearch.indexing.wordless import add_missing_words
+from qvsearch.library import words_file
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import read_committed, write_manifest
 from qvsearch.library.repair import check, repair
@@ -176,6 +177,28 @@ def test_words_of_a_damaged_shard_are_read_again_without_embedding_what_was_kept
     assert words(folder)[0].items() == {*wanted[0].items()} - {(n, wanted[0][n]) for n in lost}
     assert library_status(Library.open(place)).without_words == 0
     assert check(place) == []
+
+
+def test_words_of_other_tokens_are_divided_again_without_their_files(folder, monkeypatch):
+    wanted = words(folder)
+    library = Library.open(folder / "library")
+    library.add_words({3: "seen"}, "ocr")
+    with monkeypatch.context() as patch:
+        patch.setattr(words_file, "TOKENS", 1)
+        patch.setattr(words_file, "divided", lambda text: text.upper().replace("Ë", " "))
+        library.commit()
+    older = Library.open(folder / "library")
+    assert older.words.postings("zoe")[0].size < NOTES
+    for path in (folder / "notes").iterdir():
+        path.chmod(0)  # not read
+    index(folder, Unwanted())
+    renewed = Library.open(folder / "library")
+    assert renewed.words.text(3).endswith("seen")
+    assert renewed.words.read_by("ocr").tolist() == [3]
+    assert words(folder)[1] == wanted[1]
+    manifest = (folder / "library" / "manifest.json").read_bytes()
+    index(folder, Unwanted())
+    assert (folder / "library" / "manifest.json").read_bytes() == manifest
 
 
 def test_a_root_with_another_name_is_found_by_it(folder):
