@@ -173,7 +173,8 @@ def _verdict(problems: int, repaired: "Repair | None") -> str:
         return (
             f"{output.counted(problems, 'problem')}; `qvsearch check --repair` keeps the sound rows"
         )
+    words = f", and reads the words of {repaired.without_words:,}" * bool(repaired.without_words)
     return (
         f"{output.counted(repaired.kept, 'segment')} kept, {repaired.lost:,} lost;"
-        " `qvsearch index` embeds the lost ones again"
+        f" `qvsearch index` embeds the lost ones again{words}"
     )

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from qvsearch.display import part_text
 from qvsearch.times import date_text, time_taken
-from qvsearch.types import Snippet
+from qvsearch.types import shown_lines
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import Group, Member
     from qvsearch.retrieval.similar import Similar
     from qvsearch.tasks.grouping.cluster import Cluster
     from qvsearch.tasks.grouping.outliers import Outlier
-    from qvsearch.types import Hit, Item, Moment, Segment
+    from qvsearch.types import Hit, Item, Moment, Segment, Snippet
 
 CENTRAL = 30  # files of a group in a gallery, the most central ones
 
@@ -45,10 +45,8 @@ class Card:
 
     @property
     def snippet(self) -> Snippet | None:
-        """The lines that are shown: those with the query's words, or the passage's beginning."""
-        if self.lines is not None or self.segment.snippet is None:
-            return self.lines
-        return Snippet(self.segment.snippet)
+        """The lines that are shown of the passage."""
+        return shown_lines(self.segment, self.lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,9 @@ def index(
             session.remove_missing(targets, lasts)
         # 8. The last commit.
         session.commit()
-        # 9. Rows of an older version, which stored no words, get them.
+        # 9. Rows of an older version, which stored no words or divided them otherwise, get them.
+        if not session.stopped():
+            library.commit()
         if not session.stopped() and library.without_words():
             with Decoders(count, decode=words.decode) as decoders:
                 add_missing_words(library, files.items, decoders, report, session.stopped)

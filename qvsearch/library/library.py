@@ -332,7 +332,7 @@ class Library:
         dropped. If it raises QvsearchError the last commit stays. If only the last sync failed,
         the new commit is there but may not survive a power cut.
         """
-        if not self._changed:
+        if not self._changed and not self._rows.has_older_words:
             return
         with self.lock():
             manifest = None

@@ -74,11 +74,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """The result of a repair: `kept` and `lost` are numbers of rows."""
+    """The result of a repair: numbers of rows; the kept ones `without_words` are read again."""
 
     problems: tuple[Problem, ...]
     kept: int
     lost: int
+    without_words: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,8 @@ def _rebuild(
         if path.exists():
             move_file(path, folder / QUARANTINE / path.name)
     sweep(folder, state)
-    return Repair(tuple(problems), kept, before - kept)
+    without_words = sum(_live(file) for file in files if file.words is None)
+    return Repair(tuple(problems), kept, before - kept, without_words)
 
 
 def _without_torn_items(

@@ -32,7 +32,7 @@ from qvsearch.library.shards import (
     with_words,
 )
 from qvsearch.library.words import WaitingWords, Words, own_words
-from qvsearch.library.words_file import FILE, RowWords
+from qvsearch.library.words_file import RowWords
 from qvsearch.types import KIND_CODES
 from qvsearch.vectors.encoding import Form
 from qvsearch.vectors.store import FaissStore
@@ -281,7 +281,7 @@ class Rows:
                 following += 1
             else:
                 shard = completed(self.folder, group[0], roots)
-                if np.isin(shard.numbers, list(self._added)).any():
+                if shard.has_older_words or np.isin(shard.numbers, list(self._added)).any():
                     shard = with_words(self.folder, name, shard, self.segments, self._words_of)
                     following += 1
                 shards.append(shard)
@@ -333,14 +333,14 @@ class Rows:
         stored = [shard.words for shard in self._shards if shard.words is not None]
         return Words([*stored, self._waiting_words], self.segments.live)
 
+    @property
+    def has_older_words(self) -> bool:
+        """Whether `write` divides the words of some shards into tokens again."""
+        return any(each.has_older_words for each in self._shards)
+
     def without_words(self) -> list[NDArray[np.int64]]:
         """Return the live rows of each shard whose files were not read for their words."""
-        rows = []
-        for shard in self._shards:
-            unread = shard.store.alive.copy()
-            if shard.words is not None and FILE in shard.words.readers:
-                unread &= ~shard.words.readers[FILE]
-            rows.append(shard.numbers[unread])
+        rows = (each.without_words for each in self._shards)
         return [each for each in rows if len(each)]
 
     def sources(self) -> list[Source]:

@@ -17,6 +17,7 @@ from qvsearch.library.words import searchable, with_texts
 from qvsearch.library.words_file import (
     BLOCK,
     FILE,
+    TOKENS,
     RowWords,
     has_full_text,
     open_database,
@@ -100,6 +101,11 @@ class ShardWords:
             raise KeyError(row)
         names = (name for name, rows in self.readers.items() if rows[position])
         return RowWords(self._text(position), frozenset(names))
+
+    @property
+    def is_older(self) -> bool:
+        """Whether another version divided the texts into tokens."""
+        return self._value("PRAGMA user_version") != TOKENS
 
     def read_by(self, reader: str) -> Rows:
         """Return the rows (k,) whose words a reader has looked for, ascending."""

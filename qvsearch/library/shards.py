@@ -35,6 +35,7 @@ from qvsearch.library.mapped import map_file
 from qvsearch.library.shard_columns import ShardColumns, columns_of, is_ends
 from qvsearch.library.shard_words import ShardWords, open_words, write_words
 from qvsearch.library.sidecar import Background, decode_rows, encode_rows
+from qvsearch.library.words_file import FILE
 from qvsearch.vectors import sign_bits
 from qvsearch.vectors.encoding import Form
 from qvsearch.vectors.sign_bits import Signs, signs_of
@@ -91,6 +92,17 @@ class Shard:
         """The removed rows as ranges [a, b) of positions."""
         edges = np.flatnonzero(np.diff(~self.store.alive, prepend=False, append=False))
         return tuple((int(start), int(end)) for start, end in edges.reshape(-1, 2))
+
+    @property
+    def without_words(self) -> NDArray[np.int64]:
+        """The live rows (k,) whose files were not read for their words."""
+        read = () if self.words is None else self.words.read_by(FILE)
+        return np.setdiff1d(self.numbers[self.store.alive], read, assume_unique=True)
+
+    @property
+    def has_older_words(self) -> bool:
+        """Whether another version divided its words into tokens."""
+        return self.words is not None and self.words.is_older
 
 
 @dataclass(frozen=True, slots=True)

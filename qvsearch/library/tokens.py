@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -19,35 +18,65 @@ _SPACELESS = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
-MARKS = (0x300, 0x1F000)  # the characters among which all combining ones are
 _RUNS = re.compile(f"[{_SPACELESS}]+")
 _PARTS = re.compile(f"[{_SPACELESS}]+|[^{_SPACELESS}]+")
-_WORD = re.compile(r"[^\W_]+")
-_LOCATED = re.compile("(?:[^\\W_]|[\u0300-\u036f])+")  # before accents are folded
+# Soft hyphens, joiners and variation selectors change how a word looks, not which word it is. A
+# non-joiner does not either, but it divides Persian words.
+_INVISIBLE = re.compile("[\u00ad\u034f\u180b-\u180f\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_NON_JOINER = re.compile("\u200c(?<![\u0600-\u06ff]\u200c)")
+_TOKEN = re.compile("[0-9a-z\x80-\U0010ffff]+")  # of a divided text
+# how a character is used; vowel signs, which are marks without a combining class, are of words
+_UNKNOWN, _OF_WORDS, _OF_PAIRS, _ACCENT, _IGNORED, _DIVIDES, _ASCII_DIVIDES = range(7)
+_USES = np.full(sys.maxunicode + 1, _UNKNOWN, np.uint8)  # by character, of those that were met
+_USES[:128] = [_OF_WORDS if chr(each).isalnum() else _ASCII_DIVIDES for each in range(128)]
 
 
 def folded(text: str) -> str:
     """Return a text without case, accents and compatibility forms (Unicode NFKD)."""
     if text.isascii():
         return text.lower()
-    # decomposed first: a compatibility form of capitals has no case of its own
-    decomposed = unicodedata.normalize("NFKD", text).encode("utf-32-le", "surrogatepass")
-    characters = np.frombuffer(decomposed, "<u4")
-    kept: bytes = characters[~_combining()[characters]].tobytes()
-    return kept.decode("utf-32-le", "surrogatepass").casefold()
+    characters = _decomposed(text)
+    return _as_text(characters[_uses(characters) != _ACCENT])
 
 
-@cache
-def _combining() -> NDArray[np.bool_]:
-    """Return which characters are marks on the one before, by number."""
-    marks = np.zeros(sys.maxunicode + 1, np.bool_)
-    marks[[each for each in range(*MARKS) if unicodedata.combining(chr(each))]] = True
-    return marks
+def divided(text: str) -> str:
+    """Return a folded text in which its tokens have ASCII characters between them.
+
+    Tokens are of ASCII letters, digits and all other characters. Other ASCII characters stay.
+    """
+    if text.isascii():
+        return text.lower()
+    characters = _decomposed(_NON_JOINER.sub("", text))
+    uses = _uses(characters)
+    characters = np.where(uses == _DIVIDES, ord(" "), characters)
+    plain = _as_text(characters[(uses != _ACCENT) & (uses != _IGNORED)])
+    return _RUNS.sub(_pairs, plain) if (uses == _OF_PAIRS).any() else plain
 
 
 def tokens(text: str) -> list[str]:
     """Return the tokens of a text, in order."""
-    return _WORD.findall(_RUNS.sub(_pairs, folded(text)))
+    return _TOKEN.findall(divided(text))
+
+
+def located(text: str) -> list[tuple[str, int, int]]:
+    """Return the tokens of a text, each with the range `[start, end)` of its characters."""
+    found = []
+    inside = _uses(_characters(text)) < _DIVIDES
+    edges = np.flatnonzero(np.diff(inside, prepend=False, append=False))
+    for first, last in edges.reshape(-1, 2).tolist():
+        word = text[first:last]
+        whole = tokens(word)
+        if len(whole) == 1:
+            found.append((whole[0], first, last))
+        for part in _PARTS.finditer(word) if len(whole) > 1 else ():
+            own, start = tokens(part[0]), first + part.start()
+            # pairs of characters, unless folding changes more than single ones
+            places = [at for at, each in enumerate(part[0], start) for _ in folded(each)]
+            ranges = [(one, other + 1) for one, other in pairwise(places)]
+            if len(own) != len(ranges):
+                ranges = [(start, start + len(part[0]))] * len(own)
+            found += [(token, *each) for token, each in zip(own, ranges, strict=True)]
+    return found
 
 
 def _pairs(run: re.Match[str]) -> str:
@@ -55,23 +84,35 @@ def _pairs(run: re.Match[str]) -> str:
     return f" {' '.join(map(''.join, pairwise(text))) or text} "
 
 
-def located(text: str) -> list[tuple[str, int, int]]:
-    """Return the tokens of a text, each with the range `[start, end)` of its characters."""
-    found = []
-    for word in _LOCATED.finditer(text):
-        inside = tokens(word[0])
-        if len(inside) == 1:
-            found.append((inside[0], *word.span()))
-        for part in _PARTS.finditer(word[0]) if len(inside) > 1 else ():
-            start = word.start() + part.start()
-            of_part = tokens(part[0])
-            # pairs of characters, unless folding changes their number
-            steps = range(len(of_part)) if len(of_part) == len(part[0]) - 1 else None
-            for place, token in enumerate(of_part):
-                at = (
-                    (start + place, start + place + 2)
-                    if steps
-                    else (start, word.start() + part.end())
-                )
-                found.append((token, *at))
-    return found
+def _decomposed(text: str) -> NDArray[np.uint32]:
+    """Return the characters of a text by number, compatibility forms and accents apart."""
+    # before case is folded: a compatibility form of capitals has no case of its own
+    return _characters(unicodedata.normalize("NFKD", text))
+
+
+def _characters(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _as_text(characters: NDArray[np.uint32]) -> str:
+    return characters.tobytes().decode("utf-32-le", "surrogatepass").casefold()
+
+
+def _uses(characters: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """Return how each character is used."""
+    uses = _USES[characters]
+    if not uses.all():
+        for each in set(characters[uses == _UNKNOWN].tolist()):
+            _USES[each] = _use(chr(each))
+        uses = _USES[characters]
+    return uses
+
+
+def _use(character: str) -> int:
+    if unicodedata.combining(character):
+        return _ACCENT
+    if _INVISIBLE.match(character):
+        return _IGNORED
+    if not character.isalnum() and unicodedata.category(character) not in {"Mn", "Mc"}:
+        return _DIVIDES
+    return _OF_PAIRS if _RUNS.match(character) else _OF_WORDS

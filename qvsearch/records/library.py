@@ -302,9 +302,13 @@ def check_record(problems: Iterable[Problem], repaired: Repair | None) -> dict[s
 
     problems (list of objects): damage, each with the `file` of the library and the `reason`
     kept, lost (integer): segments that `--repair` kept and lost
+    without_words (integer): kept segments whose words the next `index` reads again
     """
-    rows = {} if repaired is None else {"kept": repaired.kept, "lost": repaired.lost}
-    return {"problems": [asdict(problem) for problem in problems], **rows}
+    found: dict[str, object] = {"problems": [asdict(problem) for problem in problems]}
+    if repaired is None:
+        return found
+    words = repaired.without_words
+    return found | {"kept": repaired.kept, "lost": repaired.lost, "without_words": words}
 
 
 def recall_record(recall: Recall) -> dict[str, object]:

@@ -50,12 +50,9 @@ def rankings(
 
     `exact` skips the first pass. Callers stop at the first ranking that their list needs.
     """
-    if terms[0].term.asked.alone:
-        yield rank_all(library, terms)
-        return
-    if is_large(library) and not exact:
+    if is_large(library) and not exact and not terms[0].term.asked.alone:
         yield rank_best(library, terms, mask)
-    yield rank_all(library, terms)
+    yield rank_all(library, terms, mask)
 
 
 def _completed(
@@ -89,8 +86,10 @@ def is_large(library: Library) -> bool:
     return len(library) * library.fingerprint.dim > EXACT_UP_TO
 
 
-def rank_all(library: Library, terms: Sequence[EmbeddedTerm]) -> Ranking:
-    """Score every row of a library.
+def rank_all(
+    library: Library, terms: Sequence[EmbeddedTerm], mask: NDArray[np.bool_] | None = None
+) -> Ranking:
+    """Score every row of a library; those of the mask (size,) also answer by their words.
 
     In a large library the levels of kinds are those of `rank_best`, so that a row has the same
     relevance in both.
@@ -98,12 +97,12 @@ def rank_all(library: Library, terms: Sequence[EmbeddedTerm]) -> Ranking:
     if terms[0].term.asked.alone:
         return rank_by_words(library, terms[0])
     if not is_large(library):
-        return _completed(library, rank_rows(library, terms))
+        return _completed(library, rank_rows(library, terms), mask)
     scored = [
         _scored(library, term, estimates, top, slice(None), all_scores(library, term.vectors))
         for term, estimates, top in _estimate_all(library, terms)
     ]
-    return _completed(library, combine_terms(scored))
+    return _completed(library, combine_terms(scored), mask)
 
 
 def rank_best(library: Library, terms: Sequence[EmbeddedTerm], mask: NDArray[np.bool_]) -> Ranking:

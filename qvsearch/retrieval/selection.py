@@ -152,8 +152,8 @@ class Selected:
 
     def best_in_turn(self, terms: Sequence[EmbeddedTerm], options: SearchOptions) -> Iterator[Hit]:
         """Yield the relevant hits of one query without an end; all ranks are 0."""
-        least, ranking = evidence_of(options.least), rank_all(self.library, terms)
         mask = self._with_words(terms)
+        least, ranking = evidence_of(options.least), rank_all(self.library, terms, mask)
         hits = hits_in_turn(self.library, ranking, mask, least=least, dedupe=options.dedupe)
         matches = ranking.terms[0].matches
         if matches is None:

@@ -74,7 +74,9 @@ def standing(
         return None
     terms = embedded()
     allowed = allowed_in(library, terms, options)
-    ranking = rank_all(library, terms)
+    ranked = allowed.copy()
+    ranked[rows] = True
+    ranking = rank_all(library, terms, ranked)
     rows.sort(key=lambda row: (not allowed[row], -ranking.evidence[row]))
     others = list(best_rows(library, ranking, allowed, -np.inf))
     # of equal hits the first row comes first
@@ -146,8 +148,8 @@ def relevances(
     terms = embed_terms(read_terms(query, library.fingerprint.decode_options), load)
     if is_large_table(library):
         return _relevances_in_table(library, terms, options)
-    ranking = rank_all(library, terms)
     allowed = allowed_in(library, terms, options)
+    ranking = rank_all(library, terms, allowed)
     rows = np.array(list(best_rows(library, ranking, allowed, -np.inf)), np.int64)
     locations = library.columns.locations(rows)
     found = map(relevance_of, ranking.evidence[rows].tolist())

@@ -12,6 +12,7 @@ from support.pdf_files import drawn, lines
 from qvsearch.cli.app import main
 from qvsearch.indexing.status import library_status
 from qvsearch.indexing.wordless import add_missing_words
+from qvsearch.library import words_file
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import read_committed, write_manifest
 from qvsearch.library.repair import check, repair
@@ -149,6 +150,55 @@ def test_damaged_words_are_dropped_and_read_again(folder):
     assert (folder / "library" / "quarantine" / file.name).exists()
     index(folder, Unwanted())
     assert words(folder) == wanted
+
+
+def test_words_of_a_damaged_shard_are_read_again_without_embedding_what_was_kept(folder, capsys):
+    wanted = words(folder)
+    place = folder / "library"
+    library = Library.open(place)
+    library.add_words({3: "seen in a picture"}, "ocr")
+    library.commit()
+    [file, *_] = sorted(place.glob("segments/*.faiss"))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 64  # of the last vector
+    file.write_bytes(data)
+    assert main(["check", "--repair", "-l", str(place)]) == 0
+    rows = len(Library.open(place))
+    assert 0 < rows < NOTES
+    assert f"index` embeds the lost ones again, and reads the words of {rows}" in (
+        capsys.readouterr().out
+    )
+    assert library_status(Library.open(place)).without_words == rows
+    assert Library.open(place).words.read_by("ocr").size == 0, "these are looked for again, too"
+    lost = {*wanted[0]} - {each.item.path for each in Library.open(place).segments.values()}
+    for name in map(os.fsdecode, lost):
+        (folder / "notes" / name).rename(folder / name)
+    index(folder, Unwanted())
+    assert words(folder)[0].items() == {*wanted[0].items()} - {(n, wanted[0][n]) for n in lost}
+    assert library_status(Library.open(place)).without_words == 0
+    assert check(place) == []
+
+
+def test_words_of_other_tokens_are_divided_again_without_their_files(folder, monkeypatch):
+    wanted = words(folder)
+    library = Library.open(folder / "library")
+    library.add_words({3: "seen"}, "ocr")
+    with monkeypatch.context() as patch:
+        patch.setattr(words_file, "TOKENS", 1)
+        patch.setattr(words_file, "divided", lambda text: text.upper().replace("Ë", " "))
+        library.commit()
+    older = Library.open(folder / "library")
+    assert older.words.postings("zoe")[0].size < NOTES
+    for path in (folder / "notes").iterdir():
+        path.chmod(0)  # not read
+    index(folder, Unwanted())
+    renewed = Library.open(folder / "library")
+    assert renewed.words.text(3).endswith("seen")
+    assert renewed.words.read_by("ocr").tolist() == [3]
+    assert words(folder)[1] == wanted[1]
+    manifest = (folder / "library" / "manifest.json").read_bytes()
+    index(folder, Unwanted())
+    assert (folder / "library" / "manifest.json").read_bytes() == manifest
 
 
 def test_a_root_with_another_name_is_found_by_it(folder):

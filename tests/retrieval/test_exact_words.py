@@ -9,11 +9,16 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library import words_file
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
+from qvsearch.retrieval import word_ranking
 from qvsearch.retrieval.asked_words import asked_words, plain
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.lexical import matches
 from qvsearch.retrieval.pipeline import Query, SearchOptions, answer, parse_query, search
+from qvsearch.retrieval.query import read_terms
+from qvsearch.retrieval.scoring import embed_terms
+from qvsearch.retrieval.selection import select
 from qvsearch.retrieval.snippets import snippet_of
+from qvsearch.retrieval.standing import relevances
 from qvsearch.types import Item, Kind, Segment
 
 ROOT = b"/media"
@@ -258,3 +263,16 @@ def test_a_phrase_is_read_from_the_command_line_and_saved(library):
     assert (query.lacking, query.by) == (("d",), By.WORDS)
     with pytest.raises(QvsearchError, match="exclude each other"):
         parsed_search({"words": "a", "words-only": True, "meaning-only": True})
+
+
+def test_rows_that_no_filter_lets_pass_take_no_place_among_those_that_count(library, monkeypatch):
+    query, path = parse_query('"lazy dog"'), b"/media/other.txt"
+    few = SearchOptions(filters=Filters(globs=("other.txt",)), min_relevance=0)
+    (wanted,) = search(library, query, ColourEmbedder(), few)
+    monkeypatch.setattr(word_ranking, "MOST", 3)  # of 46 rows with the phrase
+    assert search(library, query, ColourEmbedder(), few) == [wanted]
+    assert relevances(library, query, few, ColourEmbedder) == [(path, wanted.relevance)]
+    assert explain(library, query, path, ColourEmbedder(), few).relevance == wanted.relevance
+    terms = embed_terms(read_terms(query, FINGERPRINT.decode_options), ColourEmbedder)
+    (hit,) = select(library, few.filters).best_in_turn(terms, few)
+    assert hit.relevance == wanted.relevance

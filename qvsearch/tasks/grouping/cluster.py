@@ -157,7 +157,7 @@ def chosen_rows(
     if query is None or not mask.any():
         return mask
     terms = embed_terms(read_terms(query, library.fingerprint.decode_options), load)
-    evidence = np.where(mask, rank_all(library, terms).evidence, -np.inf)
+    evidence = np.where(mask, rank_all(library, terms, mask).evidence, -np.inf)
     answered = evidence.max() >= evidence_of(ANSWERED)
     answering: Mask = (evidence >= evidence_of(CUT)) & answered
     return answering

@@ -1,0 +1,67 @@
+"""How texts are divided into the words by which they are found."""
+
+import pytest
+
+from qvsearch.library.tokens import located, tokens
+
+SENTENCES = {
+    "Hindi": "मेरी किताब की दुकान में हिन्दी के कर्मचारी हैं",
+    "Bengali": "আমার বাংলা বই দোকানে কিনেছি",
+    "Tamil": "தமிழ் மொழியில் எழுதிய நூல்",
+    "Telugu": "తెలుగు భాషలో పుస్తకం",
+    "Malayalam": "മലയാളം പുസ്തകങ്ങൾ",
+    "Hebrew": "שָׁלוֹם עוֹלָם",
+    "Arabic": "كِتَابٌ جَدِيدٌ",
+}
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_vowel_signs_are_parts_of_words(language):
+    words = SENTENCES[language].split()
+    assert len(tokens(SENTENCES[language])) == len(words)
+    assert [SENTENCES[language][a:b] for _, a, b in located(SENTENCES[language])] == words
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("की", "का"),
+        ("कि", "क"),
+        ("বই", "বি"),
+        ("நூல்", "நால"),
+        ("กิน", "กัน"),
+        ("ที", "ทา"),
+        ("မြ", "မိ"),
+    ],
+)
+def test_words_with_other_vowels_are_others(one, other):
+    assert set(tokens(one)).isdisjoint(tokens(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("café", "CAFE"),
+        ("infor\u00admation", "information"),
+        ("\u0db1\u0dca\u200d\u0dba", "\u0db1\u0dca\u0dba"),  # Sinhala with and without a joiner
+        ("\u845b\U000e0100\u57ce", "\u845b\u57ce"),  # a variant of a character
+        ("שָׁלוֹם", "שלום"),
+    ],
+)
+def test_words_that_only_look_different_are_the_same(one, other):
+    assert tokens(one) == tokens(other)
+    assert [text for text, _, _ in located(one)] == tokens(other)
+
+
+def test_signs_that_are_no_words_divide():
+    assert tokens("1\ufe0f\u20e3 ❤️a—b “c”…d_e") == ["1", "a", "b", "c", "d", "e"]
+    assert tokens("می\u200cخواهم") == tokens("می خواهم")
+
+
+def test_pairs_of_characters_are_found_where_they_are():
+    text = "น้ำที่ร้าน"  # tone marks are folded, so there are fewer pairs than characters
+    found = located(text)
+    assert [token for token, _, _ in found] == tokens(text)
+    for token, start, end in found:
+        assert token in tokens(text[start:end])
+    assert max(end - start for _, start, end in found) <= 4
