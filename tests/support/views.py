@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+from qvsearch.library.lock import HOLDER
 from support.recording_disk import tree_of
 
 READING = {"file": ("open", "stat", "lstat"), "names": ("listdir", "scandir")}
@@ -29,6 +30,11 @@ def noting(folder):
     functions = {name: noted(what, getattr(os, name)) for what in READING for name in READING[what]}
     with patch.multiple(os, **functions):
         yield read
+
+
+def what_is_left(library):
+    """Return what the next writer finds in a library; who held the lock does not matter to it."""
+    return frozenset(each for each in tree_of(library).items() if each[0].name != HOLDER)
 
 
 def read_of(tree, read):
