@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
@@ -113,7 +114,7 @@ def unpack_arrays(
         shape = shapes[name]
         if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
             raise ValueError(f"the shape of {name} is invalid")
-        count = int(np.prod(shape, dtype=object))
+        count = math.prod(shape)
         if place + count * kind.itemsize > len(view):
             raise ValueError(f"{name} is cut off")
         arrays[name] = np.frombuffer(view, kind, count, place).reshape(shape)

@@ -167,8 +167,9 @@ class ShardColumns:
 
 def is_ends(ends: NDArray[np.int64], size: int) -> bool:
     """Return whether these can be the ends of pieces of so many bytes."""
-    edges = np.concatenate([[0], ends]) if ends.ndim == 1 else np.array([-1])
-    return bool(edges[0] == 0 and edges[-1] == size and (np.diff(edges) >= 0).all())
+    if ends.ndim != 1 or not ends.size:
+        return ends.ndim == 1 and size == 0
+    return bool(ends[0] >= 0 and ends[-1] == size and (ends[1:] >= ends[:-1]).all())
 
 
 def _within(numbers: NDArray[Any], least: int, end: int) -> bool:

@@ -191,18 +191,22 @@ def open_words(folder: Path, file: ShardFiles, numbers: NDArray[np.int64]) -> Sh
     data = map_file(path, seal)
     if seal.size <= VERIFY_WORDS:
         check_sum(path, seal, data)
-    return ShardWords(path, data if seal.size <= READ_WHOLE else path, numbers)
+    return _opened(path, data, numbers)
+
+
+def _opened(path: Path, data: memoryview, numbers: NDArray[np.int64]) -> ShardWords:
+    return ShardWords(path, data if len(data) <= READ_WHOLE else path, numbers)
 
 
 def verify_words(folder: Path, file: ShardFiles) -> None:
     """Read all words of a shard; raises as `open_words` does."""
     if file.words is None:
         return
-    path = words_path(folder, file.words.name)
-    check_sum(path, file.words.seal, map_file(path, file.words.seal))
-    words = open_words(folder, file, np.arange(file.rows))
-    if words is not None:
-        words.check()
+    path, seal = words_path(folder, file.words.name), file.words.seal
+    data = map_file(path, seal)
+    check_sum(path, seal, data)
+    if has_full_text():
+        _opened(path, data, np.arange(file.rows)).check()
 
 
 def write_words(

@@ -229,9 +229,12 @@ def _has_room(
     ahead: Sequence[Pending[Decoded | Skipped]], item: Item, options: DecodeOptions
 ) -> bool:
     """Return whether one more file may be decoded ahead; the first always may."""
+    if not ahead:
+        return True
+    if len(ahead) >= LOOK_AHEAD_FILES:
+        return False
     held = sum(_pixels_held(each, future, options) for each, _, future in ahead)
-    pixels = held + _most_pixels(item, options)
-    return not ahead or (len(ahead) < LOOK_AHEAD_FILES and pixels <= LOOK_AHEAD_PIXELS)
+    return held + _most_pixels(item, options) <= LOOK_AHEAD_PIXELS
 
 
 def _most_pixels(item: Item, options: DecodeOptions) -> int:

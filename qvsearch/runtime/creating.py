@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from qvsearch.errors import QvsearchError
 from qvsearch.library.creation import check_place
 from qvsearch.library.library import Library
+from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder
 from qvsearch.models import registry
 from qvsearch.models.registry import DEMO, GENERATOR, RERANKER, check_dim, role_of
-from qvsearch.published.opening import open_at
 from qvsearch.runtime import backends
 from qvsearch.runtime.chosen import (
     adapter_of,
@@ -37,7 +37,7 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
     QvsearchError, before any download, if no library can be created in the folder.
     """
     if Library.exists(folder):
-        _take_options(open_at(folder), choice)
+        _take_options(folder, choice)
         library = open_library(folder, choice)
         _match_precision(library, choice)
         return library
@@ -76,10 +76,11 @@ def check_default(folder: Path, model: str) -> None:
         )
 
 
-def _take_options(library: Library, choice: Choice) -> None:
+def _take_options(folder: Path, choice: Choice) -> None:
     """Give chosen options to a library without any commit, e.g. after a server was refused."""
-    fingerprint = library.fingerprint
-    if library.generation or backends.backend_of(fingerprint.model) is not None:
+    manifest = read_committed(folder)
+    fingerprint = manifest.fingerprint
+    if manifest.generation or backends.backend_of(fingerprint.model) is not None:
         return
     detail = choice.detail or fingerprint.detail
     pages = choice.document_detail or fingerprint.document_detail
@@ -90,7 +91,7 @@ def _take_options(library: Library, choice: Choice) -> None:
         document_detail=None if pages is detail else pages,
     )
     if taken != fingerprint:
-        library.make_anew(taken)
+        Library.open(folder).make_anew(taken)
 
 
 def _match_precision(library: Library, choice: Choice) -> None:

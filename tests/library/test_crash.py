@@ -13,6 +13,7 @@ import pytest
 from support import writer
 from support.faulty_disk import FAILED, FaultyDisk, failing
 from support.readers import nearest_rows
+from support.views import Views, what_is_left
 from support.writer import STEPS, content, steps
 
 from qvsearch import files as durable
@@ -23,7 +24,7 @@ from qvsearch.library.repair import check
 pytestmark = pytest.mark.usefixtures("disk")
 
 PROGRAM = [sys.executable, writer.__file__]
-AGAIN = 3  # of so many writers that died or failed one is followed by another
+AGAIN = 3  # of so many writers that died one is followed by another
 KILLED = "writers killed, at every operation"
 
 
@@ -107,10 +108,11 @@ def test_a_library_whose_making_was_killed_can_be_made(tmp_path, tally):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_every_operation_may_fail_and_a_rerun_mends_it(folder, monkeypatch, tally, number):
-    at, ended = 0, False
+    at, ended, left, copy = 0, False, set(), folder.with_name("copy")
+    views = Views(copy, lambda: (content(Library.open(copy)), check(copy)))
     while not ended:
         at += 1
-        copy = shutil.copytree(folder, folder.with_name("copy"))
+        shutil.copytree(folder, copy)
         disk, last = FaultyDisk(at, failing(number)), "none"
         with monkeypatch.context() as patch:
             patch.setattr(durable, "os", disk)
@@ -121,11 +123,14 @@ def test_every_operation_may_fail_and_a_rerun_mends_it(folder, monkeypatch, tall
                 said = str(error)
                 assert str(copy) in said  # noqa: PT017
         ended = len(disk.steps) < at
-        assert content(Library.open(copy)) in legal(last)
-        if at % AGAIN == 0 or ended:
+        found, problems = views.now()
+        assert (found in legal(last), problems) == (True, [])
+        if (state := what_is_left(copy)) not in left:
+            left.add(state)
             finish(copy)
         shutil.rmtree(copy)
         tally[FAILED] += not ended
+    assert len(left) > 5
     assert at > 60
 
 

@@ -2,6 +2,8 @@
 
 import pickle
 from collections import defaultdict
+from contextlib import contextmanager
+from unittest.mock import patch
 
 from qvsearch.media.sandbox import MOST_BYTES, ConfinedProcess
 
@@ -58,3 +60,13 @@ def end_all():
     for idle in IDLE.values():
         while idle:
             idle.pop().end()
+
+
+@contextmanager
+def kept_workers():
+    """Have decode processes kept, until the end."""
+    with patch("qvsearch.media.workers.ConfinedProcess", KeptProcess):
+        try:
+            yield
+        finally:
+            end_all()
