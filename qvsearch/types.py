@@ -116,12 +116,13 @@ class Metadata:
     `taken` is ISO 8601, without a zone if the file has none, and only a day, month or year if that
     is all it has. `taken_from` is None if the date is in the file itself, `xmp` or `json` if it is
     beside it, and `name` if only its name has one. `camera` is maker and model; `latitude` and
-    `longitude` are degrees (WGS 84); `duration` is seconds of a video. `page` is true for a
-    screenshot or a scanned page; `damaged` describes missing pixels; `several` is true if the file
-    has frames or pages beside the indexed one. `pages` is the number of pages of a document, of
-    which some may not be indexed. `language` is a tag (BCP 47) of a text, `rating` is 0 to 5.
+    `longitude` are degrees (WGS 84); `duration` is seconds of a video, or of the film within a
+    photo. `page` is true for a screenshot or a scanned page; `damaged` describes missing pixels;
+    `several` is true if the file has frames or pages beside the indexed one. `pages` is the number
+    of pages of a document, of which some may not be indexed. `language` is a tag (BCP 47) of a
+    text, `rating` is 0 to 5.
     `pictures` is the number of pictures within a document, which are not indexed; `partial` is the
-    part of it that is, e.g. `5,000 of 80,000 rows`.
+    part of it that is, e.g. `5,000 of 80,000 rows`, or a photo without its film and why.
     """
 
     taken: str | None = None
@@ -150,6 +151,7 @@ NO_METADATA = Metadata()
 class Segment:
     """The unit of a vector: an image, a moment of a video, a passage of a text, a document's page.
 
+    A photo with a film within it has the moments of the film behind its own segment.
     `content_hash` and `metadata` are the item's. A moment is `[start, end)` in seconds; `lines` are
     the first and last, from 1; `page` is from 1. `section` names the place of a passage that has no
     lines, e.g. `slide 3`. `words` is the text for the index of words; it is not in the sidecar, and
@@ -240,7 +242,8 @@ class DecodeOptions:
 
     No image has more than `max_pixels`; `video_mode` decides the segments of a video. With `draft`
     the decoder reduces large JPEGs, which takes half the time and moves values by up to 1 of 255 on
-    average. `moments` are given stretches `[start, end)` of a video in seconds, where a decoder
+    average. With `films`, pictures have the moments of the films within them, too (motion photos).
+    `moments` are given stretches `[start, end)` of a video in seconds, where a decoder
     takes only these (`qvsearch.media.stills`). `page_pixels` is the limit of a document's page
     (default: `max_pixels`); its pages after `after_page` are decoded, `most_pages` at most.
     """
@@ -248,6 +251,7 @@ class DecodeOptions:
     max_pixels: int
     video_mode: VideoMode = VideoMode.FRAMES
     draft: bool = True
+    films: bool = False
     moments: tuple[tuple[float, float], ...] = ()
     page_pixels: int | None = None
     after_page: int = 0
@@ -299,6 +303,7 @@ class Fingerprint:
             self.detail.max_pixels,
             self.video_mode,
             self.preprocessing >= 2,
+            films=True,
             page_pixels=page_pixels,
         )
 
