@@ -1,6 +1,8 @@
 """Motion photos: the film within a picture is found and decoded, and never costs the picture."""
 
+import io
 import os
+import random
 import shutil
 import subprocess
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 from support import fatal_films, motion_photos
 from support.cheap_model import DecodersHere
+from support.damage import mutated
 from support.images import decode, item_of
 from support.motion_photos import FORMS, GAIN_MAP, SIZE, STILL, box, directory, google, still
 from support.videos import LOW, frame_of, make, number_in
@@ -195,6 +198,16 @@ def test_ten_thousand_items_and_boxes_are_no_matter(tmp_path, film):
         still("HEIC") + box(b"free", b"") * 10_000 + box(b"mpvd", film)
     )
     assert found(tmp_path / "a.heic") is None
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_damaged_file_has_a_film_or_none(film, name):
+    whole = FORMS[name](film)
+    rng = random.Random(1)
+    for number in range(200):
+        damaged = bytes(mutated(whole, rng, [film])) if number else whole[:-1]
+        inside = film_in(io.BytesIO(damaged))
+        assert inside is None or len(inside.read()) < len(damaged)
 
 
 def test_a_truncated_film_leaves_the_picture_with_the_reason(tmp_path, film):
