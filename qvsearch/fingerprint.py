@@ -61,7 +61,8 @@ class DecodeOptions:
 
     No image has more than `max_pixels`; `video_mode` decides the segments of a video. With `draft`
     the decoder reduces large JPEGs, which takes half the time and moves values by up to 1 of 255 on
-    average. `moments` are given stretches `[start, end)` of a video in seconds, where a decoder
+    average. With `films`, pictures have the moments of the films within them, too (motion photos).
+    `moments` are given stretches `[start, end)` of a video in seconds, where a decoder
     takes only these (`qvsearch.media.stills`). `page_pixels` is the limit of a document's page
     (default: `max_pixels`); its pages after `after_page` are decoded, `most_pages` at most.
     """
@@ -69,6 +70,7 @@ class DecodeOptions:
     max_pixels: int
     video_mode: VideoMode = VideoMode.FRAMES
     draft: bool = True
+    films: bool = False
     moments: tuple[tuple[float, float], ...] = ()
     page_pixels: int | None = None
     after_page: int = 0
@@ -120,5 +122,6 @@ class Fingerprint:
             self.detail.max_pixels,
             self.video_mode,
             self.preprocessing >= 2,
+            films=True,
             page_pixels=page_pixels,
         )

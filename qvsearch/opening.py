@@ -12,6 +12,7 @@ from pathlib import Path
 
 from qvsearch.display import file_url, safe_text
 from qvsearch.errors import QvsearchError
+from qvsearch.kinds import Kind, kind_of
 
 SETTLED = 1.0  # seconds after which a program that still runs has started well
 REPLY_SECONDS = 5.0  # for a file manager that has to start first
@@ -41,7 +42,7 @@ def open_file(location: bytes, at: float | None = None, page: int | None = None)
     """
     _check(location)
     command = None
-    if at:
+    if at and kind_of(location) is not Kind.IMAGE:  # no program opens the film within a picture
         command = _player_command(location, at)
     elif page is not None and page > 1:
         command = _viewer_command(location, page)

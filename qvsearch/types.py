@@ -75,12 +75,13 @@ class Metadata:
     `taken` is ISO 8601, without a zone if the file has none, and only a day, month or year if that
     is all it has. `taken_from` is None if the date is in the file itself, `xmp` or `json` if it is
     beside it, and `name` if only its name has one. `camera` is maker and model; `latitude` and
-    `longitude` are degrees (WGS 84); `duration` is seconds of a video. `page` is true for a
-    screenshot or a scanned page; `damaged` describes missing pixels; `several` is true if the file
-    has frames or pages beside the indexed one. `pages` is the number of pages of a document, of
-    which some may not be indexed. `language` is a tag (BCP 47) of a text, `rating` is 0 to 5.
+    `longitude` are degrees (WGS 84); `duration` is seconds of a video, or of the film within a
+    photo. `page` is true for a screenshot or a scanned page; `damaged` describes missing pixels;
+    `several` is true if the file has frames or pages beside the indexed one. `pages` is the number
+    of pages of a document, of which some may not be indexed. `language` is a tag (BCP 47) of a
+    text, `rating` is 0 to 5.
     `pictures` is the number of pictures within a document, which are not indexed; `partial` is the
-    part of it that is, e.g. `5,000 of 80,000 rows`.
+    part of it that is, e.g. `5,000 of 80,000 rows`, or a photo without its film and why.
     """
 
     taken: str | None = None
@@ -109,6 +110,7 @@ NO_METADATA = Metadata()
 class Segment:
     """The unit of a vector: an image, a moment of a video, a passage of a text, a document's page.
 
+    A photo with a film within it has the moments of the film behind its own segment.
     `content_hash` and `metadata` are the item's. A moment is `[start, end)` in seconds; `lines` are
     the first and last, from 1; `page` is from 1. `section` names the place of a passage that has no
     lines, e.g. `slide 3`. `words` is the text for the index of words; it is not in the sidecar, and

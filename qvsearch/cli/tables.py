@@ -124,7 +124,7 @@ def _due(status: Status) -> list[tuple[str, str]]:
         facts.append(("pictures", f"not indexed: {pictures} within {documents}"))
     if status.partial:
         files = counted(len(status.partial), "file")
-        facts.append(("partial", f"{files}, of which a sample is indexed (--json lists them)"))
+        facts.append(("partial", f"{files}, of which a part is indexed (--json lists them)"))
     if status.left_out:
         files = counted(len(status.left_out), "file")
         facts.append(

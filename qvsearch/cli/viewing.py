@@ -12,6 +12,7 @@ from qvsearch.cli import output
 from qvsearch.cli.interrupt import cancelling
 from qvsearch.cli.options import PrintOptions, choice, number, output_option, path
 from qvsearch.errors import QvsearchError
+from qvsearch.kinds import Kind
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -175,7 +176,7 @@ class View:
 
 def _place_hint(segment: "Segment", start: float | None) -> str:
     """Return where the place of a file is that opened at its beginning."""
-    if start:
+    if start and segment.item.kind is Kind.VIDEO:
         return (
             f"the moment begins at {output.clock(int(start))}; mpv, VLC or IINA would start there"
         )

@@ -396,5 +396,6 @@ def _refreshed(segment: Segment, metadata: Metadata) -> Segment:
     """Return a segment with new metadata; what only decoding shows is kept."""
     before = segment.metadata
     duration = metadata.duration or before.duration
-    metadata = replace(metadata, page=before.page, duration=duration, damaged=before.damaged)
+    page, damaged, partial = before.page, before.damaged, metadata.partial or before.partial
+    metadata = replace(metadata, page=page, duration=duration, damaged=damaged, partial=partial)
     return replace(segment, metadata=metadata, reading=READING[segment.item.kind])

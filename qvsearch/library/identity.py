@@ -34,7 +34,13 @@ def segments_of(library: Library, item_id: str) -> list[Segment]:
     found = [each for each in segments if each.item_id == item_id]
     if not found:
         raise Gone(f"the library {library.folder} has no file {item_id}; it may have changed since")
-    return sorted(found, key=lambda each: (each.start or 0.0, each.lines or (0, 0), each.page or 0))
+    return sorted(found, key=_place)
+
+
+def _place(segment: Segment) -> tuple[float, tuple[int, int], int]:
+    """Return a key of the order in the file; a picture comes before the film within it."""
+    start = -1.0 if segment.start is None else segment.start
+    return start, segment.lines or (0, 0), segment.page or 0
 
 
 def id_at(library: Library, location: bytes) -> str | None:

@@ -112,7 +112,7 @@ def _check_kind(segment: Segment, arguments: ReadArguments) -> None:
         Kind.TEXT: ("lines", "section", "passage", "neighbours"),
         Kind.DOCUMENT: ("page", "neighbours"),
     }
-    own = of_kind.get(segment.item.kind, ())
+    own = of_kind.get(Kind.VIDEO if _has_film(segment) else segment.item.kind, ())
     for kind, names in of_kind.items():
         for name in names:
             if getattr(arguments, name) is not None and name not in own:
@@ -123,15 +123,22 @@ def _check_kind(segment: Segment, arguments: ReadArguments) -> None:
                 )
 
 
+def _has_film(segment: Segment) -> bool:
+    """Return whether a file is a picture with a film within it."""
+    return segment.item.kind is Kind.IMAGE and segment.metadata.duration is not None
+
+
 def _places(
     segments: Sequence[Segment], arguments: ReadArguments
 ) -> tuple[tuple[float, float], ...]:
-    """Return the parts of a video or document that are read; none for other files."""
+    """Return the parts of a film or document that are read; none for other files."""
     match segments[0].item.kind:
         case Kind.VIDEO:
             return _moments(segments, arguments)
         case Kind.DOCUMENT:
             return _pages(segments, arguments)
+        case Kind.IMAGE if (arguments.start, arguments.end, arguments.frames) != (None,) * 3:
+            return _moments(segments, arguments)
     return ()
 
 
@@ -166,9 +173,9 @@ def _moments(
 
 
 def _pictures(decoded: Decoded) -> Contents:
-    """Return an image, the frames of a video with their times, or pages with their words."""
-    if decoded.item.kind is Kind.IMAGE:
-        segment, source = decoded.segments[0]
+    """Return an image, the frames of a film with their times, or pages with their words."""
+    segment, source = decoded.segments[0]
+    if decoded.item.kind is Kind.IMAGE and segment.start is None:
         size = present({"width": segment.width, "height": segment.height})
         return Contents(size, _jpegs(source.images[:1]))
     if decoded.item.kind is Kind.DOCUMENT:

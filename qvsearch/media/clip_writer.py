@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import struct
 from collections.abc import Container, Iterator, Sequence
 from fractions import Fraction
@@ -16,6 +17,7 @@ from av.codec.codec import UnknownCodecError
 
 from qvsearch.errors import MediaError
 from qvsearch.media.frames import Film
+from qvsearch.media.motion import open_film
 from qvsearch.media.packets import (
     DAMAGE,
     ROUNDING,
@@ -76,7 +78,8 @@ def write_clip(source: Path, start: float, end: float, target: Path) -> tuple[st
     written.
     """
     try:
-        with source.open("rb") as file, source.open("rb") as again:
+        with source.open("rb") as first, source.open("rb") as second:
+            file, again = (open_film(each, os.fsencode(source)) for each in (first, second))
             film = Film(file)
             film.find_restarts()
             try:

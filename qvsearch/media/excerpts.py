@@ -20,16 +20,16 @@ _END = re.compile(r"\r\n|\n|\r")  # as `media.text` counts lines
 def decode(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:
     """Return a picture, moments, pages, or a text; it takes the place of `media.decode`.
 
-    Each of the options' `moments` is a frame of a video in seconds, page `[n, n + 1)` of a
+    Each of the options' `moments` is a frame of a film in seconds, page `[n, n + 1)` of a
     document, or lines `[first, last)` of a text; pages and lines count from 1. A text without them
     has all its passages. Raises MediaError as `media.decode` does, for lines and pages behind the
     end, and if no moment has a frame.
     """
-    if item.kind in places.HAVE_PLACES:
-        return places.decode(item, content_hash, options, options.moments, most_frames=1)
-    if item.kind is Kind.TEXT and options.moments:
+    if not options.moments:
+        return media.decode(item, content_hash, options)
+    if item.kind is Kind.TEXT:
         return _lines(item, content_hash, options)
-    return media.decode(item, content_hash, options)
+    return places.decode(item, content_hash, options, options.moments, most_frames=1)
 
 
 def _lines(item: Item, content_hash: str, options: DecodeOptions) -> Decoded:

@@ -23,6 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from qvsearch.errors import MediaError
 from qvsearch.media.colour import read_colours
 from qvsearch.media.metadata import image_metadata
+from qvsearch.media.motion import film_in, with_film
 from qvsearch.media.pixels import (
     DEEP_GREY,
     MAX_MEGAPIXELS,
@@ -97,7 +98,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 def decode(
     file: BinaryIO, item: Item, content_hash: str, options: DecodeOptions
 ) -> list[tuple[Segment, EmbedInput]]:
-    """Decode a picture; raises MediaError."""
+    """Decode a picture and, if the options say so, the film within it; raises MediaError."""
     try:
         raw = read_raw(file, options.max_pixels) if is_raw(item) else None
         source = file if raw is None else raw.picture
@@ -130,7 +131,8 @@ def decode(
         patches=patches(pixels),
         metadata=replace(metadata, damaged=damaged, several=_is_several(source, image) or None),
     )
-    return [(segment, EmbedInput(images=(pixels,)))]
+    still = (segment, EmbedInput(images=(pixels,)))
+    return with_film(file, still, options) if options.films else [still]
 
 
 def decode_tiff_page(file: BinaryIO, place: int, max_pixels: int) -> tuple[Pixels, Size]:
@@ -156,6 +158,8 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     Only headers are read, so it may be True for a few files that have not changed. Raises
     MediaError.
     """
+    if since < 4 and film_in(file) is not None:
+        return True
     if since >= 2:
         return False
     image = _header(file, item)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from qvsearch import media
 from qvsearch.media import places
-from qvsearch.types import Decoded, DecodeOptions, Item
+from qvsearch.types import Decoded, DecodeOptions, Item, Kind
 
 
 def decode(
@@ -21,8 +22,12 @@ def decode(
 
     It takes the place of `media.decode` in a worker. `moments` are places (`media.places`) by the
     absolute path of the file; a clip of a video has `most_frames` at most. Raises MediaError as
-    `media.decode` does, and without a frame.
+    `media.decode` does, and without a frame. A picture with moments has its own segment as well.
     """
     if item.location not in moments:
         return media.decode(item, content_hash, options)
-    return places.decode(item, content_hash, options, moments[item.location], most_frames)
+    found = places.decode(item, content_hash, options, moments[item.location], most_frames)
+    if item.kind is not Kind.IMAGE:
+        return found
+    still = media.decode(item, content_hash, replace(options, films=False))
+    return replace(found, segments=still.segments + found.segments)

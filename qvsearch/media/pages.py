@@ -1,4 +1,4 @@
-"""Which pages of a document are indexed, and what is said of the others."""
+"""Which pages of a document are indexed, and what is said of parts of a file that are not."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def chosen_pages(count: int) -> tuple[int, ...]:
 def with_losses(segments: Sequence[Segment], reason: str | None) -> tuple[Segment, ...]:
     """Return the segments of a file; those of a document tell how many chosen pages are missing.
 
-    `reason` is why its last pages are missing, if that is known.
+    `reason` is why its last pages, or the film within a picture, are missing, if that is known.
     """
     count = segments[0].metadata.pages if segments else None
     if count is None:
-        return tuple(segments)
+        return tuple(segments if reason is None else (without_film(s, reason) for s in segments))
     lost = len(set(chosen_pages(count)).difference(segment.page for segment in segments))
     if not lost:
         return tuple(segments)
@@ -58,3 +58,9 @@ def with_losses(segments: Sequence[Segment], reason: str | None) -> tuple[Segmen
     return tuple(
         replace(each, metadata=replace(each.metadata, damaged=damaged)) for each in segments
     )
+
+
+def without_film(segment: Segment, reason: str) -> Segment:
+    """Return the segment of a picture, with the reason why the film within it is not indexed."""
+    partial = f"the picture without its film: {reason}"
+    return replace(segment, metadata=replace(segment.metadata, partial=partial))

@@ -19,6 +19,7 @@ MOST_FATAL = 3  # pages of one document that may crash a process, or hang: each 
 class PartTask:
     """Decodes the next part of a file whenever it is called; only documents have several.
 
+    A picture that ends its process is decoded again without the film that may be within it.
     A part that ends its process is decoded again page by page, so that only the page at fault is
     lost. If a part fails otherwise, the ones before it are all that there is. No part begins after
     `most_seconds`. `decode` runs in a process.
@@ -46,7 +47,7 @@ class PartTask:
             return self._failed(outcome, worker)
         last = outcome.segments[-1][0] if outcome.segments else None
         if last is None or last.page is None or last.metadata.pages is None:
-            return outcome
+            return replace(outcome, lost=self._lost)
         chosen = chosen_pages(last.metadata.pages)
         # a process that was taken over may send other pages
         if last.page not in chosen[:-1] or last.page <= self._options.after_page:
@@ -60,6 +61,9 @@ class PartTask:
     def _failed(self, skipped: Skipped, worker: ConfinedProcess) -> Decoded | Skipped:
         """Return an empty part if the rest can be tried, and otherwise the end."""
         self._lost = self._lost or skipped.reason
+        if self._options.films and self._item.kind is Kind.IMAGE and not worker.is_usable():
+            self._options = replace(self._options, films=False)
+            return Decoded(self._item, (), more=True)
         if worker.is_usable() or not self._may_go_on():
             if self._pages is None:
                 return Skipped(self._item.location, self._lost)

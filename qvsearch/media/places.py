@@ -1,4 +1,4 @@
-"""Decodes given places of a file and nothing else: moments of a video, or pages of a document."""
+"""Decodes given places of a file and nothing else: moments of a film, or pages of a document."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from qvsearch.types import Decoded, Kind
 
 if TYPE_CHECKING:
     from qvsearch.types import DecodeOptions, Item, Segment
-
-HAVE_PLACES = frozenset({Kind.VIDEO, Kind.DOCUMENT})
 
 Place = tuple[float, float]
 
@@ -41,8 +39,8 @@ def decode(
 ) -> Decoded:
     """Return a segment for each place that can be decoded; raises MediaError without any.
 
-    A place is `[start, end)`: seconds of a video, of which at most `most_frames` are read, or
-    `[n, n + 1)` for page n of a document.
+    A place is `[start, end)`: seconds of a video or of the film within a picture, of which at most
+    `most_frames` are read, or `[n, n + 1)` for page n of a document.
     """
     with (
         warnings.catch_warnings(action="ignore"),
@@ -54,10 +52,12 @@ def decode(
             pages = [int(start) for start, _ in places]
             segments = decode_pages(file, item, content_hash, options, pages)
         else:
+            from qvsearch.media.motion import open_film
             from qvsearch.media.video import decode_moments
 
+            film = open_film(file, item.location)
             segments = decode_moments(
-                file, item, content_hash, options.max_pixels, places, most_frames
+                film, item, content_hash, options.max_pixels, places, most_frames
             )
     if not segments:
         what = "page" if item.kind is Kind.DOCUMENT else "frame of the moment"

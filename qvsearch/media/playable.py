@@ -10,6 +10,7 @@ from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.media.clip_writer import can_encode, copy_moment, encode_moment
 from qvsearch.media.frames import Film
+from qvsearch.media.motion import open_film
 from qvsearch.media.packets import DAMAGE, choose_stream, open_container
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ def write_playable(item: Item, content_hash: str, start: float, end: float, targ
     """
     try:
         with (
-            media.open_unchanged(item, content_hash) as file,
-            media.open_unchanged(item, content_hash) as again,
+            media.open_unchanged(item, content_hash) as first,
+            media.open_unchanged(item, content_hash) as second,
         ):
+            file, again = (open_film(each, item.location) for each in (first, second))
             film = Film(file)
             film.find_restarts()
             suffix = Path(item.location.decode("utf-8", "replace")).suffix.lower()

@@ -59,7 +59,7 @@ class Player:
         None if browsers play the file itself. The reason of a Skipped is for people.
         """
         location = segment.item.location
-        if segment.item.kind is not Kind.VIDEO:
+        if segment.item.kind is not Kind.VIDEO and segment.metadata.duration is None:
             return Skipped(location, "only a video plays")
         if segment.item_id in self._plain:
             return None

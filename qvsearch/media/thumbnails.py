@@ -80,7 +80,7 @@ class Thumbnails:
         """
         if segment.item.kind is Kind.TEXT:
             return Skipped(segment.item.location, NO_PICTURE)
-        place = () if segment.item.kind is Kind.IMAGE else _moment(segment, start, end)
+        place = _place(segment, start, end)
         path = self._folder / cache.file_name(VERSION, segment.item_id, place, side)
         if (kept := cache.read(path)) is not None:
             return kept
@@ -131,8 +131,8 @@ class Thumbnails:
         stop: Callable[[], bool] = lambda: False,
     ) -> Picture | Skipped:
         """Return what `webp` shows as pixels, with the size of the original; without the cache."""
-        moment = _moment(segment, start, end)
-        options = DecodeOptions(max_pixels=side * side, moments=(moment,))
+        place = _place(segment, start, end)
+        options = DecodeOptions(max_pixels=side * side, moments=(place,) if place else ())
         for outcome in self._decoders.decode([(segment.item, segment.content_hash)], options, stop):
             if isinstance(outcome, Skipped):
                 return outcome
@@ -147,13 +147,19 @@ class Thumbnails:
         return Skipped(segment.item.location, "interrupted")
 
 
-def _moment(segment: Segment, start: float | None, end: float | None) -> tuple[float, float]:
+def _place(
+    segment: Segment, start: float | None, end: float | None
+) -> tuple[float, float] | tuple[()]:
     """Return the given moment, else that of the segment; without an end it has a second.
 
-    A document's is the place of its page (`media.places`).
+    A document's is the place of its page (`media.places`). An image has none, unless a moment of
+    the film within it is wanted.
     """
     if segment.item.kind is Kind.DOCUMENT:
         return page_place(segment.page or 1)
+    is_still = segment.metadata.duration is None or start is segment.start is None
+    if segment.item.kind is Kind.IMAGE and is_still:
+        return ()
     if start is None:
         start, end = segment.start or 0.0, segment.end if end is None else end
     return start, start + 1.0 if end is None else end

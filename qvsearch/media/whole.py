@@ -39,7 +39,7 @@ def decode(
     pictures of pages at most, spread evenly, together of TOTAL_PIXELS at most.
     """
     if item.kind is Kind.IMAGE:
-        return media.decode(item, content_hash, options)
+        return media.decode(item, content_hash, replace(options, films=False))
     if item.kind is Kind.TEXT:
         return _text(item, content_hash)
     if item.kind is Kind.DOCUMENT:

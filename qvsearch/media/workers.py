@@ -44,6 +44,7 @@ LOOK_AHEAD_PIXELS = 100_000_000  # 300 MB of them may wait for the model
 LOOK_AHEAD_FILES = 64  # texts have no pixels, but passages
 # all pictures of a video together have at most so many pixels, and all its clips as many: 150 MB
 FILM_PIXELS = 50_000_000
+FILMED_PICTURES = 3  # a photo and two moments of the film within it, which most films have at most
 MAX_WORKERS = 16  # enough for the fastest GPU; each holds 100 MB
 
 # seconds by the wall clock, on a machine whose cores all compute vectors meanwhile: 100 megapixels
@@ -240,7 +241,8 @@ def _has_room(
 def _most_pixels(item: Item, options: DecodeOptions) -> int:
     """Return the most pixels that a file's inputs may hold together."""
     film = FILM_PIXELS * (2 if options.video_mode is VideoMode.BOTH else 1)
-    most = {Kind.IMAGE: options.max_pixels, Kind.VIDEO: film, Kind.TEXT: 0}
+    pictures = FILMED_PICTURES if options.films else 1
+    most = {Kind.IMAGE: options.max_pixels * pictures, Kind.VIDEO: film, Kind.TEXT: 0}
     return most.get(item.kind, PART_PIXELS)
 
 

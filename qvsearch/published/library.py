@@ -158,11 +158,12 @@ class PublishedLibrary(Library):
         ]
 
     def thumbnail(self, segment: Segment, start: float | None) -> bytes | None:
-        """Return the published thumbnail of a file as WebP, of a video near a second."""
+        """Return the published thumbnail of a file as WebP, of a film near a second."""
         from qvsearch.published.thumbnails import read_thumbnail  # makers of them are heavy
 
-        if segment.item.kind is Kind.VIDEO:
-            moments = self.file(segment.item).segments.values()
+        if start is not None or segment.item.kind is Kind.VIDEO:
+            own = self.file(segment.item).segments.values()
+            moments = [each for each in own if each.start is not None] or [segment]
             segment = min(moments, key=lambda each: abs((each.start or 0.0) - (start or 0.0)))
         return read_thumbnail(self.table, segment)
 

@@ -34,7 +34,7 @@ def thumbnail_key(segment: Segment) -> str | None:
     """Return the key of a segment's thumbnail; None for a text. Equal content has one key."""
     if segment.item.kind is Kind.TEXT:
         return None
-    if segment.item.kind is Kind.IMAGE:
+    if segment.item.kind is Kind.IMAGE and segment.start is None:
         return segment.content_hash
     if segment.page is not None:
         return f"{segment.content_hash}-page-{segment.page}"

@@ -59,12 +59,13 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
         absent if it is from the file itself
     camera (string): maker and model
     latitude, longitude (number, degrees): where it was taken, WGS 84
-    duration (number, seconds): length of the video
+    duration (number, seconds): length of the video, or of the film within a photo
     page (integer or boolean): page of a document, from 1; of an image, true for a screenshot or a
         scanned page
     pages (integer): number of pages of a document
     pictures (integer): number of pictures within a document, which are not indexed
-    partial (string): the indexed part of a text, e.g. `5,000 of 80,000 rows`
+    partial (string): the indexed part of a text, e.g. `5,000 of 80,000 rows`, or why a photo
+        lacks the film within it
     title, author (string): as the file has them
     keywords (list of strings): as the file has them
     rating (integer, 0 to 5): as the file has it
@@ -75,7 +76,7 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
     saved, saved_b64 (string): file into which the moment was cut; with `--save-clips`
     copy, copy_b64 (string): copy of the file, or the link to it; with `--copy-to` or `--link-to`
     moments (list of objects): the best other moments or passages: `relevance`, `score`, and
-        `start` with `end`, `lines`, `page` or `section`
+        `start` with `end`, `lines`, `page` or `section`; a photo beside its film has no place
     gone (boolean): true if the file is no longer where it was indexed
     duplicates (list of objects): near-duplicates folded into the hit, as `path` or `path_b64`;
         those that are gone are last
@@ -208,8 +209,8 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
     damaged (list of objects): files of which only a part is indexed: `path` or `path_b64`, and
         what is `missing`
     pictures (integer): pictures within documents, which are not indexed
-    partial (list of objects): files of which a sample is indexed: `path` or `path_b64`, and the
-        `indexed` part
+    partial (list of objects): files of which a sample is indexed, or a photo without its film:
+        `path` or `path_b64`, and the `indexed` part
     ocr (object): whether OCR is `installed`, how many pictures were `read` for their words, how
         many are `waiting`, and the `languages` that its model reads
     warm (list of objects): warm processes

@@ -197,18 +197,18 @@ def moments(scored: Iterable[Scored]) -> list[Moment]:
 
 
 def _stretches(parts: Sequence[Scored]) -> list[Moment]:
-    """Join segments that lie side by side; passages of texts have no times and stay apart."""
-    if any(part.segment.start is None for part in parts):
-        return [_moment([part]) for part in parts]
+    """Join segments that lie side by side; pictures and passages have no times and stay apart."""
     joined: list[list[Scored]] = []
     end = float("-inf")
-    for part in sorted(parts, key=lambda part: part.segment.start or 0.0):
+    timed = [part for part in parts if part.segment.start is not None]
+    for part in sorted(timed, key=lambda part: part.segment.start or 0.0):
         if joined and (part.segment.start or 0.0) <= end + GAP:
             joined[-1].append(part)
         else:
             joined.append([part])
         end = max(end, part.segment.end or 0.0)
-    return [_moment(group) for group in joined]
+    apart = [[part] for part in parts if part.segment.start is None]
+    return [_moment(group) for group in [*apart, *joined]]
 
 
 def _moment(group: Sequence[Scored]) -> Moment:

@@ -50,6 +50,13 @@ def test_a_video_starts_at_its_moment(desktop, film, player, arguments):
     assert desktop.started() == [(player, *expected)]
 
 
+def test_a_photo_is_opened_as_one_though_a_moment_of_its_film_is_the_hit(desktop, tmp_path):
+    (tmp_path / "motion.jpg").touch()
+    desktop.install("xdg-open", "mpv")
+    assert open_file(os.fsencode(tmp_path / "motion.jpg"), 1.5) is False
+    assert [program for program, _ in desktop.started()] == ["xdg-open"]
+
+
 def test_a_video_starts_at_its_beginning_without_such_a_player(desktop, film):
     desktop.install("xdg-open")
     assert open_file(film, 83.5) is False

@@ -2,19 +2,17 @@
 
 import io
 
-import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
+from support import motion_photos
 from support.images import decode
-from support.videos import make
+from support.motion_photos import SIZE
 
-MAIN, OTHER = (200, 40, 30), (10, 10, 10)
-SIZE = (320, 256)
+MAIN, OTHER = motion_photos.STILL, (10, 10, 10)
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description %s/></x:xmpmeta>'
 GAIN_MAP = XMP % b'hdrgm:Version="1.0"'
 DEPTH = XMP % b'GDepth:Format="RangeInverse" GDepth:Mime="image/jpeg"'
-MOTION = XMP % b'GCamera:MotionPhoto="1" GCamera:MicroVideo="1" GCamera:MicroVideoOffset="%d"'
 
 
 def picture(colour, size=SIZE):
@@ -32,21 +30,8 @@ def mpo(xmp, other):
     return saved(picture(MAIN), "MPO", save_all=True, append_images=[other], xmp=xmp)
 
 
-def film(tmp_path):
-    make(tmp_path / "film.mp4", [np.zeros((48, 64, 3), np.uint8)] * 10)
-    return (tmp_path / "film.mp4").read_bytes()
-
-
-def motion_photo(tmp_path):
-    data = film(tmp_path)
-    return saved(picture(MAIN), "JPEG", xmp=MOTION % len(data)) + data
-
-
-def samsung(tmp_path):
-    """The trailer names its blocks from its end (SEF)."""
-    data = saved(picture(MAIN), "JPEG") + b"\0\0\x30\x0a\x10\0\0\0MotionPhoto_Data" + film(tmp_path)
-    head = b"SEFH" + (107).to_bytes(4, "little") + (1).to_bytes(4, "little") + bytes(12)
-    return data + head + len(head).to_bytes(4, "little") + b"SEFT"
+def film(folder):
+    return motion_photos.film(folder / "film.mp4", count=10)
 
 
 def heic(*pictures, primary=0):
@@ -58,17 +43,12 @@ def heic(*pictures, primary=0):
     return file.getvalue()
 
 
-def heic_with_film(tmp_path):
-    data = film(tmp_path)
-    return heic(picture(MAIN)) + (8 + len(data)).to_bytes(4, "big") + b"mpvd" + data
-
-
 FILES = {
     "gain map.jpg": lambda _: mpo(GAIN_MAP, picture(OTHER, (80, 64)).convert("L")),
     "depth.jpg": lambda _: mpo(DEPTH, picture(OTHER, (640, 512)).convert("L")),
-    "motion.jpg": motion_photo,
-    "samsung.jpg": samsung,
-    "motion.heic": heic_with_film,
+    "motion.jpg": lambda folder: motion_photos.google(film(folder)),
+    "samsung.jpg": lambda folder: motion_photos.samsung(film(folder)),
+    "motion.heic": lambda folder: motion_photos.heic(film(folder)),
     "second.heic": lambda _: heic(picture(OTHER, (640, 512)), picture(MAIN), primary=1),
 }
 

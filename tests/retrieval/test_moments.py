@@ -90,3 +90,12 @@ def test_moments_never_overlap_lose_a_second_or_hide_the_best(frames, clips):
     assert sum(end - start for start, end in ordered) == pytest.approx(ends[-1])
     best = max(each.evidence for each in film if not each.segment.clip or each.evidence >= SHOWN)
     assert found[0].relevance == pytest.approx(relevance_of(best))
+
+
+def test_a_photo_stays_apart_from_the_moments_of_its_film():
+    photo = Item(b"/photos", b"a.jpg", Kind.IMAGE, 1, 1)
+    found = moments(
+        Scored(evidence, 0.1, Segment(photo, "00", start, end))
+        for start, end, evidence in ((None, None, 3), (0, 2, 2), (2, 4, 5))
+    )
+    assert spans(found) == [(0, 4), (None, None)]

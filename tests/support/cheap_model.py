@@ -57,7 +57,7 @@ class DecodersHere:
     def __exit__(self, *_):
         pass
 
-    def decode(self, jobs, options, stop, *, in_parts=False):
+    def decode(self, jobs, options, stop=lambda: False, *, in_parts=False):
         for item, content_hash in jobs:
             try:
                 yield self._decode(item, content_hash, options)

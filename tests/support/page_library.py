@@ -1,4 +1,4 @@
-"""A library of documents with a page of each colour, embedded by the model of colours."""
+"""Libraries of files, embedded by the model of colours; and documents with a page of each."""
 
 import os
 
@@ -8,7 +8,7 @@ from qvsearch import media
 from qvsearch.files import content_hash
 from qvsearch.indexing.batching import with_words
 from qvsearch.library.library import Library
-from qvsearch.types import DecodeOptions, Detail, Item, kind_of
+from qvsearch.types import Item, kind_of
 from support.coloured_pages import write_pdf
 from support.colours import FINGERPRINT, ColourEmbedder
 
@@ -22,14 +22,14 @@ def write_documents(folder):
 
 
 def make_library(place, folder):
-    """Make a library of a folder's documents, decoded in this process."""
+    """Make a library of a folder's files, decoded in this process."""
     library = Library.create(place, FINGERPRINT)
     library.add_root(os.fsencode(folder))
     for path in sorted(folder.iterdir()):
         status, name = path.stat(), os.fsencode(path.name)
         item = Item(os.fsencode(folder), name, kind_of(name), status.st_size, status.st_mtime_ns)
         digest = content_hash(item.location, item.size)
-        decoded = media.decode(item, digest, DecodeOptions(Detail.LOW.max_pixels))
+        decoded = media.decode(item, digest, FINGERPRINT.decode_options)
         segments, sources = zip(*decoded.segments, strict=True)
         vectors = np.stack(ColourEmbedder().embed(list(sources)))
         library.add([with_words(*each) for each in zip(segments, sources, strict=True)], vectors)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.coloured_pages import colour_of, write_pdf
+from support.motion_photos import STILL, written
 from support.videos import frame_of, make, number_in
 
 from qvsearch import media
@@ -135,6 +136,19 @@ def test_frames_are_those_of_the_moment(tmp_path):
         assert (source.start, source.end) == (start, end)
     # evenly spread: the middles of four equal parts
     assert sources[3].times == pytest.approx((5.0, 7.0, 9.0, 11.0))
+
+
+@pytest.mark.usefixtures("here")
+def test_a_photo_and_the_film_within_it_are_two_sources(tmp_path):
+    (photo,) = segments_of(written(tmp_path))
+    film = replace(photo, start=1.0, end=2.0)
+    still, filmed = sources_of(hit(photo, moments=[moment(film, 0.8)]))
+    assert abs(still.pictures[0].reshape(-1, 3).astype(int) - STILL).max() < 12
+    assert (still.start, still.times) == (None, ())
+    assert [number_in(each) / RATE for each in filmed.pictures] == pytest.approx(
+        filmed.times, abs=1 / RATE
+    )
+    assert (filmed.start, filmed.end) == (1.0, 2.0)
 
 
 @pytest.mark.usefixtures("here")

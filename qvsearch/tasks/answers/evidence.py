@@ -130,7 +130,7 @@ def _source(place: Place, decoded: Decoded | Skipped) -> Source | Skipped:
     segment = place.segment
     found = next(((each, own) for each, own in decoded.segments if _is_place(each, place)), None)
     if found is None:
-        reasons = {Kind.VIDEO: NO_FRAME, Kind.DOCUMENT: NO_PAGE}
+        reasons = {Kind.VIDEO: NO_FRAME, Kind.IMAGE: NO_FRAME, Kind.DOCUMENT: NO_PAGE}
         return Skipped(segment.item.location, reasons.get(segment.item.kind, OTHER_PASSAGES))
     shown, content = found
     text = content.text
@@ -149,7 +149,7 @@ def _is_place(decoded: Segment, place: Place) -> bool:
 
     The content is that of the row, since `decode` compares the hash.
     """
-    if decoded.item.kind is Kind.VIDEO:
+    if decoded.start is not None or place.start is not None:
         return (decoded.start, decoded.end) == (place.start, place.end)
     wanted = place.segment
     if wanted.page is not None:

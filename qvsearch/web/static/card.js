@@ -20,7 +20,7 @@ export function card(record, box, view) {
   if (record.relevance !== undefined) main.append(relevance(record));
   item.append(checkbox(record), menuButton(record, view));
   if (record.duplicates) item.append(repeats(record, view));
-  if (record.kind === "video") preview(item, record, main);
+  if (record.kind === "video" || record.start !== undefined) preview(item, record, main);
   main.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
@@ -68,7 +68,7 @@ function passage(record) {
 function badges(record) {
   if (record.gone) return [h("span", { class: "badge" }, "missing")];
   if (record.kind === "document") return [h("span", { class: "badge", "aria-hidden": "true" }, icon("document"), page(record))];
-  if (record.kind !== "video") return [];
+  if (record.kind !== "video" && record.start === undefined) return [];
   const shown = moment(record) || (record.duration ? clock(record.duration) : "");
   const bar = record.duration ? [timeline(record)] : [];
   return [h("span", { class: "badge", "aria-hidden": "true" }, icon("play"), shown), ...bar];

@@ -91,7 +91,7 @@ function show(next, withReason = false) {
   if (!dialog.open) dialog.showModal();
   document.documentElement.classList.add("viewing");
   dialog.setAttribute("aria-label", describe(record));
-  const stage = { image: picture, video, text, document: pages }[record.kind];
+  const stage = { image: record.start === undefined ? picture : video, video, text, document: pages }[record.kind];
   $("stage").replaceChildren(...stage(record));
   about(record);
   $("previous").hidden = index < 1;
