@@ -124,9 +124,14 @@ def _lengths(texts: Sequence[bytes]) -> NDArray[np.int64]:
     return np.add.reduceat(begins, starts, dtype=np.int64)
 
 
+def stored_text(text: str) -> str:
+    """Return a text as it is kept: at most LONGEST characters that UTF-8 has, without NUL."""
+    return text[:LONGEST].replace("\0", " ").encode("utf-8", "replace").decode()
+
+
 def _packed(rows: Iterable[RowWords]) -> bytes:
-    texts = (row.text[:LONGEST].replace("\0", " ") for row in rows)
-    return zlib.compress("\0".join(texts).encode("utf-8", "replace"), LEVEL)
+    texts = (stored_text(row.text) for row in rows)
+    return zlib.compress("\0".join(texts).encode(), LEVEL)
 
 
 def unpacked(data: bytes, rows: int) -> list[str]:
