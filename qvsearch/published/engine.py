@@ -40,15 +40,7 @@ PROBES = 200  # partitions that a query looks into; all of a table of 40,000 row
 REFINE = 20  # candidates for each row of an answer, whose cosines are computed exactly
 VECTOR, TOKENS = "vector", "tokens"
 FEW_VALUES = ("publisher", "kind")
-_AS_THEY_ARE: dict[str, Any] = {
-    "base_tokenizer": "whitespace",
-    "lower_case": False,
-    "stem": False,
-    "remove_stop_words": False,
-    "ascii_folding": False,
-    "max_token_length": None,
-    "with_position": True,
-}
+_CHANGES = ("lower_case", "stem", "remove_stop_words", "ascii_folding")  # of tokens, by the engine
 SCALARS = ("row", "item", "lot", "time", "content_hash", *FEW_VALUES)  # have an index, too
 
 
@@ -63,9 +55,10 @@ class Nearest:
 
 @dataclass(frozen=True, slots=True)
 class Having:
-    """Rows that have words: their numbers in this version (n,), and the engine's own BM25 (n,)."""
+    """Rows that have words: numbers in this version (n,), files (n,) and the engine's BM25 (n,)."""
 
     ids: NDArray[np.int64]
+    items: NDArray[np.int64]
     scores: Vectors
 
 
@@ -174,39 +167,20 @@ class Table:
     ) -> Having:
         """Return rows that have any of these tokens, or all as a phrase, the best first.
 
-        The index of tokens must be there; rows that are not in it yet are compared one by one.
-        With `most`, at most so many.
+        Rows that are not in the index of tokens yet are compared one by one. With `most`, at most
+        so many.
         """
-        found = self._having(words, where, is_phrase, most, ["_score"])
-        scores = found.column("_score").to_numpy()
-        ids = found.column("_rowid").to_numpy().astype(np.int64)
-        return Having(ids, scores.astype(np.float32))
-
-    def items_having(self, words: Sequence[str], *, is_phrase: bool) -> NDArray[np.int64]:
-        """Return the files (n,) of the rows that `having` returns, ascending."""
-        found = self._having(words, None, is_phrase, None, ["item", "_score"])
-        return np.unique(found.column("item").to_numpy())
-
-    def _having(
-        self,
-        words: Sequence[str],
-        where: str | None,
-        is_phrase: bool,
-        most: int | None,
-        columns: list[str],
-    ) -> pa.Table:
         from lancedb.query import MatchQuery, PhraseQuery
 
         query: Any = PhraseQuery if is_phrase else MatchQuery  # whose defaults mypy does not see
         with self.errors("search"):
-            count = self._rows.count_rows() if most is None else most
-            search = (
-                self._rows.search(query(" ".join(words), TOKENS), query_type="fts")
-                .select(columns)
-                .with_row_id(True)
-            )
+            search = self._rows.search(query(" ".join(words), TOKENS), query_type="fts")
+            search = search.select(["item", "_score"]).with_row_id(True)
             search = search if where is None else search.where(where, prefilter=True)
-            return search.limit(max(1, count)).to_arrow()
+            count = self._rows.count_rows() if most is None else most
+            found = search.limit(max(1, count)).to_arrow()
+        ids, items, scores = (found[name].to_numpy() for name in ("_rowid", "item", "_score"))
+        return Having(ids.astype(np.int64), items, scores.astype(np.float32))
 
     def by_ids(self, ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """Return columns of rows by their numbers in this version, in order."""
@@ -261,14 +235,10 @@ class Table:
     @property
     def is_indexed(self) -> bool:
         """Whether there is an index of the vectors."""
-        return self._has_index(VECTOR)
+        return self.has_index(VECTOR)
 
-    @property
-    def has_word_index(self) -> bool:
-        """Whether there is an index of the tokens."""
-        return self._has_index(TOKENS)
-
-    def _has_index(self, column: str) -> bool:
+    def has_index(self, column: str) -> bool:
+        """Return whether there is an index of a column."""
         return any(column in each.columns for each in self.indices)
 
     @cached_property
@@ -331,7 +301,10 @@ class Table:
         if column == VECTOR:
             config = IvfRq(distance_type="cosine")
         elif column == TOKENS:  # which are divided and folded already
-            config = FTS(**_AS_THEY_ARE)
+            left: dict[str, Any] = dict.fromkeys(_CHANGES, False)
+            config = FTS(
+                with_position=True, base_tokenizer="whitespace", max_token_length=None, **left
+            )
         self._keep_up(lambda: self._rows.create_index(column, config=config))
         self.__dict__.pop("indices", None)
 

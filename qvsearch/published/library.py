@@ -18,13 +18,14 @@ from qvsearch.library.library import Library
 from qvsearch.library.manifest import Manifest
 from qvsearch.library.sidecar import decode_segment
 from qvsearch.published.address import read_address
-from qvsearch.published.engine import Table
+from qvsearch.published.engine import TOKENS, Table
 from qvsearch.published.mapped_roots import mapped_roots
 from qvsearch.published.part import Part
 from qvsearch.published.publishers import list_publishers
 from qvsearch.published.sample import TableSample, sample_of
 from qvsearch.published.schema import FORM, READ, STORED, check_below, item_of, vectors_of
 from qvsearch.published.sql import quoted
+from qvsearch.published.word_counts import WordCounts, word_counts
 from qvsearch.types import KIND_CODES, Kind
 
 if TYPE_CHECKING:
@@ -123,6 +124,11 @@ class PublishedLibrary(Library):
         """Some rows of each kind that represent all (see `sample_of`)."""
         return sample_of(self.table)
 
+    @cached_property
+    def word_counts(self) -> WordCounts:
+        """How many words all rows have."""
+        return word_counts(self.table)
+
     @property
     def is_small(self) -> bool:
         """Whether a search reads all rows."""
@@ -155,10 +161,10 @@ class PublishedLibrary(Library):
     def has_words(self) -> bool:
         """Whether a search finds rows by their words: they have any, and an index of them."""
         if self.is_small:
-            return "tokens" not in self.table.lacking.names and bool(
+            return TOKENS not in self.table.lacking.names and bool(
                 len(self.table.scan(["length"], "length IS NOT NULL", limit=1))
             )
-        return self.table.has_word_index
+        return self.table.has_index(TOKENS)
 
     @cached_property
     def outdated(self) -> list[str]:

@@ -27,23 +27,21 @@ if TYPE_CHECKING:
     from qvsearch.types import Vectors
 
 MOST_BYTES = 1 << 30  # of all samples in the cache; one of 2048 numbers has 50 MB
-_NAMES = ("keys", "kinds", "backgrounds", "vectors", "counts", "texts")
+_NAMES = ("keys", "kinds", "backgrounds", "vectors", "counts")
 
 
 @dataclass(frozen=True)
 class TableSample:
     """About SAMPLE rows of each kind: their `keys` in the table, `kinds` and `backgrounds` (n, 2).
 
-    `counts` has the number of all rows of each kind, by its place in Kind; `store` the vectors.
-    `texts` are the number of all rows with words, and that of their tokens. Do not mutate the
-    arrays.
+    `counts` has the number of all rows of each kind, by its place in Kind; `store` the vectors. Do
+    not mutate the arrays.
     """
 
     keys: NDArray[np.bytes_]
     kinds: NDArray[np.uint8]
     backgrounds: Vectors
     counts: NDArray[np.int64]
-    texts: NDArray[np.int64]
     store: FaissStore
 
     @cached_property
@@ -78,7 +76,6 @@ def sample_of(table: Table) -> TableSample:
             "backgrounds": np.concatenate([_backgrounds(each) for each in parts])[order],
             "vectors": np.concatenate([vectors_of(each) for each in parts])[order],
             "counts": np.array(counts, np.int64),
-            "texts": _texts(table),
         },
         dim,
     )
@@ -90,18 +87,10 @@ def sample_of(table: Table) -> TableSample:
         backgrounds=sample.backgrounds,
         vectors=sample.store.codes.astype(np.float16),
         counts=sample.counts,
-        texts=sample.texts,
     )
     keep(path, body.getvalue())
     trim(path.parent, most_bytes=MOST_BYTES)
     return sample
-
-
-def _texts(table: Table) -> NDArray[np.int64]:
-    if "length" in table.lacking.names:
-        return np.zeros(2, np.int64)
-    lengths = table.scan(["length"], "length IS NOT NULL")["length"].to_numpy()
-    return np.array([len(lengths), lengths.sum(dtype=np.int64)])
 
 
 def _backgrounds(rows: pa.Table) -> Vectors:
@@ -124,10 +113,5 @@ def _of(arrays: dict[str, NDArray[Any]], dim: int) -> TableSample:
     codes = form.encode(arrays["vectors"].reshape(-1, dim).astype(np.float32))
     store = FaissStore.of_codes(codes, form)
     return TableSample(
-        arrays["keys"],
-        arrays["kinds"],
-        arrays["backgrounds"],
-        arrays["counts"],
-        arrays["texts"],
-        store,
+        arrays["keys"], arrays["kinds"], arrays["backgrounds"], arrays["counts"], store
     )

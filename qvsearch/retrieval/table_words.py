@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from qvsearch.published.engine import Having, Table
     from qvsearch.published.library import PublishedLibrary
+    from qvsearch.published.word_counts import WordCounts
     from qvsearch.retrieval.asked_words import AskedWords, Phrase
     from qvsearch.types import Vectors
 
@@ -75,8 +76,9 @@ class TableWords:
 
 def words_in_table(library: PublishedLibrary, asked: AskedWords) -> TableWords:
     """Return the rows of a table that have words of a query."""
-    table, (among, all_tokens) = library.table, library.table_sample.texts.tolist()
-    found = _rarer(table, asked.sought, among)
+    table, counts = library.table, library.word_counts
+    among = counts.rows
+    found = _rarer(table, asked.sought, counts)
     weights = {phrase: information(among, len(each.ids)) for phrase, each in found.items()}
     ids = np.unique(np.concatenate([np.empty(0, np.int64), *(each.ids for each in found.values())]))
     coverage, bm25 = np.zeros(len(ids), np.float32), np.zeros(len(ids), np.float32)
@@ -86,7 +88,7 @@ def words_in_table(library: PublishedLibrary, asked: AskedWords) -> TableWords:
         # the engine's idf may count rows that are deleted
         bm25[at] += weights[phrase] * each.scores / each.scores.max(initial=1e-9)
     coverage /= np.float32(sum(weights.values()) or 1.0)
-    mean = all_tokens / max(1, among)
+    mean = counts.tokens / max(1, among)
     corpus = Corpus(among, mean, weights, np.sort(coverage), float(bm25.max(initial=0.0)))
     rough = matched(ids, bm25, coverage, corpus, asked)
     return _exact(table, asked, rough, corpus)
@@ -104,7 +106,7 @@ def _exact(table: Table, asked: AskedWords, rough: Matches, corpus: Corpus) -> T
     some = np.union1d(some, top)
     stored = StoredWords(table.by_ids(rough.rows[some], COLUMNS))
     read = matches_among(Words([stored], np.ones(len(some), np.bool_)), corpus, asked)
-    bm25 = rough.bm25 * np.median(read.bm25 / rough.bm25[some[read.rows]])
+    bm25 = rough.bm25 * np.median(read.bm25 / np.maximum(rough.bm25[some[read.rows]], 1e-9))
     bm25[some[read.rows]] = read.bm25
     corpus = replace(corpus, top=float(bm25.max()))
     exact = matched(rough.rows, bm25.astype(np.float32), rough.coverage, corpus, asked)
@@ -112,19 +114,20 @@ def _exact(table: Table, asked: AskedWords, rough: Matches, corpus: Corpus) -> T
     return TableWords(table, asked, exact, corpus)
 
 
-def _rarer(table: Table, phrases: Sequence[Phrase], among: int) -> dict[Phrase, Having]:
+def _rarer(table: Table, phrases: Sequence[Phrase], counts: WordCounts) -> dict[Phrase, Having]:
     """Return rows with phrases, without those of more than half of all rows if others are rarer."""
 
-    def find(phrase: Phrase, most: int | None) -> Having:
-        return table.having(phrase, is_phrase=len(phrase) > 1, most=most)
+    def find(phrases: Sequence[Phrase], most: int | None) -> dict[Phrase, Having]:
+        def one(phrase: Phrase) -> Having:
+            return table.having(phrase, is_phrase=len(phrase) > 1, most=most)
 
-    with ThreadPoolExecutor() as pool:  # the engine waits for its storage
-        half = among // 2
-        found = list(pool.map(lambda each: find(each, half + 1), phrases))
-        rarer = {p: each for p, each in zip(phrases, found, strict=True) if len(each.ids) <= half}
-        if rarer:
-            return rarer
-        return dict(zip(phrases, pool.map(lambda each: find(each, None), phrases), strict=True))
+        with ThreadPoolExecutor() as pool:  # the engine waits for its storage
+            return dict(zip(phrases, pool.map(one, phrases), strict=True))
+
+    half = counts.rows // 2
+    some = [each for each in phrases if len(each) > 1 or each[0] not in counts.frequent]
+    rarer = {phrase: each for phrase, each in find(some, half + 1).items() if len(each.ids) <= half}
+    return rarer or find(phrases, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ def narrowed(table: Table, asked: AskedWords) -> Narrowed:
     """Return the files that have all phrases of a query, and none of those that are lacking."""
 
     def files(phrase: Phrase) -> NDArray[np.int64]:
-        return table.items_having(phrase, is_phrase=len(phrase) > 1)
+        return np.unique(table.having(phrase, is_phrase=len(phrase) > 1).items)
 
     allowed: NDArray[np.int64] | None = None
     for phrase in asked.phrases:

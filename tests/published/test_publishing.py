@@ -103,7 +103,7 @@ def test_without_its_cache_a_run_reads_the_table(tmp_path, place, monkeypatch):
     library = new_library(tmp_path / "library", photos(0, 10))
     send(library, place)
     add(library, photos(10, 11))
-    monkeypatch.setattr(publishing, "_read_marks", lambda token: None)
+    monkeypatch.setattr(publishing, "read_marks", lambda token: None)
     outcome = send(library, place)
     assert (outcome.added, outcome.unchanged, outcome.rows) == (1, 10, 1)
 
@@ -235,7 +235,7 @@ def test_rows_that_are_there_twice_are_healed(tmp_path, place, monkeypatch):
     table = Table(place)
     table._rows.add(table._rows.to_arrow().slice(2, 4))
     add(library, photos(5, 6))
-    monkeypatch.setattr(publishing, "_read_marks", lambda token: None)
+    monkeypatch.setattr(publishing, "read_marks", lambda token: None)
     send(library, place)
     assert in_table(place) == in_library(library)
 
