@@ -362,3 +362,17 @@ def test_rows_without_words_lie_beside_others(changing, send, tmp_path, monkeypa
     embedder = Hashes(other.vectors([0]))
     (hit, *_) = search(table, "what else", embedder, SearchOptions(min_relevance=0))
     assert hit.segment.item.path == b"note 60.txt"
+
+
+def test_words_that_most_rows_have_are_not_looked_up(changing, send, monkeypatch):
+    _, table = send()
+    having, asked = Table.having, []
+
+    def recorded(self, words, *rest, **how):
+        asked.append(words)
+        return having(self, words, *rest, **how)
+
+    monkeypatch.setattr(Table, "having", recorded)
+    assert by_words(table, "an old invoice 7") == {b"note 7.txt"}
+    assert asked == [("7",)]
+    assert len(by_words(table, "an old invoice")) == 10
