@@ -84,10 +84,10 @@ class OpenLibraries:
                 )
             elif name and not len(each):
                 output.hint(f"the library{name} is empty", quiet)
-            if output.is_watched(quiet) and _lacks_words(each):
+            if output.is_watched(quiet) and (command := _adds_words(each)):
                 output.hint(
                     f"the library{name} has no words of some files, which are found by meaning;"
-                    f" `qvsearch index{option(each.folder)}` adds them without the model"
+                    f" {command} adds them without the model"
                 )
 
     def folder_of(self, hit: Hit) -> Path:
@@ -111,11 +111,20 @@ class OpenLibraries:
         ]
 
 
-def _lacks_words(library: Library) -> bool:
-    """Return, once, whether the next `index` adds words; that of a shared table does not."""
+def _adds_words(library: Library) -> str | None:
+    """Return, once, the command that adds words to files without any."""
     from qvsearch.cache import first_time
     from qvsearch.library.library import Library
     from qvsearch.library.words_file import has_full_text
+    from qvsearch.published.opening import is_published
 
-    lacks = isinstance(library, Library) and has_full_text() and bool(library.without_words())
-    return lacks and first_time("words-hint")
+    if not isinstance(library, Library):
+        return None
+    if is_published(library):
+        names = ", ".join(library.outdated)
+        command = f"`qvsearch publish {library.folder}` by {names}"
+        return command if names and first_time("table-words-hint") else None
+    lacks = has_full_text() and bool(library.without_words())
+    return (
+        f"`qvsearch index{option(library.folder)}`" if lacks and first_time("words-hint") else None
+    )

@@ -14,10 +14,13 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library.sidecar import encode_segment
+from qvsearch.library.tokens import tokens
+from qvsearch.library.words import searchable
 from qvsearch.published.differences import doubled_items, marks_in
-from qvsearch.published.engine import Table, lists_of, quoted
+from qvsearch.published.engine import Table
 from qvsearch.published.publishers import Ledger, Publisher
 from qvsearch.published.schema import READ, Row, arrow_rows, item_of, published
+from qvsearch.published.sql import lists_of, quoted
 from qvsearch.published.upkeep import clean_up, keep_up
 from qvsearch.types import Skipped
 from qvsearch.vectors.store import check_unit
@@ -94,6 +97,7 @@ class Destination:
         if about.baseline is not None:
             scores = vectors @ about.baseline.T
             backgrounds = np.stack([scores.mean(axis=1), scores.std(axis=1)], axis=1)
+        found = [tokens(each) for each in searchable(file.segments)]
         is_known = item_of(self._label, file.item.path) in self._counts
         rows = self._changed if is_known else self._new
         rows += [
@@ -105,9 +109,11 @@ class Destination:
                 digest=_digest(segment, vector),
                 vector=vector,
                 background=(float(mean), float(spread)),
+                tokens=" ".join(words),
+                length=len(words),
             )
-            for ordinal, (segment, vector, (mean, spread)) in enumerate(
-                zip(file.segments, vectors, backgrounds.tolist(), strict=True)
+            for ordinal, (segment, vector, (mean, spread), words) in enumerate(
+                zip(file.segments, vectors, backgrounds.tolist(), found, strict=True)
             )
         ]
         return file

@@ -1,19 +1,23 @@
 """What a driver and its nodes send each other: tables of files, and tables of their outcomes.
 
 Rows travel as the lines of a sidecar, so that the driver checks them as it checks a library's.
+Their words travel beside these, as a list of texts in JSON.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.batching import Embedded
 from qvsearch.library.sidecar import decode_rows, encode_rows
+from qvsearch.library.words_file import stored_text
 from qvsearch.types import Item, Kind, Skipped
 
 if TYPE_CHECKING:
@@ -48,24 +52,25 @@ def outcome_block(outcomes: Iterable[Embedded | Skipped | QvsearchError]) -> Any
     import pyarrow
 
     rows = [_row(each) for each in outcomes]
-    names = ("location", "reason", "root", "lines", "vectors")
+    names = ("location", "reason", "root", "lines", "words", "vectors")
     schema = pyarrow.schema([(name, pyarrow.large_binary()) for name in names])
     return pyarrow.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema)
 
 
 def _row(outcome: Embedded | Skipped | QvsearchError) -> tuple[object, ...]:
     if isinstance(outcome, QvsearchError):
-        return None, os.fsencode(str(outcome)), None, None, None
+        return None, os.fsencode(str(outcome)), None, None, None, None
     if isinstance(outcome, Skipped):
-        return outcome.path, os.fsencode(outcome.reason), None, None, None
+        return outcome.path, os.fsencode(outcome.reason), None, None, None, None
     item = outcome.item
     rows = ((segment, None, b"") for segment in outcome.segments)
     try:
         lines = b"".join(encode_rows(rows, {item.root: 0}))
     except QvsearchError as error:  # a line that is too long
-        return item.location, os.fsencode(str(error)), None, None, None
+        return item.location, os.fsencode(str(error)), None, None, None, None
+    words = orjson.dumps([each.words and stored_text(each.words) for each in outcome.segments])
     vectors = outcome.vectors.astype("<f4", copy=False).tobytes()
-    return item.location, None, item.root, lines, vectors
+    return item.location, None, item.root, lines, words, vectors
 
 
 def outcomes_of(block: Any, dim: int) -> Iterator[Embedded | Skipped]:  # noqa: ANN401
@@ -89,4 +94,8 @@ def outcomes_of(block: Any, dim: int) -> Iterator[Embedded | Skipped]:  # noqa: 
 def _rows_of(row: dict[str, Any], dim: int) -> tuple[list[Segment], Vectors]:
     vectors = np.frombuffer(row["vectors"], "<f4").reshape(-1, dim)
     segments, _ = decode_rows(row["lines"], [row["root"]], [True] * len(vectors))
-    return segments, vectors
+    words = orjson.loads(row["words"] or b"null")
+    if type(words) is not list or not {*map(type, words)} <= {str, type(None)}:
+        raise ValueError("the words are not texts")
+    pairs = zip(segments, words, strict=True)
+    return [replace(segment, words=text) for segment, text in pairs], vectors

@@ -88,14 +88,7 @@ class Columns:
     @cached_property
     def areas(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Numbers of regions and of countries, as `places` has them; -1 without any."""
-        x, y, z = self.points
-        placed = np.flatnonzero(np.isfinite(z))
-        degrees = np.degrees([np.arcsin(z[placed].clip(-1, 1)), np.arctan2(y[placed], x[placed])])
-        # to the kilometre, so that the photos of one place are looked up once
-        places, of_row = np.unique(degrees.round(2), axis=1, return_inverse=True)
-        found = np.full((2, self.size), -1)
-        found[:, placed] = np.array(place_table().areas(*places))[:, of_row.reshape(-1)]
-        return found[0], found[1]
+        return areas_at(self.points)
 
     @cached_property
     def widths(self) -> Numbers:
@@ -246,6 +239,18 @@ class Columns:
         for source in self._sources:
             values[source.rows] = column(source.columns)[source.places]
         return values
+
+
+def areas_at(points: Numbers) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of regions and countries (n,) of `point`s (3, n); -1 without any."""
+    x, y, z = points
+    placed = np.flatnonzero(np.isfinite(z))
+    degrees = np.degrees([np.arcsin(z[placed].clip(-1, 1)), np.arctan2(y[placed], x[placed])])
+    # to the kilometre, so that the photos of one place are looked up once
+    places, of_row = np.unique(degrees.round(2), axis=1, return_inverse=True)
+    found = np.full((2, len(z)), -1)
+    found[:, placed] = np.array(place_table().areas(*places))[:, of_row.reshape(-1)]
+    return found[0], found[1]
 
 
 def suffix_of(root: bytes, path: bytes) -> str:

@@ -122,9 +122,14 @@ def _lengths(texts: str) -> NDArray[np.int64]:
     return np.diff(np.searchsorted(starts, ends), prepend=0)
 
 
+def stored_text(text: str) -> str:
+    """Return a text as it is kept: at most LONGEST characters that UTF-8 has, without NUL."""
+    return text[:LONGEST].replace("\0", " ").encode("utf-8", "replace").decode()
+
+
 def _packed(rows: Iterable[RowWords]) -> bytes:
-    texts = (row.text[:LONGEST].replace("\0", " ") for row in rows)
-    return zlib.compress("\0".join(texts).encode("utf-8", "replace"), LEVEL)
+    texts = (stored_text(row.text) for row in rows)
+    return zlib.compress("\0".join(texts).encode(), LEVEL)
 
 
 def unpacked(data: bytes, rows: int) -> list[str]:

@@ -94,6 +94,20 @@ def storage_options(address: Address) -> dict[str, str]:
     }
 
 
+def check_parent(folder: Path) -> None:
+    """Raise QvsearchError if a folder cannot be created; LanceDB's texts are hard to read."""
+    if folder.exists() and not folder.is_dir():
+        raise QvsearchError(f"{folder} is a file, and a table is a folder; give another name")
+    if folder.is_dir():
+        nearest = folder
+    elif folder.parent.is_dir():
+        nearest = folder.parent
+    else:
+        raise QvsearchError(f"{folder.parent} is not there; mount it, or create it first")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise QvsearchError(f"cannot write to {folder}: no permission to write to {nearest}")
+
+
 def _is_private(host: str) -> bool:
     if host == "localhost":
         return True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from qvsearch.published.engine import Table
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RowMarks:
-    """Rows (n,) as they are compared: `items` and `ordinals` name them, `digests` tell contents."""
+    """Rows (n,) as they are compared: `items` and `ordinals` name them, `digests` tell contents.
+
+    `later` is `later_mark` of the columns that tables of older versions lack.
+    """
 
     items: NDArray[np.int64]
     ordinals: NDArray[np.int32]
     digests: NDArray[np.int64]
+    later: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Differences:
     """Numbers of files, each sorted.
 
     `changed` are in both, with other rows; `shrunk` are those of them that had more rows before.
+    `reworded` are in both with the same rows, but other words or columns of an older version.
     `doubled` have a row twice, which only two runs of one publisher at the same time can leave;
     they are also `added`, since they must be deleted first.
     """
@@ -34,6 +40,7 @@ class Differences:
     added: NDArray[np.int64]
     changed: NDArray[np.int64]
     shrunk: NDArray[np.int64]
+    reworded: NDArray[np.int64]
     removed: NDArray[np.int64]
     doubled: NDArray[np.int64]
     unchanged: int
@@ -43,31 +50,47 @@ def differences(library: RowMarks, table: RowMarks) -> Differences:
     """Return how the rows of a library differ from those that the table has of it."""
     doubled = doubled_items(table)
     left = ~np.isin(table.items, doubled)
-    table = RowMarks(table.items[left], table.ordinals[left], table.digests[left])
-    here, own, counts = _by_item(library)
-    there, others, before = _by_item(table)
+    table = RowMarks(
+        table.items[left], table.ordinals[left], table.digests[left], table.later[left]
+    )
+    here, own, words, counts = _by_item(library)
+    there, others, their_words, before = _by_item(table)
     at_here = np.isin(here, there, assume_unique=True)
     at_there = np.isin(there, here, assume_unique=True)
     differ = (own[at_here] != others[at_there]) | (counts[at_here] != before[at_there])
+    reworded = (words[at_here] != their_words[at_there]) & ~differ
     both = here[at_here]
     return Differences(
         added=here[~at_here],
         changed=both[differ],
         shrunk=both[before[at_there] > counts[at_here]],
+        reworded=both[reworded],
         removed=np.union1d(there[~at_there], doubled[~np.isin(doubled, here)]),
         doubled=doubled,
-        unchanged=int(len(both) - differ.sum()),
+        unchanged=int(len(both) - differ.sum() - reworded.sum()),
     )
 
 
 def marks_in(table: Table, where: str) -> RowMarks:
     """Return the rows of a table that pass an SQL filter."""
-    parts = list(table.batches(["item", "ordinal", "digest"], where))
-    columns = [
-        np.concatenate([np.empty(0, kind), *(part.column(n).to_numpy() for part in parts)])
-        for n, kind in (("item", np.int64), ("ordinal", np.int32), ("digest", np.int64))
-    ]
-    return RowMarks(*columns)
+    kinds = {"item": np.int64, "ordinal": np.int32, "digest": np.int64}
+    kinds |= {"form": np.int64, "length": np.int64}
+    parts = list(table.batches(list(kinds), where))
+    items, ordinals, digests, forms, lengths = (
+        np.concatenate([np.empty(0, kind), *(_numbers(part.column(n)) for part in parts)])
+        for n, kind in kinds.items()
+    )
+    return RowMarks(items, ordinals, digests, later_mark(forms, lengths))
+
+
+def later_mark(form: NDArray[np.int64] | int, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a number for the form of later columns and the numbers of tokens (n,), -1 for none."""
+    return (np.int64(1) << 32) * form + lengths
+
+
+def _numbers(column: pa.Array) -> NDArray[np.int64]:
+    numbers: NDArray[np.int64] = column.fill_null(-1).to_numpy()
+    return numbers
 
 
 def doubled_items(rows: RowMarks) -> NDArray[np.int64]:
@@ -80,18 +103,20 @@ def doubled_items(rows: RowMarks) -> NDArray[np.int64]:
 
 def _by_item(
     rows: RowMarks,
-) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
-    """Return the files, a hash of the rows of each, and their number."""
+) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]:
+    """Return the files, hashes of the digests and the later columns of each, and its rows."""
     items, first, counts = np.unique(
         rows.items[order := np.argsort(rows.items, kind="stable")],
         return_index=True,
         return_counts=True,
     )
     if not len(items):
-        return items, np.empty(0, np.uint64), counts
-    mixed = _mixed(rows.digests[order], rows.ordinals[order])
-    sums: NDArray[np.uint64] = np.add.reduceat(mixed, first)
-    return items, sums, counts
+        return items, np.empty(0, np.uint64), np.empty(0, np.uint64), counts
+    digests, later = (
+        np.add.reduceat(_mixed(each[order], rows.ordinals[order]), first)
+        for each in (rows.digests, rows.later)
+    )
+    return items, digests, later, counts
 
 
 def _mixed(digests: NDArray[np.int64], ordinals: NDArray[np.int32]) -> NDArray[np.uint64]:

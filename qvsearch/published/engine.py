@@ -1,4 +1,4 @@
-"""The one file that calls LanceDB: tables on a disk or in object storage.
+"""Tables of LanceDB, on a disk or in object storage; beside `side_table.py` nothing else calls it.
 
 A table at an address is a folder of LanceDB tables: the rows, and small side tables. Every
 write is one commit, which readers see whole or not at all.
@@ -17,13 +17,18 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from qvsearch.errors import QvsearchError
-from qvsearch.published.address import Address, storage_options
+from qvsearch.published.address import Address, check_parent, storage_options
 from qvsearch.published.reasons import is_conflict, reason_of
-from qvsearch.published.schema import READ, About, lacking_columns, read_about, table_schema
+from qvsearch.published.schema import STORED, About, lacking_columns, read_about, table_schema
+from qvsearch.published.side_table import SideTable
+from qvsearch.published.sql import lists_of, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from qvsearch.types import Vectors
 
@@ -31,11 +36,11 @@ T = TypeVar("T")
 ROWS, OWNERS, PUBLISHERS, THUMBNAILS = "rows", "owners", "publishers", "thumbnails"
 ATTEMPTS = 12  # of a commit that others' commits get in the way of
 LONGEST_PAUSE = 2.0  # seconds between two attempts
-AT_ONCE = 1000  # values in one SQL list
 PROBES = 200  # partitions that a query looks into; all of a table of 40,000 rows
 REFINE = 20  # candidates for each row of an answer, whose cosines are computed exactly
-VECTOR = "vector"
+VECTOR, TOKENS = "vector", "tokens"
 FEW_VALUES = ("publisher", "kind")
+_CHANGES = ("lower_case", "stem", "remove_stop_words", "ascii_folding")  # of tokens, by the engine
 SCALARS = ("row", "item", "lot", "time", "content_hash", *FEW_VALUES)  # have an index, too
 
 
@@ -46,6 +51,15 @@ class Nearest:
     rows: list[str]
     items: list[int]
     cosines: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Having:
+    """Rows that have words: numbers in this version (n,), files (n,) and the engine's BM25 (n,)."""
+
+    ids: NDArray[np.int64]
+    items: NDArray[np.int64]
+    scores: Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +90,11 @@ class Table:
         self.address = address
         self._options = storage_options(address)
         if create is not None and not address.is_remote:
-            _check_parent(Path(address.uri))
+            check_parent(Path(address.uri))
         elif create is None and not address.is_remote and not Path(address.uri).is_dir():
             raise self._absent()
         self._tables: dict[str, Any] = {}
-        with self._errors("open"):
+        with self.errors("open"):
             self._db = _lancedb().connect(
                 address.uri,
                 storage_options=self._options,
@@ -89,7 +103,7 @@ class Table:
         self._rows = self._open(ROWS, None if create is None else table_schema(create))
         self.about = read_about(self._rows.schema.metadata, str(address))
         if create is not None and self.lacking.names:
-            self._commit(lambda: self._rows.add_columns(self.lacking))
+            self.commit(lambda: self._rows.add_columns(self.lacking))
 
     @property
     def lacking(self) -> pa.Schema:
@@ -99,21 +113,21 @@ class Table:
     def refresh(self) -> None:
         """See what others committed since."""
         self.__dict__.pop("indices", None)
-        with self._errors("read"):
+        with self.errors("read"):
             for each in self._tables.values():
                 each.checkout_latest()
 
     @property
     def version(self) -> int:
         """The number of the commit that is seen; another one if any row changed."""
-        with self._errors("read"):
+        with self.errors("read"):
             return int(self._rows.version)
 
     # ---------------------------------------------------------------- reading
 
     def count(self, where: str | None = None) -> int:
         """Return how many rows pass an SQL filter."""
-        with self._errors("read"):
+        with self.errors("read"):
             return int(self._rows.count_rows(where))
 
     def nearest(
@@ -138,21 +152,53 @@ class Table:
             search = search.bypass_vector_index()
         elif self.is_indexed:
             search = search.nprobes(PROBES).refine_factor(refine)
-        with self._errors("search"):
+        with self.errors("search"):
             found = search.to_arrow()
         cosines = [1.0 - distance for distance in found.column("_distance").to_pylist()]
         return Nearest(found.column("row").to_pylist(), found.column("item").to_pylist(), cosines)
+
+    def having(
+        self,
+        words: Sequence[str],
+        where: str | None = None,
+        *,
+        is_phrase: bool = False,
+        most: int | None = None,
+    ) -> Having:
+        """Return rows that have any of these tokens, or all as a phrase, the best first.
+
+        Rows that are not in the index of tokens yet are compared one by one. With `most`, at most
+        so many.
+        """
+        from lancedb.query import MatchQuery, PhraseQuery
+
+        query: Any = PhraseQuery if is_phrase else MatchQuery  # whose defaults mypy does not see
+        with self.errors("search"):
+            search = self._rows.search(query(" ".join(words), TOKENS), query_type="fts")
+            search = search.select(["item", "_score"]).with_row_id(True)
+            search = search if where is None else search.where(where, prefilter=True)
+            count = self._rows.count_rows() if most is None else most
+            found = search.limit(max(1, count)).to_arrow()
+        ids, items, scores = (found[name].to_numpy() for name in ("_rowid", "item", "_score"))
+        return Having(ids.astype(np.int64), items, scores.astype(np.float32))
+
+    def by_ids(self, ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        """Return columns of rows by their numbers in this version, in order."""
+        if not len(ids):
+            return self.scan(columns, "false")
+        with self.errors("read"):
+            return self._rows.take_row_ids(ids.tolist()).select(list(columns)).to_arrow()
 
     def scan(
         self, columns: Sequence[str], where: str | None = None, *, limit: int | None = None
     ) -> pa.Table:
         """Return columns of the rows that pass an SQL filter, in no order."""
-        with self._errors("read"):
+        with self.errors("read"):
             return self._query(columns, where, limit).to_arrow()
 
     def batches(self, columns: Sequence[str], where: str | None = None) -> Iterator[pa.RecordBatch]:
         """Yield what `scan` returns, in parts."""
-        with self._errors("read"):
+        with self.errors("read"):
             yield from self._query(columns, where, None).to_batches()
 
     def _query(self, columns: Sequence[str], where: str | None, limit: int | None) -> Any:  # noqa: ANN401 - LanceDB's builders have no types
@@ -160,14 +206,12 @@ class Table:
         query = query if where is None else query.where(where)
         return query if limit is None else query.limit(limit)
 
-    def by_items(self, items: Iterable[int], *, vectors: bool = True) -> pa.Table:
-        """Return all rows of some files, with the columns of READ and `item`."""
-        columns = (*READ, "item", *([VECTOR] if vectors else []))
-        return self._in("item", [str(int(item)) for item in items], columns)
+    def by_items(self, items: Iterable[int]) -> pa.Table:
+        """Return all rows of some files, with the columns STORED."""
+        return self._in("item", [str(int(item)) for item in items], STORED)
 
-    def by_rows(self, rows: Iterable[str], *, vectors: bool = True) -> pa.Table:
-        """Return rows by their keys, in no order, with the columns of READ and `item`."""
-        columns = (*READ, "item", *([VECTOR] if vectors else []))
+    def by_rows(self, rows: Iterable[str], columns: Sequence[str] = STORED) -> pa.Table:
+        """Return columns of rows by their keys, in no order."""
         return self._in("row", map(quoted, rows), columns)
 
     def _in(self, column: str, values: Iterable[str], columns: Sequence[str]) -> pa.Table:
@@ -179,10 +223,10 @@ class Table:
     def sample(self, kind: int, most: int) -> pa.Table:
         """Return about `most` rows of a kind, the same ones for every reader of a version.
 
-        They have the columns of READ, `item`, `lot` and `vector`. If the kind has at most so many
-        rows, these are all. They are those with the smallest lots.
+        They have the columns STORED and `lot`. If the kind has at most so many rows, these are all.
+        They are those with the smallest lots.
         """
-        columns = (*READ, "item", "lot", VECTOR)
+        columns = (*STORED, "lot")
         where = f"kind = {kind}"
         if (rows := self.count(where)) > most:
             where += f" AND lot < {(most << 32) // rows}"
@@ -191,19 +235,23 @@ class Table:
     @property
     def is_indexed(self) -> bool:
         """Whether there is an index of the vectors."""
-        return any(VECTOR in each.columns for each in self.indices)
+        return self.has_index(VECTOR)
+
+    def has_index(self, column: str) -> bool:
+        """Return whether there is an index of a column."""
+        return any(column in each.columns for each in self.indices)
 
     @cached_property
     def indices(self) -> list[Any]:
         """LanceDB's records of the indices."""
-        with self._errors("read"):
+        with self.errors("read"):
             return list(self._rows.list_indices())
 
     # ---------------------------------------------------------------- writing
 
     def append(self, rows: pa.Table) -> None:
         """Add rows whose keys are not in the table, in one commit."""
-        self._commit(lambda: self._rows.add(rows))
+        self.commit(lambda: self._rows.add(rows))
 
     def replace(self, rows: pa.Table, items: Sequence[int]) -> None:
         """Put rows in the place of all rows of the same files, in one commit.
@@ -220,18 +268,24 @@ class Table:
                 merging = merging.when_not_matched_by_source_delete(f"item IN ({listed})")
             merging.execute(rows)
 
-        self._commit(merge)
+        self.commit(merge)
+
+    def complete(self, columns: pa.Table) -> None:
+        """Put some columns in the place of those of the rows with the same keys, in one commit."""
+        self.commit(
+            lambda: self._rows.merge_insert("row").when_matched_update_all().execute(columns)
+        )
 
     def delete(self, where: str) -> None:
         """Delete the rows that pass an SQL filter, in one commit."""
-        self._commit(lambda: self._rows.delete(where))
+        self.commit(lambda: self._rows.delete(where))
 
     # ---------------------------------------------------------------- upkeep
 
     @property
     def shape(self) -> Shape:
         """How the rows are stored now."""
-        with self._errors("read"):
+        with self.errors("read"):
             stats = self._rows.stats()
             indices = self._rows.list_indices()
         fragments = int(stats["fragment_stats"]["num_fragments"])
@@ -241,11 +295,16 @@ class Table:
 
     def index(self, column: str) -> None:
         """Build the index of a column, or build it anew."""
-        from lancedb.index import Bitmap, BTree, IvfRq
+        from lancedb.index import FTS, Bitmap, BTree, IvfRq
 
-        config: IvfRq | Bitmap | BTree = Bitmap() if column in FEW_VALUES else BTree()
+        config: IvfRq | FTS | Bitmap | BTree = Bitmap() if column in FEW_VALUES else BTree()
         if column == VECTOR:
             config = IvfRq(distance_type="cosine")
+        elif column == TOKENS:  # which are divided and folded already
+            left: dict[str, Any] = dict.fromkeys(_CHANGES, False)
+            config = FTS(
+                with_position=True, base_tokenizer="whitespace", max_token_length=None, **left
+            )
         self._keep_up(lambda: self._rows.create_index(column, config=config))
         self.__dict__.pop("indices", None)
 
@@ -258,7 +317,7 @@ class Table:
 
     def _keep_up(self, work: Callable[[], object]) -> None:
         """Do work that takes long, once: if another's upkeep got in the way, that is as good."""
-        with self._errors("write to"):
+        with self.errors("write to"):
             try:
                 work()
             except (OSError, RuntimeError, ValueError) as error:
@@ -272,7 +331,7 @@ class Table:
 
     def find_side(self, name: str) -> SideTable | None:
         """Return a side table, if it is there."""
-        with self._errors("read"):
+        with self.errors("read"):
             if name not in self._db.list_tables().tables:
                 return None
         return SideTable(self, self._open(name, None))
@@ -280,7 +339,7 @@ class Table:
     def _open(self, name: str, schema: pa.Schema | None) -> Any:  # noqa: ANN401 - as above
         """Open a table, or create it with a schema; two that create it at once get the same."""
         if name not in self._tables:
-            with self._errors("open"):
+            with self.errors("open"):
                 self._tables[name] = self._opened(name, schema)
         return self._tables[name]
 
@@ -299,10 +358,10 @@ class Table:
                 raise
             return self._db.open_table(name)
 
-    def _commit(self, write: Callable[[], object]) -> None:
+    def commit(self, write: Callable[[], object]) -> None:
         """Do a write; if others' commits are in its way, do it again on top of theirs."""
         for attempt in range(ATTEMPTS):
-            with self._errors("write to"):
+            with self.errors("write to"):
                 try:
                     write()
                     return
@@ -315,7 +374,7 @@ class Table:
                     each.checkout_latest()
 
     @contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
+    def errors(self, what: str) -> Iterator[None]:
         """Raise LanceDB's errors as one sentence."""
         try:
             yield
@@ -330,55 +389,6 @@ class Table:
         )
 
 
-class SideTable:
-    """One of the small tables beside the rows."""
-
-    def __init__(self, table: Table, side: Any) -> None:  # noqa: ANN401 - as above
-        self._table = table
-        self._side = side
-
-    def scan(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
-        """Return columns of the rows that pass, those committed first at the beginning."""
-        query = self._side.search().select([*columns, "_rowid"])
-        with self._table._errors("read"):
-            found = (query if where is None else query.where(where)).to_arrow()
-        return found.sort_by("_rowid").drop_columns(["_rowid"])
-
-    def refresh(self) -> None:
-        """See what others committed since."""
-        with self._table._errors("read"):
-            self._side.checkout_latest()
-
-    def append(self, rows: pa.Table) -> None:
-        """Add rows, in one commit."""
-        self._table._commit(lambda: self._side.add(rows))
-
-    def replace(self, key: str, rows: pa.Table) -> None:
-        """Put rows in the place of those with the same keys, in one commit."""
-
-        def merge() -> None:
-            merging = self._side.merge_insert(key).when_matched_update_all()
-            merging.when_not_matched_insert_all().execute(rows)
-
-        self._table._commit(merge)
-
-    def delete(self, where: str) -> None:
-        """Delete the rows that pass, in one commit."""
-        self._table._commit(lambda: self._side.delete(where))
-
-
-def quoted(text: str) -> str:
-    """Return a text as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def lists_of(column: str, values: Iterable[str]) -> Iterator[str]:
-    """Yield SQL filters of a column for some values, written as SQL, AT_ONCE in each."""
-    listed = list(values)
-    for start in range(0, len(listed), AT_ONCE):
-        yield f"{column} IN ({', '.join(listed[start : start + AT_ONCE])})"
-
-
 def _lancedb() -> Any:  # noqa: ANN401 - a module
     # Its warnings, e.g. of empty partitions, are about nothing that a user can change.
     os.environ.setdefault("LANCE_LOG", "error")
@@ -388,17 +398,3 @@ def _lancedb() -> Any:  # noqa: ANN401 - a module
     except ImportError as error:
         raise QvsearchError('shared tables need LanceDB: pip install "qvsearch[lance]"') from error
     return lancedb
-
-
-def _check_parent(folder: Path) -> None:
-    """Raise QvsearchError if a folder cannot be created; LanceDB's texts are hard to read."""
-    if folder.exists() and not folder.is_dir():
-        raise QvsearchError(f"{folder} is a file, and a table is a folder; give another name")
-    if folder.is_dir():
-        nearest = folder
-    elif folder.parent.is_dir():
-        nearest = folder.parent
-    else:
-        raise QvsearchError(f"{folder.parent} is not there; mount it, or create it first")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise QvsearchError(f"cannot write to {folder}: no permission to write to {nearest}")

@@ -15,14 +15,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qvsearch.choices import Orientation
-from qvsearch.errors import QvsearchError
 from qvsearch.library.aliases import aliases
 from qvsearch.library.columns import suffix_of
 from qvsearch.library.filtering import squared_chord
 from qvsearch.library.patterns import composed, glob_regex, path_text
+from qvsearch.library.places import place_table
 from qvsearch.library.shard_columns import point
-from qvsearch.published.engine import quoted
 from qvsearch.published.schema import CASELESS, keyword_lines, storable
+from qvsearch.published.sql import quoted
 from qvsearch.times import LATEST, NO_DATE, WIDEST_ZONE
 from qvsearch.types import KIND_CODES
 
@@ -153,12 +153,10 @@ def _between(column: str) -> Callable[[tuple[int, int], Places], str]:
 
 
 def _place(place: Place, places: Places) -> str:
-    if place.circle is None:
-        raise QvsearchError(
-            f"--place {place.name} is no city, and shared tables have no borders;"
-            " give a city, or degrees and kilometres with --near"
-        )
-    return _near(place.circle, places)
+    if place.circle is not None:
+        return _near(place.circle, places)
+    column = "region" if place_table().is_region(place.number) else "country"
+    return f"{column} = {place.number}"
 
 
 CONDITIONS: dict[str, Callable[[Any, Places], str]] = {  # by the field of `Filters`

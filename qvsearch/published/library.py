@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,19 +18,24 @@ from qvsearch.library.library import Library
 from qvsearch.library.manifest import Manifest
 from qvsearch.library.sidecar import decode_segment
 from qvsearch.published.address import read_address
-from qvsearch.published.engine import Table, quoted
+from qvsearch.published.engine import TOKENS, Table
 from qvsearch.published.mapped_roots import mapped_roots
+from qvsearch.published.part import Part
 from qvsearch.published.publishers import list_publishers
 from qvsearch.published.sample import TableSample, sample_of
-from qvsearch.published.schema import READ, check_below, item_of, vectors_of
+from qvsearch.published.schema import FORM, READ, STORED, check_below, item_of, vectors_of
+from qvsearch.published.sql import quoted
+from qvsearch.published.word_counts import WordCounts, word_counts
 from qvsearch.types import KIND_CODES, Kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from qvsearch.library.failures import Failure
     from qvsearch.library.pending import Pending
     from qvsearch.library.rows import Rows
+    from qvsearch.library.words import Words
     from qvsearch.types import Item, Segment, Vectors
 
 WHOLE = 12_288  # rows up to which a search reads the whole table: as many as the samples have
@@ -61,7 +66,6 @@ class PublishedLibrary(Library):
     def _load(self, manifest: Manifest) -> None:
         """Take the fingerprint of a manifest; there are no files."""
         self._manifest = manifest
-        self._whole: Rows | None = None
         self._rules = {}
         self._columns = None
         self._changed = False
@@ -120,22 +124,58 @@ class PublishedLibrary(Library):
         """Some rows of each kind that represent all (see `sample_of`)."""
         return sample_of(self.table)
 
+    @cached_property
+    def word_counts(self) -> WordCounts:
+        """How many words all rows have."""
+        return word_counts(self.table)
+
     @property
     def is_small(self) -> bool:
         """Whether a search reads all rows."""
         return len(self) <= WHOLE
 
+    @cached_property
+    def _part(self) -> Part:
+        """All rows, read on first access."""
+        self._check_size()
+        return self.gathered(self.table.scan(STORED), self.table.scan)
+
     @property
     def _rows(self) -> Rows:
-        """All rows, read on first access."""
-        if self._whole is None:
-            self._check_size()
-            self._whole = self.gathered(self.table.scan([*READ, "vector"]))._rows
-        return self._whole
+        return self._part._rows
 
     @_rows.setter
-    def _rows(self, rows: Rows) -> None:
-        self._whole = rows
+    def _rows(self, _: Rows) -> None:
+        raise AttributeError("the rows of a table are not replaced")
+
+    @property
+    def words(self) -> Words:
+        """The words of all rows."""
+        return self._part.words
+
+    def without_words(self) -> list[NDArray[np.int64]]:
+        """Return the rows that were published without words."""
+        return self._part.without_words()
+
+    @cached_property
+    def has_words(self) -> bool:
+        """Whether a search finds rows by their words: they have any, and an index of them."""
+        if self.is_small:
+            return TOKENS not in self.table.lacking.names and bool(
+                len(self.table.scan(["length"], "length IS NOT NULL", limit=1))
+            )
+        return self.table.has_index(TOKENS)
+
+    @cached_property
+    def outdated(self) -> list[str]:
+        """The publishers with rows that an older version published: without words and regions."""
+        names = [each.name for each in list_publishers(self.table)]
+        if "form" in self.table.lacking.names:
+            return names
+        lacking = f"(form IS NULL OR form <> {FORM})"
+        return [
+            name for name in names if self.table.count(f"publisher = {quoted(name)} AND {lacking}")
+        ]
 
     def _check_size(self) -> None:
         """Raise QvsearchError if the vectors of all rows do not fit into memory."""
@@ -194,19 +234,22 @@ class PublishedLibrary(Library):
     def with_content(self, content_hash: str) -> Library:
         """Return a library in memory of the rows of all files of this content."""
         where = f"content_hash = {quoted(content_hash)}"
-        return self.gathered(self.table.scan([*READ, "vector"], where))
+        return self.gathered(self.table.scan(STORED, where))
 
-    def gathered(self, rows: pa.Table) -> Library:
+    def gathered(self, rows: pa.Table, read: Callable[[list[str]], pa.Table] | None = None) -> Part:
         """Return a library in memory of some rows, by file and in its order.
 
-        `rows` have the columns of READ and `vector`.
+        `rows` have the columns STORED. `read` returns other columns of at least these rows; by
+        default they are found by their keys.
         """
         from qvsearch.library.baseline import new_baseline
 
-        keys = list(map(_order, rows["row"].to_pylist()))
+        names = rows["row"].to_pylist()
+        keys = list(map(_order, names))
         order = sorted(range(len(keys)), key=keys.__getitem__)
         rows = rows.take(np.array(order, np.int64))
-        library = Library(self.folder, Manifest(self.fingerprint))
+        read = read or partial(self.table.by_rows, names)
+        library = Part(self.folder, self.fingerprint, rows, read)
         for root in {self.place(name) for name in rows["root"].unique().to_pylist()}:
             library.add_root(root)
         if (vectors := self.table.about.baseline) is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,10 @@ import orjson
 
 from qvsearch.formats import read_path
 from qvsearch.library.manifest import SEGMENTS, Damaged
-from qvsearch.published.differences import RowMarks
-from qvsearch.published.schema import Row, item_of
+from qvsearch.library.tokens import tokens
+from qvsearch.library.words import searchable
+from qvsearch.published.differences import RowMarks, later_mark
+from qvsearch.published.schema import FORM, Row, item_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,16 +24,20 @@ if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.types import Vectors
 
+NO_VECTOR = np.empty(0, np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class LocalRows:
     """The live rows of a library: their numbers (n,) ascending, their marks, and their roots.
 
-    `roots` (n,) are indices of `names`, the names of roots in the table.
+    `lengths` (n,) are numbers of tokens, -1 without stored words. `roots` (n,) are indices of
+    `names`, the names of roots in the table.
     """
 
     rows: NDArray[np.int64]
     marks: RowMarks
+    lengths: NDArray[np.int64]
     roots: NDArray[np.int32]
     names: Sequence[str]
 
@@ -64,10 +71,23 @@ def local_rows(library: Library, names: Mapping[int, str]) -> LocalRows:
         ordinals.append(ordinal)
         digests.append(_digest(line))
         roots.append(root)
+    rows = np.array(numbers, np.int64)
+    lengths = _lengths(library, rows)
     marks = RowMarks(
-        np.array(items, np.int64), np.array(ordinals, np.int32), np.array(digests, np.int64)
+        np.array(items, np.int64),
+        np.array(ordinals, np.int32),
+        np.array(digests, np.int64),
+        later_mark(FORM, lengths),
     )
-    return LocalRows(np.array(numbers, np.int64), marks, np.array(roots, np.int32), labels)
+    return LocalRows(rows, marks, lengths, np.array(roots, np.int32), labels)
+
+
+def _lengths(library: Library, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of tokens (n,) of live rows, -1 for those without stored words."""
+    worded, counts = library.words.lengths()
+    lengths = np.full(int(rows.max(initial=-1)) + 1, -1, np.int64)
+    lengths[worded] = counts
+    return lengths[rows]
 
 
 def batches(local: LocalRows, items: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
@@ -105,19 +125,42 @@ def rows_to_publish(
     numbers = local.rows[places]
     vectors = library.vectors(numbers)
     means, spreads = _backgrounds(library, numbers, vectors, baseline)
-    segments = library.segments.stream(numbers.tolist())
     return [
-        Row(
+        replace(row, vector=vector, background=(float(mean), float(spread)))
+        for row, vector, mean, spread in zip(
+            rows_without_vectors(library, local, places, publisher),
+            vectors,
+            means,
+            spreads,
+            strict=True,
+        )
+    ]
+
+
+def rows_without_vectors(
+    library: Library, local: LocalRows, places: NDArray[np.int64], publisher: str
+) -> Iterator[Row]:
+    """Yield rows as `rows_to_publish` returns them, without vectors and backgrounds."""
+    numbers = local.rows[places].tolist()
+    words = library.words
+    segments = [
+        replace(segment, words=words.text(row))
+        for row, segment in zip(numbers, library.segments.stream(numbers), strict=True)
+    ]
+    found = zip(places.tolist(), segments, searchable(segments), strict=True)
+    for place, segment, searched in found:
+        length = int(local.lengths[place])
+        yield Row(
             publisher=publisher,
             root=local.names[local.roots[place]],
             segment=segment,
             ordinal=int(local.marks.ordinals[place]),
             digest=int(local.marks.digests[place]),
-            vector=vectors[at],
-            background=(float(means[at]), float(spreads[at])),
+            vector=NO_VECTOR,
+            background=(math.nan, math.nan),
+            tokens=None if length < 0 else " ".join(tokens(searched)),
+            length=None if length < 0 else length,
         )
-        for at, (place, segment) in enumerate(zip(places.tolist(), segments, strict=True))
-    ]
 
 
 def _backgrounds(

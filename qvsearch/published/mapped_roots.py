@@ -17,9 +17,9 @@ from qvsearch.errors import QvsearchError
 from qvsearch.files import make_folder, open_file, write_file
 from qvsearch.formats import path_field, read_path
 from qvsearch.library.aliases import is_there
-from qvsearch.published.engine import quoted
 from qvsearch.published.publishers import list_publishers
 from qvsearch.published.schema import READ, published
+from qvsearch.published.sql import quoted
 
 if TYPE_CHECKING:
     from qvsearch.published.address import Address

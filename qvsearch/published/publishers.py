@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from qvsearch.errors import QvsearchError
-from qvsearch.published.engine import OWNERS, PUBLISHERS, Table, quoted
+from qvsearch.published.engine import OWNERS, PUBLISHERS, Table
+from qvsearch.published.sql import quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,20 +13,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch import cache
 from qvsearch.errors import QvsearchError
-from qvsearch.formats import pack_arrays, unpack_arrays
 from qvsearch.library.library import Library
 from qvsearch.library.lock import PublisherLock
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder
 from qvsearch.library.publication import read_publication, write_publication
-from qvsearch.published.differences import Differences, RowMarks, differences, marks_in
-from qvsearch.published.engine import Table, lists_of, quoted
-from qvsearch.published.local_rows import LocalRows, batches, local_rows, rows_to_publish
+from qvsearch.published.differences import Differences, differences, marks_in
+from qvsearch.published.engine import Table
+from qvsearch.published.known_marks import keep_marks, read_marks
+from qvsearch.published.local_rows import (
+    LocalRows,
+    batches,
+    local_rows,
+    rows_to_publish,
+    rows_without_vectors,
+)
 from qvsearch.published.mapped_roots import keep_own_roots
 from qvsearch.published.publishers import Ledger, Publisher, check_name, list_publishers
-from qvsearch.published.schema import About, arrow_rows
+from qvsearch.published.schema import FORM, About, arrow_rows, later_columns
+from qvsearch.published.sql import lists_of, quoted
 from qvsearch.published.thumbnails import Pictures, drop_thumbnails, publish_thumbnails
 from qvsearch.published.upkeep import clean_up, keep_up
 
@@ -40,9 +46,6 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 8192  # of a commit: a killed run repeats at most so many
 RACES = 20  # commits of `index` during an opening
-_CACHE = "published"  # the folder of what was published last
-_CACHE_FILES = 16
-_MARKS = {"items": "<i8", "ordinals": "<i4", "digests": "<i8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Outcome:
     """What a run did: numbers of files, and rows.
 
     `files` of the library are `added`, `changed`, `unchanged` or, if it was `interrupted`, `left`.
+    Files with other words are `changed`, though their vectors are not sent.
     `pictures` are None unless thumbnails were asked for.
     """
 
@@ -94,8 +98,8 @@ def publish(
     """Make a table have exactly the rows of a library under its name.
 
     The table is created if it is not there. Each commit has whole files, in the order: new ones,
-    changed ones, removed ones. Raises QvsearchError, e.g. for a table of another model; commits
-    before that stay, and the next run goes on from there.
+    changed ones, those with other words, removed ones. Raises QvsearchError, e.g. for a table of
+    another model; commits before that stay, and the next run goes on from there.
     """
     started = time.monotonic()
     with PublisherLock(folder).held():
@@ -251,7 +255,7 @@ class _Run:
         """Compare, and publish what differs."""
         name = self._state.name
         before = self._ledger.find(name)
-        token = "" if before is None else before.token
+        token = before.token if before is not None and self._is_whole(before) else ""
         if before is not None and token and self._is_published(before):
             return Outcome(name, before.files, 0, 0, before.files, 0, 0, 0, 0.0)
         if before is not None:
@@ -262,11 +266,12 @@ class _Run:
         self._state = replace(self._state, roots=roots)
         # Until the run is acknowledged, only the table itself tells what it has.
         self._ledger.write(self._state)
-        there = _read_marks(token) or marks_in(self._table, self._own)
+        there = read_marks(token) or marks_in(self._table, self._own)
         differ = differences(local.marks, there)
-        self._of = int(np.isin(local.marks.items, [*differ.added, *differ.changed]).sum())
+        sent = [*differ.added, *differ.changed, *differ.reworded]
+        self._of = int(np.isin(local.marks.items, sent).sum())
         added, changed, removed = self._write(local, differ)
-        left = len(differ.added) + len(differ.changed) - added - changed
+        left = len(sent) - added - changed
         whole = not left and removed == len(differ.removed)
         files = len(np.unique(local.marks.items))
         if whole:
@@ -280,11 +285,12 @@ class _Run:
         )
 
     def _is_published(self, before: Publisher) -> bool:
-        return (
-            before.generation == self._library.generation
-            and before.owner == self._state.owner
-            and before.rows == self._count()
-        )
+        return before.generation == self._library.generation and before.owner == self._state.owner
+
+    def _is_whole(self, before: Publisher) -> bool:
+        """Return whether the table has what was acknowledged, in the present form."""
+        present = f"{self._own} AND form = {FORM}"
+        return before.rows == self._count() == self._table.count(present)
 
     @property
     def _own(self) -> str:
@@ -308,6 +314,10 @@ class _Run:
             if self._stop():
                 return added, changed, 0
             changed += self._commit(local, places, differ.shrunk)
+        for places in batches(local, differ.reworded, ROWS_AT_ONCE):
+            if self._stop():
+                return added, changed, 0
+            changed += self._reword(local, places)
         if self._stop():
             return added, changed, 0
         self._delete(differ.removed)
@@ -326,10 +336,22 @@ class _Run:
             self._table.append(data)
         else:
             self._table.replace(data, items[np.isin(items, shrunk)].tolist())
-        self._rows += len(rows)
-        self._files += len(items)
+        return self._committed(len(rows), len(items))
+
+    def _reword(self, local: LocalRows, places: NDArray[np.int64]) -> int:
+        """Commit the words of whole files, and all that older versions lack; return how many."""
+        rows = list(rows_without_vectors(self._library, local, places, self._state.name))
+        data = later_columns(rows)
+        self._check_run()
+        self._table.complete(data)
+        return self._committed(len(rows), len(np.unique(local.marks.items[places])))
+
+    def _committed(self, rows: int, files: int) -> int:
+        """Report a commit; return its number of files."""
+        self._rows += rows
+        self._files += files
         self._report(Progress(self._rows, self._of, self._files, self._table.version))
-        return len(items)
+        return files
 
     def _delete(self, items: NDArray[np.int64]) -> None:
         for where in lists_of("item", map(str, items.tolist())):
@@ -355,23 +377,6 @@ class _Run:
             published=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             roots=local.files_of_roots(),
         )
-        _keep_marks(done.token, local.marks)
+        keep_marks(done.token, local.marks)
         self._check_run()
         self._ledger.write(done)
-
-
-def _keep_marks(token: str, marks: RowMarks) -> None:
-    """Cache what a table has under a token, so that the next run need not read it there."""
-    folder = cache.cache_folder(_CACHE)
-    arrays = {name: getattr(marks, name).astype(kind) for name, kind in _MARKS.items()}
-    cache.keep(folder / cache.file_name(_CACHE, token), b"".join(pack_arrays(arrays)))
-    cache.trim(folder, most_files=_CACHE_FILES)
-
-
-def _read_marks(token: str) -> RowMarks | None:
-    """Return what a table has under a token, if it is cached."""
-    data = cache.read(cache.cache_folder(_CACHE) / cache.file_name(_CACHE, token))
-    if not token or data is None:
-        return None
-    types = {name: np.dtype(kind) for name, kind in _MARKS.items()}
-    return RowMarks(**unpack_arrays(data, types))

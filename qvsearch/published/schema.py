@@ -9,17 +9,19 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
 
 from qvsearch.errors import QvsearchError
 from qvsearch.formats import text_field
+from qvsearch.library.columns import areas_at
 from qvsearch.library.manifest import read_fingerprint
 from qvsearch.library.patterns import path_text
 from qvsearch.library.shard_columns import point
 from qvsearch.library.sidecar import decode_segment, encode_segment
+from qvsearch.library.words_file import stored_text
 from qvsearch.times import wall_time
 from qvsearch.types import KIND_CODES, item_number
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from qvsearch.types import Fingerprint, Segment, Vectors
 
 FORMAT = 1  # of tables; raised if an older version would misread one
+FORM = 1  # of later columns; raised if tokens or the numbers of places are others
 ABOUT = b"qvsearch"  # the key of `About` in the metadata of the schema
 CASELESS = str.casefold
 _ODD_BYTES = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
@@ -57,7 +60,8 @@ class Row:
     """A row to publish: a segment of the file `path` below the named root, with its vector.
 
     `root` is the root's name in the table, and `ordinal` the segment's place in its file.
-    `vector` (dim,) is a unit vector; `background` is of the table's baseline, or NaN.
+    `vector` (dim,) is a unit vector; `background` is of the table's baseline, or NaN. `tokens` are
+    those that a search by words finds, `length` is their number; None if none were stored.
     """
 
     publisher: str
@@ -67,6 +71,8 @@ class Row:
     digest: int
     vector: Vectors
     background: tuple[float, float]
+    tokens: str | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +172,16 @@ def later_types() -> dict[str, pa.DataType]:
     """Return the columns that tables of older versions lack, in order.
 
     Texts are in CASELESS. `keywords` are lines, each with a line break before and behind it.
+    `region` and `country` are numbers of places. `tokens` are divided by spaces, `length` is their
+    number, `words` the text of the row as its file has it. `form` is FORM; rows whose later columns
+    an older version wrote have another one, or none.
     """
     import pyarrow as pa
 
     texts = {name: pa.string() for name in ("title", "author", "keywords", "language")}
-    return {**texts, "rating": pa.int32(), "page": pa.int32()}
+    numbers = {name: pa.int32() for name in ("rating", "page", "region", "country")}
+    words = {"tokens": pa.string(), "words": pa.string(), "length": pa.int32()}
+    return {**texts, **numbers, **words, "form": pa.int32()}
 
 
 def lacking_columns(schema: pa.Schema) -> pa.Schema:
@@ -181,6 +192,7 @@ def lacking_columns(schema: pa.Schema) -> pa.Schema:
 
 
 READ = ("row", "publisher", "root", "path", "line", "mean", "spread")  # what `published` needs
+STORED = (*READ, "item", "vector")
 
 
 def table_schema(about: About) -> pa.Schema:
@@ -197,13 +209,31 @@ def arrow_rows(rows: Sequence[Row], dim: int) -> pa.Table:
 
     vectors = np.array([row.vector for row in rows], np.float32).astype(np.float16)
     names = types(dim)
-    columns: dict[str, Any] = {name: [] for name in names if name != "vector"}
-    for row in rows:
-        for name, value in _values(row).items():
-            columns[name].append(value)
+    table = _columns(rows, {name: kind for name, kind in names.items() if name != "vector"})
     flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim)
-    arrays = [flat if n == "vector" else pa.array(columns[n], kind) for n, kind in names.items()]
-    return pa.table(arrays, names=list(names))
+    return table.append_column("vector", flat).select(list(names))
+
+
+def later_columns(rows: Sequence[Row]) -> pa.Table:
+    """Return what tables of older versions lack of rows, by key; vectors are not needed."""
+    import pyarrow as pa
+
+    return _columns(rows, {"row": pa.string(), **later_types()})
+
+
+def _columns(rows: Sequence[Row], types: Mapping[str, pa.DataType]) -> pa.Table:
+    import pyarrow as pa
+
+    values = [_values(row) for row in rows]
+    points = np.array([[row[axis] for row in values] for axis in "xyz"], np.float64)
+    areas = dict(zip(("region", "country"), areas_at(points.reshape(3, -1)), strict=True))
+    columns = [
+        pa.array(areas[name], kind, mask=areas[name] < 0)
+        if name in areas
+        else pa.array([row[name] for row in values], kind)
+        for name, kind in types.items()
+    ]
+    return pa.table(columns, names=list(types))
 
 
 def _values(row: Row) -> dict[str, object]:
@@ -246,6 +276,10 @@ def _values(row: Row) -> dict[str, object]:
         "language": metadata.language and metadata.language.lower().partition("-")[0],
         "rating": metadata.rating,
         "page": segment.page,
+        "tokens": row.tokens,
+        "words": segment.words and stored_text(segment.words),
+        "length": row.length,
+        "form": FORM,
     }
 
 

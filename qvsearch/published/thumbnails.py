@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.media.thumbnails import SIDE, Thumbnails
-from qvsearch.published.engine import THUMBNAILS, SideTable, Table, lists_of, quoted
+from qvsearch.published.engine import THUMBNAILS, Table
+from qvsearch.published.side_table import SideTable
+from qvsearch.published.sql import lists_of, quoted
 from qvsearch.types import KIND_CODES, Kind, Skipped
 
 if TYPE_CHECKING:

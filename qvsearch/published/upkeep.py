@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from qvsearch.published.engine import SCALARS, VECTOR
+from qvsearch.published.engine import SCALARS, TOKENS, VECTOR
 from qvsearch.published.publishers import Upkeep
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qvsearch.published.publishers import Ledger
 
 INDEX_FROM = 20_000  # rows: with fewer, comparing all takes less than 0.1 s
+WORDS_FROM = 10_000  # rows; a search reads a table of fewer as a whole
 GROWN = 4  # times as many rows as when the partitions were drawn: they are drawn again
 MOST_LOOSE = 20_000  # rows that each search compares one by one: 0.1 s
 LEAST_LOOSE = 1000
@@ -35,6 +36,10 @@ def keep_up(table: Table, ledger: Ledger, begin: Callable[[], None] = lambda: No
     for column in SCALARS:
         if column not in shape.indexed:
             table.index(column)
+    has_words = TOKENS in shape.indexed or shape.rows < WORDS_FROM
+    if not has_words and table.count("tokens IS NOT NULL"):
+        begin()
+        table.index(TOKENS)
     if is_due(shape):
         begin()
         table.compact(KEPT)

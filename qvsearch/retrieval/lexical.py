@@ -33,14 +33,32 @@ _NUMBER = re.compile(r"(?!(?:19|20)\d\d$)(?=.*\d).{3,}")  # not a year, which a 
 ALIKE = 1e-5  # of coverages that are equal but for rounding
 
 
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What a query needs of all rows that have words, `among` of them with `mean` tokens each.
+
+    `weights` has the information of each phrase, in nats. `coverages` (k,) are those of all rows
+    that have some of the phrases, ascending. `top` is the highest BM25 of any row, `best` the
+    highest evidence, if it is known.
+    """
+
+    among: int
+    mean: float
+    weights: Mapping[Phrase, float]
+    coverages: Vectors
+    top: float
+    best: float = -np.inf
+
+
 @dataclass(frozen=True)
 class Matches:
     """The rows (k,) that have some of a query's words, ascending, with arrays (k,).
 
     `bm25` is their score. `coverage` is the share of the query's information (idf) that a row has,
     0 to 1, and `equal` the number of rows with at least as much. `among` is the number of all rows
-    with words. `weights` has the information of each phrase, in nats. `is_meant` is true if these
-    very words are wanted, as in quotes; `is_number` is true if a number is among them.
+    with words. `weights` has the information of each phrase, in nats. `top` is the highest BM25 of
+    any row. `elsewhere` is the highest evidence of rows that are not among these. `is_meant` is
+    true if these very words are wanted, as in quotes; `is_number` if a number is among them.
     """
 
     rows: Rows
@@ -49,8 +67,10 @@ class Matches:
     equal: Counts
     among: int
     weights: Mapping[Phrase, float]
+    top: float
     is_meant: bool
     is_number: bool
+    elsewhere: float = -np.inf
 
     @cached_property
     def evidence(self) -> Vectors:
@@ -63,7 +83,7 @@ class Matches:
         evidence = np.where(has_all, ALL + ALL_ROWS * rows + ALL_EQUAL * equal, some)
         if self.is_meant:
             evidence = np.where(has_all, np.maximum(evidence, MEANT + TIE), evidence)
-        evidence -= TIE * (1 - self.bm25 / self.bm25.max())
+        evidence -= TIE * (1 - self.bm25 / self.top)
         rounded: Vectors = evidence.astype(np.float32)
         return rounded
 
@@ -73,7 +93,7 @@ class Matches:
         None exceeds that of the best row with the words, and the order stays. A number means
         nothing: if it is found, P(meaning) counts with the probability that this is not the answer.
         """
-        best = float(self.evidence.max(initial=-np.inf))
+        best = float(self.evidence.max(initial=self.elsewhere))
         if best <= 0:
             return evidence
         exact = evidence.astype(np.float64)
@@ -95,31 +115,64 @@ class Matches:
 def matches(words: Words, asked: AskedWords) -> Matches:
     """Return the rows of a library that have some of the words."""
     numbered, counts = words.lengths()
+    found = _rarer(words, asked.sought, len(numbered))
+    weights = {phrase: information(len(numbered), len(rows)) for phrase, (rows, _) in found.items()}
+    mean = float(counts.mean()) if len(counts) else 1.0
+    rows, bm25, coverage = _summed(words, found, weights, mean)
+    top = float(bm25.max(initial=0.0))
+    all_rows = Corpus(len(numbered), mean, weights, np.sort(coverage), top)
+    return matched(rows, bm25, coverage, all_rows, asked)
+
+
+def matches_among(words: Words, all_rows: Corpus, asked: AskedWords) -> Matches:
+    """Return those of some rows that have some of the words, as they stand among all rows."""
+    found = {phrase: postings_of(words, phrase) for phrase in all_rows.weights}
+    rows, bm25, coverage = _summed(words, found, all_rows.weights, all_rows.mean)
+    return matched(rows, bm25, coverage, all_rows, asked)
+
+
+def matched(
+    rows: Rows, bm25: Vectors, coverage: Vectors, all_rows: Corpus, asked: AskedWords
+) -> Matches:
+    """Return rows (k,) with their BM25 (k,) and coverage (k,), as they stand among all rows."""
+    coverages, weights = all_rows.coverages, all_rows.weights
+    return Matches(
+        rows,
+        bm25,
+        coverage,
+        len(coverages) - np.searchsorted(coverages, coverage - ALIKE),
+        all_rows.among,
+        weights,
+        all_rows.top,
+        asked.are_meant,
+        any(_NUMBER.fullmatch(token) for phrase in weights for token in phrase),
+        all_rows.best,
+    )
+
+
+def information(among: int, rows: int) -> float:
+    """Return the information (idf), in nats, of a phrase that so many rows have among all."""
+    return float(np.log1p((among - rows + 0.5) / (rows + 0.5)))
+
+
+def _summed(
+    words: Words, found: _Postings, weights: Mapping[Phrase, float], mean: float
+) -> tuple[Rows, Vectors, Vectors]:
+    """Return the rows (k,) with some phrases, their BM25 (k,) and their coverage (k,).
+
+    `mean` is the mean number of tokens of all rows.
+    """
+    numbered, counts = words.lengths()
     size = int(numbered.max(initial=-1)) + 1
     lengths = np.zeros(size, np.float32)
     lengths[numbered] = counts
-    norm = K1 * (1 - B + B * lengths / max(1.0, float(counts.mean()) if len(counts) else 1.0))
+    norm = K1 * (1 - B + B * lengths / max(1.0, mean))
     score, has = np.zeros(size, np.float32), np.zeros(size, np.float32)
-    weights = {}
-    for phrase, (rows, often) in _rarer(words, asked.sought, len(numbered)).items():
-        idf = float(np.log1p((len(numbered) - len(rows) + 0.5) / (len(rows) + 0.5)))
-        score[rows] += idf * often * (K1 + 1) / (often + norm[rows])
-        has[rows] += idf
-        weights[phrase] = idf
+    for phrase, (rows, often) in found.items():
+        score[rows] += weights[phrase] * often * (K1 + 1) / (often + norm[rows])
+        has[rows] += weights[phrase]
     rows = np.flatnonzero(has)
-    coverage = has[rows] / np.float32(sum(weights.values()) or 1.0)
-    equal = len(rows) - np.searchsorted(np.sort(coverage), coverage - ALIKE)
-    is_number = any(_NUMBER.fullmatch(token) for phrase in weights for token in phrase)
-    return Matches(
-        rows,
-        score[rows],
-        coverage,
-        equal,
-        len(numbered),
-        weights,
-        asked.are_meant,
-        is_number,
-    )
+    return rows, score[rows], has[rows] / np.float32(sum(weights.values()) or 1.0)
 
 
 def postings_of(words: Words, phrase: Phrase) -> tuple[Rows, Counts]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.library.aliases import aliases
-from qvsearch.library.filtering import passing_rows
 from qvsearch.published.opening import is_large_table
 from qvsearch.retrieval.calibration import evidence_of, relevance_of
 from qvsearch.retrieval.first_pass import rank_all
@@ -17,7 +16,7 @@ from qvsearch.retrieval.hits import best_hits, best_rows
 from qvsearch.retrieval.query import read_terms
 from qvsearch.retrieval.scoring import embed_terms
 from qvsearch.retrieval.selection import allowed_rows, check_filled, select
-from qvsearch.retrieval.word_ranking import allowed_by_words, words_of
+from qvsearch.retrieval.word_ranking import allowed_by_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,9 +108,8 @@ def _in_table(
     options: SearchOptions,
 ) -> Standing | None:
     """Do what `standing` does for a large table, all of whose vectors are read."""
-    from qvsearch.retrieval.table_candidates import Asked
+    from qvsearch.retrieval.table_candidates import asked_in
     from qvsearch.retrieval.table_files import score_files
-    from qvsearch.retrieval.table_levels import leveled
     from qvsearch.retrieval.table_search import where_in
 
     check_filled(library)
@@ -119,15 +117,12 @@ def _in_table(
     if not len(stored):
         return None
     terms = embedded()
-    words_of(library, terms[0].term.asked)  # refuses phrases
-    levels = leveled(library, terms, exact=False)
     where = where_in(library, options.filters)
-    asked = Asked(library, levels, options.filters, where, exact=False)
+    asked = asked_in(library, terms, options.filters, where, exact=False)
     working = asked.working(stored)
     evidence = working.ranking.evidence
-    passing = passing_rows(working.library.columns, options.filters)
-    rows = sorted(working.library.segments, key=lambda row: (not passing[row], -evidence[row]))
-    files = score_files(library, levels, where).evidence
+    rows = sorted(working.library.segments, key=lambda row: (not working.mask[row], -evidence[row]))
+    files = score_files(asked).evidence
     selection = select(library, options.filters)
     return Standing(
         working.library,
@@ -159,13 +154,13 @@ def relevances(
 def _relevances_in_table(
     library: PublishedLibrary, terms: Sequence[EmbeddedTerm], options: SearchOptions
 ) -> list[tuple[bytes, float]]:
+    from qvsearch.retrieval.table_candidates import asked_in
     from qvsearch.retrieval.table_files import locations, score_files
-    from qvsearch.retrieval.table_levels import leveled
     from qvsearch.retrieval.table_search import where_in
 
     check_filled(library)
     where = where_in(library, options.filters)
-    scores = score_files(library, leveled(library, terms, exact=False), where)
+    scores = score_files(asked_in(library, terms, options.filters, where, exact=False))
     paths = locations(library, where)
     order = np.argsort(-scores.evidence, kind="stable")
     found = zip(scores.items[order].tolist(), scores.evidence[order].tolist(), strict=True)

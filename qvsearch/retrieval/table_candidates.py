@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.library.filtering import passing_rows
-from qvsearch.published.engine import quoted
-from qvsearch.published.schema import READ
+from qvsearch.published.library import joined
+from qvsearch.published.schema import STORED
+from qvsearch.published.sql import quoted
+from qvsearch.retrieval.asked_words import AskedWords
 from qvsearch.retrieval.calibration import evidence_by_kind
 from qvsearch.retrieval.scoring import (
     Ranking,
@@ -23,7 +25,10 @@ from qvsearch.retrieval.scoring import (
     combine_terms,
     combined_evidence,
 )
-from qvsearch.retrieval.table_levels import Found, best_of_kind
+from qvsearch.retrieval.table_levels import Found, LeveledTerm, best_of_kind, leveled
+from qvsearch.retrieval.table_words import Narrowed, narrowed, words_in_table
+from qvsearch.retrieval.word_ranking import MOST, has_words, ranked_by, with_matches
+from qvsearch.types import Kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +37,9 @@ if TYPE_CHECKING:
     from qvsearch.library.filters import Filters
     from qvsearch.library.library import Library
     from qvsearch.published.library import PublishedLibrary
-    from qvsearch.retrieval.table_levels import LeveledTerm
+    from qvsearch.published.part import Part
+    from qvsearch.retrieval.scoring import EmbeddedTerm
+    from qvsearch.retrieval.table_words import TableWords
     from qvsearch.types import Vectors
 
 COPIES = 256  # rows of the query's own file, or of the same content, that are looked at
@@ -40,9 +47,9 @@ COPIES = 256  # rows of the query's own file, or of the same content, that are l
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Keys of rows, and the highest evidence of any other row of each kind, -inf without one."""
+    """Rows of a table, and the highest evidence of any other row of each kind, -inf without one."""
 
-    keys: frozenset[str]
+    rows: pa.Table
     bounds: dict[int, float]
 
 
@@ -51,23 +58,66 @@ class Working:
     """Some rows of a table as a library in memory: those of the mask (size,) pass the filters."""
 
     rows: pa.Table
-    library: Library
+    library: Part
     mask: NDArray[np.bool_]
     ranking: Ranking
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A query's terms with their levels, and the rows that it may find: as SQL and as filters."""
+    """A query's terms with their levels, and the rows that it may find: as SQL and as filters.
+
+    `words` are the rows that have its words, None if it has none; `files` those that have its
+    phrases.
+    """
 
     library: PublishedLibrary
     terms: Sequence[LeveledTerm]
     filters: Filters
     where: str | None
     exact: bool
+    words: TableWords | None
+    files: Narrowed
 
-    def candidates(self, count: int, codes: Iterable[int]) -> Candidates:
-        """Return about `count` rows of the highest evidence, all of these kinds."""
+    @property
+    def is_by_words(self) -> bool:
+        """Whether only words count."""
+        return self.terms[0].embedded.term.asked.alone
+
+    def candidates(self, count: int, codes: Sequence[int]) -> Candidates:
+        """Return about `count` rows of the highest evidence by meaning or by words, of kinds."""
+        table = self.library.table
+        ids, _, following = self.by_words(count, codes)
+        rows = table.by_ids(ids, STORED)
+        if self.is_by_words:
+            return Candidates(rows, dict.fromkeys(codes, following))
+        keys, bounds = self._by_meaning(count, codes)
+        return Candidates(joined([rows, table.by_rows(keys)]), bounds)
+
+    def by_words(
+        self, count: int, codes: Iterable[int]
+    ) -> tuple[NDArray[np.int64], Vectors, float]:
+        """Return what `TableWords.best` does, of kinds: rows that may count because of words."""
+        if self.words is None:
+            return np.empty(0, np.int64), np.empty(0, np.float32), -np.inf
+        where, some = self.where, sorted(codes)
+        if len(some) < len(Kind):
+            kinds = f"kind IN ({', '.join(map(str, some))})"
+            where = kinds if where is None else f"({where}) AND {kinds}"
+        if self.is_by_words:
+            return self.words.best(count, where, -np.inf)
+        return self.words.best(MOST, where, 0.0)
+
+    def lessened(self, term: LeveledTerm, evidence: Vectors) -> Vectors:
+        """Return the evidence (n,) of rows without the words of the query for a term."""
+        if self.words is None or term is not self.terms[0]:
+            return evidence
+        return self.words.matches.lessened(evidence)
+
+    def _by_meaning(
+        self, count: int, codes: Sequence[int]
+    ) -> tuple[frozenset[str], dict[int, float]]:
+        """Return the keys of about `count` rows, and the bounds of all others by kind."""
         wanted = [each for each in self.terms if each.embedded.term.weight > 0]
         lists = {
             code: [self._best(each, code, count) for each in wanted]
@@ -76,13 +126,30 @@ class Asked:
         }
         bounds = {code: self._bound(code, wanted, found) for code, found in lists.items()}
         if len(self.terms) == 1:
-            return _first(
-                self.terms[0], {code: found for code, (found,) in lists.items()}, bounds, count
-            )
+            return self._first({code: found for code, (found,) in lists.items()}, bounds, count)
         keys = {key for found in lists.values() for each in found for key in each.keys.tolist()}
         for code in lists:
             keys.update(self._together(wanted, code, count))
-        return Candidates(frozenset(map(bytes.decode, keys)), bounds)
+        return frozenset(map(bytes.decode, keys)), bounds
+
+    def _first(
+        self, found: dict[int, Found], bounds: dict[int, float], count: int
+    ) -> tuple[frozenset[str], dict[int, float]]:
+        """Return the `count` rows of the highest evidence of all kinds for the only term."""
+        codes = [code for code, each in found.items() if len(each.keys)]
+        if not codes:
+            return frozenset(), bounds
+        term = self.terms[0]
+        keys = np.concatenate([found[code].keys for code in codes])
+        kinds = np.concatenate([np.full(len(found[code].keys), code) for code in codes])
+        raw = [term.levels[code].evidence(found[code].scores) for code in codes]
+        evidence = self.lessened(term, np.concatenate(raw))
+        order = np.argsort(-evidence, kind="stable")
+        bounds = dict(bounds)
+        for place in order[count:][::-1].tolist():
+            code = int(kinds[place])
+            bounds[code] = max(bounds[code], float(evidence[place]))
+        return frozenset(key.decode() for key in keys[order[:count]].tolist()), bounds
 
     def _best(self, term: LeveledTerm, code: int, count: int) -> Found:
         """Return at least `count` of a kind's best rows for a term, if there are so many."""
@@ -97,7 +164,7 @@ class Asked:
         if any(each.bound == -np.inf for each in found):
             return -np.inf  # a term has found all rows
         evidence = [
-            (term.embedded.term, _evidence(term, code, each.bound))
+            (term.embedded.term, self.lessened(term, _evidence(term, code, each.bound)))
             for term, each in zip(wanted, found, strict=True)
         ]
         unwanted = [
@@ -131,38 +198,47 @@ class Asked:
             f"content_hash IN ({', '.join(quoted(each.content_hash) for each in segments)})",
             f"item IN ({', '.join(map(str, items))})" if items else "false",
         ]
-        columns = (*READ, "item", "vector")
-        return self.library.table.scan(columns, " OR ".join(parts), limit=COPIES)
+        return self.library.table.scan(STORED, " OR ".join(parts), limit=COPIES)
 
     def working(self, rows: pa.Table) -> Working:
         """Return rows as a library, ranked by all terms."""
         library = self.library.gathered(rows)
-        scored = [_scored(library, each) for each in self.terms]
-        ranking = combine_terms(scored)
-        if any(each.term.segments for each in scored):
+        mask = passing_rows(library.columns, self.filters) & self.files.passes(library.items)
+        found = None if self.words is None else self.words.among(library.words)
+        if self.is_by_words and found is not None:
+            ranking = ranked_by(library, self.terms[0].embedded, found)
+            return Working(rows, library, mask, ranking)
+        ranking = combine_terms([_scored(library, each) for each in self.terms])
+        if found is not None:
+            ranking = with_matches(library, ranking, found, mask)
+        if any(each.term.segments for each in ranking.terms):
             from qvsearch.retrieval.copies import with_copies  # not needed by words
 
             ranking = with_copies(library, ranking)
-        return Working(rows, library, passing_rows(library.columns, self.filters), ranking)
+        return Working(rows, library, mask, ranking)
 
 
-def _first(
-    term: LeveledTerm, found: dict[int, Found], bounds: dict[int, float], count: int
-) -> Candidates:
-    """Return the `count` rows of the highest evidence of all kinds for a single term."""
-    codes = [code for code, each in found.items() if len(each.keys)]
-    if not codes:
-        return Candidates(frozenset(), bounds)
-    keys = np.concatenate([found[code].keys for code in codes])
-    kinds = np.concatenate([np.full(len(found[code].keys), code) for code in codes])
-    evidence = np.concatenate([term.levels[code].evidence(found[code].scores) for code in codes])
-    order = np.argsort(-evidence, kind="stable")
-    bounds = dict(bounds)
-    for place in order[count:][::-1].tolist():
-        code = int(kinds[place])
-        bounds[code] = max(bounds[code], float(evidence[place]))
-    chosen = frozenset(key.decode() for key in keys[order[:count]].tolist())
-    return Candidates(chosen, bounds)
+def asked_in(
+    library: PublishedLibrary,
+    terms: Sequence[EmbeddedTerm],
+    filters: Filters,
+    where: str | None,
+    *,
+    exact: bool,
+) -> Asked:
+    """Return a query of a table; `where` is the SQL condition of the filters.
+
+    Raises QvsearchError as `has_words` does.
+    """
+    words = terms[0].term.asked
+    there = has_words(library, words)
+    files = narrowed(library.table, words if there else AskedWords())
+    if words.alone:
+        levels = [LeveledTerm(each, {}, {}) for each in terms]
+    else:
+        levels = leveled(library, terms, exact=exact)
+    found = words_in_table(library, words) if there and words.sought else None
+    return Asked(library, levels, filters, files.where(where), exact, found, files)
 
 
 def _scored(library: Library, leveled: LeveledTerm) -> ScoredTerm:

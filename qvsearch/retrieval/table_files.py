@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.published.schema import vectors_of
+from qvsearch.published.schema import STORED, vectors_of
 from qvsearch.retrieval.calibration import evidence_by_kind
 from qvsearch.retrieval.scoring import combined_evidence
 from qvsearch.retrieval.table_levels import best_of_kind
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from qvsearch.library.library import Library
     from qvsearch.published.library import PublishedLibrary
-    from qvsearch.retrieval.table_levels import LeveledTerm
+    from qvsearch.retrieval.table_candidates import Asked
     from qvsearch.types import Vectors
 
 SPARE = 64  # rows beside four times the files: moments of one file, and the file itself
@@ -69,21 +69,35 @@ class Scores:
     evidence: Vectors
 
 
-def score_files(
-    library: PublishedLibrary, terms: Sequence[LeveledTerm], where: str | None
-) -> Scores:
-    """Score all files that pass an SQL filter; every vector is read, some at a time."""
-    items, evidence = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for batch in library.table.batches(["item", "kind", "vector"], where):
+def score_files(asked: Asked) -> Scores:
+    """Score all files that a query may find; every vector is read, some at a time."""
+    parts = [_by_words(asked), *(() if asked.is_by_words else _by_meaning(asked))]
+    items, evidence = (np.concatenate(each) for each in zip(*parts, strict=True))
+    passes = asked.files.passes(items)
+    files, file_of_row = np.unique(items[passes], return_inverse=True)
+    best = np.full(len(files), -np.inf, np.float32)
+    np.maximum.at(best, file_of_row, evidence[passes])
+    return Scores(files, best)
+
+
+def _by_meaning(asked: Asked) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
+    """Yield the files (n,) of rows and their evidence (n,), without that of words."""
+    for batch in asked.library.table.batches(["item", "kind", "vector"], asked.where):
         vectors, kinds = vectors_of(batch), batch["kind"].to_numpy()
         rows_of = {code: np.flatnonzero(kinds == code) for code in KIND_CODES.values()}
         parts = []
-        for each in terms:
+        for each in asked.terms:
             scores = (vectors @ each.embedded.vectors.T).max(axis=1, initial=-1)
-            parts.append((each.embedded.term, evidence_by_kind(scores, rows_of, each.levels)))
-        items.append(batch["item"].to_numpy())
-        evidence.append(combined_evidence(parts))
-    files, file_of_row = np.unique(np.concatenate(items), return_inverse=True)
-    best = np.full(len(files), -np.inf, np.float32)
-    np.maximum.at(best, file_of_row, np.concatenate(evidence))
-    return Scores(files, best)
+            evidence = evidence_by_kind(scores, rows_of, each.levels)
+            parts.append((each.embedded.term, asked.lessened(each, evidence)))
+        yield batch["item"].to_numpy(), combined_evidence(parts)
+
+
+def _by_words(asked: Asked) -> tuple[NDArray[np.int64], Vectors]:
+    """Return the files (n,) of rows that count because of their words, and their evidence (n,)."""
+    ids, evidence, _ = asked.by_words(len(asked.library), KIND_CODES.values())
+    table = asked.library.table
+    if asked.is_by_words:
+        return table.by_ids(ids, ["item"])["item"].to_numpy(), evidence
+    working = asked.working(table.by_ids(ids, STORED))
+    return working.library.items, working.ranking.evidence

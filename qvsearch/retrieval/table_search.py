@@ -21,17 +21,16 @@ from qvsearch.retrieval.calibration import evidence_of
 from qvsearch.retrieval.first_pass import may_lack
 from qvsearch.retrieval.hits import best_hits, files_of, listed
 from qvsearch.retrieval.options import browsing_order, count_of, least_evidence
-from qvsearch.retrieval.table_candidates import Asked
+from qvsearch.retrieval.snippets import with_snippet
+from qvsearch.retrieval.table_candidates import asked_in
 from qvsearch.retrieval.table_files import locations
-from qvsearch.retrieval.table_levels import leveled
-from qvsearch.retrieval.word_ranking import words_of
 from qvsearch.types import KIND_CODES, Kind
 
 if TYPE_CHECKING:
     from qvsearch.published.library import PublishedLibrary
     from qvsearch.retrieval.options import SearchOptions
     from qvsearch.retrieval.scoring import EmbeddedTerm
-    from qvsearch.retrieval.table_candidates import Working
+    from qvsearch.retrieval.table_candidates import Asked, Working
     from qvsearch.types import Hit
 
 SPARE = 64  # candidates beside twice the hits of a list: near-duplicates and moments of one file
@@ -60,11 +59,17 @@ def where_in(library: PublishedLibrary, filters: Filters) -> str | None:
     Raises QvsearchError for a filter that the table has no column for.
     """
     for column in library.table.lacking.names:
-        if getattr(filters, FIELDS[column]) not in (None, ()):
+        if column in FIELDS and getattr(filters, FIELDS[column]) not in (None, ()):
             raise QvsearchError(
                 f"{library.table.address} is of an older version, and has no column for"
                 f" {FILTERS[FIELDS[column]].option}; publish a library into it once more"
             )
+    place = filters.place
+    if place is not None and place.circle is None and library.outdated:
+        raise QvsearchError(
+            f"{library.table.address} does not have the countries of files by"
+            f" {', '.join(library.outdated)} yet; publish these libraries once more, or give a city"
+        )
     return where_of(filters, {name: library.place(name) for name in library.names})
 
 
@@ -88,19 +93,12 @@ class TableSelection:
         self, terms: Sequence[EmbeddedTerm], options: SearchOptions, *, reranks: bool
     ) -> list[list[Hit]]:
         """Return the best hits of one query in one list or one for each kind."""
-        words_of(self.library, terms[0].term.asked)  # refuses phrases
         count = count_of(options, len(self.library), reranks=reranks)
         if count > MOST_HITS:
             raise QvsearchError(
                 f"a shared table lists at most {MOST_HITS:,} hits, not {count:,}; see --top"
             )
-        asked = Asked(
-            self.library,
-            leveled(self.library, terms, exact=options.exact),
-            self.filters,
-            self.where,
-            options.exact,
-        )
+        asked = asked_in(self.library, terms, self.filters, self.where, exact=options.exact)
         lists = [[code] for code in self._codes] if options.by_kind else [self._codes]
         blocks = [_hits(asked, codes, count, options, reranks=reranks) for codes in lists]
         return [each for each in blocks if each or not options.by_kind]
@@ -164,17 +162,18 @@ def _hits(
     needed = least if reranks else evidence_of(options.least)
 
     def hits_of(working: Working) -> list[Hit]:
-        mask = working.mask & np.isin(working.library.kinds, codes)
-        return best_hits(
-            working.library, working.ranking, mask, count, least=least, dedupe=options.dedupe
-        )
+        library, ranking = working.library, working.ranking
+        mask = working.mask & np.isin(library.kinds, codes)
+        hits = best_hits(library, ranking, mask, count, least=least, dedupe=options.dedupe)
+        if (matches := ranking.terms[0].matches) is None:
+            return hits
+        return [with_snippet(library, hit, matches) for hit in hits]
 
     copies = asked.copies() if any(each.embedded.term.segments for each in asked.terms) else None
     taken = 2 * count + SPARE
     while True:
         found = asked.candidates(taken, codes)
-        rows = asked.library.table.by_rows(found.keys)
-        working = asked.working(rows if copies is None else joined([rows, copies]))
+        working = asked.working(found.rows if copies is None else joined([found.rows, copies]))
         hits = hits_of(working)
         bound = max(found.bounds.values(), default=-np.inf)
         if taken >= MOST or not may_lack(hits, count, bound, needed):

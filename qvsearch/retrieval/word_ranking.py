@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.errors import QvsearchError
+from qvsearch.library.names import is_table
 from qvsearch.published.opening import is_published
 from qvsearch.retrieval.lexical import matches, postings_of
 from qvsearch.retrieval.scoring import Ranking, ScoredTerm, combine_terms, with_rows
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library.library import Library
-    from qvsearch.library.words import Words
     from qvsearch.retrieval.asked_words import AskedWords, Phrase
     from qvsearch.retrieval.lexical import Matches
     from qvsearch.retrieval.scoring import EmbeddedTerm
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 MOST = 2000  # rows of a large library that are scored because of their words
 
 
-def words_of(library: Library, asked: AskedWords) -> Words | None:
-    """Return the words of a library; None for a shared table, which has none.
+def has_words(library: Library, asked: AskedWords) -> bool:
+    """Return whether rows are found by words; false for a shared table of an older version.
 
-    Raises QvsearchError for a table if the query depends on them.
+    Raises QvsearchError for such a table if the query depends on them.
     """
-    if not is_published(library):
-        return library.words
+    if not is_published(library) or library.has_words:
+        return True
     if asked.phrases or asked.lacking or asked.alone:
         raise QvsearchError(
-            "a shared table has no index of words; leave out quotes, --without and --words-only"
+            f"the shared table {library.folder} has no index of words yet; publish a library into"
+            " it once more, or leave out quotes, --without and --words-only"
         )
-    return None
+    return False
 
 
 def allowed_by_words(library: Library, asked: AskedWords) -> NDArray[np.bool_] | None:
     """Return the mask (size,) of rows whose files have all phrases and nothing that is lacking.
 
-    None if all rows pass. Raises QvsearchError for a shared table.
+    None if all rows pass. Raises QvsearchError as `has_words` does.
     """
-    words = words_of(library, asked) if asked.phrases or asked.lacking else None
-    if words is None:
+    if not (asked.phrases or asked.lacking) or not has_words(library, asked):
         return None
-    items = library.columns.items
+    words, items = library.words, library.columns.items
     mask = np.ones(library.size, np.bool_)
     for phrase in asked.phrases:
         mask &= np.isin(items, items[postings_of(words, phrase)[0]])
@@ -59,16 +59,17 @@ def allowed_by_words(library: Library, asked: AskedWords) -> NDArray[np.bool_] |
 
 def hidden_by_words(library: Library, asked: AskedWords, rows: Sequence[int]) -> list[str]:
     """Return why a file, given its rows, is hidden by the phrases of a query."""
-    words = words_of(library, asked) if asked.phrases or asked.lacking else None
-    if words is None:
+    if not (asked.phrases or asked.lacking):
         return []
+    words = library.words
 
     def has(phrase: Phrase) -> bool:
         return bool(np.isin(postings_of(words, phrase)[0], rows).any())
 
     def why(phrase: Phrase) -> str:
         if np.isin(rows, np.concatenate([[-1], *library.without_words()])).all():
-            return "its words are not stored yet; `qvsearch index` adds them"
+            command = "publish" if is_table(library.folder) else "index"
+            return f"its words are not stored yet; `qvsearch {command}` adds them"
         if len(phrase) > 1 and all(has((each,)) for each in phrase):
             return "the file has these words, but not one after another"
         return "the file lacks it"
@@ -87,9 +88,13 @@ def words_in(library: Library, found: Matches, row: int) -> tuple[str, ...]:
 
 
 def rank_by_words(library: Library, term: EmbeddedTerm) -> Ranking:
-    """Rank rows by their words alone; others have no evidence, and no row has a score."""
-    words_of(library, term.term.asked)  # refuses a shared table
-    found = matches(library.words, term.term.asked)
+    """Rank rows by their words alone; raises QvsearchError as `has_words` does."""
+    has_words(library, term.term.asked)
+    return ranked_by(library, term, matches(library.words, term.term.asked))
+
+
+def ranked_by(library: Library, term: EmbeddedTerm, found: Matches) -> Ranking:
+    """Rank rows with words; others have no evidence, and no row has a score."""
     evidence = np.full(library.size, -np.inf, np.float32)
     evidence[found.rows] = found.evidence
     scores = np.full(library.size, np.nan, np.float32)
@@ -100,16 +105,21 @@ def rank_by_words(library: Library, term: EmbeddedTerm) -> Ranking:
 def with_words(
     library: Library, ranking: Ranking, mask: NDArray[np.bool_] | None = None
 ) -> Ranking:
-    """Return a ranking in which rows of the mask answer by the query's words, too.
+    """Return a ranking in which rows of the mask answer by the query's words, too."""
+    asked = ranking.terms[0].term.asked
+    if not asked.sought or not has_words(library, asked):
+        return ranking
+    return with_matches(library, ranking, matches(library.words, asked), mask)
+
+
+def with_matches(
+    library: Library, ranking: Ranking, found: Matches, mask: NDArray[np.bool_] | None = None
+) -> Ranking:
+    """Return a ranking in which rows of the mask answer by the words that they have, too.
 
     A row counts by its words if it is likelier than not that these answer, and only the best MOST
     rows do.
     """
-    asked = ranking.terms[0].term.asked
-    words = words_of(library, asked) if asked.sought else None
-    if words is None:
-        return ranking
-    found = matches(words, asked)
     by_words = found.evidence
     some = np.flatnonzero(by_words > 0)
     if mask is not None:

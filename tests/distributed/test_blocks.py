@@ -66,6 +66,8 @@ def test_a_node_makes_the_rows_that_index_makes(folder, job, tmp_path):
         item = replace(segments[0].item, ctime_ns=None, inode=None)
         assert list(made[place].segments) == [replace(each, item=item) for each in segments]
         np.testing.assert_allclose(made[place].vectors, library.vectors(numbers), atol=1e-3)
+        words = [each.words or "" for each in made[place].segments]
+        assert words == [library.words.text(row) for row in numbers]
 
 
 def test_bad_files_are_named_and_cost_no_other(folder, job):

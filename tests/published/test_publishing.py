@@ -29,12 +29,13 @@ from qvsearch.library.lock import PublisherLock
 from qvsearch.published import publishing, upkeep
 from qvsearch.published.address import is_address, read_address, storage_options
 from qvsearch.published.differences import RowMarks, differences
-from qvsearch.published.engine import OWNERS, VECTOR, Shape, Table, quoted
+from qvsearch.published.engine import OWNERS, VECTOR, Shape, Table
 from qvsearch.published.library import PublishedLibrary
 from qvsearch.published.publishers import Ledger, Upkeep, list_publishers
 from qvsearch.published.publishing import published_name, unpublish
 from qvsearch.published.reasons import reason_of
 from qvsearch.published.schema import About, Row, arrow_rows, path_column, published
+from qvsearch.published.sql import quoted
 from qvsearch.types import Item, Kind, Metadata, Segment, Stored
 
 
@@ -102,7 +103,7 @@ def test_without_its_cache_a_run_reads_the_table(tmp_path, place, monkeypatch):
     library = new_library(tmp_path / "library", photos(0, 10))
     send(library, place)
     add(library, photos(10, 11))
-    monkeypatch.setattr(publishing, "_read_marks", lambda token: None)
+    monkeypatch.setattr(publishing, "read_marks", lambda token: None)
     outcome = send(library, place)
     assert (outcome.added, outcome.unchanged, outcome.rows) == (1, 10, 1)
 
@@ -234,7 +235,7 @@ def test_rows_that_are_there_twice_are_healed(tmp_path, place, monkeypatch):
     table = Table(place)
     table._rows.add(table._rows.to_arrow().slice(2, 4))
     add(library, photos(5, 6))
-    monkeypatch.setattr(publishing, "_read_marks", lambda token: None)
+    monkeypatch.setattr(publishing, "read_marks", lambda token: None)
     send(library, place)
     assert in_table(place) == in_library(library)
 
@@ -371,18 +372,20 @@ def test_a_path_that_is_not_utf8_has_a_column():
     assert path_column("anna/photos", "e\u0301".encode()) == "\xe9"
 
 
-MARKS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(-2, 2)), max_size=12)
+KEY = (st.integers(0, 5), st.integers(0, 3))
+VALUE = (st.integers(-2, 2), st.integers(0, 1))
+MARKS = st.lists(st.tuples(*KEY, *VALUE), max_size=12)
 
 
 def marks(rows):
-    columns = np.array(rows, np.int64).reshape(-1, 3).T
-    return RowMarks(columns[0], columns[1].astype(np.int32), columns[2])
+    columns = np.array(rows, np.int64).reshape(-1, 4).T
+    return RowMarks(columns[0], columns[1].astype(np.int32), columns[2], columns[3])
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.dictionaries(st.tuples(st.integers(0, 5), st.integers(0, 3)), st.integers(-2, 2)), MARKS)
+@given(st.dictionaries(st.tuples(*KEY), st.tuples(*VALUE)), MARKS)
 def test_differences_are_those_of_sets(library, table):
-    here = {(*key, digest) for key, digest in library.items()}
+    here = {(*key, *value) for key, value in library.items()}
     found = differences(marks(sorted(here)), marks(table))
     keys = [row[:2] for row in table]
     doubled = {key[0] for key in keys if keys.count(key) > 1}
@@ -393,10 +396,13 @@ def test_differences_are_those_of_sets(library, table):
     assert set(found.added) == own.keys() - others.keys()
     assert set(found.removed) == (others.keys() | doubled) - own.keys()
     assert set(found.doubled) == doubled
-    changed = {item for item in own.keys() & others.keys() if own[item] != others[item]}
+    both = own.keys() & others.keys()
+    changed = {i for i in both if {r[:3] for r in own[i]} != {r[:3] for r in others[i]}}
     assert set(found.changed) == changed
+    reworded = {item for item in both - changed if own[item] != others[item]}
+    assert set(found.reworded) == reworded
     assert set(found.shrunk) == {item for item in changed if len(others[item]) > len(own[item])}
-    assert found.unchanged == len(own.keys() & others.keys()) - len(changed)
+    assert found.unchanged == len(both) - len(changed) - len(reworded)
 
 
 def test_indices_are_built_and_refreshed_as_rows_grow(tmp_path, place, monkeypatch):

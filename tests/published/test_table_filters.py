@@ -42,6 +42,9 @@ CHANGE, IN_SPRING = 1_679_792_400 * 10**9, "2023-03-26T02:30:00"  # clocks skip 
 TIMES = [0, 10**18, 2**62, 2**63 - 1, -(2**63), 2**80, -(2**80), CHANGE]
 DATES = ["2001-09-09T01:46:40Z", "2023-07-04", IN_SPRING, "9999-12-31", "no date", None]
 DEGREES = [(90.0, 0.0), (48.2, 16.37), (48.21, 16.37), (0.0, 180.0), (None, None), (1.0, None)]
+DEGREES += [(48.14, 17.11), (48.0, 17.0), (43.0, -79.07), (43.1, -79.05), (47.26, 11.39)]  # borders
+PLACES_ASKED = [Place("Vienna", (48.2, 16.37, km)) for km in (0.5, 2)]
+PLACES_ASKED += [place_table().meant(name) for name in ("Austria", "Canada", "Tyrol, Austria")]
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +102,7 @@ def asked(rng):
         "rating": rng.choice([(0, 2), (3, 5)]),
         "pages": rng.choice([(1, 1), (2, 12)]),
         "language": rng.choice(["de", "en"]),
-        "place": Place("Vienna", (48.2, 16.37, rng.choice([0.5, 2]))),
+        "place": rng.choice(PLACES_ASKED),
     }
 
 
@@ -147,11 +150,6 @@ def test_rows_that_pass_are_those_of_a_library(tmp_path):
     assert all(hidden.values())  # each filter excludes rows
 
 
-def test_borders_are_not_in_a_table():
-    with pytest.raises(QvsearchError, match="--place Austria is no city, and shared tables have"):
-        where_of(Filters(place=place_table().meant("Austria")), PLACES)
-
-
 def test_every_filter_of_a_search_is_pushed_down():
     assert set(Filters.__dataclass_fields__) - set(CONDITIONS) == {"items"}
     assert where_of(Filters(), PLACES) is None
@@ -173,6 +171,9 @@ def test_a_table_of_an_older_version_gets_its_columns_when_it_is_published_into(
         QvsearchError, match="older version, and has no column for --title; publish"
     ):
         where_in(older, Filters(title="report"))
+    with pytest.raises(QvsearchError, match="not have the countries of files by me yet; publish"):
+        where_in(older, Filters(place=place_table().meant("Austria")))
+    assert where_in(older, Filters(place=PLACES_ASKED[0]))
     Table(read_address(str(place)), create=About(FINGERPRINT))
     newer = reopened(place, PLACES)
     assert newer.table.count(where_in(newer, Filters(title="report"))) == 0

@@ -1,0 +1,168 @@
+"""The rows of a large shared table that have a query's words, as its engine finds them.
+
+The engine's index says which rows have a word. Scores come from the words of the best of these rows
+alone, by the statistics of the whole table, and so they are those of a library of the same rows.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qvsearch.library.words import Words
+from qvsearch.published.sql import lists_of
+from qvsearch.published.stored_words import COLUMNS, StoredWords
+from qvsearch.retrieval.lexical import (
+    Corpus,
+    Matches,
+    information,
+    matched,
+    matches_among,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from qvsearch.published.engine import Having, Table
+    from qvsearch.published.library import PublishedLibrary
+    from qvsearch.published.word_counts import WordCounts
+    from qvsearch.retrieval.asked_words import AskedWords, Phrase
+    from qvsearch.types import Vectors
+
+READ_ROWS = 2000  # rows whose words are read: as many as may count beside meaning
+TOP_ROWS = 16  # rows of the highest BM25 by the engine, among which is the highest
+LISTED = 20_000  # files that SQL lists; more are left out after the engine's search
+
+
+@dataclass(frozen=True, slots=True)
+class TableWords:
+    """The rows of a table that have some of a query's words, and what all rows with words are.
+
+    The rows of `matches` are numbers of the table's version. Of all but the best of them BM25 is an
+    estimate.
+    """
+
+    table: Table
+    asked: AskedWords
+    matches: Matches
+    corpus: Corpus
+
+    def best(
+        self, count: int, where: str | None, least: float
+    ) -> tuple[NDArray[np.int64], Vectors, float]:
+        """Return rows (k,) of the highest evidence that pass, best first, with it (k,).
+
+        All have more than `least`. The last value is the evidence of the next one, -inf without.
+        """
+        rows, evidence = self.matches.rows, self.matches.evidence
+        some = np.flatnonzero(evidence > least)
+        if where is not None and len(some):
+            tokens = [token for phrase in self.corpus.weights for token in phrase]
+            passing = self.table.having(tokens, where).ids
+            some = some[np.isin(rows[some], passing)]
+        order = some[np.argsort(-evidence[some], kind="stable")]
+        following = float(evidence[order[count]]) if len(order) > count else -np.inf
+        return rows[order[:count]], evidence[order[:count]], following
+
+    def among(self, words: Words) -> Matches:
+        """Return those of some rows of the table that have words of the query, given all theirs."""
+        return matches_among(words, self.corpus, self.asked)
+
+
+def words_in_table(library: PublishedLibrary, asked: AskedWords) -> TableWords:
+    """Return the rows of a table that have words of a query."""
+    table, counts = library.table, library.word_counts
+    among = counts.rows
+    found = _rarer(table, asked.sought, counts)
+    weights = {phrase: information(among, len(each.ids)) for phrase, each in found.items()}
+    ids = np.unique(np.concatenate([np.empty(0, np.int64), *(each.ids for each in found.values())]))
+    coverage, bm25 = np.zeros(len(ids), np.float32), np.zeros(len(ids), np.float32)
+    for phrase, each in found.items():
+        at = np.searchsorted(ids, each.ids)
+        coverage[at] += weights[phrase]
+        # the engine's idf may count rows that are deleted
+        bm25[at] += weights[phrase] * each.scores / each.scores.max(initial=1e-9)
+    coverage /= np.float32(sum(weights.values()) or 1.0)
+    mean = counts.tokens / max(1, among)
+    corpus = Corpus(among, mean, weights, np.sort(coverage), float(bm25.max(initial=0.0)))
+    rough = matched(ids, bm25, coverage, corpus, asked)
+    return _exact(table, asked, rough, corpus)
+
+
+def _exact(table: Table, asked: AskedWords, rough: Matches, corpus: Corpus) -> TableWords:
+    """Return rows with the true BM25 of those that may count, by their words."""
+    if not len(rough.rows):
+        return TableWords(table, asked, rough, corpus)
+    highest = replace(rough, bm25=np.full_like(rough.bm25, rough.top)).evidence
+    some = np.flatnonzero(highest > (-np.inf if asked.alone else 0))
+    if len(some) > READ_ROWS:
+        some = some[np.argpartition(-rough.evidence[some], READ_ROWS)[:READ_ROWS]]
+    top = np.argsort(-rough.bm25, kind="stable")[:TOP_ROWS]
+    some = np.union1d(some, top)
+    stored = StoredWords(table.by_ids(rough.rows[some], COLUMNS))
+    read = matches_among(Words([stored], np.ones(len(some), np.bool_)), corpus, asked)
+    bm25 = rough.bm25 * np.median(read.bm25 / np.maximum(rough.bm25[some[read.rows]], 1e-9))
+    bm25[some[read.rows]] = read.bm25
+    corpus = replace(corpus, top=float(bm25.max()))
+    exact = matched(rough.rows, bm25.astype(np.float32), rough.coverage, corpus, asked)
+    corpus = replace(corpus, best=float(exact.evidence.max()))
+    return TableWords(table, asked, exact, corpus)
+
+
+def _rarer(table: Table, phrases: Sequence[Phrase], counts: WordCounts) -> dict[Phrase, Having]:
+    """Return rows with phrases, without those of more than half of all rows if others are rarer."""
+
+    def find(phrases: Sequence[Phrase], most: int | None) -> dict[Phrase, Having]:
+        def one(phrase: Phrase) -> Having:
+            return table.having(phrase, is_phrase=len(phrase) > 1, most=most)
+
+        with ThreadPoolExecutor() as pool:  # the engine waits for its storage
+            return dict(zip(phrases, pool.map(one, phrases), strict=True))
+
+    half = counts.rows // 2
+    some = [each for each in phrases if len(each) > 1 or each[0] not in counts.frequent]
+    rarer = {phrase: each for phrase, each in find(some, half + 1).items() if len(each.ids) <= half}
+    return rarer or find(phrases, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """The files (n,) of a table that have all phrases, None for all, and those that are barred."""
+
+    allowed: NDArray[np.int64] | None
+    barred: NDArray[np.int64]
+
+    def where(self, where: str | None) -> str | None:
+        """Return an SQL filter that also has the files, unless these are too many to be listed."""
+        parts = [] if where is None else [f"({where})"]
+        if self.allowed is not None and len(self.allowed) <= LISTED:
+            listed = list(lists_of("item", map(str, self.allowed.tolist())))
+            parts.append(f"({' OR '.join(listed) or 'false'})")
+        if 0 < len(self.barred) <= LISTED:
+            listed = list(lists_of("item", map(str, self.barred.tolist())))
+            parts.append(f"NOT ({' OR '.join(listed)})")
+        return " AND ".join(parts) or None
+
+    def passes(self, items: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which files (k,) are among them."""
+        mask: NDArray[np.bool_] = ~np.isin(items, self.barred)
+        return mask if self.allowed is None else mask & np.isin(items, self.allowed)
+
+
+def narrowed(table: Table, asked: AskedWords) -> Narrowed:
+    """Return the files that have all phrases of a query, and none of those that are lacking."""
+
+    def files(phrase: Phrase) -> NDArray[np.int64]:
+        return np.unique(table.having(phrase, is_phrase=len(phrase) > 1).items)
+
+    allowed: NDArray[np.int64] | None = None
+    for phrase in asked.phrases:
+        found = files(phrase)
+        allowed = found if allowed is None else np.intersect1d(allowed, found)
+    barred = [files(phrase) for phrase in asked.lacking]
+    return Narrowed(allowed, np.unique(np.concatenate([np.empty(0, np.int64), *barred])))
