@@ -1,8 +1,9 @@
 """Indexers killed at random times lose nothing that they acknowledged, and little work.
 
 After each kill the library is read as a whole: it is one that was committed, with every file that
-was acknowledged. The next run goes on from there, takes the dead one's lock over, and in the end
-all vectors are those of a run that nobody disturbed. What is embedded twice is one batch.
+was acknowledged, and with the words of these files. The next run goes on from there, takes the dead
+one's lock over, and in the end all vectors and words are those of a run that nobody disturbed. What
+is embedded twice is one batch.
 """
 
 import json
@@ -32,10 +33,18 @@ def folder(in_memory, disk):
     return in_memory
 
 
+def words(folder):
+    """Return the text of each note, in the order of the rows; all of them are found by a word."""
+    library = Library.open(folder)
+    assert library.words.postings("note")[0].tolist() == list(library.segments)
+    return [library.words.text(row) for row in library.segments]
+
+
 def draw(folder, tally, kills, seed, *options):
     program = [sys.executable, lottery.__file__, str(folder), str(kills), str(seed), *options]
     whole = list(rows(folder / "undisturbed").items())
-    assert len(whole) == NOTES
+    texts = words(folder / "undisturbed")
+    assert len(whole) == len(set(texts)) == NOTES
     there, found = 0, Counter()
     with subprocess.Popen(
         program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -44,6 +53,7 @@ def draw(folder, tally, kills, seed, *options):
             promised = there + record["acknowledged"]
             notes = view(folder / "library")[0]
             assert list(notes.items()) == whole[: len(notes)], "a committed state"
+            assert words(folder / "library") == texts[: len(notes)]
             assert len(notes) in (promised, promised + 1), "each note is a commit here"
             assert record["embedded"] - record["acknowledged"] <= cheap_model.BATCH
             if record["exit"] == 0:

@@ -1,7 +1,7 @@
-"""PDF files that are damaged, lie or ask for too much: each is drawn or refused with a reason.
+"""PDF files, and TIFF files of several pages, that are damaged, lie or ask for too much.
 
-No worker crashes, hangs, holds a gigabyte, writes, starts a process or opens a socket over any of a
-thousand damaged files (ten thousand in the soak test), nor over the bombs.
+Each is drawn or refused with a reason. No worker crashes, hangs, holds a gigabyte, writes, starts a process or opens a
+socket over any of a thousand damaged files (ten thousand in the soak test), nor over the bombs.
 """
 
 import os
@@ -18,7 +18,7 @@ from qvsearch.types import DecodeOptions, Kind
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-SORTS = 21
+SORTS = 22
 
 
 def decode_damaged(tmp_path, tally, numbers):
@@ -32,7 +32,8 @@ def test_every_seed_is_a_document(tmp_path):
     assert len(seeds) == SORTS
     with Watch(tmp_path, Kind.DOCUMENT) as watch:
         outcomes = dict(watch.outcomes(seeds.items()))
-    assert outcomes == dict.fromkeys(seeds, 1) | {"text as it is": 2, "pages": 5, "outline": 3}
+    several = {"text as it is": 2, "pages": 5, "outline": 3, "tiff": 3}
+    assert outcomes == dict.fromkeys(seeds, 1) | several
 
 
 def test_a_thousand_damaged_documents(tmp_path, tally):

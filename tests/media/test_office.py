@@ -199,6 +199,21 @@ def test_a_page_in_another_encoding(tmp_path):
     assert places(tmp_path, "a.htm", named_wrongly) == [(None, "Привет, мир")]
 
 
+def test_links_behind_headings_are_no_part_of_them(tmp_path):
+    page = (
+        '<h2>Dams<a class="headerlink" href="#dams" title="Link to it">¶</a>\n</h2><p>See § 3, ¶ 4.'
+    )
+    found = places(tmp_path, "a.html", page.encode())
+    assert found == [("Dams", "Dams\nSee § 3, ¶ 4.")]
+
+
+def test_chapters_are_read_once_though_their_sections_are_listed_too(tmp_path):
+    chapters = [b"<h1>One</h1><p>a <h2>Two</h2><p>b", b"<h1>Three</h1><p>c"]
+    found = places(tmp_path, "a.epub", made.epub(chapters, anchors=["#s1", "#s2"]))
+    assert found == places(tmp_path, "b.epub", made.epub(chapters))
+    assert [text.split() for _, text in found] == [["One", "a", "Two", "b"], ["Three", "c"]]
+
+
 def test_a_mail_that_is_a_page_alone(tmp_path):
     mail = (
         b"Subject: Hi\r\nContent-Type: text/html; charset=iso-8859-1\r\n\r\n"

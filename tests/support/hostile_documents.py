@@ -1,6 +1,6 @@
-"""Draws PDF files of many sorts, damages them by a seed, and builds bombs; nothing is copied.
+"""Draws PDF and TIFF files of many sorts, damages them by a seed, and builds bombs.
 
-A damaged file is known by its number alone, as a damaged picture is.
+Nothing is copied. A damaged file is known by its number alone, as a damaged picture is.
 """
 
 import functools
@@ -57,6 +57,18 @@ def filtered(name, data, extra=b""):
     return one_page(b"q 90 0 0 90 5 5 cm /X Do Q", stream(data, image), box=b"0 0 100 100")
 
 
+def tiff():
+    """Three pages, as a scanner or a fax machine writes them."""
+    file = io.BytesIO()
+    pages = [
+        Image.linear_gradient("L").resize((60, 40)).convert(mode) for mode in ("1", "L", "RGB")
+    ]
+    for page, compression in zip(pages, ("group4", "tiff_lzw", "jpeg"), strict=True):
+        page.encoderinfo = {"compression": compression}
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:], compression="group4")
+    return file.getvalue()
+
+
 def jpeg_2000():
     file = io.BytesIO()
     Image.linear_gradient("L").resize((8, 8)).save(file, "JPEG2000")
@@ -92,6 +104,7 @@ def seeds():
         "lzw": filtered(b"LZWDecode", bytes.fromhex("800b6050220c0c8501")),
         "runs": filtered(b"RunLengthDecode", b"\xc1\x55\x80"),
         "shading": one_page(b"/X sh", shading, function, box=b"0 0 100 100"),
+        "tiff": tiff(),
     }
 
 

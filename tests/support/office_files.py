@@ -156,16 +156,18 @@ def odf(body):
     return zipped({"content.xml": content + "</office:document-content>", "meta.xml": meta})
 
 
-def epub(chapters, encryption=""):
+def epub(chapters, encryption="", anchors=()):
+    """An e-book whose list of contents also names these places within its chapters."""
     container = (
         '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
         '<rootfile full-path="OEBPS/book.opf"/></rootfiles></container>'
     )
+    places = [f"{n}.xhtml{anchor}" for n in range(len(chapters)) for anchor in ("", *anchors)]
     items = "".join(
-        f'<item id="c{n}" href="text/chapter%20{n}.xhtml" media-type="application/xhtml+xml"/>'
-        for n in range(len(chapters))
+        f'<item id="c{place}" href="text/chapter%20{place}" media-type="application/xhtml+xml"/>'
+        for place in places
     )
-    spine = "".join(f'<itemref idref="c{n}"/>' for n in range(len(chapters)))
+    spine = "".join(f'<itemref idref="c{place}"/>' for place in places)
     opf = (
         '<package xmlns="http://www.idpf.org/2007/opf" xmlns:dc="http://purl.org/dc/elements/1.1/">'
         "<metadata><dc:title>Walden</dc:title><dc:creator>H. D. Thoreau</dc:creator>"

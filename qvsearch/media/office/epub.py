@@ -54,8 +54,10 @@ def _chapters(package: Package, place: str, listing: bytes) -> Iterator[list[Lin
             pages[attribute(attributes, "id") or ""] = name
         elif tag == "itemref":
             order.append(attribute(attributes, "idref") or "")
-    for number, id_ in enumerate(order, start=1):
-        if not (data := package.read(pages.get(id_, ""))):
+    # some books list each section as a part of its own, whose page is that of the chapter
+    names = dict.fromkeys(pages.get(id_, "") for id_ in order)
+    for number, page_name in enumerate(names, start=1):
+        if not (data := package.read(page_name)):
             continue
         page = read_page(data)
         for flow in page.flows:

@@ -48,6 +48,7 @@ _DEEP = re.compile(
 )
 _HEADINGS = frozenset(f"h{level}" for level in range(1, 7))
 _SPACE = re.compile(r"[ \t\r\n\f]+")
+_PERMALINK = "¶"  # behind a heading, in what Sphinx and MkDocs write
 
 
 def read(file: BinaryIO) -> Contents:
@@ -145,7 +146,7 @@ class _Walk:
             text = node.text_content or ""
             self._line.append(text if self._verbatim else _SPACE.sub(" ", text))
             return False
-        if tag in _UNREAD:
+        if tag in _UNREAD or (tag == "a" and node.text() == _PERMALINK):
             return False
         if tag in ("td", "th") and self._line:
             self._line.append(" | ")
@@ -156,7 +157,8 @@ class _Walk:
             self.lines += [(self._section, line) for line in table_lines(rows)]
             return False
         if tag in _HEADINGS:
-            self._section = section_of(node.text()) or self._section
+            heading = node.text().strip().removesuffix(_PERMALINK)
+            self._section = section_of(heading) or self._section
             self.lines.append((self._section, ""))
         self._verbatim += tag == "pre"
         return True
