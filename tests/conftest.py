@@ -112,10 +112,16 @@ def pytest_runtest_setup() -> None:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for thousands of caches: beside them each new numbered one would read all names."""
+    return tmp_path_factory.mktemp("c")  # a short name, as paths of sockets have a limit
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's cache and warm processes out of every test, and one test's out of others."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = Path(tempfile.mkdtemp(prefix="", dir=_caches))
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: folder)
     monkeypatch.setattr(platformdirs, "user_config_path", lambda *_, **__: folder / "settings")
     monkeypatch.setattr(platformdirs, "user_runtime_path", lambda *_, **__: folder / "run" / "q")

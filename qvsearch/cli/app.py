@@ -7,11 +7,13 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from qvsearch.cli import compare as compare
@@ -155,10 +157,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(_run(arguments))
 
 
+@cache
+def command_line() -> TyperGroup:
+    """Return the group of all commands, built once: their signatures take longest to read."""
+    return cast(TyperGroup, get_command(app))
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        command = get_command(app)
-        code = command.main(arguments, prog_name="qvsearch", standalone_mode=False)
+        code = command_line().main(arguments, prog_name="qvsearch", standalone_mode=False)
     except QvsearchError as error:
         output.fail(str(error))
         return error.exit_code

@@ -13,9 +13,8 @@ from support.colours import FINGERPRINT
 from support.commands import COLOURS, files, home, indexed, records, run, write_files  # noqa: F401 - fixtures
 from support.moving_videos import moving
 from support.videos import make
-from typer.main import get_command
 
-from qvsearch.cli.app import app, main
+from qvsearch.cli.app import command_line, main
 from qvsearch.library.library import Library
 from qvsearch.machine.speeds import Speeds, device_name, keep_speeds
 from qvsearch.models.registry import DEFAULT_MODEL
@@ -572,7 +571,7 @@ def test_a_reranker_adds_its_score(run, searchable, tiny):
     ],
 )
 def test_rerank_takes_a_scope_or_none(arguments, scope, query):
-    command = get_command(app).commands["search"]
+    command = command_line().commands["search"]
     parsed = command.make_context("search", list(arguments)).params
     assert (parsed["rerank"], parsed["query"]) == (scope, query)
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from support import pages
-from typer.main import get_command
 
-from qvsearch.cli.app import app
+from qvsearch.cli.app import command_line
 from qvsearch.cli.search_options import FilterOptions
 from qvsearch.errors import ExitCode
 from qvsearch.indexing.counts import Event
@@ -22,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-COMMANDS = get_command(app).commands
+COMMANDS = command_line().commands
 
 
 def section(title):

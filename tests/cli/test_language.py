@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from support import pages
-from typer.main import get_command
 
-from qvsearch.cli.app import app, main
+from qvsearch.cli.app import command_line, main
 
 ROOT = Path(__file__).parents[2]
 TURNS = {
@@ -56,7 +55,7 @@ def helps():
         for inner in getattr(command, "commands", {}).values():
             yield from walk(inner)
 
-    for text in walk(get_command(app)):
+    for text in walk(command_line()):
         paragraphs = inspect.cleandoc(text).split("\n\n")
         yield from (" ".join(each.split()) for each in paragraphs if not each.startswith("\b"))
 
@@ -84,7 +83,7 @@ def commands(command, path=("qvsearch",)):
         yield from commands(inner, (*path, name))
 
 
-@pytest.mark.parametrize("path", [path for path, _ in commands(get_command(app))], ids=" ".join)
+@pytest.mark.parametrize("path", [path for path, _ in commands(command_line())], ids=" ".join)
 def test_help_fits_80_columns(path, capfd, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert main([*path[1:], "--help"]) == 0

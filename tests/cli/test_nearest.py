@@ -1,15 +1,9 @@
 """A terminal shows the nearest hits if nothing is relevant; programs get nothing."""
 
-import io
-import os
-import pty
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
-from support.terminal import without_escapes
+from support.terminal import terminal, without_escapes
 
 from qvsearch.cli.app import main
 from qvsearch.demo.world import draw, scenes
@@ -34,30 +28,11 @@ def library(tmp_path_factory):
     return library
 
 
-def command(library, *arguments):
-    return [sys.executable, "-m", "qvsearch", "search", "-l", str(library), *arguments]
-
-
 def on_a_terminal(library, *arguments):
     """Run a search with output on a terminal; return the exit code and what it received."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
-    process = subprocess.Popen(
-        command(library, *arguments), stdout=theirs, stderr=subprocess.DEVNULL, env=environment
-    )
-    os.close(theirs)
-    received = io.BytesIO()
-    while True:
-        try:
-            data = os.read(ours, 65536)
-        except OSError:  # Linux reports the end so
-            break
-        if not data:
-            break
-        received.write(data)
-    os.close(ours)
-    return process.wait(), received.getvalue().decode()
+    with terminal(100, errors=False) as received:
+        code = main(["search", "-l", str(library), *arguments])
+    return code, received()
 
 
 def ranks(lines):
@@ -102,12 +77,11 @@ def test_an_option_for_programs_shows_no_nearest_hits_on_a_terminal(library, opt
 
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--quiet"], ["--print0"]])
-def test_a_pipe_stays_empty_if_nothing_is_relevant(library, options):
-    done = subprocess.run(
-        command(library, NONSENSE, *options), capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert HEADING not in done.stderr
+def test_a_pipe_stays_empty_if_nothing_is_relevant(library, options, capfd):
+    assert main(["search", "-l", str(library), NONSENSE, *options]) == 1
+    out, errors = capfd.readouterr()
+    assert out == ""
+    assert HEADING not in errors
 
 
 def test_all_parts_relevant_hits_from_the_rest_by_a_line(library):

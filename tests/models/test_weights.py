@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import http.server
+import importlib
+import io
 import json
 import os
 import re
@@ -10,7 +12,9 @@ import shutil
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -147,19 +151,44 @@ def hub(tiny: Path, tmp_path: Path) -> Iterator[Hub]:
 Ask = Callable[..., subprocess.CompletedProcess]
 
 
+def settings(tmp_path: Path, hub: Hub | None) -> dict[str, str]:
+    """The environment of a client whose cache is empty; without a hub it reaches none."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
+    environment["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    return environment | {"HF_ENDPOINT": hub.address if hub else "http://127.0.0.1:9"}
+
+
 @pytest.fixture
-def ask(tmp_path: Path) -> Ask:
-    """Run a program in an own process, because hub clients read their settings when imported."""
+def ask(tmp_path: Path) -> Iterator[Ask]:
+    """Run a program in this process, in which the hub's client reads its settings anew."""
+    from huggingface_hub import close_session, constants
+
+    with pytest.MonkeyPatch.context() as patch:
+
+        def run(program: str, hub: Hub | None = None) -> subprocess.CompletedProcess:
+            patch.setattr(os, "environ", settings(tmp_path, hub))
+            importlib.reload(constants)
+            printed, trace = io.StringIO(), ""
+            with redirect_stdout(printed):
+                try:
+                    exec(program, {})
+                except QvsearchError:
+                    trace = traceback.format_exc()
+            close_session()
+            return subprocess.CompletedProcess(program, bool(trace), printed.getvalue(), trace)
+
+        yield run
+    importlib.reload(constants)
+
+
+@pytest.fixture
+def ask_anew(tmp_path: Path) -> Ask:
+    """Run a program in a process of its own."""
 
     def run(program: str, hub: Hub | None = None) -> subprocess.CompletedProcess:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("HF_")
-        }
-        environment |= {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
-        environment["HF_ENDPOINT"] = hub.address if hub else "http://127.0.0.1:9"
-        return subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, env=environment
-        )
+        command, environment = [sys.executable, "-c", program], settings(tmp_path, hub)
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
 
     return run
 
@@ -179,7 +208,9 @@ def test_a_model_is_downloaded_at_its_pinned_commit_and_nothing_else_with_it(
     assert all(f"/resolve/{COMMIT}/" in path for path in hub.asked if "/resolve/" in path)
 
 
-def test_a_model_that_is_here_is_loaded_without_any_network(hub: Hub, ask: Ask) -> None:
+def test_a_model_that_is_here_is_loaded_without_any_network(
+    hub: Hub, ask: Ask, ask_anew: Ask
+) -> None:
     assert ask(resolving(), hub).returncode == 0
     hub.asked.clear()
     program = f"""
@@ -187,10 +218,10 @@ from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput
 print(LocalEmbedder({NAME!r}, device="cpu").embed([EmbedInput("a dog")]).shape)
 """
-    answer = ask(OFFLINE + program, hub)
+    answer = ask_anew(OFFLINE + program, hub)
     assert (answer.returncode, answer.stdout) == (0, "(1, 64)\n"), answer.stderr
     assert hub.asked == []
-    assert ask(OFFLINE + resolving(), None).returncode == 0
+    assert ask_anew(OFFLINE + resolving(), None).returncode == 0
 
 
 def test_a_broken_download_keeps_what_arrived_and_fetches_the_rest(
@@ -236,11 +267,13 @@ def test_half_a_download_is_no_model(hub: Hub, ask: Ask) -> None:
     assert f"QvsearchError: the model {NAME} is not on this computer; with" in answer.stderr
 
 
-def test_an_unpinned_model_stays_at_the_commit_that_was_first_seen(hub: Hub, ask: Ask) -> None:
+def test_an_unpinned_model_stays_at_the_commit_that_was_first_seen(
+    hub: Hub, ask: Ask, ask_anew: Ask
+) -> None:
     first = ask(resolving(OTHER), hub).stdout
     assert Path(first.strip()).name == "a" * 40
     hub.repositories[OTHER].commit = "b" * 40
-    assert ask(OFFLINE + resolving(OTHER), hub).stdout == first
+    assert ask_anew(OFFLINE + resolving(OTHER), hub).stdout == first
 
 
 @pytest.mark.parametrize(
@@ -434,13 +467,13 @@ def test_every_model_of_the_table_is_pinned_to_a_whole_commit() -> None:
     assert all(re.fullmatch("[0-9a-f]{40}", model.revision) for model in MODELS.values())
 
 
-def test_models_are_listed_with_where_they_are(hub: Hub, ask: Ask) -> None:
+def test_models_are_listed_with_where_they_are(hub: Hub, ask: Ask, ask_anew: Ask) -> None:
     program = """
 from qvsearch.models.registry import list_models
 for model in list_models():
     print(model.name, model.role, model.folder is not None)
 """
-    before = ask(OFFLINE + program)
+    before = ask_anew(OFFLINE + program)
     listed = [f"{name} {model.role} False" for name, model in MODELS.items()]
     assert before.stdout.splitlines() == [
         "demo embedder True",
@@ -448,7 +481,7 @@ for model in list_models():
         *listed,
     ], before.stderr
     ask(resolving(), hub)
-    assert f"{NAME} embedder True" in ask(OFFLINE + program).stdout.splitlines()
+    assert f"{NAME} embedder True" in ask_anew(OFFLINE + program).stdout.splitlines()
 
 
 def test_the_fingerprint_names_what_decides_a_vector(tiny: Path) -> None:

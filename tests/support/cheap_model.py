@@ -6,7 +6,7 @@ Run as a program it is `qvsearch` with this model, for libraries that have FINGE
 import hashlib
 import sys
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from unittest.mock import patch
 
@@ -24,7 +24,6 @@ from qvsearch.types import Detail, Fingerprint, Skipped
 
 DIM = 8
 BATCH = 4
-_get_command = cache(cli.get_command)  # which takes longer than indexing a few notes
 FINGERPRINT = Fingerprint(
     "hashes", "1", DIM, Detail.LOW, DOCUMENT_INSTRUCTION, PROMPT_LAYOUT, PREPROCESSING
 )
@@ -81,7 +80,6 @@ def instead(model=None, decoders=DecodersHere, batch=BATCH, commit_seconds=0.0):
         patch.object(fingerprint, "load_embedder", lambda *_: model),
         patch.object(ingest, "Decoders", decoders),
         patch.object(ingest, "IngestOptions", options),
-        patch.object(cli, "get_command", _get_command),
         patch.object(batches, "MAX_TOKENS", batch * PROMPT_TOKENS),
     ):
         yield model
@@ -89,7 +87,7 @@ def instead(model=None, decoders=DecodersHere, batch=BATCH, commit_seconds=0.0):
 
 def load_all():
     """Load here, once, what each process that is forked from this one would."""
-    _get_command(cli.app)
+    cli.command_line()
     for name in ("machine.estimate", "cli.interrupt", "cli.progress"):
         import_module(f"qvsearch.{name}")
     import_module("filelock")

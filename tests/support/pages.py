@@ -8,9 +8,8 @@ import re
 from pathlib import Path
 
 import typer
-from typer.main import get_command
 
-from qvsearch.cli.app import app
+from qvsearch.cli.app import command_line
 from qvsearch.records import (
     classify,
     cluster,
@@ -47,7 +46,7 @@ their names and meanings.
 
 def command_named(name: str):
     """Return the command of `qvsearch NAME`; the name may be of two words."""
-    command = get_command(app)
+    command = command_line()
     for word in name.split():
         command = command.commands[word]
     return command

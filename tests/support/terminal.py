@@ -5,6 +5,7 @@ import pty
 import sys
 import threading
 import unicodedata
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -21,8 +22,12 @@ def is_harmless(text):
     )
 
 
-def in_terminal(code, columns=80):
-    """Run Python, in this process, with its output on a terminal; return what that received."""
+@contextmanager
+def terminal(columns=80, *, errors=True):
+    """Have a terminal as this process's output, and perhaps for its errors; yield its reader.
+
+    The reader returns what the terminal received, once the context has ended.
+    """
     ours, theirs = pty.openpty()
     received = []
     reader = threading.Thread(target=lambda: received.extend(iter(partial(_read, ours), b"")))
@@ -30,21 +35,28 @@ def in_terminal(code, columns=80):
     with (
         pytest.MonkeyPatch.context() as patch,
         open(theirs, "w", 1, "utf-8") as out,
-        open(theirs, "w", 1, "utf-8", "backslashreplace", closefd=False) as errors,
+        open(theirs, "w", 1, "utf-8", "backslashreplace", closefd=False) as standard_error,
     ):
         patch.setenv("COLUMNS", str(columns))
         patch.setenv("TERM", "xterm-256color")
         patch.delenv("NO_COLOR", raising=False)
         patch.setattr(sys, "stdout", out)
-        patch.setattr(sys, "stderr", errors)
+        if errors:
+            patch.setattr(sys, "stderr", standard_error)
         try:
-            exec(code, {"__name__": "__main__"})
+            yield lambda: b"".join(received).decode()
         finally:
-            errors.close()
+            standard_error.close()
             out.close()
             reader.join()
             os.close(ours)
-    return b"".join(received).decode()
+
+
+def in_terminal(code, columns=80):
+    """Run Python, in this process, with its output on a terminal; return what that received."""
+    with terminal(columns) as received:
+        exec(code, {"__name__": "__main__"})
+    return received()
 
 
 def _read(descriptor):
