@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 from support.cheap_model import DecodersHere
-from support.commands import run  # noqa: F401 - a fixture
 from support.images import scene
 from support.indexer import bench  # noqa: F401 - a fixture
 from support.motion_photos import directory, still, written

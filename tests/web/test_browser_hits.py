@@ -255,6 +255,23 @@ def test_a_file_that_is_gone_says_so(page, album):
         lost.write_bytes(content)
 
 
+def test_a_moment_of_a_motion_photo_plays_and_its_picture_does_not(page):
+    identity = page.request.get("/api/search?kind=image&limit=1").json()["hits"][0]["id"]
+    photo = {"id": identity, "kind": "image", "path": "/a.jpg", "relevance": 0.9, "duration": 2.5}
+    hits = [photo | {"rank": 1, "start": 0, "end": 2}, photo | {"rank": 2}]
+    record = {"hits": hits, "relevant": True, "more": False, "seconds": 0}
+    page.route("**/api/search?*", lambda route: route.fulfill(json=record))
+    cards = opened(page, STAR)
+    expect(cards.nth(0).locator(".badge")).to_have_text("0:00–0:02")
+    expect(cards.nth(1).locator(".badge")).to_have_count(0)
+    with page.expect_request("**/play?start=0&end=2"):
+        cards.nth(0).click()
+    page.go_back()
+    in_large(page).wait_for(state="hidden")
+    cards.nth(1).click()
+    expect(in_large(page).locator("#stage img")).to_have_attribute("src", re.compile("side=1280$"))
+
+
 def ten_thousand(page):
     """Let the page be answered with 10,000 hits, as there are no such libraries in a test."""
 
