@@ -72,6 +72,11 @@ def read_search(
     without = tuple(each.strip() for each in given.get("not", []))
     task = _choice("--task", Task, _one(given, "task"))
     query = None
+    if (unlikes or without) and not (words or picture or likes):
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "the query looks for nothing; give words, a picture or an example as well",
+        )
     if words or picture or likes or unlikes or without:
         query = Query(
             words=words,

@@ -153,7 +153,8 @@ def test_exact_words_only_are_a_chip(page):
         ("min_size=big", "Size 'big' is not a size"),
         ("q=star&kind=movie", "Kind 'movie' is unknown"),
         ("q=star&without=!", "without '!' has no letter"),
-        ("like=&words_only=1&not=snow", "Exact words needs words, and takes no files"),
+        ("q=star&words_only=1&not=snow", "Exact words needs words, and takes no files"),
+        ("not=snow", "the query looks for nothing; give words, a picture or an example as well"),
         (
             "language=?",
             "Language '?' is not a code of a language; write e.g. de or en (qvsearch status --f",
