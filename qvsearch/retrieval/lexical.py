@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 K1, B = 1.2, 0.75  # Robertson and Zaragoza 2009
 # log-odds that a row answers, fitted to libraries of other words, names and scenes than those that
 # tests/bench/words_ranking.py measures: of rows with all of the query's words, and of others
-ALL, ALL_ROWS, ALL_EQUAL = 1.32, 0.15, -0.66
-SOME, SOME_ROWS, SOME_EQUAL, COVERED = -7.16, 0.6, -0.61, 3.26
+ALL, ALL_ROWS, ALL_EQUAL = 1.16, 0.35, -1.41
+SOME, SOME_ROWS, SOME_EQUAL, COVERED = -4.82, 0.12, -0.15, 4.6
 TIE = 0.5  # from the best BM25 score to none
 MEANT = 0.0  # least log-odds of rows that have all words, if these very words are wanted
 _NUMBER = re.compile(r"(?!(?:19|20)\d\d$)(?=.*\d).{3,}")  # not a year, which a scene may have

@@ -2,24 +2,27 @@
 
 Half of the rows are pictures, clips and notes of the drawn world, which the demo model knows. The
 other half are passages of invented letters in five languages, of which it knows nothing. Each row
-is a file of its own. Odd and even seeds have other scenes, words, names and numbers.
+is a file of its own. Odd and even seeds have other scenes, words, names and numbers. The drawn
+world and all vectors are kept in the user's cache: another run needs no model.
 """
 
 from __future__ import annotations
 
-import tempfile
+import pickle
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from libraries import ASKED, IMAGE, TEXT, TWINS, VIDEO, Pool, make_pool
 
+from qvsearch.cache import cache_folder, file_name, keep, read
 from qvsearch.library.tokens import tokens
 from qvsearch.library.words import Words, searchable
 from qvsearch.models.prompt import QUERY_INSTRUCTION
-from qvsearch.models.registry import DEMO
+from qvsearch.models.registry import DEMO, resolve
 from qvsearch.retrieval.calibration import Baseline, baseline_of, calibrate
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput, Item, Kind, Segment
@@ -112,10 +115,11 @@ class Mixed:
     def evidence(self, query: Asked) -> np.ndarray:
         """Return the evidence (size,) by meaning alone."""
         scores = (self.vectors @ query.vector).astype(np.float32)
-        return calibrate(scores, self.kinds, self.baselines()).evidence
+        return calibrate(scores, self.kinds, self.baselines).evidence
 
+    @cached_property
     def baselines(self) -> dict[int, Baseline | None]:
-        """Return each kind's baseline."""
+        """Each kind's baseline."""
         found = {}
         for kind in set(self.kinds.tolist()):
             scores = self.vectors[self.kinds == kind] @ self.bank.T
@@ -144,10 +148,8 @@ class Writer:
         return ["".join(self.rng.choice(parts, size)) for size in sizes]
 
     def name(self, language: str) -> str:
-        names = (
-            str(self.rng.choice(self.first[language])),
-            str(self.rng.choice(self.last[language])),
-        )
+        some = (self.first[language], self.last[language])
+        names = [each[int(self.rng.integers(len(each)))] for each in some]
         return "".join(names) if language == "zh" else " ".join(each.title() for each in names)
 
     def number(self) -> str:
@@ -183,26 +185,40 @@ def mixed_libraries(
     seed: int, sizes: Sequence[int], count: int, scenes: int = 400
 ) -> Iterator[Mixed]:
     """Yield a library of each size with `count` queries of each group."""
-    pool = make_pool(count=scenes, seed=seed)
+    pool = _kept(lambda: make_pool(count=scenes, seed=seed), scenes, seed)
     writer = Writer(seed)
     letters = [writer.letter(number) for number in range(max(EMBEDDED, max(sizes) // 2))]
-    embedder = LocalEmbedder(DEMO, device="cpu", dtype="float32")
-    path = (
-        Path(tempfile.gettempdir())
-        / f"qvsearch-letters-{embedder.weights.revision[:16]}-{seed}.npy"
-    )
-    if not path.exists():
-        some = letters[:EMBEDDED]
-        np.save(path, _embedded(embedder, [EmbedInput(each.text) for each in some]))
-    vectors = np.resize(np.load(path), (len(letters), embedder.dim))
+    some = _embedded([each.text for each in letters[:EMBEDDED]])
+    vectors = np.resize(some, (len(letters), some.shape[1]))
     vectors += writer.rng.normal(0, NOISE, vectors.shape)
     for size in sizes:
-        yield _library(pool, writer, letters, vectors, size, count, embedder)
+        yield _library(pool, writer, letters, vectors, size, count)
 
 
-def _embedded(embedder: LocalEmbedder, inputs: Sequence[EmbedInput]) -> np.ndarray:
-    batches = [embedder.embed(inputs[at : at + 64]) for at in range(0, len(inputs), 64)]
-    return np.concatenate(batches)
+def _kept(make: Callable[[], Any], *decides: object) -> Any:
+    """Return what `make` returned in the first run with what decides it."""
+    path = cache_folder("bench") / file_name(resolve(DEMO).revision, *decides)
+    body = read(path)
+    if body is None:
+        body = pickle.dumps(make())
+        keep(path, body)
+    return pickle.loads(body)
+
+
+def _embedded(texts: Sequence[str], instruction: str | None = None) -> np.ndarray:
+    """Return the demo model's vectors (len(texts), dim)."""
+
+    def embed() -> np.ndarray:
+        inputs = [EmbedInput(text=each, instruction=instruction) for each in texts]
+        parts = [inputs[at : at + 64] for at in range(0, len(inputs), 64)]
+        return np.concatenate([_embedder().embed(part) for part in parts])
+
+    return _kept(embed, texts, instruction)
+
+
+@cache
+def _embedder() -> LocalEmbedder:
+    return LocalEmbedder(DEMO, device="cpu", dtype="float32")
 
 
 def _library(
@@ -212,7 +228,6 @@ def _library(
     vectors: np.ndarray,
     size: int,
     count: int,
-    embedder: LocalEmbedder,
 ) -> Mixed:
     rng = writer.rng
     originals = np.flatnonzero(pool.scene < len(pool.scenes) - ASKED * TWINS)
@@ -235,9 +250,7 @@ def _library(
     words = Words([Postings(segments)], np.ones(size, np.bool_))
     kept = [letters[each] for each in some]
     questions = list(_questions(pool, writer, drawn, kept, files, count))
-    embedded = _embedded(
-        embedder, [EmbedInput(text, instruction=QUERY_INSTRUCTION) for _, text, _ in questions]
-    )
+    embedded = _embedded([text for _, text, _ in questions], QUERY_INSTRUCTION)
     asked = [
         Asked(group, text, vector, matches)
         for (group, text, matches), vector in zip(questions, embedded, strict=True)

@@ -19,7 +19,7 @@ from word_libraries import Asked, Mixed, mixed_libraries
 
 from qvsearch.retrieval.asked_words import asked_words
 from qvsearch.retrieval.calibration import ANSWERED, CUT
-from qvsearch.retrieval.lexical import ALIKE, Matches, matches
+from qvsearch.retrieval.lexical import ALIKE, TIE, Matches, matches
 from qvsearch.retrieval.word_ranking import either
 
 SIZES = (100, 2000, 20_000)
@@ -130,31 +130,40 @@ def _matches(library: Mixed, query: Asked) -> Matches:
 
 
 def fit(libraries: Sequence[Mixed]) -> None:
-    """Print the numbers of two logistic models: of rows with all words, and of others."""
-    inputs, right, has_all = [], [], []
+    """Print the numbers of two logistic models: of rows with all words, and of others.
+
+    Rows of equal coverage weigh as much as FIRST of them, since a list shows hardly more.
+    """
+    inputs, right, has_all, weights, ties = [], [], [], [], []
     for library in libraries:
         for query in library.asked:
             found = _matches(library, query)
+            if not len(found.rows):
+                continue
             count = np.full(len(found.rows), np.log(max(1, found.among)))
             inputs.append(
                 np.stack([np.ones_like(count), count, np.log(found.equal), found.coverage], 1)
             )
             right.append(query.matches[found.rows])
             has_all.append(found.coverage > 1 - ALIKE)
-    x, y, whole = np.concatenate(inputs), np.concatenate(right), np.concatenate(has_all)
-    print("ALL, ALL_ROWS, ALL_EQUAL:", _logistic(x[whole][:, :3], y[whole]).round(2))
-    some = _logistic(x[~whole], y[~whole]).round(2)
+            weights.append(np.minimum(1, FIRST / found.equal))
+            ties.append(-TIE * (1 - found.bm25 / found.bm25.max()))
+    x, y, w, known = map(np.concatenate, (inputs, right, weights, ties))
+    whole = np.concatenate(has_all)
+    every = _logistic(x[whole][:, :3], y[whole], w[whole], known[whole]).round(2)
+    print("ALL, ALL_ROWS, ALL_EQUAL:", every)
+    some = _logistic(x[~whole], y[~whole], w[~whole], known[~whole]).round(2)
     print("SOME, SOME_ROWS, SOME_EQUAL, COVERED:", some)
 
 
-def _logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the coefficients of a logistic regression, by Newton's method."""
-    weights = np.zeros(x.shape[1])
-    for _ in range(30):
-        p = relevance(x @ weights)
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(x.shape[1])
-        weights += np.linalg.solve(hessian, x.T @ (y - p) - 1e-3 * weights)
-    return weights
+def _logistic(x: np.ndarray, y: np.ndarray, weights: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the coefficients of a weighted logistic regression, beside known log-odds."""
+    found = np.zeros(x.shape[1])
+    for _ in range(30):  # of Newton's method
+        p = relevance(x @ found + known)
+        hessian = (x * (weights * p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(x.shape[1])
+        found += np.linalg.solve(hessian, x.T @ (weights * (y - p)) - 1e-3 * found)
+    return found
 
 
 def main() -> None:
