@@ -206,9 +206,9 @@ class Table:
         query = query if where is None else query.where(where)
         return query if limit is None else query.limit(limit)
 
-    def by_items(self, items: Iterable[int]) -> pa.Table:
-        """Return all rows of some files, with the columns STORED."""
-        return self._in("item", [str(int(item)) for item in items], STORED)
+    def by_items(self, items: Iterable[int], columns: Sequence[str] = STORED) -> pa.Table:
+        """Return columns of all rows of some files."""
+        return self._in("item", [str(int(item)) for item in items], columns)
 
     def by_rows(self, rows: Iterable[str], columns: Sequence[str] = STORED) -> pa.Table:
         """Return columns of rows by their keys, in no order."""
