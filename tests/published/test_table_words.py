@@ -198,7 +198,8 @@ def test_few_texts_are_read_however_many_rows_have_a_word(library, table, embedd
     options = SearchOptions(min_relevance=0, top=40)
     query = parse_query("word0 word1", by=By.WORDS)
     expected, found = (search(each, query, embedder, options) for each in (library, table))
-    assert [count for names, count in read if names == COLUMNS] == [25]
+    (texts,) = [count for names, count in read if names == COLUMNS]
+    assert 20 <= texts <= 25
     assert relevances(found) == pytest.approx(relevances(expected), abs=0.02)
 
 
