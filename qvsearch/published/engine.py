@@ -94,7 +94,7 @@ class Table:
         elif create is None and not address.is_remote and not Path(address.uri).is_dir():
             raise self._absent()
         self._tables: dict[str, Any] = {}
-        with self.errors("open"):
+        with self._errors("open"):
             self._db = _lancedb().connect(
                 address.uri,
                 storage_options=self._options,
@@ -103,7 +103,7 @@ class Table:
         self._rows = self._open(ROWS, None if create is None else table_schema(create))
         self.about = read_about(self._rows.schema.metadata, str(address))
         if create is not None and self.lacking.names:
-            self.commit(lambda: self._rows.add_columns(self.lacking))
+            self._commit(lambda: self._rows.add_columns(self.lacking))
 
     @property
     def lacking(self) -> pa.Schema:
@@ -113,21 +113,21 @@ class Table:
     def refresh(self) -> None:
         """See what others committed since."""
         self.__dict__.pop("indices", None)
-        with self.errors("read"):
+        with self._errors("read"):
             for each in self._tables.values():
                 each.checkout_latest()
 
     @property
     def version(self) -> int:
         """The number of the commit that is seen; another one if any row changed."""
-        with self.errors("read"):
+        with self._errors("read"):
             return int(self._rows.version)
 
     # ---------------------------------------------------------------- reading
 
     def count(self, where: str | None = None) -> int:
         """Return how many rows pass an SQL filter."""
-        with self.errors("read"):
+        with self._errors("read"):
             return int(self._rows.count_rows(where))
 
     def nearest(
@@ -152,7 +152,7 @@ class Table:
             search = search.bypass_vector_index()
         elif self.is_indexed:
             search = search.nprobes(PROBES).refine_factor(refine)
-        with self.errors("search"):
+        with self._errors("search"):
             found = search.to_arrow()
         cosines = [1.0 - distance for distance in found.column("_distance").to_pylist()]
         return Nearest(found.column("row").to_pylist(), found.column("item").to_pylist(), cosines)
@@ -173,7 +173,7 @@ class Table:
         from lancedb.query import MatchQuery, PhraseQuery
 
         query: Any = PhraseQuery if is_phrase else MatchQuery  # whose defaults mypy does not see
-        with self.errors("search"):
+        with self._errors("search"):
             search = self._rows.search(query(" ".join(words), TOKENS), query_type="fts")
             search = search.select(["item", "_score"]).with_row_id(True)
             search = search if where is None else search.where(where, prefilter=True)
@@ -186,19 +186,19 @@ class Table:
         """Return columns of rows by their numbers in this version, in order."""
         if not len(ids):
             return self.scan(columns, "false")
-        with self.errors("read"):
+        with self._errors("read"):
             return self._rows.take_row_ids(ids.tolist()).select(list(columns)).to_arrow()
 
     def scan(
         self, columns: Sequence[str], where: str | None = None, *, limit: int | None = None
     ) -> pa.Table:
         """Return columns of the rows that pass an SQL filter, in no order."""
-        with self.errors("read"):
+        with self._errors("read"):
             return self._query(columns, where, limit).to_arrow()
 
     def batches(self, columns: Sequence[str], where: str | None = None) -> Iterator[pa.RecordBatch]:
         """Yield what `scan` returns, in parts."""
-        with self.errors("read"):
+        with self._errors("read"):
             yield from self._query(columns, where, None).to_batches()
 
     def _query(self, columns: Sequence[str], where: str | None, limit: int | None) -> Any:  # noqa: ANN401 - LanceDB's builders have no types
@@ -206,9 +206,9 @@ class Table:
         query = query if where is None else query.where(where)
         return query if limit is None else query.limit(limit)
 
-    def by_items(self, items: Iterable[int]) -> pa.Table:
-        """Return all rows of some files, with the columns STORED."""
-        return self._in("item", [str(int(item)) for item in items], STORED)
+    def by_items(self, items: Iterable[int], columns: Sequence[str] = STORED) -> pa.Table:
+        """Return columns of all rows of some files."""
+        return self._in("item", [str(int(item)) for item in items], columns)
 
     def by_rows(self, rows: Iterable[str], columns: Sequence[str] = STORED) -> pa.Table:
         """Return columns of rows by their keys, in no order."""
@@ -244,14 +244,14 @@ class Table:
     @cached_property
     def indices(self) -> list[Any]:
         """LanceDB's records of the indices."""
-        with self.errors("read"):
+        with self._errors("read"):
             return list(self._rows.list_indices())
 
     # ---------------------------------------------------------------- writing
 
     def append(self, rows: pa.Table) -> None:
         """Add rows whose keys are not in the table, in one commit."""
-        self.commit(lambda: self._rows.add(rows))
+        self._commit(lambda: self._rows.add(rows))
 
     def replace(self, rows: pa.Table, items: Sequence[int]) -> None:
         """Put rows in the place of all rows of the same files, in one commit.
@@ -268,24 +268,24 @@ class Table:
                 merging = merging.when_not_matched_by_source_delete(f"item IN ({listed})")
             merging.execute(rows)
 
-        self.commit(merge)
+        self._commit(merge)
 
     def complete(self, columns: pa.Table) -> None:
         """Put some columns in the place of those of the rows with the same keys, in one commit."""
-        self.commit(
+        self._commit(
             lambda: self._rows.merge_insert("row").when_matched_update_all().execute(columns)
         )
 
     def delete(self, where: str) -> None:
         """Delete the rows that pass an SQL filter, in one commit."""
-        self.commit(lambda: self._rows.delete(where))
+        self._commit(lambda: self._rows.delete(where))
 
     # ---------------------------------------------------------------- upkeep
 
     @property
     def shape(self) -> Shape:
         """How the rows are stored now."""
-        with self.errors("read"):
+        with self._errors("read"):
             stats = self._rows.stats()
             indices = self._rows.list_indices()
         fragments = int(stats["fragment_stats"]["num_fragments"])
@@ -317,7 +317,7 @@ class Table:
 
     def _keep_up(self, work: Callable[[], object]) -> None:
         """Do work that takes long, once: if another's upkeep got in the way, that is as good."""
-        with self.errors("write to"):
+        with self._errors("write to"):
             try:
                 work()
             except (OSError, RuntimeError, ValueError) as error:
@@ -327,19 +327,19 @@ class Table:
 
     def side(self, name: str, schema: pa.Schema) -> SideTable:
         """Return a side table; it is created if it is not there."""
-        return SideTable(self, self._open(name, schema))
+        return SideTable(self._open(name, schema), self._errors, self._commit)
 
     def find_side(self, name: str) -> SideTable | None:
         """Return a side table, if it is there."""
-        with self.errors("read"):
+        with self._errors("read"):
             if name not in self._db.list_tables().tables:
                 return None
-        return SideTable(self, self._open(name, None))
+        return SideTable(self._open(name, None), self._errors, self._commit)
 
     def _open(self, name: str, schema: pa.Schema | None) -> Any:  # noqa: ANN401 - as above
         """Open a table, or create it with a schema; two that create it at once get the same."""
         if name not in self._tables:
-            with self.errors("open"):
+            with self._errors("open"):
                 self._tables[name] = self._opened(name, schema)
         return self._tables[name]
 
@@ -358,10 +358,10 @@ class Table:
                 raise
             return self._db.open_table(name)
 
-    def commit(self, write: Callable[[], object]) -> None:
+    def _commit(self, write: Callable[[], object]) -> None:
         """Do a write; if others' commits are in its way, do it again on top of theirs."""
         for attempt in range(ATTEMPTS):
-            with self.errors("write to"):
+            with self._errors("write to"):
                 try:
                     write()
                     return
@@ -374,7 +374,7 @@ class Table:
                     each.checkout_latest()
 
     @contextmanager
-    def errors(self, what: str) -> Iterator[None]:
+    def _errors(self, what: str) -> Iterator[None]:
         """Raise LanceDB's errors as one sentence."""
         try:
             yield

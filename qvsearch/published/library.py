@@ -239,8 +239,8 @@ class PublishedLibrary(Library):
     def gathered(self, rows: pa.Table, read: Callable[[list[str]], pa.Table] | None = None) -> Part:
         """Return a library in memory of some rows, by file and in its order.
 
-        `rows` have the columns STORED. `read` returns other columns of at least these rows; by
-        default they are found by their keys.
+        `rows` have the columns STORED, and may have those of words. `read` returns other columns of
+        at least these rows; by default they are found by their keys.
         """
         from qvsearch.library.baseline import new_baseline
 

@@ -35,11 +35,13 @@ class Part(Library):
         rows: pa.Table,
         read: Callable[[list[str]], pa.Table],
     ) -> None:
-        """Take ordered rows; `read` returns their keys and columns, in any order."""
+        """Take ordered rows; `read` returns their keys and other columns, in any order."""
         super().__init__(folder, Manifest(fingerprint))
         self.items: NDArray[np.int64] = rows["item"].to_numpy()
         self._keys: list[str] = rows["row"].to_pylist()
         self._read = read
+        if set(COLUMNS) <= {*rows.column_names}:
+            self._words = StoredWords(rows)
 
     @property
     def words(self) -> Words:

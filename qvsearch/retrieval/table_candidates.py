@@ -16,6 +16,7 @@ from qvsearch.library.filtering import passing_rows
 from qvsearch.published.library import joined
 from qvsearch.published.schema import STORED
 from qvsearch.published.sql import quoted
+from qvsearch.published.stored_words import COLUMNS
 from qvsearch.retrieval.asked_words import AskedWords
 from qvsearch.retrieval.calibration import evidence_by_kind
 from qvsearch.retrieval.scoring import (
@@ -84,15 +85,20 @@ class Asked:
         """Whether only words count."""
         return self.terms[0].embedded.term.asked.alone
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read of rows."""
+        return STORED if self.words is None else (*STORED, *COLUMNS)
+
     def candidates(self, count: int, codes: Sequence[int]) -> Candidates:
         """Return about `count` rows of the highest evidence by meaning or by words, of kinds."""
         table = self.library.table
         ids, _, following = self.by_words(count, codes)
-        rows = table.by_ids(ids, STORED)
+        rows = table.by_ids(ids, self.columns)
         if self.is_by_words:
             return Candidates(rows, dict.fromkeys(codes, following))
         keys, bounds = self._by_meaning(count, codes)
-        return Candidates(joined([rows, table.by_rows(keys)]), bounds)
+        return Candidates(joined([rows, table.by_rows(keys, self.columns)]), bounds)
 
     def by_words(
         self, count: int, codes: Iterable[int]
@@ -198,7 +204,7 @@ class Asked:
             f"content_hash IN ({', '.join(quoted(each.content_hash) for each in segments)})",
             f"item IN ({', '.join(map(str, items))})" if items else "false",
         ]
-        return self.library.table.scan(STORED, " OR ".join(parts), limit=COPIES)
+        return self.library.table.scan(self.columns, " OR ".join(parts), limit=COPIES)
 
     def working(self, rows: pa.Table) -> Working:
         """Return rows as a library, ranked by all terms."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.published.schema import STORED, vectors_of
+from qvsearch.published.schema import vectors_of
 from qvsearch.retrieval.calibration import evidence_by_kind
 from qvsearch.retrieval.scoring import combined_evidence
 from qvsearch.retrieval.table_levels import best_of_kind
@@ -99,5 +99,5 @@ def _by_words(asked: Asked) -> tuple[NDArray[np.int64], Vectors]:
     table = asked.library.table
     if asked.is_by_words:
         return table.by_ids(ids, ["item"])["item"].to_numpy(), evidence
-    working = asked.working(table.by_ids(ids, STORED))
+    working = asked.working(table.by_ids(ids, asked.columns))
     return working.library.items, working.ranking.evidence

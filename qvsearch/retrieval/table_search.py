@@ -189,7 +189,8 @@ def _hits(
     }
     if not items:
         return hits
-    return hits_of(asked.working(joined([working.rows, asked.library.table.by_items(items)])))
+    others = asked.library.table.by_items(items, asked.columns)
+    return hits_of(asked.working(joined([working.rows, others])))
 
 
 def _in_turn(first: Callable[[int], list[Hit]]) -> Iterator[Hit]:
