@@ -1,7 +1,9 @@
 """How far the words of a document are those that another program reads in it.
 
-The other programs are pdftotext for PDF files, and pandoc for texts. Presentations and workbooks
-are converted to PDF by LibreOffice first.
+The other programs are pdftotext for PDF files, odt2txt, and pandoc for web pages, Word documents
+and all pages of an e-book. Presentations and workbooks are converted to PDF by LibreOffice first.
+The rows of a table repeat the names of its columns in our reading alone. pdftotext needs
+poppler-data for Chinese and Japanese.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import unicodedata
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +24,11 @@ from support.images import item_of
 from qvsearch.media import document, text
 from qvsearch.types import Kind
 
-PANDOC = {".epub": "epub", ".docx": "docx", ".odt": "odt", ".html": "html"}
+PANDOC = {".docx": "docx", ".html": "html"}
+NEEDED = dict.fromkeys([*PANDOC, ".epub"], ["pandoc"]) | {
+    ".pdf": ["pdftotext"],
+    ".odt": ["odt2txt"],
+}
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -67,19 +74,34 @@ def our_texts(path: Path) -> dict[int, str]:
 
 
 def other_texts(path: Path) -> dict[int, str] | None:
-    """Return the same of another program, None without one."""
-    if path.suffix == ".pdf":
-        return None if shutil.which("pdftotext") is None else pdf_texts(path)
-    if path.suffix in PANDOC:
-        if shutil.which("pandoc") is None:
-            return None
-        form = ["-f", PANDOC[path.suffix], "-t", "plain", "--wrap=none"]
-        return {1: output(["pandoc", *form, str(path)])}
-    if shutil.which("soffice") is None or shutil.which("pdftotext") is None:
+    """Return the same of another program; None without one, or if it fails."""
+    if not all(map(shutil.which, NEEDED.get(path.suffix, ["soffice", "pdftotext"]))):
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        convert([path], "pdf", Path(folder))
-        return {1: "\n".join(pdf_texts(Path(folder) / f"{path.stem}.pdf").values())}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return _other_texts(path, Path(folder))
+    except subprocess.CalledProcessError:
+        return None
+
+
+def _other_texts(path: Path, folder: Path) -> dict[int, str]:
+    if path.suffix == ".pdf":
+        return pdf_texts(path)
+    if path.suffix in PANDOC:
+        return {1: plain([path], PANDOC[path.suffix])}
+    if path.suffix == ".odt":
+        return {1: output(["odt2txt", "--width=-1", "--encoding=UTF-8", str(path)])}
+    if path.suffix == ".epub":
+        with zipfile.ZipFile(path) as packed:
+            pages = [each for each in packed.namelist() if each.endswith((".xhtml", ".html"))]
+            return {1: plain([Path(packed.extract(each, folder)) for each in pages], "html")}
+    convert([path], "pdf", folder)
+    return {1: "\n".join(pdf_texts(folder / f"{path.stem}.pdf").values())}
+
+
+def plain(paths: list[Path], form: str) -> str:
+    """Return the text of files of one form, read by pandoc."""
+    return output(["pandoc", "-f", form, "-t", "plain", "--wrap=none", *map(str, paths)])
 
 
 def pdf_texts(path: Path) -> dict[int, str]:

@@ -73,8 +73,8 @@ SMALLEST = {
 }
 # these start processes that load a model, or a browser, or cannot be small
 SLOW = {"cold_query", "indexing", "published", "quantised", "serve", "warm_query"}
-# these have tests of their own, or need real servers, as those of tests/server
-ELSEWHERE = {"side_by_side", "search_rivals", "vllm_servers"}
+# these have tests of their own, or need real servers, as those of tests/server, or the network
+ELSEWHERE = {"debian_documents", "side_by_side", "search_rivals", "vllm_servers"}
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """PDF files, and TIFF files of several pages, that are damaged, lie or ask for too much.
 
-Each is drawn or refused with a reason. No worker crashes, hangs, holds a gigabyte, writes, starts a process or opens a
-socket over any of a thousand damaged files (ten thousand in the soak test), nor over the bombs.
+Each is drawn or refused with a reason. No worker crashes, hangs, holds a gigabyte, writes, starts a
+process or opens a socket over any of a thousand damaged files (ten thousand in the soak test), nor
+over the bombs.
 """
 
 import os
