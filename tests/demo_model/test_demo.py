@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -214,15 +215,14 @@ def drawn(tmp_path_factory):
     return folder, write_world(folder)
 
 
-def test_the_demo_folder_repeats_and_its_answers_exist(drawn, tmp_path):
-    folder, first = drawn
-    second = write_world(tmp_path)
-    assert [q.text for q in first] == [q.text for q in second]
-    assert all(question.answer.is_file() for question in first if question.answer)
+def test_the_demo_folder_repeats_and_its_answers_exist(drawn, shown):
+    folder, questions = drawn
+    again, output = shown
+    assert all(shlex.quote(each.text) in output for each in questions if each.text)
+    assert all(question.answer.is_file() for question in questions if question.answer)
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     assert len(files) == 40 + 3 + 8 + 2
-    same = [(folder / each).read_bytes() == (tmp_path / each).read_bytes() for each in files]
-    assert all(same)
+    assert all((folder / each).read_bytes() == (again / each).read_bytes() for each in files)
 
 
 def test_a_batch_of_parts_has_films_and_says_which_scenes_each_phrase_fits():
@@ -317,7 +317,8 @@ def shown(tmp_path_factory):
     command = [sys.executable, "-m", "qvsearch", "demo", str(folder)]
     environment = {name: each for name, each in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert done.stderr == ""
+    slow = r"indexing: \d+ of 51 files.*"  # the progress of a machine that takes long
+    assert not [line for line in done.stderr.splitlines() if not re.fullmatch(slow, line)]
     return folder, done.stdout
 
 

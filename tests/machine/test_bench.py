@@ -208,11 +208,20 @@ def test_speeds_that_cannot_be_kept_are_no_error(tmp_path, monkeypatch):
     assert read_speeds("a", "cpu", "float32") is None
 
 
+WITH_A_SMALL_FILM = f"""
+import sys
+from qvsearch.cli.app import main
+from qvsearch.machine import samples
+samples.FILM = {SMALL_FILM}
+sys.exit(main())
+"""
+
+
 def test_ctrl_c_prints_what_was_measured(tiny, tmp_path):
     """Ctrl-C comes when the terminal shows that matrix products are timed."""
     terminal, end = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "qvsearch", "bench", "--model", tiny, "--quick"],
+        [sys.executable, "-c", WITH_A_SMALL_FILM, "bench", "--model", tiny, "--quick"],
         stdout=subprocess.PIPE,
         stderr=end,
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},

@@ -244,13 +244,20 @@ def reranker(tiny):
     return Qwen3VLReranker(tiny, torch_dtype="float32")
 
 
+@pytest.fixture(scope="module")
+def generator(tiny):
+    from support.reference import load_generator
+
+    return load_generator(tiny)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_scores_are_those_of_the_plain_classes(reranker, plain, tiny, files, name):
-    from support.reference import load_generator, logit_difference
+def test_scores_are_those_of_the_plain_classes(reranker, plain, generator, files, name):
+    from support.reference import logit_difference
 
     document = forms(files)[name]
     inputs = pair_for_plain_classes(plain, {"text": "a dog", "image": files[1]}, document)
-    logit = logit_difference(load_generator(tiny), inputs, plain.processor.tokenizer)
+    logit = logit_difference(generator, inputs, plain.processor.tokenizer)
     query = {"text": "a dog", "image": files[1]}
     [score] = reranker.process({"query": query, "documents": [document]})
     assert abs(score - 1 / (1 + np.exp(-logit))) < 1e-4

@@ -22,7 +22,7 @@ from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.types import EmbedInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.random import Generator
 
@@ -91,15 +91,20 @@ def _old_query(scene: Scene, others: list[str], rng: Generator) -> str | dict[st
     return caption(scene, rng, languages[what])
 
 
-def recall(embedder: Embedder, words: Callable[[str], str], count: int = 40) -> float:
-    """Return the recall@1 of captions, in these words, among pictures of held-out families."""
+def recalls(
+    embedder: Embedder, wordings: Sequence[Callable[[str], str]], count: int = 40
+) -> list[float]:
+    """Return the recall@1 of captions, in each wording, among pictures of held-out families."""
     rng = np.random.default_rng(20_000)
     shown = [each for family in families(count, rng, held_out=True) for each in family]
     pictures = embedder.embed([EmbedInput(images=(draw(scene, rng),)) for scene in shown])
-    captions = [words(caption(scene, rng)) for scene in shown]
-    queries = [EmbedInput(text=text, instruction=QUERY_INSTRUCTION) for text in captions]
-    best = (embedder.embed(queries) @ pictures.T).argmax(axis=1)
-    return float((best == np.arange(len(shown))).mean())
+    captions = [caption(scene, rng) for scene in shown]
+    found = []
+    for words in wordings:
+        queries = [EmbedInput(words(text), instruction=QUERY_INSTRUCTION) for text in captions]
+        best = (embedder.embed(queries) @ pictures.T).argmax(axis=1)
+        found.append(float((best == np.arange(len(shown))).mean()))
+    return found
 
 
 def _coloured(scene: Scene, colour: str) -> Scene:

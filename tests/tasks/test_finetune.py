@@ -69,6 +69,14 @@ def adapter(pairs, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def other(notes, tmp_path_factory):
+    """An adapter of the same model with other weights."""
+    folder = tmp_path_factory.mktemp("adapters") / "other"
+    finetune(run_of(notes, folder))
+    return folder
+
+
 @pytest.mark.parametrize("role", [EMBEDDER, RERANKER])
 def test_a_killed_run_ends_with_the_same_weights(request, tmp_path, role):
     data = request.getfixturevalue("pairs" if role == EMBEDDER else "notes")
@@ -162,8 +170,7 @@ def test_json_has_each_evaluation_and_a_summary(notes, tmp_path, capfd):
     assert f"there is no file {tmp_path}/gone.jpg" in skipped["reason"]
 
 
-def test_a_library_keeps_its_adapter(pairs, notes, adapter, tmp_path, capfd):
-    finetune(run_of(notes, tmp_path / "other"))
+def test_a_library_keeps_its_adapter(pairs, notes, adapter, other, tmp_path, capfd):
     library, folder = tmp_path / "library", pairs.parent
     chosen = ("--adapter", adapter)
     assert command("index", folder, "-l", library, "--kind", "image", *chosen) == 0
@@ -185,7 +192,7 @@ def test_a_library_keeps_its_adapter(pairs, notes, adapter, tmp_path, capfd):
     capfd.readouterr()
     assert command(*query, "--model", adapter, *chosen) == 2
     assert "is an adapter itself; leave out --adapter" in capfd.readouterr().err
-    assert command(*query, "--adapter", tmp_path / "other") == 2
+    assert command(*query, "--adapter", other) == 2
     assert "with the adapter" in capfd.readouterr().err
     plain = tmp_path / "plain"
     assert command("index", folder, "-l", plain, "--kind", "image", "--model", "demo") == 0
@@ -205,7 +212,7 @@ def test_a_library_keeps_its_adapter(pairs, notes, adapter, tmp_path, capfd):
     assert embedder_key(library, Choice(model=DEMO)) == own
 
 
-def test_an_adapter_is_given_as_the_model(pairs, notes, adapter, tmp_path, capfd):
+def test_an_adapter_is_given_as_the_model(pairs, adapter, other, tmp_path, capfd):
     library, more = tmp_path / "library", ("--model", adapter)
     assert command("index", pairs.parent, "-l", library, "--kind", "image", *more) == 0
     assert command("index", pairs.parent, "-l", library, "--kind", "image", *more) == 0
@@ -213,9 +220,8 @@ def test_an_adapter_is_given_as_the_model(pairs, notes, adapter, tmp_path, capfd
     assert command("embed", "a red circle", "-o", tmp_path / "v.npy", *more) == 0
     expected = LocalEmbedder(DEMO, "cpu", adapter=adapter).embed_documents(["a red circle"])
     assert np.abs(np.load(tmp_path / "v.npy") - expected).max() < 1e-5
-    finetune(run_of(notes, tmp_path / "other"))
     capfd.readouterr()
-    assert command("search", "a star", "-l", library, "--model", tmp_path / "other") == 2
+    assert command("search", "a star", "-l", library, "--model", other) == 2
     assert "with the adapter" in capfd.readouterr().err
     assert command("search", "a star", "-l", library, *more, "--adapter", adapter) == 2
     assert "leave out --adapter" in capfd.readouterr().err

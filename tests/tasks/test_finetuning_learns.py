@@ -5,7 +5,8 @@ Pictures of a family differ in one colour only, so the base guesses among six wi
 
 import pytest
 from demo_model.evaluate import evaluate
-from support.recoloured_world import recall, renamed, write_pairs
+from support import recoloured_world
+from support.recoloured_world import renamed, write_pairs
 
 from qvsearch.models.registry import DEMO, EMBEDDER
 from qvsearch.runtime.local import LocalEmbedder
@@ -20,7 +21,7 @@ NOT_IN_THE_MIX = {"untrained wording to image", "capital letters to image"}
 def recalls(adapter=None, count=40):
     """Return recall@1 with the new names and with the old ones."""
     embedder = LocalEmbedder(DEMO, "cpu", "float32", adapter=adapter)
-    return recall(embedder, renamed, count), recall(embedder, str, count)
+    return recoloured_world.recalls(embedder, (renamed, str), count)
 
 
 def learn(folder, families, old, **settings):
