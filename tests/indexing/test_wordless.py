@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from support.cheap_model import FINGERPRINT, DecodersHere, instead, write_notes
-from support.hostile_videos import seeds
+from support.hostile_videos import film
 from support.pdf_files import drawn, lines
 
 from qvsearch.cli.app import main
@@ -46,7 +46,7 @@ def folder(in_memory):
 def index(folder, model=None, expected=0, **options):
     with instead(model, batch=NOTES, commit_seconds=60.0, **options):
         command = ["index", str(folder / "notes"), "-l", str(folder / "library"), "--quiet"]
-        assert main(command) == expected
+        assert main([*command, "--no-ocr"]) == expected
 
 
 def forget_words(folder):
@@ -236,7 +236,7 @@ def test_pictures_of_an_older_version_are_found_by_their_names(folder):
 
 def test_films_and_documents_are_read_again_without_their_pictures(folder, monkeypatch):
     notes = folder / "notes"
-    (notes / "film.mp4").write_bytes(seeds()["mp4"])
+    (notes / "film.mp4").write_bytes(film("mp4"))
     (notes / "film.srt").write_text(
         "00:00:00,500 --> 1\nHello kumquat\n\n00:00:02,250 --> 3\nBye\n"
     )
@@ -281,7 +281,7 @@ def test_passages_of_one_long_line_keep_their_own_words(folder):
 
 
 def test_words_are_read_again_in_workers(folder):
-    (folder / "film.mp4").write_bytes(seeds()["mp4"])
+    (folder / "film.mp4").write_bytes(film("mp4"))
     (folder / "film.vtt").write_text(
         "WEBVTT\n\n" + "".join(f"00:0{n % 3}.000 --> 9\nline {n}\n\n" for n in range(500))
     )
@@ -289,8 +289,8 @@ def test_words_are_read_again_in_workers(folder):
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 nothing")
     files = [read_item(os.fsencode(folder / n)) for n in ("film.mp4", "paper.pdf", "broken.pdf")]
     with Decoders(1, decode=media_words.decode) as decoders:
-        film, paper, broken = decoders.decode(files, FINGERPRINT.decode_options)
-    texts = [segment.words for segment, _ in film.segments]
+        spoken, paper, broken = decoders.decode(files, FINGERPRINT.decode_options)
+    texts = [segment.words for segment, _ in spoken.segments]
     assert sum(len(timed_lines(text)) for text in texts) == 500
     assert [(each.page, each.words) for each, _ in paper.segments] == [
         *((1, "number 1"), (2, "number 2"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from qvsearch.library.lock import HOLDER
+from qvsearch.library.sweeping import is_temporary
 from support.recording_disk import tree_of
 
 READING = {"file": ("open", "stat", "lstat"), "names": ("listdir", "scandir")}
@@ -33,8 +34,15 @@ def noting(folder):
 
 
 def what_is_left(library):
-    """Return what the next writer finds in a library; who held the lock does not matter to it."""
-    return frozenset(each for each in tree_of(library).items() if each[0].name != HOLDER)
+    """Return what the next writer finds, but not who held the lock and what is half written."""
+    return frozenset(map(_left, tree_of(library).items()))
+
+
+def _left(entry):
+    path, content = entry
+    if is_temporary(path):
+        return path.with_name(Path(path.stem).stem), "some of it"  # without the random part
+    return path, "somebody" if path.name == HOLDER else content
 
 
 def read_of(tree, read):
