@@ -2,10 +2,14 @@
 
 import pickle
 from collections import defaultdict
+from contextlib import contextmanager
+
+import pytest
 
 from qvsearch.media.sandbox import MOST_BYTES, ConfinedProcess
 
 IDLE = defaultdict(list)  # by what they do
+STARTERS = ("workers", "clips", "player", "picture_reader")  # modules of qvsearch.media
 
 
 class KeptProcess:
@@ -58,3 +62,20 @@ def end_all():
     for idle in IDLE.values():
         while idle:
             idle.pop().end()
+
+
+@contextmanager
+def kept():
+    """Let all decoders, clip folders and players share processes until the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in STARTERS:
+            patch.setattr(f"qvsearch.media.{name}.ConfinedProcess", KeptProcess)
+        yield
+    end_all()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _processes_are_kept():
+    """For the conftest.py of a folder whose tests prove nothing about these processes."""
+    with kept():
+        yield

@@ -2,6 +2,7 @@
 
 import pytest
 from support.browsing import album, chromium, page, url  # noqa: F401 - fixtures
+from support.kept_workers import _processes_are_kept  # noqa: F401 - a fixture
 from support.served import index, own_cache, serving, write_files
 
 
