@@ -49,7 +49,14 @@ LONGEST = {
     *("test_power_cut", "test_rivals", "test_warm"),
 }
 UNLIMITED = ("soak", "weights", "gpu", "server", "mteb")  # markers of tests that may take minutes
-SHARING = {"cli", "demo_model", "distributed", "duplicates", "models", "retrieval", "tasks"}
+SHARING = {
+    *("agents", "cli", "demo_model", "distributed", "duplicates", "gallery", "indexing", "media"),
+    *("models", "retrieval", "runtime", "tasks", "web"),
+}
+OWN_PROCESSES = {
+    *("test_fatal_pages", "test_hostile_documents", "test_hostile_images", "test_hostile_office"),
+    *("test_hostile_texts", "test_hostile_videos", "test_resources", "test_workers"),
+}
 
 
 @pytest.fixture(scope="session")
@@ -130,15 +137,13 @@ def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _kept_workers(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let the tests of a module share decode processes, if they prove nothing about these."""
-    if request.path.parent.name not in SHARING:
+    if request.path.parent.name not in SHARING or request.path.stem in OWN_PROCESSES:
         yield
         return
-    from support.kept_workers import KeptProcess, end_all
+    from support.kept_workers import kept_workers
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qvsearch.media.workers.ConfinedProcess", KeptProcess)
+    with kept_workers():
         yield
-    end_all()
 
 
 @pytest.fixture

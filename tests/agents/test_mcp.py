@@ -192,7 +192,7 @@ def papers(place):
     write_documents(place / "papers")
     (place / "papers" / "letter.txt").write_text("The invoice INV-2024-0117 is paid.\n")
     index(place / "filed", place / "papers")
-    with serving(place, place / "filed") as agent:
+    with agents.in_process(place / "filed") as agent:
         yield agent
 
 
@@ -484,7 +484,7 @@ def test_hostile_names_reach_the_agent_whole(agent, place):
 def test_a_file_that_is_gone_or_changed_is_not_read_and_a_new_commit_is_seen(tmp_path):
     files, library = write(tmp_path / "files"), tmp_path / "library"
     index(library, files)
-    with serving(tmp_path, library) as agent:
+    with agents.in_process(library) as agent:
         hits = agent.answer("search", sort="path", k=50)["hits"]
         ids = {os.path.basename(hit["path"]): hit["id"] for hit in hits}
         (files / "red.jpg").unlink()

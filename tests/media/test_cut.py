@@ -4,13 +4,16 @@ import math
 import os
 import re
 import sys
+import tempfile
 from fractions import Fraction
+from functools import cache
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from support.acting import cutting
-from support.videos import HEIGHT, WIDTH, frame_of, make, number_in
+from support.videos import FAST, HEIGHT, WIDTH, frame_of, make, number_in
 
 from qvsearch.errors import QvsearchError
 from qvsearch.media import clip_writer as cut
@@ -21,6 +24,12 @@ from qvsearch.media.frames import Film
 from qvsearch.media.packets import choose_stream, open_container
 
 RATE = 10
+
+
+@pytest.fixture
+def own_process(monkeypatch):
+    """For tests that prove something about the process: it is a new one."""
+    monkeypatch.setattr("qvsearch.media.clips.ConfinedProcess", sandbox.ConfinedProcess)
 
 
 def save_clip(source, start, end, folder):
@@ -48,9 +57,17 @@ def codec_and_length(path):
         return stream.codec_context.name, container.duration / av.time_base
 
 
+@cache
+def numbered(*, form, codec, count, keyframe_every):
+    with tempfile.TemporaryDirectory() as folder:
+        path, frames = Path(folder, "film"), map(frame_of, range(count))
+        make(path, frames, form=form, codec=codec, rate=RATE, keyframe_every=keyframe_every)
+        return path.read_bytes()
+
+
 def write_numbered(path, count=300, keyframe_every=10, form="mp4", codec="libx264"):
-    frames = [frame_of(n) for n in range(count)]
-    return make(path, frames, form=form, codec=codec, rate=RATE, keyframe_every=keyframe_every)
+    path.write_bytes(numbered(form=form, codec=codec, count=count, keyframe_every=keyframe_every))
+    return path
 
 
 @pytest.mark.parametrize(
@@ -112,7 +129,7 @@ def test_pictures_that_are_decoded_before_they_are_shown_stay_in_their_order(
     tmp_path, name, form, start
 ):
     source = tmp_path / name
-    options = {"g": "10", "bf": "3", "sc_threshold": "0"}
+    options = {"g": "10", "bf": "3", "sc_threshold": "0", "preset": "veryfast"}
     with av.open(source, "w", format=form) as container:
         stream = container.add_stream("libx264", rate=RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -170,7 +187,8 @@ def test_a_picture_that_stands_fills_its_clip(tmp_path):
 def with_sound(path, seconds=20, keyframe_every=10):
     """Numbered frames, and a tone that is as many times 100 Hz as the second it is in."""
     with av.open(str(path), "w") as container:
-        pictures = container.add_stream("libx264", rate=RATE, options={"g": str(keyframe_every)})
+        options = {"g": str(keyframe_every), "preset": "ultrafast"}
+        pictures = container.add_stream("libx264", rate=RATE, options=options)
         pictures.width, pictures.height = WIDTH, HEIGHT
         sound = container.add_stream("aac", rate=44100)
         for number in range(seconds * RATE):
@@ -206,7 +224,8 @@ def pitch(path, second):
 def with_other_sound(path, codec, rate=44100, form=None, pictures="libx264", options=None):
     """Numbered frames, B-frames among them, with a tone as in `with_sound`, in any codec."""
     with av.open(str(path), "w", format=form) as container:
-        seen = container.add_stream(pictures, rate=25, options=options or {"g": "12", "bf": "2"})
+        options = FAST.get(pictures, {}) | (options or {"g": "12", "bf": "2"})
+        seen = container.add_stream(pictures, rate=25, options=options)
         seen.width, seen.height, seen.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         heard = container.add_stream(codec, rate=rate, layout="mono")
         if codec in {"mp2", "wmav2"}:
@@ -428,6 +447,7 @@ def test_a_file_that_was_cut_off_gives_what_is_left(tmp_path):
         ("link", "nothing was written"),
     ],
 )
+@pytest.mark.usefixtures("own_process")
 def test_a_film_that_takes_its_process_along_costs_its_own_clip(tmp_path, name, reason):
     for stem in ("before", name, "after"):
         (tmp_path / f"{stem}.mp4").touch()
@@ -446,6 +466,7 @@ def test_a_film_that_takes_its_process_along_costs_its_own_clip(tmp_path, name, 
     sys.platform != "linux" or os.uname().machine not in sandbox.FORBIDDEN,
     reason="only Linux lets a process give these up",
 )
+@pytest.mark.usefixtures("own_process")
 def test_a_film_that_is_cut_reaches_no_network_and_starts_no_program(tmp_path, monkeypatch):
     monkeypatch.setenv("PORT", "9")
     with ClipFolder(tmp_path / "out", cutting) as clips:

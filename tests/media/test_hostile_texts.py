@@ -52,7 +52,7 @@ TAKEN = {
     "half of it zeros": filled(b"words ", 10**6) + bytes(10**6),
     "gb18030": filled("春眠不觉晓，处处闻啼鸟。\n".encode("gb18030"), 10**6),
     "gb18030 in one line": filled("春眠不觉晓，处处闻啼鸟。".encode("gb18030"), 10**6),
-    "a letter behind ten megabytes": filled(b"words\n")[:-1] + b"\xe9",
+    "a letter behind ten megabytes": filled(b"words " * 12 + b"\n")[:-1] + b"\xe9",
     "latin-1": filled("caf\xe9 cr\xe8me ".encode("latin-1"), 10**5),
     "utf-8, cut within a character": filled("你好 ".encode(), 10**5)[:-2],
     "utf-16 with its mark": b"\xfe\xff" + filled("words and ".encode("utf-16-be"), 10**5),

@@ -1,4 +1,4 @@
-"""An agent: the SDK's own client, talking to `qvsearch mcp` over pipes."""
+"""An agent: the SDK's own client, talking to `qvsearch mcp` over pipes or in this process."""
 
 import os
 import sys
@@ -8,6 +8,10 @@ from functools import partial
 import jsonschema
 from anyio.from_thread import start_blocking_portal
 from mcp import Client, StdioServerParameters, stdio_client
+
+from qvsearch.mcp.reading import Reader
+from qvsearch.mcp.server import make_server
+from qvsearch.retrieval.shelf import Shelf
 
 COMMAND = [sys.executable, "-m", "qvsearch", "mcp"]
 
@@ -25,7 +29,7 @@ def parameters(folder, *arguments, **variables):
 class Agent:
     """A connected client whose calls wait for their answers."""
 
-    def __init__(self, portal, client, log):
+    def __init__(self, portal, client, log=None):
         self._portal = portal
         self.client = client
         self._log = log
@@ -84,3 +88,14 @@ def connected(folder, *arguments, mode="auto", **variables):
         ) as client,
     ):
         yield Agent(portal, client, log)
+
+
+@contextmanager
+def in_process(*libraries):
+    """Connect to a server in this process, which has loaded what a model needs."""
+    with (
+        Reader() as reader,
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Client(make_server(Shelf(libraries), reader))) as client,
+    ):
+        yield Agent(portal, client)

@@ -3,11 +3,13 @@
 import pickle
 from collections import defaultdict
 from contextlib import contextmanager
-from unittest.mock import patch
+
+import pytest
 
 from qvsearch.media.sandbox import MOST_BYTES, ConfinedProcess
 
 IDLE = defaultdict(list)  # by what they do
+STARTERS = ("workers", "clips", "player", "picture_reader")  # modules of qvsearch.media
 
 
 class KeptProcess:
@@ -64,8 +66,10 @@ def end_all():
 
 @contextmanager
 def kept_workers():
-    """Have decode processes kept, until the end."""
-    with patch("qvsearch.media.workers.ConfinedProcess", KeptProcess):
+    """Let all decoders, clip folders and players share processes until the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in STARTERS:
+            patch.setattr(f"qvsearch.media.{name}.ConfinedProcess", KeptProcess)
         try:
             yield
         finally:

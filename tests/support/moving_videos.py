@@ -21,9 +21,9 @@ def still(seed, seconds, rate=RATE, **size):
 
 def moving(seed, seconds, rate=RATE):
     """A scene over which a white square goes from left to right, once in four seconds."""
-    frames = []
+    frames, background = [], scene(seed)
     for n in range(round(seconds * rate)):
-        pixels = scene(seed)
+        pixels = background.copy()
         x = int((n / rate / 4 % 1) * (WIDTH - 30))
         pixels[30:60, x : x + 30] = 255
         frames.append(pixels)

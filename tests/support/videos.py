@@ -28,11 +28,11 @@ WIDTH, HEIGHT, BITS = 176, 144, 11
 
 def frame_of(number, size=(WIDTH, HEIGHT)):
     """Vertical bars, white for the ones of the number; the lower half is grey."""
-    bits = [number >> bit & 1 for bit in range(BITS)]
-    bars = np.kron(np.array(bits) * 255, np.ones(size[0] // BITS))
-    rows = np.resize(bars, size[0])[None, :].repeat(size[1] // 2, 0)
-    grey = np.full((size[1] - size[1] // 2, size[0]), 128)
-    return np.concatenate([rows, grey])[..., None].repeat(3, -1).astype(np.uint8)
+    bits = np.array([number >> bit & 1 for bit in range(BITS)], np.uint8)
+    bars = np.resize((255 * bits).repeat(size[0] // BITS), size[0])
+    frame = np.full((size[1], size[0], 3), 128, np.uint8)
+    frame[: size[1] // 2] = bars.repeat(3).reshape(-1, 3)
+    return frame
 
 
 def number_in(pixels):
