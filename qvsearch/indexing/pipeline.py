@@ -132,7 +132,7 @@ def _files_to_read(
     if changes.touched:
         report(Event("checking", files=len(changes.touched)))
         for item in _same_content(session, changes.touched, threads, items):
-            if session.before(item).is_older:
+            if session.known[item.location].is_older:
                 older.append(item)
             else:
                 session.refresh(item)
@@ -155,7 +155,7 @@ def _same_content(
             return
         if isinstance(digest, Skipped):
             session.keep(item)
-        elif digest == session.before(item).content_hash:
+        elif digest == session.known[item.location].content_hash:
             yield item
         else:
             items.append(item)
@@ -167,7 +167,7 @@ def _look(session: Session, older: Iterable[Item], decoders: Decoders, items: li
     These are files that give other segments now, and files that cannot be looked at, whose failure
     is then stored like any other. The rest keep their vectors and get new metadata.
     """
-    readings = ((item, session.before(item).reading) for item in older)
+    readings = ((item, session.known[item.location].reading) for item in older)
     for item, metadata in decoders.look(readings, session.stopped):
         if session.stopped():
             return

@@ -127,10 +127,6 @@ class Session:
                 self._contents.add(rows)
         return changes
 
-    def before(self, item: Item) -> Segment:
-        """Return a segment of a known file as it was before this run."""
-        return self.known[item.location]
-
     def keep(self, item: Item) -> None:
         """Count a known file as unchanged and leave its rows alone."""
         self._remaining.finish(item)
