@@ -4,16 +4,19 @@ import json
 import re
 import sys
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
 from jinja2 import Environment
+from PIL import Image
 from support.model_inputs import mixed_inputs, pixels
 from support.model_server import serving
 from tokenizers import Tokenizer
 
 from qvsearch.cli.app import main
-from qvsearch.demo.show import write_world
+from qvsearch.demo.show import PICTURES
+from qvsearch.demo.world import draw, scenes
 from qvsearch.errors import ServersFailed
 from qvsearch.library.library import Library
 from qvsearch.models import registry
@@ -41,8 +44,10 @@ def _nothing_is_proven(monkeypatch):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    write_world(folder)
+    folder, rng = tmp_path_factory.mktemp("world"), np.random.default_rng(1)
+    (folder / "pictures").mkdir()
+    for number, scene in enumerate(islice(scenes(rng, held_out=True), PICTURES)):
+        Image.fromarray(draw(scene, rng)).save(folder / "pictures" / f"{number}.jpg")
     return folder
 
 
