@@ -1,7 +1,6 @@
-"""A browser, and `qvsearch serve` of a drawn album, for the tests of the page."""
+"""A browser, and the page of a drawn album, for the tests of the page."""
 
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -12,12 +11,14 @@ from urllib.request import urlopen
 import pytest
 
 from qvsearch.cli.app import main
+from qvsearch.runtime.loading import Choice
+from qvsearch.web.services import Services
 from support.drawn_album import write_album
-from support.served import own_cache
+from support.served import in_thread, own_cache
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 SIZE = {"width": 1280, "height": 800}
-PATIENCE = 120  # seconds for a process that indexes, serves or ends; a busy machine needs some
+PATIENCE = 120  # seconds for a browser to start, or a model; a busy machine needs some
 NO_BROWSER = "no Chromium on PATH: apt-get install chromium"
 
 
@@ -31,11 +32,6 @@ def browser_flags():
     return ["--no-sandbox"] if os.geteuid() == 0 else []
 
 
-def environment(cache):
-    """That of a process whose cache is a folder of the test's."""
-    return {**os.environ, "XDG_CACHE_HOME": str(cache), "XDG_RUNTIME_DIR": str(cache)}
-
-
 def index(folder, *names, cache):
     """Index folders of an album with the demo model; returns the library."""
     with chdir(folder), own_cache(cache):
@@ -44,29 +40,11 @@ def index(folder, *names, cache):
 
 
 @contextmanager
-def serving(library, cache, *options):
+def serving(library, cache):
     """Serve a library until the end; yields the URL of the page."""
-    command = [sys.executable, "-m", "qvsearch", "serve", "-l", library, "--no-open", "--port", "0"]
-    with subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, env=environment(cache), text=True
-    ) as process:
-        try:
-            started, _, _ = select.select([process.stdout], [], [], PATIENCE)
-            url = process.stdout.readline().strip() if started else ""
-            assert url, f"the server does not start; its exit code: {process.poll()}"
-            yield url
-        finally:
-            process.terminate()
-            end(process)
-
-
-def end(process):
-    """Wait for the end of a process that was told to end; kill it if it does not."""
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
+    choice = Choice(device="cpu")
+    with own_cache(cache), Services([library], choice) as services, in_thread(services) as url:
+        yield url
 
 
 def problem_of(path):

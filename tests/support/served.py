@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import threading
 from contextlib import contextmanager
 
 import platformdirs
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 from qvsearch.cli.app import main
 from qvsearch.demo.show import write_world
 from qvsearch.runtime.loading import Choice
+from qvsearch.web import serving as web_serving
 from qvsearch.web.app import make_app
 from qvsearch.web.guard import Access
 from qvsearch.web.services import Services
@@ -24,6 +26,7 @@ ORIGIN = f"http://127.0.0.1:{PORT}"
 LOCAL = Access(PORT, frozenset({"127.0.0.1", "localhost"}))
 TOKEN = "correct-horse-battery-staple"
 REMOTE = Access(PORT, frozenset({"box"}), any_address=True, token=TOKEN)
+STARTS = 120  # seconds on a busy machine
 LARGE = 32 * 2**20  # bytes: more than sockets hold
 HOSTILE = 'a"\r\nSet-Cookie: x=1;\u202egpj.png'
 SCRIPT = "<script>alert(1)</script>"
@@ -106,6 +109,24 @@ class Browser:
 def serving(*libraries, access=LOCAL, **options):
     with Services(libraries, Choice(device="cpu", dtype="float32")) as services:
         yield Browser(services, access, **options)
+
+
+@contextmanager
+def in_thread(services):
+    """Run a server in a thread of this process; yields the URL of the page."""
+    place = web_serving.listen(None, 0)
+    app = make_app(services, place.access, is_local=True)
+    answers, ended = threading.Event(), threading.Event()
+    web = web_serving.make_server(app, answers.set, ended.set)
+    thread = threading.Thread(target=web.run, args=([place.listening],))
+    thread.start()
+    try:
+        assert answers.wait(STARTS)
+        yield place.url
+    finally:
+        web.should_exit = True
+        thread.join(STARTS)
+    assert ended.is_set()
 
 
 def printed(capture, *arguments):

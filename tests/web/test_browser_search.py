@@ -4,15 +4,13 @@ Proves that words, pictures, examples and filters become one query, that the add
 that Back and a shared address return to it, and that an answer without a match says so.
 """
 
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 from support.browsing import names
+from support.served import printed
 
 pytestmark = pytest.mark.browser
 
@@ -36,18 +34,17 @@ def chips(page):
     return [re.sub(r"\s*Remove .*", "", text, flags=re.S).replace("\n", "") for text in texts]
 
 
-def by_command(folder, *arguments):
+def by_command(capsys, folder, *arguments):
     """Names of the hits that the command line prints."""
-    command = [sys.executable, "-m", "qvsearch", "search", *arguments, "-l", "./library", "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    return [Path(json.loads(line)["path"]).name for line in done.stdout.splitlines()]
+    hits = printed(capsys, "search", *arguments, "-l", folder / "library", "--device", "cpu")
+    return [Path(hit["path"]).name for hit in hits]
 
 
-def test_words_find_the_hits_of_the_command_line_and_stand_in_the_address(page, album):
+def test_words_find_the_hits_of_the_command_line_and_stand_in_the_address(page, album, capsys):
     page.goto("/")
     search(page, STAR)
     found = names(page)
-    assert found == by_command(album[0], STAR, "-k", "60")
+    assert found == by_command(capsys, album[0], STAR, "-k", "60")
     assert page.url.endswith("/?q=a+red+star")
     assert page.title() == "a red star qvsearch"
     assert "best first" in page.locator("#message").inner_text()
@@ -183,7 +180,7 @@ def test_likes_and_unlikes_are_chips_with_their_pictures(page):
     page.wait_for_url("**/")
 
 
-def test_filters_come_from_the_library_and_stand_in_the_address(page, album):
+def test_filters_come_from_the_library_and_stand_in_the_address(page, album, capsys):
     page.goto("/?sort=path")
     page.get_by_role("button", name="Camera", exact=True).click()
     choices = page.locator("#choices .choice").all_inner_texts()
@@ -201,7 +198,7 @@ def test_filters_come_from_the_library_and_stand_in_the_address(page, album):
     arguments = ["--camera", "Canon EOS R6", "--kind", "image", "--after=2023", "--before=2024"]
     found = names(page)
     assert found
-    assert found == by_command(album[0], *arguments, "--sort", "path", "-k", "60")
+    assert found == by_command(capsys, album[0], *arguments, "--sort", "path", "-k", "60")
     page.get_by_role("button", name="Remove Canon").click()
     page.wait_for_url(lambda address: "camera" not in address)
     page.go_back()

@@ -13,12 +13,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from support.served import STARTS, in_thread
 
 from qvsearch.cli.app import main
 from qvsearch.web import connections, guard, serving
-from qvsearch.web.app import make_app
-
-STARTS = 120  # seconds on a busy machine
 
 
 @contextmanager
@@ -47,24 +45,6 @@ def server(library, home, *options, expected=0):
         process.wait()
         process.stdout.close()
         process.stderr.close()
-
-
-@contextmanager
-def in_thread(services):
-    """Run a server in a thread of this process, so that a test can change its limits."""
-    place = serving.listen(None, 0)
-    app = make_app(services, place.access, is_local=True)
-    answers, ended = threading.Event(), threading.Event()
-    web = serving.make_server(app, answers.set, ended.set)
-    thread = threading.Thread(target=web.run, args=([place.listening],))
-    thread.start()
-    try:
-        assert answers.wait(STARTS)
-        yield place.url
-    finally:
-        web.should_exit = True
-        thread.join(STARTS)
-    assert ended.is_set()
 
 
 @pytest.fixture(scope="module")
