@@ -21,7 +21,7 @@ from qvsearch.library.manifest import read_fingerprint
 from qvsearch.library.patterns import path_text
 from qvsearch.library.shard_columns import point
 from qvsearch.library.sidecar import decode_segment, encode_segment
-from qvsearch.library.words_file import stored_text
+from qvsearch.library.words_file import TOKENS, stored_text
 from qvsearch.times import wall_time
 from qvsearch.types import KIND_CODES, item_number
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from qvsearch.types import Fingerprint, Segment, Vectors
 
 FORMAT = 1  # of tables; raised if an older version would misread one
-FORM = 1  # of later columns; raised if tokens or the numbers of places are others
+PLACES = 1  # raised if regions and countries have other numbers
+FORM = 100 * PLACES + TOKENS  # of later columns
 ABOUT = b"qvsearch"  # the key of `About` in the metadata of the schema
 CASELESS = str.casefold
 _ODD_BYTES = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
