@@ -74,7 +74,9 @@ SMALLEST = {
 # these start processes that load a model, or a browser, or cannot be small
 SLOW = {"cold_query", "indexing", "published", "quantised", "serve", "warm_query"}
 # these have tests of their own, or need real servers, as those of tests/server, or the network
-ELSEWHERE = {"debian_documents", "side_by_side", "search_rivals", "vllm_servers"}
+ELSEWHERE = {
+    *("debian_documents", "published_million", "side_by_side", "search_rivals", "vllm_servers"),
+}
 
 
 @pytest.fixture
@@ -118,3 +120,11 @@ def test_it_runs_at_its_smallest(name, run):
     arguments, figures = SMALLEST[name]
     printed = run(name, arguments)
     assert re.search(figures, printed), printed
+
+
+@pytest.mark.soak
+def test_a_published_table_is_searched(run, tmp_path):
+    table = tmp_path / "rows.lance"
+    run("published", f"--rows 30000 --libraries 1 --table {table}")
+    printed = run("published_million", f"{table} --queries 6 --exact 2")
+    assert re.search(r"no filter: p50 and p95 (.*\n)*recall@10 of 2 queries: [01]\.\d+", printed)
