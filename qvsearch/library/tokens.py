@@ -20,10 +20,11 @@ _SPACELESS = (
 )
 _RUNS = re.compile(f"[{_SPACELESS}]+")
 _PARTS = re.compile(f"[{_SPACELESS}]+|[^{_SPACELESS}]+")
-# Soft hyphens, joiners and variation selectors change how a word looks, not which word it is. A
-# non-joiner does not either, but it divides Persian words.
-_INVISIBLE = re.compile("[\u00ad\u034f\u180b-\u180f\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+# Soft hyphens, joiners, variation selectors and lengthened Arabic strokes change how a word looks,
+# not which word it is. A non-joiner does not either, but it divides Persian words.
+_INVISIBLE = re.compile("[\u00ad\u034f\u0640\u180b-\u180f\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _NON_JOINER = re.compile("\u200c(?<![\u0600-\u06ff]\u200c)")
+_MARKS_OF_TRADE = re.compile("[\u2120\u2122]")  # decomposed they were letters of the word before
 _TOKEN = re.compile("[0-9a-z\x80-\U0010ffff]+")  # of a divided text
 # how a character is used; vowel signs, which are marks without a combining class, are of words
 _UNKNOWN, _OF_WORDS, _OF_PAIRS, _ACCENT, _IGNORED, _DIVIDES, _ASCII_DIVIDES = range(7)
@@ -46,7 +47,7 @@ def divided(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    characters = _decomposed(_NON_JOINER.sub("", text))
+    characters = _decomposed(_MARKS_OF_TRADE.sub(" ", _NON_JOINER.sub("", text)))
     uses = _uses(characters)
     characters = np.where(uses == _DIVIDES, ord(" "), characters)
     plain = _as_text(characters[(uses != _ACCENT) & (uses != _IGNORED)])

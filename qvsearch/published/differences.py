@@ -74,18 +74,20 @@ def differences(library: RowMarks, table: RowMarks) -> Differences:
 def marks_in(table: Table, where: str) -> RowMarks:
     """Return the rows of a table that pass an SQL filter."""
     kinds = {"item": np.int64, "ordinal": np.int32, "digest": np.int64}
-    kinds |= {"form": np.int64, "length": np.int64}
+    kinds |= {"form": np.int64, "length": np.int64, "text_hash": np.int64}
     parts = list(table.batches(list(kinds), where))
-    items, ordinals, digests, forms, lengths = (
+    items, ordinals, digests, forms, lengths, texts = (
         np.concatenate([np.empty(0, kind), *(_numbers(part.column(n)) for part in parts)])
         for n, kind in kinds.items()
     )
-    return RowMarks(items, ordinals, digests, later_mark(forms, lengths))
+    return RowMarks(items, ordinals, digests, later_mark(forms, lengths, texts))
 
 
-def later_mark(form: NDArray[np.int64] | int, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a number for the form of later columns and the numbers of tokens (n,), -1 for none."""
-    return (np.int64(1) << 32) * form + lengths
+def later_mark(
+    form: NDArray[np.int64] | int, lengths: NDArray[np.int64], texts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return numbers (n,) for the form of later columns, numbers of tokens and hashes of texts."""
+    return ((np.int64(1) << 32) * form + lengths) ^ texts
 
 
 def _numbers(column: pa.Array) -> NDArray[np.int64]:

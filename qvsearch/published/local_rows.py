@@ -16,7 +16,7 @@ from qvsearch.library.manifest import SEGMENTS, Damaged
 from qvsearch.library.tokens import tokens
 from qvsearch.library.words import searchable
 from qvsearch.published.differences import RowMarks, later_mark
-from qvsearch.published.schema import FORM, Row, item_of
+from qvsearch.published.schema import FORM, Row, item_of, text_hash
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,12 +72,13 @@ def local_rows(library: Library, names: Mapping[int, str]) -> LocalRows:
         digests.append(_digest(line))
         roots.append(root)
     rows = np.array(numbers, np.int64)
-    lengths = _lengths(library, rows)
+    lengths, words = _lengths(library, rows), library.words
+    texts = np.array([text_hash(words.text(row)) for row in numbers], np.int64)
     marks = RowMarks(
         np.array(items, np.int64),
         np.array(ordinals, np.int32),
         np.array(digests, np.int64),
-        later_mark(FORM, lengths),
+        later_mark(FORM, lengths, texts),
     )
     return LocalRows(rows, marks, lengths, np.array(roots, np.int32), labels)
 

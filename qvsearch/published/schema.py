@@ -174,15 +174,15 @@ def later_types() -> dict[str, pa.DataType]:
 
     Texts are in CASELESS. `keywords` are lines, each with a line break before and behind it.
     `region` and `country` are numbers of places. `tokens` are divided by spaces, `length` is their
-    number, `words` the text of the row as its file has it. `form` is FORM; rows whose later columns
-    an older version wrote have another one, or none.
+    number, `words` the text of the row as its file has it, and `text_hash` tells it from others.
+    `form` is FORM; rows whose later columns an older version wrote have another one, or none.
     """
     import pyarrow as pa
 
     texts = {name: pa.string() for name in ("title", "author", "keywords", "language")}
     numbers = {name: pa.int32() for name in ("rating", "page", "region", "country")}
     words = {"tokens": pa.string(), "words": pa.string(), "length": pa.int32()}
-    return {**texts, **numbers, **words, "form": pa.int32()}
+    return {**texts, **numbers, **words, "text_hash": pa.int64(), "form": pa.int32()}
 
 
 def lacking_columns(schema: pa.Schema) -> pa.Schema:
@@ -280,8 +280,17 @@ def _values(row: Row) -> dict[str, object]:
         "tokens": row.tokens,
         "words": segment.words and stored_text(segment.words),
         "length": row.length,
+        "text_hash": text_hash(segment.words),
         "form": FORM,
     }
+
+
+def text_hash(text: str | None) -> int:
+    """Return 63 bits of the text of a row; -1 if none was stored."""
+    if text is None:
+        return -1
+    digest = hashlib.blake2b(stored_text(text).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def keyword_lines(keywords: Iterable[str]) -> str:

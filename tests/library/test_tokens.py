@@ -46,6 +46,7 @@ def test_words_with_other_vowels_are_others(one, other):
         ("\u0db1\u0dca\u200d\u0dba", "\u0db1\u0dca\u0dba"),  # Sinhala with and without a joiner
         ("\u845b\U000e0100\u57ce", "\u845b\u57ce"),  # a variant of a character
         ("שָׁלוֹם", "שלום"),
+        ("كتـــاب", "كتاب"),  # with a lengthened stroke
     ],
 )
 def test_words_that_only_look_different_are_the_same(one, other):
@@ -55,6 +56,7 @@ def test_words_that_only_look_different_are_the_same(one, other):
 
 def test_signs_that_are_no_words_divide():
     assert tokens("1\ufe0f\u20e3 ❤️a—b “c”…d_e") == ["1", "a", "b", "c", "d", "e"]
+    assert tokens("Lego™ Duplo® Care℠") == ["lego", "duplo", "care"]
     assert tokens("می\u200cخواهم") == tokens("می خواهم")
 
 

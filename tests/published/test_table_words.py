@@ -300,6 +300,23 @@ def test_words_that_are_added_later_are_sent_without_vectors(changing, send, mon
     assert send()[0].unchanged == 40
 
 
+def test_words_that_change_but_not_in_number_are_sent_without_vectors(changing, send, monkeypatch):
+    """E.g. those of a subtitle file in which a name is corrected."""
+    send()
+    before = list(changing.segments.values())[7]
+    vector = changing.vectors([7])
+    changing.remove([7])
+    changing.add([replace(before, words="an old kumquat 7")], vector)
+    changing.commit()
+    monkeypatch.setattr(Table, "append", None)
+    monkeypatch.setattr(Table, "replace", None)
+    done, table = send()
+    assert (done.changed, done.unchanged, done.rows) == (1, 39, 1)
+    assert by_words(table, "kumquat") == {b"note 7.txt"}
+    assert by_words(table, '"invoice 7"') == set()
+    assert send()[0].unchanged == 40
+
+
 def test_a_table_without_words_is_searched_by_meaning_until_it_is_published_again(
     changing, send, monkeypatch
 ):
