@@ -15,6 +15,7 @@ from support.videos import make
 
 from qvsearch.choices import RerankScope
 from qvsearch.cli.output import place_text
+from qvsearch.display import other_part_text
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.identity import id_at
 from qvsearch.mcp.arguments import ReadArguments
@@ -73,6 +74,7 @@ def test_a_moment_of_the_film_is_the_hit(library):
     assert (record["width"], record["height"], record["duration"]) == (*SIZE, 2.0)
     assert [each.segment.start for each in first.moments] == [None]
     assert second.path.name == "plain.jpg"
+    assert [other_part_text(each) for each in first.moments] == ["the photo"]
 
 
 def test_the_picture_is_the_hit(library):
