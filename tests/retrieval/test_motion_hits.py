@@ -24,11 +24,12 @@ from qvsearch.published.thumbnails import thumbnail_key
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import SearchOptions, answer, search
-from qvsearch.retrieval.query import Query
+from qvsearch.retrieval.query import Query, read_terms
 from qvsearch.retrieval.shelf import Shelf
 from qvsearch.retrieval.similar import similar
+from qvsearch.runtime.inputs import ready
 from qvsearch.tasks.taking.spans import spans_of
-from qvsearch.types import Kind
+from qvsearch.types import EmbedInput, Kind
 
 OPTIONS = SearchOptions(min_relevance=0, dedupe=False)
 SIZE = (160, 128)
@@ -104,6 +105,16 @@ def test_explain_lists_the_picture_and_the_moment(library, folder):
         (0.0, 2.0),
         (None, None),
     ]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_query_is_the_photo_alone(library, folder):
+    options = library.fingerprint.decode_options
+    [term] = read_terms(Query(file=os.fsencode(folder / "motion.jpg")), options)
+    [[shown]] = [each.images for each in term.inputs]
+    assert np.median(shown.reshape(-1, 3), axis=0) == pytest.approx(RED, abs=12)
+    [prepared] = ready([EmbedInput(images=(folder / "motion.jpg",))], options)
+    assert np.array_equal(prepared.images[0], shown)
 
 
 @pytest.mark.usefixtures("here")
