@@ -141,7 +141,20 @@ def test_a_video_is_compared_with_the_film(library, tmp_path, monkeypatch):
         for each in similar(library, tmp_path / "copy.jpg", ColourEmbedder())
         if each.segment.item.path == b"motion.jpg"
     ]
-    assert copied.reason == "exact"
+    assert (copied.reason, copied.segment.start) == ("exact", None)
+
+
+def test_similar_files_are_like_the_photo_not_like_its_film(library, folder):
+    [other] = similar(library, folder / "motion.jpg", ColourEmbedder())
+    red, blue = (
+        row
+        for name in (b"motion.jpg", b"plain.jpg")
+        for row, each in library.segments.items()
+        if each.item.path == name and each.start is None
+    )
+    assert other.segment.item.path == b"plain.jpg"
+    cosine = float(library.vectors([red])[0] @ library.vectors([blue])[0])
+    assert other.score == pytest.approx(cosine, abs=1e-3)
 
 
 def test_players_get_no_moment_of_a_photo(library):
