@@ -8,8 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from qvsearch.kinds import Kind
+
 if TYPE_CHECKING:
-    from qvsearch.types import Segment
+    from qvsearch.types import Moment, Segment
 
 # C0, DEL, C1, bidi marks and overrides, line separators, and surrogates
 _HARMFUL = re.compile(
@@ -55,7 +57,8 @@ def json_line(record: Mapping[str, object] | Sequence[object]) -> bytes:
 def part_text(segment: Segment, start: float | None, end: float | None) -> str:
     """Return a part of a file: `02:13-02:19`, `lines 12-31`, `page 4`, `slide 3`, or a size."""
     if start is not None and end is not None:
-        return f"{clock(math.floor(start))}-{clock(math.ceil(end))}"
+        # they are sums of times of frames, e.g. 3.0000000000000004 for 3
+        return f"{clock(math.floor(round(start, 3)))}-{clock(math.ceil(round(end, 3)))}"
     if segment.lines is not None:
         return f"lines {segment.lines[0]}-{segment.lines[1]}"
     if segment.page is not None:
@@ -63,6 +66,12 @@ def part_text(segment: Segment, start: float | None, end: float | None) -> str:
     if segment.section is not None:
         return safe_text(segment.section)
     return "" if segment.width is None else f"{segment.width}x{segment.height}"
+
+
+def other_part_text(other: Moment) -> str:
+    """Return the place of another part of a hit's file, e.g. of the film within a photo."""
+    is_photo = other.start is None and other.segment.item.kind is Kind.IMAGE
+    return "the photo" if is_photo else part_text(other.segment, other.start, other.end)
 
 
 def clock(seconds: int) -> str:

@@ -291,7 +291,7 @@ def _hint_sources(evidence: "Evidence", server: str | None, quiet: bool) -> None
 
 def _place(source: "Source") -> str:
     """Return the moment or the lines of a source, after a comma."""
-    is_part = source.segment.item.kind is not Kind.IMAGE
+    is_part = source.segment.item.kind is not Kind.IMAGE or source.start is not None
     return f", {output.place_text(source)}" if is_part else ""
 
 

@@ -27,7 +27,7 @@ from qvsearch.cli.layout import (
     width_of,
 )
 from qvsearch.cli.output import counted, line, place_text, safe_text, segment_text
-from qvsearch.display import file_url
+from qvsearch.display import file_url, other_part_text
 from qvsearch.library.places import place_name
 from qvsearch.times import date_text, time_taken
 
@@ -286,7 +286,7 @@ def _places(moments: Sequence[Moment]) -> str:
     pages = [str(each.segment.page) for each in moments if each.segment.page is not None]
     if len(pages) == len(moments) > 1:
         return f"pages {', '.join(pages)}"
-    return ", ".join(map(place_text, moments))
+    return ", ".join(map(other_part_text, moments))
 
 
 def short_path(location: bytes) -> bytes:

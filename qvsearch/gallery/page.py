@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.display import file_url, part_text, safe_text
+from qvsearch.display import file_url, other_part_text, part_text, safe_text
 from qvsearch.errors import QvsearchError
 from qvsearch.files import new_file, open_file
 from qvsearch.types import Kind, Skipped
@@ -201,7 +201,7 @@ def _moments(card: Card) -> str:
     links = [
         f'<a href="{_url(each.segment, each.start)}">{_text(place)}</a>'
         for each in card.moments[:SHOWN_MOMENTS]
-        if (place := part_text(each.segment, each.start, each.end))
+        if (place := other_part_text(each))
     ]
     more = len(card.moments) - SHOWN_MOMENTS
     rest = f" and {more:,} more" if more > 0 else ""

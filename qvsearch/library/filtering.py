@@ -15,7 +15,7 @@ import numpy as np
 
 from qvsearch.choices import Orientation
 from qvsearch.library.columns import Columns, source_of
-from qvsearch.library.filters import orientation_of
+from qvsearch.library.filters import TIME_STEP, orientation_of
 from qvsearch.library.places import place_table
 from qvsearch.library.shard_columns import point
 from qvsearch.times import date_text, time_taken
@@ -196,7 +196,8 @@ def _size_text(segment: Segment, _: object) -> str:
 
 
 def _lasting(columns: Columns, duration: tuple[float, float]) -> Mask:
-    return (columns.durations >= duration[0]) & (columns.durations <= duration[1])
+    least, most = duration[0] - TIME_STEP, duration[1] + TIME_STEP
+    return (columns.durations >= least) & (columns.durations <= most)
 
 
 def _span_text(duration: tuple[float, float]) -> str:

@@ -26,6 +26,7 @@ FILTERS = LISTS | {
 }
 MOST_STARS = 5
 LAST_PAGE = 999_999  # of a range without an end
+TIME_STEP = 1e-6  # seconds; a duration is a sum of times of frames, e.g. 3.0000000000000004 for 3
 
 _MONTH = re.compile("[0-9]{4}(-[0-9]{2})?")
 _DIGITS = r"[0-9]{1,9}(?:\.[0-9]{1,15})?"

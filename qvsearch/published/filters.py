@@ -18,6 +18,7 @@ from qvsearch.choices import Orientation
 from qvsearch.library.aliases import aliases
 from qvsearch.library.columns import suffix_of
 from qvsearch.library.filtering import squared_chord
+from qvsearch.library.filters import TIME_STEP
 from qvsearch.library.patterns import composed, glob_regex, path_text
 from qvsearch.library.places import place_table
 from qvsearch.library.shard_columns import point
@@ -117,7 +118,7 @@ def _at_least(size: tuple[int, int], _: Places) -> str:
 
 
 def _lasting(duration: tuple[float, float], _: Places) -> str:
-    least, most = duration
+    least, most = duration[0] - TIME_STEP, duration[1] + TIME_STEP
     shortest = f"duration >= {_number(least)}"
     return shortest if most == math.inf else f"{shortest} AND duration <= {_number(most)}"
 

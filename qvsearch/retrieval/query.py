@@ -258,7 +258,8 @@ def _decoded(
 ) -> Iterator[tuple[bytes, list[tuple[Segment, EmbedInput]]]]:
     """Decode a query's files in a worker that can be killed, like any untrusted file.
 
-    Yields each with at most QUERY_SEGMENTS segments and their inputs, spread evenly.
+    Yields each with at most QUERY_SEGMENTS segments and their inputs, spread evenly. A photo with a
+    film within it is the photo alone.
     """
     if not locations:
         return
@@ -267,6 +268,7 @@ def _decoded(
     from qvsearch.media.workers import Decoders
 
     jobs = [read_item(location) for location in dict.fromkeys(locations)]
+    options = replace(options, films=False)
     with Decoders(decode=partial(decode, most=QUERY_SEGMENTS)) as decoders:
         for (item, _), outcome in zip(jobs, decoders.decode(jobs, options), strict=True):
             if isinstance(outcome, Skipped):

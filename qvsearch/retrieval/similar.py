@@ -175,12 +175,17 @@ def levels_of(library: Library, term: EmbeddedTerm) -> dict[int, Level]:
 
 
 def _stored(library: Library, item: Item, digest: str) -> Sources | None:
-    """Return segments and vectors of a file of the library that has this content."""
+    """Return segments and vectors of a file of the library that has this content.
+
+    A photo with a film within it is the photo alone.
+    """
     library = with_content(library, digest)
     copies = [
         row
         for row, segment in library.segments.items()
-        if segment.content_hash == digest and segment.item.kind is item.kind
+        if segment.content_hash == digest
+        and segment.item.kind is item.kind
+        and (item.kind is not Kind.IMAGE or segment.start is None)
     ]
     if not copies:
         return None
@@ -190,9 +195,10 @@ def _stored(library: Library, item: Item, digest: str) -> Sources | None:
 
 
 def _embedded(library: Library, item: Item, digest: str, load: Callable[[], Embedder]) -> Sources:
-    """Decode and embed a file as `index` would."""
+    """Decode and embed a file as `index` would, a photo without the film within it."""
+    options = replace(library.fingerprint.decode_options, films=False)
     with Decoders(decode=partial(decode, most=SOURCES)) as decoders:
-        (outcome,) = decoders.decode([(item, digest)], library.fingerprint.decode_options)
+        (outcome,) = decoders.decode([(item, digest)], options)
     if isinstance(outcome, Skipped):
         raise QvsearchError(f"{os.fsdecode(item.location)} cannot be read: {outcome.reason}")
     if not outcome.segments:

@@ -222,7 +222,7 @@ def _decoded(paths: Iterable[Path], options: DecodeOptions) -> dict[Path, Pixels
     jobs = {path: (_item(path), "") for path in paths}
     pixels: dict[Path, Pixels] = {}
     with Decoders() as decoders:
-        outcomes = decoders.decode(jobs.values(), options)
+        outcomes = decoders.decode(jobs.values(), replace(options, films=False))
         for path, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, Skipped):
                 raise QvsearchError(f"{path} cannot be used: {outcome.reason}")

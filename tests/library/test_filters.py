@@ -544,6 +544,9 @@ def test_reasons_name_option_and_value():
     assert hidden_by(segment(), Filters()) == []
     for duration in ("5.25", "-5.25", "5-6"):
         assert hidden_by(film, parse_filters(duration=duration)) == []
+    summed = segment(Kind.VIDEO, duration=29 * 0.1 + 0.1)
+    assert summed.metadata.duration > 3
+    assert hidden_by(summed, parse_filters(duration="-3s")) == []
 
 
 def test_a_date_that_a_name_gives_is_said_to_be_so():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qvsearch.cache import cache_folder
 from qvsearch.errors import QvsearchError
 from qvsearch.library.columns import Columns, source_of
 from qvsearch.library.filtering import hidden_by, passing_rows
@@ -106,6 +107,17 @@ def test_coordinates_have_the_names_of_city_region_and_country():
         assert near(*WHERE[nothing]) == ()
         assert place_table().label(*WHERE[nothing]) is None
     assert place_table().label(*WHERE["Lisbon"]).endswith("Portugal")
+
+
+def test_the_unpacked_table_is_cached_and_a_damaged_one_is_ignored():
+    read_anew, folder = place_table.__wrapped__, cache_folder("places")
+    first = read_anew()
+    [path] = folder.iterdir()
+    whole = path.read_bytes()
+    for content in (whole, whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
+        path.write_bytes(content)
+        assert read_anew().label(*WHERE["Lisbon"]) == first.label(*WHERE["Lisbon"])
+        assert path.read_bytes() == whole
 
 
 def test_both_sides_of_the_date_line_are_near_each_other():

@@ -15,6 +15,7 @@ from support.videos import make
 
 from qvsearch.choices import RerankScope
 from qvsearch.cli.output import place_text
+from qvsearch.display import other_part_text
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.identity import id_at
 from qvsearch.mcp.arguments import ReadArguments
@@ -23,11 +24,12 @@ from qvsearch.published.thumbnails import thumbnail_key
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import SearchOptions, answer, search
-from qvsearch.retrieval.query import Query
+from qvsearch.retrieval.query import Query, read_terms
 from qvsearch.retrieval.shelf import Shelf
 from qvsearch.retrieval.similar import similar
+from qvsearch.runtime.inputs import ready
 from qvsearch.tasks.taking.spans import spans_of
-from qvsearch.types import Kind
+from qvsearch.types import EmbedInput, Kind
 
 OPTIONS = SearchOptions(min_relevance=0, dedupe=False)
 SIZE = (160, 128)
@@ -73,6 +75,7 @@ def test_a_moment_of_the_film_is_the_hit(library):
     assert (record["width"], record["height"], record["duration"]) == (*SIZE, 2.0)
     assert [each.segment.start for each in first.moments] == [None]
     assert second.path.name == "plain.jpg"
+    assert [other_part_text(each) for each in first.moments] == ["the photo"]
 
 
 def test_the_picture_is_the_hit(library):
@@ -105,6 +108,16 @@ def test_explain_lists_the_picture_and_the_moment(library, folder):
 
 
 @pytest.mark.usefixtures("here")
+def test_a_query_is_the_photo_alone(library, folder):
+    options = library.fingerprint.decode_options
+    [term] = read_terms(Query(file=os.fsencode(folder / "motion.jpg")), options)
+    [[shown]] = [each.images for each in term.inputs]
+    assert np.median(shown.reshape(-1, 3), axis=0) == pytest.approx(RED, abs=12)
+    [prepared] = ready([EmbedInput(images=(folder / "motion.jpg",))], options)
+    assert np.array_equal(prepared.images[0], shown)
+
+
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("query", ["green", "red"])
 def test_a_reranker_sees_what_the_hit_shows(library, query):
     reranker = ColourReranker()
@@ -128,7 +141,20 @@ def test_a_video_is_compared_with_the_film(library, tmp_path, monkeypatch):
         for each in similar(library, tmp_path / "copy.jpg", ColourEmbedder())
         if each.segment.item.path == b"motion.jpg"
     ]
-    assert copied.reason == "exact"
+    assert (copied.reason, copied.segment.start) == ("exact", None)
+
+
+def test_similar_files_are_like_the_photo_not_like_its_film(library, folder):
+    [other] = similar(library, folder / "motion.jpg", ColourEmbedder())
+    red, blue = (
+        row
+        for name in (b"motion.jpg", b"plain.jpg")
+        for row, each in library.segments.items()
+        if each.item.path == name and each.start is None
+    )
+    assert other.segment.item.path == b"plain.jpg"
+    cosine = float(library.vectors([red])[0] @ library.vectors([blue])[0])
+    assert other.score == pytest.approx(cosine, abs=1e-3)
 
 
 def test_players_get_no_moment_of_a_photo(library):

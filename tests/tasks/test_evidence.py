@@ -11,6 +11,7 @@ from support.motion_photos import STILL, written
 from support.videos import frame_of, make, number_in
 
 from qvsearch import media
+from qvsearch.cli.ask import _place
 from qvsearch.errors import MediaError
 from qvsearch.files import content_hash
 from qvsearch.media import workers
@@ -149,6 +150,7 @@ def test_a_photo_and_the_film_within_it_are_two_sources(tmp_path):
         filmed.times, abs=1 / RATE
     )
     assert (filmed.start, filmed.end) == (1.0, 2.0)
+    assert (_place(still), _place(filmed)) == ("", ", 00:01-00:02")
 
 
 @pytest.mark.usefixtures("here")

@@ -266,6 +266,8 @@ def test_a_moment_of_a_motion_photo_plays_and_its_picture_does_not(page):
     expect(cards.nth(1).locator(".badge")).to_have_count(0)
     with page.expect_request("**/play?start=0&end=2"):
         cards.nth(0).click()
+    # this picture has no film; no other program plays a film within a picture
+    expect(page.locator("#stage .note")).to_have_text("This browser cannot play the video.")
     page.go_back()
     in_large(page).wait_for(state="hidden")
     cards.nth(1).click()

@@ -207,7 +207,7 @@ function video(next) {
     });
     const span = keepWithin(player, at);
     player.addEventListener("loadedmetadata", () => {
-      const isAll = span.isWhole() || next.duration <= (at.end ?? 0) - at.start + 1;
+      const isAll = next.kind === "image" || span.isWhole() || next.duration <= (at.end ?? 0) - at.start + 1;
       note.textContent = isAll ? "" : `Only ${moment(at)}, made for this browser. “Open” plays all.`;
     });
     player.addEventListener("error", () => stills(next, at, screen, note), { once: true });
@@ -264,7 +264,8 @@ function stills(next, at, screen, note) {
     });
   });
   screen.replaceChildren(h("div", { class: "stills" }, ...images));
-  note.textContent = "This browser cannot play the video. “Open” plays it in another program.";
+  const opens = next.kind === "video" ? " “Open” plays it in another program." : "";
+  note.textContent = `This browser cannot play the video.${opens}`;
 }
 
 function moments(next, play) {
