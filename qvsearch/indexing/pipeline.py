@@ -102,7 +102,7 @@ def index(
         # 8. The last commit.
         session.commit()
         # 9. Rows of an older version, which stored no words or divided them otherwise, get them.
-        if not session.stopped():
+        if not session.stopped() and library.has_older_words:
             library.commit()
         if not session.stopped() and library.without_words():
             with Decoders(count, decode=words.decode) as decoders:

@@ -206,7 +206,6 @@ class Library:
         self.remove([row for row, each in self.segments.items() if each.item.root in gone])
         self._roots = [None if root in gone else root for root in self._roots]
         self._rules = {root: rules for root, rules in self._rules.items() if root not in gone}
-        self._changed = True
 
     def by_location(self) -> dict[bytes, list[int]]:
         """Return the live rows of each absolute path."""
@@ -232,9 +231,8 @@ class Library:
     def add_words(self, texts: Mapping[int, str], reader: str) -> None:
         """Add text to committed rows, by number, all of which a reader has looked at.
 
-        `reader` is its name, e.g. "ocr"; an empty text says that there was none. It can be searched
-        after the next commit, which writes the words of each shard of these rows again: callers
-        should collect many rows. Rows that are not live are left out.
+        `reader` is its name, e.g. "ocr"; an empty text says that there was none. The next commit
+        writes all words of the shards of these rows again. Rows that are not live are left out.
         """
         self._rows.add_words(texts, reader)
         self._changed = True
@@ -242,6 +240,11 @@ class Library:
     def without_words(self) -> list[NDArray[np.int64]]:
         """Return the live rows of each shard whose files were not read for their words."""
         return self._rows.without_words()
+
+    @property
+    def has_older_words(self) -> bool:
+        """Whether a commit divides the words of some rows anew."""
+        return self._rows.has_older_words
 
     def remove(self, rows: Iterable[int]) -> None:
         """Remove rows; on disk they are dead after the next commit."""
@@ -332,7 +335,7 @@ class Library:
         dropped. If it raises QvsearchError the last commit stays. If only the last sync failed,
         the new commit is there but may not survive a power cut.
         """
-        if not self._changed and not self._rows.has_older_words:
+        if not self._changed and not self.has_older_words:
             return
         with self.lock():
             manifest = None
