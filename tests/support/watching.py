@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 from qvsearch import media
+from qvsearch.media.sandbox import ConfinedProcess
 from qvsearch.media.workers import Decoders
 from qvsearch.types import Decoded, DecodeOptions, Item, Kind
 
@@ -83,6 +84,9 @@ class Watch:
         _, here, temporary = self.folders
         self.stack.enter_context(chdir(here))
         self.stack.enter_context(mock.patch.dict(os.environ, TMPDIR=str(temporary)))
+        # no process of an earlier test: its highest memory would count
+        own = mock.patch("qvsearch.media.workers.ConfinedProcess", ConfinedProcess)
+        self.stack.enter_context(own)
         self.stack.enter_context(self.decoders)
         return self
 
