@@ -9,6 +9,7 @@ import pytest
 from qvsearch.media.sandbox import MOST_BYTES, ConfinedProcess
 
 IDLE = defaultdict(list)  # by what they do
+KEEPING = []  # an entry for each context in which processes are kept
 STARTERS = ("workers", "clips", "player", "picture_reader")  # modules of qvsearch.media
 
 
@@ -52,7 +53,7 @@ class KeptProcess:
             self._inner.process.kill()
 
     def end(self):
-        if not self._is_busy and not self._is_killed and self.is_usable():
+        if KEEPING and not self._is_busy and not self._is_killed and self.is_usable():
             self._idle.append(self._inner)
         else:
             self._inner.end()
@@ -70,7 +71,9 @@ def kept_workers():
     with pytest.MonkeyPatch.context() as patch:
         for name in STARTERS:
             patch.setattr(f"qvsearch.media.{name}.ConfinedProcess", KeptProcess)
+        KEEPING.append(True)
         try:
             yield
         finally:
+            KEEPING.pop()
             end_all()
