@@ -94,7 +94,7 @@ def demo_vectors(rows, queries):
     return chunks, embedder.embed([asked(number) for number in range(queries)])
 
 
-def fill(folder, rows, mixed, chunks=None, queries=None):
+def fill(folder, rows, mixed, chunks=None, queries=None, texts=None):
     from qvsearch.library.library import Library
     from qvsearch.types import Fingerprint, Item, Kind, Segment
 
@@ -113,7 +113,9 @@ def fill(folder, rows, mixed, chunks=None, queries=None):
             name = b"%d" % (number if kind is Kind.IMAGE else number // 80)
             start = float(number % 80) if kind is Kind.VIDEO else None
             item = Item(b"/media", name, kind, 1, number)
-            segments.append(Segment(item, str(number), start, start and start + 1.0))
+            words = next(texts) if texts is not None and kind is Kind.TEXT else None
+            place = (start, start and start + 1.0)
+            segments.append(Segment(item, str(number), *place, words=words))
             number += 1
         library.add(segments, chunk)
         kept.append(chunk[:: max(1, rows // 2000)].astype(np.float16))

@@ -6,7 +6,9 @@ a part of the rows once, and all of them twice while the table is compacted.
 
 Printed are the rows a second of each library, without and with the upkeep of the table (indices,
 compaction); the time of a run without changes and of one with a hundred changed files; and the
-bytes of the table. `published_million.py` searches the same table, with the queries beside it.
+bytes of the table. With `--words` a quarter of the rows are passages with the words of `words.py`;
+otherwise rows have no words but names. `published_million.py` searches the same table, with the
+queries beside it.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from million import CHUNK, QUERIES, fill, vectors
+from words import passages
 
 
 def publish(library, table, name, cache):
@@ -63,6 +66,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--libraries", type=int, default=4)
+    parser.add_argument("--words", action="store_true", help="passages have words")
     parser.add_argument("--table", type=Path, help="where the table stays; else temporary")
     asked = parser.parse_args()
     each = -(-asked.rows // asked.libraries // CHUNK) * CHUNK
@@ -72,7 +76,8 @@ def main():
         table = asked.table or folder / "table.lance"
         queries = []
         for number in range(asked.libraries):
-            fill(folder, each, True, islice(rows, each // CHUNK))
+            texts = iter(passages(-(-each // 4))[1]) if asked.words else None
+            fill(folder, each, True, islice(rows, each // CHUNK), texts=texts)
             queries.append(np.load(folder / "queries.npy"))
             report(
                 f"library {number + 1}", *publish(folder / "library", table, f"p{number}", folder)
