@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 AUTO = "auto"  # the cluster that this computer belongs to
 CONNECT_SECONDS = 5.0
-# after its process or its node died: a file of the block, or the node itself, may be the reason
-BLOCK_RETRIES, ACTOR_RESTARTS = 3, 20
+# after its process or its node died: a file of a block, or the node itself, may be the reason
+ACTOR_RESTARTS = 8
 BLOCKS_AT_ONCE = 2  # in an actor: one is decoded while the other is embedded
 RESULTS_AHEAD = 64  # blocks that wait for the driver
 # no statistics for Ray's makers, and no messages of its own
@@ -168,8 +168,8 @@ class Cluster:
     def outcomes(self, job: Job, blocks: Sequence[Any], stop: Callable[[], bool]) -> Iterator[Any]:
         """Yield the outcomes of blocks as they finish, until `stop` returns True.
 
-        A block of a process that dies is given to another one, BLOCK_RETRIES times at most. Raises
-        QvsearchError if Ray fails.
+        A block of a process that dies is given to another one; each process is started again
+        ACTOR_RESTARTS times at most. Raises QvsearchError if Ray fails.
         """
         ray = self._ray
         # Ray Data runs in a process of its own, which can be left at any time, on this computer.
@@ -203,7 +203,7 @@ class Cluster:
                 text = f"a node has no qvsearch {__version__}; install it on all nodes"
             elif "ActorDiedError" in text or "ActorUnavailableError" in text:
                 text = (
-                    f"a block of files has killed its process {BLOCK_RETRIES + 1} times, e.g. for"
+                    f"a block of files has killed its process {ACTOR_RESTARTS + 1} times, e.g. for"
                     " want of memory; leave some out with --exclude"
                 )
             raise QvsearchError(f"the Ray cluster failed: {_last_line(text)}") from error
@@ -223,7 +223,8 @@ def _embedded(job: Job, pool: Pool, blocks: Sequence[Any]) -> Iterator[Any]:
         batch_format="pyarrow",
         num_cpus=pool.cpus,
         num_gpus=pool.gpus,
-        max_task_retries=BLOCK_RETRIES,
+        # without limit: until Ray knows that a node is dead, it retries within seconds
+        max_task_retries=-1,
         max_restarts=ACTOR_RESTARTS,
         compute=ray.data.ActorPoolStrategy(
             min_size=1,

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from support.ray_nodes import ENVIRONMENT, two_nodes
 
-from qvsearch.distributed.cluster import BLOCK_RETRIES
+from qvsearch.distributed.cluster import ACTOR_RESTARTS
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
 
@@ -97,7 +97,7 @@ def test_a_process_that_dies_each_time_ends_the_run_with_the_reason(cluster, pic
     code, _, error = run.end()
     assert code == 2
     assert re.fullmatch(r"qvsearch: the Ray cluster failed: .*killed its process.*\n", error)
-    assert len(killed) > BLOCK_RETRIES
+    assert len(killed) > ACTOR_RESTARTS
 
 
 def test_a_driver_that_dies_goes_on_from_its_last_commit(cluster, pictures, tmp_path):
