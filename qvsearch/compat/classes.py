@@ -27,6 +27,7 @@ from qvsearch.models.prompt import (
     pair_prompt,
     punctuated,
 )
+from qvsearch.models.qwen3_vl import Qwen3VL
 from qvsearch.models.registry import resolve
 from qvsearch.runtime.local import MAX_RERANK_TOKENS, MAX_TOKENS, LocalReranker, probabilities
 
@@ -66,7 +67,7 @@ class Qwen3VLEmbedder:
         self.network = Network(weights.folder, None, chosen, weights.adapter)
 
     @property
-    def model(self) -> Any:  # noqa: ANN401 - transformers' network
+    def model(self) -> Qwen3VL:
         """The network, whose `device` and `config` programs read; do not call it."""
         return self.network.model
 

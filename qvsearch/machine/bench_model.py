@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import QvsearchError
+from qvsearch.files import write_file
 from qvsearch.machine import samples
 from qvsearch.machine.flops import CONFIG_2B, Shapes
 from qvsearch.media.passages import PASSAGE_TOKENS
@@ -119,9 +121,10 @@ def write_stand_in(
     Equal arguments give equal weights. The tokenizer is the demo's, which has a small vocabulary.
     """
     import torch
-    from transformers import Qwen3VLConfig, Qwen3VLModel
 
-    from qvsearch.models.network import silence_transformers
+    from qvsearch.models.config import read_config
+    from qvsearch.models.qwen3_vl import empty_towers
+    from qvsearch.models.weights import write_random
 
     demo = read_json(DEMO_FOLDER / "config.json")
     text, vision = config["text_config"], config["vision_config"]
@@ -132,11 +135,7 @@ def write_stand_in(
         "vision_config": vision
         | {"depth": vision_layers, "deepstack_visual_indexes": list(range(deepstack))},
     }
-    silence_transformers()
-    build: Callable[..., Any] = Qwen3VLModel._from_config  # its only way to a dtype
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build(Qwen3VLConfig(**demo | smaller), dtype=torch.bfloat16)
-    model.save_pretrained(folder)
+    write_file(folder / "config.json", json.dumps(demo | smaller, indent=2).encode())
+    write_random(folder, empty_towers(read_config(folder))._asdict(), torch.bfloat16)
     for name in (TOKENIZER, "tokenizer_config.json"):
         shutil.copyfile(DEMO_FOLDER / name, folder / name)

@@ -20,6 +20,7 @@ from qvsearch.models.checkpoint import read_json, tensor_samples
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     Pair = tuple[torch.Tensor, torch.Tensor]  # A (rank, inputs) and B (outputs, rank)
 
@@ -149,19 +150,19 @@ def read_pairs(folder: Path) -> dict[str, Pair]:
     return pairs
 
 
-def merge(model: Any, adapter: Adapter, part: str) -> None:  # noqa: ANN401 (transformers has no narrower type)
+def merge(layers: nn.Module, adapter: Adapter, part: str) -> None:
     """Add an adapter to the linear layers of one part of a model, `language_model` or `visual`.
 
     Sums are taken in float32 and rounded to the type of the weights. Raises QvsearchError if the
     layers are not those of this model.
     """
     for layer, pair in read_pairs(adapter.folder).items():
-        own = layer.partition(".")[0]
+        own, _, name = layer.partition(".")
         if own not in _PARTS:  # such as lm_head, of which only single rows are read
             raise other_layers(adapter, layer)
         if own == part:
             try:
-                weight = model.get_submodule(layer).weight
+                weight = layers.get_submodule(name).get_parameter("weight")
             except AttributeError as error:
                 raise other_layers(adapter, layer) from error
             weight.data = merged(weight.data, pair, adapter, layer)

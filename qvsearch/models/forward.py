@@ -1,6 +1,6 @@
 """The model's forward pass for the last token's hidden state, without padding and repetition.
 
-The weights and modules are those of transformers' Qwen3VLModel. Its own `forward` pads a batch and
+The forward pass of transformers' Qwen3VLModel, with which this one is compared, pads a batch and
 computes every token in every layer; here
 
 - the tokens of a batch stand one after another, without padding, everywhere but in the attention,
@@ -16,22 +16,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from qvsearch.models.language import DecoderLayer, Rope, rotated
 from qvsearch.models.patches import image_patches, video_patches
 from qvsearch.models.prompt import visual_grids, visual_tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qvsearch.models.qwen3_vl import Qwen3VL
     from qvsearch.types import EmbedInput
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]  # of one layer: (tokens, key heads, head size) each
-Rope = tuple[torch.Tensor, torch.Tensor]  # cosines and sines: (tokens, 1, head size) each
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Beginning:
     layers: list[KeysValues]
 
     @classmethod
-    def empty(cls, model: Any) -> Beginning:  # noqa: ANN401 (transformers has no narrower type)
+    def empty(cls, model: Qwen3VL) -> Beginning:
         """Return a beginning without tokens."""
         config = model.config.text_config
         none = torch.empty(
@@ -86,7 +87,7 @@ def shared_length(first: ModelInput, second: ModelInput, pads: set[int]) -> int:
 
 
 def last_states(
-    model: Any,  # noqa: ANN401
+    model: Qwen3VL,
     inputs: Sequence[ModelInput],
     beginning: Beginning,
     cached: int = 0,
@@ -105,7 +106,9 @@ def last_states(
     states, seen = batch.states, []
     for number, (layer, shared) in enumerate(zip(text.layers, beginning.layers, strict=True)):
         is_last = number == len(text.layers) - 1
-        run = partial(_layer, layer, batch=batch, shared=shared, is_last=is_last)
+        run = partial(
+            _layer, cast("DecoderLayer", layer), batch=batch, shared=shared, is_last=is_last
+        )
         states, own = _checkpointed(run, states) if checkpointing else run(states)
         if cached > len(beginning):
             seen.append(_joined(shared, own, cached))
@@ -143,7 +146,7 @@ class _Batch:
 
 
 def _pack(
-    model: Any,  # noqa: ANN401
+    model: Qwen3VL,
     inputs: Sequence[ModelInput],
     beginning: Beginning,
     padding: float,
@@ -152,22 +155,21 @@ def _pack(
     ids = np.concatenate([each.ids[start:] for each in inputs])
     places = np.concatenate([_positions(each, pads)[:, start:] for each in inputs], axis=1)
     visual = _moved(np.flatnonzero(np.isin(ids, list(pads))), model.device)
-    states = model.get_input_embeddings()(_moved(ids, model.device))
+    states = model.language_model.embed_tokens(_moved(ids, model.device))
     deepstack: list[torch.Tensor] = []
     seen = sum(token in pads for token in beginning.prompt.ids)
     blocks = [block for each in inputs for block in _blocks(each.media, seen)]
     if blocks:
+        assert model.visual is not None  # noqa: S101 - `load_vision` comes before any media
         patches = _moved(np.concatenate([patches for patches, _ in blocks]), model.device)
-        grids = torch.tensor([grid for _, grid in blocks], device=model.device)
-        tower = model.visual(patches.to(states.dtype), grid_thw=grids)
-        states.index_copy_(0, visual, tower.pooler_output.to(states.dtype))
-        deepstack = list(tower.deepstack_features)
-    rope = model.language_model.rotary_emb(states, _moved(places, model.device)[:, None])
+        seen_pixels = model.visual(patches.to(states.dtype), [grid for _, grid in blocks])
+        states.index_copy_(0, visual, seen_pixels.tokens.to(states.dtype))
+        deepstack = seen_pixels.deepstack
     lengths = np.array([len(each.ids) - start for each in inputs])
     groups, last_groups = _groups(lengths, start, padding, model.device)
     return _Batch(
         states,
-        (rope[0][0, :, None], rope[1][0, :, None]),
+        model.language_model.rope(_moved(places, model.device), states.dtype),
         visual,
         deepstack,
         _moved(lengths.cumsum() - 1, model.device),
@@ -176,7 +178,7 @@ def _pack(
     )
 
 
-def visual_pads(model: Any) -> set[int]:  # noqa: ANN401
+def visual_pads(model: Qwen3VL) -> set[int]:
     """Return the token ids that stand for pixels."""
     return {model.config.image_token_id, model.config.video_token_id}
 
@@ -279,7 +281,7 @@ def _checkpointed(
 
 
 def _layer(
-    layer: Any,  # noqa: ANN401
+    layer: DecoderLayer,
     states: torch.Tensor,
     batch: _Batch,
     shared: KeysValues,
@@ -293,22 +295,15 @@ def _layer(
     attention, rope, groups = layer.self_attn, batch.rope, batch.groups
     size = (-1, attention.head_dim)
     normed = layer.input_layernorm(states)
-    keys = _rotated(attention.k_norm(attention.k_proj(normed).unflatten(-1, size)), rope)
+    keys = rotated(attention.k_norm(attention.k_proj(normed).unflatten(-1, size)), rope)
     values = attention.v_proj(normed).unflatten(-1, size)
     if is_last:
         states, normed = states[batch.last], normed[batch.last]
         rope, groups = (rope[0][batch.last], rope[1][batch.last]), batch.last_groups
-    queries = _rotated(attention.q_norm(attention.q_proj(normed).unflatten(-1, size)), rope)
+    queries = rotated(attention.q_norm(attention.q_proj(normed).unflatten(-1, size)), rope)
     mixed = torch.cat([_attend(queries, (keys, values), shared, group) for group in groups])
     states = states + attention.o_proj(mixed)
     return states + layer.mlp(layer.post_attention_layernorm(states)), (keys, values)
-
-
-def _rotated(heads: torch.Tensor, rope: Rope) -> torch.Tensor:
-    """Turn each half of a head (tokens, heads, size) against the other by its position's angles."""
-    first, second = heads.chunk(2, dim=-1)
-    cosine, sine = rope
-    return heads * cosine + torch.cat((-second, first), dim=-1) * sine
 
 
 def _attend(

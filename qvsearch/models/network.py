@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from qvsearch.errors import QvsearchError
-from qvsearch.models.adapters import WEIGHTS, Adapter, merge, read_adapter
+from qvsearch.models.adapters import WEIGHTS, Adapter, read_adapter
 from qvsearch.models.checkpoint import hidden_width, shards
-from qvsearch.models.devices import LIMITS, attention, pick_device, pick_dtype, settle_threads
+from qvsearch.models.config import ModelConfig, read_config
+from qvsearch.models.devices import LIMITS, pick_device, pick_dtype, settle_threads
 from qvsearch.models.forward import (
     Beginning,
     ModelInput,
@@ -23,9 +24,10 @@ from qvsearch.models.forward import (
     shared_length,
     visual_pads,
 )
-from qvsearch.models.int8 import quantise
-from qvsearch.models.patches import image_patches, video_patches
 from qvsearch.models.prompt import END
+from qvsearch.models.qwen3_vl import Qwen3VL, empty_towers
+from qvsearch.models.tokenizer import Tokenizer
+from qvsearch.models.weights import check_complete, read_part, read_row
 
 if TYPE_CHECKING:
     from qvsearch.types import Vectors
@@ -39,23 +41,6 @@ _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character; decoded texts ne
 
 class WeightsChanged(QvsearchError):
     """The files of a partly loaded model have changed."""
-
-
-class LinearPatchEmbed(nn.Module):
-    """The vision tower's patch embedding as one matrix product.
-
-    The checkpoint's Conv3d has kernel = stride, so it is a linear layer over each patch; as a
-    convolution it falls on slow kernels (pytorch#174051: 10 to 20 times and more).
-    """
-
-    def __init__(self, conv: nn.Conv3d) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(conv.weight.detach().flatten(1))
-        self.bias = conv.bias
-
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """Return (n, hidden) for patches (n, 1536)."""
-        return nn.functional.linear(patches.to(self.weight.dtype), self.weight, self.bias)
 
 
 class Network:
@@ -82,10 +67,9 @@ class Network:
             settle_threads()
         self._adapter = None if adapter is None else read_adapter(adapter)
         self._folder, self._files = folder, _files(folder, self._adapter)
-        silence_transformers()
-        self.tokenizer = load_tokenizer(folder)
-        self.model = self._load("language_model")
-        self.tail = len(self.tokenizer(END)["input_ids"])
+        self.tokenizer = Tokenizer(folder)
+        self.model = self._load(read_config(folder))
+        self.tail = len(self.tokenizer.ids(END))
         self._limits = LIMITS[self.device.type]
         self._beginning = Beginning.empty(self.model)
 
@@ -103,18 +87,15 @@ class Network:
         return [self._thinned(each, max_tokens) for each in self._tokenized(prompts)]
 
     def _tokenized(self, prompts: Sequence[str]) -> list[list[int]]:
-        if not prompts:  # an error for transformers
-            return []
         if any(_SURROGATE.search(prompt) for prompt in prompts):
             raise QvsearchError("a text has a lone surrogate, which is not a character; replace it")
-        ids: list[list[int]] = self.tokenizer(list(prompts), truncation=False)["input_ids"]
-        return ids
+        return self.tokenizer.ids_of(prompts)
 
     def _thinned(self, ids: list[int], max_tokens: int) -> list[int]:
         body, closing = ids[: -self.tail], ids[-self.tail :]
         if len(body) <= max_tokens:
             return ids
-        special = set(self.tokenizer.all_special_ids)
+        special = self.tokenizer.special_ids
         words = (place for place, token in enumerate(body) if token not in special)
         room = max(0, max_tokens - sum(token in special for token in body))
         fitting = set(itertools.islice(words, room))
@@ -132,14 +113,14 @@ class Network:
 
     def output_row(self, folder: Path, token: str) -> Vectors:
         """Return the weights (hidden,) float32 of a token's logit, tied or not."""
-        row = self.tokenizer.convert_tokens_to_ids(token)
-        if row is None or row == self.tokenizer.unk_token_id:
+        row = self.tokenizer.id(token)
+        if row is None:
             raise QvsearchError(f"{folder} is not a reranker: its tokenizer has no token {token!r}")
-        head = _find_tensor(folder, "lm_head.weight", row)
-        if head is None and not _is_tied(self.model.config):
+        head = read_row(folder, "lm_head.weight", row)
+        if head is None and not self.model.config.tie_word_embeddings:
             raise QvsearchError(f"{folder} is not a reranker: it has no lm_head.weight")
         if head is None:
-            head = self.model.get_input_embeddings().weight[row]
+            head = self.model.language_model.embed_tokens.weight[row]
         weights: Vectors = head.detach().float().cpu().numpy()
         return weights
 
@@ -175,10 +156,19 @@ class Network:
                 f"the weights in {self._folder} were changed while they were in use;"
                 " run the same command again"
             )
-        self.model.visual = self._load("visual").visual
+        tower = empty_towers(self.model.config).visual
+        self._read(tower, "visual")
+        self.model.visual = tower
 
-    def _load(self, part: str) -> Any:  # noqa: ANN401 (transformers has no narrower type)
-        return _load_model(self._folder, self.dtype, self.device, part, self._adapter)
+    def _load(self, config: ModelConfig) -> Qwen3VL:
+        """Return the model without its vision tower, whose weights must be there as well."""
+        towers = empty_towers(config)
+        check_complete(self._folder, towers._asdict())
+        self._read(towers.language_model, "language_model")
+        return Qwen3VL(config, towers.language_model).eval()
+
+    def _read(self, layers: nn.Module, part: str) -> None:
+        read_part(layers, part, self._folder, self.device, self.dtype, self._adapter)
 
     def forget_prefix(self) -> None:
         """Drop the cached prefix; callers must call this after a change of weights."""
@@ -257,35 +247,6 @@ class Network:
         head = first.ids[:KEPT_TOKENS]
         return next((place for place, token in enumerate(head) if token in pads), len(head))
 
-    def tensors(self, inputs: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
-        """Return the arguments of transformers' own forward pass for a batch, padded on the right.
-
-        Training uses it, and our forward pass is compared with it.
-        """
-        length = max(len(each.ids) for each in inputs)
-        ids = torch.full((len(inputs), length), self.tokenizer.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for row, each in enumerate(inputs):
-            ids[row, : len(each.ids)] = torch.tensor(each.ids)
-            mask[row, : len(each.ids)] = 1
-        config = self.model.config
-        kinds = (ids == config.image_token_id).int() + 2 * (ids == config.video_token_id).int()
-        media = [source for each in inputs for source in each.media]
-        images = [image_patches(image) for source in media for image in source.images]
-        videos = [video_patches(each.video.pixels) for each in media if each.video is not None]
-        batch = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": kinds}
-        batch |= _vision("pixel_values", "image_grid_thw", images)
-        return batch | _vision("pixel_values_videos", "video_grid_thw", videos)
-
-
-def _vision(
-    pixels: str, grid: str, media: Sequence[tuple[Vectors, tuple[int, int, int]]]
-) -> dict[str, torch.Tensor]:
-    if not media:
-        return {}
-    patches = torch.from_numpy(np.concatenate([patches for patches, _ in media]))
-    return {pixels: patches, grid: torch.tensor([grid for _, grid in media])}
-
 
 def _batches(
     inputs: Sequence[ModelInput], tokens: int, known: int
@@ -302,87 +263,8 @@ def _batches(
         yield inputs[start:]
 
 
-def silence_transformers() -> None:
-    """Keep the bar and the remarks of transformers off the terminal: only the faces print."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-
-
-def load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 (transformers has no narrower type)
-    """Return the tokenizer of a checkpoint; raises QvsearchError without a usable one."""
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # noqa: BLE001 (tokenizers raises nothing narrower for its file)
-        raise QvsearchError(f"{folder} has no usable tokenizer: {error}") from error
-
-
-def _load_model(
-    folder: Path, dtype: torch.dtype, device: torch.device, part: str, adapter: Adapter | None
-) -> Any:  # noqa: ANN401
-    """Load one part of a model, `language_model` or `visual`; the other one is None."""
-    from safetensors import SafetensorError
-    from transformers import Qwen3VLConfig, Qwen3VLModel
-
-    class Part(Qwen3VLModel):  # type: ignore[no-untyped-call] # transformers types no __init_subclass__
-        def __init__(self, config: Qwen3VLConfig) -> None:
-            super().__init__(config)
-            # before weights are read: transformers reads only those that have a place
-            other = "visual" if part == "language_model" else "language_model"
-            self.left_out = {f"{other}.{name}" for name in getattr(self, other).state_dict()}
-            setattr(self, other, None)
-
-    load: Callable[..., Any] = Part.from_pretrained
-    try:
-        model, report = load(
-            folder,
-            # so that the layers that int8 replaces are never in float32 all at once
-            dtype="auto" if dtype == torch.int8 else dtype,
-            attn_implementation=attention(device),
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise QvsearchError(f"{folder} has no usable Qwen3-VL weights: {error}") from error
-    there = {name.removeprefix("model.") for name in report["unexpected_keys"]}
-    missing = sorted(report["missing_keys"] | (model.left_out - there))
-    if missing:
-        raise QvsearchError(
-            f"{folder} lacks {len(missing)} weights of a Qwen3-VL model ({missing[0]}, ...);"
-            " fetch it again with: qvsearch models pull"
-        )
-    if adapter is not None:  # before the layers become int8
-        merge(model, adapter, part)
-    if part == "visual":
-        model.visual.patch_embed = LinearPatchEmbed(model.visual.patch_embed.proj)
-    if dtype == torch.int8:
-        quantise(model)
-        model.float()
-    return model.to(device).eval()
-
-
 def _files(folder: Path, adapter: Adapter | None) -> list[tuple[int, int]]:
     """Return the size and time of each file of weights."""
     own = [] if adapter is None else [adapter.folder / WEIGHTS]
     states = [path.stat() for path in (*shards(folder), *own)]
     return [(each.st_size, each.st_mtime_ns) for each in states]
-
-
-def _is_tied(config: Any) -> bool:  # noqa: ANN401
-    return bool(config.tie_word_embeddings or config.text_config.tie_word_embeddings)
-
-
-def _find_tensor(folder: Path, name: str, row: int) -> torch.Tensor | None:
-    """Read one row of a tensor of a checkpoint; None if no file holds it."""
-    from safetensors import safe_open
-
-    for path in shards(folder):
-        with safe_open(path, framework="pt") as tensors:
-            if name in tensors.keys():  # noqa: SIM118 (it is not a mapping)
-                weights: torch.Tensor = tensors.get_slice(name)[row]
-                return weights
-    return None

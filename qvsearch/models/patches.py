@@ -19,6 +19,7 @@ KNOWN_PREPROCESSING = (1, 2)  # see Fingerprint
 
 PATCH = 16  # pixels a side
 MERGE = 2  # patches a side that become one token
+PATCH_NUMBERS = 3 * FRAMES_PER_STEP * PATCH * PATCH  # colours, frames, rows, columns
 
 # mean and deviation 0.5 on values from 0 to 1, fused in float32 as torchvision's processor does
 _NORMALISED = ((np.arange(256, dtype=np.float32) - 127.5) / np.float32(127.5)).astype(np.float32)
@@ -47,4 +48,4 @@ def _patches(frames: NDArray[np.uint8]) -> tuple[Vectors, tuple[int, int, int]]:
         grid[0], FRAMES_PER_STEP, grid[1] // MERGE, MERGE, PATCH, grid[2] // MERGE, MERGE, PATCH, 3
     )
     ordered = cut.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
-    return _NORMALISED[ordered.reshape(-1, 3 * FRAMES_PER_STEP * PATCH * PATCH)], grid
+    return _NORMALISED[ordered.reshape(-1, PATCH_NUMBERS)], grid

@@ -25,7 +25,6 @@ PROCESS = """
 import json, sys, time
 from qvsearch.runtime.local import LocalEmbedder
 from qvsearch.types import EmbedInput
-from transformers import AutoTokenizer, Qwen3VLModel  # otherwise loading would import them
 folder, device, dtype, text, instruction = sys.argv[1:]
 times = [time.perf_counter()]
 embedder = LocalEmbedder(folder, device, dtype)

@@ -30,10 +30,12 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from support.padded import padded
 from support.reference import TINY_TEXT, TINY_VISION, WIDE_TEXT, WIDE_VISION, write_checkpoint
 
 from qvsearch.models.forward import Beginning, ModelInput
-from qvsearch.models.network import LinearPatchEmbed, Network
+from qvsearch.models.network import Network
+from qvsearch.models.vision import LinearPatchEmbed
 from qvsearch.types import EmbedInput
 
 TRUE_LAYERS = {"text": 28, "vision": 24, "mergers": 4}
@@ -64,7 +66,7 @@ class Items:
     """Prompts of exact lengths."""
 
     def __init__(self, network: Network) -> None:
-        self.config = network.model.config
+        self.config, self.tokenizer = network.model.config, network.tokenizer
         self.rng = np.random.default_rng(0)
 
     def ids(self, count: int) -> list[int]:
@@ -76,8 +78,8 @@ class Items:
             return ModelInput(beginning + self.ids(tokens + END), (EmbedInput("text"),))
         pixels = self.rng.integers(0, 256, (*SIDES[-tokens], 3), np.uint8)
         config = self.config
-        photo = [config.vision_start_token_id, *[config.image_token_id] * -tokens]
-        ids = beginning + photo + [config.vision_end_token_id] + self.ids(END)
+        photo = [self.tokenizer.id("<|vision_start|>"), *[config.image_token_id] * -tokens]
+        ids = beginning + photo + [self.tokenizer.id("<|vision_end|>")] + self.ids(END)
         return ModelInput(ids, (EmbedInput(images=(pixels,)),))
 
     def items(self, turn: int, lengths: Sequence[int]) -> list[ModelInput]:
@@ -93,47 +95,60 @@ def ours(network: Network, items: Sequence[ModelInput], size: int) -> np.ndarray
     return np.concatenate([network.last_hidden(part) for part in parts])
 
 
-@torch.inference_mode()
-def plain(network: Network, batches: Sequence[Sequence[ModelInput]]) -> np.ndarray:
-    """Run the forward pass of transformers on padded batches."""
-    found = []
-    for batch in batches:
-        tensors = {name: each.to(network.device) for name, each in network.tensors(batch).items()}
-        last = tensors["attention_mask"].sum(1) - 1
-        states = network.model(**tensors, use_cache=False).last_hidden_state
-        found.append(states[torch.arange(len(batch)), last].float().cpu().numpy())
-    return np.concatenate(found)
+class Plain:
+    """The forward pass of transformers over padded batches, with the weights of a checkpoint."""
+
+    def __init__(self, folder: Path, network: Network) -> None:
+        from transformers import Qwen3VLModel
+
+        self._network = network
+        self.model = Qwen3VLModel.from_pretrained(folder, dtype=network.model.dtype)
+        embed = self.model.visual.patch_embed  # its convolution would decide every comparison
+        self.model.visual.patch_embed = LinearPatchEmbed.of(embed.proj)
+        self.model.to(network.device).eval()
+
+    @torch.inference_mode()
+    def states(self, batches: Sequence[Sequence[ModelInput]]) -> np.ndarray:
+        """Return the states of batches of prompts, in order."""
+        found = []
+        for batch in batches:
+            tensors = padded(self._network, batch)
+            tensors = {name: each.to(self.model.device) for name, each in tensors.items()}
+            last = tensors["attention_mask"].sum(1) - 1
+            states = self.model(**tensors, use_cache=False).last_hidden_state
+            found.append(states[torch.arange(len(batch)), last].float().cpu().numpy())
+        return np.concatenate(found)
+
+    def in_order(self, items: Sequence[ModelInput], size: int) -> np.ndarray:
+        """Take batches of the given size."""
+        return self.states([items[row : row + size] for row in range(0, len(items), size)])
+
+    def sorted(self, items: Sequence[ModelInput]) -> np.ndarray:
+        """Batch as an earlier qvsearch: by length, at most a tenth of padding, 1,024 tokens."""
+        order = sorted(range(len(items)), key=lambda row: len(items[row].ids))
+        batches: list[list[int]] = []
+        for row in order:
+            length, batch = len(items[row].ids), batches[-1] if batches else []
+            fits = length * (len(batch) + 1) <= 1024
+            if batch and fits and length <= len(items[batch[0]].ids) * 1.1:
+                batch.append(row)
+            else:
+                batches.append([row])
+        states = self.states([[items[row] for row in batch] for batch in batches])
+        return states[np.argsort(np.concatenate(batches))]
 
 
-def padded(network: Network, items: Sequence[ModelInput], size: int) -> np.ndarray:
-    return plain(network, [items[row : row + size] for row in range(0, len(items), size)])
-
-
-def before(network: Network, items: Sequence[ModelInput]) -> np.ndarray:
-    """Batch as an earlier qvsearch: by length, at most a tenth of padding and 1,024 tokens."""
-    order = sorted(range(len(items)), key=lambda row: len(items[row].ids))
-    batches: list[list[int]] = []
-    for row in order:
-        length, batch = len(items[row].ids), batches[-1] if batches else []
-        if batch and length * (len(batch) + 1) <= 1024 and length <= len(items[batch[0]].ids) * 1.1:
-            batch.append(row)
-        else:
-            batches.append([row])
-    states = plain(network, [[items[row] for row in batch] for batch in batches])
-    return states[np.argsort(np.concatenate(batches))]
-
-
-def count_products(network: Network, done: Counter[str]) -> None:
-    """Make every linear layer count its multiplications by its kind of layer."""
+def count_products(model: torch.nn.Module, done: Counter[str]) -> None:
+    """Make every linear layer of a model count its multiplications by its kind of layer."""
 
     def kind(name: str) -> str:
         parts = name.split(".")
         if "layers" in parts:
-            is_last = int(parts[2]) == len(network.model.language_model.layers) - 1
+            is_last = int(parts[2]) == len(model.language_model.layers) - 1
             return "last" if is_last else "text"
         return "vision" if "blocks" in parts else "mergers" if "merger" in name else "patches"
 
-    for name, module in network.model.named_modules():
+    for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear | LinearPatchEmbed):
 
             def add(
@@ -209,10 +224,12 @@ def measure(arguments: argparse.Namespace) -> None:
         write_checkpoint(Path(folder), text, vision, dtype=torch.bfloat16)
         network = Network(Path(folder), "cpu", "float32")
         network.load_vision()  # while the folder exists
+        plain = Plain(Path(folder), network)
     torch.set_num_threads(arguments.threads)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
     done: Counter[str] = Counter()
-    count_products(network, done)
+    count_products(network.model, done)
+    count_products(plain.model, done)
     makes = Items(network)
     step = arguments.every
     lengths = [*TEXTS[::step], *(-photo for photo in PHOTOS[::step])]
@@ -224,10 +241,10 @@ def measure(arguments: argparse.Namespace) -> None:
         print(f"{len(items)} texts and photos of {min(tokens)} to {max(tokens)} tokens")
         engines = [
             *(
-                Engine(f"transformers, {size}", lambda size=size: padded(network, items, size))
+                Engine(f"transformers, {size}", lambda size=size: plain.in_order(items, size))
                 for size in (1, *arguments.sizes)
             ),
-            Engine("sorted, near-equal", lambda: before(network, items)),
+            Engine("sorted, near-equal", lambda: plain.sorted(items)),
             *(
                 Engine(f"qvsearch, {size}", lambda size=size: ours(network, items, size))
                 for size in (1, *arguments.sizes, len(items))
@@ -239,7 +256,7 @@ def measure(arguments: argparse.Namespace) -> None:
             pairs = makes.items(PAIR, lengths)
             print(f"one query and {len(pairs)} {name} documents, the states of pairs")
             engines = [
-                Engine("transformers, a pair", lambda pairs=pairs: padded(network, pairs, 1)),
+                Engine("transformers, a pair", lambda pairs=pairs: plain.in_order(pairs, 1)),
                 Engine("qvsearch", lambda pairs=pairs: ours(network, pairs, len(pairs))),
             ]
             compare(engines, done, layers, arguments.repeats, clock)

@@ -36,7 +36,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import side_by_side
 from contenders import Setting, inputs_of
-from engine import MIXED, ours, padded, plain
+from engine import MIXED, Plain, ours
 
 from qvsearch.errors import QvsearchError
 from qvsearch.machine.flops import Shapes
@@ -45,7 +45,7 @@ from qvsearch.models import forward
 from qvsearch.models.checkpoint import hidden_width, read_json
 from qvsearch.models.devices import dtype_name, pick_device, pick_dtype
 from qvsearch.models.forward import ModelInput
-from qvsearch.models.network import Network, silence_transformers
+from qvsearch.models.network import Network
 from qvsearch.models.prompt import embed_prompt, visual_grids
 from qvsearch.runtime.local import LocalEmbedder, LocalReranker
 from qvsearch.types import Detail, EmbedInput
@@ -60,7 +60,7 @@ REFUSALS = (RuntimeError, ImportError, ValueError, QvsearchError)  # of a kernel
 RIVALS_SECONDS, COMPILE_SECONDS = 150, 120  # time that must be left to start these
 MOST_TOKENS = 100_000
 
-Embed = Callable[[Network, Sequence[ModelInput]], np.ndarray]
+Embed = Callable[["Bench", Sequence[ModelInput]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class Bench:
         embedder = LocalEmbedder(self.weights, str(self.device), dtype_name(self.dtype))
         self.network = embedder.network
         self.network.load_vision()
+        self.plain = Plain(self.weights, self.network)
         self.works = list(self._works())
 
     def rival_words(self) -> list[str]:
@@ -137,8 +138,8 @@ class Bench:
             photos = rng.integers(0, 256, (fewer, *sides, 3), np.uint8)
             yield self._work(f"photos, {detail}", [EmbedInput(images=(each,)) for each in photos])
         texts = [" ".join(rng.choice(side_by_side.WORDS, PASSAGE_TOKENS)) for _ in range(count)]
-        cut = self.network.tokenizer(texts)["input_ids"]
-        texts = [self.network.tokenizer.decode(each[:PASSAGE_TOKENS]) for each in cut]
+        cut = self.network.tokenizer.ids_of(texts)
+        texts = [self.network.tokenizer.text(each[:PASSAGE_TOKENS]) for each in cut]
         yield self._work("passages", [EmbedInput(each) for each in texts])
 
     def _work(self, name: str, sources: Sequence[EmbedInput]) -> Work:
@@ -158,10 +159,10 @@ def speed(bench: Bench) -> None:
     print("| | a second | spread | of the rate |\n|---|---|---|---|")
     alone, rates = [], [bench.rate()]
     for work in bench.works:
-        everything(bench.network, work.inputs)  # allocates, and prepares the kernels
+        everything(bench, work.inputs)  # allocates, and prepares the kernels
         seconds = []
         for _ in range(bench.arguments.repeats):
-            seconds.append(timed(lambda work=work: everything(bench.network, work.inputs)))
+            seconds.append(timed(lambda work=work: everything(bench, work.inputs)))
             rates.append(bench.rate())
         middle, count = statistics.median(seconds), len(work.inputs)
         share = work.flop / middle / statistics.median(rates)
@@ -201,12 +202,10 @@ def parity(bench: Bench) -> None:
     exact.load_vision()
     found = {}
     few = [each for work in bench.works for each in work.inputs[:2]]
-    truth = unit(plain(exact, [[each] for each in few]))
-    found[f"qvsearch, {dtype_name(bench.dtype)}"] = everything(bench.network, few)
-    found[f"transformers, {dtype_name(bench.dtype)}"] = plain(
-        bench.network, [[each] for each in few]
-    )
-    found["qvsearch, float32"] = everything(exact, few)
+    truth = unit(Plain(bench.weights, exact).in_order(few, 1))
+    found[f"qvsearch, {dtype_name(bench.dtype)}"] = everything(bench, few)
+    found[f"transformers, {dtype_name(bench.dtype)}"] = bench.plain.in_order(few, 1)
+    found["qvsearch, float32"] = ours(exact, few, len(few))
     print(f"{len(few)} photos and passages against transformers in float32\n")
     print("| | least cosine |\n|---|---|")
     for name, states in found.items():
@@ -238,7 +237,7 @@ def compiled(bench: Bench) -> None:
 
 def take_turns(bench: Bench, ways: Sequence[Way]) -> None:
     """Time ways in turns; print inputs per second and the least cosine of each."""
-    truth = {work.name: unit(everything(bench.network, work.inputs)) for work in bench.works}
+    truth = {work.name: unit(everything(bench, work.inputs)) for work in bench.works}
     found = {way.name: Found(way, bench.works) for way in ways}
     for turn in range(bench.arguments.repeats + 1):  # the first one warms up
         for each in found.values():
@@ -264,7 +263,7 @@ class Found:
             with self.way.around(bench.network):
                 for work in self.works:
                     start = time.perf_counter()
-                    states = self.way.embed(bench.network, work.inputs)
+                    states = self.way.embed(bench, work.inputs)
                     if is_warm:
                         self.seconds[work.name].append(time.perf_counter() - start)
                     cosines = (unit(states) * truth[work.name]).sum(1)
@@ -286,9 +285,9 @@ class Found:
 # ---- the ways
 
 
-def everything(network: Network, inputs: Sequence[ModelInput]) -> np.ndarray:
+def everything(bench: Bench, inputs: Sequence[ModelInput]) -> np.ndarray:
     """Embed as `index` does on a GPU: all at once, without a cached prefix."""
-    return ours(network, inputs, len(inputs))
+    return ours(bench.network, inputs, len(inputs))
 
 
 @contextmanager
@@ -308,19 +307,6 @@ def unshared(network: Network) -> AbstractContextManager[None]:
 
 def unpinned(_: Network) -> AbstractContextManager[None]:
     return swapped(forward, "_moved", lambda values, device: torch.from_numpy(values).to(device))
-
-
-@contextmanager
-def flash_tower(network: Network) -> Iterator[None]:
-    """Use the kernel of flash-attn in the vision tower, for all pictures in one call."""
-    import flash_attn  # noqa: F401 (transformers would look for its kernel on the hub)
-
-    tower = network.model.visual
-    tower.set_attn_implementation("flash_attention_2")
-    try:
-        yield
-    finally:
-        tower.set_attn_implementation("sdpa")
 
 
 _compiled: dict[Callable[..., Any], Any] = {}
@@ -344,14 +330,13 @@ def _once(function: Callable[..., Any]) -> Any:
 
 WAYS = [
     Way("as it is", everything),
-    Way("one at a time", lambda network, inputs: ours(network, inputs, 1)),
-    Way("padded by transformers, 8", lambda network, inputs: padded(network, inputs, 8)),
+    Way("one at a time", lambda bench, inputs: ours(bench.network, inputs, 1)),
+    Way("padded by transformers, 8", lambda bench, inputs: bench.plain.in_order(inputs, 8)),
     Way("beginning not shared", everything, unshared),
     Way("attention: flash", everything, lambda _: sdpa_kernel(SDPBackend.FLASH_ATTENTION)),
     Way("attention: efficient", everything, lambda _: sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION)),
     Way("attention: cudnn", everything, lambda _: sdpa_kernel(SDPBackend.CUDNN_ATTENTION)),
     Way("attention: math", everything, lambda _: sdpa_kernel(SDPBackend.MATH)),
-    Way("tower: flash-attn", everything, flash_tower),
     Way("copies not pinned", everything, unpinned),
 ]
 PARTS: dict[str, Callable[[Bench], None]] = {
@@ -401,7 +386,8 @@ def options() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str] | None = None) -> int:
     arguments, failed = options().parse_args(words), 0
-    silence_transformers()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory(prefix="qvsearch-gpu-") as folder:
         try:
             bench = Bench(arguments, Path(folder))

@@ -40,7 +40,6 @@ def new_network(folder: Path, rng: Generator) -> Network:
     from transformers import Qwen3VLConfig, Qwen3VLModel
 
     tokenizer = _new_tokenizer(rng)
-    tokenizer.save_pretrained(folder)
     number = tokenizer.convert_tokens_to_ids
     config = Qwen3VLConfig(
         text_config=dict(
@@ -74,9 +73,22 @@ def new_network(folder: Path, rng: Generator) -> Network:
         vision_end_token_id=number("<|vision_end|>"),
         tie_word_embeddings=True,
     )
-    Qwen3VLModel(config).save_pretrained(folder)
+    return written(Qwen3VLModel(config), tokenizer, folder)
+
+
+def written(model: Any, tokenizer: Any, folder: Path) -> Network:  # noqa: ANN401 (transformers has no narrower type)
+    """Write a model of transformers and its tokenizer to `folder`, and load them to be trained."""
+    model.save_pretrained(folder)
+    model.config.architectures = ["Qwen3VLForConditionalGeneration"]
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return loaded(folder)
+
+
+def loaded(folder: Path) -> Network:
+    """Load a checkpoint whole, before its weights are written again."""
     network = Network(folder, device="cpu", dtype="float32")
-    network.load_vision()  # before the folder is gone
+    network.load_vision()
     return network
 
 
@@ -121,16 +133,11 @@ def _sentences(rng: Generator) -> Iterator[str]:
 
 
 def save(network: Network, folder: Path) -> None:
-    """Write the checkpoint in half precision, under the names that the real checkpoints use."""
+    """Write the weights in half precision, under the names that the real checkpoints use."""
     weights = {f"model.{name}": value.half() for name, value in network.model.state_dict().items()}
     embed = "model.visual.patch_embed"
     proj = weights.pop(f"{embed}.weight")
     weights[f"{embed}.proj.weight"] = proj.view(-1, 3, 2, 16, 16)
     weights[f"{embed}.proj.bias"] = weights.pop(f"{embed}.bias")
-    folder.mkdir(parents=True, exist_ok=True)
-    config = network.model.config
-    config.architectures = ["Qwen3VLForConditionalGeneration"]
-    config.save_pretrained(folder)
-    network.tokenizer.save_pretrained(folder)
     tensors = {name: value.contiguous() for name, value in weights.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -60,6 +60,6 @@ def losses(network: Network, looker: Looker, rng: Generator) -> Iterator[torch.T
         shown = [next(source) for _ in range(PICTURES)]
         cut = [image_patches(draw(scene, rng, 32 * GRID, 32 * GRID)) for scene in shown]
         pixels = torch.from_numpy(np.concatenate([patches for patches, _ in cut]))
-        tokens = network.model.visual(pixels, grid_thw=torch.tensor([grid for _, grid in cut]))
+        tokens = network.model.visual(pixels, [grid for _, grid in cut]).tokens
         facts = torch.tensor([answers(scene) for scene in shown])
-        yield looker.loss(tokens.pooler_output, facts)
+        yield looker.loss(tokens, facts)

@@ -12,9 +12,8 @@ whole network are trained through readers only, and one that finds shapes anywhe
 from __future__ import annotations
 
 import argparse
-import tempfile
+import shutil
 import time
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax, normalize
 
-from demo_model.create import new_network, save
+from demo_model.create import loaded, new_network, save
 from demo_model.lessons import LANGUAGES, LESSONS, Batch, Lesson, batches, query
 from demo_model.look import Looker
 from demo_model.look import losses as looks
@@ -31,7 +30,6 @@ from demo_model.readers import Finder, Reader
 from demo_model.variations import answers, findings
 from qvsearch.demo.world import caption, draw, note, scenes
 from qvsearch.models.forward import ModelInput
-from qvsearch.models.network import Network
 from qvsearch.models.prompt import embed_prompt
 from qvsearch.types import EmbedInput
 
@@ -39,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.random import Generator
+
+    from qvsearch.models.network import Network
 
 TEMPERATURE = 0.05
 READER_WEIGHT = 0.3
@@ -114,20 +114,10 @@ def many_answers(scores: torch.Tensor, fitting: torch.Tensor) -> torch.Tensor:
 def hidden_states(
     network: Network, prompts: list[str], media: list[tuple[EmbedInput, ...]]
 ) -> torch.Tensor:
-    """Return the last token's hidden state (n, hidden) of each prompt, with its gradient.
-
-    Films, pictures and texts go each by themselves, as their lengths differ.
-    """
+    """Return the last token's hidden state (n, hidden) of each prompt, with its gradient."""
     ids = network.tokenize(prompts, max_tokens=1024)
-    kinds = [max(2 if each.video else bool(each.images) for each in m) for m in media]
-    order = sorted(range(len(media)), key=lambda row: kinds[row])
-    states = []
-    for _, group in groupby(order, key=lambda row: kinds[row]):
-        tensors = network.tensors([ModelInput(ids[row], media[row]) for row in group])
-        last = tensors["attention_mask"].sum(1) - 1
-        found = network.model(**tensors, use_cache=False).last_hidden_state
-        states.append(found[torch.arange(len(last)), last])
-    return torch.cat(states)[torch.tensor(order).argsort()]
+    inputs = [ModelInput(*each) for each in zip(ids, media, strict=True)]
+    return network.trainable_states(inputs, checkpointing=False)
 
 
 def descend(
@@ -194,14 +184,10 @@ def train(
     for number, lesson in enumerate(lessons[first:], first):
         torch.manual_seed(seed)
         rng = np.random.default_rng([seed, number + 1] if number else seed)
-        if number == 0:
-            with tempfile.TemporaryDirectory() as blank:
-                network = new_network(Path(blank), rng)
-        else:
-            network = Network(start or folder, "cpu", "float32")
-            network.load_vision()
-        teach(network, lesson, rng, folder)
-        start = None
+        if number and start is not None:
+            shutil.copytree(start, folder)
+            start = None
+        teach(loaded(folder) if number else new_network(folder, rng), lesson, rng, folder)
 
 
 if __name__ == "__main__":

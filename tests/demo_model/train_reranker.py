@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
+from demo_model.create import written
 from demo_model.readers import Comparer, Reader
 from demo_model.train import READER_WEIGHT, descend, hidden_states
 from demo_model.variations import answers
@@ -35,14 +36,16 @@ THREADS = 1  # part of the recipe, as for the embedder
 FIXED = (RERANK_SYSTEM, RERANK_INSTRUCTION, "<Instruct>: ", "<Query>:", "<Document>:")
 
 
-def new_reranker(start: Path) -> Network:
-    """Load a checkpoint and give it the tokens of the reranker's prompt, if it has them not."""
+def new_reranker(start: Path, folder: Path) -> Network:
+    """Write a checkpoint with the tokens of the reranker's prompt to `folder`, and load it."""
     from tokenizers import AddedToken
+    from transformers import AutoTokenizer, Qwen3VLModel
 
-    network = Network(start, "cpu", "float32")
-    network.load_vision()
-    network.tokenizer.add_tokens([AddedToken(text, normalized=False) for text in FIXED])
-    network.model.resize_token_embeddings(len(network.tokenizer), pad_to_multiple_of=64)
+    tokenizer = AutoTokenizer.from_pretrained(start)
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in FIXED])
+    model = Qwen3VLModel.from_pretrained(start, dtype=torch.float32)
+    model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
+    network = written(model, tokenizer, folder)
     network.model.visual.requires_grad_(False)  # it sees what there is to see
     return network
 
@@ -53,8 +56,8 @@ def logits_and_states(
     """Return logit(yes) - logit(no) of each pair (n,), and the hidden state it is read from."""
     prompts = [rerank_prompt(each.query, each.document) for each in verdicts]
     states = hidden_states(network, prompts, [(each.query, each.document) for each in verdicts])
-    yes, no = network.tokenizer.convert_tokens_to_ids(["yes", "no"])
-    rows = network.model.get_input_embeddings().weight
+    yes, no = network.tokenizer.id("yes"), network.tokenizer.id("no")
+    rows = network.model.language_model.embed_tokens.weight
     return states @ (rows[yes] - rows[no]), states
 
 
@@ -88,7 +91,7 @@ def train(
     for number, courses in enumerate(terms[first:], first):
         torch.manual_seed(seed)
         rng = np.random.default_rng([seed, 100 + number])  # the embedder's are 0 to 4
-        network = new_reranker(start)
+        network = new_reranker(start, folder)
         dim = network.model.config.text_config.hidden_size
         reader, comparer = Reader(dim), Comparer(dim, 1 + 2 * len(PLACES) + len(PIECES))
         each = chain.from_iterable(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.model_inputs import mixed_inputs
+from support.padded import padded
 from support.reference import Reference, load_generator
 
 from qvsearch.errors import QvsearchError
@@ -56,7 +57,7 @@ def plain_vectors(model, sources, tiny):
     found = []
     for source in sources:
         batch = batch_of(embedder, source)
-        states = model(**network.tensors(batch), use_cache=False).last_hidden_state[0, -1]
+        states = model(**padded(network, batch), use_cache=False).last_hidden_state[0, -1]
         found.append(torch.nn.functional.normalize(states, dim=0))
     return torch.stack(found).detach().numpy()
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.padded import padded
 from support.photo_sources import PHOTO, SOURCES, pixels
+from transformers import Qwen3VLModel
 
 from qvsearch.models.devices import LIMITS, Limits
 from qvsearch.models.forward import Beginning, ModelInput, last_states, shared_length
@@ -25,10 +27,11 @@ def prompts(model: Network, sources: list[EmbedInput]) -> list[ModelInput]:
 
 
 @torch.inference_mode()
-def plain(model: Network, inputs: list[ModelInput]) -> np.ndarray:
+def plain(folder: Path, network: Network, inputs: list[ModelInput]) -> np.ndarray:
     """Run transformers' own forward on each prompt by itself."""
+    model = Qwen3VLModel.from_pretrained(folder, dtype=torch.float32).eval()
     rows = [
-        model.model(**model.tensors([each]), use_cache=False).last_hidden_state[0, -1]
+        model(**padded(network, [each]), use_cache=False).last_hidden_state[0, -1]
         for each in inputs
     ]
     return torch.stack(rows).numpy()
@@ -46,8 +49,8 @@ def small(tiny: Path) -> Network:
 
 
 @pytest.fixture(scope="module")
-def states(small: Network) -> np.ndarray:
-    return plain(small, prompts(small, SOURCES))
+def states(tiny: Path, small: Network) -> np.ndarray:
+    return plain(tiny, small, prompts(small, SOURCES))
 
 
 @pytest.mark.parametrize("padding", [1.0, 1.25, 100.0])
@@ -115,9 +118,10 @@ def test_calls_one_after_another_give_the_plain_states(
     name: str, request: pytest.FixtureRequest
 ) -> None:
     """Whatever was kept of one call serves the next, or does not."""
-    model = fresh(request.getfixturevalue(name))
+    folder = request.getfixturevalue(name)
+    model = fresh(folder)
     inputs = prompts(model, SOURCES)
-    expected = plain(model, inputs)
+    expected = plain(folder, model, inputs)
     rng = np.random.default_rng(0)
     for _ in range(12):
         rows = rng.permutation(len(inputs))[: rng.integers(1, len(inputs) + 1)]
@@ -163,7 +167,7 @@ def test_what_an_input_begins_with_is_computed_once(
 ) -> None:
     model = fresh(tiny)
     tokens = []
-    embeddings = model.model.get_input_embeddings()
+    embeddings = model.model.language_model.embed_tokens
     embeddings.register_forward_hook(lambda _, ids, __: tokens.append(len(ids[0])))
     texts = prompts(model, [EmbedInput(f"{number} dogs on a beach") for number in range(9)])
     start = len(model.tokenize(["<|im_start|>system\nRepresent the user's input."], 99)[0])
@@ -173,7 +177,7 @@ def test_what_an_input_begins_with_is_computed_once(
     assert tokens[1] <= len(texts[1].ids) - start
     tokens.clear()
     other = fresh(tiny)
-    other.model.get_input_embeddings().register_forward_hook(
+    other.model.language_model.embed_tokens.register_forward_hook(
         lambda _, ids, __: tokens.append(len(ids[0]))
     )
     other.last_hidden(texts)
@@ -209,16 +213,26 @@ def test_one_item_alone_has_the_vector_that_it_has_in_a_batch_at_the_2b_widths(w
     alone = np.concatenate([embedder.embed([each]) for each in reversed(sources)])[::-1]
     assert np.abs(together - alone).max() < TOLERANCE
     inputs = prompts(embedder.network, sources)
-    expected = plain(embedder.network, inputs)
+    expected = plain(wide, embedder.network, inputs)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.abs(together - expected).max() < TOLERANCE
 
 
-def test_gradients_still_flow_through_the_plain_forward(tiny: Path) -> None:
-    """The demo's trainer learns through transformers' own forward, after an embedding as before."""
+def test_gradients_are_those_of_the_plain_forward(tiny: Path) -> None:
+    """After an embedding as before, for words, pictures and a film together."""
     model = fresh(tiny)
-    inputs = prompts(model, SOURCES[:3])
+    inputs = prompts(model, SOURCES)
     model.last_hidden(inputs)
-    states = model.model(**model.tensors(inputs), use_cache=False).last_hidden_state
-    states.sum().backward()
-    assert all(each.grad is not None for each in model.model.language_model.parameters())
+    model.trainable_states(inputs, checkpointing=False).square().sum().backward()
+    whole = Qwen3VLModel.from_pretrained(tiny, dtype=torch.float32).eval()
+    for each in inputs:
+        states = whole(**padded(model, [each]), use_cache=False).last_hidden_state
+        states[0, -1].square().sum().backward()
+    expected = {name: each.grad for name, each in whole.named_parameters()}
+    for name, weight in model.model.named_parameters():
+        found = weight.grad
+        if "patch_embed" in name:
+            name = name.replace("patch_embed", "patch_embed.proj")
+        wanted = expected.pop(name)
+        assert (found.flatten() - wanted.flatten()).abs().max() < 1e-4 * wanted.abs().max(), name
+    assert not expected

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import Qwen3VLModel
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models import network
@@ -22,6 +23,7 @@ from qvsearch.types import EmbedInput, Frames
 pytest.importorskip("torchvision", reason="the reference's processors need torchvision")
 
 from support.model_inputs import conversation, mixed_inputs, pixels
+from support.padded import padded
 from support.reference import Reference  # noqa: E402 (needs torchvision)
 
 CHECKPOINTS = ["tiny", "tiny_appending", "wide"]
@@ -55,7 +57,7 @@ def test_tensors_of_one_input_equal_the_processors(
     embedder, reference = loaded
     for source in mixed_inputs():
         [ids] = embedder.network.tokenize([embed_prompt(source)], 8192)
-        found = embedder.network.tensors([ModelInput(ids, (source,))])
+        found = padded(embedder.network, [ModelInput(ids, (source,))])
         expected = reference.inputs([conversation(source)])
         assert found.keys() == expected.keys()
         for name, value in expected.items():
@@ -130,7 +132,7 @@ def test_no_input_gives_no_row(embedder: LocalEmbedder) -> None:
 
 def test_padding_stands_on_the_right_and_is_masked(embedder: LocalEmbedder) -> None:
     ids = embedder.network.tokenize(["a", "a dog on a beach"], 8192)
-    batch = embedder.network.tensors([ModelInput(each, ()) for each in ids])
+    batch = padded(embedder.network, [ModelInput(each, ()) for each in ids])
     for row, each in enumerate(ids):
         assert batch["input_ids"][row, : len(each)].tolist() == each
         assert batch["attention_mask"][row].tolist() == [1] * len(each) + [0] * (
@@ -162,7 +164,7 @@ def test_too_long_a_text_loses_its_end_and_never_the_closing_turn(
     prompt = embed_prompt(EmbedInput("a dog on a beach " * 200))
     [whole] = tokenizer_of.tokenize([prompt], 8192)
     [cut] = tokenizer_of.tokenize([prompt], 100)
-    closing = tokenizer_of.tokenizer("<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
+    closing = tokenizer_of.tokenizer.ids("<|im_end|>\n<|im_start|>assistant\n")
     assert len(cut) == 100
     assert cut[-len(closing) :] == closing == whole[-len(closing) :]
     assert cut[: -len(closing)] == whole[: 100 - len(closing)]
@@ -263,15 +265,31 @@ def test_words_load_no_vision_tower_and_give_the_whole_models_vectors(
     found = lazy.embed(words)
     assert lazy.network.model.visual is None
     assert not [name for name, _ in lazy.network.model.named_parameters() if "visual" in name]
-    whole = LocalEmbedder(folder, device="cpu", dtype="float32")
-    whole.network.model = Qwen3VLModel.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="sdpa"
-    ).eval()
-    np.testing.assert_allclose(found, whole.embed(words), atol=1e-6)
+    whole = Reference.load(folder)
+
+    def plainly(source: EmbedInput) -> np.ndarray:
+        return whole.embed(whole.inputs([conversation(source)]))[0].numpy()
+
+    np.testing.assert_allclose(found, np.stack(list(map(plainly, words))), atol=1e-6)
     picture = EmbedInput("a dog", images=(pixels(64, 96),))
-    assert np.abs(lazy.embed([picture]) - whole.embed([picture])).max() < TOLERANCE
+    assert np.abs(lazy.embed([picture])[0] - plainly(picture)).max() < TOLERANCE
     assert lazy.network.model.visual is not None
     np.testing.assert_allclose(found, lazy.embed(words), atol=1e-6)  # and stay what they were
+
+
+def test_an_embedding_imports_no_more_than_torch() -> None:
+    """transformers, and the compiler of torch, would take a new process two seconds each."""
+    program = """
+import sys
+import numpy as np
+from qvsearch.runtime.local import LocalEmbedder
+from qvsearch.types import EmbedInput
+embedder = LocalEmbedder("demo", "cpu")
+embedder.embed([EmbedInput("a red circle", images=(np.zeros((64, 64, 3), np.uint8),))])
+print(*sorted({"transformers", "torch._dynamo", "torchvision", "scipy"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("\n", "")
 
 
 def test_weights_that_change_under_a_loaded_model_are_refused(tiny: Path, tmp_path: Path) -> None:

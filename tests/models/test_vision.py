@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from qvsearch.media.pixels import fit
-from qvsearch.models.network import LinearPatchEmbed
+from qvsearch.models.network import Network
 from qvsearch.models.patches import image_patches, video_patches
+from qvsearch.models.vision import LinearPatchEmbed
 
 pytest.importorskip("torchvision", reason="the reference's image processor needs torchvision")
 
@@ -97,11 +98,32 @@ def test_a_file_gives_the_pixels_of_qwen_vl_utils(
         assert list(grid) == expected["image_grid_thw"][0].tolist()
 
 
+@pytest.mark.parametrize("checkpoint", ["tiny", "wide"])
+@torch.inference_mode()
+def test_the_tower_gives_the_references_tokens(checkpoint: str, request) -> None:
+    """Single rows, grids larger than the learned one, and frames beside pictures of their size."""
+    from support.reference import Reference
+
+    folder = request.getfixturevalue(checkpoint)
+    network, plain = Network(folder, "cpu", "float32"), Reference.load(folder).model.visual
+    network.load_vision()
+    pictures = [noise(32, 32), noise(32, 800), noise(96, 64), noise(64, 96), noise(64, 96)]
+    cut = [image_patches(each) for each in pictures]
+    cut.append(video_patches(np.stack([noise(64, 96 + 32 * n)[:, :96] for n in range(5)])))
+    patches = torch.from_numpy(np.concatenate([each for each, _ in cut]))
+    grids = [grid for _, grid in cut]
+    expected = plain(patches, grid_thw=torch.tensor(grids))
+    found = network.model.visual(patches, grids)
+    assert (found.tokens - expected.pooler_output).abs().max() < 1e-5
+    for ours, theirs in zip(found.deepstack, expected.deepstack_features, strict=True):
+        assert (ours - theirs).abs().max() < 1e-5
+
+
 def test_the_linear_patch_embedding_equals_the_convolution() -> None:
     torch.manual_seed(0)
     conv = torch.nn.Conv3d(3, 1024, kernel_size=(2, 16, 16), stride=(2, 16, 16))
     patches = torch.rand(64, 1536) * 2 - 1
     with torch.inference_mode():
         expected = conv(patches.view(-1, 3, 2, 16, 16)).view(-1, 1024)
-        found = LinearPatchEmbed(conv)(patches)
+        found = LinearPatchEmbed.of(conv)(patches)
     assert (found - expected).abs().max() < 1e-5

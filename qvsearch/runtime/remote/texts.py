@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.prompt import (
@@ -21,6 +20,7 @@ from qvsearch.models.prompt import (
     rerank_prompt,
     visual_tokens,
 )
+from qvsearch.models.tokenizer import Tokenizer
 from qvsearch.types import EmbedInput
 
 MOST_BYTES = 3  # of a UTF-8 byte after Unicode's NFC; a token has one byte at least
@@ -90,13 +90,11 @@ class Texts:
 
     def tokens(self, prompt: str) -> list[int]:
         """Return the tokens of a prompt, as the model in this process reads them."""
-        ids: list[int] = self._tokenizer.encode(prompt).ids
-        return ids
+        return self._tokenizer.ids(prompt)
 
     def prompt(self, tokens: Sequence[int]) -> str:
         """Return the prompt of some tokens, special ones as well."""
-        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=False)
-        return text
+        return self._tokenizer.text(tokens)
 
     def _cut(self, prompt: Callable[[str], str], text: str, most: int) -> str | None:
         """Return the text, or its beginning, with which a prompt has at most `most` tokens.
@@ -106,25 +104,19 @@ class Texts:
         while (excess := self._count(prompt(text)) - most) > 0:
             if not text:
                 return None
-            encoding = self._tokenizer.encode(prompt(text))
+            starts = self._tokenizer.starts(prompt(text))
             first = len(prompt(text)) - len(END) - len(text)  # character of the text
             tail = self._count(END)
-            end = encoding.offsets[-tail - excess][0] - first
+            end = starts[-tail - excess] - first
             text = text[: max(0, min(end, len(text) - 1))]
         return text
 
     def _count(self, prompt: str) -> int:
-        return len(self._tokenizer.encode(prompt).ids)
+        return len(self._tokenizer.ids(prompt))
 
     @cached_property
-    def _tokenizer(self) -> Any:  # noqa: ANN401 (tokenizers has no types)
-        from tokenizers import Tokenizer
-
-        path = self._folder() / "tokenizer.json"
-        try:
-            return Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001 (tokenizers raises nothing narrower for its file)
-            raise QvsearchError(f"{path} is not a usable tokenizer: {error}") from error
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer(self._folder())
 
 
 def _most_tokens(source: EmbedInput) -> int:

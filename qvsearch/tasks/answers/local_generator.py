@@ -16,10 +16,10 @@ from qvsearch.errors import QvsearchError
 from qvsearch.models.checkpoint import hidden_width
 from qvsearch.models.devices import attention, pick_device, pick_dtype, settle_threads
 from qvsearch.models.int8 import quantise
-from qvsearch.models.network import LinearPatchEmbed, load_tokenizer, silence_transformers
 from qvsearch.models.patches import image_patches
 from qvsearch.models.prompt import chat_prompt
 from qvsearch.models.registry import DEFAULT_GENERATOR, GENERATOR, resolve, role_of
+from qvsearch.models.vision import LinearPatchEmbed
 from qvsearch.tasks.answers.question import Prompt, Reply
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ def _load(folder: Path, device: str | None, dtype: str | None) -> _Loaded:
     numbers = pick_dtype(dtype, place, hidden_width(folder))
     if place.type == "cpu":
         settle_threads()
-    silence_transformers()
-    tokenizer = load_tokenizer(folder)
+    _silence_transformers()
+    tokenizer = _load_tokenizer(folder)
     load: Callable[..., Any] = Qwen3VLForConditionalGeneration.from_pretrained
     try:
         model, report = load(
@@ -152,11 +152,29 @@ def _load(folder: Path, device: str | None, dtype: str | None) -> _Loaded:
             " name another --generator"
         )
     vision = model.model.visual
-    vision.patch_embed = LinearPatchEmbed(vision.patch_embed.proj)
+    vision.patch_embed = LinearPatchEmbed.of(vision.patch_embed.proj)
     if numbers == torch.int8:
         quantise(model.model)  # without the head: it is the table of the embeddings
         model.float()
     return _Loaded(model.to(place).eval(), tokenizer)
+
+
+def _silence_transformers() -> None:
+    """Keep the bar and the remarks of transformers off the terminal: only the faces print."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+
+
+def _load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - untyped
+    """Return the tokenizer of a checkpoint; raises QvsearchError without a usable one."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # noqa: BLE001 (tokenizers raises nothing narrower for its file)
+        raise QvsearchError(f"{folder} has no usable tokenizer: {error}") from error
 
 
 def _tensors(ids: list[int], pictures: Sequence[Pixels], model: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401 - untyped

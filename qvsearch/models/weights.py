@@ -1,0 +1,118 @@
+"""Reads the tensors of a checkpoint into the layers of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from qvsearch.errors import QvsearchError
+from qvsearch.models.adapters import Adapter, merge
+from qvsearch.models.checkpoint import SINGLE, read_header, shards
+from qvsearch.models.int8 import quantise
+from qvsearch.models.vision import PATCH_CONVOLUTION, PATCH_KERNEL, PATCH_PRODUCT
+
+INITIAL = 0.02  # deviation of Qwen3-VL's own first weights
+
+
+def check_complete(folder: Path, parts: Mapping[str, nn.Module]) -> None:
+    """Raise QvsearchError if a checkpoint has no tensor for a weight of the named parts."""
+    there = {_plain(name) for path in shards(folder) for name in read_header(path)[0]}
+    wanted = {_stored(part, name) for part, layers in parts.items() for name in layers.state_dict()}
+    if missing := sorted(wanted - there):
+        raise QvsearchError(
+            f"{folder} lacks {len(missing)} weights of a Qwen3-VL model ({missing[0]}, ...);"
+            " fetch it again with: qvsearch models pull"
+        )
+
+
+def read_part(
+    layers: nn.Module,
+    part: str,
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    adapter: Adapter | None,
+) -> None:
+    """Give layers, which torch made on the device `meta`, their weights from a checkpoint.
+
+    Weights that keep their type and place stay mapped from the file: processes share them, and the
+    system may drop and read them again. Raises QvsearchError if they cannot be read or are not of
+    the layers' sizes.
+    """
+    from safetensors import SafetensorError
+
+    names = {_stored(part, name): name for name in layers.state_dict()}
+    # the layers that int8 replaces are never in float32 all at once
+    read_as = None if dtype == torch.int8 else dtype
+    state = {}
+    try:
+        for name, tensor in _tensors(folder, names):
+            own = tensor.flatten(1) if name.endswith(f"{PATCH_CONVOLUTION}weight") else tensor
+            state[names[name]] = own.to(device, read_as)
+        layers.load_state_dict(state, assign=True)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise QvsearchError(f"{folder} has no usable Qwen3-VL weights: {error}") from error
+    if adapter is not None:  # before the layers become int8
+        merge(layers, adapter, part)
+    if dtype == torch.int8:
+        quantise(layers)
+        layers.float()
+    layers.eval()
+
+
+def write_random(folder: Path, parts: Mapping[str, nn.Module], dtype: torch.dtype) -> None:
+    """Write a checkpoint's weights, drawn at random; equal layers get equal weights.
+
+    Vectors are as of untrained layers: products and embeddings 0 with deviation INITIAL, norms 1.
+    """
+    from safetensors.torch import save_file
+
+    chance, tensors = torch.Generator().manual_seed(0), {}
+    for part, layers in parts.items():
+        for name, weight in layers.state_dict().items():
+            if weight.ndim == 1:
+                drawn = torch.full(weight.shape, float("norm" in name and "bias" not in name))
+            else:
+                drawn = torch.randn(weight.shape, generator=chance, dtype=torch.float32) * INITIAL
+            stored = _stored(part, name)
+            shape = (
+                PATCH_KERNEL if stored.endswith(f"{PATCH_CONVOLUTION}weight") else drawn.shape[1:]
+            )
+            tensors[f"model.{stored}"] = drawn.to(dtype).view(len(drawn), *shape)
+    save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
+
+
+def read_row(folder: Path, name: str, row: int) -> torch.Tensor | None:
+    """Return one row of a tensor of a checkpoint; None if no file holds it."""
+    from safetensors import safe_open
+
+    for path in shards(folder):
+        with safe_open(path, framework="pt") as tensors:
+            if name in tensors.keys():  # noqa: SIM118 (it is not a mapping)
+                weights: torch.Tensor = tensors.get_slice(name)[row]
+                return weights
+    return None
+
+
+def _tensors(folder: Path, names: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors of a checkpoint that are among the names, without `model.` before them."""
+    from safetensors import safe_open
+
+    for path in shards(folder):
+        with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (it is not a mapping)
+                if _plain(name) in names:
+                    yield _plain(name), tensors.get_tensor(name)
+
+
+def _plain(name: str) -> str:
+    """Return a tensor's name without the prefix of checkpoints that also hold a head."""
+    return name.removeprefix("model.")
+
+
+def _stored(part: str, name: str) -> str:
+    """Return the name in checkpoints of a weight of a part's layers."""
+    return f"{part}.{name.replace(PATCH_PRODUCT, PATCH_CONVOLUTION)}"
