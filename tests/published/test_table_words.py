@@ -1,5 +1,6 @@
 """Exact words in a shared table find what they find in a library of the same rows."""
 
+import os
 import random
 import zlib
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from qvsearch.cli.several import OpenLibraries
 from qvsearch.errors import QvsearchError
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
+from qvsearch.library.moving import move_roots
 from qvsearch.library.tokens import tokens
 from qvsearch.mcp.searching import _hints
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
@@ -356,6 +358,22 @@ def test_words_without_an_index_are_found_once_it_is_built(changing, send):
     assert done.rows == 0
     assert TOKENS in table.table.shape.indexed
     assert by_words(table, '"invoice 5"') == {b"note 5.txt"}
+
+
+def test_a_moved_root_is_found_by_its_name_in_the_table(changing, send, tmp_path):
+    send()
+    there = tmp_path / "Attic"
+    there.mkdir()
+    move_roots(changing.folder, {ROOT: os.fsencode(there)})
+    moved = Library.open(changing.folder)
+    (new,) = notes([50], "a new receipt")
+    moved.add([replace(new, item=replace(new.item, root=os.fsencode(there)))], made_vectors(1, 9))
+    moved.commit()
+    done, table = send()
+    assert (done.added, done.changed, done.unchanged) == (1, 0, 40)
+    for number in (3, 50):
+        assert by_words(table, f'"archive note {number}"') == {b"note %d.txt" % number}
+        assert by_words(table, f'"attic note {number}"') == set()
 
 
 def hinted(folder, monkeypatch, capsys):
