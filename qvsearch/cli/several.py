@@ -84,11 +84,8 @@ class OpenLibraries:
                 )
             elif name and not len(each):
                 output.hint(f"the library{name} is empty", quiet)
-            if output.is_watched(quiet) and (command := _adds_words(each)):
-                output.hint(
-                    f"the library{name} has no words of some files, which are found by meaning;"
-                    f" {command} adds them without the model"
-                )
+            if output.is_watched(quiet) and (lack := _lack_of_words(each)):
+                output.hint(f"the library{name} {lack}")
 
     def folder_of(self, hit: Hit) -> Path:
         """Return the folder of a hit's library."""
@@ -111,8 +108,11 @@ class OpenLibraries:
         ]
 
 
-def _adds_words(library: Library) -> str | None:
-    """Return, once, the command that adds words to files without any."""
+def _lack_of_words(library: Library) -> str | None:
+    """Return which words of a library are not found yet, and the command that changes that.
+
+    Files without any are pointed out once.
+    """
     from qvsearch.cache import first_time
     from qvsearch.library.library import Library
     from qvsearch.library.words_file import has_full_text
@@ -121,10 +121,19 @@ def _adds_words(library: Library) -> str | None:
     if not isinstance(library, Library):
         return None
     if is_published(library):
+        command = f"`qvsearch publish {library.folder}`"
+        if library.lacks_word_index:
+            return (
+                f"has no index of words yet, and is searched by meaning alone; {command} builds it"
+            )
         names = ", ".join(library.outdated)
-        command = f"`qvsearch publish {library.folder}` by {names}"
-        return command if names and first_time("table-words-hint") else None
-    lacks = has_full_text() and bool(library.without_words())
+        command, once, lacks = f"{command} by {names}", "table-words-hint", bool(names)
+    else:
+        command, once = f"`qvsearch index{option(library.folder)}`", "words-hint"
+        lacks = has_full_text() and bool(library.without_words())
+    if not (lacks and first_time(once)):
+        return None
     return (
-        f"`qvsearch index{option(library.folder)}`" if lacks and first_time("words-hint") else None
+        f"has no words of some files, which are found by meaning; {command} adds them without"
+        " the model"
     )

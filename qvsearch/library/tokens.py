@@ -24,10 +24,11 @@ _PARTS = re.compile(f"[{_SPACELESS}]+|[^{_SPACELESS}]+")
 # not which word it is. A non-joiner does not either, but it divides Persian words.
 _INVISIBLE = re.compile("[\u00ad\u034f\u0640\u180b-\u180f\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _NON_JOINER = re.compile("\u200c(?<![\u0600-\u06ff]\u200c)")
-_MARKS_OF_TRADE = re.compile("[\u2120\u2122]")  # decomposed they were letters of the word before
+_MARKS_OF_TRADE = "\u2120", "\u2122"  # decomposed they were letters of the word before
 _TOKEN = re.compile("[0-9a-z\x80-\U0010ffff]+")  # of a divided text
 # how a character is used; vowel signs, which are marks without a combining class, are of words
 _UNKNOWN, _OF_WORDS, _OF_PAIRS, _ACCENT, _IGNORED, _DIVIDES, _ASCII_DIVIDES = range(7)
+_SPACE = ord(" ")
 _USES = np.full(sys.maxunicode + 1, _UNKNOWN, np.uint8)  # by character, of those that were met
 _USES[:128] = [_OF_WORDS if chr(each).isalnum() else _ASCII_DIVIDES for each in range(128)]
 
@@ -47,11 +48,16 @@ def divided(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    characters = _decomposed(_MARKS_OF_TRADE.sub(" ", _NON_JOINER.sub("", text)))
+    if "\u200c" in text:  # to look for it alone is far faster
+        text = _NON_JOINER.sub("", text)
+    for mark in _MARKS_OF_TRADE:
+        text = text.replace(mark, " ")
+    characters = _decomposed(text)
     uses = _uses(characters)
-    characters = np.where(uses == _DIVIDES, ord(" "), characters)
-    plain = _as_text(characters[(uses != _ACCENT) & (uses != _IGNORED)])
-    return _RUNS.sub(_pairs, plain) if (uses == _OF_PAIRS).any() else plain
+    characters = np.where(uses == _DIVIDES, np.uint32(_SPACE), characters)
+    stay = (uses != _ACCENT) & (uses != _IGNORED)
+    characters, paired = characters[stay], uses[stay] == _OF_PAIRS
+    return _as_text(_pairs(characters, paired) if paired.any() else characters)
 
 
 def tokens(text: str) -> list[str]:
@@ -80,9 +86,17 @@ def located(text: str) -> list[tuple[str, int, int]]:
     return found
 
 
-def _pairs(run: re.Match[str]) -> str:
-    text = run[0]
-    return f" {' '.join(map(''.join, pairwise(text))) or text} "
+def _pairs(characters: NDArray[np.uint32], paired: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """Return characters (n,) with each run of paired ones (n,) as its pairs, by spaces."""
+    follows = np.append(paired[1:], False)
+    alone = paired & ~follows & ~np.insert(paired[:-1], 0, False)
+    begins = (paired & follows) | alone  # a pair of its own, or what stands for one
+    sizes = np.where(begins, 3, 1)
+    found = np.repeat(np.where(paired, np.uint32(_SPACE), characters), sizes)
+    second = np.where(follows, np.append(characters[1:], np.uint32(_SPACE)), np.uint32(_SPACE))
+    ends = np.cumsum(sizes)[begins]
+    found[ends - 2], found[ends - 1] = characters[begins], second[begins]
+    return found
 
 
 def _decomposed(text: str) -> NDArray[np.uint32]:

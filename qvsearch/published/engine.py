@@ -54,15 +54,6 @@ class Nearest:
 
 
 @dataclass(frozen=True, slots=True)
-class Having:
-    """Rows that have words: numbers in this version (n,), files (n,) and the engine's BM25 (n,)."""
-
-    ids: NDArray[np.int64]
-    items: NDArray[np.int64]
-    scores: Vectors
-
-
-@dataclass(frozen=True, slots=True)
 class Shape:
     """How rows are stored: in so many files, with these indexed columns.
 
@@ -160,27 +151,27 @@ class Table:
     def having(
         self,
         words: Sequence[str],
+        columns: Sequence[str] = (),
         where: str | None = None,
         *,
         is_phrase: bool = False,
         most: int | None = None,
-    ) -> Having:
+    ) -> pa.Table:
         """Return rows that have any of these tokens, or all as a phrase, the best first.
 
-        Rows that are not in the index of tokens yet are compared one by one. With `most`, at most
-        so many.
+        Beside the columns, which cost more than the search, they have their numbers in this version
+        as `_rowid` and the engine's BM25 as `_score`. Rows that are not in the index of tokens yet
+        are compared one by one. With `most`, at most so many.
         """
         from lancedb.query import MatchQuery, PhraseQuery
 
         query: Any = PhraseQuery if is_phrase else MatchQuery  # whose defaults mypy does not see
         with self._errors("search"):
             search = self._rows.search(query(" ".join(words), TOKENS), query_type="fts")
-            search = search.select(["item", "_score"]).with_row_id(True)
+            search = search.select([*columns, "_score"]).with_row_id(True)
             search = search if where is None else search.where(where, prefilter=True)
             count = self._rows.count_rows() if most is None else most
-            found = search.limit(max(1, count)).to_arrow()
-        ids, items, scores = (found[name].to_numpy() for name in ("_rowid", "item", "_score"))
-        return Having(ids.astype(np.int64), items, scores.astype(np.float32))
+            return search.limit(max(1, count)).to_arrow()
 
     def by_ids(self, ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """Return columns of rows by their numbers in this version, in order."""

@@ -20,10 +20,11 @@ from qvsearch.library.sidecar import decode_segment
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import TOKENS, Table
 from qvsearch.published.mapped_roots import mapped_roots
+from qvsearch.published.outdated import outdated_publishers
 from qvsearch.published.part import Part
 from qvsearch.published.publishers import list_publishers
 from qvsearch.published.sample import TableSample, sample_of
-from qvsearch.published.schema import FORM, READ, STORED, check_below, item_of, vectors_of
+from qvsearch.published.schema import READ, STORED, check_below, item_of, vectors_of
 from qvsearch.published.sql import quoted
 from qvsearch.published.word_counts import WordCounts, word_counts
 from qvsearch.types import KIND_CODES, Kind
@@ -169,13 +170,14 @@ class PublishedLibrary(Library):
     @cached_property
     def outdated(self) -> list[str]:
         """The publishers with rows that an older version published: without words and regions."""
-        names = [each.name for each in list_publishers(self.table)]
-        if "form" in self.table.lacking.names:
-            return names
-        lacking = f"(form IS NULL OR form <> {FORM})"
-        return [
-            name for name in names if self.table.count(f"publisher = {quoted(name)} AND {lacking}")
-        ]
+        return outdated_publishers(self.table)
+
+    @cached_property
+    def lacks_word_index(self) -> bool:
+        """Whether rows have words that no search finds, since their index was not built yet."""
+        if self.has_words or TOKENS in self.table.lacking.names:
+            return False
+        return bool(len(self.table.scan(["length"], "length IS NOT NULL", limit=1)))
 
     def _check_size(self) -> None:
         """Raise QvsearchError if the vectors of all rows do not fit into memory."""

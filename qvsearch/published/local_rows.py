@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -141,19 +142,27 @@ def rows_to_publish(
 def rows_without_vectors(
     library: Library, local: LocalRows, places: NDArray[np.int64], publisher: str
 ) -> Iterator[Row]:
-    """Yield rows as `rows_to_publish` returns them, without vectors and backgrounds."""
+    """Yield rows as `rows_to_publish` returns them, without vectors and backgrounds.
+
+    They are found by the names that their roots have in the table, wherever these lie now.
+    """
     numbers = local.rows[places].tolist()
     words = library.words
     segments = [
         replace(segment, words=words.text(row))
         for row, segment in zip(numbers, library.segments.stream(numbers), strict=True)
     ]
-    found = zip(places.tolist(), segments, searchable(segments), strict=True)
-    for place, segment, searched in found:
+    roots = [local.names[local.roots[place]] for place in places.tolist()]
+    named = (
+        replace(segment, item=replace(segment.item, root=os.fsencode(root)))
+        for segment, root in zip(segments, roots, strict=True)
+    )
+    found = zip(places.tolist(), roots, segments, searchable(named), strict=True)
+    for place, root, segment, searched in found:
         length = int(local.lengths[place])
         yield Row(
             publisher=publisher,
-            root=local.names[local.roots[place]],
+            root=root,
             segment=segment,
             ordinal=int(local.marks.ordinals[place]),
             digest=int(local.marks.digests[place]),

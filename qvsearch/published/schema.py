@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of tables; raised if an older version would misread one
 PLACES = 1  # raised if regions and countries have other numbers
-FORM = 100 * PLACES + TOKENS  # of later columns
+FORM = 100 * PLACES + TOKENS  # of later columns: both versions in one number, e.g. 102
 ABOUT = b"qvsearch"  # the key of `About` in the metadata of the schema
 CASELESS = str.casefold
 _ODD_BYTES = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qvsearch.published.engine import Having, Table
+    from qvsearch.published.engine import Table
     from qvsearch.published.library import PublishedLibrary
     from qvsearch.published.word_counts import WordCounts
     from qvsearch.retrieval.asked_words import AskedWords, Phrase
@@ -37,6 +37,14 @@ if TYPE_CHECKING:
 READ_ROWS = 2000  # rows whose words are read: as many as may count beside meaning
 TOP_ROWS = 16  # rows of the highest BM25 by the engine, among which is the highest
 LISTED = 20_000  # files that SQL lists; more are left out after the engine's search
+
+
+@dataclass(frozen=True, slots=True)
+class Having:
+    """Rows that have a phrase: their numbers in the version (n,), and the engine's BM25 (n,)."""
+
+    ids: NDArray[np.int64]
+    scores: Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class TableWords:
         some = np.flatnonzero(evidence > least)
         if where is not None and len(some):
             tokens = [token for phrase in self.corpus.weights for token in phrase]
-            passing = self.table.having(tokens, where).ids
+            passing = self.table.having(tokens, where=where)["_rowid"].to_numpy()
             some = some[np.isin(rows[some], passing)]
         order = some[np.argsort(-evidence[some], kind="stable")]
         following = float(evidence[order[count]]) if len(order) > count else -np.inf
@@ -119,7 +127,9 @@ def _rarer(table: Table, phrases: Sequence[Phrase], counts: WordCounts) -> dict[
 
     def find(phrases: Sequence[Phrase], most: int | None) -> dict[Phrase, Having]:
         def one(phrase: Phrase) -> Having:
-            return table.having(phrase, is_phrase=len(phrase) > 1, most=most)
+            rows = table.having(phrase, is_phrase=len(phrase) > 1, most=most)
+            ids, scores = rows["_rowid"].to_numpy(), rows["_score"].to_numpy()
+            return Having(ids.astype(np.int64), scores.astype(np.float32))
 
         with ThreadPoolExecutor() as pool:  # the engine waits for its storage
             return dict(zip(phrases, pool.map(one, phrases), strict=True))
@@ -158,7 +168,8 @@ def narrowed(table: Table, asked: AskedWords) -> Narrowed:
     """Return the files that have all phrases of a query, and none of those that are lacking."""
 
     def files(phrase: Phrase) -> NDArray[np.int64]:
-        return np.unique(table.having(phrase, is_phrase=len(phrase) > 1).items)
+        rows = table.having(phrase, ["item"], is_phrase=len(phrase) > 1)
+        return np.unique(rows["item"].to_numpy())
 
     allowed: NDArray[np.int64] | None = None
     for phrase in asked.phrases:

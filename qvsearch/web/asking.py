@@ -70,14 +70,15 @@ def read_search(
     likes = tuple(map(locate, given.get("like", [])))
     unlikes = tuple(map(locate, given.get("unlike", [])))
     without = tuple(each.strip() for each in given.get("not", []))
+    lacking = tuple(given.get("without", ()))
     task = _choice("--task", Task, _one(given, "task"))
     query = None
-    if (unlikes or without) and not (words or picture or likes):
+    if (unlikes or without or lacking) and not (words or picture or likes):
         raise Problem(
             HTTPStatus.BAD_REQUEST,
             "the query looks for nothing; give words, a picture or an example as well",
         )
-    if words or picture or likes or unlikes or without:
+    if words or picture or likes:
         query = Query(
             words=words,
             file=None if words else picture,
@@ -86,7 +87,7 @@ def read_search(
             like=likes,
             unlike=unlikes,
             instruction=QUERY_INSTRUCTION if task is None else INSTRUCTIONS[task],
-            lacking=tuple(given.get("without", ())),
+            lacking=lacking,
             by=compared_by(
                 words_only=_flag(given, "words_only"), meaning_only=_flag(given, "meaning_only")
             ),

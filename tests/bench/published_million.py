@@ -5,7 +5,8 @@ the table plus most of another one. The model's time does not count.
 
 Printed are the time of the first query with and without the sample in the cache, the median and
 95th percentile of later ones with and without filters, the resident memory, and recall@10 of files
-against `--exact`, which compares all rows.
+against `--exact`, which compares all rows. If the table has words, queries of 3 and of 100 words
+are timed, too.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from million import Fixed, resident
+from words import passages
 
 
 def queries_beside(table, count):
@@ -30,13 +32,13 @@ def queries_beside(table, count):
     return (found / np.linalg.norm(found, axis=1, keepdims=True))[:count]
 
 
-def timed(library, query, **options):
+def timed(library, query, text="query", **options):
     from qvsearch.retrieval.pipeline import SearchOptions, search
 
     embedder = Fixed()
     embedder.vector = query
     started = time.perf_counter()
-    hits = search(library, "query", embedder, SearchOptions(min_relevance=0, **options))
+    hits = search(library, text, embedder, SearchOptions(min_relevance=0, **options))
     return time.perf_counter() - started, [each.segment.item for each in hits]
 
 
@@ -85,6 +87,12 @@ def measure(table, queries, exact):
     ):
         spent = [timed(library, each, filters=filters)[0] for each in queries[2:]]
         print(f"{name}: p50 and p95 {percentiles(spent)} ms", flush=True)
+    if library.has_words:
+        texts = iter(passages(4 * len(queries))[1])
+        for words in (3, 100):
+            asked = [" ".join(f"{next(texts)} {next(texts)}".split()[:words]) for _ in queries]
+            spent = [timed(library, *each)[0] for each in zip(queries, asked, strict=True)]
+            print(f"{words} words: p50 and p95 {percentiles(spent)} ms", flush=True)
     print(f"resident {resident():,.0f} MB")
     if exact:
         found = [timed(library, each)[1] for each in queries[:exact]]

@@ -60,6 +60,19 @@ def test_signs_that_are_no_words_divide():
     assert tokens("می\u200cخواهم") == tokens("می خواهم")
 
 
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("東京都 x 京", ["東京", "京都", "x", "京"]),
+        ("a京b都\0東京C", ["a", "京", "b", "都", "東京", "c"]),
+        ("ア゚アｶﾞｶ。が", ["アア", "アカ", "カカ", "か"]),  # sound marks are folded
+        ("𠀀𠀁𠀀", ["𠀀𠀁", "𠀁𠀀"]),
+    ],
+)
+def test_characters_without_spaces_are_indexed_by_pairs(text, pairs):
+    assert tokens(text) == pairs
+
+
 def test_pairs_of_characters_are_found_where_they_are():
     text = "น้ำที่ร้าน"  # tone marks are folded, so there are fewer pairs than characters
     found = located(text)

@@ -1,5 +1,6 @@
 """Exact words in a shared table find what they find in a library of the same rows."""
 
+import os
 import random
 import zlib
 from dataclasses import dataclass, replace
@@ -12,10 +13,14 @@ from support.made_rows import unit
 from support.tables import reopened
 
 from qvsearch.choices import By
+from qvsearch.cli.several import OpenLibraries
 from qvsearch.errors import QvsearchError
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
+from qvsearch.library.moving import move_roots
 from qvsearch.library.tokens import tokens
+from qvsearch.mcp.searching import _hints
+from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.published import library as published
 from qvsearch.published import upkeep
 from qvsearch.published.address import read_address
@@ -26,10 +31,12 @@ from qvsearch.published.stored_words import COLUMNS
 from qvsearch.retrieval import table_words
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.pipeline import SearchOptions, parse_query, search
+from qvsearch.retrieval.shelf import Opened
+from qvsearch.runtime.choice import Choice
 from qvsearch.types import Item, Kind, Metadata, Segment
 
 DIM = 32
-FINGERPRINT = replace(made_rows.FINGERPRINT, dim=DIM)
+FINGERPRINT = replace(made_rows.FINGERPRINT, dim=DIM, instruction=DOCUMENT_INSTRUCTION)
 FILES = 300
 ROOT = b"/media/Archive"
 VOCABULARY = [f"word{number}" for number in range(400)]
@@ -351,6 +358,66 @@ def test_words_without_an_index_are_found_once_it_is_built(changing, send):
     assert done.rows == 0
     assert TOKENS in table.table.shape.indexed
     assert by_words(table, '"invoice 5"') == {b"note 5.txt"}
+
+
+def test_a_moved_root_is_found_by_its_name_in_the_table(changing, send, tmp_path):
+    send()
+    there = tmp_path / "Attic"
+    there.mkdir()
+    move_roots(changing.folder, {ROOT: os.fsencode(there)})
+    moved = Library.open(changing.folder)
+    (new,) = notes([50], "a new receipt")
+    moved.add([replace(new, item=replace(new.item, root=os.fsencode(there)))], made_vectors(1, 9))
+    moved.commit()
+    done, table = send()
+    assert (done.added, done.changed, done.unchanged) == (1, 0, 40)
+    for number in (3, 50):
+        assert by_words(table, f'"archive note {number}"') == {b"note %d.txt" % number}
+        assert by_words(table, f'"attic note {number}"') == set()
+
+
+def hinted(folder, monkeypatch, capsys):
+    """What a search at a terminal points out about the libraries that it opens."""
+    monkeypatch.setattr("qvsearch.cli.output.is_watched", lambda quiet: not quiet)
+    OpenLibraries([folder], Choice()).hint(quiet=False)
+    return capsys.readouterr().err
+
+
+def test_a_search_by_meaning_alone_says_so(changing, send, monkeypatch, capsys):
+    _, table = send()
+    assert "meaning" not in hinted(table.folder, monkeypatch, capsys)
+    table.table._rows.drop_index("tokens_idx")
+    for _ in range(2):
+        assert "has no index of words yet" in hinted(table.folder, monkeypatch, capsys)
+    shelf = Opened("shared", opened(table.table.address), None, Hashes(np.empty(0)))
+    assert list(_hints([shelf])) == [
+        "shared: it has no index of words yet, and is searched by meaning alone"
+    ]
+    send()
+    assert "meaning" not in hinted(table.folder, monkeypatch, capsys)
+
+
+def test_a_table_without_any_words_needs_no_index_of_them(changing, send):
+    _, table = send()
+    table.table._rows.drop_index("tokens_idx")
+    table.table._rows.update(values={"tokens": None, "length": None})
+    assert not opened(table.table.address).lacks_word_index
+
+
+def test_rows_of_an_older_version_are_counted_once(changing, send, monkeypatch, capsys):
+    _, table = send()
+    table.table._rows.update(where="item % 2 = 0", values={"form": 99})
+    assert "by anna adds them" in hinted(table.folder, monkeypatch, capsys)
+    count, counted = Table.count, []
+
+    def recorded(self, where=None):
+        counted.append(where)
+        return count(self, where)
+
+    monkeypatch.setattr(Table, "count", recorded)
+    assert opened(table.table.address).outdated == ["anna"]
+    assert not hinted(table.folder, monkeypatch, capsys)
+    assert not any(counted)  # but all rows, which is a number in the manifest
 
 
 def test_tokens_of_another_version_are_replaced(changing, send):

@@ -126,6 +126,7 @@ BAD = {
     "q=a&min_relevance=2": "min_relevance '2' must be a number from 0 to 1",
     "q=a&min_relevance=nan": "must be a number from 0 to 1",
     "not=red": "the query looks for nothing",
+    "without=red": "the query looks for nothing",
     "q=a&not=+": "--not is empty",
     "q=a" + "&not=b" * 33: "a query has at most 32 examples and nots",
     "sort=relevance": "nothing is relevant without a query",
