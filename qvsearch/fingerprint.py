@@ -61,7 +61,8 @@ class DecodeOptions:
 
     No image has more than `max_pixels`; `video_mode` decides the segments of a video. With `draft`
     the decoder reduces large JPEGs, which takes half the time and moves values by up to 1 of 255 on
-    average. With `films`, pictures have the moments of the films within them, too (motion photos).
+    average. With `films`, pictures have the moments of the films within them, too (motion photos);
+    `lost_film` is why a film is left out, which is in the metadata of a picture that has one.
     `moments` are given stretches `[start, end)` of a video in seconds, where a decoder
     takes only these (`qvsearch.media.stills`). `page_pixels` is the limit of a document's page
     (default: `max_pixels`); its pages after `after_page` are decoded, `most_pages` at most.
@@ -71,6 +72,7 @@ class DecodeOptions:
     video_mode: VideoMode = VideoMode.FRAMES
     draft: bool = True
     films: bool = False
+    lost_film: str | None = None
     moments: tuple[tuple[float, float], ...] = ()
     page_pixels: int | None = None
     after_page: int = 0

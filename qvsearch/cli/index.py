@@ -265,6 +265,7 @@ def _hint(library: "Library", paths: Sequence[bytes], forget_rules: bool, quiet:
     from qvsearch.files import is_below
     from qvsearch.indexing import mounts
     from qvsearch.library.aliases import aliases
+    from qvsearch.library.pending import waiting_rules
     from qvsearch.library.rules import patterns_text
     from qvsearch.runtime.backends import notes
 
@@ -276,7 +277,9 @@ def _hint(library: "Library", paths: Sequence[bytes], forget_rules: bool, quiet:
     if forget_rules:
         return
     names = {name for path in paths for name in aliases(path, library.roots)}
-    for root, rules in (library.rules | library.waiting_rules).items():
+    for root, rules in (
+        library.rules | waiting_rules(library.load_pending(), library.roots)
+    ).items():
         patterns = patterns_text(rules)
         if patterns and any(is_below(name, root) for name in names):
             output.hint(f"{output.safe_text(root)} is indexed with {patterns}", quiet)

@@ -18,6 +18,7 @@ from qvsearch.indexing.counts import Event, Summary
 from qvsearch.indexing.reading import read_pictures
 from qvsearch.indexing.session import IngestOptions, Session
 from qvsearch.indexing.wordless import add_missing_words
+from qvsearch.library.pending import waiting_rules
 from qvsearch.library.rules import lasting, of_kinds, scans_of
 from qvsearch.media import ocr, words
 from qvsearch.media.workers import Decoders
@@ -53,7 +54,7 @@ def index(
         session = Session(library, options, report, stop)
         # 1. Each path is matched to a root, whose rules choose the files.
         targets = resolve(library.roots, paths)
-        rules = library.rules | library.waiting_rules
+        rules = library.rules | waiting_rules(library.load_pending(), library.roots)
         roots = [target.root for target in targets]
         scans = scans_of(
             rules,

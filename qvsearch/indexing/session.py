@@ -26,7 +26,7 @@ from qvsearch.indexing.changes import (
 from qvsearch.indexing.contents import Content, ContentIndex, content_of
 from qvsearch.indexing.counts import Counts, Event, Summary
 from qvsearch.library.failures import Failure
-from qvsearch.library.pending import Pending, without
+from qvsearch.library.pending import Pending, waiting_rules, without
 from qvsearch.library.rules import NO_RULES, Rules, ScanOptions, rules_of, widened
 from qvsearch.media.dates import name_date
 from qvsearch.media.pages import sampled_part
@@ -99,7 +99,8 @@ class Session:
     def set_rules(self, scans: Mapping[bytes, ScanOptions], roots: Collection[bytes]) -> None:
         """Set the rules of the given roots, which last from the next commit on."""
         library = self._library
-        remembered = library.waiting_rules | dict.fromkeys(library.roots, NO_RULES) | library.rules
+        waiting = waiting_rules(library.load_pending(), library.roots)
+        remembered = waiting | dict.fromkeys(library.roots, NO_RULES) | library.rules
         for root in roots:
             rules = rules_of(scans[root])
             if root in remembered and not self._options.forget_rules:

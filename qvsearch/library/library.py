@@ -188,12 +188,6 @@ class Library:
         rules = {root: self._rules.get(root, NO_RULES) for root in self.roots}
         return {root: each for root, each in rules.items() if each != NO_RULES}
 
-    @property
-    def waiting_rules(self) -> dict[bytes, Rules]:
-        """The rules of unfinished runs for folders that are not roots yet."""
-        rules = {root: each for run in self.load_pending() for root, each in run.rules.items()}
-        return {root: each for root, each in rules.items() if root not in self._roots}
-
     def set_rules(self, root: bytes, rules: Rules) -> None:
         """Store the rules of a present or future root; its rows do not change."""
         before = self.rules

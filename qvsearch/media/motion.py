@@ -53,6 +53,8 @@ def with_film(file: BinaryIO, still: Picture, options: DecodeOptions) -> list[Pi
     segment, source = still
     try:
         film = film_in(file)
+        if film is not None and options.lost_film is not None:
+            raise MediaError(options.lost_film)
         moments = [] if film is None else _moments(film, segment, options)
     except (MediaError, MemoryError) as error:
         reason = str(error) or "not enough memory to decode it"

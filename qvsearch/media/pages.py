@@ -46,11 +46,11 @@ def chosen_pages(count: int) -> tuple[int, ...]:
 def with_losses(segments: Sequence[Segment], reason: str | None) -> tuple[Segment, ...]:
     """Return the segments of a file; those of a document tell how many chosen pages are missing.
 
-    `reason` is why its last pages, or the film within a picture, are missing, if that is known.
+    `reason` is why its last pages are missing, if that is known.
     """
     count = segments[0].metadata.pages if segments else None
     if count is None:
-        return tuple(segments if reason is None else (without_film(s, reason) for s in segments))
+        return tuple(segments)
     lost = len(set(chosen_pages(count)).difference(segment.page for segment in segments))
     if not lost:
         return tuple(segments)

@@ -19,7 +19,7 @@ MOST_FATAL = 3  # pages of one document that may crash a process, or hang: each 
 class PartTask:
     """Decodes the next part of a file whenever it is called; only documents have several.
 
-    A picture that ends its process is decoded again without the film that may be within it.
+    A picture that ends its process is decoded once more, without the film that may be within it.
     A part that ends its process is decoded again page by page, so that only the page at fault is
     lost. If a part fails otherwise, the ones before it are all that there is. No part begins after
     `most_seconds`. `decode` runs in a process.
@@ -60,10 +60,10 @@ class PartTask:
 
     def _failed(self, skipped: Skipped, worker: ConfinedProcess) -> Decoded | Skipped:
         """Return an empty part if the rest can be tried, and otherwise the end."""
-        self._lost = self._lost or skipped.reason
-        if self._options.films and self._item.kind is Kind.IMAGE and not worker.is_usable():
-            self._options = replace(self._options, films=False)
+        if self._may_have_film() and not worker.is_usable():
+            self._options = replace(self._options, lost_film=skipped.reason)
             return Decoded(self._item, (), more=True)
+        self._lost = self._lost or self._options.lost_film or skipped.reason
         if worker.is_usable() or not self._may_go_on():
             if self._pages is None:
                 return Skipped(self._item.location, self._lost)
@@ -74,6 +74,10 @@ class PartTask:
             self._fatal += 1
             self._options = replace(self._options, after_page=self._next_page(), most_pages=None)
         return Decoded(self._item, (), more=True)
+
+    def _may_have_film(self) -> bool:
+        options = self._options
+        return options.films and options.lost_film is None and self._item.kind is Kind.IMAGE
 
     def _may_go_on(self) -> bool:
         # if no page comes without the first one either, the document itself is the reason

@@ -1,4 +1,4 @@
-"""PDF files: pages drawn at the size that the model sees, and their text layers.
+"""PDF files: pages drawn at the size that the model sees, with their text layers.
 
 PDFium draws what is on a page and the values of its forms. It is built without JavaScript, and
 nothing here opens attachments, links or other files than fonts of the system.
@@ -19,6 +19,7 @@ from pypdfium2.internal import set_callback
 from qvsearch.errors import MediaError
 from qvsearch.media.dates import date
 from qvsearch.media.pages import Page
+from qvsearch.media.pdf_text import page_text
 from qvsearch.media.pixels import smart_resize
 from qvsearch.types import Metadata
 
@@ -28,14 +29,10 @@ if TYPE_CHECKING:
 POINTS = 72  # in an inch, the unit of pages
 DPI = 200  # a page is drawn no finer, so that a label does not get the tokens of a poster
 PAGE_SECONDS = 30.0  # for drawing a page; a map of a million lines takes 5
-MOST_LETTERS = 100_000  # of a page's text; a page of a newspaper has 20,000
 LONGEST_LINE, LONGEST_KEYWORD, MOST_KEYWORDS = 300, 100, 50
 YEARS = range(1985, 2100)  # of documents; some programs write 1904 or 1970 for an unknown date
 _FLAGS = pdfium.FPDF_ANNOT | pdfium.FPDF_REVERSE_BYTE_ORDER
 _WHITE = (255, 255, 255, 255)
-# PDFium's marks for a hyphen at the end of a line, whose word goes on in the next one
-_BROKEN_WORD = re.compile(r"[\x02\ufffe]\s*")
-_CONTROL = re.compile(r"[^\S\n]*[\x00-\x09\x0b-\x1f\x7f-\x9f\ufffe\uffff][^\S\n]*")
 
 
 class Pdf:
@@ -59,7 +56,7 @@ class Pdf:
             with closing(self._document[number - 1]) as page:
                 width, height = (max(1, round(each)) for each in page.get_size())
                 pixels = self._draw(page, width, height, max_pixels)
-                return Page(pixels, width, height, _text(page))
+                return Page(pixels, width, height, page_text(page))
         except pypdfium2.PdfiumError as error:
             raise MediaError(f"damaged PDF: page {number} cannot be read") from error
 
@@ -67,7 +64,7 @@ class Pdf:
         """Return the text layer of a page, from 1; None if it has none or cannot be read."""
         try:
             with closing(self._document[number - 1]) as page:
-                return _text(page)
+                return page_text(page)
         except pypdfium2.PdfiumError:
             return None
 
@@ -110,17 +107,6 @@ class Pdf:
         value = self._document.get_metadata_value(key)
         line = "".join(each if each.isprintable() else " " for each in value)
         return " ".join(line.split())[:LONGEST_LINE]
-
-
-def _text(page: pypdfium2.PdfPage) -> str | None:
-    """Return the text layer of a page, words that a line's end breaks made whole."""
-    try:
-        with closing(page.get_textpage()) as layer:
-            text = layer.get_text_bounded(errors="ignore")[:MOST_LETTERS]
-    except pypdfium2.PdfiumError:  # the picture is there nevertheless
-        return None
-    text = _BROKEN_WORD.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return _CONTROL.sub(" ", text).strip() or None
 
 
 def _reason(error: pypdfium2.PdfiumError) -> str:

@@ -139,14 +139,15 @@ def _documents(
     from qvsearch.media.workers import Decoders
 
     jobs: dict[DecodeOptions, list[tuple[Item, str]]] = {}
-    for hit in hits.values():
+    options = {place: _of_hit(decode_options(hit), hit.segment) for place, hit in hits.items()}
+    for place, hit in hits.items():
         job = (hit.segment.item, hit.segment.content_hash)
-        jobs.setdefault(decode_options(hit), []).append(job)
+        jobs.setdefault(options[place], []).append(job)
     decode = partial(decode_moments, moments=_pages(hits.values()), most_frames=0)
     with Decoders(decode=decode) as decoders:
-        outcomes = {options: decoders.decode(some, options) for options, some in jobs.items()}
+        outcomes = {each: decoders.decode(some, each) for each, some in jobs.items()}
         for place, hit in hits.items():
-            outcome = next(outcomes[decode_options(hit)])
+            outcome = next(outcomes[options[place]])
             if isinstance(outcome, Skipped):
                 missed(outcome)
                 continue
@@ -157,6 +158,12 @@ def _documents(
                 yield place, same[0][1]
             else:
                 missed(Skipped(hit.segment.item.location, "changed since it was indexed"))
+
+
+def _of_hit(options: DecodeOptions, segment: Segment) -> DecodeOptions:
+    """Return the options without films for the picture of a motion photo."""
+    is_picture = segment.item.kind is Kind.IMAGE and segment.start is None
+    return replace(options, films=False) if is_picture else options
 
 
 def _pages(hits: Iterable[Hit]) -> dict[bytes, list[tuple[float, float]]]:

@@ -2,19 +2,18 @@
 
 import json
 import os
-from dataclasses import replace
 
 import pytest
 from support.cheap_model import FINGERPRINT, DecodersHere, instead, write_notes
 from support.hostile_videos import film
 from support.pdf_files import drawn, lines
+from support.readers import forget_words
 
 from qvsearch.cli.app import main
 from qvsearch.indexing.status import library_status
 from qvsearch.indexing.wordless import add_missing_words
 from qvsearch.library import words_file
 from qvsearch.library.library import Library
-from qvsearch.library.manifest import read_committed, write_manifest
 from qvsearch.library.repair import check, repair
 from qvsearch.media import document, video
 from qvsearch.media import words as media_words
@@ -49,17 +48,6 @@ def index(folder, model=None, expected=0, **options):
         assert main([*command, "--no-ocr"]) == expected
 
 
-def forget_words(folder):
-    """Make the library as one that an older version wrote."""
-    place = folder / "library"
-    before = read_committed(place)
-    files = tuple(replace(file, words=None) for file in before.files)
-    write_manifest(place, replace(before, files=files, generation=before.generation + 1))
-    with Library.open(place).lock():
-        pass  # which sweeps
-    assert not list(place.glob("segments/*.words"))
-
-
 def words(folder):
     """Return the text of each file, and which files have some tokens."""
     library = Library.open(folder / "library")
@@ -76,7 +64,7 @@ def test_words_come_with_the_next_index_and_without_a_model(folder):
     wanted = words(folder)
     assert all("Zoë" in text for text in wanted[0].values())
     assert len(wanted[1]["zoe"]) == len(wanted[1]["txt"]) == NOTES
-    forget_words(folder)
+    forget_words(folder / "library")
     library = Library.open(folder / "library")
     assert library_status(library).without_words == NOTES
     assert library.words.lengths()[0].size == 0
@@ -105,7 +93,7 @@ def test_touched_and_renamed_files_keep_their_words_and_are_found_by_new_names(f
 
 
 def test_files_that_are_away_get_words_once_they_are_back_and_changed_ones_are_indexed(folder):
-    forget_words(folder)
+    forget_words(folder / "library")
     paths = sorted((folder / "notes").iterdir())
     (folder / "notes").rename(folder / "away")
     index(folder, Unwanted(), expected=3)
@@ -120,7 +108,7 @@ def test_files_that_are_away_get_words_once_they_are_back_and_changed_ones_are_i
 
 def test_a_stop_keeps_what_was_read(folder):
     wanted = words(folder)
-    forget_words(folder)
+    forget_words(folder / "library")
 
     class Stopping(DecodersHere):
         def decode(self, jobs, options, stop):
@@ -213,7 +201,7 @@ def test_a_root_with_another_name_is_found_by_it(folder):
 
 
 def test_status_says_how_many_files_lack_words(folder, capsys):
-    forget_words(folder)
+    forget_words(folder / "library")
     assert main(["status", "-l", str(folder / "library"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["without_words"] == NOTES
     assert main(["status", "-l", str(folder / "library")]) == 0
@@ -225,7 +213,7 @@ def test_pictures_of_an_older_version_are_found_by_their_names(folder):
     item = Item(os.fsencode(folder / "notes"), b"IMG_4711.jpg", Kind.IMAGE, 1, 1)
     library.add([Segment(item, "hash")], library.vectors(list(library.segments)[:1]))
     library.commit()
-    forget_words(folder)
+    forget_words(folder / "library")
     library = Library.open(folder / "library")
     add_missing_words(library, {}, DecodersHere(), lambda _: None, lambda: False)
     library = Library.open(folder / "library")
@@ -256,7 +244,7 @@ def test_films_and_documents_are_read_again_without_their_pictures(folder, monke
     }
     spoken = "".join(text for (path, *_), text in wanted.items() if path == b"film.mp4")
     assert ("0.500\tHello kumquat" in spoken, "2.250\tBye" in spoken) == (True, True)
-    forget_words(folder)
+    forget_words(folder / "library")
     for decoder in (document, video):
         monkeypatch.delattr(decoder, "decode")
     index(folder, Unwanted())
@@ -275,7 +263,7 @@ def test_passages_of_one_long_line_keep_their_own_words(folder):
 
     wanted = passages()
     assert len(set(wanted)) == len(wanted) > 3
-    forget_words(folder)
+    forget_words(folder / "library")
     index(folder, Unwanted())
     assert passages() == wanted
 

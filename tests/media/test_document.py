@@ -94,6 +94,37 @@ def test_a_word_that_a_line_breaks_is_whole(tmp_path):
     assert "document of words" in segment.words
 
 
+def by_ghostscript(*words):
+    """Return operators that show words as Ghostscript does: gaps as spacing of the two letters."""
+    gap, size = 3, 12
+    parts = [b"BT /F %d Tf 60 700 Td" % size]
+    for place, word in enumerate(words):
+        first, middle, last = word[:1], word[1:-1], word[-1:]
+        if place == 0:
+            first, middle = b"", first + middle
+        parts.append(b"(%s) Tj" % middle)
+        if place + 1 < len(words):
+            # the spacing behind the second of the letters is taken back
+            pair = last + words[place + 1][:1]
+            parts.append(b"%d Tc (%s) Tj 0 Tc [%d ()] TJ" % (gap, pair, 1000 * gap // size))
+        else:
+            parts.append(b"(%s) Tj" % last)
+    return b" ".join(parts) + b" ET\n"
+
+
+def test_gaps_that_ghostscript_writes_as_spacing_are_between_words(tmp_path):
+    words = (b"rather", b"few", b"keys", b"of", b"any", b"node,", b"even", b"yellow")
+    [(segment, _)] = decode(tmp_path, one_page(by_ghostscript(*words)))
+    assert segment.words == b" ".join(words).decode()
+
+
+@pytest.mark.parametrize("spacing", [2, 6, 12])
+def test_letters_with_spacing_stay_together(tmp_path, spacing):
+    title = b"BT /F 24 Tf %d Tc 60 700 Td (TITLE AV OF TO 1984.) Tj 0 Tc ET\n" % spacing
+    [(segment, _)] = decode(tmp_path, one_page(title + shown(b"and a plain line", y=600)))
+    assert segment.words == "TITLE AV OF TO 1984.\nand a plain line"
+
+
 def test_a_page_without_a_text_layer_is_a_scan(tmp_path):
     def draw(paper, number):
         if number == 2:

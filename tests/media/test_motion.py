@@ -245,6 +245,21 @@ def test_a_film_that_crashes_the_process_does_not_cost_the_picture(tmp_path, fil
     assert segment.metadata.partial == reason
 
 
+@pytest.mark.parametrize(
+    ("name", "crashes", "left"), [("plain-once.jpg", 1, 1), ("always.jpg", 2, 0)]
+)
+def test_a_crash_says_nothing_of_a_film_that_is_not_there(tmp_path, name, crashes, left):
+    (tmp_path / name).write_bytes(still())
+    with Decoders(1, decode=fatal_films.decode_some) as decoders:
+        [outcome] = decoders.decode([(item_of(tmp_path / name), "")], FILMS, in_parts=True)
+    assert len((tmp_path / f"{name}.crashes").read_bytes()) == crashes
+    if left:
+        [segment] = with_losses([segment for segment, _ in outcome.segments], outcome.lost)
+        assert segment.metadata.partial is None
+    else:
+        assert outcome == Skipped(os.fsencode(tmp_path / name), "the decoder crashed (SIGSEGV)")
+
+
 def test_a_moment_is_shown_played_and_saved_and_the_picture_is_not(tmp_path, film, monkeypatch):
     monkeypatch.setattr("qvsearch.media.thumbnails.Decoders", DecodersHere)
     path = tmp_path / "a.jpg"

@@ -130,6 +130,12 @@ def test_a_reranker_sees_what_the_hit_shows(library, query):
     assert hits[0].rerank_score == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.usefixtures("here")
+def test_a_reranker_decodes_no_film_for_the_picture(library, monkeypatch):
+    monkeypatch.setattr("qvsearch.media.motion._moments", lambda *_: pytest.fail("decoded"))
+    test_a_reranker_sees_what_the_hit_shows(library, "red")
+
+
 def test_a_video_is_compared_with_the_film(library, tmp_path, monkeypatch):
     monkeypatch.setattr("qvsearch.retrieval.similar.Decoders", DecodersHere)
     make(tmp_path / "a.mp4", [np.full((48, 64, 3), GREEN, np.uint8)] * 20)

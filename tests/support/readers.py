@@ -43,6 +43,16 @@ def make_older(folder, below=1 << 60):
             columns_path(folder, each.name).unlink(missing_ok=True)
 
 
+def forget_words(folder):
+    """Make a library one that an older version wrote: no row has words."""
+    before = read_committed(folder)
+    files = tuple(replace(file, words=None) for file in before.files)
+    write_manifest(folder, replace(before, files=files, generation=before.generation + 1))
+    with Library.open(folder).lock():
+        pass  # which sweeps
+    assert not list(folder.glob("segments/*.words"))
+
+
 def rows(folder):
     """Return the bytes of each row's vector by the row's segment, having searched for some."""
     return _rows(Library.open(folder))

@@ -274,6 +274,40 @@ def test_a_moment_of_a_motion_photo_plays_and_its_picture_does_not(page):
     expect(in_large(page).locator("#stage img")).to_have_attribute("src", re.compile("side=1280$"))
 
 
+def test_the_film_of_a_motion_photo_plays_if_its_picture_is_the_hit(page, album):
+    identity = page.request.get("/api/search?kind=image&limit=1").json()["hits"][0]["id"]
+    photo = {"id": identity, "kind": "image", "path": "/a.jpg", "relevance": 0.9, "duration": 2.5}
+    moment = {"start": 0, "end": 2, "relevance": 0.5}
+    hits = [photo | {"rank": 1, "moments": [moment]}, photo | moment | {"rank": 2}]
+    record = {"hits": hits, "relevant": True, "more": False, "seconds": 0}
+    page.route("**/api/search?*", lambda route: route.fulfill(json=record))
+    film = album[0] / "clips" / "holiday.webm"
+    page.route("**/play?*", lambda route: route.fulfill(path=film))
+    cards = opened(page, STAR)
+    parts = page.get_by_role("group", name="Parts of this photo").get_by_role("button")
+    playing = "video => new Promise(done => video.addEventListener('timeupdate', () => done(true)))"
+    for place, source in enumerate(("play?start=0&end=2.5", "play?start=0&end=2")):
+        cards.nth(place).click()
+        expect(parts).to_have_text(["Picture", "Film"])
+        for number, part in enumerate((place, 1 - place, place)):
+            if number:
+                parts.nth(part).click()
+                expect(parts.nth(part)).to_be_focused()
+            expect(parts.nth(part)).to_have_attribute("aria-pressed", "true")
+            expect(parts.nth(1 - part)).to_have_attribute("aria-pressed", "false")
+            expect(page.locator("#stage img")).to_have_count(1 - part)
+            expect(page.locator("#stage video")).to_have_count(part)
+            if part:
+                video = page.locator("#stage video")
+                expect(video).to_have_attribute("src", re.compile(re.escape(source)))
+                assert video.evaluate(playing)
+            else:
+                picture = page.locator("#stage img")
+                expect(picture).to_have_attribute("src", re.compile("side=1280$"))
+        page.keyboard.press("Escape")
+        in_large(page).wait_for(state="hidden")
+
+
 def ten_thousand(page):
     """Let the page be answered with 10,000 hits, as there are no such libraries in a test."""
 

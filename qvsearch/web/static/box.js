@@ -88,7 +88,7 @@ export function show() {
     filters.line("Exact words that no hit has", "draft", (text) => text && address.add("without", text)),
   ];
   const not = filters.pill("Not", body, "Words to leave out");
-  if (parts.length > 1) parts.push(button("Clear all", { class: "pill", text: "Clear all", onclick: clear }));
+  if (parts.length > 1) parts.push(button("Clear all", { class: "pill", onclick: clear }));
   $("chips").replaceChildren(...parts, not, ...filters.pills());
 }
 

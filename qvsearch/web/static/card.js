@@ -1,7 +1,7 @@
 // The card of a hit in the grid.
 
 import { menuButton, runKey } from "./actions.js";
-import { h, icon, marked, share } from "./dom.js";
+import { h, icon, marked, onPlainClick, share } from "./dom.js";
 import { preview } from "./preview.js";
 import * as selection from "./selection.js";
 import { sideFor, thumbnail } from "./server.js";
@@ -21,11 +21,7 @@ export function card(record, box, view) {
   item.append(checkbox(record), menuButton(record, view));
   if (record.duplicates) item.append(repeats(record, view));
   if (record.kind === "video" || record.start !== undefined) preview(item, record, main);
-  main.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    view(record);
-  });
+  onPlainClick(main, () => view(record));
   main.addEventListener("keydown", (event) => {
     if (event.key === " ") selection.toggle(record);
     else if (!runKey(event, record, view)) return;
@@ -79,7 +75,7 @@ function timeline(record) {
   const all = [record, ...(record.moments ?? [])].filter((each) => each.start !== undefined);
   const marks = all.map((each) => {
     const mark = share(h("i", { class: each === record ? "best" : null }), each.start / record.duration);
-    mark.style.setProperty("--length", String(((each.end ?? each.start) - each.start) / record.duration));
+    mark.style.setProperty("--length", ((each.end ?? each.start) - each.start) / record.duration);
     return mark;
   });
   return h("span", { class: "timeline", "aria-hidden": "true" }, ...marks);

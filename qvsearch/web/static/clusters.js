@@ -1,7 +1,7 @@
 // Groups of files that show or say the like, largest first; one of them opens as a grid.
 
 import { card } from "./card.js";
-import { $, button, entitle, h } from "./dom.js";
+import { $, button, entitle, h, onPlainClick, problem } from "./dom.js";
 import { Grid } from "./grid.js";
 import { Records } from "./results.js";
 import * as selection from "./selection.js";
@@ -25,7 +25,7 @@ export async function begin() {
   try {
     groups = (await server.getWhenDone("/api/clusters", working)).clusters;
   } catch (error) {
-    $("message").replaceChildren(h("p", { class: "problem", role: "alert" }, safe(error.message)));
+    $("message").replaceChildren(problem(safe(error.message)));
     return;
   }
   addEventListener("popstate", show);
@@ -68,11 +68,7 @@ function all() {
   const tiles = groups.map((each) => {
     const pictures = each.items.slice(0, PICTURES).map(tile);
     const link = h("a", { href: `/clusters?group=${each.id}` }, h("span", { class: "mosaic" }, ...pictures), h("b", null, title(each)), h("span", { class: "quiet" }, count(each.files, "file")));
-    link.addEventListener("click", (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-      event.preventDefault();
-      go(each.id);
-    });
+    onPlainClick(link, () => go(each.id));
     return h("li", null, link);
   });
   $("main").append(h("ul", { id: "tiles", class: "tiles" }, ...tiles));

@@ -7,15 +7,17 @@ import { clock, count, date, folderOf, kindName, languageName, lines, moment, pa
 
 const FROM = { xmp: "from an .xmp file", json: "from a .json file", name: "from its name" };
 
+const shown = (value) => (value ? safe(value) : "");
+
 export function details(record) {
   const coordinates = record.latitude === undefined ? "" : `${record.latitude.toFixed(5)}, ${record.longitude.toFixed(5)}`;
-  const place = [record.place && safe(record.place), coordinates].filter(Boolean).join(" · ");
+  const place = [shown(record.place), coordinates].filter(Boolean).join(" · ");
   const rows = [
     ["Kind", record.page === true ? "page or screenshot" : kindName(record.kind)],
     ["Moment", moment(record)],
     ["Passage", lines(record) || (record.section === undefined ? "" : safe(record.section))],
-    ["Title", record.title ? safe(record.title) : ""],
-    ["Author", record.author ? safe(record.author) : ""],
+    ["Title", shown(record.title)],
+    ["Author", shown(record.author)],
     ["Keywords", (record.keywords ?? []).map(safe).join(", ")],
     ["Rating", record.rating ? count(record.rating, "star") : ""],
     ["Language", record.language ? languageName(record.language) : ""],
@@ -24,19 +26,19 @@ export function details(record) {
     ["Length", record.duration ? clock(record.duration) : ""],
     ["Bytes", record.bytes === undefined ? "" : size(record.bytes)],
     ["Taken", record.taken ? `${date(record.taken)}${FROM[record.taken_from] ? ` (${FROM[record.taken_from]})` : ""}` : ""],
-    ["Camera", record.camera ? safe(record.camera) : ""],
+    ["Camera", shown(record.camera)],
     ["Place", place],
     ["Changed", date(record.mtime?.replace("Z", ""))],
     ["Library", pathOf(record, "library")],
   ].filter(([, value]) => value);
   const list = rows.flatMap(([name, value]) => [h("dt", null, name), h("dd", null, value)]);
   const narrower = [
-    button("This folder", { text: "This folder", onclick: () => address.setAll("under", [folderOf(record)]) }),
+    button("This folder", { onclick: () => address.setAll("under", [folderOf(record)]) }),
   ];
   if (record.path === undefined) narrower.pop(); // a name that is not text fits no address
   if (place) {
     const near = `${record.latitude},${record.longitude},5`;
-    narrower.push(button("Near here", { text: "Near here", onclick: () => address.set("near", near) }));
+    narrower.push(button("Near here", { onclick: () => address.set("near", near) }));
   }
   const only = narrower.length ? [h("p", { class: "narrower" }, "Search only in ", ...narrower)] : [];
   return h("section", null, h("dl", null, ...list), ...only);

@@ -43,6 +43,17 @@ export function wordsOf({ snippet, marks }) {
   return [...new Set((marks ?? []).map(([start, end]) => characters.slice(start, end).join("")))];
 }
 
+// Other clicks open a link in another tab or window.
+export function onPlainClick(link, run) {
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    run();
+  });
+}
+
+export const problem = (text) => h("p", { class: "problem", role: "alert" }, text);
+
 export function svg(tag, attributes, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -70,7 +81,7 @@ export function place(element, { x, y, width, height }) {
 }
 
 export function share(element, value) {
-  element.style.setProperty("--share", String(value));
+  element.style.setProperty("--share", value);
   return element;
 }
 

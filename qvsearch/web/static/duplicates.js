@@ -1,7 +1,7 @@
 // Groups of near-duplicates side by side. Nothing is deleted here; the list can be exported.
 
 import { menuButton, runKey } from "./actions.js";
-import { $, button, copy, download, entitle, h } from "./dom.js";
+import { $, button, copy, download, entitle, h, onPlainClick, problem } from "./dom.js";
 import * as server from "./server.js";
 import { count, date, describe, exactPath, folderOf, kindName, nameOf, pathOf, safe, size } from "./text.js";
 import * as viewer from "./viewer.js";
@@ -19,7 +19,7 @@ export async function begin() {
     const address = `/api/duplicates${kind ? `?kind=${encodeURIComponent(kind)}` : ""}`;
     groups = (await server.getWhenDone(address, () => {})).groups;
   } catch (error) {
-    $("message").replaceChildren(h("p", { class: "problem", role: "alert" }, safe(error.message)));
+    $("message").replaceChildren(problem(safe(error.message)));
     return;
   }
   head(groups);
@@ -70,11 +70,7 @@ function member(record) {
   });
   image.addEventListener("error", () => image.replaceWith(h("span", { class: "nopicture" }, record.gone ? "missing" : "no picture")));
   const main = h("a", { class: "main", href: `#${record.id}` }, image);
-  main.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    viewer.view(record);
-  });
+  onPlainClick(main, () => viewer.view(record));
   main.addEventListener("keydown", (event) => runKey(event, record, viewer.view) && event.preventDefault());
   const badge = record.best ? h("span", { class: "badge best" }, "best") : h("span", { class: "badge" }, record.gone ? "missing" : (WHY[record.reason] ?? safe(record.reason)));
   return h(

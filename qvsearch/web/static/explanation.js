@@ -32,8 +32,8 @@ function partsOf(segment) {
   const place = placeOf(segment);
   const head = place ? [h("h4", null, place[0].toUpperCase() + place.slice(1))] : [];
   const words = (segment.words ?? []).map(safe).join(", ");
-  const own = words ? `Has the words: ${words} (by these alone ${percent(segment.words_relevance)}).` : "";
-  return [...head, ...(own ? [h("p", null, own)] : []), ...segment.terms.map(term)];
+  const own = words ? [h("p", null, `Has the words: ${words} (by these alone ${percent(segment.words_relevance)}).`)] : [];
+  return [...head, ...own, ...segment.terms.map(term)];
 }
 
 function term(each) {

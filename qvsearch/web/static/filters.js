@@ -152,7 +152,7 @@ const quick = (name, entries) => {
     "div",
     { class: "quick" },
     ...entries.map(([value, text]) =>
-      button(text, { text, "aria-pressed": String(present === value), onclick: () => done(() => address.set(name, value)) }),
+      button(text, { "aria-pressed": String(present === value), onclick: () => done(() => address.set(name, value)) }),
     ),
   );
 };
@@ -203,7 +203,7 @@ function dates() {
       }),
     );
   });
-  const quickly = years.map((year) => button(String(year), { text: String(year), onclick: span(year) }));
+  const quickly = years.map((year) => button(String(year), { onclick: span(year) }));
   return [h("div", { class: "quick" }, ...quickly), form];
 }
 

@@ -113,7 +113,7 @@ export class Grid {
     if (first < shapes.length) close(shapes.length, this.#rowHeight);
     const isFull = this.#rows.length > 0;
     this.#list.style.height = isFull ? `${top - GAP}px` : "0";
-    this.#list.setAttribute("aria-busy", String(!isWhole));
+    this.#list.setAttribute("aria-busy", !isWhole);
   }
 
   #resized() {

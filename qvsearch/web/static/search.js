@@ -20,10 +20,7 @@ let asked = null; // the results of the last query, which may not be here yet
 export async function begin() {
   grid = new Grid($("grid"), (record, index, size) => card(record, size, viewer.view), failed);
   selection.onChange((ids) => {
-    for (const id of ids) {
-      const index = grid.results?.indexOf(id) ?? -1;
-      if (index >= 0) grid.redraw(index);
-    }
+    for (const id of ids) grid.redraw(grid.results?.indexOf(id) ?? -1);
   });
   address.onQuery(run);
   box.begin();
@@ -72,13 +69,13 @@ async function run() {
 
 function failed(error) {
   if (notices.isEmpty()) return $("message").replaceChildren(...empty());
-  const again = button("Try again", { text: "Try again", onclick: run });
+  const again = button("Try again", { onclick: run });
   const parts = [h("p", null, filters.plain(error.message)), again];
   if (error.status === 410 || error.status === 404) {
     const params = address.query();
     for (const name of ["upload", "like", "unlike"].filter((each) => params.has(each))) {
       const text = name === "upload" ? "Search without the picture" : "Search without the example";
-      parts.push(button(text, { text, onclick: () => address.setAll(name, []) }));
+      parts.push(button(text, { onclick: () => address.setAll(name, []) }));
       break;
     }
   }
@@ -121,7 +118,7 @@ function nearest(params) {
   };
   return [
     h("p", { class: "lead" }, "Nothing matches."),
-    h("p", null, "These are only the nearest. ", button("Show the whole ranking", { text: "Show the whole ranking", onclick: all })),
+    h("p", null, "These are only the nearest. ", button("Show the whole ranking", { onclick: all })),
   ];
 }
 
@@ -130,6 +127,6 @@ function nothing(params) {
   const text = isFiltered ? "No file passes these filters." : "There are no files.";
   const clear = () => address.go((kept) => address.FILTERS.forEach((name) => kept.delete(name)));
   const parts = [h("p", { class: "lead" }, text)];
-  if (isFiltered) parts.push(h("p", null, button("Remove the filters", { text: "Remove the filters", onclick: clear })));
+  if (isFiltered) parts.push(h("p", null, button("Remove the filters", { onclick: clear })));
   return parts;
 }

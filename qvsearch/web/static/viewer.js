@@ -3,7 +3,7 @@
 import * as address from "./address.js";
 import { possible, runKey } from "./actions.js";
 import { details, duplicates } from "./details.js";
-import { $, button, h, icon, marked, reducesMotion, share, withWords, wordsOf } from "./dom.js";
+import { $, button, h, icon, marked, problem, reducesMotion, share, withWords, wordsOf } from "./dom.js";
 import { draw as drawExplanation } from "./explanation.js";
 import { keepWithin } from "./preview.js";
 import * as server from "./server.js";
@@ -45,13 +45,13 @@ async function follow() {
   try {
     return show(place >= 0 ? await grid.results.fetched(place) : await server.itemRecord(id));
   } catch (error) {
-    return problem(error.message);
+    return failed(error.message);
   }
 }
 
-function problem(message) {
+function failed(message) {
   if (!dialog.open) dialog.showModal();
-  $("stage").replaceChildren(h("p", { class: "problem", role: "alert" }, safe(message)));
+  $("stage").replaceChildren(problem(safe(message)));
   $("about").replaceChildren(button("Close", { name: "close", text: "Close", onclick: close }));
 }
 
@@ -91,7 +91,7 @@ function show(next, withReason = false) {
   if (!dialog.open) dialog.showModal();
   document.documentElement.classList.add("viewing");
   dialog.setAttribute("aria-label", describe(record));
-  const stage = { image: record.start === undefined ? picture : video, video, text, document: pages }[record.kind];
+  const stage = { image: photo, video, text, document: pages }[record.kind];
   $("stage").replaceChildren(...stage(record));
   about(record);
   $("previous").hidden = index < 1;
@@ -119,8 +119,9 @@ function about(next) {
     }),
   );
   const head = [h("h2", null, nameOf(next)), h("p", { class: "path" }, pathOf(next))];
-  const bar = share(h("span", { class: "relevance", "aria-hidden": "true" }), next.relevance ?? 0);
-  const relevance = h("p", { class: "measure" }, `relevance ${percent(next.relevance ?? 0)}`, bar);
+  const sure = next.relevance ?? 0;
+  const bar = share(h("span", { class: "relevance", "aria-hidden": "true" }), sure);
+  const relevance = h("p", { class: "measure" }, `relevance ${percent(sure)}`, bar);
   const reason = h("section", { id: "reason", "aria-live": "polite" });
   const repeats = h("section", { id: "repeats" });
   const facts = details(next);
@@ -143,6 +144,12 @@ function about(next) {
   }, () => {});
 }
 
+function press(buttons, one) {
+  for (const each of buttons) each.setAttribute("aria-pressed", each === one);
+}
+
+const group = (label, choices) => h("div", { class: "quick", role: "group", "aria-label": label }, ...choices);
+
 const quote = (next) => h("blockquote", null, marked(next.snippet, next.marks, multiline));
 
 async function explain() {
@@ -156,6 +163,24 @@ async function explain() {
   } catch (error) {
     if (number === shown) section.replaceChildren(h("p", { class: "problem" }, safe(error.message)));
   }
+}
+
+// A motion photo is shown as it was found: as its picture, or as the film within it.
+function photo(next) {
+  if (next.duration === undefined) return picture(next);
+  const first = Number(next.start !== undefined);
+  const still = { ...next, start: undefined, end: undefined };
+  const film = first ? next : { ...next, start: 0, end: next.duration, moments: [] };
+  const stages = [() => [h("div", { class: "screen" }, picture(still))], () => video(film)];
+  const turn = (place) => {
+    press(choices, choices[place]);
+    while (bar.previousSibling) bar.previousSibling.remove();
+    bar.before(...stages[place]());
+  };
+  const choices = ["Picture", "Film"].map((name, place) => button(name, { onclick: () => turn(place) }));
+  press(choices, choices[first]);
+  const bar = group("Parts of this photo", choices);
+  return [...stages[first](), bar];
 }
 
 function picture(next) {
@@ -173,9 +198,7 @@ function picture(next) {
         use(server.fileAddress(next.id));
       }
     });
-    better.addEventListener("error", () => {
-      if (number === shown && source.includes("thumbnail")) missing(next, source, image);
-    });
+    better.addEventListener("error", () => source.includes("thumbnail") && missing(next, source, image));
     better.src = source;
   };
   use(server.thumbnail(next.id, LARGE, next));
@@ -203,7 +226,7 @@ function video(next) {
       playsinline: true,
       poster,
       src: server.playAddress(next.id, at) + (at.start ? `#t=${at.start}` : ""),
-      "aria-label": `${describe(next)}`,
+      "aria-label": describe(next),
     });
     const span = keepWithin(player, at);
     player.addEventListener("loadedmetadata", () => {
@@ -240,18 +263,16 @@ function pages(next) {
     const at = hits.find((each) => each.page === to);
     sheet.replaceChildren(...picture({ ...record, relevance: at?.relevance }));
     label.textContent = next.pages ? `page ${to} of ${next.pages}` : `page ${to}`;
-    back.setAttribute("aria-disabled", String(!isThere(to - 1)));
-    on.setAttribute("aria-disabled", String(!isThere(to + 1)));
-    for (const [place, each] of choices.entries()) each.setAttribute("aria-pressed", String(hits[place].page === to));
+    back.setAttribute("aria-disabled", !isThere(to - 1));
+    on.setAttribute("aria-disabled", !isThere(to + 1));
+    press(choices, choices[hits.indexOf(at)]);
   };
-  const back = button("Previous page (Page Up)", { name: "left", onclick: () => turn(record.page - 1) });
-  const on = button("Next page (Page Down)", { name: "right", onclick: () => turn(record.page + 1) });
-  back.dataset.turns = "PageUp";
-  on.dataset.turns = "PageDown";
+  const back = button("Previous page (Page Up)", { name: "left", "data-turns": "PageUp", onclick: () => turn(record.page - 1) });
+  const on = button("Next page (Page Down)", { name: "right", "data-turns": "PageDown", onclick: () => turn(record.page + 1) });
   turn(next.page ?? 1);
   const bar = h("div", { class: "turning" }, back, label, on);
   if (choices.length < 2) return [sheet, bar];
-  return [sheet, bar, h("div", { class: "quick", role: "group", "aria-label": "Pages that fit" }, ...choices)];
+  return [sheet, bar, group("Pages that fit", choices)];
 }
 
 function stills(next, at, screen, note) {
@@ -270,42 +291,37 @@ function stills(next, at, screen, note) {
 
 function moments(next, play) {
   const all = [next, ...(next.moments ?? [])].filter((each) => each.start !== undefined);
+  all.sort((one, other) => one.start - other.start);
   const length = next.duration ?? Math.max(1, ...all.map((each) => each.end ?? each.start));
-  const marks = all
-    .sort((one, other) => one.start - other.start)
-    .map((each) => {
-      const label = `${moment(each)}${each.relevance === undefined ? "" : `, relevance ${percent(each.relevance)}`}`;
-      const mark = button(label, { text: moment(each), title: label });
-      share(mark, each.start / length).style.setProperty(
-        "--length",
-        String(((each.end ?? each.start) - each.start) / length),
-      );
-      mark.classList.toggle("narrow", ((each.end ?? each.start) - each.start) / length < NARROW);
-      mark.style.setProperty("--strength", String(0.35 + 0.65 * (each.relevance ?? 1)));
-      mark.addEventListener("click", () => {
-        for (const other of marks) other.setAttribute("aria-pressed", String(other === mark));
+  const marks = all.map((each) => {
+    const label = `${moment(each)}${each.relevance === undefined ? "" : `, relevance ${percent(each.relevance)}`}`;
+    const part = ((each.end ?? each.start) - each.start) / length;
+    const mark = button(label, {
+      text: moment(each),
+      class: part < NARROW && "narrow",
+      onclick: () => {
+        press(marks, mark);
         play(each);
-      });
-      mark.setAttribute("aria-pressed", String(each === next));
-      return mark;
+      },
     });
+    share(mark, each.start / length).style.setProperty("--length", part);
+    mark.style.setProperty("--strength", 0.35 + 0.65 * (each.relevance ?? 1));
+    return mark;
+  });
+  press(marks, marks[all.indexOf(next)]);
   return h("div", { class: "moments", role: "group", "aria-label": "Moments" }, ...marks);
 }
 
 function text(next) {
   const sheet = h("div", { class: "sheet", tabindex: "0" }, marked(next.snippet ?? "", next.marks, multiline));
   const places = [next, ...(next.moments ?? [])].filter((each) => each.lines || each.section !== undefined);
-  const choices = places.map((at) => {
-    const one = button(placeOf(at), { text: placeOf(at), "aria-pressed": String(at === next) });
-    one.addEventListener("click", () => {
-      for (const other of choices) other.setAttribute("aria-pressed", String(other === one));
-      passage(next, at, sheet);
-    });
-    return one;
-  });
-  passage(next, next, sheet);
-  if (choices.length < 2) return [sheet];
-  return [sheet, h("div", { class: "quick", role: "group", "aria-label": "Passages" }, ...choices)];
+  const read = (at) => {
+    press(choices, choices[places.indexOf(at)]);
+    passage(next, at, sheet);
+  };
+  const choices = places.map((at) => button(placeOf(at), { onclick: () => read(at) }));
+  read(next);
+  return choices.length < 2 ? [sheet] : [sheet, group("Passages", choices)];
 }
 
 function passage(next, at, sheet) {
@@ -321,7 +337,7 @@ function passage(next, at, sheet) {
         if (start === undefined) return h("div", { class: "line" }, shownLine(text));
         const line = start + place;
         const isHit = line >= first && line <= last;
-        const parts = [h("span", { class: "number", "aria-hidden": "true" }, String(line)), ...shownLine(text)];
+        const parts = [h("span", { class: "number", "aria-hidden": "true" }, line), ...shownLine(text)];
         return h(isHit ? "mark" : "div", { class: "line" }, ...parts);
       });
       sheet.replaceChildren(h("p", { class: "place" }, `${nameOf(next)}, ${placeOf(at) || "line 1"}`), ...rows);
