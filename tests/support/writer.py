@@ -122,12 +122,18 @@ def say(text):
 
 def kill_everywhere(folder, task):
     """In a copy of `folder` each, die at operation 1, 2, ... until the task ends by itself."""
+
+    def copied(name):
+        copy = folder.with_name(f"{folder.name} {name}")
+        return shutil.copytree(folder, copy) if folder.exists() else copy
+
+    durable.os = FaultyDisk()
+    for _ in task(copied("rehearsal")):
+        pass  # it has loaded all modules, which each process would load again
     at, status = 0, 1
     while status:
         at += 1
-        copy = folder.with_name(f"{folder.name} {at}")
-        if folder.exists():
-            shutil.copytree(folder, copy)
+        copy = copied(at)
         say(f"at {at}")
         child = os.fork()
         if child == 0:
