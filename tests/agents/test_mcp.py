@@ -27,7 +27,7 @@ def drawn(colour, kind, seed=0):
     return Image.fromarray(draw(scene, np.random.default_rng(seed), 320, 256))
 
 
-def write(folder):
+def write_pictures(folder):
     folder.mkdir(exist_ok=True)
     for colour, kind in (
         ("red", "star"),
@@ -36,6 +36,11 @@ def write(folder):
         ("yellow", "star"),
     ):
         drawn(colour, kind).save(folder / f"{colour}.jpg", quality=92)
+    return folder
+
+
+def write(folder):
+    write_pictures(folder)
     make(folder / "bars.mp4", map(frame_of, range(80)), keyframe_every=10)
     words = [f"Line {number} of a long note about a red star." for number in range(1, LINES + 1)]
     (folder / "long.txt").write_text("\n".join(words) + "\n")
@@ -482,7 +487,7 @@ def test_hostile_names_reach_the_agent_whole(agent, place):
 
 
 def test_a_file_that_is_gone_or_changed_is_not_read_and_a_new_commit_is_seen(tmp_path):
-    files, library = write(tmp_path / "files"), tmp_path / "library"
+    files, library = write_pictures(tmp_path / "files"), tmp_path / "library"
     index(library, files)
     with agents.in_process(library) as agent:
         hits = agent.answer("search", sort="path", k=50)["hits"]

@@ -10,7 +10,16 @@ import pytest
 import torch
 from PIL import Image
 from support.colours import FINGERPRINT
-from support.commands import COLOURS, files, home, indexed, records, run, write_files  # noqa: F401 - fixtures
+from support.commands import (  # noqa: F401 - fixtures
+    COLOURS,
+    brief_doctor,
+    files,
+    home,
+    indexed,
+    records,
+    run,
+    write_files,
+)
 from support.moving_videos import moving
 from support.videos import make
 
@@ -517,6 +526,7 @@ ON_A_LIBRARY = [
 ]
 
 
+@pytest.mark.usefixtures("brief_doctor")
 @pytest.mark.parametrize("name", ["./file", "file/library", "file/a/b", "link/library"])
 def test_a_file_where_the_library_would_be_is_named_by_every_command(run, files, monkeypatch, name):
     monkeypatch.chdir(files.parent)

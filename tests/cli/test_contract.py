@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 from rich.cells import cell_len
 from support import hostile
+from support.commands import brief_doctor  # noqa: F401 - a fixture
 from support.modules import HEAVY, loaded_by
 from support.terminal import in_terminal, is_harmless, without_escapes
 
@@ -122,6 +123,7 @@ def paths_in(record):
             yield from paths_in(each)
 
 
+@pytest.mark.usefixtures("brief_doctor")
 def test_json_of_every_command_is_a_record_a_line_with_exact_paths(indexed, run):
     folder, _, _ = indexed
     seen = {}
@@ -144,6 +146,7 @@ def test_json_of_every_command_is_a_record_a_line_with_exact_paths(indexed, run)
     assert seen["similar"] <= found
 
 
+@pytest.mark.usefixtures("brief_doctor")
 def test_what_is_no_terminal_gets_plain_harmless_text(indexed, run):
     for arguments in commands(indexed):
         code, output, error = run(arguments)
@@ -269,6 +272,14 @@ with open({log!r}, "a") as log:
 """
 
 
+# the speed of this machine is measured for much less than a second
+BRIEFLY = """
+from functools import partial
+from qvsearch.machine import doctor, estimate
+doctor.gemm_rate = estimate.gemm_rate = partial(estimate.gemm_rate, seconds=0.02)
+"""
+
+
 @pytest.fixture
 def guarded(tmp_path, tiny, monkeypatch):
     """Every Python started from here notes and refuses a network; the default model is on disk."""
@@ -305,7 +316,7 @@ def test_no_command_asks_for_a_network_once_the_model_is_there(guarded, tmp_path
     ]
     asked = [[*each, "-l", "./library"] for each in asked]
     asked += [["models", "list"], ["models", "verify"], ["warm", "--stop"]]
-    code = f"from qvsearch.cli.app import main\nprint([main(each) for each in {asked!r}])"
+    code = f"{BRIEFLY}from qvsearch.cli.app import main\nprint([main(each) for each in {asked!r}])"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stderr == ""

@@ -86,14 +86,19 @@ def test_another_file_system_gets_a_verified_copy(folder, elsewhere, disk):
 
 
 def test_a_killed_move_leaves_a_whole_library_and_can_be_ended(folder, elsewhere, tally):
-    program = [sys.executable, mover.__file__, str(folder), str(elsewhere)]
+    target = elsewhere / "there" / "library"
+    target.parent.mkdir()
+    program = [sys.executable, mover.__file__, str(folder), str(target)]
     lines = subprocess.run(program, stdout=subprocess.PIPE, check=True, text=True).stdout
-    assert lines.splitlines()[-1] == "done move"
     tries = lines.count("at ")
+    assert lines.splitlines()[-1] == f"at {tries} move"
     assert tries > 40
     both = 0
     for at in range(1, tries + 1):
-        here, there = folder.with_name(f"library {at}"), elsewhere / f"library {at}"
+        here, there = (
+            each.parent.with_name(f"{each.parent.name} {at}") / "library"
+            for each in (folder, target)
+        )
         left = [each for each in (here, there) if whole(each)]
         assert left, at
         both += len(left) == 2
@@ -102,9 +107,9 @@ def test_a_killed_move_leaves_a_whole_library_and_can_be_ended(folder, elsewhere
         assert whole(there)
         assert not here.exists()
         relocating.sweep_leftovers(here)  # as any later move from or to this place does
+        assert list(here.parent.glob(LEFT)) == list(there.parent.glob(LEFT)) == []
         tally[KILLED] += at < tries
     assert both, "none died between the copy and the deletion"
-    assert list(folder.parent.glob(LEFT)) == list(elsewhere.glob(LEFT)) == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from support.cheap_model import FINGERPRINT, instead, vector_of
-from support.hostile_videos import seeds
+from support.hostile_videos import film
 
 from qvsearch.cli.app import main
 from qvsearch.library.library import Library
@@ -41,8 +41,9 @@ def find(place, query, capsys):
 def test_a_hit_on_a_line_starts_with_it(place, in_memory, capsys):
     films = in_memory / "films"
     films.mkdir()
+    data = film("mp4")
     for name in ("one", "two"):
-        (films / f"{name}.mp4").write_bytes(seeds()["mp4"])
+        (films / f"{name}.mp4").write_bytes(data)
     (films / "one.srt").write_text(SPOKEN)
     Library.create(place, FINGERPRINT)
     with instead():

@@ -95,6 +95,16 @@ def test_a_dry_run_is_read_without_pydantic():
     assert "pydantic" not in loaded
 
 
+def test_a_model_that_was_never_downloaded_is_looked_for_without_the_hubs_client(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    loaded = loaded_by_lines(["models", "list"])
+    assert "huggingface_hub.constants" in loaded
+    assert "huggingface_hub.hf_api" not in loaded
+
+
 def test_a_search_by_words_loads_no_decoder_and_no_reranker():
     loaded = loaded_by("import qvsearch.retrieval.pipeline")
     others = {"retrieval.copies", "retrieval.reranking", "media", "runtime.local", "models.network"}

@@ -96,28 +96,58 @@ def url(chromium, album, tmp_path_factory):
         yield address.rstrip("/")
 
 
-@pytest.fixture
-def page(chromium, url):
-    """A page of the album; errors of its scripts fail the test."""
-    with fresh(chromium, url) as opened:
+@pytest.fixture(scope="session")
+def tab(chromium, url):
+    """A tab that tests share: each new one is a process, and takes a second of a core."""
+    with _opened(chromium, url) as opened:
         yield opened
+
+
+@pytest.fixture
+def page(tab):
+    """A page of the album in a tab as new; errors of its scripts fail the test."""
+    with _without_errors(tab):
+        yield tab
+        tab.unroute_all(behavior="ignoreErrors")
+        tab.goto("about:blank")
+        tab.set_viewport_size(SIZE)
+        tab.mouse.move(0, 0)
 
 
 @contextmanager
 def fresh(browser, url, **options):
     """Open the page as a person does who never did before; its errors end the test."""
+    with _opened(browser, url, **options) as opened, _without_errors(opened):
+        yield opened
+
+
+@contextmanager
+def _opened(browser, url, **options):
     context = browser.new_context(base_url=url, viewport=SIZE, **options)
     with suppress(Exception):  # a browser without these rights asks nobody
         context.grant_permissions(["clipboard-read", "clipboard-write"])
     opened = context.new_page()
     opened.set_default_timeout(10_000)
-    wrong = []
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on(
-        "console", lambda message: "Content Security" in message.text and wrong.append(message.text)
-    )
     yield opened
     context.close()
+
+
+@contextmanager
+def _without_errors(page):
+    wrong = []
+
+    def on_error(error):
+        wrong.append(str(error))
+
+    def on_message(message):
+        if "Content Security" in message.text:
+            wrong.append(message.text)
+
+    page.on("pageerror", on_error)
+    page.on("console", on_message)
+    yield
+    page.remove_listener("pageerror", on_error)
+    page.remove_listener("console", on_message)
     assert wrong == []
 
 

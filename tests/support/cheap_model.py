@@ -7,7 +7,8 @@ import hashlib
 import sys
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import numpy as np
@@ -17,6 +18,7 @@ from qvsearch.cli import app as cli
 from qvsearch.errors import MediaError
 from qvsearch.indexing import batching as batches
 from qvsearch.indexing import pipeline as ingest
+from qvsearch.library.library import Library
 from qvsearch.models.patches import PREPROCESSING
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, PROMPT_LAYOUT, PROMPT_TOKENS
 from qvsearch.runtime import loading as fingerprint
@@ -86,11 +88,12 @@ def instead(model=None, decoders=DecodersHere, batch=BATCH, commit_seconds=0.0):
 
 
 def load_all():
-    """Load here, once, what each process that is forked from this one would."""
-    cli.command_line()
-    for name in ("machine.estimate", "cli.interrupt", "cli.progress"):
-        import_module(f"qvsearch.{name}")
-    import_module("filelock")
+    """Index a note, so that this process has loaded what those that are forked from it need."""
+    with TemporaryDirectory() as place, instead():
+        notes, library = Path(place, "notes"), Path(place, "library")
+        write_notes(notes, 1)
+        Library.create(library, FINGERPRINT)
+        assert cli.main(["index", str(notes), "-l", str(library), "--quiet"]) == 0
 
 
 def write_notes(folder, count, first=0):

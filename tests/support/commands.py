@@ -2,11 +2,13 @@
 
 import json
 import os
+from functools import partial
 
 import pytest
 from PIL import Image
 
 from qvsearch.cli.app import main
+from qvsearch.machine.estimate import gemm_rate
 
 COLOURS = ["red", "green", "blue", "yellow"]
 
@@ -21,6 +23,13 @@ def run(capfdbinary):
         return code, captured.out, captured.err.decode()
 
     return run
+
+
+@pytest.fixture
+def brief_doctor(monkeypatch):
+    """`doctor` as it is, but each of its two measurements takes much less than a second."""
+    brief = partial(gemm_rate, seconds=0.02)
+    monkeypatch.setattr("qvsearch.machine.doctor.gemm_rate", brief)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""Moves copies of a library to another file system, and dies at every operation.
+"""Moves a library to another file system, and dies at every operation.
 
-Run as a program: `mover.py FOLDER PLACE`; it prints a line for each try (see `writer`).
+Run as a program: `mover.py FOLDER TARGET`; it prints a line for each death (see `writer`), and
+copies what is above both.
 """
 
 import sys
@@ -11,13 +12,13 @@ from support.writer import kill_everywhere
 
 
 def main():
-    folder, place = map(Path, sys.argv[1:])
+    folder, target = map(Path, sys.argv[1:])
 
-    def task(copy):
-        move_library(copy, place / copy.name)
+    def steps():
+        move_library(folder, target)
         yield "move"
 
-    kill_everywhere(folder, task)
+    kill_everywhere(steps(), folder.parent, target.parent)
 
 
 if __name__ == "__main__":

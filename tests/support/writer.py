@@ -103,40 +103,54 @@ def steps(folder):
 
 
 class DyingDisk(FaultyDisk):
-    """Kills the process at an operation; of a write it does the first half."""
+    """At each operation a fork of this process is killed, and what that leaves is copied.
+
+    Of a write it has done the first half.
+    """
+
+    def __init__(self, folders):
+        super().__init__()
+        self._folders, self.done = folders, "none"
 
     def write(self, descriptor, data):
-        if len(self.steps) + 1 == self.at:
-            os.write(descriptor, data[: len(data) // 2])
-        self._count("write", ())
+        start = os.lseek(descriptor, 0, os.SEEK_CUR)
+        self._count("write", (descriptor, data[: len(data) // 2]))
+        os.ftruncate(descriptor, start)
+        os.lseek(descriptor, start, os.SEEK_SET)
         return os.write(descriptor, data)
 
+    def _count(self, name, arguments):
+        self.steps.append((name, arguments))
+        child = os.fork()
+        if child == 0:
+            if name == "write":
+                os.write(*arguments)
+            os.kill(os.getpid(), signal.SIGKILL)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        self.keep(len(self.steps))
 
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
+    def keep(self, number):
+        """Copy the folders, and tell what was done until then."""
+        for each in self._folders:
+            if each.exists():
+                shutil.copytree(each, each.with_name(f"{each.name} {number}"))
+        say(f"at {number} {self.done}")
 
 
 def say(text):
     os.write(1, f"{text}\n".encode())
 
 
-def kill_everywhere(folder, task):
-    """In a copy of `folder` each, die at operation 1, 2, ... until the task ends by itself."""
-    at, status = 0, 1
-    while status:
-        at += 1
-        copy = folder.with_name(f"{folder.name} {at}")
-        if folder.exists():
-            shutil.copytree(folder, copy)
-        say(f"at {at}")
-        child = os.fork()
-        if child == 0:
-            durable.os = DyingDisk(at, die)
-            for name in task(copy):
-                say(f"done {name}")
-            os._exit(0)
-        status = os.waitpid(child, 0)[1]
-        assert status in (0, signal.SIGKILL), "it dies of nothing else"
+def kill_everywhere(steps, *folders):
+    """Die at operation 1, 2, ... of some steps, and leave copies of the folders, numbered.
+
+    A fork dies, in the state of this process, which goes on: so nothing is done twice. The last
+    copies are those of the end.
+    """
+    durable.os = disk = DyingDisk(folders)
+    for disk.done in steps:
+        pass
+    disk.keep(len(disk.steps) + 1)
 
 
 def make(folder):
@@ -218,9 +232,9 @@ if __name__ == "__main__":
     task, folder = sys.argv[1], Path(sys.argv[2])
     match task:
         case "kill":
-            kill_everywhere(folder, steps)
+            kill_everywhere(steps(folder), folder)
         case "kill making":
-            kill_everywhere(folder, make)
+            kill_everywhere(make(folder), folder)
         case "commit":
             commit_often(folder, int(sys.argv[3]))
         case "hold":

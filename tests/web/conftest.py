@@ -1,7 +1,7 @@
 """One served library, one album and one Chromium for all tests of the server and the page."""
 
 import pytest
-from support.browsing import album, chromium, page, url  # noqa: F401 - fixtures
+from support.browsing import album, chromium, page, tab, url  # noqa: F401 - fixtures
 from support.served import index, own_cache, serving, write_files
 
 
