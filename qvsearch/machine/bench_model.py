@@ -123,7 +123,7 @@ def write_stand_in(
     import torch
 
     from qvsearch.models.config import read_config
-    from qvsearch.models.qwen3_vl import empty_towers
+    from qvsearch.models.qwen3_vl import LANGUAGE, VISION, empty_language, empty_tower
     from qvsearch.models.weights import write_random
 
     demo = read_json(DEMO_FOLDER / "config.json")
@@ -136,6 +136,8 @@ def write_stand_in(
         | {"depth": vision_layers, "deepstack_visual_indexes": list(range(deepstack))},
     }
     write_file(folder / "config.json", json.dumps(demo | smaller, indent=2).encode())
-    write_random(folder, empty_towers(read_config(folder))._asdict(), torch.bfloat16)
+    sizes = read_config(folder)
+    parts = {LANGUAGE: empty_language(sizes), VISION: empty_tower(sizes)}
+    write_random(folder, parts, torch.bfloat16)
     for name in (TOKENIZER, "tokenizer_config.json"):
         shutil.copyfile(DEMO_FOLDER / name, folder / name)

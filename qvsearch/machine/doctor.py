@@ -27,7 +27,10 @@ from qvsearch.types import Detail, Dtype, Kind
 if TYPE_CHECKING:
     import torch
 
-PACKAGES = "torch transformers faiss-cpu numpy av pillow pillow-heif huggingface-hub rich typer"
+PACKAGES = (
+    "torch tokenizers safetensors transformers faiss-cpu numpy av pillow pillow-heif"
+    " huggingface-hub rich typer"
+)
 SLOW_CONV3D = (2, 9)  # the torch in which Conv3d is 10 to 20 times slower (pytorch#174051)
 NEEDED_DISK = 5_000_000_000  # bytes: the 2B model and room for its download
 FIXED = " for a new library"  # an existing one keeps its precision

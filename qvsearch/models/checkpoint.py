@@ -138,6 +138,8 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
             header = json.loads(file.read(length))
     except (OSError, ValueError) as error:
         raise QvsearchError(f"{path} is not a safetensors file: {error}") from error
+    if not isinstance(header, dict):
+        raise QvsearchError(f"{path} is not a safetensors file: its header is no JSON object")
     header.pop("__metadata__", None)
     return header, 8 + length
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import linear
@@ -18,6 +19,9 @@ from torch.nn.functional import linear
 from qvsearch.errors import QvsearchError
 from qvsearch.models.int8 import check_kernels
 from qvsearch.types import Dtype, Precision
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 WIDTH = 2048  # of the timed products: the 2B model's width
 THREAD_ROWS, THREAD_TURNS = 128, 3  # of the product that compares numbers of threads
@@ -45,8 +49,8 @@ class Limits:
 LIMITS = {
     "cpu": Limits(1024, 1.25, shares=True),
     "cuda": Limits(16384, 1.25, shares=True),
-    # sdpa with a mask gives NaN on MPS (sentence-transformers#3498), so no sequence is padded there
-    # and none attends to another's prefix: without a mask, and causal, sdpa is right
+    # nothing is masked but what comes later, see `attention`: no sequence is padded, and none
+    # attends to another's prefix
     "mps": Limits(1024, 1.0, shares=False),
 }
 
@@ -97,10 +101,12 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def attention(device: torch.device) -> str:
-    """Return transformers' name of the attention that is right on a device."""
-    # with padding, sdpa gives NaN on MPS (sentence-transformers#3498)
-    return "eager" if device.type == "mps" else "sdpa"
+def moved(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Copy to the device; to CUDA without waiting, which needs pinned memory."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def own_dtype(precision: Precision, device: str | None) -> Dtype | None:

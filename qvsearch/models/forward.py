@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import pad
 
+from qvsearch.models.attention import attend
+from qvsearch.models.devices import moved
 from qvsearch.models.language import DecoderLayer, Rope, rotated
 from qvsearch.models.patches import image_patches, video_patches
 from qvsearch.models.prompt import visual_grids, visual_tokens
@@ -154,25 +156,25 @@ def _pack(
     pads, start = visual_pads(model), len(beginning)
     ids = np.concatenate([each.ids[start:] for each in inputs])
     places = np.concatenate([_positions(each, pads)[:, start:] for each in inputs], axis=1)
-    visual = _moved(np.flatnonzero(np.isin(ids, list(pads))), model.device)
-    states = model.language_model.embed_tokens(_moved(ids, model.device))
+    visual = moved(np.flatnonzero(np.isin(ids, list(pads))), model.device)
+    states = model.language_model.embed_tokens(moved(ids, model.device))
     deepstack: list[torch.Tensor] = []
     seen = sum(token in pads for token in beginning.prompt.ids)
     blocks = [block for each in inputs for block in _blocks(each.media, seen)]
     if blocks:
         assert model.visual is not None  # noqa: S101 - `load_vision` comes before any media
-        patches = _moved(np.concatenate([patches for patches, _ in blocks]), model.device)
-        seen_pixels = model.visual(patches.to(states.dtype), [grid for _, grid in blocks])
-        states.index_copy_(0, visual, seen_pixels.tokens.to(states.dtype))
-        deepstack = seen_pixels.deepstack
+        patches = moved(np.concatenate([patches for patches, _ in blocks]), model.device)
+        shown = model.visual(patches.to(states.dtype), [grid for _, grid in blocks])
+        states.index_copy_(0, visual, shown.tokens.to(states.dtype))
+        deepstack = shown.deepstack
     lengths = np.array([len(each.ids) - start for each in inputs])
     groups, last_groups = _groups(lengths, start, padding, model.device)
     return _Batch(
         states,
-        model.language_model.rope(_moved(places, model.device), states.dtype),
+        model.language_model.rope(moved(places, model.device), states.dtype),
         visual,
         deepstack,
-        _moved(lengths.cumsum() - 1, model.device),
+        moved(lengths.cumsum() - 1, model.device),
         groups,
         last_groups,
     )
@@ -181,14 +183,6 @@ def _pack(
 def visual_pads(model: Qwen3VL) -> set[int]:
     """Return the token ids that stand for pixels."""
     return {model.config.image_token_id, model.config.video_token_id}
-
-
-def _moved(values: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """Copy to the device; to CUDA without waiting, which needs pinned memory."""
-    tensor = torch.from_numpy(values)
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
 
 
 def _blocks(
@@ -231,7 +225,7 @@ def _groups(
         own, longest = lengths[rows], int(lengths[rows].max())
         column = np.arange(longest)
         offsets = lengths[: rows.start].sum() + own.cumsum() - own
-        keys = _moved(offsets[:, None] + np.minimum(column, own[:, None] - 1), device)
+        keys = moved(offsets[:, None] + np.minimum(column, own[:, None] - 1), device)
         is_real = column < own[:, None]
         # with a mask, kernels also compute the hidden half, which matters for long sequences
         sees = np.tri(longest, start + longest, start, dtype=bool) if longest <= start else None
@@ -240,7 +234,7 @@ def _groups(
         seen = np.pad(is_real, ((0, 0), (start, 0)), constant_values=True)[:, None, None]
         last_groups.append(
             _Group(
-                _moved(numbers, device),
+                moved(numbers, device),
                 keys,
                 _mask(None if is_real.all() else seen, device),
                 _real(np.ones_like(numbers, bool), device),
@@ -260,11 +254,11 @@ def _near_equal(lengths: NDArray[np.int64], padding: float) -> Iterator[slice]:
 
 
 def _mask(sees: NDArray[np.bool_] | None, device: torch.device) -> torch.Tensor | None:
-    return None if sees is None else _moved(sees, device)
+    return None if sees is None else moved(sees, device)
 
 
 def _real(is_real: NDArray[np.bool_], device: torch.device) -> torch.Tensor:
-    return _moved(np.flatnonzero(is_real), device)
+    return moved(np.flatnonzero(is_real), device)
 
 
 def _checkpointed(
@@ -322,11 +316,11 @@ def _attend(
     # without a mask the first query sees only the first key: empty queries for the beginning are
     # added, and dropped afterwards
     absent = len(shared[0]) if is_causal else 0
-    mixed = scaled_dot_product_attention(
+    mixed = attend(
         pad(queries[group.queries], (0, 0, 0, 0, absent, 0)).transpose(1, 2).contiguous(),
         keys,
         values,
-        attn_mask=group.mask,
+        group.mask,
         is_causal=is_causal,
     )
     return mixed[:, :, absent:].transpose(1, 2).reshape(count * longest, -1)[group.real]

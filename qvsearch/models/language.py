@@ -17,12 +17,15 @@ Rope = tuple[torch.Tensor, torch.Tensor]  # cosines and sines: (tokens, 1, head 
 class LanguageModel(nn.Module):
     """The embeddings of tokens, the decoder layers, and the last norm."""
 
+    _frequencies: torch.Tensor
+
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.embed_tokens = embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self._frequencies = frequencies(config.rope_theta, config.head_dim)
+        rope = frequencies(config.rope_theta, config.head_dim)
+        self.register_buffer("_frequencies", rope, persistent=False)
         self._sections = config.mrope_section
 
     def rope(self, positions: torch.Tensor, dtype: torch.dtype) -> Rope:
@@ -30,7 +33,7 @@ class LanguageModel(nn.Module):
 
         Frequencies of the three take turns, each as far as its section goes (interleaved MRoPE).
         """
-        angles = positions[..., None].float() * self._frequencies.to(positions.device)
+        angles = positions[..., None].float() * self._frequencies
         mixed = angles[0]
         for axis in (1, 2):
             turns = slice(axis, 3 * self._sections[axis], 3)

@@ -25,7 +25,7 @@ from qvsearch.models.forward import (
     visual_pads,
 )
 from qvsearch.models.prompt import END
-from qvsearch.models.qwen3_vl import Qwen3VL, empty_towers
+from qvsearch.models.qwen3_vl import LANGUAGE, VISION, Qwen3VL, empty_language, empty_tower
 from qvsearch.models.tokenizer import Tokenizer
 from qvsearch.models.weights import check_complete, read_part, read_row
 
@@ -156,16 +156,16 @@ class Network:
                 f"the weights in {self._folder} were changed while they were in use;"
                 " run the same command again"
             )
-        tower = empty_towers(self.model.config).visual
-        self._read(tower, "visual")
+        tower = empty_tower(self.model.config)
+        self._read(tower, VISION)
         self.model.visual = tower
 
     def _load(self, config: ModelConfig) -> Qwen3VL:
         """Return the model without its vision tower, whose weights must be there as well."""
-        towers = empty_towers(config)
-        check_complete(self._folder, towers._asdict())
-        self._read(towers.language_model, "language_model")
-        return Qwen3VL(config, towers.language_model).eval()
+        language = empty_language(config)
+        check_complete(self._folder, {LANGUAGE: language, VISION: empty_tower(config)})
+        self._read(language, LANGUAGE)
+        return Qwen3VL(config, language).eval()
 
     def _read(self, layers: nn.Module, part: str) -> None:
         read_part(layers, part, self._folder, self.device, self.dtype, self._adapter)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import nn
 
 from qvsearch.models.config import ModelConfig
 from qvsearch.models.language import LanguageModel
 from qvsearch.models.vision import VisionTower
+
+LANGUAGE, VISION = "language_model", "visual"  # in the names of weights in checkpoints
 
 
 class Qwen3VL(nn.Module):
@@ -31,14 +31,13 @@ class Qwen3VL(nn.Module):
         return self.language_model.norm.weight.dtype
 
 
-class Towers(NamedTuple):
-    """Both towers, by their names in checkpoints."""
-
-    language_model: LanguageModel
-    visual: VisionTower
-
-
-def empty_towers(config: ModelConfig) -> Towers:
-    """Return both towers on the device `meta`, where weights have no memory."""
+def empty_language(config: ModelConfig) -> LanguageModel:
+    """Return the language model on the device `meta`, where weights have no memory."""
     with torch.device("meta"):
-        return Towers(LanguageModel(config.text_config), VisionTower(config.vision_config))
+        return LanguageModel(config.text_config)
+
+
+def empty_tower(config: ModelConfig) -> VisionTower:
+    """Return the vision tower on the device `meta`."""
+    with torch.device("meta"):
+        return VisionTower(config.vision_config)

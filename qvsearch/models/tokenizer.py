@@ -1,4 +1,4 @@
-"""Cuts prompts into the token ids of a checkpoint, as its tokenizer.json says."""
+"""Converts prompts to token ids, by the tokenizer.json of a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class Tokenizer:
 
     def __init__(self, folder: Path) -> None:
         from tokenizers import Tokenizer as Reader
+        from tokenizers.normalizers import NFC
 
         path = folder / TOKENIZER
         try:
@@ -24,6 +25,8 @@ class Tokenizer:
         # whoever saved the file may have left theirs in it
         self._reader.no_truncation()
         self._reader.no_padding()
+        if self._reader.normalizer is None:  # Qwen's own has it, whatever its file says
+            self._reader.normalizer = NFC()
         added = self._reader.get_added_tokens_decoder()
         self.special_ids = frozenset(number for number, each in added.items() if each.special)
 
@@ -33,7 +36,7 @@ class Tokenizer:
 
     def ids_of(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each prompt; long lists are shared by all cores."""
-        return [each.ids for each in self._reader.encode_batch(list(prompts))]
+        return [each.ids for each in self._reader.encode_batch_fast(list(prompts))]
 
     def starts(self, prompt: str) -> list[int]:
         """Return the character at which each token of a prompt starts."""

@@ -13,9 +13,11 @@ from typing import cast
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear
 
+from qvsearch.models.attention import attend
 from qvsearch.models.config import VisionConfig
+from qvsearch.models.devices import moved
 from qvsearch.models.language import Rope, embedding, frequencies, rotated
 from qvsearch.models.patches import MERGE, PATCH, PATCH_NUMBERS
 from qvsearch.models.prompt import FRAMES_PER_STEP
@@ -39,6 +41,8 @@ class VisualTokens:
 class VisionTower(nn.Module):
     """A vision transformer over images of any size; each frame attends to itself alone."""
 
+    _frequencies: torch.Tensor
+
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         width = config.hidden_size
@@ -53,7 +57,8 @@ class VisionTower(nn.Module):
         self._taps = config.deepstack_visual_indexes
         self._side = int(config.num_position_embeddings**0.5)
         # a head's halves are each shared by rows and columns
-        self._frequencies = frequencies(config.rope_theta, width // config.num_heads // 2)
+        rope = frequencies(config.rope_theta, width // config.num_heads // 2)
+        self.register_buffer("_frequencies", rope, persistent=False)
 
     def forward(self, patches: torch.Tensor, grids: Sequence[Grid]) -> VisualTokens:
         """Return the tokens of patches (n, 1536), which are those of the grids in turn."""
@@ -74,17 +79,17 @@ class VisionTower(nn.Module):
 
         The corners of the learned grid are those of the image.
         """
-        found = []
+        positions = []
         for steps, rows, columns in grids:
             (row, row_weight), (column, column_weight) = (
                 _between(count, self._side) for count in (rows, columns)
             )
             places = row[:, None, :, None] * self._side + column[None, :, None, :]
             weights = row_weight[:, None, :, None] * column_weight[None, :, None, :]
-            near = self.pos_embed(torch.from_numpy(_in_blocks(places)).to(device))
-            shares = torch.from_numpy(_in_blocks(weights)).to(device)
-            found.append((near * shares[:, :, None]).sum(1).repeat(steps, 1))
-        return torch.cat(found)
+            near = self.pos_embed(moved(_in_blocks(places), device))
+            shares = moved(_in_blocks(weights), device)
+            positions.append((near * shares[:, :, None]).sum(1).repeat(steps, 1))
+        return torch.cat(positions)
 
     def _rope(self, grids: Sequence[Grid], device: torch.device) -> Rope:
         """Return the rotations of patches by their rows and columns."""
@@ -92,8 +97,7 @@ class VisionTower(nn.Module):
             np.tile(_in_blocks(np.indices((rows, columns)).transpose(1, 2, 0)), (steps, 1))
             for steps, rows, columns in grids
         ]
-        moved = torch.from_numpy(np.concatenate(places)).to(device)
-        angles = moved[..., None].float() * self._frequencies.to(device)
+        angles = moved(np.concatenate(places), device)[..., None].float() * self._frequencies
         angles = angles.flatten(1).repeat(1, 2)[:, None]
         return angles.cos(), angles.sin()
 
@@ -162,7 +166,7 @@ class FrameAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two layers with a GELU between them, in its form with a tangent."""
+    """Two layers with a GELU between them (its tanh approximation)."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -176,7 +180,7 @@ class MLP(nn.Module):
 
 
 class Merger(nn.Module):
-    """Makes one token of each four neighbouring patches; `merges_first` is before the norm."""
+    """Merges 2 x 2 patches into one token; with `merges_first`, before the norm."""
 
     def __init__(self, width: int, tokens: int, *, merges_first: bool = False) -> None:
         super().__init__()
@@ -202,8 +206,7 @@ def _attend(
     queries, keys, values = (
         each.view(count, -1, *each.shape[1:]).transpose(1, 2) for each in (queries, keys, values)
     )
-    mixed = scaled_dot_product_attention(queries, keys, values)
-    return mixed.transpose(1, 2).flatten(2).flatten(0, 1)
+    return attend(queries, keys, values).transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 def _equal_neighbours(frames: Sequence[int]) -> Iterator[tuple[slice, int]]:

@@ -10,22 +10,39 @@ from torch import nn
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.adapters import Adapter, merge
-from qvsearch.models.checkpoint import SINGLE, read_header, shards
+from qvsearch.models.checkpoint import SINGLE, shards
+from qvsearch.models.config import SERVE
 from qvsearch.models.int8 import quantise
 from qvsearch.models.vision import PATCH_CONVOLUTION, PATCH_KERNEL, PATCH_PRODUCT
 
 INITIAL = 0.02  # deviation of Qwen3-VL's own first weights
+FLOATS = ("F16", "BF16", "F32", "F64")  # safetensors' names
+_KERNEL = f"{PATCH_CONVOLUTION}weight"
+_AGAIN = "fetch it again with: qvsearch models pull"
 
 
 def check_complete(folder: Path, parts: Mapping[str, nn.Module]) -> None:
-    """Raise QvsearchError if a checkpoint has no tensor for a weight of the named parts."""
-    there = {_plain(name) for path in shards(folder) for name in read_header(path)[0]}
-    wanted = {_stored(part, name) for part, layers in parts.items() for name in layers.state_dict()}
-    if missing := sorted(wanted - there):
+    """Raise QvsearchError unless a checkpoint has each weight of the named parts, of its size."""
+    there = {_plain(name): header for name, header in _headers(folder)}
+    wanted = {
+        stored: _stored_shape(stored, weight)
+        for part, layers in parts.items()
+        for stored, weight in _stored_weights(part, layers)
+    }
+    if missing := sorted(wanted.keys() - there.keys()):
         raise QvsearchError(
             f"{folder} lacks {len(missing)} weights of a Qwen3-VL model ({missing[0]}, ...);"
-            " fetch it again with: qvsearch models pull"
+            f" {_AGAIN}"
         )
+    for name, shape in wanted.items():
+        kind, found = there[name]
+        if kind not in FLOATS:
+            raise QvsearchError(f"{folder} holds quantized weights ({name} in {kind}); {SERVE}")
+        if found != shape:
+            raise QvsearchError(
+                f"{folder} has no usable Qwen3-VL weights: {name} has the shape {found}, and by its"
+                f" config.json it is {shape}; {_AGAIN}"
+            )
 
 
 def read_part(
@@ -39,8 +56,7 @@ def read_part(
     """Give layers, which torch made on the device `meta`, their weights from a checkpoint.
 
     Weights that keep their type and place stay mapped from the file: processes share them, and the
-    system may drop and read them again. Raises QvsearchError if they cannot be read or are not of
-    the layers' sizes.
+    system may drop and read them again. Raises QvsearchError if they cannot be read.
     """
     from safetensors import SafetensorError
 
@@ -50,11 +66,12 @@ def read_part(
     state = {}
     try:
         for name, tensor in _tensors(folder, names):
-            own = tensor.flatten(1) if name.endswith(f"{PATCH_CONVOLUTION}weight") else tensor
+            own = tensor.flatten(1) if name.endswith(_KERNEL) else tensor
             state[names[name]] = own.to(device, read_as)
         layers.load_state_dict(state, assign=True)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise QvsearchError(f"{folder} has no usable Qwen3-VL weights: {error}") from error
+        raise _unusable(folder, error) from error
+    layers.to(device)  # what is no weight
     if adapter is not None:  # before the layers become int8
         merge(layers, adapter, part)
     if dtype == torch.int8:
@@ -66,22 +83,18 @@ def read_part(
 def write_random(folder: Path, parts: Mapping[str, nn.Module], dtype: torch.dtype) -> None:
     """Write a checkpoint's weights, drawn at random; equal layers get equal weights.
 
-    Vectors are as of untrained layers: products and embeddings 0 with deviation INITIAL, norms 1.
+    They are as of untrained layers: products and embeddings 0 with deviation INITIAL, norms 1.
     """
     from safetensors.torch import save_file
 
-    chance, tensors = torch.Generator().manual_seed(0), {}
+    random, tensors = torch.Generator().manual_seed(0), {}
     for part, layers in parts.items():
-        for name, weight in layers.state_dict().items():
+        for stored, weight in _stored_weights(part, layers):
             if weight.ndim == 1:
-                drawn = torch.full(weight.shape, float("norm" in name and "bias" not in name))
+                drawn = torch.full(weight.shape, float("norm" in stored and "bias" not in stored))
             else:
-                drawn = torch.randn(weight.shape, generator=chance, dtype=torch.float32) * INITIAL
-            stored = _stored(part, name)
-            shape = (
-                PATCH_KERNEL if stored.endswith(f"{PATCH_CONVOLUTION}weight") else drawn.shape[1:]
-            )
-            tensors[f"model.{stored}"] = drawn.to(dtype).view(len(drawn), *shape)
+                drawn = torch.randn(weight.shape, generator=random) * INITIAL
+            tensors[f"model.{stored}"] = drawn.to(dtype).view(_stored_shape(stored, weight))
     save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
 
 
@@ -108,11 +121,40 @@ def _tensors(folder: Path, names: Mapping[str, str]) -> Iterator[tuple[str, torc
                     yield _plain(name), tensors.get_tensor(name)
 
 
-def _plain(name: str) -> str:
-    """Return a tensor's name without the prefix of checkpoints that also hold a head."""
-    return name.removeprefix("model.")
+def _headers(folder: Path) -> Iterator[tuple[str, tuple[str, list[int]]]]:
+    """Yield the name of each tensor of a checkpoint, with its type and shape."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in shards(folder):
+        try:
+            with safe_open(path, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 (it is not a mapping)
+                    header = tensors.get_slice(name)
+                    yield name, (header.get_dtype(), header.get_shape())
+        except (SafetensorError, OSError) as error:
+            raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: Exception) -> QvsearchError:
+    return QvsearchError(f"{folder} has no usable Qwen3-VL weights: {error}")
+
+
+def _stored_weights(part: str, layers: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the weights of a part's layers by their names in checkpoints."""
+    for name, weight in layers.state_dict().items():
+        yield _stored(part, name), weight
+
+
+def _stored_shape(stored: str, weight: torch.Tensor) -> list[int]:
+    """Return the shape in checkpoints of a weight, by its name there."""
+    return [len(weight), *(PATCH_KERNEL if stored.endswith(_KERNEL) else weight.shape[1:])]
 
 
 def _stored(part: str, name: str) -> str:
     """Return the name in checkpoints of a weight of a part's layers."""
     return f"{part}.{name.replace(PATCH_PRODUCT, PATCH_CONVOLUTION)}"
+
+
+def _plain(name: str) -> str:
+    """Return a tensor's name without the prefix of checkpoints that also hold a head."""
+    return name.removeprefix("model.")

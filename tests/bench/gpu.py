@@ -41,7 +41,7 @@ from engine import MIXED, Plain, ours
 from qvsearch.errors import QvsearchError
 from qvsearch.machine.flops import Shapes
 from qvsearch.media.passages import PASSAGE_TOKENS
-from qvsearch.models import forward
+from qvsearch.models import forward, vision
 from qvsearch.models.checkpoint import hidden_width, read_json
 from qvsearch.models.devices import dtype_name, pick_device, pick_dtype
 from qvsearch.models.forward import ModelInput
@@ -305,8 +305,13 @@ def unshared(network: Network) -> AbstractContextManager[None]:
     return swapped(network, "_limits", replace(network._limits, shares=False))  # noqa: SLF001
 
 
-def unpinned(_: Network) -> AbstractContextManager[None]:
-    return swapped(forward, "_moved", lambda values, device: torch.from_numpy(values).to(device))
+@contextmanager
+def unpinned(_: Network) -> Iterator[None]:
+    def move(values: np.ndarray, device: torch.device) -> torch.Tensor:
+        return torch.from_numpy(values).to(device)
+
+    with swapped(forward, "moved", move), swapped(vision, "moved", move):
+        yield
 
 
 _compiled: dict[Callable[..., Any], Any] = {}

@@ -57,17 +57,33 @@ def test_the_layout_of_earlier_files_gives_the_same_sizes(tmp_path: Path) -> Non
     assert Qwen3VLConfig.from_pretrained(tmp_path).text_config.rope_parameters["rope_theta"] == 5e6
 
 
+MANY = "fetch the model again with: qvsearch models pull"
+
+
 @pytest.mark.parametrize(
     ("part", "field", "value", "sentence"),
     [
-        ("text_config", "hidden_act", "gelu", "hidden_act 'gelu', which is not computed here"),
-        ("text_config", "attention_bias", True, "attention_bias True, which is not computed here"),
-        ("text_config", "rope_parameters", {"rope_type": "yarn"}, "rope_type 'yarn', which is not"),
+        ("text_config", "hidden_act", "gelu", "hidden_act gelu, which is not supported; Qwen3-VL"),
+        ("text_config", "attention_bias", True, "attention_bias True, which is not supported"),
+        ("text_config", "rope_parameters", {"rope_type": "yarn"}, "rope_type yarn, which is not"),
+        ("text_config", "rope_parameters", {"type": "yarn"}, "rope_parameters.type yarn, which"),
+        ("text_config", "rope_parameters", {"mrope_interleaved": False}, "interleaved False"),
+        ("text_config", "rope_parameters", {"mrope_section": [8]}, r"mrope_section \[8\], which"),
+        ("text_config", "rope_parameters", {"rope_theta": "5e6"}, "rope_theta 5e6, which is not"),
+        ("text_config", "rope_parameters", None, f"no text_config.rope_theta; {MANY}"),
+        ("text_config", "num_key_value_heads", "many", "num_key_value_heads many, which"),
+        ("text_config", "num_key_value_heads", 3, "num_key_value_heads 3, which"),
+        ("text_config", "hidden_size", -64, "hidden_size -64, which is not supported"),
+        ("text_config", "num_hidden_layers", 4.0, "num_hidden_layers 4.0, which"),
         ("vision_config", "hidden_act", "silu", "Qwen3-VL has 'gelu_pytorch_tanh'"),
-        ("vision_config", "patch_size", 14, "patch_size 14, which is not computed here"),
-        ("vision_config", "depth", None, "is not that of a whole Qwen3-VL"),
-        ("text_config", "num_key_value_heads", "many", "is not that of a whole Qwen3-VL"),
-        ("text_config", "rope_parameters", None, "is not that of a whole Qwen3-VL"),
+        ("vision_config", "patch_size", 14, "patch_size 14, which is not supported; Qwen3-VL has"),
+        ("vision_config", "in_channels", 1, "in_channels 1, which is not supported"),
+        ("vision_config", "depth", None, f"no vision_config.depth; {MANY}"),
+        ("vision_config", "num_heads", 0, "num_heads 0, which is not supported"),
+        ("vision_config", "num_heads", 7, "num_heads 7, which is not supported"),
+        ("vision_config", "num_position_embeddings", 255, "num_position_embeddings 255, which"),
+        ("vision_config", "deepstack_visual_indexes", [1, 4], r"indexes \[1, 4\], which is not"),
+        ("vision_config", "deepstack_visual_indexes", [-1], r"indexes \[-1\], which is not"),
     ],
 )
 def test_another_network_is_refused_by_name(
@@ -76,14 +92,24 @@ def test_another_network_is_refused_by_name(
     folder = shutil.copytree(DEMO_FOLDER, tmp_path / "other")
 
     def change(config: dict) -> None:
-        config[part][field] = value
+        old = config[part].get(field)
+        merged = isinstance(value, dict) and isinstance(old, dict)
+        config[part][field] = old | value if merged else value
 
     written(folder, change)
     with pytest.raises(QvsearchError, match=sentence):
         Network(folder, "cpu", "float32")
 
 
-def test_a_file_without_towers_is_refused(tmp_path: Path) -> None:
-    written(tmp_path, lambda config: config.pop("vision_config"))
-    with pytest.raises(QvsearchError, match="is not that of a whole Qwen3-VL: KeyError"):
+@pytest.mark.parametrize("name", ["vision_config", "text_config", "image_token_id"])
+def test_a_file_without_a_part_is_refused(tmp_path: Path, name: str) -> None:
+    written(tmp_path, lambda config: config.pop(name))
+    with pytest.raises(QvsearchError, match=f"config.json has no {name}; {MANY}"):
+        read_config(tmp_path)
+
+
+def test_a_quantized_model_is_refused_with_a_way_to_use_it(tmp_path: Path) -> None:
+    settings = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    written(tmp_path, lambda config: config.update(quantization_config=settings))
+    with pytest.raises(QvsearchError, match=r"has quantization_config .*--server URL"):
         read_config(tmp_path)

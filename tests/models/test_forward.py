@@ -142,16 +142,16 @@ def test_small_batches_and_devices_that_share_nothing_give_the_plain_states(
 def test_the_device_that_masks_badly_gets_no_mask(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qvsearch.models import forward
+    from qvsearch.models import attention
 
-    def attention(*arguments, attn_mask, **options):
+    def kernel(*arguments, attn_mask, **options):
         masks.append(attn_mask)
         return torch.nn.functional.scaled_dot_product_attention(
             *arguments, attn_mask=attn_mask, **options
         )
 
     masks: list[torch.Tensor | None] = []
-    monkeypatch.setattr(forward, "scaled_dot_product_attention", attention)
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", kernel)
     for device, masked in [("cpu", True), ("mps", False)]:
         masks.clear()
         with monkeypatch.context() as patch:

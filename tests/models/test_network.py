@@ -13,8 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from qvsearch.errors import QvsearchError
-from qvsearch.models import network
-from qvsearch.models.devices import attention, pick_device, pick_dtype
+from qvsearch.models import attention, network
+from qvsearch.models.attention import kernels_are_right
+from qvsearch.models.devices import LIMITS, pick_device, pick_dtype
 from qvsearch.models.forward import ModelInput, last_states
 from qvsearch.models.prompt import embed_prompt
 from qvsearch.runtime.local import LocalEmbedder, unit_rows
@@ -320,7 +321,25 @@ def test_a_checkpoint_of_other_shapes_is_refused(tiny: Path, tmp_path: Path) -> 
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["intermediate_size"] = 256
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(QvsearchError, match="has no usable Qwen3-VL weights"):
+    with pytest.raises(
+        QvsearchError, match=r"gate_proj.* shape \[128, 64\], .* \[256, 64\]; fetch"
+    ):
+        LocalEmbedder(folder, device="cpu", dtype="float32")
+    config["text_config"]["intermediate_size"] = 128
+    config["vision_config"]["intermediate_size"] = 256
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(QvsearchError, match=r"visual\..* shape \[128, 64\], .* \[256, 64\]"):
+        LocalEmbedder(folder, device="cpu", dtype="float32")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_quantized_weights_are_refused(tiny: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    def quantised(tensors: dict[str, torch.Tensor]) -> None:
+        name = "model.language_model.layers.1.mlp.up_proj.weight"
+        tensors[name] = tensors[name].to(dtype)
+
+    folder = changed(tmp_path / "quantised", tiny, quantised)
+    with pytest.raises(QvsearchError, match=r"quantized weights \(.*up_proj.weight in .*--server"):
         LocalEmbedder(folder, device="cpu", dtype="float32")
 
 
@@ -360,10 +379,30 @@ def test_each_device_has_its_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_dtype("bfloat16", torch.device("cpu"), 64) == torch.bfloat16
 
 
-def test_sdpa_is_avoided_where_it_fails() -> None:
-    assert attention(torch.device("mps")) == "eager"
-    assert attention(torch.device("cuda")) == "sdpa"
-    assert attention(torch.device("cpu")) == "sdpa"
+def test_kernels_are_avoided_where_they_fail() -> None:
+    found = {name: kernels_are_right(torch.device(name)) for name in ("mps", "cuda", "cpu")}
+    assert found == {"mps": False, "cuda": True, "cpu": True}
+
+
+def test_vectors_without_kernels_are_the_plain_models(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on MPS, in long prompts too; a kernel that is called all the same fails the test."""
+
+    def no_kernel(*_, **__):
+        raise AssertionError("a kernel was called")
+
+    reference = Reference.load(tiny)
+    sources = [*mixed_inputs(), EmbedInput("a dog on a beach " * 200)]
+    expected = [
+        reference.embed(reference.inputs([conversation(each)]))[0].numpy() for each in sources
+    ]
+    monkeypatch.setattr(attention, "kernels_are_right", lambda _: False)
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", no_kernel)
+    monkeypatch.setattr(attention, "QUERIES_AT_ONCE", 50)
+    monkeypatch.setitem(LIMITS, "cpu", LIMITS["mps"])
+    found = LocalEmbedder(tiny, device="cpu", dtype="float32").embed(sources)
+    assert np.abs(found - np.stack(expected)).max() < TOLERANCE
 
 
 def test_bfloat16_stays_near_float32(tiny: Path, embedder: LocalEmbedder) -> None:

@@ -13,8 +13,9 @@ import torch
 
 from qvsearch.choices import Hub
 from qvsearch.errors import QvsearchError
+from qvsearch.models.attention import kernels_are_right
 from qvsearch.models.checkpoint import hidden_width
-from qvsearch.models.devices import attention, pick_device, pick_dtype, settle_threads
+from qvsearch.models.devices import pick_device, pick_dtype, settle_threads
 from qvsearch.models.int8 import quantise
 from qvsearch.models.patches import image_patches
 from qvsearch.models.prompt import chat_prompt
@@ -139,7 +140,7 @@ def _load(folder: Path, device: str | None, dtype: str | None) -> _Loaded:
         model, report = load(
             folder,
             dtype="auto" if numbers == torch.int8 else numbers,
-            attn_implementation=attention(place),
+            attn_implementation="sdpa" if kernels_are_right(place) else "eager",
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
