@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import agent as agents
+from support.alike import check_alike
 from support.coloured_pages import colour_of
 from support.hostile import NAMES
 from support.page_library import write_documents
@@ -105,25 +106,6 @@ def printed(place, capfd):
         return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
     return printed
-
-
-def check_alike(found, expected):
-    """Check that records are equal but for the library's name, and for the rounding of cosines.
-
-    Inputs that are embedded together with others differ in the last digits.
-    """
-    if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
-        for name in expected.keys() - {"library"}:
-            check_alike(found[name], expected[name])
-    elif isinstance(expected, list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            check_alike(one, other)
-    elif isinstance(expected, float):
-        assert found == pytest.approx(expected, abs=1e-5)
-    else:
-        assert found == expected
 
 
 def pictures(result):

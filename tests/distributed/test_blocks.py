@@ -161,7 +161,7 @@ def test_a_cluster_that_can_run_nothing_is_an_error(nodes, gpus):
     ("last", "reason"),
     [
         ("ModuleNotFoundError: No module named 'qvsearch'", "install it on all nodes"),
-        ("ray.exceptions.ActorDiedError: The actor died", "killed its process 4 times"),
+        ("ray.exceptions.ActorDiedError: The actor died", "killed its process 9 times"),
         ("ray.exceptions.ActorUnavailableError: The actor", "leave some out with --exclude"),
         ("ValueError: anything else", "ValueError: anything else"),
     ],

@@ -143,7 +143,8 @@ def test_paths_that_find_prints(run, media, monkeypatch):  # noqa: F811
     one, other = records(out)
     assert one["name"] == str(odd)
     assert base64.b64decode(other["name_b64"]) == raw
-    assert one["vector"] == other["vector"]
+    # they may be in different batches
+    assert np.abs(np.subtract(one["vector"], other["vector"])).max() < 1e-6
     assert ["input 2" in error, "input 3" in error] == [True, True]
 
 
