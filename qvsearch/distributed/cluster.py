@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 AUTO = "auto"  # the cluster that this computer belongs to
 CONNECT_SECONDS = 5.0
 # after its process or its node died: a file of a block, or the node itself, may be the reason
-ACTOR_RESTARTS = 8
+ACTOR_RESTARTS = 20
 BLOCKS_AT_ONCE = 2  # in an actor: one is decoded while the other is embedded
 RESULTS_AHEAD = 64  # blocks that wait for the driver
 # no statistics for Ray's makers, and no messages of its own
@@ -203,8 +203,8 @@ class Cluster:
                 text = f"a node has no qvsearch {__version__}; install it on all nodes"
             elif "ActorDiedError" in text or "ActorUnavailableError" in text:
                 text = (
-                    f"a block of files has killed its process {ACTOR_RESTARTS + 1} times, e.g. for"
-                    " want of memory; leave some out with --exclude"
+                    f"a process was killed {ACTOR_RESTARTS + 1} times, e.g. for want of memory or"
+                    " with its nodes; run the command again, or leave some files out with --exclude"
                 )
             raise QvsearchError(f"the Ray cluster failed: {_last_line(text)}") from error
 

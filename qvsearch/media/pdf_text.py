@@ -58,8 +58,8 @@ def _gaps(layer: pypdfium2.PdfTextPage, start: int, end: int) -> list[int]:
     """
     boxes = [layer.get_charbox(place, loose=True) for place in range(start, end)]
     least = LEAST_GAP * max(top - bottom for _, bottom, _, top in boxes)
-    if least <= 0:  # a font without a height
-        return []
     gaps = [after[0] - before[2] for before, after in pairwise(boxes)]
     usual = sorted(gaps)[(len(gaps) - 1) // 2]
+    if least <= 0 or usual < -least:  # a font without a height, or letters that run to the left
+        return []
     return [place for place, gap in enumerate(gaps, start + 1) if gap > usual + least]

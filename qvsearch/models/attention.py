@@ -1,4 +1,4 @@
-"""Attention, by torch's kernels where they are right."""
+"""Attention, by torch's kernels if they are right on the device."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ def attend(
 ) -> torch.Tensor:
     """Return the attention (n, heads, tokens, size) of queries to keys and values of that shape.
 
-    `mask` is True for keys that a query sees, and None where kernels are not right.
+    `mask` is True for keys that a query sees; it needs right kernels, else ValueError is raised.
     """
     if kernels_are_right(queries.device):
         return scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=is_causal
         )
+    if mask is not None:
+        raise ValueError("a mask needs the kernels of torch")
     rows = zip(queries, keys, values, strict=True)
     return torch.stack([_attend_plainly(*row, is_causal=is_causal) for row in rows])
 

@@ -1,4 +1,4 @@
-"""Which publishers of a table have rows that an older version published; cached by version."""
+"""Which publishers of a table have rows of an older version; cached by table version."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def outdated_publishers(table: Table) -> list[str]:
     """
     if "form" in table.lacking.names:
         return [each.name for each in list_publishers(table)]
-    place = (str(table.address), table.version, table.about, FORM, "outdated")
+    names = [each.name for each in list_publishers(table)]
+    place = (str(table.address), table.version, table.about, FORM, names, "outdated")
     path = cache_folder("tables") / file_name(*place)
     if (known := _read(read(path))) is not None:
         return known
     older = f"(form IS NULL OR form <> {FORM})"
-    names = [each.name for each in list_publishers(table)]
     found = [name for name in names if table.count(f"publisher = {quoted(name)} AND {older}")]
     keep(path, orjson.dumps(found))
     return found

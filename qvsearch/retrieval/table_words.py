@@ -71,7 +71,7 @@ class TableWords:
         some = np.flatnonzero(evidence > least)
         if where is not None and len(some):
             tokens = [token for phrase in self.corpus.weights for token in phrase]
-            passing = self.table.having(tokens, where=where)["_rowid"].to_numpy()
+            passing = self.table.having(tokens, where=where)["_rowid"].to_numpy().astype(np.int64)
             some = some[np.isin(rows[some], passing)]
         order = some[np.argsort(-evidence[some], kind="stable")]
         following = float(evidence[order[count]]) if len(order) > count else -np.inf

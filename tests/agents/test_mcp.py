@@ -108,6 +108,11 @@ def printed(place, capfd):
     return printed
 
 
+def unnamed(records):
+    """Return records without the name of their library, of which an agent has one only."""
+    return [{name: each[name] for name in each.keys() - {"library"}} for each in records]
+
+
 def pictures(result):
     assert not result.is_error, result.content[0].text
     text, *blocks = result.content
@@ -168,7 +173,7 @@ def test_the_filters_have_the_names_of_the_command_line(agent):
 def test_hits_are_those_of_the_command_line(agent, printed, arguments, words):
     answer = agent.answer("search", arguments)
     assert answer["relevant"] is True
-    check_alike(answer["hits"], printed("search", *words))
+    check_alike(unnamed(answer["hits"]), unnamed(printed("search", *words)))
     assert answer["hits"]
 
 
@@ -222,7 +227,7 @@ def test_a_picture_examples_and_words_to_leave_out_go_by_identity(agent, ids, pl
     words = ["in yellow", "--image", files / "red.jpg", "--like", files / "yellow.jpg"]
     words += ["--unlike", files / "green.jpg", "--not", "a blue square", "--all"]
     found = agent.answer("search", arguments)["hits"]
-    check_alike(found, printed("search", *words))
+    check_alike(unnamed(found), unnamed(printed("search", *words)))
 
 
 def test_if_nothing_is_relevant_the_nearest_are_marked_so(agent, printed):
@@ -245,7 +250,7 @@ def test_a_query_is_never_a_file(agent, place):
 def test_similar_files_are_those_of_the_command_line(agent, ids, place, printed):
     found = agent.answer("similar", id=ids["red.jpg"], k=3)
     expected = printed("similar", place / "files" / "red.jpg", "-k", 3)
-    check_alike(found["files"], expected)
+    check_alike(unnamed(found["files"]), unnamed(expected))
     assert {each["id"] for each in found["files"]} <= set(ids.values()) - {ids["red.jpg"]}
 
 
@@ -258,7 +263,7 @@ def test_an_explanation_is_that_of_the_command_line(agent, ids, place, printed):
             shown = {name: each for name, each in found.items() if name not in ("note", "hints")}
             if "reason" in expected:
                 expected["reason"] = expected["reason"].replace("--min-rel", "min_rel")
-            check_alike(shown, {"library": "", **expected})
+            check_alike(unnamed([shown]), unnamed([expected]))
 
 
 def test_a_reason_names_arguments_and_not_options(agent, ids):

@@ -161,8 +161,8 @@ def test_a_cluster_that_can_run_nothing_is_an_error(nodes, gpus):
     ("last", "reason"),
     [
         ("ModuleNotFoundError: No module named 'qvsearch'", "install it on all nodes"),
-        ("ray.exceptions.ActorDiedError: The actor died", "killed its process 9 times"),
-        ("ray.exceptions.ActorUnavailableError: The actor", "leave some out with --exclude"),
+        ("ray.exceptions.ActorDiedError: The actor died", "a process was killed 21 times"),
+        ("ray.exceptions.ActorUnavailableError: The actor", "leave some files out with --exclude"),
         ("ValueError: anything else", "ValueError: anything else"),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_process_that_dies_each_time_ends_the_run_with_the_reason(cluster, pic
                 killed.add(actor.pid)
     code, _, error = run.end()
     assert code == 2
-    assert re.fullmatch(r"qvsearch: the Ray cluster failed: .*killed its process.*\n", error)
+    assert re.fullmatch(r"qvsearch: the Ray cluster failed: .*a process was killed.*\n", error)
     assert len(killed) > ACTOR_RESTARTS
 
 

@@ -118,6 +118,31 @@ def test_gaps_that_ghostscript_writes_as_spacing_are_between_words(tmp_path):
     assert segment.words == b" ".join(words).decode()
 
 
+CMAP = b"""/CIDInit /ProcSet findresource begin 12 dict begin begincmap
+1 begincodespacerange <00> <ff> endcodespacerange
+1 beginbfrange <61> <7a> <05d0> endbfrange
+endcmap end end"""
+
+
+@pytest.mark.parametrize("parts", [["amil", "jabit", "fma"], list("amiljabitfma")])
+def test_words_from_right_to_left_stay_whole(tmp_path, parts):
+    """The letters a to z are shown for the Hebrew ones, in the order in which they are drawn."""
+    content = b"BT /F 12 Tf 60 700 Td %s ET" % b" ".join(b"(%s) Tj" % p.encode() for p in parts)
+    font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 6 0 R >>"
+    resources = b"/Resources << /Font << /F 5 0 R >> >>"
+    data = written(
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R %s >>" % resources,
+        stream(content),
+        font,
+        stream(CMAP),
+    )
+    [(segment, _)] = decode(tmp_path, data)
+    drawn_letters = "".join(chr(0x5D0 + ord(letter) - ord("a")) for letter in "amiljabitfma")
+    assert segment.words in (drawn_letters, drawn_letters[::-1])
+
+
 @pytest.mark.parametrize("spacing", [2, 6, 12])
 def test_letters_with_spacing_stay_together(tmp_path, spacing):
     title = b"BT /F 24 Tf %d Tc 60 700 Td (TITLE AV OF TO 1984.) Tj 0 Tc ET\n" % spacing

@@ -22,6 +22,7 @@ from qvsearch.types import DecodeOptions, Item, Kind
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 FORMATS = 66  # and ways of writing them
+CHECKSUMMED = {"png 16 bit"}  # in one part, so that any damage is found
 HOSTILE = "pictures that lie or ask for too much"
 
 
@@ -51,7 +52,7 @@ def test_ten_thousand_damaged_pictures(tmp_path, tally):
     decoded, refused = decode_damaged(tmp_path, tally, range(1000, 11_000))
     assert decoded.total() + refused.total() == 10_000
     assert len(refused) == FORMATS
-    assert len(decoded) > FORMATS - 3  # the checksums of some find any damage
+    assert decoded.keys() >= hostile_images.seeds().keys() - CHECKSUMMED
 
 
 def violating(item, content_hash, options):

@@ -57,7 +57,7 @@ def test_the_layout_of_earlier_files_gives_the_same_sizes(tmp_path: Path) -> Non
     assert Qwen3VLConfig.from_pretrained(tmp_path).text_config.rope_parameters["rope_theta"] == 5e6
 
 
-MANY = "fetch the model again with: qvsearch models pull"
+FETCH = "fetch the model again with: qvsearch models pull"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ MANY = "fetch the model again with: qvsearch models pull"
         ("text_config", "rope_parameters", {"mrope_interleaved": False}, "interleaved False"),
         ("text_config", "rope_parameters", {"mrope_section": [8]}, r"mrope_section \[8\], which"),
         ("text_config", "rope_parameters", {"rope_theta": "5e6"}, "rope_theta 5e6, which is not"),
-        ("text_config", "rope_parameters", None, f"no text_config.rope_theta; {MANY}"),
+        ("text_config", "rope_parameters", None, f"no text_config.rope_theta; {FETCH}"),
         ("text_config", "num_key_value_heads", "many", "num_key_value_heads many, which"),
         ("text_config", "num_key_value_heads", 3, "num_key_value_heads 3, which"),
         ("text_config", "hidden_size", -64, "hidden_size -64, which is not supported"),
@@ -78,7 +78,7 @@ MANY = "fetch the model again with: qvsearch models pull"
         ("vision_config", "hidden_act", "silu", "Qwen3-VL has 'gelu_pytorch_tanh'"),
         ("vision_config", "patch_size", 14, "patch_size 14, which is not supported; Qwen3-VL has"),
         ("vision_config", "in_channels", 1, "in_channels 1, which is not supported"),
-        ("vision_config", "depth", None, f"no vision_config.depth; {MANY}"),
+        ("vision_config", "depth", None, f"no vision_config.depth; {FETCH}"),
         ("vision_config", "num_heads", 0, "num_heads 0, which is not supported"),
         ("vision_config", "num_heads", 7, "num_heads 7, which is not supported"),
         ("vision_config", "num_position_embeddings", 255, "num_position_embeddings 255, which"),
@@ -104,7 +104,7 @@ def test_another_network_is_refused_by_name(
 @pytest.mark.parametrize("name", ["vision_config", "text_config", "image_token_id"])
 def test_a_file_without_a_part_is_refused(tmp_path: Path, name: str) -> None:
     written(tmp_path, lambda config: config.pop(name))
-    with pytest.raises(QvsearchError, match=f"config.json has no {name}; {MANY}"):
+    with pytest.raises(QvsearchError, match=f"config.json has no {name}; {FETCH}"):
         read_config(tmp_path)
 
 

@@ -377,7 +377,7 @@ def test_a_moved_root_is_found_by_its_name_in_the_table(changing, send, tmp_path
 
 
 def hinted(folder, monkeypatch, capsys):
-    """What a search at a terminal points out about the libraries that it opens."""
+    """Return what a search on a terminal points out about the libraries that it opens."""
     monkeypatch.setattr("qvsearch.cli.output.is_watched", lambda quiet: not quiet)
     OpenLibraries([folder], Choice()).hint(quiet=False)
     return capsys.readouterr().err

@@ -105,7 +105,7 @@ def steps(folder):
 class DyingDisk(FaultyDisk):
     """At each operation a fork of this process is killed, and what that leaves is copied.
 
-    Of a write it has done the first half.
+    The fork of a write does the first half of it before.
     """
 
     def __init__(self, folders):

@@ -170,7 +170,7 @@ function photo(next) {
   if (next.duration === undefined) return picture(next);
   const first = Number(next.start !== undefined);
   const still = { ...next, start: undefined, end: undefined };
-  const film = first ? next : { ...next, start: 0, end: next.duration, moments: [] };
+  const film = first ? next : { ...next, start: 0, end: next.duration };
   const stages = [() => [h("div", { class: "screen" }, picture(still))], () => video(film)];
   const turn = (place) => {
     press(choices, choices[place]);
@@ -198,7 +198,9 @@ function picture(next) {
         use(server.fileAddress(next.id));
       }
     });
-    better.addEventListener("error", () => source.includes("thumbnail") && missing(next, source, image));
+    better.addEventListener("error", () => {
+      if (number === shown && source.includes("thumbnail")) missing(next, source, image);
+    });
     better.src = source;
   };
   use(server.thumbnail(next.id, LARGE, next));
