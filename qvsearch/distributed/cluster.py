@@ -223,7 +223,7 @@ def _embedded(job: Job, pool: Pool, blocks: Sequence[Any]) -> Iterator[Any]:
         batch_format="pyarrow",
         num_cpus=pool.cpus,
         num_gpus=pool.gpus,
-        # without limit: until Ray knows that a node is dead, it retries within seconds
+        # without limit: Ray would spend them all within seconds, before it knows that a node died
         max_task_retries=-1,
         max_restarts=ACTOR_RESTARTS,
         compute=ray.data.ActorPoolStrategy(

@@ -14,7 +14,7 @@ from torch import nn
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models.adapters import WEIGHTS, Adapter, read_adapter
-from qvsearch.models.checkpoint import hidden_width, shards
+from qvsearch.models.checkpoint import shards
 from qvsearch.models.config import ModelConfig, read_config
 from qvsearch.models.devices import LIMITS, pick_device, pick_dtype, settle_threads
 from qvsearch.models.forward import (
@@ -62,13 +62,14 @@ class Network:
         `adapter` is the folder of an adapter, which is merged into the weights in memory.
         """
         self.device = pick_device(device)
-        self.dtype = pick_dtype(dtype, self.device, hidden_width(folder))
+        config = read_config(folder)
+        self.dtype = pick_dtype(dtype, self.device, config.text_config.hidden_size)
         if self.device.type == "cpu":
             settle_threads()
         self._adapter = None if adapter is None else read_adapter(adapter)
         self._folder, self._files = folder, _files(folder, self._adapter)
         self.tokenizer = Tokenizer(folder)
-        self.model = self._load(read_config(folder))
+        self.model = self._load(config)
         self.tail = len(self.tokenizer.ids(END))
         self._limits = LIMITS[self.device.type]
         self._beginning = Beginning.empty(self.model)

@@ -5,6 +5,7 @@ Each operation is that of transformers' Qwen3VLVisionModel (Bai et al., Qwen3-VL
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -55,7 +56,7 @@ class VisionTower(nn.Module):
             for _ in config.deepstack_visual_indexes
         )
         self._taps = config.deepstack_visual_indexes
-        self._side = int(config.num_position_embeddings**0.5)
+        self._side = math.isqrt(config.num_position_embeddings)
         # a head's halves are each shared by rows and columns
         rope = frequencies(config.rope_theta, width // config.num_heads // 2)
         self.register_buffer("_frequencies", rope, persistent=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,7 +24,10 @@ _AGAIN = "fetch it again with: qvsearch models pull"
 
 def check_complete(folder: Path, parts: Mapping[str, nn.Module]) -> None:
     """Raise QvsearchError unless a checkpoint has each weight of the named parts, of its size."""
-    there = {_plain(name): header for name, header in _headers(folder)}
+    there = {}
+    for file, name in _tensors(folder):
+        header = file.get_slice(name)
+        there[_plain(name)] = header.get_dtype(), header.get_shape()
     wanted = {
         stored: _stored_shape(stored, weight)
         for part, layers in parts.items()
@@ -58,18 +62,18 @@ def read_part(
     Weights that keep their type and place stay mapped from the file: processes share them, and the
     system may drop and read them again. Raises QvsearchError if they cannot be read.
     """
-    from safetensors import SafetensorError
-
     names = {_stored(part, name): name for name in layers.state_dict()}
     # the layers that int8 replaces are never in float32 all at once
     read_as = None if dtype == torch.int8 else dtype
     state = {}
+    for file, name in _tensors(folder):
+        if _plain(name) in names:
+            tensor = file.get_tensor(name)
+            tensor = tensor.flatten(1) if name.endswith(_KERNEL) else tensor
+            state[names[_plain(name)]] = tensor.to(device, read_as)
     try:
-        for name, tensor in _tensors(folder, names):
-            own = tensor.flatten(1) if name.endswith(_KERNEL) else tensor
-            state[names[name]] = own.to(device, read_as)
         layers.load_state_dict(state, assign=True)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+    except RuntimeError as error:
         raise _unusable(folder, error) from error
     layers.to(device)  # what is no weight
     if adapter is not None:  # before the layers become int8
@@ -100,39 +104,27 @@ def write_random(folder: Path, parts: Mapping[str, nn.Module], dtype: torch.dtyp
 
 def read_row(folder: Path, name: str, row: int) -> torch.Tensor | None:
     """Return one row of a tensor of a checkpoint; None if no file holds it."""
-    from safetensors import safe_open
-
-    for path in shards(folder):
-        with safe_open(path, framework="pt") as tensors:
-            if name in tensors.keys():  # noqa: SIM118 (it is not a mapping)
-                weights: torch.Tensor = tensors.get_slice(name)[row]
-                return weights
+    for file, each in _tensors(folder):
+        if each == name:
+            weights: torch.Tensor = file.get_slice(name)[row]
+            return weights
     return None
 
 
-def _tensors(folder: Path, names: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the tensors of a checkpoint that are among the names, without `model.` before them."""
-    from safetensors import safe_open
+def _tensors(folder: Path) -> Iterator[tuple[Any, str]]:
+    """Yield each tensor of a checkpoint: its file, which is open until the next one, and its name.
 
-    for path in shards(folder):
-        with safe_open(path, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (it is not a mapping)
-                if _plain(name) in names:
-                    yield _plain(name), tensors.get_tensor(name)
-
-
-def _headers(folder: Path) -> Iterator[tuple[str, tuple[str, list[int]]]]:
-    """Yield the name of each tensor of a checkpoint, with its type and shape."""
+    Raises QvsearchError if a file cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     for path in shards(folder):
         try:
-            with safe_open(path, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 (it is not a mapping)
-                    header = tensors.get_slice(name)
-                    yield name, (header.get_dtype(), header.get_shape())
+            file = safe_open(path, framework="pt")
         except (SafetensorError, OSError) as error:
             raise _unusable(folder, error) from error
+        with file as tensors:
+            yield from ((tensors, name) for name in tensors.keys())  # noqa: SIM118 (no mapping)
 
 
 def _unusable(folder: Path, error: Exception) -> QvsearchError:
