@@ -226,8 +226,8 @@ def index(
         )
     keep_run_speeds(timer, opened.fingerprint, choice)
     progress.show_summary(summary, quiet=quiet, json=json)
-    if summary.indexed and not no_ocr and (note := unread_note(opened, paths)) is not None:
-        output.hint(note, quiet)
+    if summary.indexed and summary.pictures_unread:
+        output.hint(unread_note(summary.pictures_unread), quiet)
     raise typer.Exit(progress.exit_code(summary, strict))
 
 

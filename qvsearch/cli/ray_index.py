@@ -28,6 +28,7 @@ def run(
     from qvsearch.distributed.cluster import check_address, connected
     from qvsearch.distributed.destination import label_of
     from qvsearch.distributed.driver import Order, index
+    from qvsearch.indexing.reading import unread_note
     from qvsearch.published.address import read_address
     from qvsearch.published.publishers import check_name
 
@@ -49,4 +50,6 @@ def run(
     progress.show_summary(summary, quiet=quiet, json=json)
     if not (quiet or json):
         output.line(f"published to {output.safe_text(table)} as {output.safe_text(name)}")
+    if summary.pictures_unread:
+        output.hint(f"{unread_note(summary.pictures_unread)} on all nodes", quiet)
     raise typer.Exit(progress.exit_code(summary))

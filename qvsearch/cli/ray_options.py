@@ -23,7 +23,7 @@ class RayOptions:
         _cluster(
             "--ray",
             metavar="ADDRESS",
-            help="Ray cluster that embeds: HOST:PORT, or auto for this computer's; without OCR.",
+            help="Ray cluster that embeds: HOST:PORT, or auto for this computer's.",
         ),
     ] = None
     publish: Annotated[

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from qvsearch.distributed.buckets import fetched, is_bucket
-from qvsearch.distributed.messages import items_of, outcome_block
+from qvsearch.distributed.messages import Outcome, items_of, outcome_block
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.baseline_queries import baseline_vectors
 from qvsearch.indexing.batching import Embedded, embed_files
 from qvsearch.indexing.contents import HASH_THREADS, hashed
+from qvsearch.indexing.reading import Pictures, with_pictures_read
 from qvsearch.indexing.session import as_read_now
 from qvsearch.library.aliases import is_there
+from qvsearch.media import ocr
+from qvsearch.media.picture_reader import PictureReader
 from qvsearch.media.workers import Decoders
 from qvsearch.runtime.loading import load_embedder
 from qvsearch.types import Item, Skipped
@@ -32,13 +35,14 @@ if TYPE_CHECKING:
 class Job:
     """What all nodes of a run have in common.
 
-    `decoders` is the number of decode processes beside each model; `version` is the driver's
-    qvsearch.
+    `decoders` is the number of decode processes beside each model. With `ocr` the words in pictures
+    are read. `version` is the driver's qvsearch.
     """
 
     fingerprint: Fingerprint
     choice: Choice
     decoders: int
+    ocr: bool = False
     version: str = __version__
 
 
@@ -65,14 +69,14 @@ class BlockEmbedder:
 
     def __call__(self, block: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
         """Return the outcomes of a block's files, which `messages.outcomes_of` reads."""
-        outcomes: list[Embedded | Skipped | QvsearchError] = []
+        outcomes: list[Outcome | QvsearchError] = []
         try:
             outcomes.extend(self.outcomes(items_of(block)))
         except QvsearchError as error:  # of the model or the node, not of a file
             outcomes.append(error)
         return outcome_block(outcomes)
 
-    def outcomes(self, items: Sequence[Item]) -> Iterator[Embedded | Skipped]:
+    def outcomes(self, items: Sequence[Item]) -> Iterator[Outcome]:
         """Yield the outcome of each file; raises QvsearchError if the model fails."""
         self._check_node(items)
         unread: list[Skipped] = []
@@ -82,9 +86,29 @@ class BlockEmbedder:
                 self._job.fingerprint.decode_options,
                 in_parts=True,
             )
-            for outcome in embed_files(decoded, self._embedder.loaded, lambda: False):
-                yield back(outcome if isinstance(outcome, Skipped) else as_read_now(outcome))
+            # words are read when all files are embedded, so that the model waits for none of them
+            embedded = list(embed_files(decoded, self._embedder.loaded, lambda: False))
+            for outcome in self._with_words(embedded):
+                if isinstance(outcome, Embedded):
+                    outcome = as_read_now(outcome)
+                yield outcome if isinstance(outcome, Pictures) else back(outcome)
             yield from map(back, unread)
+
+    def _with_words(self, files: Sequence[Embedded | Skipped]) -> Iterator[Outcome]:
+        """Yield files with the words in their pictures, and how many pictures were read."""
+        if not self._job.ocr:
+            yield from files
+            return
+        read = unread = 0
+        with PictureReader() as process:  # which starts with the first picture
+            reader = process if ocr.is_installed() else None
+            for file in files:
+                if isinstance(file, Embedded):
+                    mode = self._job.fingerprint.video_mode
+                    file, pictures = with_pictures_read(file, mode, reader)
+                    read, unread = read + pictures.read, unread + pictures.unread
+                yield file
+        yield Pictures(read, unread)
 
     def _check_node(self, items: Sequence[Item]) -> None:
         """Raise QvsearchError for a node on which all files would be missing, or read otherwise."""

@@ -27,6 +27,7 @@ from qvsearch.indexing.changes import (
 )
 from qvsearch.indexing.contents import Content, content_of
 from qvsearch.indexing.counts import Counts, Event, Summary
+from qvsearch.indexing.reading import Pictures
 from qvsearch.library.aliases import is_there
 from qvsearch.library.rules import of_kinds, scans_of
 from qvsearch.media.pages import sampled_part
@@ -85,7 +86,7 @@ def index(
     """Bring the rows of a folder in a published table up to date; None if stopped at the start.
 
     A file is unchanged if its size and time are. `options` has the scan, `prune`, `force`,
-    `decode_workers` and `commit_seconds`. After `stop` returned True, finished blocks are
+    `decode_workers`, `ocr` and `commit_seconds`. After `stop` returned True, finished blocks are
     committed. Raises QvsearchError if the folder is not there, or if the model or the cluster
     fails. Finished blocks are committed before.
     """
@@ -97,7 +98,7 @@ def index(
             return None
     destination = Destination(table, order.name, order.root)
     decoders = options.decode_workers or nodes.pool.decoders
-    job = Job(destination.fingerprint, order.choice, decoders)
+    job = Job(destination.fingerprint, order.choice, decoders, options.ocr)
     run = _Run(destination, options, report, stop)
     # 2. The folder is scanned, and compared with the rows of the table.
     items = run.begin()
@@ -160,6 +161,7 @@ class _Run:
         self._counts = Counts(report, destination.fingerprint.video_mode)
         self._known: dict[bytes, Segment] = {}  # a segment of each file before this run
         self._contents: set[Content] = set()  # of these
+        self._pictures: list[Pictures] = []
         self._moved: set[Content] = set()  # contents at a new place
         self._files, self._missing = ScanResult(), Missing([], [])
         self._targets: list[Target] = []
@@ -201,6 +203,9 @@ class _Run:
         """Add the rows of a block, and commit if it is time."""
         segments = 0
         for outcome in outcomes_of(block, self._destination.fingerprint.dim):
+            if isinstance(outcome, Pictures):
+                self._pictures.append(outcome)
+                continue
             place = outcome.path if isinstance(outcome, Skipped) else outcome.item.location
             item = self._left.pop(place, None)
             if item is None:
@@ -239,11 +244,16 @@ class _Run:
 
     def summary(self) -> Summary:
         """Return what the run did."""
-        return self._counts.summary(
+        summary = self._counts.summary(
             self._files,
             self._missing,
             unreachable(self._targets, self._options.prune),
             interrupted=self._stopped,
             left=len(self._left),
             checked=0,
+        )
+        return replace(
+            summary,
+            pictures_read=sum(each.read for each in self._pictures),
+            pictures_unread=sum(each.unread for each in self._pictures),
         )

@@ -67,7 +67,7 @@ class Summary:
     are not among `found`. `left_out` files stay though they are clutter now, or left out by include
     and exclude. `vendored` counts files of other people's code, which are not among `found` either.
     `sampled` are documents of which only some pages are indexed. `pictures_read` are segments whose
-    pictures were read for their words.
+    pictures were read for their words, and `pictures_unread` those that need the extra `[ocr]`.
     """
 
     found: int
@@ -91,6 +91,7 @@ class Summary:
     sampled: int = 0
     vendored: int = 0
     pictures_read: int = 0
+    pictures_unread: int = 0
 
 
 def estimated_segments(item: Item, video_mode: VideoMode, length: float | None = None) -> int:

@@ -15,12 +15,12 @@ from qvsearch.indexing.changes import resolve, scan_targets
 from qvsearch.indexing.comparison import INPUTS, Comparison, first_inputs
 from qvsearch.indexing.contents import HASH_THREADS, hashed
 from qvsearch.indexing.counts import Event, Summary
-from qvsearch.indexing.reading import read_pictures
+from qvsearch.indexing.reading import Pictures, read_if_installed
 from qvsearch.indexing.session import IngestOptions, Session
 from qvsearch.indexing.wordless import add_missing_words
 from qvsearch.library.pending import waiting_rules
 from qvsearch.library.rules import lasting, of_kinds, scans_of
-from qvsearch.media import ocr, words
+from qvsearch.media import words
 from qvsearch.media.workers import Decoders
 from qvsearch.types import Item, Skipped
 
@@ -109,11 +109,12 @@ def index(
             with Decoders(count, decode=words.decode) as decoders:
                 add_missing_words(library, files.items, decoders, report, session.stopped)
         # 10. Words in screenshots and scanned pages are read.
-        read = 0
-        if options.ocr and ocr.is_installed():
+        pictures = Pictures(read=0, unread=0)
+        if options.ocr:
             paths = [target.path for target in targets]
-            read = read_pictures(library, paths, report, session.stopped)
-    return replace(session.summary(targets), pictures_read=read)
+            pictures = read_if_installed(library, paths, report, session.stopped)
+    summary = session.summary(targets)
+    return replace(summary, pictures_read=pictures.read, pictures_unread=pictures.unread)
 
 
 def _files_to_read(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from qvsearch.files import is_below
 from qvsearch.indexing.contents import content_of
 from qvsearch.indexing.counts import Event
+from qvsearch.library.words import own_words
 from qvsearch.library.words_file import has_full_text
 from qvsearch.media import ocr
 from qvsearch.media.picture_reader import PictureReader
@@ -20,6 +21,7 @@ from qvsearch.timed_lines import Line, timed_text
 from qvsearch.types import Item, Kind, Segment, VideoMode
 
 if TYPE_CHECKING:
+    from qvsearch.indexing.batching import Embedded
     from qvsearch.library.library import Library
 
 READER = "ocr"  # the name of this reader in the index of words
@@ -41,6 +43,14 @@ class Reading:
     languages: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """How many pictures were read for their words, and how many need the extra `[ocr]`."""
+
+    read: int
+    unread: int
+
+
 NO_READING = Reading(installed=False, read=0, waiting=0, languages=())
 
 
@@ -54,23 +64,41 @@ def reading(library: Library) -> Reading:
 def pictures_to_read(library: Library, paths: Iterable[bytes] | None = None) -> list[int]:
     """Return the rows below these paths (default: all) whose pictures may have words to be read.
 
-    These are screenshots, scanned pages, pages of documents without a text layer, and frames of
-    screen recordings. Clips that have frames beside them are left out. There are none if this
-    Python's SQLite cannot keep the words.
+    There are none if this Python's SQLite cannot keep the words.
     """
     if not has_full_text():
         return []
     read = set(library.words.read_by(READER).tolist())
     places = None if paths is None else list(paths)
-    clips = library.fingerprint.video_mode is not VideoMode.BOTH
+    mode = library.fingerprint.video_mode
     return [
         row
         for row, segment in library.segments.items()
-        if segment.metadata.page
+        if _may_have_words(segment, mode)
         and row not in read
-        and (clips or not segment.clip)
         and (places is None or any(is_below(segment.item.location, path) for path in places))
     ]
+
+
+def _may_have_words(segment: Segment, mode: VideoMode) -> bool:
+    """Return whether a segment's picture is to be read.
+
+    These are screenshots, scanned pages, pages of documents without a text layer, and frames of
+    screen recordings. Clips that have frames beside them are left out.
+    """
+    return bool(segment.metadata.page) and not (segment.clip and mode is VideoMode.BOTH)
+
+
+def read_if_installed(
+    library: Library,
+    paths: Iterable[bytes],
+    report: Callable[[Event], None],
+    stop: Callable[[], bool],
+) -> Pictures:
+    """Read words in pictures below these paths; without the extra, count those pictures."""
+    if not ocr.is_installed():
+        return Pictures(read=0, unread=len(pictures_to_read(library, paths)))
+    return Pictures(read_pictures(library, paths, report, stop), unread=0)
 
 
 def read_pictures(
@@ -92,14 +120,10 @@ def read_pictures(
     count, texts, since = 0, dict[int, str](), time.monotonic()
     try:
         with start() as reader:
-            for item, pictures in _parts(library, rows):
-                if stop():
-                    break
-                segments = [library.segments[each[0]] for each in pictures]
-                for place, words in reader.read(item, segments, stop).items():
-                    texts |= dict.fromkeys(pictures[place], _timed(segments[place], words))
-                    count += len(pictures[place])
-                    report(Event("read", segments=len(pictures[place])))
+            for some in _read(library.segments, rows, reader, stop):
+                texts |= some
+                count += len(some)
+                report(Event("read", segments=len(some)))
                 if time.monotonic() - since > COMMIT_SECONDS:
                     _commit(library, texts)
                     since = time.monotonic()
@@ -115,17 +139,54 @@ def _commit(library: Library, texts: dict[int, str]) -> None:
         texts.clear()
 
 
-def _parts(library: Library, rows: Iterable[int]) -> Iterator[tuple[Item, list[list[int]]]]:
+def with_pictures_read(
+    file: Embedded, mode: VideoMode, reader: PictureReader | None
+) -> tuple[Embedded, Pictures]:
+    """Return a file, as decoded by `mode`, with the words in its pictures added to its own.
+
+    A `reader` of None stands for one that is not installed.
+    """
+    segments = dict(enumerate(file.segments))
+    rows = [row for row, segment in segments.items() if _may_have_words(segment, mode)]
+    if reader is None:
+        return file, Pictures(read=0, unread=len(rows))
+    texts: dict[int, str] = {}
+    for some in _read(segments, rows, reader):
+        texts |= some
+    for row, text in texts.items():
+        words = own_words(segments[row]).added(text, READER).text
+        segments[row] = replace(segments[row], words=words)
+    return replace(file, segments=tuple(segments.values())), Pictures(read=len(texts), unread=0)
+
+
+def _read(
+    segments: Mapping[int, Segment],
+    rows: Iterable[int],
+    reader: PictureReader,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[dict[int, str]]:
+    """Yield the words of one picture after another, for each row that has it."""
+    for item, pictures in _parts(segments, rows):
+        if stop():
+            return
+        shown = [segments[each[0]] for each in pictures]
+        for place, words in reader.read(item, shown, stop).items():
+            yield dict.fromkeys(pictures[place], _timed(shown[place], words))
+
+
+def _parts(
+    segments: Mapping[int, Segment], rows: Iterable[int]
+) -> Iterator[tuple[Item, list[list[int]]]]:
     """Yield a file of each content that is there, with the rows of each of some pictures of it."""
 
     def picture(row: int) -> tuple[Kind, str, int, float]:
-        segment = library.segments[row]
+        segment = segments[row]
         return *content_of(segment), segment.page or 0, segment.start or 0.0
 
     ordered = sorted(rows, key=picture)
-    for _, same in groupby(ordered, key=lambda row: content_of(library.segments[row])):
+    for _, same in groupby(ordered, key=lambda row: content_of(segments[row])):
         pictures = [list(each) for _, each in groupby(same, key=picture)]
-        items = [library.segments[row].item for numbers in pictures for row in numbers]
+        items = [segments[row].item for numbers in pictures for row in numbers]
         if (there := next(filter(_is_there, items), None)) is not None:
             for at in range(0, len(pictures), AT_ONCE):
                 yield there, pictures[at : at + AT_ONCE]
@@ -147,11 +208,8 @@ def _timed(segment: Segment, words: str) -> str:
     return timed_text(Line(segment.start, each) for each in words.splitlines())
 
 
-def unread_note(library: Library, paths: Iterable[bytes]) -> str | None:
-    """Return a note about pictures whose words are not read, if the extra is not installed."""
-    if ocr.is_installed():
-        return None
-    count = len(pictures_to_read(library, paths))
+def unread_note(count: int) -> str:
+    """Return a note about pictures whose words were not read, since the extra is missing."""
     pictures = "1 picture looks" if count == 1 else f"{count:,} pictures look"
     remedy = 'pip install "qvsearch[ocr]"'
-    return f"{pictures} like a screenshot or a page; to find the words: {remedy}" if count else None
+    return f"{pictures} like a screenshot or a page; to find the words: {remedy}"

@@ -74,6 +74,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
     removed (integer): files that were removed from the library
     segments (integer): number of vectors added
     pictures_read (integer): pictures whose words were looked for by OCR
+    pictures_unread (integer): pictures that may have words, but the extra `[ocr]` is missing
     seconds (number, seconds): duration of the run
     interrupted (boolean): whether Ctrl-C ended the run
     left (integer): files for the next run
@@ -99,6 +100,7 @@ def summary_record(summary: Summary) -> dict[str, object]:
         "removed": summary.removed,
         "segments": summary.segments,
         "pictures_read": summary.pictures_read,
+        "pictures_unread": summary.pictures_unread,
         "seconds": round(summary.seconds, 3),
         "interrupted": summary.interrupted,
         "left": summary.left,

@@ -1,11 +1,13 @@
 import os
 import shutil
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from support.commands import write_files
 from support.nodes import Nodes
+from support.screens import recording, screen
 
 from qvsearch.distributed.destination import Destination
 from qvsearch.distributed.driver import Order, _Run, index
@@ -14,6 +16,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.indexing import pipeline
 from qvsearch.indexing.session import IngestOptions
 from qvsearch.library.library import Library
+from qvsearch.media import ocr
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
 from qvsearch.published.publishers import list_publishers
@@ -76,6 +79,38 @@ def test_a_table_gets_the_rows_that_publish_would_write(order, folder, tmp_path)
             assert one.segment.lines == two.segment.lines
             np.testing.assert_allclose(one.vector, two.vector, atol=1e-3)
             np.testing.assert_allclose(one.background, two.background, atol=1e-3)
+
+
+def words(address):
+    """The words of each row of a table, as a search finds them and as its text."""
+    found = Table(address).scan(("row", "tokens", "words")).to_pylist()
+    return {each["row"]: (each["tokens"], each["words"] or "") for each in found}
+
+
+@pytest.mark.skipif(find_spec("rapidocr") is None, reason="needs the extra [ocr]")
+def test_a_table_has_the_words_in_pictures_that_index_reads(order, folder, tmp_path):
+    screen("Invoice 4711").save(folder / "screen.png")
+    screen("Invoice 4711").save(folder / "again.png")
+    screen("Receipt 1200").save(folder / "scan.pdf", resolution=72)
+    recording(folder / "film.mp4", screen("Order 815"))
+    reading = replace(OFTEN, ocr=True)
+    summary = run(order, options=reading)
+    assert (summary.pictures_read, summary.pictures_unread) == (4, 0)
+    library = Library.create(tmp_path / "library", Table(order.address).about.fingerprint)
+    load = lambda: load_embedder(library.fingerprint, CHOICE)  # noqa: E731
+    pipeline.index(library, [order.root], load, reading, lambda _: None, lambda: False)
+    other = read_address(str(tmp_path / "other.lance"))
+    publish(library.folder, other, "files")
+    assert words(order.address) == words(other)
+    assert "Receipt 1200\nTotal 1,234.56 EUR" in [text for _, text in words(other).values()]
+
+
+def test_pictures_that_no_node_can_read_are_counted(order, folder, monkeypatch):
+    monkeypatch.setattr(ocr, "is_installed", lambda: False)
+    screen("Invoice 4711").save(folder / "screen.png")
+    assert run(order).pictures_unread == 0
+    again = IngestOptions(force=True, ocr=True)
+    assert run(order, options=again).pictures_unread == 1
 
 
 def test_only_what_is_new_or_changed_is_given_to_nodes(order, folder):

@@ -8,7 +8,10 @@ import pytest
 from support.commands import files, home, records, run  # noqa: F401 - fixtures
 from support.nodes import Nodes
 from support.ray_nodes import free_port
+from support.screens import screen
 
+from qvsearch.cli import output
+from qvsearch.media import ocr
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
 
@@ -54,6 +57,17 @@ def test_json_has_the_events_of_index(indexed, files):
     assert (code, error) == (3, "")  # a program gets no progress
     assert {event["state"] for event in events} == {"planned", "indexed", "skipped", "committed"}
     assert (summary["found"], summary["embedded"], summary["skipped"]) == (6, 5, 1)
+
+
+def test_pictures_that_need_the_extra_are_pointed_out(indexed, files, monkeypatch):
+    monkeypatch.setattr(ocr, "is_installed", lambda: False)
+    monkeypatch.setattr(output, "is_watched", lambda _: True)
+    screen("Invoice 4711").save(files / "screen.png")
+    _, _, error = indexed()
+    assert "1 picture looks like a screenshot" in error
+    assert 'pip install "qvsearch[ocr]" on all nodes' in error
+    _, _, error = indexed("--force", "--no-ocr")
+    assert "screenshot" not in error
 
 
 def test_files_are_chosen_as_index_chooses_them(indexed, files, nodes):

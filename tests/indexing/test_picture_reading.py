@@ -5,12 +5,12 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
-import av
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from support.indexer import FINGERPRINT, Bench
 from support.readers_of_pictures import work
+from support.screens import recording, screen
 
 from qvsearch.cli.tables import ocr_text
 from qvsearch.indexing import reading as reading_step
@@ -155,25 +155,6 @@ def test_a_stop_keeps_what_was_read(library):
     assert read(library)[0] == len(rows) - count
 
 
-def screen(name):
-    """A picture of a drawn screen."""
-    image = Image.new("RGB", (480, 360), "white")
-    draw = ImageDraw.Draw(image)
-    for row, line in enumerate([name, "Total 1,234.56 EUR"]):
-        draw.text((30, 60 + 120 * row), line, font=ImageFont.load_default(32), fill="black")
-    return image
-
-
-def recording(path, image):
-    """A film of a second that shows a screen."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = *image.size, "yuv420p"
-        for _ in range(10):
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
-        container.mux(stream.encode())
-
-
 @pytest.mark.skipif(find_spec("rapidocr") is None, reason="needs the extra [ocr]")
 def test_screenshots_and_screen_recordings_are_read_after_embedding(bench, monkeypatch):
     added = {}
@@ -209,13 +190,15 @@ def test_status_says_whether_words_are_read_and_how_many_pictures_wait():
     )
 
 
-def test_pictures_that_cannot_be_read_are_pointed_out(library, monkeypatch):
-    add(library, replace(file(library, b"a.pdf"), page=1))
+def test_pictures_that_cannot_be_read_are_pointed_out(bench, monkeypatch):
+    screen("Invoice 4711").save(bench.root / "screen.png")
+    other = bench.root / "other"
+    other.mkdir()
     monkeypatch.setattr(ocr, "is_installed", lambda: False)
-    assert unread_note(library, library.roots) == (
+    assert bench.index(ocr=True).pictures_unread == 1
+    assert bench.index(other, ocr=True).pictures_unread == 0
+    assert bench.index(ocr=False).pictures_unread == 0
+    assert unread_note(1) == (
         "1 picture looks like a screenshot or a page; to find the words:"
         ' pip install "qvsearch[ocr]"'
     )
-    assert unread_note(library, [b"/elsewhere"]) is None
-    monkeypatch.setattr(ocr, "is_installed", lambda: True)
-    assert unread_note(library, library.roots) is None
