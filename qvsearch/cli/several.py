@@ -14,7 +14,6 @@ from qvsearch.errors import ExitCode
 from qvsearch.library.names import chosen_folders, option, short_names
 
 if TYPE_CHECKING:
-    from qvsearch.library.library import Library
     from qvsearch.retrieval.several import Searched
     from qvsearch.runtime.loading import Choice
     from qvsearch.runtime.several import Lost
@@ -69,7 +68,10 @@ class OpenLibraries:
         self.is_incomplete = True
 
     def hint(self, quiet: bool) -> None:
-        """Point out the demo's model, empty libraries, and files that `index` has left."""
+        """Point out the demo's model, empty libraries, missing words, and files left by `index`."""
+        from qvsearch.cache import first_time
+        from qvsearch.retrieval.missing_words import missing_words
+
         models = {each.fingerprint.model: each.fingerprint for each in self.libraries}
         for fingerprint in models.values():
             output.hint_demo(fingerprint, quiet)
@@ -84,8 +86,11 @@ class OpenLibraries:
                 )
             elif name and not len(each):
                 output.hint(f"the library{name} is empty", quiet)
-            if output.is_watched(quiet) and (lack := _lack_of_words(each)):
-                output.hint(f"the library{name} {lack}")
+            if output.is_watched(quiet) and (missing := missing_words(each)):
+                # files without words are pointed out once
+                once = "table-words-hint" if missing.publishers else "words-hint"
+                if missing.is_all or first_time(once):
+                    output.hint(f"the library{name} {missing.text()}")
 
     def folder_of(self, hit: Hit) -> Path:
         """Return the folder of a hit's library."""
@@ -106,34 +111,3 @@ class OpenLibraries:
         return [
             Searched(each, partial(models.embedder, each.fingerprint)) for each in self.libraries
         ]
-
-
-def _lack_of_words(library: Library) -> str | None:
-    """Return which words of a library are not found yet, and the command that changes that.
-
-    Files without any are pointed out once.
-    """
-    from qvsearch.cache import first_time
-    from qvsearch.library.library import Library
-    from qvsearch.library.words_file import has_full_text
-    from qvsearch.published.opening import is_published
-
-    if not isinstance(library, Library):
-        return None
-    if is_published(library):
-        command = f"`qvsearch publish {library.folder}`"
-        if library.lacks_word_index:
-            return (
-                f"has no index of words yet, and is searched by meaning alone; {command} builds it"
-            )
-        names = ", ".join(library.outdated)
-        command, once, lacks = f"{command} by {names}", "table-words-hint", bool(names)
-    else:
-        command, once = f"`qvsearch index{option(library.folder)}`", "words-hint"
-        lacks = has_full_text() and bool(library.without_words())
-    if not (lacks and first_time(once)):
-        return None
-    return (
-        f"has no words of some files, which are found by meaning; {command} adds them without"
-        " the model"
-    )

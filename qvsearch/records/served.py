@@ -13,6 +13,7 @@ from qvsearch.types import place_fields
 
 if TYPE_CHECKING:
     from qvsearch.library.searches import SavedSearch
+    from qvsearch.retrieval.missing_words import MissingWords
     from qvsearch.types import Hit, Item, Segment
 
 
@@ -133,6 +134,7 @@ def shelf_record(
     changed: int | None,
     gone: int | None,
     command: str,
+    missing: MissingWords | None,
 ) -> dict[str, object]:
     """Return a library of `/api/status`.
 
@@ -145,6 +147,9 @@ def shelf_record(
     changed, gone (integer or null): numbers of files that have changed or are gone since the last
         `index`; null until that is known
     command (string): command that brings the library up to date
+    missing_words (object): words that no search finds yet: of `all` files or only some (boolean),
+        the `command` that adds them, and the `publishers` of a shared table who have to run it;
+        absent if all are found
     """
     record: dict[str, object] = {
         "name": name,
@@ -159,6 +164,10 @@ def shelf_record(
         "gone": gone,
         "command": command,
     }
+    if missing is not None:
+        names = list(missing.publishers)
+        words = {"all": missing.is_all, "command": missing.command, "publishers": names or None}
+        record["missing_words"] = present(words)
     return record if files_left is None else {**record, "indexing": {"files_left": files_left}}
 
 

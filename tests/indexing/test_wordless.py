@@ -8,6 +8,7 @@ from support.cheap_model import FINGERPRINT, DecodersHere, instead, write_notes
 from support.hostile_videos import film
 from support.pdf_files import drawn, lines
 from support.readers import forget_words
+from support.served import serving
 
 from qvsearch.cli.app import main
 from qvsearch.indexing.status import library_status
@@ -284,3 +285,12 @@ def test_words_are_read_again_in_workers(folder):
         *((1, "number 1"), (2, "number 2"))
     ]
     assert "PDF" in broken.reason
+
+
+def test_the_page_points_out_files_without_words(folder):
+    library = folder / "library"
+    for expected in (None, {"all": False, "command": f"qvsearch index -l {library}"}):
+        with serving(library) as page:
+            [state] = page.get("/api/status").json()["libraries"]
+        assert state.get("missing_words") == expected
+        forget_words(library)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support import made_rows
 from support.made_rows import unit
+from support.served import serving
 from support.tables import reopened
 
 from qvsearch.choices import By
@@ -18,6 +19,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.filters import parse_filters
 from qvsearch.library.library import Library
 from qvsearch.library.moving import move_roots
+from qvsearch.library.names import library_folder
 from qvsearch.library.tokens import tokens
 from qvsearch.mcp.searching import _hints
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
@@ -390,11 +392,30 @@ def test_a_search_by_meaning_alone_says_so(changing, send, monkeypatch, capsys):
     for _ in range(2):
         assert "has no index of words yet" in hinted(table.folder, monkeypatch, capsys)
     shelf = Opened("shared", opened(table.table.address), None, Hashes(np.empty(0)))
+    command = f"qvsearch publish {table.folder}"
     assert list(_hints([shelf])) == [
-        "shared: it has no index of words yet, and is searched by meaning alone"
+        "shared: it has no index of words yet, and is searched by meaning alone;"
+        f" `{command}` builds it"
     ]
+    assert served_lack(table.folder) == {"all": True, "command": command}
     send()
     assert "meaning" not in hinted(table.folder, monkeypatch, capsys)
+    assert served_lack(table.folder) is None
+
+
+def served_lack(folder):
+    """Return what the server tells its page about words that are not found."""
+    with serving(library_folder(str(folder))) as page:
+        [library] = page.get("/api/status").json()["libraries"]
+    return library.get("missing_words")
+
+
+def test_a_page_names_those_who_publish_words_of_an_older_table(send):
+    _, table = send()
+    table.table._rows.drop_index("tokens_idx")
+    table.table._rows.drop_columns(list(later_types()))
+    command = f"qvsearch publish {table.folder}"
+    assert served_lack(table.folder) == {"all": False, "command": command, "publishers": ["anna"]}
 
 
 def test_a_table_without_any_words_needs_no_index_of_them(changing, send):

@@ -194,6 +194,23 @@ def test_a_library_that_is_being_indexed_shows_how_much_is_left(page):
     page.get_by_text(re.compile("Indexing: 1,234 files to go")).wait_for()
 
 
+def test_words_that_are_not_found_yet_are_pointed_out(page):
+    said = page.request.get("/api/status").json()
+    assert "missing_words" not in said["libraries"][0]
+    command = "qvsearch publish /mnt/nas/photos.lance"
+    page.route("**/api/status", lambda route: route.fulfill(json=said))
+    notices = page.locator("#notices")
+    for missing, text in (
+        ({"all": True}, "Words are not found yet, only meanings."),
+        ({"all": False, "publishers": ["anna", "<b>ben"]}, "The words of some files are not found"),
+    ):
+        said["libraries"][0]["missing_words"] = {**missing, "command": command}
+        page.goto("/")
+        expect(notices).to_contain_text(text)
+        expect(notices.locator("code").last).to_have_text(command)
+    expect(notices).to_contain_text("by anna, <b>ben")
+
+
 def test_a_server_that_has_ended_is_named(chromium, album, tmp_path):
     with fresh(chromium, "http://127.0.0.1") as page:
         with serving(album[0] / "library", tmp_path) as address:

@@ -40,23 +40,32 @@ export function command(text) {
   return h("span", { class: "command" }, line, button("Copy the command", { name: "copy", onclick: () => copy(text, "Command") }));
 }
 
+function lack(words) {
+  const text = words.all
+    ? "Words are not found yet, only meanings. To build the index of words: "
+    : "The words of some files are not found yet, only their meanings. To add them without the model: ";
+  const by = words.publishers ? [` by ${safe(words.publishers.join(", "))}`] : [];
+  return [text, command(words.command), ...by];
+}
+
 function draw() {
   const several = status.libraries.length > 1;
   const notes = status.libraries.flatMap((each) => {
     const where = several ? [h("b", null, safe(each.name)), ": "] : [];
     if (each.problem) return [h("p", null, ...where, safe(each.problem))];
+    const words = each.missing_words && !each.empty ? [h("p", null, ...where, ...lack(each.missing_words))] : [];
     if (each.indexing) {
       const left = each.indexing.files_left;
       const text = left ? `Indexing: ${count(left, "file")} to go.` : "Indexing…";
-      return [h("p", { class: "busy" }, ...where, text)];
+      return [h("p", { class: "busy" }, ...where, text), ...words];
     }
     const changes = [
       each.changed ? `${count(each.changed, "file")} changed` : null,
       each.gone ? `${count(each.gone, "file is", "files are")} missing` : null,
     ].filter(Boolean);
-    if (!changes.length || each.empty) return [];
+    if (!changes.length || each.empty) return words;
     const now = each.command ? [" To bring it up to date: ", command(each.command)] : [];
-    return [h("p", null, ...where, `${changes.join(" and ")} since it was indexed.`, ...now)];
+    return [h("p", null, ...where, `${changes.join(" and ")} since it was indexed.`, ...now), ...words];
   });
   if (status.demo) {
     notes.push(h("p", null, "This library has the demo model, which was taught drawn shapes only. For your own files, index them with another model."));
