@@ -264,8 +264,8 @@ def _hint(library: "Library", paths: Sequence[bytes], forget_rules: bool, quiet:
     """Point out a network folder, the demo's model, and patterns of earlier runs."""
     from qvsearch.files import is_below
     from qvsearch.indexing import mounts
+    from qvsearch.indexing.roots import remembered_rules
     from qvsearch.library.aliases import aliases
-    from qvsearch.library.pending import waiting_rules
     from qvsearch.library.rules import patterns_text
     from qvsearch.runtime.backends import notes
 
@@ -277,9 +277,7 @@ def _hint(library: "Library", paths: Sequence[bytes], forget_rules: bool, quiet:
     if forget_rules:
         return
     names = {name for path in paths for name in aliases(path, library.roots)}
-    for root, rules in (
-        library.rules | waiting_rules(library.load_pending(), library.roots)
-    ).items():
+    for root, rules in remembered_rules(library).items():
         patterns = patterns_text(rules)
         if patterns and any(is_below(name, root) for name in names):
             output.hint(f"{output.safe_text(root)} is indexed with {patterns}", quiet)

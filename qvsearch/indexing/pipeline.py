@@ -16,9 +16,9 @@ from qvsearch.indexing.comparison import INPUTS, Comparison, first_inputs
 from qvsearch.indexing.contents import HASH_THREADS, hashed
 from qvsearch.indexing.counts import Event, Summary
 from qvsearch.indexing.reading import Pictures, read_if_installed
+from qvsearch.indexing.roots import remembered_rules
 from qvsearch.indexing.session import IngestOptions, Session
 from qvsearch.indexing.wordless import add_missing_words
-from qvsearch.library.pending import waiting_rules
 from qvsearch.library.rules import lasting, of_kinds, scans_of
 from qvsearch.media import words
 from qvsearch.media.workers import Decoders
@@ -54,7 +54,7 @@ def index(
         session = Session(library, options, report, stop)
         # 1. Each path is matched to a root, whose rules choose the files.
         targets = resolve(library.roots, paths)
-        rules = library.rules | waiting_rules(library.load_pending(), library.roots)
+        rules = remembered_rules(library)
         roots = [target.root for target in targets]
         scans = scans_of(
             rules,

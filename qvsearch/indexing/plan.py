@@ -21,7 +21,7 @@ from qvsearch.indexing.changes import (
 )
 from qvsearch.indexing.contents import copies
 from qvsearch.indexing.counts import estimated_segments
-from qvsearch.library.pending import waiting_rules
+from qvsearch.indexing.roots import remembered_rules
 from qvsearch.library.rules import lasting, of_kinds, scans_of
 from qvsearch.media.workers import film_lengths, page_counts
 from qvsearch.types import Item, Kind, Skipped, VideoMode
@@ -81,11 +81,7 @@ def plan(
     failures = {} if library is None else known_failures(library)
     roots = [] if library is None else library.roots
     targets = resolve(roots, paths)
-    rules = (
-        {}
-        if library is None
-        else library.rules | waiting_rules(library.load_pending(), library.roots)
-    )
+    rules = {} if library is None else remembered_rules(library)
     scans = scans_of(
         rules,
         [target.root for target in targets],

@@ -1,4 +1,4 @@
-"""The roots of a library: what each holds, and where it lies."""
+"""The roots of a library: what each holds, where it lies, and its rules."""
 
 from __future__ import annotations
 
@@ -54,3 +54,12 @@ def last_run(folder: Path) -> float | None:
         return (folder / LOCK).stat().st_mtime
     except OSError:
         return None
+
+
+def remembered_rules(library: Library) -> dict[bytes, Rules]:
+    """Return the rules of a library's roots, and those of folders that unfinished runs will add."""
+    waiting = {root: each for run in library.load_pending() for root, each in run.rules.items()}
+    return {
+        **{root: each for root, each in waiting.items() if root not in library.roots},
+        **library.rules,
+    }

@@ -25,8 +25,9 @@ from qvsearch.indexing.changes import (
 )
 from qvsearch.indexing.contents import Content, ContentIndex, content_of
 from qvsearch.indexing.counts import Counts, Event, Summary
+from qvsearch.indexing.roots import remembered_rules
 from qvsearch.library.failures import Failure
-from qvsearch.library.pending import Pending, waiting_rules, without
+from qvsearch.library.pending import Pending, without
 from qvsearch.library.rules import NO_RULES, Rules, ScanOptions, rules_of, widened
 from qvsearch.media.dates import name_date
 from qvsearch.media.pages import sampled_part
@@ -99,8 +100,7 @@ class Session:
     def set_rules(self, scans: Mapping[bytes, ScanOptions], roots: Collection[bytes]) -> None:
         """Set the rules of the given roots, which last from the next commit on."""
         library = self._library
-        waiting = waiting_rules(library.load_pending(), library.roots)
-        remembered = waiting | dict.fromkeys(library.roots, NO_RULES) | library.rules
+        remembered = dict.fromkeys(library.roots, NO_RULES) | remembered_rules(library)
         for root in roots:
             rules = rules_of(scans[root])
             if root in remembered and not self._options.forget_rules:

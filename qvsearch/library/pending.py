@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,12 +26,6 @@ class Pending:
     paths: tuple[bytes, ...]
     files: int
     rules: Mapping[bytes, Rules] = field(default_factory=dict)
-
-
-def waiting_rules(runs: Iterable[Pending], roots: Collection[bytes]) -> dict[bytes, Rules]:
-    """Return the rules of unfinished runs for folders that are not roots yet."""
-    rules = {root: each for run in runs for root, each in run.rules.items()}
-    return {root: each for root, each in rules.items() if root not in roots}
 
 
 def without(

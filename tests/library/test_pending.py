@@ -14,9 +14,10 @@ from support.indexer import (
 from qvsearch.cli.app import main
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.forget import forget
+from qvsearch.indexing.roots import remembered_rules
 from qvsearch.indexing.status import library_status
 from qvsearch.library.filters import Filters
-from qvsearch.library.pending import PENDING, Pending, read_pending, waiting_rules, write_pending
+from qvsearch.library.pending import PENDING, Pending, read_pending, write_pending
 from qvsearch.library.rules import Rules, ScanOptions
 from qvsearch.records.library import status_record
 from qvsearch.retrieval.selection import allowed_rows
@@ -55,9 +56,7 @@ def test_an_interrupted_first_run_leaves_its_patterns_to_the_next(bench, capfd):
     root = os.fsencode(bench.root)
     interrupted(bench, scan=ScanOptions(exclude=("000.*",)))
     assert (bench.open().generation, bench.open().roots) == (0, [])
-    assert waiting_rules(read_pending(bench.library_folder), []) == {
-        root: Rules(exclude=("000.*",))
-    }
+    assert remembered_rules(bench.open()) == {root: Rules(exclude=("000.*",))}
     assert main(["status", "-l", str(bench.library_folder)]) == 0
     assert "indexed with --exclude '000.*'" in " ".join(capfd.readouterr().out.split())
     interrupted(bench, scan=ScanOptions(exclude=("001.*",)))
