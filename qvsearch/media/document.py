@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from qvsearch.errors import MediaError
-from qvsearch.media.pages import PART_PIXELS, Page, chosen_pages
+from qvsearch.media.pages import PART_PIXELS, Page, chosen_pages, joined
 from qvsearch.media.pixels import dhash, patches
 from qvsearch.media.workers import patience
 from qvsearch.types import EmbedInput, Item, Metadata, Segment
@@ -132,14 +132,14 @@ def _read(
         except MemoryError:
             reasons.append(MediaError("not enough memory to decode it"))
             continue
-        words = page.words or ""
-        is_scan = sum(map(str.isalnum, words)) < LEAST_LETTERS
+        is_scan = sum(map(str.isalnum, page.words or "")) < LEAST_LETTERS
+        words = joined(page.words, page.notes)
         segment = Segment(
             item,
             content_hash,
             page=number,
-            snippet=" ".join(words.split())[:SNIPPET_CHARACTERS] or None,
-            words=words or None,
+            snippet=words and " ".join(words.split())[:SNIPPET_CHARACTERS],
+            words=words,
             width=page.width,
             height=page.height,
             dhash=dhash(page.pixels),

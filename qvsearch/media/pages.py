@@ -18,12 +18,21 @@ PART_PIXELS = 25_000_000
 
 
 class Page(NamedTuple):
-    """A page as embedded; `width` and `height` are its own, `words` None without a text layer."""
+    """A page as embedded; `width` and `height` are its own, `words` None without a text layer.
+
+    `notes` are what readers have written on it.
+    """
 
     pixels: Pixels
     width: int
     height: int
     words: str | None
+    notes: str | None = None
+
+
+def joined(words: str | None, notes: str | None) -> str | None:
+    """Return the text of a page: its layer, and what readers have written on it."""
+    return "\n".join(filter(None, (words, notes))) or None
 
 
 def sampled_part(metadata: Metadata) -> str | None:

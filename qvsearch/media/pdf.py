@@ -18,7 +18,8 @@ from pypdfium2.internal import set_callback
 
 from qvsearch.errors import MediaError
 from qvsearch.media.dates import date
-from qvsearch.media.pages import Page
+from qvsearch.media.pages import Page, joined
+from qvsearch.media.pdf_notes import page_notes
 from qvsearch.media.pdf_text import page_text
 from qvsearch.media.pixels import smart_resize
 from qvsearch.types import Metadata
@@ -56,15 +57,16 @@ class Pdf:
             with closing(self._document[number - 1]) as page:
                 width, height = (max(1, round(each)) for each in page.get_size())
                 pixels = self._draw(page, width, height, max_pixels)
-                return Page(pixels, width, height, page_text(page))
+                notes = page_notes(page, self._document.formenv)
+                return Page(pixels, width, height, page_text(page), notes)
         except pypdfium2.PdfiumError as error:
             raise MediaError(f"damaged PDF: page {number} cannot be read") from error
 
     def words(self, number: int) -> str | None:
-        """Return the text layer of a page, from 1; None if it has none or cannot be read."""
+        """Return the text and notes of a page, from 1; None without, or if it cannot be read."""
         try:
             with closing(self._document[number - 1]) as page:
-                return page_text(page)
+                return joined(page_text(page), page_notes(page, self._document.formenv))
         except pypdfium2.PdfiumError:
             return None
 

@@ -29,6 +29,11 @@ def page_text(page: pypdfium2.PdfPage) -> str | None:
             text = _spaced(layer, layer.get_text_bounded(errors="ignore"))
     except pypdfium2.PdfiumError:  # the picture is there nevertheless
         return None
+    return cleaned(text)
+
+
+def cleaned(text: str) -> str | None:
+    """Return a text without marks of broken words and control characters; None if it is empty."""
     text = _BROKEN_WORD.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return _CONTROL.sub(" ", text).strip() or None
 

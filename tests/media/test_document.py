@@ -220,6 +220,60 @@ def test_values_of_forms_are_drawn(tmp_path):
     assert np.count_nonzero((filled != empty).any(axis=-1)) > 200
 
 
+def note(kind, text, more=b""):
+    return b"<< /Type /Annot /Subtype /%s /Rect [9 9 99 99] /Contents (%s) %s >>" % (
+        kind,
+        text,
+        more,
+    )
+
+
+def test_values_of_forms_and_notes_of_readers_are_words(tmp_path):
+    fields = [
+        b"<< /Type /Annot /Subtype /Widget /Rect [9 9 99 99] /T (%d) %s >>" % (number, field)
+        for number, field in enumerate(
+            [
+                b"/FT /Tx /V (INV-4711)",
+                b"/FT /Ch /Ff 131072 /Opt [(Vienna) (Graz)] /V (Graz)",
+                b"/FT /Btn /V /Yes /AS /Yes",
+                b"/FT /Tx /Ff 8192 /V (secret)",
+                b"/FT /Tx /F 2 /V (hidden)",
+                b"/FT /Tx /V <FEFF04120435043D0430000D006C0069006E0065>",
+            ]
+        )
+    ]
+    notes = [
+        note(b"FreeText", b"typed on it"),
+        note(b"Text", b"a sticky note"),
+        note(b"Highlight", b"a comment\\rof two lines"),
+        note(b"Popup", b"a window"),
+        note(b"Link", b"a link"),
+    ]
+    numbers = [b"%d 0 R" % (6 + number) for number in range(len(fields + notes))]
+    data = one_page(
+        shown(b"The text of the page itself is as long as that of others", size=12),
+        *fields,
+        *notes,
+        page=b"/Annots [%s]" % b" ".join(numbers),
+        catalog=b"/AcroForm << /Fields [%s] >>" % b" ".join(numbers[: len(fields)]),
+    )
+    [(segment, _)] = decode(tmp_path, data)
+    words = (
+        "The text of the page itself is as long as that of others\nINV-4711\nGraz\nВена\nline\n"
+        "typed on it\na sticky note\na comment\nof two lines"
+    )
+    assert segment.words == words
+    with open(tmp_path / "a.pdf", "rb") as file:
+        assert list(document.page_words(file, segment.item)) == [(1, words)]
+
+
+def test_a_scanned_page_with_a_note_is_still_a_scan(tmp_path):
+    text = b"a note of some length, which nobody could see in the scanned page itself"
+    data = one_page(b"", note(b"Text", text), page=b"/Annots [6 0 R]")
+    [(segment, _)] = decode(tmp_path, data)
+    assert (segment.metadata.page, segment.words) == (True, text.decode())
+
+
 def test_a_password_is_asked_for_only_by_those_that_need_one(tmp_path):
     locked = drawn(report, encrypt=StandardEncryption("secret", "owner", strength=128))
     assert reason(tmp_path, locked) == "encrypted: it needs a password to be opened"
