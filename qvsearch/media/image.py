@@ -104,6 +104,8 @@ def decode(
         source = file if raw is None else raw.picture
         enough = options.max_pixels if options.draft else None
         image, larger, damaged = _load(partial(_open, source, _formats(item), enough))
+        if raw is not None:
+            damaged = damaged or raw.damaged
         _describe(image, raw)
         colours = read_colours(image, source)
         shown = visible(_without_empty_alpha(image))

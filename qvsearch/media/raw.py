@@ -1,7 +1,8 @@
 """Raw files of cameras: the embedded preview, or a development in half the size.
 
 LibRaw reads them. Date, camera and place are read from the file itself, since most previews lack
-them: most raw files are TIFFs, and Canon's CR3 holds TIFFs in boxes (`CMT1` to `CMT4`).
+them: most raw files are TIFFs, and Canon's CR3 holds TIFFs in boxes (`CMT1` to `CMT4`). Others
+have them in their preview, as LibRaw returns it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class RawPicture:
     """A raw file as a picture: a JPEG or PPM, not turned yet.
 
     `width` and `height` are those of the raw file, before it is turned. `blocks` are TIFFs with its
-    EXIF, and `xmp` is its packet.
+    EXIF, and `xmp` is its packet. `damaged` is what cannot be read of it.
     """
 
     picture: BinaryIO
@@ -51,6 +52,7 @@ class RawPicture:
     orientation: int
     blocks: tuple[IO[bytes], ...]
     xmp: bytes | None
+    damaged: str | None
 
     def describe(self, image: Image.Image) -> None:
         """Give the opened picture the turn and the XMP of the raw file, if it lacks its own."""
@@ -63,6 +65,15 @@ class RawPicture:
     def upright_size(self, *, lying: bool) -> tuple[int, int]:
         """Return the width and height of the raw file as shown."""
         return (self.height, self.width) if lying else (self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The JPEG in a raw file, the number of its pixels, and its EXIF as a TIFF, or nothing."""
+
+    file: BinaryIO
+    pixels: int
+    exif: bytes
 
 
 def is_raw(item: Item) -> bool:
@@ -84,17 +95,37 @@ def read_raw(file: BinaryIO, enough: int) -> RawPicture:
             sizes = raw.sizes
             check_size(sizes.width, sizes.height, MAX_MEGAPIXELS, of=" of a raw file")
             most = sizes.width * sizes.height // 4  # of the development
-            picture = _preview(raw, min(enough, most)) or _developed(raw)
+            preview = _preview(raw)  # first: after an error LibRaw has none
+            picture, damaged = _picture(raw, preview, min(enough, most))
     except (rawpy.LibRawError, ValueError) as error:
         reason = str(error).removeprefix("b'").removesuffix("'").lower()
         raise MediaError(f"not a raw file of a known camera, or damaged: {reason}") from error
     orientation = ORIENTATIONS.get(sizes.flip, 1)
     blocks, xmp = _blocks(file)
-    return RawPicture(picture, sizes.width, sizes.height, orientation, blocks, xmp)
+    if not blocks and preview is not None and preview.exif:  # e.g. Fujifilm's and Sigma's
+        blocks = (io.BytesIO(preview.exif),)
+    return RawPicture(picture, sizes.width, sizes.height, orientation, blocks, xmp, damaged)
 
 
-def _preview(raw: rawpy.RawPy, enough: int) -> BinaryIO | None:
-    """Return the largest embedded JPEG if it has enough pixels."""
+def _picture(raw: rawpy.RawPy, preview: Preview | None, enough: int) -> tuple[BinaryIO, str | None]:
+    """Return the preview if it has `enough` pixels, else a development, and what is missing.
+
+    Cameras write the preview first, so a file that was cut off has it. Raises LibRawError.
+    """
+    import rawpy
+
+    if preview is not None and preview.pixels >= enough:
+        return preview.file, None
+    try:
+        return _developed(raw), None
+    except rawpy.LibRawError:
+        if preview is None:
+            raise
+        return preview.file, "all but its preview is missing"
+
+
+def _preview(raw: rawpy.RawPy) -> Preview | None:
+    """Return the largest embedded JPEG."""
     import rawpy
     from PIL import Image
 
@@ -103,8 +134,8 @@ def _preview(raw: rawpy.RawPy, enough: int) -> BinaryIO | None:
         if isinstance(thumb.data, bytes):  # else it is a bitmap, which is small
             file = io.BytesIO(thumb.data)
             with Image.open(file, formats=("JPEG",)) as image:
-                if image.width * image.height >= enough:
-                    return file
+                exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+                return Preview(file, image.width * image.height, exif)
     return None
 
 

@@ -135,6 +135,27 @@ def test_the_boxes_of_a_cr3_describe_it():
     assert (metadata.taken, metadata.camera, xmp) == ("2023-01-02T03:04:05", "Canon EOS R5", None)
 
 
+def test_a_development_has_the_exif_of_a_preview_if_the_file_has_none(tmp_path, monkeypatch):
+    """As in files of Fujifilm and Sigma, which are not TIFFs."""
+    monkeypatch.setattr("qvsearch.media.raw._blocks", lambda _: ((), None))
+    segment, pixels = decoded(tmp_path, dng(640, 480, preview=jpeg(halves(60, 40)[::-1])))
+    assert is_red(pixels[2, 2])  # a development
+    # LibRaw writes them into previews that have none
+    assert (segment.metadata.taken, segment.metadata.camera) == ("2024-05-06T07:08:09", "Leica M11")
+
+
+def test_one_that_was_cut_off_has_its_preview(tmp_path):
+    small = jpeg(halves(60, 40)[::-1])
+    whole = dng(640, 480, 6, small)
+    segment, pixels = decoded(tmp_path, whole)
+    assert segment.metadata.damaged is None
+    assert is_red(pixels[2, -2])  # a development
+    segment, pixels = decoded(tmp_path, whole[: len(whole) // 2])
+    assert segment.metadata.damaged == "all but its preview is missing"
+    assert (segment.width, segment.height, segment.metadata.camera) == (480, 640, "Leica M11")
+    assert is_red(pixels[2, 2])  # the preview has its halves exchanged
+
+
 @pytest.mark.parametrize(
     "data", [b"no raw file" * 9, dng()[:500], dng()[: len(dng()) // 2], PREVIEW]
 )
