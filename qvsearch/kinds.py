@@ -17,7 +17,7 @@ class Kind(StrEnum):
 
 KIND_CODES = {kind: code for code, kind in enumerate(Kind)}  # as shards store them: never reorder
 
-_RAW = "arw cr2 cr3 dng nef orf pef raf rw2 srw x3f"
+_RAW = "3fr arw cr2 cr3 dng erf iiq kdc mef mrw nef nrw orf pef raf rw2 rwl sr2 srw x3f"
 RAW = frozenset(f".{suffix}" for suffix in _RAW.split())  # raw files of cameras
 _SUFFIXES = {
     Kind.IMAGE: "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff avif avifs heic heif hif "

@@ -37,7 +37,7 @@ VENDORED = "vendored"  # files of a supported kind, which are nevertheless left 
 
 # suffixes that a user may expect to be searched; all others are counted together
 _NAMED = {
-    "RAW": "3fr crw erf iiq kdc mef mos mrw nrw rwl sr2 srf",
+    "RAW": "crw dcr gpr mos srf",
     "pictures": "ai cdr djvu eps exr hdr icns jxr psb svg wmf xcf",
     "films": "braw dv insv r3d rm rmvb swf",
     "documents": "azw3 doc key mobi numbers odg one pages pps ppt ps pub vsd vsdx wpd wps xls xlsb",

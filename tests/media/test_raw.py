@@ -32,7 +32,7 @@ def is_red(pixel):
 
 
 def test_raw_files_are_pictures():
-    assert len(RAW) == 11
+    assert len(RAW) == 20
     assert {kind_of(b"IMG" + suffix.upper().encode()) for suffix in RAW} == {Kind.IMAGE}
 
 
