@@ -74,6 +74,32 @@ EXPECTED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "section"),
+    [
+        ("a.docx", "word/document.xml", "figures"),
+        ("a.pptx", "ppt/slides/slide2.xml", "slide 1"),
+        ("a.xlsx", "xl/worksheets/sheet0.xml", "sheet Budget"),
+    ],
+)
+def test_words_of_charts_and_diagrams_are_read(tmp_path, name, part, section):
+    folder, base = os.path.split(part)
+    drawn = {"c": ("chart", "/chart1.xml"), "d": ("diagramData", "/data1.xml")}
+    parts = {
+        "chart1.xml": made.chart("Tides of 2024", "Height", "Brest", "Ostend"),
+        "data1.xml": made.slide("from here", "to there"),
+    }
+    if name == "a.xlsx":  # a sheet has them in a drawing, which also has its text boxes
+        parts["xl/drawings/drawing1.xml"] = made.slide("in a box")
+        parts["xl/drawings/_rels/drawing1.xml.rels"] = made.relationships(**drawn)
+        drawn = {"x": ("drawing", "../drawings/drawing1.xml")}
+    parts[f"{folder}/_rels/{base}.rels"] = made.relationships(**drawn)
+    found = dict(places(tmp_path, name, made.added(EXAMPLES[name], parts)))
+    box = "in a box\n" if name == "a.xlsx" else ""
+    words = f"{box}Tides of 2024\nHeight; Brest; Ostend\nfrom here\nto there"
+    assert found[section].endswith(words)
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_each_format_has_its_words_and_places(tmp_path, name):
     assert places(tmp_path, name, EXAMPLES[name]) == EXPECTED[name]

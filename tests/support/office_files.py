@@ -36,6 +36,12 @@ def zipped(parts):
     return file.getvalue()
 
 
+def added(file, more):
+    """Return a ZIP file with more parts, which take the place of those of the same names."""
+    with zipfile.ZipFile(io.BytesIO(file)) as packed:
+        return zipped({name: packed.read(name) for name in packed.namelist()} | more)
+
+
 def relationships(**targets):
     """Return a part of relationships: each id with its type and target."""
     links = "".join(
@@ -112,6 +118,25 @@ def pptx(slides, notes):
     )
     parts["ppt/notesSlides/notesSlide1.xml"] = slide(notes, "1")
     return zipped(parts)
+
+
+def chart(title, series, *categories):
+    """Return the part of a chart, with the numbers that it shows."""
+
+    def cache(kind, *values):
+        points = "".join(
+            f'<c:pt idx="{n}"><c:v>{each}</c:v></c:pt>' for n, each in enumerate(values)
+        )
+        inside = f"<c:{kind}Cache>{points}</c:{kind}Cache>"
+        return f"<c:{kind}Ref><c:f>Sheet1!$A$2</c:f>{inside}</c:{kind}Ref>"
+
+    return (
+        '<c:chartSpace xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart"'
+        ' xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"><c:chart><c:title><c:tx>'
+        f"<c:rich><a:p><a:r><a:t>{title}</a:t></a:r></a:p></c:rich></c:tx></c:title><c:ser>"
+        f"<c:tx>{cache('str', series)}</c:tx><c:cat>{cache('str', *categories)}</c:cat>"
+        f"<c:val>{cache('num', 4711, 4712)}</c:val></c:ser></c:chart></c:chartSpace>"
+    )
 
 
 def row(*cells):

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from qvsearch.errors import MediaError
 from qvsearch.media.office.contents import MOST_ROWS, Contents, Line, sampled, table_lines
+from qvsearch.media.office.drawings import drawn_lines
 from qvsearch.media.office.ooxml import core_metadata, lines_of
 from qvsearch.media.office.package import Package
 from qvsearch.media.office.sheet_values import DateFormats, shared_strings, value_text
@@ -51,7 +52,7 @@ def read(file: BinaryIO) -> Contents:
         share = (MOST_ROWS - counts[0]) // (len(sheets) - len(flows))
         rows, count = _rows(package.read(target), strings, formats, share)
         counts = [counts[0] + len(rows), counts[1] + count]
-        lines = table_lines(rows)
+        lines = [*table_lines(rows), *drawn_lines(package, target)]
         for each in package.related(target).values():
             if each.type == "comments":
                 lines += [f"comment: {line}" for line in lines_of(package.read(each.target))]

@@ -6,12 +6,13 @@ from typing import BinaryIO
 
 from qvsearch.errors import MediaError
 from qvsearch.media.office.contents import Contents, Line
+from qvsearch.media.office.drawings import drawn_lines
 from qvsearch.media.office.ooxml import core_metadata, lines_of
 from qvsearch.media.office.package import Package, Related
 from qvsearch.media.office.xml import attribute, elements, relation
 
 PRESENTATION = "ppt/presentation.xml"
-_BESIDE = {"notesSlide": "notes: ", "comments": "comment: ", "diagramData": ""}
+_BESIDE = {"notesSlide": "notes: ", "comments": "comment: "}
 
 
 def read(file: BinaryIO) -> Contents:
@@ -38,7 +39,7 @@ def _slide(package: Package, name: str, number: int) -> list[Line]:
         tag == "sld" and attribute(attributes, "show") == "0" for tag, attributes in elements(data)
     ):
         section += " (hidden)"
-    lines = lines_of(data)
+    lines = [*lines_of(data), *drawn_lines(package, name)]
     for each in package.related(name).values():
         if each.type in _BESIDE:
             lines += _beside(package, each, number)
@@ -46,6 +47,6 @@ def _slide(package: Package, name: str, number: int) -> list[Line]:
 
 
 def _beside(package: Package, part: Related, number: int) -> list[str]:
-    """Return the lines of notes, comments or diagrams, without the number of the slide."""
+    """Return the lines of notes or comments, without the number of the slide."""
     lines = [line for line in lines_of(package.read(part.target)) if line.strip() != str(number)]
     return [f"{_BESIDE[part.type]}{line}" for line in lines]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 from qvsearch.media.office.contents import Contents, Line, section_of
+from qvsearch.media.office.drawings import drawn_lines
 from qvsearch.media.office.ooxml import Paragraphs, core_metadata, lines_of
 from qvsearch.media.office.package import Package
 from qvsearch.media.office.xml import attribute, parse
@@ -35,7 +36,8 @@ def read(file: BinaryIO) -> Contents:
         body.append((section, line))
 
     Paragraphs(add).read(package.needed(place))
-    flows = [body]
+    drawn: list[Line] = [("figures", line) for line in drawn_lines(package, place)]
+    flows = [body, drawn]
     for type_, name in _APART.items():
         flows.append([(name, line) for line in lines_of(package.read(related.get(type_, "")))])
     return Contents(flows, core_metadata(package))
