@@ -35,6 +35,7 @@ from qvsearch.media.pixels import (
     patches,
     upright_rgb,
 )
+from qvsearch.media.psd import PsdFile, register_psd_opener
 from qvsearch.media.raw import RawPicture, is_raw, read_raw
 from qvsearch.media.tiff import count_pages, is_deep, seek_picture, unsupported, visible
 from qvsearch.types import DecodeOptions, EmbedInput, Item, Metadata, Segment
@@ -91,6 +92,7 @@ _DAMAGE = (
 )
 
 pillow_heif.register_heif_opener()
+register_psd_opener()
 # without a handler its messages would reach the terminal; failures are raised too
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -168,6 +170,8 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     if isinstance(image, TiffImageFile) and (image.tell() > 0 or is_deep(image)):
         return True
     if read_colours(image, file) is not None:
+        return True
+    if isinstance(image, PsdFile) and image.has_more_channels:
         return True
     empty_alpha = image.format in NO_ALPHA and image.mode == "RGBA"
     return empty_alpha or image.mode in DEEP_GREY
