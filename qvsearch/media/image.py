@@ -59,6 +59,7 @@ MAX_REDUCED_MEGAPIXELS, MAX_PROGRESSIVE_MEGAPIXELS = 400, 200
 NO_ALPHA = {"BMP", "DIB", "TGA", "ICO"}
 ANIMATED = {"GIF", "PNG", "WEBP", "AVIF", "HEIF", "JXL"}
 JPEG_START = b"\xff\xd8\xff"
+AVIF_BRANDS = (b"avif", b"avis")
 
 # Formats whose decoders write row by row, so that the rows before the damage are there.
 TOLERATED = {"JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA"}
@@ -301,6 +302,8 @@ def _unidentified_reason(file: BinaryIO, formats: tuple[str, ...]) -> str:
     prefix = file.read(16).ljust(16, b"\0")
     for name in formats:
         accept = Image.OPEN[name][1]
+        if name == "AVIF" and prefix[8:12] not in AVIF_BRANDS:
+            continue  # Pillow takes any HEIF for one until it is opened
         if accept and accept(prefix):
             if name == "TIFF" and (reason := unsupported(file)) is not None:
                 return reason

@@ -215,6 +215,8 @@ def test_a_text_bomb_in_place_of_a_picture_is_refused(tmp_path):
         ("photo.psd.jpg", b"8BPS\0\1" + bytes(100), "damaged or truncated PSD header"),
         ("note.tga", b"some words, and nothing that a picture begins with", "not an image"),
         ("head.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF", "truncated"),
+        ("a.heif", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heix", "damaged or truncated HEIF header"),
+        ("a.avif", b"\0\0\0\x14ftypavif\0\0\0\0avif", "damaged or truncated AVIF header"),
         ("head.png", b"\x89PNG\r\n\x1a\n\0\0", "damaged or truncated PNG header"),
     ],
 )
