@@ -138,6 +138,16 @@ def test_control_words_of_rich_text_with_capitals_are_no_text(tmp_path):
     assert places(tmp_path, "a.rtf", table) == [(None, "one | two\nafter")]
 
 
+def test_letters_of_rich_text_are_those_of_its_font(tmp_path):
+    text = (
+        rb"{\rtf1\ansi\ansicpg1252\deff1{\fonttbl{\f0\fnil\fcharset0 Calibri;}"
+        rb"{\f1\fnil\fcharset238 Calibri;}{\f2\fcharset204 Arial;}{\f3\fcharset128 Mincho;}}"
+        rb"\'c8l\'e1nek {\f0 \'c8t\'e9} \'9eid {\f2\'d3\'e2\'e0\'e6} "
+        rb"\f3\'83]\'83\'8b\plain \'e8as\par}"
+    )
+    assert places(tmp_path, "a.rtf", text) == [(None, "Článek Èté žid Уваж ゾルčas")]
+
+
 def test_no_passage_spans_two_slides_and_long_text_is_cut(tmp_path):
     long = " ".join(f"word{number}" for number in range(900))
     found = places(tmp_path, "a.pptx", made.pptx([made.slide(long), made.slide("End")], "n"))

@@ -23,6 +23,13 @@ _UNREAD = frozenset(
     b" listtable listoverridetable rsidtbl generator xmlnstbl filetbl revtbl fldinst bkmkstart"
     b" bkmkend header footer headerl headerr footerl footerr info mmathPr".split()
 )
+# code pages of the character sets of fonts; all others are that of the file
+_CHARSETS = {
+    **{77: "mac_roman", 128: "cp932", 129: "cp949", 134: "cp936", 136: "cp950", 161: "cp1253"},
+    **{162: "cp1254", 163: "cp1258", 177: "cp1255", 178: "cp1256", 186: "cp1257", 204: "cp1251"},
+    **{222: "cp874", 238: "cp1250"},
+}
+_OF_FONTS = {b"deff", b"f", b"plain", b"fcharset"}
 _INFO = {b"title": "title", b"author": "author", b"keywords": "keywords"}
 _BREAKS = {b"par": "\n", b"line": "\n", b"row": "\n", b"sect": "\n", b"page": "\n\n"} | {
     **{b"tab": "\t", b"cell": " | ", b"emdash": "—", b"endash": "–", b"bullet": "•"},
@@ -33,10 +40,15 @@ _SYMBOLS = {b"~": "\u00a0", b"_": "-", b"{": "{", b"}": "}", b"\\": "\\", b"\n":
 
 @dataclass(slots=True)
 class _Group:
-    r"""The state of a group: where its text goes (None for nowhere), and what follows a \\u."""
+    r"""The state of a group: where its text goes (None for nowhere), and what follows a \\u.
+
+    `font` is the number of the font, None for that of the file. `is_fonts` in the table of fonts.
+    """
 
     place: str | None = "body"
     fallback: int = 1
+    font: int | None = None
+    is_fonts: bool = False
 
 
 def read(file: BinaryIO) -> Contents:
@@ -72,6 +84,8 @@ class _Reader:
         self._groups: list[_Group] = []
         self._group = _Group()
         self._encoding = "cp1252"
+        self._font = 0  # of the file
+        self._fonts: dict[int, str] = {}  # encodings by the number of the font
         self._bytes = b""  # of characters that have several
         self._skip = 0  # characters that stand for a \\u before them
         self._optional = False  # after \\*, which marks what older programs cannot read
@@ -85,7 +99,7 @@ class _Reader:
             if match is None:
                 continue
             word, number, code, symbol, brace, text = match.groups()
-            if code is None:
+            if code is None and text is None:
                 self._flush()
             if word == b"bin":
                 place += max(0, int(number or 0))
@@ -98,7 +112,8 @@ class _Reader:
             elif text is not None:
                 rest = text[self._skip :]
                 self._skip = max(0, self._skip - len(text))
-                self._put(rest.decode(self._encoding, "replace"))
+                self._bytes += rest  # the second half of a character may be a letter
+                self._flush()
             elif symbol in _SYMBOLS:
                 self._put(_SYMBOLS[symbol])
             self._optional = symbol == b"*"
@@ -110,7 +125,9 @@ class _Reader:
 
     def _flush(self) -> None:
         if self._bytes:
-            self._put(self._bytes.decode(self._encoding, "replace"))
+            font = self._font if self._group.font is None else self._group.font
+            encoding = self._fonts.get(font, self._encoding)
+            self._put(self._bytes.decode(encoding, "replace"))
             self._bytes = b""
 
     def _code(self, byte: bytes) -> None:
@@ -133,6 +150,8 @@ class _Reader:
         group = self._group
         if word == b"ansicpg":
             self._encoding = _encoding(number, self._encoding)
+        elif word in _OF_FONTS:
+            self._font_word(word, int(number or 0))
         elif word == b"uc":
             group.fallback = min(int(number or 1), 10)
         elif word == b"u" and number:
@@ -142,8 +161,20 @@ class _Reader:
             group.place = _INFO[word]
         elif self._optional or word in _UNREAD:
             group.place = None
+            group.is_fonts = word == b"fonttbl"
         elif word in _BREAKS:
             self._put(_BREAKS[word])
+
+    def _font_word(self, word: bytes, number: int) -> None:
+        group = self._group
+        if word == b"deff":
+            self._font = number
+        elif word == b"f":
+            group.font = number
+        elif word == b"plain":
+            group.font = None
+        elif group.is_fonts and group.font is not None and number in _CHARSETS:
+            self._fonts[group.font] = _CHARSETS[number]
 
 
 def _encoding(number: bytes | None, before: str) -> str:
