@@ -172,7 +172,7 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
         return True
     if read_colours(image, file) is not None:
         return True
-    if isinstance(image, PsdFile) and image.has_more_channels:
+    if isinstance(image, PsdFile) and image.differs_from_pillow:
         return True
     empty_alpha = image.format in NO_ALPHA and image.mode == "RGBA"
     return empty_alpha or image.mode in DEEP_GREY

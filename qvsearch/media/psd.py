@@ -15,7 +15,7 @@ from PIL.PsdImagePlugin import PsdImageFile
 
 EXIF, XMP = 1058, 1060  # resources
 DEPTH = slice(22, 24)  # bytes of the header
-DEEP = (16, 32)  # bits of a channel; those of 32 are linear light as fractions
+DEEP = (16, LINEAR := 32)  # bits of a channel; those of 32 are linear light as fractions
 
 
 def register_psd_opener() -> None:
@@ -41,12 +41,16 @@ class PsdFile(PsdImageFile):
                 self.info[name] = blocks[number]
         self.info["photoshop"] = blocks
         # Pillow takes the lengths of the rows of further channels for a part of the first one
-        self.has_more_channels = channels > len(self.tile)
+        self.differs_from_pillow = channels > len(self.tile) or self.mode == "1"
         behind = 2 * self.size[1] * (channels - len(self.tile))
         self.tile = [
             each._replace(offset=each.offset + (behind if each.codec_name == "packbits" else 0))
             for each in self.tile
         ]
+        if self._depth == LINEAR:
+            self.info.pop("icc_profile", None)  # of linear light, which is converted here
+        if self.mode == "1":  # whose ones are ink
+            self.tile = [each._replace(args="1;I") for each in self.tile]
         if self.mode == "RGBA" and self._depth not in DEEP and not self._is_transparent(file):
             self._mode = "RGB"  # the fourth channel is a selection
             del self.tile[3:]
@@ -82,10 +86,10 @@ class PsdFile(PsdImageFile):
             data = file.read((width + width // 128 + 2) * height)  # at most
         rows = Image.frombytes("L", (width, height), data, codec, "L")
         values = np.asarray(rows).reshape(height, self.size[0], self._depth // 8)
-        if self._depth == DEEP[0]:
-            shown = values[..., 0]  # the upper half
-        else:
+        if self._depth == LINEAR:
             shown = _shown(np.ascontiguousarray(values).view(">f4")[..., 0])
+        else:
+            shown = values[..., 0]  # the upper half
         return Image.fromarray(255 - shown if str(layer).endswith(";I") else shown)
 
 

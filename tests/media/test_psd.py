@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from PIL import Image
+from support.icc_profiles import LINEAR, rgb_profile
 from support.images import decode
-from support.psd_files import CMYK, GREY, RGB, gradients, psd
+from support.psd_files import BITMAP, CMYK, GREY, RGB, gradients, psd
 
 from qvsearch.types import Metadata
 
@@ -27,8 +28,11 @@ def test_deep_colours_look_like_those_of_8_bits(tmp_path, count, pack):
     light = channels / np.float32(255)
     linear = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
     deep = channels.astype(np.uint16) * 257
-    for each in (channels, deep, linear.astype(np.float32)):
-        segment, pixels = decoded(tmp_path, psd(each, layers=2, pack=pack))
+    # of linear light in the colours of sRGB, as Photoshop writes it into such files
+    profile = {1039: rgb_profile(*LINEAR)}
+    for each, resources in ((channels, None), (deep, None), (linear.astype(np.float32), profile)):
+        data = psd(each, layers=2, resources=resources, pack=pack)
+        segment, pixels = decoded(tmp_path, data)
         assert (segment.width, segment.height) == (160, 96)
         assert np.abs(pixels - shown).max() <= 1
 
@@ -45,6 +49,13 @@ def test_other_modes(tmp_path, mode, kind):
         inks = Image.merge("CMYK", [Image.fromarray(255 - each) for each in channels])
         shown = np.asarray(inks.convert("RGB")).astype(int)
     assert np.abs(pixels - shown).max() <= 1
+
+
+def test_the_ink_of_a_bitmap_is_black(tmp_path):
+    ink = np.zeros((1, 64, 8), np.uint8)
+    ink[0, :32] = 255
+    _, pixels = decoded(tmp_path, psd(ink, BITMAP))
+    assert (pixels[2, 2].tolist(), pixels[-2, 2].tolist()) == ([0, 0, 0], [255, 255, 255])
 
 
 def test_a_selection_is_not_transparent(tmp_path):

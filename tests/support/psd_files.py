@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 
-GREY, RGB, CMYK = 1, 3, 4  # modes
+BITMAP, GREY, RGB, CMYK = 0, 1, 3, 4  # modes
 
 
 def packed(row):
@@ -16,9 +16,13 @@ def packed(row):
 def psd(channels, mode=RGB, layers=None, resources=None, pack=True):
     """A file of these channels (n, h, w), whose type is that of its numbers.
 
-    `layers` is the number of layers as it is written, None for a flat picture.
+    A byte of a bitmap has eight pixels. `layers` is the number of layers as it is written, None for
+    a flat picture.
     """
     count, height, width = channels.shape
+    depth = 8 * channels.itemsize
+    if mode == BITMAP:
+        depth, width = 1, 8 * width
     data = channels.astype(channels.dtype.newbyteorder(">"))
     blocks = b""
     for number, block in (resources or {}).items():
@@ -30,7 +34,7 @@ def psd(channels, mode=RGB, layers=None, resources=None, pack=True):
         rows = [packed(row) for row in rows]
     return b"".join(
         [
-            b"8BPS" + struct.pack(">H6xHIIHH", 1, count, height, width, 8 * data.itemsize, mode),
+            b"8BPS" + struct.pack(">H6xHIIHH", 1, count, height, width, depth, mode),
             struct.pack(">I", 0),
             struct.pack(">I", len(blocks)) + blocks,
             struct.pack(">I", len(information)) + information,
