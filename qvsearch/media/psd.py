@@ -95,9 +95,12 @@ class PsdFile(PsdImageFile):
 
 def _shown(light: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return linear light as sRGB (IEC 61966-2-1) in 8 bits; what is brighter than white is cut."""
-    light = np.clip(np.nan_to_num(light), 0, 1)
-    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.round(255 * curve).astype(np.uint8)
+    steps = np.linspace(0, 1, 65_536)
+    curve = np.where(steps <= 0.0031308, 12.92 * steps, 1.055 * steps ** (1 / 2.4) - 0.055)
+    table = np.round(255 * curve).astype(np.uint8)
+    places = np.clip(np.nan_to_num(light.astype(np.float32)), 0, 1)
+    places *= len(steps) - 1
+    return table[places.astype(np.uint16)]
 
 
 class _EightBits:
