@@ -22,6 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from qvsearch.errors import MediaError
 from qvsearch.media.colour import read_colours
+from qvsearch.media.jpeg2000 import Jpeg2000File, register_jpeg2000_opener
 from qvsearch.media.metadata import image_metadata
 from qvsearch.media.motion import film_in, with_film
 from qvsearch.media.pixels import (
@@ -93,6 +94,7 @@ _DAMAGE = (
 )
 
 pillow_heif.register_heif_opener()
+register_jpeg2000_opener()
 register_psd_opener()
 # without a handler its messages would reach the terminal; failures are raised too
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -173,6 +175,8 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     if read_colours(image, file) is not None:
         return True
     if isinstance(image, PsdFile) and image.differs_from_pillow:
+        return True
+    if isinstance(image, Jpeg2000File) and image.differs_from_pillow:
         return True
     empty_alpha = image.format in NO_ALPHA and image.mode == "RGBA"
     return empty_alpha or image.mode in DEEP_GREY

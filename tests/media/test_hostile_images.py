@@ -21,7 +21,7 @@ from qvsearch.types import DecodeOptions, Item, Kind
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-FORMATS = 66  # and ways of writing them
+FORMATS = 67  # and ways of writing them
 CHECKSUMMED = {"png 16 bit"}  # in one part, so that any damage is found
 HOSTILE = "pictures that lie or ask for too much"
 

@@ -10,6 +10,7 @@ import random
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pillow_heif
 import pylibjxl
@@ -164,6 +165,7 @@ def seeds():
         "jpeg 2000": encoded("JPEG2000"),
         "jpeg 2000 alpha": encoded("JPEG2000", "RGBA", quality_layers=[20]),
         "jpeg 2000 stream": encoded("JPEG2000", "L", no_jp2=True),
+        "jpeg 2000 16 bit": cv2.imencode(".jp2", 257 * np.uint16(scene()))[1].tobytes(),
         "tga.tga": encoded("TGA", "RGBA"),
         "tga packed.tga": encoded("TGA", compression="tga_rle"),
         "tga palette.tga": encoded("TGA", "P"),
