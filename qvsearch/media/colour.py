@@ -118,7 +118,12 @@ def _header_colours(image: Image.Image, file: BinaryIO) -> Colours | None:
     if isinstance(profile, bytes) and profile:
         return profiled(profile, image.mode)
     if image.format == "PNG" and "srgb" not in info:
-        return chromatic(info.get("chromaticity"), info.get("gamma"))
+        gamma = info.get("gamma")
+        if gamma is not None and abs(gamma - 1 / 2.2) < 0.01:  # as this chunk writes sRGB
+            gamma = None
+        return chromatic(info.get("chromaticity"), gamma)
+    if image.format == "JXL" and "chromaticity" in info:
+        return chromatic(info["chromaticity"], info["gamma"])
     nclx = _avif_codes(file) if image.format == "AVIF" else info.get("nclx_profile")
     if nclx:
         return coded(nclx["color_primaries"], nclx["transfer_characteristics"])
@@ -156,11 +161,14 @@ def profiled(profile: bytes, mode: str) -> Colours | None:
 
 
 def chromatic(chromaticity: tuple[float, ...] | None, gamma: float | None) -> Coded | None:
-    """Return the colours of PNG's cHRM (white first, then red, green, blue) and gAMA chunks."""
+    """Return the colours of the x and y of white, red, green and blue, and of a gamma as in gAMA.
+
+    None is sRGB's.
+    """
     points = _SRGB if chromaticity is None else (*chromaticity[2:], *chromaticity[:2])
     if min(points[1::2]) <= 0:
         return None
-    if gamma is None or abs(gamma - 1 / 2.2) < 0.01:  # as this chunk writes sRGB
+    if gamma is None:
         light = _srgb_light(_VALUES)
     elif 0.1 <= gamma <= 10:
         light = _VALUES ** (1 / gamma)

@@ -9,13 +9,13 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 import pillow_heif
-from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -37,7 +37,7 @@ from qvsearch.media.pixels import (
     upright_rgb,
 )
 from qvsearch.media.psd import PsdFile, register_psd_opener
-from qvsearch.media.raw import RawPicture, is_raw, read_raw
+from qvsearch.media.raw import is_raw, read_raw
 from qvsearch.media.tiff import count_pages, is_deep, seek_picture, unsupported, visible
 from qvsearch.types import DecodeOptions, EmbedInput, Item, Metadata, Segment
 
@@ -111,7 +111,7 @@ def decode(
         image, larger, damaged = _load(partial(_open, source, _formats(item), enough))
         if raw is not None:
             damaged = damaged or raw.damaged
-        _describe(image, raw)
+            raw.describe(image)
         colours = read_colours(image, source)
         shown = visible(_without_empty_alpha(image))
         upright = upright_rgb(shown, None if colours is None else colours.mode)
@@ -190,20 +190,12 @@ def read_metadata(file: BinaryIO, item: Item) -> Metadata:
     try:
         if image.format in ("PNG", "JXL"):  # its EXIF and comments may follow the pixels
             image.load()
-        _describe(image, raw)
+        if raw is not None:
+            raw.describe(image)
     except _DAMAGE as error:
         raise MediaError(_damage_reason(error, source, _formats(item))) from error
     metadata = image_metadata(image, blocks=() if raw is None else raw.blocks)
     return replace(metadata, several=_is_several(source, image) or None)
-
-
-def _describe(image: Image.Image, raw: RawPicture | None) -> None:
-    """Complete a loaded picture by what its own header lacks, or has in excess."""
-    if raw is not None:
-        raw.describe(image)
-    if image.format == "JXL":  # its decoder has turned it (ISO 18181-2, section 9.7)
-        with suppress(*_DAMAGE):
-            image.getexif().pop(ExifTags.Base.Orientation, None)
 
 
 def _header(file: BinaryIO, item: Item) -> Image.Image:
@@ -218,9 +210,9 @@ def _header(file: BinaryIO, item: Item) -> Image.Image:
 def _formats(item: Item) -> tuple[str, ...]:
     suffix = os.path.splitext(item.location)[1].lower()
     if suffix == b".jxl":
-        import pylibjxl
+        from qvsearch.media.jpeg_xl import register_jpeg_xl_opener
 
-        pylibjxl.register_pillow()
+        register_jpeg_xl_opener()
     return FORMATS_OF_SUFFIX.get(suffix, ()) + FORMATS
 
 

@@ -47,7 +47,7 @@ class Jpeg2000File(Jpeg2KImageFile):
         super()._open()
         file.seek(0)
         self._codestream = 0
-        for name, start, size in _boxes(file) if self.codec == "jp2" else ():
+        for name, start, size in read_boxes(file) if self.codec == "jp2" else ():
             if name == b"jp2c":
                 self._codestream = start
             else:
@@ -64,7 +64,7 @@ class Jpeg2000File(Jpeg2KImageFile):
         data = file.read(size)
         kind = UUIDS.get(data[:16]) if name == b"uuid" else None
         if name == b"jp2h":
-            for inner, begin, length in _boxes(io.BytesIO(data)):
+            for inner, begin, length in read_boxes(io.BytesIO(data)):
                 if inner == b"colr" and data[begin : begin + 1] in (b"\2", b"\3"):
                     self.info["icc_profile"] = data[begin + 3 : begin + length]
         elif name == b"xml " and b"<x:xmpmeta" in data:
@@ -92,8 +92,8 @@ class Jpeg2000File(Jpeg2KImageFile):
         return Image.Image.load(self)
 
 
-def _boxes(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the name of each box, and the place and the size of its content."""
+def read_boxes(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name of each box of a file, and the place and the size of its content."""
     end = file.seek(0, io.SEEK_END)
     place = 0
     for _ in range(MAX_BOXES):
