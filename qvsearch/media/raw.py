@@ -14,16 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO
 
+import numpy as np
 from PIL import ExifTags
 
 from qvsearch.errors import MediaError
 from qvsearch.kinds import RAW
 from qvsearch.media.descriptions import MAX_PACKET
 from qvsearch.media.pixels import check_size
-from qvsearch.media.tiff import read_entries, read_layout, read_value
+from qvsearch.media.tiff import MAX_PAGES, WHOLE, Layout, read_entries, read_layout, read_value
 
 if TYPE_CHECKING:
     import rawpy
+    from numpy.typing import NDArray
     from PIL import Image
 
     from qvsearch.types import Item
@@ -34,6 +36,12 @@ XMP_TAG = 700
 CR3_TYPES = (b"CMT1", b"CMT2", b"CMT4")  # main, EXIF and GPS directory
 CR3_HEADER = 65_536  # bytes, which hold these boxes
 LONGEST_BOX = 16_384  # bytes; those of cameras have under 2,000
+SUB_DIRECTORIES, PHOTOMETRIC, RGB = 330, 262, 2
+# offsets and sizes of the parts of a picture: strips, tiles, and strips in files of Panasonic
+PARTS = ((273, 279), (324, 325), (280, 279))
+MAX_PARTS = 100_000
+# of the data, if the file was cut off. Panasonic states the size of values that are not packed
+LEAST_THERE = 0.25
 # LibRaw's turns as EXIF's orientations
 ORIENTATIONS = {3: 3, 5: 8, 6: 6}
 
@@ -76,6 +84,15 @@ class Preview:
     exif: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The largest picture in a TIFF: how its values are colours, and the share that is there."""
+
+    photometric: int = 0
+    size: int = 0
+    share: float = 1.0
+
+
 def is_raw(item: Item) -> bool:
     """Return whether a file is a camera's raw file by its suffix."""
     return os.fsdecode(os.path.splitext(item.location)[1]).lower() in RAW
@@ -96,7 +113,7 @@ def read_raw(file: BinaryIO, enough: int) -> RawPicture:
             check_size(sizes.width, sizes.height, MAX_MEGAPIXELS, of=" of a raw file")
             most = sizes.width * sizes.height // 4  # of the development
             preview = _preview(raw)  # first: after an error LibRaw has none
-            picture, damaged = _picture(raw, preview, min(enough, most))
+            picture, damaged = _picture(raw, preview, min(enough, most), _stored(file))
     except (rawpy.LibRawError, ValueError) as error:
         reason = str(error).removeprefix("b'").removesuffix("'").lower()
         raise MediaError(f"not a raw file of a known camera, or damaged: {reason}") from error
@@ -107,7 +124,9 @@ def read_raw(file: BinaryIO, enough: int) -> RawPicture:
     return RawPicture(picture, sizes.width, sizes.height, orientation, blocks, xmp, damaged)
 
 
-def _picture(raw: rawpy.RawPy, preview: Preview | None, enough: int) -> tuple[BinaryIO, str | None]:
+def _picture(
+    raw: rawpy.RawPy, preview: Preview | None, enough: int, stored: Stored
+) -> tuple[BinaryIO, str | None]:
     """Return the preview if it has `enough` pixels, else a development, and what is missing.
 
     Cameras write the preview first, so a file that was cut off has it. Raises LibRawError.
@@ -117,6 +136,12 @@ def _picture(raw: rawpy.RawPy, preview: Preview | None, enough: int) -> tuple[Bi
     if preview is not None and preview.pixels >= enough:
         return preview.file, None
     try:
+        if (
+            stored.share < LEAST_THERE
+        ):  # LibRaw may read the missing values from anywhere, without an error
+            raise rawpy.LibRawDataError("unexpected end of file")
+        if stored.photometric == RGB and raw.raw_type.name == "Stack":  # a scan of film
+            return _ppm((raw.raw_image_visible[..., :3] >> 8).astype(np.uint8)), None
         return _developed(raw), None
     except rawpy.LibRawError:
         if preview is None:
@@ -141,7 +166,10 @@ def _preview(raw: rawpy.RawPy) -> Preview | None:
 
 def _developed(raw: rawpy.RawPy) -> BinaryIO:
     """Return a development with half the sides as PPM; raises LibRawError."""
-    pixels = raw.postprocess(half_size=True, use_camera_wb=True, user_flip=0)
+    return _ppm(raw.postprocess(half_size=True, use_camera_wb=True, user_flip=0))
+
+
+def _ppm(pixels: NDArray[np.uint8]) -> BinaryIO:
     height, width, _ = pixels.shape
     return io.BytesIO(b"P6 %d %d 255\n" % (width, height) + pixels.tobytes())
 
@@ -166,6 +194,41 @@ def _boxes(start: bytes) -> list[IO[bytes]]:
             [size] = struct.unpack_from(">I", start, place)
             found.append(io.BytesIO(start[place + 8 : place + min(size, LONGEST_BOX)]))
     return found
+
+
+def _stored(file: BinaryIO) -> Stored:
+    """Return the largest picture in the first directory of a TIFF and those below it."""
+    end = file.seek(0, io.SEEK_END)
+    largest = Stored()
+    try:
+        file.seek(0)
+        layout = read_layout(file)
+        main = _arrays(file, layout, layout.unpack(file, layout.pointer))
+        places = main.get(SUB_DIRECTORIES, ())[:MAX_PAGES]
+        inner = [_arrays(file, layout, each) for each in places]
+    except (KeyError, ValueError, OverflowError, OSError, struct.error):
+        return largest
+    for directory in (main, *inner):
+        photometric = (*directory.get(PHOTOMETRIC, ()), 0)[0]
+        for starts, sizes in PARTS:
+            parts = list(zip(directory.get(starts, ()), directory.get(sizes, ()), strict=False))
+            size = sum(each for _, each in parts)
+            if size > 0 and size >= largest.size:  # Panasonic's own offset is the later one
+                there = sum(max(0, min(each, end - start)) for start, each in parts)
+                largest = Stored(photometric, size, there / size)
+    return largest
+
+
+def _arrays(file: BinaryIO, layout: Layout, offset: int) -> dict[int, tuple[int, ...]]:
+    """Return the numbers in a directory that say where pictures are, and how they are colours."""
+    wanted = {SUB_DIRECTORIES, PHOTOMETRIC, *(tag for pair in PARTS for tag in pair)}
+    values = {}
+    for entry in read_entries(file, layout, offset):
+        if entry.tag in wanted and entry.kind in WHOLE and entry.number <= MAX_PARTS:
+            form = f"{layout.order}{entry.number}{WHOLE[entry.kind]}"
+            data = read_value(file, layout, entry, struct.calcsize(form))
+            values[entry.tag] = struct.unpack(form, data)
+    return values
 
 
 def _xmp(file: BinaryIO) -> bytes | None:

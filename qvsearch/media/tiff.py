@@ -20,7 +20,7 @@ MAX_ENTRIES = 1000  # of a directory; those of cameras have under 100
 SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT = 254, 255, 256, 257
 BITS, COMPRESSION, SAMPLES, FORMAT = 258, 259, 277, 339
 _WANTED = {SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES, FORMAT}
-_FORMS = {3: "H", 4: "I", 16: "Q"}  # of whole numbers, by their type
+WHOLE = {3: "H", 4: "I", 13: "I", 16: "Q"}  # formats of whole numbers, by their type
 _REDUCED_OR_MASK, _OLD_REDUCED = 1 | 4, 2
 _UNSIGNED, _FLOAT = 1, 3
 
@@ -169,7 +169,7 @@ def _directories(file: BinaryIO, most: int = MAX_PAGES) -> Iterator[Tags]:
             yield {
                 entry.tag: _first(file, layout, entry)
                 for entry in entries
-                if entry.tag in _WANTED and entry.kind in _FORMS
+                if entry.tag in _WANTED and entry.kind in WHOLE
             }
     except (KeyError, ValueError, OverflowError, OSError, struct.error):
         return
@@ -177,7 +177,7 @@ def _directories(file: BinaryIO, most: int = MAX_PAGES) -> Iterator[Tags]:
 
 def _first(file: BinaryIO, layout: Layout, entry: Entry) -> int:
     """Return the first number of an entry."""
-    form = layout.order + _FORMS[entry.kind]
+    form = layout.order + WHOLE[entry.kind]
     size = struct.calcsize(form)
     [number] = struct.unpack_from(
         form, read_value(file, layout, entry, entry.number * size, most=size)

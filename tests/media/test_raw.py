@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from support import raw_files
 from support.images import decode
-from support.raw_files import dng, halves, jpeg
+from support.raw_files import dng, halves, jpeg, scan
 
 from qvsearch.errors import MediaError
 from qvsearch.kinds import RAW, Kind, kind_of
@@ -154,6 +154,24 @@ def test_one_that_was_cut_off_has_its_preview(tmp_path):
     assert segment.metadata.damaged == "all but its preview is missing"
     assert (segment.width, segment.height, segment.metadata.camera) == (480, 640, "Leica M11")
     assert is_red(pixels[2, 2])  # the preview has its halves exchanged
+
+
+def test_a_scan_of_film_has_its_own_colours(tmp_path):
+    pixels = halves(256, 224)
+    segment, shown = decoded(tmp_path, scan(pixels), "IMG.nef")
+    assert (segment.width, segment.height) == (256, 224)
+    assert (segment.metadata.camera, segment.metadata.damaged) == ("Nikon COOLSCAN IV ED", None)
+    assert np.array_equal(shown, pixels)
+
+
+@pytest.mark.parametrize("share", [1, 0.5, 0.2])
+@pytest.mark.parametrize("data", [dng(640, 480), scan(halves(256, 224))])
+def test_the_share_of_its_values_is_measured(data, share):
+    """LibRaw raises no error for some makers' files that were cut off, and shows noise."""
+    from qvsearch.media.raw import _stored
+
+    stored = _stored(io.BytesIO(data[: int(share * len(data))]))
+    assert stored.share == pytest.approx(share, abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Raw files in our own bytes: a DNG (1.4) of a Bayer sensor, with or without a preview."""
+"""Raw files in our own bytes: a DNG (1.4) of a Bayer sensor, and the NEF of a film scanner."""
 
 import io
 import struct
@@ -99,3 +99,26 @@ def dng(
     main[34665] = number(exif_place)
     main[273] = number(exif_place + sum(map(len, parts)))
     return b"II*\0" + struct.pack("<I", 8) + directory(main, 8) + b"".join(parts) + data
+
+
+def scan(pixels):
+    """The NEF of a film scanner: a small picture, and in a directory of its own the whole one."""
+
+    def described(shown, kind):
+        height, width, _ = shown.shape
+        return {
+            **{254: number(kind), 256: number(width), 257: number(height), 259: number(1, 3)},
+            **{258: (3, struct.pack("<HHH", 8, 8, 8)), 262: number(2, 3), 277: number(3, 3)},
+            **{273: number(0), 278: number(height), 279: number(shown.size), 284: number(1, 3)},
+        }
+
+    small = pixels[::4, ::4]
+    main, whole = described(small, 1), described(pixels, 0)
+    main |= {271: (2, b"Nikon\0"), 272: (2, b"Nikon COOLSCAN IV ED\0"), 274: number(1, 3)}
+    main[330] = number(0)
+    place = 8 + len(directory(main, 8))
+    behind = place + len(directory(whole, place))
+    main[330], main[273] = number(place), number(behind)
+    whole[273] = number(behind + small.size)
+    directories = directory(main, 8) + directory(whole, place)
+    return b"II*\0" + struct.pack("<I", 8) + directories + small.tobytes() + pixels.tobytes()
