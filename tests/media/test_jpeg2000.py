@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.icc_profiles import P3, rgb_profile
-from support.images import decode, scene
+from support.images import decode, item_of, scene
 
+from qvsearch.media import image
 from qvsearch.types import Metadata
 
 XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description xmp:Rating="4">
@@ -55,16 +56,20 @@ def with_profile(data, profile):
     return changed[:header] + struct.pack(">I", whole + len(new) - size) + changed[header + 4 :]
 
 
+def deep(pixels, channels=3):
+    """A lossless file of 16 bits."""
+    values = np.full((*pixels.shape[:2], channels), 65535, np.uint16)
+    values[..., :3] = pixels[..., ::-1].astype(np.uint16) * 257
+    return cv2.imencode(".jp2", values, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes()
+
+
 @pytest.mark.parametrize("suffix", ["jp2", "j2k"])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_white_of_16_bits_is_white(tmp_path, channels, suffix):
     plain = np.asarray(scene(192, 128)).copy()
     plain[:64, :64] = 255
     plain[64:, :64] = 0
-    deep = np.full((128, 192, channels), 65535, np.uint16)
-    deep[..., :3] = plain[..., ::-1].astype(np.uint16) * 257
-    lossless = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
-    data = cv2.imencode(".jp2", deep, lossless)[1].tobytes()
+    data = deep(plain, channels)
     if suffix == "j2k":
         data = data[data.index(b"jp2c") + 4 :]
     _, pixels = decoded(tmp_path, data, f"a.{suffix}")
@@ -109,3 +114,12 @@ def test_damaged_boxes_are_ignored(tmp_path, size):
     boxes = struct.pack(">I4s", size, b"uuid") + XMP_ID
     segment, _ = decoded(tmp_path, with_boxes(picture(), boxes, last=True))
     assert segment.metadata == Metadata(page=False)
+
+
+def test_version_1_gave_others_if_colours_are_deep_or_have_a_profile(tmp_path):
+    profiled = with_profile(picture(), rgb_profile(*P3))
+    for data, differs in ((picture(), False), (deep(np.asarray(scene())), True), (profiled, True)):
+        path = tmp_path / "a.jp2"
+        path.write_bytes(data)
+        with path.open("rb") as file:
+            assert image.reads_otherwise(file, item_of(path), 1) == differs
