@@ -11,7 +11,6 @@ LONGEST_TOKENS = 500  # a remainder of up to 100 tokens is not worth a vector of
 OVERLAP_TOKENS = 40  # a sentence or two, so that an answer across a cut is in one passage
 
 _SENTENCE_END = re.compile(r"[.!?;][\"')\]”’]*\s+|[。！？；][”’」』]*\s*")
-_SPACE = re.compile(r"\s+")
 
 
 class Piece(NamedTuple):  # created three times as fast as a dataclass; there may be ten million
@@ -61,11 +60,17 @@ def _piece_end(line: str, start: int) -> int:
         window = window[: int(len(window) * PASSAGE_TOKENS / tokens)]
     if start + len(window) == len(line):
         return len(line)
-    for boundary in (_SENTENCE_END, _SPACE):
-        ends = [match.end() for match in boundary.finditer(window)]
-        if ends and ends[-1] > len(window) // 2:
-            return start + ends[-1]
+    later = len(window) // 2  # a part ends in the later half of what it may have
+    sentence = max((match.end() for match in _SENTENCE_END.finditer(window)), default=0)
+    for end in (sentence, _last_space_end(window)):
+        if end > later:
+            return start + end
     return start + len(window)
+
+
+def _last_space_end(text: str) -> int:
+    """Return the end of the last white space of a text that is not empty; 0 if there is none."""
+    return len(text) if text[-1].isspace() else len(text) - len(text.rsplit(maxsplit=1)[-1])
 
 
 def passages(
