@@ -2,7 +2,7 @@ import ast
 from graphlib import TopologicalSorter
 
 import pytest
-from support.modules import MODULES, loaded_by
+from support.modules import MODULES, loaded_by, syntax_trees
 
 RANKS = (  # a package imports from those above it; those of one line leave each other alone
     {"ground"},
@@ -20,9 +20,9 @@ RANKS = (  # a package imports from those above it; those of one line leave each
 RANK_OF = {package: rank for rank, packages in enumerate(RANKS) for package in packages}
 
 
-def imported(path):
+def imported(tree):
     """The package's modules that a module imports, wherever in it the import stands."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -32,9 +32,11 @@ def imported(path):
         yield from (name for name in names if name in MODULES and name != "qvsearch")
 
 
-IMPORTS = {
-    name: set(imported(path)) - {name} for name, path in MODULES.items() if name != "qvsearch"
-}
+@pytest.fixture(scope="module")
+def imports():
+    """The package's modules that each module imports, by its name."""
+    trees = syntax_trees()
+    return {name: {*imported(trees[name])} - {name} for name in MODULES if name != "qvsearch"}
 
 
 def package(name):
@@ -52,8 +54,8 @@ def breaches(imports):
     ]
 
 
-def test_packages_import_only_from_those_above_them():
-    assert breaches(IMPORTS) == []
+def test_packages_import_only_from_those_above_them(imports):
+    assert breaches(imports) == []
 
 
 def test_a_planted_breach_is_found():
@@ -61,8 +63,8 @@ def test_a_planted_breach_is_found():
     assert breaches(planted) == ["qvsearch.media.text imports qvsearch.library.rows"]
 
 
-def test_no_module_needs_one_that_needs_it():
-    list(TopologicalSorter(IMPORTS).static_order())
+def test_no_module_needs_one_that_needs_it(imports):
+    list(TopologicalSorter(imports).static_order())
 
 
 OPTIONS = [

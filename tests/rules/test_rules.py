@@ -13,9 +13,7 @@ import subprocess
 import sys
 
 import pytest
-from support.modules import MODULES
-
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+from support.modules import MODULES, syntax_trees
 
 NEVER_IMPORTED = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "code", "pty"}
 NEVER_CALLED = {
@@ -151,7 +149,7 @@ def is_loader(node):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_module_does_what_none_may(name, tally):
-    assert list(broken_rules(TREES[name])) == []
+    assert list(broken_rules(syntax_trees()[name])) == []
     tally["modules that keep the rules for the source"] += 1
 
 
@@ -209,17 +207,21 @@ def constants(tree):
 
 def test_what_a_prompt_measures_is_said_in_one_place():
     public = {
-        name for name in constants(TREES["qvsearch.models.prompt"]) if not name.startswith("_")
+        name
+        for name in constants(syntax_trees()["qvsearch.models.prompt"])
+        if not name.startswith("_")
     }
     assert "PROMPT_TOKENS" in public
-    others = {name: tree for name, tree in TREES.items() if name != "qvsearch.models.prompt"}
+    others = {
+        name: tree for name, tree in syntax_trees().items() if name != "qvsearch.models.prompt"
+    }
     assert [(name, again) for name in others for again in public & {*constants(others[name])}] == []
 
 
 def test_hubs_urls_given_in_python_and_the_users_servers_alone_are_reached_over_the_network():
     speakers = {
         name
-        for name, tree in TREES.items()
+        for name, tree in syntax_trees().items()
         if any(each in NETWORK or each.partition(".")[0] in NETWORK for each in imports(tree))
     }
     # the servers of --chat-server and --server, which the user names; a file or a hit never does
@@ -237,15 +239,17 @@ def test_hubs_urls_given_in_python_and_the_users_servers_alone_are_reached_over_
         "qvsearch.distributed.cluster",  # the cluster that the user names with --ray
     }
     readers = [
-        name for name, tree in TREES.items() if "qvsearch.tasks.answers.chat" in {*imports(tree)}
+        name
+        for name, tree in syntax_trees().items()
+        if "qvsearch.tasks.answers.chat" in {*imports(tree)}
     ]
     assert readers == ["qvsearch", "qvsearch.cli.ask"]
-    others = {name: tree for name, tree in TREES.items() if ".compat" not in name}
+    others = {name: tree for name, tree in syntax_trees().items() if ".compat" not in name}
     assert [name for name in others if "qvsearch.compat" in {*imports(others[name])}] == []
 
 
 def test_sockets_are_of_this_machine_except_those_of_the_server():
-    trees = {name: tree for name, tree in TREES.items() if name != "qvsearch.web.serving"}
+    trees = {name: tree for name, tree in syntax_trees().items() if name != "qvsearch.web.serving"}
     families = [
         [dotted(each, {}) for each in call.args]
         for tree in trees.values()
@@ -262,7 +266,7 @@ def test_sockets_are_of_this_machine_except_those_of_the_server():
 def test_hugging_face_is_asked_for_a_commit():
     (download,) = [
         node
-        for node in ast.walk(TREES["qvsearch.models.hubs"])
+        for node in ast.walk(syntax_trees()["qvsearch.models.hubs"])
         if isinstance(node, ast.FunctionDef) and node.name == "_hugging_face"
     ]
     fetching = [call for name, call in calls(download) if "snapshot_download" in name]
