@@ -2,7 +2,7 @@ import ast
 from graphlib import TopologicalSorter
 
 import pytest
-from support.modules import MODULES, loaded_by, syntax_trees
+from support.modules import MODULES, loaded_by, nodes, syntax_trees
 
 RANKS = (  # a package imports from those above it; those of one line leave each other alone
     {"ground"},
@@ -22,7 +22,7 @@ RANK_OF = {package: rank for rank, packages in enumerate(RANKS) for package in p
 
 def imported(tree):
     """The package's modules that a module imports, wherever in it the import stands."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 import pytest
-from support.modules import MODULES, syntax_trees
+from support.modules import MODULES, nodes, syntax_trees
 
 NEVER_IMPORTED = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "code", "pty"}
 NEVER_CALLED = {
@@ -30,7 +30,7 @@ NETWORK |= {"modelscope_hub", "socketserver", "asyncio", "xmlrpc", "webbrowser"}
 
 def imports(tree):
     """Every dotted name that a module imports, those of `from` with and without what they name."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -41,7 +41,7 @@ def imports(tree):
 def aliases(tree):
     """What each imported name stands for."""
     found = {}
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 found[alias.asname or alias.name.partition(".")[0]] = (
@@ -66,7 +66,7 @@ def dotted(node, names):
 def uses(tree):
     """Every name that is used, called or not, with its node: an alias would be a call as well."""
     names = aliases(tree)
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
             name = dotted(node, names)
             if name is not None:
@@ -75,7 +75,7 @@ def uses(tree):
 
 def calls(tree):
     names = aliases(tree)
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Call):
             yield dotted(node.func, names) or ast.unparse(node.func), node
 
@@ -96,7 +96,7 @@ def broken_rules(tree):
             yield f"{node.lineno}: uses {name}"
     yield from loose_calls(tree)
     yield from loaded_from_anywhere(tree)
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Assert) and not is_for_the_type_checker(node):
             yield f"{node.lineno}: an assert, which `python -O` leaves out"
         if isinstance(node, ast.ExceptHandler) and node.type is None:
@@ -125,13 +125,13 @@ def is_for_the_type_checker(node):
 def loaded_from_anywhere(tree):
     """Say where `from_pretrained`, or a name given to it, is called with leave to download."""
     loaders = set()
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         value = getattr(node, "value", None)
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and is_loader(value):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             loaders |= {target.id for target in targets}
     known = 0
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if not isinstance(node, ast.Call):
             continue
         named = isinstance(node.func, ast.Name) and node.func.id in loaders
@@ -139,7 +139,7 @@ def loaded_from_anywhere(tree):
             known += 1
             if given(node, "local_files_only") is not True:
                 yield f"{node.lineno}: a model that may be downloaded unpinned"
-    if sum(map(is_loader, ast.walk(tree))) > known:
+    if sum(map(is_loader, nodes(tree))) > known:
         yield "from_pretrained goes where nobody sees it called"
 
 
@@ -266,7 +266,7 @@ def test_sockets_are_of_this_machine_except_those_of_the_server():
 def test_hugging_face_is_asked_for_a_commit():
     (download,) = [
         node
-        for node in ast.walk(syntax_trees()["qvsearch.models.hubs"])
+        for node in nodes(syntax_trees()["qvsearch.models.hubs"])
         if isinstance(node, ast.FunctionDef) and node.name == "_hugging_face"
     ]
     fetching = [call for name, call in calls(download) if "snapshot_download" in name]

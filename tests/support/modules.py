@@ -23,6 +23,12 @@ def syntax_trees():
     return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
+@cache
+def nodes(tree):
+    """All nodes of a syntax tree; it is walked once for all rules."""
+    return list(ast.walk(tree))
+
+
 def loaded_by(code):
     """The modules that a fresh Python has after running some code."""
     report = "import sys; print('\\n' + ' '.join(sys.modules))"
