@@ -97,14 +97,23 @@ def test_a_dry_run_is_read_without_pydantic():
     assert "pydantic" not in loaded
 
 
-def test_a_model_that_was_never_downloaded_is_looked_for_without_the_hubs_client(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    loaded = loaded_by_lines(["models", "list"])
-    assert "huggingface_hub.constants" in loaded
-    assert "huggingface_hub.hf_api" not in loaded
+@pytest.fixture(scope="module")
+def loaded_by_listing(tmp_path_factory):
+    """The modules that are loaded to list models, none of which is here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub")))
+        patch.delenv("HF_HUB_CACHE", raising=False)
+        return loaded_by_lines(["models", "list"])
+
+
+def test_a_model_that_was_never_downloaded_is_looked_for_without_the_hubs_client(loaded_by_listing):
+    assert "huggingface_hub.constants" in loaded_by_listing
+    assert "huggingface_hub.hf_api" not in loaded_by_listing
+
+
+def test_models_are_listed_without_numbers_if_no_file_needs_an_estimate(loaded_by_listing):
+    assert "qvsearch.machine.gguf_files" in loaded_by_listing
+    assert not {"numpy", "faiss", "qvsearch.library.library"} & loaded_by_listing
 
 
 def test_a_search_by_words_loads_no_decoder_and_no_reranker():
