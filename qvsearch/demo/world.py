@@ -228,8 +228,10 @@ def draw(
         _paint(covered, distance - 1.5, np.full(3, edge, np.float32))
         _paint(covered, distance, colour.astype(np.float32))
     canvas *= rng.uniform(0.9, 1.1)
-    canvas += rng.standard_normal(canvas.shape, np.float32) * np.float32(rng.uniform(2, 10))
-    return canvas.clip(0, 255).astype(np.uint8)
+    noise = rng.standard_normal(canvas.shape, np.float32)
+    noise *= np.float32(rng.uniform(2, 10))
+    canvas += noise
+    return canvas.clip(0, 255, out=canvas).astype(np.uint8)
 
 
 def film(scene: Scene, rng: Generator, width: int = 128, height: int = 128) -> Frames:
