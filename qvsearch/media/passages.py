@@ -98,10 +98,12 @@ def passages(
 
 
 def _without_blanks(pieces: Sequence[Piece], repeated: int) -> Iterator[Sequence[Piece]]:
-    if all(piece.blank for piece in pieces[repeated:]):
-        return
-    filled = [index for index, piece in enumerate(pieces) if not piece.blank]
-    yield pieces[filled[0] : filled[-1] + 1]
+    start = next((index for index, piece in enumerate(pieces) if not piece.blank), len(pieces))
+    end = len(pieces)
+    while end > start and pieces[end - 1].blank:
+        end -= 1
+    if end > max(start, repeated):
+        yield pieces[start:end]
 
 
 def _passage_end(pieces: Sequence[Piece], at_functions: bool) -> int:
