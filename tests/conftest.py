@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -28,6 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Hundreds of processes that tests start would compile the same modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False  # which the processes of multiprocessing take over
 
 # Processes that tests start find the tests' support package too.
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -50,8 +52,8 @@ LONGEST = {
 }
 UNLIMITED = ("soak", "weights", "gpu", "server", "mteb")  # markers of tests that may take minutes
 SHARING = {
-    *("agents", "cli", "demo_model", "distributed", "duplicates", "gallery", "indexing", "media"),
-    *("models", "retrieval", "runtime", "tasks", "web"),
+    *("agents", "bench", "cli", "demo_model", "distributed", "duplicates", "freshness", "gallery"),
+    *("indexing", "machine", "media", "models", "retrieval", "runtime", "tasks", "web"),
 }
 OWN_PROCESSES = {
     *("test_fatal_pages", "test_hostile_documents", "test_hostile_images", "test_hostile_office"),
@@ -134,14 +136,24 @@ def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platformdirs, "user_runtime_path", lambda *_, **__: folder / "run" / "q")
 
 
+@pytest.fixture(scope="session")
+def _workers() -> Iterator[None]:
+    """End the decode processes that are still kept."""
+    yield
+    from support.kept_workers import end_all
+
+    end_all()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _kept_workers(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let the tests of a module share decode processes, if they prove nothing about these."""
+def _kept_workers(request: pytest.FixtureRequest, _workers: None) -> Iterator[None]:
+    """Let modules share decode processes, if they prove nothing about these."""
+    from support.kept_workers import end_all, kept_workers
+
     if request.path.parent.name not in SHARING or request.path.stem in OWN_PROCESSES:
+        end_all()
         yield
         return
-    from support.kept_workers import kept_workers
-
     with kept_workers():
         yield
 

@@ -24,7 +24,7 @@ from qvsearch.demo.words import (
 from qvsearch.types import Frames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.random import Generator
     from numpy.typing import NDArray
@@ -55,6 +55,8 @@ PLACES = {  # the centre of a shape, as fractions of the width and of the height
 }
 BACKGROUNDS = ("grass", "sand", "water", "night", "bricks", "snow")
 HELD_OUT = 8  # one scene of 8 is never trained
+_REACH = 1.4  # times a shape's radius; the corners of a triangle are 1.31 from its centre
+_SOFT = 5  # pixels: so far from its shape, at sharp corners, an edge is still seen
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -217,14 +219,19 @@ def draw(
         y += rng.uniform(-0.05, 0.05)
         radius = rng.uniform(0.13, 0.18) * unit
         turn = rng.uniform(-0.25, 0.25)
-        distance = _distance(thing.shape, x * width, y * height, radius, turn, width, height)
         colour = np.array(COLOURS[thing.colour], np.float32) + rng.normal(0, 8, 3)
         edge = 255.0 if thing.colour == "black" else 0.0
-        _paint(canvas, distance - 1.5, np.full(3, edge, np.float32))
-        _paint(canvas, distance, colour.astype(np.float32))
+        reach = _REACH * radius + _SOFT
+        columns, rows = _box(x * width, reach, width), _box(y * height, reach, height)
+        distance = _distance(thing.shape, x * width, y * height, radius, turn, columns, rows)
+        covered = canvas[rows.start : rows.stop, columns.start : columns.stop]
+        _paint(covered, distance - 1.5, np.full(3, edge, np.float32))
+        _paint(covered, distance, colour.astype(np.float32))
     canvas *= rng.uniform(0.9, 1.1)
-    canvas += rng.standard_normal(canvas.shape, np.float32) * np.float32(rng.uniform(2, 10))
-    return canvas.clip(0, 255).astype(np.uint8)
+    noise = rng.standard_normal(canvas.shape, np.float32)
+    noise *= np.float32(rng.uniform(2, 10))
+    canvas += noise
+    return canvas.clip(0, 255, out=canvas).astype(np.uint8)
 
 
 def film(scene: Scene, rng: Generator, width: int = 128, height: int = 128) -> Frames:
@@ -256,16 +263,21 @@ def _paint(canvas: Plane, distance: Plane, colour: Plane) -> None:
     canvas += cover * (colour - canvas)
 
 
-def _grid(width: int, height: int) -> tuple[Plane, Plane]:
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    return x, y
+def _grid(columns: range, rows: range) -> tuple[Plane, Plane]:
+    """Return the places of some columns (1, w) and rows (h, 1)."""
+    return np.array(columns, np.float32)[None], np.array(rows, np.float32)[:, None]
+
+
+def _box(centre: float, reach: float, length: int) -> range:
+    """Return the columns or rows of a picture within `reach` of a shape's centre."""
+    return range(max(0, int(centre - reach)), max(0, min(length, int(centre + reach) + 1)))
 
 
 def _distance(
-    shape: str, cx: float, cy: float, radius: float, turn: float, width: int, height: int
+    shape: str, cx: float, cy: float, radius: float, turn: float, columns: range, rows: range
 ) -> Plane:
     """Return each pixel's signed distance to a shape's edge in pixels, roughly; negative inside."""
-    x, y = _grid(width, height)
+    x, y = _grid(columns, rows)
     x, y = x - np.float32(cx), y - np.float32(cy)
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     x, y = cos * x + sin * y, cos * y - sin * x
@@ -292,19 +304,22 @@ def _distance(
 
 def _background(name: str, rng: Generator, width: int, height: int) -> Plane:
     """Return a textured ground (height, width, 3) float32, 0 to 255."""
-    x, y = _grid(width, height)
+    x, y = _grid(range(width), range(height))
     phase = np.float32(rng.uniform(0, 6.28))
     speckle = rng.standard_normal((height, width), np.float32)
-    grounds = {
-        "grass": ((95, 165, 75), speckle * 18 + 10 * np.sin(x * 0.9 + phase)),
-        "sand": ((222, 196, 140), speckle * 14),
-        "water": ((95, 165, 205), 22 * np.sin(y * 0.35 + 1.5 * np.sin(x * 0.08 + phase))),
-        "night": ((28, 30, 66), 190 * (speckle > 2.6)),
-        "bricks": ((168, 92, 70), -55 * _mortar(x + phase * 4, y)),
-        "snow": ((226, 232, 242), 12 * np.sin(x * 0.05 + phase) + speckle * 4),
+    grounds: dict[str, tuple[tuple[int, int, int], Callable[[], Plane]]] = {
+        "grass": ((95, 165, 75), lambda: speckle * 18 + 10 * np.sin(x * 0.9 + phase)),
+        "sand": ((222, 196, 140), lambda: speckle * 14),
+        "water": (
+            (95, 165, 205),
+            lambda: 22 * np.sin(y * 0.35 + 1.5 * np.sin(x * 0.08 + phase)),
+        ),
+        "night": ((28, 30, 66), lambda: np.float32(190) * (speckle > 2.6)),
+        "bricks": ((168, 92, 70), lambda: -55 * _mortar(x + phase * 4, y)),
+        "snow": ((226, 232, 242), lambda: 12 * np.sin(x * 0.05 + phase) + speckle * 4),
     }
     colour, texture = grounds[name]
-    ground: Plane = np.asarray(colour, np.float32) + texture.astype(np.float32)[..., None]
+    ground: Plane = np.asarray(colour, np.float32) + texture().astype(np.float32)[..., None]
     return ground
 
 

@@ -188,8 +188,9 @@ def _decode_row(
     Raises ValueError for anything that `_encode_row` does not write.
     """
     try:
-        if any(type(record.get(name)) not in types for name, types in _TYPES.items()):
-            raise ValueError("a field of a row has the wrong type")
+        for name, value in record.items():
+            if name in _TYPES and type(value) not in _TYPES[name]:
+                raise ValueError("a field of a row has the wrong type")
         item = _decode_item(record, roots)
         if before is not None and item.path == before.path and item == before:
             item = before
@@ -247,10 +248,11 @@ def _decode_segment(record: dict[str, Any], item: Item) -> Segment:
 def _decode_metadata(record: dict[str, Any]) -> Metadata:
     if record.keys().isdisjoint(_METADATA):
         return NO_METADATA
-    values = {name: record.get(name) for name in _METADATA}
-    if any(type(value) not in _METADATA[name] for name, value in values.items()):
-        raise ValueError("a field of a row's metadata has the wrong type")
-    if (keywords := values["keywords"]) is not None:
+    values = {name: value for name, value in record.items() if name in _METADATA}
+    for name, value in values.items():
+        if type(value) not in _METADATA[name]:
+            raise ValueError("a field of a row's metadata has the wrong type")
+    if (keywords := values.get("keywords")) is not None:
         if any(type(each) is not str for each in keywords):
             raise ValueError("the keywords of a row are not texts")
         values["keywords"] = tuple(keywords)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qvsearch.errors import QvsearchError
-from qvsearch.machine.estimate import expect_gguf
 from qvsearch.models import hubs
 from qvsearch.models.gguf import SUFFIX, VISION, read_gguf
 from qvsearch.runtime.llama.pair import MARK, memory, read_pair
@@ -56,6 +55,8 @@ def _embeds(path: Path) -> bool:
 
 
 def _state(path: Path) -> GgufState:
+    from qvsearch.machine.estimate import expect_gguf  # which loads numpy and FAISS
+
     try:
         pair = read_pair(path)
     except QvsearchError as error:

@@ -11,7 +11,6 @@ LONGEST_TOKENS = 500  # a remainder of up to 100 tokens is not worth a vector of
 OVERLAP_TOKENS = 40  # a sentence or two, so that an answer across a cut is in one passage
 
 _SENTENCE_END = re.compile(r"[.!?;][\"')\]”’]*\s+|[。！？；][”’」』]*\s*")
-_SPACE = re.compile(r"\s+")
 
 
 class Piece(NamedTuple):  # created three times as fast as a dataclass; there may be ten million
@@ -61,11 +60,17 @@ def _piece_end(line: str, start: int) -> int:
         window = window[: int(len(window) * PASSAGE_TOKENS / tokens)]
     if start + len(window) == len(line):
         return len(line)
-    for boundary in (_SENTENCE_END, _SPACE):
-        ends = [match.end() for match in boundary.finditer(window)]
-        if ends and ends[-1] > len(window) // 2:
-            return start + ends[-1]
+    later = len(window) // 2  # a part ends in the later half of what it may have
+    sentence = max((match.end() for match in _SENTENCE_END.finditer(window)), default=0)
+    for end in (sentence, _last_space_end(window)):
+        if end > later:
+            return start + end
     return start + len(window)
+
+
+def _last_space_end(text: str) -> int:
+    """Return the end of the last white space of a text that is not empty; 0 if there is none."""
+    return len(text) if text[-1].isspace() else len(text) - len(text.rsplit(maxsplit=1)[-1])
 
 
 def passages(
@@ -93,10 +98,12 @@ def passages(
 
 
 def _without_blanks(pieces: Sequence[Piece], repeated: int) -> Iterator[Sequence[Piece]]:
-    if all(piece.blank for piece in pieces[repeated:]):
-        return
-    filled = [index for index, piece in enumerate(pieces) if not piece.blank]
-    yield pieces[filled[0] : filled[-1] + 1]
+    start = next((index for index, piece in enumerate(pieces) if not piece.blank), len(pieces))
+    end = len(pieces)
+    while end > start and pieces[end - 1].blank:
+        end -= 1
+    if end > max(start, repeated):
+        yield pieces[start:end]
 
 
 def _passage_end(pieces: Sequence[Piece], at_functions: bool) -> int:

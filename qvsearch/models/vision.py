@@ -19,7 +19,7 @@ from torch.nn.functional import gelu, linear
 from qvsearch.models.attention import attend
 from qvsearch.models.config import VisionConfig
 from qvsearch.models.devices import moved
-from qvsearch.models.language import Rope, embedding, frequencies, rotated
+from qvsearch.models.language import Linear, Rope, embedding, frequencies, rotated
 from qvsearch.models.patches import MERGE, PATCH, PATCH_NUMBERS
 from qvsearch.models.prompt import FRAMES_PER_STEP
 
@@ -151,8 +151,8 @@ class FrameAttention(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self._heads = config.num_heads
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.proj = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, states: torch.Tensor, rope: Rope, frames: Sequence[int]) -> torch.Tensor:
         """Return (n, hidden) for (n, hidden)."""
@@ -171,8 +171,8 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.linear_fc1 = nn.Linear(width, inner)
-        self.linear_fc2 = nn.Linear(inner, width)
+        self.linear_fc1 = Linear(width, inner)
+        self.linear_fc2 = Linear(inner, width)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Return (n, width) for (n, width)."""
@@ -187,8 +187,8 @@ class Merger(nn.Module):
         super().__init__()
         self._merged, self._merges_first = width * MERGE**2, merges_first
         self.norm = nn.LayerNorm(self._merged if merges_first else width, eps=EPSILON)
-        self.linear_fc1 = nn.Linear(self._merged, self._merged)
-        self.linear_fc2 = nn.Linear(self._merged, tokens)
+        self.linear_fc1 = Linear(self._merged, self._merged)
+        self.linear_fc2 = Linear(self._merged, tokens)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Return (n / 4, tokens) for patches (n, width) in the order of `patches`."""

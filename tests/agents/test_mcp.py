@@ -66,8 +66,8 @@ def tree(place):
 
 
 def index(library, *folders):
-    words = ["index", *map(str, folders), "-l", str(library), "--model", "demo", "-q"]
-    assert main(words) == 0
+    words = ["index", *map(str, folders), "-l", str(library), "--model", "demo", "--no-ocr"]
+    assert main([*words, "-q"]) == 0
 
 
 @pytest.fixture(scope="module")

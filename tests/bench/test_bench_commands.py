@@ -40,7 +40,7 @@ SMALLEST = {
         r"int8 is [\d.]+ times as fast",
     ),
     "million": ("--rows 40 --without exact fast", r"IndexFlatIP +p50 .* recall@10 1\.000"),
-    "ocr": ("--sizes 1280x720 --languages en", r"1280x720 en: .* [0-4]\.\d\d % wrong"),
+    "ocr": ("--sizes 640x360 --languages en", r"640x360 en: .* [0-4]\.\d\d % wrong"),
     "other_models": (
         "model --steps 1 --scenes 20 --count 1 --sizes 20",
         r"cosine of a caption(.*\n)*mean F1 .*(.*\n)*mean F1 ",

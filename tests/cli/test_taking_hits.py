@@ -94,7 +94,7 @@ def test_moments_need_videos_and_one_query(run, indexed):  # noqa: F811
 
 def test_moments_are_a_playlist_and_a_timeline(run, indexed):  # noqa: F811
     film = make(indexed / "\x1b[31m #film.mp4", [frame_of(n) for n in range(100)], rate=25)
-    assert run("index", indexed, "--quiet")[0] == 0
+    assert run("index", indexed, "--no-ocr", "--quiet")[0] == 0
     query = [*SEA, "--kind", "video", "--json", "--padding", "1"]
     code, output, error = run(*query, "--playlist", "a.m3u8", "--timeline", "a.otio")
     assert (code, error) == (0, "")

@@ -154,6 +154,16 @@ def test_pictures_have_the_size_asked_for_and_repeat_with_their_generator(size):
     assert not np.array_equal(first, draw(scene, np.random.default_rng(10), *size))
 
 
+def test_a_shape_is_drawn_whole(monkeypatch):
+    def pictures():
+        rng = np.random.default_rng(12)
+        return [draw(random_scene(rng), rng, 96, 64, moved=rng.normal(0, 0.3)) for _ in range(100)]
+
+    boxed = pictures()
+    monkeypatch.setattr("qvsearch.demo.world._SOFT", 1000)  # then its box is the whole picture
+    assert np.array_equal(boxed, pictures())
+
+
 def test_captions_name_every_thing():
     rng = np.random.default_rng(11)
     for scene in islice(scenes(rng, held_out=True), 50):

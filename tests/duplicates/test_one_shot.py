@@ -82,7 +82,8 @@ def shots(tmp_path_factory):
     (folder / "IMG_1.DNG").write_bytes(dng(1200, 800, preview=picture))
     (folder / "IMG_1.JPG").write_bytes(picture)
     Image.effect_mandelbrot((320, 240), (-2, -1, 1, 1), 50).save(folder / "OTHER.png")
-    assert main(["index", str(folder), "--model", "demo", "-q", *where(folder)]) == 0
+    options = ["--model", "demo", "--no-ocr", "-q", *where(folder)]
+    assert main(["index", str(folder), *options]) == 0
     return folder
 
 

@@ -1,5 +1,6 @@
 """Words in pictures are read in a confined process; whatever a picture does costs only itself."""
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,15 +16,14 @@ from qvsearch.types import Item, Kind, Segment
 needs_ocr = pytest.mark.skipif(find_spec("rapidocr") is None, reason="needs the extra [ocr]")
 
 
-def pages(name, count):
-    item = Item(b"/nowhere", name, Kind.DOCUMENT, 1, 1)
+def pages(name, count, folder="/nowhere"):
+    item = Item(os.fsencode(folder), name, Kind.DOCUMENT, 1, 1)
     return item, [Segment(item, "hash", page=page) for page in range(1, count + 1)]
 
 
 @pytest.mark.parametrize("name", [b"hangs", b"crashes", b"lies", b"talks", b"connects"])
-def test_a_picture_that_ends_the_process_costs_only_itself(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    item, segments = pages(name, 5)
+def test_a_picture_that_ends_the_process_costs_only_itself(name, tmp_path):
+    item, segments = pages(name, 5, tmp_path)
     with PictureReader(work, lambda *_: 6.0 if name == b"hangs" else 60.0) as reader:
         texts = reader.read(item, segments)
         assert texts == {0: "page 1", 1: "page 2", 2: "", 3: "page 4", 4: "page 5"}
@@ -36,12 +36,11 @@ def test_a_file_that_cannot_be_decoded_is_tried_once():
     assert texts == {0: "page 1", 1: "page 2", 2: "", 3: "", 4: ""}
 
 
-def test_a_stop_keeps_what_was_read(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # the process marks there that it hangs
+def test_a_stop_keeps_what_was_read(tmp_path):
     calls = iter([False] * 5 + [True] * 100)
     with PictureReader(work) as reader:
-        hanging = Path("hanging")
-        texts = reader.read(*pages(b"hangs", 5), lambda: hanging.exists() and next(calls))
+        hanging = tmp_path / "hanging"  # made by the process
+        texts = reader.read(*pages(b"hangs", 5, tmp_path), lambda: hanging.exists() and next(calls))
     assert texts == {0: "page 1", 1: "page 2"}
 
 

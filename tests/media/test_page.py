@@ -1,6 +1,7 @@
 """Pages, drawn as programs and scanners make them, against scenes."""
 
 import io
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def written(theme="light", size=20, width=900, height=1200, lines=1000):
     return image
 
 
+@lru_cache(60)  # those of the largest size are compared as JPEG too
 def scene(size=640, seed=5):
     rng = np.random.default_rng(seed)
     return Image.fromarray(draw(random_scene(rng), rng, size, size))

@@ -2,7 +2,7 @@ import ast
 from graphlib import TopologicalSorter
 
 import pytest
-from support.modules import MODULES, loaded_by
+from support.modules import MODULES, loaded_by, nodes, syntax_trees
 
 RANKS = (  # a package imports from those above it; those of one line leave each other alone
     {"ground"},
@@ -20,9 +20,9 @@ RANKS = (  # a package imports from those above it; those of one line leave each
 RANK_OF = {package: rank for rank, packages in enumerate(RANKS) for package in packages}
 
 
-def imported(path):
+def imported(tree):
     """The package's modules that a module imports, wherever in it the import stands."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -32,9 +32,11 @@ def imported(path):
         yield from (name for name in names if name in MODULES and name != "qvsearch")
 
 
-IMPORTS = {
-    name: set(imported(path)) - {name} for name, path in MODULES.items() if name != "qvsearch"
-}
+@pytest.fixture(scope="module")
+def imports():
+    """The package's modules that each module imports, by its name."""
+    trees = syntax_trees()
+    return {name: {*imported(trees[name])} - {name} for name in MODULES if name != "qvsearch"}
 
 
 def package(name):
@@ -52,8 +54,8 @@ def breaches(imports):
     ]
 
 
-def test_packages_import_only_from_those_above_them():
-    assert breaches(IMPORTS) == []
+def test_packages_import_only_from_those_above_them(imports):
+    assert breaches(imports) == []
 
 
 def test_a_planted_breach_is_found():
@@ -61,8 +63,8 @@ def test_a_planted_breach_is_found():
     assert breaches(planted) == ["qvsearch.media.text imports qvsearch.library.rows"]
 
 
-def test_no_module_needs_one_that_needs_it():
-    list(TopologicalSorter(IMPORTS).static_order())
+def test_no_module_needs_one_that_needs_it(imports):
+    list(TopologicalSorter(imports).static_order())
 
 
 OPTIONS = [
@@ -95,14 +97,23 @@ def test_a_dry_run_is_read_without_pydantic():
     assert "pydantic" not in loaded
 
 
-def test_a_model_that_was_never_downloaded_is_looked_for_without_the_hubs_client(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    loaded = loaded_by_lines(["models", "list"])
-    assert "huggingface_hub.constants" in loaded
-    assert "huggingface_hub.hf_api" not in loaded
+@pytest.fixture(scope="module")
+def loaded_by_listing(tmp_path_factory):
+    """The modules that are loaded to list models, none of which is here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub")))
+        patch.delenv("HF_HUB_CACHE", raising=False)
+        return loaded_by_lines(["models", "list"])
+
+
+def test_a_model_that_was_never_downloaded_is_looked_for_without_the_hubs_client(loaded_by_listing):
+    assert "huggingface_hub.constants" in loaded_by_listing
+    assert "huggingface_hub.hf_api" not in loaded_by_listing
+
+
+def test_models_are_listed_without_numbers_if_no_file_needs_an_estimate(loaded_by_listing):
+    assert "qvsearch.machine.gguf_files" in loaded_by_listing
+    assert not {"numpy", "faiss", "qvsearch.library.library"} & loaded_by_listing
 
 
 def test_a_search_by_words_loads_no_decoder_and_no_reranker():

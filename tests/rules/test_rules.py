@@ -13,9 +13,7 @@ import subprocess
 import sys
 
 import pytest
-from support.modules import MODULES
-
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+from support.modules import MODULES, nodes, syntax_trees
 
 NEVER_IMPORTED = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "code", "pty"}
 NEVER_CALLED = {
@@ -32,7 +30,7 @@ NETWORK |= {"modelscope_hub", "socketserver", "asyncio", "xmlrpc", "webbrowser"}
 
 def imports(tree):
     """Every dotted name that a module imports, those of `from` with and without what they name."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -43,7 +41,7 @@ def imports(tree):
 def aliases(tree):
     """What each imported name stands for."""
     found = {}
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 found[alias.asname or alias.name.partition(".")[0]] = (
@@ -68,7 +66,7 @@ def dotted(node, names):
 def uses(tree):
     """Every name that is used, called or not, with its node: an alias would be a call as well."""
     names = aliases(tree)
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
             name = dotted(node, names)
             if name is not None:
@@ -77,7 +75,7 @@ def uses(tree):
 
 def calls(tree):
     names = aliases(tree)
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Call):
             yield dotted(node.func, names) or ast.unparse(node.func), node
 
@@ -98,7 +96,7 @@ def broken_rules(tree):
             yield f"{node.lineno}: uses {name}"
     yield from loose_calls(tree)
     yield from loaded_from_anywhere(tree)
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Assert) and not is_for_the_type_checker(node):
             yield f"{node.lineno}: an assert, which `python -O` leaves out"
         if isinstance(node, ast.ExceptHandler) and node.type is None:
@@ -127,13 +125,13 @@ def is_for_the_type_checker(node):
 def loaded_from_anywhere(tree):
     """Say where `from_pretrained`, or a name given to it, is called with leave to download."""
     loaders = set()
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         value = getattr(node, "value", None)
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and is_loader(value):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             loaders |= {target.id for target in targets}
     known = 0
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if not isinstance(node, ast.Call):
             continue
         named = isinstance(node.func, ast.Name) and node.func.id in loaders
@@ -141,7 +139,7 @@ def loaded_from_anywhere(tree):
             known += 1
             if given(node, "local_files_only") is not True:
                 yield f"{node.lineno}: a model that may be downloaded unpinned"
-    if sum(map(is_loader, ast.walk(tree))) > known:
+    if sum(map(is_loader, nodes(tree))) > known:
         yield "from_pretrained goes where nobody sees it called"
 
 
@@ -151,7 +149,7 @@ def is_loader(node):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_module_does_what_none_may(name, tally):
-    assert list(broken_rules(TREES[name])) == []
+    assert list(broken_rules(syntax_trees()[name])) == []
     tally["modules that keep the rules for the source"] += 1
 
 
@@ -209,17 +207,21 @@ def constants(tree):
 
 def test_what_a_prompt_measures_is_said_in_one_place():
     public = {
-        name for name in constants(TREES["qvsearch.models.prompt"]) if not name.startswith("_")
+        name
+        for name in constants(syntax_trees()["qvsearch.models.prompt"])
+        if not name.startswith("_")
     }
     assert "PROMPT_TOKENS" in public
-    others = {name: tree for name, tree in TREES.items() if name != "qvsearch.models.prompt"}
+    others = {
+        name: tree for name, tree in syntax_trees().items() if name != "qvsearch.models.prompt"
+    }
     assert [(name, again) for name in others for again in public & {*constants(others[name])}] == []
 
 
 def test_hubs_urls_given_in_python_and_the_users_servers_alone_are_reached_over_the_network():
     speakers = {
         name
-        for name, tree in TREES.items()
+        for name, tree in syntax_trees().items()
         if any(each in NETWORK or each.partition(".")[0] in NETWORK for each in imports(tree))
     }
     # the servers of --chat-server and --server, which the user names; a file or a hit never does
@@ -237,15 +239,17 @@ def test_hubs_urls_given_in_python_and_the_users_servers_alone_are_reached_over_
         "qvsearch.distributed.cluster",  # the cluster that the user names with --ray
     }
     readers = [
-        name for name, tree in TREES.items() if "qvsearch.tasks.answers.chat" in {*imports(tree)}
+        name
+        for name, tree in syntax_trees().items()
+        if "qvsearch.tasks.answers.chat" in {*imports(tree)}
     ]
     assert readers == ["qvsearch", "qvsearch.cli.ask"]
-    others = {name: tree for name, tree in TREES.items() if ".compat" not in name}
+    others = {name: tree for name, tree in syntax_trees().items() if ".compat" not in name}
     assert [name for name in others if "qvsearch.compat" in {*imports(others[name])}] == []
 
 
 def test_sockets_are_of_this_machine_except_those_of_the_server():
-    trees = {name: tree for name, tree in TREES.items() if name != "qvsearch.web.serving"}
+    trees = {name: tree for name, tree in syntax_trees().items() if name != "qvsearch.web.serving"}
     families = [
         [dotted(each, {}) for each in call.args]
         for tree in trees.values()
@@ -262,7 +266,7 @@ def test_sockets_are_of_this_machine_except_those_of_the_server():
 def test_hugging_face_is_asked_for_a_commit():
     (download,) = [
         node
-        for node in ast.walk(TREES["qvsearch.models.hubs"])
+        for node in nodes(syntax_trees()["qvsearch.models.hubs"])
         if isinstance(node, ast.FunctionDef) and node.name == "_hugging_face"
     ]
     fetching = [call for name, call in calls(download) if "snapshot_download" in name]

@@ -34,8 +34,9 @@ def browser_flags():
 
 def index(folder, *names, cache):
     """Index folders of an album with the demo model; returns the library."""
+    options = ["-l", "./library", "--model", "demo", "--no-ocr", "--quiet"]
     with chdir(folder), own_cache(cache):
-        assert main(["index", *names, "-l", "./library", "--model", "demo", "--quiet"]) == 0
+        assert main(["index", *names, *options]) == 0
     return folder / "library"
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from qvsearch.errors import MediaError
 from qvsearch.media.sandbox import MOST_BYTES, ConfinedProcess
 
 IDLE = defaultdict(list)  # by what they do
@@ -43,8 +44,12 @@ class KeptProcess:
 
     def run(self, *job):
         self._is_busy = True
-        answers = self._inner.run(*job)  # if this raises it may be in the middle of a job
-        self._is_busy = False
+        try:
+            answers = self._inner.run(*job)
+        except MediaError:  # it has sent the reason, or is no longer usable
+            self._is_busy = False
+            raise
+        self._is_busy = False  # after any other error it may be in the middle of a job
         return answers
 
     def kill(self):
@@ -67,7 +72,7 @@ def end_all():
 
 @contextmanager
 def kept_workers():
-    """Let all decoders, clip folders and players share processes until the end."""
+    """Let all decoders, clip folders and players share processes, which go on at the end."""
     with pytest.MonkeyPatch.context() as patch:
         for name in STARTERS:
             patch.setattr(f"qvsearch.media.{name}.ConfinedProcess", KeptProcess)
@@ -76,4 +81,3 @@ def kept_workers():
             yield
         finally:
             KEEPING.pop()
-            end_all()

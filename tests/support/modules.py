@@ -1,7 +1,9 @@
 """The package's modules, and which of them a piece of code loads."""
 
+import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "qvsearch"
@@ -13,6 +15,18 @@ def module_name(path):
 
 
 MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def syntax_trees():
+    """The syntax tree of each module, by its name."""
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+@cache
+def nodes(tree):
+    """All nodes of a syntax tree; it is walked once for all rules."""
+    return list(ast.walk(tree))
 
 
 def loaded_by(code):

@@ -12,13 +12,13 @@ def work(pipe, item, segments):
     """Answer each segment with its page; the third one of some files never gets an answer."""
     for place, segment in enumerate(segments):
         if segment.page == 3:
-            trouble(pipe, item.path)
+            trouble(pipe, os.fsdecode(item.root), item.path)
         send(pipe, {"place": place, "text": f"page {segment.page}"})
 
 
-def trouble(pipe, name):
+def trouble(pipe, folder, name):
     if name == b"hangs":
-        Path("hanging").touch()
+        Path(folder, "hanging").touch()
         time.sleep(600)
     if name == b"crashes":
         os.kill(os.getpid(), 11)

@@ -59,7 +59,8 @@ def write_files(folder):
 def index(folder, *more):
     """Index a folder into `library` beside it."""
     library = folder.parent / "library"
-    code = main(["index", str(folder), "-l", str(library), "--model", "demo", "--quiet", *more])
+    options = ["-l", str(library), "--model", "demo", "--no-ocr", "--quiet", *more]
+    code = main(["index", str(folder), *options])
     assert code == 0
     return library
 
