@@ -17,6 +17,7 @@ OWN = "sentence_transformers."  # the package whose modules are trusted
 SETTINGS = ("*.json", "*.jinja", "*.txt", "*.model")
 WEIGHTS = ("*.safetensors",)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+TRAINING_DATA = "data_config.json"  # a list of datasets, e.g. of all-MiniLM-L6-v2; not settings
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -85,7 +86,7 @@ def check_settings(folder: Path) -> None:
             raise QvsearchError(
                 f"{folder} is an adapter, not a whole model; save it merged into its base"
             )
-        for path in sorted(part.glob("*config.json")):
+        for path in sorted({*part.glob("*config.json")} - {part / TRAINING_DATA}):
             _check_code(folder, checkpoint.read_json(path), part)
     about = folder / "config_sentence_transformers.json"
     sort = checkpoint.read_json(about).get("model_type") if about.exists() else None

@@ -75,7 +75,8 @@ SMALLEST = {
 SLOW = {"cold_query", "indexing", "published", "quantised", "serve", "warm_query"}
 # these have tests of their own, or need real servers, as those of tests/server, or the network
 ELSEWHERE = {
-    *("debian_documents", "published_million", "side_by_side", "search_rivals", "vllm_servers"),
+    *("debian_documents", "published_million", "real_relevance", "side_by_side"),
+    *("search_rivals", "vllm_servers"),
 }
 
 

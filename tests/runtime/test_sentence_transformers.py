@@ -293,6 +293,12 @@ def test_a_known_architecture_runs_without_the_code_that_it_names(models, tmp_pa
     assert loaded(f"st:{folder}").embed([EmbedInput("a")]).shape == (1, st_models.TEXT_DIM)
 
 
+def test_a_list_of_training_data_beside_the_settings_is_ignored(models, tmp_path):
+    folder = shutil.copytree(models["text"], tmp_path / "model")
+    (folder / "data_config.json").write_text('[{"name": "pairs.jsonl.gz", "weight": 1}]')
+    assert loaded(f"st:{folder}").embed([EmbedInput("a")]).shape == (1, st_models.TEXT_DIM)
+
+
 @pytest.fixture
 def sockets(monkeypatch):
     """A folder for sockets: its name has to be shorter than pytest's are on some systems."""
