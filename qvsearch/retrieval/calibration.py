@@ -4,11 +4,11 @@ Evidence is the log-odds that a row answers; relevance is the probability that i
 
 A cosine alone means little: with the 2B model an unrelated text scores 0.5, and so does a matching
 photo. So the rows of each kind are compared with the kind's baseline, its scores for generic
-queries. If the query is a file, the library's own files take their place. Five numbers describe the
-query's own scores: the best, the median, the spread, the skewness and the kurtosis. A small network
-turns these, and a row's place between the median and the best, into evidence (logistic calibration,
-Platt 1999). It is fitted once, to many libraries whose answers are known, by
-tests/bench/fit_relevance.py. Within a kind rows stay in the order of their cosines.
+queries. If the query is a file, the library's own files take their place. Nine numbers describe the
+query's own scores: the best, some of those that follow, the median, the spread, the skewness and
+the kurtosis. A small network turns these, and a row's place between the median and the best, into
+evidence (logistic calibration, Platt 1999). It is fitted once, to many libraries whose answers are
+known, by tests/bench/fit_relevance.py. Within a kind rows stay in the order of their cosines.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ NETWORK = Path(__file__).with_name("relevance.json")
 PRIOR_ROWS = 6  # as spread as the baseline, added to the spread of a kind that may have few rows
 LEAST_SPREAD = 1e-3  # of cosines of half-precision vectors
 LEAST_KURTOSIS = 0.5  # of a few rows; a normal distribution has 3
+NEXT = 5, 20  # ranks of rows whose distance from the best is an input
+TOP = 0.01, 0.1  # shares of the rows, the best, whose least score is an input
 LEAST_REACH = 0.3  # spreads from the median to the best: rows that differ less are all alike
 BELOW = 3.0  # less evidence for rows that score no more than for generic queries
 PLACES = np.linspace(-1, 1, 65)  # at which the network is computed; between them it is interpolated
@@ -71,11 +73,13 @@ class Baseline(NamedTuple):
 class Level:
     """How the rows of one kind score for a query.
 
-    `best`, `median` and `spread` are cosines. `rows` is the number of rows. `words` is the share of
-    the query that is words: 1, 0.5 beside a file, or 0.
+    `best`, `median` and `spread` are cosines, and so is `tail`: the scores of the ranks NEXT, and
+    the least of the best shares TOP. `rows` is the number of rows. `words` is the share of the
+    query that is words: 1, 0.5 beside a file, or 0.
     """
 
     best: float
+    tail: tuple[float, ...]
     median: float
     spread: float
     skewness: float
@@ -97,6 +101,8 @@ class Level:
             float(np.log(max(self.kurtosis, LEAST_KURTOSIS))),
             float(np.log(self.rows)),
             self.words,
+            *((self.best - score) / self.spread for score in self.tail[: len(NEXT)]),
+            *((score - self.median) / self.spread for score in self.tail[len(NEXT) :]),
         ]
 
     @property
@@ -211,7 +217,27 @@ def level_of(
     prior = PRIOR_ROWS * baseline.spread**2
     spread = float(np.sqrt((count * variance + prior) / (count + PRIOR_ROWS)))
     shape = third / spread**3, fourth / spread**4
-    return Level(float(scores.max()), median, spread, *shape, count, baseline, words)
+    ranks = [1, *NEXT, *(int(share * count) + 1 for share in TOP)]
+    best, *tail = highest(scores, weights, ranks)
+    return Level(best, tuple(tail), median, spread, *shape, count, baseline, words)
+
+
+def highest(scores: Vectors, weights: Vectors | None, ranks: Sequence[int]) -> list[float]:
+    """Return the scores of some ranks, 1 is the best, of the rows that scores (n,) stand for.
+
+    A rank beyond the last has the score of the last.
+    """
+    if weights is not None:
+        order = np.argsort(-scores)
+        reached = np.cumsum(weights[order], dtype=np.float64)
+        places = np.searchsorted(reached, ranks).clip(max=len(order) - 1)
+        return [float(score) for score in scores[order[places]]]
+    top, found = scores, {}
+    for rank in sorted(ranks, reverse=True):  # of fewer and fewer rows
+        start = len(top) - min(rank, len(top))
+        top = np.partition(top, start)[start:]
+        found[rank] = float(top[0])
+    return [found[rank] for rank in ranks]
 
 
 def central_moments(
