@@ -2,19 +2,22 @@
 
 It writes qvsearch/retrieval/relevance.json. It learns from libraries that tests/bench/relevance.py
 never measures: their scenes, pictures and captions differ. Only phrases such as "a red circle" are
-the same words.
+the same words. Texts that people wrote are a part of it, too, given models and the datasets of
+tests/bench/real_relevance.py: every second query to them is for this fit.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
+import real_texts
 import torch
 from libraries import WORLDS, Case, Pool, cases, kinds_of, make_pool
+from real_texts import Dataset
 
 from qvsearch.retrieval.calibration import NETWORK, TILT, Baseline, level_of
 
@@ -27,8 +30,13 @@ RANKS = 16  # rows of a kind in the training set: the first ranks most often
 JITTER = 0.05  # noise of inputs in deviations: a sample of a library measures them inexactly
 OF_ONE_SUBJECT = 0.2  # share of the kinds that generic queries are further from, by up to
 FURTHEST = 4.0  # spreads: questions to collections of abstracts score all 2.4 to 3.6 higher
+OF_REAL_TEXTS = 0.15  # share of the weight
+REAL_SIZES = (30, 100, 300, 1000, 3000, 10_000)
+REAL_QUERIES = 24  # of each cell
 FIRST = 5.0  # weight of the best row, relative to another
 SEED = 7  # of the pool; even seeds are for the measurement
+# inputs (n, inputs), whether each row matches, and the weight of each
+Examples = tuple[np.ndarray, np.ndarray, np.ndarray]
 Plan = tuple[tuple[str, ...], tuple[int, ...], int, int]
 PLAN: tuple[Plan, ...] = (  # worlds, sizes, queries of each cell, seed
     (WORLDS, (1, 2, 5, 10, 20, 40, 60), 20, 3),
@@ -46,8 +54,8 @@ def libraries(pool: Pool, plan: Iterable[Plan] = PLAN) -> Iterator[Case]:
     return chain.from_iterable(cases(pool, *each) for each in plan)
 
 
-def examples(found: Iterable[Case]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return inputs (n, inputs), whether each row matches, and the weight of each."""
+def examples(found: Iterable[Case], of_one_subject: float = OF_ONE_SUBJECT) -> Examples:
+    """Return examples of the rows of libraries; in a share of them one subject is made up."""
     rng = np.random.default_rng(0)
     inputs, matches, weights = [], [], []
     for case in found:
@@ -55,7 +63,7 @@ def examples(found: Iterable[Case]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
             continue  # the scores of the wanted part do not show the excluded one
         for kind, rows in kinds_of(case):
             baseline = case.baselines[kind]
-            if baseline is not None and case.words > 0 and rng.random() < OF_ONE_SUBJECT:
+            if baseline is not None and case.words > 0 and rng.random() < of_one_subject:
                 baseline = _lowered(baseline, FURTHEST * rng.random())
             level = level_of(case.scores[rows], baseline, words=case.words)
             order = rows[np.argsort(-case.scores[rows], kind="stable")]
@@ -74,6 +82,21 @@ def _lowered(baseline: Baseline, spreads: float) -> Baseline:
     Each query of the subject then scores all rows far higher, whether or not they answer.
     """
     return Baseline(baseline.centre - spreads * baseline.spread, baseline.spread)
+
+
+def with_real_texts(drawn: Examples, models: Iterable[str], sets: Sequence[Dataset]) -> Examples:
+    """Return examples with those of real texts, whose weight is OF_REAL_TEXTS of all."""
+    parts = [drawn]
+    for model in models:
+        some = real_texts.cases(
+            real_texts.embed(model, sets), REAL_SIZES, REAL_QUERIES, real_texts.FITTED
+        )
+        parts.append(examples(some, of_one_subject=0))
+    real = sum(weights.sum() for *_, weights in parts[1:])
+    share = OF_REAL_TEXTS / (1 - OF_REAL_TEXTS) * drawn[2].sum() / max(real, 1)
+    parts[1:] = [(inputs, matches, share * weights) for inputs, matches, weights in parts[1:]]
+    inputs, matches, weights = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return inputs, matches, weights
 
 
 def fitted(inputs: np.ndarray, matches: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -140,11 +163,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--to", default=NETWORK, help="where to write (default: the package)")
     parser.add_argument("--tiny", action="store_true", help="few libraries, to try the command")
+    parser.add_argument("--model", action="append", default=[], help="of real texts")
+    real_texts.add_arguments(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # the order of sums is then the same each time
     plan = ((("pictures", "normal"), (20,), 1, 3),) if arguments.tiny else PLAN
     pool = make_pool(count=20, seed=SEED) if arguments.tiny else make_pool(seed=SEED)
-    found = fitted(*examples(libraries(pool, plan)))
+    drawn = examples(libraries(pool, plan))
+    sets = real_texts.datasets(arguments)
+    found = fitted(*with_real_texts(drawn, arguments.model, sets))
     lines = [
         f' "{name}": {json.dumps(np.vectorize(lambda v: float(f"{v:.4g}"))(each).tolist())}'
         for name, each in found.items()
