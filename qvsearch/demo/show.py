@@ -119,5 +119,5 @@ def _examples(
         Example("by a picture", None, like, Kind.IMAGE, by_picture),
         Example("by a picture and words", change(thing, rng), other, Kind.IMAGE, by_both),
         Example("a moment of a video", caption(shown[1], rng), None, Kind.VIDEO, clip),
-        Example("something else", "my daughter's birthday cake", None, None, None),
+        Example("something else", "my sister's wedding", None, None, None),
     ]

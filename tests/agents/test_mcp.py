@@ -231,7 +231,7 @@ def test_a_picture_examples_and_words_to_leave_out_go_by_identity(agent, ids, pl
 
 
 def test_if_nothing_is_relevant_the_nearest_are_marked_so(agent, printed):
-    query = "my daughter's birthday cake"
+    query = "my sister's wedding"
     answer = agent.answer("search", query=query, kind=["image"])
     assert answer["relevant"] is False
     assert printed("search", query, "--kind", "image") == []

@@ -245,7 +245,7 @@ def test_a_filter_that_cannot_be_read_says_how_to_write_it(page):
 
 def test_without_a_match_the_nearest_are_shown_apart_and_the_ranking_is_offered(page):
     page.goto("/")
-    search(page, "my daughter's birthday cake")
+    search(page, "my sister's wedding")
     page.get_by_text("Nothing matches.").wait_for()
     assert page.locator("#grid.nearest .card").count() > 0
     page.get_by_role("button", name="Show the whole ranking").click()
