@@ -10,6 +10,8 @@ from support import office_files as made
 from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.media.office.contents import MOST_ROWS
+from qvsearch.media.office.drawings import MOST_LABELS
+from qvsearch.media.office.package import MOST_DRAWN
 from qvsearch.media.workers import Decoders
 from qvsearch.types import Decoded, DecodeOptions, Item, Kind, kind_of
 
@@ -98,6 +100,31 @@ def test_words_of_charts_and_diagrams_are_read(tmp_path, name, part, section):
     box = "in a box\n" if name == "a.xlsx" else ""
     words = f"{box}Tides of 2024\nHeight; Brest; Ostend\nfrom here\nto there"
     assert found[section].endswith(words)
+
+
+def drawn_in_a_text(**parts):
+    """Return a text of one word that names parts, each by its type."""
+    targets = {type_: (type_, f"/{type_}.xml") for type_ in parts}
+    more = {f"{type_}.xml": content for type_, content in parts.items()}
+    links = {"word/_rels/document.xml.rels": made.relationships(**targets)}
+    return made.added(made.docx(made.paragraph("Beside")), links | more)
+
+
+def test_a_chart_of_many_labels_does_not_flood_a_document(tmp_path):
+    labels = [f"label {number}" for number in range(50_000)]
+    found = places(tmp_path, "a.docx", drawn_in_a_text(chart=made.chart("Tides", *labels)))
+    words = "\n".join(text for section, text in found if section == "figures")
+    assert words.startswith("Tides\nlabel 0; label 1; ")
+    assert words.count("label") == MOST_LABELS
+
+
+@pytest.mark.parametrize("type_", ["chart", "diagramData", "drawing"])
+def test_a_drawing_that_cannot_be_read_does_not_cost_the_text_beside_it(tmp_path, type_):
+    whole = made.chart("Tides", "Height", "Brest").encode()
+    for content in (whole[:-40], whole + b" " * MOST_DRAWN):
+        data = drawn_in_a_text(**{type_: content}, comments=made.slide("a remark"))
+        assert places(tmp_path, "a.docx", data)[-1] == ("comments", "a remark")
+        assert places(tmp_path, "a.docx", data)[0][1] == "Beside"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
