@@ -67,6 +67,25 @@ def test_a_selection_is_not_transparent(tmp_path):
         assert np.abs(pixels - shown).max() <= 1
 
 
+@pytest.mark.parametrize("pack", [True, False])
+def test_a_selection_of_a_deep_file_is_not_transparent(tmp_path, pack):
+    channels = gradients(4)
+    deep = channels.astype(np.uint16) * 257
+    whole = expected(channels)
+    alpha = channels[3][..., None] / 255
+    seen_through = whole * alpha + 255 * (1 - alpha)
+    for layers, keys, shown in (
+        (None, (), whole),
+        (None, (b"Patt", b"Lr16"), whole),
+        (3, (b"Lr16",), whole),
+        (None, (b"Lr16", b"Mt16"), seen_through),
+        (None, (b"Mt32",), seen_through),
+        (-3, (), seen_through),
+    ):
+        _, pixels = decoded(tmp_path, psd(deep, layers=layers, keys=keys, pack=pack))
+        assert np.abs(pixels - shown).max() <= 1, (layers, keys)
+
+
 XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description xmp:Rating="4">
 <dc:subject><rdf:Bag><rdf:li>harbour</rdf:li></rdf:Bag></dc:subject></rdf:Description></rdf:RDF>
 </x:xmpmeta>"""
