@@ -56,6 +56,7 @@ class PsdFile(PsdImageFile):
         if self.mode == "RGBA" and not self._is_transparent(file):
             self._mode = "RGB"  # the fourth channel is a selection
             del self.tile[3:]
+            self.differs_from_pillow = True
 
     def _is_transparent(self, file: IO[bytes]) -> bool:
         """Return whether the first channel after the colours is the transparency of all layers.

@@ -267,6 +267,15 @@ def test_values_of_forms_and_notes_of_readers_are_words(tmp_path):
         assert list(document.page_words(file, segment.item)) == [(1, words)]
 
 
+def test_version_1_gave_other_words_if_there_are_notes(tmp_path):
+    remark = one_page(shown(b"words"), note(b"Text", b"a remark"), page=b"/Annots [6 0 R]")
+    for data, differs in ((one_page(shown(b"words")), False), (remark, True)):
+        [(segment, _)] = decode(tmp_path, data)
+        with open(tmp_path / "a.pdf", "rb") as file:
+            found = [document.reads_otherwise(file, segment.item, since) for since in (1, 2)]
+        assert found == [differs, False]
+
+
 def test_a_scanned_page_with_a_note_is_still_a_scan(tmp_path):
     text = b"a note of some length, which nobody could see in the scanned page itself"
     data = one_page(b"", note(b"Text", text), page=b"/Annots [6 0 R]")

@@ -9,6 +9,7 @@ from support import office_files as made
 
 from qvsearch import media
 from qvsearch.errors import MediaError
+from qvsearch.media import text as texts
 from qvsearch.media.office.contents import MOST_ROWS
 from qvsearch.media.office.drawings import MOST_LABELS
 from qvsearch.media.office.package import MOST_DRAWN
@@ -100,6 +101,21 @@ def test_words_of_charts_and_diagrams_are_read(tmp_path, name, part, section):
     box = "in a box\n" if name == "a.xlsx" else ""
     words = f"{box}Tides of 2024\nHeight; Brest; Ostend\nfrom here\nto there"
     assert found[section].endswith(words)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_version_2_gave_other_words_for_rich_text_and_drawings(tmp_path, name):
+    path = tmp_path / name
+    drawn = {"word/charts/chart1.xml": made.chart("Tides", "Height")}
+    is_office = name.endswith((".docx", ".pptx", ".xlsx"))
+    files = [(EXAMPLES[name], name == "a.rtf")]
+    files += [(made.added(EXAMPLES[name], drawn), True)] if is_office else []
+    for data, differs in files:
+        path.write_bytes(data)
+        item = Item(os.fsencode(path), b"", Kind.TEXT, len(data), 0)
+        with path.open("rb") as file:
+            found = [texts.reads_otherwise(file, item, since) for since in (2, 3)]
+        assert found == [differs, False]
 
 
 def drawn_in_a_text(**parts):

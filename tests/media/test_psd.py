@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.icc_profiles import LINEAR, rgb_profile
-from support.images import decode
+from support.images import decode, item_of
 from support.psd_files import BITMAP, CMYK, GREY, RGB, gradients, psd
 
+from qvsearch.media import image
 from qvsearch.types import Metadata
 
 
@@ -84,6 +85,18 @@ def test_a_selection_of_a_deep_file_is_not_transparent(tmp_path, pack):
     ):
         _, pixels = decoded(tmp_path, psd(deep, layers=layers, keys=keys, pack=pack))
         assert np.abs(pixels - shown).max() <= 1, (layers, keys)
+
+
+@pytest.mark.parametrize(
+    ("count", "layers", "differs"),
+    [(3, -2, False), (4, -2, False), (4, 2, True), (4, None, True), (5, -2, True)],
+)
+def test_version_4_gave_others_with_further_channels(tmp_path, count, layers, differs):
+    path = tmp_path / "a.psd"
+    path.write_bytes(psd(gradients(count), layers=layers))
+    with path.open("rb") as file:
+        found = [image.reads_otherwise(file, item_of(path), since) for since in (4, 5)]
+    assert found == [differs, False]
 
 
 XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description xmp:Rating="4">

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from itertools import islice
+from typing import BinaryIO
 
 from qvsearch.errors import MediaError
 from qvsearch.media.office.ooxml import lines_of
@@ -11,6 +13,8 @@ from qvsearch.media.office.package import Package
 from qvsearch.media.office.xml import Attributes, parse
 
 MOST_LABELS = 500  # of a chart; those of more are the rows of a table
+# the folders in which all programs put them
+_DRAWN = re.compile(r"/(charts|diagrams|drawings)/[^/]*\.xml$")
 
 
 def drawn_lines(package: Package, name: str) -> list[str]:
@@ -32,6 +36,11 @@ def drawn_lines(package: Package, name: str) -> list[str]:
                 data = package.drawn(each.target)
                 lines += [*lines_of(data), *_labels(data)]
     return lines
+
+
+def has_drawings(file: BinaryIO) -> bool:
+    """Return whether an Office file has charts, diagrams or text boxes; raises MediaError."""
+    return any(map(_DRAWN.search, Package(file).names))
 
 
 def _labels(data: bytes) -> list[str]:
