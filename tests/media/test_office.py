@@ -181,6 +181,16 @@ def test_control_words_of_rich_text_with_capitals_are_no_text(tmp_path):
     assert places(tmp_path, "a.rtf", table) == [(None, "one | two\nafter")]
 
 
+def test_a_font_for_double_bytes_is_not_that_of_other_letters(tmp_path):
+    text = (
+        rb"{\rtf1\ansi\ansicpg1252\uc2{\fonttbl{\f0 Times;}{\f13\fcharset128 Mincho;}"
+        rb"{\f2\fcharset204 Arial;}}\loch\f0\hich\f0\dbch\f13 r\'e9sum\'e9 \u26085\'93\'fa"
+        b" {\\f2\\dbch\r\n\\f13"
+        rb"\'d3\'e2\'e0\'e6} {\dbch\af0\loch\f13 \'83]\'83\'8b}\par}"
+    )
+    assert places(tmp_path, "a.rtf", text) == [(None, "résumé 日 Уваж ゾル")]
+
+
 def test_letters_of_rich_text_are_those_of_its_font(tmp_path):
     text = (
         rb"{\rtf1\ansi\ansicpg1252\deff1{\fonttbl{\f0\fnil\fcharset0 Calibri;}"
