@@ -10,7 +10,6 @@ from qvsearch.library.names import option
 from qvsearch.models.registry import DEMO
 from qvsearch.published.opening import is_published
 from qvsearch.records.served import lost_record, shelf_record
-from qvsearch.retrieval.missing_words import missing_words
 from qvsearch.version import __version__
 from qvsearch.web.asking import check_names
 from qvsearch.web.problems import Json
@@ -74,7 +73,7 @@ def _shelf(services: Services, opened: Opened) -> dict[str, object]:
         changed=changed,
         gone=gone,
         command=f"qvsearch publish {library.folder}" if published else command,
-        missing=missing_words(library),
+        missing=opened.missing_words(),
     )
 
 
