@@ -51,5 +51,6 @@ def run(
     if not (quiet or json):
         output.line(f"published to {output.safe_text(table)} as {output.safe_text(name)}")
     if summary.pictures_unread:
-        output.hint(f"{unread_note(summary.pictures_unread)} on all nodes", quiet)
+        note = unread_note(summary.pictures_unread)
+        output.hint(f"{note} on all nodes, and then index with --force", quiet)
     raise typer.Exit(progress.exit_code(summary))

@@ -58,12 +58,15 @@ class BlockEmbedder:
         self._decoders = Decoders(job.decoders)
         self._threads = ThreadPoolExecutor(HASH_THREADS, "hash")
         self._embedder = _OneAtATime(job)
+        self._reader = PictureReader()  # its process starts with the first picture
+        self._reading = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         """End its processes; in a cluster they end with the actor."""
+        self._reader.__exit__()
         self._decoders.__exit__()
         self._threads.shutdown()
 
@@ -86,29 +89,47 @@ class BlockEmbedder:
                 self._job.fingerprint.decode_options,
                 in_parts=True,
             )
-            # words are read when all files are embedded, so that the model waits for none of them
-            embedded = list(embed_files(decoded, self._embedder.loaded, lambda: False))
-            for outcome in self._with_words(embedded):
+            embedded = embed_files(decoded, self._embedder.loaded, lambda: False)
+            for outcome in self._with_words(embedded) if self._job.ocr else embedded:
                 if isinstance(outcome, Embedded):
                     outcome = as_read_now(outcome)
                 yield outcome if isinstance(outcome, Pictures) else back(outcome)
             yield from map(back, unread)
 
-    def _with_words(self, files: Sequence[Embedded | Skipped]) -> Iterator[Outcome]:
-        """Yield files with the words in their pictures, and how many pictures were read."""
-        if not self._job.ocr:
-            yield from files
-            return
+    def _with_words(self, files: Iterable[Embedded | Skipped]) -> Iterator[Outcome]:
+        """Yield files with the words in their pictures, and how many pictures were read.
+
+        An error of the model or the reader is raised last. Files whose pictures were not read
+        because of it are left out, so that the next run embeds and reads them.
+        """
+        embedded: list[Embedded | Skipped] = []
+        failure: QvsearchError | None = None
+        try:
+            # words are read when all files are embedded, so that the model waits for none of them
+            embedded.extend(files)
+        except QvsearchError as error:
+            failure = error
+        reader = self._reader if ocr.is_installed() else None
+        has_failed = False
         read = unread = 0
-        with PictureReader() as process:  # which starts with the first picture
-            reader = process if ocr.is_installed() else None
-            for file in files:
-                if isinstance(file, Embedded):
-                    mode = self._job.fingerprint.video_mode
-                    file, pictures = with_pictures_read(file, mode, reader)
-                    read, unread = read + pictures.read, unread + pictures.unread
+        for file in embedded:
+            if isinstance(file, Skipped):
+                yield file
+                continue
+            try:
+                with self._reading:  # for one file at a time: two processes take twice the memory
+                    file, pictures = with_pictures_read(
+                        file, self._job.fingerprint.video_mode, reader
+                    )
+            except QvsearchError as error:
+                failure, reader, has_failed = failure or error, None, True
+                continue
+            if not (has_failed and pictures.unread):
+                read, unread = read + pictures.read, unread + pictures.unread
                 yield file
         yield Pictures(read, unread)
+        if failure is not None:
+            raise failure
 
     def _check_node(self, items: Sequence[Item]) -> None:
         """Raise QvsearchError for a node on which all files would be missing, or read otherwise."""

@@ -204,12 +204,11 @@ def _notes(chosen: Chosen) -> Record:
 
 def _hints(opened: Sequence[Opened]) -> Iterator[str]:
     from qvsearch.models.registry import DEMO
-    from qvsearch.retrieval.missing_words import missing_words
 
     for each in opened:
         if each.library.fingerprint.model == DEMO:
             yield f"{each.name}: {DEMO_WORLD}"
         if left := sum(run.files for run in each.library.load_pending()):
             yield f"{each.name}: {left:,} files are not indexed yet"
-        if (missing := missing_words(each.library)) is not None:
+        if (missing := each.missing_words()) is not None:
             yield f"{each.name}: it {missing.text()}"

@@ -34,6 +34,8 @@ class _Document(Protocol):
 
     def words(self, number: int) -> str | None: ...
 
+    def has_notes(self, number: int) -> bool: ...
+
 
 def decode(
     file: BinaryIO, item: Item, content_hash: str, options: DecodeOptions
@@ -92,8 +94,14 @@ def page_words(file: BinaryIO, item: Item) -> Iterator[tuple[int, str | None]]:
 
 
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
-    """Return False: all versions give the same pages."""
-    return False
+    """Return whether version `since` gave other words for this file; raises MediaError.
+
+    Version 1 did not read what readers have written on the pages.
+    """
+    if since >= 2:
+        return False
+    document = _opened(file, item)
+    return any(map(document.has_notes, chosen_pages(document.pages)))
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:

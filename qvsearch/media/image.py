@@ -58,6 +58,7 @@ FORMATS_OF_SUFFIX = {b".tga": ("TGA",), b".jxl": ("JXL",)}
 # takes up to 7 bytes a pixel meanwhile: 2.7 GB for 400 megapixels in each of the processes.
 MAX_REDUCED_MEGAPIXELS, MAX_PROGRESSIVE_MEGAPIXELS = 400, 200
 NO_ALPHA = {"BMP", "DIB", "TGA", "ICO"}
+READ_BY_PILLOW = (b".psd", b".jp2", b".j2k", b".jpf", b".jpx", b".jxl")  # until version 4
 ANIMATED = {"GIF", "PNG", "WEBP", "AVIF", "HEIF", "JXL"}
 JPEG_START = b"\xff\xd8\xff"
 AVIF_BRANDS = (b"avif", b"avis")
@@ -162,12 +163,12 @@ def decode_tiff_page(file: BinaryIO, place: int, max_pixels: int) -> tuple[Pixel
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     """Return whether version `since` gave other segments or pixels for this file.
 
-    Only headers are read, so it may be True for a few files that have not changed. Raises
-    MediaError.
+    Version 4 left the formats of READ_BY_PILLOW to Pillow. Only headers are read, so it may be True
+    for a few files that have not changed. Raises MediaError.
     """
     if since < 4 and film_in(file) is not None:
         return True
-    if since >= 2:
+    if since >= (5 if item.location.lower().endswith(READ_BY_PILLOW) else 2):
         return False
     image = _header(file, item)
     if isinstance(image, TiffImageFile) and (image.tell() > 0 or is_deep(image)):

@@ -70,6 +70,14 @@ class Pdf:
         except pypdfium2.PdfiumError:
             return None
 
+    def has_notes(self, number: int) -> bool:
+        """Return whether readers have written on a page, from 1; False if it cannot be read."""
+        try:
+            with closing(self._document[number - 1]) as page:
+                return page_notes(page, self._document.formenv) is not None
+        except pypdfium2.PdfiumError:
+            return False
+
     def _draw(self, page: pypdfium2.PdfPage, width: int, height: int, max_pixels: int) -> Pixels:
         """Return a page (h, w, 3), RGB, drawn at once in the size that the model sees."""
         fine = [max(1, round(side * DPI / POINTS)) for side in (height, width)]

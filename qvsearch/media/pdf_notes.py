@@ -15,7 +15,7 @@ import pypdfium2.raw as pdfium
 from qvsearch.media.pdf_text import MOST_LETTERS, cleaned
 
 MOST_NOTES = 2000  # of a page; a tax form has 300 fields
-MOST_BYTES = 400_000  # of a note, in UTF-16
+MOST_BYTES = 4_000_000  # of a note, in UTF-16; the rest of the page is not read after a longer one
 _UNSEEN = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 _WITHOUT_TEXT = {pdfium.FPDF_ANNOT_LINK, pdfium.FPDF_ANNOT_POPUP}
 _WRITTEN = {
@@ -37,12 +37,15 @@ def page_notes(page: pypdfium2.PdfPage, forms: pypdfium2.PdfFormEnv | None) -> s
         if left > 0 and (note := pdfium.FPDFPage_GetAnnot(page, place)):
             text = _text(note, forms)
             pdfium.FPDFPage_CloseAnnot(note)
+            if text is None:
+                break
             texts[text] = None
             left -= len(text)
     return cleaned("\n".join(filter(None, texts))[:MOST_LETTERS])
 
 
-def _text(note: pdfium.FPDF_ANNOTATION, forms: pypdfium2.PdfFormEnv | None) -> str:
+def _text(note: pdfium.FPDF_ANNOTATION, forms: pypdfium2.PdfFormEnv | None) -> str | None:
+    """Return the text of a note, which may be empty; None if it is too long."""
     kind = pdfium.FPDFAnnot_GetSubtype(note)
     if pdfium.FPDFAnnot_GetFlags(note) & _UNSEEN or kind in _WITHOUT_TEXT:
         return ""
@@ -55,11 +58,14 @@ def _text(note: pdfium.FPDF_ANNOTATION, forms: pypdfium2.PdfFormEnv | None) -> s
     return _string(partial(pdfium.FPDFAnnot_GetFormFieldValue, forms, note))
 
 
-def _string(read: Callable[[ctypes.Array[ctypes.c_ushort] | None, int], int]) -> str:
-    """Return a text that `read` writes into a buffer of so many bytes; it returns how many."""
+def _string(read: Callable[[ctypes.Array[ctypes.c_ushort] | None, int], int]) -> str | None:
+    """Return a text that `read` writes into a buffer of so many bytes; it returns how many.
+
+    None if it is too long.
+    """
     size = read(None, 0)
-    if not 2 < size <= MOST_BYTES:
-        return ""
+    if size > MOST_BYTES:
+        return None
     buffer = (ctypes.c_ushort * (size // 2))()
     read(buffer, size)
     return bytes(buffer).decode("utf-16-le", "ignore").rstrip("\0")

@@ -15,6 +15,8 @@ from PIL.PsdImagePlugin import PsdImageFile
 
 EXIF, XMP = 1058, 1060  # resources
 DEPTH = slice(22, 24)  # bytes of the header
+HEADER_BYTES = 26
+MOST_BLOCKS = 1000  # behind the layers; Photoshop writes some ten
 DEEP = (16, LINEAR := 32)  # bits of a channel; those of 32 are linear light as fractions
 
 
@@ -51,19 +53,35 @@ class PsdFile(PsdImageFile):
             self.info.pop("icc_profile", None)  # of linear light, which is converted here
         if self.mode == "1":  # whose ones are ink
             self.tile = [each._replace(args="1;I") for each in self.tile]
-        if self.mode == "RGBA" and self._depth not in DEEP and not self._is_transparent(file):
+        if self.mode == "RGBA" and not self._is_transparent(file):
             self._mode = "RGB"  # the fourth channel is a selection
             del self.tile[3:]
+            self.differs_from_pillow = True
 
     def _is_transparent(self, file: IO[bytes]) -> bool:
         """Return whether the first channel after the colours is the transparency of all layers.
 
-        The number of layers is negative then.
+        The number of layers is negative then. Deep files have a block instead, "Saving Merged
+        Transparency", behind layers that are a block, too.
         """
-        if self._layers_position is None:
-            return False
-        file.seek(self._layers_position)
-        return file.read(1) >= b"\x80"
+        if self._layers_position is not None:
+            file.seek(self._layers_position)
+            if file.read(1) >= b"\x80":
+                return True
+        file.seek(HEADER_BYTES)
+        for _ in range(2):  # the table of colours, and the resources
+            file.seek(_number(file), 1)
+        end = _number(file) + file.tell()
+        for _ in range(2):  # the layers, and the mask of all of them
+            file.seek(_number(file), 1)
+        for _ in range(MOST_BLOCKS):
+            if file.tell() >= end or file.read(4) not in (b"8BIM", b"8B64"):
+                break
+            if file.read(4) in (b"Mt16", b"Mt32"):
+                return True
+            size = _number(file)
+            file.seek(size + -size % 4, 1)
+        return False
 
     def load(self) -> Any:  # noqa: ANN401 - as in Pillow
         """Decode the picture; deep colours are reduced to 8 bits."""
@@ -91,6 +109,10 @@ class PsdFile(PsdImageFile):
         else:
             shown = values[..., 0]  # the upper half
         return Image.fromarray(255 - shown if str(layer).endswith(";I") else shown)
+
+
+def _number(file: IO[bytes]) -> int:
+    return int.from_bytes(file.read(4), "big")
 
 
 def _shown(light: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from qvsearch.media.code import telling_code
 from qvsearch.media.encoding import to_text
 from qvsearch.media.language import language_of
 from qvsearch.media.office.contents import Contents
-from qvsearch.media.office.readers import reader_of
+from qvsearch.media.office.readers import READERS, reader_of
 from qvsearch.media.passages import Piece, passages
 from qvsearch.types import NO_METADATA, DecodeOptions, EmbedInput, Item, Metadata, Segment
 
@@ -35,6 +35,7 @@ DESCRIBING_LINES = 1000  # of a document, which tell its language
 ALIKE = 10  # lines that differ only in their numbers; more of them add nothing
 MAX_SHAPES = 10_000  # of lines that are counted: a file may have millions
 MAX_FRONT_LINES = 500  # of the front matter of a page
+OFFICE = frozenset({"word", "slides", "sheets"})  # readers of files with charts
 SUBTITLES = frozenset({".srt", ".vtt", ".ass", ".ssa"})
 RECORDS = SUBTITLES | {".csv", ".tsv", ".log"}  # a line, or a cue, is a record
 
@@ -104,9 +105,15 @@ def whole(file: BinaryIO, item: Item) -> str:
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     """Return whether version `since` gave other passages for this text.
 
+    Version 2 read no charts and text boxes of Office files, and all rich text by one encoding.
     Version 1 read all other encodings than Unicode as Western European, and kept noise.
     """
-    if since >= 2:
+    if since == 2:
+        from qvsearch.media.office.drawings import has_drawings
+
+        reader = READERS.get(_suffix(item))
+        return reader == "rtf" or (reader in OFFICE and has_drawings(file))
+    if since > 2:
         return False
     data = file.read(MAX_BYTES)
     try:

@@ -32,3 +32,7 @@ class TiffDocument:
 
     def words(self, _: int) -> None:
         """Return None: a TIFF has no text layer."""
+
+    def has_notes(self, _: int) -> bool:
+        """Return False: a TIFF has only pictures."""
+        return False

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from qvsearch.library.aliases import is_there
 from qvsearch.library.names import option
 from qvsearch.library.words_file import has_full_text
 from qvsearch.published.opening import is_published
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qvsearch.library.library import Library
 
 
@@ -38,14 +44,48 @@ class MissingWords:
         )
 
 
-def missing_words(library: Library) -> MissingWords | None:
-    """Return which words of a library are not found; None if all are."""
+def missing_words(library: Library, rows: NDArray[np.int64] | None = None) -> MissingWords | None:
+    """Return which words of a library are not found; None if all are, or if no command adds them.
+
+    `rows` are the result of `rows_without_words` (default: computed here). No command adds them
+    while their roots are away, e.g. on a drive that is not plugged in. Raises QvsearchError if a
+    table cannot be read.
+    """
     if is_published(library):
         command = f"qvsearch publish {library.folder}"
         if library.lacks_word_index:
             return MissingWords(is_all=True, command=command)
         names = tuple(library.outdated)
         return MissingWords(is_all=False, command=command, publishers=names) if names else None
-    if not (has_full_text() and library.without_words()):
+    rows = rows_without_words(library) if rows is None else rows
+    if not (len(rows) and _have_files(library, rows)):
         return None
     return MissingWords(is_all=False, command=f"qvsearch index{option(library.folder)}")
+
+
+def rows_without_words(library: Library) -> NDArray[np.int64]:
+    """Return the rows (k,) that have no words; none of a shared table, which has publishers.
+
+    It compares the numbers of all rows, so callers keep it for the state of a library.
+    """
+    rows = [] if is_published(library) or not has_full_text() else library.without_words()
+    return np.concatenate([np.empty(0, np.int64), *rows])
+
+
+def _have_files(library: Library, rows: NDArray[np.int64]) -> bool:
+    """Return whether any of the rows is below a root that is there."""
+    here = tuple(root for root in library.roots if _has_files(root))
+    if not here or len(here) == len(library.roots):
+        return bool(here)
+    return bool(library.columns.below(here)[rows].any())
+
+
+def _has_files(root: bytes) -> bool:
+    """Return whether a root is there; an empty folder may be that of a drive that is away."""
+    try:
+        with os.scandir(root) as entries:
+            return any(True for _ in entries)
+    except NotADirectoryError:  # a root may be a file
+        return is_there(root)
+    except OSError:
+        return False

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,11 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.names import MANIFEST, is_table, short_names
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from qvsearch.library.library import Library
+    from qvsearch.retrieval.missing_words import MissingWords
     from qvsearch.retrieval.several import Searched
     from qvsearch.runtime.choice import Choice
     from qvsearch.runtime.query_cache import CachedEmbedder
@@ -103,6 +108,21 @@ class Opened:
         from qvsearch.retrieval.several import Searched
 
         return Searched(self.library, lambda: self.embedder)
+
+    def missing_words(self) -> MissingWords | None:
+        """Return which words are not found; None if all are, or if that cannot be read now."""
+        from qvsearch.retrieval.missing_words import missing_words
+
+        try:
+            return missing_words(self.library, self._without_words)
+        except QvsearchError:
+            return None
+
+    @cached_property
+    def _without_words(self) -> NDArray[np.int64]:
+        from qvsearch.retrieval.missing_words import rows_without_words
+
+        return rows_without_words(self.library)
 
     def remember(self, segments: Iterable[Segment]) -> None:
         """Keep one segment of each item that will soon be asked for, e.g. of hits."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qvsearch.errors import QvsearchError
 from qvsearch.indexing.status import library_status
 from qvsearch.library.library import Library
 from qvsearch.library.names import option
 from qvsearch.models.registry import DEMO
 from qvsearch.published.opening import is_published
 from qvsearch.records.served import lost_record, shelf_record
-from qvsearch.retrieval.missing_words import missing_words
 from qvsearch.version import __version__
 from qvsearch.web.asking import check_names
 from qvsearch.web.problems import Json
@@ -35,7 +35,12 @@ async def status(request: Request) -> Response:
 def _status(services: Services) -> Response:
     chosen = services.shelf.now()
     names = {folder: name for name, folder in services.shelf.folders().items()}
-    records = {each.name: _shelf(services, each) for each in chosen.opened}
+    records: dict[str, dict[str, object]] = {}
+    for opened in chosen.opened:
+        try:
+            records[opened.name] = _shelf(services, opened)
+        except QvsearchError as error:  # e.g. a table whose storage is away now
+            records[opened.name] = lost_record(opened.name, opened.library.folder, str(error))
     for each in chosen.lost:
         name = names[each.folder]
         records[name] = lost_record(name, each.folder, str(each.error))
@@ -74,7 +79,7 @@ def _shelf(services: Services, opened: Opened) -> dict[str, object]:
         changed=changed,
         gone=gone,
         command=f"qvsearch publish {library.folder}" if published else command,
-        missing=missing_words(library),
+        missing=opened.missing_words(),
     )
 
 

@@ -2,6 +2,7 @@ import os
 import shutil
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ from support.commands import write_files
 from support.nodes import Nodes
 from support.screens import recording, screen
 
+from qvsearch.distributed import blocks, driver
 from qvsearch.distributed.destination import Destination
 from qvsearch.distributed.driver import Order, _Run, index
 from qvsearch.distributed.opening import new_fingerprint
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing import pipeline
+from qvsearch.indexing.batching import embed_files
 from qvsearch.indexing.session import IngestOptions
 from qvsearch.library.library import Library
 from qvsearch.media import ocr
@@ -111,6 +114,51 @@ def test_pictures_that_no_node_can_read_are_counted(order, folder, monkeypatch):
     assert run(order).pictures_unread == 0
     again = IngestOptions(force=True, ocr=True)
     assert run(order, options=again).pictures_unread == 1
+
+
+class Reader:
+    """Reads every picture as one text, or fails like a process that does not start."""
+
+    text = "Invoice 4711"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def read(self, _item, segments, _stop):
+        if self.text is None:
+            raise QvsearchError("the process that reads pictures does not start")
+        return dict.fromkeys(range(len(segments)), self.text)
+
+
+def test_an_error_of_ocr_costs_no_file_without_pictures_to_read(order, folder, monkeypatch):
+    monkeypatch.setattr(driver, "BLOCKS_AN_ACTOR", 1)
+    monkeypatch.setattr(ocr, "is_installed", lambda: True)
+    monkeypatch.setattr(blocks, "PictureReader", Reader)
+    monkeypatch.setattr(Reader, "text", None)
+    screen("Invoice 4711").save(folder / "a screen.png")  # the first of the block
+    reading = replace(OFTEN, ocr=True)
+    with pytest.raises(QvsearchError, match="reads pictures does not start"):
+        run(order, options=reading)
+    assert len(rows(order)) == 5
+    assert b"a screen.png" not in rows(order)  # or a later run would not read its words
+    monkeypatch.setattr(Reader, "text", "Invoice 4711")
+    assert counts(run(order, options=reading)) == (1, 5, 0, 0)
+    assert [text for _, text in words(order.address).values() if "Invoice" in text]
+
+
+def test_an_error_of_the_model_costs_no_file_embedded_before(order, monkeypatch):
+    def failing(files, load, stop):
+        yield from islice(embed_files(files, load, stop), 2)
+        raise QvsearchError("no memory")
+
+    monkeypatch.setattr(driver, "BLOCKS_AN_ACTOR", 1)
+    monkeypatch.setattr(blocks, "embed_files", failing)
+    with pytest.raises(QvsearchError, match="no memory"):
+        run(order, options=replace(OFTEN, ocr=True))
+    assert len(rows(order)) == 2
 
 
 def test_only_what_is_new_or_changed_is_given_to_nodes(order, folder):

@@ -65,7 +65,7 @@ def test_pictures_that_need_the_extra_are_pointed_out(indexed, files, monkeypatc
     screen("Invoice 4711").save(files / "screen.png")
     _, _, error = indexed()
     assert "1 picture looks like a screenshot" in error
-    assert 'pip install "qvsearch[ocr]" on all nodes' in error
+    assert 'pip install "qvsearch[ocr]" on all nodes, and then index with --force' in error
     _, _, error = indexed("--force", "--no-ocr")
     assert "screenshot" not in error
 

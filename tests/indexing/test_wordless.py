@@ -16,10 +16,13 @@ from qvsearch.indexing.wordless import add_missing_words
 from qvsearch.library import words_file
 from qvsearch.library.library import Library
 from qvsearch.library.repair import check, repair
+from qvsearch.mcp.searching import _hints
 from qvsearch.media import document, video
 from qvsearch.media import words as media_words
 from qvsearch.media.workers import Decoders
+from qvsearch.retrieval.missing_words import missing_words
 from qvsearch.retrieval.query import read_item
+from qvsearch.retrieval.shelf import Shelf
 from qvsearch.timed_lines import timed_lines
 from qvsearch.types import Item, Kind, Segment
 
@@ -105,6 +108,44 @@ def test_files_that_are_away_get_words_once_they_are_back_and_changed_ones_are_i
     texts, _ = words(folder)
     assert texts[os.fsencode(paths[0].name)] == "It says something else now."
     assert all(texts.values())
+
+
+def test_words_of_folders_that_are_away_are_pointed_out_once_these_are_back(folder):
+    library, notes = folder / "library", folder / "notes"
+    (folder / "more").mkdir()
+    (folder / "more" / "other.txt").write_text("Other words.")
+    command = ["index", str(folder / "more"), "-l", str(library), "--quiet", "--no-ocr"]
+    with instead(batch=NOTES, commit_seconds=60.0):
+        assert main(command) == 0
+    forget_words(library)
+    notes.rename(folder / "away")
+    assert missing_words(Library.open(library)), "those in the other folder"
+    with instead(Unwanted(), batch=NOTES, commit_seconds=60.0):
+        assert main(command) == 0
+    assert library_status(Library.open(library)).without_words == NOTES
+    assert missing_words(Library.open(library)) is None
+    notes.mkdir()  # the empty folder that a drive is mounted on
+    assert missing_words(Library.open(library)) is None
+    notes.rmdir()
+    (folder / "away").rename(notes)
+    assert missing_words(Library.open(library))
+    index(folder, Unwanted())
+    assert missing_words(Library.open(library)) is None
+
+
+def test_answers_of_a_server_count_the_rows_without_words_once(folder, monkeypatch):
+    forget_words(folder / "library")
+    counted, without_words = [], Library.without_words
+
+    def recorded(self):
+        counted.append(self)
+        return without_words(self)
+
+    monkeypatch.setattr(Library, "without_words", recorded)
+    shelf = Shelf([folder / "library"])
+    for _ in range(3):
+        assert any("has no words of some files" in each for each in _hints(shelf.now().opened))
+    assert len(counted) == 1
 
 
 def test_a_stop_keeps_what_was_read(folder):

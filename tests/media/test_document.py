@@ -22,6 +22,8 @@ from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.media import document, spread
 from qvsearch.media.pages import DOCUMENT_PAGES, PART_PIXELS, chosen_pages
+from qvsearch.media.pdf_notes import MOST_BYTES
+from qvsearch.media.pdf_text import MOST_LETTERS
 from qvsearch.media.workers import Decoders
 from qvsearch.types import DecodeOptions, Kind
 
@@ -265,6 +267,25 @@ def test_values_of_forms_and_notes_of_readers_are_words(tmp_path):
     assert segment.words == words
     with open(tmp_path / "a.pdf", "rb") as file:
         assert list(document.page_words(file, segment.item)) == [(1, words)]
+
+
+def test_long_notes_are_cut_and_end_those_of_a_page(tmp_path):
+    for size, kept in ((500_000, MOST_LETTERS), (MOST_BYTES, 0)):
+        long, short = note(b"Text", b"x" * size), note(b"Text", b"after")
+        for order, shown_ in (((short, long), 6), ((long, short), 0)):
+            data = one_page(b"", *order, page=b"/Annots [6 0 R 7 0 R]")
+            [(segment, _)] = decode(tmp_path, data)
+            words = ("after\n" if shown_ else "") + "x" * (kept - shown_)
+            assert segment.words == (words.strip() or None)
+
+
+def test_version_1_gave_other_words_if_there_are_notes(tmp_path):
+    remark = one_page(shown(b"words"), note(b"Text", b"a remark"), page=b"/Annots [6 0 R]")
+    for data, differs in ((one_page(shown(b"words")), False), (remark, True)):
+        [(segment, _)] = decode(tmp_path, data)
+        with open(tmp_path / "a.pdf", "rb") as file:
+            found = [document.reads_otherwise(file, segment.item, since) for since in (1, 2)]
+        assert found == [differs, False]
 
 
 def test_a_scanned_page_with_a_note_is_still_a_scan(tmp_path):

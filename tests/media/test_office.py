@@ -9,7 +9,10 @@ from support import office_files as made
 
 from qvsearch import media
 from qvsearch.errors import MediaError
+from qvsearch.media import text as texts
 from qvsearch.media.office.contents import MOST_ROWS
+from qvsearch.media.office.drawings import MOST_LABELS
+from qvsearch.media.office.package import MOST_DRAWN
 from qvsearch.media.workers import Decoders
 from qvsearch.types import Decoded, DecodeOptions, Item, Kind, kind_of
 
@@ -101,6 +104,46 @@ def test_words_of_charts_and_diagrams_are_read(tmp_path, name, part, section):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
+def test_version_2_gave_other_words_for_rich_text_and_drawings(tmp_path, name):
+    path = tmp_path / name
+    drawn = {"word/charts/chart1.xml": made.chart("Tides", "Height")}
+    is_office = name.endswith((".docx", ".pptx", ".xlsx"))
+    files = [(EXAMPLES[name], name == "a.rtf")]
+    files += [(made.added(EXAMPLES[name], drawn), True)] if is_office else []
+    for data, differs in files:
+        path.write_bytes(data)
+        item = Item(os.fsencode(path), b"", Kind.TEXT, len(data), 0)
+        with path.open("rb") as file:
+            found = [texts.reads_otherwise(file, item, since) for since in (2, 3)]
+        assert found == [differs, False]
+
+
+def drawn_in_a_text(**parts):
+    """Return a text of one word that names parts, each by its type."""
+    targets = {type_: (type_, f"/{type_}.xml") for type_ in parts}
+    more = {f"{type_}.xml": content for type_, content in parts.items()}
+    links = {"word/_rels/document.xml.rels": made.relationships(**targets)}
+    return made.added(made.docx(made.paragraph("Beside")), links | more)
+
+
+def test_a_chart_of_many_labels_does_not_flood_a_document(tmp_path):
+    labels = [f"label {number}" for number in range(50_000)]
+    found = places(tmp_path, "a.docx", drawn_in_a_text(chart=made.chart("Tides", *labels)))
+    words = "\n".join(text for section, text in found if section == "figures")
+    assert words.startswith("Tides\nlabel 0; label 1; ")
+    assert words.count("label") == MOST_LABELS
+
+
+@pytest.mark.parametrize("type_", ["chart", "diagramData", "drawing"])
+def test_a_drawing_that_cannot_be_read_does_not_cost_the_text_beside_it(tmp_path, type_):
+    whole = made.chart("Tides", "Height", "Brest").encode()
+    for content in (whole[:-40], whole + b" " * MOST_DRAWN):
+        data = drawn_in_a_text(**{type_: content}, comments=made.slide("a remark"))
+        assert places(tmp_path, "a.docx", data)[-1] == ("comments", "a remark")
+        assert places(tmp_path, "a.docx", data)[0][1] == "Beside"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_each_format_has_its_words_and_places(tmp_path, name):
     assert places(tmp_path, name, EXAMPLES[name]) == EXPECTED[name]
 
@@ -136,6 +179,16 @@ def test_the_preview_of_a_document_is_no_picture_in_it(tmp_path):
 def test_control_words_of_rich_text_with_capitals_are_no_text(tmp_path):
     table = rb"{\rtf1\trowd\trftsWidth1\trftsWidthB3\clftsWidth3 one\cell two\cell\row after\par}"
     assert places(tmp_path, "a.rtf", table) == [(None, "one | two\nafter")]
+
+
+def test_a_font_for_double_bytes_is_not_that_of_other_letters(tmp_path):
+    text = (
+        rb"{\rtf1\ansi\ansicpg1252\uc2{\fonttbl{\f0 Times;}{\f13\fcharset128 Mincho;}"
+        rb"{\f2\fcharset204 Arial;}}\loch\f0\hich\f0\dbch\f13 r\'e9sum\'e9 \u26085\'93\'fa"
+        b" {\\f2\\dbch\r\n\\f13"
+        rb"\'d3\'e2\'e0\'e6} {\dbch\af0\loch\f13 \'83]\'83\'8b}\par}"
+    )
+    assert places(tmp_path, "a.rtf", text) == [(None, "résumé 日 Уваж ゾル")]
 
 
 def test_letters_of_rich_text_are_those_of_its_font(tmp_path):

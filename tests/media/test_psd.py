@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.icc_profiles import LINEAR, rgb_profile
-from support.images import decode
+from support.images import decode, item_of
 from support.psd_files import BITMAP, CMYK, GREY, RGB, gradients, psd
 
+from qvsearch.media import image
 from qvsearch.types import Metadata
 
 
@@ -65,6 +66,37 @@ def test_a_selection_is_not_transparent(tmp_path):
     for layers, shown in ((3, whole), (None, whole), (-3, whole * alpha + 255 * (1 - alpha))):
         _, pixels = decoded(tmp_path, psd(channels, layers=layers))
         assert np.abs(pixels - shown).max() <= 1
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_a_selection_of_a_deep_file_is_not_transparent(tmp_path, pack):
+    channels = gradients(4)
+    deep = channels.astype(np.uint16) * 257
+    whole = expected(channels)
+    alpha = channels[3][..., None] / 255
+    seen_through = whole * alpha + 255 * (1 - alpha)
+    for layers, keys, shown in (
+        (None, (), whole),
+        (None, (b"Patt", b"Lr16"), whole),
+        (3, (b"Lr16",), whole),
+        (None, (b"Lr16", b"Mt16"), seen_through),
+        (None, (b"Mt32",), seen_through),
+        (-3, (), seen_through),
+    ):
+        _, pixels = decoded(tmp_path, psd(deep, layers=layers, keys=keys, pack=pack))
+        assert np.abs(pixels - shown).max() <= 1, (layers, keys)
+
+
+@pytest.mark.parametrize(
+    ("count", "layers", "differs"),
+    [(3, -2, False), (4, -2, False), (4, 2, True), (4, None, True), (5, -2, True)],
+)
+def test_version_4_gave_others_with_further_channels(tmp_path, count, layers, differs):
+    path = tmp_path / "a.psd"
+    path.write_bytes(psd(gradients(count), layers=layers))
+    with path.open("rb") as file:
+        found = [image.reads_otherwise(file, item_of(path), since) for since in (4, 5)]
+    assert found == [differs, False]
 
 
 XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description xmp:Rating="4">

@@ -441,6 +441,30 @@ def test_rows_of_an_older_version_are_counted_once(changing, send, monkeypatch, 
     assert not any(counted)  # but all rows, which is a number in the manifest
 
 
+def away(*_, **__):
+    raise QvsearchError("the storage is away")
+
+
+def test_an_answer_is_not_lost_if_the_table_cannot_be_read_for_its_hints(send, monkeypatch):
+    _, table = send()
+    shelf = Opened("shared", opened(table.table.address), None, Hashes(np.empty(0)))
+    for each in ("count", "scan"):
+        monkeypatch.setattr(Table, each, away)
+    with pytest.raises(QvsearchError, match="is away"):
+        assert shelf.library.outdated
+    assert list(_hints([shelf])) == []
+
+
+def test_the_page_shows_other_libraries_beside_a_table_that_is_away(changing, send, monkeypatch):
+    _, table = send()
+    with serving(changing.folder, table.folder) as page:
+        for each in ("count", "scan"):
+            monkeypatch.setattr(Table, each, away)
+        here, lost = page.get("/api/status").json()["libraries"]
+    assert here["kinds"]["text"]["items"] == 40
+    assert lost["problem"] == "the storage is away"
+
+
 def test_tokens_of_another_version_are_replaced(changing, send):
     _, table = send()
     table.table._rows.update(where="item % 2 = 0", values={"form": 99, "tokens": "other"})

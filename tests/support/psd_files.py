@@ -13,11 +13,11 @@ def packed(row):
     return b"".join(bytes([len(run) - 1]) + run for run in runs)
 
 
-def psd(channels, mode=RGB, layers=None, resources=None, pack=True):
+def psd(channels, mode=RGB, layers=None, resources=None, pack=True, keys=()):
     """A file of these channels (n, h, w), whose type is that of its numbers.
 
     A byte of a bitmap has eight pixels. `layers` is the number of layers as it is written, None for
-    a flat picture.
+    a flat picture. `keys` are those of blocks behind the layers, with some bytes in each.
     """
     count, height, width = channels.shape
     depth = 8 * channels.itemsize
@@ -29,6 +29,11 @@ def psd(channels, mode=RGB, layers=None, resources=None, pack=True):
         blocks += b"8BIM" + struct.pack(">HHI", number, 0, len(block)) + block
         blocks += bytes(len(block) % 2)
     information = b"" if layers is None else struct.pack(">Ih", 2, layers)
+    if keys:
+        information = information or bytes(4)
+        information += bytes(4) + b"".join(
+            b"8BIM" + key + struct.pack(">I", 5) + b"5 BIM" + bytes(3) for key in keys
+        )
     rows = [row.tobytes() for channel in data for row in channel]
     if pack:
         rows = [packed(row) for row in rows]

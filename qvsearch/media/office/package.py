@@ -14,6 +14,7 @@ from qvsearch.media.office.xml import attribute, elements, relation
 
 MOST_DIRECTORY = 4 * 2**20  # bytes of the list of parts; 40,000 of them
 MOST_UNPACKED = 256 * 2**20  # bytes of all parts that are read; a million rows of a sheet have 100
+MOST_DRAWN = 32 * 2**20  # bytes of all charts, diagrams and text boxes that are read
 
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")  # what Office before 2007 and its encryption write
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")  # the name of a stream
@@ -45,6 +46,7 @@ class Package:
             raise MediaError("damaged: not a ZIP file, which such documents are") from error
         self._known = set(self.names)
         self._left = MOST_UNPACKED
+        self._drawn_left = MOST_DRAWN
 
     @property
     def pictures(self) -> int | None:
@@ -76,6 +78,17 @@ class Package:
                 f"too large: it unpacks to more than {MOST_UNPACKED / 2**20:.0f} MiB of text"
             )
         return data
+
+    def drawn(self, name: str) -> bytes:
+        """Return a part of drawings; raises MediaError if it is damaged, or they are too large.
+
+        The others can be read after that.
+        """
+        size = self.size(name)
+        if size > min(self._drawn_left, self._left):
+            raise MediaError(f"too large: {name[:80]!a} unpacks to {size:,} bytes")
+        self._drawn_left -= size
+        return self.read(name)
 
     def needed(self, name: str) -> bytes:
         """Return a part without which there is no text; raises MediaError if it is missing."""

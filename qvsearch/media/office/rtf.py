@@ -88,6 +88,7 @@ class _Reader:
         self._fonts: dict[int, str] = {}  # encodings by the number of the font
         self._bytes = b""  # of characters that have several
         self._skip = 0  # characters that stand for a \\u before them
+        self._double = False  # after \\dbch: the font that follows is that of double bytes only
         self._optional = False  # after \\*, which marks what older programs cannot read
 
     def read(self, data: bytes) -> None:
@@ -164,13 +165,14 @@ class _Reader:
             group.is_fonts = word == b"fonttbl"
         elif word in _BREAKS:
             self._put(_BREAKS[word])
+        self._double = word == b"dbch"
 
     def _font_word(self, word: bytes, number: int) -> None:
         group = self._group
         if word == b"deff":
             self._font = number
         elif word == b"f":
-            group.font = number
+            group.font = group.font if self._double else number
         elif word == b"plain":
             group.font = None
         elif group.is_fonts and group.font is not None and number in _CHARSETS:
