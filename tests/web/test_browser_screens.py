@@ -201,8 +201,8 @@ def test_words_that_are_not_found_yet_are_pointed_out(page):
     page.route("**/api/status", lambda route: route.fulfill(json=said))
     notices = page.locator("#notices")
     for missing, text in (
-        ({"all": True}, "Words are not found yet, only meanings."),
-        ({"all": False, "publishers": ["anna", "<b>ben"]}, "The words of some files are not found"),
+        ({"all": True}, "Words are not found yet. To add them"),
+        ({"all": False, "publishers": ["anna", "<b>ben"]}, "Words of some files are not found"),
     ):
         said["libraries"][0]["missing_words"] = {**missing, "command": command}
         page.goto("/")

@@ -14,7 +14,7 @@ from support.served import printed
 
 pytestmark = pytest.mark.browser
 
-STAR = "a red star"
+STAR = "a yellow ring"
 
 
 def at_rest(page):
@@ -45,8 +45,8 @@ def test_words_find_the_hits_of_the_command_line_and_stand_in_the_address(page, 
     search(page, STAR)
     found = names(page)
     assert found == by_command(capsys, album[0], STAR, "-k", "60")
-    assert page.url.endswith("/?q=a+red+star")
-    assert page.title() == "a red star qvsearch"
+    assert page.url.endswith("/?q=a+yellow+ring")
+    assert page.title() == "a yellow ring qvsearch"
     assert "best first" in page.locator("#message").inner_text()
 
 
@@ -59,7 +59,7 @@ def test_back_and_a_shared_address_return_to_a_search(page):
     search(page, "a green square")
     assert names(page) != found
     page.go_back()
-    page.wait_for_url("**/?q=a+red+star")
+    page.wait_for_url("**/?q=a+yellow+ring")
     expect(page.locator("#grid .card")).to_have_count(len(found))
     assert names(page) == found
     page.reload()
@@ -269,7 +269,7 @@ def test_all_of_it_goes_by_keyboard(page):
     page.keyboard.press("/")
     page.keyboard.type(STAR)
     page.keyboard.press("Enter")
-    page.wait_for_url("**q=a+red+star")
+    page.wait_for_url("**q=a+yellow+ring")
     page.locator(".relevance").first.wait_for(state="attached")
     found = names(page)
     focused = "document.activeElement.closest('.card')?.querySelector('.caption').textContent"

@@ -1,4 +1,4 @@
-// What can be done with a hit: one table for its menu, the viewer's buttons and the keys.
+// What can be done with a hit: by menu, buttons and keys.
 
 import * as address from "./address.js";
 import { $, button, copy, h, icon, say, showBelow } from "./dom.js";
@@ -45,7 +45,7 @@ const isPossible = (action) => !action.needsQuery || address.hasQuery();
 
 export const possible = () => ACTIONS.filter(isPossible);
 
-// Runs the action of a key; `view` opens a record in the viewer. Returns whether there is one.
+// Runs the action of a key; `view` opens a record. Returns whether there is one.
 export function runKey(event, record, view) {
   if (event.ctrlKey || event.metaKey || event.altKey) return false;
   const action = possible().find((each) => each.key === event.key.toLowerCase());

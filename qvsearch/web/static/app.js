@@ -1,4 +1,4 @@
-// Starts the page that the address names, and the keys that work on all of it.
+// Starts the page of the address, and the keys of all of it.
 
 import { $ } from "./dom.js";
 import * as selection from "./selection.js";

@@ -1,4 +1,4 @@
-// The box for words, the chips below it, and pictures that join the query.
+// The box for words, its chips, and pictures of the query.
 
 import * as address from "./address.js";
 import { $, button, h, say } from "./dom.js";

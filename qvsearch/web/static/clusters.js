@@ -1,4 +1,4 @@
-// Groups of files that show or say the like, largest first; one of them opens as a grid.
+// Groups of files that are alike, largest first; one opens as a grid.
 
 import { card } from "./card.js";
 import { $, button, entitle, h, onPlainClick, problem } from "./dom.js";

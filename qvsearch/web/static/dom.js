@@ -73,7 +73,7 @@ export function button(label, { name, text = "", ...attributes }) {
   );
 }
 
-// A strict Content-Security-Policy forbids style attributes; these properties are allowed.
+// The Content-Security-Policy forbids style attributes, not these properties.
 export function place(element, { x, y, width, height }) {
   element.style.transform = `translate(${x}px, ${y}px)`;
   element.style.width = `${width}px`;
@@ -100,7 +100,7 @@ export function showBelow(popover, anchor) {
   popover.style.top = `${top}px`;
 }
 
-// Names what the page shows; the page of a search has its words in the box.
+// Names the page; that of a search has its words in the box.
 export function entitle(text) {
   $("title").textContent = text;
   $("title").className = "title";
@@ -121,7 +121,7 @@ export async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // without https, as from another computer, pages have only this way
+    // pages without https have only this way
     const area = h("textarea", { class: "hidden", "aria-hidden": "true" });
     (document.querySelector("dialog[open]") ?? document.body).append(area);
     area.value = text;

@@ -1,4 +1,4 @@
-// Groups of near-duplicates side by side. Nothing is deleted here; the list can be exported.
+// Near-duplicates side by side. Nothing is deleted; the list can be exported.
 
 import { menuButton, runKey } from "./actions.js";
 import { $, button, copy, download, entitle, h, onPlainClick, problem } from "./dom.js";

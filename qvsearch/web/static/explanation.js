@@ -1,4 +1,4 @@
-// Draws what `explain` says of a file: each part of the query, and where the file stands in it.
+// Draws what `explain` says of a file, for each part of the query.
 
 import { h, share, svg } from "./dom.js";
 import { plain } from "./filters.js";

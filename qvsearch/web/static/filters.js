@@ -1,4 +1,4 @@
-// The filters: a pill for each field that the libraries have, which opens its choices.
+// A pill for each field of the libraries, which opens its choices.
 
 import * as address from "./address.js";
 import { $, button, h, icon, showBelow } from "./dom.js";
@@ -12,7 +12,7 @@ const ONLY = "exact words only";
 const MOST_VALUES = 40;
 const MOST_YEARS = 12;
 
-let fields = {}; // name of a field to its record, of all libraries together
+let fields = {}; // records of fields by their names, of all libraries
 
 const joined = (one = {}, other = {}) => {
   const values = { ...one };

@@ -204,7 +204,7 @@ export class Grid {
     card.setAttribute("aria-setsize", results.isWhole ? results.count : -1);
     reach(card, index === this.current);
     this.#cards.set(index, card);
-    // in the order of the ranking, as readers of the screen go by the order of elements
+    // ranked, as screen readers go by the order of elements
     const next = [...this.#list.children].find((each) => Number(each.dataset.index) > index);
     this.#list.insertBefore(card, next ?? null);
     return card;

@@ -1,4 +1,4 @@
-// What a person should know of the libraries: being indexed, changed since, empty.
+// What to know of the libraries: being indexed, changed, empty, lacking words.
 
 import { $, button, copy, h } from "./dom.js";
 import * as server from "./server.js";
@@ -40,12 +40,9 @@ export function command(text) {
   return h("span", { class: "command" }, line, button("Copy the command", { name: "copy", onclick: () => copy(text, "Command") }));
 }
 
-function lack(words) {
-  const text = words.all
-    ? "Words are not found yet, only meanings. To build the index of words: "
-    : "The words of some files are not found yet, only their meanings. To add them without the model: ";
-  const by = words.publishers ? [` by ${safe(words.publishers.join(", "))}`] : [];
-  return [text, command(words.command), ...by];
+function lack(where, { all, command: line, publishers }) {
+  const text = all ? "Words are not found yet. To add them: " : "Words of some files are not found yet. To add them: ";
+  return h("p", null, ...where, text, command(line), publishers ? ` by ${safe(publishers.join(", "))}` : "");
 }
 
 function draw() {
@@ -53,7 +50,7 @@ function draw() {
   const notes = status.libraries.flatMap((each) => {
     const where = several ? [h("b", null, safe(each.name)), ": "] : [];
     if (each.problem) return [h("p", null, ...where, safe(each.problem))];
-    const words = each.missing_words && !each.empty ? [h("p", null, ...where, ...lack(each.missing_words))] : [];
+    const words = each.missing_words && !each.empty ? [lack(where, each.missing_words)] : [];
     if (each.indexing) {
       const left = each.indexing.files_left;
       const text = left ? `Indexing: ${count(left, "file")} to go.` : "Indexing…";
@@ -68,7 +65,7 @@ function draw() {
     return [h("p", null, ...where, `${changes.join(" and ")} since it was indexed.`, ...now), ...words];
   });
   if (status.demo) {
-    notes.push(h("p", null, "This library has the demo model, which was taught drawn shapes only. For your own files, index them with another model."));
+    notes.push(h("p", null, "This library has the demo model, which was taught drawn shapes only. Index your own files with another model."));
   }
   const texts = notes.map((each) => each.textContent).join("\n");
   if ($("notices").dataset.texts === texts) return; // a screen reader would read them again

@@ -1,4 +1,4 @@
-// The page of a search: fetches what the address asks for and shows it.
+// Fetches what the address asks for and shows it.
 
 import * as address from "./address.js";
 import * as albums from "./albums.js";

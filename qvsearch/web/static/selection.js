@@ -1,4 +1,4 @@
-// The selected files, and the bar that says what becomes of them.
+// The selected files, and their bar.
 
 import { $, button, copy, h, say } from "./dom.js";
 import { count, exactPath } from "./text.js";
@@ -26,7 +26,7 @@ export function clear() {
   return ids.length > 0;
 }
 
-// A form, so that the browser writes the answer to a file as it comes, however long it is.
+// A form: the browser writes its answer to a file as it comes.
 function save(form) {
   const fields = [...chosen.keys()].map((id) => h("input", { type: "hidden", name: "id", value: id }));
   const sent = h(

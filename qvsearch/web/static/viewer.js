@@ -1,4 +1,4 @@
-// One hit, as large as the window: its picture, its moments, its passage, and all about it.
+// One hit as large as the window: picture, moments, passage, and all about it.
 
 import * as address from "./address.js";
 import { possible, runKey } from "./actions.js";
@@ -17,7 +17,7 @@ const SHOWN_BY_BROWSERS = /\.(jpe?g|png|webp|gif|avif)$/i;
 let grid = null; // whose results Left and Right go through
 let index = -1;
 let record = null;
-let shown = 0; // counts what was shown, so that late answers are known as late
+let shown = 0; // counts what was shown, so that late answers are known
 
 const dialog = $("viewer");
 
@@ -137,7 +137,7 @@ function about(next) {
   const draw = (whole) => number === shown && repeats.replaceChildren(...duplicates(whole));
   draw(next);
   if (!next.duplicates && next.latitude === undefined) return;
-  // the whole item has more than the hit: what its duplicates look like, and the name of its place
+  // the item has more than the hit: its duplicates, and the name of its place
   server.itemRecord(next.id).then((whole) => {
     draw({ ...next, ...whole });
     if (number === shown && !facts.contains(document.activeElement)) facts.replaceWith(details({ ...whole, ...next }));
@@ -165,7 +165,7 @@ async function explain() {
   }
 }
 
-// A motion photo is shown as it was found: as its picture, or as the film within it.
+// A motion photo is shown as it was found: as picture or film.
 function photo(next) {
   if (next.duration === undefined) return picture(next);
   const first = Number(next.start !== undefined);
