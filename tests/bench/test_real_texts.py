@@ -111,3 +111,14 @@ def test_it_prints_the_figures_of_each_dataset(bench, files, monkeypatch, capsys
         assert re.search(rf"few +{name} +\d", printed)
     assert re.search(r"mean silence, foreign .* 3 cells", printed)
     assert re.search(r"calibration error of the first ten hits [01]\.\d+", printed)
+
+
+def test_real_texts_have_their_share_of_the_weight_of_a_fit(bench, files):
+    import fit_relevance
+
+    data = bench.captions(files / "captions", np.random.default_rng(1))
+    drawn = np.zeros((4, 13)), np.zeros(4, np.bool_), np.full(4, 2.0)
+    inputs, matches, weights = fit_relevance.with_real_texts(drawn, ["demo"], [data])
+    assert len(inputs) == len(matches) == len(weights) > 4
+    assert weights[:4].sum() == pytest.approx(0.85 * weights.sum())
+    assert 0 < matches[4:].sum() < len(matches) - 4

@@ -213,7 +213,7 @@ def test_files_like_another_are_those_of_a_library(library, table):
                 b"/media/5/image/40",
                 source,
                 {Kind.IMAGE, Kind.VIDEO},
-                12,
+                1000 if calibrated and each is library else 12,
                 calibrated=calibrated,
             )
             for each in (library, table)
@@ -221,10 +221,10 @@ def test_files_like_another_are_those_of_a_library(library, table):
         assert found[0].score < 0.999  # without the file itself
         if calibrated:  # files like the query are taken from the sample, not from all rows
             relevances = {each.segment: each.relevance for each in expected}
-            both = [each for each in found if each.segment in relevances]
-            assert len(both) >= 10
-            for each in both:
+            assert len(found) == 12
+            for best, each in zip(expected, found, strict=False):
                 assert each.relevance == pytest.approx(relevances[each.segment], abs=0.05)
+                assert relevances[each.segment] == pytest.approx(best.relevance, abs=0.05)
         else:
             assert [(each.segment, each.reason) for each in found] == [
                 (each.segment, each.reason) for each in expected
