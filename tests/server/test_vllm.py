@@ -158,7 +158,8 @@ def test_a_library_of_a_server_is_that_of_this_computer(servers, url, world, tmp
     stored = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in pairs]
     assert np.multiply(*stored).sum(axis=1).min() > SAME
     capfdbinary.readouterr()
-    query = ["search", "a red star", "-l", str(libraries[1]), "--json", "-k", "5"]
+    query = ["search", "a red star", "-l", str(libraries[1]), "--json", "-k", "5", "--all"]
+    query += ["--kind", "text"]  # which a reranker orders
     rerank = ["--rerank", "--rerank-server", servers["reranker"].url]
     assert main([*query, "--server", url, *rerank]) == 0
     hits = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
