@@ -136,9 +136,8 @@ def _picture(
     if preview is not None and preview.pixels >= enough:
         return preview.file, None
     try:
-        if (
-            stored.share < LEAST_THERE
-        ):  # LibRaw may read the missing values from anywhere, without an error
+        # LibRaw may read the missing values from anywhere, without an error
+        if stored.share < LEAST_THERE:
             raise rawpy.LibRawDataError("unexpected end of file")
         if stored.photometric == RGB and raw.raw_type.name == "Stack":  # a scan of film
             return _ppm((raw.raw_image_visible[..., :3] >> 8).astype(np.uint8)), None

@@ -61,4 +61,5 @@ def _labels(data: bytes) -> list[str]:
 
     if data:
         parse(data, start, end, value.append)
-    return list(filter(None, ["; ".join(islice(filter(None, labels), MOST_LABELS))]))
+    line = "; ".join(islice(filter(None, labels), MOST_LABELS))
+    return [line] if line else []
