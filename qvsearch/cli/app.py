@@ -59,8 +59,8 @@ def start(
 ) -> None:
     """Search your own photos, videos, documents and texts by words, by a picture, or by both.
 
-    All of it runs on this computer. Only ask --chat-server sends anything to a
-    server, and an agent that uses mcp passes on what it reads. To begin:
+    All of it runs on this computer. Only servers and buckets that you name get
+    anything of yours. An agent that uses mcp passes on what it reads. To begin:
 
     \b
     qvsearch demo                      without any download

@@ -13,35 +13,11 @@ from qvsearch.display import safe_text
 
 COLUMNS = (
     *("query", "rank", "relevance", "score", "id", "kind", "path", "path_b64", "root"),
-    *(
-        "start",
-        "end",
-        "clip",
-        "lines",
-        "section",
-        "snippet",
-        "marks",
-        "width",
-        "height",
-        "taken",
-        "taken_from",
-        "camera",
-        "latitude",
-    ),
-    *(
-        "longitude",
-        "duration",
-        "page",
-        "pages",
-        "pictures",
-        "partial",
-        "title",
-        "author",
-        "keywords",
-        "rating",
-    ),
-    *("language", "mtime", "library", "library_b64", "rerank_score"),
-    *("saved", "saved_b64", "copy", "copy_b64", "moments", "gone", "duplicates"),
+    *("start", "end", "clip", "lines", "section", "snippet", "marks", "width", "height"),
+    *("taken", "taken_from", "camera", "latitude", "longitude", "duration"),
+    *("page", "pages", "pictures", "partial", "damaged", "several"),
+    *("title", "author", "keywords", "rating", "language", "mtime", "library", "library_b64"),
+    *("rerank_score", "saved", "saved_b64", "copy", "copy_b64", "moments", "gone", "duplicates"),
 )
 
 

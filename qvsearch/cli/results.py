@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.pipeline import SearchOptions
     from qvsearch.retrieval.query import Query
 
-LONGEST = 1 << 16  # bytes of a line; the model reads some thousand words
+LONGEST = (1 << 16) - 1  # bytes of a line; the model reads some thousand words
 
 
 def show_hits(
@@ -101,6 +101,9 @@ def answer_all(
 
     def queries() -> Iterator[Query]:
         for number, text in _read_lines(source):
+            if text is None:
+                fail(number, QvsearchError(f"it is longer than {LONGEST:,} bytes"))
+                continue
             try:
                 query = parse(text)
             except QvsearchError as error:
@@ -120,10 +123,10 @@ def answer_all(
     return min(codes, default=ExitCode.NOTHING_FOUND)
 
 
-def _read_lines(source: bytes | None) -> Iterator[tuple[int, str]]:
-    """Yield the number, from 1, and the text of each line that holds a query.
+def _read_lines(source: bytes | None) -> Iterator[tuple[int, str | None]]:
+    """Yield the number, from 1, and the text of each line that holds a query, or None if too long.
 
-    None is standard input, whose lines are read one by one as they arrive.
+    Without a source it is standard input, whose lines are read one by one as they arrive.
     """
     if source is None:
         if sys.stdin.isatty():
@@ -135,14 +138,16 @@ def _read_lines(source: bytes | None) -> Iterator[tuple[int, str]]:
         yield from _numbered(file, name)
 
 
-def _numbered(file: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
+def _numbered(file: IO[bytes], name: str) -> Iterator[tuple[int, str | None]]:
     number, is_empty = 0, True
-    while line := file.readline(LONGEST):
+    while line := file.readline(LONGEST + 1):
         number += 1
-        if len(line) == LONGEST:
-            raise QvsearchError(f"line {number} of {name} is longer than {LONGEST - 1:,} bytes")
-        text = os.fsdecode(line).strip("\r\n\ufeff")
-        if text.strip():
+        text: str | None = os.fsdecode(line).strip("\r\n\ufeff")
+        if len(line) > LONGEST and not line.endswith(b"\n"):
+            text = None
+            while line and not line.endswith(b"\n"):
+                line = file.readline(LONGEST)
+        if text is None or text.strip():
             is_empty = False
             yield number, text
     if is_empty:

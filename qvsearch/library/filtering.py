@@ -18,6 +18,7 @@ from qvsearch.library.columns import Columns, source_of
 from qvsearch.library.filters import TIME_STEP, orientation_of
 from qvsearch.library.places import place_table
 from qvsearch.library.shard_columns import point
+from qvsearch.library.tokens import plain
 from qvsearch.times import date_text, time_taken
 
 if TYPE_CHECKING:
@@ -89,18 +90,18 @@ def _camera_text(segment: Segment, _: object) -> str:
 
 
 def _having(column: str) -> Callable[[Columns, str], Mask]:
-    """Return the filter for texts of a column that contain a text, in any case."""
+    """Return the filter for texts of a column that contain a text, without case and accents."""
 
     def passes(columns: Columns, part: str) -> Mask:
-        folded = part.casefold()
-        return columns.having(column, lambda text: folded in text.casefold())
+        wanted = plain(part)
+        return columns.having(column, lambda text: wanted in plain(text))
 
     return passes
 
 
 def _with_keywords(columns: Columns, keywords: tuple[str, ...]) -> Mask:
-    wanted = {each.casefold() for each in keywords}
-    return columns.having("keyword", lambda text: wanted <= set(text.casefold().split("\n")))
+    wanted = set(map(plain, keywords))
+    return columns.having("keyword", lambda text: wanted <= set(plain(text).split("\n")))
 
 
 def _keywords_text(segment: Segment, _: object) -> str:

@@ -13,10 +13,11 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# scripts that write no spaces between words; runs of them are compared by pairs of characters
+# Scripts that write no spaces between words, and Korean, which writes none before its particles:
+# runs of them are compared by pairs of characters.
 _SPACELESS = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\U00020000-\U0003ffff"
+    "\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _RUNS = re.compile(f"[{_SPACELESS}]+")
 _PARTS = re.compile(f"[{_SPACELESS}]+|[^{_SPACELESS}]+")
@@ -24,10 +25,15 @@ _PARTS = re.compile(f"[{_SPACELESS}]+|[^{_SPACELESS}]+")
 # not which word it is. A non-joiner does not either, but it divides Persian words.
 _INVISIBLE = re.compile("[\u00ad\u034f\u0640\u180b-\u180f\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _NON_JOINER = re.compile("\u200c(?<![\u0600-\u06ff]\u200c)")
+# what Unicode does not decompose: ligatures, strokes, and the Turkish i whose capital is I
+_PLAIN = (
+    *(("æ", "ae"), ("œ", "oe"), ("þ", "th"), ("ø", "o"), ("ł", "l"), ("đ", "d"), ("ð", "d")),
+    *(("ħ", "h"), ("ŧ", "t"), ("ı", "i")),
+)
 _MARKS_OF_TRADE = "\u2120", "\u2122"  # decomposed they were letters of the word before
 _TOKEN = re.compile("[0-9a-z\x80-\U0010ffff]+")  # of a divided text
 # how a character is used; vowel signs, which are marks without a combining class, are of words
-_UNKNOWN, _OF_WORDS, _OF_PAIRS, _ACCENT, _IGNORED, _DIVIDES, _ASCII_DIVIDES = range(7)
+_UNKNOWN, _OF_WORDS, _NOT_PLAIN, _OF_PAIRS, _ACCENT, _IGNORED, _DIVIDES, _ASCII_DIVIDES = range(8)
 _SPACE = ord(" ")
 _USES = np.full(sys.maxunicode + 1, _UNKNOWN, np.uint8)  # by character, of those that were met
 _USES[:128] = [_OF_WORDS if chr(each).isalnum() else _ASCII_DIVIDES for each in range(128)]
@@ -41,8 +47,16 @@ def folded(text: str) -> str:
     return _as_text(characters[_uses(characters) != _ACCENT])
 
 
+def plain(text: str) -> str:
+    """Return a folded text, also without strokes and ligatures; Korean syllables are whole."""
+    if text.isascii():
+        return text.lower()
+    characters = _with_syllables(_decomposed(text))
+    return _plain(_as_text(characters[_uses(characters) != _ACCENT]))
+
+
 def divided(text: str) -> str:
-    """Return a folded text in which its tokens have ASCII characters between them.
+    """Return a plain text in which its tokens have ASCII characters between them.
 
     Tokens are of ASCII letters, digits and all other characters. Other ASCII characters stay.
     """
@@ -52,12 +66,13 @@ def divided(text: str) -> str:
         text = _NON_JOINER.sub("", text)
     for mark in _MARKS_OF_TRADE:
         text = text.replace(mark, " ")
-    characters = _decomposed(text)
+    characters = _with_syllables(_decomposed(text))
     uses = _uses(characters)
     characters = np.where(uses == _DIVIDES, np.uint32(_SPACE), characters)
     stay = (uses != _ACCENT) & (uses != _IGNORED)
     characters, paired = characters[stay], uses[stay] == _OF_PAIRS
-    return _as_text(_pairs(characters, paired) if paired.any() else characters)
+    found = _as_text(_pairs(characters, paired) if paired.any() else characters)
+    return _plain(found) if (uses == _NOT_PLAIN).any() else found
 
 
 def tokens(text: str) -> list[str]:
@@ -78,7 +93,7 @@ def located(text: str) -> list[tuple[str, int, int]]:
         for part in _PARTS.finditer(word) if len(whole) > 1 else ():
             own, start = tokens(part[0]), first + part.start()
             # pairs of characters, unless folding changes more than single ones
-            places = [at for at, each in enumerate(part[0], start) for _ in folded(each)]
+            places = [at for at, each in enumerate(part[0], start) for _ in plain(each)]
             ranges = [(one, other + 1) for one, other in pairwise(places)]
             if len(own) != len(ranges):
                 ranges = [(start, start + len(part[0]))] * len(own)
@@ -105,8 +120,29 @@ def _decomposed(text: str) -> NDArray[np.uint32]:
     return _characters(unicodedata.normalize("NFKD", text))
 
 
+def _with_syllables(characters: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return characters with whole Korean syllables for their parts, as Unicode composes them."""
+    consonants, vowels, ends = (characters - each for each in (0x1100, 0x1161, 0x11A7))
+    starts = np.flatnonzero((consonants[:-1] < 19) & (vowels[1:] < 21))
+    if not len(starts):
+        return characters
+    third = np.minimum(starts + 2, len(characters) - 1)
+    end = np.where(ends[third] < 28, ends[third], 0)
+    composed, stay = characters.copy(), np.ones(len(characters), np.bool_)
+    composed[starts] = 0xAC00 + (consonants[starts] * 21 + vowels[starts + 1]) * 28 + end
+    stay[starts + 1] = False
+    stay[third[end > 0]] = False
+    return composed[stay]
+
+
 def _characters(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _plain(folded: str) -> str:
+    for letter, instead in _PLAIN:
+        folded = folded.replace(letter, instead)
+    return folded
 
 
 def _as_text(characters: NDArray[np.uint32]) -> str:
@@ -130,4 +166,6 @@ def _use(character: str) -> int:
         return _IGNORED
     if not character.isalnum() and unicodedata.category(character) not in {"Mn", "Mc"}:
         return _DIVIDES
-    return _OF_PAIRS if _RUNS.match(character) else _OF_WORDS
+    if _RUNS.match(character):
+        return _OF_PAIRS
+    return _NOT_PLAIN if _plain(character.casefold()) != character.casefold() else _OF_WORDS

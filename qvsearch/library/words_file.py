@@ -31,7 +31,7 @@ LARGEST_BLOCK = BLOCK * (4 * LONGEST + 1)  # bytes
 PAGE_SIZE = 4096  # bytes; with larger ones the file of a few rows is several times as large
 LEVEL = 1  # of zlib: higher ones take thrice the time for a tenth of the size
 FREQUENT = 4096  # rows: all of them are read in a few milliseconds
-TOKENS = 2  # raised if a text gets other tokens; 0 before it was written
+TOKENS = 3  # raised if a text gets other tokens; 0 before it was written
 HASH_SIZE = 64 << 20  # bytes of postings that SQLite collects before it writes them
 # Letters, digits and non-ASCII bytes are characters of words for this tokenizer: the same as for
 # `tokens`, which has already divided and folded any text that is not ASCII.

@@ -22,7 +22,8 @@ from qvsearch.library.filters import TIME_STEP
 from qvsearch.library.patterns import composed, glob_regex, path_text
 from qvsearch.library.places import place_table
 from qvsearch.library.shard_columns import point
-from qvsearch.published.schema import CASELESS, keyword_lines, storable
+from qvsearch.library.tokens import plain
+from qvsearch.published.schema import keyword_lines, storable
 from qvsearch.published.sql import quoted
 from qvsearch.times import LATEST, NO_DATE, WIDEST_ZONE
 from qvsearch.types import KIND_CODES
@@ -137,7 +138,7 @@ def _suffixes(suffixes: Iterable[str], places: Places) -> str:
 
 
 def _part_of(column: str) -> Callable[[str, Places], str]:
-    return lambda part, _: f"strpos({column}, {quoted(storable(CASELESS(part)))}) > 0"
+    return lambda part, _: f"strpos({column}, {quoted(storable(plain(part)))}) > 0"
 
 
 def _keywords(keywords: Iterable[str], _: Places) -> str:

@@ -21,6 +21,7 @@ from qvsearch.library.manifest import read_fingerprint
 from qvsearch.library.patterns import path_text
 from qvsearch.library.shard_columns import point
 from qvsearch.library.sidecar import decode_segment, encode_segment
+from qvsearch.library.tokens import plain
 from qvsearch.library.words_file import TOKENS, stored_text
 from qvsearch.times import wall_time
 from qvsearch.types import KIND_CODES, item_number
@@ -32,9 +33,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of tables; raised if an older version would misread one
 PLACES = 1  # raised if regions and countries have other numbers
-FORM = 100 * PLACES + TOKENS  # of later columns: both versions in one number, e.g. 102
+FORM = 100 * PLACES + TOKENS  # of later columns: both versions in one number, e.g. 103
 ABOUT = b"qvsearch"  # the key of `About` in the metadata of the schema
-CASELESS = str.casefold
 _ODD_BYTES = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
 
 
@@ -133,7 +133,7 @@ def types(dim: int) -> dict[str, pa.DataType]:
     """Return the columns of a table of vectors of `dim` numbers, in order.
 
     `time` is nanoseconds since 1970, of a local time if `wall`. `x`, `y` and `z` are a `point`.
-    `camera` is in CASELESS. `path_text` is `path_column`. `ordinal` counts the segments of a file.
+    `camera` is `plain`. `path_text` is `path_column`. `ordinal` counts the segments of a file.
     `lot` is for samples. `digest` changes with anything of the row. `mean` and `spread` are its
     background.
     """
@@ -172,7 +172,7 @@ def types(dim: int) -> dict[str, pa.DataType]:
 def later_types() -> dict[str, pa.DataType]:
     """Return the columns that tables of older versions lack, in order.
 
-    Texts are in CASELESS. `keywords` are lines, each with a line break before and behind it.
+    Texts are `plain`. `keywords` are lines, each with a line break before and behind it.
     `region` and `country` are numbers of places. `tokens` are divided by spaces, `length` is their
     number, `words` the text of the row as its file has it, and `text_hash` tells it from others.
     `form` is FORM; rows whose later columns an older version wrote have another one, or none.
@@ -267,12 +267,12 @@ def _values(row: Row) -> dict[str, object]:
         "x": x,
         "y": y,
         "z": z,
-        "camera": None if metadata.camera is None else CASELESS(metadata.camera),
+        "camera": None if metadata.camera is None else plain(metadata.camera),
         "width": segment.width,
         "height": segment.height,
         "duration": metadata.duration,
-        "title": _caseless(metadata.title),
-        "author": _caseless(metadata.author),
+        "title": _plain(metadata.title),
+        "author": _plain(metadata.author),
         "keywords": keyword_lines(metadata.keywords) if metadata.keywords else None,
         "language": metadata.language and metadata.language.lower().partition("-")[0],
         "rating": metadata.rating,
@@ -295,11 +295,11 @@ def text_hash(text: str | None) -> int:
 
 def keyword_lines(keywords: Iterable[str]) -> str:
     """Return keywords as a column holds them."""
-    return "".join(f"\n{CASELESS(text_field(each))}" for each in keywords) + "\n"
+    return "".join(f"\n{plain(text_field(each))}" for each in keywords) + "\n"
 
 
-def _caseless(text: str | None) -> str | None:
-    return None if text is None else CASELESS(text_field(text))
+def _plain(text: str | None) -> str | None:
+    return None if text is None else plain(text_field(text))
 
 
 def item_of(root: str, path: bytes) -> int:

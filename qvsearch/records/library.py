@@ -66,6 +66,8 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
     pictures (integer): number of pictures within a document, which are not indexed
     partial (string): the indexed part of a text, e.g. `5,000 of 80,000 rows`, or why a photo
         lacks the film within it
+    damaged (string): missing part of a damaged file, e.g. `the last 39 % is missing`
+    several (boolean): true if the file has frames or pages beside the indexed one
     title, author (string): as the file has them
     keywords (list of strings): as the file has them
     rating (integer, 0 to 5): as the file has it

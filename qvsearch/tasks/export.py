@@ -42,7 +42,9 @@ _TYPES = {  # of the columns of a table, in Arrow's words
     **{"width": "int64", "height": "int64", "clip": "bool", "mtime": "string"},
     **{"taken": "string", "camera": "string", "latitude": "double", "longitude": "double"},
     **{"duration": "double", "page": "bool", "taken_from": "string", "damaged": "string"},
-    **{"several": "bool", "page_number": "int64", "section": "string"},
+    **{"several": "bool", "title": "string", "author": "string", "keywords": "list<string>"},
+    **{"rating": "int64", "language": "string", "pages": "int64", "pictures": "int64"},
+    **{"partial": "string", "page_number": "int64", "section": "string"},
 }
 
 
@@ -87,9 +89,13 @@ def row_record(segment: Segment) -> dict[str, object]:
     lines (two integers): first and last line of a passage, from 1
     snippet (string): beginning of the passage
     width, height (integer, pixels): of the upright image or video
-    taken, taken_from, camera, damaged (string): as of a hit
+    taken, taken_from, camera, title, author, language, damaged, partial (string): as of a hit
     latitude, longitude, duration (number): as of a hit
-    page (boolean, or integer for a document), several (boolean): as of a hit
+    page (integer or boolean): as of a hit; with `--parquet` the column `page_number` has the page
+        of a document, and `page` is true for a screenshot or a scanned page
+    several (boolean): as of a hit
+    keywords (list of strings): as of a hit
+    rating, pages, pictures (integer): as of a hit
     section (string): place of a passage without lines, e.g. `slide 3`
     mtime (string, ISO 8601 in UTC): last change of the file
     """

@@ -238,9 +238,14 @@ def write_table(
     """
     arrow = load_pyarrow()
 
+    def column_type(name: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+        if name == "list<string>":  # which has no alias
+            return arrow.list_(arrow.string())
+        return arrow.type_for_alias(name)
+
     def column(key: str, values: Column) -> Any:  # noqa: ANN401 - pyarrow has no types
         if not isinstance(values, np.ndarray):
-            return arrow.array(values, arrow.type_for_alias(types[key]))
+            return arrow.array(values, column_type(types[key]))
         if values.ndim == 1:
             return arrow.array(values)
         return arrow.FixedSizeListArray.from_arrays(values.reshape(-1), values.shape[1])

@@ -33,6 +33,7 @@ QUERY = {
 }
 PARTS = ("not", "without", "like", "unlike")
 MOST_PARTS = 32  # each is a file to decode or words to embed
+FLAGS = {"": False, "0": False, "false": False, "1": True, "true": True}
 REPEATED = {"library", "not", "without", "like", "unlike", *LISTS}
 
 
@@ -171,7 +172,10 @@ def _one(given: dict[str, list[str]], name: str) -> str:
 
 
 def _flag(given: dict[str, list[str]], name: str) -> bool:
-    return _one(given, name) not in ("", "0")
+    text = _one(given, name)
+    if text.lower() not in FLAGS:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"{name} {text!r} must be true or false")
+    return FLAGS[text.lower()]
 
 
 def _choice(option: str, names: type[Choice], text: str) -> Choice | None:

@@ -265,11 +265,16 @@ def test_many_queries_have_headings_and_one_exit_code(run, searchable, home):
     assert run("search", "--queries", queries, "--min-relevance", "1", "--paths")[0] == 1
     queries.write_text(" \n\n")
     assert "there is no query in" in run("search", "--queries", queries)[2]
-    queries.write_text("word " * 20_000)
-    code, output, error = run("search", "--queries", queries)
-    assert (code, output) == (2, b"")
-    assert "line 1 of " in error
-    assert "is longer than 65,535 bytes" in error
+
+
+def test_a_line_that_is_too_long_costs_no_other(run, searchable, home):
+    queries = home / "queries.txt"
+    queries.write_text("word " * 20_000 + "\nthe sea\n" + "w" * 65_536 + "\n" + "w" * 65_536)
+    code, output, error = run("search", "--queries", queries, "--all", "-k", "1", "--json")
+    assert (code, [each["query"] for each in records(output)]) == (3, [2])
+    assert error.splitlines() == [
+        f"qvsearch: query {number}: it is longer than 65,535 bytes" for number in (1, 3, 4)
+    ]
 
 
 def test_a_query_that_is_piped_in_is_answered_before_the_next_one_is_there(searchable):

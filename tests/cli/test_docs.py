@@ -1,11 +1,12 @@
 import re
 import shlex
 import tomllib
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
 from support import pages
+from support.hits import METADATA
 
 from qvsearch.cli.app import command_line
 from qvsearch.cli.search_options import FilterOptions
@@ -15,7 +16,8 @@ from qvsearch.models.registry import MODELS
 from qvsearch.records import explanation as explanations
 from qvsearch.records import library as records
 from qvsearch.records import reports
-from qvsearch.types import KIND_OF_SUFFIX, Detail, Kind
+from qvsearch.tasks.export import row_record
+from qvsearch.types import KIND_OF_SUFFIX, NO_METADATA, Detail, Kind
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -128,18 +130,16 @@ def check_described(function, *samples):
     return set(kinds) - set().union(*samples)
 
 
+def test_the_sample_of_metadata_lacks_nothing():
+    assert None not in astuple(METADATA)
+
+
 def test_every_field_of_a_hit_is_described_with_its_type():
     from support.hits import ITEM, hit, record
 
-    from qvsearch.types import Item, Metadata, Moment, Snippet
+    from qvsearch.types import Item, Moment, Snippet
 
     other = hit(b"/photos/a.mp4", Kind.VIDEO, start=0.0, end=1.5).segment
-    about = {"title": "a", "author": "b", "keywords": ("c",), "rating": 4, "language": "de"}
-    metadata = Metadata(
-        *("2023-07-04", "Canon", 1.0, 2.0, 3.0, True),
-        **{"taken_from": "name", "pages": 2, "pictures": 3, "partial": "5 of 9 rows"},
-        **about,
-    )
     full = hit(
         moments=(Moment(0.5, 0.25, other, 0.0, 1.5),),
         start=2.0,
@@ -150,7 +150,7 @@ def test_every_field_of_a_hit_is_described_with_its_type():
         width=1,
         height=1,
         clip=True,
-        metadata=metadata,
+        metadata=METADATA,
         rerank_score=0.5,
     )
     full = replace(full, duplicates=(Item(b"/a", b"", *ITEM),), gone=True)
@@ -164,6 +164,18 @@ def test_every_field_of_a_hit_is_described_with_its_type():
     away = records.hit_record(replace(full, segment=replace(full.segment, item=item)), Path("/lib"))
     assert away["root"] == "anna/Photos"
     assert check_described(records.hit_record, {"query": 1, **everything}, other, away) == set()
+
+
+def test_every_field_of_an_exported_row_is_described_with_its_type():
+    from support.hits import hit
+
+    full = hit(
+        **{"start": 2.0, "end": 3.0, "lines": (1, 2), "section": "slide 3", "snippet": "a"},
+        **{"width": 1, "height": 1, "clip": True, "metadata": METADATA},
+    ).segment
+    odd = replace(full, item=replace(full.item, path=b"\xff"))
+    rows = map(row_record, (full, odd, replace(full, metadata=NO_METADATA, page=3)))
+    assert check_described(row_record, *rows) == set()
 
 
 def test_every_field_of_an_explanation_is_described_with_its_type():

@@ -332,11 +332,20 @@ def test_orientations_and_cameras():
         ("Canon EOS 5D", "canon", True),
         ("Canon EOS 5D", "EOS 5d", True),
         ("FUJIFILM X-Straße", "STRASSE", True),
+        ("Caméra Łódź", "camera lodz", True),
         ("Canon EOS 5D", "nikon", False),
         ("", "n", False),
         (None, "n", False),
     ):
         assert passes(segment(camera=camera), camera=part) == expected
+
+
+@pytest.mark.parametrize("asked", ["soren grun", "SØREN GRÜN", "Søren Gru\u0308n"])
+@pytest.mark.parametrize("name", ["Søren Grün", "Søren Gru\u0308n", "SOREN GRUN"])
+def test_case_accents_and_strokes_of_texts_do_not_count(name, asked):
+    described = segment(title=f"A {name} b", author=name, keywords=("x", name))
+    assert passes(described, title=asked, author=asked, keywords=(asked,))
+    assert not passes(described, keywords=(asked.split()[0],))
 
 
 def test_folders_are_absolute_and_any_is_enough(tmp_path, monkeypatch):

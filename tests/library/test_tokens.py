@@ -1,8 +1,10 @@
 """How texts are divided into the words by which they are found."""
 
+import unicodedata
+
 import pytest
 
-from qvsearch.library.tokens import located, tokens
+from qvsearch.library.tokens import located, plain, tokens
 
 SENTENCES = {
     "Hindi": "मेरी किताब की दुकान में हिन्दी के कर्मचारी हैं",
@@ -47,6 +49,14 @@ def test_words_with_other_vowels_are_others(one, other):
         ("\u845b\U000e0100\u57ce", "\u845b\u57ce"),  # a variant of a character
         ("שָׁלוֹם", "שלום"),
         ("كتـــاب", "كتاب"),  # with a lengthened stroke
+        ("Søren", "soren"),
+        ("Łódź", "LODZ"),
+        ("Đorđević", "dordevic"),
+        ("cœur", "COEUR"),
+        ("Ærø", "aero"),
+        ("Ísafjörður", "isafjordur"),
+        ("Þórr", "thorr"),
+        ("DİYARBAKIR", "Diyarbakır"),  # the same case in Turkish
     ],
 )
 def test_words_that_only_look_different_are_the_same(one, other):
@@ -67,14 +77,27 @@ def test_signs_that_are_no_words_divide():
         ("a京b都\0東京C", ["a", "京", "b", "都", "東京", "c"]),
         ("ア゚アｶﾞｶ。が", ["アア", "アカ", "カカ", "か"]),  # sound marks are folded
         ("𠀀𠀁𠀀", ["𠀀𠀁", "𠀁𠀀"]),
+        ("도서관에 책", ["도서", "서관", "관에", "책"]),  # a noun with its particle
     ],
 )
 def test_characters_without_spaces_are_indexed_by_pairs(text, pairs):
     assert tokens(text) == pairs
 
 
-def test_pairs_of_characters_are_found_where_they_are():
-    text = "น้ำที่ร้าน"  # tone marks are folded, so there are fewer pairs than characters
+def test_korean_syllables_are_the_same_in_both_forms():
+    every = "".join(map(chr, range(0xAC00, 0xD7A4)))
+    assert plain(unicodedata.normalize("NFD", every)) == plain(every) == every
+    assert tokens(unicodedata.normalize("NFD", "도서관에")) == tokens("도서관에")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "น้ำที่ร้าน",  # tone marks are folded, so there are fewer pairs than characters
+        "오늘 도서관에서 책을",
+    ],
+)
+def test_pairs_of_characters_are_found_where_they_are(text):
     found = located(text)
     assert [token for token, _, _ in found] == tokens(text)
     for token, start, end in found:

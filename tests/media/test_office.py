@@ -311,6 +311,26 @@ def test_a_mail_that_is_a_page_alone(tmp_path):
     assert places(tmp_path, "a.eml", mail) == [("Hi", "Subject: Hi\nCafé | 3 EUR")]
 
 
+RELATED = (
+    b"From: %s\r\nTo: bob@example.org\r\nSubject: Hi\r\nMIME-Version: 1.0\r\n"
+    b'Content-Type: multipart/related; boundary="cut"\r\n\r\n--cut\r\nContent-Type: text/html'
+    b'\r\n\r\n<meta name="author" content="Zoe"><p>Look</p>\r\n--cut\r\n'
+    b"Content-Type: image/png\r\n\r\n\r\n--cut--\r\n"
+)
+
+
+def test_a_mail_with_pictures_in_its_page_has_its_sender(tmp_path):
+    [(segment, text)] = decode(tmp_path, "a.eml", RELATED % b"Ann <ann@example.org>")
+    assert text.startswith("From: Ann <ann@example.org>\nTo: bob@example.org\nSubject: Hi\n")
+    assert segment.metadata.author == "Ann <ann@example.org>"
+
+
+@pytest.mark.parametrize("sender", [b"<Saved by Blink>", b'"Saved by Internet Explorer 11"', b""])
+def test_the_author_of_a_saved_page_is_not_the_browser(tmp_path, sender):
+    [(segment, text)] = decode(tmp_path, "a.mhtml", RELATED % sender)
+    assert (text, segment.metadata.author) == ("Look", "Zoe")
+
+
 def test_half_a_character_of_utf_7_is_not_taken_as_text(tmp_path):
     half = b"words +2AA- here"
     mail = b"Subject: =?utf-7?q?Hi_+2AA-?=\r\nContent-Type: text/%s; charset=utf-7\r\n\r\n" + half

@@ -37,7 +37,8 @@ UNDER = [*PLACES.values(), b"/media/", b"/med", b"/media/2023/b", b"/nowhere"]
 UNDER += [f"/media/{cafe}".encode() for cafe in CAFES]
 CAMERAS = ["Canon EOS 5D", "canon", "Straße", "O'Brien", None]
 TITLES = [None, "", "Annual report", "STRASSE", "O'Brien 100% _", "\udcff"]
-WORDS = ["Sea", "seaside", "STRASSE", "a.b", "sea\uff0cside"]
+TITLES += ["Søren Grün", "SOREN GRU\u0308N"]
+WORDS = ["Sea", "seaside", "STRASSE", "a.b", "sea\uff0cside", "Café"]
 CHANGE, IN_SPRING = 1_679_792_400 * 10**9, "2023-03-26T02:30:00"  # clocks skip this hour
 TIMES = [0, 10**18, 2**62, 2**63 - 1, -(2**63), 2**80, -(2**80), CHANGE]
 DATES = ["2001-09-09T01:46:40Z", "2023-07-04", IN_SPRING, "9999-12-31", "no date", None]
@@ -96,9 +97,11 @@ def asked(rng):
         "duration": (rng.choice([0, 1, 1.5]), rng.choice([1.5, 60, float("inf")])),
         "orientation": rng.choice(list(Orientation)),
         "suffixes": tuple(rng.sample(["jpg", "mp4", "txt", "b", "c"], 2)),
-        "title": rng.choice(["REPORT", "ss", "o'b", "100%"]),
-        "author": rng.choice(["straße", "annual"]),
-        "keywords": tuple(rng.sample(["SEA", "sea\uff0cside", "straße", "a.b"], rng.randint(1, 2))),
+        "title": rng.choice(["REPORT", "ss", "o'b", "100%", "soren g"]),
+        "author": rng.choice(["straße", "annual", "grün"]),
+        "keywords": tuple(
+            rng.sample(["SEA", "sea\uff0cside", "straße", "a.b", "CAFE"], rng.randint(1, 2))
+        ),
         "rating": rng.choice([(0, 2), (3, 5)]),
         "pages": rng.choice([(1, 1), (2, 12)]),
         "language": rng.choice(["de", "en"]),

@@ -5,9 +5,13 @@ from pathlib import Path
 
 from qvsearch.cli import output
 from qvsearch.records import library as records
-from qvsearch.types import Hit, Item, Kind, Segment
+from qvsearch.types import Hit, Item, Kind, Metadata, Segment
 
 ITEM = (Kind.IMAGE, 10, 0)
+METADATA = Metadata(  # all of it
+    *("2023-07-04", "Canon", 1.0, 2.0, 3.0, True, "name", "the last 9 % is missing", True),
+    *("a", "b", ("c",), 4, "de", 2, 3, "5 of 9 rows"),
+)
 
 
 def hit(path=b"/photos/dog.jpg", kind=Kind.IMAGE, rank=1, score=0.5, moments=(), **place):

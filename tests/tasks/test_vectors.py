@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 from support.commands import files, home, indexed, records, run  # noqa: F401 - fixtures
+from support.hits import METADATA
 from support.made_rows import DIM, FINGERPRINT, made_vectors, row
 from support.processes import linux, resident
 from support.videos import frame_of, make
@@ -374,6 +376,22 @@ def test_an_export_is_the_library(tmp_path, store):
     labels = (tmp_path / "other" / "metadata.tsv").read_text().splitlines()
     assert len(labels) == 2998
     assert all(label.count("\t") == labels[0].count("\t") for label in labels)
+
+
+def test_a_table_has_all_metadata_of_the_rows(tmp_path):
+    library = Library.create(tmp_path / "library", FINGERPRINT)
+    library.add_root(b"/media")
+    bare, page = (replace(row(0), item=replace(row(0).item, root=b"/media")) for _ in "ab")
+    item = replace(page.item, path=b"a.pdf", kind=Kind.DOCUMENT)
+    library.add([bare, replace(page, item=item, page=7, metadata=METADATA)], made_vectors(2))
+    library.commit()
+    export(library, tmp_path / "json")
+    export(library, tmp_path / "table", parquet=True)
+    line = json.loads((tmp_path / "json" / "rows.jsonl").read_text().splitlines()[1])
+    without, with_all = parquet.read_table(tmp_path / "table" / "rows.parquet").to_pylist()
+    assert line.pop("page") == with_all["page_number"] == 7
+    assert {name: with_all[name] for name in line} == line
+    assert {name for name in asdict(METADATA) if without[name] is not None} == set()
 
 
 @linux

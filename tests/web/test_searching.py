@@ -34,6 +34,8 @@ def coarse(value):
 QUERIES = {  # of the page, and of the command line
     "q=a+red+star": "'a red star'",
     "q=a+red+star&all=1": "'a red star' --all",
+    "q=snow&all=True&words-only=true": "snow --all --words-only",
+    "q=a+red+star&all=false&words_only=0&meaning_only=False": "'a red star'",
     "q=snow&not=star&kind=image&kind=text": "snow --not star --kind image --kind text",
     "q=a+red+star&all=1&min-size=100x100&orientation=landscape": (
         "'a red star' --all --min-size 100x100 --orientation landscape"
@@ -130,6 +132,7 @@ BAD = {
     "q=a&not=+": "--not is empty",
     "q=a" + "&not=b" * 33: "a query has at most 32 examples and nots",
     "sort=relevance": "nothing is relevant without a query",
+    "q=a&words_only=no": "words_only 'no' must be true or false",
     "q=a&task=nonsense": "--task 'nonsense' is unknown",
     "under=%2Fnowhere%2Fat%2Fall": "neither on the disk nor in the library",
     "glob=%5B": "",

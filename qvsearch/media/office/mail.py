@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from email import message_from_bytes
 from email.errors import HeaderParseError, MessageError
@@ -18,6 +19,7 @@ from qvsearch.types import NO_METADATA
 
 MOST_BYTES = 64 * 2**20  # of a message with its attachments
 MOST_PARTS = 1000
+_BROWSER = re.compile(r"\W*Saved by ")  # as the sender of a page that it saved
 HEADERS = ("From", "To", "Cc", "Date", "Subject")
 
 
@@ -39,11 +41,13 @@ def _read(message: Message) -> Contents:
     if not any(headers.values()) and not message.is_multipart():
         raise MediaError("not a message of e-mail: it has no sender, date or subject")
     section = section_of(headers["Subject"])
+    title, author = headers["Subject"], headers["From"]
     lines: list[Line] = []
-    if "related" not in message.get_content_type():  # a saved page has them for nobody to read
+    if "related" in message.get_content_type() and (not author or _BROWSER.match(author)):
+        author = ""  # a saved page has headers for nobody to read
+    else:
         lines = [(section, f"{name}: {value}") for name, value in headers.items() if value]
     plain, pages, attached = _parts(message)
-    title = headers["Subject"]
     if any(text.strip() for text in plain):
         lines += [(section, line) for text in plain for line in ("", *text.splitlines())]
     else:
@@ -51,12 +55,13 @@ def _read(message: Message) -> Contents:
             page = read_page(data, encoding)
             lines += [(each or section, line) for flow in page.flows for each, line in flow]
             title = title or page.metadata.title or ""
+            author = author or page.metadata.author or ""
     if attached:
         lines.append((section, f"attachments: {', '.join(attached)}"))
     metadata = replace(
         NO_METADATA,
         title=field(title),
-        author=field(headers["From"]),
+        author=field(author),
         taken=letter_date(headers["Date"]),
     )
     return Contents([lines], metadata)
