@@ -59,8 +59,9 @@ def start(
 ) -> None:
     """Search your own photos, videos, documents and texts by words, by a picture, or by both.
 
-    All of it runs on this computer. Only ask --chat-server sends anything to a
-    server, and an agent that uses mcp passes on what it reads. To begin:
+    All of it runs on this computer. Only servers that you name get anything:
+    --server, --rerank-server and ask --chat-server. An agent that uses mcp passes
+    on what it reads. To begin:
 
     \b
     qvsearch demo                      without any download
