@@ -251,8 +251,7 @@ def _print_citations(citations: "Sequence[Source]") -> None:
     """Print an empty line, and the number, path and place of each source that is cited."""
     from rich.text import Text
 
-    from qvsearch.cli.hit_tables import link
-    from qvsearch.cli.layout import new_console, print_parts
+    from qvsearch.cli.layout import link, new_console, print_parts
 
     lines = [
         Text(f"[{each.number}] ").append_text(link(each.segment.item.location)).append(_place(each))

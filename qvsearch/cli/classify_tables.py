@@ -111,8 +111,8 @@ def _print_inputs(report: Report) -> None:
     for each in report.labelled:
         best = each.candidates[0]
         number = best.relevance if by_relevance and best.relevance is not None else best.score
-        rows.append((", ".join(each.labels) or UNSURE, f"{number:.2f}", os.fsdecode(each.name)))
-    print_paths(["label", "relevance" if by_relevance else "score", "path"], rows)
+        rows.append(((", ".join(each.labels) or UNSURE, f"{number:.2f}"), each.name))
+    print_paths(["label", "relevance" if by_relevance else "score"], rows)
 
 
 def _print_counts(report: Report, *, gap: bool) -> None:
@@ -123,19 +123,15 @@ def _print_counts(report: Report, *, gap: bool) -> None:
         for label in each.labels[:1]:
             if label not in surest or each.score > surest[label].score:
                 surest[label] = each
-    rows = [
-        (label, f"{count:,}", *_surest(surest.get(label))) for label, count in report.counts.items()
-    ]
-    if report.cuts:
-        rows.append((UNSURE, f"{report.unsure:,}", *_surest(None)))
+    counts = [*report.counts.items(), *([(UNSURE, report.unsure)] if report.cuts else [])]
+    rows = []
+    for label, count in counts:
+        best = surest.get(label)
+        score = "" if best is None else f"{best.score:.2f}"
+        rows.append(((label, f"{count:,}", score), b"" if best is None else best.name))
     if gap:
         output.line()
-    print_paths(["label", "files", "surest", "path"], rows)
-
-
-def _surest(result: Labelled | None) -> tuple[str, str]:
-    """Return the score and the path of the file that a label is surest of."""
-    return ("", "") if result is None else (f"{result.score:.2f}", os.fsdecode(result.name))
+    print_paths(["label", "files", "surest"], rows)
 
 
 def _print_written(written: Written) -> None:

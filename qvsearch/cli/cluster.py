@@ -1,6 +1,5 @@
 """The command cluster."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -170,12 +169,11 @@ def _print_clusters(clusters: Sequence["Cluster"]) -> None:
     """Print each group: number, files, name and confidence, and its most central files."""
     from rich.text import Text
 
-    from qvsearch.cli.hit_tables import short_path
-    from qvsearch.cli.layout import Column, Row, laid_out, new_console, print_parts, width_of
+    from qvsearch.cli.layout import Column, Row, laid_out, link, new_console, print_parts, width_of
 
-    def path_text(segment: "Segment") -> str:
-        place = output.segment_text(segment) if segment.start is not None else ""
-        return f"{output.safe_text(short_path(segment.item.location))} {place}".rstrip()
+    def path_text(segment: "Segment") -> Text:
+        place = f" {output.segment_text(segment)}" if segment.start is not None else ""
+        return link(segment.item.location).append(place)
 
     console = new_console()
     columns = [
@@ -195,7 +193,7 @@ def _print_clusters(clusters: Sequence["Cluster"]) -> None:
             name if each.id >= 0 else "in no group",
             "" if each.name is None else f"{each.name.confidence:.2f}",
         )
-        rows.append(Row(cells, Text(shown[0]), [Text(path) for path in shown[1:]]))
+        rows.append(Row(cells, shown[0], shown[1:]))
     print_parts(console, [laid_out(columns, rows, width_of(console))])
 
 
@@ -203,13 +201,11 @@ def _print_outliers(found: Sequence["Outlier"]) -> None:
     from qvsearch.cli.layout import print_paths
 
     print_paths(
-        ["", "factor", "size", "path"],
+        ["", "factor", "size"],
         [
             (
-                str(each.rank),
-                f"{each.factor:.2f}",
-                output.segment_text(each.segment),
-                os.fsdecode(each.segment.item.location),
+                (str(each.rank), f"{each.factor:.2f}", output.segment_text(each.segment)),
+                each.segment.item.location,
             )
             for each in found[:SHOWN_OUTLIERS]
         ],

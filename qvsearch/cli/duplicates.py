@@ -155,17 +155,18 @@ def _print_similar(
                 *["relevance"] * relevant,
                 *["score", "size", ""],
                 *["library"] * bool(libraries),
-                "path",
             ],
             [
                 (
-                    str(each.rank),
-                    *([] if each.relevance is None else [f"{each.relevance:.2f}"]),
-                    f"{each.score:.3f}",
-                    output.segment_text(each.segment),
-                    each.reason or "",
-                    *([libraries[each.library]] if libraries else []),
-                    os.fsdecode(each.segment.item.location),
+                    (
+                        str(each.rank),
+                        *([] if each.relevance is None else [f"{each.relevance:.2f}"]),
+                        f"{each.score:.3f}",
+                        output.segment_text(each.segment),
+                        each.reason or "",
+                        *([libraries[each.library]] if libraries else []),
+                    ),
+                    each.segment.item.location,
                 )
                 for each in results
             ],
@@ -184,7 +185,7 @@ def _print_groups(groups: Sequence["Group"]) -> None:
         rows += [
             _row(number if place == 0 else None, each) for place, each in enumerate(group.items)
         ]
-    print_paths(["", "why", "pixels", "MB", "date", "path"], rows)
+    print_paths(["", "why", "pixels", "MB", "date"], rows)
     members = [each for group in groups for each in group.items]
     output.line()
     _print_meanings(
@@ -197,18 +198,18 @@ def _print_groups(groups: Sequence["Group"]) -> None:
     )
 
 
-def _row(number: int | None, member: "Member") -> tuple[str, ...]:
+def _row(number: int | None, member: "Member") -> tuple[tuple[str, ...], bytes]:
     segment = member.segment
     why = member.reason or "best"
     taken = segment.metadata.taken
-    return (
+    cells = (
         "" if number is None else f"{number:,}",
         f"{why}, gone" if member.gone else why,
         "" if segment.width is None else f"{segment.width}x{segment.height}",
         f"{segment.item.size / 1e6:.1f}",
         (taken or utc_text(segment.item.mtime_ns) or "")[:10],
-        os.fsdecode(segment.item.location),
     )
+    return cells, segment.item.location
 
 
 def _print_meanings(words: set["str | None"]) -> None:

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
@@ -385,4 +386,6 @@ def _show(result: "Result", folder: Path, quiet: bool) -> None:
             " try more pairs, more --epochs or another --learning-rate"
         )
     elif not result.left and card.role == "embedder":
-        output.hint(f"to use it: qvsearch index PATH --adapter {folder} -l NEW-LIBRARY", quiet)
+        output.hint(
+            f"to use it: qvsearch index PATH --adapter {quote(str(folder))} -l NEW-LIBRARY", quiet
+        )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.style import Style
 from rich.text import Text
 
 from qvsearch.cli.layout import (
@@ -20,14 +17,16 @@ from qvsearch.cli.layout import (
     Row,
     indent_of,
     laid_out,
+    link,
     new_console,
     print_facts,
     print_parts,
     print_table,
+    short_path,
     width_of,
 )
 from qvsearch.cli.output import counted, line, place_text, safe_text, segment_text
-from qvsearch.display import file_url, other_part_text
+from qvsearch.display import other_part_text
 from qvsearch.library.places import place_name
 from qvsearch.times import date_text, time_taken
 
@@ -258,11 +257,6 @@ def _probability(score: float | None) -> str:
     return "" if score is None else f"{score:.2f}"
 
 
-def link(location: bytes) -> Text:
-    """Return an absolute path that a terminal opens with a click."""
-    return Text(safe_text(short_path(location)), style=Style(link=file_url(location)))
-
-
 def _below(hit: Hit) -> list[Text]:
     """Return the lines below a path: gone, snippet, other moments, near-duplicates."""
     below = [Text("gone: no longer where it was indexed", style="dim")] if hit.gone else []
@@ -287,13 +281,6 @@ def _places(moments: Sequence[Moment]) -> str:
     if len(pages) == len(moments) > 1:
         return f"pages {', '.join(pages)}"
     return ", ".join(map(other_part_text, moments))
-
-
-def short_path(location: bytes) -> bytes:
-    """Return a path below the current folder as relative to it."""
-    with suppress(OSError):  # the current folder may be gone
-        return location.removeprefix(os.fsencode(Path.cwd()).rstrip(b"/") + b"/")
-    return location
 
 
 def print_explanation(

@@ -1,7 +1,9 @@
 """The command index."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -228,7 +230,29 @@ def index(
     progress.show_summary(summary, quiet=quiet, json=json)
     if summary.indexed and summary.pictures_unread:
         output.hint(unread_note(summary.pictures_unread), quiet)
+    if output.is_watched(quiet or json):
+        _hint_absent(opened, summary.unreachable)
     raise typer.Exit(progress.exit_code(summary, strict))
+
+
+def _hint_absent(library: "Library", unreachable: Sequence[bytes]) -> None:
+    """Name the command for each root that seems to have been moved; others may be unplugged."""
+    from qvsearch.indexing.roots import absent_roots
+    from qvsearch.library.names import option
+
+    for root in absent_roots(library):
+        old = os.fsdecode(root.path)
+        if root.other is not None and root.is_elsewhere:
+            output.hint(
+                f"{root.shared:,} of {output.counted(root.files, 'file')} of {old},"
+                f" which is not there, are in {os.fsdecode(root.other)}, too;"
+                f" to forget the old place: qvsearch remove {quote(old)}{option(library.folder)}"
+            )
+        elif root.path in unreachable:
+            output.hint(
+                "if the folder has a new name or place:"
+                f" qvsearch roots move {quote(old)} NEW{option(library.folder)}"
+            )
 
 
 def _check_all(scan: "ScanOptions", forget_rules: bool, prune: bool) -> None:

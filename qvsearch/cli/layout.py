@@ -5,17 +5,22 @@ Only a command that prints a table imports this module: rich takes its time.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from qvsearch.cli.output import safe_text, write
+from qvsearch.display import file_url
 
 GAP = 2  # between columns
 LEAST_BELOW = 20  # least width of the lines below a path
@@ -29,11 +34,11 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     print_parts(console, [facts_laid_out(safe, width_of(console))])
 
 
-def print_paths(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under their column names; the last column is the path."""
+def print_paths(names: Sequence[str], rows: Iterable[tuple[Sequence[str], bytes]]) -> None:
+    """Print rows of cells and a path under the names of the columns before the path."""
     console = new_console()
-    lines = [Row(list(map(safe_text, cells)), Text(safe_text(path))) for *cells, path in rows]
-    print_parts(console, [laid_out(list(map(Column, names[:-1])), lines, width_of(console))])
+    lines = [Row(list(map(safe_text, cells)), link(path)) for cells, path in rows]
+    print_parts(console, [laid_out(list(map(Column, names)), lines, width_of(console))])
 
 
 def print_table(
@@ -53,6 +58,19 @@ def print_table(
     for row in rows:
         table.add_row(*(Text(safe_text(cell), overflow="fold") for cell in row))
     print_parts(console, [table])
+
+
+def link(location: bytes) -> Text:
+    """Return a path, short; a terminal opens an absolute one with a click."""
+    style = Style(link=file_url(location)) if location.startswith(b"/") else ""
+    return Text(safe_text(short_path(location)), style=style)
+
+
+def short_path(location: bytes) -> bytes:
+    """Return a path below the current folder as relative to it."""
+    with suppress(OSError):  # the current folder may be gone
+        return location.removeprefix(os.fsencode(Path.cwd()).rstrip(b"/") + b"/")
+    return location
 
 
 def new_console() -> Console:

@@ -112,6 +112,7 @@ class Progress:
         self._speed = Speed()
         self._files = 0
         self._pictures = 0  # whose words are still to be read
+        self._reading: Speed | None = None
         self._bar: rich.progress.Progress | None = None
         self._task: TaskID | None = None
         self._last_line = clock()
@@ -133,19 +134,7 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Show one event."""
         now = self._clock()
-        if event.state == "embedded":
-            self._speed.batch(event.segments, now)
-        elif event.state == "planned":
-            self._files = event.files
-            self._speed.plan(event.by_kind)
-            if not (self._quiet or self._json):
-                for advice in self._advice(event.by_kind):
-                    self._print_line(advice)
-        elif event.estimate:
-            segments = event.segments if event.state == "indexed" else 0
-            self._speed.file(event.kind, event.estimate, segments)
-        if event.state in ("reading", "read"):
-            self._pictures += event.segments if event.state == "reading" else -event.segments
+        self._count(event, now)
         if self._json and event.state not in (
             "embedded",
             "read",
@@ -157,9 +146,31 @@ class Progress:
             not (self._quiet or self._json)
             and self._files
             and now - self._last_line >= LINE_SECONDS
+            and (note := self._note(now))
         ):
             self._last_line = now
-            output.note(f"indexing: {self._note(now)}")
+            output.note(f"indexing: {note}")
+
+    def _count(self, event: Event, now: float) -> None:
+        """Count what is done and what is left."""
+        if event.state == "embedded":
+            self._speed.batch(event.segments, now)
+        elif event.state == "planned":
+            self._files = event.files
+            self._speed.plan(event.by_kind)
+            if not (self._quiet or self._json):
+                for advice in self._advice(event.by_kind):
+                    self._print_line(advice)
+        elif event.estimate:
+            segments = event.segments if event.state == "indexed" else 0
+            self._speed.file(event.kind, event.estimate, segments)
+        elif event.state == "reading":
+            self._pictures, self._reading = event.segments, Speed()
+            self._reading.plan({Kind.IMAGE: event.segments})
+        elif event.state == "read" and self._reading is not None:
+            self._pictures -= event.segments
+            self._reading.batch(event.segments, now)
+            self._reading.file(Kind.IMAGE, event.segments, event.segments)
 
     def _draw(self, bar: rich.progress.Progress, task: TaskID, event: Event) -> None:
         files = output.counted(event.files, "file")
@@ -187,21 +198,26 @@ class Progress:
             self._bar.console.print(message, markup=False, highlight=False)
 
     def _note(self, now: float) -> str:
-        if self._pictures:
-            return f"{output.counted(self._pictures, 'picture')} left"
+        if self._reading is not None:
+            left = _left(self._reading, now) or " left"
+            return f"{output.counted(self._pictures, 'picture')}{left}" if self._pictures else ""
         if not self._files:
             return ""
-        speed, left = self._speed.files_per_second(), self._speed.seconds_left(now)
-        shown = "" if speed is None else f", {speed:,.{0 if speed >= 10 else 2}f} files/s"
-        if left is not None:
-            shown += f", {about(left)} left"
-        return f"{self._speed.files:,} of {self._files:,} files{shown}"
+        speed, left = self._speed.files_per_second(), _left(self._speed, now)
+        shown = f", {speed:,.{0 if speed >= 10 else 2}f} files/s" if speed else ""
+        return f"{self._speed.files:,} of {self._files:,} files{shown}{left}"
+
+
+def _left(speed: Speed, now: float) -> str:
+    seconds = speed.seconds_left(now)
+    return "" if seconds is None else f", {about(seconds)} left"
 
 
 def _bar(note: Callable[[], str]) -> rich.progress.Progress:
     """Return a bar with a note behind it, which is read whenever the bar is drawn."""
     from rich import progress
     from rich.console import Console
+    from rich.table import Column
     from rich.text import Text
 
     class Note(progress.ProgressColumn):
@@ -212,7 +228,7 @@ def _bar(note: Callable[[], str]) -> rich.progress.Progress:
         progress.SpinnerColumn(),
         progress.TextColumn("{task.description}"),
         progress.BarColumn(bar_width=16),
-        Note(),
+        Note(Column(no_wrap=True)),  # a second line would stay on the screen
         console=Console(stderr=True),
         transient=True,
     )

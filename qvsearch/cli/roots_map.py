@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,11 +99,11 @@ def list_published(place: str, json: bool) -> None:
         output.write_json(map(root_record, roots))
         return
     if not roots:
-        output.line(f"no roots yet; add some with: qvsearch publish {place}")
+        output.line(f"no roots yet; add some with: qvsearch publish {quote(place)}")
         return
     _print(roots)
     if any(each.path is None for each in roots):
-        output.hint(f"to say where one is: qvsearch roots map NAME FOLDER -l {place}")
+        output.hint(f"to say where one is: qvsearch roots map NAME FOLDER -l {quote(place)}")
 
 
 def _print(roots: Sequence[PublishedRoot]) -> None:

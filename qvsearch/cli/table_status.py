@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.cli.layout import print_facts
 from qvsearch.cli.output import counted, hint, safe_text
+from qvsearch.library.names import option
 
 if TYPE_CHECKING:
     from qvsearch.published.status import TableStatus
@@ -32,4 +33,4 @@ def print_table_status(status: "TableStatus") -> None:
         facts.append(("root", f"{root.name}: {place}{there}"))
     print_facts(facts)
     if any(each.path is None for each in status.roots):
-        hint(f"to say where a root is: qvsearch roots map NAME FOLDER -l {status.folder}")
+        hint(f"to say where a root is: qvsearch roots map NAME FOLDER{option(status.folder)}")

@@ -17,6 +17,7 @@ from qvsearch.library.words import own_words
 from qvsearch.library.words_file import has_full_text
 from qvsearch.media import ocr
 from qvsearch.media.picture_reader import PictureReader
+from qvsearch.media.screenshots import is_screenshot
 from qvsearch.timed_lines import Line, timed_text
 from qvsearch.types import Item, Kind, Segment, VideoMode
 
@@ -86,7 +87,9 @@ def _may_have_words(segment: Segment, mode: VideoMode) -> bool:
     These are screenshots, scanned pages, pages of documents without a text layer, and frames of
     screen recordings. Clips that have frames beside them are left out.
     """
-    return bool(segment.metadata.page) and not (segment.clip and mode is VideoMode.BOTH)
+    if segment.metadata.page:
+        return not (segment.clip and mode is VideoMode.BOTH)
+    return segment.start is None and is_screenshot(segment.item)  # not a moment of a motion photo
 
 
 def read_if_installed(

@@ -48,6 +48,43 @@ def _root(path: bytes, items: Mapping[Kind, int], rules: Rules) -> Root:
     return Root(path, reachable, {kind: items.get(kind, 0) for kind in Kind}, rules, kind or None)
 
 
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A root that is not there, and how many of its `files` another root has, too.
+
+    `other` is the one that has the most of them, `shared`; None if there is none.
+    """
+
+    path: bytes
+    files: int
+    other: bytes | None
+    shared: int
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the other root has more than half of the files."""
+        return 2 * self.shared > self.files
+
+
+def absent_roots(library: Library) -> list[Absent]:
+    """Return the roots that are not there, e.g. because their folder has a new name."""
+    away = [root for root in library.roots if not is_there(root)]
+    if not away:
+        return []
+    contents: dict[bytes, list[str]] = {root: [] for root in library.roots}
+    for rows in library.by_location().values():
+        segment = library.segments[rows[0]]
+        contents[segment.item.root].append(segment.content_hash)
+    present = {root: set(contents[root]) for root in library.roots if root not in away}
+    return [_absent(root, contents[root], present) for root in away]
+
+
+def _absent(root: bytes, contents: list[str], present: Mapping[bytes, set[str]]) -> Absent:
+    shared = {each: sum(one in hashes for one in contents) for each, hashes in present.items()}
+    other = max(shared, key=shared.__getitem__, default=None)
+    return Absent(root, len(contents), other, 0 if other is None else shared[other])
+
+
 def last_run(folder: Path) -> float | None:
     """Return when a command last took the lock of a library, as Unix time; None if never."""
     try:

@@ -63,6 +63,11 @@ def new_places(roots: Sequence[bytes], old: bytes, new: bytes) -> dict[bytes, by
     for place in moves.values():
         if not is_there(place):
             raise QvsearchError(f"{os.fsdecode(place)} is not there; nothing was changed")
+    if any(place in roots for place in moves.values()):
+        raise QvsearchError(
+            f"{os.fsdecode(new)} is a root already; nothing was changed;"
+            " if the old place is gone for good, `qvsearch remove` forgets it"
+        )
     for place in moves.values():
         for other in roots:
             if other not in moves and _overlap(place, other):
@@ -70,8 +75,6 @@ def new_places(roots: Sequence[bytes], old: bytes, new: bytes) -> dict[bytes, by
                     f"{os.fsdecode(place)} and the root {os.fsdecode(other)} would share files;"
                     " nothing was changed"
                 )
-    if any(place in roots for place in moves.values()):
-        raise QvsearchError(f"{os.fsdecode(new)} is a root already; nothing was changed")
     return moves
 
 

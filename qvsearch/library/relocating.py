@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import (
@@ -247,7 +248,7 @@ def _delete_original(folder: Path, target: Path, lock: WriterLock) -> None:
     except OSError as error:
         raise QvsearchError(
             f"the library is now {target}, but the old one stays: {error.strerror};"
-            f" delete it with: qvsearch libraries delete {folder}"
+            f" delete it with: qvsearch libraries delete {quote(str(folder))}"
         ) from error
     if left:
         raise QvsearchError(

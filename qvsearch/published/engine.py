@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -376,7 +377,8 @@ class Table:
 
     def _absent(self) -> NoTable:
         return NoTable(
-            f"there is no table at {self.address}; create it with: qvsearch publish {self.address}"
+            f"there is no table at {self.address}; create it with:"
+            f" qvsearch publish {quote(str(self.address))}"
         )
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -205,7 +206,7 @@ def _remembered(
     if before not in (None, name) and ledger.find(before) is not None:
         raise QvsearchError(
             f"this library is published to {address} as {before}; remove its rows first with:"
-            f" qvsearch publish {address} --remove --as {before}"
+            f" qvsearch publish {quote(str(address))} --remove --as {quote(before)}"
         )
     # The owner is stored first: a claim by an owner that nobody knows could not be taken back.
     write_publication(folder, publication)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from qvsearch.files import is_below
 from qvsearch.library.aliases import aliases
 from qvsearch.library.filtering import hidden_by
+from qvsearch.library.names import option
 from qvsearch.library.rules import left_out, scans_of
 from qvsearch.media.kind_at import kind_at
 from qvsearch.published.opening import is_published
@@ -208,7 +209,7 @@ def _why_absent(library: Library, path: bytes) -> str:
     if is_published(library):
         return (
             "the shared table does not have it: it is not below a root of"
-            f" `qvsearch roots -l {library.folder}`, or its publisher has not indexed it"
+            f" `qvsearch roots{option(library.folder)}`, or its publisher has not indexed it"
         )
     failed = [each for each in library.load_failures() if each.path == path]
     if failed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +53,7 @@ def missing_words(library: Library, rows: NDArray[np.int64] | None = None) -> Mi
     table cannot be read.
     """
     if is_published(library):
-        command = f"qvsearch publish {library.folder}"
+        command = f"qvsearch publish {quote(str(library.folder))}"
         if library.lacks_word_index:
             return MissingWords(is_all=True, command=command)
         names = tuple(library.outdated)

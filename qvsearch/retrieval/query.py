@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -182,7 +183,7 @@ def _problem(path: bytes) -> str | None:
     """Return why a path that exists cannot be a query; None if it can."""
     name = os.fsdecode(path)
     if Path(name).is_dir():
-        return f"{name} is a folder; to search in it, give words and --under {name}"
+        return f"{name} is a folder; to search in it, give words and --under {quote(name)}"
     if kind_of(path) is not None:
         return None
     suffix = os.fsdecode(os.path.splitext(path)[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import QvsearchError
@@ -78,7 +79,7 @@ def _shelf(services: Services, opened: Opened) -> dict[str, object]:
         files_left=pending or None,
         changed=changed,
         gone=gone,
-        command=f"qvsearch publish {library.folder}" if published else command,
+        command=f"qvsearch publish {quote(str(library.folder))}" if published else command,
         missing=opened.missing_words(),
     )
 

@@ -2,6 +2,7 @@ import base64
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -661,6 +662,14 @@ def test_status_counts_and_finds_what_is_stale(run, indexed):
     assert code == 0
     assert "4 files, 4 segments" in output.decode()
     assert "empty.png: empty file (tried once)" in output.decode()
+
+
+def test_a_folder_s_name_with_spaces_can_be_copied_from_an_error(run, indexed):
+    (folder := indexed / "our pictures").mkdir()
+    _, _, error = run("search", folder)
+    assert ["--under", f"{folder};"] == shlex.split(error[error.index("--under") :])[:2]
+    _, _, error = run("status", "-l", table := folder / "shared.lance")
+    assert shlex.split(error[error.index("qvsearch publish") :])[2:] == [str(table)]
 
 
 def test_status_of_a_root_that_is_away(run, indexed):

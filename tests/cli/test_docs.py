@@ -48,6 +48,14 @@ def test_every_command_shows_examples_in_its_help(name):
     assert f"qvsearch {name}" in str(COMMANDS[name].help) or name == "models"
 
 
+def test_the_first_help_and_the_promises_name_every_server_that_gets_anything():
+    options = [each for command in COMMANDS.values() for each in command.params]
+    servers = {each.opts[0] for each in options if each.metavar == "URL"} - {"--check"}
+    assert "--server" in servers
+    for text in (str(command_line().help), section("Promises")):
+        assert set(re.findall(r"--[a-z-]+", text)) >= servers
+
+
 @pytest.mark.parametrize("name", ["index", "search", "explain", "status", "check", "warm", "bench"])
 def test_every_option_is_described(name):
     undescribed = {

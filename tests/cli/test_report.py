@@ -120,6 +120,37 @@ def test_a_log_gets_a_line_every_half_minute(capfd):
         assert "embedded" not in captured.out
 
 
+def notes(events, capfd):
+    """Return the line of a log after each event, each half a minute later than the one before."""
+    times = iter(range(0, 3000, 30))
+    with Progress(quiet=False, json=False, clock=times.__next__) as report:
+        report(Event("planned", files=40, estimate=40, by_kind={Kind.IMAGE: 40}))
+        capfd.readouterr()
+        lines = []
+        for event in events:
+            report(event)
+            lines.append(capfd.readouterr().err.strip())
+    return lines
+
+
+def test_no_speed_is_shown_before_a_file_is_finished(capfd):
+    lines = notes([Event("embedded", segments=5)] * 3, capfd)
+    assert lines[-1] == "indexing: 0 of 40 files, 2.5 minutes left"
+
+
+def test_reading_words_has_a_time_left_and_no_speed_of_before(capfd):
+    file = Event("indexed", b"/a.jpg", Kind.IMAGE, segments=1, estimate=1)
+    files = [Event("embedded", segments=1), file] * 3
+    lines = notes([*files, Event("reading", segments=5), *[Event("read", segments=1)] * 5], capfd)
+    assert lines[-5:] == [
+        "indexing: 4 pictures left",
+        "indexing: 3 pictures, 1.5 minutes left",
+        "indexing: 2 pictures, 60 seconds left",
+        "indexing: 1 picture, 30 seconds left",
+        "",
+    ]
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
@@ -156,6 +187,19 @@ def test_a_terminal_shows_how_far_it_is():
     shown = in_terminal(SHOW.format(quiet=False))
     lines = [without_escapes(each) for each in re.split(r"[\r\n]", shown)]
     assert any("indexing" in line and "2 of 3 files" in line for line in lines)
+    assert all(len(line) <= 80 for line in lines)
+
+
+LONG = """
+from qvsearch.cli.progress import _bar
+with _bar(lambda: "1,057,000 of 2,120,000 files, 0.37 files/s, 90 minutes left") as bar:
+    bar.add_task("reading words in pictures", total=1)
+"""
+
+
+def test_a_bar_that_is_too_long_stays_one_line():
+    lines = [without_escapes(each) for each in re.split(r"[\r\n]", in_terminal(LONG))]
+    assert all("reading" in line for line in lines if line.strip())
     assert all(len(line) <= 80 for line in lines)
 
 

@@ -637,6 +637,14 @@ def test_dupes_lists_groups_and_what_they_take(run, pictures):
     assert (code, output) == (0, "no file of the library repeats another\n")
 
 
+def test_paths_below_the_current_folder_are_short_as_in_a_search(run, pictures, monkeypatch):
+    monkeypatch.chdir(pictures)
+    for arguments in (["dupes"], ["similar", "0.png"]):
+        _, output, _ = run(*arguments, *where(pictures))
+        assert {"sub/recoded.jpg", "1.png"} <= set(output.split())
+        assert str(pictures) not in output
+
+
 def test_dupes_in_json_say_all_of_each_file(run, pictures):
     _, output, _ = run("dupes", "--json", *where(pictures))
     first, second = (json.loads(line) for line in output.splitlines())

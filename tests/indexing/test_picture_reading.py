@@ -145,6 +145,39 @@ def test_clips_beside_frames_are_not_read_again(tmp_path):
     assert pictures_to_read(library) == [frame]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Screenshot_20240303-101010.png",
+        "Screenshot 2024-02-02 at 10.11.12.PNG",
+        "Bildschirmfoto vom 2024-02-02.jpg",
+        "Capture d\u2019e\u0301cran 2024-02-02.png",  # letters as macOS has them
+        "\u5c4f\u5e55\u622a\u56fe 2024.png",
+        "IMG_0042.PNG",  # an iPhone's photos are never PNG
+    ],
+)
+def test_a_picture_is_read_if_its_name_is_that_of_a_screenshot(library, name):
+    shown = replace(
+        file(library, name.encode(), Kind.IMAGE), metadata=Metadata(page=False)
+    )  # a map, or two words on white
+    [row] = add(library, shown)
+    assert read(library)[0] == 1
+    assert library.words.read_by(READER).tolist() == [row]
+
+
+@pytest.mark.parametrize("name", ["IMG_0042.HEIC", "DSC_0042.PNG", "screen door.jpg"])
+def test_no_photo_is_read(library, name):
+    add(library, replace(file(library, name.encode(), Kind.IMAGE), metadata=Metadata(page=False)))
+    assert read(library) == (0, [])
+
+
+def test_the_film_and_the_text_of_a_screenshot_s_name_are_not_read(library):
+    film = file(library, b"Screenshot.mp4", Kind.VIDEO)
+    text = file(library, b"Screenshot.txt", Kind.TEXT, "other")
+    add(library, *(replace(each, metadata=Metadata()) for each in (film, text)))
+    assert read(library) == (0, [])
+
+
 def test_a_stop_keeps_what_was_read(library):
     pages = [replace(file(library, b"a.pdf"), page=page) for page in range(10, 30)]
     rows = add(library, *pages)

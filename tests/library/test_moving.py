@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,6 +157,33 @@ def test_another_drive_is_refused_with_its_count(drive, run):  # noqa: F811
     assert (drive / "library/manifest.json").read_bytes() == before
 
 
+def hints(run, monkeypatch, *arguments):  # noqa: F811
+    """Return what a person reads after the run."""
+    with monkeypatch.context() as patch, instead(Counting()):
+        patch.setattr(sys.stderr, "isatty", lambda: True)
+        _, _, error = run("index", *arguments)
+    return error
+
+
+def test_a_renamed_folder_that_is_indexed_anew_is_pointed_out(drive, run, monkeypatch):  # noqa: F811
+    (drive / "usb/a").rename(drive / "Our pictures")
+    error = hints(run, monkeypatch, drive / "Our pictures")
+    assert f"30 of 30 files of {drive}/usb/a, which is not there" in error
+    command = f"qvsearch remove {drive}/usb/a -l {drive}/library"
+    assert error.rstrip().endswith(command)
+    assert run(*shlex.split(command)[1:])[0] == 0
+    assert drive / "Our pictures" in {
+        Path(os.fsdecode(each)).parent for each in places(drive / "library")
+    }
+    assert "remove" not in hints(run, monkeypatch)
+
+
+def test_a_folder_that_is_away_has_the_command_that_follows_it(drive, run, monkeypatch):  # noqa: F811
+    (drive / "other").rename(drive / "away")
+    assert f"roots move {drive}/other NEW -l" in hints(run, monkeypatch)
+    assert "roots move" not in hints(run, monkeypatch, drive / "usb/b")  # it may be unplugged
+
+
 def test_copied_files_with_new_times_are_compared_by_content(drive, run):  # noqa: F811
     shutil.copytree(drive / "other", drive / "copy", copy_function=shutil.copyfile)
     for path in (drive / "copy").iterdir():
@@ -177,7 +206,7 @@ def test_what_cannot_be_a_new_path_is_refused(drive, run):  # noqa: F811
             f"no root at or below {drive}/nothing; there are: {drive}/",
         ),
         ("usb/a", "away", "is not there"),
-        ("usb/a", "other", "would share files"),
+        ("usb/a", "other", "is a root already"),
         ("usb/a", "other/inner", "would share files"),
         ("usb/a", ".", "would share files"),
         ("usb/a", "link", "would share files"),

@@ -19,6 +19,10 @@ def test_albums_are_links_of_the_start_page(page, album):
         page.goto("/")
         shelf = page.get_by_role("navigation", name="Saved searches")
         expect(shelf.get_by_role("listitem")).to_have_count(2)
+        for width in (700, 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            edges = [each.bounding_box()["x"] for each in (shelf, page.locator("#grid"))]
+            assert edges[0] == edges[1], width
         link = shelf.get_by_role("link", name="red <b>stars</b>")
         link.focus()
         page.keyboard.press("Enter")

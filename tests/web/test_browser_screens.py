@@ -119,6 +119,29 @@ def test_every_control_of_a_card_is_large_enough_for_a_finger(chromium, url):
                 assert min(box["width"], box["height"]) >= 24, control.inner_html()
 
 
+def right(locator):
+    box = locator.bounding_box()
+    return box["x"] + box["width"]
+
+
+def test_on_a_telephone_nothing_covers_or_leaves_its_place(chromium, url):
+    with fresh(chromium, url, has_touch=True, is_mobile=True) as page:
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.goto("/?kind=text")
+        page.locator(".card .place").first.wait_for()
+        for card in page.locator(".card.text").all():
+            # the name ends before the button, however long it is
+            assert right(card.locator(".place span")) <= card.locator(".round").bounding_box()["x"]
+        for pill in page.locator(".chips .pill[aria-haspopup]").all():
+            pill.click()
+            choices = page.locator(".choices:popover-open")
+            assert choices.bounding_box()["x"] >= 8, pill.inner_text()
+            assert right(choices) <= 390 - 8, pill.inner_text()
+            for number in choices.locator("small").all():
+                assert number.bounding_box()["height"] < 26, number.inner_text()  # one line
+            page.keyboard.press("Escape")
+
+
 def test_duplicates_are_those_of_the_command_line_and_can_be_exported(page, album, capsys):
     found = printed(capsys, "dupes", "-l", album[0] / "library")
     expected = [group["items"] for group in found]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from qvsearch.choices import Hub
@@ -197,7 +198,7 @@ def _base(request: Request) -> Weights:
     if adapters.is_adapter(request.model):
         raise QvsearchError(
             f"{request.model} is an adapter; merge it first, and train the result:"
-            f" qvsearch models merge {request.model} -o FOLDER"
+            f" qvsearch models merge {quote(request.model)} -o FOLDER"
         )
     other = {EMBEDDER: RERANKER, RERANKER: EMBEDDER}[request.role]
     if role_of(request.model) == other:

@@ -56,7 +56,7 @@ function passage(record) {
   const place = [nameOf(record), placeOf(record)].filter(Boolean).join(", ");
   const text = record.snippet ?? "";
   return [
-    h("span", { class: "place" }, icon("text"), place),
+    h("span", { class: "place" }, icon("text"), h("span", null, place)),
     h("span", { class: text.length < SHORT ? "snippet short" : "snippet" }, marked(text, record.marks, multiline)),
   ];
 }

@@ -92,7 +92,7 @@ export function reducesMotion() {
 export function showBelow(popover, anchor) {
   popover.showPopover();
   const at = anchor.getBoundingClientRect();
-  const { offsetWidth: width, offsetHeight: height } = popover;
+  const { width, height } = popover.getBoundingClientRect();
   const left = Math.max(8, Math.min(at.left, innerWidth - width - 8));
   const fits = at.bottom + 6 + height < innerHeight || at.top < height;
   const top = fits ? Math.min(at.bottom + 6, Math.max(8, innerHeight - height - 8)) : at.top - height - 6;
