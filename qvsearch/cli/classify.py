@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qvsearch.tasks.labelling.examples import ExampleClassifier
     from qvsearch.tasks.labelling.file_vectors import FileVectors
     from qvsearch.tasks.labelling.labels import Label
-    from qvsearch.tasks.labelling.links import LinkFolders
+    from qvsearch.tasks.labelling.writing import LinkFolders
     from qvsearch.types import Fingerprint
 
 classifying = typer.Typer(rich_markup_mode=None)
@@ -147,7 +147,7 @@ class WritingOptions:
 
     def folders(self, labels: Iterable[str]) -> "LinkFolders | None":
         """Return the folders for links; raises QvsearchError if there can be none."""
-        from qvsearch.tasks.labelling.links import LinkFolders
+        from qvsearch.tasks.labelling.writing import LinkFolders
 
         if self.link_to is None:
             return None

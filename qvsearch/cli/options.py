@@ -132,6 +132,14 @@ AdapterOption = Annotated[
         help="Adapter of the model, as finetune writes it (default: the library's).",
     ),
 ]
+MmprojOption = Annotated[
+    str | None,
+    model_option(
+        "--mmproj",
+        metavar="FILE",
+        help="Vision tower of a GGUF file (default: the one beside it).",
+    ),
+]
 Quiet = Annotated[bool, output_option("--quiet", "-q", help="Print only results and errors.")]
 Json = Annotated[bool, output_option("--json", help="Print JSON, one object a line.")]
 Kinds = Annotated[
@@ -225,3 +233,17 @@ class RunOptions:
 @dataclass(frozen=True)  # slots of two classes cannot be joined
 class ModelOptions(RunOptions, OneLibrary):
     """The library that is searched, and how its model runs."""
+
+
+@dataclass(frozen=True)
+class NewGgufOptions:
+    """A GGUF file as the model of a new library."""
+
+    mmproj: MmprojOption = None
+    accept_quantisation: Annotated[
+        bool,
+        model_option(
+            "--accept-quantisation",
+            help="Use a GGUF file even if its vectors differ much from the exact ones.",
+        ),
+    ] = False

@@ -18,9 +18,8 @@ from qvsearch.cli.saving import SavingOptions, options_of
 from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
 from qvsearch.cli.server_options import RerankedRunOptions, ServedRunOptions
 from qvsearch.cli.several import LibrariesOptions, OpenLibraries
-from qvsearch.cli.take_options import TakeOptions
+from qvsearch.cli.take_options import TakeOptions, Use, Used
 from qvsearch.cli.update_option import UpdateOptions
-from qvsearch.cli.uses import Use, Used
 from qvsearch.cli.viewing import ViewOptions, given
 from qvsearch.errors import ExitCode, QvsearchError
 

@@ -13,7 +13,6 @@ import typer
 
 from qvsearch.choices import Hub
 from qvsearch.cli import options, output
-from qvsearch.cli.gguf_options import MmprojOption
 from qvsearch.cli.server_options import RerankServerOptions, ServerOptions
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Detail
@@ -78,7 +77,7 @@ class _EmbedModel:
             "Model",
         ),
     ] = None
-    mmproj: MmprojOption = None
+    mmproj: options.MmprojOption = None
     device: options.Device = None
     dtype: options.DtypeOption = None
     hub: options.HubOption = Hub.HUGGINGFACE

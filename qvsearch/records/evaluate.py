@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import present
-from qvsearch.models.presets import INSTRUCTIONS
+from qvsearch.models.prompt import TASK_INSTRUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +102,7 @@ def task_record(task: Task) -> dict[str, object]:
     task (string): the value of `--task`
     instruction (string): its instruction
     """
-    return {"task": task.value, "instruction": INSTRUCTIONS[task]}
+    return {"task": task.value, "instruction": TASK_INSTRUCTIONS[task]}
 
 
 def _metrics(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, object]]:

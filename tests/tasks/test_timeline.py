@@ -15,8 +15,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.media import film_rates
 from qvsearch.media.film_rates import FilmRate, FilmRates
 from qvsearch.tasks.taking.cuts import Cut
-from qvsearch.tasks.taking.playlist import playlist
-from qvsearch.tasks.taking.spans import Span, spans_of
+from qvsearch.tasks.taking.spans import Span, playlist, spans_of
 from qvsearch.tasks.taking.timeline import check_suffix, reel_names, timeline
 from qvsearch.types import Hit, Item, Kind, Metadata, Moment, Segment
 
