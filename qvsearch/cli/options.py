@@ -94,6 +94,7 @@ def library_names(incomplete: str) -> list[str]:
 
 
 # groups of the help
+input_option = partial(typer.Option, rich_help_panel="Inputs")
 output_option = partial(typer.Option, rich_help_panel="Output")
 model_option = partial(typer.Option, rich_help_panel="Model")
 

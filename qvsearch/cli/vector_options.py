@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
-import typer
-
 from qvsearch.choices import Hub
 from qvsearch.cli import options, output
 from qvsearch.cli.server_options import RerankServerOptions, ServerOptions
@@ -27,12 +25,11 @@ REFRESH = 0.2  # seconds between lines of progress
 
 InputsFrom = Annotated[
     bytes | None,
-    typer.Option(
+    options.input_option(
         "--from",
         parser=options.source,
         metavar="FILE",
         help="File of inputs, one a line: words or JSON; - is standard input.",
-        rich_help_panel="Inputs",
     ),
 ]
 
@@ -41,31 +38,28 @@ InputsFrom = Annotated[
 class _EmbedModel:
     library: Annotated[
         str | None,
-        typer.Option(
+        options.model_option(
             "--library",
             "-l",
             envvar="QVSEARCH_LIBRARY",
             metavar="NAME-OR-FOLDER",
             help="Library whose model, dimensions and detail are used (default: main, if any).",
             autocompletion=options.library_names,
-            rich_help_panel="Model",
         ),
     ] = None
     model: Annotated[
         str | None,
-        typer.Option(
+        options.model_option(
             metavar="ID-OR-PATH",
             help="Model: a hub's id, a folder, a GGUF file, or demo (default: the library's).",
-            rich_help_panel="Model",
         ),
     ] = None
     dim: Annotated[
         int | None,
-        typer.Option(
+        options.model_option(
             parser=options.number("--dim", int, 1),
             metavar="N",
             help="Dimensions of the vectors (default: the library's, or the model's maximum).",
-            rich_help_panel="Model",
         ),
     ] = None
     detail: Annotated[
