@@ -5,13 +5,11 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,11 +17,11 @@ import typer
 from qvsearch.choices import Hub, Wire
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.interrupt import handled
 from qvsearch.cli.server_options import ServerOptions
 
 if TYPE_CHECKING:
     from qvsearch.freshness.followed import Notice
-    from qvsearch.freshness.watcher import Watcher
     from qvsearch.runtime.loading import Choice
 
 watching = typer.Typer(rich_markup_mode=None)
@@ -100,23 +98,9 @@ def watch(
     command = (sys.executable, "-P", "-m", "qvsearch.cli.watch_worker", order)
     log = _Log(quiet=quiet, json=json)
     watcher = Watcher(folder, Settings(command, on_battery), log.tell, log.show)
-    with _ended_by_signals(watcher):
+    # a second one ends a batch at once
+    with handled(lambda *_: watcher.stop(), signal.SIGINT, signal.SIGTERM):
         watcher.run()
-
-
-@contextmanager
-def _ended_by_signals(watcher: "Watcher") -> Iterator[None]:
-    """End the watcher on Ctrl-C or a request to end; a second one ends a batch at once."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        watcher.stop()
-
-    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 class _Log:
