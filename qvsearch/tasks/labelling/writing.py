@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import QvsearchError, system_reason
 from qvsearch.files import make_folder
 from qvsearch.library.aliases import is_there
 from qvsearch.tasks.labelling.classify import Labelled
@@ -116,7 +116,7 @@ class LinkFolders:
                     path.symlink_to(target)
                     return path, True
         except OSError as error:
-            return Skipped(os.fsencode(folder), (error.strerror or str(error)).lower())
+            return Skipped(os.fsencode(folder), system_reason(error))
         except QvsearchError as error:
             return Skipped(os.fsencode(folder), str(error))
         return Skipped(media, f"{folder} has {MOST_NUMBERS:,} files of its name")
