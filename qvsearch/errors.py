@@ -61,3 +61,8 @@ class InputsRefused(QvsearchError):
 
 class ServersFailed(QvsearchError):
     """No server computes, whatever the input; the text names each with its reason."""
+
+
+def system_reason(error: OSError) -> str:
+    """Return why the system refused something, e.g. `permission denied`."""
+    return (error.strerror or str(error)).lower()

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -188,6 +188,11 @@ def touch_file(path: Path) -> None:
         os.utime(path)
 
 
+def is_temporary(path: Path) -> bool:
+    """Return whether a path has the name of one that is being written, or was left so."""
+    return path.name.startswith(".") and path.name.endswith(TEMPORARY)
+
+
 def open_file(location: Path | bytes) -> FileIO:
     """Open a plain file for reading, without waiting; raises OSError for anything else."""
     # Non-blocking, because opening a FIFO without a writer would wait for ever.
@@ -200,6 +205,12 @@ def open_file(location: Path | bytes) -> FileIO:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(location))
         raise OSError(errno.EINVAL, "not a plain file", os.fspath(location))
     return FileIO(descriptor)
+
+
+def read_start(location: Path | bytes, most: int) -> bytes:
+    """Return the first `most` bytes of a plain file; raises OSError for anything else."""
+    with BufferedReader(open_file(location)) as file:
+        return file.read(most)
 
 
 def content_hash(location: bytes, size: int) -> str:

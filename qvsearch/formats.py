@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ _MAGIC = b"qvarray1"
 _ALIGN = 64  # bytes; a cache line, and more than any number needs
 
 
-def path_fields(name: str, path: bytes) -> dict[str, object]:
+def path_fields(name: str, path: bytes) -> dict[str, str]:
     """Return `{name: path}`, or `{name_b64: ...}` if the path is not UTF-8."""
     try:
         return {name: path.decode("utf-8")}
@@ -31,6 +32,11 @@ def present(record: Mapping[str, object | None]) -> dict[str, object]:
     return {name: value for name, value in record.items() if value is not None}
 
 
+def rounded(value: float | None) -> float | None:
+    """Return a number for JSON, which has no NaN."""
+    return None if value is None or math.isnan(value) else round(value, 6)
+
+
 def utc_text(mtime_ns: int) -> str | None:
     """Return nanoseconds since 1970 in ISO 8601, UTC; None outside the years 1 to 9999."""
     try:
@@ -38,14 +44,6 @@ def utc_text(mtime_ns: int) -> str | None:
     except OverflowError:
         return None
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def path_field(path: bytes) -> dict[str, str]:
-    """Return the JSON field of a path: `path`, or `path_b64` if the path is not UTF-8."""
-    try:
-        return {"path": path.decode()}
-    except UnicodeDecodeError:
-        return {"path_b64": base64.b64encode(path).decode()}
 
 
 def read_path(record: dict[str, Any]) -> bytes:
@@ -60,6 +58,19 @@ def read_path(record: dict[str, Any]) -> bytes:
     if b"\0" in path:
         raise ValueError("no file can have this path")
     return path
+
+
+def json_objects(lines: Iterable[str | bytes]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yield the number and object of each line that is not blank, or the reason if it has none."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield number, f"it is not JSON: {error}"
+        else:
+            yield number, record if isinstance(record, dict) else "it is not a JSON object"
 
 
 def number_field(number: int) -> int | str:

@@ -9,6 +9,9 @@ from urllib.parse import SplitResult, urlsplit
 from qvsearch.connections import peer_is_public
 from qvsearch.errors import QvsearchError
 
+REASON_BYTES = 65_536  # of an answer that is read for its reason
+LONGEST_REASON = 300  # characters
+
 
 class CannotConnect(Exception):
     """There is no connection to a server; the text is the reason and a remedy."""
@@ -78,3 +81,15 @@ def connect(
         connection.close()
         raise MustNotConnect(f"plain http would show your files to others; {remedy}")
     return connection
+
+
+def json_headers(key: str | None) -> dict[str, str]:
+    """Return the headers of a request in JSON."""
+    headers = {"User-Agent": "qvsearch", "Content-Type": "application/json"}
+    return headers if key is None else headers | {"Authorization": f"Bearer {key}"}
+
+
+def short(text: str) -> str:
+    """Return a server's text as one line that is not too long."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."

@@ -34,6 +34,11 @@ def taken_time(taken: str | None, mtime_ns: int) -> int:
     return min(max(time, 1 - LATEST), LATEST - 1)
 
 
+def nearest_bound(time: int) -> int:
+    """Return a bound within 64 bits that divides all times as this one does."""
+    return min(max(time, -LATEST), LATEST)
+
+
 def moment_taken(taken: str) -> datetime:
     """Return the first moment of a date in ISO 8601, e.g. of a year, a month or a day."""
     return datetime.fromisoformat(taken + FIRST_DAY[len(taken) :])

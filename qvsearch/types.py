@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -17,7 +17,7 @@ from qvsearch.fingerprint import Fingerprint as Fingerprint
 from qvsearch.fingerprint import Precision as Precision
 from qvsearch.fingerprint import Stored as Stored
 from qvsearch.fingerprint import VideoMode as VideoMode
-from qvsearch.formats import path_fields, present, utc_text
+from qvsearch.formats import path_fields, present, rounded, utc_text
 from qvsearch.kinds import KIND_CODES as KIND_CODES
 from qvsearch.kinds import KIND_OF_SUFFIX as KIND_OF_SUFFIX
 from qvsearch.kinds import READING as READING
@@ -212,7 +212,7 @@ class Moment:
         """Return the moment as `search --json` prints it."""
         return {
             "relevance": round(self.relevance, 6),
-            **present({"score": _rounded(self.score)}),
+            **present({"score": rounded(self.score)}),
             **place_fields(self.start, self.end, self.segment),
         }
 
@@ -283,8 +283,8 @@ class Hit:
         return present(
             {
                 "rank": self.rank,
-                "relevance": _rounded(self.relevance),
-                "score": _rounded(self.score),
+                "relevance": rounded(self.relevance),
+                "score": rounded(self.score),
                 "id": segment.item_id,
                 "kind": item.kind.value,
                 **path_fields("path", item.location),
@@ -299,7 +299,7 @@ class Hit:
                 **metadata_fields(segment),
                 "mtime": utc_text(item.mtime_ns),
                 **library,
-                "rerank_score": None if self.rerank_score is None else _rounded(self.rerank_score),
+                "rerank_score": rounded(self.rerank_score),
                 "moments": [each.to_dict() for each in self.moments] or None,
                 "duplicates": [path_fields("path", each.location) for each in self.duplicates]
                 or None,
@@ -325,8 +325,9 @@ def unreachable_root(item: Item) -> dict[str, object]:
     return {"root": item.root.decode()}
 
 
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 6)
+def skipped_fields(skipped: Iterable[Skipped]) -> list[dict[str, str]]:
+    """Return the paths of what was left out, each with its reason."""
+    return [{**path_fields("path", each.path), "reason": each.reason} for each in skipped]
 
 
 def place_fields(start: float | None, end: float | None, segment: Segment) -> dict[str, object]:

@@ -111,14 +111,13 @@ class AskRanking(RankingOptions):
 
     top: Annotated[
         int,
-        typer.Option(
+        _answer(
             "--top",
             "-k",
             parser=options.number("-k", int, 1),
             metavar="N",
             help=f"Number of files to answer from (default: {TOP}).",
             show_default=False,
-            rich_help_panel="Answer",
         ),
     ] = TOP
     all_: Annotated[

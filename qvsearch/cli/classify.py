@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from qvsearch.tasks.labelling.examples import ExampleClassifier
     from qvsearch.tasks.labelling.file_vectors import FileVectors
     from qvsearch.tasks.labelling.labels import Label
-    from qvsearch.tasks.labelling.links import LinkFolders
+    from qvsearch.tasks.labelling.writing import LinkFolders
     from qvsearch.types import Fingerprint
 
 classifying = typer.Typer(rich_markup_mode=None)
+_label = partial(typer.Option, rich_help_panel="Labels")
 
 
 class SidecarForm(StrEnum):
@@ -44,48 +45,37 @@ class LabelOptions:
 
     label: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="TEXT",
-            help="Label, or 'label: phrasing | phrasing'; may be repeated.",
-            rich_help_panel="Labels",
-        ),
+        _label(metavar="TEXT", help="Label, or 'label: phrasing | phrasing'; may be repeated."),
     ] = None
     labels: Annotated[
         bytes | None,
-        typer.Option(
+        _label(
             parser=options.path,
             metavar="FILE",
             help="File of labels, one a line, or JSON: a list, or an object of phrasings.",
-            rich_help_panel="Labels",
         ),
     ] = None
     examples: Annotated[
         bytes | None,
-        typer.Option(
+        _label(
             parser=options.path,
             metavar="FOLDER",
             help="Folder with a folder of example files for each label.",
-            rich_help_panel="Labels",
         ),
     ] = None
     multi: Annotated[
         bool,
-        typer.Option("--multi", help="Give a file all relevant labels.", rich_help_panel="Labels"),
+        _label("--multi", help="Give a file all relevant labels."),
     ] = False
     unsure: Annotated[
         bool,
-        typer.Option(
-            "--unsure",
-            help="Leave files without a label if the best one is not relevant.",
-            rich_help_panel="Labels",
-        ),
+        _label("--unsure", help="Leave files without a label if the best one is not relevant."),
     ] = False
     instruction: Annotated[
         str | None,
-        typer.Option(
+        _label(
             metavar="TEXT",
             help="Instruction to the model for labels (default: that of documents).",
-            rich_help_panel="Labels",
         ),
     ] = None
 
@@ -124,20 +114,15 @@ class WritingOptions:
     ] = None
     link_to: Annotated[
         bytes | None,
-        typer.Option(
+        options.output_option(
             parser=options.path,
             metavar="FOLDER",
             help="Folder for links to the files, in a folder for each label.",
-            rich_help_panel="Output",
         ),
     ] = None
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run",
-            help="Print what --sidecar and --link-to would write.",
-            rich_help_panel="Output",
-        ),
+        options.output_option("--dry-run", help="Print what --sidecar and --link-to would write."),
     ] = False
 
     def __post_init__(self) -> None:
@@ -147,7 +132,7 @@ class WritingOptions:
 
     def folders(self, labels: Iterable[str]) -> "LinkFolders | None":
         """Return the folders for links; raises QvsearchError if there can be none."""
-        from qvsearch.tasks.labelling.links import LinkFolders
+        from qvsearch.tasks.labelling.writing import LinkFolders
 
         if self.link_to is None:
             return None
@@ -169,11 +154,10 @@ def classify(
     filters: FilterOptions,
     truth: Annotated[
         bytes | None,
-        typer.Option(
+        options.output_option(
             parser=options.path,
             metavar="FILE",
             help="True labels: a .csv, .tsv or .jsonl file, or a folder with one for each label.",
-            rich_help_panel="Output",
         ),
     ] = None,
     writing: WritingOptions,

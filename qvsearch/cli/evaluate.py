@@ -102,17 +102,17 @@ class ComparedOptions:
 
     def instructions(self) -> dict[str, str | None]:
         """Return the instructions by name, all published ones after the default, which is None."""
-        from qvsearch.models.presets import INSTRUCTIONS
+        from qvsearch.models.prompt import TASK_INSTRUCTIONS
 
         presets: dict[str, str | None] = {}
         for name in self.task or ([] if self.instruction else [DEFAULT]):
             if name == ALL:
                 presets |= {
                     DEFAULT: None,
-                    **{each.value: text for each, text in INSTRUCTIONS.items()},
+                    **{each.value: text for each, text in TASK_INSTRUCTIONS.items()},
                 }
             elif name in list(Task):
-                presets[name] = INSTRUCTIONS[Task(name)]
+                presets[name] = TASK_INSTRUCTIONS[Task(name)]
             elif name == DEFAULT:
                 presets[name] = None
             else:

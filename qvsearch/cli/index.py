@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.choices import Hub
-from qvsearch.cli import options, output, ray_index
+from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
-from qvsearch.cli.gguf_options import NewGgufOptions
-from qvsearch.cli.ray_options import RayOptions, check_local, place
+from qvsearch.cli.ray import RayOptions, check_local, place, run_on_cluster
 from qvsearch.cli.server_options import ServerOptions
 from qvsearch.errors import ExitCode, QvsearchError
 from qvsearch.types import Detail, Kind, Stored, VideoMode
@@ -139,7 +138,7 @@ def index(
     dtype: options.DtypeOption = None,
     hub: options.HubOption = Hub.HUGGINGFACE,
     servers: ServerOptions,
-    gguf: NewGgufOptions,
+    gguf: options.NewGgufOptions,
     decode_workers: Annotated[
         int | None,
         typer.Option(
@@ -194,7 +193,7 @@ def index(
     if cluster.ray is not None:
         others = {"--store": store, "--forget-rules": forget_rules, "--dry-run": dry_run}
         cluster.refuse(library, {**others, "--retry-failed": retry_failed})
-        ray_index.run(cluster, paths, choice, how, quiet=quiet, json=json)
+        run_on_cluster(cluster, paths, choice, how, quiet=quiet, json=json)
     check_local(paths)
     folder = library_folder(library)
     if not paths:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 from qvsearch.cli.output import alert
@@ -25,19 +25,23 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         alert("finishing this batch; Ctrl-C again leaves at once")
 
-    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(stop, signal.SIGINT, signal.SIGTERM):
         yield lambda: stopping
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+
+
+def cancelling() -> AbstractContextManager[None]:
+    """Treat a request to end as Ctrl-C: what is half written is deleted, and nothing is kept."""
+    return handled(signal.default_int_handler, signal.SIGTERM)
 
 
 @contextmanager
-def cancelling() -> Iterator[None]:
-    """Treat a request to end as Ctrl-C: what is half written is deleted, and nothing is kept."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def handled(
+    handler: Callable[[int, FrameType | None], object], *signals: signal.Signals
+) -> Iterator[None]:
+    """Have a function called for signals, which then get their former handlers back."""
+    before = {each: signal.signal(each, handler) for each in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, former in before.items():
+            signal.signal(each, former)

@@ -11,10 +11,8 @@ from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, Group
 from qvsearch.errors import QvsearchError
 from qvsearch.library.names import (
-    absence,
     default_folder,
-    exists,
-    library_folder,
+    existing_folder,
     new_folder,
     option,
 )
@@ -68,7 +66,7 @@ def rename(
     \b
     qvsearch libraries rename holidays summer
     """  # noqa: D301
-    folder = _existing(old)
+    folder = existing_folder(old)
     _move(folder, new_folder(new, folder))
 
 
@@ -90,7 +88,7 @@ def move(
     \b
     qvsearch libraries move photos /media/drive/photos
     """  # noqa: D301
-    _move(_existing(name), Path(os.fsdecode(folder)))
+    _move(existing_folder(name), Path(os.fsdecode(folder)))
 
 
 @libraries.command(cls=Command)
@@ -105,20 +103,12 @@ def delete(
     """  # noqa: D301
     from qvsearch.library.libraries import delete_library
 
-    folder = output.safe_text(str(_existing(name)))
+    folder = output.safe_text(str(existing_folder(name)))
     if not yes:
         if not sys.stdin.isatty():
             raise QvsearchError(f"{folder} is deleted only with --yes, or on a terminal")
         typer.confirm(f"Delete the library {folder}?", abort=True)
     output.line(f"deleted {delete_library(name)}; your photos, videos and documents stay")
-
-
-def _existing(name: str) -> Path:
-    """Return the folder of a library; raises QvsearchError if there is none."""
-    folder = library_folder(name)
-    if not exists(folder):
-        raise QvsearchError(absence(folder))
-    return folder
 
 
 def _move(folder: Path, target: Path) -> None:

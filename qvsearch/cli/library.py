@@ -120,7 +120,7 @@ def _show_table(library: "PublishedLibrary", json: bool) -> None:
 
         output.write_json([table_record(current)])
         return
-    from qvsearch.cli.table_status import print_table_status
+    from qvsearch.cli.tables import print_table_status
 
     print_table_status(current)
 

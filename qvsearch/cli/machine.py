@@ -234,15 +234,15 @@ def tasks(json: options.Json = False) -> None:
     qvsearch models tasks
     qvsearch search "a red car in the snow" --task photos
     """  # noqa: D301
-    from qvsearch.models.presets import INSTRUCTIONS
+    from qvsearch.models.prompt import TASK_INSTRUCTIONS
     from qvsearch.records.evaluate import task_record
 
     if json:
-        output.write_json(map(task_record, INSTRUCTIONS))
+        output.write_json(map(task_record, TASK_INSTRUCTIONS))
         return
     from qvsearch.cli.layout import print_facts
 
-    print_facts((task.value, text) for task, text in INSTRUCTIONS.items())
+    print_facts((task.value, text) for task, text in TASK_INSTRUCTIONS.items())
 
 
 @models.command(cls=Command)

@@ -94,6 +94,7 @@ def library_names(incomplete: str) -> list[str]:
 
 
 # groups of the help
+input_option = partial(typer.Option, rich_help_panel="Inputs")
 output_option = partial(typer.Option, rich_help_panel="Output")
 model_option = partial(typer.Option, rich_help_panel="Model")
 
@@ -130,6 +131,14 @@ AdapterOption = Annotated[
         "--adapter",
         metavar="FOLDER",
         help="Adapter of the model, as finetune writes it (default: the library's).",
+    ),
+]
+MmprojOption = Annotated[
+    str | None,
+    model_option(
+        "--mmproj",
+        metavar="FILE",
+        help="Vision tower of a GGUF file (default: the one beside it).",
     ),
 ]
 Quiet = Annotated[bool, output_option("--quiet", "-q", help="Print only results and errors.")]
@@ -225,3 +234,17 @@ class RunOptions:
 @dataclass(frozen=True)  # slots of two classes cannot be joined
 class ModelOptions(RunOptions, OneLibrary):
     """The library that is searched, and how its model runs."""
+
+
+@dataclass(frozen=True)
+class NewGgufOptions:
+    """A GGUF file as the model of a new library."""
+
+    mmproj: MmprojOption = None
+    accept_quantisation: Annotated[
+        bool,
+        model_option(
+            "--accept-quantisation",
+            help="Use a GGUF file even if its vectors differ much from the exact ones.",
+        ),
+    ] = False

@@ -24,8 +24,8 @@ from qvsearch.types import Hit
 if TYPE_CHECKING:
     from qvsearch.cli.options import PrintOptions
     from qvsearch.cli.several import OpenLibraries
+    from qvsearch.cli.take_options import Use
     from qvsearch.cli.terminal import Screen
-    from qvsearch.cli.uses import Use
     from qvsearch.cli.viewing import View
     from qvsearch.library.library import Library
     from qvsearch.retrieval.pipeline import SearchOptions

@@ -14,7 +14,7 @@ import typer
 
 from qvsearch.cli import output
 from qvsearch.errors import ExitCode, QvsearchError
-from qvsearch.library.names import library_names
+from qvsearch.library.names import existing_folder, library_names
 from qvsearch.library.searches import (
     FLAGS,
     LISTS,
@@ -207,22 +207,11 @@ def _find(libraries: "str | list[str] | None", name: str) -> "SavedSearch":
     names: list[str | None] = [None]
     if libraries:
         names = [libraries] if isinstance(libraries, str) else [*libraries]
-    *others, last = map(existing, names)
+    *others, last = map(existing_folder, names)
     for each in others:
         with suppress(NoSuchSearch):
             return read_search(each, name)
     return read_search(last, name)
-
-
-def existing(library: str | None) -> Path:
-    """Return the folder of a library; raises QvsearchError if there is none."""
-    from qvsearch.library.library import library_folder
-    from qvsearch.library.names import absence, exists
-
-    folder = library_folder(library)
-    if not exists(folder):
-        raise QvsearchError(absence(folder))
-    return folder
 
 
 def _texts(value: "Value") -> Any:  # noqa: ANN401 - a parser takes a text, several, or a flag

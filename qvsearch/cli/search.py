@@ -18,9 +18,8 @@ from qvsearch.cli.saving import SavingOptions, options_of
 from qvsearch.cli.search_options import FilterOptions, QueryOptions, RankingOptions, RerankOptions
 from qvsearch.cli.server_options import RerankedRunOptions, ServedRunOptions
 from qvsearch.cli.several import LibrariesOptions, OpenLibraries
-from qvsearch.cli.take_options import TakeOptions
+from qvsearch.cli.take_options import TakeOptions, Use, Used
 from qvsearch.cli.update_option import UpdateOptions
-from qvsearch.cli.uses import Use, Used
 from qvsearch.cli.viewing import ViewOptions, given
 from qvsearch.errors import ExitCode, QvsearchError
 
@@ -40,20 +39,18 @@ class ClipOptions:
 
     save_clips: Annotated[
         bytes | None,
-        typer.Option(
+        options.output_option(
             parser=options.path,
             metavar="FOLDER",
             help="Folder for the moments of videos, cut out as files.",
-            rich_help_panel="Output",
         ),
     ] = None
     padding: Annotated[
         float | None,
-        typer.Option(
+        options.output_option(
             parser=options.number("--padding", float, 0, options.DAY),
             metavar="SECONDS",
             help="Time added before and after each moment (default: 0).",
-            rich_help_panel="Output",
         ),
     ] = None
 
@@ -112,11 +109,7 @@ def search(
     ] = None,
     by_kind: Annotated[
         bool,
-        typer.Option(
-            "--by-kind",
-            help="Print a list for each kind, of N hits each.",
-            rich_help_panel="Output",
-        ),
+        options.output_option("--by-kind", help="Print a list for each kind, of N hits each."),
     ] = False,
     clips: ClipOptions,
     taking: TakeOptions,
@@ -319,7 +312,7 @@ def _save_clips(folder: Path, padding: float, hits: Sequence["Hit"]) -> Used:
                 output.fail(str(error))
                 is_whole = False
                 continue
-            fields[-1] = path_fields("saved", os.fsencode(clip.path))
+            fields[-1].update(path_fields("saved", os.fsencode(clip.path)))
             lines.append(f"{'saved' if clip.is_new else 'saved before'}: {clip.path}")
             if clip.lost:
                 output.fail(f"{clip.path} lacks the sound: {clip.lost}")

@@ -106,13 +106,13 @@ class QueryOptions:
 
     def query(self, text: str | None) -> "Query":
         """Return the query of a text and these parts; raises QvsearchError for an empty one."""
-        from qvsearch.models.presets import INSTRUCTIONS
+        from qvsearch.models.prompt import TASK_INSTRUCTIONS
         from qvsearch.retrieval.query import compared_by, parse_query
 
         return parse_query(
             text,
             self.image,
-            self.instruction if self.task is None else INSTRUCTIONS[self.task],
+            self.instruction if self.task is None else TASK_INSTRUCTIONS[self.task],
             without=self.not_ or (),
             like=self.like or (),
             unlike=self.unlike or (),

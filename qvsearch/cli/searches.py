@@ -8,8 +8,8 @@ import typer
 
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, Group
-from qvsearch.cli.saving import existing
 from qvsearch.errors import QvsearchError
+from qvsearch.library.names import existing_folder
 from qvsearch.records import searches as records
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def list_(
         return
     from qvsearch.library.searches import read_searches
 
-    found = read_searches(existing(library))
+    found = read_searches(existing_folder(library))
     if json:
         output.write_json(map(records.search_record, found))
     elif found:
@@ -61,7 +61,7 @@ def rename(
     """  # noqa: D301
     from qvsearch.library.searches import check_name, rename_search
 
-    rename_search(existing(library), check_name(name), check_name(new))
+    rename_search(existing_folder(library), check_name(name), check_name(new))
 
 
 @searches.command(cls=Command)
@@ -73,7 +73,7 @@ def delete(name: Name, library: options.LibraryName = None) -> None:
     """  # noqa: D301
     from qvsearch.library.searches import check_name, delete_search
 
-    delete_search(existing(library), check_name(name))
+    delete_search(existing_folder(library), check_name(name))
 
 
 def _print(found: "Sequence[SavedSearch]") -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from qvsearch.cli.several import LibrariesOptions
 LARGEST_PORT = 65_535
 
 serving = typer.Typer(rich_markup_mode=None)
+_server = partial(typer.Option, rich_help_panel="Server")
 
 
 @serving.command(cls=GroupedCommand)
@@ -22,24 +24,22 @@ def serve(
     *,
     port: Annotated[
         int | None,
-        typer.Option(
+        _server(
             parser=options.number("--port", int, 0, LARGEST_PORT),
             metavar="N",
             help="Port; 0 is any free one (default: 7600).",
-            rich_help_panel="Server",
         ),
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(
+        _server(
             metavar="ADDRESS",
             help="Address that other computers reach; a token is then needed (default: none).",
-            rich_help_panel="Server",
         ),
     ] = None,
     no_open: Annotated[
         bool,
-        typer.Option("--no-open", help="Do not open a browser.", rich_help_panel="Server"),
+        _server("--no-open", help="Do not open a browser."),
     ] = False,
     libraries: LibrariesOptions,
     device: options.Device = None,

@@ -164,7 +164,7 @@ def _written(served: "Served", folder: Path) -> "Served":
     from dataclasses import replace
 
     from qvsearch.models.registry import PACKAGED
-    from qvsearch.runtime.remote.servable import write_checkpoint, write_templates
+    from qvsearch.runtime.remote.launch import write_checkpoint, write_templates
 
     if served.model in PACKAGED:
         write_checkpoint(PACKAGED[served.model][1], folder)

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from qvsearch.cli import options
 from qvsearch.cli.vector_options import InputsFrom
 from qvsearch.errors import QvsearchError
 
+_score = partial(typer.Option, rich_help_panel="Score")
+
 PAIR = 2
 
 
@@ -21,55 +24,49 @@ class SideOptions:
 
     with_: Annotated[
         list[str] | None,
-        typer.Option(
+        options.input_option(
             "--with",
             metavar="INPUT",
             help="Input to compare with; may be repeated (default: the others).",
-            rich_help_panel="Inputs",
         ),
     ] = None
     from_: InputsFrom = None
     with_from: Annotated[
         bytes | None,
-        typer.Option(
+        options.input_option(
             parser=options.source,
             metavar="FILE",
             help="File of inputs to compare with.",
-            rich_help_panel="Inputs",
         ),
     ] = None
     pairs: Annotated[
         bytes | None,
-        typer.Option(
+        options.input_option(
             parser=options.path,
             metavar="FILE",
             help="File of pairs (.tsv, .csv, .jsonl), printed with a column similarity.",
-            rich_help_panel="Inputs",
         ),
     ] = None
     columns: Annotated[
         str | None,
-        typer.Option(
+        options.input_option(
             metavar="A,B",
             help="Columns of --pairs: names, or numbers (default: sentence1,sentence2;"
             " without them 1,2).",
-            rich_help_panel="Inputs",
         ),
     ] = None
     query: Annotated[
         bool,
-        typer.Option(
+        options.input_option(
             "--query",
             help="Embed the first side as queries: search's instruction.",
-            rich_help_panel="Inputs",
         ),
     ] = False
     instruction: Annotated[
         str | None,
-        typer.Option(
+        options.input_option(
             metavar="TEXT",
             help="Instruction to the model for both sides; with --query for the first.",
-            rich_help_panel="Inputs",
         ),
     ] = None
 
@@ -112,19 +109,11 @@ class ScoreOptions:
     ] = Metric.COSINE
     rerank: Annotated[
         bool,
-        typer.Option(
-            "--rerank",
-            help="Score by a reranker: the probability that B answers A.",
-            rich_help_panel="Score",
-        ),
+        _score("--rerank", help="Score by a reranker: the probability that B answers A."),
     ] = False
     reranker: Annotated[
         str | None,
-        typer.Option(
-            metavar="ID-OR-FOLDER",
-            help="Reranker (default: Qwen/Qwen3-VL-Reranker-2B).",
-            rich_help_panel="Score",
-        ),
+        _score(metavar="ID-OR-FOLDER", help="Reranker (default: Qwen/Qwen3-VL-Reranker-2B)."),
     ] = None
 
     def __post_init__(self) -> None:
@@ -141,22 +130,20 @@ class MatrixOptions:
 
     csv: Annotated[
         bytes | None,
-        typer.Option(
+        options.output_option(
             parser=options.source,
             metavar="FILE",
             help="CSV file of the matrix; - is standard output.",
-            rich_help_panel="Output",
         ),
     ] = None
     output_: Annotated[
         bytes | None,
-        typer.Option(
+        options.output_option(
             "--output",
             "-o",
             parser=options.path,
             metavar="FILE",
             help="File ending in .npz for the matrix; with --pairs the file of the pairs.",
-            rich_help_panel="Output",
         ),
     ] = None
     quiet: options.Quiet = False

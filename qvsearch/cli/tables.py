@@ -1,4 +1,4 @@
-"""Tables of a library, of models and of measurements; only a command that prints one imports it."""
+"""Tables of libraries, models and measurements; only a command that prints one imports it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from qvsearch.cli.layout import print_facts, print_table
+from qvsearch.cli.layout import (
+    Column,
+    Row,
+    laid_out,
+    new_console,
+    print_facts,
+    print_parts,
+    print_table,
+    width_of,
+)
 from qvsearch.cli.output import (
     clock,
     counted,
@@ -20,10 +29,11 @@ from qvsearch.cli.output import (
     safe_text,
     size_text,
 )
+from qvsearch.indexing.roots import Root
 from qvsearch.indexing.scan import leftovers_text
 from qvsearch.library.names import option
 from qvsearch.library.rules import rules_text
-from qvsearch.types import Precision
+from qvsearch.types import Kind, Precision
 
 if TYPE_CHECKING:
     from qvsearch.indexing.fields import Field
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
     from qvsearch.machine.bench import Figure
     from qvsearch.machine.gguf_files import GgufState
     from qvsearch.models.registry import ModelState
+    from qvsearch.published.status import TableStatus
     from qvsearch.runtime.manager import Running
 
 SHOWN_PATHS = 3  # of an unfinished run
@@ -309,3 +320,45 @@ def warm_text(process: Running) -> str:
         f"{process.model}, process {process.pid} since {since}{memory};"
         f" idle for {clock(int(process.idle))} of {clock(int(process.limit))}; {process.socket}"
     )
+
+
+def print_roots(roots: Iterable[Root]) -> None:
+    """Print each root with the number of its files, its file system and its rules."""
+    console = new_console()
+    columns = [Column(f"{kind}s", right=True) for kind in Kind] + [Column("on")]
+    rows = [_row(root) for root in roots]
+    print_parts(console, [laid_out(columns, rows, width_of(console))])
+
+
+def _row(root: Root) -> Row:
+    cells = [f"{root.items.get(kind, 0):,}" for kind in Kind]
+    cells.append(root.file_system or "" if root.reachable else "not there")
+    rules = safe_text(rules_text(root.rules))
+    below = [Text(rules, overflow="ellipsis")] if rules else []
+    return Row(cells, Text(safe_text(root.path)), below, "" if root.reachable else "dim")
+
+
+def print_table_status(status: TableStatus) -> None:
+    """Print what a table holds, who published it, and where its roots lie."""
+    fingerprint = status.fingerprint
+    model = f"{fingerprint.model} at {fingerprint.revision[:12]}, {fingerprint.dim} dimensions"
+    facts = [("table", f"{status.folder}, version {status.version}"), ("model", model)]
+    facts += [
+        (kind, f"{counted(files, 'file')}, {counted(status.rows[kind], 'segment')}")
+        for kind, files in status.files.items()
+    ]
+    if status.indexed:
+        loose = counted(status.loose, "segment")
+        facts.append(("index", f"of vectors; {loose} not in it yet, and compared one by one"))
+    for each in status.publishers:
+        when = (
+            f"published {each.published}" if each.token else "not whole: its last run has not ended"
+        )
+        facts.append(("publisher", f"{each.name}: {counted(each.files, 'file')}, {when}"))
+    for root in status.roots:
+        place = "not mapped" if root.path is None else safe_text(root.path)
+        there = " (not reachable)" if root.path is not None and not root.reachable else ""
+        facts.append(("root", f"{root.name}: {place}{there}"))
+    print_facts(facts)
+    if any(each.path is None for each in status.roots):
+        hint(f"to say where a root is: qvsearch roots map NAME FOLDER{option(status.folder)}")

@@ -1,7 +1,7 @@
 """The options of search that take hits along: copies, links, a playlist, a timeline."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qvsearch.cli import options, output
-from qvsearch.cli.uses import Use, Used
 from qvsearch.errors import QvsearchError
 
 if TYPE_CHECKING:
@@ -18,6 +17,21 @@ if TYPE_CHECKING:
     from qvsearch.types import Hit
 
 _taking = partial(typer.Option, rich_help_panel="Taking hits along")
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The result of a use: fields of `--json` for each hit, and lines for a person.
+
+    If not `is_whole`, a file is missing, which was reported, and the exit code is 3.
+    """
+
+    fields: Sequence[Mapping[str, object]]
+    lines: Sequence[str] = ()
+    is_whole: bool = True
+
+
+Use = Callable[[Sequence["Hit"]], Used]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +153,7 @@ def _summary(folder: Path, haul: "Haul", hits: "Sequence[Hit]", links: bool) -> 
 
 def _write_playlist(path: Path, padding: float, hits: "Sequence[Hit]") -> Used:
     from qvsearch.files import write_file
-    from qvsearch.tasks.taking.playlist import playlist
-    from qvsearch.tasks.taking.spans import spans_of
+    from qvsearch.tasks.taking.spans import playlist, spans_of
 
     spans = list(spans_of(hits, padding))
     if not spans:

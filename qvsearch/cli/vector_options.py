@@ -9,11 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
-import typer
-
 from qvsearch.choices import Hub
 from qvsearch.cli import options, output
-from qvsearch.cli.gguf_options import MmprojOption
 from qvsearch.cli.server_options import RerankServerOptions, ServerOptions
 from qvsearch.errors import QvsearchError
 from qvsearch.types import Detail
@@ -28,12 +25,11 @@ REFRESH = 0.2  # seconds between lines of progress
 
 InputsFrom = Annotated[
     bytes | None,
-    typer.Option(
+    options.input_option(
         "--from",
         parser=options.source,
         metavar="FILE",
         help="File of inputs, one a line: words or JSON; - is standard input.",
-        rich_help_panel="Inputs",
     ),
 ]
 
@@ -42,31 +38,28 @@ InputsFrom = Annotated[
 class _EmbedModel:
     library: Annotated[
         str | None,
-        typer.Option(
+        options.model_option(
             "--library",
             "-l",
             envvar="QVSEARCH_LIBRARY",
             metavar="NAME-OR-FOLDER",
             help="Library whose model, dimensions and detail are used (default: main, if any).",
             autocompletion=options.library_names,
-            rich_help_panel="Model",
         ),
     ] = None
     model: Annotated[
         str | None,
-        typer.Option(
+        options.model_option(
             metavar="ID-OR-PATH",
             help="Model: a hub's id, a folder, a GGUF file, or demo (default: the library's).",
-            rich_help_panel="Model",
         ),
     ] = None
     dim: Annotated[
         int | None,
-        typer.Option(
+        options.model_option(
             parser=options.number("--dim", int, 1),
             metavar="N",
             help="Dimensions of the vectors (default: the library's, or the model's maximum).",
-            rich_help_panel="Model",
         ),
     ] = None
     detail: Annotated[
@@ -78,7 +71,7 @@ class _EmbedModel:
             "Model",
         ),
     ] = None
-    mmproj: MmprojOption = None
+    mmproj: options.MmprojOption = None
     device: options.Device = None
     dtype: options.DtypeOption = None
     hub: options.HubOption = Hub.HUGGINGFACE

@@ -48,38 +48,31 @@ def embed(
     from_: InputsFrom = None,
     null: Annotated[
         bool,
-        typer.Option(
+        options.input_option(
             "--null",
             "-0",
             help="Read --from and - as paths that end in NUL, as of find -print0.",
-            rich_help_panel="Inputs",
         ),
     ] = False,
     query: Annotated[
         bool,
-        typer.Option(
-            "--query",
-            help="Embed queries, not documents: search's instruction.",
-            rich_help_panel="Inputs",
-        ),
+        options.input_option("--query", help="Embed queries, not documents: search's instruction."),
     ] = False,
     instruction: Annotated[
         str | None,
-        typer.Option(
+        options.input_option(
             metavar="TEXT",
             help="Instruction to the model (default: represent the input).",
-            rich_help_panel="Inputs",
         ),
     ] = None,
     output_: Annotated[
         bytes | None,
-        typer.Option(
+        options.output_option(
             "--output",
             "-o",
             parser=options.path,
             metavar="FILE",
             help="File to write or replace: .npy, .npz, .jsonl or .parquet (default: JSON lines).",
-            rich_help_panel="Output",
         ),
     ] = None,
     store: Annotated[
@@ -198,16 +191,13 @@ def export(
     ],
     parquet: Annotated[
         bool,
-        typer.Option(
-            "--parquet", help="Write rows.parquet, rows and vectors.", rich_help_panel="Output"
-        ),
+        options.output_option("--parquet", help="Write rows.parquet, rows and vectors."),
     ] = False,
     projector: Annotated[
         bool,
-        typer.Option(
+        options.output_option(
             "--projector",
             help="Write vectors.tsv and metadata.tsv for the Embedding Projector.",
-            rich_help_panel="Output",
         ),
     ] = False,
     filters: FilterOptions,

@@ -1,28 +1,45 @@
-"""The command watch."""
+"""The command watch, and the service files that it prints."""
 
 import json as jsons
+import os
+import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
-from types import FrameType
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qvsearch.choices import Hub
+from qvsearch.choices import Hub, Wire
 from qvsearch.cli import options, output
 from qvsearch.cli.commands import Command, unfolded
+from qvsearch.cli.interrupt import handled
 from qvsearch.cli.server_options import ServerOptions
-from qvsearch.cli.units import Manager
 
 if TYPE_CHECKING:
     from qvsearch.freshness.followed import Notice
-    from qvsearch.freshness.watcher import Watcher
+    from qvsearch.runtime.loading import Choice
 
 watching = typer.Typer(rich_markup_mode=None)
+# where models and libraries lie; a service does not have the variables of a shell
+_VARIABLES = (
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "MODELSCOPE_CACHE",
+    "XDG_CACHE_HOME",
+    "CUDA_VISIBLE_DEVICES",
+)
+
+
+class Manager(StrEnum):
+    """The programs that start services of a user."""
+
+    SYSTEMD = "systemd"
+    LAUNCHD = "launchd"
 
 
 @watching.command(cls=Command)
@@ -72,9 +89,7 @@ def watch(
     known_paths(folder)  # there is something to watch
     choice = replace(servers.served(Choice(model, device=device, hub=hub)), notice=None)
     if print_unit is not None:
-        from qvsearch.cli.units import write_unit
-
-        write_unit(print_unit, folder, choice, nice=nice, on_battery=on_battery)
+        _write_unit(print_unit, folder, choice, nice=nice, on_battery=on_battery)
         return
     from qvsearch.freshness.watcher import Settings, Watcher
 
@@ -83,23 +98,9 @@ def watch(
     command = (sys.executable, "-P", "-m", "qvsearch.cli.watch_worker", order)
     log = _Log(quiet=quiet, json=json)
     watcher = Watcher(folder, Settings(command, on_battery), log.tell, log.show)
-    with _ended_by_signals(watcher):
+    # a second one ends a batch at once
+    with handled(lambda *_: watcher.stop(), signal.SIGINT, signal.SIGTERM):
         watcher.run()
-
-
-@contextmanager
-def _ended_by_signals(watcher: "Watcher") -> Iterator[None]:
-    """End the watcher on Ctrl-C or a request to end; a second one ends a batch at once."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        watcher.stop()
-
-    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 class _Log:
@@ -111,7 +112,7 @@ class _Log:
     def tell(self, notice: "Notice") -> None:
         """Print a notice."""
         if self._json:
-            from qvsearch.records.watch import notice_record
+            from qvsearch.records.roots import notice_record
 
             output.write_json([notice_record(notice)])
         elif notice.state in ("lost", "retry"):
@@ -166,3 +167,40 @@ def _path(record: Mapping[str, Any]) -> str:
 
 def _print(text: str) -> None:
     output.line(f"{datetime.now():%H:%M:%S} {text}")
+
+
+def _write_unit(
+    manager: Manager, folder: Path, choice: "Choice", *, nice: bool, on_battery: bool
+) -> None:
+    """Write a service to standard output, and how to start it to a terminal."""
+    from qvsearch.freshness.units import launchd_plist, systemd_unit
+
+    command = [sys.executable, "-P", "-m", "qvsearch", "watch", "--library", str(folder)]
+    command += ["--no-nice"] * (not nice) + ["--on-battery"] * on_battery
+    for option, value in (
+        ("--model", choice.model),
+        ("--device", choice.device),
+        *(("--server", url) for url in choice.servers),
+        ("--server-key-file", choice.key_file),
+        ("--wire", None if choice.wire is Wire.LOSSLESS else choice.wire),
+    ):
+        command += [option, value] if value is not None else []
+    command += ["--insecure"] * choice.insecure
+    environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    environment["HF_HUB_OFFLINE"] = "1"
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", folder.name)  # as a file's and a service's
+    if manager is Manager.SYSTEMD:
+        unit = systemd_unit(folder.name, command, environment, nice=nice)
+        output.write(unit.encode("utf-8", "surrogateescape"))
+        output.hint(
+            f"save it as ~/.config/systemd/user/qvsearch-{name}.service, and start it with:"
+            f" systemctl --user enable --now qvsearch-{name}"
+        )
+        return
+    label = f"qvsearch.watch.{name}"
+    log = Path.home() / "Library" / "Logs" / f"{label}.log"
+    output.write(launchd_plist(label, command, environment, log, nice=nice))
+    output.hint(
+        f"save it as ~/Library/LaunchAgents/{label}.plist, and start it with:"
+        f" launchctl load ~/Library/LaunchAgents/{label}.plist"
+    )

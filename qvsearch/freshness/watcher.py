@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from qvsearch.errors import ExitCode
-from qvsearch.formats import path_field
+from qvsearch.formats import path_fields
 from qvsearch.freshness import power
 from qvsearch.freshness.followed import Followed, Notice
 from qvsearch.freshness.messages import Changed, Ended, Inbox, Line, Lost, Message, Ready, Wake
@@ -250,7 +250,9 @@ class Watcher:
     def _send(self, request: Mapping[str, list[bytes]]) -> None:
         if self._worker is None:
             self._worker = Worker(self._settings.worker, self._inbox)
-        self._worker.send({name: list(map(path_field, each)) for name, each in request.items()})
+        self._worker.send(
+            {name: [path_fields("path", path) for path in each] for name, each in request.items()}
+        )
 
     def _end_worker(self) -> None:
         """Let the worker commit what it has finished, and wait for its end."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.errors import system_reason
 from qvsearch.files import content_hash
 from qvsearch.indexing.batching import Embedded
 from qvsearch.types import Item, Kind, Segment, Skipped
@@ -48,7 +49,7 @@ def _hash(item: Item) -> str | Skipped:
     except FileNotFoundError:
         return Skipped(item.location, "no longer there")
     except OSError as error:
-        return Skipped(item.location, (error.strerror or str(error)).lower())
+        return Skipped(item.location, system_reason(error))
     if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
         return Skipped(item.location, "changed while it was read")
     return digest

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qvsearch.errors import system_reason
 from qvsearch.files import is_below
 from qvsearch.indexing.mounts import Identities
 from qvsearch.indexing.subtitle_files import film_of, films_with_subtitles
@@ -112,7 +113,7 @@ def scan(
         start = relative + b"/" if relative and is_folder else relative
         rules = _rules_above(root, start, {}) if relative else None
     except OSError as error:
-        yield Skipped(path, _reason(error))
+        yield Skipped(path, system_reason(error))
     except _PassedOver as reason:
         yield Skipped(path, str(reason))
     else:
@@ -196,7 +197,7 @@ def _read_rules(root: bytes, folder: bytes, above: _Rules | None) -> _Rules | No
     except (FileNotFoundError, NotADirectoryError):
         return above
     except OSError as error:
-        raise _PassedOver(f"its .qvsearchignore cannot be read: {_reason(error)}") from error
+        raise _PassedOver(f"its .qvsearchignore cannot be read: {system_reason(error)}") from error
     except ValueError as error:
         raise _PassedOver(f"its .qvsearchignore cannot be understood: {error}") from error
 
@@ -278,7 +279,7 @@ class _Walk:
                 elif entry.is_file(follow_symlinks=self._follow) and self._counts(path):
                     suffixes[suffix_of(entry.name)] += 1
             except OSError as error:
-                yield Skipped(entry.path, _reason(error))
+                yield Skipped(entry.path, system_reason(error))
         if suffixes:
             yield Leftovers(self._location(folder), suffixes)
 
@@ -297,7 +298,7 @@ class _Walk:
             with os.scandir(self._location(folder)) as entries:
                 listing = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            raise _PassedOver(_reason(error)) from error
+            raise _PassedOver(system_reason(error)) from error
         if any(entry.name == IGNORE_FILE for entry in listing):
             rules = _read_rules(self._root, folder, rules)
         if not self._hidden:
@@ -350,10 +351,6 @@ def _found(
     else:
         what = _SPECIAL.get(stat.S_IFMT(status.st_mode), "something special")
         yield Skipped(location, f"{what}, not a file")
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def suffix_of(name: bytes) -> str:

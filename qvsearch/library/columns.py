@@ -14,7 +14,7 @@ from qvsearch.library.aliases import aliases
 from qvsearch.library.patterns import composed, glob_regex, path_text
 from qvsearch.library.places import place_table
 from qvsearch.library.shard_columns import NO_ROW, columns_of
-from qvsearch.times import LATEST, WIDEST_ZONE, from_wall_time
+from qvsearch.times import LATEST, WIDEST_ZONE, from_wall_time, nearest_bound
 from qvsearch.types import KIND_CODES
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class Columns:
 
     def before(self, time: int) -> Mask:
         """Return which rows were taken before a time, in nanoseconds since 1970."""
-        bound = _within(time)
+        bound = nearest_bound(time)
         mask = self._times < bound
         # the zone of a local time matters only near the bound
         near = np.abs(self._times - np.float64(bound)) < WIDEST_ZONE
@@ -269,11 +269,6 @@ def newest(times: NDArray[np.int64], on_the_wall: Mask, count: int) -> NDArray[n
     for place in np.flatnonzero(on_the_wall[places]).tolist():
         some[place] = from_wall_time(int(some[place]))
     return places[np.argsort(-some, kind="stable")][:count]
-
-
-def _within(time: int) -> int:
-    """Return a bound within 64 bits that divides all times as this one does."""
-    return min(max(time, -LATEST), LATEST)
 
 
 def source_of(rows: Rows, segments: Sequence[Segment]) -> Source:

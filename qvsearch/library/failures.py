@@ -13,7 +13,7 @@ import orjson
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import open_file, write_file
-from qvsearch.formats import number_field, path_field, read_path, text_field
+from qvsearch.formats import number_field, path_fields, read_path, text_field
 
 FAILURES = "failed.jsonl"
 LARGEST = 256 * 1024 * 1024  # bytes of the list; a million files take as many
@@ -59,7 +59,7 @@ def read_failures(folder: Path) -> list[Failure]:
 
 
 def _encode(failure: Failure) -> bytes:
-    record = path_field(failure.path) | {
+    record = path_fields("path", failure.path) | {
         "size": failure.size,
         "mtime_ns": number_field(failure.mtime_ns),
         "reason": text_field(failure.reason),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import remove_file
+from qvsearch.files import is_temporary, remove_file
 from qvsearch.formats import utc_text
 from qvsearch.library.creation import FILES
 from qvsearch.library.library import Library
@@ -22,9 +22,9 @@ from qvsearch.library.manifest import (
     read_committed,
     unreadable,
 )
-from qvsearch.library.names import default_folder, exists, home, is_leftover, library_folder
+from qvsearch.library.names import default_folder, exists, home, library_folder
 from qvsearch.library.searches import SEARCHES, is_search_file
-from qvsearch.library.sweeping import is_shard_file, is_temporary
+from qvsearch.library.sweeping import is_shard_file
 from qvsearch.types import Kind
 
 
@@ -54,7 +54,7 @@ def list_libraries() -> Iterator[Shelved]:
     for folder in sorted(home().iterdir()) if home().is_dir() else []:
         shelved = Shelved(folder.name, folder, folder == default_folder(), 0)
         try:
-            if is_leftover(folder) or not exists(folder):
+            if is_temporary(folder) or not exists(folder):
                 continue
             shelved = replace(shelved, size=_size(folder))
             manifest = folder / MANIFEST
@@ -105,18 +105,14 @@ def delete_library(name: str) -> Path:
     try:
         with WriterLock(folder).held():
             (folder / MANIFEST).unlink(missing_ok=True)
-            if (segments := folder / SEGMENTS).is_dir():
-                for each in list(segments.iterdir()):
-                    if is_shard_file(each) or is_temporary(each):
+            for inner, is_ours in ((SEGMENTS, is_shard_file), (SEARCHES, is_search_file)):
+                if not (place := folder / inner).is_dir():
+                    continue
+                for each in list(place.iterdir()):
+                    if is_ours(each) or is_temporary(each):
                         each.unlink()
                 with suppress(OSError):  # something else is in it
-                    segments.rmdir()
-            if (searches := folder / SEARCHES).is_dir():
-                for each in list(searches.iterdir()):
-                    if is_search_file(each) or is_temporary(each):
-                        each.unlink()
-                with suppress(OSError):  # something else is in it
-                    searches.rmdir()
+                    place.rmdir()
             for each in list(folder.iterdir()):
                 if each.name in FILES - {LOCK, HOLDER, SEGMENTS, SEARCHES} or is_temporary(each):
                     each.unlink()

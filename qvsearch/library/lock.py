@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from qvsearch.errors import LibraryLocked, QvsearchError
-from qvsearch.files import open_file, remove_file, touch_file, write_file
+from qvsearch.files import read_start, remove_file, touch_file, write_file
 from qvsearch.library.names import absence
 
 if TYPE_CHECKING:
@@ -126,9 +126,7 @@ class PublisherLock(WriterLock):
 
 def _read_holder(path: Path) -> Holder | None:
     try:
-        with open_file(path) as file:
-            data = file.read(_LARGEST_HOLDER)
-        match orjson.loads(data):
+        match orjson.loads(read_start(path, _LARGEST_HOLDER)):
             case {"pid": int(pid), "host": str(host), "since": str(since)}:
                 return Holder(pid, host, since)
     except (OSError, ValueError):

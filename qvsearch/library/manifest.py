@@ -19,7 +19,7 @@ import orjson
 
 from qvsearch.errors import QvsearchError
 from qvsearch.files import Seal, open_file, write_file
-from qvsearch.formats import path_field, read_path
+from qvsearch.formats import path_fields, read_path
 from qvsearch.library.names import MANIFEST as MANIFEST
 from qvsearch.library.names import SEGMENTS as SEGMENTS
 from qvsearch.library.names import absence, check_local, exists, option
@@ -110,7 +110,7 @@ class Manifest:
             "format": FORMAT,
             "generation": self.generation,
             "fingerprint": self.fingerprint,
-            "roots": [None if root is None else path_field(root) for root in self.roots],
+            "roots": [None if root is None else path_fields("path", root) for root in self.roots],
             "segments": self.files,
             "next": self.next,
             "bank": self.baseline,

@@ -14,7 +14,7 @@ from shlex import quote
 import platformdirs
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import TEMPORARY
+from qvsearch.files import is_temporary
 
 if sys.platform == "win32":
     from pathlib import WindowsPath as _Path
@@ -86,6 +86,14 @@ def library_folder(name: str | Path | None) -> Path:
     return home() / name
 
 
+def existing_folder(name: str | None) -> Path:
+    """Return `library_folder` of a name; raises QvsearchError if there is no library."""
+    folder = library_folder(name)
+    if not exists(folder):
+        raise QvsearchError(absence(folder))
+    return folder
+
+
 def check_local(folder: Path) -> None:
     """Raise QvsearchError for a shared table, where a library on this computer is needed."""
     if is_table(folder):
@@ -148,12 +156,7 @@ def exists(folder: Path) -> bool:
 def library_names() -> list[str]:
     """Return the names of the libraries of the data folder, sorted."""
     folders = (path.parent for path in home().glob(f"*/{MANIFEST}"))
-    return sorted(each.name for each in folders if not is_leftover(each))
-
-
-def is_leftover(folder: Path) -> bool:
-    """Return whether a folder has the name of one that an interrupted move left behind."""
-    return folder.name.startswith(".") and folder.name.endswith(TEMPORARY)
+    return sorted(each.name for each in folders if not is_temporary(each))
 
 
 def option(folder: Path) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import orjson
 
-from qvsearch.files import open_file, remove_file, write_file
-from qvsearch.formats import path_field, read_path
+from qvsearch.files import read_start, remove_file, write_file
+from qvsearch.formats import path_fields, read_path
 from qvsearch.library.rules import Rules, read_rules, rules_records
 
 PENDING = "unfinished.json"
@@ -45,7 +45,7 @@ def write_pending(folder: Path, runs: Iterable[Pending]) -> None:
     """Replace a library's list of unfinished runs."""
     records = [
         {
-            "paths": list(map(path_field, run.paths)),
+            "paths": [path_fields("path", path) for path in run.paths],
             "files": run.files,
             "rules": rules_records(run.rules),
         }
@@ -60,8 +60,7 @@ def write_pending(folder: Path, runs: Iterable[Pending]) -> None:
 def read_pending(folder: Path) -> list[Pending]:
     """Return a library's unfinished runs; none if the list cannot be read, as it only informs."""
     try:
-        with open_file(folder / PENDING) as file:
-            records = orjson.loads(file.read(LARGEST) or b"")
+        records = orjson.loads(read_start(folder / PENDING, LARGEST))
         return [
             Pending(
                 tuple(map(read_path, record["paths"])),

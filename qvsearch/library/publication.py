@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import open_file, write_file
+from qvsearch.files import open_file, read_start, write_file
 from qvsearch.formats import text_field
 from qvsearch.library.names import PUBLICATION
 
@@ -57,8 +57,7 @@ def read_publication(folder: Path) -> Publication:
     """
     path = folder / PUBLICATION
     try:
-        with open_file(path) as file:
-            record = orjson.loads(file.read(LARGEST) or b"")
+        record = orjson.loads(read_start(path, LARGEST))
         roots = {int(number): str(name) for number, name in record["roots"].items()}
         names = {str(place): str(name) for place, name in record["names"].items()}
         return Publication(str(record["owner"]), roots, names)

@@ -20,6 +20,7 @@ from qvsearch.files import (
     TEMPORARY,
     Seal,
     copy_file,
+    is_temporary,
     make_folder,
     move_folder,
     read_seal,
@@ -43,7 +44,6 @@ from qvsearch.library.manifest import (
     words_path,
 )
 from qvsearch.library.names import absence, exists
-from qvsearch.library.sweeping import is_temporary
 
 Report = Callable[[int, int], None]  # with the bytes that are copied, and all bytes
 

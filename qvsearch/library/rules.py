@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qvsearch.errors import QvsearchError
-from qvsearch.formats import path_field, read_path
+from qvsearch.formats import path_fields, read_path
 from qvsearch.library.clutter import Clutter
 from qvsearch.library.patterns import option_spec, pattern_text
 from qvsearch.library.vendored import Vendored
@@ -181,7 +181,7 @@ def rules_records(rules: Mapping[bytes, Rules]) -> list[dict[str, object]]:
             "hidden": each.hidden,
             "follow_symlinks": each.follow_symlinks,
         }
-        record = {**path_field(root), "include": each.include, "exclude": each.exclude}
+        record = {**path_fields("path", root), "include": each.include, "exclude": each.exclude}
         records.append(record | {name: value for name, value in rest.items() if value})
     return records
 

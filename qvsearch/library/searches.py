@@ -14,7 +14,7 @@ from pathlib import Path
 from shlex import quote
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import make_folder, open_file, remove_file, write_file
+from qvsearch.files import make_folder, read_start, remove_file, write_file
 from qvsearch.library.names import check_local
 from qvsearch.library.names import option as library_option
 
@@ -189,9 +189,7 @@ def _absence(folder: Path, name: str) -> str:
 def _read(path: Path) -> SavedSearch:
     """Return the search of a file; raises DamagedSearch, or FileNotFoundError."""
     try:
-        with open_file(path) as file:
-            data = file.read(LARGEST + 1) or b""
-        search = _parsed(data)
+        search = _parsed(read_start(path, LARGEST + 1))
         if _path(path.parent.parent, search.name) != path:
             raise ValueError("its file has another name")
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import open_file, write_file
+from qvsearch.files import read_start, write_file
 from qvsearch.formats import pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ def write_seen(path: Path, seen: Seen) -> None:
 def read_seen(path: Path) -> Seen:
     """Return a list; raises QvsearchError if it is missing or damaged."""
     try:
-        with open_file(path) as file:
-            data = file.read(LARGEST) or b""
-        arrays = unpack_arrays(data, _TYPES)
+        arrays = unpack_arrays(read_start(path, LARGEST), _TYPES)
         if any(each.ndim != 1 for each in arrays.values()):
             raise ValueError("its arrays have another shape")
     except OSError as error:

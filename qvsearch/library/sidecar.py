@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from qvsearch.errors import QvsearchError
-from qvsearch.formats import number_field, path_field, read_path, text_field
+from qvsearch.formats import number_field, path_fields, read_path, text_field
 from qvsearch.library.manifest import LARGEST_LINE
 from qvsearch.types import NO_METADATA, Item, Kind, Metadata, Segment
 
@@ -124,13 +124,13 @@ def decode_segment(data: bytes, root: bytes, path: bytes) -> Segment:
     record = orjson.loads(data)
     if type(record) is not dict:
         raise ValueError("a row is not an object")
-    return _decode_row(record | {"root": 0, **path_field(path)}, [root], None)
+    return _decode_row(record | {"root": 0, **path_fields("path", path)}, [root], None)
 
 
 def _encode_row(
     segment: Segment, background: Background, code: bytes, root_numbers: Mapping[bytes, int]
 ) -> bytes:
-    place = {"root": root_numbers[segment.item.root], **path_field(segment.item.path)}
+    place = {"root": root_numbers[segment.item.root], **path_fields("path", segment.item.path)}
     record = place | _encode_segment(segment)
     if background is not None:
         record["background"] = background

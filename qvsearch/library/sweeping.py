@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import TEMPORARY, remove_file
+from qvsearch.files import is_temporary, remove_file
 from qvsearch.library.manifest import COPY, FILE_NAME, MANIFEST, SEGMENTS, Manifest, read_manifest
 
 _SHARD_SUFFIXES = (".faiss", ".jsonl", ".facts")
@@ -27,11 +27,6 @@ def sweep(folder: Path, manifest: Manifest) -> None:
     for path in entries:
         if is_temporary(path) or (is_shard_file(path) and path.name not in needed):
             remove_file(path)
-
-
-def is_temporary(path: Path) -> bool:
-    """Return whether a file has the name of one that a commit is writing."""
-    return path.name.startswith(".") and path.name.endswith(TEMPORARY)
 
 
 def is_shard_file(path: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import make_folder, open_file, write_file
+from qvsearch.files import make_folder, read_start, write_file
 from qvsearch.machine.flops import photo_flop, picture_flop, text_flop
 from qvsearch.media.passages import PASSAGE_TOKENS
 from qvsearch.models.prompt import visual_tokens
@@ -130,8 +130,7 @@ def device_name(device: torch.device) -> str:
 def read_speeds(model: str, device: str, dtype: str) -> Speeds | None:
     """Return what this version of qvsearch measured with a model; None if it has not."""
     try:
-        with open_file(_path(model, device, dtype)) as file:
-            content = json.loads(file.read(LONGEST_FILE) or b"")
+        content = json.loads(read_start(_path(model, device, dtype), LONGEST_FILE))
         passage = content["passage"]
         return Speeds(
             {Detail(name): _seconds(value) for name, value in content["photo"].items()},

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from qvsearch.copying import UNFINISHED
-from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.errors import MediaError, QvsearchError, system_reason
 from qvsearch.files import content_hash
 from qvsearch.media.clip_writer import write_clip
-from qvsearch.media.sandbox import ConfinedProcess
+from qvsearch.media.sandbox import LastingProcess
 from qvsearch.types import KIND_OF_SUFFIX, Kind
 from qvsearch.wire import BadMessage, send
 
@@ -63,14 +63,13 @@ class ClipFolder:
         self._folder = folder
         self._write = write
         self._patience = patience
-        self._process: ConfinedProcess | None = None
+        self._process = LastingProcess(_work, MOST_BYTES)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.end()
+        self._process.end()
 
     def save(self, source: bytes, start: float, end: float) -> Clip:
         """Save the moment `[start, end)`, in seconds, of a video, unless the folder has that clip.
@@ -89,7 +88,7 @@ class ClipFolder:
             self._folder.mkdir(parents=True, exist_ok=True)
             with unfinished(self._folder) as target:
                 job = (self._write, path, start, end, target)
-                answers = self._running().run(job, self._patience(start, end), _read_result)
+                answers = self._process.run(job, self._patience(start, end), _read_result)
                 if len(answers) != 1 or not is_filled(target):  # the process was taken over
                     raise MediaError("nothing was written")
                 [(suffix, lost)] = answers
@@ -99,17 +98,7 @@ class ClipFolder:
         except OSError as error:
             # within the folder only the unfinished clip can fail, and its name is not useful
             place = os.fsdecode(error.filename or self._folder).partition(f"/{UNFINISHED}")[0]
-            raise QvsearchError(f"{place}: {(error.strerror or str(error)).lower()}") from error
-
-    def _running(self) -> ConfinedProcess:
-        """Return the process, or a new one if a file has broken the last."""
-        if self._process is not None and not self._process.is_usable():
-            self._process.end()
-            self._process = None
-        if self._process is None:
-            self._process = ConfinedProcess(_work, MOST_BYTES)
-            self._process.wait_until_ready()
-        return self._process
+            raise QvsearchError(f"{place}: {system_reason(error)}") from error
 
 
 @contextmanager

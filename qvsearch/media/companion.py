@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from qvsearch.files import open_file
+from qvsearch.files import read_start
 from qvsearch.media.dates import name_date, utc_date
 from qvsearch.media.descriptions import MAX_PACKET, distinct, xmp_description
 from qvsearch.media.metadata import (
@@ -90,8 +89,7 @@ def _beside(folder: bytes, changed_ns: int) -> dict[bytes, bytes]:
 def _read(folder: bytes, name: bytes) -> bytes:
     """Return the beginning of a file, or nothing if it cannot be read."""
     try:
-        with BufferedReader(open_file(os.path.join(folder, name))) as file:
-            return file.read(MAX_PACKET)
+        return read_start(os.path.join(folder, name), MAX_PACKET)
     except OSError:
         return b""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from qvsearch.errors import MediaError
-from qvsearch.media.sandbox import ConfinedProcess
+from qvsearch.media.sandbox import LastingProcess
 from qvsearch.wire import BadMessage, send
 
 if TYPE_CHECKING:
@@ -60,23 +60,16 @@ class FilmRates:
     """Reads rates, one after another; a context manager, which ends its process."""
 
     def __init__(self) -> None:
-        self._process: ConfinedProcess | None = None
+        self._process = LastingProcess(_work)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.end()
+        self._process.end()
 
     def read(self, path: bytes) -> FilmRate:
         """Return the rate of a video; raises MediaError with the reason if it has none."""
-        if self._process is not None and not self._process.is_usable():
-            self._process.end()
-            self._process = None
-        if self._process is None:
-            self._process = ConfinedProcess(_work)
-            self._process.wait_until_ready()
         answers = self._process.run((Path(os.fsdecode(path)),), PATIENCE, _parse)
         if len(answers) != 1:
             raise MediaError("it has no frame rate")

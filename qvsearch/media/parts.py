@@ -11,7 +11,7 @@ from qvsearch.media.pages import chosen_pages
 from qvsearch.types import Decoded, DecodeOptions, Item, Kind, Skipped
 
 if TYPE_CHECKING:
-    from qvsearch.media.sandbox import ConfinedProcess
+    from qvsearch.media.sandbox import LastingProcess
 
 MOST_FATAL = 3  # pages of one document that may crash a process, or hang: each costs two processes
 
@@ -29,7 +29,7 @@ class PartTask:
         self,
         item: Item,
         options: DecodeOptions,
-        decode: Callable[[DecodeOptions, ConfinedProcess], Decoded | Skipped],
+        decode: Callable[[DecodeOptions, LastingProcess], Decoded | Skipped],
         most_seconds: float,
     ) -> None:
         self._item, self._options, self._decode = item, options, decode
@@ -38,7 +38,7 @@ class PartTask:
         self._fatal = 0
         self._lost: str | None = None
 
-    def __call__(self, worker: ConfinedProcess) -> Decoded | Skipped:
+    def __call__(self, worker: LastingProcess) -> Decoded | Skipped:
         """Return the next part, which is empty if it has to be tried again."""
         started = time.monotonic()
         outcome = self._decode(self._options, worker)
@@ -58,7 +58,7 @@ class PartTask:
         self._options = replace(self._options, after_page=last.page)
         return replace(outcome, more=True)
 
-    def _failed(self, skipped: Skipped, worker: ConfinedProcess) -> Decoded | Skipped:
+    def _failed(self, skipped: Skipped, worker: LastingProcess) -> Decoded | Skipped:
         """Return an empty part if the rest can be tried, and otherwise the end."""
         if self._may_have_film() and not worker.is_usable():
             self._options = replace(self._options, lost_film=skipped.reason)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Self
 
-from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.errors import MediaError
 from qvsearch.media import ocr
-from qvsearch.media.sandbox import ConfinedProcess
+from qvsearch.media.sandbox import LastingProcess
 from qvsearch.media.workers import STOP_SECONDS, patience
 from qvsearch.types import Item, Segment
 
@@ -39,23 +38,18 @@ class PictureReader:
     def __init__(
         self, work: Work = ocr.work, patience: Callable[[Item, int], float] = reading_patience
     ) -> None:
-        self._work, self._patience = work, patience
-        self._process: ConfinedProcess | None = None
-        self._lock = threading.Lock()
-        self._closed = False
+        self._patience = patience
+        ended = "the process that reads pictures has ended"
+        self._process = LastingProcess(work, MOST_BYTES, ended)
         self._thread = ThreadPoolExecutor(1, "ocr")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._closed = True
-            if self._process is not None:
-                self._process.process.kill()  # its thread sees the end of the pipe and returns
+        self._process.kill()  # its thread sees the end of the pipe and returns
         self._thread.shutdown()
-        if self._process is not None:
-            self._process.end()
+        self._process.end()
 
     def read(
         self, item: Item, segments: Sequence[Segment], stop: Callable[[], bool] = lambda: False
@@ -79,7 +73,7 @@ class PictureReader:
                 raise failed
             texts |= {left[place]: text for place, text in done.items()}
             left = [place for place in left if place not in texts]
-            if failed is None or self._is_usable():  # the file has no pictures for them
+            if failed is None or self._process.is_usable():  # the file has no pictures for them
                 return texts | dict.fromkeys(left, "")
             if left:  # the first one has ended the process
                 texts[left.pop(0)] = ""
@@ -97,19 +91,4 @@ class PictureReader:
             done[place] = text
 
         seconds = self._patience(item, len(segments))
-        self._ready().run((item, segments), seconds, take)
-
-    def _is_usable(self) -> bool:
-        return self._process is not None and self._process.is_usable()
-
-    def _ready(self) -> ConfinedProcess:
-        if self._process is not None and self._is_usable():
-            return self._process
-        with self._lock:
-            if self._closed:
-                raise QvsearchError("the process that reads pictures has ended")
-            if self._process is not None:
-                self._process.end()
-            self._process = ConfinedProcess(self._work, MOST_BYTES)
-        self._process.wait_until_ready()
-        return self._process
+        self._process.run((item, segments), seconds, take)

@@ -13,7 +13,7 @@ from qvsearch.files import make_folder
 from qvsearch.media.clips import MOST_BYTES as MOST_MEMORY
 from qvsearch.media.clips import is_filled, patience, unfinished
 from qvsearch.media.playable import write_playable
-from qvsearch.media.sandbox import ConfinedProcess
+from qvsearch.media.sandbox import LastingProcess
 from qvsearch.types import Kind, Skipped
 from qvsearch.wire import BadMessage, send
 
@@ -34,12 +34,13 @@ class Player:
 
     def __init__(self, processes: int = 2, folder: Path | None = None) -> None:
         self._folder = folder or cache.cache_folder("moments")
-        self._idle: queue.LifoQueue[ConfinedProcess | None] = queue.LifoQueue()
-        for _ in range(processes):
-            self._idle.put(None)
+        self._processes = [
+            LastingProcess(_work, MOST_MEMORY, "the server ends") for _ in range(processes)
+        ]
+        self._idle: queue.LifoQueue[LastingProcess] = queue.LifoQueue()
+        for each in self._processes:
+            self._idle.put(each)
         self._lock = threading.Lock()
-        self._running: set[ConfinedProcess] = set()
-        self._closed = False
         self._making: dict[Path, threading.Lock] = {}
         self._plain: dict[str, None] = {}
 
@@ -47,11 +48,8 @@ class Player:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._closed = True
-            running, self._running = self._running, set()
-        for process in running:
-            process.end()
+        for each in self._processes:
+            each.end()
 
     def moment(self, segment: Segment, start: float, end: float) -> Path | None | Skipped:
         """Return the file of a moment `[start, end)`, in seconds, of at most LONGEST.
@@ -92,7 +90,6 @@ class Player:
         make_folder(self._folder, private=True)
         process = self._idle.get()
         try:
-            process = self._usable(process)
             with unfinished(self._folder) as target:
                 job = (segment.item, segment.content_hash, start, end, target)
                 answers = process.run(job, patience(start, end), _read_result)
@@ -104,20 +101,6 @@ class Player:
                 return True
         finally:
             self._idle.put(process)
-
-    def _usable(self, process: ConfinedProcess | None) -> ConfinedProcess:
-        if process is not None and process.is_usable():
-            return process
-        with self._lock:
-            if self._closed:
-                raise QvsearchError("the server ends")
-            if process is not None:
-                self._running.discard(process)
-                process.end()
-            process = ConfinedProcess(_work, MOST_MEMORY)
-            self._running.add(process)
-        process.wait_until_ready()
-        return process
 
 
 def _work(

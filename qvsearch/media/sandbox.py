@@ -169,6 +169,65 @@ class ConfinedProcess:
         self._connection.close()
 
 
+class LastingProcess:
+    """A confined process that starts with the first job, and anew after one that has broken it.
+
+    It takes one job at a time; another thread may `kill` or `end` it. `ended` is the message if a
+    job comes after that.
+    """
+
+    def __init__(
+        self, work: Work, most_bytes: int = MOST_BYTES, ended: str = "the process has ended"
+    ) -> None:
+        self._work, self._most_bytes, self._ended = work, most_bytes, ended
+        self._process: ConfinedProcess | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def is_usable(self) -> bool:
+        """Return whether it runs, and can be given another job."""
+        process = self._process
+        return process is not None and process.is_usable()
+
+    def run(
+        self,
+        job: tuple[Any, ...],
+        seconds: float,
+        read: Callable[[dict[str, Any], list[Array]], Answer],
+    ) -> list[Answer]:
+        """Run a job as `ConfinedProcess` does; raises QvsearchError if no process starts."""
+        return self._running().run(job, seconds, read)
+
+    def _running(self) -> ConfinedProcess:
+        process = self._process
+        if process is not None and process.is_usable():
+            return process
+        with self._lock:
+            if self._closed:
+                raise QvsearchError(self._ended)
+            if self._process is not None:
+                self._process.end()
+                self._process = None
+            process = self._process = ConfinedProcess(self._work, self._most_bytes)
+        process.wait_until_ready()
+        return process
+
+    def kill(self) -> None:
+        """Kill it, so that its job fails at once, and start no other."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.process.kill()
+
+    def end(self) -> None:
+        """Kill it, and free its resources."""
+        with self._lock:
+            self._closed = True
+            process, self._process = self._process, None
+        if process is not None:
+            process.end()
+
+
 def confine(most_bytes: int = MOST_BYTES) -> None:
     """Limit this thread for good, and the threads that it starts from now on."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must leave no picture on disk

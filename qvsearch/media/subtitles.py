@@ -15,13 +15,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from io import BufferedReader
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qvsearch.errors import MediaError
-from qvsearch.files import open_file
+from qvsearch.files import read_start
 from qvsearch.media.text import SNIPPET_CHARACTERS, TAG
 from qvsearch.timed_lines import Line, timed_text, without_times
 
@@ -86,8 +85,7 @@ def _read(folder: bytes, name: bytes) -> list[Line]:
     from qvsearch.media.encoding import to_text
 
     try:
-        with BufferedReader(open_file(os.path.join(folder, name))) as file:
-            text = to_text(file.read(MOST_BYTES))
+        text = to_text(read_start(os.path.join(folder, name), MOST_BYTES))
     except (OSError, MediaError):
         return []
     return list(islice(lines(text, os.path.splitext(name)[1].lower()), MOST_LINES))

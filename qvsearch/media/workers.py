@@ -10,7 +10,6 @@ import math
 import os
 import queue
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,10 +19,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from qvsearch import media
-from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.errors import MediaError
 from qvsearch.media.pages import PART_PIXELS
 from qvsearch.media.parts import PartTask
-from qvsearch.media.sandbox import ConfinedProcess, Work
+from qvsearch.media.sandbox import LastingProcess, Work
 from qvsearch.types import READING, Decoded, DecodeOptions, Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 DecodeFunction = Callable[[Item, str, DecodeOptions], Decoded]
 Outcome = TypeVar("Outcome")
-Task = Callable[[ConfinedProcess], Outcome]
+Task = Callable[[LastingProcess], Outcome]
 Pending = tuple[Item, Task[Outcome], "Future[Outcome]"]
 
 STOP_SECONDS = 0.2  # between two calls of `stop` while a decoder works
@@ -78,27 +77,24 @@ class Decoders:
         patience: Callable[[Item], float] = patience,
     ) -> None:
         count = workers or min(max(1, (os.cpu_count() or 1) - 1), MAX_WORKERS)
-        self._decode_function = decode
         self._patience = patience
         self._threads = ThreadPoolExecutor(count, "decoder")
         # last in, first out: a second process starts only when there is work for it
-        self._idle: queue.LifoQueue[ConfinedProcess | None] = queue.LifoQueue()
-        for _ in range(count):
-            self._idle.put(None)
-        self._lock = threading.Lock()
-        self._running: set[ConfinedProcess] = set()
-        self._closed = False
+        self._idle: queue.LifoQueue[LastingProcess] = queue.LifoQueue()
+        work = partial(_work, decode, media.look)
+        ended = "the decode processes have ended"
+        self._workers = [LastingProcess(work, ended=ended) for _ in range(count)]
+        for worker in self._workers:
+            self._idle.put(worker)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._closed = True
-            for worker in self._running:
-                worker.process.kill()  # its thread sees the end of the pipe and returns
+        for worker in self._workers:
+            worker.kill()  # its thread sees the end of the pipe and returns
         self._threads.shutdown(cancel_futures=True)
-        for worker in self._running:
+        for worker in self._workers:
             worker.end()
 
     def decode(
@@ -165,24 +161,9 @@ class Decoders:
         """Give one task a process; in a thread, and there are as many threads as processes."""
         worker = self._idle.get()
         try:
-            if worker is None or not worker.is_usable():
-                dead, worker = worker, None
-                worker = self._replace(dead)
             return task(worker)
         finally:
             self._idle.put(worker)
-
-    def _replace(self, old: ConfinedProcess | None) -> ConfinedProcess:
-        with self._lock:
-            if self._closed:
-                raise QvsearchError("the decode processes have ended")
-            if old is not None:
-                self._running.remove(old)
-                old.end()
-            worker = ConfinedProcess(partial(_work, self._decode_function, media.look))
-            self._running.add(worker)
-        worker.wait_until_ready()
-        return worker
 
 
 def film_lengths(paths: Sequence[Path], seconds: float) -> dict[Path, float]:
@@ -204,16 +185,11 @@ def _lengths(
     """Return the lengths under `most` that `send_length` sends for files."""
     lengths: dict[Path, float] = {}
     deadline = time.monotonic() + seconds
-    process: ConfinedProcess | None = None
+    process = LastingProcess(send_length)
     try:
         for path in random.Random(0).sample(paths, len(paths)):  # noqa: S311 - nothing is hidden
             if (left := deadline - time.monotonic()) <= 0:
                 break
-            if process is None or not process.is_usable():
-                if process is not None:
-                    process.end()
-                process = ConfinedProcess(send_length)
-                process.wait_until_ready()
             try:
                 [lengths[path]] = process.run(
                     (path,), min(left, HEADER_SECONDS), partial(_read_length, most)
@@ -221,8 +197,7 @@ def _lengths(
             except (MediaError, ValueError):  # the decoder will report it
                 continue
     finally:
-        if process is not None:
-            process.end()
+        process.end()
     return lengths
 
 
@@ -267,14 +242,14 @@ def _task(
 def _parts(
     item: Item, content_hash: str, options: DecodeOptions, seconds: float
 ) -> Task[Decoded | Skipped]:
-    def decode(options: DecodeOptions, worker: ConfinedProcess) -> Decoded | Skipped:
+    def decode(options: DecodeOptions, worker: LastingProcess) -> Decoded | Skipped:
         return _decode(item, content_hash, options, seconds, worker)
 
     return PartTask(item, options, decode, MOST_PATIENCE)
 
 
 def _decode(
-    item: Item, content_hash: str, options: DecodeOptions, seconds: float, worker: ConfinedProcess
+    item: Item, content_hash: str, options: DecodeOptions, seconds: float, worker: LastingProcess
 ) -> Decoded | Skipped:
     """Decode a file in a process."""
     from qvsearch.media import worker_messages  # which loads numpy
@@ -293,7 +268,7 @@ def _decode(
 
 
 def _look(
-    item: Item, since: int, seconds: float, worker: ConfinedProcess
+    item: Item, since: int, seconds: float, worker: LastingProcess
 ) -> tuple[Item, Metadata | None | Skipped]:
     """Read a file's header in a process."""
     from qvsearch.media import worker_messages  # which loads numpy

@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from qvsearch.choices import Task
+
 if TYPE_CHECKING:
     from qvsearch.types import EmbedInput, Frames, Pixels
 
@@ -23,6 +25,15 @@ RERANK_SYSTEM = (
     "Judge whether the Document meets the requirements based on the Query and the Instruct"
     ' provided. Note that the answer can only be "yes" or "no".'
 )
+# photos and passages are those of COCO and MS MARCO in examples/embedding.ipynb; pages, videos and
+# moments those of ViDoRe, MSR-VTT and MomentSeeker in src/evaluation/mmeb_v2/data/datasets
+TASK_INSTRUCTIONS = {
+    Task.PHOTOS: "Find images matching this description.",
+    Task.PAGES: "Find a document image that matches the given query.",
+    Task.VIDEOS: "Find a video that contains the following visual content.",
+    Task.MOMENTS: "Find the clip that corresponds to the given text.",
+    Task.PASSAGES: "Retrieve relevant passages.",
+}
 
 MAX_INPUT_TOKENS = 8192  # of an input; the reference embedder's MAX_LENGTH
 MAX_PAIR_TOKENS = 10240  # the reference reranker's, before the closing turn

@@ -25,7 +25,7 @@ from qvsearch.library.shard_columns import point
 from qvsearch.library.tokens import plain
 from qvsearch.published.schema import keyword_lines, storable
 from qvsearch.published.sql import quoted
-from qvsearch.times import LATEST, NO_DATE, WIDEST_ZONE
+from qvsearch.times import NO_DATE, WIDEST_ZONE, nearest_bound
 from qvsearch.types import KIND_CODES
 
 if TYPE_CHECKING:
@@ -190,18 +190,13 @@ def _bounds(time: int) -> tuple[int, int, int]:
 
     All are nanoseconds since 1970 (see `wall_time`).
     """
-    bound = _within(time)
+    bound = nearest_bound(time)
     try:
         hours = range(-WIDEST_ZONE, WIDEST_ZONE + 1, _HOUR)
         offsets = [_offset(bound + each) for each in hours]
     except NO_DATE:
         offsets = [-WIDEST_ZONE, WIDEST_ZONE]
-    return bound, _within(bound + min(offsets)), _within(bound + max(offsets))
-
-
-def _within(time: int) -> int:
-    """Return a time within 64 bits that divides all times as this one does."""
-    return min(max(time, -LATEST), LATEST)
+    return bound, nearest_bound(bound + min(offsets)), nearest_bound(bound + max(offsets))
 
 
 def _offset(time: int) -> int:

@@ -20,9 +20,8 @@ from qvsearch.library.sidecar import decode_segment
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import TOKENS, Table
 from qvsearch.published.mapped_roots import mapped_roots
-from qvsearch.published.outdated import outdated_publishers
 from qvsearch.published.part import Part
-from qvsearch.published.publishers import list_publishers
+from qvsearch.published.publishers import list_publishers, outdated_publishers
 from qvsearch.published.sample import TableSample, sample_of
 from qvsearch.published.schema import READ, STORED, check_below, item_of, vectors_of
 from qvsearch.published.sql import quoted

@@ -14,8 +14,8 @@ import platformdirs
 from filelock import FileLock
 
 from qvsearch.errors import QvsearchError
-from qvsearch.files import make_folder, open_file, write_file
-from qvsearch.formats import path_field, read_path
+from qvsearch.files import make_folder, read_start, write_file
+from qvsearch.formats import path_fields, read_path
 from qvsearch.library.aliases import is_there
 from qvsearch.published.publishers import list_publishers
 from qvsearch.published.schema import READ, published
@@ -148,7 +148,7 @@ def _changed() -> Iterator[dict[str, dict[str, bytes]]]:
 
 def _write(mapped: Mapping[str, Mapping[str, bytes]]) -> None:
     record = {
-        place: {name: path_field(path) for name, path in sorted(each.items())}
+        place: {name: path_fields("path", path) for name, path in sorted(each.items())}
         for place, each in sorted(mapped.items())
     }
     write_file(_path(), orjson.dumps(record), private=True)
@@ -173,8 +173,7 @@ def _is_in(folder: bytes, item: Item) -> bool:
 def _read() -> dict[str, dict[str, bytes]]:
     """Return all mapped roots; none if the file is missing or damaged, as it can be made again."""
     try:
-        with open_file(_path()) as file:
-            record = orjson.loads(file.read(LARGEST) or b"{}")
+        record = orjson.loads(read_start(_path(), LARGEST))
         return {
             place: {name: read_path(path) for name, path in each.items()}
             for place, each in record.items()

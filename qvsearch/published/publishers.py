@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from qvsearch.cache import cache_folder, file_name, keep, read
 from qvsearch.errors import QvsearchError
 from qvsearch.published.engine import OWNERS, PUBLISHERS, Table
+from qvsearch.published.schema import FORM
 from qvsearch.published.sql import quoted
 
 if TYPE_CHECKING:
@@ -165,3 +167,28 @@ def _read(table: pa.Table) -> list[Publisher]:
         Publisher(**{**record, "roots": orjson.loads(record["roots"])})
         for record in table.to_pylist()
     ]
+
+
+def outdated_publishers(table: Table) -> list[str]:
+    """Return the publishers whose rows lack words and regions, or have those of another FORM.
+
+    Raises QvsearchError if the table cannot be read.
+    """
+    names = [each.name for each in list_publishers(table)]
+    if "form" in table.lacking.names:
+        return names
+    place = (str(table.address), table.version, table.about, FORM, names, "outdated")
+    path = cache_folder("tables") / file_name(*place)
+    if (known := _names(read(path))) is not None:
+        return known
+    older = f"(form IS NULL OR form <> {FORM})"
+    found = [name for name in names if table.count(f"publisher = {quoted(name)} AND {older}")]
+    keep(path, orjson.dumps(found))
+    return found
+
+
+def _names(body: bytes | None) -> list[str] | None:
+    try:
+        return [str(each) for each in orjson.loads(body or b"")]
+    except (TypeError, ValueError):
+        return None

@@ -20,9 +20,14 @@ from qvsearch.library.lock import PublisherLock
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder
 from qvsearch.library.publication import read_publication, write_publication
-from qvsearch.published.differences import Differences, differences, marks_in
+from qvsearch.published.differences import (
+    Differences,
+    differences,
+    keep_marks,
+    marks_in,
+    read_marks,
+)
 from qvsearch.published.engine import Table
-from qvsearch.published.known_marks import keep_marks, read_marks
 from qvsearch.published.local_rows import (
     LocalRows,
     batches,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.formats import path_fields, present
+from qvsearch.formats import path_fields, present, rounded
+from qvsearch.types import skipped_fields
 
 if TYPE_CHECKING:
     from qvsearch.tasks.labelling.classify import Candidate, Labelled
@@ -44,7 +45,7 @@ def labelled_record(
             "label": result.label,
             "labels": list(result.labels),
             "score": round(best.score, 6),
-            "relevance": None if best.relevance is None else round(best.relevance, 6),
+            "relevance": rounded(best.relevance),
             "others": [_candidate_record(each) for each in others],
             **beside,
             "added": None if sidecar is None else list(sidecar.added),
@@ -60,7 +61,7 @@ def _candidate_record(candidate: Candidate) -> dict[str, object]:
     score (number, 0 to 1): its share
     relevance (number, 0 to 1): relevance of its words
     """
-    relevance = None if candidate.relevance is None else round(candidate.relevance, 6)
+    relevance = rounded(candidate.relevance)
     score = round(candidate.score, 6)
     return present({"label": candidate.label, "score": score, "relevance": relevance})
 
@@ -89,7 +90,7 @@ def labels_record(
     record: dict[str, object] = {
         "counts": counts,
         "unsure": unsure,
-        "skipped": [{**path_fields("path", each.path), "reason": each.reason} for each in skipped],
+        "skipped": skipped_fields(skipped),
     }
     if classifier is not None:
         record |= {

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qvsearch.formats import present
-from qvsearch.models.presets import INSTRUCTIONS
+from qvsearch.formats import present, rounded
+from qvsearch.models.prompt import TASK_INSTRUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,9 +88,9 @@ def result_record(measured: Measured, skipped: int) -> dict[str, object]:
             "skipped": skipped,
             "metrics": _metrics(result.metrics),
             "groups": groups or None,
-            "document_seconds": _seconds(cost.document),
-            "query_seconds": _seconds(cost.query),
-            "rerank_seconds": _seconds(cost.rerank),
+            "document_seconds": rounded(cost.document),
+            "query_seconds": rounded(cost.query),
+            "rerank_seconds": rounded(cost.rerank),
             "bytes": cost.bytes,
         }
     )
@@ -102,20 +102,11 @@ def task_record(task: Task) -> dict[str, object]:
     task (string): the value of `--task`
     instruction (string): its instruction
     """
-    return {"task": task.value, "instruction": INSTRUCTIONS[task]}
+    return {"task": task.value, "instruction": TASK_INSTRUCTIONS[task]}
 
 
 def _metrics(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, object]]:
     return {
-        name: present({key: _rounded(getattr(each, key)) for key in ("value", "low", "high")})
+        name: present({key: rounded(getattr(each, key)) for key in ("value", "low", "high")})
         for name, each in metrics.items()
     }
-
-
-def _rounded(value: float | None) -> float | None:
-    """Return a number for JSON, which has no NaN."""
-    return None if value is None or value != value else round(value, 6)
-
-
-def _seconds(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)

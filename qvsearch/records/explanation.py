@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import TYPE_CHECKING
 
-from qvsearch.formats import path_fields, present
+from qvsearch.formats import path_fields, present, rounded
 from qvsearch.types import place_fields
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def explanation_record(explanation: Explanation) -> dict[str, object]:
         {
             **path_fields("path", explanation.path),
             "reason": explanation.reason,
-            "relevance": _rounded(explanation.relevance),
+            "relevance": rounded(explanation.relevance),
             "cut": explanation.cut,
             "rank": explanation.rank,
             "items": explanation.items,
@@ -70,11 +69,11 @@ def _segment_record(each: Explained) -> dict[str, object]:
         {
             **place_fields(segment.start, segment.end, segment),
             "clip": segment.clip or None,
-            "relevance": _rounded(each.relevance),
-            "score": _rounded(each.score),
+            "relevance": rounded(each.relevance),
+            "score": rounded(each.score),
             "terms": [_term_record(term) for term in each.terms],
             "words": list(each.words) or None,
-            "words_relevance": _rounded(each.by_words),
+            "words_relevance": rounded(each.by_words),
         }
     )
 
@@ -95,8 +94,8 @@ def _term_record(term: Weighed) -> dict[str, object]:
         {
             "term": term.text,
             "weight": term.weight,
-            "relevance": _rounded(term.relevance),
-            "score": _rounded(term.score),
+            "relevance": rounded(term.relevance),
+            "score": rounded(term.score),
             **({} if level is None else _level_fields(level)),
         }
     )
@@ -104,13 +103,9 @@ def _term_record(term: Weighed) -> dict[str, object]:
 
 def _level_fields(level: Level) -> dict[str, object]:
     return {
-        "best": _rounded(level.best),
-        "median": _rounded(level.median),
-        "spread": _rounded(level.spread),
-        "baseline": _rounded(level.baseline.centre),
-        "baseline_spread": _rounded(level.baseline.spread),
+        "best": rounded(level.best),
+        "median": rounded(level.median),
+        "spread": rounded(level.spread),
+        "baseline": rounded(level.baseline.centre),
+        "baseline_spread": rounded(level.baseline.spread),
     }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else round(value, 6)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.display import safe_text
-from qvsearch.formats import path_fields, present, utc_text
+from qvsearch.formats import path_fields, present, rounded, utc_text
 from qvsearch.records.reports import warm_record
-from qvsearch.types import place_fields, unreachable_root
+from qvsearch.types import place_fields, skipped_fields, unreachable_root
 
 if TYPE_CHECKING:
     from qvsearch.duplicates.groups import Group, Member
@@ -113,7 +113,7 @@ def similar_record(similar: Similar, library: Path | None) -> dict[str, object]:
     place = {} if library is None else path_fields("library", os.fsencode(library))
     record: dict[str, object | None] = {
         "rank": similar.rank,
-        "relevance": None if similar.relevance is None else round(similar.relevance, 6),
+        "relevance": rounded(similar.relevance),
         "score": round(similar.score, 6),
         "reason": similar.reason,
         **segment_fields(segment),
@@ -246,9 +246,7 @@ def status_record(status: Status, warm: Iterable[Running]) -> dict[str, object]:
         "without_words": status.without_words,
         "left_aside": status.left_aside,
         "vendored": status.vendored,
-        "left_out": [
-            {**path_fields("path", each.path), "reason": each.reason} for each in status.left_out
-        ],
+        "left_out": skipped_fields(status.left_out),
         "not_indexed": sum(run.files for run in status.pending),
         "damaged": [
             {**path_fields("path", path), "missing": missing} for path, missing in status.damaged

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import path_fields, present
+from qvsearch.types import skipped_fields
 
 if TYPE_CHECKING:
     from qvsearch.published.mapped_roots import PublishedRoot
@@ -69,10 +70,7 @@ def outcome_record(outcome: Outcome) -> dict[str, object]:
             "rows": outcome.rows,
             "seconds": round(outcome.seconds, 3),
             "thumbnails": None if pictures is None else pictures.sent,
-            "skipped": [
-                {**path_fields("path", each.path), "reason": each.reason} for each in skipped
-            ]
-            or None,
+            "skipped": skipped_fields(skipped) or None,
             "interrupted": outcome.interrupted or None,
         }
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.formats import path_fields, present
-from qvsearch.types import place_fields
+from qvsearch.types import place_fields, skipped_fields
 
 if TYPE_CHECKING:
     from qvsearch.indexing.counts import Event, Summary
@@ -188,10 +188,7 @@ def answer_record(answer: Answer) -> dict[str, object]:
             "citations": [_citation_record(each) for each in answer.citations],
             "unknown": list(answer.unknown) or None,
             "cut": answer.is_cut or None,
-            "skipped": [
-                {**path_fields("path", each.path), "reason": each.reason} for each in answer.skipped
-            ]
-            or None,
+            "skipped": skipped_fields(answer.skipped) or None,
             "tokens": tokens or None,
             "model": answer.model,
         }

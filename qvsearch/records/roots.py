@@ -1,4 +1,4 @@
-"""Records of the folders that a library follows.
+"""Records of the folders that a library follows, and of what `watch` reports.
 
 The docstring of each function describes its fields; `docs/json.md` is generated from them.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qvsearch.formats import path_fields, present, utc_text
 
 if TYPE_CHECKING:
+    from qvsearch.freshness.followed import Notice
     from qvsearch.indexing.roots import Root
     from qvsearch.library.moving import Match
 
@@ -59,3 +60,15 @@ def move_record(moves: Mapping[bytes, bytes], match: Match) -> dict[str, object]
         "compared": match.compared,
         "same": match.same,
     }
+
+
+def notice_record(notice: Notice) -> dict[str, object]:
+    """Return a notice of `watch --json`, one a line; its other lines are those of `index --json`.
+
+    state (string): `watching` or `polling` a root, which is `away` or `back`; `lost` its changes
+        and scans it; `battery` or `power`, on which it waits or goes on; `retry` what failed
+    path, path_b64 (string): the root
+    reason (string): why it polls, or what failed
+    """
+    path = {} if notice.root is None else path_fields("path", notice.root)
+    return present({"state": notice.state, **path, "reason": notice.reason})

@@ -39,7 +39,7 @@ def search_record(search: SavedSearch) -> dict[str, object]:
 
 def _option(name: str, value: Value) -> dict[str, object]:
     if name in PATHS and isinstance(value, str):
-        return path_fields(name, os.fsencode(value))
+        return {**path_fields(name, os.fsencode(value))}
     if name in PATHS & LISTS and isinstance(value, list):
         return {name: [path_fields("path", os.fsencode(each)) for each in value]}
     return {name: value}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.choices import By
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import QvsearchError, system_reason
 from qvsearch.files import content_hash
 from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.retrieval.asked_words import AskedWords, asked_words, plain
@@ -294,5 +294,5 @@ def read_item(location: bytes) -> tuple[Item, str]:
         status = Path(name).stat()
         digest = content_hash(location, status.st_size)
     except OSError as error:
-        raise QvsearchError(f"{name}: {(error.strerror or str(error)).lower()}") from error
+        raise QvsearchError(f"{name}: {system_reason(error)}") from error
     return Item(location, b"", kind, status.st_size, status.st_mtime_ns), digest

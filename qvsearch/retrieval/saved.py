@@ -15,8 +15,7 @@ from qvsearch.library.filters import filters_by_name
 from qvsearch.library.names import option
 from qvsearch.library.searches import Options, SavedSearch, check_name, read_search, read_searches
 from qvsearch.library.seen import NOTHING, Arrivals, Seen, arrivals, extended, read_seen, write_seen
-from qvsearch.models.presets import INSTRUCTIONS
-from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION, TASK_INSTRUCTIONS
 from qvsearch.retrieval.options import SearchOptions, parse_rerank
 from qvsearch.retrieval.query import Query, compared_by
 
@@ -86,7 +85,7 @@ def parsed_search(options: Options) -> tuple[Query | None, SearchOptions]:
 def _query(given: dict[str, Any]) -> Query | None:
     if not any(given.get(name) for name in ("words", "file", "image", "like")):
         return None
-    task = None if "task" not in given else INSTRUCTIONS[Task(given["task"])]
+    task = None if "task" not in given else TASK_INSTRUCTIONS[Task(given["task"])]
     return Query(
         words=given.get("words"),
         file=_path(given.get("file")),

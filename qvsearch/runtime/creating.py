@@ -11,19 +11,13 @@ from qvsearch.library.creation import check_place
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.names import default_folder
-from qvsearch.models import registry
-from qvsearch.models.registry import DEMO, GENERATOR, RERANKER, check_dim, role_of
+from qvsearch.models.registry import DEMO, GENERATOR, RERANKER, role_of
 from qvsearch.runtime import backends
 from qvsearch.runtime.chosen import (
-    adapter_of,
-    new_detail,
-    new_document_detail,
     new_model,
-    new_video_mode,
     precision_of,
-    weights_of,
 )
-from qvsearch.runtime.loading import open_library
+from qvsearch.runtime.loading import model_fingerprint, open_library
 from qvsearch.types import Dtype, Precision, Stored
 
 if TYPE_CHECKING:
@@ -47,17 +41,9 @@ def open_or_create(folder: Path, choice: Choice) -> Library:
         raise QvsearchError(f"{model} is a reranker; use it with: search --reranker {model}")
     if role_of(model) == GENERATOR:
         raise QvsearchError(f"{model} writes answers; use it with: ask --generator {model}")
-    if (backend := backends.backend_of(model)) is not None:
-        fingerprint = backend.new_fingerprint(model, choice)
-        return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
-    weights = weights_of(model, choice, adapter_of(choice))
-    dim = check_dim(weights, choice.dim)
-    precision = precision_of(choice.dtype) or Precision.FLOAT
-    if precision == Precision.INT8 and not choice.servers:
+    fingerprint = model_fingerprint(model, choice)
+    if fingerprint.precision == Precision.INT8 and not choice.servers:
         check_int8(choice.device)
-    detail, video_mode = new_detail(choice), new_video_mode(choice)
-    pages = new_document_detail(choice, detail)
-    fingerprint = registry.fingerprint(weights, dim, detail, video_mode, precision, pages)
     return Library.create(folder, fingerprint, choice.store or Stored.FLOAT16)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeGuard, cast
 
 import numpy as np
 
-from qvsearch.errors import MediaError, QvsearchError
+from qvsearch.errors import MediaError, QvsearchError, system_reason
 from qvsearch.models.prompt import QUERY_INSTRUCTION, TOKEN_SIDE
 from qvsearch.types import DecodeOptions, Detail, EmbedInput, Frames, Item, Kind, Skipped, kind_of
 
@@ -237,5 +237,5 @@ def _item(path: Path) -> Item:
     try:
         status = path.stat()
     except OSError as error:
-        raise QvsearchError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise QvsearchError(f"{path}: {system_reason(error)}") from error
     return Item(location, b"", Kind.IMAGE, status.st_size, status.st_mtime_ns)

@@ -140,6 +140,11 @@ def task_fingerprint(folder: Path | None, choice: Choice) -> Fingerprint:
     model = new_model(choice)
     if role_of(model) == RERANKER:
         raise QvsearchError(f"{model} is a reranker, which makes no vectors; give an embedder")
+    return model_fingerprint(model, choice)
+
+
+def model_fingerprint(model: str, choice: Choice) -> Fingerprint:
+    """Return what decides the vectors of a new library; the model is downloaded if necessary."""
     if (backend := backends.backend_of(model)) is not None:
         return backend.new_fingerprint(model, choice)
     weights = weights_of(model, choice, adapter_of(choice))

@@ -13,8 +13,7 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.models import st_files
-from qvsearch.models.presets import INSTRUCTIONS
-from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION
+from qvsearch.models.prompt import DOCUMENT_INSTRUCTION, QUERY_INSTRUCTION, TASK_INSTRUCTIONS
 from qvsearch.models.registry import Weights
 from qvsearch.runtime.inputs import QueriesAndDocuments, ready
 from qvsearch.types import EmbedInput
@@ -33,7 +32,7 @@ NO_FLOAT16 = "gemma"  # architectures whose hidden states exceed the range of fl
 MILLISECONDS = 1000  # frames a second, in which the times of frames are passed on
 SHORTEST_TOKEN = 4  # characters of a special token that is broken up: `[SEP]`, but not `!`
 # published instructions of Qwen3-VL; other models have a query prompt of their own instead
-_QUERIES = frozenset({QUERY_INSTRUCTION, *INSTRUCTIONS.values()})
+_QUERIES = frozenset({QUERY_INSTRUCTION, *TASK_INSTRUCTIONS.values()})
 
 
 class StEmbedder(QueriesAndDocuments):

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from qvsearch.display import safe_text
+from qvsearch.errors import system_reason
 from qvsearch.library.identity import Gone
 from qvsearch.web.names import download_name
 
@@ -77,7 +78,7 @@ def _read(file: FileIO, missing: list[str], name: str) -> bytes:
     try:
         return file.read(PIECE) or b""
     except OSError as error:
-        missing.append(f"{name}: only a part of it: {(error.strerror or str(error)).lower()}")
+        missing.append(f"{name}: only a part of it: {system_reason(error)}")
         return b""
 
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from qvsearch.choices import Sort, Task
 from qvsearch.errors import QvsearchError
 from qvsearch.library.filters import FILTERS, LISTS, filters_by_name
-from qvsearch.models.presets import INSTRUCTIONS
-from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION, TASK_INSTRUCTIONS
 from qvsearch.retrieval.options import SearchOptions
 from qvsearch.retrieval.query import Query, compared_by
 from qvsearch.web.problems import Problem
@@ -87,7 +86,7 @@ def read_search(
             without=without,
             like=likes,
             unlike=unlikes,
-            instruction=QUERY_INSTRUCTION if task is None else INSTRUCTIONS[task],
+            instruction=QUERY_INSTRUCTION if task is None else TASK_INSTRUCTIONS[task],
             lacking=lacking,
             by=compared_by(
                 words_only=_flag(given, "words_only"), meaning_only=_flag(given, "meaning_only")

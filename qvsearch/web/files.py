@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from qvsearch.errors import system_reason
 from qvsearch.files import hash_open_file, open_file
 from qvsearch.library.identity import Gone
 
@@ -45,9 +46,7 @@ class Originals:
         try:
             file = open_file(segment.item.location)
         except OSError as error:
-            raise Gone(
-                f"{name} cannot be opened: {(error.strerror or str(error)).lower()}"
-            ) from error
+            raise Gone(f"{name} cannot be opened: {system_reason(error)}") from error
         try:
             self._verify(file, segment, name)
         except BaseException:

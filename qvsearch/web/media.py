@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 from starlette.responses import RedirectResponse, Response
 
 from qvsearch.files import open_file
+from qvsearch.kinds import is_packed
+from qvsearch.types import Kind
 from qvsearch.web.asking import check_names, read_number, read_seconds
-from qvsearch.web.content_types import content_type
 from qvsearch.web.names import disposition
 from qvsearch.web.problems import Problem
-from qvsearch.web.ranges import Unsatisfiable
-from qvsearch.web.streaming import FileAnswer, not_modified
+from qvsearch.web.streaming import FileAnswer, Unsatisfiable, not_modified
 
 if TYPE_CHECKING:
     from io import FileIO
 
     from starlette.requests import Request
 
+    from qvsearch.types import Item
     from qvsearch.web.services import Services
 
 DEFAULT_SECONDS = 10.0  # of a moment without an end
@@ -31,6 +32,30 @@ FOREVER = {
     "cache-control": "private, max-age=31536000, immutable"
 }  # an identity's content is fixed
 WHILE_THERE = {"cache-control": "private, no-cache"}
+
+TEXT = "text/plain; charset=utf-8"
+UNKNOWN = "application/octet-stream"
+_SHOWN = {  # by browsers
+    Kind.IMAGE: {
+        "image/jpeg": ".jpg .jpeg .jpe .jfif .mpo",
+        "image/png": ".png .apng",
+        "image/webp": ".webp",
+        "image/gif": ".gif",
+        "image/bmp": ".bmp .dib",
+        "image/avif": ".avif .avifs",
+    },
+    Kind.VIDEO: {
+        "video/mp4": ".mp4 .m4v .mov",
+        "video/webm": ".webm",
+        "video/ogg": ".ogv",
+    },
+}
+_TYPES = {
+    (kind, suffix): type_
+    for kind, types in _SHOWN.items()
+    for type_, suffixes in types.items()
+    for suffix in suffixes.split()
+}
 
 
 async def thumbnail(request: Request) -> Response:
@@ -111,3 +136,12 @@ def file_answer(
             status_code=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
             headers={"content-range": f"bytes */{size}"},
         )
+
+
+def content_type(item: Item) -> tuple[str, bool]:
+    """Return the type of an item's file, and whether a browser shows it."""
+    if item.kind is Kind.TEXT:
+        return (UNKNOWN, False) if is_packed(item.location) else (TEXT, True)
+    suffix = os.fsdecode(os.path.splitext(item.location)[1]).lower()
+    type_ = _TYPES.get((item.kind, suffix))
+    return (UNKNOWN, False) if type_ is None else (type_, True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from qvsearch.errors import system_reason
 from qvsearch.web.bodies import body_pieces
 from qvsearch.web.problems import Json, Problem
 
@@ -45,7 +46,7 @@ async def upload(request: Request) -> Response:
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            reason = (error.strerror or str(error)).lower()
+            reason = system_reason(error)
             raise Problem(
                 HTTPStatus.INSUFFICIENT_STORAGE, f"the picture cannot be kept: {reason}"
             ) from error

@@ -22,10 +22,9 @@ from qvsearch.retrieval.shelf import Shelf
 from qvsearch.types import KIND_CODES, Skipped
 from qvsearch.web.files import Originals
 from qvsearch.web.lanes import Lanes
-from qvsearch.web.per_commit import PerCommit
 from qvsearch.web.problems import Problem
 from qvsearch.web.rankings import Rankings
-from qvsearch.web.surveys import Surveys
+from qvsearch.web.surveys import PerCommit, Surveys
 from qvsearch.web.uploads import Uploads
 
 if TYPE_CHECKING:

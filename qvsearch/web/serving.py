@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import uvicorn
 
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import QvsearchError, system_reason
 from qvsearch.web.app import make_app
 from qvsearch.web.connections import Connection
 from qvsearch.web.guard import Access
@@ -151,7 +151,7 @@ def _unavailable(host: str, port: int, family: int, error: OSError) -> QvsearchE
                 f"port {port} of {host} is not available ({(error.strerror or '').lower()});"
                 f" give --port {other}, or --port 0 for any free one"
             )
-    return QvsearchError(f"cannot listen on {host}: {(error.strerror or str(error)).lower()}")
+    return QvsearchError(f"cannot listen on {host}: {system_reason(error)}")
 
 
 def _own_address(family: int) -> str:

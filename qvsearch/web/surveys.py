@@ -1,4 +1,4 @@
-"""Results that take seconds or minutes: worked out in the background, one after another."""
+"""Results that are kept: of minutes of work in the background, or of one commit."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from qvsearch.errors import QvsearchError
+
+if TYPE_CHECKING:
+    from qvsearch.retrieval.shelf import Opened
 
 Result = TypeVar("Result")
 
@@ -88,3 +92,19 @@ class Surveys:
                 task()
             except Exception:  # noqa: BLE001 - a defect of ours: other questions are answered
                 traceback.print_exc(file=sys.stderr)
+
+
+class PerCommit(Generic[Result]):
+    """The results of a function, each kept as long as its library is open; safe for threads."""
+
+    def __init__(self, work: Callable[[Opened], Result]) -> None:
+        self._work = work
+        self._lock = threading.Lock()
+        self._results: WeakKeyDictionary[Opened, Result] = WeakKeyDictionary()
+
+    def of(self, opened: Opened) -> Result:
+        """Return the result for a library; raises what the function raises."""
+        with self._lock:
+            if opened not in self._results:
+                self._results[opened] = self._work(opened)
+            return self._results[opened]

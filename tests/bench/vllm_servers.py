@@ -34,9 +34,8 @@ from qvsearch.models.prompt import QUERY_INSTRUCTION
 from qvsearch.models.registry import DEMO_FOLDER, EMBEDDER
 from qvsearch.runtime.loading import Choice, load_embedder, task_fingerprint
 from qvsearch.runtime.local import LocalEmbedder
-from qvsearch.runtime.remote.launch import Served, launches
+from qvsearch.runtime.remote.launch import Served, launches, write_checkpoint
 from qvsearch.runtime.remote.references import Form, own_inputs
-from qvsearch.runtime.remote.servable import write_checkpoint
 from qvsearch.types import Detail, Embedder, EmbedInput, Frames, VideoMode
 
 BATCH = 16

@@ -331,7 +331,7 @@ def test_every_field_of_roots_and_notices_is_described_with_its_type():
     from qvsearch.indexing.roots import Root
     from qvsearch.library.moving import Match
     from qvsearch.library.rules import Rules
-    from qvsearch.records import roots, watch
+    from qvsearch.records import roots
 
     rules = Rules(("a",), ("b",), (Kind.TEXT,), True, True)
     full = roots.root_record(Root(b"/a", True, {Kind.TEXT: 1}, rules, "ext4"), 1.0)
@@ -340,7 +340,7 @@ def test_every_field_of_roots_and_notices_is_described_with_its_type():
     moved = roots.move_record({b"/a": b"/b"}, Match(2, 1))
     assert check_described(roots.move_record, moved) == set()
     notices = [Notice("away", b"/a"), Notice("retry", b"/\xff", "why")]
-    assert check_described(watch.notice_record, *map(watch.notice_record, notices)) == set()
+    assert check_described(roots.notice_record, *map(roots.notice_record, notices)) == set()
 
 
 def test_the_exit_codes_are_those_of_the_tables():

@@ -21,12 +21,12 @@ from support.views import Views, noting
 
 from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
+from qvsearch.files import is_temporary
 from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import MANIFEST
 from qvsearch.library.repair import repair
 from qvsearch.library.rules import Rules
-from qvsearch.library.sweeping import is_temporary
 from qvsearch.types import Stored
 
 pytestmark = pytest.mark.usefixtures("disk")

@@ -22,6 +22,7 @@ from qvsearch.media.clip_writer import end_at, write_clip
 from qvsearch.media.clips import Clip, ClipFolder, patience
 from qvsearch.media.frames import Film
 from qvsearch.media.packets import choose_stream, open_container
+from qvsearch.media.sandbox import ConfinedProcess
 
 RATE = 10
 
@@ -29,7 +30,7 @@ RATE = 10
 @pytest.fixture
 def own_process(monkeypatch):
     """For tests that prove something about the process: it is a new one."""
-    monkeypatch.setattr("qvsearch.media.clips.ConfinedProcess", sandbox.ConfinedProcess)
+    monkeypatch.setattr(sandbox, "ConfinedProcess", ConfinedProcess)
 
 
 def save_clip(source, start, end, folder):

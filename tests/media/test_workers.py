@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.acting import OPTIONS, acting, connect, counting_threads, half_sent, named, taken_over
+from support.watching import running
 
 from qvsearch import media
 from qvsearch.errors import QvsearchError
@@ -226,7 +227,7 @@ def test_a_worker_that_a_dead_drive_holds_after_its_kill_costs_its_file_alone(mo
     with Decoders(1, decode=acting, patience=lambda item: seconds.get(item.path, 60)) as decoders:
         results = decoders.decode(jobs[1:], OPTIONS)
         next(results)
-        [held] = decoders._running
+        [held] = running(decoders)
         with monkeypatch.context() as patch:
             patch.setattr(held.process, "kill", lambda: None)
             first, second = decoders.decode(jobs, OPTIONS)
@@ -242,7 +243,7 @@ def test_a_worker_that_dies_while_idle_costs_no_file():
         [first] = decoders.decode([(named("a"), "h")], OPTIONS)
         pid = int(first.segments[0][0].snippet.split()[0])
         os.kill(pid, signal.SIGKILL)
-        [worker] = decoders._running
+        [worker] = running(decoders)
         worker.process.join()
         [second] = decoders.decode([(named("b"), "h")], OPTIONS)
     assert isinstance(second, Decoded)
@@ -292,7 +293,7 @@ def test_leaving_early_kills_the_workers():
     with Decoders(2, decode=acting) as decoders:
         results = decoders.decode([(named(n), "h") for n in ("a", "hang", "hang2")], OPTIONS)
         assert isinstance(next(results), Decoded)
-        processes = [worker.process.pid for worker in decoders._running]
+        processes = [worker.process.pid for worker in running(decoders)]
     assert processes
     for pid in processes:
         with pytest.raises(ProcessLookupError):

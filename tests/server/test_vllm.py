@@ -22,9 +22,8 @@ from qvsearch.library.library import Library
 from qvsearch.models.registry import DEMO_FOLDER, RERANKER_FOLDER
 from qvsearch.runtime.loading import Choice, find_reranker, load_embedder, task_fingerprint
 from qvsearch.runtime.local import LocalReranker
-from qvsearch.runtime.remote.launch import Served, launches
+from qvsearch.runtime.remote.launch import Served, launches, write_checkpoint
 from qvsearch.runtime.remote.references import Form, own_inputs
-from qvsearch.runtime.remote.servable import write_checkpoint
 from qvsearch.types import Detail, EmbedInput, Frames, VideoMode
 
 pytestmark = [

@@ -11,7 +11,6 @@ from qvsearch.media.sandbox import MOST_BYTES, ConfinedProcess
 
 IDLE = defaultdict(list)  # by what they do
 KEEPING = []  # an entry for each context in which processes are kept
-STARTERS = ("workers", "clips", "player", "picture_reader")  # modules of qvsearch.media
 
 
 class KeptProcess:
@@ -74,8 +73,7 @@ def end_all():
 def kept_workers():
     """Let all decoders, clip folders and players share processes, which go on at the end."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in STARTERS:
-            patch.setattr(f"qvsearch.media.{name}.ConfinedProcess", KeptProcess)
+        patch.setattr("qvsearch.media.sandbox.ConfinedProcess", KeptProcess)
         KEEPING.append(True)
         try:
             yield

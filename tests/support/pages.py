@@ -23,7 +23,6 @@ from qvsearch.records import (
     served,
     servers,
     similarity,
-    watch,
 )
 from qvsearch.tasks import export, vector_files
 from qvsearch.web.app import ENDPOINTS
@@ -106,7 +105,6 @@ def record_functions():
             published,
             searches,
             reports,
-            watch,
             vector_files,
             export,
             similarity,

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+from qvsearch.files import is_temporary
 from qvsearch.library.lock import HOLDER
-from qvsearch.library.sweeping import is_temporary
 from support.recording_disk import tree_of
 
 READING = {"file": ("open", "stat", "lstat"), "names": ("listdir", "scandir")}

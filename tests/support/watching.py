@@ -56,6 +56,11 @@ def abort_on_violation(event, arguments):
         os.abort()
 
 
+def running(decoders):
+    """The processes that have been started."""
+    return [each._process for each in decoders._workers if each._process is not None]
+
+
 def is_a_reason(text):
     return text.isprintable() and 5 < len(text) < 300 and text.strip() == text
 
@@ -85,14 +90,14 @@ class Watch:
         self.stack.enter_context(chdir(here))
         self.stack.enter_context(mock.patch.dict(os.environ, TMPDIR=str(temporary)))
         # no process of an earlier test: its highest memory would count
-        own = mock.patch("qvsearch.media.workers.ConfinedProcess", ConfinedProcess)
+        own = mock.patch("qvsearch.media.sandbox.ConfinedProcess", ConfinedProcess)
         self.stack.enter_context(own)
         self.stack.enter_context(self.decoders)
         return self
 
     def __exit__(self, *error):
         children = []
-        for worker in self.decoders._running:
+        for worker in running(self.decoders):
             process = Path(f"/proc/{worker.process.pid}")
             status = (process / "status").read_text()
             self.peak = max(self.peak, 1024 * int(status.split("VmHWM:")[1].split()[0]))

@@ -30,9 +30,8 @@ from qvsearch.tasks.labelling.classify import Candidate, Labelled
 from qvsearch.tasks.labelling.examples import find_examples, fit
 from qvsearch.tasks.labelling.file_vectors import Embedding, embed_sources, find_sources
 from qvsearch.tasks.labelling.labels import Label, label_vectors, parse_label, read_labels
-from qvsearch.tasks.labelling.links import LinkFolders
 from qvsearch.tasks.labelling.truth import read_truth
-from qvsearch.tasks.labelling.writing import write_labels
+from qvsearch.tasks.labelling.writing import LinkFolders, write_labels
 from qvsearch.types import Detail, EmbedInput, Kind, Skipped
 
 GROUNDS = ("grass", "sand", "night", "snow")

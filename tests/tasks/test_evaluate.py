@@ -13,8 +13,7 @@ from support.evaluation_sets import world, write_beir, write_lines, write_pictur
 
 import qvsearch
 from qvsearch.errors import QvsearchError
-from qvsearch.models.presets import INSTRUCTIONS
-from qvsearch.models.prompt import QUERY_INSTRUCTION
+from qvsearch.models.prompt import QUERY_INSTRUCTION, TASK_INSTRUCTIONS
 from qvsearch.tasks.evaluation import nearest as nearest_module
 from qvsearch.tasks.evaluation.evaluate import measure
 from qvsearch.tasks.evaluation.metrics import (
@@ -367,7 +366,7 @@ def test_the_command_compares_settings_in_one_table(home, run):
     lines = out.decode().splitlines()
     assert re.split(" {2,}", lines[0])[:3] == ["detail", "task", "recall@1"]
     rows = [line.split()[:2] for line in lines[1:13]]
-    assert rows == [[d, t] for d in ("low", "medium") for t in ("default", *INSTRUCTIONS)]
+    assert rows == [[d, t] for d in ("low", "medium") for t in ("default", *TASK_INSTRUCTIONS)]
     assert lines[-1] == "10 queries, 10 documents"
 
 
@@ -486,7 +485,7 @@ def test_a_missing_extra_is_named(home, run, monkeypatch):
 def test_tasks_are_listed_and_change_a_search(home, run):
     code, out, _ = run("models", "tasks", "--json")
     listed = {each["task"]: each["instruction"] for each in records(out)}
-    assert listed == {task.value: text for task, text in INSTRUCTIONS.items()}
+    assert listed == {task.value: text for task, text in TASK_INSTRUCTIONS.items()}
     write_pictures(home / "pictures", WORLD)
     run("index", home / "pictures", "--model", "demo", "--quiet")
     scores = {

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from qvsearch.models.prompt import chat_prompt
-from qvsearch.tasks.answers.ask import Answer, Found, respond
-from qvsearch.tasks.answers.citations import cited_numbers
+from qvsearch.tasks.answers.ask import Answer, Found, cited_numbers, respond
 from qvsearch.tasks.answers.evidence import Evidence, Source
 from qvsearch.tasks.answers.question import Reply, question_prompt, shown_prompt
 from qvsearch.types import Item, Kind, Metadata, Segment, Skipped

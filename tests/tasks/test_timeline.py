@@ -12,11 +12,11 @@ import pytest
 from support.videos import frame_of, make, number_in
 
 from qvsearch.errors import QvsearchError
-from qvsearch.media import film_rates
+from qvsearch.media import film_rates, sandbox
 from qvsearch.media.film_rates import FilmRate, FilmRates
+from qvsearch.media.sandbox import ConfinedProcess
 from qvsearch.tasks.taking.cuts import Cut
-from qvsearch.tasks.taking.playlist import playlist
-from qvsearch.tasks.taking.spans import Span, spans_of
+from qvsearch.tasks.taking.spans import Span, playlist, spans_of
 from qvsearch.tasks.taking.timeline import check_suffix, reel_names, timeline
 from qvsearch.types import Hit, Item, Kind, Metadata, Moment, Segment
 
@@ -315,10 +315,11 @@ def test_a_playlist_has_each_moment_with_its_start_and_stop():
     assert entries[3][1] == {"length": 12.5, "title": "c"}
 
 
-def test_rates_are_read_by_a_process_that_ends(films):
+def test_rates_are_read_by_a_process_that_ends(films, monkeypatch):
+    monkeypatch.setattr(sandbox, "ConfinedProcess", ConfinedProcess)  # not one that is kept
     with FilmRates() as rates:
         first = rates.read(os.fsencode(films / "pal.mp4"))
-        process = rates._process.process
+        process = rates._process._process.process
         assert first.rate == 25
         assert (first.width, first.height, first.has_sound) == (176, 144, False)
         assert rates.read(os.fsencode(films / "ntsc.mp4")).rate == NTSC

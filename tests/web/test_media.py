@@ -13,10 +13,10 @@ from support.served import HOSTILE, SCRIPT, index, own_cache, serving
 from support.videos import frame_of, make, number_in
 
 from qvsearch.types import KIND_OF_SUFFIX, Item
-from qvsearch.web.content_types import content_type
+from qvsearch.web.media import content_type
 from qvsearch.web.names import disposition
 from qvsearch.web.problems import CutOff
-from qvsearch.web.ranges import Unsatisfiable, read_range
+from qvsearch.web.streaming import Unsatisfiable, read_range
 
 ACTIVE = ("html", "svg", "xml", "javascript", "pdf", "xhtml")
 

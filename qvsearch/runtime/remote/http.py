@@ -18,17 +18,18 @@ import orjson
 from qvsearch.connections import shut_after
 from qvsearch.errors import QvsearchError
 from qvsearch.http_servers import (
+    REASON_BYTES,
     CannotConnect,
     MustNotConnect,
     base_url,
     checked_key,
     connect,
+    json_headers,
+    short,
 )
 
 KEY_VARIABLE = "QVSEARCH_SERVER_KEY"
 MOST_BYTES = 64 * 2**20  # of one answer; a vector of 4096 numbers has 20 kB as base64
-REASON_BYTES = 65_536  # of an answer that is read for its reason
-LONGEST_REASON = 300  # characters
 TOLD_SECONDS = 5.0  # of a pause that a server asks for, from which on the user is told
 IDLE_SECONDS = 15  # without traffic, after which the system looks whether the other side is there
 PROBES = 4
@@ -154,8 +155,7 @@ class Server:
 
     def headers(self) -> dict[str, str]:
         """Return the headers of every request."""
-        headers = {"User-Agent": "qvsearch", "Content-Type": "application/json"}
-        return headers if self._key is None else headers | {"Authorization": f"Bearer {self._key}"}
+        return json_headers(self._key)
 
     def access_remedy(self) -> str:
         """Return what to do if access is refused."""
@@ -288,7 +288,7 @@ class Connection:
         """Return the failure that a status other than 200 means."""
         reason = self.server.without_key(_reason(data, status))
         if http.client.MULTIPLE_CHOICES <= status < http.client.BAD_REQUEST:
-            target = self.server.without_key(_short(headers.get("Location", "another place")))
+            target = self.server.without_key(short(headers.get("Location", "another place")))
             return Unusable(f"it redirects to {target}; give the URL of the server itself")
         if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
             return Unusable(
@@ -333,13 +333,8 @@ def _reason(data: bytes, status: int) -> str:
         content = orjson.loads(data)
     except orjson.JSONDecodeError:
         text = data.decode("utf-8", "replace").strip()
-        return unstated if not text or text.startswith("<") else _short(text)
+        return unstated if not text or text.startswith("<") else short(text)
     for name in ("error", "message", "detail"):
         if isinstance(content, dict):
             content = content.get(name) or content
-    return _short(content if isinstance(content, str) else unstated)
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
+    return short(content if isinstance(content, str) else unstated)

@@ -1,4 +1,4 @@
-"""The commands that start a server of vLLM for a model."""
+"""The commands that start a server of vLLM for a model, and the files that it needs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from qvsearch.errors import QvsearchError
+from qvsearch.files import make_folder, write_file
 from qvsearch.models.registry import MODELS, RERANKER
 from qvsearch.runtime.remote.layouts import PIXEL_BUDGET
 from qvsearch.types import VideoMode
@@ -28,6 +30,34 @@ RERANKER_OVERRIDES = {  # how the yes and no of a language model become one scor
     "is_original_qwen3_reranker": True,
 }
 QUIET = ("VLLM_NO_USAGE_STATS=1", "DO_NOT_TRACK=1")
+
+_COPIED = ("model.safetensors", "tokenizer.json", "tokenizer_config.json")
+_PIXELS = {  # those of the published checkpoints
+    "do_resize": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "do_convert_rgb": True,
+    "rescale_factor": 1 / 255,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+    "resample": 3,
+    "patch_size": 16,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "processor_class": "Qwen3VLProcessor",
+}
+_IMAGES = {
+    "image_processor_type": "Qwen2VLImageProcessorFast",
+    "size": {"shortest_edge": 4096, "longest_edge": 1_310_720},
+}
+_VIDEOS = {
+    "video_processor_type": "Qwen3VLVideoProcessor",
+    "size": {"shortest_edge": 4096, "longest_edge": 25_165_824},
+    "do_sample_frames": True,
+    "fps": 2,
+    "min_frames": 4,
+    "max_frames": 768,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +142,31 @@ def _docker(served: Served, device: str) -> str:
 def _lines(*parts: str) -> str:
     """Return a command line over several lines, which a shell reads as one."""
     return " \\\n  ".join(parts)
+
+
+def write_templates(folder: Path) -> None:
+    """Write the templates of both roles into a folder; raises QvsearchError."""
+    make_folder(folder)
+    for name in (EMBEDDER_TEMPLATE, RERANKER_TEMPLATE):
+        write_file(folder / name, (TEMPLATES / name).read_bytes())
+
+
+def write_checkpoint(source: Path, folder: Path) -> None:
+    """Write a packaged checkpoint as a folder that vLLM can serve, with the templates.
+
+    Raises QvsearchError if the folder holds anything but an earlier copy.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / EMBEDDER_TEMPLATE).exists():
+        raise QvsearchError(f"{folder} is not empty; give --write a new folder")
+    write_templates(folder)
+    for name in _COPIED:
+        write_file(folder / name, (source / name).read_bytes())
+    config = json.loads((source / "config.json").read_bytes())
+    # vLLM looks for it beside the sizes of the language model
+    config["text_config"].setdefault("tie_word_embeddings", config["tie_word_embeddings"])
+    for name, content in (
+        ("config.json", config),
+        ("preprocessor_config.json", _PIXELS | _IMAGES),
+        ("video_preprocessor_config.json", _PIXELS | _VIDEOS),
+    ):
+        write_file(folder / name, json.dumps(content, indent=2).encode())

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from qvsearch.retrieval.options import SearchOptions
 from qvsearch.retrieval.pipeline import answer as search_hits
 from qvsearch.retrieval.query import Query
 from qvsearch.runtime.loading import own_embedder
-from qvsearch.tasks.answers.citations import cited_numbers
 from qvsearch.tasks.answers.evidence import Evidence, read_evidence
 from qvsearch.tasks.answers.question import LONGEST_QUESTION, REFUSAL, TOP, question_prompt
 from qvsearch.types import Detail
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from qvsearch.types import Embedder, Reranker, Skipped
 
 THOUGHTS = "<think>", "</think>"  # what reasoning models write before an answer
+
+
+# [1], [1, 3], [2-4], [source 1]; and the brackets that models write in Chinese and Japanese
+_CITATION = re.compile(
+    r"[\[\u3010]\s*(?:sources?\s*)?(\d{1,3}(?:\s*[,;\u2013-]\s*(?:sources?\s*)?\d{1,3})*)\s*[\]\u3011]",
+    re.IGNORECASE,
+)
+_PART = re.compile(r"(\d+)(?:\s*[\u2013-]\s*(\d+))?")
+LONGEST_RANGE = 20  # numbers; a longer one is a range of years or pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,3 +205,14 @@ class _Shown:
 def _without_thoughts(text: str) -> str:
     """Return an answer without the thoughts before it, as far as they have ended."""
     return text.rpartition(THOUGHTS[1])[2].lstrip()
+
+
+def cited_numbers(text: str) -> list[int]:
+    """Return the numbers in square brackets, in the order of their first occurrence."""
+    numbers: dict[int, None] = {}
+    for citation in _CITATION.finditer(text):
+        for first, last in _PART.findall(citation[1]):
+            start, end = int(first), int(last or first)
+            if end - start < LONGEST_RANGE:
+                numbers |= dict.fromkeys(range(start, end + 1))
+    return list(numbers)

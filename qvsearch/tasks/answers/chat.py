@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 
 from qvsearch.connections import shut_after
 from qvsearch.errors import QvsearchError
-from qvsearch.http_servers import CannotConnect, base_url, checked_key, connect
+from qvsearch.http_servers import (
+    REASON_BYTES,
+    CannotConnect,
+    base_url,
+    checked_key,
+    connect,
+    json_headers,
+    short,
+)
 from qvsearch.tasks.answers.chat_protocol import (
     CUT,
     FEWER,
@@ -27,7 +35,6 @@ from qvsearch.tasks.answers.chat_protocol import (
     messages,
     parsed,
     refusal_reason,
-    short,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +43,6 @@ if TYPE_CHECKING:
     from qvsearch.tasks.answers.question import Prompt, Reply
 
 KEY_VARIABLE = "QVSEARCH_CHAT_KEY"
-REASON_BYTES = 65_536  # of a response that is read for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,8 @@ class ChatServer:
                 ]
                 try:
                     body = None if request is None else json.dumps(request).encode()
-                    connection.request(method, f"{self._base.path}/{page}", body, self._headers())
+                    headers = {**json_headers(self._key), "Connection": "close"}
+                    connection.request(method, f"{self._base.path}/{page}", body, headers)
                     with connection.getresponse() as response:
                         if response.status != http.client.OK:
                             raise self._refusal(response)
@@ -171,14 +178,6 @@ class ChatServer:
             raise self._error(str(error)) from error
         connection.sock.settimeout(None)  # from here on the timers hold
         return connection
-
-    def _headers(self) -> dict[str, str]:
-        headers = {
-            "User-Agent": "qvsearch",
-            "Content-Type": "application/json",
-            "Connection": "close",
-        }
-        return headers if self._key is None else headers | {"Authorization": f"Bearer {self._key}"}
 
     def _refusal(self, response: http.client.HTTPResponse) -> QvsearchError:
         """Return the error for a status that is not 200."""

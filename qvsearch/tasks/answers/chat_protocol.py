@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from qvsearch.http_servers import short
 from qvsearch.models.prompt import harmless
 from qvsearch.tasks.answers.question import Reply
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 QUALITY = 90  # of the JPEGs that are sent
 MOST_BYTES = 32 * 2**20  # of one response; a streamed token takes some hundred
-LONGEST_REASON = 300  # characters of a server's own message
 FEWER = "give a smaller -k, --detail low, or another --chat-model"
 CUT = "the connection ended in the middle of the answer; try again"
 FINISHED = {"choices": [{"delta": {}, "finish_reason": "stop"}]}  # what some servers leave out
@@ -175,9 +175,3 @@ def _reason_in(content: dict[str, Any]) -> str:
     if isinstance(error, dict):
         error = error.get("message") or error.get("detail") or "no reason"
     return short(str(error))
-
-
-def short(text: str) -> str:
-    """Return a server's text as one line that is not too long."""
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qvsearch.errors import QvsearchError
+from qvsearch.formats import json_objects
 from qvsearch.tasks.inputs import TaskInput, file_input, parse_dictionary
 from qvsearch.types import Skipped, kind_of
 
@@ -109,18 +110,8 @@ def _line_that_is_not_utf8(path: Path) -> int:
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Row] | Skipped]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield bad_line(path, number, f"it is not JSON: {error}")
-                continue
-            if isinstance(record, dict):
-                yield number, record
-            else:
-                yield bad_line(path, number, "it is not a JSON object")
+        for number, record in json_objects(file):
+            yield bad_line(path, number, record) if isinstance(record, str) else (number, record)
 
 
 def bad_line(path: Path, number: int, reason: str) -> Skipped:

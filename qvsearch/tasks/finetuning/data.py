@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qvsearch.errors import QvsearchError
-from qvsearch.formats import path_field, read_path
+from qvsearch.formats import json_objects, path_fields, read_path
 from qvsearch.tasks.inputs import TaskInput, file_input, first_reason, parse_dictionary
 from qvsearch.types import Kind, Skipped, is_file_name, kind_of
 
@@ -209,19 +209,9 @@ def _table_rows(source: Path, delimiter: str) -> Iterator[_Row | Skipped]:
 
 def _json_rows(source: Path) -> Iterator[_Row | Skipped]:
     folder = os.fsencode(source.parent)
-    for number, line in enumerate(_text(source).split("\n"), 1):
+    for number, fields in json_objects(_text(source).split("\n")):
         name = f"line {number} of {source.name}"
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield _skipped(name, f"it is not JSON: {error}")
-            continue
-        if isinstance(fields, dict):
-            yield _Row(name, fields, folder)
-        else:
-            yield _skipped(name, "it is not a JSON object")
+        yield _skipped(name, fields) if isinstance(fields, str) else _Row(name, fields, folder)
 
 
 def _coco_rows(source: Path, images: Path | None) -> Iterator[_Row | Skipped]:
@@ -262,7 +252,7 @@ def _folder_rows(source: Path) -> Iterator[_Row | Skipped]:
         except QvsearchError as error:
             yield _skipped(name, str(error))
             continue
-        fields = {"query": {"text": words}, **path_field(os.fsencode(path))}
+        fields = {"query": {"text": words}, **path_fields("path", os.fsencode(path))}
         yield _Row(name, fields, os.fsencode(source))
 
 

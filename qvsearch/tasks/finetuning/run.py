@@ -18,11 +18,11 @@ from qvsearch.models.network import Network
 from qvsearch.models.registry import EMBEDDER, RERANKER, Weights, hidden_size, resolve, role_of
 from qvsearch.tasks.finetuning import card as cards
 from qvsearch.tasks.finetuning.batches import Reader
+from qvsearch.tasks.finetuning.card import write_plot
 from qvsearch.tasks.finetuning.data import TrainingData, read_pairs, split
 from qvsearch.tasks.finetuning.loop import Callbacks, Course, Training
 from qvsearch.tasks.finetuning.lora import Lora, check_installed
 from qvsearch.tasks.finetuning.objectives import Contrastive, YesNo, answers_of
-from qvsearch.tasks.finetuning.plot import write_plot
 from qvsearch.tasks.finetuning.settings import Settings, matryoshka_dims
 from qvsearch.tasks.finetuning.state import (
     STATE,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import QvsearchError, system_reason
 from qvsearch.tasks.agreement import Scores, label_scores
 from qvsearch.tasks.extras import needed
 from qvsearch.tasks.labelling.classify import TEMPERATURE, Labelled, labelled, softmax
@@ -88,7 +88,7 @@ def find_examples(folder: bytes) -> tuple[list[Label], Iterator[tuple[Item | Ski
     try:
         names = sorted(each.name for each in Path(place).iterdir() if each.is_dir())
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = system_reason(error)
         raise QvsearchError(f"--examples {place}: {reason}; give a folder") from error
     names = [name for name in names if not name.startswith(".")]
     if len(names) < 2:

@@ -7,14 +7,13 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.errors import QvsearchError
-from qvsearch.files import open_file
+from qvsearch.errors import QvsearchError, system_reason
+from qvsearch.files import read_start
 from qvsearch.types import EmbedInput
 
 if TYPE_CHECKING:
@@ -55,10 +54,9 @@ def read_labels(path: bytes) -> list[Label]:
     """
     name = os.fsdecode(path)
     try:
-        with BufferedReader(open_file(path)) as file:
-            data = file.read(LARGEST_FILE + 1)
+        data = read_start(path, LARGEST_FILE + 1)
     except OSError as error:
-        raise QvsearchError(f"--labels {name}: {(error.strerror or str(error)).lower()}") from error
+        raise QvsearchError(f"--labels {name}: {system_reason(error)}") from error
     if len(data) > LARGEST_FILE:
         raise QvsearchError(f"--labels {name} is larger than {LARGEST_FILE:,} bytes")
     try:

@@ -7,11 +7,10 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BufferedReader
 from pathlib import Path
 
-from qvsearch.errors import QvsearchError
-from qvsearch.files import open_file, write_file
+from qvsearch.errors import QvsearchError, system_reason
+from qvsearch.files import read_start, write_file
 from qvsearch.indexing.scan import UNREAD_RAW
 from qvsearch.tasks.labelling.xmp import EMPTY, with_keywords
 from qvsearch.types import Kind, Skipped, kind_of
@@ -40,7 +39,7 @@ def add_keywords(media: bytes, keywords: Sequence[str], *, dry_run: bool) -> Sid
     try:
         own, is_new = _sidecar(folder, name)
     except OSError as error:
-        return Skipped(media, (error.strerror or str(error)).lower())
+        return Skipped(media, system_reason(error))
     path = Path(os.fsdecode(os.path.join(folder, own)))
     try:
         before = None if is_new else path.lstat()
@@ -48,7 +47,7 @@ def add_keywords(media: bytes, keywords: Sequence[str], *, dry_run: bool) -> Sid
         if added and not dry_run:
             _replace(path, document, before)
     except OSError as error:
-        return Skipped(os.fsencode(path), (error.strerror or str(error)).lower())
+        return Skipped(os.fsencode(path), system_reason(error))
     except QvsearchError as error:
         return Skipped(os.fsencode(path), str(error))
     return Sidecar(os.fsencode(path), added, is_new)
@@ -98,8 +97,7 @@ def _listing(folder: bytes, changed_ns: int) -> _Listing:
 def _read(path: Path) -> bytes:
     if path.is_symlink():
         raise QvsearchError("it is a link; only a file beside the picture is written")
-    with BufferedReader(open_file(path)) as file:
-        data = file.read(LARGEST + 1)
+    data = read_start(path, LARGEST + 1)
     if len(data) > LARGEST:
         raise QvsearchError(f"it is larger than {LARGEST // 2**20} MB")
     return data

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from io import BufferedReader, StringIO
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qvsearch.errors import QvsearchError
-from qvsearch.files import open_file
+from qvsearch.errors import QvsearchError, system_reason
+from qvsearch.files import read_start
+from qvsearch.formats import json_objects
 from qvsearch.tasks.agreement import Scores, set_scores
 from qvsearch.tasks.labelling.file_vectors import files_below
 from qvsearch.types import Item
@@ -103,14 +103,16 @@ def _records(place: bytes) -> Iterator[tuple[int, Mapping[str, object]]]:
     if suffix not in (*DELIMITERS, *LINES):
         raise QvsearchError(f"--truth {name}: give a .csv, .tsv or .jsonl file, or a folder")
     try:
-        with BufferedReader(open_file(place)) as file:
-            text = file.read(LARGEST_FILE).decode("utf-8-sig")
+        text = read_start(place, LARGEST_FILE).decode("utf-8-sig")
     except OSError as error:
-        raise QvsearchError(f"--truth {name}: {(error.strerror or str(error)).lower()}") from error
+        raise QvsearchError(f"--truth {name}: {system_reason(error)}") from error
     except UnicodeDecodeError as error:
         raise QvsearchError(f"--truth {name} is not text in UTF-8; save it as UTF-8") from error
     if suffix in LINES:
-        yield from _json_lines(text, name)
+        for number, record in json_objects(text.split("\n")):
+            if isinstance(record, str):
+                raise QvsearchError(f"--truth {name}, line {number}: {record}")
+            yield number, record
         return
     rows = csv.DictReader(StringIO(text, newline=""), delimiter=DELIMITERS[suffix], strict=True)
     try:
@@ -123,18 +125,3 @@ def _records(place: bytes) -> Iterator[tuple[int, Mapping[str, object]]]:
             yield rows.line_num, row
     except csv.Error as error:
         raise QvsearchError(f"--truth {name}, line {rows.line_num + 1}: {error}") from error
-
-
-def _json_lines(text: str, name: str) -> Iterator[tuple[int, Mapping[str, object]]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise QvsearchError(
-                f"--truth {name}, line {number}: it is not JSON: {error}"
-            ) from error
-        if not isinstance(record, dict):
-            raise QvsearchError(f"--truth {name}, line {number}: it is not a JSON object")
-        yield number, record

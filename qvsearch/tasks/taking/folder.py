@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.copying import UNFINISHED, copy_new
-from qvsearch.errors import QvsearchError
+from qvsearch.errors import QvsearchError, system_reason
 from qvsearch.files import content_hash, make_folder
 from qvsearch.tasks.taking.names import MOST_NUMBERS, cut, numbered, portable
 from qvsearch.types import Skipped
@@ -217,7 +217,7 @@ class HitFolder:
     def _reason(self, error: OSError) -> str:
         if self._links and error.errno in (errno.EPERM, errno.EOPNOTSUPP):
             return f"{self.folder} takes no links; copy the files with --copy-to"
-        return (error.strerror or str(error)).lower()
+        return system_reason(error)
 
     def _refuses_names(self) -> bool:
         """Return whether the file system refuses names that this one accepts, as FAT does."""
@@ -245,5 +245,5 @@ def _unfit(segment: Segment) -> str | None:
         return "it is no longer there"
     except OSError as error:
         if error.errno != errno.EAGAIN:  # another size
-            return (error.strerror or str(error)).lower()
+            return system_reason(error)
     return "it has changed since it was indexed; run qvsearch index and search again"

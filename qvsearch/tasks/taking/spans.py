@@ -1,13 +1,14 @@
-"""The moments of hits, for playlists and timelines."""
+"""The moments of hits, for playlists and timelines; and the playlist, as M3U."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from qvsearch.display import clock, safe_text
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
@@ -59,3 +60,23 @@ def padded(start: float, end: float, length: float | None, padding: float) -> tu
     """Return a moment that is longer by `padding` on both sides, within a video of that length."""
     after = end + padding
     return max(0.0, start - padding), after if length is None else max(end, min(after, length))
+
+
+def playlist(spans: Sequence[Span]) -> bytes:
+    """Return an M3U playlist in UTF-8.
+
+    `#EXTVLCOPT` is VLC's (its wiki, "M3U"): seconds, with a fraction. Other players ignore it and
+    begin each file at its beginning. Files are URLs, since a path may hold a line break.
+    """
+    lines = ["#EXTM3U"]
+    for span in spans:
+        if span.start is None or span.end is None:
+            length = "-1" if span.length is None else f"{span.length:.3f}"  # -1: unknown
+            lines.append(f"#EXTINF:{length},{safe_text(span.name)}")
+        else:
+            place = f"{clock(round(span.start))}-{clock(round(span.end))}"
+            lines.append(f"#EXTINF:{span.end - span.start:.3f},{safe_text(span.name)} {place}")
+            lines.append(f"#EXTVLCOPT:start-time={span.start:.3f}")
+            lines.append(f"#EXTVLCOPT:stop-time={span.end:.3f}")
+        lines.append(span.url)
+    return ("\n".join(lines) + "\n").encode()

@@ -1,15 +1,19 @@
-"""The options of index for a Ray cluster."""
+"""index on a Ray cluster: its options, and a run, shown like any other."""
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qvsearch.cli import options
-from qvsearch.errors import QvsearchError
+from qvsearch.cli import options, output
+from qvsearch.errors import ExitCode, QvsearchError
+
+if TYPE_CHECKING:
+    from qvsearch.indexing.session import IngestOptions
+    from qvsearch.runtime.choice import Choice
 
 _cluster = partial(typer.Option, rich_help_panel="Cluster")
 
@@ -92,3 +96,45 @@ def check_local(paths: Sequence[bytes] | None) -> None:
 def place(text: str) -> bytes:
     """Return an absolute path, or a place in a bucket as it is written."""
     return os.fsencode(text.rstrip("/")) if text.startswith("s3://") else options.path(text)
+
+
+def run_on_cluster(
+    cluster: RayOptions,
+    paths: Sequence[bytes] | None,
+    choice: "Choice",
+    how: "IngestOptions",
+    *,
+    quiet: bool,
+    json: bool,
+) -> None:
+    """Bring a folder's rows in a table up to date, and raise Exit with the code of `index`."""
+    from qvsearch.cli import interrupt, progress
+    from qvsearch.distributed.cluster import check_address, connected
+    from qvsearch.distributed.destination import label_of
+    from qvsearch.distributed.driver import Order, index
+    from qvsearch.indexing.reading import unread_note
+    from qvsearch.published.address import read_address
+    from qvsearch.published.publishers import check_name
+
+    address, table, root = cluster.address(paths)
+    check_address(address)
+    name = check_name(cluster.publisher or label_of(root))
+    order = Order(root, read_address(table), name, choice)
+    gpus = None if choice.device is None else choice.device.startswith("cuda")
+    gpus = False if choice.servers else gpus
+    # Ray takes the signals when it connects, and gets them back when it has left.
+    with (
+        connected(address, gpus) as nodes,
+        interrupt.interrupts() as stop,
+        progress.Progress(quiet, json) as report,
+    ):
+        summary = index(order, nodes, how, report, stop)
+    if summary is None:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    progress.show_summary(summary, quiet=quiet, json=json)
+    if not (quiet or json):
+        output.line(f"published to {output.safe_text(table)} as {output.safe_text(name)}")
+    if summary.pictures_unread:
+        note = unread_note(summary.pictures_unread)
+        output.hint(f"{note} on all nodes, and then index with --force", quiet)
+    raise typer.Exit(progress.exit_code(summary))
