@@ -136,6 +136,14 @@ def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platformdirs, "user_runtime_path", lambda *_, **__: folder / "run" / "q")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_sync() -> Iterator[None]:
+    """Wait for no disk: the power stays on, and recorded disks prove what is synced, and when."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def _workers() -> Iterator[None]:
     """End the decode processes that are still kept."""

@@ -27,11 +27,6 @@ DAY = 86_400 * 10**9
 TAKEN = [None, "2023-07-04", "2023-07-04T23:30", "2023-07-04T23:30+09:00", "2023-07-05T00:10Z"]
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr("qvsearch.files.os.fsync", lambda _: None)
-
-
 @pytest.fixture
 def vienna(monkeypatch):
     monkeypatch.setenv("TZ", "Europe/Vienna")

@@ -18,7 +18,6 @@ from qvsearch.library.names import option
 def _home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.delenv("QVSEARCH_LIBRARY", raising=False)
-    monkeypatch.setattr("qvsearch.files.os.fsync", lambda _: None)
     monkeypatch.chdir(tmp_path)
 
 

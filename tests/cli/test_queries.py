@@ -23,11 +23,6 @@ from qvsearch.types import Detail, EmbedInput, Frames, VideoMode
 DIM = 8
 
 
-@pytest.fixture(autouse=True)
-def _no_sync(monkeypatch):
-    monkeypatch.setattr(durable.os, "fsync", lambda _: None)
-
-
 class Counting:
     """Gives each input it is asked a vector that no other has."""
 

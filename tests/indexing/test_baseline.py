@@ -9,7 +9,6 @@ import platformdirs
 import pytest
 from support.readers import nearest_rows
 
-from qvsearch import files as durable
 from qvsearch.errors import QvsearchError
 from qvsearch.indexing.baseline_queries import QUERIES, baseline_vectors, queries
 from qvsearch.indexing.pipeline import IngestOptions, index
@@ -45,11 +44,6 @@ class Hashing:
     def embed(self, inputs):
         self.asked += inputs
         return np.concatenate([unit(1, len(each.text) * 7 + ord(each.text[0])) for each in inputs])
-
-
-@pytest.fixture(autouse=True)
-def _no_sync(monkeypatch):
-    monkeypatch.setattr(durable.os, "fsync", lambda _: None)
 
 
 @pytest.fixture

@@ -18,14 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import library_damage
-from support.faulty_disk import FAILED, FaultyDisk, failing
+from support import library_damage, writer
+from support.faulty_disk import FAILED
 from support.indexer import FINGERPRINT, Bench, notes
 from support.library_damage import content, every, make, names, put
 from support.views import Views, what_is_left
 
-from qvsearch import files as durable
-from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import read_committed
 from qvsearch.library.repair import check, repair
@@ -173,8 +171,8 @@ def test_what_repair_lost_is_embedded_by_the_next_run_and_nothing_else(tmp_path)
     assert bench.index().unchanged == 30
 
 
-def test_a_repair_that_fails_anywhere_has_changed_no_file_that_is_still_needed(tmp_path, tally):
-    folder, copy = tmp_path / "library", tmp_path / "copy"
+def test_a_repair_that_fails_anywhere_has_changed_no_file_that_is_still_needed(in_memory, tally):
+    folder, copy = in_memory / "library", in_memory / "copy"
     make(folder, Stored.INT8)
     sound = content(Library.open(folder))
     for name in ("segments/000003.faiss", "segments/000005.jsonl", "segments/000006.jsonl"):
@@ -187,21 +185,14 @@ def test_a_repair_that_fails_anywhere_has_changed_no_file_that_is_still_needed(t
     assert 0 < expected.lost <= 12
     assert whole.items() < sound.items()
     files = {name: (folder / name).read_bytes() for name in names(folder)}
-    at, ended, left = 0, False, set()
+    generation, left = read_committed(folder).generation, set()
     views = Views(copy, lambda: (content(Library.open(copy)), check(copy)))
-    while not ended:
-        at += 1
+    outcomes = writer.run("fail to repair", folder, errno.ENOSPC, errno.EACCES)
+    for at, _, said in map(json.loads, outcomes):
+        assert said is None or str(folder) in said
         shutil.rmtree(copy)
-        shutil.copytree(folder, copy)
-        durable.os = disk = FaultyDisk(at, failing((errno.ENOSPC, errno.EACCES)[at % 2]))
-        try:
-            repair(copy)
-        except QvsearchError as error:
-            assert str(copy) in str(error)  # noqa: PT017
-        ended = len(disk.steps) < at
-        durable.os = FaultyDisk()
-        committed = read_committed(copy).generation > read_committed(folder).generation
-        if not committed:
+        folder.with_name(f"library {at}").rename(copy)
+        if read_committed(copy).generation == generation:
             now = {name: (copy / name).read_bytes() for name in files}
             assert all(now[name] == files[name] for name in files if ".bak" not in name)
             if (state := what_is_left(copy)) not in left:
@@ -210,8 +201,8 @@ def test_a_repair_that_fails_anywhere_has_changed_no_file_that_is_still_needed(t
                 assert views.now() == (whole, [])
         else:
             assert views.now() == (whole, [])
-        tally[FAILED] += not ended
-    assert at > 20
+        tally[FAILED] += at < len(outcomes)  # nothing failed in the last one
+    assert len(outcomes) > 20
     assert len(left) > 5
 
 

@@ -1,11 +1,11 @@
 """What happens to a library when its writer dies, fails, or is not alone."""
 
 import errno
+import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from support import writer
 from support.faulty_disk import FAILED, FaultyDisk, failing
 from support.readers import nearest_rows
 from support.views import Views, what_is_left
-from support.writer import STEPS, content, steps
+from support.writer import STEPS, content, run, steps
 
 from qvsearch import files as durable
 from qvsearch.errors import LibraryLocked, QvsearchError
@@ -23,18 +23,12 @@ from qvsearch.library.repair import check
 
 pytestmark = pytest.mark.usefixtures("disk")
 
-PROGRAM = [sys.executable, writer.__file__]
 KILLED = "writers killed, at every operation"
-
-
-def run(*arguments):
-    found = subprocess.run([*PROGRAM, *arguments], stdout=subprocess.PIPE, check=True, text=True)
-    return found.stdout.splitlines()
 
 
 def start(*arguments):
     return subprocess.Popen(
-        [*PROGRAM, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*writer.PROGRAM, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
 
@@ -72,7 +66,7 @@ def finish(folder):
 
 
 def test_a_killed_writer_leaves_a_committed_state_wherever_it_dies(folder, tally):
-    lines = [line.split() for line in run("kill", str(folder))]
+    lines = [line.split() for line in run("kill", folder)]
     done = {int(number): name for _, number, name in lines}
     assert len(done) > 60
     assert set(done.values()) == set(STEPS)
@@ -92,7 +86,7 @@ def test_a_killed_writer_leaves_a_committed_state_wherever_it_dies(folder, tally
 
 
 def test_a_library_whose_making_was_killed_can_be_made(tmp_path, tally):
-    lines = run("kill making", str(tmp_path / "library"))
+    lines = run("kill making", tmp_path / "library")
     assert len(lines) > 10
     assert lines[-1] == f"at {len(lines)} 0"
     for at in range(1, len(lines)):
@@ -104,31 +98,23 @@ def test_a_library_whose_making_was_killed_can_be_made(tmp_path, tally):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_every_operation_may_fail_and_a_rerun_mends_it(folder, monkeypatch, tally, number):
-    at, ended, left, copy = 0, False, set(), folder.with_name("copy")
+def test_every_operation_may_fail_and_a_rerun_mends_it(folder, tally, number):
+    outcomes = [json.loads(line) for line in run("fail", folder, number)]
+    assert len(outcomes) > 60
+    copy, left = folder.with_name("copy"), set()
     views = Views(copy, lambda: (content(Library.open(copy)), check(copy)))
-    while not ended:
-        at += 1
-        shutil.copytree(folder, copy)
-        disk, last = FaultyDisk(at, failing(number)), "none"
-        with monkeypatch.context() as patch:
-            patch.setattr(durable, "os", disk)
-            try:
-                for name in steps(copy):
-                    last = name
-            except QvsearchError as error:
-                said = str(error)
-                assert str(copy) in said  # noqa: PT017
-        ended = len(disk.steps) < at
+    for at, last, said in outcomes:
+        assert said is None or str(folder) in said
+        folder.with_name(f"library {at}").rename(copy)
         found, problems = views.now()
         assert (found in legal(last), problems) == (True, [])
         if (state := what_is_left(copy)) not in left:
             left.add(state)
             finish(copy)
         shutil.rmtree(copy)
-        tally[FAILED] += not ended
+        tally[FAILED] += at < len(outcomes)  # nothing failed in the last one
+    assert [at for at, *_ in outcomes] == list(range(1, len(outcomes) + 1))
     assert len(left) > 5
-    assert at > 60
 
 
 def test_the_same_object_commits_once_there_is_space_again(folder, monkeypatch):
@@ -252,7 +238,7 @@ def test_a_library_that_may_only_be_read_is_searched_and_its_change_refused():
         Path(above).chmod(0o755)
         folder = Path(above) / "library"
         writer.prepare(folder)
-        lines = run("try to write", str(folder))
+        lines = run("try to write", folder)
         folder.chmod(0o755)
     assert lines[0] == "found 7"
     assert all(line.startswith("refused cannot ") and str(folder) in line for line in lines[1:5])

@@ -29,11 +29,6 @@ ROOT = b"/media"
 RED = (1, 0, 0)
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr("qvsearch.files.os.fsync", lambda _: None)
-
-
 class Shelf:
     """A library of coloured pictures, and the saved search for red ones."""
 

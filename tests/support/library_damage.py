@@ -207,11 +207,8 @@ def put(folder, files):
             path.write_bytes(data)
 
 
-def outcome(folder, damage, sound, earlier):
-    """What a user meets: refused when opened or searched, or which answers.
-
-    With what `check` finds, and every text that is shown.
-    """
+def outcome(folder, sound, earlier):
+    """What a user meets: refused when opened or searched, or which answers; and texts shown."""
     texts = []
     met = "refused when opened"
     try:
@@ -222,16 +219,20 @@ def outcome(folder, damage, sound, earlier):
         met = "answers of the commit before" if found == earlier else met
     except QvsearchError as error:
         texts.append(str(error))
+    return {"met": met, "texts": texts}
+
+
+def examined(folder, damage):
+    """What was done, and what `check` finds of it; it reads large files whole, too."""
     problems = [problem.file for problem in check(folder)]
     failures = len(read_failures(folder))
-    return {
-        "files": list(damage.files),
-        "what": damage.what,
-        "met": met,
-        "texts": texts,
-        "check": problems,
-        "failures": failures,
-    }
+    files = list(damage.files)
+    return {"files": files, "what": damage.what, "check": problems, "failures": failures}
+
+
+def take_for_large(*, large):
+    """Have vectors and lines be read as those of large shards, which are not verified at once."""
+    segments.VERIFY_AT_OPEN, segments.VERIFY_LINES = (0, 0) if large else (1 << 26, 1 << 20)
 
 
 def sweep(folder, stored, seed, bits, lengths):
@@ -243,11 +244,12 @@ def sweep(folder, stored, seed, bits, lengths):
     for damage in every(folder, np.random.default_rng(seed), before, stranger, bits, lengths):
         whole = {name: (folder / name).read_bytes() for name in damage.files}
         put(folder, damage.files)
-        for large in (False, True):
-            if large and not any(name.endswith((".faiss", ".jsonl")) for name in damage.files):
-                continue
-            segments.VERIFY_AT_OPEN, segments.VERIFY_LINES = (0, 0) if large else (1 << 26, 1 << 20)
-            yield outcome(folder, damage, sound, earlier) | {"large": large}
+        is_of_rows = any(name.endswith((".faiss", ".jsonl")) for name in damage.files)
+        take_for_large(large=True)
+        found = examined(folder, damage)
+        for large in (True, False) if is_of_rows else (False,):
+            take_for_large(large=large)
+            yield found | outcome(folder, sound, earlier) | {"large": large}
         put(folder, whole)
     assert said(Library.open(folder)) == sound
 

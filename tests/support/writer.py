@@ -1,15 +1,19 @@
 """A process that changes a library in known steps, and dies or fails where it is told to.
 
-Run as a program: `writer.py TASK FOLDER [NUMBER]`; it prints a line for each thing it has done.
+Run as a program: `writer.py TASK FOLDER [NUMBER...]`; it prints a line for each thing it has done.
 """
 
+import gc
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import filelock
 import numpy as np
 
 from qvsearch import files as durable
@@ -17,13 +21,16 @@ from qvsearch.cli import app as cli
 from qvsearch.errors import QvsearchError
 from qvsearch.library.failures import Failure
 from qvsearch.library.library import Library
+from qvsearch.library.repair import repair
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
 from qvsearch.runtime import loading as fingerprint
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 from support import cheap_model
-from support.faulty_disk import FaultyDisk
+from support.faulty_disk import FaultyDisk, failing
 from support.readers import nearest_rows
+from support.recording_disk import tree_of
 
+PROGRAM = [sys.executable, __file__]
 DIM = 8
 FINGERPRINT = Fingerprint("some/model", "abc123", DIM, Detail.LOW, DOCUMENT_INSTRUCTION, 1, 1)
 FAILURES = [Failure(b"/photos/bad.jpg", 1, 2, "cut off", 1)]
@@ -137,6 +144,13 @@ class DyingDisk(FaultyDisk):
         say(f"at {number} {self.done}")
 
 
+def run(*arguments):
+    """Run this as a program; returns the lines that it prints."""
+    command = [*PROGRAM, *map(str, arguments)]
+    found = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return found.stdout.splitlines()
+
+
 def say(text):
     os.write(1, f"{text}\n".encode())
 
@@ -151,6 +165,80 @@ def kill_everywhere(steps, *folders):
     for disk.done in steps:
         pass
     disk.keep(len(disk.steps) + 1)
+
+
+class OwnLock:
+    """A lock that forks have too; filelock takes it away from them."""
+
+    def __init__(self, path, **_):
+        self._path, self.is_locked = Path(path), False
+
+    def acquire(self, **_):
+        self._path.touch()
+        self.is_locked = True
+
+    def release(self):
+        self.is_locked = False
+
+
+class FailingDisk(FaultyDisk):
+    """Each operation fails in a fork of this process, which goes on; what that leaves is copied.
+
+    The folder is then put back: links keep the files that the fork replaced or deleted.
+    """
+
+    def __init__(self, folder, numbers):
+        super().__init__()
+        self._folder, self._numbers = folder, numbers
+        self.failed_at = None  # in a fork
+
+    def _count(self, name, arguments):
+        self.steps.append((name, arguments))
+        if self.failed_at:
+            return
+        at = len(self.steps)
+        kept = shutil.copytree(self._folder, self._folder.with_name("kept"), copy_function=os.link)
+        before = list(tree_of(kept).values())
+        child = os.fork()
+        if child == 0:
+            self.failed_at = at
+            failing(self._numbers[at % len(self._numbers)])()
+        assert os.waitpid(child, 0)[1] == 0
+        self.keep(at)
+        shutil.rmtree(self._folder)
+        kept.rename(self._folder)
+        assert list(tree_of(self._folder).values()) == before, "it was not replaced, but changed"
+
+    def keep(self, at):
+        shutil.copytree(self._folder, self._folder.with_name(f"library {at}"))
+
+
+def fail_everywhere(steps, folder, numbers):
+    """Let operation 1, 2, ... of some steps fail, with these errors in turn.
+
+    Leaves copies of the folder, numbered, and tells of each the last step that was done, and the
+    error. The last copy is that of the end.
+    """
+    gc.freeze()
+    filelock.FileLock = OwnLock
+    durable.os = disk = FailingDisk(folder, numbers)
+    last, error = "none", None
+    try:
+        for each in steps:
+            last = each
+    except QvsearchError as caught:
+        error = str(caught)
+    if disk.failed_at:
+        say(json.dumps([disk.failed_at, last, error]))
+        os._exit(0)
+    assert error is None
+    end = len(disk.steps) + 1
+    disk.keep(end)
+    say(json.dumps([end, last, None]))
+
+
+def mend(folder):
+    yield f"kept {repair(folder).kept}"
 
 
 def make(folder):
@@ -235,6 +323,10 @@ if __name__ == "__main__":
             kill_everywhere(steps(folder), folder)
         case "kill making":
             kill_everywhere(make(folder), folder)
+        case "fail":
+            fail_everywhere(steps(folder), folder, list(map(int, sys.argv[3:])))
+        case "fail to repair":
+            fail_everywhere(mend(folder), folder, list(map(int, sys.argv[3:])))
         case "commit":
             commit_often(folder, int(sys.argv[3]))
         case "hold":

@@ -23,11 +23,6 @@ from qvsearch.types import Hit, Item, Kind, Segment
 COPY_BYTES = copying._copy_bytes
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr("qvsearch.files.os.fsync", lambda _: None)
-
-
 def write(path, data=b"a picture", mtime_ns=1_600_000_000_123_456_789):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
