@@ -153,6 +153,23 @@ def test_rows_that_pass_are_those_of_a_library(tmp_path):
     assert all(hidden.values())  # each filter excludes rows
 
 
+def test_rows_of_an_older_version_with_accents_are_still_found(tmp_path, monkeypatch):
+    metadata = Metadata(camera="Caméra", title="Müller", author="Søren", keywords=("Café",))
+    row = replace(drawn(random.Random(1), 0), metadata=metadata)
+    with monkeypatch.context() as patch:
+        patch.setattr("qvsearch.published.schema.plain", str.casefold)  # as it wrote them
+        rows = [(row, unit_rows(1, FINGERPRINT.dim)[0], NOT_COMPARED)]
+        table = published_rows(tmp_path / "t.lance", FINGERPRINT, rows, NAMES)
+    for filters in (
+        Filters(camera="CAMÉ"),
+        Filters(title="müll"),
+        Filters(author="SØREN"),
+        Filters(keywords=("café",)),
+    ):
+        assert table.count(where_of(filters, PLACES)) == 1, filters
+    assert table.count(where_of(Filters(title="münch"), PLACES)) == 0
+
+
 def test_every_filter_of_a_search_is_pushed_down():
     assert set(Filters.__dataclass_fields__) - set(CONDITIONS) == {"items"}
     assert where_of(Filters(), PLACES) is None
