@@ -60,7 +60,8 @@ def start(
     """Search your own photos, videos, documents and texts by words, by a picture, or by both.
 
     All of it runs on this computer. Only servers and buckets that you name get
-    anything of yours. An agent that uses mcp passes on what it reads. To begin:
+    anything of yours, e.g. by --server, --rerank-server or ask --chat-server. An
+    agent that uses mcp passes on what it reads. To begin:
 
     \b
     qvsearch demo                      without any download

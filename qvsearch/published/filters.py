@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qvsearch.choices import Orientation
+from qvsearch.formats import text_field
 from qvsearch.library.aliases import aliases
 from qvsearch.library.columns import suffix_of
 from qvsearch.library.filtering import squared_chord
@@ -138,12 +139,20 @@ def _suffixes(suffixes: Iterable[str], places: Places) -> str:
 
 
 def _part_of(column: str) -> Callable[[str, Places], str]:
-    return lambda part, _: f"strpos({column}, {quoted(storable(plain(part)))}) > 0"
+    return lambda part, _: _having(column, plain(part), part.casefold())
 
 
 def _keywords(keywords: Iterable[str], _: Places) -> str:
-    lines = (quoted(storable(keyword_lines([each]))) for each in keywords)
-    return " AND ".join(f"strpos(keywords, {each}) > 0" for each in lines)
+    return " AND ".join(
+        _having("keywords", keyword_lines([each]), f"\n{text_field(each).casefold()}\n")
+        for each in keywords
+    )
+
+
+def _having(column: str, text: str, older: str) -> str:
+    """Return the condition for a text in a column; rows of older versions keep its accents."""
+    forms = dict.fromkeys(map(storable, (text, older)))
+    return f"({' OR '.join(f'strpos({column}, {quoted(each)}) > 0' for each in forms)})"
 
 
 def _language(code: str, _: Places) -> str:

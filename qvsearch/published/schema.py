@@ -216,10 +216,13 @@ def arrow_rows(rows: Sequence[Row], dim: int) -> pa.Table:
 
 
 def later_columns(rows: Sequence[Row]) -> pa.Table:
-    """Return what tables of older versions lack of rows, by key; vectors are not needed."""
+    """Return what tables of older versions lack of rows, by key; vectors are not needed.
+
+    They have `camera`, but with its accents.
+    """
     import pyarrow as pa
 
-    return _columns(rows, {"row": pa.string(), **later_types()})
+    return _columns(rows, {"row": pa.string(), "camera": pa.string(), **later_types()})
 
 
 def _columns(rows: Sequence[Row], types: Mapping[str, pa.DataType]) -> pa.Table:

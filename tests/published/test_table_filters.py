@@ -21,7 +21,7 @@ from qvsearch.library.places import Place, place_table
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
 from qvsearch.published.filters import CONDITIONS, where_of
-from qvsearch.published.schema import About, later_types
+from qvsearch.published.schema import About, Row, later_columns, later_types
 from qvsearch.retrieval.table_search import where_in
 from qvsearch.types import Item, Kind, Metadata, Segment
 
@@ -151,6 +151,33 @@ def test_rows_that_pass_are_those_of_a_library(tmp_path):
             if len(each) == 1:
                 hidden[[*each][0]] += len(segments) - len(expected)
     assert all(hidden.values())  # each filter excludes rows
+
+
+def test_rows_of_an_older_version_with_accents_are_still_found(tmp_path, monkeypatch):
+    metadata = Metadata(camera="Caméra", title="Müller", author="Søren", keywords=("Café",))
+    row = replace(drawn(random.Random(1), 0), metadata=metadata)
+    with monkeypatch.context() as patch:
+        patch.setattr("qvsearch.published.schema.plain", str.casefold)  # as it wrote them
+        rows = [(row, unit_rows(1, FINGERPRINT.dim)[0], NOT_COMPARED)]
+        table = published_rows(tmp_path / "t.lance", FINGERPRINT, rows, NAMES)
+    for filters in (
+        Filters(camera="CAMÉ"),
+        Filters(title="müll"),
+        Filters(author="SØREN"),
+        Filters(keywords=("café",)),
+    ):
+        assert table.count(where_of(filters, PLACES)) == 1, filters
+    assert table.count(where_of(Filters(title="münch"), PLACES)) == 0
+    name = NAMES[row.item.root]
+    known = replace(row, item=replace(row.item, root=name.encode()))
+    table.complete(later_columns([Row("me", name, known, 0, 0, *rows[0][1:])]))
+    for filters in (
+        Filters(camera="came"),
+        Filters(title="mull"),
+        Filters(author="soren"),
+        Filters(keywords=("cafe",)),
+    ):
+        assert table.count(where_of(filters, PLACES)) == 1, filters
 
 
 def test_every_filter_of_a_search_is_pushed_down():
