@@ -26,6 +26,7 @@ from qvsearch.tasks.labelling.file_vectors import GivenVectors, Source
 from qvsearch.tasks.labelling.labels import Label
 from qvsearch.types import Detail, EmbedInput, Item, Kind, Segment
 
+KINDS = (Kind.IMAGE, Kind.VIDEO, Kind.TEXT)
 COUNT = 150  # scenes of one shape; 180 are held out
 SEED = 30_000
 BINS = 10  # of shares
@@ -48,7 +49,7 @@ LABELS = {
 class World:
     """Held-out scenes of one shape as pictures, notes and films, with their vectors and labels."""
 
-    def __init__(self, embedder, count=COUNT, kinds=tuple(Kind)):
+    def __init__(self, embedder, count=COUNT, kinds=KINDS):
         self.embedder, self.library = embedder, None
         rng = np.random.default_rng(SEED)
         single = (scene for scene in scenes(rng, held_out=True) if len(scene.things) == 1)
