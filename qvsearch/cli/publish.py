@@ -1,4 +1,4 @@
-"""The command publish, its progress and its summary."""
+"""The command publish."""
 
 import sys
 from pathlib import Path

@@ -16,8 +16,9 @@ _NAMES = (
     "|képernyőkép|ekran görüntüsü|ekran resmi|スクリーンショット|屏幕截图|屏幕快照|截屏|截图"
     "|螢幕截圖|螢幕快照|截圖"
 )
-_IPHONE = r"img_e?[0-9]+\.png$"  # its camera writes HEIC or JPEG
-_SCREENSHOT = re.compile(f"{_NAMES}|{_IPHONE}")
+_IPHONE = r"img_e?[0-9]{4}\.png$"  # its camera writes HEIC or JPEG
+_LETTER = r"[^\W\d_]"
+_SCREENSHOT = re.compile(f"(?:{_NAMES})(?!{_LETTER})|{_IPHONE}")
 
 
 def is_screenshot(item: Item) -> bool:

@@ -165,7 +165,13 @@ def test_a_picture_is_read_if_its_name_is_that_of_a_screenshot(library, name):
     assert library.words.read_by(READER).tolist() == [row]
 
 
-@pytest.mark.parametrize("name", ["IMG_0042.HEIC", "DSC_0042.PNG", "screen door.jpg"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("IMG_0042.HEIC", "DSC_0042.PNG", "screen door.jpg"),
+        *("IMG_1.png", "IMG_20240303.png", "Screenshots of my kids.jpg"),
+    ],
+)
 def test_no_photo_is_read(library, name):
     add(library, replace(file(library, name.encode(), Kind.IMAGE), metadata=Metadata(page=False)))
     assert read(library) == (0, [])
