@@ -14,6 +14,7 @@ from qvsearch.library.aliases import aliases
 from qvsearch.library.patterns import composed, glob_regex, path_text
 from qvsearch.library.places import place_table
 from qvsearch.library.shard_columns import NO_ROW, columns_of
+from qvsearch.library.tokens import plain_texts
 from qvsearch.times import LATEST, WIDEST_ZONE, from_wall_time, nearest_bound
 from qvsearch.types import KIND_CODES
 
@@ -155,14 +156,14 @@ class Columns:
         return mask
 
     def having(self, column: str, test: Callable[[str], bool]) -> Mask:
-        """Return which rows have a text that passes a test, in one of the columns of TEXTS."""
+        """Return which rows have a text, `plain`, that passes a test, in one column of TEXTS."""
         wanted = [list(map(test, texts)) for texts in self._texts(column)]
         return self._any_of(wanted, lambda each: each.numbers(column))
 
     def _texts(self, column: str) -> list[list[str]]:
-        """Return the texts of each source, read once."""
+        """Return the plain texts of each source, read once."""
         if column not in self._read:
-            self._read[column] = [each.columns.texts(column) for each in self._sources]
+            self._read[column] = [plain_texts(each.columns.texts(column)) for each in self._sources]
         return self._read[column]
 
     def ending_in(self, suffixes: Sequence[str]) -> Mask:

@@ -94,14 +94,14 @@ def _having(column: str) -> Callable[[Columns, str], Mask]:
 
     def passes(columns: Columns, part: str) -> Mask:
         wanted = plain(part)
-        return columns.having(column, lambda text: wanted in plain(text))
+        return columns.having(column, lambda text: wanted in text)
 
     return passes
 
 
 def _with_keywords(columns: Columns, keywords: tuple[str, ...]) -> Mask:
     wanted = set(map(plain, keywords))
-    return columns.having("keyword", lambda text: wanted <= set(plain(text).split("\n")))
+    return columns.having("keyword", lambda text: wanted <= set(text.split("\n")))
 
 
 def _keywords_text(segment: Segment, _: object) -> str:
@@ -110,7 +110,7 @@ def _keywords_text(segment: Segment, _: object) -> str:
 
 
 def _in_language(columns: Columns, code: str) -> Mask:
-    return columns.having("language", lambda tag: tag.lower().partition("-")[0] == code)
+    return columns.having("language", lambda tag: tag.partition("-")[0] == code)
 
 
 def _said(name: str) -> Callable[[Segment, Any], str]:

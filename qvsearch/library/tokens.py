@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 # Scripts that write no spaces between words, and Korean, which writes none before its particles:
@@ -53,6 +55,12 @@ def plain(text: str) -> str:
         return text.lower()
     characters = _with_syllables(_decomposed(text))
     return _plain(_as_text(characters[_uses(characters) != _ACCENT]))
+
+
+def plain_texts(texts: Sequence[str]) -> list[str]:
+    """Return each text as `plain` does, in a fraction of the time for many short ones."""
+    found = plain("\0".join(texts)).split("\0")
+    return found if len(found) == len(texts) else list(map(plain, texts))
 
 
 def divided(text: str) -> str:

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from qvsearch.library.tokens import located, plain, tokens
+from qvsearch.library.tokens import located, plain, plain_texts, tokens
 
 SENTENCES = {
     "Hindi": "मेरी किताब की दुकान में हिन्दी के कर्मचारी हैं",
@@ -103,3 +103,13 @@ def test_pairs_of_characters_are_found_where_they_are(text):
     for token, start, end in found:
         assert token in tokens(text[start:end])
     assert max(end - start for _, start, end in found) <= 4
+
+
+@pytest.mark.parametrize("texts", [[], ["M\0x", "Søren"], ["\u0301a", "", "도서관", "\u1161", "İ"]])
+def test_many_texts_are_plain_as_each_of_them_is(texts):
+    texts = [*texts, *(unicodedata.normalize("NFD", each) for each in SENTENCES.values()), *texts]
+    assert plain_texts(texts) == [plain(each) for each in texts]
+
+
+def test_no_texts_are_plain():
+    assert plain_texts([]) == []
