@@ -47,8 +47,9 @@ if TYPE_CHECKING:
 
 TRIED: Counter[str] = Counter()
 LONGEST = {
-    *("test_corruption", "test_crash", "test_faults", "test_finetuning_learns", "test_lottery"),
-    *("test_power_cut", "test_rivals", "test_warm"),
+    *("test_browser_hits", "test_browser_screens", "test_corruption", "test_crash", "test_demo"),
+    *("test_faults", "test_finetuning_learns", "test_lottery", "test_power_cut", "test_processes"),
+    *("test_rivals", "test_warm", "test_watch"),
 }
 UNLIMITED = ("soak", "weights", "gpu", "server", "mteb")  # markers of tests that may take minutes
 SHARING = {

@@ -23,6 +23,8 @@ from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.library import Library
 from qvsearch.media.workers import Decoders
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def bench(tmp_path):

@@ -27,6 +27,8 @@ from qvsearch.freshness.watcher import Settings, Watcher
 from qvsearch.library.library import Library
 from qvsearch.library.lock import WriterLock
 
+pytestmark = pytest.mark.faults
+
 DEADLINE = 60.0  # seconds; what is waited for comes within a few
 
 

@@ -71,6 +71,7 @@ class Impatient(Decoders):
         super().__init__(1, patience=lambda item: 3.0)
 
 
+@pytest.mark.faults
 def test_pages_beside_one_that_never_ends_stay(bench: Bench, monkeypatch):
     endless = doubling_forms().replace(b"/Kids [3 0 R] /Count 1", b"/Kids [%s] /Count 11")
     plain = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 800 800] >>"

@@ -436,6 +436,7 @@ def kill_and_resume(bench: Bench, script: Path, after: int, seconds: float) -> t
     return acknowledged, summary.embedded
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("after", [2, 9, 40])
 def test_a_killed_run_loses_nothing_that_was_committed(bench, tmp_path, after):
     notes(bench.root, 100)

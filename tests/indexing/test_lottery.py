@@ -19,6 +19,8 @@ from support.readers import forget_words, rows, view
 from qvsearch.cli.app import main
 from qvsearch.library.library import Library
 
+pytestmark = pytest.mark.faults
+
 NOTES = 60
 OLDER, LATER = 54, 2  # the first ones lie in five shards, which no later one merges
 KILLED = "indexers killed at random"

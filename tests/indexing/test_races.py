@@ -17,6 +17,8 @@ from qvsearch.indexing import pipeline as ingest
 from qvsearch.library.library import Library
 from qvsearch.media.workers import Decoders
 
+pytestmark = pytest.mark.faults
+
 SUFFIXES = ("png", "bmp", "txt")
 NAMES = [f"{hook}-{act}-.{suffix}" for hook in HOOKS for act in ACTS for suffix in SUFFIXES]
 

@@ -33,7 +33,7 @@ REFUSED = ("refused when opened", "refused when searched")
 MOST_MEMORY = 200 * 1024 * 1024  # bytes that a whole sweep may take
 
 
-pytestmark = pytest.mark.usefixtures("disk")
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("disk")]
 
 
 def swept(folder, stored, seed, bits, lengths):

@@ -21,7 +21,7 @@ from qvsearch.errors import LibraryLocked, QvsearchError
 from qvsearch.library.library import Library
 from qvsearch.library.repair import check
 
-pytestmark = pytest.mark.usefixtures("disk")
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("disk")]
 
 KILLED = "writers killed, at every operation"
 

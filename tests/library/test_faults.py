@@ -29,6 +29,8 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library.library import Library
 from qvsearch.library.manifest import MANIFEST
 
+pytestmark = pytest.mark.faults
+
 ENDED, SOME_SKIPPED = 2, 3
 
 

@@ -9,9 +9,12 @@ import os
 import subprocess
 import sys
 
+import pytest
 from support import cheap_model, full_disk
 
 from qvsearch.library.library import Library
+
+pytestmark = pytest.mark.faults
 
 
 def test_a_full_file_system_loses_nothing_and_says_what_is_missing(tmp_path, disk, tally):

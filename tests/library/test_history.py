@@ -42,6 +42,8 @@ from qvsearch.library.library import Library
 from qvsearch.library.repair import check
 from qvsearch.types import EmbedInput, Stored
 
+pytestmark = pytest.mark.faults
+
 NAMES = [f"{folder}{letter}.txt" for folder in ("", "sub/") for letter in "abc"]
 TEXTS = {
     "red": "red",

@@ -13,6 +13,8 @@ import sys
 import pytest
 from support import hostile_libraries
 
+pytestmark = pytest.mark.faults
+
 MOST_MEMORY = 200 * 1024 * 1024  # bytes that it may take to refuse all of them
 MOST_SECONDS = 120  # of a processor, for all of them together
 

@@ -41,7 +41,7 @@ from qvsearch.library.sidecar import decode_rows, encode_rows, salvage_row
 from qvsearch.types import EmbedInput, Frames, Item, Kind, Metadata, Segment, Stored
 from qvsearch.wire import pack_inputs, receive, send, unpack_inputs
 
-pytestmark = pytest.mark.usefixtures("disk")
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("disk")]
 
 EXAMPLES = int(os.environ.get("QVSEARCH_EXAMPLES", "150"))
 fuzzed = settings(

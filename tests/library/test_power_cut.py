@@ -29,7 +29,7 @@ from qvsearch.library.repair import repair
 from qvsearch.library.rules import Rules
 from qvsearch.types import Stored
 
-pytestmark = pytest.mark.usefixtures("disk")
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("disk")]
 
 
 @dataclass

@@ -22,6 +22,8 @@ from qvsearch.library.lock import WriterLock
 from qvsearch.library.relocating import move_library
 from qvsearch.library.repair import check
 
+pytestmark = pytest.mark.faults
+
 COUNT = 3
 LEFT = ".*.????????.tmp"  # what an interrupted move leaves
 

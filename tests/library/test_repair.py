@@ -15,7 +15,7 @@ from qvsearch.library.repair import Problem, check, repair
 from qvsearch.types import Detail, Fingerprint, Item, Kind, Segment, Stored
 from qvsearch.vectors.encoding import Form
 
-pytestmark = pytest.mark.usefixtures("disk")
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("disk")]
 
 DIM = 8
 ROWS = 60

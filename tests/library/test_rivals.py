@@ -15,7 +15,7 @@ from support import cheap_model, rivals, writer
 
 from qvsearch.library.library import Library
 
-pytestmark = pytest.mark.usefixtures("disk")
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("disk")]
 
 
 def run(*arguments):

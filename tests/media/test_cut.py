@@ -448,6 +448,7 @@ def test_a_file_that_was_cut_off_gives_what_is_left(tmp_path):
         ("link", "nothing was written"),
     ],
 )
+@pytest.mark.faults
 @pytest.mark.usefixtures("own_process")
 def test_a_film_that_takes_its_process_along_costs_its_own_clip(tmp_path, name, reason):
     for stem in ("before", name, "after"):

@@ -9,6 +9,8 @@ from qvsearch.media.pages import with_losses
 from qvsearch.media.workers import Decoders
 from qvsearch.types import DecodeOptions, Kind, Skipped
 
+pytestmark = pytest.mark.faults
+
 SMALL = DecodeOptions(16 * 32 * 32)
 
 

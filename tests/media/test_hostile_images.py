@@ -19,7 +19,10 @@ from qvsearch.library.rules import ScanOptions
 from qvsearch.media.workers import Decoders
 from qvsearch.types import DecodeOptions, Item, Kind
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 FORMATS = 67  # and ways of writing them
 CHECKSUMMED = {"png 16 bit"}  # in one part, so that any damage is found

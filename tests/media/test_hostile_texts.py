@@ -16,7 +16,10 @@ from qvsearch.files import content_hash
 from qvsearch.media.text import MAX_BYTES
 from qvsearch.types import Kind
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 
 def sparse(path):

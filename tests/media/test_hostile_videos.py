@@ -28,7 +28,10 @@ from qvsearch.media.clips import ClipFolder
 from qvsearch.media.video import MAX_MOMENTS
 from qvsearch.types import DecodeOptions, Item, Kind, VideoMode, kind_of
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 CONTAINERS = 14  # and codecs in them
 DAMAGED, HOSTILE = "damaged films", "films that lie, ask for too much or point elsewhere"

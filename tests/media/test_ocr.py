@@ -21,6 +21,7 @@ def pages(name, count, folder="/nowhere"):
     return item, [Segment(item, "hash", page=page) for page in range(1, count + 1)]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", [b"hangs", b"crashes", b"lies", b"talks", b"connects"])
 def test_a_picture_that_ends_the_process_costs_only_itself(name, tmp_path):
     item, segments = pages(name, 5, tmp_path)

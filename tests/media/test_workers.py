@@ -34,6 +34,8 @@ from qvsearch.types import (
 )
 from qvsearch.wire import BadMessage
 
+pytestmark = pytest.mark.faults
+
 
 def test_results_come_in_the_order_of_the_jobs():
     jobs = [(named(f"picture{n}"), f"hash{n}") for n in range(40)]

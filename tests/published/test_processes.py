@@ -31,6 +31,8 @@ from qvsearch.published import publishing
 from qvsearch.published.address import read_address
 from qvsearch.published.engine import Table
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(autouse=True)
 def _own_user(tmp_path, monkeypatch):

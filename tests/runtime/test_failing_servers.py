@@ -31,6 +31,8 @@ from qvsearch.runtime.remote.rerank_handshake import RerankHandshake
 from qvsearch.runtime.remote.texts import Texts
 from qvsearch.types import Decoded, EmbedInput, Item, Kind, Segment, Skipped
 
+pytestmark = pytest.mark.faults
+
 DIM = 8
 FAST = Limits(connect=5, answer=30, deadline=0.05, hedge=0.05, pause=0.001, longest_pause=0.005)
 KEY = "k3y-of-the-server"

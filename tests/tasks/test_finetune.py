@@ -77,6 +77,7 @@ def other(notes, tmp_path_factory):
     return folder
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("role", [EMBEDDER, RERANKER])
 def test_a_killed_run_ends_with_the_same_weights(request, tmp_path, role):
     data = request.getfixturevalue("pairs" if role == EMBEDDER else "notes")

@@ -298,6 +298,7 @@ def test_rows_are_written_as_they_come(tmp_path):
     assert max(peaks) < 60e6
 
 
+@pytest.mark.faults
 @linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_the_old_file_alone(home, number):  # noqa: F811
