@@ -60,7 +60,8 @@ def part_text(segment: Segment, start: float | None, end: float | None) -> str:
         # they are sums of times of frames, e.g. 3.0000000000000004 for 3
         return f"{clock(math.floor(round(start, 3)))}-{clock(math.ceil(round(end, 3)))}"
     if segment.lines is not None:
-        return f"lines {segment.lines[0]}-{segment.lines[1]}"
+        first, last = segment.lines
+        return f"line {first}" if first == last else f"lines {first}-{last}"
     if segment.page is not None:
         return f"page {segment.page}"
     if segment.section is not None:

@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -188,6 +189,8 @@ def _mistake(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     remedy = see(context) if context else "see: qvsearch --help"
     mistake = error.format_message().rstrip(".")
+    if re.fullmatch(r"-\d", getattr(error, "option_name", "")):
+        return f"{mistake[:1].lower()}{mistake[1:]}; put -- before words that begin with -"
     mistake = f"{mistake[:1].lower()}{mistake[1:]}".replace(". Did you mean", "; did you mean")
     return f"{mistake}{' ' if mistake.endswith('?') else '; '}{remedy}"
 

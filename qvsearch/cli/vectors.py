@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 vectors = typer.Typer(rich_markup_mode=None)
 
 
+class NoVectors(QvsearchError):
+    """No input has a vector; an older file of vectors stays as it was."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
 @vectors.command(cls=GroupedCommand)
 @unfolded
 def embed(
@@ -179,6 +185,8 @@ def _rows(
                 report.progress(place + 1)
     if place < 0:
         raise QvsearchError("there is no input; give one a line")
+    if report.failed > place:
+        raise NoVectors("no input has a vector, so nothing was written")
 
 
 @vectors.command(cls=GroupedCommand)

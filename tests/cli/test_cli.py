@@ -451,6 +451,7 @@ MISTAKES = [
     (["search", "a \udcff"], "the query is no UTF-8 text"),
     (["search", "sea", "--not", "\udcff"], "--not is no UTF-8 text"),
     (["search", "sea", "--like", "missing.jpg"], "missing.jpg: no such file"),
+    (["search", "-40 degrees"], "put -- before words that begin with -"),
     (["search", "sea", "--unlike", "sheet.xls"], "sheet.xls has an unsupported suffix"),
     (["search", "sea", "--like", "files"], "files is a folder; give a file"),
     (["similar", "files"], "files is a folder; give a file"),

@@ -133,6 +133,16 @@ def test_bad_inputs_have_no_row_and_are_named(run, media, monkeypatch):  # noqa:
     assert np.abs(file["vectors"][1] - file["vectors"][3]).max() < 1e-6
 
 
+def test_without_a_vector_an_older_file_stays(run, home, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(home)
+    older = Path("v.npz")
+    older.write_bytes(b"of yesterday")
+    code, out, error = run("embed", "gone.jpg", "away.jpg", "--model", "demo", "-o", "v.npz")
+    assert (code, out) == (3, b"")
+    assert error.splitlines()[-1] == "qvsearch: no input has a vector, so nothing was written"
+    assert older.read_bytes() == b"of yesterday"
+
+
 def test_paths_that_find_prints(run, media, monkeypatch):  # noqa: F811
     odd = media / "a\nb.png"
     Image.new("RGB", (64, 64), "red").save(odd)

@@ -145,7 +145,8 @@ def _part(source: Source) -> str | None:
     if source.start is not None and source.end is not None:
         return f"{source.start:.1f} to {source.end:.1f} s"
     if source.segment.item.kind is Kind.TEXT and source.segment.lines is not None:
-        return "lines {} to {}".format(*source.segment.lines)
+        first, last = source.segment.lines
+        return f"line {first}" if first == last else f"lines {first} to {last}"
     if source.segment.page is not None:
         return f"page {source.segment.page}"
     return source.segment.section
