@@ -177,6 +177,7 @@ def test_a_person_is_told_that_a_client_is_awaited(library, tmp_path):
     os.close(ours)
 
 
+@pytest.mark.faults
 @linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_process_and_its_decoders(library, tmp_path, number):

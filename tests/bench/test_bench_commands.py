@@ -10,6 +10,8 @@ import pytest
 
 from qvsearch.indexing import pipeline as ingest
 
+pytestmark = pytest.mark.quality
+
 pytest.importorskip("torchvision", reason="the reference's processors need torchvision")
 
 ROOT = Path(__file__).parents[2]

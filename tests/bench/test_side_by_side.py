@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.quality
+
 pytest.importorskip("torchvision", reason="the reference's processors need torchvision")
 pytest.importorskip("qwen_vl_utils", reason="transformers called the plain way reads with it")
 

@@ -211,6 +211,7 @@ def test_a_reader_that_leaves_is_quiet_and_changes_no_exit_code(indexed, capfd, 
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", [["models", "list"], ["--version"], ["--help"]])
 def test_closed_and_full_streams_are_no_crash(arguments, unbuffered):

@@ -70,6 +70,7 @@ FLOORS = {
 }
 
 
+@pytest.mark.quality
 def test_the_checkpoint_finds_scenes_it_was_never_trained_on(demo_embedder):
     figures = {figure.task: figure for figure in evaluate(demo_embedder, count=120)}
     assert figures.keys() == FLOORS.keys()
@@ -83,6 +84,7 @@ def test_the_checkpoint_finds_scenes_it_was_never_trained_on(demo_embedder):
     assert half.recall_at_1 >= 0.95 * full.recall_at_1
 
 
+@pytest.mark.quality
 def test_phrases_tell_what_they_fit_from_what_they_do_not(demo_embedder):
     figures = evaluate_phrases(demo_embedder, count=120)
     assert len(figures) == 5 * 3
@@ -98,6 +100,7 @@ def test_areas_and_gains_are_what_they_are_by_hand():
     assert gained == pytest.approx((first + third) / (first + 1 / math.log2(3)))
 
 
+@pytest.mark.quality
 def test_the_reranker_orders_near_twins_of_texts_better_than_the_embedder(demo_embedder):
     reranker = LocalReranker(DEMO_RERANKER, device="cpu", dtype="float32")
     figures = {each.task: each for each in evaluate_reranker(demo_embedder, reranker, count=40)}
@@ -272,6 +275,7 @@ def _few_scenes(monkeypatch):
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.mark.quality
 @pytest.mark.usefixtures("_few_scenes")
 def test_the_trainer_repeats_itself_and_goes_on_from_a_checkpoint(tmp_path):
     short = [replace(LESSONS[0], steps=1), replace(LESSONS[2], steps=1, looks=1, reads=1)]
@@ -283,6 +287,7 @@ def test_the_trainer_repeats_itself_and_goes_on_from_a_checkpoint(tmp_path):
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.quality
 @pytest.mark.usefixtures("_few_scenes")
 def test_the_rerankers_trainer_repeats_itself(tmp_path):
     short = [[replace(each, steps=1) for each in courses[-2:]] for courses in TERMS]

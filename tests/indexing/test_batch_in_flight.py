@@ -17,7 +17,10 @@ from qvsearch.library.library import Library
 NOTES = 12
 PATIENCE = 60  # seconds, after which a process hangs
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes have no handles")
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes have no handles"),
+]
 
 
 @pytest.fixture

@@ -303,6 +303,7 @@ def stuck(item, content_hash, options):
     return media.decode(item, content_hash, options)
 
 
+@pytest.mark.faults
 def test_a_file_whose_decoder_hangs_is_left_alone_after_two_tries(bench, monkeypatch):
     def patience(item):
         return 0.3 if item.path == b"stuck.txt" else 60.0

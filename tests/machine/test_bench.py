@@ -217,6 +217,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.faults
 def test_ctrl_c_prints_what_was_measured(tiny, tmp_path):
     """Ctrl-C comes when the terminal shows that matrix products are timed."""
     terminal, end = pty.openpty()

@@ -423,6 +423,7 @@ def test_a_sample_and_the_best_rows_stand_for_all(matching):
 # ------------------------------------------------------------------ the drawn world
 
 
+@pytest.mark.quality
 def test_relevance_beats_one_threshold_on_the_drawn_world(monkeypatch, tmp_path):
     """The benchmark in small; tests/bench/relevance.py prints the figures of the whole."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

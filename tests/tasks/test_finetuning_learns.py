@@ -14,6 +14,8 @@ from qvsearch.tasks.finetuning.run import Request, finetune
 from qvsearch.tasks.finetuning.settings import Settings
 from qvsearch.types import Detail
 
+pytestmark = pytest.mark.quality
+
 # no pair is worded so: the first loses much, as the page of tasks says, the second has nothing
 NOT_IN_THE_MIX = {"untrained wording to image", "capital letters to image"}
 

@@ -338,6 +338,7 @@ def test_a_signal_leaves_the_old_file_alone(home, number):  # noqa: F811
     assert list(home.glob(".a.npy.*")) == []
 
 
+@pytest.mark.faults
 def test_a_reader_that_leaves_ends_the_work(home):  # noqa: F811
     command = [sys.executable, "-m", "qvsearch", "embed", "-", "--model", "demo"]
     with subprocess.Popen(["yes", "a"], stdout=subprocess.PIPE) as endless:
