@@ -17,10 +17,7 @@ from support.watching import Watch, is_a_reason, sort
 from qvsearch.media.workers import Decoders
 from qvsearch.types import DecodeOptions, Kind
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 SORTS = 22
 

@@ -12,10 +12,7 @@ from support.watching import Watch, is_a_reason, is_no_surprise, sort
 
 from qvsearch.types import Kind
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 FORMATS = 12
 

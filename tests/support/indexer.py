@@ -153,5 +153,5 @@ def while_embedding(bench: Bench, act) -> None:
     bench.embedder.embed = acting
 
 
-# the last of so many are not decoded yet when the first batch is embedded
-MANY = LOOK_AHEAD_FILES + 20
+# the last ones are not decoded yet when the first batch, of a dozen or two, is embedded
+MANY = LOOK_AHEAD_FILES + 100
