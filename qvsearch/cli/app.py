@@ -188,9 +188,9 @@ def _mistake(error: typer.TyperException) -> str:
     """Return the reason why Typer cannot read a command line, and the help as a remedy."""
     context = getattr(error, "ctx", None)
     remedy = see(context) if context else "see: qvsearch --help"
-    mistake = error.format_message().rstrip(".")
     if re.fullmatch(r"-\d", getattr(error, "option_name", "")):
-        return f"{mistake[:1].lower()}{mistake[1:]}; put -- before words that begin with -"
+        remedy = f"put -- before words that begin with -; {remedy}"
+    mistake = error.format_message().rstrip(".")
     mistake = f"{mistake[:1].lower()}{mistake[1:]}".replace(". Did you mean", "; did you mean")
     return f"{mistake}{' ' if mistake.endswith('?') else '; '}{remedy}"
 

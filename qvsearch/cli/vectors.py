@@ -185,7 +185,7 @@ def _rows(
                 report.progress(place + 1)
     if place < 0:
         raise QvsearchError("there is no input; give one a line")
-    if report.failed > place:
+    if report.failed == place + 1:
         raise NoVectors("no input has a vector, so nothing was written")
 
 

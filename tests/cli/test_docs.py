@@ -381,6 +381,14 @@ def test_ci_runs_the_test_command():
     assert set(command.split(" && ")) <= set(script)
 
 
+def test_ci_runs_every_group_but_those_that_need_more():
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    left_out = set(re.findall(r"not (\w+)", options["addopts"]))
+    script = (ROOT / ".ci" / "run").read_text()
+    run = set(re.findall(r"\w+", " ".join(re.findall(r"^.*pytest .*-m (.*)$", script, re.M))))
+    assert left_out - {"weights", "gpu", "soak", "mteb"} == left_out & run - {"soak"}
+
+
 def test_the_version_of_python_is_the_one_that_is_needed():
     assert f"Python {PROJECT['requires-python'].removeprefix('>=')} or later" in README
 
