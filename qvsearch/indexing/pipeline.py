@@ -18,7 +18,7 @@ from qvsearch.indexing.counts import Event, Summary
 from qvsearch.indexing.reading import Pictures, read_if_installed
 from qvsearch.indexing.roots import remembered_rules
 from qvsearch.indexing.session import IngestOptions, Session
-from qvsearch.indexing.wordless import add_missing_words
+from qvsearch.indexing.wordless import add_missing_words, lacks_words
 from qvsearch.library.rules import lasting, of_kinds, scans_of
 from qvsearch.media import words
 from qvsearch.media.workers import Decoders
@@ -105,7 +105,7 @@ def index(
         # 9. Rows of an older version, which stored no words or divided them otherwise, get them.
         if not session.stopped() and library.has_older_words:
             library.commit()
-        if not session.stopped() and library.without_words():
+        if not session.stopped() and lacks_words(library):
             with Decoders(count, decode=words.decode) as decoders:
                 add_missing_words(library, files.items, decoders, report, session.stopped)
         # 10. Words in screenshots and scanned pages are read.

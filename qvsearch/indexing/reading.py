@@ -16,8 +16,10 @@ from qvsearch.indexing.counts import Event
 from qvsearch.library.words import own_words
 from qvsearch.library.words_file import has_full_text
 from qvsearch.media import ocr
+from qvsearch.media.pages import sampled_part
 from qvsearch.media.picture_reader import PictureReader
 from qvsearch.media.screenshots import is_screenshot
+from qvsearch.paged_text import PageText, paged_text
 from qvsearch.timed_lines import Line, timed_text
 from qvsearch.types import Item, Kind, Segment, VideoMode
 
@@ -174,7 +176,7 @@ def _read(
             return
         shown = [segments[each[0]] for each in pictures]
         for place, words in reader.read(item, shown, stop).items():
-            yield dict.fromkeys(pictures[place], _timed(shown[place], words))
+            yield dict.fromkeys(pictures[place], _at_place(shown[place], words))
 
 
 def _parts(
@@ -204,8 +206,13 @@ def _is_there(item: Item) -> bool:
     return (status.st_size, status.st_mtime_ns) == (item.size, item.mtime_ns)
 
 
-def _timed(segment: Segment, words: str) -> str:
-    """Return the words of a moment with its time before each line, like those of subtitles."""
+def _at_place(segment: Segment, words: str) -> str:
+    """Return the words of a moment with its time before each line, like those of subtitles.
+
+    Those of a long document have the number of their page, since other pages may be before them.
+    """
+    if words and segment.page is not None and sampled_part(segment.metadata) is not None:
+        return paged_text(None, [PageText(segment.page, words)]) or ""
     if segment.start is None:
         return words
     return timed_text(Line(segment.start, each) for each in words.splitlines())

@@ -1,4 +1,4 @@
-"""Words for the rows of an older library: their files are read again, without a model."""
+"""Words that an older version did not store: their files are read again, without a model."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from qvsearch.indexing.batching import with_words
 from qvsearch.indexing.changes import same_state
 from qvsearch.indexing.counts import Event
-from qvsearch.library.words_file import FILE, has_full_text
+from qvsearch.library.words_file import FILE, PAGES, has_full_text
+from qvsearch.media.pages import sampled_part
 from qvsearch.media.subtitles import spoken_between
+from qvsearch.paged_text import BREAK
 from qvsearch.timed_lines import timed_lines
-from qvsearch.types import Kind, Skipped
+from qvsearch.types import KIND_CODES, Kind, Skipped
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qvsearch.library.library import Library
     from qvsearch.media.workers import Decoders
     from qvsearch.types import Item, Segment
@@ -30,13 +36,14 @@ def add_missing_words(
     report: Callable[[Event], None],
     stop: Callable[[], bool],
 ) -> None:
-    """Add words to all rows without any, in a commit for each shard.
+    """Add words to rows without any, and to those of long documents, in a commit for each shard.
 
     `decoders` decode as `media.words` does. Files among the `scanned` ones that are as they were
     indexed are read again; others are left for a later run. A picture gets only what `about` has
     of its file.
     """
-    for rows in library.without_words() if has_full_text() else ():
+    lacking = [(rows, FILE) for rows in library.without_words()]
+    for rows, reader in [*lacking, (without_pages_between(library), PAGES)]:
         if stop():
             return
         texts: dict[int, str] = {}
@@ -51,8 +58,37 @@ def add_missing_words(
             report(Event("words", files=len(unread)))
             texts |= _read_again(library, unread, decoders, stop)
         if texts:
-            library.add_words(texts, FILE)
+            segments = library.segments
+            parts = {row: _part(segments[row], text, reader) for row, text in texts.items()}
+            library.add_words(parts, reader)
             library.commit()
+
+
+def lacks_words(library: Library) -> bool:
+    """Return whether some words were not stored, of files which may be away."""
+    rows = library.without_words() or without_pages_between(library)
+    return has_full_text() and len(rows) > 0
+
+
+def without_pages_between(library: Library) -> NDArray[np.int64]:
+    """Return the rows of long documents between which there are pages whose words were not read."""
+    rows = np.flatnonzero(library.kinds == KIND_CODES[Kind.DOCUMENT])
+    columns = library.columns
+    rows = rows[np.lexsort((columns.pages[rows], columns.items[rows]))]
+    items, pages = columns.items[rows], columns.pages[rows]
+    gaps = (np.diff(pages, append=0) > 1) & (np.diff(items, append=-1) == 0)
+    unread = np.setdiff1d(rows[gaps], library.words.read_by(PAGES))
+    metadata = (library.segments[row].metadata for row in unread.tolist())
+    # in a short document pages between others could not be drawn
+    return unread[[sampled_part(each) is not None for each in metadata]]
+
+
+def _part(segment: Segment, text: str, reader: str) -> str:
+    """Return the part of a row's text that a reader has looked for."""
+    if segment.page is None:
+        return text
+    own, mark, behind = text.partition(BREAK)
+    return f"{mark}{behind}" if reader == PAGES else own.removesuffix("\n")
 
 
 def _read_again(

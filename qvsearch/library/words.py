@@ -12,7 +12,8 @@ import numpy as np
 
 from qvsearch.library.places import place_table
 from qvsearch.library.tokens import tokens
-from qvsearch.library.words_file import FILE, RowWords
+from qvsearch.library.words_file import FILE, PAGES, RowWords
+from qvsearch.paged_text import BREAK, without_numbers
 from qvsearch.timed_lines import without_times
 from qvsearch.types import Kind
 
@@ -131,6 +132,8 @@ def searchable(segments: Iterable[Segment]) -> Iterable[str]:
         own = segment.words or ""
         if segment.item.kind is Kind.VIDEO:
             own = without_times(own)
+        elif segment.item.kind is Kind.DOCUMENT:
+            own = without_numbers(own)
         parts = [own, about(segment) if is_first else ""]
         yield "\n".join(filter(None, parts))
 
@@ -139,7 +142,8 @@ def own_words(segment: Segment) -> RowWords:
     """Return the words that a segment came with from the decoder; without any, none were read."""
     if segment.words is None:
         return RowWords()
-    return RowWords(segment.words, frozenset({FILE}))
+    has_others = segment.item.kind is Kind.DOCUMENT and BREAK in segment.words
+    return RowWords(segment.words, frozenset({FILE, PAGES} if has_others else {FILE}))
 
 
 def with_texts(segments: Iterable[Segment], rows: Iterable[RowWords]) -> Iterator[Segment]:

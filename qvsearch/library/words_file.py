@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "file"  # the reader of what a file itself has as text
+PAGES = "pages"  # the reader of the pages of a long document that have no row
 BLOCK = 64  # rows: smaller blocks compress worse, larger ones take longer for one row
 LONGEST = 1 << 18  # characters of a row's text that are kept; a passage has a thousandth
 LARGEST_BLOCK = BLOCK * (4 * LONGEST + 1)  # bytes

@@ -6,6 +6,7 @@ Pages are decoded in parts of PART_PIXELS, so that a long document never fills m
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -14,6 +15,7 @@ from qvsearch.errors import MediaError
 from qvsearch.media.pages import PART_PIXELS, Page, chosen_pages, joined
 from qvsearch.media.pixels import dhash, patches
 from qvsearch.media.workers import patience
+from qvsearch.paged_text import PageText, paged_text
 from qvsearch.types import EmbedInput, Item, Metadata, Segment
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ SNIPPET_CHARACTERS = 160
 # of a page that has a text layer: a scan may have a stamp or a number of its own
 LEAST_LETTERS = 16
 PART_SHARE = 0.5  # of a file's patience: the page that is being drawn then may take the rest
+WORDS_SHARE = 0.75  # of it, after which the words of further pages are left out
+MOST_LETTERS = 1 << 18  # of the pages between two chosen ones: as many as 80 pages of a book
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -42,18 +46,21 @@ def decode(
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode the chosen pages after `options.after_page`, as many as one part has.
 
+    The words of the pages between them are added to the chosen page before, as `paged_text`.
     A page that cannot be drawn is left out. Raises MediaError with the first page's reason if there
     is none, and for a file that is no document or needs a password.
     """
-    enough = time.monotonic() + PART_SHARE * patience(item)
+    started = time.monotonic()
+    enough = started + PART_SHARE * patience(item)
     document = _opened(file, item)
     reasons: list[MediaError] = []
     segments: list[tuple[Segment, EmbedInput]] = []
     pixels = 0
     chosen = (number for number in chosen_pages(document.pages) if number > options.after_page)
-    for answer in _read(document, item, content_hash, options, chosen, reasons):
-        segments.append(answer)
-        size = answer[1].images[0].size // 3
+    for segment, source in _read(document, item, content_hash, options, chosen, reasons):
+        others = _behind(document, segment.page or 1, started + WORDS_SHARE * patience(item))
+        segments.append((replace(segment, words=paged_text(segment.words, others)), source))
+        size = source.images[0].size // 3
         pixels += size
         if pixels + size > PART_PIXELS or time.monotonic() > enough:
             break
@@ -87,10 +94,27 @@ def decode_pages(
 
 
 def page_words(file: BinaryIO, item: Item) -> Iterator[tuple[int, str | None]]:
-    """Yield the number of each chosen page and the text of its layer; raises MediaError."""
+    """Yield the number of each chosen page and its words, as `decode` adds others to them.
+
+    Raises MediaError.
+    """
+    enough = time.monotonic() + PART_SHARE * patience(item)
     document = _opened(file, item)
     for number in chosen_pages(document.pages):
-        yield number, document.words(number)
+        yield number, paged_text(document.words(number), _behind(document, number, enough))
+
+
+def _behind(document: _Document, page: int, enough: float) -> Iterator[PageText]:
+    """Yield the words of the pages between a chosen one and the next, until it is `enough`."""
+    chosen = chosen_pages(document.pages)
+    place = bisect_right(chosen, page)
+    left = MOST_LETTERS
+    for number in range(page + 1, chosen[place] if place < len(chosen) else 0):
+        if left < 0 or time.monotonic() > enough:
+            return
+        if words := document.words(number):
+            left -= len(words)
+            yield PageText(number, words)
 
 
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.library.tokens import located
+from qvsearch.paged_text import page_texts
 from qvsearch.timed_lines import timed_lines
 from qvsearch.types import Kind, Snippet
 
@@ -34,7 +35,8 @@ class _Found:
 def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
     """Return a hit with the best lines of its passage; the same hit if they have no such words.
 
-    The moment of a film begins with the line that has most of them.
+    The moment of a film begins with the line that has most of them; and of the pages of a document
+    whose words are found in this row, the hit is the one that has most.
     """
     segment, weights = hit.segment, matches.weights
     items = library.columns.items
@@ -44,6 +46,11 @@ def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
     if not text:  # of a file that was not read for its words yet
         snippet = None if segment.snippet is None else snippet_of(segment.snippet, weights)
         return hit if snippet is None else replace(hit, snippet=snippet)
+    if segment.page is not None:
+        pages = page_texts(text, segment.page)
+        shown = max(pages, key=lambda page: _value(_found(page.text, weights), weights))
+        segment = replace(segment, page=shown.page)
+        return replace(hit, segment=segment, snippet=snippet_of(shown.text, weights))
     if segment.item.kind is not Kind.VIDEO:
         return replace(hit, snippet=snippet_of(text, weights))
     lines = timed_lines(text)

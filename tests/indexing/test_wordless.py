@@ -1,9 +1,11 @@
 """Libraries of an older version, which stored no words, get them without any embedding."""
 
+import io
 import json
 import os
 
 import pytest
+from PIL import Image
 from support.cheap_model import FINGERPRINT, DecodersHere, instead, write_notes
 from support.hostile_videos import film
 from support.pdf_files import drawn, lines
@@ -11,6 +13,7 @@ from support.readers import forget_words
 from support.served import serving
 
 from qvsearch.cli.app import main
+from qvsearch.indexing import pipeline
 from qvsearch.indexing.status import library_status
 from qvsearch.indexing.wordless import add_missing_words
 from qvsearch.library import words_file
@@ -20,6 +23,7 @@ from qvsearch.mcp.searching import _hints
 from qvsearch.media import document, video
 from qvsearch.media import words as media_words
 from qvsearch.media.workers import Decoders
+from qvsearch.paged_text import page_texts
 from qvsearch.retrieval.missing_words import missing_words
 from qvsearch.retrieval.query import read_item
 from qvsearch.retrieval.shelf import Shelf
@@ -292,6 +296,60 @@ def test_films_and_documents_are_read_again_without_their_pictures(folder, monke
     index(folder, Unwanted())
     assert of_each_row() == wanted
     assert library_status(Library.open(folder / "library")).without_words == 0
+
+
+def tiff_of(pages):
+    file = io.BytesIO()
+    sheets = [Image.new("1", (64, 64), number % 2) for number in range(pages)]
+    sheets[0].save(file, "TIFF", save_all=True, append_images=sheets[1:])
+    return file.getvalue()
+
+
+def test_pages_between_the_indexed_ones_get_their_words_without_a_model(folder, monkeypatch):
+    (folder / "notes" / "book.pdf").write_bytes(drawn(lines("number {}"), pages=203))
+    (folder / "notes" / "scan.tif").write_bytes(tiff_of(202))
+
+    def texts():
+        library = Library.open(folder / "library")
+        return {
+            (each.item.path, each.page): library.words.text(row)
+            for row, each in library.segments.items()
+        }
+
+    def manifest():
+        return (folder / "library" / "manifest.json").read_bytes()
+
+    with monkeypatch.context() as patch:  # as an older version did
+        patch.setattr(document, "_behind", lambda *_: iter(()))
+        patch.setattr(pipeline, "lacks_words", lambda _: False)
+        index(folder)
+    before = texts()
+    assert before[b"book.pdf", 34] == "number 34"
+    assert (b"book.pdf", 35) not in before
+    for forget in (False, True):  # also one that stored no words at all
+        if forget:
+            forget_words(folder / "library")
+        index(folder, Unwanted())
+        found = texts()
+        pair = page_texts(found[b"book.pdf", 34], 34)
+        assert pair == [(34, "number 34"), (35, "number 35")]
+        between = [
+            each
+            for (path, page), text in found.items()
+            if path == b"book.pdf"
+            for each in page_texts(text, page)
+        ]
+        assert sorted(between) == [(n, f"number {n}") for n in range(1, len(between) + 1)]
+        assert len(between) > 35
+        assert {text for (path, _), text in found.items() if path == b"scan.tif"} == {""}
+        saved = manifest()
+        index(folder, Unwanted())
+        assert manifest() == saved
+    (folder / "notes" / "other.pdf").write_bytes(drawn(lines("page {}"), pages=203))
+    index(folder)
+    saved = manifest()
+    index(folder, Unwanted())
+    assert manifest() == saved
 
 
 def test_passages_of_one_long_line_keep_their_own_words(folder):

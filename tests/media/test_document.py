@@ -25,6 +25,7 @@ from qvsearch.media.pages import DOCUMENT_PAGES, PART_PIXELS, chosen_pages
 from qvsearch.media.pdf_notes import MOST_BYTES
 from qvsearch.media.pdf_text import MOST_LETTERS
 from qvsearch.media.workers import Decoders
+from qvsearch.paged_text import page_texts
 from qvsearch.types import DecodeOptions, Kind
 
 SMALL = DecodeOptions(64 * 32 * 32)
@@ -361,7 +362,11 @@ def test_two_thousand_pages_come_in_parts_that_fit_into_memory(tmp_path):
     assert [part.more for part in parts] == [True] * (len(parts) - 1) + [False]
     segments = [segment for part in parts for segment, _ in part.segments]
     assert tuple(segment.page for segment in segments) == chosen_pages(2000)
-    assert all(segment.words == f"number {segment.page}" for segment in segments)
+    texts = [each for segment in segments for each in page_texts(segment.words, segment.page)]
+    assert texts == [(number, f"number {number}") for number in range(1, 2001)]
+    with path.open("rb") as file:
+        again = list(document.page_words(file, item))
+    assert again == [(segment.page, segment.words) for segment in segments]
     assert segments[0].metadata.pages == 2000
     for part in parts:
         assert sum(source.images[0].size // 3 for _, source in part.segments) <= PART_PIXELS

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.coloured_pages import write_pdf
+from support.coloured_pages import colour_of, write_pdf
 from support.colours import ColourEmbedder, ColourReranker
 from support.page_library import make_library, write_documents
 
@@ -15,6 +15,7 @@ from qvsearch.display import json_line
 from qvsearch.duplicates.rule import needed, traits
 from qvsearch.library.filtering import hidden_by
 from qvsearch.library.filters import parse_filters
+from qvsearch.media.pages import chosen_pages
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import SearchOptions, answer, search
@@ -51,6 +52,30 @@ def test_a_document_is_one_hit_with_its_best_page_first(library):
     assert (record["kind"], record["page"], record["pages"]) == ("document", 2, 3)
     assert {each["page"] for each in record["moments"]} == {1, 3}
     assert record["snippet"] == "Meadows"
+
+
+def test_words_of_pages_between_the_indexed_ones_are_found_on_their_page(tmp_path):
+    pages = [("grey", f"Chapter {number}") for number in range(1, 204)]
+    assert 35 not in chosen_pages(len(pages))
+    pages[34] = ("blue", "Invoice INV-2024-0117")
+    (tmp_path / "files").mkdir()
+    book = write_pdf(tmp_path / "files" / "book.pdf", *pages)
+    library = make_library(tmp_path / "library", book.parent)
+    reranker = ColourReranker()
+    [hit] = answer(
+        library,
+        Query('"INV-2024-0117"'),
+        replace(OPTIONS, rerank=Rerank(RerankScope.AUTO, 10, None)),
+        ColourEmbedder,
+        lambda: reranker,
+        lambda skipped: pytest.fail(str(skipped)),
+    )
+    assert (place_text(hit), hit.to_dict()["page"]) == ("page 35", 35)
+    assert hit.shown.text == "Invoice INV-2024-0117"
+    assert [hit.shown.text[start:end] for start, end in hit.shown.marks] == ["INV-2024-0117"]
+    assert [colour_of(each.images[0]) for each in reranker.seen] == ["blue"]
+    [other] = search(library, '"Chapter 34"', ColourEmbedder(), OPTIONS)
+    assert (place_text(other), other.shown.text) == ("page 34", "Chapter 34")
 
 
 def test_the_pages_of_a_document_are_the_query(library, tmp_path):
