@@ -66,13 +66,16 @@ def add_missing_words(
 
 def lacks_words(library: Library) -> bool:
     """Return whether some words were not stored, of files which may be away."""
-    rows = library.without_words() or without_pages_between(library)
-    return has_full_text() and len(rows) > 0
+    if not has_full_text():
+        return False
+    return bool(library.without_words()) or len(without_pages_between(library)) > 0
 
 
 def without_pages_between(library: Library) -> NDArray[np.int64]:
     """Return the rows of long documents between which there are pages whose words were not read."""
     rows = np.flatnonzero(library.kinds == KIND_CODES[Kind.DOCUMENT])
+    if not len(rows):
+        return rows
     columns = library.columns
     rows = rows[np.lexsort((columns.pages[rows], columns.items[rows]))]
     items, pages = columns.items[rows], columns.pages[rows]

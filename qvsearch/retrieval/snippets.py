@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -35,8 +36,8 @@ class _Found:
 def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
     """Return a hit with the best lines of its passage; the same hit if they have no such words.
 
-    The moment of a film begins with the line that has most of them; and of the pages of a document
-    whose words are found in this row, the hit is the one that has most.
+    The moment of a film begins with the line that has most of them. A page of a document that is a
+    hit by its words gives way to one behind it that has more of them.
     """
     segment, weights = hit.segment, matches.weights
     items = library.columns.items
@@ -46,9 +47,11 @@ def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
     if not text:  # of a file that was not read for its words yet
         snippet = None if segment.snippet is None else snippet_of(segment.snippet, weights)
         return hit if snippet is None else replace(hit, snippet=snippet)
-    if segment.page is not None:
-        pages = page_texts(text, segment.page)
-        shown = max(pages, key=lambda page: _value(_found(page.text, weights), weights))
+    if segment.page is not None and row is not None:
+        shown, *others = page_texts(text, segment.page)
+        if (matches.evidence_of(row) or 0) > 0 or math.isnan(hit.score):  # not by its picture alone
+            pages = (shown, *others)
+            shown = max(pages, key=lambda page: _value(_found(page.text, weights), weights))
         segment = replace(segment, page=shown.page)
         return replace(hit, segment=segment, snippet=snippet_of(shown.text, weights))
     if segment.item.kind is not Kind.VIDEO:

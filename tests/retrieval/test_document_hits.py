@@ -78,6 +78,16 @@ def test_words_of_pages_between_the_indexed_ones_are_found_on_their_page(tmp_pat
     assert (place_text(other), other.shown.text) == ("page 34", "Chapter 34")
 
 
+def test_a_page_that_is_found_by_its_picture_stays_the_hit(tmp_path):
+    pages = [("grey", f"green chapter {number}") for number in range(1, 204)]
+    pages[33] = ("green", "Meadows")
+    (tmp_path / "files").mkdir()
+    book = write_pdf(tmp_path / "files" / "book.pdf", *pages)
+    library = make_library(tmp_path / "library", book.parent)
+    [hit] = search(library, "green", ColourEmbedder(), OPTIONS)
+    assert (place_text(hit), hit.shown.text) == ("page 34", "Meadows")
+
+
 def test_the_pages_of_a_document_are_the_query(library, tmp_path):
     blue = write_pdf(tmp_path / "blue.pdf", ("blue", "x"))
     best = search(library, str(blue), ColourEmbedder(), OPTIONS)[0]
