@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.library.words import are_apart
+from qvsearch.paged_text import BREAK
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -40,6 +43,12 @@ class StoredWords:
     def phrase(self, words: Sequence[str]) -> Rows:
         """Return the rows (k,) in which these tokens follow one another, ascending."""
         return self._counted(words)[0]
+
+    def apart(self, phrases: Sequence[Sequence[str]]) -> Rows:
+        """Return the rows (k,) of several pages on none of which all of these phrases stand."""
+        texts = ((row, text or "") for row, text in enumerate(self._texts))
+        rows = [row for row, text in texts if BREAK in text and are_apart(text, phrases)]
+        return np.array(rows, np.int64)
 
     def lengths(self) -> tuple[Rows, Counts]:
         """Return the rows (n,) that have words, ascending, and their numbers of tokens (n,)."""

@@ -171,6 +171,10 @@ def _summed(
     for phrase, (rows, often) in found.items():
         score[rows] += weights[phrase] * often * (K1 + 1) / (often + norm[rows])
         has[rows] += weights[phrase]
+    if len(found) > 1:
+        # words on several pages of a long document answer no more than the rarest of them
+        apart = words.apart(list(found))
+        has[apart] = has[apart].clip(max=max(weights.values()))
     rows = np.flatnonzero(has)
     return rows, score[rows], has[rows] / np.float32(sum(weights.values()) or 1.0)
 

@@ -8,6 +8,7 @@ import pytest
 from support.coloured_pages import colour_of, write_pdf
 from support.colours import ColourEmbedder, ColourReranker
 from support.page_library import make_library, write_documents
+from support.pdf_files import drawn, lines
 
 from qvsearch.choices import RerankScope
 from qvsearch.cli.output import place_text
@@ -16,7 +17,9 @@ from qvsearch.duplicates.rule import needed, traits
 from qvsearch.library.filtering import hidden_by
 from qvsearch.library.filters import parse_filters
 from qvsearch.media.pages import chosen_pages
+from qvsearch.retrieval.asked_words import asked_words
 from qvsearch.retrieval.explain import explain
+from qvsearch.retrieval.lexical import matches
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import SearchOptions, answer, search
 from qvsearch.retrieval.query import PICTURES, Query, Term
@@ -76,6 +79,24 @@ def test_words_of_pages_between_the_indexed_ones_are_found_on_their_page(tmp_pat
     assert [colour_of(each.images[0]) for each in reranker.seen] == ["blue"]
     [other] = search(library, '"Chapter 34"', ColourEmbedder(), OPTIONS)
     assert (place_text(other), other.shown.text) == ("page 34", "Chapter 34")
+
+
+def test_words_on_several_pages_are_no_answer_together(tmp_path):
+    told = {21: "the zither", 22: "an ocelot", 50: "an ocelot and the zither"}
+    assert {20, 22} & set(chosen_pages(403)) == set()
+
+    def page(paper, number):
+        lines(
+            told.get(number, ""), *["and so on and on in many more words than only one or two"] * 50
+        )(paper, number)
+
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "book.pdf").write_bytes(drawn(page, pages=403))
+    library = make_library(tmp_path / "library", tmp_path / "files")
+    for asked, coverage in (("zither ocelot", [0.5, 1]), ('zither "an ocelot"', [0.6, 1])):
+        found = matches(library.words, asked_words(asked))
+        assert [library.segments[row].page for row in found.rows.tolist()] == [21, 49]
+        assert found.coverage.tolist() == pytest.approx(coverage, abs=0.1)
 
 
 def test_a_page_that_is_found_by_its_picture_stays_the_hit(tmp_path):
