@@ -27,8 +27,6 @@ from qvsearch.freshness.watcher import Settings, Watcher
 from qvsearch.library.library import Library
 from qvsearch.library.lock import WriterLock
 
-pytestmark = pytest.mark.faults
-
 DEADLINE = 60.0  # seconds; what is waited for comes within a few
 
 
@@ -153,6 +151,7 @@ def test_what_does_not_concern_the_library_wakes_nobody(started):
     assert (summary["found"], summary["embedded"], summary["skipped"]) == (1, 1, 0)
 
 
+@pytest.mark.faults
 def test_a_file_that_fails_is_shown_once(started):
     (started.notes / "bad.png").write_text("not a picture")
     summary, states = started.batch()
@@ -177,6 +176,7 @@ def test_removed_files_follow_the_rule_of_their_root(started):
     assert all(each["kept"] == [] for each in summaries)
 
 
+@pytest.mark.faults
 def test_many_files_at_once_and_a_storm_of_renames(started):
     names = started.names() | {b"%04d.txt" % number for number in range(100, 2100)}
     write_notes(started.folder / "elsewhere", 2000, first=100)
@@ -194,6 +194,7 @@ def test_many_files_at_once_and_a_storm_of_renames(started):
     assert len(Library.open(started.library).by_location()) == 2003
 
 
+@pytest.mark.faults
 def test_a_drive_that_goes_and_comes_back(started):
     started.notes.rename(started.folder / "unplugged")
     assert started.told("away").root == os.fsencode(started.notes)
@@ -247,6 +248,7 @@ def test_a_locked_library_is_tried_again(started):
     started.batches_until(started.names() | {b"0005.txt"})
 
 
+@pytest.mark.faults
 def test_a_full_disk_is_told_once_and_tried_again(started):
     (started.folder / "full").touch()
     write_notes(started.notes, 2, first=5)
@@ -255,6 +257,7 @@ def test_a_full_disk_is_told_once_and_tried_again(started):
     started.batches_until(started.names() | {b"0005.txt", b"0006.txt"})
 
 
+@pytest.mark.faults
 @linux
 def test_a_worker_that_is_killed_is_replaced(started):
     (started.folder / "slow").touch()
@@ -266,6 +269,7 @@ def test_a_worker_that_is_killed_is_replaced(started):
     started.batches_until(started.names() | {b"0005.txt"})
 
 
+@pytest.mark.faults
 @linux
 def test_the_end_in_the_middle_of_a_batch_keeps_what_is_finished(started):
     (started.folder / "slow").touch()

@@ -34,8 +34,6 @@ from qvsearch.types import (
 )
 from qvsearch.wire import BadMessage
 
-pytestmark = pytest.mark.faults
-
 
 def test_results_come_in_the_order_of_the_jobs():
     jobs = [(named(f"picture{n}"), f"hash{n}") for n in range(40)]
@@ -109,6 +107,7 @@ def test_real_files(tmp_path):
     assert gone == Skipped(b"/nowhere/gone.png", "no longer there")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", ["hang", "spin", "stubborn", "stutter"])
 def test_a_decoder_that_hangs_is_killed_at_the_deadline(name):
     jobs = [(named(n), "h") for n in ("before", name, "after", "later")]
@@ -123,6 +122,7 @@ def test_a_decoder_that_hangs_is_killed_at_the_deadline(name):
     ]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -143,6 +143,7 @@ def test_a_crash_costs_its_file_only(name, reason, count):
     assert outcomes == ["a", reason, "b", reason, reason, "c"]
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system limits it")
 def test_a_decoder_that_asks_for_too_much_memory_costs_its_file_only():
     with Decoders(1, decode=acting) as decoders:
@@ -197,6 +198,7 @@ def test_a_decoder_reaches_no_network_and_starts_no_program(monkeypatch):
     assert isinstance(after, Decoded)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", ["pickled", "wrong", "half", "vast", "long"])
 def test_a_decoder_that_is_taken_over_has_no_say_in_its_parent(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -208,6 +210,7 @@ def test_a_decoder_that_is_taken_over_has_no_say_in_its_parent(name, tmp_path, m
     assert isinstance(results[2], Decoded)
 
 
+@pytest.mark.faults
 def test_many_crashes_side_by_side_cost_their_own_files_only():
     names = [name for number in range(12) for name in (f"killed{number}", "a")]
     with Decoders(4, decode=acting) as decoders:
@@ -216,12 +219,14 @@ def test_many_crashes_side_by_side_cost_their_own_files_only():
     assert outcomes == ["the decoder crashed (SIGKILL)", "a"] * 12
 
 
+@pytest.mark.faults
 def test_a_worker_that_dies_while_it_sends():
     with Decoders(2, decode=half_sent) as decoders:
         results = list(decoders.decode([(named(n), "h") for n in "abc"], OPTIONS))
     assert [result.reason for result in results] == ["the decoder crashed (SIGKILL)"] * 3
 
 
+@pytest.mark.faults
 def test_a_worker_that_a_dead_drive_holds_after_its_kill_costs_its_file_alone(monkeypatch):
     monkeypatch.setattr(sandbox, "END_PATIENCE", 0.01)
     jobs = [(named(name), "h") for name in ("hang", "a")]
@@ -240,6 +245,7 @@ def test_a_worker_that_a_dead_drive_holds_after_its_kill_costs_its_file_alone(mo
     assert isinstance(second, Decoded)
 
 
+@pytest.mark.faults
 def test_a_worker_that_dies_while_idle_costs_no_file():
     with Decoders(1, decode=acting) as decoders:
         [first] = decoders.decode([(named("a"), "h")], OPTIONS)
@@ -351,6 +357,7 @@ class Watched:
 watches = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 
 
+@pytest.mark.faults
 @watches
 @pytest.mark.parametrize("name", ["hang", "spin"])
 def test_workers_die_with_a_killed_parent(name):
