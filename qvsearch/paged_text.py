@@ -1,6 +1,6 @@
 """Words of a page and of those behind it, as a text: before each of these a line with its number.
 
-That line begins with a form feed, which the words of a page never have.
+That line begins with a character that no text has (the group separator of ASCII).
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-BREAK = "\f"
+DOCUMENT_PAGES = 200  # at most, of one document, are embedded: each costs as much as a photo
+BREAK = "\x1d"
 _NUMBER = re.compile(rf"\n?{BREAK}(\d{{1,8}})\n")
 
 

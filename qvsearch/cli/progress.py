@@ -13,7 +13,7 @@ from qvsearch.errors import ExitCode
 from qvsearch.indexing.counts import Event
 from qvsearch.indexing.scan import leftovers_text
 from qvsearch.machine.estimate import about
-from qvsearch.media.pages import DOCUMENT_PAGES
+from qvsearch.paged_text import DOCUMENT_PAGES
 from qvsearch.records import reports
 from qvsearch.types import Kind, Skipped
 

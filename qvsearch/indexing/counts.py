@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qvsearch.kinds import is_packed
-from qvsearch.media.pages import DOCUMENT_PAGES
+from qvsearch.paged_text import DOCUMENT_PAGES
 from qvsearch.types import Item, Kind, Skipped, VideoMode
 
 if TYPE_CHECKING:

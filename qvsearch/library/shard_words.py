@@ -17,7 +17,6 @@ from qvsearch.library.words import searchable, with_texts
 from qvsearch.library.words_file import (
     BLOCK,
     FILE,
-    PAGES,
     TOKENS,
     RowWords,
     has_full_text,
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from qvsearch.library.words import Counts, Rows
 
 VERIFY_WORDS = 64 * MIB  # files of at most this size are verified whenever they are opened
-PAGE_TOKENS = 300  # a page of a paperback has as many
 NOTHING = np.empty(0, np.int64)
 
 
@@ -77,22 +75,11 @@ class ShardWords:
         """Return the rows (k,) in which these tokens follow one another, ascending."""
         if not words:
             return NOTHING
-        return self._matching(f'"{" ".join(words)}"')
-
-    def _matching(self, sought: str) -> Rows:
         places = self._positions(
-            "SELECT group_concat(rowid) FROM (SELECT rowid FROM words WHERE words MATCH ?)", sought
+            "SELECT group_concat(rowid) FROM (SELECT rowid FROM words WHERE words MATCH ?)",
+            f'"{" ".join(words)}"',
         )
         return self._numbers[np.sort(places)]
-
-    def apart(self, phrases: Sequence[Sequence[str]]) -> Rows:
-        """Return the rows (k,) of several pages that lack these phrases within PAGE_TOKENS."""
-        rows = self.read_by(PAGES)
-        if not len(rows):
-            return rows
-        sought = " ".join(f'"{" ".join(each)}"' for each in phrases)
-        together = self._matching(f"NEAR({sought}, {PAGE_TOKENS})")
-        return np.setdiff1d(rows, together, assume_unique=True)
 
     def lengths(self) -> tuple[Rows, Counts]:
         """Return all rows (n,) of the shard, ascending, and the number of tokens of each (n,)."""

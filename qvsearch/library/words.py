@@ -13,7 +13,7 @@ import numpy as np
 from qvsearch.library.places import place_table
 from qvsearch.library.tokens import tokens
 from qvsearch.library.words_file import FILE, PAGES, RowWords
-from qvsearch.paged_text import BREAK, page_texts, without_numbers
+from qvsearch.paged_text import DOCUMENT_PAGES, without_numbers
 from qvsearch.timed_lines import without_times
 from qvsearch.types import Kind
 
@@ -42,10 +42,6 @@ class WordSource(Protocol):
 
     def phrase(self, words: Sequence[str]) -> Rows:
         """Return the rows (k,) in which these tokens follow one another, ascending."""
-        ...
-
-    def apart(self, phrases: Sequence[Sequence[str]]) -> Rows:
-        """Return the rows (k,) of several pages on none of which all of these phrases stand."""
         ...
 
     def lengths(self) -> tuple[Rows, Counts]:
@@ -81,14 +77,8 @@ class Words:
 
     def phrase(self, words: Sequence[str]) -> Rows:
         """Return the live rows (k,) in which these tokens follow one another."""
-        return self._all([each.phrase(words) for each in self._sources])
-
-    def apart(self, phrases: Sequence[Sequence[str]]) -> Rows:
-        """Return the live rows (k,) of several pages on none of which all of these phrases stand.
-
-        Of a long document, a row has the words of the pages behind its own, too.
-        """
-        return self._all([each.apart(phrases) for each in self._sources])
+        rows = [each.phrase(words) for each in self._sources]
+        return self._joined([(each, each) for each in rows])[0]
 
     def lengths(self) -> tuple[Rows, Counts]:
         """Return all live rows (n,) that have words, and the number of tokens of each (n,)."""
@@ -104,10 +94,8 @@ class Words:
 
         Readers are `file`, for the text that the file itself has, and those of `Library.add_words`.
         """
-        return self._all([each.read_by(reader) for each in self._sources])
-
-    def _all(self, parts: Sequence[Rows]) -> Rows:
-        return self._joined([(each, each) for each in parts])[0]
+        rows = [each.read_by(reader) for each in self._sources]
+        return self._joined([(each, each) for each in rows])[0]
 
     def _joined(self, parts: Sequence[tuple[Rows, Counts]]) -> tuple[Rows, Counts]:
         rows = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in parts)])
@@ -150,19 +138,12 @@ def searchable(segments: Iterable[Segment]) -> Iterable[str]:
         yield "\n".join(filter(None, parts))
 
 
-def are_apart(text: str, phrases: Sequence[Sequence[str]]) -> bool:
-    """Return whether a text has several pages, as of `paged_text`, and none has all phrases."""
-    pages = [f" {' '.join(tokens(page.text))} " for page in page_texts(text, 0)]
-    together = any(all(f" {' '.join(each)} " in page for each in phrases) for page in pages)
-    return len(pages) > 1 and not together
-
-
 def own_words(segment: Segment) -> RowWords:
     """Return the words that a segment came with from the decoder; without any, none were read."""
     if segment.words is None:
         return RowWords()
-    has_others = segment.item.kind is Kind.DOCUMENT and BREAK in segment.words
-    return RowWords(segment.words, frozenset({FILE, PAGES} if has_others else {FILE}))
+    is_long = (segment.metadata.pages or 0) > DOCUMENT_PAGES
+    return RowWords(segment.words, frozenset({FILE, PAGES} if is_long else {FILE}))
 
 
 def with_texts(segments: Iterable[Segment], rows: Iterable[RowWords]) -> Iterator[Segment]:
@@ -211,11 +192,6 @@ class WaitingWords:
             if size and any(each[at : at + size] == wanted for at in range(len(each) - size + 1))
         ]
         return np.array(rows, np.int64)
-
-    def apart(self, phrases: Sequence[Sequence[str]]) -> Rows:
-        """Return the rows (k,) of several pages on none of which all of these phrases stand."""
-        texts = ((row, each.text) for row, each in self._rows.items() if PAGES in each.readers)
-        return np.array([row for row, text in texts if are_apart(text, phrases)], np.int64)
 
     def lengths(self) -> tuple[Rows, Counts]:
         """Return all rows (n,) and the number of tokens of each (n,)."""

@@ -26,7 +26,7 @@ SNIPPET_CHARACTERS = 160
 LEAST_LETTERS = 16
 PART_SHARE = 0.5  # of a file's patience: the page that is being drawn then may take the rest
 WORDS_SHARE = 0.75  # of it, after which the words of further pages are left out
-MOST_LETTERS = 1 << 18  # of the pages between two chosen ones: as many as 80 pages of a book
+MOST_LETTERS = 1 << 17  # of the pages between two chosen ones: as many as 40 pages of a book
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -46,9 +46,9 @@ def decode(
 ) -> list[tuple[Segment, EmbedInput]]:
     """Decode the chosen pages after `options.after_page`, as many as one part has.
 
-    The words of the pages between them are added to the chosen page before, as `paged_text`.
-    A page that cannot be drawn is left out. Raises MediaError with the first page's reason if there
-    is none, and for a file that is no document or needs a password.
+    Each has the words of the pages between it and the next one, too, as `paged_text`. A page that
+    cannot be drawn is left out. Raises MediaError with the first page's reason if there is none,
+    and for a file that is no document or needs a password.
     """
     started = time.monotonic()
     enough = started + PART_SHARE * patience(item)
@@ -57,10 +57,9 @@ def decode(
     segments: list[tuple[Segment, EmbedInput]] = []
     pixels = 0
     chosen = (number for number in chosen_pages(document.pages) if number > options.after_page)
-    for segment, source in _read(document, item, content_hash, options, chosen, reasons):
-        others = _behind(document, segment.page or 1, started + WORDS_SHARE * patience(item))
-        segments.append((replace(segment, words=paged_text(segment.words, others)), source))
-        size = source.images[0].size // 3
+    for answer in _read(document, item, content_hash, options, chosen, reasons):
+        segments.append(answer)
+        size = answer[1].images[0].size // 3
         pixels += size
         if pixels + size > PART_PIXELS or time.monotonic() > enough:
             break
@@ -68,7 +67,24 @@ def decode(
             break
     if not segments:
         raise reasons[0] if reasons else MediaError("it has no pages")
-    return segments
+    if options.most_pages is not None:  # a page may end the process: one that is not drawn need not
+        return segments
+    return _with_pages_between(document, segments, started + WORDS_SHARE * patience(item))
+
+
+def _with_pages_between(
+    document: _Document, segments: Sequence[tuple[Segment, EmbedInput]], enough: float
+) -> list[tuple[Segment, EmbedInput]]:
+    """Return segments with the words of the pages up to the next one, until it is `enough`."""
+    pages = [segment.page or 0 for segment, _ in segments]
+    following = [*pages[1:], _next_chosen(document, pages[-1])]
+    between = (
+        _words(document, page, end, enough) for page, end in zip(pages, following, strict=True)
+    )
+    return [
+        (replace(segment, words=paged_text(segment.words, others)), source)
+        for (segment, source), others in zip(segments, between, strict=True)
+    ]
 
 
 def decode_pages(
@@ -101,15 +117,20 @@ def page_words(file: BinaryIO, item: Item) -> Iterator[tuple[int, str | None]]:
     enough = time.monotonic() + PART_SHARE * patience(item)
     document = _opened(file, item)
     for number in chosen_pages(document.pages):
-        yield number, paged_text(document.words(number), _behind(document, number, enough))
+        others = _words(document, number, _next_chosen(document, number), enough)
+        yield number, paged_text(document.words(number), others)
 
 
-def _behind(document: _Document, page: int, enough: float) -> Iterator[PageText]:
-    """Yield the words of the pages between a chosen one and the next, until it is `enough`."""
+def _next_chosen(document: _Document, page: int) -> int:
+    """Return the chosen page behind another one, or the last."""
     chosen = chosen_pages(document.pages)
-    place = bisect_right(chosen, page)
+    return chosen[min(bisect_right(chosen, page), len(chosen) - 1)]
+
+
+def _words(document: _Document, page: int, end: int, enough: float) -> Iterator[PageText]:
+    """Yield the words of the pages between two others, until it is `enough`."""
     left = MOST_LETTERS
-    for number in range(page + 1, chosen[place] if place < len(chosen) else 0):
+    for number in range(page + 1, end):
         if left < 0 or time.monotonic() > enough:
             return
         if words := document.words(number):

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from qvsearch.paged_text import DOCUMENT_PAGES
 from qvsearch.types import Segment
 
 if TYPE_CHECKING:
     from qvsearch.types import Metadata, Pixels
 
-DOCUMENT_PAGES = 200  # at most, of one document: each costs as much as a photo
 # of the pages that are decoded at once: 75 MB. So 200 pages in high detail, which have 1.1 GB, are
 # never in memory together
 PART_PIXELS = 25_000_000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.library.words import are_apart
+from qvsearch.library.words_file import PAGES
 from qvsearch.paged_text import BREAK
 
 if TYPE_CHECKING:
@@ -44,12 +44,6 @@ class StoredWords:
         """Return the rows (k,) in which these tokens follow one another, ascending."""
         return self._counted(words)[0]
 
-    def apart(self, phrases: Sequence[Sequence[str]]) -> Rows:
-        """Return the rows (k,) of several pages on none of which all of these phrases stand."""
-        texts = ((row, text or "") for row, text in enumerate(self._texts))
-        rows = [row for row, text in texts if BREAK in text and are_apart(text, phrases)]
-        return np.array(rows, np.int64)
-
     def lengths(self) -> tuple[Rows, Counts]:
         """Return the rows (n,) that have words, ascending, and their numbers of tokens (n,)."""
         rows = np.array(list(self._tokens), np.int64)
@@ -61,8 +55,9 @@ class StoredWords:
         return text
 
     def read_by(self, reader: str) -> Rows:
-        """Return no rows: readers look for words where files are indexed."""
-        return np.empty(0, np.int64)
+        """Return the rows with words of several pages; other readers are not known."""
+        rows = (row for row, text in enumerate(self._texts) if text and BREAK in text)
+        return np.fromiter(rows if reader == PAGES else (), np.int64)
 
     def _counted(self, words: Sequence[str]) -> tuple[Rows, Counts]:
         wanted = f" {'  '.join(words)} "

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.library.tokens import tokens
+from qvsearch.library.words_file import PAGES
+from qvsearch.paged_text import page_texts
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -31,6 +35,8 @@ TIE = 0.5  # from the best BM25 score to none
 MEANT = 0.0  # least log-odds of rows that have all words, if these very words are wanted
 _NUMBER = re.compile(r"(?!(?:19|20)\d\d$)(?=.*\d).{3,}")  # not a year, which a scene may have
 ALIKE = 1e-5  # of coverages that are equal but for rounding
+NEARLY_ALL = 0.85  # of a query's information: below it the evidence is negative
+MOST_PAGED = 50  # rows of long documents whose pages are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +177,28 @@ def _summed(
     for phrase, (rows, often) in found.items():
         score[rows] += weights[phrase] * often * (K1 + 1) / (often + norm[rows])
         has[rows] += weights[phrase]
-    if len(found) > 1:
-        # words on several pages of a long document answer no more than the rarest of them
-        apart = words.apart(list(found))
-        has[apart] = has[apart].clip(max=max(weights.values()))
+    _within_pages(words, found, weights, has)
     rows = np.flatnonzero(has)
     return rows, score[rows], has[rows] / np.float32(sum(weights.values()) or 1.0)
+
+
+def _within_pages(
+    words: Words, found: _Postings, weights: Mapping[Phrase, float], has: Vectors
+) -> None:
+    """Lower what rows of long documents have (size,) to the most that one of their pages has.
+
+    What is on no page, such as the file's name, counts on each. Rows with less than NEARLY_ALL
+    answer no query, and of more than MOST_PAGED rows none is rare enough.
+    """
+    total = sum(weights.values())
+    rows = words.read_by(PAGES)
+    rows = rows[has[rows] > NEARLY_ALL * total] if len(found) > 1 else rows[:0]
+    for row in rows[np.argsort(-has[rows], kind="stable")[:MOST_PAGED]].tolist():
+        pages = [f" {' '.join(tokens(text))} " for _, text in page_texts(words.text(row) or "", 0)]
+        here = [{each for each in found if f" {' '.join(each)} " in page} for page in pages]
+        shown = {each for page in here for each in page}
+        most = max(sum(weights[each] for each in page) for page in here)
+        has[row] += most - sum(weights[each] for each in shown)
 
 
 def postings_of(words: Words, phrase: Phrase) -> tuple[Rows, Counts]:

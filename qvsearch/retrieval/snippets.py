@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qvsearch.library.tokens import located
-from qvsearch.paged_text import page_texts
+from qvsearch.paged_text import PageText, page_texts
 from qvsearch.timed_lines import timed_lines
 from qvsearch.types import Kind, Snippet
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.retrieval.asked_words import Phrase
     from qvsearch.retrieval.lexical import Matches
-    from qvsearch.types import Hit
+    from qvsearch.types import Hit, Moment, Segment
 
 LENGTH = 200  # characters
 LEAD = 40  # characters before the first of the words
@@ -40,20 +40,13 @@ def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
     hit by its words gives way to one behind it that has more of them.
     """
     segment, weights = hit.segment, matches.weights
-    items = library.columns.items
-    rows = np.intersect1d(np.flatnonzero(items == segment.item.number), matches.rows)
-    row = next((each for each in rows.tolist() if library.segments[each] == segment), None)
+    if segment.page is not None:
+        return _with_pages(library, hit, matches)
+    row = _row_of(library, segment, matches)
     text = None if row is None else library.words.text(row)
     if not text:  # of a file that was not read for its words yet
         snippet = None if segment.snippet is None else snippet_of(segment.snippet, weights)
         return hit if snippet is None else replace(hit, snippet=snippet)
-    if segment.page is not None and row is not None:
-        shown, *others = page_texts(text, segment.page)
-        if (matches.evidence_of(row) or 0) > 0 or math.isnan(hit.score):  # not by its picture alone
-            pages = (shown, *others)
-            shown = max(pages, key=lambda page: _value(_found(page.text, weights), weights))
-        segment = replace(segment, page=shown.page)
-        return replace(hit, segment=segment, snippet=snippet_of(shown.text, weights))
     if segment.item.kind is not Kind.VIDEO:
         return replace(hit, snippet=snippet_of(text, weights))
     lines = timed_lines(text)
@@ -61,6 +54,37 @@ def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
     if best is None or (snippet := snippet_of(best.text, weights)) is None:
         return hit
     return replace(hit, start=best.time, snippet=snippet)
+
+
+def _row_of(library: Library, segment: Segment, matches: Matches) -> int | None:
+    """Return the row of a segment, if it has some of the words."""
+    rows = np.flatnonzero(library.columns.items == segment.item.number)
+    among = np.intersect1d(rows, matches.rows).tolist()
+    return next((row for row in among if library.segments[row] == segment), None)
+
+
+def _with_pages(library: Library, hit: Hit, matches: Matches) -> Hit:
+    """Return a hit that is a document with the pages that have most of the words."""
+    page, text = _page_of(library, hit, matches)
+    moments = [
+        replace(each, segment=replace(each.segment, page=_page_of(library, each, matches).page))
+        for each in hit.moments
+    ]
+    segment, snippet = replace(hit.segment, page=page), snippet_of(text, matches.weights)
+    return replace(hit, segment=segment, moments=tuple(moments), snippet=snippet or hit.snippet)
+
+
+def _page_of(library: Library, place: Hit | Moment, matches: Matches) -> PageText:
+    """Return the page that a hit's row stands for: its own, if it is a hit by its picture alone."""
+    segment, weights = place.segment, matches.weights
+    own = PageText(segment.page or 1, segment.snippet or "")
+    row = _row_of(library, segment, matches)
+    if row is None or not (text := library.words.text(row)):
+        return own
+    pages = page_texts(text, own.page)
+    if (matches.evidence_of(row) or 0) <= 0 and not math.isnan(place.score):
+        return pages[0]
+    return max(pages, key=lambda page: _value(_found(page.text, weights), weights))
 
 
 def snippet_of(text: str, weights: Mapping[Phrase, float]) -> Snippet | None:

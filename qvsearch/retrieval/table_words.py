@@ -116,8 +116,10 @@ def _exact(table: Table, asked: AskedWords, rough: Matches, corpus: Corpus) -> T
     read = matches_among(Words([stored], np.ones(len(some), np.bool_)), corpus, asked)
     bm25 = rough.bm25 * np.median(read.bm25 / np.maximum(rough.bm25[some[read.rows]], 1e-9))
     bm25[some[read.rows]] = read.bm25
+    coverage = rough.coverage.copy()
+    coverage[some[read.rows]] = read.coverage
     corpus = replace(corpus, top=float(bm25.max()))
-    exact = matched(rough.rows, bm25.astype(np.float32), rough.coverage, corpus, asked)
+    exact = matched(rough.rows, bm25.astype(np.float32), coverage, corpus, asked)
     corpus = replace(corpus, best=float(exact.evidence.max()))
     return TableWords(table, asked, exact, corpus)
 

@@ -16,9 +16,10 @@ from qvsearch.cli.app import main
 from qvsearch.indexing import pipeline
 from qvsearch.indexing.status import library_status
 from qvsearch.indexing.wordless import add_missing_words
-from qvsearch.library import words_file
+from qvsearch.library import rows, words_file
 from qvsearch.library.library import Library
 from qvsearch.library.repair import check, repair
+from qvsearch.library.words_file import FILE, RowWords
 from qvsearch.mcp.searching import _hints
 from qvsearch.media import document, video
 from qvsearch.media import words as media_words
@@ -320,7 +321,8 @@ def test_pages_between_the_indexed_ones_get_their_words_without_a_model(folder, 
         return (folder / "library" / "manifest.json").read_bytes()
 
     with monkeypatch.context() as patch:  # as an older version did
-        patch.setattr(document, "_behind", lambda *_: iter(()))
+        patch.setattr(document, "_words", lambda *_: iter(()))
+        patch.setattr(rows, "own_words", lambda each: RowWords(each.words or "", {FILE}))
         patch.setattr(pipeline, "lacks_words", lambda _: False)
         index(folder)
     before = texts()

@@ -21,11 +21,11 @@ from support.pdf_files import drawn, lines, one_page, shown, stream, written
 from qvsearch import media
 from qvsearch.errors import MediaError
 from qvsearch.media import document, spread
-from qvsearch.media.pages import DOCUMENT_PAGES, PART_PIXELS, chosen_pages
+from qvsearch.media.pages import PART_PIXELS, chosen_pages
 from qvsearch.media.pdf_notes import MOST_BYTES
 from qvsearch.media.pdf_text import MOST_LETTERS
 from qvsearch.media.workers import Decoders
-from qvsearch.paged_text import page_texts
+from qvsearch.paged_text import DOCUMENT_PAGES, page_texts
 from qvsearch.types import DecodeOptions, Kind
 
 SMALL = DecodeOptions(64 * 32 * 32)

@@ -23,6 +23,7 @@ from qvsearch.library.names import library_folder
 from qvsearch.library.tokens import tokens
 from qvsearch.mcp.searching import _hints
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
+from qvsearch.paged_text import PageText, paged_text
 from qvsearch.published import library as published
 from qvsearch.published import upkeep
 from qvsearch.published.address import read_address
@@ -87,12 +88,22 @@ def file(rng, number):
     return [replace(whole, lines=each, words=text(rng)) for each in lines]
 
 
+def book(rng, number):
+    """The segments of a long document: every second page, with the words of the one behind it."""
+    item = Item(ROOT, b"IMG_%d.pdf" % number, Kind.DOCUMENT, 1, number)
+    whole = Segment(item, f"hash{number}", metadata=Metadata(pages=399))
+    for page in range(1, 40, 2):
+        words = paged_text(text(rng), [PageText(page + 1, text(rng))])
+        yield replace(whole, page=page, words=words)
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     rng = random.Random(18)
     made = Library.create(tmp_path_factory.mktemp("words") / "library", FINGERPRINT)
     made.add_root(ROOT)
     segments = [each for number in range(FILES) for each in file(rng, number)]
+    segments += [each for number in range(2) for each in book(rng, FILES + number)]
     vectors = made_vectors(len(segments))
     made.set_baseline(unit(made_vectors(64, 5) + 0.5 * vectors[:64]))
     made.add(segments, vectors)

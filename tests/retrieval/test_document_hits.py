@@ -82,21 +82,32 @@ def test_words_of_pages_between_the_indexed_ones_are_found_on_their_page(tmp_pat
 
 
 def test_words_on_several_pages_are_no_answer_together(tmp_path):
-    told = {21: "the zither", 22: "an ocelot", 50: "an ocelot and the zither"}
-    assert {20, 22} & set(chosen_pages(403)) == set()
+    told = {1: "a quokka", 21: "the zither", 22: "an ocelot", 50: "an ocelot and the zither"}
+    last = {21: "gazelle", 22: "", 50: ""}
+    assert {2, 22} & set(chosen_pages(403)) == set()
 
     def page(paper, number):
-        lines(
-            told.get(number, ""), *["and so on and on in many more words than only one or two"] * 50
-        )(paper, number)
+        words = "and so on and on in many more words than only one or two"
+        lines(told.get(number, ""), *[words] * 40, last.get(number, ""))(paper, number)
 
     (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "book.pdf").write_bytes(drawn(page, pages=403))
+    (tmp_path / "files" / "yearbook.pdf").write_bytes(drawn(page, pages=403))
     library = make_library(tmp_path / "library", tmp_path / "files")
-    for asked, coverage in (("zither ocelot", [0.5, 1]), ('zither "an ocelot"', [0.6, 1])):
-        found = matches(library.words, asked_words(asked))
-        assert [library.segments[row].page for row in found.rows.tolist()] == [21, 49]
-        assert found.coverage.tolist() == pytest.approx(coverage, abs=0.1)
+    for text, coverage in (
+        ("zither ocelot", {21: 0.5, 49: 1}),
+        ('zither "an ocelot"', {21: 0.5, 49: 1}),
+        ("zither gazelle", {21: 1, 49: 0.45}),
+        ("yearbook quokka", {1: 1}),
+        ("zither ocelot plumber", {21: 0.6, 49: 0.6}),
+    ):
+        found = matches(library.words, asked_words(text))
+        pages = [library.segments[row].page for row in found.rows.tolist()]
+        shares = found.coverage.tolist()
+        assert dict(zip(pages, shares, strict=True)) == pytest.approx(coverage, abs=0.1), text
+    [hit] = search(library, "zither ocelot", ColourEmbedder(), OPTIONS)
+    assert place_text(hit) == "page 50"
+    [hit] = search(library, '"ocelot"', ColourEmbedder(), OPTIONS)
+    assert {place_text(each) for each in (hit, *hit.moments)} >= {"page 22", "page 50"}
 
 
 def test_a_page_that_is_found_by_its_picture_stays_the_hit(tmp_path):
