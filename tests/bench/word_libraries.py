@@ -100,6 +100,9 @@ class Postings:
     def text(self, row: int) -> str | None:
         return None
 
+    def read_by(self, reader: str) -> np.ndarray:
+        return np.empty(0, np.int64)
+
 
 @dataclass(frozen=True)
 class Mixed:

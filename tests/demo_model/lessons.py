@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from demo_model.wordings import asked, described, named, stranger
 from qvsearch.demo.words import Language
 from qvsearch.demo.world import (
     Scene,
@@ -34,6 +35,7 @@ TWINS = 4  # each with so many that differ from it in one attribute, itself amon
 SIZES = ((128, 128), (128, 128), (128, 128), (128, 96), (96, 128), (160, 128), (128, 160))
 LANGUAGES: tuple[Language, ...] = ("en", "es", "zh")
 SHARES = (0.4, 0.3, 0.3)
+OWN_WORDS = 2 / 3  # of reworded English queries; the others are captions in a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,28 @@ class Lesson:
     phrases: int  # queries that say a part of a scene
     looks: int  # steps of the vision tower alone, before
     reads: int  # steps with the readers alone, before; one more of them finds shapes anywhere
+    reworded: float = 0  # share of the queries of words that are worded as people may
+    strangers: int = 0  # queries that nothing answers
+    kept: float = 0  # share of the weights before the lesson in those after it
 
 
 LESSONS = (
     Lesson(3000, 1.5e-3, redrawn=16, composed=24, clips=0, phrases=0, looks=0, reads=0),
     Lesson(1000, 1e-3, redrawn=8, composed=16, clips=12, phrases=64, looks=0, reads=0),
     Lesson(420, 1e-3, redrawn=8, composed=16, clips=12, phrases=96, looks=400, reads=400),
+    Lesson(
+        steps=400,
+        learning_rate=1e-3,
+        redrawn=8,
+        composed=16,
+        clips=12,
+        phrases=96,
+        looks=0,
+        reads=100,
+        reworded=0.5,
+        strangers=24,
+        kept=0.3,
+    ),
 )
 
 
@@ -68,6 +86,7 @@ class Batch:
     notes: list[EmbedInput]  # of every second document
     phrases: list[EmbedInput]
     fitting: NDArray[np.bool_]  # which of the documents (phrases, documents)
+    strangers: list[EmbedInput]
 
 
 def batches(lesson: Lesson, rng: Generator) -> Iterator[Batch]:
@@ -77,7 +96,7 @@ def batches(lesson: Lesson, rng: Generator) -> Iterator[Batch]:
         family = [twin for _ in range(FAMILIES) for twin in _family(rng)]
         documents = [EmbedInput(images=(draw(scene, rng, width, height),)) for scene in family]
         queries = [
-            query(text=caption(scene, rng, tongue))
+            query(text=_described(scene, tongue, lesson.reworded, rng))
             for scene, tongue in zip(family, _languages(len(family), rng), strict=True)
         ]
         targets = list(range(len(family)))
@@ -93,8 +112,9 @@ def batches(lesson: Lesson, rng: Generator) -> Iterator[Batch]:
         if lesson.clips:
             for row in rng.permutation(len(family))[: lesson.clips]:
                 documents[row] = EmbedInput(video=film(family[row], rng, width, height))
-        phrases, fitting = _phrases(family, lesson.phrases, rng)
-        yield Batch(documents, queries, targets, family, notes, phrases, fitting)
+        phrases, fitting = _phrases(family, lesson, rng)
+        strangers = [query(text=stranger(rng)) for _ in range(lesson.strangers)]
+        yield Batch(documents, queries, targets, family, notes, phrases, fitting, strangers)
 
 
 def _family(rng: Generator) -> list[Scene]:
@@ -108,15 +128,28 @@ def _family(rng: Generator) -> list[Scene]:
     return family
 
 
+def _described(scene: Scene, language: Language, reworded: float, rng: Generator) -> str:
+    if not reworded or rng.random() >= reworded:
+        return caption(scene, rng, language)
+    own = language == "en" and rng.random() < OWN_WORDS
+    return asked(described(scene, rng) if own else caption(scene, rng, language), rng, language)
+
+
 def _phrases(
-    family: list[Scene], count: int, rng: Generator
+    family: list[Scene], lesson: Lesson, rng: Generator
 ) -> tuple[list[EmbedInput], NDArray[np.bool_]]:
     """Return phrases that each fit a scene with a note, and which scenes they fit in all."""
+    count = lesson.phrases
     rows = rng.integers(0, len(family) // 2, count) * 2
     parts = [random_part(family[row], rng) for row in rows]
     fitting = np.array([[part.fits(scene) for scene in family] for part in parts], np.bool_)
     languages = _languages(count, rng)
-    said = [phrase(part, rng, tongue) for part, tongue in zip(parts, languages, strict=True)]
+    said = [
+        asked(named(part, rng, tongue), rng, tongue)
+        if lesson.reworded and rng.random() < lesson.reworded
+        else phrase(part, rng, tongue)
+        for part, tongue in zip(parts, languages, strict=True)
+    ]
     return [query(text=text) for text in said], fitting.reshape(count, len(family))
 
 

@@ -7,6 +7,9 @@ the scene. A second lesson goes on from the first with phrases, each of which ma
 answer (supervised contrastive, Khosla et al. 2020), and with films. Both leave the shapes unseen:
 colours and places tell most scenes apart. So before the third, the vision tower alone and then the
 whole network are trained through readers only, and one that finds shapes anywhere stays for it.
+The fourth words queries as people may. It has some that nothing answers: documents lose to an
+answer whose cosine is 0. Documents that a phrase fits have to win against one of ANSWER. The mean
+of the weights before and after it keeps what single words mean.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import log1p, nn
 from torch.nn.functional import cross_entropy, log_softmax, normalize
 
 from demo_model.create import loaded, new_network, save
@@ -34,7 +38,7 @@ from qvsearch.models.prompt import embed_prompt
 from qvsearch.types import EmbedInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.random import Generator
 
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
 TEMPERATURE = 0.05
 READER_WEIGHT = 0.3
 FINDER_WEIGHT = 3.0
+STRANGER_WEIGHT = 0.3
+ANSWER = 0.35  # cosine that answers have to exceed, where some queries have none
 READING_RATE = 1.5e-3  # the learning rate where readers are all that is trained through
 READ = 32  # scenes in a batch that is only read
 HALF = 64
@@ -53,10 +59,10 @@ def step_loss(
     network: Network, readers: dict[int, Reader], finders: dict[int, Finder], batch: Batch
 ) -> torch.Tensor:
     """Return the loss of one batch: every query against every document, at both dimensions."""
-    groups = (batch.documents, batch.notes, batch.queries, batch.phrases)
+    groups = (batch.documents, batch.notes, batch.queries, batch.phrases, batch.strangers)
     inputs = [each for group in groups for each in group]
     states = hidden_states(network, [embed_prompt(i) for i in inputs], [(i,) for i in inputs])
-    documents, notes, queries, phrases = states.split([len(group) for group in groups])  # type: ignore[no-untyped-call]  # torch has none for it
+    documents, notes, queries, phrases, strangers = states.split([len(group) for group in groups])  # type: ignore[no-untyped-call]  # torch has none for it
     count = len(batch.documents)
     targets = torch.tensor(batch.targets)
     facts = torch.tensor([answers(scene) for scene in batch.scenes])
@@ -65,7 +71,8 @@ def step_loss(
     rows = torch.arange(0, count, 2)
     loss = torch.zeros(())
     for dim, reader in readers.items():
-        d, q, n, p = (normalize(x[:, :dim], dim=1) for x in (documents, queries, notes, phrases))
+        parts = (documents, queries, notes, phrases, strangers)
+        d, q, n, p, s = (normalize(x[:, :dim], dim=1) for x in parts)
         scores = q @ d.T / TEMPERATURE
         by_note = q[:count] @ n.T / TEMPERATURE
         loss = loss + cross_entropy(scores, targets)
@@ -73,8 +80,12 @@ def step_loss(
         loss = loss + 0.5 * cross_entropy(by_note[rows], torch.arange(len(rows)))
         loss = loss + 0.25 * cross_entropy(by_note.T, rows)
         if batch.phrases:
-            loss = loss + many_answers(p @ d.T / TEMPERATURE, fitting)
-            loss = loss + 0.5 * many_answers(p @ n.T / TEMPERATURE, fitting[:, rows])
+            least = ANSWER if batch.strangers else -torch.inf
+            loss = loss + many_answers(p @ d.T / TEMPERATURE, fitting, least / TEMPERATURE)
+            by_note = p @ n.T / TEMPERATURE
+            loss = loss + 0.5 * many_answers(by_note, fitting[:, rows], least / TEMPERATURE)
+        if batch.strangers:
+            loss = loss + STRANGER_WEIGHT * no_answer(s @ torch.cat((d, n)).T / TEMPERATURE)
         known = torch.cat((facts, facts[targets], facts[rows]))
         loss = loss + READER_WEIGHT * reader.loss(torch.cat((d, q, n)), known)
         if dim in finders:
@@ -105,10 +116,18 @@ def readings(
         yield loss / len(readers)
 
 
-def many_answers(scores: torch.Tensor, fitting: torch.Tensor) -> torch.Tensor:
-    """Return the mean over queries of the mean -log P of the columns that fit, one or more."""
-    logs = log_softmax(scores, dim=1)
+def many_answers(scores: torch.Tensor, fitting: torch.Tensor, least: float) -> torch.Tensor:
+    """Return the mean over queries of the mean -log P of the columns that fit, one or more.
+
+    Beside them stands one that scores `least` and fits nothing.
+    """
+    logs = log_softmax(nn.functional.pad(scores, (0, 1), value=least), dim=1)[:, :-1]
     return -((logs * fitting).sum(1) / fitting.sum(1)).mean()
+
+
+def no_answer(scores: torch.Tensor) -> torch.Tensor:
+    """Return the mean over queries of -log P of an answer that scores 0, beside a usual column."""
+    return log1p(scores.exp().mean(1)).mean()
 
 
 def hidden_states(
@@ -163,9 +182,23 @@ def teach(network: Network, lesson: Lesson, rng: Generator, folder: Path) -> Non
     if lesson.looks:
         looker = Looker(dims[0])
         descend(network, [looker], looks(network, looker, rng), lesson.looks, READING_RATE, folder)
+    if lesson.reads:
         read = readings(network, readers, finders, rng)
         descend(network, helpers, read, lesson.reads, READING_RATE, folder)
     descend(network, helpers, losses, lesson.steps, lesson.learning_rate, folder)
+
+
+def keep(before: Mapping[str, torch.Tensor], share: float, folder: Path) -> None:
+    """Write the weighted mean of the weights `before` a lesson and of those in `folder`.
+
+    It knows what both know (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
+    """
+    after = load_file(folder / "model.safetensors")
+    mean = {
+        name: (share * before[name].float() + (1 - share) * after[name].float()).half()
+        for name in after
+    }
+    save_file(mean, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def train(
@@ -187,7 +220,11 @@ def train(
         if number and start is not None:
             shutil.copytree(start, folder)
             start = None
-        teach(loaded(folder) if number else new_network(folder, rng), lesson, rng, folder)
+        network = loaded(folder) if number else new_network(folder, rng)
+        before = load_file(folder / "model.safetensors") if lesson.kept else {}
+        teach(network, lesson, rng, folder)
+        if lesson.kept:
+            keep(before, lesson.kept, folder)
 
 
 if __name__ == "__main__":

@@ -449,7 +449,9 @@ def test_relevance_beats_one_threshold_on_the_drawn_world(monkeypatch, tmp_path)
     assert mean(ours, matching=[True, False]) > mean(everywhere, matching=[True, False]) + 0.05
     assert mean(ours, matching=[True]) > 0.5
     assert mean(ours, matching=[False]) > 0.5
-    assert mean(ours, matching=[True]) < mean(best, matching=[True])
+    # kinds whose scores lie apart need several thresholds; one for all is beaten there
+    alike = [each for each in cells if found[each[0]].world in ("pictures", "copies", "twins")]
+    assert np.mean([(best - ours)[each].mean() for each in alike]) > 0
     assert bench.calibration_error(bench.reliability(found, scored)) < 0.1
 
 
