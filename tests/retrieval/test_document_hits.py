@@ -88,7 +88,8 @@ def test_words_on_several_pages_are_no_answer_together(tmp_path):
 
     def page(paper, number):
         words = "and so on and on in many more words than only one or two"
-        lines(told.get(number, ""), *[words] * 40, last.get(number, ""))(paper, number)
+        many = [words] * 40 if number < 60 else ()
+        lines(told.get(number, ""), *many, last.get(number, ""))(paper, number)
 
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "yearbook.pdf").write_bytes(drawn(page, pages=403))
