@@ -35,7 +35,7 @@ TIE = 0.5  # from the best BM25 score to none
 MEANT = 0.0  # least log-odds of rows that have all words, if these very words are wanted
 _NUMBER = re.compile(r"(?!(?:19|20)\d\d$)(?=.*\d).{3,}")  # not a year, which a scene may have
 ALIKE = 1e-5  # of coverages that are equal but for rounding
-NEARLY_ALL = 0.85  # of a query's information: below it the evidence is negative
+LEAST_COVERAGE = 0.6  # with less the evidence is negative, even among ten million rows
 MOST_PAGED = 50  # rows of long documents whose pages are compared
 
 
@@ -187,12 +187,12 @@ def _within_pages(
 ) -> None:
     """Lower what rows of long documents have (size,) to the most that one of their pages has.
 
-    What is on no page, such as the file's name, counts on each. Rows with less than NEARLY_ALL
-    answer no query, and of more than MOST_PAGED rows none is rare enough.
+    What is on no page, such as the file's name, counts on each. Rows with less than LEAST_COVERAGE
+    answer no query; of more than MOST_PAGED, those with most are compared.
     """
     total = sum(weights.values())
     rows = words.read_by(PAGES)
-    rows = rows[has[rows] > NEARLY_ALL * total] if len(found) > 1 else rows[:0]
+    rows = rows[has[rows] > LEAST_COVERAGE * total] if len(found) > 1 else rows[:0]
     for row in rows[np.argsort(-has[rows], kind="stable")[:MOST_PAGED]].tolist():
         pages = [f" {' '.join(tokens(text))} " for _, text in page_texts(words.text(row) or "", 0)]
         here = [{each for each in found if f" {' '.join(each)} " in page} for page in pages]

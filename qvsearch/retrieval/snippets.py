@@ -16,10 +16,12 @@ from qvsearch.timed_lines import timed_lines
 from qvsearch.types import Kind, Snippet
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qvsearch.library.library import Library
     from qvsearch.retrieval.asked_words import Phrase
     from qvsearch.retrieval.lexical import Matches
-    from qvsearch.types import Hit, Moment, Segment
+    from qvsearch.types import Hit, Moment
 
 LENGTH = 200  # characters
 LEAD = 40  # characters before the first of the words
@@ -42,7 +44,8 @@ def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
     segment, weights = hit.segment, matches.weights
     if segment.page is not None:
         return _with_pages(library, hit, matches)
-    row = _row_of(library, segment, matches)
+    rows = _rows(library, hit, matches)
+    row = next((each for each in rows.tolist() if library.segments[each] == segment), None)
     text = None if row is None else library.words.text(row)
     if not text:  # of a file that was not read for its words yet
         snippet = None if segment.snippet is None else snippet_of(segment.snippet, weights)
@@ -56,32 +59,37 @@ def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
     return replace(hit, start=best.time, snippet=snippet)
 
 
-def _row_of(library: Library, segment: Segment, matches: Matches) -> int | None:
-    """Return the row of a segment, if it has some of the words."""
-    rows = np.flatnonzero(library.columns.items == segment.item.number)
-    among = np.intersect1d(rows, matches.rows).tolist()
-    return next((row for row in among if library.segments[row] == segment), None)
+def _rows(library: Library, hit: Hit, matches: Matches) -> NDArray[np.int64]:
+    """Return the rows (k,) of a hit's file that have some of the words, ascending."""
+    rows = np.flatnonzero(library.columns.items == hit.segment.item.number)
+    return np.intersect1d(rows, matches.rows)
 
 
 def _with_pages(library: Library, hit: Hit, matches: Matches) -> Hit:
     """Return a hit that is a document with the pages that have most of the words."""
-    page, text = _page_of(library, hit, matches)
+    rows = _rows(library, hit, matches)
+    row_of = dict(zip(library.columns.pages[rows].tolist(), rows.tolist(), strict=True))
+
+    def best(place: Hit | Moment) -> PageText:
+        return _best_page(library, place, row_of.get(place.segment.page or 0), matches)
+
+    page, text = best(hit)
     moments = [
-        replace(each, segment=replace(each.segment, page=_page_of(library, each, matches).page))
-        for each in hit.moments
+        replace(each, segment=replace(each.segment, page=best(each).page)) for each in hit.moments
     ]
     segment, snippet = replace(hit.segment, page=page), snippet_of(text, matches.weights)
-    return replace(hit, segment=segment, moments=tuple(moments), snippet=snippet or hit.snippet)
+    return replace(hit, segment=segment, moments=tuple(moments), snippet=snippet)
 
 
-def _page_of(library: Library, place: Hit | Moment, matches: Matches) -> PageText:
-    """Return the page that a hit's row stands for: its own, if it is a hit by its picture alone."""
+def _best_page(
+    library: Library, place: Hit | Moment, row: int | None, matches: Matches
+) -> PageText:
+    """Return the page that a row stands for: its own, if it is a hit by its picture alone."""
     segment, weights = place.segment, matches.weights
-    own = PageText(segment.page or 1, segment.snippet or "")
-    row = _row_of(library, segment, matches)
-    if row is None or not (text := library.words.text(row)):
-        return own
-    pages = page_texts(text, own.page)
+    text = None if row is None else library.words.text(row)
+    if row is None or not text:
+        return PageText(segment.page or 1, segment.snippet or "")
+    pages = page_texts(text, segment.page or 1)
     if (matches.evidence_of(row) or 0) <= 0 and not math.isnan(place.score):
         return pages[0]
     return max(pages, key=lambda page: _value(_found(page.text, weights), weights))
