@@ -12,6 +12,7 @@ import numpy as np
 from qvsearch.library.tokens import tokens
 from qvsearch.library.words_file import PAGES
 from qvsearch.paged_text import page_texts
+from qvsearch.retrieval.calibration import ANSWERED, evidence_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,7 +85,7 @@ class Matches:
         if not len(self.rows):
             return np.empty(0, np.float32)
         rows, equal = np.log(self.among), np.log(self.equal)
-        has_all = self.coverage > 1 - ALIKE
+        has_all = self._has_all
         some = SOME + COVERED * self.coverage + SOME_ROWS * rows + SOME_EQUAL * equal
         evidence = np.where(has_all, ALL + ALL_ROWS * rows + ALL_EQUAL * equal, some)
         if self.is_meant:
@@ -92,6 +93,20 @@ class Matches:
         evidence -= TIE * (1 - self.bm25 / self.top)
         rounded: Vectors = evidence.astype(np.float32)
         return rounded
+
+    @cached_property
+    def counts(self) -> NDArray[np.bool_]:
+        """Whether each row (k,) counts by its words; do not mutate.
+
+        It does if it is likelier than not that these answer. With all words of the query, a
+        relevance that answers is enough.
+        """
+        least: NDArray[np.float64] = np.where(self._has_all, evidence_of(ANSWERED), 0.0)
+        return self.evidence > least
+
+    @property
+    def _has_all(self) -> NDArray[np.bool_]:
+        return self.coverage > 1 - ALIKE
 
     def lessened(self, evidence: Vectors) -> Vectors:
         """Return the evidence (n,) of rows by meaning, given that others have the words.
@@ -112,10 +127,17 @@ class Matches:
 
     def evidence_of(self, row: int) -> float | None:
         """Return the evidence of a row; None if it has none of the words."""
+        place = self._place(row)
+        return None if place is None else float(self.evidence[place])
+
+    def is_counted(self, row: int) -> bool:
+        """Return whether a row counts by its words."""
+        place = self._place(row)
+        return place is not None and bool(self.counts[place])
+
+    def _place(self, row: int) -> int | None:
         place = int(np.searchsorted(self.rows, row))
-        if place == len(self.rows) or self.rows[place] != row:
-            return None
-        return float(self.evidence[place])
+        return place if place < len(self.rows) and self.rows[place] == row else None
 
 
 def matches(words: Words, asked: AskedWords) -> Matches:

@@ -90,7 +90,7 @@ def _best_page(
     if row is None or not text:
         return PageText(segment.page or 1, segment.snippet or "")
     pages = page_texts(text, segment.page or 1)
-    if (matches.evidence_of(row) or 0) <= 0 and not math.isnan(place.score):
+    if not matches.is_counted(row) and not math.isnan(place.score):
         return pages[0]
     return max(pages, key=lambda page: _value(_found(page.text, weights), weights))
 

@@ -110,9 +110,7 @@ class Asked:
         if len(some) < len(Kind):
             kinds = f"kind IN ({', '.join(map(str, some))})"
             where = kinds if where is None else f"({where}) AND {kinds}"
-        if self.is_by_words:
-            return self.words.best(count, where, -np.inf)
-        return self.words.best(MOST, where, 0.0)
+        return self.words.best(count if self.is_by_words else MOST, where)
 
     def lessened(self, term: LeveledTerm, evidence: Vectors) -> Vectors:
         """Return the evidence (n,) of rows without the words of the query for a term."""

@@ -60,15 +60,13 @@ class TableWords:
     matches: Matches
     corpus: Corpus
 
-    def best(
-        self, count: int, where: str | None, least: float
-    ) -> tuple[NDArray[np.int64], Vectors, float]:
-        """Return rows (k,) of the highest evidence that pass, best first, with it (k,).
+    def best(self, count: int, where: str | None) -> tuple[NDArray[np.int64], Vectors, float]:
+        """Return rows (k,) of the highest evidence that count and pass, best first, with it (k,).
 
-        All have more than `least`. The last value is the evidence of the next one, -inf without.
+        The last value is the evidence of the next one, -inf without.
         """
         rows, evidence = self.matches.rows, self.matches.evidence
-        some = np.flatnonzero(evidence > least)
+        some = np.flatnonzero(_counting(self.matches, self.asked))
         if where is not None and len(some):
             tokens = [token for phrase in self.corpus.weights for token in phrase]
             passing = self.table.having(tokens, where=where)["_rowid"].to_numpy().astype(np.int64)
@@ -106,8 +104,8 @@ def _exact(table: Table, asked: AskedWords, rough: Matches, corpus: Corpus) -> T
     """Return rows with the true BM25 of those that may count, by their words."""
     if not len(rough.rows):
         return TableWords(table, asked, rough, corpus)
-    highest = replace(rough, bm25=np.full_like(rough.bm25, rough.top)).evidence
-    some = np.flatnonzero(highest > (-np.inf if asked.alone else 0))
+    highest = replace(rough, bm25=np.full_like(rough.bm25, rough.top))
+    some = np.flatnonzero(_counting(highest, asked))
     if len(some) > READ_ROWS:
         some = some[np.argpartition(-rough.evidence[some], READ_ROWS)[:READ_ROWS]]
     top = np.argsort(-rough.bm25, kind="stable")[:TOP_ROWS]
@@ -122,6 +120,11 @@ def _exact(table: Table, asked: AskedWords, rough: Matches, corpus: Corpus) -> T
     exact = matched(rough.rows, bm25.astype(np.float32), coverage, corpus, asked)
     corpus = replace(corpus, best=float(exact.evidence.max()))
     return TableWords(table, asked, exact, corpus)
+
+
+def _counting(found: Matches, asked: AskedWords) -> NDArray[np.bool_]:
+    """Return which rows (k,) count: all of them if only words do."""
+    return np.ones(len(found.rows), np.bool_) if asked.alone else found.counts
 
 
 def _rarer(table: Table, phrases: Sequence[Phrase], counts: WordCounts) -> dict[Phrase, Having]:

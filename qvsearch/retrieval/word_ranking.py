@@ -117,11 +117,10 @@ def with_matches(
 ) -> Ranking:
     """Return a ranking in which rows of the mask answer by the words that they have, too.
 
-    A row counts by its words if it is likelier than not that these answer, and only the best MOST
-    rows do.
+    Only the best MOST of the rows that count by their words do.
     """
     by_words = found.evidence
-    some = np.flatnonzero(by_words > 0)
+    some = np.flatnonzero(found.counts)
     if mask is not None:
         some = some[mask[found.rows[some]]]
     if len(some) > MOST:

@@ -82,6 +82,18 @@ def test_rare_words_are_found_of_which_the_model_knows_nothing(library, query, f
     assert hits[0].relevance > 0.5
 
 
+def test_a_name_on_several_pages_of_one_file_is_shown_and_lessens_no_other(library):
+    lines = range(1, 90, 10)
+    pages = [text(b"manual.txt", f"{FILLER} fivenum {line}", line) for line in lines]
+    library.add(pages, np.stack([unit(-1, 0, 0)] * len(pages)))
+    by_both, alone = (
+        {hit.segment.item.path: hit.relevance for hit in ask(library, asked, top=200)}
+        for asked in ("fivenum", parse_query("fivenum", by=By.MEANING))
+    )
+    assert 0.33 < by_both.pop(b"manual.txt") < 0.5
+    assert by_both == {path: alone[path] for path in by_both}
+
+
 def test_without_words_the_same_queries_find_nothing(library):
     asked = parse_query("INV-2024-0117", by=By.MEANING)
     hits = ask(library, asked, min_relevance=0, top=100)
