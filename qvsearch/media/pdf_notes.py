@@ -15,14 +15,12 @@ import pypdfium2.raw as pdfium
 from qvsearch.media.pdf_text import MOST_LETTERS, cleaned
 
 MOST_NOTES = 2000  # of a page; a tax form has 300 fields
+MOST_OPTIONS = 1000  # of a list
 MOST_BYTES = 4_000_000  # of a note, in UTF-16; the rest of the page is not read after a longer one
 _UNSEEN = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 _WITHOUT_TEXT = {pdfium.FPDF_ANNOT_LINK, pdfium.FPDF_ANNOT_POPUP}
-_WRITTEN = {
-    pdfium.FPDF_FORMFIELD_TEXTFIELD,
-    pdfium.FPDF_FORMFIELD_COMBOBOX,
-    pdfium.FPDF_FORMFIELD_LISTBOX,
-}
+_CHOSEN = {pdfium.FPDF_FORMFIELD_COMBOBOX, pdfium.FPDF_FORMFIELD_LISTBOX}
+_WRITTEN = {pdfium.FPDF_FORMFIELD_TEXTFIELD, *_CHOSEN}
 _PASSWORD = 1 << 13  # a flag of text fields
 
 
@@ -51,11 +49,24 @@ def _text(note: pdfium.FPDF_ANNOTATION, forms: pypdfium2.PdfFormEnv | None) -> s
         return ""
     if kind != pdfium.FPDF_ANNOT_WIDGET:
         return _string(partial(pdfium.FPDFAnnot_GetStringValue, note, b"Contents"))
-    if forms is None or pdfium.FPDFAnnot_GetFormFieldType(forms, note) not in _WRITTEN:
+    if forms is None or (field := pdfium.FPDFAnnot_GetFormFieldType(forms, note)) not in _WRITTEN:
         return ""
     if pdfium.FPDFAnnot_GetFormFieldFlags(forms, note) & _PASSWORD:
         return ""
+    if field in _CHOSEN and (chosen := _chosen(note, forms)):
+        return chosen
     return _string(partial(pdfium.FPDFAnnot_GetFormFieldValue, forms, note))
+
+
+def _chosen(note: pdfium.FPDF_ANNOTATION, forms: pypdfium2.PdfFormEnv) -> str:
+    """Return the options that are chosen in a list, a line each, as they are shown."""
+    options = range(min(MOST_OPTIONS, pdfium.FPDFAnnot_GetOptionCount(forms, note)))
+    labels = (
+        _string(partial(pdfium.FPDFAnnot_GetOptionLabel, forms, note, option))
+        for option in options
+        if pdfium.FPDFAnnot_IsOptionSelected(forms, note, option)
+    )
+    return "\n".join(filter(None, labels))
 
 
 def _string(read: Callable[[ctypes.Array[ctypes.c_ushort] | None, int], int]) -> str | None:

@@ -238,6 +238,8 @@ def test_values_of_forms_and_notes_of_readers_are_words(tmp_path):
             [
                 b"/FT /Tx /V (INV-4711)",
                 b"/FT /Ch /Ff 131072 /Opt [(Vienna) (Graz)] /V (Graz)",
+                b"/FT /Ch /Ff 2097152 /Opt [(Linz) (Wels) [(S) (Steyr)]] /V [(Linz) (S)]",
+                b"/FT /Ch /Ff 393216 /Opt [(Enns)] /V (Traun)",
                 b"/FT /Btn /V /Yes /AS /Yes",
                 b"/FT /Tx /Ff 8192 /V (secret)",
                 b"/FT /Tx /F 2 /V (hidden)",
@@ -262,7 +264,7 @@ def test_values_of_forms_and_notes_of_readers_are_words(tmp_path):
     )
     [(segment, _)] = decode(tmp_path, data)
     words = (
-        "The text of the page itself is as long as that of others\nINV-4711\nGraz\nВена\nline\n"
+        "The text of the page itself is as long as that of others\nINV-4711\nGraz\nLinz\nSteyr\nTraun\nВена\nline\n"
         "typed on it\na sticky note\na comment\nof two lines"
     )
     assert segment.words == words
