@@ -264,7 +264,8 @@ def test_values_of_forms_and_notes_of_readers_are_words(tmp_path):
     )
     [(segment, _)] = decode(tmp_path, data)
     words = (
-        "The text of the page itself is as long as that of others\nINV-4711\nGraz\nLinz\nSteyr\nTraun\nВена\nline\n"
+        "The text of the page itself is as long as that of others\nINV-4711\nGraz\nLinz\n"
+        "Steyr\nTraun\nВена\nline\n"
         "typed on it\na sticky note\na comment\nof two lines"
     )
     assert segment.words == words

@@ -103,6 +103,31 @@ def test_words_of_charts_and_diagrams_are_read(tmp_path, name, part, section):
     assert found[section].endswith(words)
 
 
+def test_whole_files_in_a_word_document_are_read(tmp_path):
+    inner = drawn_in_a_text()
+    chunks = {
+        "page.mht": EXAMPLES["a.mhtml"],
+        "page.HTM": b"<h1>Harbours</h1><p>Low water",
+        "plain.txt": "Grüße".encode(),
+        "inner.docx": inner,
+        "broken.docx": b"no document",
+        "twice.docm": made.added(inner, {"word/_rels/document.xml.rels": chunked("inner.docx")}),
+    }
+    data = made.added(
+        made.docx(made.paragraph("Outside")),
+        {"word/_rels/document.xml.rels": chunked(*chunks), **chunks},
+    )
+    found = [words for _, words in places(tmp_path, "a.docx", data)]
+    assert found == ["Outside", "Tides\nHigh water", "Harbours\nLow water", "Grüße"] + 2 * [
+        "Beside"
+    ]
+
+
+def chunked(*names):
+    """Return the relationships of a Word document that has these files within."""
+    return made.relationships(**{f"c{n}": ("aFChunk", f"/{name}") for n, name in enumerate(names)})
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_version_2_gave_other_words_for_rich_text_and_drawings(tmp_path, name):
     path = tmp_path / name

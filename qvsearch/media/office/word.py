@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from io import BytesIO
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from qvsearch.errors import MediaError
+from qvsearch.media.encoding import to_text
 from qvsearch.media.office.contents import Contents, Line, section_of
 from qvsearch.media.office.drawings import drawn_lines
 from qvsearch.media.office.ooxml import Paragraphs, core_metadata, lines_of
 from qvsearch.media.office.package import Package
+from qvsearch.media.office.readers import READERS, reader_of
 from qvsearch.media.office.xml import attribute, parse
 
 DOCUMENT = "word/document.xml"
+MOST_CHUNKS = 100  # whole files within
 _APART = {"footnotes": "footnotes", "endnotes": "endnotes", "comments": "comments"}
 _BODY_TEXT = "9"  # the outline level of what is no heading
 
 
 def read(file: BinaryIO) -> Contents:
     """Read a Word document; raises MediaError."""
+    return _read(file, has_chunks=True)
+
+
+def _read(file: BinaryIO, *, has_chunks: bool) -> Contents:
     package = Package(file)
     place = next(
         (each.target for each in package.related("").values() if each.type == "officeDocument"),
         DOCUMENT,
     )
-    related = {each.type: each.target for each in package.related(place).values()}
+    parts = package.related(place).values()
+    related = {each.type: each.target for each in parts}
     headings = _heading_styles(package.read(related.get("styles", "")))
     body: list[Line] = []
     section: str | None = None
@@ -37,10 +49,27 @@ def read(file: BinaryIO) -> Contents:
 
     Paragraphs(add).read(package.needed(place))
     drawn: list[Line] = [("figures", line) for line in drawn_lines(package, place)]
-    flows = [body, drawn]
+    flows: list[Sequence[Line]] = [body, drawn]
     for type_, name in _APART.items():
         flows.append([(name, line) for line in lines_of(package.read(related.get(type_, "")))])
+    if has_chunks:
+        for chunk in [each.target for each in parts if each.type == "aFChunk"][:MOST_CHUNKS]:
+            with suppress(MediaError):
+                flows += _chunk(package.read(chunk), PurePosixPath(chunk).suffix.lower())
     return Contents(flows, core_metadata(package))
+
+
+def _chunk(data: bytes, suffix: str) -> Sequence[Sequence[Line]]:
+    """Return the flows of a whole file that stands in a document; raises MediaError.
+
+    Programs that make a document of a web page leave it so, and Word reads it (ECMA-376, altChunk).
+    """
+    if READERS.get(suffix) == "word":
+        return _read(BytesIO(data), has_chunks=False).flows
+    reader = reader_of(suffix)
+    if reader is None:
+        return [[(None, line) for line in to_text(data).splitlines()]]
+    return reader.read(BytesIO(data)).flows
 
 
 def _outlined(style: str) -> bool:
