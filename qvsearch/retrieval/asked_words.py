@@ -13,6 +13,8 @@ _QUOTED = re.compile(
     r'(?<!\w)(?:"([^"]+)"|[“”]([^“”]+)[”“]|„([^„“”]+)[“”]|«([^«»]+)»|»([^«»]+)«|「([^「」]+)」)(?!\w)'
 )
 
+_NUMBER = re.compile(r"(?!(?:19|20)\d\d$)(?=.*\d).{3,}")  # not a year, which a scene may have
+
 Phrase = tuple[str, ...]  # tokens that follow one another
 
 
@@ -21,12 +23,14 @@ class AskedWords:
     """The words of a query, as tokens; false if there are none.
 
     `tokens` are looked for, each of `phrases` must stand in a file, and none of `lacking` may.
-    `alone` is true if only these words count, not the meaning of the query.
+    `numbers` are the tokens of each number as it is written, e.g. of INV-2024-0117. `alone` is true
+    if only these words count, not the meaning of the query.
     """
 
     tokens: tuple[str, ...] = ()
     phrases: tuple[Phrase, ...] = ()
     lacking: tuple[Phrase, ...] = ()
+    numbers: tuple[Phrase, ...] = ()
     alone: bool = False
 
     def __bool__(self) -> bool:
@@ -37,6 +41,11 @@ class AskedWords:
     def sought(self) -> tuple[Phrase, ...]:
         """Return phrases, and all other tokens as phrases of one, each once."""
         return tuple(dict.fromkeys([*self.phrases, *((each,) for each in self.tokens)]))
+
+    @property
+    def deciding(self) -> tuple[Phrase, ...]:
+        """Return what a row may have instead of all words: meaning finds no number."""
+        return tuple(dict.fromkeys([*self.phrases, *self.numbers]))
 
     @property
     def are_meant(self) -> bool:
@@ -52,14 +61,21 @@ def asked_words(
     A quote without another one is plain text.
     """
     found = [tuple(tokens(_inside(each))) for each in _QUOTED.finditer(text or "")]
-    rest = tokens(_QUOTED.sub(" ", text or ""))
+    unquoted = _QUOTED.sub(" ", text or "")
+    written = (tuple(tokens(each)) for each in unquoted.split())
     without = (tuple(tokens(each)) for each in lacking)
     return AskedWords(
-        tuple(dict.fromkeys(rest)),
+        tuple(dict.fromkeys(tokens(unquoted))),
         tuple(dict.fromkeys(filter(None, found))),
         tuple(filter(None, without)),
+        tuple(dict.fromkeys(filter(has_number, written))),
         alone,
     )
+
+
+def has_number(phrase: Phrase) -> bool:
+    """Return whether a number of three characters or more, which is no year, is in a phrase."""
+    return any(map(_NUMBER.fullmatch, phrase))
 
 
 def plain(text: str) -> str:

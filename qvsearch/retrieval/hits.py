@@ -50,7 +50,7 @@ def best_hits(
     """
     rows = best_rows(library, ranking, mask, least)
     groups = _folded(library, rows, count) if dedupe else [[row] for row in islice(rows, count)]
-    return [_hit(library, ranking, group, rank) for rank, group in enumerate(groups, start=1)]
+    return [_hit(library, ranking, mask, group, rank) for rank, group in enumerate(groups, start=1)]
 
 
 def best_rows(
@@ -95,7 +95,7 @@ def hits_in_turn(
         for row, leader in zip(batch, leaders, strict=True):
             groups.setdefault(leader, []).append(row)
         for group in groups.values():
-            yield _hit(library, ranking, group, 0)
+            yield _hit(library, ranking, mask, group, 0)
 
 
 def _folded(library: Library, rows: Iterator[int], count: int) -> list[list[int]]:
@@ -112,18 +112,20 @@ def _folded(library: Library, rows: Iterator[int], count: int) -> list[list[int]
     return list(groups.values())[:count]
 
 
-def _hit(library: Library, ranking: Ranking, group: list[int], rank: int) -> Hit:
+def _hit(
+    library: Library, ranking: Ranking, mask: NDArray[np.bool_], group: list[int], rank: int
+) -> Hit:
     """Return the hit of a group of near-duplicates: one file, with the others as its duplicates.
 
     Relevance and score are those of the first row, the best of the group. The moments are the best
-    others of the file, whether relevant or not.
+    others of the file in the mask, whether relevant or not.
     """
     segments = library.segments
     ordered, gone = _shown_first(library, group)
-    first, *others = _moments(library, ranking, group[0])
+    first, *others = _moments(library, ranking, mask, group[0])
     best = first
     if ordered[0] != group[0]:
-        best, *others = _moments(library, ranking, ordered[0])
+        best, *others = _moments(library, ranking, mask, ordered[0])
     return Hit(
         rank,
         first.relevance,
@@ -156,10 +158,10 @@ def _shown_first(library: Library, group: list[int]) -> tuple[list[int], bool]:
     return ordered, ordered[0] in gone
 
 
-def _moments(library: Library, ranking: Ranking, row: int) -> list[Moment]:
-    """Return the moments of a row's file, best first."""
+def _moments(library: Library, ranking: Ranking, mask: NDArray[np.bool_], row: int) -> list[Moment]:
+    """Return the moments of a row's file that are in the mask, best first."""
     items = library.columns.items
-    rows = np.flatnonzero(items == items[row])
+    rows = np.flatnonzero((items == items[row]) & mask)
     evidence, scores = (each.tolist() for each in ranking.of_rows(library, rows))
     segments = [library.segments[each] for each in rows.tolist()]
     return moments(map(Scored, evidence, scores, segments))

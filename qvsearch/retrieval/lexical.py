@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from qvsearch.library.tokens import tokens
 from qvsearch.library.words_file import PAGES
 from qvsearch.paged_text import page_texts
+from qvsearch.retrieval.asked_words import AskedWords, Phrase, has_number
 from qvsearch.retrieval.calibration import ANSWERED, evidence_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library.words import Words
-    from qvsearch.retrieval.asked_words import AskedWords, Phrase
     from qvsearch.types import Vectors
 
     Rows = NDArray[np.int64]
@@ -34,7 +33,6 @@ ALL, ALL_ROWS, ALL_EQUAL = 1.16, 0.35, -1.41
 SOME, SOME_ROWS, SOME_EQUAL, COVERED = -4.82, 0.12, -0.15, 4.6
 TIE = 0.5  # from the best BM25 score to none
 MEANT = 0.0  # least log-odds of rows that have all words, if these very words are wanted
-_NUMBER = re.compile(r"(?!(?:19|20)\d\d$)(?=.*\d).{3,}")  # not a year, which a scene may have
 ALIKE = 1e-5  # of coverages that are equal but for rounding
 LEAST_COVERAGE = 0.6  # with less the evidence is negative, even among ten million rows
 MOST_PAGED = 50  # rows of long documents whose pages are compared
@@ -46,7 +44,7 @@ class Corpus:
 
     `weights` has the information of each phrase, in nats. `coverages` (k,) are those of all rows
     that have some of the phrases, ascending. `top` is the highest BM25 of any row, `best` the
-    highest evidence, if it is known.
+    highest evidence, if it is known. `has_all` is true if a row has every phrase.
     """
 
     among: int
@@ -54,6 +52,7 @@ class Corpus:
     weights: Mapping[Phrase, float]
     coverages: Vectors
     top: float
+    has_all: bool
     best: float = -np.inf
 
 
@@ -62,10 +61,12 @@ class Matches:
     """The rows (k,) that have some of a query's words, ascending, with arrays (k,).
 
     `bm25` is their score. `coverage` is the share of the query's information (idf) that a row has,
-    0 to 1, and `equal` the number of rows with at least as much. `among` is the number of all rows
-    with words. `weights` has the information of each phrase, in nats. `top` is the highest BM25 of
-    any row. `elsewhere` is the highest evidence of rows that are not among these. `is_meant` is
-    true if these very words are wanted, as in quotes; `is_number` if a number is among them.
+    0 to 1, and `equal` the number of rows with at least as much. If no row has all of it, one with
+    the query's numbers and all that is in quotes counts as one that has. `among` is the number of
+    all rows with words. `weights` has the information of each phrase, in nats. `top` is the highest
+    BM25 of any row. `elsewhere` is the highest evidence of rows that are not among these.
+    `is_meant` is true if these very words are wanted, and `are_phrases` if all are in quotes.
+    `is_number` is true if a number is among them, and some row has them all.
     """
 
     rows: Rows
@@ -76,6 +77,7 @@ class Matches:
     weights: Mapping[Phrase, float]
     top: float
     is_meant: bool
+    are_phrases: bool
     is_number: bool
     elsewhere: float = -np.inf
 
@@ -89,7 +91,8 @@ class Matches:
         some = SOME + COVERED * self.coverage + SOME_ROWS * rows + SOME_EQUAL * equal
         evidence = np.where(has_all, ALL + ALL_ROWS * rows + ALL_EQUAL * equal, some)
         if self.is_meant:
-            evidence = np.where(has_all, np.maximum(evidence, MEANT + TIE), evidence)
+            wanted = has_all | self.are_phrases  # a file has all phrases, each of its rows has some
+            evidence = np.where(wanted, np.maximum(evidence, MEANT + TIE), evidence)
         evidence -= TIE * (1 - self.bm25 / self.top)
         rounded: Vectors = evidence.astype(np.float32)
         return rounded
@@ -147,8 +150,10 @@ def matches(words: Words, asked: AskedWords) -> Matches:
     weights = {phrase: information(len(numbered), len(rows)) for phrase, (rows, _) in found.items()}
     mean = float(counts.mean()) if len(counts) else 1.0
     rows, bm25, coverage = _summed(words, found, weights, mean)
-    top = float(bm25.max(initial=0.0))
-    all_rows = Corpus(len(numbered), mean, weights, np.sort(coverage), top)
+    top, has_all = float(bm25.max(initial=0.0)), bool((coverage > 1 - ALIKE).any())
+    if not has_all:
+        coverage = _decided(words, asked, rows, coverage)
+    all_rows = Corpus(len(numbered), mean, weights, np.sort(coverage), top, has_all)
     return matched(rows, bm25, coverage, all_rows, asked)
 
 
@@ -156,6 +161,8 @@ def matches_among(words: Words, all_rows: Corpus, asked: AskedWords) -> Matches:
     """Return those of some rows that have some of the words, as they stand among all rows."""
     found = {phrase: postings_of(words, phrase) for phrase in all_rows.weights}
     rows, bm25, coverage = _summed(words, found, all_rows.weights, all_rows.mean)
+    if not all_rows.has_all:
+        coverage = _decided(words, asked, rows, coverage)
     return matched(rows, bm25, coverage, all_rows, asked)
 
 
@@ -173,7 +180,8 @@ def matched(
         weights,
         all_rows.top,
         asked.are_meant,
-        any(_NUMBER.fullmatch(token) for phrase in weights for token in phrase),
+        not asked.tokens,
+        all_rows.has_all and any(map(has_number, weights)),
         all_rows.best,
     )
 
@@ -184,7 +192,10 @@ def information(among: int, rows: int) -> float:
 
 
 def _summed(
-    words: Words, found: _Postings, weights: Mapping[Phrase, float], mean: float
+    words: Words,
+    found: _Postings,
+    weights: Mapping[Phrase, float],
+    mean: float,
 ) -> tuple[Rows, Vectors, Vectors]:
     """Return the rows (k,) with some phrases, their BM25 (k,) and their coverage (k,).
 
@@ -202,6 +213,20 @@ def _summed(
     _within_pages(words, found, weights, has)
     rows = np.flatnonzero(has)
     return rows, score[rows], has[rows] / np.float32(sum(weights.values()) or 1.0)
+
+
+def _decided(words: Words, asked: AskedWords, rows: Rows, coverage: Vectors) -> Vectors:
+    """Return the coverage (k,) of rows; those with all that decides the query have everything.
+
+    The pages of a row of a long document are not compared for several phrases.
+    """
+    if not asked.deciding:
+        return coverage
+    decided = reduce(np.intersect1d, (postings_of(words, each)[0] for each in asked.deciding))
+    if len(asked.deciding) > 1:
+        decided = np.setdiff1d(decided, words.read_by(PAGES))
+    whole: Vectors = np.where(np.isin(rows, decided), np.float32(1), coverage)
+    return whole
 
 
 def _within_pages(

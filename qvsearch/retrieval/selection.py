@@ -71,7 +71,7 @@ def select(library: Library, filters: Filters) -> Selection:
         from qvsearch.retrieval.table_search import select_in_table  # not needed by libraries
 
         return select_in_table(library, filters)
-    return Selected(library, allowed_rows(library, filters))
+    return Selected(library, allowed_rows(library, filters), filters.pages)
 
 
 def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
@@ -100,10 +100,14 @@ def check_filled(library: Library) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The rows of the mask (size,) of a library whose vectors are at hand."""
+    """The rows of the mask (size,) of a library whose vectors are at hand.
+
+    `pages` are the first and last page of documents that may be shown, None for all.
+    """
 
     library: Library
     mask: NDArray[np.bool_]
+    pages: tuple[int, int] | None
 
     def __bool__(self) -> bool:
         """Return whether any row may be a hit."""
@@ -137,7 +141,10 @@ class Selected:
                 break
         if matches is None:
             return blocks
-        return [[with_snippet(self.library, hit, matches) for hit in block] for block in blocks]
+        return [
+            [with_snippet(self.library, hit, matches, self.pages) for hit in block]
+            for block in blocks
+        ]
 
     def _with_words(self, terms: Sequence[EmbeddedTerm]) -> NDArray[np.bool_]:
         """Return the mask of rows that also have the phrases of a query."""
@@ -158,7 +165,7 @@ class Selected:
         matches = ranking.terms[0].matches
         if matches is None:
             return hits
-        return (with_snippet(self.library, hit, matches) for hit in hits)
+        return (with_snippet(self.library, hit, matches, self.pages) for hit in hits)
 
     def all_in_turn(self, sort: Sort) -> Iterator[Hit]:
         """Yield the files without a query and without an end; all ranks are 0."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.lexical import Matches
     from qvsearch.types import Hit, Moment
 
+    Pages = tuple[int, int]  # the first and the last
+
 LENGTH = 200  # characters
 LEAD = 40  # characters before the first of the words
 AGAIN = 0.1  # of a word's weight, if it is there already
@@ -35,15 +37,15 @@ class _Found:
     phrase: Phrase
 
 
-def with_snippet(library: Library, hit: Hit, matches: Matches) -> Hit:
+def with_snippet(library: Library, hit: Hit, matches: Matches, wanted: Pages | None) -> Hit:
     """Return a hit with the best lines of its passage; the same hit if they have no such words.
 
     The moment of a film begins with the line that has most of them. A page of a document that is a
-    hit by its words gives way to one behind it that has more of them.
+    hit by its words gives way to one behind it that has more of them, if it is `wanted`.
     """
     segment, weights = hit.segment, matches.weights
     if segment.page is not None:
-        return _with_pages(library, hit, matches)
+        return _with_pages(library, hit, matches, wanted)
     rows = _rows(library, hit, matches)
     row = next((each for each in rows.tolist() if library.segments[each] == segment), None)
     text = None if row is None else library.words.text(row)
@@ -65,13 +67,13 @@ def _rows(library: Library, hit: Hit, matches: Matches) -> NDArray[np.int64]:
     return np.intersect1d(rows, matches.rows)
 
 
-def _with_pages(library: Library, hit: Hit, matches: Matches) -> Hit:
+def _with_pages(library: Library, hit: Hit, matches: Matches, wanted: Pages | None) -> Hit:
     """Return a hit that is a document with the pages that have most of the words."""
     rows = _rows(library, hit, matches)
     row_of = dict(zip(library.columns.pages[rows].tolist(), rows.tolist(), strict=True))
 
     def best(place: Hit | Moment) -> PageText:
-        return _best_page(library, place, row_of.get(place.segment.page or 0), matches)
+        return _best_page(library, place, row_of.get(place.segment.page or 0), matches, wanted)
 
     page, text = best(hit)
     moments = [
@@ -82,7 +84,11 @@ def _with_pages(library: Library, hit: Hit, matches: Matches) -> Hit:
 
 
 def _best_page(
-    library: Library, place: Hit | Moment, row: int | None, matches: Matches
+    library: Library,
+    place: Hit | Moment,
+    row: int | None,
+    matches: Matches,
+    wanted: Pages | None,
 ) -> PageText:
     """Return the page that a row stands for: its own, if it is a hit by its picture alone."""
     segment, weights = place.segment, matches.weights
@@ -92,6 +98,8 @@ def _best_page(
     pages = page_texts(text, segment.page or 1)
     if not matches.is_counted(row) and not math.isnan(place.score):
         return pages[0]
+    first, last = wanted or (1, math.inf)
+    pages = [each for each in pages if first <= each.page <= last] or pages[:1]
     return max(pages, key=lambda page: _value(_found(page.text, weights), weights))
 
 

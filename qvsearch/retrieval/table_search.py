@@ -167,7 +167,7 @@ def _hits(
         hits = best_hits(library, ranking, mask, count, least=least, dedupe=options.dedupe)
         if (matches := ranking.terms[0].matches) is None:
             return hits
-        return [with_snippet(library, hit, matches) for hit in hits]
+        return [with_snippet(library, hit, matches, asked.filters.pages) for hit in hits]
 
     copies = asked.copies() if any(each.embedded.term.segments for each in asked.terms) else None
     taken = 2 * count + SPARE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from qvsearch.library.words import Words
 from qvsearch.published.sql import lists_of
 from qvsearch.published.stored_words import COLUMNS, StoredWords
 from qvsearch.retrieval.lexical import (
+    ALIKE,
     Corpus,
     Matches,
     information,
@@ -94,8 +96,11 @@ def words_in_table(library: PublishedLibrary, asked: AskedWords) -> TableWords:
         # the engine's idf may count rows that are deleted
         bm25[at] += weights[phrase] * each.scores / each.scores.max(initial=1e-9)
     coverage /= np.float32(sum(weights.values()) or 1.0)
-    mean = counts.tokens / max(1, among)
-    corpus = Corpus(among, mean, weights, np.sort(coverage), float(bm25.max(initial=0.0)))
+    has_all = bool((coverage > 1 - ALIKE).any())
+    if asked.deciding and not has_all:
+        coverage[np.isin(ids, _having_all(table, asked.deciding))] = 1
+    mean, top = counts.tokens / max(1, among), float(bm25.max(initial=0.0))
+    corpus = Corpus(among, mean, weights, np.sort(coverage), top, has_all)
     rough = matched(ids, bm25, coverage, corpus, asked)
     return _exact(table, asked, rough, corpus)
 
@@ -120,6 +125,13 @@ def _exact(table: Table, asked: AskedWords, rough: Matches, corpus: Corpus) -> T
     exact = matched(rough.rows, bm25.astype(np.float32), coverage, corpus, asked)
     corpus = replace(corpus, best=float(exact.evidence.max()))
     return TableWords(table, asked, exact, corpus)
+
+
+def _having_all(table: Table, phrases: Sequence[Phrase]) -> NDArray[np.int64]:
+    """Return the rows that have all phrases."""
+    found = (table.having(each, is_phrase=len(each) > 1)["_rowid"].to_numpy() for each in phrases)
+    rows: NDArray[np.int64] = reduce(np.intersect1d, found).astype(np.int64)
+    return rows
 
 
 def _counting(found: Matches, asked: AskedWords) -> NDArray[np.bool_]:

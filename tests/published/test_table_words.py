@@ -199,6 +199,15 @@ def test_words_find_what_the_model_does_not(library, table, embedder):
     assert tokens(" ".join(marked))[:3] == ["inv", "2024", "0117"]
 
 
+@pytest.mark.parametrize("by", [By.BOTH, By.WORDS])
+@pytest.mark.parametrize("query", ["INV-2024-0117 nowhere", '"word0 word1" "word2 word0"'])
+def test_numbers_and_phrases_decide_as_in_a_library(library, small, table, embedder, query, by):
+    for each in (small, table):
+        asked = parse_query(query, by=by)
+        hits = check_alike(library, each, asked, embedder, min_relevance=0, top=50)
+        assert hits[0].relevance > 0.3
+
+
 def test_long_lists_of_files_are_not_pushed_into_the_engine(library, table, embedder, monkeypatch):
     monkeypatch.setattr(table_words, "LISTED", 3)
     query = parse_query('word3 "word0 word1"', lacking=["word2 word4", "word300"])

@@ -10,7 +10,7 @@ from support.colours import ColourEmbedder, ColourReranker
 from support.page_library import make_library, write_documents
 from support.pdf_files import drawn, lines
 
-from qvsearch.choices import RerankScope
+from qvsearch.choices import By, RerankScope
 from qvsearch.cli.output import place_text
 from qvsearch.display import json_line
 from qvsearch.duplicates.rule import needed, traits
@@ -21,7 +21,7 @@ from qvsearch.retrieval.asked_words import asked_words
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.lexical import matches
 from qvsearch.retrieval.options import Rerank
-from qvsearch.retrieval.pipeline import SearchOptions, answer, search
+from qvsearch.retrieval.pipeline import SearchOptions, answer, parse_query, search
 from qvsearch.retrieval.query import PICTURES, Query, Term
 from qvsearch.retrieval.similar import similar
 from qvsearch.types import EmbedInput, Hit, Item, Kind, Segment
@@ -109,6 +109,29 @@ def test_words_on_several_pages_are_no_answer_together(tmp_path):
     assert place_text(hit) == "page 50"
     [hit] = search(library, '"ocelot"', ColourEmbedder(), OPTIONS)
     assert {place_text(each) for each in (hit, *hit.moments)} >= {"page 22", "page 50"}
+
+
+@pytest.mark.parametrize("by", list(By))
+def test_a_page_that_is_not_asked_for_is_neither_the_hit_nor_beside_it(library, folder, by):
+    options = replace(OPTIONS, filters=parse_filters(page="1-2", globs=["report.pdf"]))
+    for query in ("green meadows", "blue sea", "annual report"):
+        hits = search(library, parse_query(query, by=by), ColourEmbedder(), options)
+        pages = {each.segment.page for hit in hits for each in (hit, *hit.moments)}
+        assert pages <= {1, 2}, query
+        assert hits or (query, by) == ("blue sea", By.WORDS)
+
+
+def test_of_the_pages_behind_an_indexed_one_only_those_asked_for_are_the_hit(tmp_path):
+    pages = [("grey", f"Chapter {number} of quetzals") for number in range(1, 204)]
+    pages[34] = ("grey", "Quetzals and quetzals, a quokka")
+    (tmp_path / "files").mkdir()
+    book = write_pdf(tmp_path / "files" / "book.pdf", *pages)
+    library = make_library(tmp_path / "library", book.parent)
+    for wanted, page in (("30-40", 35), ("34", 34)):
+        options = replace(OPTIONS, filters=parse_filters(page=wanted))
+        query = parse_query("quetzals quokka", by=By.WORDS)
+        [hit] = search(library, query, ColourEmbedder(), options)
+        assert hit.segment.page == page
 
 
 def test_a_page_that_is_found_by_its_picture_stays_the_hit(tmp_path):

@@ -94,6 +94,37 @@ def test_a_name_on_several_pages_of_one_file_is_shown_and_lessens_no_other(libra
     assert by_both == {path: alone[path] for path in by_both}
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "INV-2024-0117 reimbursed",
+        "the bill INV-2024-0117 of the plumber",
+        "march INV-2024-0117",
+        "is 0117 or INV-2024-0117 reimbursed?",
+        '"INV-2024-0117" reimbursed',
+        '"Zoe Brandauer" kumquat',
+    ],
+)
+@pytest.mark.parametrize("by", [By.BOTH, By.WORDS])
+def test_a_number_or_a_phrase_finds_its_file_beside_words_that_it_lacks(library, query, by):
+    hit, *_ = ask(library, parse_query(query, by=by))
+    assert hit.segment.item.path == b"bill.txt"
+    assert hit.relevance > 0.5
+
+
+def test_a_number_counts_as_it_is_written_and_a_year_does_not(library):
+    assert asked_words("bill INV-2024-0117, of 2024 and 12").numbers == (("inv", "2024", "0117"),)
+    asked = parse_query("INV-2023-0117 reimbursed", by=By.WORDS)
+    assert all(hit.relevance < 0.5 for hit in ask(library, asked, min_relevance=0, top=100))
+
+
+def test_phrases_of_one_file_may_stand_in_different_passages(library):
+    [hit] = ask(library, '"first chapter" "a kumquat"')
+    assert hit.segment.item.path == b"long.txt"
+    assert {each.segment.lines for each in (hit, *hit.moments)} == {(1, 10), (11, 20)}
+    assert ask(library, '"first chapter" "INV-2024-0117"') == []
+
+
 def test_without_words_the_same_queries_find_nothing(library):
     asked = parse_query("INV-2024-0117", by=By.MEANING)
     hits = ask(library, asked, min_relevance=0, top=100)
