@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice, pairwise
 from string import ascii_lowercase, ascii_uppercase, digits
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from qvsearch.errors import MediaError
 from qvsearch.kinds import is_code
@@ -22,7 +22,7 @@ from qvsearch.media.code import telling_code
 from qvsearch.media.encoding import to_text
 from qvsearch.media.language import language_of
 from qvsearch.media.office.contents import Contents
-from qvsearch.media.office.readers import READERS, reader_of
+from qvsearch.media.office.readers import READERS, Reader, reader_of
 from qvsearch.media.passages import Piece, passages
 from qvsearch.types import NO_METADATA, DecodeOptions, EmbedInput, Item, Metadata, Segment
 
@@ -30,6 +30,7 @@ MAX_BYTES = 10 * 2**20  # a passage costs one run of the model, and 10 MiB are 6
 MAX_CODE = 2**20  # of code; larger files are data that programs write
 LEAST_MINIFIED, MINIFIED = 5000, 500  # characters of a file, and of its mean line
 SNIPPET_CHARACTERS = 160
+SHORT_NAME = 40  # characters of a section beside another one
 DESCRIBING_LINES = 1000  # of a document, which tell its language
 
 ALIKE = 10  # lines that differ only in their numbers; more of them add nothing
@@ -105,16 +106,18 @@ def whole(file: BinaryIO, item: Item) -> str:
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     """Return whether version `since` gave other passages for this text.
 
+    Version 3 gave a passage of several sections the name of one, and read no files within others.
     Version 2 read no charts and text boxes of Office files, and all rich text by one encoding.
     Version 1 read all other encodings than Unicode as Western European, and kept noise.
     """
+    reader = READERS.get(_suffix(item))
     if since == 2:
         from qvsearch.media.office.drawings import has_drawings
 
-        reader = READERS.get(_suffix(item))
-        return reader == "rtf" or (reader in OFFICE and has_drawings(file))
-    if since > 2:
-        return False
+        if reader == "rtf" or (reader in OFFICE and has_drawings(file)):
+            return True
+    if since > 1:
+        return since < 4 and reader is not None and _has_others_sections(file, item)
     data = file.read(MAX_BYTES)
     try:
         text = to_text(data)
@@ -125,6 +128,19 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
         return True
     rest = "".join(line for _, line in without_noise(text, _suffix(item)))
     return rest != text or front_matter(text) > 0
+
+
+def _has_others_sections(file: BinaryIO, item: Item) -> bool:
+    """Return whether a passage of a document is in several sections, or a file is within it."""
+    from qvsearch.media.office.word import has_chunks
+
+    file.seek(0)
+    if READERS[_suffix(item)] == "word" and has_chunks(file):
+        return True
+    file.seek(0)
+    contents = cast("Reader", reader_of(_suffix(item))).read(file)
+    flows = _flows(contents)
+    return any(len(names) > 1 for flow in flows for _, names in _passages(*flow))
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
@@ -171,27 +187,37 @@ def _segments(text: str, item: Item, content_hash: str) -> Iterator[tuple[Segmen
 def _sections(
     contents: Contents, item: Item, content_hash: str
 ) -> Iterator[tuple[Segment, EmbedInput]]:
-    """Yield the passages of a document, each with the section of its first line."""
-    for lines, sections in _flows(contents):
-        for pieces in passages(lines):
+    """Yield the passages of a document, each with its section, or its first and last one."""
+    for flow in _flows(contents):
+        for pieces, names in _passages(*flow):
             passage = "".join(piece.text for piece in pieces).rstrip("\n")
-            section = _most(sections, pieces)
             segment = Segment(
                 item,
                 content_hash,
-                section=section,
+                section=_place(names),
                 snippet=_snippet(passage),
                 metadata=contents.metadata,
             )
             yield segment, EmbedInput(text=passage)
 
 
-def _most(sections: Sequence[str | None], pieces: Sequence[Piece]) -> str | None:
-    """Return the section of most of a passage; its first lines may be the end of another."""
-    lengths: Counter[str | None] = Counter()
-    for piece in pieces:
-        lengths[sections[piece.line - 1]] += len(piece.text)
-    return lengths.most_common(1)[0][0]
+def _passages(
+    lines: list[tuple[int, str]], sections: Sequence[str | None]
+) -> Iterator[tuple[Sequence[Piece], list[str]]]:
+    """Yield passages, each with the sections of those lines that the one before does not have."""
+    last = 0
+    for pieces in passages(lines):
+        new = [each for each in pieces if each.line > last] or pieces
+        shown = (sections[each.line - 1] for each in new if not each.blank)
+        yield pieces, list(dict.fromkeys(each for each in shown if each is not None))
+        last = pieces[-1].line
+
+
+def _place(names: Sequence[str]) -> str | None:
+    """Return the name of a section, or of the first and the last one."""
+    if len(names) < 2:
+        return names[0] if names else None
+    return " – ".join(each[:SHORT_NAME].rstrip() for each in (names[0], names[-1]))
 
 
 def _flows(contents: Contents) -> Iterator[tuple[list[tuple[int, str]], list[str | None]]]:

@@ -58,7 +58,7 @@ EXPECTED = {
     "a.epub": [("Economy", "Economy\nWords \xa0here")] * 2,
     "a.html": [
         (
-            "Ports",
+            "Tides – Ports",
             "Tides\nThe moonlight pulls.\n\nTwice a day.\n\n\nPorts\nPort: Brest; Height: 7 m\n"
             "one\ntwo\na\n  b",
         )
@@ -73,7 +73,7 @@ EXPECTED = {
     ],
     "a.mhtml": [("Tides", "Tides\nHigh water")],
     "a.rtf": [(None, "Hello bold При €😀\nSecond\tline\\ {end}")],
-    "a.ipynb": [("cell 1", "# A title\nimport x\n42\n\nprint(1)\n1")],
+    "a.ipynb": [("cell 1 – cell 2", "# A title\nimport x\n42\n\nprint(1)\n1")],
 }
 
 
@@ -129,18 +129,21 @@ def chunked(*names):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_version_2_gave_other_words_for_rich_text_and_drawings(tmp_path, name):
+def test_what_older_versions_read_otherwise_is_reviewed(tmp_path, name):
     path = tmp_path / name
     drawn = {"word/charts/chart1.xml": made.chart("Tides", "Height")}
-    is_office = name.endswith((".docx", ".pptx", ".xlsx"))
-    files = [(EXAMPLES[name], name == "a.rtf")]
-    files += [(made.added(EXAMPLES[name], drawn), True)] if is_office else []
+    has_sections = name in ("a.html", "a.ipynb")
+    files = [(EXAMPLES[name], [name == "a.rtf" or has_sections, has_sections, False])]
+    if name.endswith((".docx", ".pptx", ".xlsx")):
+        files.append((made.added(EXAMPLES[name], drawn), [True, False, False]))
+    if name == "a.docx":
+        chunk = {"word/_rels/document.xml.rels": chunked("a.html"), "a.html": EXAMPLES["a.html"]}
+        files.append((made.added(EXAMPLES[name], chunk), [True, True, False]))
     for data, differs in files:
         path.write_bytes(data)
         item = Item(os.fsencode(path), b"", Kind.TEXT, len(data), 0)
         with path.open("rb") as file:
-            found = [texts.reads_otherwise(file, item, since) for since in (2, 3)]
-        assert found == [differs, False]
+            assert [texts.reads_otherwise(file, item, since) for since in (2, 3, 4)] == differs
 
 
 def drawn_in_a_text(**parts):
@@ -244,6 +247,17 @@ def test_a_passage_has_the_heading_of_most_of_it(tmp_path):
     for section, text in places(tmp_path, "a.docx", made.docx(body))[:-2]:
         number = max("01234", key=lambda each: text.count(f"fact {each}"))
         assert section == f"Chapter {number}"
+
+
+def test_a_word_is_in_a_section_that_its_passage_names(tmp_path):
+    headings = [f"Heading {number:02}" for number in range(12)]
+    page = "".join(f"<h2>{each}</h2><p>{each[-2:]}th word {'filler ' * 60}" for each in headings)
+    found = places(tmp_path, "a.html", page.encode())
+    assert len(found) < len(headings)
+    for section, text in found:
+        names = section.split(" – ")
+        inside = [each for each in headings if f"{each[-2:]}th word" in text]
+        assert inside[0] <= names[0] <= names[-1] == inside[-1]
 
 
 def test_deleted_words_and_older_forms_of_shapes_are_left_out(tmp_path):

@@ -20,20 +20,30 @@ from qvsearch.media.office.xml import attribute, parse
 DOCUMENT = "word/document.xml"
 MOST_CHUNKS = 100  # whole files within
 _APART = {"footnotes": "footnotes", "endnotes": "endnotes", "comments": "comments"}
+_CHUNK = "aFChunk"
 _BODY_TEXT = "9"  # the outline level of what is no heading
 
 
 def read(file: BinaryIO) -> Contents:
     """Read a Word document; raises MediaError."""
-    return _read(file, has_chunks=True)
+    return _read(file, with_chunks=True)
 
 
-def _read(file: BinaryIO, *, has_chunks: bool) -> Contents:
+def has_chunks(file: BinaryIO) -> bool:
+    """Return whether whole files stand in a document; raises MediaError."""
     package = Package(file)
-    place = next(
-        (each.target for each in package.related("").values() if each.type == "officeDocument"),
-        DOCUMENT,
-    )
+    parts = package.related(_document(package)).values()
+    return any(each.type == _CHUNK for each in parts)
+
+
+def _document(package: Package) -> str:
+    parts = package.related("").values()
+    return next((each.target for each in parts if each.type == "officeDocument"), DOCUMENT)
+
+
+def _read(file: BinaryIO, *, with_chunks: bool) -> Contents:
+    package = Package(file)
+    place = _document(package)
     parts = package.related(place).values()
     related = {each.type: each.target for each in parts}
     headings = _heading_styles(package.read(related.get("styles", "")))
@@ -52,8 +62,8 @@ def _read(file: BinaryIO, *, has_chunks: bool) -> Contents:
     flows: list[Sequence[Line]] = [body, drawn]
     for type_, name in _APART.items():
         flows.append([(name, line) for line in lines_of(package.read(related.get(type_, "")))])
-    if has_chunks:
-        for chunk in [each.target for each in parts if each.type == "aFChunk"][:MOST_CHUNKS]:
+    if with_chunks:
+        for chunk in [each.target for each in parts if each.type == _CHUNK][:MOST_CHUNKS]:
             with suppress(MediaError):
                 flows += _chunk(package.read(chunk), PurePosixPath(chunk).suffix.lower())
     return Contents(flows, core_metadata(package))
@@ -65,7 +75,7 @@ def _chunk(data: bytes, suffix: str) -> Sequence[Sequence[Line]]:
     Programs that make a document of a web page leave it so, and Word reads it (ECMA-376, altChunk).
     """
     if READERS.get(suffix) == "word":
-        return _read(BytesIO(data), has_chunks=False).flows
+        return _read(BytesIO(data), with_chunks=False).flows
     reader = reader_of(suffix)
     if reader is None:
         return [[(None, line) for line in to_text(data).splitlines()]]
