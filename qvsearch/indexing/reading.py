@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from qvsearch.files import is_below
 from qvsearch.indexing.contents import content_of
 from qvsearch.indexing.counts import Event
+from qvsearch.library.tokens import tokens
 from qvsearch.library.words import own_words
 from qvsearch.library.words_file import has_full_text
 from qvsearch.media import ocr
 from qvsearch.media.pages import sampled_part
 from qvsearch.media.picture_reader import PictureReader
 from qvsearch.media.screenshots import is_screenshot
-from qvsearch.paged_text import PageText, paged_text
+from qvsearch.paged_text import BREAK, PageText, page_texts, paged_text
 from qvsearch.timed_lines import Line, timed_text
 from qvsearch.types import Item, Kind, Segment, VideoMode
 
@@ -139,7 +140,8 @@ def read_pictures(
 
 def _commit(library: Library, texts: dict[int, str]) -> None:
     if texts:
-        library.add_words(dict(texts), READER)
+        new = {row: _new_lines(library.words.text(row), text) for row, text in texts.items()}
+        library.add_words(new, READER)
         library.commit()
         texts.clear()
 
@@ -159,7 +161,8 @@ def with_pictures_read(
     for some in _read(segments, rows, reader):
         texts |= some
     for row, text in texts.items():
-        words = own_words(segments[row]).added(text, READER).text
+        own = own_words(segments[row])
+        words = own.added(_new_lines(own.text, text), READER).text
         segments[row] = replace(segments[row], words=words)
     return replace(file, segments=tuple(segments.values())), Pictures(read=len(texts), unread=0)
 
@@ -195,6 +198,17 @@ def _parts(
         if (there := next(filter(_is_there, items), None)) is not None:
             for at in range(0, len(pictures), AT_ONCE):
                 yield there, pictures[at : at + AT_ONCE]
+
+
+def _new_lines(own: str | None, text: str) -> str:
+    """Return the lines read in a picture without those that its page has as text, if it has few."""
+    if not own:
+        return text
+    page, *_ = page_texts(own, 1)
+    known = {tuple(tokens(line)) for line in page.text.splitlines()}
+    number, *lines = text.split("\n") if text.startswith(BREAK) else ("", *text.split("\n"))
+    new = "\n".join(each for each in lines if tuple(tokens(each)) not in known)
+    return f"{number}\n{new}" if number and new else new
 
 
 def _is_there(item: Item) -> bool:

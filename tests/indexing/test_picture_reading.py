@@ -25,6 +25,7 @@ from qvsearch.indexing.reading import (
 from qvsearch.library.library import Library
 from qvsearch.media import ocr
 from qvsearch.media.picture_reader import PictureReader
+from qvsearch.paged_text import BREAK
 from qvsearch.types import Item, Kind, Metadata, Segment, VideoMode
 
 start = partial(PictureReader, work)
@@ -84,6 +85,18 @@ def test_pages_without_words_are_read_once(library):
     assert library.words.read_by(READER).tolist() == [rows[0], rows[2]]
     assert read(library) == (0, [])
     assert (reading(library).read, reading(library).waiting) == (2, 0)
+
+
+def test_a_line_that_the_file_has_as_text_is_not_there_twice(library):
+    page = replace(file(library, b"scan.pdf"), page=7)
+    rows = add(library, replace(page, words="PAGE, 7"), replace(page, page=8, words="page 7"))
+    assert read(library)[0] == 2
+    assert [library.words.text(row) for row in rows] == ["PAGE, 7", "page 7\npage 8"]
+    assert read(library) == (0, [])
+    long = replace(page, metadata=replace(page.metadata, pages=2000))
+    [row] = add(library, replace(long, page=9, words=f"page 9\n{BREAK}10\nmore"))
+    assert read(library)[0] == 1
+    assert library.words.text(row) == f"page 9\n{BREAK}10\nmore"
 
 
 def test_a_picture_without_words_or_with_a_crash_is_not_tried_again(library):
