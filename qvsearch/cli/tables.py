@@ -36,6 +36,7 @@ from qvsearch.library.rules import rules_text
 from qvsearch.types import Kind, Precision
 
 if TYPE_CHECKING:
+    from qvsearch.fingerprint import Fingerprint
     from qvsearch.indexing.fields import Field
     from qvsearch.indexing.reading import Reading
     from qvsearch.indexing.status import Status
@@ -54,6 +55,11 @@ MOST_SHOWN = 10_000  # from here on a unit is replaced by one a thousand times a
 LARGER = {"ms": "s", "GFLOP/s": "TFLOP/s"}
 
 
+def _of_documents(fingerprint: Fingerprint) -> str:
+    detail = fingerprint.document_detail
+    return "" if detail is None else f" ({detail} for documents)"
+
+
 def print_status(status: Status, warm: Iterable[Running]) -> None:
     """Print the contents of a library, and the next steps below them."""
     fingerprint = status.fingerprint
@@ -62,7 +68,7 @@ def print_status(status: Status, warm: Iterable[Running]) -> None:
         (
             "model",
             f"{fingerprint.model} at {fingerprint.revision[:12]}, {fingerprint.dim} dimensions,"
-            f" {fingerprint.detail} detail"
+            f" {fingerprint.detail} detail{_of_documents(fingerprint)}"
             + (", in int8" if fingerprint.precision == Precision.INT8 else ""),
         ),
         *(() if fingerprint.adapter is None else (("adapter", safe_text(fingerprint.adapter)),)),

@@ -665,6 +665,12 @@ def test_status_counts_and_finds_what_is_stale(run, indexed):
     assert "empty.png: empty file (tried once)" in output.decode()
 
 
+def test_status_names_the_detail_of_documents(run, files, tiny):
+    run("index", files, "--model", tiny, "--document-detail", "high")
+    _, output, _ = run("status")
+    assert "low detail (high for documents)" in " ".join(output.decode().split())
+
+
 def test_a_folder_s_name_with_spaces_can_be_copied_from_an_error(run, indexed):
     (folder := indexed / "our pictures").mkdir()
     _, _, error = run("search", folder)
