@@ -73,7 +73,12 @@ def is_packed(name: bytes) -> bool:
 
 
 def is_file_name(word: bytes) -> bool:
-    """Return whether a word can only be a file: `holiday.jpg`, not `node.js` or `license`."""
+    """Return whether a word can only be a file: `holiday.jpg`, not `node.js` or `license`.
+
+    An address and a domain are none: `ann@museum.org`.
+    """
+    if b"@" in word or suffix_of(word) == ".org":
+        return False
     return kind_of(word) is not None and not (is_code(word) and suffix_of(word) not in MAY_BE_CODE)
 
 

@@ -264,7 +264,12 @@ def _wanted(passages: Sequence[Segment], arguments: ReadArguments) -> tuple[int,
 
 def _in_section(sections: Sequence[str | None], wanted: str) -> tuple[int, int]:
     """Return the first passage of a section, and the one after the last; raises QvsearchError."""
-    found = [number for number, each in enumerate(sections) if each == wanted]
+    found = [
+        number
+        for number, each in enumerate(sections)
+        # the first or the last of several
+        if f" – {wanted} – " in f" – {each} – "
+    ]
     if not found:
         known = ", ".join(dict.fromkeys(each for each in sections if each is not None))
         raise QvsearchError(f"no passage is in {wanted!r}; there are {known or 'no sections'}")

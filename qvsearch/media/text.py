@@ -30,7 +30,7 @@ MAX_BYTES = 10 * 2**20  # a passage costs one run of the model, and 10 MiB are 6
 MAX_CODE = 2**20  # of code; larger files are data that programs write
 LEAST_MINIFIED, MINIFIED = 5000, 500  # characters of a file, and of its mean line
 SNIPPET_CHARACTERS = 160
-SHORT_NAME = 40  # characters of a section beside another one
+BEGINNING = "beginning"  # the lines above the first heading
 DESCRIBING_LINES = 1000  # of a document, which tell its language
 
 ALIKE = 10  # lines that differ only in their numbers; more of them add nothing
@@ -117,7 +117,7 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
         if reader == "rtf" or (reader in OFFICE and has_drawings(file)):
             return True
     if since > 1:
-        return since < 4 and reader is not None and _has_others_sections(file, item)
+        return since < 4 and reader is not None and _has_new_places(file, item)
     data = file.read(MAX_BYTES)
     try:
         text = to_text(data)
@@ -130,8 +130,8 @@ def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     return rest != text or front_matter(text) > 0
 
 
-def _has_others_sections(file: BinaryIO, item: Item) -> bool:
-    """Return whether a passage of a document is in several sections, or a file is within it."""
+def _has_new_places(file: BinaryIO, item: Item) -> bool:
+    """Return whether a passage has another section than version 3 named, or a file is within."""
     from qvsearch.media.office.word import has_chunks
 
     file.seek(0)
@@ -139,8 +139,11 @@ def _has_others_sections(file: BinaryIO, item: Item) -> bool:
         return True
     file.seek(0)
     contents = cast("Reader", reader_of(_suffix(item))).read(file)
-    flows = _flows(contents)
-    return any(len(names) > 1 for flow in flows for _, names in _passages(*flow))
+    return any(
+        _place(names) != _most(sections, pieces)
+        for lines, sections in _flows(contents)
+        for pieces, names in _passages(lines, sections)
+    )
 
 
 def read_metadata(file: BinaryIO, item: Item) -> Metadata:
@@ -203,21 +206,29 @@ def _sections(
 
 def _passages(
     lines: list[tuple[int, str]], sections: Sequence[str | None]
-) -> Iterator[tuple[Sequence[Piece], list[str]]]:
-    """Yield passages, each with the sections of those lines that the one before does not have."""
-    last = 0
+) -> Iterator[tuple[Sequence[Piece], list[str | None]]]:
+    """Yield passages, each with the sections of what the one before does not have."""
+    before: Sequence[Piece] = ()
     for pieces in passages(lines):
-        new = [each for each in pieces if each.line > last] or pieces
-        shown = (sections[each.line - 1] for each in new if not each.blank)
-        yield pieces, list(dict.fromkeys(each for each in shown if each is not None))
-        last = pieces[-1].line
+        repeated = set(map(id, before))
+        new = (each for each in pieces if id(each) not in repeated and not each.blank)
+        yield pieces, list(dict.fromkeys(sections[each.line - 1] for each in new))
+        before = pieces
 
 
-def _place(names: Sequence[str]) -> str | None:
+def _place(names: Sequence[str | None]) -> str | None:
     """Return the name of a section, or of the first and the last one."""
     if len(names) < 2:
         return names[0] if names else None
-    return " – ".join(each[:SHORT_NAME].rstrip() for each in (names[0], names[-1]))
+    return " – ".join(each or BEGINNING for each in (names[0], names[-1]))
+
+
+def _most(sections: Sequence[str | None], pieces: Sequence[Piece]) -> str | None:
+    """Return the section of most of a passage, which version 3 named."""
+    lengths: Counter[str | None] = Counter()
+    for piece in pieces:
+        lengths[sections[piece.line - 1]] += len(piece.text)
+    return lengths.most_common(1)[0][0]
 
 
 def _flows(contents: Contents) -> Iterator[tuple[list[tuple[int, str]], list[str | None]]]:

@@ -13,7 +13,12 @@ _QUOTED = re.compile(
     r'(?<!\w)(?:"([^"]+)"|[“”]([^“”]+)[”“]|„([^„“”]+)[“”]|«([^«»]+)»|»([^«»]+)«|「([^「」]+)」)(?!\w)'
 )
 
-_NUMBER = re.compile(r"(?!(?:19|20)\d\d$)(?=.*\d).{3,}")  # not a year, which a scene may have
+_NUMBER = re.compile(r"(?!(?:19|20)\d\ds?$)(?=.*\d).{3,}")  # no year, which a scene may have
+_LETTER = "[0-9A-Za-zÀ-ÖØ-öø-ӿ]"  # of Latin, Greek and Cyrillic, also within text without spaces
+_WRITTEN = re.compile(
+    rf"{_LETTER}+(?:(?:[-_/.:#]|(?<=\d)(?<!\b19\d\d)(?<!\b20\d\d) (?=\d)){_LETTER}+)*"
+)
+LONG = 4  # digits of a number that stands for one thing
 
 Phrase = tuple[str, ...]  # tokens that follow one another
 
@@ -23,8 +28,8 @@ class AskedWords:
     """The words of a query, as tokens; false if there are none.
 
     `tokens` are looked for, each of `phrases` must stand in a file, and none of `lacking` may.
-    `numbers` are the tokens of each number as it is written, e.g. of INV-2024-0117. `alone` is true
-    if only these words count, not the meaning of the query.
+    `numbers` are the tokens of each number that stands for one thing, as it is written:
+    INV-2024-0117. `alone` is true if only these words count, not the meaning of the query.
     """
 
     tokens: tuple[str, ...] = ()
@@ -44,7 +49,7 @@ class AskedWords:
 
     @property
     def deciding(self) -> tuple[Phrase, ...]:
-        """Return what a row may have instead of all words: meaning finds no number."""
+        """Return what may be enough without the other words: numbers and quotes."""
         return tuple(dict.fromkeys([*self.phrases, *self.numbers]))
 
     @property
@@ -62,13 +67,13 @@ def asked_words(
     """
     found = [tuple(tokens(_inside(each))) for each in _QUOTED.finditer(text or "")]
     unquoted = _QUOTED.sub(" ", text or "")
-    written = (tuple(tokens(each)) for each in unquoted.split())
+    written = (each for each in _WRITTEN.findall(unquoted) if _is_one_thing(each))
     without = (tuple(tokens(each)) for each in lacking)
     return AskedWords(
         tuple(dict.fromkeys(tokens(unquoted))),
         tuple(dict.fromkeys(filter(None, found))),
         tuple(filter(None, without)),
-        tuple(dict.fromkeys(filter(has_number, written))),
+        tuple(dict.fromkeys(tuple(tokens(each)) for each in written)),
         alone,
     )
 
@@ -76,6 +81,14 @@ def asked_words(
 def has_number(phrase: Phrase) -> bool:
     """Return whether a number of three characters or more, which is no year, is in a phrase."""
     return any(map(_NUMBER.fullmatch, phrase))
+
+
+def _is_one_thing(written: str) -> bool:
+    """Return whether a number stands for one thing: 0117, IMG_204; not 3rd, 1080p or 24-70mm."""
+    parts = tuple(tokens(written))
+    is_name = len(parts) > 1 and written != written.lower()
+    is_long = any(part.isdecimal() and len(part) >= LONG for part in parts if has_number((part,)))
+    return has_number(parts) and (is_long or is_name)
 
 
 def plain(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +31,8 @@ K1, B = 1.2, 0.75  # Robertson and Zaragoza 2009
 # tests/bench/words_ranking.py measures: of rows with all of the query's words, and of others
 ALL, ALL_ROWS, ALL_EQUAL = 1.16, 0.35, -1.41
 SOME, SOME_ROWS, SOME_EQUAL, COVERED = -4.82, 0.12, -0.15, 4.6
+WHOLE = -0.6  # least of rows that have the query as it is written, as the names of folders may
+FEW = 0.2  # of all rows, which they may be at most
 TIE = 0.5  # from the best BM25 score to none
 MEANT = 0.0  # least log-odds of rows that have all words, if these very words are wanted
 ALIKE = 1e-5  # of coverages that are equal but for rounding
@@ -44,7 +46,9 @@ class Corpus:
 
     `weights` has the information of each phrase, in nats. `coverages` (k,) are those of all rows
     that have some of the phrases, ascending. `top` is the highest BM25 of any row, `best` the
-    highest evidence, if it is known. `has_all` is true if a row has every phrase.
+    highest evidence, if it is known. `has_all` is true if a row has every phrase; otherwise one of
+    `deciding` is as good. `whole` are the query's words, if rows that have them as they are written
+    are few enough.
     """
 
     among: int
@@ -53,6 +57,8 @@ class Corpus:
     coverages: Vectors
     top: float
     has_all: bool
+    deciding: tuple[Phrase, ...] = ()
+    whole: Phrase = ()
     best: float = -np.inf
 
 
@@ -62,11 +68,12 @@ class Matches:
 
     `bm25` is their score. `coverage` is the share of the query's information (idf) that a row has,
     0 to 1, and `equal` the number of rows with at least as much. If no row has all of it, one with
-    the query's numbers and all that is in quotes counts as one that has. `among` is the number of
-    all rows with words. `weights` has the information of each phrase, in nats. `top` is the highest
+    a rare number or quote of the query counts as one that has. `among` is the number of all rows
+    with words. `weights` has the information of each phrase, in nats. `top` is the highest
     BM25 of any row. `elsewhere` is the highest evidence of rows that are not among these.
     `is_meant` is true if these very words are wanted, and `are_phrases` if all are in quotes.
-    `is_number` is true if a number is among them, and some row has them all.
+    `is_number` is true if a number is among them, and some row has them all. `are_whole` marks the
+    rows that have the query as it is written.
     """
 
     rows: Rows
@@ -79,6 +86,7 @@ class Matches:
     is_meant: bool
     are_phrases: bool
     is_number: bool
+    are_whole: NDArray[np.bool_]
     elsewhere: float = -np.inf
 
     @cached_property
@@ -94,11 +102,12 @@ class Matches:
             wanted = has_all | self.are_phrases  # a file has all phrases, each of its rows has some
             evidence = np.where(wanted, np.maximum(evidence, MEANT + TIE), evidence)
         evidence -= TIE * (1 - self.bm25 / self.top)
+        evidence = np.where(self.are_whole, np.maximum(evidence, WHOLE), evidence)
         rounded: Vectors = evidence.astype(np.float32)
         return rounded
 
     @cached_property
-    def counts(self) -> NDArray[np.bool_]:
+    def counted(self) -> NDArray[np.bool_]:
         """Whether each row (k,) counts by its words; do not mutate.
 
         It does if it is likelier than not that these answer. With all words of the query, a
@@ -136,7 +145,7 @@ class Matches:
     def is_counted(self, row: int) -> bool:
         """Return whether a row counts by its words."""
         place = self._place(row)
-        return place is not None and bool(self.counts[place])
+        return place is not None and bool(self.counted[place])
 
     def _place(self, row: int) -> int | None:
         place = int(np.searchsorted(self.rows, row))
@@ -146,30 +155,58 @@ class Matches:
 def matches(words: Words, asked: AskedWords) -> Matches:
     """Return the rows of a library that have some of the words."""
     numbered, counts = words.lengths()
-    found = _rarer(words, asked.sought, len(numbered))
-    weights = {phrase: information(len(numbered), len(rows)) for phrase, (rows, _) in found.items()}
+    among = len(numbered)
+    found = _rarer(words, asked.sought, among)
+    weights = {phrase: information(among, len(rows)) for phrase, (rows, _) in found.items()}
     mean = float(counts.mean()) if len(counts) else 1.0
     rows, bm25, coverage = _summed(words, found, weights, mean)
     top, has_all = float(bm25.max(initial=0.0)), bool((coverage > 1 - ALIKE).any())
+    decide: tuple[Phrase, ...] = ()
     if not has_all:
-        coverage = _decided(words, asked, rows, coverage)
-    all_rows = Corpus(len(numbered), mean, weights, np.sort(coverage), top, has_all)
-    return matched(rows, bm25, coverage, all_rows, asked)
+        rows_of = {each: len(postings_of(words, each)[0]) for each in asked.deciding}
+        decide = deciding(rows_of, among)
+        coverage = _decided(words, decide, rows, coverage)
+    whole = whole_query(asked, weights) if has_all else ()
+    having = postings_of(words, whole)[0] if len(whole) > 1 else rows
+    if len(having) > FEW * among:
+        whole = ()
+    are_whole = np.isin(rows, having) if whole else np.zeros(len(rows), np.bool_)
+    all_rows = Corpus(among, mean, weights, np.sort(coverage), top, has_all, decide, whole)
+    return matched(rows, bm25, coverage, all_rows, asked, are_whole)
 
 
 def matches_among(words: Words, all_rows: Corpus, asked: AskedWords) -> Matches:
     """Return those of some rows that have some of the words, as they stand among all rows."""
     found = {phrase: postings_of(words, phrase) for phrase in all_rows.weights}
     rows, bm25, coverage = _summed(words, found, all_rows.weights, all_rows.mean)
-    if not all_rows.has_all:
-        coverage = _decided(words, asked, rows, coverage)
-    return matched(rows, bm25, coverage, all_rows, asked)
+    coverage = _decided(words, all_rows.deciding, rows, coverage)
+    are_whole = _are_whole(words, all_rows.whole, rows)
+    return matched(rows, bm25, coverage, all_rows, asked, are_whole)
+
+
+def whole_query(asked: AskedWords, weights: Mapping[Phrase, float]) -> Phrase:
+    """Return the words of a query as they are written; none if some are frequent or in quotes."""
+    is_rare = all((token,) in weights for token in asked.tokens)
+    return asked.tokens if is_rare and not asked.phrases else ()
+
+
+def _are_whole(words: Words, whole: Phrase, rows: Rows) -> NDArray[np.bool_]:
+    """Return which rows (k,) have these words one after another."""
+    return np.isin(rows, postings_of(words, whole)[0]) if whole else np.zeros(len(rows), np.bool_)
 
 
 def matched(
-    rows: Rows, bm25: Vectors, coverage: Vectors, all_rows: Corpus, asked: AskedWords
+    rows: Rows,
+    bm25: Vectors,
+    coverage: Vectors,
+    all_rows: Corpus,
+    asked: AskedWords,
+    are_whole: NDArray[np.bool_],
 ) -> Matches:
-    """Return rows (k,) with their BM25 (k,) and coverage (k,), as they stand among all rows."""
+    """Return rows (k,) with their BM25 (k,) and coverage (k,), as they stand among all rows.
+
+    `are_whole` (k,) marks those that have the query as it is written.
+    """
     coverages, weights = all_rows.coverages, all_rows.weights
     return Matches(
         rows,
@@ -182,6 +219,7 @@ def matched(
         asked.are_meant,
         not asked.tokens,
         all_rows.has_all and any(map(has_number, weights)),
+        are_whole,
         all_rows.best,
     )
 
@@ -192,10 +230,7 @@ def information(among: int, rows: int) -> float:
 
 
 def _summed(
-    words: Words,
-    found: _Postings,
-    weights: Mapping[Phrase, float],
-    mean: float,
+    words: Words, found: _Postings, weights: Mapping[Phrase, float], mean: float
 ) -> tuple[Rows, Vectors, Vectors]:
     """Return the rows (k,) with some phrases, their BM25 (k,) and their coverage (k,).
 
@@ -215,16 +250,21 @@ def _summed(
     return rows, score[rows], has[rows] / np.float32(sum(weights.values()) or 1.0)
 
 
-def _decided(words: Words, asked: AskedWords, rows: Rows, coverage: Vectors) -> Vectors:
-    """Return the coverage (k,) of rows; those with all that decides the query have everything.
+def deciding(counts: Mapping[Phrase, int], among: int) -> tuple[Phrase, ...]:
+    """Return those of some phrases whose rows, so many among all, are likelier than not meant."""
+    rare = {each: count for each, count in counts.items() if count}
+    return tuple(
+        each
+        for each, count in rare.items()
+        if ALL + ALL_ROWS * np.log(among) + ALL_EQUAL * np.log(count) > 0
+    )
 
-    The pages of a row of a long document are not compared for several phrases.
-    """
-    if not asked.deciding:
+
+def _decided(words: Words, decide: Sequence[Phrase], rows: Rows, coverage: Vectors) -> Vectors:
+    """Return the coverage (k,) of rows; those with a phrase that decides have everything."""
+    if not decide:
         return coverage
-    decided = reduce(np.intersect1d, (postings_of(words, each)[0] for each in asked.deciding))
-    if len(asked.deciding) > 1:
-        decided = np.setdiff1d(decided, words.read_by(PAGES))
+    decided = np.concatenate([postings_of(words, each)[0] for each in decide])
     whole: Vectors = np.where(np.isin(rows, decided), np.float32(1), coverage)
     return whole
 

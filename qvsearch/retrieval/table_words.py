@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,15 +17,19 @@ from qvsearch.published.sql import lists_of
 from qvsearch.published.stored_words import COLUMNS, StoredWords
 from qvsearch.retrieval.lexical import (
     ALIKE,
+    FEW,
+    LEAST_COVERAGE,
     Corpus,
     Matches,
+    deciding,
     information,
     matched,
     matches_among,
+    whole_query,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -96,47 +99,77 @@ def words_in_table(library: PublishedLibrary, asked: AskedWords) -> TableWords:
         # the engine's idf may count rows that are deleted
         bm25[at] += weights[phrase] * each.scores / each.scores.max(initial=1e-9)
     coverage /= np.float32(sum(weights.values()) or 1.0)
-    has_all = bool((coverage > 1 - ALIKE).any())
-    if asked.deciding and not has_all:
-        coverage[np.isin(ids, _having_all(table, asked.deciding))] = 1
     mean, top = counts.tokens / max(1, among), float(bm25.max(initial=0.0))
-    corpus = Corpus(among, mean, weights, np.sort(coverage), top, has_all)
-    rough = matched(ids, bm25, coverage, corpus, asked)
-    return _exact(table, asked, rough, corpus)
+    corpus = Corpus(among, mean, weights, np.sort(coverage), top, has_all=True)
+    rough = matched(ids, bm25, coverage, corpus, asked, np.zeros(len(ids), np.bool_))
+    return _exact(table, asked, rough, corpus, _deciding(table, asked, among))
 
 
-def _exact(table: Table, asked: AskedWords, rough: Matches, corpus: Corpus) -> TableWords:
-    """Return rows with the true BM25 of those that may count, by their words."""
+def _exact(
+    table: Table,
+    asked: AskedWords,
+    rough: Matches,
+    corpus: Corpus,
+    decide: Mapping[Phrase, NDArray[np.int64]],
+) -> TableWords:
+    """Return rows with the true BM25 of those that may count, by their words.
+
+    The rows of `decide` are as good as those with all words, if there are none of these.
+    """
     if not len(rough.rows):
         return TableWords(table, asked, rough, corpus)
+    decided = np.isin(rough.rows, np.concatenate([[-1], *decide.values()]))
     highest = replace(rough, bm25=np.full_like(rough.bm25, rough.top))
-    some = np.flatnonzero(_counting(highest, asked))
+    some = np.flatnonzero(_counting(highest, asked) | (rough.coverage > LEAST_COVERAGE))
     if len(some) > READ_ROWS:
         some = some[np.argpartition(-rough.evidence[some], READ_ROWS)[:READ_ROWS]]
     top = np.argsort(-rough.bm25, kind="stable")[:TOP_ROWS]
-    some = np.union1d(some, top)
-    stored = StoredWords(table.by_ids(rough.rows[some], COLUMNS))
-    read = matches_among(Words([stored], np.ones(len(some), np.bool_)), corpus, asked)
+    some = np.unique(np.concatenate([some, top, np.flatnonzero(decided)]))
+    texts = table.by_ids(rough.rows[some], COLUMNS)
+    read = matches_among(Words([StoredWords(texts)], np.ones(len(some), np.bool_)), corpus, asked)
     bm25 = rough.bm25 * np.median(read.bm25 / np.maximum(rough.bm25[some[read.rows]], 1e-9))
     bm25[some[read.rows]] = read.bm25
     coverage = rough.coverage.copy()
     coverage[some[read.rows]] = read.coverage
-    corpus = replace(corpus, top=float(bm25.max()))
-    exact = matched(rough.rows, bm25.astype(np.float32), coverage, corpus, asked)
+    has_all = bool((coverage > 1 - ALIKE).any())
+    if not has_all:
+        coverage[decided] = 1
+    whole = whole_query(asked, corpus.weights) if has_all else ()
+    having = rough.rows if len(whole) == 1 else _rows_with(table, whole)
+    if len(having) > FEW * corpus.among:
+        whole = ()
+    corpus = replace(
+        corpus,
+        coverages=np.sort(coverage),
+        top=float(bm25.max()),
+        has_all=has_all,
+        deciding=() if has_all else tuple(decide),
+        whole=whole,
+    )
+    are_whole = np.isin(rough.rows, having) if whole else rough.are_whole
+    exact = matched(rough.rows, bm25.astype(np.float32), coverage, corpus, asked, are_whole)
     corpus = replace(corpus, best=float(exact.evidence.max()))
     return TableWords(table, asked, exact, corpus)
 
 
-def _having_all(table: Table, phrases: Sequence[Phrase]) -> NDArray[np.int64]:
-    """Return the rows that have all phrases."""
-    found = (table.having(each, is_phrase=len(each) > 1)["_rowid"].to_numpy() for each in phrases)
-    rows: NDArray[np.int64] = reduce(np.intersect1d, found).astype(np.int64)
-    return rows
+def _deciding(table: Table, asked: AskedWords, among: int) -> dict[Phrase, NDArray[np.int64]]:
+    """Return the rows of each phrase that decides a query."""
+    rows = {each: _rows_with(table, each) for each in asked.deciding}
+    return {each: rows[each] for each in deciding({k: len(v) for k, v in rows.items()}, among)}
+
+
+def _rows_with(table: Table, phrase: Phrase) -> NDArray[np.int64]:
+    """Return the rows that have a phrase, none for an empty one."""
+    if not phrase:
+        return np.empty(0, np.int64)
+    rows = table.having(phrase, is_phrase=len(phrase) > 1)["_rowid"].to_numpy()
+    found: NDArray[np.int64] = rows.astype(np.int64)
+    return found
 
 
 def _counting(found: Matches, asked: AskedWords) -> NDArray[np.bool_]:
     """Return which rows (k,) count: all of them if only words do."""
-    return np.ones(len(found.rows), np.bool_) if asked.alone else found.counts
+    return np.ones(len(found.rows), np.bool_) if asked.alone else found.counted
 
 
 def _rarer(table: Table, phrases: Sequence[Phrase], counts: WordCounts) -> dict[Phrase, Having]:

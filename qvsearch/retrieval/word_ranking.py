@@ -90,7 +90,8 @@ def words_in(library: Library, found: Matches, row: int) -> tuple[str, ...]:
 def rank_by_words(library: Library, term: EmbeddedTerm) -> Ranking:
     """Rank rows by their words alone; raises QvsearchError as `has_words` does."""
     has_words(library, term.term.asked)
-    return ranked_by(library, term, matches(library.words, term.term.asked))
+    found = matches(library.words, term.term.asked)
+    return ranked_by(library, term, found)
 
 
 def ranked_by(library: Library, term: EmbeddedTerm, found: Matches) -> Ranking:
@@ -109,7 +110,8 @@ def with_words(
     asked = ranking.terms[0].term.asked
     if not asked.sought or not has_words(library, asked):
         return ranking
-    return with_matches(library, ranking, matches(library.words, asked), mask)
+    found = matches(library.words, asked)
+    return with_matches(library, ranking, found, mask)
 
 
 def with_matches(
@@ -120,7 +122,7 @@ def with_matches(
     Only the best MOST of the rows that count by their words do.
     """
     by_words = found.evidence
-    some = np.flatnonzero(found.counts)
+    some = np.flatnonzero(found.counted)
     if mask is not None:
         some = some[mask[found.rows[some]]]
     if len(some) > MOST:

@@ -32,8 +32,8 @@ FIRST = 10  # hits of a query in the calibration
 def by_both(meaning: np.ndarray, found: Matches) -> np.ndarray:
     """Return the evidence of a search."""
     evidence, by_words = found.lessened(meaning).copy(), found.evidence
-    rows = found.rows[found.counts]
-    evidence[rows] = either(evidence[rows], by_words[found.counts])
+    rows = found.rows[found.counted]
+    evidence[rows] = either(evidence[rows], by_words[found.counted])
     return evidence
 
 
@@ -108,7 +108,7 @@ def measure(libraries: Sequence[Mixed]) -> None:
                 ]
             cells[query.group, library.size].append(figures)
             evidence = by_both(meaning, found)
-            by_its_words = found.rows[found.counts]
+            by_its_words = found.rows[found.counted]
             first = by_its_words[np.argsort(-evidence[by_its_words])[:FIRST]]
             told.append(relevance(evidence)[first])
             is_right.append(query.matches[first])

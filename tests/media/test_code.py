@@ -77,7 +77,14 @@ def test_minified_code_and_data_are_refused(tmp_path):
 
 
 def test_words_that_end_like_code_are_words():
-    for word in (b"node.js", b"main.go", b"license", b"README"):
+    for word in (
+        b"ann@museum.org",
+        b"museum.org",
+        b"node.js",
+        b"main.go",
+        b"license",
+        b"README",
+    ):
         assert kind_of(word) is Kind.TEXT
         assert not is_file_name(word)
     for word in (b"a.jpg", b"notes.txt", b"report.docx"):

@@ -123,6 +123,14 @@ def test_whole_files_in_a_word_document_are_read(tmp_path):
     ]
 
 
+def test_files_within_a_word_document_that_are_too_large_cost_only_themselves(tmp_path):
+    large = b"<p>" + b"of many words " * (11 * 2**20 // 14)
+    chunks = {"a.html": b"<p>small", "b.html": large, "c.html": bytes(257 * 2**20), "d.txt": b"end"}
+    links = {"word/_rels/document.xml.rels": chunked(*chunks, *["a.html"] * 30)}
+    data = made.added(made.docx(made.paragraph("Outside")), links | chunks)
+    assert [words for _, words in places(tmp_path, "a.docx", data)] == ["Outside", "small", "end"]
+
+
 def chunked(*names):
     """Return the relationships of a Word document that has these files within."""
     return made.relationships(**{f"c{n}": ("aFChunk", f"/{name}") for n, name in enumerate(names)})
@@ -238,7 +246,7 @@ def test_no_passage_spans_two_slides_and_long_text_is_cut(tmp_path):
     assert {f"word{number}" for number in range(900)} <= set(" ".join(t for _, t in found).split())
 
 
-def test_a_passage_has_the_heading_of_most_of_it(tmp_path):
+def test_the_end_of_another_section_before_a_passage_is_not_its_place(tmp_path):
     body = "".join(
         made.paragraph(f"Chapter {number}", "berschrift1")
         + "".join(made.paragraph(f"fact {number} " * 12) for _ in range(14))
@@ -258,6 +266,17 @@ def test_a_word_is_in_a_section_that_its_passage_names(tmp_path):
         names = section.split(" – ")
         inside = [each for each in headings if f"{each[-2:]}th word" in text]
         assert inside[0] <= names[0] <= names[-1] == inside[-1]
+
+
+def test_words_above_a_heading_and_parts_of_long_lines_have_their_place(tmp_path):
+    filler = "word " * 250
+    page = f"<p>{filler}</p><h2>Appendix</h2><p>short</p>"
+    assert [place for place, _ in places(tmp_path, "a.html", page.encode())] == [
+        "beginning – Appendix"
+    ]
+    page = f"<h2>Alpha</h2><p>{filler * 4}</p><h2>Beta</h2><p>short</p>"
+    found = [place for place, _ in places(tmp_path, "a.html", page.encode())]
+    assert (found[0], found[-1]) == ("Alpha", "Alpha – Beta")
 
 
 def test_deleted_words_and_older_forms_of_shapes_are_left_out(tmp_path):

@@ -77,6 +77,11 @@ def copy(library, tmp_path_factory):
     return published_copy(library, tmp_path_factory.mktemp("copies") / "copy.lance")
 
 
+def asked(number, **more):
+    """Return a query by meaning: the names of files and folders have the number."""
+    return Query(str(number), by=By.MEANING, **more)
+
+
 def places(hits):
     return [(each.segment, each.start, each.end, each.duplicates) for each in hits]
 
@@ -110,7 +115,7 @@ OPTIONS = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_hits_are_those_of_a_library_of_the_same_rows(library, table, says, options):
     counts = [
-        len(check_alike(library, table, str(number), says, SearchOptions(**options)))
+        len(check_alike(library, table, asked(number), says, SearchOptions(**options)))
         for number in range(4)
     ]
     assert sum(counts)
@@ -118,12 +123,12 @@ def test_hits_are_those_of_a_library_of_the_same_rows(library, table, says, opti
 
 def test_all_parts_of_a_query_count(library, table, says):
     options = SearchOptions(min_relevance=0, top=20)
-    for query in (Query("1", without=("2",)), Query("3", without=("4", "5"))):
+    for query in (asked(1, without=("2",)), asked(3, without=("4", "5"))):
         assert len(check_alike(library, table, query, says, options)) == 20
 
 
 def test_an_exact_search_finds_the_same(library, table, says):
-    assert check_alike(library, table, "1", says, SearchOptions(exact=True, min_relevance=0))
+    assert check_alike(library, table, asked(1), says, SearchOptions(exact=True, min_relevance=0))
 
 
 def test_files_are_listed_without_a_query(library, table):
@@ -140,7 +145,7 @@ def test_a_list_grows_as_far_as_a_person_scrolls(library, table, says, monkeypat
     monkeypatch.setattr(table_search, "FIRST", 50)
     options = SearchOptions(min_relevance=0)
     lists = [
-        list(hits_one_by_one([Searched(each, lambda: says)], Query("2"), options))
+        list(hits_one_by_one([Searched(each, lambda: says)], asked(2), options))
         for each in (library, table)
     ]
     assert len(lists[0]) > 1000
@@ -150,7 +155,7 @@ def test_a_list_grows_as_far_as_a_person_scrolls(library, table, says, monkeypat
 
 def test_a_folder_that_is_nowhere_is_an_error(table, says):
     with pytest.raises(NothingToSearch, match="neither on the disk nor in the library"):
-        search(table, "1", says, SearchOptions(filters=parse_filters(under=[b"/nowhere"])))
+        search(table, asked(1), says, SearchOptions(filters=parse_filters(under=[b"/nowhere"])))
 
 
 def test_a_sample_stands_for_the_rows_of_a_large_kind(library, table, says, monkeypatch):
@@ -159,7 +164,7 @@ def test_a_sample_stands_for_the_rows_of_a_large_kind(library, table, says, monk
     apart = []
     for number in range(len(says.vectors)):
         options = SearchOptions(min_relevance=0, dedupe=False, by_kind=True)
-        query = Query(str(number), by=By.MEANING)  # the names of the files have the number
+        query = asked(number)
         expected, found = (search(each, query, says, options) for each in (library, table))
         assert places(found) == places(expected)
         apart += [
@@ -177,7 +182,7 @@ def test_a_sample_that_was_cut_off_in_the_cache_is_drawn_again(copy):
 
 def test_a_small_table_is_read_whole(library, copy, says):
     assert copy.is_small
-    check_alike(library, copy, "1", says, SearchOptions(min_relevance=0, top=50))
+    check_alike(library, copy, asked(1), says, SearchOptions(min_relevance=0, top=50))
 
 
 def test_a_file_is_explained_as_in_a_library(library, table, says):
@@ -187,7 +192,9 @@ def test_a_file_is_explained_as_in_a_library(library, table, says):
         place = next(
             each.item.location for each in library.segments.values() if each.item.path == name
         )
-        expected, found = (explain(each, "1", place, says, options) for each in (library, table))
+        expected, found = (
+            explain(each, asked(1), place, says, options) for each in (library, table)
+        )
         assert (found.rank, found.items, found.hidden_by) == (
             expected.rank,
             expected.items,
@@ -200,7 +207,7 @@ def test_a_file_is_explained_as_in_a_library(library, table, says):
             each.segment for each in expected.segments
         ]
     assert len(reasons) > 2
-    assert "shared table does not have it" in explain(table, "1", b"/no", says, options).reason
+    assert "shared table does not have it" in explain(table, asked(1), b"/no", says, options).reason
 
 
 def test_files_like_another_are_those_of_a_library(library, table):

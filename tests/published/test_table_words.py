@@ -200,7 +200,9 @@ def test_words_find_what_the_model_does_not(library, table, embedder):
 
 
 @pytest.mark.parametrize("by", [By.BOTH, By.WORDS])
-@pytest.mark.parametrize("query", ["INV-2024-0117 nowhere", '"word0 word1" "word2 word0"'])
+@pytest.mark.parametrize(
+    "query", ["IMG_204 nowhere", "IMG_204 IMG_12 nowhere", '"word0 word1" "word2 word0"']
+)
 def test_numbers_and_phrases_decide_as_in_a_library(library, small, table, embedder, query, by):
     for each in (small, table):
         asked = parse_query(query, by=by)

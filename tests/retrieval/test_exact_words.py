@@ -1,5 +1,7 @@
 """Searches by exact words: phrases, words that must not stand, words beside meaning, snippets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.colours import FINGERPRINT, ColourEmbedder, unit
@@ -82,15 +84,24 @@ def test_rare_words_are_found_of_which_the_model_knows_nothing(library, query, f
     assert hits[0].relevance > 0.5
 
 
-def test_a_name_on_several_pages_of_one_file_is_shown_and_lessens_no_other(library):
-    lines = range(1, 90, 10)
-    pages = [text(b"manual.txt", f"{FILLER} fivenum {line}", line) for line in lines]
+def test_the_only_file_with_a_name_is_found_however_many_of_its_passages_have_it(library):
+    pages = [text(b"manual.txt", f"{FILLER} fivenum {line}", line) for line in range(1, 190, 10)]
     library.add(pages, np.stack([unit(-1, 0, 0)] * len(pages)))
+    hits = ask(library, "fivenum", top=200)
+    [manual] = [hit for hit in hits if hit.segment.item.path == b"manual.txt"]
+    assert manual.relevance > 0.33
+
+
+@pytest.mark.parametrize("query", ["Zermatt", "glacier walk", "ZERMATT/glacier"])
+def test_a_folder_s_name_finds_all_of_its_files_and_lessens_no_other(library, query):
+    folder = b"Zermatt/glacier walk/%d.jpg"
+    photos = [replace(picture(folder % each), content_hash=f"{each}") for each in range(20)]
+    library.add(photos, np.stack([unit(-1, 0, 0)] * len(photos)))
     by_both, alone = (
         {hit.segment.item.path: hit.relevance for hit in ask(library, asked, top=200)}
-        for asked in ("fivenum", parse_query("fivenum", by=By.MEANING))
+        for asked in (query, parse_query(query, by=By.MEANING))
     )
-    assert 0.33 < by_both.pop(b"manual.txt") < 0.5
+    assert all(by_both.pop(photo.item.path) > 0.33 for photo in photos)
     assert by_both == {path: alone[path] for path in by_both}
 
 
@@ -100,7 +111,7 @@ def test_a_name_on_several_pages_of_one_file_is_shown_and_lessens_no_other(libra
         "INV-2024-0117 reimbursed",
         "the bill INV-2024-0117 of the plumber",
         "march INV-2024-0117",
-        "is 0117 or INV-2024-0117 reimbursed?",
+        "请查找INV-2024-0117的报销",
         '"INV-2024-0117" reimbursed',
         '"Zoe Brandauer" kumquat',
     ],
@@ -112,8 +123,27 @@ def test_a_number_or_a_phrase_finds_its_file_beside_words_that_it_lacks(library,
     assert hit.relevance > 0.5
 
 
-def test_a_number_counts_as_it_is_written_and_a_year_does_not(library):
-    assert asked_words("bill INV-2024-0117, of 2024 and 12").numbers == (("inv", "2024", "0117"),)
+def test_ordinary_numbers_decide_nothing(library):
+    words = (
+        "3rd, 100, mp3, 4x4, 2024, 1990s, covid-19, v2.4.1, 360-degree, 2024-03-05, 10:30am, 1080p"
+    )
+    assert asked_words(words).numbers == ()
+    written = "INV-2024-0117, IMG_204.jpg 4711, PX-117, +43 660 1234567"
+    numbers = (("inv", "2024", "0117"), ("img", "204", "jpg"), ("4711",), ("px", "117"))
+    numbers = (*numbers, ("43", "660", "1234567"))
+    assert asked_words(written).numbers == numbers
+
+
+def test_a_number_of_many_rows_decides_nothing(library):
+    query = parse_query("INV-2024-0117 nowhere", by=By.WORDS)
+    [hit] = ask(library, query)
+    many = [text(b"%d.txt" % number, f"INV-2024-0117 {number}") for number in range(60)]
+    library.add(many, np.stack([unit(-1, 0, 0)] * len(many)))
+    assert hit.segment.item.path == b"bill.txt"
+    assert ask(library, query) == []
+
+
+def test_a_number_counts_as_it_is_written(library):
     asked = parse_query("INV-2023-0117 reimbursed", by=By.WORDS)
     assert all(hit.relevance < 0.5 for hit in ask(library, asked, min_relevance=0, top=100))
 

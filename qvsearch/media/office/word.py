@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -18,7 +19,8 @@ from qvsearch.media.office.readers import READERS, reader_of
 from qvsearch.media.office.xml import attribute, parse
 
 DOCUMENT = "word/document.xml"
-MOST_CHUNKS = 100  # whole files within
+MOST_CHUNKS = 20  # whole files within: each may be packed to a thousandth
+MOST_TEXT = 10 * 2**20  # characters, as of other texts
 _APART = {"footnotes": "footnotes", "endnotes": "endnotes", "comments": "comments"}
 _CHUNK = "aFChunk"
 _BODY_TEXT = "9"  # the outline level of what is no heading
@@ -63,10 +65,26 @@ def _read(file: BinaryIO, *, with_chunks: bool) -> Contents:
     for type_, name in _APART.items():
         flows.append([(name, line) for line in lines_of(package.read(related.get(type_, "")))])
     if with_chunks:
-        for chunk in [each.target for each in parts if each.type == _CHUNK][:MOST_CHUNKS]:
-            with suppress(MediaError):
-                flows += _chunk(package.read(chunk), PurePosixPath(chunk).suffix.lower())
+        chunks = dict.fromkeys(each.target for each in parts if each.type == _CHUNK)
+        flows += _chunks(package, chunks, MOST_TEXT - _size(flows))
     return Contents(flows, core_metadata(package))
+
+
+def _chunks(package: Package, names: Iterable[str], left: int) -> Iterator[Sequence[Line]]:
+    """Yield the flows of files that stand in a document; those beyond a size are left out.
+
+    `left` is the most characters of all of them.
+    """
+    for name in islice(names, MOST_CHUNKS):
+        with suppress(MediaError):
+            flows = _chunk(package.drawn(name), PurePosixPath(name).suffix.lower())
+            if (size := _size(flows)) <= left:
+                left -= size
+                yield from flows
+
+
+def _size(flows: Iterable[Sequence[Line]]) -> int:
+    return sum(len(line) + 1 for flow in flows for _, line in flow)
 
 
 def _chunk(data: bytes, suffix: str) -> Sequence[Sequence[Line]]:
