@@ -148,11 +148,12 @@ def test_a_number_counts_as_it_is_written(library):
     assert all(hit.relevance < 0.5 for hit in ask(library, asked, min_relevance=0, top=100))
 
 
-def test_phrases_of_one_file_may_stand_in_different_passages(library):
-    [hit] = ask(library, '"first chapter" "a kumquat"')
-    assert hit.segment.item.path == b"long.txt"
+@pytest.mark.parametrize("by", [By.BOTH, By.WORDS])
+def test_phrases_of_one_file_may_stand_in_different_passages(library, by):
+    [hit] = ask(library, parse_query('"first chapter" "a kumquat"', by=by))
+    assert (hit.segment.item.path, hit.relevance > 0.5) == (b"long.txt", True)
     assert {each.segment.lines for each in (hit, *hit.moments)} == {(1, 10), (11, 20)}
-    assert ask(library, '"first chapter" "INV-2024-0117"') == []
+    assert ask(library, parse_query('"first chapter" "INV-2024-0117"', by=by)) == []
 
 
 def test_without_words_the_same_queries_find_nothing(library):
