@@ -201,7 +201,7 @@ def _parts(
 
 
 def _new_lines(own: str | None, text: str) -> str:
-    """Return the lines read in a picture without those that its page has as text, if it has few."""
+    """Return the lines that were read in a picture and that its page does not have as text."""
     if not own:
         return text
     page, *_ = page_texts(own, 1)

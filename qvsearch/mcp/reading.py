@@ -267,8 +267,8 @@ def _in_section(sections: Sequence[str | None], wanted: str) -> tuple[int, int]:
     found = [
         number
         for number, each in enumerate(sections)
-        # the first or the last of several
-        if f" – {wanted} – " in f" – {each} – "
+        # a passage of several sections names the first and the last
+        if each is not None and f" – {wanted} – " in f" – {each} – "
     ]
     if not found:
         known = ", ".join(dict.fromkeys(each for each in sections if each is not None))

@@ -163,8 +163,8 @@ def matches(words: Words, asked: AskedWords) -> Matches:
     top, has_all = float(bm25.max(initial=0.0)), bool((coverage > 1 - ALIKE).any())
     decide: tuple[Phrase, ...] = ()
     if not has_all:
-        rows_of = {each: len(postings_of(words, each)[0]) for each in asked.deciding}
-        decide = deciding(rows_of, among)
+        some = {each: found.get(each) or postings_of(words, each) for each in asked.deciding}
+        decide = deciding({each: len(some[each][0]) for each in some}, among)
         coverage = _decided(words, decide, rows, coverage)
     whole = whole_query(asked, weights) if has_all else ()
     having = postings_of(words, whole)[0] if len(whole) > 1 else rows
@@ -252,11 +252,10 @@ def _summed(
 
 def deciding(counts: Mapping[Phrase, int], among: int) -> tuple[Phrase, ...]:
     """Return those of some phrases whose rows, so many among all, are likelier than not meant."""
-    rare = {each: count for each, count in counts.items() if count}
     return tuple(
         each
-        for each, count in rare.items()
-        if ALL + ALL_ROWS * np.log(among) + ALL_EQUAL * np.log(count) > 0
+        for each, count in counts.items()
+        if count and ALL + ALL_ROWS * np.log(among) + ALL_EQUAL * np.log(count) > 0
     )
 
 

@@ -102,7 +102,7 @@ def words_in_table(library: PublishedLibrary, asked: AskedWords) -> TableWords:
     mean, top = counts.tokens / max(1, among), float(bm25.max(initial=0.0))
     corpus = Corpus(among, mean, weights, np.sort(coverage), top, has_all=True)
     rough = matched(ids, bm25, coverage, corpus, asked, np.zeros(len(ids), np.bool_))
-    return _exact(table, asked, rough, corpus, _deciding(table, asked, among))
+    return _exact(table, asked, rough, corpus, _deciding(table, asked, found, among))
 
 
 def _exact(
@@ -152,9 +152,14 @@ def _exact(
     return TableWords(table, asked, exact, corpus)
 
 
-def _deciding(table: Table, asked: AskedWords, among: int) -> dict[Phrase, NDArray[np.int64]]:
-    """Return the rows of each phrase that decides a query."""
-    rows = {each: _rows_with(table, each) for each in asked.deciding}
+def _deciding(
+    table: Table, asked: AskedWords, found: Mapping[Phrase, Having], among: int
+) -> dict[Phrase, NDArray[np.int64]]:
+    """Return the rows of each phrase that decides a query; those of `found` are known."""
+    rows = {
+        each: found[each].ids if each in found else _rows_with(table, each)
+        for each in asked.deciding
+    }
     return {each: rows[each] for each in deciding({k: len(v) for k, v in rows.items()}, among)}
 
 

@@ -90,8 +90,7 @@ def words_in(library: Library, found: Matches, row: int) -> tuple[str, ...]:
 def rank_by_words(library: Library, term: EmbeddedTerm) -> Ranking:
     """Rank rows by their words alone; raises QvsearchError as `has_words` does."""
     has_words(library, term.term.asked)
-    found = matches(library.words, term.term.asked)
-    return ranked_by(library, term, found)
+    return ranked_by(library, term, matches(library.words, term.term.asked))
 
 
 def ranked_by(library: Library, term: EmbeddedTerm, found: Matches) -> Ranking:
@@ -110,8 +109,7 @@ def with_words(
     asked = ranking.terms[0].term.asked
     if not asked.sought or not has_words(library, asked):
         return ranking
-    found = matches(library.words, asked)
-    return with_matches(library, ranking, found, mask)
+    return with_matches(library, ranking, matches(library.words, asked), mask)
 
 
 def with_matches(

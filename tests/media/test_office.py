@@ -109,6 +109,7 @@ def test_whole_files_in_a_word_document_are_read(tmp_path):
         "page.mht": EXAMPLES["a.mhtml"],
         "page.HTM": b"<h1>Harbours</h1><p>Low water",
         "plain.txt": "Grüße".encode(),
+        "flat.xml": b"<w:document>markup</w:document>",
         "inner.docx": inner,
         "broken.docx": b"no document",
         "twice.docm": made.added(inner, {"word/_rels/document.xml.rels": chunked("inner.docx")}),

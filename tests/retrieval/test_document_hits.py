@@ -42,6 +42,13 @@ def library(folder):
     return make_library(folder.parent / "library", folder)
 
 
+def library_of_a_book(folder, pages):
+    """Make a library of one document with these pages."""
+    (folder / "files").mkdir()
+    write_pdf(folder / "files" / "book.pdf", *pages)
+    return make_library(folder / "library", folder / "files")
+
+
 def places(hits):
     return {hit.path.name: place_text(hit) for hit in hits}
 
@@ -61,9 +68,7 @@ def test_words_of_pages_between_the_indexed_ones_are_found_on_their_page(tmp_pat
     pages = [("grey", f"Chapter {number}") for number in range(1, 204)]
     assert 35 not in chosen_pages(len(pages))
     pages[34] = ("blue", "Invoice INV-2024-0117")
-    (tmp_path / "files").mkdir()
-    book = write_pdf(tmp_path / "files" / "book.pdf", *pages)
-    library = make_library(tmp_path / "library", book.parent)
+    library = library_of_a_book(tmp_path, pages)
     reranker = ColourReranker()
     [hit] = answer(
         library,
@@ -124,9 +129,7 @@ def test_a_page_that_is_not_asked_for_is_neither_the_hit_nor_beside_it(library, 
 def test_of_the_pages_behind_an_indexed_one_only_those_asked_for_are_the_hit(tmp_path):
     pages = [("grey", f"Chapter {number} of quetzals") for number in range(1, 204)]
     pages[34] = ("grey", "Quetzals and quetzals, a quokka")
-    (tmp_path / "files").mkdir()
-    book = write_pdf(tmp_path / "files" / "book.pdf", *pages)
-    library = make_library(tmp_path / "library", book.parent)
+    library = library_of_a_book(tmp_path, pages)
     for wanted, page in (("30-40", 35), ("34", 34)):
         options = replace(OPTIONS, filters=parse_filters(page=wanted))
         query = parse_query("quetzals quokka", by=By.WORDS)
@@ -137,9 +140,7 @@ def test_of_the_pages_behind_an_indexed_one_only_those_asked_for_are_the_hit(tmp
 def test_a_page_that_is_found_by_its_picture_stays_the_hit(tmp_path):
     pages = [("grey", f"green chapter {number}") for number in range(1, 204)]
     pages[33] = ("green", "Meadows")
-    (tmp_path / "files").mkdir()
-    book = write_pdf(tmp_path / "files" / "book.pdf", *pages)
-    library = make_library(tmp_path / "library", book.parent)
+    library = library_of_a_book(tmp_path, pages)
     [hit] = search(library, "green", ColourEmbedder(), OPTIONS)
     assert (place_text(hit), hit.shown.text) == ("page 34", "Meadows")
 

@@ -123,7 +123,7 @@ def test_a_number_or_a_phrase_finds_its_file_beside_words_that_it_lacks(library,
     assert hit.relevance > 0.5
 
 
-def test_ordinary_numbers_decide_nothing(library):
+def test_ordinary_numbers_decide_nothing():
     words = (
         "3rd, 100, mp3, 4x4, 2024, 1990s, covid-19, v2.4.1, 360-degree, 2024-03-05, 10:30am, 1080p"
     )

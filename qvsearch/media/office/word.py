@@ -13,6 +13,7 @@ from qvsearch.errors import MediaError
 from qvsearch.media.encoding import to_text
 from qvsearch.media.office.contents import Contents, Line, section_of
 from qvsearch.media.office.drawings import drawn_lines
+from qvsearch.media.office.html import MOST_TEXT
 from qvsearch.media.office.ooxml import Paragraphs, core_metadata, lines_of
 from qvsearch.media.office.package import Package
 from qvsearch.media.office.readers import READERS, reader_of
@@ -20,7 +21,6 @@ from qvsearch.media.office.xml import attribute, parse
 
 DOCUMENT = "word/document.xml"
 MOST_CHUNKS = 20  # whole files within: each may be packed to a thousandth
-MOST_TEXT = 10 * 2**20  # characters, as of other texts
 _APART = {"footnotes": "footnotes", "endnotes": "endnotes", "comments": "comments"}
 _CHUNK = "aFChunk"
 _BODY_TEXT = "9"  # the outline level of what is no heading
@@ -94,10 +94,10 @@ def _chunk(data: bytes, suffix: str) -> Sequence[Sequence[Line]]:
     """
     if READERS.get(suffix) == "word":
         return _read(BytesIO(data), with_chunks=False).flows
-    reader = reader_of(suffix)
-    if reader is None:
+    if suffix == ".txt":
         return [[(None, line) for line in to_text(data).splitlines()]]
-    return reader.read(BytesIO(data)).flows
+    reader = reader_of(suffix)
+    return () if reader is None else reader.read(BytesIO(data)).flows
 
 
 def _outlined(style: str) -> bool:
