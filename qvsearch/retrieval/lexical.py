@@ -13,17 +13,21 @@ from qvsearch.library.words_file import PAGES
 from qvsearch.paged_text import page_texts
 from qvsearch.retrieval.asked_words import AskedWords, Phrase, has_number
 from qvsearch.retrieval.calibration import ANSWERED, evidence_of
+from qvsearch.retrieval.counted_files import ALIKE, shares
+from qvsearch.retrieval.named_files import Having, are_among, missing, named_files, possible_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from qvsearch.library.words import Words
-    from qvsearch.types import Vectors
+    from qvsearch.retrieval.named_files import Named
+    from qvsearch.types import Segment, Vectors
 
     Rows = NDArray[np.int64]
     Counts = NDArray[np.int64]
+    Files = NDArray[np.int64]  # by number
     _Postings = dict[Phrase, tuple[Rows, Counts]]
 
 K1, B = 1.2, 0.75  # Robertson and Zaragoza 2009
@@ -35,7 +39,6 @@ WHOLE = -0.6  # least of rows that have the query as it is written, as the names
 FEW = 0.2  # of all rows, which they may be at most
 TIE = 0.5  # from the best BM25 score to none
 MEANT = 0.0  # least log-odds of rows that have all words, if these very words are wanted
-ALIKE = 1e-5  # of coverages that are equal but for rounding
 LEAST_COVERAGE = 0.6  # with less the evidence is negative, even among ten million rows
 MOST_PAGED = 50  # rows of long documents whose pages are compared
 
@@ -44,17 +47,20 @@ MOST_PAGED = 50  # rows of long documents whose pages are compared
 class Corpus:
     """What a query needs of all rows that have words, `among` of them with `mean` tokens each.
 
-    `weights` has the information of each phrase, in nats. `coverages` (k,) are those of all rows
-    that have some of the phrases, ascending. `top` is the highest BM25 of any row, `best` the
-    highest evidence, if it is known. `has_all` is true if a row has every phrase; otherwise one of
-    `deciding` is as good. `whole` are the query's words, if rows that have them as they are written
-    are few enough.
+    `weights` has the information of each phrase, in nats, and `named` the files whose names have a
+    phrase that some of their rows lack. `coverages` (k,) are those of all rows that have some of
+    the phrases, ascending, and `behind` (k,) tells how many rows have at least as much. `top` is
+    the highest BM25 of any row, `best` the highest evidence, if it is known. `has_all` is true if a
+    row has every phrase; otherwise one of `deciding` is as good. `whole` are the query's words, if
+    rows that have them as they are written are few enough.
     """
 
     among: int
     mean: float
     weights: Mapping[Phrase, float]
+    named: Named
     coverages: Vectors
+    behind: NDArray[np.float64]
     top: float
     has_all: bool
     deciding: tuple[Phrase, ...] = ()
@@ -67,21 +73,23 @@ class Matches:
     """The rows (k,) that have some of a query's words, ascending, with arrays (k,).
 
     `bm25` is their score. `coverage` is the share of the query's information (idf) that a row has,
-    0 to 1, and `equal` the number of rows with at least as much. If no row has all of it, one with
-    a rare number or quote of the query counts as one that has. `among` is the number of all rows
-    with words. `weights` has the information of each phrase, in nats. `top` is the highest
-    BM25 of any row. `elsewhere` is the highest evidence of rows that are not among these.
-    `is_meant` is true if these very words are wanted, and `are_phrases` if all are in quotes.
-    `is_number` is true if a number is among them, and some row has them all. `are_whole` marks the
-    rows that have the query as it is written.
+    0 to 1, and `equal` the number of rows with at least as much, where a file that is counted once
+    is one (see `shares`). If no row has all of it, one with a rare number or quote of the query
+    counts as one that has. `among` is the number of all rows with words. `weights` has the
+    information of each phrase, in nats, and `named` the files whose names have a phrase that some
+    of their rows lack. `top` is the highest BM25 of any row. `elsewhere` is the highest evidence of
+    rows that are not among these. `is_meant` is true if these very words are wanted, and
+    `are_phrases` if all are in quotes. `is_number` is true if a number is among them, and some row
+    has them all. `are_whole` marks the rows that have the query as it is written.
     """
 
     rows: Rows
     bm25: Vectors
     coverage: Vectors
-    equal: Counts
+    equal: NDArray[np.float64]
     among: int
     weights: Mapping[Phrase, float]
+    named: Named
     top: float
     is_meant: bool
     are_phrases: bool
@@ -152,14 +160,20 @@ class Matches:
         return place if place < len(self.rows) and self.rows[place] == row else None
 
 
-def matches(words: Words, asked: AskedWords) -> Matches:
-    """Return the rows of a library that have some of the words."""
+def matches(
+    words: Words, files: Files, segments: Mapping[int, Segment], asked: AskedWords
+) -> Matches:
+    """Return the rows of a library that have some of the words.
+
+    `files` (size,) are the numbers of the rows' files, and `segments` those of rows.
+    """
     numbered, counts = words.lengths()
     among = len(numbered)
     found = _rarer(words, asked.sought, among)
     weights = {phrase: information(among, len(rows)) for phrase, (rows, _) in found.items()}
     mean = float(counts.mean()) if len(counts) else 1.0
-    rows, bm25, coverage = _summed(words, found, weights, mean)
+    named = _named(found, files, segments, weights)
+    rows, bm25, coverage = _summed(words, files, found, named, weights, mean)
     top, has_all = float(bm25.max(initial=0.0)), bool((coverage > 1 - ALIKE).any())
     decide: tuple[Phrase, ...] = ()
     if not has_all:
@@ -171,17 +185,69 @@ def matches(words: Words, asked: AskedWords) -> Matches:
     if len(having) > FEW * among:
         whole = ()
     are_whole = np.isin(rows, having) if whole else np.zeros(len(rows), np.bool_)
-    all_rows = Corpus(among, mean, weights, np.sort(coverage), top, has_all, decide, whole)
+    coverages, behind = ranked(
+        coverage, files[rows], among, named, lambda some: _sizes(files, some)
+    )
+    all_rows = Corpus(among, mean, weights, named, coverages, behind, top, has_all, decide, whole)
     return matched(rows, bm25, coverage, all_rows, asked, are_whole)
 
 
-def matches_among(words: Words, all_rows: Corpus, asked: AskedWords) -> Matches:
-    """Return those of some rows that have some of the words, as they stand among all rows."""
+def matches_among(words: Words, files: Files, all_rows: Corpus, asked: AskedWords) -> Matches:
+    """Return those of some rows that have some of the words, as they stand among all rows.
+
+    `files` (size,) are the numbers of the rows' files.
+    """
     found = {phrase: postings_of(words, phrase) for phrase in all_rows.weights}
-    rows, bm25, coverage = _summed(words, found, all_rows.weights, all_rows.mean)
+    rows, bm25, coverage = _summed(
+        words, files, found, all_rows.named, all_rows.weights, all_rows.mean
+    )
     coverage = _decided(words, all_rows.deciding, rows, coverage)
     are_whole = _are_whole(words, all_rows.whole, rows)
     return matched(rows, bm25, coverage, all_rows, asked, are_whole)
+
+
+def _named(
+    found: _Postings,
+    files: Files,
+    segments: Mapping[int, Segment],
+    weights: Mapping[Phrase, float],
+) -> Named:
+    """Return the files whose names have phrases that some of their rows lack."""
+    names = possible_names({phrase: len(rows) for phrase, (rows, _) in found.items()})
+    if not names:
+        return {}
+    some = np.unique(np.concatenate([files[found[each][0]] for each in names]))
+    having = {phrase: Having(rows, files[rows]).within(some) for phrase, (rows, _) in found.items()}
+    least = LEAST_COVERAGE * sum(weights.values())
+    return named_files(
+        having, weights, least, lambda rows: map(segments.__getitem__, rows.tolist())
+    )
+
+
+def _sizes(files: Files, some: Files) -> Counts:
+    """Return how many rows some files, ascending, have."""
+    places = np.searchsorted(some, files[are_among(files, some)])
+    return np.bincount(places, minlength=len(some))
+
+
+def ranked(
+    coverage: Vectors,
+    files: Files,
+    among: int,
+    named: Named,
+    sizes: Callable[[Files], Counts],
+) -> tuple[Vectors, NDArray[np.float64]]:
+    """Return `coverages` and `behind` of a Corpus, given the coverage (k,) and file (k,) of rows.
+
+    `among` and `named` are as in a Corpus, and `sizes` returns how many rows files have.
+    """
+    counted = np.ones(len(coverage))
+    some = np.flatnonzero(coverage > LEAST_COVERAGE)
+    if 2 * len(some) <= among:
+        by_name = np.concatenate([np.empty(0, np.int64), *named.values()])
+        counted[some] = shares(files[some], coverage[some], by_name, sizes)
+    order = np.argsort(coverage, kind="stable")
+    return coverage[order], np.append(np.cumsum(counted[order][::-1])[::-1], 0.0)
 
 
 def whole_query(asked: AskedWords, weights: Mapping[Phrase, float]) -> Phrase:
@@ -207,18 +273,18 @@ def matched(
 
     `are_whole` (k,) marks those that have the query as it is written.
     """
-    coverages, weights = all_rows.coverages, all_rows.weights
     return Matches(
         rows,
         bm25,
         coverage,
-        len(coverages) - np.searchsorted(coverages, coverage - ALIKE),
+        all_rows.behind[np.searchsorted(all_rows.coverages, coverage - ALIKE)],
         all_rows.among,
-        weights,
+        all_rows.weights,
+        all_rows.named,
         all_rows.top,
         asked.are_meant,
         not asked.tokens,
-        all_rows.has_all and any(map(has_number, weights)),
+        all_rows.has_all and any(map(has_number, all_rows.weights)),
         are_whole,
         all_rows.best,
     )
@@ -230,7 +296,12 @@ def information(among: int, rows: int) -> float:
 
 
 def _summed(
-    words: Words, found: _Postings, weights: Mapping[Phrase, float], mean: float
+    words: Words,
+    files: Files,
+    found: _Postings,
+    named: Named,
+    weights: Mapping[Phrase, float],
+    mean: float,
 ) -> tuple[Rows, Vectors, Vectors]:
     """Return the rows (k,) with some phrases, their BM25 (k,) and their coverage (k,).
 
@@ -242,12 +313,22 @@ def _summed(
     lengths[numbered] = counts
     norm = K1 * (1 - B + B * lengths / max(1.0, mean))
     score, has = np.zeros(size, np.float32), np.zeros(size, np.float32)
-    for phrase, (rows, often) in found.items():
+    for phrase, (rows, often) in _with_named(files, found, named).items():
         score[rows] += weights[phrase] * often * (K1 + 1) / (often + norm[rows])
         has[rows] += weights[phrase]
-    _within_pages(words, found, weights, has)
+    _within_pages(words, files, found, named, weights, has)
     rows = np.flatnonzero(has)
     return rows, score[rows], has[rows] / np.float32(sum(weights.values()) or 1.0)
+
+
+def _with_named(files: Files, found: _Postings, named: Named) -> _Postings:
+    """Return postings in which rows with any phrase also have those of their files' names, once."""
+    having = {phrase: Having(rows, files[rows]) for phrase, (rows, _) in found.items()}
+    added = dict(found)
+    for phrase, more in missing(having, named).items():
+        rows, often = found[phrase]
+        added[phrase] = np.concatenate([rows, more]), np.concatenate([often, np.ones_like(more)])
+    return added
 
 
 def deciding(counts: Mapping[Phrase, int], among: int) -> tuple[Phrase, ...]:
@@ -269,7 +350,12 @@ def _decided(words: Words, decide: Sequence[Phrase], rows: Rows, coverage: Vecto
 
 
 def _within_pages(
-    words: Words, found: _Postings, weights: Mapping[Phrase, float], has: Vectors
+    words: Words,
+    files: Files,
+    found: _Postings,
+    named: Named,
+    weights: Mapping[Phrase, float],
+    has: Vectors,
 ) -> None:
     """Lower what rows of long documents have (size,) to the most that one of their pages has.
 
@@ -281,7 +367,8 @@ def _within_pages(
     rows = rows[has[rows] > LEAST_COVERAGE * total] if len(found) > 1 else rows[:0]
     for row in rows[np.argsort(-has[rows], kind="stable")[:MOST_PAGED]].tolist():
         pages = [f" {' '.join(tokens(text))} " for _, text in page_texts(words.text(row) or "", 0)]
-        here = [{each for each in found if f" {' '.join(each)} " in page} for page in pages]
+        names = {each for each, numbers in named.items() if files[row] in numbers}
+        here = [names | {each for each in found if f" {' '.join(each)} " in page} for page in pages]
         shown = {each for page in here for each in page}
         most = max(sum(weights[each] for each in page) for page in here)
         has[row] += most - sum(weights[each] for each in shown)

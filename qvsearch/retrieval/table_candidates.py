@@ -208,7 +208,7 @@ class Asked:
         """Return rows as a library, ranked by all terms."""
         library = self.library.gathered(rows)
         mask = passing_rows(library.columns, self.filters) & self.files.passes(library.items)
-        found = None if self.words is None else self.words.among(library.words)
+        found = None if self.words is None else self.words.among(library)
         if self.is_by_words and found is not None:
             ranking = ranked_by(library, self.terms[0].embedded, found)
             return Working(rows, library, mask, ranking)

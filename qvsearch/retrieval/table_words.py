@@ -15,8 +15,8 @@ import numpy as np
 from qvsearch.library.words import Words
 from qvsearch.published.sql import lists_of
 from qvsearch.published.stored_words import COLUMNS, StoredWords
+from qvsearch.retrieval.counted_files import ALIKE
 from qvsearch.retrieval.lexical import (
-    ALIKE,
     FEW,
     LEAST_COVERAGE,
     Corpus,
@@ -25,19 +25,23 @@ from qvsearch.retrieval.lexical import (
     information,
     matched,
     matches_among,
+    ranked,
     whole_query,
 )
+from qvsearch.retrieval.named_files import Having, missing, named_files, possible_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from qvsearch.published.engine import Table
     from qvsearch.published.library import PublishedLibrary
+    from qvsearch.published.part import Part
     from qvsearch.published.word_counts import WordCounts
     from qvsearch.retrieval.asked_words import AskedWords, Phrase
-    from qvsearch.types import Vectors
+    from qvsearch.retrieval.named_files import Named
+    from qvsearch.types import Segment, Vectors
 
 READ_ROWS = 2000  # rows whose words are read: as many as may count beside meaning
 TOP_ROWS = 16  # rows of the highest BM25 by the engine, among which is the highest
@@ -45,7 +49,7 @@ LISTED = 20_000  # files that SQL lists; more are left out after the engine's se
 
 
 @dataclass(frozen=True, slots=True)
-class Having:
+class Scored:
     """Rows that have a phrase: their numbers in the version (n,), and the engine's BM25 (n,)."""
 
     ids: NDArray[np.int64]
@@ -80,9 +84,9 @@ class TableWords:
         following = float(evidence[order[count]]) if len(order) > count else -np.inf
         return rows[order[:count]], evidence[order[:count]], following
 
-    def among(self, words: Words) -> Matches:
+    def among(self, library: Part) -> Matches:
         """Return those of some rows of the table that have words of the query, given all theirs."""
-        return matches_among(words, self.corpus, self.asked)
+        return matches_among(library.words, library.items, self.corpus, self.asked)
 
 
 def words_in_table(library: PublishedLibrary, asked: AskedWords) -> TableWords:
@@ -98,9 +102,14 @@ def words_in_table(library: PublishedLibrary, asked: AskedWords) -> TableWords:
         coverage[at] += weights[phrase]
         # the engine's idf may count rows that are deleted
         bm25[at] += weights[phrase] * each.scores / each.scores.max(initial=1e-9)
+    having = _in_named(table, found)
+    named = _named(library, having, weights)
+    for phrase, more in missing(having, named).items():
+        coverage[np.searchsorted(ids, more)] += weights[phrase]
     coverage /= np.float32(sum(weights.values()) or 1.0)
     mean, top = counts.tokens / max(1, among), float(bm25.max(initial=0.0))
-    corpus = Corpus(among, mean, weights, np.sort(coverage), top, has_all=True)
+    coverages, behind = ranked(coverage, _unknown(ids), among, {}, _sizes(table))
+    corpus = Corpus(among, mean, weights, named, coverages, behind, top, has_all=True)
     rough = matched(ids, bm25, coverage, corpus, asked, np.zeros(len(ids), np.bool_))
     return _exact(table, asked, rough, corpus, _deciding(table, asked, found, among))
 
@@ -125,8 +134,10 @@ def _exact(
         some = some[np.argpartition(-rough.evidence[some], READ_ROWS)[:READ_ROWS]]
     top = np.argsort(-rough.bm25, kind="stable")[:TOP_ROWS]
     some = np.unique(np.concatenate([some, top, np.flatnonzero(decided)]))
-    texts = table.by_ids(rough.rows[some], COLUMNS)
-    read = matches_among(Words([StoredWords(texts)], np.ones(len(some), np.bool_)), corpus, asked)
+    texts = table.by_ids(rough.rows[some], (*COLUMNS, "item"))
+    words, files = Words([StoredWords(texts)], np.ones(len(some), np.bool_)), _unknown(rough.rows)
+    files[some] = texts["item"].to_numpy()
+    read = matches_among(words, files[some], corpus, asked)
     bm25 = rough.bm25 * np.median(read.bm25 / np.maximum(rough.bm25[some[read.rows]], 1e-9))
     bm25[some[read.rows]] = read.bm25
     coverage = rough.coverage.copy()
@@ -138,9 +149,11 @@ def _exact(
     having = rough.rows if len(whole) == 1 else _rows_with(table, whole)
     if len(having) > FEW * corpus.among:
         whole = ()
+    coverages, behind = ranked(coverage, files, corpus.among, corpus.named, _sizes(table))
     corpus = replace(
         corpus,
-        coverages=np.sort(coverage),
+        coverages=coverages,
+        behind=behind,
         top=float(bm25.max()),
         has_all=has_all,
         deciding=() if has_all else tuple(decide),
@@ -152,8 +165,54 @@ def _exact(
     return TableWords(table, asked, exact, corpus)
 
 
+def _unknown(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a number of its own for the file of each row (k,)."""
+    return -2 - np.arange(len(rows))
+
+
+def _sizes(table: Table) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
+    """Return what tells how many rows files of a table, ascending, have."""
+
+    def sizes(files: NDArray[np.int64]) -> NDArray[np.int64]:
+        rows = table.by_items(files.tolist(), ["item"])["item"].to_numpy()
+        return np.bincount(np.searchsorted(files, rows), minlength=len(files))
+
+    return sizes
+
+
+def _in_named(table: Table, found: Mapping[Phrase, Scored]) -> dict[Phrase, Having]:
+    """Return the rows with phrases of files whose first rows, where names are, have a rare one."""
+    names = possible_names({phrase: len(each.ids) for phrase, each in found.items()})
+    having, firsts = {}, [np.empty(0, np.int64)]
+    for phrase in names:
+        ids = np.sort(found[phrase].ids)
+        rows = table.by_ids(ids, ["item", "ordinal"])
+        having[phrase] = Having(ids, rows["item"].to_numpy())
+        firsts.append(having[phrase].files[rows["ordinal"].to_numpy() == 0])
+    files = np.unique(np.concatenate(firsts))
+    where = f"({' OR '.join(lists_of('item', map(str, files.tolist())))})"
+    for phrase in found.keys() - having.keys() if len(files) else ():
+        rows = table.having(phrase, ["item"], where, is_phrase=len(phrase) > 1)
+        having[phrase] = Having(
+            *(rows[each].to_numpy().astype(np.int64) for each in ("_rowid", "item"))
+        )
+    return {phrase: each.within(files) for phrase, each in having.items()}
+
+
+def _named(
+    library: PublishedLibrary, having: Mapping[Phrase, Having], weights: Mapping[Phrase, float]
+) -> Named:
+    """Return the files whose names have phrases that some of their rows lack."""
+
+    def segments_of(rows: NDArray[np.int64]) -> list[Segment]:
+        return library.segments_of(library.table.by_ids(rows, ("line", "root", "path")))
+
+    least = LEAST_COVERAGE * sum(weights.values())
+    return named_files(having, weights, least, segments_of) if having else {}
+
+
 def _deciding(
-    table: Table, asked: AskedWords, found: Mapping[Phrase, Having], among: int
+    table: Table, asked: AskedWords, found: Mapping[Phrase, Scored], among: int
 ) -> dict[Phrase, NDArray[np.int64]]:
     """Return the rows of each phrase that decides a query; those of `found` are known."""
     rows = {
@@ -177,14 +236,14 @@ def _counting(found: Matches, asked: AskedWords) -> NDArray[np.bool_]:
     return np.ones(len(found.rows), np.bool_) if asked.alone else found.counted
 
 
-def _rarer(table: Table, phrases: Sequence[Phrase], counts: WordCounts) -> dict[Phrase, Having]:
+def _rarer(table: Table, phrases: Sequence[Phrase], counts: WordCounts) -> dict[Phrase, Scored]:
     """Return rows with phrases, without those of more than half of all rows if others are rarer."""
 
-    def find(phrases: Sequence[Phrase], most: int | None) -> dict[Phrase, Having]:
-        def one(phrase: Phrase) -> Having:
+    def find(phrases: Sequence[Phrase], most: int | None) -> dict[Phrase, Scored]:
+        def one(phrase: Phrase) -> Scored:
             rows = table.having(phrase, is_phrase=len(phrase) > 1, most=most)
             ids, scores = rows["_rowid"].to_numpy(), rows["_score"].to_numpy()
-            return Having(ids.astype(np.int64), scores.astype(np.float32))
+            return Scored(ids.astype(np.int64), scores.astype(np.float32))
 
         with ThreadPoolExecutor() as pool:  # the engine waits for its storage
             return dict(zip(phrases, pool.map(one, phrases), strict=True))

@@ -82,15 +82,25 @@ def hidden_by_words(library: Library, asked: AskedWords, rows: Sequence[int]) ->
 
 
 def words_in(library: Library, found: Matches, row: int) -> tuple[str, ...]:
-    """Return the words of a query that a row has, the rarest first."""
+    """Return the words of a query that a row or its file's name has, the rarest first."""
     ordered = sorted(found.weights, key=lambda each: -found.weights[each])
-    return tuple(" ".join(each) for each in ordered if row in postings_of(library.words, each)[0])
+    file = library.columns.items[row]
+
+    def has(phrase: Phrase) -> bool:
+        return row in postings_of(library.words, phrase)[0] or file in found.named.get(phrase, ())
+
+    return tuple(" ".join(each) for each in ordered if has(each))
+
+
+def matches_in(library: Library, asked: AskedWords) -> Matches:
+    """Return the rows of a library that have some of the words."""
+    return matches(library.words, library.columns.items, library.segments, asked)
 
 
 def rank_by_words(library: Library, term: EmbeddedTerm) -> Ranking:
     """Rank rows by their words alone; raises QvsearchError as `has_words` does."""
     has_words(library, term.term.asked)
-    return ranked_by(library, term, matches(library.words, term.term.asked))
+    return ranked_by(library, term, matches_in(library, term.term.asked))
 
 
 def ranked_by(library: Library, term: EmbeddedTerm, found: Matches) -> Ranking:
@@ -109,7 +119,7 @@ def with_words(
     asked = ranking.terms[0].term.asked
     if not asked.sought or not has_words(library, asked):
         return ranking
-    return with_matches(library, ranking, matches(library.words, asked), mask)
+    return with_matches(library, ranking, matches_in(library, asked), mask)
 
 
 def with_matches(

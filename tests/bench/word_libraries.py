@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -112,8 +112,14 @@ class Mixed:
     vectors: np.ndarray
     kinds: np.ndarray
     words: Words
+    segments: Mapping[int, Segment]
     bank: np.ndarray
     asked: Sequence[Asked]
+
+    @property
+    def files(self) -> np.ndarray:
+        """Each row is a file of its own."""
+        return np.arange(self.size)
 
     def evidence(self, query: Asked) -> np.ndarray:
         """Return the evidence (size,) by meaning alone."""
@@ -258,7 +264,7 @@ def _library(
         Asked(group, text, vector, matches)
         for (group, text, matches), vector in zip(questions, embedded, strict=True)
     ]
-    return Mixed(size, rows, kinds, words, pool.bank, asked)
+    return Mixed(size, rows, kinds, words, dict(enumerate(segments)), pool.bank, asked)
 
 
 def _questions(

@@ -19,7 +19,8 @@ from word_libraries import Asked, Mixed, mixed_libraries
 
 from qvsearch.retrieval.asked_words import asked_words
 from qvsearch.retrieval.calibration import ANSWERED, CUT
-from qvsearch.retrieval.lexical import ALIKE, TIE, Matches, matches
+from qvsearch.retrieval.counted_files import ALIKE
+from qvsearch.retrieval.lexical import TIE, Matches, matches
 from qvsearch.retrieval.word_ranking import either
 
 SIZES = (100, 2000, 20_000)
@@ -126,7 +127,7 @@ def measure(libraries: Sequence[Mixed]) -> None:
 
 
 def _matches(library: Mixed, query: Asked) -> Matches:
-    return matches(library.words, asked_words(query.text))
+    return matches(library.words, library.files, library.segments, asked_words(query.text))
 
 
 def fit(libraries: Sequence[Mixed]) -> None:

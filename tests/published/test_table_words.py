@@ -31,7 +31,7 @@ from qvsearch.published.engine import TOKENS, Table
 from qvsearch.published.publishing import publish
 from qvsearch.published.schema import later_types
 from qvsearch.published.stored_words import COLUMNS
-from qvsearch.retrieval import table_words
+from qvsearch.retrieval import named_files, table_words
 from qvsearch.retrieval.explain import explain
 from qvsearch.retrieval.pipeline import SearchOptions, parse_query, search
 from qvsearch.retrieval.shelf import Opened
@@ -97,6 +97,14 @@ def book(rng, number):
         yield replace(whole, page=page, words=words)
 
 
+def report(name, words):
+    """The segments of a text with a name, of which each passage has one of these words."""
+    item = Item(ROOT, name, Kind.TEXT, 1, 7)
+    for line, word in enumerate(words):
+        lines = (10 * line + 1, 10 * line + 10)
+        yield Segment(item, name.decode(), lines=lines, words=f"word0 word1 {word} word2")
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     rng = random.Random(18)
@@ -104,6 +112,10 @@ def library(tmp_path_factory):
     made.add_root(ROOT)
     segments = [each for number in range(FILES) for each in file(rng, number)]
     segments += [each for number in range(2) for each in book(rng, FILES + number)]
+    segments += report(b"Hofstetter.txt", ["word3", "word4", "warranty", "word6", "warranty"])
+    segments += report(b"Hofstetter warranty.txt", ["word3", "warranty", "word4"])
+    segments += report(b"quokkas.txt", ["quokka", "word3", "quokka", "quokka"])
+    segments += report(b"novel.txt", ["ocelot", *["word3", "word4", "ocelot"] * 4])
     vectors = made_vectors(len(segments))
     made.set_baseline(unit(made_vectors(64, 5) + 0.5 * vectors[:64]))
     made.add(segments, vectors)
@@ -210,6 +222,20 @@ def test_numbers_and_phrases_decide_as_in_a_library(library, small, table, embed
         assert hits[0].relevance > 0.3
 
 
+@pytest.mark.parametrize("most", [2000, 20])
+@pytest.mark.parametrize("by", [By.BOTH, By.WORDS])
+@pytest.mark.parametrize(
+    "query", ["hofstetter warranty", "Hofstetter word4", "quokka", "ocelot", "archive txt warranty"]
+)
+def test_files_with_a_name_or_mostly_of_a_word_are_those_of_a_library(
+    library, small, table, embedder, query, by, most, monkeypatch
+):
+    monkeypatch.setattr(named_files, "MOST_ROWS", most)
+    for each in (small, table):
+        found = check_alike(library, each, parse_query(query, by=by), embedder, min_relevance=0)
+        assert found[0].segment.item.path.endswith(b".txt")
+
+
 def test_long_lists_of_files_are_not_pushed_into_the_engine(library, table, embedder, monkeypatch):
     monkeypatch.setattr(table_words, "LISTED", 3)
     query = parse_query('word3 "word0 word1"', lacking=["word2 word4", "word300"])
@@ -229,7 +255,7 @@ def test_few_texts_are_read_however_many_rows_have_a_word(library, table, embedd
     options = SearchOptions(min_relevance=0, top=40)
     query = parse_query("word0 word1", by=By.WORDS)
     expected, found = (search(each, query, embedder, options) for each in (library, table))
-    (texts,) = [count for names, count in read if names == COLUMNS]
+    (texts,) = [count for names, count in read if names == (*COLUMNS, "item")]
     assert 20 <= texts <= 25
     assert relevances(found) == pytest.approx(relevances(expected), abs=0.02)
 

@@ -19,11 +19,11 @@ from qvsearch.library.filters import parse_filters
 from qvsearch.media.pages import chosen_pages
 from qvsearch.retrieval.asked_words import asked_words
 from qvsearch.retrieval.explain import explain
-from qvsearch.retrieval.lexical import matches
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import SearchOptions, answer, parse_query, search
 from qvsearch.retrieval.query import PICTURES, Query, Term
 from qvsearch.retrieval.similar import similar
+from qvsearch.retrieval.word_ranking import matches_in
 from qvsearch.types import EmbedInput, Hit, Item, Kind, Segment
 
 OPTIONS = SearchOptions(min_relevance=0, dedupe=False)
@@ -106,7 +106,7 @@ def test_words_on_several_pages_are_no_answer_together(tmp_path):
         ("yearbook quokka", {1: 1}),
         ("zither ocelot plumber", {21: 0.6, 49: 0.6}),
     ):
-        found = matches(library.words, asked_words(text))
+        found = matches_in(library, asked_words(text))
         pages = [library.segments[row].page for row in found.rows.tolist()]
         shares = found.coverage.tolist()
         assert dict(zip(pages, shares, strict=True)) == pytest.approx(coverage, abs=0.1), text

@@ -14,14 +14,14 @@ from qvsearch.library.library import Library
 from qvsearch.retrieval import word_ranking
 from qvsearch.retrieval.asked_words import asked_words, plain
 from qvsearch.retrieval.explain import explain
-from qvsearch.retrieval.lexical import matches
 from qvsearch.retrieval.pipeline import Query, SearchOptions, answer, parse_query, search
 from qvsearch.retrieval.query import read_terms
 from qvsearch.retrieval.scoring import embed_terms
 from qvsearch.retrieval.selection import select
 from qvsearch.retrieval.snippets import snippet_of
 from qvsearch.retrieval.standing import relevances
-from qvsearch.types import Item, Kind, Segment
+from qvsearch.retrieval.word_ranking import matches_in
+from qvsearch.types import Item, Kind, Metadata, Segment
 
 ROOT = b"/media"
 FILLER = "the quick brown fox jumps over the lazy dog near a river bank today"
@@ -90,6 +90,56 @@ def test_the_only_file_with_a_name_is_found_however_many_of_its_passages_have_it
     hits = ask(library, "fivenum", top=200)
     [manual] = [hit for hit in hits if hit.segment.item.path == b"manual.txt"]
     assert manual.relevance > 0.33
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_a_word_on_most_pages_of_one_file_finds_that_file_first(library, share):
+    told = ["fivenum" if 19 * share > number else "" for number in range(19)]
+    pages = [text(b"manual.txt", f"{FILLER} {each}", 10 * n + 1) for n, each in enumerate(told)]
+    library.add(pages, np.stack([unit(-1, 0, 0)] * len(pages)))
+    hits = ask(library, "fivenum")
+    assert paths(hits)[0] == b"manual.txt"
+    assert hits[0].relevance > 0.8
+
+
+def test_a_word_on_some_pages_of_a_book_counts_on_each_of_them(library):
+    told = ["sunset" if number % 3 == 0 else "" for number in range(30)]
+    pages = [text(b"novel.txt", f"{FILLER} {each}", 10 * n + 1) for n, each in enumerate(told)]
+    library.add(pages, np.stack([unit(-1, 0, 0)] * len(pages)))
+    found = matches_in(library, asked_words("sunset"))
+    assert found.equal.tolist() == [10.0] * 10
+    assert found.evidence.max() < 0.5  # what is meant may be above
+
+
+@pytest.mark.parametrize("query", ["Hofstetter warranty", "warranty MARCH quokka", "2041 warranty"])
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_name_of_a_file_and_words_of_a_later_page_are_found_together(library, query, count):
+    item = Item(ROOT, b"Hofstetter 2041.pdf", Kind.DOCUMENT, 1, 0)
+    metadata = Metadata(pages=30, title="March quokka")
+    pages = [
+        Segment(item, "0", page=page, words=FILLER, metadata=metadata) for page in range(1, 31)
+    ]
+    for page in range(17, 17 + count):
+        pages[page - 1] = replace(pages[page - 1], words=f"{FILLER} a warranty")
+    library.add(pages, np.stack([unit(-1, 0, 0)] * len(pages)))
+    others = [text(b"shop %d.txt" % each, f"{FILLER} a warranty") for each in range(9)]
+    library.add(others, np.stack([unit(-1, 0, 0)] * len(others)))
+    for stored in (False, True):
+        if stored:
+            library.commit()
+        hits = ask(library, query)
+        assert (paths(hits)[0], hits[0].segment.page) == (item.path, 17)
+        assert hits[0].relevance > 0.8
+
+
+def test_the_name_of_a_film_and_a_subtitle_are_found_together(library):
+    item = Item(ROOT, b"Casablanca.mp4", Kind.VIDEO, 1, 0)
+    shots = [Segment(item, "0", start=10.0 * n, end=10.0 * n + 10, words="") for n in range(9)]
+    shots[6] = replace(shots[6], words="61.5\tplay the kumquat")
+    library.add(shots, np.stack([unit(-1, 0, 0)] * len(shots)))
+    [hit, *_] = ask(library, "casablanca kumquat")
+    assert (hit.segment.item.path, hit.start) == (item.path, 61.5)
+    assert hit.relevance > 0.8
 
 
 @pytest.mark.parametrize("query", ["Zermatt", "glacier walk", "ZERMATT/glacier"])
@@ -320,11 +370,11 @@ def test_in_a_large_library_rows_with_the_words_are_scored_too(library, monkeypa
 def test_frequent_words_are_left_out_alike_whether_they_are_counted_or_read(library, monkeypatch):
     monkeypatch.setattr(words_file, "FREQUENT", 2)
     asked = [asked_words(each) for each in ("fox kumquat", "red fox", "the lazy dog", "river 7")]
-    read = [matches(library.words, each) for each in asked]
+    read = [matches_in(library, each) for each in asked]
     library.commit()
     assert library.words.at_least("fox") == 46
     for each, before in zip(asked, read, strict=True):
-        after = matches(library.words, each)
+        after = matches_in(library, each)
         assert after.weights == before.weights
         for name in ("rows", "bm25", "coverage", "equal"):
             np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
