@@ -37,9 +37,9 @@ MOST_PIXELS = 4_000_000  # of a picture: a page of A4 at 200 dots an inch has th
 STRIP_PIXELS = 16_000_000  # of a long strip, e.g. a whole web page
 PIECE_SIDE = 2000  # the engine reduces pictures with a longer side
 OVERLAP = 100  # pixels of two pieces of a strip, so that each line is whole in one of them
-# a frame shows another screen if so many squares differ by more, as at a word of some letters; a
-# blinking cursor changes fewer, a mouse pointer about as many
-BLOCK, LEAST_CHANGE, CHANGED_BLOCKS = 16, 24, 12  # pixels, of 255, squares
+# a frame shows another screen if so many squares differ by more: some digits do that, and a mouse
+# pointer, but neither a blinking cursor nor the minute of a clock
+BLOCK, LEAST_CHANGE, CHANGED_BLOCKS = 16, 24, 4  # pixels, of 255, squares
 LONGEST_TEXT = 100_000  # characters of a picture; a dense page has 10,000
 _DETECTOR, _RECOGNISER = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
 
@@ -70,7 +70,7 @@ def read(pixels: Pixels) -> str:
 
 
 def is_another_screen(one: Pixels, other: Pixels) -> bool:
-    """Return whether two frames (h, w, 3) of a film, as decoded, differ by a word or more."""
+    """Return whether two frames (h, w, 3) of a film, as decoded, differ by a number or more."""
     if one.shape != other.shape:
         return True
     changes = (np.maximum(one, other) - np.minimum(one, other)).max(axis=2)
