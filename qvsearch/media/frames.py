@@ -75,7 +75,8 @@ class Film(PacketReader):
             if frames is None or keyframe > (self.last_keyframe if self.in_order else position):
                 frames = self.frames_with_next(keyframe)
                 shown = next(frames, None)
-            while shown is not None and shown[2] <= time + ROUNDING:
+            # a last frame may have no length
+            while shown is not None and shown[0] < time - ROUNDING and shown[2] <= time + ROUNDING:
                 shown = next(frames, None)
             if shown is not None:
                 position, frame, _ = shown
