@@ -49,6 +49,15 @@ def is_one_shot(one: Segment, other: Segment) -> bool:
     return bool(pairs_of_shots([one, other]))
 
 
+def names_in_shot(path: bytes) -> list[bytes]:
+    """Return the paths that other files of one shot have, with suffixes in one case."""
+    stem, suffix = os.path.splitext(path)
+    if os.fsdecode(suffix).lower() not in RAW | PICTURES | FILMS:
+        return []
+    others = sorted(RAW | PICTURES | FILMS)
+    return [stem + os.fsencode(each) for other in others for each in (other, other.upper())]
+
+
 def behind(items: Iterable[Item]) -> set[Item]:
     """Return the raw files of which the items have a picture of the same shot, and its films."""
     items = list(items)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from qvsearch.library.library import Library
 
 READER = "ocr"  # the name of this reader in the index of words
-AT_ONCE = 8  # pictures of one film that are decoded together: 100 MB
+SCREENS = "screens"  # and that of the reader of films, which "ocr" read at one frame a moment
+AT_ONCE = 8  # pages of a document that are decoded together: 100 MB
+FRAMES_AT_ONCE = 32  # of a film, decoded one by one: each job reads its packets anew
+SCREEN_SECONDS = 2.0  # a moment of a film is looked at so often,
+MOST_SCREENS = 400  # but a long film about so often in all: each takes seconds if it differs
 # seconds of work between commits, each of which writes the words of some shards again
 COMMIT_SECONDS = 60.0
 
@@ -60,7 +64,7 @@ NO_READING = Reading(installed=False, read=0, waiting=0, languages=())
 
 def reading(library: Library) -> Reading:
     """Return how far the words in a library's pictures are read."""
-    installed, read = ocr.is_installed(), len(library.words.read_by(READER))
+    installed, read = ocr.is_installed(), sum(len(rows) for rows in _rows_read(library).values())
     waiting = len(pictures_to_read(library))
     return Reading(installed, read, waiting, ocr.LANGUAGES if installed else ())
 
@@ -72,16 +76,25 @@ def pictures_to_read(library: Library, paths: Iterable[bytes] | None = None) -> 
     """
     if not has_full_text():
         return []
-    read = set(library.words.read_by(READER).tolist())
+    read = _rows_read(library)
     places = None if paths is None else list(paths)
     mode = library.fingerprint.video_mode
     return [
         row
         for row, segment in library.segments.items()
         if _may_have_words(segment, mode)
-        and row not in read
+        and row not in read[_reader(segment)]
         and (places is None or any(is_below(segment.item.location, path) for path in places))
     ]
+
+
+def _rows_read(library: Library) -> dict[str, set[int]]:
+    """Return the rows that were read, by the name of the reader."""
+    return {each: set(library.words.read_by(each).tolist()) for each in (READER, SCREENS)}
+
+
+def _reader(segment: Segment) -> str:
+    return SCREENS if segment.item.kind is Kind.VIDEO else READER
 
 
 def _may_have_words(segment: Segment, mode: VideoMode) -> bool:
@@ -141,7 +154,10 @@ def read_pictures(
 def _commit(library: Library, texts: dict[int, str]) -> None:
     if texts:
         new = {row: _new_lines(library.words.text(row), text) for row, text in texts.items()}
-        library.add_words(new, READER)
+        for reader in (READER, SCREENS):
+            some = {row: new[row] for row in new if _reader(library.segments[row]) == reader}
+            if some:
+                library.add_words(some, reader)
         library.commit()
         texts.clear()
 
@@ -162,7 +178,7 @@ def with_pictures_read(
         texts |= some
     for row, text in texts.items():
         own = own_words(segments[row])
-        words = own.added(_new_lines(own.text, text), READER).text
+        words = own.added(_new_lines(own.text, text), _reader(segments[row])).text
         segments[row] = replace(segments[row], words=words)
     return replace(file, segments=tuple(segments.values())), Pictures(read=len(texts), unread=0)
 
@@ -174,18 +190,59 @@ def _read(
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[dict[int, str]]:
     """Yield the words of one picture after another, for each row that has it."""
-    for item, pictures in _parts(segments, rows):
+    for item, pictures in _files(segments, rows):
+        parts = [_screens(segments[numbers[0]]) for numbers in pictures]
+        words = _words(item, list(chain.from_iterable(parts)), reader, stop)
+        for numbers, screens in zip(pictures, parts, strict=True):
+            texts = list(islice(words, len(screens)))
+            if len(texts) < len(screens):
+                return  # stopped
+            yield dict.fromkeys(numbers, _text(screens, texts))
+
+
+def _words(
+    item: Item, screens: Sequence[Segment], reader: PictureReader, stop: Callable[[], bool]
+) -> Iterator[str]:
+    """Yield the words of each screen of a file, in order, until a stop."""
+    at_once = FRAMES_AT_ONCE if item.kind is Kind.VIDEO else AT_ONCE
+    for at in range(0, len(screens), at_once):
         if stop():
             return
-        shown = [segments[each[0]] for each in pictures]
-        for place, words in reader.read(item, shown, stop).items():
-            yield dict.fromkeys(pictures[place], _at_place(shown[place], words))
+        some = screens[at : at + at_once]
+        read = reader.read(item, some, stop)
+        for place in range(len(some)):
+            if place not in read:
+                return
+            yield read[place]
 
 
-def _parts(
+def _screens(segment: Segment) -> list[Segment]:
+    """Return the parts of a moment of a film of which one frame each is read; else the segment."""
+    if segment.item.kind is not Kind.VIDEO or segment.start is None or segment.end is None:
+        return [segment]
+    length = segment.metadata.duration or segment.end
+    seconds = segment.end - segment.start
+    count = max(1, round(seconds / max(SCREEN_SECONDS, length / MOST_SCREENS)))
+    starts = [segment.start + seconds * place / count for place in range(count)]
+    return [
+        replace(segment, start=start, end=end) for start, end in pairwise([*starts, segment.end])
+    ]
+
+
+def _text(screens: Sequence[Segment], texts: Sequence[str]) -> str:
+    """Return the words of a picture, each line at the first screen in a row with it."""
+    parts, before = [], set[str]()
+    for screen, text in zip(screens, texts, strict=True):
+        lines = text.splitlines()
+        parts.append(_at_place(screen, "\n".join(each for each in lines if each not in before)))
+        before = set(lines)
+    return "\n".join(filter(None, parts))
+
+
+def _files(
     segments: Mapping[int, Segment], rows: Iterable[int]
 ) -> Iterator[tuple[Item, list[list[int]]]]:
-    """Yield a file of each content that is there, with the rows of each of some pictures of it."""
+    """Yield a file of each content that is there, with the rows of each of its pictures."""
 
     def picture(row: int) -> tuple[Kind, str, int, float]:
         segment = segments[row]
@@ -196,8 +253,7 @@ def _parts(
         pictures = [list(each) for _, each in groupby(same, key=picture)]
         items = [segments[row].item for numbers in pictures for row in numbers]
         if (there := next(filter(_is_there, items), None)) is not None:
-            for at in range(0, len(pictures), AT_ONCE):
-                yield there, pictures[at : at + AT_ONCE]
+            yield there, pictures
 
 
 def _new_lines(own: str | None, text: str) -> str:

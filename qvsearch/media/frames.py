@@ -54,11 +54,12 @@ class Film(PacketReader):
         return min(self.length, self.unseen)
 
     def frames_at(self, times: Iterable[float]) -> Iterator[tuple[float, VideoFrame]]:
-        """Yield each of the times of looks, in order, with its frame; those that fail are left out.
+        """Yield each time, in order, with the frame shown then; those that fail are left out.
 
         Decoding begins with the keyframe before each.
         """
-        frames: Iterator[tuple[float, VideoFrame]] | None = None
+        frames: Iterator[tuple[float, VideoFrame, float]] | None = None
+        shown: tuple[float, VideoFrame, float] | None = None
         position = -math.inf
         for time in times:
             if self.budget.is_spent(TAKE_SHARE):
@@ -72,11 +73,14 @@ class Film(PacketReader):
                 continue
             # a file that is read in order is read only once
             if frames is None or keyframe > (self.last_keyframe if self.in_order else position):
-                frames = self._frames_from(keyframe)
-            for position, frame in frames:
-                if position + ROUNDING >= time:
-                    yield time, frame
-                    break
+                frames = self.frames_with_next(keyframe)
+                shown = next(frames, None)
+            # a last frame may have no length
+            while shown is not None and shown[0] < time - ROUNDING and shown[2] <= time + ROUNDING:
+                shown = next(frames, None)
+            if shown is not None:
+                position, frame, _ = shown
+                yield time, frame
 
     def frames_between(self, start: float, end: float) -> Iterator[tuple[float, VideoFrame, float]]:
         """Yield (time, frame, the next one's time) of the frames shown in `[start, end)`."""

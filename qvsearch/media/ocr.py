@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from qvsearch import media
 from qvsearch.types import DecodeOptions, Item, Kind, Segment
 from qvsearch.wire import send
@@ -35,6 +37,9 @@ MOST_PIXELS = 4_000_000  # of a picture: a page of A4 at 200 dots an inch has th
 STRIP_PIXELS = 16_000_000  # of a long strip, e.g. a whole web page
 PIECE_SIDE = 2000  # the engine reduces pictures with a longer side
 OVERLAP = 100  # pixels of two pieces of a strip, so that each line is whole in one of them
+# a frame shows another screen if so many squares differ by more: some digits do that, and a mouse
+# pointer, but neither a blinking cursor nor the minute of a clock
+BLOCK, LEAST_CHANGE, CHANGED_BLOCKS = 16, 24, 4  # pixels, of 255, squares
 LONGEST_TEXT = 100_000  # characters of a picture; a dense page has 10,000
 _DETECTOR, _RECOGNISER = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
 
@@ -47,11 +52,14 @@ def is_installed() -> bool:
 def work(pipe: socket.socket, item: Item, segments: Sequence[Segment]) -> None:
     """Send the words in the pictures of some segments of one file, in the process.
 
-    Each message has the place of the segment in `segments`. Raises MediaError if the file cannot
-    be decoded.
+    Each message has the place of the segment in `segments`. A frame that shows the screen of the
+    one before has its words. Raises MediaError if the file cannot be decoded.
     """
+    shown, text = None, ""
     for place, pixels in _pictures(item, segments):
-        send(pipe, {"place": place, "text": read(pixels)})
+        if shown is None or item.kind is not Kind.VIDEO or is_another_screen(shown, pixels):
+            shown, text = pixels, read(pixels)
+        send(pipe, {"place": place, "text": text})
 
 
 def read(pixels: Pixels) -> str:
@@ -59,6 +67,16 @@ def read(pixels: Pixels) -> str:
     found = [_engine()(piece[:, :, ::-1], use_cls=False) for piece in _pieces(pixels)]
     lines = [line for each in found for line in each.txts or ()]
     return "\n".join(" ".join(line.split()) for line in lines)[:LONGEST_TEXT]
+
+
+def is_another_screen(one: Pixels, other: Pixels) -> bool:
+    """Return whether two frames (h, w, 3) of a film, as decoded, differ by a number or more."""
+    if one.shape != other.shape:
+        return True
+    changes = (np.maximum(one, other) - np.minimum(one, other)).max(axis=2)
+    height, width = (side // BLOCK for side in changes.shape)
+    blocks = changes.reshape(height, BLOCK, width, BLOCK).mean(axis=(1, 3))
+    return int((blocks > LEAST_CHANGE).sum()) >= CHANGED_BLOCKS
 
 
 @cache
@@ -99,12 +117,22 @@ def _is_strip(height: float, width: float) -> bool:
 
 def _pictures(item: Item, segments: Sequence[Segment]) -> Iterator[tuple[int, Pixels]]:
     """Yield the picture of each segment that can be decoded, with its place."""
+    if item.kind is Kind.VIDEO:
+        from qvsearch.media.video import screens
+
+        moments = [(each.start or 0.0, each.end or 0.0) for each in segments]
+        with (
+            warnings.catch_warnings(action="ignore"),
+            media.open_unchanged(item, segments[0].content_hash) as file,
+        ):
+            yield from screens(file, item, MOST_PIXELS, moments)
+        return
     with warnings.catch_warnings(action="ignore"):
         decoded = _decoded(item, segments)
     places = {_place(segment): number for number, segment in enumerate(segments)}
     for segment, source in decoded:
         if (place := places.get(_place(segment))) is not None:
-            yield place, source.images[0] if source.video is None else source.video.pixels[0]
+            yield place, source.images[0]
 
 
 def _place(segment: Segment) -> tuple[int | None, float | None]:
@@ -118,11 +146,6 @@ def _decoded(item: Item, segments: Sequence[Segment]) -> Sequence[tuple[Segment,
     if item.kind is Kind.IMAGE:
         return media.decode(item, content_hash, options).segments
     with media.open_unchanged(item, content_hash) as file:
-        if item.kind is Kind.VIDEO:
-            from qvsearch.media.video import decode_moments
-
-            moments = [(each.start or 0.0, each.end or 0.0) for each in segments]
-            return decode_moments(file, item, content_hash, MOST_PIXELS, moments, most_frames=1)
         from qvsearch.media.document import decode_pages
 
         pages = [each.page for each in segments if each.page is not None]

@@ -191,6 +191,25 @@ def decode_moments(
     ]
 
 
+def screens(
+    file: BinaryIO, item: Item, max_pixels: int, moments: Sequence[tuple[float, float]]
+) -> Iterator[tuple[int, Pixels]]:
+    """Yield (place, picture) for the middle of each moment, in order; raises MediaError.
+
+    Moments without a frame that can be decoded are left out.
+    """
+    try:
+        film = Film(file, patience(item))
+        film.survey()
+        places = {(start + end) / 2: place for place, (start, end) in enumerate(moments)}
+        for time, frame in film.frames_at(sorted(places)):
+            moment = _Moment(time, time, (time,), max_pixels, clip=False)
+            _take_frame(film, time, frame, [moment])
+            yield places[time], moment.pixels[0]
+    except DAMAGE as error:
+        raise MediaError(_damage_reason(error)) from error
+
+
 def _spread(start: float, end: float, most: int) -> tuple[float, ...]:
     """Return the middles of equal parts of a moment, of about a second, `most` at most."""
     count = min(most, max(1, round(end - start)))
@@ -267,11 +286,15 @@ def _take(film: Film, moments: Iterable[_Moment]) -> None:
         for time in moment.wanted:
             takers.setdefault(time, []).append(moment)
     for time, frame in film.frames_at(sorted(takers)):
-        image = film.upright(frame)
-        width = _shown_width(image, frame, film.pixel_aspect)
-        colours = coded(int(frame.color_primaries), int(frame.color_trc))
-        for moment in takers[time]:
-            moment.take(time, image, width, colours)
+        _take_frame(film, time, frame, takers[time])
+
+
+def _take_frame(film: Film, time: float, frame: VideoFrame, moments: Iterable[_Moment]) -> None:
+    image = film.upright(frame)
+    width = _shown_width(image, frame, film.pixel_aspect)
+    colours = coded(int(frame.color_primaries), int(frame.color_trc))
+    for moment in moments:
+        moment.take(time, image, width, colours)
 
 
 def _tiled(moments: Sequence[_Moment], *, late: bool) -> Iterator[tuple[_Moment, float, float]]:

@@ -1,15 +1,16 @@
-"""The rows that show a query's own file: the same bytes, or a copy in another format."""
+"""The rows that show a query's own file: the same bytes, a copy, or a file of the same shot."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qvsearch.duplicates.rule import COPY_SHARE, PROPORTION, chance_share, traits
+from qvsearch.duplicates.shots import is_one_shot, names_in_shot
 from qvsearch.library.aliases import aliases
 from qvsearch.retrieval.calibration import evidence_of
 from qvsearch.retrieval.scoring import combine_terms, with_rows
@@ -59,7 +60,7 @@ def _copies(library: Library, scored: ScoredTerm) -> NDArray[np.int64]:
         alike = (shares < COPY_SHARE) & (scores > scores.max(initial=-1) - BEHIND)
         alike |= (shares < FIRST_SHARE) & (np.arange(len(some)) == 0)
         copies += some[alike & (scores > COPY_COSINE)][:1].tolist()
-    return np.unique(np.array(copies, np.int64))
+    return np.unique(np.array(copies + _of_their_shots(library, copies), np.int64))
 
 
 def _own(library: Library, source: Segment) -> NDArray[np.int64]:
@@ -72,6 +73,17 @@ def _own(library: Library, source: Segment) -> NDArray[np.int64]:
         if name == root or name.startswith(os.path.join(root, b""))
     ]
     return np.flatnonzero(np.isin(library.columns.items, numbers))
+
+
+def _of_their_shots(library: Library, rows: Iterable[int]) -> list[int]:
+    """Return the rows of files that are of one shot with a file of the rows."""
+    files = {segment.item: segment for segment in map(library.segments.__getitem__, rows)}
+    found = []
+    for item, segment in files.items():
+        numbers = [item_number(item.root, name) for name in names_in_shot(item.path)]
+        others = np.flatnonzero(np.isin(library.columns.items, numbers)).tolist()
+        found += [row for row in others if is_one_shot(segment, library.segments[row])]
+    return found
 
 
 def _nearest(library: Library, scores: Vectors) -> list[NDArray[np.int64]]:

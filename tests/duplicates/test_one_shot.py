@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from PIL import Image
 from support.commands import run  # noqa: F401 - a fixture
 from support.near_duplicates import SHOT, row
 from support.raw_files import dng, halves, jpeg
+from support.videos import make
 
 from qvsearch.cli.app import main
+from qvsearch.demo.world import draw, scenes
 from qvsearch.duplicates.groups import fold, same
-from qvsearch.duplicates.shots import behind, is_one_shot
+from qvsearch.duplicates.shots import behind, is_one_shot, names_in_shot
 from qvsearch.types import Kind, Metadata
 
 LATER = replace(SHOT, taken="2024-05-01T11:00:00")
@@ -101,6 +104,37 @@ def test_a_raw_file_and_its_picture_are_one_hit(run, shots):
     assert found.keys() == {"IMG_1.JPG", "OTHER.png"}
     [raw] = found["IMG_1.JPG"]["duplicates"]
     assert raw["path"] == str(shots / "IMG_1.DNG")
+
+
+@pytest.mark.parametrize("name", ["IMG_7.JPG", "IMG_7.MOV"])
+def test_a_live_photo_is_one_hit_for_its_still_and_for_its_film(run, tmp_path, name):
+    """Also if the film shows other things than the still."""
+    rng = np.random.default_rng(5)
+    still, shown, *others = (draw(each, rng) for each in islice(scenes(rng, held_out=True), 8))
+    folder = tmp_path / "files"
+    folder.mkdir()
+    Image.fromarray(still).save(folder / "IMG_7.JPG")
+    make(folder / "IMG_7.MOV", [shown] * 20, form="mov")
+    for number, each in enumerate(others):
+        Image.fromarray(each).save(folder / f"{number}.png")
+    assert main(["index", str(folder), "--model", "demo", "--no-ocr", "-q", *where(folder)]) == 0
+    first, *rest = records(run, "search", folder / name, *where(folder))
+    assert first["path"] == str(folder / "IMG_7.JPG")
+    assert [each["path"] for each in first["duplicates"]] == [str(folder / "IMG_7.MOV")]
+    assert not {first["path"], str(folder / "IMG_7.MOV")} & {each["path"] for each in rest}
+
+
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [
+        (b"a/IMG_1.MOV", b"a/IMG_1.heic"),
+        (b"IMG_1.heic", b"IMG_1.MOV"),
+        (b"IMG_1.dng", b"IMG_1.JPG"),
+    ],
+)
+def test_the_names_that_files_of_one_shot_may_have(path, other):
+    assert other in names_in_shot(path)
+    assert names_in_shot(b"notes.txt") == names_in_shot(b"") == []
 
 
 def test_a_raw_file_is_no_copy_to_delete(run, shots):

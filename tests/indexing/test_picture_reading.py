@@ -147,6 +147,54 @@ def test_lines_of_a_film_have_the_time_of_the_moment(library):
     assert "2.500\tpage None" in library.words.text(row).splitlines()
 
 
+def times(library, row):
+    return [float(line.partition("\t")[0]) for line in library.words.text(row).splitlines()]
+
+
+def test_a_still_moment_of_a_film_is_read_at_many_times(library):
+    film = file(library, b"counting", Kind.VIDEO)
+    rows = add(library, replace(film, start=0.0, end=9.0), replace(film, start=9.0, end=10.0))
+    assert read(library)[0] == 2
+    assert [times(library, row) for row in rows] == [[0, 2.25, 4.5, 6.75], [9]]
+
+
+def test_a_line_that_stays_on_the_screen_is_there_once(library):
+    film = file(library, b"film.mp4", Kind.VIDEO)
+    [row] = add(library, replace(film, start=0.0, end=90.0))
+    assert read(library)[0] == 1
+    assert library.words.text(row) == "0.000\tpage None"
+
+
+def test_a_long_film_is_read_at_so_many_times_at_most(library):
+    film = replace(
+        file(library, b"counting", Kind.VIDEO), metadata=Metadata(page=True, duration=7200.0)
+    )
+    rows = add(library, *(replace(film, start=float(n), end=n + 3600.0) for n in (0, 3600)))
+    assert read(library)[0] == 2
+    assert sum(len(times(library, row)) for row in rows) == reading_step.MOST_SCREENS
+
+
+def test_a_stop_within_a_moment_of_a_film_leaves_it_for_later(library):
+    film = file(library, b"counting", Kind.VIDEO)
+    add(library, replace(film, start=0.0, end=500.0))
+    calls = iter([False] * 2 + [True] * 100)
+    assert read(library, stop=lambda: next(calls))[0] == 0
+    assert reading(library).waiting == 1
+    assert read(library)[0] == 1
+    assert reading(library).waiting == 0
+
+
+def test_films_that_were_read_at_one_frame_are_read_again_and_nothing_else(library):
+    film = file(library, b"film.mp4", Kind.VIDEO)
+    rows = add(library, replace(film, start=0.0, end=9.0), file(library, b"a.png", Kind.IMAGE))
+    with library.lock():
+        library.add_words(dict.fromkeys(rows, ""), READER)
+        library.commit()
+    assert pictures_to_read(library) == rows[:1]
+    assert read(library)[0] == 1
+    assert read(library) == (0, [])
+
+
 def test_clips_beside_frames_are_not_read_again(tmp_path):
     both = replace(FINGERPRINT, video_mode=VideoMode.BOTH)
     library = Library.create(tmp_path / "library", both)
@@ -229,6 +277,21 @@ def test_screenshots_and_screen_recordings_are_read_after_embedding(bench, monke
         b"film.mp4": "0.000\tOrder 815\n0.000\tTotal 1,234.56 EUR",
     }
     assert bench.index().pictures_read == 0
+
+
+@pytest.mark.skipif(find_spec("rapidocr") is None, reason="needs the extra [ocr]")
+def test_each_screen_of_a_recording_has_its_words_at_its_time(bench):
+    names = ["Alpha Catherine", "Beta Linton", "Gamma Earnshaw"]
+    recording(bench.root / "film.mp4", *map(screen, names), seconds=8)
+    assert bench.index(ocr=True).pictures_read == 1, "of one moment: all is still"
+    library = Library.open(bench.library_folder)
+    [row] = library.segments
+    assert library.words.text(row).splitlines() == [
+        "0.000\tAlpha Catherine",
+        "0.000\tTotal 1,234.56 EUR",
+        "8.000\tBeta Linton",
+        "16.000\tGamma Earnshaw",
+    ]
 
 
 def test_status_says_whether_words_are_read_and_how_many_pictures_wait():

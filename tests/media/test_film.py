@@ -17,6 +17,7 @@ from support.videos import (
 
 from qvsearch.media import packets, video
 from qvsearch.media.clip_writer import write_clip
+from qvsearch.media.frames import Film
 from qvsearch.types import Item, Kind, kind_of
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 180, 40), (30, 40, 200)
@@ -137,6 +138,21 @@ def test_a_moment_of_pictures_that_begin_late(tmp_path):
     saved = tmp_path / "clip.mp4"
     write_clip(path, 9.0, 13.0, saved)
     assert shown(decode(saved)) == [(0, 4, "green")]
+
+
+@pytest.mark.parametrize("form", ["mp4", "matroska"])
+def test_a_frame_is_shown_until_the_next_one_comes(tmp_path, form):
+    """Recorders of screens write a frame only if something has changed."""
+    path = tmp_path / "film"
+    make(path, map(frame_of, range(4)), form=form, times=[0, 4000, 8000, 8100])
+    with path.open("rb") as file:
+        film = Film(file)
+        film.survey()
+        times = [0.0, 1.0, 3.9, 4.0, 6.0, 7.99, 8.05, 8.1]
+        found = [
+            (time, number_in(np.array(film.upright(each)))) for time, each in film.frames_at(times)
+        ]
+    assert found == list(zip(times, [0, 0, 0, 1, 1, 1, 2, 3], strict=True))
 
 
 def test_a_picture_with_sound_is_as_long_as_the_sound(tmp_path):

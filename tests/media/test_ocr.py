@@ -97,6 +97,23 @@ def test_a_long_strip_is_read_in_pieces_that_overlap():
     assert whole.shape == (2400, 1700, 3)
 
 
+def frame(*lines):
+    """A frame of a film with lines on it, as decoded."""
+    return np.array(drawn([*lines, *[""] * (5 - len(lines))], width=704).crop((0, 0, 704, 320)))
+
+
+def test_a_number_is_another_screen_but_not_a_blinking_cursor():
+    one = frame("Balance", "12.34 EUR")
+    assert ocr.is_another_screen(one, frame("Balance", "99.57 EUR"))
+    assert ocr.is_another_screen(one, frame("Balance", "12.34 EUR", "paid"))
+    assert ocr.is_another_screen(one, one[:160])
+    cursor = one.copy()
+    cursor[200:228, 100:103] = 0
+    assert not ocr.is_another_screen(one, cursor)
+    noise = np.random.default_rng(0).integers(-9, 10, one.shape)
+    assert not ocr.is_another_screen(one, np.clip(one + noise, 0, 255).astype(np.uint8))
+
+
 @needs_ocr
 def test_the_models_are_in_the_wheel_and_have_the_letters_of_each_language():
     import onnxruntime

@@ -9,11 +9,15 @@ from qvsearch.wire import send
 
 
 def work(pipe, item, segments):
-    """Answer each segment with its page; the third one of some files never gets an answer."""
+    """Answer each segment with its page; the third one of some files never gets an answer.
+
+    Those of a file that counts are numbered by their times.
+    """
     for place, segment in enumerate(segments):
         if segment.page == 3:
             trouble(pipe, os.fsdecode(item.root), item.path)
-        send(pipe, {"place": place, "text": f"page {segment.page}"})
+        number = segment.start if item.path == b"counting" else segment.page
+        send(pipe, {"place": place, "text": f"page {number}"})
 
 
 def trouble(pipe, folder, name):

@@ -13,11 +13,12 @@ def screen(name):
     return image
 
 
-def recording(path, image):
-    """A film of a second that shows a screen."""
+def recording(path, *images, seconds=1):
+    """A film that shows one screen after another for some seconds each."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = *image.size, "yuv420p"
-        for _ in range(10):
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        stream.width, stream.height, stream.pix_fmt = *images[0].size, "yuv420p"
+        for image in images:
+            for _ in range(10 * seconds):
+                container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode())
