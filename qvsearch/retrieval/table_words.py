@@ -27,6 +27,7 @@ from qvsearch.retrieval.lexical import (
     matches_among,
     whole_query,
 )
+from qvsearch.retrieval.word_ranking import have_signs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from qvsearch.published.engine import Table
     from qvsearch.published.library import PublishedLibrary
     from qvsearch.published.word_counts import WordCounts
-    from qvsearch.retrieval.asked_words import AskedWords, Phrase
+    from qvsearch.retrieval.asked_words import AskedWords, Phrase, Quote
     from qvsearch.types import Vectors
 
 READ_ROWS = 2000  # rows whose words are read: as many as may count beside meaning
@@ -219,16 +220,28 @@ class Narrowed:
         return mask if self.allowed is None else mask & np.isin(items, self.allowed)
 
 
-def narrowed(table: Table, asked: AskedWords) -> Narrowed:
-    """Return the files that have all phrases of a query, and none of those that are lacking."""
-
-    def files(phrase: Phrase) -> NDArray[np.int64]:
-        rows = table.having(phrase, ["item"], is_phrase=len(phrase) > 1)
-        return np.unique(rows["item"].to_numpy())
-
+def narrowed(library: PublishedLibrary, asked: AskedWords) -> Narrowed:
+    """Return the files that have all quotes of a query, and none of those that are lacking."""
     allowed: NDArray[np.int64] | None = None
-    for phrase in asked.phrases:
-        found = files(phrase)
+    for quote in asked.quotes:
+        found = _files_with(library, quote)
         allowed = found if allowed is None else np.intersect1d(allowed, found)
-    barred = [files(phrase) for phrase in asked.lacking]
+    barred = [_files_with(library, each) for each in asked.lacking]
     return Narrowed(allowed, np.unique(np.concatenate([np.empty(0, np.int64), *barred])))
+
+
+def _files_with(library: PublishedLibrary, quote: Quote) -> NDArray[np.int64]:
+    """Return the files that have a quote; the texts of those with its words are read."""
+    rows = library.table.having(quote.phrase, ["item"], is_phrase=len(quote.phrase) > 1)
+    if quote.pattern is None:
+        return np.unique(rows["item"].to_numpy())
+    rows = rows.sort_by("_rowid")
+    ids, items = rows["_rowid"].to_numpy().astype(np.int64), rows["item"].to_numpy()
+    files = [np.empty(0, np.int64)]
+    for start in range(0, len(ids), READ_ROWS):
+        part = slice(start, start + READ_ROWS)
+        texts = library.table.by_ids(ids[part], ("line", "root", "path", "words"))
+        segments = zip(library.segments_of(texts), texts["words"].to_pylist(), strict=True)
+        have = have_signs(quote.pattern, (replace(each, words=text) for each, text in segments))
+        files.append(items[part][have])
+    return np.unique(np.concatenate(files))

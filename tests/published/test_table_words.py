@@ -210,6 +210,22 @@ def test_numbers_and_phrases_decide_as_in_a_library(library, small, table, embed
         assert hits[0].relevance > 0.3
 
 
+@pytest.mark.parametrize(
+    ("quote", "is_there"),
+    [("o'clock", True), ("O\u2019CLOCK", True), ("o-clock", False), ("INV 2024-0117", False)],
+)
+def test_signs_of_quotes_count_as_in_a_library(
+    library, small, table, embedder, quote, is_there, monkeypatch
+):
+    monkeypatch.setattr(table_words, "READ_ROWS", 20)
+    for each in (small, table):
+        hits = check_alike(library, each, parse_query(f'"{quote}"'), embedder, top=50)
+        assert bool(hits) == is_there
+        check_alike(library, each, parse_query(f'word3 "{quote}"'), embedder)
+        asked = parse_query("word0", lacking=[quote])
+        assert check_alike(library, each, asked, embedder, min_relevance=0, top=50)
+
+
 def test_long_lists_of_files_are_not_pushed_into_the_engine(library, table, embedder, monkeypatch):
     monkeypatch.setattr(table_words, "LISTED", 3)
     query = parse_query('word3 "word0 word1"', lacking=["word2 word4", "word300"])

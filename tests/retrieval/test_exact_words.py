@@ -176,6 +176,55 @@ def test_a_phrase_must_stand_in_the_file(library, quote):
     assert paths(hits) == [b"bill.txt"]
 
 
+SIGNS = {
+    b"c++.txt": "templates in C++11, and the STL",
+    b"c#.txt": "C# with ASP.NET",
+    b"vitamin.txt": "vitamin C, in a net of lemons, 110% of it; at 4 o'clock, 20 to 1 as t is",
+    b"bill.txt": "AT&T asks for US$4.20, 10 % off; balance \u2212\u202f7, then \u22121",
+    b"speech.txt": "He doesn\u2019t say: \u201cwell\u2011\nknown\u201d",
+}
+
+
+@pytest.mark.parametrize(
+    ("quote", "files"),
+    [
+        ("c++", [b"c++.txt"]),
+        ("C#", [b"c#.txt"]),
+        (".NET", [b"c#.txt"]),
+        ("net", [b"c#.txt", b"vitamin.txt"]),
+        ("AT&T", [b"bill.txt"]),
+        ("$4.20", [b"bill.txt"]),
+        ("10\u00a0%", [b"bill.txt"]),
+        ("10%", []),
+        ("-1", [b"bill.txt"]),
+        ("doesn't", [b"speech.txt"]),
+        ("doesn\u2019t", [b"speech.txt"]),
+        ("well-known", [b"speech.txt"]),
+        ("c++.txt", [b"c++.txt"]),
+        ("sign/c#", [b"c#.txt"]),
+    ],
+)
+def test_the_signs_of_a_quote_count(library, quote, files):
+    texts = [text(b"sign/" + path, words) for path, words in SIGNS.items()]
+    library.add(texts, np.stack([unit(0, 1, 1)] * len(texts)))
+    for by in (By.BOTH, By.WORDS):
+        hits = ask(library, parse_query(f'"{quote}"', by=by))
+        assert sorted(paths(hits)) == [b"sign/" + each for each in files]
+    every = paths(ask(library, parse_query("signs", lacking=[quote]), top=200, min_relevance=0))
+    assert {b"sign/" + path for path in SIGNS} - {*every} == {b"sign/" + each for each in files}
+
+
+def test_a_hit_shows_the_passage_with_the_signs_of_a_quote(library):
+    passages = ["vitamin C is C", "templates in C++", "a C#"]
+    texts = [text(b"long c.txt", words, 1 + 10 * at) for at, words in enumerate(passages)]
+    library.add(texts, np.stack([unit(0, 1, 1)] * len(texts)))
+    [hit] = ask(library, '"C++"')
+    assert (hit.segment.lines, hit.moments) == ((11, 20), ())
+    [hit] = ask(library, '"C++" "C#"')
+    lines = {hit.segment.lines, *(each.segment.lines for each in hit.moments)}
+    assert lines == {(11, 20), (21, 30)}
+
+
 def test_a_phrase_may_stand_in_another_passage_but_the_one_with_it_is_shown(library):
     (hit,) = ask(library, '"kumquat"')
     assert (hit.segment.item.path, hit.segment.lines) == (b"long.txt", (11, 20))
@@ -263,6 +312,22 @@ def test_explain_says_why_words_do_not_match(library):
     alone = parse_query("kumquat", by=By.WORDS)
     assert explain(library, alone, b"/media/bill.txt", ColourEmbedder()).rank is None
     assert reason("kumquat", b"/media/long.txt", by=By.WORDS) is None
+
+
+def test_explain_names_a_quote_with_other_signs(library):
+    library.add([text(b"c.txt", "C code")], np.stack([unit(0, 1, 1)]))
+    explanation = explain(library, '"C++"', ROOT + b"/c.txt", ColourEmbedder())
+    assert explanation.reason == (
+        'hidden by "C++" in quotes: the file has these words, but with other signs'
+    )
+
+
+@pytest.mark.parametrize("query", ['""', '"..."', "«»", '"" "?!"'])
+def test_quotes_without_words_are_an_error(query):
+    with pytest.raises(QvsearchError, match="has no letter and no digit"):
+        parse_query(query)
+    assert parse_query(f"{query} star").words
+    assert parse_query(query, by=By.MEANING).words
 
 
 def test_a_snippet_has_the_lines_with_the_words_and_marks_them(library):
