@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from qvsearch.library.tokens import as_written, tokens
+from qvsearch.retrieval.number_forms import number_forms
+
+if TYPE_CHECKING:
+    from qvsearch.library.words import Forms
 
 # a quote opens after and closes before what is no letter, so that 5" and 6" are inches
 _QUOTED = re.compile(
@@ -41,13 +46,15 @@ class AskedWords:
 
     `tokens` are looked for, each of `quotes` must stand in a file, and none of `lacking` may.
     `numbers` are the tokens of each number that stands for one thing, as it is written:
-    INV-2024-0117. `alone` is true if only these words count, not the meaning of the query.
+    INV-2024-0117. `forms` are other ways to write numbers (see `number_forms`). `alone` is true if
+    only these words count, not the meaning of the query.
     """
 
     tokens: tuple[str, ...] = ()
     quotes: tuple[Quote, ...] = ()
     lacking: tuple[Quote, ...] = ()
     numbers: tuple[Phrase, ...] = ()
+    forms: Forms = field(default_factory=dict)
     alone: bool = False
 
     def __bool__(self) -> bool:
@@ -90,6 +97,7 @@ def asked_words(
         _quotes(quoted),
         _quotes(lacking),
         tuple(dict.fromkeys(tuple(tokens(each)) for each in written)),
+        number_forms(unquoted),
         alone,
     )
 
