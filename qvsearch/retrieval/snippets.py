@@ -43,7 +43,7 @@ def with_snippet(library: Library, hit: Hit, matches: Matches, wanted: Pages | N
     The moment of a film begins with the line that has most of them. A page of a document that is a
     hit by its words gives way to one behind it that has more of them, if it is `wanted`.
     """
-    segment, weights = hit.segment, matches.weights
+    segment, weights = hit.segment, matches.shown
     if segment.page is not None:
         return _with_pages(library, hit, matches, wanted)
     rows = _rows(library, hit, matches)
@@ -79,7 +79,7 @@ def _with_pages(library: Library, hit: Hit, matches: Matches, wanted: Pages | No
     moments = [
         replace(each, segment=replace(each.segment, page=best(each).page)) for each in hit.moments
     ]
-    segment, snippet = replace(hit.segment, page=page), snippet_of(text, matches.weights)
+    segment, snippet = replace(hit.segment, page=page), snippet_of(text, matches.shown)
     return replace(hit, segment=segment, moments=tuple(moments), snippet=snippet)
 
 
@@ -91,7 +91,7 @@ def _best_page(
     wanted: Pages | None,
 ) -> PageText:
     """Return the page that a row stands for: its own, if it is a hit by its picture alone."""
-    segment, weights = place.segment, matches.weights
+    segment, weights = place.segment, matches.shown
     text = None if row is None else library.words.text(row)
     if row is None or not text:
         return PageText(segment.page or 1, segment.snippet or "")

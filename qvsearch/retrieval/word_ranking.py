@@ -138,14 +138,17 @@ def hidden_by_words(library: Library, asked: AskedWords, rows: Sequence[int]) ->
 
 def words_in(library: Library, found: Matches, row: int) -> tuple[str, ...]:
     """Return the words of a query that a row has, the rarest first."""
+    words = library.words.with_forms(found.forms)
     ordered = sorted(found.weights, key=lambda each: -found.weights[each])
-    return tuple(" ".join(each) for each in ordered if row in postings_of(library.words, each)[0])
+    return tuple(" ".join(each) for each in ordered if row in postings_of(words, each)[0])
 
 
 def rank_by_words(library: Library, term: EmbeddedTerm) -> Ranking:
     """Rank rows by their words alone; raises QvsearchError as `has_words` does."""
     has_words(library, term.term.asked)
-    return ranked_by(library, term, matches(library.words, term.term.asked))
+    return ranked_by(
+        library, term, matches(library.words.with_forms(term.term.asked.forms), term.term.asked)
+    )
 
 
 def ranked_by(library: Library, term: EmbeddedTerm, found: Matches) -> Ranking:
@@ -164,7 +167,9 @@ def with_words(
     asked = ranking.terms[0].term.asked
     if not asked.sought or not has_words(library, asked):
         return ranking
-    return with_matches(library, ranking, matches(library.words, asked), mask)
+    return with_matches(
+        library, ranking, matches(library.words.with_forms(asked.forms), asked), mask
+    )
 
 
 def with_matches(

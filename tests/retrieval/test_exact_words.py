@@ -11,6 +11,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library import words_file
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
+from qvsearch.library.tokens import tokens
 from qvsearch.retrieval import word_ranking
 from qvsearch.retrieval.asked_words import asked_words, plain
 from qvsearch.retrieval.explain import explain
@@ -132,6 +133,61 @@ def test_ordinary_numbers_decide_nothing():
     numbers = (("inv", "2024", "0117"), ("img", "204", "jpg"), ("4711",), ("px", "117"))
     numbers = (*numbers, ("43", "660", "1234567"))
     assert asked_words(written).numbers == numbers
+
+
+WRITTEN = (
+    ("1234.50", "1,234.50", "1'234.50", "1\u2019234.50", "1.234,50", "1 234,50", "1\u202f234,50"),
+    ("82300", "82,300", "82 300"),
+    ("2.4.1", "v2.4.1", "V2.4.1"),
+    ("DE89370400440532013000", "DE89 3704 0044 0532 0130 00"),
+    ("GB29NWBK60161331926819", "GB29 NWBK 6016 1331 9268 19"),
+    ("4111111111111111", "4111 1111 1111 1111"),
+)
+JOINED = (  # whose groups are not guessed
+    ("978-3-16-148410-0", "9783161484100"),
+    ("+49 30 1234567", "+49301234567"),
+    ("INV-2031-0117", "INV20310117"),
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "written"),
+    [(one, other) for each in WRITTEN for one in each for other in {each[0], each[1], each[-1]}]
+    + list(JOINED),
+)
+def test_a_number_is_found_as_others_write_it(library, query, written):
+    library.add([text(b"sum.txt", f"{FILLER} is {written}, at 12:01")], np.stack([unit(-1, 0, 0)]))
+    hit, *_ = ask(library, query)
+    assert hit.segment.item.path == b"sum.txt"
+    assert hit.relevance > 0.5
+    marked = " ".join(part for part, is_marked in hit.snippet.parts if is_marked)
+    assert tokens(marked)[-1] in tokens(written)
+    found = explain(library, query, ROOT + b"/sum.txt", ColourEmbedder())
+    assert "".join(sorted(found.segments[0].words)) == "".join(sorted(set(tokens(query))))
+
+
+def test_a_number_in_quotes_is_found_as_it_is_written(library):
+    texts = [text(b"%d.txt" % at, f"a sum of {each}") for at, each in enumerate(WRITTEN[0])]
+    library.add(texts, np.stack([unit(0, 1, 1)] * len(texts)))
+    for at in (0, 1, 4):
+        assert paths(ask(library, f'"{WRITTEN[0][at]}"')) == [b"%d.txt" % at]
+    assert sorted(paths(ask(library, '"1\'234.50"'))) == [b"2.txt", b"3.txt"]
+
+
+@pytest.mark.parametrize(
+    ("query", "written"), [("82300", "82,300"), ("1234.50", "1,234.50"), *JOINED]
+)
+def test_a_rare_number_decides_in_all_its_forms(library, query, written):
+    library.add([text(b"sum.txt", f"{FILLER} is {written}")], np.stack([unit(-1, 0, 0)]))
+    [hit] = ask(library, parse_query(f"{query} nowhere", by=By.WORDS))
+    assert hit.segment.item.path == b"sum.txt"
+
+
+@pytest.mark.parametrize(
+    "text", ["in 2024", "3-1", "0117", "1.5m", "a 12 and 300", "no number", "well-known", ""]
+)
+def test_other_numbers_have_one_form(text):
+    assert asked_words(text).forms == {}
 
 
 def test_a_number_of_many_rows_decides_nothing(library):
