@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qvsearch.library.words import Forms
     from qvsearch.published.engine import Table
     from qvsearch.published.library import PublishedLibrary
     from qvsearch.published.word_counts import WordCounts
@@ -74,7 +75,7 @@ class TableWords:
         rows, evidence = self.matches.rows, self.matches.evidence
         some = np.flatnonzero(_counting(self.matches, self.asked))
         if where is not None and len(some):
-            tokens = [token for phrase in self.corpus.weights for token in phrase]
+            tokens = [token for phrase in self.matches.shown for token in phrase]
             passing = self.table.having(tokens, where=where)["_rowid"].to_numpy().astype(np.int64)
             some = some[np.isin(rows[some], passing)]
         order = some[np.argsort(-evidence[some], kind="stable")]
@@ -83,14 +84,14 @@ class TableWords:
 
     def among(self, words: Words) -> Matches:
         """Return those of some rows of the table that have words of the query, given all theirs."""
-        return matches_among(words, self.corpus, self.asked)
+        return matches_among(words.with_forms(self.asked.forms), self.corpus, self.asked)
 
 
 def words_in_table(library: PublishedLibrary, asked: AskedWords) -> TableWords:
     """Return the rows of a table that have words of a query."""
     table, counts = library.table, library.word_counts
     among = counts.rows
-    found = _rarer(table, asked.sought, counts)
+    found = _rarer(table, asked, counts)
     weights = {phrase: information(among, len(each.ids)) for phrase, each in found.items()}
     ids = np.unique(np.concatenate([np.empty(0, np.int64), *(each.ids for each in found.values())]))
     coverage, bm25 = np.zeros(len(ids), np.float32), np.zeros(len(ids), np.float32)
@@ -127,7 +128,8 @@ def _exact(
     top = np.argsort(-rough.bm25, kind="stable")[:TOP_ROWS]
     some = np.unique(np.concatenate([some, top, np.flatnonzero(decided)]))
     texts = table.by_ids(rough.rows[some], COLUMNS)
-    read = matches_among(Words([StoredWords(texts)], np.ones(len(some), np.bool_)), corpus, asked)
+    words = Words([StoredWords(texts)], np.ones(len(some), np.bool_), asked.forms)
+    read = matches_among(words, corpus, asked)
     bm25 = rough.bm25 * np.median(read.bm25 / np.maximum(rough.bm25[some[read.rows]], 1e-9))
     bm25[some[read.rows]] = read.bm25
     coverage = rough.coverage.copy()
@@ -136,7 +138,7 @@ def _exact(
     if not has_all:
         coverage[decided] = 1
     whole = whole_query(asked, corpus.weights) if has_all else ()
-    having = rough.rows if len(whole) == 1 else _rows_with(table, whole)
+    having = rough.rows if len(whole) == 1 else _rows_with(table, whole, asked.forms)
     if len(having) > FEW * corpus.among:
         whole = ()
     corpus = replace(
@@ -158,19 +160,26 @@ def _deciding(
 ) -> dict[Phrase, NDArray[np.int64]]:
     """Return the rows of each phrase that decides a query; those of `found` are known."""
     rows = {
-        each: found[each].ids if each in found else _rows_with(table, each)
+        each: found[each].ids if each in found else _rows_with(table, each, asked.forms)
         for each in asked.deciding
     }
     return {each: rows[each] for each in deciding({k: len(v) for k, v in rows.items()}, among)}
 
 
-def _rows_with(table: Table, phrase: Phrase) -> NDArray[np.int64]:
+def _rows_with(table: Table, phrase: Phrase, forms: Forms) -> NDArray[np.int64]:
     """Return the rows that have a phrase, none for an empty one."""
-    if not phrase:
-        return np.empty(0, np.int64)
-    rows = table.having(phrase, is_phrase=len(phrase) > 1)["_rowid"].to_numpy()
-    found: NDArray[np.int64] = rows.astype(np.int64)
-    return found
+    return _having(table, phrase, forms).ids if phrase else np.empty(0, np.int64)
+
+
+def _having(table: Table, phrase: Phrase, forms: Forms, most: int | None = None) -> Having:
+    """Return rows that have a phrase or another form of it; at most `most` of each."""
+    ids, scores = [], []
+    for each in (phrase, *forms.get(phrase, ())):
+        rows = table.having(each, is_phrase=len(each) > 1, most=most)
+        ids.append(rows["_rowid"].to_numpy().astype(np.int64))
+        scores.append(rows["_score"].to_numpy().astype(np.float32))
+    found, first = np.unique(np.concatenate(ids), return_index=True)
+    return Having(found, np.concatenate(scores)[first])
 
 
 def _counting(found: Matches, asked: AskedWords) -> NDArray[np.bool_]:
@@ -178,19 +187,15 @@ def _counting(found: Matches, asked: AskedWords) -> NDArray[np.bool_]:
     return np.ones(len(found.rows), np.bool_) if asked.alone else found.counted
 
 
-def _rarer(table: Table, phrases: Sequence[Phrase], counts: WordCounts) -> dict[Phrase, Having]:
+def _rarer(table: Table, asked: AskedWords, counts: WordCounts) -> dict[Phrase, Having]:
     """Return rows with phrases, without those of more than half of all rows if others are rarer."""
 
     def find(phrases: Sequence[Phrase], most: int | None) -> dict[Phrase, Having]:
-        def one(phrase: Phrase) -> Having:
-            rows = table.having(phrase, is_phrase=len(phrase) > 1, most=most)
-            ids, scores = rows["_rowid"].to_numpy(), rows["_score"].to_numpy()
-            return Having(ids.astype(np.int64), scores.astype(np.float32))
-
         with ThreadPoolExecutor() as pool:  # the engine waits for its storage
-            return dict(zip(phrases, pool.map(one, phrases), strict=True))
+            rows = pool.map(lambda each: _having(table, each, asked.forms, most), phrases)
+            return dict(zip(phrases, rows, strict=True))
 
-    half = counts.rows // 2
+    half, phrases = counts.rows // 2, asked.sought
     some = [each for each in phrases if len(each) > 1 or each[0] not in counts.frequent]
     rarer = {phrase: each for phrase, each in find(some, half + 1).items() if len(each.ids) <= half}
     return rarer or find(phrases, None)

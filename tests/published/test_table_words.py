@@ -4,6 +4,7 @@ import os
 import random
 import zlib
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -319,6 +320,29 @@ def send(changing, tmp_path, monkeypatch):
 def by_words(library, words):
     hits = search(library, parse_query(words, by=By.WORDS), None, SearchOptions(min_relevance=0))
     return {hit.segment.item.path for hit in hits}
+
+
+def test_numbers_are_found_in_all_forms_as_in_a_library(changing, send):
+    sums = ["82,300", "9783161484100", "v2.4.1", "DE89370400440532013000"]
+    for number, each in enumerate(sums, 60):
+        changing.add(list(notes([number], f"the sum is {each}, said")), made_vectors(1, number))
+    changing.commit()
+    embedder = Hashes(changing.vectors(range(len(changing))))
+    _, table = send()
+    queries = [
+        "82300",
+        "978-3-16-148410-0",
+        "version 2.4.1",
+        "DE89 3704 0044 0532 0130 00",
+        "82.300",
+    ]
+    queries += ["82300 nowhere", "978-3-16-148410-0 nowhere", "1.234,50", "invoice 2.4.1 82300"]
+    for query, by in product(queries, [By.BOTH, By.WORDS]):
+        asked = parse_query(query, by=by)
+        check_alike(changing, table, asked, embedder, min_relevance=0, top=50)
+    texts = parse_filters(kinds=[Kind.TEXT], globs=["note 6*"])
+    (hit,) = search(table, parse_query("82300", by=By.WORDS), None, SearchOptions(filters=texts))
+    assert ("82,300", True) in hit.snippet.parts
 
 
 def test_rows_that_are_in_no_index_yet_are_found(changing, send):
