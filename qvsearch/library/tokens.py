@@ -77,24 +77,25 @@ def with_signs(text: str) -> str:
 def as_written(text: str) -> re.Pattern[str] | None:
     """Return the pattern of a text with its signs; None if its tokens lose no sign of it.
 
-    White space is one space, signs that look alike are one, and a hyphen may end a line.
+    White space is one space, signs that look alike are one, and a hyphen in a word may end a line.
     """
-    found = with_signs(text)
-    characters = "".join(found.split())
-    if not (_uses(_characters(characters)) >= _DIVIDES).any():
+    words = with_signs(text).split()
+    if not (_uses(_characters("".join(words))) >= _DIVIDES).any():
         return None
-    whole = r"\s+".join("".join(map(_sign, each)) for each in found.split())
+    whole = r"\s+".join(map(_with_alike, words))
     if re.match(_WORD, whole):  # no longer word ends so; a search begins fast with a character
         whole = f"{whole[0]}(?<!{_WORD}{whole[0]}){whole[1:]}"
-    return re.compile(whole + rf"(?!{_WORD})" * bool(re.match(_WORD, characters[-1])))
+    return re.compile(whole + rf"(?!{_WORD})" * bool(re.match(_WORD, words[-1][-1])))
 
 
-def _sign(character: str) -> str:
-    """Return the pattern of a character."""
+def _with_alike(word: str) -> str:
+    """Return the pattern of characters without white space."""
     for alike in _ALIKE:
-        if character in alike:
-            return f"[{re.escape(alike)}]" + r"(?:\s*\n\s*)?" * (alike[0] == "-")
-    return re.escape(character)
+        word = re.sub(f"[{re.escape(alike)}]", alike[0], word)
+    pattern = re.sub(r"(?<=\w)\\-(?=\w)", r"\\-\\s*", re.escape(word))
+    for alike in _ALIKE:
+        pattern = pattern.replace(re.escape(alike[0]), f"[{re.escape(alike)}]")
+    return pattern
 
 
 def divided(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qvsearch.library.tokens import as_written, tokens
+from qvsearch.library.tokens import as_written, located, tokens, with_signs
 from qvsearch.retrieval.number_forms import number_forms
 
 if TYPE_CHECKING:
@@ -38,6 +38,16 @@ class Quote:
     text: str
     phrase: Phrase
     pattern: re.Pattern[str] | None
+
+    def within(self, text: str, start: int, end: int) -> tuple[int, int] | None:
+        """Return the range of the quote in a text, given that of its words; None without signs."""
+        if self.pattern is None:
+            return start, end
+        own = self.text.strip()
+        places = located(own)
+        start, end = start - places[0][1], end + len(own) - places[-1][2]
+        has_signs = start >= 0 and self.pattern.fullmatch(with_signs(text[start:end]))
+        return (start, end) if has_signs else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qvsearch.library.words import Forms, Words
+    from qvsearch.library.words import Words
     from qvsearch.types import Vectors
 
     Rows = NDArray[np.int64]
@@ -73,7 +73,7 @@ class Matches:
     BM25 of any row. `elsewhere` is the highest evidence of rows that are not among these.
     `is_meant` is true if these very words are wanted, and `are_phrases` if all are in quotes.
     `is_number` is true if a number is among them, and some row has them all. `are_whole` marks the
-    rows that have the query as it is written. `forms` are other ways to write some phrases.
+    rows that have the query as it is written. `asked` are the words of the query.
     """
 
     rows: Rows
@@ -88,14 +88,14 @@ class Matches:
     is_number: bool
     are_whole: NDArray[np.bool_]
     elsewhere: float = -np.inf
-    forms: Forms = field(default_factory=dict)
+    asked: AskedWords = AskedWords()
 
     @cached_property
     def shown(self) -> dict[Phrase, float]:
         """The weights of all phrases, and of other forms of them; do not mutate."""
         shown = dict(self.weights)
         for phrase, weight in self.weights.items():
-            for form in self.forms.get(phrase, ()):
+            for form in self.asked.forms.get(phrase, ()):
                 shown[form] = shown.get(form, 0.0) + weight
         return shown
 
@@ -231,7 +231,7 @@ def matched(
         all_rows.has_all and any(map(has_number, weights)),
         are_whole,
         all_rows.best,
-        forms=asked.forms,
+        asked=asked,
     )
 
 

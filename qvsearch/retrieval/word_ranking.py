@@ -138,7 +138,7 @@ def hidden_by_words(library: Library, asked: AskedWords, rows: Sequence[int]) ->
 
 def words_in(library: Library, found: Matches, row: int) -> tuple[str, ...]:
     """Return the words of a query that a row has, the rarest first."""
-    words = library.words.with_forms(found.forms)
+    words = library.words.with_forms(found.asked.forms)
     ordered = sorted(found.weights, key=lambda each: -found.weights[each])
     return tuple(" ".join(each) for each in ordered if row in postings_of(words, each)[0])
 

@@ -408,6 +408,19 @@ def test_the_best_part_of_a_long_text_is_shown_with_every_match_marked():
     assert snippet_of(words, {("absent",): 1.0}) is None
 
 
+def test_a_snippet_marks_quotes_with_their_signs(library):
+    words = f"vitamin C {FILLER * 9} in C++, “C#” and well- known C++14 {FILLER * 9} C"
+    library.add([text(b"long.txt", words)], np.stack([unit(0, 1, 1)]))
+    for query, marked in (
+        ('"C++"', ["C++", "C++"]),
+        ('"C++" "C#"', ["C++", "C#", "C++"]),
+        ('"C++," "well-known"', ["C++,", "well- known"]),
+        ('"C#"', ["C#"]),
+    ):
+        [hit] = ask(library, query)
+        assert [part for part, is_marked in hit.snippet.parts if is_marked] == marked
+
+
 def test_words_without_spaces_are_marked_by_characters():
     snippet = snippet_of("今天的会议报告在图书馆", {("会议",): 1.0, ("议报",): 1.0, ("报告",): 1.0})
     assert list(snippet.parts) == [("今天的", False), ("会议报告", True), ("在图书馆", False)]
