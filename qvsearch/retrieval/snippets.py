@@ -81,10 +81,8 @@ def _with_pages(library: Library, hit: Hit, matches: Matches, wanted: Pages | No
     moments = [
         replace(each, segment=replace(each.segment, page=best(each).page)) for each in hit.moments
     ]
-    segment, snippet = (
-        replace(hit.segment, page=page),
-        snippet_of(text, matches.shown, matches.asked.quotes),
-    )
+    segment = replace(hit.segment, page=page)
+    snippet = snippet_of(text, matches.shown, matches.asked.quotes)
     return replace(hit, segment=segment, moments=tuple(moments), snippet=snippet)
 
 

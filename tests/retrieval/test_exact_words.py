@@ -152,7 +152,12 @@ JOINED = (  # whose groups are not guessed
 
 @pytest.mark.parametrize(
     ("query", "written"),
-    [(one, other) for each in WRITTEN for one in each for other in {each[0], each[1], each[-1]}]
+    [
+        (one, other)
+        for each in WRITTEN
+        for one in each
+        for other in dict.fromkeys([*each[:2], each[-1]])
+    ]
     + list(JOINED),
 )
 def test_a_number_is_found_as_others_write_it(library, query, written):
