@@ -32,6 +32,12 @@ _PLAIN = (
     *(("æ", "ae"), ("œ", "oe"), ("þ", "th"), ("ø", "o"), ("ł", "l"), ("đ", "d"), ("ð", "d")),
     *(("ħ", "h"), ("ŧ", "t"), ("ı", "i")),
 )
+# what people write for one sign, on one keyboard or another
+_HYPHENS = "-‐‑‒–—―−"  # noqa: RUF001
+_ALIKE = ("'‘’‛ʼ′", _HYPHENS, '"“”„‟«»″')  # noqa: RUF001
+_UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_WORD = rf"[^\W_{_SPACELESS}]"
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[-_\s]+(?=[^\W_])|\s+")
 _MARKS_OF_TRADE = "\u2120", "\u2122"  # decomposed they were letters of the word before
 _TOKEN = re.compile("[0-9a-z\x80-\U0010ffff]+")  # of a divided text
 # how a character is used; vowel signs, which are marks without a combining class, are of words
@@ -61,6 +67,38 @@ def plain_texts(texts: Sequence[str]) -> list[str]:
     """Return each text as `plain` does, in a fraction of the time for many short ones."""
     found = plain("\0".join(texts)).split("\0")
     return found if len(found) == len(texts) else list(map(plain, texts))
+
+
+def with_signs(text: str) -> str:
+    """Return a plain text without what is not seen, in which a pattern of `as_written` is found."""
+    if text.isascii():
+        return text.lower()
+    return plain(_UNSEEN.sub("", _INVISIBLE.sub("", _NON_JOINER.sub("", text))))
+
+
+def as_written(text: str) -> re.Pattern[str] | None:
+    """Return the pattern of a text with its signs; None if its tokens lose no sign of it.
+
+    Spaces, hyphens and underscores between words are alike, as are signs that look alike.
+    """
+    written = with_signs(text)
+    for alike in _ALIKE:
+        written = re.sub(f"[{re.escape(alike)}]", alike[0], written)
+    parts = _BETWEEN_WORDS.split(written.strip())
+    if not (_uses(_characters("".join(parts))) >= _DIVIDES).any():
+        return None
+    whole = rf"[\s_{re.escape(_HYPHENS)}]+".join(map(_with_alike, parts))
+    if re.match(_WORD, whole):  # no longer word ends so; a search begins fast with a character
+        whole = f"{whole[0]}(?<!{_WORD}{whole[0]}){whole[1:]}"
+    return re.compile(whole + rf"(?!{_WORD})" * bool(re.match(_WORD, parts[-1][-1])))
+
+
+def _with_alike(part: str) -> str:
+    """Return the pattern of a part with the signs that look alike."""
+    pattern = re.escape(part)
+    for alike in _ALIKE:
+        pattern = pattern.replace(re.escape(alike[0]), f"[{re.escape(alike)}]")
+    return pattern
 
 
 def divided(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
     Counts = NDArray[np.int64]
+    Forms = Mapping[tuple[str, ...], Sequence[tuple[str, ...]]]
 
 
 MOST_PLACES = 1 << 14  # that are held: 8 MB
@@ -58,14 +59,25 @@ class WordSource(Protocol):
 
 
 class Words:
-    """The words of a library's live rows, from all its sources; do not mutate the arrays."""
+    """The words of a library's live rows, from all its sources; do not mutate the arrays.
 
-    def __init__(self, sources: Sequence[WordSource], live: NDArray[np.bool_]) -> None:
-        self._sources, self._live = sources, live
+    A row with one of the other `forms` of a phrase, or of a token, is one that has it.
+    """
+
+    def __init__(
+        self, sources: Sequence[WordSource], live: NDArray[np.bool_], forms: Forms | None = None
+    ) -> None:
+        self._sources, self._live, self._forms = sources, live, forms or {}
+
+    def with_forms(self, forms: Forms) -> Words:
+        """Return the same words, with other forms of some phrases."""
+        return Words(self._sources, self._live, forms)
 
     def postings(self, token: str) -> tuple[Rows, Counts]:
         """Return the live rows (k,) that have a token, and how often each has it (k,)."""
-        return self._joined([each.postings(token) for each in self._sources])
+        rows, counts = self._joined([each.postings(token) for each in self._sources])
+        more = self._in_other_forms((token,), rows)
+        return np.append(rows, more), np.append(counts, np.ones_like(more))
 
     def at_least(self, token: str) -> int:
         """Return a number of live rows that surely have a token, at once; for rare ones it is 0."""
@@ -77,8 +89,8 @@ class Words:
 
     def phrase(self, words: Sequence[str]) -> Rows:
         """Return the live rows (k,) in which these tokens follow one another."""
-        rows = [each.phrase(words) for each in self._sources]
-        return self._joined([(each, each) for each in rows])[0]
+        rows = self._following(words)
+        return np.append(rows, self._in_other_forms(tuple(words), rows))
 
     def lengths(self) -> tuple[Rows, Counts]:
         """Return all live rows (n,) that have words, and the number of tokens of each (n,)."""
@@ -95,6 +107,15 @@ class Words:
         Readers are `file`, for the text that the file itself has, and those of `Library.add_words`.
         """
         rows = [each.read_by(reader) for each in self._sources]
+        return self._joined([(each, each) for each in rows])[0]
+
+    def _in_other_forms(self, words: tuple[str, ...], rows: Rows) -> Rows:
+        """Return the live rows (k,) with another form of a phrase, without `rows`."""
+        found = [self._following(each) for each in self._forms.get(words, ())]
+        return np.setdiff1d(np.concatenate([rows[:0], *found]), rows)
+
+    def _following(self, words: Sequence[str]) -> Rows:
+        rows = [each.phrase(words) for each in self._sources]
         return self._joined([(each, each) for each in rows])[0]
 
     def _joined(self, parts: Sequence[tuple[Rows, Counts]]) -> tuple[Rows, Counts]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from qvsearch.library.tokens import tokens
+from qvsearch.library.tokens import as_written, located, tokens, with_signs
+from qvsearch.retrieval.number_forms import number_forms
+
+if TYPE_CHECKING:
+    from qvsearch.library.words import Forms
 
 # a quote opens after and closes before what is no letter, so that 5" and 6" are inches
 _QUOTED = re.compile(
-    r'(?<!\w)(?:"([^"]+)"|[“”]([^“”]+)[”“]|„([^„“”]+)[“”]|«([^«»]+)»|»([^«»]+)«|「([^「」]+)」)(?!\w)'
+    r'(?<!\w)(?:"([^"]*)"|[“”]([^“”]*)[”“]|„([^„“”]*)[“”]|«([^«»]*)»|»([^«»]*)«|「([^「」]*)」)(?!\w)'
 )
 
 _NUMBER = re.compile(r"(?!(?:19|20)\d\ds?$)(?=.*\d).{3,}")  # no year, which a scene may have
@@ -24,23 +29,52 @@ Phrase = tuple[str, ...]  # tokens that follow one another
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """Words as they were typed: their tokens, and the pattern of their signs, if these lack some.
+
+    The pattern is for texts `with_signs`.
+    """
+
+    text: str
+    phrase: Phrase
+    pattern: re.Pattern[str] | None
+
+    def within(self, text: str, start: int, end: int) -> tuple[int, int] | None:
+        """Return the range of the quote in a text, given that of its words; None without signs."""
+        if self.pattern is None:
+            return start, end
+        own = self.text.strip()
+        places = located(own)
+        start, end = start - places[0][1], end + len(own) - places[-1][2]
+        has_signs = start >= 0 and self.pattern.fullmatch(with_signs(text[start:end]))
+        return (start, end) if has_signs else None
+
+
+@dataclass(frozen=True, slots=True)
 class AskedWords:
     """The words of a query, as tokens; false if there are none.
 
-    `tokens` are looked for, each of `phrases` must stand in a file, and none of `lacking` may.
+    `tokens` are looked for, each of `quotes` must stand in a file, and none of `lacking` may.
     `numbers` are the tokens of each number that stands for one thing, as it is written:
-    INV-2024-0117. `alone` is true if only these words count, not the meaning of the query.
+    INV-2024-0117. `forms` are other ways to write numbers (see `number_forms`). `alone` is true if
+    only these words count, not the meaning of the query.
     """
 
     tokens: tuple[str, ...] = ()
-    phrases: tuple[Phrase, ...] = ()
-    lacking: tuple[Phrase, ...] = ()
+    quotes: tuple[Quote, ...] = ()
+    lacking: tuple[Quote, ...] = ()
     numbers: tuple[Phrase, ...] = ()
+    forms: Forms = field(default_factory=dict)
     alone: bool = False
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
-        return bool(self.tokens or self.phrases or self.lacking)
+        return bool(self.tokens or self.quotes or self.lacking)
+
+    @property
+    def phrases(self) -> tuple[Phrase, ...]:
+        """Return the tokens of quotes."""
+        return tuple(each.phrase for each in self.quotes)
 
     @property
     def sought(self) -> tuple[Phrase, ...]:
@@ -65,17 +99,28 @@ def asked_words(
 
     A quote without another one is plain text.
     """
-    found = [tuple(tokens(_inside(each))) for each in _QUOTED.finditer(text or "")]
+    quoted = (_inside(each) for each in _QUOTED.finditer(text or ""))
     unquoted = _QUOTED.sub(" ", text or "")
     written = (each for each in _WRITTEN.findall(unquoted) if _is_one_thing(each))
-    without = (tuple(tokens(each)) for each in lacking)
     return AskedWords(
         tuple(dict.fromkeys(tokens(unquoted))),
-        tuple(dict.fromkeys(filter(None, found))),
-        tuple(filter(None, without)),
+        _quotes(quoted),
+        _quotes(lacking),
         tuple(dict.fromkeys(tuple(tokens(each)) for each in written)),
+        number_forms(unquoted),
         alone,
     )
+
+
+def is_empty_quote(text: str) -> bool:
+    """Return whether a query's text is quotes alone, in which there is no letter and no digit."""
+    return not (_QUOTED.sub("", text).strip() or tokens(text))
+
+
+def _quotes(texts: Iterable[str]) -> tuple[Quote, ...]:
+    """Return the quotes that have words."""
+    found = ((each, tuple(tokens(each))) for each in dict.fromkeys(texts))
+    return tuple(Quote(each, phrase, as_written(each)) for each, phrase in found if phrase)
 
 
 def has_number(phrase: Phrase) -> bool:

@@ -80,7 +80,8 @@ class Matches:
     of their rows lack. `top` is the highest BM25 of any row. `elsewhere` is the highest evidence of
     rows that are not among these. `is_meant` is true if these very words are wanted, and
     `are_phrases` if all are in quotes. `is_number` is true if a number is among them, and some row
-    has them all. `are_whole` marks the rows that have the query as it is written.
+    has them all. `are_whole` marks the rows that have the query as it is written. `asked` are the
+    words of the query.
     """
 
     rows: Rows
@@ -96,6 +97,16 @@ class Matches:
     is_number: bool
     are_whole: NDArray[np.bool_]
     elsewhere: float = -np.inf
+    asked: AskedWords = AskedWords()
+
+    @cached_property
+    def shown(self) -> dict[Phrase, float]:
+        """The weights of all phrases, and of other forms of them; do not mutate."""
+        shown = dict(self.weights)
+        for phrase, weight in self.weights.items():
+            for form in self.asked.forms.get(phrase, ()):
+                shown[form] = shown.get(form, 0.0) + weight
+        return shown
 
     @cached_property
     def evidence(self) -> Vectors:
@@ -287,6 +298,7 @@ def matched(
         all_rows.has_all and any(map(has_number, all_rows.weights)),
         are_whole,
         all_rows.best,
+        asked=asked,
     )
 
 

@@ -17,7 +17,7 @@ from qvsearch.choices import By
 from qvsearch.errors import QvsearchError, system_reason
 from qvsearch.files import content_hash
 from qvsearch.models.prompt import QUERY_INSTRUCTION
-from qvsearch.retrieval.asked_words import AskedWords, asked_words, plain
+from qvsearch.retrieval.asked_words import AskedWords, asked_words, is_empty_quote, plain
 from qvsearch.types import EmbedInput, Item, Kind, Segment, Skipped, is_file_name, kind_of
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class Query:
         for each in self.lacking:
             if not asked_words(each):
                 raise QvsearchError(f"--without {each!r} has no letter and no digit; give a word")
+        if self.words and self.by is not By.MEANING and is_empty_quote(self.words):
+            raise QvsearchError(f"{self.words} has no letter and no digit; give words in quotes")
         if self.by is By.MEANING and self.lacking:
             raise QvsearchError("--meaning-only reads no words; give --not instead of --without")
         others = self.file or self.image or self.like or self.unlike or self.without

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library.library import Library
-    from qvsearch.retrieval.asked_words import Phrase
+    from qvsearch.retrieval.asked_words import Phrase, Quote
     from qvsearch.retrieval.lexical import Matches
     from qvsearch.types import Hit, Moment
 
@@ -43,20 +43,22 @@ def with_snippet(library: Library, hit: Hit, matches: Matches, wanted: Pages | N
     The moment of a film begins with the line that has most of them. A page of a document that is a
     hit by its words gives way to one behind it that has more of them, if it is `wanted`.
     """
-    segment, weights = hit.segment, matches.weights
+    segment, weights, quotes = hit.segment, matches.shown, matches.asked.quotes
     if segment.page is not None:
         return _with_pages(library, hit, matches, wanted)
     rows = _rows(library, hit, matches)
     row = next((each for each in rows.tolist() if library.segments[each] == segment), None)
     text = None if row is None else library.words.text(row)
     if not text:  # of a file that was not read for its words yet
-        snippet = None if segment.snippet is None else snippet_of(segment.snippet, weights)
+        snippet = None if segment.snippet is None else snippet_of(segment.snippet, weights, quotes)
         return hit if snippet is None else replace(hit, snippet=snippet)
     if segment.item.kind is not Kind.VIDEO:
-        return replace(hit, snippet=snippet_of(text, weights))
+        return replace(hit, snippet=snippet_of(text, weights, quotes))
     lines = timed_lines(text)
-    best = max(lines, key=lambda line: _value(_found(line.text, weights), weights), default=None)
-    if best is None or (snippet := snippet_of(best.text, weights)) is None:
+    best = max(
+        lines, key=lambda line: _value(_found(line.text, weights, quotes), weights), default=None
+    )
+    if best is None or (snippet := snippet_of(best.text, weights, quotes)) is None:
         return hit
     return replace(hit, start=best.time, snippet=snippet)
 
@@ -79,7 +81,8 @@ def _with_pages(library: Library, hit: Hit, matches: Matches, wanted: Pages | No
     moments = [
         replace(each, segment=replace(each.segment, page=best(each).page)) for each in hit.moments
     ]
-    segment, snippet = replace(hit.segment, page=page), snippet_of(text, matches.weights)
+    segment = replace(hit.segment, page=page)
+    snippet = snippet_of(text, matches.shown, matches.asked.quotes)
     return replace(hit, segment=segment, moments=tuple(moments), snippet=snippet)
 
 
@@ -91,7 +94,7 @@ def _best_page(
     wanted: Pages | None,
 ) -> PageText:
     """Return the page that a row stands for: its own, if it is a hit by its picture alone."""
-    segment, weights = place.segment, matches.weights
+    segment, weights, quotes = place.segment, matches.shown, matches.asked.quotes
     text = None if row is None else library.words.text(row)
     if row is None or not text:
         return PageText(segment.page or 1, segment.snippet or "")
@@ -100,13 +103,18 @@ def _best_page(
         return pages[0]
     first, last = wanted or (1, math.inf)
     pages = [each for each in pages if first <= each.page <= last] or pages[:1]
-    return max(pages, key=lambda page: _value(_found(page.text, weights), weights))
+    return max(pages, key=lambda page: _value(_found(page.text, weights, quotes), weights))
 
 
-def snippet_of(text: str, weights: Mapping[Phrase, float]) -> Snippet | None:
-    """Return the part of a text with most of the words, by weight; None if it has none."""
+def snippet_of(
+    text: str, weights: Mapping[Phrase, float], quotes: Sequence[Quote] = ()
+) -> Snippet | None:
+    """Return the part of a text with most of the words, by weight; None if it has none.
+
+    Words of quotes count with the signs of these.
+    """
     text = " ".join(text.split())
-    found = _found(text, weights)
+    found = _found(text, weights, quotes)
     if not found:
         return None
     windows = (_window(found[place:]) for place in range(len(found)))
@@ -124,16 +132,18 @@ def snippet_of(text: str, weights: Mapping[Phrase, float]) -> Snippet | None:
     return Snippet(f"{before}{text[begin:end]}{after}", marks)
 
 
-def _found(text: str, weights: Mapping[Phrase, float]) -> list[_Found]:
+def _found(text: str, weights: Mapping[Phrase, float], quotes: Sequence[Quote]) -> list[_Found]:
     """Return the phrases in a text, by place."""
     words = located(text)
     tokens = [token for token, _, _ in words]
     found = []
     for phrase in weights:
-        size = len(phrase)
+        size, own = len(phrase), [each for each in quotes if each.phrase == phrase]
         for at, token in enumerate(tokens):
             if token == phrase[0] and tuple(tokens[at : at + size]) == phrase:
-                found.append(_Found(words[at][1], words[at + size - 1][2], phrase))
+                place = words[at][1], words[at + size - 1][2]
+                ranges = [each.within(text, *place) for each in own] or [place]
+                found += [_Found(*each, phrase) for each in ranges if each]
     return sorted(found, key=lambda each: (each.start, each.end))
 
 

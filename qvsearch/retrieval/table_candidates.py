@@ -28,7 +28,13 @@ from qvsearch.retrieval.scoring import (
 )
 from qvsearch.retrieval.table_levels import Found, LeveledTerm, best_of_kind, leveled
 from qvsearch.retrieval.table_words import Narrowed, narrowed, words_in_table
-from qvsearch.retrieval.word_ranking import MOST, has_words, ranked_by, with_matches
+from qvsearch.retrieval.word_ranking import (
+    MOST,
+    has_words,
+    ranked_by,
+    with_matches,
+    written_rows,
+)
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
@@ -208,6 +214,7 @@ class Asked:
         """Return rows as a library, ranked by all terms."""
         library = self.library.gathered(rows)
         mask = passing_rows(library.columns, self.filters) & self.files.passes(library.items)
+        mask &= written_rows(library, self.terms[0].embedded.term.asked)
         found = None if self.words is None else self.words.among(library)
         if self.is_by_words and found is not None:
             ranking = ranked_by(library, self.terms[0].embedded, found)
@@ -236,7 +243,7 @@ def asked_in(
     """
     words = terms[0].term.asked
     there = has_words(library, words)
-    files = narrowed(library.table, words if there else AskedWords())
+    files = narrowed(library, words if there else AskedWords())
     if words.alone:
         levels = [LeveledTerm(each, {}, {}) for each in terms]
     else:

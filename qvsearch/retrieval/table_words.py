@@ -29,17 +29,19 @@ from qvsearch.retrieval.lexical import (
     whole_query,
 )
 from qvsearch.retrieval.named_files import Having, missing, named_files, possible_names
+from qvsearch.retrieval.word_ranking import have_signs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from qvsearch.library.words import Forms
     from qvsearch.published.engine import Table
     from qvsearch.published.library import PublishedLibrary
     from qvsearch.published.part import Part
     from qvsearch.published.word_counts import WordCounts
-    from qvsearch.retrieval.asked_words import AskedWords, Phrase
+    from qvsearch.retrieval.asked_words import AskedWords, Phrase, Quote
     from qvsearch.retrieval.named_files import Named
     from qvsearch.types import Segment, Vectors
 
@@ -77,7 +79,7 @@ class TableWords:
         rows, evidence = self.matches.rows, self.matches.evidence
         some = np.flatnonzero(_counting(self.matches, self.asked))
         if where is not None and len(some):
-            tokens = [token for phrase in self.corpus.weights for token in phrase]
+            tokens = [token for phrase in self.matches.shown for token in phrase]
             passing = self.table.having(tokens, where=where)["_rowid"].to_numpy().astype(np.int64)
             some = some[np.isin(rows[some], passing)]
         order = some[np.argsort(-evidence[some], kind="stable")]
@@ -86,14 +88,15 @@ class TableWords:
 
     def among(self, library: Part) -> Matches:
         """Return those of some rows of the table that have words of the query, given all theirs."""
-        return matches_among(library.words, library.items, self.corpus, self.asked)
+        words = library.words.with_forms(self.asked.forms)
+        return matches_among(words, library.items, self.corpus, self.asked)
 
 
 def words_in_table(library: PublishedLibrary, asked: AskedWords) -> TableWords:
     """Return the rows of a table that have words of a query."""
     table, counts = library.table, library.word_counts
     among = counts.rows
-    found = _rarer(table, asked.sought, counts)
+    found = _rarer(table, asked, counts)
     weights = {phrase: information(among, len(each.ids)) for phrase, each in found.items()}
     ids = np.unique(np.concatenate([np.empty(0, np.int64), *(each.ids for each in found.values())]))
     coverage, bm25 = np.zeros(len(ids), np.float32), np.zeros(len(ids), np.float32)
@@ -102,7 +105,7 @@ def words_in_table(library: PublishedLibrary, asked: AskedWords) -> TableWords:
         coverage[at] += weights[phrase]
         # the engine's idf may count rows that are deleted
         bm25[at] += weights[phrase] * each.scores / each.scores.max(initial=1e-9)
-    having = _in_named(table, found)
+    having = _in_named(table, found, asked.forms)
     named = _named(library, having, weights)
     for phrase, more in missing(having, named).items():
         coverage[np.searchsorted(ids, more)] += weights[phrase]
@@ -135,7 +138,8 @@ def _exact(
     top = np.argsort(-rough.bm25, kind="stable")[:TOP_ROWS]
     some = np.unique(np.concatenate([some, top, np.flatnonzero(decided)]))
     texts = table.by_ids(rough.rows[some], (*COLUMNS, "item"))
-    words, files = Words([StoredWords(texts)], np.ones(len(some), np.bool_)), _unknown(rough.rows)
+    words = Words([StoredWords(texts)], np.ones(len(some), np.bool_), asked.forms)
+    files = _unknown(rough.rows)
     files[some] = texts["item"].to_numpy()
     read = matches_among(words, files[some], corpus, asked)
     bm25 = rough.bm25 * np.median(read.bm25 / np.maximum(rough.bm25[some[read.rows]], 1e-9))
@@ -146,7 +150,7 @@ def _exact(
     if not has_all:
         coverage[decided] = 1
     whole = whole_query(asked, corpus.weights) if has_all else ()
-    having = rough.rows if len(whole) == 1 else _rows_with(table, whole)
+    having = rough.rows if len(whole) == 1 else _rows_with(table, whole, asked.forms)
     if len(having) > FEW * corpus.among:
         whole = ()
     coverages, behind = ranked(coverage, files, corpus.among, corpus.named, _sizes(table))
@@ -180,22 +184,21 @@ def _sizes(table: Table) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
     return sizes
 
 
-def _in_named(table: Table, found: Mapping[Phrase, Scored]) -> dict[Phrase, Having]:
+def _in_named(table: Table, found: Mapping[Phrase, Scored], forms: Forms) -> dict[Phrase, Having]:
     """Return the rows with phrases of files whose first rows, where names are, have a rare one."""
     names = possible_names({phrase: len(each.ids) for phrase, each in found.items()})
     having, firsts = {}, [np.empty(0, np.int64)]
     for phrase in names:
-        ids = np.sort(found[phrase].ids)
-        rows = table.by_ids(ids, ["item", "ordinal"])
-        having[phrase] = Having(ids, rows["item"].to_numpy())
+        rows = table.by_ids(found[phrase].ids, ["item", "ordinal"])
+        having[phrase] = Having(found[phrase].ids, rows["item"].to_numpy())
         firsts.append(having[phrase].files[rows["ordinal"].to_numpy() == 0])
     files = np.unique(np.concatenate(firsts))
     where = f"({' OR '.join(lists_of('item', map(str, files.tolist())))})"
     for phrase in found.keys() - having.keys() if len(files) else ():
-        rows = table.having(phrase, ["item"], where, is_phrase=len(phrase) > 1)
-        having[phrase] = Having(
-            *(rows[each].to_numpy().astype(np.int64) for each in ("_rowid", "item"))
-        )
+        written = (phrase, *forms.get(phrase, ()))
+        rows = [table.having(each, ["item"], where, is_phrase=len(each) > 1) for each in written]
+        numbers = [[part[name].to_numpy() for part in rows] for name in ("_rowid", "item")]
+        having[phrase] = Having(*(np.concatenate(each).astype(np.int64) for each in numbers))
     return {phrase: each.within(files) for phrase, each in having.items()}
 
 
@@ -216,19 +219,26 @@ def _deciding(
 ) -> dict[Phrase, NDArray[np.int64]]:
     """Return the rows of each phrase that decides a query; those of `found` are known."""
     rows = {
-        each: found[each].ids if each in found else _rows_with(table, each)
+        each: found[each].ids if each in found else _rows_with(table, each, asked.forms)
         for each in asked.deciding
     }
     return {each: rows[each] for each in deciding({k: len(v) for k, v in rows.items()}, among)}
 
 
-def _rows_with(table: Table, phrase: Phrase) -> NDArray[np.int64]:
+def _rows_with(table: Table, phrase: Phrase, forms: Forms) -> NDArray[np.int64]:
     """Return the rows that have a phrase, none for an empty one."""
-    if not phrase:
-        return np.empty(0, np.int64)
-    rows = table.having(phrase, is_phrase=len(phrase) > 1)["_rowid"].to_numpy()
-    found: NDArray[np.int64] = rows.astype(np.int64)
-    return found
+    return _having(table, phrase, forms).ids if phrase else np.empty(0, np.int64)
+
+
+def _having(table: Table, phrase: Phrase, forms: Forms, most: int | None = None) -> Scored:
+    """Return rows that have a phrase or another form of it; at most `most` of each."""
+    ids, scores = [], []
+    for each in (phrase, *forms.get(phrase, ())):
+        rows = table.having(each, is_phrase=len(each) > 1, most=most)
+        ids.append(rows["_rowid"].to_numpy().astype(np.int64))
+        scores.append(rows["_score"].to_numpy().astype(np.float32))
+    found, first = np.unique(np.concatenate(ids), return_index=True)
+    return Scored(found, np.concatenate(scores)[first])
 
 
 def _counting(found: Matches, asked: AskedWords) -> NDArray[np.bool_]:
@@ -236,19 +246,15 @@ def _counting(found: Matches, asked: AskedWords) -> NDArray[np.bool_]:
     return np.ones(len(found.rows), np.bool_) if asked.alone else found.counted
 
 
-def _rarer(table: Table, phrases: Sequence[Phrase], counts: WordCounts) -> dict[Phrase, Scored]:
+def _rarer(table: Table, asked: AskedWords, counts: WordCounts) -> dict[Phrase, Scored]:
     """Return rows with phrases, without those of more than half of all rows if others are rarer."""
 
     def find(phrases: Sequence[Phrase], most: int | None) -> dict[Phrase, Scored]:
-        def one(phrase: Phrase) -> Scored:
-            rows = table.having(phrase, is_phrase=len(phrase) > 1, most=most)
-            ids, scores = rows["_rowid"].to_numpy(), rows["_score"].to_numpy()
-            return Scored(ids.astype(np.int64), scores.astype(np.float32))
-
         with ThreadPoolExecutor() as pool:  # the engine waits for its storage
-            return dict(zip(phrases, pool.map(one, phrases), strict=True))
+            rows = pool.map(lambda each: _having(table, each, asked.forms, most), phrases)
+            return dict(zip(phrases, rows, strict=True))
 
-    half = counts.rows // 2
+    half, phrases = counts.rows // 2, asked.sought
     some = [each for each in phrases if len(each) > 1 or each[0] not in counts.frequent]
     rarer = {phrase: each for phrase, each in find(some, half + 1).items() if len(each.ids) <= half}
     return rarer or find(phrases, None)
@@ -278,16 +284,28 @@ class Narrowed:
         return mask if self.allowed is None else mask & np.isin(items, self.allowed)
 
 
-def narrowed(table: Table, asked: AskedWords) -> Narrowed:
-    """Return the files that have all phrases of a query, and none of those that are lacking."""
-
-    def files(phrase: Phrase) -> NDArray[np.int64]:
-        rows = table.having(phrase, ["item"], is_phrase=len(phrase) > 1)
-        return np.unique(rows["item"].to_numpy())
-
+def narrowed(library: PublishedLibrary, asked: AskedWords) -> Narrowed:
+    """Return the files that have all quotes of a query, and none of those that are lacking."""
     allowed: NDArray[np.int64] | None = None
-    for phrase in asked.phrases:
-        found = files(phrase)
+    for quote in asked.quotes:
+        found = _files_with(library, quote)
         allowed = found if allowed is None else np.intersect1d(allowed, found)
-    barred = [files(phrase) for phrase in asked.lacking]
+    barred = [_files_with(library, each) for each in asked.lacking]
     return Narrowed(allowed, np.unique(np.concatenate([np.empty(0, np.int64), *barred])))
+
+
+def _files_with(library: PublishedLibrary, quote: Quote) -> NDArray[np.int64]:
+    """Return the files that have a quote; the texts of those with its words are read."""
+    rows = library.table.having(quote.phrase, ["item"], is_phrase=len(quote.phrase) > 1)
+    if quote.pattern is None:
+        return np.unique(rows["item"].to_numpy())
+    rows = rows.sort_by("_rowid")
+    ids, items = rows["_rowid"].to_numpy().astype(np.int64), rows["item"].to_numpy()
+    files = [np.empty(0, np.int64)]
+    for start in range(0, len(ids), READ_ROWS):
+        part = slice(start, start + READ_ROWS)
+        texts = library.table.by_ids(ids[part], ("line", "root", "path", "words"))
+        segments = zip(library.segments_of(texts), texts["words"].to_pylist(), strict=True)
+        have = have_signs(quote.pattern, (replace(each, words=text) for each, text in segments))
+        files.append(items[part][have])
+    return np.unique(np.concatenate(files))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library.names import is_table
+from qvsearch.library.tokens import with_signs
+from qvsearch.library.words import searchable
 from qvsearch.published.opening import is_published
 from qvsearch.retrieval.lexical import matches, postings_of
 from qvsearch.retrieval.scoring import Ranking, ScoredTerm, combine_terms, with_rows
@@ -18,10 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library.library import Library
-    from qvsearch.retrieval.asked_words import AskedWords, Phrase
+    from qvsearch.library.words import Rows
+    from qvsearch.retrieval.asked_words import AskedWords, Phrase, Quote
     from qvsearch.retrieval.lexical import Matches
     from qvsearch.retrieval.scoring import EmbeddedTerm
-    from qvsearch.types import Vectors
+    from qvsearch.types import Segment, Vectors
 
 MOST = 2000  # rows of a large library that are scored because of their words
 
@@ -33,7 +37,7 @@ def has_words(library: Library, asked: AskedWords) -> bool:
     """
     if not is_published(library) or library.has_words:
         return True
-    if asked.phrases or asked.lacking or asked.alone:
+    if asked.quotes or asked.lacking or asked.alone:
         raise QvsearchError(
             f"the shared table {library.folder} has no index of words yet; publish a library into"
             " it once more, or leave out quotes, --without and --words-only"
@@ -42,59 +46,111 @@ def has_words(library: Library, asked: AskedWords) -> bool:
 
 
 def allowed_by_words(library: Library, asked: AskedWords) -> NDArray[np.bool_] | None:
-    """Return the mask (size,) of rows whose files have all phrases and nothing that is lacking.
+    """Return the mask (size,) of rows whose files have all quotes and nothing that is lacking.
 
     None if all rows pass. Raises QvsearchError as `has_words` does.
     """
-    if not (asked.phrases or asked.lacking) or not has_words(library, asked):
+    if not (asked.quotes or asked.lacking) or not has_words(library, asked):
         return None
-    words, items = library.words, library.columns.items
+    items = library.columns.items
     mask = np.ones(library.size, np.bool_)
-    for phrase in asked.phrases:
-        mask &= np.isin(items, items[postings_of(words, phrase)[0]])
-    for phrase in asked.lacking:
-        mask &= ~np.isin(items, items[postings_of(words, phrase)[0]])
+    found = []
+    for quote in sorted(asked.quotes, key=lambda each: each.pattern is not None):  # texts last
+        found.append(_rows_with(library, quote, mask))
+        mask &= np.isin(items, items[found[-1].rows])
+    for quote in asked.lacking:
+        mask &= ~np.isin(items, items[_rows_with(library, quote, mask).rows])
+    return mask & _written(library, found)
+
+
+class _Having(NamedTuple):
+    """The rows that have a quote, and others that have its words with other signs."""
+
+    rows: Rows
+    others: Rows
+
+
+def _rows_with(library: Library, quote: Quote, mask: NDArray[np.bool_]) -> _Having:
+    """Return the rows of a mask that have a quote; the texts of those with its words are read."""
+    rows = np.sort(postings_of(library.words, quote.phrase)[0])
+    rows = rows[mask[rows]]
+    if quote.pattern is None:
+        return _Having(rows, rows[:0])
+    words, numbers = library.words, rows.tolist()
+    segments = zip(library.segments.stream(numbers), map(words.text, numbers), strict=True)
+    have = have_signs(quote.pattern, (replace(each, words=text) for each, text in segments))
+    return _Having(rows[have], rows[~have])
+
+
+def have_signs(pattern: re.Pattern[str], segments: Iterable[Segment]) -> NDArray[np.bool_]:
+    """Return which rows (n,), given their segments with their texts, have a quote's pattern."""
+    texts = map(with_signs, searchable(segments))
+    return np.array([pattern.search(text) is not None for text in texts], np.bool_)
+
+
+def _written(library: Library, found: Sequence[_Having]) -> NDArray[np.bool_]:
+    """Return the mask (size,) without rows that have the words of quotes, but no quote."""
+    mask = np.ones(library.size, np.bool_)
+    for _, others in found:
+        mask[others] = False
+    for rows, _ in found:
+        mask[rows] = True
     return mask
 
 
+def written_rows(library: Library, asked: AskedWords) -> NDArray[np.bool_]:
+    """Return the mask (size,) without rows that have the words of quotes, but no quote."""
+    every = np.ones(library.size, np.bool_)
+    if all(each.pattern is None for each in asked.quotes):
+        return every
+    return _written(library, [_rows_with(library, each, every) for each in asked.quotes])
+
+
 def hidden_by_words(library: Library, asked: AskedWords, rows: Sequence[int]) -> list[str]:
-    """Return why a file, given its rows, is hidden by the phrases of a query."""
-    if not (asked.phrases or asked.lacking):
+    """Return why a file, given its rows, is hidden by the quotes of a query."""
+    if not (asked.quotes or asked.lacking):
         return []
-    words = library.words
+    own = np.zeros(library.size, np.bool_)
+    own[list(rows)] = True
 
     def has(phrase: Phrase) -> bool:
-        return bool(np.isin(postings_of(words, phrase)[0], rows).any())
+        return bool(own[postings_of(library.words, phrase)[0]].any())
 
-    def why(phrase: Phrase) -> str:
+    def why(quote: Quote) -> str:
         if np.isin(rows, np.concatenate([[-1], *library.without_words()])).all():
             command = "publish" if is_table(library.folder) else "index"
             return f"its words are not stored yet; `qvsearch {command}` adds them"
-        if len(phrase) > 1 and all(has((each,)) for each in phrase):
+        if has(quote.phrase):
+            return "the file has these words, but with other signs"
+        if len(quote.phrase) > 1 and all(has((each,)) for each in quote.phrase):
             return "the file has these words, but not one after another"
         return "the file lacks it"
 
+    def is_there(quote: Quote) -> bool:
+        return bool(len(_rows_with(library, quote, own).rows))
+
     missing = (
-        f'"{" ".join(each)}" in quotes: {why(each)}' for each in asked.phrases if not has(each)
+        f'"{each.text}" in quotes: {why(each)}' for each in asked.quotes if not is_there(each)
     )
-    there = (f"--without {' '.join(each)}: the file has it" for each in asked.lacking if has(each))
+    there = (f"--without {each.text}: the file has it" for each in asked.lacking if is_there(each))
     return [*missing, *there]
 
 
 def words_in(library: Library, found: Matches, row: int) -> tuple[str, ...]:
     """Return the words of a query that a row or its file's name has, the rarest first."""
+    words, file = library.words.with_forms(found.asked.forms), library.columns.items[row]
     ordered = sorted(found.weights, key=lambda each: -found.weights[each])
-    file = library.columns.items[row]
 
     def has(phrase: Phrase) -> bool:
-        return row in postings_of(library.words, phrase)[0] or file in found.named.get(phrase, ())
+        return row in postings_of(words, phrase)[0] or file in found.named.get(phrase, ())
 
     return tuple(" ".join(each) for each in ordered if has(each))
 
 
 def matches_in(library: Library, asked: AskedWords) -> Matches:
     """Return the rows of a library that have some of the words."""
-    return matches(library.words, library.columns.items, library.segments, asked)
+    words = library.words.with_forms(asked.forms)
+    return matches(words, library.columns.items, library.segments, asked)
 
 
 def rank_by_words(library: Library, term: EmbeddedTerm) -> Ranking:

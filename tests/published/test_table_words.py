@@ -4,6 +4,7 @@ import os
 import random
 import zlib
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,22 @@ def test_files_with_a_name_or_mostly_of_a_word_are_those_of_a_library(
         assert found[0].segment.item.path.endswith(b".txt")
 
 
+@pytest.mark.parametrize(
+    ("quote", "is_there"),
+    [("o'clock", True), ("O\u2019CLOCK", True), ("o.clock", False), ("INV.2024-0117", False)],
+)
+def test_signs_of_quotes_count_as_in_a_library(
+    library, small, table, embedder, quote, is_there, monkeypatch
+):
+    monkeypatch.setattr(table_words, "READ_ROWS", 20)
+    for each in (small, table):
+        hits = check_alike(library, each, parse_query(f'"{quote}"'), embedder, top=50)
+        assert bool(hits) == is_there
+        check_alike(library, each, parse_query(f'word3 "{quote}"'), embedder)
+        asked = parse_query("word0", lacking=[quote])
+        assert check_alike(library, each, asked, embedder, min_relevance=0, top=50)
+
+
 def test_long_lists_of_files_are_not_pushed_into_the_engine(library, table, embedder, monkeypatch):
     monkeypatch.setattr(table_words, "LISTED", 3)
     query = parse_query('word3 "word0 word1"', lacking=["word2 word4", "word300"])
@@ -329,6 +346,29 @@ def send(changing, tmp_path, monkeypatch):
 def by_words(library, words):
     hits = search(library, parse_query(words, by=By.WORDS), None, SearchOptions(min_relevance=0))
     return {hit.segment.item.path for hit in hits}
+
+
+def test_numbers_are_found_in_all_forms_as_in_a_library(changing, send):
+    sums = ["82,300", "9783161484100", "v2.4.1", "DE89370400440532013000"]
+    for number, each in enumerate(sums, 60):
+        changing.add(list(notes([number], f"the sum is {each}, said")), made_vectors(1, number))
+    changing.commit()
+    embedder = Hashes(changing.vectors(range(len(changing))))
+    _, table = send()
+    queries = [
+        "82300",
+        "978-3-16-148410-0",
+        "version 2.4.1",
+        "DE89 3704 0044 0532 0130 00",
+        "82.300",
+    ]
+    queries += ["82300 nowhere", "978-3-16-148410-0 nowhere", "1.234,50", "invoice 2.4.1 82300"]
+    for query, by in product(queries, [By.BOTH, By.WORDS]):
+        asked = parse_query(query, by=by)
+        check_alike(changing, table, asked, embedder, min_relevance=0, top=50)
+    texts = parse_filters(kinds=[Kind.TEXT], globs=["note 6*"])
+    (hit,) = search(table, parse_query("82300", by=By.WORDS), None, SearchOptions(filters=texts))
+    assert ("82,300", True) in hit.snippet.parts
 
 
 def test_rows_that_are_in_no_index_yet_are_found(changing, send):

@@ -11,6 +11,7 @@ from qvsearch.errors import QvsearchError
 from qvsearch.library import words_file
 from qvsearch.library.filters import Filters
 from qvsearch.library.library import Library
+from qvsearch.library.tokens import tokens
 from qvsearch.retrieval import word_ranking
 from qvsearch.retrieval.asked_words import asked_words, plain
 from qvsearch.retrieval.explain import explain
@@ -184,6 +185,66 @@ def test_ordinary_numbers_decide_nothing():
     assert asked_words(written).numbers == numbers
 
 
+WRITTEN = (
+    ("1234.50", "1,234.50", "1'234.50", "1\u2019234.50", "1.234,50", "1 234,50", "1\u202f234,50"),
+    ("82300", "82,300", "82 300"),
+    ("2.4.1", "v2.4.1", "V2.4.1"),
+    ("DE89370400440532013000", "DE89 3704 0044 0532 0130 00"),
+    ("GB29NWBK60161331926819", "GB29 NWBK 6016 1331 9268 19"),
+    ("4111111111111111", "4111 1111 1111 1111"),
+)
+JOINED = (  # whose groups are not guessed
+    ("978-3-16-148410-0", "9783161484100"),
+    ("+49 30 1234567", "+49301234567"),
+    ("INV-2031-0117", "INV20310117"),
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "written"),
+    [
+        (one, other)
+        for each in WRITTEN
+        for one in each
+        for other in dict.fromkeys([*each[:2], each[-1]])
+    ]
+    + list(JOINED),
+)
+def test_a_number_is_found_as_others_write_it(library, query, written):
+    library.add([text(b"sum.txt", f"{FILLER} is {written}, at 12:01")], np.stack([unit(-1, 0, 0)]))
+    hit, *_ = ask(library, query)
+    assert hit.segment.item.path == b"sum.txt"
+    assert hit.relevance > 0.5
+    marked = " ".join(part for part, is_marked in hit.snippet.parts if is_marked)
+    assert tokens(marked)[-1] in tokens(written)
+    found = explain(library, query, ROOT + b"/sum.txt", ColourEmbedder())
+    assert "".join(sorted(found.segments[0].words)) == "".join(sorted(set(tokens(query))))
+
+
+def test_a_number_in_quotes_is_found_as_it_is_written(library):
+    texts = [text(b"%d.txt" % at, f"a sum of {each}") for at, each in enumerate(WRITTEN[0])]
+    library.add(texts, np.stack([unit(0, 1, 1)] * len(texts)))
+    for at in (0, 1, 4):
+        assert paths(ask(library, f'"{WRITTEN[0][at]}"')) == [b"%d.txt" % at]
+    assert sorted(paths(ask(library, '"1\'234.50"'))) == [b"2.txt", b"3.txt"]
+
+
+@pytest.mark.parametrize(
+    ("query", "written"), [("82300", "82,300"), ("1234.50", "1,234.50"), *JOINED]
+)
+def test_a_rare_number_decides_in_all_its_forms(library, query, written):
+    library.add([text(b"sum.txt", f"{FILLER} is {written}")], np.stack([unit(-1, 0, 0)]))
+    [hit] = ask(library, parse_query(f"{query} nowhere", by=By.WORDS))
+    assert hit.segment.item.path == b"sum.txt"
+
+
+@pytest.mark.parametrize(
+    "text", ["in 2024", "3-1", "0117", "1.5m", "a 12 and 300", "no number", "well-known", ""]
+)
+def test_other_numbers_have_one_form(text):
+    assert asked_words(text).forms == {}
+
+
 def test_a_number_of_many_rows_decides_nothing(library):
     query = parse_query("INV-2024-0117 nowhere", by=By.WORDS)
     [hit] = ask(library, query)
@@ -224,6 +285,58 @@ def test_a_word_of_every_file_changes_no_relevance(library):
 def test_a_phrase_must_stand_in_the_file(library, quote):
     hits = ask(library, "red " + quote.format("inv-2024-0117"), min_relevance=0, top=100)
     assert paths(hits) == [b"bill.txt"]
+
+
+SIGNS = {
+    b"c++.txt": "templates in C++11, and the STL",
+    b"c#.txt": "C# with ASP.NET",
+    b"vitamin.txt": "vitamin C, in a net of lemons, 110% of it; at 4 o'clock, 20 to 1 as t is",
+    b"bill.txt": "AT&T asks for US$4.20, 10 % off; balance \u2212\u202f7, then \u22121",
+    b"speech.txt": "He doesn\u2019t say: \u201cwell\u2011\nknown\u201d",
+}
+
+
+@pytest.mark.parametrize(
+    ("quote", "files"),
+    [
+        ("c++", [b"c++.txt"]),
+        ("C#", [b"c#.txt"]),
+        (".NET", [b"c#.txt"]),
+        ("net", [b"c#.txt", b"vitamin.txt"]),
+        ("AT&T", [b"bill.txt"]),
+        ("$4.20", [b"bill.txt"]),
+        ("10\u00a0%", [b"bill.txt"]),
+        ("10%", []),
+        ("-1", [b"bill.txt"]),
+        ("doesn't", [b"speech.txt"]),
+        ("doesn\u2019t", [b"speech.txt"]),
+        ("well-known", [b"speech.txt"]),
+        ("well known", [b"speech.txt"]),
+        ("c++11-and", []),
+        ("THE_STL", [b"c++.txt"]),
+        ("c++.txt", [b"c++.txt"]),
+        ("sign/c#", [b"c#.txt"]),
+    ],
+)
+def test_the_signs_of_a_quote_count(library, quote, files):
+    texts = [text(b"sign/" + path, words) for path, words in SIGNS.items()]
+    library.add(texts, np.stack([unit(0, 1, 1)] * len(texts)))
+    for by in (By.BOTH, By.WORDS):
+        hits = ask(library, parse_query(f'"{quote}"', by=by))
+        assert sorted(paths(hits)) == [b"sign/" + each for each in files]
+    every = paths(ask(library, parse_query("signs", lacking=[quote]), top=200, min_relevance=0))
+    assert {b"sign/" + path for path in SIGNS} - {*every} == {b"sign/" + each for each in files}
+
+
+def test_a_hit_shows_the_passage_with_the_signs_of_a_quote(library):
+    passages = ["vitamin C is C", "templates in C++", "a C#"]
+    texts = [text(b"long c.txt", words, 1 + 10 * at) for at, words in enumerate(passages)]
+    library.add(texts, np.stack([unit(0, 1, 1)] * len(texts)))
+    [hit] = ask(library, '"C++"')
+    assert (hit.segment.lines, hit.moments) == ((11, 20), ())
+    [hit] = ask(library, '"C++" "C#"')
+    lines = {hit.segment.lines, *(each.segment.lines for each in hit.moments)}
+    assert lines == {(11, 20), (21, 30)}
 
 
 def test_a_phrase_may_stand_in_another_passage_but_the_one_with_it_is_shown(library):
@@ -315,6 +428,22 @@ def test_explain_says_why_words_do_not_match(library):
     assert reason("kumquat", b"/media/long.txt", by=By.WORDS) is None
 
 
+def test_explain_names_a_quote_with_other_signs(library):
+    library.add([text(b"c.txt", "C code")], np.stack([unit(0, 1, 1)]))
+    explanation = explain(library, '"C++"', ROOT + b"/c.txt", ColourEmbedder())
+    assert explanation.reason == (
+        'hidden by "C++" in quotes: the file has these words, but with other signs'
+    )
+
+
+@pytest.mark.parametrize("query", ['""', '"..."', "«»", '"" "?!"'])
+def test_quotes_without_words_are_an_error(query):
+    with pytest.raises(QvsearchError, match="has no letter and no digit"):
+        parse_query(query)
+    assert parse_query(f"{query} star").words
+    assert parse_query(query, by=By.MEANING).words
+
+
 def test_a_snippet_has_the_lines_with_the_words_and_marks_them(library):
     hit = ask(library, "INV-2024-0117")[0]
     record = hit.to_dict()
@@ -335,6 +464,19 @@ def test_the_best_part_of_a_long_text_is_shown_with_every_match_marked():
     assert len(snippet.text) <= 204
     assert "".join(part for part, _ in snippet.parts) == snippet.text
     assert snippet_of(words, {("absent",): 1.0}) is None
+
+
+def test_a_snippet_marks_quotes_with_their_signs(library):
+    words = f"vitamin C {FILLER * 9} in C++, “C#” and well- known C++14 {FILLER * 9} C"
+    library.add([text(b"long.txt", words)], np.stack([unit(0, 1, 1)]))
+    for query, marked in (
+        ('"C++"', ["C++", "C++"]),
+        ('"C++" "C#"', ["C++", "C#", "C++"]),
+        ('"C++," "well-known"', ["C++,", "well- known"]),
+        ('"C#"', ["C#"]),
+    ):
+        [hit] = ask(library, query)
+        assert [part for part, is_marked in hit.snippet.parts if is_marked] == marked
 
 
 def test_words_without_spaces_are_marked_by_characters():
