@@ -139,13 +139,18 @@ class Matches:
     def _has_all(self) -> NDArray[np.bool_]:
         return self.coverage > 1 - ALIKE
 
+    @property
+    def best(self) -> float:
+        """The highest evidence of any row, also of those that are not among these."""
+        return float(self.evidence.max(initial=self.elsewhere))
+
     def lessened(self, evidence: Vectors) -> Vectors:
         """Return the evidence (n,) of rows by meaning, given that others have the words.
 
         None exceeds that of the best row with the words, and the order stays. A number means
         nothing: if it is found, P(meaning) counts with the probability that this is not the answer.
         """
-        best = float(self.evidence.max(initial=self.elsewhere))
+        best = self.best
         if best <= 0:
             return evidence
         exact = evidence.astype(np.float64)
