@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qvsearch.library.tokens import tokens
+from qvsearch.library.tokens import tokens, with_signs
+from qvsearch.library.words import searchable
 from qvsearch.library.words_file import PAGES
 from qvsearch.paged_text import page_texts
 from qvsearch.retrieval.asked_words import AskedWords, Phrase, has_number
@@ -17,7 +18,8 @@ from qvsearch.retrieval.counted_files import ALIKE, shares
 from qvsearch.retrieval.named_files import Having, are_among, missing, named_files, possible_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import re
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -397,6 +399,12 @@ def postings_of(words: Words, phrase: Phrase) -> tuple[Rows, Counts]:
         return words.postings(phrase[0])
     rows = words.phrase(phrase)
     return rows, np.ones_like(rows)
+
+
+def have_signs(pattern: re.Pattern[str], segments: Iterable[Segment]) -> NDArray[np.bool_]:
+    """Return which rows (n,), given their segments with their texts, have a quote's pattern."""
+    texts = map(with_signs, searchable(segments))
+    return np.array([pattern.search(text) is not None for text in texts], np.bool_)
 
 
 def _rarer(words: Words, phrases: Sequence[Phrase], size: int) -> _Postings:

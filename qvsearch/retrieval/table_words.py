@@ -22,6 +22,7 @@ from qvsearch.retrieval.lexical import (
     Corpus,
     Matches,
     deciding,
+    have_signs,
     information,
     matched,
     matches_among,
@@ -29,7 +30,6 @@ from qvsearch.retrieval.lexical import (
     whole_query,
 )
 from qvsearch.retrieval.named_files import Having, missing, named_files, possible_names
-from qvsearch.retrieval.word_ranking import have_signs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

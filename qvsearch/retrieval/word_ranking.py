@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,10 +10,8 @@ import numpy as np
 
 from qvsearch.errors import QvsearchError
 from qvsearch.library.names import is_table
-from qvsearch.library.tokens import with_signs
-from qvsearch.library.words import searchable
 from qvsearch.published.opening import is_published
-from qvsearch.retrieval.lexical import matches, postings_of
+from qvsearch.retrieval.lexical import have_signs, matches, postings_of
 from qvsearch.retrieval.scoring import Ranking, ScoredTerm, combine_terms, with_rows
 
 if TYPE_CHECKING:
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
     from qvsearch.retrieval.asked_words import AskedWords, Phrase, Quote
     from qvsearch.retrieval.lexical import Matches
     from qvsearch.retrieval.scoring import EmbeddedTerm
-    from qvsearch.types import Segment, Vectors
+    from qvsearch.types import Vectors
 
 MOST = 2000  # rows of a large library that are scored because of their words
 
@@ -80,12 +77,6 @@ def _rows_with(library: Library, quote: Quote, mask: NDArray[np.bool_]) -> _Havi
     segments = zip(library.segments.stream(numbers), map(words.text, numbers), strict=True)
     have = have_signs(quote.pattern, (replace(each, words=text) for each, text in segments))
     return _Having(rows[have], rows[~have])
-
-
-def have_signs(pattern: re.Pattern[str], segments: Iterable[Segment]) -> NDArray[np.bool_]:
-    """Return which rows (n,), given their segments with their texts, have a quote's pattern."""
-    texts = map(with_signs, searchable(segments))
-    return np.array([pattern.search(text) is not None for text in texts], np.bool_)
 
 
 def _written(library: Library, found: Sequence[_Having]) -> NDArray[np.bool_]:
