@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from qvsearch.media.kind_at import kind_at
 from qvsearch.published.opening import is_published
 from qvsearch.retrieval.calibration import relevance_of
 from qvsearch.retrieval.hits import files_of
+from qvsearch.retrieval.joined_words import JoinedWords
 from qvsearch.retrieval.options import SearchOptions
 from qvsearch.retrieval.query import Query, parse_query
 from qvsearch.retrieval.several import Searched, answer_all, for_each
@@ -113,9 +114,13 @@ def explained(
     path: bytes,
     options: SearchOptions,
     load: Callable[[], Embedder],
+    among: JoinedWords | None = None,
 ) -> Explanation:
-    """Do what `explain` does, loading the model only when it is needed; `path` is absolute."""
-    found = standing(library, path, query, options, load)
+    """Do what `explain` does, loading the model only when it is needed; `path` is absolute.
+
+    `among` has the words of all libraries that are searched, None for one alone.
+    """
+    found = standing(library, path, query, options, load, among)
     if found is None:
         return Explanation(path, _why_absent(library, path))
     segments, ranking = found.library.segments, found.ranking
@@ -161,11 +166,20 @@ def explained_in(
     Its segments are those of the library in which it is most relevant. A library that cannot be
     read is given to `lost`. Raises QvsearchError if none can be.
     """
-    found = for_each(
-        searched, lambda each: explained(each.library, query, path, options, each.load), lost
-    )
     if len(searched) == 1:
-        return found[0][1]
+        return explained(searched[0].library, query, path, options, searched[0].load)
+    words = JoinedWords(each.library for each in searched)
+    missing: set[Path] = set()
+
+    def leave_out(each: Lost) -> None:
+        missing.add(each.folder)
+        lost(each)
+
+    found = for_each(
+        searched,
+        lambda each: explained(each.library, query, path, options, each.load, words),
+        leave_out,
+    )
     known = [part for part in found if part[1].relevance is not None]
     if not known:
         near = [part for part in found if _has_root_above(part[0].library, path)]
@@ -173,16 +187,19 @@ def explained_in(
     chosen, own = max(known, key=lambda part: (not part[1].hidden_by, part[1].relevance or 0.0))
     place = own.segments[0].segment.item.location
     relevance = own.relevance or 0.0
-    files: dict[bytes, float] = {}  # best first, each with its highest relevance
-    everything = [
-        file for each, _ in found for file in relevances(each.library, query, options, each.load)
-    ]
-    for location, other in sorted(everything, key=lambda file: -file[1]):
-        files.setdefault(location, other)
+    everything = for_each(
+        [each for each, _ in found],
+        lambda each: relevances(each.library, query, options, each.load, words),
+        leave_out,
+    )
+    if missing:  # their words were counted
+        left = [each for each in searched if each.library.folder not in missing]
+        return explained_in(left, query, path, options, lost)
+    files = _best_first(file for _, some in everything for file in some)
     ahead = [other > relevance for other in files.values()]
     rank = 1 + (list(files).index(place) if place in files else sum(ahead))
     first = max(files.values(), default=0.0)
-    hits = answer_all([each for each, _ in found], query, options, lost=lost)
+    hits = answer_all(searched, query, options, lost=lost)
     shown = (hit for hit in hits if place in {item.location for item in files_of(hit)})
     leader = next((hit.segment.item.location for hit in shown), None)
     is_hit = leader == place
@@ -197,6 +214,14 @@ def explained_in(
         folded_into=None if is_hit else leader,
         library=chosen.library.folder,
     )
+
+
+def _best_first(files: Iterable[tuple[bytes, float]]) -> dict[bytes, float]:
+    """Return the paths of files with their highest relevance, best first."""
+    best: dict[bytes, float] = {}
+    for location, relevance in sorted(files, key=lambda file: -file[1]):
+        best.setdefault(location, relevance)
+    return best
 
 
 def _has_root_above(library: Library, path: bytes) -> bool:

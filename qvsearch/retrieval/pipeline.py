@@ -23,6 +23,7 @@ from qvsearch.runtime.loading import own_embedder
 
 if TYPE_CHECKING:
     from qvsearch.library.library import Library
+    from qvsearch.retrieval.joined_words import JoinedWords
     from qvsearch.retrieval.options import Rerank
     from qvsearch.retrieval.query import Term
     from qvsearch.retrieval.scoring import EmbeddedTerm
@@ -184,22 +185,25 @@ def ranked(
     *,
     reranks: bool,
 ) -> Iterator[Ranked | QvsearchError]:
-    """Yield the best hits of each query among the selected rows; errors pass through.
+    """Return the best hits of each query among the selected rows; errors pass through.
 
-    A reranker also gets hits below the cut, which it may lift above it.
+    The model is loaded at once, but each query is ranked when it is its turn. A reranker also gets
+    hits below the cut, which it may lift above it.
     """
     readable = [each for each in queries if not isinstance(each, QvsearchError)]
     # 3. The model embeds the terms of all queries together.
     has_rows = bool(selection)  # a table is asked
     embedded = iter(_embedded(readable, load) if readable and has_rows else [])
-    for each in queries:
-        if isinstance(each, QvsearchError):
-            yield each
-        elif not has_rows:
-            yield Ranked(each, [])
-        else:
-            # 4. Rows are scored. 5. The best become hits: one per file, near-duplicates folded.
-            yield Ranked(each, selection.best(next(embedded), options, reranks=reranks))
+
+    def best(query: Sequence[Term] | QvsearchError) -> Ranked | QvsearchError:
+        if isinstance(query, QvsearchError):
+            return query
+        if not has_rows:
+            return Ranked(query, [])
+        # 4. Rows are scored. 5. The best become hits: one per file, near-duplicates folded.
+        return Ranked(query, selection.best(next(embedded), options, reranks=reranks))
+
+    return map(best, queries)
 
 
 def finished(
@@ -235,13 +239,13 @@ def decode_options_of(libraries: Iterable[Library]) -> Callable[[Hit], DecodeOpt
 
 
 def read_queries(
-    queries: Sequence[Query], options: DecodeOptions
+    queries: Sequence[Query], options: DecodeOptions, among: JoinedWords | None = None
 ) -> list[Sequence[Term] | QvsearchError]:
-    """Return the terms of each query, or why its file cannot be read."""
+    """Return the terms of each query, as `read_terms` does, or why its file cannot be read."""
     terms: list[Sequence[Term] | QvsearchError] = []
     for query in queries:
         try:
-            terms.append(read_terms(query, options))
+            terms.append(read_terms(query, options, among))
         except QvsearchError as error:
             terms.append(error)
     return terms

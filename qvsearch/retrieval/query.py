@@ -21,6 +21,7 @@ from qvsearch.retrieval.asked_words import AskedWords, asked_words, is_empty_quo
 from qvsearch.types import EmbedInput, Item, Kind, Segment, Skipped, is_file_name, kind_of
 
 if TYPE_CHECKING:
+    from qvsearch.retrieval.joined_words import JoinedWords
     from qvsearch.types import DecodeOptions, Pixels
 
 PICTURES = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.DOCUMENT})
@@ -98,7 +99,8 @@ class Term:
 
     `text` is its name in the command. `weight` is negative if it is to be left out. `segments` are
     those of a file, if that is the whole term; the library may have copies of it. `asked` are the
-    exact words of the query, which its first term has; without inputs only these count.
+    exact words of the query, which its first term has; without inputs only these count. `among` has
+    the words of all libraries that are searched, None for one alone.
     """
 
     text: str
@@ -106,6 +108,7 @@ class Term:
     weight: float
     segments: tuple[Segment, ...] = ()
     asked: AskedWords = AskedWords()
+    among: JoinedWords | None = None
 
     @property
     def words(self) -> float:
@@ -204,8 +207,13 @@ def _absolute(paths: Iterable[bytes]) -> tuple[bytes, ...]:
     return tuple(os.path.abspath(path) for path in paths)
 
 
-def read_terms(query: Query, options: DecodeOptions) -> list[Term]:
-    """Return a query's terms, wanted ones first; raises QvsearchError for files without use."""
+def read_terms(
+    query: Query, options: DecodeOptions, among: JoinedWords | None = None
+) -> list[Term]:
+    """Return a query's terms, wanted ones first; raises QvsearchError for files without use.
+
+    `among` has the words of all libraries that are searched, None for one alone.
+    """
     if query.image is not None and kind_of(query.image) not in (Kind.IMAGE, None):
         raise QvsearchError(
             f"--image takes a picture; give {os.fsdecode(query.image)} as the query itself"
@@ -234,7 +242,7 @@ def read_terms(query: Query, options: DecodeOptions) -> list[Term]:
         terms.append(term(words, [EmbedInput(text=words)], -query.not_weight))
     for path in query.unlike:
         terms.append(file_term(path, -query.not_weight))
-    return [replace(terms[0], asked=_asked(query)), *terms[1:]]
+    return [replace(terms[0], asked=_asked(query), among=among), *terms[1:]]
 
 
 def _inputs(words: str, by: By, images: tuple[Pixels, ...]) -> list[EmbedInput]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.choices import Sort
 from qvsearch.errors import NothingToSearch
+from qvsearch.retrieval.joined_words import JoinedWords
 from qvsearch.retrieval.options import MOST_SORTED
 from qvsearch.retrieval.query import read_terms
 from qvsearch.retrieval.scoring import embed_terms
@@ -63,8 +64,9 @@ def hits_one_by_one(
         yield replace(hit, rank=rank)
     if len(first) < top or is_sorted:
         return
-    parts = _filtered((each for each in searched if each.library.folder not in missing), options)
-    for hit in _later(parts, query, options):
+    left = [each for each in searched if each.library.folder not in missing]
+    words = JoinedWords(each.library for each in left) if len(searched) > 1 else None
+    for hit in _later(_filtered(left, options), query, options, words):
         if hit.segment.item.location not in shown:
             rank += 1
             shown.add(hit.segment.item.location)
@@ -81,7 +83,10 @@ def _filtered(searched: Iterable[Searched], options: SearchOptions) -> list[_Fil
 
 
 def _later(
-    parts: Sequence[_Filtered], query: Query | None, options: SearchOptions
+    parts: Sequence[_Filtered],
+    query: Query | None,
+    options: SearchOptions,
+    words: JoinedWords | None,
 ) -> Iterator[Hit]:
     """Yield all hits again, from the first one on, in the order of the whole list."""
     if query is None:
@@ -91,16 +96,20 @@ def _later(
             return heapq.merge(*lists, key=lambda hit: hit.segment.item.location)
         return heapq.merge(*lists, key=lambda hit: -time_taken(hit.segment))
     return heapq.merge(
-        *(_ranked(*part, query, options) for part in parts),
+        *(_ranked(*part, query, options, words) for part in parts),
         key=lambda hit: -hit.relevance,
     )
 
 
 def _ranked(
-    searched: Searched, selection: Selection, query: Query, options: SearchOptions
+    searched: Searched,
+    selection: Selection,
+    query: Query,
+    options: SearchOptions,
+    words: JoinedWords | None,
 ) -> Iterator[Hit]:
     decode_options = searched.library.fingerprint.decode_options
-    terms = embed_terms(read_terms(query, decode_options), searched.load)
+    terms = embed_terms(read_terms(query, decode_options, words), searched.load)
     for hit in selection.best_in_turn(terms, options):
         relevant = tuple(each for each in hit.moments if each.relevance >= options.least)
         yield replace(hit, moments=relevant)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qvsearch.choices import Sort
 from qvsearch.errors import NothingToSearch, QvsearchError
+from qvsearch.retrieval.joined_words import JoinedWords
 from qvsearch.retrieval.options import browsing_order, count_of
 from qvsearch.retrieval.pipeline import (
     AT_ONCE,
@@ -97,33 +98,48 @@ def answers_all(
 ) -> Iterator[list[Hit] | QvsearchError]:
     """Yield the hits of each query over all libraries, or why its file cannot be read.
 
-    Queries are taken `at_once`: one library after the other embeds them and ranks its rows.
+    Queries are taken `at_once`: one library after the other embeds them. Exact words count as in
+    one library of all files.
     """
     if len(searched) == 1:
         library, load = searched[0].library, searched[0].load
         yield from answers(library, queries, options, load, load_reranker, missed, at_once)
         return
     reranking = reranking_of(options, load_reranker, missed)
+    words = JoinedWords(each.library for each in searched)
+
+    def leave_out(each: Lost) -> None:
+        words.leave_out(each.folder)
+        lost(each)
 
     def filtered(each: Searched) -> _Filtered:
         return _Filtered(each.library, each.load, select(each.library, options.filters))
 
-    parts = [part for _, part in for_each(searched, filtered, lost)]
+    parts = [part for _, part in for_each(searched, filtered, leave_out)]
     libraries: dict[Path | None, Library] = {each.library.folder: each.library for each in parts}
     queries = iter(queries)
     while batch := list(islice(queries, at_once)):
         # the files of queries are decoded once for all libraries of one detail
-        terms = cache(partial(read_queries, batch))
+        terms = cache(partial(read_queries, batch, among=words))
 
-        def best(part: _Filtered) -> list[Ranked | QvsearchError]:
+        def embedded(part: _Filtered) -> Iterator[Ranked | QvsearchError]:
             read = terms(part.library.fingerprint.decode_options)  # noqa: B023 - called at once
             reranks = reranking is not None
-            return list(ranked(part.selection, read, options, part.load, reranks=reranks))
+            return ranked(part.selection, read, options, part.load, reranks=reranks)
 
-        lists = for_each(parts, best, lost)
-        parts = [part for part, _ in lists]
-        for found in zip(*(some for _, some in lists), strict=True):
-            yield _together(found, libraries, options, reranking)
+        # all models compute first, since the words of a library without its model do not count
+        answers_of = {
+            part.library.folder: some for part, some in for_each(parts, embedded, leave_out)
+        }
+        parts = [part for part in parts if part.library.folder in answers_of]
+        for _ in batch:
+            found = for_each(
+                parts,
+                lambda part: next(answers_of[part.library.folder]),  # noqa: B023 - called at once
+                leave_out,
+            )
+            parts = [part for part, _ in found]
+            yield _together([each for _, each in found], libraries, options, reranking)
 
 
 def for_each(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from qvsearch.library.library import Library
     from qvsearch.published.library import PublishedLibrary
+    from qvsearch.retrieval.joined_words import JoinedWords
     from qvsearch.retrieval.options import SearchOptions
     from qvsearch.retrieval.query import Query
     from qvsearch.retrieval.scoring import EmbeddedTerm, Ranking
@@ -55,14 +56,16 @@ def standing(
     query: Query,
     options: SearchOptions,
     load: Callable[[], Embedder],
+    among: JoinedWords | None = None,
 ) -> Standing | None:
     """Return how the file of an absolute path stands; None if the library does not have it.
 
-    Raises QvsearchError as a search does.
+    `among` has the words of all libraries that are searched, None for one alone. Raises
+    QvsearchError as a search does.
     """
 
     def embedded() -> list[EmbeddedTerm]:
-        return embed_terms(read_terms(query, library.fingerprint.decode_options), load)
+        return embed_terms(read_terms(query, library.fingerprint.decode_options, among), load)
 
     if is_large_table(library):
         return _in_table(library, path, embedded, options)
@@ -137,10 +140,17 @@ def _in_table(
 
 
 def relevances(
-    library: Library, query: Query, options: SearchOptions, load: Callable[[], Embedder]
+    library: Library,
+    query: Query,
+    options: SearchOptions,
+    load: Callable[[], Embedder],
+    among: JoinedWords | None = None,
 ) -> list[tuple[bytes, float]]:
-    """Return the path and relevance of each file that passes the filters, in order."""
-    terms = embed_terms(read_terms(query, library.fingerprint.decode_options), load)
+    """Return the path and relevance of each file that passes the filters, in order.
+
+    `among` is as for `standing`.
+    """
+    terms = embed_terms(read_terms(query, library.fingerprint.decode_options, among), load)
     if is_large_table(library):
         return _relevances_in_table(library, terms, options)
     allowed = allowed_in(library, terms, options)

@@ -19,6 +19,7 @@ from qvsearch.published.sql import quoted
 from qvsearch.published.stored_words import COLUMNS
 from qvsearch.retrieval.asked_words import AskedWords
 from qvsearch.retrieval.calibration import evidence_by_kind
+from qvsearch.retrieval.joined_words import has_words
 from qvsearch.retrieval.scoring import (
     Ranking,
     ScoredTerm,
@@ -28,13 +29,7 @@ from qvsearch.retrieval.scoring import (
 )
 from qvsearch.retrieval.table_levels import Found, LeveledTerm, best_of_kind, leveled
 from qvsearch.retrieval.table_words import Narrowed, narrowed, words_in_table
-from qvsearch.retrieval.word_ranking import (
-    MOST,
-    has_words,
-    ranked_by,
-    with_matches,
-    written_rows,
-)
+from qvsearch.retrieval.word_ranking import MOST, ranked_by, with_matches, written_rows
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
@@ -241,14 +236,16 @@ def asked_in(
 
     Raises QvsearchError as `has_words` does.
     """
-    words = terms[0].term.asked
+    words, among = terms[0].term.asked, terms[0].term.among
     there = has_words(library, words)
     files = narrowed(library, words if there else AskedWords())
     if words.alone:
         levels = [LeveledTerm(each, {}, {}) for each in terms]
     else:
         levels = leveled(library, terms, exact=exact)
-    found = words_in_table(library, words) if there and words.sought else None
+    found = None
+    if there and words.sought:
+        found = words_in_table(library, words) if among is None else among.in_table(library, words)
     return Asked(library, levels, filters, files.where(where), exact, found, files)
 
 

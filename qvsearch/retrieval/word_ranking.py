@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qvsearch.errors import QvsearchError
 from qvsearch.library.names import is_table
-from qvsearch.published.opening import is_published
-from qvsearch.retrieval.lexical import have_signs, matches, postings_of
+from qvsearch.retrieval.joined_words import has_words, matches_in
+from qvsearch.retrieval.lexical import have_signs, postings_of
 from qvsearch.retrieval.scoring import Ranking, ScoredTerm, combine_terms, with_rows
 
 if TYPE_CHECKING:
@@ -21,25 +20,11 @@ if TYPE_CHECKING:
     from qvsearch.library.words import Rows
     from qvsearch.retrieval.asked_words import AskedWords, Phrase, Quote
     from qvsearch.retrieval.lexical import Matches
+    from qvsearch.retrieval.query import Term
     from qvsearch.retrieval.scoring import EmbeddedTerm
     from qvsearch.types import Vectors
 
 MOST = 2000  # rows of a large library that are scored because of their words
-
-
-def has_words(library: Library, asked: AskedWords) -> bool:
-    """Return whether rows are found by words; false for a shared table of an older version.
-
-    Raises QvsearchError for such a table if the query depends on them.
-    """
-    if not is_published(library) or library.has_words:
-        return True
-    if asked.quotes or asked.lacking or asked.alone:
-        raise QvsearchError(
-            f"the shared table {library.folder} has no index of words yet; publish a library into"
-            " it once more, or leave out quotes, --without and --words-only"
-        )
-    return False
 
 
 def allowed_by_words(library: Library, asked: AskedWords) -> NDArray[np.bool_] | None:
@@ -138,16 +123,17 @@ def words_in(library: Library, found: Matches, row: int) -> tuple[str, ...]:
     return tuple(" ".join(each) for each in ordered if has(each))
 
 
-def matches_in(library: Library, asked: AskedWords) -> Matches:
-    """Return the rows of a library that have some of the words."""
-    words = library.words.with_forms(asked.forms)
-    return matches(words, library.columns.items, library.segments, asked)
+def _matches_of(library: Library, term: Term) -> Matches:
+    """Return the rows of a library that have some words of a term, among all that are searched."""
+    if term.among is None:
+        return matches_in(library, term.asked)
+    return term.among.matches_in(library, term.asked)
 
 
 def rank_by_words(library: Library, term: EmbeddedTerm) -> Ranking:
     """Rank rows by their words alone; raises QvsearchError as `has_words` does."""
     has_words(library, term.term.asked)
-    return ranked_by(library, term, matches_in(library, term.term.asked))
+    return ranked_by(library, term, _matches_of(library, term.term))
 
 
 def ranked_by(library: Library, term: EmbeddedTerm, found: Matches) -> Ranking:
@@ -163,10 +149,10 @@ def with_words(
     library: Library, ranking: Ranking, mask: NDArray[np.bool_] | None = None
 ) -> Ranking:
     """Return a ranking in which rows of the mask answer by the query's words, too."""
-    asked = ranking.terms[0].term.asked
-    if not asked.sought or not has_words(library, asked):
+    term = ranking.terms[0].term
+    if not term.asked.sought or not has_words(library, term.asked):
         return ranking
-    return with_matches(library, ranking, matches_in(library, asked), mask)
+    return with_matches(library, ranking, _matches_of(library, term), mask)
 
 
 def with_matches(

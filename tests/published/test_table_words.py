@@ -33,8 +33,10 @@ from qvsearch.published.publishing import publish
 from qvsearch.published.schema import later_types
 from qvsearch.published.stored_words import COLUMNS
 from qvsearch.retrieval import named_files, table_words
-from qvsearch.retrieval.explain import explain
+from qvsearch.retrieval.explain import explain, explained_in
 from qvsearch.retrieval.pipeline import SearchOptions, parse_query, search
+from qvsearch.retrieval.scrolling import hits_one_by_one
+from qvsearch.retrieval.several import Searched, answer_all
 from qvsearch.retrieval.shelf import Opened
 from qvsearch.runtime.choice import Choice
 from qvsearch.types import Item, Kind, Metadata, Segment
@@ -318,6 +320,74 @@ def notes(numbers, words):
     for number in numbers:
         item = Item(ROOT, b"note %d.txt" % number, Kind.TEXT, 1, number)
         yield Segment(item, f"note{number}", lines=(1, 9), words=f"{words} {number}")
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """A library of other files, of which one has a number that no other file has."""
+    made = Library.create(tmp_path / "beside", FINGERPRINT)
+    made.add_root(ROOT)
+    segments = [*notes(range(40), "word5 word9"), *notes([99], "word5 order ORD-2024-0417")]
+    vectors = made_vectors(len(segments), 3)
+    made.set_baseline(unit(made_vectors(64, 5)))
+    made.add(segments, vectors)
+    made.commit()
+    return made
+
+
+@pytest.mark.parametrize("words", ["word5 word9", "IMG_204", "ORD-2024-0417", "quokka", "word300"])
+def test_a_small_table_beside_a_library_is_searched_as_one_library_of_both(
+    library, small, beside, embedder, tmp_path, words
+):
+    both = Library.create(tmp_path / "both", FINGERPRINT)
+    both.add_root(ROOT)
+    for each in (library, beside):
+        rows = list(each.segments)
+        texts = (replace(each.segments[row], words=each.words.text(row)) for row in rows)
+        both.add(list(texts), each.vectors(rows))
+    query, options = parse_query(words, by=By.WORDS), SearchOptions(min_relevance=0, top=500)
+    expected = search(both, query, embedder, options)
+    found = answer_all(
+        [Searched(each, lambda: embedder) for each in (small, beside)], query, options
+    )
+    assert relevances(found) == pytest.approx(relevances(expected), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "file"), [("IMG_204", b"IMG_204.x"), ("ORD-2024-0417", b"note 99.txt")]
+)
+def test_a_number_in_a_large_table_or_beside_it_lessens_the_other(
+    table, beside, embedder, words, file
+):
+    query, options = parse_query(words), SearchOptions(min_relevance=0, top=500)
+    for order in ([table, beside], [beside, table]):
+        together = [Searched(each, lambda: embedder) for each in order]
+        hits = answer_all(together, query, options)
+        assert hits[0].segment.item.path.endswith(file)
+        assert hits[1].relevance < 0.3
+        scrolled = list(hits_one_by_one(together, query, options))
+        assert relevances(scrolled) == pytest.approx(relevances(hits), abs=1e-3)
+        for hit in hits[:3]:
+            why = explained_in(together, query, hit.segment.item.location, options)
+            assert why.relevance == pytest.approx(hit.relevance, abs=1e-3)
+
+
+@pytest.mark.parametrize("words", ["pomelo 77123 nowhere", "pomelo 77123"])
+def test_a_large_table_without_the_words_lessens_no_more_than_a_library(
+    library, table, beside, embedder, words
+):
+    beside.add(list(notes([98], "pomelo 77123")), made_vectors(1, 4))
+    query, options = parse_query(words), SearchOptions(min_relevance=0, top=500)
+    expected, found = (
+        {
+            hit.segment.item.path: hit.relevance
+            for hit in answer_all(
+                [Searched(each, lambda: embedder) for each in (one, beside)], query, options
+            )
+        }
+        for one in (library, table)
+    )
+    assert found == {path: pytest.approx(each, abs=0.1) for path, each in expected.items()}
 
 
 @pytest.fixture

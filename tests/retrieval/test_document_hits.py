@@ -19,11 +19,11 @@ from qvsearch.library.filters import parse_filters
 from qvsearch.media.pages import chosen_pages
 from qvsearch.retrieval.asked_words import asked_words
 from qvsearch.retrieval.explain import explain
+from qvsearch.retrieval.joined_words import matches_in
 from qvsearch.retrieval.options import Rerank
 from qvsearch.retrieval.pipeline import SearchOptions, answer, parse_query, search
 from qvsearch.retrieval.query import PICTURES, Query, Term
 from qvsearch.retrieval.similar import similar
-from qvsearch.retrieval.word_ranking import matches_in
 from qvsearch.types import EmbedInput, Hit, Item, Kind, Segment
 
 OPTIONS = SearchOptions(min_relevance=0, dedupe=False)

@@ -15,13 +15,13 @@ from qvsearch.library.tokens import tokens
 from qvsearch.retrieval import word_ranking
 from qvsearch.retrieval.asked_words import asked_words, plain
 from qvsearch.retrieval.explain import explain
+from qvsearch.retrieval.joined_words import matches_in
 from qvsearch.retrieval.pipeline import Query, SearchOptions, answer, parse_query, search
 from qvsearch.retrieval.query import read_terms
 from qvsearch.retrieval.scoring import embed_terms
 from qvsearch.retrieval.selection import select
 from qvsearch.retrieval.snippets import snippet_of
 from qvsearch.retrieval.standing import relevances
-from qvsearch.retrieval.word_ranking import matches_in
 from qvsearch.types import Item, Kind, Metadata, Segment
 
 ROOT = b"/media"
