@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from qvsearch.library.words import Counts, Rows
     from qvsearch.published.library import PublishedLibrary
     from qvsearch.retrieval.asked_words import AskedWords
-    from qvsearch.retrieval.lexical import Matches
     from qvsearch.retrieval.table_words import TableWords
+    from qvsearch.retrieval.word_evidence import Matches
 
 
 def has_words(library: Library, asked: AskedWords) -> bool:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qvsearch.library.library import Library
-    from qvsearch.retrieval.lexical import Matches
     from qvsearch.retrieval.query import Term
+    from qvsearch.retrieval.word_evidence import Matches
     from qvsearch.types import Embedder, Vectors
 
     Weighted = Sequence[tuple[Term, Vectors]]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from qvsearch.library.library import Library
     from qvsearch.retrieval.asked_words import Phrase, Quote
-    from qvsearch.retrieval.lexical import Matches
+    from qvsearch.retrieval.word_evidence import Matches
     from qvsearch.types import Hit, Moment
 
     Pages = tuple[int, int]  # the first and the last

@@ -16,20 +16,19 @@ from qvsearch.library.words import Words
 from qvsearch.published.sql import lists_of
 from qvsearch.published.stored_words import COLUMNS, StoredWords
 from qvsearch.retrieval.counted_files import ALIKE
-from qvsearch.retrieval.lexical import (
+from qvsearch.retrieval.lexical import have_signs, matches_among
+from qvsearch.retrieval.named_files import Having, missing, named_files, possible_names
+from qvsearch.retrieval.word_evidence import (
     FEW,
     LEAST_COVERAGE,
     Corpus,
     Matches,
     deciding,
-    have_signs,
     information,
     matched,
-    matches_among,
     ranked,
     whole_query,
 )
-from qvsearch.retrieval.named_files import Having, missing, named_files, possible_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

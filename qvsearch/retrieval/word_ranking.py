@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.library.words import Rows
     from qvsearch.retrieval.asked_words import AskedWords, Phrase, Quote
-    from qvsearch.retrieval.lexical import Matches
     from qvsearch.retrieval.query import Term
     from qvsearch.retrieval.scoring import EmbeddedTerm
+    from qvsearch.retrieval.word_evidence import Matches
     from qvsearch.types import Vectors
 
 MOST = 2000  # rows of a large library that are scored because of their words

@@ -4,8 +4,8 @@ Libraries and queries are those of tests/bench/word_libraries.py. Printed for ea
 and size are nDCG@10 and F1 of the hits at the cut, by meaning, by both, by words alone, and by two
 other ways to join them: the sum of reciprocal ranks (Cormack, Clarke and Büttcher 2009), and the
 sum of log-odds. Without a match F1 is the share of queries without hits. Then follows how often
-hits of a relevance are right. `--fit` prints the numbers of `qvsearch/retrieval/lexical.py`, fitted
-to libraries with another seed.
+hits of a relevance are right. `--fit` prints the numbers of `qvsearch/retrieval/word_evidence.py`,
+fitted to libraries with another seed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from word_libraries import Asked, Mixed, mixed_libraries
 from qvsearch.retrieval.asked_words import asked_words
 from qvsearch.retrieval.calibration import ANSWERED, CUT
 from qvsearch.retrieval.counted_files import ALIKE
-from qvsearch.retrieval.lexical import TIE, Matches, matches
+from qvsearch.retrieval.lexical import matches
+from qvsearch.retrieval.word_evidence import TIE, Matches
 from qvsearch.retrieval.word_ranking import either
 
 SIZES = (100, 2000, 20_000)
