@@ -112,7 +112,8 @@ class Words:
     def _in_other_forms(self, words: tuple[str, ...], rows: Rows) -> Rows:
         """Return the live rows (k,) with another form of a phrase, without `rows`."""
         found = [self._following(each) for each in self._forms.get(words, ())]
-        return np.setdiff1d(np.concatenate([rows[:0], *found]), rows)
+        few = np.unique(np.concatenate([rows[:0], *found]))
+        return few[~np.isin(few, rows)]  # `np.setdiff1d` sorts `rows`, which may be many
 
     def _following(self, words: Sequence[str]) -> Rows:
         rows = [each.phrase(words) for each in self._sources]

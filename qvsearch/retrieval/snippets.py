@@ -12,6 +12,7 @@ import numpy as np
 
 from qvsearch.library.tokens import located
 from qvsearch.paged_text import PageText, page_texts
+from qvsearch.retrieval.named_files import are_among
 from qvsearch.timed_lines import timed_lines
 from qvsearch.types import Kind, Snippet
 
@@ -66,7 +67,7 @@ def with_snippet(library: Library, hit: Hit, matches: Matches, wanted: Pages | N
 def _rows(library: Library, hit: Hit, matches: Matches) -> NDArray[np.int64]:
     """Return the rows (k,) of a hit's file that have some of the words, ascending."""
     rows = np.flatnonzero(library.columns.items == hit.segment.item.number)
-    return np.intersect1d(rows, matches.rows)
+    return rows[are_among(rows, matches.rows)]
 
 
 def _with_pages(library: Library, hit: Hit, matches: Matches, wanted: Pages | None) -> Hit:
