@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -158,7 +159,7 @@ def _matches(libraries: Sequence[Library], asked: AskedWords) -> dict[Library, M
     return parts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Shifted:
     """The words of a library whose rows are numbered from `start` on."""
 
@@ -176,6 +177,10 @@ class _Shifted:
         return self.words.phrase(words) + self.start
 
     def lengths(self) -> tuple[Rows, Counts]:
+        return self._lengths
+
+    @cached_property
+    def _lengths(self) -> tuple[Rows, Counts]:
         rows, counts = self.words.lengths()
         return rows + self.start, counts
 
